@@ -1,0 +1,111 @@
+"""Pause, resume, step and stop: a small mailbox that people write to and a gate that both threads pass.
+
+The gate holds a thread at its next step boundary. It knows nothing of training.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from typing import Any, Literal
+
+Unit = Literal["generator", "iteration", "student"]
+ACTIONS = ("pause", "resume", "step", "stop")
+UNITS = ("generator", "iteration", "student")
+
+
+class Controls:
+    """Where commands come in, from any thread: `controls.send("pause")`."""
+
+    def __init__(self) -> None:
+        self._waiting: collections.deque[dict[str, Any]] = collections.deque()
+        self._next = 0
+        self.changed = threading.Condition()
+
+    def send(self, do: str, unit: str | None = None, id: str | int | None = None) -> str | int:
+        """Queue one command; returns its id. Raises ValueError for a word that is not one."""
+        if do not in ACTIONS:
+            raise ValueError(f"control {do!r} is not known; expected one of {', '.join(ACTIONS)}")
+        if do == "step" and (unit or "generator") not in UNITS:
+            raise ValueError(f"unit {unit!r} is not known; expected one of {', '.join(UNITS)}")
+        with self.changed:
+            self._next += 1
+            id = self._next if id is None else id
+            self._waiting.append({"id": id, "do": do, "unit": unit or "generator"})
+            self.changed.notify_all()
+        return id
+
+    def take(self) -> dict[str, Any] | None:
+        with self.changed:
+            return self._waiting.popleft() if self._waiting else None
+
+
+class Gate:
+    """Holds and releases the threads. `kinds` are those that step by themselves: generator, student.
+
+    With one thread (`alone`) a step of the other kind runs the schedule on until one such step is done, so
+    that Algorithm 1's order stays; with two it runs that thread alone.
+    """
+
+    def __init__(self, controls: Controls, alone: bool):
+        self.controls, self.alone = controls, alone
+        self.lock = controls.changed
+        self.state: Literal["running", "paused", "stopping"] = "running"
+        self.until: str | None = None
+        self.pending: dict[str, Any] | None = None
+        """The command that is answered once it has taken effect."""
+        self.busy: set[str] = set()
+        """Threads that are inside a step."""
+
+    def apply(self) -> list[dict[str, Any]]:
+        """Take what was sent; returns the answers that are due: {id, action, text}. Called by the main thread."""
+        answers: list[dict[str, Any]] = []
+        while self.pending is None and (command := self.controls.take()):
+            do = command["do"]
+            if do == "stop":
+                self.state = "stopping"
+                answers.append({"id": command["id"], "action": "stop", "text": None})
+            elif do == "resume":
+                self.state, self.until = "running", None
+                answers.append({"id": command["id"], "action": "resume", "text": None})
+            elif do == "pause":
+                self.state, self.until, self.pending = "paused", None, command
+            elif self.state != "paused":
+                answers.append({"id": command["id"], "action": "step", "text": "Pause first: a step is made from a standstill."})
+            else:
+                self.until, self.pending = command["unit"], command
+        with self.lock:
+            self.lock.notify_all()
+            if self.pending and self.until is None and not self.busy:
+                answers.append({"id": self.pending["id"], "action": self.pending["do"], "text": None})
+                self.pending = None
+        return answers
+
+    def refuse(self, text: str) -> list[dict[str, Any]]:
+        """Give up the step that was asked for, saying why; the answer to send, if one was waiting."""
+        if self.until is None or self.pending is None:
+            return []
+        answer = {"id": self.pending["id"], "action": self.pending["do"], "text": text}
+        self.until = self.pending = None
+        return [answer]
+
+    def try_enter(self, kind: str) -> bool:
+        """May this thread make one step now? If so it is inside until `leave`."""
+        with self.lock:
+            wanted = "generator" if self.until == "iteration" else self.until
+            open_ = self.state == "running" or (self.state == "paused" and self.until is not None and (self.alone or wanted == kind))
+            if open_:
+                self.busy.add(kind)
+            return open_
+
+    def leave(self, kind: str, *finished: str) -> None:
+        """The step is over; `finished` names the units that it completed ("generator", "iteration", "student")."""
+        with self.lock:
+            self.busy.discard(kind)
+            if self.until in finished:
+                self.until = None
+            self.lock.notify_all()
+
+    def wait(self, seconds: float = 0.05) -> None:
+        with self.lock:
+            self.lock.wait(seconds)

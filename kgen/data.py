@@ -1,0 +1,105 @@
+"""Real images: for evaluation, and for training the bundled teachers. The distillation itself never reads them.
+
+Fashion-MNIST's 10,000 test images ship in `assets/`. Its training images come from Debian's package
+`dataset-fashion-mnist`, from a folder, or, only when asked, from torchvision's download.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
+HOLDOUT = 5_000
+"""Images of the training split that no bundled teacher has seen; recipes are tuned on them."""
+
+FASHION_CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+class DataError(ValueError):
+    """Real data is missing or is not what it should be; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """`images` u8 [n,c,l,l], `labels` i64 [n], and what the labels mean."""
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: np.ndarray) -> RealImages:
+        return RealImages(self.name, self.images[index], self.labels[index], self.classes)
+
+    def stratified(self, n: int, chosen: tuple[int, ...] | None = None, seed: int = 0) -> RealImages:
+        """A fixed subset of about `n` images with equal shares of the chosen classes (all of them by default)."""
+        chosen = tuple(range(len(self.classes))) if chosen is None else chosen
+        rng = np.random.default_rng(seed)
+        share = max(1, n // len(chosen))
+        picks = [rng.permutation(np.flatnonzero(self.labels == c))[:share] for c in chosen]
+        return self.take(np.sort(np.concatenate(picks)))
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    """An IDX file, gzipped or not, as NumPy (the format of MNIST: big-endian header, then u8)."""
+    raw = path.read_bytes()
+    data = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    rank = data[3]
+    shape = np.frombuffer(data, ">i4", rank, 4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+def _fashion(folder: Path, part: str) -> RealImages:
+    def find(kind: str) -> Path:
+        for name in (f"{part}-{kind}-ubyte.gz", f"{part}-{kind}-ubyte"):
+            if (folder / name).is_file():
+                return folder / name
+        raise DataError(f"{folder} has no {part}-{kind}-ubyte.gz: it is not a copy of Fashion-MNIST.")
+
+    images, labels = _read_idx(find("images-idx3")), _read_idx(find("labels-idx1"))
+    if images.ndim != 3 or len(images) != len(labels):
+        raise DataError(f"{folder}: {images.shape} images but {len(labels)} labels; fetch Fashion-MNIST again.")
+    return RealImages("fashion-mnist", images[:, None].copy(), labels.astype(np.int64), FASHION_CLASSES)
+
+
+@functools.cache
+def test_set(name: str) -> RealImages:
+    """The real test images of a bundled data set; raises DataError for one that is not on this machine."""
+    if name != "fashion-mnist":
+        raise DataError(f"No real test images for {name!r} on this machine; known: fashion-mnist.")
+    return _fashion(ASSETS / "fashion-mnist", "t10k")
+
+
+def training_set(name: str, folder: str | Path | None = None, download: bool = False) -> RealImages:
+    """The full real training split (for `kgen teach`). Downloads only when `download` is True."""
+    if name != "fashion-mnist":
+        raise DataError(f"No training data known for {name!r}; known: fashion-mnist.")
+    for place in [Path(folder)] if folder else SYSTEM_FOLDERS:
+        if place.is_dir():
+            return _fashion(place, "train")
+    if download:
+        from torchvision.datasets import FashionMNIST
+
+        root = Path(folder or Path.home() / ".cache" / "kgen")
+        FashionMNIST(str(root), train=True, download=True)
+        return _fashion(root / "FashionMNIST" / "raw", "train")
+    raise DataError(
+        "Fashion-MNIST's training images are not on this machine"
+        + (f" (looked in {folder})" if folder else "")
+        + ": install Debian's package dataset-fashion-mnist, name a folder with --data, or allow --download (30 MB)."
+    )
+
+
+def split(train: RealImages, seed: int = 0) -> tuple[RealImages, RealImages]:
+    """(teacher's part, held-out validation part of HOLDOUT images), the same for everyone."""
+    order = np.random.default_rng(seed).permutation(len(train))
+    return train.take(np.sort(order[HOLDOUT:])), train.take(np.sort(order[:HOLDOUT]))

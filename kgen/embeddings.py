@@ -1,0 +1,79 @@
+"""Class text → the table P of class embeddings (Eq. 1). A bundled table; a live encoder only to make it.
+
+P's unit vectors (all-MiniLM-L6-v2, d = 384) are multiplied by one factor so that the smallest mean squared
+error between two classes is 0.03: Z's normalisation cancels it, and the paper's radii mean something (D.7).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from kgen.data import ASSETS
+from kgen.files import write_durably
+from kgen.zoo import header
+
+TABLE = ASSETS / "label-embeddings.safetensors"
+OUTER_RADIUS = 0.03
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+class EmbeddingError(ValueError):
+    """Class texts for which there is no embedding; the message says what to do."""
+
+
+def smallest_mse(table: Tensor) -> float:
+    """The smallest mean squared error between two different rows. [K,d] → scalar."""
+    distances = torch.cdist(table.double(), table.double()).square() / table.shape[1]
+    distances.fill_diagonal_(torch.inf)
+    return float(distances.min())
+
+
+def rescale(table: Tensor) -> Tensor:
+    """One factor for the whole table, so that `smallest_mse` is 0.03; fewer than two rows stay as they are."""
+    if len(table) < 2:
+        return table
+    smallest = smallest_mse(table)
+    if smallest <= 0:
+        raise EmbeddingError("Two classes have the same text, so the generator could not tell them apart; rename one.")
+    return table * (OUTER_RADIUS / smallest) ** 0.5
+
+
+def radii(table: Tensor) -> tuple[float, float]:
+    """(r_i, r_o): r_o is the smallest MSE between two classes, r_i half of it. [K,d] → floats."""
+    outer = smallest_mse(table)
+    return outer / 2, outer
+
+
+def class_table(classes: tuple[str, ...], path: Path = TABLE) -> Tensor:
+    """P for these class names, from the bundled file. → [K,d]. Raises EmbeddingError naming what is missing."""
+    texts = json.loads(header(path)["texts"])
+    rows = {text: i for i, text in enumerate(texts)}
+    missing = [c for c in classes if c not in rows]
+    if missing:
+        raise EmbeddingError(f"No embedding for the class text(s) {', '.join(missing[:5])}; add them with `python -m kgen embed`.")
+    table = load_file(path)["embedding"].float()
+    return rescale(table[[rows[c] for c in classes]])
+
+
+def embed(texts: list[str], model: str = MODEL) -> Tensor:
+    """Encode class texts with sentence-transformers (an optional extra). → unit vectors [n,384].
+
+    `model` is a name in the local cache or a folder; nothing is downloaded unless the name has to be.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError:
+        raise EmbeddingError("Encoding text needs sentence-transformers: pip install sentence-transformers.") from None
+    vectors = SentenceTransformer(model, device="cpu").encode(texts, normalize_embeddings=True)
+    return torch.from_numpy(vectors)
+
+
+def write_table(texts: list[str], vectors: Tensor, path: Path, model: str = MODEL) -> None:
+    """Half precision is enough: the error is 1e-4 of a unit vector, far below the distance of two classes."""
+    meta = {"texts": json.dumps(texts), "model": model}
+    write_durably(path, save({"embedding": vectors.half().contiguous()}, meta))

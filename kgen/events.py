@@ -1,0 +1,170 @@
+"""What a run tells: one small frozen model per event. The engine yields them, everything else consumes them.
+
+Every event has `kind` and `t` (seconds since the run started), and where they apply `epoch`, `iteration`
+(counted over the whole run), `step` and `resolution`, all counted from 0. Arrays ride along in Python as
+NumPy (`arrays`, or `preview()` for the batch being made) and are never part of the JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Arrays = dict[str, np.ndarray]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    t: float = 0.0
+    epoch: int | None = None
+    iteration: int | None = None
+    step: int | None = None
+    resolution: int | None = None
+
+    def to_json(self) -> str:
+        """One line of events.jsonl."""
+        return self.model_dump_json(exclude_none=True)
+
+
+class TeacherCard(BaseModel):
+    """What is known of the teacher; `accuracy` was measured on `n_test` real images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    architecture: str
+    parameters: int
+    channels: int
+    side: int
+    features: int
+    n_train: int
+    accuracy: float | None = None
+    n_test: int = 0
+    data: str | None = None
+    flip: bool = True
+    licence: str = ""
+
+
+class RunStarted(_Event):
+    kind: Literal["run_started"] = "run_started"
+    name: str
+    recipe: dict[str, Any]
+    teacher: TeacherCard
+    student_parameters: int
+    classes: list[str]
+    """Names of the chosen classes."""
+    class_indices: list[int]
+    """Their indices among the teacher's classes; labels in arrays are positions in `classes`."""
+    budget_images: int
+    budget_pixels: int
+    map_size: tuple[int, int]
+    target: list[list[float]]
+    generator_steps: int
+    """Planned generator steps of the whole run."""
+    student_steps: int
+    """Planned student steps of the whole run."""
+    device: str
+    arrays: Arrays | None = Field(None, exclude=True)
+    """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
+
+
+class IterationStarted(_Event):
+    kind: Literal["iteration_started"] = "iteration_started"
+    labels: list[int]
+    """Pseudo-labels of the batch, as positions in `classes`."""
+
+
+class GeneratorStep(_Event):
+    kind: Literal["generator_step"] = "generator_step"
+    parts: dict[str, float]
+    """Unweighted loss terms, batch means over the steps since the last report: ce, adv, bn, kr."""
+    loss: float
+    """The weighted sum that is minimised (Eq. 6)."""
+    agreement: float
+    """Share of the batch in which the teacher's arg max is the pseudo-label."""
+    preview: Callable[[], Arrays] | None = Field(None, exclude=True)
+    """The batch as it stands; a function, so that a consumer that does not look does not pay."""
+
+
+class BatchSynthesised(_Event):
+    kind: Literal["batch_synthesised"] = "batch_synthesised"
+    file: str
+    entered: int
+    """Images of this batch that the pool took."""
+    pool_images: int
+    pool_pixels: int
+    budget_used: float
+    arrays: Arrays | None = Field(None, exclude=True)
+
+
+class StudentStep(_Event):
+    kind: Literal["student_step"] = "student_step"
+    loss: float
+    parts: dict[str, float]
+    lr: float
+
+
+class Score(BaseModel):
+    """Share of real images named correctly among the chosen classes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    accuracy: float
+    per_class: list[float] = []
+    n: int
+    real: bool = True
+
+
+class Evaluated(_Event):
+    kind: Literal["evaluated"] = "evaluated"
+    student: Score
+    teacher: Score
+    pool_images: int
+    budget_used: float
+    final: bool = False
+
+
+class Control(_Event):
+    kind: Literal["control"] = "control"
+    id: str | int
+    action: str
+    state: Literal["running", "paused", "stopping"]
+    text: str | None = None
+    """Why a control was refused, in words."""
+
+
+class Warned(_Event):
+    kind: Literal["warning"] = "warning"
+    text: str
+    remedy: str = ""
+
+
+class RunFailed(_Event):
+    kind: Literal["run_failed"] = "run_failed"
+    cause: str
+    term: str | None = None
+    remedy: str = ""
+
+
+class RunFinished(_Event):
+    kind: Literal["run_finished"] = "run_finished"
+    reason: Literal["done", "stopped"]
+    accuracy: float | None = None
+    n: int = 0
+
+
+Event = Annotated[
+    RunStarted | IterationStarted | GeneratorStep | BatchSynthesised | StudentStep | Evaluated | Control | Warned | RunFailed | RunFinished,
+    Field(discriminator="kind"),
+]
+_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def from_json(line: str | bytes) -> Event:
+    """The event of one line; raises pydantic.ValidationError for anything else."""
+    return _adapter.validate_json(line)

@@ -1,0 +1,36 @@
+"""Class activation maps and the targets that they are pushed up to (Eq. 5, Eq. 6, App. G)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kgen.recipe import Target
+
+
+def class_activation_map(features: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """CAM (Eq. 5): M = Σ_k w_k^ŷ F_k, raw: no bias, no ReLU, no normalisation, no upsampling.
+
+    features [B,k,h,w] before global pooling, weight [K,k] of the classifier, labels [B] → [B,h,w].
+    """
+    return torch.einsum("bkhw,bk->bhw", features, weight[labels])
+
+
+def gaussian_target(h: int, w: int, peak: float = 1.0, sigma: float = 2.0) -> Tensor:
+    """G(peak, sigma): peak·exp(−r²/2σ²) from the middle of the map, σ in cells; not renormalised. → [h,w]."""
+    y = torch.arange(h, dtype=torch.float64) - (h - 1) / 2
+    x = torch.arange(w, dtype=torch.float64) - (w - 1) / 2
+    return (peak * torch.exp(-(y[:, None] ** 2 + x[None, :] ** 2) / (2 * sigma**2))).float()
+
+
+def full_target(h: int, w: int, value: float) -> Tensor:
+    """Full(value): the same everywhere. → [h,w]."""
+    return torch.full((h, w), float(value))
+
+
+def make_target(target: Target, h: int, w: int) -> Tensor:
+    """The recipe's target for a map of h×w cells."""
+    if target.kind == "full":
+        return full_target(h, w, target.peak)
+    sigma = target.sigma_fraction * max(h, w) if target.sigma_fraction else target.sigma
+    return gaussian_target(h, w, target.peak, sigma)

@@ -1,0 +1,80 @@
+"""The loss terms, as pure functions: unweighted, one value a sample where the paper has one.
+
+They know nothing of networks; weights are applied in one place, `kgen.engine`.
+Symbols: T teacher, S student, B batch, K classes, d embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BatchNormStatistics = tuple[Tensor, Tensor, Tensor, Tensor]
+"""(mean, biased variance) of a batch, then (running_mean, running_var) of the layer; each [channels]."""
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """L_ce (Eq. 3): −log softmax(logits)[label]. [B,K], [B] → [B]."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def adversarial(teacher_logits: Tensor, student_logits: Tensor, mask: Literal["none", "agree"] = "none") -> Tensor:
+    """L_adv (Eq. 3): −KL(softmax T ‖ softmax S), to be minimised. [B,K], [B,K] → [B].
+
+    mask="agree" zeroes the samples on which the arg max of T and S differ.
+    """
+    teacher = F.log_softmax(teacher_logits, 1)
+    divergence = (teacher.exp() * (teacher - F.log_softmax(student_logits, 1))).sum(1)
+    if mask == "agree":
+        divergence = divergence * (teacher_logits.argmax(1) == student_logits.argmax(1))
+    return -divergence
+
+
+def batch_norm(statistics: Iterable[BatchNormStatistics], scale: Literal["raw", "relative"] = "raw") -> Tensor:
+    """L_bn (Yin et al. 2020): distance of a batch to the statistics stored in the teacher's BatchNorm layers.
+
+    raw: Σ over layers of ‖μ − μ_run‖₂ + ‖σ² − σ²_run‖₂.
+    relative: mean over layers of ‖μ − μ_run‖₂ / ‖σ_run‖₂ + ‖σ² − σ²_run‖₂ / ‖σ²_run‖₂; of the same size in every
+    network, whereas raw sums differ 500-fold. Scalar; 0 without BatchNorm layers.
+    """
+    terms = []
+    for mean, variance, running_mean, running_var in statistics:
+        off_mean = torch.linalg.vector_norm(mean - running_mean)
+        off_variance = torch.linalg.vector_norm(variance - running_var)
+        if scale == "relative":
+            off_mean = off_mean / running_var.sum().sqrt()
+            off_variance = off_variance / torch.linalg.vector_norm(running_var)
+        terms.append(off_mean + off_variance)
+    if not terms:
+        return torch.zeros(())
+    total = torch.stack(terms)
+    return total.mean() if scale == "relative" else total.sum()
+
+
+def key_region(cam: Tensor, target: Tensor) -> Tensor:
+    """L_kr (Eq. 6): Σ over cells of max(0, target − cam). [B,h,w], [h,w] → [B]."""
+    return (target - cam).clamp_min(0).sum((1, 2))
+
+
+def embedding_pull(f_s: Tensor, f_y: Tensor, r_i: float) -> Tensor:
+    """L_ed (Eq. 9): max(0, MSE(f_S, f_y) − r_i); draws the student's embedding to its class. [B,d], [B,d] → [B]."""
+    return ((f_s - f_y).square().mean(1) - r_i).clamp_min(0)
+
+
+def embedding_push(f_s: Tensor, f_y: Tensor, r_o: float) -> Tensor:
+    """L_aed (Eq. 11): max(0, r_o − MSE(f_S, f_y)); drives new images away from it. [B,d], [B,d] → [B]."""
+    return (r_o - (f_s - f_y).square().mean(1)).clamp_min(0)
+
+
+def distillation(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
+    """L_KL (Eq. 2) at temperature τ: τ²·KL(softmax T/τ ‖ softmax S/τ), mean over the batch. Scalar."""
+    return temperature**2 * F.kl_div(
+        F.log_softmax(student_logits / temperature, 1),
+        F.log_softmax(teacher_logits / temperature, 1),
+        reduction="batchmean",
+        log_target=True,
+    )

@@ -1,0 +1,80 @@
+"""Our own small convolutional networks, for the bundled teachers and students.
+
+They follow timm's convention (`forward_features`, `forward_head`, `get_classifier`), so that
+`kgen.teachers` reads ours and timm's networks alike. This file knows nothing about distillation.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions with batch norm and a shortcut; the first may halve the map."""
+
+    def __init__(self, inside: int, outside: int, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
+        self.shortcut = nn.Identity()
+        if stride != 1 or inside != outside:
+            self.shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
+
+
+class SmallResNet(nn.Module):
+    """Stride-2 stem, then one stage at half and one at a quarter of the input's side, pooling, Linear.
+
+    28×28 in, 7×7 map out. The stem has stride 2 because full-resolution maps with few channels are
+    bound by memory, not by arithmetic, on a CPU.
+
+    Args:
+        width: channels of the stem and of the first stage; the second stage has twice as many.
+        blocks: residual blocks in each of the two stages.
+    """
+
+    def __init__(self, channels: int = 1, classes: int = 10, width: int = 32, blocks: tuple[int, int] = (2, 2)):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
+        )
+        first = [ResidualBlock(width, width) for _ in range(blocks[0])]
+        second = [ResidualBlock(width if i == 0 else 2 * width, 2 * width, 2 if i == 0 else 1) for i in range(blocks[1])]
+        self.stages = nn.Sequential(*first, *second)
+        self.num_features = 2 * width
+        self.fc = nn.Linear(self.num_features, classes)
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d):
+                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """[B,c,e,e] → the last spatial map [B,k,h,w]."""
+        return self.stages(self.stem(x))
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """[B,k,h,w] → pooled embedding [B,k] (`pre_logits`) or logits [B,K]."""
+        pooled = features.mean((2, 3))
+        return pooled if pre_logits else self.fc(pooled)
+
+    def get_classifier(self) -> nn.Linear:
+        return self.fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+def seeded(build, seed: int, *args, **kwargs) -> nn.Module:
+    """Build a module whose initial weights depend on `seed` alone; the global random state is left as it was.
+
+    Initialisers of torch.nn draw from the global generator; this is the one place that lends it a seed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(*args, **kwargs)

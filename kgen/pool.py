@@ -1,0 +1,149 @@
+"""The memory pool M: synthetic images as bytes, under a budget of pixels (§3.6 of the paper)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+class MemoryPool:
+    """Images u8, labels, and where each came from, never more than `budget_pixels` pixels.
+
+    Policies at the budget of N images:
+        spread: after the k-th of `planned` additions it holds ⌊N·k/planned⌋ images, chosen so that the classes
+            stay balanced over the whole run; nothing is ever thrown out.
+        fifo: everything enters; the oldest leave.
+        reservoir: a uniform sample of everything that was ever offered.
+
+    Args:
+        budget_pixels: Σ e² over the pool is at most this.
+        planned: additions in the whole run (for `spread`).
+        classes: number of classes (for `spread`'s ledger).
+        rng: for the choices; sampling for the student has a generator of its own (see `sample`).
+    """
+
+    def __init__(self, budget_pixels: int, policy: Literal["spread", "fifo", "reservoir"] = "spread", *,
+                 planned: int = 1, classes: int = 1, rng: torch.Generator | None = None,
+                 device: torch.device | str = "cpu"):
+        self.budget_pixels, self.policy, self.planned, self.device = budget_pixels, policy, planned, device
+        self.rng = rng or torch.Generator().manual_seed(0)
+        self.additions = self.offered = self._size = 0
+        self.ledger = torch.zeros(classes, dtype=torch.int64)
+        self._images: Tensor | None = None
+        self.labels = torch.zeros(0, dtype=torch.int64)
+        self.origin = torch.zeros(0, 2, dtype=torch.int64)
+        """[n,2]: iteration and position in its batch, for every image in the pool."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def side(self) -> int:
+        return 0 if self._images is None else self._images.shape[-1]
+
+    @property
+    def pixels(self) -> int:
+        """Σ e² over the pool."""
+        return self._size * self.side**2
+
+    @property
+    def images(self) -> Tensor:
+        """[n,c,e,e] u8, a view."""
+        return torch.zeros(0) if self._images is None else self._images[: self._size]
+
+    def capacity(self, side: int) -> int:
+        """N: images of side×side that the budget holds."""
+        return self.budget_pixels // side**2
+
+    def add(self, images: Tensor, labels: Tensor, iteration: int = 0) -> Tensor:
+        """Offer images u8 [B,c,e,e] with labels [B]; returns which of them entered, bool [B].
+
+        Raises ValueError for images that are not bytes, of another size, or where the budget holds none.
+        """
+        self._allocate(images)
+        n = self.capacity(images.shape[-1])
+        images, labels = images.to(self.device), labels.cpu()
+        self.additions += 1
+        slots = getattr(self, f"_{self.policy}")(labels, n)  # [B] slot in the pool, −1: stays out
+        self.offered += len(labels)
+        taken = torch.nonzero(slots >= 0).flatten()
+        # where a slot was given twice in this call the later image has it (indexed writes have no order of their own)
+        last = {place: i for place, i in zip(slots[taken].tolist(), taken.tolist())}
+        places, taken = torch.tensor(list(last.keys()), dtype=torch.int64), torch.tensor(list(last.values()), dtype=torch.int64)
+        self._images[places.to(images.device)] = images[taken.to(images.device)]
+        self.labels[places] = labels[taken]
+        self.origin[places] = torch.stack([torch.full_like(taken, iteration), taken], 1)
+        self._size = min(n, max(self._size, int(places.max()) + 1 if len(places) else 0))
+        entered = torch.zeros(len(labels), dtype=torch.bool)
+        mine = (self.origin[: self._size, 0] == iteration).nonzero().flatten()
+        entered[self.origin[mine, 1]] = True
+        return entered
+
+    def sample(self, n: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """n images (with replacement) and their labels: u8 [n,c,e,e], i64 [n]. Raises ValueError when empty."""
+        if not self._size:
+            raise ValueError("the memory pool is empty: nothing to sample")
+        index = torch.randint(0, self._size, (n,), generator=rng or self.rng)
+        return self._images[index.to(self._images.device)], self.labels[index]
+
+    # --- policies: labels [B], N → slot for each, −1 where it stays out --------------------------
+
+    def _spread(self, labels: Tensor, n: int) -> Tensor:
+        room = min(n * min(self.additions, self.planned) // self.planned - self._size, len(labels))
+        slots = torch.full((len(labels),), -1)
+        order = torch.randperm(len(labels), generator=self.rng).tolist()
+        waiting: dict[int, list[int]] = {}
+        for i in order:
+            waiting.setdefault(int(labels[i]), []).append(i)
+        for k in range(max(0, room)):
+            # the class that the run has stored least of, among those this batch still offers
+            c = min((c for c in waiting if waiting[c]), key=lambda c: (int(self.ledger[c]), c))
+            slots[waiting[c].pop()] = self._size + k
+            self.ledger[c] += 1
+        return slots
+
+    def _fifo(self, labels: Tensor, n: int) -> Tensor:
+        return (self.offered + torch.arange(len(labels))) % n
+
+    def _reservoir(self, labels: Tensor, n: int) -> Tensor:
+        seen = self.offered + torch.arange(len(labels))
+        draw = (torch.rand(len(labels), generator=self.rng, dtype=torch.float64) * (seen + 1)).long()
+        return torch.where(seen < n, seen, torch.where(draw < n, draw, -1))
+
+    # --- storage ---------------------------------------------------------------------------------
+
+    def _allocate(self, images: Tensor) -> None:
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise ValueError(f"the pool takes images u8 [B,c,e,e], not {images.dtype} {tuple(images.shape)}")
+        if self._images is None:
+            n = self.capacity(images.shape[-1])
+            if n < 1:
+                raise ValueError(f"a budget of {self.budget_pixels} pixels holds no image of side {images.shape[-1]}")
+            self._images = torch.zeros(n, *images.shape[1:], dtype=torch.uint8, device=self.device)
+            self.labels = torch.zeros(n, dtype=torch.int64)
+            self.origin = torch.full((n, 2), -1, dtype=torch.int64)
+        if images.shape[1:] != self._images.shape[1:]:
+            raise ValueError(f"the pool holds images {tuple(self._images.shape[1:])}, not {tuple(images.shape[1:])}")
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything but the pixels, which the run folder's batches hold."""
+        counts = torch.tensor([self.additions, self.offered, self._size])
+        return {"counts": counts, "ledger": self.ledger.clone(), "origin": self.origin.clone(), "labels": self.labels.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor], batch_of) -> None:
+        """Restore; `batch_of(iteration)` gives that iteration's images u8 [B,c,e,e] as a NumPy array."""
+        self.additions, self.offered, size = state["counts"].tolist()
+        self.ledger.copy_(state["ledger"])
+        if not size:
+            return
+        origin = state["origin"]
+        for iteration in origin[:size, 0].unique().tolist():
+            batch = torch.from_numpy(batch_of(iteration))
+            self._allocate(batch)
+            mine = (origin[:size, 0] == iteration).nonzero().flatten()
+            self._images[mine] = batch[origin[mine, 1]].to(self.device)
+        self.labels.copy_(state["labels"])
+        self.origin.copy_(origin)
+        self._size = size

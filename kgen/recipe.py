@@ -1,0 +1,305 @@
+"""A recipe: everything that decides what a run computes, as frozen, validated data.
+
+It knows neither torch nor files. The same model reads a recipe from JSON, checks `--set field=value`
+and gives the app's form its fields, limits and tooltips (`Recipe.model_json_schema()`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message names field, value, allowed range and the nearest valid name."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Weights(_Part):
+    """Factors of the loss terms (the paper's α)."""
+
+    ce: Annotated[float, Field(ge=0, le=1e4)] = 0.5
+    """α_ce, cross-entropy of the teacher on the pseudo-label (Eq. 3)."""
+    adv: Annotated[float, Field(ge=0, le=1e4)] = 1.3
+    """α_adv, reward for images on which student and teacher disagree (Eq. 3)."""
+    bn: Annotated[float, Field(ge=0, le=1e4)] = 10.0
+    """α_bn, distance to the teacher's stored batch-norm statistics (Eq. 3)."""
+    kr: Annotated[float, Field(ge=0, le=1e4)] = 0.1
+    """α_kr, key region: class activation map below its target (Eq. 6)."""
+
+
+class Target(_Part):
+    """What the class activation map is pushed up to (M_target, Eq. 6)."""
+
+    kind: Literal["gaussian", "full"] = "gaussian"
+    """G(peak, sigma), high in the middle; or Full(peak), the same everywhere."""
+    peak: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Height i of G(i, j), or the value n of Full(n)."""
+    sigma: Annotated[float, Field(gt=0, le=100)] = 2.0
+    """Width j of G(i, j), in cells of the map."""
+    sigma_fraction: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Width as a share of the map's side instead of in cells; overrides sigma."""
+
+
+class Optimiser(_Part):
+    """One optimiser and its rate."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    """Adam, AdamW or SGD with Nesterov momentum."""
+    lr: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    """Learning rate; for the student the highest, reached after the ramp."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of SGD, or β1 of Adam."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """β2 of Adam."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weight decay (decoupled for AdamW)."""
+
+
+class Optimisers(_Part):
+    generator: Optimiser = Optimiser(name="adam", lr=4e-3, momentum=0.5)
+    """For the generator and the noisy layer."""
+    student: Optimiser = Optimiser(name="adamw", lr=1e-3)
+    """For the student."""
+
+
+class Recipe(_Part):
+    """One run. Defaults are the paper's constants (Table 8, C.2–C.4) where it gives them."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80)] = "custom"
+    """What the run is called."""
+    teacher: Annotated[str, Field(min_length=1, max_length=200)] = "fashion-cnn"
+    """The trained network whose data is gone."""
+    student: Annotated[str, Field(min_length=1, max_length=200)] = "small-cnn-20k"
+    """The network that learns."""
+    classes: tuple[int | str, ...] | None = None
+    """Chosen classes, by name or index; none given means all of the teacher's."""
+    resolutions: tuple[Annotated[int, Field(ge=8, le=1024, multiple_of=4)], ...] = (28,)
+    """Side of a synthetic image in pixels."""
+    ratio: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Data memory ratio: pixels that the pool may hold, as a share of the real training set's."""
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """E: each epoch makes images, then teaches the student."""
+    iterations: Annotated[int, Field(ge=1, le=10_000)] = 5
+    """I: batches of images made per epoch, each with new noisy layers and labels."""
+    generator_steps: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """g: optimisation steps on one batch of images."""
+    student_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 50
+    """S: student steps per epoch."""
+    batch: Annotated[int, Field(ge=2, le=4096)] = 100
+    """Images made at once."""
+    student_batch: Annotated[int, Field(ge=2, le=8192)] = 128
+    """Images in one student step."""
+    weights: Weights = Weights()
+    """Factors of the generator's loss terms."""
+    bn_scale: Literal["raw", "relative"] = "raw"
+    """Batch-norm distance summed as in the paper, or relative to each layer's own size."""
+    target: Target = Target()
+    """What the class activation map is pushed up to."""
+    adv_mask: Literal["none", "agree"] = "none"
+    """Which samples count in the adversarial term: all, or those on which student and teacher agree."""
+    temperature: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    """T of the student's distillation loss."""
+    keep: Literal["last", "best"] = "last"
+    """Which batch of an iteration enters the pool: the last step's, or the one with the lowest CE + BN + KR."""
+    pool_policy: Literal["spread", "fifo", "reservoir"] = "spread"
+    """At the budget: spread over the whole run, first in first out, or a uniform sample of everything."""
+    generator_life: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Re-create the generator every so many epochs; 0 means it lives as long as the run."""
+    width: Annotated[int, Field(ge=4, le=512)] = 64
+    """Channels of the generator's last block (the first has twice as many)."""
+    noise_width: Annotated[int, Field(ge=8, le=4096)] = 1000
+    """Width of the noisy layer's output, the generator's input."""
+    deep: bool = False
+    """Start the generator at a sixteenth of the side instead of a quarter."""
+    up_first: bool = True
+    """Upsample before each convolution (the paper's sizes) or after it (4× cheaper)."""
+    output: Literal["sigmoid", "batchnorm"] = "sigmoid"
+    """How the generator's last layer becomes an image in [0,1]."""
+    optimisers: Optimisers = Optimisers()
+    """Of the generator and of the student."""
+    augment: Literal["none", "student", "both"] = "both"
+    """Random shift and flip of synthetic images: never, in student steps, or in generator steps too."""
+    warmup: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    """Share of the epochs in which only the pool grows; the student's rate ramps up over as many again."""
+    schedule: Literal["sequential", "concurrent"] = "sequential"
+    """Algorithm 1 to the letter, or generator and student at once on two threads."""
+    evaluate_on: Literal["test", "validation"] = "test"
+    """Real images for the accuracy curve: the test set, or held-out training images (for tuning)."""
+    evaluate_every: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Student steps between two evaluations on real images; 0 means once an epoch."""
+    report_every: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Generator steps between two reports of the loss parts."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Every random draw follows from it."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; auto takes CUDA, then MPS, then the CPU, and says which."""
+    journal_pixels: Annotated[int, Field(ge=0, le=2**40)] = 2**30
+    """Bytes of non-pool pixels (previews) that the run folder may hold."""
+
+    @field_validator("classes")
+    @classmethod
+    def _some_class(cls, value):
+        if value is not None and not value:
+            raise ValueError("no class is chosen; choose at least one, or leave the field out for all")
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("a class is chosen twice")
+        return value
+
+    @field_validator("resolutions")
+    @classmethod
+    def _one_resolution(cls, value):
+        if len(value) != 1:
+            raise ValueError(f"exactly one resolution is expected, {len(value)} were given")
+        return value
+
+    @model_validator(mode="after")
+    def _deep_needs_sixteenths(self):
+        if self.deep and any(e % 16 for e in self.resolutions):
+            raise ValueError(f"deep: the deep generator needs a resolution that is a multiple of 16, not {self.resolutions[0]}")
+        return self
+
+    # --- numbers that follow from the fields -------------------------------------------------
+
+    @property
+    def warmup_epochs(self) -> int:
+        """Epochs in which only the pool grows."""
+        return int(self.warmup * self.epochs + 1e-9)
+
+    @property
+    def total_iterations(self) -> int:
+        return self.epochs * self.iterations
+
+    @property
+    def total_generator_steps(self) -> int:
+        return self.total_iterations * self.generator_steps
+
+    @property
+    def total_student_steps(self) -> int:
+        """(E − warm-up) · S."""
+        return (self.epochs - self.warmup_epochs) * self.student_steps
+
+    def budget_pixels(self, n_train: int, side: int) -> int:
+        """Pixels that the pool may hold: ratio · n_train · l² (§3.6 of the paper)."""
+        return int(self.ratio * n_train * side * side + 1e-6)
+
+    # --- reading and changing -----------------------------------------------------------------
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A changed copy; dotted names reach inside: `recipe.replace(seed=1, **{"weights.kr": 0.0})`."""
+        data = self.model_dump()
+        for path, value in changes.items():
+            *outer, last = path.split(".")
+            place = data
+            for i, key in enumerate(outer):
+                if not isinstance(place.get(key), dict):
+                    raise RecipeError(_unknown(".".join(outer[: i + 1]), field_names()))
+                place = place[key]
+            if last not in place:
+                raise RecipeError(_unknown(path, field_names()))
+            place[last] = value.model_dump() if isinstance(value, BaseModel) else value
+        return parse(data)
+
+    def to_json(self) -> str:
+        return self.model_dump_json(indent=2)
+
+
+def field_names() -> list[str]:
+    """Every settable name, dotted where it lies inside a part: "seed", "weights.kr", "optimisers.student.lr"."""
+
+    def walk(model: type[BaseModel], prefix: str) -> list[str]:
+        names = []
+        for name, info in model.model_fields.items():
+            kind = info.annotation
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                names += walk(kind, f"{prefix}{name}.")
+            else:
+                names.append(prefix + name)
+        return names
+
+    return walk(Recipe, "")
+
+
+def parse(data: dict[str, Any] | str | bytes) -> Recipe:
+    """A recipe from a dictionary or JSON text; RecipeError says in a sentence a field what is wrong."""
+    if not isinstance(data, dict):
+        try:
+            data = json.loads(data)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"The recipe is not JSON: {error}.") from None
+        if not isinstance(data, dict):
+            raise RecipeError(f"The recipe should be a JSON object, not {type(data).__name__}.")
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError(" ".join(_sentence(e) for e in error.errors())) from None
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`field=value` from the command line; the value is JSON where it can be, else text."""
+    name, separator, raw = text.partition("=")
+    if not separator or not name.strip():
+        raise RecipeError(f"--set {text}: expected field=value, for example weights.kr=0.")
+    try:
+        value = json.loads(raw)
+    except json.JSONDecodeError:
+        value = [p.strip() for p in raw.split(",")] if "," in raw else raw
+    name = name.strip()
+    if name in ("classes", "resolutions") and value is not None and not isinstance(value, list):
+        value = [value]
+    return name, value
+
+
+def _unknown(path: str, valid: list[str]) -> str:
+    near = difflib.get_close_matches(path, valid, 1, 0.5) or [v for v in valid if v.rpartition(".")[2] == path.rpartition(".")[2]]
+    return f"Recipe field {path!r} is not known." + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(valid)}.")
+
+
+def _limits(path: tuple) -> str:
+    """The allowed range of a numeric field, in words, from its annotations."""
+    model: Any = Recipe
+    info = None
+    for key in path:
+        if isinstance(key, int):
+            continue
+        info = model.model_fields.get(key) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        if info is None:
+            return ""
+        model = info.annotation
+    schema = Recipe.model_json_schema()
+    node: Any = schema
+    for key in path:
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+        if "allOf" in node:
+            node = schema["$defs"][node["allOf"][0]["$ref"].rpartition("/")[2]]
+        node = node.get("items", node) if isinstance(key, int) else node.get("properties", {}).get(key, {})
+    node = next((n for n in node.get("anyOf", []) if n.get("type") in ("number", "integer")), node)
+    low = f"{node['minimum']:g} or more" if "minimum" in node else f"above {node['exclusiveMinimum']:g}" if "exclusiveMinimum" in node else ""
+    high = f"at most {node['maximum']:g}" if "maximum" in node else f"below {node['exclusiveMaximum']:g}" if "exclusiveMaximum" in node else ""
+    step = f"a multiple of {node['multipleOf']:g}" if "multipleOf" in node else ""
+    return " and ".join(p for p in (low, high, step) if p)
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    path = ".".join(str(p) for p in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return _unknown(path, field_names())
+    found = repr(error.get("input"))
+    found = found if len(found) < 60 else found[:57] + "…"
+    if error["type"] == "literal_error":
+        expected = error["ctx"]["expected"]
+        near = difflib.get_close_matches(str(error.get("input")), expected.replace("'", "").replace(" or ", ", ").split(", "), 1, 0.4)
+        return f"Recipe field {path!r} is {found}; expected {expected}." + (f" Did you mean {near[0]!r}?" if near else "")
+    if error["type"] == "value_error":
+        reason = str(error["ctx"]["error"])
+        return f"Recipe field {path!r}: {reason}." if path else f"Recipe field {reason}."
+    limits = _limits(tuple(error["loc"]))
+    wanted = limits or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"Recipe field {path!r} is {found}; allowed: {wanted}."
