@@ -16,8 +16,25 @@ if TYPE_CHECKING:
     from kgen.zoo import load_teacher as load_teacher
 
 _lazy = {"distill": "kgen.engine", "load_teacher": "kgen.zoo"}
-_modules = {"augment", "controls", "data", "embeddings", "engine", "evaluate", "events", "journal", "keyregion", "losses",
-            "pool", "recipe", "recipes", "sources", "teach", "teachers", "zoo"}
+_modules = {
+    "augment",
+    "controls",
+    "data",
+    "embeddings",
+    "engine",
+    "evaluate",
+    "events",
+    "journal",
+    "keyregion",
+    "losses",
+    "pool",
+    "recipe",
+    "recipes",
+    "sources",
+    "teach",
+    "teachers",
+    "zoo",
+}
 
 __all__ = ["__version__", *sorted(_lazy), *sorted(_modules)]
 

@@ -40,7 +40,6 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on st
 Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")]
 
 
-
 def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str | None) -> Recipe:
     """A named recipe or a JSON file, with `--set`, `--seed` and `--schedule` applied."""
     if name.endswith(".json") or Path(name).is_file():
@@ -94,7 +93,9 @@ def run(
 
 
 @cli.command()
-def resume(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")], checkpoint_every: Every = 5.0, as_json: Json = False) -> None:
+def resume(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")], checkpoint_every: Every = 5.0, as_json: Json = False
+) -> None:
     """Go on with a run that was stopped or killed; the result is the same as without the interruption."""
     from kgen.runner import Runner
 
@@ -103,12 +104,14 @@ def resume(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run fol
 
 
 @cli.command()
-def evaluate(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an exported student.safetensors.")], as_json: Json = False) -> None:
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an exported student.safetensors.")], as_json: Json = False
+) -> None:
     """Measure an exported student on all real test images."""
     import torch
 
     from kgen import data, zoo
-    from kgen.engine import choose_classes
+    from kgen.setting import choose_classes
     from kgen.evaluate import score
 
     file = folder if folder.suffix == ".safetensors" else open_run(folder).path / "student.safetensors"
@@ -122,8 +125,16 @@ def evaluate(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run f
     real = data.test_set(known.data)
     result = score(lambda x: student((x - mean) / std), real, chosen)
     if as_json:
-        print(json.dumps({"accuracy": result.accuracy, "n": result.n, "per_class": dict(zip([spec["classes"][c] for c in chosen], result.per_class)),
-                          "teacher": known.accuracy}))
+        print(
+            json.dumps(
+                {
+                    "accuracy": result.accuracy,
+                    "n": result.n,
+                    "per_class": dict(zip([spec["classes"][c] for c in chosen], result.per_class)),
+                    "teacher": known.accuracy,
+                }
+            )
+        )
         return
     print(f"student {result.accuracy:.2%} of {result.n:,} real images (teacher {known.accuracy:.2%})")
     for c, share in zip(chosen, result.per_class):
@@ -151,7 +162,9 @@ def teach(
     test = data.test_set(dataset)
     blocks = (1, 2)
     network = seeded(SmallResNet, seed, part.images.shape[1], len(part.classes), width, blocks)
-    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=console) as bar:
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=console
+    ) as bar:
         task = bar.add_task(f"teaching {dataset}", total=None, note="")
         for p in train(network, part, held_out, epochs=epochs, seed=seed):
             note = f"epoch {p.epoch + 1}/{epochs}, loss {p.loss:.3f}" if p.accuracy is None else f"held-out accuracy {p.accuracy:.2%}"
@@ -160,7 +173,9 @@ def teach(
                 console.print(f"epoch {p.epoch + 1}: {note}")
     spec = finish(network, part, held_out, test, width=width, blocks=blocks)
     zoo.save_network(network, out, spec)
-    print(f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images, {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out ones")
+    print(
+        f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images, {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out ones"
+    )
 
 
 @cli.command()
@@ -215,10 +230,18 @@ class Screen:
         elif isinstance(e, events.RunFailed):
             self._line(f"The run stopped at step {e.step}: {e.cause} {e.remedy}")
         elif isinstance(e, events.RunFinished):
-            self._line(f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s." + (f" Student: {e.accuracy:.2%} of {e.n:,} real images." if e.n else ""))
+            self._line(
+                f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s."
+                + (f" Student: {e.accuracy:.2%} of {e.n:,} real images." if e.n else "")
+            )
         if self.bar and e.iteration is not None and hasattr(self, "plan"):
             recipe = self.plan.recipe
-            self.bar.update(self.task, completed=e.iteration + (e.kind == "batch_synthesised"), total=recipe["epochs"] * recipe["iterations"], note=self.note)
+            self.bar.update(
+                self.task,
+                completed=e.iteration + (e.kind == "batch_synthesised"),
+                total=recipe["epochs"] * recipe["iterations"],
+                note=self.note,
+            )
 
     def _line(self, text: str) -> None:
         if self.bar:

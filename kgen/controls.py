@@ -39,6 +39,11 @@ class Controls:
         with self.changed:
             return self._waiting.popleft() if self._waiting else None
 
+    def stop_waits(self) -> bool:
+        """Was a stop sent that nobody has taken yet?"""
+        with self.changed:
+            return any(command["do"] == "stop" for command in self._waiting)
+
 
 class Gate:
     """Holds and releases the threads. `kinds` are those that step by themselves: generator, student.

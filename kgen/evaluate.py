@@ -13,8 +13,9 @@ from kgen.events import Score
 
 
 @torch.no_grad()
-def score(logits_of: Callable[[Tensor], Tensor], data: RealImages, chosen: list[int], *,
-          device: torch.device | str = "cpu", batch: int = 500) -> Score:
+def score(
+    logits_of: Callable[[Tensor], Tensor], data: RealImages, chosen: list[int], *, device: torch.device | str = "cpu", batch: int = 500
+) -> Score:
     """Accuracy among the chosen classes (indices into the network's logits and the data's labels).
 
     Images of other classes are left out. Raises ValueError where no image is left.

@@ -139,8 +139,10 @@ class Tail:
             try:
                 found.append(events.from_json(line))
             except ValidationError:
-                raise JournalError(f"{self._file} is damaged at byte {self._offset}: this line is no event. "
-                                   "`python -m kgen resume` goes back to the last checkpoint if the damage lies after it.") from None
+                raise JournalError(
+                    f"{self._file} is damaged at byte {self._offset}: this line is no event. "
+                    "`python -m kgen resume` goes back to the last checkpoint if the damage lies after it."
+                ) from None
             self._offset += len(line) + 1
         return anew, found
 
@@ -181,7 +183,9 @@ class Journal:
         run = open_run(path)
         size = (run.path / "events.jsonl").stat().st_size
         if size < offset:
-            raise JournalError(f"{run.path / 'events.jsonl'} has {size} bytes, but the checkpoint was written at {offset}: it was cut by hand.")
+            raise JournalError(
+                f"{run.path / 'events.jsonl'} has {size} bytes, but the checkpoint was written at {offset}: it was cut by hand."
+            )
         journal = cls(run.path, offset)
         for file in (run.path / "batches").glob("*.safetensors"):
             if file.stem.isdigit() and int(file.stem) >= iterations:

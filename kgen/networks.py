@@ -42,9 +42,7 @@ class SmallResNet(nn.Module):
 
     def __init__(self, channels: int = 1, classes: int = 10, width: int = 32, blocks: tuple[int, int] = (2, 2)):
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         first = [ResidualBlock(width, width) for _ in range(blocks[0])]
         second = [ResidualBlock(width if i == 0 else 2 * width, 2 * width, 2 if i == 0 else 1) for i in range(blocks[1])]
         self.stages = nn.Sequential(*first, *second)

@@ -24,14 +24,23 @@ class MemoryPool:
         rng: for the choices; sampling for the student has a generator of its own (see `sample`).
     """
 
-    def __init__(self, budget_pixels: int, policy: Literal["spread", "fifo", "reservoir"] = "spread", *,
-                 planned: int = 1, classes: int = 1, rng: torch.Generator | None = None,
-                 device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        budget_pixels: int,
+        policy: Literal["spread", "fifo", "reservoir"] = "spread",
+        *,
+        planned: int = 1,
+        classes: int = 1,
+        rng: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ):
         self.budget_pixels, self.policy, self.planned, self.device = budget_pixels, policy, planned, device
         self.rng = rng or torch.Generator().manual_seed(0)
         self.additions = self.offered = self._size = 0
         self.ledger = torch.zeros(classes, dtype=torch.int64)
         self._images: Tensor | None = None
+        self.extras: dict[str, Tensor] = {}
+        """Further columns by name, [N,…] each, in step with the images."""
         self.labels = torch.zeros(0, dtype=torch.int64)
         self.origin = torch.zeros(0, 2, dtype=torch.int64)
         """[n,2]: iteration and position in its batch, for every image in the pool."""
@@ -57,8 +66,8 @@ class MemoryPool:
         """N: images of side×side that the budget holds."""
         return self.budget_pixels // side**2
 
-    def add(self, images: Tensor, labels: Tensor, iteration: int = 0) -> Tensor:
-        """Offer images u8 [B,c,e,e] with labels [B]; returns which of them entered, bool [B].
+    def add(self, images: Tensor, labels: Tensor, iteration: int = 0, extras: dict[str, Tensor] | None = None) -> Tensor:
+        """Offer images u8 [B,c,e,e] with labels [B] and any further columns [B,…]; returns which entered, bool [B].
 
         Raises ValueError for images that are not bytes, of another size, or where the budget holds none.
         """
@@ -74,6 +83,8 @@ class MemoryPool:
         places, taken = torch.tensor(list(last.keys()), dtype=torch.int64), torch.tensor(list(last.values()), dtype=torch.int64)
         self._images[places.to(images.device)] = images[taken.to(images.device)]
         self.labels[places] = labels[taken]
+        for name, column in (extras or {}).items():
+            self._column(name, column)[places.to(images.device)] = column[taken.to(column.device)].to(images.device)
         self.origin[places] = torch.stack([torch.full_like(taken, iteration), taken], 1)
         self._size = min(n, max(self._size, int(places.max()) + 1 if len(places) else 0))
         entered = torch.zeros(len(labels), dtype=torch.bool)
@@ -83,10 +94,14 @@ class MemoryPool:
 
     def sample(self, n: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """n images (with replacement) and their labels: u8 [n,c,e,e], i64 [n]. Raises ValueError when empty."""
+        index = self.draw(n, rng)
+        return self._images[index.to(self._images.device)], self.labels[index]
+
+    def draw(self, n: int, rng: torch.Generator | None = None) -> Tensor:
+        """n random places in the pool (with replacement), i64 [n]. Raises ValueError when empty."""
         if not self._size:
             raise ValueError("the memory pool is empty: nothing to sample")
-        index = torch.randint(0, self._size, (n,), generator=rng or self.rng)
-        return self._images[index.to(self._images.device)], self.labels[index]
+        return torch.randint(0, self._size, (n,), generator=rng or self.rng)
 
     # --- policies: labels [B], N → slot for each, −1 where it stays out --------------------------
 
@@ -127,23 +142,30 @@ class MemoryPool:
         if images.shape[1:] != self._images.shape[1:]:
             raise ValueError(f"the pool holds images {tuple(self._images.shape[1:])}, not {tuple(images.shape[1:])}")
 
+    def _column(self, name: str, like: Tensor) -> Tensor:
+        if name not in self.extras:
+            self.extras[name] = torch.zeros(len(self._images), *like.shape[1:], dtype=like.dtype, device=self.device)
+        return self.extras[name]
+
     def state_dict(self) -> dict[str, Tensor]:
         """Everything but the pixels, which the run folder's batches hold."""
         counts = torch.tensor([self.additions, self.offered, self._size])
         return {"counts": counts, "ledger": self.ledger.clone(), "origin": self.origin.clone(), "labels": self.labels.clone()}
 
-    def load_state_dict(self, state: dict[str, Tensor], batch_of) -> None:
-        """Restore; `batch_of(iteration)` gives that iteration's images u8 [B,c,e,e] as a NumPy array."""
+    def load_state_dict(self, state: dict[str, Tensor], batch_of, extras: tuple[str, ...] = ()) -> None:
+        """Restore; `batch_of(iteration)` gives that iteration's NumPy arrays: images u8 [B,c,e,e] and the named extras."""
         self.additions, self.offered, size = state["counts"].tolist()
         self.ledger.copy_(state["ledger"])
         if not size:
             return
         origin = state["origin"]
         for iteration in origin[:size, 0].unique().tolist():
-            batch = torch.from_numpy(batch_of(iteration))
-            self._allocate(batch)
+            batch = {name: torch.from_numpy(array) for name, array in batch_of(iteration).items() if name in ("images", *extras)}
+            self._allocate(batch["images"])
             mine = (origin[:size, 0] == iteration).nonzero().flatten()
-            self._images[mine] = batch[origin[mine, 1]].to(self.device)
+            for name, column in batch.items():
+                where = self._images if name == "images" else self._column(name, column)
+                where[mine.to(where.device)] = column[origin[mine, 1]].to(where.device)
         self.labels.copy_(state["labels"])
         self.origin.copy_(origin)
         self._size = size

@@ -126,6 +126,8 @@ class Recipe(_Part):
     """Of the generator and of the student."""
     augment: Literal["none", "student", "both"] = "both"
     """Random shift and flip of synthetic images: never, in student steps, or in generator steps too."""
+    views: Annotated[int, Field(ge=0, le=256)] = 0
+    """Random views of a stored image, each with the teacher's answer kept; 0 draws a fresh view and asks the teacher in every student step."""
     warmup: Annotated[float, Field(ge=0, le=0.9)] = 0.1
     """Share of the epochs in which only the pool grows; the student's rate ramps up over as many again."""
     schedule: Literal["sequential", "concurrent"] = "sequential"
@@ -163,6 +165,12 @@ class Recipe(_Part):
     def _deep_needs_sixteenths(self):
         if self.deep and any(e % 16 for e in self.resolutions):
             raise ValueError(f"deep: the deep generator needs a resolution that is a multiple of 16, not {self.resolutions[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _views_need_augmentation(self):
+        if self.views and self.augment == "none":
+            raise ValueError(f"views is {self.views}, but augment is 'none': kept views need augment 'student' or 'both'")
         return self
 
     # --- numbers that follow from the fields -------------------------------------------------
@@ -281,8 +289,12 @@ def _limits(path: tuple) -> str:
             node = schema["$defs"][node["allOf"][0]["$ref"].rpartition("/")[2]]
         node = node.get("items", node) if isinstance(key, int) else node.get("properties", {}).get(key, {})
     node = next((n for n in node.get("anyOf", []) if n.get("type") in ("number", "integer")), node)
-    low = f"{node['minimum']:g} or more" if "minimum" in node else f"above {node['exclusiveMinimum']:g}" if "exclusiveMinimum" in node else ""
-    high = f"at most {node['maximum']:g}" if "maximum" in node else f"below {node['exclusiveMaximum']:g}" if "exclusiveMaximum" in node else ""
+    low = (
+        f"{node['minimum']:g} or more" if "minimum" in node else f"above {node['exclusiveMinimum']:g}" if "exclusiveMinimum" in node else ""
+    )
+    high = (
+        f"at most {node['maximum']:g}" if "maximum" in node else f"below {node['exclusiveMaximum']:g}" if "exclusiveMaximum" in node else ""
+    )
     step = f"a multiple of {node['multipleOf']:g}" if "multipleOf" in node else ""
     return " and ".join(p for p in (low, high, step) if p)
 

@@ -18,25 +18,58 @@ def fashion_live() -> Recipe:
     K-Gen-S (one resolution, key region) with the bundled teacher and a student of 20 thousand parameters.
     """
     return Recipe(
-        name="fashion-live", teacher="fashion-cnn", student="small-cnn-20k", resolutions=(28,), ratio=0.04,
-        epochs=12, iterations=2, generator_steps=15, student_steps=110, batch=100, student_batch=128,
-        weights=Weights(bn=5.0), bn_scale="relative", target=Target(), temperature=10.0, width=32, noise_width=256,
-        up_first=False, optimisers=_OURS, warmup=0.09, evaluate_every=55,
+        name="fashion-live",
+        teacher="fashion-cnn",
+        student="small-cnn-20k",
+        resolutions=(28,),
+        ratio=0.04,
+        epochs=12,
+        iterations=2,
+        generator_steps=15,
+        student_steps=110,
+        batch=100,
+        student_batch=128,
+        weights=Weights(bn=5.0),
+        bn_scale="relative",
+        target=Target(),
+        temperature=10.0,
+        width=32,
+        noise_width=256,
+        up_first=False,
+        optimisers=_OURS,
+        warmup=0.09,
+        evaluate_every=55,
     )
 
 
 def fashion_long() -> Recipe:
     """Fashion-MNIST on a laptop with more time: about ten minutes on two CPU cores, a student of 45 thousand parameters."""
     return fashion_live().replace(
-        name="fashion-long", student="small-cnn-45k", ratio=0.15, epochs=30, iterations=3, student_steps=180, evaluate_every=90,
+        name="fashion-long",
+        student="small-cnn-45k",
+        ratio=0.15,
+        epochs=30,
+        iterations=3,
+        student_steps=180,
+        evaluate_every=90,
     )
 
 
 def tiny() -> Recipe:
     """The whole loop in a few seconds, for tests: three epochs of one batch. The student learns little."""
     return fashion_live().replace(
-        name="tiny", ratio=0.001, epochs=3, iterations=1, generator_steps=3, student_steps=4, batch=20,
-        student_batch=32, width=8, noise_width=64, warmup=0.34, evaluate_every=2,
+        name="tiny",
+        ratio=0.001,
+        epochs=3,
+        iterations=1,
+        generator_steps=3,
+        student_steps=4,
+        batch=20,
+        student_batch=32,
+        width=8,
+        noise_width=64,
+        warmup=0.34,
+        evaluate_every=2,
     )
 
 

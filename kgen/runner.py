@@ -32,8 +32,16 @@ class DiskError(RuntimeError):
 class Runner:
     """One run and its folder. `Runner.new` or `Runner.resume`, then `run()`."""
 
-    def __init__(self, distillation: Distillation, journal: Journal, controls: Controls, *,
-                 checkpoint_seconds: float = CHECKPOINT_SECONDS, listen: Listener | None = None, say: Callable[[str], None] | None = None):
+    def __init__(
+        self,
+        distillation: Distillation,
+        journal: Journal,
+        controls: Controls,
+        *,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        listen: Listener | None = None,
+        say: Callable[[str], None] | None = None,
+    ):
         self.distillation, self.journal, self.controls = distillation, journal, controls
         self.checkpoint_seconds = checkpoint_seconds
         self.listen, self.say = listen or (lambda event: None), say or (lambda text: None)
@@ -44,8 +52,14 @@ class Runner:
         """Check the recipe on this machine first, then make the folder. Raises RecipeError, ZooError, JournalError."""
         controls = controls or Controls()
         distillation = Distillation(recipe, controls=controls)
-        journal = Journal.create(folder, recipe, device=str(distillation.device), threads=torch.get_num_threads(),
-                                 teacher_sha256=zoo.checksum(recipe.teacher), n_train=distillation.teacher.card.n_train)
+        journal = Journal.create(
+            folder,
+            recipe,
+            device=str(distillation.setting.device),
+            threads=torch.get_num_threads(),
+            teacher_sha256=zoo.checksum(recipe.teacher),
+            n_train=distillation.setting.card.n_train,
+        )
         return cls(distillation, journal, controls, **options)
 
     @classmethod
@@ -56,12 +70,14 @@ class Runner:
             raise JournalError(f"{run.path} has finished already; there is nothing to resume.")
         info = run.info
         if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):
-            raise JournalError(f"{run.path} was made with another version of the teacher {run.recipe.teacher!r}; it cannot be resumed with this one.")
+            raise JournalError(
+                f"{run.path} was made with another version of the teacher {run.recipe.teacher!r}; it cannot be resumed with this one."
+            )
         remove_leftovers(run.path)
         torch.set_num_threads(info.get("threads", torch.get_num_threads()))  # sums depend on how work is cut
         controls = controls or Controls()
         kept = read_checkpoint(folder)
-        distillation = Distillation(run.recipe, controls=controls, resume=kept.tensors, batch_of=lambda i: run.batch(i)["images"], elapsed=kept.t)
+        distillation = Distillation(run.recipe, controls=controls, resume=kept.tensors, batch_of=run.batch, elapsed=kept.t)
         return cls(distillation, Journal.reopen(folder, kept.offset, kept.iterations), controls, **options)
 
     def run(self) -> events.Event:
@@ -70,8 +86,8 @@ class Runner:
         try:
             for event in self.distillation:
                 if event.kind == "run_finished" and event.accuracy is not None:
-                    self._patiently(lambda: self.journal.write_student(self.student_bytes(event.accuracy)))
-                self._patiently(lambda event=event: self.journal.write(event))
+                    self._patiently(self.journal.write_student, self.student_bytes(event.accuracy))
+                self._patiently(self.journal.write, event)
                 self.listen(event)
                 last = event
                 if self.distillation.resumable and time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds:
@@ -82,36 +98,45 @@ class Runner:
 
     def checkpoint(self) -> None:
         tensors = self.distillation.checkpoint()
-        self._patiently(lambda: self.journal.write_checkpoint(tensors, int(tensors["counters"][0]), self.distillation.elapsed))
+        self._patiently(self.journal.write_checkpoint, tensors, int(tensors["counters"][0]), self.distillation.elapsed)
         self._last_checkpoint = time.monotonic()
 
     def student_bytes(self, accuracy: float | None) -> bytes:
         """The student as a safetensors file that `kgen.zoo.load_student` reads, with how it was made."""
         d, r = self.distillation, self.distillation.recipe
-        teacher = d.teacher
-        spec = {"format": "kgen student", "architecture": r.student, **zoo.STUDENTS[r.student], "channels": teacher.card.channels,
-                "classes": list(teacher.classes), "mean": teacher.mean.flatten().tolist(), "std": teacher.std.flatten().tolist(),
-                "side": teacher.card.side, "accuracy": accuracy, "recipe": r.model_dump(mode="json"),
-                "load": "import kgen; network = kgen.zoo.load_student('student.safetensors')  # input: (pixels in [0,1] - mean) / std"}
+        teacher = d.setting.teacher
+        spec = {
+            "format": "kgen student",
+            "architecture": r.student,
+            **zoo.STUDENTS[r.student],
+            "channels": teacher.card.channels,
+            "classes": list(teacher.classes),
+            "mean": teacher.mean.flatten().tolist(),
+            "std": teacher.std.flatten().tolist(),
+            "side": teacher.card.side,
+            "accuracy": accuracy,
+            "recipe": r.model_dump(mode="json"),
+            "load": "import kgen; network = kgen.zoo.load_student('student.safetensors')  # input: (pixels in [0,1] - mean) / std",
+        }
         return zoo.network_bytes(d.state.student, spec)
 
-    def _patiently(self, write: Callable[[], None]) -> None:
+    def _patiently(self, write: Callable[..., None], *what: Any) -> None:
         """Write; while the disk is full say so and wait. Nothing is lost: the run stands still meanwhile."""
         told = False
         while True:
             try:
-                return write()
+                return write(*what)
             except OSError as error:
                 if error.errno not in FULL_DISK:
-                    raise DiskError(f"The run folder {self.journal.path} cannot be written: {error.strerror or error}. "
-                                    "Everything up to the last checkpoint is kept; mend the disk, then resume.") from None
+                    raise DiskError(
+                        f"The run folder {self.journal.path} cannot be written: {error.strerror or error}. "
+                        "Everything up to the last checkpoint is kept; mend the disk, then resume."
+                    ) from None
                 if not told:
-                    self.say(f"The disk is full, so the run waits. Free some space where {self.journal.path} lies and it goes on; nothing is lost.")
+                    self.say(
+                        f"The disk is full, so the run waits. Free some space where {self.journal.path} lies and it goes on; nothing is lost."
+                    )
                     told = True
-                if self.distillation.gate.state == "stopping" or self._stop_waits():
+                if self.distillation.gate.state == "stopping" or self.controls.stop_waits():
                     raise DiskError(f"Stopped while the disk was full; resume {self.journal.path} when there is room.") from None
                 time.sleep(1)
-
-    def _stop_waits(self) -> bool:
-        with self.controls.changed:
-            return any(c["do"] == "stop" for c in self.controls._waiting)

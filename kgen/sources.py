@@ -41,8 +41,16 @@ class NoisyLayer(nn.Module):
         jitter: [B,d] added to the normalised embedding, where there are more rounds than groups.
     """
 
-    def __init__(self, d: int, groups: int, width: int = 1000, *, rng: torch.Generator | None = None,
-                 table: Tensor | None = None, jitter: Tensor | None = None):
+    def __init__(
+        self,
+        d: int,
+        groups: int,
+        width: int = 1000,
+        *,
+        rng: torch.Generator | None = None,
+        table: Tensor | None = None,
+        jitter: Tensor | None = None,
+    ):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(groups, d, width, generator=rng))
         self.bias = nn.Parameter(torch.zeros(groups, 1, width))
@@ -80,8 +88,18 @@ class Generator(nn.Module):
         statistics: (mean, std) per channel of the teacher's data, for output="batchnorm".
     """
 
-    def __init__(self, channels: int, resolution: int, width: int = 64, deep: bool = False, up_first: bool = False,
-                 *, noise_width: int = 1000, output: str = "sigmoid", statistics: tuple[Tensor, Tensor] | None = None):
+    def __init__(
+        self,
+        channels: int,
+        resolution: int,
+        width: int = 64,
+        deep: bool = False,
+        up_first: bool = False,
+        *,
+        noise_width: int = 1000,
+        output: str = "sigmoid",
+        statistics: tuple[Tensor, Tensor] | None = None,
+    ):
         super().__init__()
         shrink = 16 if deep else 4
         if resolution % shrink:

@@ -17,8 +17,12 @@ from kgen.sources import Generator
 from kgen.teachers import Teacher
 from kgen.zoo import build_student
 
-STREAMS = ("labels", "noise", "augment_generator", "augment_student", "pool", "student_batch")
+STREAMS = ("labels", "noise", "augment_generator", "augment_student", "pool", "student_batch", "views")
 """Named sources of random numbers; all draws are made on the CPU and moved."""
+
+
+VIEWS = ("views", "view_logits")
+"""Columns of the pool that hold each image's views and the teacher's answers to them."""
 
 
 def stream_seed(seed: int, name: str) -> int:
@@ -48,11 +52,13 @@ class LoopState:
     def __init__(self, recipe: recipes.Recipe, teacher: Teacher, classes: int, budget_pixels: int, device: torch.device):
         self.recipe, self.teacher, self.device = recipe, teacher, device
         self.rng = {name: torch.Generator().manual_seed(stream_seed(recipe.seed, name)) for name in STREAMS}
-        self.student = build_student(recipe.student, teacher.card.channels, len(teacher.classes),
-                                     stream_seed(recipe.seed, "student") % 2**31).to(device)
+        self.student = build_student(
+            recipe.student, teacher.card.channels, len(teacher.classes), stream_seed(recipe.seed, "student") % 2**31
+        ).to(device)
         self.student_optimiser = build_optimiser(recipe.optimisers.student, self.student.parameters())
-        self.pool = MemoryPool(budget_pixels, recipe.pool_policy, planned=recipe.total_iterations, classes=classes,
-                               rng=self.rng["pool"], device=device)
+        self.pool = MemoryPool(
+            budget_pixels, recipe.pool_policy, planned=recipe.total_iterations, classes=classes, rng=self.rng["pool"], device=device
+        )
         self.iterations = 0
         """Iterations finished."""
         self.student_steps = 0
@@ -64,9 +70,16 @@ class LoopState:
         """A fresh generator with a fresh optimiser (at the start, and every `generator_life` epochs)."""
         r, t = self.recipe, self.teacher
         self.generator = seeded(
-            Generator, stream_seed(r.seed, f"generator/{self.generator_births}") % 2**31,
-            t.card.channels, r.resolutions[0], r.width, r.deep, r.up_first,
-            noise_width=r.noise_width, output=r.output, statistics=(t.mean.flatten().cpu(), t.std.flatten().cpu()),
+            Generator,
+            stream_seed(r.seed, f"generator/{self.generator_births}") % 2**31,
+            t.card.channels,
+            r.resolutions[0],
+            r.width,
+            r.deep,
+            r.up_first,
+            noise_width=r.noise_width,
+            output=r.output,
+            statistics=(t.mean.flatten().cpu(), t.std.flatten().cpu()),
         ).to(self.device)
         self.generator_optimiser = build_optimiser(r.optimisers.generator, self.generator.parameters(), fused=True)
         self.generator_births += 1
@@ -85,8 +98,8 @@ class LoopState:
         out |= {f"rng.{name}": g.get_state() for name, g in self.rng.items()}
         return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in out.items()}
 
-    def load(self, tensors: dict[str, Tensor], batch_of: Callable[[int], np.ndarray]) -> None:
-        """Restore what `tensors` gave; `batch_of(iteration)` gives the images of a journaled batch."""
+    def load(self, tensors: dict[str, Tensor], batch_of: Callable[[int], dict[str, np.ndarray]]) -> None:
+        """Restore what `tensors` gave; `batch_of(iteration)` gives the arrays of a journaled batch."""
         self.iterations, self.student_steps, births = tensors["counters"].tolist()
         if births != self.generator_births:
             self.generator_births = births - 1
@@ -99,7 +112,7 @@ class LoopState:
         self.student.load_state_dict(part("student."))
         _load_optimiser(self.generator_optimiser, part("generator_optimiser."))
         _load_optimiser(self.student_optimiser, part("student_optimiser."))
-        self.pool.load_state_dict(part("pool."), batch_of)
+        self.pool.load_state_dict(part("pool."), batch_of, VIEWS if self.recipe.views else ())
         for name, state in part("rng.").items():
             self.rng[name].set_state(state)
 

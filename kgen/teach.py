@@ -38,7 +38,15 @@ def accuracy(network: nn.Module, data: RealImages, normalise, batch: int = 500) 
 
 
 def teach(
-    network: nn.Module, train: RealImages, held_out: RealImages, *, epochs: int = 15, batch: int = 256, lr: float = 0.2, weight_decay: float = 5e-4, seed: int = 0,
+    network: nn.Module,
+    train: RealImages,
+    held_out: RealImages,
+    *,
+    epochs: int = 15,
+    batch: int = 256,
+    lr: float = 0.2,
+    weight_decay: float = 5e-4,
+    seed: int = 0,
 ) -> Iterator[TeachProgress]:
     """SGD with Nesterov momentum and a one-cycle rate; shift, flip and random erasing. Trains `network` in place."""
     rng = torch.Generator().manual_seed(seed)
@@ -80,12 +88,28 @@ def finish(network: nn.Module, train: RealImages, held_out: RealImages, test: Re
     mean, std = statistics(train)
     normalise = normaliser(mean, std)
     card = TeacherCard(
-        name="fashion-cnn", title="Fashion CNN", architecture="SmallResNet", parameters=sum(p.numel() for p in network.parameters()),
-        channels=train.images.shape[1], side=train.images.shape[2], features=network.num_features, n_train=len(train) + len(held_out),
-        accuracy=accuracy(network, test, normalise), n_test=len(test), data=train.name, licence="Apache-2.0 (weights), MIT (data)",
+        name="fashion-cnn",
+        title="Fashion CNN",
+        architecture="SmallResNet",
+        parameters=sum(p.numel() for p in network.parameters()),
+        channels=train.images.shape[1],
+        side=train.images.shape[2],
+        features=network.num_features,
+        n_train=len(train) + len(held_out),
+        accuracy=accuracy(network, test, normalise),
+        n_test=len(test),
+        data=train.name,
+        licence="Apache-2.0 (weights), MIT (data)",
     )
-    return {"card": card.model_dump(), "classes": list(train.classes), "mean": mean, "std": std, "width": width, "blocks": list(blocks),
-            "held_out_accuracy": accuracy(network, held_out, normalise)}
+    return {
+        "card": card.model_dump(),
+        "classes": list(train.classes),
+        "mean": mean,
+        "std": std,
+        "width": width,
+        "blocks": list(blocks),
+        "held_out_accuracy": accuracy(network, held_out, normalise),
+    }
 
 
 def normaliser(mean: list[float], std: list[float]):

@@ -1,0 +1,228 @@
+"""Making one batch of synthetic images (Algorithm 1, lines 5–9). Knows nothing of schedules, files or the student's training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kgen import losses
+from kgen.augment import apply_views, draw_views, shift_and_flip
+from kgen.events import Arrays
+from kgen.keyregion import class_activation_map
+from kgen.setting import Setting
+from kgen.sources import JITTER, NoisyLayer, balanced_labels, group_count
+from kgen.state import VIEWS, LoopState, build_optimiser
+from kgen.teachers import Probe
+
+PARTS = ("ce", "adv", "bn", "kr")
+SHOWN_PER_CLASS = 5
+
+
+class Diverged(RuntimeError):
+    """A loss that is not a number; raised before the update that it would have spoilt."""
+
+    def __init__(self, term: str, step: int, value: float):
+        super().__init__(f"the loss part {term!r} was {value} at step {step}")
+        self.term, self.step = term, step
+
+
+def check_finite(values: dict[str, float], step: int) -> None:
+    for term, value in values.items():
+        if not math.isfinite(value):
+            raise Diverged(term, step, value)
+
+
+class Synthesis:
+    """One iteration: new pseudo-labels and noisy layer, then `step()` g times, then `store()`.
+
+    Args:
+        student: an immutable snapshot for the adversarial term; None switches the term off (warm-up).
+    """
+
+    def __init__(self, setting: Setting, state: LoopState, student: nn.Module | None):
+        self.setting, self.state, self.student = setting, state, student
+        r = setting.recipe
+        self.iteration = state.iterations
+        if r.generator_life and self.iteration and self.iteration % (r.generator_life * r.iterations) == 0:
+            state.new_generator()
+        self.positions = balanced_labels(r.batch, len(setting.chosen), state.rng["labels"])
+        self.labels = setting.classes[self.positions.to(setting.device)]
+        self.noisy = self._noisy_layer()
+        self.optimiser = build_optimiser(r.optimisers.generator, self.noisy.parameters(), fused=True)
+        w = r.weights
+        self.weights = (w.ce, w.adv if student is not None else 0.0, w.bn, w.kr)
+        self.done = 0
+        """Steps made."""
+        self.images: Tensor | None = None
+        """The newest step's batch [B,c,e,e] in [0,1], detached."""
+        self._probe: Probe | None = None
+        self._best: tuple[Tensor, Tensor] | None = None
+        self._sums, self._since = torch.zeros(len(PARTS) + 1, device=setting.device), 0
+        self._history = History(self.positions, len(setting.chosen), r.generator_steps)
+
+    @property
+    def place(self) -> dict[str, int]:
+        r = self.setting.recipe
+        return {"iteration": self.iteration, "epoch": self.iteration // r.iterations, "resolution": self.setting.side}
+
+    def _noisy_layer(self) -> NoisyLayer:
+        r, k, table = self.setting.recipe, len(self.setting.chosen), self.setting.table
+        rng, groups = self.state.rng["noise"], group_count(r.batch, k)
+        more_rounds = math.ceil(r.batch / k) > groups
+        jitter = JITTER * torch.randn(r.batch, table.shape[1], generator=rng) if more_rounds else None
+        fixed = table.cpu() if k < 3 else None
+        return NoisyLayer(table.shape[1], groups, r.noise_width, rng=rng, table=fixed, jitter=jitter).to(self.setting.device)
+
+    def step(self) -> dict[str, Any] | None:
+        """One update of generator and noisy layer (Eq. 6). Every `report_every` steps returns {parts, loss, agreement},
+        means since the last report, checked before the update: raises Diverged."""
+        r, s = self.setting.recipe, self.state
+        images = s.generator(self.noisy(self.setting.table[self.labels]))
+        views = images
+        if r.augment == "both":
+            views = shift_and_flip(images, s.rng["augment_generator"], flip=self.setting.card.flip)
+        probe = self.setting.teacher(views)
+        means = [part.mean() for part in self.parts(probe, views)]
+        loss = sum(w * m for w, m in zip(self.weights, means, strict=True))
+        with torch.no_grad():
+            self._sums += torch.stack([*means, (probe.logits.argmax(1) == self.labels).float().mean()])
+        self._since += 1
+        last = self.done == r.generator_steps - 1
+        report = self._report() if (self.done + 1) % r.report_every == 0 or last else None
+        for optimiser in (s.generator_optimiser, self.optimiser):
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimiser in (s.generator_optimiser, self.optimiser):
+            optimiser.step()
+        self.images, self._probe = images.detach(), probe if views is images else None
+        if r.keep == "best":
+            self._best = self._better(means)
+        self._history.keep(self.done, self.images)
+        self.done += 1
+        return report
+
+    def parts(self, probe: Probe, views: Tensor, student: nn.Module | None = None) -> tuple[Tensor, ...]:
+        """Unweighted terms in the order of PARTS: [B] each, batch norm a scalar."""
+        r, t = self.setting.recipe, self.setting.teacher
+        student = student or self.student
+        adversarial = torch.zeros((), device=self.setting.device)
+        if student is not None:
+            adversarial = losses.adversarial(probe.logits, student((views - t.mean) / t.std), r.adv_mask)
+        cam = class_activation_map(probe.features, t.weight, self.labels)
+        return (
+            losses.cross_entropy(probe.logits, self.labels),
+            adversarial,
+            losses.batch_norm(probe.batch_norm, r.bn_scale).to(self.setting.device),
+            losses.key_region(cam, self.setting.target),
+        )
+
+    def _report(self) -> dict[str, Any]:
+        *values, agreement = (self._sums / self._since).tolist()  # the one transfer from the device
+        parts = dict(zip(PARTS, values, strict=True))
+        check_finite(parts, self.done)
+        self._sums.zero_()
+        self._since = 0
+        return {"parts": parts, "loss": sum(w * v for w, v in zip(self.weights, values, strict=True)), "agreement": agreement}
+
+    def _better(self, means: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The batch with the lowest CE + BN + KR so far, compared on the device (no transfer). The adversarial part
+        is left out: it has no bound and would let noise win."""
+        w = self.setting.recipe.weights
+        value = (w.ce * means[0] + w.bn * means[2] + w.kr * means[3]).detach()
+        if self._best is None:
+            return self.images, value
+        return torch.where(value < self._best[1], self.images, self._best[0]), torch.minimum(value, self._best[1])
+
+    @torch.no_grad()
+    def store(self) -> tuple[Tensor, Arrays]:
+        """The batch as bytes into the pool: (which entered [B], what the journal wants to know, measured on those bytes)."""
+        pixels = to_bytes(self._best[0] if self._best else self.images)
+        answers = self._answer_views(pixels) if self.setting.recipe.views else {}
+        measured = self._measure(pixels.float() / 255)
+        entered = self.state.pool.add(pixels, self.positions, self.iteration, answers)
+        kept = {"images": pixels, "labels": self.positions, "entered": entered.to(torch.uint8), **measured, **answers}
+        return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
+
+    def _answer_views(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Random views of each image and the teacher's answers: once, instead of a teacher pass in every student step."""
+        n = self.setting.recipe.views
+        views = draw_views((len(pixels), n), self.state.rng["views"], self.setting.card.flip)
+        images = pixels.float() / 255
+        logits = [self.setting.teacher.logits(apply_views(images, views[:, i])) for i in range(n)]
+        return dict(zip(VIEWS, (views, torch.stack(logits, 1)), strict=True))
+
+    def _measure(self, images: Tensor) -> dict[str, Tensor]:
+        """One forward of teacher and student on the kept images."""
+        t, student = self.setting.teacher, self.state.frozen_student()
+        probe, guess = t(images), student((images - t.mean) / t.std)
+        ce, adv, bn, kr = self.parts(probe, images, student)
+        out = {
+            "cam": class_activation_map(probe.features, t.weight, self.labels).half(),
+            "parts": torch.stack([ce, adv, bn.expand_as(ce), kr], 1),
+            "embedding": probe.embedding.half(),
+            "confidence": self._confidence(probe.logits),
+        }
+        for name, logits in (("teacher", probe.logits), ("student", guess)):
+            p, top = logits.softmax(1).topk(min(5, logits.shape[1]))
+            out |= {f"{name}_top": top.int(), f"{name}_top_p": p.half()}
+        return out
+
+    def _confidence(self, logits: Tensor) -> Tensor:
+        """The teacher's probability of the pseudo-label, f16 [B]."""
+        return logits.softmax(1).gather(1, self.labels[:, None])[:, 0].half()
+
+    def previewer(self) -> Callable[[], Arrays]:
+        """The batch as it stands now, as a function: who does not look does not pay."""
+        images, probe, step = self.images, self._probe, self.done - 1
+
+        @torch.no_grad()
+        def preview() -> Arrays:
+            seen = probe or self.setting.teacher(images)
+            cam = class_activation_map(seen.features.detach(), self.setting.teacher.weight, self.labels)
+            where = {"epoch": self.place["epoch"], "iteration": self.iteration, "step": step}
+            arrays = {
+                "images": to_bytes(images),
+                "labels": self.positions,
+                "cam": cam.half(),
+                "embedding": seen.embedding.detach().half(),
+                "confidence": self._confidence(seen.logits.detach()),
+                **{name: torch.tensor([value]) for name, value in where.items()},
+            }
+            return {k: v.cpu().numpy() for k, v in arrays.items()}
+
+        return preview
+
+
+class History:
+    """The making of a batch: its shown tiles (the first five of each class) at log-spaced steps."""
+
+    def __init__(self, positions: Tensor, classes: int, steps: int):
+        seen, shown = [0] * classes, []
+        for i, c in enumerate(positions.tolist()):
+            seen[c] += 1
+            if seen[c] <= SHOWN_PER_CLASS:
+                shown.append(i)
+        self.shown = torch.tensor(shown)
+        self.steps = sorted({0, steps - 1} | {2**i for i in range(20) if 2**i < steps})
+        self.frames: list[Tensor] = []
+
+    def keep(self, step: int, images: Tensor) -> None:
+        if step in self.steps:
+            self.frames.append(to_bytes(images[self.shown.to(images.device)]))
+
+    def arrays(self) -> Arrays:
+        return {
+            "previews": torch.stack(self.frames).cpu().numpy(),
+            "preview_steps": np.array(self.steps, np.int32),
+            "preview_positions": self.shown.int().numpy(),
+        }
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """[0,1] → u8."""
+    return (images * 255).round_().to(torch.uint8)
