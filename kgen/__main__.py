@@ -48,7 +48,7 @@ def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str 
         except OSError as error:
             raise RecipeError(f"The recipe {name} cannot be read: {error.strerror}.") from None
     else:
-        recipe = recipes.get(name)
+        recipe = Recipe() if name == "custom" else recipes.get(name)
     changes: dict[str, Any] = dict(parse_setting(s) for s in settings)
     changes |= {k: v for k, v in {"seed": seed, "schedule": schedule}.items() if v is not None}
     return recipe.replace(**changes)

@@ -28,6 +28,8 @@ class Controls:
             raise ValueError(f"control {do!r} is not known; expected one of {', '.join(ACTIONS)}")
         if do == "step" and (unit or "generator") not in UNITS:
             raise ValueError(f"unit {unit!r} is not known; expected one of {', '.join(UNITS)}")
+        if id is not None and not isinstance(id, (int, str)):
+            raise ValueError(f"id {id!r} is neither a number nor a text")
         with self.changed:
             self._next += 1
             id = self._next if id is None else id

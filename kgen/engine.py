@@ -263,11 +263,16 @@ class Distillation:
                 report = learner.report() if due else None
             finally:
                 self.gate.leave("student", "student")
-            self.resumable = self.resumable or (due and not own_thread)
+            evaluate = s.student_steps % evaluate_every == 0 and s.student_steps < self.setting.student_total
             if report:
+                if not own_thread and not evaluate:  # with the step's last event only: a resume tells none again, and skips none
+                    self.resumable = True
                 yield self._event(events.StudentStep, **learner.place(), **report)
-            if s.student_steps % evaluate_every == 0 and s.student_steps < self.setting.student_total:
-                yield self._evaluate(EVALUATION_IMAGES, **learner.place())
+            if evaluate:
+                evaluated = self._evaluate(EVALUATION_IMAGES, **learner.place())
+                if not own_thread and due:
+                    self.resumable = True
+                yield evaluated
 
     # --- telling -----------------------------------------------------------------------------
 

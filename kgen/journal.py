@@ -181,7 +181,8 @@ class Journal:
     def reopen(cls, path: str | Path, offset: int, iterations: int) -> Journal:
         """Go back to a checkpoint: cut the events at its offset, drop later batches, raise `attempt`."""
         run = open_run(path)
-        size = (run.path / "events.jsonl").stat().st_size
+        file = run.path / "events.jsonl"
+        size = file.stat().st_size if file.exists() else 0  # killed between recipe.json and the first event
         if size < offset:
             raise JournalError(
                 f"{run.path / 'events.jsonl'} has {size} bytes, but the checkpoint was written at {offset}: it was cut by hand."
@@ -222,9 +223,8 @@ class Journal:
         if self._preview_bytes + arrays["previews"].nbytes > self.run.recipe.journal_pixels:
             for name in ("previews", "preview_steps", "preview_positions"):
                 arrays.pop(name)
-        else:
-            self._preview_bytes += arrays["previews"].nbytes
         write_durably(self.path / event.file, save_arrays(_contiguous(arrays)))
+        self._preview_bytes += arrays["previews"].nbytes if "previews" in arrays else 0  # once, however often a full disk made us try
 
     def _write_preview(self, event: events.GeneratorStep) -> None:
         """At most four times a second, not synced; skipped when a reader holds the file."""

@@ -239,7 +239,7 @@ def parse(data: dict[str, Any] | str | bytes) -> Recipe:
     if not isinstance(data, dict):
         try:
             data = json.loads(data)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number of 5,000 digits, 1,000 brackets
             raise RecipeError(f"The recipe is not JSON: {error}.") from None
         if not isinstance(data, dict):
             raise RecipeError(f"The recipe should be a JSON object, not {type(data).__name__}.")
@@ -256,7 +256,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise RecipeError(f"--set {text}: expected field=value, for example weights.kr=0.")
     try:
         value = json.loads(raw)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         value = [p.strip() for p in raw.split(",")] if "," in raw else raw
     name = name.strip()
     if name in ("classes", "resolutions") and value is not None and not isinstance(value, list):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import shlex
 
-from kgen.recipe import Optimiser, Optimisers, Recipe, RecipeError, Target, Weights, field_names
+from kgen.recipe import Optimiser, Optimisers, Recipe, RecipeError, Target, Weights, field_names, parse_setting
 
 _STUDENT_SGD = Optimiser(name="sgd", lr=0.2, momentum=0.9, weight_decay=5e-4)
 _OURS = Optimisers(student=_STUDENT_SGD)
@@ -112,7 +113,8 @@ def command(recipe: Recipe) -> str:
             words.append(f"--seed {value}")
         elif path == "schedule":
             words.append(f"--schedule {value}")
-        elif path != "name":
-            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-            words.append(f"--set {path}={text}" if " " not in text and '"' not in text else f"--set '{path}={text}'")
+        else:
+            plain = isinstance(value, str) and parse_setting(f"{path}={value}")[1] == value
+            text = value if plain else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+            words.append(f"--set {shlex.quote(f'{path}={text}')}")
     return " ".join(words)

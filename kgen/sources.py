@@ -39,6 +39,7 @@ class NoisyLayer(nn.Module):
         table: [K_T,d]; normalise with this table's statistics instead of the batch's (for fewer than three
             classes, whose batch would become zeros).
         jitter: [B,d] added to the normalised embedding, where there are more rounds than groups.
+        size: rows in a group (the last may have fewer); by default the batch is cut into equal shares.
     """
 
     def __init__(

@@ -78,11 +78,11 @@ def checksum(name_or_path: str | Path) -> str:
     return hashlib.sha256(locate(name_or_path).read_bytes()).hexdigest()
 
 
-def _spec(path: Path) -> dict[str, Any]:
-    meta = header(path)
-    if "kgen" not in meta:
-        raise ZooError(f"{path} carries no teacher card; write it with `python -m kgen teach`.")
-    return json.loads(meta["kgen"])
+def _spec(path: Path, sign: str = "card", lack: str = "carries no teacher card; write it with `python -m kgen teach`") -> dict[str, Any]:
+    spec = json.loads(header(path).get("kgen", "{}"))
+    if sign not in spec:
+        raise ZooError(f"{path} {lack}.")
+    return spec
 
 
 def load_teacher(name_or_path: str | Path) -> Teacher:
@@ -131,7 +131,7 @@ def load_student(path: str | Path) -> nn.Module:
 
     from kgen.networks import SmallResNet
 
-    spec = _spec(Path(path))
+    spec = _spec(Path(path), "channels", "is no exported student")
     network = SmallResNet(spec["channels"], len(spec["classes"]), spec["width"], tuple(spec["blocks"]))
     network.load_state_dict(load_file(os.fspath(path)))
     return network.eval()

@@ -1,0 +1,84 @@
+"""What a generator step and a student step cost, part by part.
+
+    python benchmarks/steps.py [RECIPE] [--threads N] [--repeats N]
+
+Medians over interleaved rounds of one process; read the shares and ratios, not the milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name, _value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}.items():
+    os.environ.setdefault(_name, _value)
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+from kgen import recipes
+from kgen.learning import Learner
+from kgen.setting import Setting
+from kgen.state import LoopState
+from kgen.synthesis import Synthesis
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", nargs="?", default="fashion-live")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--repeats", type=int, default=15)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    recipe = recipes.get(args.recipe).replace(generator_steps=10_000)
+    setting = Setting(recipe)
+    state = LoopState(recipe, setting.teacher, len(setting.chosen), setting.budget_pixels, setting.device)
+    synthesis = Synthesis(setting, state, state.frozen_student())
+    synthesis.step()
+    synthesis.done = 0
+    synthesis.store()
+    learner, fresh = Learner(setting, state), Learner(Setting(recipe.replace(views=0)), state)
+    images = synthesis.images.clone().requires_grad_()
+
+    def generator_alone() -> None:
+        made = state.generator(synthesis.noisy(setting.table[synthesis.labels]))
+        made.backward(torch.ones_like(made))
+
+    def teacher_alone() -> None:
+        setting.teacher.logits(images).sum().backward()
+
+    def teacher_watched() -> None:
+        probe = setting.teacher(images)
+        (probe.logits.sum() + sum(mean.sum() + var.sum() for mean, var, *_ in probe.batch_norm)).backward()
+
+    parts = {
+        "generator step": synthesis.step,
+        "  generator, forward and backward": generator_alone,
+        "  teacher, forward and backward": teacher_alone,
+        "  the same with BatchNorm statistics": teacher_watched,
+        "student step": learner.step,
+        "  the same with a teacher pass in each": fresh.step,
+    }
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(args.repeats):
+        for name, work in parts.items():
+            start = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values[2:]) for name, values in times.items()}
+    whole = medians["generator step"]
+    print(f"{args.recipe}, batch {recipe.batch}, {args.threads} threads, {setting.device_title()}")
+    for name, seconds in medians.items():
+        print(f"{name:<40} {1e3 * seconds:7.1f} ms   {seconds / whole:5.2f} of a generator step")
+    rest = whole - medians["  generator, forward and backward"] - medians["  the same with BatchNorm statistics"]
+    print(f"{'  losses, student, optimisers (the rest)':<40} {1e3 * rest:7.1f} ms   {rest / whole:5.2f} of a generator step")
+
+
+if __name__ == "__main__":
+    main()
