@@ -111,8 +111,8 @@ def evaluate(
     import torch
 
     from kgen import data, zoo
-    from kgen.setting import choose_classes
     from kgen.evaluate import score
+    from kgen.setting import choose_classes
 
     file = folder if folder.suffix == ".safetensors" else open_run(folder).path / "student.safetensors"
     if not file.is_file():
@@ -288,15 +288,15 @@ def _controlled(checkpoint_every: float) -> int:
 
     Standard output carries JSON lines {"kind": ready | started | error | waiting, …}.
     """
-    from kgen import data
     from kgen.runner import DiskError, Runner
+    from kgen.setting import Setting
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the app's terminal reaches us too; the app decides
 
     def tell(kind: str, **more: Any) -> None:
         print(json.dumps({"kind": kind, **more}), flush=True)
 
-    data.test_set("fashion-mnist")  # what every start needs, read while nobody waits
+    Setting(recipes.get("fashion-live"))  # reads the data and warms the kernels while nobody waits
     tell("ready")
     line = sys.stdin.readline()
     if not line.strip():

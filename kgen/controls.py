@@ -67,8 +67,11 @@ class Gate:
     def apply(self) -> list[dict[str, Any]]:
         """Take what was sent; returns the answers that are due: {id, action, text}. Called by the main thread."""
         answers: list[dict[str, Any]] = []
-        while self.pending is None and (command := self.controls.take()):
+        while (self.pending is None or self.controls.stop_waits()) and (command := self.controls.take()):
             do = command["do"]
+            if self.pending:  # a stop waits behind it and comes first
+                answers.append({"id": self.pending["id"], "action": self.pending["do"], "text": "The run was stopped first."})
+                self.pending = self.until = None
             if do == "stop":
                 self.state = "stopping"
                 answers.append({"id": command["id"], "action": "stop", "text": None})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,11 +52,14 @@ class RealImages:
 
 def _read_idx(path: Path) -> np.ndarray:
     """An IDX file, gzipped or not, as NumPy (the format of MNIST: big-endian header, then u8)."""
-    raw = path.read_bytes()
-    data = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    rank = data[3]
-    shape = np.frombuffer(data, ">i4", rank, 4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    try:
+        raw = path.read_bytes()
+        data = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        rank = data[3]
+        shape = np.frombuffer(data, ">i4", rank, 4)
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    except (OSError, EOFError, zlib.error, IndexError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); fetch the data set again.") from None
 
 
 def _fashion(folder: Path, part: str) -> RealImages:

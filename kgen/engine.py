@@ -6,6 +6,7 @@ them. All state that a resume needs is in `LoopState`; `Distillation.checkpoint(
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -194,7 +195,11 @@ class Distillation:
             if threading.get_ident() == self._main:
                 yield from self._attend()
                 until = self.gate.until
-                if until == "student" and not self._may("student"):
+                if until == "student" and self.state.student_steps >= self.setting.student_total:
+                    yield from self._attend("The student has made all its steps.")
+                elif until in ("generator", "iteration") and self.state.iterations >= self.recipe.total_iterations:
+                    yield from self._attend("The generator has made all its images.")
+                elif until == "student" and not self._may("student"):
                     yield from self._attend("The student has to wait: it is an epoch ahead, or the pool is still empty (warm-up).")
                 elif until in ("generator", "iteration") and not self._may("generator"):
                     yield from self._attend("The generator has to wait: it is an epoch ahead of the student.")
@@ -214,6 +219,8 @@ class Distillation:
         try:
             warm_up = s.iterations < r.warmup_epochs * r.iterations
             with self._student_lock:
+                if not s.student_is_finite():  # on a thread of its own it may be ahead of its next report
+                    raise Diverged("kl", s.student_steps - 1, math.nan)
                 wanted = r.weights.adv > 0 and self.setting.student_total > 0 and not warm_up
                 synthesis = Synthesis(self.setting, s, s.frozen_student() if wanted else None)
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import platform
 import sys
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -159,18 +160,19 @@ class Journal:
         self._events.truncate(offset)
         self._offset = offset
         self._last_preview = 0.0
-        self._preview_bytes = sum(f.stat().st_size for f in (path / "batches").glob("*.safetensors"))
+        self._preview_bytes = 0
         self.run = Run(path)
 
     @classmethod
     def create(cls, path: str | Path, recipe: Recipe, **info: Any) -> Journal:
         """A new run folder. JournalError if something is there already; a folder made here appears with its recipe."""
         path = Path(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not _unborn(path):
             raise JournalError(f"{path} exists already and is not empty; choose another folder with --out, or resume the run in it.")
         try:
-            (path / "batches").mkdir(parents=True)
-            (path / "checkpoint").mkdir()
+            (path / "batches").mkdir(parents=True, exist_ok=True)
+            (path / "checkpoint").mkdir(exist_ok=True)
+            remove_leftovers(path)
             write_durably(path / "run.json", _json(_versions() | info | {"attempt": 1}))
             write_durably(path / MARK, recipe.to_json().encode())
         except OSError as error:
@@ -191,6 +193,8 @@ class Journal:
         for file in (run.path / "batches").glob("*.safetensors"):
             if file.stem.isdigit() and int(file.stem) >= iterations:
                 file.unlink()
+            else:
+                journal._preview_bytes += _preview_size(file)
         for leftover in (run.path / "preview.safetensors", run.path / "student.safetensors"):
             leftover.unlink(missing_ok=True)
         info = run.info
@@ -263,15 +267,14 @@ class Checkpoint(NamedTuple):
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """The last whole checkpoint; an empty one before the first. Raises JournalError for a damaged file."""
-    from safetensors import safe_open
-
     file = open_run(path).path / "checkpoint" / "state.safetensors"
     if not file.is_file():
         return Checkpoint()
     try:
         with safe_open(file, "pt") as f:
             meta = f.metadata()
-            return Checkpoint({k: f.get_tensor(k) for k in f.keys()}, int(meta["offset"]), int(meta["iterations"]), float(meta["t"]))
+            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  safe_open is no dictionary
+            return Checkpoint(tensors, int(meta["offset"]), int(meta["iterations"]), float(meta["t"]))
     except (SafetensorError, KeyError, ValueError) as error:
         raise JournalError(f"{file} is damaged ({error}); the run cannot be resumed, but its images and events are whole.") from None
 
@@ -280,6 +283,24 @@ def remove_leftovers(path: Path) -> None:
     """Temporary files of a process that was killed."""
     for file in path.rglob(".*.tmp"):
         file.unlink(missing_ok=True)
+
+
+def _unborn(path: Path) -> bool:
+    """Empty, or left by a `create` that ended before recipe.json made a run of it."""
+    if not path.is_dir():
+        return False
+    made = ["batches", "checkpoint", "run.json"]  # in this order
+    found = sorted(f.name for f in path.iterdir() if not f.name.startswith((".run.json.", f".{MARK}.")))
+    return found == made[: len(found)] and all((path / f).is_dir() and not any((path / f).iterdir()) for f in found[:2])
+
+
+def _preview_size(file: Path) -> int:
+    """Bytes of a batch's previews, from the file's header."""
+    try:
+        with safe_open(file, "np") as f:
+            return math.prod(f.get_slice("previews").get_shape()) if "previews" in f.keys() else 0
+    except SafetensorError as error:
+        raise JournalError(f"{file} cannot be read: {error}.") from None
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -77,5 +76,3 @@ class Learner:
         """Where the last step was: epoch, step, iteration."""
         r, step = self.setting.recipe, self.state.student_steps - 1
         return {"epoch": r.warmup_epochs + step // r.student_steps, "step": step, "iteration": self.state.iterations - 1}
-
-

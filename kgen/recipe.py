@@ -270,33 +270,22 @@ def _unknown(path: str, valid: list[str]) -> str:
 
 
 def _limits(path: tuple) -> str:
-    """The allowed range of a numeric field, in words, from its annotations."""
-    model: Any = Recipe
-    info = None
-    for key in path:
-        if isinstance(key, int):
-            continue
-        info = model.model_fields.get(key) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if info is None:
-            return ""
-        model = info.annotation
+    """The allowed range of a numeric field, in words, from the schema; empty where it has none."""
     schema = Recipe.model_json_schema()
-    node: Any = schema
+    node: dict[str, Any] = schema
     for key in path:
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rpartition("/")[2]]
-        if "allOf" in node:
-            node = schema["$defs"][node["allOf"][0]["$ref"].rpartition("/")[2]]
-        node = node.get("items", node) if isinstance(key, int) else node.get("properties", {}).get(key, {})
+        node = node.get("items", {}) if isinstance(key, int) else node.get("properties", {}).get(key, {})
     node = next((n for n in node.get("anyOf", []) if n.get("type") in ("number", "integer")), node)
-    low = (
-        f"{node['minimum']:g} or more" if "minimum" in node else f"above {node['exclusiveMinimum']:g}" if "exclusiveMinimum" in node else ""
+    words = (
+        ("minimum", "{:g} or more"),
+        ("exclusiveMinimum", "above {:g}"),
+        ("maximum", "at most {:g}"),
+        ("exclusiveMaximum", "below {:g}"),
+        ("multipleOf", "a multiple of {:g}"),
     )
-    high = (
-        f"at most {node['maximum']:g}" if "maximum" in node else f"below {node['exclusiveMaximum']:g}" if "exclusiveMaximum" in node else ""
-    )
-    step = f"a multiple of {node['multipleOf']:g}" if "multipleOf" in node else ""
-    return " and ".join(p for p in (low, high, step) if p)
+    return " and ".join(text.format(node[key]) for key, text in words if key in node)
 
 
 def _sentence(error: dict[str, Any]) -> str:

@@ -98,6 +98,8 @@ class Runner:
 
     def checkpoint(self) -> None:
         tensors = self.distillation.checkpoint()
+        if not all(t.isfinite().all() for name, t in tensors.items() if name.startswith("student.")):
+            return  # the run is about to fail; the last good checkpoint stays
         self._patiently(self.journal.write_checkpoint, tensors, int(tensors["counters"][0]), self.distillation.elapsed)
         self._last_checkpoint = time.monotonic()
 

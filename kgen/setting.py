@@ -63,6 +63,11 @@ class Setting:
         """P [K_T,d]"""
         self.student_total = recipe.total_student_steps if len(self.chosen) > 1 else 0
         """Student steps of the whole run; a single class gives a student nothing to tell apart."""
+        if self.student_total and recipe.pool_policy == "spread" and self.budget_images * (recipe.warmup_epochs + 1) < recipe.epochs:
+            raise RecipeError(
+                f"Recipe field 'ratio' is {recipe.ratio}: a budget of {self.budget_images} images, spread over {recipe.epochs} epochs, "
+                "leaves the pool empty when the student begins. Raise it, or lower 'epochs'."
+            )
         with torch.no_grad():
             blank = torch.zeros(1, card.channels, self.side, self.side, device=self.device)
             self.map_size: tuple[int, int] = tuple(self.teacher(blank).features.shape[2:])

@@ -51,8 +51,10 @@ class NoisyLayer(nn.Module):
         rng: torch.Generator | None = None,
         table: Tensor | None = None,
         jitter: Tensor | None = None,
+        size: int | None = None,
     ):
         super().__init__()
+        self.size = size
         self.weight = nn.Parameter(torch.randn(groups, d, width, generator=rng))
         self.bias = nn.Parameter(torch.zeros(groups, 1, width))
         self.norm = nn.BatchNorm1d(d, track_running_stats=False)
@@ -69,7 +71,7 @@ class NoisyLayer(nn.Module):
         if self.jitter is not None:
             h = h + self.jitter
         groups = len(self.weight)
-        size = math.ceil(len(h) / groups)
+        size = self.size or math.ceil(len(h) / groups)
         padded = F.pad(h, (0, 0, 0, groups * size - len(h)))
         z = torch.baddbmm(self.bias, padded.view(groups, size, -1), self.weight)
         return z.reshape(groups * size, -1)[: len(h)]

@@ -88,6 +88,9 @@ class LoopState:
         """An immutable snapshot of the student, for the adversarial term."""
         return copy.deepcopy(self.student).eval().requires_grad_(False)
 
+    def student_is_finite(self) -> bool:
+        return bool(torch.stack([p.isfinite().all() for p in self.student.parameters()]).all())
+
     # --- to and from tensors -----------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:

@@ -76,7 +76,8 @@ class Synthesis:
         more_rounds = math.ceil(r.batch / k) > groups
         jitter = JITTER * torch.randn(r.batch, table.shape[1], generator=rng) if more_rounds else None
         fixed = table.cpu() if k < 3 else None
-        return NoisyLayer(table.shape[1], groups, r.noise_width, rng=rng, table=fixed, jitter=jitter).to(self.setting.device)
+        size = None if more_rounds else k
+        return NoisyLayer(table.shape[1], groups, r.noise_width, rng=rng, table=fixed, jitter=jitter, size=size).to(self.setting.device)
 
     def step(self) -> dict[str, Any] | None:
         """One update of generator and noisy layer (Eq. 6). Every `report_every` steps returns {parts, loss, agreement},

@@ -90,13 +90,13 @@ def load_teacher(name_or_path: str | Path) -> Teacher:
     import torch
     from safetensors.torch import load_file
 
-    from kgen.networks import SmallResNet
+    from kgen.networks import SmallResNet, seeded
     from kgen.teachers import Teacher
 
     path = locate(name_or_path)
     spec = _spec(path)
     known = TeacherCard.model_validate(spec["card"])
-    network = SmallResNet(known.channels, len(spec["classes"]), spec["width"], tuple(spec["blocks"]))
+    network = seeded(SmallResNet, 0, known.channels, len(spec["classes"]), spec["width"], tuple(spec["blocks"]))
     network.load_state_dict(load_file(path))
     return Teacher(network, known, tuple(spec["classes"]), torch.tensor(spec["mean"]), torch.tensor(spec["std"]))
 
@@ -129,9 +129,9 @@ def load_student(path: str | Path) -> nn.Module:
     """The network of an exported student.safetensors, in eval mode."""
     from safetensors.torch import load_file
 
-    from kgen.networks import SmallResNet
+    from kgen.networks import SmallResNet, seeded
 
     spec = _spec(Path(path), "channels", "is no exported student")
-    network = SmallResNet(spec["channels"], len(spec["classes"]), spec["width"], tuple(spec["blocks"]))
+    network = seeded(SmallResNet, 0, spec["channels"], len(spec["classes"]), spec["width"], tuple(spec["blocks"]))
     network.load_state_dict(load_file(os.fspath(path)))
     return network.eval()

@@ -1,0 +1,1 @@
+"""K-Gen Explorer, what people see. It never imports torch."""

@@ -1,0 +1,177 @@
+"""Reading run folders for the page: one opened run, its layout, and pieces of it as ready JSON bytes.
+
+Nothing here runs or changes a run. What a piece says can never change (a finished iteration of an attempt),
+so the routes let browsers keep it for ever; that is why an attempt that is over is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from app import projection, sheets
+from app.projection import Layout
+from app.publish import encode
+from kgen import events, zoo
+from kgen.journal import JournalError, Run, open_run
+
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
+MOST_OPEN = 4
+KEPT = 256
+"""Encoded groups and samples kept in memory."""
+
+
+class Missing(LookupError):
+    """What was asked for is not there; one sentence."""
+
+
+def layout_of(run: Run) -> Layout | None:
+    """The layout of a run's teacher: the bundled one, else the one that was fitted for this run."""
+    checksum = run.info.get("teacher_sha256")
+    teacher = run.recipe.teacher
+    found = projection.load(projection.bundled(teacher), checksum) if teacher in zoo.TEACHERS else None
+    return found or projection.load(run.path / projection.LAYOUT, checksum)
+
+
+@functools.cache
+def bundled_reference(teacher: str) -> bytes:
+    """The real examples of a bundled teacher's layout, encoded: what is shown before any run."""
+    layout = projection.load(projection.bundled(teacher))
+    if layout is None or layout.images is None:
+        raise Missing(f"There are no bundled examples for {teacher}.")
+    arrays = {"images": layout.images, "labels": layout.labels, "embedding": layout.embedding}
+    return encode(sheets.reference(arrays, layout))
+
+
+class OpenRun:
+    """One attempt of a run, with what is read again and again kept. Safe from any thread."""
+
+    def __init__(self, run: Run, attempt: int):
+        self.run, self.attempt = run, attempt
+        self.layout: Layout | None = None
+        self.reference: dict | None = None
+        self._lock = threading.Lock()
+        self._tail = run.tail()
+        self._pools: dict[int, int] = {}
+        self._classes = 0
+
+    def refresh(self) -> OpenRun:
+        """Look again for what may come later: the reference examples, and a layout that is being fitted."""
+        with self._lock:
+            self.reference = self.run.reference() if self.reference is None else self.reference
+            self.layout = layout_of(self.run) if self.layout is None else self.layout
+        return self
+
+    def classes(self) -> int:
+        with self._lock:
+            self._read()
+            return self._classes
+
+    def pool(self, iteration: int) -> int:
+        """Images in the pool after an iteration."""
+        with self._lock:
+            if iteration >= 0 and iteration not in self._pools:
+                self._read()
+            return self._pools.get(iteration, 0)
+
+    def _read(self) -> None:
+        """Only what is new since the last time."""
+        for e in self._tail.read()[1]:
+            if isinstance(e, events.RunStarted):
+                self._classes = len(e.classes)
+            elif isinstance(e, events.BatchSynthesised) and e.iteration is not None:
+                self._pools[e.iteration] = e.pool_images
+
+
+class Archive:
+    """Every run of a folder, by name. Safe from any thread."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._lock, self._making = threading.Lock(), threading.Lock()
+        self._open: OrderedDict[tuple[str, int], OpenRun] = OrderedDict()
+        self._pieces: OrderedDict[tuple, bytes] = OrderedDict()
+
+    def path(self, name: str) -> Path:
+        """The folder of a run. Raises Missing for anything but the plain name of one."""
+        if not NAME.fullmatch(name) or ".." in name or not (self.folder / name / "recipe.json").is_file():
+            raise Missing("There is no run of that name here.")
+        return self.folder / name
+
+    def names(self) -> Iterator[str]:
+        """Runs in the folder, the one written last first."""
+
+        def newest(path: Path) -> float:
+            try:
+                return (path / "events.jsonl").stat().st_mtime
+            except OSError:
+                return 0.0
+
+        try:
+            paths = [p for p in self.folder.iterdir() if NAME.fullmatch(p.name) and (p / "recipe.json").is_file()]
+        except OSError:
+            return
+        yield from (p.name for p in sorted(paths, key=newest, reverse=True))
+
+    def open(self, name: str, attempt: int) -> OpenRun:
+        """Raises Missing, in words, for a run or an attempt that is not there."""
+        try:
+            run = open_run(self.path(name))
+            now = int(run.info.get("attempt", 1))
+        except JournalError as error:
+            raise Missing(str(error)) from None
+        if attempt != now:
+            raise Missing(f"This run is at attempt {now}; attempt {attempt} is over. Reload the page.")
+        with self._lock:
+            opened = self._open.setdefault((name, attempt), OpenRun(run, attempt))
+            self._open.move_to_end((name, attempt))
+            while len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)
+        return opened.refresh()
+
+    def group(self, name: str, attempt: int, iteration: int) -> tuple[bytes, bool]:
+        """(encoded group, may be kept for ever)."""
+        run = self.open(name, attempt)
+        return self._piece(("group", name, attempt, iteration), run, lambda: self._group(run, iteration))
+
+    def sample(self, name: str, attempt: int, iteration: int, pos: int) -> tuple[bytes, bool]:
+        run = self.open(name, attempt)
+        return self._piece(("sample", name, attempt, iteration, pos), run, lambda: self._sample(run, iteration, pos))
+
+    def reference(self, name: str, attempt: int) -> tuple[bytes, bool]:
+        """The real examples of a run."""
+        run = self.open(name, attempt)
+        if run.reference is None:
+            raise Missing("This run has no real examples.")
+        return self._piece(("reference", name, attempt), run, lambda: sheets.reference(run.reference, run.layout))
+
+    def _piece(self, key: tuple, run: OpenRun, make: Callable[[], dict[str, Any]]) -> tuple[bytes, bool]:
+        """(encoded, final): made once, however many ask at the same time; final once the layout is there."""
+        final = run.layout is not None
+        key = (*key, final)
+        with self._making:
+            if key not in self._pieces:
+                try:
+                    self._pieces[key] = encode(make())
+                except JournalError as error:
+                    raise Missing(str(error)) from None
+                while len(self._pieces) > KEPT:
+                    self._pieces.popitem(last=False)
+            self._pieces.move_to_end(key)
+            return self._pieces[key], final
+
+    def _group(self, run: OpenRun, iteration: int) -> dict[str, Any]:
+        batch = run.run.batch(iteration)
+        return sheets.group(batch, iteration, run.classes(), before=run.pool(iteration - 1), after=run.pool(iteration), layout=run.layout)
+
+    def _sample(self, run: OpenRun, iteration: int, pos: int) -> dict[str, Any]:
+        batch = run.run.batch(iteration)
+        try:
+            return sheets.sample(batch, iteration, pos, layout=run.layout, reference=run.reference)
+        except IndexError:
+            raise Missing(f"Iteration {iteration + 1} has {len(batch['images'])} images, not {pos + 1}.") from None

@@ -1,0 +1,270 @@
+"""One thread that reads the current run's folder and publishes snapshots; however many people watch.
+
+It folds events with `app.view`, looks at the batch being made when it changes, and swaps one reference to an
+immutable, already compressed answer. It writes nothing into a run but the layout that it orders.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app import archive, projection, sheets, view
+from app.child import Child
+from app.projection import Fitter, Layout
+from app.publish import Published, publish
+from app.state import ENDED, State, fold, pool_after, resumed
+from app.view import Situation
+from kgen import events, zoo
+from kgen.journal import JournalError, Run, Tail, open_run
+from kgen.recipe import Recipe
+
+POLL = 0.1
+IDLE_POLL = 0.5
+PUBLISH = 0.2
+"""Seconds between two snapshots, at least."""
+STALE = 2.0
+"""A running engine that says nothing: publish its age this often."""
+STOP_SECONDS = 10.0
+LAST_TEST_SECONDS = 60.0
+SHOWN_POINTS = 200
+MAKING_BYTES = 60_000
+
+
+class Follower:
+    """Follows one run folder until closed.
+
+    Args:
+        path: the run folder; it need not exist yet when a child is about to make it.
+        recipe: what it runs.
+        before: what is known of the run without events (`view.plan`).
+        child: the engine that writes it; None for a run that was left behind.
+        show: takes each new answer.
+        ended: called once, when the child has ended.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, before: dict[str, Any], child: Child | None, show: Callable[[Published], None],
+                 ended: Callable[[], None] = lambda: None):
+        self.path, self.recipe, self.before, self.child = path, recipe, before, child
+        self._show, self._ended = show, ended
+        self.state, self.fault = State(), ""
+        self.stage = "starting" if child else "interrupted"
+        self._attempt, self._events = 0, 0
+        self._fresh, self._taken_up = False, None
+        self._run: Run | None = None
+        self._tail: Tail | None = None
+        self._text, self._stop_at, self._over = "", None, False
+        self._heard = self._shown = time.monotonic()
+        self._changed = True
+        self._preview_mark, self._making = None, None
+        self._layout: Layout | None = None
+        self._layout_state, self._fitter = "none", None
+        self._recent: list[int] = []
+        self._points: dict[int, dict[str, list]] = {}
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name=f"follow {path.name}", daemon=True)
+
+    def start(self) -> None:
+        try:
+            self._turn(force=True)
+        except Exception as error:  # noqa: BLE001  as in the loop
+            self._confess(error)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._end.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(5)
+        if self._fitter:
+            self._fitter.close()
+
+    @property
+    def phase(self) -> str:
+        return view.phase_of(self.state, Situation(run=self.path.name, stage=self._stage_now()))
+
+    def stop_asked(self) -> None:
+        """Someone pressed Stop: show it, and end the child by force if it does not listen."""
+        self._stop_at = self._stop_at or time.monotonic() + STOP_SECONDS
+
+    # --- the thread ------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while not self._end.wait(POLL if self.child and not self._over else IDLE_POLL):
+            try:
+                self._turn()
+                if self.fault:
+                    self.fault, self._changed = "", True
+            except Exception as error:  # noqa: BLE001  whatever it is, people see it and the run goes on
+                self._confess(error)
+                self._end.wait(1.0)
+
+    def _confess(self, error: Exception) -> None:
+        text = str(error) if isinstance(error, (JournalError, OSError)) else f"An error in the app ({type(error).__name__}: {error})."
+        if text != self.fault:
+            self.fault = text
+            try:
+                self._publish()
+            except Exception:  # noqa: BLE001  the snapshot itself is what fails: show as little as can be shown
+                self._show(publish(view.snapshot(State(), Situation(run=self.path.name, stage="starting", fault=text), self.before)))
+        self._tail, self._run = None, None  # begin to read anew
+
+    def _turn(self, force: bool = False) -> None:
+        code = self.child.code if self.child else None  # looked at first: what it wrote before its end is read below
+        self._hear_child()
+        read = self._read()
+        self._look()
+        if self.child and code is not None and not self._over:
+            self._child_ended(read)
+        # once it has answered it is only taking its last test, which a slow machine needs time for
+        patience = LAST_TEST_SECONDS if self.state.phase == "stopping" else 0.0
+        if self._stop_at and self.child and time.monotonic() > self._stop_at + patience and code is None:
+            self.child.terminate()
+            self._text = f"Stop was pressed and the engine did not answer within {STOP_SECONDS:.0f} seconds, so it was ended."
+        now = time.monotonic()
+        silent = self.stage == "live" and not self._over and now - self._shown >= STALE
+        if force or ((self._changed or silent) and now - self._shown >= PUBLISH):
+            self._publish()
+
+    def _hear_child(self) -> None:
+        if not self.child:
+            return
+        waiting = self.child.said("waiting")
+        if self.stage == "starting" and self.child.said("started"):
+            self.stage, self._changed = "live", True
+            self._run, self._tail, self._fresh = None, None, True
+        text = str(waiting.get("text", "")) if waiting and self.stage == "live" and time.monotonic() - self._heard > 1.0 else ""
+        if text != self._text and not self._over and not (self._stop_at and self._text):
+            self._text, self._changed = text, True
+
+    def _child_ended(self, read: int) -> None:
+        if read:
+            return  # drain what it wrote before its end
+        self._over = self._changed = True
+        if self.state.phase not in ENDED or self.stage == "starting":
+            self._text = self._text or self.child.death()
+            self.stage = "died" if self.stage == "live" else "refused"
+            if self.stage == "refused":
+                self._text = self._text or "The engine ended before the run began."
+        self._ended()
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def _read(self) -> int:
+        """Fold what is new; returns how many events that were."""
+        if self._run is None:
+            if not (self.path / "recipe.json").is_file():
+                return 0
+            self._run = open_run(self.path)
+            self._tail = self._run.tail()
+        anew, new = self._tail.read()
+        if anew:
+            self.state, self._events, self._recent, self._points, self._making = State(), 0, [], {}, None
+            self._attempt = int(self._run.info.get("attempt", 1))
+        if self._fresh:
+            # an earlier attempt may have been paused when it was left; this one begins running
+            self._fresh, self._taken_up = False, len(new)
+        for event in new:
+            self.state = fold(self.state, event)
+            self._events += 1
+            if isinstance(event, events.BatchSynthesised) and event.iteration is not None:
+                self._recent.append(event.iteration)
+            if self._events == self._taken_up and self.state.phase in ("paused", "stopping"):
+                self.state = resumed(self.state)
+        if new:
+            self._heard, self._changed = time.monotonic(), True
+            self._recent = self._recent[-SHOWN_POINTS:]
+        return len(new)
+
+    def _look(self) -> None:
+        """What lies beside the events: the batch being made, the layout, the newest points."""
+        if self._run is None or self.state.started is None:
+            return
+        self._look_at_preview()
+        self._look_for_layout()
+        if self._layout is None:
+            return
+        classes, room, shown = len(self.state.started.classes), SHOWN_POINTS, []
+        for iteration in reversed(self._recent):
+            if iteration not in self._points:
+                self._points[iteration] = self._points_of(iteration, classes)
+            shown.append(iteration)
+            room -= max(1, len(self._points[iteration]["pos"]))
+            if room <= 0:
+                break
+        self._points = {i: self._points[i] for i in reversed(shown)}
+
+    def _points_of(self, iteration: int, classes: int) -> dict[str, list]:
+        try:
+            return sheets.points(self._run.batch(iteration), iteration, classes, self._layout)
+        except JournalError:  # someone deleted the file; a click on that group says so, the live view goes on
+            return {k: [] for k in ("iteration", "pos", "c", "x", "y")}
+
+    def _look_at_preview(self) -> None:
+        try:
+            stat = (self.path / "preview.safetensors").stat()
+            mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        except OSError:
+            mark = None
+        if mark is None or mark == self._preview_mark:
+            if self._making and self._making["iteration"] < self.state.iterations_done:
+                self._making, self._changed = None, True
+            return
+        batch = self._run.preview()
+        if batch is None:
+            return
+        self._preview_mark, iteration = mark, int(batch["iteration"][0])
+        if iteration < self.state.iterations_done:
+            self._making = None
+            return
+        recipe, pool = self.state.recipe, self.state.pool_images
+        making = sheets.group(batch, iteration, len(self.state.started.classes), before=pool, history=False, most_bytes=MAKING_BYTES,
+                              after=pool_after(self.state, iteration))
+        self._making = making | {"step": int(batch["step"][0]), "steps": recipe["generator_steps"]}
+        self._changed = True
+
+    def _look_for_layout(self) -> None:
+        """Bundled, or fitted once for this run by a process of its own."""
+        if self._layout_state == "none":
+            self._layout = archive.layout_of(self._run)
+            if self._layout is not None:
+                self._layout_state, self._changed = "ready", True
+            elif (self.path / "reference.safetensors").is_file():
+                self._fitter = Fitter(self.path / "reference.safetensors", self.path / projection.LAYOUT,
+                                      str(self._run.info.get("teacher_sha256", "")))
+                self._layout_state, self._changed = "fitting", True
+        elif self._layout_state == "fitting" and (fitted := self._fitter.poll()) != "fitting":
+            self._layout = archive.layout_of(self._run) if fitted == "ready" else None
+            self._layout_state, self._changed = ("ready" if self._layout is not None else "failed"), True
+
+    # --- publishing ------------------------------------------------------------------------------
+
+    def _stage_now(self) -> str:
+        return "stopping" if self._stop_at and self.stage == "live" and not self._over else self.stage
+
+    def _situation(self) -> Situation:
+        stage = self._stage_now()
+        waiting = self._text if stage == "live" else ""
+        points = {k: [v for p in self._points.values() for v in p[k]][-SHOWN_POINTS:] for k in ("iteration", "pos", "c", "x", "y")}
+        return Situation(
+            run=self.path.name, attempt=self._attempt, stage=stage, text=self._text, fault=self.fault, waiting=waiting,
+            checkpoint=self._checkpoint(), student_ready=(self.path / "student.safetensors").is_file(),
+            layout="none" if self._layout_state == "failed" else self._layout_state, updated=time.monotonic() - self._heard,
+            making=self._making, points=points)
+
+    def _checkpoint(self) -> int | None:
+        """Iterations in the last checkpoint of a run that does not go on by itself."""
+        if self.phase in view.ACTIVE or not (self.path / "recipe.json").is_file():
+            return None
+        try:
+            return int(zoo.header(self.path / "checkpoint" / "state.safetensors")["iterations"])
+        except (zoo.ZooError, KeyError, ValueError):
+            return 0
+
+    def _publish(self) -> None:
+        answer = publish(view.snapshot(self.state, self._situation(), self.before))
+        self._shown, self._changed = time.monotonic(), False
+        if not self._end.is_set():
+            self._show(answer)

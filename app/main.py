@@ -1,0 +1,121 @@
+"""The page put together and served: panels, theme, launch settings.
+
+Everything that Gradio could switch on by itself or through the environment is set explicitly, so that the
+app listens where it was told to, shares nothing, and answers nobody but its own page. Live frames do not
+pass through Gradio at all; `app.routes` serves them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import signal
+import socket
+import threading
+import webbrowser
+from pathlib import Path
+
+import gradio as gr
+
+from app import routes
+from app.panels import studio
+from app.runs import Runs
+from app.theme import theme
+
+STATIC = Path(__file__).parent / "static"
+STYLES = ("base.css", "rail.css", "view.css", "narrow.css")
+FIRST_PORT = 7860
+
+
+class ServeError(Exception):
+    """The app cannot be served as asked; the message is one sentence for a person."""
+
+
+def build(runs: Runs) -> gr.Blocks:
+    """The whole page. It holds no state of a run: whoever opens it reads that from the snapshot."""
+    with gr.Blocks(title="K-Gen Explorer", analytics_enabled=False, fill_width=True) as demo:
+        studio.build(demo, runs, version=static_version())
+    return demo
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM; the exit code."""
+    port = free_port(args.host) if args.port is None else claimed_port(args.host, args.port)
+    ended = threading.Event()
+    # before the children start: a signal in between would otherwise leave them behind
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: ended.set())
+    runs = Runs(Path(args.runs))
+    demo = build(runs)
+    try:
+        app, _, _ = demo.launch(**launch_settings(args, port))
+        routes.install(app, runs)
+        runs.warm()
+        address = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{port}{root_path(args.root_path)}/"
+        print(f"K-Gen Explorer is at {address} (Ctrl-C ends it)", flush=True)
+        if not args.no_browser:
+            webbrowser.open(address)
+        ended.wait()
+    finally:
+        runs.close()
+        demo.close(verbose=False)
+    return 0
+
+
+def launch_settings(args: argparse.Namespace, port: int) -> dict:
+    """Arguments of `Blocks.launch`: everything that reaches outside is off."""
+    root = root_path(args.root_path)
+    return dict(
+        server_name=args.host, server_port=port, root_path=root or None,
+        share=False, ssr_mode=False, mcp_server=False, pwa=False, run_history=False, enable_monitoring=False,
+        strict_cors=True, max_file_size="5mb", allowed_paths=[], show_error=False, footer_links=[],
+        state_session_capacity=200, max_threads=40, quiet=True, prevent_thread_lock=True, inbrowser=False,
+        theme=theme(), head=head(root), favicon_path=str(STATIC / "mark.svg"),
+        app_kwargs={"openapi_url": None, "middleware": routes.middleware(args.allow_host, args.allow_frame)},
+    )
+
+
+def head(root: str) -> str:
+    """Style sheets as links, not as Gradio's `css`: that would be rewritten below the page's container."""
+    version = static_version()
+    links = [f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in STYLES]
+    return "\n".join([*links, '<meta name="color-scheme" content="light dark">'])
+
+
+def static_version() -> str:
+    """Changes when any file below static/ does, so that browsers may keep what they have for ever."""
+    digest = hashlib.sha256()
+    for file in sorted(STATIC.iterdir()):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def root_path(given: str | None) -> str:
+    """"/kgen" for "kgen", "/kgen" or "/kgen/"; empty when the app lies at the top."""
+    trimmed = (given or "").strip("/")
+    return f"/{trimmed}" if trimmed else ""
+
+
+def is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def claimed_port(host: str, port: int) -> int:
+    if not is_free(host, port):
+        raise ServeError(f"Port {port} is in use; choose another with --port, or leave --port out to take the next free one.")
+    return port
+
+
+def free_port(host: str) -> int:
+    """The first free port from 7860 on."""
+    for port in range(FIRST_PORT, FIRST_PORT + 100):
+        if is_free(host, port):
+            return port
+    raise ServeError(f"All ports from {FIRST_PORT} to {FIRST_PORT + 99} are in use; name a free one with --port.")

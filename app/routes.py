@@ -1,0 +1,180 @@
+"""The plain routes below /kg: the live snapshot, its immutable pieces, downloads and static files. All GET.
+
+Answers are compressed once and kept; nothing is computed for a viewer who has the newest version already.
+Whatever arrives in an address is checked against a whitelist before it comes near a file.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import gzip
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import plotly
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+
+from app.archive import Missing, bundled_reference
+from app.guard import middleware
+from app.runs import DEFAULT, Runs
+from kgen import events, recipes
+from kgen.journal import JournalError, Run, open_run
+
+__all__ = ["install", "middleware"]
+
+STATIC = Path(__file__).parent / "static"
+FILE = re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\.(css|js|svg|png|woff2)")
+TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "png": "image/png", "woff2": "font/woff2"}
+DEFAULT_TEACHER = recipes.get(DEFAULT).teacher
+FOR_EVER = "public, max-age=31536000, immutable"
+REVALIDATE = "no-cache"
+LARGEST = 10**9
+PARTS = ("ce", "adv", "bn", "kr", "kl")
+COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images", "budget_used", "loss", *PARTS, "agreement", "lr",
+           "student_accuracy", "teacher_accuracy", "real_images", "final")
+
+
+def install(app: FastAPI, runs: Runs) -> None:
+    """Add the routes to the FastAPI app that Gradio's launch returns."""
+    archive = runs.archive
+
+    @app.get("/kg/live")
+    async def live(request: Request) -> Response:
+        now = runs.live
+        return _answer(request, now.body, "application/json", REVALIDATE, now.etag)
+
+    @app.get("/kg/group/{run}/{attempt}/{iteration}")
+    def group(request: Request, run: str, attempt: str, iteration: str) -> Response:
+        return _piece(request, lambda: archive.group(run, _count(attempt), _count(iteration)))
+
+    @app.get("/kg/sample/{run}/{attempt}/{iteration}/{pos}")
+    def sample(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
+        return _piece(request, lambda: archive.sample(run, _count(attempt), _count(iteration), _count(pos)))
+
+    @app.get("/kg/reference/-/0")
+    def bundled(request: Request) -> Response:
+        try:
+            body = bundled_reference(DEFAULT_TEACHER)
+        except Missing as missing:
+            return _missing(str(missing))
+        return _answer(request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+
+    @app.get("/kg/reference/{run}/{attempt}")
+    def reference(request: Request, run: str, attempt: str) -> Response:
+        return _piece(request, lambda: archive.reference(run, _count(attempt)))
+
+    @app.get("/kg/student/{run}")
+    def student(run: str) -> Response:
+        try:
+            file = archive.path(run) / "student.safetensors"
+        except Missing as missing:
+            return _missing(str(missing))
+        if not file.is_file():
+            return _missing("This run's student is not exported yet; it is when the run has ended.")
+        return FileResponse(file, media_type="application/octet-stream", filename=f"{run}-student.safetensors",
+                            headers={"Cache-Control": REVALIDATE})
+
+    @app.get("/kg/csv/{run}")
+    def table(run: str) -> Response:
+        try:
+            opened = open_run(archive.path(run))
+        except (Missing, JournalError) as missing:
+            return _missing(str(missing))
+        headers = {"Content-Disposition": f'attachment; filename="{run}.csv"', "Cache-Control": REVALIDATE}
+        return StreamingResponse(csv_lines(opened), media_type="text/csv; charset=utf-8", headers=headers)
+
+    @app.get("/kg/plotly.min.js")
+    def plotly_script(request: Request) -> Response:
+        return _answer(request, *_plotly())
+
+    @app.get("/kg/static/{file}")
+    def static(request: Request, file: str) -> Response:
+        kind = FILE.fullmatch(file)
+        path = STATIC / file
+        if not kind or not path.is_file():
+            return _missing("There is no such file.")
+        body, etag = _compressed(path, path.stat().st_mtime_ns)
+        cache = FOR_EVER if request.query_params.get("v") else REVALIDATE
+        return _answer(request, body, TYPES[kind[1]], cache, etag)
+
+
+def csv_lines(run: Run) -> Iterator[str]:
+    """Evaluations, generator and student steps of a run as one table, a row an event. Damage ends it with a row that says so."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    try:
+        pool: dict[str, Any] = {"pool_images": 0, "budget_used": 0.0}
+        for e in run.events():
+            row = {"kind": e.kind, "t": e.t, "epoch": e.epoch, "iteration": e.iteration, "step": e.step, "resolution": e.resolution}
+            if isinstance(e, events.BatchSynthesised):
+                pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
+                continue
+            if isinstance(e, events.GeneratorStep):
+                row |= {"loss": e.loss, "agreement": e.agreement, **{k: e.parts[k] for k in PARTS if k in e.parts}}
+            elif isinstance(e, events.StudentStep):
+                row |= {"loss": e.loss, "lr": e.lr, **{k: e.parts[k] for k in PARTS if k in e.parts}}
+            elif isinstance(e, events.Evaluated):
+                pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
+                row |= {"student_accuracy": e.student.accuracy, "teacher_accuracy": e.teacher.accuracy,
+                        "real_images": e.student.n, "final": int(e.final)}
+            else:
+                continue
+            writer.writerow(pool | row)
+            if buffer.tell() > 64_000:
+                yield buffer.getvalue()
+                buffer.seek(0)
+                buffer.truncate()
+    except JournalError as error:
+        writer.writerow({"kind": f"damaged: {error}"})
+    yield buffer.getvalue()
+
+
+def _count(text: str) -> int:
+    """A count in an address: digits only."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) >= LARGEST:
+        raise Missing("That is no number of an attempt, iteration or image.")
+    return int(text)
+
+
+def _piece(request: Request, find) -> Response:
+    try:
+        body, final = find()
+    except Missing as missing:
+        return _missing(str(missing))
+    return _answer(request, body, "application/json", FOR_EVER if final else "no-store")
+
+
+def _missing(text: str) -> Response:
+    return PlainTextResponse(text, 404, {"Cache-Control": "no-store"})
+
+
+def _answer(request: Request, body: bytes, media: str, cache: str, etag: str | None = None) -> Response:
+    """Compressed bytes as they are, or 304; uncompressed only for the rare client that cannot."""
+    headers = {"Cache-Control": cache, "Vary": "Accept-Encoding"} | ({"ETag": etag} if etag else {})
+    if etag and etag in [t.strip().removeprefix("W/") for t in request.headers.get("if-none-match", "").split(",")]:
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+    else:
+        body = gzip.decompress(body)
+    return Response(body, media_type=media, headers=headers)
+
+
+@functools.cache
+def _plotly() -> tuple[bytes, str, str, str]:
+    file = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    return gzip.compress(file.read_bytes(), 6, mtime=0), "text/javascript", FOR_EVER, f'"plotly-{plotly.__version__}"'
+
+
+@functools.lru_cache(maxsize=64)
+def _compressed(path: Path, changed: int) -> tuple[bytes, str]:
+    """(compressed, ETag) of a static file; `changed` makes an edited one another entry."""
+    data = path.read_bytes()
+    return gzip.compress(data, 6, mtime=0), f'"{hashlib.sha256(data).hexdigest()[:16]}"'

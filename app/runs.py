@@ -1,0 +1,252 @@
+"""The run that everyone sees, and the processes behind it: a warmed spare, start, resume, controls, the end.
+
+One run at a time. The engine is a child process that gets what a person would type; what it does is read back
+from its run folder (`app.follow`), so nothing about a run is kept here but which folder it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from app import projection, view
+from app.archive import Archive, Missing
+from app.child import Child
+from app.follow import Follower
+from app.plan import before
+from app.publish import Published, publish
+from app.state import State
+from app.view import Situation
+from kgen import recipes
+from kgen.journal import JournalError, open_run
+from kgen.recipe import Recipe
+
+DEFAULT = "fashion-live"
+ANSWER_SECONDS = 2.0
+"""How long Start waits for a refusal, so that it can be said at once."""
+CLOSE_SECONDS = 6.0
+ACTIONS = ("pause", "resume", "step", "stop")
+UNITS = ("generator", "iteration", "student")
+
+
+class RunError(RuntimeError):
+    """What was asked for cannot be done; one sentence for the person who asked."""
+
+
+class Runs:
+    """The current run of a folder of runs. Safe from any thread.
+
+    Args:
+        folder: where run folders lie and are made.
+        command: what a child is; tests put a stand-in here.
+    """
+
+    def __init__(self, folder: Path, command: tuple[str, ...] | None = None):
+        self.folder = Path(folder).absolute()
+        self.archive = Archive(self.folder)
+        self._command = (command,) if command else ()
+        self._lock = threading.RLock()
+        self._spare: Child | None = None
+        self._child: Child | None = None
+        self._follower: Follower | None = None
+        self._previous: Path | None = None
+        self._ids = itertools.count(1)
+        self._closed = False
+        bundled = projection.load(projection.bundled(recipes.get(DEFAULT).teacher))
+        self._empty = publish(view.snapshot(State(), Situation(layout="ready" if bundled else "none"), before(recipes.get(DEFAULT))))
+        self._live = self._empty
+        self._attach_newest()
+
+    # --- what is going on ------------------------------------------------------------------------
+
+    @property
+    def live(self) -> Published:
+        """The newest snapshot, encoded."""
+        return self._live
+
+    @property
+    def name(self) -> str | None:
+        follower = self._follower
+        return follower.path.name if follower else None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The recipe of the current run."""
+        follower = self._follower
+        return follower.recipe if follower else None
+
+    @property
+    def active(self) -> bool:
+        """Is a run going: starting, running, paused or stopping?"""
+        follower = self._follower
+        return follower is not None and follower.phase in view.ACTIVE
+
+    # --- what people do --------------------------------------------------------------------------
+
+    def warm(self) -> None:
+        """Have an engine ready, so that Start answers at once."""
+        with self._lock:
+            if not self._closed and not self.active and (self._spare is None or self._spare.code is not None):
+                if self._spare:
+                    self._spare.close(0)
+                self._spare = self._spawn()
+
+    def start(self, recipe: Recipe) -> str:
+        """Start a run; its name. Raises RunError where one is going or it cannot be started."""
+        with self._lock:
+            self._refuse_second()
+            self._check_folder()
+            name = self._free_name(recipe.name)
+            path = self.folder / name
+            follower = self._begin(path, recipe, {"recipe": recipe.model_dump(mode="json"), "folder": str(path)})
+        self._await_answer(follower)
+        return name
+
+    def resume(self, name: str) -> str:
+        """Take an unfinished run up again. Raises RunError where it is not there or another one is going."""
+        with self._lock:
+            self._refuse_second()
+            try:
+                path = self.archive.path(name)
+                recipe = open_run(path).recipe
+            except (Missing, JournalError) as error:
+                raise RunError(str(error)) from None
+            self._check_folder()
+            follower = self._begin(path, recipe, {"resume": str(path)})
+        self._await_answer(follower)
+        return name
+
+    def control(self, do: str, unit: str | None = None) -> None:
+        """pause, resume, step (one generator step, iteration or student step) or stop."""
+        if do not in ACTIONS or unit not in (None, *UNITS):
+            raise RunError("That is not something that a run can be asked to do.")
+        with self._lock:
+            child, follower = self._child, self._follower
+            if child is None or follower is None or not self.active:
+                raise RunError("No run is going; press Start first.")
+            if not child.send({"id": next(self._ids), "do": do, "unit": unit or "generator"}):
+                raise RunError("The engine has just ended; the page will say how in a moment.")
+            if do == "stop":
+                follower.stop_asked()
+
+    def close(self) -> None:
+        """End of input to every child, some seconds to write a checkpoint, then harder means."""
+        with self._lock:
+            self._closed = True
+            children = [c for c in (self._child, self._spare) if c]
+            self._child = self._spare = None
+            follower = self._follower
+        for child in children:
+            child.end_input()
+        for child in children:
+            child.close(CLOSE_SECONDS)
+        if follower:
+            follower.close()
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _spawn(self) -> Child:
+        try:
+            log = self.folder / "engine.log" if self.folder.is_dir() else None
+            return Child(log, *self._command)
+        except OSError as error:
+            raise RunError(f"The engine cannot be started: {error.strerror or error}.") from None
+
+    def _take_child(self) -> Child:
+        spare, self._spare = self._spare, None
+        if spare and spare.code is None:
+            return spare
+        if spare:
+            spare.close(0)
+        return self._spawn()
+
+    def _begin(self, path: Path, recipe: Recipe, order: dict[str, Any]) -> Follower:
+        """Give a child its order and follow what it does; the caller holds the lock."""
+        child = self._take_child()
+        if not child.send(order):
+            child.close(0)
+            child = self._spawn()
+            child.send(order)
+        old, old_child = self._follower, self._child
+        self._previous = old.path if old else None
+        if old:
+            old.close()
+        if old_child:
+            old_child.close(0.5)
+        self._child = child
+        self._follower = Follower(path, recipe, before(recipe), child, self._show, self._after_end)
+        self._follower.start()
+        return self._follower
+
+    def _await_answer(self, follower: Follower) -> None:
+        """A refusal within moments is an error of whoever pressed; a later one is told on the page."""
+        answer = follower.child.wait_for("started", "error", seconds=ANSWER_SECONDS)
+        if answer is None and follower.child.code is not None:
+            answer = {"kind": "error", "text": "The engine cannot be started. " + follower.child.death()}
+        if answer and answer.get("kind") == "error":
+            follower.child.close(2.0)
+            with self._lock:
+                if self._follower is follower:
+                    follower.close()
+                    self._follower = self._child = None
+                    self._live = self._empty
+                    if self._previous:
+                        self._attach(self._previous)
+            raise RunError(str(answer.get("text") or "The engine refused this run."))
+
+    def _show(self, answer: Published) -> None:
+        self._live = answer
+
+    def _after_end(self) -> None:
+        """A new spare, now that it takes no time from a run. Called by the follower's thread, which must not wait for the lock."""
+
+        def warm() -> None:
+            try:
+                self.warm()
+            except RunError:
+                pass  # the next Start tries again, and says why it cannot
+
+        threading.Thread(target=warm, name="warm", daemon=True).start()
+
+    def _attach_newest(self) -> None:
+        """Show the newest run if it did not reach its end: it can be resumed."""
+        for name in self.archive.names():
+            try:
+                if not open_run(self.folder / name).finished:
+                    self._attach(self.folder / name)
+            except JournalError:
+                continue  # damaged, or made by another version; the next newest may do
+            return
+
+    def _attach(self, path: Path) -> None:
+        """Show a run that no engine is working on."""
+        recipe = open_run(path).recipe
+        self._follower = Follower(path, recipe, before(recipe), None, self._show)
+        self._follower.start()
+
+    def _refuse_second(self) -> None:
+        if self._closed:
+            raise RunError("The app is closing.")
+        if self.active:
+            raise RunError(f"A run is going already ({self.name}). Stop it first, or watch it: everyone sees the same run.")
+
+    def _check_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(b"\0" * 4096)
+                file.flush()
+        except OSError as error:
+            raise RunError(f"The folder for runs, {self.folder}, cannot be written: {error.strerror}. Start the app with --runs and another folder.") from None
+
+    def _free_name(self, wanted: str) -> str:
+        """recipe-date-time: unique, and a legal file name everywhere."""
+        slug = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")[:40] or "run"
+        name = f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}"
+        return next(n for n in itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2))) if not os.path.lexists(self.folder / n))

@@ -1,0 +1,159 @@
+"""Pictures and numbers of a batch as the page wants them: contact sheets, groups, samples, reference examples.
+
+Pure functions from arrays to JSON-able dictionaries. Images travel as lossless PNG at native size; the browser
+enlarges them. A number that is none never leaves as null without a text that says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from app.projection import Layout, nearest
+
+COLUMNS = 5
+"""Tiles shown of each class."""
+REFERENCE_COLUMNS = 20
+Arrays = dict[str, np.ndarray]
+
+
+def png(pixels: np.ndarray) -> str:
+    """u8 [h,w] or [h,w,3] → a data URI, lossless."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=6)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def picture(image: np.ndarray) -> np.ndarray:
+    """u8 [c,h,w] → [h,w] for one channel, else [h,w,3]: the first three channels, the last repeated where there are two."""
+    if len(image) == 1:
+        return image[0]
+    return np.moveaxis(image[[0, 1, min(2, len(image) - 1)]], 0, -1)
+
+
+def sheet(images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int]) -> str:
+    """Tiles [n,c,e,e] at their rows and columns of a sheet of shape (rows, columns); empty places are black."""
+    n, c, h, w = images.shape
+    canvas = np.zeros((c, shape[0] * h, shape[1] * w), np.uint8)
+    for image, row, column in zip(images, rows, columns):
+        canvas[:, row * h : (row + 1) * h, column * w : (column + 1) * w] = image
+    return png(picture(canvas))
+
+
+def tiles_of(labels: np.ndarray, classes: int, most: int = COLUMNS) -> list[tuple[int, int, int]]:
+    """(position in the batch, class, column): the first few images of each class, class by class."""
+    return [(int(pos), c, column) for c in range(classes) for column, pos in enumerate(np.flatnonzero(labels == c)[:most])]
+
+
+def group(batch: Arrays, iteration: int, classes: int, *, before: int, after: int, layout: Layout | None = None,
+          history: bool = True, most_bytes: int | None = None) -> dict[str, Any]:
+    """The shown tiles of a batch, with their maps and, if asked for, the frames of their making.
+
+    Args:
+        before, after: images in the pool before and after this batch.
+        most_bytes: show fewer of each class where the sheet's pixels would be more than this.
+    """
+    images, labels = batch["images"], batch["labels"]
+    each = int(np.prod(images.shape[1:])) * classes
+    most = COLUMNS if most_bytes is None else int(np.clip(most_bytes // max(1, each), 1, COLUMNS))
+    tiles = tiles_of(labels, classes, most)
+    at = np.array([t[0] for t in tiles], int)
+    rows, columns = [t[1] for t in tiles], [t[2] for t in tiles]
+    width = max(columns, default=0) + 1
+    odd: list[str] = []
+    sure = _finite(batch["confidence"][at], "the teacher's confidence", odd)
+    cam = _finite(batch["cam"][at], "the class activation maps", odd)
+    out = {
+        "iteration": iteration, "side": int(images.shape[-1]), "channels": int(images.shape[1]),
+        "tiles": [{"pos": pos, "c": c, "p": round(float(p), 4)} for (pos, c, _), p in zip(tiles, sure)], "columns": width,
+        "sheet": sheet(images[at], rows, columns, (classes, width)),
+        "cam": base64.b64encode(np.clip(np.rint(cam * 100), -32768, 32767).astype("<i2").tobytes()).decode(),
+        "images_before": before, "images_after": after}
+    if layout is not None:
+        out |= _places(layout, batch["embedding"][at], odd)
+    if history and "previews" in batch:
+        out["frames"] = _frames(batch, at, rows, columns, (classes, width))
+    if odd:
+        out["warning"] = " ".join(odd)
+    return out
+
+
+def _frames(batch: Arrays, at: np.ndarray, rows: list[int], columns: list[int], shape: tuple[int, int]) -> list[dict[str, Any]]:
+    """One sheet for each kept step of the making, its tiles in the same places as in the group's sheet."""
+    index = {int(pos): i for i, pos in enumerate(batch["preview_positions"])}
+    there = [(index[int(pos)], row, column) for pos, row, column in zip(at, rows, columns) if int(pos) in index]
+    if not there:
+        return []
+    which, r, c = (list(x) for x in zip(*there))
+    return [{"step": int(step), "sheet": sheet(frame[which], r, c, shape)} for step, frame in zip(batch["preview_steps"], batch["previews"])]
+
+
+def points(batch: Arrays, iteration: int, classes: int, layout: Layout) -> dict[str, list]:
+    """The places of a batch's shown tiles in the layout."""
+    tiles = tiles_of(batch["labels"], classes)
+    at = np.array([t[0] for t in tiles], int)
+    return {"iteration": [iteration] * len(tiles), "pos": [t[0] for t in tiles], "c": [t[1] for t in tiles],
+            **_places(layout, batch["embedding"][at], [])}
+
+
+def sample(batch: Arrays, iteration: int, pos: int, *, layout: Layout | None, reference: Arrays | None) -> dict[str, Any]:
+    """Everything about one image. Raises IndexError for a position that is not in the batch."""
+    if not 0 <= pos < len(batch["images"]):
+        raise IndexError(pos)
+    odd: list[str] = []
+    parts = _finite(batch["parts"][pos], "the loss parts", odd)
+    out = {
+        "iteration": iteration, "pos": pos, "c": int(batch["labels"][pos]),
+        "p": round(float(_finite(batch["confidence"][pos], "the teacher's confidence", odd)), 4), "image": png(picture(batch["images"][pos])),
+        "cam": _rounded(_finite(batch["cam"][pos], "the class activation map", odd)),
+        "parts": dict(zip(("ce", "adv", "bn", "kr"), _rounded(parts))), "entered": bool(batch["entered"][pos]),
+        "teacher_top": _top(batch, "teacher", pos, odd), "student_top": _top(batch, "student", pos, odd)}
+    embedding = batch["embedding"][pos : pos + 1]
+    if layout is not None:
+        out |= {k: v[0] for k, v in _places(layout, embedding, odd).items()}
+    if reference is not None and len(reference["labels"]):
+        index, distance = nearest(_finite(embedding, "the embedding", odd), reference["embedding"], 3)
+        out["nearest"] = [{"i": int(i), "c": int(reference["labels"][i]), "d": round(float(d), 4)} for i, d in zip(index[0], distance[0])]
+    if odd:
+        out["warning"] = " ".join(dict.fromkeys(odd))
+    return out
+
+
+def reference(arrays: Arrays, layout: Layout | None) -> dict[str, Any]:
+    """The real examples: one sheet, twenty a row, in the order of the file."""
+    images, labels = arrays["images"], arrays["labels"]
+    n, columns = len(labels), REFERENCE_COLUMNS
+    places = [divmod(i, columns) for i in range(n)]
+    out = {"n": n, "side": int(images.shape[-1]), "channels": int(images.shape[1]), "columns": columns,
+           "sheet": sheet(images, [p[0] for p in places], [p[1] for p in places], (max(1, -(-n // columns)), columns)),
+           "c": labels.tolist()}
+    return out | (_places(layout, arrays["embedding"], []) if layout is not None else {})
+
+
+def _places(layout: Layout, embedding: np.ndarray, odd: list[str]) -> dict[str, list[float]]:
+    xy = layout.place(_finite(embedding, "the embedding", odd))
+    return {"x": _rounded(xy[:, 0]), "y": _rounded(xy[:, 1])}
+
+
+def _top(batch: Arrays, who: str, pos: int, odd: list[str]) -> list[list]:
+    shares = _finite(batch[f"{who}_top_p"][pos], f"the {who}'s probabilities", odd)
+    return [[int(c), round(float(p), 4)] for c, p in zip(batch[f"{who}_top"][pos], shares)]
+
+
+def _rounded(values: np.ndarray) -> list:
+    return np.round(values.astype(np.float64), 4).tolist()
+
+
+def _finite(values: np.ndarray, what: str, odd: list[str]) -> np.ndarray:
+    """The values as f32; what is no number becomes 0 and is told in `odd`."""
+    values = np.asarray(values, np.float32)
+    wrong = int((~np.isfinite(values)).sum())
+    if wrong:
+        odd.append(f"Values of {what} that were not numbers, shown as 0: {wrong:,}.")
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return values

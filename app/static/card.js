@@ -1,0 +1,31 @@
+// Beside the scatter: the chosen image, what teacher and student call it, and the real images nearest to it.
+
+import { h, num, pct, picture, put, term } from './dom.js';
+
+const UNDER_WAY = ['starting', 'running', 'paused', 'stopping'];
+
+export class Card {
+  constructor(view, { nameOf }) { Object.assign(this, { nameOf, root: view.querySelector('.p-space .card'), key: null }); }
+
+  /** `image`: as for the key region, with `it`; `sample`: its full answer, or null while it is not here. */
+  draw(snap, image, sample, reference) {
+    const key = image ? `${snap.run}|${image.it}:${image.pos}|${Boolean(sample)}|${Boolean(reference)}|${image.finished}|${image.replay}|${image.piece.url.slice(-40)}` : `none ${snap.phase}`;
+    if (key === this.key) return;
+    this.key = key;
+    if (!image) { put(this.root, h('p', { class: 'small muted' }, 'Hollow points are real test images as the teacher sees them. Synthetic ones will land among them, or not: watch.')); return; }
+    const says = (who, top) => top?.length ? h('div', null, h('dt', null, who), h('dd', null, `${this.nameOf(top[0][0])}, ${pct(top[0][1])}`)) : null;
+    put(this.root,
+      h('div', { class: 'who' }, picture(image.piece, 56, `Synthetic ${snap.classes[image.c]}`), h('div', null, h('b', null, snap.classes[image.c]), h('br'), h('span', { class: 'muted' }, `iteration ${num(image.it + 1)}`))),
+      h('dl', { class: 'says' }, says('Teacher', sample?.teacher_top), says('Student', sample?.student_top)),
+      sample?.nearest?.length && reference ? this.#nearest(snap, sample, reference)
+        : h('p', { class: 'small muted' }, image.finished && !image.replay ? 'Looking for the nearest real images …'
+          : image.replay || UNDER_WAY.includes(snap.phase) ? 'Being made. Its place among the real images is known when this iteration ends.' : 'The run ended before this image was finished.'));
+  }
+
+  #nearest(snap, sample, reference) {
+    const note = 'Real images that the teacher finds most alike, with the distance in its embedding. They are shown for comparison and never enter the training.';
+    return h('div', null, h('h3', null, term('Nearest real images', note)), h('ul', { class: 'thumbs' }, sample.nearest.slice(0, 3).map(({ i, c, d }) => h('li', null,
+      picture({ url: reference.sheet, col: i % reference.columns, row: Math.floor(i / reference.columns), columns: reference.columns, rows: reference.rows }, 56, `Real ${snap.classes[c] ?? ''}`),
+      h('span', null, snap.classes[c] ?? ''), h('span', { class: 'muted num' }, d.toFixed(2))))));
+  }
+}

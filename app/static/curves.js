@@ -1,0 +1,146 @@
+// Progress: the student's accuracy on real images and the generator's loss, over the synthetic images stored.
+// The budget bar is the axis that both share. Drawn as SVG in CSS pixels.
+
+import { h, num, put, s, setAttr, setText, signed } from './dom.js';
+
+const PARTS = [['bn', 'BN statistics'], ['kr', 'key region'], ['ce', 'cross-entropy']]; // stacked from zero upwards
+const REWARD = ['adv', 'adversarial']; // minimised by growing: drawn below zero
+const LEFT = 30, RIGHT = 126;
+
+/** A round step that cuts `span` into about `n` pieces. */
+function step(span, n) {
+  const raw = span / n, power = 10 ** Math.floor(Math.log10(raw));
+  return power * ([1, 2, 5].find((m) => m * power >= raw) ?? 10);
+}
+const ticks = (low, high, by) => Array.from({ length: Math.floor(high / by + 1e-9) - Math.ceil(low / by - 1e-9) + 1 }, (_, i) => (Math.ceil(low / by - 1e-9) + i) * by);
+const line = (points) => points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L');
+/** Several evaluations on the same images: the last one counts, so that the line goes one way. */
+const lastOfEach = ({ images, accuracy }) => {
+  const kept = images.map((x, i) => i).filter((i) => images[i + 1] !== images[i]);
+  return { images: kept.map((i) => images[i]), accuracy: kept.map((i) => accuracy[i]) };
+};
+const text = (x, y, words, props) => s('text', { x, y, ...props }, words);
+
+export class Curves {
+  constructor(view) {
+    this.host = view.querySelector('.curves');
+    this.parts = new Map([...PARTS.toReversed(), REWARD].map((part) => this.#part(part)));
+    this.legend = h('div', { class: 'legend' }, [...this.parts.values()].map(({ button }) => button));
+    this.drawing = h('div');
+    this.host.append(this.drawing, this.legend);
+    new ResizeObserver(() => this.#again()).observe(this.host);
+    this.host.addEventListener('pointermove', (e) => { this.at = e.clientX - this.host.getBoundingClientRect().left; this.#again(); });
+    this.host.addEventListener('pointerleave', () => { this.at = null; this.#again(); });
+  }
+
+  #again() { cancelAnimationFrame(this.pending); this.pending = requestAnimationFrame(() => this.last && this.draw(...this.last)); }
+
+  draw(snap, cut) {
+    this.last = [snap, cut];
+    const width = this.host.clientWidth, height = this.host.clientHeight;
+    if (width < 200 || height < 120) return;
+    const last = (series) => series?.images?.at(-1);
+    const key = JSON.stringify([snap.run, snap.attempt, last(snap.curve), snap.curve?.accuracy?.length, last(snap.loss), snap.loss?.images?.length, snap.budget, snap.phase === 'empty', cut, width, height, this.only, this.at]);
+    if (key === this.key) return;
+    this.key = key;
+    const limit = cut?.images ?? Infinity, keep = (series, names) => {
+      const n = series.images.findLastIndex((x) => x <= limit + 1e-6) + 1;
+      return { images: series.images.slice(0, n), ...Object.fromEntries(names.map((name) => [name, series[name].slice(0, n)])) };
+    };
+    const { budget } = snap, total = Math.max(1, budget.images);
+    this.plot = {
+      snap, width, height, x0: LEFT, x1: width - RIGHT, total, stored: cut ? Math.min(cut.stored, budget.used_images) : budget.used_images,
+      curve: lastOfEach(keep(snap.curve, ['accuracy'])), loss: keep(snap.loss, ['ce', 'kr', 'bn', 'adv']),
+      X: (v) => LEFT + Math.min(1, v / total) * (width - RIGHT - LEFT),
+    };
+    // heights: caption, accuracy, bar with its numbers, caption, loss
+    const free = height - 100, a0 = 20, a1 = Math.round(a0 + free * 0.54);
+    Object.assign(this.plot, { a0, a1, bar: a1 + 8, l0: a1 + 60, l1: height - 8 });
+    const label = snap.curve.last == null ? 'No student yet' : `Student ${(100 * snap.curve.last).toFixed(1)} % after ${num(budget.used_images)} of ${num(budget.images)} images`;
+    put(this.drawing, s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `${label}; teacher ${snap.curve.teacher == null ? 'unknown' : `${(100 * snap.curve.teacher).toFixed(1)} %`}` },
+      this.#accuracy(), this.#budget(), this.#loss(), this.#reading()));
+    this.#legend();
+  }
+
+  #accuracy() {
+    const { snap, x0, x1, a0, a1, X, curve, total } = this.plot, Y = (v) => a1 - v * (a1 - a0), { teacher } = snap.curve;
+    const out = [text(0, 8, `right on ${snap.curve.n ? num(snap.curve.n) : ''} real images, %`)];
+    for (const v of [0, 0.5, 1]) out.push(s('line', { class: v ? 'grid' : 'axis', x1: x0, x2: x1, y1: Y(v), y2: Y(v) }), text(x0 - 8, Y(v) + 4, 100 * v, { 'text-anchor': 'end' }));
+    if (teacher != null) out.push(s('line', { class: 'teacher-line', x1: x0, x2: x1, y1: Y(teacher), y2: Y(teacher) }), text(x1 + 12, Y(teacher) + 4, `teacher ${(100 * teacher).toFixed(1)}`, { class: 'ink' }));
+    const points = curve.images.map((x, i) => [X(x), Y(curve.accuracy[i])]);
+    if (!points.length) {
+      const chance = Math.round(100 / snap.classes.length), words = snap.classes.length < 2 ? ['One class: images only,', 'there is nothing to tell apart.'] : [`The student starts at chance, ${chance} %,`, 'and climbs towards the dashed line.'];
+      return [...out, ...words.map((w, i) => text(X(total / 2), Y(0.5) + 16 + 14 * i, w, { class: 'halo', 'text-anchor': 'middle' }))];
+    }
+    const [x, y] = points.at(-1), now = curve.accuracy.at(-1), late = x > x1 - 96;
+    out.push(s('path', { class: 'student-line', d: `M${line(points)}` }), s('circle', { cx: x, cy: y, r: 4, fill: 'var(--ink)' }));
+    if (this.#read() == null || late) out.push(
+      text(late ? x1 + 12 : x + 4, late ? Math.max(y + 4, teacher == null ? 0 : Y(teacher) + 20) : Math.min(y + 20, a1 - 6), `student ${(100 * now).toFixed(1)}`, { class: 'ink halo' }));
+    return out;
+  }
+
+  #budget() {
+    const { x0, x1, X, bar, total, stored } = this.plot, by = step(total, 3), g = x1 + 12;
+    const marks = ticks(0, total, by).filter((v) => v === 0 || X(total) - X(v) > 56);
+    return [s('rect', { x: x0, y: bar, width: x1 - x0, height: 8, rx: 2, fill: 'var(--line)' }), s('rect', { x: x0, y: bar, width: Math.max(0, X(stored) - x0), height: 8, rx: 2, fill: 'var(--ink)' }),
+      text(g, bar + 8, `${Math.round(100 * stored / total)} % of budget`, { class: 'ink' }), text(g, bar + 24, `${num(stored)} images`),
+      [...marks, total].map((v) => text(X(v), bar + 24, num(v), { 'text-anchor': v === 0 ? 'start' : v === total ? 'end' : 'middle' }))];
+  }
+
+  #loss() {
+    const { x0, x1, l0, l1, X, loss } = this.plot, shown = (name) => !this.only || this.only === name, n = loss.images.length, out = [];
+    const stack = [], base = new Array(n).fill(0);
+    for (const [name] of PARTS.filter(([p]) => shown(p))) { const low = base.slice(); loss[name].forEach((v, i) => { base[i] += Math.max(0, v); }); stack.push([name, low, base.slice()]); }
+    if (shown('adv')) stack.push(['adv', new Array(n).fill(0), loss.adv]);
+    const high = Math.max(0, ...base), low = shown('adv') ? Math.min(0, ...loss.adv) : 0, span = high - low || 1;
+    const [top, bottom] = n ? [high + 0.04 * span, low - 0.04 * span] : [4, -2], Z = (v) => l0 + (top - v) / (top - bottom) * (l1 - l0), by = step(top - bottom, Math.max(2, (l1 - l0) / 26));
+    out.push(text(0, l0 - 8, this.only ? `generator's loss: ${[...PARTS, REWARD].find(([p]) => p === this.only)[1]}` : 'generator\'s loss, parts stacked'));
+    const digits = by < 0.095 ? 2 : by < 0.95 ? 1 : 0;
+    for (const v of ticks(bottom, top, by)) out.push(s('line', { class: 'grid', x1: x0, x2: x1, y1: Z(v), y2: Z(v) }), text(x0 - 8, Z(v) + 4, signed(Math.abs(v) < 1e-9 ? 0 : v, Math.abs(v) < 1e-9 ? 0 : digits), { 'text-anchor': 'end' }));
+    for (const [name, from, to] of stack) if (n) out.push(s('path', { fill: `var(--l-${name})`, d: `M${line(to.map((v, i) => [X(loss.images[i]), Z(v)]))}L${line(from.map((v, i) => [X(loss.images[i]), Z(v)]).reverse())}Z` }));
+    out.push(s('line', { class: 'axis', x1: x0, x2: x1, y1: Z(0), y2: Z(0) }));
+    return out;
+  }
+
+  /** Names and values of the parts: buttons that stay while the drawing is renewed, so that a click or focus is never lost. */
+  #legend() {
+    const { x1, l0, l1, loss } = this.plot, pitch = Math.min(20, (l1 - l0 + 12) / 4), at = this.#index(loss.images);
+    this.legend.style.left = `${x1 + 8}px`;
+    this.legend.style.top = `${l0 - 12}px`;
+    for (const [name, { button, value }] of this.parts) {
+      button.style.height = `${pitch}px`;
+      setText(value, loss.images.length ? signed(loss[name][at]).replace(/^(−?)0\./, '$1.') : '');
+      setAttr(button, 'aria-pressed', String(this.only === name));
+      button.classList.toggle('dim', Boolean(this.only) && this.only !== name);
+    }
+  }
+
+  #part([name, title]) {
+    const value = h('span', { class: 'muted' });
+    const button = h('button', { type: 'button', 'data-part': name, 'data-tip': `${title}: press to see this part alone, again for all`,
+      onclick: () => { this.only = this.only === name ? null : name; this.#again(); } },
+    h('i', { style: { background: `var(--l-${name})` } }), h('span', null, title), value);
+    return [name, { button, value }];
+  }
+
+  /** Where the pointer reads the curves; null elsewhere. */
+  #read() { return this.at != null && this.at >= this.plot.x0 && this.at <= this.plot.x1 ? this.at : null; }
+
+  /** The sample that the pointer is at; the newest when it is elsewhere. */
+  #index(images) {
+    const { X } = this.plot, at = this.#read();
+    if (at == null || !images.length) return images.length - 1;
+    return images.reduce((best, x, i) => Math.abs(X(x) - at) < Math.abs(X(images[best]) - at) ? i : best, 0);
+  }
+
+  #reading() {
+    const { x0, x1, X, a0, a1, l1, curve, loss } = this.plot;
+    if (this.#read() == null || !loss.images.length) return null;
+    const x = X(loss.images[this.#index(loss.images)]), i = this.#index(curve.images), out = [s('line', { class: 'axis', x1: x, x2: x, y1: a0, y2: l1 })];
+    if (curve.images.length) {
+      const y = a1 - curve.accuracy[i] * (a1 - a0), cx = X(curve.images[i]), left = cx > (x0 + x1) / 2;
+      out.push(s('circle', { cx, cy: y, r: 3, fill: 'var(--ink)' }), text(cx + (left ? -6 : 6), Math.max(a0 + 30, y + 16), `${(100 * curve.accuracy[i]).toFixed(1)} % from ${num(curve.images[i])} images`, { class: 'ink halo', 'text-anchor': left ? 'end' : 'start' }));
+    }
+    return out;
+  }
+}

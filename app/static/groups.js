@@ -1,0 +1,99 @@
+// Groups (the shown images of one iteration) and samples (one image in full), fetched once and kept: they never change.
+
+const KEPT_GROUPS = 40, KEPT_SAMPLES = 200;
+
+/** base64 of int16 (hundredths) → numbers. */
+function hundredths(text) {
+  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return Float32Array.from(new Int16Array(bytes.buffer), (v) => v / 100);
+}
+
+/** The group as the page uses it: each tile knows its place on the sheet and its map. */
+export function decode(raw, snap) {
+  const { h, w } = snap.map, cells = h * w, cams = hundredths(raw.cam), seen = new Map();
+  const tiles = raw.tiles.map((tile, i) => {
+    const col = seen.get(tile.c) ?? 0;
+    seen.set(tile.c, col + 1);
+    return { ...tile, col, cam: cams.subarray(i * cells, (i + 1) * cells), x: raw.x?.[i], y: raw.y?.[i] };
+  });
+  return { ...raw, tiles, rows: snap.classes.length, byPos: new Map(tiles.map((t) => [t.pos, t])) };
+}
+
+/** A sheet of the maps as translucent blue, each image scaled to its own maximum. Made when first asked for. */
+export function camSheet({ whole, ...given }, { h, w }) {
+  const group = whole ?? given;
+  if (group.cams) return group.cams;
+  const canvas = Object.assign(document.createElement('canvas'), { width: group.columns * w, height: group.rows * h });
+  const ink = canvas.getContext('2d');
+  for (const tile of group.tiles) {
+    const image = ink.createImageData(w, h), top = Math.max(...tile.cam, 1e-6);
+    tile.cam.forEach((v, i) => image.data.set([70, 140, 255, 190 * Math.max(0, v) / top], 4 * i));
+    ink.putImageData(image, tile.col * w, tile.c * h);
+  }
+  return (group.cams = canvas.toDataURL());
+}
+
+/** A bounded memory of immutable answers. `get` gives the answer or null; `changed` is called when a missing one arrives. */
+class Shelf {
+  constructor(limit, changed) { Object.assign(this, { limit, changed, held: new Map(), away: new Set(), generation: 0 }); }
+
+  clear() { this.held.clear(); this.away.clear(); this.generation += 1; }
+
+  get(key, url, prepare) {
+    const found = this.held.get(key);
+    if (found) { this.held.delete(key); this.held.set(key, found); return found; } // newest last
+    if (!this.away.has(key)) { this.away.add(key); this.#fetch(key, url, prepare, this.generation); }
+    return null;
+  }
+
+  async #fetch(key, url, prepare, generation) {
+    try {
+      const response = await fetch(url, { signal: AbortSignal.timeout(8000) });
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      const answer = prepare(await response.json());
+      if (generation !== this.generation) return;
+      this.held.set(key, answer);
+      for (const old of this.held.keys()) { if (this.held.size <= this.limit) break; this.held.delete(old); }
+      this.away.delete(key);
+      this.changed();
+    } catch { // asked again, but not at once
+      setTimeout(() => generation === this.generation && this.away.delete(key), 1500);
+    }
+  }
+}
+
+/** Everything immutable about the current run. */
+export class Archive {
+  constructor(base, changed) {
+    this.base = base;
+    this.groups = new Shelf(KEPT_GROUPS, changed);
+    this.samples = new Shelf(KEPT_SAMPLES, changed);
+    this.references = new Shelf(2, changed);
+  }
+
+  /** Another run, or the same one begun anew: forget. */
+  turnTo(snap) {
+    const path = `${encodeURIComponent(snap.run ?? '-')}/${snap.run ? snap.attempt : 0}`;
+    if (path !== this.path) for (const shelf of [this.groups, this.samples]) shelf.clear();
+    Object.assign(this, { path, snap });
+  }
+
+  group(iteration) {
+    if (iteration < 0 || iteration >= this.snap.counters.iterations_done) return null;
+    return this.groups.get(iteration, `${this.base}/kg/group/${this.path}/${iteration}`, (raw) => decode(raw, this.snap));
+  }
+
+  sample(iteration, pos) {
+    if (iteration < 0 || iteration >= this.snap.counters.iterations_done) return null;
+    return this.samples.get(`${iteration}:${pos}`, `${this.base}/kg/sample/${this.path}/${iteration}/${pos}`,
+      (raw) => ({ ...raw, cam: Float32Array.from(raw.cam.flat()) }));
+  }
+
+  /** Real examples: the run's own once it has begun, the bundled ones (of all classes) before. Kept from run to run. */
+  reference() {
+    const { snap } = this, begun = snap.making || snap.counters.iterations_done > 0;
+    if (!begun && !snap.class_indices.every((index, c) => index === c)) return null;
+    const path = begun ? this.path : '-/0';
+    return this.references.get(path, `${this.base}/kg/reference/${path}`, (raw) => ({ ...raw, rows: Math.ceil(raw.n / raw.columns) }));
+  }
+}

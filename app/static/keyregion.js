@@ -1,0 +1,73 @@
+// Key region: where the teacher's evidence lies (CAM), where it should lie (target), and what is still missing (Eq. 5, 6).
+
+import { cell, h, math, num, pct, picture, put, setText, term } from './dom.js';
+import { Surface } from './surface.js';
+
+const SIDE = { narrow: 168, wide: 224 }; // pixels of a map, before it is aligned with the image's pixels
+
+const clamp = (v) => Math.min(1, Math.max(0, v));
+
+/** Side of a cell so that map and image line up: where possible, an image's pixel is a whole number of the screen's. */
+function cellSize({ h: rows, w: columns }, side, room) {
+  const n = Math.max(rows, columns), grain = (Number.isInteger(side / n) ? side / n : 1) / (window.devicePixelRatio || 1);
+  return Math.max(grain, Math.floor(room / n / grain) * grain);
+}
+
+function grid(kind, { h: rows, w: columns }, values, hinge, label) {
+  const on = (r, c) => r >= 0 && r < rows && c >= 0 && c < columns && hinge[r * columns + c] > 0;
+  const edges = (r, c) => !hinge || !on(r, c) ? '' : ' hinge' + (on(r - 1, c) ? '' : ' t') + (on(r, c + 1) ? '' : ' r') + (on(r + 1, c) ? '' : ' b') + (on(r, c - 1) ? '' : ' l');
+  return h('div', { class: `map ${kind}`, role: 'img', 'aria-label': label, style: { '--w': columns } }, Array.from(values, (v, i) => {
+    const text = cell(v);
+    return h('i', { class: `${v < 0 ? 'neg' : ''}${edges(Math.floor(i / columns), i % columns)}${text.length > 3 ? ' long' : ''}`, style: { '--v': clamp(Math.abs(v)).toFixed(2) } }, text);
+  }));
+}
+
+const figure = (title, note, body) => h('figure', { class: 'fig' }, h('figcaption', null, h('span', null, title), h('small', null, note)), body);
+const ghost = (text) => h('div', { class: 'ghost' }, text);
+const ramp = (kind, ...marks) => h('div', { class: `ramp ${kind}`, 'aria-hidden': 'true' }, h('i'), h('div', null, marks.map((m) => h('span', null, m))));
+
+export class KeyRegion {
+  constructor(view, { base }) {
+    this.panel = view.querySelector('.p-key');
+    this.quad = this.panel.querySelector('.quad');
+    this.note = this.panel.querySelector('.note');
+    this.surface = new Surface(this.panel.querySelector('.surface'), base);
+    this.panel.addEventListener('change', (e) => {
+      if (e.target.name !== 'kg-as') return;
+      this.solid = e.target.value === 'surface';
+      this.quad.hidden = this.solid;
+      this.surface.show(this.solid);
+      this.key = '';
+      if (this.last) this.draw(...this.last);
+    });
+  }
+
+  /** `image`: {c, p, cam, piece, replay} of the chosen image, or null before there is one; `following`: nobody has selected. */
+  draw(snap, image, following) {
+    this.last = [snap, image, following];
+    const room = matchMedia('(min-width: 1680px) and (min-height: 1040px)').matches ? SIDE.wide : Math.min(SIDE.narrow, (this.panel.clientWidth - 44) / 2);
+    const key = [snap.run, snap.map.label, image && [image.c, image.p, image.piece.url.length, image.piece.url.slice(-64), image.piece.col], following, room, snap.phase === 'empty'].join('|');
+    if (key === this.key) return;
+    this.key = key;
+    const target = snap.map.target.flat(), cells = target.length;
+    const missing = image ? Array.from(image.cam, (v, i) => Math.max(0, target[i] - v)) : [];
+    const count = missing.filter((v) => v > 0).length, sum = missing.reduce((a, b) => a + b, 0);
+    const off = snap.recipe.weights?.kr === 0;
+    setText(this.note, !image ? '' : `${following ? 'newest image, ' : ''}${off ? `${count} of ${cells} cells below; not asked for` : `${count} of ${cells} cells still pull`}`);
+    if (this.solid) { this.surface.draw(snap.map, image?.cam ?? null); return; }
+    const size = cellSize(snap.map, snap.side, room), side = size * Math.max(snap.map.w, snap.map.h), name = image && snap.classes[image.c];
+    this.quad.style.setProperty('--cell', `${size}px`);
+    this.quad.style.setProperty('--side', `${side}px`);
+    const [low, high] = [Math.min(...target), Math.max(...target)];
+    put(this.quad,
+      figure('Image', image ? `${name}, ${image.replay ? 'in the making' : pct(image.p)}` : '', image ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`)) : ghost(snap.phase === 'empty' ? 'Press Start and choose an image' : 'On its way …')),
+      figure(term('CAM', `Class activation map: how much each of the ${snap.map.h} × ${snap.map.w} places speaks for the class, as the teacher sees it. Raw values; colours end at 1, the height of the target.`),
+        image?.replay ? 'of the finished image' : 'evidence, raw', image ? grid('', snap.map, image.cam, missing, `Class activation map, ${count} of ${cells} cells below the target`) : ghost('What the teacher sees, place by place')),
+      ramp('', '≥ 1', '0', '< 0'),
+      figure(term('Target', 'A Gaussian of height 1 in the middle, width σ in cells. The loss asks the CAM to be at least this high.'), snap.map.label,
+        grid('', snap.map, target, null, `Target, ${high.toFixed(2)} in the middle, ${low.toFixed(2)} in the corners`)),
+      figure(term('Missing', 'max(0, target − CAM). Only the outlined cells pull; where the CAM is above the target nothing happens.'),
+        image ? [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`] : '', image ? grid('miss', snap.map, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`) : ghost('What is still missing; only these cells pull')),
+      ramp('miss', '1', '0'));
+  }
+}

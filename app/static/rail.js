@@ -1,0 +1,100 @@
+// The setup rail. Its controls are Gradio's; which of them are shown, locked or counted follows the snapshot,
+// so that every viewer sees the same. Whether an action is allowed is decided by the server, not here.
+
+import { num, pct, setAttr, setText } from './dom.js';
+
+const ACTIVE = ['starting', 'running', 'paused', 'stopping'];
+
+export class Rail {
+  constructor({ repaint, colour }) {
+    Object.assign(this, { repaint, colour, root: document.querySelector('#kg-rail'), teacher: document.querySelector('#kg-teacher') });
+    this.setup = this.root.querySelector('#kg-setup');
+    this.classes = this.root.querySelector('#kg-classes');
+    this.root.addEventListener('input', (e) => { if (e.target.matches('#kg-find input')) this.#find(e.target.value); this.#count(); });
+    this.root.addEventListener('click', (e) => {
+      const all = e.target.closest('[data-all], [data-none]');
+      if (all) this.#choose(all.hasAttribute('data-all'));
+      if (e.target.closest('#kg-sheet')) this.sheet(!this.root.classList.contains('open'));
+      requestAnimationFrame(() => this.#count());
+    });
+    this.#dress();
+  }
+
+  /** Names and tips that Gradio's components have no place for. */
+  #dress() {
+    const tips = { 'kg-step': 'One step, then pause again. Key: full stop', 'kg-stop': 'Stop. Everything made so far is kept.', 'kg-pause': 'Pause after the current step. Key: space', 'kg-continue': 'Go on. Key: space' };
+    for (const [id, tip] of Object.entries(tips)) document.getElementById(id).dataset.tip = tip;
+    for (const [id, name] of Object.entries({ 'kg-classes': 'Classes', 'kg-ladder': 'Method', 'kg-recipe': 'Recipe', 'kg-side': 'Resolution', 'kg-unit': 'One step is' })) document.getElementById(id).setAttribute('aria-label', name);
+    const rungs = ['Images smaller than the teacher\'s input: more images for the same pixels.', 'Ask that the teacher\'s evidence for the class lies in the middle of the image.'];
+    this.root.querySelectorAll('#kg-ladder label').forEach((label, i) => { label.dataset.tip = rungs[i]; });
+    setAttr(this.root.querySelector('#kg-sheet'), 'aria-expanded', 'false');
+  }
+
+  /** The phone's sheet. */
+  sheet(open) {
+    this.root.classList.toggle('open', open);
+    setAttr(this.root.querySelector('#kg-sheet'), 'aria-expanded', String(open));
+  }
+
+  draw(snap, away) {
+    this.snap = snap;
+    const { phase } = snap, active = ACTIVE.includes(phase), mark = `${snap.run} ${snap.attempt} ${active}`;
+    if (this.mark != null && this.mark !== mark) { this.repaint(); if (active) this.sheet(false); } // another viewer may have started it
+    this.mark = mark;
+    const focused = document.activeElement?.id;
+    this.#button('kg-start', !active || phase === 'starting', phase === 'starting' || away);
+    this.#button('kg-pause', phase === 'running' || phase === 'stopping', phase === 'stopping' || away);
+    this.#button('kg-continue', phase === 'paused', away);
+    this.#button('kg-step', true, phase !== 'paused' || away);
+    this.#button('kg-stop', true, !['running', 'paused'].includes(phase) || away);
+    if (['kg-start', 'kg-pause', 'kg-continue'].includes(focused) && document.activeElement === document.body) this.#go()?.focus();
+    this.root.classList.toggle('locked', active);
+    for (const control of this.setup.querySelectorAll('input, button')) if (!control.closest('#kg-find')) setAttr(control, 'disabled', active);
+    this.#teacher(snap);
+    this.#count();
+  }
+
+  #go() { return ['kg-start', 'kg-pause', 'kg-continue'].map((id) => document.getElementById(id)).find((b) => !b.hidden && !b.disabled); }
+
+  /** Space: pause or continue, never start. */
+  toggle() { const button = this.#go(); if (button && button.id !== 'kg-start') button.click(); }
+
+  step() { const button = document.getElementById('kg-step'); if (!button.disabled) button.click(); }
+
+  #button(id, shown, disabled) {
+    const button = document.getElementById(id);
+    setAttr(button, 'hidden', !shown);
+    setAttr(button, 'disabled', Boolean(disabled));
+  }
+
+  #find(text) {
+    for (const label of this.classes.querySelectorAll('label')) label.hidden = !label.textContent.toLowerCase().includes(text.trim().toLowerCase());
+  }
+
+  /** All or none of the classes that the search shows. */
+  #choose(on) {
+    for (const box of this.classes.querySelectorAll('label:not([hidden]) input')) if (box.checked !== on) box.click();
+  }
+
+  /** Name of the teacher's class with that index, chosen or not. */
+  nameOf(index) { return this.classes.querySelectorAll('label')[index]?.textContent.trim() ?? `class ${index}`; }
+
+  #count() {
+    const boxes = [...this.classes.querySelectorAll('input')], teacher = this.snap?.teacher;
+    setText(document.getElementById('kg-chosen'), `${num(boxes.filter((b) => b.checked).length)} of ${num(boxes.length)}`);
+    const side = +(this.root.querySelector('#kg-side input:checked')?.value ?? this.snap?.side), share = +this.root.querySelector('#kg-budget input[type=range]').value;
+    if (!teacher || !side) return;
+    const images = Math.floor(share / 100 * teacher.n_train * teacher.side ** 2 / side ** 2 + 1e-6);
+    setText(document.getElementById('kg-budget-out'), `${share} % · ${num(images)} images of ${side} × ${side}`);
+  }
+
+  #teacher({ teacher }) {
+    const put = (name, text) => setText(this.teacher.querySelector(`[data-t=${name}]`), text);
+    put('title', teacher.title);
+    put('accuracy', teacher.accuracy == null ? '' : pct(teacher.accuracy, 1));
+    put('n', num(teacher.n_test));
+    put('input', `${teacher.side} × ${teacher.side}${teacher.channels > 1 ? `, ${teacher.channels} colours` : ''}`);
+    put('map', `${teacher.map[0]} × ${teacher.map[1]}`);
+    put('parameters', teacher.parameters < 1e6 ? `${Math.round(teacher.parameters / 1e3)} thousand` : `${(teacher.parameters / 1e6).toFixed(1)} million`);
+  }
+}

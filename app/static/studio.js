@@ -1,0 +1,157 @@
+// The live view: polls the snapshot, decides what is shown, and has each panel draw its part.
+// Selection, speed and zoom belong to this viewer; the run belongs to everyone.
+
+import * as address from './address.js';
+import { Archive, decode } from './groups.js';
+import { Card } from './card.js';
+import { Curves } from './curves.js';
+import { Gallery } from './gallery.js';
+import { Header } from './header.js';
+import { KeyRegion } from './keyregion.js';
+import { follow } from './live.js';
+import { num, setAttr, setText } from './dom.js';
+import { Player } from './player.js';
+import { Rail } from './rail.js';
+import { Scatter } from './scatter.js';
+import { Status } from './status.js';
+import { tips } from './tips.js';
+
+const NEWEST_POINTS = 4; // iterations in the scatter while an earlier moment is replayed
+
+/** `element`: the template's host; `gradio`: {base, command, repaint, resume}, the only ways back to Python. */
+export function mount(element, gradio) {
+  return new Studio(element, gradio);
+}
+
+class Studio {
+  constructor(view, gradio) {
+    const { sel, speed } = address.read();
+    Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
+    const redraw = () => this.schedule(), hooks = {
+      base: gradio.base, command: gradio.command, repaint: gradio.repaint, redraw,
+      nameOf: (index) => this.rail.nameOf(index),
+      colour: (c) => (this.snap.class_indices[c] ?? c) % 10,
+      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), act: (what) => this.#act(what),
+    };
+    this.archive = new Archive(gradio.base, redraw);
+    this.player = new Player(this.archive, speed, redraw);
+    for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
+    this.rail = new Rail(hooks);
+    this.tips = tips(view.querySelector('.tip'));
+    this.#listen();
+    this.live = follow(`${gradio.base}/kg/live`, {
+      alive: () => view.isConnected,
+      onAway: (seconds) => { const away = seconds > 2 ? seconds : 0; if (away || this.away) { this.away = away; redraw(); } },
+      onSnapshot: (snap) => this.#take(snap),
+    });
+  }
+
+  #take(snap) {
+    const other = this.snap && (this.snap.run !== snap.run || this.snap.attempt !== snap.attempt);
+    if (other && this.sel) this.select(null); // the image belonged to another run
+    this.snap = snap;
+    if (snap.making) snap.making = { ...decode(snap.making, snap), step: snap.making.step, steps: snap.making.steps };
+    this.archive.turnTo(snap);
+    this.player.turnTo(snap);
+    this.schedule();
+  }
+
+  /** One drawing a frame, however many things have changed. */
+  schedule() {
+    if (this.snap && !this.drawing) this.drawing = requestAnimationFrame(() => { this.drawing = 0; this.draw(); });
+  }
+
+  draw() {
+    const { snap, archive } = this, frame = this.player.frame(), reference = archive.reference();
+    const chosen = this.sel ?? this.#newest(frame), image = chosen && this.#image(chosen, frame);
+    document.body.dataset.kg = snap.phase;
+    document.body.classList.toggle('kg-away', this.away > 0);
+    this.status.draw(snap, this.away);
+    this.header.draw(snap);
+    this.rail.draw(snap, this.away > 0);
+    this.gallery.draw(snap, frame, archive, chosen, Boolean(this.sel));
+    this.key.draw(snap, image, !this.sel);
+    this.scatter.draw(snap, this.#points(frame), reference, image?.x == null ? null : { x: image.x, y: image.y });
+    this.card.draw(snap, image, image?.sample, reference);
+    this.curves.draw(snap, frame.cut);
+    this.#where(frame);
+  }
+
+  /** Without a selection the page follows the newest batch, one class after the other. */
+  #newest(frame) {
+    const group = frame.making ?? this.archive.group(frame.finished - 1);
+    if (!group?.tiles.length) return null;
+    const c = group.iteration % this.snap.classes.length, tile = group.tiles.find((t) => t.c === c) ?? group.tiles[0];
+    return { it: group.iteration, pos: tile.pos };
+  }
+
+  /** Everything known of an image: from the group that it is shown in, else from its sample. */
+  #image({ it, pos }, frame) {
+    const group = frame.making?.iteration === it ? frame.making : this.archive.group(it), tile = group?.byPos.get(pos);
+    const finished = it < this.snap.counters.iterations_done, sample = finished ? this.archive.sample(it, pos) : null;
+    // in a replay, what only the finished image has (its place, its answers) is not shown before its end
+    if (tile) return { ...tile, it, finished, replay: group.early, sample: group.early ? null : sample, x: group.early ? null : tile.x ?? sample?.x, y: tile.y ?? sample?.y,
+      piece: { url: group.sheet, col: tile.col, row: tile.c, columns: group.columns, rows: group.rows } };
+    return sample && { ...sample, it, sample, finished, piece: { url: sample.image } };
+  }
+
+  /** The scatter's points at this moment: the snapshot's, or those of the groups up to the replayed one. */
+  #points(frame) {
+    if (!frame.cut) return this.snap.points;
+    const points = { iteration: [], pos: [], c: [], x: [], y: [] };
+    for (let it = Math.max(0, frame.finished - NEWEST_POINTS); it < frame.finished; it++) for (const tile of this.archive.group(it)?.tiles ?? []) if (tile.x != null) {
+      for (const name of ['pos', 'c', 'x', 'y']) points[name].push(tile[name]);
+      points.iteration.push(it);
+    }
+    return points;
+  }
+
+  /** Says when this view lags behind the run, and offers to catch up. */
+  #where(frame) {
+    const note = this.view.querySelector('.p-gallery .note'), { lag } = frame;
+    note.classList.toggle('lag', Boolean(lag));
+    setText(note, lag ? `showing iteration ${num(lag.showing + 1)} · live is at ${num(lag.live + 1)}` : 'newest on the right');
+    setAttr(this.view.querySelector('.live-now'), 'hidden', !lag);
+    setAttr(this.view.querySelector('.follow'), 'hidden', !this.sel);
+  }
+
+  /** `at`: {it, pos}, or null to follow the newest again. */
+  select(at) {
+    this.sel = at;
+    address.write({ sel: at ? `${at.it}:${at.pos}` : null });
+    const c = at && this.#image(at, this.player.frame())?.c;
+    if (c != null) this.gallery.turnTo(c);
+    this.schedule();
+  }
+
+  #act(what) {
+    if (what === 'resume') this.gradio.resume();
+    if (what === 'start') document.getElementById('kg-start').click();
+    this.live.soon();
+  }
+
+  #listen() {
+    this.view.querySelector('.live-now').addEventListener('click', () => this.player.goLive());
+    this.view.querySelector('.follow').addEventListener('click', () => this.select(null));
+    const speeds = [...document.querySelectorAll('#kg-speed input')];
+    for (const input of speeds) {
+      input.checked = input.value === this.player.speed;
+      input.addEventListener('change', () => { this.player.setSpeed(input.value); address.write({ speed: input.value === 'full' ? null : input.value }); });
+    }
+    document.querySelector('#kg-buttons').addEventListener('click', () => this.live.soon());
+    document.addEventListener('keydown', (event) => this.#press(event));
+  }
+
+  #press(event) {
+    if (event.key === 'Escape') {
+      this.tips.hide();
+      this.view.querySelector('.peek').hidden = true;
+      this.header.close();
+      this.rail.sheet(false);
+    }
+    // Space belongs to a focused button or link, signs to a field
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.closest?.('input, textarea, select, button, a, [role=button], [contenteditable]')) return;
+    if (event.key === ' ') { event.preventDefault(); this.rail.toggle(); }
+    if (event.key === '.') this.rail.step();
+  }
+}

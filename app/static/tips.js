@@ -1,0 +1,25 @@
+// Explanations on hover and focus: any element with data-tip. Escape closes.
+
+export function tips(tip) {
+  let owner = null;
+  const hide = () => { tip.hidden = true; owner?.removeAttribute('aria-describedby'); owner = null; };
+  const show = (event) => {
+    const at = event.target.closest?.('[data-tip]');
+    if (!at || at === owner) return;
+    if (event.type === 'focusin' && !event.target.matches(':focus-visible')) return;
+    hide();
+    owner = at;
+    tip.textContent = at.dataset.tip;
+    tip.hidden = false;
+    at.setAttribute('aria-describedby', tip.id);
+    const box = at.getBoundingClientRect(), { offsetWidth: w, offsetHeight: h } = tip;
+    tip.style.left = `${Math.max(8, Math.min(innerWidth - w - 8, box.left))}px`;
+    tip.style.top = `${box.bottom < 0.75 * innerHeight ? box.bottom + 6 : Math.max(8, box.top - h - 6)}px`;
+  };
+  document.addEventListener('pointerover', show);
+  document.addEventListener('focusin', show);
+  document.addEventListener('pointerout', (e) => owner && !owner.contains(e.relatedTarget) && hide());
+  document.addEventListener('focusout', hide);
+  document.addEventListener('pointerdown', hide);
+  return { hide };
+}

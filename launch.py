@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Start K-Gen Explorer: python launch.py [--port 7860] [--runs runs] [--no-browser]"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import re
+import sys
+
+# Read by Gradio while it is imported: no telemetry, no look-ups, a short analytics table (it is summed up
+# after every event), and no proxy between the app and itself.
+ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "50",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+LOCAL = "127.0.0.1,localhost,::1"
+
+
+def prepare_environment() -> None:
+    """Before Gradio is imported."""
+    os.environ.update(ENVIRONMENT)
+    for name in ("NO_PROXY", "no_proxy"):
+        kept = os.environ.get(name)
+        os.environ[name] = f"{kept},{LOCAL}" if kept else LOCAL
+
+
+def port_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; a number from 1 to 65535 is expected")
+    return int(text)
+
+
+def url_path(text: str) -> str:
+    """It is written into the page, so nothing but plain path characters may be in it."""
+    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", text):
+        raise argparse.ArgumentTypeError(f"{text} is not a path; letters, digits and / . _ ~ - are expected")
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="K-Gen Explorer: watch how a teacher's knowledge is distilled without data.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this computer only)")
+    parser.add_argument("--port", type=port_number, help="port (default: the first free one from 7860)")
+    parser.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default: runs)")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument("--root-path", type=url_path, default="", metavar="PATH", help="path below which a proxy serves the app")
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="also answer to this host name; repeatable")
+    parser.add_argument("--allow-frame", action="append", default=[], metavar="ORIGIN", help="let this site embed the app; repeatable")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = arguments(argv)
+    if not is_loopback(args.host):
+        print(f"--host {args.host} would open the app to other computers without a token; only 127.0.0.1, ::1 and localhost are allowed.",
+              file=sys.stderr)
+        return 2
+    prepare_environment()
+    from app.main import ServeError, serve  # after the environment is set
+
+    try:
+        return serve(args)
+    except ServeError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
