@@ -298,7 +298,7 @@ def _preview_size(file: Path) -> int:
     """Bytes of a batch's previews, from the file's header."""
     try:
         with safe_open(file, "np") as f:
-            return math.prod(f.get_slice("previews").get_shape()) if "previews" in f.keys() else 0
+            return math.prod(f.get_slice("previews").get_shape()) if "previews" in f.keys() else 0  # noqa: SIM118  safe_open is no dictionary
     except SafetensorError as error:
         raise JournalError(f"{file} cannot be read: {error}.") from None
 

@@ -149,9 +149,10 @@ class Studio {
       this.header.close();
       this.rail.sheet(false);
     }
-    // Space belongs to a focused button or link, signs to a field
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.target.closest?.('input, textarea, select, button, a, [role=button], [contenteditable]')) return;
-    if (event.key === ' ') { event.preventDefault(); this.rail.toggle(); }
+    // signs belong to a field, Space also to a focused button or link
+    const within = (what) => event.target.closest?.(what);
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || within('input:not([type=radio], [type=checkbox], [type=range]), textarea, select, [contenteditable]')) return;
     if (event.key === '.') this.rail.step();
+    if (event.key === ' ' && !within('input, button, a, [role=button]')) { event.preventDefault(); this.rail.toggle(); }
   }
 }
