@@ -72,7 +72,10 @@ def progress(state: State, phase: str) -> dict[str, Any]:
     known = [done / total for done, total in shares if total]
     share = 1.0 if phase == "finished" else min(1.0, sum(known) / max(1, len(known)))
     now = min(state.iterations, state.iterations_done + (phase not in ENDED))
-    return {"label": f"Iteration {words.number(now)} of {words.number(state.iterations)}", "share": round(share, 4),
+    label = f"Iteration {words.number(now)} of {words.number(state.iterations)}"
+    if phase not in (*ACTIVE, "finished"):
+        label = f"{words.number(state.iterations_done)} of {words.number(state.iterations)} iterations"
+    return {"label": label, "share": round(share, 4),
             "left_s": time_left(state) if phase == "running" else None}
 
 

@@ -189,8 +189,8 @@ class Distillation:
         for answer in answers:
             yield self._event(events.Control, state=self.gate.state, **answer)
 
-    def _enter(self, kind: str) -> Iterator[events.Event]:
-        """Wait at the step boundary until this thread may make one step. Raises Stopped."""
+    def _enter(self, kind: str, learner: Learner | None = None) -> Iterator[events.Event]:
+        """Wait at the step boundary until this thread may make one step; a held learner tells what it has not told. Raises Stopped."""
         while True:
             if threading.get_ident() == self._main:
                 yield from self._attend()
@@ -207,6 +207,8 @@ class Distillation:
                 raise Stopped
             if self._may(kind) and self.gate.try_enter(kind):
                 return
+            if learner and learner.unreported and self.gate.state == "paused":
+                yield self._event(events.StudentStep, **learner.place(), **learner.report())
             self.gate.wait()
 
     # --- one iteration, some student steps ---------------------------------------------------
@@ -257,7 +259,7 @@ class Distillation:
         own_thread = threading.get_ident() != self._main
         evaluate_every = r.evaluate_every or r.student_steps
         while s.student_steps < until:
-            yield from self._enter("student")
+            yield from self._enter("student", learner)
             try:
                 if own_thread:
                     self._share_threads(alone=s.iterations >= r.total_iterations)

@@ -175,9 +175,9 @@ class Journal:
             remove_leftovers(path)
             write_durably(path / "run.json", _json(_versions() | info | {"attempt": 1}))
             write_durably(path / MARK, recipe.to_json().encode())
+            return cls(path, 0)
         except OSError as error:
-            raise JournalError(f"The run folder {path} cannot be written: {error.strerror}. Choose another one with --out.") from None
-        return cls(path, 0)
+            raise JournalError(f"{_unwritable(path, error)} Choose another one with --out.") from None
 
     @classmethod
     def reopen(cls, path: str | Path, offset: int, iterations: int) -> Journal:
@@ -189,17 +189,31 @@ class Journal:
             raise JournalError(
                 f"{run.path / 'events.jsonl'} has {size} bytes, but the checkpoint was written at {offset}: it was cut by hand."
             )
-        journal = cls(run.path, offset)
+        try:
+            journal = cls(run.path, offset)
+        except OSError as error:
+            raise JournalError(_unwritable(run.path, error)) from None
+        try:
+            journal._go_back(iterations)
+        except BaseException as error:
+            journal.close()
+            if isinstance(error, OSError):
+                raise JournalError(_unwritable(run.path, error)) from None
+            raise
+        return journal
+
+    def _go_back(self, iterations: int) -> None:
+        """Drop what came after the checkpoint, and tell readers to begin anew."""
+        run = self.run
         for file in (run.path / "batches").glob("*.safetensors"):
             if file.stem.isdigit() and int(file.stem) >= iterations:
                 file.unlink()
             else:
-                journal._preview_bytes += _preview_size(file)
+                self._preview_bytes += _preview_size(file)
         for leftover in (run.path / "preview.safetensors", run.path / "student.safetensors"):
             leftover.unlink(missing_ok=True)
         info = run.info
         write_durably(run.path / "run.json", _json(info | _versions() | {"attempt": info.get("attempt", 1) + 1}))
-        return journal
 
     def write(self, event: events.Event) -> None:
         """Journal one event; its arrays go to files first."""
@@ -283,6 +297,10 @@ def remove_leftovers(path: Path) -> None:
     """Temporary files of a process that was killed."""
     for file in path.rglob(".*.tmp"):
         file.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"The run folder {path} cannot be written: {error.strerror or error}."
 
 
 def _unborn(path: Path) -> bool:

@@ -65,6 +65,11 @@ class Learner:
         with torch.no_grad():
             return images, self.teacher.logits(images)
 
+    @property
+    def unreported(self) -> int:
+        """Steps made since the last report."""
+        return self._since
+
     def report(self) -> dict[str, Any]:
         """Mean loss since the last report (the one transfer), and the rate of the last step. Raises Diverged."""
         step, loss = self.state.student_steps - 1, float(self._sum / self._since)

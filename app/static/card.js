@@ -1,8 +1,7 @@
 // Beside the scatter: the chosen image, what teacher and student call it, and the real images nearest to it.
 
 import { h, num, pct, picture, put, term } from './dom.js';
-
-const UNDER_WAY = ['starting', 'running', 'paused', 'stopping'];
+import { ACTIVE } from './rail.js';
 
 export class Card {
   constructor(view, { nameOf }) { Object.assign(this, { nameOf, root: view.querySelector('.p-space .card'), key: null }); }
@@ -19,7 +18,7 @@ export class Card {
       h('dl', { class: 'says' }, says('Teacher', sample?.teacher_top), says('Student', sample?.student_top)),
       sample?.nearest?.length && reference ? this.#nearest(snap, sample, reference)
         : h('p', { class: 'small muted' }, image.finished && !image.replay ? 'Looking for the nearest real images …'
-          : image.replay || UNDER_WAY.includes(snap.phase) ? 'Being made. Its place among the real images is known when this iteration ends.' : 'The run ended before this image was finished.'));
+          : image.replay || ACTIVE.includes(snap.phase) ? 'Being made. Its place among the real images is known when this iteration ends.' : 'The run ended before this image was finished.'));
   }
 
   #nearest(snap, sample, reference) {

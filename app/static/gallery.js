@@ -49,6 +49,7 @@ export class Gallery {
     shown.reverse();
     this.columns.forEach((column, i) => this.#fill(column, shown[i - slots + shown.length], snap, frame));
     this.#mark(chosen, pinned);
+    if (!this.peek.hidden) this.#keepPeek();
   }
 
   /** Go to the page that shows class `c`. */
@@ -127,8 +128,11 @@ export class Gallery {
     if (stop && !this.root.contains(document.activeElement)) stop.tabIndex = 0;
   }
 
-  #tile(event) {
-    const button = event.target.closest?.('.tile'), column = button?.tile && this.columns.find((c) => c.tiles.includes(button));
+  #tile(event) { return this.#held(event.target.closest?.('.tile')); }
+
+  /** What a button shows now: {button, tile, group}, or null. */
+  #held(button) {
+    const column = button?.tile && this.columns.find((c) => c.tiles.includes(button));
     return column ? { button, tile: button.tile, group: column.group } : null;
   }
 
@@ -145,8 +149,16 @@ export class Gallery {
     next.focus();
   }
 
+  /** The tile under the pointer may show another image by now, or none. */
+  #keepPeek() {
+    const now = this.#held(this.peeked.button);
+    if (!now) this.peek.hidden = true;
+    else if (now.tile !== this.peeked.tile) this.#show(now);
+  }
+
   /** Hover and focus: four times the size, the CAM over it. */
   #show({ button, tile, group }) {
+    this.peeked = { button, tile };
     const [snap] = this.last, place = { col: tile.col, row: tile.c, columns: group.columns, rows: group.rows };
     put(this.peek, h('div', { class: 'pic' }, picture({ url: group.sheet, ...place }, 112), picture({ url: camSheet(group, snap.map), ...place }, 112)),
       h('b', null, `${snap.classes[tile.c]}, ${sure(group, tile)}`), h('span', { class: 'muted' }, `iteration ${num(group.iteration + 1)}; blue: CAM`));

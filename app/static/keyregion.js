@@ -1,6 +1,7 @@
 // Key region: where the teacher's evidence lies (CAM), where it should lie (target), and what is still missing (Eq. 5, 6).
 
 import { cell, h, math, num, pct, picture, put, setText, term } from './dom.js';
+import { ACTIVE } from './rail.js';
 import { Surface } from './surface.js';
 
 const SIDE = { narrow: 168, wide: 224 }; // pixels of a map, before it is aligned with the image's pixels
@@ -46,13 +47,13 @@ export class KeyRegion {
   draw(snap, image, following) {
     this.last = [snap, image, following];
     const room = matchMedia('(min-width: 1680px) and (min-height: 1040px)').matches ? SIDE.wide : Math.min(SIDE.narrow, (this.panel.clientWidth - 44) / 2);
-    const key = [snap.run, snap.map.label, image && [image.c, image.p, image.piece.url.length, image.piece.url.slice(-64), image.piece.col], following, room, snap.phase === 'empty'].join('|');
+    const key = [snap.run, snap.map.label, image && [image.c, image.p, image.piece.url.length, image.piece.url.slice(-64), image.piece.col], following, room, snap.phase].join('|');
     if (key === this.key) return;
     this.key = key;
     const target = snap.map.target.flat(), cells = target.length;
     const missing = image ? Array.from(image.cam, (v, i) => Math.max(0, target[i] - v)) : [];
     const count = missing.filter((v) => v > 0).length, sum = missing.reduce((a, b) => a + b, 0);
-    const off = snap.recipe.weights?.kr === 0;
+    const off = snap.recipe.weights?.kr === 0, coming = ACTIVE.includes(snap.phase) || snap.making || snap.counters.iterations_done;
     setText(this.note, !image ? '' : `${following ? 'newest image, ' : ''}${off ? `${count} of ${cells} cells below; not asked for` : `${count} of ${cells} cells still pull`}`);
     if (this.solid) { this.surface.draw(snap.map, image?.cam ?? null); return; }
     const size = cellSize(snap.map, snap.side, room), side = size * Math.max(snap.map.w, snap.map.h), name = image && snap.classes[image.c];
@@ -60,7 +61,7 @@ export class KeyRegion {
     this.quad.style.setProperty('--side', `${side}px`);
     const [low, high] = [Math.min(...target), Math.max(...target)];
     put(this.quad,
-      figure('Image', image ? `${name}, ${image.replay ? 'in the making' : pct(image.p)}` : '', image ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`)) : ghost(snap.phase === 'empty' ? 'Press Start and choose an image' : 'On its way …')),
+      figure('Image', image ? `${name}, ${image.replay ? 'in the making' : pct(image.p)}` : '', image ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`)) : ghost(snap.phase === 'empty' ? 'Press Start and choose an image' : coming ? 'On its way …' : 'No image was finished')),
       figure(term('CAM', `Class activation map: how much each of the ${snap.map.h} × ${snap.map.w} places speaks for the class, as the teacher sees it. Raw values; colours end at 1, the height of the target.`),
         image?.replay ? 'of the finished image' : 'evidence, raw', image ? grid('', snap.map, image.cam, missing, `Class activation map, ${count} of ${cells} cells below the target`) : ghost('What the teacher sees, place by place')),
       ramp('', '≥ 1', '0', '< 0'),

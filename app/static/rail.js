@@ -3,7 +3,7 @@
 
 import { num, pct, setAttr, setText } from './dom.js';
 
-const ACTIVE = ['starting', 'running', 'paused', 'stopping'];
+export const ACTIVE = ['starting', 'running', 'paused', 'stopping'];
 
 export class Rail {
   constructor({ repaint, colour }) {

@@ -11,7 +11,7 @@ import { KeyRegion } from './keyregion.js';
 import { follow } from './live.js';
 import { num, setAttr, setText } from './dom.js';
 import { Player } from './player.js';
-import { Rail } from './rail.js';
+import { ACTIVE, Rail } from './rail.js';
 import { Scatter } from './scatter.js';
 import { Status } from './status.js';
 import { tips } from './tips.js';
@@ -48,7 +48,8 @@ class Studio {
 
   #take(snap) {
     const other = this.snap && (this.snap.run !== snap.run || this.snap.attempt !== snap.attempt);
-    if (other && this.sel) this.select(null); // the image belonged to another run
+    const lost = !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done; // it was never finished
+    if (this.sel && (other || lost)) this.select(null);
     this.snap = snap;
     if (snap.making) snap.making = { ...decode(snap.making, snap), step: snap.making.step, steps: snap.making.steps };
     this.archive.turnTo(snap);

@@ -1,11 +1,12 @@
 // Explanations on hover and focus: any element with data-tip. Escape closes.
 
 export function tips(tip) {
-  let owner = null;
+  let owner = null, pressed = '';
   const hide = () => { tip.hidden = true; owner?.removeAttribute('aria-describedby'); owner = null; };
   const show = (event) => {
     const at = event.target.closest?.('[data-tip]');
     if (!at || at === owner) return;
+    if (`${event.clientX} ${event.clientY}` === pressed) return; // it came under a pointer that has just pressed something else
     if (event.type === 'focusin' && !event.target.matches(':focus-visible')) return;
     hide();
     owner = at;
@@ -20,6 +21,6 @@ export function tips(tip) {
   document.addEventListener('focusin', show);
   document.addEventListener('pointerout', (e) => owner && !owner.contains(e.relatedTarget) && hide());
   document.addEventListener('focusout', hide);
-  document.addEventListener('pointerdown', hide);
+  document.addEventListener('pointerdown', (e) => { pressed = `${e.clientX} ${e.clientY}`; hide(); });
   return { hide };
 }

@@ -1,0 +1,186 @@
+"""A hand-made run and a stand-in for the engine: the same folder, the same lines, no torch, milliseconds.
+
+As a script it is a child that obeys `python -m kgen run - --control`'s protocol; what goes wrong is chosen by
+the recipe's name (refuse, crash, deaf, talkative, full). As a module it gives tests events and arrays they can foretell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from kgen import events, recipes  # noqa: E402
+from kgen.journal import Journal  # noqa: E402
+from kgen.recipe import Recipe, parse  # noqa: E402
+
+CLASSES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+CARD = events.TeacherCard(name="hand-made", title="Hand-made", architecture="none", parameters=7, channels=1, side=28, features=6,
+                          n_train=60_000, accuracy=0.931, n_test=10_000)
+WIDTH = 6
+
+
+def recipe(**changes) -> Recipe:
+    """Three epochs of one batch of 20, three generator steps each; a pool of 60."""
+    return recipes.get("tiny").replace(**changes)
+
+
+def started(r: Recipe, budget: int = 60) -> events.RunStarted:
+    return events.RunStarted(
+        name=r.name, recipe=r.model_dump(mode="json"), teacher=CARD, student_parameters=19_706, classes=CLASSES, class_indices=list(range(10)),
+        budget_images=budget, budget_pixels=budget * 784, map_size=(7, 7), target=[[0.5] * 7] * 7, generator_steps=r.total_generator_steps,
+        student_steps=r.total_student_steps, device="cpu (1 of 1 threads)", arrays=reference())
+
+
+def reference(n: int = 40) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(5)
+    labels = np.arange(n) % 10
+    embedding = (labels[:, None] == np.arange(WIDTH)) * 4 + rng.normal(size=(n, WIDTH))
+    return {"images": rng.integers(0, 256, (n, 1, 28, 28), dtype=np.uint8), "labels": labels.astype(np.int64), "embedding": embedding.astype(np.float16)}
+
+
+def batch(iteration: int, size: int = 20, side: int = 28, channels: int = 1, frames: int = 2) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(iteration)
+    labels = rng.permutation(np.arange(size) % 10)
+    top = np.argsort(rng.random((size, 10)))[:, :5].astype(np.int32)
+    shown = np.concatenate([np.flatnonzero(labels == c)[:5] for c in range(10)])
+    shown.sort()
+    share = np.sort(rng.dirichlet(np.ones(5), size))[:, ::-1].astype(np.float16)
+    return {
+        "images": rng.integers(0, 256, (size, channels, side, side), dtype=np.uint8), "labels": labels.astype(np.int64),
+        "entered": (np.arange(size) % 2).astype(np.uint8), "cam": rng.normal(scale=3, size=(size, 7, 7)).astype(np.float16),
+        "parts": rng.normal(size=(size, 4)).astype(np.float32), "embedding": rng.normal(size=(size, WIDTH)).astype(np.float16),
+        "confidence": rng.random(size).astype(np.float16), "teacher_top": top, "teacher_top_p": share, "student_top": top[:, ::-1].copy(),
+        "student_top_p": share, "previews": rng.integers(0, 256, (frames, len(shown), channels, side, side), dtype=np.uint8),
+        "preview_steps": np.arange(frames, dtype=np.int32), "preview_positions": shown.astype(np.int32)}
+
+
+def preview(iteration: int, step: int) -> dict[str, np.ndarray]:
+    kept = {k: v for k, v in batch(iteration).items() if k in ("images", "labels", "cam", "embedding", "confidence")}
+    return kept | {k: np.array([v]) for k, v in (("epoch", iteration), ("iteration", iteration), ("step", step))}
+
+
+def story(r: Recipe, iterations: int | None = None, dt: float = 0.1) -> list[events.Event]:
+    """The events of a sequential run with one iteration an epoch, `dt` seconds apart; cut after some iterations, or whole."""
+    t, out = 0.0, [started(r)]
+    weights = r.weights
+    for i in range(r.total_iterations if iterations is None else iterations):
+        out.append(events.IterationStarted(t=t, epoch=i, iteration=i, labels=[c % 10 for c in range(r.batch)]))
+        for step in range(r.generator_steps):
+            t += dt
+            parts = {"ce": 1.0 / (step + 1), "adv": -0.25, "bn": 0.5, "kr": 2.0}
+            loss = weights.ce * parts["ce"] + weights.adv * parts["adv"] + weights.bn * parts["bn"] + weights.kr * parts["kr"]
+            out.append(events.GeneratorStep(t=t, epoch=i, iteration=i, step=step, parts=parts, loss=loss, agreement=0.5,
+                                            preview=lambda i=i, step=step: preview(i, step)))
+        pool = min(60, 20 * (i + 1))
+        out.append(events.BatchSynthesised(t=t, epoch=i, iteration=i, step=r.generator_steps - 1, file=f"batches/{i:06d}.safetensors", entered=20,
+                                           pool_images=pool, pool_pixels=pool * 784, budget_used=pool / 60, arrays=batch(i)))
+        if i >= r.warmup_epochs:
+            done = (i + 1 - r.warmup_epochs) * r.student_steps
+            t += dt * r.student_steps
+            out.append(events.StudentStep(t=t, epoch=i, iteration=i, step=done - 1, loss=1.5, parts={"kl": 1.5}, lr=0.1))
+            out.append(evaluated(t, i, pool, 0.5 + i / 100, 2_000))
+    if iterations is None:
+        out += [evaluated(t, r.total_iterations - 1, 60, 0.824, 10_000, final=True), events.RunFinished(t=t, reason="done", accuracy=0.824, n=10_000)]
+    return out
+
+
+def evaluated(t: float, iteration: int, pool: int, accuracy: float, n: int, final: bool = False) -> events.Evaluated:
+    return events.Evaluated(t=t, iteration=iteration, student=events.Score(accuracy=accuracy, n=n), teacher=events.Score(accuracy=0.931, n=n),
+                            pool_images=pool, budget_used=pool / 60, final=final)
+
+
+def write_run(path: Path, iterations: int | None = None, **changes) -> Path:
+    """A run folder with that story, as the engine would leave it."""
+    r = recipe(**changes)
+    journal = Journal.create(path, r, device="cpu", teacher_sha256="of no teacher")
+    for e in story(r, iterations):
+        if e.kind == "run_finished":
+            journal.write_student(b"not really weights")
+        journal.write(e)
+    journal.close()
+    return path
+
+
+# --- the child -----------------------------------------------------------------------------------
+
+
+def tell(kind: str, **more) -> None:
+    print(json.dumps({"kind": kind, **more}), flush=True)
+
+
+def main() -> int:
+    if "never-ready" in sys.argv:
+        print("ImportError: no module named torch", file=sys.stderr)
+        return 1
+    tell("ready")
+    line = sys.stdin.readline()
+    if not line.strip():
+        return 0
+    order = json.loads(line)
+    if "resume" in order:
+        path = Path(order["resume"])
+        kept = [line for line in (path / "events.jsonl").read_bytes().splitlines(True) if b'"kind":"run_f' not in line]
+        r = parse((path / "recipe.json").read_bytes())
+        first = len(list((path / "batches").glob("*.safetensors")))
+        journal = Journal.reopen(path, sum(map(len, kept)), first)
+    else:
+        r, first = parse(order["recipe"]), 0
+        if r.name == "refuse":
+            tell("error", text="Recipe field 'ratio' is 0.00001: no image fits. Raise it.")
+            return 2
+        journal = Journal.create(order["folder"], r, device="cpu", teacher_sha256="of no teacher")
+    tell("started", folder=str(journal.path))
+    return play(journal, r, first)
+
+
+def play(journal: Journal, r: Recipe, first: int) -> int:
+    """Write the story, a hundredth of a second an event, obeying controls between two."""
+    controls: queue.Queue = queue.Queue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            controls.put(json.loads(line))
+        controls.put({"id": 0, "do": "stop"})
+
+    threading.Thread(target=listen, daemon=True).start()
+    paused = False
+    for e in story(r):
+        if first and (e.iteration is None or e.iteration < first) and e.kind != "run_finished":
+            continue
+        if e.kind == "iteration_started" and r.name == "crash" and e.iteration == 2 and not first:
+            print("RuntimeError: the machine is on fire", file=sys.stderr, flush=True)
+            os._exit(3)
+        if e.kind == "iteration_started" and e.iteration == 1 and r.name == "full":
+            tell("waiting", text="The disk is full, so the run waits.")
+            time.sleep(3)
+        if e.kind == "iteration_started" and e.iteration == 1 and r.name == "talkative":
+            print("not JSON\n" * 20_000, flush=True)
+            print("a warning of some library\n" * 50_000, file=sys.stderr, flush=True)
+        while (paused or not controls.empty()) and r.name != "deaf":
+            order = controls.get()
+            paused = {"pause": True, "resume": False, "stop": False}.get(order["do"], paused)
+            stopping = order["do"] == "stop"
+            state = "stopping" if stopping else "paused" if paused else "running"
+            journal.write(events.Control(t=e.t, id=order["id"], action=order["do"], state=state))
+            if stopping:
+                journal.write_student(b"not really weights")
+                journal.write(events.RunFinished(t=e.t, reason="stopped", accuracy=0.5, n=10_000))
+                return 0
+        if e.kind == "run_finished":
+            journal.write_student(b"not really weights")
+        journal.write(e)
+        time.sleep(0.01)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

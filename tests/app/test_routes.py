@@ -1,0 +1,270 @@
+"""The routes and the door, through HTTP: what a browser, an old browser and a hostile page get."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import plotly
+import pytest
+import standin
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from app import plan, projection, publish, routes, sheets, view
+from app.runs import Runs
+from app.state import TERMS, State, fold
+from kgen import events, recipes
+from kgen.journal import open_run
+
+FOR_EVER = "public, max-age=31536000, immutable"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with one finished run, named "done", whose layout is there, and one without a layout, "bare"."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("done", "bare"):
+        standin.write_run(folder / name)
+    arrays = standin.reference()
+    arrays["xy"] = np.random.default_rng(0).random((40, 2)).astype(np.float32)
+    projection.write_durably(folder / "done" / projection.LAYOUT, projection.save_arrays(arrays))
+    (folder / "secret.txt").write_text("secret")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(folder):
+    runs = Runs(folder)
+    app = FastAPI(middleware=routes.middleware(), openapi_url=None)
+    routes.install(app, runs)
+
+    @app.post("/write")
+    def write() -> str:
+        return "written"
+
+    @app.get("/gradio_api/file={path:path}")
+    def file(path: str) -> str:
+        return path
+
+    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
+        client.runs = runs
+        yield client
+    runs.close()
+
+
+# --- the live snapshot ---------------------------------------------------------------------------
+
+
+def test_live_is_compressed_once_and_revalidated(client):
+    first = client.get("/kg/live")
+    assert first.status_code == 200 and first.headers["content-encoding"] == "gzip" and first.headers["cache-control"] == "no-cache"
+    assert first.json()["phase"] == "empty" and first.json()["boot"] in first.headers["etag"]
+    again = client.get("/kg/live", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304 and not again.content and again.headers["etag"] == first.headers["etag"]
+    assert client.get("/kg/live", headers={"If-None-Match": f'W/{first.headers["etag"]}, "other"'}).status_code == 304
+    assert client.get("/kg/live", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_a_client_that_cannot_decompress_gets_plain_json(client):
+    plain = client.get("/kg/live", headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers and plain.json() == client.get("/kg/live").json()
+
+
+def test_a_new_snapshot_is_a_new_etag(client, monkeypatch):
+    old = client.get("/kg/live").headers["etag"]
+    monkeypatch.setattr(client.runs, "_live", routes_published(phase="running"))
+    fresh = client.get("/kg/live", headers={"If-None-Match": old})
+    assert fresh.status_code == 200 and fresh.json()["phase"] == "running"
+
+
+def routes_published(**snapshot):
+    return publish.publish(snapshot)
+
+
+def test_no_number_that_is_none_is_ever_encoded():
+    with pytest.raises(ValueError):
+        publish.encode({"loss": float("nan")})
+
+
+# --- pieces --------------------------------------------------------------------------------------
+
+
+def test_a_group_with_its_places_is_kept_for_ever(client, folder):
+    answer = client.get("/kg/group/done/1/1")
+    group = answer.json()
+    assert answer.headers["cache-control"] == FOR_EVER
+    assert group["iteration"] == 1 and len(group["tiles"]) == 20 and (group["images_before"], group["images_after"]) == (20, 40)
+    assert len(group["x"]) == len(group["y"]) == 20 and len(group["frames"]) == 2
+    layout = projection.load(folder / "done" / projection.LAYOUT)
+    batch = open_run(folder / "done").batch(1)
+    place = layout.place(batch["embedding"])[group["tiles"][7]["pos"]]
+    assert (group["x"][7], group["y"][7]) == pytest.approx(place, abs=1e-4)
+
+
+def test_without_a_layout_a_group_is_not_kept_because_its_places_will_come(client):
+    answer = client.get("/kg/group/bare/1/0")
+    assert answer.status_code == 200 and answer.headers["cache-control"] == "no-store" and "x" not in answer.json()
+
+
+def test_a_sample(client, folder):
+    sample = client.get("/kg/sample/done/1/2/19").json()
+    batch = open_run(folder / "done").batch(2)
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(sample["image"].partition(",")[2]))))
+    assert (pixels == batch["images"][19, 0]).all() and sample["c"] == batch["labels"][19] and len(sample["nearest"]) == 3
+    assert 0 <= sample["x"] <= 1 and np.allclose(sample["cam"], batch["cam"][19], atol=1e-4)
+
+
+def test_reference_of_a_run_and_the_bundled_one(client):
+    own = client.get("/kg/reference/done/1").json()
+    assert own["n"] == 40 and own["x"] == pytest.approx(np.random.default_rng(0).random((40, 2)).astype(np.float32)[:, 0].tolist(), abs=1e-4)
+    bundled = client.get("/kg/reference/-/0")
+    assert bundled.status_code == 200 and bundled.json()["n"] >= 200 and len(bundled.content) > 10_000
+    assert client.get("/kg/reference/-/0", headers={"If-None-Match": bundled.headers["etag"]}).status_code == 304
+
+
+@pytest.mark.parametrize("address", [
+    "/kg/group/done/2/0", "/kg/group/done/1/99", "/kg/group/other/1/0", "/kg/group/done/1/-1", "/kg/group/done/1/x", "/kg/group/done/1/1e3",
+    "/kg/group/done/1/99999999999999999999", "/kg/sample/done/1/0/20", "/kg/sample/done/1/0/٣", "/kg/reference/done/0", "/kg/student/other",
+    "/kg/csv/other", "/kg/static/other.css", "/kg/static/app.py"])
+def test_what_is_not_there_is_404_with_a_sentence(client, address):
+    answer = client.get(address)
+    assert answer.status_code == 404 and answer.text.endswith(".") and len(answer.text) > 20
+    assert "/" not in answer.text or "safetensors" in answer.text
+
+
+@pytest.mark.parametrize("name", ["..", ".", "%2e%2e", "..%2f..%2fetc", "..%5c..", "%2fetc%2fpasswd", "secret.txt", "done%00", "done%2f..%2fdone", "con:",
+                                  "done%20", "a" * 200, "done.", "~root", "-", "%252e%252e"])
+@pytest.mark.parametrize("route", ["/kg/student/{}", "/kg/csv/{}", "/kg/group/{}/1/0", "/kg/static/{}", "/kg/reference/{}/1"])
+def test_no_name_leads_out_of_the_folder(client, name, route):
+    answer = client.get(route.format(name))
+    if route.startswith("/kg/reference") and name == "-":
+        return  # the bundled examples
+    assert answer.status_code == 404 and "secret" not in answer.text and "root:" not in answer.text
+
+
+# --- downloads -----------------------------------------------------------------------------------
+
+
+def test_the_student_is_a_download_with_a_name(client):
+    answer = client.get("/kg/student/done")
+    assert answer.content == b"not really weights"
+    assert answer.headers["content-disposition"] == 'attachment; filename="done-student.safetensors"'
+
+
+def test_the_table_holds_every_step_and_evaluation(client):
+    answer = client.get("/kg/csv/done")
+    assert answer.headers["content-type"].startswith("text/csv") and 'filename="done.csv"' in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    told = [e for e in standin.story(standin.recipe()) if e.kind in ("generator_step", "student_step", "evaluated")]
+    assert [r["kind"] for r in rows] == [e.kind for e in told]
+    for row, e in zip(rows, told):
+        assert float(row["t"]) == pytest.approx(e.t)
+        if e.kind == "generator_step":
+            assert float(row["loss"]) == pytest.approx(e.loss) and float(row["kr"]) == 2.0 and row["lr"] == ""
+    assert (rows[-1]["student_accuracy"], rows[-1]["real_images"], rows[-1]["final"], rows[-1]["pool_images"]) == ("0.824", "10000", "1", "60")
+
+
+# --- static files --------------------------------------------------------------------------------
+
+
+def test_plotly_is_ours_compressed_and_immutable(client):
+    answer = client.get("/kg/plotly.min.js")
+    assert answer.headers["content-encoding"] == "gzip" and answer.headers["cache-control"] == FOR_EVER
+    own = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
+    assert hashlib.sha256(answer.content).digest() == hashlib.sha256(own).digest()
+    assert client.get("/kg/plotly.min.js", headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+
+
+def test_static_files_are_immutable_by_version_and_revalidated_without(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(routes, "STATIC", tmp_path)
+    (tmp_path / "a.js").write_text("export const a = 1")
+    versioned, plain = client.get("/kg/static/a.js?v=abc"), client.get("/kg/static/a.js")
+    assert versioned.headers["cache-control"] == FOR_EVER and plain.headers["cache-control"] == "no-cache"
+    assert plain.headers["content-type"].startswith("text/javascript") and plain.text == "export const a = 1"
+    assert client.get("/kg/static/a.js", headers={"If-None-Match": plain.headers["etag"]}).status_code == 304
+    (tmp_path / "a.js").write_text("export const a = 22")
+    assert client.get("/kg/static/a.js", headers={"If-None-Match": plain.headers["etag"]}).text == "export const a = 22"
+
+
+# --- the door ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host, status", [
+    ("127.0.0.1:7860", 200), ("localhost", 200), ("LOCALHOST:1", 200), ("[::1]:7860", 200), ("evil.example", 421), ("127.0.0.1.evil.example", 421),
+    ("localhost.evil.example:7860", 421), ("", 421), ("evil@localhost", 421), ("0.0.0.0", 421)])
+def test_only_known_hosts_are_answered(client, host, status):
+    assert client.get("/kg/live", headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize("headers, status", [
+    ({}, 200), ({"Origin": "http://127.0.0.1:7860", "Sec-Fetch-Site": "same-origin"}, 200), ({"Sec-Fetch-Site": "none"}, 200),
+    ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Origin": "http://127.0.0.1:8888"}, 403), ({"Origin": "http://localhost:7860"}, 403),
+    ({"Sec-Fetch-Site": "cross-site"}, 403), ({"Sec-Fetch-Site": "same-site"}, 403), ({"Origin": "http://127.0.0.1:7860.evil.example"}, 403), ({"Origin": ""}, 403)])
+def test_only_our_own_pages_may_write(client, headers, status):
+    assert client.post("/write", headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("path, status", [
+    ("/gradio_api/file=http://evil.example/x", 403), ("/gradio_api/file=HTTPS:%2f%2fevil.example", 403), ("/gradio_api/file=%68ttp://evil.example", 403),
+    ("/gradio_api/file=//evil.example/x", 403), ("/gradio_api/file=ftp://evil.example", 403),
+    ("/gradio_api/proxy=http://x.hf.space/", 403), ("/gradio_api/file=%20http://evil.example", 403), ("/gradio_api/file=/tmp/gradio/picture.png", 200)])
+def test_nothing_is_fetched_from_elsewhere(client, path, status):
+    assert client.get(path).status_code == status
+
+
+def test_security_headers_are_on_every_answer(client):
+    for answer in (client.get("/kg/live"), client.get("/nowhere"), client.get("/kg/live", headers={"Host": "evil.example"})):
+        policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+        assert policy["frame-ancestors"] == "'self'" and policy["connect-src"] == "'self'" and policy["img-src"] == "'self' data: blob:"
+        assert answer.headers["x-frame-options"] == "SAMEORIGIN" and answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_named_host_and_frame_open_exactly_themselves():
+    app = FastAPI(middleware=routes.middleware(["kgen.example.org"], ["https://course.example.org"]))
+
+    @app.post("/write")
+    def write() -> str:
+        return "written"
+
+    with TestClient(app, base_url="https://kgen.example.org") as client:
+        answer = client.post("/write", headers={"Origin": "https://kgen.example.org"})
+        assert answer.status_code == 200 and "x-frame-options" not in answer.headers
+        assert answer.headers["content-security-policy"].endswith("frame-ancestors 'self' https://course.example.org")
+        # a proxy that hands the request on under a local name
+        assert client.post("/write", headers={"Origin": "https://kgen.example.org", "Host": "127.0.0.1:7860"}).status_code == 200
+        assert client.post("/write", headers={"Origin": "https://other.example.org"}).status_code == 403
+        assert client.post("/write", headers={"Host": "other.example.org"}).status_code == 421
+
+
+@pytest.mark.parametrize("frame", ["https://a.example; script-src *", "javascript:alert(1)", "https://a b", "*"])
+def test_a_frame_that_is_no_origin_is_refused(frame):
+    app = FastAPI(middleware=routes.middleware([], [frame]))
+    with pytest.raises(ValueError, match="--allow-frame"):
+        TestClient(app).get("/")
+
+
+def test_snapshots_stay_small_for_a_whole_class_of_viewers():
+    """The largest usual snapshot: fifty tiles of pure noise, full curves, 200 points."""
+    r = recipes.get("fashion-long")
+    state = fold(State(), standin.started(r, 9_000))
+    rng = np.random.default_rng(0)
+    for i in range(1000):
+        parts = {k: float(v) for k, v in zip(TERMS, rng.normal(size=4))}
+        state = fold(state, events.GeneratorStep(t=i, iteration=0, step=i % 15, parts=parts, loss=0, agreement=0))
+        state = fold(state, standin.evaluated(i, 0, i, rng.random(), 2_000))
+    making = sheets.group(standin.batch(1, size=100), 1, 10, before=0, after=0, history=False, most_bytes=60_000)
+    points = {k: rng.random(200).round(4).tolist() for k in ("x", "y")} | {k: rng.integers(0, 99, 200).tolist() for k in ("iteration", "pos", "c")}
+    snapshot = view.snapshot(state, view.Situation(run="r", making=making, points=points),
+                             plan.plan(r, standin.CARD, tuple(standin.CLASSES), "c", []))
+    body = publish.encode(snapshot)
+    assert len(making["tiles"]) == 50 and len(snapshot["loss"]["ce"]) >= 150
+    assert len(body) < 70_000
+    assert json.loads(gzip.decompress(body)) == json.loads(json.dumps(snapshot))

@@ -1,0 +1,214 @@
+"""The Studio page as a person sees and uses it, in words: `studio.press("Start")`, `studio.sentence`.
+
+What is on screen is read from the screen; `snapshot` asks the server for the numbers behind it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import Browser, Locator, Page
+
+SOON = 30.0
+"""Seconds for what the page does by itself, on a busy machine."""
+LATER = 120.0
+"""Seconds for what the engine has to compute."""
+SIZE = (1440, 900)
+PHONE = (390, 844)
+CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync")
+T = TypeVar("T")
+
+# The grey values of the newest group's sheet, decoded as the browser shows it; null while there is none.
+SHEET = """async () => {
+  const group = [...document.querySelectorAll('.gallery .grp')].at(-1), url = /url\\("(.*)"\\)/.exec(group.style.getPropertyValue('--sheet'))?.[1];
+  if (!url) return null;
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  const canvas = Object.assign(document.createElement('canvas'), { width: image.width, height: image.height }), ink = canvas.getContext('2d');
+  ink.drawImage(image, 0, 0);
+  return [...ink.getImageData(0, 0, image.width, image.height).data].filter((v, i) => i % 4 === 0);
+}"""
+
+# Every mark of the scatter: its trace's name, its place on screen, and the image that it stands for.
+MARKS = """() => {
+  const host = document.querySelector('.scatter');
+  return [...host.querySelectorAll('path.point')].map((path) => {
+    const box = path.getBoundingClientRect(), { name, customdata } = host.data[path.parentNode.parentNode.__data__[0].trace.index];
+    const [it, pos] = customdata?.[path.__data__.i] ?? [];
+    return { name, it, pos, x: box.x + box.width / 2, y: box.y + box.height / 2 };
+  });
+}"""
+
+
+class Studio:
+    """One viewer's page, in a browser context of its own, and a record of what it said and asked for."""
+
+    def __init__(self, browser: Browser, address: str, size: tuple[int, int] = SIZE, query: str = "", **context: Any):
+        self.address = address
+        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **context)
+        self.page: Page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.abroad: list[str] = []
+        self.polls = self.snapshots = 0
+        self.page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self._asked(request.url))
+        self.page.on("websocket", lambda socket: self._asked(socket.url))
+        self.page.on("response", lambda response: self._answered(response.url, response.status))
+        self.page.set_default_timeout(1000 * SOON)
+        self.page.goto(address + query)
+        self.wait_drawn()
+
+    # --- the record -------------------------------------------------------------------------
+
+    def _asked(self, url: str) -> None:
+        where = urlsplit(url)
+        if where.scheme not in ("data", "blob") and where.hostname != "127.0.0.1":
+            self.abroad.append(url)
+
+    def _answered(self, url: str, status: int) -> None:
+        if urlsplit(url).path == "/kg/live":
+            self.polls += 1
+            self.snapshots += status == 200
+
+    def check(self) -> None:
+        """No error on the console, nothing asked from another host."""
+        complaints, self.complaints = self.complaints, []
+        abroad, self.abroad = self.abroad, []
+        assert not complaints, complaints
+        assert not abroad, abroad
+
+    def close(self) -> None:
+        self.context.close()
+
+    # --- waiting ------------------------------------------------------------------------------
+
+    def until(self, what: str, look: Callable[[], T], seconds: float = SOON) -> T:
+        """The first true answer of `look`; the page goes on meanwhile."""
+        left = int(seconds / 0.1)
+        while not (found := look()):
+            left -= 1
+            assert left > 0, f"not within {seconds:.0f} seconds: {what}; the page says: {self.sentence!r}"
+            self.page.wait_for_timeout(100)
+        return found
+
+    def wait_drawn(self) -> None:
+        self.page.wait_for_function("() => document.body.dataset.kg && document.querySelector('.status-line').textContent")
+
+    def wait_phase(self, *phases: str, seconds: float = LATER) -> None:
+        self.until(f"the phase {' or '.join(phases)}", lambda: self.phase in phases, seconds)
+
+    def wait_polls(self, n: int) -> None:
+        """Until the page has asked n more times how the run is."""
+        goal = self.polls + n
+        self.until(f"{n} polls", lambda: self.polls >= goal)
+
+    def wait_snapshots(self, n: int) -> None:
+        """Until the page has drawn n newer states."""
+        goal = self.snapshots + n
+        self.until(f"{n} new snapshots", lambda: self.snapshots >= goal, LATER)
+
+    # --- what is on screen --------------------------------------------------------------------
+
+    def see(self, selector: str) -> Locator:
+        return self.page.locator(selector)
+
+    def text(self, selector: str) -> str:
+        return self.see(selector).first.inner_text().replace("\n", " ")
+
+    @property
+    def phase(self) -> str:
+        return self.page.evaluate("document.body.dataset.kg")
+
+    @property
+    def sentence(self) -> str:
+        return self.text(".status-line")
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The address's own part: selection, speed, theme."""
+        return {name: values[-1] for name, values in parse_qs(urlsplit(self.page.url).query).items()}
+
+    def sheet(self) -> list[int] | None:
+        """Grey values of the newest group of images on screen."""
+        return self.page.evaluate(SHEET)
+
+    def cells(self, title: str) -> list[str]:
+        """The numbers of a map of the key region: CAM, Target or Missing."""
+        return self.page.locator(".quad figure", has=self.page.get_by_text(title, exact=True)).locator(".map i").all_inner_texts()
+
+    def accuracy(self) -> float:
+        """Per cent of real images that the student names correctly, as the curve's label says; 0 before the first test."""
+        found = re.search(r"student ([\d.]+)", self.see(".curves").inner_text())
+        return float(found[1]) if found else 0.0
+
+    def points(self, name: str) -> list[dict[str, Any]]:
+        """The marks that the scatter draws: real, synthetic or chosen."""
+        return [mark for mark in self.page.evaluate(MARKS) if mark["name"] == name]
+
+    def lonely_point(self) -> dict[str, Any] | None:
+        """Of the synthetic points whose image is in the gallery, the one farthest from any other mark."""
+        real, synthetic = self.points("real"), self.points("synthetic")
+        shown = self.page.evaluate("() => [...document.querySelectorAll('.tile:not(:disabled)')].map((t) => [+/iteration ([0-9]+)/.exec(t.ariaLabel)[1] - 1, t.tile.pos])")
+
+        def room(point: dict[str, Any]) -> float:
+            return min(math.dist((point["x"], point["y"]), (other["x"], other["y"])) for other in real + synthetic if other is not point)
+
+        return max((point for point in synthetic if [point["it"], point["pos"]] in shown), key=room, default=None)
+
+    def ranges(self) -> list[list[float]]:
+        """What part of the plane the scatter shows."""
+        return self.page.evaluate("() => { const { xaxis, yaxis } = document.querySelector('.scatter')._fullLayout; return [xaxis.range, yaxis.range]; }")
+
+    def width(self) -> int:
+        """Of the page, in pixels; more than its window has means that people must scroll sideways."""
+        return self.page.evaluate("document.documentElement.scrollWidth")
+
+    def toast(self) -> str:
+        """The sentence that pops up when something was refused."""
+        said = self.see("[data-testid=toast-text]").first
+        said.wait_for()
+        return said.inner_text()
+
+    # --- what a person does -------------------------------------------------------------------
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+
+    def choose(self, group: str, name: str) -> None:
+        """Click one choice of a group of the rail."""
+        self.see(f"#kg-{group} label").filter(has_text=re.compile(rf"^\s*{re.escape(name)}")).click()
+
+    def step(self, unit: str) -> None:
+        """One step of that unit, from the moment it is pressed until its counters have come to rest."""
+        self.choose("unit", unit)
+        before = self.snapshot()["counters"]
+        self.press("Step")
+        self.until("a step is counted", lambda: self.snapshot()["counters"] != before, LATER)
+        self.wait_polls(4)
+
+    def choose_little(self) -> None:
+        """The quickest run that the rail offers: two classes, small images."""
+        self.see("#kg-setup [data-none]").click()
+        self.choose("classes", "Trouser")
+        self.choose("classes", "Bag")
+        self.choose("side", "16")
+
+    # --- the numbers behind it ----------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        response = self.context.request.get(f"{self.address}kg/live")
+        assert response.ok, response.status
+        return response.json()
+
+    @property
+    def counters(self) -> tuple[int, int, int]:
+        """Generator steps, iterations and student steps done."""
+        counters = self.snapshot()["counters"]
+        return counters["generator_step"], counters["iterations_done"], counters["student_step"]
