@@ -1,0 +1,44 @@
+"""Accuracy against counting by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from kgen.data import RealImages
+from kgen.evaluate import score
+
+
+@pytest.fixture
+def real():
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 30 + [1] * 11 + [2] * 7 + [3] * 1)
+    return RealImages("x", rng.integers(0, 256, (49, 1, 2, 3), dtype=np.uint8), labels, ("a", "b", "c", "d"))
+
+
+@pytest.fixture
+def weight():
+    return torch.randn(4, 6, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("chosen", [[0, 1, 2, 3], [2, 0], [3], [1, 3, 2]])
+@pytest.mark.parametrize("batch", [500, 7])
+def test_score_is_a_count(real, weight, chosen, batch):
+    found = score(lambda x: x.flatten(1) @ weight.T, real, chosen, batch=batch)
+    hits, counts = dict.fromkeys(chosen, 0), dict.fromkeys(chosen, 0)
+    for image, label in zip(real.images, real.labels):
+        if label not in chosen:
+            continue
+        logits = (image.astype(np.float32) / 255).ravel() @ weight.numpy().T
+        guess = max(chosen, key=lambda c: logits[c])  # among the chosen classes only
+        counts[label] += 1
+        hits[label] += guess == label
+    assert found.n == sum(counts.values()) and found.real
+    assert found.accuracy == pytest.approx(sum(hits.values()) / found.n)
+    assert found.per_class == pytest.approx([hits[c] / counts[c] for c in chosen], abs=1e-4)
+
+
+def test_no_image_of_the_chosen_classes(real):
+    with pytest.raises(ValueError, match="no real image"):
+        score(lambda x: x.flatten(1), real.take(np.arange(5)), [2])

@@ -1,0 +1,56 @@
+"""What importing does not import, seen from a fresh interpreter; and who may print."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "kgen").glob("**/*.py"))
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}; import sys; print(' '.join(m for m in ('torch', 'torchvision', 'gradio', 'app', 'umap', 'plotly') if m in sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_what_the_app_imports_brings_no_torch():
+    assert loaded_by("import kgen, kgen.recipe, kgen.recipes, kgen.events, kgen.journal, kgen.zoo, kgen.data, kgen.controls; kgen.zoo.card('fashion-cnn')") == set()
+
+
+def test_the_command_line_waits_with_torch():
+    assert loaded_by("import kgen.__main__") == set()
+
+
+def test_the_engine_brings_torch_and_nothing_of_the_app():
+    assert loaded_by("import kgen.engine, kgen.runner") == {"torch"}
+    assert loaded_by("import kgen; kgen.distill") == {"torch"}
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_no_file_of_the_engine_knows_the_app(file):
+    tops = {name.partition(".")[0] for name in imports(ast.parse(file.read_text()))}
+    assert not tops & {"app", "gradio", "plotly", "umap", "PIL", "pickle"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_only_the_command_line_prints(file):
+    calls = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    assert file.stem == "__main__" or not [c.lineno for c in calls if c.func.id == "print"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_every_file_says_what_it_does(file):
+    assert ast.get_docstring(ast.parse(file.read_text()))

@@ -1,0 +1,184 @@
+"""The pool against a slow reference simulation: budgets, order, balance, uniformity, restoring."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kgen.pool import MemoryPool
+
+SIDE = 4
+
+
+def batch(n, start=0):
+    """n images that can be told apart by their pixels (up to 65,536 of them)."""
+    number = torch.arange(start, start + n)
+    images = torch.zeros(n, 1, SIDE, SIDE, dtype=torch.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = (number // 256).to(torch.uint8), (number % 256).to(torch.uint8)
+    return images
+
+
+def numbers(pool):
+    return (pool.images[:, 0, 0, 0].int() * 256 + pool.images[:, 0, 0, 1].int()).tolist()
+
+
+def gen(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+runs = st.tuples(st.integers(1, 40), st.lists(st.integers(1, 12), min_size=1, max_size=8), st.integers(0, 99), st.integers(0, SIDE**2 - 1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(runs)
+def test_spread_follows_its_plan(run):
+    n, sizes, seed, spare = run
+    pool = MemoryPool(n * SIDE**2 + spare, "spread", planned=len(sizes), classes=3, rng=gen(seed))
+    size, start, stored = 0, 0, Counter()
+    for k, b in enumerate(sizes, 1):
+        labels = torch.randint(0, 3, (b,), generator=gen(seed + k))
+        before = stored.copy()
+        entered = pool.add(batch(b, start), labels, k)
+        room = min(n * k // len(sizes) - size, b)  # ⌊N·k/planned⌋, or as many as this batch offers
+        assert int(entered.sum()) == room
+        size += room
+        stored.update(labels[entered].tolist())
+        # balance: a class gets a further image only while no class that this batch still offers has fewer
+        offered = Counter(labels.tolist())
+        for c in stored:
+            for other in offered:
+                if stored[c] > before[c] and stored[other] - before[other] < offered[other]:
+                    assert stored[c] <= stored[other] + 1
+        assert len(pool) == size and pool.pixels == size * SIDE**2 <= pool.budget_pixels
+        assert pool.ledger.tolist() == [stored[c] for c in range(3)]
+        start += b
+    assert numbers(pool) == sorted(numbers(pool), key=lambda i: [i >= s for s in np.cumsum(sizes)])  # nothing is thrown out
+
+
+def test_spread_balances_over_the_run():
+    """Ten batches of two classes that come in turns unequal: the pool stays level to one image."""
+    pool = MemoryPool(50 * SIDE**2, planned=10, classes=2, rng=gen())
+    for k in range(10):
+        labels = torch.tensor([0] * 7 + [1] * 3) if k % 2 else torch.tensor([0] * 3 + [1] * 7)
+        pool.add(batch(10, 10 * k), labels, k)
+    counts = Counter(pool.labels[: len(pool)].tolist())
+    assert counts == {0: 25, 1: 25}
+
+
+@settings(max_examples=40, deadline=None)
+@given(runs)
+def test_fifo_holds_the_newest_in_order(run):
+    n, sizes, seed, spare = run
+    pool = MemoryPool(n * SIDE**2 + spare, "fifo", rng=gen(seed))
+    slots, start = {}, 0
+    for k, b in enumerate(sizes):
+        entered = pool.add(batch(b, start), torch.zeros(b, dtype=torch.int64), k)
+        for i in range(start, start + b):
+            slots[i % n] = i  # slow: one after the other into a ring
+        start += b
+        newest = set(range(max(0, start - n), start))
+        assert dict(enumerate(numbers(pool))) == slots and set(slots.values()) == newest
+        assert entered.tolist() == [i in newest for i in range(start - b, start)]
+        assert pool.pixels <= pool.budget_pixels
+
+
+@settings(max_examples=40, deadline=None)
+@given(runs)
+def test_reservoir_is_algorithm_r(run):
+    n, sizes, seed, _ = run
+    pool = MemoryPool(n * SIDE**2, "reservoir", rng=gen(seed))
+    rng, slots, seen, start = gen(seed), {}, 0, 0
+    for k, b in enumerate(sizes):
+        draws = torch.rand(b, generator=rng, dtype=torch.float64).tolist()
+        for i, u in enumerate(draws):
+            place = seen if seen < n else int(u * (seen + 1))
+            if place < n:
+                slots[place] = start + i
+            seen += 1
+        start += b
+        pool.add(batch(b, start - b), torch.zeros(b, dtype=torch.int64), k)
+        assert dict(enumerate(numbers(pool))) == slots
+
+
+def test_reservoir_is_uniform():
+    """400 seeds × 5 of 20: each image is kept 100 times on average; χ² with 19 degrees of freedom."""
+    kept = Counter()
+    for seed in range(400):
+        pool = MemoryPool(5 * SIDE**2, "reservoir", rng=gen(seed))
+        for k in range(4):
+            pool.add(batch(5, 5 * k), torch.zeros(5, dtype=torch.int64), k)
+        kept.update(numbers(pool))
+    chi2 = sum((kept[i] - 100) ** 2 / 100 for i in range(20))
+    assert sum(kept.values()) == 2000 and chi2 < 43.8  # 99.9th percentile
+
+
+@pytest.mark.parametrize("policy", ["spread", "fifo", "reservoir"])
+def test_labels_origin_and_extras_stay_with_their_images(policy):
+    pool = MemoryPool(13 * SIDE**2, policy, planned=5, classes=10, rng=gen())
+    offered = []
+    for k in range(5):
+        labels = torch.randint(0, 10, (6,), generator=gen(k))
+        extra = torch.arange(6 * k, 6 * k + 6).float()[:, None]
+        pool.add(batch(6, 6 * k), labels, k, {"number": extra})
+        offered += labels.tolist()
+    for i, number in enumerate(numbers(pool)):
+        assert pool.labels[i] == offered[number] and pool.extras["number"][i] == number
+        assert pool.origin[i].tolist() == [number // 6, number % 6]
+
+
+def test_sampling_is_uniform_and_from_the_given_generator():
+    pool = MemoryPool(8 * SIDE**2, "fifo")
+    pool.add(batch(8), torch.arange(8))
+    images, labels = pool.sample(4000, gen(5))
+    again = torch.randint(0, 8, (4000,), generator=gen(5))
+    assert images.dtype == torch.uint8 and images.shape == (4000, 1, SIDE, SIDE)
+    assert torch.equal(labels, again) and torch.equal(images[:, 0, 0, 1].long(), again)
+    assert min(Counter(labels.tolist()).values()) > 400
+
+
+def test_errors_say_what_is_wrong():
+    pool = MemoryPool(8 * SIDE**2)
+    with pytest.raises(ValueError, match="empty"):
+        pool.sample(1)
+    with pytest.raises(ValueError, match="uint8|u8"):
+        pool.add(batch(2).float(), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="u8"):
+        pool.add(batch(2)[:, 0], torch.zeros(2, dtype=torch.int64))
+    pool.add(batch(2), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="not \\(1, 8, 8\\)"):
+        pool.add(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="no image of side 4"):
+        MemoryPool(SIDE**2 - 1).add(batch(1), torch.zeros(1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("policy", ["spread", "fifo", "reservoir"])
+@pytest.mark.parametrize("stop", [0, 1, 3])
+def test_restored_pool_goes_on_as_if_nothing_had_happened(policy, stop):
+    made = {k: {"images": batch(6, 6 * k).numpy(), "number": np.arange(6 * k, 6 * k + 6), "other": np.zeros(1)} for k in range(5)}
+
+    def grow(pool, ks):
+        for k in ks:
+            pool.add(torch.from_numpy(made[k]["images"]), torch.randint(0, 4, (6,), generator=gen(k)), k, {"number": torch.from_numpy(made[k]["number"])})
+
+    def new(rng):
+        return MemoryPool(13 * SIDE**2, policy, planned=5, classes=4, rng=rng)
+
+    whole = new(gen(1))
+    grow(whole, range(5))
+    first = new(gen(1))
+    grow(first, range(stop))
+    rng = gen(99)
+    rng.set_state(first.rng.get_state())
+    second = new(rng)
+    second.load_state_dict(first.state_dict(), made.__getitem__, ("number",))
+    assert len(second) == len(first)
+    grow(second, range(stop, 5))
+    n = len(whole)
+    assert n == len(second) and torch.equal(whole.images, second.images) and torch.equal(whole.labels[:n], second.labels[:n])
+    assert torch.equal(whole.origin[:n], second.origin[:n]) and torch.equal(whole.extras["number"][:n], second.extras["number"][:n])
+    assert torch.equal(whole.ledger, second.ledger) and (whole.additions, whole.offered) == (second.additions, second.offered)

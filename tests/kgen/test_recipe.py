@@ -1,0 +1,258 @@
+"""Recipes: every message says what was found, what is allowed and what was probably meant; nothing is lost on the way."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from kgen import recipe as recipe_module
+from kgen import recipes
+from kgen.__main__ import read_recipe
+from kgen.recipe import Recipe, RecipeError, field_names, parse, parse_setting
+
+PARTS = [recipe_module.Weights, recipe_module.Target, recipe_module.Optimiser, recipe_module.Optimisers, Recipe]
+
+
+def message(**changes) -> str:
+    with pytest.raises(RecipeError) as caught:
+        Recipe().replace(**changes)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sede": 1}, ["'sede' is not known", "Did you mean 'seed'?"]),
+        ({"weights.rk": 1}, ["'weights.rk' is not known", "Did you mean 'weights.kr'?"]),
+        ({"kr": 1}, ["Did you mean 'weights.kr'?"]),
+        ({"zzz": 1}, ["'zzz' is not known", "Known: name, teacher"]),
+        ({"wieghts.kr": 1}, ["is not known"]),
+        ({"seed.x": 1}, ["is not known"]),
+        ({"epochs": 0}, ["'epochs' is 0", "1 or more and at most 100000"]),
+        ({"weights.kr": -1.0}, ["'weights.kr' is -1.0", "0 or more and at most 10000"]),
+        ({"ratio": 0}, ["'ratio' is 0", "above 0 and at most 1"]),
+        ({"ratio": math.nan}, ["'ratio' is nan", "above 0 and at most 1"]),
+        ({"optimisers.student.momentum": 1.0}, ["'optimisers.student.momentum' is 1.0", "0 or more and below 1"]),
+        ({"target.sigma_fraction": 0}, ["target.sigma_fraction", "above 0 and at most 10"]),
+        ({"resolutions": [30]}, ["resolutions.0", "is 30", "a multiple of 4"]),
+        ({"resolutions": [28, 32]}, ["exactly one resolution is expected, 2 were given"]),
+        ({"resolutions": []}, ["exactly one resolution is expected, 0 were given"]),
+        ({"classes": []}, ["no class is chosen"]),
+        ({"classes": [1, 1]}, ["a class is chosen twice"]),
+        ({"schedule": "concurent"}, ["'schedule' is 'concurent'", "'sequential' or 'concurrent'", "Did you mean 'concurrent'?"]),
+        ({"keep": 3}, ["'keep' is 3", "'last' or 'best'"]),
+        ({"deep": True}, ["multiple of 16, not 28"]),
+        ({"views": 2, "augment": "none"}, ["views is 2", "augment"]),
+        ({"batch": "many"}, ["'batch' is 'many'", "2 or more and at most 4096"]),
+        ({"seed": 1.5}, ["'seed' is 1.5"]),
+    ],
+)
+def test_messages(changes, words):
+    text = message(**changes)
+    for word in words:
+        assert word in text
+    assert text.endswith((".", "?")) and "\n" not in text
+
+
+def test_two_mistakes_are_two_sentences():
+    assert message(epochs=0, batch=1).count("Recipe field") == 2
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(Recipe.model_fields)) | st.text(max_size=8), anything, max_size=3))
+def test_whatever_comes_in_a_recipe_or_a_sentence_comes_out(data):
+    try:
+        found = parse(data)
+    except RecipeError as error:
+        assert str(error)
+    else:
+        assert parse(found.to_json()) == found
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", '"x"', b"\xff", "[" * 100_000, "9" * 5_000, '{"seed": 1}}'])
+def test_what_is_no_json_object(text):
+    with pytest.raises(RecipeError, match="^The recipe "):
+        parse(text)
+
+
+def test_replace_reaches_inside_and_changes_nothing_else():
+    old = Recipe()
+    new = old.replace(seed=1, **{"weights.kr": 0.0, "optimisers.student.lr": 0.5})
+    assert (new.seed, new.weights.kr, new.optimisers.student.lr) == (1, 0.0, 0.5)
+    assert new.replace(seed=0, **{"weights.kr": 0.1, "optimisers.student.lr": 1e-3}) == old == Recipe()
+    assert old.replace(weights=recipe_module.Weights(ce=2)).weights.ce == 2
+    with pytest.raises(Exception, match="frozen"):
+        old.seed = 2
+
+
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_named_recipes_survive_json(name):
+    found = recipes.get(name)
+    assert found.name == name and parse(found.to_json()) == found and parse(json.loads(found.to_json())) == found
+    assert recipes.describe(name)
+
+
+def test_unknown_recipe_names_the_nearest():
+    with pytest.raises(RecipeError, match="Did you mean 'fashion-live'"):
+        recipes.get("fashion-life")
+    with pytest.raises(RecipeError, match="Known: fashion-live, fashion-long, tiny"):
+        recipes.get("zzzzz")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("weights.kr=0", ("weights.kr", 0)),
+        ("deep=true", ("deep", True)),
+        ("schedule=concurrent", ("schedule", "concurrent")),
+        ("classes=Bag", ("classes", ["Bag"])),
+        ("classes=3", ("classes", [3])),
+        ("classes=Bag, Ankle boot", ("classes", ["Bag", "Ankle boot"])),
+        ('classes=["Bag",2]', ("classes", ["Bag", 2])),
+        ("classes=null", ("classes", None)),
+        ("resolutions=32", ("resolutions", [32])),
+        ("name=a=b", ("name", "a=b")),
+        ("name=" + "9" * 5_000, ("name", "9" * 5_000)),
+    ],
+)
+def test_parse_setting(text, expected):
+    assert parse_setting(text) == expected
+
+
+@pytest.mark.parametrize("text", ["weights.kr", "=3", " = "])
+def test_parse_setting_says_what_it_wants(text):
+    with pytest.raises(RecipeError, match="expected field=value"):
+        parse_setting(text)
+
+
+# --- numbers that follow --------------------------------------------------------------------------
+
+
+def test_planned_steps_by_counting():
+    r = Recipe(epochs=20, iterations=3, generator_steps=7, student_steps=11, warmup=0.1)
+    generator = student = 0
+    for epoch in range(20):
+        generator += 3 * 7
+        student += 11 if epoch >= 2 else 0
+    assert (r.warmup_epochs, r.total_generator_steps, r.total_student_steps) == (2, generator, student)
+    assert [Recipe(epochs=e, warmup=w).warmup_epochs for e, w in [(10, 0.1), (10, 0.3), (3, 0.34), (9, 0.1)]] == [1, 3, 1, 0]
+
+
+def test_budget_in_pixels():
+    assert Recipe(ratio=0.05).budget_pixels(60_000, 28) == 3_000 * 28**2
+    assert Recipe(ratio=0.1).budget_pixels(10, 224) == 224**2
+
+
+# --- the printed command ---------------------------------------------------------------------------
+
+
+def reread(recipe: Recipe) -> Recipe:
+    """What the shell and our command line make of the printed command."""
+    words = shlex.split(recipes.command(recipe))
+    assert words[:4] == ["python", "-m", "kgen", "run"]
+    name, seed, schedule, sets = words[4], None, None, []
+    for flag, value in zip(words[5::2], words[6::2]):
+        if flag == "--seed":
+            seed = int(value)
+        elif flag == "--schedule":
+            schedule = value
+        else:
+            assert flag == "--set"
+            sets.append(value)
+    assert len(words) % 2
+    return read_recipe(name, sets, seed, schedule)
+
+
+@pytest.mark.parametrize("name", recipes.NAMES)
+def test_a_named_recipe_is_its_name(name):
+    assert recipes.command(recipes.get(name)) == f"python -m kgen run {name}" and recipes.changes(recipes.get(name)) == {}
+
+
+def test_command_reads_as_a_person_would_write_it():
+    recipe = recipes.get("fashion-live").replace(seed=3, **{"weights.kr": 0.0})
+    assert recipes.command(recipe) == "python -m kgen run fashion-live --set weights.kr=0.0 --seed 3"
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12)
+changed = st.fixed_dictionaries(
+    {},
+    optional={
+        "seed": st.integers(0, 2**31 - 1),
+        "schedule": st.sampled_from(["sequential", "concurrent"]),
+        "teacher": texts | st.sampled_from(["5", "true", "null", "a,b", "it's", "$HOME", '"x"']),
+        "classes": st.none() | st.lists(texts | st.integers(0, 99), min_size=1, max_size=3, unique=True),
+        "resolutions": st.sampled_from([[32], [64]]),
+        "deep": st.just(False),
+        "ratio": st.floats(1e-9, 1),
+        "weights.bn": st.floats(0, 1e4),
+        "target.sigma_fraction": st.none() | st.floats(1e-6, 10),
+        "optimisers.student.name": st.sampled_from(["adam", "adamw", "sgd"]),
+    },
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([*recipes.NAMES, "custom"]), changed)
+def test_command_makes_the_same_recipe(name, changes):
+    base = Recipe() if name == "custom" else recipes.get(name)
+    recipe = base.replace(**changes)
+    assert reread(recipe) == recipe
+
+
+def test_command_of_a_recipe_with_a_name_of_its_own():
+    recipe = Recipe(name="my try's", seed=4)
+    assert reread(recipe) == recipe
+
+
+# --- what the form is made from ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda p: p.__name__)
+def test_every_field_is_described_in_one_line(part):
+    for name, info in part.model_fields.items():
+        assert info.description and len(info.description) > 10, f"{part.__name__}.{name} has no docstring"
+
+
+def test_field_names_are_all_and_settable():
+    recipe = recipes.get("fashion-live")
+    data = recipe.model_dump()
+    for path in field_names():
+        value = data
+        for key in path.split("."):
+            value = value[key]
+        assert not isinstance(value, dict)
+        assert recipe.replace(**{path: value}) == recipe
+
+    def leaves(model):
+        return sum(leaves(i.annotation) if isinstance(i.annotation, type) and issubclass(i.annotation, BaseModel) else 1
+                   for i in model.model_fields.values())
+
+    assert len(field_names()) == len(set(field_names())) == leaves(Recipe)
+
+
+def test_numbers_have_limits():
+    """A form needs them, and so does a hostile caller."""
+    for part in PARTS:
+        for name, info in part.model_fields.items():
+            if info.annotation in (int, float) or float in get_args(info.annotation):
+                text = message_for(part, name)
+                assert "or more" in text or "above" in text, f"{part.__name__}.{name}: {text}"
+
+
+def message_for(part, name):
+    path = next(p for p in field_names() if p.rpartition(".")[2] == name and (part is Recipe) == ("." not in p))
+    return message(**{path: -1e30})

@@ -1,0 +1,156 @@
+"""The teacher against its own network called by hand, and its card against the real test images."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from kgen import data, zoo
+from kgen.teach import accuracy, normaliser
+from kgen.teachers import channel_statistics
+
+
+@pytest.fixture
+def images(rng):
+    return torch.rand(5, 1, 28, 28, generator=rng)
+
+
+def test_probe_shapes_and_logits(teacher, images):
+    with torch.no_grad():
+        probe = teacher(images)
+        by_hand = teacher.network((images - teacher.mean) / teacher.std)
+    k = teacher.card.features
+    assert probe.logits.shape == (5, 10) and probe.features.shape == (5, k, 7, 7) and probe.embedding.shape == (5, k)
+    torch.testing.assert_close(probe.logits, by_hand)
+    torch.testing.assert_close(teacher.logits(images), by_hand)
+    torch.testing.assert_close(probe.embedding, probe.features.mean((2, 3)))
+    assert teacher.weight.shape == (10, k)
+
+
+@torch.no_grad()
+def test_batch_norm_statistics_layer_by_layer(teacher, images):
+    """Walk through the network by hand; at each BatchNorm compute mean and biased variance with plain sums."""
+    expected = []
+
+    def seen(x, layer):
+        flat = x.double().transpose(0, 1).flatten(1)
+        mean = flat.sum(1) / flat.shape[1]
+        var = ((flat - mean[:, None]) ** 2).sum(1) / flat.shape[1]
+        expected.append((mean, var, layer.running_mean, layer.running_var))
+        return layer(x)
+
+    net = teacher.network
+    x = net.stem[2](seen(net.stem[0]((images - teacher.mean) / teacher.std), net.stem[1]))
+    for block in net.stages:
+        y = torch.relu(seen(block.conv1(x), block.bn1))
+        y = seen(block.conv2(y), block.bn2)
+        x = torch.relu(y + (x if isinstance(block.shortcut, nn.Identity) else seen(block.shortcut[0](x), block.shortcut[1])))
+    found = teacher(images).batch_norm
+    assert len(found) == len(expected) == sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+    for (mean, var, mu, sigma2), wanted in zip(found, expected):
+        torch.testing.assert_close(mean.double(), wanted[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(var.double(), wanted[1], rtol=1e-4, atol=1e-4)
+        assert mu is wanted[2] and sigma2 is wanted[3]
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5, 6), (7, 3)])
+def test_channel_statistics_and_their_gradient_are_torchs(shape, rng):
+    x = torch.randn(shape, generator=rng, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, shape[1], generator=rng, dtype=torch.float64)
+    mean, var = channel_statistics(x)
+    v, m = torch.var_mean(x, [i for i in range(x.ndim) if i != 1], correction=0)
+    torch.testing.assert_close((mean, var), (m, v))
+    mine, torchs = (torch.autograd.grad((weights[0] * a + weights[1] * b).sum(), x)[0] for a, b in ((mean, var), (m, v)))
+    torch.testing.assert_close(mine, torchs)
+
+
+def test_nothing_stays_behind(images):
+    teacher = zoo.load_teacher("fashion-cnn")
+    before = {k: v.clone() for k, v in teacher.network.state_dict().items()}
+    images.requires_grad_()
+    probe = teacher(images)
+    (probe.logits.sum() + sum(m.sum() for m, *_ in probe.batch_norm)).backward()
+    assert images.grad.abs().sum() > 0
+    assert all(not m._forward_hooks and not m._forward_pre_hooks and not m.training for m in teacher.network.modules())
+    assert all(not p.requires_grad and p.grad is None for p in teacher.network.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in teacher.network.state_dict().items())
+
+
+def test_hooks_go_even_when_the_forward_fails(teacher):
+    with pytest.raises(RuntimeError):
+        teacher(torch.rand(2, 3, 28, 28))
+    assert all(not m._forward_pre_hooks for m in teacher.network.modules())
+
+
+def test_twin_shares_storage_but_not_modules(teacher, images):
+    twin = teacher.twin()
+    mine, its = teacher.network.state_dict(), twin.network.state_dict()
+    assert all(mine[k].data_ptr() == its[k].data_ptr() for k in mine)
+    assert not {id(m) for m in teacher.network.modules()} & {id(m) for m in twin.network.modules()}
+    with torch.no_grad():
+        assert torch.equal(teacher(images).logits, twin.logits(images))
+        # a hook in the one does not fire in the other
+        seen = []
+        handle = twin.network.fc.register_forward_hook(lambda *_: seen.append(1))
+        teacher(images)
+        handle.remove()
+    assert not seen
+
+
+# --- the bundled teacher ---------------------------------------------------------------------------
+
+
+def test_card_is_what_a_measurement_finds(teacher):
+    real = data.test_set("fashion-mnist")
+    card = teacher.card
+    measured = accuracy(teacher.network, real, normaliser(teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()))
+    assert len(real) == card.n_test == 10_000
+    # sums may round differently on another processor: two images of 10,000
+    assert measured == pytest.approx(card.accuracy, abs=2e-4)
+    assert measured >= 0.925
+    assert card.parameters == sum(p.numel() for p in teacher.network.parameters())
+    assert card == zoo.card("fashion-cnn") and teacher.classes == zoo.classes("fashion-cnn") == data.FASHION_CLASSES
+
+
+def test_teacher_file_is_small():
+    assert os.path.getsize(zoo.locate("fashion-cnn")) <= 2_000_000
+
+
+# --- names and files that are none -----------------------------------------------------------------
+
+
+def test_unknown_names_are_answered_with_the_nearest(tmp_path):
+    with pytest.raises(zoo.ZooError, match="Did you mean 'fashion-cnn'"):
+        zoo.load_teacher("fashion-cn")
+    with pytest.raises(zoo.ZooError, match="Did you mean 'small-cnn-20k'"):
+        zoo.build_student("small-cnn-20", 1, 10, 0)
+    (tmp_path / "t.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(zoo.ZooError, match="cannot be read"):
+        zoo.load_teacher(tmp_path / "t.safetensors")
+
+
+def test_a_student_is_no_teacher(tmp_path):
+    student = zoo.build_student("small-cnn-20k", 1, 10, 0)
+    file = tmp_path / "student.safetensors"
+    file.write_bytes(zoo.network_bytes(student, {"architecture": "small-cnn-20k", "channels": 1, "classes": ["a"] * 10, "width": 16, "blocks": [1, 1]}))
+    with pytest.raises(zoo.ZooError):
+        zoo.load_teacher(file)
+
+
+def test_networks_survive_their_file(tmp_path, teacher, images):
+    file = tmp_path / "copy.safetensors"
+    zoo.save_network(teacher.network, file, json.loads(zoo.header(zoo.locate("fashion-cnn"))["kgen"]))
+    copy = zoo.load_teacher(file)
+    assert torch.equal(copy.logits(images), teacher.logits(images)) and copy.card == teacher.card
+
+
+def test_students_depend_on_their_seed_alone():
+    state = torch.get_rng_state()
+    a, b, c = (zoo.build_student("small-cnn-20k", 1, 10, seed).fc.weight for seed in (1, 1, 2))
+    assert torch.equal(a, b) and not torch.equal(a, c) and torch.equal(torch.get_rng_state(), state)
+    sizes = {name: sum(p.numel() for p in zoo.build_student(name, 1, 10, 0).parameters()) for name in zoo.STUDENTS}
+    assert 15_000 < sizes["small-cnn-20k"] < 25_000 and 38_000 < sizes["small-cnn-45k"] < 50_000
