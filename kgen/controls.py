@@ -72,7 +72,9 @@ class Gate:
             if self.pending:  # a stop waits behind it and comes first
                 answers.append({"id": self.pending["id"], "action": self.pending["do"], "text": "The run was stopped first."})
                 self.pending = self.until = None
-            if do == "stop":
+            if self.state == "stopping":
+                answers.append({"id": command["id"], "action": do, "text": None if do == "stop" else "The run is stopping."})
+            elif do == "stop":
                 self.state = "stopping"
                 answers.append({"id": command["id"], "action": "stop", "text": None})
             elif do == "resume":

@@ -70,6 +70,8 @@ class Distillation:
         self._student_lock = threading.RLock()
         """Held for each student step and each change of the pool: what a snapshot or a checkpoint must not see half of."""
         self._student_failure: BaseException | None = None
+        # hooks of the main thread's probes must not fire in the student thread's passes
+        self._second_teacher = self.setting.teacher.twin()
         self._main = threading.get_ident()
         self._teacher_scores: dict[int, events.Score] = {}
         self._threads = torch.get_num_threads()
@@ -83,6 +85,8 @@ class Distillation:
                 yield self._run_started()
                 for text, remedy in self.setting.warnings():
                     yield self._event(events.Warned, text=text, remedy=remedy)
+            else:  # a checkpoint may have been taken at a pause
+                yield self._event(events.Control, id=0, action="resume", state="running")
             stopped = False
             try:
                 yield from self._concurrently() if self.concurrent else self._sequentially()
@@ -150,7 +154,7 @@ class Distillation:
 
     def _student_thread(self) -> None:
         try:
-            for event in self.learn(Learner(self.setting, self.state, own_teacher=True), self.setting.student_total):
+            for event in self.learn(Learner(self.setting, self.state, self._second_teacher), self.setting.student_total):
                 self._outbox.put(event)
         except Stopped:
             pass
@@ -195,7 +199,9 @@ class Distillation:
             if threading.get_ident() == self._main:
                 yield from self._attend()
                 until = self.gate.until
-                if until == "student" and self.state.student_steps >= self.setting.student_total:
+                if "student" in self.gate.busy:
+                    pass  # it is inside the step that was asked for
+                elif until == "student" and self.state.student_steps >= self.setting.student_total:
                     yield from self._attend("The student has made all its steps.")
                 elif until in ("generator", "iteration") and self.state.iterations >= self.recipe.total_iterations:
                     yield from self._attend("The generator has made all its images.")
@@ -235,7 +241,10 @@ class Distillation:
                 report = synthesis.step()
                 if last:
                     with self._student_lock:
-                        entered, arrays = synthesis.store()
+                        student = s.frozen_student()
+                    batch = synthesis.measure(student)
+                    with self._student_lock:
+                        entered, arrays = synthesis.store(batch)
                         s.iterations += 1
             finally:
                 self.gate.leave("generator", "generator", *(["iteration"] if last else []))
@@ -304,7 +313,7 @@ class Distillation:
         finally:
             student.train(was_training)
         if len(real) not in self._teacher_scores:
-            self._teacher_scores[len(real)] = setting.teacher_score(real)
+            self._teacher_scores[len(real)] = setting.teacher_score(real, self._second_teacher)
         return self._event(
             events.Evaluated, **where, student=mine, teacher=self._teacher_scores[len(real)], **self._pool_size(), final=n is None
         )
@@ -326,6 +335,7 @@ class Distillation:
             generator_steps=r.total_generator_steps,
             student_steps=setting.student_total,
             device=setting.device_title(),
+            schedule="concurrent" if self.concurrent else "sequential",
             arrays=setting.reference(),
         )
 
@@ -334,5 +344,6 @@ class Distillation:
         if self.state.student_steps:
             result = self._evaluate(None)
             yield result
+        yield from self._attend()
         found = {"accuracy": result.student.accuracy, "n": result.student.n} if result else {}
         yield self._event(events.RunFinished, reason="stopped" if stopped else "done", **found)

@@ -69,6 +69,8 @@ class RunStarted(_Event):
     student_steps: int
     """Planned student steps of the whole run."""
     device: str
+    schedule: Literal["sequential", "concurrent"] = "sequential"
+    """The one in effect; on MPS a concurrent recipe runs sequentially."""
     arrays: Arrays | None = Field(None, exclude=True)
     """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
 

@@ -9,10 +9,10 @@ from pathlib import Path
 ATTEMPTS = 20
 
 
-def write_durably(path: Path, data: bytes, *, sync: bool = True) -> None:
+def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int = ATTEMPTS) -> None:
     """Replace `path` by `data`; after a crash it holds the old bytes or the new ones.
 
-    Retried for two seconds where a reader holds the file (Windows). Raises OSError; the old file is then intact.
+    Tried `attempts` times, a tenth of a second apart, where a reader holds the file (Windows). Raises OSError; the old file is then intact.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -21,12 +21,12 @@ def write_durably(path: Path, data: bytes, *, sync: bool = True) -> None:
             file.flush()
             if sync:
                 os.fsync(file.fileno())
-        for attempt in range(ATTEMPTS):
+        for attempt in range(attempts):
             try:
                 os.replace(temporary, path)
                 break
             except PermissionError:
-                if attempt == ATTEMPTS - 1 or os.name != "nt":
+                if attempt == attempts - 1 or os.name != "nt":
                     raise
                 time.sleep(0.1)
     except BaseException:

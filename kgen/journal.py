@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -173,7 +174,7 @@ class Journal:
             (path / "batches").mkdir(parents=True, exist_ok=True)
             (path / "checkpoint").mkdir(exist_ok=True)
             remove_leftovers(path)
-            write_durably(path / "run.json", _json(_versions() | info | {"attempt": 1}))
+            write_durably(path / "run.json", _json(_versions() | info | {"attempt": 1, "id": secrets.token_hex(6)}))
             write_durably(path / MARK, recipe.to_json().encode())
             return cls(path, 0)
         except OSError as error:
@@ -251,7 +252,7 @@ class Journal:
             return
         self._last_preview = now
         try:
-            write_durably(self.path / "preview.safetensors", save_arrays(_contiguous(event.preview())), sync=False)
+            write_durably(self.path / "preview.safetensors", save_arrays(_contiguous(event.preview())), sync=False, attempts=1)
         except PermissionError:
             pass
 

@@ -14,6 +14,7 @@ from kgen.recipe import Recipe
 from kgen.setting import Setting
 from kgen.state import VIEWS, LoopState
 from kgen.synthesis import check_finite
+from kgen.teachers import Teacher
 
 REPORT_EVERY = 10
 """Student steps between two reports."""
@@ -28,11 +29,11 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
 
 
 class Learner:
-    """Makes student steps. One per thread: with `own_teacher` it watches the teacher through modules of its own."""
+    """Makes student steps. On a thread of its own it needs a `teacher` of its own (`Teacher.twin`)."""
 
-    def __init__(self, setting: Setting, state: LoopState, own_teacher: bool = False):
+    def __init__(self, setting: Setting, state: LoopState, teacher: Teacher | None = None):
         self.setting, self.state = setting, state
-        self.teacher = setting.teacher.twin() if own_teacher else setting.teacher
+        self.teacher = teacher or setting.teacher
         self._sum, self._since = torch.zeros((), device=setting.device), 0
 
     def step(self) -> None:

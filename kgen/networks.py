@@ -74,5 +74,5 @@ def seeded(build, seed: int, *args, **kwargs) -> nn.Module:
     Initialisers of torch.nn draw from the global generator; this is the one place that lends it a seed.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device
         return build(*args, **kwargs)

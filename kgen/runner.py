@@ -66,7 +66,7 @@ class Runner:
     def resume(cls, folder: str | Path, *, controls: Controls | None = None, **options: Any) -> Runner:
         """Go on from the last whole checkpoint, or from the start where there is none. Raises JournalError."""
         run = open_run(folder)
-        if (run.path / "student.safetensors").is_file() and run.finished:
+        if run.finished:
             raise JournalError(f"{run.path} has finished already; there is nothing to resume.")
         info = run.info
         if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):
@@ -82,17 +82,19 @@ class Runner:
 
     def run(self) -> events.Event:
         """Run to the end; returns the last event (run_finished or run_failed). Raises DiskError."""
-        last = None
+        last, stream = None, iter(self.distillation)
         try:
-            for event in self.distillation:
+            for event in stream:
                 if event.kind == "run_finished" and event.accuracy is not None:
                     self._patiently(self.journal.write_student, self.student_bytes(event.accuracy))
                 self._patiently(self.journal.write, event)
                 self.listen(event)
                 last = event
-                if self.distillation.resumable and time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds:
+                held = self.distillation.gate.state != "running"
+                if self.distillation.resumable and (held or time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds):
                     self.checkpoint()
         finally:
+            stream.close()  # ends the student's thread before its journal
             self.journal.close()
         return last
 

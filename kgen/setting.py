@@ -11,6 +11,7 @@ from kgen import data, embeddings, events, zoo
 from kgen.evaluate import score
 from kgen.keyregion import make_target
 from kgen.recipe import Recipe, RecipeError
+from kgen.teachers import Teacher
 
 REFERENCE_IMAGES = 400
 
@@ -75,13 +76,13 @@ class Setting:
         on_test = recipe.evaluate_on == "test"
         self.real = data.test_set(card.data) if on_test else data.split(data.training_set(card.data))[1]
 
-    def teacher_score(self, real: data.RealImages) -> events.Score:
-        """The teacher's accuracy among the chosen classes on these real images."""
+    def teacher_score(self, real: data.RealImages, teacher: Teacher) -> events.Score:
+        """The teacher's accuracy among the chosen classes: on all test images where it is known, else on these."""
         card, everything = self.card, len(self.chosen) == len(self.teacher.classes)
         if card.accuracy is not None and self.recipe.evaluate_on == "test" and everything:
             # measured on all test images when the teacher was made; a test measures it again
             return events.Score(accuracy=card.accuracy, n=card.n_test)
-        return score(self.teacher.logits, real, self.chosen, device=self.device)
+        return score(teacher.logits, real, self.chosen, device=self.device)
 
     @torch.no_grad()
     def reference(self) -> events.Arrays:
@@ -103,7 +104,7 @@ class Setting:
             text = "One class only: images are made, but there is nothing for a student to tell apart."
             found.append((text, "Choose two classes or more to train a student."))
         if r.schedule == "concurrent" and self.device.type == "mps":
-            found.append(("Two threads are not safe on MPS; the run is sequential.", "Nothing to do: results are the same."))
+            found.append(("Two threads are not safe on MPS; the run is sequential.", "Nothing to do."))
         return found
 
     def device_title(self) -> str:

@@ -140,13 +140,20 @@ class Synthesis:
         return torch.where(value < self._best[1], self.images, self._best[0]), torch.minimum(value, self._best[1])
 
     @torch.no_grad()
-    def store(self) -> tuple[Tensor, Arrays]:
-        """The batch as bytes into the pool: (which entered [B], what the journal wants to know, measured on those bytes)."""
+    def measure(self, student: nn.Module) -> dict[str, Tensor]:
+        """The batch as bytes, with what pool and journal want to know of it, measured on those very bytes.
+
+        `student` is a snapshot; this is the slow part of storing a batch and touches nothing that the student's thread uses.
+        """
         pixels = to_bytes(self._best[0] if self._best else self.images)
         answers = self._answer_views(pixels) if self.setting.recipe.views else {}
-        measured = self._measure(pixels.float() / 255)
-        entered = self.state.pool.add(pixels, self.positions, self.iteration, answers)
-        kept = {"images": pixels, "labels": self.positions, "entered": entered.to(torch.uint8), **measured, **answers}
+        return {"images": pixels, "labels": self.positions, **self._measure(pixels.float() / 255, student), **answers}
+
+    def store(self, batch: dict[str, Tensor]) -> tuple[Tensor, Arrays]:
+        """A measured batch into the pool: (which entered [B], arrays for the journal)."""
+        answers = {name: batch[name] for name in VIEWS if name in batch}
+        entered = self.state.pool.add(batch["images"], self.positions, self.iteration, answers)
+        kept = batch | {"entered": entered.to(torch.uint8)}
         return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
 
     def _answer_views(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -157,9 +164,9 @@ class Synthesis:
         logits = [self.setting.teacher.logits(apply_views(images, views[:, i])) for i in range(n)]
         return dict(zip(VIEWS, (views, torch.stack(logits, 1)), strict=True))
 
-    def _measure(self, images: Tensor) -> dict[str, Tensor]:
+    def _measure(self, images: Tensor, student: nn.Module) -> dict[str, Tensor]:
         """One forward of teacher and student on the kept images."""
-        t, student = self.setting.teacher, self.state.frozen_student()
+        t = self.setting.teacher
         probe, guess = t(images), student((images - t.mean) / t.std)
         ce, adv, bn, kr = self.parts(probe, images, student)
         out = {
