@@ -42,6 +42,23 @@ def url_path(text: str) -> str:
     return text
 
 
+def host_name(text: str) -> str:
+    from app.guard import HOST  # it does not import Gradio
+
+    if not HOST.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a host name; something like kgen.example.org is expected")
+    return text
+
+
+def origin(text: str) -> str:
+    """It is written into a header, so nothing but an origin may be in it."""
+    from app.guard import ORIGIN
+
+    if not ORIGIN.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text} is not an origin; something like https://course.example.org is expected")
+    return text
+
+
 def is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -56,8 +73,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default: runs)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     parser.add_argument("--root-path", type=url_path, default="", metavar="PATH", help="path below which a proxy serves the app")
-    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="also answer to this host name; repeatable")
-    parser.add_argument("--allow-frame", action="append", default=[], metavar="ORIGIN", help="let this site embed the app; repeatable")
+    parser.add_argument("--allow-host", type=host_name, action="append", default=[], metavar="NAME", help="also answer to this host name; repeatable")
+    parser.add_argument("--allow-frame", type=origin, action="append", default=[], metavar="ORIGIN", help="let this site embed the app; repeatable")
     return parser.parse_args(argv)
 
 

@@ -1,7 +1,8 @@
 """Reading run folders for the page: one opened run, its layout, and pieces of it as ready JSON bytes.
 
 Nothing here runs or changes a run. What a piece says can never change (a finished iteration of an attempt),
-so the routes let browsers keep it for ever; that is why an attempt that is over is refused.
+so the routes let browsers keep it for ever; that is why an attempt that is over is refused. A folder may be
+deleted and made again under its name: only an answer to an address with the run's own id is kept.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def bundled_reference(teacher: str) -> bytes:
 class OpenRun:
     """One attempt of a run, with what is read again and again kept. Safe from any thread."""
 
-    def __init__(self, run: Run, attempt: int):
-        self.run, self.attempt = run, attempt
+    def __init__(self, run: Run, attempt: int, id: str = ""):
+        self.run, self.attempt, self.id = run, attempt, id
         self.layout: Layout | None = None
         self.reference: dict | None = None
         self._lock = threading.Lock()
@@ -94,7 +95,7 @@ class Archive:
     def __init__(self, folder: Path):
         self.folder = folder
         self._lock, self._making = threading.Lock(), threading.Lock()
-        self._open: OrderedDict[tuple[str, int], OpenRun] = OrderedDict()
+        self._open: OrderedDict[tuple[str, int, str], OpenRun] = OrderedDict()
         self._pieces: OrderedDict[tuple, bytes] = OrderedDict()
 
     def path(self, name: str) -> Path:
@@ -118,42 +119,47 @@ class Archive:
             return
         yield from (p.name for p in sorted(paths, key=newest, reverse=True))
 
-    def open(self, name: str, attempt: int) -> OpenRun:
-        """Raises Missing, in words, for a run or an attempt that is not there."""
+    def open(self, name: str, attempt: int, id: str | None = None) -> OpenRun:
+        """Raises Missing, in words, for a run or an attempt that is not there, or a run with another id."""
         try:
             run = open_run(self.path(name))
-            now = int(run.info.get("attempt", 1))
+            info = run.info
+            now, own = int(info.get("attempt", 1)), str(info.get("id", ""))
         except JournalError as error:
             raise Missing(str(error)) from None
         if attempt != now:
             raise Missing(f"This run is at attempt {now}; attempt {attempt} is over. Reload the page.")
+        if id not in (None, own):
+            raise Missing("This is another run of the same name. Reload the page.")
+        key = (name, attempt, own)
         with self._lock:
-            opened = self._open.setdefault((name, attempt), OpenRun(run, attempt))
-            self._open.move_to_end((name, attempt))
+            opened = self._open.setdefault(key, OpenRun(run, attempt, own))
+            self._open.move_to_end(key)
             while len(self._open) > MOST_OPEN:
                 self._open.popitem(last=False)
         return opened.refresh()
 
-    def group(self, name: str, attempt: int, iteration: int) -> tuple[bytes, bool]:
+    def group(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
         """(encoded group, may be kept for ever)."""
-        run = self.open(name, attempt)
-        return self._piece(("group", name, attempt, iteration), run, lambda: self._group(run, iteration))
+        run = self.open(name, attempt, id)
+        return self._piece(("group", name, attempt, iteration), id, run, lambda: self._group(run, iteration))
 
-    def sample(self, name: str, attempt: int, iteration: int, pos: int) -> tuple[bytes, bool]:
-        run = self.open(name, attempt)
-        return self._piece(("sample", name, attempt, iteration, pos), run, lambda: self._sample(run, iteration, pos))
+    def sample(self, name: str, attempt: int, iteration: int, pos: int, id: str | None = None) -> tuple[bytes, bool]:
+        run = self.open(name, attempt, id)
+        return self._piece(("sample", name, attempt, iteration, pos), id, run, lambda: self._sample(run, iteration, pos))
 
-    def reference(self, name: str, attempt: int) -> tuple[bytes, bool]:
+    def reference(self, name: str, attempt: int, id: str | None = None) -> tuple[bytes, bool]:
         """The real examples of a run."""
-        run = self.open(name, attempt)
+        run = self.open(name, attempt, id)
         if run.reference is None:
             raise Missing("This run has no real examples.")
-        return self._piece(("reference", name, attempt), run, lambda: sheets.reference(run.reference, run.layout))
+        return self._piece(("reference", name, attempt), id, run, lambda: sheets.reference(run.reference, run.layout))
 
-    def _piece(self, key: tuple, run: OpenRun, make: Callable[[], dict[str, Any]]) -> tuple[bytes, bool]:
-        """(encoded, final): made once, however many ask at the same time; final once the layout is there."""
-        final = run.layout is not None
-        key = (*key, final)
+    def _piece(self, key: tuple, id: str | None, run: OpenRun, make: Callable[[], dict[str, Any]]) -> tuple[bytes, bool]:
+        """(encoded, final): made once, however many ask at the same time; final once the layout is there, for an address with the id."""
+        whole = run.layout is not None
+        final = whole and (id or "") == run.id  # a run without an id has none in its address either
+        key = (*key, run.id, whole)
         with self._making:
             if key not in self._pieces:
                 try:

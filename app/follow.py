@@ -16,10 +16,10 @@ from app import archive, projection, sheets, view
 from app.child import Child
 from app.projection import Fitter, Layout
 from app.publish import Published, publish
-from app.state import ENDED, State, fold, pool_after, resumed
+from app.state import ENDED, State, fold, pool_after
 from app.view import Situation
 from kgen import events, zoo
-from kgen.journal import JournalError, Run, Tail, open_run
+from kgen.journal import JournalError, Run, Tail, being_written, open_run
 from kgen.recipe import Recipe
 
 POLL = 0.1
@@ -52,8 +52,9 @@ class Follower:
         self._show, self._ended = show, ended
         self.state, self.fault = State(), ""
         self.stage = "starting" if child else "interrupted"
-        self._attempt, self._events = 0, 0
-        self._fresh, self._taken_up = False, None
+        self._attempt, self._id, self._events = 0, "", 0
+        self._elsewhere = False
+        self._waiting, self._waiting_since = None, None
         self._run: Run | None = None
         self._tail: Tail | None = None
         self._text, self._stop_at, self._over = "", None, False
@@ -82,6 +83,15 @@ class Follower:
             self._fitter.close()
 
     @property
+    def elsewhere(self) -> bool:
+        """Is the run driven by a process that is not ours?"""
+        return self._elsewhere
+
+    @property
+    def _going(self) -> bool:
+        return (self.stage == "live" and not self._over) or self._elsewhere
+
+    @property
     def phase(self) -> str:
         return view.phase_of(self.state, Situation(run=self.path.name, stage=self._stage_now()))
 
@@ -92,7 +102,7 @@ class Follower:
     # --- the thread ------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while not self._end.wait(POLL if self.child and not self._over else IDLE_POLL):
+        while not self._end.wait(POLL if self._going or (self.child and not self._over) else IDLE_POLL):
             try:
                 self._turn()
                 if self.fault:
@@ -103,7 +113,7 @@ class Follower:
 
     def _confess(self, error: Exception) -> None:
         text = str(error) if isinstance(error, (JournalError, OSError)) else f"An error in the app ({type(error).__name__}: {error})."
-        if text != self.fault:
+        if text != self.fault or self._changed:
             self.fault = text
             try:
                 self._publish()
@@ -113,35 +123,54 @@ class Follower:
 
     def _turn(self, force: bool = False) -> None:
         code = self.child.code if self.child else None  # looked at first: what it wrote before its end is read below
-        self._hear_child()
-        read = self._read()
-        self._look()
+        try:
+            self._hear_child()
+            self._look_elsewhere()
+            self._read()
+            self._look()
+        finally:  # whatever cannot be read or drawn: the child's end, and a Stop that nobody answers, are always noticed
+            self._watch_child(code)
+        now = time.monotonic()
+        silent = self._going and now - self._shown >= STALE
+        if force or ((self._changed or silent) and now - self._shown >= PUBLISH):
+            self._publish()
+
+    def _watch_child(self, code: int | None) -> None:
         if self.child and code is not None and not self._over:
-            self._child_ended(read)
+            self._child_ended()
         # once it has answered it is only taking its last test, which a slow machine needs time for
         patience = LAST_TEST_SECONDS if self.state.phase == "stopping" else 0.0
         if self._stop_at and self.child and time.monotonic() > self._stop_at + patience and code is None:
             self.child.terminate()
             self._text = f"Stop was pressed and the engine did not answer within {STOP_SECONDS:.0f} seconds, so it was ended."
-        now = time.monotonic()
-        silent = self.stage == "live" and not self._over and now - self._shown >= STALE
-        if force or ((self._changed or silent) and now - self._shown >= PUBLISH):
-            self._publish()
+
+    def _look_elsewhere(self) -> None:
+        """Without a child at work, another process may have taken the run up."""
+        elsewhere = (self.child is None or self._over) and being_written(self.path)
+        if elsewhere != self._elsewhere:
+            self._elsewhere, self._changed = elsewhere, True
 
     def _hear_child(self) -> None:
         if not self.child:
             return
-        waiting = self.child.said("waiting")
+        waiting = self._still_waiting()
         if self.stage == "starting" and self.child.said("started"):
             self.stage, self._changed = "live", True
-            self._run, self._tail, self._fresh = None, None, True
+            self._run, self._tail = None, None
         text = str(waiting.get("text", "")) if waiting and self.stage == "live" and time.monotonic() - self._heard > 1.0 else ""
         if text != self._text and not self._over and not (self._stop_at and self._text):
             self._text, self._changed = text, True
 
-    def _child_ended(self, read: int) -> None:
-        if read:
-            return  # drain what it wrote before its end
+    def _still_waiting(self) -> dict[str, Any] | None:
+        """What the engine said last of waiting; None once an event came after it."""
+        said = self.child.said("waiting")
+        if said is not self._waiting:
+            self._waiting, self._waiting_since = said, None  # events of this turn may have been written before it
+        elif said and self._waiting_since is None:
+            self._waiting_since = self._events
+        return said if self._waiting_since in (None, self._events) else None
+
+    def _child_ended(self) -> None:
         self._over = self._changed = True
         if self.state.phase not in ENDED or self.stage == "starting":
             self._text = self._text or self.child.death()
@@ -152,31 +181,26 @@ class Follower:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def _read(self) -> int:
-        """Fold what is new; returns how many events that were."""
+    def _read(self) -> None:
+        """Fold what is new."""
         if self._run is None:
             if not (self.path / "recipe.json").is_file():
-                return 0
+                return
             self._run = open_run(self.path)
             self._tail = self._run.tail()
         anew, new = self._tail.read()
         if anew:
             self.state, self._events, self._recent, self._points, self._making = State(), 0, [], {}, None
-            self._attempt = int(self._run.info.get("attempt", 1))
-        if self._fresh:
-            # an earlier attempt may have been paused when it was left; this one begins running
-            self._fresh, self._taken_up = False, len(new)
+            info = self._run.info
+            self._attempt, self._id = int(info.get("attempt", 1)), str(info.get("id", ""))
         for event in new:
             self.state = fold(self.state, event)
             self._events += 1
             if isinstance(event, events.BatchSynthesised) and event.iteration is not None:
                 self._recent.append(event.iteration)
-            if self._events == self._taken_up and self.state.phase in ("paused", "stopping"):
-                self.state = resumed(self.state)
         if new:
             self._heard, self._changed = time.monotonic(), True
             self._recent = self._recent[-SHOWN_POINTS:]
-        return len(new)
 
     def _look(self) -> None:
         """What lies beside the events: the batch being made, the layout, the newest points."""
@@ -242,17 +266,19 @@ class Follower:
     # --- publishing ------------------------------------------------------------------------------
 
     def _stage_now(self) -> str:
+        if self._elsewhere:
+            return "live"
         return "stopping" if self._stop_at and self.stage == "live" and not self._over else self.stage
 
     def _situation(self) -> Situation:
         stage = self._stage_now()
-        waiting = self._text if stage == "live" else ""
+        waiting = self._text if stage == "live" and not self._elsewhere else ""
         points = {k: [v for p in self._points.values() for v in p[k]][-SHOWN_POINTS:] for k in ("iteration", "pos", "c", "x", "y")}
         return Situation(
-            run=self.path.name, attempt=self._attempt, stage=stage, text=self._text, fault=self.fault, waiting=waiting,
+            run=self.path.name, id=self._id, attempt=self._attempt, stage=stage, text=self._text, fault=self.fault, waiting=waiting,
             checkpoint=self._checkpoint(), student_ready=(self.path / "student.safetensors").is_file(),
             layout="none" if self._layout_state == "failed" else self._layout_state, updated=time.monotonic() - self._heard,
-            making=self._making, points=points)
+            making=self._making, points=points, elsewhere=self._elsewhere)
 
     def _checkpoint(self) -> int | None:
         """Iterations in the last checkpoint of a run that does not go on by itself."""

@@ -16,6 +16,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
+HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+"""What --allow-host takes: a name or an address, with or without a port."""
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.*\[\]:-]+")
+"""What --allow-frame takes."""
 READING = ("GET", "HEAD", "OPTIONS")
 # Gradio's /file= and /proxy= fetch what they are given; only plain paths are its own files
 REMOTE = re.compile(r"/proxy=|/file=[\s/\\]*(?:[a-z][a-z0-9+.-]*:/|//|\\\\)", re.IGNORECASE)
@@ -43,7 +47,7 @@ class Guard:
         self.app = app
         self.named = {_hostname(h) for h in hosts}
         for origin in frames:
-            if not re.fullmatch(r"https?://[A-Za-z0-9.*\[\]:-]+", origin):
+            if not ORIGIN.fullmatch(origin):
                 raise ValueError(f"--allow-frame {origin}: expected an origin such as https://course.example.org.")
         self.headers = {
             "Content-Security-Policy": " ".join([POLICY, *frames]),

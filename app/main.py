@@ -55,7 +55,8 @@ def serve(args: argparse.Namespace) -> int:
         print(f"K-Gen Explorer is at {address} (Ctrl-C ends it)", flush=True)
         if not args.no_browser:
             webbrowser.open(address)
-        ended.wait()
+        while not ended.wait(0.5):  # without a timeout Windows would not hear Ctrl-C
+            pass
     finally:
         runs.close()
         demo.close(verbose=False)

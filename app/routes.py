@@ -34,7 +34,6 @@ TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "pn
 DEFAULT_TEACHER = recipes.get(DEFAULT).teacher
 FOR_EVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
-LARGEST = 10**9
 PARTS = ("ce", "adv", "bn", "kr", "kl")
 COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images", "budget_used", "loss", *PARTS, "agreement", "lr",
            "student_accuracy", "teacher_accuracy", "real_images", "final")
@@ -51,11 +50,11 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     @app.get("/kg/group/{run}/{attempt}/{iteration}")
     def group(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(request, lambda: archive.group(run, _count(attempt), _count(iteration)))
+        return _piece(request, lambda: archive.group(run, _count(attempt), _count(iteration), _id(request)))
 
     @app.get("/kg/sample/{run}/{attempt}/{iteration}/{pos}")
     def sample(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
-        return _piece(request, lambda: archive.sample(run, _count(attempt), _count(iteration), _count(pos)))
+        return _piece(request, lambda: archive.sample(run, _count(attempt), _count(iteration), _count(pos), _id(request)))
 
     @app.get("/kg/reference/-/0")
     def bundled(request: Request) -> Response:
@@ -67,7 +66,7 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     @app.get("/kg/reference/{run}/{attempt}")
     def reference(request: Request, run: str, attempt: str) -> Response:
-        return _piece(request, lambda: archive.reference(run, _count(attempt)))
+        return _piece(request, lambda: archive.reference(run, _count(attempt), _id(request)))
 
     @app.get("/kg/student/{run}")
     def student(run: str) -> Response:
@@ -91,7 +90,8 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     @app.get("/kg/plotly.min.js")
     def plotly_script(request: Request) -> Response:
-        return _answer(request, *_plotly())
+        body, kind, etag = _plotly()
+        return _answer(request, body, kind, FOR_EVER if request.query_params.get("v") == plotly.__version__ else REVALIDATE, etag)
 
     @app.get("/kg/static/{file}")
     def static(request: Request, file: str) -> Response:
@@ -138,9 +138,14 @@ def csv_lines(run: Run) -> Iterator[str]:
 
 def _count(text: str) -> int:
     """A count in an address: digits only."""
-    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) >= LARGEST:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
         raise Missing("That is no number of an attempt, iteration or image.")
     return int(text)
+
+
+def _id(request: Request) -> str | None:
+    """Which run of that name the page means; None where the address does not say."""
+    return request.query_params.get("id")
 
 
 def _piece(request: Request, find) -> Response:
@@ -168,9 +173,9 @@ def _answer(request: Request, body: bytes, media: str, cache: str, etag: str | N
 
 
 @functools.cache
-def _plotly() -> tuple[bytes, str, str, str]:
+def _plotly() -> tuple[bytes, str, str]:
     file = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    return gzip.compress(file.read_bytes(), 6, mtime=0), "text/javascript", FOR_EVER, f'"plotly-{plotly.__version__}"'
+    return gzip.compress(file.read_bytes(), 6, mtime=0), "text/javascript", f'"plotly-{plotly.__version__}"'
 
 
 @functools.lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app import projection, view
+from app import projection, view, words
 from app.archive import Archive, Missing
 from app.child import Child
 from app.follow import Follower
@@ -24,6 +24,7 @@ from app.publish import Published, publish
 from app.state import State
 from app.view import Situation
 from kgen import recipes
+from kgen.controls import ACTIONS, UNITS
 from kgen.journal import JournalError, open_run
 from kgen.recipe import Recipe
 
@@ -31,8 +32,6 @@ DEFAULT = "fashion-live"
 ANSWER_SECONDS = 2.0
 """How long Start waits for a refusal, so that it can be said at once."""
 CLOSE_SECONDS = 6.0
-ACTIONS = ("pause", "resume", "step", "stop")
-UNITS = ("generator", "iteration", "student")
 
 
 class RunError(RuntimeError):
@@ -128,6 +127,8 @@ class Runs:
             raise RunError("That is not something that a run can be asked to do.")
         with self._lock:
             child, follower = self._child, self._follower
+            if follower and follower.elsewhere:
+                raise RunError(words.ELSEWHERE)
             if child is None or follower is None or not self.active:
                 raise RunError("No run is going; press Start first.")
             if not child.send({"id": next(self._ids), "do": do, "unit": unit or "generator"}):
@@ -153,8 +154,11 @@ class Runs:
 
     def _spawn(self) -> Child:
         try:
-            log = self.folder / "engine.log" if self.folder.is_dir() else None
-            return Child(log, *self._command)
+            self.folder.mkdir(parents=True, exist_ok=True)  # for the log; Start says in words why it cannot be made
+        except OSError:
+            pass
+        try:
+            return Child(self.folder / "engine.log" if self.folder.is_dir() else None, *self._command)
         except OSError as error:
             raise RunError(f"The engine cannot be started: {error.strerror or error}.") from None
 
@@ -169,16 +173,16 @@ class Runs:
     def _begin(self, path: Path, recipe: Recipe, order: dict[str, Any]) -> Follower:
         """Give a child its order and follow what it does; the caller holds the lock."""
         child = self._take_child()
-        if not child.send(order):
-            child.close(0)
-            child = self._spawn()
-            child.send(order)
         old, old_child = self._follower, self._child
         self._previous = old.path if old else None
         if old:
             old.close()
         if old_child:
-            old_child.close(0.5)
+            old_child.close(2.0)  # first: it may still hold the lock of the very folder that is taken up again
+        if not child.send(order):
+            child.close(0)
+            child = self._spawn()
+            child.send(order)
         self._child = child
         self._follower = Follower(path, recipe, before(recipe), child, self._show, self._after_end)
         self._follower.start()
@@ -220,7 +224,7 @@ class Runs:
             try:
                 if not open_run(self.folder / name).finished:
                     self._attach(self.folder / name)
-            except JournalError:
+            except (ValueError, OSError):  # JournalError among them
                 continue  # damaged, or made by another version; the next newest may do
             return
 
@@ -233,6 +237,8 @@ class Runs:
     def _refuse_second(self) -> None:
         if self._closed:
             raise RunError("The app is closing.")
+        if self.active and self._follower.elsewhere:
+            raise RunError(f"A run is going already ({self.name}). {words.ELSEWHERE}")
         if self.active:
             raise RunError(f"A run is going already ({self.name}). Stop it first, or watch it: everyone sees the same run.")
 

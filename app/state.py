@@ -62,7 +62,6 @@ class State:
     last_accuracy: float | None = None
     teacher_accuracy: float | None = None
     n: int = 0
-    real: bool = True
     final: bool = False
     warnings: tuple[tuple[str, str], ...] = ()
     failure: events.RunFailed | None = None
@@ -76,6 +75,16 @@ class State:
     @property
     def recipe(self) -> dict[str, Any]:
         return self.started.recipe if self.started else {}
+
+    @property
+    def sequential(self) -> bool:
+        """Do generator and student take turns? The schedule that the engine chose, which may not be the recipe's."""
+        return self.started is None or self.started.schedule == "sequential"
+
+    @property
+    def held_out(self) -> bool:
+        """Is the student tested on held-out training images, not on the test set?"""
+        return self.recipe.get("evaluate_on") == "validation"
 
     @property
     def iterations(self) -> int:
@@ -128,9 +137,8 @@ def _generator_step(state: State, e: events.GeneratorStep) -> State:
 
 
 def _batch_synthesised(state: State, e: events.BatchSynthesised) -> State:
-    waits = state.recipe.get("schedule") == "sequential"
     return replace(state, iterations_done=(e.iteration or 0) + 1, pool_images=e.pool_images, budget_used=e.budget_used,
-                   student_mark=(state.student_step, e.t) if waits else state.student_mark)
+                   student_mark=(state.student_step, e.t) if state.sequential else state.student_mark)
 
 
 def _student_step(state: State, e: events.StudentStep) -> State:
@@ -148,7 +156,7 @@ def _evaluated(state: State, e: events.Evaluated) -> State:
         return _warn(state, "The student's accuracy was not a number.", "Stop the run and lower the student's learning rate.")
     teacher = e.teacher.accuracy if math.isfinite(e.teacher.accuracy) else state.teacher_accuracy
     return replace(state, accuracy=state.accuracy.add(e.pool_images, e.student.accuracy), last_accuracy=e.student.accuracy,
-                   teacher_accuracy=teacher, n=e.student.n, real=e.student.real, final=e.final)
+                   teacher_accuracy=teacher, n=e.student.n, final=e.final)
 
 
 def _control(state: State, e: events.Control) -> State:
@@ -173,11 +181,6 @@ _FOLDS: dict[type, Any] = {
     events.BatchSynthesised: _batch_synthesised, events.StudentStep: _student_step, events.Evaluated: _evaluated,
     events.Control: _control, events.Warned: _warning, events.RunFailed: _run_failed, events.RunFinished: _run_finished,
 }
-
-
-def resumed(state: State) -> State:
-    """The state at the moment when an engine takes an old run up again: whatever paused or ended it is over."""
-    return replace(state, phase="running" if state.started else "empty", failure=None, finish=None, generator_mark=None, student_mark=None)
 
 
 def _warn(state: State, text: str, remedy: str) -> State:

@@ -21,6 +21,8 @@ class Situation:
     """What the app knows beyond the events: the process, the folder, the map of embeddings."""
 
     run: str | None = None
+    id: str = ""
+    """Tells this run from an earlier one in a folder of the same name; empty for runs that have none."""
     attempt: int = 0
     stage: str = "live"
     """live, starting, stopping (asked for), refused (could not start), died or interrupted."""
@@ -35,6 +37,8 @@ class Situation:
     updated: float = 0.0
     making: dict[str, Any] | None = None
     points: dict[str, list] | None = None
+    elsewhere: bool = False
+    """Another process drives the run."""
 
 
 def phase_of(state: State, situation: Situation) -> str:
@@ -61,7 +65,7 @@ def time_left(state: State) -> float | None:
     if steps > 0 and state.student_cost is None:
         return None
     student = steps * (state.student_cost or 0.0)
-    left = generator + student if state.recipe["schedule"] == "sequential" else max(generator, student)
+    left = generator + student if state.sequential else max(generator, student)
     return round(left) if left < 60 else 10.0 * round(left / 10)
 
 
@@ -86,16 +90,18 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
     budget = known["budget"]
     used = state.pool_images
     return {
-        "run": situation.run, "attempt": situation.attempt, "phase": phase,
+        "run": situation.run, "id": situation.id, "attempt": situation.attempt, "phase": phase,
         "sentence": words.sentence(state, phase, situation), "alert": words.alert(state, phase, situation),
-        "warnings": [{"text": text, "remedy": remedy} for text, remedy in state.warnings], "progress": progress(state, phase),
+        "warnings": [{"text": text, "remedy": remedy} for text, remedy in (*((words.ELSEWHERE, ""),) * situation.elsewhere, *state.warnings)],
+        "progress": progress(state, phase),
         "counters": {
             "generator_step": state.generator_step, "generator_steps": known["planned"][0], "student_step": state.student_step,
             "student_steps": known["planned"][1], "iterations_done": state.iterations_done, "iterations": known["planned"][2]},
         **{k: v for k, v in known.items() if k not in ("budget", "planned")},
         "making": situation.making if phase in ("starting", "running", "paused", "stopping", "failed", "died", "interrupted") else None,
         "curve": {**_columns(("images", "accuracy"), state.accuracy), "n": state.n, "teacher": known["teacher"].get("accuracy")
-                  if state.teacher_accuracy is None else state.teacher_accuracy, "last": state.last_accuracy, "real": state.real,
+                  if state.teacher_accuracy is None else state.teacher_accuracy, "last": state.last_accuracy,
+                  "kind": words.kind(state),
                   "final": state.final},
         "loss": _columns(("images", *TERMS), state.loss),
         "budget": {"images": budget, "used_images": used, "used": round(state.budget_used, 4), "ratio": known["recipe"]["ratio"]},

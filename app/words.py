@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Pieces = list[dict[str, Any]]
 READY = "Ready. Press Start: the generator begins with noise, and its first images appear after about 3 seconds."
+ELSEWHERE = "This run is driven by another process; watch it here, control it there."
 PARTS = {"ce": "cross-entropy", "adv": "adversarial", "bn": "BN statistics", "kr": "key region", "kl": "distillation"}
 _ENDS = {
     "SIGKILL": "it was killed from outside; most often the machine ran out of memory",
@@ -85,7 +86,7 @@ def sentence(state: State, phase: str, situation: Situation) -> Pieces:
         return [_text(("Stopped" if state.phase == "stopped" else "Interrupted") + where(state) + ". Press Resume to go on from there.")]
     doing = _doing(state)
     if phase == "stopping":
-        return [_text("Stopping" + where(state) + ": the student takes a last test on real images.")]
+        return [_text("Stopping" + where(state) + f": the student takes a last test on {kind(state)}.")]
     if phase == "paused":
         first, *rest = doing
         return [_text("Paused. " + first["text"]), *rest] if rest else [_text("Paused. " + first["text"])]
@@ -100,12 +101,12 @@ def _doing(state: State) -> Pieces:
     started = state.started
     if started is None:
         return [_text("The run begins.")]
-    recipe = started.recipe
-    steps, sequential = recipe["generator_steps"], recipe["schedule"] == "sequential"
+    steps, sequential = started.recipe["generator_steps"], state.sequential
     warmup = state.iterations_done < state.warmup_iterations
     learning = state.student_step > 0 or not warmup
     if state.all_made and state.student_step >= started.student_steps:
-        return [_text("Evaluating: the student takes its test on real images; it never learns from one." if state.student_step else "All images are made.")]
+        test = f"Evaluating: the student takes its test on {kind(state)}; it never learns from one."
+        return [_text(test if state.student_step else "All images are made.")]
     if state.all_made or (state.activity == "student" and sequential):
         lead = "All images are made. " if state.all_made else ""
         return [_text(f"{lead}Student step {number(state.student_step)} of {number(started.student_steps)}: "
@@ -131,6 +132,11 @@ def done(state: State) -> str:
     return "Done: " + (_score(state, "the student names") or f"{images(state.pool_images)} were made; there was no student to teach.")
 
 
+def kind(state: State) -> str:
+    """What the student is tested on."""
+    return "held-out real images" if state.held_out else "real images"
+
+
 def _score(state: State, who: str) -> str:
     """"the student names 82.4 % of 10,000 real images correctly; …", or nothing where it was not tested."""
     finish, started = state.finish, state.started
@@ -138,8 +144,7 @@ def _score(state: State, who: str) -> str:
     if share is None or not math.isfinite(share) or started is None:
         return ""
     among = f" of these {len(started.classes)} classes" if state.chosen_some else ""
-    kind = "real images" if state.real else "held-out images"
-    text = f"{who} {percent(share)} of {number(n)} {kind}{among} correctly; it never saw one of them."
+    text = f"{who} {percent(share)} of {number(n)} {kind(state)}{among} correctly; it never saw one of them."
     if state.teacher_accuracy is not None:
         text += f" The teacher reaches {percent(state.teacher_accuracy)}."
     return text

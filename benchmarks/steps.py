@@ -42,7 +42,7 @@ def main() -> None:
     synthesis = Synthesis(setting, state, state.frozen_student())
     synthesis.step()
     synthesis.done = 0
-    synthesis.store()
+    synthesis.store(synthesis.measure(state.frozen_student()))
     learner, fresh = Learner(setting, state), Learner(Setting(recipe.replace(views=0)), state)
     images = synthesis.images.clone().requires_grad_()
 

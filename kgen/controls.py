@@ -48,7 +48,7 @@ class Controls:
 
 
 class Gate:
-    """Holds and releases the threads. `kinds` are those that step by themselves: generator, student.
+    """Holds and releases the threads. Two kinds of thread pass it: generator and student.
 
     With one thread (`alone`) a step of the other kind runs the schedule on until one such step is done, so
     that Algorithm 1's order stays; with two it runs that thread alone.

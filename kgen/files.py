@@ -45,3 +45,40 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class Locked(OSError):
+    """Another process holds the lock."""
+
+
+class FolderLock:
+    """Held by the one process that writes into a folder; the system lets go of it when that process ends, however.
+
+    Raises Locked if it is held already, after `attempts` a tenth of a second apart: a reader that only asks holds
+    it for a moment.
+    """
+
+    def __init__(self, folder: Path, attempts: int = 5):
+        self._file = (folder / "lock").open("a+b")
+        for attempt in range(attempts):
+            try:
+                return self._take()
+            except OSError:
+                if attempt < attempts - 1:
+                    time.sleep(0.1)
+        self._file.close()
+        raise Locked(f"{folder} is being written by another process")
+
+    def _take(self) -> None:
+        if os.name == "nt":
+            import msvcrt
+
+            self._file.seek(0)
+            msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        self._file.close()

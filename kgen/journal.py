@@ -26,7 +26,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from kgen import events
-from kgen.files import write_durably
+from kgen.files import FolderLock, Locked, write_durably
 from kgen.recipe import Recipe, RecipeError, parse
 
 if TYPE_CHECKING:
@@ -157,8 +157,13 @@ class Journal:
 
     def __init__(self, path: Path, offset: int):
         self.path = path
-        self._events = (path / "events.jsonl").open("ab", buffering=0)
-        self._events.truncate(offset)
+        self._lock = FolderLock(path)
+        try:
+            self._events = (path / "events.jsonl").open("ab", buffering=0)
+            self._events.truncate(offset)
+        except OSError:
+            self._lock.release()
+            raise
         self._offset = offset
         self._last_preview = 0.0
         self._preview_bytes = 0
@@ -192,6 +197,8 @@ class Journal:
             )
         try:
             journal = cls(run.path, offset)
+        except Locked:
+            raise JournalError(f"{run.path} is being written by another process; it cannot be resumed while that runs.") from None
         except OSError as error:
             raise JournalError(_unwritable(run.path, error)) from None
         try:
@@ -269,6 +276,7 @@ class Journal:
 
     def close(self) -> None:
         self._events.close()
+        self._lock.release()
 
 
 class Checkpoint(NamedTuple):
@@ -292,6 +300,19 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             return Checkpoint(tensors, int(meta["offset"]), int(meta["iterations"]), float(meta["t"]))
     except (SafetensorError, KeyError, ValueError) as error:
         raise JournalError(f"{file} is damaged ({error}); the run cannot be resumed, but its images and events are whole.") from None
+
+
+def being_written(path: str | Path) -> bool:
+    """Does a process (this one included) hold the run folder's lock?"""
+    if not (Path(path) / "lock").is_file():
+        return False
+    try:
+        FolderLock(Path(path), attempts=1).release()
+    except Locked:
+        return True
+    except OSError:  # a folder that cannot be written has no writer
+        return False
+    return False
 
 
 def remove_leftovers(path: Path) -> None:

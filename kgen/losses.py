@@ -1,6 +1,6 @@
 """The loss terms, as pure functions: unweighted, one value a sample where the paper has one.
 
-They know nothing of networks; weights are applied in one place, `kgen.engine`.
+They know nothing of networks; weights are applied in `kgen.synthesis`.
 Symbols: T teacher, S student, B batch, K classes, d embedding width.
 """
 

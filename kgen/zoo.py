@@ -64,13 +64,13 @@ def locate(name_or_path: str | Path) -> Path:
 @functools.cache
 def card(name: str) -> TeacherCard:
     """What is known of a teacher, from its file's header."""
-    return TeacherCard.model_validate(_spec(locate(name))["card"])
+    return TeacherCard.model_validate(read_spec(locate(name))["card"])
 
 
 @functools.cache
 def classes(name: str) -> tuple[str, ...]:
     """Names of a teacher's classes, from its file's header."""
-    return tuple(_spec(locate(name))["classes"])
+    return tuple(read_spec(locate(name))["classes"])
 
 
 def checksum(name_or_path: str | Path) -> str:
@@ -78,7 +78,9 @@ def checksum(name_or_path: str | Path) -> str:
     return hashlib.sha256(locate(name_or_path).read_bytes()).hexdigest()
 
 
-def _spec(path: Path, sign: str = "card", lack: str = "carries no teacher card; write it with `python -m kgen teach`") -> dict[str, Any]:
+def read_spec(
+    path: Path, sign: str = "card", lack: str = "carries no teacher card; write it with `python -m kgen teach`"
+) -> dict[str, Any]:
     spec = json.loads(header(path).get("kgen", "{}"))
     if sign not in spec:
         raise ZooError(f"{path} {lack}.")
@@ -94,7 +96,7 @@ def load_teacher(name_or_path: str | Path) -> Teacher:
     from kgen.teachers import Teacher
 
     path = locate(name_or_path)
-    spec = _spec(path)
+    spec = read_spec(path)
     known = TeacherCard.model_validate(spec["card"])
     network = seeded(SmallResNet, 0, known.channels, len(spec["classes"]), spec["width"], tuple(spec["blocks"]))
     network.load_state_dict(load_file(path))
@@ -131,7 +133,7 @@ def load_student(path: str | Path) -> nn.Module:
 
     from kgen.networks import SmallResNet, seeded
 
-    spec = _spec(Path(path), "channels", "is no exported student")
+    spec = read_spec(Path(path), "channels", "is no exported student")
     network = seeded(SmallResNet, 0, spec["channels"], len(spec["classes"]), spec["width"], tuple(spec["blocks"]))
     network.load_state_dict(load_file(os.fspath(path)))
     return network.eval()

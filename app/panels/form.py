@@ -8,17 +8,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from app.plan import OFFERED
 from kgen import recipes, zoo
 from kgen.recipe import Recipe, RecipeError
 
 TEACHER = "fashion-cnn"
-RECIPES = {"fashion-live": "3 minutes", "fashion-long": "10 minutes"}
 SIDES = (16, 20, 24, 28)
 SMALLER, KEY_REGION = "smaller images", "key region"
 RUNGS = (SMALLER, KEY_REGION)
 BUDGET = (1, 20)  # per cent of the real training set's pixels
 LARGEST_SEED = 2**31 - 1
-UNITS = ("generator", "iteration", "student")
 
 
 class FormError(ValueError):
@@ -41,7 +40,7 @@ def cost(side: int) -> float:
 
 def read(name: Any, classes: Any, side: Any, rungs: Any, budget: Any, seed: Any) -> Recipe:
     """The recipe that the form describes; FormError says what to change."""
-    if name not in RECIPES:
+    if name not in OFFERED:
         raise FormError("Choose a recipe.")
     if side not in SIDES:
         raise FormError(f"Choose a resolution: {', '.join(map(str, SIDES[:-1]))} or {SIDES[-1]}.")
@@ -65,11 +64,11 @@ def read(name: Any, classes: Any, side: Any, rungs: Any, budget: Any, seed: Any)
 def write(recipe: Recipe) -> tuple[str | None, list[str], int | None, list[str], float, int]:
     """Values of the form that show a recipe, as far as the form can say it (a run may come from the command line)."""
     names = class_names()
-    chosen = names if recipe.classes is None else [names[c] if isinstance(c, int) else c for c in recipe.classes]
+    chosen = names if recipe.classes is None else [names[c] if isinstance(c, int) and 0 <= c < len(names) else c for c in recipe.classes]
     side = recipe.resolutions[0]
     rungs = [SMALLER] * (side < full_side()) + [KEY_REGION] * (recipe.weights.kr > 0)
     percent = min(max(round(100 * recipe.ratio, 1), BUDGET[0]), BUDGET[1])
-    return (recipe.name if recipe.name in RECIPES else None, [n for n in names if n in chosen],
+    return (recipe.name if recipe.name in OFFERED else None, [n for n in names if n in chosen],
             side if side in SIDES else None, rungs, percent, recipe.seed)
 
 

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import plotly
 
 from app.panels import form
+from app.plan import OFFERED
 from app.runs import RunError, Runs
 from kgen import recipes
+from kgen.controls import UNITS
 from kgen.recipe import Recipe
 
 PAGES = Path(__file__).parent
@@ -29,7 +32,7 @@ TEACHER = (PAGES / "teacher.html").read_text(encoding="utf-8")
 MOUNT = """
 const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
 import(base + '/kg/static/studio.js?v=' + VERSION).then((page) => page.mount(element, {
-  base, command: () => props.value?.command || '',
+  base, plotly: base + '/kg/plotly.min.js?v=' + PLOTLY, command: () => props.value?.command || '',
   repaint: () => trigger('repaint'), resume: () => trigger('resume'),
 }));
 """
@@ -47,7 +50,8 @@ def build(demo: gr.Blocks, runs: Runs, version: str) -> None:
                 fields = _setup()
             with gr.Column(elem_id="kg-transport", min_width=0):
                 buttons = _transport()
-        live = gr.HTML(html_template=VIEW, js_on_load=MOUNT.replace("VERSION", json.dumps(version)), value={},
+        live = gr.HTML(html_template=VIEW, js_on_load=MOUNT.replace("VERSION", json.dumps(version)).replace("PLOTLY", json.dumps(plotly.__version__)),
+                       value={},
                        apply_default_css=False, container=False, padding=False, elem_id="kg-view")
     _connect(demo, runs, fields, buttons, live)
 
@@ -58,7 +62,7 @@ def _setup() -> dict[str, gr.components.Component]:
     plain = {"container": False, "show_label": False, "interactive": True}
     gr.HTML(html_template=TEACHER, apply_default_css=False, padding=False, elem_id="kg-teacher")
     _heading("Recipe", "time on two CPU cores")
-    recipe = gr.Radio([(f"{n.removeprefix('fashion-')}, {t}", n) for n, t in form.RECIPES.items()], value=name, label="Recipe",
+    recipe = gr.Radio([(f"{n.removeprefix('fashion-')}, {t}", n) for n, t in OFFERED.items()], value=name, label="Recipe",
                       elem_id="kg-recipe", elem_classes="kg-seg", **plain)
     _heading("Classes", '<span id="kg-chosen"></span> · <button type="button" data-all>all</button> '
              '<button type="button" data-none>none</button>')
@@ -68,9 +72,9 @@ def _setup() -> dict[str, gr.components.Component]:
     _heading("Resolution", "cost per image", "Side of a synthetic image in pixels. Half the side costs a quarter of the pixels, "
              "so the same budget holds four times as many images.")
     size = gr.Radio([(f"{s}\n{form.cost(s):.2g} ×", s) for s in form.SIDES], value=side, label="Resolution", elem_id="kg-side", **plain)
-    _heading("Method", "K-Gen-S: both rungs", "Each rung adds one idea to the baseline.")
+    _heading("Method", "one idea a rung", "Each rung adds one idea to the baseline.")
     gr.HTML(html_template='<p class="rung" data-tip="The baseline: a noisy layer over class names makes full-size images that please '
-            'the teacher and puzzle the student." tabindex="0"><i></i>NAYER, the baseline<em>L<sub>ce</sub> L<sub>bn</sub> '
+            'the teacher and puzzle the student (NAYER without its mask)." tabindex="0"><i></i>Plain generator<em>L<sub>ce</sub> L<sub>bn</sub> '
             'L<sub>adv</sub></em></p>', apply_default_css=False, padding=False, elem_id="kg-baseline")
     ladder = gr.CheckboxGroup([("+ smaller images", form.SMALLER), ("+ key region", form.KEY_REGION)], value=rungs, label="Method",
                               elem_id="kg-ladder", **plain)
@@ -118,7 +122,7 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
         return form.write(runs.recipe or recipes.get("fashion-live"))
 
     def preset(name: Any) -> tuple:
-        return form.write(recipes.get(name if name in form.RECIPES else "fashion-live"))
+        return form.write(recipes.get(name if name in OFFERED else "fashion-live"))
 
     def command(*values: Any) -> dict[str, str]:
         try:
@@ -133,7 +137,7 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
         _told(lambda: runs.resume(runs.name) if runs.name else _refuse("There is no run to resume."))
 
     def step(unit: Any) -> None:
-        _told(lambda: runs.control("step", unit) if unit in form.UNITS else _refuse("Choose what one step is."))
+        _told(lambda: runs.control("step", unit) if unit in UNITS else _refuse("Choose what one step is."))
 
     demo.load(paint, None, inputs, **QUIET)
     live.repaint(paint, None, inputs, **QUIET)

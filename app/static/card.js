@@ -11,7 +11,7 @@ export class Card {
     const key = image ? `${snap.run}|${image.it}:${image.pos}|${Boolean(sample)}|${Boolean(reference)}|${image.finished}|${image.replay}|${image.piece.url.slice(-40)}` : `none ${snap.phase}`;
     if (key === this.key) return;
     this.key = key;
-    if (!image) { put(this.root, h('p', { class: 'small muted' }, 'Hollow points are real test images as the teacher sees them. Synthetic ones will land among them, or not: watch.')); return; }
+    if (!image) { put(this.root, h('p', { class: 'small muted' }, 'Hollow points are real images as the teacher sees them. Synthetic ones will land among them, or not: watch.')); return; }
     const says = (who, top) => top?.length ? h('div', null, h('dt', null, who), h('dd', null, `${this.nameOf(top[0][0])}, ${pct(top[0][1])}`)) : null;
     put(this.root,
       h('div', { class: 'who' }, picture(image.piece, 56, `Synthetic ${snap.classes[image.c]}`), h('div', null, h('b', null, snap.classes[image.c]), h('br'), h('span', { class: 'muted' }, `iteration ${num(image.it + 1)}`))),

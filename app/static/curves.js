@@ -64,7 +64,7 @@ export class Curves {
 
   #accuracy() {
     const { snap, x0, x1, a0, a1, X, curve, total } = this.plot, Y = (v) => a1 - v * (a1 - a0), { teacher } = snap.curve;
-    const out = [text(0, 8, `right on ${snap.curve.n ? num(snap.curve.n) : ''} real images, %`)];
+    const out = [text(0, 8, `right on ${snap.curve.n ? num(snap.curve.n) : ''} ${snap.curve.kind}, %`)];
     for (const v of [0, 0.5, 1]) out.push(s('line', { class: v ? 'grid' : 'axis', x1: x0, x2: x1, y1: Y(v), y2: Y(v) }), text(x0 - 8, Y(v) + 4, 100 * v, { 'text-anchor': 'end' }));
     if (teacher != null) out.push(s('line', { class: 'teacher-line', x1: x0, x2: x1, y1: Y(teacher), y2: Y(teacher) }), text(x1 + 12, Y(teacher) + 4, `teacher ${(100 * teacher).toFixed(1)}`, { class: 'ink' }));
     const points = curve.images.map((x, i) => [X(x), Y(curve.accuracy[i])]);

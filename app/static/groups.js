@@ -73,19 +73,19 @@ export class Archive {
 
   /** Another run, or the same one begun anew: forget. */
   turnTo(snap) {
-    const path = `${encodeURIComponent(snap.run ?? '-')}/${snap.run ? snap.attempt : 0}`;
-    if (path !== this.path) for (const shelf of [this.groups, this.samples]) shelf.clear();
-    Object.assign(this, { path, snap });
+    const path = `${encodeURIComponent(snap.run ?? '-')}/${snap.run ? snap.attempt : 0}`, id = snap.id ? `?id=${encodeURIComponent(snap.id)}` : '';
+    if (path !== this.path || id !== this.id) for (const shelf of [this.groups, this.samples]) shelf.clear();
+    Object.assign(this, { path, id, snap });
   }
 
   group(iteration) {
     if (iteration < 0 || iteration >= this.snap.counters.iterations_done) return null;
-    return this.groups.get(iteration, `${this.base}/kg/group/${this.path}/${iteration}`, (raw) => decode(raw, this.snap));
+    return this.groups.get(iteration, `${this.base}/kg/group/${this.path}/${iteration}${this.id}`, (raw) => decode(raw, this.snap));
   }
 
   sample(iteration, pos) {
     if (iteration < 0 || iteration >= this.snap.counters.iterations_done) return null;
-    return this.samples.get(`${iteration}:${pos}`, `${this.base}/kg/sample/${this.path}/${iteration}/${pos}`,
+    return this.samples.get(`${iteration}:${pos}`, `${this.base}/kg/sample/${this.path}/${iteration}/${pos}${this.id}`,
       (raw) => ({ ...raw, cam: Float32Array.from(raw.cam.flat()) }));
   }
 
@@ -93,7 +93,7 @@ export class Archive {
   reference() {
     const { snap } = this, begun = snap.making || snap.counters.iterations_done > 0;
     if (!begun && !snap.class_indices.every((index, c) => index === c)) return null;
-    const path = begun ? this.path : '-/0';
+    const path = begun ? this.path + this.id : '-/0';
     return this.references.get(path, `${this.base}/kg/reference/${path}`, (raw) => ({ ...raw, rows: Math.ceil(raw.n / raw.columns) }));
   }
 }

@@ -24,15 +24,20 @@ function grid(kind, { h: rows, w: columns }, values, hinge, label) {
 }
 
 const figure = (title, note, body) => h('figure', { class: 'fig' }, h('figcaption', null, h('span', null, title), h('small', null, note)), body);
+/** Class and certainty; "sure" where the line has room for it beside the title. */
+function caption(name, { p, replay }, side) {
+  const text = `${name}, ${replay ? 'in the making' : pct(p)}`, whole = `${text} sure`;
+  return !replay && 5.8 * whole.length + 40 <= side ? whole : text;
+}
 const ghost = (text) => h('div', { class: 'ghost' }, text);
 const ramp = (kind, ...marks) => h('div', { class: `ramp ${kind}`, 'aria-hidden': 'true' }, h('i'), h('div', null, marks.map((m) => h('span', null, m))));
 
 export class KeyRegion {
-  constructor(view, { base }) {
+  constructor(view, { plotly: script }) {
     this.panel = view.querySelector('.p-key');
     this.quad = this.panel.querySelector('.quad');
     this.note = this.panel.querySelector('.note');
-    this.surface = new Surface(this.panel.querySelector('.surface'), base);
+    this.surface = new Surface(this.panel.querySelector('.surface'), script);
     this.panel.addEventListener('change', (e) => {
       if (e.target.name !== 'kg-as') return;
       this.solid = e.target.value === 'surface';
@@ -61,7 +66,7 @@ export class KeyRegion {
     this.quad.style.setProperty('--side', `${side}px`);
     const [low, high] = [Math.min(...target), Math.max(...target)];
     put(this.quad,
-      figure('Image', image ? `${name}, ${image.replay ? 'in the making' : pct(image.p)}` : '', image ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`)) : ghost(snap.phase === 'empty' ? 'Press Start and choose an image' : coming ? 'On its way …' : 'No image was finished')),
+      figure('Image', image ? caption(name, image, side) : '', image ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`)) : ghost(snap.phase === 'empty' ? 'Press Start and choose an image' : coming ? 'On its way …' : 'No image was finished')),
       figure(term('CAM', `Class activation map: how much each of the ${snap.map.h} × ${snap.map.w} places speaks for the class, as the teacher sees it. Raw values; colours end at 1, the height of the target.`),
         image?.replay ? 'of the finished image' : 'evidence, raw', image ? grid('', snap.map, image.cam, missing, `Class activation map, ${count} of ${cells} cells below the target`) : ghost('What the teacher sees, place by place')),
       ramp('', '≥ 1', '0', '< 0'),

@@ -1,6 +1,6 @@
 // Polls the snapshot: one conditional GET, answered 304 while nothing is new. Nothing is asked while the page is hidden.
 
-const PERIOD = 400, PATIENCE = 5000, RETRY = 1000;
+const PERIOD = 500, PATIENCE = 5000, RETRY = 1000;
 
 /** Calls `onSnapshot(snapshot)` for each new one and `onAway(seconds)` while the server does not answer. Returns `{soon}`. */
 export function follow(url, { onSnapshot, onAway, alive }) {
@@ -10,13 +10,13 @@ export function follow(url, { onSnapshot, onAway, alive }) {
     const response = await fetch(url, { headers: etag ? { 'If-None-Match': etag } : {}, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
     if (response.status !== 304 && !response.ok) throw new Error(`status ${response.status}`);
     heard = performance.now();
-    if (response.status === 304) { onAway(0); return; }
+    if (response.status === 304) { onAway(0); return null; }
     const snapshot = await response.json();
-    if (boot && boot !== snapshot.boot) { location.reload(); return; } // another server process: its page may differ
+    if (boot && boot !== snapshot.boot) { location.reload(); return null; } // another server process: its page may differ
     boot = snapshot.boot;
     etag = response.headers.get('ETag') ?? '';
     onAway(0);
-    onSnapshot(snapshot);
+    return snapshot;
   }
 
   const visible = () => document.visibilityState === 'visible';
@@ -25,11 +25,13 @@ export function follow(url, { onSnapshot, onAway, alive }) {
     while (alive()) {
       let pause = PERIOD;
       if (visible()) {
-        try { await ask(); } catch (error) {
+        let snapshot = null;
+        try { snapshot = await ask(); } catch (error) {
           if (!(error instanceof TypeError || error instanceof SyntaxError || error.name === 'TimeoutError' || error.message.startsWith('status'))) console.error(error);
           pause = RETRY;
           onAway((performance.now() - heard) / 1000);
         }
+        if (snapshot) try { onSnapshot(snapshot); } catch (error) { console.error(error); } // a bug of the page, not of the network
       } else pause = 60_000;
       await new Promise((resolve) => { wake = resolve; setTimeout(resolve, pause); });
     }

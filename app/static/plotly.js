@@ -4,10 +4,11 @@ import { colours } from './dom.js';
 
 let loading = null;
 
-export function plotly(base) {
+/** `address`: of the script, with its version, so that browsers may keep it. */
+export function plotly(address) {
   loading ??= new Promise((resolve, reject) => {
     const script = document.createElement('script');
-    script.src = `${base}/kg/plotly.min.js`;
+    script.src = address;
     script.onload = () => resolve(window.Plotly);
     script.onerror = () => { loading = null; reject(new Error('plotly.min.js did not arrive')); };
     document.head.append(script);

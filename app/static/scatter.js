@@ -8,8 +8,8 @@ import { CONFIG, layout, plotly } from './plotly.js';
 const RANGE = [-0.04, 1.04];
 
 export class Scatter {
-  constructor(view, { base, select, colour }) {
-    Object.assign(this, { base, select, colour, by: 'class', only: null, key: '' });
+  constructor(view, { plotly: script, select, colour }) {
+    Object.assign(this, { script, select, colour, by: 'class', only: null, key: '' });
     this.panel = view.querySelector('.p-space');
     this.host = this.panel.querySelector('.scatter');
     this.panel.addEventListener('change', (e) => { if (e.target.name === 'kg-by') { this.by = e.target.value; this.redraw(); } });
@@ -34,7 +34,7 @@ export class Scatter {
 
   async #plot(snap, points, reference, mark, [width, height]) {
     let Plotly;
-    try { Plotly = await plotly(this.base); } catch { this.key = ''; return; }
+    try { Plotly = await plotly(this.script); } catch { this.key = ''; return; }
     const names = snap.classes.map((_, c) => `--c${this.colour(c)}`);
     const [surface, ink, old, fresh, ...palette] = colours(this.host, ['--surface', '--ink', '--pool', '--newest', ...names]);
     const faint = (c) => this.only == null || this.only === c ? 1 : 0.12, newest = Math.max(-1, ...points.iteration);

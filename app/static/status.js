@@ -27,12 +27,12 @@ export class Status {
   #plain = (snap) => snap.sentence.map((part) => part.text ?? snap.classes[part.class] ?? '').join('');
 
   #status() {
-    this.parts = { text: h('p'), label: h('b'), left: h('span'), fill: h('i'), note: h('button', { class: 'chip', type: 'button', hidden: true }) };
+    this.parts = { text: h('p'), label: h('b'), left: h('span'), fill: h('i'), note: h('button', { class: 'chip', type: 'button', hidden: true }), pulse: h('span', { class: 'pulse' }) };
     const { text, label, left, fill, note } = this.parts;
     this.parts.bar = h('div', { class: 'bar', role: 'progressbar', 'aria-valuemin': 0, 'aria-valuemax': 100 }, fill);
     this.parts.progress = h('div', { class: 'progress' }, h('div', null, label, left), this.parts.bar);
     this.sentence = '';
-    return h('div', { class: 'status' }, h('span', { class: 'pulse' }), text, note, this.parts.progress);
+    return h('div', { class: 'status' }, this.parts.pulse, text, note, this.parts.progress);
   }
 
   #update(snap, away) {
@@ -40,6 +40,7 @@ export class Status {
     const sentence = away ? `away ${Math.round(away)}` : JSON.stringify(snap.sentence);
     if (sentence !== this.sentence) {
       this.sentence = sentence;
+      this.parts.pulse.classList.toggle('low');
       put(text, away ? `The server does not answer; last heard of ${time(away)} ago. Trying again.`
         : snap.sentence.map((part) => part.class == null ? part.text : h('b', null, dot(this.colour(part.class)), ' ', snap.classes[part.class])));
     }

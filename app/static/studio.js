@@ -18,7 +18,7 @@ import { tips } from './tips.js';
 
 const NEWEST_POINTS = 4; // iterations in the scatter while an earlier moment is replayed
 
-/** `element`: the template's host; `gradio`: {base, command, repaint, resume}, the only ways back to Python. */
+/** `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint, resume}, the only ways back to Python. */
 export function mount(element, gradio) {
   return new Studio(element, gradio);
 }
@@ -28,7 +28,7 @@ class Studio {
     const { sel, speed } = address.read();
     Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
     const redraw = () => this.schedule(), hooks = {
-      base: gradio.base, command: gradio.command, repaint: gradio.repaint, redraw,
+      base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
       nameOf: (index) => this.rail.nameOf(index),
       colour: (c) => (this.snap.class_indices[c] ?? c) % 10,
       select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), act: (what) => this.#act(what),
@@ -47,7 +47,7 @@ class Studio {
   }
 
   #take(snap) {
-    const other = this.snap && (this.snap.run !== snap.run || this.snap.attempt !== snap.attempt);
+    const other = this.snap && (this.snap.run !== snap.run || this.snap.id !== snap.id || this.snap.attempt !== snap.attempt);
     const lost = !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done; // it was never finished
     if (this.sel && (other || lost)) this.select(null);
     this.snap = snap;

@@ -6,13 +6,13 @@ import { CONFIG, layout, plotly } from './plotly.js';
 const CEILING = 2; // the CAM often runs far above the target; what lies higher is cut off and said to be
 
 export class Surface {
-  constructor(host, base) { Object.assign(this, { host, base }); }
+  constructor(host, script) { Object.assign(this, { host, script }); }
 
   show(on) { this.host.hidden = !on; }
 
   async draw({ h, w, target }, cam) {
     let Plotly;
-    try { Plotly = await plotly(this.base); } catch { return; }
+    try { Plotly = await plotly(this.script); } catch { return; }
     if (this.host.hidden) return;
     const [low, high, veil, line, muted] = colours(this.host, ['--map-0', '--map-1', '--hinge', '--line', '--muted']);
     const rows = (at) => Array.from({ length: h }, (_, r) => Array.from({ length: w }, (_, c) => at(r * w + c)));

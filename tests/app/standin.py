@@ -1,7 +1,7 @@
 """A hand-made run and a stand-in for the engine: the same folder, the same lines, no torch, milliseconds.
 
 As a script it is a child that obeys `python -m kgen run - --control`'s protocol; what goes wrong is chosen by
-the recipe's name (refuse, crash, deaf, talkative, full). As a module it gives tests events and arrays they can foretell.
+the recipe's name (refuse, crash, deaf, talkative, full, damaged). As a module it gives tests events and arrays they can foretell.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def started(r: Recipe, budget: int = 60) -> events.RunStarted:
     return events.RunStarted(
         name=r.name, recipe=r.model_dump(mode="json"), teacher=CARD, student_parameters=19_706, classes=CLASSES, class_indices=list(range(10)),
         budget_images=budget, budget_pixels=budget * 784, map_size=(7, 7), target=[[0.5] * 7] * 7, generator_steps=r.total_generator_steps,
-        student_steps=r.total_student_steps, device="cpu (1 of 1 threads)", arrays=reference())
+        student_steps=r.total_student_steps, schedule=r.schedule, device="cpu (1 of 1 threads)", arrays=reference())
 
 
 def reference(n: int = 40) -> dict[str, np.ndarray]:
@@ -139,6 +139,8 @@ def main() -> int:
             return 2
         journal = Journal.create(order["folder"], r, device="cpu", teacher_sha256="of no teacher")
     tell("started", folder=str(journal.path))
+    if "resume" in order:
+        journal.write(events.Control(id=0, action="resume", state="running"))
     return play(journal, r, first)
 
 
@@ -161,7 +163,14 @@ def play(journal: Journal, r: Recipe, first: int) -> int:
             os._exit(3)
         if e.kind == "iteration_started" and e.iteration == 1 and r.name == "full":
             tell("waiting", text="The disk is full, so the run waits.")
-            time.sleep(3)
+            time.sleep(2)
+        if e.kind == "iteration_started" and e.iteration == 2 and r.name == "full":
+            time.sleep(2)  # at work, with nothing to say
+        if e.kind == "iteration_started" and e.iteration == 2 and r.name == "damaged":
+            with (journal.path / "events.jsonl").open("ab") as file:
+                file.write(b"nonsense\n")
+            time.sleep(1.5)
+            os._exit(3)
         if e.kind == "iteration_started" and e.iteration == 1 and r.name == "talkative":
             print("not JSON\n" * 20_000, flush=True)
             print("a warning of some library\n" * 50_000, file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_no_number_that_is_none_is_ever_encoded():
 
 
 def test_a_group_with_its_places_is_kept_for_ever(client, folder):
-    answer = client.get("/kg/group/done/1/1")
+    answer = client.get(f"/kg/group/done/1/1{own_id(folder)}")
     group = answer.json()
     assert answer.headers["cache-control"] == FOR_EVER
     assert group["iteration"] == 1 and len(group["tiles"]) == 20 and (group["images_before"], group["images_after"]) == (20, 40)
@@ -107,6 +108,31 @@ def test_a_group_with_its_places_is_kept_for_ever(client, folder):
     batch = open_run(folder / "done").batch(1)
     place = layout.place(batch["embedding"])[group["tiles"][7]["pos"]]
     assert (group["x"][7], group["y"][7]) == pytest.approx(place, abs=1e-4)
+
+
+def own_id(folder: Path, name: str = "done") -> str:
+    return f"?id={open_run(folder / name).info['id']}"
+
+
+def test_a_folder_made_again_under_its_name_is_another_run(client, folder):
+    path = folder / "again"
+    seen = []
+    for iterations in (1, 2):
+        shutil.rmtree(path, ignore_errors=True)
+        standin.write_run(path, iterations=iterations)
+        shutil.copy(folder / "done" / projection.LAYOUT, path)
+        id = open_run(path).info["id"]
+        arrays = dict(open_run(path).batch(0))
+        arrays["confidence"][:] = iterations / 4
+        projection.write_durably(path / "batches" / "000000.safetensors", projection.save_arrays(arrays))
+        for piece in ("group/again/1/0", "sample/again/1/0/3", "reference/again/1"):
+            with_id, without = client.get(f"/kg/{piece}?id={id}"), client.get(f"/kg/{piece}")
+            assert with_id.headers["cache-control"] == FOR_EVER and without.headers["cache-control"] == "no-store"
+            assert with_id.json() == without.json()
+        seen.append(client.get(f"/kg/group/again/1/0?id={id}").json()["tiles"][0]["p"])
+    assert seen == [0.25, 0.5], "what was kept of the first is not shown of the second"
+    assert client.get("/kg/group/again/1/0?id=0123456789ab").status_code == 404, "the id of another run"
+    shutil.rmtree(path)
 
 
 def test_without_a_layout_a_group_is_not_kept_because_its_places_will_come(client):
@@ -146,7 +172,7 @@ def test_what_is_not_there_is_404_with_a_sentence(client, address):
 def test_no_name_leads_out_of_the_folder(client, name, route):
     answer = client.get(route.format(name))
     if route.startswith("/kg/reference") and name == "-":
-        return  # the bundled examples
+        assert answer.status_code == 404, "the bundled examples have attempt 0 only"
     assert answer.status_code == 404 and "secret" not in answer.text and "root:" not in answer.text
 
 
@@ -176,7 +202,8 @@ def test_the_table_holds_every_step_and_evaluation(client):
 
 
 def test_plotly_is_ours_compressed_and_immutable(client):
-    answer = client.get("/kg/plotly.min.js")
+    answer = client.get(f"/kg/plotly.min.js?v={plotly.__version__}")
+    assert client.get("/kg/plotly.min.js").headers["cache-control"] == "no-cache"
     assert answer.headers["content-encoding"] == "gzip" and answer.headers["cache-control"] == FOR_EVER
     own = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
     assert hashlib.sha256(answer.content).digest() == hashlib.sha256(own).digest()

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import standin
 
-from app import follow
+from app import follow, words
 from app.runs import RunError, Runs
+from kgen.files import FolderLock
 
 STANDIN = (sys.executable, str(Path(standin.__file__)))
 LONG = {"epochs": 200, "ratio": 0.05}
@@ -152,7 +153,46 @@ def test_a_run_that_waits_for_the_disk_says_so_and_goes_on(make):
     runs.start(standin.recipe(name="full"))
     s = until(runs, lambda s: s["alert"])
     assert s["phase"] == "running" and s["alert"] == {"title": "The run waits.", "text": "The disk is full, so the run waits.", "actions": []}
-    assert until(runs, phase("finished"))["alert"] is None
+    until(runs, lambda s: s["alert"] is None and s["counters"]["iterations_done"] == 2)
+    alerts = set()
+    while runs.active:  # it is silent for two seconds: that is no waiting
+        alerts.add(str(now(runs)["alert"]))
+        time.sleep(0.05)
+    assert alerts == {"None"} and until(runs, phase("finished"))["alert"] is None
+
+
+def test_the_end_of_an_engine_is_noticed_although_its_journal_is_damaged(make):
+    runs = make()
+    runs.start(standin.recipe(name="damaged"))
+    hurt = until(runs, lambda s: s["alert"])
+    assert hurt["phase"] == "running" and "damaged at byte" in hurt["alert"]["text"]
+    died = until(runs, phase("died"), 5.0)
+    assert not runs.active and "exit code 3" in died["alert"]["text"] and "damaged at byte" in died["alert"]["text"]
+    assert died["alert"]["actions"]
+
+
+def test_stop_ends_a_deaf_engine_although_nothing_can_be_drawn(make, monkeypatch):
+    monkeypatch.setattr(follow, "STOP_SECONDS", 1.0)
+    runs = make()
+    runs.start(standin.recipe(name="deaf", **LONG))
+    until(runs, lambda s: s["counters"]["iterations_done"] >= 1)
+    monkeypatch.setattr(follow.Follower, "_look", lambda self: 1 / 0)
+    runs.control("stop")
+    s = until(runs, phase("died"), 10)
+    assert "Stop was pressed and the engine did not answer" in s["alert"]["text"] and "ZeroDivisionError" in s["alert"]["text"]
+
+
+def test_a_run_that_another_process_drives_is_watched_and_not_touched(make, tmp_path):
+    lock = FolderLock(standin.write_run(tmp_path / "runs" / "tiny-elsewhere", iterations=2))
+    runs = make()
+    s = now(runs)
+    assert s["phase"] == "running" and s["alert"] is None and s["warnings"][0]["text"] == words.ELSEWHERE and runs.active
+    for act in (lambda: runs.control("stop"), lambda: runs.start(standin.recipe()), lambda: runs.resume("tiny-elsewhere")):
+        with pytest.raises(RunError, match="driven by another process"):
+            act()
+    lock.release()
+    s = until(runs, phase("interrupted"), 3.0)
+    assert s["alert"]["actions"][0]["do"] == "resume" and not s["warnings"] and not runs.active
 
 
 def test_a_talkative_engine_never_blocks(make):
@@ -200,12 +240,16 @@ def test_a_refused_recipe_is_an_error_of_start_and_leaves_what_was_shown(make, m
     with pytest.raises(RunError, match="no image fits. Raise it."):
         runs.start(standin.recipe(name="refuse"))
     assert now(runs)["run"] == first and now(runs)["phase"] == "finished" and not runs.active
-    runs.start(standin.recipe())
+    second = runs.start(standin.recipe())
+    assert until(runs, phase("finished"))["run"] == runs.name == second
 
 
 def test_an_engine_that_cannot_start_says_so(make, monkeypatch):
     monkeypatch.setattr("app.runs.ANSWER_SECONDS", 20.0)
     runs = make(command=(*STANDIN, "never-ready"))
+    runs.warm()
+    runs._spare.close(20.0)
+    assert "no module named torch" in (runs.folder / "engine.log").read_text(), "the first spare has a log, though there was no folder"
     with pytest.raises(RunError, match="cannot be started.*no module named torch"):
         runs.start(standin.recipe())
     assert now(runs)["phase"] == "empty"
@@ -238,6 +282,15 @@ def test_an_unfinished_run_is_offered_when_the_app_starts(make, tmp_path):
     assert s["alert"]["actions"][0] == {"do": "resume", "label": "Resume from the start"}
     runs.resume("tiny-new")
     assert until(runs, phase("finished"))["counters"]["iterations_done"] == 3
+
+
+def test_a_recipe_with_a_class_that_nobody_knows_does_not_keep_the_app_from_starting(make, tmp_path):
+    path = standin.write_run(tmp_path / "runs" / "tiny-foreign", iterations=1)
+    recipe = json.loads((path / "recipe.json").read_bytes())
+    for classes in (["Sandal", "Spaceship"], [3, 99]):
+        (path / "recipe.json").write_text(json.dumps(recipe | {"classes": classes}))
+        s = now(make())
+        assert s["run"] == "tiny-foreign" and s["phase"] == "interrupted" and len(s["classes"]) == 10
 
 
 def test_a_finished_run_is_not(make, tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from app import plan, sheets, view, words
 from app.projection import Layout
-from app.state import MOST_POINTS, TERMS, Curve, State, fold, resumed
+from app.state import MOST_POINTS, TERMS, Curve, State, fold
 from app.view import Situation
 from kgen import events, recipes
 from kgen.recipe import Target
@@ -136,7 +136,7 @@ def test_time_left_follows_the_rates_and_pauses_do_not_count():
 def test_an_earlier_pause_is_over_when_a_run_is_taken_up_again():
     paused = folded([*standin.story(R, 1), events.Control(id=1, action="pause", state="paused")])
     assert shown(paused)["phase"] == "paused"
-    assert shown(resumed(paused))["phase"] == "running"
+    assert shown(fold(paused, events.Control(id=0, action="resume", state="running")))["phase"] == "running"
 
 
 # --- numbers that are none -----------------------------------------------------------------------
@@ -258,6 +258,11 @@ def test_a_fault_of_the_view_and_a_full_disk_are_told():
     state = folded(standin.story(R, 1))
     assert "disk is full" in shown(state, Situation(run="r", waiting="The disk is full."))["alert"]["text"]
     assert "the page keeps trying" in shown(state, Situation(run="r", fault="It broke."))["alert"]["text"]
+
+
+def test_a_validation_run_does_not_speak_of_the_test_images():
+    s = shown(folded(standin.story(standin.recipe(evaluate_on="validation"))))
+    assert "10,000 held-out real images" in text(s) and s["curve"]["kind"] == "held-out real images"
 
 
 def test_numbers_as_people_write_them():

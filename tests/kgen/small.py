@@ -57,3 +57,8 @@ def same_run(one: Path, two: Path) -> str | None:
             if x[name].dtype != y[name].dtype or not torch.equal(x[name], y[name]):
                 return f"{file}: {name} differs"
     return None
+
+
+def stored(made):
+    """A finished iteration, measured with the student as it stands and put into the pool."""
+    return made.store(made.measure(made.state.frozen_student()))

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from small import mini
+from small import mini, stored
 
 from kgen import losses
 from kgen.augment import apply_views, shift_and_flip
@@ -20,7 +20,7 @@ def filled(**changes):
     d = Distillation(mini(**changes))
     for _ in range(2):
         made = Synthesis(d.setting, d.state, None)
-        made.step(), made.step(), made.store()
+        made.step(), made.step(), stored(made)
         d.state.iterations += 1
     return d.setting, d.state
 
@@ -35,7 +35,7 @@ def clone(rng):
 @pytest.mark.parametrize("views", [0, 2])
 def test_only_the_student_changes(own, views):
     setting, s = filled(views=views)
-    learner = Learner(setting, s, own_teacher=own)
+    learner = Learner(setting, s, setting.teacher.twin() if own else None)
     modules = {"teacher": setting.teacher.network, "generator": s.generator, "twin": learner.teacher.network}
     before = {k: {n: v.clone() for n, v in m.state_dict().items()} for k, m in modules.items()}
     pool = s.pool.images.clone()

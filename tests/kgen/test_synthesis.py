@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from small import mini
+from small import mini, stored
 
 from kgen import losses
 from kgen.engine import Distillation
@@ -37,7 +37,7 @@ def test_only_generator_and_noisy_layer_change(augment):
     generator, noisy = state_of(s.generator), state_of(made.noisy)
     for _ in range(2):
         made.step()
-    made.store()
+    stored(made)
     assert [same(b, state_of(m)) for b, m in zip(before, (teacher, student, frozen))] == [True] * 3  # BN buffers too
     assert all(p.grad is None for m in (teacher, student, frozen) for p in m.parameters())
     for old, module in ((generator, s.generator), (noisy, made.noisy)):
@@ -123,14 +123,14 @@ def test_keep_best_keeps_the_lowest_and_last_the_last():
     for _ in range(6):
         parts = made.step()["parts"]
         seen.append((w.ce * parts["ce"] + w.bn * parts["bn"] + w.kr * parts["kr"], made.images.clone()))
-    entered, arrays = made.store()
+    entered, arrays = stored(made)
     best = min(seen, key=lambda pair: pair[0])[1]
     assert np.array_equal(arrays["images"], (best * 255).round().byte().numpy())
 
     _, setting, s = build(keep="last")
     made = Synthesis(setting, s, None)
     made.step(), made.step()
-    assert np.array_equal(made.store()[1]["images"], (made.images * 255).round().byte().numpy())
+    assert np.array_equal(stored(made)[1]["images"], (made.images * 255).round().byte().numpy())
 
 
 @pytest.mark.parametrize("views", [0, 3])
@@ -139,7 +139,7 @@ def test_journaled_arrays(views):
     made = Synthesis(setting, s, None)
     for _ in range(5):
         made.step()
-    entered, a = made.store()
+    entered, a = stored(made)
     b, h, w = 12, *setting.map_size
     kinds = {
         "images": (np.uint8, (b, 1, 28, 28)), "labels": (np.int64, (b,)), "entered": (np.uint8, (b,)), "cam": (np.float16, (b, h, w)),
@@ -190,7 +190,7 @@ def test_generator_life():
     first = s.generator
     for expected in (1, 1, 2, 2, 3):
         made = Synthesis(setting, s, None)
-        made.step(), made.step(), made.store()
+        made.step(), made.step(), stored(made)
         s.iterations += 1
         assert s.generator_births == expected
     assert s.generator is not first
