@@ -29,7 +29,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 FIRST_IMAGE = "() => [...document.querySelectorAll('.gallery .grp')].some((g) => g.style.getPropertyValue('--sheet').includes('url'))"
 
 
-def one_run(page: Page, address: str, runs: Path, recipe: str, seed: int) -> tuple[float, float, float, int]:
+def one_run(page: Page, address: str, runs: Path, recipe: str, seed: int, picture: Path | None) -> tuple[float, float, float, int]:
     """(seconds to the first image, seconds in all, accuracy, real images)"""
     page.goto(address)
     page.wait_for_function("() => document.body.dataset.kg && !['running', 'starting'].includes(document.body.dataset.kg)")
@@ -43,6 +43,9 @@ def one_run(page: Page, address: str, runs: Path, recipe: str, seed: int) -> tup
     page.wait_for_function("() => document.body.dataset.kg === 'running'", timeout=60_000)
     page.wait_for_function(FIRST_IMAGE, timeout=60_000, polling=50)
     first = time.monotonic() - start
+    if picture:
+        page.wait_for_timeout(120_000)
+        page.screenshot(path=picture)
     page.wait_for_function("() => document.body.dataset.kg === 'finished'", timeout=3_600_000, polling=500)
     (folder,) = (f for f in runs.iterdir() if f.is_dir() and f not in known)
     *_, last = open_run(folder).events()
@@ -53,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipes", nargs="+", default=["live", "long"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--picture", type=Path, help="save a screenshot, two minutes into the first run")
     parser.add_argument("--browser", default="/usr/bin/chromium")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
@@ -66,7 +70,8 @@ def main() -> None:
             for recipe in args.recipes:
                 scores = []
                 for seed in args.seeds:
-                    first, seconds, accuracy, n = one_run(page, address, runs, recipe, seed)
+                    first, seconds, accuracy, n = one_run(page, address, runs, recipe, seed, args.picture)
+                    args.picture = None
                     scores.append(accuracy)
                     print(f"fashion-{recipe} seed {seed}: first image {first:.1f} s, run {seconds:.0f} s, student {accuracy:.2%} of {n:,}", flush=True)
                 spread = statistics.stdev(scores) if len(scores) > 1 else 0.0

@@ -116,7 +116,9 @@ def evaluate(
 
     file = folder if folder.suffix == ".safetensors" else open_run(folder).path / "student.safetensors"
     if not file.is_file():
-        if folder.suffix != ".safetensors" and open_run(folder).finished:
+        if folder.suffix == ".safetensors":
+            raise ZooError(f"{file} does not exist; give a run folder, or the student.safetensors in one.")
+        if open_run(folder).finished:
             raise JournalError(f"{folder} has no student: with one class there is nothing to tell apart.")
         raise JournalError(f"{file} is not there: the run has not ended, or its student never began. Try `python -m kgen resume {folder}`.")
     spec = zoo.read_spec(file, "recipe", "is no exported student; give a run folder, or the student.safetensors in one")

@@ -97,11 +97,15 @@ class Run:
         return _load_or_none(self.path / "reference.safetensors")
 
     @property
+    def last_event(self) -> events.Event | None:
+        """The newest event; None before the first."""
+        told = self.tail().read()[1]
+        return told[-1] if told else None
+
+    @property
     def finished(self) -> bool:
         """Did the run reach its end (not merely stop)?"""
-        last = None
-        for event in self.events():
-            last = event
+        last = self.last_event
         return last is not None and last.kind == "run_finished" and last.reason == "done"
 
 

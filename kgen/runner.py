@@ -66,7 +66,7 @@ class Runner:
     def resume(cls, folder: str | Path, *, controls: Controls | None = None, **options: Any) -> Runner:
         """Go on from the last whole checkpoint, or from the start where there is none. Raises JournalError."""
         run = open_run(folder)
-        if run.finished:
+        if run.finished and ((run.path / "student.safetensors").is_file() or run.last_event.accuracy is None):
             raise JournalError(f"{run.path} has finished already; there is nothing to resume.")
         info = run.info
         if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):

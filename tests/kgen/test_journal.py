@@ -131,7 +131,7 @@ def test_folder_holds_what_the_design_says(whole):
     run = open_run(whole)
     assert run.recipe == grain() and run.info["attempt"] == 1 and run.info["threads"] == 1 and run.info["n_train"] == 60_000
     assert sorted(f.name for f in whole.iterdir()) == sorted(
-        ["recipe.json", "run.json", "reference.safetensors", "events.jsonl", "batches", "preview.safetensors", "checkpoint", "student.safetensors"]
+        ["recipe.json", "run.json", "reference.safetensors", "events.jsonl", "batches", "preview.safetensors", "checkpoint", "student.safetensors", "lock"]
     )
     assert json.loads((whole / "recipe.json").read_text()) == grain().model_dump(mode="json")
     told = list(run.events())
@@ -390,7 +390,7 @@ def test_a_resume_that_is_killed_is_resumed(quick, tmp_path, whole):
 def test_harness_sees_a_naive_write(quick, tmp_path, whole, monkeypatch):
     """The same kills with files written in place: some of them must be noticed, or the tests above prove nothing."""
 
-    def naive(path, data, *, sync=True):
+    def naive(path, data, **_):
         with path.open("wb") as file:
             file.write(data)
 

@@ -85,7 +85,7 @@ BAD = [
     (["resume", "FULL"], "is not a run folder"),
     (["resume", "nowhere"], "does not exist"),
     (["evaluate", "FULL"], "is not a run folder"),
-    (["evaluate", "nowhere.safetensors"], "is not there yet"),
+    (["evaluate", "nowhere.safetensors"], "does not exist"),
 ]
 
 
