@@ -8,8 +8,12 @@ deleted and made again under its name: only an answer to an address with the run
 from __future__ import annotations
 
 import functools
+import itertools
+import os
 import re
+import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,6 +107,19 @@ class Archive:
         if not NAME.fullmatch(name) or ".." in name or not (self.folder / name / "recipe.json").is_file():
             raise Missing("There is no run of that name here.")
         return self.folder / name
+
+    def prepare(self) -> None:
+        """Make the folder and see whether it can be written. Raises OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+
+    def free_name(self, wanted: str) -> str:
+        """recipe-date-time: unique, and a legal file name everywhere."""
+        slug = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")[:40] or "run"
+        name = f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}"
+        return next(n for n in itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2))) if not os.path.lexists(self.folder / n))
 
     def names(self) -> Iterator[str]:
         """Runs in the folder, the one written last first."""

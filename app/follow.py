@@ -1,7 +1,7 @@
 """One thread that reads the current run's folder and publishes snapshots; however many people watch.
 
-It folds events with `app.view`, looks at the batch being made when it changes, and swaps one reference to an
-immutable, already compressed answer. It writes nothing into a run but the layout that it orders.
+It folds events with `app.state`, has `app.exhibits` look at what lies beside them, and swaps one reference to an
+immutable, already compressed answer. It writes nothing into a run but the layout that the exhibits order.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app import archive, projection, sheets, view
+from app import view
 from app.child import Child
-from app.projection import Fitter, Layout
+from app.exhibits import Exhibits
 from app.publish import Published, publish
-from app.state import ENDED, State, fold, pool_after
+from app.state import ENDED, State, fold
 from app.view import Situation
 from kgen import events, zoo
 from kgen.journal import JournalError, Run, Tail, being_written, open_run
@@ -30,8 +30,6 @@ STALE = 2.0
 """A running engine that says nothing: publish its age this often."""
 STOP_SECONDS = 10.0
 LAST_TEST_SECONDS = 60.0
-SHOWN_POINTS = 200
-MAKING_BYTES = 60_000
 
 
 class Follower:
@@ -60,11 +58,7 @@ class Follower:
         self._text, self._stop_at, self._over = "", None, False
         self._heard = self._shown = time.monotonic()
         self._changed = True
-        self._preview_mark, self._making = None, None
-        self._layout: Layout | None = None
-        self._layout_state, self._fitter = "none", None
-        self._recent: list[int] = []
-        self._points: dict[int, dict[str, list]] = {}
+        self.exhibits = Exhibits(path)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._loop, name=f"follow {path.name}", daemon=True)
 
@@ -79,8 +73,7 @@ class Follower:
         self._end.set()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(5)
-        if self._fitter:
-            self._fitter.close()
+        self.exhibits.close()
 
     @property
     def elsewhere(self) -> bool:
@@ -190,78 +183,22 @@ class Follower:
             self._tail = self._run.tail()
         anew, new = self._tail.read()
         if anew:
-            self.state, self._events, self._recent, self._points, self._making = State(), 0, [], {}, None
+            self.state, self._events = State(), 0
+            self.exhibits.begin_anew()
             info = self._run.info
             self._attempt, self._id = int(info.get("attempt", 1)), str(info.get("id", ""))
         for event in new:
             self.state = fold(self.state, event)
             self._events += 1
             if isinstance(event, events.BatchSynthesised) and event.iteration is not None:
-                self._recent.append(event.iteration)
+                self.exhibits.finished(event.iteration)
         if new:
             self._heard, self._changed = time.monotonic(), True
-            self._recent = self._recent[-SHOWN_POINTS:]
 
     def _look(self) -> None:
         """What lies beside the events: the batch being made, the layout, the newest points."""
-        if self._run is None or self.state.started is None:
-            return
-        self._look_at_preview()
-        self._look_for_layout()
-        if self._layout is None:
-            return
-        classes, room, shown = len(self.state.started.classes), SHOWN_POINTS, []
-        for iteration in reversed(self._recent):
-            if iteration not in self._points:
-                self._points[iteration] = self._points_of(iteration, classes)
-            shown.append(iteration)
-            room -= max(1, len(self._points[iteration]["pos"]))
-            if room <= 0:
-                break
-        self._points = {i: self._points[i] for i in reversed(shown)}
-
-    def _points_of(self, iteration: int, classes: int) -> dict[str, list]:
-        try:
-            return sheets.points(self._run.batch(iteration), iteration, classes, self._layout)
-        except JournalError:  # someone deleted the file; a click on that group says so, the live view goes on
-            return {k: [] for k in ("iteration", "pos", "c", "x", "y")}
-
-    def _look_at_preview(self) -> None:
-        try:
-            stat = (self.path / "preview.safetensors").stat()
-            mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        except OSError:
-            mark = None
-        if mark is None or mark == self._preview_mark:
-            if self._making and self._making["iteration"] < self.state.iterations_done:
-                self._making, self._changed = None, True
-            return
-        batch = self._run.preview()
-        if batch is None:
-            return
-        self._preview_mark, iteration = mark, int(batch["iteration"][0])
-        if iteration < self.state.iterations_done:
-            self._making = None
-            return
-        recipe, pool = self.state.recipe, self.state.pool_images
-        making = sheets.group(batch, iteration, len(self.state.started.classes), before=pool, history=False, most_bytes=MAKING_BYTES,
-                              after=pool_after(self.state, iteration))
-        self._making = making | {"step": int(batch["step"][0]), "steps": recipe["generator_steps"]}
-        self._changed = True
-
-    def _look_for_layout(self) -> None:
-        """Bundled, or fitted once for this run by a process of its own."""
-        if self._layout_state == "none":
-            self._layout = archive.layout_of(self._run)
-            if self._layout is not None:
-                self._layout_state, self._changed = "ready", True
-            elif (self.path / "reference.safetensors").is_file():
-                self._fitter = Fitter(self.path / "reference.safetensors", self.path / projection.LAYOUT,
-                                      str(self._run.info.get("teacher_sha256", "")))
-                self._layout_state, self._changed = "fitting", True
-        elif self._layout_state == "fitting" and (fitted := self._fitter.poll()) != "fitting":
-            self._layout = archive.layout_of(self._run) if fitted == "ready" else None
-            self._layout_state, self._changed = ("ready" if self._layout is not None else "failed"), True
+        if self._run is not None and self.state.started is not None and self.exhibits.look(self._run, self.state):
+            self._changed = True
 
     # --- publishing ------------------------------------------------------------------------------
 
@@ -273,12 +210,11 @@ class Follower:
     def _situation(self) -> Situation:
         stage = self._stage_now()
         waiting = self._text if stage == "live" and not self._elsewhere else ""
-        points = {k: [v for p in self._points.values() for v in p[k]][-SHOWN_POINTS:] for k in ("iteration", "pos", "c", "x", "y")}
         return Situation(
             run=self.path.name, id=self._id, attempt=self._attempt, stage=stage, text=self._text, fault=self.fault, waiting=waiting,
             checkpoint=self._checkpoint(), student_ready=(self.path / "student.safetensors").is_file(),
-            layout="none" if self._layout_state == "failed" else self._layout_state, updated=time.monotonic() - self._heard,
-            making=self._making, points=points, elsewhere=self._elsewhere)
+            layout=self.exhibits.layout_state, updated=time.monotonic() - self._heard,
+            making=self.exhibits.making, points=self.exhibits.points(), elsewhere=self._elsewhere)
 
     def _checkpoint(self) -> int | None:
         """Iterations in the last checkpoint of a run that does not go on by itself."""

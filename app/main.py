@@ -80,7 +80,9 @@ def head(root: str) -> str:
     """Style sheets as links, not as Gradio's `css`: that would be rewritten below the page's container."""
     version = static_version()
     links = [f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in STYLES]
-    return "\n".join([*links, '<meta name="color-scheme" content="light dark">'])
+    # not a module: the form's listeners may ask for it as soon as Gradio has drawn them
+    script = f'<script src="{root}/kg/static/ladder.js?v={version}"></script>'
+    return "\n".join([*links, script, '<meta name="color-scheme" content="light dark">'])
 
 
 def static_version() -> str:

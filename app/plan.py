@@ -1,14 +1,13 @@
-"""What is known of a run before its first event: teacher, classes, target, budget, command. No torch."""
+"""What is known of a run before its first event: teacher, classes, targets, budget, command. No torch."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from app import words
+from app import scales
 from kgen import recipes, zoo
 from kgen.events import TeacherCard
-from kgen.recipe import Recipe, Target
+from kgen.recipe import Recipe
 
 OFFERED = {"fashion-live": "3 minutes", "fashion-long": "10 minutes"}
 """Recipes that the page offers, and how long they take on two CPU cores."""
@@ -36,20 +35,19 @@ def before(recipe: Recipe) -> dict[str, Any]:
 
 def plan(recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: str, names: list[str]) -> dict[str, Any]:
     """What is known of a run before its first event. The bundled teachers' maps have a quarter of the image's side."""
-    side, r = recipe.resolutions[0], recipe.model_dump(mode="json")
-    h = w = math.ceil(side / 4)
+    r = recipe.model_dump(mode="json")
     chosen = range(len(classes)) if recipe.classes is None else [classes.index(c) if isinstance(c, str) else c for c in recipe.classes]
-    return {"title": f"{recipe.name}, seed {recipe.seed}", "teacher": {**card.model_dump(), "map": [h, w]},
+    sizes = scales.planned(recipe, card.n_train, card.side, scales.CELL if sees_patches(card) else 1)
+    radii = [recipe.radii.inner, recipe.radii.outer]
+    return {"title": f"{recipe.name}, seed {recipe.seed}", "teacher": {**card.model_dump(), "map": [sizes[0].h, sizes[0].w]},
             "student": {"parameters": None, "name": recipe.student}, "classes": [classes[c] for c in chosen], "class_indices": list(chosen),
-            "recipe": r, "command": command, "recipes": names, "side": side,
-            "map": {"h": h, "w": w, "target": target(recipe.target, h, w), "label": words.target_label(r["target"])},
-            "budget": recipe.budget_pixels(card.n_train, card.side) // side**2,
+            "recipe": r, "command": command, "recipes": names,
+            **scales.told(sizes, r, "attention" if sees_patches(card) else "cam"),
+            "radii": radii if recipe.diverse and None not in radii else None,
+            "budget": sum(s.budget for s in sizes),
             "planned": (recipe.total_generator_steps, recipe.total_student_steps if len(chosen) > 1 else 0, recipe.total_iterations)}
 
 
-def target(spec: Target, h: int, w: int) -> list[list[float]]:
-    """M_target before a run tells its own; a test holds it against `kgen.keyregion.make_target`."""
-    if spec.kind == "full":
-        return [[spec.peak] * w for _ in range(h)]
-    sigma = spec.sigma_fraction * max(h, w) if spec.sigma_fraction else spec.sigma
-    return [[round(spec.peak * math.exp(-((i - (h - 1) / 2) ** 2 + (j - (w - 1) / 2) ** 2) / (2 * sigma**2)), 4) for j in range(w)] for i in range(h)]
+def sees_patches(card: TeacherCard) -> bool:
+    """Is the teacher a ViT, whose map is the attention of [CLS] to its patches?"""
+    return "vit" in card.architecture.lower() or "vision" in card.architecture.lower()

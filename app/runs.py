@@ -7,11 +7,7 @@ from its run folder (`app.follow`), so nothing about a run is kept here but whic
 from __future__ import annotations
 
 import itertools
-import os
-import re
-import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +97,7 @@ class Runs:
         with self._lock:
             self._refuse_second()
             self._check_folder()
-            name = self._free_name(recipe.name)
+            name = self.archive.free_name(recipe.name)
             path = self.folder / name
             follower = self._begin(path, recipe, {"recipe": recipe.model_dump(mode="json"), "folder": str(path)})
         self._await_answer(follower)
@@ -244,15 +240,6 @@ class Runs:
 
     def _check_folder(self) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder) as file:
-                file.write(b"\0" * 4096)
-                file.flush()
+            self.archive.prepare()
         except OSError as error:
             raise RunError(f"The folder for runs, {self.folder}, cannot be written: {error.strerror}. Start the app with --runs and another folder.") from None
-
-    def _free_name(self, wanted: str) -> str:
-        """recipe-date-time: unique, and a legal file name everywhere."""
-        slug = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")[:40] or "run"
-        name = f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}"
-        return next(n for n in itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2))) if not os.path.lexists(self.folder / n))

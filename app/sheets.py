@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from app.projection import Layout, nearest
+from app.state import TERMS
 
 COLUMNS = 5
 """Tiles shown of each class."""
@@ -45,6 +46,11 @@ def sheet(images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape
     return png(picture(canvas))
 
 
+def maps(batch: Arrays) -> np.ndarray:
+    """[B,h,w]: the teacher's maps; [B,0,0] of a teacher that has none."""
+    return batch["cam"] if "cam" in batch else np.zeros((len(batch["images"]), 0, 0), np.float16)
+
+
 def tiles_of(labels: np.ndarray, classes: int, most: int = COLUMNS) -> list[tuple[int, int, int]]:
     """(position in the batch, class, column): the first few images of each class, class by class."""
     return [(int(pos), c, column) for c in range(classes) for column, pos in enumerate(np.flatnonzero(labels == c)[:most])]
@@ -67,9 +73,9 @@ def group(batch: Arrays, iteration: int, classes: int, *, before: int, after: in
     width = max(columns, default=0) + 1
     odd: list[str] = []
     sure = _finite(batch["confidence"][at], "the teacher's confidence", odd)
-    cam = _finite(batch["cam"][at], "the class activation maps", odd)
+    cam = _finite(maps(batch)[at], "the class activation maps", odd)
     out = {
-        "iteration": iteration, "side": int(images.shape[-1]), "channels": int(images.shape[1]),
+        "iteration": iteration, "side": int(images.shape[-1]), "channels": int(images.shape[1]), "map": list(cam.shape[1:]),
         "tiles": [{"pos": pos, "c": c, "p": round(float(p), 4)} for (pos, c, _), p in zip(tiles, sure)], "columns": width,
         "sheet": sheet(images[at], rows, columns, (classes, width)),
         "cam": base64.b64encode(np.clip(np.rint(cam * 100), -32768, 32767).astype("<i2").tobytes()).decode(),
@@ -110,8 +116,8 @@ def sample(batch: Arrays, iteration: int, pos: int, *, layout: Layout | None, re
     out = {
         "iteration": iteration, "pos": pos, "c": int(batch["labels"][pos]),
         "p": round(float(_finite(batch["confidence"][pos], "the teacher's confidence", odd)), 4), "image": png(picture(batch["images"][pos])),
-        "cam": _rounded(_finite(batch["cam"][pos], "the class activation map", odd)),
-        "parts": dict(zip(("ce", "adv", "bn", "kr"), _rounded(parts))), "entered": bool(batch["entered"][pos]),
+        "cam": _rounded(_finite(maps(batch)[pos], "the class activation map", odd)), "map": list(maps(batch).shape[1:]),
+        "parts": dict(zip(TERMS, _rounded(parts))), "entered": bool(batch["entered"][pos]),
         "teacher_top": _top(batch, "teacher", pos, odd), "student_top": _top(batch, "student", pos, odd)}
     embedding = batch["embedding"][pos : pos + 1]
     if layout is not None:

@@ -10,14 +10,18 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app import words
+from app import scales, words
+from app.scales import Scale
 from kgen import events
 from kgen.events import Event
 
 MOST_POINTS = 300
 MOST_WARNINGS = 5
 ENDED = ("finished", "stopped", "failed")
-TERMS = ("ce", "kr", "bn", "adv")
+TERMS = ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
+"""Terms of the generator's loss, in the order of the array `parts` of batch files."""
+STUDENT_TERMS = ("kl", "ed")
+"""Terms of the student's loss; all but "ed" have the weight 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,9 @@ class State:
     activity: str = "generator"
     accuracy: Curve = field(default_factory=Curve)
     loss: Curve = field(default_factory=Curve)
+    """Images, then the weighted TERMS."""
+    student_loss: Curve = field(default_factory=Curve)
+    """Images, then the weighted STUDENT_TERMS."""
     last_accuracy: float | None = None
     teacher_accuracy: float | None = None
     n: int = 0
@@ -87,12 +94,22 @@ class State:
         return self.recipe.get("evaluate_on") == "validation"
 
     @property
+    def scales(self) -> tuple[Scale, ...]:
+        """The resolutions; iteration i has that at i modulo their number."""
+        return scales.of_run(self.started) if self.started else ()
+
+    @property
+    def epoch_iterations(self) -> int:
+        """Batches of images in an epoch: the recipe's iterations at each resolution."""
+        return self.recipe["iterations"] * len(self.recipe["resolutions"]) if self.started else 0
+
+    @property
     def iterations(self) -> int:
-        return self.recipe["epochs"] * self.recipe["iterations"] if self.started else 0
+        return self.recipe["epochs"] * self.epoch_iterations if self.started else 0
 
     @property
     def warmup_iterations(self) -> int:
-        return int(self.recipe["warmup"] * self.recipe["epochs"] + 1e-9) * self.recipe["iterations"]
+        return int(self.recipe["warmup"] * self.recipe["epochs"] + 1e-9) * self.epoch_iterations
 
     @property
     def all_made(self) -> bool:
@@ -133,7 +150,7 @@ def _generator_step(state: State, e: events.GeneratorStep) -> State:
     if odd or not state.started:
         return state
     weights = state.recipe["weights"]
-    return replace(state, loss=state.loss.add(_images_at(state, iteration, step), *(weights[k] * e.parts.get(k, 0.0) for k in TERMS)))
+    return replace(state, loss=state.loss.add(_images_at(state, iteration, step), *(weights.get(k, 0.0) * e.parts.get(k, 0.0) for k in TERMS)))
 
 
 def _batch_synthesised(state: State, e: events.BatchSynthesised) -> State:
@@ -146,9 +163,10 @@ def _student_step(state: State, e: events.StudentStep) -> State:
     mark = state.student_mark and (0, *state.student_mark)
     state = replace(state, student_step=done, activity="student", student_mark=(done, e.t),
                     student_cost=_cost(state.student_cost, mark, 0, done, e.t))
-    if not math.isfinite(e.loss):
-        state = _warn(state, f"The student's loss was not a number at step {words.number(done)}.", "Lower the student's learning rate and start again.")
-    return state
+    if not all(map(math.isfinite, (e.loss, *e.parts.values()))):
+        return _warn(state, f"The student's loss was not a number at step {words.number(done)}.", "Lower the student's learning rate and start again.")
+    weights = {"kl": 1.0, "ed": state.recipe.get("weights", {}).get("ed", 0.0)}
+    return replace(state, student_loss=state.student_loss.add(state.pool_images, *(weights[k] * e.parts.get(k, 0.0) for k in STUDENT_TERMS)))
 
 
 def _evaluated(state: State, e: events.Evaluated) -> State:
@@ -203,9 +221,11 @@ def _images_at(state: State, iteration: int, step: int) -> float:
 
 
 def pool_after(state: State, iteration: int) -> int:
-    """Images that the pool will hold once this iteration is done: all fit, or the policy's share of the budget."""
-    r, budget = state.recipe, state.started.budget_images
-    after = min(budget, state.pool_images + r["batch"])
-    if r["pool_policy"] == "spread":
-        after = min(after, budget * (iteration + 1) // max(1, state.iterations))
+    """Images that the pool will hold once this iteration is done: all fit, or the policy's share of each resolution's budget."""
+    sizes, here = state.scales, iteration % len(state.scales)
+    after = min(state.started.budget_images, state.pool_images + sizes[here].batch)
+    if state.recipe["pool_policy"] == "spread":
+        rounds = state.iterations // len(sizes)
+        done = [iteration // len(sizes) + (k <= here) for k in range(len(sizes))]
+        after = min(after, sum(scale.budget * n // max(1, rounds) for scale, n in zip(sizes, done)))
     return max(after, state.pool_images)

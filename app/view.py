@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from app import words
-from app.state import ENDED, TERMS, Curve, State
+from app import scales, words
+from app.state import ENDED, STUDENT_TERMS, TERMS, Curve, State
 from kgen import events
 
 ACTIVE = ("starting", "running", "paused", "stopping")
@@ -104,6 +104,7 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
                   "kind": words.kind(state),
                   "final": state.final},
         "loss": _columns(("images", *TERMS), state.loss),
+        "student_loss": _columns(("images", *STUDENT_TERMS), state.student_loss),
         "budget": {"images": budget, "used_images": used, "used": round(state.budget_used, 4), "ratio": known["recipe"]["ratio"]},
         "points": situation.points or {"iteration": [], "pos": [], "c": [], "x": [], "y": []},
         "student_ready": situation.student_ready, "layout": situation.layout, "updated": round(situation.updated, 1)}
@@ -115,9 +116,9 @@ def _columns(names: tuple[str, ...], curve: Curve) -> dict[str, list[float]]:
 
 
 def _known(e: events.RunStarted) -> dict[str, Any]:
-    r = e.recipe
+    r, sizes = e.recipe, scales.of_run(e)
+    rounds = r["iterations"] * len(r["resolutions"])
     return {"title": f"{r['name']}, seed {r['seed']}", "teacher": {**e.teacher.model_dump(), "map": list(e.map_size)},
             "student": {"parameters": e.student_parameters, "name": r["student"]}, "classes": e.classes,
-            "class_indices": e.class_indices, "recipe": r, "side": r["resolutions"][0], "budget": e.budget_images,
-            "map": {"h": e.map_size[0], "w": e.map_size[1], "target": e.target, "label": words.target_label(r["target"])},
-            "planned": (e.generator_steps, e.student_steps, r["epochs"] * r["iterations"])}
+            "class_indices": e.class_indices, "recipe": r, "budget": e.budget_images, **scales.told(sizes, r, e.map_kind),
+            "radii": e.radii and list(e.radii), "planned": (e.generator_steps, e.student_steps, r["epochs"] * rounds)}

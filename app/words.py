@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 Pieces = list[dict[str, Any]]
 READY = "Ready. Press Start: the generator begins with noise, and its first images appear after about 3 seconds."
 ELSEWHERE = "This run is driven by another process; watch it here, control it there."
-PARTS = {"ce": "cross-entropy", "adv": "adversarial", "bn": "BN statistics", "kr": "key region", "kl": "distillation"}
+PARTS = {
+    "ce": "cross-entropy", "adv": "adversarial", "bn": "BN statistics", "kr": "key region", "aed": "embedding push", "tv": "total variation",
+    "l2": "pixel size", "kl": "distillation", "ed": "embedding pull",
+}
+"""Names of the terms of both losses; `static/terms.js` has the same."""
 _ENDS = {
     "SIGKILL": "it was killed from outside; most often the machine ran out of memory",
     "SIGSEGV": "it crashed inside a library",
@@ -114,7 +118,9 @@ def _doing(state: State) -> Pieces:
     if state.iteration is None:
         return [_text("The run begins: the generator starts from noise.")]
     lead = "Warm-up: only the pool grows. " if warmup and started.student_steps else ""
-    step = f"{lead}Generator step {number(max(1, state.step + 1))} of {number(steps)}: pushing "
+    sizes = state.scales
+    size = f"{sizes[state.iteration % len(sizes)].side}-pixel " if len(sizes) > 1 else ""
+    step = f"{lead}Generator step {number(max(1, state.step + 1))} of {number(steps)}: pushing {size}"
     after = " images until the teacher is sure."
     if learning and started.student_steps and state.pool_images:
         after += f" The student waits with {images(state.pool_images)}." if sequential else f" Student learns from {images(state.pool_images)}."

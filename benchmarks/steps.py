@@ -38,16 +38,16 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     recipe = recipes.get(args.recipe).replace(generator_steps=10_000)
     setting = Setting(recipe)
-    state = LoopState(recipe, setting.teacher, len(setting.chosen), setting.budget_pixels, setting.device)
-    synthesis = Synthesis(setting, state, state.frozen_student())
+    state = LoopState(setting)
+    synthesis = Synthesis(setting, state, state.snapshot())
     synthesis.step()
     synthesis.done = 0
-    synthesis.store(synthesis.measure(state.frozen_student()))
+    synthesis.store(synthesis.measure(state.snapshot()))
     learner, fresh = Learner(setting, state), Learner(Setting(recipe.replace(views=0)), state)
     images = synthesis.images.clone().requires_grad_()
 
     def generator_alone() -> None:
-        made = state.generator(synthesis.noisy(setting.table[synthesis.labels]))
+        made = state.generators[28](synthesis.source.noisy(setting.table[synthesis.labels]))
         made.backward(torch.ones_like(made))
 
     def teacher_alone() -> None:

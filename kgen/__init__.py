@@ -25,14 +25,18 @@ _modules = {
     "evaluate",
     "events",
     "journal",
+    "image_sources",
     "keyregion",
     "losses",
     "pool",
     "recipe",
     "recipes",
     "sources",
+    "streams",
     "teach",
     "teachers",
+    "terms",
+    "vit",
     "zoo",
 }
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m kgen …`. The only file of the package that prints.
+"""The command line: `python -m kgen …`. Only this file, screen.py and child.py print.
 
 Exit codes: 0 done or stopped on request, 1 the run failed, 2 bad input, 130 interrupted (the run folder can be resumed).
 """
@@ -14,26 +14,22 @@ for _name, _value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_
 
 import datetime
 import json
-import signal
 import sys
-import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from kgen import events, recipes
-from kgen.controls import Controls
+from kgen import recipes, screen, tables
 from kgen.data import DataError
 from kgen.journal import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError, parse, parse_setting
+from kgen.screen import console, progress_bar, watch
+from kgen.tables import TableError
 from kgen.zoo import ZooError
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
-console = Console(stderr=True)
 
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder to make; default runs/NAME-TIME.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
@@ -61,14 +57,7 @@ def default_folder(recipe: Recipe) -> Path:
 @cli.command("recipes")
 def list_recipes(as_json: Json = False) -> None:
     """List the named recipes."""
-    if as_json:
-        for name in recipes.NAMES:
-            print(json.dumps({"name": name, "about": recipes.describe(name), "recipe": recipes.get(name).model_dump(mode="json")}))
-        return
-    table = Table("recipe", "what it does")
-    for name in recipes.NAMES:
-        table.add_row(name, recipes.describe(name))
-    Console().print(table)
+    screen.list_recipes(as_json)
 
 
 @cli.command()
@@ -86,10 +75,12 @@ def run(
     from kgen.runner import Runner
 
     if recipe == "-":
-        raise typer.Exit(_controlled(checkpoint_every) if control else _from_stdin(out, checkpoint_every, as_json))
+        from kgen.child import controlled
+
+        raise typer.Exit(controlled(checkpoint_every) if control else _from_stdin(out, checkpoint_every, as_json))
     chosen = read_recipe(recipe, settings or [], seed, schedule)
     folder = out or default_folder(chosen)
-    raise typer.Exit(_watch(lambda **o: Runner.new(chosen, folder, **o), as_json, checkpoint_every))
+    raise typer.Exit(watch(lambda **o: Runner.new(chosen, folder, **o), as_json, checkpoint_every))
 
 
 @cli.command()
@@ -100,7 +91,7 @@ def resume(
     from kgen.runner import Runner
 
     open_run(folder)
-    raise typer.Exit(_watch(lambda **o: Runner.resume(folder, **o), as_json, checkpoint_every))
+    raise typer.Exit(watch(lambda **o: Runner.resume(folder, **o), as_json, checkpoint_every))
 
 
 @cli.command()
@@ -152,32 +143,31 @@ def teach(
     out: Annotated[Path | None, typer.Option(help="File to write; default: the bundled teacher's place in assets/.")] = None,
     data_folder: Annotated[Path | None, typer.Option("--data", help="Folder with the real training set.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow torchvision to fetch the training set (30 MB).")] = False,
-    epochs: Annotated[int, typer.Option(min=1)] = 15,
-    width: Annotated[int, typer.Option(min=4)] = 48,
+    network: Annotated[str, typer.Option(help="What to train: cnn or vit.")] = "cnn",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the plan's, 15 for the cnn and 14 for the vit.")] = None,
     seed: int = 0,
 ) -> None:
     """Train a teacher on a real training set (the only command that does), and write it with its card."""
     from kgen import data, zoo
-    from kgen.networks import SmallResNet, seeded
-    from kgen.teach import finish
+    from kgen.teach import PLANS, finish
     from kgen.teach import teach as train
 
-    out = out or zoo.TEACHERS["fashion-cnn"]
+    if network not in PLANS:
+        raise ZooError(f"There is no network {network!r} to teach. {zoo.nearest(network, list(PLANS))}")
+    plan = PLANS[network] if epochs is None else replace(PLANS[network], epochs=epochs)
+    out = out or zoo.TEACHERS[plan.name]
     part, held_out = data.split(data.training_set(dataset, data_folder, download))
     test = data.test_set(dataset)
-    blocks = (1, 2)
-    network = seeded(SmallResNet, seed, part.images.shape[1], len(part.classes), width, blocks)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=console
-    ) as bar:
+    made = zoo.build(plan.architecture, plan.shape, seed, part.images.shape[1], len(part.classes), part.images.shape[2])
+    with progress_bar() as bar:
         task = bar.add_task(f"teaching {dataset}", total=None, note="")
-        for p in train(network, part, held_out, epochs=epochs, seed=seed):
-            note = f"epoch {p.epoch + 1}/{epochs}, loss {p.loss:.3f}" if p.accuracy is None else f"held-out accuracy {p.accuracy:.2%}"
+        for p in train(made, part, held_out, plan, seed=seed):
+            note = f"epoch {p.epoch + 1}/{plan.epochs}, loss {p.loss:.3f}" if p.accuracy is None else f"held-out accuracy {p.accuracy:.2%}"
             bar.update(task, total=p.steps, completed=p.step, note=note)
             if p.accuracy is not None and not console.is_terminal:
                 console.print(f"epoch {p.epoch + 1}: {note}")
-    spec = finish(network, part, held_out, test, width=width, blocks=blocks)
-    zoo.save_network(network, out, spec)
+    spec = finish(made, part, held_out, test, plan)
+    zoo.save_network(made, out, spec)
     print(
         f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images, {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out ones"
     )
@@ -185,158 +175,52 @@ def teach(
 
 @cli.command()
 def embed(
-    texts: Annotated[list[str] | None, typer.Argument(help="Class texts; default: those of the bundled data sets.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; default: the bundled table in assets/.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Class texts; default: those of every data set with a recipe.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to add them to; default: the bundled table in assets/.")] = None,
     model: Annotated[str | None, typer.Option(help="Name in the local cache, or folder, of a sentence-transformers model.")] = None,
 ) -> None:
-    """Compute the table of label embeddings (needs the optional sentence-transformers)."""
-    from kgen import data, embeddings
+    """Add class texts to the table of label embeddings (needs the optional sentence-transformers)."""
+    from kgen import classes, embeddings
 
-    wanted = list(texts or data.FASHION_CLASSES)
-    vectors = embeddings.embed(wanted, model or embeddings.MODEL)
     path = out or embeddings.TABLE
-    embeddings.write_table(wanted, vectors, path)
-    print(f"{path}: {len(wanted)} texts × {vectors.shape[1]}")
+    new, everything = embeddings.extend_table(list(texts or classes.texts()), path, model or embeddings.MODEL)
+    print(f"{path}: {new} new texts, {everything} in all")
 
 
-# --- watching a run ------------------------------------------------------------------------------
+@cli.command()
+def table(
+    name: Annotated[str | None, typer.Argument(help="A table's name, or all; none lists them.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs a row: seeds 0 up to this, without it.")] = 3,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once, each on one thread; default: one a core.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Make no runs, only print what is there.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Make no runs, write what is there into docs/results.md.")] = False,
+    as_json: Json = False,
+    file: Annotated[Path, typer.Option("--runs", help="The finished runs, one JSON line each.")] = tables.RUNS,
+) -> None:
+    """Make the paper's tables on Fashion-MNIST: the runs that are missing, then mean and spread. Goes on where it stopped."""
+    from kgen import report
+    from kgen.measure import missing
+    from kgen.results import Pace, Results
 
-
-class Screen:
-    """What a person sees of the events: a progress bar on a terminal, plain lines in a pipe, JSON if asked for."""
-
-    def __init__(self, as_json: bool, iterations: int):
-        self.as_json, self.iterations, self.bar, self.note, self.done = as_json, iterations, None, "", 0
-
-    def __enter__(self) -> Screen:
-        if console.is_terminal and not self.as_json:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
-            self.bar = Progress(*columns, console=console)
-            self.bar.start()
-            self.task = self.bar.add_task("images and student", total=1, note="")
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.bar:
-            self.bar.stop()
-
-    def hear(self, e: events.Event) -> None:
-        if self.as_json:
-            print(e.to_json(), flush=True)
-            return
-        if isinstance(e, events.RunStarted):
-            self.line(f"{e.name}: teacher {e.teacher.title}, {len(e.classes)} classes, budget {e.budget_images:,} images, on {e.device}")
-        elif isinstance(e, events.Warned):
-            self.line(f"Warning: {e.text} {e.remedy}")
-        elif isinstance(e, events.Evaluated):
-            self.note = f"student {e.student.accuracy:.1%} of {e.student.n:,} real images, {e.pool_images:,} synthetic images"
-            self.line(f"{e.t:7.1f} s  {self.note} (teacher {e.teacher.accuracy:.1%})")
-        elif isinstance(e, events.RunFailed):
-            self.line(f"The run stopped at step {e.step}: {e.cause} {e.remedy}")
-        elif isinstance(e, events.RunFinished):
-            self.line(
-                f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s."
-                + (f" Student: {e.accuracy:.2%} of {e.n:,} real images." if e.n else "")
-            )
-        if self.bar and e.iteration is not None:
-            # a student's events name the iteration before: the bar never goes back
-            self.done = max(self.done, e.iteration + (e.kind == "batch_synthesised"))
-            self.bar.update(self.task, completed=self.done, total=self.iterations, note=self.note)
-
-    def line(self, text: str) -> None:
-        if self.bar:
-            self.bar.console.print(text, highlight=False)
-        else:
-            print(text, flush=True)
-
-
-def _watch(build, as_json: bool, checkpoint_every: float) -> int:
-    """Build a Runner and run it in the foreground; Ctrl-C asks it to stop, a second one insists."""
-    controls = Controls()
-    interrupted = threading.Event()
-
-    def on_interrupt(*_) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-        console.print("Stopping at the next step; press Ctrl-C again to leave at once.")
-        controls.send("stop")
-
-    signal.signal(signal.SIGINT, on_interrupt)
-    runner = build(controls=controls, checkpoint_seconds=checkpoint_every, say=console.print)
-    with Screen(as_json, runner.distillation.recipe.total_iterations) as screen:
-        runner.listen = screen.hear
-        try:
-            last = runner.run()
-        except KeyboardInterrupt:
-            last = None
-        if not as_json:
-            screen.line(f"Run folder: {runner.journal.path}")
-    if last is None or (last.kind == "run_finished" and last.reason == "stopped"):
-        console.print(f"Go on with: python -m kgen resume {runner.journal.path}")
-        return 130
-    return 1 if last.kind == "run_failed" else 0
+    results, jobs, everything = Results(file), jobs or os.cpu_count() or 1, tables.find("all")
+    if name is None:
+        return screen.list_tables(everything, seeds, jobs, results, as_json)
+    chosen, there, code = tables.find(name), results.read(), 0
+    if markdown:
+        return report.write_page({t.name: report.markdown(t, report.lines(t, range(seeds), there)) for t in chosen})
+    if not show:
+        tasks = missing(chosen, range(seeds), there)
+        pace = Pace((row for t in everything for row in t.rows), there.values())
+        code = screen.watch_tables(tasks, jobs, results, pace) if tasks else 0
+    screen.show_tables(chosen, seeds, results, as_json)
+    raise typer.Exit(code)
 
 
 def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int:
     from kgen.runner import Runner
 
     chosen = parse(sys.stdin.buffer.read())
-    return _watch(lambda **o: Runner.new(chosen, out or default_folder(chosen), **o), as_json, checkpoint_every)
-
-
-def _controlled(checkpoint_every: float) -> int:
-    """The app's child: one line with recipe and folder, then control lines; end of input means stop and exit.
-
-    Standard output carries JSON lines {"kind": ready | started | error | waiting, …}.
-    """
-    from kgen.embeddings import EmbeddingError
-    from kgen.engine import Distillation
-    from kgen.runner import DiskError, Runner
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the app's terminal reaches us too; the app decides
-
-    def tell(kind: str, **more: Any) -> None:
-        print(json.dumps({"kind": kind, **more}), flush=True)
-
-    # while nobody waits: read the data, warm the kernels, and let torch import what its first optimiser wants (1.5 s)
-    Distillation(recipes.get("fashion-live"))
-    tell("ready")
-    line = sys.stdin.readline()
-    if not line.strip():
-        return 0
-    controls = Controls()
-    options = {"controls": controls, "checkpoint_seconds": checkpoint_every, "say": lambda text: tell("waiting", text=text)}
-    try:
-        order = json.loads(line)
-        if "resume" in order:
-            runner = Runner.resume(order["resume"], **options)
-        else:
-            runner = Runner.new(parse(order["recipe"]), order["folder"], **options)
-    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, OSError) as error:
-        tell("error", text=str(error))
-        return 2
-    except (ValueError, KeyError, TypeError) as error:
-        tell("error", text=f"The first line of input is no order with recipe and folder: {error!r}.")
-        return 2
-    tell("started", folder=str(runner.journal.path))
-    threading.Thread(target=_read_controls, args=(controls, tell), daemon=True).start()
-    try:
-        last = runner.run()
-    except DiskError as error:
-        tell("error", text=str(error))
-        return 1
-    return 1 if last is None or last.kind == "run_failed" else 0
-
-
-def _read_controls(controls: Controls, tell) -> None:
-    for line in sys.stdin:
-        try:
-            order = json.loads(line)
-            controls.send(order["do"], order.get("unit"), order.get("id"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            tell("error", text=f"Not a control line: {error}")
-    controls.send("stop")
+    return watch(lambda **o: Runner.new(chosen, out or default_folder(chosen), **o), as_json, checkpoint_every)
 
 
 def main() -> None:
@@ -346,7 +230,7 @@ def main() -> None:
 
     try:
         cli()
-    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError) as error:
+    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, TableError) as error:
         console.print(f"Error: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except DiskError as error:

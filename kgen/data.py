@@ -1,7 +1,8 @@
 """Real images: for evaluation, and for training the bundled teachers. The distillation itself never reads them.
 
 Fashion-MNIST's 10,000 test images ship in `assets/`. Its training images come from Debian's package
-`dataset-fashion-mnist`, from a folder, or, only when asked, from torchvision's download.
+`dataset-fashion-mnist`, from a folder, or, only when asked, from torchvision's download. The test images of the paper's
+other data sets are read where a person put them (`kgen.catalogue` says where); nothing is fetched.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+from kgen import catalogue, classes
+from kgen.classes import ASSETS
+from kgen.folders import ImageFiles, list_images
+
 SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
 HOLDOUT = 5_000
 """Images of the training split that no bundled teacher has seen; recipes are tuned on them."""
 
-FASHION_CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+FASHION_CLASSES = classes.names("fashion-mnist")
 
 
 class DataError(ValueError):
@@ -28,10 +32,10 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class RealImages:
-    """`images` u8 [n,c,l,l], `labels` i64 [n], and what the labels mean."""
+    """`images` u8 [n,c,h,w] (files of a folder are decoded when read), `labels` i64 [n], and what the labels mean."""
 
     name: str
-    images: np.ndarray
+    images: np.ndarray | ImageFiles
     labels: np.ndarray
     classes: tuple[str, ...]
 
@@ -75,12 +79,40 @@ def _fashion(folder: Path, part: str) -> RealImages:
     return RealImages("fashion-mnist", images[:, None].copy(), labels.astype(np.int64), FASHION_CLASSES)
 
 
+def _cifar(name: str, folder: Path) -> RealImages:
+    """The test set as torchvision lays it out: pickles, which it reads only where their checksums are the published ones."""
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    try:
+        found = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name](str(folder), train=False, download=False)
+    except RuntimeError:
+        raise DataError(catalogue.data_sentence(name, f"no whole copy in {folder}")) from None
+    images = np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
+    return RealImages(name, images, np.array(found.targets, dtype=np.int64), classes.names(name))
+
+
+def _from_folder(name: str, folder: Path) -> RealImages:
+    """Test images from one subfolder a class, called by its text or its WordNet name."""
+    facts, texts = catalogue.DATA[name], classes.names(name)
+    place = next((folder / p for p in facts.places if (folder / p).is_dir()), None)
+    if place is None:
+        raise DataError(catalogue.data_sentence(name, f"no folder {folder / facts.places[0]}"))
+    called = [(w, t) for w, t in zip(classes.wnids(name), texts)] if classes.wnids(name) else [(t,) for t in texts]
+    try:
+        paths, labels = list_images(place, called)
+    except ValueError as error:
+        raise DataError(catalogue.data_sentence(name, str(error))) from None
+    return RealImages(name, ImageFiles(paths, facts.channels, facts.size, facts.crop), labels, texts)
+
+
 @functools.cache
 def test_set(name: str) -> RealImages:
-    """The real test images of a bundled data set; raises DataError for one that is not on this machine."""
-    if name != "fashion-mnist":
-        raise DataError(f"No real test images for {name!r} on this machine; known: fashion-mnist.")
-    return _fashion(ASSETS / "fashion-mnist", "t10k")
+    """The real test images of a data set, at the teacher's resolution; DataError says what to fetch where they are missing."""
+    if name == "fashion-mnist":
+        return _fashion(ASSETS / "fashion-mnist", "t10k")
+    if name not in catalogue.DATA:
+        raise DataError(f"No real test images for {name!r} on this machine; known: fashion-mnist, {', '.join(catalogue.DATA)}.")
+    return (_cifar if name.startswith("cifar") else _from_folder)(name, catalogue.data_folder(name))
 
 
 def training_set(name: str, folder: str | Path | None = None, download: bool = False) -> RealImages:
@@ -93,7 +125,7 @@ def training_set(name: str, folder: str | Path | None = None, download: bool = F
     if download:
         from torchvision.datasets import FashionMNIST
 
-        root = Path(folder or Path.home() / ".cache" / "kgen")
+        root = Path(folder or catalogue.home())
         FashionMNIST(str(root), train=True, download=True)
         return _fashion(root / "FashionMNIST" / "raw", "train")
     raise DataError(

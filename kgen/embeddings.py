@@ -19,6 +19,8 @@ from kgen.zoo import header
 
 TABLE = ASSETS / "label-embeddings.safetensors"
 OUTER_RADIUS = 0.03
+WIDTH = 384
+"""d of the text encoder."""
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -50,6 +52,50 @@ def radii(table: Tensor) -> tuple[float, float]:
     return outer / 2, outer
 
 
+class ClassCentres:
+    """f_y as class centres (CC, §3.4): the mean teacher embedding of each class over the first iterations, until every
+    class was seen; then scaled by the rule of `rescale`, and fixed.
+
+    Args:
+        classes: K, the number of chosen classes.
+        width: d_T, of the teacher's embedding.
+    """
+
+    def __init__(self, classes: int, width: int, device: torch.device | str = "cpu"):
+        self.sums = torch.zeros(classes, width, device=device)
+        self.counts = torch.zeros(classes, device=device)
+        self.factor = torch.zeros((), device=device)
+        """What centres and embeddings are multiplied by; 0 until every class was seen."""
+        self.ready = False
+
+    def add(self, embedding: Tensor, positions: Tensor) -> None:
+        """Teacher embeddings [B,d_T] of images of these classes [B]; no effect once `ready`."""
+        if self.ready:
+            return
+        positions = positions.to(self.sums.device)
+        self.sums.index_add_(0, positions, embedding.float())
+        self.counts += torch.bincount(positions, minlength=len(self.counts))
+        if bool((self.counts > 0).all()):
+            self._fix()
+
+    def _fix(self) -> None:
+        means = self.sums / self.counts[:, None]
+        scaled = rescale(means)
+        self.factor = (scaled.norm() / means.norm().clamp_min(1e-12)).reshape(())
+        self.table = scaled
+        """[K,d_T], scaled"""
+        self.ready = True
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"sums": self.sums, "counts": self.counts}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.sums.copy_(state["sums"])
+        self.counts.copy_(state["counts"])
+        if bool((self.counts > 0).all()):
+            self._fix()
+
+
 def class_table(classes: tuple[str, ...], path: Path = TABLE) -> Tensor:
     """P for these class names, from the bundled file. → [K,d]. Raises EmbeddingError naming what is missing."""
     texts = json.loads(header(path)["texts"])
@@ -78,3 +124,20 @@ def write_table(texts: list[str], vectors: Tensor, path: Path, model: str = MODE
     """Half precision is enough: the error is 1e-4 of a unit vector, far below the distance of two classes."""
     meta = {"texts": json.dumps(texts), "model": model}
     write_durably(path, save({"embedding": vectors.half().contiguous()}, meta))
+
+
+def extend_table(texts: list[str], path: Path, model: str = MODEL) -> tuple[int, int]:
+    """Embed the texts that the table lacks and write them behind its rows, which stay as they are. → (new, all) texts.
+
+    Where there is no table yet, all of them. Raises EmbeddingError where the table was made with another model, or no
+    encoder is installed.
+    """
+    meta = header(path) if path.is_file() else {"texts": "[]", "model": MODEL}
+    if meta["model"] != MODEL:
+        raise EmbeddingError(f"{path} was made with {meta['model']}, which does not compare with {MODEL}; write to another file.")
+    old = json.loads(meta["texts"])
+    new = [t for t in dict.fromkeys(texts) if t not in set(old)]
+    if new:
+        rows = [load_file(path)["embedding"]] if old else []
+        write_table(old + new, torch.cat([*rows, embed(new, model).half()]), path)
+    return len(new), len(old) + len(new)

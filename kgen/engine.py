@@ -25,7 +25,10 @@ from kgen.state import LoopState
 from kgen.synthesis import Diverged, Synthesis
 
 EVALUATION_IMAGES = 2_000
-TERMS = {"ce": "cross-entropy", "adv": "adversarial", "bn": "BN statistics", "kr": "key region", "kl": "distillation"}
+TERMS = {
+    "ce": "cross-entropy", "adv": "adversarial", "bn": "BN statistics", "kr": "key region", "aed": "embedding push",
+    "tv": "total variation", "l2": "pixel size", "kl": "distillation", "ed": "embedding pull",
+}  # fmt: skip
 
 
 class Stopped(Exception):
@@ -60,7 +63,7 @@ class Distillation:
         self.recipe, self.resumed, self._before = recipe, resume is not None, elapsed
         self._start = time.monotonic()
         self.setting = Setting(recipe)
-        self.state = LoopState(recipe, self.setting.teacher, len(self.setting.chosen), self.setting.budget_pixels, self.setting.device)
+        self.state = LoopState(self.setting)
         if resume is not None:
             self.state.load(resume, batch_of)
         self.concurrent = recipe.schedule == "concurrent" and self.setting.student_total > 0 and self.setting.device.type != "mps"
@@ -120,7 +123,7 @@ class Distillation:
         r, s = self.recipe, self.state
         learner = Learner(self.setting, s)
         while True:
-            epochs = s.iterations // r.iterations
+            epochs = s.iterations // r.epoch_iterations
             due = max(0, epochs - r.warmup_epochs) * r.student_steps if self.setting.student_total else 0
             if s.student_steps < due:
                 yield from self.learn(learner, due)
@@ -136,7 +139,7 @@ class Distillation:
         thread.start()
         try:
             while s.iterations < r.total_iterations:
-                warm_up = s.iterations < r.warmup_epochs * r.iterations
+                warm_up = s.iterations < r.warmup_epochs * r.epoch_iterations
                 self._share_threads(alone=warm_up or s.student_steps >= self.setting.student_total)
                 yield from self.synthesise()
             while thread.is_alive() or not self._outbox.empty():
@@ -174,8 +177,8 @@ class Distillation:
             return True
         if kind == "student":
             epoch = r.warmup_epochs + s.student_steps // max(1, r.student_steps)
-            return len(s.pool) > 0 and s.iterations >= epoch * r.iterations
-        owed = (s.iterations // r.iterations - 1 - r.warmup_epochs) * r.student_steps
+            return len(s.pool) > 0 and s.iterations >= epoch * r.epoch_iterations
+        owed = (s.iterations // r.epoch_iterations - 1 - r.warmup_epochs) * r.student_steps
         return s.student_steps >= min(self.setting.student_total, owed)
 
     # --- controls ----------------------------------------------------------------------------
@@ -225,12 +228,13 @@ class Distillation:
         yield from self._enter("generator")
         self.resumable = False
         try:
-            warm_up = s.iterations < r.warmup_epochs * r.iterations
+            warm_up = s.iterations < r.warmup_epochs * r.epoch_iterations
             with self._student_lock:
                 if not s.student_is_finite():  # on a thread of its own it may be ahead of its next report
                     raise Diverged("kl", s.student_steps - 1, math.nan)
-                wanted = r.weights.adv > 0 and self.setting.student_total > 0 and not warm_up
-                synthesis = Synthesis(self.setting, s, s.frozen_student() if wanted else None)
+                watched = r.weights.adv > 0 or (r.weights.aed > 0 and s.class_vectors(torch.zeros(1, dtype=torch.int64)) is not None)
+                wanted = watched and self.setting.student_total > 0 and not warm_up
+                synthesis = Synthesis(self.setting, s, s.snapshot() if wanted else None)
         finally:
             self.gate.leave("generator")
         yield self._event(events.IterationStarted, **synthesis.place, labels=synthesis.positions.tolist())
@@ -241,7 +245,7 @@ class Distillation:
                 report = synthesis.step()
                 if last:
                     with self._student_lock:
-                        student = s.frozen_student()
+                        student = s.snapshot()
                     batch = synthesis.measure(student)
                     with self._student_lock:
                         entered, arrays = synthesis.store(batch)
@@ -320,6 +324,16 @@ class Distillation:
 
     def _run_started(self) -> events.Event:
         r, setting = self.recipe, self.setting
+        scales = [
+            events.Scale(
+                side=scale.side,
+                batch=scale.batch,
+                map_size=scale.map_size,
+                target=[[round(v, 4) for v in row] for row in scale.target.tolist()],
+                budget_images=scale.budget_images,
+            )
+            for scale in setting.scales
+        ]
         return self._event(
             events.RunStarted,
             name=r.name,
@@ -330,8 +344,11 @@ class Distillation:
             class_indices=setting.chosen,
             budget_images=setting.budget_images,
             budget_pixels=setting.budget_pixels,
-            map_size=setting.map_size,
-            target=[[round(v, 4) for v in row] for row in setting.target.tolist()],
+            map_size=scales[0].map_size,
+            target=scales[0].target,
+            scales=scales,
+            map_kind=setting.teacher.map_kind,
+            radii=setting.radii,
             generator_steps=r.total_generator_steps,
             student_steps=setting.student_total,
             device=setting.device_title(),

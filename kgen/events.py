@@ -50,6 +50,18 @@ class TeacherCard(BaseModel):
     licence: str = ""
 
 
+class Scale(BaseModel):
+    """One of a run's resolutions; iterations take them in turn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    side: int
+    batch: int
+    map_size: tuple[int, int]
+    target: list[list[float]]
+    budget_images: int
+
+
 class RunStarted(_Event):
     kind: Literal["run_started"] = "run_started"
     name: str
@@ -64,6 +76,12 @@ class RunStarted(_Event):
     budget_pixels: int
     map_size: tuple[int, int]
     target: list[list[float]]
+    """Map and target of the first resolution; `scales` has all."""
+    scales: list[Scale] = []
+    map_kind: Literal["cam", "linearised", "attention", "none"] = "cam"
+    """What the spatial map is: Eq. 5, the same with a linearised head, what [CLS] attends to, or nothing."""
+    radii: tuple[float, float] | None = None
+    """(r_i, r_o) of the embedding in-out game; None where it is off."""
     generator_steps: int
     """Planned generator steps of the whole run."""
     student_steps: int
@@ -84,9 +102,9 @@ class IterationStarted(_Event):
 class GeneratorStep(_Event):
     kind: Literal["generator_step"] = "generator_step"
     parts: dict[str, float]
-    """Unweighted loss terms, batch means over the steps since the last report: ce, adv, bn, kr."""
+    """Unweighted loss terms, batch means over the steps since the last report: ce, adv, bn, kr, aed, tv, l2."""
     loss: float
-    """The weighted sum that is minimised (Eq. 6)."""
+    """The weighted sum that is minimised (Eq. 10)."""
     agreement: float
     """Share of the batch in which the teacher's arg max is the pseudo-label."""
     preview: Callable[[], Arrays] | None = Field(None, exclude=True)
@@ -108,6 +126,7 @@ class StudentStep(_Event):
     kind: Literal["student_step"] = "student_step"
     loss: float
     parts: dict[str, float]
+    """Unweighted: kl, and ed where the embedding in-out game is on (Eq. 8)."""
     lr: float
 
 

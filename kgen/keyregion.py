@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,17 @@ def class_activation_map(features: Tensor, weight: Tensor, labels: Tensor) -> Te
     features [B,k,h,w] before global pooling, weight [K,k] of the classifier, labels [B] → [B,h,w].
     """
     return torch.einsum("bkhw,bk->bhw", features, weight[labels])
+
+
+def linearised_map(features: Tensor, head: Callable[[Tensor], Tensor], labels: Tensor) -> Tensor:
+    """CAM for any head: M = h·w·Σ_k F_k·∂logit_ŷ/∂F_k, where the derivative is held constant. Eq. 5 if the head is pooling and Linear.
+
+    features [B,k,h,w], head: features → logits [B,K] image by image, labels [B] → [B,h,w], differentiable in the features.
+    """
+    with torch.enable_grad():
+        still = features.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(head(still).gather(1, labels[:, None]).sum(), still)
+    return features.shape[2] * features.shape[3] * (features * slope).sum(1)
 
 
 def gaussian_target(h: int, w: int, peak: float = 1.0, sigma: float = 2.0) -> Tensor:

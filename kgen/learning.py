@@ -10,11 +10,13 @@ from torch import Tensor
 
 from kgen import losses
 from kgen.augment import apply_views, shift_and_flip
+from kgen.pool import Shelf
 from kgen.recipe import Recipe
 from kgen.setting import Setting
 from kgen.state import VIEWS, LoopState
 from kgen.synthesis import check_finite
 from kgen.teachers import Teacher
+from kgen.vit import Corner, draw_corner, look
 
 REPORT_EVERY = 10
 """Student steps between two reports."""
@@ -34,37 +36,45 @@ class Learner:
     def __init__(self, setting: Setting, state: LoopState, teacher: Teacher | None = None):
         self.setting, self.state = setting, state
         self.teacher = teacher or setting.teacher
-        self._sum, self._since = torch.zeros((), device=setting.device), 0
+        self._sums, self._since = torch.zeros(2, device=setting.device), 0
 
     def step(self) -> None:
-        """One update of the student; its loss is summed on the device."""
+        """One update of the student (Eq. 8); its losses are summed on the device."""
         r, s, t = self.setting.recipe, self.state, self.teacher
         for group in s.student_optimiser.param_groups:
             group["lr"] = learning_rate(r, s.student_steps, self.setting.student_total)
-        images, wanted = self._batch()
+        shelf = s.pool.pick(s.rng["shelf"])
+        corner = draw_corner(t.network, shelf.side, r.position_decay, s.rng["corner_student"])
+        images, wanted, positions = self._batch(shelf, corner)
         s.student.train()
-        loss = losses.distillation(wanted, s.student((images - t.mean) / t.std), r.temperature)
+        logits, embedding = look(s.student, (images - t.mean) / t.std, corner)
+        loss = kl = losses.distillation(wanted, logits, r.temperature)
+        pull = torch.zeros_like(kl)
+        if r.weights.ed and (f_y := s.class_vectors(positions)) is not None:
+            pull = losses.embedding_pull(s.projection(embedding), f_y, self.setting.radii[0]).mean()
+            loss = kl + r.weights.ed * pull
         s.student_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         s.student_optimiser.step()
         s.student_steps += 1
-        self._sum += loss.detach()
+        self._sums += torch.stack([kl.detach(), pull.detach()])
         self._since += 1
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        """Views of stored images [n,c,e,e] and the teacher's logits [n,K_T] for these very views."""
+    def _batch(self, shelf: Shelf, corner: Corner | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Views of stored images [n,c,e,e], the teacher's logits [n,K_T] for these very views, and labels [n] as positions."""
         r, s, device = self.setting.recipe, self.state, self.setting.device
-        index = s.pool.draw(r.student_batch, s.rng["student_batch"])
-        images = s.pool.images[index.to(device)].float() / 255
+        n = next(scale.student_batch for scale in self.setting.scales if scale.side == shelf.side)
+        index = shelf.draw(n, s.rng["student_batch"])
+        images, positions = shelf.images[index.to(device)].float() / 255, shelf.labels[index]
         if r.views:
             which = torch.randint(0, r.views, index.shape, generator=s.rng["augment_student"])
-            views, answers = (s.pool.extras[name] for name in VIEWS)
+            views, answers = (shelf.extras[name] for name in VIEWS)
             place = (index.to(device), which.to(device))
-            return apply_views(images, views[place].cpu()), answers[place]
+            return apply_views(images, views[place].cpu()), answers[place], positions
         if r.augment != "none":
             images = shift_and_flip(images, s.rng["augment_student"], flip=self.setting.card.flip)
         with torch.no_grad():
-            return images, self.teacher.logits(images)
+            return images, self.teacher.logits(images, corner), positions
 
     @property
     def unreported(self) -> int:
@@ -72,11 +82,14 @@ class Learner:
         return self._since
 
     def report(self) -> dict[str, Any]:
-        """Mean loss since the last report (the one transfer), and the rate of the last step. Raises Diverged."""
-        step, loss = self.state.student_steps - 1, float(self._sum / self._since)
-        check_finite({"kl": loss}, step)
-        self._sum, self._since = torch.zeros_like(self._sum), 0
-        return {"loss": loss, "parts": {"kl": loss}, "lr": learning_rate(self.setting.recipe, step, self.setting.student_total)}
+        """Means since the last report (the one transfer): loss, its parts {kl, ed}, and the rate of the last step. Raises Diverged."""
+        r, step = self.setting.recipe, self.state.student_steps - 1
+        kl, ed = (self._sums / self._since).tolist()
+        parts = {"kl": kl, "ed": ed} if r.weights.ed else {"kl": kl}
+        check_finite(parts, step)
+        self._sums, self._since = torch.zeros_like(self._sums), 0
+        loss = kl + r.weights.ed * ed
+        return {"loss": loss, "parts": parts, "lr": learning_rate(r, step, self.setting.student_total)}
 
     def place(self) -> dict[str, int]:
         """Where the last step was: epoch, step, iteration."""

@@ -70,6 +70,20 @@ def embedding_push(f_s: Tensor, f_y: Tensor, r_o: float) -> Tensor:
     return (r_o - (f_s - f_y).square().mean(1)).clamp_min(0)
 
 
+def total_variation(images: Tensor) -> Tensor:
+    """Total variation prior (Yin et al. 2020): Σ over the four directions of neighbours of ‖difference‖₂. [B,c,h,w] → [B]."""
+    across = images[:, :, :, 1:] - images[:, :, :, :-1]
+    down = images[:, :, 1:] - images[:, :, :-1]
+    falling = images[:, :, 1:, 1:] - images[:, :, :-1, :-1]
+    rising = images[:, :, 1:, :-1] - images[:, :, :-1, 1:]
+    return sum(torch.linalg.vector_norm(d.flatten(1), dim=1) for d in (across, down, falling, rising))
+
+
+def squared_size(images: Tensor) -> Tensor:
+    """ℓ2 prior (Yin et al. 2020): ‖image‖₂². [B,c,h,w] → [B]."""
+    return images.square().sum((1, 2, 3))
+
+
 def distillation(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
     """L_KL (Eq. 2) at temperature τ: τ²·KL(softmax T/τ ‖ softmax S/τ), mean over the batch. Scalar."""
     return temperature**2 * F.kl_div(

@@ -1,17 +1,20 @@
-"""The memory pool M: synthetic images as bytes, under a budget of pixels (§3.6 of the paper)."""
+"""The memory pool M: synthetic images as bytes, under a budget of pixels (§3.6 of the paper), a shelf for each resolution."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+Policy = Literal["spread", "fifo", "reservoir"]
 
 
 class MemoryPool:
     """Images u8, labels, and where each came from, never more than `budget_pixels` pixels.
 
-    Policies at the budget of N images:
+    Several resolutions share the budget equally by pixels. Policies at a shelf's budget of N images:
         spread: after the k-th of `planned` additions it holds ⌊N·k/planned⌋ images, chosen so that the classes
             stay balanced over the whole run; nothing is ever thrown out.
         fifo: everything enters; the oldest leave.
@@ -19,23 +22,86 @@ class MemoryPool:
 
     Args:
         budget_pixels: Σ e² over the pool is at most this.
-        planned: additions in the whole run (for `spread`).
+        planned: additions of each resolution in the whole run (for `spread`).
         classes: number of classes (for `spread`'s ledger).
         rng: for the choices; sampling for the student has a generator of its own (see `sample`).
+        sides: the resolutions to come; none given: the first images decide, and all others must be of their size.
     """
 
     def __init__(
         self,
         budget_pixels: int,
-        policy: Literal["spread", "fifo", "reservoir"] = "spread",
+        policy: Policy = "spread",
         *,
         planned: int = 1,
         classes: int = 1,
         rng: torch.Generator | None = None,
         device: torch.device | str = "cpu",
+        sides: tuple[int, ...] = (),
     ):
-        self.budget_pixels, self.policy, self.planned, self.device = budget_pixels, policy, planned, device
+        self.budget_pixels, self.policy = budget_pixels, policy
         self.rng = rng or torch.Generator().manual_seed(0)
+        self._new = lambda pixels, side: Shelf(pixels // side**2, side, policy, planned=planned, classes=classes, rng=self.rng, device=device)
+        self.shelves: dict[int, Shelf] = {side: self._new(budget_pixels // len(sides), side) for side in sides}
+
+    def __len__(self) -> int:
+        return sum(len(shelf) for shelf in self.shelves.values())
+
+    @property
+    def pixels(self) -> int:
+        """Σ e² over the pool."""
+        return sum(shelf.pixels for shelf in self.shelves.values())
+
+    def add(self, images: Tensor, labels: Tensor, iteration: int = 0, extras: dict[str, Tensor] | None = None) -> Tensor:
+        """Offer images u8 [B,c,e,e] with labels [B] and any further columns [B,…]; returns which entered, bool [B].
+
+        Raises ValueError for images that are not bytes, of a size that has no shelf, or where the budget holds none.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise ValueError(f"the pool takes images u8 [B,c,e,e], not {images.dtype} {tuple(images.shape)}")
+        side = images.shape[-1]
+        if not self.shelves:
+            self.shelves[side] = self._new(self.budget_pixels, side)
+        if side not in self.shelves:
+            raise ValueError(f"the pool holds images of side {', '.join(map(str, self.shelves))}, not {tuple(images.shape[1:])}")
+        return self.shelves[side].add(images, labels, iteration, extras)
+
+    def pick(self, rng: torch.Generator | None = None) -> Shelf:
+        """A shelf, drawn in proportion to the pixels that it holds. Raises ValueError when the pool is empty."""
+        filled = [shelf for shelf in self.shelves.values() if len(shelf)]
+        if not filled:
+            raise ValueError("the memory pool is empty: nothing to sample")
+        if len(self.shelves) == 1:
+            return filled[0]
+        pixels = torch.tensor([float(shelf.pixels) for shelf in filled])
+        return filled[int(torch.multinomial(pixels, 1, generator=rng or self.rng))]
+
+    def sample(self, n: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """n images of one resolution (with replacement) and their labels: u8 [n,c,e,e], i64 [n]. Raises ValueError when empty."""
+        shelf = self.pick(rng)
+        index = shelf.draw(n, rng or self.rng)
+        return shelf.images[index.to(shelf.images.device)], shelf.labels[index]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything but the pixels, which the run folder's batches hold."""
+        return {f"{side}.{name}": value for side, shelf in self.shelves.items() for name, value in shelf.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor], batch_of: Callable[[int], dict[str, Any]], extras: tuple[str, ...] = ()) -> None:
+        """Restore; `batch_of(iteration)` gives that iteration's NumPy arrays: images u8 [B,c,e,e] and the named extras."""
+        for side in dict.fromkeys(int(name.partition(".")[0]) for name in state):
+            if side not in self.shelves:
+                self.shelves[side] = self._new(self.budget_pixels, side)
+            mine = {name.partition(".")[2]: value for name, value in state.items() if name.startswith(f"{side}.")}
+            self.shelves[side].load_state_dict(mine, batch_of, extras)
+
+
+class Shelf:
+    """The images of one resolution, at most `capacity` of them; see MemoryPool for the policies."""
+
+    def __init__(
+        self, capacity: int, side: int, policy: Policy, *, planned: int, classes: int, rng: torch.Generator, device: torch.device | str
+    ):
+        self.capacity, self.side, self.policy, self.planned, self.rng, self.device = capacity, side, policy, planned, rng, device
         self.additions = self.offered = self._size = 0
         self.ledger = torch.zeros(classes, dtype=torch.int64)
         self._images: Tensor | None = None
@@ -43,18 +109,13 @@ class MemoryPool:
         """Further columns by name, [N,…] each, in step with the images."""
         self.labels = torch.zeros(0, dtype=torch.int64)
         self.origin = torch.zeros(0, 2, dtype=torch.int64)
-        """[n,2]: iteration and position in its batch, for every image in the pool."""
+        """[N,2]: iteration and position in its batch, for every image."""
 
     def __len__(self) -> int:
         return self._size
 
     @property
-    def side(self) -> int:
-        return 0 if self._images is None else self._images.shape[-1]
-
-    @property
     def pixels(self) -> int:
-        """Σ e² over the pool."""
         return self._size * self.side**2
 
     @property
@@ -62,17 +123,10 @@ class MemoryPool:
         """[n,c,e,e] u8, a view."""
         return torch.zeros(0) if self._images is None else self._images[: self._size]
 
-    def capacity(self, side: int) -> int:
-        """N: images of side×side that the budget holds."""
-        return self.budget_pixels // side**2
-
-    def add(self, images: Tensor, labels: Tensor, iteration: int = 0, extras: dict[str, Tensor] | None = None) -> Tensor:
-        """Offer images u8 [B,c,e,e] with labels [B] and any further columns [B,…]; returns which entered, bool [B].
-
-        Raises ValueError for images that are not bytes, of another size, or where the budget holds none.
-        """
+    def add(self, images: Tensor, labels: Tensor, iteration: int, extras: dict[str, Tensor] | None) -> Tensor:
+        """See MemoryPool.add."""
         self._allocate(images)
-        n = self.capacity(images.shape[-1])
+        n = self.capacity
         images, labels = images.to(self.device), labels.cpu()
         self.additions += 1
         slots = getattr(self, f"_{self.policy}")(labels, n)  # [B] slot in the pool, −1: stays out
@@ -92,16 +146,9 @@ class MemoryPool:
         entered[self.origin[mine, 1]] = True
         return entered
 
-    def sample(self, n: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """n images (with replacement) and their labels: u8 [n,c,e,e], i64 [n]. Raises ValueError when empty."""
-        index = self.draw(n, rng)
-        return self._images[index.to(self._images.device)], self.labels[index]
-
-    def draw(self, n: int, rng: torch.Generator | None = None) -> Tensor:
-        """n random places in the pool (with replacement), i64 [n]. Raises ValueError when empty."""
-        if not self._size:
-            raise ValueError("the memory pool is empty: nothing to sample")
-        return torch.randint(0, self._size, (n,), generator=rng or self.rng)
+    def draw(self, n: int, rng: torch.Generator) -> Tensor:
+        """n random places (with replacement), i64 [n]."""
+        return torch.randint(0, self._size, (n,), generator=rng)
 
     # --- policies: labels [B], N → slot for each, −1 where it stays out --------------------------
 
@@ -130,12 +177,10 @@ class MemoryPool:
     # --- storage ---------------------------------------------------------------------------------
 
     def _allocate(self, images: Tensor) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4:
-            raise ValueError(f"the pool takes images u8 [B,c,e,e], not {images.dtype} {tuple(images.shape)}")
         if self._images is None:
-            n = self.capacity(images.shape[-1])
+            n = self.capacity
             if n < 1:
-                raise ValueError(f"a budget of {self.budget_pixels} pixels holds no image of side {images.shape[-1]}")
+                raise ValueError(f"the budget holds no image of side {self.side}")
             self._images = torch.zeros(n, *images.shape[1:], dtype=torch.uint8, device=self.device)
             self.labels = torch.zeros(n, dtype=torch.int64)
             self.origin = torch.full((n, 2), -1, dtype=torch.int64)
@@ -148,12 +193,10 @@ class MemoryPool:
         return self.extras[name]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything but the pixels, which the run folder's batches hold."""
         counts = torch.tensor([self.additions, self.offered, self._size])
         return {"counts": counts, "ledger": self.ledger.clone(), "origin": self.origin.clone(), "labels": self.labels.clone()}
 
-    def load_state_dict(self, state: dict[str, Tensor], batch_of, extras: tuple[str, ...] = ()) -> None:
-        """Restore; `batch_of(iteration)` gives that iteration's NumPy arrays: images u8 [B,c,e,e] and the named extras."""
+    def load_state_dict(self, state: dict[str, Tensor], batch_of: Callable[[int], dict[str, Any]], extras: tuple[str, ...]) -> None:
         self.additions, self.offered, size = state["counts"].tolist()
         self.ledger.copy_(state["ledger"])
         if not size:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -32,6 +33,14 @@ class Weights(_Part):
     """α_bn, distance to the teacher's stored batch-norm statistics (Eq. 3)."""
     kr: Annotated[float, Field(ge=0, le=1e4)] = 0.1
     """α_kr, key region: class activation map below its target (Eq. 6)."""
+    ed: Annotated[float, Field(ge=0, le=1e4)] = 10.0
+    """α_ed, draws the student's embedding of stored images to their class (Eq. 8, 9)."""
+    aed: Annotated[float, Field(ge=0, le=1e4)] = 5.0
+    """α_aed, drives the embedding of new images away from their class (Eq. 10, 11)."""
+    tv: Annotated[float, Field(ge=0, le=1e4)] = 0.0
+    """Total variation of the image, DeepInversion's smoothness prior."""
+    l2: Annotated[float, Field(ge=0, le=1e4)] = 0.0
+    """Squared size of the normalised image, DeepInversion's other prior."""
 
 
 class Target(_Part):
@@ -45,6 +54,15 @@ class Target(_Part):
     """Width j of G(i, j), in cells of the map."""
     sigma_fraction: Annotated[float, Field(gt=0, le=10)] | None = None
     """Width as a share of the map's side instead of in cells; overrides sigma."""
+
+
+class Radii(_Part):
+    """Radii of the embedding in-out game (Eq. 9, 11); left out, they follow from the class embeddings (D.7)."""
+
+    inner: Annotated[float, Field(ge=0, le=100)] | None = None
+    """r_i, within which the student's embeddings of stored images are left alone; by default half of r_o."""
+    outer: Annotated[float, Field(ge=0, le=100)] | None = None
+    """r_o, beyond which new images are left alone; by default the smallest MSE between two class embeddings."""
 
 
 class Optimiser(_Part):
@@ -67,6 +85,10 @@ class Optimisers(_Part):
     """For the generator and the noisy layer."""
     student: Optimiser = Optimiser(name="adamw", lr=1e-3)
     """For the student."""
+    images: Optimiser = Optimiser(name="adam", lr=0.01, momentum=0.5)
+    """For what is optimised anew in each iteration without a noisy layer: the latent code, or the pixels."""
+    meta: Optimiser = Optimiser(name="adam", lr=0.02, momentum=0.5)
+    """For the initialisation that the generators of source "latent" start from, once an iteration."""
 
 
 class Recipe(_Part):
@@ -80,8 +102,8 @@ class Recipe(_Part):
     """The network that learns."""
     classes: tuple[int | str, ...] | None = None
     """Chosen classes, by name or index; none given means all of the teacher's."""
-    resolutions: tuple[Annotated[int, Field(ge=8, le=1024, multiple_of=4)], ...] = (28,)
-    """Side of a synthetic image in pixels."""
+    resolutions: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = (28,)
+    """Side of a synthetic image in pixels; several make a batch of each in turn (Eq. 7)."""
     ratio: Annotated[float, Field(gt=0, le=1)] = 0.05
     """Data memory ratio: pixels that the pool may hold, as a share of the real training set's."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
@@ -93,7 +115,11 @@ class Recipe(_Part):
     student_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 50
     """S: student steps per epoch."""
     batch: Annotated[int, Field(ge=2, le=4096)] = 100
-    """Images made at once."""
+    """Images made at once; with several resolutions their pixels are shared out equally."""
+    batches: tuple[Annotated[int, Field(ge=2, le=4096)], ...] | None = None
+    """Images made at once at each resolution, instead of equal pixels (Table 8 prints such lists)."""
+    source: Literal["noise", "latent", "pixels"] = "noise"
+    """What is optimised: noisy layer and generator (K-Gen, NAYER), a latent code and a generator from a learnt start (Fast), or the pixels (DeepInversion)."""
     student_batch: Annotated[int, Field(ge=2, le=8192)] = 128
     """Images in one student step."""
     weights: Weights = Weights()
@@ -104,6 +130,16 @@ class Recipe(_Part):
     """What the class activation map is pushed up to."""
     adv_mask: Literal["none", "agree"] = "none"
     """Which samples count in the adversarial term: all, or those on which student and teacher agree."""
+    embedding: Literal["text", "centre"] = "text"
+    """f_y, what stands for a class: the embedding of its name (LTE), or the mean teacher embedding of its first images (CC)."""
+    aed_embedding: Literal["student", "teacher"] = "student"
+    """Whose embedding Eq. 11 drives away: the student's (the formula), or the teacher's (the prose; needs embedding "centre")."""
+    radii: Radii = Radii()
+    """Of the embedding in-out game."""
+    feature_memory: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Momentum with which the batch-norm term remembers the statistics of earlier batches (Fast); 0 looks at this batch alone."""
+    position_decay: Annotated[float, Field(ge=0, le=100)] = 0.1
+    """λ: how strongly the window of a ViT's position embeddings keeps to the middle (A.1)."""
     temperature: Annotated[float, Field(gt=0, le=1000)] = 10.0
     """T of the student's distillation loss."""
     keep: Literal["last", "best"] = "last"
@@ -156,15 +192,23 @@ class Recipe(_Part):
 
     @field_validator("resolutions")
     @classmethod
-    def _one_resolution(cls, value):
-        if len(value) != 1:
-            raise ValueError(f"exactly one resolution is expected, {len(value)} were given")
+    def _some_resolution(cls, value):
+        if not value:
+            raise ValueError("no resolution is given; at least one is expected")
+        if len(set(value)) != len(value):
+            raise ValueError("a resolution is given twice")
         return value
 
     @model_validator(mode="after")
-    def _deep_needs_sixteenths(self):
-        if self.deep and any(e % 16 for e in self.resolutions):
-            raise ValueError(f"deep: the deep generator needs a resolution that is a multiple of 16, not {self.resolutions[0]}")
+    def _a_batch_for_each_resolution(self):
+        if self.batches is not None and len(self.batches) != len(self.resolutions):
+            raise ValueError(f"batches has {len(self.batches)} numbers, but there are {len(self.resolutions)} resolutions; one is expected for each")
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_embedding_needs_centres(self):
+        if self.aed_embedding == "teacher" and self.embedding != "centre":
+            raise ValueError("aed_embedding is 'teacher', but embedding is 'text': a teacher's embedding can only be compared with class centres; choose embedding 'centre'")
         return self
 
     @model_validator(mode="after")
@@ -181,8 +225,41 @@ class Recipe(_Part):
         return int(self.warmup * self.epochs + 1e-9)
 
     @property
+    def needs(self) -> int:
+        """The generator's sides are multiples of this; 1 where pixels are optimised directly."""
+        return 1 if self.source == "pixels" else 16 if self.deep else 4
+
+    def sides(self, needs: int = 1) -> tuple[int, ...]:
+        """The resolutions, each lowered to a multiple of what generator and teacher (`needs`) can make. RecipeError if two become one."""
+        unit = math.lcm(self.needs, needs)
+        sides = tuple(max(unit, e // unit * unit) for e in self.resolutions)
+        if len(set(sides)) != len(sides):
+            raise RecipeError(
+                f"Recipe field 'resolutions' is {list(self.resolutions)}: generator and teacher need multiples of {unit}, "
+                f"and these become {list(sides)}. Leave one out."
+            )
+        return sides
+
+    def batch_sizes(self, sides: tuple[int, ...]) -> tuple[int, ...]:
+        """Images made at once at each side: `batches`, or equal shares of the pixels of `batch` images of the first side."""
+        if self.batches is not None:
+            return self.batches
+        return tuple(max(2, round(self.batch * sides[0] ** 2 / (len(sides) * e**2))) for e in sides)
+
+    @property
+    def diverse(self) -> bool:
+        """Does the embedding in-out game take part?"""
+        return self.weights.ed > 0 or self.weights.aed > 0
+
+    @property
+    def epoch_iterations(self) -> int:
+        """Batches of images in an epoch: I at each resolution. Events count these, over the whole run."""
+        return self.iterations * len(self.resolutions)
+
+    @property
     def total_iterations(self) -> int:
-        return self.epochs * self.iterations
+        """Batches of images in the whole run."""
+        return self.epochs * self.epoch_iterations
 
     @property
     def total_generator_steps(self) -> int:
@@ -259,7 +336,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     except (ValueError, RecursionError):
         value = [p.strip() for p in raw.split(",")] if "," in raw else raw
     name = name.strip()
-    if name in ("classes", "resolutions") and value is not None and not isinstance(value, list):
+    if name in ("classes", "resolutions", "batches") and value is not None and not isinstance(value, list):
         value = [value]
     return name, value
 

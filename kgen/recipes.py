@@ -1,12 +1,16 @@
-"""Named recipes. A recipe is a function; its docstring says what to expect."""
+"""Named recipes. A recipe is a function; its docstring says what to expect. The paper's own experiments are in `kgen.paper`."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import json
 import shlex
+from collections.abc import Callable
 
+from kgen import paper
+from kgen.paper import at_ratio as at_ratio
 from kgen.recipe import Optimiser, Optimisers, Recipe, RecipeError, Weights, field_names, parse_setting
 
 
@@ -28,7 +32,7 @@ def fashion_live() -> Recipe:
         student_steps=160,
         batch=100,
         student_batch=128,
-        weights=Weights(adv=0.2, bn=10.0),
+        weights=Weights(adv=0.2, bn=10.0, ed=0.0, aed=0.0),
         bn_scale="relative",
         temperature=10.0,
         width=32,
@@ -68,7 +72,99 @@ def tiny() -> Recipe:
     )
 
 
-_RECIPES = {f().name: f for f in (fashion_live, fashion_long, tiny)}
+# --- Table 4 on Fashion-MNIST, and the baselines ---------------------------------------------------
+
+
+def fashion_table_at(ratio: float) -> Recipe:
+    """What the recipes of the tables share, at a data memory ratio: 4 epochs at 0.5 %, 8 at 1 %, 40 at 5 %.
+
+    fashion-live's settings with one batch and 60 student steps an epoch, a third more images than the pool holds, the first
+    epoch for warm-up, and no evaluation before the end.
+    """
+    epochs = max(4, round(800 * ratio))
+    return fashion_live().replace(
+        name="fashion-table",
+        ratio=ratio,
+        epochs=epochs,
+        iterations=1,
+        generator_steps=10,
+        student_steps=60,
+        batch=100,
+        warmup=1 / epochs,
+        evaluate_every=1_000_000,
+    )
+
+
+def fashion_table() -> Recipe:
+    """`fashion_table_at` 1 %: 600 images' worth of pixels, about 45 seconds on one core."""
+    return fashion_table_at(0.01)
+
+
+def ladder_1_nayer() -> Recipe:
+    """Table 4 on Fashion-MNIST, first rung: full resolution, neither key region nor diversity.
+
+    As NAYER, with our relative batch-norm distance and all samples in L_adv, as on every rung. About 45 seconds on one core.
+    """
+    return fashion_table().replace(name="fashion-ladder-1-nayer", **{"weights.kr": 0.0})
+
+
+def ladder_2_smaller() -> Recipe:
+    """Table 4 on Fashion-MNIST, second rung: + smaller images (20 × 20), and as many more of them in the same pixels."""
+    return ladder_1_nayer().replace(name="fashion-ladder-2-smaller", resolutions=(20,), batch=round(100 * 28**2 / 20**2))
+
+
+def ladder_3_key_region() -> Recipe:
+    """Table 4 on Fashion-MNIST, third rung: + the key region (α_kr 0.1)."""
+    return ladder_2_smaller().replace(name="fashion-ladder-3-key-region", **{"weights.kr": 0.1})
+
+
+def ladder_4_diversity() -> Recipe:
+    """Table 4 on Fashion-MNIST, fourth rung: + embedding diversity (α_ed 10, α_aed 5). This is K-Gen-S."""
+    return ladder_3_key_region().replace(name="fashion-ladder-4-diversity", **{"weights.ed": 10.0, "weights.aed": 5.0})
+
+
+def ladder_5_multi() -> Recipe:
+    """Table 4 on Fashion-MNIST, fifth rung: + a second, larger resolution (20 and 24) in the same pixels. This is K-Gen."""
+    return ladder_4_diversity().replace(name="fashion-ladder-5-multi", resolutions=(20, 24))
+
+
+def nayer() -> Recipe:
+    """NAYER on Fashion-MNIST (Tran et al. 2024b): the first rung, with L_adv only where student and teacher agree."""
+    return ladder_1_nayer().replace(name="nayer", adv_mask="agree")
+
+
+def fast() -> Recipe:
+    """Fast on Fashion-MNIST (Fang et al. 2022): latent codes, a generator whose start is learnt, a memory of batch statistics."""
+    return nayer().replace(name="fast", source="latent", feature_memory=0.9)
+
+
+def deepinversion() -> Recipe:
+    """DeepInversion on Fashion-MNIST (Yin et al. 2020), adaptive variant: the pixels themselves, with its two priors."""
+    images = {"optimisers.images.lr": 0.05, "optimisers.images.momentum": 0.9}
+    priors = {"weights.ce": 1.0, "weights.tv": 2.5e-5, "weights.l2": 3e-8}
+    return nayer().replace(name="deepinversion", source="pixels", keep="last", adv_mask="none", **images, **priors)
+
+
+# --- by name ---------------------------------------------------------------------------------------
+
+_FASHION = (fashion_live, fashion_long, tiny)
+_LADDER = (ladder_1_nayer, ladder_2_smaller, ladder_3_key_region, ladder_4_diversity, ladder_5_multi)
+_BASELINES = (nayer, fast, deepinversion)
+_RECIPES: dict[str, Callable[[], Recipe]] = {f().name: f for f in (*_FASHION, *_LADDER, *_BASELINES)}
+_ABOUT = {name: inspect.getdoc(f) or "" for name, f in _RECIPES.items()}
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Fashion-MNIST, with what is bundled": tuple(f().name for f in _FASHION),
+    "Table 4 on Fashion-MNIST, one switch a rung": tuple(f().name for f in _LADDER),
+    "Baselines on Fashion-MNIST": tuple(f().name for f in _BASELINES),
+}
+"""Title → names, for lists that people read. Every name is in one of them."""
+
+for _pair in paper.PAIRS:
+    _names = {f"{_pair.name}-{method}": method for method in paper.methods(_pair)}
+    _RECIPES |= {name: functools.partial(paper.build, _pair, method) for name, method in _names.items()}
+    _ABOUT |= {name: paper.about(_pair, method) for name, method in _names.items()}
+    _title = f"The paper's {paper.catalogue.DATA[_pair.data].title} (teacher and data are fetched by you)"
+    GROUPS[_title] = (*GROUPS.get(_title, ()), *_names)
 NAMES = tuple(_RECIPES)
 
 
@@ -76,14 +172,15 @@ def get(name: str) -> Recipe:
     """The recipe of that name; RecipeError names the nearest one."""
     if name not in _RECIPES:
         near = difflib.get_close_matches(name, NAMES, 1, 0.4)
-        raise RecipeError(f"Recipe {name!r} is not known. " + (f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(NAMES)}."))
+        known = f"Known: {', '.join(NAMES[:3])} and {len(NAMES) - 3} more, which `python -m kgen recipes` lists."
+        raise RecipeError(f"Recipe {name!r} is not known. " + (f"Did you mean {near[0]!r}?" if near else known))
     return _RECIPES[name]()
 
 
 def describe(name: str) -> str:
-    """The docstring of a named recipe."""
+    """What a named recipe is and what to expect of it."""
     get(name)
-    return inspect.getdoc(_RECIPES[name]) or ""
+    return _ABOUT[name]
 
 
 def changes(recipe: Recipe) -> dict[str, object]:

@@ -112,7 +112,7 @@ class Runner:
         spec = {
             "format": "kgen student",
             "architecture": r.student,
-            **zoo.STUDENTS[r.student],
+            **zoo.STUDENTS.get(r.student, {}),
             "channels": teacher.card.channels,
             "classes": list(teacher.classes),
             "mean": teacher.mean.flatten().tolist(),

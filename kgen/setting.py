@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kgen import data, embeddings, events, zoo
 from kgen.evaluate import score
 from kgen.keyregion import make_target
 from kgen.recipe import Recipe, RecipeError
+from kgen.streams import stream_seed
 from kgen.teachers import Teacher
 
 REFERENCE_IMAGES = 400
@@ -42,6 +46,24 @@ def choose_classes(recipe: Recipe, known: tuple[str, ...]) -> list[int]:
     return chosen
 
 
+@dataclass(frozen=True)
+class Scale:
+    """One of the recipe's resolutions on this machine."""
+
+    side: int
+    """e, pixels"""
+    batch: int
+    """Images made at once."""
+    student_batch: int
+    """Images in a student step: the recipe's number at the first resolution, as many pixels at the others."""
+    map_size: tuple[int, int]
+    """(h,w) of the teacher's spatial map."""
+    target: Tensor
+    """M_target [h,w]"""
+    budget_images: int
+    """Images that the pool may hold of this side."""
+
+
 class Setting:
     """Everything that a recipe names, found and checked. Raises RecipeError, ZooError, DataError, EmbeddingError."""
 
@@ -53,28 +75,59 @@ class Setting:
         self.chosen = choose_classes(recipe, self.teacher.classes)
         self.classes = torch.tensor(self.chosen, device=self.device)
         """[K] teacher's index of each chosen class; labels elsewhere are positions in this list."""
-        self.side = recipe.resolutions[0]
+        self.sides = recipe.sides(self.teacher.unit)
         self.budget_pixels = recipe.budget_pixels(card.n_train, card.side)
-        self.budget_images = self.budget_pixels // self.side**2
-        if self.budget_images < 1:
-            raise RecipeError(
-                f"Recipe field 'ratio' is {recipe.ratio}: {self.budget_pixels} pixels hold no image of {self.side} × {self.side}. Raise it."
-            )
-        self.table = embeddings.class_table(self.teacher.classes).to(self.device)
-        """P [K_T,d]"""
+        self.scales = tuple(self._scale(side, batch) for side, batch in zip(self.sides, recipe.batch_sizes(self.sides)))
+        """One a resolution; iterations take them in turn."""
+        self.budget_images = sum(scale.budget_images for scale in self.scales)
+        self.table = self._table().to(self.device)
+        """P [K_T,d]; with class centres fixed random rows, which only the noisy layer sees"""
+        self.radii = self._radii()
+        """(r_i, r_o) of Eq. 9 and 11; None where the embedding in-out game is off."""
         self.student_total = recipe.total_student_steps if len(self.chosen) > 1 else 0
         """Student steps of the whole run; a single class gives a student nothing to tell apart."""
-        if self.student_total and recipe.pool_policy == "spread" and self.budget_images * (recipe.warmup_epochs + 1) < recipe.epochs:
+        scarce = min(scale.budget_images for scale in self.scales)
+        if self.student_total and recipe.pool_policy == "spread" and scarce * (recipe.warmup_epochs + 1) < recipe.epochs:
             raise RecipeError(
-                f"Recipe field 'ratio' is {recipe.ratio}: a budget of {self.budget_images} images, spread over {recipe.epochs} epochs, "
+                f"Recipe field 'ratio' is {recipe.ratio}: a budget of {scarce} images, spread over {recipe.epochs} epochs, "
                 "leaves the pool empty when the student begins. Raise it, or lower 'epochs'."
             )
-        with torch.no_grad():
-            blank = torch.zeros(1, card.channels, self.side, self.side, device=self.device)
-            self.map_size: tuple[int, int] = tuple(self.teacher(blank).features.shape[2:])
-        self.target = make_target(recipe.target, *self.map_size).to(self.device)
         on_test = recipe.evaluate_on == "test"
         self.real = data.test_set(card.data) if on_test else data.split(data.training_set(card.data))[1]
+
+    def scale(self, iteration: int) -> Scale:
+        """The resolution of an iteration: they take turns."""
+        return self.scales[iteration % len(self.scales)]
+
+    @torch.no_grad()
+    def _scale(self, side: int, batch: int) -> Scale:
+        recipe, card = self.recipe, self.card
+        images = self.budget_pixels // len(self.sides) // side**2
+        if images < 1:
+            raise RecipeError(
+                f"Recipe field 'ratio' is {recipe.ratio}: {self.budget_pixels} pixels for {len(self.sides)} resolution(s) "
+                f"hold no image of {side} × {side}. Raise it."
+            )
+        probe = self.teacher(torch.zeros(1, card.channels, side, side, device=self.device))
+        self.has_batch_norm = bool(probe.batch_norm)
+        cam = self.teacher.activation_map(probe, torch.zeros(1, dtype=torch.int64, device=self.device))
+        size = (0, 0) if cam is None else tuple(cam.shape[1:])
+        student_batch = max(2, round(recipe.student_batch * self.sides[0] ** 2 / side**2))
+        return Scale(side, batch, student_batch, size, make_target(recipe.target, *size).to(self.device), images)
+
+    def _table(self) -> Tensor:
+        if self.recipe.embedding == "text":
+            return embeddings.class_table(self.teacher.classes)
+        rng = torch.Generator().manual_seed(stream_seed(self.recipe.seed, "rows"))
+        return torch.randn(len(self.teacher.classes), embeddings.WIDTH, generator=rng)
+
+    def _radii(self) -> tuple[float, float] | None:
+        """As the recipe says; else r_o is the smallest MSE between two class embeddings (0.03 by their scale), r_i half of it."""
+        given = self.recipe.radii
+        if not self.recipe.diverse or len(self.chosen) < 2:
+            return None
+        outer = embeddings.OUTER_RADIUS if given.outer is None else given.outer
+        return (outer / 2 if given.inner is None else given.inner), outer
 
     def teacher_score(self, real: data.RealImages, teacher: Teacher) -> events.Score:
         """The teacher's accuracy among the chosen classes: on all test images where it is known, else on these."""
@@ -96,10 +149,18 @@ class Setting:
     def warnings(self) -> list[tuple[str, str]]:
         """(what may surprise, what to do about it)"""
         r, found = self.recipe, []
-        offered = r.total_iterations * r.batch
+        for asked, side in zip(r.resolutions, self.sides):
+            if asked != side:
+                text = f"Images of {asked} × {asked} cannot be made; they are {side} × {side}."
+                found.append((text, f"Generator and teacher together need a multiple of {math.lcm(r.needs, self.teacher.unit)}."))
+        offered = sum(scale.batch for scale in self.scales) * r.total_iterations // len(self.scales)
         if r.pool_policy == "spread" and offered < self.budget_images:
             text = f"The run makes {offered:,} images, but the budget holds {self.budget_images:,}."
             found.append((text, "Add epochs or iterations, or lower the ratio."))
+        if self.teacher.map_kind == "none" and r.weights.kr:
+            found.append(("This teacher has no spatial map before its pooling, so the key region is off.", "Nothing to do."))
+        if not self.has_batch_norm and r.weights.bn:
+            found.append(("This teacher has no BatchNorm layers, so it remembers no statistics and that term is off.", "Nothing to do."))
         if len(self.chosen) == 1:
             text = "One class only: images are made, but there is nothing for a student to tell apart."
             found.append((text, "Choose two classes or more to train a student."))

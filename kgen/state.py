@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import copy
-import hashlib
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kgen import recipe as recipes
+from kgen.embeddings import ClassCentres
 from kgen.networks import seeded
 from kgen.pool import MemoryPool
+from kgen.setting import Setting
 from kgen.sources import Generator
-from kgen.teachers import Teacher
+from kgen.streams import stream_seed, streams
 from kgen.zoo import build_student
-
-STREAMS = ("labels", "noise", "augment_generator", "augment_student", "pool", "student_batch", "views")
-"""Named sources of random numbers; all draws are made on the CPU and moved."""
-
 
 VIEWS = ("views", "view_logits")
 """Columns of the pool that hold each image's views and the teacher's answers to them."""
-
-
-def stream_seed(seed: int, name: str) -> int:
-    """A seed of its own for each named stream: the first bytes of SHA-256("seed/name")."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "little")
 
 
 def build_optimiser(spec: recipes.Optimiser, parameters, fused: bool | None = None) -> torch.optim.Optimizer:
@@ -38,55 +32,98 @@ def build_optimiser(spec: recipes.Optimiser, parameters, fused: bool | None = No
     return kind(parameters, spec.lr, (spec.momentum, spec.beta2), weight_decay=spec.weight_decay, fused=fused)
 
 
+class Snapshot(NamedTuple):
+    """An immutable copy of what the student is at one moment."""
+
+    network: nn.Module
+    projection: nn.Module | None
+    """The head that gives f̂_S; None where the embedding in-out game is off."""
+
+
 class LoopState:
-    """The networks that are trained, and how far the run is.
+    """The networks that are trained, and how far the run is."""
 
-    Args:
-        recipe: what to build.
-        teacher: gives channels, classes and normalisation.
-        classes: number of chosen classes.
-        budget_pixels: for the pool.
-        device: where networks and pool live.
-    """
-
-    def __init__(self, recipe: recipes.Recipe, teacher: Teacher, classes: int, budget_pixels: int, device: torch.device):
-        self.recipe, self.teacher, self.device = recipe, teacher, device
-        self.rng = {name: torch.Generator().manual_seed(stream_seed(recipe.seed, name)) for name in STREAMS}
+    def __init__(self, setting: Setting):
+        recipe = setting.recipe
+        self.setting, self.recipe, self.teacher, self.device = setting, recipe, setting.teacher, setting.device
+        self.rng = streams(recipe.seed)
         self.student = build_student(
-            recipe.student, teacher.card.channels, len(teacher.classes), stream_seed(recipe.seed, "student") % 2**31
-        ).to(device)
-        self.student_optimiser = build_optimiser(recipe.optimisers.student, self.student.parameters())
+            recipe.student, self.teacher.card.channels, len(self.teacher.classes), stream_seed(recipe.seed, "student") % 2**31
+        ).to(self.device)
+        self.centres = self._centres()
+        """f_y as class centres; None where class texts stand for the classes."""
+        self.projection = self._projection()
+        """S_dim → d, trained with the student, dropped on export; None where the embedding in-out game is off."""
+        trained = [*self.student.parameters(), *(self.projection.parameters() if self.projection else ())]
+        self.student_optimiser = build_optimiser(recipe.optimisers.student, trained)
         self.pool = MemoryPool(
-            budget_pixels, recipe.pool_policy, planned=recipe.total_iterations, classes=classes, rng=self.rng["pool"], device=device
+            setting.budget_pixels,
+            recipe.pool_policy,
+            planned=recipe.epochs * recipe.iterations,
+            classes=len(setting.chosen),
+            rng=self.rng["pool"],
+            device=self.device,
+            sides=setting.sides,
         )
+        self.feature_memory: dict[int, Tensor] = {}
+        """Side → means and variances of earlier batches at all BatchNorm layers, one after the other (Fast)."""
         self.iterations = 0
         """Iterations finished."""
         self.student_steps = 0
         """Student steps finished."""
         self.generator_births = 0
-        self.new_generator()
+        self.generators: dict[int, Generator] = {}
+        """Side → generator, or with source "latent" what its copies start from; none with source "pixels"."""
+        self.generator_optimisers: dict[int, torch.optim.Optimizer] = {}
+        self.new_generators()
 
-    def new_generator(self) -> None:
-        """A fresh generator with a fresh optimiser (at the start, and every `generator_life` epochs)."""
+    def _centres(self) -> ClassCentres | None:
+        if self.setting.radii is None or self.recipe.embedding != "centre":
+            return None
+        return ClassCentres(len(self.setting.chosen), self.teacher.card.features, self.device)
+
+    def _projection(self) -> nn.Module | None:
+        if self.setting.radii is None:
+            return None
+        width = self.student.get_classifier().in_features
+        out = self.setting.table.shape[1] if self.centres is None else self.centres.sums.shape[1]
+        return seeded(nn.Linear, stream_seed(self.recipe.seed, "projection") % 2**31, width, out).to(self.device)
+
+    def new_generators(self) -> None:
+        """Fresh generators with fresh optimisers (at the start, and every `generator_life` epochs)."""
         r, t = self.recipe, self.teacher
-        self.generator = seeded(
-            Generator,
-            stream_seed(r.seed, f"generator/{self.generator_births}") % 2**31,
-            t.card.channels,
-            r.resolutions[0],
-            r.width,
-            r.deep,
-            r.up_first,
-            noise_width=r.noise_width,
-            output=r.output,
-            statistics=(t.mean.flatten().cpu(), t.std.flatten().cpu()),
-        ).to(self.device)
-        self.generator_optimiser = build_optimiser(r.optimisers.generator, self.generator.parameters(), fused=True)
+        if r.source == "pixels":
+            return
+        spec = r.optimisers.meta if r.source == "latent" else r.optimisers.generator
+        for i, side in enumerate(self.setting.sides):
+            name = f"generator/{self.generator_births}" + (f"/{side}" if i else "")
+            self.generators[side] = seeded(
+                Generator,
+                stream_seed(r.seed, name) % 2**31,
+                t.card.channels,
+                side,
+                r.width,
+                r.deep,
+                r.up_first,
+                noise_width=r.noise_width,
+                output=r.output,
+                statistics=(t.mean.flatten().cpu(), t.std.flatten().cpu()),
+            ).to(self.device)
+            self.generator_optimisers[side] = build_optimiser(spec, self.generators[side].parameters(), fused=True)
         self.generator_births += 1
 
-    def frozen_student(self) -> nn.Module:
-        """An immutable snapshot of the student, for the adversarial term."""
-        return copy.deepcopy(self.student).eval().requires_grad_(False)
+    def class_vectors(self, positions: Tensor) -> Tensor | None:
+        """f_y [B,d] for positions [B] in the chosen classes; None while there are none (centres that are not known yet)."""
+        if self.setting.radii is None:
+            return None
+        positions = positions.to(self.device)
+        if self.centres is None:
+            return self.setting.table[self.setting.classes[positions]]
+        return self.centres.table[positions] if self.centres.ready else None
+
+    def snapshot(self) -> Snapshot:
+        """An immutable copy of the student, for the generator's terms that look at it."""
+        return Snapshot(*(m and copy.deepcopy(m).eval().requires_grad_(False) for m in (self.student, self.projection)))
 
     def student_is_finite(self) -> bool:
         return bool(torch.stack([p.isfinite().all() for p in self.student.parameters()]).all())
@@ -106,24 +143,36 @@ class LoopState:
         self.iterations, self.student_steps, births = tensors["counters"].tolist()
         if births != self.generator_births:
             self.generator_births = births - 1
-            self.new_generator()
+            self.new_generators()
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.generator.load_state_dict(part("generator."))
+        for side, generator in self.generators.items():
+            generator.load_state_dict(part(f"generator.{side}."))
+            _load_optimiser(self.generator_optimisers[side], part(f"generator_optimiser.{side}."))
         self.student.load_state_dict(part("student."))
-        _load_optimiser(self.generator_optimiser, part("generator_optimiser."))
         _load_optimiser(self.student_optimiser, part("student_optimiser."))
+        if self.projection is not None:
+            self.projection.load_state_dict(part("projection."))
+        if self.centres is not None:
+            self.centres.load_state_dict(part("centres."))
+        self.feature_memory = {int(side): memory.to(self.device) for side, memory in part("feature_memory.").items()}
         self.pool.load_state_dict(part("pool."), batch_of, VIEWS if self.recipe.views else ())
         for name, state in part("rng.").items():
             self.rng[name].set_state(state)
 
     def _parts(self):
-        yield "generator", self.generator.state_dict
+        for side, generator in self.generators.items():
+            yield f"generator.{side}", generator.state_dict
+            yield f"generator_optimiser.{side}", functools.partial(_optimiser_tensors, self.generator_optimisers[side])
         yield "student", self.student.state_dict
-        yield "generator_optimiser", lambda: _optimiser_tensors(self.generator_optimiser)
-        yield "student_optimiser", lambda: _optimiser_tensors(self.student_optimiser)
+        yield "student_optimiser", functools.partial(_optimiser_tensors, self.student_optimiser)
+        if self.projection is not None:
+            yield "projection", self.projection.state_dict
+        if self.centres is not None:
+            yield "centres", self.centres.state_dict
+        yield "feature_memory", lambda: {str(side): memory for side, memory in self.feature_memory.items()}
         yield "pool", self.pool.state_dict
 
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from kgen import losses
 from kgen.augment import apply_views, draw_views, shift_and_flip
 from kgen.events import Arrays
-from kgen.keyregion import class_activation_map
+from kgen.image_sources import SOURCES
 from kgen.setting import Setting
-from kgen.sources import JITTER, NoisyLayer, balanced_labels, group_count
-from kgen.state import VIEWS, LoopState, build_optimiser
+from kgen.sources import balanced_labels
+from kgen.state import VIEWS, LoopState, Snapshot
 from kgen.teachers import Probe
+from kgen.terms import PARTS, Terms
+from kgen.vit import draw_corner, look
 
-PARTS = ("ce", "adv", "bn", "kr")
 SHOWN_PER_CLASS = 5
 
 
@@ -38,24 +38,25 @@ def check_finite(values: dict[str, float], step: int) -> None:
 
 
 class Synthesis:
-    """One iteration: new pseudo-labels and noisy layer, then `step()` g times, then `store()`.
+    """One iteration: new pseudo-labels and what is optimised anew, then `step()` g times, then `measure()` and `store()`.
 
     Args:
-        student: an immutable snapshot for the adversarial term; None switches the term off (warm-up).
+        student: an immutable snapshot for the adversarial term and the embedding push; None switches both off (warm-up).
     """
 
-    def __init__(self, setting: Setting, state: LoopState, student: nn.Module | None):
-        self.setting, self.state, self.student = setting, state, student
+    def __init__(self, setting: Setting, state: LoopState, student: Snapshot | None):
+        self.setting, self.state = setting, state
         r = setting.recipe
         self.iteration = state.iterations
-        if r.generator_life and self.iteration and self.iteration % (r.generator_life * r.iterations) == 0:
-            state.new_generator()
-        self.positions = balanced_labels(r.batch, len(setting.chosen), state.rng["labels"])
-        self.labels = setting.classes[self.positions.to(setting.device)]
-        self.noisy = self._noisy_layer()
-        self.optimiser = build_optimiser(r.optimisers.generator, self.noisy.parameters(), fused=True)
-        w = r.weights
-        self.weights = (w.ce, w.adv if student is not None else 0.0, w.bn, w.kr)
+        self.scale = setting.scale(self.iteration)
+        if r.generator_life and self.iteration and self.iteration % (r.generator_life * r.epoch_iterations) == 0:
+            state.new_generators()
+        self.positions = balanced_labels(self.scale.batch, len(setting.chosen), state.rng["labels"])
+        corner = draw_corner(setting.teacher.network, self.scale.side, r.position_decay, state.rng["corner_generator"])
+        self.terms = Terms(setting, state, self.scale, self.positions, student, corner)
+        self.labels = self.terms.labels
+        self.source = SOURCES[r.source](setting, state, self.scale, self.labels)
+        self.weights = self.terms.weights()
         self.done = 0
         """Steps made."""
         self.images: Tensor | None = None
@@ -68,59 +69,39 @@ class Synthesis:
     @property
     def place(self) -> dict[str, int]:
         r = self.setting.recipe
-        return {"iteration": self.iteration, "epoch": self.iteration // r.iterations, "resolution": self.setting.side}
-
-    def _noisy_layer(self) -> NoisyLayer:
-        r, k, table = self.setting.recipe, len(self.setting.chosen), self.setting.table
-        rng, groups = self.state.rng["noise"], group_count(r.batch, k)
-        more_rounds = math.ceil(r.batch / k) > groups
-        jitter = JITTER * torch.randn(r.batch, table.shape[1], generator=rng) if more_rounds else None
-        fixed = table.cpu() if k < 3 else None
-        size = None if more_rounds else k
-        return NoisyLayer(table.shape[1], groups, r.noise_width, rng=rng, table=fixed, jitter=jitter, size=size).to(self.setting.device)
+        return {"iteration": self.iteration, "epoch": self.iteration // r.epoch_iterations, "resolution": self.scale.side}
 
     def step(self) -> dict[str, Any] | None:
-        """One update of generator and noisy layer (Eq. 6). Every `report_every` steps returns {parts, loss, agreement},
+        """One update of what the source trains (Eq. 10). Every `report_every` steps returns {parts, loss, agreement},
         means since the last report, checked before the update: raises Diverged."""
         r, s = self.setting.recipe, self.state
-        images = s.generator(self.noisy(self.setting.table[self.labels]))
+        images = self.source.images()
         views = images
         if r.augment == "both":
             views = shift_and_flip(images, s.rng["augment_generator"], flip=self.setting.card.flip)
-        probe = self.setting.teacher(views)
-        means = [part.mean() for part in self.parts(probe, views)]
+        probe = self.terms.probe(views)
+        means = [part.mean() for part in self.terms.parts(probe, views)]
         loss = sum(w * m for w, m in zip(self.weights, means, strict=True))
         with torch.no_grad():
             self._sums += torch.stack([*means, (probe.logits.argmax(1) == self.labels).float().mean()])
         self._since += 1
         last = self.done == r.generator_steps - 1
         report = self._report() if (self.done + 1) % r.report_every == 0 or last else None
-        for optimiser in (s.generator_optimiser, self.optimiser):
+        for optimiser in self.source.optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        for optimiser in (s.generator_optimiser, self.optimiser):
+        for optimiser in self.source.optimisers:
             optimiser.step()
         self.images, self._probe = images.detach(), probe if views is images else None
         if r.keep == "best":
             self._best = self._better(means)
         self._history.keep(self.done, self.images)
+        self.source.after_step()
         self.done += 1
+        if last:
+            self.source.finish()
+            self.terms.remember(probe)
         return report
-
-    def parts(self, probe: Probe, views: Tensor, student: nn.Module | None = None) -> tuple[Tensor, ...]:
-        """Unweighted terms in the order of PARTS: [B] each, batch norm a scalar."""
-        r, t = self.setting.recipe, self.setting.teacher
-        student = student or self.student
-        adversarial = torch.zeros((), device=self.setting.device)
-        if student is not None:
-            adversarial = losses.adversarial(probe.logits, student((views - t.mean) / t.std), r.adv_mask)
-        cam = class_activation_map(probe.features, t.weight, self.labels)
-        return (
-            losses.cross_entropy(probe.logits, self.labels),
-            adversarial,
-            losses.batch_norm(probe.batch_norm, r.bn_scale).to(self.setting.device),
-            losses.key_region(cam, self.setting.target),
-        )
 
     def _report(self) -> dict[str, Any]:
         *values, agreement = (self._sums / self._since).tolist()  # the one transfer from the device
@@ -140,7 +121,7 @@ class Synthesis:
         return torch.where(value < self._best[1], self.images, self._best[0]), torch.minimum(value, self._best[1])
 
     @torch.no_grad()
-    def measure(self, student: nn.Module) -> dict[str, Tensor]:
+    def measure(self, student: Snapshot) -> dict[str, Tensor]:
         """The batch as bytes, with what pool and journal want to know of it, measured on those very bytes.
 
         `student` is a snapshot; this is the slow part of storing a batch and touches nothing that the student's thread uses.
@@ -152,26 +133,31 @@ class Synthesis:
     def store(self, batch: dict[str, Tensor]) -> tuple[Tensor, Arrays]:
         """A measured batch into the pool: (which entered [B], arrays for the journal)."""
         answers = {name: batch[name] for name in VIEWS if name in batch}
+        if self.state.centres is not None:
+            self.state.centres.add(batch["embedding"], self.positions)
         entered = self.state.pool.add(batch["images"], self.positions, self.iteration, answers)
         kept = batch | {"entered": entered.to(torch.uint8)}
         return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
 
     def _answer_views(self, pixels: Tensor) -> dict[str, Tensor]:
         """Random views of each image and the teacher's answers: once, instead of a teacher pass in every student step."""
-        n = self.setting.recipe.views
-        views = draw_views((len(pixels), n), self.state.rng["views"], self.setting.card.flip)
-        images = pixels.float() / 255
-        logits = [self.setting.teacher.logits(apply_views(images, views[:, i])) for i in range(n)]
+        n, teacher, rng = self.setting.recipe.views, self.setting.teacher, self.state.rng
+        views = draw_views((len(pixels), n), rng["views"], self.setting.card.flip)
+        images, logits = pixels.float() / 255, []
+        for i in range(n):
+            corner = draw_corner(teacher.network, self.scale.side, self.setting.recipe.position_decay, rng["corner_generator"])
+            logits.append(teacher.logits(apply_views(images, views[:, i]), corner))
         return dict(zip(VIEWS, (views, torch.stack(logits, 1)), strict=True))
 
-    def _measure(self, images: Tensor, student: nn.Module) -> dict[str, Tensor]:
+    def _measure(self, images: Tensor, student: Snapshot) -> dict[str, Tensor]:
         """One forward of teacher and student on the kept images."""
         t = self.setting.teacher
-        probe, guess = t(images), student((images - t.mean) / t.std)
-        ce, adv, bn, kr = self.parts(probe, images, student)
+        probe = self.terms.probe(images)
+        guess, _ = look(student.network, (images - t.mean) / t.std, self.terms.corner)
+        ce, *rest = self.terms.parts(probe, images, student)
         out = {
-            "cam": class_activation_map(probe.features, t.weight, self.labels).half(),
-            "parts": torch.stack([ce, adv, bn.expand_as(ce), kr], 1),
+            "cam": self.terms.activation_map(probe).half(),
+            "parts": torch.stack([ce, *(part.expand_as(ce) for part in rest)], 1),
             "embedding": probe.embedding.half(),
             "confidence": self._confidence(probe.logits),
         }
@@ -190,13 +176,12 @@ class Synthesis:
 
         @torch.no_grad()
         def preview() -> Arrays:
-            seen = probe or self.setting.teacher(images)
-            cam = class_activation_map(seen.features.detach(), self.setting.teacher.weight, self.labels)
+            seen = probe or self.terms.probe(images)
             where = {"epoch": self.place["epoch"], "iteration": self.iteration, "step": step}
             arrays = {
                 "images": to_bytes(images),
                 "labels": self.positions,
-                "cam": cam.half(),
+                "cam": self.terms.activation_map(seen).detach().half(),
                 "embedding": seen.embedding.detach().half(),
                 "confidence": self._confidence(seen.logits.detach()),
                 **{name: torch.tensor([value]) for name, value in where.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,55 @@ from torch import nn
 from kgen.augment import erase, shift_and_flip
 from kgen.data import RealImages
 from kgen.events import TeacherCard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A teacher to be made: its network, and how it is trained. The rate rises to `lr` and falls again, both as a cosine."""
+
+    name: str
+    title: str
+    architecture: str
+    shape: dict[str, Any]
+    """Arguments of the architecture, as in `kgen.zoo.STUDENTS`."""
+    optimiser: Literal["sgd", "adamw"]
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float
+    rise: float
+    """Share of the steps in which the rate rises."""
+    hole: int
+    """Side in pixels of the square that random erasing cuts out of half of the images; 0 cuts none."""
+
+
+CNN = Plan(
+    name="fashion-cnn",
+    title="Fashion CNN",
+    architecture="SmallResNet",
+    shape={"width": 48, "blocks": (1, 2)},
+    optimiser="sgd",
+    epochs=15,
+    batch=256,
+    lr=0.2,
+    weight_decay=5e-4,
+    rise=0.25,
+    hole=8,
+)
+VIT = Plan(
+    name="fashion-vit",
+    title="Fashion ViT",
+    architecture="SmallViT",
+    shape={"patch": 4, "dim": 48, "depth": 4, "heads": 2},
+    optimiser="adamw",
+    epochs=14,
+    batch=64,
+    lr=2e-3,
+    weight_decay=0.05,
+    rise=0.1,
+    hole=0,  # in so few epochs a transformer is far from learning its images by heart
+)
+PLANS = {"cnn": CNN, "vit": VIT}
 
 
 @dataclass(frozen=True)
@@ -37,36 +87,26 @@ def accuracy(network: nn.Module, data: RealImages, normalise, batch: int = 500) 
     return hits / len(data)
 
 
-def teach(
-    network: nn.Module,
-    train: RealImages,
-    held_out: RealImages,
-    *,
-    epochs: int = 15,
-    batch: int = 256,
-    lr: float = 0.2,
-    weight_decay: float = 5e-4,
-    seed: int = 0,
-) -> Iterator[TeachProgress]:
-    """SGD with Nesterov momentum and a one-cycle rate; shift, flip and random erasing. Trains `network` in place."""
+def teach(network: nn.Module, train: RealImages, held_out: RealImages, plan: Plan, *, seed: int = 0) -> Iterator[TeachProgress]:
+    """Cross-entropy on shifted, flipped and perhaps erased real images. Trains `network` in place."""
     rng = torch.Generator().manual_seed(seed)
     normalise = normaliser(*statistics(train))
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
-    steps = epochs * (len(train) // batch)
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.25)
+    steps = plan.epochs * (len(train) // plan.batch)
+    optimiser = _optimiser(network, plan)
+    turn = plan.optimiser == "sgd"  # momentum falls while the rate rises, as the CNN was trained; AdamW keeps its own
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.lr, total_steps=steps, pct_start=plan.rise, cycle_momentum=turn)
     step = 0
-    for epoch in range(epochs):
+    for epoch in range(plan.epochs):
         network.train()
         order = torch.randperm(len(train), generator=rng)
-        for index in order[: len(order) // batch * batch].split(batch):
-            x = erase(shift_and_flip(images[index].float() / 255, rng), rng)
+        for index in order[: len(order) // plan.batch * plan.batch].split(plan.batch):
+            x = shift_and_flip(images[index].float() / 255, rng)
+            if plan.hole:
+                x = erase(x, rng, plan.hole)
             loss = F.cross_entropy(network(normalise(x)), labels[index])
             if not torch.isfinite(loss):
-                raise FloatingPointError(f"The teacher's loss was not a number at step {step}; lower the rate below {lr}.")
+                raise FloatingPointError(f"The teacher's loss was not a number at step {step}; lower the rate below {plan.lr}.")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -77,20 +117,30 @@ def teach(
         yield TeachProgress(epoch, step, steps, float(loss.detach()), accuracy(network, held_out, normalise))
 
 
+def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """Weight decay on matrices and kernels alone: not on biases, norms, tokens or position embeddings."""
+    decayed = [p for p in network.parameters() if p.ndim in (2, 4)]
+    free = [p for p in network.parameters() if p.ndim not in (2, 4)]
+    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    if plan.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=plan.lr)
+    return torch.optim.SGD(groups, lr=plan.lr, momentum=0.9, nesterov=True)
+
+
 def statistics(data: RealImages) -> tuple[list[float], list[float]]:
     """Per-channel mean and standard deviation of [0,1] pixels."""
     pixels = data.images.astype(np.float64) / 255
     return pixels.mean((0, 2, 3)).round(4).tolist(), pixels.std((0, 2, 3)).round(4).tolist()
 
 
-def finish(network: nn.Module, train: RealImages, held_out: RealImages, test: RealImages, *, width: int, blocks: tuple[int, int]) -> dict:
+def finish(network: nn.Module, train: RealImages, held_out: RealImages, test: RealImages, plan: Plan) -> dict[str, Any]:
     """Measure the trained teacher and write its card: what `kgen.zoo` stores beside the weights."""
     mean, std = statistics(train)
     normalise = normaliser(mean, std)
     card = TeacherCard(
-        name="fashion-cnn",
-        title="Fashion CNN",
-        architecture="SmallResNet",
+        name=plan.name,
+        title=plan.title,
+        architecture=plan.architecture,
         parameters=sum(p.numel() for p in network.parameters()),
         channels=train.images.shape[1],
         side=train.images.shape[2],
@@ -106,8 +156,7 @@ def finish(network: nn.Module, train: RealImages, held_out: RealImages, test: Re
         "classes": list(train.classes),
         "mean": mean,
         "std": std,
-        "width": width,
-        "blocks": list(blocks),
+        **plan.shape,
         "held_out_accuracy": accuracy(network, held_out, normalise),
     }
 

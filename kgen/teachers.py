@@ -1,19 +1,26 @@
 """The teacher: a frozen network that normalises at its own door and shows what the method needs of it.
 
-One forward gives logits, the last spatial map, the pooled embedding and the statistics at every BatchNorm.
+One forward gives logits, the last spatial map, the pooled embedding and the statistics at every BatchNorm, or what
+[CLS] attends to in a ViT. From these comes the map that the key region works on, whatever the architecture.
 Nothing stays behind: hooks live for one call, the network is in eval mode and takes no gradients for good.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+import functools
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgen.events import TeacherCard
+from kgen.keyregion import class_activation_map, linearised_map
 from kgen.losses import BatchNormStatistics
+from kgen.vit import Corner, WindowedViT, classify, unit, windowed
+
+MapKind = Literal["cam", "linearised", "attention", "none"]
 
 
 class Probe(NamedTuple):
@@ -22,11 +29,13 @@ class Probe(NamedTuple):
     logits: Tensor
     """[B,K_T]"""
     features: Tensor
-    """[B,k,h,w], the last map before global pooling"""
+    """[B,k,h,w], the last map before global pooling; of a ViT its patch tokens"""
     embedding: Tensor
     """[B,d_T]"""
     batch_norm: list[BatchNormStatistics]
     """(mean, var, running_mean, running_var) of each BatchNorm layer, in the order they ran"""
+    attention: Tensor | None = None
+    """[B,h,w] of a ViT: what [CLS] attends to in the last block, times the number of patches"""
 
 
 def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,14 +59,15 @@ class Teacher:
     """A trained classifier, frozen.
 
     Args:
-        network: follows timm's convention: forward_features, forward_head(pre_logits=…), get_classifier.
+        network: follows timm's convention: forward_features, forward_head(pre_logits=…), get_classifier. A ViT of
+            timm with class token becomes a `kgen.vit.WindowedViT`.
         card: what is known of it.
         classes: names of its K_T classes.
         mean, std: per channel, of pixels in [0,1].
     """
 
     def __init__(self, network: nn.Module, card: TeacherCard, classes: tuple[str, ...], mean: Tensor, std: Tensor):
-        self.network = network.eval().requires_grad_(False)
+        self.network = windowed(network).eval().requires_grad_(False)
         self.card, self.classes = card, tuple(classes)
         self.mean, self.std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
         self._norms = [m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -78,12 +88,59 @@ class Teacher:
         shared = {id(t): t for t in (*self.network.parameters(), *self.network.buffers())}
         return Teacher(copy.deepcopy(self.network, shared), self.card, self.classes, self.mean, self.std)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """[B,c,e,e] in [0,1] → [B,K_T], without watching the inside."""
-        return self.network((images - self.mean) / self.std)
+    @property
+    def unit(self) -> int:
+        """Sides of images are multiples of this: the patch of a ViT, 1 for a CNN."""
+        return unit(self.network)
 
-    def __call__(self, images: Tensor) -> Probe:
-        """[B,c,e,e] in [0,1] → Probe; differentiable with respect to the images."""
+    @functools.cached_property
+    def map_kind(self) -> MapKind:
+        """How the activation map comes about, found by trying two images of noise at full resolution.
+
+        cam: the logits are a Linear of the mean over the map (Eq. 5 holds); linearised: another head on a map;
+        attention: a ViT; none: no map, so there is no key region.
+        """
+        if isinstance(self.network, WindowedViT):
+            return "attention"
+        noise = torch.rand(2, self.card.channels, self.card.side, self.card.side, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            features = self.network.forward_features((noise.to(self.mean.device) - self.mean) / self.std)
+            # some networks of timm put the channels last; their map would be read askew
+            if features.ndim != 4 or features.shape[2:].numel() == 1 or getattr(self.network, "output_fmt", "NCHW") != "NCHW":
+                return "none"
+            head = self.network.get_classifier()
+            if not isinstance(head, nn.Linear) or head.in_features != features.shape[1]:
+                return "linearised"
+            logits, by_eq5 = self.network.forward_head(features), F.linear(features.mean((2, 3)), head.weight, head.bias)
+        return "cam" if torch.allclose(logits, by_eq5, rtol=1e-3, atol=1e-3 * float(logits.abs().max())) else "linearised"
+
+    def activation_map(self, probe: Probe, labels: Tensor) -> Tensor | None:
+        """Where the teacher sees each image's class: [B,h,w], raw, differentiable; None without a map. labels [B]."""
+        match self.map_kind:
+            case "cam":
+                return class_activation_map(probe.features, self.weight, labels)
+            case "linearised":
+                return linearised_map(probe.features, self.network.forward_head, labels)
+            case "attention":
+                return probe.attention  # the same for every class: [CLS] attends before the classes part
+            case "none":
+                return None
+
+    def logits(self, images: Tensor, corner: Corner | None = None) -> Tensor:
+        """[B,c,e,e] in [0,1] → [B,K_T], without watching the inside. `corner` as in __call__."""
+        x = (images - self.mean) / self.std
+        return self.network(x, corner) if isinstance(self.network, WindowedViT) else self.network(x)
+
+    def __call__(self, images: Tensor, corner: Corner | None = None) -> Probe:
+        """[B,c,e,e] in [0,1] → Probe; differentiable with respect to the images.
+
+        `corner` places the images in the grid of a ViT's position embeddings (`kgen.vit.draw_corner`), the middle
+        without it; a CNN has no use for it. ValueError for images that a ViT's patches do not divide.
+        """
+        if isinstance(self.network, WindowedViT):
+            tokens, attention = self.network.observe((images - self.mean) / self.std, corner)
+            logits, embedding = classify(self.network, tokens)
+            return Probe(logits, self.network.spatial(tokens, images.shape[2]), embedding, [], attention)
         statistics: list[BatchNormStatistics] = []
 
         def watch(layer: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -95,5 +152,5 @@ class Teacher:
         finally:
             for hook in hooks:
                 hook.remove()
-        embedding = self.network.forward_head(features, pre_logits=True)
-        return Probe(self.network.get_classifier()(embedding), features, embedding, statistics)
+        logits, embedding = classify(self.network, features)
+        return Probe(logits, features, embedding, statistics)

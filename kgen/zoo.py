@@ -14,6 +14,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kgen import architectures, catalogue
 from kgen.data import ASSETS
 from kgen.events import TeacherCard
 
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 
     from kgen.teachers import Teacher
 
-TEACHERS = {"fashion-cnn": ASSETS / "fashion-cnn.safetensors"}
+TEACHERS = {name: ASSETS / f"{name}.safetensors" for name in ("fashion-cnn", "fashion-vit")}
 STUDENTS = {
     "small-cnn-20k": {"width": 16, "blocks": (1, 1)},
     "small-cnn-45k": {"width": 24, "blocks": (1, 1)},
+    "small-vit-20k": {"patch": 4, "dim": 32, "depth": 2, "heads": 2},
+    "small-vit-80k": {"patch": 4, "dim": 48, "depth": 4, "heads": 2},
 }
+SHAPES = {"SmallResNet": ("width", "blocks"), "SmallViT": ("patch", "dim", "depth", "heads")}
+"""Our own architectures, and what a file's spec tells to build one of them again."""
 
 
 class ZooError(ValueError):
@@ -55,22 +60,34 @@ def locate(name_or_path: str | Path) -> Path:
     """The file of a teacher, from its name or its path."""
     if str(name_or_path) in TEACHERS:
         return TEACHERS[str(name_or_path)]
+    if str(name_or_path) in catalogue.TEACHERS:
+        path = catalogue.teacher_file(str(name_or_path))
+        if not path.is_file():
+            raise ZooError(catalogue.teacher_sentence(str(name_or_path)))
+        return path
     path = Path(name_or_path)
     if path.suffix == ".safetensors" and path.is_file():
         return path
-    raise ZooError(f"Teacher {str(name_or_path)!r} is not known and is no .safetensors file. {nearest(str(name_or_path), list(TEACHERS))}")
+    known = [*TEACHERS, *catalogue.TEACHERS]
+    raise ZooError(f"Teacher {str(name_or_path)!r} is not known and is no .safetensors file. {nearest(str(name_or_path), known)}")
+
+
+def spec(name_or_path: str | Path) -> dict[str, Any]:
+    """Card, classes, normalisation and architecture of a teacher: from its file's header, or from the catalogue."""
+    name = str(name_or_path)
+    return catalogue.spec(name) if name in catalogue.TEACHERS else read_spec(locate(name_or_path))
 
 
 @functools.cache
 def card(name: str) -> TeacherCard:
-    """What is known of a teacher, from its file's header."""
-    return TeacherCard.model_validate(read_spec(locate(name))["card"])
+    """What is known of a teacher, whether or not its weights are on this machine."""
+    return TeacherCard.model_validate(spec(name)["card"])
 
 
 @functools.cache
 def classes(name: str) -> tuple[str, ...]:
-    """Names of a teacher's classes, from its file's header."""
-    return tuple(read_spec(locate(name))["classes"])
+    """Names of a teacher's classes, whether or not its weights are on this machine."""
+    return tuple(spec(name)["classes"])
 
 
 def checksum(name_or_path: str | Path) -> str:
@@ -88,19 +105,37 @@ def read_spec(
 
 
 def load_teacher(name_or_path: str | Path) -> Teacher:
-    """A bundled teacher by name, or one that `python -m kgen teach` wrote, by path. On the CPU."""
+    """A bundled teacher or one of the catalogue by name, or one that `python -m kgen teach` wrote, by path. On the CPU."""
     import torch
-    from safetensors.torch import load_file
 
-    from kgen.networks import SmallResNet, seeded
     from kgen.teachers import Teacher
 
-    path = locate(name_or_path)
-    spec = read_spec(path)
-    known = TeacherCard.model_validate(spec["card"])
-    network = seeded(SmallResNet, 0, known.channels, len(spec["classes"]), spec["width"], tuple(spec["blocks"]))
-    network.load_state_dict(load_file(path))
-    return Teacher(network, known, tuple(spec["classes"]), torch.tensor(spec["mean"]), torch.tensor(spec["std"]))
+    path, about = locate(name_or_path), spec(name_or_path)
+    known = TeacherCard.model_validate(about["card"])
+    network = build(known.architecture, about, 0, known.channels, len(about["classes"]), known.side)
+    load_weights(network, path, f"{known.architecture} with {len(about['classes'])} classes")
+    return Teacher(network, known, tuple(about["classes"]), torch.tensor(about["mean"]), torch.tensor(about["std"]))
+
+
+def load_weights(network: nn.Module, path: Path, what: str) -> None:
+    """Fill a network from a safetensors file; ZooError names the first tensor that is missing, of another size or too many."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = load_file(os.fspath(path))
+    except (OSError, SafetensorError) as error:
+        raise ZooError(f"{path} cannot be read as a safetensors file: {error}.") from None
+    wanted = network.state_dict()
+    if all(name.startswith("vit.") for name in wanted) and not any(name.startswith("vit.") for name in found):
+        found = {f"vit.{name}": t for name, t in found.items()}  # timm's own names
+    for name, tensor in wanted.items():
+        there = " × ".join(map(str, found[name].shape)) if name in found else "missing"
+        if name not in found or found[name].shape != tensor.shape:
+            raise ZooError(f"{path} is no {what}: tensor {name!r} is {there}, expected {' × '.join(map(str, tensor.shape)) or 'one number'}.")
+    if surplus := [name for name in found if name not in wanted]:
+        raise ZooError(f"{path} is no {what}: it has a tensor {surplus[0]!r} that such a network has not.")
+    network.load_state_dict(found)
 
 
 def save_network(network: nn.Module, path: str | Path, spec: dict[str, Any]) -> None:
@@ -118,22 +153,39 @@ def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
     return save(state, {"kgen": json.dumps(spec)})
 
 
-def build_student(name: str, channels: int, classes: int, seed: int) -> nn.Module:
-    """A fresh student whose initial weights depend on `seed` alone."""
+def build(architecture: str, spec: dict[str, Any], seed: int, channels: int, classes: int, side: int) -> nn.Module:
+    """A network by the name of its architecture; for our own ones `spec` holds at least SHAPES, `side` is the full resolution."""
+    if architecture not in SHAPES and architecture not in architectures.NAMES:
+        raise ZooError(f"Architecture {architecture!r} is not known. {nearest(architecture, [*SHAPES, *architectures.NAMES])}")
     from kgen.networks import SmallResNet, seeded
+    from kgen.vit import small_vit
 
-    if name not in STUDENTS:
-        raise ZooError(f"Student {name!r} is not known. {nearest(name, list(STUDENTS))}")
-    return seeded(SmallResNet, seed, channels, classes, **STUDENTS[name])
+    if architecture in architectures.NAMES:
+        return seeded(architectures.build, seed, architecture, channels, classes)
+    shape = {k: tuple(v) if isinstance(v := spec[k], list) else v for k in SHAPES[architecture]}
+    if architecture == "SmallViT":
+        return seeded(small_vit, seed, channels, classes, side=side, **shape)
+    return seeded(SmallResNet, seed, channels, classes, **shape)
+
+
+def family(spec: dict[str, Any]) -> str:
+    """The architecture of an exported student or of a shape."""
+    if spec.get("architecture") in architectures.NAMES:
+        return spec["architecture"]
+    return "SmallViT" if "patch" in spec else "SmallResNet"
+
+
+def build_student(name: str, channels: int, classes: int, seed: int, side: int = 28) -> nn.Module:
+    """A fresh student whose initial weights depend on `seed` alone. `side`: the teacher's, the student's at test time."""
+    if name not in STUDENTS and name not in architectures.NAMES:
+        raise ZooError(f"Student {name!r} is not known. {nearest(name, [*STUDENTS, *architectures.NAMES])}")
+    shape = STUDENTS.get(name, {"architecture": name})
+    return build(family(shape), shape, seed, channels, classes, side)
 
 
 def load_student(path: str | Path) -> nn.Module:
     """The network of an exported student.safetensors, in eval mode."""
-    from safetensors.torch import load_file
-
-    from kgen.networks import SmallResNet, seeded
-
-    spec = read_spec(Path(path), "channels", "is no exported student")
-    network = seeded(SmallResNet, 0, spec["channels"], len(spec["classes"]), spec["width"], tuple(spec["blocks"]))
-    network.load_state_dict(load_file(os.fspath(path)))
+    about = read_spec(Path(path), "channels", "is no exported student")
+    network = build(family(about), about, 0, about["channels"], len(about["classes"]), about.get("side", 28))
+    load_weights(network, Path(path), f"student of architecture {about.get('architecture', family(about))}")
     return network.eval()

@@ -6,22 +6,36 @@ No Gradio here. Whatever comes from a browser is hostile until `read` has looked
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
+from app import words
+from app.panels import ladder
+from app.panels.knobs import Knob, knobs
 from app.plan import OFFERED
 from kgen import recipes, zoo
-from kgen.recipe import Recipe, RecipeError
+from kgen.recipe import Recipe, RecipeError, Target, Weights
 
 TEACHER = "fashion-cnn"
 SIDES = (16, 20, 24, 28)
-SMALLER, KEY_REGION = "smaller images", "key region"
-RUNGS = (SMALLER, KEY_REGION)
+SOURCES = {"noise": "nayer", "latent": "fast", "pixels": "deepinversion"}
+"""What is optimised, and the recipe whose settings for it are taken over."""
+OF_SOURCE = ("feature_memory", "optimisers.images", "optimisers.meta")
+TARGETS = {words.target_label(t.model_dump()): t for t in (Target(), Target(sigma=3), Target(peak=2), Target(kind="full"), Target(kind="full", peak=3))}
+"""The targets of the paper's comparison, by name: G(1, 2), G(1, 3), G(2, 2), Full(1), Full(3)."""
 BUDGET = (1, 20)  # per cent of the real training set's pixels
 LARGEST_SEED = 2**31 - 1
+FIELDS = ("teacher", "recipe", "classes", "sides", "source", "rungs", "budget", "seed", "target", *(k.field for k in knobs()))
+"""Names of what `write` gives and `read` takes, in the order of the form."""
 
 
 class FormError(ValueError):
     """What is wrong with the form, as one sentence for a person."""
+
+
+def teachers() -> tuple[str, ...]:
+    """Teachers whose file is here and whose classes are those that the form shows."""
+    return tuple(name for name, path in zoo.TEACHERS.items() if name == TEACHER or path.is_file() and zoo.classes(name) == class_names())
 
 
 def class_names() -> tuple[str, ...]:
@@ -38,38 +52,95 @@ def cost(side: int) -> float:
     return side * side / full_side() ** 2
 
 
-def read(name: Any, classes: Any, side: Any, rungs: Any, budget: Any, seed: Any) -> Recipe:
+def read(given: Mapping[str, Any]) -> Recipe:
     """The recipe that the form describes; FormError says what to change."""
-    if name not in OFFERED:
-        raise FormError("Choose a recipe.")
-    if side not in SIDES:
-        raise FormError(f"Choose a resolution: {', '.join(map(str, SIDES[:-1]))} or {SIDES[-1]}.")
-    changes = {
-        "classes": _classes(classes),
-        "resolutions": (side,),
-        "ratio": _number(budget, *BUDGET, "The budget", " %") / 100,
-        "seed": _whole(seed, LARGEST_SEED, "The seed"),
-        "schedule": "concurrent",
-    }
-    if not isinstance(rungs, list) or not set(map(str, rungs)) <= set(RUNGS):
-        raise FormError("That part of the method is not known.")
-    if KEY_REGION not in rungs:
-        changes["weights.kr"] = 0.0
+    _one_of(OFFERED, given.get("recipe"), "a recipe")
+    base = recipes.get(given["recipe"])
+    sides = _sides(given.get("sides"))
     try:
-        return recipes.get(name).replace(**changes)
+        return base.replace(**{
+            "teacher": _one_of({name: name for name in teachers()}, given.get("teacher"), "a teacher"),
+            "classes": _classes(given.get("classes")),
+            "resolutions": sides,
+            "batch": batch(base, sides[0]),
+            "ratio": _number(given.get("budget"), *BUDGET, "The budget", " %") / 100,
+            "seed": _whole(given.get("seed"), LARGEST_SEED, "The seed"),
+            "schedule": "concurrent",
+            "target": _one_of(TARGETS, given.get("target"), "a target"),
+            **_source(base, given.get("source")),
+            **{knob.field: _knob(knob, given.get(knob.field)) for knob in knobs()},
+            **_rungs(base, given),
+        })
     except RecipeError as error:
         raise FormError(str(error)) from None
 
 
-def write(recipe: Recipe) -> tuple[str | None, list[str], int | None, list[str], float, int]:
+def write(recipe: Recipe) -> dict[str, Any]:
     """Values of the form that show a recipe, as far as the form can say it (a run may come from the command line)."""
-    names = class_names()
-    chosen = names if recipe.classes is None else [names[c] if isinstance(c, int) and 0 <= c < len(names) else c for c in recipe.classes]
-    side = recipe.resolutions[0]
-    rungs = [SMALLER] * (side < full_side()) + [KEY_REGION] * (recipe.weights.kr > 0)
-    percent = min(max(round(100 * recipe.ratio, 1), BUDGET[0]), BUDGET[1])
-    return (recipe.name if recipe.name in OFFERED else None, [n for n in names if n in chosen],
-            side if side in SIDES else None, rungs, percent, recipe.seed)
+    names, r = class_names(), recipe
+    chosen = names if r.classes is None else [names[c] if isinstance(c, int) and 0 <= c < len(names) else c for c in r.classes]
+    w = r.weights
+    on = (min(r.resolutions) < full_side(), w.kr > 0, r.diverse, len(r.resolutions) > 1)
+    values = {
+        "teacher": r.teacher if r.teacher in teachers() else None,
+        "recipe": r.name if r.name in OFFERED else None,
+        "classes": [n for n in names if n in chosen],
+        "sides": [s for s in SIDES if s in r.resolutions],
+        "source": r.source,
+        "rungs": [name for name, there in zip(ladder.NAMES, on) if there],
+        "budget": min(max(round(100 * r.ratio, 1), BUDGET[0]), BUDGET[1]),
+        "seed": r.seed,
+        "target": next((name for name, target in TARGETS.items() if target == r.target), None),
+    }
+    return values | {knob.field: value_of(r, knob.field) for knob in knobs()}
+
+
+def value_of(recipe: Recipe, field: str) -> Any:
+    """The value of a dotted field."""
+    found: Any = recipe
+    for name in field.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def batch(base: Recipe, side: int) -> int:
+    """Images made at once at that side, the recipe's number of pixels: smaller images are more of them."""
+    return round(base.batch * base.resolutions[0] ** 2 / side**2)
+
+
+def priors(source: str) -> tuple[float, float]:
+    """Weights of total variation and pixel size that come with a source of images."""
+    weights = recipes.get(SOURCES[source]).weights
+    return weights.tv, weights.l2
+
+
+def _source(base: Recipe, source: Any) -> dict[str, Any]:
+    _one_of(SOURCES, source, "where the images come from")
+    if source == base.source:
+        return {}
+    donor = recipes.get(SOURCES[source])
+    return {"source": source} | {field: value_of(donor, field) for field in OF_SOURCE}
+
+
+def _rungs(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
+    """A switch decides whether a weight is zero; how large it is otherwise, the number beside it. Resolutions speak for themselves."""
+    rungs, usual = given.get("rungs"), Weights()
+    if not isinstance(rungs, list) or not set(map(str, rungs)) <= set(ladder.NAMES):
+        raise FormError("That part of the method is not known.")
+    changes: dict[str, float] = {}
+    for rung, fields in ((ladder.KEY_REGION, ("kr",)), (ladder.DIVERSITY, ("ed", "aed"))):
+        if rung not in rungs:
+            changes |= {f"weights.{f}": 0.0 for f in fields}
+        elif not any(given[f"weights.{f}"] for f in fields):
+            changes |= {f"weights.{f}": getattr(base.weights, f) or getattr(usual, f) for f in fields}
+    return changes
+
+
+def _sides(given: Any) -> tuple[int, ...]:
+    """Chosen resolutions, the smallest first."""
+    if not isinstance(given, list) or not given or not all(type(s) is int and s in SIDES for s in given) or len(set(given)) != len(given):
+        raise FormError(f"Choose one resolution or more: {', '.join(map(str, SIDES[:-1]))} or {SIDES[-1]}.")
+    return tuple(sorted(given))
 
 
 def _classes(given: Any) -> tuple[str, ...] | None:
@@ -83,9 +154,21 @@ def _classes(given: Any) -> tuple[str, ...] | None:
     return None if chosen == names else chosen
 
 
+def _one_of(known: Mapping[str, Any], given: Any, what: str) -> Any:
+    if not isinstance(given, str) or given not in known:
+        raise FormError(f"Choose {what}: {', '.join(known)}.")
+    return known[given]
+
+
+def _knob(knob: Knob, given: Any) -> Any:
+    if knob.choices:
+        return _one_of({choice: choice for choice in knob.choices}, given, knob.label)
+    return None if knob.optional and given is None else _number(given, knob.low, knob.high, knob.label)
+
+
 def _number(value: Any, low: float, high: float, what: str, unit: str = "") -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
-        raise FormError(f"{what} should be a number from {low}{unit} to {high:,}{unit}.")
+        raise FormError(f"{what} should be a number from {low:g}{unit} to {high:,.10g}{unit}.")
     return value
 
 

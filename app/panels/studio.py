@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 import plotly
 
-from app.panels import form
+from app.panels import form, ladder, setup
 from app.plan import OFFERED
 from app.runs import RunError, Runs
 from kgen import recipes
@@ -25,7 +25,6 @@ from kgen.recipe import Recipe
 
 PAGES = Path(__file__).parent
 VIEW = (PAGES / "studio.html").read_text(encoding="utf-8")
-TEACHER = (PAGES / "teacher.html").read_text(encoding="utf-8")
 
 # Runs once. The template holds no placeholder, so Gradio never touches this DOM again. The names of events
 # have to be spelled out here for Gradio to find them.
@@ -47,50 +46,13 @@ def build(demo: gr.Blocks, runs: Runs, version: str) -> None:
     with gr.Row(elem_id="kg-shell"):
         with gr.Column(elem_id="kg-rail", min_width=0):
             with gr.Column(elem_id="kg-setup", min_width=0):
-                fields = _setup()
+                fields = setup.build()
             with gr.Column(elem_id="kg-transport", min_width=0):
                 buttons = _transport()
         live = gr.HTML(html_template=VIEW, js_on_load=MOUNT.replace("VERSION", json.dumps(version)).replace("PLOTLY", json.dumps(plotly.__version__)),
                        value={},
                        apply_default_css=False, container=False, padding=False, elem_id="kg-view")
     _connect(demo, runs, fields, buttons, live)
-
-
-def _setup() -> dict[str, gr.components.Component]:
-    """The form, in the order that `form.read` takes."""
-    name, classes, side, rungs, budget, seed = form.write(recipes.get("fashion-live"))
-    plain = {"container": False, "show_label": False, "interactive": True}
-    gr.HTML(html_template=TEACHER, apply_default_css=False, padding=False, elem_id="kg-teacher")
-    _heading("Recipe", "time on two CPU cores")
-    recipe = gr.Radio([(f"{n.removeprefix('fashion-')}, {t}", n) for n, t in OFFERED.items()], value=name, label="Recipe",
-                      elem_id="kg-recipe", elem_classes="kg-seg", **plain)
-    _heading("Classes", '<span id="kg-chosen"></span> · <button type="button" data-all>all</button> '
-             '<button type="button" data-none>none</button>')
-    gr.HTML(html_template='<input type="search" placeholder="Find a class" aria-label="Find a class" autocomplete="off">',
-            apply_default_css=False, padding=False, elem_id="kg-find")
-    chosen = gr.CheckboxGroup(list(form.class_names()), value=classes, label="Classes", elem_id="kg-classes", **plain)
-    _heading("Resolution", "cost per image", "Side of a synthetic image in pixels. Half the side costs a quarter of the pixels, "
-             "so the same budget holds four times as many images.")
-    size = gr.Radio([(f"{s}\n{form.cost(s):.2g} ×", s) for s in form.SIDES], value=side, label="Resolution", elem_id="kg-side", **plain)
-    _heading("Method", "one idea a rung", "Each rung adds one idea to the baseline.")
-    gr.HTML(html_template='<p class="rung" data-tip="The baseline: a noisy layer over class names makes full-size images that please '
-            'the teacher and puzzle the student (NAYER without its mask)." tabindex="0"><i></i>Plain generator<em>L<sub>ce</sub> L<sub>bn</sub> '
-            'L<sub>adv</sub></em></p>', apply_default_css=False, padding=False, elem_id="kg-baseline")
-    ladder = gr.CheckboxGroup([("+ smaller images", form.SMALLER), ("+ key region", form.KEY_REGION)], value=rungs, label="Method",
-                              elem_id="kg-ladder", **plain)
-    _heading("Budget", '<output id="kg-budget-out"></output>', "How many pixels the synthetic set may hold, as a share of the real "
-             "training set that we pretend not to have.")
-    share = gr.Slider(*form.BUDGET, value=budget, step=0.5, label="Budget in per cent", elem_id="kg-budget", buttons=[], **plain)
-    number = gr.Number(seed, label="Seed", precision=0, minimum=0, maximum=form.LARGEST_SEED, container=False, interactive=True,
-                       elem_id="kg-seed")
-    return {"recipe": recipe, "classes": chosen, "side": size, "rungs": ladder, "budget": share, "seed": number}
-
-
-def _heading(title: str, aside: str, tip: str = "") -> None:
-    """A field's heading. Only constant text from this file is passed in, so nothing needs escaping."""
-    term = f'<b class="term" tabindex="0" data-tip="{tip}">{title}</b>' if tip else f"<b>{title}</b>"
-    gr.HTML(html_template=f'<div class="field-head">{term}<span>{aside}</span></div>', apply_default_css=False, padding=False,
-            elem_classes="kg-head")
 
 
 def _transport() -> dict[str, gr.components.Component]:
@@ -116,17 +78,17 @@ def _transport() -> dict[str, gr.components.Component]:
 
 def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.HTML) -> None:
     """Who may press what is decided here and in `runs`, never by what the page shows."""
-    inputs = list(fields.values())
+    inputs = [fields[name] for name in form.FIELDS]
 
-    def paint() -> tuple:
-        return form.write(runs.recipe or recipes.get("fashion-live"))
+    def paint() -> list:
+        return list(form.write(runs.recipe or recipes.get("fashion-live")).values())
 
-    def preset(name: Any) -> tuple:
-        return form.write(recipes.get(name if name in OFFERED else "fashion-live"))
+    def preset(name: Any) -> list:
+        return list(form.write(recipes.get(name if isinstance(name, str) and name in OFFERED else "fashion-live")).values())
 
     def command(*values: Any) -> dict[str, str]:
         try:
-            return {"command": recipes.command(form.read(*values))}
+            return {"command": recipes.command(form.read(dict(zip(form.FIELDS, values))))}
         except form.FormError as error:
             return {"command": f"# {error}"}
 
@@ -143,18 +105,31 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
     live.repaint(paint, None, inputs, **QUIET)
     fields["recipe"].input(preset, fields["recipe"], inputs, **QUIET)
     gr.on([field.change for field in inputs], command, inputs, live, trigger_mode="always_last", **QUIET)
-    # "smaller images" is the resolution seen as a switch: either one moves the other
-    full = form.full_side()
-    fields["side"].input(None, [fields["side"], fields["rungs"]], fields["rungs"], **LOCAL,
-                         js=f"(side, rungs) => [[...(side < {full} ? ['{form.SMALLER}'] : []), ...rungs.filter(r => r !== '{form.SMALLER}')]]")
-    fields["rungs"].input(None, [fields["side"], fields["rungs"]], fields["side"], **LOCAL,
-                          js=f"(side, rungs) => [rungs.includes('{form.SMALLER}') ? (side < {full} ? side : 20) : {full}]")
+    _keep_in_step(fields)
 
     buttons["start"].click(start, inputs, None, **QUIET)
     live.resume(resume, None, None, **QUIET)
     for name, action in (("pause", "pause"), ("continue", "resume"), ("stop", "stop")):
         buttons[name].click(_control(runs, action), None, None, **QUIET)
     buttons["step"].click(step, buttons["unit"], None, **QUIET)
+
+
+def _keep_in_step(fields: dict) -> None:
+    """Rungs, presets, resolutions and weights are one thing seen four ways; `static/ladder.js` moves the others."""
+    known = ladder.constants(form.SIDES, form.full_side())
+    weights = [fields[f"weights.{name}"] for name in ("kr", "ed", "aed")]
+    sizes = [fields["sides"], *weights]
+
+    def follow(event: Any, name: str, inputs: list, outputs: list) -> None:
+        event(None, inputs, outputs, js=f"(...values) => kgLadder.{name}({known}, ...values)", **LOCAL)
+
+    follow(fields["rungs"].input, "flip", [fields["rungs"], *sizes], [fields["rungs"], *sizes])
+    follow(fields["preset"].input, "preset", [fields["preset"], *sizes], [fields["rungs"], *sizes])
+    for field in sizes:
+        follow(field.input, "seen", sizes, [fields["rungs"]])
+    follow(fields["rungs"].change, "which", [fields["rungs"]], [fields["preset"]])
+    priors = json.dumps({source: form.priors(source) for source in form.SOURCES})
+    fields["source"].input(None, fields["source"], [fields["weights.tv"], fields["weights.l2"]], js=f"(source) => ({priors})[source]", **LOCAL)
 
 
 def _control(runs: Runs, action: str) -> Callable[[], None]:
@@ -168,7 +143,7 @@ def _control(runs: Runs, action: str) -> Callable[[], None]:
 
 def _read(values: tuple) -> Recipe:
     try:
-        return form.read(*values)
+        return form.read(dict(zip(form.FIELDS, values)))
     except form.FormError as error:
         raise RunError(str(error)) from None
 

@@ -1,7 +1,9 @@
 // Beside the scatter: the chosen image, what teacher and student call it, and the real images nearest to it.
 
-import { h, num, pct, picture, put, term } from './dom.js';
+import { h, math, num, pct, picture, put, signed, term, whole } from './dom.js';
+import { scaleOf } from './groups.js';
 import { ACTIVE } from './rail.js';
+import { GENERATOR, REWARD, inUse, weightOf } from './terms.js';
 
 export class Card {
   constructor(view, { nameOf }) { Object.assign(this, { nameOf, root: view.querySelector('.p-space .card'), key: null }); }
@@ -12,13 +14,24 @@ export class Card {
     if (key === this.key) return;
     this.key = key;
     if (!image) { put(this.root, h('p', { class: 'small muted' }, 'Hollow points are real images as the teacher sees them. Synthetic ones will land among them, or not: watch.')); return; }
+    const { side } = scaleOf(snap, image.it);
     const says = (who, top) => top?.length ? h('div', null, h('dt', null, who), h('dd', null, `${this.nameOf(top[0][0])}, ${pct(top[0][1])}`)) : null;
     put(this.root,
-      h('div', { class: 'who' }, picture(image.piece, 56, `Synthetic ${snap.classes[image.c]}`), h('div', null, h('b', null, snap.classes[image.c]), h('br'), h('span', { class: 'muted' }, `iteration ${num(image.it + 1)}`))),
+      h('div', { class: 'who' }, h('div', { class: 'thumb' }, picture(image.piece, whole(side, 56), `Synthetic ${snap.classes[image.c]}`)),
+        h('div', null, h('b', null, snap.classes[image.c]), h('br'), h('span', { class: 'muted' }, `iteration ${num(image.it + 1)}`), h('br'), h('span', { class: 'muted' }, `${side} × ${side}`))),
       h('dl', { class: 'says' }, says('Teacher', sample?.teacher_top), says('Student', sample?.student_top)),
+      sample?.parts && this.#losses(snap, sample.parts),
       sample?.nearest?.length && reference ? this.#nearest(snap, sample, reference)
         : h('p', { class: 'small muted' }, image.finished && !image.replay ? 'Looking for the nearest real images …'
           : image.replay || ACTIVE.includes(snap.phase) ? 'Being made. Its place among the real images is known when this iteration ends.' : 'The run ended before this image was finished.'));
+  }
+
+  /** Each term of this image's loss, unweighted, and the factor that it enters the sum with. */
+  #losses(snap, parts) {
+    const short = (v) => (Math.abs(v) < 10 ? signed(v, Math.abs(v) < 1 ? 2 : 1) : num(v)).replace(/^(−?)0\./, '$1.');
+    return h('dl', { class: 'terms', 'aria-label': 'Terms of its loss' }, inUse(snap, [...GENERATOR, REWARD]).filter(({ name }) => parts[name] != null).map(({ name, title, tip }) =>
+      h('div', { tabindex: 0, 'data-tip': `${title} of this image: ${signed(parts[name], 3)}, times its factor ${weightOf(snap, name)}. ${tip}` },
+        h('dt', null, math('L', name)), h('dd', null, `${short(parts[name])} `, h('span', { class: 'muted' }, `× ${String(weightOf(snap, name)).replace(/^0\./, '.')}`)))));
   }
 
   #nearest(snap, sample, reference) {

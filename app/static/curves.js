@@ -1,11 +1,11 @@
-// Progress: the student's accuracy on real images and the generator's loss, over the synthetic images stored.
-// The budget bar is the axis that both share. Drawn as SVG in CSS pixels.
+// Progress: the student's accuracy on real images, and the generator's or the student's loss, over the synthetic images
+// stored. The budget bar is the axis that both share. Drawn as SVG in CSS pixels.
 
 import { h, num, put, s, setAttr, setText, signed } from './dom.js';
+import { GENERATOR, REWARD, STUDENT, inUse } from './terms.js';
 
-const PARTS = [['bn', 'BN statistics'], ['kr', 'key region'], ['ce', 'cross-entropy']]; // stacked from zero upwards
-const REWARD = ['adv', 'adversarial']; // minimised by growing: drawn below zero
-const LEFT = 30, RIGHT = 126;
+const LEFT = 30, RIGHT = 136;
+const LOSSES = { generator: [...GENERATOR.toReversed(), REWARD], student: STUDENT.toReversed() }; // as the legend lists them
 
 /** A round step that cuts `span` into about `n` pieces. */
 function step(span, n) {
@@ -14,20 +14,23 @@ function step(span, n) {
 }
 const ticks = (low, high, by) => Array.from({ length: Math.floor(high / by + 1e-9) - Math.ceil(low / by - 1e-9) + 1 }, (_, i) => (Math.ceil(low / by - 1e-9) + i) * by);
 const line = (points) => points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L');
-/** Several evaluations on the same images: the last one counts, so that the line goes one way. */
-const lastOfEach = ({ images, accuracy }) => {
-  const kept = images.map((x, i) => i).filter((i) => images[i + 1] !== images[i]);
-  return { images: kept.map((i) => images[i]), accuracy: kept.map((i) => accuracy[i]) };
+/** Several values for the same images: the last one counts, so that a line goes one way. */
+const lastOfEach = (series) => {
+  const kept = series.images.map((x, i) => i).filter((i) => series.images[i + 1] !== series.images[i]);
+  return Object.fromEntries(Object.entries(series).map(([name, column]) => [name, kept.map((i) => column[i])]));
 };
 const text = (x, y, words, props) => s('text', { x, y, ...props }, words);
 
 export class Curves {
   constructor(view) {
     this.host = view.querySelector('.curves');
-    this.parts = new Map([...PARTS.toReversed(), REWARD].map((part) => this.#part(part)));
+    this.of = 'generator';
+    this.parts = new Map(Object.values(LOSSES).flat().map((part) => this.#part(part)));
     this.legend = h('div', { class: 'legend' }, [...this.parts.values()].map(({ button }) => button));
+    this.choice = h('div', { class: 'whose', role: 'group', 'aria-label': 'Whose loss' }, Object.keys(LOSSES).map((of) => h('button', { type: 'button', 'data-of': of,
+      onclick: () => { this.of = of; this.only = null; this.#again(); } }, `${of}'s loss`)));
     this.drawing = h('div');
-    this.host.append(this.drawing, this.legend);
+    this.host.append(this.drawing, this.choice, this.legend);
     new ResizeObserver(() => this.#again()).observe(this.host);
     this.host.addEventListener('pointermove', (e) => { this.at = e.clientX - this.host.getBoundingClientRect().left; this.#again(); });
     this.host.addEventListener('pointerleave', () => { this.at = null; this.#again(); });
@@ -40,17 +43,19 @@ export class Curves {
     const width = this.host.clientWidth, height = this.host.clientHeight;
     if (width < 200 || height < 120) return;
     const last = (series) => series?.images?.at(-1);
-    const key = JSON.stringify([snap.run, snap.attempt, last(snap.curve), snap.curve?.accuracy?.length, last(snap.loss), snap.loss?.images?.length, snap.budget, snap.phase === 'empty', cut, width, height, this.only, this.at]);
+    const key = JSON.stringify([snap.run, snap.attempt, last(snap.curve), snap.curve?.accuracy?.length, last(snap.loss), snap.loss?.images?.length, last(snap.student_loss), snap.student_loss.kl.at(-1), this.of, snap.recipe.weights, snap.budget, snap.phase === 'empty', cut, width, height, this.only, this.at]);
     if (key === this.key) return;
     this.key = key;
     const limit = cut?.images ?? Infinity, keep = (series, names) => {
       const n = series.images.findLastIndex((x) => x <= limit + 1e-6) + 1;
       return { images: series.images.slice(0, n), ...Object.fromEntries(names.map((name) => [name, series[name].slice(0, n)])) };
     };
+    const terms = inUse(snap, LOSSES[this.of]), names = terms.map((t) => t.name), series = this.of === 'student' ? snap.student_loss : snap.loss;
+    if (!names.includes(this.only)) this.only = null;
     const { budget } = snap, total = Math.max(1, budget.images);
     this.plot = {
       snap, width, height, x0: LEFT, x1: width - RIGHT, total, stored: cut ? Math.min(cut.stored, budget.used_images) : budget.used_images,
-      curve: lastOfEach(keep(snap.curve, ['accuracy'])), loss: keep(snap.loss, ['ce', 'kr', 'bn', 'adv']),
+      curve: lastOfEach(keep(snap.curve, ['accuracy'])), terms, loss: lastOfEach(keep(series, names)),
       X: (v) => LEFT + Math.min(1, v / total) * (width - RIGHT - LEFT),
     };
     // heights: caption, accuracy, bar with its numbers, caption, loss
@@ -88,13 +93,13 @@ export class Curves {
   }
 
   #loss() {
-    const { x0, x1, l0, l1, X, loss } = this.plot, shown = (name) => !this.only || this.only === name, n = loss.images.length, out = [];
+    const { x0, x1, l0, l1, X, terms, loss } = this.plot, n = loss.images.length, out = [];
+    const names = terms.map((t) => t.name).filter((name) => !this.only || this.only === name), reward = names.includes(REWARD.name);
     const stack = [], base = new Array(n).fill(0);
-    for (const [name] of PARTS.filter(([p]) => shown(p))) { const low = base.slice(); loss[name].forEach((v, i) => { base[i] += Math.max(0, v); }); stack.push([name, low, base.slice()]); }
-    if (shown('adv')) stack.push(['adv', new Array(n).fill(0), loss.adv]);
-    const high = Math.max(0, ...base), low = shown('adv') ? Math.min(0, ...loss.adv) : 0, span = high - low || 1;
-    const [top, bottom] = n ? [high + 0.04 * span, low - 0.04 * span] : [4, -2], Z = (v) => l0 + (top - v) / (top - bottom) * (l1 - l0), by = step(top - bottom, Math.max(2, (l1 - l0) / 26));
-    out.push(text(0, l0 - 8, this.only ? `generator's loss: ${[...PARTS, REWARD].find(([p]) => p === this.only)[1]}` : 'generator\'s loss, parts stacked'));
+    for (const name of names.filter((p) => p !== REWARD.name).reverse()) { const low = base.slice(); loss[name].forEach((v, i) => { base[i] += Math.max(0, v); }); stack.push([name, low, base.slice()]); }
+    if (reward) stack.push(['adv', new Array(n).fill(0), loss.adv]);
+    const high = Math.max(0, ...base), low = reward ? Math.min(0, ...loss.adv) : 0, span = high - low || 1;
+    const [top, bottom] = n ? [high + 0.04 * span, low - 0.04 * span] : [4, reward ? -2 : 0], Z = (v) => l0 + (top - v) / (top - bottom) * (l1 - l0), by = step(top - bottom, Math.max(2, (l1 - l0) / 26));
     const digits = by < 0.095 ? 2 : by < 0.95 ? 1 : 0;
     for (const v of ticks(bottom, top, by)) out.push(s('line', { class: 'grid', x1: x0, x2: x1, y1: Z(v), y2: Z(v) }), text(x0 - 8, Z(v) + 4, signed(Math.abs(v) < 1e-9 ? 0 : v, Math.abs(v) < 1e-9 ? 0 : digits), { 'text-anchor': 'end' }));
     for (const [name, from, to] of stack) if (n) out.push(s('path', { fill: `var(--l-${name})`, d: `M${line(to.map((v, i) => [X(loss.images[i]), Z(v)]))}L${line(from.map((v, i) => [X(loss.images[i]), Z(v)]).reverse())}Z` }));
@@ -104,10 +109,14 @@ export class Curves {
 
   /** Names and values of the parts: buttons that stay while the drawing is renewed, so that a click or focus is never lost. */
   #legend() {
-    const { x1, l0, l1, loss } = this.plot, pitch = Math.min(20, (l1 - l0 + 12) / 4), at = this.#index(loss.images);
+    const { x1, l0, l1, terms, loss } = this.plot, pitch = Math.min(20, (l1 - l0 + 12) / Math.max(2, terms.length)), at = this.#index(loss.images);
     this.legend.style.left = `${x1 + 8}px`;
     this.legend.style.top = `${l0 - 12}px`;
+    this.choice.style.top = `${l0 - 22}px`;
+    for (const button of this.choice.children) setAttr(button, 'aria-pressed', String(button.dataset.of === this.of));
     for (const [name, { button, value }] of this.parts) {
+      setAttr(button, 'hidden', !terms.some((t) => t.name === name));
+      if (button.hidden) continue;
       button.style.height = `${pitch}px`;
       setText(value, loss.images.length ? signed(loss[name][at]).replace(/^(−?)0\./, '$1.') : '');
       setAttr(button, 'aria-pressed', String(this.only === name));
@@ -115,9 +124,9 @@ export class Curves {
     }
   }
 
-  #part([name, title]) {
+  #part({ name, title, tip }) {
     const value = h('span', { class: 'muted' });
-    const button = h('button', { type: 'button', 'data-part': name, 'data-tip': `${title}: press to see this part alone, again for all`,
+    const button = h('button', { type: 'button', 'data-part': name, 'data-tip': `${tip} Press to see this part alone, again for all.`,
       onclick: () => { this.only = this.only === name ? null : name; this.#again(); } },
     h('i', { style: { background: `var(--l-${name})` } }), h('span', null, title), value);
     return [name, { button, value }];

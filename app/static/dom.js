@@ -54,6 +54,12 @@ export function picture(piece, size, label) {
     'background-size': `${columns * size}px ${rows * size}px`, 'background-position': `${-col * size}px ${-row * size}px` } });
 }
 
+/** The largest size up to `room` CSS pixels at which a pixel of an image is a whole number of the screen's; `room` where there is none. */
+export function whole(side, room) {
+  const dense = window.devicePixelRatio || 1, k = Math.floor(room * dense / side + 1e-6);
+  return k ? k * side / dense : room;
+}
+
 /** The computed value of a colour variable, for those who cannot read variables (Plotly). */
 export function colours(host, names) {
   const probe = host.appendChild(h('i', { hidden: true }));

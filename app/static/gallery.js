@@ -1,16 +1,17 @@
 // Synthetic images: a row a class, a column group an iteration, the batch being made at the right.
 // Each group is one lossless sheet; a tile is a button that shows its piece of it.
 
-import { dot, h, num, pct, picture, put, setAttr, setText } from './dom.js';
+import { dot, h, num, pct, picture, put, setAttr, setText, whole } from './dom.js';
 import { camSheet } from './groups.js';
+import { mapNames } from './terms.js';
 
 const PAGE = 10, COLUMNS = 5, BETWEEN = 16, ROOM = 28, LARGEST = 64, LABEL = 24, NAMES = 84, NARROW = 480;
 
 /**
- * Side of a tile and height of a row in CSS pixels. An image's pixel is a whole number of the screen's; tiles are
- * close to 28, and larger where few classes leave room for them.
+ * Side of a place and height of a row in CSS pixels. An image's pixel is a whole number of the screen's; tiles of the
+ * largest images are close to 28, and larger where few classes leave room for them. Smaller images lie within the same places.
  */
-function tileSize(side, rows, width, height) {
+function placeSize(side, rows, width, height) {
   const dense = window.devicePixelRatio || 1, base = Math.max(1, Math.round(ROOM / side * dense)), fits = (k) => {
     const size = side * k / dense;
     return size <= LARGEST && rows * (size + 8) <= height && (COLUMNS + 2) * (size + 8) + 8 <= width - NAMES;
@@ -29,6 +30,7 @@ export class Gallery {
     Object.assign(this, { select, colour, isolate, panel: view.querySelector('.p-gallery'), peek: view.querySelector('.peek'), page: 0, columns: [] });
     this.root = this.panel.querySelector('.gallery');
     this.pager = this.panel.querySelector('.pager');
+    this.over = this.panel.querySelector('[value=cam] + span');
     this.panel.addEventListener('change', (e) => e.target.name === 'kg-over' && this.root.classList.toggle('cams', e.target.value === 'cam'));
     this.root.addEventListener('click', (e) => { const tile = this.#tile(e); if (tile) this.select({ it: tile.group.iteration, pos: tile.tile.pos }); });
     this.root.addEventListener('keydown', (e) => this.#move(e));
@@ -43,6 +45,9 @@ export class Gallery {
   draw(snap, frame, archive, chosen, pinned) {
     this.last = [snap, frame, archive, chosen, pinned];
     this.#build(snap);
+    const { short } = mapNames(snap);
+    setText(this.over, `With ${short}`);
+    setAttr(this.over.closest('.seg'), 'hidden', !short);
     const slots = this.columns.length, shown = [];
     if (frame.making) shown.push(frame.making);
     for (let it = frame.finished - 1; it >= 0 && shown.length < slots; it--) shown.push(archive.group(it) ?? { iteration: it, coming: true });
@@ -58,7 +63,7 @@ export class Gallery {
   #build(snap) {
     const width = this.root.clientWidth - 8, pages = Math.max(1, Math.ceil(snap.classes.length / PAGE)), narrow = width < NARROW;
     const stacked = matchMedia('(max-width: 1179px)').matches; // the panel is then as high as its content
-    const { size, row } = tileSize(snap.side, Math.min(PAGE, snap.classes.length), width, stacked ? 0 : this.root.clientHeight - 8 - LABEL);
+    const { size, row } = placeSize(Math.max(...snap.scales.map((s) => s.side)), Math.min(PAGE, snap.classes.length), width, stacked ? 0 : this.root.clientHeight - 8 - LABEL);
     const gap = narrow ? 4 : 8, group = COLUMNS * size + (COLUMNS - 1) * gap;
     const slots = Math.max(1, Math.floor((width - NAMES + BETWEEN - 2) / (group + BETWEEN)));
     // where only one group fits, a part of the one before it
@@ -70,7 +75,8 @@ export class Gallery {
     this.range = [this.page * PAGE, Math.min(snap.classes.length, (this.page + 1) * PAGE)];
     const [from, to] = this.range, rows = snap.classes.slice(from, to);
     this.columns = [...(part > 1 ? [part] : []), ...new Array(slots).fill(COLUMNS)].map((count) => this.#column(to - from, count));
-    this.root.style.setProperty('--tile', `${size}px`);
+    this.size = size;
+    this.root.style.setProperty('--place', `${size}px`);
     this.root.style.setProperty('--row', `${row}px`);
     put(this.root,
       h('div', { class: 'g-names' }, rows.map((name, i) => h('span', { onpointerenter: () => this.isolate(from + i), onpointerleave: () => this.isolate(null) },
@@ -97,7 +103,8 @@ export class Gallery {
     root.classList.toggle('none', !sheet);
     if (fresh) { root.classList.toggle('making', Boolean(making) && !group.replay); }
     root.style.setProperty('--sheet', sheet ? `url("${sheet}")` : 'none');
-    root.style.setProperty('--cams', sheet ? `url("${camSheet(group, snap.map)}")` : 'none');
+    root.style.setProperty('--cams', sheet && group.map[0] ? `url("${camSheet(group)}")` : 'none');
+    root.style.setProperty('--tile', `${group?.side ? whole(group.side, this.size) : this.size}px`);
     root.style.setProperty('--cols', group?.columns ?? COLUMNS);
     root.style.setProperty('--rows', snap.classes.length);
     const held = new Map(sheet ? group.tiles.map((t) => [`${t.c - from}:${t.col}`, t]) : []);
@@ -109,9 +116,10 @@ export class Gallery {
       setAttr(button, 'aria-label', tile ? `${snap.classes[tile.c]}, iteration ${group.iteration + 1}, ${sure(group, tile)}` : null);
     });
     const stopped = making && !group.replay && ['failed', 'died', 'interrupted', 'stopped'].includes(snap.phase);
+    const size = snap.scales.length > 1 && group?.side ? `${group.side} px` : '';
     setText(label, !group ? (column === this.columns.at(-1) && snap.phase === 'empty' ? 'new images arrive here' : ' ')
-      : making && group.step != null ? `${stopped ? 'stopped at' : group.replay ? `iteration ${num(group.iteration + 1)},` : 'being made,'} step ${group.step + 1} of ${group.steps}`
-        : `iteration ${num(group.iteration + 1)}`);
+      : making && group.step != null ? `${[size, stopped ? 'stopped at' : group.replay ? `iteration ${num(group.iteration + 1)},` : size ? '' : 'being made,'].filter(Boolean).join(', ')} step ${group.step + 1} of ${group.steps}`
+        : `iteration ${num(group.iteration + 1)}${size && `, ${size}`}`);
     label.classList.toggle('on', Boolean(making));
   }
 
@@ -159,9 +167,10 @@ export class Gallery {
   /** Hover and focus: four times the size, the CAM over it. */
   #show({ button, tile, group }) {
     this.peeked = { button, tile };
-    const [snap] = this.last, place = { col: tile.col, row: tile.c, columns: group.columns, rows: group.rows };
-    put(this.peek, h('div', { class: 'pic' }, picture({ url: group.sheet, ...place }, 112), picture({ url: camSheet(group, snap.map), ...place }, 112)),
-      h('b', null, `${snap.classes[tile.c]}, ${sure(group, tile)}`), h('span', { class: 'muted' }, `iteration ${num(group.iteration + 1)}; blue: CAM`));
+    const [snap] = this.last, place = { col: tile.col, row: tile.c, columns: group.columns, rows: group.rows }, size = whole(group.side, 112), maps = camSheet(group);
+    put(this.peek, h('div', { class: 'pic', style: { width: `${size}px`, height: `${size}px` } }, picture({ url: group.sheet, ...place }, size), maps && picture({ url: maps, ...place }, size)),
+      h('b', null, `${snap.classes[tile.c]}, ${sure(group, tile)}`),
+      h('span', { class: 'muted' }, `iteration ${num(group.iteration + 1)}, ${group.side} px${maps && `; blue: ${mapNames(snap).short}`}`));
     this.peek.hidden = false;
     const at = button.getBoundingClientRect(), tall = this.peek.offsetHeight;
     this.peek.style.left = `${Math.max(8, Math.min(innerWidth - 148, at.left - 56))}px`;

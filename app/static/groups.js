@@ -8,21 +8,24 @@ function hundredths(text) {
   return Float32Array.from(new Int16Array(bytes.buffer), (v) => v / 100);
 }
 
+/** The resolution of an iteration: they take turns. {side, batch, h, w, target, budget} */
+export const scaleOf = (snap, iteration) => snap.scales[(iteration ?? 0) % snap.scales.length];
+
 /** The group as the page uses it: each tile knows its place on the sheet and its map. */
 export function decode(raw, snap) {
-  const { h, w } = snap.map, cells = h * w, cams = hundredths(raw.cam), seen = new Map();
+  const { h, w } = scaleOf(snap, raw.iteration), map = raw.map ?? [h, w], cells = map[0] * map[1], cams = hundredths(raw.cam), seen = new Map();
   const tiles = raw.tiles.map((tile, i) => {
     const col = seen.get(tile.c) ?? 0;
     seen.set(tile.c, col + 1);
     return { ...tile, col, cam: cams.subarray(i * cells, (i + 1) * cells), x: raw.x?.[i], y: raw.y?.[i] };
   });
-  return { ...raw, tiles, rows: snap.classes.length, byPos: new Map(tiles.map((t) => [t.pos, t])) };
+  return { ...raw, map, tiles, rows: snap.classes.length, byPos: new Map(tiles.map((t) => [t.pos, t])) };
 }
 
-/** A sheet of the maps as translucent blue, each image scaled to its own maximum. Made when first asked for. */
-export function camSheet({ whole, ...given }, { h, w }) {
-  const group = whole ?? given;
-  if (group.cams) return group.cams;
+/** A sheet of the maps as translucent blue, each image scaled to its own maximum. Made when first asked for; empty where there are none. */
+export function camSheet(shown) {
+  const group = shown.whole ?? shown, [h, w] = group.map; // of a replayed frame: the finished group
+  if (group.cams || !h) return group.cams ?? '';
   const canvas = Object.assign(document.createElement('canvas'), { width: group.columns * w, height: group.rows * h });
   const ink = canvas.getContext('2d');
   for (const tile of group.tiles) {
@@ -71,10 +74,10 @@ export class Archive {
     this.references = new Shelf(2, changed);
   }
 
-  /** Another run, or the same one begun anew: forget. */
+  /** Another run, the same one begun anew, or a layout that has been fitted and gives everything its place: forget. */
   turnTo(snap) {
     const path = `${encodeURIComponent(snap.run ?? '-')}/${snap.run ? snap.attempt : 0}`, id = snap.id ? `?id=${encodeURIComponent(snap.id)}` : '';
-    if (path !== this.path || id !== this.id) for (const shelf of [this.groups, this.samples]) shelf.clear();
+    if (path !== this.path || id !== this.id || snap.layout !== this.snap.layout) for (const shelf of [this.groups, this.samples]) shelf.clear();
     Object.assign(this, { path, id, snap });
   }
 
@@ -94,6 +97,6 @@ export class Archive {
     const { snap } = this, begun = snap.making || snap.counters.iterations_done > 0;
     if (!begun && !snap.class_indices.every((index, c) => index === c)) return null;
     const path = begun ? this.path + this.id : '-/0';
-    return this.references.get(path, `${this.base}/kg/reference/${path}`, (raw) => ({ ...raw, rows: Math.ceil(raw.n / raw.columns) }));
+    return this.references.get(`${path} ${begun && snap.layout}`, `${this.base}/kg/reference/${path}`, (raw) => ({ ...raw, rows: Math.ceil(raw.n / raw.columns) }));
   }
 }

@@ -16,9 +16,9 @@ export class Header {
   close() { if (!this.card.hidden) { this.#open(false); this.title.focus(); } }
 
   draw(snap) {
+    this.snap = snap;
     setText(this.title, snap.title || 'no run yet');
-    this.text = snap.phase !== 'empty' ? snap.command : this.command() || snap.command;
-    setText(this.card.querySelector('code'), this.text);
+    this.#say();
     const run = snap.run && encodeURIComponent(snap.run);
     setAttr(this.csv, 'hidden', !run);
     setAttr(this.csv, 'href', run && `${this.base}/kg/csv/${run}`);
@@ -29,8 +29,16 @@ export class Header {
     setAttr(this.student, 'data-tip', snap.student_ready ? 'The trained student as a safetensors file' : 'Ready when the run has finished or was stopped');
   }
 
+  /** The command of the run that is shown; before any, of what the form says now. */
+  #say() {
+    const { snap } = this;
+    this.text = snap.phase !== 'empty' ? snap.command : this.command() || snap.command;
+    setText(this.card.querySelector('code'), this.text);
+  }
+
   #open(on) {
     if (this.card.hidden !== on) return;
+    if (on) this.#say();
     this.card.hidden = !on;
     setAttr(this.title, 'aria-expanded', String(on));
     if (on) this.card.querySelector('.copy').focus();

@@ -1,8 +1,10 @@
 // Key region: where the teacher's evidence lies (CAM), where it should lie (target), and what is still missing (Eq. 5, 6).
 
 import { cell, h, math, num, pct, picture, put, setText, term } from './dom.js';
+import { scaleOf } from './groups.js';
 import { ACTIVE } from './rail.js';
 import { Surface } from './surface.js';
+import { mapNames } from './terms.js';
 
 const SIDE = { narrow: 168, wide: 224 }; // pixels of a map, before it is aligned with the image's pixels
 
@@ -48,32 +50,44 @@ export class KeyRegion {
     });
   }
 
-  /** `image`: {c, p, cam, piece, replay} of the chosen image, or null before there is one; `following`: nobody has selected. */
+  /** `image`: {it, c, p, cam, piece, replay} of the chosen image, or null before there is one; `following`: nobody has selected. */
   draw(snap, image, following) {
     this.last = [snap, image, following];
     const room = matchMedia('(min-width: 1680px) and (min-height: 1040px)').matches ? SIDE.wide : Math.min(SIDE.narrow, (this.panel.clientWidth - 44) / 2);
-    const key = [snap.run, snap.map.label, image && [image.c, image.p, image.piece.url.length, image.piece.url.slice(-64), image.piece.col], following, room, snap.phase].join('|');
+    const scale = scaleOf(snap, image?.it), names = mapNames(snap);
+    const key = [snap.run, snap.map.label, snap.map.kind, scale.side, image && [image.it, image.c, image.p, image.piece.url.length, image.piece.url.slice(-64), image.piece.col], following, room, snap.phase].join('|');
     if (key === this.key) return;
     this.key = key;
-    const target = snap.map.target.flat(), cells = target.length;
+    const target = scale.target.flat(), cells = target.length, flat = !cells || !names.short;
+    if (flat) { this.#without(snap, image, room); return; }
     const missing = image ? Array.from(image.cam, (v, i) => Math.max(0, target[i] - v)) : [];
     const count = missing.filter((v) => v > 0).length, sum = missing.reduce((a, b) => a + b, 0);
     const off = snap.recipe.weights?.kr === 0, coming = ACTIVE.includes(snap.phase) || snap.making || snap.counters.iterations_done;
     setText(this.note, !image ? '' : `${following ? 'newest image, ' : ''}${off ? `${count} of ${cells} cells below; not asked for` : `${count} of ${cells} cells still pull`}`);
-    if (this.solid) { this.surface.draw(snap.map, image?.cam ?? null); return; }
-    const size = cellSize(snap.map, snap.side, room), side = size * Math.max(snap.map.w, snap.map.h), name = image && snap.classes[image.c];
+    if (this.solid) { this.surface.draw(scale, image?.cam ?? null, names.short); return; }
+    const size = cellSize(scale, scale.side, room), side = size * Math.max(scale.w, scale.h), name = image && snap.classes[image.c];
     this.quad.style.setProperty('--cell', `${size}px`);
     this.quad.style.setProperty('--side', `${side}px`);
     const [low, high] = [Math.min(...target), Math.max(...target)];
     put(this.quad,
       figure('Image', image ? caption(name, image, side) : '', image ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`)) : ghost(snap.phase === 'empty' ? 'Press Start and choose an image' : coming ? 'On its way …' : 'No image was finished')),
-      figure(term('CAM', `Class activation map: how much each of the ${snap.map.h} × ${snap.map.w} places speaks for the class, as the teacher sees it. Raw values; colours end at 1, the height of the target.`),
-        image?.replay ? 'of the finished image' : 'evidence, raw', image ? grid('', snap.map, image.cam, missing, `Class activation map, ${count} of ${cells} cells below the target`) : ghost('What the teacher sees, place by place')),
+      figure(term(names.title, `${names.tip}: how much each of the ${scale.h} × ${scale.w} places speaks for the class, as the teacher sees it. Raw values; colours end at 1, the usual height of the target.`),
+        image?.replay ? 'of the finished image' : names.title.length > 9 ? '' : 'evidence, raw', image ? grid('', scale, image.cam, missing, `${names.title}, ${count} of ${cells} cells below the target`) : ghost('What the teacher sees, place by place')),
       ramp('', '≥ 1', '0', '< 0'),
-      figure(term('Target', 'A Gaussian of height 1 in the middle, width σ in cells. The loss asks the CAM to be at least this high.'), snap.map.label,
-        grid('', snap.map, target, null, `Target, ${high.toFixed(2)} in the middle, ${low.toFixed(2)} in the corners`)),
-      figure(term('Missing', 'max(0, target − CAM). Only the outlined cells pull; where the CAM is above the target nothing happens.'),
-        image ? [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`] : '', image ? grid('miss', snap.map, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`) : ghost('What is still missing; only these cells pull')),
+      figure(term('Target', 'G(i, j): a Gaussian of height i in the middle and width j in cells; Full(n): n everywhere. The loss asks the map to be at least this high.'), snap.map.label,
+        grid('', scale, target, null, `Target, ${high.toFixed(2)} in the middle, ${low.toFixed(2)} in the corners`)),
+      figure(term('Missing', 'max(0, target − map). Only the outlined cells pull; where the map is above the target nothing happens.'),
+        image ? [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`] : '', image ? grid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`) : ghost('What is still missing; only these cells pull')),
       ramp('miss', '1', '0'));
+  }
+
+  /** A teacher that pools before any map. */
+  #without(snap, image, room) {
+    setText(this.note, '');
+    const side = Math.floor(room);
+    this.quad.style.setProperty('--side', `${side}px`);
+    this.quad.style.setProperty('--cell', `${side}px`);
+    put(this.quad, figure('Image', image ? caption(snap.classes[image.c], image, side) : '', image ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${snap.classes[image.c]}`)) : ghost('')),
+      figure(mapNames(snap).title, '', ghost('This teacher has no spatial map: key region is off.')));
   }
 }

@@ -15,18 +15,20 @@ export class Rail {
       const all = e.target.closest('[data-all], [data-none]');
       if (all) this.#choose(all.hasAttribute('data-all'));
       if (e.target.closest('#kg-sheet')) this.sheet(!this.root.classList.contains('open'));
-      requestAnimationFrame(() => this.#count());
     });
+    // Gradio marks what is chosen by a class, whoever chose it: a click, another choice, the run that is shown
+    new MutationObserver(() => this.#count()).observe(this.setup, { subtree: true, attributeFilter: ['class'] });
     this.#dress();
   }
 
   /** Names and tips that Gradio's components have no place for. */
   #dress() {
+    const texts = document.getElementById('kg-texts').dataset;
+    this.without = JSON.parse(texts.without);
+    for (const [id, list] of JSON.parse(texts.tips)) document.querySelectorAll(`#${id} label`).forEach((label, i) => { label.dataset.tip = list[i]; });
     const tips = { 'kg-step': 'One step, then pause again. Key: full stop', 'kg-stop': 'Stop. Everything made so far is kept.', 'kg-pause': 'Pause after the current step. Key: space', 'kg-continue': 'Go on. Key: space' };
     for (const [id, tip] of Object.entries(tips)) document.getElementById(id).dataset.tip = tip;
-    for (const [id, name] of Object.entries({ 'kg-classes': 'Classes', 'kg-ladder': 'Method', 'kg-recipe': 'Recipe', 'kg-side': 'Resolution', 'kg-unit': 'One step is' })) document.getElementById(id).setAttribute('aria-label', name);
-    const rungs = ['Images smaller than the teacher\'s input: more images for the same pixels.', 'Ask that the teacher\'s evidence for the class lies in the middle of the image.'];
-    this.root.querySelectorAll('#kg-ladder label').forEach((label, i) => { label.dataset.tip = rungs[i]; });
+    for (const [id, name] of Object.entries({ 'kg-classes': 'Classes', 'kg-ladder': 'Method', 'kg-recipe': 'Recipe', 'kg-side': 'Resolution', 'kg-source': 'Source of images', 'kg-preset': 'Method, rungs up to', 'kg-unit': 'One step is' })) document.getElementById(id).setAttribute('aria-label', name);
     setAttr(this.root.querySelector('#kg-sheet'), 'aria-expanded', 'false');
   }
 
@@ -49,7 +51,7 @@ export class Rail {
     this.#button('kg-stop', true, !['running', 'paused'].includes(phase) || away);
     if (['kg-start', 'kg-pause', 'kg-continue'].includes(focused) && document.activeElement === document.body) this.#go()?.focus();
     this.root.classList.toggle('locked', active);
-    for (const control of this.setup.querySelectorAll('input, button')) if (!control.closest('#kg-find')) setAttr(control, 'disabled', active);
+    for (const control of this.setup.querySelectorAll('input, button')) if (!control.closest('#kg-find') && !control.matches('.label-wrap')) setAttr(control, 'disabled', active);
     this.#teacher(snap);
     this.#count();
   }
@@ -82,10 +84,24 @@ export class Rail {
   #count() {
     const boxes = [...this.classes.querySelectorAll('input')], teacher = this.snap?.teacher;
     setText(document.getElementById('kg-chosen'), `${num(boxes.filter((b) => b.checked).length)} of ${num(boxes.length)}`);
-    const side = +(this.root.querySelector('#kg-side input:checked')?.value ?? this.snap?.side), share = +this.root.querySelector('#kg-budget input[type=range]').value;
-    if (!teacher || !side) return;
-    const images = Math.floor(share / 100 * teacher.n_train * teacher.side ** 2 / side ** 2 + 1e-6);
-    setText(document.getElementById('kg-budget-out'), `${share} % · ${num(images)} images of ${side} × ${side}`);
+    this.#expect();
+    const sides = [...this.root.querySelectorAll('#kg-side label:has(:checked)')].map((label) => parseInt(label.textContent, 10));
+    const share = +this.root.querySelector('#kg-budget input[type=range]').value;
+    if (!teacher || !sides.length) return;
+    const pixels = Math.floor(share / 100 * teacher.n_train * teacher.side ** 2 + 1e-6), each = sides.map((side) => Math.floor(Math.floor(pixels / sides.length) / side ** 2));
+    const images = num(each.reduce((a, b) => a + b, 0));
+    setText(document.getElementById('kg-budget-out'), `${share} % · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`);
+  }
+
+  /** What to expect without a rung that is off: the one flipped last, else the lowest. */
+  #expect() {
+    const off = [...this.root.querySelectorAll('#kg-ladder input')].map((box, i) => box.checked ? -1 : i).filter((i) => i >= 0);
+    const flipped = off.find((i) => this.off && !this.off.includes(i));
+    if (!off.includes(this.missing)) this.missing = off[0];
+    if (flipped != null) this.missing = flipped;
+    this.off = off;
+    setText(document.getElementById('kg-expect'), this.without[this.missing] ?? 'All rungs are on: the whole method.');
+    setText(document.getElementById('kg-custom'), this.root.querySelector('#kg-preset input:checked') ? '' : 'custom');
   }
 
   #teacher({ teacher }) {

@@ -1,7 +1,7 @@
 // The teacher's view: every image as a point, alike images close together. Synthetic filled, real hollow.
 // Zoom survives updates (uirevision); the drawing is redone only when points, colours, selection or size change.
 
-import { colours } from './dom.js';
+import { colours, setText } from './dom.js';
 import { place } from './labels.js';
 import { CONFIG, layout, plotly } from './plotly.js';
 
@@ -12,6 +12,7 @@ export class Scatter {
     Object.assign(this, { script, select, colour, by: 'class', only: null, key: '' });
     this.panel = view.querySelector('.p-space');
     this.host = this.panel.querySelector('.scatter');
+    this.note = this.panel.querySelector('.note');
     this.panel.addEventListener('change', (e) => { if (e.target.name === 'kg-by') { this.by = e.target.value; this.redraw(); } });
     new ResizeObserver(() => this.redraw()).observe(this.host);
     new MutationObserver(() => this.redraw()).observe(document.body, { attributeFilter: ['class'] });
@@ -25,8 +26,9 @@ export class Scatter {
   /** `points`: {iteration, pos, c, x, y} as arrays; `mark`: {x, y} of the chosen image, or null. */
   draw(snap, points, reference, mark) {
     this.last = [snap, points, reference, mark];
+    setText(this.note, snap.layout === 'fitting' ? 'places are being found …' : '');
     const n = points.x.length, size = [this.host.clientWidth, this.host.clientHeight];
-    const key = JSON.stringify([snap.run, snap.attempt, n, points.iteration[0], points.iteration[n - 1], points.pos[n - 1], points.x[0], reference?.n, mark, this.by, this.only, size, snap.classes.length]);
+    const key = JSON.stringify([snap.run, snap.attempt, n, points.iteration[0], points.iteration[n - 1], points.pos[n - 1], points.x[0], reference?.x?.length, mark, this.by, this.only, size, snap.classes.length]);
     if (key === this.key || size[0] < 80 || size[1] < 80) return;
     this.key = key;
     this.#plot(snap, points, reference, mark, size);
@@ -38,7 +40,7 @@ export class Scatter {
     const names = snap.classes.map((_, c) => `--c${this.colour(c)}`);
     const [surface, ink, old, fresh, ...palette] = colours(this.host, ['--surface', '--ink', '--pool', '--newest', ...names]);
     const faint = (c) => this.only == null || this.only === c ? 1 : 0.12, newest = Math.max(-1, ...points.iteration);
-    const real = reference ?? { x: [], y: [], c: [] }, syn = points.c.map((c, i) => this.by === 'class' ? palette[c] : points.iteration[i] === newest ? fresh : old);
+    const real = reference?.x ? reference : { x: [], y: [], c: [] }, syn = points.c.map((c, i) => this.by === 'class' ? palette[c] : points.iteration[i] === newest ? fresh : old);
     const traces = [
       { name: 'real', x: real.x, y: real.y, text: real.c.map((c) => escape(`real ${snap.classes[c]}`)), hoverinfo: 'text',
         marker: { symbol: 'circle-open', size: 6, line: { width: 1.5 }, color: this.by === 'class' ? real.c.map((c) => palette[c]) : palette.map(() => old)[0], opacity: real.c.map((c) => (this.by === 'class' ? 0.8 : 0.35) * faint(c)) } },

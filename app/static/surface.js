@@ -10,7 +10,8 @@ export class Surface {
 
   show(on) { this.host.hidden = !on; }
 
-  async draw({ h, w, target }, cam) {
+  /** `cam`: h·w values of the map called `name`, or null. */
+  async draw({ h, w, target }, cam, name) {
     let Plotly;
     try { Plotly = await plotly(this.script); } catch { return; }
     if (this.host.hidden) return;
@@ -21,11 +22,11 @@ export class Surface {
     const traces = [
       { type: 'surface', z: rows((i) => flat[i]), name: 'target', opacity: 0.55, showscale: false, colorscale: [[0, veil], [1, veil]], hovertemplate: 'target %{z:.2f}<extra></extra>' },
     ];
-    if (cam) traces.push({ type: 'surface', z: rows((i) => Math.min(CEILING, cam[i])), customdata: rows((i) => cam[i]), name: 'CAM', showscale: false, cmin: 0, cmax: 1,
-      colorscale: [[0, low], [1, high]], hovertemplate: 'CAM %{customdata:.2f}<extra></extra>' });
+    if (cam) traces.push({ type: 'surface', z: rows((i) => Math.min(CEILING, cam[i])), customdata: rows((i) => cam[i]), name, showscale: false, cmin: 0, cmax: 1,
+      colorscale: [[0, low], [1, high]], hovertemplate: `${name} %{customdata:.2f}<extra></extra>` });
     await Plotly.react(this.host, traces, layout(this.host, {
       scene: { xaxis: axis('column', { showticklabels: false }), yaxis: axis('row', { autorange: 'reversed', showticklabels: false }), zaxis: axis('', { range: [-1, CEILING + 0.05] }),
         camera: { eye: { x: 1.2, y: 1.2, z: 0.7 }, center: { x: 0, y: 0, z: -0.12 } }, aspectmode: 'manual', aspectratio: { x: 1, y: 1, z: 0.75 } },
-      annotations: [{ text: `blue: CAM, cut at ${CEILING} · orange: target`, xref: 'paper', yref: 'paper', x: 0, y: 0, showarrow: false, font: { color: muted, size: 11 } }] }), CONFIG);
+      annotations: [{ text: `blue: ${name}, cut at ${CEILING} · orange: target`, xref: 'paper', yref: 'paper', x: 0, y: 0, showarrow: false, font: { color: muted, size: 11 } }] }), CONFIG);
   }
 }

@@ -33,10 +33,19 @@ def recipe(**changes) -> Recipe:
     return recipes.get("tiny").replace(**changes)
 
 
-def started(r: Recipe, budget: int = 60) -> events.RunStarted:
+def scale(side: int, size: int, budget: int) -> events.Scale:
+    cells = side // 4
+    return events.Scale(side=side, batch=size, map_size=(cells, cells), target=[[0.5] * cells] * cells, budget_images=budget)
+
+
+def started(r: Recipe, budget: int = 60, kind: str = "cam") -> events.RunStarted:
+    """A run that fills its budget; several resolutions share it equally by pixels."""
+    sides = r.resolutions
+    scales = [scale(side, size, budget * sides[0] ** 2 // (len(sides) * side**2)) for side, size in zip(sides, r.batch_sizes(sides))]
     return events.RunStarted(
         name=r.name, recipe=r.model_dump(mode="json"), teacher=CARD, student_parameters=19_706, classes=CLASSES, class_indices=list(range(10)),
-        budget_images=budget, budget_pixels=budget * 784, map_size=(7, 7), target=[[0.5] * 7] * 7, generator_steps=r.total_generator_steps,
+        budget_images=sum(s.budget_images for s in scales), budget_pixels=budget * sides[0] ** 2, map_size=scales[0].map_size, target=scales[0].target,
+        scales=scales, map_kind=kind, radii=(0.015, 0.03) if r.diverse else None, generator_steps=r.total_generator_steps,
         student_steps=r.total_student_steps, schedule=r.schedule, device="cpu (1 of 1 threads)", arrays=reference())
 
 
@@ -56,40 +65,46 @@ def batch(iteration: int, size: int = 20, side: int = 28, channels: int = 1, fra
     share = np.sort(rng.dirichlet(np.ones(5), size))[:, ::-1].astype(np.float16)
     return {
         "images": rng.integers(0, 256, (size, channels, side, side), dtype=np.uint8), "labels": labels.astype(np.int64),
-        "entered": (np.arange(size) % 2).astype(np.uint8), "cam": rng.normal(scale=3, size=(size, 7, 7)).astype(np.float16),
-        "parts": rng.normal(size=(size, 4)).astype(np.float32), "embedding": rng.normal(size=(size, WIDTH)).astype(np.float16),
+        "entered": (np.arange(size) % 2).astype(np.uint8), "cam": rng.normal(scale=3, size=(size, side // 4, side // 4)).astype(np.float16),
+        "parts": rng.normal(size=(size, 7)).astype(np.float32), "embedding": rng.normal(size=(size, WIDTH)).astype(np.float16),
         "confidence": rng.random(size).astype(np.float16), "teacher_top": top, "teacher_top_p": share, "student_top": top[:, ::-1].copy(),
         "student_top_p": share, "previews": rng.integers(0, 256, (frames, len(shown), channels, side, side), dtype=np.uint8),
         "preview_steps": np.arange(frames, dtype=np.int32), "preview_positions": shown.astype(np.int32)}
 
 
-def preview(iteration: int, step: int) -> dict[str, np.ndarray]:
-    kept = {k: v for k, v in batch(iteration).items() if k in ("images", "labels", "cam", "embedding", "confidence")}
+def preview(iteration: int, step: int, size: int = 20, side: int = 28) -> dict[str, np.ndarray]:
+    kept = {k: v for k, v in batch(iteration, size, side).items() if k in ("images", "labels", "cam", "embedding", "confidence")}
     return kept | {k: np.array([v]) for k, v in (("epoch", iteration), ("iteration", iteration), ("step", step))}
 
 
 def story(r: Recipe, iterations: int | None = None, dt: float = 0.1) -> list[events.Event]:
-    """The events of a sequential run with one iteration an epoch, `dt` seconds apart; cut after some iterations, or whole."""
-    t, out = 0.0, [started(r)]
-    weights = r.weights
+    """The events of a sequential run with one iteration a resolution an epoch, `dt` seconds apart; cut after some iterations, or whole."""
+    first = started(r)
+    t, pool, filled, out, weights, scales = 0.0, 0, 0, [first], r.weights.model_dump(), first.scales
     for i in range(r.total_iterations if iterations is None else iterations):
-        out.append(events.IterationStarted(t=t, epoch=i, iteration=i, labels=[c % 10 for c in range(r.batch)]))
+        e, here = i // len(scales), scales[i % len(scales)]
+        place = {"epoch": e, "iteration": i, "resolution": here.side}
+        out.append(events.IterationStarted(t=t, **place, labels=[c % 10 for c in range(here.batch)]))
         for step in range(r.generator_steps):
             t += dt
-            parts = {"ce": 1.0 / (step + 1), "adv": -0.25, "bn": 0.5, "kr": 2.0}
-            loss = weights.ce * parts["ce"] + weights.adv * parts["adv"] + weights.bn * parts["bn"] + weights.kr * parts["kr"]
-            out.append(events.GeneratorStep(t=t, epoch=i, iteration=i, step=step, parts=parts, loss=loss, agreement=0.5,
-                                            preview=lambda i=i, step=step: preview(i, step)))
-        pool = min(60, 20 * (i + 1))
-        out.append(events.BatchSynthesised(t=t, epoch=i, iteration=i, step=r.generator_steps - 1, file=f"batches/{i:06d}.safetensors", entered=20,
-                                           pool_images=pool, pool_pixels=pool * 784, budget_used=pool / 60, arrays=batch(i)))
-        if i >= r.warmup_epochs:
-            done = (i + 1 - r.warmup_epochs) * r.student_steps
+            parts = {"ce": 1.0 / (step + 1), "adv": -0.25, "bn": 0.5, "kr": 2.0, "aed": 0.01, "tv": 0.1, "l2": 0.2}
+            loss = sum(weights[k] * v for k, v in parts.items())
+            out.append(events.GeneratorStep(t=t, **place, step=step, parts=parts, loss=loss, agreement=0.5,
+                                            preview=lambda i=i, step=step, here=here: preview(i, step, here.batch, here.side)))
+        entered = min(here.batch, here.budget_images * (e + 1) // r.epochs - here.budget_images * e // r.epochs)
+        pool, filled = pool + entered, filled + entered * here.side**2
+        used = filled / first.budget_pixels
+        out.append(events.BatchSynthesised(t=t, **place, step=r.generator_steps - 1, file=f"batches/{i:06d}.safetensors", entered=entered,
+                                           pool_images=pool, pool_pixels=filled, budget_used=used, arrays=batch(i, here.batch, here.side)))
+        if e >= r.warmup_epochs and i % len(scales) == len(scales) - 1:
+            done = (e + 1 - r.warmup_epochs) * r.student_steps
             t += dt * r.student_steps
-            out.append(events.StudentStep(t=t, epoch=i, iteration=i, step=done - 1, loss=1.5, parts={"kl": 1.5}, lr=0.1))
+            parts = {"kl": 1.5} | ({"ed": 0.02} if r.weights.ed else {})
+            loss = parts["kl"] + r.weights.ed * parts.get("ed", 0.0)
+            out.append(events.StudentStep(t=t, epoch=e, iteration=i, step=done - 1, loss=loss, parts=parts, lr=0.1))
             out.append(evaluated(t, i, pool, 0.5 + i / 100, 2_000))
     if iterations is None:
-        out += [evaluated(t, r.total_iterations - 1, 60, 0.824, 10_000, final=True), events.RunFinished(t=t, reason="done", accuracy=0.824, n=10_000)]
+        out += [evaluated(t, r.total_iterations - 1, pool, 0.824, 10_000, final=True), events.RunFinished(t=t, reason="done", accuracy=0.824, n=10_000)]
     return out
 
 

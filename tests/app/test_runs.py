@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import standin
 
-from app import follow, words
+from app import exhibits, follow, words
 from app.runs import RunError, Runs
 from kgen.files import FolderLock
 
@@ -25,7 +25,7 @@ LONG = {"epochs": 200, "ratio": 0.05}
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Runs with the stand-in; closed at the end, whatever happens. No layout is fitted."""
-    monkeypatch.setattr(follow.Follower, "_look_for_layout", lambda self: None)
+    monkeypatch.setattr(exhibits.Exhibits, "_look_for_layout", lambda self, run: False)
     made: list[Runs] = []
 
     def build(folder: Path = tmp_path / "runs", command=STANDIN) -> Runs:
@@ -265,11 +265,11 @@ def test_an_unwritable_folder_is_one_sentence(make, tmp_path):
 def test_names_are_unique_and_legal_everywhere(make):
     runs = make()
     runs.folder.mkdir(parents=True)
-    first = runs._free_name('CON:"ü"/../x\\y. ')
+    first = runs.archive.free_name('CON:"ü"/../x\\y. ')
     assert re.fullmatch(r"con-x-y-\d{8}-\d{6}", first)
     (runs.folder / first).mkdir()
-    assert runs._free_name('CON:"ü"/../x\\y. ') != first
-    assert runs._free_name("***").startswith("run-")
+    assert runs.archive.free_name('CON:"ü"/../x\\y. ') != first
+    assert runs.archive.free_name("***").startswith("run-")
 
 
 def test_an_unfinished_run_is_offered_when_the_app_starts(make, tmp_path):

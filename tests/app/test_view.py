@@ -6,15 +6,17 @@ import base64
 import io
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import standin
 from PIL import Image
 
-from app import plan, sheets, view, words
+from app import plan, scales, sheets, view, words
 from app.projection import Layout
-from app.state import MOST_POINTS, TERMS, Curve, State, fold
+from app.state import MOST_POINTS, STUDENT_TERMS, TERMS, Curve, State, fold
 from app.view import Situation
 from kgen import events, recipes
 from kgen.recipe import Target
@@ -105,6 +107,19 @@ def test_weighted_loss_parts_add_up_to_the_loss_that_the_engine_told():
     assert max(loss["adv"]) < 0
 
 
+def test_the_students_loss_has_its_own_curve():
+    r = standin.recipe(**{"weights.ed": 10.0})
+    s = shown(folded(standin.story(r)))["student_loss"]
+    assert s == {"images": [40, 60], "kl": [1.5, 1.5], "ed": [0.2, 0.2]}
+    assert shown(folded(standin.story(R)))["student_loss"]["ed"] == [0.0, 0.0]
+
+
+def test_a_students_part_that_is_no_number_is_told():
+    odd = events.StudentStep(t=9, step=9, loss=1.0, parts={"kl": 1.0, "ed": math.nan}, lr=0.1)
+    s = shown(fold(folded(standin.story(R)), odd))
+    assert s["warnings"][-1]["text"] == "The student's loss was not a number at step 10." and len(s["student_loss"]["kl"]) == 2
+
+
 def test_the_loss_lies_on_the_axis_of_images():
     loss = shown(folded(standin.story(R)))["loss"]
     third = 20 / 3
@@ -137,6 +152,59 @@ def test_an_earlier_pause_is_over_when_a_run_is_taken_up_again():
     paused = folded([*standin.story(R, 1), events.Control(id=1, action="pause", state="paused")])
     assert shown(paused)["phase"] == "paused"
     assert shown(fold(paused, events.Control(id=0, action="resume", state="running")))["phase"] == "running"
+
+
+# --- several resolutions -------------------------------------------------------------------------
+
+TWO = standin.recipe(resolutions=(20, 28))
+
+
+def test_counters_count_a_batch_at_each_resolution():
+    s = shown(folded(standin.story(TWO)))
+    assert s["counters"]["iterations_done"] == s["counters"]["iterations"] == 6
+    assert s["counters"]["generator_step"] == s["counters"]["generator_steps"] == 18
+    assert s["progress"] == {"label": "Iteration 6 of 6", "share": 1.0, "left_s": None}
+    assert [(x["side"], x["batch"], x["h"], x["w"], x["budget"]) for x in s["scales"]] == [(20, 10, 5, 5, 30), (28, 5, 7, 7, 15)]
+    assert s["budget"]["images"] == 45 and s["budget"]["used_images"] == 45
+
+
+def test_the_loss_of_two_resolutions_goes_one_way_along_the_axis():
+    loss = shown(folded(standin.story(TWO)))["loss"]
+    third = [10 * k / 3 for k in (1, 2, 3)], [5 * k / 3 for k in (1, 2, 3)]
+    expected = [15 * e + (10 if side else 0) + x for e in range(3) for side in (0, 1) for x in third[side]]
+    assert loss["images"] == pytest.approx(expected, abs=0.02)
+
+
+def test_the_sentence_names_the_resolution_where_there_are_several():
+    story = standin.story(TWO)
+    steps = [i for i, e in enumerate(story) if e.kind == "generator_step" and e.step == 0]
+    said = [text(shown(folded(story[: i + 1]))) for i in steps[:2]]
+    assert "pushing 20-pixel T-shirt images" in said[0] and "pushing 28-pixel Trouser images" in said[1]
+    assert "Warm-up" in said[1] and "Warm-up" not in text(shown(folded(story[: steps[2] + 1])))
+
+
+def test_a_run_of_an_earlier_version_is_read_as_one_resolution():
+    old = standin.started(R).model_copy(update={"scales": []})
+    s = shown(folded([old]))
+    assert [(x["side"], x["batch"], x["h"], x["budget"]) for x in s["scales"]] == [(28, 20, 7, 60)]
+
+
+def test_two_resolutions_are_planned_as_the_engine_shares_them():
+    planned = view.snapshot(State(), Situation(), before(recipes.get("fashion-live").replace(resolutions=(20, 28))))
+    pixels = int(0.04 * 60_000) * 784 // 2
+    assert [x["budget"] for x in planned["scales"]] == [pixels // 400, pixels // 784]
+    assert planned["budget"]["images"] == pixels // 400 + pixels // 784
+    assert [(x["batch"], x["h"]) for x in planned["scales"]] == [(50, 5), (26, 7)]
+
+
+@pytest.mark.parametrize("sides", [(24, 26), (13, 15)])
+def test_resolutions_that_the_engine_will_refuse_do_not_break_the_page(sides):
+    assert len(view.snapshot(State(), Situation(), before(recipes.get("tiny").replace(resolutions=sides)))["scales"]) == 1
+
+
+@pytest.mark.parametrize("kind", ["cam", "linearised", "attention", "none"])
+def test_the_kind_of_map_is_told(kind):
+    assert shown(folded([standin.started(R, kind=kind)]))["map"]["kind"] == kind
 
 
 # --- numbers that are none -----------------------------------------------------------------------
@@ -174,15 +242,16 @@ def test_before_any_run_the_page_knows_what_is_planned():
     assert text(s) == "Ready. Press Start: the generator begins with noise, and its first images appear after about 3 seconds."
     assert s["classes"] == standin.CLASSES and s["budget"]["images"] == 2_400 and s["curve"]["teacher"] == 0.931
     assert s["command"] == "python -m kgen run fashion-live" and s["teacher"]["map"] == [7, 7]
-    assert s["map"]["label"] == "G(1, 2)" and s["map"]["target"][3][3] == 1.0
+    assert s["map"] == {"kind": "cam", "label": "G(1, 2)"} and s["scales"][0]["target"][3][3] == 1.0
 
 
 def test_plan_and_first_event_tell_the_same():
     planned, begun = view.snapshot(State(), Situation(run="a", stage="starting"), before()), shown(folded([standin.started(R)]))
     assert planned.keys() == begun.keys()
-    for key in ("title", "classes", "class_indices", "recipe", "side", "budget", "counters"):
+    for key in ("title", "classes", "class_indices", "recipe", "budget", "counters"):
         assert planned[key] == begun[key], key
-    assert planned["teacher"].keys() == begun["teacher"].keys() and planned["map"].keys() == begun["map"].keys()
+    assert planned["teacher"].keys() == begun["teacher"].keys() and planned["map"] == begun["map"]
+    assert planned["scales"][0].keys() == begun["scales"][0].keys()
 
 
 @pytest.mark.parametrize("spec", [Target(), Target(peak=3, sigma=0.7), Target(kind="full", peak=2), Target(sigma_fraction=0.25)])
@@ -190,7 +259,7 @@ def test_target_is_the_engines(spec):
     from kgen.keyregion import make_target
 
     for h, w in ((7, 7), (4, 4), (5, 7)):
-        assert np.allclose(plan.target(spec, h, w), make_target(spec, h, w).numpy(), atol=1e-4)
+        assert np.allclose(scales.target(spec, h, w), make_target(spec, h, w).numpy(), atol=1e-4)
 
 
 def test_the_sentence_of_every_moment():
@@ -265,6 +334,13 @@ def test_a_validation_run_does_not_speak_of_the_test_images():
     assert "10,000 held-out real images" in text(s) and s["curve"]["kind"] == "held-out real images"
 
 
+def test_page_and_sentences_call_the_terms_the_same():
+    """The page's table of terms against the words that warnings use."""
+    table = (Path(scales.__file__).parent / "static" / "terms.js").read_text()
+    named = dict(re.findall(r"name: '(\w+)', title: '([^']+)'", table))
+    assert named == words.PARTS and set(named) == {*TERMS, *STUDENT_TERMS}
+
+
 def test_numbers_as_people_write_them():
     assert words.number(1500) == "1,500" and words.images(1) == "1 image" and words.images(1_234_567) == "1,234,567 images"
     assert [words.percent(x) for x in (0.8241, 0.99999, 1.0, 0.0)] == ["82.4 %", "99.9 %", "100.0 %", "0.0 %"]
@@ -282,7 +358,8 @@ def test_a_groups_sheet_and_maps_decode_to_the_very_pixels(channels):
     e, columns = 20, group["columns"]
     assert pixels.shape == ((10 * e, columns * e) if channels == 1 else (10 * e, columns * e, 3))
     assert columns == 5 and len(group["tiles"]) == 50
-    cam = np.frombuffer(base64.b64decode(group["cam"]), "<i2").reshape(50, 7, 7)
+    cam = np.frombuffer(base64.b64decode(group["cam"]), "<i2").reshape(50, 5, 5)
+    assert group["map"] == [5, 5]
     seen = [0] * 10
     for i, tile in enumerate(group["tiles"]):
         c, column = tile["c"], seen[tile["c"]]
@@ -294,6 +371,12 @@ def test_a_groups_sheet_and_maps_decode_to_the_very_pixels(channels):
         assert tile["p"] == pytest.approx(float(batch["confidence"][tile["pos"]]), abs=1e-4)
     assert [t["c"] for t in group["tiles"]] == sorted(t["c"] for t in group["tiles"])
     assert len(group["frames"]) == 2
+
+
+def test_a_batch_without_maps_is_drawn():
+    batch = {k: v for k, v in standin.batch(1, size=30).items() if k != "cam"}
+    group, sample = sheets.group(batch, 1, 10, before=0, after=0), sheets.sample(batch, 1, 3, layout=None, reference=None)
+    assert (group["map"], group["cam"], sample["map"], sample["cam"]) == ([0, 0], "", [0, 0], []) and len(group["tiles"]) == 30
 
 
 def test_frames_show_the_same_tiles_in_the_same_places():
@@ -331,6 +414,7 @@ def test_a_sample_holds_what_the_batch_holds():
     s = sheets.sample(batch, 2, 7, layout=layout, reference=reference)
     assert (decode(s["image"]) == batch["images"][7, 0]).all()
     assert np.allclose(s["cam"], batch["cam"][7], atol=1e-4)
+    assert tuple(s["parts"]) == TERMS == ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
     assert list(s["parts"].values()) == pytest.approx(batch["parts"][7].tolist(), abs=1e-4) and s["entered"] is True
     assert [c for c, _ in s["teacher_top"]] == batch["teacher_top"][7].tolist()
     assert [p for _, p in s["student_top"]] == pytest.approx(batch["student_top_p"][7].tolist(), abs=1e-4)

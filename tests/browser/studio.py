@@ -193,12 +193,20 @@ class Studio:
         self.until("a step is counted", lambda: self.snapshot()["counters"] != before, LATER)
         self.wait_polls(4)
 
-    def choose_little(self) -> None:
-        """The quickest run that the rail offers: two classes, small images."""
+    def chosen(self, group: str) -> list[str]:
+        """The choices of a group of the rail that are on; the first line of each."""
+        return [text.split("\n")[0].strip() for text in self.see(f"#kg-{group} label:has(:checked)").all_inner_texts()]
+
+    def choose_two_classes(self) -> None:
         self.see("#kg-setup [data-none]").click()
         self.choose("classes", "Trouser")
         self.choose("classes", "Bag")
+
+    def choose_little(self) -> None:
+        """A quick run: two classes, small images."""
+        self.choose_two_classes()
         self.choose("side", "16")
+        self.choose("side", "28")
 
     # --- the numbers behind it ----------------------------------------------------------------
 

@@ -61,4 +61,4 @@ def same_run(one: Path, two: Path) -> str | None:
 
 def stored(made):
     """A finished iteration, measured with the student as it stands and put into the pool."""
-    return made.store(made.measure(made.state.frozen_student()))
+    return made.store(made.measure(made.state.snapshot()))

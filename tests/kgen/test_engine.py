@@ -148,7 +148,7 @@ def test_no_global_random_state_is_touched(quick):
 def test_no_trace_is_left(quick):
     torch.set_num_threads(2)  # of which each thread takes one
     d = Distillation(quick.replace(schedule="concurrent"))
-    networks = [d.setting.teacher.network, d.state.student, d.state.generator]
+    networks = [d.setting.teacher.network, d.state.student, d.state.generators[28]]
     modes = [[m.training for m in n.modules()] for n in networks]
     buffers = {k: v.clone() for k, v in networks[0].state_dict().items()}
     list(d)
@@ -225,6 +225,9 @@ def test_a_plan_below_the_budget_is_a_warning(quick):
     {"keep": "best"}, {"pool_policy": "fifo"}, {"pool_policy": "reservoir"}, {"generator_life": 1}, {"views": 3}, {"augment": "none"},
     {"output": "batchnorm", "up_first": True}, {"report_every": 3}, {"adv_mask": "agree", "bn_scale": "raw"},
     {"optimisers.student.name": "adamw", "optimisers.student.lr": 0.01}, {"resolutions": [32], "deep": True}, {"batch": 25, "classes": [1, 2]},
+    {"resolutions": [28, 16]}, {"weights.ed": 10.0, "weights.aed": 5.0}, {"weights.ed": 10.0, "embedding": "centre", "batch": 20},
+    {"weights.aed": 5.0, "embedding": "centre", "aed_embedding": "teacher", "batch": 20, "resolutions": [16, 28]},
+    {"source": "latent", "feature_memory": 0.9}, {"source": "pixels", "weights.tv": 0.01, "weights.l2": 1e-4},
 ], ids=str)  # fmt: skip
 def test_every_switch_runs_and_resumes_to_the_same_end(quick, changes):
     """From each checkpoint of the run: the rest of the events and the student are the uninterrupted run's, bit for bit."""

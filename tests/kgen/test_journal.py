@@ -151,8 +151,8 @@ def test_pool_is_the_batches_images_that_entered(whole):
     """The last checkpoint's pool against the journal; what entered adds up to the budget."""
     state = read_checkpoint(whole).tensors
     run = open_run(whole)
-    assert sum(int(b["entered"].sum()) for _, b in run.batches()) == 12 == int(state["pool.counts"][2])
-    for (iteration, position), label in zip(state["pool.origin"].tolist(), state["pool.labels"].tolist()):
+    assert sum(int(b["entered"].sum()) for _, b in run.batches()) == 12 == int(state["pool.28.counts"][2])
+    for (iteration, position), label in zip(state["pool.28.origin"].tolist(), state["pool.28.labels"].tolist()):
         batch = run.batch(iteration)
         assert batch["labels"][position] == label and batch["entered"][position]
 

@@ -48,6 +48,42 @@ def test_cam_is_the_gradient_form(teacher, rng):
     torch.testing.assert_close(cam, h * w * (features.detach() * gradient).sum(1), rtol=1e-4, atol=1e-4)
 
 
+def test_linearised_map_is_eq_5_for_pooling_and_linear(rng):
+    features = torch.randn(3, 4, 2, 5, generator=rng, dtype=torch.float64, requires_grad=True)
+    weight, bias = torch.randn(6, 4, generator=rng, dtype=torch.float64), torch.randn(6, generator=rng, dtype=torch.float64)
+    labels = torch.tensor([5, 0, 5])
+    maps = (
+        keyregion.linearised_map(features, lambda f: torch.nn.functional.linear(f.mean((2, 3)), weight, bias), labels),
+        keyregion.class_activation_map(features, weight, labels),
+    )
+    torch.testing.assert_close(*maps)
+    # and what training does with it is the same, too
+    grain = torch.randn(3, 2, 5, generator=rng, dtype=torch.float64)
+    torch.testing.assert_close(*(torch.autograd.grad((grain * m).sum(), features)[0] for m in maps))
+
+
+def test_linearised_map_of_a_bent_head_is_finite_differences(rng):
+    """A head with a hidden layer: every derivative by central differences; in training the derivative is held constant."""
+    hidden, out = torch.randn(5, 4, generator=rng, dtype=torch.float64), torch.randn(6, 5, generator=rng, dtype=torch.float64)
+
+    def head(f):
+        return torch.tanh(f.amax((2, 3)) @ hidden.T) @ out.T
+
+    features = torch.randn(2, 4, 2, 3, generator=rng, dtype=torch.float64, requires_grad=True)
+    labels, slope, eps = torch.tensor([4, 1]), torch.zeros(2, 4, 2, 3, dtype=torch.float64), 1e-6
+    for b in range(2):
+        for place in range(24):
+            moved = [features.detach().clone() for _ in range(2)]
+            for f, sign in zip(moved, (1, -1)):
+                f[b].view(-1)[place] += sign * eps
+            up, down = (head(f)[b, labels[b]] for f in moved)
+            slope[b].view(-1)[place] = (up - down) / (2 * eps)
+    with torch.no_grad():
+        torch.testing.assert_close(keyregion.linearised_map(features, head, labels), 6 * (features * slope).sum(1), rtol=1e-6, atol=1e-8)
+    (gradient,) = torch.autograd.grad(keyregion.linearised_map(features, head, labels).sum(), features)
+    torch.testing.assert_close(gradient, 6 * slope, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize(("h", "w"), [(4, 4), (7, 7), (3, 5), (1, 1)])
 def test_gaussian_target_is_its_formula(h, w):
     target = keyregion.gaussian_target(h, w, peak=3.0, sigma=1.5)

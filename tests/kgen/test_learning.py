@@ -36,17 +36,17 @@ def clone(rng):
 def test_only_the_student_changes(own, views):
     setting, s = filled(views=views)
     learner = Learner(setting, s, setting.teacher.twin() if own else None)
-    modules = {"teacher": setting.teacher.network, "generator": s.generator, "twin": learner.teacher.network}
+    modules = {"teacher": setting.teacher.network, "generator": s.generators[28], "twin": learner.teacher.network}
     before = {k: {n: v.clone() for n, v in m.state_dict().items()} for k, m in modules.items()}
-    pool = s.pool.images.clone()
-    grads = [p.grad.clone() for p in s.generator.parameters()]
+    pool = s.pool.shelves[28].images.clone()
+    grads = [p.grad.clone() for p in s.generators[28].parameters()]
     student = copy.deepcopy(s.student.state_dict())
     for _ in range(2):
         learner.step()
     assert all(torch.equal(v, before[k][n]) for k, m in modules.items() for n, v in m.state_dict().items())
     assert all(p.grad is None and not p.requires_grad for p in learner.teacher.network.parameters())
-    assert all(torch.equal(a, p.grad) for a, p in zip(grads, s.generator.parameters()))
-    assert torch.equal(pool, s.pool.images)
+    assert all(torch.equal(a, p.grad) for a, p in zip(grads, s.generators[28].parameters()))
+    assert torch.equal(pool, s.pool.shelves[28].images)
     assert all(not torch.equal(v, student[n]) for n, v in s.student.state_dict().items())
 
 
@@ -64,10 +64,10 @@ def test_a_step_is_a_plain_step(augment, views):
     for step in range(3):
         optimiser.param_groups[0]["lr"] = learning_rate(r, step, setting.student_total)
         index = torch.randint(0, len(s.pool), (r.student_batch,), generator=draw)
-        images = s.pool.images[index].float() / 255
+        images = s.pool.shelves[28].images[index].float() / 255
         if views:
             which = torch.randint(0, views, (r.student_batch,), generator=turn)
-            images = apply_views(images, s.pool.extras["views"][index, which])
+            images = apply_views(images, s.pool.shelves[28].extras["views"][index, which])
         elif augment != "none":
             images = shift_and_flip(images, turn)
         with torch.no_grad():

@@ -18,6 +18,7 @@ from small import same_run
 
 from kgen import __main__ as main
 from kgen import events, recipes
+from kgen.child import controlled
 from kgen.journal import open_run
 from kgen.runner import Runner
 
@@ -70,6 +71,14 @@ def test_recipes_json():
     assert listed["tiny"]["recipe"] == TINY and listed["tiny"]["about"]
 
 
+def test_recipes_for_people_come_in_groups():
+    done = shell("recipes", env=os.environ | {"COLUMNS": "200"})
+    told = done.stdout
+    assert done.returncode == 0 and all(name in told for name in recipes.NAMES)
+    assert all(title in told for title in recipes.GROUPS)
+    assert sorted(name for names in recipes.GROUPS.values() for name in names) == sorted(recipes.NAMES)
+
+
 BAD = [
     (["run", "fashion-life"], "Did you mean 'fashion-live'"),
     (["run", "tiny", "--set", "sede=1"], "Did you mean 'seed'"),
@@ -86,6 +95,8 @@ BAD = [
     (["resume", "nowhere"], "does not exist"),
     (["evaluate", "FULL"], "is not a run folder"),
     (["evaluate", "nowhere.safetensors"], "does not exist"),
+    (["table", "laddr-1"], "Did you mean 'ladder-1'"),
+    (["table", "ladder-1", "--show", "--runs", "full"], "cannot be read"),
 ]
 
 
@@ -230,7 +241,7 @@ def test_an_order_that_is_none_is_an_error_line(order, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO(order + "\n"))
     handler = signal.getsignal(signal.SIGINT)
     try:
-        assert main._controlled(5.0) == 2
+        assert controlled(5.0) == 2
     finally:
         signal.signal(signal.SIGINT, handler)
     ready, error = map(json.loads, capsys.readouterr().out.splitlines())

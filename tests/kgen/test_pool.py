@@ -24,7 +24,7 @@ def batch(n, start=0):
 
 
 def numbers(pool):
-    return (pool.images[:, 0, 0, 0].int() * 256 + pool.images[:, 0, 0, 1].int()).tolist()
+    return (pool.shelves[SIDE].images[:, 0, 0, 0].int() * 256 + pool.shelves[SIDE].images[:, 0, 0, 1].int()).tolist()
 
 
 def gen(seed=0):
@@ -55,7 +55,7 @@ def test_spread_follows_its_plan(run):
                 if stored[c] > before[c] and stored[other] - before[other] < offered[other]:
                     assert stored[c] <= stored[other] + 1
         assert len(pool) == size and pool.pixels == size * SIDE**2 <= pool.budget_pixels
-        assert pool.ledger.tolist() == [stored[c] for c in range(3)]
+        assert pool.shelves[SIDE].ledger.tolist() == [stored[c] for c in range(3)]
         start += b
     assert numbers(pool) == sorted(numbers(pool), key=lambda i: [i >= s for s in np.cumsum(sizes)])  # nothing is thrown out
 
@@ -66,7 +66,7 @@ def test_spread_balances_over_the_run():
     for k in range(10):
         labels = torch.tensor([0] * 7 + [1] * 3) if k % 2 else torch.tensor([0] * 3 + [1] * 7)
         pool.add(batch(10, 10 * k), labels, k)
-    counts = Counter(pool.labels[: len(pool)].tolist())
+    counts = Counter(pool.shelves[SIDE].labels[: len(pool)].tolist())
     assert counts == {0: 25, 1: 25}
 
 
@@ -127,8 +127,8 @@ def test_labels_origin_and_extras_stay_with_their_images(policy):
         pool.add(batch(6, 6 * k), labels, k, {"number": extra})
         offered += labels.tolist()
     for i, number in enumerate(numbers(pool)):
-        assert pool.labels[i] == offered[number] and pool.extras["number"][i] == number
-        assert pool.origin[i].tolist() == [number // 6, number % 6]
+        assert pool.shelves[SIDE].labels[i] == offered[number] and pool.shelves[SIDE].extras["number"][i] == number
+        assert pool.shelves[SIDE].origin[i].tolist() == [number // 6, number % 6]
 
 
 def test_sampling_is_uniform_and_from_the_given_generator():
@@ -179,6 +179,6 @@ def test_restored_pool_goes_on_as_if_nothing_had_happened(policy, stop):
     assert len(second) == len(first)
     grow(second, range(stop, 5))
     n = len(whole)
-    assert n == len(second) and torch.equal(whole.images, second.images) and torch.equal(whole.labels[:n], second.labels[:n])
-    assert torch.equal(whole.origin[:n], second.origin[:n]) and torch.equal(whole.extras["number"][:n], second.extras["number"][:n])
-    assert torch.equal(whole.ledger, second.ledger) and (whole.additions, whole.offered) == (second.additions, second.offered)
+    assert n == len(second) and torch.equal(whole.shelves[SIDE].images, second.shelves[SIDE].images) and torch.equal(whole.shelves[SIDE].labels[:n], second.shelves[SIDE].labels[:n])
+    assert torch.equal(whole.shelves[SIDE].origin[:n], second.shelves[SIDE].origin[:n]) and torch.equal(whole.shelves[SIDE].extras["number"][:n], second.shelves[SIDE].extras["number"][:n])
+    assert torch.equal(whole.shelves[SIDE].ledger, second.shelves[SIDE].ledger) and (whole.shelves[SIDE].additions, whole.shelves[SIDE].offered) == (second.shelves[SIDE].additions, second.shelves[SIDE].offered)

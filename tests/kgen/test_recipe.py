@@ -206,7 +206,7 @@ changed = st.fixed_dictionaries(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from([*recipes.NAMES, "custom"]), changed)
+@given(st.sampled_from([*(n for n in recipes.NAMES if recipes.get(n).batches is None), "custom"]), changed)
 def test_command_makes_the_same_recipe(name, changes):
     base = Recipe() if name == "custom" else recipes.get(name)
     recipe = base.replace(**changes)

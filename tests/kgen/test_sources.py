@@ -77,7 +77,7 @@ def engine_noisy(batch, classes):
     """Noisy layer, class embeddings and labels of an iteration as the engine makes them."""
     d = Distillation(mini(batch=batch, classes=tuple(range(classes))))
     made = Synthesis(d.setting, d.state, None)
-    return made.noisy, d.setting.table[made.labels], made.positions
+    return made.source.noisy, d.setting.table[made.labels], made.positions
 
 
 @pytest.mark.parametrize(("batch", "classes"), [(20, 10), (25, 10), (12, 10), (7, 3), (20, 9)])

@@ -31,16 +31,17 @@ def build(**changes):
 @pytest.mark.parametrize("augment", ["none", "both"])
 def test_only_generator_and_noisy_layer_change(augment):
     d, setting, s = build(augment=augment)
-    teacher, student, frozen = setting.teacher.network, s.student, s.frozen_student()
+    shot = s.snapshot()
+    teacher, student, frozen = setting.teacher.network, s.student, shot.network
     before = [state_of(m) for m in (teacher, student, frozen)]
-    made = Synthesis(setting, s, frozen)
-    generator, noisy = state_of(s.generator), state_of(made.noisy)
+    made = Synthesis(setting, s, shot)
+    generator, noisy = state_of(s.generators[28]), state_of(made.source.noisy)
     for _ in range(2):
         made.step()
     stored(made)
     assert [same(b, state_of(m)) for b, m in zip(before, (teacher, student, frozen))] == [True] * 3  # BN buffers too
     assert all(p.grad is None for m in (teacher, student, frozen) for p in m.parameters())
-    for old, module in ((generator, s.generator), (noisy, made.noisy)):
+    for old, module in ((generator, s.generators[28]), (noisy, made.source.noisy)):
         for name, p in module.named_parameters():
             assert p.grad is not None and torch.isfinite(p.grad).all(), name
             # a bias right before a BatchNorm has no effect and so no gradient but rounding
@@ -50,7 +51,7 @@ def test_only_generator_and_noisy_layer_change(augment):
 
 def test_snapshot_of_the_student_is_a_copy():
     _, _, s = build()
-    frozen = s.frozen_student()
+    frozen = s.snapshot().network
     assert not {p.data_ptr() for p in frozen.parameters()} & {p.data_ptr() for p in s.student.parameters()}
     assert not any(m.training for m in frozen.modules()) and not any(p.requires_grad for p in frozen.parameters())
     assert s.student.training and all(p.requires_grad for p in s.student.parameters())
@@ -60,19 +61,20 @@ def test_snapshot_of_the_student_is_a_copy():
 def test_first_step_is_a_plain_loop(bn_scale):
     """The same step written out with autograd and torch's Adam, from the same draws: report and update agree."""
     _, setting, s = build(bn_scale=bn_scale, augment="none")
-    frozen = s.frozen_student()
+    frozen = s.snapshot()
     made = Synthesis(setting, s, frozen)
-    generator, noisy = copy.deepcopy(s.generator), copy.deepcopy(made.noisy)
+    generator, noisy = copy.deepcopy(s.generators[28]), copy.deepcopy(made.source.noisy)
     report = made.step()
     r, t = setting.recipe, setting.teacher
     images = generator(noisy(setting.table[made.labels]))
     probe = t(images)
     parts = {
         "ce": losses.cross_entropy(probe.logits, made.labels).mean(),
-        "adv": losses.adversarial(probe.logits, frozen((images - t.mean) / t.std)).mean(),
+        "adv": losses.adversarial(probe.logits, frozen.network((images - t.mean) / t.std)).mean(),
         "bn": losses.batch_norm(probe.batch_norm, bn_scale),
-        "kr": losses.key_region(class_activation_map(probe.features, t.weight, made.labels), setting.target).mean(),
+        "kr": losses.key_region(class_activation_map(probe.features, t.weight, made.labels), setting.scales[0].target).mean(),
     }
+    parts |= dict.fromkeys(("aed", "tv", "l2"), torch.zeros(()))
     loss = sum(getattr(r.weights, k) * v for k, v in parts.items())
     assert report["parts"] == pytest.approx({k: v.item() for k, v in parts.items()}, rel=1e-4)
     assert report["loss"] == pytest.approx(loss.item(), rel=1e-4)
@@ -81,7 +83,7 @@ def test_first_step_is_a_plain_loop(bn_scale):
     loss.backward()
     adam.step()
     # compared in what Adam sees: the gradients (its first step is their sign)
-    for mine, plain in zip([*s.generator.parameters(), *made.noisy.parameters()], [*generator.parameters(), *noisy.parameters()]):
+    for mine, plain in zip([*s.generators[28].parameters(), *made.source.noisy.parameters()], [*generator.parameters(), *noisy.parameters()]):
         torch.testing.assert_close(mine.grad, plain.grad, rtol=1e-2, atol=1e-4)
         clear = plain.grad.abs() > 1e-3
         torch.testing.assert_close(mine[clear], plain[clear], rtol=1e-4, atol=1e-5)
@@ -118,7 +120,7 @@ def test_reports_are_means_since_the_last_one():
 def test_keep_best_keeps_the_lowest_and_last_the_last():
     """Compared with the values that each step reports; the adversarial part does not count."""
     _, setting, s = build(keep="best", generator_steps=6, augment="none")
-    made = Synthesis(setting, s, s.frozen_student())
+    made = Synthesis(setting, s, s.snapshot())
     w, seen = setting.recipe.weights, []
     for _ in range(6):
         parts = made.step()["parts"]
@@ -140,10 +142,10 @@ def test_journaled_arrays(views):
     for _ in range(5):
         made.step()
     entered, a = stored(made)
-    b, h, w = 12, *setting.map_size
+    b, h, w = 12, *setting.scales[0].map_size
     kinds = {
         "images": (np.uint8, (b, 1, 28, 28)), "labels": (np.int64, (b,)), "entered": (np.uint8, (b,)), "cam": (np.float16, (b, h, w)),
-        "parts": (np.float32, (b, 4)), "embedding": (np.float16, (b, setting.card.features)), "confidence": (np.float16, (b,)),
+        "parts": (np.float32, (b, 7)), "embedding": (np.float16, (b, setting.card.features)), "confidence": (np.float16, (b,)),
         "teacher_top": (np.int32, (b, 5)), "teacher_top_p": (np.float16, (b, 5)), "student_top": (np.int32, (b, 5)),
         "student_top_p": (np.float16, (b, 5)), "preview_steps": (np.int32, (4,)), "preview_positions": (np.int32, (b,)),
         "previews": (np.uint8, (4, b, 1, 28, 28)),
@@ -187,13 +189,13 @@ def test_preview_is_the_batch_as_it_was():
 def test_generator_life():
     """Re-created before iteration life·I, with fresh weights of a seed of its own, and not before."""
     _, setting, s = build(generator_life=1)
-    first = s.generator
+    first = s.generators[28]
     for expected in (1, 1, 2, 2, 3):
         made = Synthesis(setting, s, None)
         made.step(), made.step(), stored(made)
         s.iterations += 1
         assert s.generator_births == expected
-    assert s.generator is not first
+    assert s.generators[28] is not first
 
 
 @pytest.mark.parametrize("term", ["ce", "adv", "bn", "kr"])
@@ -201,13 +203,13 @@ def test_a_part_that_is_no_number_stops_before_the_update(term, monkeypatch):
     name = {"ce": "cross_entropy", "adv": "adversarial", "bn": "batch_norm", "kr": "key_region"}[term]
     honest = getattr(losses, name)
     _, setting, s = build(generator_steps=3)
-    made = Synthesis(setting, s, s.frozen_student())
+    made = Synthesis(setting, s, s.snapshot())
     made.step()
-    before = state_of(s.generator), state_of(made.noisy)
+    before = state_of(s.generators[28]), state_of(made.source.noisy)
     monkeypatch.setattr(losses, name, lambda *a, **k: honest(*a, **k) * float("nan"))
     with pytest.raises(Diverged) as caught:
         made.step()
     assert (caught.value.term, caught.value.step) == (term, 1)
-    learned = {k: v for k, v in before[0].items() if k in dict(s.generator.named_parameters())}
-    assert all(torch.equal(v, dict(s.generator.named_parameters())[k]) for k, v in learned.items())
-    assert same(before[1], state_of(made.noisy))
+    learned = {k: v for k, v in before[0].items() if k in dict(s.generators[28].named_parameters())}
+    assert all(torch.equal(v, dict(s.generators[28].named_parameters())[k]) for k, v in learned.items())
+    assert same(before[1], state_of(made.source.noisy))

@@ -1,0 +1,117 @@
+"""What the page shows beside a run's events: the batch being made, the newest points, the layout that they lie in.
+
+Reads the run folder of one follower, on that follower's thread; knows neither the engine's process nor what is published.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from app import archive, projection, sheets
+from app.projection import Fitter, Layout
+from app.state import State, pool_after
+from kgen.journal import JournalError, Run
+
+SHOWN_POINTS = 200
+MAKING_BYTES = 60_000
+"""Pixels of the sheet of the batch being made: it travels in every snapshot."""
+COLUMNS = ("iteration", "pos", "c", "x", "y")
+
+
+class Exhibits:
+    """The pieces of one run folder that change while it is written."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.making: dict[str, Any] | None = None
+        """The batch being made, as a group with its step; None while there is none."""
+        self._mark: tuple | None = None
+        self._layout: Layout | None = None
+        self._fitting, self._fitter = "none", None
+        self._recent: list[int] = []
+        self._points: dict[int, dict[str, list]] = {}
+
+    @property
+    def layout_state(self) -> str:
+        """none, fitting or ready."""
+        return "none" if self._fitting == "failed" else self._fitting
+
+    def begin_anew(self) -> None:
+        """Another attempt of the run: what was made after its checkpoint does not count."""
+        self._recent, self._points, self.making = [], {}, None
+
+    def finished(self, iteration: int) -> None:
+        self._recent = [*self._recent, iteration][-SHOWN_POINTS:]
+
+    def points(self) -> dict[str, list]:
+        """The newest images' places, as columns."""
+        return {k: [v for p in self._points.values() for v in p[k]][-SHOWN_POINTS:] for k in COLUMNS}
+
+    def close(self) -> None:
+        if self._fitter:
+            self._fitter.close()
+
+    def look(self, run: Run, state: State) -> bool:
+        """Look again; is there anything new?"""
+        new = self._look_at_preview(run, state)
+        new |= self._look_for_layout(run)
+        if self._layout is not None:
+            self._place(run, len(state.started.classes))
+        return new
+
+    def _place(self, run: Run, classes: int) -> None:
+        room, shown = SHOWN_POINTS, []
+        for iteration in reversed(self._recent):
+            if iteration not in self._points:
+                self._points[iteration] = self._points_of(run, iteration, classes)
+            shown.append(iteration)
+            room -= max(1, len(self._points[iteration]["pos"]))
+            if room <= 0:
+                break
+        self._points = {i: self._points[i] for i in reversed(shown)}
+
+    def _points_of(self, run: Run, iteration: int, classes: int) -> dict[str, list]:
+        try:
+            return sheets.points(run.batch(iteration), iteration, classes, self._layout)
+        except JournalError:  # someone deleted the file; a click on that group says so, the live view goes on
+            return {k: [] for k in COLUMNS}
+
+    def _look_at_preview(self, run: Run, state: State) -> bool:
+        try:
+            stat = (self.path / "preview.safetensors").stat()
+            mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        except OSError:
+            mark = None
+        if mark is None or mark == self._mark:
+            over = self.making is not None and self.making["iteration"] < state.iterations_done
+            if over:
+                self.making = None
+            return over
+        batch = run.preview()
+        if batch is None:
+            return False
+        self._mark, iteration = mark, int(batch["iteration"][0])
+        if iteration < state.iterations_done:
+            self.making = None
+            return False
+        making = sheets.group(batch, iteration, len(state.started.classes), before=state.pool_images, history=False, most_bytes=MAKING_BYTES,
+                              after=pool_after(state, iteration))
+        self.making = making | {"step": int(batch["step"][0]), "steps": state.recipe["generator_steps"]}
+        return True
+
+    def _look_for_layout(self, run: Run) -> bool:
+        """Bundled, or fitted once for this run by a process of its own."""
+        if self._fitting == "none":
+            self._layout = archive.layout_of(run)
+            if self._layout is not None:
+                self._fitting = "ready"
+            elif (self.path / "reference.safetensors").is_file():
+                self._fitter = Fitter(self.path / "reference.safetensors", self.path / projection.LAYOUT, str(run.info.get("teacher_sha256", "")))
+                self._fitting = "fitting"
+            return self._fitting != "none"
+        if self._fitting == "fitting" and (fitted := self._fitter.poll()) != "fitting":
+            self._layout = archive.layout_of(run) if fitted == "ready" else None
+            self._fitting = "ready" if self._layout is not None else "failed"
+            return True
+        return False

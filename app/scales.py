@@ -1,0 +1,67 @@
+"""The resolutions of a run: side, batch, map and target of each, as the engine told them or as a recipe plans them. No torch.
+
+Iteration i has resolution i modulo their number, so everything that depends on an image's size is asked for here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app import words
+from kgen import events
+from kgen.recipe import Recipe, RecipeError, Target
+
+CELL = 4
+"""Pixels of an image that a cell of the bundled teachers' maps covers in each direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """One resolution. `target` is M_target, `h` rows of `w` numbers; `budget` the images of this side that the pool may hold."""
+
+    side: int
+    batch: int
+    h: int
+    w: int
+    target: list[list[float]]
+    budget: int
+
+    def told(self) -> dict[str, Any]:
+        """For the snapshot."""
+        return asdict(self)
+
+
+def of_run(started: events.RunStarted) -> tuple[Scale, ...]:
+    """The engine's own; a run of an earlier version, which had one resolution, told it beside."""
+    if started.scales:
+        return tuple(Scale(s.side, s.batch, *s.map_size, s.target, s.budget_images) for s in started.scales)
+    recipe = started.recipe
+    return (Scale(recipe["resolutions"][0], recipe["batch"], *started.map_size, started.target, started.budget_images),)
+
+
+def planned(recipe: Recipe, n_train: int, full_side: int, patch: int = 1) -> tuple[Scale, ...]:
+    """Before the engine has told them: each resolution has an equal share of the budget's pixels."""
+    try:
+        sides = recipe.sides(patch)
+    except RecipeError:  # two resolutions that become one; the engine says so in words
+        sides = recipe.resolutions[:1]
+        recipe = recipe.replace(resolutions=sides, batches=None)
+    batches, pixels = recipe.batch_sizes(sides), recipe.budget_pixels(n_train, full_side)
+    cells = [math.ceil(side / CELL) for side in sides]
+    return tuple(Scale(side, batch, n, n, target(recipe.target, n, n), pixels // len(sides) // side**2)
+                 for side, batch, n in zip(sides, batches, cells))
+
+
+def target(spec: Target, h: int, w: int) -> list[list[float]]:
+    """M_target before a run tells its own; a test holds it against `kgen.keyregion.make_target`."""
+    if spec.kind == "full":
+        return [[spec.peak] * w for _ in range(h)]
+    sigma = spec.sigma_fraction * max(h, w) if spec.sigma_fraction else spec.sigma
+    return [[round(spec.peak * math.exp(-((i - (h - 1) / 2) ** 2 + (j - (w - 1) / 2) ** 2) / (2 * sigma**2)), 4) for j in range(w)] for i in range(h)]
+
+
+def told(scales: tuple[Scale, ...], recipe: dict[str, Any], kind: str) -> dict[str, Any]:
+    """What the snapshot says of them: `scales`, and of all maps their kind and the name of their target."""
+    return {"scales": [s.told() for s in scales], "map": {"kind": kind, "label": words.target_label(recipe["target"])}}

@@ -1,0 +1,53 @@
+// The ladder's switches, its presets, the resolutions and the weights are one thing seen four ways: whichever a person
+// moves, the others follow. Called by Gradio's listeners as kgLadder.NAME(constants, ...values); gives values back.
+
+globalThis.kgLadder = (() => {
+  const DEFAULTS = ['kr', 'ed', 'aed'];
+
+  /** Which rungs these resolutions and weights amount to, in ladder order. */
+  function rungsOf(C, sides, kr, ed, aed) {
+    const on = [sides.length > 0 && Math.min(...sides) < C.full, kr > 0, ed > 0 || aed > 0, sides.length > 1];
+    return C.rungs.filter((_, i) => on[i]);
+  }
+
+  /** A resolution, and the next larger one where there are to be two. The largest has a smaller neighbour instead. */
+  function sidesFrom(C, base, multi) {
+    if (!multi) return [base];
+    const at = Math.min(C.sides.indexOf(base), C.sides.length - 2);
+    return C.sides.slice(at, at + 2);
+  }
+
+  const answer = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed), sides, kr, ed, aed];
+
+  /** Weights for switches: zero when off; when on, as they were, or the paper's where that was zero. */
+  function weigh(C, keyRegion, diversity, kr, ed, aed) {
+    const now = { kr, ed, aed }, some = (on, names) => { if (!on || names.every((n) => !(now[n] > 0))) for (const n of names) now[n] = on ? C[n] : 0; };
+    some(keyRegion, ['kr']);
+    some(diversity, ['ed', 'aed']);
+    return DEFAULTS.map((n) => now[n]);
+  }
+
+  /** A switch was flipped: `rungs` is what the switches say now. */
+  function flip(C, rungs, sides, kr, ed, aed) {
+    const has = (i) => rungs.includes(C.rungs[i]), low = sides.length ? Math.min(...sides) : C.full, many = sides.length > 1;
+    let next = [...sides].sort((a, b) => a - b);
+    if (has(0) !== low < C.full) next = has(0) ? sidesFrom(C, C.small, has(3)) : [C.full];
+    else if (has(3) !== many) next = sidesFrom(C, low, has(3));
+    return answer(C, next, ...weigh(C, has(1), has(2), kr, ed, aed));
+  }
+
+  /** A preset was pressed: all rungs up to it, none beyond. */
+  function preset(C, name, sides, kr, ed, aed) {
+    const n = C.presets.indexOf(name), low = sides.length ? Math.min(...sides) : C.full;
+    const base = n < 1 ? C.full : low < C.full ? low : C.small;
+    return answer(C, sidesFrom(C, base, n > 3), ...weigh(C, n > 1, n > 2, kr, ed, aed));
+  }
+
+  /** Resolutions or weights were changed by hand. */
+  const seen = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed)];
+
+  /** The preset that these rungs are; null for a combination of a person's own. */
+  const which = (C, rungs) => [C.rungs.every((r, i) => rungs.includes(r) === i < rungs.length) ? C.presets[rungs.length] : null];
+
+  return { flip, preset, seen, which };
+})();

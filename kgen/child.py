@@ -1,0 +1,72 @@
+"""The app's child process: it waits warmed up, is told what to run on one line, and then obeys control lines.
+
+Standard output carries JSON lines {"kind": ready | started | error | waiting, …}; the run itself goes to its folder.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from kgen import recipes
+from kgen.controls import Controls
+from kgen.data import DataError
+from kgen.journal import JournalError
+from kgen.recipe import RecipeError, parse
+from kgen.zoo import ZooError
+
+
+def controlled(checkpoint_every: float) -> int:
+    """One line of input with recipe and folder, then control lines; end of input means stop. Returns the exit code."""
+    from kgen.embeddings import EmbeddingError
+    from kgen.engine import Distillation
+    from kgen.runner import DiskError, Runner
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the app's terminal reaches us too; the app decides
+
+    def tell(kind: str, **more: Any) -> None:
+        print(json.dumps({"kind": kind, **more}), flush=True)
+
+    # while nobody waits: read the data, warm the kernels, and let torch import what its first optimiser wants (1.5 s)
+    Distillation(recipes.get("fashion-live"))
+    tell("ready")
+    line = sys.stdin.readline()
+    if not line.strip():
+        return 0
+    controls = Controls()
+    options = {"controls": controls, "checkpoint_seconds": checkpoint_every, "say": lambda text: tell("waiting", text=text)}
+    try:
+        order = json.loads(line)
+        if "resume" in order:
+            runner = Runner.resume(order["resume"], **options)
+        else:
+            runner = Runner.new(parse(order["recipe"]), order["folder"], **options)
+    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, OSError) as error:
+        tell("error", text=str(error))
+        return 2
+    except (ValueError, KeyError, TypeError) as error:
+        tell("error", text=f"The first line of input is no order with recipe and folder: {error!r}.")
+        return 2
+    tell("started", folder=str(runner.journal.path))
+    threading.Thread(target=read_controls, args=(controls, tell), daemon=True).start()
+    try:
+        last = runner.run()
+    except DiskError as error:
+        tell("error", text=str(error))
+        return 1
+    return 1 if last is None or last.kind == "run_failed" else 0
+
+
+def read_controls(controls: Controls, tell: Callable[..., None]) -> None:
+    """Pass on control lines until input ends, which means stop."""
+    for line in sys.stdin:
+        try:
+            order = json.loads(line)
+            controls.send(order["do"], order.get("unit"), order.get("id"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            tell("error", text=f"Not a control line: {error}")
+    controls.send("stop")

@@ -1,0 +1,136 @@
+"""Convolutional networks of the paper that timm does not have, by timm's convention. They know nothing about distillation.
+
+Written from the publications: wide residual networks (Zagoruyko & Komodakis 2016), VGG's configuration A with batch norm
+(Simonyan & Zisserman 2014) in the size of CIFAR, and a plain CNN for images of more than a million pixels.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class _PooledLinear(nn.Module):
+    """A last map, global average pooling, one Linear (`fc`). Subclasses give forward_features → [B,k,h,w]."""
+
+    def __init__(self, features: int, classes: int):
+        super().__init__()
+        self.num_features = features
+        self.fc = nn.Linear(features, classes)
+        nn.init.zeros_(self.fc.bias)
+
+    def _initialise(self) -> None:
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d):
+                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """[B,c,h,w] → the last spatial map [B,k,h',w']."""
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """[B,k,h,w] → pooled embedding [B,k] (`pre_logits`) or logits [B,K]."""
+        pooled = features.mean((2, 3))
+        return pooled if pre_logits else self.fc(pooled)
+
+    def get_classifier(self) -> nn.Linear:
+        return self.fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+class WideBlock(nn.Module):
+    """Batch norm and ReLU before each of two 3×3 convolutions; the shortcut branches off behind the first ReLU where
+    the shape changes (a 1×1 convolution), and before the batch norm where it does not."""
+
+    def __init__(self, inside: int, outside: int, stride: int):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inside)
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.shortcut = nn.Conv2d(inside, outside, 1, stride, bias=False) if stride != 1 or inside != outside else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(x))
+        around = x if self.shortcut is None else self.shortcut(y)
+        return self.conv2(F.relu(self.bn2(self.conv1(y)))) + around
+
+
+class WideResNet(_PooledLinear):
+    """WRN-depth-width: three groups of (depth − 4)/6 blocks with 16, 32 and 64 times `width` channels.
+
+    32×32 in, 8×8 map out.
+    """
+
+    def __init__(self, depth: int, width: int, channels: int = 3, classes: int = 10):
+        super().__init__(64 * width, classes)
+        blocks, rest = divmod(depth - 4, 6)
+        if rest:
+            raise ValueError(f"A wide residual network has 6n + 4 layers, not {depth}.")
+        self.stem = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
+        layers, inside = [], 16
+        for group in range(3):
+            outside = 16 * 2**group * width
+            for i in range(blocks):
+                layers.append(WideBlock(inside, outside, 2 if group and i == 0 else 1))
+                inside = outside
+        self.blocks = nn.Sequential(*layers)
+        self.bn = nn.BatchNorm2d(inside)
+        self._initialise()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.blocks(self.stem(x))))
+
+
+def _conv(inside: int, outside: int, stride: int = 1) -> list[nn.Module]:
+    """A 3×3 convolution, batch norm, ReLU."""
+    return [nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
+
+
+class VGG11(_PooledLinear):
+    """Configuration A with batch norm and one Linear behind global pooling, as it is used for images of 32×32.
+
+    Halved after the first three stages only: 32×32 in, 4×4 map out (five halvings would leave a single cell, and none at 28).
+    """
+
+    STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
+
+    def __init__(self, channels: int = 3, classes: int = 10):
+        super().__init__(512, classes)
+        layers, inside = [], channels
+        for stage, widths in enumerate(self.STAGES):
+            for outside in widths:
+                layers += _conv(inside, outside)
+                inside = outside
+            if stage < 3:
+                layers.append(nn.MaxPool2d(2))
+        self.layers = nn.Sequential(*layers)
+        self._initialise()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class PlainCNN(_PooledLinear):
+    """Four convolutions of stride 2, each but the first followed by one of stride 1: 112×112 in, 7×7 map out.
+
+    For images of 1200×1600 and 1500×1500; without shortcuts, 1 million parameters.
+    """
+
+    WIDTHS = (32, 64, 128, 256)
+
+    def __init__(self, channels: int = 3, classes: int = 10):
+        super().__init__(self.WIDTHS[-1], classes)
+        layers, inside = [], channels
+        for outside in self.WIDTHS:
+            layers += _conv(inside, outside, 2)
+            if inside != channels:
+                layers += _conv(outside, outside)
+            inside = outside
+        self.layers = nn.Sequential(*layers)
+        self._initialise()
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.layers(x)

@@ -1,0 +1,90 @@
+"""A folder of image files, one subfolder a class, as an array whose images are decoded when they are asked for.
+
+Fifty thousand images of ImageNet are 7.5 GB of pixels: a run wants 2,000 of them and an evaluation 500 at a time. It
+knows no data set; `kgen.data` says where one lies and how large its images are.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+SELECTION = 2**29
+"""Bytes of pixels up to which a selection of images is decoded at once; a larger one stays files."""
+MARGIN = 256 / 224
+"""Short side of a photograph before the crop, over the crop's side, as networks for ImageNet are tested."""
+
+
+class ImageFiles:
+    """Images as u8 [n,c,h,w], read like NumPy: `files[3]`, `files[10:20]` and small selections are decoded arrays.
+
+    Args:
+        paths: the files.
+        channels: 1 (grey) or 3 (RGB).
+        size: height and width that each image is brought to.
+        crop: keep the proportions, scale to MARGIN, and cut out the middle; otherwise stretch.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, paths: list[Path], channels: int, size: tuple[int, int], crop: bool):
+        self.paths, self.channels, self.size, self.crop = paths, channels, size, crop
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.paths), self.channels, *self.size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index) -> np.ndarray | ImageFiles:
+        """OSError for a file that is no image."""
+        wanted = np.arange(len(self.paths))[index]
+        if wanted.ndim == 0:
+            return self._decode(self.paths[wanted])
+        chosen = [self.paths[i] for i in wanted]
+        if not isinstance(index, slice) and len(chosen) * self.channels * self.size[0] * self.size[1] > SELECTION:
+            return ImageFiles(chosen, self.channels, self.size, self.crop)
+        decoded = np.empty((len(chosen), self.channels, *self.size), np.uint8)
+        for i, path in enumerate(chosen):
+            decoded[i] = self._decode(path)
+        return decoded
+
+    def _decode(self, path: Path) -> np.ndarray:
+        """One file → u8 [c,h,w]."""
+        from torchvision.datasets.folder import default_loader
+        from torchvision.transforms import functional as F
+
+        image = default_loader(os.fspath(path))
+        if self.channels == 1:
+            image = F.rgb_to_grayscale(image)
+        height, width = self.size
+        if self.crop:
+            scale = max(height * MARGIN / image.height, width * MARGIN / image.width)
+            image = F.center_crop(F.resize(image, [round(image.height * scale), round(image.width * scale)]), [height, width])
+        elif image.size != (width, height):
+            image = F.resize(image, [height, width])
+        return F.pil_to_tensor(image).numpy()
+
+
+def list_images(folder: Path, classes: list[tuple[str, ...]]) -> tuple[list[Path], np.ndarray]:
+    """The image files of each class, sorted by name, and their labels i64 [n].
+
+    Args:
+        folder: has one subfolder a class; others are left alone.
+        classes: names that a class's subfolder may have, in the order of the labels.
+    Raises ValueError naming the first class that has no subfolder or no image.
+    """
+    paths, labels = [], []
+    for label, names in enumerate(classes):
+        place = next((folder / n for n in names if (folder / n).is_dir()), None)
+        found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES) if place else []
+        if not found:
+            wanted = " or ".join(repr(n) for n in names)
+            raise ValueError(f"{place or folder} has no {'image' if place else f'subfolder {wanted}'}")
+        paths += found
+        labels += [label] * len(found)
+    return paths, np.array(labels, dtype=np.int64)

@@ -1,0 +1,23 @@
+"""Seeds and streams of random numbers. Every draw comes from a named generator on the CPU and is moved."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+STREAMS = (
+    "labels", "noise", "augment_generator", "augment_student", "pool", "student_batch", "views",
+    "corner_generator", "corner_student", "shelf",
+)  # fmt: skip
+"""Named sources of random numbers."""
+
+
+def stream_seed(seed: int, name: str) -> int:
+    """A seed of its own for each named stream: the first bytes of SHA-256("seed/name")."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "little")
+
+
+def streams(seed: int) -> dict[str, torch.Generator]:
+    """A generator for each named stream."""
+    return {name: torch.Generator().manual_seed(stream_seed(seed, name)) for name in STREAMS}

@@ -1,0 +1,136 @@
+"""Networks of the paper: sizes as published, maps as documented, and a head that is the rest of the forward."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kgen import architectures, zoo
+from kgen.convnets import VGG11, PlainCNN, WideBlock, WideResNet
+from kgen.vit import look
+
+# (side in, map out) as documented, on side 32 or the network's own; parameters with 1,000 classes as torchvision and timm publish them
+MAPS = {
+    "resnet18": (64, (512, 2, 2)), "resnet34": (64, (512, 2, 2)), "resnet50": (64, (2048, 2, 2)), "mobilenetv2_100": (64, (1280, 2, 2)),
+    "vgg11_bn": (64, (512, 2, 2)), "deit_tiny_patch16_224": (96, (37, 192)), "deit_base_patch16_224": (96, (37, 768)),
+    "resnet18-cifar": (32, (512, 4, 4)), "resnet34-cifar": (32, (512, 4, 4)), "vgg11-cifar": (32, (512, 4, 4)),
+    "wrn-40-2": (32, (128, 8, 8)), "wrn-40-1": (32, (64, 8, 8)), "wrn-16-2": (32, (128, 8, 8)), "wrn-16-1": (32, (64, 8, 8)),
+    "cnn": (112, (256, 7, 7)),
+}  # fmt: skip
+PUBLISHED = {
+    "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "mobilenetv2_100": 3_504_872,
+    "vgg11_bn": 132_868_840, "deit_tiny_patch16_224": 5_717_416, "deit_base_patch16_224": 86_567_656,
+}  # fmt: skip
+LIGHT = [name for name in MAPS if name not in ("resnet34", "resnet50", "vgg11_bn", "deit_base_patch16_224", "resnet34-cifar")]
+"""The others differ from one of these in their numbers alone; their weights take seconds to draw."""
+
+
+def sketch(build, *args) -> nn.Module:
+    """A network without weights: shapes alone, at no cost."""
+    with torch.device("meta"):
+        return build(*args).eval()
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def test_the_table_of_maps_is_whole():
+    assert set(MAPS) == set(architectures.NAMES)
+
+
+@pytest.mark.parametrize("name", architectures.NAMES)
+def test_map_and_classifier_have_the_documented_sizes(name):
+    side, size = MAPS[name]
+    for channels, classes in ((1, 7), (3, 4)):
+        network = sketch(architectures.build, name, channels, classes)
+        x = torch.empty(2, channels, side, side, device="meta")
+        features, classifier = network.forward_features(x), network.get_classifier()
+        assert features.shape == (2, *size) and network.forward_head(features).shape == network(x).shape == (2, classes)
+        assert classifier.weight.shape == (classes, network.num_features)
+        assert network.forward_head(features, pre_logits=True).shape == (2, classifier.in_features)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameters_are_as_many_as_published(name):
+    assert parameters(sketch(architectures.build, name, 3, 1000)) == PUBLISHED[name]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", LIGHT)
+def test_features_head_and_classifier_make_up_the_forward(name, rng):
+    network = zoo.build(name, {}, 0, 3, 5, 32).eval()
+    x = torch.randn(2, 3, *[32 if "deit" in name else 40] * 2, generator=rng)
+    features = network.forward_features(x)
+    embedding = network.forward_head(features, pre_logits=True)
+    logits = network(x)
+    torch.testing.assert_close(network.forward_head(features), logits)
+    torch.testing.assert_close(network.get_classifier()(embedding), logits)
+    if features.ndim == 4 and network.num_features == features.shape[1] and name != "vgg11_bn":
+        torch.testing.assert_close(embedding, features.mean((2, 3)))  # so Eq. 5 holds
+    seen = look(network, x)
+    torch.testing.assert_close(seen, (logits, embedding))
+    assert logits.std() > 0 and not torch.allclose(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("name", ["wrn-16-1", "cnn", "resnet18-cifar"])
+def test_initial_weights_follow_from_the_seed(name):
+    one, same, other = (zoo.build_student(name, 3, 4, seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(one[k], same[k]) for k in one)
+    drawn = [k for k in one if one[k].ndim > 1]
+    assert drawn and not any(torch.equal(one[k], other[k]) for k in drawn)
+
+
+@pytest.mark.parametrize(("depth", "width", "millions"), [(40, 1, 0.6), (40, 2, 2.2), (16, 8, 11.0), (28, 10, 36.5), (22, 8, 17.2)])
+def test_wide_networks_are_as_large_as_in_their_paper(depth, width, millions):
+    """Zagoruyko and Komodakis (2016), Table 4, with ten classes; `depth` counts 3×3 convolutions and the shortcuts' stages."""
+    network = sketch(WideResNet, depth, width)
+    assert round(parameters(network) / 1e6, 1) == millions
+    wide = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(wide) == depth - 4 + 1  # 6n convolutions in blocks, and the stem
+
+
+def test_a_wide_network_of_no_such_depth_is_refused():
+    with pytest.raises(ValueError, match="6n \\+ 4 layers, not 17"):
+        WideResNet(17, 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("inside", "outside", "stride"), [(4, 4, 1), (4, 6, 1), (4, 4, 2), (4, 6, 2)])
+def test_a_wide_block_whose_last_convolution_is_zero_is_its_shortcut(inside, outside, stride, rng):
+    """Identity where the shape stays; else a 1×1 convolution of relu(bn(x)), here by a loop over the pixels that it takes."""
+    block = WideBlock(inside, outside, stride).eval()
+    block.bn1.running_mean.copy_(torch.arange(inside) / 10)
+    x = torch.randn(2, inside, 6, 6, generator=rng)
+    full, inner = block(x), F.relu(block.bn1(x))
+    by_hand = block.conv2(F.relu(block.bn2(block.conv1(inner))))
+    block.conv2.weight.zero_()
+    around = block(x)
+    torch.testing.assert_close(full, by_hand + around)
+    if block.shortcut is None:
+        assert torch.equal(around, x) and (inside, stride) == (outside, 1)
+        return
+    expected = torch.empty(2, outside, 6 // stride, 6 // stride)
+    for i in range(6 // stride):
+        for j in range(6 // stride):
+            expected[:, :, i, j] = inner[:, :, i * stride, j * stride] @ block.shortcut.weight[:, :, 0, 0].T
+    torch.testing.assert_close(around, expected)
+
+
+def test_vgg_and_the_plain_network_by_counting_their_layers():
+    """Configuration A has eight convolutions and, here, one Linear; each weight counted by hand."""
+    widths = [3, 64, 128, 256, 256, 512, 512, 512, 512]
+    by_hand = sum(9 * a * b + 2 * b for a, b in zip(widths, widths[1:])) + 512 * 10 + 10
+    assert parameters(sketch(VGG11)) == by_hand
+    inside = [3, 32, 64, 64, 128, 128, 256]
+    outside = [32, 64, 64, 128, 128, 256, 256]
+    assert parameters(sketch(PlainCNN)) == sum(9 * a * b + 2 * b for a, b in zip(inside, outside)) + 256 * 10 + 10
+
+
+def test_unknown_architectures_are_answered_with_the_nearest():
+    with pytest.raises(zoo.ZooError, match="Did you mean 'wrn-16-2'"):
+        zoo.build("wrn-16-3", {}, 0, 3, 10, 32)
+    with pytest.raises(zoo.ZooError, match="Did you mean 'mobilenetv2_100'"):
+        zoo.build_student("mobilenetv2", 3, 10, 0)
