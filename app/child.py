@@ -83,6 +83,11 @@ class Child:
         code = self._process.poll()
         if code is not None:
             self._reader.join(1.0)
+        elif not self._reader.is_alive():  # it has closed its output: it is on its way out
+            try:
+                code = self._process.wait(1.0)
+            except subprocess.TimeoutExpired:
+                pass
         return code
 
     def said(self, kind: str) -> dict[str, Any] | None:

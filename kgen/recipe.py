@@ -360,7 +360,6 @@ def _limits(path: tuple) -> str:
         ("exclusiveMinimum", "above {:g}"),
         ("maximum", "at most {:g}"),
         ("exclusiveMaximum", "below {:g}"),
-        ("multipleOf", "a multiple of {:g}"),
     )
     return " and ".join(text.format(node[key]) for key, text in words if key in node)
 

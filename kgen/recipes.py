@@ -139,10 +139,13 @@ def fast() -> Recipe:
 
 
 def deepinversion() -> Recipe:
-    """DeepInversion on Fashion-MNIST (Yin et al. 2020), adaptive variant: the pixels themselves, with its two priors."""
+    """DeepInversion on Fashion-MNIST (Yin et al. 2020), adaptive variant: the pixels themselves, with its two priors.
+
+    Six times the others' steps: after ten the teacher agrees with 7 of 10 labels, after forty with all (Table 1 gives it ten times the time).
+    """
     images = {"optimisers.images.lr": 0.05, "optimisers.images.momentum": 0.9}
     priors = {"weights.ce": 1.0, "weights.tv": 2.5e-5, "weights.l2": 3e-8}
-    return nayer().replace(name="deepinversion", source="pixels", keep="last", adv_mask="none", **images, **priors)
+    return nayer().replace(name="deepinversion", source="pixels", adv_mask="none", generator_steps=60, **images, **priors)
 
 
 # --- by name ---------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ class LoopState:
         self.setting, self.recipe, self.teacher, self.device = setting, recipe, setting.teacher, setting.device
         self.rng = streams(recipe.seed)
         self.student = build_student(
-            recipe.student, self.teacher.card.channels, len(self.teacher.classes), stream_seed(recipe.seed, "student") % 2**31
+            recipe.student, self.teacher.card.channels, len(self.teacher.classes), stream_seed(recipe.seed, "student") % 2**31, self.teacher.card.side
         ).to(self.device)
         self.centres = self._centres()
         """f_y as class centres; None where class texts stand for the classes."""

@@ -118,7 +118,7 @@ export class Gallery {
     const stopped = making && !group.replay && ['failed', 'died', 'interrupted', 'stopped'].includes(snap.phase);
     const size = snap.scales.length > 1 && group?.side ? `${group.side} px` : '';
     setText(label, !group ? (column === this.columns.at(-1) && snap.phase === 'empty' ? 'new images arrive here' : ' ')
-      : making && group.step != null ? `${[size, stopped ? 'stopped at' : group.replay ? `iteration ${num(group.iteration + 1)},` : size ? '' : 'being made,'].filter(Boolean).join(', ')} step ${group.step + 1} of ${group.steps}`
+      : making && group.step != null ? [size, group.replay ? `iteration ${num(group.iteration + 1)}` : size || stopped ? '' : 'being made', `${stopped ? 'stopped at ' : ''}step ${group.step + 1} of ${group.steps}`].filter(Boolean).join(', ')
         : `iteration ${num(group.iteration + 1)}${size && `, ${size}`}`);
     label.classList.toggle('on', Boolean(making));
   }

@@ -87,6 +87,7 @@ def test_a_second_start_is_refused_in_words(make):
     for attempt in (lambda: runs.start(standin.recipe()), lambda: runs.resume(name)):
         with pytest.raises(RunError, match=f"A run is going already \\({name}\\)"):
             attempt()
+    until(runs, phase("running"))  # a slow machine has not made the folder before
     assert len([p for p in runs.folder.iterdir() if p.is_dir()]) == 1
 
 

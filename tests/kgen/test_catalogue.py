@@ -202,7 +202,7 @@ def test_imagenet_and_its_subsets_are_torchvisions_and_timms():
 
 
 def test_cifars_names_are_in_the_order_of_their_labels():
-    assert classes.names("cifar10") == tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+    assert classes.names("cifar10") == ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     hundred = classes.names("cifar100")
     assert list(hundred) == sorted(hundred) and hundred[0] == "apple" and hundred[-1] == "worm"  # its labels are alphabetical
     assert classes.names("megapixel-mnist")[7] == "seven"

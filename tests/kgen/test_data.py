@@ -1,14 +1,17 @@
-"""Real images: the IDX format byte by byte, and a sentence for every way in which files can be wrong."""
+"""Real images: the IDX format byte by byte, folders and CIFAR as a person fetches them, and a sentence for every way in which files can be wrong."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import pickle
 import struct
 
 import numpy as np
 import pytest
 
-from kgen import data
+from kgen import catalogue, classes, data
+from kgen.folders import ImageFiles
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -81,3 +84,119 @@ def test_split_holds_out_the_same_images_and_loses_none():
     assert len(held_out) == data.HOLDOUT and len(part) == 100
     assert sorted([*part.images.ravel(), *held_out.images.ravel()]) == list(range(n))
     assert np.array_equal(held_out.images, data.split(whole)[1].images)
+
+
+# --- data that a person fetches --------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("KGEN_HOME", str(tmp_path))
+    data.test_set.cache_clear()
+    yield tmp_path
+    data.test_set.cache_clear()
+
+
+def picture(path, array, mode="RGB"):
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).convert(mode).save(path)
+
+
+@pytest.mark.parametrize("name", catalogue.DATA)
+def test_what_was_not_fetched_is_a_sentence_with_its_place(name, home):
+    with pytest.raises(data.DataError) as told:
+        data.test_set(name)
+    text, folder = str(told.value), str(home / "data" / name)
+    assert text.startswith(f"{catalogue.DATA[name].title} is not on this machine (no ") and text.count(folder) >= 2 and "\n" not in text
+    if 'python -c "' in text:
+        compile(text.partition('python -c "')[2].rpartition('"')[0], "told", "exec")
+
+
+def test_a_folder_of_wordnet_names(home):
+    """Imagenette as torchvision unpacks it: labels by class, photographs scaled to 256 on the short side and cut in the middle."""
+    place = home / "data" / "imagenette" / "imagenette2" / "val"
+    noise = np.random.default_rng(0)
+    for label, wnid in enumerate(classes.wnids("imagenette")):
+        for i in range(1 + label % 2):
+            flat = np.full((300, 400, 3), (20 * label, 100 * i, 7), np.uint8)
+            picture(place / wnid / f"{i}.png", flat)
+    exact = noise.integers(0, 256, (256, 256, 3), dtype=np.uint8)  # needs no scaling, so the cut is all that happens
+    picture(place / "n01440764" / "0.png", exact)
+    (place / "n01440764" / "notes.txt").write_text("no image")
+    (place / "n99999999").mkdir()
+    real = data.test_set("imagenette")
+    assert len(real) == 15 and real.images.shape == (15, 3, 224, 224) and real.classes == classes.names("imagenette")
+    assert np.bincount(real.labels).tolist() == [1, 2] * 5 and real.labels.dtype == np.int64
+    assert np.array_equal(real.images[0], exact[16:240, 16:240].transpose(2, 0, 1))
+    for i in range(1, 15):
+        second = 100 * (real.labels[:i] == real.labels[i]).any()
+        assert np.array_equal(real.images[i], np.broadcast_to(np.array([20 * real.labels[i], second, 7], np.uint8)[:, None, None], (3, 224, 224)))
+    some = real.stratified(5, (2, 3))
+    assert some.images.shape == (3, 3, 224, 224) and some.labels.tolist() == [2, 3, 3]
+
+
+def test_a_folder_of_class_texts_in_grey_and_stretched(home):
+    """Megapixel MNIST by its instruction: subfolders in words, one channel, 1500 × 1500 whatever the file."""
+    place = home / "data" / "megapixel-mnist" / "test"
+    for label, word in enumerate(classes.names("megapixel-mnist")):
+        picture(place / word / "a.PNG", np.full((50, 60), 10 * label, np.uint8), "L")
+    real = data.test_set("megapixel-mnist")
+    assert real.images.shape == (10, 1, 1500, 1500)
+    assert (real.images[7] == 70).all() and real.images[2:4].shape == (2, 1, 1500, 1500)
+
+
+def test_a_folder_that_lacks_a_class_or_an_image_is_a_sentence(home):
+    place = home / "data" / "traffic-signs" / "test"
+    for word in ("no speed limit", "speed limit 50", "speed limit 70"):
+        picture(place / word / "a.png", np.zeros((12, 16, 3), np.uint8))
+    with pytest.raises(data.DataError, match="has no subfolder 'speed limit 80'.*Katharopoulos"):
+        data.test_set("traffic-signs")
+    (place / "speed limit 80").mkdir()
+    with pytest.raises(data.DataError, match="speed limit 80 has no image"):
+        data.test_set("traffic-signs")
+    picture(place / "speed limit 80" / "a.jpg", np.zeros((12, 16, 3), np.uint8))
+    assert data.test_set("traffic-signs").images[0].shape == (3, 1200, 1600)
+
+
+def test_image_files_are_read_as_an_array(tmp_path, monkeypatch):
+    """Every way of asking that the engine has, against the array itself."""
+    images = np.random.default_rng(1).integers(0, 256, (6, 3, 5, 7), dtype=np.uint8)
+    paths = [tmp_path / f"{i}.png" for i in range(6)]
+    for path, image in zip(paths, images):
+        picture(path, image.transpose(1, 2, 0))
+    files = ImageFiles(paths, 3, (5, 7), crop=False)
+    assert files.shape == images.shape and len(files) == 6 and files.dtype == images.dtype
+    for index in (3, -1, slice(1, 4), slice(4, 99), np.array([5, 0, 0]), np.array([True, False] * 3)):
+        assert np.array_equal(files[index], images[index])
+    monkeypatch.setattr("kgen.folders.SELECTION", 3 * 5 * 7 * 2)
+    large = files[np.array([4, 2, 1])]
+    assert isinstance(large, ImageFiles) and np.array_equal(large[:], images[[4, 2, 1]]) and isinstance(files[np.array([4, 2])], np.ndarray)
+    (tmp_path / "0.png").write_bytes(b"no image")
+    with pytest.raises(OSError):
+        files[0]
+
+
+@pytest.mark.parametrize(("name", "folder", "file", "key"), [("cifar10", "cifar-10-batches-py", "test_batch", "labels"), ("cifar100", "cifar-100-python", "test", "fine_labels")])
+def test_cifar_in_torchvisions_layout(name, folder, file, key, home, monkeypatch):
+    """A small copy with checksums of its own; a copy whose checksum is another is not read."""
+    import torchvision.datasets as tv
+
+    kind = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}[name]
+    images = np.random.default_rng(2).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
+    place = home / "data" / name / folder
+    place.mkdir(parents=True)
+    (place / file).write_bytes(pickle.dumps({"data": images.reshape(4, -1), key: [3, 1, 9, 1]}))
+    (place / kind.meta["filename"]).write_bytes(pickle.dumps({kind.meta["key"]: list(classes.names(name))}))
+    with pytest.raises(data.DataError, match="no whole copy in .*download=True"):
+        data.test_set(name)
+
+    def checksum(path):
+        return hashlib.md5((place / path).read_bytes()).hexdigest()
+
+    monkeypatch.setattr(kind, "train_list", [])
+    monkeypatch.setattr(kind, "test_list", [[file, checksum(file)]])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": checksum(kind.meta["filename"])})
+    real = data.test_set(name)
+    assert np.array_equal(real.images, images) and real.labels.tolist() == [3, 1, 9, 1] and real.classes == classes.names(name)

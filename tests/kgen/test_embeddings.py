@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from kgen import embeddings
+from kgen import classes, embeddings
 from kgen.data import FASHION_CLASSES
+from kgen.zoo import header
 
 
 def slow_smallest(table):
@@ -67,3 +74,61 @@ def test_written_table_is_read_back(tmp_path, rng):
     embeddings.write_table(["a", "b", "c"], vectors, file)
     table = embeddings.class_table(("c", "a"), file)
     torch.testing.assert_close(torch.nn.functional.normalize(table, dim=1), vectors[[2, 0]], rtol=2e-3, atol=2e-3)
+
+
+class Encoder:
+    """In place of the text encoder: a unit vector that follows from the text."""
+
+    asked: list[str] = []
+
+    def __init__(self, model, device):
+        assert device == "cpu"
+
+    def encode(self, texts, normalize_embeddings):
+        assert normalize_embeddings
+        Encoder.asked += texts
+        rows = [torch.randn(384, generator=torch.Generator().manual_seed(len(t) * 1000 + ord(t[0]))) for t in texts]
+        return torch.nn.functional.normalize(torch.stack(rows), dim=1).numpy()
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Encoder))
+    monkeypatch.setattr(Encoder, "asked", [])
+    return Encoder
+
+
+def test_new_texts_go_behind_the_old_rows_which_stay(tmp_path, encoder):
+    file = tmp_path / "table.safetensors"
+    assert embeddings.extend_table(["b", "a", "b"], file) == (2, 2)
+    before = load_file(file)["embedding"]
+    assert embeddings.extend_table(["a", "longer", "b", "c"], file) == (2, 4)
+    after = load_file(file)["embedding"]
+    assert encoder.asked == ["b", "a", "longer", "c"] == json.loads(header(file)["texts"])
+    assert torch.equal(after[:2], before) and after.dtype == torch.float16
+    torch.testing.assert_close(after[2:].float(), torch.from_numpy(Encoder("", "cpu").encode(["longer", "c"], True)), atol=1e-3, rtol=0)
+    whole = file.read_bytes()
+    assert embeddings.extend_table(["c"], file) == (0, 4) and file.read_bytes() == whole
+
+
+def test_tables_of_two_encoders_are_not_mixed(tmp_path, encoder):
+    file = tmp_path / "table.safetensors"
+    embeddings.write_table(["a"], torch.ones(1, 384), file, "another/encoder")
+    with pytest.raises(embeddings.EmbeddingError, match="another/encoder, which does not compare"):
+        embeddings.extend_table(["b"], file)
+    assert encoder.asked == []
+
+
+def test_without_the_encoder_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(embeddings.EmbeddingError, match="pip install sentence-transformers"):
+        embeddings.extend_table(["b"], tmp_path / "table.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundled_table_holds_every_class_text_and_the_first_ten_are_what_they_were():
+    """Runs are repeated bit for bit only while Fashion-MNIST's rows stay as they are; their digest is from the first release."""
+    table = load_file(embeddings.TABLE)["embedding"]
+    assert json.loads(header(embeddings.TABLE)["texts"]) == classes.texts() and len(table) == len(classes.texts())
+    assert hashlib.sha256(table[:10].numpy().tobytes()).hexdigest() == "9bb9e8830f77fcccdcf37c8732a712fdde8b3b77273599c893b526c5e18c139f"
+    assert (table.float().norm(dim=1) - 1).abs().max() < 1e-3
