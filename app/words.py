@@ -175,7 +175,7 @@ def alert(state: State, phase: str, situation: Situation) -> dict[str, Any] | No
         return found | {"text": f"{found['text']} {situation.fault}"}
     if found:
         return found
-    if situation.waiting:
+    if situation.waiting and phase not in ("finished", "stopped", "failed"):
         return {"title": "The run waits.", "text": situation.waiting, "actions": []}
     if situation.fault:
         return {"title": "The live view cannot read the run.", "text": f"{situation.fault} The run itself goes on; the page keeps trying.", "actions": []}

@@ -131,9 +131,9 @@ class Recipe(_Part):
     adv_mask: Literal["none", "agree"] = "none"
     """Which samples count in the adversarial term: all, or those on which student and teacher agree."""
     embedding: Literal["text", "centre"] = "text"
-    """f_y, what stands for a class: the embedding of its name (LTE), or the mean teacher embedding of its first images (CC)."""
+    """Class representative f_y, what stands for a class: the embedding of its name (LTE), or the mean teacher embedding of its first images (CC)."""
     aed_embedding: Literal["student", "teacher"] = "student"
-    """Whose embedding Eq. 11 drives away: the student's (the formula), or the teacher's (the prose; needs embedding "centre")."""
+    """Embedding pushed away by Eq. 11: the student's (the formula), or the teacher's (the prose; needs embedding "centre")."""
     radii: Radii = Radii()
     """Of the embedding in-out game."""
     feature_memory: Annotated[float, Field(ge=0, lt=1)] = 0.0

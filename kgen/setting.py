@@ -154,7 +154,7 @@ class Setting:
                 text = f"Images of {asked} × {asked} cannot be made; they are {side} × {side}."
                 found.append((text, f"Generator and teacher together need a multiple of {math.lcm(r.needs, self.teacher.unit)}."))
         offered = sum(scale.batch for scale in self.scales) * r.total_iterations // len(self.scales)
-        if r.pool_policy == "spread" and offered < self.budget_images:
+        if r.pool_policy == "spread" and offered < self.budget_images - max(scale.batch for scale in self.scales) // 2:
             text = f"The run makes {offered:,} images, but the budget holds {self.budget_images:,}."
             found.append((text, "Add epochs or iterations, or lower the ratio."))
         if self.teacher.map_kind == "none" and r.weights.kr:

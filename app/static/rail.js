@@ -104,13 +104,13 @@ export class Rail {
     setText(document.getElementById('kg-custom'), this.root.querySelector('#kg-preset input:checked') ? '' : 'custom');
   }
 
-  #teacher({ teacher }) {
+  #teacher({ teacher, scales }) {
     const put = (name, text) => setText(this.teacher.querySelector(`[data-t=${name}]`), text);
     put('title', teacher.title);
     put('accuracy', teacher.accuracy == null ? '' : pct(teacher.accuracy, 1));
     put('n', num(teacher.n_test));
     put('input', `${teacher.side} × ${teacher.side}${teacher.channels > 1 ? `, ${teacher.channels} colours` : ''}`);
-    put('map', `${teacher.map[0]} × ${teacher.map[1]}`);
+    put('map', scales.length > 1 ? scales.map((s) => `${s.w}²`).join(', ') : `${teacher.map[0]} × ${teacher.map[1]}`);
     put('parameters', teacher.parameters < 1e6 ? `${Math.round(teacher.parameters / 1e3)} thousand` : `${(teacher.parameters / 1e6).toFixed(1)} million`);
   }
 }

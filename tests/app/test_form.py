@@ -85,7 +85,7 @@ def test_a_source_brings_its_own_settings(source):
 def test_the_rest_of_the_method_is_named_and_limited_by_the_schema():
     known = {k.field: k for k in knobs()}
     assert set(known) == {*(f"weights.{n}" for n in ("ce", "adv", "bn", "kr", "ed", "aed", "tv", "l2")), "radii.inner", "radii.outer", "embedding", "aed_embedding"}
-    assert (known["weights.kr"].label, known["radii.outer"].label, known["embedding"].label) == ("α_kr", "r_o", "f_y")
+    assert (known["weights.kr"].label, known["radii.outer"].label, known["embedding"].label) == ("α_kr", "r_o", "Class representative f_y")
     assert known["weights.kr"].tip == Recipe.model_json_schema()["$defs"]["Weights"]["properties"]["kr"]["description"]
     assert (known["radii.inner"].low, known["radii.inner"].high, known["radii.inner"].optional) == (0, 100, True)
     assert known["embedding"].choices == ("text", "centre")
@@ -105,7 +105,7 @@ def test_an_empty_radius_is_left_to_the_engine():
     ("rungs", None, "not known"), ("source", "film", "images come from"), ("source", {}, "images come from"), ("budget", float("nan"), "budget"), ("budget", 0.5, "budget"),
     ("budget", True, "budget"), ("seed", -1, "seed"), ("seed", 1.5, "whole"), ("seed", "1", "seed"), ("target", "G(9, 9)", "target"), ("target", 1, "target"),
     ("weights.kr", -1, "α_kr"), ("weights.kr", None, "α_kr"), ("weights.bn", 1e9, "10,000"), ("weights.ce", "0.5", "α_ce"), ("weights.tv", float("inf"), "variation"),
-    ("radii.outer", 101, "r_o"), ("radii.outer", "", "r_o"), ("embedding", "speech", "f_y"), ("aed_embedding", "teacher", "centre")])
+    ("radii.outer", 101, "r_o"), ("radii.outer", "", "r_o"), ("embedding", "speech", "Class representative f_y"), ("aed_embedding", "teacher", "centre")])
 def test_what_is_wrong_is_said(field, value, says):
     with pytest.raises(form.FormError, match=f"(?i){says}"):
         form.read(said(**{field: value}))
