@@ -88,6 +88,7 @@ def main() -> None:
                 times["student"][who].append(student)
     print(f"{args.recipe}, {args.threads} threads, {one.setting.device_title()}, {args.rounds} rounds")
     print(f"pixels an iteration: {pixels[one]:,} at {args.sides[:1]}, {pixels[many]:,} at {args.sides} ({pixels[many] / pixels[one]:.3f})")
+    times["both"] = {who: [sum(pair) for pair in zip(times["images"][who], times["student"][who])] for who in (one, many)}
     for what, by in times.items():
         a, b = (statistics.median(by[who]) for who in (one, many))
         print(f"{what:<8} one resolution {a:7.2f} s   several {b:7.2f} s   {b / a:.3f} of one")
