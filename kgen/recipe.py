@@ -202,7 +202,7 @@ class Recipe(_Part):
     @model_validator(mode="after")
     def _a_batch_for_each_resolution(self):
         if self.batches is not None and len(self.batches) != len(self.resolutions):
-            raise ValueError(f"batches has {len(self.batches)} numbers, but there are {len(self.resolutions)} resolutions; one is expected for each")
+            raise ValueError(f"batches has {len(self.batches)} numbers, but there are {len(self.resolutions)} resolutions; one is expected for each, or null for equal pixels")
         return self
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kgen.augment import erase, shift_and_flip
+from kgen.augment import apply_views, draw_views, erase
 from kgen.data import RealImages
 from kgen.events import TeacherCard
 
@@ -32,6 +32,8 @@ class Plan:
     weight_decay: float
     rise: float
     """Share of the steps in which the rate rises."""
+    shift: int
+    """Most pixels that an image is moved by, in each direction; half of the images are mirrored as well."""
     hole: int
     """Side in pixels of the square that random erasing cuts out of half of the images; 0 cuts none."""
 
@@ -47,6 +49,7 @@ CNN = Plan(
     lr=0.2,
     weight_decay=5e-4,
     rise=0.25,
+    shift=2,
     hole=8,
 )
 VIT = Plan(
@@ -56,11 +59,12 @@ VIT = Plan(
     shape={"patch": 4, "dim": 48, "depth": 4, "heads": 2},
     optimiser="adamw",
     epochs=14,
-    batch=64,
+    batch=32,
     lr=2e-3,
     weight_decay=0.05,
     rise=0.1,
-    hole=0,  # in so few epochs a transformer is far from learning its images by heart
+    shift=1,  # moved across its patches an image is another one: in so few epochs no more variety than this
+    hole=0,
 )
 PLANS = {"cnn": CNN, "vit": VIT}
 
@@ -101,7 +105,7 @@ def teach(network: nn.Module, train: RealImages, held_out: RealImages, plan: Pla
         network.train()
         order = torch.randperm(len(train), generator=rng)
         for index in order[: len(order) // plan.batch * plan.batch].split(plan.batch):
-            x = shift_and_flip(images[index].float() / 255, rng)
+            x = apply_views(images[index].float() / 255, draw_views((len(index),), rng, shift=plan.shift), plan.shift)
             if plan.hole:
                 x = erase(x, rng, plan.hole)
             loss = F.cross_entropy(network(normalise(x)), labels[index])

@@ -20,6 +20,8 @@ const NEWEST_POINTS = 4; // iterations in the scatter while an earlier moment is
 
 /** `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint, resume}, the only ways back to Python. */
 export function mount(element, gradio) {
+  // Gradio fills the rail's pieces of HTML in their own time: now and then after this one
+  if (!document.getElementById('kg-texts') || !document.querySelector('#kg-speed input')) return void requestAnimationFrame(() => mount(element, gradio));
   return new Studio(element, gradio);
 }
 
