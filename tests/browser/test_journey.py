@@ -109,6 +109,7 @@ def test_pause_holds_everything_still(studio: Studio):
         snapshot = studio.snapshot()
         return snapshot["counters"], snapshot["making"], snapshot["curve"], studio.sheet(), studio.sentence
 
+    studio.wait_polls(3)  # a held student still tells the steps that it had not told yet
     held = visible()
     studio.wait_polls(8)
     assert visible() == held
