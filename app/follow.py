@@ -209,7 +209,7 @@ class Follower:
 
     def _situation(self) -> Situation:
         stage = self._stage_now()
-        waiting = self._text if stage == "live" and not self._elsewhere else ""
+        waiting = self._text if stage == "live" and not (self._over or self._elsewhere) else ""
         return Situation(
             run=self.path.name, id=self._id, attempt=self._attempt, stage=stage, text=self._text, fault=self.fault, waiting=waiting,
             checkpoint=self._checkpoint(), student_ready=(self.path / "student.safetensors").is_file(),

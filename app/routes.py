@@ -23,7 +23,6 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response, Streami
 from app.archive import Missing, bundled_reference
 from app.guard import middleware
 from app.runs import DEFAULT, Runs
-from app.state import STUDENT_TERMS, TERMS
 from kgen import events, recipes
 from kgen.journal import JournalError, Run, open_run
 
@@ -35,7 +34,7 @@ TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "pn
 DEFAULT_TEACHER = recipes.get(DEFAULT).teacher
 FOR_EVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
-PARTS = (*TERMS, *STUDENT_TERMS)
+PARTS = (*events.PARTS, *events.STUDENT_PARTS)
 COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images", "budget_used", "loss", *PARTS, "agreement", "lr",
            "student_accuracy", "teacher_accuracy", "real_images", "final")
 

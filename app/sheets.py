@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from app.projection import Layout, nearest
-from app.state import TERMS
+from kgen.events import PARTS
 
 COLUMNS = 5
 """Tiles shown of each class."""
@@ -117,7 +117,7 @@ def sample(batch: Arrays, iteration: int, pos: int, *, layout: Layout | None, re
         "iteration": iteration, "pos": pos, "c": int(batch["labels"][pos]),
         "p": round(float(_finite(batch["confidence"][pos], "the teacher's confidence", odd)), 4), "image": png(picture(batch["images"][pos])),
         "cam": _rounded(_finite(maps(batch)[pos], "the class activation map", odd)), "map": list(maps(batch).shape[1:]),
-        "parts": dict(zip(TERMS, _rounded(parts))), "entered": bool(batch["entered"][pos]),
+        "parts": dict(zip(PARTS, _rounded(parts))), "entered": bool(batch["entered"][pos]),
         "teacher_top": _top(batch, "teacher", pos, odd), "student_top": _top(batch, "student", pos, odd)}
     embedding = batch["embedding"][pos : pos + 1]
     if layout is not None:

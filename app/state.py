@@ -13,15 +13,11 @@ from typing import Any
 from app import scales, words
 from app.scales import Scale
 from kgen import events
-from kgen.events import Event
+from kgen.events import PARTS, STUDENT_PARTS, Event
 
 MOST_POINTS = 300
 MOST_WARNINGS = 5
 ENDED = ("finished", "stopped", "failed")
-TERMS = ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
-"""Terms of the generator's loss, in the order of the array `parts` of batch files."""
-STUDENT_TERMS = ("kl", "ed")
-"""Terms of the student's loss; all but "ed" have the weight 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +59,9 @@ class State:
     activity: str = "generator"
     accuracy: Curve = field(default_factory=Curve)
     loss: Curve = field(default_factory=Curve)
-    """Images, then the weighted TERMS."""
+    """Images, then the weighted PARTS."""
     student_loss: Curve = field(default_factory=Curve)
-    """Images, then the weighted STUDENT_TERMS."""
+    """Images, then the weighted STUDENT_PARTS."""
     last_accuracy: float | None = None
     teacher_accuracy: float | None = None
     n: int = 0
@@ -145,12 +141,12 @@ def _generator_step(state: State, e: events.GeneratorStep) -> State:
                     generator_cost=_cost(state.generator_cost, state.generator_mark, iteration, step, e.t))
     odd = [name for name, value in e.parts.items() if not math.isfinite(value)]
     for name in odd:
-        state = _warn(state, f"The loss part “{words.PARTS.get(name, name)}” was not a number at generator step {step + 1} of iteration {iteration + 1}.",
+        state = _warn(state, f"The loss part “{events.PART_NAMES.get(name, name)}” was not a number at generator step {step + 1} of iteration {iteration + 1}.",
                       "A learning rate or a weight is probably too high; start again with a lower one.")
     if odd or not state.started:
         return state
     weights = state.recipe["weights"]
-    return replace(state, loss=state.loss.add(_images_at(state, iteration, step), *(weights.get(k, 0.0) * e.parts.get(k, 0.0) for k in TERMS)))
+    return replace(state, loss=state.loss.add(_images_at(state, iteration, step), *(weights.get(k, 0.0) * e.parts.get(k, 0.0) for k in PARTS)))
 
 
 def _batch_synthesised(state: State, e: events.BatchSynthesised) -> State:
@@ -166,7 +162,7 @@ def _student_step(state: State, e: events.StudentStep) -> State:
     if not all(map(math.isfinite, (e.loss, *e.parts.values()))):
         return _warn(state, f"The student's loss was not a number at step {words.number(done)}.", "Lower the student's learning rate and start again.")
     weights = {"kl": 1.0, "ed": state.recipe.get("weights", {}).get("ed", 0.0)}
-    return replace(state, student_loss=state.student_loss.add(state.pool_images, *(weights[k] * e.parts.get(k, 0.0) for k in STUDENT_TERMS)))
+    return replace(state, student_loss=state.student_loss.add(state.pool_images, *(weights[k] * e.parts.get(k, 0.0) for k in STUDENT_PARTS)))
 
 
 def _evaluated(state: State, e: events.Evaluated) -> State:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import scales, words
-from app.state import ENDED, STUDENT_TERMS, TERMS, Curve, State
+from app.state import ENDED, Curve, State
 from kgen import events
+from kgen.events import PARTS, STUDENT_PARTS
 
 ACTIVE = ("starting", "running", "paused", "stopping")
 
@@ -103,8 +104,8 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
                   if state.teacher_accuracy is None else state.teacher_accuracy, "last": state.last_accuracy,
                   "kind": words.kind(state),
                   "final": state.final},
-        "loss": _columns(("images", *TERMS), state.loss),
-        "student_loss": _columns(("images", *STUDENT_TERMS), state.student_loss),
+        "loss": _columns(("images", *PARTS), state.loss),
+        "student_loss": _columns(("images", *STUDENT_PARTS), state.student_loss),
         "budget": {"images": budget, "used_images": used, "used": round(state.budget_used, 4), "ratio": known["recipe"]["ratio"]},
         "points": situation.points or {"iteration": [], "pos": [], "c": [], "x": [], "y": []},
         "student_ready": situation.student_ready, "layout": situation.layout, "updated": round(situation.updated, 1)}

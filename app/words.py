@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 Pieces = list[dict[str, Any]]
 READY = "Ready. Press Start: the generator begins with noise, and its first images appear after about 3 seconds."
 ELSEWHERE = "This run is driven by another process; watch it here, control it there."
-PARTS = {
-    "ce": "cross-entropy", "adv": "adversarial", "bn": "BN statistics", "kr": "key region", "aed": "embedding push", "tv": "total variation",
-    "l2": "pixel size", "kl": "distillation", "ed": "embedding pull",
-}
-"""Names of the terms of both losses; `static/terms.js` has the same."""
 _ENDS = {
     "SIGKILL": "it was killed from outside; most often the machine ran out of memory",
     "SIGSEGV": "it crashed inside a library",
@@ -175,7 +170,7 @@ def alert(state: State, phase: str, situation: Situation) -> dict[str, Any] | No
         return found | {"text": f"{found['text']} {situation.fault}"}
     if found:
         return found
-    if situation.waiting and phase not in ("finished", "stopped", "failed"):
+    if situation.waiting:
         return {"title": "The run waits.", "text": situation.waiting, "actions": []}
     if situation.fault:
         return {"title": "The live view cannot read the run.", "text": f"{situation.fault} The run itself goes on; the page keeps trying.", "actions": []}

@@ -9,35 +9,17 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kgen.networks import PooledLinear
 
-class _PooledLinear(nn.Module):
-    """A last map, global average pooling, one Linear (`fc`). Subclasses give forward_features → [B,k,h,w]."""
+
+class _Classifier(PooledLinear):
+    """Its Linear is made first and begins without bias."""
 
     def __init__(self, features: int, classes: int):
         super().__init__()
         self.num_features = features
         self.fc = nn.Linear(features, classes)
         nn.init.zeros_(self.fc.bias)
-
-    def _initialise(self) -> None:
-        for m in self.modules():
-            if isinstance(m, nn.Conv2d):
-                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """[B,c,h,w] → the last spatial map [B,k,h',w']."""
-        raise NotImplementedError
-
-    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """[B,k,h,w] → pooled embedding [B,k] (`pre_logits`) or logits [B,K]."""
-        pooled = features.mean((2, 3))
-        return pooled if pre_logits else self.fc(pooled)
-
-    def get_classifier(self) -> nn.Linear:
-        return self.fc
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
 
 
 class WideBlock(nn.Module):
@@ -58,7 +40,7 @@ class WideBlock(nn.Module):
         return self.conv2(F.relu(self.bn2(self.conv1(y)))) + around
 
 
-class WideResNet(_PooledLinear):
+class WideResNet(_Classifier):
     """WRN-depth-width: three groups of (depth − 4)/6 blocks with 16, 32 and 64 times `width` channels.
 
     32×32 in, 8×8 map out.
@@ -78,7 +60,7 @@ class WideResNet(_PooledLinear):
                 inside = outside
         self.blocks = nn.Sequential(*layers)
         self.bn = nn.BatchNorm2d(inside)
-        self._initialise()
+        self.initialise()
 
     def forward_features(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.blocks(self.stem(x))))
@@ -89,7 +71,7 @@ def _conv(inside: int, outside: int, stride: int = 1) -> list[nn.Module]:
     return [nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
 
 
-class VGG11(_PooledLinear):
+class VGG11(_Classifier):
     """Configuration A with batch norm and one Linear behind global pooling, as it is used for images of 32×32.
 
     Halved after the first three stages only: 32×32 in, 4×4 map out (five halvings would leave a single cell, and none at 28).
@@ -107,13 +89,13 @@ class VGG11(_PooledLinear):
             if stage < 3:
                 layers.append(nn.MaxPool2d(2))
         self.layers = nn.Sequential(*layers)
-        self._initialise()
+        self.initialise()
 
     def forward_features(self, x: Tensor) -> Tensor:
         return self.layers(x)
 
 
-class PlainCNN(_PooledLinear):
+class PlainCNN(_Classifier):
     """Four convolutions of stride 2, each but the first followed by one of stride 1: 112×112 in, 7×7 map out.
 
     For images of 1200×1600 and 1500×1500; without shortcuts, 1 million parameters.
@@ -130,7 +112,7 @@ class PlainCNN(_PooledLinear):
                 layers += _conv(outside, outside)
             inside = outside
         self.layers = nn.Sequential(*layers)
-        self._initialise()
+        self.initialise()
 
     def forward_features(self, x: Tensor) -> Tensor:
         return self.layers(x)

@@ -75,10 +75,12 @@ class ClassCentres:
         positions = positions.to(self.sums.device)
         self.sums.index_add_(0, positions, embedding.float())
         self.counts += torch.bincount(positions, minlength=len(self.counts))
-        if bool((self.counts > 0).all()):
-            self._fix()
+        self._fix()
 
     def _fix(self) -> None:
+        """Once every class was seen."""
+        if not bool((self.counts > 0).all()):
+            return
         means = self.sums / self.counts[:, None]
         scaled = rescale(means)
         self.factor = (scaled.norm() / means.norm().clamp_min(1e-12)).reshape(())
@@ -92,8 +94,7 @@ class ClassCentres:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.sums.copy_(state["sums"])
         self.counts.copy_(state["counts"])
-        if bool((self.counts > 0).all()):
-            self._fix()
+        self._fix()
 
 
 def class_table(classes: tuple[str, ...], path: Path = TABLE) -> Tensor:

@@ -25,10 +25,6 @@ from kgen.state import LoopState
 from kgen.synthesis import Diverged, Synthesis
 
 EVALUATION_IMAGES = 2_000
-TERMS = {
-    "ce": "cross-entropy", "adv": "adversarial", "bn": "BN statistics", "kr": "key region", "aed": "embedding push",
-    "tv": "total variation", "l2": "pixel size", "kl": "distillation", "ed": "embedding pull",
-}  # fmt: skip
 
 
 class Stopped(Exception):
@@ -101,7 +97,7 @@ class Distillation:
         except Diverged as error:
             self.resumable = False
             remedy = "A learning rate or a weight is probably too high; resume from the last checkpoint, or start again with a lower one."
-            cause = f"The loss part “{TERMS[error.term]}” was not a number."
+            cause = f"The loss part “{events.PART_NAMES[error.term]}” was not a number."
             yield self._event(events.RunFailed, cause=cause, term=error.term, step=error.step, remedy=remedy)
         finally:
             torch.set_num_threads(self._threads)
@@ -139,7 +135,7 @@ class Distillation:
         thread.start()
         try:
             while s.iterations < r.total_iterations:
-                warm_up = s.iterations < r.warmup_epochs * r.epoch_iterations
+                warm_up = s.iterations < r.warmup_iterations
                 self._share_threads(alone=warm_up or s.student_steps >= self.setting.student_total)
                 yield from self.synthesise()
             while thread.is_alive() or not self._outbox.empty():
@@ -228,11 +224,11 @@ class Distillation:
         yield from self._enter("generator")
         self.resumable = False
         try:
-            warm_up = s.iterations < r.warmup_epochs * r.epoch_iterations
+            warm_up = s.iterations < r.warmup_iterations
             with self._student_lock:
                 if not s.student_is_finite():  # on a thread of its own it may be ahead of its next report
                     raise Diverged("kl", s.student_steps - 1, math.nan)
-                watched = r.weights.adv > 0 or (r.weights.aed > 0 and s.class_vectors(torch.zeros(1, dtype=torch.int64)) is not None)
+                watched = r.weights.adv > 0 or (r.weights.aed > 0 and s.knows_classes)
                 wanted = watched and self.setting.student_total > 0 and not warm_up
                 synthesis = Synthesis(self.setting, s, s.snapshot() if wanted else None)
         finally:

@@ -14,6 +14,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Arrays = dict[str, np.ndarray]
+PARTS = ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
+"""Terms of the generator's loss, in the order of the columns of `parts` in a batch's file."""
+STUDENT_PARTS = ("kl", "ed")
+"""Terms of the student's loss."""
+PART_NAMES = {
+    "ce": "cross-entropy", "adv": "adversarial", "bn": "BN statistics", "kr": "key region", "aed": "embedding push",
+    "tv": "total variation", "l2": "pixel size", "kl": "distillation", "ed": "embedding pull",
+}  # fmt: skip
+"""What people call them."""
 
 
 class _Event(BaseModel):
@@ -102,7 +111,7 @@ class IterationStarted(_Event):
 class GeneratorStep(_Event):
     kind: Literal["generator_step"] = "generator_step"
     parts: dict[str, float]
-    """Unweighted loss terms, batch means over the steps since the last report: ce, adv, bn, kr, aed, tv, l2."""
+    """Unweighted loss terms, batch means over the steps since the last report, by PARTS."""
     loss: float
     """The weighted sum that is minimised (Eq. 10)."""
     agreement: float

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from kgen.sources import JITTER, NoisyLayer, group_count
 from kgen.state import LoopState, build_optimiser
 
 
-class ImageSource(Protocol):
+class ImageSource:
     """What an iteration needs of a source."""
 
     optimisers: list[torch.optim.Optimizer]
@@ -29,6 +28,7 @@ class ImageSource(Protocol):
 
     def images(self) -> Tensor:
         """[B,c,e,e] in [0,1], differentiable with respect to what is trained."""
+        raise NotImplementedError
 
     def after_step(self) -> None:
         """Called when the optimisers have made a step."""
@@ -37,7 +37,7 @@ class ImageSource(Protocol):
         """Called after the last step of the iteration."""
 
 
-class NoiseSource:
+class NoiseSource(ImageSource):
     """Class embeddings of the pseudo-labels through a new noisy layer and the run's generator (Eq. 1, Eq. 4)."""
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
@@ -61,14 +61,8 @@ class NoiseSource:
     def images(self) -> Tensor:
         return self.generator(self.noisy(self.embeddings))
 
-    def after_step(self) -> None:
-        pass
 
-    def finish(self) -> None:
-        pass
-
-
-class LatentSource:
+class LatentSource(ImageSource):
     """A latent code N(0,1) for each image and a copy of the generator, both optimised for this batch alone.
 
     The generator that the copy starts from is meta-learnt: after the last step it takes one step of its own
@@ -88,9 +82,6 @@ class LatentSource:
     def images(self) -> Tensor:
         return self.generator(self.code)
 
-    def after_step(self) -> None:
-        pass
-
     def finish(self) -> None:
         for learnt, adapted in zip(self.start.parameters(), self.generator.parameters()):
             learnt.grad = None if adapted.grad is None else adapted.grad.clone()
@@ -101,7 +92,7 @@ class LatentSource:
         self.meta.zero_grad(set_to_none=True)
 
 
-class PixelSource:
+class PixelSource(ImageSource):
     """The normalised pixels themselves, from N(0,1), kept inside what an image can show."""
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
@@ -118,9 +109,6 @@ class PixelSource:
     @torch.no_grad()
     def after_step(self) -> None:
         self.pixels.clamp_(self.low, self.high)
-
-    def finish(self) -> None:
-        pass
 
 
 SOURCES: dict[str, type[ImageSource]] = {"noise": NoiseSource, "latent": LatentSource, "pixels": PixelSource}

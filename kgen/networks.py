@@ -29,7 +29,34 @@ class ResidualBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
 
-class SmallResNet(nn.Module):
+class PooledLinear(nn.Module):
+    """A last map, global average pooling, one Linear. Subclasses give `forward_features` and `fc`."""
+
+    fc: nn.Linear
+
+    def initialise(self) -> None:
+        """Convolutions as for ReLU (He et al. 2015)."""
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d):
+                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """[B,c,e,e] → the last spatial map [B,k,h,w]."""
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """[B,k,h,w] → pooled embedding [B,k] (`pre_logits`) or logits [B,K]."""
+        pooled = features.mean((2, 3))
+        return pooled if pre_logits else self.fc(pooled)
+
+    def get_classifier(self) -> nn.Linear:
+        return self.fc
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+
+class SmallResNet(PooledLinear):
     """Stride-2 stem, then one stage at half and one at a quarter of the input's side, pooling, Linear.
 
     28×28 in, 7×7 map out. The stem has stride 2 because full-resolution maps with few channels are
@@ -48,24 +75,10 @@ class SmallResNet(nn.Module):
         self.stages = nn.Sequential(*first, *second)
         self.num_features = 2 * width
         self.fc = nn.Linear(self.num_features, classes)
-        for m in self.modules():
-            if isinstance(m, nn.Conv2d):
-                nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
+        self.initialise()
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """[B,c,e,e] → the last spatial map [B,k,h,w]."""
         return self.stages(self.stem(x))
-
-    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """[B,k,h,w] → pooled embedding [B,k] (`pre_logits`) or logits [B,K]."""
-        pooled = features.mean((2, 3))
-        return pooled if pre_logits else self.fc(pooled)
-
-    def get_classifier(self) -> nn.Linear:
-        return self.fc
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
 
 
 def seeded(build, seed: int, *args, **kwargs) -> nn.Module:

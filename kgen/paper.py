@@ -134,10 +134,10 @@ def nayer(pair: Pair) -> Recipe:
 
     Batches hold as many pixels as K-Gen-S's: Table 1 gives the two the same time.
     """
-    side, (small, batch) = catalogue.DATA[pair.data].side, ROWS[pair.data].single
-    batch = max(2, round(batch * small**2 / side**2))
+    base, side = kgen_s(pair), catalogue.DATA[pair.data].side
+    batch = base.batch_at(side)
     off = {"weights.kr": 0.0, "weights.ed": 0.0, "weights.aed": 0.0, "adv_mask": "agree"}
-    return kgen_s(pair).replace(name=f"{pair.name}-nayer", resolutions=(side,), batch=batch, student_batch=batch, **off)
+    return base.replace(name=f"{pair.name}-nayer", resolutions=(side,), batch=batch, student_batch=batch, **off)
 
 
 def fast(pair: Pair) -> Recipe:

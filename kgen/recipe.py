@@ -244,7 +244,11 @@ class Recipe(_Part):
         """Images made at once at each side: `batches`, or equal shares of the pixels of `batch` images of the first side."""
         if self.batches is not None:
             return self.batches
-        return tuple(max(2, round(self.batch * sides[0] ** 2 / (len(sides) * e**2))) for e in sides)
+        return tuple(images_in(self.batch * sides[0] ** 2 / len(sides), e) for e in sides)
+
+    def batch_at(self, side: int) -> int:
+        """Images of another side that hold as many pixels as `batch` images of the first resolution."""
+        return images_in(self.batch * self.resolutions[0] ** 2, side)
 
     @property
     def diverse(self) -> bool:
@@ -255,6 +259,11 @@ class Recipe(_Part):
     def epoch_iterations(self) -> int:
         """Batches of images in an epoch: I at each resolution. Events count these, over the whole run."""
         return self.iterations * len(self.resolutions)
+
+    @property
+    def warmup_iterations(self) -> int:
+        """Batches of images in the epochs in which only the pool grows."""
+        return self.warmup_epochs * self.epoch_iterations
 
     @property
     def total_iterations(self) -> int:
@@ -293,6 +302,11 @@ class Recipe(_Part):
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=2)
+
+
+def images_in(pixels: float, side: int) -> int:
+    """Images of side × side that hold about so many pixels; two at least, since BatchNorm needs a batch."""
+    return max(2, round(pixels / side**2))
 
 
 def field_names() -> list[str]:

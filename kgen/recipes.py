@@ -110,7 +110,8 @@ def ladder_1_nayer() -> Recipe:
 
 def ladder_2_smaller() -> Recipe:
     """Table 4 on Fashion-MNIST, second rung: + smaller images (20 × 20), and as many more of them in the same pixels."""
-    return ladder_1_nayer().replace(name="fashion-ladder-2-smaller", resolutions=(20,), batch=round(100 * 28**2 / 20**2))
+    base = ladder_1_nayer()
+    return base.replace(name="fashion-ladder-2-smaller", resolutions=(20,), batch=base.batch_at(20))
 
 
 def ladder_3_key_region() -> Recipe:

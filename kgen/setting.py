@@ -13,7 +13,7 @@ from torch import Tensor
 from kgen import data, embeddings, events, zoo
 from kgen.evaluate import score
 from kgen.keyregion import make_target
-from kgen.recipe import Recipe, RecipeError
+from kgen.recipe import Recipe, RecipeError, images_in
 from kgen.streams import stream_seed
 from kgen.teachers import Teacher
 
@@ -109,10 +109,9 @@ class Setting:
                 f"hold no image of {side} × {side}. Raise it."
             )
         probe = self.teacher(torch.zeros(1, card.channels, side, side, device=self.device))
-        self.has_batch_norm = bool(probe.batch_norm)
         cam = self.teacher.activation_map(probe, torch.zeros(1, dtype=torch.int64, device=self.device))
         size = (0, 0) if cam is None else tuple(cam.shape[1:])
-        student_batch = max(2, round(recipe.student_batch * self.sides[0] ** 2 / side**2))
+        student_batch = images_in(recipe.student_batch * self.sides[0] ** 2, side)
         return Scale(side, batch, student_batch, size, make_target(recipe.target, *size).to(self.device), images)
 
     def _table(self) -> Tensor:
@@ -153,13 +152,14 @@ class Setting:
             if asked != side:
                 text = f"Images of {asked} × {asked} cannot be made; they are {side} × {side}."
                 found.append((text, f"Generator and teacher together need a multiple of {math.lcm(r.needs, self.teacher.unit)}."))
+        # a few images less than the budget holds are rounding: batches of several sides are whole images
         offered = sum(scale.batch for scale in self.scales) * r.total_iterations // len(self.scales)
         if r.pool_policy == "spread" and offered < self.budget_images - max(scale.batch for scale in self.scales) // 2:
             text = f"The run makes {offered:,} images, but the budget holds {self.budget_images:,}."
             found.append((text, "Add epochs or iterations, or lower the ratio."))
         if self.teacher.map_kind == "none" and r.weights.kr:
             found.append(("This teacher has no spatial map before its pooling, so the key region is off.", "Nothing to do."))
-        if not self.has_batch_norm and r.weights.bn:
+        if not self.teacher.has_batch_norm and r.weights.bn:
             found.append(("This teacher has no BatchNorm layers, so it remembers no statistics and that term is off.", "Nothing to do."))
         if len(self.chosen) == 1:
             text = "One class only: images are made, but there is nothing for a student to tell apart."

@@ -112,14 +112,17 @@ class LoopState:
             self.generator_optimisers[side] = build_optimiser(spec, self.generators[side].parameters(), fused=True)
         self.generator_births += 1
 
+    @property
+    def knows_classes(self) -> bool:
+        """Is the embedding in-out game on, and does every class have its f_y (centres are known after some iterations)?"""
+        return self.setting.radii is not None and (self.centres is None or self.centres.ready)
+
     def class_vectors(self, positions: Tensor) -> Tensor | None:
-        """f_y [B,d] for positions [B] in the chosen classes; None while there are none (centres that are not known yet)."""
-        if self.setting.radii is None:
+        """f_y [B,d] for positions [B] in the chosen classes; None unless `knows_classes`."""
+        if not self.knows_classes:
             return None
         positions = positions.to(self.device)
-        if self.centres is None:
-            return self.setting.table[self.setting.classes[positions]]
-        return self.centres.table[positions] if self.centres.ready else None
+        return self.setting.table[self.setting.classes[positions]] if self.centres is None else self.centres.table[positions]
 
     def snapshot(self) -> Snapshot:
         """An immutable copy of the student, for the generator's terms that look at it."""

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from kgen.augment import apply_views, draw_views, shift_and_flip
-from kgen.events import Arrays
+from kgen.events import PARTS, Arrays
 from kgen.image_sources import SOURCES
 from kgen.setting import Setting
 from kgen.sources import balanced_labels
 from kgen.state import VIEWS, LoopState, Snapshot
 from kgen.teachers import Probe
-from kgen.terms import PARTS, Terms
-from kgen.vit import draw_corner, look
+from kgen.terms import Terms
+from kgen.vit import draw_corner
 
 SHOWN_PER_CLASS = 5
 
@@ -80,7 +80,7 @@ class Synthesis:
         if r.augment == "both":
             views = shift_and_flip(images, s.rng["augment_generator"], flip=self.setting.card.flip)
         probe = self.terms.probe(views)
-        means = [part.mean() for part in self.terms.parts(probe, views)]
+        means = [part.mean() for part in self.terms.judge(probe, views).parts]
         loss = sum(w * m for w, m in zip(self.weights, means, strict=True))
         with torch.no_grad():
             self._sums += torch.stack([*means, (probe.logits.argmax(1) == self.labels).float().mean()])
@@ -151,12 +151,10 @@ class Synthesis:
 
     def _measure(self, images: Tensor, student: Snapshot) -> dict[str, Tensor]:
         """One forward of teacher and student on the kept images."""
-        t = self.setting.teacher
         probe = self.terms.probe(images)
-        guess, _ = look(student.network, (images - t.mean) / t.std, self.terms.corner)
-        ce, *rest = self.terms.parts(probe, images, student)
+        (ce, *rest), cam, guess = self.terms.judge(probe, images, student)
         out = {
-            "cam": self.terms.activation_map(probe).half(),
+            "cam": cam.half(),
             "parts": torch.stack([ce, *(part.expand_as(ce) for part in rest)], 1),
             "embedding": probe.embedding.half(),
             "confidence": self._confidence(probe.logits),

@@ -22,9 +22,6 @@ PROTOCOL = 1
 else, or a default of `Recipe` has changed. All runs are then measured anew."""
 
 RUNS = Path(__file__).resolve().parents[1] / "docs" / "tables" / "runs.jsonl"
-FULL_SIDE = 28
-FULL_BATCH = 100
-"""Images of the full side made at once; batches of smaller ones hold as many pixels."""
 
 
 class TableError(ValueError):
@@ -72,11 +69,6 @@ _checksum = functools.cache(zoo.checksum)
 def row(label: str, recipe: Recipe, paper: float | None = None, **changes) -> Row:
     """A row that gives the same student wherever it runs with one thread: sequential, on the CPU; seeds come later."""
     return Row(label, recipe.replace(schedule="sequential", device="cpu", seed=0, **changes), paper)
-
-
-def equal_pixels(side: int) -> int:
-    """Images of that side that hold as many pixels as FULL_BATCH images of the full side."""
-    return round(FULL_BATCH * FULL_SIDE**2 / side**2)
 
 
 # --- the rungs of Table 4 ------------------------------------------------------------------------
@@ -134,7 +126,7 @@ def targets() -> tuple[Row, ...]:
 
 def resolutions() -> tuple[Row, ...]:
     def at(side: int, words: str, **changes) -> Row:
-        return row(f"{side} × {side}{words}", single(), resolutions=(side,), batch=equal_pixels(side), **changes)
+        return row(f"{side} × {side}{words}", single(), resolutions=(side,), batch=single().batch_at(side), **changes)
 
     sides = (12, 16, 20, 24, 28)
     return (*(at(e, "") for e in sides), *(at(e, ", no key region", **{"weights.kr": 0.0}) for e in sides))
@@ -143,7 +135,7 @@ def resolutions() -> tuple[Row, ...]:
 def mixed() -> tuple[Row, ...]:
     pairs = ((20, 16), (20, 24), (20, 28), (24, 28), (16, 28))
     multi = recipes.get("fashion-ladder-5-multi")
-    return tuple(row(f"{a} + {b}", multi, resolutions=(a, b), batch=equal_pixels(a), batches=None) for a, b in pairs)
+    return tuple(row(f"{a} + {b}", multi, resolutions=(a, b), batch=multi.batch_at(a), batches=None) for a, b in pairs)
 
 
 def sensitivity(field: str, found: dict[float, float]) -> tuple[Row, ...]:

@@ -89,6 +89,11 @@ class Teacher:
         return Teacher(copy.deepcopy(self.network, shared), self.card, self.classes, self.mean, self.std)
 
     @property
+    def has_batch_norm(self) -> bool:
+        """Does it remember statistics of its data?"""
+        return bool(self._norms)
+
+    @property
     def unit(self) -> int:
         """Sides of images are multiples of this: the patch of a ViT, 1 for a CNN."""
         return unit(self.network)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,16 @@ from kgen.state import LoopState, Snapshot
 from kgen.teachers import Probe
 from kgen.vit import Corner, look
 
-PARTS = ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
+
+class Judgement(NamedTuple):
+    """What teacher and student make of a batch."""
+
+    parts: tuple[Tensor, ...]
+    """In the order of `kgen.events.PARTS`, unweighted: [B] each, batch norm a scalar"""
+    cam: Tensor
+    """M [B,h,w]"""
+    guess: Tensor | None
+    """The student's logits [B,K_T]; None without a student"""
 
 
 class Terms:
@@ -32,7 +43,7 @@ class Terms:
         self.memory = state.feature_memory.get(scale.side)
 
     def weights(self) -> tuple[float, ...]:
-        """α of each of PARTS; 0 where a term has no student to look at."""
+        """α of each of `kgen.events.PARTS`; 0 where a term has no student to look at."""
         w: Weights = self.setting.recipe.weights
         watched = self.student is not None
         return (w.ce, w.adv if watched else 0.0, w.bn, w.kr, w.aed if watched else 0.0, w.tv, w.l2)
@@ -45,27 +56,28 @@ class Terms:
         cam = self.setting.teacher.activation_map(probe, self.labels)
         return torch.zeros(len(self.labels), 1, 1, device=self.labels.device) if cam is None else cam
 
-    def parts(self, probe: Probe, images: Tensor, student: Snapshot | None = None) -> tuple[Tensor, ...]:
-        """In the order of PARTS: [B] each, batch norm a scalar. `images` [B,c,e,e] in [0,1] are what the probe saw."""
+    def judge(self, probe: Probe, images: Tensor, student: Snapshot | None = None) -> Judgement:
+        """`images` [B,c,e,e] in [0,1] are what the probe saw; `student` instead of the one that the terms were made with."""
         r, t = self.setting.recipe, self.setting.teacher
         student = student or self.student
         normalised = (images - t.mean) / t.std
         zero = torch.zeros((), device=images.device)
-        adversarial, push = zero, zero
+        adversarial, push, guess = zero, zero, None
         if student is not None:
             guess, embedding = look(student.network, normalised, self.corner)
             adversarial = losses.adversarial(probe.logits, guess, r.adv_mask)
             push = self._push(probe, embedding, student)
-        kr = losses.key_region(self.activation_map(probe), self.scale.target) if all(self.scale.map_size) else zero
-        return (
+        cam = self.activation_map(probe)
+        parts = (
             losses.cross_entropy(probe.logits, self.labels),
             adversarial,
             losses.batch_norm(self._remembered(probe), r.bn_scale).to(images.device),
-            kr,
+            losses.key_region(cam, self.scale.target) if all(self.scale.map_size) else zero,
             push,
             losses.total_variation(normalised) if r.weights.tv else zero,
             losses.squared_size(normalised) if r.weights.l2 else zero,
         )
+        return Judgement(parts, cam, guess)
 
     def _push(self, probe: Probe, embedding: Tensor, student: Snapshot) -> Tensor:
         """L_aed (Eq. 11), of the student's embedding (the formula) or the teacher's (the prose); 0 while it is off."""

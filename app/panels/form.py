@@ -62,7 +62,7 @@ def read(given: Mapping[str, Any]) -> Recipe:
             "teacher": _one_of({name: name for name in teachers()}, given.get("teacher"), "a teacher"),
             "classes": _classes(given.get("classes")),
             "resolutions": sides,
-            "batch": batch(base, sides[0]),
+            "batch": base.batch_at(sides[0]),  # smaller images are more of them
             "ratio": _number(given.get("budget"), *BUDGET, "The budget", " %") / 100,
             "seed": _whole(given.get("seed"), LARGEST_SEED, "The seed"),
             "schedule": "concurrent",
@@ -101,11 +101,6 @@ def value_of(recipe: Recipe, field: str) -> Any:
     for name in field.split("."):
         found = getattr(found, name)
     return found
-
-
-def batch(base: Recipe, side: int) -> int:
-    """Images made at once at that side, the recipe's number of pixels: smaller images are more of them."""
-    return round(base.batch * base.resolutions[0] ** 2 / side**2)
 
 
 def priors(source: str) -> tuple[float, float]:

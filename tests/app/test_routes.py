@@ -21,8 +21,9 @@ from PIL import Image
 
 from app import plan, projection, publish, routes, sheets, view
 from app.runs import Runs
-from app.state import TERMS, State, fold
+from app.state import State, fold
 from kgen import events, recipes
+from kgen.events import PARTS
 from kgen.journal import open_run
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -195,7 +196,7 @@ def test_the_table_holds_every_step_and_evaluation(client):
         assert float(row["t"]) == pytest.approx(e.t)
         if e.kind == "generator_step":
             assert float(row["loss"]) == pytest.approx(e.loss) and row["lr"] == ""
-            assert {k: float(row[k]) for k in TERMS} == pytest.approx(e.parts)
+            assert {k: float(row[k]) for k in PARTS} == pytest.approx(e.parts)
     assert (rows[-1]["student_accuracy"], rows[-1]["real_images"], rows[-1]["final"], rows[-1]["pool_images"]) == ("0.824", "10000", "1", "60")
 
 
@@ -285,7 +286,7 @@ def test_snapshots_stay_small_for_a_whole_class_of_viewers():
     state = fold(State(), standin.started(r, 9_000))
     rng = np.random.default_rng(0)
     for i in range(1000):
-        parts = {k: float(v) for k, v in zip(TERMS, rng.normal(size=7))}
+        parts = {k: float(v) for k, v in zip(PARTS, rng.normal(size=7))}
         state = fold(state, events.GeneratorStep(t=i, iteration=0, step=i % 15, parts=parts, loss=0, agreement=0))
         state = fold(state, standin.evaluated(i, 0, i, rng.random(), 2_000))
     making = sheets.group(standin.batch(1, size=100), 1, 10, before=0, after=0, history=False, most_bytes=60_000)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from app import plan, scales, sheets, view, words
 from app.projection import Layout
-from app.state import MOST_POINTS, STUDENT_TERMS, TERMS, Curve, State, fold
+from app.state import MOST_POINTS, Curve, State, fold
 from app.view import Situation
 from kgen import events, recipes
 from kgen.recipe import Target
@@ -102,7 +102,7 @@ def test_weighted_loss_parts_add_up_to_the_loss_that_the_engine_told():
     story = standin.story(R)
     loss = shown(folded(story))["loss"]
     told = [e.loss for e in story if e.kind == "generator_step"]
-    summed = [sum(loss[k][i] for k in TERMS) for i in range(len(told))]
+    summed = [sum(loss[k][i] for k in events.PARTS) for i in range(len(told))]
     assert summed == pytest.approx(told, abs=2e-3)
     assert max(loss["adv"]) < 0
 
@@ -338,7 +338,7 @@ def test_page_and_sentences_call_the_terms_the_same():
     """The page's table of terms against the words that warnings use."""
     table = (Path(scales.__file__).parent / "static" / "terms.js").read_text()
     named = dict(re.findall(r"name: '(\w+)', title: '([^']+)'", table))
-    assert named == words.PARTS and set(named) == {*TERMS, *STUDENT_TERMS}
+    assert named == events.PART_NAMES and set(named) == {*events.PARTS, *events.STUDENT_PARTS}
 
 
 def test_numbers_as_people_write_them():
@@ -414,7 +414,7 @@ def test_a_sample_holds_what_the_batch_holds():
     s = sheets.sample(batch, 2, 7, layout=layout, reference=reference)
     assert (decode(s["image"]) == batch["images"][7, 0]).all()
     assert np.allclose(s["cam"], batch["cam"][7], atol=1e-4)
-    assert tuple(s["parts"]) == TERMS == ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
+    assert tuple(s["parts"]) == events.PARTS == ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
     assert list(s["parts"].values()) == pytest.approx(batch["parts"][7].tolist(), abs=1e-4) and s["entered"] is True
     assert [c for c, _ in s["teacher_top"]] == batch["teacher_top"][7].tolist()
     assert [p for _, p in s["student_top"]] == pytest.approx(batch["student_top_p"][7].tolist(), abs=1e-4)
