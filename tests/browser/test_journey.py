@@ -159,7 +159,7 @@ def test_reload_shows_the_same_run_at_the_same_point(studio: Studio):
     assert (studio.snapshot()["run"], studio.counters) == (before["run"], counters)
     assert studio.query["sel"] == selected
     studio.until("the selected image is here again", lambda: studio.see(".card .thumbs li").count() == 3)
-    assert len(studio.points("chosen")) == 1
+    studio.until("its point is marked once", lambda: len(studio.points("chosen")) == 1)  # Plotly comes after the card
 
 
 def test_a_second_viewer_sees_the_same_run(studio: Studio, visit: Callable[..., Studio]):
