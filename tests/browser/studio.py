@@ -55,10 +55,13 @@ class Studio:
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.abroad: list[str] = []
-        self.polls = self.snapshots = 0
+        self.polls = self.snapshots = self.under_way = 0
         self.page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
+        self.page.on("request", lambda request: self._counted(request.url, 1))
+        self.page.on("requestfinished", lambda request: self._counted(request.url, -1))
+        self.page.on("requestfailed", lambda request: self._counted(request.url, -1))
         self.page.on("websocket", lambda socket: self._asked(socket.url))
         self.page.on("response", lambda response: self._answered(response.url, response.status))
         self.page.set_default_timeout(1000 * SOON)
@@ -76,6 +79,10 @@ class Studio:
         if urlsplit(url).path == "/kg/live":
             self.polls += 1
             self.snapshots += status == 200
+
+    def _counted(self, url: str, change: int) -> None:
+        """Requests of Gradio's own events that have not ended."""
+        self.under_way += change * ("/gradio_api/queue/" in url)
 
     def check(self) -> None:
         """No error on the console, nothing asked from another host."""
@@ -108,6 +115,14 @@ class Studio:
         """Until the page has asked n more times how the run is."""
         goal = self.polls + n
         self.until(f"{n} polls", lambda: self.polls >= goal)
+
+    def wait_settled(self) -> None:
+        """Until no event of Gradio's is under way, nor begins at once: a page that is left before complains of its lost connection."""
+        quiet = 0
+        while quiet < 3:
+            self.until("Gradio's events have ended", lambda: not self.under_way, LATER)
+            self.wait_polls(1)
+            quiet = 0 if self.under_way else quiet + 1
 
     def wait_snapshots(self, n: int) -> None:
         """Until the page has drawn n newer states."""

@@ -153,6 +153,7 @@ def test_a_step_is_one_step_of_what_was_chosen(studio: Studio):
 
 def test_reload_shows_the_same_run_at_the_same_point(studio: Studio):
     before, counters, selected = studio.snapshot(), studio.counters, studio.query["sel"]
+    studio.wait_settled()
     studio.page.reload()
     studio.wait_drawn()
     assert studio.phase == "paused" and studio.text(".nav .title") == before["title"]

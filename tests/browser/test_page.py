@@ -107,6 +107,7 @@ def test_light_and_dark_last_through_a_reload(visit: Visit):
     studio.press("Switch between light and dark")
     dark = surface()
     assert dark != light and studio.query["__theme"] == "dark"
+    studio.wait_settled()
     studio.page.reload()
     studio.wait_drawn()
     studio.until("dark after a reload", lambda: surface() == dark)
