@@ -47,24 +47,42 @@ def fork(folder: Path) -> int:
     return child
 
 
+def attempts(folder: Path) -> int:
+    """How many attempts have begun: 0 until the run folder exists."""
+    path = folder / "run.json"
+    return json.loads(path.read_text())["attempt"] if path.exists() else 0
+
+
+def await_attempt(folder: Path, number: int, child: int) -> None:
+    """Return once the attempt has begun, or its process has ended, or after a minute."""
+    limit = time.monotonic() + 60
+    while attempts(folder) < number and time.monotonic() < limit and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        time.sleep(0.005)
+
+
 def main(folder: Path, seed: int, kills: int) -> None:
-    rng, lasting = random.Random(seed), 0.0
+    import torch._dynamo  # noqa: F401 - what the first optimiser imports for a second or two, once for all forks
+
+    rng = random.Random(seed)
     few_images("fashion-mnist")
+    whole = fork(folder / "whole")
+    await_attempt(folder / "whole", 1, whole)
     start = time.monotonic()
-    code = os.waitstatus_to_exitcode(os.waitpid(fork(folder / "whole"), 0)[1])
+    code = os.waitstatus_to_exitcode(os.waitpid(whole, 0)[1])
     lasting = time.monotonic() - start
     print(json.dumps({"whole": code, "seconds": lasting}), flush=True)
     run = done = 0
     while done < kills:
-        child = fork(folder / str(run))
-        time.sleep(rng.uniform(0.05, 0.7) * lasting)
+        at, child = folder / str(run), fork(folder / str(run))
+        if rng.random() < 0.8:  # the others are killed while they set up as well
+            await_attempt(at, attempts(at) + 1, child)
+        time.sleep(rng.uniform(0.0, 0.6) * lasting)
         os.kill(child, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         done += code == -signal.SIGKILL
-        attempts = json.loads((folder / str(run) / "run.json").read_text())["attempt"] if (folder / str(run) / "run.json").exists() else 0
-        print(json.dumps({"run": run, "code": code, "attempt": attempts}), flush=True)
-        if code in (0, 3) or attempts >= 5:
-            finish(folder / str(run))
+        print(json.dumps({"run": run, "code": code, "attempt": attempts(at)}), flush=True)
+        if code in (0, 3) or attempts(at) >= 5:
+            finish(at)
             run += 1
     finish(folder / str(run))
 
