@@ -17,6 +17,7 @@ import numpy as np
 
 from kgen import catalogue, classes
 from kgen.classes import ASSETS
+from kgen.folders import DataError as DataError
 from kgen.folders import ImageFiles, list_images
 
 SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
@@ -24,10 +25,6 @@ HOLDOUT = 5_000
 """Images of the training split that no bundled teacher has seen; recipes are tuned on them."""
 
 FASHION_CLASSES = classes.names("fashion-mnist")
-
-
-class DataError(ValueError):
-    """Real data is missing or is not what it should be; the message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kgen import events
 from kgen.controls import Controls, Gate
+from kgen.data import DataError
 from kgen.evaluate import score
 from kgen.learning import REPORT_EVERY, Learner
 from kgen.recipe import Recipe
@@ -99,6 +100,9 @@ class Distillation:
             remedy = "A learning rate or a weight is probably too high; resume from the last checkpoint, or start again with a lower one."
             cause = f"The loss part “{events.PART_NAMES[error.term]}” was not a number."
             yield self._event(events.RunFailed, cause=cause, term=error.term, step=error.step, remedy=remedy)
+        except DataError as error:  # a file of the real images is decoded when it is first looked at
+            self.resumable = False
+            yield self._event(events.RunFailed, cause=str(error), remedy="Then start again, or resume this run.")
         finally:
             torch.set_num_threads(self._threads)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -11,11 +12,19 @@ from torch import Tensor
 from kgen.data import RealImages
 from kgen.events import Score
 
+BATCH, BATCH_VALUES = 500, 2**24
+"""Images in one forward pass, and how many values they may have together: 111 of 3 × 224 × 224, 2 of 3 × 1200 × 1600."""
+
+
+def pieces(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Consecutive parts of n images [n,c,h,w] that a forward pass can hold."""
+    n, *image = shape
+    size = min(BATCH, max(1, BATCH_VALUES // math.prod(image)))
+    return (slice(i, min(n, i + size)) for i in range(0, n, size))
+
 
 @torch.no_grad()
-def score(
-    logits_of: Callable[[Tensor], Tensor], data: RealImages, chosen: list[int], *, device: torch.device | str = "cpu", batch: int = 500
-) -> Score:
+def score(logits_of: Callable[[Tensor], Tensor], data: RealImages, chosen: list[int], *, device: torch.device | str = "cpu") -> Score:
     """Accuracy among the chosen classes (indices into the network's logits and the data's labels).
 
     Images of other classes are left out. Raises ValueError where no image is left.
@@ -27,10 +36,10 @@ def score(
     position = {c: i for i, c in enumerate(chosen)}
     labels = torch.tensor([position[c] for c in data.labels.tolist()], device=device)
     hits = torch.zeros(len(chosen), device=device)
-    for i in range(0, len(data), batch):
-        images = torch.from_numpy(data.images[i : i + batch]).to(device).float() / 255
-        right = logits_of(images)[:, columns].argmax(1) == labels[i : i + batch]
-        hits.index_add_(0, labels[i : i + batch], right.float())
+    for piece in pieces(data.images.shape):
+        images = torch.from_numpy(data.images[piece]).to(device).float() / 255
+        right = logits_of(images)[:, columns].argmax(1) == labels[piece]
+        hits.index_add_(0, labels[piece], right.float())
     counts = torch.bincount(labels, minlength=len(chosen)).cpu()
     shares = (hits.cpu() / counts.clamp_min(1)).tolist()
     return Score(accuracy=float(hits.sum().cpu()) / len(data), per_class=[round(s, 4) for s in shares], n=len(data))

@@ -18,6 +18,10 @@ MARGIN = 256 / 224
 """Short side of a photograph before the crop, over the crop's side, as networks for ImageNet are tested."""
 
 
+class DataError(ValueError):
+    """Real data is missing or is not what it should be; the message says what to do."""
+
+
 class ImageFiles:
     """Images as u8 [n,c,h,w], read like NumPy: `files[3]`, `files[10:20]` and small selections are decoded arrays.
 
@@ -41,7 +45,7 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, index) -> np.ndarray | ImageFiles:
-        """OSError for a file that is no image."""
+        """DataError for a file that is no image."""
         wanted = np.arange(len(self.paths))[index]
         if wanted.ndim == 0:
             return self._decode(self.paths[wanted])
@@ -58,7 +62,10 @@ class ImageFiles:
         from torchvision.datasets.folder import default_loader
         from torchvision.transforms import functional as F
 
-        image = default_loader(os.fspath(path))
+        try:
+            image = default_loader(os.fspath(path))
+        except OSError as error:  # Pillow's too
+            raise DataError(f"{path} is no image that can be read ({error}); replace it, or take it out of the folder.") from None
         if self.channels == 1:
             image = F.rgb_to_grayscale(image)
         height, width = self.size

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from kgen import data, embeddings, events, zoo
-from kgen.evaluate import score
+from kgen.evaluate import pieces, score
 from kgen.keyregion import make_target
 from kgen.recipe import Recipe, RecipeError, images_in
 from kgen.streams import stream_seed
 from kgen.teachers import Teacher
 
-REFERENCE_IMAGES = 400
+REFERENCE_IMAGES, REFERENCE_BYTES = 400, 2**26
+"""Real examples beside the synthetic ones, and how large they may be together."""
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -139,11 +140,13 @@ class Setting:
     @torch.no_grad()
     def reference(self) -> events.Arrays:
         """Some hundred real examples and what the teacher makes of them; for comparison only."""
-        real = self.real.stratified(REFERENCE_IMAGES, tuple(self.chosen), seed=1)
+        count = min(REFERENCE_IMAGES, REFERENCE_BYTES // math.prod(self.real.images.shape[1:]))
+        real = self.real.stratified(count, tuple(self.chosen), seed=1)
+        images = real.images[:]
         position = {c: i for i, c in enumerate(self.chosen)}
-        embedding = self.teacher(torch.from_numpy(real.images).to(self.device).float() / 255).embedding
         labels = np.array([position[c] for c in real.labels.tolist()], dtype=np.int64)
-        return {"images": real.images, "labels": labels, "embedding": embedding.half().cpu().numpy()}
+        seen = [self.teacher(torch.from_numpy(images[piece]).to(self.device).float() / 255).embedding for piece in pieces(images.shape)]
+        return {"images": images, "labels": labels, "embedding": torch.cat(seen).half().cpu().numpy()}
 
     def warnings(self) -> list[tuple[str, str]]:
         """(what may surprise, what to do about it)"""

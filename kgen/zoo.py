@@ -27,6 +27,7 @@ TEACHERS = {name: ASSETS / f"{name}.safetensors" for name in ("fashion-cnn", "fa
 STUDENTS = {
     "small-cnn-20k": {"width": 16, "blocks": (1, 1)},
     "small-cnn-45k": {"width": 24, "blocks": (1, 1)},
+    "small-cnn-75k": {"width": 24, "blocks": (0, 2)},
     "small-vit-20k": {"patch": 4, "dim": 32, "depth": 2, "heads": 2},
     "small-vit-80k": {"patch": 4, "dim": 48, "depth": 4, "heads": 2},
 }

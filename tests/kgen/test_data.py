@@ -174,7 +174,7 @@ def test_image_files_are_read_as_an_array(tmp_path, monkeypatch):
     large = files[np.array([4, 2, 1])]
     assert isinstance(large, ImageFiles) and np.array_equal(large[:], images[[4, 2, 1]]) and isinstance(files[np.array([4, 2])], np.ndarray)
     (tmp_path / "0.png").write_bytes(b"no image")
-    with pytest.raises(OSError):
+    with pytest.raises(data.DataError, match=r"0\.png is no image.*replace it"):
         files[0]
 
 

@@ -13,7 +13,7 @@ import torch
 from small import mini
 
 import kgen
-from kgen import losses
+from kgen import data, losses
 from kgen.controls import Gate
 from kgen.engine import Distillation
 from kgen.learning import Learner
@@ -205,6 +205,21 @@ def test_a_loss_that_is_no_number_ends_the_run_in_words(quick, monkeypatch, sche
     told = [v for e in events for v in getattr(e, "parts", {}).values()]
     assert np.isfinite(told).all()
     assert not [t for t in threading.enumerate() if t.name == "student"]
+
+
+def test_a_damaged_image_of_the_real_data_ends_the_run_in_words(quick, monkeypatch):
+    class Damaged:
+        shape = (60, 1, 28, 28)
+
+        def __getitem__(self, index):
+            if isinstance(index, slice):
+                raise data.DataError("a/b.png is no image that can be read (broken); replace it.")
+            return self
+
+    real = data.RealImages("x", Damaged(), np.arange(60) % 10, data.FASHION_CLASSES)
+    monkeypatch.setattr(data, "test_set", lambda name: real)
+    *_, failed = kgen.distill(quick)
+    assert failed.kind == "run_failed" and "a/b.png is no image" in failed.cause and "resume" in failed.remedy
 
 
 @pytest.mark.parametrize(("changes", "words"), [

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kgen.data import RealImages
-from kgen.evaluate import score
+from kgen.evaluate import pieces, score
 
 
 @pytest.fixture
@@ -23,9 +23,10 @@ def weight():
 
 
 @pytest.mark.parametrize("chosen", [[0, 1, 2, 3], [2, 0], [3], [1, 3, 2]])
-@pytest.mark.parametrize("batch", [500, 7])
-def test_score_is_a_count(real, weight, chosen, batch):
-    found = score(lambda x: x.flatten(1) @ weight.T, real, chosen, batch=batch)
+@pytest.mark.parametrize("values", [2**24, 7 * 6])
+def test_score_is_a_count(real, weight, chosen, values, monkeypatch):
+    monkeypatch.setattr("kgen.evaluate.BATCH_VALUES", values)
+    found = score(lambda x: x.flatten(1) @ weight.T, real, chosen)
     hits, counts = dict.fromkeys(chosen, 0), dict.fromkeys(chosen, 0)
     for image, label in zip(real.images, real.labels):
         if label not in chosen:
@@ -42,3 +43,10 @@ def test_score_is_a_count(real, weight, chosen, batch):
 def test_no_image_of_the_chosen_classes(real):
     with pytest.raises(ValueError, match="no real image"):
         score(lambda x: x.flatten(1), real.take(np.arange(5)), [2])
+
+
+@pytest.mark.parametrize(("image", "most"), [((1, 28, 28), 500), ((3, 224, 224), 111), ((3, 1200, 1600), 2), ((3, 4000, 4000), 1)])
+def test_a_forward_pass_holds_few_large_images(image, most):
+    parts = list(pieces((1001, *image)))
+    assert [i for part in parts for i in range(1001)[part]] == list(range(1001))
+    assert max(part.stop - part.start for part in parts) == most
