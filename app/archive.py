@@ -23,7 +23,7 @@ from app import projection, sheets
 from app.projection import Layout
 from app.publish import encode
 from kgen import events, zoo
-from kgen.journal import JournalError, Run, open_run
+from kgen.reading import JournalError, Run, open_run
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
 MOST_OPEN = 4
@@ -143,7 +143,7 @@ class Archive:
             info = run.info
             now, own = int(info.get("attempt", 1)), str(info.get("id", ""))
         except JournalError as error:
-            raise Missing(str(error)) from None
+            raise Missing(self._short(error)) from None
         if attempt != now:
             raise Missing(f"This run is at attempt {now}; attempt {attempt} is over. Reload the page.")
         if id not in (None, own):
@@ -172,6 +172,10 @@ class Archive:
             raise Missing("This run has no real examples.")
         return self._piece(("reference", name, attempt), id, run, lambda: sheets.reference(run.reference, run.layout))
 
+    def _short(self, error: JournalError) -> str:
+        """What is wrong, without where on this machine the runs lie."""
+        return str(error).replace(f"{self.folder}{os.sep}", "")
+
     def _piece(self, key: tuple, id: str | None, run: OpenRun, make: Callable[[], dict[str, Any]]) -> tuple[bytes, bool]:
         """(encoded, final): made once, however many ask at the same time; final once the layout is there, for an address with the id."""
         whole = run.layout is not None
@@ -182,7 +186,7 @@ class Archive:
                 try:
                     self._pieces[key] = encode(make())
                 except JournalError as error:
-                    raise Missing(str(error)) from None
+                    raise Missing(self._short(error)) from None
                 while len(self._pieces) > KEPT:
                     self._pieces.popitem(last=False)
             self._pieces.move_to_end(key)

@@ -11,7 +11,7 @@ from typing import Any
 from app import archive, projection, sheets
 from app.projection import Fitter, Layout
 from app.state import State, pool_after
-from kgen.journal import JournalError, Run
+from kgen.reading import JournalError, Run
 
 SHOWN_POINTS = 200
 MAKING_BYTES = 60_000

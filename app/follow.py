@@ -19,7 +19,7 @@ from app.publish import Published, publish
 from app.state import ENDED, State, fold
 from app.view import Situation
 from kgen import events, zoo
-from kgen.journal import JournalError, Run, Tail, being_written, open_run
+from kgen.reading import JournalError, Run, Tail, being_written, open_run
 from kgen.recipe import Recipe
 
 POLL = 0.1
@@ -38,7 +38,7 @@ class Follower:
     Args:
         path: the run folder; it need not exist yet when a child is about to make it.
         recipe: what it runs.
-        before: what is known of the run without events (`view.plan`).
+        before: what is known of the run without events (`app.plan.before`).
         child: the engine that writes it; None for a run that was left behind.
         show: takes each new answer.
         ended: called once, when the child has ended.

@@ -21,8 +21,10 @@ HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})(?::[0-9]{1,5})?|\[[0-9A
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.*\[\]:-]+")
 """What --allow-frame takes."""
 READING = ("GET", "HEAD", "OPTIONS")
-# Gradio's /file= and /proxy= fetch what they are given; only plain paths are its own files
-REMOTE = re.compile(r"/proxy=|/file=[\s/\\]*(?:[a-z][a-z0-9+.-]*:/|//|\\\\)", re.IGNORECASE)
+# Gradio's /file=, /file/ and /proxy= fetch what they are given; only plain paths are its own files
+REMOTE = re.compile(r"/proxy=|/file[=/][\s/\\]*(?:[a-z][a-z0-9+.-]*:/|//|\\\\)", re.IGNORECASE)
+UPLOAD = re.compile(r"/(?:upload|process_recording)/?$", re.IGNORECASE)
+"""Gradio's doors for files, which no page of ours uses: their number has no limit."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; worker-src 'self' blob:; "
@@ -85,6 +87,8 @@ class Guard:
             return 421, "This app does not answer for that host name. Start it with --allow-host to add one."
         if REMOTE.search(scope.get("path", "")):
             return 403, "This app fetches nothing from elsewhere."
+        if UPLOAD.search(scope.get("path", "")):
+            return 403, "This app takes no files."
         writes = scope["type"] == "websocket" or scope["method"] not in READING
         foreign = headers.get("sec-fetch-site", "none") in ("cross-site", "same-site") or not self._own(headers.get("origin"), host)
         return (403, "A page of another site asked for this, so it was refused.") if writes and foreign else None

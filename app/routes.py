@@ -24,7 +24,7 @@ from app.archive import Missing, bundled_reference
 from app.guard import middleware
 from app.runs import DEFAULT, Runs
 from kgen import events, recipes
-from kgen.journal import JournalError, Run, open_run
+from kgen.reading import JournalError, Run, open_run
 
 __all__ = ["install", "middleware"]
 
@@ -132,7 +132,7 @@ def csv_lines(run: Run) -> Iterator[str]:
                 buffer.seek(0)
                 buffer.truncate()
     except JournalError as error:
-        writer.writerow({"kind": f"damaged: {error}"})
+        writer.writerow({"kind": f"damaged: {error}".replace(str(run.path), run.path.name)})
     yield buffer.getvalue()
 
 

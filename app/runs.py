@@ -21,7 +21,7 @@ from app.state import State
 from app.view import Situation
 from kgen import recipes
 from kgen.controls import ACTIONS, UNITS
-from kgen.journal import JournalError, open_run
+from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe
 
 DEFAULT = "fashion-live"

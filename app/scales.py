@@ -11,7 +11,8 @@ from typing import Any
 
 from app import words
 from kgen import events
-from kgen.recipe import Recipe, RecipeError, Target
+from kgen.parts import Target
+from kgen.recipe import Recipe, RecipeError
 
 CELL = 4
 """Pixels of an image that a cell of the bundled teachers' maps covers in each direction."""

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 import launch
 from kgen import recipes
-from kgen.journal import open_run
+from kgen.reading import open_run
 
 POLL = """
 import sys, time, httpx

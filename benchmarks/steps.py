@@ -62,6 +62,7 @@ def main() -> None:
         "  generator, forward and backward": generator_alone,
         "  teacher, forward and backward": teacher_alone,
         "  the same with BatchNorm statistics": teacher_watched,
+        "storing a batch, with its kept views": lambda: synthesis.measure(state.snapshot()),
         "student step": learner.step,
         "  the same with a teacher pass in each": fresh.step,
     }

@@ -25,6 +25,7 @@ _modules = {
     "evaluate",
     "events",
     "journal",
+    "reading",
     "image_sources",
     "keyregion",
     "losses",

@@ -23,7 +23,7 @@ import typer
 
 from kgen import recipes, screen, tables
 from kgen.data import DataError
-from kgen.journal import JournalError, open_run
+from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError, parse, parse_setting
 from kgen.screen import console, progress_bar, watch
 from kgen.tables import TableError
@@ -87,7 +87,7 @@ def run(
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")], checkpoint_every: Every = 5.0, as_json: Json = False
 ) -> None:
-    """Go on with a run that was stopped or killed; the result is the same as without the interruption."""
+    """Go on with a run that was stopped or killed; sequential on a CPU the result is the same as without the interruption."""
     from kgen.runner import Runner
 
     open_run(folder)
@@ -156,6 +156,8 @@ def teach(
         raise ZooError(f"There is no network {network!r} to teach. {zoo.nearest(network, list(PLANS))}")
     plan = PLANS[network] if epochs is None else replace(PLANS[network], epochs=epochs)
     out = out or zoo.TEACHERS[plan.name]
+    if not os.access(out.parent, os.W_OK):
+        raise ZooError(f"--out {out}: {out.parent} is not a folder that can be written; choose another place, the training takes minutes.")
     part, held_out = data.split(data.training_set(dataset, data_folder, download))
     test = data.test_set(dataset)
     made = zoo.build(plan.architecture, plan.shape, seed, part.images.shape[1], len(part.classes), part.images.shape[2])
@@ -235,6 +237,9 @@ def main() -> None:
         sys.exit(2)
     except DiskError as error:
         console.print(f"Error: {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        console.print(f"Error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}.", highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from kgen import recipes
 from kgen.controls import Controls
 from kgen.data import DataError
-from kgen.journal import JournalError
+from kgen.reading import JournalError
 from kgen.recipe import RecipeError, parse
 from kgen.zoo import ZooError
 

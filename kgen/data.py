@@ -43,9 +43,11 @@ class RealImages:
         return RealImages(self.name, self.images[index], self.labels[index], self.classes)
 
     def stratified(self, n: int, chosen: tuple[int, ...] | None = None, seed: int = 0) -> RealImages:
-        """A fixed subset of about `n` images with equal shares of the chosen classes (all of them by default)."""
+        """A fixed subset of about `n` images with equal shares of the chosen classes (all by default; of some where n is smaller)."""
         chosen = tuple(range(len(self.classes))) if chosen is None else chosen
         rng = np.random.default_rng(seed)
+        if n < len(chosen):  # one image each of some
+            chosen = tuple(np.sort(rng.permutation(chosen)[:n]).tolist())
         share = max(1, n // len(chosen))
         picks = [rng.permutation(np.flatnonzero(self.labels == c))[:share] for c in chosen]
         return self.take(np.sort(np.concatenate(picks)))

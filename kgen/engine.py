@@ -144,8 +144,9 @@ class Distillation:
                 yield from self.synthesise()
             while thread.is_alive() or not self._outbox.empty():
                 self.resumable = True
-                made_all = "" if self.gate.until == "student" else "The generator has made all its images."
-                yield from self._attend(refuse=made_all)
+                yield from self._attend()
+                if self.gate.until in ("generator", "iteration"):
+                    yield from self._attend("The generator has made all its images.")
                 if self.gate.state == "stopping":
                     raise Stopped
                 self.gate.wait()
@@ -323,40 +324,16 @@ class Distillation:
         )
 
     def _run_started(self) -> events.Event:
-        r, setting = self.recipe, self.setting
-        scales = [
-            events.Scale(
-                side=scale.side,
-                batch=scale.batch,
-                map_size=scale.map_size,
-                target=[[round(v, 4) for v in row] for row in scale.target.tolist()],
-                budget_images=scale.budget_images,
-            )
-            for scale in setting.scales
-        ]
         return self._event(
             events.RunStarted,
-            name=r.name,
-            recipe=r.model_dump(mode="json"),
-            teacher=setting.card,
+            **self.setting.announcement(),
             student_parameters=sum(p.numel() for p in self.state.student.parameters()),
-            classes=[setting.teacher.classes[c] for c in setting.chosen],
-            class_indices=setting.chosen,
-            budget_images=setting.budget_images,
-            budget_pixels=setting.budget_pixels,
-            map_size=scales[0].map_size,
-            target=scales[0].target,
-            scales=scales,
-            map_kind=setting.teacher.map_kind,
-            radii=setting.radii,
-            generator_steps=r.total_generator_steps,
-            student_steps=setting.student_total,
-            device=setting.device_title(),
             schedule="concurrent" if self.concurrent else "sequential",
-            arrays=setting.reference(),
+            arrays=self.setting.reference(),
         )
 
     def _finish(self, stopped: bool) -> Iterator[events.Event]:
+        yield from self._attend()  # what the student's thread told last comes before the last evaluation
         result = None
         if self.state.student_steps:
             result = self._evaluate(None)

@@ -1,8 +1,7 @@
-"""The run folder: written by one process, read by any number. The interface between the engine and everything else.
+"""The run folder: written here by one process, read by any number (`kgen.reading`). The interface between engine and all else.
 
-It knows files, recipes and events, not torch (only `write_checkpoint` and `read_checkpoint` touch it, on call).
-Order of writes: batch, event, checkpoint; so whatever an event names is there. A resume goes back to the last
-whole checkpoint and cuts `events.jsonl` at its offset; `attempt` in run.json tells readers to fold anew.
+It knows files, recipes and events, not torch (only `write_checkpoint` touches it, on call). Order of writes: batch,
+event, checkpoint; so whatever an event names is there. A resume goes back to the last whole checkpoint and cuts `events.jsonl` at its offset; `attempt` in run.json tells readers to fold anew.
 """
 
 from __future__ import annotations
@@ -15,142 +14,22 @@ import platform
 import secrets
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from kgen import events
 from kgen.files import FolderLock, Locked, write_durably
-from kgen.recipe import Recipe, RecipeError, parse
+from kgen.reading import MARK, JournalError, Run, open_run
+from kgen.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PREVIEW_SECONDS = 0.25
-MARK = "recipe.json"
-
-
-class JournalError(ValueError):
-    """A folder that is no run, or a damaged one; the message names the file and what to do."""
-
-
-class Run:
-    """A run folder, for reading. Opening it changes nothing."""
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        if not (self.path / MARK).is_file():
-            what = "does not exist" if not self.path.exists() else f"is not a run folder (it has no {MARK})"
-            raise JournalError(f"{self.path} {what}; give the folder that `python -m kgen run --out` made.")
-        try:
-            self.recipe: Recipe = parse((self.path / MARK).read_bytes())
-        except RecipeError as error:
-            raise JournalError(f"{self.path / MARK}: {error}") from None
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """run.json as it stands: versions, device, threads, attempt."""
-        try:
-            return json.loads((self.path / "run.json").read_bytes())
-        except (OSError, ValueError) as error:
-            raise JournalError(f"{self.path / 'run.json'} cannot be read: {error}.") from None
-
-    def events(self) -> Iterator[events.Event]:
-        """Every event so far. A torn last line is left out; damage elsewhere raises JournalError with its offset."""
-        yield from self.tail().read()[1]
-
-    def tail(self) -> Tail:
-        return Tail(self)
-
-    def follow(self, poll: float = 0.2) -> Iterator[events.Event]:
-        """Events as they come, until the run has finished or failed; begins anew when the run was resumed."""
-        tail = self.tail()
-        while True:
-            _, new = tail.read()
-            yield from new
-            if new and new[-1].kind in ("run_finished", "run_failed"):
-                return
-            time.sleep(poll)
-
-    def batch(self, iteration: int) -> dict[str, np.ndarray]:
-        """The arrays of a finished iteration. Raises JournalError if it is missing or damaged."""
-        return _load(self.path / "batches" / f"{iteration:06d}.safetensors")
-
-    def batches(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """(iteration, arrays) of every finished iteration, in order."""
-        for file in sorted((self.path / "batches").glob("*.safetensors")):
-            if file.stem.isdigit():
-                yield int(file.stem), _load(file)
-
-    def preview(self) -> dict[str, np.ndarray] | None:
-        """The batch being made, as last seen; None where there is none."""
-        return _load_or_none(self.path / "preview.safetensors")
-
-    def reference(self) -> dict[str, np.ndarray] | None:
-        """Real examples for comparison; None where there are none."""
-        return _load_or_none(self.path / "reference.safetensors")
-
-    @property
-    def last_event(self) -> events.Event | None:
-        """The newest event; None before the first."""
-        told = self.tail().read()[1]
-        return told[-1] if told else None
-
-    @property
-    def finished(self) -> bool:
-        """Did the run reach its end (not merely stop)?"""
-        last = self.last_event
-        return last is not None and last.kind == "run_finished" and last.reason == "done"
-
-
-def open_run(path: str | Path) -> Run:
-    """Open a run folder for reading. Raises JournalError for anything else."""
-    return Run(path)
-
-
-class Tail:
-    """Reads events.jsonl piece by piece; each call to `read` costs what is new."""
-
-    def __init__(self, run: Run):
-        self._file, self._run = run.path / "events.jsonl", run
-        self._offset, self._attempt = 0, None
-
-    def read(self) -> tuple[bool, list[events.Event]]:
-        """(began anew, new events). Began anew: forget what came before; the list holds everything from the start.
-
-        Raises JournalError, with the offset, for a damaged line that is not the last.
-        """
-        attempt = self._run.info.get("attempt", 1)
-        try:
-            size = self._file.stat().st_size
-        except FileNotFoundError:
-            return False, []
-        anew = attempt != self._attempt or size < self._offset
-        if anew:
-            self._offset, self._attempt = 0, attempt
-        if size == self._offset:
-            return anew, []
-        with self._file.open("rb") as file:
-            file.seek(self._offset)
-            data = file.read()
-        found = []
-        whole, *_ = data.rpartition(b"\n")
-        for line in whole.split(b"\n") if whole else []:
-            try:
-                found.append(events.from_json(line))
-            except ValidationError:
-                raise JournalError(
-                    f"{self._file} is damaged at byte {self._offset}: this line is no event. "
-                    "`python -m kgen resume` goes back to the last checkpoint if the damage lies after it."
-                ) from None
-            self._offset += len(line) + 1
-        return anew, found
 
 
 class Journal:
@@ -182,7 +61,7 @@ class Journal:
         try:
             (path / "batches").mkdir(parents=True, exist_ok=True)
             (path / "checkpoint").mkdir(exist_ok=True)
-            remove_leftovers(path)
+            _remove_leftovers(path)
             write_durably(path / "run.json", _json(_versions() | info | {"attempt": 1, "id": secrets.token_hex(6)}))
             write_durably(path / MARK, recipe.to_json().encode())
             return cls(path, 0)
@@ -217,6 +96,7 @@ class Journal:
     def _go_back(self, iterations: int) -> None:
         """Drop what came after the checkpoint, and tell readers to begin anew."""
         run = self.run
+        _remove_leftovers(run.path)
         for file in (run.path / "batches").glob("*.safetensors"):
             if file.stem.isdigit() and int(file.stem) >= iterations:
                 file.unlink()
@@ -231,11 +111,11 @@ class Journal:
         """Journal one event; its arrays go to files first."""
         if event.kind == "run_started" and event.arrays:
             write_durably(self.path / "reference.safetensors", save_arrays(_contiguous(event.arrays)))
-        if event.kind == "batch_synthesised" and event.arrays:
-            self._write_batch(event)
+        previews = self._write_batch(event) if event.kind == "batch_synthesised" and event.arrays else 0
         if event.kind == "generator_step" and event.preview:
             self._write_preview(event)
         self._append(event.to_json().encode() + b"\n")
+        self._preview_bytes += previews  # once, however often a full disk made us try
 
     def _append(self, line: bytes) -> None:
         """The whole line or, on a full disk, nothing of it."""
@@ -248,13 +128,14 @@ class Journal:
             raise
         self._offset += len(line)
 
-    def _write_batch(self, event: events.BatchSynthesised) -> None:
+    def _write_batch(self, event: events.BatchSynthesised) -> int:
+        """Returns the bytes of previews in it."""
         arrays = dict(event.arrays)
         if self._preview_bytes + arrays["previews"].nbytes > self.run.recipe.journal_pixels:
             for name in ("previews", "preview_steps", "preview_positions"):
                 arrays.pop(name)
         write_durably(self.path / event.file, save_arrays(_contiguous(arrays)))
-        self._preview_bytes += arrays["previews"].nbytes if "previews" in arrays else 0  # once, however often a full disk made us try
+        return arrays["previews"].nbytes if "previews" in arrays else 0
 
     def _write_preview(self, event: events.GeneratorStep) -> None:
         """At most four times a second, not synced; skipped when a reader holds the file."""
@@ -283,44 +164,8 @@ class Journal:
         self._lock.release()
 
 
-class Checkpoint(NamedTuple):
-    """What a resume starts from: the engine's tensors, the offset in events.jsonl, finished iterations, seconds run."""
-
-    tensors: dict[str, Tensor] | None = None
-    offset: int = 0
-    iterations: int = 0
-    t: float = 0.0
-
-
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """The last whole checkpoint; an empty one before the first. Raises JournalError for a damaged file."""
-    file = open_run(path).path / "checkpoint" / "state.safetensors"
-    if not file.is_file():
-        return Checkpoint()
-    try:
-        with safe_open(file, "pt") as f:
-            meta = f.metadata()
-            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  safe_open is no dictionary
-            return Checkpoint(tensors, int(meta["offset"]), int(meta["iterations"]), float(meta["t"]))
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise JournalError(f"{file} is damaged ({error}); the run cannot be resumed, but its images and events are whole.") from None
-
-
-def being_written(path: str | Path) -> bool:
-    """Does a process (this one included) hold the run folder's lock?"""
-    if not (Path(path) / "lock").is_file():
-        return False
-    try:
-        FolderLock(Path(path), attempts=1).release()
-    except Locked:
-        return True
-    except OSError:  # a folder that cannot be written has no writer
-        return False
-    return False
-
-
-def remove_leftovers(path: Path) -> None:
-    """Temporary files of a process that was killed."""
+def _remove_leftovers(path: Path) -> None:
+    """Temporary files of a process that was killed. Not while another one writes: they would be its own."""
     for file in path.rglob(".*.tmp"):
         file.unlink(missing_ok=True)
 
@@ -345,22 +190,6 @@ def _preview_size(file: Path) -> int:
             return math.prod(f.get_slice("previews").get_shape()) if "previews" in f.keys() else 0  # noqa: SIM118  safe_open is no dictionary
     except SafetensorError as error:
         raise JournalError(f"{file} cannot be read: {error}.") from None
-
-
-def _load(file: Path) -> dict[str, np.ndarray]:
-    try:
-        return load_arrays(file.read_bytes())
-    except FileNotFoundError:
-        raise JournalError(f"{file} is missing.") from None
-    except (OSError, SafetensorError) as error:
-        raise JournalError(f"{file} cannot be read: {error}.") from None
-
-
-def _load_or_none(file: Path) -> dict[str, np.ndarray] | None:
-    try:
-        return _load(file)
-    except JournalError:
-        return None
 
 
 def _contiguous(arrays: events.Arrays) -> events.Arrays:

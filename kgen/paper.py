@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kgen import catalogue
-from kgen.recipe import Optimiser, Optimisers, Radii, Recipe, Weights
+from kgen.parts import Optimiser, Optimisers, Radii, Weights
+from kgen.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -6,92 +6,22 @@ and gives the app's form its fields, limits and tooltips (`Recipe.model_json_sch
 
 from __future__ import annotations
 
-import difflib
+import functools
 import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from kgen import wording
+from kgen.parts import Optimisers, Part, Radii, Target, Weights
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be run; the message names field, value, allowed range and the nearest valid name."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Weights(_Part):
-    """Factors of the loss terms (the paper's α)."""
-
-    ce: Annotated[float, Field(ge=0, le=1e4)] = 0.5
-    """α_ce, cross-entropy of the teacher on the pseudo-label (Eq. 3)."""
-    adv: Annotated[float, Field(ge=0, le=1e4)] = 1.3
-    """α_adv, reward for images on which student and teacher disagree (Eq. 3)."""
-    bn: Annotated[float, Field(ge=0, le=1e4)] = 10.0
-    """α_bn, distance to the teacher's stored batch-norm statistics (Eq. 3)."""
-    kr: Annotated[float, Field(ge=0, le=1e4)] = 0.1
-    """α_kr, key region: class activation map below its target (Eq. 6)."""
-    ed: Annotated[float, Field(ge=0, le=1e4)] = 10.0
-    """α_ed, draws the student's embedding of stored images to their class (Eq. 8, 9)."""
-    aed: Annotated[float, Field(ge=0, le=1e4)] = 5.0
-    """α_aed, drives the embedding of new images away from their class (Eq. 10, 11)."""
-    tv: Annotated[float, Field(ge=0, le=1e4)] = 0.0
-    """Total variation of the image, DeepInversion's smoothness prior."""
-    l2: Annotated[float, Field(ge=0, le=1e4)] = 0.0
-    """Squared size of the normalised image, DeepInversion's other prior."""
-
-
-class Target(_Part):
-    """What the class activation map is pushed up to (M_target, Eq. 6)."""
-
-    kind: Literal["gaussian", "full"] = "gaussian"
-    """G(peak, sigma), high in the middle; or Full(peak), the same everywhere."""
-    peak: Annotated[float, Field(gt=0, le=100)] = 1.0
-    """Height i of G(i, j), or the value n of Full(n)."""
-    sigma: Annotated[float, Field(gt=0, le=100)] = 2.0
-    """Width j of G(i, j), in cells of the map."""
-    sigma_fraction: Annotated[float, Field(gt=0, le=10)] | None = None
-    """Width as a share of the map's side instead of in cells; overrides sigma."""
-
-
-class Radii(_Part):
-    """Radii of the embedding in-out game (Eq. 9, 11); left out, they follow from the class embeddings (D.7)."""
-
-    inner: Annotated[float, Field(ge=0, le=100)] | None = None
-    """r_i, within which the student's embeddings of stored images are left alone; by default half of r_o."""
-    outer: Annotated[float, Field(ge=0, le=100)] | None = None
-    """r_o, beyond which new images are left alone; by default the smallest MSE between two class embeddings."""
-
-
-class Optimiser(_Part):
-    """One optimiser and its rate."""
-
-    name: Literal["adam", "adamw", "sgd"] = "adam"
-    """Adam, AdamW or SGD with Nesterov momentum."""
-    lr: Annotated[float, Field(gt=0, le=10)] = 1e-3
-    """Learning rate; for the student the highest, reached after the ramp."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Momentum of SGD, or β1 of Adam."""
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """β2 of Adam."""
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Weight decay (decoupled for AdamW)."""
-
-
-class Optimisers(_Part):
-    generator: Optimiser = Optimiser(name="adam", lr=4e-3, momentum=0.5)
-    """For the generator and the noisy layer."""
-    student: Optimiser = Optimiser(name="adamw", lr=1e-3)
-    """For the student."""
-    images: Optimiser = Optimiser(name="adam", lr=0.01, momentum=0.5)
-    """For what is optimised anew in each iteration without a noisy layer: the latent code, or the pixels."""
-    meta: Optimiser = Optimiser(name="adam", lr=0.02, momentum=0.5)
-    """For the initialisation that the generators of source "latent" start from, once an iteration."""
-
-
-class Recipe(_Part):
+class Recipe(Part):
     """One run. Defaults are the paper's constants (Table 8, C.2–C.4) where it gives them."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)] = "custom"
@@ -293,12 +223,16 @@ class Recipe(_Part):
             place = data
             for i, key in enumerate(outer):
                 if not isinstance(place.get(key), dict):
-                    raise RecipeError(_unknown(".".join(outer[: i + 1]), field_names()))
+                    raise RecipeError(wording.unknown(".".join(outer[: i + 1]), field_names()))
                 place = place[key]
             if last not in place:
-                raise RecipeError(_unknown(path, field_names()))
+                raise RecipeError(wording.unknown(path, field_names()))
             place[last] = value.model_dump() if isinstance(value, BaseModel) else value
         return parse(data)
+
+    def value(self, field: str) -> Any:
+        """Of a dotted field: `recipe.value("weights.kr")`."""
+        return functools.reduce(getattr, field.split("."), self)
 
     def to_json(self) -> str:
         return self.model_dump_json(indent=2)
@@ -310,19 +244,8 @@ def images_in(pixels: float, side: int) -> int:
 
 
 def field_names() -> list[str]:
-    """Every settable name, dotted where it lies inside a part: "seed", "weights.kr", "optimisers.student.lr"."""
-
-    def walk(model: type[BaseModel], prefix: str) -> list[str]:
-        names = []
-        for name, info in model.model_fields.items():
-            kind = info.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                names += walk(kind, f"{prefix}{name}.")
-            else:
-                names.append(prefix + name)
-        return names
-
-    return walk(Recipe, "")
+    """Every settable name of a recipe: "seed", "weights.kr", "optimisers.student.lr"."""
+    return wording.names(Recipe)
 
 
 def parse(data: dict[str, Any] | str | bytes) -> Recipe:
@@ -337,7 +260,7 @@ def parse(data: dict[str, Any] | str | bytes) -> Recipe:
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(" ".join(_sentence(e) for e in error.errors())) from None
+        raise RecipeError(" ".join(wording.sentence(e, Recipe) for e in error.errors())) from None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -353,44 +276,3 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if name in ("classes", "resolutions", "batches") and value is not None and not isinstance(value, list):
         value = [value]
     return name, value
-
-
-def _unknown(path: str, valid: list[str]) -> str:
-    near = difflib.get_close_matches(path, valid, 1, 0.5) or [v for v in valid if v.rpartition(".")[2] == path.rpartition(".")[2]]
-    return f"Recipe field {path!r} is not known." + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(valid)}.")
-
-
-def _limits(path: tuple) -> str:
-    """The allowed range of a numeric field, in words, from the schema; empty where it has none."""
-    schema = Recipe.model_json_schema()
-    node: dict[str, Any] = schema
-    for key in path:
-        if "$ref" in node:
-            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
-        node = node.get("items", {}) if isinstance(key, int) else node.get("properties", {}).get(key, {})
-    node = next((n for n in node.get("anyOf", []) if n.get("type") in ("number", "integer")), node)
-    words = (
-        ("minimum", "{:g} or more"),
-        ("exclusiveMinimum", "above {:g}"),
-        ("maximum", "at most {:g}"),
-        ("exclusiveMaximum", "below {:g}"),
-    )
-    return " and ".join(text.format(node[key]) for key, text in words if key in node)
-
-
-def _sentence(error: dict[str, Any]) -> str:
-    path = ".".join(str(p) for p in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return _unknown(path, field_names())
-    found = repr(error.get("input"))
-    found = found if len(found) < 60 else found[:57] + "…"
-    if error["type"] == "literal_error":
-        expected = error["ctx"]["expected"]
-        near = difflib.get_close_matches(str(error.get("input")), expected.replace("'", "").replace(" or ", ", ").split(", "), 1, 0.4)
-        return f"Recipe field {path!r} is {found}; expected {expected}." + (f" Did you mean {near[0]!r}?" if near else "")
-    if error["type"] == "value_error":
-        reason = str(error["ctx"]["error"])
-        return f"Recipe field {path!r}: {reason}." if path else f"Recipe field {reason}."
-    limits = _limits(tuple(error["loc"]))
-    wanted = limits or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"Recipe field {path!r} is {found}; allowed: {wanted}."

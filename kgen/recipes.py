@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from kgen import paper
 from kgen.paper import at_ratio as at_ratio
-from kgen.recipe import Optimiser, Optimisers, Recipe, RecipeError, Weights, field_names, parse_setting
+from kgen.parts import Optimiser, Optimisers, Weights
+from kgen.recipe import Recipe, RecipeError, field_names, parse_setting
 
 
 def fashion_live() -> Recipe:
@@ -78,8 +79,8 @@ def tiny() -> Recipe:
 def fashion_table_at(ratio: float) -> Recipe:
     """What the recipes of the tables share, at a data memory ratio: 5 epochs at 0.5 %, 8 at 1 %, 32 at 5 %.
 
-    fashion-live's settings with one batch and 100 student steps an epoch, two batches more than the pool holds, the first
-    epoch for warm-up, and no evaluation before the end.
+    fashion-live's settings with one batch of 10 generator steps and 100 student steps an epoch, two batches more than the
+    pool holds, four kept views, the first epoch for warm-up, and no evaluation before the end.
     """
     epochs = round(600 * ratio) + 2
     return fashion_live().replace(
@@ -191,14 +192,7 @@ def describe(name: str) -> str:
 def changes(recipe: Recipe) -> dict[str, object]:
     """What distinguishes a recipe from the named one that it starts from (or from the defaults), as dotted fields."""
     base = get(recipe.name) if recipe.name in _RECIPES else Recipe()
-    old, new = base.model_dump(mode="json"), recipe.model_dump(mode="json")
-
-    def look(data: dict, path: str):
-        for key in path.split("."):
-            data = data[key]
-        return data
-
-    return {p: look(new, p) for p in field_names() if look(new, p) != look(old, p)}
+    return {p: recipe.value(p) for p in field_names() if recipe.value(p) != base.value(p)}
 
 
 def command(recipe: Recipe) -> str:

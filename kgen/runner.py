@@ -16,7 +16,8 @@ import torch
 from kgen import events, zoo
 from kgen.controls import Controls
 from kgen.engine import Distillation
-from kgen.journal import Journal, JournalError, open_run, read_checkpoint, remove_leftovers
+from kgen.journal import Journal
+from kgen.reading import JournalError, Run, open_run, read_checkpoint
 from kgen.recipe import Recipe
 
 CHECKPOINT_SECONDS = 5.0
@@ -66,17 +67,17 @@ class Runner:
     def resume(cls, folder: str | Path, *, controls: Controls | None = None, **options: Any) -> Runner:
         """Go on from the last whole checkpoint, or from the start where there is none. Raises JournalError."""
         run = open_run(folder)
-        if run.finished and ((run.path / "student.safetensors").is_file() or run.last_event.accuracy is None):
+        if _finished(run) and ((run.path / "student.safetensors").is_file() or run.last_event.accuracy is None):
             raise JournalError(f"{run.path} has finished already; there is nothing to resume.")
         info = run.info
         if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):
             raise JournalError(
                 f"{run.path} was made with another version of the teacher {run.recipe.teacher!r}; it cannot be resumed with this one."
             )
-        remove_leftovers(run.path)
         torch.set_num_threads(info.get("threads", torch.get_num_threads()))  # sums depend on how work is cut
         controls = controls or Controls()
         kept = read_checkpoint(folder)
+        run.verify(kept.offset)
         distillation = Distillation(run.recipe, controls=controls, resume=kept.tensors, batch_of=run.batch, elapsed=kept.t)
         return cls(distillation, Journal.reopen(folder, kept.offset, kept.iterations), controls, **options)
 
@@ -144,3 +145,11 @@ class Runner:
                 if self.distillation.gate.state == "stopping" or self.controls.stop_waits():
                     raise DiskError(f"Stopped while the disk was full; resume {self.journal.path} when there is room.") from None
                 time.sleep(1)
+
+
+def _finished(run: Run) -> bool:
+    """Did it reach its end? Not where its events are damaged: what matters then is where (see `Run.verify`)."""
+    try:
+        return run.finished
+    except JournalError:
+        return False

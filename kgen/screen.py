@@ -59,7 +59,8 @@ class Screen:
             self.note = f"student {e.student.accuracy:.1%} of {e.student.n:,} real images, {e.pool_images:,} synthetic images"
             self.line(f"{e.t:7.1f} s  {self.note} (teacher {e.teacher.accuracy:.1%})")
         elif isinstance(e, events.RunFailed):
-            self.line(f"The run stopped at step {e.step}: {e.cause} {e.remedy}")
+            where = "" if e.step is None else f" at step {e.step}"
+            self.line(f"The run stopped{where}: {e.cause} {e.remedy}")
         elif isinstance(e, events.RunFinished):
             self.line(
                 f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s."

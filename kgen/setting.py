@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,6 +137,37 @@ class Setting:
             # measured on all test images when the teacher was made; a test measures it again
             return events.Score(accuracy=card.accuracy, n=card.n_test)
         return score(teacher.logits, real, self.chosen, device=self.device)
+
+    def announcement(self) -> dict[str, Any]:
+        """What a run_started event tells of the setting."""
+        r = self.recipe
+        scales = [
+            events.Scale(
+                side=scale.side,
+                batch=scale.batch,
+                map_size=scale.map_size,
+                target=[[round(v, 4) for v in row] for row in scale.target.tolist()],
+                budget_images=scale.budget_images,
+            )
+            for scale in self.scales
+        ]
+        return {
+            "name": r.name,
+            "recipe": r.model_dump(mode="json"),
+            "teacher": self.card,
+            "classes": [self.teacher.classes[c] for c in self.chosen],
+            "class_indices": self.chosen,
+            "budget_images": self.budget_images,
+            "budget_pixels": self.budget_pixels,
+            "map_size": scales[0].map_size,
+            "target": scales[0].target,
+            "scales": scales,
+            "map_kind": self.teacher.map_kind,
+            "radii": self.radii,
+            "generator_steps": r.total_generator_steps,
+            "student_steps": self.student_total,
+            "device": self.device_title(),
+        }
 
     @torch.no_grad()
     def reference(self) -> events.Arrays:

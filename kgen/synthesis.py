@@ -24,7 +24,8 @@ SHOWN_PER_CLASS = 5
 
 
 class Diverged(RuntimeError):
-    """A loss that is not a number; raised before the update that it would have spoilt."""
+    """A loss that is not a number, found at a report: of the generator before the update that it would spoil (with
+    `report_every` 1), of the student at most REPORT_EVERY steps later."""
 
     def __init__(self, term: str, step: int, value: float):
         super().__init__(f"the loss part {term!r} was {value} at step {step}")
@@ -152,14 +153,14 @@ class Synthesis:
     def _measure(self, images: Tensor, student: Snapshot) -> dict[str, Tensor]:
         """One forward of teacher and student on the kept images."""
         probe = self.terms.probe(images)
-        (ce, *rest), cam, guess = self.terms.judge(probe, images, student)
+        (ce, *rest), cam, student_logits = self.terms.judge(probe, images, student)
         out = {
             "cam": cam.half(),
             "parts": torch.stack([ce, *(part.expand_as(ce) for part in rest)], 1),
             "embedding": probe.embedding.half(),
             "confidence": self._confidence(probe.logits),
         }
-        for name, logits in (("teacher", probe.logits), ("student", guess)):
+        for name, logits in (("teacher", probe.logits), ("student", student_logits)):
             p, top = logits.softmax(1).topk(min(5, logits.shape[1]))
             out |= {f"{name}_top": top.int(), f"{name}_top_p": p.half()}
         return out

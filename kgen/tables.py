@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kgen import recipes, zoo
-from kgen.recipe import Recipe, Target
+from kgen.parts import Target
+from kgen.recipe import Recipe
 
 PROTOCOL = 1
 """Part of every key. Raise it when the same recipe and seed give another student than before: the engine computes something

@@ -13,7 +13,9 @@ from torch import nn
 
 from kgen.augment import apply_views, draw_views, erase
 from kgen.data import RealImages
+from kgen.evaluate import score
 from kgen.events import TeacherCard
+from kgen.zoo import ZooError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +81,10 @@ class TeachProgress:
     """Share right on the held-out images, at the end of an epoch."""
 
 
-@torch.no_grad()
-def accuracy(network: nn.Module, data: RealImages, normalise, batch: int = 500) -> float:
+def accuracy(network: nn.Module, data: RealImages, normalise) -> float:
     """Share of real images whose largest logit is their label."""
     network.eval()
-    images = torch.from_numpy(data.images)
-    hits = 0
-    for i in range(0, len(data), batch):
-        x = normalise(images[i : i + batch].float() / 255)
-        hits += int((network(x).argmax(1).numpy() == data.labels[i : i + batch]).sum())
-    return hits / len(data)
+    return score(lambda x: network(normalise(x)), data, list(range(len(data.classes)))).accuracy
 
 
 def teach(network: nn.Module, train: RealImages, held_out: RealImages, plan: Plan, *, seed: int = 0) -> Iterator[TeachProgress]:
@@ -110,7 +106,7 @@ def teach(network: nn.Module, train: RealImages, held_out: RealImages, plan: Pla
                 x = erase(x, rng, plan.hole)
             loss = F.cross_entropy(network(normalise(x)), labels[index])
             if not torch.isfinite(loss):
-                raise FloatingPointError(f"The teacher's loss was not a number at step {step}; lower the rate below {plan.lr}.")
+                raise ZooError(f"The teacher's loss was not a number at step {step}; lower the rate below {plan.lr}.")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kgen import losses
-from kgen.recipe import Weights
+from kgen.parts import Weights
 from kgen.setting import Scale, Setting
 from kgen.state import LoopState, Snapshot
 from kgen.teachers import Probe
@@ -22,7 +22,7 @@ class Judgement(NamedTuple):
     """In the order of `kgen.events.PARTS`, unweighted: [B] each, batch norm a scalar"""
     cam: Tensor
     """M [B,h,w]"""
-    guess: Tensor | None
+    student_logits: Tensor | None
     """The student's logits [B,K_T]; None without a student"""
 
 
@@ -62,10 +62,10 @@ class Terms:
         student = student or self.student
         normalised = (images - t.mean) / t.std
         zero = torch.zeros((), device=images.device)
-        adversarial, push, guess = zero, zero, None
+        adversarial, push, student_logits = zero, zero, None
         if student is not None:
-            guess, embedding = look(student.network, normalised, self.corner)
-            adversarial = losses.adversarial(probe.logits, guess, r.adv_mask)
+            student_logits, embedding = look(student.network, normalised, self.corner)
+            adversarial = losses.adversarial(probe.logits, student_logits, r.adv_mask)
             push = self._push(probe, embedding, student)
         cam = self.activation_map(probe)
         parts = (
@@ -77,7 +77,7 @@ class Terms:
             losses.total_variation(normalised) if r.weights.tv else zero,
             losses.squared_size(normalised) if r.weights.l2 else zero,
         )
-        return Judgement(parts, cam, guess)
+        return Judgement(parts, cam, student_logits)
 
     def _push(self, probe: Probe, embedding: Tensor, student: Snapshot) -> Tensor:
         """L_aed (Eq. 11), of the student's embedding (the formula) or the teacher's (the prose); 0 while it is off."""

@@ -14,7 +14,8 @@ from app.panels import ladder
 from app.panels.knobs import Knob, knobs
 from app.plan import OFFERED
 from kgen import recipes, zoo
-from kgen.recipe import Recipe, RecipeError, Target, Weights
+from kgen.parts import Target, Weights
+from kgen.recipe import Recipe, RecipeError
 
 TEACHER = "fashion-cnn"
 SIDES = (16, 20, 24, 28)
@@ -92,15 +93,7 @@ def write(recipe: Recipe) -> dict[str, Any]:
         "seed": r.seed,
         "target": next((name for name, target in TARGETS.items() if target == r.target), None),
     }
-    return values | {knob.field: value_of(r, knob.field) for knob in knobs()}
-
-
-def value_of(recipe: Recipe, field: str) -> Any:
-    """The value of a dotted field."""
-    found: Any = recipe
-    for name in field.split("."):
-        found = getattr(found, name)
-    return found
+    return values | {knob.field: r.value(knob.field) for knob in knobs()}
 
 
 def priors(source: str) -> tuple[float, float]:
@@ -114,7 +107,7 @@ def _source(base: Recipe, source: Any) -> dict[str, Any]:
     if source == base.source:
         return {}
     donor = recipes.get(SOURCES[source])
-    return {"source": source} | {field: value_of(donor, field) for field in OF_SOURCE}
+    return {"source": source} | {field: donor.value(field) for field in OF_SOURCE}
 
 
 def _rungs(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from kgen.recipe import Weights
+from kgen.parts import Weights
 
 SMALLER, KEY_REGION, DIVERSITY, MULTI = "smaller images", "key region", "embedding diversity", "multi-resolution"
 SMALL_SIDE = 20

@@ -1,4 +1,4 @@
-// Names, symbols and explanations of the method's terms. The names of the losses are those of app/words.py.
+// Names, symbols and explanations of the method's terms. The names of the losses are those of kgen/events.py.
 
 /** The generator's loss, stacked from zero upwards in this order. */
 export const GENERATOR = [

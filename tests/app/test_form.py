@@ -13,7 +13,8 @@ from app.panels import form, ladder
 from app.panels.knobs import knobs
 from app.plan import OFFERED
 from kgen import recipes
-from kgen.recipe import Recipe, Target
+from kgen.parts import Target
+from kgen.recipe import Recipe
 
 LADDER = Path(form.__file__).parent.parent / "static" / "ladder.js"
 LIVE = recipes.get("fashion-live")

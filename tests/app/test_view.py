@@ -19,7 +19,7 @@ from app.projection import Layout
 from app.state import MOST_POINTS, Curve, State, fold
 from app.view import Situation
 from kgen import events, recipes
-from kgen.recipe import Target
+from kgen.parts import Target
 
 R = standin.recipe()
 LIVE = Situation(run="tiny-1", attempt=1)
@@ -191,7 +191,7 @@ def test_a_run_of_an_earlier_version_is_read_as_one_resolution():
 
 def test_two_resolutions_are_planned_as_the_engine_shares_them():
     planned = view.snapshot(State(), Situation(), before(recipes.get("fashion-live").replace(resolutions=(20, 28))))
-    pixels = int(0.04 * 60_000) * 784 // 2
+    pixels = int(0.03 * 60_000) * 784 // 2
     assert [x["budget"] for x in planned["scales"]] == [pixels // 400, pixels // 784]
     assert planned["budget"]["images"] == pixels // 400 + pixels // 784
     assert [(x["batch"], x["h"]) for x in planned["scales"]] == [(50, 5), (26, 7)]
@@ -240,7 +240,7 @@ def test_before_any_run_the_page_knows_what_is_planned():
     s = view.snapshot(State(), Situation(), before(recipes.get("fashion-live")))
     assert s["phase"] == "empty" and s["run"] is None and s["alert"] is None
     assert text(s) == "Ready. Press Start: the generator begins with noise, and its first images appear after about 3 seconds."
-    assert s["classes"] == standin.CLASSES and s["budget"]["images"] == 2_400 and s["curve"]["teacher"] == 0.931
+    assert s["classes"] == standin.CLASSES and s["budget"]["images"] == 1_800 and s["curve"]["teacher"] == 0.931
     assert s["command"] == "python -m kgen run fashion-live" and s["teacher"]["map"] == [7, 7]
     assert s["map"] == {"kind": "cam", "label": "G(1, 2)"} and s["scales"][0]["target"][3][3] == 1.0
 

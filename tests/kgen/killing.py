@@ -17,7 +17,7 @@ from pathlib import Path
 from small import few_images, grain
 
 from kgen import data
-from kgen.journal import JournalError
+from kgen.reading import JournalError
 from kgen.runner import Runner
 
 

@@ -146,6 +146,27 @@ def test_a_student_step_in_warm_up_is_refused_when_concurrent(watch):
     assert w.still() == before
 
 
+def test_a_student_steps_when_all_images_are_made(watch):
+    w = watch(schedule="concurrent", epochs=2, warmup=0.0, student_steps=20_000)
+    w.until(lambda: w.run.state.iterations == w.run.recipe.total_iterations)
+    w.ask("pause")
+    before = w.still()
+    assert w.ask("step", "student").text is None
+    assert w.still()["student"] == before["student"] + 1
+    for unit in ("generator", "iteration"):
+        assert "all its images" in w.ask("step", unit).text
+
+
+def test_the_last_evaluation_is_the_last_word(watch):
+    """A stop while the student is tested: what its thread tells comes before the evaluation on all real images."""
+    w = watch(schedule="concurrent", evaluate_every=1, student_steps=1000)
+    w.until(lambda: sum(e.kind == "evaluated" for e in w.events) > 3)
+    w.controls.send("stop")
+    w.end()
+    assert [e.final for e in w.events if e.kind == "evaluated"][-2:] == [False, True]
+    assert [e.t for e in w.events if e.kind == "evaluated"] == sorted(e.t for e in w.events if e.kind == "evaluated")
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_stop_works_from_a_standstill(watch, schedule):
     w = watch(schedule=schedule)

@@ -74,6 +74,8 @@ def test_stratified_is_fixed_and_fair():
     assert np.bincount(some.labels, minlength=10).tolist() == [0, 66, 0, 0, 66, 0, 0, 66, 0, 0]
     assert np.array_equal(some.images, real.stratified(200, (1, 4, 7)).images)
     assert not np.array_equal(some.images, real.stratified(200, (1, 4, 7), seed=1).images)
+    few = real.stratified(4)  # fewer than classes: one image each of some
+    assert len(few) == len(set(few.labels.tolist())) == 4 and np.array_equal(few.labels, real.stratified(4).labels)
     assert len(np.unique(real.stratified(2000).images.reshape(2000, -1), axis=0)) > 1990
 
 

@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from small import few_images, grain, same_run, story
 
 from kgen import data, events, files, journal, losses, zoo
-from kgen.journal import Journal, JournalError, open_run, read_checkpoint
+from kgen.journal import Journal
+from kgen.reading import JournalError, open_run, read_checkpoint
 from kgen.recipe import Recipe
 from kgen.runner import DiskError, Runner
 
@@ -287,8 +288,40 @@ def test_torn_last_line_is_left_out_and_damage_has_an_offset(tmp_path, whole):
     damaged[3] = damaged[3][:10] + b"\xff\x00" + damaged[3][12:]
     file.write_bytes(b"".join(damaged))
     offset = sum(len(line) for line in lines[:3])
+    read = []
     with pytest.raises(JournalError, match=f"damaged at byte {offset}:"):
-        list(open_run(copy).events())
+        read.extend(open_run(copy).events())
+    assert read == list(itertools.islice(open_run(whole).events(), 3))  # what lies before the damage
+
+
+def test_a_resume_gets_over_damage_behind_the_checkpoint_alone(tmp_path, quick, whole):
+    """Stopped inside the second iteration: the checkpoint lies behind the first, some events behind the checkpoint."""
+    folder = tmp_path / "r"
+    runner = new(quick, folder, listen=lambda e: runner.controls.send("stop") if e.kind == "generator_step" and e.iteration == 1 else None)
+    go(runner)
+    offset, file = read_checkpoint(folder).offset, folder / "events.jsonl"
+    good = file.read_bytes()
+    assert 0 < offset < len(good) - 10
+
+    file.write_bytes(b"\xff" + good[1:])
+    with pytest.raises(JournalError, match="damaged at byte 0:"):
+        Runner.resume(folder)
+    assert file.read_bytes() == b"\xff" + good[1:]  # nothing was cut
+
+    file.write_bytes(good[: offset + 2] + b"\xff\x00" + good[offset + 4 :])
+    assert go(Runner.resume(folder, checkpoint_seconds=0.0)).reason == "done"
+    assert same_run(folder, whole) is None
+
+
+def test_a_resume_that_is_refused_leaves_the_writers_files(tmp_path, quick):
+    folder = tmp_path / "r"
+    runner = new(quick, folder)
+    half_written = folder / "checkpoint" / ".state.safetensors.1.tmp"
+    half_written.write_bytes(b"half")
+    with pytest.raises(JournalError, match="being written by another process"):
+        Runner.resume(folder)
+    assert half_written.exists()
+    go(runner)
 
 
 # --- previews -----------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from small import same_run
 from kgen import __main__ as main
 from kgen import events, recipes
 from kgen.child import controlled
-from kgen.journal import open_run
+from kgen.reading import open_run
 from kgen.runner import Runner
 
 ROOT = Path(__file__).resolve().parents[2]

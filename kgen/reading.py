@@ -1,0 +1,224 @@
+"""The run folder, for reading: by any number of processes, while another one writes it (`kgen.journal`) or afterwards.
+
+It knows files, recipes and events, not torch (only `read_checkpoint` touches it, on call). Whatever an event names is
+there; `attempt` in run.json tells a reader that a resume has cut events, so that it folds anew.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as load_arrays
+
+from kgen import events
+from kgen.files import FolderLock, Locked
+from kgen.recipe import Recipe, RecipeError, parse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MARK = "recipe.json"
+"""The file that makes a folder a run."""
+
+
+class JournalError(ValueError):
+    """A folder that is no run, or a damaged one; the message names the file and what to do."""
+
+
+class Run:
+    """A run folder, for reading. Opening it changes nothing."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._events = self.path / "events.jsonl"
+        if not (self.path / MARK).is_file():
+            what = "does not exist" if not self.path.exists() else f"is not a run folder (it has no {MARK})"
+            raise JournalError(f"{self.path} {what}; give the folder that `python -m kgen run --out` made.")
+        try:
+            self.recipe: Recipe = parse((self.path / MARK).read_bytes())
+        except RecipeError as error:
+            raise JournalError(f"{self.path / MARK}: {error}") from None
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """run.json as it stands: versions, device, threads, attempt."""
+        try:
+            return json.loads((self.path / "run.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise JournalError(f"{self.path / 'run.json'} cannot be read: {error}.") from None
+
+    def events(self) -> Iterator[events.Event]:
+        """Every event so far. A torn last line is left out; damage elsewhere raises JournalError, with its offset, behind
+        the events before it."""
+        try:
+            data = self._events.read_bytes()
+        except FileNotFoundError:
+            return
+        for event, _ in _parse(self._events, data, 0):
+            yield event
+
+    def verify(self, size: int) -> None:
+        """Are the first `size` bytes of the events whole? JournalError says where they are not."""
+        if size:
+            with self._events.open("rb") as file:
+                for _ in _parse(self._events, file.read(size), 0):
+                    pass
+
+    def tail(self) -> Tail:
+        return Tail(self)
+
+    def follow(self, poll: float = 0.2) -> Iterator[events.Event]:
+        """Events as they come, until the run has finished or failed; begins anew when the run was resumed."""
+        tail = self.tail()
+        while True:
+            _, new = tail.read()
+            yield from new
+            if new and new[-1].kind in ("run_finished", "run_failed"):
+                return
+            time.sleep(poll)
+
+    def batch(self, iteration: int) -> dict[str, np.ndarray]:
+        """The arrays of a finished iteration. Raises JournalError if it is missing or damaged."""
+        return _load(self.path / "batches" / f"{iteration:06d}.safetensors")
+
+    def batches(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """(iteration, arrays) of every finished iteration, in order."""
+        for file in sorted((self.path / "batches").glob("*.safetensors")):
+            if file.stem.isdigit():
+                yield int(file.stem), _load(file)
+
+    def preview(self) -> dict[str, np.ndarray] | None:
+        """The batch being made, as last seen; None where there is none."""
+        return _load_or_none(self.path / "preview.safetensors")
+
+    def reference(self) -> dict[str, np.ndarray] | None:
+        """Real examples for comparison; None where there are none."""
+        return _load_or_none(self.path / "reference.safetensors")
+
+    @property
+    def last_event(self) -> events.Event | None:
+        """The newest event; None before the first."""
+        newest = collections.deque(self.events(), maxlen=1)
+        return newest[0] if newest else None
+
+    @property
+    def finished(self) -> bool:
+        """Did the run reach its end (not merely stop)?"""
+        last = self.last_event
+        return last is not None and last.kind == "run_finished" and last.reason == "done"
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run folder for reading. Raises JournalError for anything else."""
+    return Run(path)
+
+
+class Tail:
+    """Reads events.jsonl piece by piece; each call to `read` costs what is new."""
+
+    def __init__(self, run: Run):
+        self._file, self._run = run.path / "events.jsonl", run
+        self._offset, self._attempt = 0, None
+
+    def read(self) -> tuple[bool, list[events.Event]]:
+        """(began anew, new events). Began anew: forget what came before; the list holds everything from the start.
+
+        Raises JournalError, with the offset, for a damaged line that is not the last, once what lies before it was read.
+        """
+        attempt = self._run.info.get("attempt", 1)
+        try:
+            size = self._file.stat().st_size
+        except FileNotFoundError:
+            return False, []
+        anew = attempt != self._attempt or size < self._offset
+        if anew:
+            self._offset, self._attempt = 0, attempt
+        if size == self._offset:
+            return anew, []
+        with self._file.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        found = []
+        try:
+            for event, offset in _parse(self._file, data, self._offset):
+                found.append(event)
+                self._offset = offset
+        except JournalError:
+            if not found:
+                raise
+        return anew, found
+
+
+def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[events.Event, int]]:
+    """(event, offset behind it) of each whole line of `data`, which begins at `offset`; JournalError at a damaged one."""
+    whole, *_ = data.rpartition(b"\n")
+    for line in whole.split(b"\n") if whole else []:
+        try:
+            event = events.from_json(line)
+        except ValidationError:
+            raise JournalError(
+                f"{file} is damaged at byte {offset}: this line is no event. "
+                "`python -m kgen resume` goes back to the last checkpoint if the damage lies after it."
+            ) from None
+        offset += len(line) + 1
+        yield event, offset
+
+
+class Checkpoint(NamedTuple):
+    """What a resume starts from: the engine's tensors, the offset in events.jsonl, finished iterations, seconds run."""
+
+    tensors: dict[str, Tensor] | None = None
+    offset: int = 0
+    iterations: int = 0
+    t: float = 0.0
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """The last whole checkpoint; an empty one before the first. Raises JournalError for a damaged file."""
+    file = open_run(path).path / "checkpoint" / "state.safetensors"
+    if not file.is_file():
+        return Checkpoint()
+    try:
+        with safe_open(file, "pt") as f:
+            meta = f.metadata()
+            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  safe_open is no dictionary
+            return Checkpoint(tensors, int(meta["offset"]), int(meta["iterations"]), float(meta["t"]))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise JournalError(f"{file} is damaged ({error}); the run cannot be resumed, but its images and events are whole.") from None
+
+
+def being_written(path: str | Path) -> bool:
+    """Does a process (this one included) hold the run folder's lock?"""
+    if not (Path(path) / "lock").is_file():
+        return False
+    try:
+        FolderLock(Path(path), attempts=1).release()
+    except Locked:
+        return True
+    except OSError:  # a folder that cannot be written has no writer
+        return False
+    return False
+
+
+def _load(file: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_arrays(file.read_bytes())
+    except FileNotFoundError:
+        raise JournalError(f"{file} is missing.") from None
+    except (OSError, SafetensorError) as error:
+        raise JournalError(f"{file} cannot be read: {error}.") from None
+
+
+def _load_or_none(file: Path) -> dict[str, np.ndarray] | None:
+    try:
+        return _load(file)
+    except JournalError:
+        return None

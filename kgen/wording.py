@@ -1,0 +1,64 @@
+"""What is wrong with a recipe, in sentences that name field, value, allowed range and the nearest valid name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every settable field, dotted where it lies inside a part: "seed", "weights.kr", "optimisers.student.lr"."""
+    found = []
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found += names(kind, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
+    return found
+
+
+def unknown(path: str, valid: list[str]) -> str:
+    """What to say of a field that does not exist."""
+    near = difflib.get_close_matches(path, valid, 1, 0.5) or [v for v in valid if v.rpartition(".")[2] == path.rpartition(".")[2]]
+    return f"Recipe field {path!r} is not known." + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(valid)}.")
+
+
+def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """One of a ValidationError's errors, in words."""
+    path = ".".join(str(p) for p in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return unknown(path, names(model))
+    found = repr(error.get("input"))
+    found = found if len(found) < 60 else found[:57] + "…"
+    if error["type"] == "literal_error":
+        expected = error["ctx"]["expected"]
+        near = difflib.get_close_matches(str(error.get("input")), expected.replace("'", "").replace(" or ", ", ").split(", "), 1, 0.4)
+        return f"Recipe field {path!r} is {found}; expected {expected}." + (f" Did you mean {near[0]!r}?" if near else "")
+    if error["type"] == "value_error":
+        reason = str(error["ctx"]["error"])
+        return f"Recipe field {path!r}: {reason}." if path else f"Recipe field {reason}."
+    limits = _limits(error["loc"], model)
+    wanted = limits or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"Recipe field {path!r} is {found}; allowed: {wanted}."
+
+
+def _limits(path: tuple, model: type[BaseModel]) -> str:
+    """The allowed range of a numeric field, in words, from the schema; empty where it has none."""
+    schema = model.model_json_schema()
+    node: dict[str, Any] = schema
+    for key in path:
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+        node = node.get("items", {}) if isinstance(key, int) else node.get("properties", {}).get(key, {})
+    node = next((n for n in node.get("anyOf", []) if n.get("type") in ("number", "integer")), node)
+    words = (
+        ("minimum", "{:g} or more"),
+        ("exclusiveMinimum", "above {:g}"),
+        ("maximum", "at most {:g}"),
+        ("exclusiveMaximum", "below {:g}"),
+    )
+    return " and ".join(text.format(node[key]) for key, text in words if key in node)
