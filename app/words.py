@@ -88,8 +88,14 @@ def sentence(state: State, phase: str, situation: Situation) -> Pieces:
         return [_text("Stopping" + where(state) + f": the student takes a last test on {kind(state)}.")]
     if phase == "paused":
         first, *rest = doing
-        return [_text("Paused. " + first["text"]), *rest] if rest else [_text("Paused. " + first["text"])]
+        stands = [_text(f" It has made {number(state.student_step)} of {number(state.started.student_steps)} steps.")] if _learns_beside(state) else []
+        return [_text("Paused. " + first["text"]), *rest, *stands]
     return doing
+
+
+def _learns_beside(state: State) -> bool:
+    """Does the sentence speak of the generator, while a student has begun?"""
+    return state.started is not None and state.student_step > 0 and not state.all_made and not (state.sequential and state.activity == "student")
 
 
 def _text(text: str) -> dict[str, str]:

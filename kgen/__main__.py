@@ -29,7 +29,7 @@ from kgen.screen import console, progress_bar, watch
 from kgen.tables import TableError
 from kgen.zoo import ZooError
 
-cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Data-free knowledge distillation: teach a student from a teacher whose training data is gone.")
 
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder to make; default runs/NAME-TIME.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]

@@ -221,9 +221,9 @@ class Recipe(Part):
         for path, value in changes.items():
             *outer, last = path.split(".")
             place = data
-            for i, key in enumerate(outer):
+            for key in outer:
                 if not isinstance(place.get(key), dict):
-                    raise RecipeError(wording.unknown(".".join(outer[: i + 1]), field_names()))
+                    raise RecipeError(wording.unknown(path, field_names()))
                 place = place[key]
             if last not in place:
                 raise RecipeError(wording.unknown(path, field_names()))

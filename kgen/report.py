@@ -68,7 +68,7 @@ def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) ->
 
 def grid(table: Table, found: list[Line]) -> Grid:
     """For a terminal."""
-    drawn = Grid(title=f"{table.title} ({table.source})", caption=table.command, title_justify="left", caption_justify="left", box=SIMPLE)
+    drawn = Grid(title=f"{table.title} ({table.source})", caption=f"{table.command}\nThe paper's column is Imagenette at 5 %: compare its order, not its height.", title_justify="left", caption_justify="left", box=SIMPLE)
     for i, name in enumerate(COLUMNS):
         drawn.add_column(name, justify="right" if i else "left")
     for line in found:

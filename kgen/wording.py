@@ -21,9 +21,15 @@ def names(model: type[BaseModel], prefix: str = "") -> list[str]:
     return found
 
 
+CALLED = {"budget": "ratio", "steps": "generator_steps"}
+"""Words by which people know a field."""
+
+
 def unknown(path: str, valid: list[str]) -> str:
     """What to say of a field that does not exist."""
-    near = difflib.get_close_matches(path, valid, 1, 0.5) or [v for v in valid if v.rpartition(".")[2] == path.rpartition(".")[2]]
+    known = valid if "." in path else [*valid, *dict.fromkeys(v.partition(".")[0] for v in valid if "." in v)]
+    same_end = [v for v in valid if v.rpartition(".")[2] == path.rpartition(".")[2]]
+    near = [CALLED[path]] if path in CALLED else difflib.get_close_matches(path, known, 1, 0.6) or same_end
     return f"Recipe field {path!r} is not known." + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(valid)}.")
 
 

@@ -10,7 +10,7 @@ import gradio as gr
 
 from app.panels import form, ladder
 from app.panels.knobs import Knob, knobs
-from app.plan import OFFERED
+from app.plan import OFFERED, before
 from kgen import recipes, zoo
 
 TEACHER = (Path(__file__).parent / "teacher.html").read_text(encoding="utf-8")
@@ -20,6 +20,8 @@ SOURCES = {
     "latent": ("Latent", "A latent code and a generator that starts each time from what earlier ones learnt (Fast)."),
     "pixels": ("Pixels", "No generator: the pixels themselves are optimised, kept smooth by two priors (DeepInversion)."),
 }
+CARD = ("title", "accuracy", "n_test", "side", "channels", "map", "parameters")
+"""What the page shows of a teacher that is chosen and not yet at work."""
 
 
 def build() -> dict[str, gr.components.Component]:
@@ -99,7 +101,9 @@ def _tips() -> None:
     up_to = [ladder.BASELINE, *(f"Everything up to “{rung.name}”. {rung.adds}" for rung in ladder.RUNGS)]
     tips = [["kg-ladder", [rung.adds for rung in ladder.RUNGS]], ["kg-preset", up_to], ["kg-source", [tip for _, tip in SOURCES.values()]],
             *([_id(k), [k.tip]] for k in knobs() if not k.choices)]
-    data = {"tips": tips, "without": [rung.without for rung in ladder.RUNGS]}
+    usual = recipes.get("fashion-live")
+    cards = {name: {k: v for k, v in before(usual.replace(teacher=name))["teacher"].items() if k in CARD} for name in form.teachers()}
+    data = {"tips": tips, "without": [rung.without for rung in ladder.RUNGS], "teachers": cards}
     attributes = " ".join(f'data-{name}="{html.escape(json.dumps(value))}"' for name, value in data.items())
     gr.HTML(html_template=f'<i id="kg-texts" hidden {attributes}></i>', apply_default_css=False, padding=False)
 

@@ -127,9 +127,13 @@ def _keep_in_step(fields: dict) -> None:
     follow(fields["preset"].input, "preset", [fields["preset"], *sizes], [fields["rungs"], *sizes])
     for field in sizes:
         follow(field.input, "seen", sizes, [fields["rungs"]])
-    follow(fields["rungs"].change, "which", [fields["rungs"]], [fields["preset"]])
-    priors = json.dumps({source: form.priors(source) for source in form.SOURCES})
-    fields["source"].input(None, fields["source"], [fields["weights.tv"], fields["weights.l2"]], js=f"(source) => ({priors})[source]", **LOCAL)
+    for field in (fields["rungs"], fields["source"]):
+        follow(field.change, "which", [fields["rungs"], fields["source"]], [fields["preset"]])
+    priors = {source: form.priors(source) for source in form.SOURCES}
+    smooth = [fields["weights.tv"], fields["weights.l2"]]
+    fields["source"].input(None, fields["source"], smooth, js=f"(source) => ({json.dumps(priors)})[source]", **LOCAL)
+    noisy = json.dumps(["noise", *priors["noise"]])  # every preset has a noisy layer and a generator
+    fields["preset"].input(None, None, [fields["source"], *smooth], js=f"() => {noisy}", **LOCAL)
 
 
 def _control(runs: Runs, action: str) -> Callable[[], None]:

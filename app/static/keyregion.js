@@ -63,7 +63,7 @@ export class KeyRegion {
     const missing = image ? Array.from(image.cam, (v, i) => Math.max(0, target[i] - v)) : [];
     const count = missing.filter((v) => v > 0).length, sum = missing.reduce((a, b) => a + b, 0);
     const off = snap.recipe.weights?.kr === 0, coming = ACTIVE.includes(snap.phase) || snap.making || snap.counters.iterations_done;
-    setText(this.note, !image ? '' : `${following ? 'newest image, ' : ''}${off ? `${count} of ${cells} cells below; not asked for` : `${count} of ${cells} cells still pull`}`);
+    setText(this.note, !image ? '' : `${following ? 'newest image, ' : ''}${off ? 'off in this run' : `${count} of ${cells} cells still pull`}`);
     if (this.solid) { this.surface.draw(scale, image?.cam ?? null, names.short); return; }
     const size = cellSize(scale, scale.side, room), side = size * Math.max(scale.w, scale.h), name = image && snap.classes[image.c];
     this.quad.style.setProperty('--cell', `${size}px`);

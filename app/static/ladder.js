@@ -46,8 +46,8 @@ globalThis.kgLadder = (() => {
   /** Resolutions or weights were changed by hand. */
   const seen = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed)];
 
-  /** The preset that these rungs are; null for a combination of a person's own. */
-  const which = (C, rungs) => [C.rungs.every((r, i) => rungs.includes(r) === i < rungs.length) ? C.presets[rungs.length] : null];
+  /** The preset that these rungs are; null for a combination of a person's own, or without the noisy layer that all presets have. */
+  const which = (C, rungs, source = 'noise') => [source === 'noise' && C.rungs.every((r, i) => rungs.includes(r) === i < rungs.length) ? C.presets[rungs.length] : null];
 
   return { flip, preset, seen, which };
 })();

@@ -19,12 +19,14 @@ export class Rail {
     // Gradio marks what is chosen by a class, whoever chose it: a click, another choice, the run that is shown
     new MutationObserver(() => this.#count()).observe(this.setup, { subtree: true, attributeFilter: ['class'] });
     this.#dress();
+    this.root.querySelector('#kg-which-teacher')?.addEventListener('input', (e) => { const teacher = this.teachers[e.target.value]; if (teacher) this.#teacher({ teacher, scales: [] }); });
   }
 
   /** Names and tips that Gradio's components have no place for. */
   #dress() {
     const texts = document.getElementById('kg-texts').dataset;
     this.without = JSON.parse(texts.without);
+    this.teachers = JSON.parse(texts.teachers);
     for (const [id, list] of JSON.parse(texts.tips)) document.querySelectorAll(`#${id} label`).forEach((label, i) => { label.dataset.tip = list[i]; });
     const tips = { 'kg-step': 'One step, then pause again. Key: full stop', 'kg-stop': 'Stop. Everything made so far is kept.', 'kg-pause': 'Pause after the current step. Key: space', 'kg-continue': 'Go on. Key: space' };
     for (const [id, tip] of Object.entries(tips)) document.getElementById(id).dataset.tip = tip;

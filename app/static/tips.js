@@ -8,6 +8,9 @@ export function tips(tip) {
     if (!at || at === owner) return;
     if (`${event.clientX} ${event.clientY}` === pressed) return; // it came under a pointer that has just pressed something else
     if (event.type === 'focusin' && !event.target.matches(':focus-visible')) return;
+    open(at);
+  };
+  const open = (at) => {
     hide();
     owner = at;
     tip.textContent = at.dataset.tip;
@@ -21,6 +24,7 @@ export function tips(tip) {
   document.addEventListener('focusin', show);
   document.addEventListener('pointerout', (e) => owner && !owner.contains(e.relatedTarget) && hide());
   document.addEventListener('focusout', hide);
+  document.addEventListener('click', (e) => { const chip = e.target.closest?.('.chip[data-tip]'); if (chip) open(chip); }); // says nothing else
   document.addEventListener('pointerdown', (e) => { pressed = `${e.clientX} ${e.clientY}`; hide(); });
   return { hide };
 }

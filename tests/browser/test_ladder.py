@@ -39,6 +39,26 @@ def test_a_preset_sets_its_rungs_and_a_lone_flip_makes_it_custom(visit: Visit):
     studio.until("a second resolution is a rung", lambda: studio.chosen("ladder") == [RUNGS[0], RUNGS[3]])
 
 
+def test_a_preset_brings_the_noisy_layer_back(visit: Visit):
+    studio = visit()
+    studio.choose("preset", "K-Gen")
+    studio.until("the preset", lambda: studio.chosen("preset") == ["K-Gen"])
+    studio.choose("source", "Pixels")
+    studio.until("no preset has pixels", lambda: studio.chosen("preset") == [] and studio.text("#kg-custom") == "custom")
+    studio.choose("preset", "NAYER")
+    studio.until("a generator again", lambda: studio.chosen("source") == ["Noisy layer"] and studio.chosen("preset") == ["NAYER"])
+    studio.see("#kg-more .label-wrap").click()
+    studio.until("without priors", lambda: (weight(studio, "tv"), weight(studio, "l2")) == (0, 0))
+
+
+def test_the_card_follows_the_teacher_that_is_chosen(visit: Visit):
+    studio = visit()
+    studio.choose("which-teacher", "ViT")
+    studio.until("its card", lambda: "Fashion ViT" in studio.text("#kg-teacher") and "80 thousand" in studio.text("#kg-teacher"))
+    studio.choose("which-teacher", "CNN")
+    studio.until("the other one", lambda: "Fashion CNN" in studio.text("#kg-teacher"))
+
+
 def test_weights_of_the_method_follow_the_switches(visit: Visit):
     studio = visit()
     studio.see("#kg-more .label-wrap").click()
