@@ -99,9 +99,10 @@ def test_rows_that_are_no_numbers_are_left_out_and_bad_files_refused(tmp_path):
     assert projection.load(tmp_path / "broken") is None and projection.load(tmp_path / "missing") is None
 
 
-def test_the_bundled_layout_belongs_to_the_bundled_teacher_and_keeps_classes_together():
-    layout = projection.load(projection.bundled("fashion-cnn"), zoo.checksum("fashion-cnn"))
-    assert layout is not None, "make it anew: python -m app.projection fit REFERENCE assets/fashion-cnn.layout.safetensors --teacher fashion-cnn"
+@pytest.mark.parametrize("teacher", zoo.TEACHERS)
+def test_a_bundled_layout_belongs_to_its_teacher_and_keeps_classes_together(teacher):
+    layout = projection.load(projection.bundled(teacher), zoo.checksum(teacher))
+    assert layout is not None, f"make it anew: python -m app.projection fit REFERENCE assets/{teacher}.layout.safetensors --teacher {teacher}"
     assert layout.images.shape[1:] == (1, 28, 28) and layout.xy.min() >= 0 and layout.xy.max() <= 1 and len(layout.xy) >= 200
     # neighbours on the map are of one class about as often as neighbours among the embeddings
     def purity(where: np.ndarray) -> float:
