@@ -1,7 +1,7 @@
 // The teacher's view: every image as a point, alike images close together. Synthetic filled, real hollow.
 // Zoom survives updates (uirevision); the drawing is redone only when points, colours, selection or size change.
 
-import { colours, setText } from './dom.js';
+import { colours, num, setText } from './dom.js';
 import { place } from './labels.js';
 import { CONFIG, layout, plotly } from './plotly.js';
 
@@ -26,8 +26,9 @@ export class Scatter {
   /** `points`: {iteration, pos, c, x, y} as arrays; `mark`: {x, y} of the chosen image, or null. */
   draw(snap, points, reference, mark) {
     this.last = [snap, points, reference, mark];
-    setText(this.note, snap.layout === 'fitting' ? 'places are being found …' : '');
-    const n = points.x.length, size = [this.host.clientWidth, this.host.clientHeight];
+    const n = points.x.length, some = n > 0 && snap.budget.used_images > n;
+    setText(this.note, snap.layout === 'fitting' ? 'places are being found …' : some ? `newest ${num(n)} of ${num(snap.budget.used_images)} synthetic ones` : '');
+    const size = [this.host.clientWidth, this.host.clientHeight];
     const key = JSON.stringify([snap.run, snap.attempt, n, points.iteration[0], points.iteration[n - 1], points.pos[n - 1], points.x[0], reference?.x?.length, mark, this.by, this.only, size, snap.classes.length]);
     if (key === this.key || size[0] < 80 || size[1] < 80) return;
     this.key = key;
