@@ -43,6 +43,11 @@ def layout_of(run: Run) -> Layout | None:
     return found or projection.load(run.path / projection.LAYOUT, checksum)
 
 
+def without_place(error: JournalError, folder: Path) -> str:
+    """What is wrong, without where on this machine the runs lie."""
+    return str(error).replace(f"{folder}{os.sep}", "")
+
+
 @functools.cache
 def bundled_reference(teacher: str) -> bytes:
     """The real examples of a bundled teacher's layout, encoded: what is shown before any run."""
@@ -143,7 +148,7 @@ class Archive:
             info = run.info
             now, own = int(info.get("attempt", 1)), str(info.get("id", ""))
         except JournalError as error:
-            raise Missing(self._short(error)) from None
+            raise Missing(without_place(error, self.folder)) from None
         if attempt != now:
             raise Missing(f"This run is at attempt {now}; attempt {attempt} is over. Reload the page.")
         if id not in (None, own):
@@ -172,10 +177,6 @@ class Archive:
             raise Missing("This run has no real examples.")
         return self._piece(("reference", name, attempt), id, run, lambda: sheets.reference(run.reference, run.layout))
 
-    def _short(self, error: JournalError) -> str:
-        """What is wrong, without where on this machine the runs lie."""
-        return str(error).replace(f"{self.folder}{os.sep}", "")
-
     def _piece(self, key: tuple, id: str | None, run: OpenRun, make: Callable[[], dict[str, Any]]) -> tuple[bytes, bool]:
         """(encoded, final): made once, however many ask at the same time; final once the layout is there, for an address with the id."""
         whole = run.layout is not None
@@ -186,7 +187,7 @@ class Archive:
                 try:
                     self._pieces[key] = encode(make())
                 except JournalError as error:
-                    raise Missing(self._short(error)) from None
+                    raise Missing(without_place(error, self.folder)) from None
                 while len(self._pieces) > KEPT:
                     self._pieces.popitem(last=False)
             self._pieces.move_to_end(key)

@@ -20,7 +20,7 @@ import plotly
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 
-from app.archive import Missing, bundled_reference
+from app.archive import Missing, bundled_reference, without_place
 from app.guard import middleware
 from app.runs import DEFAULT, Runs
 from kgen import events, recipes
@@ -132,7 +132,7 @@ def csv_lines(run: Run) -> Iterator[str]:
                 buffer.seek(0)
                 buffer.truncate()
     except JournalError as error:
-        writer.writerow({"kind": f"damaged: {error}".replace(str(run.path), run.path.name)})
+        writer.writerow({"kind": f"damaged: {without_place(error, run.path.parent)}"})
     yield buffer.getvalue()
 
 

@@ -24,7 +24,7 @@ export function tips(tip) {
   document.addEventListener('focusin', show);
   document.addEventListener('pointerout', (e) => owner && !owner.contains(e.relatedTarget) && hide());
   document.addEventListener('focusout', hide);
-  document.addEventListener('click', (e) => { const chip = e.target.closest?.('.chip[data-tip]'); if (chip) open(chip); }); // says nothing else
+  document.addEventListener('click', (e) => { const chip = e.target.closest?.('.chip[data-tip]'); if (chip) open(chip); }); // a chip has nothing to do but explain
   document.addEventListener('pointerdown', (e) => { pressed = `${e.clientX} ${e.clientY}`; hide(); });
   return { hide };
 }
