@@ -57,6 +57,12 @@ def header(path: str | Path) -> dict[str, Any]:
         raise ZooError(f"{path} cannot be read as a safetensors file: {error}.") from None
 
 
+def own_teachers() -> tuple[str, ...]:
+    """Names of the teachers that a person brought or fetched: files with a card beside those of the catalogue."""
+    found = sorted(path.stem for path in catalogue.teacher_file("x").parent.glob("*.safetensors"))
+    return tuple(name for name in found if name not in TEACHERS and name not in catalogue.TEACHERS)
+
+
 def locate(name_or_path: str | Path) -> Path:
     """The file of a teacher, from its name or its path."""
     if str(name_or_path) in TEACHERS:
@@ -69,7 +75,9 @@ def locate(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix == ".safetensors" and path.is_file():
         return path
-    known = [*TEACHERS, *catalogue.TEACHERS]
+    if str(name_or_path) in own_teachers():
+        return catalogue.teacher_file(str(name_or_path))
+    known = [*TEACHERS, *own_teachers(), *catalogue.TEACHERS]
     raise ZooError(f"Teacher {str(name_or_path)!r} is not known and is no .safetensors file. {nearest(str(name_or_path), known)}")
 
 
