@@ -36,7 +36,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
 PARTS = (*events.PARTS, *events.STUDENT_PARTS)
 COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images", "budget_used", "loss", *PARTS, "agreement", "lr",
-           "student_accuracy", "teacher_accuracy", "real_images", "final")
+           "student_accuracy", "teacher_accuracy", "real_images", "final", "student_agreement")
 
 
 def install(app: FastAPI, runs: Runs) -> None:
@@ -122,8 +122,8 @@ def csv_lines(run: Run) -> Iterator[str]:
                 row |= {"loss": e.loss, "lr": e.lr, **{k: e.parts[k] for k in PARTS if k in e.parts}}
             elif isinstance(e, events.Evaluated):
                 pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
-                row |= {"student_accuracy": e.student.accuracy, "teacher_accuracy": e.teacher.accuracy,
-                        "real_images": e.student.n, "final": int(e.final)}
+                found = {"student_accuracy": e.student.accuracy, "real_images": e.student.n} if e.student.real else {"student_agreement": e.student.accuracy}
+                row |= found | {"teacher_accuracy": e.teacher.accuracy if e.teacher else "", "final": int(e.final)}
             else:
                 continue
             writer.writerow(pool | row)

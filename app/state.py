@@ -85,9 +85,11 @@ class State:
         return self.started is None or self.started.schedule == "sequential"
 
     @property
-    def held_out(self) -> bool:
-        """Is the student tested on held-out training images, not on the test set?"""
-        return self.recipe.get("evaluate_on") == "validation"
+    def tested_on(self) -> str:
+        """test, validation (held-out training images) or synthetic (no real images)."""
+        if self.recipe.get("evaluate_on") == "validation":  # runs of earlier versions do not tell
+            return "validation"
+        return self.started.tested_on if self.started else "test"
 
     @property
     def scales(self) -> tuple[Scale, ...]:
@@ -128,6 +130,8 @@ def fold(state: State, event: Event) -> State:
 
 
 def _run_started(state: State, e: events.RunStarted) -> State:
+    if e.tested_on == "synthetic":  # no real image to be right on
+        return State(started=e, phase="running")
     return State(started=e, phase="running", teacher_accuracy=e.teacher.accuracy, n=e.teacher.n_test)
 
 
@@ -168,7 +172,7 @@ def _student_step(state: State, e: events.StudentStep) -> State:
 def _evaluated(state: State, e: events.Evaluated) -> State:
     if not math.isfinite(e.student.accuracy):
         return _warn(state, "The student's accuracy was not a number.", "Stop the run and lower the student's learning rate.")
-    teacher = e.teacher.accuracy if math.isfinite(e.teacher.accuracy) else state.teacher_accuracy
+    teacher = e.teacher.accuracy if e.teacher and math.isfinite(e.teacher.accuracy) else state.teacher_accuracy
     return replace(state, accuracy=state.accuracy.add(e.pool_images, e.student.accuracy), last_accuracy=e.student.accuracy,
                    teacher_accuracy=teacher, n=e.student.n, final=e.final)
 

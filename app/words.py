@@ -76,7 +76,7 @@ def sentence(state: State, phase: str, situation: Situation) -> Pieces:
     if phase == "finished":
         return [_text(done(state))]
     if phase == "stopped":
-        return [_text("Stopped" + where(state) + ". " + (_score(state, "The student names") or kept(state, None)))]
+        return [_text("Stopped" + where(state) + ". " + (_score(state, "The student") or kept(state, None)))]
     if phase == "failed":
         return [_text("The run failed" + where(state) + ".")]
     if phase == "died":
@@ -136,22 +136,25 @@ def where(state: State) -> str:
 
 
 def done(state: State) -> str:
-    return "Done: " + (_score(state, "the student names") or f"{images(state.pool_images)} were made; there was no student to teach.")
+    return "Done: " + (_score(state, "the student") or f"{images(state.pool_images)} were made; there was no student to teach.")
 
 
 def kind(state: State) -> str:
     """What the student is tested on."""
-    return "held-out real images" if state.held_out else "real images"
+    return {"test": "real images", "validation": "held-out real images", "synthetic": "synthetic images that it was not given"}[state.tested_on]
 
 
 def _score(state: State, who: str) -> str:
     """"the student names 82.4 % of 10,000 real images correctly; …", or nothing where it was not tested."""
     finish, started = state.finish, state.started
-    share, n = (finish.accuracy, finish.n) if finish and finish.accuracy is not None else (state.last_accuracy, state.n)
+    last = finish and (finish.agreement if state.tested_on == "synthetic" else finish.accuracy)
+    share, n = (last, finish.n) if last is not None else (state.last_accuracy, state.n)
     if share is None or not math.isfinite(share) or started is None:
         return ""
     among = f" of these {len(started.classes)} classes" if state.chosen_some else ""
-    text = f"{who} {percent(share)} of {number(n)} {kind(state)}{among} correctly; it never saw one of them."
+    if state.tested_on == "synthetic":
+        return f"{who} agrees with the teacher on {percent(share)} of {number(n)} {kind(state)}. There is no real test set, so how often it is right is not known."
+    text = f"{who} names {percent(share)} of {number(n)} {kind(state)}{among} correctly; it never saw one of them."
     if state.teacher_accuracy is not None:
         text += f" The teacher reaches {percent(state.teacher_accuracy)}."
     return text

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from kgen import recipes, screen, tables
-from kgen.data import DataError
+from kgen.data import DataError, RealImages
 from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError, parse, parse_setting
 from kgen.screen import console, progress_bar, watch
@@ -94,14 +94,28 @@ def resume(
     raise typer.Exit(watch(lambda **o: Runner.resume(folder, **o), as_json, checkpoint_every))
 
 
+def _test_images(recipe: Recipe, chosen: list[int]) -> RealImages:
+    """The real test images of a run's teacher: the recipe's folder, or its own data set. DataError where there are none."""
+    from kgen import data, zoo
+
+    card = zoo.card(recipe.teacher)
+    if recipe.real_images is not None:
+        return data.image_folder(recipe.real_images, zoo.classes(recipe.teacher), card, tuple(chosen))
+    if card.data is None:
+        raise DataError(f"No real test images are known for {card.title}; name a folder with one subfolder a class: --real FOLDER.")
+    return data.test_set(card.data)
+
+
 @cli.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an exported student.safetensors.")], as_json: Json = False
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an exported student.safetensors.")],
+    real_folder: Annotated[Path | None, typer.Option("--real", help="Folder of real test images, one subfolder a class.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Measure an exported student on all real test images."""
     import torch
 
-    from kgen import data, zoo
+    from kgen import zoo
     from kgen.evaluate import score
     from kgen.setting import choose_classes
 
@@ -114,10 +128,11 @@ def evaluate(
         raise JournalError(f"{file} is not there: the run has not ended, or its student never began. Try `python -m kgen resume {folder}`.")
     spec = zoo.read_spec(file, "recipe", "is no exported student; give a run folder, or the student.safetensors in one")
     recipe = parse(spec["recipe"])
+    recipe = recipe.replace(real_images=str(real_folder)) if real_folder else recipe
     student = zoo.load_student(file)
     mean, std = (torch.tensor(spec[k]).view(1, -1, 1, 1) for k in ("mean", "std"))
     chosen = choose_classes(recipe, tuple(spec["classes"]))
-    real = data.test_set(zoo.card(recipe.teacher).data)
+    real = _test_images(recipe, chosen)
     result = score(lambda x: student((x - mean) / std), real, chosen)
     teacher = score(zoo.load_teacher(recipe.teacher).logits, real, chosen)
     if as_json:
@@ -134,7 +149,7 @@ def evaluate(
         return
     print(f"student {result.accuracy:.2%} of {result.n:,} real images (teacher {teacher.accuracy:.2%})")
     for c, share in zip(chosen, result.per_class):
-        print(f"  {spec['classes'][c]:<12} {share:.1%}")
+        print(f"  {spec['classes'][c]:<12} " + ("no real image" if share is None else f"{share:.1%}"))
 
 
 @cli.command()

@@ -10,15 +10,16 @@ from __future__ import annotations
 import functools
 import gzip
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from kgen import catalogue, classes
 from kgen.classes import ASSETS
+from kgen.events import TeacherCard
+from kgen.folders import SUFFIXES, ImageFiles, image_files, list_images, match_folders
 from kgen.folders import DataError as DataError
-from kgen.folders import ImageFiles, list_images
 
 SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
 HOLDOUT = 5_000
@@ -35,12 +36,14 @@ class RealImages:
     images: np.ndarray | ImageFiles
     labels: np.ndarray
     classes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    """Subfolders of a person's own folder that are no class."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, index: np.ndarray) -> RealImages:
-        return RealImages(self.name, self.images[index], self.labels[index], self.classes)
+        return replace(self, images=self.images[index], labels=self.labels[index])
 
     def stratified(self, n: int, chosen: tuple[int, ...] | None = None, seed: int = 0) -> RealImages:
         """A fixed subset of about `n` images with equal shares of the chosen classes (all by default; of some where n is smaller)."""
@@ -102,6 +105,24 @@ def _from_folder(name: str, folder: Path) -> RealImages:
     except ValueError as error:
         raise DataError(catalogue.data_sentence(name, str(error))) from None
     return RealImages(name, ImageFiles(paths, facts.channels, facts.size, facts.crop), labels, texts)
+
+
+def image_folder(folder: str | Path, names: tuple[str, ...], card: TeacherCard, chosen: tuple[int, ...]) -> RealImages:
+    """A person's own test images, one subfolder a class, brought to the teacher's size by scaling and cutting out the middle.
+
+    A subfolder is called as the class is, whatever the case, with _ or - for a space, or by WordNet name. Raises
+    DataError where the folder has no image of a chosen class.
+    """
+    folder, wnids = Path(folder).expanduser(), classes.wnids(card.data or "")
+    called = list(zip(names, wnids)) if wnids and len(wnids) == len(names) else [(name,) for name in names]
+    places, left_out = match_folders(folder, called)
+    found = {label: image_files(places[label]) for label in chosen if label in places}
+    paths = [path for files in found.values() for path in files]
+    if not paths:
+        some = ", ".join(repr(names[c]) for c in chosen[:3])
+        raise DataError(f"{folder} has no image of a chosen class: expected one subfolder a class, called {some} …, with {' or '.join(SUFFIXES)} files.")
+    labels = np.repeat(np.array(list(found), dtype=np.int64), [len(files) for files in found.values()])
+    return RealImages(folder.name, ImageFiles(paths, card.channels, (card.side, card.side), crop=True), labels, names, left_out)
 
 
 @functools.cache

@@ -307,21 +307,26 @@ class Distillation:
         return {"pool_images": len(pool), "budget_used": pool.pixels / pool.budget_pixels}
 
     def _evaluate(self, n: int | None, **where) -> events.Event:
-        """Student and teacher on the same real images: a fixed stratified subset of n, or all of them."""
-        setting, student = self.setting, self.state.student
-        real = setting.real if n is None else setting.real.stratified(n, tuple(setting.chosen))
-        mean, std = setting.teacher.mean, setting.teacher.std
+        """Student and teacher on the same real images: a fixed stratified subset of n, or all of them; without any, their agreement."""
+        student = self.state.student
         was_training = student.training
         student.eval()
         try:
-            mine = score(lambda x: student((x - mean) / std), real, setting.chosen, device=setting.device)
+            mine, teachers = self._scores(n)
         finally:
             student.train(was_training)
+        return self._event(events.Evaluated, **where, student=mine, teacher=teachers, **self._pool_size(), final=n is None)
+
+    def _scores(self, n: int | None) -> tuple[events.Score, events.Score | None]:
+        setting, student = self.setting, self.state.student
+        if setting.real is None:
+            return self.state.held_out.score(student), None
+        real = setting.real if n is None else setting.real.stratified(n, tuple(setting.chosen))
+        mean, std = setting.teacher.mean, setting.teacher.std
+        mine = score(lambda x: student((x - mean) / std), real, setting.chosen, device=setting.device)
         if len(real) not in self._teacher_scores:
             self._teacher_scores[len(real)] = setting.teacher_score(real, self._second_teacher)
-        return self._event(
-            events.Evaluated, **where, student=mine, teacher=self._teacher_scores[len(real)], **self._pool_size(), final=n is None
-        )
+        return mine, self._teacher_scores[len(real)]
 
     def _run_started(self) -> events.Event:
         return self._event(
@@ -339,5 +344,5 @@ class Distillation:
             result = self._evaluate(None)
             yield result
         yield from self._attend()
-        found = {"accuracy": result.student.accuracy, "n": result.student.n} if result else {}
+        found = {"accuracy" if result.student.real else "agreement": result.student.accuracy, "n": result.student.n} if result else {}
         yield self._event(events.RunFinished, reason="stopped" if stopped else "done", **found)

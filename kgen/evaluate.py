@@ -41,5 +41,5 @@ def score(logits_of: Callable[[Tensor], Tensor], data: RealImages, chosen: list[
         right = logits_of(images)[:, columns].argmax(1) == labels[piece]
         hits.index_add_(0, labels[piece], right.float())
     counts = torch.bincount(labels, minlength=len(chosen)).cpu()
-    shares = (hits.cpu() / counts.clamp_min(1)).tolist()
-    return Score(accuracy=float(hits.sum().cpu()) / len(data), per_class=[round(s, 4) for s in shares], n=len(data))
+    shares = [round(h / n, 4) if n else None for h, n in zip(hits.tolist(), counts.tolist())]
+    return Score(accuracy=float(hits.sum().cpu()) / len(data), per_class=shares, n=len(data))

@@ -98,6 +98,8 @@ class RunStarted(_Event):
     device: str
     schedule: Literal["sequential", "concurrent"] = "sequential"
     """The one in effect; on MPS a concurrent recipe runs sequentially."""
+    tested_on: Literal["test", "validation", "synthetic"] = "test"
+    """What the student is tested on: real test images, held-out real training images, or synthetic images that it is not given."""
     arrays: Arrays | None = Field(None, exclude=True)
     """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
 
@@ -140,12 +142,14 @@ class StudentStep(_Event):
 
 
 class Score(BaseModel):
-    """Share of real images named correctly among the chosen classes."""
+    """Share of real images named correctly among the chosen classes; where `real` is False, of synthetic images that the
+    student was not given, named as the teacher names them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     accuracy: float
-    per_class: list[float] = []
+    per_class: list[float | None] = []
+    """None for a class without a real image."""
     n: int
     real: bool = True
 
@@ -153,7 +157,8 @@ class Score(BaseModel):
 class Evaluated(_Event):
     kind: Literal["evaluated"] = "evaluated"
     student: Score
-    teacher: Score
+    teacher: Score | None
+    """On the same real images; None where there are none."""
     pool_images: int
     budget_used: float
     final: bool = False
@@ -185,6 +190,8 @@ class RunFinished(_Event):
     kind: Literal["run_finished"] = "run_finished"
     reason: Literal["done", "stopped"]
     accuracy: float | None = None
+    agreement: float | None = None
+    """With the teacher, on `n` synthetic images that the student was not given; where there are no real ones."""
     n: int = 0
 
 

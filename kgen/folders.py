@@ -77,6 +77,32 @@ class ImageFiles:
         return F.pil_to_tensor(image).numpy()
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Every image below a folder, sorted by name."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+
+
+def match_folders(folder: Path, classes: list[tuple[str, ...]]) -> tuple[dict[int, Path], tuple[str, ...]]:
+    """Which class each subfolder is: {label: its folder}, and the names of those that are none.
+
+    Args:
+        classes: names that a class's subfolder may have, in the order of the labels; case, and _ - / for a space, do not matter.
+    Raises DataError for a folder that is not there.
+    """
+    try:
+        places = sorted(p for p in folder.iterdir() if p.is_dir())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read as a folder of images ({error.strerror or error}).") from None
+    label_of = {_plain(name): label for label, names in enumerate(classes) for name in names}
+    known = {label_of[_plain(p.name)]: p for p in places if _plain(p.name) in label_of}
+    return known, tuple(p.name for p in places if _plain(p.name) not in label_of)
+
+
+def _plain(name: str) -> str:
+    """T-shirt, t_shirt → "t shirt"."""
+    return " ".join(name.casefold().translate(str.maketrans("_-/\\", "    ")).split())
+
+
 def list_images(folder: Path, classes: list[tuple[str, ...]]) -> tuple[list[Path], np.ndarray]:
     """The image files of each class, sorted by name, and their labels i64 [n].
 
@@ -88,7 +114,7 @@ def list_images(folder: Path, classes: list[tuple[str, ...]]) -> tuple[list[Path
     paths, labels = [], []
     for label, names in enumerate(classes):
         place = next((folder / n for n in names if (folder / n).is_dir()), None)
-        found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES) if place else []
+        found = image_files(place) if place else []
         if not found:
             wanted = " or ".join(repr(n) for n in names)
             raise ValueError(f"{place or folder} has no {'image' if place else f'subfolder {wanted}'}")

@@ -98,8 +98,10 @@ class Recipe(Part):
     """Share of the epochs in which only the pool grows; the student's rate ramps up over as many again."""
     schedule: Literal["sequential", "concurrent"] = "sequential"
     """Algorithm 1 to the letter, or generator and student at once on two threads."""
-    evaluate_on: Literal["test", "validation"] = "test"
-    """Real images for the accuracy curve: the test set, or held-out training images (for tuning)."""
+    evaluate_on: Literal["test", "validation", "auto", "none"] = "test"
+    """Real images for the accuracy curve: the test set, held-out training images (for tuning), the test set if it is on this machine, or none. Without any, the student's agreement with the teacher on synthetic images that it was not given."""
+    real_images: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Folder of real test images, one subfolder a class, called as the class; instead of the teacher's own test set."""
     evaluate_every: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Student steps between two evaluations on real images; 0 means once an epoch."""
     report_every: Annotated[int, Field(ge=1, le=10_000)] = 1

@@ -67,7 +67,7 @@ class Runner:
     def resume(cls, folder: str | Path, *, controls: Controls | None = None, **options: Any) -> Runner:
         """Go on from the last whole checkpoint, or from the start where there is none. Raises JournalError."""
         run = open_run(folder)
-        if _finished(run) and ((run.path / "student.safetensors").is_file() or run.last_event.accuracy is None):
+        if _finished(run) and ((run.path / "student.safetensors").is_file() or not run.last_event.n):
             raise JournalError(f"{run.path} has finished already; there is nothing to resume.")
         info = run.info
         if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):
@@ -86,8 +86,8 @@ class Runner:
         last, stream = None, iter(self.distillation)
         try:
             for event in stream:
-                if event.kind == "run_finished" and event.accuracy is not None:
-                    self._patiently(self.journal.write_student, self.student_bytes(event.accuracy))
+                if event.kind == "run_finished" and event.n:
+                    self._patiently(self.journal.write_student, self.student_bytes(event))
                 self._patiently(self.journal.write, event)
                 self.listen(event)
                 last = event
@@ -106,7 +106,7 @@ class Runner:
         self._patiently(self.journal.write_checkpoint, tensors, int(tensors["counters"][0]), self.distillation.elapsed)
         self._last_checkpoint = time.monotonic()
 
-    def student_bytes(self, accuracy: float | None) -> bytes:
+    def student_bytes(self, end: events.RunFinished) -> bytes:
         """The student as a safetensors file that `kgen.zoo.load_student` reads, with how it was made."""
         d, r = self.distillation, self.distillation.recipe
         teacher = d.setting.teacher
@@ -119,7 +119,8 @@ class Runner:
             "mean": teacher.mean.flatten().tolist(),
             "std": teacher.std.flatten().tolist(),
             "side": teacher.card.side,
-            "accuracy": accuracy,
+            "accuracy": end.accuracy,
+            "agreement": end.agreement,
             "recipe": r.model_dump(mode="json"),
             "load": "import kgen; network = kgen.zoo.load_student('student.safetensors')  # input: (pixels in [0,1] - mean) / std",
         }

@@ -56,15 +56,17 @@ class Screen:
         elif isinstance(e, events.Warned):
             self.line(f"Warning: {e.text} {e.remedy}")
         elif isinstance(e, events.Evaluated):
-            self.note = f"student {e.student.accuracy:.1%} of {e.student.n:,} real images, {e.pool_images:,} synthetic images"
-            self.line(f"{e.t:7.1f} s  {self.note} (teacher {e.teacher.accuracy:.1%})")
+            what = "of {:,} real images" if e.student.real else "agreement with the teacher on {:,} held-out synthetic images"
+            self.note = f"student {e.student.accuracy:.1%} {what.format(e.student.n)}, {e.pool_images:,} synthetic images"
+            self.line(f"{e.t:7.1f} s  {self.note}" + (f" (teacher {e.teacher.accuracy:.1%})" if e.teacher else ""))
         elif isinstance(e, events.RunFailed):
             where = "" if e.step is None else f" at step {e.step}"
             self.line(f"The run stopped{where}: {e.cause} {e.remedy}")
         elif isinstance(e, events.RunFinished):
             self.line(
                 f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s."
-                + (f" Student: {e.accuracy:.2%} of {e.n:,} real images." if e.n else "")
+                + (f" Student: {e.accuracy:.2%} of {e.n:,} real images." if e.accuracy is not None else "")
+                + (f" Student: agrees with the teacher on {e.agreement:.2%} of {e.n:,} held-out synthetic images; there were no real ones." if e.agreement is not None else "")
             )
         if self.bar and e.iteration is not None:
             # a student's events name the iteration before: the bar never goes back

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from kgen import data, embeddings, events, zoo
+from kgen.agreement import held_of
+from kgen.data import DataError
 from kgen.evaluate import pieces, score
 from kgen.keyregion import make_target
 from kgen.recipe import Recipe, RecipeError, images_in
@@ -94,8 +96,8 @@ class Setting:
                 f"Recipe field 'ratio' is {recipe.ratio}: a budget of {scarce} images, spread over {recipe.epochs} epochs, "
                 "leaves the pool empty when the student begins. Raise it, or lower 'epochs'."
             )
-        on_test = recipe.evaluate_on == "test"
-        self.real = data.test_set(card.data) if on_test else data.split(data.training_set(card.data))[1]
+        self.real = self._real()
+        """Real images for the accuracy curve; None where there are none, or none are wanted."""
 
     def scale(self, iteration: int) -> Scale:
         """The resolution of an iteration: they take turns."""
@@ -116,6 +118,31 @@ class Setting:
         student_batch = images_in(recipe.student_batch * self.sides[0] ** 2, side)
         return Scale(side, batch, student_batch, size, make_target(recipe.target, *size).to(self.device), images)
 
+    def _real(self) -> data.RealImages | None:
+        """What `evaluate_on` and `real_images` ask for. DataError says what to fetch where it is missing."""
+        r, known = self.recipe, self.card.data
+        if r.real_images is not None:
+            return data.image_folder(r.real_images, self.teacher.classes, self.card, tuple(self.chosen))
+        if r.evaluate_on == "validation":
+            return data.split(data.training_set(known))[1]
+        if r.evaluate_on == "none" or known is None:  # of a teacher that someone brought no data set is known
+            return None
+        try:
+            return data.test_set(known)
+        except DataError:
+            if r.evaluate_on == "auto":
+                return None
+            raise
+
+    @property
+    def tested_on(self) -> Literal["test", "validation", "synthetic"]:
+        """What the student is tested on."""
+        return "synthetic" if self.real is None else "validation" if self.recipe.evaluate_on == "validation" and not self.recipe.real_images else "test"
+
+    def held_out(self, batch: int) -> int:
+        """Images of a batch that are kept from the pool to test the student on; 0 where there are real ones, or no student."""
+        return held_of(batch) if self.real is None and self.student_total else 0
+
     def _table(self) -> Tensor:
         if self.recipe.embedding == "text":
             return embeddings.class_table(self.teacher.classes)
@@ -133,7 +160,8 @@ class Setting:
     def teacher_score(self, real: data.RealImages, teacher: Teacher) -> events.Score:
         """The teacher's accuracy among the chosen classes: on all test images where it is known, else on these."""
         card, everything = self.card, len(self.chosen) == len(self.teacher.classes)
-        if card.accuracy is not None and self.recipe.evaluate_on == "test" and everything:
+        own = self.recipe.real_images is not None
+        if card.accuracy is not None and self.tested_on == "test" and everything and not own:
             # measured on all test images when the teacher was made; a test measures it again
             return events.Score(accuracy=card.accuracy, n=card.n_test)
         return score(teacher.logits, real, self.chosen, device=self.device)
@@ -167,11 +195,14 @@ class Setting:
             "generator_steps": r.total_generator_steps,
             "student_steps": self.student_total,
             "device": self.device_title(),
+            "tested_on": self.tested_on,
         }
 
     @torch.no_grad()
-    def reference(self) -> events.Arrays:
-        """Some hundred real examples and what the teacher makes of them; for comparison only."""
+    def reference(self) -> events.Arrays | None:
+        """Some hundred real examples and what the teacher makes of them, for comparison only; None where there are none."""
+        if self.real is None:
+            return None
         count = min(REFERENCE_IMAGES, REFERENCE_BYTES // math.prod(self.real.images.shape[1:]))
         real = self.real.stratified(count, tuple(self.chosen), seed=1)
         images = real.images[:]
@@ -188,7 +219,7 @@ class Setting:
                 text = f"Images of {asked} × {asked} cannot be made; they are {side} × {side}."
                 found.append((text, f"Generator and teacher together need a multiple of {math.lcm(r.needs, self.teacher.unit)}."))
         # a few images less than the budget holds are rounding: batches of several sides are whole images
-        offered = sum(scale.batch for scale in self.scales) * r.total_iterations // len(self.scales)
+        offered = sum(scale.batch - self.held_out(scale.batch) for scale in self.scales) * r.total_iterations // len(self.scales)
         if r.pool_policy == "spread" and offered < self.budget_images - max(scale.batch for scale in self.scales) // 2:
             text = f"The run makes {offered:,} images, but the budget holds {self.budget_images:,}."
             found.append((text, "Add epochs or iterations, or lower the ratio."))
@@ -196,6 +227,13 @@ class Setting:
             found.append(("This teacher has no spatial map before its pooling, so the key region is off.", "Nothing to do."))
         if not self.teacher.has_batch_norm and r.weights.bn:
             found.append(("This teacher has no BatchNorm layers, so it remembers no statistics and that term is off.", "Nothing to do."))
+        if self.real is None and self.student_total:
+            text = "There are no real test images, so the student's accuracy is not known; what is shown is how often it agrees with the teacher on synthetic images that it was not given."
+            found.append((text, "Name a folder of real images, one subfolder a class, in the recipe's field real_images."))
+        if self.real is not None and self.real.left_out:
+            found.append((f"{len(self.real.left_out)} subfolders of {self.recipe.real_images} are no class of the teacher: {', '.join(self.real.left_out[:5])}.", "Call them as the classes are called."))
+        if self.real is not None and (empty := sum(not (self.real.labels == c).any() for c in self.chosen)):
+            found.append((f"{empty} of {len(self.chosen)} chosen classes have no real test image; the accuracy is that of the others.", "Nothing to do."))
         if len(self.chosen) == 1:
             text = "One class only: images are made, but there is nothing for a student to tell apart."
             found.append((text, "Choose two classes or more to train a student."))

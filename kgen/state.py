@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kgen import recipe as recipes
+from kgen.agreement import HeldOut
 from kgen.embeddings import ClassCentres
 from kgen.networks import seeded
 from kgen.pool import MemoryPool
@@ -65,6 +66,8 @@ class LoopState:
             device=self.device,
             sides=setting.sides,
         )
+        self.held_out = HeldOut(self.teacher, setting.chosen)
+        """What the student is tested on where there are no real images."""
         self.feature_memory: dict[int, Tensor] = {}
         """Side → means and variances of earlier batches at all BatchNorm layers, one after the other (Fast)."""
         self.iterations = 0
@@ -162,6 +165,8 @@ class LoopState:
             self.centres.load_state_dict(part("centres."))
         self.feature_memory = {int(side): memory.to(self.device) for side, memory in part("feature_memory.").items()}
         self.pool.load_state_dict(part("pool."), batch_of, VIEWS if self.recipe.views else ())
+        if self.setting.real is None and self.setting.student_total:
+            self.held_out.restore(self.iterations, batch_of)
         for name, state in part("rng.").items():
             self.rng[name].set_state(state)
 

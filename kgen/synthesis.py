@@ -136,7 +136,12 @@ class Synthesis:
         answers = {name: batch[name] for name in VIEWS if name in batch}
         if self.state.centres is not None:
             self.state.centres.add(batch["embedding"], self.positions)
-        entered = self.state.pool.add(batch["images"], self.positions, self.iteration, answers)
+        images, positions = batch["images"], self.positions
+        offered = len(images) - self.setting.held_out(len(images))
+        if offered < len(images):
+            self.state.held_out.add(images[offered:])
+        entered = torch.zeros(len(images), dtype=torch.bool)
+        entered[:offered] = self.state.pool.add(images[:offered], positions[:offered], self.iteration, {k: v[:offered] for k, v in answers.items()})
         kept = batch | {"entered": entered.to(torch.uint8)}
         return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
 

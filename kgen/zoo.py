@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from kgen.teachers import Teacher
 
-TEACHERS = {name: ASSETS / f"{name}.safetensors" for name in ("fashion-cnn", "fashion-vit")}
+TEACHERS = {name: ASSETS / f"{name}.safetensors" for name in ("fashion-cnn", "fashion-vit", "imagenet-lite0")}
 STUDENTS = {
     "small-cnn-20k": {"width": 16, "blocks": (1, 1)},
     "small-cnn-45k": {"width": 24, "blocks": (1, 1)},

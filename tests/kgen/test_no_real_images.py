@@ -1,0 +1,105 @@
+"""Runs without real test images, and with a person's own folder of them."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import kgen
+from kgen import recipes, zoo
+from kgen.agreement import MOST, HeldOut, held_of
+from kgen.data import DataError, image_folder
+from kgen.reading import open_run, read_checkpoint
+from kgen.runner import Runner
+
+FASHION = zoo.classes("fashion-cnn")
+
+
+def without(**changes):
+    return recipes.get("tiny").replace(evaluate_on="none", device="cpu", schedule="sequential", **changes)
+
+
+def test_a_run_without_real_images_tells_agreement_and_no_accuracy():
+    events = list(kgen.distill(without()))
+    started, batches = events[0], [e for e in events if e.kind == "batch_synthesised"]
+    assert started.tested_on == "synthetic" and started.arrays is None
+    assert any("no real test images" in e.text for e in events if e.kind == "warning")
+    tests = [e for e in events if e.kind == "evaluated"]
+    assert tests and all(not e.student.real and e.teacher is None for e in tests)
+    assert events[-1].accuracy is None and events[-1].agreement == tests[-1].student.accuracy
+    assert tests[-1].student.n == sum(held_of(len(b.arrays["images"])) for b in batches)
+    for batch in batches:  # the last tenth of a batch never enters the pool
+        assert not batch.arrays["entered"][-held_of(len(batch.arrays["images"])) :].any()
+
+
+def test_agreement_is_the_share_of_equal_answers():
+    teacher = kgen.load_teacher("fashion-cnn")
+    images = torch.randint(0, 256, (40, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    held = HeldOut(teacher, [2, 4, 6])
+    held.add(images)
+    assert held.score(teacher.network).accuracy == 1.0
+    other = zoo.build_student("small-cnn-20k", 1, 10, seed=3).eval()
+    with torch.no_grad():
+        x = (images.float() / 255 - teacher.mean) / teacher.std
+        mine, theirs = (f(x)[:, [2, 4, 6]].argmax(1).tolist() for f in (other, teacher.network))
+    found = held.score(other)
+    assert found.n == 40 and found.accuracy == pytest.approx(np.mean([a == b for a, b in zip(mine, theirs)]))
+
+
+def test_only_the_newest_images_are_held():
+    held = HeldOut(kgen.load_teacher("fashion-cnn"), list(range(10)))
+    for _ in range(7):
+        held.add(torch.zeros(100, 1, 28, 28, dtype=torch.uint8))
+    assert len(held) == MOST
+
+
+def test_held_out_images_survive_a_resume(tmp_path):
+    recipe = without()
+    whole = Runner.new(recipe, tmp_path / "whole").run()
+    half = Runner.new(recipe, tmp_path / "half", checkpoint_seconds=0)
+    half.listen = lambda event: half.distillation.gate.controls.send("stop") if event.kind == "batch_synthesised" and event.iteration == 1 else None
+    assert half.run().reason == "stopped" and read_checkpoint(tmp_path / "half").iterations == 2
+    again = Runner.resume(tmp_path / "half").run()
+    assert (again.agreement, again.n) == (whole.agreement, whole.n)
+    assert (open_run(tmp_path / "half").path / "student.safetensors").read_bytes() == (tmp_path / "whole" / "student.safetensors").read_bytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, count in {"Trouser": 3, "ankle_BOOT": 2, "t_shirt": 0, "Spaceship": 1}.items():
+        place = tmp_path / name
+        place.mkdir()
+        for i in range(count):
+            Image.fromarray(rng.integers(0, 256, (40, 30), dtype=np.uint8)).save(place / f"{i}.png")
+    return tmp_path
+
+
+def test_a_folder_is_matched_by_name(folder):
+    found = image_folder(folder, FASHION, zoo.card("fashion-cnn"), tuple(range(10)))
+    assert found.labels.tolist() == [1, 1, 1, 9, 9] and found.images[:].shape == (5, 1, 28, 28)
+    assert found.left_out == ("Spaceship",)
+
+
+def test_a_run_is_tested_on_the_folder(folder):
+    events = list(kgen.distill(without(real_images=str(folder))))
+    last = next(e for e in reversed(events) if e.kind == "evaluated")
+    assert events[0].tested_on == "test" and last.student.n == 5 and last.student.real and last.teacher.n == 5
+    assert last.student.per_class[0] is None and last.student.per_class[1] is not None
+    said = " ".join(e.text for e in events if e.kind == "warning")
+    assert "Spaceship" in said and "8 of 10 chosen classes have no real test image" in said
+
+
+@pytest.mark.parametrize("chosen, place, words", [((0, 2), "", "no image of a chosen class"), ((1,), "missing", "cannot be read")])
+def test_a_folder_without_the_classes_is_refused(folder, chosen, place, words):
+    with pytest.raises(DataError, match=words):
+        image_folder(folder / place, FASHION, zoo.card("fashion-cnn"), chosen)
+
+
+def test_missing_test_images_are_asked_for_or_done_without(monkeypatch, tmp_path):
+    monkeypatch.setenv("KGEN_HOME", str(tmp_path))
+    peek = recipes.get("imagenet-peek").replace(device="cpu", epochs=1, generator_steps=1, student_steps=0, warmup=0.0)
+    started = next(iter(kgen.distill(peek)))
+    assert started.tested_on == "synthetic"
+    with pytest.raises(DataError, match="ImageNet-1k is not on this machine"):
+        next(iter(kgen.distill(peek.replace(evaluate_on="test"))))
