@@ -198,3 +198,13 @@ def load_student(path: str | Path) -> nn.Module:
     network = build(family(about), about, 0, about["channels"], len(about["classes"]), about.get("side", 28))
     load_weights(network, Path(path), f"student of architecture {about.get('architecture', family(about))}")
     return network.eval()
+
+
+def load_classifier(path: str | Path) -> nn.Module:
+    """An exported student.safetensors as one who uses it wants it, in eval mode: pixels [B,c,e,e] in [0,1] → logits [B,K_T]."""
+    import torch
+
+    from kgen.networks import FromPixels
+
+    about = read_spec(Path(path), "mean", "is no exported student")
+    return FromPixels(load_student(path), *(torch.tensor(about[k]) for k in ("mean", "std"))).eval()
