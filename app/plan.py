@@ -39,8 +39,8 @@ def plan(recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: s
     chosen = range(len(classes)) if recipe.classes is None else [classes.index(c) if isinstance(c, str) else c for c in recipe.classes]
     sizes = scales.planned(recipe, card.n_train, card.side, scales.CELL if sees_patches(card) else 1)
     radii = [recipe.radii.inner, recipe.radii.outer]
-    return {"title": f"{recipe.name}, seed {recipe.seed}", "teacher": {**card.model_dump(), "map": [sizes[0].h, sizes[0].w]},
-            "student": {"parameters": None, "name": recipe.student}, "classes": [classes[c] for c in chosen], "class_indices": list(chosen),
+    return {"title": f"{recipe.name}, seed {recipe.seed}", "teacher": {**card.model_dump(), "map": [sizes[0].h, sizes[0].w], "macs": None, "bytes": None},
+            "student": {"parameters": None, "macs": None, "bytes": None, "name": recipe.student}, "classes": [classes[c] for c in chosen], "class_indices": list(chosen),
             "recipe": r, "command": command, "recipes": names,
             **scales.told(sizes, r, "attention" if sees_patches(card) else "cam"),
             "radii": radii if recipe.diverse and None not in radii else None,
