@@ -39,6 +39,16 @@ def test_the_network_is_left_alone():
     assert all(torch.equal(t, before[k]) for k, t in network.state_dict().items()) and torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("name", zoo.COSTS)
+def test_what_is_told_without_torch_is_what_torch_counts(name):
+    network = zoo.load_teacher(name).network if name in zoo.TEACHERS else zoo.build_student(name, 1, 10, 0)
+    assert cost(network, 1, 28) == zoo.COSTS[name]
+
+
+def test_everything_bundled_is_told():
+    assert set(zoo.COSTS) == {*zoo.TEACHERS, *zoo.STUDENTS}
+
+
 def test_a_network_that_looks_at_values_has_no_count():
     class Curious(nn.Flatten):
         def forward(self, x):
