@@ -39,13 +39,20 @@ def plan(recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: s
     chosen = range(len(classes)) if recipe.classes is None else [classes.index(c) if isinstance(c, str) else c for c in recipe.classes]
     sizes = scales.planned(recipe, card.n_train, card.side, scales.CELL if sees_patches(card) else 1)
     radii = [recipe.radii.inner, recipe.radii.outer]
-    return {"title": f"{recipe.name}, seed {recipe.seed}", "teacher": {**card.model_dump(), "map": [sizes[0].h, sizes[0].w]},
-            "student": {"parameters": None, "name": recipe.student}, "classes": [classes[c] for c in chosen], "class_indices": list(chosen),
+    teacher = costs(recipe.teacher, card, len(classes))
+    return {"title": f"{recipe.name}, seed {recipe.seed}", "teacher": {**card.model_dump(), "map": [sizes[0].h, sizes[0].w], "macs": teacher["macs"], "bytes": teacher["bytes"]},
+            "student": {**costs(recipe.student, card, len(classes)), "name": recipe.student}, "classes": [classes[c] for c in chosen], "class_indices": list(chosen),
             "recipe": r, "command": command, "recipes": names,
             **scales.told(sizes, r, "attention" if sees_patches(card) else "cam"),
             "radii": radii if recipe.diverse and None not in radii else None,
             "budget": sum(s.budget for s in sizes),
             "planned": (recipe.total_generator_steps, recipe.total_student_steps if len(chosen) > 1 else 0, recipe.total_iterations)}
+
+
+def costs(name: str, card: TeacherCard, classes: int) -> dict[str, int | None]:
+    """What a bundled teacher or student costs on the images it was counted on; None for others, which are counted when a run starts."""
+    known = zoo.COSTS.get(name) if (card.channels, card.side, classes) == (1, 28, 10) else None
+    return dict(zip(("parameters", "macs", "bytes"), known or (None,) * 3))
 
 
 def sees_patches(card: TeacherCard) -> bool:

@@ -15,12 +15,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import plotly
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 
 from app.archive import Missing, bundled_reference, without_place
+from app.exports import ExportFailed
 from app.guard import middleware
 from app.runs import DEFAULT, Runs
 from kgen import events, recipes
@@ -78,6 +80,15 @@ def install(app: FastAPI, runs: Runs) -> None:
             return _missing("This run's student is not exported yet; it is when the run has ended.")
         return FileResponse(file, media_type="application/octet-stream", filename=f"{run}-student.safetensors",
                             headers={"Cache-Control": REVALIDATE})
+
+    @app.get("/kg/export/{run}")
+    async def bundle(run: str) -> Response:
+        try:
+            made = await runs.exports.get(archive.path(run))
+        except (Missing, ExportFailed) as missing:
+            return _missing(str(missing))
+        headers = {"Content-Disposition": f'attachment; filename="{run}-student.zip"', "Cache-Control": "no-store"}
+        return Response(made.body, media_type="application/zip", headers=headers | ({"X-KGen-Note": quote(made.note)} if made.note else {}))
 
     @app.get("/kg/csv/{run}")
     def table(run: str) -> Response:

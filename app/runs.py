@@ -14,6 +14,7 @@ from typing import Any
 from app import projection, view, words
 from app.archive import Archive, Missing
 from app.child import Child
+from app.exports import Exports
 from app.follow import Follower
 from app.plan import before
 from app.publish import Published, publish
@@ -45,6 +46,7 @@ class Runs:
     def __init__(self, folder: Path, command: tuple[str, ...] | None = None):
         self.folder = Path(folder).absolute()
         self.archive = Archive(self.folder)
+        self.exports = Exports()
         self._command = (command,) if command else ()
         self._lock = threading.RLock()
         self._spare: Child | None = None
@@ -139,6 +141,7 @@ class Runs:
             children = [c for c in (self._child, self._spare) if c]
             self._child = self._spare = None
             follower = self._follower
+        self.exports.close()
         for child in children:
             child.end_input()
         for child in children:

@@ -119,7 +119,8 @@ def _columns(names: tuple[str, ...], curve: Curve) -> dict[str, list[float]]:
 def _known(e: events.RunStarted) -> dict[str, Any]:
     r, sizes = e.recipe, scales.of_run(e)
     rounds = r["iterations"] * len(r["resolutions"])
-    return {"title": f"{r['name']}, seed {r['seed']}", "teacher": {**e.teacher.model_dump(), "map": list(e.map_size)},
-            "student": {"parameters": e.student_parameters, "name": r["student"]}, "classes": e.classes,
+    return {"title": f"{r['name']}, seed {r['seed']}", "classes": e.classes,
+            "teacher": {**e.teacher.model_dump(), "map": list(e.map_size), "macs": e.teacher_macs, "bytes": e.teacher_bytes},
+            "student": {"parameters": e.student_parameters, "macs": e.student_macs, "bytes": e.student_bytes, "name": r["student"]},
             "class_indices": e.class_indices, "recipe": r, "budget": e.budget_images, **scales.told(sizes, r, e.map_kind),
             "radii": e.radii and list(e.radii), "planned": (e.generator_steps, e.student_steps, r["epochs"] * rounds)}

@@ -113,27 +113,19 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure an exported student on all real test images."""
-    import torch
-
     from kgen import zoo
     from kgen.evaluate import score
     from kgen.setting import choose_classes
 
-    file = folder if folder.suffix == ".safetensors" else open_run(folder).path / "student.safetensors"
+    file = folder if folder.suffix == ".safetensors" else open_run(folder).student()
     if not file.is_file():
-        if folder.suffix == ".safetensors":
-            raise ZooError(f"{file} does not exist; give a run folder, or the student.safetensors in one.")
-        if open_run(folder).finished:
-            raise JournalError(f"{folder} has no student: with one class there is nothing to tell apart.")
-        raise JournalError(f"{file} is not there: the run has not ended, or its student never began. Try `python -m kgen resume {folder}`.")
+        raise ZooError(f"{file} does not exist; give a run folder, or the student.safetensors in one.")
     spec = zoo.read_spec(file, "recipe", "is no exported student; give a run folder, or the student.safetensors in one")
     recipe = parse(spec["recipe"])
     recipe = recipe.replace(real_images=str(real_folder)) if real_folder else recipe
-    student = zoo.load_student(file)
-    mean, std = (torch.tensor(spec[k]).view(1, -1, 1, 1) for k in ("mean", "std"))
     chosen = choose_classes(recipe, tuple(spec["classes"]))
     real = _test_images(recipe, chosen)
-    result = score(lambda x: student((x - mean) / std), real, chosen)
+    result = score(zoo.load_classifier(file), real, chosen)
     teacher = score(zoo.load_teacher(recipe.teacher).logits, real, chosen)
     if as_json:
         print(
@@ -150,6 +142,28 @@ def evaluate(
     print(f"student {result.accuracy:.2%} of {result.n:,} real images (teacher {teacher.accuracy:.2%})")
     for c, share in zip(chosen, result.per_class):
         print(f"  {spec['classes'][c]:<12} " + ("no real image" if share is None else f"{share:.1%}"))
+
+
+@cli.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to make; default RUN-student, beside the run.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write student.onnx too (needs onnx, onnxruntime, onnxscript), compared with torch.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's student into a folder for others: weights, class names, a card of facts, code that loads it."""
+    from kgen.export import export as write
+
+    made, card = write(folder, out, onnx=onnx)
+    if as_json:
+        print(json.dumps({"folder": str(made), **card}))
+        return
+    print(f"{made}: {', '.join(sorted(f.name for f in made.iterdir()))}")
+    for who in ("student", "teacher"):
+        told = {name: f"{n:,} {name}" for name in ("parameters", "macs", "bytes") if (n := card[who][name]) is not None}
+        print(f"{who}: {', '.join(told.values()).replace('macs', 'multiply-accumulates an image')}")
+    if card["onnx"]:
+        print(f"student.onnx differs from torch by at most {card['onnx']['largest_difference']:.1e} of the largest logit")
 
 
 @cli.command()
@@ -243,11 +257,12 @@ def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int
 def main() -> None:
     """Errors of the user's become one sentence and exit code 2."""
     from kgen.embeddings import EmbeddingError
+    from kgen.export import ExportError
     from kgen.runner import DiskError
 
     try:
         cli()
-    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, TableError) as error:
+    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, ExportError, TableError) as error:
         console.print(f"Error: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except DiskError as error:

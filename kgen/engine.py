@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kgen import events
 from kgen.controls import Controls, Gate
+from kgen.cost import cost
 from kgen.data import DataError
 from kgen.evaluate import score
 from kgen.learning import REPORT_EVERY, Learner
@@ -329,10 +330,16 @@ class Distillation:
         return mine, self._teacher_scores[len(real)]
 
     def _run_started(self) -> events.Event:
+        card = self.setting.card
+        student, teacher = (cost(network, card.channels, card.side) for network in (self.state.student, self.setting.teacher.network))
         return self._event(
             events.RunStarted,
             **self.setting.announcement(),
-            student_parameters=sum(p.numel() for p in self.state.student.parameters()),
+            student_parameters=student.parameters,
+            student_macs=student.macs,
+            teacher_macs=teacher.macs,
+            student_bytes=student.bytes,
+            teacher_bytes=teacher.bytes,
             schedule="concurrent" if self.concurrent else "sequential",
             arrays=self.setting.reference(),
         )

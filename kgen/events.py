@@ -77,6 +77,12 @@ class RunStarted(_Event):
     recipe: dict[str, Any]
     teacher: TeacherCard
     student_parameters: int
+    student_macs: int | None = None
+    teacher_macs: int | None = None
+    """Multiply–accumulates of one image at full resolution; None in runs of earlier versions."""
+    student_bytes: int | None = None
+    teacher_bytes: int | None = None
+    """Of all tensors of the network."""
     classes: list[str]
     """Names of the chosen classes."""
     class_indices: list[int]

@@ -81,6 +81,20 @@ class SmallResNet(PooledLinear):
         return self.stages(self.stem(x))
 
 
+class FromPixels(nn.Module):
+    """A network behind its own normalisation: pixels in [0,1] → logits. `mean` and `std` have a value a channel."""
+
+    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean.view(1, -1, 1, 1))
+        self.register_buffer("std", std.view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B,c,e,e] in [0,1] → logits [B,K]"""
+        return self.network((images - self.mean) / self.std)
+
+
 def seeded(build, seed: int, *args, **kwargs) -> nn.Module:
     """Build a module whose initial weights depend on `seed` alone; the global random state is left as it was.
 

@@ -99,6 +99,15 @@ class Run:
         """The batch being made, as last seen; None where there is none."""
         return _load_or_none(self.path / "preview.safetensors")
 
+    def student(self) -> Path:
+        """The file of the trained student. JournalError says why there is none."""
+        file = self.path / "student.safetensors"
+        if not file.is_file():
+            if self.finished:
+                raise JournalError(f"{self.path} has no student: with one class there is nothing to tell apart.")
+            raise JournalError(f"{file} is not there: the run has not ended, or its student never began. Try `python -m kgen resume {self.path}`.")
+        return file
+
     def reference(self) -> dict[str, np.ndarray] | None:
         """Real examples for comparison; None where there are none."""
         return _load_or_none(self.path / "reference.safetensors")

@@ -122,7 +122,7 @@ class Runner:
             "accuracy": end.accuracy,
             "agreement": end.agreement,
             "recipe": r.model_dump(mode="json"),
-            "load": "import kgen; network = kgen.zoo.load_student('student.safetensors')  # input: (pixels in [0,1] - mean) / std",
+            "load": "import kgen; student = kgen.zoo.load_classifier('student.safetensors')  # pixels in [0,1] -> logits",
         }
         return zoo.network_bytes(d.state.student, spec)
 

@@ -38,7 +38,10 @@ class WindowedViT(nn.Module):
 
     def forward_features(self, x: Tensor, corner: Corner | None = None) -> Tensor:
         """[B,c,h·P,w·P] → tokens [B,prefix+h·w,d] after the last norm; `corner` as in `window`."""
-        return self.observe(x, corner)[0]
+        tokens, _ = self._embed(x, corner)
+        for block in self.vit.blocks:
+            tokens = block(tokens)
+        return self.vit.norm(tokens)
 
     def observe(self, x: Tensor, corner: Corner | None = None) -> tuple[Tensor, Tensor]:
         """[B,c,h·P,w·P] → tokens [B,prefix+h·w,d] and attention [B,h,w].
@@ -91,7 +94,7 @@ class WindowedViT(nn.Module):
         prefix = torch.cat(first, 1)
         if not vit.no_embed_class:
             prefix = prefix + vit.pos_embed[:, : prefix.shape[1]]
-        tokens = torch.cat([prefix.expand(len(x), -1, -1), patches], 1)
+        tokens = torch.cat([prefix.expand(x.shape[0], -1, -1), patches], 1)
         return vit.norm_pre(vit.patch_drop(vit.pos_drop(tokens))), size
 
 

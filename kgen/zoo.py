@@ -31,6 +31,17 @@ STUDENTS = {
     "small-vit-20k": {"patch": 4, "dim": 32, "depth": 2, "heads": 2},
     "small-vit-80k": {"patch": 4, "dim": 48, "depth": 4, "heads": 2},
 }
+COSTS = {
+    "fashion-cnn": (339_034, 22_664_832, 1_361_192),
+    "fashion-vit": (79_690, 4_684_512, 318_760),
+    "small-cnn-20k": (19_706, 1_634_176, 80_024),
+    "small-cnn-45k": (43_762, 3_655_488, 176_824),
+    "small-cnn-75k": (74_962, 3_655_488, 302_008),
+    "small-vit-20k": (19_658, 1_164_608, 78_632),
+    "small-vit-80k": (79_690, 4_684_512, 318_760),
+}
+"""Parameters, multiply–accumulates an image and bytes, as `kgen.cost` counts them on 28×28 grey images of ten classes: what can be
+told before there is a network."""
 SHAPES = {"SmallResNet": ("width", "blocks"), "SmallViT": ("patch", "dim", "depth", "heads")}
 """Our own architectures, and what a file's spec tells to build one of them again."""
 
@@ -198,3 +209,13 @@ def load_student(path: str | Path) -> nn.Module:
     network = build(family(about), about, 0, about["channels"], len(about["classes"]), about.get("side", 28))
     load_weights(network, Path(path), f"student of architecture {about.get('architecture', family(about))}")
     return network.eval()
+
+
+def load_classifier(path: str | Path) -> nn.Module:
+    """An exported student.safetensors as one who uses it wants it, in eval mode: pixels [B,c,e,e] in [0,1] → logits [B,K_T]."""
+    import torch
+
+    from kgen.networks import FromPixels
+
+    about = read_spec(Path(path), "mean", "is no exported student")
+    return FromPixels(load_student(path), *(torch.tensor(about[k]) for k in ("mean", "std"))).eval()

@@ -20,7 +20,7 @@ SOURCES = {
     "latent": ("Latent", "A latent code and a generator that starts each time from what earlier ones learnt (Fast)."),
     "pixels": ("Pixels", "No generator: the pixels themselves are optimised, kept smooth by two priors (DeepInversion)."),
 }
-CARD = ("title", "accuracy", "n_test", "side", "channels", "map", "parameters")
+CARD = ("title", "accuracy", "n_test", "side", "channels", "map", "parameters", "macs", "bytes")
 """What the page shows of a teacher that is chosen and not yet at work."""
 
 

@@ -1,15 +1,18 @@
-// The top bar: which run is shown, the command that makes the same one, light or dark; and the two downloads.
+// The top bar: which run is shown, the command that makes the same one, light or dark; and the downloads.
 
-import { setAttr, setText } from './dom.js';
+import { h, setAttr, setText } from './dom.js';
 import { write } from './address.js';
 
+const BUNDLE = 'The student as safetensors and ONNX, with class names, a card of facts and code that loads it. Takes some seconds.';
+
 export class Header {
-  constructor(view, { base, command }) {
-    Object.assign(this, { base, command, title: view.querySelector('.nav .title'), card: view.querySelector('.command'), csv: view.querySelector('.csv'), student: view.querySelector('.student') });
+  constructor(view, { base, command, explain }) {
+    Object.assign(this, { base, command, explain, title: view.querySelector('.nav .title'), card: view.querySelector('.command'), csv: view.querySelector('.csv'), student: view.querySelector('.student'), bundle: view.querySelector('.bundle') });
     this.title.addEventListener('click', () => this.#open(this.card.hidden));
     document.addEventListener('pointerdown', (e) => { if (!this.card.contains(e.target) && !this.title.contains(e.target)) this.#open(false); });
     this.card.querySelector('.copy').addEventListener('click', (e) => this.#copy(e.currentTarget));
     view.querySelector('.theme').addEventListener('click', () => write({ __theme: document.body.classList.toggle('dark') ? 'dark' : 'light' }));
+    this.bundle.addEventListener('click', () => this.#export(this.snap.run));
     this.student.addEventListener('click', (e) => { if (this.student.ariaDisabled === 'true') e.preventDefault(); });
   }
 
@@ -22,6 +25,11 @@ export class Header {
     const run = snap.run && encodeURIComponent(snap.run);
     setAttr(this.csv, 'hidden', !run);
     setAttr(this.csv, 'href', run && `${this.base}/kg/csv/${run}`);
+    setAttr(this.bundle, 'hidden', !snap.student_ready);
+    if (this.exported !== `${snap.run} ${snap.attempt}`) { // what the last export said belongs to its run
+      this.exported = `${snap.run} ${snap.attempt}`;
+      setAttr(this.bundle, 'data-tip', BUNDLE);
+    }
     setAttr(this.student, 'aria-disabled', String(!snap.student_ready));
     setAttr(this.student, 'tabindex', 0);
     setAttr(this.student, 'href', snap.student_ready ? `${this.base}/kg/student/${run}` : null);
@@ -34,6 +42,26 @@ export class Header {
     const { snap } = this;
     this.text = snap.phase !== 'empty' ? snap.command : this.command() || snap.command;
     setText(this.card.querySelector('code'), this.text);
+  }
+
+  /** Some seconds of work for the server: say so meanwhile, and what is missing afterwards. */
+  async #export(run) {
+    if (this.bundle.ariaBusy === 'true') return;
+    this.bundle.ariaBusy = 'true';
+    setText(this.bundle, 'Exporting…');
+    let said = '';
+    try {
+      const answer = await fetch(`${this.base}/kg/export/${encodeURIComponent(run)}`), note = answer.headers.get('X-KGen-Note');
+      if (!answer.ok) throw new Error(await answer.text());
+      const link = h('a', { href: URL.createObjectURL(await answer.blob()), download: `${run}-student.zip` });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+      if (note) said = `Exported without ONNX. ${decodeURIComponent(note)}`;
+    } catch (error) { said = error instanceof TypeError ? 'The server does not answer.' : error.message; }
+    this.bundle.ariaBusy = 'false';
+    setText(this.bundle, 'Export ZIP');
+    setAttr(this.bundle, 'data-tip', said || BUNDLE);
+    if (said) this.explain(this.bundle);
   }
 
   #open(on) {

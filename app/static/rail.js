@@ -5,6 +5,9 @@ import { num, pct, setAttr, setText } from './dom.js';
 
 export const ACTIVE = ['starting', 'running', 'paused', 'stopping'];
 
+/** 74962 → "75 k". */
+const short = (n) => n == null ? '–' : n < 1e6 ? `${Math.round(n / 1e3)} k` : n < 1e9 ? `${(n / 1e6).toFixed(1)} M` : `${(n / 1e9).toFixed(1)} G`;
+
 export class Rail {
   constructor({ repaint, colour }) {
     Object.assign(this, { repaint, colour, root: document.querySelector('#kg-rail'), teacher: document.querySelector('#kg-teacher') });
@@ -106,13 +109,17 @@ export class Rail {
     setText(document.getElementById('kg-custom'), this.root.querySelector('#kg-preset input:checked') ? '' : 'custom');
   }
 
-  #teacher({ teacher, scales }) {
+  #teacher({ teacher, scales, student = {} }) {
     const put = (name, text) => setText(this.teacher.querySelector(`[data-t=${name}]`), text);
     put('title', teacher.title);
     put('accuracy', teacher.accuracy == null ? '' : pct(teacher.accuracy, 1));
     put('n', num(teacher.n_test));
     put('input', `${teacher.side} × ${teacher.side}${teacher.channels > 1 ? `, ${teacher.channels} colours` : ''}`);
     put('map', scales.length > 1 ? scales.map((s) => `${s.w}²`).join(', ') : `${teacher.map[0]} × ${teacher.map[1]}`);
-    put('parameters', teacher.parameters < 1e6 ? `${Math.round(teacher.parameters / 1e3)} thousand` : `${(teacher.parameters / 1e6).toFixed(1)} million`);
+    for (const name of ['parameters', 'macs']) { put(name, short(teacher[name])); put(`student-${name}`, short(student[name])); }
+    const share = (name) => (student[name] / teacher[name]).toPrecision(2);
+    setAttr(this.teacher.querySelector('[data-t=student]'), 'data-tip', student.macs && teacher.macs
+      ? `${student.name}: ${num(student.parameters)} parameters (${share('parameters')} of the teacher's), ${num(student.macs)} multiply-accumulates an image (${share('macs')}), ${num(student.bytes / 1024)} KB (${share('bytes')}).`
+      : `${student.name ?? 'The student'}: counted when the run starts.`);
   }
 }

@@ -33,7 +33,7 @@ class Studio {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
       nameOf: (index) => this.rail.nameOf(index),
       colour: (c) => (this.snap.class_indices[c] ?? c) % 10,
-      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), act: (what) => this.#act(what),
+      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
     };
     this.archive = new Archive(gradio.base, redraw);
     this.player = new Player(this.archive, speed, redraw);

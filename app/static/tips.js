@@ -26,5 +26,5 @@ export function tips(tip) {
   document.addEventListener('focusout', hide);
   document.addEventListener('click', (e) => { const chip = e.target.closest?.('.chip[data-tip]'); if (chip) open(chip); }); // a chip has nothing to do but explain
   document.addEventListener('pointerdown', (e) => { pressed = `${e.clientX} ${e.clientY}`; hide(); });
-  return { hide };
+  return { hide, open };
 }

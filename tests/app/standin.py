@@ -43,7 +43,7 @@ def started(r: Recipe, budget: int = 60, kind: str = "cam") -> events.RunStarted
     sides = r.resolutions
     scales = [scale(side, size, budget * sides[0] ** 2 // (len(sides) * side**2)) for side, size in zip(sides, r.batch_sizes(sides))]
     return events.RunStarted(
-        name=r.name, recipe=r.model_dump(mode="json"), teacher=CARD, student_parameters=19_706, classes=CLASSES, class_indices=list(range(10)),
+        name=r.name, recipe=r.model_dump(mode="json"), teacher=CARD, student_parameters=19_706, student_macs=1_634_176, teacher_macs=4_000_000, student_bytes=80_000, teacher_bytes=28, classes=CLASSES, class_indices=list(range(10)),
         budget_images=sum(s.budget_images for s in scales), budget_pixels=budget * sides[0] ** 2, map_size=scales[0].map_size, target=scales[0].target,
         scales=scales, map_kind=kind, radii=(0.015, 0.03) if r.diverse else None, generator_steps=r.total_generator_steps,
         student_steps=r.total_student_steps, schedule=r.schedule, device="cpu (1 of 1 threads)", arrays=reference())

@@ -10,7 +10,12 @@ import io
 import json
 import re
 import shutil
+import sys
+import threading
+import time
+import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import plotly
@@ -20,7 +25,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from app import exports as app_exports
 from app import plan, projection, publish, routes, sheets, view
+from app.exports import Exports
 from app.runs import Runs
 from app.state import State, fold
 from kgen import events, recipes
@@ -161,7 +168,7 @@ def test_reference_of_a_run_and_the_bundled_one(client):
 @pytest.mark.parametrize("address", [
     "/kg/group/done/2/0", "/kg/group/done/1/99", "/kg/group/other/1/0", "/kg/group/done/1/-1", "/kg/group/done/1/x", "/kg/group/done/1/1e3",
     "/kg/group/done/1/99999999999999999999", "/kg/sample/done/1/0/20", "/kg/sample/done/1/0/٣", "/kg/reference/done/0", "/kg/student/other",
-    "/kg/csv/other", "/kg/static/other.css", "/kg/static/app.py"])
+    "/kg/csv/other", "/kg/export/other", "/kg/static/other.css", "/kg/static/app.py"])
 def test_what_is_not_there_is_404_with_a_sentence(client, address):
     answer = client.get(address)
     assert answer.status_code == 404 and answer.text.endswith(".") and len(answer.text) > 20
@@ -170,7 +177,7 @@ def test_what_is_not_there_is_404_with_a_sentence(client, address):
 
 @pytest.mark.parametrize("name", ["..", ".", "%2e%2e", "..%2f..%2fetc", "..%5c..", "%2fetc%2fpasswd", "secret.txt", "done%00", "done%2f..%2fdone", "con:",
                                   "done%20", "a" * 200, "done.", "~root", "-", "%252e%252e"])
-@pytest.mark.parametrize("route", ["/kg/student/{}", "/kg/csv/{}", "/kg/group/{}/1/0", "/kg/static/{}", "/kg/reference/{}/1"])
+@pytest.mark.parametrize("route", ["/kg/student/{}", "/kg/csv/{}", "/kg/export/{}", "/kg/group/{}/1/0", "/kg/static/{}", "/kg/reference/{}/1"])
 def test_no_name_leads_out_of_the_folder(client, name, route):
     answer = client.get(route.format(name))
     if route.startswith("/kg/reference") and name == "-":
@@ -199,6 +206,73 @@ def test_the_table_holds_every_step_and_evaluation(client):
             assert float(row["loss"]) == pytest.approx(e.loss) and row["lr"] == ""
             assert {k: float(row[k]) for k in PARTS} == pytest.approx(e.parts)
     assert (rows[-1]["student_accuracy"], rows[-1]["real_images"], rows[-1]["final"], rows[-1]["pool_images"]) == ("0.824", "10000", "1", "60")
+
+
+@pytest.fixture
+def exports(client, monkeypatch, tmp_path):
+    """A stand-in for the exporting command: it writes what it was told, fails as it is told, and counts how often it was asked."""
+    (tmp_path / "export.py").write_text(EXPORT)
+    made = Exports((sys.executable, str(tmp_path / "export.py")))
+    monkeypatch.setattr(client.runs, "exports", made)
+    monkeypatch.setattr(app_exports, "lack", lambda: "")
+    made.asked = lambda: len((tmp_path / "asked").read_text())
+    made.fail = lambda text: (tmp_path / "fail").write_text(text)
+    yield made
+    made.close()
+
+
+EXPORT = '''
+import pathlib, sys
+here, out = pathlib.Path(__file__).parent, pathlib.Path(sys.argv[3])
+with (here / "asked").open("a") as file:
+    file.write("x")
+if "--onnx" in sys.argv and (here / "fail").exists():
+    sys.exit("a line of some library\\nError: " + (here / "fail").read_text() + " " + sys.argv[1])
+out.mkdir()
+(out / "told").write_text(" ".join(sys.argv[4:]))
+'''
+
+
+def test_an_export_is_one_zip_and_made_once(client, exports):
+    for _ in range(2):
+        answer = client.get("/kg/export/done")
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.namelist() == ["done-student/told"] and archive.read("done-student/told") == b"--onnx"
+    assert answer.headers["content-disposition"] == 'attachment; filename="done-student.zip"' and "x-kgen-note" not in answer.headers
+    assert exports.asked() == 1
+
+
+def test_without_onnx_the_rest_is_exported_and_that_is_said(client, exports, monkeypatch):
+    monkeypatch.setattr(app_exports, "lack", lambda: "student.onnx needs onnx: pip install onnx")
+    answer = client.get("/kg/export/done")
+    assert unquote(answer.headers["x-kgen-note"]) == "student.onnx needs onnx: pip install onnx." and exports.asked() == 1
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.read("done-student/told") == b""
+
+
+def test_a_student_that_onnx_cannot_hold_comes_without(client, exports):
+    exports.fail("torch cannot write this network as ONNX")
+    answer = client.get("/kg/export/done")
+    assert answer.status_code == 200 and exports.asked() == 2
+    assert unquote(answer.headers["x-kgen-note"]) == "torch cannot write this network as ONNX done", "and no place of this machine"
+
+
+def test_an_export_that_fails_or_lasts_is_a_sentence(client, folder, exports, monkeypatch):
+    standin.write_run(folder / "begun", iterations=1)
+    assert "not exported yet" in client.get("/kg/export/begun").text
+    shutil.rmtree(folder / "begun")
+    monkeypatch.setattr(exports, "_command", (sys.executable, "-c", "import sys; sys.exit('Error: no')"))
+    assert (client.get("/kg/export/done").status_code, client.get("/kg/export/done").text) == (404, "no")
+    monkeypatch.setattr(exports, "_command", (sys.executable, "-c", "import time; time.sleep(60)"))
+    monkeypatch.setattr(app_exports, "SECONDS", 0.5)
+    assert "took more than" in client.get("/kg/export/done").text
+
+
+def test_the_apps_end_ends_an_export(client, exports, monkeypatch):
+    monkeypatch.setattr(exports, "_command", (sys.executable, "-c", "import time; time.sleep(60)"))
+    threading.Timer(1.0, exports.close).start()
+    began = time.monotonic()
+    assert client.get("/kg/export/done").status_code == 404 and time.monotonic() - began < 30
 
 
 # --- static files --------------------------------------------------------------------------------

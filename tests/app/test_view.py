@@ -79,6 +79,23 @@ def test_counters_while_a_batch_is_being_made():
     assert counters == {"generator_step": 5, "generator_steps": 9, "student_step": 0, "student_steps": 8, "iterations_done": 1, "iterations": 3}
 
 
+def test_what_student_and_teacher_cost_is_told_and_may_be_unknown():
+    first = standin.started(R)
+    s = shown(folded([first]))
+    assert s["student"] == {"name": R.student, "parameters": 19_706, "macs": 1_634_176, "bytes": 80_000}
+    assert (s["teacher"]["macs"], s["teacher"]["bytes"]) == (4_000_000, 28)
+    earlier = shown(folded([first.model_copy(update={"student_macs": None, "teacher_macs": None})]))
+    assert earlier["student"]["macs"] is earlier["teacher"]["macs"] is None
+
+
+def test_what_is_bundled_is_known_before_a_run_and_the_rest_is_not():
+    planned = plan.before(R)
+    assert planned["teacher"]["macs"] == 22_664_832 and planned["student"] == {"name": R.student, "parameters": 74_962, "macs": 3_655_488, "bytes": 302_008}
+    assert plan.before(R.replace(student="resnet18"))["student"]["parameters"] is None
+    larger = plan.costs(R.student, standin.CARD.model_copy(update={"side": 32}), 10)
+    assert set(larger.values()) == {None}
+
+
 def test_a_whole_run_folds_to_its_planned_end():
     s = shown(folded(standin.story(R)))
     assert s["phase"] == "finished" and s["alert"] is None and s["making"] is None

@@ -9,6 +9,7 @@ import argparse
 import csv
 import json
 import shlex
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -220,9 +221,17 @@ def test_the_numbers_can_be_downloaded(studio: Studio, tmp_path: Path):
     assert all(float(row["loss"]) == float(row["loss"]) for row in rows if row["kind"] == "generator_step")
 
 
-def _download(studio: Studio, name: str, folder: Path) -> Path:
-    with studio.page.expect_download() as coming:
-        studio.page.get_by_role("link", name=name).click()
+def test_the_whole_export_is_one_zip(studio: Studio, tmp_path: Path):
+    """With student.onnx, or with a sentence on the page that says why not."""
+    with zipfile.ZipFile(_download(studio, "Export ZIP", tmp_path, "button", 240.0)) as archive:
+        names = {Path(name).name for name in archive.namelist()}
+    assert {"student.safetensors", "card.json", "classes.txt", "README.md", "load_torch.py"} <= names
+    assert "student.onnx" in names or "pip install onnx" in studio.text(".tip")
+
+
+def _download(studio: Studio, name: str, folder: Path, role: str = "link", seconds: float = 30.0) -> Path:
+    with studio.page.expect_download(timeout=1000 * seconds) as coming:
+        studio.page.get_by_role(role, name=name).click()
     coming.value.save_as(folder / coming.value.suggested_filename)
     assert studio.snapshot()["run"] in coming.value.suggested_filename
     return folder / coming.value.suggested_filename

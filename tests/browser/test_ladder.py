@@ -54,7 +54,7 @@ def test_a_preset_brings_the_noisy_layer_back(visit: Visit):
 def test_the_card_follows_the_teacher_that_is_chosen(visit: Visit):
     studio = visit()
     studio.choose("which-teacher", "ViT")
-    studio.until("its card", lambda: "Fashion ViT" in studio.text("#kg-teacher") and "80 thousand" in studio.text("#kg-teacher"))
+    studio.until("its card", lambda: "Fashion ViT" in studio.text("#kg-teacher") and "80 k" in studio.text("#kg-teacher"))
     studio.choose("which-teacher", "CNN")
     studio.until("the other one", lambda: "Fashion CNN" in studio.text("#kg-teacher"))
 
