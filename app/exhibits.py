@@ -10,10 +10,12 @@ from typing import Any
 
 from app import archive, projection, sheets
 from app.projection import Fitter, Layout
-from app.state import State, pool_after
+from app.state import ENDED, State, pool_after
 from kgen.reading import JournalError, Run
 
 SHOWN_POINTS = 200
+FIT_IMAGES = 60
+"""Synthetic images that a layout is fitted to where there are no real ones."""
 MAKING_BYTES = 60_000
 """Pixels of the sheet of the batch being made: it travels in every snapshot."""
 COLUMNS = ("iteration", "pos", "c", "x", "y")
@@ -55,10 +57,17 @@ class Exhibits:
     def look(self, run: Run, state: State) -> bool:
         """Look again; is there anything new?"""
         new = self._look_at_preview(run, state)
-        new |= self._look_for_layout(run)
+        new |= self._look_for_layout(run, state)
         if self._layout is not None:
             self._place(run, len(state.started.classes))
         return new
+
+    def _examples(self, state: State) -> Path | None:
+        """What a layout is fitted to; None while there is too little."""
+        real = self.path / "reference.safetensors"
+        made = state.iterations_done * min((scale.batch for scale in state.scales), default=0)
+        enough = made >= FIT_IMAGES or state.phase in ENDED and made
+        return real if real.is_file() else self.path / "batches" if state.tested_on == "synthetic" and enough else None
 
     def _place(self, run: Run, classes: int) -> None:
         room, shown = SHOWN_POINTS, []
@@ -100,14 +109,14 @@ class Exhibits:
         self.making = making | {"step": int(batch["step"][0]), "steps": state.recipe["generator_steps"]}
         return True
 
-    def _look_for_layout(self, run: Run) -> bool:
-        """Bundled, or fitted once for this run by a process of its own."""
+    def _look_for_layout(self, run: Run, state: State) -> bool:
+        """Bundled, or fitted once for this run by a process of its own: of its real examples, else of its first synthetic images."""
         if self._fitting == "none":
             self._layout = archive.layout_of(run)
             if self._layout is not None:
                 self._fitting = "ready"
-            elif (self.path / "reference.safetensors").is_file():
-                self._fitter = Fitter(self.path / "reference.safetensors", self.path / projection.LAYOUT, str(run.info.get("teacher_sha256", "")))
+            elif examples := self._examples(state):
+                self._fitter = Fitter(examples, self.path / projection.LAYOUT, str(run.info.get("teacher_sha256", "")))
                 self._fitting = "fitting"
             return self._fitting != "none"
         if self._fitting == "fitting" and (fitted := self._fitter.poll()) != "fitting":

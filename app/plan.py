@@ -9,9 +9,6 @@ from kgen import recipes, zoo
 from kgen.events import TeacherCard
 from kgen.recipe import Recipe
 
-OFFERED = {"fashion-live": "3 minutes", "fashion-long": "10 minutes"}
-"""Recipes that the page offers, and how long they take on two CPU cores."""
-
 
 def before(recipe: Recipe) -> dict[str, Any]:
     """The plan of a recipe, with its teacher's card; a teacher that is not there is a card without facts.
@@ -26,23 +23,23 @@ def before(recipe: Recipe) -> dict[str, Any]:
                            features=0, n_train=0)
         classes = tuple(str(c) for c in recipe.classes or ())
         recipe = recipe.replace(classes=None)
-    command, names = recipes.command(recipe), list(OFFERED)
+    command = recipes.command(recipe)
     try:
-        return plan(recipe, card, classes, command, names)
+        return plan(recipe, card, classes, command)
     except (ValueError, IndexError):  # a recipe.json from elsewhere; the engine says so in words
-        return plan(recipe.replace(classes=None), card, classes, command, names)
+        return plan(recipe.replace(classes=None), card, classes, command)
 
 
-def plan(recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: str, names: list[str]) -> dict[str, Any]:
-    """What is known of a run before its first event. The bundled teachers' maps have a quarter of the image's side."""
+def plan(recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: str) -> dict[str, Any]:
+    """What is known of a run before its first event. Maps have a cell for every `scales.cell` pixels, until the engine tells."""
     r = recipe.model_dump(mode="json")
     chosen = range(len(classes)) if recipe.classes is None else [classes.index(c) if isinstance(c, str) else c for c in recipe.classes]
-    sizes = scales.planned(recipe, card.n_train, card.side, scales.CELL if sees_patches(card) else 1)
+    sizes = scales.planned(recipe, card, sees_patches(card))
     radii = [recipe.radii.inner, recipe.radii.outer]
     teacher = costs(recipe.teacher, card, len(classes))
     return {"title": f"{recipe.name}, seed {recipe.seed}", "teacher": {**card.model_dump(), "map": [sizes[0].h, sizes[0].w], "macs": teacher["macs"], "bytes": teacher["bytes"]},
             "student": {**costs(recipe.student, card, len(classes)), "name": recipe.student}, "classes": [classes[c] for c in chosen], "class_indices": list(chosen),
-            "recipe": r, "command": command, "recipes": names,
+            "recipe": r, "command": command,
             **scales.told(sizes, r, "attention" if sees_patches(card) else "cam"),
             "radii": radii if recipe.diverse and None not in radii else None,
             "budget": sum(s.budget for s in sizes),

@@ -99,8 +99,11 @@ def fit(embedding: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
-    """Fit the layout of a reference file (embedding, labels, images if any); returns how many examples it holds."""
-    if reference.suffix == ".npz":
+    """Fit the layout of a reference file (embedding, labels, images if any), or of the synthetic images that a folder of
+    batches holds so far; returns how many examples it holds."""
+    if reference.is_dir():
+        arrays = _of_batches(reference)
+    elif reference.suffix == ".npz":
         with np.load(reference) as file:
             arrays = {k: file[k] for k in file.files}
     else:
@@ -116,6 +119,18 @@ def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
     how = json.dumps({"method": "UMAP", "n_neighbors": 15, "min_dist": 0.3, "seed": 0})
     write_durably(out, save_arrays(kept, {"teacher_sha256": teacher_sha256, "layout": how}))
     return len(whole)
+
+
+def _of_batches(folder: Path) -> dict[str, np.ndarray]:
+    """Embeddings and labels of the newest batches of a run, MOST_EXAMPLES or a few more."""
+    found: list[dict[str, np.ndarray]] = []
+    for path in sorted(folder.glob("*.safetensors"), reverse=True):
+        found.append(load_arrays(path.read_bytes()))
+        if sum(len(batch["labels"]) for batch in found) >= MOST_EXAMPLES:
+            break
+    if not found:
+        raise LayoutError(f"{folder} holds no batch of images.")
+    return {k: np.concatenate([batch[k] for batch in found]) for k in ("embedding", "labels")}
 
 
 class Fitter:
@@ -149,7 +164,7 @@ class Fitter:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m app.projection", description=__doc__.splitlines()[0])
     command = parser.add_subparsers(required=True).add_parser("fit", help="fit a layout of real examples with UMAP")
-    command.add_argument("reference", type=Path, help="a run's reference.safetensors, or an .npz with embedding, labels, images")
+    command.add_argument("reference", type=Path, help="a run's reference.safetensors, an .npz with embedding, labels, images, or a folder of batches")
     command.add_argument("out", type=Path, help="file to write, for example assets/fashion-cnn.layout.safetensors")
     command.add_argument("--teacher", help="name of the teacher that made the embeddings; its checksum is kept in the file")
     command.add_argument("--checksum", default="", help="the checksum itself, instead of --teacher")

@@ -21,9 +21,11 @@ import plotly
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 
+from app import offers
 from app.archive import Missing, bundled_reference, without_place
 from app.exports import ExportFailed
 from app.guard import middleware
+from app.publish import encode
 from app.runs import DEFAULT, Runs
 from kgen import events, recipes
 from kgen.reading import JournalError, Run, open_run
@@ -57,6 +59,13 @@ def install(app: FastAPI, runs: Runs) -> None:
     @app.get("/kg/sample/{run}/{attempt}/{iteration}/{pos}")
     def sample(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
         return _piece(request, lambda: archive.sample(run, _count(attempt), _count(iteration), _count(pos), _id(request)))
+
+    @app.get("/kg/teacher/{name}")
+    def teacher(request: Request, name: str) -> Response:
+        if name not in offers.teachers():
+            return _missing("There is no teacher of that name here.")
+        body = encode(offers.offer(name).told())
+        return _answer(request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
 
     @app.get("/kg/reference/-/0")
     def bundled(request: Request) -> Response:

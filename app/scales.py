@@ -14,8 +14,13 @@ from kgen import events
 from kgen.parts import Target
 from kgen.recipe import Recipe, RecipeError
 
-CELL = 4
-"""Pixels of an image that a cell of the bundled teachers' maps covers in each direction."""
+
+def cell(card: events.TeacherCard) -> int:
+    """Pixels of an image that a cell of the teacher's map covers in each direction, before the engine has told the map's size: 4
+    for the bundled teachers of small images, 16 for transformers, 32 as usual for photographs."""
+    if card.side < 48:
+        return 4
+    return 16 if "patch16" in card.architecture else 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +47,16 @@ def of_run(started: events.RunStarted) -> tuple[Scale, ...]:
     return (Scale(recipe["resolutions"][0], recipe["batch"], *started.map_size, started.target, started.budget_images),)
 
 
-def planned(recipe: Recipe, n_train: int, full_side: int, patch: int = 1) -> tuple[Scale, ...]:
-    """Before the engine has told them: each resolution has an equal share of the budget's pixels."""
+def planned(recipe: Recipe, card: events.TeacherCard, patches: bool) -> tuple[Scale, ...]:
+    """Before the engine has told them: each resolution has an equal share of the budget's pixels. `patches`: is it a ViT?"""
+    size = cell(card)
     try:
-        sides = recipe.sides(patch)
+        sides = recipe.sides(size if patches else 1)
     except RecipeError:  # two resolutions that become one; the engine says so in words
         sides = recipe.resolutions[:1]
         recipe = recipe.replace(resolutions=sides, batches=None)
-    batches, pixels = recipe.batch_sizes(sides), recipe.budget_pixels(n_train, full_side)
-    cells = [math.ceil(side / CELL) for side in sides]
+    batches, pixels = recipe.batch_sizes(sides), recipe.budget_pixels(card.n_train, card.side)
+    cells = [math.ceil(side / size) for side in sides]
     return tuple(Scale(side, batch, n, n, target(recipe.target, n, n), pixels // len(sides) // side**2)
                  for side, batch, n in zip(sides, batches, cells))
 

@@ -20,6 +20,8 @@ from kgen.events import PARTS
 COLUMNS = 5
 """Tiles shown of each class."""
 REFERENCE_COLUMNS = 20
+SMALLEST, MOST_SMALL = 48, 2
+"""Side that images in the making are shrunk to at the least, and how many times over the limit they may then be together."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -62,31 +64,49 @@ def group(batch: Arrays, iteration: int, classes: int, *, before: int, after: in
 
     Args:
         before, after: images in the pool before and after this batch.
-        most_bytes: show fewer of each class where the sheet's pixels would be more than this.
+        most_bytes: where the sheet's pixels would be more than this, show fewer of each class, then smaller ones.
     """
     images, labels = batch["images"], batch["labels"]
-    each = int(np.prod(images.shape[1:])) * classes
+    present = np.unique(labels[labels < classes]).tolist()
+    each = int(np.prod(images.shape[1:])) * len(present)
     most = COLUMNS if most_bytes is None else int(np.clip(most_bytes // max(1, each), 1, COLUMNS))
     tiles = tiles_of(labels, classes, most)
+    shrink = 1 if most_bytes is None else shrinking(images.shape[-1], each * most / most_bytes)
+    if shrink > 1:
+        tiles = tiles[: max(1, MOST_SMALL * most_bytes // (each // len(present) // shrink**2))]
     at = np.array([t[0] for t in tiles], int)
-    rows, columns = [t[1] for t in tiles], [t[2] for t in tiles]
-    width = max(columns, default=0) + 1
+    # classes that the batch has none of take no room: of a thousand, most
+    place = {c: row for row, c in enumerate(dict.fromkeys(t[1] for t in tiles))}
+    rows, columns = [place[t[1]] for t in tiles], [t[2] for t in tiles]
+    width, height = max(columns, default=0) + 1, max(1, len(place))
     odd: list[str] = []
     sure = _finite(batch["confidence"][at], "the teacher's confidence", odd)
     cam = _finite(maps(batch)[at], "the class activation maps", odd)
     out = {
         "iteration": iteration, "side": int(images.shape[-1]), "channels": int(images.shape[1]), "map": list(cam.shape[1:]),
-        "tiles": [{"pos": pos, "c": c, "p": round(float(p), 4)} for (pos, c, _), p in zip(tiles, sure)], "columns": width,
-        "sheet": sheet(images[at], rows, columns, (classes, width)),
+        "tiles": [{"pos": pos, "c": c, "p": round(float(p), 4)} for (pos, c, _), p in zip(tiles, sure)], "columns": width, "rows": height,
+        "sheet": sheet(shrunk(images[at], shrink), rows, columns, (height, width)),
         "cam": base64.b64encode(np.clip(np.rint(cam * 100), -32768, 32767).astype("<i2").tobytes()).decode(),
         "images_before": before, "images_after": after}
     if layout is not None:
         out |= _places(layout, batch["embedding"][at], odd)
     if history and "previews" in batch:
-        out["frames"] = _frames(batch, at, rows, columns, (classes, width))
+        out["frames"] = _frames(batch, at, rows, columns, (height, width))
     if odd:
         out["warning"] = " ".join(odd)
     return out
+
+
+def shrinking(side: int, excess: float) -> int:
+    """By which whole number a side is divided so that there are `excess` times fewer pixels; SMALLEST pixels stay."""
+    wanted = int(np.ceil(np.sqrt(max(1.0, excess))))
+    return max((n for n in range(1, wanted + 1) if side % n == 0 and side // n >= SMALLEST), default=1)
+
+
+def shrunk(images: np.ndarray, by: int) -> np.ndarray:
+    """u8 [n,c,e,e] → [n,c,e/by,e/by], means of squares."""
+    n, c, h, w = images.shape
+    return images if by == 1 else images.reshape(n, c, h // by, by, w // by, by).mean((3, 5)).round().astype(np.uint8)
 
 
 def _frames(batch: Arrays, at: np.ndarray, rows: list[int], columns: list[int], shape: tuple[int, int]) -> list[dict[str, Any]]:

@@ -106,6 +106,7 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
                   "final": state.final},
         "loss": _columns(("images", *PARTS), state.loss),
         "student_loss": _columns(("images", *STUDENT_PARTS), state.student_loss),
+        "tested_on": state.tested_on,
         "budget": {"images": budget, "used_images": used, "used": round(state.budget_used, 4), "ratio": known["recipe"]["ratio"]},
         "points": situation.points or {"iteration": [], "pos": [], "c": [], "x": [], "y": []},
         "student_ready": situation.student_ready, "layout": situation.layout, "updated": round(situation.updated, 1)}

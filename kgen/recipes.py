@@ -65,7 +65,7 @@ def imagenet_peek() -> Recipe:
     return fashion_live().replace(
         name="imagenet-peek",
         teacher="imagenet-lite0",
-        classes=("goldfish", "tabby", "zebra", "espresso", "pizza", "strawberry", "sports car", "daisy", "beacon", "sunglasses"),
+        classes=("goldfish", "tabby", "zebra", "beacon", "sports car", "sunglasses", "strawberry", "pizza", "espresso", "daisy"),
         resolutions=(96,),
         ratio=2.2e-5,
         epochs=8,
@@ -79,7 +79,7 @@ def imagenet_peek() -> Recipe:
         warmup=0.125,
         evaluate_every=60,
         evaluate_on="auto",
-        **{"weights.bn": 5.0, "optimisers.generator.lr": 2e-3, "optimisers.student.lr": 0.1},
+        **{"weights.bn": 5.0, "weights.adv": 0.02, "optimisers.generator.lr": 2e-3, "optimisers.student.lr": 0.1},
     )
 
 

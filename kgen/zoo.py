@@ -98,16 +98,28 @@ def spec(name_or_path: str | Path) -> dict[str, Any]:
     return catalogue.spec(name) if name in catalogue.TEACHERS else read_spec(locate(name_or_path))
 
 
-@functools.cache
 def card(name: str) -> TeacherCard:
     """What is known of a teacher, whether or not its weights are on this machine."""
-    return TeacherCard.model_validate(spec(name)["card"])
+    return _facts(name, _written(name))[0]
 
 
-@functools.cache
 def classes(name: str) -> tuple[str, ...]:
     """Names of a teacher's classes, whether or not its weights are on this machine."""
-    return tuple(spec(name)["classes"])
+    return _facts(name, _written(name))[1]
+
+
+@functools.lru_cache(64)
+def _facts(name: str, written: int) -> tuple[TeacherCard, tuple[str, ...]]:
+    about = spec(name)
+    return TeacherCard.model_validate(about["card"]), tuple(about["classes"])
+
+
+def _written(name: str) -> int:
+    """When a teacher's file was written, in nanoseconds: a person may bring another one of the same name."""
+    try:
+        return locate(name).stat().st_mtime_ns
+    except ZooError:
+        return 0  # of the catalogue, and not here; or not known, which `spec` says
 
 
 def checksum(name_or_path: str | Path) -> str:

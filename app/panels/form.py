@@ -9,24 +9,21 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from app import words
+from app import offers, words
+from app.offers import Offer
 from app.panels import ladder
 from app.panels.knobs import Knob, knobs
-from app.plan import OFFERED
-from kgen import recipes, zoo
+from kgen import recipes
 from kgen.parts import Target, Weights
 from kgen.recipe import Recipe, RecipeError
 
-TEACHER = "fashion-cnn"
-SIDES = (16, 20, 24, 28)
 SOURCES = {"noise": "nayer", "latent": "fast", "pixels": "deepinversion"}
 """What is optimised, and the recipe whose settings for it are taken over."""
 OF_SOURCE = ("feature_memory", "optimisers.images", "optimisers.meta")
 TARGETS = {words.target_label(t.model_dump()): t for t in (Target(), Target(sigma=3), Target(peak=2), Target(kind="full"), Target(kind="full", peak=3))}
 """The targets of the paper's comparison, by name: G(1, 2), G(1, 3), G(2, 2), Full(1), Full(3)."""
-BUDGET = (1, 20)  # per cent of the real training set's pixels
 LARGEST_SEED = 2**31 - 1
-FIELDS = ("teacher", "recipe", "classes", "sides", "source", "rungs", "budget", "seed", "target", *(k.field for k in knobs()))
+FIELDS = ("teacher", "recipe", "classes", "sides", "source", "rungs", "budget", "seed", "target", "real_images", *(k.field for k in knobs()))
 """Names of what `write` gives and `read` takes, in the order of the form."""
 
 
@@ -34,37 +31,18 @@ class FormError(ValueError):
     """What is wrong with the form, as one sentence for a person."""
 
 
-def teachers() -> tuple[str, ...]:
-    """Teachers whose file is here and whose classes are those that the form shows."""
-    return tuple(name for name, path in zoo.TEACHERS.items() if name == TEACHER or path.is_file() and zoo.classes(name) == class_names())
-
-
-def class_names() -> tuple[str, ...]:
-    return zoo.classes(TEACHER)
-
-
-def full_side() -> int:
-    """l: the side of the teacher's own input."""
-    return zoo.card(TEACHER).side
-
-
-def cost(side: int) -> float:
-    """Pixels of one image of that side, as a share of a full one."""
-    return side * side / full_side() ** 2
-
-
 def read(given: Mapping[str, Any]) -> Recipe:
     """The recipe that the form describes; FormError says what to change."""
-    _one_of(OFFERED, given.get("recipe"), "a recipe")
-    base = recipes.get(given["recipe"])
-    sides = _sides(given.get("sides"))
+    offer = offers.offer(_one_of({name: name for name in offers.teachers()}, given.get("teacher"), "a teacher"))
+    base = offer.base(_one_of({name: name for name in offer.recipes}, given.get("recipe"), "a recipe"))
+    sides = _sides(given.get("sides"), offer)
     try:
         return base.replace(**{
-            "teacher": _one_of({name: name for name in teachers()}, given.get("teacher"), "a teacher"),
-            "classes": _classes(given.get("classes")),
+            "classes": _classes(given.get("classes"), offer),
             "resolutions": sides,
             "batch": base.batch_at(sides[0]),  # smaller images are more of them
-            "ratio": _number(given.get("budget"), *BUDGET, "The budget", " %") / 100,
+            "ratio": _budget(given.get("budget"), base, offer),
+            "real_images": _folder(given.get("real_images")),
             "seed": _whole(given.get("seed"), LARGEST_SEED, "The seed"),
             "schedule": "concurrent",
             "target": _one_of(TARGETS, given.get("target"), "a target"),
@@ -78,20 +56,23 @@ def read(given: Mapping[str, Any]) -> Recipe:
 
 def write(recipe: Recipe) -> dict[str, Any]:
     """Values of the form that show a recipe, as far as the form can say it (a run may come from the command line)."""
-    names, r = class_names(), recipe
+    r, here = recipe, recipe.teacher in offers.teachers()
+    offer = offers.offer(r.teacher if here else recipes.get("fashion-live").teacher)
+    names, w = offer.classes, r.weights
     chosen = names if r.classes is None else [names[c] if isinstance(c, int) and 0 <= c < len(names) else c for c in r.classes]
-    w = r.weights
-    on = (min(r.resolutions) < full_side(), w.kr > 0, r.diverse, len(r.resolutions) > 1)
+    on = (min(r.resolutions) < offer.card.side, w.kr > 0, r.diverse, len(r.resolutions) > 1)
+    low, high, _ = offer.budget
     values = {
-        "teacher": r.teacher if r.teacher in teachers() else None,
-        "recipe": r.name if r.name in OFFERED else None,
-        "classes": [n for n in names if n in chosen],
-        "sides": [s for s in SIDES if s in r.resolutions],
+        "teacher": r.teacher if here else None,
+        "recipe": r.name if r.name in offer.recipes else None,
+        "classes": [n for n in names if n in set(chosen)],
+        "sides": [s for s in offer.sides if s in r.resolutions],
         "source": r.source,
         "rungs": [name for name, there in zip(ladder.NAMES, on) if there],
-        "budget": min(max(round(100 * r.ratio, 1), BUDGET[0]), BUDGET[1]),
+        "budget": min(max(round(100 * r.ratio, 4), low), high),
         "seed": r.seed,
         "target": next((name for name, target in TARGETS.items() if target == r.target), None),
+        "real_images": r.real_images or "",
     }
     return values | {knob.field: r.value(knob.field) for knob in knobs()}
 
@@ -124,22 +105,39 @@ def _rungs(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
     return changes
 
 
-def _sides(given: Any) -> tuple[int, ...]:
+def _sides(given: Any, offer: Offer) -> tuple[int, ...]:
     """Chosen resolutions, the smallest first."""
-    if not isinstance(given, list) or not given or not all(type(s) is int and s in SIDES for s in given) or len(set(given)) != len(given):
-        raise FormError(f"Choose one resolution or more: {', '.join(map(str, SIDES[:-1]))} or {SIDES[-1]}.")
+    known = offer.sides
+    if not isinstance(given, list) or not given or not all(type(s) is int and s in known for s in given) or len(set(given)) != len(given):
+        raise FormError(f"Choose one resolution or more: {', '.join(map(str, known))}.")
     return tuple(sorted(given))
 
 
-def _classes(given: Any) -> tuple[str, ...] | None:
+def _classes(given: Any, offer: Offer) -> tuple[str, ...] | None:
     """Chosen names in the teacher's order; None for all of them, as in a recipe."""
-    names = class_names()
+    names = offer.classes
     if not isinstance(given, list) or not set(map(str, given)) <= set(names):
         raise FormError("One of the classes is not known to the teacher.")
     if not given:
         raise FormError("No class is chosen; choose at least one.")
-    chosen = tuple(n for n in names if n in given)
+    chosen = tuple(n for n in names if n in set(given))
     return None if chosen == names else chosen
+
+
+def _budget(given: Any, base: Recipe, offer: Offer) -> float:
+    """As a share; where the slider stands at what the recipe says, exactly that."""
+    low, high, _ = offer.budget
+    value = _number(given, low, high, "The budget", " %")
+    return base.ratio if math.isclose(value, round(100 * base.ratio, 4)) else value / 100
+
+
+def _folder(given: Any) -> str | None:
+    """Where real test images lie; the engine looks whether it can read them."""
+    if given is None or isinstance(given, str) and not given.strip():
+        return None
+    if not isinstance(given, str) or len(given) > 4096 or "\0" in given:
+        raise FormError("The folder of real images should be a path.")
+    return given.strip()
 
 
 def _one_of(known: Mapping[str, Any], given: Any, what: str) -> Any:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from app.offers import Offer
 from kgen.parts import Weights
 
 SMALLER, KEY_REGION, DIVERSITY, MULTI = "smaller images", "key region", "embedding diversity", "multi-resolution"
-SMALL_SIDE = 20
-"""The side that the rung "smaller images" begins with."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rung:
@@ -42,7 +40,8 @@ PRESETS = ("NAYER", *(rung.short for rung in RUNGS))
 """The n-th preset has the first n rungs on; K-Gen has all."""
 
 
-def constants(sides: tuple[int, ...], full: int) -> str:
-    """What `static/ladder.js` has to know, as JSON."""
+def constants(offer: Offer) -> str:
+    """What `static/ladder.js` has to know, as JSON; the resolutions of another teacher reach it through the class picker."""
     w = Weights()
-    return json.dumps({"rungs": NAMES, "presets": PRESETS, "sides": sides, "full": full, "small": SMALL_SIDE, "kr": w.kr, "ed": w.ed, "aed": w.aed})
+    told = {"sides": offer.sides, "full": offer.card.side, "small": offer.small}
+    return json.dumps({"rungs": NAMES, "presets": PRESETS, **told, "kr": w.kr, "ed": w.ed, "aed": w.aed})

@@ -5,13 +5,15 @@ from __future__ import annotations
 import html
 import json
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
+from app import offers
+from app.offers import Offer
 from app.panels import form, ladder
 from app.panels.knobs import Knob, knobs
-from app.plan import OFFERED, before
-from kgen import recipes, zoo
+from kgen import recipes
 
 TEACHER = (Path(__file__).parent / "teacher.html").read_text(encoding="utf-8")
 PLAIN = {"container": False, "show_label": False, "interactive": True}
@@ -20,32 +22,58 @@ SOURCES = {
     "latent": ("Latent", "A latent code and a generator that starts each time from what earlier ones learnt (Fast)."),
     "pixels": ("Pixels", "No generator: the pixels themselves are optimised, kept smooth by two priors (DeepInversion)."),
 }
-CARD = ("title", "accuracy", "n_test", "side", "channels", "map", "parameters", "macs", "bytes")
-"""What the page shows of a teacher that is chosen and not yet at work."""
+# Runs once; the module owns the picker's DOM. The value is {teacher, chosen}.
+PICKER = """
+const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
+import(base + '/kg/static/classes.js?v=' + VERSION).then((picker) => picker.mount(element, {
+  base, value: () => props.value, set: (value) => { props.value = value; trigger('change'); }, watch: (told) => watch('value', told),
+}));
+"""
 
 
-def build() -> dict[str, gr.components.Component]:
-    """The form. Besides the fields of `form.FIELDS` it holds "preset", which only moves others."""
+class _Unchecked:
+    """A field whose value reaches `form.read`, which checks everything and says so in words. Gradio's own check raises where a
+    choice is a moment older than the choices that there are: while a person turns to another teacher."""
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+
+    def get_block_name(self) -> str:
+        """What the browser draws: the component that is subclassed."""
+        return type(self).__mro__[2].__name__.lower()
+
+
+class _Radio(_Unchecked, gr.Radio): ...
+
+
+class _CheckboxGroup(_Unchecked, gr.CheckboxGroup): ...
+
+
+class _Slider(_Unchecked, gr.Slider): ...
+
+
+def build(version: str) -> dict[str, gr.components.Component]:
+    """The form. Besides the fields of `form.FIELDS` it holds "preset", which only moves others. `version`: of static files."""
     said = form.write(recipes.get("fashion-live"))
+    offer = offers.offer(said["teacher"])
     teacher = _teacher(said["teacher"])
-    _heading("Recipe", "time on two CPU cores")
-    recipe = gr.Radio([(f"{n.removeprefix('fashion-')}, {t}", n) for n, t in OFFERED.items()], value=said["recipe"], label="Recipe",
-                      elem_id="kg-recipe", elem_classes="kg-seg", **PLAIN)
+    _heading("Recipe", "time as it is, on two CPU cores")
+    recipe = _Radio(_recipes(offer), value=said["recipe"], label="Recipe", elem_id="kg-recipe", elem_classes="kg-seg", **PLAIN)
     _heading("Classes", '<span id="kg-chosen"></span> · <button type="button" data-all>all</button> '
-             '<button type="button" data-none>none</button>')
-    gr.HTML(html_template='<input type="search" placeholder="Find a class" aria-label="Find a class" autocomplete="off">',
-            apply_default_css=False, padding=False, elem_id="kg-find")
-    classes = gr.CheckboxGroup(list(form.class_names()), value=said["classes"], label="Classes", elem_id="kg-classes", **PLAIN)
+             '<button type="button" data-none>none</button> <button type="button" data-ten hidden>random ten</button>')
+    classes = gr.HTML(value={"teacher": offer.teacher, "chosen": said["classes"]}, html_template="<div></div>", js_on_load=PICKER.replace("VERSION", json.dumps(version)),
+                      apply_default_css=False, padding=False, elem_id="kg-classes")
     _heading("Resolution", "one or more · cost per image", "Side of a synthetic image in pixels. Half the side costs a quarter of the pixels, "
              "so the same budget holds four times as many images. Several take turns.")
-    sides = gr.CheckboxGroup([(f"{s}\n{form.cost(s):.2g} ×", s) for s in form.SIDES], value=said["sides"], label="Resolution", elem_id="kg-side", **PLAIN)
+    sides = _CheckboxGroup(_sides(offer), value=said["sides"], label="Resolution", elem_id="kg-side", **PLAIN)
     preset, rungs = _ladder(said["rungs"])
     _heading("Source of images", "", "What is optimised to make images.")
     source = gr.Radio([(label, name) for name, (label, _) in SOURCES.items()], value=said["source"], label="Source of images", elem_id="kg-source",
                       elem_classes="kg-seg", **PLAIN)
     _heading("Budget", '<output id="kg-budget-out"></output>', "How many pixels the synthetic set may hold, as a share of the real "
              "training set that we pretend not to have.")
-    budget = gr.Slider(*form.BUDGET, value=said["budget"], step=0.5, label="Budget in per cent", elem_id="kg-budget", buttons=[], **PLAIN)
+    low, high, step = offer.budget
+    budget = _Slider(low, high, value=said["budget"], step=step, label="Budget in per cent", elem_id="kg-budget", buttons=[], **PLAIN)
     seed = gr.Number(said["seed"], label="Seed", precision=0, minimum=0, maximum=form.LARGEST_SEED, container=False, interactive=True,
                      elem_id="kg-seed")
     more = _more(said)
@@ -54,14 +82,40 @@ def build() -> dict[str, gr.components.Component]:
     return {name: fields[name] for name in form.FIELDS} | {"preset": preset}
 
 
+def shown(values: dict[str, Any]) -> list[Any]:
+    """What `form.write` gives, as updates of the fields: with the choices that there are for its teacher."""
+    teacher = values["teacher"] or recipes.get("fashion-live").teacher
+    offer = offers.offer(teacher)
+    low, high, step = offer.budget
+    updates = {
+        "teacher": gr.update(choices=_teachers(), value=values["teacher"]),
+        "recipe": gr.update(choices=_recipes(offer), value=values["recipe"]),
+        "classes": {"teacher": teacher, "chosen": values["classes"]},
+        "sides": gr.update(choices=_sides(offer), value=values["sides"]),
+        "budget": gr.update(minimum=low, maximum=high, step=step, value=values["budget"]),
+    }
+    return [updates.get(name, values[name]) for name in form.FIELDS]
+
+
+def _recipes(offer: Offer) -> list[tuple[str, str]]:
+    own = offer.base(offer.recipes[0]) == recipes.get(offer.recipes[0])
+    return [(n.removeprefix("fashion-").removeprefix("imagenet-") + (f", {offers.TIMES[n]}" if own else ""), n) for n in offer.recipes]
+
+
+def _sides(offer: Offer) -> list[tuple[str, int]]:
+    return [(f"{side}\n{cost:.2g} ×", side) for side, cost in zip(offer.sides, offer.costs)]
+
+
+def _teachers() -> list[tuple[str, str]]:
+    cards = {name: offers.offer(name).card for name in offers.teachers()}
+    return [(c.title.removeprefix("Fashion ") + (f", {100 * c.accuracy:.1f} %" if c.accuracy else ""), name) for name, c in cards.items()]
+
+
 def _teacher(chosen: str) -> gr.Radio:
-    """The card, and below it a choice where there is one."""
-    names = form.teachers()
+    """The card, and below it the choice."""
     with gr.Column(elem_id="kg-teachers", min_width=0):
         gr.HTML(html_template=TEACHER, apply_default_css=False, padding=False, elem_id="kg-teacher")
-        cards = {name: zoo.card(name) for name in names}
-        labels = [(c.title.removeprefix("Fashion ") + (f", {100 * c.accuracy:.1f} %" if c.accuracy else ""), name) for name, c in cards.items()]
-        return gr.Radio(labels, value=chosen, label="Teacher", visible=len(names) > 1, elem_id="kg-which-teacher", elem_classes="kg-seg", **PLAIN)
+        return _Radio(_teachers(), value=chosen, label="Teacher", elem_id="kg-which-teacher", elem_classes="kg-seg", **PLAIN)
 
 
 def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
@@ -89,6 +143,9 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
             for knob in (k for k in knobs() if not k.choices):
                 found[knob.field] = gr.Number(said[knob.field], label=knob.label, minimum=knob.low, maximum=knob.high, step=0.05, placeholder="auto",
                                               container=False, interactive=True, min_width=0, elem_id=_id(knob))
+        _heading("Real test images", "", "Folder of real images, one subfolder a class, called as the class. They test the student and never teach it.")
+        found["real_images"] = gr.Textbox(said["real_images"], label="Folder of real test images", placeholder="the teacher's own test set, where it is here",
+                                          max_length=4096, elem_id="kg-real", **PLAIN)
     return found
 
 
@@ -101,9 +158,7 @@ def _tips() -> None:
     up_to = [ladder.BASELINE, *(f"Everything up to “{rung.name}”. {rung.adds}" for rung in ladder.RUNGS)]
     tips = [["kg-ladder", [rung.adds for rung in ladder.RUNGS]], ["kg-preset", up_to], ["kg-source", [tip for _, tip in SOURCES.values()]],
             *([_id(k), [k.tip]] for k in knobs() if not k.choices)]
-    usual = recipes.get("fashion-live")
-    cards = {name: {k: v for k, v in before(usual.replace(teacher=name))["teacher"].items() if k in CARD} for name in form.teachers()}
-    data = {"tips": tips, "without": [rung.without for rung in ladder.RUNGS], "teachers": cards}
+    data = {"tips": tips, "without": [rung.without for rung in ladder.RUNGS]}
     attributes = " ".join(f'data-{name}="{html.escape(json.dumps(value))}"' for name, value in data.items())
     gr.HTML(html_template=f'<i id="kg-texts" hidden {attributes}></i>', apply_default_css=False, padding=False)
 

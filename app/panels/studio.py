@@ -16,8 +16,8 @@ from typing import Any
 import gradio as gr
 import plotly
 
+from app import offers
 from app.panels import form, ladder, setup
-from app.plan import OFFERED
 from app.runs import RunError, Runs
 from kgen import recipes
 from kgen.controls import UNITS
@@ -46,7 +46,7 @@ def build(demo: gr.Blocks, runs: Runs, version: str) -> None:
     with gr.Row(elem_id="kg-shell"):
         with gr.Column(elem_id="kg-rail", min_width=0):
             with gr.Column(elem_id="kg-setup", min_width=0):
-                fields = setup.build()
+                fields = setup.build(version)
             with gr.Column(elem_id="kg-transport", min_width=0):
                 buttons = _transport()
         live = gr.HTML(html_template=VIEW, js_on_load=MOUNT.replace("VERSION", json.dumps(version)).replace("PLOTLY", json.dumps(plotly.__version__)),
@@ -81,14 +81,23 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
     inputs = [fields[name] for name in form.FIELDS]
 
     def paint() -> list:
-        return list(form.write(runs.recipe or recipes.get("fashion-live")).values())
+        return setup.shown(form.write(runs.recipe or recipes.get("fashion-live")))
 
-    def preset(name: Any) -> list:
-        return list(form.write(recipes.get(name if isinstance(name, str) and name in OFFERED else "fashion-live")).values())
+    def preset(name: Any, teacher: Any) -> list:
+        return _begin(teacher, name)
+
+    def turn(teacher: Any, name: Any, classes: Any) -> list:
+        if not isinstance(teacher, str) or teacher not in offers.teachers():
+            return _begin(None, None)
+        now, before = offers.offer(teacher), _offer_of(classes)
+        if before and (now.classes, now.sides, now.recipes) == (before.classes, before.sides, before.recipes):
+            kept = {"classes": classes | {"teacher": teacher}}  # the same choices: what was chosen stays
+            return [kept.get(field, gr.skip()) for field in form.FIELDS]
+        return _begin(teacher, name)
 
     def command(*values: Any) -> dict[str, str]:
         try:
-            return {"command": recipes.command(form.read(dict(zip(form.FIELDS, values))))}
+            return {"command": recipes.command(form.read(_said(values)))}
         except form.FormError as error:
             return {"command": f"# {error}"}
 
@@ -103,7 +112,8 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
 
     demo.load(paint, None, inputs, **QUIET)
     live.repaint(paint, None, inputs, **QUIET)
-    fields["recipe"].input(preset, fields["recipe"], inputs, **QUIET)
+    fields["recipe"].input(preset, [fields["recipe"], fields["teacher"]], inputs, **QUIET)
+    fields["teacher"].input(turn, [fields["teacher"], fields["recipe"], fields["classes"]], inputs, **QUIET)
     gr.on([field.change for field in inputs], command, inputs, live, trigger_mode="always_last", **QUIET)
     _keep_in_step(fields)
 
@@ -116,7 +126,7 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
 
 def _keep_in_step(fields: dict) -> None:
     """Rungs, presets, resolutions and weights are one thing seen four ways; `static/ladder.js` moves the others."""
-    known = ladder.constants(form.SIDES, form.full_side())
+    known = ladder.constants(offers.offer(recipes.get("fashion-live").teacher))
     weights = [fields[f"weights.{name}"] for name in ("kr", "ed", "aed")]
     sizes = [fields["sides"], *weights]
 
@@ -145,9 +155,28 @@ def _control(runs: Runs, action: str) -> Callable[[], None]:
     return act
 
 
+def _begin(teacher: Any, name: Any) -> list:
+    """The fields as a recipe has them for a teacher; the default for names that are none."""
+    offer = offers.offer(teacher if isinstance(teacher, str) and teacher in offers.teachers() else recipes.get("fashion-live").teacher)
+    return setup.shown(form.write(offer.base(name if isinstance(name, str) and name in offer.recipes else offer.recipes[0])))
+
+
+def _offer_of(classes: Any) -> offers.Offer | None:
+    """Of the teacher whose classes the picker shows."""
+    teacher = classes.get("teacher") if isinstance(classes, dict) else None
+    return offers.offer(teacher) if isinstance(teacher, str) and teacher in offers.teachers() else None
+
+
+def _said(values: tuple) -> dict[str, Any]:
+    """The form's values by field; the picker's knows its teacher too."""
+    said = dict(zip(form.FIELDS, values))
+    classes = said["classes"]
+    return said | {"classes": classes.get("chosen") if isinstance(classes, dict) else classes}
+
+
 def _read(values: tuple) -> Recipe:
     try:
-        return form.read(dict(zip(form.FIELDS, values)))
+        return form.read(_said(values))
     except form.FormError as error:
         raise RunError(str(error)) from None
 

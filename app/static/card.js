@@ -13,7 +13,8 @@ export class Card {
     const key = image ? `${snap.run}|${image.it}:${image.pos}|${Boolean(sample)}|${Boolean(reference)}|${image.finished}|${image.replay}|${image.piece.url.slice(-40)}` : `none ${snap.phase}`;
     if (key === this.key) return;
     this.key = key;
-    if (!image) { put(this.root, h('p', { class: 'small muted' }, 'Hollow points are real images as the teacher sees them. Synthetic ones will land among them, or not: watch.')); return; }
+    const alone = snap.tested_on === 'synthetic';
+    if (!image) { put(this.root, h('p', { class: 'small muted' }, alone ? 'Every image as the teacher sees it: alike ones lie together.' : 'Hollow points are real images as the teacher sees them. Synthetic ones will land among them, or not: watch.')); return; }
     const { side } = scaleOf(snap, image.it);
     const says = (who, top) => top?.length ? h('div', null, h('dt', null, who), h('dd', null, `${this.nameOf(top[0][0])}, ${pct(top[0][1])}`)) : null;
     put(this.root,
@@ -22,8 +23,8 @@ export class Card {
       h('dl', { class: 'says' }, says('Teacher', sample?.teacher_top), says('Student', sample?.student_top)),
       sample?.parts && this.#losses(snap, sample.parts),
       sample?.nearest?.length && reference ? this.#nearest(snap, sample, reference)
-        : h('p', { class: 'small muted' }, image.finished && !image.replay ? 'Looking for the nearest real images …'
-          : image.replay || ACTIVE.includes(snap.phase) ? 'Being made. Its place among the real images is known when this iteration ends.' : 'The run ended before this image was finished.'));
+        : h('p', { class: 'small muted' }, image.finished && !image.replay ? alone ? 'There are no real images to compare it with.' : 'Looking for the nearest real images …'
+          : image.replay || ACTIVE.includes(snap.phase) ? `Being made. ${alone ? 'What the teacher and the student call it' : 'Its place among the real images'} is known when this iteration ends.` : 'The run ended before this image was finished.'));
   }
 
   /** Each term of this image's loss, unweighted, and the factor that it enters the sum with. */

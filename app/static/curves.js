@@ -69,12 +69,12 @@ export class Curves {
 
   #accuracy() {
     const { snap, x0, x1, a0, a1, X, curve, total } = this.plot, Y = (v) => a1 - v * (a1 - a0), { teacher } = snap.curve;
-    const out = [text(0, 8, `right on ${snap.curve.n ? num(snap.curve.n) : ''} ${snap.curve.kind}, %`)];
+    const out = [text(0, 8, snap.tested_on === 'synthetic' ? `agrees with the teacher on ${snap.curve.n ? num(snap.curve.n) : ''} held-out synthetic images, %` : `right on ${snap.curve.n ? num(snap.curve.n) : ''} ${snap.curve.kind}, %`)];
     for (const v of [0, 0.5, 1]) out.push(s('line', { class: v ? 'grid' : 'axis', x1: x0, x2: x1, y1: Y(v), y2: Y(v) }), text(x0 - 8, Y(v) + 4, 100 * v, { 'text-anchor': 'end' }));
     if (teacher != null) out.push(s('line', { class: 'teacher-line', x1: x0, x2: x1, y1: Y(teacher), y2: Y(teacher) }), text(x1 + 12, Y(teacher) + 4, `teacher ${(100 * teacher).toFixed(1)}`, { class: 'ink' }));
     const points = curve.images.map((x, i) => [X(x), Y(curve.accuracy[i])]);
     if (!points.length) {
-      const chance = Math.round(100 / snap.classes.length), words = snap.classes.length < 2 ? ['One class: images only,', 'there is nothing to tell apart.'] : [`The student starts at chance, ${chance} %,`, 'and climbs towards the dashed line.'];
+      const chance = Math.round(100 / snap.classes.length), words = snap.classes.length < 2 ? ['One class: images only,', 'there is nothing to tell apart.'] : [`The student starts at chance, ${chance} %,`, snap.tested_on === 'synthetic' ? 'and learns to answer as its teacher.' : 'and climbs towards the dashed line.'];
       return [...out, ...words.map((w, i) => text(X(total / 2), Y(0.5) + 16 + 14 * i, w, { class: 'halo', 'text-anchor': 'middle' }))];
     }
     const [x, y] = points.at(-1), now = curve.accuracy.at(-1), late = x > x1 - 96;

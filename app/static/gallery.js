@@ -5,16 +5,20 @@ import { dot, h, num, pct, picture, put, setAttr, setText, whole } from './dom.j
 import { camSheet } from './groups.js';
 import { mapNames } from './terms.js';
 
-const PAGE = 10, COLUMNS = 5, BETWEEN = 16, ROOM = 28, LARGEST = 64, LABEL = 24, NAMES = 84, NARROW = 480;
+const PAGE = 10, MOST = 5, BETWEEN = 16, ROOM = 28, LARGEST = 64, SMALLER = 52, LABEL = 24, NAMES = 84, NARROW = 480;
 
 /**
  * Side of a place and height of a row in CSS pixels. An image's pixel is a whole number of the screen's; tiles of the
  * largest images are close to 28, and larger where few classes leave room for them. Smaller images lie within the same places.
  */
-function placeSize(side, rows, width, height) {
+function placeSize(side, rows, columns, width, height) {
+  if (side > LARGEST) { // a whole number of the image's pixels is one of the screen's
+    const size = side / Math.max(2, Math.round(side / SMALLER));
+    return { size, row: Math.max(size + 4, Math.min(size + 18, Math.floor(height / rows))) };
+  }
   const dense = window.devicePixelRatio || 1, base = Math.max(1, Math.round(ROOM / side * dense)), fits = (k) => {
     const size = side * k / dense;
-    return size <= LARGEST && rows * (size + 8) <= height && (COLUMNS + 2) * (size + 8) + 8 <= width - NAMES;
+    return size <= LARGEST && rows * (size + 8) <= height && (columns + 2) * (size + 8) + 8 <= width - NAMES;
   };
   let k = base;
   while (fits(k + 1)) k += 1;
@@ -63,19 +67,21 @@ export class Gallery {
   #build(snap) {
     const width = this.root.clientWidth - 8, pages = Math.max(1, Math.ceil(snap.classes.length / PAGE)), narrow = width < NARROW;
     const stacked = matchMedia('(max-width: 1179px)').matches; // the panel is then as high as its content
-    const { size, row } = placeSize(Math.max(...snap.scales.map((s) => s.side)), Math.min(PAGE, snap.classes.length), width, stacked ? 0 : this.root.clientHeight - 8 - LABEL);
-    const gap = narrow ? 4 : 8, group = COLUMNS * size + (COLUMNS - 1) * gap;
+    const columns = Math.max(1, Math.min(MOST, Math.ceil(Math.max(...snap.scales.map((s) => s.batch)) / snap.classes.length)));
+    const side = Math.max(...snap.scales.map((s) => s.side)), { size, row } = placeSize(side, Math.min(PAGE, snap.classes.length), columns, width, stacked ? 0 : this.root.clientHeight - 8 - LABEL);
+    const gap = narrow ? 4 : 8, group = columns * size + (columns - 1) * gap;
     const slots = Math.max(1, Math.floor((width - NAMES + BETWEEN - 2) / (group + BETWEEN)));
     // where only one group fits, a part of the one before it
-    const part = slots > 1 ? 0 : Math.min(COLUMNS - 1, Math.floor((width - NAMES - group - BETWEEN + gap) / (size + gap)));
+    const part = slots > 1 ? 0 : Math.min(columns - 1, Math.floor((width - NAMES - group - BETWEEN + gap) / (size + gap)));
     this.page = Math.min(this.page, pages - 1);
-    const key = JSON.stringify([snap.run, snap.attempt, snap.classes, this.page, slots, part, size, row]);
+    const key = JSON.stringify([snap.run, snap.attempt, snap.classes, this.page, slots, part, columns, size, row]);
     if (key === this.key) return;
     this.key = key;
     this.range = [this.page * PAGE, Math.min(snap.classes.length, (this.page + 1) * PAGE)];
     const [from, to] = this.range, rows = snap.classes.slice(from, to);
-    this.columns = [...(part > 1 ? [part] : []), ...new Array(slots).fill(COLUMNS)].map((count) => this.#column(to - from, count));
+    this.columns = [...(part > 1 ? [part] : []), ...new Array(slots).fill(columns)].map((count) => this.#column(to - from, count));
     this.size = size;
+    this.root.classList.toggle('fine', side > size);
     this.root.style.setProperty('--place', `${size}px`);
     this.root.style.setProperty('--row', `${row}px`);
     put(this.root,
@@ -105,14 +111,14 @@ export class Gallery {
     root.style.setProperty('--sheet', sheet ? `url("${sheet}")` : 'none');
     root.style.setProperty('--cams', sheet && group.map[0] ? `url("${camSheet(group)}")` : 'none');
     root.style.setProperty('--tile', `${group?.side ? whole(group.side, this.size) : this.size}px`);
-    root.style.setProperty('--cols', group?.columns ?? COLUMNS);
-    root.style.setProperty('--rows', snap.classes.length);
+    root.style.setProperty('--cols', group?.columns ?? MOST);
+    root.style.setProperty('--rows', group?.rows ?? 1);
     const held = new Map(sheet ? group.tiles.map((t) => [`${t.c - from}:${t.col}`, t]) : []);
     tiles.forEach((button, i) => {
       const tile = held.get(`${Math.floor(i / count)}:${i % count}`);
       button.tile = tile ?? null;
       setAttr(button, 'disabled', !tile);
-      button.style.setProperty('--y', Math.floor(i / count) + from);
+      button.style.setProperty('--y', tile?.row ?? 0);
       setAttr(button, 'aria-label', tile ? `${snap.classes[tile.c]}, iteration ${group.iteration + 1}, ${sure(group, tile)}` : null);
     });
     const stopped = making && !group.replay && ['failed', 'died', 'interrupted', 'stopped'].includes(snap.phase);
@@ -167,7 +173,7 @@ export class Gallery {
   /** Hover and focus: four times the size, the CAM over it. */
   #show({ button, tile, group }) {
     this.peeked = { button, tile };
-    const [snap] = this.last, place = { col: tile.col, row: tile.c, columns: group.columns, rows: group.rows }, size = whole(group.side, 112), maps = camSheet(group);
+    const [snap] = this.last, place = { col: tile.col, row: tile.row, columns: group.columns, rows: group.rows }, size = whole(group.side, 112), maps = camSheet(group);
     put(this.peek, h('div', { class: 'pic', style: { width: `${size}px`, height: `${size}px` } }, picture({ url: group.sheet, ...place }, size), maps && picture({ url: maps, ...place }, size)),
       h('b', null, `${snap.classes[tile.c]}, ${sure(group, tile)}`),
       h('span', { class: 'muted' }, `iteration ${num(group.iteration + 1)}, ${group.side} px${maps && `; blue: ${mapNames(snap).short}`}`));

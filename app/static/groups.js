@@ -13,13 +13,14 @@ export const scaleOf = (snap, iteration) => snap.scales[(iteration ?? 0) % snap.
 
 /** The group as the page uses it: each tile knows its place on the sheet and its map. */
 export function decode(raw, snap) {
-  const { h, w } = scaleOf(snap, raw.iteration), map = raw.map ?? [h, w], cells = map[0] * map[1], cams = hundredths(raw.cam), seen = new Map();
+  const { h, w } = scaleOf(snap, raw.iteration), map = raw.map ?? [h, w], cells = map[0] * map[1], cams = hundredths(raw.cam), seen = new Map(), rows = new Map();
   const tiles = raw.tiles.map((tile, i) => {
     const col = seen.get(tile.c) ?? 0;
     seen.set(tile.c, col + 1);
-    return { ...tile, col, cam: cams.subarray(i * cells, (i + 1) * cells), x: raw.x?.[i], y: raw.y?.[i] };
+    if (!rows.has(tile.c)) rows.set(tile.c, rows.size);
+    return { ...tile, col, row: rows.get(tile.c), cam: cams.subarray(i * cells, (i + 1) * cells), x: raw.x?.[i], y: raw.y?.[i] };
   });
-  return { ...raw, map, tiles, rows: snap.classes.length, byPos: new Map(tiles.map((t) => [t.pos, t])) };
+  return { ...raw, map, tiles, byPos: new Map(tiles.map((t) => [t.pos, t])) };
 }
 
 /** A sheet of the maps as translucent blue, each image scaled to its own maximum. Made when first asked for; empty where there are none. */
@@ -31,7 +32,7 @@ export function camSheet(shown) {
   for (const tile of group.tiles) {
     const image = ink.createImageData(w, h), top = Math.max(...tile.cam, 1e-6);
     tile.cam.forEach((v, i) => image.data.set([70, 140, 255, 190 * Math.max(0, v) / top], 4 * i));
-    ink.putImageData(image, tile.col * w, tile.c * h);
+    ink.putImageData(image, tile.col * w, tile.row * h);
   }
   return (group.cams = canvas.toDataURL());
 }
@@ -95,6 +96,8 @@ export class Archive {
   /** Real examples: the run's own once it has begun, the bundled ones (of all classes) before. Kept from run to run. */
   reference() {
     const { snap } = this, begun = snap.making || snap.counters.iterations_done > 0;
+    if (snap.tested_on === 'synthetic') return null; // there are no real images
+    if (!begun && snap.teacher.data !== 'fashion-mnist') return null; // examples are bundled for that set alone
     if (!begun && !snap.class_indices.every((index, c) => index === c)) return null;
     const path = begun ? this.path + this.id : '-/0';
     return this.references.get(`${path} ${begun && snap.layout}`, `${this.base}/kg/reference/${path}`, (raw) => ({ ...raw, rows: Math.ceil(raw.n / raw.columns) }));

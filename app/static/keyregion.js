@@ -13,7 +13,8 @@ const clamp = (v) => Math.min(1, Math.max(0, v));
 /** Side of a cell so that map and image line up: where possible, an image's pixel is a whole number of the screen's. */
 function cellSize({ h: rows, w: columns }, side, room) {
   const n = Math.max(rows, columns), grain = (Number.isInteger(side / n) ? side / n : 1) / (window.devicePixelRatio || 1);
-  return Math.max(grain, Math.floor(room / n / grain) * grain);
+  const aligned = Math.floor(room / n / grain) * grain;
+  return aligned >= 0.8 * room / n ? aligned : Math.max(1, Math.floor(room / n)); // a map of few cells would be small
 }
 
 function grid(kind, { h: rows, w: columns }, values, hinge, label) {

@@ -49,5 +49,8 @@ globalThis.kgLadder = (() => {
   /** The preset that these rungs are; null for a combination of a person's own, or without the noisy layer that all presets have. */
   const which = (C, rungs, source = 'noise') => [source === 'noise' && C.rungs.every((r, i) => rungs.includes(r) === i < rungs.length) ? C.presets[rungs.length] : null];
 
-  return { flip, preset, seen, which };
+  /** The resolutions are the chosen teacher's, once the class picker knows them (globalThis.kgOffer). */
+  const here = (action) => (C, ...values) => action({ ...C, ...globalThis.kgOffer }, ...values);
+
+  return { flip: here(flip), preset: here(preset), seen: here(seen), which };
 })();

@@ -1,6 +1,7 @@
 // The setup rail. Its controls are Gradio's; which of them are shown, locked or counted follows the snapshot,
 // so that every viewer sees the same. Whether an action is allowed is decided by the server, not here.
 
+import { current } from './classes.js';
 import { num, pct, setAttr, setText } from './dom.js';
 
 export const ACTIVE = ['starting', 'running', 'paused', 'stopping'];
@@ -12,28 +13,28 @@ export class Rail {
   constructor({ repaint, colour }) {
     Object.assign(this, { repaint, colour, root: document.querySelector('#kg-rail'), teacher: document.querySelector('#kg-teacher') });
     this.setup = this.root.querySelector('#kg-setup');
-    this.classes = this.root.querySelector('#kg-classes');
-    this.root.addEventListener('input', (e) => { if (e.target.matches('#kg-find input')) this.#find(e.target.value); this.#count(); });
+    this.root.addEventListener('input', () => this.#count());
     this.root.addEventListener('click', (e) => {
-      const all = e.target.closest('[data-all], [data-none]');
-      if (all) this.#choose(all.hasAttribute('data-all'));
       if (e.target.closest('#kg-sheet')) this.sheet(!this.root.classList.contains('open'));
     });
     // Gradio marks what is chosen by a class, whoever chose it: a click, another choice, the run that is shown
     new MutationObserver(() => this.#count()).observe(this.setup, { subtree: true, attributeFilter: ['class'] });
     this.#dress();
-    this.root.querySelector('#kg-which-teacher')?.addEventListener('input', (e) => { const teacher = this.teachers[e.target.value]; if (teacher) this.#teacher({ teacher, scales: [] }); });
+    document.addEventListener('kg-teacher', (e) => { // of the class picker: the form speaks of another teacher
+      this.choice = e.detail;
+      if (this.snap && !ACTIVE.includes(this.snap.phase)) this.#teacher({ teacher: this.choice.card, student: this.choice.student, scales: [] });
+      this.#count();
+    });
   }
 
   /** Names and tips that Gradio's components have no place for. */
   #dress() {
     const texts = document.getElementById('kg-texts').dataset;
     this.without = JSON.parse(texts.without);
-    this.teachers = JSON.parse(texts.teachers);
     for (const [id, list] of JSON.parse(texts.tips)) document.querySelectorAll(`#${id} label`).forEach((label, i) => { label.dataset.tip = list[i]; });
     const tips = { 'kg-step': 'One step, then pause again. Key: full stop', 'kg-stop': 'Stop. Everything made so far is kept.', 'kg-pause': 'Pause after the current step. Key: space', 'kg-continue': 'Go on. Key: space' };
     for (const [id, tip] of Object.entries(tips)) document.getElementById(id).dataset.tip = tip;
-    for (const [id, name] of Object.entries({ 'kg-classes': 'Classes', 'kg-ladder': 'Method', 'kg-recipe': 'Recipe', 'kg-side': 'Resolution', 'kg-source': 'Source of images', 'kg-preset': 'Method, rungs up to', 'kg-unit': 'One step is' })) document.getElementById(id).setAttribute('aria-label', name);
+    for (const [id, name] of Object.entries({ 'kg-ladder': 'Method', 'kg-recipe': 'Recipe', 'kg-side': 'Resolution', 'kg-source': 'Source of images', 'kg-preset': 'Method, rungs up to', 'kg-unit': 'One step is' })) document.getElementById(id).setAttribute('aria-label', name);
     setAttr(this.root.querySelector('#kg-sheet'), 'aria-expanded', 'false');
   }
 
@@ -56,8 +57,10 @@ export class Rail {
     this.#button('kg-stop', true, !['running', 'paused'].includes(phase) || away);
     if (['kg-start', 'kg-pause', 'kg-continue'].includes(focused) && document.activeElement === document.body) this.#go()?.focus();
     this.root.classList.toggle('locked', active);
-    for (const control of this.setup.querySelectorAll('input, button')) if (!control.closest('#kg-find') && !control.matches('.label-wrap')) setAttr(control, 'disabled', active);
-    this.#teacher(snap);
+    for (const control of this.setup.querySelectorAll('input, button')) if (!control.closest('#kg-classes') && !control.matches('.label-wrap')) setAttr(control, 'disabled', active);
+    current()?.lock(active);
+    if (active || !this.choice || this.shown !== mark) this.#teacher(snap); // afterwards the card is of the teacher that is chosen
+    this.shown = mark;
     this.#count();
   }
 
@@ -74,28 +77,15 @@ export class Rail {
     setAttr(button, 'disabled', Boolean(disabled));
   }
 
-  #find(text) {
-    for (const label of this.classes.querySelectorAll('label')) label.hidden = !label.textContent.toLowerCase().includes(text.trim().toLowerCase());
-  }
-
-  /** All or none of the classes that the search shows. */
-  #choose(on) {
-    for (const box of this.classes.querySelectorAll('label:not([hidden]) input')) if (box.checked !== on) box.click();
-  }
-
-  /** Name of the teacher's class with that index, chosen or not. */
-  nameOf(index) { return this.classes.querySelectorAll('label')[index]?.textContent.trim() ?? `class ${index}`; }
-
   #count() {
-    const boxes = [...this.classes.querySelectorAll('input')], teacher = this.snap?.teacher;
-    setText(document.getElementById('kg-chosen'), `${num(boxes.filter((b) => b.checked).length)} of ${num(boxes.length)}`);
+    const teacher = this.choice?.card ?? this.snap?.teacher;
     this.#expect();
     const sides = [...this.root.querySelectorAll('#kg-side label:has(:checked)')].map((label) => parseInt(label.textContent, 10));
     const share = +this.root.querySelector('#kg-budget input[type=range]').value;
     if (!teacher || !sides.length) return;
     const pixels = Math.floor(share / 100 * teacher.n_train * teacher.side ** 2 + 1e-6), each = sides.map((side) => Math.floor(Math.floor(pixels / sides.length) / side ** 2));
     const images = num(each.reduce((a, b) => a + b, 0));
-    setText(document.getElementById('kg-budget-out'), `${share} % · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`);
+    setText(document.getElementById('kg-budget-out'), `${+share.toFixed(4)} % · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`);
   }
 
   /** What to expect without a rung that is off: the one flipped last, else the lowest. */
@@ -113,8 +103,10 @@ export class Rail {
     const put = (name, text) => setText(this.teacher.querySelector(`[data-t=${name}]`), text);
     put('title', teacher.title);
     put('accuracy', teacher.accuracy == null ? '' : pct(teacher.accuracy, 1));
+    setAttr(this.teacher.querySelector('p'), 'hidden', teacher.accuracy == null);
     put('n', num(teacher.n_test));
-    put('input', `${teacher.side} × ${teacher.side}${teacher.channels > 1 ? `, ${teacher.channels} colours` : ''}`);
+    setAttr(this.teacher.querySelector('h2'), 'title', teacher.licence || null);
+    put('input', [teacher.side, teacher.side, ...(teacher.channels > 1 ? [teacher.channels] : [])].join(' × '));
     put('map', scales.length > 1 ? scales.map((s) => `${s.w}²`).join(', ') : `${teacher.map[0]} × ${teacher.map[1]}`);
     for (const name of ['parameters', 'macs']) { put(name, short(teacher[name])); put(`student-${name}`, short(student[name])); }
     const share = (name) => (student[name] / teacher[name]).toPrecision(2);

@@ -1,7 +1,7 @@
 // The teacher's view: every image as a point, alike images close together. Synthetic filled, real hollow.
 // Zoom survives updates (uirevision); the drawing is redone only when points, colours, selection or size change.
 
-import { colours, num, setText } from './dom.js';
+import { colours, num, setAttr, setText } from './dom.js';
 import { place } from './labels.js';
 import { CONFIG, layout, plotly } from './plotly.js';
 
@@ -13,6 +13,7 @@ export class Scatter {
     this.panel = view.querySelector('.p-space');
     this.host = this.panel.querySelector('.scatter');
     this.note = this.panel.querySelector('.note');
+    this.real = this.panel.querySelector('.key .hollow').parentElement;
     this.panel.addEventListener('change', (e) => { if (e.target.name === 'kg-by') { this.by = e.target.value; this.redraw(); } });
     new ResizeObserver(() => this.redraw()).observe(this.host);
     new MutationObserver(() => this.redraw()).observe(document.body, { attributeFilter: ['class'] });
@@ -27,7 +28,8 @@ export class Scatter {
   draw(snap, points, reference, mark) {
     this.last = [snap, points, reference, mark];
     const n = points.x.length, some = n > 0 && snap.budget.used_images > n;
-    setText(this.note, snap.layout === 'fitting' ? 'places are being found …' : some ? `newest ${num(n)} of ${num(snap.budget.used_images)} synthetic ones` : '');
+    setAttr(this.real, 'hidden', snap.tested_on === 'synthetic');
+    setText(this.note, snap.layout === 'fitting' ? 'places are being found …' : snap.tested_on === 'synthetic' && snap.layout === 'none' && snap.making ? 'drawn when 60 images are made' : some ? `newest ${num(n)} of ${num(snap.budget.used_images)} synthetic ones` : '');
     const size = [this.host.clientWidth, this.host.clientHeight];
     const key = JSON.stringify([snap.run, snap.attempt, n, points.iteration[0], points.iteration[n - 1], points.pos[n - 1], points.x[0], reference?.x?.length, mark, this.by, this.only, size, snap.classes.length]);
     if (key === this.key || size[0] < 80 || size[1] < 80) return;

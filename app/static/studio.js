@@ -4,6 +4,7 @@
 import * as address from './address.js';
 import { Archive, decode } from './groups.js';
 import { Card } from './card.js';
+import { factsOf, slots } from './classes.js';
 import { Curves } from './curves.js';
 import { Gallery } from './gallery.js';
 import { Header } from './header.js';
@@ -31,8 +32,8 @@ class Studio {
     Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
     const redraw = () => this.schedule(), hooks = {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
-      nameOf: (index) => this.rail.nameOf(index),
-      colour: (c) => (this.snap.class_indices[c] ?? c) % 10,
+      nameOf: (index) => this.#nameOf(index),
+      colour: (c) => this.slots[c] ?? c % 10,
       select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
     };
     this.archive = new Archive(gradio.base, redraw);
@@ -53,10 +54,19 @@ class Studio {
     const lost = !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done; // it was never finished
     if (this.sel && (other || lost)) this.select(null);
     this.snap = snap;
+    this.slots = slots(snap.class_indices);
     if (snap.making) snap.making = { ...decode(snap.making, snap), step: snap.making.step, steps: snap.making.steps };
     this.archive.turnTo(snap);
     this.player.turnTo(snap);
     this.schedule();
+  }
+
+  /** Name of the teacher's class with that index, chosen or not; its number until the names are here. */
+  #nameOf(index) {
+    const at = this.snap.class_indices.indexOf(index), name = this.snap.recipe.teacher;
+    if (at >= 0) return this.snap.classes[at];
+    if (this.namesOf !== name) { this.namesOf = name; this.names = null; factsOf(this.gradio.base, name).then((found) => { this.names = found.classes; this.schedule(); }, () => {}); }
+    return this.names?.[index] ?? `class ${index}`;
   }
 
   /** One drawing a frame, however many things have changed. */
@@ -94,7 +104,7 @@ class Studio {
     const finished = it < this.snap.counters.iterations_done, sample = finished ? this.archive.sample(it, pos) : null;
     // in a replay, what only the finished image has (its place, its answers) is not shown before its end
     if (tile) return { ...tile, it, finished, replay: group.early, sample: group.early ? null : sample, x: group.early ? null : tile.x ?? sample?.x, y: tile.y ?? sample?.y,
-      piece: { url: group.sheet, col: tile.col, row: tile.c, columns: group.columns, rows: group.rows } };
+      piece: { url: group.sheet, col: tile.col, row: tile.row, columns: group.columns, rows: group.rows } };
     return sample && { ...sample, it, sample, finished, piece: { url: sample.image } };
   }
 

@@ -9,27 +9,28 @@ from pathlib import Path
 
 import pytest
 
+from app import offers
 from app.panels import form, ladder
 from app.panels.knobs import knobs
-from app.plan import OFFERED
 from kgen import recipes
 from kgen.parts import Target
 from kgen.recipe import Recipe
 
 LADDER = Path(form.__file__).parent.parent / "static" / "ladder.js"
 LIVE = recipes.get("fashion-live")
+OFFER = offers.offer(LIVE.teacher)
 
 
 def said(**changes) -> dict:
     return form.write(LIVE) | changes
 
 
-@pytest.mark.parametrize("name", OFFERED)
+@pytest.mark.parametrize("name", offers.TIMES)
 def test_an_offered_recipe_survives_the_form(name):
     values = form.write(recipes.get(name))
     assert tuple(values) == form.FIELDS
-    budget = values["budget"]
-    assert 2 * budget == int(2 * budget) and form.BUDGET[0] <= budget <= form.BUDGET[1], "the slider has steps of a half"
+    low, high, step = offers.offer(values["teacher"]).budget
+    assert low <= values["budget"] <= high and values["budget"] / step == pytest.approx(round(values["budget"] / step))
     assert form.read(values) == recipes.get(name).replace(schedule="concurrent")
 
 
@@ -101,7 +102,7 @@ def test_an_empty_radius_is_left_to_the_engine():
 
 @pytest.mark.parametrize("field, value, says", [
     ("recipe", "exe", "recipe"), ("recipe", ["a"], "recipe"), ("teacher", "/etc/passwd", "teacher"), ("teacher", None, "teacher"), ("classes", [], "at least one"),
-    ("classes", ["Spaceship"], "not known"), ("classes", None, "not known"), ("classes", [["Bag"]], "not known"), ("sides", [27], "resolution"), ("sides", [], "resolution"),
+    ("real_images", 7, "path"), ("real_images", "a\0b", "path"), ("classes", ["Spaceship"], "not known"), ("classes", None, "not known"), ("classes", [["Bag"]], "not known"), ("sides", [27], "resolution"), ("sides", [], "resolution"),
     ("sides", 28, "resolution"), ("sides", [28, 28], "resolution"), ("sides", [[28]], "resolution"), ("sides", [28.0], "resolution"), ("rungs", ["more"], "not known"),
     ("rungs", None, "not known"), ("source", "film", "images come from"), ("source", {}, "images come from"), ("budget", float("nan"), "budget"), ("budget", 0.5, "budget"),
     ("budget", True, "budget"), ("seed", -1, "seed"), ("seed", 1.5, "whole"), ("seed", "1", "seed"), ("target", "G(9, 9)", "target"), ("target", 1, "target"),
@@ -116,7 +117,7 @@ def test_what_is_wrong_is_said(field, value, says):
 def test_a_field_that_is_missing_is_refused_or_optional(field):
     values = said()
     del values[field]
-    if field.startswith("radii."):
+    if field.startswith("radii.") or field == "real_images":
         assert form.read(values) == LIVE.replace(schedule="concurrent")
     else:
         with pytest.raises(form.FormError):
@@ -131,7 +132,7 @@ def moved(name: str, *values):
     node = shutil.which("node")
     if not node:
         pytest.skip("there is no Node here; the browser tests click the same switches")
-    call = f"{LADDER.read_text()}\nconsole.log(JSON.stringify(kgLadder.{name}({ladder.constants(form.SIDES, form.full_side())}, ...{json.dumps(values)})))"
+    call = f"{LADDER.read_text()}\nconsole.log(JSON.stringify(kgLadder.{name}({ladder.constants(OFFER)}, ...{json.dumps(values)})))"
     return json.loads(subprocess.run([node, "-e", call], capture_output=True, text=True, check=True, timeout=30).stdout)
 
 

@@ -373,7 +373,7 @@ def test_snapshots_stay_small_for_a_whole_class_of_viewers():
     making = sheets.group(standin.batch(1, size=100), 1, 10, before=0, after=0, history=False, most_bytes=60_000)
     points = {k: rng.random(200).round(4).tolist() for k in ("x", "y")} | {k: rng.integers(0, 99, 200).tolist() for k in ("iteration", "pos", "c")}
     snapshot = view.snapshot(state, view.Situation(run="r", making=making, points=points),
-                             plan.plan(r, standin.CARD, tuple(standin.CLASSES), "c", []))
+                             plan.plan(r, standin.CARD, tuple(standin.CLASSES), "c"))
     body = publish.encode(snapshot)
     assert len(making["tiles"]) == 50 and len(snapshot["loss"]["ce"]) >= 150
     assert len(body) < 70_000

@@ -33,7 +33,7 @@ def folded(story) -> State:
 
 
 def before(recipe=R):
-    return plan.plan(recipe, standin.CARD, tuple(standin.CLASSES), recipes.command(recipe), ["fashion-live"])
+    return plan.plan(recipe, standin.CARD, tuple(standin.CLASSES), recipes.command(recipe))
 
 
 def shown(state: State, situation: Situation = LIVE):
