@@ -106,7 +106,8 @@ def _safetensors(path: Path) -> Checkpoint:
 def _torch_file(path: Path) -> Checkpoint:
     if torch.__version__ < TorchVersion(OLDEST_TORCH):
         raise CheckpointError(f"{path} cannot be read safely with torch {torch.__version__}; install torch {OLDEST_TORCH} or later.")
-    zipped = zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"  # as torch tells them apart
     if zipped:
         _look_at_zip(path)
     try:

@@ -30,8 +30,6 @@ class Fit(NamedTuple):
     """Name and shape of those that the network has no place for."""
     misshapen: list[str]
     """Name and both shapes of those that differ."""
-    in_order: bool
-    """Would all shapes agree, one after the other, whatever the names?"""
 
     @property
     def whole(self) -> bool:
@@ -83,7 +81,6 @@ def fit(tensors: dict[str, Tensor], architecture: str, shape: dict[str, Any], *,
         [f"{name} ({_shape(t)})" for name, t in wanted.items() if name not in found and not name.endswith(COUNTER)],
         [f"{name} ({_shape(t)})" for name, t in found.items() if name not in wanted and not name.endswith(COUNTER)],
         [f"{name} ({_shape(t)}, expected {_shape(wanted[name])})" for name, t in kept.items() if not _same(t, wanted[name])],
-        _shapes(tensors) == _shapes(wanted),
     )
     if result.whole:
         network.load_state_dict(kept, strict=False)
@@ -123,7 +120,3 @@ def _same(found: Tensor, wanted: Tensor) -> bool:
 def _shape(tensor: Tensor) -> str:
     text = " × ".join(map(str, tensor.shape)) or "one number"
     return text if tensor.is_floating_point() else f"{text} of {str(tensor.dtype).removeprefix('torch.')}"
-
-
-def _shapes(tensors: dict[str, Tensor]) -> list[tuple[int, ...]]:
-    return [tuple(t.shape) for name, t in tensors.items() if not name.endswith(COUNTER)]

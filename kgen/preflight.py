@@ -86,10 +86,7 @@ class Examination:
     def run(self) -> None:
         self.read()
         with self._limited(limits.free_memory()):
-            try:
-                self.build()
-            except (MemoryError, torch.OutOfMemoryError):
-                self.refuse("architecture", "this machine has not enough free memory for it", "Close other programs, or take a smaller network.")
+            self.build()
             self.name_classes()
             self.look()
             self.count()
@@ -120,31 +117,33 @@ class Examination:
             self.refuse("tensors", "a .safetensors file does not keep the order of its tensors", "Leave out --by-order, or bring the .pt file.")
         try:
             self.architecture, self.shape = fitting.shape_of(known.architecture, known.about)
-            self.fit = fitting.fit(
-                self.checkpoint.tensors, self.architecture, self.shape, outputs=len(names.value) if names else 10,
-                channels=channels.value if channels else 3, side=known.side().value, by_order=order.by_order,
-            )  # fmt: skip
+            guess = {"outputs": len(names.value) if names else 10, "channels": channels.value if channels else 3, "side": known.side().value}
+            self.fit = fitting.fit(self.checkpoint.tensors, self.architecture, self.shape, **guess, by_order=order.by_order)
             self.side = known.side(self.fit.network)
+            renamed = len(self.fit.missing) == len(self.fit.unexpected) > 0 and self.checkpoint.kind != "safetensors"
+            renamed = renamed and fitting.fit(self.checkpoint.tensors, self.architecture, self.shape, **guess, by_order=True).whole
         except ZooError as error:
             self.refuse("architecture", str(error))
         except (MemoryError, torch.OutOfMemoryError):
-            raise
+            self.refuse("architecture", f"not enough free memory for {known.architecture}", "Close other programs, or take a smaller network.")
         except Exception as error:  # whatever a library's constructor raises
             self.refuse("architecture", f"{known.architecture} cannot be built: {abilities.brief(error)}", "Another name of the same architecture may do.")
-        fit = self.fit
-        parameters = sum(p.numel() for p in fit.network.parameters())
+        parameters = sum(p.numel() for p in self.fit.network.parameters())
         self.say("architecture", "ok", f"{known.architecture}, {parameters / 1e6:.2f} M parameters")
+        self.compare(renamed)
+
+    def compare(self, renamed: bool) -> None:
+        """Which tensors fit; `renamed`: all shapes would agree one after the other."""
+        fit, name = self.fit, self.known.architecture
+        if fit.whole and self.order.by_order:
+            doubt = "Names were not looked at: see that its images are recognisable, and that its accuracy is the known one."
+            return self.say("tensors", "warn", "matched by their order; all shapes agree", doubt)
         if fit.whole:
-            how = "matched by their order; all shapes agree" if order.by_order else "all there, by name and shape"
-            doubt = "Names were not looked at: is what it draws recognisable, and is the teacher's accuracy the known one?" if order.by_order else ""
-            return self.say("tensors", "warn" if order.by_order else "ok", how, doubt)
+            return self.say("tensors", "ok", "all there, by name and shape")
         parts = {"missing": fit.missing, "unexpected": fit.unexpected, "of another shape": fit.misshapen}
         found = "; ".join(f"{len(t)} {kind}: {', '.join(t[:NAMED])}{f' and {len(t) - NAMED} more' if len(t) > NAMED else ''}" for kind, t in parts.items() if t)
-        advice = f"This is no {known.architecture}, or its layers are named otherwise; choose the architecture that it was trained with."
-        if fit.in_order and not order.by_order and self.checkpoint.kind != "safetensors":
-            advice = "Names differ, but all shapes agree one after the other: try --by-order."
-        self._add(classtexts.number(fit.outputs, names.value if names else None)) if not fit.misshapen else None
-        self.refuse("tensors", found, advice)
+        advice = f"This is no {name}, or its layers are named otherwise; choose the architecture that it was trained with."
+        self.refuse("tensors", found, "Names differ, but all shapes agree one after the other: try --by-order." if renamed else advice)
 
     def name_classes(self) -> None:
         names = self.known.find("classes")

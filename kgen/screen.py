@@ -199,7 +199,7 @@ STATUS = {"ok": "ok", "warn": "[yellow]note[/yellow]", "fail": "[red]no[/red]"}
 
 def show_inspection(messages: Iterator[dict[str, Any]], as_json: bool) -> int:
     """The findings about a teacher that somebody brought, as a table or as they come; returns the exit code."""
-    grid, last = Grid(box=SIMPLE, show_header=False, show_lines=True), {}
+    grid, last = Grid(box=SIMPLE, show_header=False), {}
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
