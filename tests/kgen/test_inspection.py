@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 import time
 
@@ -10,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kgen import classes, inspection, zoo
+from kgen import classes, inspection, screen, zoo
+from kgen.child import checked
 from kgen.inspection import PreflightError, inspect, order, read_names
 
 
@@ -118,3 +121,40 @@ def test_a_child_that_dies_or_takes_too_long_is_one_sentence(tmp_path, monkeypat
     monkeypatch.setattr(inspection, "sys", type("sys", (), {"executable": "/bin/false"}))
     (gone,) = inspect(what)
     assert gone["kind"] == "error" and "ended without an answer" in gone["text"]
+
+
+# --- the two ends of the pipe, in this process ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", ["nonsense", "{}", '{"path": "x.pt", "side": "48x64"}', '{"path": "x.pt", "save": "fashion-cnn"}', ""])
+def test_an_order_that_is_none_is_an_error_line(line, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(line + "\n"))
+    assert checked() == 2
+    (message,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert message["kind"] == "error" and message["text"].endswith(".")
+
+
+def row(name, status):
+    return {"kind": "row", "name": name, "status": status, "finding": f"[red]{name}[/red] was looked at", "advice": "[b]do[/b] this"}
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "words"),
+    [
+        ({"kind": "report", "ok": True, "saved": None}, 0, "It can be a teacher."),
+        ({"kind": "report", "ok": True, "saved": "/x/mine.safetensors"}, 0, "--set teacher=mine."),
+        ({"kind": "report", "ok": False, "saved": None}, 2, "It cannot be a teacher"),
+        ({"kind": "error", "text": "It [i]died[/i]."}, 2, "Error: It [i]died[/i]."),
+    ],
+)
+def test_a_person_sees_a_table(last, code, words, capsys):
+    """What a file says is shown as it is, not as markup."""
+    assert screen.show_inspection((m for m in [row("file", "ok"), row("input", "warn"), last]), False) == code
+    said = capsys.readouterr()
+    assert words in said.out + said.err and "[red]file[/red] was looked at" in said.out and "[b]do[/b] this" in said.out and "note" in said.out
+
+
+def test_a_program_sees_lines(capsys):
+    messages = [row("file", "ok"), {"kind": "report", "ok": True}]
+    assert screen.show_inspection((m for m in messages), True) == 0
+    assert list(map(json.loads, capsys.readouterr().out.splitlines())) == messages
