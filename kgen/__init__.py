@@ -30,6 +30,7 @@ _modules = {
     "keyregion",
     "losses",
     "pool",
+    "preflight",
     "recipe",
     "recipes",
     "sources",

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kgen import recipes, screen, tables
+from kgen import preflight_command, recipes, screen, tables
 from kgen.data import DataError, RealImages
 from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError, parse, parse_setting
@@ -245,6 +245,9 @@ def table(
         code = screen.watch_tables(tasks, jobs, results, pace) if tasks else 0
     screen.show_tables(chosen, seeds, results, as_json)
     raise typer.Exit(code)
+
+
+cli.command()(preflight_command.preflight)
 
 
 def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int:

@@ -1,6 +1,8 @@
-"""The app's child process: it waits warmed up, is told what to run on one line, and then obeys control lines.
+"""Child processes. The app's waits warmed up, is told what to run on one line, and then obeys control lines; another checks
+a teacher that somebody brought, told on one line as well.
 
-Standard output carries JSON lines {"kind": ready | started | error | waiting, …}; the run itself goes to its folder.
+Standard output carries JSON lines {"kind": ready | started | error | waiting, …}, and the run itself goes to its folder;
+or {"kind": row | report | error, …}.
 """
 
 from __future__ import annotations
@@ -70,3 +72,33 @@ def read_controls(controls: Controls, tell: Callable[..., None]) -> None:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             tell("error", text=f"Not a control line: {error}")
     controls.send("stop")
+
+
+def checked() -> int:
+    """One line of input with an order (`kgen.inspection.Order`); a line a finding, then the report. Returns the exit code."""
+
+    def tell(kind: str, **more: Any) -> None:
+        print(json.dumps({"kind": kind, **more}), flush=True)
+
+    try:
+        from kgen.inspection import order
+
+        what = order(sys.stdin.readline())
+        from kgen import adoption, preflight  # torch
+
+        if what.save:
+            adoption.check_name(what.save)
+        report = preflight.examine(what, lambda row: tell("row", **row.model_dump()), guarded=True)
+        if what.save and report.ok:
+            report = report.model_copy(update={"saved": str(adoption.adopt(report, what.save, half=what.half))})
+    except ZooError as error:
+        tell("error", text=str(error))
+        return 2
+    except OSError as error:
+        tell("error", text=f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}.")
+        return 2
+    except Exception as error:  # ours to mend, but the one who asked is owed a sentence
+        tell("error", text=f"The check itself failed ({type(error).__name__}: {' '.join(str(error).split())[:150]}); please report it.")
+        return 2
+    tell("report", **report.model_dump())
+    return 0 if report.ok else 2

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table as Grid
+from rich.text import Text
 
 from kgen import events, recipes, report
 from kgen.controls import Controls
@@ -191,3 +194,31 @@ def show_tables(tables: list[Table], seeds: int, results: Results, as_json: bool
             print(json.dumps(report.data(t, found)))
         else:
             Console().print(report.grid(t, found))
+
+
+STATUS = {"ok": "ok", "warn": "[yellow]note[/yellow]", "fail": "[red]no[/red]"}
+
+
+def show_inspection(messages: Iterator[dict[str, Any]], as_json: bool) -> int:
+    """The findings about a teacher that somebody brought, as a table or as they come; returns the exit code."""
+    grid, last = Grid(box=SIMPLE, show_header=False), {}
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    with nullcontext() if as_json else console.status("checking"), closing(messages):
+        for last in messages:
+            if as_json:
+                print(json.dumps(last), flush=True)
+            elif last["kind"] == "row":
+                told = Text(last["finding"]) + Text(f"\n{last['advice']}" if last["advice"] else "", style="dim")
+                grid.add_row(Text(last["name"]), STATUS[last["status"]], told)
+    if not as_json:
+        if grid.row_count:
+            Console().print(grid)
+        if last["kind"] == "error":
+            console.print(f"Error: {last['text']}", highlight=False, markup=False, soft_wrap=True)
+        elif last["saved"]:
+            print(f"Kept as {last['saved']}; use it with --set teacher={Path(last['saved']).stem}.")
+        else:
+            print("It can be a teacher." if last["ok"] else "It cannot be a teacher as it is.")
+    return 0 if last.get("ok") else 2

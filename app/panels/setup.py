@@ -31,41 +31,20 @@ import(base + '/kg/static/classes.js?v=' + VERSION).then((picker) => picker.moun
 """
 
 
-class _Unchecked:
-    """A field whose value reaches `form.read`, which checks everything and says so in words. Gradio's own check raises where a
-    choice is a moment older than the choices that there are: while a person turns to another teacher."""
-
-    def preprocess(self, payload: Any) -> Any:
-        return payload
-
-    def get_block_name(self) -> str:
-        """What the browser draws: the component that is subclassed."""
-        return type(self).__mro__[2].__name__.lower()
-
-
-class _Radio(_Unchecked, gr.Radio): ...
-
-
-class _CheckboxGroup(_Unchecked, gr.CheckboxGroup): ...
-
-
-class _Slider(_Unchecked, gr.Slider): ...
-
-
 def build(version: str) -> dict[str, gr.components.Component]:
     """The form. Besides the fields of `form.FIELDS` it holds "preset", which only moves others. `version`: of static files."""
     said = form.write(recipes.get("fashion-live"))
     offer = offers.offer(said["teacher"])
     teacher = _teacher(said["teacher"])
     _heading("Recipe", "time as it is, on two CPU cores")
-    recipe = _Radio(_recipes(offer), value=said["recipe"], label="Recipe", elem_id="kg-recipe", elem_classes="kg-seg", **PLAIN)
+    recipe = gr.Radio(_recipes(offer), value=said["recipe"], label="Recipe", elem_id="kg-recipe", elem_classes="kg-seg", **PLAIN)
     _heading("Classes", '<span id="kg-chosen"></span> · <button type="button" data-all>all</button> '
              '<button type="button" data-none>none</button> <button type="button" data-ten hidden>random ten</button>')
     classes = gr.HTML(value={"teacher": offer.teacher, "chosen": said["classes"]}, html_template="<div></div>", js_on_load=PICKER.replace("VERSION", json.dumps(version)),
                       apply_default_css=False, padding=False, elem_id="kg-classes")
     _heading("Resolution", "one or more · cost per image", "Side of a synthetic image in pixels. Half the side costs a quarter of the pixels, "
              "so the same budget holds four times as many images. Several take turns.")
-    sides = _CheckboxGroup(_sides(offer), value=said["sides"], label="Resolution", elem_id="kg-side", **PLAIN)
+    sides = gr.CheckboxGroup(_sides(offer), value=said["sides"], label="Resolution", elem_id="kg-side", **PLAIN)
     preset, rungs = _ladder(said["rungs"])
     _heading("Source of images", "", "What is optimised to make images.")
     source = gr.Radio([(label, name) for name, (label, _) in SOURCES.items()], value=said["source"], label="Source of images", elem_id="kg-source",
@@ -73,7 +52,7 @@ def build(version: str) -> dict[str, gr.components.Component]:
     _heading("Budget", '<output id="kg-budget-out"></output>', "How many pixels the synthetic set may hold, as a share of the real "
              "training set that we pretend not to have.")
     low, high, step = offer.budget
-    budget = _Slider(low, high, value=said["budget"], step=step, label="Budget in per cent", elem_id="kg-budget", buttons=[], **PLAIN)
+    budget = gr.Slider(low, high, value=said["budget"], step=step, label="Budget in per cent", elem_id="kg-budget", buttons=[], **PLAIN)
     seed = gr.Number(said["seed"], label="Seed", precision=0, minimum=0, maximum=form.LARGEST_SEED, container=False, interactive=True,
                      elem_id="kg-seed")
     more = _more(said)
@@ -115,7 +94,7 @@ def _teacher(chosen: str) -> gr.Radio:
     """The card, and below it the choice."""
     with gr.Column(elem_id="kg-teachers", min_width=0):
         gr.HTML(html_template=TEACHER, apply_default_css=False, padding=False, elem_id="kg-teacher")
-        return _Radio(_teachers(), value=chosen, label="Teacher", elem_id="kg-which-teacher", elem_classes="kg-seg", **PLAIN)
+        return gr.Radio(_teachers(), value=chosen, label="Teacher", elem_id="kg-which-teacher", elem_classes="kg-seg", **PLAIN)
 
 
 def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:

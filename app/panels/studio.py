@@ -36,7 +36,8 @@ import(base + '/kg/static/studio.js?v=' + VERSION).then((page) => page.mount(ele
 }));
 """
 # A handler's listener: no spinner over the page, no queue of one, not in the public API.
-QUIET = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+# What the fields hold is checked by `form.read`, in words; Gradio's own check raises while their choices change.
+QUIET = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None, "preprocess": False}
 # Choices that only touch the form are made in the browser.
 LOCAL = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 

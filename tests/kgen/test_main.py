@@ -95,6 +95,9 @@ BAD = [
     (["resume", "nowhere"], "does not exist"),
     (["evaluate", "FULL"], "is not a run folder"),
     (["evaluate", "nowhere.safetensors"], "does not exist"),
+    (["preflight", "x.pt", "--side", "48x64"], "images are squares here"),
+    (["preflight", "x.pt", "--mean", "a,b"], "expected a number a channel"),
+    (["preflight", "x.pt", "--classes", "none.txt"], "cannot be read"),
     (["table", "laddr-1"], "Did you mean 'ladder-1'"),
     (["table", "ladder-1", "--show", "--runs", "full"], "cannot be read"),
 ]

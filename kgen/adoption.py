@@ -1,0 +1,57 @@
+"""A checked checkpoint becomes a teacher: a safetensors file with our card among the person's own teachers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kgen import catalogue, zoo
+from kgen.inspection import PreflightError, Report
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
+"""It becomes a file's, on any system."""
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+"""Names that Windows keeps for devices."""
+
+
+def check_name(name: str) -> Path:
+    """The file that a teacher of this name will have. Raises PreflightError for a name that cannot be given."""
+    if not NAME.fullmatch(name) or RESERVED.fullmatch(name):
+        raise PreflightError(f"The name {name[:70]!r} cannot be given to a teacher: expected 2 to 64 small letters, digits, dots, - and _, such as 'my-resnet18'.")
+    if name in zoo.TEACHERS or name in catalogue.TEACHERS:
+        raise PreflightError(f"The name {name!r} belongs to a known teacher; choose another.")
+    path = catalogue.teacher_file(name)
+    if path.exists():
+        raise PreflightError(f"{path} is there already, and runs may depend on it; choose another name, or remove that file.")
+    return path
+
+
+def adopt(report: Report, name: str, *, half: bool = False) -> Path:
+    """Write the teacher of a report into its file, whole or not at all; from then on `name` is a teacher. → the file.
+
+    Args:
+        half: store in half precision, which halves the file; the teacher computes in full precision all the same.
+    Raises PreflightError for a name that cannot be given, or a report that is not ok or was read from JSON.
+    """
+    path = check_name(name)
+    if not report.ok:
+        raise PreflightError("This checkpoint cannot be a teacher as it is; put right what the rows say first.")
+    if report._network is None:
+        raise PreflightError("This report came from another process and holds no weights; let that process adopt the teacher (Order field 'save').")
+    network = _halved(report._network) if half else report._network
+    spec = report.spec | {"card": report.spec["card"] | {"name": name}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    zoo.save_network(network, path, spec)
+    return path
+
+
+def _halved(network: nn.Module) -> nn.Module:
+    """The network itself, in half precision."""
+    most = torch.finfo(torch.float16).max
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) > most:
+            raise PreflightError(f"Tensor {name!r} has values above {most:.0f}, which half precision cannot hold; leave out --half.")
+    return network.half()
