@@ -163,14 +163,20 @@ def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
 
 
 def build(architecture: str, spec: dict[str, Any], seed: int, channels: int, classes: int, side: int) -> nn.Module:
-    """A network by the name of its architecture; for our own ones `spec` holds at least SHAPES, `side` is the full resolution."""
-    if architecture not in SHAPES and architecture not in architectures.NAMES:
-        raise ZooError(f"Architecture {architecture!r} is not known. {nearest(architecture, [*SHAPES, *architectures.NAMES])}")
+    """A network by the name of its architecture (ours, or any that `kgen.architectures.build` knows).
+
+    For our own `spec` holds at least SHAPES; `side` is the full resolution. Raises ZooError.
+    """
+    if architecture not in SHAPES and not architectures.known(architecture):
+        raise ZooError(architectures.unknown("Architecture", architecture, (*SHAPES, *architectures.NAMES)))
     from kgen.networks import SmallResNet, seeded
     from kgen.vit import small_vit
 
-    if architecture in architectures.NAMES:
-        return seeded(architectures.build, seed, architecture, channels, classes)
+    if architecture not in SHAPES:
+        try:
+            return seeded(architectures.build, seed, architecture, channels, classes, side)
+        except architectures.ArchitectureError as error:
+            raise ZooError(str(error)) from None
     shape = {k: tuple(v) if isinstance(v := spec[k], list) else v for k in SHAPES[architecture]}
     if architecture == "SmallViT":
         return seeded(small_vit, seed, channels, classes, side=side, **shape)
@@ -179,15 +185,17 @@ def build(architecture: str, spec: dict[str, Any], seed: int, channels: int, cla
 
 def family(spec: dict[str, Any]) -> str:
     """The architecture of an exported student or of a shape."""
-    if spec.get("architecture") in architectures.NAMES:
-        return spec["architecture"]
-    return "SmallViT" if "patch" in spec else "SmallResNet"
+    ours = next((name for name, fields in SHAPES.items() if all(field in spec for field in fields)), None)
+    return ours or spec["architecture"]
 
 
 def build_student(name: str, channels: int, classes: int, seed: int, side: int = 28) -> nn.Module:
-    """A fresh student whose initial weights depend on `seed` alone. `side`: the teacher's, the student's at test time."""
-    if name not in STUDENTS and name not in architectures.NAMES:
-        raise ZooError(f"Student {name!r} is not known. {nearest(name, [*STUDENTS, *architectures.NAMES])}")
+    """A fresh student whose initial weights depend on `seed` alone. `side`: the teacher's, the student's at test time.
+
+    `name`: one of STUDENTS, or any that `kgen.architectures.build` knows. Raises ZooError.
+    """
+    if name not in STUDENTS and not architectures.known(name):
+        raise ZooError(architectures.unknown("Student", name, (*STUDENTS, *architectures.NAMES)))
     shape = STUDENTS.get(name, {"architecture": name})
     return build(family(shape), shape, seed, channels, classes, side)
 
