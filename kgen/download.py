@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from kgen.files import FolderLock, Locked, write_durably
 from kgen.zoo import ZooError
 
-CHUNK, TIMEOUT = 2**18, 30.0
-"""Bytes between two reports; seconds without any before the connection counts as broken."""
+TIMEOUT = 30.0
+"""Seconds without a byte before the connection counts as broken."""
 
 
 class DownloadError(ZooError):
@@ -119,7 +119,7 @@ def _receive(url: str, part: Path, notes: dict[str, Any], start: int, again: str
             done = begins
             with part.open("r+b" if begins else "wb") as file:
                 file.seek(begins)
-                for chunk in response.iter_bytes(CHUNK):
+                for chunk in response.iter_bytes():  # as they come: what is gathered into larger ones is lost when the connection breaks
                     file.write(chunk)
                     done += len(chunk)
                     yield Progress(done, total)

@@ -144,7 +144,10 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
     from torch import nn
 
     data, architecture = catalogue.DATA["imagenet1k"], published.architecture(weights.source)
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"):
+            network = zoo.build(architecture, {}, 0, 3, 1000, weights.side)
+    except NotImplementedError:  # torchvision's RegNets compute their widths with tensors
         network = zoo.build(architecture, {}, 0, 3, 1000, weights.side)
     head = network.get_classifier()
     return TeacherCard(

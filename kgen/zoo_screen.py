@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -42,18 +44,9 @@ def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
     if plan.file.is_file():
         console.print(f"{plan.file} is here already; remove it to fetch it again.", highlight=False, soft_wrap=True)
         return 0
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    stream, said, task = fetch.fetch(plan, brought), "", None
+    stream = fetch.fetch(plan, brought)
     try:
-        with Progress(*columns, console=console, disable=as_json) as bar:
-            while True:
-                try:
-                    progress = next(stream)
-                except StopIteration as end:
-                    said = end.value
-                    break
-                task = bar.add_task(plan.name) if task is None else task
-                bar.update(task, completed=progress.done, total=progress.total)
+        said = _draw(stream, plan.name, as_json or not console.is_terminal)
     except KeyboardInterrupt:
         stream.close()
         console.print(f"Stopped. What has arrived is kept; go on with: {plan.again}", highlight=False, soft_wrap=True)
@@ -65,6 +58,24 @@ def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
         print(f"{plan.file}: {card.title}, {card.parameters / 1e6:.1f} million parameters, images of {card.side} × {card.side}; {said}.")
         print(f"Licence: {card.licence}. Use it with: python -m kgen run … --set teacher={plan.name}")
     return 0
+
+
+def _draw(stream: Generator, name: str, silent: bool) -> str:
+    """A download as a bar, from its first byte on (a host that cannot be reached is one sentence alone); returns what the stream returns."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with ExitStack() as stack:
+        bar = None
+        while True:
+            try:
+                progress = next(stream)
+            except StopIteration as end:
+                return end.value
+            if silent:
+                continue
+            if bar is None:
+                bar = stack.enter_context(Progress(*columns, console=console))
+                task = bar.add_task(name)
+            bar.update(task, completed=progress.done, total=progress.total)
 
 
 def watch_teaching(dataset: str, network: str | None, out: Path | None, folder: Path | None, download: bool, epochs: int | None, device: str, seed: int) -> None:
