@@ -71,7 +71,7 @@ def verify(path: Path, url: str, sha256: str | None = None) -> str:
     """
     expected = sha256 or digits_in(url)
     if not expected:
-        return "no checksum is published"
+        return "no checksum to compare with"
     with path.open("rb") as file:
         found = hashlib.sha256()
         while block := file.read(2**22):

@@ -106,7 +106,7 @@ def _timm(name: str) -> Weights:
     if cfg.num_classes != 1000 or "in1k" not in (cfg.tag or ""):
         raise DownloadError(f"The weights {full!r} are of {cfg.num_classes:,} classes other than ImageNet-1k's, which have no names here; {_OWN}")
     if cfg.hf_hub_id:
-        url = f"{os.environ.get('HF_ENDPOINT') or HUB}/{cfg.hf_hub_id}/resolve/main/{cfg.hf_hub_filename or 'model.safetensors'}"
+        url = f"{(os.environ.get('HF_ENDPOINT') or HUB).rstrip('/')}/{cfg.hf_hub_id}/resolve/main/{cfg.hf_hub_filename or 'model.safetensors'}"
     elif cfg.url and not cfg.custom_load:
         url = cfg.url
     else:

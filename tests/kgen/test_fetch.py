@@ -183,7 +183,7 @@ def test_a_file_that_a_person_brought(trained, tmp_path):
     assert not plan.file.exists()
     file.write_bytes(save(state))
     assert list(fetch.fetch(plan, file)) == [] and file.is_file()
-    assert zoo.spec(plan.name)["checksum"] == "no checksum is published"
+    assert zoo.spec(plan.name)["checksum"] == "no checksum to compare with"
 
 
 class Spy:
