@@ -1,4 +1,4 @@
-"""The command line: `python -m kgen …`. Only this file, screen.py and child.py print.
+"""The command line: `python -m kgen …`. Only this file, screen.py, zoo_screen.py and child.py print.
 
 Exit codes: 0 done or stopped on request, 1 the run failed, 2 bad input, 130 interrupted (the run folder can be resumed).
 """
@@ -15,17 +15,16 @@ for _name, _value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_
 import datetime
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kgen import preflight_command, recipes, screen, tables
+from kgen import preflight_command, recipes, screen, tables, zoo_screen
 from kgen.data import DataError, RealImages
 from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError, parse, parse_setting
-from kgen.screen import console, progress_bar, watch
+from kgen.screen import console, watch
 from kgen.tables import TableError
 from kgen.zoo import ZooError
 
@@ -168,40 +167,33 @@ def export(
 
 @cli.command()
 def teach(
-    dataset: Annotated[str, typer.Argument(help="fashion-mnist")],
-    out: Annotated[Path | None, typer.Option(help="File to write; default: the bundled teacher's place in assets/.")] = None,
+    dataset: Annotated[str, typer.Argument(help="fashion-mnist, cifar10 or cifar100")],
+    out: Annotated[Path | None, typer.Option(help="File to write; default: where a recipe looks for that teacher.")] = None,
     data_folder: Annotated[Path | None, typer.Option("--data", help="Folder with the real training set.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Allow torchvision to fetch the training set (30 MB).")] = False,
-    network: Annotated[str, typer.Option(help="What to train: cnn or vit.")] = "cnn",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the plan's, 15 for the cnn and 14 for the vit.")] = None,
+    download: Annotated[bool, typer.Option("--download", help="Allow torchvision to fetch the data set (Fashion-MNIST 30 MB, CIFAR 170 MB).")] = False,
+    network: Annotated[str | None, typer.Option(help="Fashion-MNIST: cnn (default) or vit; CIFAR: an architecture of Table 2, such as wrn-40-2.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the plan's; 200 on CIFAR.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto; CIFAR's plans want a GPU.")] = "cpu",
     seed: int = 0,
 ) -> None:
     """Train a teacher on a real training set (the only command that does), and write it with its card."""
-    from kgen import data, zoo
-    from kgen.teach import PLANS, finish
-    from kgen.teach import teach as train
+    zoo_screen.watch_teaching(dataset, network, out, data_folder, download, epochs, device, seed)
 
-    if network not in PLANS:
-        raise ZooError(f"There is no network {network!r} to teach. {zoo.nearest(network, list(PLANS))}")
-    plan = PLANS[network] if epochs is None else replace(PLANS[network], epochs=epochs)
-    out = out or zoo.TEACHERS[plan.name]
-    if not os.access(out.parent, os.W_OK):
-        raise ZooError(f"--out {out}: {out.parent} is not a folder that can be written; choose another place, the training takes minutes.")
-    part, held_out = data.split(data.training_set(dataset, data_folder, download))
-    test = data.test_set(dataset)
-    made = zoo.build(plan.architecture, plan.shape, seed, part.images.shape[1], len(part.classes), part.images.shape[2])
-    with progress_bar() as bar:
-        task = bar.add_task(f"teaching {dataset}", total=None, note="")
-        for p in train(made, part, held_out, plan, seed=seed):
-            note = f"epoch {p.epoch + 1}/{plan.epochs}, loss {p.loss:.3f}" if p.accuracy is None else f"held-out accuracy {p.accuracy:.2%}"
-            bar.update(task, total=p.steps, completed=p.step, note=note)
-            if p.accuracy is not None and not console.is_terminal:
-                console.print(f"epoch {p.epoch + 1}: {note}")
-    spec = finish(made, part, held_out, test, plan)
-    zoo.save_network(made, out, spec)
-    print(
-        f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images, {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out ones"
-    )
+
+@cli.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A teacher that `python -m kgen zoo` lists, timm:MODEL.TAG or torchvision:NAME.")],
+    file: Annotated[Path | None, typer.Option("--file", help="Published file that is on this machine already: nothing is downloaded.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Download a teacher's published weights (nothing else ever does), check them, and keep them as a teacher with its card."""
+    raise typer.Exit(zoo_screen.watch_fetch(name, file, as_json))
+
+
+@cli.command("zoo")
+def list_zoo(as_json: Json = False) -> None:
+    """List teachers (bundled, on this machine, to fetch, to train) and students."""
+    zoo_screen.list_zoo(as_json)
 
 
 @cli.command()

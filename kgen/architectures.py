@@ -1,4 +1,4 @@
-"""Names → networks of the paper, for teachers and students alike, with random weights.
+"""Names → networks, for teachers and students alike, with random weights: the paper's, any of timm's, torchvision's.
 
 All follow timm's convention: forward_features → last map [B,k,h,w] (tokens for a transformer), forward_head(pre_logits=)
 → embedding or logits, get_classifier → the last Linear. Nothing is downloaded; torch and timm are imported when a network
@@ -7,6 +7,7 @@ is built, so that the names cost nothing.
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -63,11 +64,75 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "cnn": _cnn,
 }
 NAMES = tuple(_BUILDERS)
+"""The short list that people are shown; `build` knows more than a thousand other names."""
 
 
-def build(name: str, channels: int = 3, classes: int = 10) -> nn.Module:
-    """A network of that name. Draws initial weights from torch's global generator (see kgen.networks.seeded).
+class ArchitectureError(ValueError):
+    """A name that is not known, or a network that cannot be used; the message is one sentence."""
 
-    Raises KeyError for a name that is not in NAMES.
+
+def known(name: str) -> bool:
+    """Does `build` know a network of that name? timm is imported for names that are not in NAMES."""
+    if name in _BUILDERS or name.startswith("torchvision:"):  # a wrong name of torchvision's has a sentence of its own
+        return True
+    import timm
+
+    return timm.is_model(name.removeprefix("timm:"))
+
+
+def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> nn.Module:
+    """A network by name: one of NAMES, a classification network of timm (`convnext_tiny`, with or without a tag of weights
+    behind a dot), or `torchvision:NAME`. Draws initial weights from torch's global generator (see kgen.networks.seeded).
+
+    One that is not in NAMES is tried on empty images of `side` pixels first. Raises ArchitectureError.
     """
-    return _BUILDERS[name](channels, classes)
+    if name in _BUILDERS:
+        return _BUILDERS[name](channels, classes)
+    from kgen.fit import lack
+
+    network = _elsewhere(name, channels, classes)
+    if reason := lack(network, channels, classes, side):
+        raise ArchitectureError(f"Architecture {name!r} cannot be used: {reason}; choose another, for example {NAMES[0]!r}.")
+    return network
+
+
+def _elsewhere(name: str, channels: int, classes: int) -> nn.Module:
+    """A network of torchvision or timm that is not in NAMES."""
+    from kgen.torchvision_nets import PREFIX
+    from kgen.torchvision_nets import build as cut
+
+    if name.startswith(PREFIX):
+        try:
+            return cut(name.removeprefix(PREFIX), channels, classes)
+        except KeyError:
+            raise ArchitectureError(_no_torchvision(name)) from None
+    if not known(name):
+        raise ArchitectureError(unknown("Architecture", name, NAMES))
+    try:
+        return _timm(name.removeprefix("timm:"), channels, classes)
+    except (RuntimeError, TypeError, AssertionError) as error:  # a tag that is none; no such channels or classes
+        raise ArchitectureError(f"timm cannot build {name!r} for {channels} channels and {classes} classes ({error}).") from None
+
+
+def _no_torchvision(name: str) -> str:
+    from torchvision import models
+
+    from kgen.torchvision_nets import PREFIX, names
+
+    bare = name.removeprefix(PREFIX).partition(".")[0]
+    if bare in models.list_models(module=models):
+        return f"Architecture {name!r} cannot be used: of torchvision only plain convolutional networks are; take timm's, for example 'deit_tiny_patch16_224'."
+    near = difflib.get_close_matches(bare, names(), 1, 0.4) or ["resnet18"]
+    return f"Architecture {name!r} is not known. Did you mean {PREFIX + near[0]!r}?"
+
+
+def unknown(kind: str, name: str, short: tuple[str, ...]) -> str:
+    """A sentence for a name that nobody knows: the nearest of the short list, else of everything; never a list of a thousand."""
+    import timm
+
+    from kgen.torchvision_nets import PREFIX, names
+
+    everything = (*timm.list_models(), *timm.list_pretrained(), *(PREFIX + n for n in names()))
+    near = difflib.get_close_matches(name, short, 1, 0.7) or difflib.get_close_matches(name, everything, 1, 0.6)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(short)}, any classification network of timm, and {PREFIX}NAME."
+    return f"{kind} {name!r} is not known. {hint}"

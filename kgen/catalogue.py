@@ -107,13 +107,11 @@ class TeacherFacts:
     printed: float | None
     """Accuracy in the paper's tables, where they give it."""
     weights: str | None = None
-    """Python that gives published weights; None where the paper trained the teacher itself."""
+    """Where weights are published (as in `kgen.published`); None where the paper trained the teacher itself."""
     licence: str = ""
 
 
-_R34 = "torchvision.models.resnet34(weights='IMAGENET1K_V1')"
-_R50 = "torchvision.models.resnet50(weights='IMAGENET1K_V2')"
-_DEIT = "timm.create_model('deit_base_patch16_224', pretrained=True)"
+_R34, _R50, _DEIT = "torchvision:resnet34.IMAGENET1K_V1", "torchvision:resnet50.IMAGENET1K_V2", "timm:deit_base_patch16_224.fb_in1k"
 _BSD = "BSD-3-Clause (weights), non-commercial research (data)"
 
 TEACHERS = {
@@ -144,22 +142,24 @@ def teacher_file(name: str) -> Path:
     return home() / "teachers" / f"{name}.safetensors"
 
 
+TAUGHT = ("cifar10", "cifar100")
+"""Data sets whose teachers `python -m kgen teach` trains from the training images (C.1)."""
+
+
 def teacher_sentence(name: str) -> str:
     """Exactly what to fetch for a teacher, and where to put it."""
     facts, data, path = TEACHERS[name], DATA[TEACHERS[name].data], teacher_file(name)
     if facts.weights:
-        package = facts.weights.partition(".")[0]
-        how = (
-            f"fetch them: python -c \"import {package}, pathlib; from safetensors.torch import save_file; p = pathlib.Path(r'{path}'); "
-            f'p.parent.mkdir(parents=True, exist_ok=True); save_file({facts.weights}.state_dict(), p)"'
-        )
+        how = f"fetch them: python -m kgen fetch {name}"
+    elif facts.data in TAUGHT:
+        how = f"train them: python -m kgen teach {facts.data} --network {facts.architecture}"
     else:
         mean, std = (list(v) for v in (data.mean, data.std))
         how = (
             f"train kgen.architectures.build({facts.architecture!r}, channels={data.channels}, classes={len(classes.names(facts.data))}) on real "
-            f"images of {data.size[0]} × {data.size[1]}, (pixels in [0,1] − {mean}) / {std}, and write its state_dict() there with safetensors"
+            f"images of {data.size[0]} × {data.size[1]}, (pixels in [0,1] − {mean}) / {std}, and write its state_dict() there with safetensors."
         )
-    return f"The weights of {name!r} are not on this machine; expected {path}. To get there, {how}."
+    return f"The weights of {name!r} are not on this machine; expected {path}. To get there, {how}"
 
 
 def spec(name: str) -> dict[str, Any]:

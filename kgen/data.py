@@ -1,4 +1,4 @@
-"""Real images: for evaluation, and for training the bundled teachers. The distillation itself never reads them.
+"""Real images: for evaluation, and for training teachers. The distillation itself never reads them.
 
 Fashion-MNIST's 10,000 test images ship in `assets/`. Its training images come from Debian's package
 `dataset-fashion-mnist`, from a folder, or, only when asked, from torchvision's download. The test images of the paper's
@@ -81,12 +81,12 @@ def _fashion(folder: Path, part: str) -> RealImages:
     return RealImages("fashion-mnist", images[:, None].copy(), labels.astype(np.int64), FASHION_CLASSES)
 
 
-def _cifar(name: str, folder: Path) -> RealImages:
-    """The test set as torchvision lays it out: pickles, which it reads only where their checksums are the published ones."""
+def _cifar(name: str, folder: Path, train: bool = False, download: bool = False) -> RealImages:
+    """Test or training images as torchvision lays them out: pickles, which it reads only where their checksums are the published ones."""
     from torchvision.datasets import CIFAR10, CIFAR100
 
     try:
-        found = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name](str(folder), train=False, download=False)
+        found = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name](str(folder), train=train, download=download)
     except RuntimeError:
         raise DataError(catalogue.data_sentence(name, f"no whole copy in {folder}")) from None
     images = np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
@@ -126,19 +126,24 @@ def image_folder(folder: str | Path, names: tuple[str, ...], card: TeacherCard, 
 
 
 @functools.cache
-def test_set(name: str) -> RealImages:
-    """The real test images of a data set, at the teacher's resolution; DataError says what to fetch where they are missing."""
+def test_set(name: str, folder: Path | None = None) -> RealImages:
+    """The real test images of a data set, at the teacher's resolution; DataError says what to fetch where they are missing.
+
+    `folder`: where they lie, if not where `kgen.catalogue` says.
+    """
     if name == "fashion-mnist":
         return _fashion(ASSETS / "fashion-mnist", "t10k")
     if name not in catalogue.DATA:
         raise DataError(f"No real test images for {name!r} on this machine; known: fashion-mnist, {', '.join(catalogue.DATA)}.")
-    return (_cifar if name.startswith("cifar") else _from_folder)(name, catalogue.data_folder(name))
+    return (_cifar if name.startswith("cifar") else _from_folder)(name, folder or catalogue.data_folder(name))
 
 
 def training_set(name: str, folder: str | Path | None = None, download: bool = False) -> RealImages:
     """The full real training split (for `kgen teach`). Downloads only when `download` is True."""
+    if name in catalogue.TAUGHT:
+        return _cifar(name, Path(folder or catalogue.data_folder(name)), True, download)
     if name != "fashion-mnist":
-        raise DataError(f"No training data known for {name!r}; known: fashion-mnist.")
+        raise DataError(f"No training data known for {name!r}; known: fashion-mnist, {', '.join(catalogue.TAUGHT)}.")
     for place in [Path(folder)] if folder else SYSTEM_FOLDERS:
         if place.is_dir():
             return _fashion(place, "train")
@@ -156,6 +161,11 @@ def training_set(name: str, folder: str | Path | None = None, download: bool = F
 
 
 def split(train: RealImages, seed: int = 0) -> tuple[RealImages, RealImages]:
-    """(teacher's part, held-out validation part of HOLDOUT images), the same for everyone."""
+    """(teacher's part, held-out validation part of HOLDOUT images), the same for everyone.
+
+    DataError for a data set of which nothing is held out.
+    """
+    if train.name in catalogue.TAUGHT:
+        raise DataError(f"Teachers of {train.name} learn from all of its training images (C.1), so none are held out; set evaluate_on to 'test'.")
     order = np.random.default_rng(seed).permutation(len(train))
     return train.take(np.sort(order[HOLDOUT:])), train.take(np.sort(order[:HOLDOUT]))

@@ -1,9 +1,11 @@
-"""Train a bundled teacher on real images. The only place in the package where real images train anything."""
+"""Train a teacher on real images: the bundled ones, and the paper's on CIFAR (C.1). The only place where real images train anything."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from kgen import catalogue, data, zoo
 from kgen.augment import apply_views, draw_views, erase
 from kgen.data import RealImages
 from kgen.evaluate import score
@@ -27,17 +30,21 @@ class Plan:
     architecture: str
     shape: dict[str, Any]
     """Arguments of the architecture, as in `kgen.zoo.STUDENTS`."""
-    optimiser: Literal["sgd", "adamw"]
+    optimiser: Literal["sgd", "adamw", "plain-sgd"]
+    """plain-sgd: as torch has it, without Nesterov's step, and weights of every kind decay (C.1)."""
     epochs: int
     batch: int
     lr: float
     weight_decay: float
     rise: float
-    """Share of the steps in which the rate rises."""
+    """Share of the steps in which the rate rises; 0: it only falls."""
     shift: int
     """Most pixels that an image is moved by, in each direction; half of the images are mirrored as well."""
     hole: int
     """Side in pixels of the square that random erasing cuts out of half of the images; 0 cuts none."""
+    holds_out: bool = True
+    """Are `kgen.data.HOLDOUT` training images kept from it?"""
+    licence: str = "Apache-2.0 (weights), MIT (data)"
 
 
 CNN = Plan(
@@ -69,6 +76,62 @@ VIT = Plan(
     hole=0,
 )
 PLANS = {"cnn": CNN, "vit": VIT}
+"""Network → plan, on Fashion-MNIST."""
+PAPER = ("resnet34-cifar", "wrn-40-2", "vgg11-cifar", "resnet18-cifar", "wrn-40-1", "wrn-16-2", "wrn-16-1")
+"""Architectures of Table 2, teachers first."""
+
+
+def paper_plan(dataset: str, network: str) -> Plan:
+    """C.1: SGD, rate 0.1 falling as a cosine, momentum 0.9, weight decay 5e-4, batch 128, 200 epochs, all training images.
+
+    The paper does not say how it varied the images; shifts of 4 pixels and mirroring are what CIFAR's networks are trained with.
+    """
+    name = f"{dataset}-{network.removesuffix('-cifar')}"
+    known = catalogue.TEACHERS.get(name)
+    return Plan(
+        name=name,
+        title=known.title if known else f"{network.removesuffix('-cifar')} on {catalogue.DATA[dataset].title}",
+        architecture=network,
+        shape={},
+        optimiser="plain-sgd",
+        epochs=200,
+        batch=128,
+        lr=0.1,
+        weight_decay=5e-4,
+        rise=0.0,
+        shift=4,
+        hole=0,
+        holds_out=False,
+        licence="Apache-2.0 (weights), no licence stated (data)",
+    )
+
+
+def plan(dataset: str, network: str | None = None, epochs: int | None = None) -> Plan:
+    """The plan for a data set and a network (by default the first that there is). ZooError for one that is not known."""
+    known = ["fashion-mnist", *catalogue.TAUGHT]
+    if dataset not in known:
+        raise ZooError(f"No teacher of {dataset!r} can be trained here. {zoo.nearest(dataset, known)}")
+    plans = PLANS if dataset == "fashion-mnist" else {name: paper_plan(dataset, name) for name in PAPER}
+    network = network or next(iter(plans))
+    if network not in plans:
+        raise ZooError(f"There is no network {network!r} to teach. {zoo.nearest(network, list(plans))}")
+    return plans[network] if epochs is None else replace(plans[network], epochs=epochs)
+
+
+def place(plan: Plan, out: Path | None) -> Path:
+    """Where the teacher's file goes: where a person says, else where its name is looked for. ZooError if nothing can be written there."""
+    if out is None and plan.name not in zoo.TEACHERS:
+        out = catalogue.teacher_file(plan.name)
+        out.parent.mkdir(parents=True, exist_ok=True)
+    out = out or zoo.TEACHERS[plan.name]
+    if not os.access(out.parent, os.W_OK):
+        raise ZooError(f"--out {out}: {out.parent} is not a folder that can be written; choose another place, the training takes long.")
+    return out
+
+
+def divide(train: RealImages, plan: Plan) -> tuple[RealImages, RealImages | None]:
+    """(what the teacher learns from, what is kept from it or None)."""
+    return data.split(train) if plan.holds_out else (train, None)
 
 
 @dataclass(frozen=True)
@@ -78,33 +141,37 @@ class TeachProgress:
     steps: int
     loss: float
     accuracy: float | None = None
-    """Share right on the held-out images, at the end of an epoch."""
+    """Share right on the held-out images, at the end of an epoch; None within one, and where none are held out."""
+    ends_epoch: bool = False
 
 
-def accuracy(network: nn.Module, data: RealImages, normalise) -> float:
+def accuracy(network: nn.Module, real: RealImages, normalise) -> float:
     """Share of real images whose largest logit is their label."""
     network.eval()
-    return score(lambda x: network(normalise(x)), data, list(range(len(data.classes)))).accuracy
+    device = next(network.parameters()).device
+    return score(lambda x: network(normalise(x)), real, list(range(len(real.classes))), device=device).accuracy
 
 
-def teach(network: nn.Module, train: RealImages, held_out: RealImages, plan: Plan, *, seed: int = 0) -> Iterator[TeachProgress]:
-    """Cross-entropy on shifted, flipped and perhaps erased real images. Trains `network` in place."""
+def teach(
+    network: nn.Module, train: RealImages, held_out: RealImages | None, plan: Plan, *, seed: int = 0, device: torch.device | str = "cpu"
+) -> Iterator[TeachProgress]:
+    """Cross-entropy on shifted, flipped and perhaps erased real images. Trains `network` in place, and leaves it on `device`."""
     rng = torch.Generator().manual_seed(seed)
     normalise = normaliser(*statistics(train))
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
     steps = plan.epochs * (len(train) // plan.batch)
+    network.to(device)
     optimiser = _optimiser(network, plan)
-    turn = plan.optimiser == "sgd"  # momentum falls while the rate rises, as the CNN was trained; AdamW keeps its own
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.lr, total_steps=steps, pct_start=plan.rise, cycle_momentum=turn)
+    schedule = _schedule(optimiser, plan, steps)
     step = 0
     for epoch in range(plan.epochs):
         network.train()
         order = torch.randperm(len(train), generator=rng)
         for index in order[: len(order) // plan.batch * plan.batch].split(plan.batch):
-            x = apply_views(images[index].float() / 255, draw_views((len(index),), rng, shift=plan.shift), plan.shift)
+            x = apply_views(images[index].to(device).float() / 255, draw_views((len(index),), rng, shift=plan.shift), plan.shift)
             if plan.hole:
                 x = erase(x, rng, plan.hole)
-            loss = F.cross_entropy(network(normalise(x)), labels[index])
+            loss = F.cross_entropy(network(normalise(x)), labels[index].to(device))
             if not torch.isfinite(loss):
                 raise ZooError(f"The teacher's loss was not a number at step {step}; lower the rate below {plan.lr}.")
             optimiser.zero_grad(set_to_none=True)
@@ -114,11 +181,14 @@ def teach(network: nn.Module, train: RealImages, held_out: RealImages, plan: Pla
             step += 1
             if step % 10 == 0:
                 yield TeachProgress(epoch, step, steps, float(loss.detach()))
-        yield TeachProgress(epoch, step, steps, float(loss.detach()), accuracy(network, held_out, normalise))
+        right = accuracy(network, held_out, normalise) if held_out else None
+        yield TeachProgress(epoch, step, steps, float(loss.detach()), right, ends_epoch=True)
 
 
 def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """Weight decay on matrices and kernels alone: not on biases, norms, tokens or position embeddings."""
+    """Weight decay on matrices and kernels alone: not on biases, norms, tokens or position embeddings. C.1: on everything."""
+    if plan.optimiser == "plain-sgd":
+        return torch.optim.SGD(network.parameters(), lr=plan.lr, momentum=0.9, weight_decay=plan.weight_decay)
     decayed = [p for p in network.parameters() if p.ndim in (2, 4)]
     free = [p for p in network.parameters() if p.ndim not in (2, 4)]
     groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
@@ -127,13 +197,21 @@ def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=plan.lr, momentum=0.9, nesterov=True)
 
 
-def statistics(data: RealImages) -> tuple[list[float], list[float]]:
+def _schedule(optimiser: torch.optim.Optimizer, plan: Plan, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """The rate by step."""
+    if not plan.rise:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    turn = plan.optimiser == "sgd"  # momentum falls while the rate rises, as the CNN was trained; AdamW keeps its own
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.lr, total_steps=steps, pct_start=plan.rise, cycle_momentum=turn)
+
+
+def statistics(real: RealImages) -> tuple[list[float], list[float]]:
     """Per-channel mean and standard deviation of [0,1] pixels."""
-    pixels = data.images.astype(np.float64) / 255
+    pixels = real.images.astype(np.float64) / 255
     return pixels.mean((0, 2, 3)).round(4).tolist(), pixels.std((0, 2, 3)).round(4).tolist()
 
 
-def finish(network: nn.Module, train: RealImages, held_out: RealImages, test: RealImages, plan: Plan) -> dict[str, Any]:
+def finish(network: nn.Module, train: RealImages, held_out: RealImages | None, test: RealImages, plan: Plan) -> dict[str, Any]:
     """Measure the trained teacher and write its card: what `kgen.zoo` stores beside the weights."""
     mean, std = statistics(train)
     normalise = normaliser(mean, std)
@@ -145,11 +223,11 @@ def finish(network: nn.Module, train: RealImages, held_out: RealImages, test: Re
         channels=train.images.shape[1],
         side=train.images.shape[2],
         features=network.num_features,
-        n_train=len(train) + len(held_out),
+        n_train=len(train) + len(held_out or ()),
         accuracy=accuracy(network, test, normalise),
         n_test=len(test),
         data=train.name,
-        licence="Apache-2.0 (weights), MIT (data)",
+        licence=plan.licence,
     )
     return {
         "card": card.model_dump(),
@@ -157,11 +235,11 @@ def finish(network: nn.Module, train: RealImages, held_out: RealImages, test: Re
         "mean": mean,
         "std": std,
         **plan.shape,
-        "held_out_accuracy": accuracy(network, held_out, normalise),
+        "held_out_accuracy": accuracy(network, held_out, normalise) if held_out else None,
     }
 
 
 def normaliser(mean: list[float], std: list[float]):
     """Pixels in [0,1] → what the network takes."""
     m, s = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
-    return lambda x: (x - m) / s
+    return lambda x: (x - m.to(x.device)) / s.to(x.device)

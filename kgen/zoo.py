@@ -14,12 +14,12 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgen import architectures, catalogue
+from kgen import architectures, catalogue, published
 from kgen.data import ASSETS
 from kgen.events import TeacherCard
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from kgen.teachers import Teacher
 
@@ -63,7 +63,7 @@ def header(path: str | Path) -> dict[str, Any]:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > 10_000_000:
                 raise ValueError("header too long")
-            return json.loads(file.read(length)).get("__metadata__", {})
+            return json.loads(file.read(length)).get("__metadata__") or {}
     except (OSError, ValueError, struct.error) as error:
         raise ZooError(f"{path} cannot be read as a safetensors file: {error}.") from None
 
@@ -88,14 +88,23 @@ def locate(name_or_path: str | Path) -> Path:
         return path
     if str(name_or_path) in own_teachers():
         return catalogue.teacher_file(str(name_or_path))
-    known = [*TEACHERS, *own_teachers(), *catalogue.TEACHERS]
+    if str(name_or_path) in published.TEACHERS:
+        raise ZooError(published.sentence(str(name_or_path)))
+    known = [*TEACHERS, *own_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
     raise ZooError(f"Teacher {str(name_or_path)!r} is not known and is no .safetensors file. {nearest(str(name_or_path), known)}")
 
 
 def spec(name_or_path: str | Path) -> dict[str, Any]:
-    """Card, classes, normalisation and architecture of a teacher: from its file's header, or from the catalogue."""
+    """Card, classes, normalisation and architecture of a teacher: from its file's header, or from the catalogue.
+
+    A file of the catalogue's may be a bare state dict that a person put there; one that we wrote carries its own card.
+    """
     name = str(name_or_path)
-    return catalogue.spec(name) if name in catalogue.TEACHERS else read_spec(locate(name_or_path))
+    if name not in catalogue.TEACHERS:
+        return read_spec(locate(name_or_path))
+    path = catalogue.teacher_file(name)
+    own = json.loads(header(path).get("kgen", "{}")) if path.is_file() else {}
+    return own if "card" in own else catalogue.spec(name)
 
 
 def card(name: str) -> TeacherCard:
@@ -158,15 +167,20 @@ def load_weights(network: nn.Module, path: Path, what: str) -> None:
         found = load_file(os.fspath(path))
     except (OSError, SafetensorError) as error:
         raise ZooError(f"{path} cannot be read as a safetensors file: {error}.") from None
+    fill(network, found, str(path), what)
+
+
+def fill(network: nn.Module, found: dict[str, Tensor], where: str, what: str) -> None:
+    """Fill a network from tensors that were read from `where`; ZooError as in `load_weights`."""
     wanted = network.state_dict()
     if all(name.startswith("vit.") for name in wanted) and not any(name.startswith("vit.") for name in found):
         found = {f"vit.{name}": t for name, t in found.items()}  # timm's own names
     for name, tensor in wanted.items():
         there = " × ".join(map(str, found[name].shape)) if name in found else "missing"
         if name not in found or found[name].shape != tensor.shape:
-            raise ZooError(f"{path} is no {what}: tensor {name!r} is {there}, expected {' × '.join(map(str, tensor.shape)) or 'one number'}.")
+            raise ZooError(f"{where} is no {what}: tensor {name!r} is {there}, expected {' × '.join(map(str, tensor.shape)) or 'one number'}.")
     if surplus := [name for name in found if name not in wanted]:
-        raise ZooError(f"{path} is no {what}: it has a tensor {surplus[0]!r} that such a network has not.")
+        raise ZooError(f"{where} is no {what}: it has a tensor {surplus[0]!r} that such a network has not.")
     network.load_state_dict(found)
 
 
@@ -186,14 +200,20 @@ def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
 
 
 def build(architecture: str, spec: dict[str, Any], seed: int, channels: int, classes: int, side: int) -> nn.Module:
-    """A network by the name of its architecture; for our own ones `spec` holds at least SHAPES, `side` is the full resolution."""
-    if architecture not in SHAPES and architecture not in architectures.NAMES:
-        raise ZooError(f"Architecture {architecture!r} is not known. {nearest(architecture, [*SHAPES, *architectures.NAMES])}")
+    """A network by the name of its architecture (ours, or any that `kgen.architectures.build` knows).
+
+    For our own `spec` holds at least SHAPES; `side` is the full resolution. Raises ZooError.
+    """
+    if architecture not in SHAPES and not architectures.known(architecture):
+        raise ZooError(architectures.unknown("Architecture", architecture, (*SHAPES, *architectures.NAMES)))
     from kgen.networks import SmallResNet, seeded
     from kgen.vit import small_vit
 
-    if architecture in architectures.NAMES:
-        return seeded(architectures.build, seed, architecture, channels, classes)
+    if architecture not in SHAPES:
+        try:
+            return seeded(architectures.build, seed, architecture, channels, classes, side)
+        except architectures.ArchitectureError as error:
+            raise ZooError(str(error)) from None
     shape = {k: tuple(v) if isinstance(v := spec[k], list) else v for k in SHAPES[architecture]}
     if architecture == "SmallViT":
         return seeded(small_vit, seed, channels, classes, side=side, **shape)
@@ -202,15 +222,17 @@ def build(architecture: str, spec: dict[str, Any], seed: int, channels: int, cla
 
 def family(spec: dict[str, Any]) -> str:
     """The architecture of an exported student or of a shape."""
-    if spec.get("architecture") in architectures.NAMES:
-        return spec["architecture"]
-    return "SmallViT" if "patch" in spec else "SmallResNet"
+    ours = next((name for name, fields in SHAPES.items() if all(field in spec for field in fields)), None)
+    return ours or spec["architecture"]
 
 
 def build_student(name: str, channels: int, classes: int, seed: int, side: int = 28) -> nn.Module:
-    """A fresh student whose initial weights depend on `seed` alone. `side`: the teacher's, the student's at test time."""
-    if name not in STUDENTS and name not in architectures.NAMES:
-        raise ZooError(f"Student {name!r} is not known. {nearest(name, [*STUDENTS, *architectures.NAMES])}")
+    """A fresh student whose initial weights depend on `seed` alone. `side`: the teacher's, the student's at test time.
+
+    `name`: one of STUDENTS, or any that `kgen.architectures.build` knows. Raises ZooError.
+    """
+    if name not in STUDENTS and not architectures.known(name):
+        raise ZooError(architectures.unknown("Student", name, (*STUDENTS, *architectures.NAMES)))
     shape = STUDENTS.get(name, {"architecture": name})
     return build(family(shape), shape, seed, channels, classes, side)
 

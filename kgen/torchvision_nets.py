@@ -1,0 +1,96 @@
+"""torchvision's convolutional classifiers by timm's convention, under torchvision's own tensor names. No weights are fetched.
+
+torchvision gives no way to ask for the last map; its networks do all hold their layers in the order in which they run:
+layers up to the map, a pooling, a classifier. This file cuts them there.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PREFIX = "torchvision:"
+FAMILIES = ("resnet", "wide_resnet", "resnext", "regnet", "vgg", "mobilenet_v2", "mobilenet_v3", "efficientnet_", "convnext_", "densenet")
+"""Beginnings of the names of networks that are made of layers, pooling and classifier."""
+_HEAD = ("avgpool", "fc", "classifier")
+
+
+def names() -> list[str]:
+    """The networks that `build` knows, without prefix."""
+    from torchvision import models
+
+    return [name for name in models.list_models(module=models) if name.startswith(FAMILIES)]
+
+
+class CutNet(nn.Module):
+    """One of torchvision's networks, cut before its global pooling. It takes over the layers, so a state dict has torchvision's names.
+
+    Args:
+        network: holds its layers in the order of running, the head's under names of `_HEAD`.
+        act: ReLU behind the last layer (DenseNet applies it outside of its layers).
+    """
+
+    def __init__(self, network: nn.Module, act: bool = False):
+        super().__init__()
+        for name, layer in network.named_children():
+            self.add_module(name, layer)
+        self.act = act
+        self.num_features: int = self.get_classifier().in_features
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """[B,c,e,e] → the last map [B,k,h,w]."""
+        for name, layer in self.named_children():
+            x = x if name in _HEAD else layer(x)
+        return F.relu(x) if self.act else x
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """[B,k,h,w] → what enters the last Linear [B,d] (`pre_logits`) or logits [B,K]."""
+        x = self.avgpool(features) if hasattr(self, "avgpool") else F.adaptive_avg_pool2d(features, 1)
+        *before, last = self._head()
+        if not any(isinstance(layer, nn.Flatten) for layer in before):  # ConvNeXt flattens behind a norm of its own
+            x = x.flatten(1)
+        for layer in before:
+            x = layer(x)
+        return x if pre_logits else last(x)
+
+    def get_classifier(self) -> nn.Linear:
+        return self._head()[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def _head(self) -> list[nn.Module]:
+        head = self.fc if hasattr(self, "fc") else self.classifier
+        return list(head) if isinstance(head, nn.Sequential) else [head]
+
+
+def build(name: str, channels: int = 3, classes: int = 10) -> CutNet:
+    """torchvision's network of that name (without prefix; a tag of weights behind a dot is ignored), untrained.
+
+    Draws initial weights from torch's global generator. KeyError for a name that is not in `names()`.
+    """
+    from torchvision import models
+
+    name = name.partition(".")[0]
+    if name not in names():
+        raise KeyError(name)
+    network = models.get_model(name, weights=None, num_classes=classes)
+    if channels != 3:
+        _take(network, channels)
+    return CutNet(network, act=name.startswith("densenet"))
+
+
+def _take(network: nn.Module, channels: int) -> None:
+    """Replace the first convolution by one for images of so many channels; torchvision's own take three."""
+    name, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
+    shape = (old.out_channels, old.kernel_size, old.stride, old.padding)
+    new = nn.Conv2d(channels, *shape, bias=old.bias is not None)
+    nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+    network.set_submodule(name, new)
+
+
+def own_name(tensor: str) -> str:
+    """The name of a published tensor as torchvision's network has it: DenseNet's files are older than a renaming (norm.1 → norm1)."""
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", tensor)
