@@ -7,15 +7,12 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-import torch
 from safetensors.torch import load_file
 
 from kgen import embeddings
 from kgen.inspection import Row
 from kgen.zoo import header
 
-NEARLY_THE_SAME = 0.93
-"""Cosine of two class texts; the closest pair of ImageNet's classes has 0.92."""
 NAMED = 5
 
 
@@ -58,8 +55,7 @@ def _close(names: list[str], rows: dict[str, int]) -> list[tuple[str, str]]:
     if len(names) < 2:
         return []
     table = load_file(embeddings.TABLE)["embedding"].float()[[rows[name] for name in names]]
-    table = table / table.norm(dim=1, keepdim=True)
-    return [(names[a], names[b]) for a, b in torch.nonzero((table @ table.T).triu(1) > NEARLY_THE_SAME).tolist()]
+    return [(names[a], names[b]) for a, b in embeddings.close_pairs(table)]
 
 
 def _count(outputs: int) -> str:

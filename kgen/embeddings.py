@@ -19,6 +19,8 @@ from kgen.zoo import header
 
 TABLE = ASSETS / "label-embeddings.safetensors"
 OUTER_RADIUS = 0.03
+NEARLY_THE_SAME = 0.93
+"""Cosine of two class texts; the closest pair of ImageNet's classes has 0.92."""
 WIDTH = 384
 """d of the text encoder."""
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -97,15 +99,32 @@ class ClassCentres:
         self._fix()
 
 
-def class_table(classes: tuple[str, ...], path: Path = TABLE) -> Tensor:
-    """P for these class names, from the bundled file. → [K,d]. Raises EmbeddingError naming what is missing."""
+def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = False) -> Tensor:
+    """P for these class texts, from the bundled file. → [K,d]. Raises EmbeddingError naming what is missing.
+
+    `live`: encode what the file lacks now, with sentence-transformers.
+    """
     texts = json.loads(header(path)["texts"])
     rows = {text: i for i, text in enumerate(texts)}
-    missing = [c for c in classes if c not in rows]
-    if missing:
-        raise EmbeddingError(f"No embedding for the class text(s) {', '.join(missing[:5])}; add them with `python -m kgen embed`.")
+    missing = list(dict.fromkeys(c for c in classes if c not in rows))
+    if missing and not live:
+        raise EmbeddingError(
+            f"No embedding for the class text(s) {', '.join(missing[:5])}. Choose embedding 'centre', which needs no text; or text_encoder 'live', "
+            "which needs sentence-transformers; or add them to the table with `python -m kgen embed`."
+        )
     table = load_file(path)["embedding"].float()
+    if missing:
+        rows |= {text: len(table) + i for i, text in enumerate(missing)}
+        table = torch.cat([table, embed(missing).float()])
     return rescale(table[[rows[c] for c in classes]])
+
+
+def close_pairs(table: Tensor) -> list[tuple[int, int]]:
+    """Pairs of rows [K,d] that nearly mean the same, the closest first."""
+    unit = table / table.norm(dim=1, keepdim=True)
+    cosine = (unit @ unit.T).triu(1)
+    pairs = torch.nonzero(cosine > NEARLY_THE_SAME)
+    return [tuple(p) for p in pairs[cosine[tuple(pairs.T)].argsort(descending=True)].tolist()]
 
 
 def embed(texts: list[str], model: str = MODEL) -> Tensor:

@@ -62,6 +62,10 @@ class Recipe(Part):
     """Which samples count in the adversarial term: all, or those on which student and teacher agree."""
     embedding: Literal["text", "centre"] = "text"
     """Class representative f_y, what stands for a class: the embedding of its name (LTE), or the mean teacher embedding of its first images (CC)."""
+    class_texts: dict[Annotated[str, Field(min_length=1, max_length=200)], Annotated[str, Field(min_length=1, max_length=200)]] | None = None
+    """Texts that stand for classes instead of their names: {"crane": "a tall bird"}."""
+    text_encoder: Literal["table", "live"] = "table"
+    """Where the embedding of a class text comes from: the bundled table, or for texts that it lacks sentence-transformers on this machine."""
     aed_embedding: Literal["student", "teacher"] = "student"
     """Embedding pushed away by Eq. 11: the student's (the formula), or the teacher's (the prose; needs embedding "centre")."""
     radii: Radii = Radii()

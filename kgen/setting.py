@@ -144,8 +144,12 @@ class Setting:
         return held_of(batch) if self.real is None and self.student_total else 0
 
     def _table(self) -> Tensor:
-        if self.recipe.embedding == "text":
-            return embeddings.class_table(self.teacher.classes)
+        r, classes = self.recipe, self.teacher.classes
+        if r.embedding == "text":
+            given = r.class_texts or {}
+            if unknown := [name for name in given if name not in classes]:
+                raise RecipeError(f"Recipe field 'class_texts': {unknown[0]!r} is not a class of {r.teacher}. {zoo.nearest(unknown[0], list(classes))}")
+            return embeddings.class_table(tuple(given.get(c, c) for c in classes), live=r.text_encoder == "live")
         rng = torch.Generator().manual_seed(stream_seed(self.recipe.seed, "rows"))
         return torch.randn(len(self.teacher.classes), embeddings.WIDTH, generator=rng)
 
@@ -237,6 +241,10 @@ class Setting:
         if len(self.chosen) == 1:
             text = "One class only: images are made, but there is nothing for a student to tell apart."
             found.append((text, "Choose two classes or more to train a student."))
+        if r.embedding == "text" and (close := embeddings.close_pairs(self.table[self.chosen])):
+            a, b = (self.teacher.classes[self.chosen[i]] for i in close[0])
+            more = f" ({len(close) - 1} more such pairs)" if len(close) > 1 else ""
+            found.append((f"The texts of {a} and {b} mean nearly the same{more}, so their images may be alike.", "Give one of them another text in the recipe's field class_texts."))
         if r.schedule == "concurrent" and self.device.type == "mps":
             found.append(("Two threads are not safe on MPS; the run is sequential.", "Nothing to do."))
         return found

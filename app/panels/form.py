@@ -6,6 +6,7 @@ No Gradio here. Whatever comes from a browser is hostile until `read` has looked
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from app import offers, words
 from app.offers import Offer
 from app.panels import ladder
 from app.panels.knobs import Knob, knobs
-from kgen import recipes
+from kgen import recipes, zoo
 from kgen.parts import Target, Weights
 from kgen.recipe import Recipe, RecipeError
 
@@ -23,7 +24,7 @@ OF_SOURCE = ("feature_memory", "optimisers.images", "optimisers.meta")
 TARGETS = {words.target_label(t.model_dump()): t for t in (Target(), Target(sigma=3), Target(peak=2), Target(kind="full"), Target(kind="full", peak=3))}
 """The targets of the paper's comparison, by name: G(1, 2), G(1, 3), G(2, 2), Full(1), Full(3)."""
 LARGEST_SEED = 2**31 - 1
-FIELDS = ("teacher", "recipe", "classes", "sides", "source", "rungs", "budget", "seed", "target", "real_images", *(k.field for k in knobs()))
+FIELDS = ("teacher", "recipe", "classes", "sides", "source", "rungs", "budget", "seed", "target", "real_images", "student", "class_texts", *(k.field for k in knobs()))
 """Names of what `write` gives and `read` takes, in the order of the form."""
 
 
@@ -43,6 +44,8 @@ def read(given: Mapping[str, Any]) -> Recipe:
             "batch": base.batch_at(sides[0]),  # smaller images are more of them
             "ratio": _budget(given.get("budget"), base, offer),
             "real_images": _folder(given.get("real_images")),
+            "student": _student(given.get("student")),
+            "class_texts": _texts(given.get("class_texts"), offer),
             "seed": _whole(given.get("seed"), LARGEST_SEED, "The seed"),
             "schedule": "concurrent",
             "target": _one_of(TARGETS, given.get("target"), "a target"),
@@ -73,6 +76,8 @@ def write(recipe: Recipe) -> dict[str, Any]:
         "seed": r.seed,
         "target": next((name for name, target in TARGETS.items() if target == r.target), None),
         "real_images": r.real_images or "",
+        "student": r.student,
+        "class_texts": "\n".join(f"{name} = {text}" for name, text in (r.class_texts or {}).items()),
     }
     return values | {knob.field: r.value(knob.field) for knob in knobs()}
 
@@ -129,6 +134,27 @@ def _budget(given: Any, base: Recipe, offer: Offer) -> float:
     low, high, _ = offer.budget
     value = _number(given, low, high, "The budget", " %")
     return base.ratio if math.isclose(value, round(100 * base.ratio, 4)) else value / 100
+
+
+def _student(given: Any) -> str:
+    """A name; the engine knows which networks there are."""
+    if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", given):
+        raise FormError("Choose a student: the name of a network, such as small-cnn-75k or resnet18.")
+    return given
+
+
+def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
+    """Lines "class = text"."""
+    if given is None or given == "":
+        return None
+    lines = [line for line in given.splitlines() if line.strip()] if isinstance(given, str) else [""]
+    pairs = [tuple(part.strip() for part in line.partition("=")[::2]) for line in lines]
+    for name, text in pairs:
+        if not name or not text:
+            raise FormError("Class texts: expected a line for each class, such as “crane = a tall bird”.")
+        if name not in offer.classes:
+            raise FormError(f"Class texts: {name[:60]!r} is not a class of this teacher. {zoo.nearest(name, list(offer.classes))}")
+    return dict(pairs) or None
 
 
 def _folder(given: Any) -> str | None:

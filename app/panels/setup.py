@@ -13,7 +13,7 @@ from app import offers
 from app.offers import Offer
 from app.panels import form, ladder
 from app.panels.knobs import Knob, knobs
-from kgen import recipes
+from kgen import architectures, recipes, zoo
 
 TEACHER = (Path(__file__).parent / "teacher.html").read_text(encoding="utf-8")
 PLAIN = {"container": False, "show_label": False, "interactive": True}
@@ -125,6 +125,12 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
         _heading("Real test images", "", "Folder of real images, one subfolder a class, called as the class. They test the student and never teach it.")
         found["real_images"] = gr.Textbox(said["real_images"], label="Folder of real test images", placeholder="the teacher's own test set, where it is here",
                                           max_length=4096, elem_id="kg-real", **PLAIN)
+        _heading("Student", "", "The network that learns: a small one of ours, or any of timm or torchvision:NAME. Larger ones cost more in each step.")
+        found["student"] = gr.Dropdown([*zoo.STUDENTS, *architectures.NAMES], value=said["student"], label="Student", allow_custom_value=True,
+                                       elem_id="kg-student", **PLAIN)
+        _heading("Class texts", "", "What stands for a class is the embedding of its name. Here it can have another text: a line for each class, name = text.")
+        found["class_texts"] = gr.Textbox(said["class_texts"], label="Class texts", placeholder="crane = a tall bird", lines=2, max_length=20_000,
+                                          elem_id="kg-texts-of", **PLAIN)
     return found
 
 

@@ -97,12 +97,18 @@ def test_an_empty_radius_is_left_to_the_engine():
     assert form.read(said()).radii.inner is None and form.read(said(**{"radii.inner": 0.01})).radii.inner == 0.01
 
 
+def test_student_texts_and_real_images_are_taken_over():
+    r = form.read(said(student="resnet18", class_texts="Bag = a bag for the hand\n\n Coat=winter coat", real_images=" photos "))
+    assert (r.student, r.class_texts, r.real_images) == ("resnet18", {"Bag": "a bag for the hand", "Coat": "winter coat"}, "photos")
+    assert form.read(form.write(r)) == r
+
+
 # --- hostile input -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("field, value, says", [
     ("recipe", "exe", "recipe"), ("recipe", ["a"], "recipe"), ("teacher", "/etc/passwd", "teacher"), ("teacher", None, "teacher"), ("classes", [], "at least one"),
-    ("real_images", 7, "path"), ("real_images", "a\0b", "path"), ("classes", ["Spaceship"], "not known"), ("classes", None, "not known"), ("classes", [["Bag"]], "not known"), ("sides", [27], "resolution"), ("sides", [], "resolution"),
+    ("real_images", 7, "path"), ("real_images", "a\0b", "path"), ("student", 3, "student"), ("student", "../x", "student"), ("class_texts", "Bag", "a line for each"), ("class_texts", 7, "a line for each"), ("class_texts", "Spaceship = a ship", "Spaceship"), ("classes", ["Spaceship"], "not known"), ("classes", None, "not known"), ("classes", [["Bag"]], "not known"), ("sides", [27], "resolution"), ("sides", [], "resolution"),
     ("sides", 28, "resolution"), ("sides", [28, 28], "resolution"), ("sides", [[28]], "resolution"), ("sides", [28.0], "resolution"), ("rungs", ["more"], "not known"),
     ("rungs", None, "not known"), ("source", "film", "images come from"), ("source", {}, "images come from"), ("budget", float("nan"), "budget"), ("budget", 0.5, "budget"),
     ("budget", True, "budget"), ("seed", -1, "seed"), ("seed", 1.5, "whole"), ("seed", "1", "seed"), ("target", "G(9, 9)", "target"), ("target", 1, "target"),
@@ -117,7 +123,7 @@ def test_what_is_wrong_is_said(field, value, says):
 def test_a_field_that_is_missing_is_refused_or_optional(field):
     values = said()
     del values[field]
-    if field.startswith("radii.") or field == "real_images":
+    if field.startswith("radii.") or field in ("real_images", "class_texts"):
         assert form.read(values) == LIVE.replace(schedule="concurrent")
     else:
         with pytest.raises(form.FormError):

@@ -1,0 +1,59 @@
+"""Other texts for classes: which rows the table has then, what is refused, what is warned of."""
+
+import pytest
+import torch
+
+from kgen import embeddings, recipes, zoo
+from kgen.embeddings import EmbeddingError, class_table, close_pairs, rescale
+from kgen.recipe import RecipeError
+from kgen.setting import Setting
+
+NAMES = zoo.classes("fashion-cnn")
+
+
+def setting(**changes):
+    return Setting(recipes.get("tiny").replace(device="cpu", evaluate_on="none", **changes))
+
+
+def test_a_class_is_embedded_by_its_other_text():
+    changed = tuple("goldfish" if name == "Bag" else name for name in NAMES)
+    torch.testing.assert_close(setting(class_texts={"Bag": "goldfish"}).table, class_table(changed))
+    assert setting(class_texts={"Bag": "goldfish"}).teacher.classes == NAMES
+
+
+@pytest.mark.parametrize(("texts", "error", "words"), [
+    ({"Spaceship": "a ship"}, RecipeError, "'Spaceship' is not a class"),
+    ({"Bag": "a thing that no table has"}, EmbeddingError, "text_encoder 'live'"),
+    ({"Bag": "Coat"}, EmbeddingError, "same text"),
+])
+def test_what_cannot_be_embedded_is_said(texts, error, words):
+    with pytest.raises(error, match=words):
+        setting(class_texts=texts)
+
+
+def test_the_live_encoder_is_asked_for_what_the_table_lacks(monkeypatch):
+    asked = []
+
+    def encode(texts, model=embeddings.MODEL):
+        asked.extend(texts)
+        return torch.nn.functional.normalize(torch.ones(len(texts), embeddings.WIDTH), dim=1)
+
+    monkeypatch.setattr(embeddings, "embed", encode)
+    table = setting(class_texts={"Bag": "an unknown text"}, text_encoder="live").table
+    assert asked == ["an unknown text"] and table.shape == (10, embeddings.WIDTH)
+    row = table[NAMES.index("Bag")]
+    torch.testing.assert_close(row, row.mean().expand_as(row))
+
+
+def test_close_pairs_come_closest_first():
+    a, b = torch.nn.functional.normalize(torch.randn(2, 384, generator=torch.Generator().manual_seed(0)), dim=1)
+    near = torch.nn.functional.normalize(a + 0.3 * b, dim=0)
+    assert close_pairs(torch.stack([a, b, near, a])) == [(0, 3), (0, 2), (2, 3)]
+    assert close_pairs(rescale(class_table(NAMES))) == []
+
+
+def test_nearly_equal_texts_are_warned_of():
+    alike = setting(class_texts={"Bag": "tiger cat", "Coat": "tabby"}, classes=("Bag", "Coat"))
+    found = " ".join(text for text, _ in alike.warnings())
+    cosine = torch.nn.functional.cosine_similarity(*class_table(("tiger cat", "tabby")), dim=0)
+    assert ("mean nearly the same" in found) == (float(cosine) > embeddings.NEARLY_THE_SAME)
