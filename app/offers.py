@@ -37,10 +37,12 @@ class Offer:
     @property
     def sides(self) -> tuple[int, ...]:
         """Resolutions, the smallest first; the last is the teacher's own."""
-        full = self.card.side
+        full, least = self.card.side, self.card.smallest or 0
         if full < SMALL:
-            return tuple(range(16, full + 1, 4)) or (full,)
-        return tuple(sorted({max(32, round(full * share / 16) * 16) for share in SHARES}))
+            found = set(range(16, full + 1, 4))
+        else:
+            found = {max(32, round(full * share / 16) * 16) for share in SHARES}
+        return tuple(sorted(side for side in found if side >= least)) or (full,)
 
     @property
     def small(self) -> int:

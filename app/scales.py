@@ -16,8 +16,10 @@ from kgen.recipe import Recipe, RecipeError
 
 
 def cell(card: events.TeacherCard) -> int:
-    """Pixels of an image that a cell of the teacher's map covers in each direction, before the engine has told the map's size: 4
-    for the bundled teachers of small images, 16 for transformers, 32 as usual for photographs."""
+    """Pixels of an image that a cell of the teacher's map covers in each direction, before the engine has told the map's size. Where
+    the card does not say: 4 as for the bundled teachers of small images, 16 for transformers, 32 as usual for photographs."""
+    if card.cell:
+        return card.cell
     if card.side < 48:
         return 4
     return 16 if "patch16" in card.architecture else 32

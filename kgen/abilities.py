@@ -21,12 +21,13 @@ KINDS = {
 }
 
 
-def maps(teacher: Teacher, kind: MapKind, asked: tuple[int, ...] | None) -> tuple[list[Row], tuple[int, ...]]:
+def maps(teacher: Teacher, kind: MapKind, asked: tuple[int, ...] | None, smallest: int | None) -> tuple[list[Row], tuple[int, ...]]:
     """Rows on the spatial map at each resolution, and the resolutions that can be made: none where the last row is a refusal.
 
-    `asked`: resolutions that a person wants; by default half, three quarters and all of the teacher's side.
+    `asked`: resolutions that a person wants; by default half, three quarters and all of the teacher's side. `smallest`: the
+    smallest side that it can look at, if known.
     """
-    smallest, sizes = trial.smallest_side(teacher), {}
+    sizes: dict[int, tuple[int, int] | None] = {}
     lowered = {side: trial.lowered(teacher, side) for side in asked or trial.usual_sides(teacher)}
     for side in dict.fromkeys(lowered.values()):
         try:

@@ -55,6 +55,10 @@ class TeacherCard(BaseModel):
     accuracy: float | None = None
     n_test: int = 0
     data: str | None = None
+    smallest: int | None = None
+    """Side of the smallest image that it can look at, where somebody tried."""
+    cell: int | None = None
+    """Pixels of an image that a cell of its map covers in each direction, where somebody looked."""
     flip: bool = True
     licence: str = ""
 

@@ -180,12 +180,13 @@ class Examination:
                 width = self.teacher(torch.zeros(1, fit.channels, side.value, side.value)).embedding.shape[1]
         except Exception as error:
             self.refuse("input", f"it cannot look at images of {side.value} × {side.value} × {fit.channels}: {abilities.brief(error)}", "Give the side of its training images with --side.")
-        self.teacher.card = card = card.model_copy(update={"features": width})
+        smallest, size = trial.smallest_side(self.teacher), trial.map_size(self.teacher, side.value)
+        self.teacher.card = card = card.model_copy(update={"features": width, "smallest": smallest, "cell": size and round(side.value / size[0])})
         text = f"squares of {side.value} × {side.value} ({side.source}), {fit.channels} channel{'s' * (fit.channels > 1)} (the file's)"
         self.say("input", *(("ok", text) if side.sure else ("warn", text, "If it was trained on images of another size, give --side: the memory budget and the student's test depend on it.")))
         source = {"file": Path(self.order.path).name, "sha256": self.sha256}
         self.spec = {"card": card.model_dump(), "architecture": self.architecture, **self.shape, "classes": list(self.names), "mean": list(mean.value), "std": list(std.value), "source": source}
-        rows, self.sides = abilities.maps(self.teacher, kind, self.order.resolutions)
+        rows, self.sides = abilities.maps(self.teacher, kind, self.order.resolutions, smallest)
         for row in (*rows, abilities.batch_norm(fit.network)):
             self._add(row)
         if not self.sides:

@@ -84,6 +84,10 @@ export class Rail {
     const share = +this.root.querySelector('#kg-budget input[type=range]').value;
     if (!teacher || !sides.length) return;
     const pixels = Math.floor(share / 100 * teacher.n_train * teacher.side ** 2 + 1e-6), each = sides.map((side) => Math.floor(Math.floor(pixels / sides.length) / side ** 2));
+    for (const label of this.root.querySelectorAll('#kg-side label')) {
+      const side = parseInt(label.textContent, 10);
+      label.dataset.tip = `${num(side * side)} pixels, ${+(100 * side * side / teacher.side ** 2).toPrecision(2)} % of a full image's, and so about that share of its time in a step. The budget holds ${num(Math.floor(pixels / side ** 2))} such images.`;
+    }
     const images = num(each.reduce((a, b) => a + b, 0));
     setText(document.getElementById('kg-budget-out'), `${+share.toFixed(4)} % · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`);
   }

@@ -205,7 +205,7 @@ def test_a_hostile_file_is_one_row(tmp_path):
 
 def test_networks_without_a_map_that_bear_one_size_only_or_give_nonsense(file, network, free, monkeypatch):
     monkeypatch.setattr(trial, "map_size", lambda teacher, side: None)
-    assert "key region is off" in abilities.maps(zoo.load_teacher("fashion-cnn"), "none", (28,))[0][0].advice
+    assert "key region is off" in abilities.maps(zoo.load_teacher("fashion-cnn"), "none", (28,), 8)[0][0].advice
 
     def only_28(teacher, side):
         if side != 28:
@@ -213,9 +213,9 @@ def test_networks_without_a_map_that_bear_one_size_only_or_give_nonsense(file, n
         return (7, 7)
 
     monkeypatch.setattr(trial, "map_size", only_28)
-    found, sides = abilities.maps(zoo.load_teacher("fashion-cnn"), "cam", None)
+    found, sides = abilities.maps(zoo.load_teacher("fashion-cnn"), "cam", None, 8)
     assert sides == (28,) and "smallest image 28 × 28" in found[0].finding
-    found, sides = abilities.maps(zoo.load_teacher("fashion-cnn"), "cam", (20,))
+    found, sides = abilities.maps(zoo.load_teacher("fashion-cnn"), "cam", (20,), 8)
     assert sides == () and "cannot look at images of 20 × 20: expected 28" in found[0].finding
 
 
