@@ -58,7 +58,8 @@ def test_a_good_checkpoint_has_nothing_to_note(file):
     assert list(found) == ["file", "architecture", "tensors", "classes", "class texts", "normalisation", "input", "spatial map", "BatchNorm", "memory budget", "real images", "cost"]
     assert "28 → 7 × 7" in found["spatial map"].finding and "smallest image 8 × 8" in found["spatial map"].finding
     assert found["classes"].finding == "3 classes, 3 names: cat, dog, horse" and "3,000" in found["memory budget"].finding
-    assert report.spec["card"]["features"] == 32 and report.spec["classes"] == NAMES and report.spec["width"] == 16
+    card = report.spec["card"]
+    assert card["features"] == 32 and (card["smallest"], card["cell"]) == (8, 4) and report.spec["classes"] == NAMES and report.spec["width"] == 16
     assert Report.model_validate(report.model_dump(exclude={"ok"})).rows == report.rows
 
 
@@ -213,9 +214,10 @@ def test_networks_without_a_map_that_bear_one_size_only_or_give_nonsense(file, n
         return (7, 7)
 
     monkeypatch.setattr(trial, "map_size", only_28)
-    found, sides = abilities.maps(zoo.load_teacher("fashion-cnn"), "cam", None, 8)
+    teacher = zoo.load_teacher("fashion-cnn")
+    found, sides = abilities.maps(teacher, "cam", None, trial.smallest_side(teacher))
     assert sides == (28,) and "smallest image 28 × 28" in found[0].finding
-    found, sides = abilities.maps(zoo.load_teacher("fashion-cnn"), "cam", (20,), 8)
+    found, sides = abilities.maps(teacher, "cam", (20,), 28)
     assert sides == () and "cannot look at images of 20 × 20: expected 28" in found[0].finding
 
 
