@@ -48,7 +48,7 @@ def plan(recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: s
 
 def costs(name: str, card: TeacherCard, classes: int) -> dict[str, int | None]:
     """What a bundled teacher or student costs on the images it was counted on; None for others, which are counted when a run starts."""
-    known = zoo.COSTS.get(name) if (card.channels, card.side, classes) == (1, 28, 10) else None
+    known = zoo.COSTS.get(name) if name in zoo.TEACHERS or (card.channels, card.side, classes) == (1, 28, 10) else None
     return dict(zip(("parameters", "macs", "bytes"), known or (None,) * 3))
 
 

@@ -54,7 +54,7 @@ def _cnn(channels: int, classes: int) -> nn.Module:
     return PlainCNN(channels, classes)
 
 
-_TIMM = ("efficientnet_lite0", "resnet18", "resnet34", "resnet50", "mobilenetv2_100", "vgg11_bn", "deit_tiny_patch16_224", "deit_base_patch16_224")
+_TIMM = ("resnet18", "resnet34", "resnet50", "mobilenetv2_100", "vgg11_bn", "deit_tiny_patch16_224", "deit_base_patch16_224")
 _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     **{name: functools.partial(_timm, name) for name in _TIMM},
     "resnet18-cifar": functools.partial(_for_small_images, "resnet18"),

@@ -34,13 +34,14 @@ STUDENTS = {
 COSTS = {
     "fashion-cnn": (339_034, 22_664_832, 1_361_192),
     "fashion-vit": (79_690, 4_684_512, 318_760),
+    "imagenet-lite0": (4_652_008, 385_187_552, 18_776_488),
     "small-cnn-20k": (19_706, 1_634_176, 80_024),
     "small-cnn-45k": (43_762, 3_655_488, 176_824),
     "small-cnn-75k": (74_962, 3_655_488, 302_008),
     "small-vit-20k": (19_658, 1_164_608, 78_632),
     "small-vit-80k": (79_690, 4_684_512, 318_760),
 }
-"""Parameters, multiply–accumulates an image and bytes, as `kgen.cost` counts them on 28×28 grey images of ten classes: what can be
+"""Parameters, multiply–accumulates an image and bytes, as `kgen.cost` counts them: teachers on their own images, students on 28×28 grey ones of ten classes. What can be
 told before there is a network."""
 SHAPES = {"SmallResNet": ("width", "blocks"), "SmallViT": ("patch", "dim", "depth", "heads")}
 """Our own architectures, and what a file's spec tells to build one of them again."""
