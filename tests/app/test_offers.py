@@ -26,7 +26,7 @@ def test_bundled_teachers_come_first_and_brought_ones_follow(brought):
 
 @pytest.mark.parametrize(("teacher", "sides", "small", "recipes"), [
     ("fashion-cnn", (16, 20, 24, 28), 20, ("fashion-live", "fashion-long")),
-    ("fashion-vit", (16, 20, 24, 28), 20, ("fashion-live", "fashion-long")),
+    ("fashion-vit", (16, 20, 24, 28), 20, ("fashion-vit",)),
     ("imagenet-lite0", (64, 96, 112, 128, 160, 192, 224), 112, ("imagenet-peek",)),
 ])
 def test_what_suits_a_bundled_teacher(teacher, sides, small, recipes):
