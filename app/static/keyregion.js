@@ -17,12 +17,13 @@ function cellSize({ h: rows, w: columns }, side, room) {
   return aligned >= 0.8 * room / n ? aligned : Math.max(1, Math.floor(room / n)); // a map of few cells would be small
 }
 
-function grid(kind, { h: rows, w: columns }, values, hinge, label) {
+/** `top`: the value that has the fullest colour. */
+function grid(kind, { h: rows, w: columns }, values, hinge, label, top = 1) {
   const on = (r, c) => r >= 0 && r < rows && c >= 0 && c < columns && hinge[r * columns + c] > 0;
   const edges = (r, c) => !hinge || !on(r, c) ? '' : ' hinge' + (on(r - 1, c) ? '' : ' t') + (on(r, c + 1) ? '' : ' r') + (on(r + 1, c) ? '' : ' b') + (on(r, c - 1) ? '' : ' l');
   return h('div', { class: `map ${kind}`, role: 'img', 'aria-label': label, style: { '--w': columns } }, Array.from(values, (v, i) => {
     const text = cell(v);
-    return h('i', { class: `${v < 0 ? 'neg' : ''}${edges(Math.floor(i / columns), i % columns)}${text.length > 3 ? ' long' : ''}`, style: { '--v': clamp(Math.abs(v)).toFixed(2) } }, text);
+    return h('i', { class: `${v < 0 ? 'neg' : ''}${edges(Math.floor(i / columns), i % columns)}${text.length > 3 ? ' long' : ''}`, style: { '--v': clamp(Math.abs(v) / top).toFixed(2) } }, text);
   }));
 }
 
@@ -69,12 +70,12 @@ export class KeyRegion {
     const size = cellSize(scale, scale.side, room), side = size * Math.max(scale.w, scale.h), name = image && snap.classes[image.c];
     this.quad.style.setProperty('--cell', `${size}px`);
     this.quad.style.setProperty('--side', `${side}px`);
-    const [low, high] = [Math.min(...target), Math.max(...target)];
+    const [low, high] = [Math.min(...target), Math.max(...target)], top = Math.max(1, ...(image?.cam ?? []));
     put(this.quad,
       figure('Image', image ? caption(name, image, side) : '', image ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`)) : ghost(snap.phase === 'empty' ? 'Press Start and choose an image' : coming ? 'On its way …' : 'No image was finished')),
-      figure(term(names.title, `${names.tip}: how much each of the ${scale.h} × ${scale.w} places speaks for the class, as the teacher sees it. Raw values; colours end at 1, the usual height of the target.`),
-        image?.replay ? 'of the finished image' : names.title.length > 9 ? '' : 'evidence, raw', image ? grid('', scale, image.cam, missing, `${names.title}, ${count} of ${cells} cells below the target`) : ghost('What the teacher sees, place by place')),
-      ramp('', '≥ 1', '0', '< 0'),
+      figure(term(names.title, `${names.tip}: how much each of the ${scale.h} × ${scale.w} places speaks for the class, as the teacher sees it. Raw values. The fullest colour is the map's own highest place, or 1 where all are lower; the target's is 1.`),
+        image?.replay ? 'of the finished image' : names.title.length > 9 ? '' : 'evidence, raw', image ? grid('', scale, image.cam, missing, `${names.title}, ${count} of ${cells} cells below the target`, top) : ghost('What the teacher sees, place by place')),
+      ramp('', cell(top), '0', '< 0'),
       figure(term('Target', 'G(i, j): a Gaussian of height i in the middle and width j in cells; Full(n): n everywhere. The loss asks the map to be at least this high.'), snap.map.label,
         grid('', scale, target, null, `Target, ${high.toFixed(2)} in the middle, ${low.toFixed(2)} in the corners`)),
       figure(term('Missing', 'max(0, target − map). Only the outlined cells pull; where the map is above the target nothing happens.'),
