@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,13 +37,12 @@ class Offer:
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """Resolutions, the smallest first; the last is the teacher's own."""
+        """Resolutions that generator and teacher can make, the smallest first; the last is the teacher's own, or the next below."""
         full, least = self.card.side, self.card.smallest or 0
-        if full < SMALL:
-            found = set(range(16, full + 1, 4))
-        else:
-            found = {max(32, round(full * share / 16) * 16) for share in SHARES}
-        return tuple(sorted(side for side in found if side >= least)) or (full,)
+        unit = math.lcm(4 if full < SMALL else 16, plan.patch(self.card))
+        wanted = range(16, full + 1, 4) if full < SMALL else (full * share for share in SHARES)
+        found = {min(round(side / unit), full // unit) * unit for side in wanted}
+        return tuple(sorted(side for side in found if side >= max(least, unit, 16))) or (full,)
 
     @property
     def small(self) -> int:
@@ -86,7 +86,7 @@ class Offer:
         """For the page, as JSON."""
         known = plan.before(self.base(self.recipes[0]))
         return {"card": {k: known["teacher"][k] for k in CARD}, "student": known["student"], "classes": self.classes,
-                "sides": self.sides, "small": self.small, "full": self.card.side}
+                "sides": self.sides, "small": self.small, "full": self.sides[-1]}
 
 
 def offer(teacher: str) -> Offer:
@@ -96,6 +96,5 @@ def offer(teacher: str) -> Offer:
 
 
 def teachers() -> tuple[str, ...]:
-    """Teachers whose weights are on this machine: bundled ones first."""
-    here = [name for name, path in zoo.TEACHERS.items() if path.is_file()]
-    return (*here, *zoo.own_teachers())
+    """Teachers that can be chosen: their weights are on this machine and their card can be read."""
+    return zoo.here()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from app import scales
@@ -34,7 +35,7 @@ def plan(recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: s
     """What is known of a run before its first event. Maps have a cell for every `scales.cell` pixels, until the engine tells."""
     r = recipe.model_dump(mode="json")
     chosen = range(len(classes)) if recipe.classes is None else [classes.index(c) if isinstance(c, str) else c for c in recipe.classes]
-    sizes = scales.planned(recipe, card, sees_patches(card))
+    sizes = scales.planned(recipe, card, patch(card))
     radii = [recipe.radii.inner, recipe.radii.outer]
     teacher = costs(recipe.teacher, card, len(classes))
     return {"title": f"{recipe.name}, seed {recipe.seed}", "teacher": {**card.model_dump(), "map": [sizes[0].h, sizes[0].w], "macs": teacher["macs"], "bytes": teacher["bytes"]},
@@ -54,4 +55,12 @@ def costs(name: str, card: TeacherCard, classes: int) -> dict[str, int | None]:
 
 def sees_patches(card: TeacherCard) -> bool:
     """Is the teacher a ViT, whose map is the attention of [CLS] to its patches?"""
-    return "vit" in card.architecture.lower() or "vision" in card.architecture.lower()
+    return patch(card) > 1
+
+
+def patch(card: TeacherCard) -> int:
+    """Side in pixels of a transformer's patch, which its name tells (deit_tiny_patch16_224); 1 of other networks."""
+    if card.architecture == "SmallViT":
+        return card.cell or 4
+    found = re.search(r"(?:^|:|_)(?:vit|deit3?|beit|flexivit)\w*_patch(\d+)", card.architecture)
+    return int(found[1]) if found else 1

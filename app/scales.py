@@ -17,12 +17,8 @@ from kgen.recipe import Recipe, RecipeError
 
 def cell(card: events.TeacherCard) -> int:
     """Pixels of an image that a cell of the teacher's map covers in each direction, before the engine has told the map's size. Where
-    the card does not say: 4 as for the bundled teachers of small images, 16 for transformers, 32 as usual for photographs."""
-    if card.cell:
-        return card.cell
-    if card.side < 48:
-        return 4
-    return 16 if "patch16" in card.architecture else 32
+    the card does not say: 4 as for the bundled teachers of small images, 32 as usual for photographs."""
+    return card.cell or (4 if card.side < 48 else 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +45,11 @@ def of_run(started: events.RunStarted) -> tuple[Scale, ...]:
     return (Scale(recipe["resolutions"][0], recipe["batch"], *started.map_size, started.target, started.budget_images),)
 
 
-def planned(recipe: Recipe, card: events.TeacherCard, patches: bool) -> tuple[Scale, ...]:
-    """Before the engine has told them: each resolution has an equal share of the budget's pixels. `patches`: is it a ViT?"""
-    size = cell(card)
+def planned(recipe: Recipe, card: events.TeacherCard, patch: int) -> tuple[Scale, ...]:
+    """Before the engine has told them: each resolution has an equal share of the budget's pixels. `patch`: of a ViT, else 1."""
+    size = patch if patch > 1 else cell(card)
     try:
-        sides = recipe.sides(size if patches else 1)
+        sides = recipe.sides(patch)
     except RecipeError:  # two resolutions that become one; the engine says so in words
         sides = recipe.resolutions[:1]
         recipe = recipe.replace(resolutions=sides, batches=None)

@@ -17,6 +17,8 @@ from kgen.events import PARTS, STUDENT_PARTS, Event
 
 MOST_POINTS = 300
 MOST_WARNINGS = 5
+HELD_OUT = 10
+"""Without real images one of so many is kept from the pool; a test holds it against `kgen.agreement`."""
 ENDED = ("finished", "stopped", "failed")
 
 
@@ -223,7 +225,9 @@ def _images_at(state: State, iteration: int, step: int) -> float:
 def pool_after(state: State, iteration: int) -> int:
     """Images that the pool will hold once this iteration is done: all fit, or the policy's share of each resolution's budget."""
     sizes, here = state.scales, iteration % len(state.scales)
-    after = min(state.started.budget_images, state.pool_images + sizes[here].batch)
+    batch = sizes[here].batch
+    offered = batch - (max(1, batch // HELD_OUT) if state.tested_on == "synthetic" else 0)
+    after = min(state.started.budget_images, state.pool_images + offered)
     if state.recipe["pool_policy"] == "spread":
         rounds = state.iterations // len(sizes)
         done = [iteration // len(sizes) + (k <= here) for k in range(len(sizes))]

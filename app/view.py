@@ -100,8 +100,8 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
             "student_steps": known["planned"][1], "iterations_done": state.iterations_done, "iterations": known["planned"][2]},
         **{k: v for k, v in known.items() if k not in ("budget", "planned")},
         "making": situation.making if phase in ("starting", "running", "paused", "stopping", "failed", "died", "interrupted") else None,
-        "curve": {**_columns(("images", "accuracy"), state.accuracy), "n": state.n, "teacher": known["teacher"].get("accuracy")
-                  if state.teacher_accuracy is None else state.teacher_accuracy, "last": state.last_accuracy,
+        "curve": {**_columns(("images", "accuracy"), state.accuracy), "n": state.n, "teacher": None if state.tested_on == "synthetic"
+                  else known["teacher"].get("accuracy") if state.teacher_accuracy is None else state.teacher_accuracy, "last": state.last_accuracy,
                   "kind": words.kind(state),
                   "final": state.final},
         "loss": _columns(("images", *PARTS), state.loss),

@@ -121,7 +121,8 @@ def evaluate(
         raise ZooError(f"{file} does not exist; give a run folder, or the student.safetensors in one.")
     spec = zoo.read_spec(file, "recipe", "is no exported student; give a run folder, or the student.safetensors in one")
     recipe = parse(spec["recipe"])
-    recipe = recipe.replace(real_images=str(real_folder)) if real_folder else recipe
+    real_images = str(real_folder) if real_folder else None if folder == file else open_run(folder).recipe.real_images
+    recipe = recipe.replace(real_images=real_images)
     chosen = choose_classes(recipe, tuple(spec["classes"]))
     real = _test_images(recipe, chosen)
     result = score(zoo.load_classifier(file), real, chosen)

@@ -43,9 +43,10 @@ class HeldOut:
     def add(self, images: Tensor) -> None:
         """u8 [n,c,e,e]"""
         answers = self.teacher.logits(images.float() / 255)[:, self.chosen].argmax(1)
-        self._batches.append((images, answers))
-        while len(self) - len(self._batches[0][1]) >= MOST:
-            self._batches = self._batches[1:]  # not in place: the student's thread may be reading
+        batches = [*self._batches, (images, answers)]  # a new list: the student's thread may be reading the old one
+        while sum(len(a) for _, a in batches[1:]) >= MOST:
+            batches.pop(0)
+        self._batches = batches
 
     def restore(self, iterations: int, batch_of: Callable[[int], Arrays]) -> None:
         """Refill from the journaled batches of a run that goes on."""

@@ -59,18 +59,19 @@ def read(path: str | Path) -> dict[str, Tensor]:
     return open_checkpoint(path).tensors
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
-    """As `read`, with what else is to be known. Raises CheckpointError."""
+def open_checkpoint(path: str | Path, suffix: str | None = None) -> Checkpoint:
+    """As `read`, with what else is to be known. Raises CheckpointError. `suffix`: what the file is, where its name does not say."""
     path = Path(path)
-    _look_at_file(path)
-    found = _safetensors(path) if path.suffix.lower() == ".safetensors" else _torch_file(path)
+    suffix = (path.suffix if suffix is None else suffix).lower()
+    _look_at_file(path, suffix)
+    found = _safetensors(path) if suffix == ".safetensors" else _torch_file(path)
     _look_at_tensors(path, found.tensors)
     return found
 
 
-def _look_at_file(path: Path) -> None:
-    if path.suffix.lower() not in SUFFIXES:
-        raise CheckpointError(f"{path} ends in {path.suffix or 'nothing'!r}; expected a file of weights: {', '.join(SUFFIXES)}.")
+def _look_at_file(path: Path, suffix: str) -> None:
+    if suffix not in SUFFIXES:
+        raise CheckpointError(f"{path} ends in {suffix or 'nothing'!r}; expected a file of weights: {', '.join(SUFFIXES)}.")
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist or is no file; give the file with the teacher's weights.")
     if not os.access(path, os.R_OK):

@@ -89,6 +89,8 @@ def _cifar(name: str, folder: Path, train: bool = False, download: bool = False)
         found = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name](str(folder), train=train, download=download)
     except RuntimeError:
         raise DataError(catalogue.data_sentence(name, f"no whole copy in {folder}")) from None
+    except OSError as error:  # of a download too
+        raise DataError(catalogue.data_sentence(name, f"{folder}: {getattr(error, 'reason', None) or error.strerror or error}")) from None
     images = np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
     return RealImages(name, images, np.array(found.targets, dtype=np.int64), classes.names(name))
 

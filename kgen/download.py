@@ -108,7 +108,7 @@ def _receive(url: str, part: Path, notes: dict[str, Any], start: int, again: str
     try:
         with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT) as response:
             begins, total = _extent(response)
-            if response.status_code == 416 or begins not in (0, start):
+            if start and (response.status_code == 416 or begins not in (0, start)):
                 forget(part)  # nothing that we have fits what is there now
                 return (yield from _receive(url, part, {}, 0, again))
             if response.status_code not in (200, 206):

@@ -33,7 +33,8 @@ class EmbeddingError(ValueError):
 def smallest_mse(table: Tensor) -> float:
     """The smallest mean squared error between two different rows. [K,d] → scalar."""
     # by differences: the matrix product that cdist takes for more than 25 rows does not give 0 for equal ones
-    distances = torch.cdist(table.double(), table.double(), compute_mode="donot_use_mm_for_euclid_dist").square() / table.shape[1]
+    table = table.cpu().double()  # MPS has no double precision
+    distances = torch.cdist(table, table, compute_mode="donot_use_mm_for_euclid_dist").square() / table.shape[1]
     distances.fill_diagonal_(torch.inf)
     return float(distances.min())
 
@@ -128,16 +129,19 @@ def close_pairs(table: Tensor) -> list[tuple[int, int]]:
 
 
 def embed(texts: list[str], model: str = MODEL) -> Tensor:
-    """Encode class texts with sentence-transformers (an optional extra). → unit vectors [n,384].
+    """Encode class texts with sentence-transformers (an optional extra). → unit vectors [n,384]. Raises EmbeddingError.
 
-    `model` is a name in the local cache or a folder; nothing is downloaded unless the name has to be.
+    `model` is a name in the local cache or a folder; nothing is downloaded.
     """
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise EmbeddingError("Encoding text needs sentence-transformers: pip install sentence-transformers.") from None
-    vectors = SentenceTransformer(model, device="cpu").encode(texts, normalize_embeddings=True)
-    return torch.from_numpy(vectors)
+    try:
+        encoder = SentenceTransformer(model, device="cpu", local_files_only=True)
+    except Exception as error:  # it raises what its hub and its readers raise
+        raise EmbeddingError(f"The text encoder {model} is not on this machine ({str(error).partition(chr(10))[0][:120]}); fetch it once with sentence-transformers.") from None
+    return torch.from_numpy(encoder.encode(texts, normalize_embeddings=True))
 
 
 def write_table(texts: list[str], vectors: Tensor, path: Path, model: str = MODEL) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from kgen import events
 from kgen.controls import Controls, Gate
 from kgen.cost import cost
-from kgen.data import DataError
+from kgen.data import DataError, RealImages
 from kgen.evaluate import score
 from kgen.learning import REPORT_EVERY, Learner
 from kgen.recipe import Recipe
@@ -75,6 +75,8 @@ class Distillation:
         self._second_teacher = self.setting.teacher.twin()
         self._main = threading.get_ident()
         self._teacher_scores: dict[int, events.Score] = {}
+        self._sample: RealImages | None = None
+        """The real images of the tests during the run."""
         self._threads = torch.get_num_threads()
 
     # --- the stream --------------------------------------------------------------------------
@@ -322,7 +324,9 @@ class Distillation:
         setting, student = self.setting, self.state.student
         if setting.real is None:
             return self.state.held_out.score(student), None
-        real = setting.real if n is None else setting.real.stratified(n, tuple(setting.chosen))
+        if n is not None and self._sample is None:
+            self._sample = setting.real.stratified(n, tuple(setting.chosen))  # decoded once
+        real = setting.real if n is None else self._sample
         mean, std = setting.teacher.mean, setting.teacher.std
         mine = score(lambda x: student((x - mean) / std), real, setting.chosen, device=setting.device)
         if len(real) not in self._teacher_scores:

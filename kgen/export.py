@@ -67,20 +67,21 @@ def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
     if not {"run_started", "evaluated"} <= told.keys():
         raise ExportError(f"{run.path / 'events.jsonl'} does not tell how good the student is; resume the run to its end, then export it.")
     started, score = told["run_started"], told["evaluated"]
-    teacher, channels, side = started.teacher, spec["channels"], spec["side"]
+    teacher, channels, side, real = started.teacher, spec["channels"], spec["side"], score.student.real
     return {
         "format": "kgen export", "kgen": __version__,
         "student": {"name": started.recipe["student"], **cost(student.network, channels, side)._asdict()},
         "teacher": {"name": teacher.name, "title": teacher.title, "architecture": teacher.architecture, "parameters": teacher.parameters,
-                    "macs": started.teacher_macs, "bytes": started.teacher_bytes, "accuracy": score.teacher.accuracy},
-        "accuracy": score.student.accuracy, "n": score.student.n,
-        "accuracy_about": "share of n real images that the student, or the teacher, names correctly among the classes of the run",
+                    "macs": started.teacher_macs, "bytes": started.teacher_bytes, "accuracy": score.teacher.accuracy if score.teacher else None},
+        "accuracy": score.student.accuracy if real else None, "agreement": None if real else score.student.accuracy, "n": score.student.n,
+        "accuracy_about": "share of n real images that the student, or the teacher, names correctly among the classes of the run" if real
+        else "there were no real test images; agreement is the share of n synthetic ones, which the student was not given, that it names as its teacher does",
         "classes_of_the_run": started.classes,
         "input": {"name": "images", "channels": channels, "side": side, "mean": spec["mean"], "std": spec["std"],
                   "about": f"float32 [batch,{channels},{side},{side}], pixels in [0,1]; mean and std are applied inside"},
         "output": {"name": "logits", "about": f"float32 [batch,{len(spec['classes'])}], one a line of classes.txt; softmax makes probabilities"},
         "classes": [" ".join(name.split()) for name in spec["classes"]],
-        "recipe": started.recipe,
+        "recipe": started.recipe | {"real_images": None},  # a place on a person's machine
         "onnx": None,
     }  # fmt: skip
 
@@ -93,8 +94,7 @@ def pages(about: dict[str, Any]) -> dict[str, str]:
     without = f"\nThere is no student.onnx here. To get one: `pip install {' '.join(PACKAGES)}`, then export with `--onnx`.\n"
     readme = f"""# A student of {teacher["title"]}
 
-Made by K-Gen Explorer without the teacher's training data: {about["accuracy"]:.2%} of {about["n"]:,} real images named correctly
-among {len(about["classes_of_the_run"])} classes (teacher {teacher["accuracy"]:.2%}).
+Made by K-Gen Explorer without the teacher's training data{_reached(about)}
 {student["parameters"]:,} parameters{_macs(student)}; the teacher has {teacher["parameters"]:,}{_macs(teacher)}.
 
 In: {about["input"]["about"]}. Out: {about["output"]["about"]}.
@@ -106,6 +106,13 @@ Everything else, the recipe included, is in card.json.
 {torch}```
 {onnx if about["onnx"] else without}"""
     return {"README.md": readme, "load_torch.py": torch} | ({"load_onnx.py": runtime} if about["onnx"] else {})
+
+
+def _reached(about: dict[str, Any]) -> str:
+    among, teacher = f"among {len(about['classes_of_the_run'])} classes", about["teacher"]["accuracy"]
+    if about["accuracy"] is None:
+        return f". On {about['n']:,} synthetic images\nthat it was not given it agrees with its teacher in {about['agreement']:.2%}, {among}. There were no real test images."
+    return f": {about['accuracy']:.2%} of {about['n']:,} real images named correctly\n{among}" + (f" (teacher {teacher:.2%})." if teacher is not None else ".")
 
 
 def _macs(of: dict[str, Any]) -> str:

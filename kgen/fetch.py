@@ -204,21 +204,13 @@ def install(plan: Plan, file: Path, said: str) -> None:
 
 def read(file: Path, url: str) -> dict[str, Tensor]:
     """The tensors of a published file; one of torch's is read without running any code in it. DownloadError."""
-    import torch
-    from safetensors.torch import load_file
-
+    from kgen import checkpoints
     from kgen.torchvision_nets import own_name
 
     try:
-        if url.endswith(".safetensors"):
-            return load_file(os.fspath(file))
-        found = torch.load(file, map_location="cpu", weights_only=True)
-        found = next((found[key] for key in ("state_dict", "model") if isinstance(found.get(key), dict)), found)
-        if not all(isinstance(t, torch.Tensor) for t in found.values()):
-            raise ValueError("it holds more than tensors")
-    except Exception as error:  # torch, its unpickler and safetensors raise a dozen kinds
-        reason = str(error).partition("\n")[0][:200].rstrip(".")
-        raise DownloadError(f"{file}, the file of {url}, cannot be read as weights ({reason}); remove it and fetch it again.") from None
+        found = checkpoints.open_checkpoint(file, Path(url).suffix).tensors
+    except checkpoints.CheckpointError as error:
+        raise DownloadError(f"The file of {url} is refused: {error} Remove it and fetch it again.") from None
     return {own_name(name): t for name, t in found.items()}
 
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SELECTION = 2**29
@@ -64,7 +65,7 @@ class ImageFiles:
 
         try:
             image = default_loader(os.fspath(path))
-        except OSError as error:  # Pillow's too
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these
             raise DataError(f"{path} is no image that can be read ({error}); replace it, or take it out of the folder.") from None
         if self.channels == 1:
             image = F.rgb_to_grayscale(image)
@@ -87,14 +88,20 @@ def match_folders(folder: Path, classes: list[tuple[str, ...]]) -> tuple[dict[in
 
     Args:
         classes: names that a class's subfolder may have, in the order of the labels; case, and _ - / for a space, do not matter.
-    Raises DataError for a folder that is not there.
+    Raises DataError for a folder that is not there, or two that are one class.
     """
     try:
         places = sorted(p for p in folder.iterdir() if p.is_dir())
     except OSError as error:
         raise DataError(f"{folder} cannot be read as a folder of images ({error.strerror or error}).") from None
     label_of = {_plain(name): label for label, names in enumerate(classes) for name in names}
-    known = {label_of[_plain(p.name)]: p for p in places if _plain(p.name) in label_of}
+    known: dict[int, Path] = {}
+    for place in places:
+        label = label_of.get(_plain(place.name))
+        if label in known:
+            raise DataError(f"{place} and {known[label]} are the same class; put their images into one folder.")
+        if label is not None:
+            known[label] = place
     return known, tuple(p.name for p in places if _plain(p.name) not in label_of)
 
 

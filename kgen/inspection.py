@@ -67,6 +67,13 @@ class Order(BaseModel):
     def _squares(cls, value):
         return value if value is None else [_square(v) for v in value]
 
+    @field_validator("data")
+    @classmethod
+    def _a_known_set(cls, value):
+        if value is not None and value not in classes.known():
+            raise ValueError(f"no data set of that name is known here. {nearest(value, list(classes.known()))} Leave it out where the data is another; --real names a folder of test images later")
+        return value
+
     @field_validator("classes")
     @classmethod
     def _texts(cls, value):

@@ -19,7 +19,7 @@ GROUPS = {
 
 def teachers() -> list[dict[str, Any]]:
     """One row a teacher: name, title, architecture, parameters, side, accuracy (measured, or None), licence, state, and how to get it."""
-    return [row for state in GROUPS for row in _all() if row["state"] == state]
+    return sorted(_all(), key=lambda row: list(GROUPS).index(row["state"]))
 
 
 def _all() -> Iterator[dict[str, Any]]:

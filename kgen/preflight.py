@@ -202,7 +202,7 @@ class Examination:
         if data and data.value in classes.known():
             self.say("real images", "ok", f"accuracy is measured on {data.value}, where its test images are on this machine")
         else:
-            self.say("real images", "warn", "no data set is named, so there is no accuracy on real images", f"Name one with --data if it is one of: {', '.join(classes.known())}.")
+            self.say("real images", "warn", "no data set is named, so there is no accuracy on real images", f"Name one with --data if it is one of: {', '.join(classes.known())}; or name a folder of your own in a run: --set real_images=FOLDER.")
 
 
 def _sha256(path: Path) -> str:

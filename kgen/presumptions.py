@@ -1,6 +1,7 @@
 """What is taken for granted of a brought teacher where nobody said it, and from where. Every value knows its source.
 
-In this order: what was given, the card in the file, the data set's facts, what timm says of the architecture, a usual value.
+In this order: what was given, the card in the file, the data set's facts (of ImageNet what timm says
+of the architecture comes first), what timm says, a usual value.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from kgen.inspection import Order, PreflightError
 from kgen.inspection import order as parse_order
 
 FIELDS = ("classes", "mean", "std", "side", "channels", "n_train", "data", "flip", "title")
+OF_TRAINING = ("mean", "std", "side")
+"""Which of a data set's facts its teachers may have been trained without: they are a guess."""
 USUAL_SIDE = 224
 IMAGES_A_CLASS = 1_000
 """Where the number of training images is not known: about as many as ImageNet has."""
@@ -44,17 +47,18 @@ class Presumptions:
         self.architecture = order.architecture or self.about.get("architecture") or card.get("architecture")
         known = {**{f: v for f, v in self.about.items() if f in FIELDS}, **{f: v for f, v in card.items() if f in FIELDS}}
         mine = _order(order.path, known)
-        data = data or (mine.data if mine else None)
+        self.data = data = data or (mine.data if mine else None)
         self._layers = [("given", order), ("from the file's card", mine), (f"of the data set {data}", _of_data(order.path, data))]
 
     def find(self, field: str) -> Known | None:
         """The first that says it."""
-        return next((Known(v, source) for source, layer in self._layers if layer and (v := getattr(layer, field)) is not None), None)
+        found = next(((v, source) for source, layer in self._layers if layer and (v := getattr(layer, field)) is not None), None)
+        return found and Known(*found, sure=field not in OF_TRAINING or not found[1].startswith("of the data set"))
 
     def side(self, network: nn.Module | None = None) -> Known:
         """Of the images that the teacher learnt from; `network` tells what timm says of it, once it is built."""
-        name = self.architecture or ""
-        if found := self.find("side"):
+        name, found = self.architecture or "", self.find("side")
+        if found and (found.sure or not self._as_timm("input_size", network)):
             return found
         if name.startswith(("small-", "Small")):
             return Known(28, "usual for this architecture", False)
@@ -65,11 +69,15 @@ class Presumptions:
             raise PreflightError(f"{name} takes images of {size[-2]} × {size[-1]}; images are squares here, other shapes are not offered.")
         return Known(size[-1], "timm's for this architecture", False) if size else Known(USUAL_SIDE, "usual", False)
 
+    def _as_timm(self, what: str, network: nn.Module | None) -> bool:
+        """Most networks for ImageNet are trained as timm says of them, not all with the data set's own figures."""
+        return self.data == "imagenet1k" and what in _config(network)
+
     def normalisation(self, network: nn.Module, channels: int) -> tuple[Known, Known]:
         """(mean, std) of pixels in [0,1], a number a channel."""
-        if (mean := self.find("mean")) and (std := self.find("std")):
+        mean, std, config = self.find("mean"), self.find("std"), _config(network)
+        if mean and std and (mean.sure or not self._as_timm("mean", network)):
             return mean, std
-        config = _config(network)
         if channels == len(config.get("mean", ())):
             return tuple(Known(tuple(config[k]), "timm's for this architecture", False) for k in ("mean", "std"))
         if channels == 3:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -125,6 +126,12 @@ class Recipe(Part):
         if value is not None and len(set(value)) != len(value):
             raise ValueError("a class is chosen twice")
         return value
+
+    @field_validator("real_images")
+    @classmethod
+    def _from_anywhere(cls, value):
+        """A run may be resumed from another folder."""
+        return value and os.path.abspath(os.path.expanduser(value))
 
     @field_validator("resolutions")
     @classmethod

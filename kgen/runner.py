@@ -121,7 +121,7 @@ class Runner:
             "side": teacher.card.side,
             "accuracy": end.accuracy,
             "agreement": end.agreement,
-            "recipe": r.model_dump(mode="json"),
+            "recipe": r.model_dump(mode="json") | {"real_images": None},  # a place on this machine
             "load": "import kgen; student = kgen.zoo.load_classifier('student.safetensors')  # pixels in [0,1] -> logits",
         }
         return zoo.network_bytes(d.state.student, spec)

@@ -112,8 +112,12 @@ class Setting:
                 f"Recipe field 'ratio' is {recipe.ratio}: {self.budget_pixels} pixels for {len(self.sides)} resolution(s) "
                 f"hold no image of {side} × {side}. Raise it."
             )
-        probe = self.teacher(torch.zeros(1, card.channels, side, side, device=self.device))
-        cam = self.teacher.activation_map(probe, torch.zeros(1, dtype=torch.int64, device=self.device))
+        try:
+            probe = self.teacher(torch.zeros(1, card.channels, side, side, device=self.device))
+            cam = self.teacher.activation_map(probe, torch.zeros(1, dtype=torch.int64, device=self.device))
+        except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts its sizes
+            least = f"; the smallest that it can look at is {card.smallest}" if card.smallest else ""
+            raise RecipeError(f"Recipe field 'resolutions': {recipe.teacher} cannot look at images of {side} × {side}{least} ({str(error).partition(chr(10))[0][:120].rstrip('.')}).") from None
         size = (0, 0) if cam is None else tuple(cam.shape[1:])
         student_batch = images_in(recipe.student_batch * self.sides[0] ** 2, side)
         return Scale(side, batch, student_batch, size, make_target(recipe.target, *size).to(self.device), images)
@@ -129,10 +133,10 @@ class Setting:
             return None
         try:
             return data.test_set(known)
-        except DataError:
+        except DataError as error:
             if r.evaluate_on == "auto":
                 return None
-            raise
+            raise DataError(f"{error} Or do without real images: evaluate_on 'auto' or 'none'; or name a folder of your own in real_images.") from None
 
     @property
     def tested_on(self) -> Literal["test", "validation", "synthetic"]:
@@ -227,6 +231,9 @@ class Setting:
         if r.pool_policy == "spread" and offered < self.budget_images - max(scale.batch for scale in self.scales) // 2:
             text = f"The run makes {offered:,} images, but the budget holds {self.budget_images:,}."
             found.append((text, "Add epochs or iterations, or lower the ratio."))
+        if self.student_total and self.budget_images < len(self.chosen):
+            text = f"The budget holds {self.budget_images:,} images of {len(self.chosen):,} classes, so the student never sees some of them."
+            found.append((text, "Raise the ratio, or choose fewer classes."))
         if self.teacher.map_kind == "none" and r.weights.kr:
             found.append(("This teacher has no spatial map before its pooling, so the key region is off.", "Nothing to do."))
         if not self.teacher.has_batch_norm and r.weights.bn:

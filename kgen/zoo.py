@@ -5,18 +5,21 @@ Reading a teacher's card needs no torch, so the app can show it at once.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import json
 import os
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgen import architectures, catalogue, published
 from kgen.data import ASSETS
 from kgen.events import TeacherCard
+from kgen.specs import ZooError as ZooError
+from kgen.specs import about
+from kgen.specs import header as header
+from kgen.specs import nearest as nearest
+from kgen.specs import read_spec as read_spec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,26 +50,17 @@ SHAPES = {"SmallResNet": ("width", "blocks"), "SmallViT": ("patch", "dim", "dept
 """Our own architectures, and what a file's spec tells to build one of them again."""
 
 
-class ZooError(ValueError):
-    """A teacher or student that is not known or cannot be read; the message says what to do."""
+def here() -> tuple[str, ...]:
+    """Names of all teachers whose weights are on this machine and whose card can be read, bundled ones first."""
+    names = (*TEACHERS, *(name for name in catalogue.TEACHERS if catalogue.teacher_file(name).is_file()), *own_teachers())
+    return tuple(name for name in names if _readable(name))
 
 
-def nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.4)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-
-
-def header(path: str | Path) -> dict[str, Any]:
-    """The metadata of a safetensors file: 8 bytes of length, then JSON. No tensor is read."""
-    path = Path(path)
+def _readable(name: str) -> bool:
     try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > 10_000_000:
-                raise ValueError("header too long")
-            return json.loads(file.read(length)).get("__metadata__") or {}
-    except (OSError, ValueError, struct.error) as error:
-        raise ZooError(f"{path} cannot be read as a safetensors file: {error}.") from None
+        return bool(card(name) and locate(name).is_file())
+    except ZooError:
+        return False
 
 
 def own_teachers() -> tuple[str, ...]:
@@ -104,7 +98,7 @@ def spec(name_or_path: str | Path) -> dict[str, Any]:
     if name not in catalogue.TEACHERS:
         return read_spec(locate(name_or_path))
     path = catalogue.teacher_file(name)
-    own = json.loads(header(path).get("kgen", "{}")) if path.is_file() else {}
+    own = about(path) if path.is_file() else {}
     return own if "card" in own else catalogue.spec(name)
 
 
@@ -120,8 +114,8 @@ def classes(name: str) -> tuple[str, ...]:
 
 @functools.lru_cache(64)
 def _facts(name: str, written: int) -> tuple[TeacherCard, tuple[str, ...]]:
-    about = spec(name)
-    return TeacherCard.model_validate(about["card"]), tuple(about["classes"])
+    found = spec(name)
+    return TeacherCard.model_validate(found["card"]), tuple(found["classes"])
 
 
 def _written(name: str) -> int:
@@ -135,15 +129,6 @@ def _written(name: str) -> int:
 def checksum(name_or_path: str | Path) -> str:
     """SHA-256 of a teacher's file."""
     return hashlib.sha256(locate(name_or_path).read_bytes()).hexdigest()
-
-
-def read_spec(
-    path: Path, sign: str = "card", lack: str = "carries no teacher card; write it with `python -m kgen teach`"
-) -> dict[str, Any]:
-    spec = json.loads(header(path).get("kgen", "{}"))
-    if sign not in spec:
-        raise ZooError(f"{path} {lack}.")
-    return spec
 
 
 def load_teacher(name_or_path: str | Path) -> Teacher:

@@ -63,7 +63,7 @@ def write(recipe: Recipe) -> dict[str, Any]:
     offer = offers.offer(r.teacher if here else recipes.get("fashion-live").teacher)
     names, w = offer.classes, r.weights
     chosen = names if r.classes is None else [names[c] if isinstance(c, int) and 0 <= c < len(names) else c for c in r.classes]
-    on = (min(r.resolutions) < offer.card.side, w.kr > 0, r.diverse, len(r.resolutions) > 1)
+    on = (min(r.resolutions) < offer.sides[-1], w.kr > 0, r.diverse, len(r.resolutions) > 1)
     low, high, _ = offer.budget
     values = {
         "teacher": r.teacher if here else None,
@@ -151,7 +151,7 @@ def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
     pairs = [tuple(part.strip() for part in line.partition("=")[::2]) for line in lines]
     for name, text in pairs:
         if not name or not text:
-            raise FormError("Class texts: expected a line for each class, such as “crane = a tall bird”.")
+            raise FormError("Class texts: expected a line for each class, such as “Bag = backpack”.")
         if name not in offer.classes:
             raise FormError(f"Class texts: {name[:60]!r} is not a class of this teacher. {zoo.nearest(name, list(offer.classes))}")
     return dict(pairs) or None

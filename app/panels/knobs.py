@@ -15,7 +15,7 @@ from kgen.recipe import Recipe
 
 PARTS = ("weights", "radii")
 """Parts of a recipe whose numbers all become controls."""
-CHOICES = ("embedding", "aed_embedding")
+CHOICES = ("embedding", "text_encoder", "aed_embedding")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,5 +43,5 @@ PRESETS = ("NAYER", *(rung.short for rung in RUNGS))
 def constants(offer: Offer) -> str:
     """What `static/ladder.js` has to know, as JSON; the resolutions of another teacher reach it through the class picker."""
     w = Weights()
-    told = {"sides": offer.sides, "full": offer.card.side, "small": offer.small}
+    told = {"sides": offer.sides, "full": offer.sides[-1], "small": offer.small}
     return json.dumps({"rungs": NAMES, "presets": PRESETS, **told, "kr": w.kr, "ed": w.ed, "aed": w.aed})

@@ -128,8 +128,8 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
         _heading("Student", "", "The network that learns: a small one of ours, or any of timm or torchvision:NAME. Larger ones cost more in each step.")
         found["student"] = gr.Dropdown([*zoo.STUDENTS, *architectures.NAMES], value=said["student"], label="Student", allow_custom_value=True,
                                        elem_id="kg-student", **PLAIN)
-        _heading("Class texts", "", "What stands for a class is the embedding of its name. Here it can have another text: a line for each class, name = text.")
-        found["class_texts"] = gr.Textbox(said["class_texts"], label="Class texts", placeholder="crane = a tall bird", lines=2, max_length=20_000,
+        _heading("Class texts", "", "What stands for a class is the embedding of its name. Here it can have another text: a line for each class, name = text. Texts that are no class of a bundled data set need the live encoder, above.")
+        found["class_texts"] = gr.Textbox(said["class_texts"], label="Class texts", placeholder="Bag = backpack", lines=2, max_length=20_000,
                                           elem_id="kg-texts-of", **PLAIN)
     return found
 

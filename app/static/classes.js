@@ -102,6 +102,7 @@ class Picker {
     const name = this.names[box.value];
     if (box.checked) this.chosen.add(name); else this.chosen.delete(name);
     this.#tell();
+    this.list.querySelector(`input[value="${box.value}"]`)?.focus(); // the chips are drawn anew
   }
 
   #choose(indices, on) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_a_source_brings_its_own_settings(source):
 
 def test_the_rest_of_the_method_is_named_and_limited_by_the_schema():
     known = {k.field: k for k in knobs()}
-    assert set(known) == {*(f"weights.{n}" for n in ("ce", "adv", "bn", "kr", "ed", "aed", "tv", "l2")), "radii.inner", "radii.outer", "embedding", "aed_embedding"}
+    assert set(known) == {*(f"weights.{n}" for n in ("ce", "adv", "bn", "kr", "ed", "aed", "tv", "l2")), "radii.inner", "radii.outer", "embedding", "text_encoder", "aed_embedding"}
     assert (known["weights.kr"].label, known["radii.outer"].label, known["embedding"].label) == ("α_kr", "r_o", "Class representative f_y")
     assert known["weights.kr"].tip == Recipe.model_json_schema()["$defs"]["Weights"]["properties"]["kr"]["description"]
     assert (known["radii.inner"].low, known["radii.inner"].high, known["radii.inner"].optional) == (0, 100, True)
@@ -99,7 +100,7 @@ def test_an_empty_radius_is_left_to_the_engine():
 
 def test_student_texts_and_real_images_are_taken_over():
     r = form.read(said(student="resnet18", class_texts="Bag = a bag for the hand\n\n Coat=winter coat", real_images=" photos "))
-    assert (r.student, r.class_texts, r.real_images) == ("resnet18", {"Bag": "a bag for the hand", "Coat": "winter coat"}, "photos")
+    assert (r.student, r.class_texts, r.real_images) == ("resnet18", {"Bag": "a bag for the hand", "Coat": "winter coat"}, os.path.abspath("photos"))
     assert form.read(form.write(r)) == r
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app import offers
+from app import offers, plan
 from app.panels import form
 from kgen import catalogue, zoo
 from kgen.events import TeacherCard
@@ -36,7 +36,7 @@ def test_what_suits_a_bundled_teacher(teacher, sides, small, recipes):
 
 
 def test_a_brought_teacher_has_a_recipe_that_it_can_follow(brought):
-    assert brought.sides == (32, 48, 64) and brought.small == 32
+    assert brought.sides == (16, 32, 48, 64) and brought.small == 32
     base = brought.base("imagenet-peek")
     assert (base.teacher, base.resolutions, base.embedding, base.evaluate_on) == ("mine", (32,), "centre", "auto")
     assert base.classes == tuple(f"kind {i}" for i in range(10))
@@ -55,3 +55,25 @@ def test_a_teacher_that_is_changed_is_seen(brought):
     spec = zoo.read_spec(catalogue.teacher_file("mine")) | {"classes": [f"sort {i}" for i in range(12)]}
     zoo.save_network(zoo.build("resnet18-cifar", {}, 0, 3, 12, 64), catalogue.teacher_file("mine"), spec)
     assert offers.offer("mine").classes[0] == "sort 0"
+
+
+@pytest.mark.parametrize("header", [b"[]", b'{"__metadata__": {"kgen": "3"}}', b'{"__metadata__": {"kgen": "{\\"card\\": {}}"}}', b"junk"])
+def test_a_file_that_cannot_be_read_is_left_out(brought, header):
+    place = catalogue.teacher_file("broken")
+    place.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert "broken" not in offers.teachers() and "mine" in offers.teachers()
+
+
+@pytest.mark.parametrize(("architecture", "side", "patch", "sides"), [
+    ("torchvision:resnet18", 224, 1, (64, 96, 112, 128, 160, 192, 224)), ("mobilevit_s", 256, 1, (80, 112, 128, 144, 176, 224, 256)),
+    ("inception_v3", 299, 1, (80, 128, 144, 176, 208, 256, 288)), ("resnet18-cifar", 50, 1, (16, 32, 48)), ("wrn-16-1", 30, 1, (16, 20, 24, 28)),
+    ("deit_tiny_patch16_224", 224, 16, (64, 96, 112, 128, 160, 192, 224)), ("vit_small_patch14_dinov2", 224, 14, (112, 224)), ("SmallViT", 28, 4, (16, 20, 24, 28)),
+])
+def test_sides_are_what_generator_and_teacher_can_make(architecture, side, patch, sides):
+    card = TeacherCard(name="x", title="X", architecture=architecture, parameters=1, channels=3, side=side, features=8, n_train=100)
+    assert plan.patch(card) == patch and offers.Offer("x", card, ("a", "b")).sides == sides
+
+
+def test_the_smallest_image_that_it_bears_is_the_smallest_offered():
+    card = TeacherCard(name="x", title="X", architecture="densenet121", parameters=1, channels=3, side=224, features=8, n_train=100, smallest=100)
+    assert offers.Offer("x", card, ("a", "b")).sides == (112, 128, 160, 192, 224)

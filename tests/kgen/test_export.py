@@ -13,7 +13,7 @@ import torch
 from small import few_images, mini
 
 from kgen import __main__ as main
-from kgen import data, zoo
+from kgen import data, recipes, zoo
 from kgen.export import ExportError, export
 from kgen.reading import JournalError, open_run
 from kgen.runner import Runner
@@ -170,3 +170,10 @@ def test_an_old_journal_exports_too(runs, tmp_path):
     file.write_bytes(json.dumps(kept).encode() + b"\n" + b"".join(rest))
     folder, card = export(tmp_path / "old")
     assert folder == tmp_path / "old-student" and card["teacher"]["macs"] is None and card["student"]["macs"] > 0
+
+
+def test_an_export_without_real_images_speaks_of_agreement(tmp_path):
+    Runner.new(recipes.get("tiny").replace(evaluate_on="none", device="cpu"), tmp_path / "run").run()
+    folder, about = export(tmp_path / "run", tmp_path / "out")
+    assert about["accuracy"] is None and 0 <= about["agreement"] <= 1 and about["teacher"]["accuracy"] is None
+    assert "agrees with its teacher" in (folder / "README.md").read_text()

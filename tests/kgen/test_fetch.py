@@ -20,11 +20,7 @@ SMALL = "timm:mobilenetv3_small_050.lamb_in1k"
 @pytest.fixture(autouse=True)
 def home(monkeypatch, tmp_path):
     monkeypatch.setenv("KGEN_HOME", str(tmp_path / "home"))
-    zoo.card.cache_clear()
-    zoo.classes.cache_clear()
     yield tmp_path / "home"
-    zoo.card.cache_clear()
-    zoo.classes.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,6 @@ def test_the_command_makes_a_teacher_of_the_catalogue(monkeypatch, tmp_path, cap
     monkeypatch.setattr(teach, "paper_plan", lambda dataset, network: dataclasses.replace(whole(dataset, network), batch=10))
     monkeypatch.setattr(data, "training_set", lambda name, folder, download: few(name, 20))
     monkeypatch.setattr(data, "test_set", few)
-    zoo.card.cache_clear()
     with pytest.raises(SystemExit) as ended:
         main.cli(["teach", "cifar10", "--network", "wrn-40-2", "--epochs", "1"])
     assert ended.value.code == 0 and "of 40 real test images" in capsys.readouterr().out
@@ -83,7 +82,6 @@ def test_the_command_makes_a_teacher_of_the_catalogue(monkeypatch, tmp_path, cap
     card = teacher.card
     assert (card.name, card.title, card.n_train, card.n_test, card.data) == ("cifar10-wrn-40-2", "WRN-40-2 on CIFAR-10", 20, 40, "cifar10")
     assert about["mean"] == teach.statistics(few(n=20))[0] and about["held_out_accuracy"] is None and card.accuracy is not None
-    zoo.card.cache_clear()
 
 
 def test_missing_training_images_are_a_sentence(monkeypatch, tmp_path):
