@@ -167,7 +167,7 @@ class Score(BaseModel):
 class Evaluated(_Event):
     kind: Literal["evaluated"] = "evaluated"
     student: Score
-    teacher: Score | None
+    teacher: Score | None = None
     """On the same real images; None where there are none."""
     pool_images: int
     budget_used: float

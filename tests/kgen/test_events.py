@@ -25,6 +25,8 @@ ONE_OF_EACH = [
     events.BatchSynthesised(file="f", entered=1, pool_images=2, pool_pixels=3, budget_used=0.5, arrays={"images": np.zeros(3)}, **where),
     events.StudentStep(loss=1.0, parts={"kl": 1.0}, lr=0.1, **where),
     events.Evaluated(student=score, teacher=score, pool_images=3, budget_used=0.1, final=True, **where),
+    events.Evaluated(student=events.Score(accuracy=0.5, per_class=[None, 1.0], n=3, real=False), pool_images=3, budget_used=0.1, **where),
+    events.RunFinished(reason="done", agreement=0.5, n=3),
     events.Control(id="a", action="pause", state="paused", text="no", **where),
     events.Warned(text="t", remedy="r"),
     events.RunFailed(cause="c", term="bn", remedy="r", **where),
