@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from kgen import preflight_command, recipes, screen, tables, zoo_screen
-from kgen.data import DataError, RealImages
+from kgen.data import DataError
 from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError, parse, parse_setting
 from kgen.screen import console, watch
@@ -93,18 +93,6 @@ def resume(
     raise typer.Exit(watch(lambda **o: Runner.resume(folder, **o), as_json, checkpoint_every))
 
 
-def _test_images(recipe: Recipe, chosen: list[int]) -> RealImages:
-    """The real test images of a run's teacher: the recipe's folder, or its own data set. DataError where there are none."""
-    from kgen import data, zoo
-
-    card = zoo.card(recipe.teacher)
-    if recipe.real_images is not None:
-        return data.image_folder(recipe.real_images, zoo.classes(recipe.teacher), card, tuple(chosen))
-    if card.data is None:
-        raise DataError(f"No real test images are known for {card.title}; name a folder with one subfolder a class: --real FOLDER.")
-    return data.test_set(card.data)
-
-
 @cli.command()
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an exported student.safetensors.")],
@@ -112,7 +100,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure an exported student on all real test images."""
-    from kgen import zoo
+    from kgen import data, zoo
     from kgen.evaluate import score
     from kgen.setting import choose_classes
 
@@ -124,7 +112,7 @@ def evaluate(
     real_images = str(real_folder) if real_folder else None if folder == file else open_run(folder).recipe.real_images
     recipe = recipe.replace(real_images=real_images)
     chosen = choose_classes(recipe, tuple(spec["classes"]))
-    real = _test_images(recipe, chosen)
+    real = data.of_run(recipe.real_images, zoo.card(recipe.teacher), tuple(spec["classes"]), tuple(chosen))
     result = score(zoo.load_classifier(file), real, chosen)
     teacher = score(zoo.load_teacher(recipe.teacher).logits, real, chosen)
     if as_json:

@@ -140,6 +140,15 @@ def test_set(name: str, folder: Path | None = None) -> RealImages:
     return (_cifar if name.startswith("cifar") else _from_folder)(name, folder or catalogue.data_folder(name))
 
 
+def of_run(folder: str | None, card: TeacherCard, names: tuple[str, ...], chosen: tuple[int, ...]) -> RealImages:
+    """The real test images that a finished student is measured on: a person's folder, else the teacher's data set. DataError."""
+    if folder is not None:
+        return image_folder(folder, names, card, chosen)
+    if card.data is None:
+        raise DataError(f"No real test images are known for {card.title}; name a folder with one subfolder a class: --real FOLDER.")
+    return test_set(card.data)
+
+
 def training_set(name: str, folder: str | Path | None = None, download: bool = False) -> RealImages:
     """The full real training split (for `kgen teach`). Downloads only when `download` is True."""
     if name in catalogue.TAUGHT:

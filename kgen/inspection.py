@@ -186,7 +186,7 @@ def inspect(what: Order, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
     )  # fmt: skip
     late = threading.Timer(seconds, child.kill)
     late.start()
-    kind = None
+    kind, read = None, False
     try:
         try:
             child.stdin.write(what.model_copy(update={"path": str(Path(what.path).absolute())}).model_dump_json() + "\n")
@@ -196,10 +196,11 @@ def inspect(what: Order, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
         for line in child.stdout:
             message = json.loads(line)
             kind = message["kind"]
+            read = read or (kind == "row" and message["name"] == "tensors")
             yield message
         child.wait()
         if kind not in ("report", "error"):
-            yield {"kind": "error", "text": _end(child.returncode, seconds, late.is_alive())}
+            yield {"kind": "error", "text": _end(child.returncode, seconds, late.is_alive(), read)}
     finally:
         late.cancel()
         child.kill()
@@ -207,8 +208,10 @@ def inspect(what: Order, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
         child.stdout.close()
 
 
-def _end(code: int, seconds: float, in_time: bool) -> str:
-    """Why a check ended without an answer, in words."""
+def _end(code: int, seconds: float, in_time: bool, read: bool) -> str:
+    """Why a check ended without an answer, in words. `read`: had the file been read by then?"""
+    if not in_time and read:
+        return f"The check took more than {seconds:.0f} s and was stopped before its end, so nothing is kept; the network is large, or this machine is busy. What was found so far holds: try again."
     if not in_time:
         return f"The check took more than {seconds:.0f} s and was stopped; the file is too large for this machine, or made to do harm."
     if hasattr(signal, "SIGXCPU") and code == -signal.SIGXCPU:
