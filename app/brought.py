@@ -19,9 +19,11 @@ from app.uploads import Refused, Uploads
 from kgen import architectures, classes, inspection, zoo
 from kgen.inspection import Order, PreflightError
 
-LABELS = {"mean": "Mean", "std": "Std", "side": "Side", "n-train": "Training images", "data": "Real test images", "by-order": "By order",
-          "half": "Half precision"}
+LABELS = {"arch": "Architecture", "classes": "Class names", "mean": "Mean", "std": "Std", "side": "Side", "n-train": "Training images", "data": "Real test images",
+          "by-order": "By order", "half": "Half precision"}
 """Options of the command line, as the form calls them."""
+SETTINGS = {"bn_scale": "as the page's recipes do", "embedding": "in the rail, below “More”"}
+"""Where the page has a setting that the command line takes with --set."""
 CLOSE_SECONDS = 5.0
 
 
@@ -141,7 +143,8 @@ def known() -> dict[str, list[str]]:
 
 def in_words(text: str) -> str:
     """A sentence for the command line, as one for the page: fields by their labels."""
-    text = re.sub(r"--set ([\w.]+=[\w.]*\w)", r"“\1” on the command line", text.replace("--arch ", ""))
+    text = re.sub(r"--(arch|classes) (?=\w)", "", text)
+    text = re.sub(r"--set (([\w.]+)=[\w.]*\w)", lambda found: f"“{found[1]}” {SETTINGS.get(found[2], 'on the command line')}", text)
     return re.sub(r"--([a-z][a-z-]*[a-z])", lambda found: f"“{LABELS.get(found[1], found[1])}”", text)
 
 

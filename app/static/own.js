@@ -12,8 +12,9 @@ const ends = (file, suffixes) => suffixes.some((suffix) => file.name.toLowerCase
 const size = (bytes) => bytes < 1e6 ? `${num(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** "C:\models\My Pets.pth" → "my-pets" */
-export const nameFrom = (path) => path.split(/[\\/]/).pop().replace(/\.[^.]*$/, '').toLowerCase().replace(/[^a-z0-9._-]+/g, '-').replace(/^[._-]+|[._-]+$/g, '').slice(0, 64);
+/** "C:\models\My Pets.pth" → "My Pets", and the name under which that may be kept: "my-pets" */
+const stem = (path) => path.split(/[\\/]/).pop().replace(/\.[^.]*$/, '');
+const nameFrom = (path) => stem(path).toLowerCase().replace(/[^a-z0-9._-]+/g, '-').replace(/^[._-]+|[._-]+$/g, '').slice(0, 64);
 
 const field = (label, input, hint) => h('label', { class: 'field' }, h('b', null, label), input, hint && h('small', { class: 'muted' }, hint));
 const text = (name, props) => h('input', { type: 'text', name, autocomplete: 'off', spellcheck: 'false', ...props });
@@ -96,6 +97,7 @@ class Own {
     const given = Object.fromEntries(new FormData(this.form)), order = { by_order: 'by_order' in given, half: 'half' in given };
     for (const name of ['architecture', 'classes', 'mean', 'std', 'title', 'data']) order[name] = given[name].trim();
     for (const name of ['side', 'n_train']) order[name] = given[name] && Number(given[name]);
+    if (order.architecture) order.title ||= stem(this.file?.name ?? given.path).slice(0, 200); // else a card in the file may tell it
     if (!this.file) return { ...order, path: given.path };
     if (this.sent?.file !== this.file) this.sent = { file: this.file, token: await this.#send(this.file) };
     return { ...order, file: this.sent.token };
