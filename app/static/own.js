@@ -165,6 +165,7 @@ class Own {
     this.busy = this.go.disabled = this.form.inert = true;
     try { await what(); } catch (error) { this.findings.fail(error instanceof TypeError ? 'The app does not answer; is it still running?' : error.message); }
     this.busy = this.go.disabled = this.form.inert = false;
+    if (this.dialog.open) (this.findings.fits ? this.findings.use : this.go).focus({ preventScroll: true }); // what was pressed has lost it
   }
 }
 

@@ -58,7 +58,6 @@ def test_bad_files_are_answered_in_words_and_the_app_lives_on(visit: Visit, app:
 
     studio.wait_polls(2)
     assert app.process.poll() is None and studio.phase == "empty" and not list(app.home.rglob("*.safetensors"))
-    studio.wait_settled()
 
 
 def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_path: Path):
@@ -70,7 +69,6 @@ def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_pa
     expect(studio.see("#kg-own")).to_be_hidden(timeout=1000 * LATER)
     studio.until("the form speaks of it", lambda: studio.chosen("which-teacher") == ["My Pets"] and studio.chosen("classes") == ["cat", "dog", "horse"])
     assert not (app.runs / ".uploads").exists() and (app.home / "teachers" / "my-pets.safetensors").is_file()
-    studio.wait_settled()
     studio.press("Start")
     studio.wait_phase("running")
     assert studio.snapshot()["recipe"]["teacher"] == "my-pets" and studio.snapshot()["classes"] == ["cat", "dog", "horse"]
@@ -78,7 +76,6 @@ def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_pa
     assert studio.see(f"button:text-is('{OPENER}')").is_disabled(), "the form is locked"
     studio.press("Stop")
     studio.wait_phase("stopped", "finished")
-    studio.wait_settled()
 
 
 @pytest.mark.parametrize("size", [(1440, 900), PHONE])
@@ -103,4 +100,3 @@ def test_the_keyboard_opens_and_closes_the_dialog_and_a_drop_fills_it(visit: Vis
     studio.page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(opener).to_be_focused()
-    studio.wait_settled()
