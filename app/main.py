@@ -18,13 +18,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from app import routes
+from app import posts, routes
+from app.brought import Brought
 from app.panels import studio
 from app.runs import Runs
 from app.theme import theme
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("base.css", "rail.css", "view.css", "narrow.css")
+STYLES = ("base.css", "rail.css", "view.css", "own.css", "narrow.css")
 FIRST_PORT = 7860
 
 
@@ -47,10 +48,12 @@ def serve(args: argparse.Namespace) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())
     runs = Runs(Path(args.runs))
+    brought = Brought(runs.folder / ".uploads")
     demo = build(runs)
     try:
         app, _, _ = demo.launch(**launch_settings(args, port))
         routes.install(app, runs)
+        posts.install(app, brought)
         runs.warm()
         address = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{port}{root_path(args.root_path)}/"
         print(f"K-Gen Explorer is at {address} (Ctrl-C ends it)", flush=True)
@@ -59,6 +62,7 @@ def serve(args: argparse.Namespace) -> int:
         while not ended.wait(0.5):  # without a timeout Windows would not hear Ctrl-C
             pass
     finally:
+        brought.close()
         runs.close()
         demo.close(verbose=False)
     return 0

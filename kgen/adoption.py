@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from kgen import catalogue, published, zoo
-from kgen.inspection import PreflightError, Report
-
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
-"""It becomes a file's, on any system."""
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-"""Names that Windows keeps for devices."""
-
-
-def check_name(name: str) -> Path:
-    """The file that a teacher of this name will have. Raises PreflightError for a name that cannot be given."""
-    if not NAME.fullmatch(name) or RESERVED.fullmatch(name):
-        raise PreflightError(f"The name {name[:70]!r} cannot be given to a teacher: expected 2 to 64 small letters, digits, dots, - and _, such as 'my-resnet18'.")
-    if name in zoo.TEACHERS or name in catalogue.TEACHERS or name in published.TEACHERS:
-        raise PreflightError(f"The name {name!r} belongs to a known teacher; choose another.")
-    path = catalogue.teacher_file(name)
-    if path.exists():
-        raise PreflightError(f"{path} is there already, and runs may depend on it; choose another name, or remove that file.")
-    return path
+from kgen import zoo
+from kgen.inspection import PreflightError, Report, check_name
 
 
 def adopt(report: Report, name: str, *, half: bool = False) -> Path:

@@ -81,13 +81,13 @@ def checked() -> int:
         print(json.dumps({"kind": kind, **more}), flush=True)
 
     try:
-        from kgen.inspection import order
+        from kgen.inspection import check_name, order
 
         what = order(sys.stdin.readline())
+        if what.save:
+            check_name(what.save)
         from kgen import adoption, preflight  # torch
 
-        if what.save:
-            adoption.check_name(what.save)
         report = preflight.examine(what, lambda row: tell("row", **row.model_dump()), guarded=True)
         if what.save and report.ok:
             report = report.model_copy(update={"saved": str(adoption.adopt(report, what.save, half=what.half))})

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, computed_field, field_validator, model_validator
 
-from kgen import classes
+from kgen import catalogue, classes, published, zoo
 from kgen.zoo import ZooError, nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60.0
 """How long a check may take, importing torch included."""
 MOST_NAMES, LONGEST_NAME = 100_000, 200
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
+"""Of a teacher: it becomes a file's, on any system."""
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+"""Names that Windows keeps for devices."""
 
 
 class PreflightError(ZooError):
@@ -155,11 +160,23 @@ def read_names(text: str) -> tuple[str, ...]:
         except (OSError, UnicodeDecodeError) as error:
             raise PreflightError(f"The class names {text} cannot be read: {getattr(error, 'strerror', None) or 'no text in UTF-8'}.") from None
         return _json_names(text, content) if path.suffix.lower() == ".json" else tuple(line.strip() for line in content.splitlines() if line.strip())
+    return listed(text)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Class names from what somebody wrote: one a line, or commas between, or a JSON list; or of a data set that is known.
+
+    Reads no file. Raises PreflightError.
+    """
+    text = text.strip()
     if text in classes.known():
         return classes.names(text)
-    found = tuple(part.strip() for part in text.split(","))
+    if text.startswith("["):
+        return _json_names("as they were written", text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    found = tuple(lines) if len(lines) > 1 else tuple(part.strip() for part in text.split(","))
     if len(found) < 2 and found[0]:
-        raise PreflightError(f"The class names are {text!r}: expected names with commas between, a .txt or .json file, or a data set. {nearest(text, list(classes.known()))}")
+        raise PreflightError(f"The class names are {text[:60]!r}: expected names with commas between, a .txt or .json file, or a data set. {nearest(text[:60], list(classes.known()))}")
     return found
 
 
@@ -173,10 +190,23 @@ def _json_names(text: str, content: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def inspect(what: Order, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
+def check_name(name: str) -> Path:
+    """The file that a teacher of this name will have. Raises PreflightError for a name that cannot be given."""
+    if not NAME.fullmatch(name) or RESERVED.fullmatch(name):
+        raise PreflightError(f"The name {name[:70]!r} cannot be given to a teacher: expected 2 to 64 small letters, digits, dots, - and _, such as 'my-resnet18'.")
+    if name in zoo.TEACHERS or name in catalogue.TEACHERS or name in published.TEACHERS:
+        raise PreflightError(f"The name {name!r} belongs to a known teacher; choose another.")
+    path = catalogue.teacher_file(name)
+    if path.exists():
+        raise PreflightError(f"{path} is there already, and runs may depend on it; choose another name, or remove that file.")
+    return path
+
+
+def inspect(what: Order, seconds: float = SECONDS, began: Callable[[subprocess.Popen], None] = lambda child: None) -> Iterator[dict[str, Any]]:
     """Check a teacher in a process of its own; yields {"kind": "row", …} as they are found, then one "report" or "error".
 
     A hostile file can end that process, and no other. It is stopped after so many seconds, or when the iterator is closed.
+    `began` is given the process, for whoever may have to end it from another thread.
     """
     child = subprocess.Popen(
         [sys.executable, "-m", "kgen", "preflight", "-"], cwd=ROOT, text=True, encoding="utf-8",
@@ -188,6 +218,7 @@ def inspect(what: Order, seconds: float = SECONDS) -> Iterator[dict[str, Any]]:
     late.start()
     kind, read = None, False
     try:
+        began(child)
         try:
             child.stdin.write(what.model_copy(update={"path": str(Path(what.path).absolute())}).model_dump_json() + "\n")
             child.stdin.close()

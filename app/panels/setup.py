@@ -29,13 +29,21 @@ import(base + '/kg/static/classes.js?v=' + VERSION).then((picker) => picker.moun
   base, value: () => props.value, set: (value) => { props.value = value; trigger('change'); }, watch: (told) => watch('value', told),
 }));
 """
+# Runs once; the dialog is the module's. The name of a teacher that was kept is all that comes back.
+OWN = """
+const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
+import(base + '/kg/static/own.js?v=' + VERSION).then((own) => own.mount(element, { base, adopted: (name) => trigger('adopted', { name }) }));
+"""
 
 
 def build(version: str) -> dict[str, gr.components.Component]:
-    """The form. Besides the fields of `form.FIELDS` it holds "preset", which only moves others. `version`: of static files."""
+    """The form. Besides the fields of `form.FIELDS` it holds "preset", which only moves others, and "own", which brings teachers.
+
+    `version`: of static files.
+    """
     said = form.write(recipes.get("fashion-live"))
     offer = offers.offer(said["teacher"])
-    teacher = _teacher(said["teacher"])
+    teacher, own = _teacher(said["teacher"], version)
     _heading("Recipe", "time as it is, on two CPU cores")
     recipe = gr.Radio(_recipes(offer), value=said["recipe"], label="Recipe", elem_id="kg-recipe", elem_classes="kg-seg", **PLAIN)
     _heading("Classes", '<span id="kg-chosen"></span> · <button type="button" data-all>all</button> '
@@ -58,7 +66,12 @@ def build(version: str) -> dict[str, gr.components.Component]:
     more = _more(said)
     _tips()
     fields = {"teacher": teacher, "recipe": recipe, "classes": classes, "sides": sides, "source": source, "rungs": rungs, "budget": budget, "seed": seed, **more}
-    return {name: fields[name] for name in form.FIELDS} | {"preset": preset}
+    return {name: fields[name] for name in form.FIELDS} | {"preset": preset, "own": own}
+
+
+def with_choices() -> list[Any]:
+    """Updates of the fields after a teacher was brought and while another one is at work: it can be seen, and chosen later."""
+    return [gr.update(choices=_teachers()) if name == "teacher" else gr.skip() for name in form.FIELDS]
 
 
 def shown(values: dict[str, Any]) -> list[Any]:
@@ -90,11 +103,14 @@ def _teachers() -> list[tuple[str, str]]:
     return [(c.title.removeprefix("Fashion ") + (f", {100 * c.accuracy:.1f} %" if c.accuracy else ""), name) for name, c in cards.items()]
 
 
-def _teacher(chosen: str) -> gr.Radio:
-    """The card, and below it the choice."""
+def _teacher(chosen: str, version: str) -> tuple[gr.Radio, gr.HTML]:
+    """The card, below it the choice, and the way to bring another."""
     with gr.Column(elem_id="kg-teachers", min_width=0):
         gr.HTML(html_template=TEACHER, apply_default_css=False, padding=False, elem_id="kg-teacher")
-        return gr.Radio(_teachers(), value=chosen, label="Teacher", elem_id="kg-which-teacher", elem_classes="kg-seg", **PLAIN)
+        which = gr.Radio(_teachers(), value=chosen, label="Teacher", elem_id="kg-which-teacher", elem_classes="kg-seg", **PLAIN)
+        own = gr.HTML(html_template='<button type="button" class="link" aria-haspopup="dialog">Your own teacher …</button>',
+                      js_on_load=OWN.replace("VERSION", json.dumps(version)), apply_default_css=False, padding=False, elem_id="kg-bring")
+    return which, own
 
 
 def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:

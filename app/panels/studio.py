@@ -96,6 +96,10 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
             return [kept.get(field, gr.skip()) for field in form.FIELDS]
         return _begin(teacher, name)
 
+    def adopted(event: gr.EventData) -> list:
+        name = event._data.get("name") if isinstance(event._data, dict) else None
+        return setup.with_choices() if runs.active or name not in offers.teachers() else _begin(name, None)
+
     def command(*values: Any) -> dict[str, str]:
         try:
             return {"command": recipes.command(form.read(_said(values)))}
@@ -115,6 +119,7 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
     live.repaint(paint, None, inputs, **QUIET)
     fields["recipe"].input(preset, [fields["recipe"], fields["teacher"]], inputs, **QUIET)
     fields["teacher"].input(turn, [fields["teacher"], fields["recipe"], fields["classes"]], inputs, **QUIET)
+    fields["own"].adopted(adopted, None, inputs, **QUIET)
     gr.on([field.change for field in inputs], command, inputs, live, trigger_mode="always_last", **QUIET)
     _keep_in_step(fields)
 

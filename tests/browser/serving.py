@@ -46,12 +46,12 @@ class App:
     """A started app; `end` it."""
 
     def __init__(self, folder: Path):
-        self.runs, self.out, self.errors = folder / "runs", folder / "app.out", folder / "app.err"
+        self.runs, self.home, self.out, self.errors = folder / "runs", folder / "home", folder / "app.out", folder / "app.err"
         self._mark = secrets.token_hex(8)
         command = [sys.executable, "launch.py", "--no-browser", "--port", str(free_port()), "--runs", str(self.runs)]
         with self.out.open("wb") as out, self.errors.open("wb") as errors:
             self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
-                                            env=os.environ | {MARK: self._mark})
+                                            env=os.environ | {MARK: self._mark, "KGEN_HOME": str(self.home)})
         try:
             self.address = until("the app's address", self._said_address, START_SECONDS)
         except BaseException:
