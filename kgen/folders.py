@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SELECTION = 2**29
@@ -65,7 +64,7 @@ class ImageFiles:
 
         try:
             image = default_loader(os.fspath(path))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises all of these
+        except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, and one of its own for bombs
             raise DataError(f"{path} is no image that can be read ({error}); replace it, or take it out of the folder.") from None
         if self.channels == 1:
             image = F.rgb_to_grayscale(image)
