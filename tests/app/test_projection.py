@@ -113,7 +113,7 @@ def test_a_bundled_layout_belongs_to_its_teacher_and_keeps_classes_together(teac
 
 def test_the_app_never_imports_torch_umap_or_numba():
     """In a fresh interpreter, as the app starts; gradio comes with app.main only."""
-    modules = "app.view, app.state, app.plan, app.publish, app.words, app.sheets, app.projection, app.child, app.archive, app.follow, app.runs, app.guard, app.routes"
+    modules = "app.view, app.state, app.plan, app.publish, app.words, app.sheets, app.projection, app.child, app.archive, app.follow, app.runs, app.guard, app.routes, app.brought, app.posts"
     code = (f"import {modules}, kgen.events, kgen.recipe, kgen.recipes, kgen.journal, kgen.zoo, kgen.data, sys\n"
             "kgen.zoo.card('fashion-cnn'); app.plan.before(kgen.recipes.get('fashion-live'))\n"
             "app.projection.load(app.projection.bundled('fashion-cnn'))\n"
