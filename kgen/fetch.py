@@ -210,7 +210,7 @@ def read(file: Path, url: str) -> dict[str, Tensor]:
     try:
         found = checkpoints.open_checkpoint(file, Path(url).suffix).tensors
     except checkpoints.CheckpointError as error:
-        raise DownloadError(f"The file of {url} is refused: {error} Remove it and fetch it again.") from None
+        raise DownloadError(f"The file of {url} is refused: {error}") from None
     return {own_name(name): t for name, t in found.items()}
 
 
