@@ -187,6 +187,8 @@ class Archive:
                     self._pieces[key] = encode(make())
                 except JournalError as error:
                     raise Missing(without_place(error, self.folder)) from None
+                except (KeyError, ValueError, IndexError, TypeError):  # a run from elsewhere may hold anything
+                    raise Missing("This file of the run holds something else than it should.") from None
                 while len(self._pieces) > KEPT:
                     self._pieces.popitem(last=False)
             self._pieces.move_to_end(key)

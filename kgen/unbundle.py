@@ -36,23 +36,26 @@ LARGEST_JOURNAL = 512 << 20
 FOREIGN = "is no bundle of a run; give a file that `python -m kgen bundle` made"
 
 
-def unbundle(file: str | Path, folder: str | Path, *, largest: int = LARGEST, name: str | None = None) -> Path:
-    """Open a bundle as a new run in `folder`. → the run. Raises BundleError; nothing is left behind then.
+def unbundle(file: str | Path, folder: str | Path, *, largest: int = LARGEST, label: str | None = None) -> Path:
+    """Open a bundle as a new run in `folder`, called as it was or, where that is taken, with a number. → the run.
+
+    Raises BundleError; nothing is left behind then.
 
     Args:
         largest: bytes of all its files together, at most.
-        name: what to call the run; by default as it was called. A name that is taken gets a number.
+        label: what errors call the file; by default its name.
     """
     file, folder = Path(file), Path(folder)
+    label = label or file.name
     temporary = folder / f".opening-{secrets.token_hex(6)}"
     try:
         with file.open("rb") as opened:
-            manifest = _unpack(opened, file.name, temporary, largest)
-        return _settle(temporary, folder, name or manifest["run"])
+            manifest = _unpack(opened, label, temporary, largest)
+        return _settle(temporary, folder, manifest["run"])
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
-        raise BundleError(f"{file.name} is damaged ({error or type(error).__name__}); copy it again.") from None
+        raise BundleError(f"{label} is damaged ({error or type(error).__name__}); copy it again.") from None
     except OSError as error:
-        raise BundleError(f"{file.name} cannot be opened: {error.strerror or error}.") from None
+        raise BundleError(f"{label} cannot be opened: {error.strerror or error}.") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
