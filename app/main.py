@@ -24,7 +24,7 @@ from app.runs import Runs
 from app.theme import theme
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("base.css", "rail.css", "view.css", "narrow.css")
+STYLES = ("base.css", "rail.css", "view.css", "runs.css", "narrow.css")
 FIRST_PORT = 7860
 
 
