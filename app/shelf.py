@@ -6,6 +6,7 @@ a run that is going is refused in words (`Runs.aside`).
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import re
@@ -17,6 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from app.archive import Missing, without_place
 from app.listing import MOST_NOTE, NOTE, Listing
@@ -33,7 +35,9 @@ LEFT_BEHIND = re.compile(r"\.(?:opening|incoming)-[0-9a-f]{12}", re.ASCII)
 LEFT_SECONDS = 86_400
 LARGEST_UPLOAD = 2 << 30
 LARGEST_OPENED = 4 << 30
-MOST_DOWNLOADS = 2
+MOST_DOWNLOADS = 4
+PATIENCE = 30.0
+"""Seconds that an upload may be silent: only one is taken at a time."""
 
 
 class Shelf:
@@ -135,13 +139,15 @@ class Shelf:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with file.open("xb") as into:
-                async for piece in body:
+                async for piece in _in_time(body):
                     await run_in_threadpool(into.write, piece)
                     if into.tell() > LARGEST_UPLOAD:
                         raise RunError(f"That file is larger than {LARGEST_UPLOAD >> 30} GB; open it with `python -m kgen unbundle`.")
             path = await run_in_threadpool(unbundle, file, self.folder, largest=LARGEST_OPENED, label="The file")
         except BundleError as error:
             raise RunError(str(error)) from None
+        except (ClientDisconnect, asyncio.TimeoutError):
+            raise RunError("The file did not arrive whole; send it again.") from None
         except OSError as error:
             raise RunError(f"The file cannot be kept: {error.strerror or error}.") from None
         finally:
@@ -173,6 +179,15 @@ class Download:
             place.release()
 
     __del__ = close
+
+
+async def _in_time(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of an upload. Raises asyncio.TimeoutError where none comes for PATIENCE seconds."""
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(body), PATIENCE)
+        except StopAsyncIteration:
+            return
 
 
 def _within(folder: Path) -> list[Path]:

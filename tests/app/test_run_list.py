@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -284,12 +285,25 @@ def test_a_file_that_is_none_is_one_sentence(client, folder, monkeypatch):
 
 def test_downloads_and_uploads_are_bounded(client, folder):
     found = shelf.Shelf(client.runs)
-    first, second = (found.download("done", real_images=False, checkpoint=False) for _ in range(2))
+    first, second, *rest = (found.download("done", real_images=False, checkpoint=False) for _ in range(4))
     with pytest.raises(shelf.RunError, match="try again"):
         found.download("done", real_images=False, checkpoint=False)
     assert b"".join(first)[:2] == b"PK"
     del second  # nobody wants it any more
     found.download("half", real_images=False, checkpoint=False)
+
+
+def test_an_upload_that_stops_coming_is_given_up(client, folder, monkeypatch):
+    monkeypatch.setattr(shelf, "PATIENCE", 0.2)
+    found = shelf.Shelf(client.runs)
+
+    async def stalled():
+        yield b"PK"
+        await asyncio.sleep(20)
+
+    with pytest.raises(shelf.RunError, match="did not arrive whole"):
+        asyncio.run(found.receive(stalled()))
+    assert not list(folder.glob(".incoming*")) and not found._opening.locked()
 
 
 def test_a_run_that_came_without_its_checkpoint_is_not_resumed(client, folder):
