@@ -23,9 +23,8 @@ from app import projection, sheets
 from app.projection import Layout
 from app.publish import encode
 from kgen import events, zoo
-from kgen.reading import JournalError, Run, open_run
+from kgen.reading import NAME, JournalError, Run, open_run
 
-NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
 MOST_OPEN = 4
 KEPT = 256
 """Encoded groups and samples kept in memory."""
@@ -188,6 +187,8 @@ class Archive:
                     self._pieces[key] = encode(make())
                 except JournalError as error:
                     raise Missing(without_place(error, self.folder)) from None
+                except (KeyError, ValueError, IndexError, TypeError):  # a run from elsewhere may hold anything
+                    raise Missing("This file of the run holds something else than it should.") from None
                 while len(self._pieces) > KEPT:
                     self._pieces.popitem(last=False)
             self._pieces.move_to_end(key)

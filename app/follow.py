@@ -19,7 +19,7 @@ from app.publish import Published, publish
 from app.state import ENDED, State, fold
 from app.view import Situation
 from kgen import events, zoo
-from kgen.reading import JournalError, Run, Tail, being_written, open_run
+from kgen.reading import BUNDLED, JournalError, Run, Tail, being_written, open_run
 from kgen.recipe import Recipe
 
 POLL = 0.1
@@ -220,6 +220,8 @@ class Follower:
         """Iterations in the last checkpoint of a run that does not go on by itself."""
         if self.phase in view.ACTIVE or not (self.path / "recipe.json").is_file():
             return None
+        if (self.path / BUNDLED).is_file() and not (self.path / "checkpoint" / "state.safetensors").is_file():
+            return None  # brought without its checkpoint
         try:
             return int(zoo.header(self.path / "checkpoint" / "state.safetensors")["iterations"])
         except (zoo.ZooError, KeyError, ValueError):

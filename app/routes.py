@@ -1,4 +1,4 @@
-"""The plain routes below /kg: the live snapshot, its immutable pieces, downloads and static files. All GET.
+"""The plain routes below /kg: the live snapshot, its immutable pieces, downloads and static files. All GET here; `shelf_routes` has the rest.
 
 Answers are compressed once and kept; nothing is computed for a viewer who has the newest version already.
 Whatever arrives in an address is checked against a whitelist before it comes near a file.
@@ -19,9 +19,12 @@ from urllib.parse import quote
 
 import plotly
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from app import offers
+from app import offers, shelf_routes
+from app.answers import FOR_EVER, REVALIDATE
+from app.answers import answer as _answer
+from app.answers import missing as _missing
 from app.archive import Missing, bundled_reference, without_place
 from app.exports import ExportFailed
 from app.guard import middleware
@@ -36,8 +39,6 @@ STATIC = Path(__file__).parent / "static"
 FILE = re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\.(css|js|svg|png|woff2)")
 TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "png": "image/png", "woff2": "font/woff2"}
 DEFAULT_TEACHER = recipes.get(DEFAULT).teacher
-FOR_EVER = "public, max-age=31536000, immutable"
-REVALIDATE = "no-cache"
 PARTS = (*events.PARTS, *events.STUDENT_PARTS)
 COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images", "budget_used", "loss", *PARTS, "agreement", "lr",
            "student_accuracy", "teacher_accuracy", "real_images", "final", "student_agreement")
@@ -46,6 +47,7 @@ COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images
 def install(app: FastAPI, runs: Runs) -> None:
     """Add the routes to the FastAPI app that Gradio's launch returns."""
     archive = runs.archive
+    shelf_routes.install(app, runs)
 
     @app.get("/kg/live")
     async def live(request: Request) -> Response:
@@ -174,22 +176,6 @@ def _piece(request: Request, find) -> Response:
     except Missing as missing:
         return _missing(str(missing))
     return _answer(request, body, "application/json", FOR_EVER if final else "no-store")
-
-
-def _missing(text: str) -> Response:
-    return PlainTextResponse(text, 404, {"Cache-Control": "no-store"})
-
-
-def _answer(request: Request, body: bytes, media: str, cache: str, etag: str | None = None) -> Response:
-    """Compressed bytes as they are, or 304; uncompressed only for the rare client that cannot."""
-    headers = {"Cache-Control": cache, "Vary": "Accept-Encoding"} | ({"ETag": etag} if etag else {})
-    if etag and etag in [t.strip().removeprefix("W/") for t in request.headers.get("if-none-match", "").split(",")]:
-        return Response(status_code=304, headers=headers)
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        headers["Content-Encoding"] = "gzip"
-    else:
-        body = gzip.decompress(body)
-    return Response(body, media_type=media, headers=headers)
 
 
 @functools.cache

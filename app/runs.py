@@ -6,8 +6,10 @@ from its run folder (`app.follow`), so nothing about a run is kept here but whic
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from app.state import State
 from app.view import Situation
 from kgen import recipes
 from kgen.controls import ACTIONS, UNITS
-from kgen.reading import JournalError, open_run
+from kgen.reading import JournalError, being_written, open_run
 from kgen.recipe import Recipe
 
 DEFAULT = "fashion-live"
@@ -109,15 +111,38 @@ class Runs:
         """Take an unfinished run up again. Raises RunError where it is not there or another one is going."""
         with self._lock:
             self._refuse_second()
-            try:
-                path = self.archive.path(name)
-                recipe = open_run(path).recipe
-            except (Missing, JournalError) as error:
-                raise RunError(str(error)) from None
+            path, recipe = self._find(name)
             self._check_folder()
             follower = self._begin(path, recipe, {"resume": str(path)})
         self._await_answer(follower)
         return name
+
+    def show(self, name: str) -> str:
+        """Show a run that is there to everyone. Raises RunError where another one is going."""
+        with self._lock:
+            if name != self.name:
+                self._refuse_second()
+                path, _ = self._find(name)
+                self._detach()
+                self._attach(path)
+        return name
+
+    @contextlib.contextmanager
+    def aside(self, name: str) -> Iterator[Path]:
+        """A run's folder that nobody works on or reads, to be renamed or deleted; shown again if it stays. Raises RunError, Missing."""
+        with self._lock:
+            path, shown = self.archive.path(name), name == self.name
+            if shown and self.active:
+                raise RunError(f"The run {name} is going; stop it first.")
+            if shown:
+                self._detach()
+            try:
+                if being_written(path):
+                    raise RunError(f"The run {name} is being written; try again when that has ended.")
+                yield path
+            finally:
+                if shown and (path / "recipe.json").is_file():
+                    self._attach(path)
 
     def control(self, do: str, unit: str | None = None) -> None:
         """pause, resume, step (one generator step, iteration or student step) or stop."""
@@ -199,7 +224,7 @@ class Runs:
                     follower.close()
                     self._follower = self._child = None
                     self._live = self._empty
-                    if self._previous:
+                    if self._previous and self._previous.is_dir():
                         self._attach(self._previous)
             raise RunError(str(answer.get("text") or "The engine refused this run."))
 
@@ -226,6 +251,23 @@ class Runs:
             except (ValueError, OSError):  # JournalError among them
                 continue  # damaged, or made by another version; the next newest may do
             return
+
+    def _find(self, name: str) -> tuple[Path, Recipe]:
+        try:
+            path = self.archive.path(name)
+            return path, open_run(path).recipe
+        except (Missing, JournalError) as error:
+            raise RunError(str(error)) from None
+
+    def _detach(self) -> None:
+        """Show no run. The caller holds the lock, and no run is going."""
+        follower, child = self._follower, self._child
+        self._follower = self._child = None
+        if follower:
+            follower.close()
+        if child:
+            child.close(2.0)
+        self._live = self._empty
 
     def _attach(self, path: Path) -> None:
         """Show a run that no engine is working on."""

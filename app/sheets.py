@@ -25,11 +25,16 @@ SMALLEST, MOST_SMALL = 48, 2
 Arrays = dict[str, np.ndarray]
 
 
-def png(pixels: np.ndarray) -> str:
-    """u8 [h,w] or [h,w,3] → a data URI, lossless."""
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """u8 [h,w] or [h,w,3] → a PNG, lossless."""
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=6)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
+
+
+def png(pixels: np.ndarray) -> str:
+    """The same as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png_bytes(pixels)).decode()
 
 
 def picture(image: np.ndarray) -> np.ndarray:
@@ -40,12 +45,17 @@ def picture(image: np.ndarray) -> np.ndarray:
 
 
 def sheet(images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int]) -> str:
-    """Tiles [n,c,e,e] at their rows and columns of a sheet of shape (rows, columns); empty places are black."""
+    """A sheet of tiles as a data URI."""
+    return png(tiled(images, rows, columns, shape))
+
+
+def tiled(images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
+    """Tiles [n,c,e,e] at their rows and columns of a sheet of shape (rows, columns), as a picture; empty places are black."""
     n, c, h, w = images.shape
     canvas = np.zeros((c, shape[0] * h, shape[1] * w), np.uint8)
     for image, row, column in zip(images, rows, columns):
         canvas[:, row * h : (row + 1) * h, column * w : (column + 1) * w] = image
-    return png(picture(canvas))
+    return picture(canvas)
 
 
 def maps(batch: Arrays) -> np.ndarray:
@@ -151,13 +161,14 @@ def sample(batch: Arrays, iteration: int, pos: int, *, layout: Layout | None, re
 
 
 def reference(arrays: Arrays, layout: Layout | None) -> dict[str, Any]:
-    """The real examples: one sheet, twenty a row, in the order of the file."""
-    images, labels = arrays["images"], arrays["labels"]
+    """The real examples: one sheet, twenty a row, in the order of the file; grey where a bundle came without their pixels."""
+    labels = arrays["labels"]
     n, columns = len(labels), REFERENCE_COLUMNS
+    images = arrays.get("images", np.full((n, 1, 8, 8), 128, np.uint8))
     places = [divmod(i, columns) for i in range(n)]
     out = {"n": n, "side": int(images.shape[-1]), "channels": int(images.shape[1]), "columns": columns,
            "sheet": sheet(images, [p[0] for p in places], [p[1] for p in places], (max(1, -(-n // columns)), columns)),
-           "c": labels.tolist()}
+           "c": labels.tolist(), "pixels": "images" in arrays}
     return out | (_places(layout, arrays["embedding"], []) if layout is not None else {})
 
 

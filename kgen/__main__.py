@@ -20,7 +20,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kgen import preflight_command, recipes, screen, tables, zoo_screen
+from kgen import bundle_command, preflight_command, recipes, screen, tables, zoo_screen
+from kgen.bundle import BundleError
 from kgen.data import DataError
 from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError, parse, parse_setting
@@ -229,6 +230,8 @@ def table(
 
 
 cli.command()(preflight_command.preflight)
+cli.command()(bundle_command.bundle)
+cli.command()(bundle_command.unbundle)
 
 
 def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int:
@@ -246,7 +249,7 @@ def main() -> None:
 
     try:
         cli()
-    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, ExportError, TableError) as error:
+    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, ExportError, TableError, BundleError) as error:
         console.print(f"Error: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except DiskError as error:

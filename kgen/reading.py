@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 MARK = "recipe.json"
 """The file that makes a folder a run."""
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
+"""What a run in a folder of runs is called; ".." in it is refused too."""
+BUNDLED = "bundle.json"
+"""In a run that was opened from a bundle (`kgen.unbundle`): the bundle's manifest."""
 
 
 class JournalError(ValueError):
@@ -192,8 +197,11 @@ class Checkpoint(NamedTuple):
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """The last whole checkpoint; an empty one before the first. Raises JournalError for a damaged file."""
-    file = open_run(path).path / "checkpoint" / "state.safetensors"
+    folder = open_run(path).path
+    file = folder / "checkpoint" / "state.safetensors"
     if not file.is_file():
+        if (folder / BUNDLED).is_file():  # to begin anew would delete what was brought here
+            raise JournalError(f"{folder} was opened from a bundle without a checkpoint, so it cannot be resumed; ask for one made with --with-checkpoint.")
         return Checkpoint()
     try:
         with safe_open(file, "pt") as f:

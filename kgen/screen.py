@@ -111,6 +111,10 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
     return 1 if last.kind == "run_failed" else 0
 
 
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
 def duration(seconds: float | None) -> str:
     """In words, no more exact than a guess deserves."""
     if seconds is None:

@@ -36,8 +36,9 @@ export class Card {
   }
 
   #nearest(snap, sample, reference) {
-    const note = 'Real images that the teacher finds most alike, with the distance in its embedding. They are shown for comparison and never enter the training.';
-    return h('div', null, h('h3', null, term('Nearest real images', note)), h('ul', { class: 'thumbs' }, sample.nearest.slice(0, 3).map(({ i, c, d }) => h('li', null,
+    const note = 'Real images that the teacher finds most alike, with the distance in its embedding. They are shown for comparison and never enter the training.'
+      + (reference.pixels === false ? ' Their pixels were left out of the file that this run came in.' : '');
+    return h('div', null, h('h3', null, term(reference.pixels === false ? 'Nearest real images (not sent)' : 'Nearest real images', note)), h('ul', { class: 'thumbs' }, sample.nearest.slice(0, 3).map(({ i, c, d }) => h('li', null,
       picture({ url: reference.sheet, col: i % reference.columns, row: Math.floor(i / reference.columns), columns: reference.columns, rows: reference.rows }, 56, `Real ${snap.classes[c] ?? ''}`),
       h('span', null, snap.classes[c] ?? ''), h('span', { class: 'muted num' }, d.toFixed(2))))));
   }

@@ -11,8 +11,10 @@ import { Header } from './header.js';
 import { KeyRegion } from './keyregion.js';
 import { follow } from './live.js';
 import { num, setAttr, setText } from './dom.js';
+import { Pages } from './pages.js';
 import { Player } from './player.js';
 import { ACTIVE, Rail } from './rail.js';
+import { Runs } from './runs.js';
 import { Scatter } from './scatter.js';
 import { Status } from './status.js';
 import { tips } from './tips.js';
@@ -41,6 +43,8 @@ class Studio {
     for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
     this.rail = new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
+    this.runs = new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); } });
+    this.pages = new Pages(view, (page) => { this.tips.hide(); this.runs.turn(page === 'runs'); redraw(); });
     this.#listen();
     this.live = follow(`${gradio.base}/kg/live`, {
       alive: () => view.isConnected,
@@ -82,6 +86,8 @@ class Studio {
     this.status.draw(snap, this.away);
     this.header.draw(snap);
     this.rail.draw(snap, this.away > 0);
+    this.runs.follow(snap);
+    if (this.pages.page !== 'studio') return; // what is not shown has no size to be drawn in
     this.gallery.draw(snap, frame, archive, chosen, Boolean(this.sel));
     this.key.draw(snap, image, !this.sel);
     this.scatter.draw(snap, this.#points(frame), reference, image?.x == null ? null : { x: image.x, y: image.y });
@@ -162,6 +168,7 @@ class Studio {
       this.header.close();
       this.rail.sheet(false);
     }
+    if (this.pages.page !== 'studio') return;
     // signs belong to a field, Space also to a focused button or link
     const within = (what) => event.target.closest?.(what);
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || within('input:not([type=radio], [type=checkbox], [type=range]), textarea, select, [contenteditable]')) return;

@@ -25,7 +25,7 @@ LONG = {"epochs": 200, "ratio": 0.05}
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Runs with the stand-in; closed at the end, whatever happens. No layout is fitted."""
-    monkeypatch.setattr(exhibits.Exhibits, "_look_for_layout", lambda self, run: False)
+    monkeypatch.setattr(exhibits.Exhibits, "_look_for_layout", lambda self, run, state: False)
     made: list[Runs] = []
 
     def build(folder: Path = tmp_path / "runs", command=STANDIN) -> Runs:

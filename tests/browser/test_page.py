@@ -46,7 +46,7 @@ def test_the_keyboard_steers_the_run(little_run: Studio):
     studio.until("a generator step", lambda: studio.counters[0] == before + 1, LATER)
     studio.wait_polls(4)
     assert studio.counters[0] == before + 1 and studio.phase == "paused"
-    studio.see("h1").click()
+    studio.see(".status p").click()
     keyboard.press(" ")
     studio.wait_phase("running")
     keyboard.press(" ")

@@ -19,7 +19,7 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def test_what_the_app_imports_brings_no_torch():
-    assert loaded_by("import kgen, kgen.recipe, kgen.recipes, kgen.events, kgen.journal, kgen.zoo, kgen.data, kgen.controls, kgen.export, kgen.inspection, kgen.inventory; kgen.zoo.card('fashion-cnn'); kgen.inventory.teachers()") == set()
+    assert loaded_by("import kgen, kgen.recipe, kgen.recipes, kgen.events, kgen.journal, kgen.zoo, kgen.data, kgen.controls, kgen.export, kgen.inspection, kgen.inventory, kgen.bundle, kgen.unbundle; kgen.zoo.card('fashion-cnn'); kgen.inventory.teachers()") == set()
 
 
 def test_the_command_line_waits_with_torch():

@@ -1,0 +1,32 @@
+"""HTTP answers as all our routes give them: compressed once, revalidated by ETag; what is missing is one sentence."""
+
+from __future__ import annotations
+
+import gzip
+
+from fastapi import Request
+from fastapi.responses import PlainTextResponse, Response
+
+FOR_EVER = "public, max-age=31536000, immutable"
+REVALIDATE = "no-cache"
+
+
+def known(request: Request, etag: str | None) -> bool:
+    """Has the browser this very answer?"""
+    return bool(etag) and etag in [t.strip().removeprefix("W/") for t in request.headers.get("if-none-match", "").split(",")]
+
+
+def answer(request: Request, body: bytes, media: str, cache: str, etag: str | None = None) -> Response:
+    """Compressed bytes as they are, or 304; uncompressed only for the rare client that cannot."""
+    headers = {"Cache-Control": cache, "Vary": "Accept-Encoding"} | ({"ETag": etag} if etag else {})
+    if known(request, etag):
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+    else:
+        body = gzip.decompress(body)
+    return Response(body, media_type=media, headers=headers)
+
+
+def missing(text: str) -> Response:
+    return PlainTextResponse(text, 404, {"Cache-Control": "no-store"})

@@ -1,0 +1,135 @@
+"""The Runs page as a person uses it: one little run is made, found, named, noted, deleted, brought back, sent and opened again.
+
+The tests are stations of one journey, in this order and on one page; after a failed one the rest is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator
+from serving import ROOT, App
+from studio import LATER, PHONE, Studio
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def studio(app: App, browser: Browser) -> Iterator[Studio]:
+    studio = Studio(browser, app.address)
+    yield studio
+    studio.close()
+
+
+@pytest.fixture(scope="module")
+def failures(request: pytest.FixtureRequest) -> int:
+    return request.session.testsfailed
+
+
+@pytest.fixture(autouse=True)
+def station(request: pytest.FixtureRequest, failures: int, studio: Studio) -> Iterator[None]:
+    if request.session.testsfailed > failures:
+        pytest.skip("an earlier station of the journey failed")
+    yield
+    studio.check()
+
+
+def row(studio: Studio, name: str) -> Locator:
+    return studio.see(f".run[data-run='{name}']")
+
+
+def names(studio: Studio) -> list[str]:
+    return studio.see(".run:visible h2").all_inner_texts()
+
+
+def folders(app: App) -> list[str]:
+    return sorted(p.name for p in app.runs.iterdir() if (p / "recipe.json").is_file())
+
+
+def test_without_runs_the_page_says_so(studio: Studio):
+    studio.page.get_by_role("link", name="Runs", exact=True).click()
+    assert studio.page.get_by_role("heading", level=1).inner_text() == "Runs" and studio.query["tab"] == "runs"
+    studio.until("no run", lambda: "no run yet" in studio.text("main.runs"))
+    assert not studio.see("#kg-rail").is_visible() and not studio.see("main.view").is_visible()
+    studio.page.go_back()
+    assert studio.page.get_by_role("heading", level=1).inner_text() == "Studio" and studio.see("#kg-start").is_visible()
+
+
+def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
+    """Made from a terminal, into the folder that the app shows."""
+    studio.page.go_forward()
+    made = subprocess.Popen([sys.executable, "-m", "kgen", "run", "tiny", "--out", str(app.runs / "tiny-1"), "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        studio.until("it is going", lambda: names(studio) and "going" in studio.text(".run .state"), LATER)
+        assert studio.page.get_by_role("button", name="Delete").is_hidden(), "a run that is going cannot be deleted"
+        *_, last = made.communicate(timeout=LATER)[0].splitlines()
+    finally:
+        made.kill()
+    studio.until("it has finished", lambda: "finished" in studio.text(".run .state"))
+    share = f"{100 * json.loads(last)['accuracy']:.1f} %"
+    assert names(studio) == ["tiny-1"] and studio.see(".run .facts dd").first.inner_text().startswith(share)
+    studio.until("its picture", lambda: studio.page.evaluate("document.querySelector('.run img').naturalWidth") == 140)
+
+
+def test_rename_note_and_search(studio: Studio, app: App):
+    row(studio, "tiny-1").get_by_role("button", name="Rename").click()
+    studio.page.keyboard.type("my-first")
+    studio.page.keyboard.press("Enter")
+    studio.until("its new name", lambda: names(studio) == ["my-first"])
+    assert folders(app) == ["my-first"]
+    row(studio, "my-first").get_by_role("button", name="Note").click()
+    studio.page.keyboard.type("<b>trousers</b> and bags")
+    studio.page.get_by_role("button", name="Save").click()
+    studio.until("the note", lambda: "<b>trousers</b> and bags" in row(studio, "my-first").inner_text())
+    assert (app.runs / "my-first" / "note.txt").read_text() == "<b>trousers</b> and bags"
+    search = studio.page.get_by_role("searchbox")
+    search.fill("bags TINY")
+    assert names(studio) == ["my-first"] and studio.text(".count") == "1 of 1 runs"
+    search.fill("zebra")
+    assert not names(studio) and "No run has these words" in studio.text("main.runs")
+    search.fill("")
+
+
+def test_delete_and_undo(studio: Studio, app: App):
+    row(studio, "my-first").get_by_role("button", name="Delete").click()
+    studio.until("it is gone", lambda: not names(studio))
+    assert not folders(app) and "my-first was deleted." in studio.text(".notices")
+    studio.page.keyboard.press("Enter")  # the focus is on Undo
+    studio.until("it is back", lambda: names(studio) == ["my-first"])
+    assert folders(app) == ["my-first"] and not studio.see(".notice").count()
+
+
+def test_a_run_leaves_as_one_file_and_comes_back(studio: Studio, app: App, tmp_path: Path):
+    with studio.page.expect_download() as found:
+        row(studio, "my-first").get_by_role("link", name="Download my-first").click()
+    file = tmp_path / found.value.suggested_filename
+    found.value.save_as(file)
+    assert file.name == "my-first.kgen"
+    shutil.rmtree(app.runs / "my-first")
+    studio.until("the list is empty", lambda: not names(studio))
+    studio.see("main.runs [type=file]").set_input_files(file)
+    studio.until("it is back", lambda: names(studio) == ["my-first"])
+    assert "from a file" in studio.text(".run .what") and "trousers" in studio.text(".run .said")
+    assert (app.runs / "my-first" / "bundle.json").is_file()
+    row(studio, "my-first").get_by_role("button", name="Open").click()
+    studio.until("the Studio shows it", lambda: studio.see("main.view").is_visible() and studio.snapshot()["run"] == "my-first")
+    studio.until("its images", lambda: studio.sheet())
+
+
+def test_what_a_run_is_called_is_part_of_no_markup(studio: Studio):
+    assert not studio.page.evaluate("document.querySelector('main.runs b')")
+
+
+def test_on_a_phone(studio: Studio, app: App, browser: Browser):
+    phone = Studio(browser, app.address, PHONE, "?tab=runs")
+    phone.see(".run").wait_for()
+    assert phone.width() == PHONE[0] and phone.see("#kg-rail").is_hidden()
+    phone.wait_settled()
+    phone.close()
+    phone.check()
