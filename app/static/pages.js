@@ -32,6 +32,7 @@ export class Pages {
     setText(this.heading, NAMES[this.page]);
     for (const tab of this.tabs) setAttr(tab, 'aria-current', tab.dataset.page === this.page ? 'page' : null);
     for (const [name, part] of Object.entries(this.parts)) setAttr(part, 'hidden', name !== this.page);
+    scrollTo(0, 0); // on a phone the pages share one scroll bar
     this.turned(this.page);
   }
 }
