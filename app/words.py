@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Pieces = list[dict[str, Any]]
 READY = "Ready. Press Start: the generator begins with noise, and its first images appear after about 3 seconds."
+FEW = 50
+"""Images below which a share would be more exact than it is."""
 ELSEWHERE = "This run is driven by another process; watch it here, control it there."
 _ENDS = {
     "SIGKILL": "it was killed from outside; most often the machine ran out of memory",
@@ -153,7 +155,8 @@ def _score(state: State, who: str) -> str:
         return ""
     among = f" of these {len(started.classes)} classes" if state.chosen_some else ""
     if state.tested_on == "synthetic":
-        return f"{who} agrees with the teacher on {percent(share)} of {number(n)} {kind(state)}. There is no real test set, so how often it is right is not known."
+        much = f"{round(share * n)}" if n < FEW else percent(share)
+        return f"{who} agrees with the teacher on {much} of {number(n)} {kind(state)}. There is no real test set, so how often it is right is not known."
     text = f"{who} names {percent(share)} of {number(n)} {kind(state)}{among} correctly; it never saw one of them."
     if state.teacher_accuracy is not None:
         text += f" The teacher reaches {percent(state.teacher_accuracy)}."

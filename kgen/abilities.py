@@ -57,7 +57,11 @@ def maps(teacher: Teacher, kind: MapKind, asked: tuple[int, ...] | None, smalles
 
 def batch_norm(network: nn.Module) -> Row:
     """Does it remember statistics of its training data?"""
-    layers = sum(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None for m in network.modules())
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
+    layers = len(norms)
+    if layers and all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms):
+        advice = "Was it trained, and is this the file of the trained one? Such a teacher answers nearly alike to every image."
+        return Row(name="BatchNorm", status="warn", finding=f"{layers} layers, all with the statistics of a new network", advice=advice)
     if layers:
         advice = "Use --set bn_scale=relative: it is of the same size in every network."
         return Row(name="BatchNorm", status="ok", finding=f"{layers} layers remember the training data's statistics", advice=advice)

@@ -146,7 +146,10 @@ def of_run(folder: str | None, card: TeacherCard, names: tuple[str, ...], chosen
         return image_folder(folder, names, card, chosen)
     if card.data is None:
         raise DataError(f"No real test images are known for {card.title}; name a folder with one subfolder a class: --real FOLDER.")
-    return test_set(card.data)
+    try:
+        return test_set(card.data)
+    except DataError as error:
+        raise DataError(f"{error} Or name a folder of your own, one subfolder a class: --real FOLDER.") from None
 
 
 def training_set(name: str, folder: str | Path | None = None, download: bool = False) -> RealImages:

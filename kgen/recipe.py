@@ -66,7 +66,7 @@ class Recipe(Part):
     class_texts: dict[Annotated[str, Field(min_length=1, max_length=200)], Annotated[str, Field(min_length=1, max_length=200)]] | None = None
     """Texts that stand for classes instead of their names: {"crane": "a tall bird"}."""
     text_encoder: Literal["table", "live"] = "table"
-    """Where the embedding of a class text comes from: the bundled table, or for texts that it lacks sentence-transformers on this machine."""
+    """Text encoder: the bundled table alone, or for texts that it lacks sentence-transformers on this machine."""
     aed_embedding: Literal["student", "teacher"] = "student"
     """Embedding pushed away by Eq. 11: the student's (the formula), or the teacher's (the prose; needs embedding "centre")."""
     radii: Radii = Radii()

@@ -240,7 +240,7 @@ class Setting:
             found.append(("This teacher has no BatchNorm layers, so it remembers no statistics and that term is off.", "Nothing to do."))
         if self.real is None and self.student_total:
             text = "There are no real test images, so the student's accuracy is not known; what is shown is how often it agrees with the teacher on synthetic images that it was not given."
-            found.append((text, "Name a folder of real images, one subfolder a class, in the recipe's field real_images."))
+            found.append((text, "Name a folder of real images, one subfolder a class: the recipe's field real_images, on the page under More."))
         if self.real is not None and self.real.left_out:
             found.append((f"{len(self.real.left_out)} subfolders of {self.recipe.real_images} are no class of the teacher: {', '.join(self.real.left_out[:5])}.", "Call them as the classes are called."))
         if self.real is not None and (empty := sum(not (self.real.labels == c).any() for c in self.chosen)):

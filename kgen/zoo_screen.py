@@ -27,10 +27,11 @@ def list_zoo(as_json: bool) -> None:
     for state, title in inventory.GROUPS.items():
         if rows := [row for row in teachers if row["state"] == state]:
             grid = Grid(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
+            grid.add_column(no_wrap=True)  # it has to be typed
             for row in rows:
                 size = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else ""
                 seen = f"{row['accuracy']:.1%}" if row["accuracy"] else ""
-                grid.add_row(row["name"], row["title"], size, f"{row['side']} px" if row["side"] else "", seen, row["licence"])
+                grid.add_row(row["name"], row["title"], size, f"{row['side']} px" if row["side"] else "", seen)
             out.print(grid, "")
     out.print("Students: " + ", ".join(row["name"] for row in students), highlight=False)
     out.print("Teachers as well as students may be any classification network of timm, or torchvision:NAME.", highlight=False)

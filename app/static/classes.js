@@ -107,12 +107,15 @@ class Picker {
 
   #choose(indices, on) {
     if (this.locked) return;
+    setText(this.said, '');
     for (const i of indices) { if (on) this.chosen.add(this.names[i]); else this.chosen.delete(this.names[i]); }
     this.#tell();
   }
 
-  /** Enter: flip the class that the search has found, where it is one. */
+  /** Enter: flip the class that the search has found, where it is one; a list chooses what it names. */
   #only() {
+    const given = split(this.query);
+    if (given.length > 1) return void this.#exactly(given);
     const found = this.#matches(), exact = found.filter((i) => plain(this.names[i]) === plain(this.query)), [i] = exact.length ? exact : found;
     if (i == null || this.locked || (found.length > 1 && !exact.length)) return;
     this.#choose([i], !this.chosen.has(this.names[i]));
@@ -121,6 +124,7 @@ class Picker {
 
   #random() {
     if (this.locked) return;
+    setText(this.said, '');
     const left = this.names.map((_, i) => i);
     for (let k = 0; k < SLOTS; k++) { const at = k + Math.floor(Math.random() * (left.length - k)); [left[k], left[at]] = [left[at], left[k]]; }
     this.chosen = new Set(left.slice(0, SLOTS).sort((a, b) => a - b).map((i) => this.names[i]));
@@ -133,6 +137,10 @@ class Picker {
     const given = split(event.clipboardData?.getData('text') ?? '');
     if (given.length < 2 || this.locked) return; // one name is a search
     event.preventDefault();
+    this.#exactly(given);
+  }
+
+  #exactly(given) {
     const index = new Map(this.names.map((name, i) => [plain(name), i])), known = given.map((name) => index.get(plain(name))), unknown = given.filter((_, k) => known[k] == null);
     const chosen = known.filter((i) => i != null);
     if (chosen.length) { this.chosen = new Set(chosen.map((i) => this.names[i])); this.#sort(); this.#tell(); }

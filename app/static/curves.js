@@ -4,6 +4,7 @@
 import { h, num, put, s, setAttr, setText, signed } from './dom.js';
 import { GENERATOR, REWARD, STUDENT, inUse } from './terms.js';
 
+const FEW = 50; // images below which a share would be more exact than it is
 const LEFT = 30, RIGHT = 136;
 const LOSSES = { generator: [...GENERATOR.toReversed(), REWARD], student: STUDENT.toReversed() }; // as the legend lists them
 
@@ -80,7 +81,7 @@ export class Curves {
     const [x, y] = points.at(-1), now = curve.accuracy.at(-1), late = x > x1 - 96;
     out.push(s('path', { class: 'student-line', d: `M${line(points)}` }), s('circle', { cx: x, cy: y, r: 4, fill: 'var(--ink)' }));
     if (this.#read() == null || late) out.push(
-      text(late ? x1 + 12 : x + 4, late ? Math.max(y + 4, teacher == null ? 0 : Y(teacher) + 20) : Math.min(y + 20, a1 - 6), `student ${(100 * now).toFixed(1)}`, { class: 'ink halo' }));
+      text(late ? x1 + 12 : x + 4, late ? Math.max(y + 4, teacher == null ? 0 : Y(teacher) + 20) : Math.min(y + 20, a1 - 6), snap.tested_on === 'synthetic' && snap.curve.n < FEW ? `${Math.round(now * snap.curve.n)} of ${snap.curve.n}` : `student ${(100 * now).toFixed(1)}`, { class: 'ink halo' }));
     return out;
   }
 

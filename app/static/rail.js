@@ -10,8 +10,8 @@ export const ACTIVE = ['starting', 'running', 'paused', 'stopping'];
 const short = (n) => n == null ? '–' : n < 1e6 ? `${Math.round(n / 1e3)} k` : n < 1e9 ? `${(n / 1e6).toFixed(1)} M` : `${(n / 1e9).toFixed(1)} G`;
 
 export class Rail {
-  constructor({ repaint, colour }) {
-    Object.assign(this, { repaint, colour, root: document.querySelector('#kg-rail'), teacher: document.querySelector('#kg-teacher') });
+  constructor({ repaint, colour, redraw }) {
+    Object.assign(this, { repaint, colour, redraw, root: document.querySelector('#kg-rail'), teacher: document.querySelector('#kg-teacher') });
     this.setup = this.root.querySelector('#kg-setup');
     this.root.addEventListener('input', () => this.#count());
     this.root.addEventListener('click', (e) => {
@@ -22,6 +22,7 @@ export class Rail {
     this.#dress();
     document.addEventListener('kg-teacher', (e) => { // of the class picker: the form speaks of another teacher
       this.choice = e.detail;
+      this.redraw();
       if (this.snap && !ACTIVE.includes(this.snap.phase)) this.#teacher({ teacher: this.choice.card, student: this.choice.student, scales: [] });
       this.#count();
     });
@@ -65,6 +66,9 @@ export class Rail {
   }
 
   #go() { return ['kg-start', 'kg-pause', 'kg-continue'].map((id) => document.getElementById(id)).find((b) => !b.hidden && !b.disabled); }
+
+  /** The teacher that the form speaks of, where it is not the shown run's. */
+  other(snap) { return this.choice && this.choice.card.title !== snap.teacher.title ? this.choice.card.title : null; }
 
   /** Space: pause or continue, never start. */
   toggle() { const button = this.#go(); if (button && button.id !== 'kg-start') button.click(); }

@@ -129,7 +129,8 @@ class Studio {
   #where(frame) {
     const note = this.view.querySelector('.p-gallery .note'), { lag } = frame;
     note.classList.toggle('lag', Boolean(lag));
-    setText(note, lag ? `showing iteration ${num(lag.showing + 1)} · live is at ${num(lag.live + 1)}` : 'newest on the right');
+    const other = ACTIVE.includes(this.snap.phase) ? null : this.rail.other(this.snap);
+    setText(note, lag ? `showing iteration ${num(lag.showing + 1)} · live is at ${num(lag.live + 1)}` : other ? `of ${this.snap.teacher.title}; Start turns this page to ${other}` : 'newest on the right');
     setAttr(this.view.querySelector('.live-now'), 'hidden', !lag);
     setAttr(this.view.querySelector('.follow'), 'hidden', !this.sel);
   }

@@ -25,7 +25,10 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def network():
-    return zoo.build_student("small-cnn-20k", 1, 3, 5).eval()
+    """As if it had been trained: its BatchNorm layers have seen an image."""
+    network = zoo.build_student("small-cnn-20k", 1, 3, 5).train()
+    network(torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
+    return network.eval()
 
 
 @pytest.fixture
@@ -77,7 +80,8 @@ def test_safetensors_and_timms_resnet_with_the_usual_values(tmp_path, free):
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     report = preflight(tmp_path / "w.safetensors", "resnet18", NAMES, resolutions=(64, 101))
     found = rows(report)
-    assert report.ok and statuses(report, "warn") == ["normalisation", "input", "key region", "memory budget", "real images"]
+    assert report.ok and statuses(report, "warn") == ["normalisation", "input", "key region", "BatchNorm", "memory budget", "real images"]
+    assert found["BatchNorm"].finding == "20 layers, all with the statistics of a new network"
     assert "pixels as they are" in found["normalisation"].finding  # timm's three numbers are of no use for one channel
     assert "224 × 224 (timm's for this architecture), 1 channel" in found["input"].finding
     assert "64 → 2 × 2, 96 → 3 × 3" in found["spatial map"].finding and "101 becomes 96" in found["spatial map"].advice
