@@ -56,7 +56,7 @@ def fashion_long() -> Recipe:
 
 
 def fashion_vit() -> Recipe:
-    """Fashion-MNIST from the transformer teacher: about three minutes on two CPU cores.
+    """Fashion-MNIST from the transformer teacher: about two minutes on two CPU cores.
 
     As fashion-live, and smooth: a transformer remembers no batch-norm statistics, so without total variation (0.02) its
     images become black and white speckle that the student cannot use.
