@@ -14,11 +14,10 @@ from app import scales, words
 from app.scales import Scale
 from kgen import events
 from kgen.events import PARTS, STUDENT_PARTS, Event
+from kgen.recipe import held_of
 
 MOST_POINTS = 300
 MOST_WARNINGS = 5
-HELD_OUT = 10
-"""Without real images one of so many is kept from the pool; a test holds it against `kgen.agreement`."""
 ENDED = ("finished", "stopped", "failed")
 
 
@@ -226,7 +225,7 @@ def pool_after(state: State, iteration: int) -> int:
     """Images that the pool will hold once this iteration is done: all fit, or the policy's share of each resolution's budget."""
     sizes, here = state.scales, iteration % len(state.scales)
     batch = sizes[here].batch
-    offered = batch - (max(1, batch // HELD_OUT) if state.tested_on == "synthetic" else 0)
+    offered = batch - (held_of(batch) if state.tested_on == "synthetic" else 0)
     after = min(state.started.budget_images, state.pool_images + offered)
     if state.recipe["pool_policy"] == "spread":
         rounds = state.iterations // len(sizes)

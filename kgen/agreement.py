@@ -11,17 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from kgen.events import Arrays, Score
+from kgen.recipe import held_of
 from kgen.teachers import Teacher
 
-SHARE = 10
-"""One image in so many is held out of the pool, the last ones of a batch."""
 MOST = 500
 """Images that the student is tested on: the newest."""
-
-
-def held_of(batch: int) -> int:
-    """Images of a batch that are held out: a tenth, one at least."""
-    return max(1, batch // SHARE)
 
 
 class HeldOut:

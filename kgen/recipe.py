@@ -256,6 +256,11 @@ def images_in(pixels: float, side: int) -> int:
     return max(2, round(pixels / side**2))
 
 
+def held_of(batch: int) -> int:
+    """Images of a batch, its last ones, that are kept from the pool where there are no real images to test on: a tenth, one at least."""
+    return max(1, batch // 10)
+
+
 def field_names() -> list[str]:
     """Every settable name of a recipe: "seed", "weights.kr", "optimisers.student.lr"."""
     return wording.names(Recipe)

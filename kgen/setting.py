@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from kgen import data, embeddings, events, zoo
-from kgen.agreement import held_of
 from kgen.data import DataError
 from kgen.evaluate import pieces, score
 from kgen.keyregion import make_target
-from kgen.recipe import Recipe, RecipeError, images_in
+from kgen.recipe import Recipe, RecipeError, held_of, images_in
 from kgen.streams import stream_seed
 from kgen.teachers import Teacher
 

@@ -7,9 +7,10 @@ from PIL import Image
 
 import kgen
 from kgen import recipes, zoo
-from kgen.agreement import MOST, HeldOut, held_of
+from kgen.agreement import MOST, HeldOut
 from kgen.data import DataError, image_folder
 from kgen.reading import open_run, read_checkpoint
+from kgen.recipe import held_of
 from kgen.runner import Runner
 
 FASHION = zoo.classes("fashion-cnn")
