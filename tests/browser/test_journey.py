@@ -10,12 +10,13 @@ import csv
 import json
 import shlex
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
-from serving import App
+from stations import failures as failures
+from stations import station as station
+from stations import studio as studio
 from studio import LATER, Studio
 
 from kgen.__main__ import read_recipe
@@ -23,27 +24,6 @@ from kgen.__main__ import read_recipe
 pytestmark = pytest.mark.timeout(420)
 LEARNT = 40.0
 """Per cent; chance is 10."""
-
-
-@pytest.fixture(scope="module")
-def studio(app: App, browser: Browser) -> Iterator[Studio]:
-    studio = Studio(browser, app.address)
-    yield studio
-    studio.close()
-
-
-@pytest.fixture(scope="module")
-def failures(request: pytest.FixtureRequest) -> int:
-    """Failed tests before the journey began."""
-    return request.session.testsfailed
-
-
-@pytest.fixture(autouse=True)
-def station(request: pytest.FixtureRequest, failures: int, studio: Studio) -> Iterator[None]:
-    if request.session.testsfailed > failures:
-        pytest.skip("an earlier station of the journey failed")
-    yield
-    studio.check()
 
 
 def test_before_start_everything_known_is_on_screen(studio: Studio):

@@ -9,35 +9,17 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator
 from serving import ROOT, App
+from stations import failures as failures
+from stations import station as station
+from stations import studio as studio
 from studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture(scope="module")
-def studio(app: App, browser: Browser) -> Iterator[Studio]:
-    studio = Studio(browser, app.address)
-    yield studio
-    studio.close()
-
-
-@pytest.fixture(scope="module")
-def failures(request: pytest.FixtureRequest) -> int:
-    return request.session.testsfailed
-
-
-@pytest.fixture(autouse=True)
-def station(request: pytest.FixtureRequest, failures: int, studio: Studio) -> Iterator[None]:
-    if request.session.testsfailed > failures:
-        pytest.skip("an earlier station of the journey failed")
-    yield
-    studio.check()
 
 
 def row(studio: Studio, name: str) -> Locator:
