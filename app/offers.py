@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from app import plan
-from kgen import recipes, zoo
+from kgen import classes, recipes, zoo
 from kgen.events import TeacherCard
 from kgen.recipe import Recipe
 
@@ -20,7 +19,6 @@ SMALL = 48
 """Sides below this are offered in steps of 4, and their generator is the shallow one."""
 FEW_CLASSES = 10
 """A teacher of more begins with its first so many."""
-TEXTS = zoo.ASSETS / "label-embeddings.safetensors"
 CARD = ("title", "accuracy", "n_test", "n_train", "side", "channels", "map", "parameters", "macs", "bytes", "licence")
 """What the page shows of a teacher that is chosen and not yet at work."""
 LARGE_SET = 200_000
@@ -73,7 +71,7 @@ class Offer:
         low, high, step = self.budget
         share = 100 * pixels / (self.card.n_train * self.card.side**2)
         ratio = min(max(round(share / step) * step, low), high) / 100
-        known = set(self.classes) <= set(json.loads(zoo.header(TEXTS)["texts"]))
+        known = set(self.classes) <= classes.embedded().keys()
         return recipe.replace(teacher=self.teacher, classes=chosen, resolutions=(side,), ratio=ratio, evaluate_on="auto",
                               embedding="text" if known else "centre")
 

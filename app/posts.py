@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.requests import ClientDisconnect
 
-from app import brought
+from app import bodies, brought
 from app.brought import Brought
 from app.uploads import Refused
 
@@ -43,7 +43,9 @@ def install(app: FastAPI, teachers: Brought) -> None:
     @app.post("/kg/inspect")
     async def inspect(request: Request) -> Response:
         try:
-            asked = _json(await _body(request))
+            asked = _json(await bodies.whole(request, MOST_ORDER))
+        except bodies.TooLong:
+            return _refusal(Refused(f"The order has more than {MOST_ORDER / 1e6:.0f} MB; shorten the class names.", 413))
         except Refused as refused:
             return _refusal(refused)
         except ClientDisconnect:
@@ -53,15 +55,6 @@ def install(app: FastAPI, teachers: Brought) -> None:
     @app.get("/kg/inspect/{id}")
     def found(id: str) -> Response:
         return _answer(lambda: teachers.found(id))
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_ORDER:
-            raise Refused(f"The order has more than {MOST_ORDER / 1e6:.0f} MB; shorten the class names.", 413)
-    return bytes(body)
 
 
 def _json(body: bytes) -> Any:

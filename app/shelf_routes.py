@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from app import bodies
 from app.answers import FOR_EVER, REVALIDATE, answer, known, missing
 from app.archive import Missing
 from app.publish import encode
@@ -82,15 +83,12 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     async def act(request: Request, do: Any) -> Response:
         """Do it, off the event loop; `{"run": …}` or one sentence."""
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > LARGEST_WORDS:
-                return PlainTextResponse("That is too long.", 413)
         try:
-            said = json.loads(body or b"{}")
+            said = json.loads(await bodies.whole(request, LARGEST_WORDS) or b"{}")
             if not isinstance(said, dict):
                 raise ValueError
+        except bodies.TooLong:
+            return PlainTextResponse("That is too long.", 413)
         except (ValueError, RecursionError):
             return PlainTextResponse("That is no JSON object.", 400)
         try:

@@ -10,7 +10,11 @@ import functools
 import json
 from pathlib import Path
 
+from kgen.specs import header
+
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+TABLE = ASSETS / "label-embeddings.safetensors"
+"""The bundled embeddings of class texts (`kgen.embeddings`)."""
 
 
 @functools.cache
@@ -40,6 +44,11 @@ def wnids(data: str) -> tuple[str, ...] | None:
     if data in table["imagenet_indices"]:
         return tuple(table["wnids"][i] for i in table["imagenet_indices"][data])
     return None
+
+
+def embedded(path: Path = TABLE) -> dict[str, int]:
+    """Text → its row in a table of embeddings. Raises ZooError where it cannot be read."""
+    return {text: i for i, text in enumerate(json.loads(header(path)["texts"]))}
 
 
 def texts() -> list[str]:

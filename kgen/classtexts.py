@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections import Counter
 from collections.abc import Sequence
 
 from safetensors.torch import load_file
 
 from kgen import embeddings
+from kgen.classes import embedded
 from kgen.inspection import Row
-from kgen.zoo import header
 
 NAMED = 5
 
@@ -33,7 +32,7 @@ def texts(names: Sequence[str]) -> Row:
     if twice:
         where = ", ".join(f"{name!r} (classes {', '.join(str(i) for i, n in enumerate(names) if n == name)})" for name in twice[:NAMED])
         return Row(name="class texts", status="fail", finding=f"the same text for several classes: {where}{_more(twice)}", advice="Rename one of them; a class is chosen, shown and embedded by its text.")
-    rows = {text: i for i, text in enumerate(json.loads(header(embeddings.TABLE)["texts"]))}
+    rows = embedded()
     missing = [name for name in names if name not in rows]
     said, advice = [], []
     if missing:

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from kgen.data import ASSETS
+from kgen.classes import TABLE as TABLE
+from kgen.classes import embedded
 from kgen.files import write_durably
 from kgen.zoo import header
 
-TABLE = ASSETS / "label-embeddings.safetensors"
 OUTER_RADIUS = 0.03
 NEARLY_THE_SAME = 0.93
 """Cosine of two class texts; the closest pair of ImageNet's classes has 0.92."""
@@ -105,8 +105,7 @@ def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = Fa
 
     `live`: encode what the file lacks now, with sentence-transformers.
     """
-    texts = json.loads(header(path)["texts"])
-    rows = {text: i for i, text in enumerate(texts)}
+    rows = embedded(path)
     missing = list(dict.fromkeys(c for c in classes if c not in rows))
     if missing and not live:
         raise EmbeddingError(

@@ -242,7 +242,7 @@ class Setting:
             found.append((text, "Name a folder of real images, one subfolder a class: the recipe's field real_images, on the page under More."))
         if self.real is not None and self.real.left_out:
             found.append((f"{len(self.real.left_out)} subfolders of {self.recipe.real_images} are no class of the teacher: {', '.join(self.real.left_out[:5])}.", "Call them as the classes are called."))
-        if self.real is not None and (empty := sum(not (self.real.labels == c).any() for c in self.chosen)):
+        if self.real is not None and (empty := len(set(self.chosen).difference(np.unique(self.real.labels).tolist()))):
             found.append((f"{empty} of {len(self.chosen)} chosen classes have no real test image; the accuracy is that of the others.", "Nothing to do."))
         if len(self.chosen) == 1:
             text = "One class only: images are made, but there is nothing for a student to tell apart."

@@ -1,0 +1,19 @@
+"""What a POST brings in words, whole and bounded: a page may send as much as it likes, nothing holds more than it should."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+
+class TooLong(ValueError):
+    """More bytes came than are taken."""
+
+
+async def whole(request: Request, most: int) -> bytes:
+    """The body of a request of at most `most` bytes; what comes is counted, whatever was announced. Raises TooLong."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise TooLong
+    return bytes(body)
