@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 
 from fastapi import Request
 from fastapi.responses import PlainTextResponse, Response
@@ -26,6 +27,11 @@ def answer(request: Request, body: bytes, media: str, cache: str, etag: str | No
     else:
         body = gzip.decompress(body)
     return Response(body, media_type=media, headers=headers)
+
+
+def fresh(request: Request, body: bytes) -> Response:
+    """Compressed JSON that changes now and then: the browser asks each time, and hears 304 where its own is the same."""
+    return answer(request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
 
 
 def missing(text: str) -> Response:

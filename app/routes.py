@@ -22,7 +22,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from app import offers, shelf_routes
-from app.answers import FOR_EVER, REVALIDATE
+from app.answers import FOR_EVER, REVALIDATE, fresh
 from app.answers import answer as _answer
 from app.answers import missing as _missing
 from app.archive import Missing, bundled_reference, without_place
@@ -66,16 +66,14 @@ def install(app: FastAPI, runs: Runs) -> None:
     def teacher(request: Request, name: str) -> Response:
         if name not in offers.teachers():
             return _missing("There is no teacher of that name here.")
-        body = encode(offers.offer(name).told())
-        return _answer(request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+        return fresh(request, encode(offers.offer(name).told()))
 
     @app.get("/kg/reference/-/0")
     def bundled(request: Request) -> Response:
         try:
-            body = bundled_reference(DEFAULT_TEACHER)
+            return fresh(request, bundled_reference(DEFAULT_TEACHER))
         except Missing as missing:
             return _missing(str(missing))
-        return _answer(request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
 
     @app.get("/kg/reference/{run}/{attempt}")
     def reference(request: Request, run: str, attempt: str) -> Response:

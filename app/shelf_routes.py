@@ -5,7 +5,6 @@ A foreign page's POST is refused by the door (`app.guard`); names are checked by
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from typing import Any
@@ -15,7 +14,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response, Streami
 from starlette.concurrency import run_in_threadpool
 
 from app import bodies
-from app.answers import FOR_EVER, REVALIDATE, answer, known, missing
+from app.answers import FOR_EVER, fresh, known, missing
 from app.archive import Missing
 from app.publish import encode
 from app.runs import RunError, Runs
@@ -32,8 +31,7 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     @app.get("/kg/runs")
     def rows(request: Request) -> Response:
-        body = encode({"runs": shelf.listing.rows()})
-        return answer(request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+        return fresh(request, encode({"runs": shelf.listing.rows()}))
 
     @app.get("/kg/picture/{run}/{key}")
     def picture(request: Request, run: str, key: str) -> Response:

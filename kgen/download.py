@@ -7,7 +7,6 @@ checksum, so that bytes of two versions never meet.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kgen.files import FolderLock, Locked, write_durably
+from kgen.files import sha256 as sha256_of
 from kgen.zoo import ZooError
 
 TIMEOUT = 30.0
@@ -72,13 +72,10 @@ def verify(path: Path, url: str, sha256: str | None = None) -> str:
     expected = sha256 or digits_in(url)
     if not expected:
         return "no checksum to compare with"
-    with path.open("rb") as file:
-        found = hashlib.sha256()
-        while block := file.read(2**22):
-            found.update(block)
-    if not found.hexdigest().startswith(expected):
+    found = sha256_of(path)
+    if not found.startswith(expected):
         n = len(expected)
-        raise DownloadError(f"What came from {urlsplit(url).hostname} is not what was published: SHA-256 {found.hexdigest()[:n]}, expected {expected}.")
+        raise DownloadError(f"What came from {urlsplit(url).hostname} is not what was published: SHA-256 {found[:n]}, expected {expected}.")
     return f"SHA-256 {expected} as published" if sha256 else f"SHA-256 begins with {expected} as published"
 
 

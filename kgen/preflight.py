@@ -7,14 +7,13 @@ that must survive a hostile file asks `kgen.inspection.inspect`, which calls thi
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kgen import abilities, checkpoints, classes, classtexts, fitting, limits, trial
+from kgen import abilities, checkpoints, classes, classtexts, files, fitting, limits, trial
 from kgen.adoption import adopt
 from kgen.events import TeacherCard
 from kgen.inspection import Order, PreflightError, Report, Row
@@ -100,7 +99,7 @@ class Examination:
         try:
             with self._limited(3 * size, READING_SECONDS):
                 self.checkpoint = checkpoints.open_checkpoint(path)
-                self.sha256 = _sha256(path)
+                self.sha256 = files.sha256(path)
         except ZooError as error:
             self.refuse("file", str(error))
         except MemoryError:
@@ -203,14 +202,6 @@ class Examination:
             self.say("real images", "ok", f"accuracy is measured on {data.value}, where its test images are on this machine")
         else:
             self.say("real images", "warn", "no data set is named, so there is no accuracy on real images", f"Name one with --data if it is one of: {', '.join(classes.known())}; or name a folder of your own in a run: --set real_images=FOLDER.")
-
-
-def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            found.update(part)
-    return found.hexdigest()
 
 
 def _figures(values: Sequence[float]) -> str:

@@ -6,13 +6,12 @@ Reading a teacher's card needs no torch, so the app can show it at once.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kgen import architectures, catalogue, published
+from kgen import architectures, catalogue, files, published
 from kgen.data import ASSETS
 from kgen.events import TeacherCard
 from kgen.specs import ZooError as ZooError
@@ -128,7 +127,7 @@ def _written(name: str) -> int:
 
 def checksum(name_or_path: str | Path) -> str:
     """SHA-256 of a teacher's file."""
-    return hashlib.sha256(locate(name_or_path).read_bytes()).hexdigest()
+    return files.sha256(locate(name_or_path))
 
 
 def load_teacher(name_or_path: str | Path) -> Teacher:
@@ -172,9 +171,7 @@ def fill(network: nn.Module, found: dict[str, Tensor], where: str, what: str) ->
 
 def save_network(network: nn.Module, path: str | Path, spec: dict[str, Any]) -> None:
     """Weights and what is needed to build them again, as one safetensors file; whole or not at all."""
-    from kgen.files import write_durably
-
-    write_durably(Path(path), network_bytes(network, spec))
+    files.write_durably(Path(path), network_bytes(network, spec))
 
 
 def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
