@@ -24,7 +24,9 @@ from kgen.controls import UNITS
 from kgen.recipe import Recipe
 
 PAGES = Path(__file__).parent
-VIEW = (PAGES / "studio.html").read_text(encoding="utf-8")
+FRAGMENTS = ("frame", "studio", "runs", "overlays")
+"""The template in pieces: the top bar, a <main> for each page, and what lies over all of them."""
+VIEW = "".join((PAGES / f"{name}.html").read_text(encoding="utf-8") for name in FRAGMENTS)
 
 # Runs once. The template holds no placeholder, so Gradio never touches this DOM again. The names of events
 # have to be spelled out here for Gradio to find them.

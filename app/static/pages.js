@@ -3,13 +3,11 @@
 import { go } from './address.js';
 import { setAttr, setText } from './dom.js';
 
-const NAMES = { studio: 'Studio', runs: 'Runs' };
-
 export class Pages {
-  /** `turned(page)` is called for the first page too. */
+  /** `turned(page)` is called for the first page too. A page is a tab of the top bar and the <main> of its name. */
   constructor(view, turned) {
-    Object.assign(this, { turned, heading: view.querySelector('.nav h1'), tabs: [...view.querySelectorAll('.tabs a')],
-      parts: { studio: view.querySelector('main.view'), runs: view.querySelector('main.runs') } });
+    Object.assign(this, { turned, heading: view.querySelector('.nav h1'), tabs: [...view.querySelectorAll('.tabs a')] });
+    this.parts = Object.fromEntries([...view.querySelectorAll('main[data-page]')].map((part) => [part.dataset.page, part]));
     for (const tab of this.tabs) tab.addEventListener('click', (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a window of its own
       event.preventDefault();
@@ -19,18 +17,22 @@ export class Pages {
     this.#turn();
   }
 
-  go(page) {
-    if (page === this.page) return;
-    go({ tab: page === 'studio' ? null : page });
+  /** `changes`: what else of the address is another on that page, by name; null removes a name. */
+  go(page, changes = {}) {
+    if (page === this.page && !Object.keys(changes).length) return;
+    go({ tab: page === 'studio' ? null : page, ...changes });
     this.#turn();
   }
 
   #turn() {
-    const asked = new URLSearchParams(location.search).get('tab'); // Gradio keeps the word page for itself
-    this.page = Object.hasOwn(NAMES, asked ?? '') ? asked : 'studio';
+    const asked = new URLSearchParams(location.search).get('tab') ?? ''; // Gradio keeps the word page for itself
+    this.page = Object.hasOwn(this.parts, asked) ? asked : 'studio';
     document.body.dataset.page = this.page;
-    setText(this.heading, NAMES[this.page]);
-    for (const tab of this.tabs) setAttr(tab, 'aria-current', tab.dataset.page === this.page ? 'page' : null);
+    for (const tab of this.tabs) {
+      const shown = tab.dataset.page === this.page;
+      setAttr(tab, 'aria-current', shown ? 'page' : null);
+      if (shown) setText(this.heading, tab.textContent);
+    }
     for (const [name, part] of Object.entries(this.parts)) setAttr(part, 'hidden', name !== this.page);
     scrollTo(0, 0); // on a phone the pages share one scroll bar
     this.turned(this.page);

@@ -43,8 +43,13 @@ class Studio {
     for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
     this.rail = new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
-    this.runs = new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); } });
-    this.pages = new Pages(view, (page) => { this.tips.hide(); this.runs.turn(page === 'runs'); redraw(); });
+    // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
+    this.places = { runs: new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); } }) };
+    this.pages = new Pages(view, (page) => {
+      this.tips.hide();
+      for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
+      redraw();
+    });
     this.#listen();
     this.live = follow(`${gradio.base}/kg/live`, {
       alive: () => view.isConnected,
@@ -86,7 +91,7 @@ class Studio {
     this.status.draw(snap, this.away);
     this.header.draw(snap);
     this.rail.draw(snap, this.away > 0);
-    this.runs.follow(snap);
+    for (const place of Object.values(this.places)) place.follow(snap);
     if (this.pages.page !== 'studio') return; // what is not shown has no size to be drawn in
     this.gallery.draw(snap, frame, archive, chosen, Boolean(this.sel));
     this.key.draw(snap, image, !this.sel);
