@@ -12,7 +12,10 @@ function changed(changes) {
 }
 
 /** Null removes a name. The history is not grown: Back leaves the page. */
-export function write(changes) { history.replaceState(history.state, '', changed(changes)); }
+export function write(changes) { history.replaceState(history.state, '', changed(changes)); told(); }
 
 /** A place of its own in the history: Back returns to the page before. */
-export function go(changes) { history.pushState(history.state, '', changed(changes)); }
+export function go(changes) { history.pushState(history.state, '', changed(changes)); told(); }
+
+/** The page has changed its own address; the browser tells only of Back and Forward. */
+function told() { document.dispatchEvent(new Event('kg-address')); }
