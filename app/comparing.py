@@ -5,6 +5,7 @@ Events are read in blocks and folded at once, so a long run costs its length onc
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -172,11 +173,17 @@ def _one_a_seed(kin: list[tuple[int, float, str]], first: str) -> tuple[tuple[in
     return tuple(sorted(found.items()))
 
 
+def _ceiling(c: Columns) -> float | None:
+    """The teacher's share of the same test."""
+    test = c.last_test
+    return test.teacher.accuracy if test and test.teacher and math.isfinite(test.teacher.accuracy) else None
+
+
 def _about(side: Side, reading: Reading, row: dict[str, Any]) -> dict[str, Any]:
     c = side.columns
     return {
         "title": f"{side.recipe.name}, seed {side.recipe.seed}"[:120], "note": row.get("note", ""), "state": side.state, "teacher": side.teacher, "real": side.real,
         "id": reading.id, "attempt": reading.attempt, "classes": list(c.classes), "budget": c.budget, "picture": row.get("picture"),
-        "iterations": c.iterations, "end": [c.pixels, round(c.t, 1), c.steps], "fault": reading.fault,
+        "ceiling": _ceiling(c), "iterations": c.iterations, "end": [c.pixels, round(c.t, 1), c.steps], "fault": reading.fault,
         # names what was read, so that the columns are fetched when there is something new, and not before
         "key": f"{reading.attempt}-{c.steps}-{c.student_steps}-{c.iterations}-{c.tests[True].seen + c.tests[False].seen}-{c.state}"}

@@ -31,7 +31,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
         rows += [
             _row("result", label, "The last test: of a finished run the one at its end.", _shares(last)),
             _row("result", f"{'Accuracy' if real else 'Agreement'} at equal pixels", f"The last test with at most {equal:,} pixels in the pool, which every run has reached.", _shares(at)),
-            _row("result", "Best test on the way", "Tests on the way are of fewer images than the one at the end.", _shares(best)),
+            _row("result", "Best test", "The highest of all tests; those on the way may be of fewer images than the one at the end.", _shares(best)),
             _row("result", "Mean over seeds", "Mean ± standard deviation over finished runs of this folder with the same recipe and other seeds.", [_mean(s, real) for s in sides])]
     c = [s.columns for s in sides]
     rows += [
