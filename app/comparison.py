@@ -92,29 +92,33 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
 
 
 def spread(sides: Sequence[Side]) -> list[str]:
-    """Is a difference between the first run and another one larger than what the seed does? One sentence for each other run."""
-    out = []
-    for i, b in enumerate(sides[1:], 1):
-        a, names = sides[0], f"A and {LETTERS[i]}"
-        if a.final is None or b.final is None or a.real != b.real:
+    """Is a difference between the first run and another one larger than what the seed does? One sentence for each other run that has finished."""
+    out, a = [], sides[0]
+    for letter, b in zip(LETTERS[1:], sides[1:]):
+        if not (a.kin and b.kin and a.state == b.state == "finished") or a.real != b.real:
             continue
-        if len(a.kin) > 1 and {seed for seed, _ in a.kin} == {seed for seed, _ in b.kin} and kin_of(a.recipe, a.sha) == kin_of(b.recipe, b.sha):
-            out.append(f"{names} have one recipe: over {_spread_of(a)} its {_kind(a)} varies by ± {points(deviation(a))} points.")
+        if kin_of(a.recipe, a.sha) == kin_of(b.recipe, b.sha):
+            if len(a.kin) > 1:
+                out.append(f"A and {letter} have one recipe; over its {len(a.kin)} seeds {_kind(a)} is {mean(a)}.")
             continue
-        means = [statistics.fmean([share for _, share in s.kin] or [s.final[0]]) for s in (a, b)]
-        apart, sds = abs(means[0] - means[1]), [deviation(s) for s in (a, b) if len(s.kin) > 1]
-        if not sds:
-            out.append(f"{names} differ by {points(apart)} points in {_kind(a)}. One seed each says nothing of the spread: a difference of this size may be chance.")
-            continue
-        inside = apart <= max(sds)
-        one = "" if len(sds) == 2 else " (known of one recipe only)"
-        out.append(f"{names} differ by {points(apart)} points in {_kind(a)}, which is {'inside' if inside else 'more than'} the spread over seeds, "
-                   f"± {points(max(sds))}{one}" + (": it may be chance." if inside else "."))
+        apart = abs(statistics.fmean(share for _, share in a.kin) - statistics.fmean(share for _, share in b.kin))
+        deviations = [deviation(s) for s in (a, b) if len(s.kin) > 1]
+        if not deviations:
+            out.append(f"A and {letter} differ by {points(apart)} points in {_kind(a)}. With one seed each nothing is known of the spread: a difference of this size may be chance.")
+        else:
+            inside = "inside the spread over seeds, so it may be chance" if apart <= max(deviations) else "more than the spread over seeds"
+            out.append(f"Over seeds, the recipe of A reaches {mean(a)} {_seeds(a)} and that of {letter} {mean(b)} {_seeds(b)}: {points(apart)} points apart, {inside}.")
     return out
 
 
-def _spread_of(side: Side) -> str:
-    return f"{len(side.kin)} seeds"
+def mean(side: Side) -> str:
+    """Mean and standard deviation over the seeds of a recipe; one seed has no spread."""
+    middle = 100 * statistics.fmean(share for _, share in side.kin)
+    return f"{middle:.1f} ± {points(deviation(side))} %" if len(side.kin) > 1 else f"{middle:.1f} %"
+
+
+def _seeds(side: Side) -> str:
+    return f"({len(side.kin)} seeds)" if len(side.kin) > 1 else "(one seed)"
 
 
 def deviation(side: Side) -> float:

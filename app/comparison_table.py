@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app import words
-from app.comparison import Side, deviation, points
+from app.comparison import Side, mean
 from app.differences import differing, labels, value
 
 Cell = dict[str, Any]
@@ -86,11 +86,9 @@ def _shares(found: Sequence[tuple | None]) -> list[Cell]:
 def _mean(side: Side, real: bool) -> Cell:
     if side.real != real or not side.kin:
         return _none()
-    shares, n = [share for _, share in side.kin], len(side.kin)
-    mean = statistics.fmean(shares)
-    if n == 1:
-        return {"text": words.percent(mean), "note": "one seed, no spread", "value": round(mean, 6)}
-    return {"text": f"{100 * mean:.1f} ± {points(deviation(side))} %", "note": f"{n} seeds: {', '.join(str(seed) for seed, _ in side.kin[:8])}", "value": round(mean, 6)}
+    seeds = ", ".join(str(seed) for seed, _ in side.kin[:8])
+    note = f"{len(side.kin)} seeds: {seeds}" if len(side.kin) > 1 else f"seed {seeds} alone, so no spread"
+    return {"text": mean(side), "note": note, "value": round(statistics.fmean(share for _, share in side.kin), 6)}
 
 
 def _seconds(t: float) -> str:

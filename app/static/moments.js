@@ -43,7 +43,7 @@ export class Moments {
     if (key === this.key) return;
     this.key = key;
     const names = [...new Set(runs.flatMap((run) => run.classes))], shown = names.slice(0, ROWS);
-    setText(this.note, names.length > ROWS ? `first ${ROWS} of ${num(names.length)} classes` : 'newest batch of each run');
+    setText(this.note, names.length > ROWS ? `first ${ROWS} of ${num(names.length)} classes` : 'newest batch finished by then');
     const narrow = this.grid.clientWidth < 560, room = Math.floor((this.grid.clientWidth - (narrow ? 0 : 92)) / runs.length) - 16;
     this.grid.style.setProperty('--runs', runs.length);
     put(this.grid, h('span', { class: 'c-corner' }), columns.map(({ run, held, none }) => h('div', { class: 'c-head' }, badge(run.i), h('span', null, held ? `iteration ${num(held.it + 1)}` : none ? 'no images yet' : '…', held && h('small', { class: 'muted' }, `${num(held.pixels)} pixels · ${time(held.t)}`)))),
@@ -53,7 +53,7 @@ export class Moments {
   #tiles(run, { group }, name, room) {
     const found = group.classes.get(run.classes.indexOf(name));
     if (!found) return h('small', { class: 'muted' }, run.classes.includes(name) ? 'none in this batch' : 'not chosen');
-    const size = whole(group.side, Math.min(room, group.side > 48 ? 64 : 48)), many = Math.max(1, Math.min(MOST, Math.floor((room + 4) / (size + 4))));
+    const size = whole(group.side, Math.min(room, group.side > 56 ? 64 : 56)), many = Math.max(1, Math.min(MOST, Math.floor((room + 4) / (size + 4))));
     return found.tiles.slice(0, many).map((p, col) => h('span', { 'data-tip': `${name}: the teacher is ${pct(p)} sure.` },
       picture({ url: group.sheet, col, row: found.row, columns: group.columns, rows: group.rows }, size, `${name}, run ${run.letter}, teacher ${pct(p)} sure`)));
   }

@@ -9,7 +9,7 @@ export async function pick(base, names, most, chosen) {
   const search = h('input', { type: 'search', 'aria-label': 'Search runs', placeholder: 'Search name, recipe, teacher, note', autocomplete: 'off', spellcheck: 'false' });
   const list = h('div', { class: 'c-list' }), count = h('p', { class: 'muted', role: 'status' }), rows = new Map();
   const done = h('button', { type: 'button', class: 'btn small primary', onclick: () => { close(); chosen(now); } }, 'Compare');
-  open(`Choose two to ${most} runs`, [done], search, count, list);
+  open('Choose two to four runs', [done], search, count, list);
   search.focus();
   search.addEventListener('input', show);
   try {
@@ -39,7 +39,7 @@ export async function pick(base, names, most, chosen) {
       setAttr(node, 'disabled', !on && now.length >= most);
       setText(node.querySelector('.tick'), on ? 'ABCD'[now.indexOf(run.name)] : '');
     }
-    setText(count, runs.length ? `${now.length} chosen${now.length >= most ? `, ${most} at most` : ''}` : 'There is no run yet. Start one in the Studio.');
+    setText(count, runs.length ? `${now.length} chosen${now.length >= most ? `, four at most` : ''}` : 'There is no run yet. Start one in the Studio.');
     setAttr(done, 'disabled', !now.length);
   }
 }
