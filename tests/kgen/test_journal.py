@@ -132,7 +132,7 @@ def test_folder_holds_what_the_design_says(whole):
     run = open_run(whole)
     assert run.recipe == grain() and run.info["attempt"] == 1 and run.info["threads"] == 1 and run.info["n_train"] == 60_000
     assert sorted(f.name for f in whole.iterdir()) == sorted(
-        ["recipe.json", "run.json", "reference.safetensors", "events.jsonl", "batches", "preview.safetensors", "checkpoint", "student.safetensors", "lock"]
+        ["recipe.json", "run.json", "reference.safetensors", "events.jsonl", "batches", "preview.safetensors", "checkpoint", "students", "student.safetensors", "lock"]
     )
     assert json.loads((whole / "recipe.json").read_text()) == grain().model_dump(mode="json")
     told = list(run.events())
