@@ -47,7 +47,7 @@ export class Runs {
   /** A row stays the same element as long as its run has its name, so that focus and what is being typed survive. */
   #draw() {
     const names = new Set(this.runs.map((run) => run.name));
-    for (const [name, row] of this.rows) if (!names.has(name)) { row.root.remove(); this.rows.delete(name); this.mark(name, false); }
+    for (const [name, row] of this.rows) if (!names.has(name)) { row.root.remove(); this.rows.delete(name); this.choose(name, false); }
     this.runs.forEach((run, at) => {
       if (!this.rows.has(run.name)) this.rows.set(run.name, new Row(run.name, this));
       const row = this.rows.get(run.name);
@@ -72,7 +72,7 @@ export class Runs {
   }
 
   /** Marked runs are compared, in the order in which they were marked, four at most. */
-  mark(name, on) {
+  choose(name, on) {
     this.marked = [...this.marked.filter((other) => other !== name), ...(on ? [name] : [])].slice(-4);
     for (const row of this.rows.values()) row.marked(this.marked.includes(row.name));
     setAttr(this.beside, 'hidden', !this.marked.length);
