@@ -73,7 +73,7 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
     causes = [f"{labels()[f][0]} ({' / '.join(value(s.recipe, f) for s in sides)})" for f in fields]
     lines.append({"same": not causes, "text": "Nothing else in their recipes differs." if not causes else
                   f"One field of the recipe differs: {causes[0]}." if len(causes) == 1 else
-                  f"{len(causes)} fields of the recipes differ, so a difference may have more than one cause: {'; '.join(causes[:6])}{' …' if len(causes) > 6 else ''}."})
+                  f"{len(causes)} fields of the recipes differ, so a difference may have more than one cause: {'; '.join(causes[:6])}{'; and more, in the table below' if len(causes) > 6 else ''}."})
     filled = [s.columns.pixels for s in sides]
     if all(equal[:3]) and any(abs(f - filled[0]) > 0.001 * max(filled) for f in filled):
         lines.append({"same": False, "text": f"Their pools are not equally full now: {_each([_pixels(f) for f in filled])}."})

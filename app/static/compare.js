@@ -132,7 +132,7 @@ export class Compare {
       run.picture && h('img', { alt: '', src: `${this.base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}` }),
       h('button', { type: 'button', class: 'link drop', 'data-at': `drop ${run.name}`, 'aria-label': `Leave out ${run.name}`, 'data-tip': 'Leave this run out', onclick: () => this.#choose(this.names.filter((name) => name !== run.name)) }, '×'))),
     h('button', { type: 'button', class: 'btn', 'data-at': 'choose', 'aria-haspopup': 'dialog', onclick: () => pick(this.base, this.names, MOST, (names) => this.#choose(names)) }, runs.length ? 'Choose runs …' : 'Choose two runs or more …'));
-    if (held) [...this.cards.querySelectorAll('[data-at]')].find((node) => node.dataset.at === held)?.focus();
+    if (held) ([...this.cards.querySelectorAll('[data-at]')].find((node) => node.dataset.at === held) ?? this.cards.lastChild).focus(); // a run that was left out took its button along
   }
 
   #verdict(runs) {

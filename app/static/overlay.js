@@ -57,8 +57,8 @@ export class Overlay {
   draw(runs, by, axis, x, max) {
     this.last = [runs, by, axis, x, max];
     this.#legend(runs);
-    setText(this.note, `over ${UNITS[by]}; press in a chart to go there`);
     const there = PLOTS.filter(({ of, name }) => runs.some((run) => run.columns[of][name]?.length));
+    setText(this.note, there.length ? `over ${UNITS[by]}; press in a chart to go there` : 'no step is reported yet');
     for (const plot of PLOTS) {
       const key = `${plot.of} ${plot.name}`, on = there.includes(plot);
       if (!this.charts.has(key)) { if (!on) continue; this.charts.set(key, this.#chart(plot)); }

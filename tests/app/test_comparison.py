@@ -72,6 +72,15 @@ def test_columns_are_bounded_and_means_of_what_was_told():
     assert [row[3] for row in rows[:5]] == pytest.approx([statistics.fmean(values[i * each : (i + 1) * each]) for i in range(5)])
 
 
+def test_a_batch_in_the_making_is_seen_too():
+    r = standin.recipe(generator_steps=2_000)
+    columns = Columns(r)
+    for e in standin.story(r)[:1_500]:
+        columns.add(e)
+    told = columns.told()["loss"]
+    assert 100 < len(told["ce"]) <= MOST and set(told["pixels"]) == {0} and told["step"][-1] == columns.steps > 1_400
+
+
 def test_terms_that_take_no_part_have_no_column():
     r = standin.recipe()
     columns = Columns(r)

@@ -146,14 +146,14 @@ def test_runs_are_marked_on_the_runs_page(studio: Studio):
     drawn(studio)
     studio.page.get_by_role("button", name="Leave out tiny-0").click()
     studio.until("one is left", lambda: "Choose another run" in studio.text("main.compare .none"))
-    assert studio.page.locator("main.compare :focus, body:focus").count() == 1
+    assert studio.see("main.compare .c-runs > .btn:focus").count() == 1, "who presses keys is not sent to the top of the page"
 
 
 def test_without_colour_runs_are_told_apart(studio: Studio):
     studio.page.go_back()
     drawn(studio)
     dashes = studio.page.evaluate("[...document.querySelectorAll(\"figure[data-plot='real share'] .c-line\")].map((l) => l.getAttribute('stroke-dasharray'))")
-    letters = studio.see("figure[data-plot='real share'] .c-letter").all_inner_texts()
+    letters = studio.see("figure[data-plot='real share'] .c-letter").all_text_contents()
     assert len(set(dashes)) == 2 and sorted(letters) == ["A", "B"]
 
 
