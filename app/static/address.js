@@ -16,3 +16,23 @@ export function write(changes) { history.replaceState(history.state, '', changed
 
 /** A place of its own in the history: Back returns to the page before. */
 export function go(changes) { history.pushState(history.state, '', changed(changes)); }
+
+/** Groups of switches with data-address="name": the address has the chosen value, nothing where that is the first. */
+export function keepSwitches(root) {
+  const radios = (group) => [...group.querySelectorAll('input[type=radio]')];
+  const turn = () => {
+    const query = new URLSearchParams(location.search);
+    for (const group of root.querySelectorAll('[data-address]')) {
+      const all = radios(group), wanted = all.find((radio) => radio.value === query.get(group.dataset.address)) ?? all[0];
+      if (wanted.checked) continue;
+      wanted.checked = true;
+      wanted.dispatchEvent(new Event('change', { bubbles: true }));
+    }
+  };
+  root.addEventListener('change', ({ target }) => {
+    const group = target.closest('[data-address]');
+    if (group) write({ [group.dataset.address]: radios(group)[0] === target ? null : target.value });
+  });
+  addEventListener('popstate', turn);
+  turn();
+}

@@ -17,6 +17,7 @@ import { ACTIVE, Rail } from './rail.js';
 import { Runs } from './runs.js';
 import { Scatter } from './scatter.js';
 import { Status } from './status.js';
+import { Keys } from './keys.js';
 import { tips } from './tips.js';
 
 const NEWEST_POINTS = 4; // iterations in the scatter while an earlier moment is replayed
@@ -50,7 +51,9 @@ class Studio {
       for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
       redraw();
     });
+    this.keys = new Keys(view, () => this.pages.page);
     this.#listen();
+    address.keepSwitches(view);
     this.live = follow(`${gradio.base}/kg/live`, {
       alive: () => view.isConnected,
       onAway: (seconds) => { const away = seconds > 2 ? seconds : 0; if (away || this.away) { this.away = away; redraw(); } },
