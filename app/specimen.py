@@ -72,13 +72,19 @@ def top(opened: BatchFile, who: str, pos: int) -> list[list] | None:
 
 
 def making(opened: BatchFile, pos: int) -> dict[str, Any]:
-    """The kept steps of its making: `frames`, or why there are none."""
+    """The kept steps of its making before the one that was kept: `frames`, or whether there are any of other images."""
     found = opened.frames(pos)
     kept = opened.array("kept_step", 1, -1)
-    out: dict[str, Any] = {"kept_step": int(kept[0]) if kept is not None and len(kept) else None}
+    last = int(kept[0]) if kept is not None and len(kept) else None
     if found is None:
-        return out | {"frames": [], "frames_kept": opened.has("previews")}
+        return {"kept_step": last, "frames": [], "frames_kept": opened.has("previews")}
     steps, pixels, sure = found
+    same = np.flatnonzero((pixels == opened.image(pos)).all((1, 2, 3)))
+    if last is None and len(same):  # a run of an earlier version does not tell
+        last = int(steps[same[-1]])
+    before = np.ones(len(steps), bool) if last is None else steps < last
+    out: dict[str, Any] = {"kept_step": last}
+    steps, pixels, sure = steps[before], pixels[before], None if sure is None else sure[before]
     by = math.ceil(math.sqrt(max(1.0, pixels.nbytes / FRAME_BYTES)))
     return out | {"frames": [{"step": int(step), "p": None if sure is None else told(sure)[i], "image": picture(pixels[i], by)} for i, step in enumerate(steps)]}
 
