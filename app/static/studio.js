@@ -8,6 +8,7 @@ import { factsOf, slots } from './classes.js';
 import { Curves } from './curves.js';
 import { Gallery } from './gallery.js';
 import { Header } from './header.js';
+import { Inspect } from './inspect.js';
 import { KeyRegion } from './keyregion.js';
 import { follow } from './live.js';
 import { num, setAttr, setText } from './dom.js';
@@ -32,12 +33,12 @@ export function mount(element, gradio) {
 class Studio {
   constructor(view, gradio) {
     const { sel, speed } = address.read();
-    Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
+    Object.assign(this, { view, gradio, sel: new URLSearchParams(location.search).has('run') ? null : sel, away: 0, drawing: 0 });
     const redraw = () => this.schedule(), hooks = {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
       nameOf: (index) => this.#nameOf(index),
       colour: (c) => this.slots[c] ?? c % 10,
-      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
+      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), explain: (node) => this.tips.open(node), inspect: (changes) => this.pages.go('inspect', changes), act: (what) => this.#act(what),
     };
     this.archive = new Archive(gradio.base, redraw);
     this.player = new Player(this.archive, speed, redraw);
@@ -45,7 +46,10 @@ class Studio {
     this.rail = new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
     // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
-    this.places = { runs: new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); } }) };
+    this.places = {
+      inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => this.sel && `${this.sel.it}:${this.sel.pos}` }),
+      runs: new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); } }),
+    };
     this.pages = new Pages(view, (page) => {
       this.tips.hide();
       for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
@@ -146,7 +150,7 @@ class Studio {
   /** `at`: {it, pos}, or null to follow the newest again. */
   select(at) {
     this.sel = at;
-    address.write({ sel: at ? `${at.it}:${at.pos}` : null });
+    if (this.pages.page === 'studio') address.write({ sel: at ? `${at.it}:${at.pos}` : null }); // on another page it means that one's
     const c = at && this.#image(at, this.player.frame())?.c;
     if (c != null) this.gallery.turnTo(c);
     this.schedule();
