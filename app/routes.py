@@ -21,7 +21,7 @@ import plotly
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from app import inspect_routes, offers, shelf_routes
+from app import compare_routes, inspect_routes, offers, shelf_routes
 from app.answers import FOR_EVER, REVALIDATE, fresh
 from app.answers import answer as _answer
 from app.answers import missing as _missing
@@ -30,6 +30,7 @@ from app.exports import ExportFailed
 from app.guard import middleware
 from app.publish import encode
 from app.runs import DEFAULT, Runs
+from app.shelf import Shelf
 from kgen import events, recipes
 from kgen.reading import JournalError, Run, open_run
 
@@ -47,7 +48,9 @@ COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images
 def install(app: FastAPI, runs: Runs) -> None:
     """Add the routes to the FastAPI app that Gradio's launch returns."""
     archive = runs.archive
-    shelf_routes.install(app, runs)
+    shelf = Shelf(runs)
+    shelf_routes.install(app, shelf)
+    compare_routes.install(app, shelf)
     inspect_routes.install(app, runs)
 
     @app.get("/kg/live")

@@ -9,7 +9,7 @@ export function read() {
 export function href(changes) {
   const url = new URL(location.href);
   for (const [name, value] of Object.entries(changes)) value == null ? url.searchParams.delete(name) : url.searchParams.set(name, value);
-  return url.href.replaceAll('%3A', ':');
+  return url.href.replaceAll('%3A', ':').replaceAll('%2C', ',');
 }
 
 /** Null removes a name. The history is not grown: Back leaves the page. */

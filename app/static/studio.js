@@ -4,6 +4,7 @@
 import * as address from './address.js';
 import { Archive, decode } from './groups.js';
 import { Card } from './card.js';
+import { Compare } from './compare.js';
 import { factsOf, slots } from './classes.js';
 import { Curves } from './curves.js';
 import { Gallery } from './gallery.js';
@@ -46,9 +47,11 @@ class Studio {
     this.rail = new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
     // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
+    const compare = (runs) => { this.pages.go('compare', { runs: runs.join(','), point: null }); this.live.soon(); };
     this.places = {
       inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => this.sel && `${this.sel.it}:${this.sel.pos}` }),
-      runs: new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); } }),
+      compare: new Compare(view, { base: gradio.base, go: compare }),
+      runs: new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); }, compare }),
     };
     this.pages = new Pages(view, (page) => {
       this.tips.hide();
