@@ -9,6 +9,7 @@ import { Curves } from './curves.js';
 import { Gallery } from './gallery.js';
 import { Header } from './header.js';
 import { KeyRegion } from './keyregion.js';
+import { Lessons } from './lessons.js';
 import { follow } from './live.js';
 import { num, setAttr, setText } from './dom.js';
 import { Pages } from './pages.js';
@@ -44,7 +45,11 @@ class Studio {
     this.rail = new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
     // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
-    this.places = { runs: new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); } }) };
+    const studio = () => { this.pages.go('studio'); this.live.soon(); };
+    this.places = {
+      lessons: new Lessons(view, { base: gradio.base, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
+      runs: new Runs(view, { base: gradio.base, studio }),
+    };
     this.pages = new Pages(view, (page) => {
       this.tips.hide();
       for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
