@@ -25,7 +25,7 @@ from app.runs import Runs
 from app.theme import theme
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("base.css", "rail.css", "view.css", "own.css", "runs.css", "inspect.css", "compare.css", "keys.css", "narrow.css")
+STYLES = ("base.css", "rail.css", "view.css", "own.css", "runs.css", "inspect.css", "compare.css", "lessons.css", "keys.css", "narrow.css")
 FIRST_PORT = 7860
 
 

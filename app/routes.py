@@ -21,7 +21,7 @@ import plotly
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from app import compare_routes, inspect_routes, offers, shelf_routes
+from app import compare_routes, inspect_routes, lesson_routes, offers, shelf_routes
 from app.answers import FOR_EVER, REVALIDATE, fresh
 from app.answers import answer as _answer
 from app.answers import missing as _missing
@@ -52,6 +52,7 @@ def install(app: FastAPI, runs: Runs) -> None:
     shelf_routes.install(app, shelf)
     compare_routes.install(app, shelf)
     inspect_routes.install(app, runs)
+    lesson_routes.install(app, runs)
 
     @app.get("/kg/live")
     async def live(request: Request) -> Response:

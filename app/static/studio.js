@@ -11,6 +11,7 @@ import { Gallery } from './gallery.js';
 import { Header } from './header.js';
 import { Inspect } from './inspect.js';
 import { KeyRegion } from './keyregion.js';
+import { Lessons } from './lessons.js';
 import { follow } from './live.js';
 import { num, setAttr, setText } from './dom.js';
 import { Pages } from './pages.js';
@@ -47,11 +48,13 @@ class Studio {
     this.rail = new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
     // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
+    const studio = () => { this.pages.go('studio'); this.live.soon(); };
     const compare = (runs) => { this.pages.go('compare', { runs: runs.join(','), point: null }); this.live.soon(); };
     this.places = {
       inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => this.sel && `${this.sel.it}:${this.sel.pos}` }),
       compare: new Compare(view, { base: gradio.base, go: compare }),
-      runs: new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); }, compare }),
+      lessons: new Lessons(view, { base: gradio.base, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
+      runs: new Runs(view, { base: gradio.base, studio, compare }),
     };
     this.pages = new Pages(view, (page) => {
       this.tips.hide();
