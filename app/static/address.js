@@ -13,10 +13,13 @@ export function href(changes) {
 }
 
 /** Null removes a name. The history is not grown: Back leaves the page. */
-export function write(changes) { history.replaceState(history.state, '', href(changes)); }
+export function write(changes) { history.replaceState(history.state, '', href(changes)); told(); }
 
 /** A place of its own in the history: Back returns to the page before. */
-export function go(changes) { history.pushState(history.state, '', href(changes)); }
+export function go(changes) { history.pushState(history.state, '', href(changes)); told(); }
+
+/** The page has changed its own address; the browser tells only of Back and Forward. */
+function told() { document.dispatchEvent(new Event('kg-address')); }
 
 /** Groups of switches with data-address="name": the address has the chosen value, nothing where that is the first. */
 export function keepSwitches(root) {

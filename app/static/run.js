@@ -14,8 +14,8 @@ export class Row {
   /** `list`: the page, which posts, tells and turns. */
   constructor(name, list) {
     Object.assign(this, { name, list, at: `runs/${encodeURIComponent(name)}` });
-    const button = (label, act, kind = 'link') => h('button', { type: 'button', class: kind, 'aria-label': `${label} ${name}`, onclick: (event) => this.#try(event.currentTarget, act) }, label);
-    const link = (label, query, tip) => h('a', { class: 'link', href: `${list.base}/kg/bundle/${encodeURIComponent(name)}${query}`, download: `${name}.kgen`, 'data-tip': tip, 'aria-label': `${label} ${name}` }, label);
+    const button = (label, act, kind = 'link') => h('button', { type: 'button', class: kind, 'data-for': 'presenter', 'aria-label': `${label} ${name}`, onclick: (event) => this.#try(event.currentTarget, act) }, label);
+    const link = (label, query, tip) => h('a', { class: 'link', 'data-for': 'presenter', href: `${list.base}/kg/bundle/${encodeURIComponent(name)}${query}`, download: `${name}.kgen`, 'data-tip': tip, 'aria-label': `${label} ${name}` }, label);
     this.open = button('Open', () => this.#studio('open'), 'btn small');
     this.inspect = h('a', { class: 'link', href: `?tab=inspect&run=${encodeURIComponent(name)}`, 'aria-label': `Inspect ${name}` }, 'Inspect');
     this.resume = button('Resume', () => this.#studio('resume'), 'btn small');
