@@ -14,9 +14,10 @@ export class Row {
   /** `list`: the page, which posts, tells and turns. */
   constructor(name, list) {
     Object.assign(this, { name, list, at: `runs/${encodeURIComponent(name)}` });
-    const button = (label, act, kind = 'link') => h('button', { type: 'button', class: kind, 'aria-label': `${label} ${name}`, onclick: (event) => this.#try(event.currentTarget, act) }, label);
-    const link = (label, query, tip) => h('a', { class: 'link', href: `${list.base}/kg/bundle/${encodeURIComponent(name)}${query}`, download: `${name}.kgen`, 'data-tip': tip, 'aria-label': `${label} ${name}` }, label);
+    const button = (label, act, kind = 'link') => h('button', { type: 'button', class: kind, 'data-for': 'presenter', 'aria-label': `${label} ${name}`, onclick: (event) => this.#try(event.currentTarget, act) }, label);
+    const link = (label, query, tip) => h('a', { class: 'link', 'data-for': 'presenter', href: `${list.base}/kg/bundle/${encodeURIComponent(name)}${query}`, download: `${name}.kgen`, 'data-tip': tip, 'aria-label': `${label} ${name}` }, label);
     this.open = button('Open', () => this.#studio('open'), 'btn small');
+    this.inspect = h('a', { class: 'link', href: `?tab=inspect&run=${encodeURIComponent(name)}`, 'aria-label': `Inspect ${name}` }, 'Inspect');
     this.resume = button('Resume', () => this.#studio('resume'), 'btn small');
     this.renaming = button('Rename', () => this.#rename());
     this.noting = button('Note', () => this.#write());
@@ -35,7 +36,7 @@ export class Row {
     this.facts = FACTS.map((fact) => h('div', null, h('dt', null, fact), h('dd')));
     this.root = h('li', { class: 'run', 'data-run': name }, h('div', { class: 'thumb' }, this.picture),
       h('div', { class: 'what' }, h('div', { class: 'name' }, this.title, this.state), this.what, this.note, this.form, this.wrong),
-      h('dl', { class: 'facts' }, this.facts), h('div', { class: 'do' }, this.resume, this.open, this.beside, this.flip, this.renaming, this.noting, this.send, this.sendAll, this.remove));
+      h('dl', { class: 'facts' }, this.facts), h('div', { class: 'do' }, this.resume, this.open, this.inspect, this.beside, this.flip, this.renaming, this.noting, this.send, this.sendAll, this.remove));
   }
 
   draw(run) {
@@ -57,6 +58,7 @@ export class Row {
     this.facts.forEach((fact, i) => put(fact.lastChild, told[i][0], told[i][1] && h('small', null, told[i][1])));
     setAttr(this.resume, 'hidden', !run.resumable);
     setAttr(this.open, 'hidden', run.state === 'damaged');
+    setAttr(this.inspect, 'hidden', run.state === 'damaged');
     for (const node of [this.renaming, this.remove, this.send]) setAttr(node, 'hidden', going);
     setAttr(this.sendAll, 'hidden', going || !run.own_images);
     if (run.state === 'damaged') for (const node of [this.send, this.renaming, this.beside, this.flip]) setAttr(node, 'hidden', true);
