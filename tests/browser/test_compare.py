@@ -109,12 +109,14 @@ def test_a_reload_shows_the_same(studio: Studio):
     studio.see(".c-align label").filter(has_text="Step").click()
     studio.page.get_by_role("slider", name="Moment").fill("140")
     studio.until("the address", lambda: "point" in studio.query)
-    before = studio.see(".c-align output").inner_text(), iterations(studio), studio.text(".c-table")
+    studio.until("images of that moment", lambda: iterations(studio) == [2, 2])
+    before = {"moment": studio.see(".c-align output").inner_text(), "images": iterations(studio), "table": studio.text(".c-table")}
     studio.wait_settled()
     studio.page.reload()
     studio.wait_drawn()
     drawn(studio)
-    studio.until("the same", lambda: (studio.see(".c-align output").inner_text(), iterations(studio), studio.text(".c-table")) == before)
+    for what, look in (("moment", lambda: studio.see(".c-align output").inner_text()), ("images", lambda: iterations(studio)), ("table", lambda: studio.text(".c-table"))):
+        studio.until(f"the same {what} as {before[what]!r}", lambda look=look, what=what: look() == before[what])
     studio.see(".c-align label").filter(has_text="Budget").click()
 
 
