@@ -53,7 +53,9 @@ def served(tmp_path_factory) -> Iterator[SimpleNamespace]:
     address = f"http://127.0.0.1:{port}"
     with httpx.Client(base_url=address, timeout=20) as viewer, httpx.Client(base_url=address, timeout=20) as presenter:
         presenter.cookies.set(presenting.cookie, TOKEN)
-        yield SimpleNamespace(app=app, demo=demo, runs=runs, brought=brought, presenting=presenting, viewer=viewer, presenter=presenter, port=port)
+        found = SimpleNamespace(app=app, demo=demo, runs=runs, brought=brought, presenting=presenting, viewer=viewer, presenter=presenter, port=port)
+        yield found
+        found.__dict__.clear()  # pytest keeps it
     brought.close()
     runs.close()
     demo.close(verbose=False)
