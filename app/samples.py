@@ -32,7 +32,7 @@ MEAN_SIDE = 112
 MOST_SIDES = 8
 NAMES = ("it", *PARTS, "p", "s", "side", "pool")
 """What images are sorted and filtered by."""
-CONDITION = re.compile(r"(%s):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?)" % "|".join(NAMES))
+CONDITION = re.compile("(" + "|".join(NAMES) + r"):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?)")
 MOST_CONDITIONS = 12
 
 

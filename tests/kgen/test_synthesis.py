@@ -148,7 +148,7 @@ def test_journaled_arrays(views):
         "parts": (np.float32, (b, 7)), "embedding": (np.float16, (b, setting.card.features)), "confidence": (np.float16, (b,)),
         "teacher_top": (np.int32, (b, 5)), "teacher_top_p": (np.float16, (b, 5)), "student_top": (np.int32, (b, 5)),
         "student_top_p": (np.float16, (b, 5)), "preview_steps": (np.int32, (4,)), "preview_positions": (np.int32, (b,)),
-        "previews": (np.uint8, (4, b, 1, 28, 28)),
+        "previews": (np.uint8, (4, b, 1, 28, 28)), "preview_confidence": (np.float16, (4, b)), "kept_step": (np.int32, (1,)),
     }  # fmt: skip
     if views:
         kinds |= {"views": (np.uint8, (b, views, 3)), "view_logits": (np.float32, (b, views, 10))}
