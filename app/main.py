@@ -29,7 +29,7 @@ from app.runs import Runs
 from app.theme import theme
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("base.css", "rail.css", "view.css", "own.css", "runs.css", "stage.css", "narrow.css")
+STYLES = ("base.css", "rail.css", "view.css", "own.css", "runs.css", "inspect.css", "compare.css", "lessons.css", "stage.css", "keys.css", "narrow.css")
 FIRST_PORT = 7860
 
 
@@ -54,7 +54,7 @@ def serve(args: argparse.Namespace) -> int:
     # before the children start: a signal in between would otherwise leave them behind
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())
-    runs = Runs(Path(args.runs))
+    runs = Runs(Path(args.runs), recorded=not args.no_recording)
     brought = Brought(runs.folder / ".uploads")
     demo = build(runs, presenting)
     try:

@@ -29,12 +29,18 @@ ROUTES = {
     "GET /kg/reference/-/0": VIEWER, "GET /kg/reference/{run}/{attempt}": VIEWER, "GET /kg/teacher/{name}": VIEWER,
     "GET /kg/runs": VIEWER, "GET /kg/picture/{run}/{key}": VIEWER, "GET /kg/student/{run}": VIEWER,
     "GET /kg/plotly.min.js": VIEWER, "GET /kg/static/{file}": VIEWER,
+    "GET /kg/inspect/{run}": VIEWER, "GET /kg/inspect/{run}/{attempt}/class/{c}/{first}/{end}": VIEWER,
+    "GET /kg/inspect/{run}/{attempt}/sheet/{c}/{first}/{end}": VIEWER, "GET /kg/inspect/{run}/{attempt}/image/{iteration}/{pos}": VIEWER,
+    "GET /kg/inspect/{run}/{attempt}/kin/{iteration}/{pos}/{end}": VIEWER, "GET /kg/inspect/{run}/{attempt}/tests/{c}/{n}": VIEWER,
+    "GET /kg/compare": VIEWER, "GET /kg/compare.csv": VIEWER, "GET /kg/columns/{run}/{key}": VIEWER, "GET /kg/switches/{run}": VIEWER,
+    "GET /kg/static/glossary-terms.js": VIEWER, "GET /kg/glossary": VIEWER, "GET /kg/lessons": VIEWER, "GET /kg/lessons/{slug}": VIEWER,
+    "GET /kg/lessons/{slug}/runs": VIEWER, "GET /kg/lesson-figures/{run}/{attempt}": VIEWER,
     # reading that costs: a whole run is read or packed for each that asks
     "GET /kg/export/{run}": PRESENTER, "GET /kg/bundle/{run}": PRESENTER, "GET /kg/csv/{run}": PRESENTER,
-    "GET /kg/known": PRESENTER, "GET /kg/inspect/{id}": PRESENTER, "GET /kg/invite.svg": PRESENTER,
+    "GET /kg/inspect/{run}/{attempt}/{form}/{c}/{end}": PRESENTER, "GET /kg/known": PRESENTER, "GET /kg/check/{id}": PRESENTER, "GET /kg/invite.svg": PRESENTER,
     # doing
     "POST /kg/shown": PRESENTER, "POST /kg/bundle": PRESENTER, "POST /kg/undo": PRESENTER, "POST /kg/runs/{run}/{action}": PRESENTER,
-    "POST /kg/teacher-file": PRESENTER, "POST /kg/inspect": PRESENTER,
+    "POST /kg/flip/{run}": PRESENTER, "POST /kg/lessons/{slug}/run": PRESENTER, "POST /kg/teacher-file": PRESENTER, "POST /kg/check": PRESENTER,
     # of Gradio's own: what it asks itself when it starts. The rest of it is the presenter's.
     "HEAD /": VIEWER, "GET /gradio_api/startup-events": VIEWER, "GET /favicon.ico": VIEWER, "GET /robots.txt": VIEWER,
 }

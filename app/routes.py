@@ -21,7 +21,7 @@ import plotly
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from app import offers, shelf_routes, stage_routes
+from app import compare_routes, inspect_routes, lesson_routes, offers, shelf_routes, stage_routes
 from app.answers import FOR_EVER, REVALIDATE, fresh
 from app.answers import answer as _answer
 from app.answers import missing as _missing
@@ -31,6 +31,7 @@ from app.guard import middleware
 from app.publish import encode
 from app.roles import PRESENTER, Presenting
 from app.runs import DEFAULT, Runs
+from app.shelf import Shelf
 from app.stage import Stage
 from kgen import events, recipes
 from kgen.reading import JournalError, Run, open_run
@@ -48,8 +49,11 @@ COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images
 
 def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **audience: Any) -> None:
     """Add the routes to the FastAPI app that Gradio's launch returns. `audience`: as `stage_routes.install` has it."""
-    archive, stage, presenting = runs.archive, Stage(), presenting or Presenting()
-    shelf_routes.install(app, runs)
+    archive, shelf, stage, presenting = runs.archive, Shelf(runs), Stage(), presenting or Presenting()
+    shelf_routes.install(app, shelf)
+    compare_routes.install(app, shelf)
+    inspect_routes.install(app, runs)
+    lesson_routes.install(app, runs)
     stage_routes.install(app, stage, presenting, **{"links": [], **audience})
 
     @app.get("/kg/live")

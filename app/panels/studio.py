@@ -25,7 +25,7 @@ from kgen.controls import UNITS
 from kgen.recipe import Recipe
 
 PAGES = Path(__file__).parent
-FRAGMENTS = ("frame", "studio", "runs", "overlays")
+FRAGMENTS = ("frame", "studio", "inspect", "compare", "lessons", "runs", "overlays")
 """The template in pieces: the top bar, a <main> for each page, and what lies over all of them."""
 VIEW = "".join((PAGES / f"{name}.html").read_text(encoding="utf-8") for name in FRAGMENTS)
 

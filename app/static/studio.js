@@ -4,11 +4,14 @@
 import * as address from './address.js';
 import { Archive, decode } from './groups.js';
 import { Card } from './card.js';
+import { Compare } from './compare.js';
 import { factsOf, slots } from './classes.js';
 import { Curves } from './curves.js';
 import { Gallery } from './gallery.js';
 import { Header } from './header.js';
+import { Inspect } from './inspect.js';
 import { KeyRegion } from './keyregion.js';
+import { Lessons } from './lessons.js';
 import { follow } from './live.js';
 import { num, setAttr, setText } from './dom.js';
 import { Pages } from './pages.js';
@@ -18,6 +21,7 @@ import { Runs } from './runs.js';
 import { Scatter } from './scatter.js';
 import { Stage } from './stage.js';
 import { Status } from './status.js';
+import { Keys } from './keys.js';
 import { tips } from './tips.js';
 import { Watching } from './watching.js';
 
@@ -34,12 +38,12 @@ export function mount(element, gradio) {
 class Studio {
   constructor(view, gradio) {
     const { sel, speed } = address.read();
-    Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
+    Object.assign(this, { view, gradio, sel: new URLSearchParams(location.search).has('run') ? null : sel, away: 0, drawing: 0 });
     const redraw = () => this.schedule(), hooks = {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
       nameOf: (index) => this.#nameOf(index),
       colour: (c) => this.slots[c] ?? c % 10,
-      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
+      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), explain: (node) => this.tips.open(node), inspect: (changes) => this.pages.go('inspect', changes), act: (what) => this.#act(what),
     };
     this.archive = new Archive(gradio.base, redraw);
     this.player = new Player(this.archive, speed, redraw);
@@ -47,13 +51,22 @@ class Studio {
     this.rail = gradio.watching ? new Watching() : new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
     // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
-    this.places = { runs: new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); } }) };
+    const studio = () => { this.pages.go('studio'); this.live.soon(); };
+    const compare = (runs) => { this.pages.go('compare', { runs: runs.join(','), point: null }); this.live.soon(); };
+    this.places = {
+      inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => this.sel && `${this.sel.it}:${this.sel.pos}` }),
+      compare: new Compare(view, { base: gradio.base, go: compare }),
+      lessons: new Lessons(view, { base: gradio.base, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
+      runs: new Runs(view, { base: gradio.base, studio, compare }),
+    };
     this.pages = new Pages(view, (page) => {
       this.tips.hide();
       for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
       redraw();
     });
+    this.keys = new Keys(view, () => this.pages.page);
     this.#listen();
+    address.keepSwitches(view);
     this.stage = new Stage(view, gradio);
     this.live = follow(`${gradio.base}/kg/live`, {
       alive: () => view.isConnected,
@@ -148,7 +161,7 @@ class Studio {
   /** `at`: {it, pos}, or null to follow the newest again. */
   select(at) {
     this.sel = at;
-    address.write({ sel: at ? `${at.it}:${at.pos}` : null });
+    if (this.pages.page === 'studio') address.write({ sel: at ? `${at.it}:${at.pos}` : null }); // on another page it means that one's
     const c = at && this.#image(at, this.player.frame())?.c;
     if (c != null) this.gallery.turnTo(c);
     this.schedule();
