@@ -378,3 +378,20 @@ def test_snapshots_stay_small_for_a_whole_class_of_viewers():
     assert len(making["tiles"]) == 50 and len(snapshot["loss"]["ce"]) >= 150
     assert len(body) < 70_000
     assert json.loads(gzip.decompress(body)) == json.loads(json.dumps(snapshot))
+
+
+def test_a_held_poll_is_answered_when_something_is_new(client):
+    etag = client.get("/kg/live").headers["etag"]
+    began = time.monotonic()
+    assert client.get("/kg/live", headers={"If-None-Match": etag, "Prefer": "wait=1"}).status_code == 304
+    assert 0.9 < time.monotonic() - began < 10
+    for headers in ({"If-None-Match": '"other"', "Prefer": "wait=100"}, {"Prefer": "wait=100"}, {"If-None-Match": etag, "Prefer": "wait=-1"}, {"If-None-Match": etag}):
+        began = time.monotonic()
+        client.get("/kg/live", headers=headers)
+        assert time.monotonic() - began < 0.9, headers
+    old = client.runs.live
+    threading.Timer(0.2, lambda: client.runs._show(routes_published(phase="running"))).start()
+    began = time.monotonic()
+    answer = client.get("/kg/live", headers={"If-None-Match": etag, "Prefer": "wait=2"})
+    assert answer.status_code == 200 and answer.json()["phase"] == "running" and time.monotonic() - began < 1.9
+    client.runs._show(old)
