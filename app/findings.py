@@ -200,12 +200,12 @@ def write(kind: Kind, value: Any) -> str:
 
 
 def difference(kind: Kind, one: Any, other: Any) -> str:
-    """`other` against `one`, with its sign: "−3.2 points"."""
+    """`other` against `one` as both are written, with its sign: "−3.2 points"."""
     if one is None or other is None or kind == "text":
         return "–"
-    d = other - one
-    sign = "+" if d > 0 else "−" if d < 0 else "±"
-    return f"{sign}{100 * abs(d):.1f} points" if kind == "percent" else sign + write(kind, abs(d))
+    d = round(100 * other, 1) - round(100 * one, 1) if kind == "percent" else float(write("real", other)) - float(write("real", one)) if kind == "real" else other - one
+    sign = "+" if d > 1e-9 else "−" if d < -1e-9 else "±"
+    return f"{sign}{abs(d):.1f} points" if kind == "percent" else sign + write(kind, abs(d))
 
 
 def figures(run: Run) -> dict[str, Any]:

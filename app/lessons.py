@@ -156,7 +156,7 @@ class Shelf:
         return {
             "slug": slug, "title": lesson.title, "question": lesson.question, "minutes": lesson.minutes, "predict": lesson.predict,
             "choices": [c.text for c in lesson.choices], "decide": {"title": findings.NUMBERS[lesson.decide.number].title, "of": lesson.decide.of},
-            "switch": lesson.switch and {"name": lesson.switch.name, "a": lesson.switch.a, "b": lesson.switch.b, "fields": _fields(lesson)},
+            "switch": lesson.switch and {"name": lesson.switch.name, "a": lesson.switch.a, "b": lesson.switch.b, "fields": flipped(lesson)},
             "commands": {v: recipes.command(lesson.made(v)) for v in lesson.variants}, "paper": lesson.paper, "figures": lesson.figures,
             "table": [{"name": n, "title": findings.NUMBERS[n].title} for n in lesson.numbers], "seeds": self.spread(lesson),
             "text": [prose.tree(part, mark) for part in lesson.text],
@@ -187,7 +187,7 @@ def summed(kind: findings.Kind, values: list[Any]) -> str:
     return f"{text}, {len(values)} seeds"
 
 
-def _fields(lesson: Lesson) -> list[list[str]]:
+def flipped(lesson: Lesson) -> list[list[str]]:
     """[field, A's value, B's value] of what the switch flips."""
     one, other = lesson.made("a"), lesson.made("b")
     return [[name, _value(one.value(name)), _value(other.value(name))] for name in lesson.switch.changes]
