@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app import projection, sheets
 from app.projection import Layout
@@ -25,9 +25,11 @@ from app.publish import encode
 from kgen import events, zoo
 from kgen.reading import NAME, JournalError, Run, open_run
 
-MOST_OPEN = 4
+MOST_OPEN = 6
+"""Four side by side, the one in the Studio, and one more."""
 KEPT = 256
 """Encoded groups and samples kept in memory."""
+MOST_TESTS = 500
 
 
 class Missing(LookupError):
@@ -57,6 +59,21 @@ def bundled_reference(teacher: str) -> bytes:
     return encode(sheets.reference(arrays, layout))
 
 
+def slim(test: events.Evaluated) -> events.Evaluated:
+    """Without what only the newest test is asked for, which may be thousands of numbers."""
+    scores = {who: score.model_copy(update={"confusion": []}) for who in ("student", "teacher") if getattr(score := getattr(test, who), "confusion", None)}
+    return test.model_copy(update=scores) if scores else test
+
+
+class Story(NamedTuple):
+    """What events say of a run: how it began, iterations done, tests, the last event's kind."""
+
+    started: events.RunStarted | None
+    done: int
+    tests: tuple[events.Evaluated, ...]
+    last: str
+
+
 class OpenRun:
     """One attempt of a run, with what is read again and again kept. Safe from any thread."""
 
@@ -68,6 +85,9 @@ class OpenRun:
         self._tail = run.tail()
         self._pools: dict[int, int] = {}
         self._classes = 0
+        self._started: events.RunStarted | None = None
+        self._tests: list[events.Evaluated] = []
+        self._last, self._done = "", 0
 
     def refresh(self) -> OpenRun:
         """Look again for what may come later: the reference examples, and a layout that is being fitted."""
@@ -81,6 +101,14 @@ class OpenRun:
             self._read()
             return self._classes
 
+    def story(self) -> Story:
+        """What the events say so far. Raises JournalError."""
+        with self._lock:
+            self._read()
+            while self._done in self._pools:
+                self._done += 1
+            return Story(self._started, self._done, tuple(self._tests), self._last)
+
     def pool(self, iteration: int) -> int:
         """Images in the pool after an iteration."""
         with self._lock:
@@ -91,8 +119,11 @@ class OpenRun:
     def _read(self) -> None:
         """Only what is new since the last time."""
         for e in self._tail.read()[1]:
+            self._last = e.kind
             if isinstance(e, events.RunStarted):
-                self._classes = len(e.classes)
+                self._classes, self._started = len(e.classes), e
+            elif isinstance(e, events.Evaluated):
+                self._tests = [*map(slim, self._tests[-MOST_TESTS:]), e]
             elif isinstance(e, events.BatchSynthesised) and e.iteration is not None:
                 self._pools[e.iteration] = e.pool_images
 
@@ -140,7 +171,11 @@ class Archive:
             return
         yield from (p.name for p in sorted(paths, key=newest, reverse=True))
 
-    def open(self, name: str, attempt: int, id: str | None = None) -> OpenRun:
+    def latest(self, name: str) -> OpenRun:
+        """The attempt that a run is at. Raises Missing."""
+        return self.open(name, None)
+
+    def open(self, name: str, attempt: int | None, id: str | None = None) -> OpenRun:
         """Raises Missing, in words, for a run or an attempt that is not there, or a run with another id."""
         try:
             run = open_run(self.path(name))
@@ -148,6 +183,8 @@ class Archive:
             now, own = int(info.get("attempt", 1)), str(info.get("id", ""))
         except JournalError as error:
             raise Missing(without_place(error, self.folder)) from None
+        if attempt is None:
+            attempt = now
         if attempt != now:
             raise Missing(f"This run is at attempt {now}; attempt {attempt} is over. Reload the page.")
         if id not in (None, own):

@@ -40,6 +40,8 @@ class Situation:
     points: dict[str, list] | None = None
     elsewhere: bool = False
     """Another process drives the run."""
+    brought: bool = False
+    """It was opened from a bundle."""
 
 
 def phase_of(state: State, situation: Situation) -> str:

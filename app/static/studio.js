@@ -4,10 +4,12 @@
 import * as address from './address.js';
 import { Archive, decode } from './groups.js';
 import { Card } from './card.js';
+import { Compare } from './compare.js';
 import { factsOf, slots } from './classes.js';
 import { Curves } from './curves.js';
 import { Gallery } from './gallery.js';
 import { Header } from './header.js';
+import { Inspect } from './inspect.js';
 import { KeyRegion } from './keyregion.js';
 import { Lessons } from './lessons.js';
 import { follow } from './live.js';
@@ -17,49 +19,60 @@ import { Player } from './player.js';
 import { ACTIVE, Rail } from './rail.js';
 import { Runs } from './runs.js';
 import { Scatter } from './scatter.js';
+import { Stage } from './stage.js';
 import { Status } from './status.js';
+import { Keys } from './keys.js';
 import { tips } from './tips.js';
+import { Watching } from './watching.js';
 
 const NEWEST_POINTS = 4; // iterations in the scatter while an earlier moment is replayed
 
-/** `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint, resume}, the only ways back to Python. */
+/** `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint, resume}, the only ways back to Python;
+ *  `watching`: on the audience's page, where there is no Gradio. */
 export function mount(element, gradio) {
   // Gradio fills the rail's pieces of HTML in their own time: now and then after this one
-  if (!document.getElementById('kg-texts') || !document.querySelector('#kg-speed input')) return void requestAnimationFrame(() => mount(element, gradio));
+  if (!gradio.watching && (!document.getElementById('kg-texts') || !document.querySelector('#kg-speed input'))) return void requestAnimationFrame(() => mount(element, gradio));
   return new Studio(element, gradio);
 }
 
 class Studio {
   constructor(view, gradio) {
     const { sel, speed } = address.read();
-    Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
+    Object.assign(this, { view, gradio, sel: new URLSearchParams(location.search).has('run') ? null : sel, away: 0, drawing: 0 });
     const redraw = () => this.schedule(), hooks = {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
       nameOf: (index) => this.#nameOf(index),
       colour: (c) => this.slots[c] ?? c % 10,
-      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
+      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), explain: (node) => this.tips.open(node), inspect: (changes) => this.pages.go('inspect', changes), act: (what) => this.#act(what),
     };
     this.archive = new Archive(gradio.base, redraw);
     this.player = new Player(this.archive, speed, redraw);
     for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
-    this.rail = new Rail(hooks);
+    this.rail = gradio.watching ? new Watching() : new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
     // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
     const studio = () => { this.pages.go('studio'); this.live.soon(); };
+    const compare = (runs) => { this.pages.go('compare', { runs: runs.join(','), point: null }); this.live.soon(); };
     this.places = {
+      inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => this.sel && `${this.sel.it}:${this.sel.pos}` }),
+      compare: new Compare(view, { base: gradio.base, go: compare }),
       lessons: new Lessons(view, { base: gradio.base, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
-      runs: new Runs(view, { base: gradio.base, studio }),
+      runs: new Runs(view, { base: gradio.base, studio, compare }),
     };
     this.pages = new Pages(view, (page) => {
       this.tips.hide();
       for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
       redraw();
     });
+    this.keys = new Keys(view, () => this.pages.page);
     this.#listen();
+    address.keepSwitches(view);
+    this.stage = new Stage(view, gradio);
     this.live = follow(`${gradio.base}/kg/live`, {
       alive: () => view.isConnected,
       onAway: (seconds) => { const away = seconds > 2 ? seconds : 0; if (away || this.away) { this.away = away; redraw(); } },
       onSnapshot: (snap) => this.#take(snap),
+      headers: this.stage.headers, onHeaders: (headers) => this.stage.hear(headers),
     });
   }
 
@@ -148,15 +161,25 @@ class Studio {
   /** `at`: {it, pos}, or null to follow the newest again. */
   select(at) {
     this.sel = at;
-    address.write({ sel: at ? `${at.it}:${at.pos}` : null });
+    if (this.pages.page === 'studio') address.write({ sel: at ? `${at.it}:${at.pos}` : null }); // on another page it means that one's
     const c = at && this.#image(at, this.player.frame())?.c;
+    if (c != null) this.gallery.turnTo(c);
+    this.schedule();
+  }
+
+  /** The address has become another one: by Back or Forward, or because the presenter shows something else. */
+  #turn() {
+    const { sel } = address.read();
+    if (sel?.it === this.sel?.it && sel?.pos === this.sel?.pos) return;
+    this.sel = sel;
+    const c = sel && this.snap && this.#image(sel, this.player.frame())?.c;
     if (c != null) this.gallery.turnTo(c);
     this.schedule();
   }
 
   #act(what) {
     if (what === 'resume') this.gradio.resume();
-    if (what === 'start') document.getElementById('kg-start').click();
+    if (what === 'start') document.getElementById('kg-start')?.click();
     this.live.soon();
   }
 
@@ -168,7 +191,8 @@ class Studio {
       input.checked = input.value === this.player.speed;
       input.addEventListener('change', () => { this.player.setSpeed(input.value); address.write({ speed: input.value === 'full' ? null : input.value }); });
     }
-    document.querySelector('#kg-buttons').addEventListener('click', () => this.live.soon());
+    document.querySelector('#kg-buttons')?.addEventListener('click', () => this.live.soon());
+    addEventListener('popstate', () => this.#turn());
     document.addEventListener('keydown', (event) => this.#press(event));
   }
 
