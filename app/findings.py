@@ -43,8 +43,13 @@ class Read:
 
     def part(self, name: str) -> float | None:
         """A term of the generator's loss at the end of an iteration, unweighted: the mean over the iterations in which it took part."""
-        values = [e.parts[name] for e in self.ends if e.parts.get(name)]
-        return float(np.mean(values)) if values else None
+        values = [e.parts.get(name, 0.0) for e in self.ends]
+        if name in ("adv", "aed") and self.started is not None:  # off during warm-up, or altogether; 0 is an answer afterwards
+            recipe = self.started.recipe
+            warm, on = int(recipe["warmup"] * recipe["epochs"] + 1e-9), recipe["weights"][name] > 0
+            values = [v for v, e in zip(values, self.ends) if on and (e.epoch or 0) >= warm]
+            return float(np.mean(values)) if values else None
+        return float(np.mean(values)) if any(values) else None
 
     def images(self) -> np.ndarray | None:
         return None if self.newest is None else self.newest["images"].astype(np.float32)

@@ -66,8 +66,8 @@ export class LessonView {
     for (const [name, nodes] of this.places) for (const node of nodes) this.#fill(node, name);
     for (const row of this.rows) for (const cell of row.cells) { const text = this.#number(cell.name); setText(cell.node, text ?? ''); setAttr(cell.node, 'class', text == null ? 'empty' : null); }
     const committed = said.choice != null, whole = this.#whole;
-    setAttr(this.button, 'hidden', whole);
-    setAttr(this.again, 'hidden', !whole || !told.minutes);
+    setAttr(this.button, 'hidden', whole || this.page.watching);
+    setAttr(this.again, 'hidden', !whole || !told.minutes || this.page.watching);
     const there = state && this.variants.filter((v) => state.runs[v]);
     setText(this.button, there?.length ? `Run ${this.variants.filter((v) => !state.runs[v]).map((v) => NAMES[v]).join(' and ')}` : told.minutes ? 'Run it' : 'Run it: about 3 min');
     if (!whole) setText(this.verdict, committed ? 'Nothing yet: the numbers come from the run.' : 'Predict first; the numbers come from the run.');
@@ -112,6 +112,7 @@ export class LessonView {
     } else if (state?.following) setText(this.status, 'Run B begins in a moment.');
     else if (this.#whole) setText(this.status, this.variants.map((v) => this.variants.length > 1 ? `${NAMES[v]} is the run ${state.runs[v].run}` : `It is the run ${state.runs[v].run}`).join('; ') + '.');
     else if (other) setText(this.status, `Another run is going (${snap.run}); it has to end or be stopped first.`);
+    else if (this.page.watching) setText(this.status, 'The presenter runs it; you see it here.');
     else if (said.choice == null) setText(this.status, 'Predict first, then run it.');
     else {
       const there = this.variants.filter((v) => state?.runs[v]);

@@ -18,9 +18,9 @@ class Memory {
 }
 
 export class Lessons {
-  /** `studio`: turn to the Studio; `go(changes)`: another place of this page; `soon`: ask for the snapshot at once. */
-  constructor(view, { base, studio, go, soon }) {
-    Object.assign(this, { base, studio, go, soon, on: false, memory: new Memory(), slug: null });
+  /** `studio`: turn to the Studio; `go(changes)`: another place of this page; `soon`: ask for the snapshot at once; `watching`: one of the audience. */
+  constructor(view, { base, watching, studio, go, soon }) {
+    Object.assign(this, { base, watching, studio, go, soon, on: false, memory: new Memory(), slug: null });
     this.root = view.querySelector('main.lessons');
     this.list = this.root.querySelector('.lesson-list');
     this.body = this.root.querySelector('article');
