@@ -79,13 +79,22 @@ export class Lessons {
     }
   }
 
-  /** Where a reader was before a reload. */
+  /** Where a reader was before a reload, as soon as the page is long enough; not where they have moved meanwhile. */
   #return() {
     if (this.returned) return;
     this.returned = true;
     try {
       const [slug, top] = JSON.parse(sessionStorage.getItem(PLACE)) ?? [];
-      if (slug === this.slug && top) setTimeout(() => { this.scroller().scrollTop = top; }, 60);
+      if (slug !== this.slug || !top) return;
+      const end = performance.now() + 8000, moved = new AbortController();
+      for (const what of ['wheel', 'touchstart', 'pointerdown', 'keydown']) addEventListener(what, () => moved.abort(), { once: true, passive: true, signal: moved.signal });
+      const go = () => {
+        if (moved.signal.aborted || !this.on) return;
+        const at = this.scroller();
+        at.scrollTop = top;
+        if (at.scrollTop < top - 1 && performance.now() < end) setTimeout(go, 100); else moved.abort();
+      };
+      go();
     } catch { /* nothing was kept */ }
   }
 
