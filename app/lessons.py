@@ -183,7 +183,9 @@ def summed(kind: findings.Kind, values: list[Any]) -> str:
     if len(values) == 1:
         return f"{findings.write(kind, mean)}, one seed"
     deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    text = f"{100 * mean:.1f} ± {100 * deviation:.1f} %" if kind == "percent" else f"{findings.write(kind, mean)} ± {findings.write(kind, deviation)}"
+    written = findings.write(kind, mean)
+    digits = len(written.partition(".")[2]) if kind == "real" and "e" not in written else 0
+    text = f"{100 * mean:.1f} ± {100 * deviation:.1f} %" if kind == "percent" else f"{written} ± {deviation:.{digits}f}"
     return f"{text}, {len(values)} seeds"
 
 
