@@ -1,6 +1,7 @@
 // Key region: where the teacher's evidence lies (CAM), where it should lie (target), and what is still missing (Eq. 5, 6).
 
 import { cell, h, math, num, pct, picture, put, setText, term } from './dom.js';
+import { told } from './glossary.js';
 import { scaleOf } from './groups.js';
 import { cellSize, figure, ghost, grid, hinge } from './maps.js';
 import { ACTIVE } from './rail.js';
@@ -55,9 +56,9 @@ export class KeyRegion {
       figure(term(names.title, `${names.tip}: how much each of the ${scale.h} × ${scale.w} places speaks for the class, as the teacher sees it. Raw values. The fullest colour is the map's own highest place, or 1 where all are lower; the target's is 1.`),
         image?.replay ? 'of the finished image' : names.title.length > 9 ? '' : 'evidence, raw', image ? grid('', scale, image.cam, missing, `${names.title}, ${count} of ${cells} cells below the target`, top) : ghost('What the teacher sees, place by place')),
       ramp('', cell(top), '0', '< 0'),
-      figure(term('Target', 'G(i, j): a Gaussian of height i in the middle and width j in cells; Full(n): n everywhere. The loss asks the map to be at least this high.'), snap.map.label,
+      figure(term('Target', told('target')), snap.map.label,
         grid('', scale, target, null, `Target, ${high.toFixed(2)} in the middle, ${low.toFixed(2)} in the corners`)),
-      figure(term('Missing', 'max(0, target − map). Only the outlined cells pull; where the map is above the target nothing happens.'),
+      figure(term('Missing', `${told('missing')} The cells that pull are outlined.`),
         image ? [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`] : '', image ? grid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`) : ghost('What is still missing; only these cells pull')),
       ramp('miss', '1', '0'));
   }

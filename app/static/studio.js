@@ -56,7 +56,7 @@ class Studio {
     this.places = {
       inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => this.sel && `${this.sel.it}:${this.sel.pos}` }),
       compare: new Compare(view, { base: gradio.base, go: compare }),
-      lessons: new Lessons(view, { base: gradio.base, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
+      lessons: new Lessons(view, { base: gradio.base, watching: gradio.watching, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
       runs: new Runs(view, { base: gradio.base, studio, compare }),
     };
     this.pages = new Pages(view, (page) => {
