@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from app import projection, sheets
+from app.moments import Moments
 from app.projection import Layout
 from app.publish import encode
-from kgen import events, zoo
+from kgen import zoo
 from kgen.reading import NAME, JournalError, Run, open_run
 
 MOST_OPEN = 4
@@ -66,8 +67,7 @@ class OpenRun:
         self.reference: dict | None = None
         self._lock = threading.Lock()
         self._tail = run.tail()
-        self._pools: dict[int, int] = {}
-        self._classes = 0
+        self._moments = Moments()
 
     def refresh(self) -> OpenRun:
         """Look again for what may come later: the reference examples, and a layout that is being fitted."""
@@ -76,25 +76,15 @@ class OpenRun:
             self.layout = layout_of(self.run) if self.layout is None else self.layout
         return self
 
-    def classes(self) -> int:
+    def moments(self) -> Moments:
+        """Everything that was told until now; only what is new since the last time is read."""
         with self._lock:
-            self._read()
-            return self._classes
-
-    def pool(self, iteration: int) -> int:
-        """Images in the pool after an iteration."""
-        with self._lock:
-            if iteration >= 0 and iteration not in self._pools:
-                self._read()
-            return self._pools.get(iteration, 0)
-
-    def _read(self) -> None:
-        """Only what is new since the last time."""
-        for e in self._tail.read()[1]:
-            if isinstance(e, events.RunStarted):
-                self._classes = len(e.classes)
-            elif isinstance(e, events.BatchSynthesised) and e.iteration is not None:
-                self._pools[e.iteration] = e.pool_images
+            anew, new = self._tail.read()
+            if anew:
+                self._moments = Moments()
+            for event in new:
+                self._moments.add(event)
+            return self._moments
 
 
 class Archive:
@@ -169,6 +159,18 @@ class Archive:
         run = self.open(name, attempt, id)
         return self._piece(("sample", name, attempt, iteration, pos), id, run, lambda: self._sample(run, iteration, pos))
 
+    def moment(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
+        """What was known at the kept steps of an iteration, and at its end."""
+        run = self.open(name, attempt, id)
+        try:
+            steps = run.run.batch(iteration, ("preview_steps",)).get("preview_steps", ())
+            found = run.moments().of(iteration, [*map(int, steps), run.run.recipe.generator_steps])
+        except IndexError:
+            raise Missing(f"Iteration {iteration + 1} has not ended yet.") from None
+        except JournalError as error:
+            raise Missing(without_place(error, self.folder)) from None
+        return encode(found), found["final"] and (id or "") == run.id
+
     def reference(self, name: str, attempt: int, id: str | None = None) -> tuple[bytes, bool]:
         """The real examples of a run."""
         run = self.open(name, attempt, id)
@@ -195,8 +197,8 @@ class Archive:
             return self._pieces[key], final
 
     def _group(self, run: OpenRun, iteration: int) -> dict[str, Any]:
-        batch = run.run.batch(iteration)
-        return sheets.group(batch, iteration, run.classes(), before=run.pool(iteration - 1), after=run.pool(iteration), layout=run.layout)
+        batch, moments = run.run.batch(iteration), run.moments()
+        return sheets.group(batch, iteration, moments.classes, before=moments.pool(iteration), after=moments.pool(iteration + 1), layout=run.layout)
 
     def _sample(self, run: OpenRun, iteration: int, pos: int) -> dict[str, Any]:
         batch = run.run.batch(iteration)

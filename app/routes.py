@@ -62,6 +62,10 @@ def install(app: FastAPI, runs: Runs) -> None:
     def sample(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
         return _piece(request, lambda: archive.sample(run, _count(attempt), _count(iteration), _count(pos), _id(request)))
 
+    @app.get("/kg/moment/{run}/{attempt}/{iteration}")
+    def moment(request: Request, run: str, attempt: str, iteration: str) -> Response:
+        return _piece(request, lambda: archive.moment(run, _count(attempt), _count(iteration), _id(request)))
+
     @app.get("/kg/teacher/{name}")
     def teacher(request: Request, name: str) -> Response:
         if name not in offers.teachers():

@@ -71,10 +71,10 @@ def _transport() -> dict[str, gr.components.Component]:
                     label="One step is", container=False, show_label=False, interactive=True, elem_id="kg-unit", elem_classes="kg-seg")
     gr.HTML(html_template='<div class="kg-choice" role="radiogroup" aria-label="Speed of this view">'
             + "".join(f'<label data-tip="{tip}"><input type="radio" name="kg-speed" value="{value}"><span>{value.title()}</span></label>'
-                      for value, tip in (("slow", "Replays the making of each batch, a frame every one and a half seconds. Only this view; "
-                                          "the run itself goes on at full speed."),
-                                         ("watch", "Replays the making of each batch, two frames a second. Only this view."),
-                                         ("full", "Shows the newest state as it comes.")))
+                      for value, tip in (("slow", "Slow motion: a frame of each batch's making every one and a half seconds. Only this view: it is read "
+                                          "from the run's folder, and the engine goes on at full speed."),
+                                         ("watch", "Two frames of each batch's making a second. Only this view."),
+                                         ("full", "Shows the newest state as it comes; a replay passes quickly.")))
             + "</div>", apply_default_css=False, padding=False, elem_id="kg-speed")
     return {"start": start, "pause": pause, "continue": go_on, "step": step, "stop": stop, "unit": unit}
 

@@ -1,8 +1,10 @@
-// Page, selection, speed and theme live in the address: a link or a reload shows the same.
+// Page, selection, moment, speed and theme live in the address: a link or a reload shows the same.
+// t=7.4 is generator step 4 of iteration 7, t=7 that iteration's end, counted as the page says them; no t is live.
 
 export function read() {
-  const query = new URLSearchParams(location.search), at = /^(\d{1,7}):(\d{1,7})$/.exec(query.get('sel') ?? '');
-  return { sel: at ? { it: +at[1], pos: +at[2] } : null, speed: ['slow', 'watch', 'full'].find((v) => v === query.get('speed')) ?? 'full' };
+  const query = new URLSearchParams(location.search), at = /^(\d{1,7}):(\d{1,7})$/.exec(query.get('sel') ?? ''), t = /^([1-9]\d{0,6})(?:\.([1-9]\d{0,6}))?$/.exec(query.get('t') ?? '');
+  return { sel: at ? { it: +at[1], pos: +at[2] } : null, t: t ? { iteration: t[1] - 1, step: t[2] ? t[2] - 1 : undefined } : null,
+    speed: ['slow', 'watch', 'full'].find((v) => v === query.get('speed')) ?? 'full' };
 }
 
 function changed(changes) {
@@ -16,3 +18,6 @@ export function write(changes) { history.replaceState(history.state, '', changed
 
 /** A place of its own in the history: Back returns to the page before. */
 export function go(changes) { history.pushState(history.state, '', changed(changes)); }
+
+/** How a moment is written, {iteration, step} of a run with so many steps an iteration. */
+export const written = ({ iteration, step }, steps) => step >= steps ? `${iteration + 1}` : `${iteration + 1}.${step + 1}`;

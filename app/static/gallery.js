@@ -109,7 +109,7 @@ export class Gallery {
     root.classList.toggle('none', !sheet);
     if (fresh) { root.classList.toggle('making', Boolean(making) && !group.replay); }
     root.style.setProperty('--sheet', sheet ? `url("${sheet}")` : 'none');
-    root.style.setProperty('--cams', sheet && group.map[0] ? `url("${camSheet(group)}")` : 'none');
+    root.style.setProperty('--cams', sheet && group.map[0] && !group.early ? `url("${camSheet(group)}")` : 'none');
     root.style.setProperty('--tile', `${group?.side ? whole(group.side, this.size) : this.size}px`);
     root.style.setProperty('--cols', group?.columns ?? MOST);
     root.style.setProperty('--rows', group?.rows ?? 1);
@@ -173,7 +173,7 @@ export class Gallery {
   /** Hover and focus: four times the size, the CAM over it. */
   #show({ button, tile, group }) {
     this.peeked = { button, tile };
-    const [snap] = this.last, place = { col: tile.col, row: tile.row, columns: group.columns, rows: group.rows }, size = whole(group.side, 112), maps = camSheet(group);
+    const [snap] = this.last, place = { col: tile.col, row: tile.row, columns: group.columns, rows: group.rows }, size = whole(group.side, 112), maps = group.early ? '' : camSheet(group); // maps are kept of finished images only
     put(this.peek, h('div', { class: 'pic', style: { width: `${size}px`, height: `${size}px` } }, picture({ url: group.sheet, ...place }, size), maps && picture({ url: maps, ...place }, size)),
       h('b', null, `${snap.classes[tile.c]}, ${sure(group, tile)}`),
       h('span', { class: 'muted' }, `iteration ${num(group.iteration + 1)}, ${group.side} px${maps && `; blue: ${mapNames(snap).short}`}`));

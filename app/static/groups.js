@@ -1,6 +1,6 @@
 // Groups (the shown images of one iteration) and samples (one image in full), fetched once and kept: they never change.
 
-const KEPT_GROUPS = 40, KEPT_SAMPLES = 200;
+const KEPT_GROUPS = 40, KEPT_MOMENTS = 400, KEPT_SAMPLES = 200;
 
 /** base64 of int16 (hundredths) → numbers. */
 function hundredths(text) {
@@ -46,7 +46,7 @@ class Shelf {
   get(key, url, prepare) {
     const found = this.held.get(key);
     if (found) { this.held.delete(key); this.held.set(key, found); return found; } // newest last
-    if (!this.away.has(key)) { this.away.add(key); this.#fetch(key, url, prepare, this.generation); }
+    if (!this.held_back && !this.away.has(key)) { this.away.add(key); this.#fetch(key, url, prepare, this.generation); }
     return null;
   }
 
@@ -56,6 +56,7 @@ class Shelf {
       if (!response.ok) throw new Error(`status ${response.status}`);
       const answer = prepare(await response.json());
       if (generation !== this.generation) return;
+      if (answer.final === false) setTimeout(() => generation === this.generation && this.held.get(key) === answer && this.held.delete(key), 1500);
       this.held.set(key, answer);
       for (const old of this.held.keys()) { if (this.held.size <= this.limit) break; this.held.delete(old); }
       this.away.delete(key);
@@ -71,6 +72,7 @@ export class Archive {
   constructor(base, changed) {
     this.base = base;
     this.groups = new Shelf(KEPT_GROUPS, changed);
+    this.moments = new Shelf(KEPT_MOMENTS, changed);
     this.samples = new Shelf(KEPT_SAMPLES, changed);
     this.references = new Shelf(2, changed);
   }
@@ -78,8 +80,17 @@ export class Archive {
   /** Another run, the same one begun anew, or a layout that has been fitted and gives everything its place: forget. */
   turnTo(snap) {
     const path = `${encodeURIComponent(snap.run ?? '-')}/${snap.run ? snap.attempt : 0}`, id = snap.id ? `?id=${encodeURIComponent(snap.id)}` : '';
-    if (path !== this.path || id !== this.id || snap.layout !== this.snap.layout) for (const shelf of [this.groups, this.samples]) shelf.clear();
+    if (path !== this.path || id !== this.id || snap.layout !== this.snap.layout) for (const shelf of [this.groups, this.moments, this.samples]) shelf.clear();
     Object.assign(this, { path, id, snap });
+  }
+
+  /** Give only what is here, and ask for nothing. */
+  hold(on) { for (const shelf of [this.groups, this.moments, this.samples]) shelf.held_back = on; }
+
+  /** What was known at the kept steps of a finished iteration: {steps}, the last one its end. */
+  moment(iteration) {
+    if (iteration < 0 || iteration >= this.snap.counters.iterations_done) return null;
+    return this.moments.get(iteration, `${this.base}/kg/moment/${this.path}/${iteration}${this.id}`, (raw) => raw);
   }
 
   group(iteration) {
