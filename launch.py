@@ -72,6 +72,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=port_number, help="port (default: the first free one from 7860)")
     parser.add_argument("--runs", default="runs", metavar="DIR", help="folder of the runs (default: runs)")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument("--no-recording", action="store_true", help="do not put the recorded run into a folder that has no run yet")
     parser.add_argument("--root-path", type=url_path, default="", metavar="PATH", help="path below which a proxy serves the app")
     parser.add_argument("--allow-host", type=host_name, action="append", default=[], metavar="NAME", help="also answer to this host name; repeatable")
     parser.add_argument("--allow-frame", type=origin, action="append", default=[], metavar="ORIGIN", help="let this site embed the app; repeatable")

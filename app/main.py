@@ -47,7 +47,7 @@ def serve(args: argparse.Namespace) -> int:
     # before the children start: a signal in between would otherwise leave them behind
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())
-    runs = Runs(Path(args.runs))
+    runs = Runs(Path(args.runs), recorded=not args.no_recording)
     brought = Brought(runs.folder / ".uploads")
     demo = build(runs)
     try:

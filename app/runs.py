@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from app import projection, view, words
+from app import projection, recording, view, words
 from app.archive import Archive, Missing
 from app.child import Child
 from app.exports import Exports
@@ -43,9 +43,10 @@ class Runs:
     Args:
         folder: where run folders lie and are made.
         command: what a child is; tests put a stand-in here.
+        recorded: put the recorded run into a folder that has no run.
     """
 
-    def __init__(self, folder: Path, command: tuple[str, ...] | None = None):
+    def __init__(self, folder: Path, command: tuple[str, ...] | None = None, recorded: bool = False):
         self.folder = Path(folder).absolute()
         self.archive = Archive(self.folder)
         self.exports = Exports()
@@ -60,7 +61,7 @@ class Runs:
         bundled = projection.load(projection.bundled(recipes.get(DEFAULT).teacher))
         self._empty = publish(view.snapshot(State(), Situation(layout="ready" if bundled else "none"), before(recipes.get(DEFAULT))))
         self._live = self._empty
-        self._attach_newest()
+        self._attach_newest(recorded)
 
     # --- what is going on ------------------------------------------------------------------------
 
@@ -242,15 +243,16 @@ class Runs:
 
         threading.Thread(target=warm, name="warm", daemon=True).start()
 
-    def _attach_newest(self) -> None:
-        """Show the newest run if it did not reach its end: it can be resumed."""
-        for name in self.archive.names():
+    def _attach_newest(self, recorded: bool) -> None:
+        """Show the newest run, whether it can be resumed or only looked at; the recorded one where there is no other."""
+        names = list(self.archive.names())
+        if recorded and not names and recording.place(self.folder):
+            names = list(self.archive.names())
+        for name in names:
             try:
-                if not open_run(self.folder / name).finished:
-                    self._attach(self.folder / name)
+                return self._attach(self.folder / name)
             except (ValueError, OSError):  # JournalError among them
                 continue  # damaged, or made by another version; the next newest may do
-            return
 
     def _find(self, name: str) -> tuple[Path, Recipe]:
         try:

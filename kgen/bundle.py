@@ -31,7 +31,8 @@ TEXTS = ("recipe.json", "run.json", "events.jsonl", "note.txt")
 """Deflated; everything else hardly shrinks and is only stored."""
 ARRAYS = ("reference.safetensors", "layout.safetensors", "student.safetensors")
 CHECKPOINT = "checkpoint/state.safetensors"
-BATCH = re.compile(r"batches/[0-9]{6,9}\.safetensors", re.ASCII)
+SERIES = re.compile(r"(batches|students)/[0-9]{6,9}\.safetensors", re.ASCII)
+"""Files of which a run has many."""
 WITH_REAL_IMAGES = ("reference.safetensors", "layout.safetensors")
 COMPRESSED = 100
 """A text shrinks by less than this factor; one that would grow by more when opened is refused."""
@@ -45,7 +46,7 @@ class BundleError(ValueError):
 
 def is_known(name: str) -> bool:
     """Is it the name of a file that a bundle may hold?"""
-    return name in (*TEXTS, *ARRAYS, CHECKPOINT) or BATCH.fullmatch(name) is not None
+    return name in (*TEXTS, *ARRAYS, CHECKPOINT) or SERIES.fullmatch(name) is not None
 
 
 def write(folder: str | Path, out: str | Path | None = None, *, real_images: bool = False, checkpoint: bool = False) -> Path:
@@ -84,8 +85,8 @@ def pieces(folder: str | Path, *, real_images: bool = False, checkpoint: bool = 
 
 def _names(run: Run, checkpoint: bool) -> list[str]:
     """The files of a run that travel. The batch being made, the lock and what is not ours stay."""
-    batches = (f"batches/{file.name}" for file in (run.path / "batches").glob("*.safetensors"))
-    wanted = (*TEXTS, *ARRAYS, *((CHECKPOINT,) if checkpoint else ()), *sorted(name for name in batches if is_known(name)))
+    series = (f"{folder}/{file.name}" for folder in ("batches", "students") for file in (run.path / folder).glob("*.safetensors"))
+    wanted = (*TEXTS, *ARRAYS, *((CHECKPOINT,) if checkpoint else ()), *sorted(name for name in series if is_known(name)))
     return [name for name in wanted if (run.path / name).is_file()]
 
 

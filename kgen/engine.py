@@ -24,6 +24,7 @@ from kgen.learning import REPORT_EVERY, Learner
 from kgen.recipe import Recipe
 from kgen.setting import Setting
 from kgen.state import LoopState
+from kgen.student_view import pick, student_view
 from kgen.synthesis import Diverged, Synthesis
 
 EVALUATION_IMAGES = 2_000
@@ -311,14 +312,18 @@ class Distillation:
 
     def _evaluate(self, n: int | None, **where) -> events.Event:
         """Student and teacher on the same real images: a fixed stratified subset of n, or all of them; without any, their agreement."""
-        student = self.state.student
-        was_training = student.training
-        student.eval()
+        s = self.state
+        was_training = s.student.training
+        s.student.eval()
         try:
             mine, teachers = self._scores(n)
+            with self._student_lock:
+                picked = pick(s.pool)
+            arrays = student_view(self.setting, s, picked, self.setting.examples)
         finally:
-            student.train(was_training)
-        return self._event(events.Evaluated, **where, student=mine, teacher=teachers, **self._pool_size(), final=n is None)
+            s.student.train(was_training)
+        file = f"students/{s.student_steps:07d}.safetensors"
+        return self._event(events.Evaluated, **where, student=mine, teacher=teachers, **self._pool_size(), final=n is None, file=file, arrays=arrays)
 
     def _scores(self, n: int | None) -> tuple[events.Score, events.Score | None]:
         setting, student = self.setting, self.state.student

@@ -12,6 +12,7 @@ from torch import Tensor
 from kgen.data import RealImages
 from kgen.events import Score
 
+MOST_CONFUSIONS = 2_000
 BATCH, BATCH_VALUES = 500, 2**24
 """Images in one forward pass, and how many values they may have together: 111 of 3 × 224 × 224, 2 of 3 × 1200 × 1600."""
 
@@ -32,14 +33,23 @@ def score(logits_of: Callable[[Tensor], Tensor], data: RealImages, chosen: list[
     data = data.take(np.flatnonzero(np.isin(data.labels, chosen)))
     if not len(data):
         raise ValueError(f"no real image of the chosen classes in {data.name}")
-    columns = torch.tensor(chosen, device=device)
+    columns, k = torch.tensor(chosen, device=device), len(chosen)
     position = {c: i for i, c in enumerate(chosen)}
     labels = torch.tensor([position[c] for c in data.labels.tolist()], device=device)
-    hits = torch.zeros(len(chosen), device=device)
+    table = torch.zeros(k * k, device=device)
     for piece in pieces(data.images.shape):
         images = torch.from_numpy(data.images[piece]).to(device).float() / 255
-        right = logits_of(images)[:, columns].argmax(1) == labels[piece]
-        hits.index_add_(0, labels[piece], right.float())
-    counts = torch.bincount(labels, minlength=len(chosen)).cpu()
+        named = logits_of(images)[:, columns].argmax(1)
+        table.index_add_(0, labels[piece] * k + named, torch.ones(len(named), device=device))
+    table = table.reshape(k, k).long().cpu()
+    hits, counts = table.diag(), table.sum(1)
     shares = [round(h / n, 4) if n else None for h, n in zip(hits.tolist(), counts.tolist())]
-    return Score(accuracy=float(hits.sum().cpu()) / len(data), per_class=shares, n=len(data))
+    return Score(accuracy=int(hits.sum()) / len(data), per_class=shares, confusion=confusion(table), n=len(data))
+
+
+def confusion(table: Tensor) -> list[tuple[int, int, int]]:
+    """The wrong answers in a table [K,K] of counts, class by named class; see `Score.confusion`."""
+    wrong = (table - torch.diag(table.diag())).nonzero()
+    counts = table[wrong[:, 0], wrong[:, 1]]
+    most = counts.argsort(descending=True, stable=True)[:MOST_CONFUSIONS]
+    return [(*pair, n) for pair, n in zip(wrong[most].tolist(), counts[most].tolist())]

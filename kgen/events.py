@@ -160,6 +160,8 @@ class Score(BaseModel):
     accuracy: float
     per_class: list[float | None] = []
     """None for a class without a real image."""
+    confusion: list[tuple[int, int, int]] = []
+    """(class, named as, images) of the wrong answers, as positions in the chosen classes, the most frequent first; at most 2,000."""
     n: int
     real: bool = True
 
@@ -172,6 +174,9 @@ class Evaluated(_Event):
     pool_images: int
     budget_used: float
     final: bool = False
+    file: str | None = None
+    """What the student makes of images of the pool and of real ones at this moment; None in runs of earlier versions."""
+    arrays: Arrays | None = Field(None, exclude=True)
 
 
 class Control(_Event):

@@ -23,13 +23,15 @@ from safetensors.numpy import save as save_arrays
 
 from kgen import events
 from kgen.files import FolderLock, Locked, write_durably
-from kgen.reading import MARK, JournalError, Run, open_run
+from kgen.reading import FOLDERS, MARK, JournalError, Run, open_run
 from kgen.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PREVIEW_SECONDS = 0.25
+HISTORY = {"previews": 1, "preview_confidence": 1, "preview_positions": 0}
+"""Arrays of a batch's making, and their axis of images."""
 
 
 class Journal:
@@ -59,8 +61,8 @@ class Journal:
         if path.exists() and not _unborn(path):
             raise JournalError(f"{path} exists already and is not empty; choose another folder with --out, or resume the run in it.")
         try:
-            (path / "batches").mkdir(parents=True, exist_ok=True)
-            (path / "checkpoint").mkdir(exist_ok=True)
+            for made in FOLDERS:
+                (path / made).mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path)
             write_durably(path / "run.json", _json(_versions() | info | {"attempt": 1, "id": secrets.token_hex(6)}))
             write_durably(path / MARK, recipe.to_json().encode())
@@ -102,6 +104,11 @@ class Journal:
                 file.unlink()
             else:
                 self._preview_bytes += _preview_size(file)
+        told = {e.file for e in run.events() if e.kind == "evaluated"}
+        (run.path / "students").mkdir(exist_ok=True)  # runs of earlier versions have none
+        for file in (run.path / "students").glob("*.safetensors"):
+            if f"students/{file.name}" not in told:
+                file.unlink()
         for leftover in (run.path / "preview.safetensors", run.path / "student.safetensors"):
             leftover.unlink(missing_ok=True)
         info = run.info
@@ -112,6 +119,8 @@ class Journal:
         if event.kind == "run_started" and event.arrays:
             write_durably(self.path / "reference.safetensors", save_arrays(_contiguous(event.arrays)))
         previews = self._write_batch(event) if event.kind == "batch_synthesised" and event.arrays else 0
+        if event.kind == "evaluated" and event.arrays:
+            write_durably(self.path / event.file, save_arrays(_contiguous(event.arrays)))
         if event.kind == "generator_step" and event.preview:
             self._write_preview(event)
         self._append(event.to_json().encode() + b"\n")
@@ -131,11 +140,15 @@ class Journal:
     def _write_batch(self, event: events.BatchSynthesised) -> int:
         """Returns the bytes of previews in it."""
         arrays = dict(event.arrays)
-        if self._preview_bytes + arrays["previews"].nbytes > self.run.recipe.journal_pixels:
-            for name in ("previews", "preview_steps", "preview_positions"):
+        previews = arrays["previews"]
+        room = max(0, self.run.recipe.journal_pixels - self._preview_bytes) // previews[:, 0].nbytes
+        for name, images in HISTORY.items():
+            arrays[name] = arrays[name].take(range(min(room, previews.shape[1])), axis=images)
+        if not room:
+            for name in (*HISTORY, "preview_steps"):
                 arrays.pop(name)
         write_durably(self.path / event.file, save_arrays(_contiguous(arrays)))
-        return arrays["previews"].nbytes if "previews" in arrays else 0
+        return arrays["previews"].nbytes if room else 0
 
     def _write_preview(self, event: events.GeneratorStep) -> None:
         """At most four times a second, not synced; skipped when a reader holds the file."""
@@ -178,9 +191,9 @@ def _unborn(path: Path) -> bool:
     """Empty, or left by a `create` that ended before recipe.json made a run of it."""
     if not path.is_dir():
         return False
-    made = ["batches", "checkpoint", "run.json"]  # in this order
-    found = sorted(f.name for f in path.iterdir() if not f.name.startswith((".run.json.", f".{MARK}.")))
-    return found == made[: len(found)] and all((path / f).is_dir() and not any((path / f).iterdir()) for f in found[:2])
+    made = [*FOLDERS, "run.json"]  # in this order
+    found = {f.name for f in path.iterdir() if not f.name.startswith((".run.json.", f".{MARK}."))}
+    return found == set(made[: len(found)]) and not any(any((path / f).iterdir()) for f in found & set(FOLDERS))
 
 
 def _preview_size(file: Path) -> int:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MARK = "recipe.json"
 """The file that makes a folder a run."""
+FOLDERS = ("batches", "checkpoint", "students")
+"""What a run folder has from its beginning, in the order in which they are made."""
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
 """What a run in a folder of runs is called; ".." in it is refused too."""
 BUNDLED = "bundle.json"

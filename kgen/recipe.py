@@ -116,7 +116,7 @@ class Recipe(Part):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes CUDA, then MPS, then the CPU, and says which."""
     journal_pixels: Annotated[int, Field(ge=0, le=2**40)] = 2**30
-    """Bytes of non-pool pixels (previews) that the run folder may hold."""
+    """Bytes of the making of images, step by step, that the run folder may hold."""
 
     @field_validator("classes")
     @classmethod

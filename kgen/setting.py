@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from dataclasses import dataclass
@@ -205,13 +206,20 @@ class Setting:
             "tested_on": self.tested_on,
         }
 
-    @torch.no_grad()
-    def reference(self) -> events.Arrays | None:
-        """Some hundred real examples and what the teacher makes of them, for comparison only; None where there are none."""
+    @functools.cached_property
+    def examples(self) -> data.RealImages | None:
+        """Some hundred real images, for comparison only; None where there are none."""
         if self.real is None:
             return None
         count = min(REFERENCE_IMAGES, REFERENCE_BYTES // math.prod(self.real.images.shape[1:]))
-        real = self.real.stratified(count, tuple(self.chosen), seed=1)
+        return self.real.stratified(count, tuple(self.chosen), seed=1)
+
+    @torch.no_grad()
+    def reference(self) -> events.Arrays | None:
+        """The examples and what the teacher makes of them."""
+        real = self.examples
+        if real is None:
+            return None
         images = real.images[:]
         position = {c: i for i, c in enumerate(self.chosen)}
         labels = np.array([position[c] for c in real.labels.tolist()], dtype=np.int64)

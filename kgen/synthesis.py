@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,8 @@ from kgen.teachers import Probe
 from kgen.terms import Terms
 from kgen.vit import draw_corner
 
-SHOWN_PER_CLASS = 5
+MOST_HISTORY = 2**26
+"""Bytes of a batch's making that are kept in memory."""
 
 
 class Diverged(RuntimeError):
@@ -63,9 +65,10 @@ class Synthesis:
         self.images: Tensor | None = None
         """The newest step's batch [B,c,e,e] in [0,1], detached."""
         self._probe: Probe | None = None
-        self._best: tuple[Tensor, Tensor] | None = None
+        self._best: tuple[Tensor, Tensor, Tensor] | None = None
+        """With keep="best": images, value and step of the best batch so far."""
         self._sums, self._since = torch.zeros(len(PARTS) + 1, device=setting.device), 0
-        self._history = History(self.positions, len(setting.chosen), r.generator_steps)
+        self._history = History(self.positions, r.generator_steps)
 
     @property
     def place(self) -> dict[str, int]:
@@ -96,7 +99,8 @@ class Synthesis:
         self.images, self._probe = images.detach(), probe if views is images else None
         if r.keep == "best":
             self._best = self._better(means)
-        self._history.keep(self.done, self.images)
+        if self.done in self._history.steps:
+            self._history.keep(self.images, self._confidence(probe.logits.detach()))
         self.source.after_step()
         self.done += 1
         if last:
@@ -112,14 +116,17 @@ class Synthesis:
         self._since = 0
         return {"parts": parts, "loss": sum(w * v for w, v in zip(self.weights, values, strict=True)), "agreement": agreement}
 
-    def _better(self, means: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """The batch with the lowest CE + BN + KR so far, compared on the device (no transfer). The adversarial part
+    def _better(self, means: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(images, value, step) of the batch with the lowest CE + BN + KR so far, compared on the device (no transfer). The adversarial part
         is left out: it has no bound and would let noise win."""
         w = self.setting.recipe.weights
         value = (w.ce * means[0] + w.bn * means[2] + w.kr * means[3]).detach()
+        step = torch.full_like(value, self.done, dtype=torch.int32)
         if self._best is None:
-            return self.images, value
-        return torch.where(value < self._best[1], self.images, self._best[0]), torch.minimum(value, self._best[1])
+            return self.images, value, step
+        images, least, best = self._best
+        better = value < least
+        return torch.where(better, self.images, images), torch.minimum(value, least), torch.where(better, step, best)
 
     @torch.no_grad()
     def measure(self, student: Snapshot) -> dict[str, Tensor]:
@@ -142,7 +149,8 @@ class Synthesis:
             self.state.held_out.add(images[offered:])
         entered = torch.zeros(len(images), dtype=torch.bool)
         entered[:offered] = self.state.pool.add(images[:offered], positions[:offered], self.iteration, {k: v[:offered] for k, v in answers.items()})
-        kept = batch | {"entered": entered.to(torch.uint8)}
+        step = self._best[2].reshape(1) if self._best else torch.tensor([self.done - 1], dtype=torch.int32)
+        kept = batch | {"entered": entered.to(torch.uint8), "kept_step": step}
         return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
 
     def _answer_views(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -196,27 +204,30 @@ class Synthesis:
 
 
 class History:
-    """The making of a batch: its shown tiles (the first five of each class) at log-spaced steps."""
+    """The making of a batch at log-spaced steps: its images, the first of each class, then the second …, as many as MOST_HISTORY
+    holds, and how sure the teacher was of each. A journal that has less room keeps the first of them."""
 
-    def __init__(self, positions: Tensor, classes: int, steps: int):
-        seen, shown = [0] * classes, []
-        for i, c in enumerate(positions.tolist()):
-            seen[c] += 1
-            if seen[c] <= SHOWN_PER_CLASS:
-                shown.append(i)
-        self.shown = torch.tensor(shown)
+    def __init__(self, positions: Tensor, steps: int):
         self.steps = sorted({0, steps - 1} | {2**i for i in range(20) if 2**i < steps})
-        self.frames: list[Tensor] = []
+        seen, turns = Counter(), []
+        for c in positions.tolist():
+            turns.append(seen[c])
+            seen[c] += 1
+        self.order = torch.tensor(turns).argsort(stable=True)
+        self._frames: list[tuple[Tensor, Tensor]] = []
 
-    def keep(self, step: int, images: Tensor) -> None:
-        if step in self.steps:
-            self.frames.append(to_bytes(images[self.shown.to(images.device)]))
+    def keep(self, images: Tensor, confidence: Tensor) -> None:
+        """images [B,c,e,e] in [0,1], confidence f16 [B]; at each of `steps`."""
+        order = self.order[: max(1, MOST_HISTORY // (len(self.steps) * images[0].numel()))].to(images.device)
+        self._frames.append((to_bytes(images[order]), confidence[order]))
 
     def arrays(self) -> Arrays:
+        images, confidence = (torch.stack(column).cpu().numpy() for column in zip(*self._frames))
         return {
-            "previews": torch.stack(self.frames).cpu().numpy(),
+            "previews": images,
+            "preview_confidence": confidence,
             "preview_steps": np.array(self.steps, np.int32),
-            "preview_positions": self.shown.int().numpy(),
+            "preview_positions": self.order[: images.shape[1]].int().numpy(),
         }
 
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from kgen.bundle import COMPRESSED, FORMAT, MANIFEST, MOST_FILES, PIECE, TEXTS, VERSION, BundleError, is_known
 from kgen.files import sync_folder
-from kgen.reading import BUNDLED, MARK, NAME
+from kgen.reading import BUNDLED, FOLDERS, MARK, NAME
 from kgen.recipe import RecipeError, parse
 
 LARGEST = 16 << 30
@@ -68,7 +68,7 @@ def _unpack(opened: BinaryIO, label: str, into: Path, largest: int) -> dict[str,
         files = manifest["files"]
         _check(archive, files, packed_size, label, largest)
         into.mkdir(parents=True)
-        for made in ("batches", "checkpoint"):  # a run has both
+        for made in FOLDERS:
             (into / made).mkdir()
         for name in files:
             _extract(archive, name, files[name], into / name, label)

@@ -294,9 +294,34 @@ def test_a_recipe_with_a_class_that_nobody_knows_does_not_keep_the_app_from_star
         assert s["run"] == "tiny-foreign" and s["phase"] == "interrupted" and len(s["classes"]) == 10
 
 
-def test_a_finished_run_is_not(make, tmp_path):
+def test_a_finished_run_is_shown_when_the_app_starts(make, tmp_path):
     standin.write_run(tmp_path / "runs" / "tiny-done")
-    assert now(make())["phase"] == "empty"
+    runs = make()
+    assert now(runs)["phase"] == "finished" and now(runs)["run"] == "tiny-done" and not runs.active
+    assert now(runs)["alert"] is None
+
+
+def test_the_recorded_run_is_put_where_there_is_no_other(tmp_path):
+    runs = Runs(tmp_path / "new", recorded=True)
+    s = now(runs)
+    assert s["run"] == runs.name == "recorded-fashion-live" and s["phase"] == "finished" and s["curve"]["last"] > 0.75
+    runs.close()
+    other = Runs(tmp_path / "new", recorded=True)  # it is there already
+    assert [*other.archive.names()] == ["recorded-fashion-live"]
+    other.close()
+    standin.write_run(tmp_path / "old" / "tiny-done")
+    own = Runs(tmp_path / "old", recorded=True)
+    assert own.name == "tiny-done" and [*own.archive.names()] == ["tiny-done"]
+    own.close()
+
+
+def test_a_recording_that_cannot_be_opened_leaves_the_page_empty(tmp_path, monkeypatch):
+    (tmp_path / "damaged.kgen").write_bytes(b"PK" + bytes(100))
+    for file in (tmp_path / "missing.kgen", tmp_path / "damaged.kgen"):
+        monkeypatch.setattr("app.recording.FILE", file)
+        runs = Runs(tmp_path / "new", recorded=True)
+        assert runs.name is None and now(runs)["phase"] == "empty"
+        runs.close()
 
 
 def test_what_breaks_in_the_reading_thread_is_shown_within_two_seconds_and_heals(make, monkeypatch):

@@ -135,6 +135,30 @@ def test_accuracy_is_among_the_chosen_classes(quick):
     assert len(reference["labels"]) == 30 and set(reference["labels"].tolist()) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("diverse", [False, True])
+def test_the_students_view_is_told_at_every_test(quick, diverse):
+    """Its embedding of the pool's images is what the network says of them, and the classes' anchors are beside them where there are any."""
+    recipe = quick.replace(**{"weights.ed": 5.0, "weights.aed": 1.0}) if diverse else quick
+    d = Distillation(recipe)
+    told, batches = [], {}
+    for e in d:
+        if e.kind == "batch_synthesised":
+            batches[e.iteration] = e.arrays
+        elif e.kind == "evaluated":
+            told.append(e)
+    assert [e.file for e in told] == [f"students/{n:07d}.safetensors" for n in [*(e.step + 1 for e in told[:-1]), d.state.student_steps]]
+    a, s = told[-1].arrays, d.state
+    assert ("anchors" in a) == diverse and len(a["pos"]) == len(s.pool) and len(a["reference"]) == len(d.setting.examples)
+    images = torch.from_numpy(np.stack([batches[i]["images"][pos] for i, pos in zip(a["iteration"], a["pos"])])).float() / 255
+    assert a["labels"].tolist() == [batches[i]["labels"][pos] for i, pos in zip(a["iteration"], a["pos"])]
+    with torch.no_grad():
+        seen = s.student.eval().forward_head(s.student.forward_features((images - d.setting.teacher.mean) / d.setting.teacher.std), pre_logits=True)
+        seen = s.projection(seen) if diverse else seen
+    assert a["embedding"] == pytest.approx(seen.numpy(), abs=2e-2)
+    if diverse:
+        assert a["anchors"] == pytest.approx(s.class_vectors(torch.arange(10)).numpy(), abs=1e-3)
+
+
 def test_no_global_random_state_is_touched(quick):
     """The draws come from named generators: torch's, NumPy's and Python's own are as they were."""
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 
 from kgen.data import RealImages
-from kgen.evaluate import pieces, score
+from kgen.evaluate import confusion, pieces, score
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def weight():
 def test_score_is_a_count(real, weight, chosen, values, monkeypatch):
     monkeypatch.setattr("kgen.evaluate.BATCH_VALUES", values)
     found = score(lambda x: x.flatten(1) @ weight.T, real, chosen)
-    hits, counts = dict.fromkeys(chosen, 0), dict.fromkeys(chosen, 0)
+    hits, counts, wrong = dict.fromkeys(chosen, 0), dict.fromkeys(chosen, 0), Counter()
     for image, label in zip(real.images, real.labels):
         if label not in chosen:
             continue
@@ -35,9 +37,17 @@ def test_score_is_a_count(real, weight, chosen, values, monkeypatch):
         guess = max(chosen, key=lambda c: logits[c])  # among the chosen classes only
         counts[label] += 1
         hits[label] += guess == label
+        wrong[chosen.index(label), chosen.index(guess)] += guess != label
     assert found.n == sum(counts.values()) and found.real
     assert found.accuracy == pytest.approx(sum(hits.values()) / found.n)
     assert found.per_class == pytest.approx([hits[c] / counts[c] for c in chosen], abs=1e-4)
+    assert {(a, b): n for a, b, n in found.confusion} == {pair: n for pair, n in wrong.items() if n}
+    assert [n for *_, n in found.confusion] == sorted((n for *_, n in found.confusion), reverse=True)
+
+
+def test_the_most_frequent_confusions_are_told(monkeypatch):
+    monkeypatch.setattr("kgen.evaluate.MOST_CONFUSIONS", 2)
+    assert confusion(torch.tensor([[9, 1, 5], [0, 9, 0], [4, 0, 9]])) == [(0, 2, 5), (2, 0, 4)]
 
 
 def test_no_image_of_the_chosen_classes(real):

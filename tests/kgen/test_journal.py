@@ -132,7 +132,7 @@ def test_folder_holds_what_the_design_says(whole):
     run = open_run(whole)
     assert run.recipe == grain() and run.info["attempt"] == 1 and run.info["threads"] == 1 and run.info["n_train"] == 60_000
     assert sorted(f.name for f in whole.iterdir()) == sorted(
-        ["recipe.json", "run.json", "reference.safetensors", "events.jsonl", "batches", "preview.safetensors", "checkpoint", "student.safetensors", "lock"]
+        ["recipe.json", "run.json", "reference.safetensors", "events.jsonl", "batches", "preview.safetensors", "checkpoint", "students", "student.safetensors", "lock"]
     )
     assert json.loads((whole / "recipe.json").read_text()) == grain().model_dump(mode="json")
     told = list(run.events())
@@ -346,14 +346,18 @@ def test_preview_is_thinned_in_time_and_skipped_when_held(tmp_path, monkeypatch)
     assert len(list(open_run(tmp_path / "r").events())) == 20
 
 
-@pytest.mark.parametrize("room", [0, 10_000, 20_000])
+@pytest.mark.parametrize("room", [0, 10_000, 20_000, 23_000])
 def test_journal_pixels_thin_previews_only_and_the_same_after_a_resume(quick, tmp_path, room):
     recipe = quick.replace(journal_pixels=room)
     go(new(recipe, tmp_path / "a"))
     run = open_run(tmp_path / "a")
-    kept = [i for i, b in run.batches() if "previews" in b]
-    size = 2 * 6 * 28 * 28  # two frames of six tiles
-    assert kept == list(range(min(3, room // size)))
+    kept = [b["previews"].shape[1] if "previews" in b else 0 for _, b in run.batches()]
+    each = 2 * 28 * 28  # two frames
+    fit = [min(6, room // each), min(6, max(0, room - 6 * each) // each), min(6, max(0, room - 12 * each) // each)]
+    assert kept == fit
+    for b in (b for _, b in run.batches() if "previews" in b):
+        n = b["previews"].shape[1]
+        assert b["preview_confidence"].shape == (2, n) and b["preview_positions"].shape == (n,) and len(b["preview_steps"]) == 2
     assert all("images" in b for _, b in run.batches())
 
     def stop(event):

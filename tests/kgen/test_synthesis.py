@@ -12,7 +12,7 @@ from small import mini, stored
 from kgen import losses
 from kgen.engine import Distillation
 from kgen.keyregion import class_activation_map
-from kgen.synthesis import Diverged, Synthesis
+from kgen.synthesis import Diverged, History, Synthesis
 
 
 def state_of(module):
@@ -148,7 +148,7 @@ def test_journaled_arrays(views):
         "parts": (np.float32, (b, 7)), "embedding": (np.float16, (b, setting.card.features)), "confidence": (np.float16, (b,)),
         "teacher_top": (np.int32, (b, 5)), "teacher_top_p": (np.float16, (b, 5)), "student_top": (np.int32, (b, 5)),
         "student_top_p": (np.float16, (b, 5)), "preview_steps": (np.int32, (4,)), "preview_positions": (np.int32, (b,)),
-        "previews": (np.uint8, (4, b, 1, 28, 28)),
+        "previews": (np.uint8, (4, b, 1, 28, 28)), "preview_confidence": (np.float16, (4, b)), "kept_step": (np.int32, (1,)),
     }  # fmt: skip
     if views:
         kinds |= {"views": (np.uint8, (b, views, 3)), "view_logits": (np.float32, (b, views, 10))}
@@ -164,7 +164,10 @@ def test_journaled_arrays(views):
     assert np.array_equal(a["teacher_top"][:, 0], p.argmax(1).int().numpy())
     assert a["parts"][:, 0] == pytest.approx(losses.cross_entropy(probe.logits, labels).numpy(), rel=1e-3, abs=1e-3)
     assert np.all(a["parts"][:, 2] == a["parts"][0, 2])
-    assert np.array_equal(a["previews"][-1], a["images"])
+    assert a["kept_step"].tolist() == [4] and sorted(a["preview_positions"].tolist()) == list(range(b))
+    last = np.empty_like(a["images"])
+    last[a["preview_positions"]] = a["previews"][-1]
+    assert np.array_equal(last, a["images"])
     if views:
         from kgen.augment import apply_views
 
@@ -172,6 +175,42 @@ def test_journaled_arrays(views):
             with torch.no_grad():
                 wanted = setting.teacher.logits(apply_views(images, torch.from_numpy(a["views"][:, i])))
             torch.testing.assert_close(torch.from_numpy(a["view_logits"][:, i]), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_making_is_kept_class_by_class_as_far_as_there_is_room(monkeypatch):
+    """The first image of each class, then the second …: whoever has less room drops the last."""
+    positions = torch.tensor([0, 0, 1, 0, 1, 2])
+    images = torch.rand(6, 1, 4, 4)
+    for room, kept in ((10**6, [0, 2, 5, 1, 4, 3]), (2 * 16 * 4, [0, 2, 5, 1]), (0, [0])):
+        monkeypatch.setattr("kgen.synthesis.MOST_HISTORY", room)
+        history = History(positions, 2)
+        for _ in range(2):
+            history.keep(images, torch.arange(6.0).half())
+        a = history.arrays()
+        assert a["preview_positions"].tolist() == kept and a["preview_confidence"][0].tolist() == kept
+        assert np.array_equal(a["previews"][1], (images[kept] * 255).round().byte().numpy())
+
+
+def test_how_sure_the_teacher_was_of_the_last_step_is_how_sure_it_is_of_what_was_kept():
+    _, setting, s = build(generator_steps=3, augment="student")
+    made = Synthesis(setting, s, None)
+    for _ in range(3):
+        made.step()
+    _, a = stored(made)
+    sure = a["preview_confidence"]
+    assert sure[-1] == pytest.approx(a["confidence"][a["preview_positions"]], abs=2e-2) and not np.allclose(sure[0], sure[-1], atol=1e-3)
+
+
+def test_kept_step_is_the_one_whose_images_were_kept():
+    _, setting, s = build(keep="best", generator_steps=6, augment="student")
+    made = Synthesis(setting, s, None)
+    seen = []
+    for _ in range(6):
+        made.step()
+        seen.append((made.images * 255).round().byte().numpy())
+    _, a = stored(made)
+    (step,) = a["kept_step"].tolist()
+    assert np.array_equal(seen[step], a["images"]) and not np.array_equal(seen[step - 1], a["images"])
 
 
 def test_preview_is_the_batch_as_it_was():
