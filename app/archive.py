@@ -23,7 +23,9 @@ from app import projection, sheets
 from app.moments import Moments
 from app.projection import Layout
 from app.publish import encode
+from app.student_space import StudentSpace
 from kgen import zoo
+from kgen.events import PARTS
 from kgen.reading import NAME, JournalError, Run, open_run
 
 MOST_OPEN = 4
@@ -68,6 +70,7 @@ class OpenRun:
         self._lock = threading.Lock()
         self._tail = run.tail()
         self._moments = Moments()
+        self._space, self._frames = StudentSpace(), []
 
     def refresh(self) -> OpenRun:
         """Look again for what may come later: the reference examples, and a layout that is being fitted."""
@@ -85,6 +88,18 @@ class OpenRun:
             for event in new:
                 self._moments.add(event)
             return self._moments
+
+
+    def student_view(self, test: int) -> dict[str, Any]:
+        """The student's picture at its test `test`, from 1. Raises Missing; reads no test twice."""
+        moments = self.moments()
+        with self._lock:
+            if not 0 < test <= len(moments.views):
+                raise Missing(f"The student's view was kept of {len(moments.views)} tests of this run, not of {test}.")
+            for file in moments.views[len(self._frames) : test]:
+                radii = moments.state.started.radii
+                self._frames.append(self._space.add(self.run.array_file(file), radii) | {"test": len(self._frames) + 1})
+            return self._frames[test - 1]
 
 
 class Archive:
@@ -171,6 +186,25 @@ class Archive:
             raise Missing(without_place(error, self.folder)) from None
         return encode(found), found["final"] and (id or "") == run.id
 
+    def points(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
+        """Every image of an iteration as a point of the teacher's view."""
+        run = self.open(name, attempt, id)
+        if run.layout is None:
+            raise Missing("The images of this run have no places yet.")
+        return self._piece(("points", name, attempt, iteration), id, run, lambda: self._points(run, iteration))
+
+    def student_view(self, name: str, attempt: int, test: int, id: str | None = None) -> tuple[bytes, bool]:
+        """The student's view at a test, counted from 1."""
+        run = self.open(name, attempt, id)
+        body, _ = self._piece(("student", name, attempt, test), id, run, lambda: run.student_view(test))
+        return body, (id or "") == run.id
+
+    def tiles(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
+        """Every image of an iteration, on one sheet."""
+        run = self.open(name, attempt, id)
+        body, _ = self._piece(("tiles", name, attempt, iteration), id, run, lambda: sheets.tiles(run.run.batch(iteration, ("images", "labels")), iteration))
+        return body, (id or "") == run.id
+
     def reference(self, name: str, attempt: int, id: str | None = None) -> tuple[bytes, bool]:
         """The real examples of a run."""
         run = self.open(name, attempt, id)
@@ -199,6 +233,10 @@ class Archive:
     def _group(self, run: OpenRun, iteration: int) -> dict[str, Any]:
         batch, moments = run.run.batch(iteration), run.moments()
         return sheets.group(batch, iteration, moments.classes, before=moments.pool(iteration), after=moments.pool(iteration + 1), layout=run.layout)
+
+    def _points(self, run: OpenRun, iteration: int) -> dict[str, Any]:
+        used = [name for name in PARTS if run.run.recipe.weights.model_dump().get(name)]
+        return sheets.points(run.run.batch(iteration, ("labels", "embedding", "confidence", "parts")), iteration, run.layout, used)
 
     def _sample(self, run: OpenRun, iteration: int, pos: int) -> dict[str, Any]:
         batch = run.run.batch(iteration)

@@ -23,13 +23,18 @@ class Moments:
         self.state = State()
         self._student, self._pool, self._tests, self._used = array("q"), array("q"), array("q"), array("d")
         self._scores: list[tuple[float | None, int]] = [(None, 0)]
+        self._views = array("q")
+        self.views: list[str] = []
+        """The files of the student's view, test by test; runs of earlier versions have none."""
 
     def add(self, event: Event) -> None:
         self.state = state = fold(self.state, event)
         at = state.generator_step
         if event.kind == "evaluated" and state.last_accuracy is not None:
             self._scores.append((state.last_accuracy, state.n))
-        for column, value in ((self._student, state.student_step), (self._pool, state.pool_images), (self._tests, len(self._scores) - 1), (self._used, state.budget_used)):
+        if event.kind == "evaluated" and event.file:
+            self.views.append(event.file)
+        for column, value in ((self._student, state.student_step), (self._pool, state.pool_images), (self._tests, len(self._scores) - 1), (self._used, state.budget_used), (self._views, len(self.views))):
             column.extend([column[-1] if column else 0] * (at + 1 - len(column)))
             column[at] = value
 
@@ -61,4 +66,4 @@ class Moments:
                        pool_images=self._pool[at], budget_used=self._used[at], last_accuracy=share, n=n or self.state.started.teacher.n_test, failure=None, finish=None)
         entered = self.pool(iteration + 1) - self.pool(iteration)
         return {"step": step, "at": at, "student_step": then.student_step, "used_images": then.pool_images, "used": round(then.budget_used, 4),
-                "accuracy": share, "n": n, "sentence": words.replayed(then, entered if ended else None)}
+                "accuracy": share, "n": n, "views": self._views[at], "sentence": words.replayed(then, entered if ended else None)}

@@ -67,6 +67,8 @@ class State:
     marks: tuple[marks.Mark, ...] = ()
     best: tuple[int, float] | None = None
     """Moment and share of the best test."""
+    views: int = 0
+    """Tests that the student's view was kept of."""
     last_accuracy: float | None = None
     teacher_accuracy: float | None = None
     n: int = 0
@@ -178,6 +180,7 @@ def _student_step(state: State, e: events.StudentStep) -> State:
 
 
 def _evaluated(state: State, e: events.Evaluated) -> State:
+    state = replace(state, views=state.views + bool(e.file))
     if not math.isfinite(e.student.accuracy):
         return _warn(state, "The student's accuracy was not a number.", "Stop the run and lower the student's learning rate.")
     teacher = e.teacher.accuracy if e.teacher and math.isfinite(e.teacher.accuracy) else state.teacher_accuracy

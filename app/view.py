@@ -37,7 +37,6 @@ class Situation:
     layout: str = "none"
     updated: float = 0.0
     making: dict[str, Any] | None = None
-    points: dict[str, list] | None = None
     elsewhere: bool = False
     """Another process drives the run."""
 
@@ -106,9 +105,8 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
                   "final": state.final},
         "loss": _columns(("images", *PARTS, "at"), state.loss),
         "student_loss": _columns(("images", *STUDENT_PARTS, "at"), state.student_loss),
-        "tested_on": state.tested_on, "marks": state.marks, "best": state.best,
+        "tested_on": state.tested_on, "marks": state.marks, "best": state.best, "views": state.views,
         "budget": {"images": budget, "used_images": used, "used": round(state.budget_used, 4), "ratio": known["recipe"]["ratio"]},
-        "points": situation.points or {"iteration": [], "pos": [], "c": [], "x": [], "y": []},
         "student_ready": situation.student_ready, "layout": situation.layout, "updated": round(situation.updated, 1)}
 
 

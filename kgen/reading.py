@@ -98,6 +98,13 @@ class Run:
         file = self.path / "batches" / f"{iteration:06d}.safetensors"
         return _load(file) if only is None else _load_some(file, only)
 
+    def array_file(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a file that an event names, as students/0000330.safetensors. Raises JournalError."""
+        folder, _, file = name.partition("/")
+        if folder not in FOLDERS or not re.fullmatch(r"[0-9]{1,9}\.safetensors", file):
+            raise JournalError(f"{self.path} tells of a file {name[:80]!r}, which is no name of one.")
+        return _load(self.path / folder / file)
+
     def batches(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """(iteration, arrays) of every finished iteration, in order."""
         for file in sorted((self.path / "batches").glob("*.safetensors")):

@@ -69,7 +69,8 @@ def batch(iteration: int, size: int = 20, side: int = 28, channels: int = 1, fra
         "parts": rng.normal(size=(size, 7)).astype(np.float32), "embedding": rng.normal(size=(size, WIDTH)).astype(np.float16),
         "confidence": rng.random(size).astype(np.float16), "teacher_top": top, "teacher_top_p": share, "student_top": top[:, ::-1].copy(),
         "student_top_p": share, "previews": rng.integers(0, 256, (frames, len(shown), channels, side, side), dtype=np.uint8),
-        "preview_steps": np.arange(frames, dtype=np.int32), "preview_positions": shown.astype(np.int32)}
+        "preview_steps": np.arange(frames, dtype=np.int32), "preview_positions": shown.astype(np.int32),
+        "preview_confidence": rng.random((frames, len(shown))).astype(np.float16), "kept_step": np.array([frames - 1], np.int32)}
 
 
 def preview(iteration: int, step: int, size: int = 20, side: int = 28) -> dict[str, np.ndarray]:

@@ -362,7 +362,7 @@ def test_a_frame_that_is_no_origin_is_refused(frame):
 
 
 def test_snapshots_stay_small_for_a_whole_class_of_viewers():
-    """The largest usual snapshot: fifty tiles of pure noise, full curves, 200 points."""
+    """The largest usual snapshot: fifty tiles of pure noise, full curves."""
     r = recipes.get("fashion-long")
     state = fold(State(), standin.started(r, 9_000))
     rng = np.random.default_rng(0)
@@ -371,8 +371,7 @@ def test_snapshots_stay_small_for_a_whole_class_of_viewers():
         state = fold(state, events.GeneratorStep(t=i, iteration=0, step=i % 15, parts=parts, loss=0, agreement=0))
         state = fold(state, standin.evaluated(i, 0, i, rng.random(), 2_000))
     making = sheets.group(standin.batch(1, size=100), 1, 10, before=0, after=0, history=False, most_bytes=60_000)
-    points = {k: rng.random(200).round(4).tolist() for k in ("x", "y")} | {k: rng.integers(0, 99, 200).tolist() for k in ("iteration", "pos", "c")}
-    snapshot = view.snapshot(state, view.Situation(run="r", making=making, points=points),
+    snapshot = view.snapshot(state, view.Situation(run="r", making=making),
                              plan.plan(r, standin.CARD, tuple(standin.CLASSES), "c"))
     body = publish.encode(snapshot)
     assert len(making["tiles"]) == 50 and len(snapshot["loss"]["ce"]) >= 150
