@@ -25,7 +25,7 @@ from app.runs import Runs
 from app.theme import theme
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("base.css", "rail.css", "view.css", "time.css", "own.css", "runs.css", "narrow.css")
+STYLES = ("base.css", "rail.css", "view.css", "time.css", "scatter.css", "own.css", "runs.css", "narrow.css")
 FIRST_PORT = 7860
 
 

@@ -4,6 +4,7 @@
 export function read() {
   const query = new URLSearchParams(location.search), at = /^(\d{1,7}):(\d{1,7})$/.exec(query.get('sel') ?? ''), t = /^([1-9]\d{0,6})(?:\.([1-9]\d{0,6}))?$/.exec(query.get('t') ?? '');
   return { sel: at ? { it: +at[1], pos: +at[2] } : null, t: t ? { iteration: t[1] - 1, step: t[2] ? t[2] - 1 : undefined } : null,
+    space: query.get('space') === 'student' ? 'student' : 'teacher', dim: query.get('dim') === '3' ? 3 : 2, colour: /^[a-z0-9]{1,12}$/.exec(query.get('colour') ?? '')?.[0] ?? 'class',
     speed: ['slow', 'watch', 'full'].find((v) => v === query.get('speed')) ?? 'full' };
 }
 

@@ -30,8 +30,8 @@ function placeSize(side, rows, columns, width, height) {
 const sure = (group, tile) => group.early ? 'in the making' : `${pct(tile.p)} sure`;
 
 export class Gallery {
-  constructor(view, { select, colour, isolate }) {
-    Object.assign(this, { select, colour, isolate, panel: view.querySelector('.p-gallery'), peek: view.querySelector('.peek'), page: 0, columns: [] });
+  constructor(view, { select, colour, isolate, all }) {
+    Object.assign(this, { select, colour, isolate, all, panel: view.querySelector('.p-gallery'), peek: view.querySelector('.peek'), page: 0, columns: [] });
     this.root = this.panel.querySelector('.gallery');
     this.pager = this.panel.querySelector('.pager');
     this.over = this.panel.querySelector('[value=cam] + span');
@@ -42,7 +42,7 @@ export class Gallery {
       this.root.addEventListener(on, (e) => { const tile = this.#tile(e); if (tile && (on !== 'focusin' || e.target.matches(':focus-visible'))) this.#show(tile); });
       this.root.addEventListener(off, () => { this.peek.hidden = true; });
     }
-    new ResizeObserver(() => this.last && this.draw(...this.last)).observe(this.root);
+    new ResizeObserver(() => this.last && this.root.clientWidth && this.draw(...this.last)).observe(this.root);
   }
 
   /** `chosen`: {it, pos}, followed or selected; `pinned`: whether a person selected it. */
@@ -65,6 +65,7 @@ export class Gallery {
   turnTo(c) { this.page = Math.floor(c / PAGE); }
 
   #build(snap) {
+    if (!this.root.clientWidth && this.key) return; // hidden behind a selection
     const width = this.root.clientWidth - 8, pages = Math.max(1, Math.ceil(snap.classes.length / PAGE)), narrow = width < NARROW;
     const stacked = matchMedia('(max-width: 1179px)').matches; // the panel is then as high as its content
     const columns = Math.max(1, Math.min(MOST, Math.ceil(Math.max(...snap.scales.map((s) => s.batch)) / snap.classes.length)));
@@ -85,7 +86,7 @@ export class Gallery {
     this.root.style.setProperty('--place', `${size}px`);
     this.root.style.setProperty('--row', `${row}px`);
     put(this.root,
-      h('div', { class: 'g-names' }, rows.map((name, i) => h('span', { onpointerenter: () => this.isolate(from + i), onpointerleave: () => this.isolate(null) },
+      h('div', { class: 'g-names' }, rows.map((name, i) => h('button', { type: 'button', 'aria-label': `${name}: select all its images`, onclick: () => this.all(from + i), onpointerenter: () => this.isolate(from + i), onpointerleave: () => this.isolate(null) },
         dot(this.colour(from + i)), h('span', { class: 'name', title: name }, name)))),
       this.columns.map((column) => column.root));
     this.pager.hidden = pages < 2;

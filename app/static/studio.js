@@ -12,6 +12,7 @@ import { KeyRegion } from './keyregion.js';
 import { follow } from './live.js';
 import { num, setAttr, setText } from './dom.js';
 import { snapshotAt } from './moment.js';
+import { Picked } from './picked.js';
 import { Pages } from './pages.js';
 import { Player } from './player.js';
 import { ACTIVE, Rail } from './rail.js';
@@ -20,8 +21,6 @@ import { Scatter } from './scatter.js';
 import { Status } from './status.js';
 import { Timeline } from './timeline.js';
 import { tips } from './tips.js';
-
-const NEWEST_POINTS = 4; // iterations in the scatter while an earlier moment is replayed
 
 /** `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint, resume}, the only ways back to Python. */
 export function mount(element, gradio) {
@@ -38,13 +37,14 @@ class Studio {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
       nameOf: (index) => this.#nameOf(index),
       colour: (c) => this.slots[c] ?? c % 10,
-      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
+      select: (at) => this.select(at), isolate: (c, held) => this.scatter.isolate(c, held), gather: (images) => this.picked.show(images),
+      cleared: () => { if (this.scatter.held != null) this.scatter.isolate(this.scatter.held, true); }, all: (c) => { this.scatter.isolate(c, true); this.picked.show(this.scatter.held == null ? null : this.scatter.of(c)); }, explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
     };
     this.archive = new Archive(gradio.base, redraw);
     this.player = new Player(this.archive, speed, redraw, t);
     this.player.told = (at) => address.write({ t: at && address.written(at, this.player.steps) });
     this.timeline = new Timeline(view, this.player);
-    for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
+    for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, picked: Picked, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
     this.rail = new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
     // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
@@ -102,7 +102,8 @@ class Studio {
     this.status.draw(snap, this.away);
     this.gallery.draw(snap, frame, archive, chosen, chosen === this.sel);
     this.key.draw(snap, image, chosen !== this.sel);
-    this.scatter.draw(snap, this.#points(frame), reference, image?.x == null ? null : { x: image.x, y: image.y });
+this.picked.draw(snap, archive, frame.finished + Boolean(frame.then && frame.making && !frame.making.early), chosen === this.sel ? chosen : null);
+    this.scatter.draw(snap, frame, archive, reference, image && { ...chosen, x: image.x, y: image.y, z: image.z });
     this.card.draw(snap, image, image?.sample, reference);
     this.curves.draw(snap);
   }
@@ -120,20 +121,9 @@ class Studio {
     const group = frame.making?.iteration === it ? frame.making : this.archive.group(it), tile = group?.byPos.get(pos);
     const finished = it < this.snap.counters.iterations_done, sample = finished ? this.archive.sample(it, pos) : null;
     // in a replay, what only the finished image has (its place, its answers) is not shown before its end
-    if (tile) return { ...tile, it, finished, replay: group.early, cam: group.early ? null : tile.cam, sample: group.early ? null : sample, x: group.early ? null : tile.x ?? sample?.x, y: tile.y ?? sample?.y,
+    if (tile) return { ...tile, it, finished, replay: group.early, cam: group.early ? null : tile.cam, sample: group.early ? null : sample, x: group.early ? null : tile.x ?? sample?.x, y: tile.y ?? sample?.y, z: tile.z ?? sample?.z,
       piece: { url: group.sheet, col: tile.col, row: tile.row, columns: group.columns, rows: group.rows } };
     return sample && { ...sample, it, sample, finished, piece: { url: sample.image } };
-  }
-
-  /** The scatter's points at this moment: the snapshot's, or those of the groups up to the replayed one. */
-  #points(frame) {
-    if (!frame.then) return this.snap.points;
-    const points = { iteration: [], pos: [], c: [], x: [], y: [] };
-    for (let it = Math.max(0, frame.finished - NEWEST_POINTS); it < frame.finished; it++) for (const tile of this.archive.group(it)?.tiles ?? []) if (tile.x != null) {
-      for (const name of ['pos', 'c', 'x', 'y']) points[name].push(tile[name]);
-      points.iteration.push(it);
-    }
-    return points;
   }
 
   /** Says when this view lags behind the run, and offers to catch up. */
