@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Start K-Gen Explorer: python launch.py [--port 7860] [--runs runs] [--no-browser]"""
+"""Start K-Gen Explorer: python launch.py [--port 7860] [--runs runs] [--no-browser] [--host 0.0.0.0 --presenter]"""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ def origin(text: str) -> str:
     return text
 
 
+def link(text: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?", text):
+        raise argparse.ArgumentTypeError(f"{text} is not an address; something like https://kgen.example.org/ is expected")
+    return text if text.endswith("/") else f"{text}/"
+
+
 def is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -76,14 +82,27 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--root-path", type=url_path, default="", metavar="PATH", help="path below which a proxy serves the app")
     parser.add_argument("--allow-host", type=host_name, action="append", default=[], metavar="NAME", help="also answer to this host name; repeatable")
     parser.add_argument("--allow-frame", type=origin, action="append", default=[], metavar="ORIGIN", help="let this site embed the app; repeatable")
-    return parser.parse_args(argv)
+    parser.add_argument("--presenter", action="store_true", help="with an audience: others watch and follow, only you steer; --host 0.0.0.0 lets them in")
+    parser.add_argument("--token", help="the presenter's token (default: KGEN_TOKEN, else a new one); others on this computer may see it here")
+    parser.add_argument("--link", type=link, metavar="URL", help="address for the audience, where a proxy has another one than this computer")
+    args = parser.parse_args(argv)
+    if not args.presenter and (args.token or args.link):
+        parser.error(f"{'--token' if args.token else '--link'} is for --presenter.")
+    if args.presenter:
+        from app.roles import token_from
+
+        try:
+            args.token = token_from(args.token)
+        except ValueError as error:
+            parser.error(str(error))
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
-    if not is_loopback(args.host):
-        print(f"--host {args.host} would open the app to other computers without a token; only 127.0.0.1, ::1 and localhost are allowed.",
-              file=sys.stderr)
+    if not is_loopback(args.host) and not args.presenter:
+        print(f"--host {args.host} would open the app to other computers without a token. For an audience that watches while you steer: "
+              f"python launch.py --host {args.host} --presenter", file=sys.stderr)
         return 2
     prepare_environment()
     from app.main import ServeError, serve  # after the environment is set

@@ -17,20 +17,22 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from app import projection, sheets
 from app.moments import Moments
 from app.projection import Layout
 from app.publish import encode
 from app.student_space import StudentSpace
-from kgen import zoo
+from kgen import events, zoo
 from kgen.events import PARTS
 from kgen.reading import NAME, JournalError, Run, open_run
 
-MOST_OPEN = 4
+MOST_OPEN = 6
+"""Four side by side, the one in the Studio, and one more."""
 KEPT = 256
 """Encoded groups and samples kept in memory."""
+MOST_TESTS = 500
 
 
 class Missing(LookupError):
@@ -60,6 +62,21 @@ def bundled_reference(teacher: str) -> bytes:
     return encode(sheets.reference(arrays, layout))
 
 
+def slim(test: events.Evaluated) -> events.Evaluated:
+    """Without what only the newest test is asked for, which may be thousands of numbers."""
+    scores = {who: score.model_copy(update={"confusion": []}) for who in ("student", "teacher") if getattr(score := getattr(test, who), "confusion", None)}
+    return test.model_copy(update=scores) if scores else test
+
+
+class Story(NamedTuple):
+    """What events say of a run: how it began, iterations done, tests, the last event's kind."""
+
+    started: events.RunStarted | None
+    done: int
+    tests: tuple[events.Evaluated, ...]
+    last: str
+
+
 class OpenRun:
     """One attempt of a run, with what is read again and again kept. Safe from any thread."""
 
@@ -71,6 +88,8 @@ class OpenRun:
         self._tail = run.tail()
         self._moments = Moments()
         self._space, self._frames = StudentSpace(), []
+        self._tests: list[events.Evaluated] = []
+        self._last = ""
 
     def refresh(self) -> OpenRun:
         """Look again for what may come later: the reference examples, and a layout that is being fitted."""
@@ -89,6 +108,11 @@ class OpenRun:
                 self._moments.add(event)
             return self._moments
 
+    def story(self) -> Story:
+        """What the events say so far. Raises JournalError."""
+        state = self.moments().state
+        with self._lock:
+            return Story(state.started, state.iterations_done, tuple(self._tests), self._last)
 
     def student_view(self, test: int) -> dict[str, Any]:
         """The student's picture at its test `test`, from 1. Raises Missing; reads no test twice."""
@@ -145,7 +169,11 @@ class Archive:
             return
         yield from (p.name for p in sorted(paths, key=newest, reverse=True))
 
-    def open(self, name: str, attempt: int, id: str | None = None) -> OpenRun:
+    def latest(self, name: str) -> OpenRun:
+        """The attempt that a run is at. Raises Missing."""
+        return self.open(name, None)
+
+    def open(self, name: str, attempt: int | None, id: str | None = None) -> OpenRun:
         """Raises Missing, in words, for a run or an attempt that is not there, or a run with another id."""
         try:
             run = open_run(self.path(name))
@@ -153,6 +181,8 @@ class Archive:
             now, own = int(info.get("attempt", 1)), str(info.get("id", ""))
         except JournalError as error:
             raise Missing(without_place(error, self.folder)) from None
+        if attempt is None:
+            attempt = now
         if attempt != now:
             raise Missing(f"This run is at attempt {now}; attempt {attempt} is over. Reload the page.")
         if id not in (None, own):

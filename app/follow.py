@@ -212,7 +212,8 @@ class Follower:
             run=self.path.name, id=self._id, attempt=self._attempt, stage=stage, text=self._text, fault=self.fault, waiting=waiting,
             checkpoint=self._checkpoint(), student_ready=(self.path / "student.safetensors").is_file(),
             layout=self.exhibits.layout_state, updated=time.monotonic() - self._heard,
-            making=self.exhibits.making, elsewhere=self._elsewhere)
+            making=self.exhibits.making, elsewhere=self._elsewhere,
+            brought=(self.path / BUNDLED).is_file())
 
     def _checkpoint(self) -> int | None:
         """Iterations in the last checkpoint of a run that does not go on by itself."""

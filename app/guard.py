@@ -1,7 +1,8 @@
 """The door of the app: whose requests are answered at all. Plain ASGI, before Gradio sees anything.
 
 Gradio checks neither Host nor Origin on writes, fetches remote files for anyone who asks, and sets no headers
-against framing; all of that is refused or set here. It knows nothing of runs.
+against framing; all of that is refused or set here. With an audience it also lets the presenter in, gives everyone else
+the page that watches, and takes nothing from them but questions. It knows nothing of runs.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.roles import PRESENTER, REFUSED, Presenting
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
@@ -32,21 +36,23 @@ POLICY = (
 )
 
 
-def middleware(hosts: Iterable[str] | None = None, frames: Iterable[str] | None = None) -> list[Middleware]:
+def middleware(hosts: Iterable[str] | None = None, frames: Iterable[str] | None = None, presenting: Presenting | None = None) -> list[Middleware]:
     """For `launch(app_kwargs={"middleware": …})`.
 
     Args:
         hosts: further host names under which the app may be asked for ("kgen.example.org").
         frames: origins whose pages may show the app in a frame ("https://course.example.org").
+        presenting: tells the presenter from the audience, where there is one.
     """
-    return [Middleware(Guard, hosts=tuple(hosts or ()), frames=tuple(frames or ()))]
+    return [Middleware(Guard, hosts=tuple(hosts or ()), frames=tuple(frames or ()), presenting=presenting or Presenting())]
 
 
 class Guard:
-    """Refuses foreign hosts (421), writes from foreign pages (403) and remote files (403); sets the security headers."""
+    """Refuses foreign hosts (421), writes from foreign pages or the audience (403) and remote files (403); sets the security headers."""
 
-    def __init__(self, app: ASGIApp, hosts: tuple[str, ...] = (), frames: tuple[str, ...] = ()):
+    def __init__(self, app: ASGIApp, hosts: tuple[str, ...] = (), frames: tuple[str, ...] = (), presenting: Presenting | None = None):
         self.app = app
+        self.presenting = presenting or Presenting()
         self.named = {_hostname(h) for h in hosts}
         for origin in frames:
             if not ORIGIN.fullmatch(origin):
@@ -78,6 +84,12 @@ class Guard:
         if refused:
             status, text = refused
             return await PlainTextResponse(text, status)(scope, receive, send_guarded)
+        if self.presenting.on and scope["type"] == "http":
+            entered = self.presenting.entrance(Request(scope))
+            if entered:
+                return await entered(scope, receive, send_guarded)
+            if scope["method"] == "GET" and scope["path"] in self.presenting.pages and self.presenting.role(HTTPConnection(scope)) != PRESENTER:
+                scope = {**scope, "path": "/kg/audience", "raw_path": b"/kg/audience"}
         await self.app(scope, receive, send_guarded)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
@@ -91,7 +103,9 @@ class Guard:
             return 403, "This app takes no files."
         writes = scope["type"] == "websocket" or scope["method"] not in READING
         foreign = headers.get("sec-fetch-site", "none") in ("cross-site", "same-site") or not self._own(headers.get("origin"), host)
-        return (403, "A page of another site asked for this, so it was refused.") if writes and foreign else None
+        if writes and foreign:
+            return 403, "A page of another site asked for this, so it was refused."
+        return (403, REFUSED) if writes and self.presenting.role(HTTPConnection(scope)) != PRESENTER else None
 
     def _own(self, origin: str | None, host: str) -> bool:
         """Is the page that asks ours? Programs send no Origin. Behind a proxy the page has one of the named hosts."""

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from app import sheets
 from app.archive import Archive, Missing
+from app.differences import kin_of
 from kgen import events
 from kgen.reading import BUNDLED, JournalError, Run, being_written, open_run
 
@@ -110,15 +111,16 @@ def facts(path: Path) -> dict[str, Any]:
     row = {
         "title": "", "recipe": "", "teacher": "", "classes": 0, "score": None, "teacher_score": None, "images": 0, "budget": 0, "used": 0.0, "seconds": 0.0,
         "state": "damaged", "note": note_of(path), "bytes": size_of(path), "began": int((path / "recipe.json").stat().st_mtime), "resumable": False,
-        "own_images": False, "brought": (path / BUNDLED).is_file(), "picture": None, "newest": None}
+        "own_images": False, "kin": "", "seed": 0, "brought": (path / BUNDLED).is_file(), "picture": None, "newest": None}
     try:
         run = open_run(path)
         info = run.info
-    except (JournalError, TypeError):
+        sha = str(info.get("teacher_sha256", ""))
+    except (JournalError, TypeError, AttributeError):
         return row
     r = run.recipe
     row |= {"title": f"{r.name}, seed {r.seed}", "recipe": r.name, "teacher": r.teacher, "own_images": r.real_images is not None, "state": "interrupted",
-            "classes": len(r.classes or ())}
+            "classes": len(r.classes or ()), "kin": kin_of(r, sha), "seed": r.seed}
     started = first_event(run)
     if started is not None:
         row |= {"teacher": started.teacher.title[:80], "classes": len(started.classes), "budget": started.budget_images, "teacher_score": _share(started.teacher.accuracy)}

@@ -12,20 +12,24 @@ import hashlib
 import os
 import signal
 import socket
+import sys
 import threading
 import webbrowser
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import gradio as gr
+from fastapi import Depends
 
-from app import posts, routes
+from app import lan, posts, routes, stage_routes
 from app.brought import Brought
-from app.panels import studio
+from app.panels import audience, studio
+from app.roles import Presenting
 from app.runs import Runs
 from app.theme import theme
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("base.css", "rail.css", "view.css", "time.css", "scatter.css", "own.css", "runs.css", "narrow.css")
+STYLES = ("base.css", "rail.css", "view.css", "time.css", "scatter.css", "own.css", "runs.css", "inspect.css", "compare.css", "lessons.css", "stage.css", "keys.css", "narrow.css")
 FIRST_PORT = 7860
 
 
@@ -33,32 +37,38 @@ class ServeError(Exception):
     """The app cannot be served as asked; the message is one sentence for a person."""
 
 
-def build(runs: Runs) -> gr.Blocks:
+def build(runs: Runs, presenting: Presenting | None = None) -> gr.Blocks:
     """The whole page. It holds no state of a run: whoever opens it reads that from the snapshot."""
     with gr.Blocks(title="K-Gen Explorer", analytics_enabled=False, fill_width=True) as demo:
-        studio.build(demo, runs, version=static_version())
+        studio.build(demo, runs, version=static_version(), presenting=presenting or Presenting())
     return demo
 
 
 def serve(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; the exit code."""
     port = free_port(args.host) if args.port is None else claimed_port(args.host, args.port)
+    root = root_path(args.root_path)
+    presenting = Presenting(args.token, port, root)
+    links = audience_links(args, port) if presenting.on else []
     ended = threading.Event()
     # before the children start: a signal in between would otherwise leave them behind
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())
     runs = Runs(Path(args.runs), recorded=not args.no_recording)
     brought = Brought(runs.folder / ".uploads")
-    demo = build(runs)
+    demo = build(runs, presenting)
     try:
-        app, _, _ = demo.launch(**launch_settings(args, port))
-        routes.install(app, runs)
+        app, _, _ = demo.launch(**launch_settings(args, port, presenting))
+        routes.install(app, runs, presenting, links=links, page=audience.page(root, static_version(), STYLES), theme=theme()._get_theme_css())
         posts.install(app, brought)
         runs.warm()
-        address = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{port}{root_path(args.root_path)}/"
+        address = lan.link({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host), port, root)
+        own = f"{address}?token={args.token}" if presenting.on else address
+        if presenting.on:
+            invite(links, own)
         print(f"K-Gen Explorer is at {address} (Ctrl-C ends it)", flush=True)
         if not args.no_browser:
-            webbrowser.open(address)
+            webbrowser.open(own)
         while not ended.wait(0.5):  # without a timeout Windows would not hear Ctrl-C
             pass
     finally:
@@ -68,16 +78,40 @@ def serve(args: argparse.Namespace) -> int:
     return 0
 
 
-def launch_settings(args: argparse.Namespace, port: int) -> dict:
-    """Arguments of `Blocks.launch`: everything that reaches outside is off."""
+def audience_links(args: argparse.Namespace, port: int) -> list[str]:
+    """Addresses for the audience, the best guess first."""
+    if args.link:
+        return [args.link]
     root = root_path(args.root_path)
+    return [lan.link(host, port, root) for host in lan.addresses(args.host) or [args.host]]
+
+
+def invite(links: list[str], own: str) -> None:
+    """The terminal's invitation."""
+    code = stage_routes.qr_text(links[0], sys.stdout.isatty())
+    try:
+        print(f"\n{code}\n")
+    except UnicodeEncodeError:
+        pass  # a terminal without block characters; the page has the code too
+    print(f"For the audience: {links[0]}")
+    for link in links[1:]:
+        print(f"  or, if they do not reach that: {link}")
+    if any(name in links[0] for name in ("//127.", "//localhost", "//[::1]")):
+        print("  That is this computer only; others are let in with --host 0.0.0.0.")
+    print(f"For you alone, the presenter: {own}\n")
+
+
+def launch_settings(args: argparse.Namespace, port: int, presenting: Presenting | None = None) -> dict:
+    """Arguments of `Blocks.launch`: everything that reaches outside is off."""
+    root, presenting = root_path(args.root_path), presenting or Presenting()
+    hosts = [*args.allow_host, *((urlsplit(link).netloc for link in audience_links(args, port)) if presenting.on else ())]
     return dict(
         server_name=args.host, server_port=port, root_path=root or None,
         share=False, ssr_mode=False, mcp_server=False, pwa=False, run_history=False, enable_monitoring=False,
         strict_cors=True, max_file_size="5mb", allowed_paths=[], show_error=False, footer_links=[],
         state_session_capacity=200, max_threads=40, quiet=True, prevent_thread_lock=True, inbrowser=False,
         theme=theme(), head=head(root), favicon_path=str(STATIC / "mark.svg"),
-        app_kwargs={"openapi_url": None, "middleware": routes.middleware(args.allow_host, args.allow_frame)},
+        app_kwargs={"openapi_url": None, "middleware": routes.middleware(hosts, args.allow_frame, presenting), "dependencies": [Depends(presenting.check)]},
     )
 
 

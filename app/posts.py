@@ -40,7 +40,7 @@ def install(app: FastAPI, teachers: Brought) -> None:
             return _refusal(Refused("The page went away before the whole file was here."))
         return JSONResponse({"file": token}, headers=FRESH)
 
-    @app.post("/kg/inspect")
+    @app.post("/kg/check")
     async def inspect(request: Request) -> Response:
         try:
             asked = _json(await bodies.whole(request, MOST_ORDER))
@@ -52,7 +52,7 @@ def install(app: FastAPI, teachers: Brought) -> None:
             return _refusal(Refused("The page went away before the whole order was here."))
         return _answer(lambda: {"id": teachers.begin(asked)})
 
-    @app.get("/kg/inspect/{id}")
+    @app.get("/kg/check/{id}")
     def found(id: str) -> Response:
         return _answer(lambda: teachers.found(id))
 

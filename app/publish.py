@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import secrets
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,4 +31,4 @@ class Published:
 
 def publish(snapshot: dict[str, Any]) -> Published:
     version = next(_versions)
-    return Published(f'"{BOOT}-{version}"', encode({"boot": BOOT, "v": version, **snapshot}), snapshot["phase"])
+    return Published(f'"{BOOT}-{version}"', encode({"boot": BOOT, "v": version, "at": round(time.time(), 3), **snapshot}), snapshot["phase"])

@@ -21,7 +21,7 @@ import plotly
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from app import offers, shelf_routes
+from app import compare_routes, inspect_routes, lesson_routes, offers, shelf_routes, stage_routes
 from app.answers import FOR_EVER, REVALIDATE, fresh
 from app.answers import answer as _answer
 from app.answers import missing as _missing
@@ -29,7 +29,10 @@ from app.archive import Missing, bundled_reference, without_place
 from app.exports import ExportFailed
 from app.guard import middleware
 from app.publish import encode
+from app.roles import PRESENTER, Presenting
 from app.runs import DEFAULT, Runs
+from app.shelf import Shelf
+from app.stage import Stage
 from kgen import events, recipes
 from kgen.reading import JournalError, Run, open_run
 
@@ -44,15 +47,25 @@ COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images
            "student_accuracy", "teacher_accuracy", "real_images", "final", "student_agreement")
 
 
-def install(app: FastAPI, runs: Runs) -> None:
-    """Add the routes to the FastAPI app that Gradio's launch returns."""
-    archive = runs.archive
-    shelf_routes.install(app, runs)
+def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **audience: Any) -> None:
+    """Add the routes to the FastAPI app that Gradio's launch returns. `audience`: as `stage_routes.install` has it."""
+    archive, shelf, stage, presenting = runs.archive, Shelf(runs), Stage(), presenting or Presenting()
+    shelf_routes.install(app, shelf)
+    compare_routes.install(app, shelf)
+    inspect_routes.install(app, runs)
+    lesson_routes.install(app, runs)
+    stage_routes.install(app, stage, presenting, **{"links": [], **audience})
 
     @app.get("/kg/live")
     async def live(request: Request) -> Response:
         now = runs.live
-        return _answer(request, now.body, "application/json", REVALIDATE, now.etag)
+        found = _answer(request, now.body, "application/json", REVALIDATE, now.etag)
+        if presenting.on:
+            role = presenting.role(request)
+            if role != PRESENTER:
+                stage.seen(request.headers.get("x-kgen-page"))
+            found.headers.update(stage.headers(role == PRESENTER))
+        return found
 
     @app.get("/kg/group/{run}/{attempt}/{iteration}")
     def group(request: Request, run: str, attempt: str, iteration: str) -> Response:

@@ -97,12 +97,12 @@ class Runs:
                     self._spare.close(0)
                 self._spare = self._spawn()
 
-    def start(self, recipe: Recipe) -> str:
-        """Start a run; its name. Raises RunError where one is going or it cannot be started."""
+    def start(self, recipe: Recipe, called: str = "") -> str:
+        """Start a run; its name, which begins with `called` or the recipe's. Raises RunError where one is going or it cannot be started."""
         with self._lock:
             self._refuse_second()
             self._check_folder()
-            name = self.archive.free_name(recipe.name)
+            name = self.archive.free_name(called or recipe.name)
             path = self.folder / name
             follower = self._begin(path, recipe, {"recipe": recipe.model_dump(mode="json"), "folder": str(path)})
         self._await_answer(follower)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,7 +18,7 @@ from app import bodies
 from app.answers import FOR_EVER, fresh, known, missing
 from app.archive import Missing
 from app.publish import encode
-from app.runs import RunError, Runs
+from app.runs import RunError
 from app.shelf import LARGEST_UPLOAD, Shelf
 from kgen.bundle import SUFFIX
 
@@ -25,8 +26,8 @@ LARGEST_WORDS = 16_384
 """Bytes that a name or a note may come in."""
 
 
-def install(app: FastAPI, runs: Runs) -> None:
-    shelf = Shelf(runs)
+def install(app: FastAPI, shelf: Shelf) -> None:
+    runs = shelf.runs
     threading.Thread(target=shelf.purge, name="purge", daemon=True).start()
 
     @app.get("/kg/runs")
@@ -79,20 +80,21 @@ def install(app: FastAPI, runs: Runs) -> None:
             return missing("That is not something that can be done with a run.")
         return await act(request, lambda said: actions[action](run, said))
 
-    async def act(request: Request, do: Any) -> Response:
-        """Do it, off the event loop; `{"run": …}` or one sentence."""
-        try:
-            said = json.loads(await bodies.whole(request, LARGEST_WORDS) or b"{}")
-            if not isinstance(said, dict):
-                raise ValueError
-        except bodies.TooLong:
-            return PlainTextResponse("That is too long.", 413)
-        except (ValueError, RecursionError):
-            return PlainTextResponse("That is no JSON object.", 400)
-        try:
-            return JSONResponse({"run": await run_in_threadpool(do, said)})
-        except (Missing, RunError) as error:
-            return refusal(error)
+
+async def act(request: Request, do: Callable[[dict[str, Any]], str]) -> Response:
+    """Do what a POST says, off the event loop; `{"run": …}` or one sentence."""
+    try:
+        said = json.loads(await bodies.whole(request, LARGEST_WORDS) or b"{}")
+        if not isinstance(said, dict):
+            raise ValueError
+    except bodies.TooLong:
+        return PlainTextResponse("That is too long.", 413)
+    except (ValueError, RecursionError):
+        return PlainTextResponse("That is no JSON object.", 400)
+    try:
+        return JSONResponse({"run": await run_in_threadpool(do, said)})
+    except (Missing, RunError) as error:
+        return refusal(error)
 
 
 def text(said: dict[str, Any], field: str) -> str:

@@ -39,6 +39,8 @@ class Situation:
     making: dict[str, Any] | None = None
     elsewhere: bool = False
     """Another process drives the run."""
+    brought: bool = False
+    """It was opened from a bundle."""
 
 
 def phase_of(state: State, situation: Situation) -> str:

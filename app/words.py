@@ -76,7 +76,7 @@ def sentence(state: State, phase: str, situation: Situation) -> Pieces:
         begun = "The run is taken up again" if state.started else "The run begins: teacher and generator are being loaded"
         return [_text(begun + ". The first images appear in a moment.")]
     if phase == "finished":
-        return [_text(done(state))]
+        return [_text("Recorded elsewhere: " + _reached(state) if situation.brought else "Done: " + _reached(state))]
     if phase == "stopped":
         return [_text("Stopped" + where(state) + ". " + (_score(state, "The student") or kept(state, None)))]
     if phase == "failed":
@@ -149,8 +149,8 @@ def where(state: State) -> str:
     return f" at iteration {number(state.iteration + 1)} of {number(state.iterations)}"
 
 
-def done(state: State) -> str:
-    return "Done: " + (_score(state, "the student") or f"{images(state.pool_images)} were made; there was no student to teach.")
+def _reached(state: State) -> str:
+    return (_score(state, "the student") or f"{images(state.pool_images)} were made; there was no student to teach.")
 
 
 def kind(state: State) -> str:

@@ -90,7 +90,7 @@ def _names(run: Run, checkpoint: bool) -> list[str]:
     return [name for name in wanted if (run.path / name).is_file()]
 
 
-class _Pipe:
+class Pipe:
     """What zipfile writes into; what was written is taken out again, piece by piece."""
 
     def __init__(self):
@@ -110,7 +110,7 @@ class _Pipe:
 
 def _zipped(run: Run, names: list[str], own: bool) -> Iterator[bytes]:
     files: dict[str, dict[str, Any]] = {}
-    pipe = _Pipe()
+    pipe = Pipe()
     with zipfile.ZipFile(pipe, "w") as archive:
         for name in names:
             size, digest = 0, hashlib.sha256()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from kgen.setting import Scale, Setting
 from kgen.sources import JITTER, NoisyLayer, group_count
 from kgen.state import LoopState, build_optimiser
+from kgen.streams import stream_seed
 
 
 class ImageSource:
@@ -52,6 +53,9 @@ class NoiseSource(ImageSource):
     def _noisy_layer(setting: Setting, state: LoopState, batch: int) -> NoisyLayer:
         r, k, table = setting.recipe, len(setting.chosen), setting.table
         rng, groups = state.rng["noise"], group_count(batch, k)
+        if r.noisy_layers == "one":  # the same weights again: images of a class differ only as the generator changes
+            same = torch.Generator().manual_seed(stream_seed(r.seed, "noise"))
+            return NoisyLayer(table.shape[1], 1, r.noise_width, rng=same, table=table.cpu() if k < 3 else None).to(setting.device)
         more_rounds = math.ceil(batch / k) > groups
         jitter = JITTER * torch.randn(batch, table.shape[1], generator=rng) if more_rounds else None
         fixed = table.cpu() if k < 3 else None

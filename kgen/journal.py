@@ -141,7 +141,9 @@ class Journal:
         """Returns the bytes of previews in it."""
         arrays = dict(event.arrays)
         previews = arrays["previews"]
-        room = max(0, self.run.recipe.journal_pixels - self._preview_bytes) // previews[:, 0].nbytes
+        recipe = self.run.recipe
+        allowed = recipe.journal_pixels * (event.iteration + 1) // recipe.total_iterations  # evenly, so that no part of a run is without
+        room = max(0, allowed - self._preview_bytes) // previews[:, 0].nbytes
         for name, images in HISTORY.items():
             arrays[name] = arrays[name].take(range(min(room, previews.shape[1])), axis=images)
         if not room:

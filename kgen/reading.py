@@ -153,8 +153,8 @@ class Tail:
         self._file, self._run = run.path / "events.jsonl", run
         self._offset, self._attempt = 0, None
 
-    def read(self) -> tuple[bool, list[events.Event]]:
-        """(began anew, new events). Began anew: forget what came before; the list holds everything from the start.
+    def read(self, most: int = -1) -> tuple[bool, list[events.Event]]:
+        """(began anew, new events of the next `most` bytes). Began anew: forget what came before; the list begins at the start.
 
         Raises JournalError, with the offset, for a damaged line that is not the last, once what lies before it was read.
         """
@@ -170,7 +170,7 @@ class Tail:
             return anew, []
         with self._file.open("rb") as file:
             file.seek(self._offset)
-            data = file.read()
+            data = file.read(most)
         found = []
         try:
             for event, offset in _parse(self._file, data, self._offset):

@@ -87,6 +87,8 @@ class Recipe(Part):
     """Channels of the generator's last block (the first has twice as many)."""
     noise_width: Annotated[int, Field(ge=8, le=4096)] = 1000
     """Width of the noisy layer's output, the generator's input."""
+    noisy_layers: Literal["many", "one"] = "many"
+    """New ones in every iteration, one for each round of the class list (the method); or the same single one for everything, to see what they are for."""
     deep: bool = False
     """Start the generator at a sixteenth of the side instead of a quarter."""
     up_first: bool = True
@@ -116,7 +118,7 @@ class Recipe(Part):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes CUDA, then MPS, then the CPU, and says which."""
     journal_pixels: Annotated[int, Field(ge=0, le=2**40)] = 2**30
-    """Bytes of the making of images, step by step, that the run folder may hold."""
+    """Bytes of the making of images, step by step, that the run folder may hold; spread over all iterations."""
 
     @field_validator("classes")
     @classmethod

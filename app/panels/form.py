@@ -20,6 +20,10 @@ from kgen.recipe import Recipe, RecipeError
 
 SOURCES = {"noise": "nayer", "latent": "fast", "pixels": "deepinversion"}
 """What is optimised, and the recipe whose settings for it are taken over."""
+TITLES = {
+    "teacher": "Teacher", "name": "Recipe", "classes": "Classes", "resolutions": "Resolution", "source": "Source of images", "ratio": "Budget", "seed": "Seed",
+    "target": "Target", "real_images": "Real test images", "student": "Student", "class_texts": "Class texts"}
+"""What the form calls fields of a recipe that are no knobs."""
 OF_SOURCE = ("feature_memory", "optimisers.images", "optimisers.meta")
 TARGETS = {words.target_label(t.model_dump()): t for t in (Target(), Target(sigma=3), Target(peak=2), Target(kind="full"), Target(kind="full", peak=3))}
 """The targets of the paper's comparison, by name: G(1, 2), G(1, 3), G(2, 2), Full(1), Full(3)."""
@@ -49,9 +53,9 @@ def read(given: Mapping[str, Any]) -> Recipe:
             "seed": _whole(given.get("seed"), LARGEST_SEED, "The seed"),
             "schedule": "concurrent",
             "target": _one_of(TARGETS, given.get("target"), "a target"),
-            **_source(base, given.get("source")),
+            **source_changes(base, given.get("source")),
             **{knob.field: _knob(knob, given.get(knob.field)) for knob in knobs()},
-            **_rungs(base, given),
+            **rung_changes(base, given),
         })
     except RecipeError as error:
         raise FormError(str(error)) from None
@@ -88,7 +92,7 @@ def priors(source: str) -> tuple[float, float]:
     return weights.tv, weights.l2
 
 
-def _source(base: Recipe, source: Any) -> dict[str, Any]:
+def source_changes(base: Recipe, source: Any) -> dict[str, Any]:
     _one_of(SOURCES, source, "where the images come from")
     if source == base.source:
         return {}
@@ -96,7 +100,7 @@ def _source(base: Recipe, source: Any) -> dict[str, Any]:
     return {"source": source} | {field: donor.value(field) for field in OF_SOURCE}
 
 
-def _rungs(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
+def rung_changes(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
     """A switch decides whether a weight is zero; how large it is otherwise, the number beside it. Resolutions speak for themselves."""
     rungs, usual = given.get("rungs"), Weights()
     if not isinstance(rungs, list) or not set(map(str, rungs)) <= set(ladder.NAMES):

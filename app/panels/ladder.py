@@ -40,6 +40,12 @@ PRESETS = ("NAYER", *(rung.short for rung in RUNGS))
 """The n-th preset has the first n rungs on; K-Gen has all."""
 
 
+def pair(sides: tuple[int, ...], side: int) -> tuple[int, ...]:
+    """A resolution and the next larger one that is offered; the largest has a smaller neighbour instead."""
+    at = min(next((i for i, s in enumerate(sides) if s >= side), len(sides)), len(sides) - 2)
+    return sides[at : at + 2]
+
+
 def constants(offer: Offer) -> str:
     """What `static/ladder.js` has to know, as JSON; the resolutions of another teacher reach it through the class picker."""
     w = Weights()

@@ -44,20 +44,20 @@ def build(version: str) -> dict[str, gr.components.Component]:
     said = form.write(recipes.get("fashion-live"))
     offer = offers.offer(said["teacher"])
     teacher, own = _teacher(said["teacher"], version)
-    _heading("Recipe", "time as it is, on two CPU cores")
+    _heading(form.TITLES["name"], "time as it is, on two CPU cores")
     recipe = gr.Radio(_recipes(offer), value=said["recipe"], label="Recipe", elem_id="kg-recipe", elem_classes="kg-seg", **PLAIN)
-    _heading("Classes", '<span id="kg-chosen"></span> · <button type="button" data-all>all</button> '
+    _heading(form.TITLES["classes"], '<span id="kg-chosen"></span> · <button type="button" data-all>all</button> '
              '<button type="button" data-none>none</button> <button type="button" data-ten hidden>random ten</button>')
     classes = gr.HTML(value={"teacher": offer.teacher, "chosen": said["classes"]}, html_template="<div></div>", js_on_load=PICKER.replace("VERSION", json.dumps(version)),
                       apply_default_css=False, padding=False, elem_id="kg-classes")
-    _heading("Resolution", "one or more · cost per image", "Side of a synthetic image in pixels. Half the side costs a quarter of the pixels, "
+    _heading(form.TITLES["resolutions"], "one or more · cost per image", "Side of a synthetic image in pixels. Half the side costs a quarter of the pixels, "
              "so the same budget holds four times as many images. Several take turns.")
     sides = gr.CheckboxGroup(_sides(offer), value=said["sides"], label="Resolution", elem_id="kg-side", **PLAIN)
     preset, rungs = _ladder(said["rungs"])
-    _heading("Source of images", "", "What is optimised to make images.")
+    _heading(form.TITLES["source"], "", "What is optimised to make images.")
     source = gr.Radio([(label, name) for name, (label, _) in SOURCES.items()], value=said["source"], label="Source of images", elem_id="kg-source",
                       elem_classes="kg-seg", **PLAIN)
-    _heading("Budget", '<output id="kg-budget-out"></output>', "How many pixels the synthetic set may hold, as a share of the real "
+    _heading(form.TITLES["ratio"], '<output id="kg-budget-out"></output>', "How many pixels the synthetic set may hold, as a share of the real "
              "training set that we pretend not to have.")
     low, high, step = offer.budget
     budget = gr.Slider(low, high, value=said["budget"], step=step, label="Budget in per cent", elem_id="kg-budget", buttons=[], **PLAIN)
@@ -128,7 +128,7 @@ def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
 def _more(said: dict) -> dict[str, gr.components.Component]:
     """The rest of the method: weights, radii, target, what stands for a class; each from the recipe's schema."""
     with gr.Accordion("More", open=False, elem_id="kg-more"):
-        _heading("Target", "", "What the map is asked to reach, M_target of Eq. 6: a Gaussian G(height, width in cells), or the same everywhere.")
+        _heading(form.TITLES["target"], "", "What the map is asked to reach, M_target of Eq. 6: a Gaussian G(height, width in cells), or the same everywhere.")
         found = {"target": gr.Radio(list(form.TARGETS), value=said["target"], label="Target", elem_id="kg-target", elem_classes="kg-chips", **PLAIN)}
         for knob in (k for k in knobs() if k.choices):
             _heading(html.escape(knob.label), "", html.escape(knob.tip))
@@ -138,13 +138,13 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
             for knob in (k for k in knobs() if not k.choices):
                 found[knob.field] = gr.Number(said[knob.field], label=knob.label, minimum=knob.low, maximum=knob.high, step=0.05, placeholder="auto",
                                               container=False, interactive=True, min_width=0, elem_id=_id(knob))
-        _heading("Real test images", "", "Folder of real images, one subfolder a class, called as the class. They test the student and never teach it.")
+        _heading(form.TITLES["real_images"], "", "Folder of real images, one subfolder a class, called as the class. They test the student and never teach it.")
         found["real_images"] = gr.Textbox(said["real_images"], label="Folder of real test images", placeholder="the teacher's own test set, where it is here",
                                           max_length=4096, elem_id="kg-real", **PLAIN)
-        _heading("Student", "", "The network that learns: a small one of ours, or any of timm or torchvision:NAME. Larger ones cost more in each step.")
+        _heading(form.TITLES["student"], "", "The network that learns: a small one of ours, or any of timm or torchvision:NAME. Larger ones cost more in each step.")
         found["student"] = gr.Dropdown([*zoo.STUDENTS, *architectures.NAMES], value=said["student"], label="Student", allow_custom_value=True,
                                        elem_id="kg-student", **PLAIN)
-        _heading("Class texts", "", "What stands for a class is the embedding of its name. Here it can have another text: a line for each class, name = text. Texts that are no class of a bundled data set need the live encoder, above.")
+        _heading(form.TITLES["class_texts"], "", "What stands for a class is the embedding of its name. Here it can have another text: a line for each class, name = text. Texts that are no class of a bundled data set need the live encoder, above.")
         found["class_texts"] = gr.Textbox(said["class_texts"], label="Class texts", placeholder="Bag = backpack", lines=2, max_length=20_000,
                                           elem_id="kg-texts-of", **PLAIN)
     return found

@@ -18,15 +18,23 @@ import plotly
 
 from app import offers
 from app.panels import form, ladder, setup
+from app.roles import CALLBACKS, REFUSED, Presenting
 from app.runs import RunError, Runs
 from kgen import recipes
 from kgen.controls import UNITS
 from kgen.recipe import Recipe
 
 PAGES = Path(__file__).parent
-FRAGMENTS = ("frame", "studio", "runs", "overlays")
+FRAGMENTS = ("frame", "studio", "inspect", "compare", "lessons", "runs", "overlays")
 """The template in pieces: the top bar, a <main> for each page, and what lies over all of them."""
 VIEW = "".join((PAGES / f"{name}.html").read_text(encoding="utf-8") for name in FRAGMENTS)
+
+SPEED = '<div class="kg-choice" role="radiogroup" aria-label="Speed of this view">' + "".join(
+    f'<label data-tip="{tip}"><input type="radio" name="kg-speed" value="{value}"><span>{value.title()}</span></label>'
+    for value, tip in (
+        ("slow", "Slow motion: a frame of each batch's making every one and a half seconds. Only this view: it is read from the run's folder, and the engine goes on at full speed."),
+        ("watch", "Two frames of each batch's making a second. Only this view."),
+        ("full", "Shows the newest state as it comes; a replay passes quickly."))) + "</div>"
 
 # Runs once. The template holds no placeholder, so Gradio never touches this DOM again. The names of events
 # have to be spelled out here for Gradio to find them.
@@ -44,7 +52,7 @@ QUIET = {"show_progress": "hidden", "api_visibility": "private", "concurrency_li
 LOCAL = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 
 
-def build(demo: gr.Blocks, runs: Runs, version: str) -> None:
+def build(demo: gr.Blocks, runs: Runs, version: str, presenting: Presenting) -> None:
     """Put the page into `demo` and connect it with `runs`."""
     with gr.Row(elem_id="kg-shell"):
         with gr.Column(elem_id="kg-rail", min_width=0):
@@ -55,7 +63,7 @@ def build(demo: gr.Blocks, runs: Runs, version: str) -> None:
         live = gr.HTML(html_template=VIEW, js_on_load=MOUNT.replace("VERSION", json.dumps(version)).replace("PLOTLY", json.dumps(plotly.__version__)),
                        value={},
                        apply_default_css=False, container=False, padding=False, elem_id="kg-view")
-    _connect(demo, runs, fields, buttons, live)
+    _connect(demo, runs, fields, buttons, live, presenting)
 
 
 def _transport() -> dict[str, gr.components.Component]:
@@ -69,19 +77,16 @@ def _transport() -> dict[str, gr.components.Component]:
         stop = gr.Button("Stop", elem_id="kg-stop", min_width=0)
     unit = gr.Radio([("Generator", "generator"), ("Iteration", "iteration"), ("Student", "student")], value="generator",
                     label="One step is", container=False, show_label=False, interactive=True, elem_id="kg-unit", elem_classes="kg-seg")
-    gr.HTML(html_template='<div class="kg-choice" role="radiogroup" aria-label="Speed of this view">'
-            + "".join(f'<label data-tip="{tip}"><input type="radio" name="kg-speed" value="{value}"><span>{value.title()}</span></label>'
-                      for value, tip in (("slow", "Slow motion: a frame of each batch's making every one and a half seconds. Only this view: it is read "
-                                          "from the run's folder, and the engine goes on at full speed."),
-                                         ("watch", "Two frames of each batch's making a second. Only this view."),
-                                         ("full", "Shows the newest state as it comes; a replay passes quickly.")))
-            + "</div>", apply_default_css=False, padding=False, elem_id="kg-speed")
+    gr.HTML(html_template=SPEED, apply_default_css=False, padding=False, elem_id="kg-speed")
     return {"start": start, "pause": pause, "continue": go_on, "step": step, "stop": stop, "unit": unit}
 
 
-def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.HTML) -> None:
+def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.HTML, presenting: Presenting) -> None:
     """Who may press what is decided here and in `runs`, never by what the page shows."""
     inputs = [fields[name] for name in form.FIELDS]
+
+    def may(action: Callable) -> Callable:
+        return guarded(action, presenting)
 
     def paint() -> list:
         return setup.shown(form.write(runs.recipe or recipes.get("fashion-live")))
@@ -114,22 +119,31 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
     def resume() -> None:
         _told(lambda: runs.resume(runs.name) if runs.name else _refuse("There is no run to resume."))
 
+    def pause() -> None:
+        _told(lambda: runs.control("pause"))
+
+    def go_on() -> None:
+        _told(lambda: runs.control("resume"))
+
+    def stop() -> None:
+        _told(lambda: runs.control("stop"))
+
     def step(unit: Any) -> None:
         _told(lambda: runs.control("step", unit) if unit in UNITS else _refuse("Choose what one step is."))
 
-    demo.load(paint, None, inputs, **QUIET)
-    live.repaint(paint, None, inputs, **QUIET)
-    fields["recipe"].input(preset, [fields["recipe"], fields["teacher"]], inputs, **QUIET)
-    fields["teacher"].input(turn, [fields["teacher"], fields["recipe"], fields["classes"]], inputs, **QUIET)
-    fields["own"].adopted(adopted, None, inputs, **QUIET)
-    gr.on([field.change for field in inputs], command, inputs, live, trigger_mode="always_last", **QUIET)
+    demo.load(may(paint), None, inputs, **QUIET)
+    live.repaint(may(paint), None, inputs, **QUIET)
+    fields["recipe"].input(may(preset), [fields["recipe"], fields["teacher"]], inputs, **QUIET)
+    fields["teacher"].input(may(turn), [fields["teacher"], fields["recipe"], fields["classes"]], inputs, **QUIET)
+    fields["own"].adopted(may(adopted), None, inputs, **QUIET)
+    gr.on([field.change for field in inputs], may(command), inputs, live, trigger_mode="always_last", **QUIET)
     _keep_in_step(fields)
 
-    buttons["start"].click(start, inputs, None, **QUIET)
-    live.resume(resume, None, None, **QUIET)
-    for name, action in (("pause", "pause"), ("continue", "resume"), ("stop", "stop")):
-        buttons[name].click(_control(runs, action), None, None, **QUIET)
-    buttons["step"].click(step, buttons["unit"], None, **QUIET)
+    buttons["start"].click(may(start), inputs, None, **QUIET)
+    live.resume(may(resume), None, None, **QUIET)
+    for name, action in (("pause", pause), ("continue", go_on), ("stop", stop)):
+        buttons[name].click(may(action), None, None, **QUIET)
+    buttons["step"].click(may(step), buttons["unit"], None, **QUIET)
 
 
 def _keep_in_step(fields: dict) -> None:
@@ -154,13 +168,26 @@ def _keep_in_step(fields: dict) -> None:
     fields["preset"].input(None, None, [fields["source"], *smooth], js=f"() => {noisy}", **LOCAL)
 
 
-def _control(runs: Runs, action: str) -> Callable[[], None]:
-    """A function of its own for each button: Gradio groups listeners by function."""
+def guarded(action: Callable, presenting: Presenting) -> Callable:
+    """The callback with its role checked whenever it is called: a hidden button is no protection. One that has no role cannot be connected."""
+    needed = CALLBACKS[action.__name__]
 
-    def act() -> None:
-        _told(lambda: runs.control(action))
+    def check(request: gr.Request) -> None:
+        if not presenting.may(needed, request.request):
+            raise gr.Error(REFUSED, print_exception=False)
 
-    return act
+    # Gradio hands over what the annotations ask for, and hides the rest from functions that take any number of values
+    def plain(request: gr.Request, *values: Any) -> Any:
+        check(request)
+        return action(*values)
+
+    def told(request: gr.Request, event: gr.EventData) -> Any:
+        check(request)
+        return action(event)
+
+    asked = told if action.__name__ == "adopted" else plain
+    asked.__name__ = action.__name__
+    return asked
 
 
 def _begin(teacher: Any, name: Any) -> list:

@@ -1,12 +1,13 @@
 // Beside the scatter: the chosen image, what teacher and student call it, and the real images nearest to it.
 
+import { href } from './address.js';
 import { h, math, num, pct, picture, put, signed, term, whole } from './dom.js';
 import { scaleOf } from './groups.js';
 import { ACTIVE } from './rail.js';
 import { GENERATOR, REWARD, inUse, weightOf } from './terms.js';
 
 export class Card {
-  constructor(view, { nameOf }) { Object.assign(this, { nameOf, root: view.querySelector('.p-space .card'), key: null }); }
+  constructor(view, { nameOf, inspect }) { Object.assign(this, { nameOf, inspect, root: view.querySelector('.p-space .card'), key: null }); }
 
   /** `image`: as for the key region, with `it`; `sample`: its full answer, or null while it is not here. */
   draw(snap, image, sample, reference) {
@@ -19,12 +20,18 @@ export class Card {
     const says = (who, top) => top?.length ? h('div', null, h('dt', null, who), h('dd', null, `${this.nameOf(top[0][0])}, ${pct(top[0][1])}`)) : null;
     put(this.root,
       h('div', { class: 'who' }, h('div', { class: 'thumb' }, picture(image.piece, whole(side, 56), `Synthetic ${snap.classes[image.c]}`)),
-        h('div', null, h('b', null, snap.classes[image.c]), h('br'), h('span', { class: 'muted' }, `iteration ${num(image.it + 1)}`), h('br'), h('span', { class: 'muted' }, `${side} × ${side}`))),
+        h('div', null, h('b', null, snap.classes[image.c]), h('br'), h('span', { class: 'muted' }, `iteration ${num(image.it + 1)}`), h('br'), h('span', { class: 'muted' }, `${side} × ${side}`), image.finished && !image.replay ? this.#link(snap, image) : null)),
       h('dl', { class: 'says' }, says('Teacher', sample?.teacher_top), says('Student', sample?.student_top)),
       sample?.parts && this.#losses(snap, sample.parts),
       sample?.nearest?.length && reference ? this.#nearest(snap, sample, reference)
         : h('p', { class: 'small muted' }, image.finished && !image.replay ? alone ? 'There are no real images to compare it with.' : 'Looking for the nearest real images …'
           : image.replay || ACTIVE.includes(snap.phase) ? `Being made. ${alone ? 'What the teacher and the student call it' : 'Its place among the real images'} is known when this iteration ends.` : 'The run ended before this image was finished.'));
+  }
+
+  /** To everything that is known of it, on a page of its own. */
+  #link(snap, { it, pos }) {
+    const changes = { run: snap.run, sel: `${it}:${pos}` };
+    return h('a', { class: 'link', href: href({ tab: 'inspect', ...changes }), onclick: (e) => { if (!(e.ctrlKey || e.metaKey || e.shiftKey)) { e.preventDefault(); this.inspect(changes); } } }, 'Inspect');
   }
 
   /** Each term of this image's loss, unweighted, and the factor that it enters the sum with. */

@@ -42,6 +42,8 @@ export function cell(v) {
 
 // ---- small pieces used by several panels
 export const dot = (colour) => h('span', { class: 'dot', style: { '--c': `var(--c${colour})` } });
+/** The sign of a run among several: a letter on its colour. */
+export const badge = (i) => h('b', { class: 'badge', style: { '--r': `var(--r${i})` } }, 'ABCD'[i]);
 export const term = (text, tip) => h('span', { class: 'term', tabindex: 0, 'data-tip': tip }, text);
 /** The paper's symbols, L_kr for one: italic with an upright index below. */
 export const math = (letter, index) => h('span', { class: 'math' }, letter, index && h('sub', null, index));

@@ -1,6 +1,7 @@
 // Synthetic images: a row a class, a column group an iteration, the batch being made at the right.
 // Each group is one lossless sheet; a tile is a button that shows its piece of it.
 
+import { href } from './address.js';
 import { dot, h, num, pct, picture, put, setAttr, setText, whole } from './dom.js';
 import { camSheet } from './groups.js';
 import { mapNames } from './terms.js';
@@ -30,8 +31,8 @@ function placeSize(side, rows, columns, width, height) {
 const sure = (group, tile) => group.early ? 'in the making' : `${pct(tile.p)} sure`;
 
 export class Gallery {
-  constructor(view, { select, colour, isolate, all }) {
-    Object.assign(this, { select, colour, isolate, all, panel: view.querySelector('.p-gallery'), peek: view.querySelector('.peek'), page: 0, columns: [] });
+  constructor(view, { select, colour, isolate, all, inspect }) {
+    Object.assign(this, { select, colour, isolate, all, inspect, panel: view.querySelector('.p-gallery'), peek: view.querySelector('.peek'), page: 0, columns: [] });
     this.root = this.panel.querySelector('.gallery');
     this.pager = this.panel.querySelector('.pager');
     this.over = this.panel.querySelector('[value=cam] + span');
@@ -86,13 +87,20 @@ export class Gallery {
     this.root.style.setProperty('--place', `${size}px`);
     this.root.style.setProperty('--row', `${row}px`);
     put(this.root,
-      h('div', { class: 'g-names' }, rows.map((name, i) => h('button', { type: 'button', 'aria-label': `${name}: select all its images`, onclick: () => this.all(from + i), onpointerenter: () => this.isolate(from + i), onpointerleave: () => this.isolate(null) },
-        dot(this.colour(from + i)), h('span', { class: 'name', title: name }, name)))),
+      h('div', { class: 'g-names' }, rows.map((name, i) => h('span', { onpointerenter: () => this.isolate(from + i), onpointerleave: () => this.isolate(null) },
+        h('button', { type: 'button', class: 'all', 'aria-label': `${name}: select all its images`, 'data-tip': `Select the images of ${name}: here, and alone in the scatter`, onclick: () => this.all(from + i) }, dot(this.colour(from + i))), this.#name(snap, from + i, name)))),
       this.columns.map((column) => column.root));
     this.pager.hidden = pages < 2;
     put(this.pager, pages < 2 ? null : [-1, 1].map((by) => h('button', { type: 'button', class: 'btn small', 'aria-label': by < 0 ? 'Earlier classes' : 'More classes',
       disabled: this.page + by < 0 || this.page + by >= pages, onclick: () => { this.page += by; this.draw(...this.last); } }, by < 0 ? '‹' : '›')),
       pages < 2 ? null : h('span', { class: 'muted small' }, `classes ${from + 1}–${to} of ${num(snap.classes.length)}`));
+  }
+
+  /** Of a class: to all its images, where there is a run. */
+  #name(snap, c, name) {
+    if (!snap.run) return h('span', { class: 'name', title: name }, name);
+    const changes = { run: snap.run, class: c, sel: null };
+    return h('a', { class: 'name', title: `All images of ${name}`, href: href({ tab: 'inspect', ...changes }), onclick: (e) => { if (!(e.ctrlKey || e.metaKey || e.shiftKey)) { e.preventDefault(); this.inspect(changes); } } }, name);
   }
 
   #column(rows, count) {

@@ -38,7 +38,7 @@ export function camSheet(shown) {
 }
 
 /** A bounded memory of immutable answers. `get` gives the answer or null; `changed` is called when a missing one arrives. */
-class Shelf {
+export class Shelf {
   constructor(limit, changed, most = Infinity) { Object.assign(this, { limit, changed, most, held: new Map(), away: new Set(), generation: 0 }); }
 
   clear() { this.held.clear(); this.away.clear(); this.generation += 1; }

@@ -10,7 +10,8 @@ export class Header {
     Object.assign(this, { base, command, explain, title: view.querySelector('.nav .title'), card: view.querySelector('.command'), csv: view.querySelector('.csv'), student: view.querySelector('.student'), bundle: view.querySelector('.bundle') });
     this.title.addEventListener('click', () => this.#open(this.card.hidden));
     document.addEventListener('pointerdown', (e) => { if (!this.card.contains(e.target) && !this.title.contains(e.target)) this.#open(false); });
-    this.card.querySelector('.copy').addEventListener('click', (e) => this.#copy(e.currentTarget));
+    this.card.querySelector('.copy').addEventListener('click', (e) => this.#copy(e.currentTarget, this.text));
+    this.card.querySelector('.copy-link').addEventListener('click', (e) => this.#copy(e.currentTarget, location.href));
     view.querySelector('.theme').addEventListener('click', () => write({ __theme: document.body.classList.toggle('dark') ? 'dark' : 'light' }));
     this.bundle.addEventListener('click', () => this.#export(this.snap.run));
     this.student.addEventListener('click', (e) => { if (this.student.ariaDisabled === 'true') e.preventDefault(); });
@@ -72,13 +73,16 @@ export class Header {
     if (on) this.card.querySelector('.copy').focus();
   }
 
-  async #copy(button) {
-    try { await navigator.clipboard.writeText(this.text); } catch { // no clipboard outside a secure context: select, so that Ctrl-C works
-      getSelection().selectAllChildren(this.card.querySelector('code'));
+  async #copy(button, text) {
+    const said = button.textContent, code = this.card.querySelector('code');
+    try {
+      await navigator.clipboard.writeText(text);
+      setText(button, 'Copied');
+    } catch { // no clipboard outside a secure context: select, so that Ctrl-C works
+      setText(code, text);
+      getSelection().selectAllChildren(code);
       setText(button, 'Selected; press Ctrl-C');
-      return;
     }
-    setText(button, 'Copied');
-    setTimeout(() => setText(button, 'Copy'), 1600);
+    setTimeout(() => setText(button, said), 1600);
   }
 }

@@ -2,38 +2,18 @@
 
 import { cell, h, math, num, pct, picture, put, setText, term } from './dom.js';
 import { scaleOf } from './groups.js';
+import { cellSize, figure, ghost, grid, hinge } from './maps.js';
 import { ACTIVE } from './rail.js';
 import { Surface } from './surface.js';
 import { mapNames } from './terms.js';
 
 const SIDE = { narrow: 168, wide: 224 }; // pixels of a map, before it is aligned with the image's pixels
 
-const clamp = (v) => Math.min(1, Math.max(0, v));
-
-/** Side of a cell so that map and image line up: where possible, an image's pixel is a whole number of the screen's. */
-function cellSize({ h: rows, w: columns }, side, room) {
-  const n = Math.max(rows, columns), grain = (Number.isInteger(side / n) ? side / n : 1) / (window.devicePixelRatio || 1);
-  const aligned = Math.floor(room / n / grain) * grain;
-  return aligned >= 0.8 * room / n ? aligned : Math.max(1, Math.floor(room / n)); // a map of few cells would be small
-}
-
-/** `top`: the value that has the fullest colour. */
-function grid(kind, { h: rows, w: columns }, values, hinge, label, top = 1) {
-  const on = (r, c) => r >= 0 && r < rows && c >= 0 && c < columns && hinge[r * columns + c] > 0;
-  const edges = (r, c) => !hinge || !on(r, c) ? '' : ' hinge' + (on(r - 1, c) ? '' : ' t') + (on(r, c + 1) ? '' : ' r') + (on(r + 1, c) ? '' : ' b') + (on(r, c - 1) ? '' : ' l');
-  return h('div', { class: `map ${kind}`, role: 'img', 'aria-label': label, style: { '--w': columns } }, Array.from(values, (v, i) => {
-    const text = cell(v);
-    return h('i', { class: `${v < 0 ? 'neg' : ''}${edges(Math.floor(i / columns), i % columns)}${text.length > 3 ? ' long' : ''}`, style: { '--v': clamp(Math.abs(v) / top).toFixed(2) } }, text);
-  }));
-}
-
-const figure = (title, note, body) => h('figure', { class: 'fig' }, h('figcaption', null, h('span', null, title), h('small', null, note)), body);
 /** Class and certainty; "sure" where the line has room for it beside the title. */
 function caption(name, { p, replay }, side) {
   const text = `${name}, ${replay ? 'in the making' : pct(p)}`, whole = `${text} sure`;
   return !replay && 5.8 * whole.length + 40 <= side ? whole : text;
 }
-const ghost = (text) => h('div', { class: 'ghost' }, text);
 const ramp = (kind, ...marks) => h('div', { class: `ramp ${kind}`, 'aria-hidden': 'true' }, h('i'), h('div', null, marks.map((m) => h('span', null, m))));
 
 export class KeyRegion {
@@ -62,8 +42,7 @@ export class KeyRegion {
     this.key = key;
     const target = scale.target.flat(), cells = target.length, flat = !cells || !names.short;
     if (flat) { this.#without(snap, image, room); return; }
-    const cam = image?.cam, missing = cam ? Array.from(cam, (v, i) => Math.max(0, target[i] - v)) : [];
-    const count = missing.filter((v) => v > 0).length, sum = missing.reduce((a, b) => a + b, 0);
+    const cam = image?.cam, { missing, count, sum } = hinge(target, cam ?? []);
     const off = snap.recipe.weights?.kr === 0, coming = ACTIVE.includes(snap.phase) || snap.making || snap.counters.iterations_done;
     setText(this.note, !image ? '' : !cam ? 'known when the batch is done' : `${following ? 'newest image, ' : ''}${off ? 'off in this run' : `${count} of ${cells} cells still pull`}`);
     if (this.solid) { this.surface.draw(scale, cam ?? null, names.short); return; }

@@ -2,14 +2,16 @@
 
 const PERIOD = 500, PATIENCE = 5000, RETRY = 1000;
 
-/** Calls `onSnapshot(snapshot)` for each new one and `onAway(seconds)` while the server does not answer. Returns `{soon}`. */
-export function follow(url, { onSnapshot, onAway, alive }) {
+/** Calls `onSnapshot(snapshot)` for each new one, `onHeaders(headers)` for each answer, new or not, and `onAway(seconds)` while the server
+ *  does not answer. `headers`: to be sent along. Returns `{soon}`. */
+export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders = () => {} }) {
   let etag = '', boot = null, heard = performance.now(), wake = () => {};
 
   async function ask() {
-    const response = await fetch(url, { headers: etag ? { 'If-None-Match': etag } : {}, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
+    const response = await fetch(url, { headers: etag ? { ...headers, 'If-None-Match': etag } : headers, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
     if (response.status !== 304 && !response.ok) throw new Error(`status ${response.status}`);
     heard = performance.now();
+    onHeaders(response.headers);
     if (response.status === 304) { onAway(0); return null; }
     const snapshot = await response.json();
     if (boot && boot !== snapshot.boot) { location.reload(); return null; } // another server process: its page may differ

@@ -120,7 +120,7 @@ class Own {
   }
 
   async #ask(address, body) {
-    const answer = await fetch(`${this.page.base}/kg/inspect${address}`, body && { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } });
+    const answer = await fetch(`${this.page.base}/kg/check${address}`, body && { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } });
     if (answer.status === 410) this.sent = null; // the next check sends it once more
     if (!answer.ok) throw new Error(await answer.text());
     return answer.json();

@@ -25,7 +25,7 @@ export class Pages {
   }
 
   #turn() {
-    const asked = new URLSearchParams(location.search).get('tab') ?? ''; // Gradio keeps the word page for itself
+    const before = this.page, asked = new URLSearchParams(location.search).get('tab') ?? ''; // Gradio keeps the word page for itself
     this.page = Object.hasOwn(this.parts, asked) ? asked : 'studio';
     document.body.dataset.page = this.page;
     for (const tab of this.tabs) {
@@ -34,7 +34,7 @@ export class Pages {
       if (shown) setText(this.heading, tab.textContent);
     }
     for (const [name, part] of Object.entries(this.parts)) setAttr(part, 'hidden', name !== this.page);
-    scrollTo(0, 0); // on a phone the pages share one scroll bar
+    if (before !== this.page) scrollTo(0, 0); // on a phone the pages share one scroll bar
     this.turned(this.page);
   }
 }

@@ -2,16 +2,14 @@
 // so that every viewer sees the same. Whether an action is allowed is decided by the server, not here.
 
 import { current } from './classes.js';
-import { num, pct, setAttr, setText } from './dom.js';
+import { num, setAttr, setText } from './dom.js';
+import { teacherCard } from './teacher.js';
 
 export const ACTIVE = ['starting', 'running', 'paused', 'stopping'];
 
-/** 74962 → "75 k". */
-const short = (n) => n == null ? '–' : n < 1e6 ? `${Math.round(n / 1e3)} k` : n < 1e9 ? `${(n / 1e6).toFixed(1)} M` : `${(n / 1e9).toFixed(1)} G`;
-
 export class Rail {
   constructor({ repaint, colour, redraw }) {
-    Object.assign(this, { repaint, colour, redraw, root: document.querySelector('#kg-rail'), teacher: document.querySelector('#kg-teacher') });
+    Object.assign(this, { repaint, colour, redraw, root: document.querySelector('#kg-rail') });
     this.setup = this.root.querySelector('#kg-setup');
     this.root.addEventListener('input', () => this.#count());
     this.root.addEventListener('click', (e) => {
@@ -23,7 +21,7 @@ export class Rail {
     document.addEventListener('kg-teacher', (e) => { // of the class picker: the form speaks of another teacher
       this.choice = e.detail;
       this.redraw();
-      if (this.snap && !ACTIVE.includes(this.snap.phase)) this.#teacher({ teacher: this.choice.card, student: this.choice.student, scales: [] });
+      if (this.snap && !ACTIVE.includes(this.snap.phase)) teacherCard({ teacher: this.choice.card, student: this.choice.student, scales: [] });
       this.#count();
     });
   }
@@ -60,7 +58,7 @@ export class Rail {
     this.root.classList.toggle('locked', active);
     for (const control of this.setup.querySelectorAll('input, button')) if (!control.closest('#kg-classes') && !control.matches('.label-wrap')) setAttr(control, 'disabled', active);
     current()?.lock(active);
-    if (active || !this.choice || this.shown !== mark) this.#teacher(snap); // afterwards the card is of the teacher that is chosen
+    if (active || !this.choice || this.shown !== mark) teacherCard(snap); // afterwards the card is of the teacher that is chosen
     this.shown = mark;
     this.#count();
   }
@@ -105,21 +103,5 @@ export class Rail {
     this.off = off;
     setText(document.getElementById('kg-expect'), this.without[this.missing] ?? 'All rungs are on: the whole method.');
     setText(document.getElementById('kg-custom'), this.root.querySelector('#kg-preset input:checked') ? '' : 'custom');
-  }
-
-  #teacher({ teacher, scales, student = {} }) {
-    const put = (name, text) => setText(this.teacher.querySelector(`[data-t=${name}]`), text);
-    put('title', teacher.title);
-    put('accuracy', teacher.accuracy == null ? '' : pct(teacher.accuracy, 1));
-    setAttr(this.teacher.querySelector('p'), 'hidden', teacher.accuracy == null);
-    put('n', num(teacher.n_test));
-    setAttr(this.teacher.querySelector('h2'), 'title', teacher.licence || null);
-    put('input', [teacher.side, teacher.side, ...(teacher.channels > 1 ? [teacher.channels] : [])].join(' × '));
-    put('map', scales.length > 1 ? scales.map((s) => `${s.w}²`).join(', ') : `${teacher.map[0]} × ${teacher.map[1]}`);
-    for (const name of ['parameters', 'macs']) { put(name, short(teacher[name])); put(`student-${name}`, short(student[name])); }
-    const share = (name) => (student[name] / teacher[name]).toPrecision(2);
-    setAttr(this.teacher.querySelector('[data-t=student]'), 'data-tip', student.macs && teacher.macs
-      ? `${student.name}: ${num(student.parameters)} parameters (${share('parameters')} of the teacher's), ${num(student.macs)} multiply-accumulates an image (${share('macs')}), ${num(student.bytes / 1024)} KB (${share('bytes')}).`
-      : `${student.name ?? 'The student'}: counted when the run starts.`);
   }
 }

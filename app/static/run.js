@@ -1,5 +1,6 @@
 // One run in the list: its picture, what it was and reached, and its buttons. Texts are always text, whoever wrote them.
 
+import { flip } from './flip.js';
 import { h, num, pct, put, setAttr, setText, time } from './dom.js';
 
 const STATES = { going: 'going', finished: 'finished', stopped: 'stopped', interrupted: 'interrupted', failed: 'failed', damaged: 'damaged' };
@@ -13,12 +14,15 @@ export class Row {
   /** `list`: the page, which posts, tells and turns. */
   constructor(name, list) {
     Object.assign(this, { name, list, at: `runs/${encodeURIComponent(name)}` });
-    const button = (label, act, kind = 'link') => h('button', { type: 'button', class: kind, 'aria-label': `${label} ${name}`, onclick: (event) => this.#try(event.currentTarget, act) }, label);
-    const link = (label, query, tip) => h('a', { class: 'link', href: `${list.base}/kg/bundle/${encodeURIComponent(name)}${query}`, download: `${name}.kgen`, 'data-tip': tip, 'aria-label': `${label} ${name}` }, label);
+    const button = (label, act, kind = 'link') => h('button', { type: 'button', class: kind, 'data-for': 'presenter', 'aria-label': `${label} ${name}`, onclick: (event) => this.#try(event.currentTarget, act) }, label);
+    const link = (label, query, tip) => h('a', { class: 'link', 'data-for': 'presenter', href: `${list.base}/kg/bundle/${encodeURIComponent(name)}${query}`, download: `${name}.kgen`, 'data-tip': tip, 'aria-label': `${label} ${name}` }, label);
     this.open = button('Open', () => this.#studio('open'), 'btn small');
+    this.inspect = h('a', { class: 'link', href: `?tab=inspect&run=${encodeURIComponent(name)}`, 'aria-label': `Inspect ${name}` }, 'Inspect');
     this.resume = button('Resume', () => this.#studio('resume'), 'btn small');
     this.renaming = button('Rename', () => this.#rename());
     this.noting = button('Note', () => this.#write());
+    this.beside = h('button', { type: 'button', class: 'link', 'aria-label': `Compare ${name}`, 'aria-pressed': 'false', 'data-tip': 'Mark two runs or more, then press Compare above.', onclick: () => list.choose(name, this.beside.ariaPressed !== 'true') }, 'Compare');
+    this.flip = h('button', { type: 'button', class: 'link', 'aria-label': `Flip one switch of ${name}`, 'aria-haspopup': 'dialog', 'data-tip': 'Run this again with one switch flipped, and compare both.', onclick: () => flip(list.base, name, (made) => list.compare([name, made])) }, 'Flip one switch …');
     this.send = link('Download', '', SEND);
     this.sendAll = link('Download with real images', '?real=1', 'The same, with the pixels of your own real images.');
     this.remove = button('Delete', async () => list.deleted(name, await list.post(`${this.at}/delete`)));
@@ -32,7 +36,7 @@ export class Row {
     this.facts = FACTS.map((fact) => h('div', null, h('dt', null, fact), h('dd')));
     this.root = h('li', { class: 'run', 'data-run': name }, h('div', { class: 'thumb' }, this.picture),
       h('div', { class: 'what' }, h('div', { class: 'name' }, this.title, this.state), this.what, this.note, this.form, this.wrong),
-      h('dl', { class: 'facts' }, this.facts), h('div', { class: 'do' }, this.resume, this.open, this.renaming, this.noting, this.send, this.sendAll, this.remove));
+      h('dl', { class: 'facts' }, this.facts), h('div', { class: 'do' }, this.resume, this.open, this.inspect, this.beside, this.flip, this.renaming, this.noting, this.send, this.sendAll, this.remove));
   }
 
   draw(run) {
@@ -54,9 +58,15 @@ export class Row {
     this.facts.forEach((fact, i) => put(fact.lastChild, told[i][0], told[i][1] && h('small', null, told[i][1])));
     setAttr(this.resume, 'hidden', !run.resumable);
     setAttr(this.open, 'hidden', run.state === 'damaged');
+    setAttr(this.inspect, 'hidden', run.state === 'damaged');
     for (const node of [this.renaming, this.remove, this.send]) setAttr(node, 'hidden', going);
     setAttr(this.sendAll, 'hidden', going || !run.own_images);
-    if (run.state === 'damaged') for (const node of [this.send, this.renaming]) setAttr(node, 'hidden', true);
+    if (run.state === 'damaged') for (const node of [this.send, this.renaming, this.beside, this.flip]) setAttr(node, 'hidden', true);
+  }
+
+  marked(on) {
+    setAttr(this.beside, 'aria-pressed', String(on));
+    setText(this.beside, on ? 'Compare ✓' : 'Compare');
   }
 
   reveal() {

@@ -6,12 +6,13 @@ import { Row } from './run.js';
 const PERIOD = 2000;
 
 export class Runs {
-  /** `studio`: turn to the Studio. */
-  constructor(view, { base, studio }) {
-    Object.assign(this, { base, studio, on: false, etag: '', rows: new Map(), runs: [] });
+  /** `studio`: turn to the Studio. `compare(names)`: to the comparison of those runs. */
+  constructor(view, { base, studio, compare }) {
+    Object.assign(this, { base, studio, compare, marked: [], on: false, etag: '', rows: new Map(), runs: [] });
     this.root = view.querySelector('main.runs');
-    for (const [name, at] of Object.entries({ search: '[type=search]', count: '.count', file: '.file', bring: '.bring', notices: '.notices', none: '.none', list: '.run-list' })) this[name] = this.root.querySelector(at);
+    for (const [name, at] of Object.entries({ search: '[type=search]', count: '.count', file: '.file', bring: '.bring', beside: '.beside', notices: '.notices', none: '.none', list: '.run-list' })) this[name] = this.root.querySelector(at);
     this.search.addEventListener('input', () => this.#filter());
+    this.beside.addEventListener('click', () => this.compare(this.marked));
     this.bring.addEventListener('click', () => this.file.click());
     this.file.addEventListener('change', () => this.#bring());
     document.addEventListener('visibilitychange', () => this.#again(0));
@@ -46,7 +47,7 @@ export class Runs {
   /** A row stays the same element as long as its run has its name, so that focus and what is being typed survive. */
   #draw() {
     const names = new Set(this.runs.map((run) => run.name));
-    for (const [name, row] of this.rows) if (!names.has(name)) { row.root.remove(); this.rows.delete(name); }
+    for (const [name, row] of this.rows) if (!names.has(name)) { row.root.remove(); this.rows.delete(name); this.choose(name, false); }
     this.runs.forEach((run, at) => {
       if (!this.rows.has(run.name)) this.rows.set(run.name, new Row(run.name, this));
       const row = this.rows.get(run.name);
@@ -68,6 +69,14 @@ export class Runs {
     setText(this.count, words.length ? `${num(found)} of ${num(all)} runs` : all === 1 ? '1 run' : `${num(all)} runs`);
     setText(this.none, all ? 'No run has these words in its name, recipe, teacher or note.' : 'There is no run yet. Start one in the Studio, or open a file that was made elsewhere.');
     setAttr(this.none, 'hidden', found > 0);
+  }
+
+  /** Marked runs are compared, in the order in which they were marked, four at most. */
+  choose(name, on) {
+    this.marked = [...this.marked.filter((other) => other !== name), ...(on ? [name] : [])].slice(-4);
+    for (const row of this.rows.values()) row.marked(this.marked.includes(row.name));
+    setAttr(this.beside, 'hidden', !this.marked.length);
+    setText(this.beside, this.marked.length > 1 ? `Compare ${this.marked.length} runs` : 'Compare with …');
   }
 
   /** POST; the answer's run. Throws an Error whose message is one sentence. */

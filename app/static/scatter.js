@@ -30,12 +30,13 @@ export class Scatter {
     this.cloud.dim = dim;
     for (const [name, value] of [['kg-space', space], ['kg-dim', String(dim)]]) for (const input of this.panel.querySelectorAll(`[name=${name}]`)) input.checked = input.value === value;
     this.panel.addEventListener('change', ({ target: { name, value } }) => {
-      if (name === 'kg-space') { this.space = value; address.write({ space: value === 'teacher' ? null : value }); }
-      else if (name === 'kg-dim') { this.dim = this.cloud.dim = +value; address.write({ dim: value === '2' ? null : value }); }
+      if (name === 'kg-space') this.space = value;
+      else if (name === 'kg-dim') this.dim = this.cloud.dim = +value;
       else if (name === 'kg-paint') { this.by = value; address.write({ colour: value === 'class' ? null : value }); }
       else if (name === 'kg-tool') { this.cloud.tool = value; return; }
       this.redraw();
     });
+    addEventListener('popstate', () => { const { colour: wanted } = address.read(); if (wanted !== this.by && [...this.paint.options].some((o) => o.value === wanted)) { this.by = this.paint.value = wanted; this.redraw(); } });
     new MutationObserver(() => this.redraw()).observe(document.body, { attributeFilter: ['class'] });
   }
 

@@ -70,6 +70,6 @@ export class Status {
     icon.firstChild.setAttribute('d', ICON);
     return h('div', { class: 'alert', role: 'alert' }, icon, h('p', { title: `${title} ${text}` }, h('b', null, title), ' ', text),
       h('div', { class: 'do' }, (actions ?? []).map((action, i) =>
-        h('button', { type: 'button', class: `btn ${i ? '' : 'primary'}`, onclick: () => this.act(action.do) }, action.label))));
+        h('button', { type: 'button', class: `btn ${i ? '' : 'primary'}`, 'data-for': 'presenter', onclick: () => this.act(action.do) }, action.label))));
   }
 }

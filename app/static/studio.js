@@ -4,11 +4,14 @@
 import * as address from './address.js';
 import { Archive, decode } from './groups.js';
 import { Card } from './card.js';
+import { Compare } from './compare.js';
 import { factsOf, slots } from './classes.js';
 import { Curves } from './curves.js';
 import { Gallery } from './gallery.js';
 import { Header } from './header.js';
+import { Inspect } from './inspect.js';
 import { KeyRegion } from './keyregion.js';
+import { Lessons } from './lessons.js';
 import { follow } from './live.js';
 import { num, setAttr, setText } from './dom.js';
 import { snapshotAt } from './moment.js';
@@ -18,47 +21,63 @@ import { Player } from './player.js';
 import { ACTIVE, Rail } from './rail.js';
 import { Runs } from './runs.js';
 import { Scatter } from './scatter.js';
+import { Stage } from './stage.js';
 import { Status } from './status.js';
 import { Timeline } from './timeline.js';
+import { Keys } from './keys.js';
 import { tips } from './tips.js';
+import { Watching } from './watching.js';
 
-/** `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint, resume}, the only ways back to Python. */
+/** `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint, resume}, the only ways back to Python;
+ *  `watching`: on the audience's page, where there is no Gradio. */
 export function mount(element, gradio) {
   // Gradio fills the rail's pieces of HTML in their own time: now and then after this one
-  if (!document.getElementById('kg-texts') || !document.querySelector('#kg-speed input')) return void requestAnimationFrame(() => mount(element, gradio));
+  if (!gradio.watching && (!document.getElementById('kg-texts') || !document.querySelector('#kg-speed input'))) return void requestAnimationFrame(() => mount(element, gradio));
   return new Studio(element, gradio);
 }
 
 class Studio {
   constructor(view, gradio) {
-    const { sel, speed, t } = address.read();
-    Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
+    const { sel, speed, t } = address.read(), elsewhere = new URLSearchParams(location.search).has('run'); // another page's
+    Object.assign(this, { view, gradio, sel: elsewhere ? null : sel, away: 0, drawing: 0 });
     const redraw = () => this.schedule(), hooks = {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
       nameOf: (index) => this.#nameOf(index),
       colour: (c) => this.slots[c] ?? c % 10,
       select: (at) => this.select(at), isolate: (c, held) => this.scatter.isolate(c, held), gather: (images) => this.picked.show(images),
+      inspect: (changes) => this.pages.go('inspect', changes),
       cleared: () => { if (this.scatter.held != null) this.scatter.isolate(this.scatter.held, true); }, all: (c) => { this.scatter.isolate(c, true); this.picked.show(this.scatter.held == null ? null : this.scatter.of(c)); }, explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
     };
     this.archive = new Archive(gradio.base, redraw);
     this.player = new Player(this.archive, speed, redraw, t);
-    this.player.told = (at) => address.write({ t: at && address.written(at, this.player.steps) });
+    this.player.told = (at) => this.pages.page === 'studio' && address.write({ t: at && address.written(at, this.player.steps) });
     this.timeline = new Timeline(view, this.player);
     for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, picked: Picked, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
-    this.rail = new Rail(hooks);
+    this.rail = gradio.watching ? new Watching() : new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
     // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
-    this.places = { runs: new Runs(view, { base: gradio.base, studio: () => { this.pages.go('studio'); this.live.soon(); } }) };
+    const studio = () => { this.pages.go('studio'); this.live.soon(); };
+    const compare = (runs) => { this.pages.go('compare', { runs: runs.join(','), point: null }); this.live.soon(); };
+    this.places = {
+      inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => this.sel && `${this.sel.it}:${this.sel.pos}` }),
+      compare: new Compare(view, { base: gradio.base, go: compare }),
+      lessons: new Lessons(view, { base: gradio.base, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
+      runs: new Runs(view, { base: gradio.base, studio, compare }),
+    };
     this.pages = new Pages(view, (page) => {
       this.tips.hide();
       for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
       redraw();
     });
+    this.keys = new Keys(view, () => this.pages.page);
     this.#listen();
+    address.keepSwitches(view);
+    this.stage = new Stage(view, gradio);
     this.live = follow(`${gradio.base}/kg/live`, {
       alive: () => view.isConnected,
       onAway: (seconds) => { const away = seconds > 2 ? seconds : 0; if (away || this.away) { this.away = away; redraw(); } },
       onSnapshot: (snap) => this.#take(snap),
+      headers: this.stage.headers, onHeaders: (headers) => this.stage.hear(headers),
     });
   }
 
@@ -102,7 +121,7 @@ class Studio {
     this.status.draw(snap, this.away);
     this.gallery.draw(snap, frame, archive, chosen, chosen === this.sel);
     this.key.draw(snap, image, chosen !== this.sel);
-this.picked.draw(snap, archive, frame.finished + Boolean(frame.then && frame.making && !frame.making.early), chosen === this.sel ? chosen : null);
+    this.picked.draw(snap, archive, frame.finished + Boolean(frame.then && frame.making && !frame.making.early), chosen === this.sel ? chosen : null);
     this.scatter.draw(snap, frame, archive, reference, image && { ...chosen, x: image.x, y: image.y, z: image.z });
     this.card.draw(snap, image, image?.sample, reference);
     this.curves.draw(snap);
@@ -140,15 +159,29 @@ this.picked.draw(snap, archive, frame.finished + Boolean(frame.then && frame.mak
   /** `at`: {it, pos}, or null to follow the newest again. */
   select(at) {
     this.sel = at;
-    address.write({ sel: at ? `${at.it}:${at.pos}` : null });
+    if (this.pages.page === 'studio') address.write({ sel: at ? `${at.it}:${at.pos}` : null }); // on another page it means that one's
     const c = at && this.#image(at, this.player.frame())?.c;
+    if (c != null) this.gallery.turnTo(c);
+    this.schedule();
+  }
+
+  /** The address has become another one: by Back or Forward, or because the presenter shows something else. */
+  #turn() {
+    const { sel, t } = address.read();
+    if (this.snap && this.pages.page === 'studio') {
+      if (t) this.player.seek(t);
+      else if (this.player.replaying && !this.player.playing) this.player.goLive();
+    }
+    if (sel?.it === this.sel?.it && sel?.pos === this.sel?.pos) return;
+    this.sel = sel;
+    const c = sel && this.snap && this.#image(sel, this.player.frame())?.c;
     if (c != null) this.gallery.turnTo(c);
     this.schedule();
   }
 
   #act(what) {
     if (what === 'resume') this.gradio.resume();
-    if (what === 'start') document.getElementById('kg-start').click();
+    if (what === 'start') document.getElementById('kg-start')?.click();
     this.live.soon();
   }
 
@@ -160,7 +193,8 @@ this.picked.draw(snap, archive, frame.finished + Boolean(frame.then && frame.mak
       input.checked = input.value === this.player.speed;
       input.addEventListener('change', () => { this.player.setSpeed(input.value); address.write({ speed: input.value === 'full' ? null : input.value }); });
     }
-    document.querySelector('#kg-buttons').addEventListener('click', () => this.live.soon());
+    document.querySelector('#kg-buttons')?.addEventListener('click', () => this.live.soon());
+    addEventListener('popstate', () => this.#turn());
     document.addEventListener('keydown', (event) => this.#press(event));
   }
 
@@ -180,6 +214,7 @@ this.picked.draw(snap, archive, frame.finished + Boolean(frame.then && frame.mak
     if (event.key === ' ' && !within('input, button, a, [role=button]')) { event.preventDefault(); if (this.player.replaying || this.player.over && this.player.done) this.player.toggle(); else this.rail.toggle(); }
     this.#travel(event, within);
   }
+
   /** Arrows, Home and End move through time where nothing else wants them. */
   #travel(event, within) {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key], { player } = this;

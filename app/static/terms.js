@@ -1,19 +1,21 @@
-// Names, symbols and explanations of the method's terms. The names of the losses are those of kgen/events.py.
+// Names, symbols and explanations (the glossary's) of the method's terms. The names of the losses are those of kgen/events.py.
+
+import { told } from './glossary.js';
 
 /** The generator's loss, stacked from zero upwards in this order. */
 export const GENERATOR = [
-  { name: 'bn', title: 'BN statistics', tip: 'Layer statistics should be like those that the teacher remembers of its data.' },
-  { name: 'kr', title: 'key region', tip: 'The evidence for the class should reach the target in the middle (Eq. 6).' },
-  { name: 'ce', title: 'cross-entropy', tip: 'The teacher should be sure of the class.' },
-  { name: 'aed', title: 'embedding push', tip: 'New images should lie at least r_o away from their class, in the student\'s embedding (Eq. 11).' },
-  { name: 'tv', title: 'total variation', tip: 'Neighbouring pixels should be alike (DeepInversion).' },
-  { name: 'l2', title: 'pixel size', tip: 'Pixels should stay moderate (DeepInversion).' },
+  { name: 'bn', title: 'BN statistics', tip: told('l-bn') },
+  { name: 'kr', title: 'key region', tip: told('l-kr') },
+  { name: 'ce', title: 'cross-entropy', tip: told('l-ce') },
+  { name: 'aed', title: 'embedding push', tip: told('l-aed') },
+  { name: 'tv', title: 'total variation', tip: told('l-tv') },
+  { name: 'l2', title: 'pixel size', tip: told('l-l2') },
 ];
 /** Minimised by growing: drawn below zero. */
-export const REWARD = { name: 'adv', title: 'adversarial', tip: 'A reward for images on which student and teacher disagree.' };
+export const REWARD = { name: 'adv', title: 'adversarial', tip: told('l-adv') };
 export const STUDENT = [
-  { name: 'kl', title: 'distillation', tip: 'The student should answer as the teacher does (Eq. 2).' },
-  { name: 'ed', title: 'embedding pull', tip: 'Stored images should lie within r_i of their class, in the student\'s embedding (Eq. 9).' },
+  { name: 'kl', title: 'distillation', tip: told('l-s') },
+  { name: 'ed', title: 'embedding pull', tip: told('l-ed') },
 ];
 const UNWEIGHTED = ['kl'];
 

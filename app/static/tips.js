@@ -1,10 +1,12 @@
-// Explanations on hover and focus: any element with data-tip. Escape closes.
+// Explanations on hover and focus: any element with data-tip, or data-term for a term of the glossary. Escape closes.
+
+import { told } from './glossary.js';
 
 export function tips(tip) {
   let owner = null, pressed = '';
   const hide = () => { tip.hidden = true; owner?.removeAttribute('aria-describedby'); owner = null; };
   const show = (event) => {
-    const at = event.target.closest?.('[data-tip]');
+    const at = event.target.closest?.('[data-tip], [data-term]');
     if (!at || at === owner) return;
     if (`${event.clientX} ${event.clientY}` === pressed) return; // it came under a pointer that has just pressed something else
     if (event.type === 'focusin' && !event.target.matches(':focus-visible')) return;
@@ -13,7 +15,7 @@ export function tips(tip) {
   const open = (at) => {
     hide();
     owner = at;
-    tip.textContent = at.dataset.tip;
+    tip.textContent = at.dataset.tip ?? told(at.dataset.term);
     tip.hidden = false;
     at.setAttribute('aria-describedby', tip.id);
     const box = at.getBoundingClientRect(), { offsetWidth: w, offsetHeight: h } = tip;

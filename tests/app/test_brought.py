@@ -81,13 +81,13 @@ def upload(client, name="pets.pt", content=b"weights"):
 
 def ended(client, id: str) -> dict:
     while True:
-        found = client.get(f"/kg/inspect/{id}").json()
+        found = client.get(f"/kg/check/{id}").json()
         if found["done"]:
             return found
 
 
 def checked(client, **order) -> dict:
-    answer = client.post("/kg/inspect", json=order)
+    answer = client.post("/kg/check", json=order)
     assert answer.status_code == 200, answer.text
     return ended(client, answer.json()["id"])
 
@@ -117,7 +117,7 @@ def test_a_file_is_kept_for_a_token_and_its_place_is_not_told(client, folder, ch
 def test_the_next_file_takes_the_place_of_the_one_before(client, folder):
     first = upload(client).json()["file"]
     assert upload(client, "other.safetensors").status_code == 200 and files(folder) == ["other.safetensors"]
-    assert "choose it again" in sentence(client.post("/kg/inspect", json={"file": first}), 410)
+    assert "choose it again" in sentence(client.post("/kg/check", json={"file": first}), 410)
 
 
 @pytest.mark.parametrize("name", ["pets.exe", "pets", "", ".pt", "pets.pt.zip", "pets.txt", "..", "pets.pt\0.exe"])
@@ -220,7 +220,7 @@ def test_class_names_as_people_write_them(client, check, text, names):
 
 def test_no_file_is_read_for_class_names(client, tmp_path, check):
     (tmp_path / "names.txt").write_text("secret\nnames")
-    assert "expected names" in sentence(client.post("/kg/inspect", json={"path": "pets.pt", "classes": str(tmp_path / "names.txt")}), 400)
+    assert "expected names" in sentence(client.post("/kg/check", json={"path": "pets.pt", "classes": str(tmp_path / "names.txt")}), 400)
 
 
 @pytest.mark.parametrize(("order", "words"), [
@@ -232,22 +232,22 @@ def test_no_file_is_read_for_class_names(client, tmp_path, check):
     ({"path": "a.pt", "mean": "nan", "std": "1"}, "mean"), ({"path": "a.pt", "half": "perhaps"}, "half is"), ({"path": "a.pt", "save": "../x"}, "cannot be given"),
     ({"path": "a.pt", "save": "fashion-cnn"}, "known teacher"), ({"path": "a.pt", "save": "nul.x"}, "cannot be given")])
 def test_a_hostile_order_is_refused_in_a_sentence(client, check, order, words):
-    assert words in sentence(client.post("/kg/inspect", json=order), 400) and not check.orders
+    assert words in sentence(client.post("/kg/check", json=order), 400) and not check.orders
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b"NaN x"])
 def test_what_is_no_json_is_refused(client, check, body):
-    assert "expected JSON" in sentence(client.post("/kg/inspect", content=body), 400) and not check.orders
+    assert "expected JSON" in sentence(client.post("/kg/check", content=body), 400) and not check.orders
 
 
 def test_an_order_is_bounded(client, check):
-    assert "more than 1 MB" in sentence(client.post("/kg/inspect", content=b" " * (posts.MOST_ORDER + 1)), 413)
-    assert "more than 1 MB" in sentence(client.post("/kg/inspect", content=iter([b" " * 10**5] * 11)), 413)
+    assert "more than 1 MB" in sentence(client.post("/kg/check", content=b" " * (posts.MOST_ORDER + 1)), 413)
+    assert "more than 1 MB" in sentence(client.post("/kg/check", content=iter([b" " * 10**5] * 11)), 413)
     checked(client, path="a.pt", classes="\n".join(f"class {i}" for i in range(50_000)))
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}])
-@pytest.mark.parametrize("address", ["/kg/inspect", "/kg/teacher-file?name=pets.pt"])
+@pytest.mark.parametrize("address", ["/kg/check", "/kg/teacher-file?name=pets.pt"])
 def test_a_page_of_another_site_brings_nothing(client, folder, check, headers, address):
     assert client.post(address, content=b'{"path": "a.pt"}', headers=headers).status_code == 403
     assert not check.orders and not files(folder)
@@ -258,21 +258,21 @@ def test_a_page_of_another_site_brings_nothing(client, folder, check, headers, a
 
 def test_rows_are_told_as_they_are_found_and_a_second_check_waits_its_turn(client, check):
     check.go.clear()
-    id = client.post("/kg/inspect", json={"path": "a.pt"}).json()["id"]
-    assert client.get(f"/kg/inspect/{id}").json() == {"rows": [], "done": False, "ok": False, "error": None, "saved": None}
-    assert "going already" in sentence(client.post("/kg/inspect", json={"path": "b.pt"}), 409)
+    id = client.post("/kg/check", json={"path": "a.pt"}).json()["id"]
+    assert client.get(f"/kg/check/{id}").json() == {"rows": [], "done": False, "ok": False, "error": None, "saved": None}
+    assert "going already" in sentence(client.post("/kg/check", json={"path": "b.pt"}), 409)
     assert "going already" in sentence(upload(client), 409)
     check.go.set()
     found = ended(client, id)
     assert found["ok"] and found["rows"] == [{name: ROW[name] for name in ("name", "status", "finding", "advice")}]
-    other = client.post("/kg/inspect", json={"path": "b.pt"}).json()["id"]
+    other = client.post("/kg/check", json={"path": "b.pt"}).json()["id"]
     ended(client, other)
-    assert "not known any more" in sentence(client.get(f"/kg/inspect/{id}"), 404)
+    assert "not known any more" in sentence(client.get(f"/kg/check/{id}"), 404)
 
 
 def test_no_check_is_known_before_the_first(client):
     for id in ("x", "%20", "..%2f"):
-        assert client.get(f"/kg/inspect/{id}").status_code == 404
+        assert client.get(f"/kg/check/{id}").status_code == 404
 
 
 def test_an_error_is_a_sentence_in_the_pages_words(client, check):
@@ -329,7 +329,7 @@ def test_a_real_file_is_checked_kept_and_a_teacher_then(folder):
         found = checked(client, file=token, title="Mine", save="my-cnn")
         assert found["ok"] and found["saved"] == "my-cnn" and [r["name"] for r in found["rows"]][:3] == ["file", "architecture", "tensors"], found
         assert zoo.card("my-cnn").title == "Mine" and not folder.exists() and str(folder) not in json.dumps(found)
-        assert "there already" in sentence(client.post("/kg/inspect", json={"path": "a.pt", "save": "my-cnn"}), 400)
+        assert "there already" in sentence(client.post("/kg/check", json={"path": "a.pt", "save": "my-cnn"}), 400)
         absent = checked(client, path=str(folder.parent / "absent.pt"))
         assert not absent["ok"] and "does not exist" in absent["rows"][0]["finding"]
     brought.close()

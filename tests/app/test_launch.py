@@ -28,3 +28,25 @@ def test_good_values_are_taken_as_they_are():
 def test_only_this_computer_is_listened_to(capsys):
     assert launch.main(["--host", "0.0.0.0", "--no-browser"]) == 2
     assert "without a token" in capsys.readouterr().err
+    assert launch.main(["--host", "192.168.1.7", "--no-browser"]) == 2
+    assert capsys.readouterr().err.endswith("python launch.py --host 192.168.1.7 --presenter\n"), "and how to do it"
+
+
+def test_a_presenter_has_a_token_whatever_is_given(monkeypatch):
+    monkeypatch.delenv("KGEN_TOKEN", raising=False)
+    assert launch.arguments([]).token is None
+    assert len(launch.arguments(["--presenter"]).token) >= 32
+    assert launch.arguments(["--presenter", "--token", "sixteen-letters-"]).token == "sixteen-letters-"
+    monkeypatch.setenv("KGEN_TOKEN", "of-the-environment")
+    assert launch.arguments(["--presenter"]).token == "of-the-environment" and launch.arguments([]).token is None
+    assert launch.arguments(["--presenter", "--link", "https://kgen.example.org"]).link == "https://kgen.example.org/"
+
+
+@pytest.mark.parametrize("argv, said", [
+    (["--presenter", "--token", "short"], "16 to 200"), (["--presenter", "--token", "a; Domain=evil.example"], "16 to 200"), (["--token", "sixteen-letters-"], "for --presenter"),
+    (["--link", "https://kgen.example.org"], "for --presenter"), (["--presenter", "--link", "kgen.example.org"], "is not an address"),
+    (["--presenter", "--link", "javascript:alert(1)"], "is not an address"), (["--presenter", "--link", "https://a.example/?x=<b>"], "is not an address")])
+def test_what_is_no_token_or_link_is_refused(capsys, argv, said):
+    with pytest.raises(SystemExit) as ended:
+        launch.arguments(argv)
+    assert ended.value.code == 2 and said in capsys.readouterr().err

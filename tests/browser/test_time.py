@@ -125,8 +125,8 @@ def test_a_link_opens_the_same_moment_and_nonsense_is_live(open_ended: Callable[
     studio = open_ended("?t=7")
     studio.until("the end of iteration 7", lambda: shows(studio, ended, 6))
     for nonsense in ("7.0", "99999", "<b>"):
-        studio = open_ended(f"?t={nonsense}")
-        studio.until("the end", lambda: studio.sentence.startswith("Done") and shows(studio, ended, EPOCHS - 1))
+        other = open_ended(f"?t={nonsense}")
+        other.until("the end", lambda other=other: other.sentence.startswith("Done") and shows(other, ended, EPOCHS - 1))
 
 
 def test_events_are_on_the_line_and_lead_back(open_ended: Callable[..., Studio], ended: Path):

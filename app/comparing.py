@@ -1,0 +1,189 @@
+"""Reads the runs that are compared, keeps what was folded, and flips switches. Safe from any thread.
+
+Events are read in blocks and folded at once, so a long run costs its length once and little memory; later only what is new.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from typing import Any
+
+from app import comparison, comparison_table, listing
+from app.archive import Missing, without_place
+from app.columns import Columns
+from app.comparison import LETTERS, Side
+from app.publish import encode
+from app.runs import RunError
+from app.shelf import Shelf
+from app.switches import Switch, switches
+from kgen.reading import JournalError, open_run
+from kgen.zoo import ZooError
+
+BLOCK = 4 << 20
+MOST_KEPT = 12
+NOTE_SECONDS = 10.0
+"""How long a new run's folder is waited for, to put its note there."""
+ODD = "This run's files hold something else than they should."
+HOSTILE = (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError)
+"""What reading a run from elsewhere may raise besides JournalError: it may hold anything."""
+
+
+class Reading:
+    """The events of one run as they were folded so far."""
+
+    def __init__(self, path):
+        self.run = open_run(path)
+        info = self.run.info
+        self.id, self.attempt, self.sha = str(info.get("id", ""))[:64], int(info.get("attempt", 1)), str(info.get("teacher_sha256", ""))[:64]
+        self.columns = Columns(self.run.recipe)
+        self._tail, self._lock, self._mark, self.key = self.run.tail(), threading.Lock(), None, ""
+        self.fault = ""
+
+    def read_on(self) -> None:
+        mark = listing.mark(self.run.path / "events.jsonl")
+        with self._lock:
+            if mark == self._mark:
+                return
+            self.fault = ""
+            try:
+                new = True
+                while new:
+                    anew, new = self._tail.read(BLOCK)
+                    if anew:
+                        self.columns = Columns(self.run.recipe)
+                    for event in new:
+                        self.columns.add(event)
+            except JournalError as error:  # what lies before the damage is shown
+                self.fault = without_place(error, self.run.path.parent)
+            self._mark = mark
+
+
+    def told(self) -> tuple[dict[str, Any], bool]:
+        """(for the page, will it stay so)."""
+        with self._lock:
+            return self.columns.told() | {"classes": list(self.columns.classes)}, self.columns.state == "finished" and not self.fault
+
+    def uses(self) -> set[str]:
+        with self._lock:
+            return self.columns.uses
+
+
+class Comparing:
+    def __init__(self, shelf: Shelf):
+        self.shelf, self.runs, self.archive = shelf, shelf.runs, shelf.archive
+        self._lock = threading.Lock()
+        self._readings: OrderedDict[tuple, Reading] = OrderedDict()
+
+    def told(self, names: list[str]) -> dict[str, Any]:
+        """For the page: each run, and where there are several that can be read, the comparison."""
+        rows = {row["name"]: row for row in self.shelf.listing.rows()}
+        told, sides = [], []
+        for letter, name in zip(LETTERS, names):
+            try:
+                reading = self._read(name)
+                side = self._side(name, reading, rows)
+                told.append({"letter": letter, "name": name} | _about(side, reading, rows.get(name, {})))
+                sides.append(side)
+            except (Missing, RunError) as error:
+                told.append({"letter": letter, "name": name, "fault": str(error)})
+        whole = len(sides) == len(names) > 1  # letters stand for runs: a missing one would shift them
+        found = {"verdict": comparison.verdict(sides), "spread": comparison.spread(sides), "table": comparison_table.table(sides)} if whole else {}
+        return {"runs": told, **found}
+
+    def csv(self, names: list[str]) -> str:
+        """Raises Missing."""
+        rows = {row["name"]: row for row in self.shelf.listing.rows()}
+        return comparison_table.as_csv([self._side(name, self._read(name), rows) for name in names])
+
+    def columns(self, name: str, id: str) -> tuple[bytes, bool]:
+        """(a run's columns, encoded; may they be kept for ever). Raises Missing."""
+        reading = self._read(name)
+        if reading.id != id:
+            raise Missing("This is another run of the same name. Reload the page.")
+        found, final = reading.told()
+        return encode(found), final
+
+    # --- one switch flipped ----------------------------------------------------------------------
+
+    def switches(self, name: str) -> list[Switch]:
+        reading = self._read(name)
+        started, columns = reading.columns.started, reading.columns
+        try:
+            return switches(reading.run.recipe, maps=started is None or started.map_kind != "none",
+                            norms=not columns.iterations or not reading.run.recipe.weights.bn or "bn" in reading.uses())
+        except ZooError as error:
+            raise RunError(f"It cannot be run again here. {error}") from None
+        except (OSError, KeyError, ValueError) as error:
+            raise RunError(f"It cannot be run again here: its teacher's file cannot be read ({error}).") from None
+
+    def flip(self, name: str, id: str) -> str:
+        """Start the run again with one switch flipped. → the new run's name."""
+        switch = next((s for s in self.switches(name) if s.id == id), None)
+        if switch is None:
+            raise RunError("That switch is not there for this run.")
+        if switch.recipe is None:
+            raise RunError(switch.refused)
+        made = self.runs.start(switch.recipe, f"{switch.recipe.name} {switch.title}")
+        end = time.monotonic() + NOTE_SECONDS
+        while time.monotonic() < end:
+            try:
+                self.shelf.note(made, f"{switch.recipe.name} with {switch.title}, beside {name}")
+                break
+            except (Missing, RunError):  # the engine is about to make the folder; without a note the run is as good
+                time.sleep(0.05)
+        return made
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> Reading:
+        path = self.archive.path(name)
+        try:
+            # a folder may be deleted and made again under its name, or taken up again: then this is another reading
+            key = (name, *(listing.mark(path / file) for file in ("run.json", "recipe.json")))
+            with self._lock:
+                reading = self._readings.pop(key, None) or Reading(path)
+                self._readings[key] = reading
+                while len(self._readings) > MOST_KEPT:
+                    self._readings.popitem(last=False)
+            reading.read_on()
+            return reading
+        except JournalError as error:
+            raise Missing(without_place(error, self.archive.folder)) from None
+        except HOSTILE:
+            raise Missing(ODD) from None
+
+    def _side(self, name: str, reading: Reading, rows: dict[str, dict]) -> Side:
+        row = rows.get(name, {})
+        state = reading.columns.state
+        side = Side(name, reading.run.recipe, reading.columns, row.get("state", "interrupted") if state == "open" else state, reading.sha)
+        # of the same recipe, with the kind of test that this run had
+        kin = [(r["seed"], r["score"]["share"], r["name"]) for r in rows.values()
+               if r["kin"] == row.get("kin", "-") and r["state"] == "finished" and r["score"] and r["score"]["real"] == side.real]
+        return Side(name, side.recipe, side.columns, side.state, side.sha, _one_a_seed(kin, name))
+
+
+def _one_a_seed(kin: list[tuple[int, float, str]], first: str) -> tuple[tuple[int, float], ...]:
+    """The same seed twice is one sample; of several runs the one that is compared."""
+    found: dict[int, float] = {}
+    for seed, share, _ in sorted(kin, key=lambda k: k[2] != first):
+        found.setdefault(seed, share)
+    return tuple(sorted(found.items()))
+
+
+def _ceiling(c: Columns) -> float | None:
+    """The teacher's share of the same test."""
+    test = c.last_test
+    return test.teacher.accuracy if test and test.teacher and math.isfinite(test.teacher.accuracy) else None
+
+
+def _about(side: Side, reading: Reading, row: dict[str, Any]) -> dict[str, Any]:
+    c = side.columns
+    return {
+        "title": f"{side.recipe.name}, seed {side.recipe.seed}"[:120], "note": row.get("note", ""), "state": side.state, "teacher": side.teacher, "real": side.real,
+        "id": reading.id, "attempt": reading.attempt, "classes": list(c.classes), "budget": c.budget, "picture": row.get("picture"),
+        "ceiling": _ceiling(c), "iterations": c.iterations, "end": [c.pixels, round(c.t, 1), c.steps], "fault": reading.fault,
+        # names what was read, so that the columns are fetched when there is something new, and not before
+        "key": f"{reading.attempt}-{c.steps}-{c.student_steps}-{c.iterations}-{c.tests[True].seen + c.tests[False].seen}-{c.state}"}

@@ -1,0 +1,62 @@
+"""Under which addresses other computers reach this one. Nothing is sent and no name is looked up."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+
+TRIED = ("192.0.2.1", "192.168.255.254", "10.255.255.254", "172.31.255.254", "169.254.255.254")
+"""An address of no network, so the default route, and one in each private network."""
+ANY = ("0.0.0.0", "::")
+
+
+def addresses(host: str) -> list[str]:
+    """Addresses that an app listening on `host` is reached at from elsewhere, the likeliest first; empty where there are none."""
+    try:
+        asked = ipaddress.ip_address(host)
+    except ValueError:
+        return [] if host == "localhost" else [host]
+    if not asked.is_unspecified:
+        return [] if asked.is_loopback else [host]
+    found = [a for a in map(_towards, TRIED) if a] + _of_interfaces()
+    plain = [a for a in dict.fromkeys(found) if not (ipaddress.ip_address(a).is_loopback or ipaddress.ip_address(a).is_unspecified)]
+    return sorted(plain, key=_unlikely)
+
+
+def link(host: str, port: int, root: str = "") -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{root}/"
+
+
+def _unlikely(address: str) -> int:
+    """Networks of virtual machines and containers come after the usual ones, and addresses that were given by nobody last."""
+    ip = ipaddress.ip_address(address)
+    return 2 if ip.is_link_local else 1 if ip in ipaddress.ip_network("172.17.0.0/16") else 0
+
+
+def _towards(target: str) -> str | None:
+    """From which address this computer would send there: a datagram socket that is connected, and never written to."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((target, 9))
+            return probe.getsockname()[0]
+        except OSError:
+            return None
+
+
+def _of_interfaces() -> list[str]:
+    """Every interface's own, where the system tells it without looking up names (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return []
+    import fcntl
+    import struct
+
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(probe, 0x8915, struct.pack("256s", name.encode()[:15]))  # SIOCGIFADDR
+            except OSError:
+                continue  # it has none
+            found.append(socket.inet_ntoa(answer[20:24]))
+    return found

@@ -1,0 +1,123 @@
+"""Texts of lessons and glossary: markdown → a tree of plain data that the page draws with text nodes alone. Nothing here is markup.
+
+Besides markdown a text may hold $formulas$ (also as a block ```math), {{places}} for numbers of a run, and words of the
+glossary, which are marked where they first appear. Whatever else markdown knows (HTML, pictures, addresses) comes out as its text.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
+from markdown_it.tree import SyntaxTreeNode
+
+Node = Any
+"""A string, or {"tag", "children"} (with "href" for a link), {"math", "block"}, {"number"}, {"term", "text"}."""
+TAGS = {"paragraph": "p", "heading": "h3", "bullet_list": "ul", "ordered_list": "ol", "list_item": "li", "blockquote": "blockquote", "strong": "strong", "em": "em",
+        "table": "table", "thead": "thead", "tbody": "tbody", "tr": "tr", "th": "th", "td": "td"}
+LINK = re.compile(r"\?[a-z0-9=&_-]{1,120}")
+"""Addresses of links: other places of this page."""
+PLACE = re.compile(r"\{\{\s*([a-z_]+(?:\.[a-z_]+){1,2})\s*\}\}")
+SIGN = re.compile(r"[_^](?:\{([^{}]*)\}|(\w))")
+Mark = Callable[[str], Iterator[Node]]
+
+
+def tree(text: str, mark: Mark | None = None) -> list[Node]:
+    """A text as nodes. `mark` cuts a piece of plain text into pieces and marked words."""
+    return _children(SyntaxTreeNode(_parser().parse(text)), mark or (lambda piece: iter([piece])))
+
+
+def places(nodes: list[Node]) -> Iterator[str]:
+    """Names of the numbers that a tree has places for."""
+    for node in nodes:
+        if isinstance(node, dict):
+            if "number" in node:
+                yield node["number"]
+            yield from places(node.get("children", []))
+
+
+def plain(nodes: list[Node]) -> str:
+    """What is left where nothing can be drawn."""
+    return "".join(n if isinstance(n, str) else n.get("text") or plain(n.get("children", [])) for n in nodes)
+
+
+def formula(text: str) -> list[Node]:
+    """L_{kr} = Σ max(0, M) → single letters in italics, indices below and above: [{"i"} | {"sub"} | {"sup"} | text]."""
+    found: list[Node] = []
+    at = 0
+    for sign in SIGN.finditer(text):
+        found += _letters(text[at : sign.start()])
+        inside = sign[1] if sign[1] is not None else sign[2]
+        found.append({"sub" if sign[0][0] == "_" else "sup": _letters(inside)})
+        at = sign.end()
+    return found + _letters(text[at:])
+
+
+def _letters(text: str) -> list[Node]:
+    """A letter that stands alone is a symbol; longer words (log, max, MSE) are upright."""
+    return [{"i": piece} if i % 2 else piece for i, piece in enumerate(re.split(r"((?<!\w)[^\W\d_Σ][\u0300-\u036f]*(?!\w))", text)) if piece]
+
+
+@functools.cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.inline.ruler.before("escape", "formula", _dollars)
+    return parser
+
+
+def _dollars(state: StateInline, silent: bool) -> bool:
+    if state.src[state.pos] != "$":
+        return False
+    end = state.src.find("$", state.pos + 1)
+    if end < state.pos + 2 or end > state.posMax:
+        return False
+    if not silent:
+        state.push("formula", "", 0).content = state.src[state.pos + 1 : end]
+    state.pos = end + 1
+    return True
+
+
+def _children(node: SyntaxTreeNode, mark: Mark) -> list[Node]:
+    return [made for child in node.children for made in _node(child, mark)]
+
+
+def _node(node: SyntaxTreeNode, mark: Mark) -> Iterator[Node]:
+    if node.type == "text":
+        yield from _text(node.content, mark)
+    elif node.type in ("softbreak", "hardbreak"):
+        yield " "
+    elif node.type == "formula":
+        yield {"math": formula(_tidy(node.content)), "block": False}
+    elif node.type == "fence" and node.info.strip() == "math":
+        yield {"math": [piece for line in node.content.strip().splitlines() for piece in (*formula(_tidy(line)), {"br": True})][:-1], "block": True}
+    elif node.type in ("code_inline", "fence", "code_block"):
+        yield {"tag": "code" if node.type == "code_inline" else "pre", "children": [_tidy(node.content)]}
+    elif node.type == "link" and LINK.fullmatch(str(node.attrs.get("href", ""))):
+        yield {"tag": "a", "href": str(node.attrs["href"]), "children": _children(node, lambda piece: iter([piece]))}
+    elif node.type in TAGS:
+        inner = mark if node.type not in ("heading", "th") else (lambda piece: iter([piece]))
+        yield {"tag": TAGS[node.type], "children": _children(node, inner)}
+    elif node.children:  # inline, and whatever we do not draw: its text
+        yield from _children(node, mark)
+    elif node.type not in ("hr", "image", "root"):
+        yield _tidy(node.content)
+
+
+def _text(text: str, mark: Mark) -> Iterator[Node]:
+    at = 0
+    for place in PLACE.finditer(text):
+        yield from mark(_tidy(text[at : place.start()]))
+        yield {"number": place[1]}
+        at = place.end()
+    if at < len(text):
+        yield from mark(_tidy(text[at:]))
+
+
+def _tidy(text: str) -> str:
+    """Without signs that are not seen and turn a line round."""
+    return "".join(c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs"))
