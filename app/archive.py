@@ -103,9 +103,12 @@ class OpenRun:
         with self._lock:
             anew, new = self._tail.read()
             if anew:
-                self._moments = Moments()
+                self._moments, self._tests = Moments(), []
             for event in new:
                 self._moments.add(event)
+                self._last = event.kind
+                if isinstance(event, events.Evaluated):
+                    self._tests = [*map(slim, self._tests[-MOST_TESTS:]), event]
             return self._moments
 
     def story(self) -> Story:

@@ -84,8 +84,9 @@ def test_a_lasso_brings_exactly_the_images_inside_into_the_gallery(opened: Calla
     studio.until("the selection", lambda: studio.see(".picked .one").count())
     assert studio.text(".picked .counts b") == f"{len(inside)} selected" and studio.see(".gallery").is_hidden()
     shown = set(studio.see(".picked .one").evaluate_all("all => all.map((one) => one.dataset.image)"))
-    while studio.page.get_by_role("button", name="More images").is_enabled():
-        studio.press("More images")
+    more = studio.see("[aria-label='More images']")
+    while more.is_visible() and more.is_enabled():
+        more.click()
         shown |= set(studio.see(".picked .one").evaluate_all("all => all.map((one) => one.dataset.image)"))
     assert shown == {f"{p['it']}:{p['pos']}" for p in inside}
     labels = [open_run(ended).batch(p["it"])["labels"][p["pos"]] for p in inside]
