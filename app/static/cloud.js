@@ -32,7 +32,7 @@ export class Cloud {
 
   whole() { Object.assign(this.view, { x: 0.5, y: 0.5, zoom: 1, turn: 0.6, tilt: 0.5 }); this.again(); }
 
-  again() { this.pending ||= requestAnimationFrame(() => { this.pending = 0; this.#draw(); }); }
+  again() { this.pending ||= requestAnimationFrame(() => { this.pending = 0; this.paint(); }); }
 
   /** Places now, while they ease. */
   #eased() {
@@ -58,7 +58,7 @@ export class Cloud {
 
   scale() { const { clientWidth: w, clientHeight: h } = this.host; return this.view.zoom * Math.min(w, h) / (1 + 2 * PAD) * (this.dim === 3 ? SMALLER : 1); }
 
-  #draw() {
+  paint() {
     const { host, canvas, ink } = this, w = host.clientWidth, h = host.clientHeight, dense = window.devicePixelRatio || 1;
     if (w < 40 || h < 40) return;
     if (canvas.width !== Math.round(w * dense) || canvas.height !== Math.round(h * dense)) { canvas.width = Math.round(w * dense); canvas.height = Math.round(h * dense); this.sprites.clear(); }

@@ -30,11 +30,11 @@ export class Timeline {
       later: button('iteration-on', 'One iteration on. Keys: Shift and right arrow', () => player.iterations(1)),
       end: button('end', '', () => player.goLive()),
     };
-    this.fill = h('i', { class: 'made' });
-    this.knob = h('i', { class: 'knob' });
-    this.marks = h('div', { class: 'marks' });
-    this.track = h('div', { class: 'track', role: 'slider', tabindex: 0, 'aria-label': 'Moment of the run', 'aria-valuemin': 0 }, h('i', { class: 'line' }), this.fill, this.knob);
-    put(this.root, h('div', { class: 'moves' }, Object.values(this.buttons)), h('div', { class: 'ribbon' }, this.track, this.marks));
+    this.fill = h('i', { class: 't-made' });
+    this.knob = h('i', { class: 't-knob' });
+    this.marks = h('div', { class: 't-marks' });
+    this.track = h('div', { class: 't-track', role: 'slider', tabindex: 0, 'aria-label': 'Moment of the run', 'aria-valuemin': 0 }, h('i', { class: 't-line' }), this.fill, this.knob);
+    put(this.root, h('div', { class: 't-moves' }, Object.values(this.buttons)), h('div', { class: 't-ribbon' }, this.track, this.marks));
     this.track.addEventListener('pointerdown', (e) => this.#drag(e));
     this.track.addEventListener('keydown', (e) => { if (['PageUp', 'PageDown'].includes(e.key)) { e.preventDefault(); this.jump(e.key === 'PageUp' ? 1 : -1); } });
     new ResizeObserver(() => { this.key = ''; if (this.last) this.draw(...this.last); }).observe(this.track);
@@ -78,7 +78,7 @@ export class Timeline {
     this.events = [...tests, ...snap.marks, ...best].sort((a, b) => a[0] - b[0]);
     let last = -Infinity;
     const apart = tests.filter(([when]) => { const x = when / this.total * width, keep = x - last >= NEAR; if (keep) last = x; return keep; });
-    put(this.marks, [...apart, ...snap.marks, ...best].map(([when, kind, text]) => h('button', { type: 'button', class: `mark ${kind}`, tabindex: kind === 'test' ? -1 : 0,
+    put(this.marks, [...apart, ...snap.marks, ...best].map(([when, kind, text]) => h('button', { type: 'button', class: `t-mark ${kind}`, tabindex: kind === 'test' ? -1 : 0,
       style: { left: `${(100 * when / this.total).toFixed(3)}%` }, 'aria-label': text, 'data-tip': text, onclick: () => this.#to(when) }, SIGNS[kind] ?? '')));
   }
 

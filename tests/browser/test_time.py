@@ -21,7 +21,7 @@ from kgen.reading import open_run  # noqa: E402
 pytestmark = pytest.mark.timeout(300)
 Visit = Callable[..., Studio]
 EPOCHS = 24
-LAST = ".timeline .track"
+LAST = ".timeline .t-track"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,56 @@ def expected(path: Path, iteration: int, frame: int | None = None) -> np.ndarray
 def shows(studio: Studio, path: Path, iteration: int, frame: int | None = None) -> bool:
     found = studio.sheet()
     return found is not None and np.array_equal(np.array(found, np.uint8), expected(path, iteration, frame).ravel())
+
+
+# first, while the app shows no other run
+
+
+def test_a_live_run_is_scrubbed_while_it_goes_on(little_run: Studio, app: App):
+    studio = little_run
+    studio.until("four iterations", lambda: studio.counters[1] >= 4, 2 * LATER)
+    path = app.runs / studio.snapshot()["run"]
+    studio.page.keyboard.press("Home")
+    studio.until("the beginning", lambda: studio.sentence.startswith("Replay: iteration 1 of"))
+    frames = open_run(path).batch(0)["previews"]
+    for step, frame in zip(open_run(path).batch(0)["preview_steps"], frames):
+        studio.until("the frame's step", lambda s=step: f"generator step {s + 1} of" in studio.sentence)
+        labels = open_run(path).batch(0)["labels"][open_run(path).batch(0)["preview_positions"]]
+        first = frame[np.flatnonzero(labels == 0)[0]][0]
+        side = first.shape[1]
+        def same(first=first, side=side) -> bool:
+            sheet = np.array(studio.sheet(), np.uint8)
+            return np.array_equal(sheet.reshape(2 * side, -1)[:side, :side], first)
+        studio.until("the frame's image", same)
+        studio.page.keyboard.press("ArrowRight")
+    assert "showing iteration" in studio.text(".p-gallery .note") and "live is at" in studio.text(".p-gallery .note")
+    before = studio.counters
+    studio.until("the run goes on", lambda: studio.counters[0] > before[0] + 10, LATER)
+    assert studio.sentence.startswith("Replay")
+    studio.see(".status p").click()
+    studio.page.keyboard.press(" ")  # plays this view; the engine is not paused
+    studio.wait_polls(4)
+    assert studio.phase == "running"
+    studio.press("Go live")
+    studio.until("live", lambda: "Replay" not in studio.sentence and "t" not in studio.query)
+
+
+def test_slow_motion_costs_the_engine_nothing(little_run: Studio):
+    studio = little_run
+    studio.until("two iterations", lambda: studio.counters[1] >= 2, 2 * LATER)
+
+    def rate() -> float:
+        before = studio.counters[0]
+        studio.page.wait_for_timeout(6000)
+        return (studio.counters[0] - before) / 6
+
+    live = rate()
+    studio.choose("speed", "Slow")
+    studio.until("a replay", lambda: "Replay" in studio.sentence)
+    slow = rate()
+    assert slow > 0.5 * live, f"{slow:.1f} generator steps a second in slow motion, {live:.1f} live"
+    studio.choose("speed", "Full")
+    studio.until("live", lambda: "Replay" not in studio.sentence)
 
 
 def test_a_finished_run_shows_its_end_and_plays_from_its_beginning(open_ended: Callable[..., Studio], ended: Path):
@@ -132,10 +182,10 @@ def test_a_link_opens_the_same_moment_and_nonsense_is_live(open_ended: Callable[
 def test_events_are_on_the_line_and_lead_back(open_ended: Callable[..., Studio], ended: Path):
     studio = open_ended()
     tests = [e for e in open_run(ended).events() if e.kind == "evaluated"]
-    assert 1 < studio.see(".mark.test").count() <= len(tests)
-    kinds = {kind for kind in ("warmup", "half", "full", "best") if studio.see(f".mark.{kind}").count() == 1}
+    assert 1 < studio.see(".t-mark.test").count() <= len(tests)
+    kinds = {kind for kind in ("warmup", "half", "full", "best") if studio.see(f".t-mark.{kind}").count() == 1}
     assert kinds == {"warmup", "half", "full", "best"}
-    studio.see(".mark.half").click()
+    studio.see(".t-mark.half").click()
     studio.until("the first test at 50 %", lambda: "right." in studio.sentence)
     first = next(e for e in tests if e.student.accuracy >= 0.5)
     assert f"iteration {first.iteration + 1} of" in studio.sentence and f"{100 * first.student.accuracy:.1f} % right" in studio.sentence
@@ -144,7 +194,7 @@ def test_events_are_on_the_line_and_lead_back(open_ended: Callable[..., Studio],
     studio.until("the next event", lambda: f"iteration {first.iteration + 2} of" in studio.sentence)
     studio.page.keyboard.press("PageDown")
     studio.until("the event before", lambda: f"iteration {first.iteration + 1} of" in studio.sentence)
-    studio.see(".mark.warmup").focus()
+    studio.see(".t-mark.warmup").focus()
     studio.page.keyboard.press("Enter")
     studio.until("the end of the warm-up", lambda: "Student" not in studio.sentence)
 
@@ -165,59 +215,12 @@ def test_dragging_fetches_only_what_is_near_the_place_where_it_rests(open_ended:
     assert len(asked) <= 8, asked
 
 
-def test_a_live_run_is_scrubbed_while_it_goes_on(little_run: Studio, app: App):
-    studio = little_run
-    studio.until("four iterations", lambda: studio.counters[1] >= 4, 2 * LATER)
-    path = app.runs / studio.snapshot()["run"]
-    studio.page.keyboard.press("Home")
-    studio.until("the beginning", lambda: studio.sentence.startswith("Replay: iteration 1 of"))
-    frames = open_run(path).batch(0)["previews"]
-    for step, frame in zip(open_run(path).batch(0)["preview_steps"], frames):
-        studio.until("the frame's step", lambda s=step: f"generator step {s + 1} of" in studio.sentence)
-        labels = open_run(path).batch(0)["labels"][open_run(path).batch(0)["preview_positions"]]
-        first = frame[np.flatnonzero(labels == 0)[0]][0]
-        side = first.shape[1]
-        def same(first=first, side=side) -> bool:
-            sheet = np.array(studio.sheet(), np.uint8)
-            return np.array_equal(sheet.reshape(2 * side, -1)[:side, :side], first)
-        studio.until("the frame's image", same)
-        studio.page.keyboard.press("ArrowRight")
-    assert "showing iteration" in studio.text(".p-gallery .note") and "live is at" in studio.text(".p-gallery .note")
-    before = studio.counters
-    studio.until("the run goes on", lambda: studio.counters[0] > before[0] + 10, LATER)
-    assert studio.sentence.startswith("Replay")
-    studio.see(".status p").click()
-    studio.page.keyboard.press(" ")  # plays this view; the engine is not paused
-    studio.wait_polls(4)
-    assert studio.phase == "running"
-    studio.press("Go live")
-    studio.until("live", lambda: "Replay" not in studio.sentence and "t" not in studio.query)
-
-
-def test_slow_motion_costs_the_engine_nothing(little_run: Studio):
-    studio = little_run
-    studio.until("two iterations", lambda: studio.counters[1] >= 2, 2 * LATER)
-
-    def rate() -> float:
-        before = studio.counters[0]
-        studio.page.wait_for_timeout(6000)
-        return (studio.counters[0] - before) / 6
-
-    live = rate()
-    studio.choose("speed", "Slow")
-    studio.until("a replay", lambda: "Replay" in studio.sentence)
-    slow = rate()
-    assert slow > 0.5 * live, f"{slow:.1f} generator steps a second in slow motion, {live:.1f} live"
-    studio.choose("speed", "Full")
-    studio.until("live", lambda: "Replay" not in studio.sentence)
-
-
 def test_a_phone_has_the_same_controls_without_scrolling_sideways(open_ended: Callable[..., Studio], ended: Path):
     studio = open_ended("?t=5", size=PHONE, is_mobile=True, has_touch=True)
     studio.until("iteration 5", lambda: "iteration 5 of" in studio.sentence)
     assert studio.width() <= PHONE[0]
     studio.page.get_by_role("button", name="One iteration on").tap()
     studio.until("iteration 6", lambda: "iteration 6 of" in studio.sentence)
-    for button in studio.see(".moves button").all():
+    for button in studio.see(".t-moves button").all():
         box = button.bounding_box()
         assert box["width"] >= 32 and box["height"] >= 28 and box["x"] >= 0 and box["x"] + box["width"] <= PHONE[0]
