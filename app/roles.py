@@ -89,7 +89,7 @@ class Presenting:
     def may(self, role: str, connection: HTTPConnection) -> bool:
         return role == VIEWER or self.role(connection) == PRESENTER
 
-    def check(self, request: Request) -> None:
+    async def check(self, request: Request) -> None:
         """A dependency of every route: by the route that was found, not by how its address is spelled. Raises HTTPException."""
         route = request.scope.get("route")
         if not self.may(needed(request.method, getattr(route, "path", "")), request):
