@@ -76,7 +76,7 @@ def sentence(state: State, phase: str, situation: Situation) -> Pieces:
         begun = "The run is taken up again" if state.started else "The run begins: teacher and generator are being loaded"
         return [_text(begun + ". The first images appear in a moment.")]
     if phase == "finished":
-        return [_text("Recorded elsewhere: " + _reached(state) if situation.brought else "Done: " + _reached(state))]
+        return [_text("Recorded: " + _reached(state) if situation.brought else "Done: " + _reached(state))]
     if phase == "stopped":
         return [_text("Stopped" + where(state) + ". " + (_score(state, "The student") or kept(state, None)))]
     if phase == "failed":

@@ -11,6 +11,7 @@ const KEYS = [
   [['←', '→'], 'A frame back or on; with Shift an iteration', 'studio'],
   [['Home', 'End'], 'To the start; to live', 'studio'],
   [['PageUp', 'PageDown'], 'On the time line: to the event after, before', 'studio'],
+  [['←', '→'], 'The image before or after', 'inspect'],
   [['.'], 'One step, of the kind chosen beside Step', 'studio'],
   [['Esc'], 'Close what is open'],
 ];

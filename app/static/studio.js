@@ -23,8 +23,9 @@ import { Runs } from './runs.js';
 import { Scatter } from './scatter.js';
 import { Stage } from './stage.js';
 import { Status } from './status.js';
+import { Strange } from './strange.js';
 import { Timeline } from './timeline.js';
-import { Keys } from './keys.js';
+import { Keys, isTyping } from './keys.js';
 import { tips } from './tips.js';
 import { Watching } from './watching.js';
 
@@ -38,8 +39,8 @@ export function mount(element, gradio) {
 
 class Studio {
   constructor(view, gradio) {
-    const { sel, speed, t } = address.read(), elsewhere = new URLSearchParams(location.search).has('run'); // another page's
-    Object.assign(this, { view, gradio, sel: elsewhere ? null : sel, away: 0, drawing: 0 });
+    const { sel, speed, t } = address.read();
+    Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
     const redraw = () => this.schedule(), hooks = {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
       nameOf: (index) => this.#nameOf(index),
@@ -69,6 +70,7 @@ class Studio {
       for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
       redraw();
     });
+    this.strange = new Strange(view, { inspect: hooks.inspect, post: (what) => this.places.runs.post(what), shown: () => this.live.soon() });
     this.keys = new Keys(view, () => this.pages.page);
     this.#listen();
     address.keepSwitches(view);
@@ -84,12 +86,14 @@ class Studio {
   #take(snap) {
     const other = this.snap && (this.snap.run !== snap.run || this.snap.id !== snap.id || this.snap.attempt !== snap.attempt);
     const lost = !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done; // it was never finished
-    if (this.sel && (other || lost)) this.select(null);
+    const strange = !this.snap && this.strange.meets(snap); // then selection and moment are of that run
+    if (this.sel && (other || lost || strange)) this.select(null);
     this.snap = snap;
     this.slots = slots(snap.class_indices);
     if (snap.making) snap.making = { ...decode(snap.making, snap), step: snap.making.step, steps: snap.making.steps };
     this.archive.turnTo(snap);
     this.player.turnTo(snap);
+    if (strange) this.player.goLive();
     this.schedule();
   }
 
@@ -114,6 +118,7 @@ class Studio {
     this.rail.draw(live, this.away > 0);
     for (const place of Object.values(this.places)) place.follow(live);
     if (this.pages.page !== 'studio') return; // what is not shown has no size to be drawn in
+    if (live.run !== new URLSearchParams(location.search).get('run')) address.write({ run: live.run });
     this.timeline.draw(live, frame);
     this.#where(frame);
     if (frame.waiting) return void setTimeout(() => this.schedule(), 200); // what was seen last stays until the other moment is here
@@ -206,9 +211,8 @@ class Studio {
       this.rail.sheet(false);
     }
     if (this.pages.page !== 'studio') return;
-    // signs belong to a field, Space also to a focused button or link
-    const within = (what) => event.target.closest?.(what);
-    if (event.ctrlKey || event.metaKey || event.altKey || (event.repeat && !event.key.startsWith('Arrow')) || within('input:not([type=radio], [type=checkbox], [type=range]), textarea, select, [contenteditable]')) return;
+    const within = (what) => event.target.closest?.(what); // Space belongs to a focused button or link
+    if (isTyping(event) || within('dialog') || (event.repeat && !event.key.startsWith('Arrow'))) return;
     if (event.key === '.') this.rail.step();
     // Space is the engine's pause on a live run; when the run is over or an earlier moment is shown, that of this view
     if (event.key === ' ' && !within('input, button, a, [role=button]')) { event.preventDefault(); if (this.player.replaying || this.player.over && this.player.done) this.player.toggle(); else this.rail.toggle(); }

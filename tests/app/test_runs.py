@@ -305,7 +305,7 @@ def test_the_recorded_run_is_put_where_there_is_no_other(tmp_path):
     runs = Runs(tmp_path / "new", recorded=True)
     s = now(runs)
     assert s["run"] == runs.name == "recorded-fashion-live" and s["phase"] == "finished" and s["curve"]["last"] > 0.75
-    assert s["sentence"][0]["text"].startswith("Recorded elsewhere: the student names 84.1 % of 10,000 real images")
+    assert s["sentence"][0]["text"].startswith("Recorded: the student names 84.1 % of 10,000 real images")
     runs.close()
     other = Runs(tmp_path / "new", recorded=True)  # it is there already
     assert [*other.archive.names()] == ["recorded-fashion-live"]
