@@ -20,7 +20,7 @@ export class Specimen {
     for (const [name, at] of Object.entries({ key: '.in-key', equation: '.equation', eqNote: '.eq-note', strips: '.strips', lossNote: '.loss-note', why: '.why', tops: '.tops', side: '.side', solid: '.surface' })) this[name] = root.querySelector(at);
     this.surface = new Surface(this.solid, plotly);
     this.why.addEventListener('click', () => setAttr(this.why, 'aria-expanded', String(this.root.classList.toggle('explained'))));
-    this.key.addEventListener('change', (e) => { if (e.target.name === 'kg-in-as') { this.as = e.target.value; this.#equation(); } });
+    this.key.addEventListener('change', (e) => { if (e.target.name === 'kg-in-as') { this.as = e.target.value; if (this.image) this.#equation(); } });
     new ResizeObserver(() => this.image && this.#equation(true)).observe(this.key);
   }
 

@@ -147,6 +147,15 @@ def test_the_making_is_scrubbed(studio: Studio, batches):
     assert "step" not in studio.query
 
 
+def test_maps_as_surfaces_are_in_the_address(studio: Studio):
+    choice = studio.see(".in-key .seg label")
+    choice.filter(has_text="3-D").click()
+    studio.until("the surfaces", lambda: studio.see(".in-key .surface .gl-container, .in-key .surface .plot-container").count())
+    assert studio.query["maps"] == "surface" and not studio.see(".equation").is_visible()
+    choice.filter(has_text="Numbers").click()
+    assert "maps" not in studio.query and studio.see(".equation .map").count() == 3 and studio.see(".equation").is_visible()
+
+
 def test_networks_answers_and_what_is_near(studio: Studio, batches):
     it, pos = at(studio)
     first = studio.see(".tops .top5 li").first.inner_text().replace("\n", " ")
