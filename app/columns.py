@@ -45,9 +45,12 @@ class Means:
     def _mean(rows: list) -> tuple:
         return rows[-1][0], tuple(sum(column) / len(rows) for column in zip(*(values for _, values in rows)))
 
-    def rows(self) -> list[tuple]:
-        rest = [self._mean(self._held)] if self._held else []
-        return [(*place, *values) for place, values in (*self._rows, *rest)]
+    def rows(self, further: Iterable[tuple] = ()) -> list[tuple]:
+        """`further`: (place, values) that are not part of the series yet."""
+        rest = [*self._held, *further]
+        each = max(self._each, math.ceil(len(rest) / (MOST - len(self._rows))))
+        means = [self._mean(rest[i : i + each]) for i in range(0, len(rest), each)]
+        return [(*place, *values) for place, values in (*self._rows, *means)]
 
 
 class Columns:
@@ -93,6 +96,10 @@ class Columns:
     @property
     def place(self) -> tuple[float, float, float]:
         return self.pixels, round(self.t, 3), self.steps
+
+    def _losses(self) -> list[tuple]:
+        """Those of the batch being made lie at the pool before it, until it has ended."""
+        return self._loss.rows(((self.pixels, t, step), values) for t, step, values in self._waiting)
 
     def _let_go(self, after: int) -> None:
         """The steps of a batch lie between the pool before it and the pool after it."""
@@ -145,8 +152,7 @@ class Columns:
     @property
     def uses(self) -> set[str]:
         """Terms of the loss that were ever anything but zero. What has no BatchNorm has no such term."""
-        rows = [*self._loss.rows(), *((0, 0, 0, *values) for _, _, values in self._waiting)]
-        pairs = [(PARTS, rows), (STUDENT_PARTS, self._student_loss.rows())]
+        pairs = [(PARTS, self._losses()), (STUDENT_PARTS, self._student_loss.rows())]
         return {name for names, rows in pairs for i, name in enumerate(names) if any(row[3 + i] for row in rows)}
 
     def told(self) -> dict[str, Any]:
@@ -161,7 +167,7 @@ class Columns:
         uses = self.uses
         told = {
             "real": columns(("share", "n"), self.tests[True].rows()), "agreement": columns(("share", "n"), self.tests[False].rows()),
-            "loss": _only(uses, columns(PARTS, self._loss.rows())), "student_loss": _only(uses, columns(STUDENT_PARTS, self._student_loss.rows())),
+            "loss": _only(uses, columns(PARTS, self._losses())), "student_loss": _only(uses, columns(STUDENT_PARTS, self._student_loss.rows())),
             "batches": columns(("iteration",), self.batches.rows()), "end": [_short(v, "t", odd) for v in self.place]}
         warnings = [f"Values of {events.PART_NAMES.get(name, name)} that were not numbers are left out." for name in sorted(odd)]
         return told | {"warnings": warnings}

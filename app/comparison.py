@@ -62,18 +62,19 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
     titles = [s.teacher for s in sides]
     twins = len(set(titles)) < len(set(known))  # two networks of one name
     told = [f"{s.teacher} ({s.sha[:8]})" if twins else s.teacher for s in sides]
+    tests = [_test(s, all(s.state == "finished" for s in sides)) for s in sides]
     equal = [
         line(known, "The same teacher, {}.", "Different teachers", told),
         line([s.columns.classes for s in sides], "The same classes, {}.", "Different classes", [_classes(s) for s in sides]),
         line([s.columns.budget for s in sides], "The same budget, {}.", "Different budgets", [_pixels(s.columns.budget) for s in sides]),
-        line(tests := [_test(s, all(s.state == "finished" for s in sides)) for s in sides], "Tested on the same kind of images, {}.",
+        line([f"{test} {s.recipe.real_images or ''}" for s, test in zip(sides, tests)], "Tested on the same kind of images, {}.",
              "Tested on different images, so the numbers stand apart", tests)]
     seeds = line([str(s.recipe.seed) for s in sides], "The same seed, {}.", "Different seeds", [str(s.recipe.seed) for s in sides])
     fields = [f for f in differing([s.recipe for s in sides]) if f not in NO_CAUSE]
     causes = [f"{labels()[f][0]} ({' / '.join(value(s.recipe, f) for s in sides)})" for f in fields]
     lines.append({"same": not causes, "text": "Nothing else in their recipes differs." if not causes else
                   f"One field of the recipe differs: {causes[0]}." if len(causes) == 1 else
-                  f"{len(causes)} fields of the recipes differ, so a difference may have more than one cause: {'; '.join(causes[:6])}{' …' if len(causes) > 6 else ''}."})
+                  f"{len(causes)} fields of the recipes differ, so a difference may have more than one cause: {'; '.join(causes[:6])}{'; and more, in the table below' if len(causes) > 6 else ''}."})
     filled = [s.columns.pixels for s in sides]
     if all(equal[:3]) and any(abs(f - filled[0]) > 0.001 * max(filled) for f in filled):
         lines.append({"same": False, "text": f"Their pools are not equally full now: {_each([_pixels(f) for f in filled])}."})
@@ -159,7 +160,8 @@ def _test(side: Side, counted: bool) -> str:
     kind = "real images" if side.real else "synthetic images that it was not given"
     if side.real and started and (started.tested_on == "validation" or side.recipe.evaluate_on == "validation"):
         kind = "held-out real images"
-    return f"{test.student.n:,} {kind}" if test and counted else kind
+    whose = f" of {value(side.recipe, 'real_images')}" if side.real and side.recipe.real_images else ""
+    return (f"{test.student.n:,} {kind}" if test and counted else kind) + whose
 
 
 def _standing(state: str) -> str:

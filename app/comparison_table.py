@@ -70,16 +70,17 @@ def _is(x: float | None) -> bool:
 
 
 def _shares(found: Sequence[tuple | None]) -> list[Cell]:
-    """Shares in per cent with the number of images, and how many points later ones are away from the first."""
+    """Shares in per cent with the number of images (few are counted), and how many points later ones are away from the first."""
     first, cells = found[0], []
     for i, one in enumerate(found):
         if one is None:
             cells.append(_none())
             continue
-        notes = [f"of {one[1]:,}"] if one[1] else []
+        few = 0 < one[1] < words.FEW
+        notes = [f"of {one[1]:,}"] if one[1] and not few else []
         if i and first is not None:
             notes.insert(0, f"{100 * (one[0] - first[0]):+.1f} points".replace("-", "−"))
-        cells.append({"text": words.percent(one[0]), "note": ", ".join(notes), "value": round(one[0], 6)})
+        cells.append({"text": f"{round(one[0] * one[1])} of {one[1]}" if few else words.percent(one[0]), "note": ", ".join(notes), "value": round(one[0], 6)})
     return cells
 
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from app import words
@@ -48,6 +49,8 @@ def value(recipe: Recipe, field: str) -> str:
         return f"{100 * found:.6g} %"
     if found is None:
         return {"classes": "all", "radii.inner": "auto", "radii.outer": "auto"}.get(field, "–")
+    if field == "real_images":
+        return PurePath(found).name[:MOST_TEXT] or "–"  # where it lies on that machine is nobody's business
     if isinstance(found, bool):
         return "on" if found else "off"
     if isinstance(found, dict):

@@ -20,7 +20,7 @@ export class Card {
     const says = (who, top) => top?.length ? h('div', null, h('dt', null, who), h('dd', null, `${this.nameOf(top[0][0])}, ${pct(top[0][1])}`)) : null;
     put(this.root,
       h('div', { class: 'who' }, h('div', { class: 'thumb' }, picture(image.piece, whole(side, 56), `Synthetic ${snap.classes[image.c]}`)),
-        h('div', null, h('b', null, snap.classes[image.c]), h('br'), h('span', { class: 'muted' }, `iteration ${num(image.it + 1)}`), h('br'), h('span', { class: 'muted' }, `${side} × ${side}`), image.finished && !image.replay ? this.#link(snap, image) : null)),
+        h('div', null, h('b', null, snap.classes[image.c]), h('br'), h('span', { class: 'muted' }, `iteration ${num(image.it + 1)}`), h('br'), h('span', { class: 'muted' }, `${side} × ${side}${image.finished && !image.replay ? ' · ' : ''}`), image.finished && !image.replay ? this.#link(snap, image) : null)),
       h('dl', { class: 'says' }, says('Teacher', sample?.teacher_top), says('Student', sample?.student_top)),
       sample?.parts && this.#losses(snap, sample.parts),
       sample?.nearest?.length && reference ? this.#nearest(snap, sample, reference)

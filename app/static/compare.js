@@ -36,13 +36,23 @@ export class Compare {
     this.point = Number.isFinite(point) && point >= 0 ? point : null;
     if (this.told && this.told.runs.map((run) => run.name).join() !== this.names.join()) this.told = null;
     this.etag = '';
+    this.#begin();
     this.#draw();
     this.#again(0);
+  }
+
+  /** Nobody has chosen: the run that the Studio shows comes first, and others can be set beside it. */
+  #begin() {
+    if (!this.on || this.names.length || !this.shown) return;
+    this.names = [this.shown];
+    address.write({ runs: this.shown });
   }
 
   /** The run that is shown in the Studio has turned to something else: so may one of these. */
   follow(snap) {
     const mark = `${snap.run} ${snap.phase}`;
+    this.shown = snap.run;
+    this.#begin();
     if (this.mark !== mark) { this.mark = mark; this.#again(300); }
   }
 
@@ -122,17 +132,17 @@ export class Compare {
   }
 
   #cards(runs) {
-    const key = JSON.stringify(runs.map(({ name, title, state, note, picture, fault }) => [name, title, state, note, picture, fault]));
+    const key = JSON.stringify(runs.map(({ name, title, state, note, picture, fault }) => [name, title, state, note, state !== 'going' && picture, fault]));
     if (key === this.cardsKey) return;
     this.cardsKey = key;
     const held = document.activeElement?.dataset?.at;
     put(this.cards, runs.map((run, i) => h('div', { class: 'c-run', 'data-run': run.name }, badge(i),
       h('div', { class: 'what' }, h('h2', null, run.name), h('p', { class: 'muted' }, [run.title, run.state].filter(Boolean).join(' · ')), run.note && h('p', { class: 'said' }, run.note), run.fault && h('p', { class: 'wrong', role: 'alert' }, run.fault),
-        run.key && h('button', { type: 'button', class: 'link', 'data-at': `flip ${run.name}`, 'aria-haspopup': 'dialog', 'data-tip': 'Run this again with one switch flipped: same seed, same budget, everything else the same.', onclick: () => flip(this.base, run.name, (made) => this.go([run.name, made])) }, 'Flip one switch …')),
-      run.picture && h('img', { alt: '', src: `${this.base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}` }),
+        run.key && h('button', { type: 'button', class: 'link', 'data-for': 'presenter', 'data-at': `flip ${run.name}`, 'aria-haspopup': 'dialog', 'data-tip': 'Run this again with one switch flipped: same seed, same budget, everything else the same.', onclick: () => flip(this.base, run.name, (made) => this.go([run.name, made])) }, 'Flip one switch …')),
+      run.picture && run.state !== 'going' && h('img', { alt: '', src: `${this.base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}` }),
       h('button', { type: 'button', class: 'link drop', 'data-at': `drop ${run.name}`, 'aria-label': `Leave out ${run.name}`, 'data-tip': 'Leave this run out', onclick: () => this.#choose(this.names.filter((name) => name !== run.name)) }, '×'))),
     h('button', { type: 'button', class: 'btn', 'data-at': 'choose', 'aria-haspopup': 'dialog', onclick: () => pick(this.base, this.names, MOST, (names) => this.#choose(names)) }, runs.length ? 'Choose runs …' : 'Choose two runs or more …'));
-    if (held) [...this.cards.querySelectorAll('[data-at]')].find((node) => node.dataset.at === held)?.focus();
+    if (held) ([...this.cards.querySelectorAll('[data-at]')].find((node) => node.dataset.at === held) ?? this.cards.lastChild).focus(); // a run that was left out took its button along
   }
 
   #verdict(runs) {

@@ -7,6 +7,7 @@ import { h, num, pct, put, setAttr, setText } from './dom.js';
 import { Specimen } from './specimen.js';
 import * as where from './where.js';
 
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/; // of a run
 const GOING = 2000, OVER = 8000;
 
 export class Inspect {
@@ -83,16 +84,18 @@ export class Inspect {
   async #refresh() {
     const { name } = this, turn = ++this.asked;
     if (!name) return this.studio === undefined ? undefined : this.#say('There is no run yet. Start one in the Studio, or open a file on the page Runs.');
+    if (!NAME.test(name)) return this.#say('There is no run of that name here.');
     try {
       const over = await ask(`${this.base}/kg/inspect/${encodeURIComponent(name)}`);
       if (turn !== this.asked || !this.on) return;
       if (!this.book || this.book.mark !== Book.mark(over)) this.book = new Book(this.base, over, () => this.#show());
       const text = JSON.stringify(over);
-      if (text !== this.told || this.told === null) { this.told = text; this.book.over = over; this.#show(); }
+      if (text !== this.told) { this.told = text; this.book.over = over; this.#show(); }
     } catch (error) {
       if (turn !== this.asked || !this.on) return;
+      this.told = null;
       if (error.message !== 'The server does not answer.' || !this.book) this.#say(error.message); // the top line says that the server is away
-    } finally { if (turn === this.asked) this.#again(this.book?.over.over ? OVER : GOING); }
+    } finally { if (turn === this.asked) this.#again(this.told && !this.book.over.over ? GOING : OVER); }
   }
 
   // --- what is shown -----------------------------------------------------------------------------
@@ -106,7 +109,6 @@ export class Inspect {
 
   /** A sentence in place of everything. */
   #say(text) {
-    this.told = null;
     this.#parts({ none: true });
     setText(this.none, text);
     setText(this.title, 'Inspect');
@@ -138,7 +140,7 @@ export class Inspect {
     if (found) this.kin = { of: image, found };
     this.#parts({ one: true });
     this.#heading(image.c, name);
-    const student = !over.student || image.iteration < over.warmup ? '' : image.s == null ? '; for the student it is not among the five likeliest' : `, the student ${pct(image.s)}`;
+    const student = !over.student || !image.student_top || image.iteration < over.warmup ? '' : image.s == null ? '; for the student it is not among the five likeliest' : `, the student ${pct(image.s)}`;
     setText(this.line, `iteration ${num(image.iteration + 1)}, image ${num(image.pos + 1)} of ${num(image.n)}.${image.p == null ? '' : ` The teacher is ${pct(image.p)} sure${student}.`} ${image.entered ? 'Kept in the pool' : 'Not kept in the pool'}. Run ${over.run}.${image.warning ? ` ${image.warning}` : ''}`);
     this.toAll = { sel: null, step: null, class: at.class ?? image.c };
     setText(this.all, `All ${name}`);

@@ -24,7 +24,7 @@ export async function pick(base, names, most, chosen) {
   function row(run) {
     const { score } = run, result = score ? `${pct(score.share, 1)} ${score.real ? `of ${num(score.n)} real images` : 'agreement'}` : 'not tested yet';
     const node = h('button', { type: 'button', class: 'c-item', 'data-run': run.name, onclick: () => { now = now.includes(run.name) ? now.filter((n) => n !== run.name) : [...now, run.name].slice(0, most); show(); } },
-      h('i', { class: 'tick', 'aria-hidden': 'true' }), run.picture ? h('img', { alt: '', loading: 'lazy', src: `${base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}` }) : h('span', { class: 'thumb' }),
+      h('i', { class: 'tick', 'aria-hidden': 'true' }), run.picture && run.state !== 'going' ? h('img', { alt: '', loading: 'lazy', src: `${base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}` }) : h('span', { class: 'thumb' }),
       h('span', null, h('b', null, run.name), h('small', { class: 'muted' }, [run.title, run.teacher, result, run.state].join(' · ')), run.note && h('small', { class: 'muted' }, run.note)));
     rows.set(run.name, node);
     return node;

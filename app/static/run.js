@@ -22,7 +22,7 @@ export class Row {
     this.renaming = button('Rename', () => this.#rename());
     this.noting = button('Note', () => this.#write());
     this.beside = h('button', { type: 'button', class: 'link', 'aria-label': `Compare ${name}`, 'aria-pressed': 'false', 'data-tip': 'Mark two runs or more, then press Compare above.', onclick: () => list.choose(name, this.beside.ariaPressed !== 'true') }, 'Compare');
-    this.flip = h('button', { type: 'button', class: 'link', 'aria-label': `Flip one switch of ${name}`, 'aria-haspopup': 'dialog', 'data-tip': 'Run this again with one switch flipped, and compare both.', onclick: () => flip(list.base, name, (made) => list.compare([name, made])) }, 'Flip one switch …');
+    this.flip = h('button', { type: 'button', class: 'link', 'data-for': 'presenter', 'aria-label': `Flip one switch of ${name}`, 'aria-haspopup': 'dialog', 'data-tip': 'Run this again with one switch flipped, and compare both.', onclick: () => flip(list.base, name, (made) => list.compare([name, made])) }, 'Flip one switch …');
     this.send = link('Download', '', SEND);
     this.sendAll = link('Download with real images', '?real=1', 'The same, with the pixels of your own real images.');
     this.remove = button('Delete', async () => list.deleted(name, await list.post(`${this.at}/delete`)));

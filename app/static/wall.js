@@ -22,7 +22,7 @@ export class Wall {
   /** `tiles`: [{sheet: {url, cell, columns, rows}, at, side}]; `key` changes where they are others or in another order. */
   show(tiles, key) {
     const same = key === this.key && tiles.length >= this.tiles.length; // grown at its end: what is shown stays
-    Object.assign(this, { tiles, key });
+    Object.assign(this, { tiles, key, largest: Math.max(1, ...new Set(tiles.map((tile) => thumb(tile.side)))) });
     if (!same) { this.at = 0; for (const node of this.nodes.values()) this.#drop(node); }
     this.draw(!same);
   }
@@ -31,23 +31,26 @@ export class Wall {
 
   draw(anew = false) {
     if (!this.host.clientWidth) return; // not shown
-    const largest = Math.max(1, ...new Set(this.tiles.map((tile) => thumb(tile.side)))), size = largest > ROOM / 2 ? largest : whole(largest, ROOM);
-    const per = Math.max(1, Math.floor((this.inner.clientWidth + GAP) / (size + GAP))), row = size + GAP + LABEL;
-    Object.assign(this, { size, per, row });
+    const { largest } = this, width = this.inner.clientWidth, size = largest > ROOM / 2 ? largest : whole(largest, ROOM);
+    const per = Math.max(1, Math.floor((width + GAP) / (size + GAP))), row = size + GAP + LABEL;
+    const pitch = per > 1 && this.tiles.length > per ? Math.min(size + 2 * GAP, Math.floor((width - size) / (per - 1))) : size + GAP; // whole pixels, so that pixels stay square
+    Object.assign(this, { size, per, row, pitch });
     this.inner.style.height = `${Math.ceil(this.tiles.length / per) * row}px`;
     this.inner.style.setProperty('--tile', `${size}px`);
     const top = this.inner.getBoundingClientRect().top, clip = this.host.getBoundingClientRect();
     const from = per * Math.max(0, Math.floor((Math.max(clip.top, 0) - top) / row) - SPARE), to = Math.min(this.tiles.length, per * (Math.ceil((Math.min(clip.bottom, innerHeight) - top) / row) + SPARE));
-    for (const [i, node] of this.nodes) if ((i < from || i >= to) && node !== document.activeElement) this.#drop(node);
-    for (let i = from; i < to; i++) this.#place(this.nodes.get(i) ?? this.#take(i), i, anew);
+    const free = []; // moved, not taken out and put in again: that would cost the browser more than all the rest
+    for (const [i, node] of this.nodes) if ((i < from || i >= to) && node !== document.activeElement) { this.nodes.delete(i); free.push(node); }
+    for (let i = from; i < to; i++) this.#place(this.nodes.get(i) ?? this.#take(i, free.pop()), i, anew);
+    for (const node of free) { node.remove(); this.spare.push(node); }
   }
 
-  #take(i) {
-    const node = this.spare.pop() ?? h('button', { type: 'button', class: 'w-tile', tabindex: -1 }, h('span', { class: 'w-pic' }), h('small'));
+  #take(i, moved) {
+    const node = moved ?? this.spare.pop() ?? h('button', { type: 'button', class: 'w-tile', tabindex: -1 }, h('span', { class: 'w-pic' }), h('small'));
     this.nodes.set(i, node);
     node.index = i;
     node.tile = null;
-    this.inner.append(node);
+    if (!moved) this.inner.append(node);
     return node;
   }
 
@@ -58,10 +61,10 @@ export class Wall {
   }
 
   #place(node, i, anew) {
-    const { size, per, row } = this, tile = this.tiles[i], [picture, caption] = node.children, x = (i % per) * (size + GAP), y = Math.floor(i / per) * row;
+    const { size, per, row, pitch } = this, tile = this.tiles[i], [picture, caption] = node.children, x = (i % per) * pitch, y = Math.floor(i / per) * row;
     const where = `translate(${x}px, ${y}px)`;
-    if (node.style.transform !== where) node.style.transform = where;
-    node.tabIndex = i === this.at ? 0 : -1;
+    if (node.where !== where) node.style.transform = node.where = where;
+    if (node.tabIndex !== -(i !== this.at)) node.tabIndex = -(i !== this.at);
     if (node.tile === tile && node.size === size && !anew) return;
     Object.assign(node, { tile, size });
     const { sheet, at, side } = tile, own = thumb(side), shown = whole(own, size), k = shown / own;

@@ -72,6 +72,15 @@ def test_columns_are_bounded_and_means_of_what_was_told():
     assert [row[3] for row in rows[:5]] == pytest.approx([statistics.fmean(values[i * each : (i + 1) * each]) for i in range(5)])
 
 
+def test_a_batch_in_the_making_is_seen_too():
+    r = standin.recipe(generator_steps=2_000)
+    columns = Columns(r)
+    for e in standin.story(r)[:1_500]:
+        columns.add(e)
+    told = columns.told()["loss"]
+    assert 100 < len(told["ce"]) <= MOST and set(told["pixels"]) == {0} and told["step"][-1] == columns.steps > 1_400
+
+
 def test_terms_that_take_no_part_have_no_column():
     r = standin.recipe()
     columns = Columns(r)
@@ -353,3 +362,13 @@ def test_a_teacher_that_is_not_here_is_said(client, folder):
     (folder / "a" / "recipe.json").write_text(json.dumps(data))
     answer = client.get("/kg/switches/a")
     assert answer.status_code == 409 and "cannot be run again here" in answer.text and "from-elsewhere" in answer.text
+
+
+def test_few_images_are_counted_and_a_folder_is_only_named():
+    a = side(real_images="/home/somebody/photos", evaluate_on="auto")
+    a.columns.tests[True] = a.columns.tests[True].add(*a.columns.place, 0.75, 8)
+    a.columns.ended = None
+    rows = {row["label"]: row["cells"] for row in table([a, side("b")])}
+    assert rows["Accuracy on real images"][0]["text"] == "6 of 8" and rows["Real test images"][0]["text"] == "photos"
+    said = verdict([a, side("b")])
+    assert not said["comparable"] and "A 10,000 real images of photos, B 10,000 real images." in " ".join(line["text"] for line in said["lines"])

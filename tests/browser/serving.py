@@ -44,12 +44,13 @@ def free_port() -> int:
 
 
 class App:
-    """A started app; `end` it."""
+    """A started app; `end` it. Its folder of runs is empty unless it is to open on the recorded run; `further`: arguments."""
 
-    def __init__(self, folder: Path, *further: str):
+    def __init__(self, folder: Path, *further: str, recorded: bool = False):
         self.runs, self.home, self.out, self.errors = folder / "runs", folder / "home", folder / "app.out", folder / "app.err"
         self._mark = secrets.token_hex(8)
-        command = [sys.executable, "launch.py", "--no-browser", "--port", str(free_port()), "--runs", str(self.runs), "--no-recording", *further]
+        command = [sys.executable, "launch.py", "--no-browser", "--port", str(free_port()), "--runs", str(self.runs), *further]
+        command += [] if recorded else ["--no-recording"]
         with self.out.open("wb") as out, self.errors.open("wb") as errors:
             self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=errors,
                                             env=os.environ | {MARK: self._mark, "KGEN_HOME": str(self.home)})

@@ -109,12 +109,14 @@ def test_a_reload_shows_the_same(studio: Studio):
     studio.see(".c-align label").filter(has_text="Step").click()
     studio.page.get_by_role("slider", name="Moment").fill("140")
     studio.until("the address", lambda: "point" in studio.query)
-    before = studio.see(".c-align output").inner_text(), iterations(studio), studio.text(".c-table")
+    studio.until("images of that moment", lambda: iterations(studio) == [2, 2])
+    before = {"moment": studio.see(".c-align output").inner_text(), "images": iterations(studio), "table": studio.text(".c-table")}
     studio.wait_settled()
     studio.page.reload()
     studio.wait_drawn()
     drawn(studio)
-    studio.until("the same", lambda: (studio.see(".c-align output").inner_text(), iterations(studio), studio.text(".c-table")) == before)
+    for what, look in (("moment", lambda: studio.see(".c-align output").inner_text()), ("images", lambda: iterations(studio)), ("table", lambda: studio.text(".c-table"))):
+        studio.until(f"the same {what} as {before[what]!r}", lambda look=look, what=what: look() == before[what])
     studio.see(".c-align label").filter(has_text="Budget").click()
 
 
@@ -146,14 +148,14 @@ def test_runs_are_marked_on_the_runs_page(studio: Studio):
     drawn(studio)
     studio.page.get_by_role("button", name="Leave out tiny-0").click()
     studio.until("one is left", lambda: "Choose another run" in studio.text("main.compare .none"))
-    assert studio.page.locator("main.compare :focus, body:focus").count() == 1
+    assert studio.see("main.compare .c-runs > .btn:focus").count() == 1, "who presses keys is not sent to the top of the page"
 
 
 def test_without_colour_runs_are_told_apart(studio: Studio):
     studio.page.go_back()
     drawn(studio)
     dashes = studio.page.evaluate("[...document.querySelectorAll(\"figure[data-plot='real share'] .c-line\")].map((l) => l.getAttribute('stroke-dasharray'))")
-    letters = studio.see("figure[data-plot='real share'] .c-letter").all_inner_texts()
+    letters = studio.see("figure[data-plot='real share'] .c-letter").all_text_contents()
     assert len(set(dashes)) == 2 and sorted(letters) == ["A", "B"]
 
 

@@ -1,0 +1,88 @@
+"""The page opens on a recorded run; its state is in the address, and keys reach all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import expect
+from serving import App
+from studio import PHONE, Studio
+
+pytestmark = pytest.mark.timeout(300)
+Visit = Callable[..., Studio]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    app = App(tmp_path_factory.mktemp("address"), recorded=True)
+    yield app
+    app.end()
+
+
+def parameters(studio: Studio) -> dict[str, str]:
+    return {name: value for name, (value,) in parse_qs(urlsplit(studio.page.url).query).items()}
+
+
+def test_a_page_without_runs_opens_on_the_recorded_one(visit: Visit):
+    studio = visit()
+    assert studio.phase == "finished" and studio.sentence.startswith("Recorded elsewhere: the student names 84.1 % of 10,000 real images")
+    studio.until("images of three iterations", lambda: studio.see(".tile:not(:disabled)").count() == 150)
+    expect(studio.see("#kg-start")).to_be_visible()
+
+
+def test_a_copied_link_opens_the_same_view(visit: Visit):
+    studio = visit()
+    studio.until("images", lambda: studio.see(".tile:not(:disabled)").count() == 150)
+    studio.see(".tile:not(:disabled)").nth(7).click()
+    studio.see("[data-address=over] label").nth(1).click()
+    studio.see("[data-address=as] label").nth(1).click()
+    studio.see(".nav .title").click()
+    studio.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    studio.see(".copy-link").click()
+    expect(studio.see(".copy-link")).to_have_text("Copied")
+    link = studio.page.evaluate("navigator.clipboard.readText()")
+    assert link == studio.page.url and {"sel", "over", "as"} <= parameters(studio).keys()
+    other = visit(query="?" + urlsplit(link).query)
+    other.until("the same image", lambda: other.text(".card") == studio.text(".card"))
+    assert other.see(".p-gallery [value=cam]").is_checked() and other.see(".p-key [value=surface]").is_checked()
+    expect(other.see(".p-key .surface")).to_be_visible()
+
+
+def test_the_sheet_of_keys_opens_and_closes_and_digits_reach_the_panels(visit: Visit):
+    studio, keyboard = (page := visit()), page.page.keyboard
+    sheet, focused = studio.see("dialog.help"), lambda: studio.page.evaluate("document.activeElement.getAttribute('aria-label')")
+    keyboard.press("?")
+    expect(sheet).to_be_visible()
+    assert "Pause or continue the run" in sheet.inner_text()
+    keyboard.press("3")  # nothing behind the sheet
+    keyboard.press("Escape")
+    expect(sheet).to_be_hidden()
+    for digit, name in (("1", "Synthetic images"), ("2", "Key region"), ("4", "Progress"), ("9", "Progress")):
+        keyboard.press(digit)
+        assert focused() == name
+    field = studio.see("#kg-seed input")
+    field.click()
+    keyboard.type("2?")
+    assert sheet.is_hidden() and focused() != "Key region"
+    studio.see(".nav .keys").click()
+    expect(sheet).to_be_visible()
+    studio.see(".help .close").click()
+    expect(sheet).to_be_hidden()
+
+
+@pytest.mark.parametrize("size", [(1440, 900), PHONE])
+@pytest.mark.parametrize("tab", ["studio", "inspect", "compare", "lessons", "runs"])
+def test_no_page_is_wider_than_the_screen_and_back_returns(visit: Visit, tab: str, size: tuple[int, int]):
+    studio = visit(size=size)
+    link = studio.see(f".tabs a[data-page={tab}]")
+    link.click()
+    expect(link).to_have_attribute("aria-current", "page")
+    expect(studio.see(f"main[data-page={tab}]")).to_be_visible()
+    studio.wait_polls(3)
+    assert studio.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    if tab != "studio":
+        assert parameters(studio)["tab"] == tab
+        studio.page.go_back()
+        expect(studio.see("main[data-page=studio]")).to_be_visible()
