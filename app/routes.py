@@ -24,6 +24,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from app import compare_routes, inspect_routes, lesson_routes, offers, shelf_routes, stage_routes
 from app.answers import FOR_EVER, REVALIDATE, fresh
 from app.answers import answer as _answer
+from app.answers import known as _known
 from app.answers import missing as _missing
 from app.archive import Missing, bundled_reference, without_place
 from app.exports import ExportFailed
@@ -35,6 +36,10 @@ from app.shelf import Shelf
 from app.stage import Stage
 from kgen import events, recipes
 from kgen.reading import JournalError, Run, open_run
+
+MOST_WAIT = 2
+WAIT = re.compile(r"wait=([0-9]{1,3})")
+"""A poll may be held until there is something new (RFC 7240), so that a frame is on its way when it is made, not half a second later."""
 
 __all__ = ["install", "middleware"]
 
@@ -54,10 +59,13 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
     compare_routes.install(app, shelf)
     inspect_routes.install(app, runs)
     lesson_routes.install(app, runs)
-    stage_routes.install(app, stage, presenting, **{"links": [], **audience})
+    stage_routes.install(app, stage, runs.news, presenting, **{"links": [], **audience})
 
     @app.get("/kg/live")
     async def live(request: Request) -> Response:
+        wanted = WAIT.fullmatch(request.headers.get("prefer", ""))
+        if wanted and _known(request, runs.live.etag):
+            await runs.news.wait(min(int(wanted[1]), MOST_WAIT), lambda: not _known(request, runs.live.etag))
         now = runs.live
         found = _answer(request, now.body, "application/json", REVALIDATE, now.etag)
         if presenting.on:

@@ -15,6 +15,7 @@ from typing import Any
 
 from app import projection, recording, view, words
 from app.archive import Archive, Missing
+from app.bell import Bell
 from app.child import Child
 from app.exports import Exports
 from app.follow import Follower
@@ -60,7 +61,7 @@ class Runs:
         self._closed = False
         bundled = projection.load(projection.bundled(recipes.get(DEFAULT).teacher))
         self._empty = publish(view.snapshot(State(), Situation(layout="ready" if bundled else "none"), before(recipes.get(DEFAULT))))
-        self._live = self._empty
+        self._live, self.news = self._empty, Bell()
         self._attach_newest(recorded)
 
     # --- what is going on ------------------------------------------------------------------------
@@ -224,13 +225,14 @@ class Runs:
                 if self._follower is follower:
                     follower.close()
                     self._follower = self._child = None
-                    self._live = self._empty
+                    self._show(self._empty)
                     if self._previous and self._previous.is_dir():
                         self._attach(self._previous)
             raise RunError(str(answer.get("text") or "The engine refused this run."))
 
     def _show(self, answer: Published) -> None:
         self._live = answer
+        self.news.ring()
 
     def _after_end(self) -> None:
         """A new spare, now that it takes no time from a run. Called by the follower's thread, which must not wait for the lock."""
@@ -269,7 +271,7 @@ class Runs:
             follower.close()
         if child:
             child.close(2.0)
-        self._live = self._empty
+        self._show(self._empty)
 
     def _attach(self, path: Path) -> None:
         """Show a run that no engine is working on."""

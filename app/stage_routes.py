@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from app import bodies
 from app.answers import REVALIDATE, answer
+from app.bell import Bell
 from app.roles import Presenting
 from app.stage import Stage
 
@@ -21,7 +22,7 @@ LARGEST = 4_096
 FRESH = {"Cache-Control": "no-store"}
 
 
-def install(app: FastAPI, stage: Stage, presenting: Presenting, links: list[str], page: str = "", theme: str = "") -> None:
+def install(app: FastAPI, stage: Stage, news: Bell, presenting: Presenting, links: list[str], page: str = "", theme: str = "") -> None:
     """`links`: addresses for the audience, the best first; `page` and `theme`: its page and the theme's style sheet."""
     invitation = qr_svg(links[0]) if links else b""
     audience, style = (gzip.compress(text.encode(), 6, mtime=0) for text in (page, theme))
@@ -51,6 +52,7 @@ def install(app: FastAPI, stage: Stage, presenting: Presenting, links: list[str]
     async def shown(request: Request) -> Response:
         try:
             stage.show(json.loads(await bodies.whole(request, LARGEST) or b"null"))
+            news.ring()
         except bodies.TooLong:
             return PlainTextResponse("That is too long.", 413, FRESH)
         except RecursionError:

@@ -3,12 +3,12 @@
     python benchmarks/crowd.py [--viewers 60] [--blocks 12] [--block 15] [--stops 12]
 
 The server is `launch.py --presenter` in a process of its own. Viewers are one process of plain sockets that ask what the
-audience's page asks, when it asks it: page, style sheets and modules first, the snapshot every half second with its ETag,
-groups as they are finished, a sample now and then. They draw nothing and read of a snapshot what they need, so the
+audience's page asks, when it asks it: page, style sheets and modules first, the snapshot twice a second with its ETag,
+groups as they are finished, a sample now and then; a poll is held until something is new. They draw nothing and read of a snapshot what they need, so the
 two cores are the server's and the engine's as far as possible; what they use themselves is printed.
 
-Blocks with the crowd and blocks without alternate within one run: the engine's slowdown is the median of the ratios of
-neighbours. Frame age: a snapshot carries the time at which it was made, and the machine has one clock.
+Blocks with the crowd and blocks without alternate within one run: how long the engine's steps took is read from its own
+journal, and the medians of both kinds are compared. Frame age: a snapshot carries the time at which it was made, and the machine has one clock.
 """
 
 from __future__ import annotations
@@ -40,9 +40,11 @@ sys.path.insert(0, str(ROOT))
 from app.panels import form  # noqa: E402
 from kgen import recipes  # noqa: E402
 
-PERIOD = 0.5
+PERIOD = 0.4
 """Seconds between a poll's answer and the next poll, as in static/live.js."""
 SAMPLE_EVERY = 10.0
+PLAIN_EVERY = 5.0
+"""Seconds between two polls that are not held, to see how long an answer takes."""
 AT = re.compile(rb'"at":([0-9.]+)')
 DONE = re.compile(rb'"iterations_done":([0-9]+)')
 WHOSE = re.compile(rb'"run":"([^"]+)","id":"([^"]*)","attempt":([0-9]+)')
@@ -54,8 +56,8 @@ class Line:
     def __init__(self, port: int, headers: str = ""):
         self.port, self.headers, self.reader, self.writer = port, headers, None, None
 
-    async def get(self, path: str, etag: str = "") -> tuple[int, dict[str, str], bytes]:
-        known = f"If-None-Match: {etag}\r\n" if etag else ""
+    async def get(self, path: str, etag: str = "", held: bool = False) -> tuple[int, dict[str, str], bytes]:
+        known = (f"If-None-Match: {etag}\r\n" if etag else "") + ("Prefer: wait=1\r\n" if held else "")
         said = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAccept-Encoding: gzip\r\n{self.headers}{known}\r\n".encode()
         for _ in range(2):
             try:
@@ -83,6 +85,7 @@ class Seen:
     age: list[float] = field(default_factory=list)
     other: list[float] = field(default_factory=list)
     opening: list[float] = field(default_factory=list)
+    polls: int = 0
     new: int = 0
     failed: list[str] = field(default_factory=list)
 
@@ -125,12 +128,16 @@ class Crowd:
             line.close()
 
     async def _watch(self, line: Line) -> None:
-        etag, had, looked = "", -1, time.perf_counter() + random.random() * SAMPLE_EVERY
+        etag, had, looked, plain = "", -1, time.perf_counter() + random.random() * SAMPLE_EVERY, time.perf_counter()
         while True:
             await self.asking.wait()
             began = time.perf_counter()
-            status, headers, body = await line.get("/kg/live", etag)
-            self.seen.latency.append(time.perf_counter() - began)
+            held = began - plain < PLAIN_EVERY
+            status, headers, body = await line.get("/kg/live", etag, held)
+            self.seen.polls += 1
+            if not held:
+                plain = time.perf_counter()
+                self.seen.latency.append(plain - began)
             if status == 200:
                 etag = headers["etag"]
                 self.seen.new += 1
@@ -213,10 +220,11 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        self.runs = folder / "runs"
         self.token, self.address = secrets.token_urlsafe(24), f"http://127.0.0.1:{self.port}"
         self.cookie = (f"kgen-presenter-{self.port}", self.token)
         self._log = (folder / "server.log").open("wb")
-        command = [sys.executable, "launch.py", "--presenter", "--no-browser", "--port", str(self.port), "--runs", str(folder / "runs")]
+        command = [sys.executable, "launch.py", "--presenter", "--no-browser", "--port", str(self.port), "--runs", str(self.runs)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=self._log, env=os.environ | {"KGEN_TOKEN": self.token})
         end = time.monotonic() + 120
         while b"is at" not in (folder / "server.log").read_bytes():
@@ -252,56 +260,75 @@ def slope(points: list[tuple[float, float]]) -> float:
     return statistics.linear_regression([x for x, _ in points], [y for _, y in points]).slope if len(points) > 2 else float("nan")
 
 
-async def speed(presenter: Presenter, recipe: str, seconds: float) -> dict[str, float]:
-    """Steps a second of both of the engine's threads, over one block; a run that has ended is started anew and the block begins again."""
-    while True:
-        before, began = await presenter.snapshot(), time.perf_counter()
-        await asyncio.sleep(seconds)
-        after, took = await presenter.snapshot(), time.perf_counter() - began
-        if before["run"] == after["run"] and after["phase"] == "running":
-            return {name: (after["counters"][name] - before["counters"][name]) / took for name in ("generator_step", "student_step")}
-        if after["phase"] != "running":
-            await presenter.start(recipe)
+class Clock:
+    """Which wall time an event of a run was written at: the engine counts seconds from its own start."""
+
+    def __init__(self, runs: Path):
+        self.runs, self.starts = runs, {}
+
+    def look(self) -> None:
+        for path in self.runs.glob("fashion-*/events.jsonl"):  # not the recorded one
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - 20_000))
+                times = [float(t) for t in re.findall(rb'"t":([0-9.]+)', file.read())]
+            if times:  # the event was there by now: the smallest difference is nearest to the truth
+                self.starts[path] = min(self.starts.get(path, float("inf")), time.time() - max(times))
+
+    def steps(self, blocks: list[tuple[bool, float, float]]) -> dict[str, dict[bool, list[float]]]:
+        """Seconds a step, of both of the engine's threads, with the crowd and without."""
+        found = {kind: {True: [], False: []} for kind in ("generator_step", "student_step")}
+        for path, start in self.starts.items():
+            last: dict[str, dict] = {}
+            for e in map(json.loads, path.read_bytes().splitlines()):
+                before = last.get(e["kind"])
+                last[e["kind"]] = e
+                steps = e.get("step", 0) - before["step"] if before and e["kind"] in found else 0
+                whole = e["kind"] == "student_step" or (before and before.get("iteration") == e.get("iteration"))
+                if steps > 0 and whole:  # between two iterations other work is done
+                    asking = next((on for on, a, b in blocks if a <= start + before["t"] and start + e["t"] <= b), None)
+                    if asking is not None:
+                        found[e["kind"]][asking].append((e["t"] - before["t"]) / steps)
+        return found
 
 
-async def watch_memory(server: Server, crowd: Crowd, points: list[tuple[float, float]]) -> None:
-    """RSS by minutes of asking."""
+async def watch(server: Server, crowd: Crowd, clock: Clock, memory: list[tuple[float, float]]) -> None:
+    """Memory by minutes of asking, and the engine's clock."""
     minutes = 0.0
     while True:
         await asyncio.sleep(2)
+        clock.look()
         if crowd.asking.is_set():
             minutes += 2 / 60
-            points.append((minutes, server.rss()))
+            memory.append((minutes, server.rss()))
 
 
 async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
     presenter, crowd = Presenter(server.address, server.cookie), Crowd(server.port, args.viewers)
     await presenter.come()
     await presenter.start(args.recipe)
-    ratios: dict[str, list[float]] = {"generator_step": [], "student_step": []}
+    clock, blocks = Clock(server.runs), []
     memory: list[tuple[float, float]] = []
     busy: list[float] = []
     async with crowd.present() as seen:
         while crowd.here + len(seen.failed) < args.viewers:
             await asyncio.sleep(0.2)
         await asyncio.sleep(5)
-        watcher = asyncio.create_task(watch_memory(server, crowd, memory))
+        watcher = asyncio.create_task(watch(server, crowd, clock, memory))
         own = resource.getrusage(resource.RUSAGE_SELF)
         on = 0.0
         for block in range(args.blocks):
-            rates = {}
             for asking in ((True, False), (False, True))[block % 2]:
                 (crowd.asking.set if asking else crowd.asking.clear)()
                 await asyncio.sleep(1)
-                cpu, began = server.cpu(), time.perf_counter()
-                rates[asking] = await speed(presenter, args.recipe, args.block)
+                if (await presenter.snapshot())["phase"] != "running":
+                    await presenter.start(args.recipe)
+                cpu, began = server.cpu(), time.time()
+                await asyncio.sleep(args.block)
+                blocks.append((asking, began, time.time()))
                 if asking:
-                    busy.append((server.cpu() - cpu) / (time.perf_counter() - began))
-                    on += time.perf_counter() - began
-            for name, values in ratios.items():
-                if rates[True][name] and rates[False][name]:  # in warm-up the student does not move
-                    values.append(rates[True][name] / rates[False][name])
-            print(f"block {block + 1}: " + ", ".join(f"{name} {rates[True][name]:.2f}/s with, {rates[False][name]:.2f}/s without" for name in ratios), flush=True)
+                    busy.append((server.cpu() - cpu) / (time.time() - began))
+                    on += time.time() - began
+        counts = clock.steps(blocks)
         crowd.asking.set()
         stops = []
         for _ in range(args.stops):
@@ -316,15 +343,17 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
         await presenter.press("kg-stop")
     await presenter.client.aclose()
     warm = [p for p in memory if p[0] > 0.5] or memory
-    together = [value for values in ratios.values() for value in values]
+    speeds = {kind: statistics.median(took[False]) / statistics.median(took[True]) for kind, took in counts.items() if took[False] and took[True]}
     return {
         "viewers": args.viewers, "counted by the app": told, "failed requests": len(seen.failed), "asked for, s": on,
         "open a page p50, s": percentile(seen.opening, 50), "open a page p95, s": percentile(seen.opening, 95),
-        "polls": len(seen.latency), "of them new, %": 100 * seen.new / max(1, len(seen.latency)),
-        **{f"poll p{p}, ms": 1000 * percentile(seen.latency, p) for p in (50, 95, 99)}, "group or sample p95, ms": 1000 * percentile(seen.other, 95),
+        "polls": seen.polls, "of them new, %": 100 * seen.new / max(1, seen.polls),
+        **{f"plain poll p{p}, ms": 1000 * percentile(seen.latency, p) for p in (50, 95, 99)}, "group or sample p95, ms": 1000 * percentile(seen.other, 95),
         "frame age p50, ms": 1000 * percentile(seen.age, 50), "frame age p95, ms": 1000 * percentile(seen.age, 95),
         "stops": len(stops), "Stop p50, s": percentile(stops, 50), "Stop p95, s": percentile(stops, 95),
-        "engine's speed with the crowd": statistics.median(together) if together else float("nan"),
+        **{f"{kind}s measured": len(took[True]) + len(took[False]) for kind, took in counts.items()},
+        **{f"speed of a {kind} with the crowd": ratio for kind, ratio in speeds.items()},
+        "engine's speed with the crowd": statistics.geometric_mean(speeds.values()) if speeds else float("nan"),
         "server, cores": statistics.median(busy) if busy else float("nan"), "viewers' own process, s": spent.ru_utime + spent.ru_stime - own.ru_utime - own.ru_stime,
         "memory, MB": warm[-1][1] if warm else float("nan"), "memory, MB/min": slope(warm)}
 
@@ -351,7 +380,7 @@ def main() -> int:
         finally:
             server.end()
     for name, value in found.items():
-        print(f"{name:<32} {value:>10.2f}" if isinstance(value, float) else f"{name:<32} {value:>10}")
+        print(f"{name:<38} {value:>9.2f}" if isinstance(value, float) else f"{name:<38} {value:>9}")
     passed = verdicts(found)
     for name, good in passed.items():
         print(f"{'pass' if good else 'FAIL'}  {name}")

@@ -417,3 +417,19 @@ def test_the_students_view_is_that_of_its_file(client, folder):
     (path / told[2].file).write_bytes(rng.bytes(50))
     answer = client.get("/kg/student-view/seen/1/3")
     assert answer.status_code == 404 and str(folder) not in answer.text
+
+def test_a_held_poll_is_answered_when_something_is_new(client):
+    etag = client.get("/kg/live").headers["etag"]
+    began = time.monotonic()
+    assert client.get("/kg/live", headers={"If-None-Match": etag, "Prefer": "wait=1"}).status_code == 304
+    assert 0.9 < time.monotonic() - began < 10
+    for headers in ({"If-None-Match": '"other"', "Prefer": "wait=100"}, {"Prefer": "wait=100"}, {"If-None-Match": etag, "Prefer": "wait=-1"}, {"If-None-Match": etag}):
+        began = time.monotonic()
+        client.get("/kg/live", headers=headers)
+        assert time.monotonic() - began < 0.9, headers
+    old = client.runs.live
+    threading.Timer(0.2, lambda: client.runs._show(routes_published(phase="running"))).start()
+    began = time.monotonic()
+    answer = client.get("/kg/live", headers={"If-None-Match": etag, "Prefer": "wait=2"})
+    assert answer.status_code == 200 and answer.json()["phase"] == "running" and time.monotonic() - began < 1.9
+    client.runs._show(old)

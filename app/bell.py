@@ -1,0 +1,48 @@
+"""Rung when there is something new: who waits hears it at once, in whatever thread it happened."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+
+
+class Bell:
+    """Ring from any thread; wait in any event loop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: set[asyncio.Future] = set()
+
+    def ring(self) -> None:
+        with self._lock:
+            waiting, self._waiting = self._waiting, set()
+        loops = defaultdict(list)
+        for future in waiting:
+            loops[future.get_loop()].append(future)
+        for loop, futures in loops.items():
+            try:
+                loop.call_soon_threadsafe(_wake, futures)
+            except RuntimeError:
+                pass  # the loop has ended, and with it those who waited
+
+    async def wait(self, seconds: float, over: Callable[[], bool]) -> None:
+        """Until it rings, `over()` holds already, or the time is up."""
+        future = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._waiting.add(future)
+        try:
+            if not over():  # looked at after we stand in line: what happens in between rings for us
+                await asyncio.wait_for(future, seconds)
+        except asyncio.TimeoutError:  # another class before Python 3.11
+            pass
+        finally:
+            with self._lock:
+                self._waiting.discard(future)
+
+
+def _wake(futures: list[asyncio.Future]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
