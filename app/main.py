@@ -29,7 +29,7 @@ from app.runs import Runs
 from app.theme import theme
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("base.css", "rail.css", "view.css", "own.css", "runs.css", "inspect.css", "compare.css", "lessons.css", "stage.css", "keys.css", "narrow.css")
+STYLES = ("base.css", "rail.css", "view.css", "time.css", "scatter.css", "own.css", "runs.css", "inspect.css", "compare.css", "lessons.css", "stage.css", "keys.css", "narrow.css")
 FIRST_PORT = 7860
 
 
@@ -61,6 +61,7 @@ def serve(args: argparse.Namespace) -> int:
         app, _, _ = demo.launch(**launch_settings(args, port, presenting))
         routes.install(app, runs, presenting, links=links, page=audience.page(root, static_version(), STYLES), theme=theme()._get_theme_css())
         posts.install(app, brought)
+        routes.come_first(app)
         runs.warm()
         address = lan.link({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host), port, root)
         own = f"{address}?token={args.token}" if presenting.on else address

@@ -25,6 +25,7 @@ WRONG_TOKEN = "This is not the presenter's link, or no longer: the app prints a 
 ROUTES = {
     # reading: what the page draws, made once however many ask
     "GET /kg/live": VIEWER, "GET /kg/me": VIEWER, "GET /kg/audience": VIEWER, "GET /kg/theme.css": VIEWER,
+    **{f"GET /kg/{piece}/{{run}}/{{attempt}}/{{iteration}}": VIEWER for piece in ("moment", "points", "tiles")}, "GET /kg/student-view/{run}/{attempt}/{test}": VIEWER,
     "GET /kg/group/{run}/{attempt}/{iteration}": VIEWER, "GET /kg/sample/{run}/{attempt}/{iteration}/{pos}": VIEWER,
     "GET /kg/reference/-/0": VIEWER, "GET /kg/reference/{run}/{attempt}": VIEWER, "GET /kg/teacher/{name}": VIEWER,
     "GET /kg/runs": VIEWER, "GET /kg/picture/{run}/{key}": VIEWER, "GET /kg/student/{run}": VIEWER,
@@ -88,7 +89,7 @@ class Presenting:
     def may(self, role: str, connection: HTTPConnection) -> bool:
         return role == VIEWER or self.role(connection) == PRESENTER
 
-    def check(self, request: Request) -> None:
+    async def check(self, request: Request) -> None:
         """A dependency of every route: by the route that was found, not by how its address is spelled. Raises HTTPException."""
         route = request.scope.get("route")
         if not self.may(needed(request.method, getattr(route, "path", "")), request):

@@ -130,6 +130,18 @@ def _doing(state: State) -> Pieces:
     return [_text(step), {"class": state.iteration % len(started.classes)}, _text(after)]
 
 
+def replayed(state: State, entered: int | None) -> Pieces:
+    """What happened at an earlier moment; `entered`: images that the pool took, once the batch was done."""
+    at, steps = f"Replay{where(state).replace(' at', ':', 1)}", state.recipe["generator_steps"]
+    stood = f" Student: {number(state.student_step)} of {number(state.started.student_steps)} steps" if state.student_step else ""
+    if stood:
+        stood += f", {percent(state.last_accuracy)} right." if state.last_accuracy is not None and state.tested_on != "synthetic" else "."
+    if entered is not None:
+        return [_text(f"{at}: done. {images(entered)} entered the pool of now {number(state.pool_images)}.{stood}")]
+    return [_text(f"{at}, generator step {number(state.step + 1)} of {number(steps)}: pushing "), {"class": state.iteration % len(state.started.classes)},
+            _text(f" until the teacher is sure.{stood}")]
+
+
 def where(state: State) -> str:
     """" at iteration 26 of 50", or nothing before the first."""
     if state.started is None or state.iteration is None:

@@ -36,13 +36,23 @@ export class Compare {
     this.point = Number.isFinite(point) && point >= 0 ? point : null;
     if (this.told && this.told.runs.map((run) => run.name).join() !== this.names.join()) this.told = null;
     this.etag = '';
+    this.#begin();
     this.#draw();
     this.#again(0);
+  }
+
+  /** Nobody has chosen: the run that the Studio shows comes first, and others can be set beside it. */
+  #begin() {
+    if (!this.on || this.names.length || !this.shown) return;
+    this.names = [this.shown];
+    address.write({ runs: this.shown });
   }
 
   /** The run that is shown in the Studio has turned to something else: so may one of these. */
   follow(snap) {
     const mark = `${snap.run} ${snap.phase}`;
+    this.shown = snap.run;
+    this.#begin();
     if (this.mark !== mark) { this.mark = mark; this.#again(300); }
   }
 

@@ -18,7 +18,7 @@ export function words(by, x, runs) {
   return `${num(x)} pixels` + (budgets.size === 1 && runs[0].budget ? `, ${pct(x / runs[0].budget)} of budget` : '');
 }
 
-const short = (by, x) => by === 'time' ? (x < 120 ? `${Math.round(x)} s` : `${+(x / 60).toFixed(1)} min`) : x >= 1e6 ? `${+(x / 1e6).toFixed(1)} M` : x >= 1e4 ? `${Math.round(x / 1e3)} k` : num(x);
+const short = (by, x) => by === 'time' ? (x < 60 ? `${Math.round(x)} s` : `${+(x / 60).toFixed(1)} min`) : x >= 1e6 ? `${+(x / 1e6).toFixed(1)} M` : x >= 1e4 ? `${Math.round(x / 1e3)} k` : num(x);
 const UNITS = { budget: 'pixels in the pool', time: 'time of the run', step: 'generator steps' };
 /** A loss: two digits after the point, fewer where it is large. `short`: without zeros at its end, as at an axis. */
 function written(v, short) {
@@ -101,7 +101,8 @@ export class Overlay {
     const x1 = width - RIGHT, y0 = 8, y1 = height - 18, X = (v) => LEFT + v / max * (x1 - LEFT), Y = (v) => y1 - (v - low) / (high - low) * (y1 - y0);
     const text = (px, py, said, props) => s('text', { x: px, y: py, ...props }, said), out = [];
     for (const v of ticks(low, high, plot.large ? 4 : 2)) out.push(s('line', { class: v === 0 ? 'axis' : 'grid', x1: LEFT, x2: x1, y1: Y(v), y2: Y(v) }), text(LEFT - 6, Y(v) + 4, plot.large ? Math.round(100 * v) : written(v, true), { 'text-anchor': 'end' }));
-    for (const v of ticks(0, max, width > 420 ? 4 : 2)) if (X(v) < x1 + 8) out.push(text(X(v), height - 3, short(by, v), { 'text-anchor': v ? 'middle' : 'start' }));
+    const unit = by === 'time' && max >= 120 ? 60 : 1; // round minutes
+    for (const v of ticks(0, max / unit, width > 420 ? 4 : 2).map((tick) => tick * unit)) if (X(v) < x1 + 8) out.push(text(X(v), height - 3, short(by, v), { 'text-anchor': v ? 'middle' : 'start' }));
     if (ceiling != null) out.push(s('line', { class: 'teacher-line', x1: LEFT, x2: x1, y1: Y(ceiling), y2: Y(ceiling) }), text(LEFT + 4, Y(ceiling) < 20 ? Y(ceiling) + 14 : Y(ceiling) - 4, `teacher ${(100 * ceiling).toFixed(1)}`, { class: 'halo' }));
     out.push(s('line', { class: 'c-moment', x1: X(x), x2: X(x), y1: y0, y2: y1 }));
     const ends = [];

@@ -406,7 +406,8 @@ def test_the_real_engine_start_pause_step_kill_resume_stop(tmp_path):
         first = until(runs, lambda s: s["attempt"] == 2 and s["phase"] == "running", 60)["counters"]["iterations_done"]
         assert first >= int(told[1] or 0) and first - int(told[1] or 0) <= 2, "it goes on where the page said"
         s = until(runs, lambda s: s["phase"] == "running" and s["attempt"] == 2 and s["counters"]["iterations_done"] > before["iterations_done"], 60)
-        assert len(s["points"]["x"]) >= 20 and all(0 <= v <= 1 for v in s["points"]["x"])
+        placed = json.loads(gzip.decompress(runs.archive.points(name, 2, 0)[0]))
+        assert len(placed["x"]) == len(placed["z"]) >= 20 and all(0 <= v <= 1 for v in placed["x"] + placed["z"])
         runs.control("stop")
         until(runs, phase("stopped"), 60)
     finally:
