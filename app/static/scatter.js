@@ -4,13 +4,14 @@
 import * as address from './address.js';
 import { Cloud } from './cloud.js';
 import { colours, h, num, put, setAttr, setText } from './dom.js';
+import { told } from './glossary.js';
 import { place } from './labels.js';
 import { GENERATOR, REWARD, inUse } from './terms.js';
 
 const MOST = 6000, NEWEST = 4; // points; iterations that are shown in any case
 const SHADES = 24;
 const TIPS = {
-  teacher: 'The teacher describes every image with a row of numbers. Here they are laid out so that alike images lie together (UMAP of real images; a new image goes among its nearest ones); the axes have no unit, and no point ever moves.',
+  teacher: told('embedding-map'),
   height: ' In three dimensions width and depth are those of the flat map, and the height is the main direction of what the map leaves out (first principal component of the rest).',
   anchors: 'The student\'s own embedding of images of the pool and of real ones, newest test. The axes are fixed by the anchors f_y (squares): an orthonormal projection to the main directions of the anchors, so that the ball of radius √(d·r_i) or √(d·r_o) round each is a disc of exactly that radius (solid r_i, dashed r_o). Points move at a test because the student has learnt.',
   principal: 'The student\'s own embedding of images of the pool and of real ones, newest test: main directions, turned at each test to lie as at the test before (orthogonal Procrustes). Points move at a test because the student has learnt.',

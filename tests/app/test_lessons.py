@@ -219,7 +219,7 @@ def test_numbers_are_those_of_the_folder(small):
     assert values["agreement"] == pytest.approx(statistics.mean(e.agreement for e in ends.values()))
     assert values["aed"] == pytest.approx(statistics.mean(e.parts["aed"] for e in ends.values() if e.epoch))
     images = batches[-1]["images"].astype(int)
-    steps = [abs(im[0, r, c] - im[0, r, c + 1]) for im in images for r in range(28) for c in range(27)], [abs(im[0, r, c] - im[0, r + 1, c]) for im in images for r in range(27) for c in range(28)]
+    steps = [float(abs(im[0, r, c] - im[0, r, c + 1])) for im in images for r in range(28) for c in range(27)], [float(abs(im[0, r, c] - im[0, r + 1, c])) for im in images for r in range(27) for c in range(28)]
     assert values["speckle"] == pytest.approx(statistics.mean(map(statistics.mean, steps)))
 
 

@@ -146,8 +146,8 @@ def test_a_term_is_explained_by_keyboard_and_has_an_address(studio: Studio):
     studio.page.goto(f"{studio.address}?tab=lessons&lesson=glossary&term=cam")
     studio.wait_drawn()
     studio.until("the term", lambda: studio.see("#term-cam.here").is_visible())
-    studio.see(".find input").fill("push")
-    studio.until("few", lambda: re.match(r"\d+ of \d+ terms", studio.text(".find p")))
+    studio.page.get_by_label("Search the glossary").fill("push")
+    studio.until("few", lambda: re.match(r"\d+ of \d+ terms", studio.text("main.lessons .find p")))
     assert studio.see("#term-l-aed").is_visible() and not studio.see("#term-cam").is_visible()
 
 
