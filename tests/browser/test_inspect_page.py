@@ -169,6 +169,7 @@ def test_networks_answers_and_what_is_near(studio: Studio, batches):
 
 def test_arrow_keys_go_through_the_batch_and_back_leaves(studio: Studio, batches):
     it, pos = at(studio)
+    studio.see(".in-head h2").click()  # on a switch, arrow keys turn the switch
     studio.page.keyboard.press("ArrowLeft")
     studio.until("the image before", lambda: pixels(studio) == batches[it]["images"][pos - 1, 0].ravel().tolist())
     assert at(studio) == (it, pos - 1)
