@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app import projection, sheets
+from app.moments import Moments
 from app.projection import Layout
 from app.publish import encode
+from app.student_space import StudentSpace
 from kgen import events, zoo
+from kgen.events import PARTS
 from kgen.reading import NAME, JournalError, Run, open_run
 
 MOST_OPEN = 6
@@ -83,11 +86,10 @@ class OpenRun:
         self.reference: dict | None = None
         self._lock = threading.Lock()
         self._tail = run.tail()
-        self._pools: dict[int, int] = {}
-        self._classes = 0
-        self._started: events.RunStarted | None = None
+        self._moments = Moments()
+        self._space, self._frames = StudentSpace(), []
         self._tests: list[events.Evaluated] = []
-        self._last, self._done = "", 0
+        self._last = ""
 
     def refresh(self) -> OpenRun:
         """Look again for what may come later: the reference examples, and a layout that is being fitted."""
@@ -96,36 +98,35 @@ class OpenRun:
             self.layout = layout_of(self.run) if self.layout is None else self.layout
         return self
 
-    def classes(self) -> int:
+    def moments(self) -> Moments:
+        """Everything that was told until now; only what is new since the last time is read."""
         with self._lock:
-            self._read()
-            return self._classes
+            anew, new = self._tail.read()
+            if anew:
+                self._moments, self._tests = Moments(), []
+            for event in new:
+                self._moments.add(event)
+                self._last = event.kind
+                if isinstance(event, events.Evaluated):
+                    self._tests = [*map(slim, self._tests[-MOST_TESTS:]), event]
+            return self._moments
 
     def story(self) -> Story:
         """What the events say so far. Raises JournalError."""
+        state = self.moments().state
         with self._lock:
-            self._read()
-            while self._done in self._pools:
-                self._done += 1
-            return Story(self._started, self._done, tuple(self._tests), self._last)
+            return Story(state.started, state.iterations_done, tuple(self._tests), self._last)
 
-    def pool(self, iteration: int) -> int:
-        """Images in the pool after an iteration."""
+    def student_view(self, test: int) -> dict[str, Any]:
+        """The student's picture at its test `test`, from 1. Raises Missing; reads no test twice."""
+        moments = self.moments()
         with self._lock:
-            if iteration >= 0 and iteration not in self._pools:
-                self._read()
-            return self._pools.get(iteration, 0)
-
-    def _read(self) -> None:
-        """Only what is new since the last time."""
-        for e in self._tail.read()[1]:
-            self._last = e.kind
-            if isinstance(e, events.RunStarted):
-                self._classes, self._started = len(e.classes), e
-            elif isinstance(e, events.Evaluated):
-                self._tests = [*map(slim, self._tests[-MOST_TESTS:]), e]
-            elif isinstance(e, events.BatchSynthesised) and e.iteration is not None:
-                self._pools[e.iteration] = e.pool_images
+            if not 0 < test <= len(moments.views):
+                raise Missing(f"The student's view was kept of {len(moments.views)} tests of this run, not of {test}.")
+            for file in moments.views[len(self._frames) : test]:
+                radii = moments.state.started.radii
+                self._frames.append(self._space.add(self.run.array_file(file), radii) | {"test": len(self._frames) + 1})
+            return self._frames[test - 1]
 
 
 class Archive:
@@ -206,6 +207,37 @@ class Archive:
         run = self.open(name, attempt, id)
         return self._piece(("sample", name, attempt, iteration, pos), id, run, lambda: self._sample(run, iteration, pos))
 
+    def moment(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
+        """What was known at the kept steps of an iteration, and at its end."""
+        run = self.open(name, attempt, id)
+        try:
+            steps = run.run.batch(iteration, ("preview_steps",)).get("preview_steps", ())
+            found = run.moments().of(iteration, [*map(int, steps), run.run.recipe.generator_steps])
+        except IndexError:
+            raise Missing(f"Iteration {iteration + 1} has not ended yet.") from None
+        except JournalError as error:
+            raise Missing(without_place(error, self.folder)) from None
+        return encode(found), found["final"] and (id or "") == run.id
+
+    def points(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
+        """Every image of an iteration as a point of the teacher's view."""
+        run = self.open(name, attempt, id)
+        if run.layout is None:
+            raise Missing("The images of this run have no places yet.")
+        return self._piece(("points", name, attempt, iteration), id, run, lambda: self._points(run, iteration))
+
+    def student_view(self, name: str, attempt: int, test: int, id: str | None = None) -> tuple[bytes, bool]:
+        """The student's view at a test, counted from 1."""
+        run = self.open(name, attempt, id)
+        body, _ = self._piece(("student", name, attempt, test), id, run, lambda: run.student_view(test))
+        return body, (id or "") == run.id
+
+    def tiles(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
+        """Every image of an iteration, on one sheet."""
+        run = self.open(name, attempt, id)
+        body, _ = self._piece(("tiles", name, attempt, iteration), id, run, lambda: sheets.tiles(run.run.batch(iteration, ("images", "labels")), iteration))
+        return body, (id or "") == run.id
+
     def reference(self, name: str, attempt: int, id: str | None = None) -> tuple[bytes, bool]:
         """The real examples of a run."""
         run = self.open(name, attempt, id)
@@ -232,8 +264,12 @@ class Archive:
             return self._pieces[key], final
 
     def _group(self, run: OpenRun, iteration: int) -> dict[str, Any]:
-        batch = run.run.batch(iteration)
-        return sheets.group(batch, iteration, run.classes(), before=run.pool(iteration - 1), after=run.pool(iteration), layout=run.layout)
+        batch, moments = run.run.batch(iteration), run.moments()
+        return sheets.group(batch, iteration, moments.classes, before=moments.pool(iteration), after=moments.pool(iteration + 1), layout=run.layout)
+
+    def _points(self, run: OpenRun, iteration: int) -> dict[str, Any]:
+        used = [name for name in PARTS if run.run.recipe.weights.model_dump().get(name)]
+        return sheets.points(run.run.batch(iteration, ("labels", "embedding", "confidence", "parts")), iteration, run.layout, used)
 
     def _sample(self, run: OpenRun, iteration: int, pos: int) -> dict[str, Any]:
         batch = run.run.batch(iteration)

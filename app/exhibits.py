@@ -1,4 +1,4 @@
-"""What the page shows beside a run's events: the batch being made, the newest points, the layout that they lie in.
+"""What the page shows beside a run's events: the batch being made, and the layout that images lie in.
 
 Reads the run folder of one follower, on that follower's thread; knows neither the engine's process nor what is published.
 """
@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from app import archive, projection, sheets
-from app.projection import Fitter, Layout
+from app.projection import Fitter
 from app.state import ENDED, State, pool_after
-from kgen.reading import JournalError, Run
+from kgen.reading import Run
 
-SHOWN_POINTS = 200
 FIT_IMAGES = 60
 """Synthetic images that a layout is fitted to where there are no real ones."""
 MAKING_BYTES = 60_000
 """Pixels of the sheet of the batch being made: it travels in every snapshot."""
-COLUMNS = ("iteration", "pos", "c", "x", "y")
 
 
 class Exhibits:
@@ -29,10 +27,7 @@ class Exhibits:
         self.making: dict[str, Any] | None = None
         """The batch being made, as a group with its step; None while there is none."""
         self._mark: tuple | None = None
-        self._layout: Layout | None = None
         self._fitting, self._fitter = "none", None
-        self._recent: list[int] = []
-        self._points: dict[int, dict[str, list]] = {}
 
     @property
     def layout_state(self) -> str:
@@ -41,14 +36,7 @@ class Exhibits:
 
     def begin_anew(self) -> None:
         """Another attempt of the run: what was made after its checkpoint does not count."""
-        self._recent, self._points, self.making = [], {}, None
-
-    def finished(self, iteration: int) -> None:
-        self._recent = [*self._recent, iteration][-SHOWN_POINTS:]
-
-    def points(self) -> dict[str, list]:
-        """The newest images' places, as columns."""
-        return {k: [v for p in self._points.values() for v in p[k]][-SHOWN_POINTS:] for k in COLUMNS}
+        self.making = None
 
     def close(self) -> None:
         if self._fitter:
@@ -57,10 +45,7 @@ class Exhibits:
     def look(self, run: Run, state: State) -> bool:
         """Look again; is there anything new?"""
         new = self._look_at_preview(run, state)
-        new |= self._look_for_layout(run, state)
-        if self._layout is not None:
-            self._place(run, len(state.started.classes))
-        return new
+        return self._look_for_layout(run, state) or new
 
     def _examples(self, state: State) -> Path | None:
         """What a layout is fitted to; None while there is too little."""
@@ -68,23 +53,6 @@ class Exhibits:
         made = state.iterations_done * min((scale.batch for scale in state.scales), default=0)
         enough = made >= FIT_IMAGES or state.phase in ENDED and made
         return real if real.is_file() else self.path / "batches" if state.tested_on == "synthetic" and enough else None
-
-    def _place(self, run: Run, classes: int) -> None:
-        room, shown = SHOWN_POINTS, []
-        for iteration in reversed(self._recent):
-            if iteration not in self._points:
-                self._points[iteration] = self._points_of(run, iteration, classes)
-            shown.append(iteration)
-            room -= max(1, len(self._points[iteration]["pos"]))
-            if room <= 0:
-                break
-        self._points = {i: self._points[i] for i in reversed(shown)}
-
-    def _points_of(self, run: Run, iteration: int, classes: int) -> dict[str, list]:
-        try:
-            return sheets.points(run.batch(iteration), iteration, classes, self._layout)
-        except JournalError:  # someone deleted the file; a click on that group says so, the live view goes on
-            return {k: [] for k in COLUMNS}
 
     def _look_at_preview(self, run: Run, state: State) -> bool:
         try:
@@ -112,15 +80,13 @@ class Exhibits:
     def _look_for_layout(self, run: Run, state: State) -> bool:
         """Bundled, or fitted once for this run by a process of its own: of its real examples, else of its first synthetic images."""
         if self._fitting == "none":
-            self._layout = archive.layout_of(run)
-            if self._layout is not None:
+            if archive.layout_of(run) is not None:
                 self._fitting = "ready"
             elif examples := self._examples(state):
                 self._fitter = Fitter(examples, self.path / projection.LAYOUT, str(run.info.get("teacher_sha256", "")))
                 self._fitting = "fitting"
             return self._fitting != "none"
         if self._fitting == "fitting" and (fitted := self._fitter.poll()) != "fitting":
-            self._layout = archive.layout_of(run) if fitted == "ready" else None
-            self._fitting = "ready" if self._layout is not None else "failed"
+            self._fitting = "ready" if fitted == "ready" and archive.layout_of(run) is not None else "failed"
             return True
         return False

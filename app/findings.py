@@ -43,8 +43,13 @@ class Read:
 
     def part(self, name: str) -> float | None:
         """A term of the generator's loss at the end of an iteration, unweighted: the mean over the iterations in which it took part."""
-        values = [e.parts[name] for e in self.ends if e.parts.get(name)]
-        return float(np.mean(values)) if values else None
+        values = [e.parts.get(name, 0.0) for e in self.ends]
+        if name in ("adv", "aed") and self.started is not None:  # off during warm-up, or altogether; 0 is an answer afterwards
+            recipe = self.started.recipe
+            warm, on = int(recipe["warmup"] * recipe["epochs"] + 1e-9), recipe["weights"][name] > 0
+            values = [v for v, e in zip(values, self.ends) if on and (e.epoch or 0) >= warm]
+            return float(np.mean(values)) if values else None
+        return float(np.mean(values)) if any(values) else None
 
     def images(self) -> np.ndarray | None:
         return None if self.newest is None else self.newest["images"].astype(np.float32)
@@ -200,12 +205,12 @@ def write(kind: Kind, value: Any) -> str:
 
 
 def difference(kind: Kind, one: Any, other: Any) -> str:
-    """`other` against `one`, with its sign: "−3.2 points"."""
+    """`other` against `one` as both are written, with its sign: "−3.2 points"."""
     if one is None or other is None or kind == "text":
         return "–"
-    d = other - one
-    sign = "+" if d > 0 else "−" if d < 0 else "±"
-    return f"{sign}{100 * abs(d):.1f} points" if kind == "percent" else sign + write(kind, abs(d))
+    d = round(100 * other, 1) - round(100 * one, 1) if kind == "percent" else float(write("real", other)) - float(write("real", one)) if kind == "real" else other - one
+    sign = "+" if d > 1e-9 else "−" if d < -1e-9 else "±"
+    return f"{sign}{abs(d):.1f} points" if kind == "percent" else sign + write(kind, abs(d))
 
 
 def figures(run: Run) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from app.exhibits import Exhibits
 from app.publish import Published, publish
 from app.state import ENDED, State, fold
 from app.view import Situation
-from kgen import events, zoo
+from kgen import zoo
 from kgen.reading import BUNDLED, JournalError, Run, Tail, being_written, open_run
 from kgen.recipe import Recipe
 
@@ -190,13 +190,11 @@ class Follower:
         for event in new:
             self.state = fold(self.state, event)
             self._events += 1
-            if isinstance(event, events.BatchSynthesised) and event.iteration is not None:
-                self.exhibits.finished(event.iteration)
         if new:
             self._heard, self._changed = time.monotonic(), True
 
     def _look(self) -> None:
-        """What lies beside the events: the batch being made, the layout, the newest points."""
+        """What lies beside the events: the batch being made, the layout."""
         if self._run is not None and self.state.started is not None and self.exhibits.look(self._run, self.state):
             self._changed = True
 
@@ -214,7 +212,7 @@ class Follower:
             run=self.path.name, id=self._id, attempt=self._attempt, stage=stage, text=self._text, fault=self.fault, waiting=waiting,
             checkpoint=self._checkpoint(), student_ready=(self.path / "student.safetensors").is_file(),
             layout=self.exhibits.layout_state, updated=time.monotonic() - self._heard,
-            making=self.exhibits.making, points=self.exhibits.points(), elsewhere=self._elsewhere,
+            making=self.exhibits.making, elsewhere=self._elsewhere,
             brought=(self.path / BUNDLED).is_file())
 
     def _checkpoint(self) -> int | None:

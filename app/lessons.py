@@ -156,7 +156,7 @@ class Shelf:
         return {
             "slug": slug, "title": lesson.title, "question": lesson.question, "minutes": lesson.minutes, "predict": lesson.predict,
             "choices": [c.text for c in lesson.choices], "decide": {"title": findings.NUMBERS[lesson.decide.number].title, "of": lesson.decide.of},
-            "switch": lesson.switch and {"name": lesson.switch.name, "a": lesson.switch.a, "b": lesson.switch.b, "fields": _fields(lesson)},
+            "switch": lesson.switch and {"name": lesson.switch.name, "a": lesson.switch.a, "b": lesson.switch.b, "fields": flipped(lesson)},
             "commands": {v: recipes.command(lesson.made(v)) for v in lesson.variants}, "paper": lesson.paper, "figures": lesson.figures,
             "table": [{"name": n, "title": findings.NUMBERS[n].title} for n in lesson.numbers], "seeds": self.spread(lesson),
             "text": [prose.tree(part, mark) for part in lesson.text],
@@ -183,11 +183,13 @@ def summed(kind: findings.Kind, values: list[Any]) -> str:
     if len(values) == 1:
         return f"{findings.write(kind, mean)}, one seed"
     deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    text = f"{100 * mean:.1f} ± {100 * deviation:.1f} %" if kind == "percent" else f"{findings.write(kind, mean)} ± {findings.write(kind, deviation)}"
+    written = findings.write(kind, mean)
+    digits = len(written.partition(".")[2]) if kind == "real" and "e" not in written else 0
+    text = f"{100 * mean:.1f} ± {100 * deviation:.1f} %" if kind == "percent" else f"{written} ± {deviation:.{digits}f}"
     return f"{text}, {len(values)} seeds"
 
 
-def _fields(lesson: Lesson) -> list[list[str]]:
+def flipped(lesson: Lesson) -> list[list[str]]:
     """[field, A's value, B's value] of what the switch flips."""
     one, other = lesson.made("a"), lesson.made("b")
     return [[name, _value(one.value(name)), _value(other.value(name))] for name in lesson.switch.changes]

@@ -29,7 +29,7 @@ from app.runs import Runs
 from app.theme import theme
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("base.css", "rail.css", "view.css", "own.css", "runs.css", "inspect.css", "compare.css", "lessons.css", "stage.css", "keys.css", "narrow.css")
+STYLES = ("base.css", "rail.css", "view.css", "time.css", "scatter.css", "own.css", "runs.css", "inspect.css", "compare.css", "lessons.css", "stage.css", "keys.css", "narrow.css")
 FIRST_PORT = 7860
 
 

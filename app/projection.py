@@ -8,6 +8,7 @@ makes the bundled layouts: numba ends the whole process when threads meet in it,
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -43,14 +44,40 @@ class Layout:
     labels: np.ndarray
     images: np.ndarray | None = None
 
+    @functools.cached_property
+    def z(self) -> np.ndarray:
+        """The height of each example in three dimensions, f32 [n] in 0..1: the main direction of what x and y leave out."""
+        return height(self.embedding, self.xy)
+
+    def place3(self, points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
+        """[m,d] → [m,3]: x and y as `place` gives them, and the height by the same neighbours."""
+        index, weight = self._neighbours(points, k)
+        xyz = np.concatenate([self.xy, self.z[:, None]], 1)
+        return (xyz[index] * weight[:, :, None]).sum(1).astype(np.float32)
+
     def place(self, points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
         """[m,d] → [m,2]: the mean of the k nearest examples' places, weighted by 1/distance. An example lies on itself."""
+        index, weight = self._neighbours(points, k)
+        return (self.xy[index] * weight[:, :, None]).sum(1).astype(np.float32)
+
+    def _neighbours(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         index, distance = nearest(points, self.embedding, k)
         weight = 1.0 / np.maximum(distance, 1e-6)
         exact = distance < 1e-6
         weight = np.where(exact.any(1, keepdims=True), exact, weight)
-        weight /= weight.sum(1, keepdims=True)
-        return (self.xy[index] * weight[:, :, None]).sum(1).astype(np.float32)
+        return index, weight / weight.sum(1, keepdims=True)
+
+
+def height(embedding: np.ndarray, xy: np.ndarray) -> np.ndarray:
+    """[n,d], [n,2] → f32 [n] in 0..1: the first principal component of what a linear function of x and y leaves of the embedding."""
+    if len(embedding) < 4:
+        return np.full(len(embedding), 0.5, np.float32)
+    e = embedding.astype(np.float64) - embedding.mean(0)
+    known = np.column_stack([np.ones(len(xy)), xy])
+    rest = e - known @ np.linalg.lstsq(known, e, rcond=None)[0]
+    _, _, rows = np.linalg.svd(rest, full_matrices=False)
+    found = rest @ (rows[0] * np.sign(rows[0][np.abs(rows[0]).argmax()]))
+    return ((found - found.min()) / max(np.ptp(found), 1e-9)).astype(np.float32)
 
 
 def nearest(points: np.ndarray, among: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

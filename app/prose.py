@@ -60,7 +60,7 @@ def formula(text: str) -> list[Node]:
 
 def _letters(text: str) -> list[Node]:
     """A letter that stands alone is a symbol; longer words (log, max, MSE) are upright."""
-    return [{"i": piece} if i % 2 else piece for i, piece in enumerate(re.split(r"((?<!\w)[^\W\d_Σ][\u0300-\u036f]*(?!\w))", text)) if piece]
+    return [{"i": piece} if i % 2 else piece for i, piece in enumerate(re.split(r"((?<![\w'’])[^\W\d_Σ][\u0300-\u036f]*(?!\w))", text)) if piece]
 
 
 @functools.cache

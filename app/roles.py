@@ -25,6 +25,7 @@ WRONG_TOKEN = "This is not the presenter's link, or no longer: the app prints a 
 ROUTES = {
     # reading: what the page draws, made once however many ask
     "GET /kg/live": VIEWER, "GET /kg/me": VIEWER, "GET /kg/audience": VIEWER, "GET /kg/theme.css": VIEWER,
+    **{f"GET /kg/{piece}/{{run}}/{{attempt}}/{{iteration}}": VIEWER for piece in ("moment", "points", "tiles")}, "GET /kg/student-view/{run}/{attempt}/{test}": VIEWER,
     "GET /kg/group/{run}/{attempt}/{iteration}": VIEWER, "GET /kg/sample/{run}/{attempt}/{iteration}/{pos}": VIEWER,
     "GET /kg/reference/-/0": VIEWER, "GET /kg/reference/{run}/{attempt}": VIEWER, "GET /kg/teacher/{name}": VIEWER,
     "GET /kg/runs": VIEWER, "GET /kg/picture/{run}/{key}": VIEWER, "GET /kg/student/{run}": VIEWER,

@@ -83,6 +83,22 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
     def sample(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
         return _piece(request, lambda: archive.sample(run, _count(attempt), _count(iteration), _count(pos), _id(request)))
 
+    @app.get("/kg/moment/{run}/{attempt}/{iteration}")
+    def moment(request: Request, run: str, attempt: str, iteration: str) -> Response:
+        return _piece(request, lambda: archive.moment(run, _count(attempt), _count(iteration), _id(request)))
+
+    @app.get("/kg/points/{run}/{attempt}/{iteration}")
+    def points(request: Request, run: str, attempt: str, iteration: str) -> Response:
+        return _piece(request, lambda: archive.points(run, _count(attempt), _count(iteration), _id(request)))
+
+    @app.get("/kg/tiles/{run}/{attempt}/{iteration}")
+    def tiles(request: Request, run: str, attempt: str, iteration: str) -> Response:
+        return _piece(request, lambda: archive.tiles(run, _count(attempt), _count(iteration), _id(request)))
+
+    @app.get("/kg/student-view/{run}/{attempt}/{test}")
+    def student_view(request: Request, run: str, attempt: str, test: str) -> Response:
+        return _piece(request, lambda: archive.student_view(run, _count(attempt), _count(test), _id(request)))
+
     @app.get("/kg/teacher/{name}")
     def teacher(request: Request, name: str) -> Response:
         if name not in offers.teachers():

@@ -20,6 +20,8 @@ from kgen.events import PARTS
 COLUMNS = 5
 """Tiles shown of each class."""
 REFERENCE_COLUMNS = 20
+TILES_BYTES = 1_000_000
+"""Pixels of a sheet of all images of a batch, as far as shrinking allows."""
 SMALLEST, MOST_SMALL = 48, 2
 """Side that images in the making are shrunk to at the least, and how many times over the limit they may then be together."""
 Arrays = dict[str, np.ndarray]
@@ -129,12 +131,22 @@ def _frames(batch: Arrays, at: np.ndarray, rows: list[int], columns: list[int], 
     return [{"step": int(step), "sheet": sheet(frame[which], r, c, shape)} for step, frame in zip(batch["preview_steps"], batch["previews"])]
 
 
-def points(batch: Arrays, iteration: int, classes: int, layout: Layout) -> dict[str, list]:
-    """The places of a batch's shown tiles in the layout."""
-    tiles = tiles_of(batch["labels"], classes)
-    at = np.array([t[0] for t in tiles], int)
-    return {"iteration": [iteration] * len(tiles), "pos": [t[0] for t in tiles], "c": [t[1] for t in tiles],
-            **_places(layout, batch["embedding"][at], [])}
+def points(batch: Arrays, iteration: int, layout: Layout, names: Sequence[str]) -> dict[str, Any]:
+    """Every image of a batch as a row: its class, its place, how sure the teacher is, and these parts of its loss."""
+    odd: list[str] = []
+    parts = _finite(batch["parts"], "the loss parts", odd)
+    return {"iteration": iteration, "c": batch["labels"].tolist(), **_places(layout, batch["embedding"], odd), "p": _rounded(_finite(batch["confidence"], "", odd)),
+            **{name: _rounded(parts[:, PARTS.index(name)]) for name in names}}
+
+
+def tiles(batch: Arrays, iteration: int) -> dict[str, Any]:
+    """Every image of a batch on one sheet, twenty a row, in the order of the file; large ones are smaller on it."""
+    images = batch["images"]
+    small = shrunk(images, shrinking(images.shape[-1], images.nbytes / TILES_BYTES))
+    n, columns = len(small), min(len(small), REFERENCE_COLUMNS)
+    places, rows = [divmod(i, columns) for i in range(n)], -(-n // columns)
+    return {"iteration": iteration, "side": int(images.shape[-1]), "columns": columns, "rows": rows, "c": batch["labels"].tolist(),
+            "sheet": sheet(small, [r for r, _ in places], [c for _, c in places], (rows, columns))}
 
 
 def sample(batch: Arrays, iteration: int, pos: int, *, layout: Layout | None, reference: Arrays | None) -> dict[str, Any]:
@@ -173,8 +185,8 @@ def reference(arrays: Arrays, layout: Layout | None) -> dict[str, Any]:
 
 
 def _places(layout: Layout, embedding: np.ndarray, odd: list[str]) -> dict[str, list[float]]:
-    xy = layout.place(_finite(embedding, "the embedding", odd))
-    return {"x": _rounded(xy[:, 0]), "y": _rounded(xy[:, 1])}
+    xyz = layout.place3(_finite(embedding, "the embedding", odd))
+    return {name: _rounded(xyz[:, i]) for i, name in enumerate("xyz")}
 
 
 def _top(batch: Arrays, who: str, pos: int, odd: list[str]) -> list[list]:

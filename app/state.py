@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app import scales, words
+from app import marks, scales, words
 from app.scales import Scale
 from kgen import events
 from kgen.events import PARTS, STUDENT_PARTS, Event
@@ -59,10 +59,16 @@ class State:
     budget_used: float = 0.0
     activity: str = "generator"
     accuracy: Curve = field(default_factory=Curve)
+    """Images, share, moment: the generator steps done by then."""
     loss: Curve = field(default_factory=Curve)
-    """Images, then the weighted PARTS."""
+    """Images, the weighted PARTS, moment."""
     student_loss: Curve = field(default_factory=Curve)
-    """Images, then the weighted STUDENT_PARTS."""
+    """Images, the weighted STUDENT_PARTS, moment."""
+    marks: tuple[marks.Mark, ...] = ()
+    best: tuple[int, float] | None = None
+    """Moment and share of the best test."""
+    views: int = 0
+    """Tests that the student's view was kept of."""
     last_accuracy: float | None = None
     teacher_accuracy: float | None = None
     n: int = 0
@@ -127,7 +133,8 @@ class State:
 
 def fold(state: State, event: Event) -> State:
     """The state after one more event. A number that is none becomes a warning and never a point."""
-    return replace(_FOLDS[type(event)](state, event), t=event.t)
+    after = _FOLDS[type(event)](state, event)
+    return replace(after, t=event.t, marks=marks.marked(state, after, event))
 
 
 def _run_started(state: State, e: events.RunStarted) -> State:
@@ -151,7 +158,8 @@ def _generator_step(state: State, e: events.GeneratorStep) -> State:
     if odd or not state.started:
         return state
     weights = state.recipe["weights"]
-    return replace(state, loss=state.loss.add(_images_at(state, iteration, step), *(weights.get(k, 0.0) * e.parts.get(k, 0.0) for k in PARTS)))
+    return replace(state, loss=state.loss.add(_images_at(state, iteration, step), *(weights.get(k, 0.0) * e.parts.get(k, 0.0) for k in PARTS),
+                                                state.generator_step))
 
 
 def _batch_synthesised(state: State, e: events.BatchSynthesised) -> State:
@@ -167,14 +175,18 @@ def _student_step(state: State, e: events.StudentStep) -> State:
     if not all(map(math.isfinite, (e.loss, *e.parts.values()))):
         return _warn(state, f"The student's loss was not a number at step {words.number(done)}.", "Lower the student's learning rate and start again.")
     weights = {"kl": 1.0, "ed": state.recipe.get("weights", {}).get("ed", 0.0)}
-    return replace(state, student_loss=state.student_loss.add(state.pool_images, *(weights[k] * e.parts.get(k, 0.0) for k in STUDENT_PARTS)))
+    return replace(state, student_loss=state.student_loss.add(state.pool_images, *(weights[k] * e.parts.get(k, 0.0) for k in STUDENT_PARTS),
+                                                                state.generator_step))
 
 
 def _evaluated(state: State, e: events.Evaluated) -> State:
+    state = replace(state, views=state.views + bool(e.file))
     if not math.isfinite(e.student.accuracy):
         return _warn(state, "The student's accuracy was not a number.", "Stop the run and lower the student's learning rate.")
     teacher = e.teacher.accuracy if e.teacher and math.isfinite(e.teacher.accuracy) else state.teacher_accuracy
-    return replace(state, accuracy=state.accuracy.add(e.pool_images, e.student.accuracy), last_accuracy=e.student.accuracy,
+    share, at = e.student.accuracy, state.generator_step
+    return replace(state, accuracy=state.accuracy.add(e.pool_images, share, at), last_accuracy=share,
+                   best=(at, share) if state.best is None or share > state.best[1] else state.best,
                    teacher_accuracy=teacher, n=e.student.n, final=e.final)
 
 

@@ -37,7 +37,6 @@ class Situation:
     layout: str = "none"
     updated: float = 0.0
     making: dict[str, Any] | None = None
-    points: dict[str, list] | None = None
     elsewhere: bool = False
     """Another process drives the run."""
     brought: bool = False
@@ -102,15 +101,14 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
             "student_steps": known["planned"][1], "iterations_done": state.iterations_done, "iterations": known["planned"][2]},
         **{k: v for k, v in known.items() if k not in ("budget", "planned")},
         "making": situation.making if phase in ("starting", "running", "paused", "stopping", "failed", "died", "interrupted") else None,
-        "curve": {**_columns(("images", "accuracy"), state.accuracy), "n": state.n, "teacher": None if state.tested_on == "synthetic"
+        "curve": {**_columns(("images", "accuracy", "at"), state.accuracy), "n": state.n, "teacher": None if state.tested_on == "synthetic"
                   else known["teacher"].get("accuracy") if state.teacher_accuracy is None else state.teacher_accuracy, "last": state.last_accuracy,
                   "kind": words.kind(state),
                   "final": state.final},
-        "loss": _columns(("images", *PARTS), state.loss),
-        "student_loss": _columns(("images", *STUDENT_PARTS), state.student_loss),
-        "tested_on": state.tested_on,
+        "loss": _columns(("images", *PARTS, "at"), state.loss),
+        "student_loss": _columns(("images", *STUDENT_PARTS, "at"), state.student_loss),
+        "tested_on": state.tested_on, "marks": state.marks, "best": state.best, "views": state.views,
         "budget": {"images": budget, "used_images": used, "used": round(state.budget_used, 4), "ratio": known["recipe"]["ratio"]},
-        "points": situation.points or {"iteration": [], "pos": [], "c": [], "x": [], "y": []},
         "student_ready": situation.student_ready, "layout": situation.layout, "updated": round(situation.updated, 1)}
 
 

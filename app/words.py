@@ -76,7 +76,7 @@ def sentence(state: State, phase: str, situation: Situation) -> Pieces:
         begun = "The run is taken up again" if state.started else "The run begins: teacher and generator are being loaded"
         return [_text(begun + ". The first images appear in a moment.")]
     if phase == "finished":
-        return [_text("Recorded elsewhere: " + _reached(state) if situation.brought else "Done: " + _reached(state))]
+        return [_text("Recorded: " + _reached(state) if situation.brought else "Done: " + _reached(state))]
     if phase == "stopped":
         return [_text("Stopped" + where(state) + ". " + (_score(state, "The student") or kept(state, None)))]
     if phase == "failed":
@@ -128,6 +128,18 @@ def _doing(state: State) -> Pieces:
     if learning and started.student_steps and state.pool_images:
         after += f" The student waits with {images(state.pool_images)}." if sequential else f" Student learns from {images(state.pool_images)}."
     return [_text(step), {"class": state.iteration % len(started.classes)}, _text(after)]
+
+
+def replayed(state: State, entered: int | None) -> Pieces:
+    """What happened at an earlier moment; `entered`: images that the pool took, once the batch was done."""
+    at, steps = f"Replay{where(state).replace(' at', ':', 1)}", state.recipe["generator_steps"]
+    stood = f" Student: {number(state.student_step)} of {number(state.started.student_steps)} steps" if state.student_step else ""
+    if stood:
+        stood += f", {percent(state.last_accuracy)} right." if state.last_accuracy is not None and state.tested_on != "synthetic" else "."
+    if entered is not None:
+        return [_text(f"{at}: done. {images(entered)} entered the pool of now {number(state.pool_images)}.{stood}")]
+    return [_text(f"{at}, generator step {number(state.step + 1)} of {number(steps)}: pushing "), {"class": state.iteration % len(state.started.classes)},
+            _text(f" until the teacher is sure.{stood}")]
 
 
 def where(state: State) -> str:

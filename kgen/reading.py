@@ -92,9 +92,18 @@ class Run:
                 return
             time.sleep(poll)
 
-    def batch(self, iteration: int) -> dict[str, np.ndarray]:
-        """The arrays of a finished iteration. Raises JournalError if it is missing or damaged."""
-        return _load(self.path / "batches" / f"{iteration:06d}.safetensors")
+    def batch(self, iteration: int, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+        """The arrays of a finished iteration; of the names in `only` those that it has, and nothing else is read. Raises
+        JournalError if it is missing or damaged."""
+        file = self.path / "batches" / f"{iteration:06d}.safetensors"
+        return _load(file) if only is None else _load_some(file, only)
+
+    def array_file(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a file that an event names, as students/0000330.safetensors. Raises JournalError."""
+        folder, _, file = name.partition("/")
+        if folder not in FOLDERS or not re.fullmatch(r"[0-9]{1,9}\.safetensors", file):
+            raise JournalError(f"{self.path} tells of a file {name[:80]!r}, which is no name of one.")
+        return _load(self.path / folder / file)
 
     def batches(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """(iteration, arrays) of every finished iteration, in order."""
@@ -230,6 +239,17 @@ def being_written(path: str | Path) -> bool:
 def _load(file: Path) -> dict[str, np.ndarray]:
     try:
         return load_arrays(file.read_bytes())
+    except FileNotFoundError:
+        raise JournalError(f"{file} is missing.") from None
+    except (OSError, SafetensorError) as error:
+        raise JournalError(f"{file} cannot be read: {error}.") from None
+
+
+def _load_some(file: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    try:
+        with safe_open(file, "np") as f:
+            there = f.keys()
+            return {name: f.get_tensor(name) for name in names if name in there}
     except FileNotFoundError:
         raise JournalError(f"{file} is missing.") from None
     except (OSError, SafetensorError) as error:

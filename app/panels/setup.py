@@ -57,8 +57,7 @@ def build(version: str) -> dict[str, gr.components.Component]:
     _heading(form.TITLES["source"], "", "What is optimised to make images.")
     source = gr.Radio([(label, name) for name, (label, _) in SOURCES.items()], value=said["source"], label="Source of images", elem_id="kg-source",
                       elem_classes="kg-seg", **PLAIN)
-    _heading(form.TITLES["ratio"], '<output id="kg-budget-out"></output>', "How many pixels the synthetic set may hold, as a share of the real "
-             "training set that we pretend not to have.")
+    _heading(form.TITLES["ratio"], '<output id="kg-budget-out"></output>', term="budget")
     low, high, step = offer.budget
     budget = gr.Slider(low, high, value=said["budget"], step=step, label="Budget in per cent", elem_id="kg-budget", buttons=[], **PLAIN)
     seed = gr.Number(said["seed"], label="Seed", precision=0, minimum=0, maximum=form.LARGEST_SEED, container=False, interactive=True,
@@ -128,7 +127,7 @@ def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
 def _more(said: dict) -> dict[str, gr.components.Component]:
     """The rest of the method: weights, radii, target, what stands for a class; each from the recipe's schema."""
     with gr.Accordion("More", open=False, elem_id="kg-more"):
-        _heading(form.TITLES["target"], "", "What the map is asked to reach, M_target of Eq. 6: a Gaussian G(height, width in cells), or the same everywhere.")
+        _heading(form.TITLES["target"], "", term="target")
         found = {"target": gr.Radio(list(form.TARGETS), value=said["target"], label="Target", elem_id="kg-target", elem_classes="kg-chips", **PLAIN)}
         for knob in (k for k in knobs() if k.choices):
             _heading(html.escape(knob.label), "", html.escape(knob.tip))
@@ -164,8 +163,9 @@ def _tips() -> None:
     gr.HTML(html_template=f'<i id="kg-texts" hidden {attributes}></i>', apply_default_css=False, padding=False)
 
 
-def _heading(title: str, aside: str, tip: str = "") -> None:
-    """A field's heading. Only constant text from this file is passed in, so nothing needs escaping."""
-    term = f'<b class="term" tabindex="0" data-tip="{tip}">{title}</b>' if tip else f"<b>{title}</b>"
-    gr.HTML(html_template=f'<div class="field-head">{term}<span>{aside}</span></div>', apply_default_css=False, padding=False,
+def _heading(title: str, aside: str, tip: str = "", term: str = "") -> None:
+    """A field's heading, explained by a tip of its own or by a term of the glossary. Only constant text from this file is passed in, so nothing needs escaping."""
+    said = f'data-term="{term}"' if term else f'data-tip="{tip}"'
+    head = f'<b class="term" tabindex="0" {said}>{title}</b>' if tip or term else f"<b>{title}</b>"
+    gr.HTML(html_template=f'<div class="field-head">{head}<span>{aside}</span></div>', apply_default_css=False, padding=False,
             elem_classes="kg-head")

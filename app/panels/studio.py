@@ -32,9 +32,9 @@ VIEW = "".join((PAGES / f"{name}.html").read_text(encoding="utf-8") for name in 
 SPEED = '<div class="kg-choice" role="radiogroup" aria-label="Speed of this view">' + "".join(
     f'<label data-tip="{tip}"><input type="radio" name="kg-speed" value="{value}"><span>{value.title()}</span></label>'
     for value, tip in (
-        ("slow", "Replays the making of each batch, a frame every one and a half seconds. Only this view; the run itself goes on at full speed."),
-        ("watch", "Replays the making of each batch, two frames a second. Only this view."),
-        ("full", "Shows the newest state as it comes."))) + "</div>"
+        ("slow", "Slow motion: a frame of each batch's making every one and a half seconds. Only this view: it is read from the run's folder, and the engine goes on at full speed."),
+        ("watch", "Two frames of each batch's making a second. Only this view."),
+        ("full", "Shows the newest state as it comes; a replay passes quickly."))) + "</div>"
 
 # Runs once. The template holds no placeholder, so Gradio never touches this DOM again. The names of events
 # have to be spelled out here for Gradio to find them.

@@ -1,8 +1,11 @@
-// Page, selection, speed and theme live in the address: a link or a reload shows the same.
+// Page, selection, moment, speed and theme live in the address: a link or a reload shows the same.
+// t=7.4 is generator step 4 of iteration 7, t=7 that iteration's end, counted as the page says them; no t is live.
 
 export function read() {
-  const query = new URLSearchParams(location.search), at = /^(\d{1,7}):(\d{1,7})$/.exec(query.get('sel') ?? '');
-  return { sel: at ? { it: +at[1], pos: +at[2] } : null, speed: ['slow', 'watch', 'full'].find((v) => v === query.get('speed')) ?? 'full' };
+  const query = new URLSearchParams(location.search), at = /^(\d{1,7}):(\d{1,7})$/.exec(query.get('sel') ?? ''), t = /^([1-9]\d{0,6})(?:\.([1-9]\d{0,6}))?$/.exec(query.get('t') ?? '');
+  return { sel: at ? { it: +at[1], pos: +at[2] } : null, t: t ? { iteration: t[1] - 1, step: t[2] ? t[2] - 1 : undefined } : null,
+    space: query.get('space') === 'student' ? 'student' : 'teacher', dim: query.get('dim') === '3' ? 3 : 2, colour: /^[a-z0-9]{1,12}$/.exec(query.get('colour') ?? '')?.[0] ?? 'class',
+    speed: ['slow', 'watch', 'full'].find((v) => v === query.get('speed')) ?? 'full' };
 }
 
 /** The address with some of it changed; null removes a name. */
@@ -40,3 +43,6 @@ export function keepSwitches(root) {
   addEventListener('popstate', turn);
   turn();
 }
+
+/** How a moment is written, {iteration, step} of a run with so many steps an iteration. */
+export const written = ({ iteration, step }, steps) => step >= steps ? `${iteration + 1}` : `${iteration + 1}.${step + 1}`;

@@ -86,9 +86,9 @@ export class Collection {
   }
 
   #count() {
-    const { samples, order, book } = this, all = samples.n, { most } = book.over, whole = samples.done >= samples.total;
+    const { samples, order, book } = this, all = this.held.n, { most } = book.over, whole = samples.done >= samples.total;
     const lost = samples.lost.length ? ` ${num(samples.lost.length)} iterations cannot be read.` : '';
-    const late = all - this.held.n;
+    const late = samples.n - all;
     setText(this.newer, late ? `${num(late)} new` : '');
     setAttr(this.newer, 'hidden', !late);
     setText(this.count, (whole ? order.length === all ? all === 1 ? '1 image' : `${num(all)} images` : `${num(order.length)} of ${num(all)} images` : `${num(order.length)} images, reading on …`) + lost);

@@ -15,6 +15,7 @@ function step(span, n) {
 }
 const ticks = (low, high, by) => Array.from({ length: Math.floor(high / by + 1e-9) - Math.ceil(low / by - 1e-9) + 1 }, (_, i) => (Math.ceil(low / by - 1e-9) + i) * by);
 const line = (points) => points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L');
+const pick = (series, names) => Object.fromEntries(['images', ...names].map((name) => [name, series[name]]));
 /** Several values for the same images: the last one counts, so that a line goes one way. */
 const lastOfEach = (series) => {
   const kept = series.images.map((x, i) => i).filter((i) => series.images[i + 1] !== series.images[i]);
@@ -39,24 +40,20 @@ export class Curves {
 
   #again() { cancelAnimationFrame(this.pending); this.pending = requestAnimationFrame(() => this.last && this.draw(...this.last)); }
 
-  draw(snap, cut) {
-    this.last = [snap, cut];
+  draw(snap) {
+    this.last = [snap];
     const width = this.host.clientWidth, height = this.host.clientHeight;
     if (width < 200 || height < 120) return;
     const last = (series) => series?.images?.at(-1);
-    const key = JSON.stringify([snap.run, snap.attempt, last(snap.curve), snap.curve?.accuracy?.length, last(snap.loss), snap.loss?.images?.length, last(snap.student_loss), snap.student_loss.kl.at(-1), this.of, snap.recipe.weights, snap.budget, snap.phase === 'empty', cut, width, height, this.only, this.at]);
+    const key = JSON.stringify([snap.run, snap.attempt, last(snap.curve), snap.curve?.accuracy?.length, last(snap.loss), snap.loss?.images?.length, last(snap.student_loss), snap.student_loss.kl.at(-1), this.of, snap.recipe.weights, snap.budget, snap.phase === 'empty', width, height, this.only, this.at]);
     if (key === this.key) return;
     this.key = key;
-    const limit = cut?.images ?? Infinity, keep = (series, names) => {
-      const n = series.images.findLastIndex((x) => x <= limit + 1e-6) + 1;
-      return { images: series.images.slice(0, n), ...Object.fromEntries(names.map((name) => [name, series[name].slice(0, n)])) };
-    };
     const terms = inUse(snap, LOSSES[this.of]), names = terms.map((t) => t.name), series = this.of === 'student' ? snap.student_loss : snap.loss;
     if (!names.includes(this.only)) this.only = null;
     const { budget } = snap, total = Math.max(1, budget.images);
     this.plot = {
-      snap, width, height, x0: LEFT, x1: width - RIGHT, total, stored: cut ? Math.min(cut.stored, budget.used_images) : budget.used_images,
-      curve: lastOfEach(keep(snap.curve, ['accuracy'])), terms, loss: lastOfEach(keep(series, names)),
+      snap, width, height, x0: LEFT, x1: width - RIGHT, total, stored: budget.used_images,
+      curve: lastOfEach(pick(snap.curve, ['accuracy'])), terms, loss: lastOfEach(pick(series, names)),
       X: (v) => LEFT + Math.min(1, v / total) * (width - RIGHT - LEFT),
     };
     // heights: caption, accuracy, bar with its numbers, caption, loss

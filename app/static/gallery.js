@@ -31,8 +31,8 @@ function placeSize(side, rows, columns, width, height) {
 const sure = (group, tile) => group.early ? 'in the making' : `${pct(tile.p)} sure`;
 
 export class Gallery {
-  constructor(view, { select, colour, isolate, inspect }) {
-    Object.assign(this, { select, colour, isolate, inspect, panel: view.querySelector('.p-gallery'), peek: view.querySelector('.peek'), page: 0, columns: [] });
+  constructor(view, { select, colour, isolate, all, inspect }) {
+    Object.assign(this, { select, colour, isolate, all, inspect, panel: view.querySelector('.p-gallery'), peek: view.querySelector('.peek'), page: 0, columns: [] });
     this.root = this.panel.querySelector('.gallery');
     this.pager = this.panel.querySelector('.pager');
     this.over = this.panel.querySelector('[value=cam] + span');
@@ -43,7 +43,7 @@ export class Gallery {
       this.root.addEventListener(on, (e) => { const tile = this.#tile(e); if (tile && (on !== 'focusin' || e.target.matches(':focus-visible'))) this.#show(tile); });
       this.root.addEventListener(off, () => { this.peek.hidden = true; });
     }
-    new ResizeObserver(() => this.last && this.draw(...this.last)).observe(this.root);
+    new ResizeObserver(() => this.last && this.root.clientWidth && this.draw(...this.last)).observe(this.root);
   }
 
   /** `chosen`: {it, pos}, followed or selected; `pinned`: whether a person selected it. */
@@ -66,6 +66,7 @@ export class Gallery {
   turnTo(c) { this.page = Math.floor(c / PAGE); }
 
   #build(snap) {
+    if (!this.root.clientWidth && this.key) return; // hidden behind a selection
     const width = this.root.clientWidth - 8, pages = Math.max(1, Math.ceil(snap.classes.length / PAGE)), narrow = width < NARROW;
     const stacked = matchMedia('(max-width: 1179px)').matches; // the panel is then as high as its content
     const columns = Math.max(1, Math.min(MOST, Math.ceil(Math.max(...snap.scales.map((s) => s.batch)) / snap.classes.length)));
@@ -87,7 +88,7 @@ export class Gallery {
     this.root.style.setProperty('--row', `${row}px`);
     put(this.root,
       h('div', { class: 'g-names' }, rows.map((name, i) => h('span', { onpointerenter: () => this.isolate(from + i), onpointerleave: () => this.isolate(null) },
-        dot(this.colour(from + i)), this.#name(snap, from + i, name)))),
+        h('button', { type: 'button', class: 'all', 'aria-label': `${name}: select all its images`, 'data-tip': `Select the images of ${name}: here, and alone in the scatter`, onclick: () => this.all(from + i) }, dot(this.colour(from + i))), this.#name(snap, from + i, name)))),
       this.columns.map((column) => column.root));
     this.pager.hidden = pages < 2;
     put(this.pager, pages < 2 ? null : [-1, 1].map((by) => h('button', { type: 'button', class: 'btn small', 'aria-label': by < 0 ? 'Earlier classes' : 'More classes',
@@ -117,7 +118,7 @@ export class Gallery {
     root.classList.toggle('none', !sheet);
     if (fresh) { root.classList.toggle('making', Boolean(making) && !group.replay); }
     root.style.setProperty('--sheet', sheet ? `url("${sheet}")` : 'none');
-    root.style.setProperty('--cams', sheet && group.map[0] ? `url("${camSheet(group)}")` : 'none');
+    root.style.setProperty('--cams', sheet && group.map[0] && !group.early ? `url("${camSheet(group)}")` : 'none');
     root.style.setProperty('--tile', `${group?.side ? whole(group.side, this.size) : this.size}px`);
     root.style.setProperty('--cols', group?.columns ?? MOST);
     root.style.setProperty('--rows', group?.rows ?? 1);
@@ -181,7 +182,7 @@ export class Gallery {
   /** Hover and focus: four times the size, the CAM over it. */
   #show({ button, tile, group }) {
     this.peeked = { button, tile };
-    const [snap] = this.last, place = { col: tile.col, row: tile.row, columns: group.columns, rows: group.rows }, size = whole(group.side, 112), maps = camSheet(group);
+    const [snap] = this.last, place = { col: tile.col, row: tile.row, columns: group.columns, rows: group.rows }, size = whole(group.side, 112), maps = group.early ? '' : camSheet(group); // maps are kept of finished images only
     put(this.peek, h('div', { class: 'pic', style: { width: `${size}px`, height: `${size}px` } }, picture({ url: group.sheet, ...place }, size), maps && picture({ url: maps, ...place }, size)),
       h('b', null, `${snap.classes[tile.c]}, ${sure(group, tile)}`),
       h('span', { class: 'muted' }, `iteration ${num(group.iteration + 1)}, ${group.side} px${maps && `; blue: ${mapNames(snap).short}`}`));

@@ -1,6 +1,7 @@
 // The glossary as a list: found by a few signs, each term with an address of its own.
 
 import { h, put, setAttr, setText } from './dom.js';
+import { symbols } from './prose.js';
 
 export class GlossaryView {
   constructor(body, page, { terms }, wanted) {
@@ -17,8 +18,8 @@ export class GlossaryView {
   #row(page, term, terms) {
     const to = (id) => `?tab=lessons&lesson=glossary&term=${id}`, link = (id, text, props) => h('a', { ...props, href: to(id), onclick: (event) => page.link(event, to(id)) }, text);
     const see = term.see.map((id) => terms.find((other) => other.id === id));
-    return h('div', { id: `term-${term.id}` }, h('dt', null, link(term.id, term.name), term.also.length ? h('span', { class: 'muted' }, ` ${term.also.join(', ')}`) : null, term.equation ? h('small', { class: 'muted num' }, term.equation) : null),
-      h('dd', null, h('p', null, term.tip), page.prose(term.more, () => ''), see.length ? h('p', { class: 'muted small' }, 'See ', see.map((other, i) => [i ? ', ' : '', link(other.id, other.name)])) : null));
+    return h('div', { id: `term-${term.id}` }, h('dt', null, link(term.id, symbols(term.name)), term.also.length ? h('span', { class: 'muted' }, ' ', symbols(term.also.join(', '))) : null, term.equation ? h('small', { class: 'muted num' }, term.equation) : null),
+      h('dd', null, h('p', null, symbols(term.tip)), page.prose(term.more, () => ''), see.length ? h('p', { class: 'muted small' }, 'See ', see.map((other, i) => [i ? ', ' : '', link(other.id, symbols(other.name))])) : null));
   }
 
   #filter() {

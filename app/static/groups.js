@@ -1,6 +1,6 @@
 // Groups (the shown images of one iteration) and samples (one image in full), fetched once and kept: they never change.
 
-const KEPT_GROUPS = 40, KEPT_SAMPLES = 200;
+const KEPT_GROUPS = 40, KEPT_MOMENTS = 400, KEPT_SAMPLES = 200, KEPT_POINTS = 400, KEPT_SHEETS = 24, AT_ONCE = 3;
 
 /** base64 of int16 (hundredths) → numbers. */
 function hundredths(text) {
@@ -18,7 +18,7 @@ export function decode(raw, snap) {
     const col = seen.get(tile.c) ?? 0;
     seen.set(tile.c, col + 1);
     if (!rows.has(tile.c)) rows.set(tile.c, rows.size);
-    return { ...tile, col, row: rows.get(tile.c), cam: cams.subarray(i * cells, (i + 1) * cells), x: raw.x?.[i], y: raw.y?.[i] };
+    return { ...tile, col, row: rows.get(tile.c), cam: cams.subarray(i * cells, (i + 1) * cells), x: raw.x?.[i], y: raw.y?.[i], z: raw.z?.[i] };
   });
   return { ...raw, map, tiles, byPos: new Map(tiles.map((t) => [t.pos, t])) };
 }
@@ -39,14 +39,14 @@ export function camSheet(shown) {
 
 /** A bounded memory of immutable answers. `get` gives the answer or null; `changed` is called when a missing one arrives. */
 export class Shelf {
-  constructor(limit, changed) { Object.assign(this, { limit, changed, held: new Map(), away: new Set(), generation: 0 }); }
+  constructor(limit, changed, most = Infinity) { Object.assign(this, { limit, changed, most, held: new Map(), away: new Set(), generation: 0 }); }
 
   clear() { this.held.clear(); this.away.clear(); this.generation += 1; }
 
   get(key, url, prepare) {
     const found = this.held.get(key);
     if (found) { this.held.delete(key); this.held.set(key, found); return found; } // newest last
-    if (!this.away.has(key)) { this.away.add(key); this.#fetch(key, url, prepare, this.generation); }
+    if (!this.held_back && !this.away.has(key) && this.away.size < this.most) { this.away.add(key); this.#fetch(key, url, prepare, this.generation); }
     return null;
   }
 
@@ -56,6 +56,7 @@ export class Shelf {
       if (!response.ok) throw new Error(`status ${response.status}`);
       const answer = prepare(await response.json());
       if (generation !== this.generation) return;
+      if (answer.final === false) setTimeout(() => generation === this.generation && this.held.get(key) === answer && this.held.delete(key), 1500);
       this.held.set(key, answer);
       for (const old of this.held.keys()) { if (this.held.size <= this.limit) break; this.held.delete(old); }
       this.away.delete(key);
@@ -71,16 +72,38 @@ export class Archive {
   constructor(base, changed) {
     this.base = base;
     this.groups = new Shelf(KEPT_GROUPS, changed);
+    this.moments = new Shelf(KEPT_MOMENTS, changed);
     this.samples = new Shelf(KEPT_SAMPLES, changed);
+    this.columns = new Shelf(KEPT_POINTS, changed, AT_ONCE); // a browser has six connections in all: the live view needs one
+    this.sheets = new Shelf(KEPT_SHEETS, changed, AT_ONCE);
+    this.views = new Shelf(40, changed, AT_ONCE);
     this.references = new Shelf(2, changed);
   }
 
   /** Another run, the same one begun anew, or a layout that has been fitted and gives everything its place: forget. */
   turnTo(snap) {
     const path = `${encodeURIComponent(snap.run ?? '-')}/${snap.run ? snap.attempt : 0}`, id = snap.id ? `?id=${encodeURIComponent(snap.id)}` : '';
-    if (path !== this.path || id !== this.id || snap.layout !== this.snap.layout) for (const shelf of [this.groups, this.samples]) shelf.clear();
+    if (path !== this.path || id !== this.id || snap.layout !== this.snap.layout) for (const shelf of [this.groups, this.moments, this.samples, this.columns, this.sheets, this.views]) shelf.clear();
     Object.assign(this, { path, id, snap });
   }
+
+  /** Give only what is here, and ask for nothing. */
+  hold(on) { for (const shelf of [this.groups, this.moments, this.samples, this.columns, this.views]) shelf.held_back = on; }
+
+  /** What was known at the kept steps of a finished iteration: {steps}, the last one its end. */
+  moment(iteration) {
+    if (iteration < 0 || iteration >= this.snap.counters.iterations_done) return null;
+    return this.moments.get(iteration, `${this.base}/kg/moment/${this.path}/${iteration}${this.id}`, (raw) => raw);
+  }
+
+  /** Every image of a finished iteration as columns: c, x, y, z, p and the parts of its loss; the position is the row. */
+  points(iteration) { return this.columns.get(iteration, `${this.base}/kg/points/${this.path}/${iteration}${this.id}`, (raw) => raw); }
+
+  /** Every image of a finished iteration on one sheet. */
+  tiles(iteration) { return this.sheets.get(iteration, `${this.base}/kg/tiles/${this.path}/${iteration}${this.id}`, (raw) => raw); }
+
+  /** What the student makes of some images at a test, counted from 1. */
+  studentView(test) { return this.views.get(test, `${this.base}/kg/student-view/${this.path}/${test}${this.id}`, (raw) => raw); }
 
   group(iteration) {
     if (iteration < 0 || iteration >= this.snap.counters.iterations_done) return null;

@@ -140,7 +140,7 @@ export class Inspect {
     if (found) this.kin = { of: image, found };
     this.#parts({ one: true });
     this.#heading(image.c, name);
-    const student = !over.student || image.iteration < over.warmup ? '' : image.s == null ? '; for the student it is not among the five likeliest' : `, the student ${pct(image.s)}`;
+    const student = !over.student || !image.student_top || image.iteration < over.warmup ? '' : image.s == null ? '; for the student it is not among the five likeliest' : `, the student ${pct(image.s)}`;
     setText(this.line, `iteration ${num(image.iteration + 1)}, image ${num(image.pos + 1)} of ${num(image.n)}.${image.p == null ? '' : ` The teacher is ${pct(image.p)} sure${student}.`} ${image.entered ? 'Kept in the pool' : 'Not kept in the pool'}. Run ${over.run}.${image.warning ? ` ${image.warning}` : ''}`);
     this.toAll = { sel: null, step: null, class: at.class ?? image.c };
     setText(this.all, `All ${name}`);

@@ -7,7 +7,11 @@ const KEYS = [
   [['?'], 'Show or close this sheet'],
   [['1', '…', '9'], 'Go to a panel of the page, in reading order'],
   [['Tab'], 'Go on within it; Enter presses, arrows move through images and choices'],
-  [['Space'], 'Pause or continue the run', 'studio'],
+  [['Space'], 'Pause or continue the run; while an earlier moment is shown, or when it has ended, play or hold this view', 'studio'],
+  [['←', '→'], 'A frame back or on; with Shift an iteration', 'studio'],
+  [['Home', 'End'], 'To the start; to live', 'studio'],
+  [['PageUp', 'PageDown'], 'On the time line: to the event after, before', 'studio'],
+  [['←', '→'], 'The image before or after', 'inspect'],
   [['.'], 'One step, of the kind chosen beside Step', 'studio'],
   [['Esc'], 'Close what is open'],
 ];

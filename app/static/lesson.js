@@ -2,6 +2,7 @@
 
 import { figures } from './lessonfigures.js';
 import { h, put, setAttr, setText, time } from './dom.js';
+import { symbols } from './prose.js';
 import { ACTIVE } from './rail.js';
 
 const NAMES = { a: 'A', b: 'B' };
@@ -30,11 +31,11 @@ export class LessonView {
       h('a', { class: 'link back', href: '?tab=lessons', onclick: (event) => page.link(event, '?tab=lessons') }, 'All lessons'),
       h('h2', { class: 'title' }, told.question), h('p', { class: 'muted' }, told.title, told.minutes ? ` · about ${told.minutes} min of computing on two cores` : ' · looks at the bundled recording'),
       h('div', { class: 'before' }, part(0)),
-      section(1, 'Your prediction', h('p', null, told.predict), this.predict),
+      section(1, 'Your prediction', h('p', null, symbols(told.predict)), this.predict),
       told.switch && section(2, 'The switch', this.control),
       section(told.switch ? 3 : 2, told.minutes ? 'Run it' : 'The recording', h('div', { class: 'go' }, this.button, this.status, this.watch, this.again), this.bar, this.wrong),
       section(told.switch ? 4 : 3, 'What happened', this.verdict, this.after, this.table, this.figures),
-      section(told.switch ? 5 : 4, 'Why', h('div', { class: 'after' }, part(2)), told.paper && h('p', { class: 'paper' }, h('b', null, 'In the paper: '), told.paper)),
+      section(told.switch ? 5 : 4, 'Why', h('div', { class: 'after' }, part(2)), told.paper && h('p', { class: 'paper' }, h('b', null, 'In the paper: '), symbols(told.paper))),
       told.next ? h('p', { class: 'next' }, h('a', { class: 'btn', href: `?tab=lessons&lesson=${told.next.slug}`, onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')) }, `Next: ${told.next.title}`))
         : h('p', { class: 'next' }, h('a', { class: 'btn', href: '?tab=lessons&lesson=glossary', onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')) }, 'Glossary')));
     this.#choices();
@@ -65,8 +66,8 @@ export class LessonView {
     for (const [name, nodes] of this.places) for (const node of nodes) this.#fill(node, name);
     for (const row of this.rows) for (const cell of row.cells) { const text = this.#number(cell.name); setText(cell.node, text ?? ''); setAttr(cell.node, 'class', text == null ? 'empty' : null); }
     const committed = said.choice != null, whole = this.#whole;
-    setAttr(this.button, 'hidden', whole);
-    setAttr(this.again, 'hidden', !whole || !told.minutes);
+    setAttr(this.button, 'hidden', whole || this.page.watching);
+    setAttr(this.again, 'hidden', !whole || !told.minutes || this.page.watching);
     const there = state && this.variants.filter((v) => state.runs[v]);
     setText(this.button, there?.length ? `Run ${this.variants.filter((v) => !state.runs[v]).map((v) => NAMES[v]).join(' and ')}` : told.minutes ? 'Run it' : 'Run it: about 3 min');
     if (!whole) setText(this.verdict, committed ? 'Nothing yet: the numbers come from the run.' : 'Predict first; the numbers come from the run.');
@@ -111,6 +112,7 @@ export class LessonView {
     } else if (state?.following) setText(this.status, 'Run B begins in a moment.');
     else if (this.#whole) setText(this.status, this.variants.map((v) => this.variants.length > 1 ? `${NAMES[v]} is the run ${state.runs[v].run}` : `It is the run ${state.runs[v].run}`).join('; ') + '.');
     else if (other) setText(this.status, `Another run is going (${snap.run}); it has to end or be stopped first.`);
+    else if (this.page.watching) setText(this.status, 'The presenter runs it; you see it here.');
     else if (said.choice == null) setText(this.status, 'Predict first, then run it.');
     else {
       const there = this.variants.filter((v) => state?.runs[v]);
@@ -154,9 +156,9 @@ export class LessonView {
   /** Both states in words; the arrows say which way it is flipped. */
   #switch() {
     const { name, a, b, fields } = this.told.switch;
-    const side = (v, text, at) => h('div', { class: 'state', 'data-v': v }, h('b', null, NAMES[v]), h('span', null, text),
+    const side = (v, text, at) => h('div', { class: 'state', 'data-v': v }, h('b', null, NAMES[v]), h('span', null, symbols(text)),
       h('code', null, fields.map((field) => `${field[0]} = ${field[at]}`).join('\n')));
-    put(this.control, h('p', { class: 'muted' }, name), h('div', { class: 'states', role: 'group', 'aria-label': name }, side('a', a, 1), h('span', { class: 'arrow', 'aria-hidden': 'true' }, '→'), side('b', b, 2)),
+    put(this.control, h('p', { class: 'muted' }, symbols(name)), h('div', { class: 'states', role: 'group', 'aria-label': name }, side('a', a, 1), h('span', { class: 'arrow', 'aria-hidden': 'true' }, '→'), side('b', b, 2)),
       h('details', null, h('summary', { class: 'muted small' }, 'The same from a terminal'), this.variants.map((v) => h('code', { class: 'line' }, this.told.commands[v]))));
   }
 
@@ -166,7 +168,7 @@ export class LessonView {
     this.rows = told.table.map(({ name, title }) => ({ title, name, cells: columns.map((v) => ({ name: `${v}.${name}`, node: h('span', { class: 'empty' }) })) }));
     put(this.table, h('table', null,
       h('thead', null, h('tr', null, h('th', null, 'This run'), columns.map((v) => h('th', null, v === 'difference' ? 'B − A' : difference ? NAMES[v] : '')), measured ? this.variants.map((v) => h('th', { class: 'muted' }, difference ? `${NAMES[v]}, when measured` : 'when measured')) : null)),
-      h('tbody', null, this.rows.map((row) => h('tr', null, h('th', { scope: 'row' }, row.title), row.cells.map((cell) => h('td', null, cell.node)), measured ? this.variants.map((v) => h('td', { class: 'muted' }, told.seeds[row.name]?.[v] ?? '')) : null)))));
+      h('tbody', null, this.rows.map((row) => h('tr', null, h('th', { scope: 'row' }, symbols(row.title)), row.cells.map((cell) => h('td', null, cell.node)), measured ? this.variants.map((v) => h('td', { class: 'muted' }, told.seeds[row.name]?.[v] ?? '')) : null)))));
   }
 
   #number(name) { return this.#whole && this.said.choice != null ? this.state.numbers[name] : null; }

@@ -17,7 +17,7 @@ export function figures(told, found) {
     agreement: () => [curve(found.map((run) => run.agreement), { name, x: 'generator step', label: 'Label agreement' })],
     accuracy: () => [curve(found.map((run) => run.accuracy), { name, x: 'student steps', label: 'Accuracy', line: found[0].teacher })],
   };
-  return told.figures.map((kind) => h('div', { class: `fig-${kind}` }, h('h3', null, TITLES[kind]), h('div', { class: 'side' }, drawn[kind]())));
+  return told.figures.map((kind) => h('div', { class: `fig-${kind}` }, h('h3', null, TITLES[kind], ['images', 'making'].includes(kind) && found[0].classes ? h('small', { class: 'muted' }, ` ${found[0].classes.join(', ')}`) : null), h('div', { class: 'side' }, drawn[kind]())));
 }
 
 const sheet = ({ url, width, height }, label) => h('img', { src: url, alt: label, width: 2 * width, height: 2 * height });

@@ -18,9 +18,9 @@ class Memory {
 }
 
 export class Lessons {
-  /** `studio`: turn to the Studio; `go(changes)`: another place of this page; `soon`: ask for the snapshot at once. */
-  constructor(view, { base, studio, go, soon }) {
-    Object.assign(this, { base, studio, go, soon, on: false, memory: new Memory(), slug: null });
+  /** `studio`: turn to the Studio; `go(changes)`: another place of this page; `soon`: ask for the snapshot at once; `watching`: one of the audience. */
+  constructor(view, { base, watching, studio, go, soon }) {
+    Object.assign(this, { base, watching, studio, go, soon, on: false, memory: new Memory(), slug: null });
     this.root = view.querySelector('main.lessons');
     this.list = this.root.querySelector('.lesson-list');
     this.body = this.root.querySelector('article');
@@ -79,13 +79,22 @@ export class Lessons {
     }
   }
 
-  /** Where a reader was before a reload. */
+  /** Where a reader was before a reload, as soon as the page is long enough; not where they have moved meanwhile. */
   #return() {
     if (this.returned) return;
     this.returned = true;
     try {
       const [slug, top] = JSON.parse(sessionStorage.getItem(PLACE)) ?? [];
-      if (slug === this.slug && top) setTimeout(() => { this.scroller().scrollTop = top; }, 60);
+      if (slug !== this.slug || !top) return;
+      const end = performance.now() + 8000, moved = new AbortController();
+      for (const what of ['wheel', 'touchstart', 'pointerdown', 'keydown']) addEventListener(what, () => moved.abort(), { once: true, passive: true, signal: moved.signal });
+      const go = () => {
+        if (moved.signal.aborted || !this.on) return;
+        const at = this.scroller();
+        at.scrollTop = top;
+        if (at.scrollTop < top - 1 && performance.now() < end) setTimeout(go, 100); else moved.abort();
+      };
+      go();
     } catch { /* nothing was kept */ }
   }
 

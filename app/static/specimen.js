@@ -20,7 +20,7 @@ export class Specimen {
     for (const [name, at] of Object.entries({ key: '.in-key', equation: '.equation', eqNote: '.eq-note', strips: '.strips', lossNote: '.loss-note', why: '.why', tops: '.tops', side: '.side', solid: '.surface' })) this[name] = root.querySelector(at);
     this.surface = new Surface(this.solid, plotly);
     this.why.addEventListener('click', () => setAttr(this.why, 'aria-expanded', String(this.root.classList.toggle('explained'))));
-    this.key.addEventListener('change', (e) => { if (e.target.name === 'kg-in-as') { this.as = e.target.value; this.#equation(); } });
+    this.key.addEventListener('change', (e) => { if (e.target.name === 'kg-in-as') { this.as = e.target.value; if (this.image) this.#equation(); } });
     new ResizeObserver(() => this.image && this.#equation(true)).observe(this.key);
   }
 
@@ -73,8 +73,9 @@ export class Specimen {
     const op = (sign) => h('div', { class: 'op', 'aria-hidden': 'true' }, sign), own = figure('Image', `${image.side} × ${image.side}`, this.large);
     own.append(h('div', { class: 'scrub' }, this.slider, this.moment));
     const top = Math.max(1, ...image.cam);
+    this.equation.classList.toggle('bare', !scale);
     if (!scale) {
-      put(this.equation, own, op(''), figure(names.title, '', ghost(image.map[0] * image.map[1] > 1 ? 'The target of this map is not known.' : 'This teacher has no spatial map: key region is off.')));
+      put(this.equation, own, figure(names.title, '', ghost(image.map[0] * image.map[1] > 1 ? 'The target of this map is not known.' : 'This teacher has no spatial map: key region is off.')));
       setText(this.eqNote, '');
       return;
     }
@@ -105,7 +106,7 @@ export class Specimen {
     const { image, book, warm } = this, { over } = book;
     const bars = (rows) => h('ol', { class: 'top5' }, rows.map(([index, p]) => {
       const slot = book.slotOf(index), name = book.nameOf(index);
-      return h('li', { class: index === over.class_indices[image.c] ? 'want' : null }, h('span', { title: name }, name), h('span', { class: 'track', style: { '--v': p, '--c': slot == null ? 'var(--muted)' : `var(--c${slot})` } }, h('i')), h('span', { class: 'num' }, p >= 0.995 ? '100' : (100 * p).toFixed(p >= 0.1 ? 0 : 1)));
+      return h('li', { class: index === over.class_indices[image.c] ? 'want' : null }, h('span', { title: name }, name), h('span', { class: 'track', style: { '--v': p, '--c': slot == null ? 'var(--muted)' : `var(--c${slot})` } }, h('i')), h('span', { class: 'num' }, p >= 0.995 ? '100' : (100 * p).toFixed(p >= 0.0995 ? 0 : 1)));
     }));
     const part = (title, rows, words) => h('div', null, h('h3', null, title), words ? h('p', { class: 'small muted' }, words) : rows?.length ? bars(rows) : h('p', { class: 'small muted' }, 'These answers were not kept.'));
     put(this.tops, part('Teacher', image.teacher_top, ''), part(`Student, at iteration ${num(image.iteration + 1)}`, image.student_top,

@@ -1,4 +1,4 @@
-// The line at the top: one sentence about now, and how far the run is; or, in the same 44 pixels, what went wrong and what to press.
+// The line at the top: one sentence about now, and how far the run is; or, in the same 40 pixels, what went wrong and what to press.
 
 import { dot, h, num, put, setAttr, setText, time } from './dom.js';
 

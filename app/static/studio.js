@@ -14,6 +14,8 @@ import { KeyRegion } from './keyregion.js';
 import { Lessons } from './lessons.js';
 import { follow } from './live.js';
 import { num, setAttr, setText } from './dom.js';
+import { snapshotAt } from './moment.js';
+import { Picked } from './picked.js';
 import { Pages } from './pages.js';
 import { Player } from './player.js';
 import { ACTIVE, Rail } from './rail.js';
@@ -21,11 +23,11 @@ import { Runs } from './runs.js';
 import { Scatter } from './scatter.js';
 import { Stage } from './stage.js';
 import { Status } from './status.js';
-import { Keys } from './keys.js';
+import { Strange } from './strange.js';
+import { Timeline } from './timeline.js';
+import { Keys, isTyping } from './keys.js';
 import { tips } from './tips.js';
 import { Watching } from './watching.js';
-
-const NEWEST_POINTS = 4; // iterations in the scatter while an earlier moment is replayed
 
 /** `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint, resume}, the only ways back to Python;
  *  `watching`: on the audience's page, where there is no Gradio. */
@@ -37,17 +39,21 @@ export function mount(element, gradio) {
 
 class Studio {
   constructor(view, gradio) {
-    const { sel, speed } = address.read();
-    Object.assign(this, { view, gradio, sel: new URLSearchParams(location.search).has('run') ? null : sel, away: 0, drawing: 0 });
+    const { sel, speed, t } = address.read();
+    Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
     const redraw = () => this.schedule(), hooks = {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
       nameOf: (index) => this.#nameOf(index),
       colour: (c) => this.slots[c] ?? c % 10,
-      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), explain: (node) => this.tips.open(node), inspect: (changes) => this.pages.go('inspect', changes), act: (what) => this.#act(what),
+      select: (at) => this.select(at), isolate: (c, held) => this.scatter.isolate(c, held), gather: (images) => this.picked.show(images),
+      inspect: (changes) => this.pages.go('inspect', changes),
+      cleared: () => { if (this.scatter.held != null) this.scatter.isolate(this.scatter.held, true); }, all: (c) => { this.scatter.isolate(c, true); this.picked.show(this.scatter.held == null ? null : this.scatter.of(c)); }, explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
     };
     this.archive = new Archive(gradio.base, redraw);
-    this.player = new Player(this.archive, speed, redraw);
-    for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
+    this.player = new Player(this.archive, speed, redraw, t);
+    this.player.told = (at) => this.pages.page === 'studio' && address.write({ t: at && address.written(at, this.player.steps) });
+    this.timeline = new Timeline(view, this.player);
+    for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, picked: Picked, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
     this.rail = gradio.watching ? new Watching() : new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
     // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
@@ -56,7 +62,7 @@ class Studio {
     this.places = {
       inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => this.sel && `${this.sel.it}:${this.sel.pos}` }),
       compare: new Compare(view, { base: gradio.base, go: compare }),
-      lessons: new Lessons(view, { base: gradio.base, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
+      lessons: new Lessons(view, { base: gradio.base, watching: gradio.watching, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
       runs: new Runs(view, { base: gradio.base, studio, compare }),
     };
     this.pages = new Pages(view, (page) => {
@@ -64,6 +70,7 @@ class Studio {
       for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
       redraw();
     });
+    this.strange = new Strange(view, { inspect: hooks.inspect, post: (what) => this.places.runs.post(what), shown: () => this.live.soon() });
     this.keys = new Keys(view, () => this.pages.page);
     this.#listen();
     address.keepSwitches(view);
@@ -79,12 +86,14 @@ class Studio {
   #take(snap) {
     const other = this.snap && (this.snap.run !== snap.run || this.snap.id !== snap.id || this.snap.attempt !== snap.attempt);
     const lost = !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done; // it was never finished
-    if (this.sel && (other || lost)) this.select(null);
+    const strange = !this.snap && this.strange.meets(snap); // then selection and moment are of that run
+    if (this.sel && (other || lost || strange)) this.select(null);
     this.snap = snap;
     this.slots = slots(snap.class_indices);
     if (snap.making) snap.making = { ...decode(snap.making, snap), step: snap.making.step, steps: snap.making.steps };
     this.archive.turnTo(snap);
     this.player.turnTo(snap);
+    if (strange) this.player.goLive();
     this.schedule();
   }
 
@@ -102,21 +111,25 @@ class Studio {
   }
 
   draw() {
-    const { snap, archive } = this, frame = this.player.frame(), reference = archive.reference();
-    const chosen = this.sel ?? this.#newest(frame), image = chosen && this.#image(chosen, frame);
-    document.body.dataset.kg = snap.phase;
+    const live = this.snap, { archive } = this, frame = this.player.frame(), snap = snapshotAt(live, frame.then), reference = archive.reference();
+    document.body.dataset.kg = live.phase;
     document.body.classList.toggle('kg-away', this.away > 0);
-    this.status.draw(snap, this.away);
-    this.header.draw(snap);
-    this.rail.draw(snap, this.away > 0);
-    for (const place of Object.values(this.places)) place.follow(snap);
+    this.header.draw(live);
+    this.rail.draw(live, this.away > 0);
+    for (const place of Object.values(this.places)) place.follow(live);
     if (this.pages.page !== 'studio') return; // what is not shown has no size to be drawn in
-    this.gallery.draw(snap, frame, archive, chosen, Boolean(this.sel));
-    this.key.draw(snap, image, !this.sel);
-    this.scatter.draw(snap, this.#points(frame), reference, image?.x == null ? null : { x: image.x, y: image.y });
-    this.card.draw(snap, image, image?.sample, reference);
-    this.curves.draw(snap, frame.cut);
+    if (live.run !== new URLSearchParams(location.search).get('run')) address.write({ run: live.run });
+    this.timeline.draw(live, frame);
     this.#where(frame);
+    if (frame.waiting) return void setTimeout(() => this.schedule(), 200); // what was seen last stays until the other moment is here
+    const chosen = this.sel && this.sel.it < frame.finished + Boolean(frame.making) ? this.sel : this.#newest(frame), image = chosen && this.#image(chosen, frame);
+    this.status.draw(snap, this.away);
+    this.gallery.draw(snap, frame, archive, chosen, chosen === this.sel);
+    this.key.draw(snap, image, chosen !== this.sel);
+    this.picked.draw(snap, archive, frame.finished + Boolean(frame.then && frame.making && !frame.making.early), chosen === this.sel ? chosen : null);
+    this.scatter.draw(snap, frame, archive, reference, image && { ...chosen, x: image.x, y: image.y, z: image.z });
+    this.card.draw(snap, image, image?.sample, reference);
+    this.curves.draw(snap);
   }
 
   /** Without a selection the page follows the newest batch, one class after the other. */
@@ -132,29 +145,19 @@ class Studio {
     const group = frame.making?.iteration === it ? frame.making : this.archive.group(it), tile = group?.byPos.get(pos);
     const finished = it < this.snap.counters.iterations_done, sample = finished ? this.archive.sample(it, pos) : null;
     // in a replay, what only the finished image has (its place, its answers) is not shown before its end
-    if (tile) return { ...tile, it, finished, replay: group.early, sample: group.early ? null : sample, x: group.early ? null : tile.x ?? sample?.x, y: tile.y ?? sample?.y,
+    if (tile) return { ...tile, it, finished, replay: group.early, cam: group.early ? null : tile.cam, sample: group.early ? null : sample, x: group.early ? null : tile.x ?? sample?.x, y: tile.y ?? sample?.y, z: tile.z ?? sample?.z,
       piece: { url: group.sheet, col: tile.col, row: tile.row, columns: group.columns, rows: group.rows } };
     return sample && { ...sample, it, sample, finished, piece: { url: sample.image } };
   }
 
-  /** The scatter's points at this moment: the snapshot's, or those of the groups up to the replayed one. */
-  #points(frame) {
-    if (!frame.cut) return this.snap.points;
-    const points = { iteration: [], pos: [], c: [], x: [], y: [] };
-    for (let it = Math.max(0, frame.finished - NEWEST_POINTS); it < frame.finished; it++) for (const tile of this.archive.group(it)?.tiles ?? []) if (tile.x != null) {
-      for (const name of ['pos', 'c', 'x', 'y']) points[name].push(tile[name]);
-      points.iteration.push(it);
-    }
-    return points;
-  }
-
   /** Says when this view lags behind the run, and offers to catch up. */
   #where(frame) {
-    const note = this.view.querySelector('.p-gallery .note'), { lag } = frame;
+    const note = this.view.querySelector('.p-gallery .note'), button = this.view.querySelector('.live-now'), { lag } = frame, { over } = this.player;
     note.classList.toggle('lag', Boolean(lag));
-    const other = ACTIVE.includes(this.snap.phase) ? null : this.rail.other(this.snap);
-    setText(note, lag ? `showing iteration ${num(lag.showing + 1)} · live is at ${num(lag.live + 1)}` : other ? `of ${this.snap.teacher.title}; Start turns this page to ${other}` : 'newest on the right');
-    setAttr(this.view.querySelector('.live-now'), 'hidden', !lag);
+    const other = over ? this.rail.other(this.snap) : null;
+    setText(note, lag ? `showing iteration ${num(lag.showing + 1)} · ${over ? 'the run ended' : 'live is'} at ${num(lag.live + 1)}` : other ? `of ${this.snap.teacher.title}; Start turns this page to ${other}` : 'newest on the right');
+    setText(button, lag ? (over ? 'To the end' : 'Go live') : 'Play from the beginning');
+    setAttr(button, 'hidden', !lag && !(over && this.player.done));
     setAttr(this.view.querySelector('.follow'), 'hidden', !this.sel);
   }
 
@@ -169,7 +172,11 @@ class Studio {
 
   /** The address has become another one: by Back or Forward, or because the presenter shows something else. */
   #turn() {
-    const { sel } = address.read();
+    const { sel, t } = address.read();
+    if (this.snap && this.pages.page === 'studio') {
+      if (t) this.player.seek(t);
+      else if (this.player.replaying && !this.player.playing) this.player.goLive();
+    }
     if (sel?.it === this.sel?.it && sel?.pos === this.sel?.pos) return;
     this.sel = sel;
     const c = sel && this.snap && this.#image(sel, this.player.frame())?.c;
@@ -184,7 +191,7 @@ class Studio {
   }
 
   #listen() {
-    this.view.querySelector('.live-now').addEventListener('click', () => this.player.goLive());
+    this.view.querySelector('.live-now').addEventListener('click', () => this.player.replaying ? this.player.goLive() : this.player.toggle());
     this.view.querySelector('.follow').addEventListener('click', () => this.select(null));
     const speeds = [...document.querySelectorAll('#kg-speed input')];
     for (const input of speeds) {
@@ -204,10 +211,20 @@ class Studio {
       this.rail.sheet(false);
     }
     if (this.pages.page !== 'studio') return;
-    // signs belong to a field, Space also to a focused button or link
-    const within = (what) => event.target.closest?.(what);
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || within('input:not([type=radio], [type=checkbox], [type=range]), textarea, select, [contenteditable]')) return;
+    const within = (what) => event.target.closest?.(what); // Space belongs to a focused button or link
+    if (isTyping(event) || within('dialog') || (event.repeat && !event.key.startsWith('Arrow'))) return;
     if (event.key === '.') this.rail.step();
-    if (event.key === ' ' && !within('input, button, a, [role=button]')) { event.preventDefault(); this.rail.toggle(); }
+    // Space is the engine's pause on a live run; when the run is over or an earlier moment is shown, that of this view
+    if (event.key === ' ' && !within('input, button, a, [role=button]')) { event.preventDefault(); if (this.player.replaying || this.player.over && this.player.done) this.player.toggle(); else this.rail.toggle(); }
+    this.#travel(event, within);
+  }
+
+  /** Arrows, Home and End move through time where nothing else wants them. */
+  #travel(event, within) {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key], { player } = this;
+    if (!this.snap?.counters.iterations_done || within('input, .gallery, [role=radiogroup], .kg-seg, [role=dialog], #kg-rail')) return;
+    if (by) { event.preventDefault(); if (event.shiftKey) player.iterations(by); else player.frames(by); }
+    if (event.key === 'Home') { event.preventDefault(); player.start(); }
+    if (event.key === 'End') { event.preventDefault(); player.goLive(); }
   }
 }

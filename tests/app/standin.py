@@ -114,14 +114,24 @@ def evaluated(t: float, iteration: int, pool: int, accuracy: float, n: int, fina
                             pool_images=pool, budget_used=pool / 60, final=final)
 
 
-def write_run(path: Path, iterations: int | None = None, **changes) -> Path:
-    """A run folder with that story, as the engine would leave it."""
+def seen(e: events.Evaluated, iterations: int, size: int = 20) -> events.Evaluated:
+    """The same test with a student's view of all images until then, that turns a little from test to test."""
+    rng, n = np.random.default_rng(iterations), iterations * size
+    labels = np.concatenate([batch(i, size)["labels"] for i in range(iterations)]).astype(np.int32)
+    embedding = (labels[:, None] == np.arange(WIDTH)) * 4 + rng.normal(size=(n, WIDTH))
+    arrays = {"iteration": np.repeat(np.arange(iterations), size).astype(np.int32), "pos": np.tile(np.arange(size), iterations).astype(np.int32), "labels": labels,
+              "embedding": embedding.astype(np.float16), "reference": reference()["embedding"]}
+    return e.model_copy(update={"file": f"students/{iterations:04d}{int(e.final):03d}.safetensors", "arrays": arrays})
+
+
+def write_run(path: Path, iterations: int | None = None, views: bool = False, **changes) -> Path:
+    """A run folder with that story, as the engine would leave it; `views`: with what the student saw at each test."""
     r = recipe(**changes)
     journal = Journal.create(path, r, device="cpu", teacher_sha256="of no teacher")
     for e in story(r, iterations):
         if e.kind == "run_finished":
             journal.write_student(b"not really weights")
-        journal.write(e)
+        journal.write(seen(e, e.iteration + 1) if views and e.kind == "evaluated" else e)
     journal.close()
     return path
 

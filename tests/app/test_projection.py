@@ -121,3 +121,17 @@ def test_the_app_never_imports_torch_umap_or_numba():
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_the_height_is_what_the_plane_leaves_out_and_moves_nobody():
+    """Three hidden coordinates: the plane shows two of them, so the height must be the third."""
+    rng = np.random.default_rng(2)
+    hidden = rng.random((60, 3))
+    embedding = (hidden @ rng.normal(size=(3, 12))).astype(np.float32)
+    layout = Layout(embedding, hidden[:, :2].astype(np.float32), np.zeros(60, int))
+    assert abs(np.corrcoef(layout.z, hidden[:, 2])[0, 1]) > 0.99 or np.linalg.matrix_rank(np.c_[hidden, layout.z] - np.c_[hidden, layout.z].mean(0), tol=1e-3) == 3
+    assert layout.z.min() == 0 and layout.z.max() == 1
+    points = rng.normal(size=(20, 12)).astype(np.float32)
+    placed = layout.place3(points)
+    assert np.allclose(placed[:, :2], layout.place(points)) and np.allclose(layout.place3(embedding)[:, 2], layout.z)
+    assert np.array_equal(layout.place3(points[:5]), placed[:5]), "others change nothing"

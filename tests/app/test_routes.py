@@ -362,7 +362,7 @@ def test_a_frame_that_is_no_origin_is_refused(frame):
 
 
 def test_snapshots_stay_small_for_a_whole_class_of_viewers():
-    """The largest usual snapshot: fifty tiles of pure noise, full curves, 200 points."""
+    """The largest usual snapshot: fifty tiles of pure noise, full curves."""
     r = recipes.get("fashion-long")
     state = fold(State(), standin.started(r, 9_000))
     rng = np.random.default_rng(0)
@@ -371,14 +371,52 @@ def test_snapshots_stay_small_for_a_whole_class_of_viewers():
         state = fold(state, events.GeneratorStep(t=i, iteration=0, step=i % 15, parts=parts, loss=0, agreement=0))
         state = fold(state, standin.evaluated(i, 0, i, rng.random(), 2_000))
     making = sheets.group(standin.batch(1, size=100), 1, 10, before=0, after=0, history=False, most_bytes=60_000)
-    points = {k: rng.random(200).round(4).tolist() for k in ("x", "y")} | {k: rng.integers(0, 99, 200).tolist() for k in ("iteration", "pos", "c")}
-    snapshot = view.snapshot(state, view.Situation(run="r", making=making, points=points),
+    snapshot = view.snapshot(state, view.Situation(run="r", making=making),
                              plan.plan(r, standin.CARD, tuple(standin.CLASSES), "c"))
     body = publish.encode(snapshot)
     assert len(making["tiles"]) == 50 and len(snapshot["loss"]["ce"]) >= 150
     assert len(body) < 70_000
     assert json.loads(gzip.decompress(body)) == json.loads(json.dumps(snapshot))
 
+
+# --- moments, points, sheets, the student's view -------------------------------------------------
+
+
+def test_pieces_by_iteration_hold_every_image_and_are_kept_for_ever(client, folder):
+    run = open_run(folder / "done")
+    id = run.info.get("id", "")
+    for kind in ("moment", "points", "tiles"):
+        answer = client.get(f"/kg/{kind}/done/1/1", params={"id": id} if id else {})
+        assert answer.status_code == 200 and answer.headers["cache-control"] == FOR_EVER, kind
+    batch, points = run.batch(1), client.get("/kg/points/done/1/1").json()
+    assert points["c"] == batch["labels"].tolist() and len(points["x"]) == len(points["z"]) == len(points["p"]) == 20
+    assert np.allclose(points["ce"], batch["parts"][:, PARTS.index("ce")], atol=1e-4)
+    tiles = client.get("/kg/tiles/done/1/1").json()
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(tiles["sheet"].split(",")[1]))))
+    for pos in (0, 7, 19):
+        r, c = divmod(pos, tiles["columns"])
+        assert np.array_equal(sheet[r * 28 : r * 28 + 28, c * 28 : c * 28 + 28], batch["images"][pos, 0])
+
+
+@pytest.mark.parametrize("address", ["points/bare/1/0", "moment/done/1/3", "moment/done/1/-1", "tiles/done/1/99", "points/done/2/0", "points/..%2Fdone/1/0", "student-view/done/1/1", "student-view/done/1/0"])
+def test_what_is_not_there_is_one_sentence(client, folder, address):
+    answer = client.get(f"/kg/{address}")
+    assert answer.status_code in (400, 404) and "Traceback" not in answer.text and str(folder) not in answer.text
+
+
+def test_the_students_view_is_that_of_its_file(client, folder):
+    rng = np.random.default_rng(0)
+    path = standin.write_run(folder / "seen", views=True)
+    id = open_run(path).info.get("id", "")
+    told = [e for e in open_run(path).events() if e.kind == "evaluated"]
+    first, second = (client.get(f"/kg/student-view/seen/1/{test}", params={"id": id}) for test in (1, 2))
+    assert first.status_code == second.status_code == 200 and first.headers["cache-control"] == FOR_EVER
+    arrays = open_run(path).array_file(told[1].file)
+    assert second.json()["iteration"] == arrays["iteration"].tolist() and second.json()["c"] == arrays["labels"].tolist() and second.json()["test"] == 2
+    assert client.get(f"/kg/student-view/seen/1/{len(told) + 1}").status_code == 404
+    (path / told[2].file).write_bytes(rng.bytes(50))
+    answer = client.get("/kg/student-view/seen/1/3")
+    assert answer.status_code == 404 and str(folder) not in answer.text
 
 def test_a_held_poll_is_answered_when_something_is_new(client):
     etag = client.get("/kg/live").headers["etag"]

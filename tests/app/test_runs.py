@@ -305,7 +305,7 @@ def test_the_recorded_run_is_put_where_there_is_no_other(tmp_path):
     runs = Runs(tmp_path / "new", recorded=True)
     s = now(runs)
     assert s["run"] == runs.name == "recorded-fashion-live" and s["phase"] == "finished" and s["curve"]["last"] > 0.75
-    assert s["sentence"][0]["text"].startswith("Recorded elsewhere: the student names 84.1 % of 10,000 real images")
+    assert s["sentence"][0]["text"].startswith("Recorded: the student names 84.1 % of 10,000 real images")
     runs.close()
     other = Runs(tmp_path / "new", recorded=True)  # it is there already
     assert [*other.archive.names()] == ["recorded-fashion-live"]
@@ -406,7 +406,8 @@ def test_the_real_engine_start_pause_step_kill_resume_stop(tmp_path):
         first = until(runs, lambda s: s["attempt"] == 2 and s["phase"] == "running", 60)["counters"]["iterations_done"]
         assert first >= int(told[1] or 0) and first - int(told[1] or 0) <= 2, "it goes on where the page said"
         s = until(runs, lambda s: s["phase"] == "running" and s["attempt"] == 2 and s["counters"]["iterations_done"] > before["iterations_done"], 60)
-        assert len(s["points"]["x"]) >= 20 and all(0 <= v <= 1 for v in s["points"]["x"])
+        placed = json.loads(gzip.decompress(runs.archive.points(name, 2, 0)[0]))
+        assert len(placed["x"]) == len(placed["z"]) >= 20 and all(0 <= v <= 1 for v in placed["x"] + placed["z"])
         runs.control("stop")
         until(runs, phase("stopped"), 60)
     finally:

@@ -127,7 +127,7 @@ def test_weighted_loss_parts_add_up_to_the_loss_that_the_engine_told():
 def test_the_students_loss_has_its_own_curve():
     r = standin.recipe(**{"weights.ed": 10.0})
     s = shown(folded(standin.story(r)))["student_loss"]
-    assert s == {"images": [40, 60], "kl": [1.5, 1.5], "ed": [0.2, 0.2]}
+    assert s == {"images": [40, 60], "kl": [1.5, 1.5], "ed": [0.2, 0.2], "at": [6, 9]}
     assert shown(folded(standin.story(R)))["student_loss"]["ed"] == [0.0, 0.0]
 
 

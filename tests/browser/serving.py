@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -81,6 +82,11 @@ class App:
 
         (pid,) = (pid for pid in self.processes() if is_engine(pid))
         return pid
+
+    def show(self, run: str) -> None:
+        """Have every page show that run."""
+        with urllib.request.urlopen(urllib.request.Request(f"{self.address}kg/runs/{run}/open", b"", method="POST"), timeout=30) as answer:
+            answer.read()
 
     def end(self) -> None:
         """SIGTERM, then harder means; an AssertionError if any process stays behind (it is killed then)."""

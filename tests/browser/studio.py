@@ -37,12 +37,13 @@ SHEET = """async () => {
 
 # Every mark of the scatter: its trace's name, its place on screen, and the image that it stands for.
 MARKS = """() => {
-  const host = document.querySelector('.scatter');
-  return [...host.querySelectorAll('path.point')].map((path) => {
-    const box = path.getBoundingClientRect(), { name, customdata } = host.data[path.parentNode.parentNode.__data__[0].trace.index];
-    const [it, pos] = customdata?.[path.__data__.i] ?? [];
-    return { name, it, pos, x: box.x + box.width / 2, y: box.y + box.height / 2 };
-  });
+  const host = document.querySelector('.scatter'), { cloud } = host, box = host.getBoundingClientRect(), marks = [];
+  if (!cloud?.at) return marks;
+  const add = (name, x, y, more) => marks.push({ name, x: box.x + x, y: box.y + y, ...more });
+  cloud.points.keys.forEach((key, i) => { const [it, pos] = key.split(':').map(Number); add('synthetic', cloud.at.x[i], cloud.at.y[i], { it, pos, c: cloud.points.c[i], place: [cloud.points.x[i], cloud.points.y[i], cloud.points.z[i]] }); });
+  for (const [x, y] of cloud.realAt) add('real', x, y);
+  if (cloud.mark) { const [x, y] = cloud.projection()(cloud.mark.x, cloud.mark.y, cloud.mark.z); add('chosen', x, y); }
+  return marks;
 }"""
 
 
@@ -177,9 +178,9 @@ class Studio:
 
         return max((point for point in synthetic if [point["it"], point["pos"]] in shown), key=room, default=None)
 
-    def ranges(self) -> list[list[float]]:
-        """What part of the plane the scatter shows."""
-        return self.page.evaluate("() => { const { xaxis, yaxis } = document.querySelector('.scatter')._fullLayout; return [xaxis.range, yaxis.range]; }")
+    def ranges(self) -> dict[str, float]:
+        """What part of the cloud the scatter shows, and from where."""
+        return self.page.evaluate("() => ({ ...document.querySelector('.scatter').cloud.view })")
 
     def width(self) -> int:
         """Of the page, in pixels; more than its window has means that people must scroll sideways."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,7 +28,7 @@ def parameters(studio: Studio) -> dict[str, str]:
 
 def test_a_page_without_runs_opens_on_the_recorded_one(visit: Visit):
     studio = visit()
-    assert studio.phase == "finished" and studio.sentence.startswith("Recorded elsewhere: the student names 84.1 % of 10,000 real images")
+    assert studio.phase == "finished" and studio.sentence.startswith("Recorded: the student names 84.1 % of 10,000 real images")
     studio.until("images of three iterations", lambda: studio.see(".tile:not(:disabled)").count() == 150)
     expect(studio.see("#kg-start")).to_be_visible()
 
@@ -57,6 +58,8 @@ def test_the_sheet_of_keys_opens_and_closes_and_digits_reach_the_panels(visit: V
     expect(sheet).to_be_visible()
     assert "Pause or continue the run" in sheet.inner_text()
     keyboard.press("3")  # nothing behind the sheet
+    keyboard.press("Home")
+    assert "t" not in parameters(studio)
     keyboard.press("Escape")
     expect(sheet).to_be_hidden()
     for digit, name in (("1", "Synthetic images"), ("2", "Key region"), ("4", "Progress"), ("9", "Progress")):
@@ -70,6 +73,25 @@ def test_the_sheet_of_keys_opens_and_closes_and_digits_reach_the_panels(visit: V
     expect(sheet).to_be_visible()
     studio.see(".help .close").click()
     expect(sheet).to_be_hidden()
+
+
+def test_a_link_of_another_run_says_so_and_leads_to_it(visit: Visit, app: App):
+    other = app.runs / "another"
+    shutil.copytree(app.runs / "recorded-fashion-live", other)
+    studio = visit(query="?run=another&sel=3:7&t=5.2")
+    bar = studio.see(".strange")
+    expect(bar).to_contain_text("This link is of the run another; the Studio shows recorded-fashion-live.")
+    studio.until("the address is of what is shown", lambda: parameters(studio) == {"run": "recorded-fashion-live"})
+    bar.get_by_role("link", name="Inspect it").click()
+    expect(bar).to_be_hidden()
+    assert parameters(studio)["tab"] == "inspect" and parameters(studio)["run"] == "another"
+    again = visit(query="?run=another")
+    again.see(".strange").get_by_role("button", name="Show it here").click()
+    again.until("the other run", lambda: again.snapshot()["run"] == "another" and parameters(again) == {"run": "another"})
+    lost = visit(query="?run=nowhere")
+    lost.see(".strange").get_by_role("button", name="Show it here").click()
+    expect(lost.see(".strange")).to_contain_text("There is no run of that name here.")
+    lost.complaints = [said for said in lost.complaints if "404" not in said and "409" not in said]  # the browser notes what was refused
 
 
 @pytest.mark.parametrize("size", [(1440, 900), PHONE])

@@ -138,13 +138,22 @@ def test_the_making_is_scrubbed(studio: Studio, batches):
     assert studio.see(".film li").count() == len(before) + 1
     for k in reversed(before):
         slider.press("ArrowLeft")
-        studio.until("this step", lambda: pixels(studio) == b["previews"][k, i, 0].ravel().tolist())
+        studio.until("this step", lambda k=k: pixels(studio) == b["previews"][k, i, 0].ravel().tolist())
         sure = float(b["preview_confidence"][k, i])
         assert f"step {b['preview_steps'][k] + 1}" in studio.text(".moment") and (f"{100 * sure:.0f} %" in studio.text(".moment") or sure < 0.005)
     assert studio.query["step"] == str(b["preview_steps"][0])
     studio.see(".film button").last.click()
     studio.until("what was kept", lambda: pixels(studio) == b["images"][pos, 0].ravel().tolist())
     assert "step" not in studio.query
+
+
+def test_maps_as_surfaces_are_in_the_address(studio: Studio):
+    choice = studio.see(".in-key .seg label")
+    choice.filter(has_text="3-D").click()
+    studio.until("the surfaces", lambda: studio.see(".in-key .surface .gl-container, .in-key .surface .plot-container").count())
+    assert studio.query["maps"] == "surface" and not studio.see(".equation").is_visible()
+    choice.filter(has_text="Numbers").click()
+    assert "maps" not in studio.query and studio.see(".equation .map").count() == 3 and studio.see(".equation").is_visible()
 
 
 def test_networks_answers_and_what_is_near(studio: Studio, batches):
@@ -160,6 +169,7 @@ def test_networks_answers_and_what_is_near(studio: Studio, batches):
 
 def test_arrow_keys_go_through_the_batch_and_back_leaves(studio: Studio, batches):
     it, pos = at(studio)
+    studio.see(".in-head h2").click()  # on a switch, arrow keys turn the switch
     studio.page.keyboard.press("ArrowLeft")
     studio.until("the image before", lambda: pixels(studio) == batches[it]["images"][pos - 1, 0].ravel().tolist())
     assert at(studio) == (it, pos - 1)
@@ -272,7 +282,7 @@ def test_what_is_not_there_is_said(studio: Studio):
         studio.wait_settled()
         studio.page.goto(f"{studio.address}?tab=inspect&{query}")
         studio.wait_drawn()
-        studio.until(words, lambda: words in studio.text("main.inspect"))
+        studio.until(words, lambda words=words: words in studio.text("main.inspect"))
     studio.complaints = [said for said in studio.complaints if "404" not in said]  # the browser notes what was not found
 
 
@@ -280,13 +290,19 @@ def test_at_phone_width_nothing_is_cut(studio: Studio, browser: Browser):
     for query in ("run=little&sel=1:3", "run=many&class=2"):
         phone = Studio(browser, studio.address, PHONE, f"?tab=inspect&{query}")
         try:
-            phone.until("the page", lambda: phone.see(".strip, .w-tile").count())
-            assert phone.width() == PHONE[0]
-            if "class" in query:
-                phone.until("all of them", lambda: count(phone) == f"{10 * MANY} images")
-                phone.page.evaluate("scrollTo(0, 4000)")
-                phone.until("tiles there", lambda: phone.page.evaluate("[...document.querySelectorAll('.w-tile')].some((t) => { const { top } = t.getBoundingClientRect(); return top > 0 && top < innerHeight; })"))
-                assert phone.see(".w-tile").count() < 200
+            look_at(phone, "class" in query)
             phone.check()
         finally:
             phone.close()
+
+
+def look_at(phone: Studio, a_class: bool) -> None:
+    phone.until("the page", lambda: phone.see(".strip, .w-tile").count())
+    assert phone.width() == PHONE[0]
+    if not a_class:
+        return
+    phone.until("all of them", lambda: count(phone) == f"{10 * MANY} images")
+    phone.page.evaluate("scrollTo(0, 4000)")
+    phone.until("tiles there", lambda: phone.page.evaluate(
+        "[...document.querySelectorAll('.w-tile')].some((t) => { const { top } = t.getBoundingClientRect(); return top > 0 && top < innerHeight; })"))
+    assert phone.see(".w-tile").count() < 200

@@ -177,3 +177,26 @@ def test_a_new_iteration_begins_anew(source):
     if source == "latent":
         assert first.generator is not s.generators[28]
         assert all(torch.equal(a, b) for a, b in zip(first.generator.parameters(), s.generators[28].parameters()))
+
+
+def test_one_noisy_layer_for_everything_makes_copies():
+    """With many, no two images of a batch are alike; with one, those of a class are, and the next iteration has the same layer."""
+    kinds = {}
+    for which in ("many", "one"):
+        setting, state = build(batch=20, noisy_layers=which, generator_steps=1)
+        batches = []
+        for _ in range(2):
+            made = Synthesis(setting, state, None)
+            weight = made.source.noisy.weight.detach().clone()
+            made.step()
+            batches.append((weight, made.positions, made.images))
+            state.iterations += 1
+        kinds[which] = batches
+    (one, labels, images), (again, *_) = kinds["one"]
+    assert one.shape[0] == 1 and torch.equal(one, again)
+    for c in range(10):
+        same = images[labels == c]
+        torch.testing.assert_close(same[0], same[1], atol=1e-5, rtol=0)
+    (many, labels, images), (other, *_) = kinds["many"]
+    assert many.shape[0] == 2 and not torch.equal(many, other)
+    assert all((images[labels == c][0] - images[labels == c][1]).abs().max() > 0.01 for c in range(10))

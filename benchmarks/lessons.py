@@ -1,0 +1,91 @@
+"""Makes every run of the lessons for a few seeds, and writes what they gave where the lessons and docs/results.md read it.
+
+    python benchmarks/lessons.py --runs FOLDER             # one run after the other; goes on where it stopped
+    python benchmarks/lessons.py --runs FOLDER --show      # make nothing, write what is there
+
+A run is a folder NAME-SEED in FOLDER, made by `python -m kgen run` on one thread. Recordings (lessons without minutes) are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from app import findings, lessons
+from kgen import tables
+from kgen.reading import JournalError, open_run
+from kgen.recipe import Recipe
+
+PAGE = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- lessons: written by `python benchmarks/lessons.py` -->", "<!-- end of lessons -->"
+
+
+def recipes() -> dict[str, Recipe]:
+    """key → recipe with seed 0, each once."""
+    shelf = lessons.Shelf(lessons.FOLDER)
+    assert not shelf.wrong, shelf.wrong
+    made = [x.made(v) for x in shelf.lessons.values() if x.minutes for v in x.variants]
+    return {tables.key(r): r.replace(seed=0) for r in made}
+
+
+def there(folder: Path) -> dict[tuple[str, int], Path]:
+    """(key, seed) → finished run."""
+    found = {}
+    for path in sorted(p for p in folder.iterdir() if (p / "recipe.json").is_file()):
+        try:
+            run = open_run(path)
+            if run.finished:
+                found[tables.key(run.recipe), run.recipe.seed] = path
+        except JournalError:
+            continue
+    return found
+
+
+def make(wanted: dict[str, Recipe], seeds: range, folder: Path) -> None:
+    for seed in seeds:
+        for key, recipe in wanted.items():
+            if (key, seed) not in there(folder):
+                print(f"{key}, seed {seed} …", flush=True)
+                out = folder / f"lesson-{key}-{seed}"
+                subprocess.run([sys.executable, "-m", "kgen", "run", "-", "--out", str(out), "--json"], input=recipe.replace(seed=seed).to_json().encode(),
+                               cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, check=True)
+
+
+def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
+    measured: dict[str, dict] = defaultdict(dict)
+    for (key, seed), path in sorted(runs.items()):
+        if key in wanted:
+            values = findings.numbers(open_run(path))
+            values.pop("seconds")  # of a machine that did other things as well
+            measured[key][str(seed)] = {n: round(v, 4) if isinstance(v, float) else v for n, v in values.items() if v is not None}
+    (lessons.FOLDER / lessons.MEASURED).write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    lessons.measured.cache_clear()
+    shelf = lessons.Shelf(lessons.FOLDER)
+    lines = ["| lesson | switch | A | B |", "|---|---|--:|--:|"]
+    for x in shelf.lessons.values():
+        if x.switch:
+            spread = shelf.spread(x).get("accuracy", {})
+            lines.append(f"| {x.title} | {x.switch.name}: {', '.join(f'`{n}` {a} → {b}' for n, a, b in lessons.flipped(x))} | {spread.get('a', '–')} | {spread.get('b', '–')} |")
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--show", action="store_true")
+    said = parser.parse_args()
+    said.runs.mkdir(parents=True, exist_ok=True)
+    if not said.show:
+        make(recipes(), range(said.seeds), said.runs)
+    write(recipes(), there(said.runs))
