@@ -19,8 +19,8 @@ export class LessonView {
     this.status = h('p', { class: 'run-status', role: 'status' });
     this.bar = h('i', { class: 'bar', hidden: true }, h('b'));
     this.watch = h('button', { type: 'button', class: 'link', hidden: true, onclick: () => page.studio() }, 'Watch it in the Studio');
-    this.button = h('button', { type: 'button', class: 'btn primary run-it', onclick: () => this.#run() });
-    this.again = h('button', { type: 'button', class: 'link', hidden: true, 'data-tip': 'Makes the runs of this lesson anew, as in a lecture. The same seed gives the same result.', onclick: () => this.#run(true) }, 'Run it again');
+    this.button = h('button', { type: 'button', class: 'btn primary run-it', 'data-for': 'presenter', onclick: () => this.#run() });
+    this.again = h('button', { type: 'button', class: 'link', hidden: true, 'data-for': 'presenter', 'data-tip': 'Makes the runs of this lesson anew, as in a lecture. The same seed gives the same result.', onclick: () => this.#run(true) }, 'Run it again');
     this.wrong = h('p', { class: 'wrong', role: 'alert', hidden: true });
     this.verdict = h('p', { class: 'verdict', role: 'status' });
     this.table = h('div', { class: 'numbers' });
