@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from app import projection, sheets
 from app.moments import Moments
+from app.pieces import Pieces
 from app.projection import Layout
 from app.publish import encode
 from app.student_space import StudentSpace
@@ -30,9 +31,11 @@ from kgen.reading import NAME, JournalError, Run, open_run
 
 MOST_OPEN = 6
 """Four side by side, the one in the Studio, and one more."""
-KEPT = 256
-"""Encoded groups and samples kept in memory."""
 MOST_TESTS = 500
+MOST_VIEWS = 1000
+HOSTILE = (AttributeError, KeyError, ValueError, IndexError, TypeError, OverflowError)
+"""What reading arrays and events raises where they hold something else than a run's."""
+FOREIGN = "This file of the run holds something else than it should."
 
 
 class Missing(LookupError):
@@ -75,6 +78,8 @@ class Story(NamedTuple):
     done: int
     tests: tuple[events.Evaluated, ...]
     last: str
+    count: int
+    """Of all tests; `tests` are the newest."""
 
 
 class OpenRun:
@@ -87,8 +92,11 @@ class OpenRun:
         self._lock = threading.Lock()
         self._tail = run.tail()
         self._moments = Moments()
-        self._space, self._frames = StudentSpace(), []
+        self._space, self._views = StudentSpace(), []
+        self._looking = threading.Lock()
+        """Held while students' views are read, which other pieces need not wait for."""
         self._tests: list[events.Evaluated] = []
+        self._count = 0
         self._last = ""
 
     def refresh(self) -> OpenRun:
@@ -103,30 +111,40 @@ class OpenRun:
         with self._lock:
             anew, new = self._tail.read()
             if anew:
-                self._moments, self._tests = Moments(), []
+                self._moments, self._tests, self._count = Moments(), [], 0
             for event in new:
                 self._moments.add(event)
                 self._last = event.kind
                 if isinstance(event, events.Evaluated):
                     self._tests = [*map(slim, self._tests[-MOST_TESTS:]), event]
+                    self._count += 1
             return self._moments
 
     def story(self) -> Story:
         """What the events say so far. Raises JournalError."""
         state = self.moments().state
         with self._lock:
-            return Story(state.started, state.iterations_done, tuple(self._tests), self._last)
+            return Story(state.started, state.iterations_done, tuple(self._tests), self._last, self._count)
 
-    def student_view(self, test: int) -> dict[str, Any]:
-        """The student's picture at its test `test`, from 1. Raises Missing; reads no test twice."""
+    def student_view(self, test: int) -> bytes:
+        """The student's picture at its test `test`, from 1, encoded. Raises Missing; reads no test twice, and none in vain."""
         moments = self.moments()
-        with self._lock:
-            if not 0 < test <= len(moments.views):
-                raise Missing(f"The student's view was kept of {len(moments.views)} tests of this run, not of {test}.")
-            for file in moments.views[len(self._frames) : test]:
-                radii = moments.state.started.radii
-                self._frames.append(self._space.add(self.run.array_file(file), radii) | {"test": len(self._frames) + 1})
-            return self._frames[test - 1]
+        files, started = moments.views[:MOST_VIEWS], moments.state.started
+        if started is None or not 0 < test <= len(files):
+            raise Missing(f"The student's view was kept of {len(files)} tests of this run, not of {test}.")
+        with self._looking:
+            for file in files[len(self._views) : test]:
+                try:
+                    seen = self._space.add(self.run.array_file(file), started.radii)
+                    self._views.append(encode(seen | {"test": len(self._views) + 1}))
+                except JournalError as error:
+                    self._views.append(error)
+                except HOSTILE:  # a run from elsewhere may hold anything
+                    self._views.append(Missing(FOREIGN))
+            found = self._views[test - 1]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 class Archive:
@@ -134,9 +152,8 @@ class Archive:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._lock, self._making = threading.Lock(), threading.Lock()
+        self._lock, self._pieces = threading.Lock(), Pieces()
         self._open: OrderedDict[tuple[str, int, str], OpenRun] = OrderedDict()
-        self._pieces: OrderedDict[tuple, bytes] = OrderedDict()
 
     def path(self, name: str) -> Path:
         """The folder of a run. Raises Missing for anything but the plain name of one."""
@@ -217,6 +234,8 @@ class Archive:
             raise Missing(f"Iteration {iteration + 1} has not ended yet.") from None
         except JournalError as error:
             raise Missing(without_place(error, self.folder)) from None
+        except HOSTILE:
+            raise Missing(FOREIGN) from None
         return encode(found), found["final"] and (id or "") == run.id
 
     def points(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
@@ -229,8 +248,7 @@ class Archive:
     def student_view(self, name: str, attempt: int, test: int, id: str | None = None) -> tuple[bytes, bool]:
         """The student's view at a test, counted from 1."""
         run = self.open(name, attempt, id)
-        body, _ = self._piece(("student", name, attempt, test), id, run, lambda: run.student_view(test))
-        return body, (id or "") == run.id
+        return self._in_words(lambda: run.student_view(test)), (id or "") == run.id
 
     def tiles(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
         """Every image of an iteration, on one sheet."""
@@ -246,22 +264,18 @@ class Archive:
         return self._piece(("reference", name, attempt), id, run, lambda: sheets.reference(run.reference, run.layout))
 
     def _piece(self, key: tuple, id: str | None, run: OpenRun, make: Callable[[], dict[str, Any]]) -> tuple[bytes, bool]:
-        """(encoded, final): made once, however many ask at the same time; final once the layout is there, for an address with the id."""
+        """(encoded, final): final once the layout is there, for an address with the id."""
         whole = run.layout is not None
         final = whole and (id or "") == run.id  # a run without an id has none in its address either
-        key = (*key, run.id, whole)
-        with self._making:
-            if key not in self._pieces:
-                try:
-                    self._pieces[key] = encode(make())
-                except JournalError as error:
-                    raise Missing(without_place(error, self.folder)) from None
-                except (KeyError, ValueError, IndexError, TypeError):  # a run from elsewhere may hold anything
-                    raise Missing("This file of the run holds something else than it should.") from None
-                while len(self._pieces) > KEPT:
-                    self._pieces.popitem(last=False)
-            self._pieces.move_to_end(key)
-            return self._pieces[key], final
+        return self._in_words(lambda: self._pieces.get((*key, run.id, whole), lambda: encode(make()))), final
+
+    def _in_words(self, make: Callable[[], bytes]) -> bytes:
+        try:
+            return make()
+        except JournalError as error:
+            raise Missing(without_place(error, self.folder)) from None
+        except HOSTILE:  # a run from elsewhere may hold anything
+            raise Missing(FOREIGN) from None
 
     def _group(self, run: OpenRun, iteration: int) -> dict[str, Any]:
         batch, moments = run.run.batch(iteration), run.moments()

@@ -116,8 +116,8 @@ class Comparing:
                             norms=not columns.iterations or not reading.run.recipe.weights.bn or "bn" in reading.uses())
         except ZooError as error:
             raise RunError(f"It cannot be run again here. {error}") from None
-        except (OSError, KeyError, ValueError) as error:
-            raise RunError(f"It cannot be run again here: its teacher's file cannot be read ({error}).") from None
+        except (OSError, KeyError, ValueError):
+            raise RunError("It cannot be run again here: its teacher's file cannot be read.") from None
 
     def flip(self, name: str, id: str) -> str:
         """Start the run again with one switch flipped. → the new run's name."""

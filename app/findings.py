@@ -5,6 +5,7 @@ A number is computed here or it is not there: None where a run has nothing of th
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -164,12 +165,14 @@ def read(run: Run) -> Read:
             found.tests.append((found.steps[-1].step + 1 if found.steps and found.steps[-1].step is not None else 0, e.student.accuracy))
         found.seconds = e.t
     seen: set[bytes] = set()
-    for _, batch in run.batches():
-        found.first = found.first or batch
-        found.newest = batch
-        found.kept += len(batch["images"])
-        seen.update(image.tobytes() for image in batch["images"])
+    iterations = run.iterations()
+    for i in iterations:
+        images = run.batch(i, ("images",))["images"]
+        found.kept += len(images)
+        seen.update(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
     found.different = len(seen)
+    if iterations:
+        found.first, found.newest = run.batch(iterations[0]), run.batch(iterations[-1])
     return found
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import gzip
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from app import scales, takeaway
 from app.answers import FOR_EVER, answer, fresh, missing
 from app.archive import Missing, OpenRun, Story, without_place
 from app.batchfile import Odd
+from app.pieces import Pieces
 from app.publish import encode
 from app.runs import Runs
 from app.samples import MOST_ITERATIONS, Album, Index, chosen, conditions, ordering, piece, sheet, span
@@ -28,39 +27,10 @@ from app.specimen import kin, specimen
 from kgen import events
 from kgen.reading import JournalError
 
-KEPT_BYTES = 48 << 20
-"""Of answers, compressed."""
 MOST_CONFUSED = 8
+LATE = 8
+"""Iterations by which a page may lag behind the run that it asks for."""
 FOREIGN = "This file of the run holds something else than it should."
-
-
-class Pieces:
-    """Answers that never change. Safe from any thread."""
-
-    def __init__(self) -> None:
-        self._lock, self._making = threading.Lock(), threading.Lock()
-        self._held: OrderedDict[tuple, bytes] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, key: tuple, make: Callable[[], bytes]) -> bytes:
-        if (found := self._look(key)) is not None:
-            return found
-        with self._making:
-            if (found := self._look(key)) is not None:
-                return found
-            body = make()
-            with self._lock:
-                self._held[key] = body
-                self._bytes += len(body)
-                while self._bytes > KEPT_BYTES:
-                    self._bytes -= len(self._held.popitem(last=False)[1])
-            return body
-
-    def _look(self, key: tuple) -> bytes | None:
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-            return self._held.get(key)
 
 
 class Opened(NamedTuple):
@@ -146,8 +116,8 @@ def install(app: FastAPI, runs: Runs) -> None:
     def near(request: Request, run: str, attempt: str, iteration: str, pos: str, end: str) -> Response:
         def make(opened: Opened) -> bytes:
             finished(opened, at[0])
-            if not 0 < at[2] <= opened.story.done:
-                raise Missing("Ask for finished iterations.")
+            if not max(0, opened.story.done - LATE) < at[2] <= opened.story.done:  # each other end would be a search of its own
+                raise Missing("Ask for all finished iterations.")
             return encode(kin(opened.album, *at))
 
         return told(request, run, attempt, ("kin", *at), make) if (at := numbers(iteration, pos, end)) else missing("That is no number.")
@@ -155,9 +125,11 @@ def install(app: FastAPI, runs: Runs) -> None:
     @app.get("/kg/inspect/{run}/{attempt}/tests/{c}/{n}")
     def tests(request: Request, run: str, attempt: str, c: str, n: str) -> Response:
         def make(opened: Opened) -> bytes:
-            if not 0 <= at[0] < len(opened.story.started.classes) or not 0 < at[1] <= len(opened.story.tests):
+            if not 0 <= at[0] < len(opened.story.started.classes) or at[1] < 1:
                 raise Missing("This run has no such class, or no such test.")
-            return encode(tested(opened.story.tests[: at[1]], at[0]))
+            if at[1] != opened.story.count:  # confusions are kept of the newest test alone
+                raise Missing("There is a newer test; look again.")
+            return encode(tested(opened.story.tests, at[0]))
 
         return told(request, run, attempt, ("tests", *at), make) if (at := numbers(c, n)) else missing("That is no number.")
 
@@ -207,7 +179,7 @@ def facts(run: OpenRun) -> dict[str, Any]:
     """What the page knows of a run before any piece of it. The names are those of the live snapshot."""
     story, recipe = run.story(), run.run.recipe
     out: dict[str, Any] = {"run": run.run.path.name, "id": run.id, "attempt": run.attempt, "title": f"{recipe.name}, seed {recipe.seed}", "done": story.done,
-                           "over": story.last in ("run_finished", "run_failed"), "classes": [], "class_indices": [], "tests": len(story.tests)}
+                           "over": story.last in ("run_finished", "run_failed"), "classes": [], "class_indices": [], "tests": story.count}
     e = story.started
     if e is None:
         return out

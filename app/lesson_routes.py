@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from functools import lru_cache
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -16,6 +15,7 @@ from app.answers import FOR_EVER, REVALIDATE, answer, fresh, missing
 from app.archive import Missing
 from app.lesson_runs import LessonRuns
 from app.lessons import Lesson, Shelf
+from app.pieces import Pieces
 from app.publish import encode
 from app.runs import RunError, Runs
 
@@ -23,7 +23,7 @@ LARGEST = 1024
 
 
 def install(app: FastAPI, runs: Runs) -> None:
-    shelf, lesson_runs = Shelf(), LessonRuns(runs)
+    shelf, lesson_runs, pieces = Shelf(), LessonRuns(runs), Pieces()
     words = glossary.script()
     script, etag, terms = gzip.compress(words, 6, mtime=0), f'"{hashlib.sha256(words).hexdigest()[:16]}"', encode(glossary.told())
 
@@ -32,10 +32,11 @@ def install(app: FastAPI, runs: Runs) -> None:
             raise Missing("There is no lesson of that name here.")
         return shelf.lessons[slug]
 
-    @lru_cache(maxsize=32)
     def figures(name: str, attempt: int, id: str) -> bytes:
         runs.archive.open(name, attempt, id)
-        return encode(lesson_runs.figures(name))
+        if not lesson_runs.is_ended(name, shelf.lessons.values()):
+            raise Missing("Figures are drawn of the finished runs of lessons.")
+        return pieces.get((name, attempt, id), lambda: encode(lesson_runs.figures(name)))
 
     @app.get("/kg/static/glossary-terms.js")
     def tooltips(request: Request) -> Response:

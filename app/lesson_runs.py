@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from app import findings
-from app.archive import Missing
+from app.archive import HOSTILE, Missing
 from app.lessons import Lesson
 from app.listing import mark
 from app.runs import RunError, Runs
@@ -20,8 +21,6 @@ from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError
 
 LOOK_SECONDS = 0.3
-CURTAIN = 600.0
-"""Seconds that B waits at most for A's end."""
 
 
 class LessonRuns:
@@ -29,7 +28,7 @@ class LessonRuns:
 
     def __init__(self, runs: Runs):
         self.runs = runs
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         self._next: tuple[str, str] | None = None
         """(lesson, the variant that follows the run that is going)."""
 
@@ -40,16 +39,19 @@ class LessonRuns:
             names.remove(lesson.recording)
             names.append(lesson.recording)
         wanted = _same(lesson.made(variant))
-        for name in names:
-            path = self.runs.folder / name
-            try:
-                key = mark(path / "events.jsonl"), mark(path / "recipe.json")
-            except OSError:
-                continue
-            recipe, finished = _facts(path, key)
-            if finished and (recipe == wanted or (variant == "a" and name == lesson.recording)):
-                return path
-        return None
+        return next((self.runs.folder / name for name in names if self._facts(name) == (wanted, True)), None)
+
+    def is_ended(self, name: str, lessons: Iterable[Lesson]) -> bool:
+        """Is it a finished run of one of these lessons?"""
+        recipe, finished = self._facts(name)
+        return finished and any(recipe == _same(lesson.made(v)) for lesson in lessons for v in lesson.variants)
+
+    def _facts(self, name: str) -> tuple[str, bool]:
+        path = self.runs.folder / name
+        try:
+            return _facts(path, (mark(path / "events.jsonl"), mark(path / "recipe.json")))
+        except OSError:  # deleted meanwhile
+            return "", False
 
     def start(self, lesson: Lesson, again: bool = False) -> str:
         """Start what the lesson lacks (`again`: all of it); the first one's name. Raises RunError."""
@@ -65,12 +67,10 @@ class LessonRuns:
 
     def _follow(self, lesson: Lesson, variant: str, after: str) -> None:
         """B when A has reached its end; not where somebody stopped it or turned to something else."""
-        end = time.monotonic() + CURTAIN
         try:
-            while self.runs.name == after and self.runs.active and time.monotonic() < end:
+            while self.runs.name == after and self.runs.active:
                 time.sleep(LOOK_SECONDS)
-            path = self.runs.folder / after
-            if self.runs.name == after and _facts(path, (mark(path / "events.jsonl"), mark(path / "recipe.json")))[1]:
+            if self.runs.name == after and self._facts(after)[1]:
                 self.runs.start(lesson.made(variant))
         except (RunError, OSError):
             pass  # another run has begun, or the app is closing; the page offers to run what is missing
@@ -89,7 +89,8 @@ class LessonRuns:
                 try:
                     info = open_run(path).info
                     told[variant] = {"run": path.name, "attempt": int(info.get("attempt", 1)), "id": str(info.get("id", ""))}
-                    values[variant] = _numbers(path, (mark(path / "events.jsonl"), info.get("id")))
+                    with self._reading:  # once, however many ask
+                        values[variant] = _numbers(path, (mark(path / "events.jsonl"), info.get("id")))
                 except (JournalError, OSError, TypeError, ValueError):
                     told[variant] = None
         texts = {f"{v}.{n}": findings.write(findings.NUMBERS[n].kind, values[v][n]) for v in values for n in lesson.numbers}
@@ -107,13 +108,13 @@ class LessonRuns:
         try:
             path = self.runs.archive.path(name)
             return findings.figures(open_run(path))
-        except (JournalError, OSError):
+        except (JournalError, OSError, *HOSTILE):
             raise Missing("The images of this run cannot be read.") from None
 
 
 def _same(recipe: Recipe) -> str:
-    """What has to agree: everything but what the run is called."""
-    return recipe.model_copy(update={"name": "x"}).model_dump_json()
+    """What has to agree: everything but what the run is called and how much of its making is kept."""
+    return recipe.model_copy(update={"name": "x", "journal_pixels": 0}).model_dump_json()
 
 
 @lru_cache(maxsize=2048)

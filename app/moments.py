@@ -15,6 +15,9 @@ from app import words
 from app.state import ENDED, State, fold
 from kgen.events import Event
 
+MOST_STEPS = 4_000_000
+"""Generator steps of a run, at most: ten times the longest of the paper's."""
+
 
 class Moments:
     """Columns by moment, a few bytes each, however long the run is."""
@@ -28,8 +31,12 @@ class Moments:
         """The files of the student's view, test by test; runs of earlier versions have none."""
 
     def add(self, event: Event) -> None:
-        self.state = state = fold(self.state, event)
+        """An event beyond the steps that the run planned, which only a damaged journal has, is left out."""
+        state = fold(self.state, event)
         at = state.generator_step
+        if at > min(MOST_STEPS, state.started.generator_steps if state.started else 0):
+            return
+        self.state = state
         if event.kind == "evaluated" and state.last_accuracy is not None:
             self._scores.append((state.last_accuracy, state.n))
         if event.kind == "evaluated" and event.file:

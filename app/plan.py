@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath
 from typing import Any
 
 from app import scales
@@ -12,10 +13,12 @@ from kgen.recipe import Recipe
 
 
 def before(recipe: Recipe) -> dict[str, Any]:
-    """The plan of a recipe, with its teacher's card; a teacher that is not there is a card without facts.
+    """The plan of a recipe as everyone may read it, with its teacher's card; a teacher that is not there is a card without facts.
 
     A recipe that its teacher cannot follow (a class that it does not know) is planned with all classes.
     """
+    if recipe.real_images:  # where they lie on this machine is nobody else's business
+        recipe = recipe.model_copy(update={"real_images": PurePath(recipe.real_images).name})
     try:
         card, classes = zoo.card(recipe.teacher), zoo.classes(recipe.teacher)
     except (ValueError, KeyError):  # ZooError, or a file whose card is none

@@ -7,6 +7,7 @@ is the dictionary of /kg/live.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from app import scales, words
@@ -120,6 +121,8 @@ def _columns(names: tuple[str, ...], curve: Curve) -> dict[str, list[float]]:
 def _known(e: events.RunStarted) -> dict[str, Any]:
     r, sizes = e.recipe, scales.of_run(e)
     rounds = r["iterations"] * len(r["resolutions"])
+    if r.get("real_images"):
+        r = r | {"real_images": PurePath(r["real_images"]).name}
     return {"title": f"{r['name']}, seed {r['seed']}", "classes": e.classes,
             "teacher": {**e.teacher.model_dump(), "map": list(e.map_size), "macs": e.teacher_macs, "bytes": e.teacher_bytes},
             "student": {"parameters": e.student_parameters, "macs": e.student_macs, "bytes": e.student_bytes, "name": r["student"]},

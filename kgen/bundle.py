@@ -24,7 +24,7 @@ from kgen import __version__
 from kgen.files import sync_folder
 from kgen.reading import Run, being_written, open_run
 
-FORMAT, VERSION = "kgen run", 1
+FORMAT, VERSION = "kgen run", 2
 MANIFEST = "manifest.json"
 SUFFIX = ".kgen"
 TEXTS = ("recipe.json", "run.json", "events.jsonl", "note.txt")

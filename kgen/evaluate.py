@@ -36,20 +36,19 @@ def score(logits_of: Callable[[Tensor], Tensor], data: RealImages, chosen: list[
     columns, k = torch.tensor(chosen, device=device), len(chosen)
     position = {c: i for i, c in enumerate(chosen)}
     labels = torch.tensor([position[c] for c in data.labels.tolist()], device=device)
-    table = torch.zeros(k * k, device=device)
+    pairs = []
     for piece in pieces(data.images.shape):
         images = torch.from_numpy(data.images[piece]).to(device).float() / 255
-        named = logits_of(images)[:, columns].argmax(1)
-        table.index_add_(0, labels[piece] * k + named, torch.ones(len(named), device=device))
-    table = table.reshape(k, k).long().cpu()
-    hits, counts = table.diag(), table.sum(1)
+        pairs.append(labels[piece] * k + logits_of(images)[:, columns].argmax(1))
+    found, times = torch.cat(pairs).cpu().unique(return_counts=True)
+    counts = torch.bincount(labels.cpu(), minlength=k)
+    right = found // k == found % k
+    hits = torch.zeros(k, dtype=torch.int64).index_add_(0, found[right] % k, times[right])
     shares = [round(h / n, 4) if n else None for h, n in zip(hits.tolist(), counts.tolist())]
-    return Score(accuracy=int(hits.sum()) / len(data), per_class=shares, confusion=confusion(table), n=len(data))
+    return Score(accuracy=int(hits.sum()) / len(data), per_class=shares, confusion=confusion(found[~right], times[~right], k), n=len(data))
 
 
-def confusion(table: Tensor) -> list[tuple[int, int, int]]:
-    """The wrong answers in a table [K,K] of counts, class by named class; see `Score.confusion`."""
-    wrong = (table - torch.diag(table.diag())).nonzero()
-    counts = table[wrong[:, 0], wrong[:, 1]]
-    most = counts.argsort(descending=True, stable=True)[:MOST_CONFUSIONS]
-    return [(*pair, n) for pair, n in zip(wrong[most].tolist(), counts[most].tolist())]
+def confusion(pairs: Tensor, times: Tensor, k: int) -> list[tuple[int, int, int]]:
+    """Wrong answers, as class · k + named class, and how often each was given; see `Score.confusion`."""
+    most = times.argsort(descending=True, stable=True)[:MOST_CONFUSIONS]
+    return [(pair // k, pair % k, n) for pair, n in zip(pairs[most].tolist(), times[most].tolist())]

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MARK = "recipe.json"
 """The file that makes a folder a run."""
+LARGEST, LARGEST_VIEW = 1 << 30, 64 << 20
+"""Bytes of a file of arrays, and of one of students/, at most."""
 FOLDERS = ("batches", "checkpoint", "students")
 """What a run folder has from its beginning, in the order in which they are made."""
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
@@ -103,13 +105,16 @@ class Run:
         folder, _, file = name.partition("/")
         if folder not in FOLDERS or not re.fullmatch(r"[0-9]{1,9}\.safetensors", file):
             raise JournalError(f"{self.path} tells of a file {name[:80]!r}, which is no name of one.")
-        return _load(self.path / folder / file)
+        return _load(self.path / folder / file, most=LARGEST_VIEW)
+
+    def iterations(self) -> list[int]:
+        """The iterations that have ended, from 0."""
+        return sorted(int(file.stem) for file in (self.path / "batches").glob("*.safetensors") if file.stem.isdigit())
 
     def batches(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """(iteration, arrays) of every finished iteration, in order."""
-        for file in sorted((self.path / "batches").glob("*.safetensors")):
-            if file.stem.isdigit():
-                yield int(file.stem), _load(file)
+        for iteration in self.iterations():
+            yield iteration, self.batch(iteration)
 
     def preview(self) -> dict[str, np.ndarray] | None:
         """The batch being made, as last seen; None where there is none."""
@@ -236,8 +241,10 @@ def being_written(path: str | Path) -> bool:
     return False
 
 
-def _load(file: Path) -> dict[str, np.ndarray]:
+def _load(file: Path, most: int = LARGEST) -> dict[str, np.ndarray]:
     try:
+        if file.stat().st_size > most:
+            raise JournalError(f"{file} is larger than any that a run makes.")
         return load_arrays(file.read_bytes())
     except FileNotFoundError:
         raise JournalError(f"{file} is missing.") from None

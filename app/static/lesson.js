@@ -53,7 +53,7 @@ export class LessonView {
   }
 
   async #look() {
-    try { this.state = await this.page.ask(`lessons/${this.told.slug}/runs`); } catch { setTimeout(() => { this.mark = ''; }, 2000); return; } // the top line says that the server is away
+    try { this.state = await this.page.ask(`lessons/${this.told.slug}/runs`); } catch { setTimeout(() => { if (this.page.shown === this) this.#look(); }, 2000); return; } // the top line says that the server is away
     if (this.page.shown && this.page.shown !== this) return;
     this.#draw();
     if (this.state.following && !ACTIVE.includes(this.snap?.phase)) setTimeout(() => this.#look(), 700); // B begins in a moment

@@ -73,7 +73,7 @@ class Presenter {
     const text = JSON.stringify(shared(location.search));
     if (text === this.told) return;
     this.told = text;
-    const kept = await fetch(`${this.base}/kg/shown`, { method: 'POST', body: text, headers: { 'Content-Type': 'application/json' } }).then((answer) => answer.ok || answer.status === 403, () => false);
+    const kept = await fetch(`${this.base}/kg/shown`, { method: 'POST', body: text, headers: { 'Content-Type': 'application/json' } }).then((answer) => answer.status < 500, () => false);
     if (!kept) { this.told = ''; this.#soon(2000); }
   }
 }

@@ -117,7 +117,7 @@ class Studio {
     this.header.draw(live);
     this.rail.draw(live, this.away > 0);
     for (const place of Object.values(this.places)) place.follow(live);
-    if (this.pages.page !== 'studio') return; // what is not shown has no size to be drawn in
+    if (this.pages.page !== 'studio') return void this.status.draw(live, this.away); // what else is not shown has no size to be drawn in
     if (live.run !== new URLSearchParams(location.search).get('run')) address.write({ run: live.run });
     this.timeline.draw(live, frame);
     this.#where(frame);

@@ -149,7 +149,7 @@ def test_large_images_are_shrunk_in_sheets_and_whole_in_full(client, folder):
 
 def test_pieces_are_only_of_what_is_finished(client, folder):
     for address, words in {"class/3/0/4": "finished", "class/3/2/2": "finished", "class/10/0/1": "no such class", "class/x/0/1": "no number", "sheet/3/0/9999": "finished",
-                           "image/3/0": "not finished", "image/0/20": "has 20 images", "kin/0/0/4": "finished", "kin/0/99/3": "has 20 images", "tests/0/99": "no such test", "tests/10/1": "no such class",
+                           "image/3/0": "not finished", "image/0/20": "has 20 images", "kin/0/0/4": "finished", "kin/0/99/3": "has 20 images", "tests/0/99": "newer test", "tests/0/0": "no such test", "tests/10/1": "no such class",
                            "grid/3/9": "not so many", "zip/99/1": "no such class", "tar/3/1": "no such download", "class/-1/0/1": "no number"}.items():  # fmt: skip
         answer = client.get(f"/kg/inspect/done/1/{address}")
         assert answer.status_code == 404 and words in answer.text, address
@@ -265,7 +265,7 @@ def test_a_class_in_the_tests(client, folder):
     assert told["student"] == [[6, 40], [0, 20]] and told["rows"][-1][2] == 0.9 and told["rows"][0][1] < told["rows"][-1][1] < 1
     assert client.get(f"/kg/inspect/tested/1/tests/9/{n}").json()["rows"][-1][2] is None
     # a test that does not tell classes apart
-    assert client.get("/kg/inspect/done/1/tests/0/1").json()["rows"][0][1:] == [None, None]
+    assert client.get(f"/kg/inspect/done/1/tests/0/{client.get('/kg/inspect/done').json()['tests']}").json()["rows"][0][1:] == [None, None]
 
 
 # --- downloads --------------------------------------------------------------------------------------

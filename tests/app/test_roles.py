@@ -138,8 +138,8 @@ def test_without_the_door_the_routes_themselves_refuse(served):
                 assert (answer.status_code == 403) == (role == PRESENTER), route
 
 
-def test_what_is_in_no_line_is_read_only_below_kg():
-    assert needed("GET", "/kg/new/{thing}") == VIEWER and needed("POST", "/kg/new") == needed("DELETE", "/kg/new") == PRESENTER
+def test_what_is_in_no_line_is_the_presenters():
+    assert needed("GET", "/kg/new/{thing}") == needed("POST", "/kg/new") == needed("DELETE", "/kg/new") == PRESENTER
     assert needed("GET", "/gradio_api/new") == needed("GET", "/") == needed("GET", "") == PRESENTER
 
 

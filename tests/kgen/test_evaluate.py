@@ -47,7 +47,7 @@ def test_score_is_a_count(real, weight, chosen, values, monkeypatch):
 
 def test_the_most_frequent_confusions_are_told(monkeypatch):
     monkeypatch.setattr("kgen.evaluate.MOST_CONFUSIONS", 2)
-    assert confusion(torch.tensor([[9, 1, 5], [0, 9, 0], [4, 0, 9]])) == [(0, 2, 5), (2, 0, 4)]
+    assert confusion(torch.tensor([1, 2, 6]), torch.tensor([1, 5, 4]), 3) == [(0, 2, 5), (2, 0, 4)]
 
 
 def test_no_image_of_the_chosen_classes(real):

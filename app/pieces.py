@@ -1,0 +1,38 @@
+"""Answers that never change, kept up to so many bytes: made once, however many ask at the same time."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+
+class Pieces:
+    """Safe from any thread. `most`: bytes of all answers together."""
+
+    def __init__(self, most: int = 48 << 20) -> None:
+        self.most = most
+        self._lock, self._making = threading.Lock(), threading.Lock()
+        self._held: OrderedDict[tuple, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: tuple, make: Callable[[], bytes]) -> bytes:
+        """What `make` gave for this key; whatever it raises is raised, and nothing is kept."""
+        if (found := self._look(key)) is not None:
+            return found
+        with self._making:
+            if (found := self._look(key)) is not None:
+                return found
+            body = make()
+            with self._lock:
+                self._held[key] = body
+                self._bytes += len(body)
+                while self._bytes > self.most:
+                    self._bytes -= len(self._held.popitem(last=False)[1])
+            return body
+
+    def _look(self, key: tuple) -> bytes | None:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
