@@ -151,7 +151,7 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
         return _answer(request, body, kind, FOR_EVER if request.query_params.get("v") == plotly.__version__ else REVALIDATE, etag)
 
     @app.get("/kg/static/{file}")
-    def static(request: Request, file: str) -> Response:
+    async def static(request: Request, file: str) -> Response:  # small files, kept compressed: a thread for each would cost more
         kind = FILE.fullmatch(file)
         path = STATIC / file
         if not kind or not path.is_file():

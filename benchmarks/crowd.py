@@ -335,14 +335,17 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
                     busy.append((server.cpu() - cpu) / (time.time() - began))
                     on += time.time() - began
         counts = clock.steps(blocks)
-        crowd.asking.set()
-        stops = []
-        for _ in range(args.stops):
+        stops: dict[bool, list[float]] = {True: [], False: []}
+        for i in range(args.stops):
+            asking = bool(i % 2 == 0)  # every other one without the crowd: what of it is the machine's own
+            (crowd.asking.set if asking else crowd.asking.clear)()
             await presenter.phase("running")
             await asyncio.sleep(1 + random.random())
-            stops.append(await presenter.stop())
+            stops[asking].append(await presenter.stop())
             await presenter.phase("stopped", "finished")
             await presenter.start(args.recipe)
+        crowd.asking.set()
+        await asyncio.sleep(2)
         watcher.cancel()
         spent = resource.getrusage(resource.RUSAGE_SELF)
         told = int((await presenter.client.get("/kg/live")).headers["x-kgen-viewers"])
@@ -356,7 +359,9 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
         "polls": seen.polls, "of them new, %": 100 * seen.new / max(1, seen.polls),
         **{f"plain poll p{p}, ms": 1000 * percentile(seen.latency, p) for p in (50, 95, 99)}, "group or sample p95, ms": 1000 * percentile(seen.other, 95),
         "frame age p50, ms": 1000 * percentile(seen.age, 50), "frame age p95, ms": 1000 * percentile(seen.age, 95),
-        "stops": len(stops), "Stop p50, s": percentile(stops, 50), "Stop p95, s": percentile(stops, 95),
+        "Stop p50, s": percentile(stops[True], 50), "Stop p95, s": percentile(stops[True], 95),
+        "Stop without the crowd p50, s": percentile(stops[False], 50), "Stop without the crowd p95, s": percentile(stops[False], 95),
+        "load average": os.getloadavg()[0],
         **{f"{kind}s measured": len(took[True]) + len(took[False]) for kind, took in counts.items()},
         **{f"speed of a {kind} with the crowd": ratio for kind, ratio in speeds.items()},
         "engine's speed with the crowd": statistics.geometric_mean(speeds.values()) if speeds else float("nan"),
@@ -376,7 +381,7 @@ def main() -> int:
     parser.add_argument("--viewers", type=int, default=60)
     parser.add_argument("--blocks", type=int, default=12, help="pairs of blocks, with the crowd and without")
     parser.add_argument("--block", type=float, default=15, help="seconds of each")
-    parser.add_argument("--stops", type=int, default=12, help="presses of Stop")
+    parser.add_argument("--stops", type=int, default=12, help="presses of Stop, half of them without the crowd")
     parser.add_argument("--recipe", default="fashion-long")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
