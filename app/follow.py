@@ -91,6 +91,7 @@ class Follower:
     def stop_asked(self) -> None:
         """Someone pressed Stop: show it, and end the child by force if it does not listen."""
         self._stop_at = self._stop_at or time.monotonic() + STOP_SECONDS
+        self._changed = True  # the engine may need a step's time to answer
 
     # --- the thread ------------------------------------------------------------------------------
 
