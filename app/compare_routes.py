@@ -6,9 +6,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from app.answers import FOR_EVER, REVALIDATE, answer, fresh, missing
-from app.archive import Missing
 from app.comparing import Comparing
 from app.comparison import LETTERS
+from app.opened import Missing
 from app.publish import encode
 from app.runs import RunError
 from app.shelf import Shelf

@@ -12,9 +12,10 @@ from collections import OrderedDict
 from typing import Any
 
 from app import comparison, comparison_table, listing
-from app.archive import Missing, without_place
+from app.archive import without_place
 from app.columns import Columns
 from app.comparison import LETTERS, Side
+from app.opened import Missing
 from app.publish import encode
 from app.runs import RunError
 from app.shelf import Shelf

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app import archive, projection, sheets
+from app import opened, projection, sheets
 from app.projection import Fitter
 from app.state import ENDED, State, pool_after
 from kgen.reading import Run
@@ -80,13 +80,13 @@ class Exhibits:
     def _look_for_layout(self, run: Run, state: State) -> bool:
         """Bundled, or fitted once for this run by a process of its own: of its real examples, else of its first synthetic images."""
         if self._fitting == "none":
-            if archive.layout_of(run) is not None:
+            if opened.layout_of(run) is not None:
                 self._fitting = "ready"
             elif examples := self._examples(state):
                 self._fitter = Fitter(examples, self.path / projection.LAYOUT, str(run.info.get("teacher_sha256", "")))
                 self._fitting = "fitting"
             return self._fitting != "none"
         if self._fitting == "fitting" and (fitted := self._fitter.poll()) != "fitting":
-            self._fitting = "ready" if fitted == "ready" and archive.layout_of(run) is not None else "failed"
+            self._fitting = "ready" if fitted == "ready" and opened.layout_of(run) is not None else "failed"
             return True
         return False

@@ -17,8 +17,9 @@ from fastapi.responses import Response, StreamingResponse
 
 from app import scales, takeaway
 from app.answers import FOR_EVER, answer, fresh, missing
-from app.archive import Missing, OpenRun, Story, without_place
+from app.archive import without_place
 from app.batchfile import Odd
+from app.opened import FOREIGN, HOSTILE, Missing, OpenRun, Story
 from app.pieces import Pieces
 from app.publish import encode
 from app.runs import Runs
@@ -30,7 +31,6 @@ from kgen.reading import JournalError
 MOST_CONFUSED = 8
 LATE = 8
 """Iterations by which a page may lag behind the run that it asks for."""
-FOREIGN = "This file of the run holds something else than it should."
 
 
 class Opened(NamedTuple):
@@ -71,7 +71,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             return missing(without_place(error, runs.archive.folder))
         except (Missing, Odd) as error:
             return missing(str(error))
-        except (AttributeError, KeyError, ValueError, IndexError, TypeError, OverflowError):  # a run from elsewhere may hold anything
+        except HOSTILE:  # a run from elsewhere may hold anything
             return missing(FOREIGN)
 
     def part_of(opened: Opened, c: int, first: int, end: int) -> None:

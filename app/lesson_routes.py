@@ -12,9 +12,9 @@ from starlette.concurrency import run_in_threadpool
 
 from app import bodies, glossary
 from app.answers import FOR_EVER, REVALIDATE, answer, fresh, missing
-from app.archive import Missing
 from app.lesson_runs import LessonRuns
 from app.lessons import Lesson, Shelf
+from app.opened import Missing
 from app.pieces import Pieces
 from app.publish import encode
 from app.runs import RunError, Runs

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from app import findings
-from app.archive import HOSTILE, Missing
 from app.lessons import Lesson
 from app.listing import mark
+from app.opened import HOSTILE, Missing
 from app.runs import RunError, Runs
 from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError

@@ -21,8 +21,9 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from app import sheets
-from app.archive import Archive, Missing
+from app.archive import Archive
 from app.differences import kin_of
+from app.opened import Missing
 from kgen import events
 from kgen.reading import BUNDLED, JournalError, Run, being_written, open_run
 

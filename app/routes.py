@@ -26,9 +26,10 @@ from app.answers import FOR_EVER, REVALIDATE, fresh
 from app.answers import answer as _answer
 from app.answers import known as _known
 from app.answers import missing as _missing
-from app.archive import Missing, bundled_reference, without_place
+from app.archive import bundled_reference, without_place
 from app.exports import ExportFailed
 from app.guard import middleware
+from app.opened import Missing
 from app.publish import encode
 from app.roles import PRESENTER, Presenting
 from app.runs import DEFAULT, Runs

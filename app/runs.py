@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from app import projection, recording, view, words
-from app.archive import Archive, Missing
+from app.archive import Archive
 from app.bell import Bell
 from app.child import Child
 from app.exports import Exports
 from app.follow import Follower
+from app.opened import Missing
 from app.plan import before
 from app.publish import Published, publish
 from app.state import State

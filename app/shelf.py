@@ -20,8 +20,9 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from app.archive import Missing, without_place
+from app.archive import without_place
 from app.listing import MOST_NOTE, NOTE, Listing
+from app.opened import Missing
 from app.runs import RunError, Runs
 from kgen.bundle import BundleError, pieces
 from kgen.files import sync_folder, write_durably

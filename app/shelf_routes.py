@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import bodies
 from app.answers import FOR_EVER, fresh, known, missing
-from app.archive import Missing
+from app.opened import Missing
 from app.publish import encode
 from app.runs import RunError
 from app.shelf import LARGEST_UPLOAD, Shelf

@@ -73,6 +73,9 @@ def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
     for x in shelf.lessons.values():
         if x.switch:
             spread = shelf.spread(x).get("accuracy", {})
+            if list(x.switch.changes) == ["seed"]:  # both are of one recipe: the seeds' own values
+                own = measured.get(tables.key(x.made("a")), {})
+                spread = {v: f"{100 * own[s]['accuracy']:.1f} %, seed {s}" for v, s in zip("ab", (str(x.made(v).seed) for v in "ab")) if s in own}
             lines.append(f"| {x.title} | {x.switch.name}: {', '.join(f'`{n}` {a} → {b}' for n, a, b in lessons.flipped(x))} | {spread.get('a', '–')} | {spread.get('b', '–')} |")
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -108,3 +108,14 @@ def test_no_page_is_wider_than_the_screen_and_back_returns(visit: Visit, tab: st
         assert parameters(studio)["tab"] == tab
         studio.page.go_back()
         expect(studio.see("main[data-page=studio]")).to_be_visible()
+
+
+def test_start_turns_the_page_from_the_recorded_run_to_ones_own(visit: Visit):
+    studio = visit()
+    shown = studio.snapshot()["run"]
+    studio.choose_little()
+    studio.press("Start")
+    studio.wait_phase("running")
+    assert studio.snapshot()["run"] != shown and parameters(studio) == {"run": studio.snapshot()["run"]}
+    studio.press("Stop")
+    studio.wait_phase("stopped")
