@@ -89,7 +89,8 @@ class Comparing:
                 told.append({"letter": letter, "name": name} | _about(side, reading, rows.get(name, {})))
                 sides.append(side)
             except (Missing, RunError) as error:
-                told.append({"letter": letter, "name": name, "fault": str(error)})
+                beginning = name == self.runs.name and self.runs.active  # its folder is about to be made
+                told.append({"letter": letter, "name": name} | ({"state": "just beginning"} if beginning else {"fault": str(error)}))
         whole = len(sides) == len(names) > 1  # letters stand for runs: a missing one would shift them
         found = {"verdict": comparison.verdict(sides), "spread": comparison.spread(sides), "table": comparison_table.table(sides)} if whole else {}
         return {"runs": told, **found}

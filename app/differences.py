@@ -18,8 +18,8 @@ MOST_TEXT = 200
 
 
 def kin_of(recipe: Recipe, sha: str) -> str:
-    """The same for runs that differ only in seed (and name). `sha`: of the teacher."""
-    data = recipe.model_dump(mode="json", exclude={"seed", "name"})
+    """The same for runs that differ only in seed (and name, and how much of the making is kept). `sha`: of the teacher."""
+    data = recipe.model_dump(mode="json", exclude={"seed", "name", "journal_pixels"})
     return hashlib.sha256(json.dumps([data, sha], sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -82,7 +82,7 @@ export class Collection {
     const text = where.format(this.conditions);
     if (text === this.chipped) return;
     this.chipped = text;
-    put(this.chips, this.conditions.map((c) => h('button', { type: 'button', class: 'chip', 'aria-label': `Remove: ${where.words(c)}`, onclick: () => this.#only(this.conditions.filter((other) => other !== c)) }, where.words(c), ' ×')));
+    put(this.chips, this.conditions.map((c, at) => h('button', { type: 'button', class: 'chip', 'aria-label': `Remove: ${where.words(c)}`, onclick: () => this.#only(this.conditions.filter((_, i) => i !== at)) }, where.words(c), ' ×')));
   }
 
   #count() {
@@ -91,7 +91,7 @@ export class Collection {
     const late = samples.n - all;
     setText(this.newer, late ? `${num(late)} new` : '');
     setAttr(this.newer, 'hidden', !late);
-    setText(this.count, (whole ? order.length === all ? all === 1 ? '1 image' : `${num(all)} images` : `${num(order.length)} of ${num(all)} images` : `${num(order.length)} images, reading on …`) + lost);
+    setText(this.count, (whole ? order.length === all ? all === 1 ? '1 image' : `${num(all)} images` : order.length ? `${num(order.length)} of ${num(all)} images` : `None of ${num(all)} images fits; take a filter away` : `${num(order.length)} images, reading on …`) + lost);
     for (const [link, form, limit, label] of [[this.png, 'grid', most.grid, 'PNG grid'], [this.zip, 'zip', most.zip, 'ZIP']]) {
       const on = whole && order.length > 0;
       const query = `&sort=${this.sorting.down ? '-' : ''}${this.sorting.name}&where=${encodeURIComponent(where.format(this.conditions))}`;

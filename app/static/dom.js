@@ -31,13 +31,13 @@ export const num = (n) => Math.round(n).toLocaleString('en');
 export const pct = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
 export const signed = (v, digits = 2) => (v < 0 ? '−' : '') + Math.abs(v).toFixed(digits);
 export const time = (seconds) => seconds < 60 ? `${Math.round(seconds)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
-/** Three signs at most, so that it fits a map's cell: .42  1.3  −.6  13 */
+/** Three signs, so that it fits a map's cell, and four of small negative values: .42  1.3  −.04  13 */
 export function cell(v) {
   const sign = v < 0 ? '−' : '', a = Math.abs(v);
-  if (a < 0.005 || (v < 0 && a < 0.05)) return '0';
+  if (a < 0.005) return '0';
   if (a >= 9.95) return sign + a.toFixed(0);
   if (a >= 0.995) return sign + a.toFixed(1);
-  return sign + a.toFixed(v < 0 ? 1 : 2).replace(/^0/, '');
+  return sign + a.toFixed(2).replace(/^0/, '');
 }
 
 // ---- small pieces used by several panels

@@ -12,6 +12,7 @@ export class GlossaryView {
       h('h2', { class: 'title' }, 'Glossary'), h('div', { class: 'find' }, this.search, this.count), h('dl', { class: 'glossary' }, this.rows.map((row) => row.root)));
     this.#filter();
     const there = this.rows.find((row) => row.term.id === wanted);
+    if (!there && matchMedia('(hover: hover)').matches) requestAnimationFrame(() => this.search.focus({ preventScroll: true })); // on a phone it would bring the keyboard up
     if (there) requestAnimationFrame(() => { there.root.scrollIntoView({ block: 'center' }); there.root.classList.add('here'); there.root.querySelector('dt a').focus({ preventScroll: true }); });
   }
 

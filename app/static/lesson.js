@@ -26,6 +26,7 @@ export class LessonView {
     this.table = h('div', { class: 'numbers' });
     this.figures = h('div', { class: 'figures' });
     this.after = h('div', { class: 'after' }, part(1));
+    this.why = h('div', null, h('div', { class: 'after' }, part(2)), told.paper && h('p', { class: 'paper' }, h('b', null, 'In the paper: '), symbols(told.paper)));
     const section = (n, title, ...what) => h('section', { 'aria-label': title }, h('h2', null, h('span', { class: 'mark', 'aria-hidden': 'true' }, n), title), what);
     put(body,
       h('a', { class: 'link back', href: '?tab=lessons', onclick: (event) => page.link(event, '?tab=lessons') }, 'All lessons'),
@@ -35,7 +36,7 @@ export class LessonView {
       told.switch && section(2, 'The switch', this.control),
       section(told.switch ? 3 : 2, told.minutes ? 'Run it' : 'The recording', h('div', { class: 'go' }, this.button, this.status, this.watch, this.again), this.bar, this.wrong),
       section(told.switch ? 4 : 3, 'What happened', this.verdict, this.after, this.table, this.figures),
-      section(told.switch ? 5 : 4, 'Why', h('div', { class: 'after' }, part(2)), told.paper && h('p', { class: 'paper' }, h('b', null, 'In the paper: '), symbols(told.paper))),
+      section(told.switch ? 5 : 4, 'Why', this.why),
       told.next ? h('p', { class: 'next' }, h('a', { class: 'btn', href: `?tab=lessons&lesson=${told.next.slug}`, onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')) }, `Next: ${told.next.title}`))
         : h('p', { class: 'next' }, h('a', { class: 'btn', href: '?tab=lessons&lesson=glossary', onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')) }, 'Glossary')));
     this.#choices();
@@ -70,7 +71,7 @@ export class LessonView {
     setAttr(this.again, 'hidden', !whole || !told.minutes || this.page.watching);
     const there = state && this.variants.filter((v) => state.runs[v]);
     setText(this.button, there?.length ? `Run ${this.variants.filter((v) => !state.runs[v]).map((v) => NAMES[v]).join(' and ')}` : told.minutes ? 'Run it' : 'Run it: about 3 min');
-    if (!whole) setText(this.verdict, committed ? 'Nothing yet: the numbers come from the run.' : 'Predict first; the numbers come from the run.');
+    if (!whole) setText(this.verdict, committed ? this.variants.some((v) => state?.runs[v]) ? 'A is done; B decides.' : 'Nothing yet: the numbers come from the run.' : 'Predict first; the numbers come from the run.');
     else if (!committed) setText(this.verdict, 'Commit to a prediction, and you see what happened.');
     else if (state.outcome == null) setText(this.verdict, `You predicted: ${told.choices[said.choice]}. This run has no number that decides it.`);
     else {
@@ -79,8 +80,7 @@ export class LessonView {
       if (!said.done) { this.said = { ...said, done: true }; this.page.memory.keep(told.slug, this.said); this.page.done(); }
     }
     setAttr(this.verdict, 'data-right', whole && committed && state.outcome === said.choice);
-    const hidden = whole && !committed; // seen only by those who have committed
-    for (const node of [this.after, this.table, this.figures]) setAttr(node, 'hidden', hidden);
+    for (const node of [this.after, this.why, this.table, this.figures]) setAttr(node, 'hidden', !committed); // seen only by those who have committed
     const key = whole && committed ? JSON.stringify(state.runs) : '';
     if (key !== this.drawn) {
       this.drawn = key;
@@ -104,6 +104,7 @@ export class LessonView {
     setAttr(this.button, 'disabled', said.choice == null || busy || this.asking || !state);
     setAttr(this.again, 'disabled', busy || this.asking);
     setAttr(this.watch, 'hidden', !active);
+    setAttr(this.anew, 'hidden', Boolean(going && active)); // a prediction stands while its run goes
     setAttr(this.bar, 'hidden', !(going && active));
     if (going && active) {
       this.bar.firstChild.style.width = `${(100 * snap.progress.share).toFixed(1)}%`;
@@ -147,10 +148,10 @@ export class LessonView {
       this.#draw();
       (this.button.hidden || this.button.disabled ? this.predict.querySelector('button') : this.button).focus();
     } }, 'Commit');
-    const anew = h('button', { type: 'button', class: 'link', onclick: () => { this.said = {}; this.page.memory.keep(told.slug, {}); this.#choices(); this.#draw(); this.predict.querySelector('input').focus(); } }, 'Take it back');
+    this.anew = h('button', { type: 'button', class: 'link', onclick: () => { this.said = {}; this.page.memory.keep(told.slug, {}); this.#choices(); this.#draw(); this.predict.querySelector('input').focus(); } }, 'Take it back');
     put(this.predict, h('legend', { class: 'vh' }, told.predict), told.choices.map((text, i) => h('label', null,
       h('input', { type: 'radio', name: `kg-predict-${told.slug}`, value: i, checked: said.choice === i, disabled: committed, onchange: () => setAttr(commit, 'disabled', null) }), h('span', null, text))),
-      committed ? anew : commit);
+      committed ? this.anew : commit);
   }
 
   /** Both states in words; the arrows say which way it is flipped. */
@@ -171,7 +172,7 @@ export class LessonView {
       h('tbody', null, this.rows.map((row) => h('tr', null, h('th', { scope: 'row' }, symbols(row.title)), row.cells.map((cell) => h('td', null, cell.node)), measured ? this.variants.map((v) => h('td', { class: 'muted' }, told.seeds[row.name]?.[v] ?? '')) : null)))));
   }
 
-  #number(name) { return this.#whole && this.said.choice != null ? this.state.numbers[name] : null; }
+  #number(name) { return this.said.choice != null ? this.state?.numbers[name] ?? null : null; }
 
   /** Where a number of the run goes. */
   #place(name) {

@@ -127,8 +127,8 @@ class Follower {
 
   #draw() {
     setText(this.text, this.on ? 'Viewer · following the presenter' : 'Viewer · on your own');
-    put(this.button, this.on ? 'Follow presenter' : 'Follow again');
-    setAttr(this.button, 'aria-pressed', String(this.on));
+    put(this.button, this.on ? 'Stop following' : 'Follow again');
+    this.button.dataset.on = this.on;
     setAttr(this.button, 'data-tip', this.on ? 'This page turns to what the presenter shows. It stops when you choose something yourself.' : 'Turn to what the presenter shows now, and go on following.');
   }
 }

@@ -215,7 +215,7 @@ class Studio {
     if (isTyping(event) || within('dialog') || (event.repeat && !event.key.startsWith('Arrow'))) return;
     if (event.key === '.') this.rail.step();
     // Space is the engine's pause on a live run; when the run is over or an earlier moment is shown, that of this view
-    if (event.key === ' ' && !within('input, button, a, [role=button]')) { event.preventDefault(); if (this.player.replaying || this.player.over && this.player.done) this.player.toggle(); else this.rail.toggle(); }
+    if (event.key === ' ' && !within('input:not([type=radio]:checked), button, a, [role=button]')) { event.preventDefault(); if (this.player.replaying || this.player.over && this.player.done) this.player.toggle(); else this.rail.toggle(); }
     this.#travel(event, within);
   }
 

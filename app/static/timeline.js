@@ -73,8 +73,8 @@ export class Timeline {
     const key = JSON.stringify([snap.run, snap.attempt, width, at.length, at.at(-1), snap.marks, snap.best, this.total]);
     if (key === this.key || !width) return;
     this.key = key;
-    const tests = at.map((when, i) => [when, 'test', `Test after ${num(snap.curve.images[i])} images: ${what} ${pct(accuracy[i], 1)}.`]);
-    const best = snap.best && at.length > 1 ? [[snap.best[0], 'best', `Best test: ${what} ${pct(snap.best[1], 1)}.`]] : [];
+    const tests = at.map((when, i) => [when, 'test', `Test after ${num(snap.curve.images[i])} images: ${what} ${pct(accuracy[i], 1)} of that test's images.`]);
+    const best = snap.best && at.length > 1 ? [[snap.best[0], 'best', `Best test: ${what} ${pct(snap.best[1], 1)} of its images.`]] : [];
     this.events = [...tests, ...snap.marks, ...best].sort((a, b) => a[0] - b[0]);
     let last = -Infinity;
     const apart = tests.filter(([when]) => { const x = when / this.total * width, keep = x - last >= NEAR; if (keep) last = x; return keep; });

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, Request
 
 SOON = 30.0
 """Seconds for what the page does by itself, on a busy machine."""
@@ -56,13 +56,16 @@ class Studio:
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.abroad: list[str] = []
-        self.polls = self.snapshots = self.under_way = 0
+        self.polls = self.snapshots = 0
+        self.under_way: set[Request] = set()
+        """Requests of Gradio's own events that have not ended."""
         self.page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
-        self.page.on("request", lambda request: self._counted(request.url, 1))
-        self.page.on("requestfinished", lambda request: self._counted(request.url, -1))
-        self.page.on("requestfailed", lambda request: self._counted(request.url, -1))
+        self.page.on("request", lambda request: "/gradio_api/queue/" in request.url and self.under_way.add(request))
+        self.page.on("requestfinished", lambda request: self.under_way.discard(request))
+        self.page.on("requestfailed", lambda request: self.under_way.discard(request))
+        self.page.on("domcontentloaded", lambda: self.under_way.clear())  # a page that is left takes its requests along, often without a word
         self.page.on("websocket", lambda socket: self._asked(socket.url))
         self.page.on("response", lambda response: self._answered(response.url, response.status))
         self.page.set_default_timeout(1000 * SOON)
@@ -80,10 +83,6 @@ class Studio:
         if urlsplit(url).path == "/kg/live":
             self.polls += 1
             self.snapshots += status == 200
-
-    def _counted(self, url: str, change: int) -> None:
-        """Requests of Gradio's own events that have not ended."""
-        self.under_way += change * ("/gradio_api/queue/" in url)
 
     def check(self) -> None:
         """No error on the console, nothing asked from another host."""

@@ -201,6 +201,13 @@ def test_all_of_a_class_sorted_and_filtered(studio: Studio, batches):
     kept = [(i, k) for i, k in order if round(float(batches[i]["confidence"][k]), 4) >= round(round(100 * middle, 1) / 100, 6)]
     studio.until("the surer half", lambda: shown(studio) == kept)
     assert 0 < len(kept) < len(mine) and count(studio) == f"{len(kept)} of {len(mine)} images"
+    studio.page.get_by_label("Filter by", exact=True).select_option("kr")
+    studio.page.get_by_label("At most").fill("-1")
+    studio.page.get_by_role("button", name="Add").click()
+    studio.until("none", lambda: count(studio) == f"None of {len(mine)} images fits; take a filter away")
+    studio.see(".in-class .chip").last.click()
+    studio.until("the surer half again", lambda: shown(studio) == kept)
+    assert studio.see(".in-class .chip").count() == 1
 
 
 def test_what_is_chosen_is_taken_away(studio: Studio, batches, tmp_path: Path):
