@@ -20,7 +20,7 @@ from kgen import bundle as bundles
 from kgen import recipes
 from kgen import unbundle as unbundling
 from kgen.__main__ import cli
-from kgen.bundle import BundleError, write
+from kgen.bundle import VERSION, BundleError, write
 from kgen.files import FolderLock
 from kgen.journal import Journal
 from kgen.reading import JournalError, open_run, read_checkpoint
@@ -249,7 +249,7 @@ def test_files_over_one_another_are_refused(forged, there):
     (lambda f: f.manifest.update(format="kgen student"), "no bundle of a run"),
     (lambda f: f.manifest.update(files=[1, 2]), "no bundle of a run"),
     (lambda f: f.manifest.update(began=float("inf")), "no bundle of a run"),
-    (lambda f: f.manifest.update(version=2, kgen="9.9"), "newer K-Gen Explorer (9.9)"),
+    (lambda f: f.manifest.update(version=VERSION + 1, kgen="9.9"), "newer K-Gen Explorer (9.9)"),
     (lambda f: (f.members.pop("recipe.json"), f.manifest["files"].pop("recipe.json")), "no recipe.json"),
     (lambda f: f.add("recipe.json", b'{"epochs": -3}'), "recipe that cannot be read here"),
     (lambda f: f.add("run.json", b"[]"), "run.json that is none"),
