@@ -164,7 +164,7 @@ def test_on_a_phone(studio: Studio, app: App, browser: Browser):
     drawn(phone)
     assert phone.width() == PHONE[0] and phone.see("#kg-rail").is_hidden()
     phone.page.evaluate("scrollTo(0, 1200)")
-    assert phone.page.evaluate("document.querySelector('.c-align').getBoundingClientRect().top") == 48, "the slider stays in sight"
+    assert phone.page.evaluate("document.querySelector('.c-align').getBoundingClientRect().top") == phone.page.evaluate("document.querySelector('.nav').offsetHeight"), "the slider stays in sight"
     phone.wait_settled()
     phone.close()
     phone.check()

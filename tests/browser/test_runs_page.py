@@ -72,7 +72,7 @@ def test_rename_note_and_search(studio: Studio, app: App):
     assert (app.runs / "my-first" / "note.txt").read_text() == "<b>trousers</b> and bags"
     search = studio.page.get_by_role("searchbox")
     search.fill("bags TINY")
-    assert names(studio) == ["my-first"] and studio.text(".count") == "1 of 1 runs"
+    assert names(studio) == ["my-first"] and studio.text(".runs .count") == "1 of 1 runs"
     search.fill("zebra")
     assert not names(studio) and "No run has these words" in studio.text("main.runs")
     search.fill("")
