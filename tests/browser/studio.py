@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 # The grey values of the newest group's sheet, decoded as the browser shows it; null while there is none.
 SHEET = """async () => {
-  const group = [...document.querySelectorAll('.gallery .grp')].at(-1), url = /url\\("(.*)"\\)/.exec(group.style.getPropertyValue('--sheet'))?.[1];
+  const group = [...document.querySelectorAll('.gallery .grp')].at(-1), url = group && /url\\("(.*)"\\)/.exec(group.style.getPropertyValue('--sheet'))?.[1];
   if (!url) return null;
   const image = new Image();
   image.src = url;
