@@ -31,6 +31,7 @@ def test_a_page_without_runs_opens_on_the_recorded_one(visit: Visit):
     assert studio.phase == "finished" and studio.sentence.startswith("Recorded: the student names 84.1 % of 10,000 real images")
     studio.until("images of three iterations", lambda: studio.see(".tile:not(:disabled)").count() == 150)
     expect(studio.see("#kg-start")).to_be_visible()
+    studio.wait_settled()
 
 
 def test_a_copied_link_opens_the_same_view(visit: Visit):
@@ -108,6 +109,7 @@ def test_no_page_is_wider_than_the_screen_and_back_returns(visit: Visit, tab: st
         assert parameters(studio)["tab"] == tab
         studio.page.go_back()
         expect(studio.see("main[data-page=studio]")).to_be_visible()
+    studio.wait_settled()
 
 
 def test_start_turns_the_page_from_the_recorded_run_to_ones_own(visit: Visit):
