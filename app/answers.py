@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 
 from fastapi import Request
 from fastapi.responses import PlainTextResponse, Response
+
+from app.opened import Missing
 
 FOR_EVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
@@ -32,6 +35,13 @@ def answer(request: Request, body: bytes, media: str, cache: str, etag: str | No
 def fresh(request: Request, body: bytes) -> Response:
     """Compressed JSON that changes now and then: the browser asks each time, and hears 304 where its own is the same."""
     return answer(request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+
+
+def number(text: str, digits: int = 9) -> int:
+    """A count in an address: at most so many digits and nothing else. Raises Missing."""
+    if not re.fullmatch(f"[0-9]{{1,{digits}}}", text):
+        raise Missing("That is no number of an attempt, iteration, class or image.")
+    return int(text)
 
 
 def missing(text: str) -> Response:

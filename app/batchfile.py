@@ -19,8 +19,6 @@ from kgen.reading import JournalError
 MOST_IMAGES, MOST_SIDE, MOST_CHANNELS = 4096, 1024, 4
 MOST_NUMBERS = 1 << 23
 """Values of one array that is read whole."""
-BIGGEST_PIECE = 1 << 27
-"""Bytes of pixels that are read at once."""
 THUMB = 64
 """Larger images are shrunk to at most this in grids."""
 

@@ -15,7 +15,7 @@ from app import comparison, comparison_table, listing
 from app.archive import without_place
 from app.columns import Columns
 from app.comparison import LETTERS, Side
-from app.opened import Missing
+from app.opened import HOSTILE, Missing
 from app.publish import encode
 from app.runs import RunError
 from app.shelf import Shelf
@@ -28,7 +28,6 @@ MOST_KEPT = 12
 NOTE_SECONDS = 10.0
 """How long a new run's folder is waited for, to put its note there."""
 ODD = "This run's files hold something else than they should."
-HOSTILE = (OSError, KeyError, ValueError, IndexError, TypeError, AttributeError, OverflowError)
 """What reading a run from elsewhere may raise besides JournalError: it may hold anything."""
 
 
@@ -154,7 +153,7 @@ class Comparing:
             return reading
         except JournalError as error:
             raise Missing(without_place(error, self.archive.folder)) from None
-        except HOSTILE:
+        except (OSError, *HOSTILE):
             raise Missing(ODD) from None
 
     def _side(self, name: str, reading: Reading, rows: dict[str, dict]) -> Side:

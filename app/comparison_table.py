@@ -12,6 +12,7 @@ from typing import Any
 from app import words
 from app.comparison import Side, mean
 from app.differences import differing, labels, value
+from app.takeaway import plain
 
 Cell = dict[str, Any]
 Row = dict[str, Any]
@@ -104,10 +105,5 @@ def as_csv(sides: Sequence[Side]) -> str:
     writer.writerow(["part", "field", *names, *(f"note on {name}" for name in names)])
     for row in table(sides):
         cells = row["cells"]
-        writer.writerow([row["part"], _safe(row["label"]), *(_safe(c["text"]) if c["value"] is None else c["value"] for c in cells), *(_safe(c["note"]) for c in cells)])
+        writer.writerow([row["part"], plain(row["label"]), *(plain(c["text"]) if c["value"] is None else c["value"] for c in cells), *(plain(c["note"]) for c in cells)])
     return buffer.getvalue()
-
-
-def _safe(text: str) -> str:
-    """A spreadsheet takes a text that begins so for a formula; a run may come from anybody."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -7,7 +7,6 @@ fit is refused in one sentence.
 from __future__ import annotations
 
 import gzip
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
 from app import scales, takeaway
-from app.answers import FOR_EVER, answer, fresh, missing
+from app.answers import FOR_EVER, answer, fresh, missing, number
 from app.archive import without_place
 from app.batchfile import Odd
 from app.opened import FOREIGN, HOSTILE, Missing, OpenRun, Story
@@ -154,13 +153,6 @@ def install(app: FastAPI, runs: Runs) -> None:
             return StreamingResponse(takeaway.archive(opened.album, images, name), media_type="application/zip", headers=headers)
 
         return in_words(find)
-
-
-def number(text: str) -> int:
-    """A count in an address: digits only."""
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise Missing("That is no number of an attempt, iteration, class or image.")
-    return int(text)
 
 
 def numbers(*texts: str) -> tuple[int, ...] | None:

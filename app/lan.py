@@ -8,7 +8,6 @@ import sys
 
 TRIED = ("192.0.2.1", "192.168.255.254", "10.255.255.254", "172.31.255.254", "169.254.255.254")
 """An address of no network, so the default route, and one in each private network."""
-ANY = ("0.0.0.0", "::")
 
 
 def addresses(host: str) -> list[str]:

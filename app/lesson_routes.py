@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from starlette.concurrency import run_in_threadpool
+from fastapi.responses import Response
 
-from app import bodies, glossary
-from app.answers import FOR_EVER, REVALIDATE, answer, fresh, missing
+from app import glossary
+from app.answers import FOR_EVER, REVALIDATE, answer, fresh, missing, number
 from app.lesson_runs import LessonRuns
 from app.lessons import Lesson, Shelf
 from app.opened import Missing
 from app.pieces import Pieces
 from app.publish import encode
-from app.runs import RunError, Runs
+from app.runs import Runs
+from app.shelf_routes import act
 
 LARGEST = 1024
 
@@ -34,9 +33,7 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     def figures(name: str, attempt: int, id: str) -> bytes:
         runs.archive.open(name, attempt, id)
-        if not lesson_runs.is_ended(name, shelf.lessons.values()):
-            raise Missing("Figures are drawn of the finished runs of lessons.")
-        return pieces.get((name, attempt, id), lambda: encode(lesson_runs.figures(name)))
+        return pieces.get((name, attempt, id), lambda: encode(lesson_runs.figures(name, shelf.lessons.values())))
 
     @app.get("/kg/static/glossary-terms.js")
     def tooltips(request: Request) -> Response:
@@ -67,26 +64,11 @@ def install(app: FastAPI, runs: Runs) -> None:
     @app.get("/kg/lesson-figures/{run}/{attempt}")
     def drawn(request: Request, run: str, attempt: str) -> Response:
         try:
-            if not attempt.isascii() or not attempt.isdigit() or len(attempt) > 6:
-                raise Missing("That is no number of an attempt.")
-            body = figures(run, int(attempt), request.query_params.get("id", ""))
+            body = figures(run, number(attempt, digits=6), request.query_params.get("id", ""))
         except Missing as error:
             return missing(str(error))
         return answer(request, body, "application/json", FOR_EVER)
 
     @app.post("/kg/lessons/{slug}/run")
     async def run(request: Request, slug: str) -> Response:
-        try:
-            said = json.loads(await bodies.whole(request, LARGEST) or b"{}")
-            if not isinstance(said, dict):
-                raise ValueError
-        except bodies.TooLong:
-            return PlainTextResponse("That is too long.", 413)
-        except (ValueError, RecursionError):
-            return PlainTextResponse("That is no JSON object.", 400)
-        try:
-            return JSONResponse({"run": await run_in_threadpool(lesson_runs.start, lesson(slug), said.get("again") is True)})
-        except Missing as error:
-            return missing(str(error))
-        except RunError as error:
-            return PlainTextResponse(str(error), 409, {"Cache-Control": "no-store"})
+        return await act(request, lambda said: lesson_runs.start(lesson(slug), said.get("again") is True), LARGEST)

@@ -41,11 +41,6 @@ class LessonRuns:
         wanted = _same(lesson.made(variant))
         return next((self.runs.folder / name for name in names if self._facts(name) == (wanted, True)), None)
 
-    def is_ended(self, name: str, lessons: Iterable[Lesson]) -> bool:
-        """Is it a finished run of one of these lessons?"""
-        recipe, finished = self._facts(name)
-        return finished and any(recipe == _same(lesson.made(v)) for lesson in lessons for v in lesson.variants)
-
     def _facts(self, name: str) -> tuple[str, bool]:
         path = self.runs.folder / name
         try:
@@ -103,8 +98,11 @@ class LessonRuns:
         return {"runs": told, "numbers": texts, "outcome": lesson.outcome(values) if len(values) == len(lesson.variants) else None,
                 "going": going, "following": following}
 
-    def figures(self, name: str) -> dict[str, Any]:
-        """Raises Missing."""
+    def figures(self, name: str, lessons: Iterable[Lesson]) -> dict[str, Any]:
+        """Of a finished run of one of these lessons. Raises Missing."""
+        recipe, finished = self._facts(name)
+        if not finished or all(recipe != _same(lesson.made(v)) for lesson in lessons for v in lesson.variants):
+            raise Missing("Figures are drawn of the finished runs of lessons.")
         try:
             path = self.runs.archive.path(name)
             return findings.figures(open_run(path))

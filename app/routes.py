@@ -22,7 +22,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from app import compare_routes, inspect_routes, lesson_routes, offers, shelf_routes, stage_routes
-from app.answers import FOR_EVER, REVALIDATE, fresh
+from app.answers import FOR_EVER, REVALIDATE, fresh, number
 from app.answers import answer as _answer
 from app.answers import known as _known
 from app.answers import missing as _missing
@@ -78,27 +78,27 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
 
     @app.get("/kg/group/{run}/{attempt}/{iteration}")
     def group(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(request, lambda: archive.group(run, _count(attempt), _count(iteration), _id(request)))
+        return _piece(request, lambda: archive.group(run, number(attempt), number(iteration), _id(request)))
 
     @app.get("/kg/sample/{run}/{attempt}/{iteration}/{pos}")
     def sample(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
-        return _piece(request, lambda: archive.sample(run, _count(attempt), _count(iteration), _count(pos), _id(request)))
+        return _piece(request, lambda: archive.sample(run, number(attempt), number(iteration), number(pos), _id(request)))
 
     @app.get("/kg/moment/{run}/{attempt}/{iteration}")
     def moment(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(request, lambda: archive.moment(run, _count(attempt), _count(iteration), _id(request)))
+        return _piece(request, lambda: archive.moment(run, number(attempt), number(iteration), _id(request)))
 
     @app.get("/kg/points/{run}/{attempt}/{iteration}")
     def points(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(request, lambda: archive.points(run, _count(attempt), _count(iteration), _id(request)))
+        return _piece(request, lambda: archive.points(run, number(attempt), number(iteration), _id(request)))
 
     @app.get("/kg/tiles/{run}/{attempt}/{iteration}")
     def tiles(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(request, lambda: archive.tiles(run, _count(attempt), _count(iteration), _id(request)))
+        return _piece(request, lambda: archive.tiles(run, number(attempt), number(iteration), _id(request)))
 
     @app.get("/kg/student-view/{run}/{attempt}/{test}")
     def student_view(request: Request, run: str, attempt: str, test: str) -> Response:
-        return _piece(request, lambda: archive.student_view(run, _count(attempt), _count(test), _id(request)))
+        return _piece(request, lambda: archive.student_view(run, number(attempt), number(test), _id(request)))
 
     @app.get("/kg/teacher/{name}")
     def teacher(request: Request, name: str) -> Response:
@@ -115,7 +115,7 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
 
     @app.get("/kg/reference/{run}/{attempt}")
     def reference(request: Request, run: str, attempt: str) -> Response:
-        return _piece(request, lambda: archive.reference(run, _count(attempt), _id(request)))
+        return _piece(request, lambda: archive.reference(run, number(attempt), _id(request)))
 
     @app.get("/kg/student/{run}")
     def student(run: str) -> Response:
@@ -197,13 +197,6 @@ def csv_lines(run: Run) -> Iterator[str]:
     except JournalError as error:
         writer.writerow({"kind": f"damaged: {without_place(error, run.path.parent)}"})
     yield buffer.getvalue()
-
-
-def _count(text: str) -> int:
-    """A count in an address: digits only."""
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise Missing("That is no number of an attempt, iteration or image.")
-    return int(text)
 
 
 def _id(request: Request) -> str | None:

@@ -81,10 +81,10 @@ def install(app: FastAPI, shelf: Shelf) -> None:
         return await act(request, lambda said: actions[action](run, said))
 
 
-async def act(request: Request, do: Callable[[dict[str, Any]], str]) -> Response:
-    """Do what a POST says, off the event loop; `{"run": …}` or one sentence."""
+async def act(request: Request, do: Callable[[dict[str, Any]], str], most: int = LARGEST_WORDS) -> Response:
+    """Do what a POST of at most `most` bytes says, off the event loop; `{"run": …}` or one sentence."""
     try:
-        said = json.loads(await bodies.whole(request, LARGEST_WORDS) or b"{}")
+        said = json.loads(await bodies.whole(request, most) or b"{}")
         if not isinstance(said, dict):
             raise ValueError
     except bodies.TooLong:

@@ -78,5 +78,5 @@ def _row(album: Album, iteration: int, pos: int, name: str) -> dict[str, Any]:
 
 
 def plain(text: str) -> str:
-    """A text that a spreadsheet will not take for a formula."""
+    """A text that a spreadsheet will not take for a formula; a run may come from anybody."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

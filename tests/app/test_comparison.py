@@ -13,17 +13,15 @@ from pathlib import Path
 
 import pytest
 import standin
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
+from served import served
 
-from app import comparing, exhibits, listing, routes
+from app import comparing, exhibits, listing
 from app.columns import MOST, Columns, Means
 from app.comparison import Side, spread, verdict
 from app.comparison_table import as_csv, table
 from app.differences import change, differing, kin_of, labels
 from app.panels import ladder
 from app.panels.knobs import knobs
-from app.runs import Runs
 from app.switches import switches
 from kgen import events, recipes
 from kgen.reading import open_run
@@ -256,13 +254,8 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def client(folder):
-    runs = Runs(folder, STANDIN)
-    app = FastAPI(middleware=routes.middleware(), openapi_url=None)
-    routes.install(app, runs)
-    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
-        client.runs = runs
+    with served(folder, STANDIN) as client:
         yield client
-    runs.close()
 
 
 def compare(client, *names):

@@ -14,13 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import standin
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors.numpy import save
+from served import served
 
-from app import batchfile, routes, samples, specimen
-from app.runs import Runs
+from app import batchfile, samples, specimen
 from kgen import events
 from kgen.events import PARTS
 from kgen.reading import open_run
@@ -43,12 +41,8 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(folder):
-    runs = Runs(folder)
-    app = FastAPI(middleware=routes.middleware(), openapi_url=None)
-    routes.install(app, runs)
-    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
+    with served(folder) as client:
         yield client
-    runs.close()
 
 
 def rewrite(path: Path, iteration: int, arrays: dict[str, np.ndarray]) -> None:

@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import standin
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from served import served
 
-from app import exhibits, findings, glossary, lessons, prose, routes
-from app.runs import Runs
+from app import exhibits, findings, glossary, lessons, prose
 from kgen import recipes
 from kgen.reading import open_run
 
@@ -258,13 +256,8 @@ def client(tmp_path, monkeypatch):
     own.mkdir()
     write(own)
     monkeypatch.setenv(lessons.FOLDER_OF, str(own))
-    runs = Runs(tmp_path / "runs", STANDIN)
-    app = FastAPI(middleware=routes.middleware(), openapi_url=None)
-    routes.install(app, runs)
-    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
-        client.runs = runs
+    with served(tmp_path / "runs", STANDIN) as client:
         yield client
-    runs.close()
 
 
 def wait(look, seconds: float = 30.0):

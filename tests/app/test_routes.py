@@ -24,11 +24,11 @@ import standin
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
+from served import served
 
 from app import exports as app_exports
 from app import plan, projection, publish, routes, sheets, view
 from app.exports import Exports
-from app.runs import Runs
 from app.state import State, fold
 from kgen import events, recipes
 from kgen.events import PARTS
@@ -52,22 +52,17 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(folder):
-    runs = Runs(folder)
-    app = FastAPI(middleware=routes.middleware(), openapi_url=None)
-    routes.install(app, runs)
+    with served(folder) as client:
 
-    @app.post("/write")
-    def write() -> str:
-        return "written"
+        @client.app.post("/write")
+        def write() -> str:
+            return "written"
 
-    @app.get("/gradio_api/file={path:path}")
-    def file(path: str) -> str:
-        return path
+        @client.app.get("/gradio_api/file={path:path}")
+        def file(path: str) -> str:
+            return path
 
-    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
-        client.runs = runs
         yield client
-    runs.close()
 
 
 # --- the live snapshot ---------------------------------------------------------------------------

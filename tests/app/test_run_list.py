@@ -14,12 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import standin
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from PIL import Image
+from served import served
 
-from app import exhibits, listing, routes, shelf
-from app.runs import Runs
+from app import exhibits, listing, shelf
 from kgen.files import FolderLock
 from kgen.reading import open_run
 
@@ -41,13 +39,8 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def client(folder):
-    runs = Runs(folder, STANDIN)
-    app = FastAPI(middleware=routes.middleware(), openapi_url=None)
-    routes.install(app, runs)
-    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
-        client.runs = runs
+    with served(folder, STANDIN) as client:
         yield client
-    runs.close()
 
 
 def rows(client) -> dict[str, dict]:

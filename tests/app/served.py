@@ -1,0 +1,25 @@
+"""The app's own routes behind its door, without Gradio and without a port: a client of a folder of runs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app import routes
+from app.runs import Runs
+
+
+@contextlib.contextmanager
+def served(folder: Path, command: tuple[str, ...] | None = None) -> Iterator[TestClient]:
+    """A client of the app, its `runs` beside it. `command`: what an engine is."""
+    runs = Runs(folder, command)
+    app = FastAPI(middleware=routes.middleware(), openapi_url=None)
+    routes.install(app, runs)
+    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
+        client.runs = runs
+        yield client
+    runs.close()
