@@ -26,8 +26,10 @@ from app.publish import encode
 from kgen.events import PARTS
 from kgen.reading import NAME, JournalError, open_run
 
-MOST_OPEN = 6
-"""Four side by side, the one in the Studio, and one more."""
+MOST_OPEN = 24
+"""Opening one anew reads all its events again; what is kept of one is small. An audience may look at that many at once."""
+MOST_BYTES = 8 << 20
+"""Of ready pieces: some forty iterations, made once for all who ask for them. Browsers keep what they have seen."""
 
 
 def without_place(error: JournalError, folder: Path) -> str:
@@ -50,7 +52,7 @@ class Archive:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._lock, self._pieces = threading.Lock(), Pieces()
+        self._lock, self._pieces = threading.Lock(), Pieces(MOST_BYTES)
         self._open: OrderedDict[tuple[str, int, str], OpenRun] = OrderedDict()
 
     def path(self, name: str) -> Path:

@@ -28,7 +28,7 @@ class Odd(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class PerImage:
     """What is known of each image of an iteration, f64 [n] each; nan where it is not. Rounded as the page gets it."""
 
     labels: np.ndarray
@@ -99,7 +99,7 @@ class BatchFile:
         """u8 [c,e,e]."""
         return self._read(lambda: self._file.get_slice("images")[at : at + 1])[0]
 
-    def columns(self, class_indices: np.ndarray) -> Columns:
+    def columns(self, class_indices: np.ndarray) -> PerImage:
         """`class_indices`: of each of the run's classes among the teacher's, which the student's answers name."""
         nothing = np.full(self.n, np.nan)
         labels, parts = self.array("labels", 1), self.array("parts", 2)
@@ -108,7 +108,7 @@ class BatchFile:
         labels = labels.astype(np.int64)
         entered, p = self.array("entered", 1), self.array("confidence", 1)
         names = PARTS[: 0 if parts is None else parts.shape[1]]
-        return Columns(labels, self.side, np.zeros(self.n, bool) if entered is None else entered.astype(bool), nothing if p is None else shares(p),
+        return PerImage(labels, self.side, np.zeros(self.n, bool) if entered is None else entered.astype(bool), nothing if p is None else shares(p),
                        self._student(labels, class_indices), {name: significant(parts[:, i]) for i, name in enumerate(names)})
 
     def _student(self, labels: np.ndarray, class_indices: np.ndarray) -> np.ndarray:
@@ -176,12 +176,3 @@ def thumb_of(side: int) -> tuple[int, int]:
     """(by how much an image is shrunk in a grid, its side there)."""
     by = -(-side // THUMB)
     return by, -(-side // by)
-
-
-def reduced(image: np.ndarray, by: int) -> np.ndarray:
-    """u8 [c,h,w] → means of squares of `by`; those at the far edges may be of fewer pixels."""
-    if by == 1:
-        return image
-    c, h, w = image.shape
-    padded = np.pad(image, ((0, 0), (0, -h % by), (0, -w % by)), mode="edge")
-    return padded.reshape(c, padded.shape[1] // by, by, -1, by).mean((2, 4)).round().astype(np.uint8)

@@ -1,17 +1,20 @@
 """Reads the runs that are compared, keeps what was folded, and flips switches. Safe from any thread.
 
 Events are read in blocks and folded at once, so a long run costs its length once and little memory; later only what is new.
+One lock is held while runs are read and laid side by side, so that none of them grows meanwhile.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
-from app import comparison, comparison_table, listing
+from app import comparison, comparison_table
 from app.archive import without_place
 from app.columns import Columns
 from app.comparison import LETTERS, Side
@@ -20,10 +23,10 @@ from app.publish import encode
 from app.runs import RunError
 from app.shelf import Shelf
 from app.switches import Switch, switches
+from kgen.files import mark
 from kgen.reading import JournalError, open_run
 from kgen.zoo import ZooError
 
-BLOCK = 4 << 20
 MOST_KEPT = 12
 NOTE_SECONDS = 10.0
 """How long a new run's folder is waited for, to put its note there."""
@@ -39,36 +42,35 @@ class Reading:
         info = self.run.info
         self.id, self.attempt, self.sha = str(info.get("id", ""))[:64], int(info.get("attempt", 1)), str(info.get("teacher_sha256", ""))[:64]
         self.columns = Columns(self.run.recipe)
-        self._tail, self._lock, self._mark, self.key = self.run.tail(), threading.Lock(), None, ""
-        self.fault = ""
+        self._tail, self._mark, self.fault = self.run.tail(), None, ""
 
     def read_on(self) -> None:
-        mark = listing.mark(self.run.path / "events.jsonl")
-        with self._lock:
-            if mark == self._mark:
-                return
-            self.fault = ""
-            try:
-                new = True
-                while new:
-                    anew, new = self._tail.read(BLOCK)
-                    if anew:
-                        self.columns = Columns(self.run.recipe)
-                    for event in new:
-                        self.columns.add(event)
-            except JournalError as error:  # what lies before the damage is shown
-                self.fault = without_place(error, self.run.path.parent)
-            self._mark = mark
-
+        seen = mark(self.run.path / "events.jsonl")
+        if seen == self._mark:
+            return
+        self.fault = ""
+        try:
+            for anew, new in self._tail.blocks():
+                if anew:
+                    self.columns = Columns(self.run.recipe)
+                for event in new:
+                    self.columns.add(event)
+        except JournalError as error:  # what lies before the damage is shown
+            self.fault = without_place(error, self.run.path.parent)
+        self._mark = seen
 
     def told(self) -> tuple[dict[str, Any], bool]:
         """(for the page, will it stay so)."""
-        with self._lock:
-            return self.columns.told() | {"classes": list(self.columns.classes)}, self.columns.state == "finished" and not self.fault
+        return self.columns.told() | {"classes": list(self.columns.classes)}, self.columns.state == "finished" and not self.fault
 
-    def uses(self) -> set[str]:
+
+def _alone(method: Callable) -> Callable:
+    @functools.wraps(method)
+    def locked(self: Comparing, *args: Any) -> Any:
         with self._lock:
-            return self.columns.uses
+            return method(self, *args)
+
+    return locked
 
 
 class Comparing:
@@ -77,6 +79,7 @@ class Comparing:
         self._lock = threading.Lock()
         self._readings: OrderedDict[tuple, Reading] = OrderedDict()
 
+    @_alone
     def told(self, names: list[str]) -> dict[str, Any]:
         """For the page: each run, and where there are several that can be read, the comparison."""
         rows = {row["name"]: row for row in self.shelf.listing.rows()}
@@ -94,11 +97,13 @@ class Comparing:
         found = {"verdict": comparison.verdict(sides), "spread": comparison.spread(sides), "table": comparison_table.table(sides)} if whole else {}
         return {"runs": told, **found}
 
+    @_alone
     def csv(self, names: list[str]) -> str:
         """Raises Missing."""
         rows = {row["name"]: row for row in self.shelf.listing.rows()}
         return comparison_table.as_csv([self._side(name, self._read(name), rows) for name in names])
 
+    @_alone
     def columns(self, name: str, id: str) -> tuple[bytes, bool]:
         """(a run's columns, encoded; may they be kept for ever). Raises Missing."""
         reading = self._read(name)
@@ -109,12 +114,13 @@ class Comparing:
 
     # --- one switch flipped ----------------------------------------------------------------------
 
+    @_alone
     def switches(self, name: str) -> list[Switch]:
         reading = self._read(name)
         started, columns = reading.columns.started, reading.columns
         try:
             return switches(reading.run.recipe, maps=started is None or started.map_kind != "none",
-                            norms=not columns.iterations or not reading.run.recipe.weights.bn or "bn" in reading.uses())
+                            norms=not columns.iterations or not reading.run.recipe.weights.bn or "bn" in columns.uses)
         except ZooError as error:
             raise RunError(f"It cannot be run again here. {error}") from None
         except (OSError, KeyError, ValueError):
@@ -143,12 +149,11 @@ class Comparing:
         path = self.archive.path(name)
         try:
             # a folder may be deleted and made again under its name, or taken up again: then this is another reading
-            key = (name, *(listing.mark(path / file) for file in ("run.json", "recipe.json")))
-            with self._lock:
-                reading = self._readings.pop(key, None) or Reading(path)
-                self._readings[key] = reading
-                while len(self._readings) > MOST_KEPT:
-                    self._readings.popitem(last=False)
+            key = (name, *(mark(path / file) for file in ("run.json", "recipe.json")))
+            reading = self._readings.pop(key, None) or Reading(path)
+            self._readings[key] = reading
+            while len(self._readings) > MOST_KEPT:
+                self._readings.popitem(last=False)
             reading.read_on()
             return reading
         except JournalError as error:

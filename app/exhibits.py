@@ -11,6 +11,7 @@ from typing import Any
 from app import opened, projection, sheets
 from app.projection import Fitter
 from app.state import ENDED, State, pool_after
+from kgen.files import mark
 from kgen.reading import Run
 
 FIT_IMAGES = 60
@@ -56,11 +57,10 @@ class Exhibits:
 
     def _look_at_preview(self, run: Run, state: State) -> bool:
         try:
-            stat = (self.path / "preview.safetensors").stat()
-            mark = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            seen = mark(self.path / "preview.safetensors")
         except OSError:
-            mark = None
-        if mark is None or mark == self._mark:
+            seen = None
+        if seen is None or seen == self._mark:
             over = self.making is not None and self.making["iteration"] < state.iterations_done
             if over:
                 self.making = None
@@ -68,7 +68,7 @@ class Exhibits:
         batch = run.preview()
         if batch is None:
             return False
-        self._mark, iteration = mark, int(batch["iteration"][0])
+        self._mark, iteration = seen, int(batch["iteration"][0])
         if iteration < state.iterations_done:
             self.making = None
             return False

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from app import glossary
 from app.answers import FOR_EVER, REVALIDATE, answer, fresh, missing, number
 from app.lesson_runs import LessonRuns
-from app.lessons import Lesson, Shelf
+from app.lessons import Lesson, Lessons
 from app.opened import Missing
 from app.pieces import Pieces
 from app.publish import encode
@@ -22,7 +22,7 @@ LARGEST = 1024
 
 
 def install(app: FastAPI, runs: Runs) -> None:
-    shelf, lesson_runs, pieces = Shelf(), LessonRuns(runs), Pieces()
+    shelf, lesson_runs, pieces = Lessons(), LessonRuns(runs), Pieces()
     words = glossary.script()
     script, etag, terms = gzip.compress(words, 6, mtime=0), f'"{hashlib.sha256(words).hexdigest()[:16]}"', encode(glossary.told())
 

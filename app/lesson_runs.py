@@ -14,9 +14,9 @@ from typing import Any
 
 from app import findings
 from app.lessons import Lesson
-from app.listing import mark
 from app.opened import HOSTILE, Missing
 from app.runs import RunError, Runs
+from kgen.files import mark
 from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError
 

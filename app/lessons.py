@@ -128,7 +128,7 @@ class Lesson(_Model):
         return next(i for i, choice in enumerate(self.choices) if choice.holds(round(value, 6)))
 
 
-class Shelf:
+class Lessons:
     """The lessons of a folder, in the order of their numbers; what cannot be read is told, not raised."""
 
     def __init__(self, folder: Path | None = None):

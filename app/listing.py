@@ -25,6 +25,7 @@ from app.archive import Archive
 from app.differences import kin_of
 from app.opened import Missing
 from kgen import events
+from kgen.files import mark
 from kgen.reading import BUNDLED, JournalError, Run, being_written, open_run
 
 NOTE = "note.txt"
@@ -97,14 +98,6 @@ class Listing:
                     self._pictures.popitem(last=False)
             self._pictures.move_to_end(key)
             return self._pictures[key]
-
-
-def mark(file: Path) -> tuple[int, int, int] | None:
-    try:
-        stat = file.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def facts(path: Path) -> dict[str, Any]:

@@ -76,15 +76,15 @@ class OpenRun:
     def moments(self) -> Moments:
         """Everything that was told until now; only what is new since the last time is read."""
         with self._lock:
-            anew, new = self._tail.read()
-            if anew:
-                self._moments, self._tests, self._count = Moments(), [], 0
-            for event in new:
-                self._moments.add(event)
-                self._last = event.kind
-                if isinstance(event, events.Evaluated):
-                    self._tests = [*map(slim, self._tests[-MOST_TESTS:]), event]
-                    self._count += 1
+            for anew, new in self._tail.blocks():
+                if anew:
+                    self._moments, self._tests, self._count = Moments(), [], 0
+                for event in new:
+                    self._moments.add(event)
+                    self._last = event.kind
+                    if isinstance(event, events.Evaluated):
+                        self._tests = [*map(slim, self._tests[-MOST_TESTS:]), event]
+                        self._count += 1
             return self._moments
 
     def story(self) -> Story:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from app import sheets
-from app.batchfile import BatchFile, Columns, Odd, reduced, thumb_of, told
+from app.batchfile import BatchFile, Odd, PerImage, thumb_of, told
 from kgen.events import PARTS
 from kgen.reading import JournalError
 
@@ -46,10 +46,10 @@ class Index:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[Any, int], Columns] = OrderedDict()
+        self._held: OrderedDict[tuple[Any, int], PerImage] = OrderedDict()
         self._bytes = 0
 
-    def columns(self, key: Any, opened: BatchFile, class_indices: np.ndarray) -> Columns:
+    def columns(self, key: Any, opened: BatchFile, class_indices: np.ndarray) -> PerImage:
         """`key`: the attempt of a run that the file belongs to."""
         at = (key, opened.iteration)
         with self._lock:
@@ -65,7 +65,7 @@ class Index:
                 self._bytes -= self._held.popitem(last=False)[1].nbytes
         return found
 
-    def kept(self, key: Any, iteration: int) -> Columns | None:
+    def kept(self, key: Any, iteration: int) -> PerImage | None:
         with self._lock:
             return self._held.get((key, iteration))
 
@@ -79,7 +79,7 @@ class Album:
     index: Index
     class_indices: np.ndarray
 
-    def columns(self, iteration: int) -> Columns:
+    def columns(self, iteration: int) -> PerImage:
         """Raises JournalError, Odd."""
         kept = self.index.kept(self.key, iteration)
         if kept is None:
@@ -87,7 +87,7 @@ class Album:
                 kept = self.index.columns(self.key, opened, self.class_indices)
         return kept
 
-    def places(self, c: int, first: int, end: int) -> tuple[list[tuple[int, np.ndarray, Columns]], list[int]]:
+    def places(self, c: int, first: int, end: int) -> tuple[list[tuple[int, np.ndarray, PerImage]], list[int]]:
         """([(iteration, positions of the class's images, columns)], iterations that cannot be read)."""
         found, lost, count = [], [], 0
         for iteration in range(first, end):
@@ -120,7 +120,7 @@ def piece(album: Album, c: int, first: int, end: int) -> dict[str, Any]:
     return out | {"cell": cell, "columns": columns, "rows": rows, "means": _means(album, found)}
 
 
-def frame(found: list[tuple[int, np.ndarray, Columns]]) -> tuple[int, int, int]:
+def frame(found: list[tuple[int, np.ndarray, PerImage]]) -> tuple[int, int, int]:
     """(side of a place, places in a row, rows) of a contact sheet."""
     count = sum(len(at) for _, at, _ in found)
     columns = max(1, math.ceil(math.sqrt(count)))
@@ -147,7 +147,7 @@ def canvas(album: Album, images: list[tuple[int, int]], cell: int, columns: int,
                     opened.__exit__()
                 opened, now = None, iteration
                 opened = BatchFile(album.path, iteration).__enter__()
-            small = sheets.picture(reduced(opened.image(at), thumb_of(opened.side)[0]))
+            small = sheets.picture(sheets.shrunk(opened.image(at), thumb_of(opened.side)[0]))
             small = small[None] if small.ndim == 2 else np.moveaxis(small, -1, 0)
             if out is None:
                 out = np.zeros((len(small), rows * cell, columns * cell), np.uint8)
@@ -162,7 +162,7 @@ def canvas(album: Album, images: list[tuple[int, int]], cell: int, columns: int,
     return np.zeros((1, rows * cell, columns * cell), np.uint8) if out is None else out
 
 
-def _means(album: Album, found: list[tuple[int, np.ndarray, Columns]]) -> list[dict[str, Any]]:
+def _means(album: Album, found: list[tuple[int, np.ndarray, PerImage]]) -> list[dict[str, Any]]:
     """The mean image of each resolution, in 256ths of a grey value so that means of pieces add up."""
     sums: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
     for iteration, at, _ in found:
@@ -172,7 +172,7 @@ def _means(album: Album, found: list[tuple[int, np.ndarray, Columns]]) -> list[d
             if size not in sums and len(sums) >= MOST_SIDES:
                 continue
             for i in at:
-                image = reduced(opened.image(int(i)), by).astype(np.float64)
+                image = sheets.shrunk(opened.image(int(i)), by).astype(np.float64)
                 total, n = sums.get(size, (np.zeros_like(image), 0))
                 sums[size] = (total + image, n + 1)
     return [{"side": side, "small": total.shape[-1], "channels": channels, "n": n, "data": base64.b64encode(np.rint(total / n * 256).astype("<u2").tobytes()).decode()}
@@ -226,7 +226,7 @@ def chosen(album: Album, c: int, end: int, where: list[tuple[str, float, float]]
     return [(int(its[k]), int(positions[k])) for k in order[:most]], len(order)
 
 
-def _values(columns: Columns, name: str, iteration: int, at: np.ndarray) -> np.ndarray:
+def _values(columns: PerImage, name: str, iteration: int, at: np.ndarray) -> np.ndarray:
     if name in ("it", "side"):
         return np.full(len(at), float(iteration if name == "it" else columns.side))
     if name == "pool":

@@ -116,9 +116,12 @@ def shrinking(side: int, excess: float) -> int:
 
 
 def shrunk(images: np.ndarray, by: int) -> np.ndarray:
-    """u8 [n,c,e,e] → [n,c,e/by,e/by], means of squares."""
-    n, c, h, w = images.shape
-    return images if by == 1 else images.reshape(n, c, h // by, by, w // by, by).mean((3, 5)).round().astype(np.uint8)
+    """u8 […,h,w] → […,⌈h/by⌉,⌈w/by⌉], means of squares; those at the far edges may be of fewer pixels."""
+    if by == 1:
+        return images
+    *n, h, w = images.shape
+    padded = np.pad(images, [(0, 0) for _ in n] + [(0, -h % by), (0, -w % by)], mode="edge")
+    return padded.reshape(*n, padded.shape[-2] // by, by, -1, by).mean((-3, -1)).round().astype(np.uint8)
 
 
 def _frames(batch: Arrays, at: np.ndarray, rows: list[int], columns: list[int], shape: tuple[int, int]) -> list[dict[str, Any]]:

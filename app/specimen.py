@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from app import sheets
-from app.batchfile import BatchFile, Odd, reduced, shares, significant, thumb_of, told
+from app.batchfile import BatchFile, Odd, shares, significant, thumb_of, told
 from app.projection import nearest
 from app.samples import Album
 from kgen.reading import JournalError
@@ -27,7 +27,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def picture(image: np.ndarray, by: int = 1) -> str:
-    return sheets.png(sheets.picture(reduced(image, by)))
+    return sheets.png(sheets.picture(sheets.shrunk(image, by)))
 
 
 def specimen(album: Album, iteration: int, pos: int, real: Arrays | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import signal
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ def _doing(state: State) -> Pieces:
     lead = "Warm-up: only the pool grows. " if warmup and started.student_steps else ""
     sizes = state.scales
     size = f"{sizes[state.iteration % len(sizes)].side}-pixel " if len(sizes) > 1 else ""
-    step = f"{lead}Generator step {number(max(1, state.step + 1))} of {number(steps)}: pushing {size}"
-    after = " images until the teacher is sure."
+    step = f"{lead}Generator step {number(max(1, state.step + 1))} of {number(steps)}: pushing {size}images of "
+    after = _others(started.classes)
     if learning and started.student_steps and state.pool_images:
         after += f" The student waits with {images(state.pool_images)}." if sequential else f" Student learns from {images(state.pool_images)}."
     return [_text(step), {"class": state.iteration % len(started.classes)}, _text(after)]
@@ -138,8 +139,14 @@ def replayed(state: State, entered: int | None) -> Pieces:
         stood += f", {percent(state.last_accuracy)} right." if state.last_accuracy is not None and state.tested_on != "synthetic" else "."
     if entered is not None:
         return [_text(f"{at}: done. {images(entered)} entered the pool of now {number(state.pool_images)}.{stood}")]
-    return [_text(f"{at}, generator step {number(state.step + 1)} of {number(steps)}: pushing "), {"class": state.iteration % len(state.started.classes)},
-            _text(f" until the teacher is sure.{stood}")]
+    return [_text(f"{at}, generator step {number(state.step + 1)} of {number(steps)}: pushing images of "), {"class": state.iteration % len(state.started.classes)},
+            _text(f"{_others(state.started.classes)}{stood}")]
+
+
+def _others(classes: Sequence[str]) -> str:
+    """What follows the class that is named, of all that are made at once."""
+    n = len(classes) - 1
+    return (f" and {number(n)} more {'class' if n == 1 else 'classes'}" if n else "") + " until the teacher is sure."
 
 
 def where(state: State) -> str:

@@ -297,15 +297,13 @@ class Clock:
         return found
 
 
-async def watch(server: Server, crowd: Crowd, clock: Clock, memory: list[tuple[float, float]]) -> None:
-    """Memory by minutes of asking, and the engine's clock."""
-    minutes = 0.0
+async def watch(server: Server, clock: Clock, memory: list[tuple[float, float]]) -> None:
+    """Memory by minutes, and the engine's clock."""
+    began = time.monotonic()
     while True:
         await asyncio.sleep(2)
         clock.look()
-        if crowd.asking.is_set():
-            minutes += 2 / 60
-            memory.append((minutes, server.rss()))
+        memory.append(((time.monotonic() - began) / 60, server.rss()))
 
 
 async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
@@ -319,7 +317,7 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
         while crowd.here + len(seen.failed) < args.viewers:
             await asyncio.sleep(0.2)
         await asyncio.sleep(5)
-        watcher = asyncio.create_task(watch(server, crowd, clock, memory))
+        watcher = asyncio.create_task(watch(server, clock, memory))
         own = resource.getrusage(resource.RUSAGE_SELF)
         on = 0.0
         for block in range(args.blocks):
@@ -366,7 +364,7 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
         **{f"speed of a {kind} with the crowd": ratio for kind, ratio in speeds.items()},
         "engine's speed with the crowd": statistics.geometric_mean(speeds.values()) if speeds else float("nan"),
         "server, cores": statistics.median(busy) if busy else float("nan"), "viewers' own process, s": spent.ru_utime + spent.ru_stime - own.ru_utime - own.ru_stime,
-        "memory, MB": warm[-1][1] if warm else float("nan"), "memory, MB/min": slope(warm)}
+        "memory at the start, MB": warm[0][1], "memory at the end, MB": warm[-1][1], "minutes": warm[-1][0], "memory, MB/min": slope(warm)}
 
 
 def verdicts(found: dict[str, float]) -> dict[str, bool]:

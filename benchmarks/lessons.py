@@ -30,7 +30,7 @@ BEGIN, END = "<!-- lessons: written by `python benchmarks/lessons.py` -->", "<!-
 
 def recipes() -> dict[str, Recipe]:
     """key → recipe with seed 0, each once."""
-    shelf = lessons.Shelf(lessons.FOLDER)
+    shelf = lessons.Lessons(lessons.FOLDER)
     assert not shelf.wrong, shelf.wrong
     made = [x.made(v) for x in shelf.lessons.values() if x.minutes for v in x.variants]
     return {tables.key(r): r.replace(seed=0) for r in made}
@@ -68,7 +68,7 @@ def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
             measured[key][str(seed)] = {n: round(v, 4) if isinstance(v, float) else v for n, v in values.items() if v is not None}
     (lessons.FOLDER / lessons.MEASURED).write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     lessons.measured.cache_clear()
-    shelf = lessons.Shelf(lessons.FOLDER)
+    shelf = lessons.Lessons(lessons.FOLDER)
     lines = ["| lesson | switch | A | B |", "|---|---|--:|--:|"]
     for x in shelf.lessons.values():
         if x.switch:

@@ -58,6 +58,15 @@ def sha256(path: Path) -> str:
     return found.hexdigest()
 
 
+def mark(file: Path) -> tuple[int, int, int] | None:
+    """Another one for other content: time, size and inode of a file; None where there is none. Raises OSError but for that."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
 def write_folder(path: Path, files: dict[str, bytes]) -> None:
     """Make the folder `path`, which must not exist or be empty, with these files in it; all of them or none. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,8 @@ MARK = "recipe.json"
 """The file that makes a folder a run."""
 LARGEST, LARGEST_VIEW = 1 << 30, 64 << 20
 """Bytes of a file of arrays, and of one of students/, at most."""
+BLOCK = 4 << 20
+"""Bytes of events that are read at once, so that a long run needs little memory."""
 FOLDERS = ("batches", "checkpoint", "students")
 """What a run folder has from its beginning, in the order in which they are made."""
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
@@ -185,6 +187,13 @@ class Tail:
             if not found:
                 raise
         return anew, found
+
+    def blocks(self) -> Iterator[tuple[bool, list[events.Event]]]:
+        """All that is new, as `read` tells it, a block at a time."""
+        new = True
+        while new:
+            anew, new = self.read(BLOCK)
+            yield anew, new
 
 
 def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[events.Event, int]]:

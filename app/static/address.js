@@ -1,12 +1,20 @@
 // Page, selection, moment, speed and theme live in the address: a link or a reload shows the same.
-// t=7.4 is generator step 4 of iteration 7, t=7 that iteration's end, counted as the page says them; no t is live.
+// t=7.4 is generator step 4 of iteration 7, t=7 that iteration's end, sel=7:3 image 3 of iteration 7, counted as the page says them; no t is live.
 
 export function read() {
-  const query = new URLSearchParams(location.search), at = /^(\d{1,7}):(\d{1,7})$/.exec(query.get('sel') ?? ''), t = /^([1-9]\d{0,6})(?:\.([1-9]\d{0,6}))?$/.exec(query.get('t') ?? '');
-  return { sel: at ? { it: +at[1], pos: +at[2] } : null, t: t ? { iteration: t[1] - 1, step: t[2] ? t[2] - 1 : undefined } : null,
+  const query = new URLSearchParams(location.search), at = /^([1-9]\d{0,6}):([1-9]\d{0,6})$/.exec(query.get('sel') ?? ''), t = /^([1-9]\d{0,6})(?:\.([1-9]\d{0,6}))?$/.exec(query.get('t') ?? '');
+  return { sel: at ? { it: at[1] - 1, pos: at[2] - 1 } : null, t: t ? { iteration: t[1] - 1, step: t[2] ? t[2] - 1 : undefined } : null,
     space: query.get('space') === 'student' ? 'student' : 'teacher', dim: query.get('dim') === '3' ? 3 : 2, colour: /^[a-z0-9]{1,12}$/.exec(query.get('colour') ?? '')?.[0] ?? 'class',
-    speed: ['slow', 'watch', 'full'].find((v) => v === query.get('speed')) ?? 'full' };
+    pick: pick(query.get('pick')), speed: ['slow', 'watch', 'full'].find((v) => v === query.get('speed')) ?? 'full' };
 }
+
+/** What is selected in the scatter: c3 a class, l… a lasso (lasso.js), c3l… a lasso of a class's. */
+function pick(text) {
+  const found = /^(?:c(\d{1,4}))?(?:l((?:[0-9a-z]{4}){3,27}))?$/.exec(text ?? '');
+  return { held: found?.[1] ? +found[1] : null, lasso: found?.[2] ?? null };
+}
+
+export const picked = ({ held, lasso }) => (held == null ? '' : `c${held}`) + (lasso ? `l${lasso}` : '') || null;
 
 /** The address with some of it changed; null removes a name. */
 export function href(changes) {
@@ -43,6 +51,9 @@ export function keepSwitches(root) {
   addEventListener('popstate', turn);
   turn();
 }
+
+/** How an image is written, {it, pos} or null. */
+export const selection = (at) => at && `${at.it + 1}:${at.pos + 1}`;
 
 /** How a moment is written, {iteration, step} of a run with so many steps an iteration. */
 export const written = ({ iteration, step }, steps) => step >= steps ? `${iteration + 1}` : `${iteration + 1}.${step + 1}`;

@@ -1,6 +1,6 @@
 // Beside the scatter: the chosen image, what teacher and student call it, and the real images nearest to it.
 
-import { href } from './address.js';
+import { href, selection } from './address.js';
 import { h, math, num, pct, picture, put, signed, term, whole } from './dom.js';
 import { scaleOf } from './groups.js';
 import { ACTIVE } from './rail.js';
@@ -20,7 +20,7 @@ export class Card {
     const says = (who, top) => top?.length ? h('div', null, h('dt', null, who), h('dd', null, `${this.nameOf(top[0][0])}, ${pct(top[0][1])}`)) : null;
     put(this.root,
       h('div', { class: 'who' }, h('div', { class: 'thumb' }, picture(image.piece, whole(side, 56), `Synthetic ${snap.classes[image.c]}`)),
-        h('div', null, h('b', null, snap.classes[image.c]), h('br'), h('span', { class: 'muted' }, `iteration ${num(image.it + 1)}`), h('br'), h('span', { class: 'muted' }, `${side} × ${side}${image.finished && !image.replay ? ' · ' : ''}`), image.finished && !image.replay ? this.#link(snap, image) : null)),
+        h('div', null, h('b', null, snap.classes[image.c]), h('br'), h('span', { class: 'muted' }, `iteration ${num(image.it + 1)}`), h('br'), h('span', { class: 'muted' }, `${side} × ${side}${image.finished ? ' · ' : ''}`), image.finished ? this.#link(snap, image) : null)),
       h('dl', { class: 'says' }, says('Teacher', sample?.teacher_top), says('Student', sample?.student_top)),
       sample?.parts && this.#losses(snap, sample.parts),
       sample?.nearest?.length && reference ? this.#nearest(snap, sample, reference)
@@ -28,9 +28,9 @@ export class Card {
           : image.replay || ACTIVE.includes(snap.phase) ? `Being made. ${alone ? 'What the teacher and the student call it' : 'Its place among the real images'} is known when this iteration ends.` : 'The run ended before this image was finished.'));
   }
 
-  /** To everything that is known of it, on a page of its own. */
-  #link(snap, { it, pos }) {
-    const changes = { run: snap.run, sel: `${it}:${pos}` };
+  /** To everything that is known of it, on a page of its own; from a replay to the step that is shown. */
+  #link(snap, { it, pos, step }) {
+    const changes = { run: snap.run, sel: selection({ it, pos }), step: step == null ? null : step + 1 };
     return h('a', { class: 'link', href: href({ tab: 'inspect', ...changes }), onclick: (e) => { if (!(e.ctrlKey || e.metaKey || e.shiftKey)) { e.preventDefault(); this.inspect(changes); } } }, 'Inspect');
   }
 

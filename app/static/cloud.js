@@ -1,13 +1,16 @@
 // A cloud of points on a canvas, in two or three dimensions: what is drawn, zoomed, turned, hovered and lassoed.
 // Knows nothing of runs. Places are in 0…1; 3-D is orthographic, so that a ball is a disc of exactly its radius.
 
+import * as lasso from './lasso.js';
+import { Stamps } from './stamps.js';
+
 const PAD = 0.04, NEAR = 9, EASE = 700, LEAST = 4, SMALLER = 0.86;
 const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 export class Cloud {
-  /** `on`: {click(index), picked(indices or null), over(index or null, x, y), drawn(context, project)}; an index is of `points`. */
+  /** `on`: {click(index), picked(indices, the lasso as text or null), over(index or null, x, y), drawn(context, project)}; an index is of `points`. */
   constructor(host, on) {
-    Object.assign(this, { host, on, dim: 2, tool: 'zoom', view: { x: 0.5, y: 0.5, zoom: 1, turn: 0.6, tilt: 0.5 }, points: { n: 0 }, real: { n: 0 }, balls: [], mark: null, sprites: new Map(), frames: 0 });
+    Object.assign(this, { host, on, dim: 2, tool: 'zoom', view: { x: 0.5, y: 0.5, zoom: 1, turn: 0.6, tilt: 0.5 }, points: { n: 0 }, real: { n: 0 }, balls: [], mark: null, frames: 0, stamps: new Stamps(5, (...dot) => this.#dot(...dot)) });
     this.canvas = host.appendChild(Object.assign(document.createElement('canvas'), { className: 'cloud' }));
     this.ink = this.canvas.getContext('2d');
     host.cloud = this; // for tests: what lies where on the screen
@@ -61,20 +64,22 @@ export class Cloud {
   paint() {
     const { host, canvas, ink } = this, w = host.clientWidth, h = host.clientHeight, dense = window.devicePixelRatio || 1;
     if (w < 40 || h < 40) return;
-    if (canvas.width !== Math.round(w * dense) || canvas.height !== Math.round(h * dense)) { canvas.width = Math.round(w * dense); canvas.height = Math.round(h * dense); this.sprites.clear(); }
+    if (canvas.width !== Math.round(w * dense) || canvas.height !== Math.round(h * dense)) { canvas.width = Math.round(w * dense); canvas.height = Math.round(h * dense); }
     ink.setTransform(1, 0, 0, 1, 0, 0);
     ink.clearRect(0, 0, canvas.width, canvas.height);
     ink.setTransform(dense, 0, 0, dense, 0, 0);
     this.frames += 1;
-    const project = this.projection(), now = this.#eased(), { points, real } = this;
+    const project = this.projection(), now = this.#eased(), { points, real, stamps } = this;
     if (this.dim === 3) this.#box(project);
     for (const ball of this.balls) this.#ball(ball, project);
     const at = (this.at = { x: new Float32Array(points.n), y: new Float32Array(points.n) }), depth = new Float32Array(points.n);
     for (let i = 0; i < points.n; i += 1) [at.x[i], at.y[i], depth[i]] = project(now.x[i], now.y[i], now.z[i]);
     this.realAt = Array.from({ length: real.n }, (_, i) => project(real.x[i], real.y[i], real.z[i]));
-    for (let i = 0; i < real.n; i += 1) this.#dot(real.colour[i], true, this.realAt[i], real.faint?.[i] ? 0.12 : 0.8);
+    stamps.begin(w, h, dense);
+    for (let i = 0; i < real.n; i += 1) stamps.put(this.realAt[i][0], this.realAt[i][1], 1, real.colour[i], real.faint?.[i] ? 0.12 : 0.8);
     const order = this.dim === 3 ? Uint32Array.from({ length: points.n }, (_, i) => i).sort((a, b) => depth[b] - depth[a]) : null;
-    for (let k = 0; k < points.n; k += 1) { const i = order ? order[k] : k; this.#dot(points.colour[i], false, [at.x[i], at.y[i]], points.faint?.[i] ? 0.1 : 1); }
+    for (let k = 0; k < points.n; k += 1) { const i = order ? order[k] : k; stamps.put(at.x[i], at.y[i], 0, points.colour[i], points.faint?.[i] ? 0.1 : 1); }
+    stamps.end(ink);
     if (this.mark) {
       const [x, y] = project(this.mark.x, this.mark.y, this.mark.z ?? 0.5);
       ink.strokeStyle = this.inkColour; ink.lineWidth = 2;
@@ -85,24 +90,10 @@ export class Cloud {
     if (this.ease) this.again();
   }
 
-  /** A point, drawn once for each colour and copied from then on: 5,000 arcs would take ten times as long. */
-  #dot(colour, hollow, [x, y], alpha) {
-    const key = colour + hollow, dense = window.devicePixelRatio || 1, size = 12;
-    let sprite = this.sprites.get(key);
-    if (!sprite) {
-      sprite = Object.assign(document.createElement('canvas'), { width: size * dense, height: size * dense });
-      const ink = sprite.getContext('2d');
-      ink.scale(dense, dense);
-      ink.beginPath(); ink.arc(size / 2, size / 2, hollow ? 2.75 : 4, 0, 7);
-      if (hollow) { ink.strokeStyle = colour; ink.lineWidth = 1.5; } else { ink.fillStyle = colour; ink.fill(); ink.strokeStyle = this.surface; ink.lineWidth = 0.75; }
-      ink.stroke();
-      if (this.sprites.size > 400) this.sprites.clear();
-      this.sprites.set(key, sprite);
-    }
-    if (x < -8 || y < -8 || x > this.host.clientWidth + 8 || y > this.host.clientHeight + 8) return;
-    this.ink.globalAlpha = alpha;
-    this.ink.drawImage(sprite, x - size / 2, y - size / 2, size, size);
-    this.ink.globalAlpha = 1;
+  #dot(ink, hollow, colour) {
+    ink.beginPath(); ink.arc(0, 0, hollow ? 2.75 : 4, 0, 7);
+    if (hollow) { ink.strokeStyle = colour; ink.lineWidth = 1.5; } else { ink.fillStyle = colour; ink.fill(); ink.strokeStyle = this.surface; ink.lineWidth = 0.75; }
+    ink.stroke();
   }
 
   #ball({ x, y, z, radii, colour, faint }, project) {
@@ -136,7 +127,7 @@ export class Cloud {
 
   #press(e) {
     if (e.button || this.held || e.target.closest('button, select')) return;
-    const start = this.#place(e), touch = e.pointerType === 'touch', turning = this.dim === 3 && this.tool === 'zoom', from = { ...this.view }, lasso = [start];
+    const start = this.#place(e), touch = e.pointerType === 'touch', turning = this.dim === 3 && this.tool === 'zoom', from = { ...this.view }, around = [start];
     if (touch && this.tool === 'zoom' && !turning) { this.#tap(e, start); return; } // a finger scrolls the page
     this.held = true;
     this.host.setPointerCapture(e.pointerId);
@@ -145,7 +136,7 @@ export class Cloud {
       if (Math.hypot(dx, dy) < LEAST && !this.path && !this.turned) return;
       this.on.over(null);
       if (turning) { this.turned = true; this.view.turn = from.turn - dx / 160; this.view.tilt = Math.max(-1.5, Math.min(1.5, from.tilt + dy / 160)); }
-      else if (this.tool === 'lasso') { lasso.push(now); this.path = lasso; }
+      else if (this.tool === 'lasso') { around.push(now); this.path = around; }
       else this.path = [start, [now[0], start[1]], now, [start[0], now[1]]];
       this.again();
     };
@@ -155,7 +146,7 @@ export class Cloud {
       Object.assign(this, { held: false, path: null, turned: false });
       if (m.type === 'pointerup') {
         if (path && this.tool === 'zoom') this.#zoomTo(path[0], path[2]);
-        else if (path) this.on.picked(this.inside(path));
+        else if (path) this.#pick(path);
         else if (!turned) { const i = this.nearest(start); if (i != null) this.on.click(i); }
       }
       this.again();
@@ -165,16 +156,11 @@ export class Cloud {
 
   #tap(e, start) { this.host.addEventListener('pointerup', () => { const i = this.nearest(start); if (i != null) this.on.click(i); }, { once: true }); }
 
-  /** Indices of the points inside a polygon of pixels (even–odd). */
-  inside(path) {
-    const found = [];
-    for (let i = 0; i < this.at.x.length; i += 1) {
-      const x = this.at.x[i], y = this.at.y[i];
-      let odd = false;
-      for (let a = 0, b = path.length - 1; a < path.length; b = a, a += 1) if ((path[a][1] > y) !== (path[b][1] > y) && x < (path[b][0] - path[a][0]) * (y - path[a][1]) / (path[b][1] - path[a][1]) + path[a][0]) odd = !odd;
-      if (odd && !this.points.faint?.[i]) found.push(i);
-    }
-    return found;
+  /** The flat view's lasso is one of places, which an address can hold; in space it is one of this screen. */
+  #pick(path) {
+    const { at, points } = this, polygon = this.dim === 2 ? lasso.simple(path.map((place) => this.#unproject(place))) : null, text = polygon && lasso.write(polygon);
+    const found = text ? lasso.within(lasso.read(text), points.x, points.y) : lasso.within(path, at.x, at.y);
+    this.on.picked(found.filter((i) => !points.faint?.[i]), text);
   }
 
   #unproject([px, py]) { // of the flat view

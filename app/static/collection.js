@@ -141,7 +141,7 @@ export class Collection {
     return [title, h('p', null, h('b', null, pct(student, 1)), h('span', { class: 'muted' }, ` student${teacher == null ? '' : `, ${pct(teacher, 1)} teacher`}`)),
       h('p', { class: 'small muted' }, `${about} (${num(n)} images of all classes; all classes together ${pct(tests.all[0], 1)}).`),
       rows.length > 1 ? this.#course(rows) : null, ...confused,
-      confused.length ? h('p', { class: 'small muted' }, 'Wrong answers in that test, by what was said.') : h('p', { class: 'small muted' }, student === 1 ? 'There was no wrong answer.' : 'What it is taken for was not kept: this run is of an earlier version.')].filter(Boolean);
+      confused.length ? h('p', { class: 'small muted' }, 'Images of that test with a wrong answer, by what was said.') : h('p', { class: 'small muted' }, student === 1 ? 'There was no wrong answer.' : 'What it is taken for was not kept: this run is of an earlier version.')].filter(Boolean);
   }
 
   /** The share, test by test. */

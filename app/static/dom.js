@@ -27,7 +27,8 @@ export const setAttr = (node, name, value) => {
 };
 
 // ---- how numbers are written
-export const num = (n) => Math.round(n).toLocaleString('en');
+const WHOLE = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
+export const num = (n) => WHOLE.format(Math.round(n) + 0); // −0 is 0
 export const pct = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
 export const signed = (v, digits = 2) => (v < 0 ? '−' : '') + Math.abs(v).toFixed(digits);
 export const time = (seconds) => seconds < 60 ? `${Math.round(seconds)} s` : `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;

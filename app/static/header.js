@@ -11,7 +11,8 @@ export class Header {
     this.title.addEventListener('click', () => this.#open(this.card.hidden));
     document.addEventListener('pointerdown', (e) => { if (!this.card.contains(e.target) && !this.title.contains(e.target)) this.#open(false); });
     this.card.querySelector('.copy').addEventListener('click', (e) => this.#copy(e.currentTarget, this.text));
-    this.card.querySelector('.copy-link').addEventListener('click', (e) => this.#copy(e.currentTarget, location.href));
+    this.link = view.querySelector('.copy-view');
+    this.link.addEventListener('click', () => this.#share());
     view.querySelector('.theme').addEventListener('click', () => write({ __theme: document.body.classList.toggle('dark') ? 'dark' : 'light' }));
     this.bundle.addEventListener('click', () => this.#export(this.snap.run));
     this.student.addEventListener('click', (e) => { if (this.student.ariaDisabled === 'true') e.preventDefault(); });
@@ -21,8 +22,8 @@ export class Header {
 
   draw(snap) {
     this.snap = snap;
-    setText(this.title, snap.title || 'no run yet');
-    this.#say();
+    setText(this.title, `${document.body.dataset.page === 'studio' ? '' : 'Studio: '}${snap.title || 'no run yet'}`); // other pages show runs of their own
+    if (this.card.hidden) this.#say(); // what is selected in it stays
     const run = snap.run && encodeURIComponent(snap.run);
     setAttr(this.csv, 'hidden', !run);
     setAttr(this.csv, 'href', run && `${this.base}/kg/csv/${run}`);
@@ -42,6 +43,7 @@ export class Header {
   #say() {
     const { snap } = this;
     this.text = snap.phase !== 'empty' ? snap.command : this.command() || snap.command;
+    setText(this.card.querySelector('p'), 'The same run from a terminal:');
     setText(this.card.querySelector('code'), this.text);
   }
 
@@ -73,14 +75,34 @@ export class Header {
     if (on) this.card.querySelector('.copy').focus();
   }
 
+  /** The address of this view, into the clipboard; without one, selected in the sheet. */
+  async #share() {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      this.link.classList.add('copied');
+      setAttr(this.link, 'aria-label', 'Copied');
+      setTimeout(() => { this.link.classList.remove('copied'); setAttr(this.link, 'aria-label', 'Copy a link to this view'); }, 1600);
+    } catch {
+      this.#open(true);
+      setText(this.card.querySelector('p'), 'A link to this view; press Ctrl-C:');
+      this.#select(location.href);
+    }
+  }
+
+  /** For Ctrl-C, where there is no clipboard: outside a secure context. */
+  #select(text) {
+    const code = this.card.querySelector('code');
+    setText(code, text);
+    getSelection().selectAllChildren(code);
+  }
+
   async #copy(button, text) {
-    const said = button.textContent, code = this.card.querySelector('code');
+    const said = button.textContent;
     try {
       await navigator.clipboard.writeText(text);
       setText(button, 'Copied');
-    } catch { // no clipboard outside a secure context: select, so that Ctrl-C works
-      setText(code, text);
-      getSelection().selectAllChildren(code);
+    } catch {
+      this.#select(text);
       setText(button, 'Selected; press Ctrl-C');
     }
     setTimeout(() => setText(button, said), 1600);

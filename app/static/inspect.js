@@ -17,7 +17,7 @@ export class Inspect {
     this.root = view.querySelector('main.inspect');
     for (const [name, at] of Object.entries({ head: '.in-head', dot: '.in-head .dot', title: '.in-head h2', pick: '.in-pick', line: '.in-head .said', all: '.all', before: '.before', after: '.after', none: '.none', one: '.in-image', many: '.in-class' })) this[name] = this.root.querySelector(at);
     const link = (changes) => ({ href: address.href({ tab: 'inspect', ...changes }), onclick: (e) => { if (!(e.ctrlKey || e.metaKey || e.shiftKey)) { e.preventDefault(); go(changes); } } });
-    this.specimen = new Specimen(this.one, { plotly, link, step: (step) => this.#change({ step }) });
+    this.specimen = new Specimen(this.one, { plotly, link, step: (step) => this.#change({ step: step == null ? null : step + 1 }) });
     this.collection = new Collection(this.many, { open: (it, pos) => this.#open(it, pos), change: (changes) => this.#change(changes) });
     this.pick.addEventListener('change', () => go({ class: this.pick.value, sel: null, step: null }));
     this.all.addEventListener('click', (e) => { if (!(e.ctrlKey || e.metaKey || e.shiftKey)) { e.preventDefault(); go(this.toAll); } });
@@ -47,7 +47,7 @@ export class Inspect {
 
   #read() {
     const query = new URLSearchParams(location.search), count = (name) => /^\d{1,7}$/.test(query.get(name) ?? '') ? +query.get(name) : null;
-    this.at = { run: query.get('run'), sel: address.read().sel, class: count('class'), sort: query.get('sort'), where: query.get('where'), step: count('step') };
+    this.at = { run: query.get('run'), sel: address.read().sel, class: count('class'), sort: query.get('sort'), where: query.get('where'), step: count('step') && count('step') - 1 }; // as a person counts
     this.#again(0);
     if (this.book) this.#show();
   }
@@ -58,13 +58,13 @@ export class Inspect {
   /** An image of the wall: Back comes back to this place of it. */
   #open(it, pos) {
     history.replaceState({ ...history.state, kgWall: { of: this.#list(), top: this.collection.wall.scroller().scrollTop, i: this.collection.wall.at } }, '');
-    this.go({ sel: `${it}:${pos}`, class: this.c, step: null });
+    this.go({ sel: address.selection({ it, pos }), class: this.c, step: null });
   }
 
   /** The list of images that the wall shows. */
   #list() { return `${this.book.mark} ${this.c} ${this.at.sort} ${this.at.where}`; }
 
-  #turnTo(at) { if (at) this.#change({ sel: at.join(':'), step: null }); }
+  #turnTo(at) { if (at) this.#change({ sel: address.selection({ it: at[0], pos: at[1] }), step: null }); }
 
   /** What belongs to this page does not stay in another one's address. */
   #leave() {

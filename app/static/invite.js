@@ -1,5 +1,6 @@
 // The invitation: a code and a link that can be read from the last row.
 
+import { modal } from './dialog.js';
 import { h, put, setText } from './dom.js';
 
 export class Invite {
@@ -7,14 +8,12 @@ export class Invite {
     this.link = link;
     this.copy = h('button', { type: 'button', class: 'btn', onclick: () => this.#copy() }, 'Copy link');
     this.address = h('a', { class: 'invite-link', href: link, target: '_blank', rel: 'noopener' }, link.replace(/^http:\/\//, '').replace(/\/$/, ''));
-    this.dialog = h('dialog', { id: 'kg-invite', 'aria-labelledby': 'kg-invite-title' },
+    this.dialog = modal(h('dialog', { id: 'kg-invite', 'aria-labelledby': 'kg-invite-title' },
       h('header', null, h('h2', { id: 'kg-invite-title' }, 'Watch along'), h('button', { type: 'button', class: 'btn icon', 'aria-label': 'Close', onclick: () => this.dialog.close() }, '×')),
       h('img', { src: `${base}/kg/invite.svg`, alt: `QR code of ${link}` }), h('p', null, this.address),
       others.length ? h('p', { class: 'muted others' }, 'If that does not open: ', others.join('  ·  ')) : null,
       h('p', { class: 'muted' }, /\/\/(127\.|localhost|\[::1\])/.test(link) ? 'This link works on this computer only; start the app with --host 0.0.0.0 to let others in.' : 'Scan it, or type the address. You need the same network; whoever opens it watches, and steers nothing.'),
-      h('div', { class: 'do' }, this.copy));
-    this.dialog.addEventListener('keydown', (event) => event.stopPropagation()); // the page's own keys steer the run
-    this.dialog.addEventListener('click', (event) => { if (event.target === this.dialog) this.dialog.close(); });
+      h('div', { class: 'do' }, this.copy)));
     document.getElementById('kg-shell').append(this.dialog);
   }
 

@@ -94,14 +94,15 @@ export class Rail {
     setText(document.getElementById('kg-budget-out'), `${+share.toFixed(4)} % · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`);
   }
 
-  /** What to expect without a rung that is off: the one flipped last, else the lowest. */
+  /** What to expect without the rung that was switched off last. */
   #expect() {
     const off = [...this.root.querySelectorAll('#kg-ladder input')].map((box, i) => box.checked ? -1 : i).filter((i) => i >= 0);
     const flipped = off.find((i) => this.off && !this.off.includes(i));
-    if (!off.includes(this.missing)) this.missing = off[0];
+    if (!off.includes(this.missing)) this.missing = null;
     if (flipped != null) this.missing = flipped;
     this.off = off;
-    setText(document.getElementById('kg-expect'), this.without[this.missing] ?? 'All rungs are on: the whole method.');
-    setText(document.getElementById('kg-custom'), this.root.querySelector('#kg-preset input:checked') ? '' : 'custom');
+    setText(document.getElementById('kg-expect'), this.without[this.missing] ?? (off.length ? 'Switch an idea off to read what to expect without it.' : 'All rungs are on: the whole method.'));
+    const all = this.root.querySelectorAll('#kg-ladder input').length;
+    setText(document.getElementById('kg-custom'), this.root.querySelector('#kg-preset input:checked') ? '' : `${all - off.length} of ${all} ideas`);
   }
 }

@@ -3,6 +3,7 @@
 
 import * as address from './address.js';
 import { Cloud } from './cloud.js';
+import * as lasso from './lasso.js';
 import { colours, h, num, put, setAttr, setText } from './dom.js';
 import { told } from './glossary.js';
 import { place } from './labels.js';
@@ -20,38 +21,73 @@ const WITHOUT = { early: 'Known after the student\'s first test.', old: 'This ru
 
 export class Scatter {
   constructor(view, { select, colour, gather }) {
-    const { space, dim, colour: by } = address.read();
-    Object.assign(this, { select, colour, gather, space, dim, by, only: null, key: '', build: '' });
+    const { space, dim, colour: by, pick } = address.read();
+    Object.assign(this, { select, colour, gather, space, dim, by, held: pick.held, only: pick.held, lasso: pick.lasso, asked: pick, key: '' });
     this.panel = view.querySelector('.p-space');
     this.host = this.panel.querySelector('.scatter');
     for (const [name, at] of Object.entries({ note: '.note', title: 'h2 .term', legend: '.key', paint: '.paint' })) this[name] = this.panel.querySelector(at);
     this.hint = this.host.appendChild(h('div', { class: 'cloud-tip', hidden: true }));
-    this.cloud = new Cloud(this.host, { click: (i) => this.select(this.#image(i)), picked: (found) => this.gather(found.map((i) => ({ ...this.#image(i), c: this.points.c[i] }))),
+    this.cloud = new Cloud(this.host, { click: (i) => this.select(this.#image(i)), picked: (found, text) => { this.#hold({ held: this.held, lasso: found.length ? text : null }); this.gather(this.#images(found)); },
       over: (i, x, y) => this.#over(i, x, y), drawn: (ink, project) => this.#names(ink, project) });
     this.cloud.dim = dim;
     for (const [name, value] of [['kg-space', space], ['kg-dim', String(dim)]]) for (const input of this.panel.querySelectorAll(`[name=${name}]`)) input.checked = input.value === value;
-    this.panel.addEventListener('change', ({ target: { name, value } }) => {
-      if (name === 'kg-space') this.space = value;
+    this.panel.addEventListener('change', ({ target: { name, value }, isTrusted }) => {
+      if (name === 'kg-space') { this.space = value; if (isTrusted) this.#hold({ held: this.held }); } // a lasso is of the places that it was drawn among
       else if (name === 'kg-dim') this.dim = this.cloud.dim = +value;
       else if (name === 'kg-paint') { this.by = value; address.write({ colour: value === 'class' ? null : value }); }
       else if (name === 'kg-tool') { this.cloud.tool = value; return; }
       this.redraw();
     });
-    addEventListener('popstate', () => { const { colour: wanted } = address.read(); if (wanted !== this.by && [...this.paint.options].some((o) => o.value === wanted)) { this.by = this.paint.value = wanted; this.redraw(); } });
+    addEventListener('popstate', () => this.#turn());
     new MutationObserver(() => this.redraw()).observe(document.body, { attributeFilter: ['class'] });
   }
 
   redraw() { this.key = ''; if (this.last) this.draw(...this.last); }
 
-  /** Dim every class but `c`; null shows all. `held`: until it is asked for again. */
-  isolate(c, held = false) {
-    if (held) this.held = this.held === c ? null : c;
-    const only = c ?? this.held ?? null;
-    if (this.only !== only || held) { this.only = held ? this.held : only; this.redraw(); }
+  /** Dim every class but `c` for now; null: as before. */
+  isolate(c) {
+    const only = c ?? this.held;
+    if (this.only !== only) { this.only = only; this.redraw(); }
   }
 
-  /** The images of a class that have a point here. */
-  of(c) { return (this.points?.c ?? []).flatMap((own, i) => own === c ? [{ ...this.#image(i), c }] : []); }
+  /** Hold a class, and have its images in the gallery; asked again, let it go. */
+  all(c) {
+    this.#hold({ held: this.held === c ? null : c });
+    this.gather(this.held == null ? null : this.#of(c));
+  }
+
+  /** Nothing is selected any more. */
+  clear() { this.#hold({}); }
+
+  #hold({ held = null, lasso = null }) {
+    Object.assign(this, { held, lasso, only: held });
+    address.write({ pick: address.picked({ held, lasso }) });
+    this.redraw();
+  }
+
+  /** The address has become another one. */
+  #turn() {
+    const { pick, colour } = address.read();
+    if (colour !== this.by && [...this.paint.options].some((o) => o.value === colour)) { this.by = this.paint.value = colour; this.redraw(); }
+    if (address.picked(pick) !== address.picked(this)) this.ask(pick);
+  }
+
+  /** Select what an address asks for, {held, lasso}, once its points are here. */
+  ask({ held, lasso }) {
+    Object.assign(this, { held, lasso, only: held, asked: { held, lasso } });
+    this.redraw();
+  }
+
+  #gather() {
+    const { held, lasso: text } = this.asked, { points } = this;
+    this.asked = null;
+    if (held >= this.classes.length) return this.clear();
+    this.gather(text ? this.#images(lasso.within(lasso.read(text), points.x, points.y).filter((i) => !points.faint?.[i])) : held == null ? null : this.#of(held));
+  }
+
+  #of(c) { return this.#images(this.points ? this.points.c.flatMap((own, i) => own === c ? [i] : []) : []); }
+
+  #images(found) { return found.map((i) => ({ ...this.#image(i), c: this.points.c[i] })); }
 
   #image(i) { return { it: this.points.iteration[i], pos: this.points.pos[i] }; }
 
@@ -89,7 +125,7 @@ export class Scatter {
     points.keys = points.iteration.map((it, i) => `${it}:${points.pos[i]}`);
     const names = snap.classes.map((_, c) => `--c${this.colour(c)}`);
     const [surface, ink, line, muted, old, fresh, ...palette] = colours(this.host, ['--surface', '--ink', '--line', '--muted', '--pool', '--newest', ...names]);
-    if (this.cloud.surface !== surface) this.cloud.sprites.clear();
+    if (this.cloud.surface !== surface) this.cloud.stamps.clear();
     Object.assign(this.cloud, { surface, inkColour: ink, lineColour: line });
     const newest = Math.max(-1, ...list), ramp = shades(old, fresh), [low, high] = span(points.value);
     points.colour = points.c.map((c, i) => by === 'class' ? palette[c] : by === 'newest' ? points.iteration[i] === newest ? fresh : old : Number.isNaN(points.value[i]) ? muted : ramp[Math.max(0, Math.min(SHADES - 1, Math.floor((points.value[i] - low) / (high - low || 1) * SHADES)))]);
@@ -103,6 +139,7 @@ export class Scatter {
     if (points.n) this.moved = moved;
     Object.assign(this, { points, classes: snap.classes, base: real.n ? real : points, faintInk: ink });
     this.cloud.set(points, { real, balls, mark, ease, square: student });
+    if (this.asked && points.n && (student ? seen : columns.every(Boolean))) this.#gather();
     this.#legend(by, low, high, real.n > 0, balls.length > 0);
     setAttr(this.host, 'aria-label', `${student ? 'Student' : 'Teacher'}'s embedding: ${num(points.n)} synthetic and ${num(real.n)} real images. A class's name in the gallery selects its images.`);
   }

@@ -1,5 +1,6 @@
 // One image on the Inspect page: itself and its maps, its loss, what the networks call it, how it was made, and what is like it.
 
+import { selection } from './address.js';
 import { dot, h, math, num, pct, picture, put, setAttr, setText, term, whole } from './dom.js';
 import { scaleOf } from './groups.js';
 import { cellSize, figure, ghost, grid, hinge } from './maps.js';
@@ -129,7 +130,7 @@ export class Specimen {
         real ? h('ul', { class: 'near' }, real.found.map(({ c, d, image: url }) => h('li', null, url ? thumb(url, 28, `Real ${over.classes[c] ?? ''}`) : h('span', { class: 'gone' }), this.#under(c, d)))) : null,
         real ? real.pixels ? null : h('p', { class: 'small muted' }, 'Their pixels were left out of the file that this run came in.') : h('p', { class: 'small muted' }, over.tested_on === 'synthetic' ? 'There are no real images to compare it with.' : 'This run kept no real images to compare it with.')),
       h('div', null, h('h3', null, 'Nearest synthetic images of other classes ', h('span', { class: 'muted' }, kin?.compared ? this.#among(kin) : '')),
-        others?.length ? h('ul', { class: 'near' }, others.map(({ it, pos, c, d, image: url }) => h('li', null, h('a', { ...link({ sel: `${it}:${pos}`, class: null, step: null }), 'aria-label': `${over.classes[c]}, iteration ${it + 1}, distance ${d.toFixed(2)}` }, thumb(url, 28)), this.#under(c, d))))
+        others?.length ? h('ul', { class: 'near' }, others.map(({ it, pos, c, d, image: url }) => h('li', null, h('a', { ...link({ sel: selection({ it, pos }), class: null, step: null }), 'aria-label': `${over.classes[c]}, iteration ${it + 1}, distance ${d.toFixed(2)}` }, thumb(url, 28)), this.#under(c, d))))
           : h('p', { class: 'small muted' }, kin == null ? 'Looking …' : kin.error ?? (over.classes.length < 2 ? 'This run has one class.' : 'There is none.'))));
   }
 

@@ -22,9 +22,11 @@ export class Stage {
   constructor(view, { base, watching = false }) {
     Object.assign(this, { base, nav: view.querySelector('.nav-end'), headers: {}, part: null });
     if (watching) {
-      this.part = new Follower(this.nav);
+      this.part = new Audience(this.nav);
       this.headers['X-KGen-Page'] = this.part.page;
     }
+    /** Resolves to: is there no audience, and so nobody else whose page would turn? */
+    this.alone = new Promise((known) => { this.known = known; });
     this.#ask(watching);
   }
 
@@ -33,6 +35,7 @@ export class Stage {
   async #ask(watching) {
     let me;
     try { me = await (await fetch(`${this.base}/kg/me`, { cache: 'no-store' })).json(); } catch { return void setTimeout(() => this.#ask(watching), 2000); }
+    this.known(!me.audience);
     if (!me.audience) return;
     if ((me.role === 'viewer') !== watching) return this.#other(); // a link on another site had opened it without the cookie, or the token is an old one
     if (watching) return;
@@ -78,7 +81,7 @@ class Presenter {
   }
 }
 
-class Follower {
+class Audience {
   constructor(nav) {
     this.page = [...crypto.getRandomValues(new Uint8Array(6))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
     const kept = sessionStorage.getItem(KEPT);

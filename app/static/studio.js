@@ -45,9 +45,9 @@ class Studio {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
       nameOf: (index) => this.#nameOf(index),
       colour: (c) => this.slots[c] ?? c % 10,
-      select: (at) => this.select(at), isolate: (c, held) => this.scatter.isolate(c, held), gather: (images) => this.picked.show(images),
+      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), gather: (images) => this.picked.show(images),
       inspect: (changes) => this.pages.go('inspect', changes),
-      cleared: () => { if (this.scatter.held != null) this.scatter.isolate(this.scatter.held, true); }, all: (c) => { this.scatter.isolate(c, true); this.picked.show(this.scatter.held == null ? null : this.scatter.of(c)); }, explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
+      cleared: () => this.scatter.clear(), all: (c) => this.scatter.all(c), explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
     };
     this.archive = new Archive(gradio.base, redraw);
     this.player = new Player(this.archive, speed, redraw, t);
@@ -60,7 +60,7 @@ class Studio {
     const studio = () => { this.pages.go('studio'); this.live.soon(); };
     const compare = (runs) => { this.pages.go('compare', { runs: runs.join(','), point: null }); this.live.soon(); };
     this.places = {
-      inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => this.sel && `${this.sel.it}:${this.sel.pos}` }),
+      inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => address.selection(this.sel) }),
       compare: new Compare(view, { base: gradio.base, go: compare }),
       lessons: new Lessons(view, { base: gradio.base, watching: gradio.watching, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
       runs: new Runs(view, { base: gradio.base, studio, compare }),
@@ -70,7 +70,7 @@ class Studio {
       for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
       redraw();
     });
-    this.strange = new Strange(view, { inspect: hooks.inspect, post: (what) => this.places.runs.post(what), shown: () => this.live.soon() });
+    this.strange = new Strange(view, { inspect: hooks.inspect, post: (what) => this.places.runs.post(what), alone: () => this.stage.alone, shown: () => this.live.soon() });
     this.keys = new Keys(view, () => this.pages.page);
     this.#listen();
     address.keepSwitches(view);
@@ -86,14 +86,17 @@ class Studio {
   #take(snap) {
     const other = this.snap && (this.snap.run !== snap.run || this.snap.id !== snap.id || this.snap.attempt !== snap.attempt);
     const lost = !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done; // it was never finished
-    const strange = !this.snap && this.strange.meets(snap); // then selection and moment are of that run
+    const strange = !this.snap && this.strange.meets(snap, ACTIVE.includes(snap.phase)), came = this.strange.came(snap.run); // selection and moment are of the link's run
     if (this.sel && (other || lost || strange)) this.select(null);
     this.snap = snap;
     this.slots = slots(snap.class_indices);
     if (snap.making) snap.making = { ...decode(snap.making, snap), step: snap.making.step, steps: snap.making.steps };
     this.archive.turnTo(snap);
+    if (strange) this.scatter.clear();
+    if (came) { this.player.asked = came.t; this.scatter.ask(came.pick); }
     this.player.turnTo(snap);
     if (strange) this.player.goLive();
+    if (came?.sel) this.select(came.sel);
     this.schedule();
   }
 
@@ -145,7 +148,7 @@ class Studio {
     const group = frame.making?.iteration === it ? frame.making : this.archive.group(it), tile = group?.byPos.get(pos);
     const finished = it < this.snap.counters.iterations_done, sample = finished ? this.archive.sample(it, pos) : null;
     // in a replay, what only the finished image has (its place, its answers) is not shown before its end
-    if (tile) return { ...tile, it, finished, replay: group.early, cam: group.early ? null : tile.cam, sample: group.early ? null : sample, x: group.early ? null : tile.x ?? sample?.x, y: tile.y ?? sample?.y, z: tile.z ?? sample?.z,
+    if (tile) return { ...tile, it, finished, replay: group.early, step: group.early ? group.step : null, cam: group.early ? null : tile.cam, sample: group.early ? null : sample, x: group.early ? null : tile.x ?? sample?.x, y: tile.y ?? sample?.y, z: tile.z ?? sample?.z,
       piece: { url: group.sheet, col: tile.col, row: tile.row, columns: group.columns, rows: group.rows } };
     return sample && { ...sample, it, sample, finished, piece: { url: sample.image } };
   }
@@ -164,7 +167,7 @@ class Studio {
   /** `at`: {it, pos}, or null to follow the newest again. */
   select(at) {
     this.sel = at;
-    if (this.pages.page === 'studio') address.write({ sel: at ? `${at.it}:${at.pos}` : null }); // on another page it means that one's
+    if (this.pages.page === 'studio') address.write({ sel: address.selection(at) }); // on another page it means that one's
     const c = at && this.#image(at, this.player.frame())?.c;
     if (c != null) this.gallery.turnTo(c);
     this.schedule();

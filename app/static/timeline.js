@@ -3,7 +3,7 @@
 
 import { h, num, pct, put, s, setAttr, setText } from './dom.js';
 
-const NEAR = 3; // pixels: marks closer than that are one
+const NEAR = 3, WIDE = 16; // pixels: ticks, and signs, closer than that are one
 const ICONS = { start: 'M3 2h2v12H3zM14 2v12L6 8z', 'iteration-back': 'M8 2v12L1 8zM15 2v12L8 8z', back: 'M11 2v12L3 8zM12 2h2v12h-2z', play: 'M3 1.5v13L14 8z', pause: 'M3 2h4v12H3zM9 2h4v12H9z',
   on: 'M5 2v12l8-6zM2 2h2v12H2z', 'iteration-on': 'M8 2v12l7-6zM1 2v12l7-6z', end: 'M11 2h2v12h-2zM2 2v12l8-6z' };
 const SIGNS = { warmup: '▸', reborn: '↻', half: '½', best: '★', full: '■', paused: 'Ⅱ', resumed: '▸', stop: '■', failed: '!', warning: '!' };
@@ -78,8 +78,18 @@ export class Timeline {
     this.events = [...tests, ...snap.marks, ...best].sort((a, b) => a[0] - b[0]);
     let last = -Infinity;
     const apart = tests.filter(([when]) => { const x = when / this.total * width, keep = x - last >= NEAR; if (keep) last = x; return keep; });
-    put(this.marks, [...apart, ...snap.marks, ...best].map(([when, kind, text]) => h('button', { type: 'button', class: `t-mark ${kind}`, tabindex: kind === 'test' ? -1 : 0,
+    put(this.marks, [...apart, ...this.#signs([...snap.marks, ...best], width)].map(([when, kind, text]) => h('button', { type: 'button', class: `t-mark ${kind}`, tabindex: kind === 'test' ? -1 : 0,
       style: { left: `${(100 * when / this.total).toFixed(3)}%` }, 'aria-label': text, 'data-tip': text, onclick: () => this.#to(when) }, SIGNS[kind] ?? '')));
+  }
+
+  /** Signs that would cover each other are one: that of the last, which tells of all. */
+  #signs(marks, width) {
+    const groups = [];
+    for (const mark of marks.sort((a, b) => a[0] - b[0])) {
+      const group = groups.at(-1);
+      if (group && (mark[0] - group.at(-1)[0]) / this.total * width < WIDE) group.push(mark); else groups.push([mark]);
+    }
+    return groups.map((group) => [group.at(-1)[0], group.at(-1)[1], group.map(([, , text]) => text).join(' ')]);
   }
 
   #to(at) { this.player.seek(momentAt(at, this.player.steps)); }

@@ -15,7 +15,7 @@ import pytest
 import standin
 from served import served
 
-from app import comparing, exhibits, listing
+from app import exhibits, listing
 from app.columns import MOST, Columns, Means
 from app.comparison import Side, spread, verdict
 from app.comparison_table import as_csv, table
@@ -23,7 +23,7 @@ from app.differences import change, differing, kin_of, labels
 from app.panels import ladder
 from app.panels.knobs import knobs
 from app.switches import switches
-from kgen import events, recipes
+from kgen import events, reading, recipes
 from kgen.reading import open_run
 
 STANDIN = (sys.executable, str(Path(standin.__file__)))
@@ -289,7 +289,7 @@ def test_a_run_that_is_not_finished_is_not_kept_for_ever_and_grows(client, folde
 
 
 def test_events_are_read_once_and_in_blocks(client, monkeypatch):
-    monkeypatch.setattr(comparing, "BLOCK", 1 << 16)
+    monkeypatch.setattr(reading, "BLOCK", 1 << 16)
     compare(client, "a", "b")
     monkeypatch.setattr(Columns, "add", lambda self, e: pytest.fail("read again"))
     compare(client, "a", "b")

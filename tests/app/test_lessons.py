@@ -21,7 +21,7 @@ from kgen import recipes
 from kgen.reading import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
-SHELF = lessons.Shelf(lessons.FOLDER)
+SHELF = lessons.Lessons(lessons.FOLDER)
 STANDIN = (sys.executable, str(Path(standin.__file__)))
 BODY = "Before.\n\n## What happened\n\nA has {{a.accuracy}}, B {{b.accuracy}}, {{difference.accuracy}}.\n\n## Why\n\nBecause.\n"
 HEAD = """title = "Tiny"
@@ -175,7 +175,7 @@ def test_a_term_is_marked_once_and_whole():
 ])  # fmt: skip
 def test_an_error_names_file_and_field(tmp_path, head, body, said):
     write(tmp_path, head, body)
-    shelf = lessons.Shelf(tmp_path)
+    shelf = lessons.Lessons(tmp_path)
     assert not shelf.lessons and shelf.wrong[0].startswith(said), shelf.wrong
 
 

@@ -196,7 +196,7 @@ def test_the_sentence_names_the_resolution_where_there_are_several():
     story = standin.story(TWO)
     steps = [i for i, e in enumerate(story) if e.kind == "generator_step" and e.step == 0]
     said = [text(shown(folded(story[: i + 1]))) for i in steps[:2]]
-    assert "pushing 20-pixel T-shirt images" in said[0] and "pushing 28-pixel Trouser images" in said[1]
+    assert "pushing 20-pixel images of T-shirt" in said[0] and "pushing 28-pixel images of Trouser" in said[1]
     assert "Warm-up" in said[1] and "Warm-up" not in text(shown(folded(story[: steps[2] + 1])))
 
 
@@ -283,9 +283,9 @@ def test_the_sentence_of_every_moment():
     story = standin.story(R)
     kinds = [e.kind for e in story]
     said = [text(shown(folded(story[: i + 1]))) for i in range(len(story))]
-    assert said[kinds.index("generator_step")] == "Warm-up: only the pool grows. Generator step 1 of 3: pushing T-shirt images until the teacher is sure."
+    assert said[kinds.index("generator_step")] == "Warm-up: only the pool grows. Generator step 1 of 3: pushing images of T-shirt and 9 more classes until the teacher is sure."
     second = [i for i, k in enumerate(kinds) if k == "generator_step"][4]
-    assert said[second] == "Generator step 2 of 3: pushing Trouser images until the teacher is sure. The student waits with 20 images."
+    assert said[second] == "Generator step 2 of 3: pushing images of Trouser and 9 more classes until the teacher is sure. The student waits with 20 images."
     assert said[kinds.index("student_step")] == "Student step 4 of 8: learning from 40 images to answer as the teacher does."
     assert "test on real images" in said[-3]
     assert said[-1] == "Done: the student names 82.4 % of 10,000 real images correctly; it never saw one of them. The teacher reaches 93.1 %."
@@ -294,7 +294,7 @@ def test_the_sentence_of_every_moment():
 def test_in_the_concurrent_schedule_the_student_learns_meanwhile():
     story = standin.story(standin.recipe(schedule="concurrent"), 2)
     upto = next(i for i, e in enumerate(story) if e.kind == "generator_step" and e.iteration == 1 and e.step == 1)
-    assert text(shown(folded(story[: upto + 1]))).endswith("pushing Trouser images until the teacher is sure. Student learns from 20 images.")
+    assert text(shown(folded(story[: upto + 1]))).endswith("pushing images of Trouser and 9 more classes until the teacher is sure. Student learns from 20 images.")
 
 
 def test_a_paused_run_says_where():

@@ -146,6 +146,12 @@ class Studio:
         return self.text(".status-line")
 
     @property
+    def selected(self) -> tuple[int, int] | None:
+        """(iteration, position) in the address, counted from 0 as everything but an address does."""
+        at = self.query.get("sel")
+        return None if at is None else tuple(int(n) - 1 for n in at.split(":"))
+
+    @property
     def query(self) -> dict[str, str]:
         """The address's own part: selection, speed, theme."""
         return {name: values[-1] for name, values in parse_qs(urlsplit(self.page.url).query).items()}

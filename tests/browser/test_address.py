@@ -40,10 +40,9 @@ def test_a_copied_link_opens_the_same_view(visit: Visit):
     studio.see(".tile:not(:disabled)").nth(7).click()
     studio.see("[data-address=over] label").nth(1).click()
     studio.see("[data-address=as] label").nth(1).click()
-    studio.see(".nav .title").click()
     studio.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    studio.see(".copy-link").click()
-    expect(studio.see(".copy-link")).to_have_text("Copied")
+    studio.see(".copy-view").click()
+    expect(studio.see(".copy-view")).to_have_attribute("aria-label", "Copied")
     link = studio.page.evaluate("navigator.clipboard.readText()")
     assert link == studio.page.url and {"sel", "over", "as"} <= parameters(studio).keys()
     other = visit(query="?" + urlsplit(link).query)
@@ -76,23 +75,35 @@ def test_the_sheet_of_keys_opens_and_closes_and_digits_reach_the_panels(visit: V
     expect(sheet).to_be_hidden()
 
 
-def test_a_link_of_another_run_says_so_and_leads_to_it(visit: Visit, app: App):
+def test_a_link_of_another_run_opens_the_same_view(visit: Visit, app: App):
     other = app.runs / "another"
     shutil.copytree(app.runs / "recorded-fashion-live", other)
     studio = visit(query="?run=another&sel=3:7&t=5.2")
-    bar = studio.see(".strange")
-    expect(bar).to_contain_text("This link is of the run another; the Studio shows recorded-fashion-live.")
-    studio.until("the address is of what is shown", lambda: parameters(studio) == {"run": "recorded-fashion-live"})
+    studio.until("the run, image and moment of the link", lambda: studio.snapshot()["run"] == "another" and parameters(studio) == {"run": "another", "sel": "3:7", "t": "5.2"})
+    expect(studio.see(".p-gallery .note")).to_contain_text("showing iteration 5")
+    assert studio.see(".strange").is_hidden()
+    lost = visit(query="?run=nowhere&sel=3:7")
+    bar = lost.see(".strange")
+    expect(bar).to_contain_text("There is no run of that name here.")
+    lost.until("the address is of what is shown", lambda: parameters(lost) == {"run": "another"})
     bar.get_by_role("link", name="Inspect it").click()
     expect(bar).to_be_hidden()
-    assert parameters(studio)["tab"] == "inspect" and parameters(studio)["run"] == "another"
-    again = visit(query="?run=another")
-    again.see(".strange").get_by_role("button", name="Show it here").click()
-    again.until("the other run", lambda: again.snapshot()["run"] == "another" and parameters(again) == {"run": "another"})
-    lost = visit(query="?run=nowhere")
-    lost.see(".strange").get_by_role("button", name="Show it here").click()
-    expect(lost.see(".strange")).to_contain_text("There is no run of that name here.")
+    assert parameters(lost) == {"tab": "inspect", "run": "nowhere", "sel": "3:7"}
     lost.complaints = [said for said in lost.complaints if "404" not in said and "409" not in said]  # the browser notes what was refused
+
+
+def test_while_a_run_is_going_a_link_of_another_says_so(visit: Visit, start_little: Callable[[Studio], None]):
+    studio = visit()
+    start_little(studio)
+    going = studio.snapshot()["run"]
+    late = visit(query="?run=recorded-fashion-live&sel=3:7")
+    bar = late.see(".strange")
+    expect(bar).to_contain_text(f"This link is of the run recorded-fashion-live; the Studio shows {going}.")
+    bar.get_by_role("button", name="Show it here").click()
+    expect(bar).not_to_contain_text("This link")  # refused in words
+    bar.get_by_role("link", name="Inspect it").click()
+    assert parameters(late) == {"tab": "inspect", "run": "recorded-fashion-live", "sel": "3:7"}
+    late.complaints = [said for said in late.complaints if "409" not in said]
 
 
 @pytest.mark.parametrize("size", [(1440, 900), PHONE])

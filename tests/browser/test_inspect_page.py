@@ -62,11 +62,6 @@ def batches(app: App) -> list[dict[str, np.ndarray]]:
     return [arrays for _, arrays in open_run(app.runs / "little").batches()]
 
 
-def at(studio: Studio) -> tuple[int, int]:
-    it, pos = studio.query["sel"].split(":")
-    return int(it), int(pos)
-
-
 def pixels(studio: Studio, selector: str = ".in-image .pic-lg .pix") -> list[int]:
     return studio.page.evaluate(PIXELS, selector)
 
@@ -90,10 +85,10 @@ def test_an_image_is_opened_from_the_studio(studio: Studio, batches):
     studio.wait_phase("finished")
     studio.until("the newest images", lambda: studio.see(".tile:not(:disabled)").count())
     studio.see(".tile:not(:disabled)").last.click()
-    it, pos = at(studio)
+    it, pos = studio.selected
     studio.see(".p-space .card").get_by_role("link", name="Inspect").click()
     studio.until("the image", lambda: studio.see(".in-image").is_visible())
-    assert studio.query["tab"] == "inspect" and studio.query["run"] == "little" and at(studio) == (it, pos)
+    assert studio.query["tab"] == "inspect" and studio.query["run"] == "little" and studio.selected == (it, pos)
     assert studio.page.get_by_role("heading", level=1).inner_text() == "Inspect"
     name = standin.CLASSES[batches[it]["labels"][pos]]
     assert studio.text(".in-head h2") == name and f"iteration {it + 1}, image {pos + 1} of" in studio.text(".in-head .said")
@@ -101,7 +96,7 @@ def test_an_image_is_opened_from_the_studio(studio: Studio, batches):
 
 
 def test_the_map_and_what_is_missing_are_those_of_the_file(studio: Studio, batches, app: App):
-    it, pos = at(studio)
+    it, pos = studio.selected
     cam = batches[it]["cam"][pos].astype(float)
     target = np.array(next(e for e in open_run(app.runs / "little").events() if e.kind == "run_started").target)
     missing = np.maximum(0, target - np.round(cam, 4))
@@ -111,7 +106,7 @@ def test_the_map_and_what_is_missing_are_those_of_the_file(studio: Studio, batch
 
 
 def test_each_term_is_told_among_its_batch(studio: Studio, batches, app: App):
-    it, pos = at(studio)
+    it, pos = studio.selected
     weights = open_run(app.runs / "little").recipe.weights.model_dump()
     terms = [name for name in PARTS if weights[name]]
     assert studio.see(".strip").count() == len(terms) and "bn" in terms
@@ -130,7 +125,7 @@ def test_each_term_is_told_among_its_batch(studio: Studio, batches, app: App):
 
 
 def test_the_making_is_scrubbed(studio: Studio, batches):
-    it, pos = at(studio)
+    it, pos = studio.selected
     b = batches[it]
     i = b["preview_positions"].tolist().index(pos)
     before = [k for k, step in enumerate(b["preview_steps"]) if step < b["kept_step"][0]]
@@ -141,7 +136,7 @@ def test_the_making_is_scrubbed(studio: Studio, batches):
         studio.until("this step", lambda k=k: pixels(studio) == b["previews"][k, i, 0].ravel().tolist())
         sure = float(b["preview_confidence"][k, i])
         assert f"step {b['preview_steps'][k] + 1}" in studio.text(".moment") and (f"{100 * sure:.0f} %" in studio.text(".moment") or sure < 0.005)
-    assert studio.query["step"] == str(b["preview_steps"][0])
+    assert studio.query["step"] == str(b["preview_steps"][0] + 1)
     studio.see(".film button").last.click()
     studio.until("what was kept", lambda: pixels(studio) == b["images"][pos, 0].ravel().tolist())
     assert "step" not in studio.query
@@ -157,7 +152,7 @@ def test_maps_as_surfaces_are_in_the_address(studio: Studio):
 
 
 def test_networks_answers_and_what_is_near(studio: Studio, batches):
-    it, pos = at(studio)
+    it, pos = studio.selected
     first = studio.see(".tops .top5 li").first.inner_text().replace("\n", " ")
     top, share = batches[it]["teacher_top"][pos, 0], 100 * float(batches[it]["teacher_top_p"][pos, 0])
     assert first.startswith(standin.CLASSES[top]) and abs(float(first.split()[-1]) - share) <= 0.5
@@ -168,21 +163,21 @@ def test_networks_answers_and_what_is_near(studio: Studio, batches):
 
 
 def test_arrow_keys_go_through_the_batch_and_back_leaves(studio: Studio, batches):
-    it, pos = at(studio)
+    it, pos = studio.selected
     studio.see(".in-head h2").click()  # on a switch, arrow keys turn the switch
     studio.page.keyboard.press("ArrowLeft")
     studio.until("the image before", lambda: pixels(studio) == batches[it]["images"][pos - 1, 0].ravel().tolist())
-    assert at(studio) == (it, pos - 1)
+    assert studio.selected == (it, pos - 1)
     studio.page.keyboard.press("ArrowRight")
     studio.until("the image again", lambda: pixels(studio) == batches[it]["images"][pos, 0].ravel().tolist())
     studio.page.go_back()
-    assert studio.see("main.view").is_visible() and at(studio) == (it, pos)
+    assert studio.see("main.view").is_visible() and studio.selected == (it, pos)
     studio.page.go_forward()
     studio.until("the image", lambda: studio.see(".in-image").is_visible())
 
 
 def test_all_of_a_class_sorted_and_filtered(studio: Studio, batches):
-    it, pos = at(studio)
+    it, pos = studio.selected
     c, kr = int(batches[it]["labels"][pos]), PARTS.index("kr")
     studio.page.get_by_role("link", name=f"All {standin.CLASSES[c]}").click()
     mine = [(i, int(k)) for i, b in enumerate(batches) for k in np.flatnonzero(b["labels"] == c)]
@@ -238,7 +233,7 @@ def test_a_copied_address_shows_the_same(studio: Studio, browser: Browser):
         other.see(".w-tile").first.click()
         other.until("the first image", lambda: other.see(".in-image").is_visible())
         other.page.keyboard.press("ArrowRight")
-        other.until("the next of the list", lambda: at(other) == shown(studio)[1])
+        other.until("the next of the list", lambda: other.selected == shown(studio)[1])
         other.page.go_back()
         other.until("the list", lambda: other.see(".in-class").is_visible() and shown(other) == shown(studio))
         other.check()
@@ -285,7 +280,7 @@ def test_back_comes_to_the_same_place(studio: Studio):
 
 
 def test_what_is_not_there_is_said(studio: Studio):
-    for query, words in {"run=nothing": "no run of that name", "run=little&sel=99:0": "is not finished", "run=little&sel=0:9999": "images, not 10,000", "run=..%2F..&sel=0:0": "no run of that name"}.items():
+    for query, words in {"run=nothing": "no run of that name", "run=little&sel=99:1": "is not finished", "run=little&sel=1:10000": "images, not 10,000", "run=..%2F..&sel=1:1": "no run of that name"}.items():
         studio.wait_settled()
         studio.page.goto(f"{studio.address}?tab=inspect&{query}")
         studio.wait_drawn()
@@ -294,7 +289,7 @@ def test_what_is_not_there_is_said(studio: Studio):
 
 
 def test_at_phone_width_nothing_is_cut(studio: Studio, browser: Browser):
-    for query in ("run=little&sel=1:3", "run=many&class=2"):
+    for query in ("run=little&sel=2:4", "run=many&class=2"):
         phone = Studio(browser, studio.address, PHONE, f"?tab=inspect&{query}")
         try:
             look_at(phone, "class" in query)

@@ -102,7 +102,7 @@ def test_a_click_on_a_point_selects_the_same_image_everywhere(studio: Studio):
     studio.page.mouse.click(point["x"], point["y"])
     studio.until("the selection is in the address", lambda: "sel" in studio.query)
     iteration, pos = point["it"], point["pos"]
-    assert studio.query["sel"] == f"{iteration}:{pos}"
+    assert studio.selected == (iteration, pos)
     tile = studio.see(".tile[aria-pressed=true]")
     studio.until("its tile is pressed", lambda: tile.count() == 1)
     label = tile.get_attribute("aria-label")

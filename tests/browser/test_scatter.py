@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -106,9 +107,12 @@ def test_a_lasso_brings_exactly_the_images_inside_into_the_gallery(opened: Calla
     assert all(f"{name} {n}" in studio.text(".picked .counts") for name, n in counts.items())
     one = studio.see(".picked .one").first
     one.click()
-    studio.until("the image is selected", lambda: studio.query.get("sel") == one.get_attribute("data-image"))
+    studio.until("the image is selected", lambda: studio.selected == tuple(map(int, one.get_attribute("data-image").split(":"))))
+    link = f"?{urlsplit(studio.page.url).query}"
     studio.press("Clear selection")
-    studio.until("the gallery again", lambda: studio.see(".gallery").is_visible())
+    studio.until("the gallery again", lambda: studio.see(".gallery").is_visible() and "pick" not in studio.query)
+    again = opened(link, size=(1180, 700))  # another screen
+    again.until("the same selection", lambda: again.see(".picked .one").count() and again.text(".picked .counts b") == f"{len(inside)} selected")
 
 
 def test_a_class_is_selected_with_the_keyboard(opened: Callable[..., Studio], ended: Path):
@@ -118,6 +122,9 @@ def test_a_class_is_selected_with_the_keyboard(opened: Callable[..., Studio], en
     n = sum(int((open_run(ended).batch(i)["labels"] == 3).sum()) for i in range(EPOCHS))
     studio.until("all dresses", lambda: studio.text(".picked .counts b") == f"{n} selected")
     assert studio.page.evaluate("() => { const { points } = document.querySelector('.scatter').cloud; return points.c.every((c, i) => points.faint[i] === (c !== 3)); }")
+    assert studio.query["pick"] == "c3"
+    again = opened("?pick=c3")
+    again.until("all dresses by a link", lambda: again.see(".picked .counts").is_visible() and again.text(".picked .counts b") == f"{n} selected")
     studio.press("Clear selection")
     studio.until("all classes again", lambda: studio.page.evaluate("() => document.querySelector('.scatter').cloud.points.faint === null"))
 

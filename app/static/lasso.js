@@ -1,0 +1,39 @@
+// A lasso as a piece of an address: a polygon in the layout's own coordinates, so that a link selects the same images on any screen.
+
+export const MOST = 27; // corners; an address shared with an audience has 120 letters for it
+const LOW = -0.1, HIGH = 1.1, STEPS = 36 * 36 - 1; // two letters a coordinate
+
+/** [[x, y], …] with at most MOST corners: those go first that change its area least (Visvalingam and Whyatt). */
+export function simple(polygon) {
+  const kept = [...polygon], area = (i) => {
+    const [[ax, ay], [bx, by], [cx, cy]] = [kept.at(i - 1), kept[i], kept[(i + 1) % kept.length]];
+    return Math.abs((bx - ax) * (cy - ay) - (cx - ax) * (by - ay));
+  };
+  while (kept.length > MOST) {
+    let least = 0;
+    for (let i = 1; i < kept.length; i += 1) if (area(i) < area(least)) least = i;
+    kept.splice(least, 1);
+  }
+  return kept;
+}
+
+export const write = (polygon) => polygon.flat().map((v) => Math.round((Math.max(LOW, Math.min(HIGH, v)) - LOW) / (HIGH - LOW) * STEPS).toString(36).padStart(2, '0')).join('');
+
+export function read(text) {
+  const numbers = text.match(/../g).map((letters) => LOW + parseInt(letters, 36) / STEPS * (HIGH - LOW));
+  return Array.from({ length: numbers.length / 2 }, (_, i) => [numbers[2 * i], numbers[2 * i + 1]]);
+}
+
+/** Indices of the places inside a polygon (even–odd). */
+export function within(polygon, xs, ys) {
+  const found = [];
+  for (let i = 0; i < xs.length; i += 1) {
+    let odd = false;
+    polygon.forEach(([ax, ay], k) => {
+      const [bx, by] = polygon.at(k - 1);
+      if ((ay > ys[i]) !== (by > ys[i]) && xs[i] < (bx - ax) * (ys[i] - ay) / (by - ay) + ax) odd = !odd;
+    });
+    if (odd) found.push(i);
+  }
+  return found;
+}
