@@ -125,7 +125,7 @@ def _doing(state: State) -> Pieces:
     sizes = state.scales
     size = f"{sizes[state.iteration % len(sizes)].side}-pixel " if len(sizes) > 1 else ""
     step = f"{lead}Generator step {number(max(1, state.step + 1))} of {number(steps)}: pushing {size}images of "
-    after = _others(started.classes)
+    after = _others(started.classes) + " until the teacher is sure."
     if learning and started.student_steps and state.pool_images:
         after += f" The student waits with {images(state.pool_images)}." if sequential else f" Student learns from {images(state.pool_images)}."
     return [_text(step), {"class": state.iteration % len(started.classes)}, _text(after)]
@@ -139,14 +139,14 @@ def replayed(state: State, entered: int | None) -> Pieces:
         stood += f", {percent(state.last_accuracy)} right." if state.last_accuracy is not None and state.tested_on != "synthetic" else "."
     if entered is not None:
         return [_text(f"{at}: done. {images(entered)} entered the pool of now {number(state.pool_images)}.{stood}")]
-    return [_text(f"{at}, generator step {number(state.step + 1)} of {number(steps)}: pushing images of "), {"class": state.iteration % len(state.started.classes)},
-            _text(f"{_others(state.started.classes)}{stood}")]
+    return [_text(f"{at}, generator step {number(state.step + 1)} of {number(steps)}: images of "), {"class": state.iteration % len(state.started.classes)},
+            _text(f"{_others(state.started.classes)}.{stood}")]
 
 
 def _others(classes: Sequence[str]) -> str:
-    """What follows the class that is named, of all that are made at once."""
+    """What follows the class that is named: all are made at once."""
     n = len(classes) - 1
-    return (f" and {number(n)} more {'class' if n == 1 else 'classes'}" if n else "") + " until the teacher is sure."
+    return (f" and {number(n)} more {'class' if n == 1 else 'classes'}" if n else "")
 
 
 def where(state: State) -> str:

@@ -10,7 +10,7 @@ const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 export class Cloud {
   /** `on`: {click(index), picked(indices, the lasso as text or null), over(index or null, x, y), drawn(context, project)}; an index is of `points`. */
   constructor(host, on) {
-    Object.assign(this, { host, on, dim: 2, tool: 'zoom', view: { x: 0.5, y: 0.5, zoom: 1, turn: 0.6, tilt: 0.5 }, points: { n: 0 }, real: { n: 0 }, balls: [], mark: null, frames: 0, stamps: new Stamps(5, (...dot) => this.#dot(...dot)) });
+    Object.assign(this, { host, on, dim: 2, tool: 'zoom', view: { x: 0.5, y: 0.5, zoom: 1, fill: 1, turn: 0.6, tilt: 0.5 }, points: { n: 0 }, real: { n: 0 }, balls: [], mark: null, frames: 0, stamps: new Stamps(5, (...dot) => this.#dot(...dot)) });
     this.canvas = host.appendChild(Object.assign(document.createElement('canvas'), { className: 'cloud' }));
     this.ink = this.canvas.getContext('2d');
     host.cloud = this; // for tests: what lies where on the screen
@@ -23,17 +23,25 @@ export class Cloud {
   }
 
   /** `points`: {n, keys, x, y, z, colour: css strings, faint: bool array or null}. Old points ease to new places where `ease`; others stay. */
-  set(points, { real, balls = [], mark = null, ease = false, square = false }) {
+  set(points, { real, balls = [], mark = null, ease = false, square = false, fit = '' }) {
     if (ease && !still() && this.points.n && points.n) {
       const before = new Map(this.points.keys.map((key, i) => [key, i])), now = this.#eased(), from = { x: Float32Array.from(points.x), y: Float32Array.from(points.y), z: Float32Array.from(points.z) };
       points.keys.forEach((key, i) => { const at = before.get(key); if (at != null) for (const axis of 'xyz') from[axis][i] = now[axis][at]; });
       this.ease = { from, since: performance.now() };
     } else if (points.n !== this.points.n || points.keys !== this.points.keys) this.ease = null;
     Object.assign(this, { points, real, balls, mark, square });
+    if (fit !== this.fitted && (points.n || !fit)) { this.fitted = fit; this.#fit(); }
     this.again();
   }
 
-  whole() { Object.assign(this.view, { x: 0.5, y: 0.5, zoom: 1, turn: 0.6, tilt: 0.5 }); this.again(); }
+  whole() { Object.assign(this.view, { x: 0.5, y: 0.5, zoom: 1, turn: 0.6, tilt: 0.5 }); this.#fit(); this.again(); }
+
+  /** What does not fill 0…1 is drawn larger, all but the 2 % that lie furthest out. */
+  #fit() {
+    const from = (x, y, z) => Math.max(Math.abs(x - 0.5), Math.abs(y - 0.5), Math.abs(z - 0.5)), reach = ({ n, x, y, z }) => Array.from({ length: n }, (_, i) => from(x[i], y[i], z[i])).sort((a, b) => a - b)[Math.floor(0.98 * (n - 1))] ?? 0;
+    const most = Math.max(reach(this.points), reach(this.real), ...this.balls.map(({ x, y, z, radii }) => from(x, y, z) + Math.max(0, ...(radii ?? []))));
+    this.view.fill = this.fitted && most ? Math.max(1, Math.min(5, 0.46 / most)) : 1;
+  }
 
   again() { this.pending ||= requestAnimationFrame(() => { this.pending = 0; this.paint(); }); }
 
@@ -48,7 +56,7 @@ export class Cloud {
 
   /** (x, y, z) → [pixels right, pixels down, depth]. */
   projection() {
-    const { clientWidth: w, clientHeight: h } = this.host, { x, y, zoom, turn, tilt } = this.view, flat = this.dim === 2;
+    const { clientWidth: w, clientHeight: h } = this.host, { x, y, turn, tilt } = this.view, zoom = this.view.zoom * this.view.fill, flat = this.dim === 2;
     // two dimensions of the layout fill the panel; what has a measure (the student's space, three dimensions) keeps its shape
     const square = this.square || !flat, side = Math.min(w, h), kx = zoom * (square ? side : w) / (1 + 2 * PAD), ky = zoom * (square ? side : h) / (1 + 2 * PAD);
     if (flat) return (px, py) => [w / 2 + (px - x) * kx, h / 2 - (py - y) * ky, 0];
@@ -59,7 +67,7 @@ export class Cloud {
     };
   }
 
-  scale() { const { clientWidth: w, clientHeight: h } = this.host; return this.view.zoom * Math.min(w, h) / (1 + 2 * PAD) * (this.dim === 3 ? SMALLER : 1); }
+  scale() { const { clientWidth: w, clientHeight: h } = this.host; return this.view.zoom * this.view.fill * Math.min(w, h) / (1 + 2 * PAD) * (this.dim === 3 ? SMALLER : 1); }
 
   paint() {
     const { host, canvas, ink } = this, w = host.clientWidth, h = host.clientHeight, dense = window.devicePixelRatio || 1;
@@ -107,7 +115,7 @@ export class Cloud {
   }
 
   #box(project) {
-    const { ink } = this, corner = (i) => project(i & 1, (i >> 1) & 1, i >> 2);
+    const { ink } = this, half = 0.5 / this.view.fill, corner = (i) => project(...[0, 1, 2].map((bit) => 0.5 + (i >> bit & 1 ? half : -half)));
     ink.strokeStyle = this.lineColour; ink.lineWidth = 1; ink.beginPath();
     for (let i = 0; i < 8; i += 1) for (const bit of [1, 2, 4]) if (!(i & bit)) { const [a, b] = corner(i), [c, d] = corner(i | bit); ink.moveTo(a, b); ink.lineTo(c, d); }
     ink.stroke();

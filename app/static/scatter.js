@@ -138,7 +138,7 @@ export class Scatter {
     const moved = `${this.space} ${seen?.test}`, ease = this.moved != null && this.moved !== moved && points.n > 0;
     if (points.n) this.moved = moved;
     Object.assign(this, { points, classes: snap.classes, base: real.n ? real : points, faintInk: ink });
-    this.cloud.set(points, { real, balls, mark, ease, square: student });
+    this.cloud.set(points, { real, balls, mark, ease, square: student, fit: student ? `${snap.run} ${snap.id}` : '' });
     if (this.asked && points.n && (student ? seen : columns.every(Boolean))) this.#gather();
     this.#legend(by, low, high, real.n > 0, balls.length > 0);
     setAttr(this.host, 'aria-label', `${student ? 'Student' : 'Teacher'}'s embedding: ${num(points.n)} synthetic and ${num(real.n)} real images. A class's name in the gallery selects its images.`);

@@ -156,7 +156,7 @@ def test_every_moment_shows_what_the_run_folder_holds(open_ended: Callable[..., 
 def test_nothing_that_only_later_moments_know_is_on_the_page(open_ended: Callable[..., Studio], ended: Path):
     studio = open_ended("?t=12.2")
     studio.until("the moment", lambda: shows(studio, ended, 11, 1))
-    assert studio.sentence.startswith(f"Replay: iteration 12 of {EPOCHS}, generator step 2 of 3: pushing")
+    assert studio.sentence.startswith(f"Replay: iteration 12 of {EPOCHS}, generator step 2 of 3: images of")
     evaluated = [e for e in open_run(ended).events() if e.kind == "evaluated" and e.iteration <= 10]
     assert studio.accuracy() == pytest.approx(100 * evaluated[-1].student.accuracy, abs=0.06)
     pool = [e for e in open_run(ended).events() if e.kind == "batch_synthesised"][10].pool_images
