@@ -27,7 +27,9 @@ from kgen.events import PARTS
 from kgen.reading import NAME, JournalError, open_run
 
 MOST_OPEN = 24
-"""Opening one anew reads all its events again; what is kept of one is small. An audience may look at that many at once."""
+"""Opening one anew reads all its events again. An audience may look at that many at once."""
+MOST_VIEW_BYTES = 64 << 20
+"""Of students' views that open runs keep, together."""
 MOST_BYTES = 8 << 20
 """Of ready pieces: some forty iterations, made once for all who ask for them. Browsers keep what they have seen."""
 
@@ -111,7 +113,7 @@ class Archive:
         with self._lock:
             opened = self._open.setdefault(key, OpenRun(run, attempt, own))
             self._open.move_to_end(key)
-            while len(self._open) > MOST_OPEN:
+            while len(self._open) > MOST_OPEN or (len(self._open) > 1 and sum(o.view_bytes for o in self._open.values()) > MOST_VIEW_BYTES):
                 self._open.popitem(last=False)
         return opened.refresh()
 

@@ -42,11 +42,11 @@ class Reading:
         info = self.run.info
         self.id, self.attempt, self.sha = str(info.get("id", ""))[:64], int(info.get("attempt", 1)), str(info.get("teacher_sha256", ""))[:64]
         self.columns = Columns(self.run.recipe)
-        self._tail, self._mark, self.fault = self.run.tail(), None, ""
+        self._tail, self.mark, self.fault = self.run.tail(), None, ""
 
     def read_on(self) -> None:
         seen = mark(self.run.path / "events.jsonl")
-        if seen == self._mark:
+        if seen == self.mark:
             return
         self.fault = ""
         try:
@@ -57,7 +57,7 @@ class Reading:
                     self.columns.add(event)
         except JournalError as error:  # what lies before the damage is shown
             self.fault = without_place(error, self.run.path.parent)
-        self._mark = seen
+        self.mark = seen
 
     def told(self) -> tuple[dict[str, Any], bool]:
         """(for the page, will it stay so)."""
@@ -78,24 +78,42 @@ class Comparing:
         self.shelf, self.runs, self.archive = shelf, shelf.runs, shelf.archive
         self._lock = threading.Lock()
         self._readings: OrderedDict[tuple, Reading] = OrderedDict()
+        self._told: OrderedDict[tuple, tuple] = OrderedDict()
+        """names → (rows of the list, what was read, answer)"""
 
     @_alone
     def told(self, names: list[str]) -> dict[str, Any]:
-        """For the page: each run, and where there are several that can be read, the comparison."""
-        rows = {row["name"]: row for row in self.shelf.listing.rows()}
+        """For the page: each run, and where there are several that can be read, the comparison. Worked out once for all who look."""
+        listed = self.shelf.listing.rows()
+        rows = {row["name"]: row for row in listed}
+        readings = [self._try(name) for name in names]
+        key = [(r.id, r.mark) if isinstance(r, Reading) else r for r in readings]
+        kept_rows, kept_key, found = self._told.get(tuple(names), (None, None, {}))
+        if kept_rows is listed and kept_key == key:
+            return found
         told, sides = [], []
-        for letter, name in zip(LETTERS, names):
-            try:
-                reading = self._read(name)
+        for letter, name, reading in zip(LETTERS, names, readings):
+            if isinstance(reading, Reading):
                 side = self._side(name, reading, rows)
                 told.append({"letter": letter, "name": name} | _about(side, reading, rows.get(name, {})))
                 sides.append(side)
-            except (Missing, RunError) as error:
+            else:
                 beginning = name == self.runs.name and self.runs.active  # its folder is about to be made
-                told.append({"letter": letter, "name": name} | ({"state": "just beginning"} if beginning else {"fault": str(error)}))
+                told.append({"letter": letter, "name": name} | ({"state": "just beginning"} if beginning else {"fault": reading}))
         whole = len(sides) == len(names) > 1  # letters stand for runs: a missing one would shift them
         found = {"verdict": comparison.verdict(sides), "spread": comparison.spread(sides), "table": comparison_table.table(sides)} if whole else {}
-        return {"runs": told, **found}
+        found = {"runs": told, **found}
+        self._told[tuple(names)] = (listed, key, found)
+        while len(self._told) > MOST_KEPT:
+            self._told.popitem(last=False)
+        return found
+
+    def _try(self, name: str) -> Reading | str:
+        """A run's reading, or why there is none."""
+        try:
+            return self._read(name)
+        except (Missing, RunError) as error:
+            return str(error)
 
     @_alone
     def csv(self, names: list[str]) -> str:

@@ -76,7 +76,8 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
                   f"One field of the recipe differs: {causes[0]}." if len(causes) == 1 else
                   f"{len(causes)} fields of the recipes differ, so a difference may have more than one cause: {'; '.join(causes[:6])}{'; and more, in the table below' if len(causes) > 6 else ''}."})
     filled = [s.columns.pixels for s in sides]
-    if all(equal[:3]) and any(abs(f - filled[0]) > 0.001 * max(filled) for f in filled):
+    uneven = any(abs(f - filled[0]) > 0.001 * max(filled) for f in filled)
+    if all(equal[:3]) and uneven:
         lines.append({"same": False, "text": f"Their pools are not equally full now: {_each([_pixels(f) for f in filled])}."})
     unfinished = [(LETTERS[i], s.state) for i, s in enumerate(sides) if s.state != "finished"]
     if unfinished:
@@ -89,6 +90,8 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
         head = "Comparable at equal budget, with different seeds: " + ("what differs is chance." if not causes else "a part of what differs may be chance.")
     else:
         head = "Comparable: equal budget, equal seed." if causes else "The same recipe, seed and budget: nothing should differ but what machine and threads do."
+    if not wrong and (unfinished or uneven):
+        head += " They have not come equally far: compare them at equal pixels, not at their ends."
     return {"comparable": not wrong, "head": head, "lines": lines}
 
 

@@ -17,12 +17,14 @@ from app.takeaway import plain
 Cell = dict[str, Any]
 Row = dict[str, Any]
 
+NO_MATTER = ("journal_pixels",)
+"""Fields that change nothing of what comes out."""
 
 
 def table(sides: Sequence[Side]) -> list[Row]:
     """Rows {part, label, tip, cells: [{text, note, value}]}; the notes of later runs say how far they are from the first."""
     recipes = [s.recipe for s in sides]
-    rows = [_row("recipe", *labels()[f], [{"text": value(r, f)} for r in recipes]) for f in differing(recipes)]
+    rows = [_row("recipe", *labels()[f], [{"text": value(r, f)} for r in recipes]) for f in differing(recipes) if f not in NO_MATTER]
     for real, label in ((True, "Accuracy on real images"), (False, "Agreement with the teacher, synthetic images")):
         if not any(s.columns.tests[real].seen for s in sides):
             continue
@@ -31,7 +33,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
         at = [s.columns.at(equal, real) for s in sides]
         rows += [
             _row("result", label, "The last test: of a finished run the one at its end.", _shares(last)),
-            _row("result", f"{'Accuracy' if real else 'Agreement'} at equal pixels", f"The last test with at most {equal:,} pixels in the pool, which every run has reached.", _shares(at)),
+            _row("result", f"{'Accuracy' if real else 'Agreement'} at equal pixels", f"The last test with at most {equal:,} pixels in the pool, which every run has reached. Runs are not tested at the same pixels; each cell says at how many.", _shares(at)),
             _row("result", "Best test", "The highest of all tests; those on the way may be of fewer images than the one at the end.", _shares(best)),
             _row("result", "Mean over seeds", "Mean ± standard deviation over finished runs of this folder with the same recipe and other seeds.", [_mean(s, real) for s in sides])]
     c = [s.columns for s in sides]
@@ -79,6 +81,8 @@ def _shares(found: Sequence[tuple | None]) -> list[Cell]:
             continue
         few = 0 < one[1] < words.FEW
         notes = [f"of {one[1]:,}"] if one[1] and not few else []
+        if len(one) > 2 and any(other and other[2] != one[2] for other in found):
+            notes.append(f"at {one[2]:,} pixels")
         if i and first is not None:
             notes.insert(0, f"{100 * (one[0] - first[0]):+.1f} points".replace("-", "−"))
         cells.append({"text": f"{round(one[0] * one[1])} of {one[1]}" if few else words.percent(one[0]), "note": ", ".join(notes), "value": round(one[0], 6)})

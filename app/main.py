@@ -110,7 +110,7 @@ def launch_settings(args: argparse.Namespace, port: int, presenting: Presenting 
         server_name=args.host, server_port=port, root_path=root or None,
         share=False, ssr_mode=False, mcp_server=False, pwa=False, run_history=False, enable_monitoring=False,
         strict_cors=True, max_file_size="5mb", allowed_paths=[], show_error=False, footer_links=[],
-        state_session_capacity=200, max_threads=40, quiet=True, prevent_thread_lock=True, inbrowser=False,
+        state_session_capacity=200, max_threads=200, quiet=True, prevent_thread_lock=True, inbrowser=False,
         theme=theme(), head=head(root), favicon_path=str(STATIC / "mark.svg"),
         app_kwargs={"openapi_url": None, "middleware": routes.middleware(hosts, args.allow_frame, presenting), "dependencies": [Depends(presenting.check)]},
     )

@@ -59,7 +59,7 @@ class OpenRun:
         self._lock = threading.Lock()
         self._tail = run.tail()
         self._moments = Moments()
-        self._space, self._views = StudentSpace(), []
+        self._space, self._views, self.view_bytes = StudentSpace(), [], 0
         self._looking = threading.Lock()
         """Held while students' views are read, which other pieces need not wait for."""
         self._tests: list[events.Evaluated] = []
@@ -104,6 +104,7 @@ class OpenRun:
                 try:
                     seen = self._space.add(self.run.array_file(file), started.radii)
                     self._views.append(encode(seen | {"test": len(self._views) + 1}))
+                    self.view_bytes += len(self._views[-1])
                 except JournalError as error:
                     self._views.append(error)
                 except HOSTILE:  # a run from elsewhere may hold anything

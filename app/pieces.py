@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Pieces:
-    """Safe from any thread. `most`: bytes of all answers together."""
+    """Safe from any thread. `most`: bytes of all answers together; a single one may be larger."""
 
     def __init__(self, most: int = 48 << 20) -> None:
         self.most = most
@@ -27,7 +27,7 @@ class Pieces:
             with self._lock:
                 self._held[key] = body
                 self._bytes += len(body)
-                while self._bytes > self.most:
+                while self._bytes > self.most and len(self._held) > 1:
                     self._bytes -= len(self._held.popitem(last=False)[1])
             return body
 

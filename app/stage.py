@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 NAME = re.compile(r"[a-z]{1,12}")
-VALUE = re.compile(r"[A-Za-z0-9:.,_-]{0,120}")
+VALUE = re.compile(r"[A-Za-z0-9:.,_-]{0,400}")
 MOST = 16
 """Parameters of an address."""
 PAGE = re.compile(r"[0-9a-f]{8,16}")

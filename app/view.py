@@ -50,8 +50,8 @@ def phase_of(state: State, situation: Situation) -> str:
         return "failed"
     if situation.stage == "starting" or situation.run is None:
         return "starting" if situation.run else "empty"
-    if situation.stage == "interrupted" and state.phase == "stopped":
-        return "interrupted"
+    if situation.stage == "interrupted" and state.phase == "stopped" and situation.checkpoint is not None:
+        return "interrupted"  # it can go on
     if state.phase in ENDED:
         return state.phase
     if situation.stage in ("died", "interrupted", "stopping"):

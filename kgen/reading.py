@@ -178,6 +178,8 @@ class Tail:
         with self._file.open("rb") as file:
             file.seek(self._offset)
             data = file.read(most)
+        if len(data) == most and b"\n" not in data:
+            raise JournalError(f"{self._file} is damaged at byte {self._offset}: no line of a run is longer than {most:,} bytes.")
         found = []
         try:
             for event, offset in _parse(self._file, data, self._offset):

@@ -3,18 +3,22 @@
 
 export function read() {
   const query = new URLSearchParams(location.search), at = /^([1-9]\d{0,6}):([1-9]\d{0,6})$/.exec(query.get('sel') ?? ''), t = /^([1-9]\d{0,6})(?:\.([1-9]\d{0,6}))?$/.exec(query.get('t') ?? '');
-  return { sel: at ? { it: at[1] - 1, pos: at[2] - 1 } : null, t: t ? { iteration: t[1] - 1, step: t[2] ? t[2] - 1 : undefined } : null,
+  return { run: query.get('run'), sel: at ? { it: at[1] - 1, pos: at[2] - 1 } : null, t: t ? { iteration: t[1] - 1, step: t[2] ? t[2] - 1 : undefined } : null,
     space: query.get('space') === 'student' ? 'student' : 'teacher', dim: query.get('dim') === '3' ? 3 : 2, colour: /^[a-z0-9]{1,12}$/.exec(query.get('colour') ?? '')?.[0] ?? 'class',
     pick: pick(query.get('pick')), speed: ['slow', 'watch', 'full'].find((v) => v === query.get('speed')) ?? 'full' };
 }
 
 /** What is selected in the scatter: c3 a class, l… a lasso (lasso.js), c3l… a lasso of a class's. */
 function pick(text) {
-  const found = /^(?:c(\d{1,4}))?(?:l((?:[0-9a-z]{4}){3,27}))?$/.exec(text ?? '');
+  const found = /^(?:c(\d{1,4}))?(?:l((?:[0-9a-z]{8}){3,40}))?$/.exec(text ?? '');
   return { held: found?.[1] ? +found[1] : null, lasso: found?.[2] ?? null };
 }
 
 export const picked = ({ held, lasso }) => (held == null ? '' : `c${held}`) + (lasso ? `l${lasso}` : '') || null;
+
+/** What the Studio reads of an address: on another page, image and moment are that page's. */
+export const ofStudio = () => onStudio() ? read() : { ...read(), run: null, sel: null, t: null, pick: pick(null) };
+export const onStudio = () => !new URLSearchParams(location.search).get('tab');
 
 /** The address with some of it changed; null removes a name. */
 export function href(changes) {
@@ -23,14 +27,14 @@ export function href(changes) {
   return url.href.replaceAll('%3A', ':').replaceAll('%2C', ',');
 }
 
-/** Null removes a name. The history is not grown: Back leaves the page. */
-export function write(changes) { history.replaceState(history.state, '', href(changes)); told(); }
+/** Null removes a name. The history is not grown: Back leaves the page. `own`: the page's doing, not a person's. */
+export function write(changes, own = false) { history.replaceState(history.state, '', href(changes)); told(own); }
 
 /** A place of its own in the history: Back returns to the page before. */
 export function go(changes) { history.pushState(history.state, '', href(changes)); told(); }
 
 /** The page has changed its own address; the browser tells only of Back and Forward. */
-function told() { document.dispatchEvent(new Event('kg-address')); }
+function told(own = false) { document.dispatchEvent(new CustomEvent('kg-address', { detail: { own } })); }
 
 /** Groups of switches with data-address="name": the address has the chosen value, nothing where that is the first. */
 export function keepSwitches(root) {

@@ -149,7 +149,7 @@ export class Compare {
     const { verdict, spread } = this.told ?? {}, wrong = runs.some((run) => run.fault && !run.key);
     setAttr(this.verdict, 'hidden', !verdict);
     setAttr(this.none, 'hidden', Boolean(verdict) || (!this.told && runs.length > 0));
-    setText(this.none, runs.some((run) => run.state === 'just beginning') ? 'One of these runs is just beginning.' : wrong ? 'One of these runs cannot be read. Leave it out, or choose another one.' : runs.length ? 'Choose another run to compare with, or run this one again with one switch flipped.' : 'Compare runs of this folder: their images, curves and recipes side by side, at equal budget, time or step.');
+    setText(this.none, runs.some((run) => run.state === 'just beginning') ? 'One of these runs is just beginning.' : wrong ? 'One of these runs cannot be read. Leave it out, or choose another one.' : runs.length ? 'Choose another run to compare with.' : 'Compare runs of this folder: their images, curves and recipes side by side, at equal budget, time or step.');
     if (!verdict) return;
     setText(this.verdict.querySelector('h2'), verdict.head);
     setAttr(this.verdict, 'data-comparable', String(verdict.comparable));

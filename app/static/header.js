@@ -1,7 +1,7 @@
 // The top bar: which run is shown, the command that makes the same one, light or dark; and the downloads.
 
 import { h, setAttr, setText } from './dom.js';
-import { write } from './address.js';
+import { href, write } from './address.js';
 
 const BUNDLE = 'The student as safetensors and ONNX, with class names, a card of facts and code that loads it. Takes some seconds.';
 
@@ -77,15 +77,18 @@ export class Header {
 
   /** The address of this view, into the clipboard; without one, selected in the sheet. */
   async #share() {
+    const { snap } = this, own = { __theme: null, speed: null }; // the reader's own
+    const link = href(document.body.dataset.page === 'inspect' && snap?.run && !new URLSearchParams(location.search).get('run') ? { ...own, run: snap.run } : own);
     try {
-      await navigator.clipboard.writeText(location.href);
+      await navigator.clipboard.writeText(link);
       this.link.classList.add('copied');
       setAttr(this.link, 'aria-label', 'Copied');
       setTimeout(() => { this.link.classList.remove('copied'); setAttr(this.link, 'aria-label', 'Copy a link to this view'); }, 1600);
     } catch {
       this.#open(true);
+      this.text = link;
       setText(this.card.querySelector('p'), 'A link to this view; press Ctrl-C:');
-      this.#select(location.href);
+      this.#select(link);
     }
   }
 

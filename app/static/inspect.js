@@ -11,9 +11,9 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/; // of a run
 const GOING = 2000, OVER = 8000;
 
 export class Inspect {
-  /** `go(changes)`: to another address of this page; `selected()`: the Studio's own `sel`. */
-  constructor(view, { base, plotly, go, selected }) {
-    Object.assign(this, { base, go, selected, on: false, asked: 0, said: null, ends: new Map() });
+  /** `go(changes)`: to another address of this page. */
+  constructor(view, { base, plotly, go }) {
+    Object.assign(this, { base, go, on: false, asked: 0, said: null, ends: new Map() });
     this.root = view.querySelector('main.inspect');
     for (const [name, at] of Object.entries({ head: '.in-head', dot: '.in-head .dot', title: '.in-head h2', pick: '.in-pick', line: '.in-head .said', all: '.all', before: '.before', after: '.after', none: '.none', one: '.in-image', many: '.in-class' })) this[name] = this.root.querySelector(at);
     const link = (changes) => ({ href: address.href({ tab: 'inspect', ...changes }), onclick: (e) => { if (!(e.ctrlKey || e.metaKey || e.shiftKey)) { e.preventDefault(); go(changes); } } });
@@ -27,8 +27,8 @@ export class Inspect {
     document.addEventListener('visibilitychange', () => this.#again(0));
   }
 
-  turn(on) {
-    if (this.on && !on) this.#leave();
+  turn(on, popped) {
+    if (this.on && !on && !popped) this.#leave();
     this.on = on;
     if (!on) { clearTimeout(this.timer); return; }
     this.restore = history.state?.kgWall ?? null;
@@ -68,8 +68,7 @@ export class Inspect {
 
   /** What belongs to this page does not stay in another one's address. */
   #leave() {
-    const studio = !new URLSearchParams(location.search).get('tab');
-    address.write({ class: null, sort: null, where: null, step: null, ...(studio ? { run: null, sel: this.selected() } : {}) });
+    address.write({ class: null, sort: null, where: null, step: null });
   }
 
   // --- the run -----------------------------------------------------------------------------------

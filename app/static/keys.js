@@ -5,7 +5,7 @@ import { h, put } from './dom.js';
 /** [keys, what they do, pages where they do it; none: everywhere] */
 const KEYS = [
   [['?'], 'Show or close this sheet'],
-  [['1', '…', '9'], 'Go to a panel of the page, in reading order'],
+  [['1', '…', '9'], 'Go to a part of the page, in reading order: a panel, the list, a run'],
   [['Tab'], 'Go on within it; Enter presses, arrows move through images and choices'],
   [['Space'], 'Pause or continue the run; while an earlier moment is shown, or when it has ended, play or hold this view', 'studio'],
   [['←', '→'], 'A frame back or on; with Shift an iteration', 'studio'],
@@ -45,7 +45,7 @@ export class Keys {
 
   /** Panels that are shown, in their order; a press on one beyond the last does nothing. */
   #enter(index) {
-    const panels = [...this.view.querySelectorAll(`main[data-page=${this.page()}] .panel`)].filter((panel) => panel.offsetParent);
+    const panels = [...this.view.querySelectorAll(`main[data-page=${this.page()}] :is(.panel, .timeline, .lesson-list, .lesson, .run-list > li)`)].filter((panel) => panel.offsetParent);
     const panel = panels[index];
     if (!panel) return;
     panel.tabIndex = -1;

@@ -1,7 +1,7 @@
 // A lasso as a piece of an address: a polygon in the layout's own coordinates, so that a link selects the same images on any screen.
 
-export const MOST = 27; // corners; an address shared with an audience has 120 letters for it
-const LOW = -0.1, HIGH = 1.1, STEPS = 36 * 36 - 1; // two letters a coordinate
+const MOST = 40; // corners
+const LOW = -8, HIGH = 9, DIGITS = 4, STEPS = 36 ** DIGITS - 1; // a fraction of a pixel, far beyond the largest zoom's frame
 
 /** [[x, y], …] with at most MOST corners: those go first that change its area least (Visvalingam and Whyatt). */
 export function simple(polygon) {
@@ -17,10 +17,10 @@ export function simple(polygon) {
   return kept;
 }
 
-export const write = (polygon) => polygon.flat().map((v) => Math.round((Math.max(LOW, Math.min(HIGH, v)) - LOW) / (HIGH - LOW) * STEPS).toString(36).padStart(2, '0')).join('');
+export const write = (polygon) => polygon.flat().map((v) => Math.round((Math.max(LOW, Math.min(HIGH, v)) - LOW) / (HIGH - LOW) * STEPS).toString(36).padStart(DIGITS, '0')).join('');
 
 export function read(text) {
-  const numbers = text.match(/../g).map((letters) => LOW + parseInt(letters, 36) / STEPS * (HIGH - LOW));
+  const numbers = text.match(/.{4}/g).map((letters) => LOW + parseInt(letters, 36) / STEPS * (HIGH - LOW));
   return Array.from({ length: numbers.length / 2 }, (_, i) => [numbers[2 * i], numbers[2 * i + 1]]);
 }
 

@@ -185,7 +185,7 @@ export class LessonView {
 
   #fill(node, name) {
     const text = this.#number(name);
-    setText(node, text ?? 'run it');
+    setText(node, text ?? '…');
     setAttr(node, 'data-tip', text == null ? 'This number comes from your run.' : null);
     setAttr(node, 'data-empty', text == null);
   }

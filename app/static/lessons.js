@@ -116,6 +116,7 @@ export class Lessons {
     put(this.body, h('h2', { class: 'title' }, 'Lessons'),
       h('p', null, 'Each lesson asks one question. You predict, flip one switch, run it, and see what happened. Numbers in the text come from your run; before it, their places are empty.'),
       h('p', null, 'Two runs that differ in one switch are the whole experiment, so every lesson also says what the same switch did with other seeds, and what the paper reports.'),
+      this.all.lessons[0] ? h('p', null, h('a', { class: 'btn', href: `?tab=lessons&lesson=${this.all.lessons[0].slug}`, onclick: (event) => this.link(event, event.currentTarget.getAttribute('href')) }, `Begin: ${this.all.lessons[0].title}`)) : null,
       wanted ? h('p', { class: 'wrong' }, 'There is no lesson of that name; choose one from the list.') : null);
     return {};
   }

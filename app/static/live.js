@@ -12,14 +12,14 @@ export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders
     const response = await fetch(url, { headers: etag ? { ...headers, 'If-None-Match': etag, Prefer: 'wait=1' } : headers, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
     if (response.status !== 304 && !response.ok) throw new Error(`status ${response.status}`);
     heard = performance.now();
-    onHeaders(response.headers);
-    if (response.status === 304) { onAway(0); return null; }
+    const { headers: told } = response;
+    if (response.status === 304) { onAway(0); return { told }; }
     const snapshot = await response.json();
-    if (boot && boot !== snapshot.boot) { location.reload(); return null; } // another server process: its page may differ
+    if (boot && boot !== snapshot.boot) { location.reload(); return {}; } // another server process: its page may differ
     boot = snapshot.boot;
     etag = response.headers.get('ETag') ?? '';
     onAway(0);
-    return snapshot;
+    return { snapshot, told };
   }
 
   const visible = () => document.visibilityState === 'visible';
@@ -28,13 +28,16 @@ export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders
     while (alive()) {
       let pause = PERIOD;
       if (visible()) {
-        let snapshot = null;
-        try { snapshot = await ask(); } catch (error) {
+        let answer = {};
+        try { answer = await ask(); } catch (error) {
           if (!(error instanceof TypeError || error instanceof SyntaxError || error.name === 'TimeoutError' || error.message.startsWith('status'))) console.error(error);
           pause = RETRY;
           onAway((performance.now() - heard) / 1000);
         }
-        if (snapshot) try { onSnapshot(snapshot); } catch (error) { console.error(error); } // a bug of the page, not of the network
+        try { // a mistake from here on is the page's, not the network's
+          if (answer.snapshot) onSnapshot(answer.snapshot);
+          if (answer.told) onHeaders(answer.told); // where the presenter is may be a moment of this snapshot's run
+        } catch (error) { console.error(error); }
       } else pause = 60_000;
       await new Promise((resolve) => { wake = resolve; setTimeout(resolve, pause); });
     }

@@ -4,7 +4,7 @@ import { go } from './address.js';
 import { setAttr, setText } from './dom.js';
 
 export class Pages {
-  /** `turned(page)` is called for the first page too. A page is a tab of the top bar and the <main> of its name. */
+  /** `turned(page, popped)` is called for the first page too; popped: the address came first, by a link or Back. A page is a tab of the top bar and the <main> of its name. */
   constructor(view, turned) {
     Object.assign(this, { turned, heading: view.querySelector('.nav h1'), tabs: [...view.querySelectorAll('.tabs a')] });
     this.parts = Object.fromEntries([...view.querySelectorAll('main[data-page]')].map((part) => [part.dataset.page, part]));
@@ -13,8 +13,8 @@ export class Pages {
       event.preventDefault();
       this.go(tab.dataset.page);
     });
-    addEventListener('popstate', () => this.#turn());
-    this.#turn();
+    addEventListener('popstate', () => this.#turn(true));
+    this.#turn(true);
   }
 
   /** `changes`: what else of the address is another on that page, by name; null removes a name. */
@@ -24,7 +24,7 @@ export class Pages {
     this.#turn();
   }
 
-  #turn() {
+  #turn(popped = false) {
     const before = this.page, asked = new URLSearchParams(location.search).get('tab') ?? ''; // Gradio keeps the word page for itself
     this.page = Object.hasOwn(this.parts, asked) ? asked : 'studio';
     document.body.dataset.page = this.page;
@@ -35,6 +35,6 @@ export class Pages {
     }
     for (const [name, part] of Object.entries(this.parts)) setAttr(part, 'hidden', name !== this.page);
     if (before !== this.page) scrollTo(0, 0); // on a phone the pages share one scroll bar
-    this.turned(this.page);
+    this.turned(this.page, popped);
   }
 }

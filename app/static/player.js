@@ -4,6 +4,8 @@
 // A moment is {iteration, step}: the generator step done last, counted from 0; their number stands for the finished
 // batch. No moment (null) is live. Pages and addresses count both from 1, as the sentence does.
 
+import { written } from './address.js';
+
 export const PACE = { slow: 1430, watch: 500, full: 150 }; // milliseconds a frame
 const PATIENCE = 1500; // what does not arrive within that is shown as missing
 const DRAG = 90; // while the slider moves, only where it rests this long is anything fetched
@@ -17,6 +19,8 @@ export class Player {
   get steps() { return this.snap.recipe.generator_steps ?? 1; }
   get done() { return this.snap.counters.iterations_done; }
   get over() { return !['starting', 'running', 'paused', 'stopping'].includes(this.snap.phase); }
+  /** The moment that the address should name; null: none. */
+  get moment() { return this.playing || !this.replaying ? null : written(this.at, this.steps); }
   /** Is an earlier moment than the newest shown? */
   get replaying() { return this.at != null && this.at.iteration < this.done; }
 
@@ -110,8 +114,7 @@ export class Player {
     this.timer = this.playing ? setInterval(() => this.#tick(), PACE[this.speed]) : null;
   }
 
-  /** `told({iteration, step} or null)`: the moment that the address should name; not while it plays. */
-  #tell() { if (!this.asked) this.told?.(this.playing || !this.replaying ? null : this.at); }
+  #tell() { if (!this.asked) this.told?.(this.moment); }
 
   #tick() {
     if (document.visibilityState !== 'visible' || !this.at || this.at.iteration >= this.done) return; // being made

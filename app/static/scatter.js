@@ -21,7 +21,7 @@ const WITHOUT = { early: 'Known after the student\'s first test.', old: 'This ru
 
 export class Scatter {
   constructor(view, { select, colour, gather }) {
-    const { space, dim, colour: by, pick } = address.read();
+    const { space, dim, colour: by, pick } = address.ofStudio();
     Object.assign(this, { select, colour, gather, space, dim, by, held: pick.held, only: pick.held, lasso: pick.lasso, asked: pick, key: '' });
     this.panel = view.querySelector('.p-space');
     this.host = this.panel.querySelector('.scatter');
@@ -60,14 +60,19 @@ export class Scatter {
   clear() { this.#hold({}); }
 
   #hold({ held = null, lasso = null }) {
-    Object.assign(this, { held, lasso, only: held });
-    address.write({ pick: address.picked({ held, lasso }) });
+    Object.assign(this, { held, lasso, only: held, asked: null });
+    this.tell();
     this.redraw();
   }
 
+  tell() { if (document.body.dataset.page === 'studio') address.write({ pick: address.picked(this) }); }
+
   /** The address has become another one. */
   #turn() {
-    const { pick, colour } = address.read();
+    if (!address.onStudio()) return;
+    const { pick, colour, space, dim } = address.read();
+    Object.assign(this, { space, dim });
+    this.cloud.dim = dim;
     if (colour !== this.by && [...this.paint.options].some((o) => o.value === colour)) { this.by = this.paint.value = colour; this.redraw(); }
     if (address.picked(pick) !== address.picked(this)) this.ask(pick);
   }
@@ -82,7 +87,9 @@ export class Scatter {
     const { held, lasso: text } = this.asked, { points } = this;
     this.asked = null;
     if (held >= this.classes.length) return this.clear();
-    this.gather(text ? this.#images(lasso.within(lasso.read(text), points.x, points.y).filter((i) => !points.faint?.[i])) : held == null ? null : this.#of(held));
+    const found = text ? this.#images(lasso.within(lasso.read(text), points.x, points.y).filter((i) => !points.faint?.[i])) : held == null ? null : this.#of(held);
+    this.gather(found);
+    if (!found?.length) this.clear();
   }
 
   #of(c) { return this.#images(this.points ? this.points.c.flatMap((own, i) => own === c ? [i] : []) : []); }
@@ -94,6 +101,8 @@ export class Scatter {
   /** `views`: tests whose student's view is known now; `chosen`: {it, pos, x, y, z} of the chosen image, or null. */
   draw(snap, frame, archive, reference, chosen) {
     this.last = [snap, frame, archive, reference, chosen];
+    const whose = `${snap.run} ${snap.id} ${snap.attempt}`;
+    if (whose !== this.whose) Object.assign(this, { whose, seen: null });
     const views = frame.then ? frame.then.views ?? 0 : snap.views, student = this.space === 'student', seen = student && views ? archive.studentView(views) ?? (this.seen?.test <= views ? this.seen : null) : null;
     this.seen = seen;
     this.#switches(snap, views, reference);

@@ -6,7 +6,7 @@ import { Invite } from './invite.js';
 import { h, put, setAttr, setText } from './dom.js';
 
 const OWN = ['speed']; // each page's own, as everything that Gradio reads (__theme)
-const NAME = /^[a-z]{1,12}$/, VALUE = /^[A-Za-z0-9:.,_-]{0,120}$/;
+const NAME = /^[a-z]{1,12}$/, VALUE = /^[A-Za-z0-9:.,_-]{0,400}$/;
 const RECENT = 1000; // milliseconds after a press or a key in which a new address is a person's doing
 const KEPT = 'kgen-follow';
 
@@ -91,7 +91,7 @@ class Audience {
     this.button = h('button', { type: 'button', class: 'btn small', onclick: () => this.#turn(!this.on) });
     nav.prepend(h('div', { class: 'following', role: 'group', 'aria-label': 'Who watches' }, this.text, this.button));
     for (const kind of ['pointerdown', 'keydown', 'change']) document.addEventListener(kind, (event) => { if (event.isTrusted) this.touched = performance.now(); }, true);
-    document.addEventListener('kg-address', () => this.#moved());
+    document.addEventListener('kg-address', (event) => { if (!event.detail.own) this.#moved(); });
     addEventListener('popstate', () => this.#moved());
     this.#draw();
   }

@@ -2,53 +2,56 @@
 // said once, with ways to see it. The link's image and moment go along.
 
 import { h, put } from './dom.js';
-import { href, read, selection } from './address.js';
+import { href, ofStudio, selection } from './address.js';
 
 export class Strange {
-  /** `post(address)` asks the server; `alone()`: is nobody else looking; `shown()` is called when it shows the run of the link. */
-  constructor(view, { inspect, post, alone, shown }) {
-    Object.assign(this, { inspect, post, alone, shown, root: view.querySelector('.strange'), at: read() });
-    const [asked] = new URLSearchParams(location.search).getAll('run');
-    this.asked = view.querySelector('main[data-page=studio]').hidden || !asked ? null : asked;
+  /** `post(address)` asks the server; `known(run)`: is it in the folder; `alone()`: is nobody else looking; `shown()` is called when it shows the run of the link. */
+  constructor(view, { inspect, post, known, alone, shown }) {
+    Object.assign(this, { inspect, post, known, alone, shown, root: view.querySelector('.strange') });
   }
 
-  /** Is the address of another run than this one? Asked with the first snapshot. */
+  /** Is the Studio's address of another run than this one? `active`: it is going. */
   meets(snap, active) {
-    const { asked } = this;
-    this.asked = null;
+    const at = ofStudio(), asked = at.run;
     if (!asked || asked === snap.run) return false;
+    Object.assign(this, { asked, at });
     this.#lead(asked, snap.run, active);
     return true;
   }
 
-  /** Once, when the run of the link is shown: the image and moment of the link. */
+  /** What the link says of that run, once, when it is shown; null for any other. */
   came(run) {
-    if (!this.opening || run !== this.opening) return null;
-    this.opening = null;
+    if (!this.asked || run !== this.asked) return null;
+    this.asked = null;
+    this.root.hidden = true;
     return this.at;
   }
 
+  /** Another run is shown now, or another link followed. */
+  hide() { this.root.hidden = true; this.asked = null; }
+
   async #lead(asked, shown, active) {
-    if (!active && await this.alone()) {
-      const wrong = await this.#open(asked);
-      if (wrong) this.#say(asked, wrong);
-    } else this.#say(asked, `This link is of the run ${asked.slice(0, 120)}; the Studio shows ${shown ?? 'none'}.`);
+    const words = `This link is of the run ${asked.slice(0, 120)}; the Studio shows ${shown ?? 'none'}.`, there = await this.known(asked);
+    if (!there) return this.#say(asked, `${words} There is no run of that name here; it may have been renamed or deleted.`, []);
+    if (active) return this.#say(asked, `${words} A run is going, so another one cannot be shown here now.`, ['look']);
+    const wrong = await this.alone() ? await this.#open(asked) : '';
+    if (wrong != null) this.#say(asked, `${words} ${wrong}`, ['look', 'show']);
   }
 
-  /** What went wrong, in words. */
+  /** What went wrong, in words; null if nothing. */
   async #open(asked) {
-    this.opening = asked;
-    try { await this.post(`runs/${encodeURIComponent(asked)}/open`); } catch (error) { this.opening = null; return error.message; }
+    try { await this.post(`runs/${encodeURIComponent(asked)}/open`); } catch (error) { return error.message; }
     this.root.hidden = true;
     this.shown();
     return null;
   }
 
-  #say(asked, words) {
-    const at = { run: asked, sel: selection(this.at.sel) }, close = () => { this.root.hidden = true; }, text = h('span', null, words);
+  #say(asked, words, ways) {
+    if (asked !== this.asked) return; // meanwhile shown, or another one
+    const at = { run: asked, sel: selection(this.at.sel) }, close = () => this.hide(), text = h('span', null, words);
     const look = h('a', { class: 'link', href: href({ tab: 'inspect', ...at }), onclick: (event) => { event.preventDefault(); close(); this.inspect(at); } }, 'Inspect it');
     const show = h('button', { type: 'button', class: 'btn small', 'data-for': 'presenter', 'data-tip': 'For everyone who has this page open', onclick: async () => { text.textContent = await this.#open(asked) ?? words; } }, 'Show it here');
-    put(this.root, text, look, show, h('button', { type: 'button', class: 'link', onclick: close }, 'Close'));
+    put(this.root, text, ways.includes('look') && look, ways.includes('show') && show, h('button', { type: 'button', class: 'link', onclick: close }, 'Close'));
     this.root.hidden = false;
   }
 }

@@ -39,7 +39,7 @@ export function mount(element, gradio) {
 
 class Studio {
   constructor(view, gradio) {
-    const { sel, speed, t } = address.read();
+    const { sel, speed, t } = address.ofStudio();
     Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
     const redraw = () => this.schedule(), hooks = {
       base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
@@ -51,7 +51,7 @@ class Studio {
     };
     this.archive = new Archive(gradio.base, redraw);
     this.player = new Player(this.archive, speed, redraw, t);
-    this.player.told = (at) => this.pages.page === 'studio' && address.write({ t: at && address.written(at, this.player.steps) });
+    this.player.told = (t) => this.pages.page === 'studio' && address.write({ t }, this.taking);
     this.timeline = new Timeline(view, this.player);
     for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, picked: Picked, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
     this.rail = gradio.watching ? new Watching() : new Rail(hooks);
@@ -60,17 +60,18 @@ class Studio {
     const studio = () => { this.pages.go('studio'); this.live.soon(); };
     const compare = (runs) => { this.pages.go('compare', { runs: runs.join(','), point: null }); this.live.soon(); };
     this.places = {
-      inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect, selected: () => address.selection(this.sel) }),
+      inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect }),
       compare: new Compare(view, { base: gradio.base, go: compare }),
       lessons: new Lessons(view, { base: gradio.base, watching: gradio.watching, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
       runs: new Runs(view, { base: gradio.base, studio, compare }),
     };
-    this.pages = new Pages(view, (page) => {
+    this.pages = new Pages(view, (page, popped) => {
       this.tips.hide();
-      for (const [name, place] of Object.entries(this.places)) place.turn(name === page);
+      for (const [name, place] of Object.entries(this.places)) place.turn(name === page, popped);
+      if (page === 'studio' && !popped && this.snap) this.#tell();
       redraw();
     });
-    this.strange = new Strange(view, { inspect: hooks.inspect, post: (what) => this.places.runs.post(what), alone: () => this.stage.alone, shown: () => this.live.soon() });
+    this.strange = new Strange(view, { inspect: hooks.inspect, post: (what) => this.places.runs.post(what), known: (run) => fetch(`${gradio.base}/kg/inspect/${encodeURIComponent(run)}`, { cache: 'no-store' }).then((answer) => answer.ok, () => true), alone: () => this.stage.alone, shown: () => this.live.soon() });
     this.keys = new Keys(view, () => this.pages.page);
     this.#listen();
     address.keepSwitches(view);
@@ -84,18 +85,23 @@ class Studio {
   }
 
   #take(snap) {
+    this.taking = true; // what the address becomes meanwhile is nobody's choice
+    try { this.#news(snap); } finally { this.taking = false; }
+  }
+
+  #news(snap) {
     const other = this.snap && (this.snap.run !== snap.run || this.snap.id !== snap.id || this.snap.attempt !== snap.attempt);
     const lost = !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done; // it was never finished
     const strange = !this.snap && this.strange.meets(snap, ACTIVE.includes(snap.phase)), came = this.strange.came(snap.run); // selection and moment are of the link's run
-    if (this.sel && (other || lost || strange)) this.select(null);
+    if (other && !came) this.strange.hide();
+    if (this.sel && (other || lost)) this.select(null, true);
     this.snap = snap;
     this.slots = slots(snap.class_indices);
     if (snap.making) snap.making = { ...decode(snap.making, snap), step: snap.making.step, steps: snap.making.steps };
     this.archive.turnTo(snap);
-    if (strange) this.scatter.clear();
     if (came) { this.player.asked = came.t; this.scatter.ask(came.pick); }
     this.player.turnTo(snap);
-    if (strange) this.player.goLive();
+    if (strange) this.#leaveLink();
     if (came?.sel) this.select(came.sel);
     this.schedule();
   }
@@ -121,12 +127,13 @@ class Studio {
     this.rail.draw(live, this.away > 0);
     for (const place of Object.values(this.places)) place.follow(live);
     if (this.pages.page !== 'studio') return void this.status.draw(live, this.away); // what else is not shown has no size to be drawn in
-    if (live.run !== new URLSearchParams(location.search).get('run')) address.write({ run: live.run });
+    if (live.run !== new URLSearchParams(location.search).get('run')) address.write({ run: live.run }, true);
     this.timeline.draw(live, frame);
     this.#where(frame);
     if (frame.waiting) return void setTimeout(() => this.schedule(), 200); // what was seen last stays until the other moment is here
     const chosen = this.sel && this.sel.it < frame.finished + Boolean(frame.making) ? this.sel : this.#newest(frame), image = chosen && this.#image(chosen, frame);
     this.status.draw(snap, this.away);
+    if (image && chosen === this.sel && this.turned !== this.sel) { this.turned = this.sel; this.gallery.turnTo(image.c); }
     this.gallery.draw(snap, frame, archive, chosen, chosen === this.sel);
     this.key.draw(snap, image, chosen !== this.sel);
     this.picked.draw(snap, archive, frame.finished + Boolean(frame.then && frame.making && !frame.making.early), chosen === this.sel ? chosen : null);
@@ -164,27 +171,40 @@ class Studio {
     setAttr(this.view.querySelector('.follow'), 'hidden', !this.sel);
   }
 
-  /** `at`: {it, pos}, or null to follow the newest again. */
-  select(at) {
+  /** `at`: {it, pos}, or null to follow the newest again. `own`: not a person's doing. */
+  select(at, own = false) {
     this.sel = at;
-    if (this.pages.page === 'studio') address.write({ sel: address.selection(at) }); // on another page it means that one's
-    const c = at && this.#image(at, this.player.frame())?.c;
-    if (c != null) this.gallery.turnTo(c);
+    if (this.pages.page === 'studio') address.write({ sel: address.selection(at) }, own); // on another page it means that one's
     this.schedule();
   }
 
+  /** Back from another page: what this one shows may have changed meanwhile. */
+  #tell() {
+    address.write({ run: this.snap.run, sel: address.selection(this.sel), t: this.player.moment });
+    this.scatter.tell();
+  }
+
   /** The address has become another one: by Back or Forward, or because the presenter shows something else. */
-  #turn() {
-    const { sel, t } = address.read();
-    if (this.snap && this.pages.page === 'studio') {
-      if (t) this.player.seek(t);
-      else if (this.player.replaying && !this.player.playing) this.player.goLive();
+  #turn(event) {
+    if (this.pages.page !== 'studio') return;
+    const { run, sel, t } = address.ofStudio();
+    if (this.snap && run && run !== this.snap.run) {
+      if (!event.isTrusted) this.strange.hide();
+      else this.strange.meets(this.snap, ACTIVE.includes(this.snap.phase)); // not where the presenter was
+      return this.#leaveLink();
     }
+    if (this.snap && t) this.player.seek(t);
+    else if (this.snap && this.player.replaying && !this.player.playing) this.player.goLive();
     if (sel?.it === this.sel?.it && sel?.pos === this.sel?.pos) return;
     this.sel = sel;
-    const c = sel && this.snap && this.#image(sel, this.player.frame())?.c;
-    if (c != null) this.gallery.turnTo(c);
     this.schedule();
+  }
+
+  /** What the address says is of another run. */
+  #leaveLink() {
+    this.select(null, true);
+    this.scatter.clear();
+    this.player.goLive();
   }
 
   #act(what) {
@@ -202,7 +222,7 @@ class Studio {
       input.addEventListener('change', () => { this.player.setSpeed(input.value); address.write({ speed: input.value === 'full' ? null : input.value }); });
     }
     document.querySelector('#kg-buttons')?.addEventListener('click', () => this.live.soon());
-    addEventListener('popstate', () => this.#turn());
+    addEventListener('popstate', (event) => this.#turn(event));
     document.addEventListener('keydown', (event) => this.#press(event));
   }
 

@@ -76,8 +76,8 @@ export class Timeline {
     const tests = at.map((when, i) => [when, 'test', `Test after ${num(snap.curve.images[i])} images: ${what} ${pct(accuracy[i], 1)} of that test's images.`]);
     const best = snap.best && at.length > 1 ? [[snap.best[0], 'best', `Best test: ${what} ${pct(snap.best[1], 1)} of its images.`]] : [];
     this.events = [...tests, ...snap.marks, ...best].sort((a, b) => a[0] - b[0]);
-    let last = -Infinity;
-    const apart = tests.filter(([when]) => { const x = when / this.total * width, keep = x - last >= NEAR; if (keep) last = x; return keep; });
+    let next = Infinity; // of several in one place the last, which the chart shows as well
+    const apart = tests.toReversed().filter(([when]) => { const x = when / this.total * width, keep = next - x >= NEAR; if (keep) next = x; return keep; }).reverse();
     put(this.marks, [...apart, ...this.#signs([...snap.marks, ...best], width)].map(([when, kind, text]) => h('button', { type: 'button', class: `t-mark ${kind}`, tabindex: kind === 'test' ? -1 : 0,
       style: { left: `${(100 * when / this.total).toFixed(3)}%` }, 'aria-label': text, 'data-tip': text, onclick: () => this.#to(when) }, SIGNS[kind] ?? '')));
   }

@@ -340,6 +340,11 @@ def test_phases(events_after, stage, phase):
         assert s["alert"]["actions"][-1]["do"] == "start"
 
 
+def test_a_stopped_run_that_came_without_its_checkpoint_is_no_alarm():
+    s = shown(folded([*standin.story(R, 1), events.RunFinished(reason="stopped")]), Situation(run="r", stage="interrupted", checkpoint=None, brought=True))
+    assert s["phase"] == "stopped" and s["alert"] is None and text(s).startswith("Stopped at iteration 1 of")
+
+
 def test_a_fault_of_the_view_and_a_full_disk_are_told():
     state = folded(standin.story(R, 1))
     assert "disk is full" in shown(state, Situation(run="r", waiting="The disk is full."))["alert"]["text"]

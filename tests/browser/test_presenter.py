@@ -143,8 +143,13 @@ def test_who_goes_elsewhere_is_left_alone_and_may_follow_again(room: SimpleNames
 
 
 def test_a_late_viewer_comes_to_where_the_presenter_is(app: App, browser: Browser, room: SimpleNamespace):
+    room.presenter.page.keyboard.press("Home")
+    room.presenter.until("an earlier moment", lambda: room.presenter.query.get("t") == "1.1")
     late = Studio(browser, app.address, size=PHONE, is_mobile=True, has_touch=True)
     late.until("where the presenter is", lambda: shared(late) == shared(room.presenter))
+    late.until("and sees that moment", lambda: late.sentence.startswith("Replay: iteration 1 of"))
+    room.presenter.page.keyboard.press("End")
+    late.until("and the end again", lambda: not late.sentence.startswith("Replay"))
     assert late.width() <= PHONE[0] and late.see(".following").is_visible() and late.see("#kg-rail").is_hidden()
     room.presenter.until("both are counted", lambda: room.presenter.text(".watchers") == "2 viewers")
     late.check()

@@ -115,6 +115,14 @@ def test_a_lasso_brings_exactly_the_images_inside_into_the_gallery(opened: Calla
     again.until("the same selection", lambda: again.see(".picked .one").count() and again.text(".picked .counts b") == f"{len(inside)} selected")
 
 
+def test_in_space_a_lasso_is_of_the_screen_and_not_in_the_address(opened: Callable[..., Studio], ended: Path):
+    studio = opened("?dim=3")
+    use(studio, "Lasso")
+    drag(studio, (0.25, 0.15), (0.75, 0.15), (0.75, 0.85), (0.25, 0.85))
+    studio.until("the selection", lambda: studio.see(".picked .one").count())
+    assert "pick" not in studio.query and studio.query["dim"] == "3"
+
+
 def test_a_class_is_selected_with_the_keyboard(opened: Callable[..., Studio], ended: Path):
     studio = opened()
     studio.page.get_by_role("button", name="Dress: select all its images").focus()

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from small import few_images, grain, same_run, story
 
-from kgen import data, events, files, journal, losses, zoo
+from kgen import data, events, files, journal, losses, reading, zoo
 from kgen.journal import Journal
 from kgen.reading import JournalError, open_run, read_checkpoint
 from kgen.recipe import Recipe
@@ -249,6 +249,16 @@ def test_tail_begins_anew_when_the_run_does(tmp_path, whole):
     began, new = tail.read()
     assert began and new == list(run.events()) and run.info["attempt"] == 2
     assert new[-1].kind == "warning" and tail.read() == (False, [])
+
+
+def test_events_come_in_blocks_and_no_line_is_longer_than_one(tmp_path, whole, monkeypatch):
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    longest = max(map(len, (copy / "events.jsonl").read_bytes().split(b"\n")))
+    monkeypatch.setattr(reading, "BLOCK", longest + 1)
+    assert [e for _, new in open_run(copy).tail().blocks() for e in new] == list(open_run(whole).events())
+    monkeypatch.setattr(reading, "BLOCK", longest // 2)
+    with pytest.raises(JournalError, match="no line of a run is longer"):
+        list(open_run(copy).tail().blocks())
 
 
 class Closing:
