@@ -30,7 +30,7 @@ export class LessonView {
     const section = (n, title, ...what) => h('section', { 'aria-label': title }, h('h2', null, h('span', { class: 'mark', 'aria-hidden': 'true' }, n), title), what);
     put(body,
       h('a', { class: 'link back', href: '?tab=lessons', onclick: (event) => page.link(event, '?tab=lessons') }, 'All lessons'),
-      h('h2', { class: 'title' }, told.question), h('p', { class: 'muted' }, told.title, told.minutes ? ` · about ${told.minutes} min of computing on two cores` : ' · looks at the bundled recording'),
+      h('h2', { class: 'title' }, told.question), h('p', { class: 'muted' }, told.title, told.minutes ? ` · a run takes about ${told.minutes} min on two cores${told.switch ? '; most lessons share A' : ''}` : ' · looks at the bundled recording'),
       h('div', { class: 'before' }, part(0)),
       section(1, 'Your prediction', h('p', null, symbols(told.predict)), this.predict),
       told.switch && section(2, 'The switch', this.control),

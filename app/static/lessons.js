@@ -104,7 +104,7 @@ export class Lessons {
     put(this.list, h('p', { class: 'muted small' }, `${done} of ${lessons.length} done`),
       h('ol', null, lessons.map((x, i) => h('li', null, row(x.slug, h('span', { class: 'mark', 'aria-hidden': 'true' }, this.memory.of(x.slug).done ? '✓' : i + 1),
         h('span', null, h('b', null, x.title), this.memory.of(x.slug).done ? h('span', { class: 'vh' }, ', done') : null, h('small', { class: 'muted' }, x.question)),
-        h('small', { class: 'muted num' }, x.minutes ? `${x.minutes} min` : 'no run'))))),
+        h('small', { class: 'muted num' }, x.minutes ? `${x.minutes} min a run` : 'no run'))))),
       wrong.map((text) => h('p', { class: 'wrong' }, text)),
       row('glossary', h('span', { class: 'mark', 'aria-hidden': 'true' }, 'A–Z'), h('span', null, h('b', null, 'Glossary'), h('small', { class: 'muted' }, 'Every term of these pages'))));
   }
