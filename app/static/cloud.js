@@ -86,7 +86,7 @@ export class Cloud {
     stamps.begin(w, h, dense);
     for (let i = 0; i < real.n; i += 1) stamps.put(this.realAt[i][0], this.realAt[i][1], 1, real.colour[i], real.faint?.[i] ? 0.12 : 0.8);
     const order = this.dim === 3 ? Uint32Array.from({ length: points.n }, (_, i) => i).sort((a, b) => depth[b] - depth[a]) : null;
-    for (let k = 0; k < points.n; k += 1) { const i = order ? order[k] : k; stamps.put(at.x[i], at.y[i], 0, points.colour[i], points.faint?.[i] ? 0.1 : 1); }
+    for (let k = 0; k < points.n; k += 1) { const i = order ? order[k] : k; stamps.put(at.x[i], at.y[i], 0, points.colour[i], points.faint?.[i] ? 0.1 : points.pale?.[i] ? 0.3 : 1); }
     stamps.end(ink);
     if (this.mark) {
       const [x, y] = project(this.mark.x, this.mark.y, this.mark.z ?? 0.5);

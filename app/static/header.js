@@ -5,6 +5,9 @@ import { href, write } from './address.js';
 
 const BUNDLE = 'The student as safetensors and ONNX, with class names, a card of facts and code that loads it. Takes some seconds.';
 
+/** What one page alone reads; it stays in the address for the way back to that page. */
+const OF = { lesson: 'lessons', runs: 'compare', point: 'compare' };
+
 export class Header {
   constructor(view, { base, command, explain }) {
     Object.assign(this, { base, command, explain, title: view.querySelector('.nav .title'), card: view.querySelector('.command'), csv: view.querySelector('.csv'), student: view.querySelector('.student'), bundle: view.querySelector('.bundle') });
@@ -22,6 +25,7 @@ export class Header {
 
   draw(snap) {
     this.snap = snap;
+    setAttr(this.title, 'data-tip', snap.run ? `The Studio's run, ${snap.run}, and the command that makes the same one. Everyone who opens this address sees the same run.` : 'The command that makes the run of this form.');
     setText(this.title, `${document.body.dataset.page === 'studio' ? '' : 'Studio: '}${snap.title || 'no run yet'}`); // other pages show runs of their own
     if (this.card.hidden) this.#say(); // what is selected in it stays
     const run = snap.run && encodeURIComponent(snap.run);
@@ -77,8 +81,10 @@ export class Header {
 
   /** The address of this view, into the clipboard; without one, selected in the sheet. */
   async #share() {
-    const { snap } = this, own = { __theme: null, speed: null }; // the reader's own
-    const link = href(document.body.dataset.page === 'inspect' && snap?.run && !new URLSearchParams(location.search).get('run') ? { ...own, run: snap.run } : own);
+    const { page } = document.body.dataset, { snap } = this, link = href({
+      __theme: null, speed: null, // the reader's own
+      ...Object.fromEntries(Object.entries(OF).filter(([, of]) => of !== page).map(([name]) => [name, null])),
+      ...(page === 'inspect' && snap?.run && !new URLSearchParams(location.search).get('run') ? { run: snap.run } : {}) });
     try {
       await navigator.clipboard.writeText(link);
       this.link.classList.add('copied');

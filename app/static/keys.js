@@ -45,7 +45,7 @@ export class Keys {
 
   /** Panels that are shown, in their order; a press on one beyond the last does nothing. */
   #enter(index) {
-    const panels = [...this.view.querySelectorAll(`main[data-page=${this.page()}] :is(.panel, .timeline, .lesson-list, .lesson, .run-list > li)`)].filter((panel) => panel.offsetParent);
+    const panels = [...this.view.querySelectorAll(`main[data-page=${this.page()}] :is(.panel, .lesson-list, .lesson, .run-list > li)`)].filter((panel) => panel.offsetParent);
     const panel = panels[index];
     if (!panel) return;
     panel.tabIndex = -1;

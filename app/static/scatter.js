@@ -14,7 +14,7 @@ const SHADES = 24;
 const TIPS = {
   teacher: told('embedding-map'),
   height: ' In three dimensions width and depth are those of the flat map, and the height is the main direction of what the map leaves out (first principal component of the rest).',
-  anchors: 'The student\'s own embedding of images of the pool and of real ones, newest test. The axes are fixed by the anchors f_y (squares): an orthonormal projection to the main directions of the anchors, so that the ball of radius √(d·r_i) or √(d·r_o) round each is a disc of exactly that radius (solid r_i, dashed r_o). Points move at a test because the student has learnt.',
+  anchors: 'The student\'s own embedding of images of the pool (at most 600, evenly taken) and of real ones, newest test. The axes are fixed by the anchors f_y (squares): an orthonormal projection to the main directions of the anchors, so that the ball of radius √(d·r_i) or √(d·r_o) round each is a disc of exactly that radius (solid r_i, dashed r_o). Points move at a test because the student has learnt.',
   principal: 'The student\'s own embedding of images of the pool and of real ones, newest test: main directions, turned at each test to lie as at the test before (orthogonal Procrustes). Points move at a test because the student has learnt.',
 };
 const WITHOUT = { early: 'Known after the student\'s first test.', old: 'This run was made by an earlier version, which kept no student\'s view.' };
@@ -22,12 +22,12 @@ const WITHOUT = { early: 'Known after the student\'s first test.', old: 'This ru
 export class Scatter {
   constructor(view, { select, colour, gather }) {
     const { space, dim, colour: by, pick } = address.ofStudio();
-    Object.assign(this, { select, colour, gather, space, dim, by, held: pick.held, only: pick.held, lasso: pick.lasso, asked: pick, key: '' });
+    Object.assign(this, { select, colour, gather, space, dim, by, held: pick.held, only: pick.held, lasso: pick.lasso, asked: address.picked(pick) && pick, key: '' });
     this.panel = view.querySelector('.p-space');
     this.host = this.panel.querySelector('.scatter');
     for (const [name, at] of Object.entries({ note: '.note', title: 'h2 .term', legend: '.key', paint: '.paint' })) this[name] = this.panel.querySelector(at);
     this.hint = this.host.appendChild(h('div', { class: 'cloud-tip', hidden: true }));
-    this.cloud = new Cloud(this.host, { click: (i) => this.select(this.#image(i)), picked: (found, text) => { this.#hold({ held: this.held, lasso: found.length ? text : null }); this.gather(this.#images(found)); },
+    this.cloud = new Cloud(this.host, { click: (i) => this.select(this.#image(i)), picked: (found, text) => { this.#hold({ held: this.held, lasso: found.length ? text : null }); this.#mark(found); this.gather(this.#images(found)); },
       over: (i, x, y) => this.#over(i, x, y), drawn: (ink, project) => this.#names(ink, project) });
     this.cloud.dim = dim;
     for (const [name, value] of [['kg-space', space], ['kg-dim', String(dim)]]) for (const input of this.panel.querySelectorAll(`[name=${name}]`)) input.checked = input.value === value;
@@ -60,7 +60,7 @@ export class Scatter {
   clear() { this.#hold({}); }
 
   #hold({ held = null, lasso = null }) {
-    Object.assign(this, { held, lasso, only: held, asked: null });
+    Object.assign(this, { held, lasso, only: held, asked: null, within: null });
     this.tell();
     this.redraw();
   }
@@ -87,9 +87,16 @@ export class Scatter {
     const { held, lasso: text } = this.asked, { points } = this;
     this.asked = null;
     if (held >= this.classes.length) return this.clear();
-    const found = text ? this.#images(lasso.within(lasso.read(text), points.x, points.y).filter((i) => !points.faint?.[i])) : held == null ? null : this.#of(held);
+    const inside = text && lasso.within(lasso.read(text), points.x, points.y).filter((i) => !points.faint?.[i]), found = text ? this.#images(inside) : held == null ? null : this.#of(held);
+    if (text) this.#mark(inside);
     this.gather(found);
     if (!found?.length) this.clear();
+  }
+
+  /** Others stand back while a lasso's images are in the gallery. */
+  #mark(found) {
+    this.within = found.length ? new Set(found.map((i) => this.points.keys[i])) : null;
+    this.redraw();
   }
 
   #of(c) { return this.#images(this.points ? this.points.c.flatMap((own, i) => own === c ? [i] : []) : []); }
@@ -138,6 +145,7 @@ export class Scatter {
     Object.assign(this.cloud, { surface, inkColour: ink, lineColour: line });
     const newest = Math.max(-1, ...list), ramp = shades(old, fresh), [low, high] = span(points.value);
     points.colour = points.c.map((c, i) => by === 'class' ? palette[c] : by === 'newest' ? points.iteration[i] === newest ? fresh : old : Number.isNaN(points.value[i]) ? muted : ramp[Math.max(0, Math.min(SHADES - 1, Math.floor((points.value[i] - low) / (high - low || 1) * SHADES)))]);
+    points.pale = this.within && points.keys.map((key) => !this.within.has(key));
     points.faint = this.only == null ? null : points.c.map((c) => c !== this.only);
     const at = student ? seen?.reference : reference, c = reference?.c ?? [], known = at?.x && (!student || at.x.length === c.length);
     const real = known ? { n: at.x.length, x: at.x, y: at.y, z: at.z ?? at.x.map(() => 0.5), c, colour: c.map((k) => by === 'class' ? palette[k] : muted), faint: this.only == null ? null : c.map((k) => k !== this.only) } : { n: 0, c: [] };

@@ -20,10 +20,11 @@ export class Strange {
   }
 
   /** What the link says of that run, once, when it is shown; null for any other. */
-  came(run) {
-    if (!this.asked || run !== this.asked) return null;
-    this.asked = null;
+  came(snap) {
+    if (!this.asked || snap.run !== this.asked) return null;
     this.root.hidden = true;
+    if (!snap.counters.iterations) return null; // it is being read
+    this.asked = null;
     return this.at;
   }
 

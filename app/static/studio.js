@@ -92,8 +92,8 @@ class Studio {
   #news(snap) {
     const other = this.snap && (this.snap.run !== snap.run || this.snap.id !== snap.id || this.snap.attempt !== snap.attempt);
     const lost = !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done; // it was never finished
-    const strange = !this.snap && this.strange.meets(snap, ACTIVE.includes(snap.phase)), came = this.strange.came(snap.run); // selection and moment are of the link's run
-    if (other && !came) this.strange.hide();
+    const strange = !this.snap && this.strange.meets(snap, ACTIVE.includes(snap.phase)), came = this.strange.came(snap); // selection and moment are of the link's run
+    if (other && !came && snap.run !== this.strange.asked) this.strange.hide();
     if (this.sel && (other || lost)) this.select(null, true);
     this.snap = snap;
     this.slots = slots(snap.class_indices);

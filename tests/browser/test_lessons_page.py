@@ -91,7 +91,7 @@ def test_the_list_opens_a_lesson(studio: Studio):
     studio.until("the lesson", lambda: "Does the key region matter" in studio.text(".lesson .title"))
     assert (studio.query["tab"], studio.query["lesson"]) == ("lessons", "tiny")
     assert "<b id=\"evil\">no markup</b>" in studio.text(".lesson .before") and studio.see("#evil").count() == 0
-    assert set(places(studio).values()) == {"run it"}, "no number before there is a run"
+    assert set(places(studio).values()) == {"…"}, "no number before there is a run"
     assert studio.see(".lesson .formula sub").all_inner_texts() == ["kr", "target"]
 
 
@@ -112,7 +112,7 @@ def test_both_run_and_the_numbers_are_the_folders(studio: Studio, app: App):
     runs = made(app)
     a, b = (findings.numbers(open_run(runs[kr])) for kr in (0.1, 0.0))
     assert a["accuracy"] == open_run(runs[0.1]).last_event.accuracy
-    studio.until("their numbers", lambda: "run it" not in places(studio).values())
+    studio.until("their numbers", lambda: "…" not in places(studio).values())
     assert places(studio) == {"a.accuracy": f"{100 * a['accuracy']:.1f} %", "a.images": "60", "b.accuracy": f"{100 * b['accuracy']:.1f} %",
                               "difference.accuracy": findings.difference("percent", a["accuracy"], b["accuracy"])}
     right = b["accuracy"] >= a["accuracy"]
@@ -125,7 +125,7 @@ def test_a_reload_keeps_place_and_prediction(studio: Studio):
     studio.page.evaluate("document.querySelector('main.lessons').scrollTop = 700")
     studio.page.reload()
     studio.wait_drawn()
-    studio.until("the numbers", lambda: places(studio) and "run it" not in places(studio).values())
+    studio.until("the numbers", lambda: places(studio) and "…" not in places(studio).values())
     assert studio.query["lesson"] == "tiny" and studio.see(".predict input:checked").get_attribute("value") == "1"
     studio.until("where it was", lambda: studio.page.evaluate("document.querySelector('main.lessons').scrollTop") > 500)
     studio.page.go_back()

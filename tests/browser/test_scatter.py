@@ -105,6 +105,8 @@ def test_a_lasso_brings_exactly_the_images_inside_into_the_gallery(opened: Calla
     labels = [open_run(ended).batch(p["it"])["labels"][p["pos"]] for p in inside]
     counts = {standin.CLASSES[c]: labels.count(c) for c in set(labels)}
     assert all(f"{name} {n}" in studio.text(".picked .counts") for name, n in counts.items())
+    bright = studio.page.evaluate("() => { const { points } = document.querySelector('.scatter').cloud; return points.keys.filter((_, i) => !points.pale[i]); }")
+    assert set(bright) == shown, "others stand back"
     one = studio.see(".picked .one").first
     one.click()
     studio.until("the image is selected", lambda: studio.selected == tuple(map(int, one.get_attribute("data-image").split(":"))))
