@@ -15,8 +15,8 @@ from app.differences import MOST_TEXT, differing, kin_of, labels, value
 from kgen.recipe import Recipe
 
 LETTERS = "ABCD"
-NO_CAUSE = ("name", "seed", "device", "journal_pixels")
-"""Fields that are no cause of a difference in what is learnt: a name, chance, and where it was computed and kept."""
+NO_CAUSE = ("name", "seed", "device")
+"""Fields that are no cause of a difference in what is learnt: a name, chance, and where it was computed."""
 
 
 @dataclass(frozen=True)

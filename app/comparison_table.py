@@ -17,14 +17,11 @@ from app.takeaway import plain
 Cell = dict[str, Any]
 Row = dict[str, Any]
 
-NO_MATTER = ("journal_pixels",)
-"""Fields that change nothing of what comes out."""
-
 
 def table(sides: Sequence[Side]) -> list[Row]:
     """Rows {part, label, tip, cells: [{text, note, value}]}; the notes of later runs say how far they are from the first."""
     recipes = [s.recipe for s in sides]
-    rows = [_row("recipe", *labels()[f], [{"text": value(r, f)} for r in recipes]) for f in differing(recipes) if f not in NO_MATTER]
+    rows = [_row("recipe", *labels()[f], [{"text": value(r, f)} for r in recipes]) for f in differing(recipes)]
     for real, label in ((True, "Accuracy on real images"), (False, "Agreement with the teacher, synthetic images")):
         if not any(s.columns.tests[real].seen for s in sides):
             continue

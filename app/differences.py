@@ -15,11 +15,13 @@ from app.panels.knobs import knobs
 from kgen.recipe import Recipe, field_names
 
 MOST_TEXT = 200
+KEEPING = ("journal_pixels",)
+"""Fields that say how much of a run is kept, and change nothing of what comes out; they are no difference."""
 
 
 def kin_of(recipe: Recipe, sha: str) -> str:
     """The same for runs that differ only in seed (and name, and how much of the making is kept). `sha`: of the teacher."""
-    data = recipe.model_dump(mode="json", exclude={"seed", "name", "journal_pixels"})
+    data = recipe.model_dump(mode="json", exclude={"seed", "name", *KEEPING})
     return hashlib.sha256(json.dumps([data, sha], sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -63,7 +65,7 @@ def value(recipe: Recipe, field: str) -> str:
 
 def differing(recipes: Sequence[Recipe]) -> list[str]:
     """Fields that are not the same in all of them, the target as one."""
-    return [f for f in labels() if any(r.value(f) != recipes[0].value(f) for r in recipes[1:])]
+    return [f for f in labels() if f not in KEEPING and any(r.value(f) != recipes[0].value(f) for r in recipes[1:])]
 
 
 def change(old: Recipe, new: Recipe) -> str:

@@ -189,8 +189,8 @@ class Studio {
     if (this.pages.page !== 'studio') return;
     const { run, sel, t } = address.ofStudio();
     if (this.snap && run && run !== this.snap.run) {
-      if (!event.isTrusted) this.strange.hide();
-      else this.strange.meets(this.snap, ACTIVE.includes(this.snap.phase)); // not where the presenter was
+      if (event.isTrusted) this.strange.meets(this.snap, ACTIVE.includes(this.snap.phase));
+      else this.strange.hide(); // where the presenter was, which nobody asked for here
       return this.#leaveLink();
     }
     if (this.snap && t) this.player.seek(t);
