@@ -54,12 +54,22 @@ def _cnn(channels: int, classes: int) -> nn.Module:
     return PlainCNN(channels, classes)
 
 
+def _slim(layers: tuple[int, ...], channels: int, classes: int) -> nn.Module:
+    """timm's ResNet with half of the channels and a last stage that does not halve the map: 128×128 in, 8×8 map out."""
+    from timm.models.resnet import BasicBlock, ResNet
+
+    shape = {"channels": (32, 64, 128, 256), "stem_width": 16, "stem_type": "deep", "avg_down": True, "output_stride": 16}
+    return ResNet(BasicBlock, layers, num_classes=classes, in_chans=channels, **shape)
+
+
 _TIMM = ("resnet18", "resnet34", "resnet50", "mobilenetv2_100", "vgg11_bn", "deit_tiny_patch16_224", "deit_base_patch16_224")
 _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     **{name: functools.partial(_timm, name) for name in _TIMM},
     "resnet18-cifar": functools.partial(_for_small_images, "resnet18"),
     "resnet34-cifar": functools.partial(_for_small_images, "resnet34"),
     **{f"wrn-{d}-{k}": functools.partial(_wide, d, k) for d, k in ((40, 2), (40, 1), (16, 2), (16, 1))},
+    "resnet18-slim": functools.partial(_slim, (2, 2, 2, 2)),
+    "resnet10-slim": functools.partial(_slim, (1, 1, 1, 1)),
     "vgg11-cifar": _vgg11,
     "cnn": _cnn,
 }

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SHIFT = 2
-"""Most pixels that a view is moved by, in each direction."""
+SHIFT, SHIFT_SHARE = 2, 1 / 14
+"""Most pixels that a view is moved by in each direction: 2 at 28 pixels, in proportion where images are larger."""
+Edges = Literal["zeros", "reflect"]
+ASPECT = 4 / 3
+"""Random crops are between 3:4 and 4:3."""
 
 
 def draw_views(shape: tuple[int, ...], rng: torch.Generator, flip: bool = True, shift: int = SHIFT) -> Tensor:
@@ -17,21 +23,16 @@ def draw_views(shape: tuple[int, ...], rng: torch.Generator, flip: bool = True, 
     return torch.cat([moved, mirrored.long()], -1).to(torch.uint8)
 
 
-def apply_views(x: Tensor, views: Tensor, shift: int = SHIFT) -> Tensor:
-    """Move each image (zeros come in) and mirror it as `views` u8 [B,3] says. Differentiable."""
+def apply_views(x: Tensor, views: Tensor, shift: int = SHIFT, edges: Edges = "zeros") -> Tensor:
+    """Move each image (zeros come in, or its own reflection) and mirror it as `views` u8 [B,3] says. Differentiable."""
     n, c, h, w = x.shape
     wide = w + 2 * shift
     dy, dx, mirrored = views.long().unsqueeze(2).unbind(1)  # [n,1] each
     columns = torch.where(mirrored == 1, w - 1 - torch.arange(w), torch.arange(w))
     rows = dy + torch.arange(h)
     index = (rows[:, :, None] * wide + (dx + columns)[:, None, :]).reshape(n, 1, -1)
-    padded = F.pad(x, (shift,) * 4).reshape(n, c, -1)
+    padded = F.pad(x, (shift,) * 4, "constant" if edges == "zeros" else "reflect").reshape(n, c, -1)
     return padded.gather(2, index.to(x.device).expand(n, c, -1)).reshape(n, c, h, w)
-
-
-def shift_and_flip(x: Tensor, rng: torch.Generator, flip: bool = True) -> Tensor:
-    """A random view of each image."""
-    return apply_views(x, draw_views((len(x),), rng, flip))
 
 
 def erase(x: Tensor, rng: torch.Generator, side: int = 8) -> Tensor:
@@ -42,3 +43,73 @@ def erase(x: Tensor, rng: torch.Generator, side: int = 8) -> Tensor:
     rows, columns = torch.arange(h), torch.arange(w)
     hole = ((rows - cy).abs() < side // 2)[:, :, None] & ((columns - cx).abs() < side // 2)[:, None, :] & cut
     return x.masked_fill(hole[:, None].to(x.device), 0.0)
+
+
+def draw_crops(shape: tuple[int, ...], rng: torch.Generator, smallest: float, flip: bool = True) -> Tensor:
+    """Parameters of random resized crops: (height, width, top, left) as shares of the image, and mirrored or not. → f32 [*shape,5].
+
+    `smallest`: smallest area of a crop, as a share of the image's; 1 is the whole image.
+    """
+    area = torch.empty(shape).uniform_(smallest, 1, generator=rng)
+    aspect = torch.empty(shape).uniform_(-math.log(ASPECT), math.log(ASPECT), generator=rng).exp().sqrt()
+    size = torch.stack([area.sqrt() * aspect, area.sqrt() / aspect], -1).clamp(max=1)
+    corner = torch.rand(*shape, 2, generator=rng) * (1 - size)
+    mirrored = (torch.rand(*shape, 1, generator=rng) < 0.5).float() if flip else torch.zeros(*shape, 1)
+    return torch.cat([size, corner, mirrored], -1)
+
+
+def apply_crops(x: Tensor, crops: Tensor, side: int | None = None) -> Tensor:
+    """Cut `crops` f32 [B,5] out of the images and scale each to `side` (by default the images' own). Bilinear, differentiable."""
+    n, c, h, w = x.shape
+    side_h, side_w = (side, side) if side else (h, w)
+    height, width, top, left, mirrored = crops.to(x.device).unbind(1)
+    theta = torch.zeros(n, 2, 3, device=x.device)
+    theta[:, 0, 0] = width * (1 - 2 * mirrored)
+    theta[:, 1, 1] = height
+    theta[:, 0, 2] = 2 * left + width - 1
+    theta[:, 1, 2] = 2 * top + height - 1
+    grid = F.affine_grid(theta, [n, c, side_h, side_w], align_corners=False)
+    return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+class Variation(NamedTuple):
+    """How random views of images of one side come about: by shifts, or by random resized crops where `crop` is below 1."""
+
+    shift: int
+    flip: bool
+    edges: Edges = "zeros"
+    crop: float = 1.0
+
+    def draw(self, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+        """What `apply` needs: u8 [*shape,3] for shifts, f32 [*shape,5] for crops."""
+        return draw_crops(shape, rng, self.crop, self.flip) if self.crop < 1 else draw_views(shape, rng, self.flip, self.shift)
+
+    def apply(self, x: Tensor, views: Tensor) -> Tensor:
+        """[B,c,h,w] → its views, of the same size."""
+        return apply_crops(x, views) if views.is_floating_point() else apply_views(x, views, self.shift, self.edges)
+
+    def __call__(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """A random view of each image."""
+        return self.apply(x, self.draw((len(x),), rng))
+
+
+def shift_at(side: int) -> int:
+    """Most pixels that images of a side are moved by."""
+    return max(SHIFT, int(side * SHIFT_SHARE))
+
+
+def mix(x: Tensor, rng: torch.Generator, kind: Literal["mixup", "cutmix"]) -> Tensor:
+    """Each image with a part of another of its batch, at most half: blended (Zhang et al. 2018) or as a rectangle (Yun et al. 2019).
+
+    Labels are not mixed: the teacher is asked about the result.
+    """
+    n, _, h, w = x.shape
+    others = x[torch.randperm(n, generator=rng).to(x.device)]
+    share = 0.5 * torch.rand(n, 1, 1, 1, generator=rng)
+    if kind == "mixup":
+        return x + share.to(x.device) * (others - x)
+    height, width = (share.sqrt() * h).long(), (share.sqrt() * w).long()
+    top, left = ((torch.rand(n, 1, 1, 1, generator=rng) * (full - part + 1)).long() for full, part in ((h, height), (w, width)))
+    rows, columns = torch.arange(h).view(1, 1, h, 1), torch.arange(w).view(1, 1, 1, w)
+    inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
+    return torch.where(inside.to(x.device), others, x)

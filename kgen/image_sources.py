@@ -47,6 +47,8 @@ class NoiseSource(ImageSource):
         self.embeddings = setting.table[labels]
         self.noisy = self._noisy_layer(setting, state, scale.batch)
         own = build_optimiser(r.optimisers.generator, self.noisy.parameters(), fused=True)
+        if r.restart_optimiser:
+            state.generator_optimisers[scale.side] = build_optimiser(r.optimisers.generator, self.generator.parameters(), fused=True)
         self.optimisers = [state.generator_optimisers[scale.side], own]
 
     @staticmethod

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kgen import losses
-from kgen.augment import apply_views, shift_and_flip
+from kgen.augment import mix
 from kgen.pool import Shelf
 from kgen.recipe import Recipe
 from kgen.setting import Setting
@@ -63,16 +63,18 @@ class Learner:
     def _batch(self, shelf: Shelf, corner: Corner | None) -> tuple[Tensor, Tensor, Tensor]:
         """Views of stored images [n,c,e,e], the teacher's logits [n,K_T] for these very views, and labels [n] as positions."""
         r, s, device = self.setting.recipe, self.state, self.setting.device
-        n = next(scale.student_batch for scale in self.setting.scales if scale.side == shelf.side)
-        index = shelf.draw(n, s.rng["student_batch"])
+        scale = next(scale for scale in self.setting.scales if scale.side == shelf.side)
+        index = shelf.draw(scale.student_batch, s.rng["student_batch"])
         images, positions = shelf.images[index.to(device)].float() / 255, shelf.labels[index]
         if r.views:
             which = torch.randint(0, r.views, index.shape, generator=s.rng["augment_student"])
             views, answers = (shelf.extras[name] for name in VIEWS)
             place = (index.to(device), which.to(device))
-            return apply_views(images, views[place].cpu()), answers[place], positions
+            return scale.student_views.apply(images, views[place].cpu()), answers[place], positions
         if r.augment != "none":
-            images = shift_and_flip(images, s.rng["augment_student"], flip=self.setting.card.flip)
+            images = scale.student_views(images, s.rng["augment_student"])
+        if r.mix != "none":
+            images = mix(images, s.rng["augment_student"], r.mix)
         with torch.no_grad():
             return images, self.teacher.logits(images, corner), positions
 

@@ -6,6 +6,7 @@ Symbols: T teacher, S student, B batch, K classes, d embedding width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Literal
 
@@ -22,13 +23,20 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def adversarial(teacher_logits: Tensor, student_logits: Tensor, mask: Literal["none", "agree"] = "none") -> Tensor:
+def adversarial(
+    teacher_logits: Tensor, student_logits: Tensor, mask: Literal["none", "agree"] = "none", divergence: Literal["kl", "js"] = "kl"
+) -> Tensor:
     """L_adv (Eq. 3): −KL(softmax T ‖ softmax S), to be minimised. [B,K], [B,K] → [B].
 
-    mask="agree" zeroes the samples on which the arg max of T and S differ.
+    mask="agree" zeroes the samples on which the arg max of T and S differ. divergence="js" is −JS(T, S), which lies
+    between −ln 2 and 0 (Yin et al. 2020), where KL has no bound.
     """
-    teacher = F.log_softmax(teacher_logits, 1)
-    divergence = (teacher.exp() * (teacher - F.log_softmax(student_logits, 1))).sum(1)
+    teacher, student = F.log_softmax(teacher_logits, 1), F.log_softmax(student_logits, 1)
+    if divergence == "js":
+        middle = torch.logaddexp(teacher, student) - math.log(2)
+        divergence = 0.5 * sum((p.exp() * (p - middle)).sum(1) for p in (teacher, student))
+    else:
+        divergence = (teacher.exp() * (teacher - student)).sum(1)
     if mask == "agree":
         divergence = divergence * (teacher_logits.argmax(1) == student_logits.argmax(1))
     return -divergence

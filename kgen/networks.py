@@ -57,19 +57,27 @@ class PooledLinear(nn.Module):
 
 
 class SmallResNet(PooledLinear):
-    """Stride-2 stem, then one stage at half and one at a quarter of the input's side, pooling, Linear.
+    """Stem, then one stage at half and one at a quarter of the input's side, pooling, Linear.
 
-    28×28 in, 7×7 map out. The stem has stride 2 because full-resolution maps with few channels are
+    28×28 in, 7×7 map out; 32×32 in, 8×8 map out. The stem has stride 2 because full-resolution maps with few channels are
     bound by memory, not by arithmetic, on a CPU.
 
     Args:
         width: channels of the stem and of the first stage; the second stage has twice as many.
         blocks: residual blocks in each of the two stages.
+        deep_stem: half as many channels at full resolution before the stem's stride, for images with more detail.
     """
 
-    def __init__(self, channels: int = 1, classes: int = 10, width: int = 32, blocks: tuple[int, int] = (2, 2)):
+    def __init__(
+        self, channels: int = 1, classes: int = 10, width: int = 32, blocks: tuple[int, int] = (2, 2), deep_stem: bool = False
+    ):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+        def convolution(inside: int, outside: int, stride: int) -> list[nn.Module]:
+            return [nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
+
+        full = convolution(channels, width // 2, 1) if deep_stem else []
+        self.stem = nn.Sequential(*full, *convolution(width // 2 if deep_stem else channels, width, 2))
         first = [ResidualBlock(width, width) for _ in range(blocks[0])]
         second = [ResidualBlock(width if i == 0 else 2 * width, 2 * width, 2 if i == 0 else 1) for i in range(blocks[1])]
         self.stages = nn.Sequential(*first, *second)

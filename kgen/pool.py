@@ -52,8 +52,12 @@ class MemoryPool:
         """Σ e² over the pool."""
         return sum(shelf.pixels for shelf in self.shelves.values())
 
-    def add(self, images: Tensor, labels: Tensor, iteration: int = 0, extras: dict[str, Tensor] | None = None) -> Tensor:
+    def add(
+        self, images: Tensor, labels: Tensor, iteration: int = 0, extras: dict[str, Tensor] | None = None, admitted: Tensor | None = None
+    ) -> Tensor:
         """Offer images u8 [B,c,e,e] with labels [B] and any further columns [B,…]; returns which entered, bool [B].
+
+        `admitted` bool [B]: those that may enter; all by default.
 
         Raises ValueError for images that are not bytes, of a size that has no shelf, or where the budget holds none.
         """
@@ -64,7 +68,7 @@ class MemoryPool:
             self.shelves[side] = self._new(self.budget_pixels, side)
         if side not in self.shelves:
             raise ValueError(f"the pool holds images of side {', '.join(map(str, self.shelves))}, not {tuple(images.shape[1:])}")
-        return self.shelves[side].add(images, labels, iteration, extras)
+        return self.shelves[side].add(images, labels, iteration, extras, admitted)
 
     def pick(self, rng: torch.Generator | None = None) -> Shelf:
         """A shelf, drawn in proportion to the pixels that it holds. Raises ValueError when the pool is empty."""
@@ -123,14 +127,18 @@ class Shelf:
         """[n,c,e,e] u8, a view."""
         return torch.zeros(0) if self._images is None else self._images[: self._size]
 
-    def add(self, images: Tensor, labels: Tensor, iteration: int, extras: dict[str, Tensor] | None) -> Tensor:
+    def add(
+        self, images: Tensor, labels: Tensor, iteration: int, extras: dict[str, Tensor] | None, admitted: Tensor | None = None
+    ) -> Tensor:
         """See MemoryPool.add."""
         self._allocate(images)
         n = self.capacity
         images, labels = images.to(self.device), labels.cpu()
         self.additions += 1
-        slots = getattr(self, f"_{self.policy}")(labels, n)  # [B] slot in the pool, −1: stays out
-        self.offered += len(labels)
+        candidates = torch.arange(len(labels)) if admitted is None else admitted.cpu().nonzero().flatten()
+        slots = torch.full((len(labels),), -1)  # [B] slot in the pool, −1: stays out
+        slots[candidates] = getattr(self, f"_{self.policy}")(labels[candidates], n)
+        self.offered += len(candidates)
         taken = torch.nonzero(slots >= 0).flatten()
         # where a slot was given twice in this call the later image has it (indexed writes have no order of their own)
         last = {place: i for place, i in zip(slots[taken].tolist(), taken.tolist())}

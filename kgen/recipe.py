@@ -61,6 +61,8 @@ class Recipe(Part):
     """What the class activation map is pushed up to."""
     adv_mask: Literal["none", "agree"] = "none"
     """Which samples count in the adversarial term: all, or those on which student and teacher agree."""
+    adv_divergence: Literal["kl", "js"] = "kl"
+    """Distance of teacher and student in the adversarial term: Kullback–Leibler (the paper's, without bound), or Jensen–Shannon (at most ln 2)."""
     embedding: Literal["text", "centre"] = "text"
     """Class representative f_y, what stands for a class: the embedding of its name (LTE), or the mean teacher embedding of its first images (CC)."""
     class_texts: dict[Annotated[str, Field(min_length=1, max_length=200)], Annotated[str, Field(min_length=1, max_length=200)]] | None = None
@@ -79,10 +81,14 @@ class Recipe(Part):
     """T of the student's distillation loss."""
     keep: Literal["last", "best"] = "last"
     """Which batch of an iteration enters the pool: the last step's, or the one with the lowest CE + BN + KR."""
+    admit: Literal["all", "recognized"] = "all"
+    """Which images may enter the pool: all, or those that the teacher names as intended."""
     pool_policy: Literal["spread", "fifo", "reservoir"] = "spread"
     """At the budget: spread over the whole run, first in first out, or a uniform sample of everything."""
     generator_life: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Re-create the generator every so many epochs; 0 means it lives as long as the run."""
+    restart_optimiser: bool = False
+    """Start the generator's optimizer anew with each batch; its weights go on."""
     width: Annotated[int, Field(ge=4, le=512)] = 64
     """Channels of the generator's last block (the first has twice as many)."""
     noise_width: Annotated[int, Field(ge=8, le=4096)] = 1000
@@ -98,7 +104,17 @@ class Recipe(Part):
     optimisers: Optimisers = Optimisers()
     """Of the generator and of the student."""
     augment: Literal["none", "student", "both"] = "both"
-    """Random shift and flip of synthetic images: never, in student steps, or in generator steps too."""
+    """Random views of synthetic images: never, in student steps, or in generator steps too."""
+    edges: Literal["zeros", "reflect"] = "zeros"
+    """What comes in where a view is shifted: black, or the image's own reflection."""
+    student_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest area of a random resized crop in student steps, as a share of the image; 1 shifts and flips instead."""
+    generator_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest area of a random resized crop before the teacher in generator steps, as a share of the image; 1 shifts and flips instead."""
+    crop_curriculum: bool = False
+    """Let the smallest area in generator steps fall from 1 to generator_crop as a cosine over the steps of a batch (Yin & Shen 2024)."""
+    mix: Literal["none", "mixup", "cutmix"] = "none"
+    """Mix images in student steps: blended, or with a rectangle of another; needs views 0."""
     views: Annotated[int, Field(ge=0, le=256)] = 0
     """Random views of a stored image, each with the teacher's answer kept; 0 draws a fresh view and asks the teacher in every student step."""
     warmup: Annotated[float, Field(ge=0, le=0.9)] = 0.1
@@ -160,6 +176,8 @@ class Recipe(Part):
     def _views_need_augmentation(self):
         if self.views and self.augment == "none":
             raise ValueError(f"views is {self.views}, but augment is 'none': kept views need augment 'student' or 'both'")
+        if self.views and self.mix != "none":
+            raise ValueError(f"mix is {self.mix!r}, but views is {self.views}: mixed images need fresh answers of the teacher; set views to 0")
         return self
 
     # --- numbers that follow from the fields -------------------------------------------------

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kgen import data, embeddings, events, zoo
+from kgen.augment import Variation, shift_at
 from kgen.data import DataError
 from kgen.evaluate import pieces, score
 from kgen.keyregion import make_target
@@ -66,6 +67,10 @@ class Scale:
     """M_target [h,w]"""
     budget_images: int
     """Images that the pool may hold of this side."""
+    student_views: Variation
+    """How images are varied in student steps."""
+    generator_views: Variation
+    """How images are varied before the teacher in generator steps."""
 
 
 class Setting:
@@ -120,7 +125,10 @@ class Setting:
             raise RecipeError(f"Recipe field 'resolutions': {recipe.teacher} cannot look at images of {side} × {side}{least} ({str(error).partition(chr(10))[0][:120].rstrip('.')}).") from None
         size = (0, 0) if cam is None else tuple(cam.shape[1:])
         student_batch = images_in(recipe.student_batch * self.sides[0] ** 2, side)
-        return Scale(side, batch, student_batch, size, make_target(recipe.target, *size).to(self.device), images)
+        target = make_target(recipe.target, *size).to(self.device)
+        views = Variation(shift_at(side), card.flip, recipe.edges)
+        student, generator = (views._replace(crop=crop) for crop in (recipe.student_crop, recipe.generator_crop))
+        return Scale(side, batch, student_batch, size, target, images, student, generator)
 
     def _real(self) -> data.RealImages | None:
         """What `evaluate_on` and `real_images` ask for. DataError says what to fetch where it is missing."""

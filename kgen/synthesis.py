@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgen.augment import apply_views, draw_views, shift_and_flip
+from kgen.augment import Variation
 from kgen.events import PARTS, Arrays
 from kgen.image_sources import SOURCES
 from kgen.setting import Setting
@@ -82,7 +82,7 @@ class Synthesis:
         images = self.source.images()
         views = images
         if r.augment == "both":
-            views = shift_and_flip(images, s.rng["augment_generator"], flip=self.setting.card.flip)
+            views = self._variation()(images, s.rng["augment_generator"])
         probe = self.terms.probe(views)
         means = [part.mean() for part in self.terms.judge(probe, views).parts]
         loss = sum(w * m for w, m in zip(self.weights, means, strict=True))
@@ -107,6 +107,14 @@ class Synthesis:
             self.source.finish()
             self.terms.remember(probe)
         return report
+
+    def _variation(self) -> Variation:
+        """How this step's images are varied: the smallest crop may fall from 1 as a cosine (`crop_curriculum`)."""
+        r, views = self.setting.recipe, self.scale.generator_views
+        if not r.crop_curriculum:
+            return views
+        rest = 0.5 * (1 + math.cos(math.pi * self.done / max(1, r.generator_steps - 1)))
+        return views._replace(crop=views.crop + rest * (1 - views.crop))
 
     def _report(self) -> dict[str, Any]:
         *values, agreement = (self._sums / self._since).tolist()  # the one transfer from the device
@@ -147,8 +155,10 @@ class Synthesis:
         offered = len(images) - self.setting.held_out(len(images))
         if offered < len(images):
             self.state.held_out.add(images[offered:])
+        admitted = batch["teacher_top"][:offered, 0] == self.labels[:offered] if self.setting.recipe.admit == "recognized" else None
         entered = torch.zeros(len(images), dtype=torch.bool)
-        entered[:offered] = self.state.pool.add(images[:offered], positions[:offered], self.iteration, {k: v[:offered] for k, v in answers.items()})
+        extras = {k: v[:offered] for k, v in answers.items()}
+        entered[:offered] = self.state.pool.add(images[:offered], positions[:offered], self.iteration, extras, admitted)
         step = self._best[2].reshape(1) if self._best else torch.tensor([self.done - 1], dtype=torch.int32)
         kept = batch | {"entered": entered.to(torch.uint8), "kept_step": step}
         return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
@@ -156,11 +166,12 @@ class Synthesis:
     def _answer_views(self, pixels: Tensor) -> dict[str, Tensor]:
         """Random views of each image and the teacher's answers: once, instead of a teacher pass in every student step."""
         n, teacher, rng = self.setting.recipe.views, self.setting.teacher, self.state.rng
-        views = draw_views((len(pixels), n), rng["views"], self.setting.card.flip)
+        variation = self.scale.student_views
+        views = variation.draw((len(pixels), n), rng["views"])
         images, logits = pixels.float() / 255, []
         for i in range(n):
             corner = draw_corner(teacher.network, self.scale.side, self.setting.recipe.position_decay, rng["corner_generator"])
-            logits.append(teacher.logits(apply_views(images, views[:, i]), corner))
+            logits.append(teacher.logits(variation.apply(images, views[:, i]), corner))
         return dict(zip(VIEWS, (views, torch.stack(logits, 1)), strict=True))
 
     def _measure(self, images: Tensor, student: Snapshot) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Train a teacher on real images: the bundled ones, and the paper's on CIFAR (C.1). The only place where real images train anything."""
+"""Train a teacher on real images: the bundled ones, and the paper's on CIFAR (C.1). The only place where real images train a teacher."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kgen import catalogue, data, zoo
-from kgen.augment import apply_views, draw_views, erase
+from kgen.augment import apply_crops, apply_views, draw_crops, draw_views, erase
 from kgen.data import RealImages
 from kgen.evaluate import score
 from kgen.events import TeacherCard
@@ -42,6 +42,16 @@ class Plan:
     """Most pixels that an image is moved by, in each direction; half of the images are mirrored as well."""
     hole: int
     """Side in pixels of the square that random erasing cuts out of half of the images; 0 cuts none."""
+    crop: float = 1.0
+    """Smallest area that a random resized crop takes of an image; 1 leaves crops out."""
+    first_side: int | None = None
+    """Side of the crops in the first epoch; it grows to the images' own within three quarters of the epochs."""
+    smoothing: float = 0.0
+    """Label smoothing."""
+    bf16: bool = False
+    """Train in bfloat16 and channels-last where the processor computes in it, which is 2 to 3 times faster there."""
+    side: int | None = None
+    """Side that the training images are brought to; by default the data set's own."""
     holds_out: bool = True
     """Are `kgen.data.HOLDOUT` training images kept from it?"""
     licence: str = "Apache-2.0 (weights), MIT (data)"
@@ -75,8 +85,50 @@ VIT = Plan(
     shift=1,  # moved across its patches an image is another one: in so few epochs no more variety than this
     hole=0,
 )
-PLANS = {"cnn": CNN, "vit": VIT}
-"""Network → plan, on Fashion-MNIST."""
+CIFAR = Plan(
+    name="cifar10-cnn",
+    title="CIFAR-10 CNN",
+    architecture="SmallResNet",
+    shape={"width": 64, "blocks": (2, 2), "deep_stem": True},
+    optimiser="sgd",
+    epochs=20,
+    batch=128,
+    lr=0.2,
+    weight_decay=5e-4,
+    rise=0.25,
+    shift=4,
+    hole=0,
+    bf16=True,
+    holds_out=False,
+    licence="Apache-2.0 (weights), no licence stated (data)",
+)
+IMAGENETTE = Plan(
+    name="imagenette-slim",
+    title="Imagenette ResNet-18, slim",
+    architecture="resnet18-slim",
+    shape={},
+    optimiser="sgd",
+    epochs=48,
+    batch=64,
+    lr=0.2,
+    weight_decay=5e-4,
+    rise=0.2,
+    shift=0,
+    hole=0,
+    crop=0.3,
+    side=128,
+    first_side=80,
+    bf16=True,
+    smoothing=0.1,
+    holds_out=False,
+    licence="Apache-2.0 (weights), non-commercial research (data)",
+)
+PLANS = {
+    "fashion-mnist": {"cnn": CNN, "vit": VIT},
+    "cifar10": {"cnn": CIFAR},
+    "imagenette": {"slim": IMAGENETTE},
+}
+"""Data set → network → plan of the bundled teachers; the first network is the default."""
 PAPER = ("resnet34-cifar", "wrn-40-2", "vgg11-cifar", "resnet18-cifar", "wrn-40-1", "wrn-16-2", "wrn-16-1")
 """Architectures of Table 2, teachers first."""
 
@@ -108,10 +160,12 @@ def paper_plan(dataset: str, network: str) -> Plan:
 
 def plan(dataset: str, network: str | None = None, epochs: int | None = None) -> Plan:
     """The plan for a data set and a network (by default the first that there is). ZooError for one that is not known."""
-    known = ["fashion-mnist", *catalogue.TAUGHT]
+    known = list(dict.fromkeys((*PLANS, *catalogue.TAUGHT)))
     if dataset not in known:
         raise ZooError(f"No teacher of {dataset!r} can be trained here. {zoo.nearest(dataset, known)}")
-    plans = PLANS if dataset == "fashion-mnist" else {name: paper_plan(dataset, name) for name in PAPER}
+    plans = dict(PLANS.get(dataset, {}))
+    if dataset in catalogue.TAUGHT:
+        plans |= {name: paper_plan(dataset, name) for name in PAPER}
     network = network or next(iter(plans))
     if network not in plans:
         raise ZooError(f"There is no network {network!r} to teach. {zoo.nearest(network, list(plans))}")
@@ -160,18 +214,27 @@ def teach(
     normalise = normaliser(*statistics(train))
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
     steps = plan.epochs * (len(train) // plan.batch)
-    network.to(device)
+    fast = plan.bf16 and has_bf16(torch.device(device))
+    layout = torch.channels_last if fast else torch.contiguous_format
+    network.to(device, memory_format=layout)
     optimiser = _optimiser(network, plan)
     schedule = _schedule(optimiser, plan, steps)
     step = 0
     for epoch in range(plan.epochs):
         network.train()
         order = torch.randperm(len(train), generator=rng)
+        side = crop_side(plan, epoch, train.images.shape[2])
         for index in order[: len(order) // plan.batch * plan.batch].split(plan.batch):
-            x = apply_views(images[index].to(device).float() / 255, draw_views((len(index),), rng, shift=plan.shift), plan.shift)
+            x = images[index].to(device).float() / 255
+            if plan.crop < 1:
+                x = apply_crops(x, draw_crops((len(index),), rng, plan.crop), side)
+            else:
+                x = apply_views(x, draw_views((len(index),), rng, shift=plan.shift), plan.shift)
             if plan.hole:
                 x = erase(x, rng, plan.hole)
-            loss = F.cross_entropy(network(normalise(x)), labels[index].to(device))
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=fast):
+                logits = network(normalise(x).contiguous(memory_format=layout))
+            loss = F.cross_entropy(logits.float(), labels[index].to(device), label_smoothing=plan.smoothing)
             if not torch.isfinite(loss):
                 raise ZooError(f"The teacher's loss was not a number at step {step}; lower the rate below {plan.lr}.")
             optimiser.zero_grad(set_to_none=True)
@@ -183,6 +246,19 @@ def teach(
                 yield TeachProgress(epoch, step, steps, float(loss.detach()))
         right = accuracy(network, held_out, normalise) if held_out else None
         yield TeachProgress(epoch, step, steps, float(loss.detach()), right, ends_epoch=True)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Does the device compute in bfloat16, rather than imitate it?"""
+    return torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def crop_side(plan: Plan, epoch: int, full: int) -> int:
+    """Side of the crops in an epoch: small images first are cheap, and networks tested at a larger side than trained at gain (Touvron et al. 2019)."""
+    if plan.first_side is None:
+        return full
+    share = min(1.0, epoch / (0.75 * plan.epochs))
+    return min(full, int(plan.first_side + share * (full - plan.first_side)) // 16 * 16)
 
 
 def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:

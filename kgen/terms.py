@@ -65,7 +65,7 @@ class Terms:
         adversarial, push, student_logits = zero, zero, None
         if student is not None:
             student_logits, embedding = look(student.network, normalised, self.corner)
-            adversarial = losses.adversarial(probe.logits, student_logits, r.adv_mask)
+            adversarial = losses.adversarial(probe.logits, student_logits, r.adv_mask, r.adv_divergence)
             push = self._push(probe, embedding, student)
         cam = self.activation_map(probe)
         parts = (

@@ -47,6 +47,8 @@ COSTS = {
 told before there is a network."""
 SHAPES = {"SmallResNet": ("width", "blocks"), "SmallViT": ("patch", "dim", "depth", "heads")}
 """Our own architectures, and what a file's spec tells to build one of them again."""
+OPTIONS = {"SmallResNet": ("deep_stem",)}
+"""What it may tell as well."""
 
 
 def here() -> tuple[str, ...]:
@@ -198,6 +200,7 @@ def build(architecture: str, spec: dict[str, Any], seed: int, channels: int, cla
         except architectures.ArchitectureError as error:
             raise ZooError(str(error)) from None
     shape = {k: tuple(v) if isinstance(v := spec[k], list) else v for k in SHAPES[architecture]}
+    shape |= {k: spec[k] for k in OPTIONS.get(architecture, ()) if k in spec}
     if architecture == "SmallViT":
         return seeded(small_vit, seed, channels, classes, side=side, **shape)
     return seeded(SmallResNet, seed, channels, classes, **shape)

@@ -10,7 +10,7 @@ import torch
 from small import mini, stored
 
 from kgen import losses
-from kgen.augment import apply_views, shift_and_flip
+from kgen.augment import Variation, apply_views, mix
 from kgen.engine import Distillation
 from kgen.learning import Learner, learning_rate
 from kgen.synthesis import Diverged, Synthesis
@@ -50,10 +50,13 @@ def test_only_the_student_changes(own, views):
     assert all(not torch.equal(v, student[n]) for n, v in s.student.state_dict().items())
 
 
-@pytest.mark.parametrize(("augment", "views"), [("none", 0), ("student", 0), ("both", 0), ("both", 3)])
-def test_a_step_is_a_plain_step(augment, views):
+@pytest.mark.parametrize(
+    ("augment", "views", "mixed"),
+    [("none", 0, "none"), ("student", 0, "none"), ("both", 0, "none"), ("both", 3, "none"), ("both", 0, "cutmix"), ("none", 0, "mixup")],
+)
+def test_a_step_is_a_plain_step(augment, views, mixed):
     """The same draws, a copy of the student and torch's own SGD with Nesterov momentum."""
-    setting, s = filled(augment=augment, views=views)
+    setting, s = filled(augment=augment, views=views, mix=mixed)
     r, t = setting.recipe, setting.teacher
     draw, turn = clone(s.rng["student_batch"]), clone(s.rng["augment_student"])
     plain = copy.deepcopy(s.student)
@@ -69,7 +72,9 @@ def test_a_step_is_a_plain_step(augment, views):
             which = torch.randint(0, views, (r.student_batch,), generator=turn)
             images = apply_views(images, s.pool.shelves[28].extras["views"][index, which])
         elif augment != "none":
-            images = shift_and_flip(images, turn)
+            images = Variation(2, True)(images, turn)
+        if mixed != "none":
+            images = mix(images, turn, mixed)
         with torch.no_grad():
             wanted = t.logits(images)
         loss = losses.distillation(wanted, plain.train()((images - t.mean) / t.std), r.temperature)

@@ -47,6 +47,13 @@ def test_adversarial_is_minus_the_divergence(size):
         slow.append(-sum(a * math.log(a / c) for a, c in zip(p, q)))
     assert losses.adversarial(t, s).tolist() == pytest.approx(slow, abs=1e-9)
     assert all(v <= 1e-12 for v in slow)
+    halves = []
+    for i in range(b):
+        p, q = softmax(t[i].tolist()), softmax(s[i].tolist())
+        middle = [(x + y) / 2 for x, y in zip(p, q)]
+        halves.append(-0.5 * sum(x * math.log(x / m) + y * math.log(y / m) for x, y, m in zip(p, q, middle)))
+    bounded = losses.adversarial(t, s, divergence="js").tolist()
+    assert bounded == pytest.approx(halves, abs=1e-9) and all(-math.log(2) - 1e-12 <= v <= 1e-12 for v in bounded)
     agree = [t[i].argmax() == s[i].argmax() for i in range(b)]
     masked = losses.adversarial(t, s, mask="agree").tolist()
     assert masked == pytest.approx([v if a else 0.0 for v, a in zip(slow, agree)], abs=1e-9)

@@ -131,6 +131,21 @@ def test_labels_origin_and_extras_stay_with_their_images(policy):
         assert pool.shelves[SIDE].origin[i].tolist() == [number // 6, number % 6]
 
 
+@pytest.mark.parametrize("policy", ["spread", "fifo", "reservoir"])
+def test_only_admitted_images_enter(policy):
+    pool = MemoryPool(6 * SIDE**2, policy, planned=2, classes=2, rng=gen())
+    labels = torch.tensor([0, 1, 0, 1, 0])
+    assert not pool.add(batch(5), labels, 0, admitted=torch.zeros(5, dtype=torch.bool)).any() and len(pool) == 0
+    admitted = torch.tensor([True, False, True, True, False])
+    entered = pool.add(batch(5, 10), labels, 1, {"n": torch.arange(5)}, admitted)
+    assert torch.equal(entered, admitted) and sorted(numbers(pool)) == [10, 12, 13]
+    shelf = pool.shelves[SIDE]
+    where = {n: i for i, n in enumerate(numbers(pool))}
+    assert [shelf.labels[where[n]].item() for n in (10, 12, 13)] == [0, 0, 1]
+    assert [shelf.origin[where[n]].tolist() for n in (10, 12, 13)] == [[1, 0], [1, 2], [1, 3]]
+    assert [shelf.extras["n"][where[n]].item() for n in (10, 12, 13)] == [0, 2, 3]
+
+
 def test_sampling_is_uniform_and_from_the_given_generator():
     pool = MemoryPool(8 * SIDE**2, "fifo")
     pool.add(batch(8), torch.arange(8))

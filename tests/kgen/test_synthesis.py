@@ -252,3 +252,36 @@ def test_a_part_that_is_no_number_stops_before_the_update(term, monkeypatch):
     learned = {k: v for k, v in before[0].items() if k in dict(s.generators[28].named_parameters())}
     assert all(torch.equal(v, dict(s.generators[28].named_parameters())[k]) for k, v in learned.items())
     assert same(before[1], state_of(made.source.noisy))
+
+
+def test_only_what_the_teacher_names_as_intended_enters():
+    _, setting, s = build(admit="recognized", batch=40, pool_policy="fifo", ratio=0.01, evaluate_on="none")
+    made = Synthesis(setting, s, None)
+    made.step()
+    batch = made.measure(s.snapshot())
+    entered, arrays = made.store(batch)
+    named = arrays["teacher_top"][:, 0] == arrays["labels"]
+    offered = 40 - setting.held_out(40)
+    assert 0 < named.sum() < 40 and entered.numpy()[offered:].sum() == 0
+    assert (entered.numpy()[:offered] == named[:offered]).all() and len(s.pool) == named[:offered].sum()
+
+
+def test_the_smallest_crop_falls_over_a_batch():
+    _, setting, s = build(generator_crop=0.2, crop_curriculum=True, generator_steps=3, augment="both")
+    made, crops = Synthesis(setting, s, None), []
+    for _ in range(3):
+        crops.append(made._variation().crop)
+        made.step()
+    assert crops == [pytest.approx(1.0), pytest.approx(0.6), pytest.approx(0.2)]
+
+
+def test_the_optimiser_starts_anew_and_the_generator_goes_on():
+    _, setting, s = build(restart_optimiser=True, iterations=2)
+    generator = s.generators[28]
+    first = Synthesis(setting, s, None)
+    first.step(), stored(first)
+    s.iterations += 1
+    before, old = state_of(generator), s.generator_optimisers[28]
+    Synthesis(setting, s, None)
+    assert s.generators[28] is generator and same(before, state_of(generator))
+    assert old.state and not s.generator_optimisers[28].state

@@ -31,7 +31,8 @@ def test_the_plan_is_c_1():
             plan = teach.plan(dataset, network)
             assert (plan.optimiser, plan.lr, plan.weight_decay, plan.batch, plan.epochs, plan.rise) == ("plain-sgd", 0.1, 5e-4, 128, 200, 0)
             assert plan.architecture in architectures.NAMES and not plan.holds_out
-    assert teach.plan("cifar10", "wrn-40-2", 3).epochs == 3 and teach.plan("cifar10").architecture == "resnet34-cifar"
+    assert teach.plan("cifar10", "wrn-40-2", 3).epochs == 3 and teach.plan("cifar100").architecture == "resnet34-cifar"
+    assert teach.plan("cifar10") is teach.CIFAR and teach.plan("imagenette") is teach.IMAGENETTE
 
 
 def test_every_teacher_and_student_of_table_2_can_be_trained():
