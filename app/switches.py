@@ -142,6 +142,8 @@ def _idle(recipe: Recipe, offer: Offer, maps: bool, norms: bool) -> set[str]:
     idle = {
         "adv_mask": not w.adv, "bn_scale": not (w.bn and norms), "feature_memory": not (w.bn and norms), "weights.bn": not norms, "weights.kr": not maps,
         "target": not (w.kr and maps), "aed_embedding": not w.aed, "position_decay": not sees_patches, "embedding": recipe.source != "noise" and not recipe.diverse}
-    if recipe.source == "pixels":
+    idle |= {"adv_divergence": not w.adv, "edges": recipe.augment == "none", "crop_curriculum": recipe.generator_crop == 1 or recipe.augment != "both",
+             "restart_optimiser": recipe.source != "noise", "mix": bool(recipe.views)}
+    if recipe.source in ("pixels", "pyramid"):
         idle |= dict.fromkeys(("deep", "up_first", "output", "generator_life"), True)
     return {field for field, there in idle.items() if there}

@@ -1,8 +1,9 @@
-"""Three sources of synthetic images behind one protocol: what is optimised differs, everything else is shared.
+"""Four sources of synthetic images behind one protocol: what is optimised differs, everything else is shared.
 
 noise    class embeddings → noisy layer → generator (K-Gen, NAYER)
 latent   latent code → a copy of a generator whose start is learnt over the run (Fast, Fang et al. 2022)
 pixels   the pixels themselves (DeepInversion, Yin et al. 2020)
+pyramid  the pixels as a sum of images of every size, coarse to fine, in opponent colors (as feature visualization does)
 
 A source lives for one iteration; what lives longer (generators, their optimisers) is in `LoopState`.
 """
@@ -13,6 +14,7 @@ import copy
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgen.setting import Scale, Setting
@@ -117,5 +119,40 @@ class PixelSource(ImageSource):
         self.pixels.clamp_(self.low, self.high)
 
 
-SOURCES: dict[str, type[ImageSource]] = {"noise": NoiseSource, "latent": LatentSource, "pixels": PixelSource}
+class PyramidSource(ImageSource):
+    """Images as sums of a pyramid: each level half the side of the one before, down to COARSEST pixels, in opponent colors.
+
+    Adam moves every parameter by about its rate, so a step changes whole regions as easily as single pixels, whereas with
+    plain pixels it changes single pixels only, which ends in noise (Olah et al. 2017 use the Fourier basis to the same end).
+    """
+
+    COARSEST, DECAY, START = 3, 0.7, 0.05
+    """Side of the smallest level in pixels; what rate and first noise of a level are of those of the level below it; of the coarsest."""
+    OPPONENT = ((2.0, 2.0, 2.0), (0.55, 0.0, -0.55), (0.27, -0.54, 0.27))
+    """Luminance, red–blue, green–magenta: natural images vary most in the first, least in the last."""
+
+    def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
+        spec, channels = setting.recipe.optimisers.images, setting.teacher.card.channels
+        self.side, sides = scale.side, [scale.side]
+        while sides[-1] // 2 >= self.COARSEST:
+            sides.append(sides[-1] // 2)
+        shares = [self.DECAY ** (len(sides) - 1 - i) for i in range(len(sides))]
+        rng = state.rng["noise"]
+        self.levels = [
+            nn.Parameter(self.START * share * torch.randn(len(labels), channels, e, e, generator=rng).to(setting.device))
+            for e, share in zip(sides, shares)
+        ]
+        groups = [{"params": [level], "lr": spec.lr * share} for level, share in zip(self.levels, shares)]
+        self.optimisers = [build_optimiser(spec, groups)]
+        self.colors = torch.tensor(self.OPPONENT, device=setting.device) / 3**0.5 if channels == 3 else None
+
+    def images(self) -> Tensor:
+        finest, *coarser = self.levels
+        x = finest + sum(F.interpolate(level, self.side, mode="bilinear", align_corners=False) for level in coarser)
+        if self.colors is not None:
+            x = torch.einsum("bkhw,kc->bchw", x, self.colors)
+        return x.sigmoid()
+
+
+SOURCES: dict[str, type[ImageSource]] = {"noise": NoiseSource, "latent": LatentSource, "pixels": PixelSource, "pyramid": PyramidSource}
 """By the recipe's field `source`."""

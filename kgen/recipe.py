@@ -49,8 +49,8 @@ class Recipe(Part):
     """Images made at once; with several resolutions their pixels are shared out equally."""
     batches: tuple[Annotated[int, Field(ge=2, le=4096)], ...] | None = None
     """Images made at once at each resolution, instead of equal pixels (Table 8 prints such lists)."""
-    source: Literal["noise", "latent", "pixels"] = "noise"
-    """What is optimised: noisy layer and generator (K-Gen, NAYER), a latent code and a generator from a learnt start (Fast), or the pixels (DeepInversion)."""
+    source: Literal["noise", "latent", "pixels", "pyramid"] = "noise"
+    """What is optimised: noisy layer and generator (K-Gen, NAYER), a latent code and a generator from a learnt start (Fast), the pixels (DeepInversion), or the pixels as a sum of images of every size."""
     student_batch: Annotated[int, Field(ge=2, le=8192)] = 128
     """Images in one student step."""
     weights: Weights = Weights()
@@ -190,7 +190,7 @@ class Recipe(Part):
     @property
     def needs(self) -> int:
         """The generator's sides are multiples of this; 1 where pixels are optimised directly."""
-        return 1 if self.source == "pixels" else 16 if self.deep else 4
+        return 1 if self.source in ("pixels", "pyramid") else 16 if self.deep else 4
 
     def sides(self, needs: int = 1) -> tuple[int, ...]:
         """The resolutions, each lowered to a multiple of what generator and teacher (`needs`) can make. RecipeError if two become one."""

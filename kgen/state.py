@@ -76,7 +76,7 @@ class LoopState:
         """Student steps finished."""
         self.generator_births = 0
         self.generators: dict[int, Generator] = {}
-        """Side → generator, or with source "latent" what its copies start from; none with source "pixels"."""
+        """Side → generator, or with source "latent" what its copies start from; none with sources "pixels" and "pyramid"."""
         self.generator_optimisers: dict[int, torch.optim.Optimizer] = {}
         self.new_generators()
 
@@ -95,7 +95,7 @@ class LoopState:
     def new_generators(self) -> None:
         """Fresh generators with fresh optimisers (at the start, and every `generator_life` epochs)."""
         r, t = self.recipe, self.teacher
-        if r.source == "pixels":
+        if r.source in ("pixels", "pyramid"):
             return
         spec = r.optimisers.meta if r.source == "latent" else r.optimisers.generator
         for i, side in enumerate(self.setting.sides):

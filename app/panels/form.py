@@ -18,7 +18,7 @@ from kgen import recipes, zoo
 from kgen.parts import Target, Weights
 from kgen.recipe import Recipe, RecipeError
 
-SOURCES = {"noise": "nayer", "latent": "fast", "pixels": "deepinversion"}
+SOURCES = {"noise": "nayer", "latent": "fast", "pixels": "deepinversion", "pyramid": "imagenet-peek"}
 """What is optimised, and the recipe whose settings for it are taken over."""
 TITLES = {
     "teacher": "Teacher", "name": "Recipe", "classes": "Classes", "resolutions": "Resolution", "source": "Source of images", "ratio": "Budget", "seed": "Seed",

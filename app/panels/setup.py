@@ -21,6 +21,7 @@ SOURCES = {
     "noise": ("Noisy layer", "A noisy layer over class names feeds one generator for the whole run (K-Gen, NAYER)."),
     "latent": ("Latent", "A latent code and a generator that starts each time from what earlier ones learnt (Fast)."),
     "pixels": ("Pixels", "No generator: the pixels themselves are optimised, kept smooth by two priors (DeepInversion)."),
+    "pyramid": ("Pyramid", "No generator: each image is a sum of images of every size, coarse to fine, so whole regions change as easily as single pixels."),
 }
 # Runs once; the module owns the picker's DOM. The value is {teacher, chosen}.
 PICKER = """

@@ -268,7 +268,7 @@ def test_a_plan_below_the_budget_is_a_warning(quick):
     {"weights.aed": 5.0, "embedding": "centre", "aed_embedding": "teacher", "batch": 20, "resolutions": [16, 28]},
     {"student_crop": 0.3, "views": 4, "edges": "reflect"}, {"generator_crop": 0.5, "crop_curriculum": True, "adv_divergence": "js"},
     {"admit": "recognized", "restart_optimiser": True}, {"mix": "cutmix", "views": 0},
-    {"source": "latent", "feature_memory": 0.9}, {"source": "pixels", "weights.tv": 0.01, "weights.l2": 1e-4},
+    {"source": "latent", "feature_memory": 0.9}, {"source": "pyramid"}, {"source": "pixels", "weights.tv": 0.01, "weights.l2": 1e-4},
 ], ids=str)  # fmt: skip
 def test_every_switch_runs_and_resumes_to_the_same_end(quick, changes):
     """From each checkpoint of the run: the rest of the events and the student are the uninterrupted run's, bit for bit."""

@@ -200,3 +200,26 @@ def test_one_noisy_layer_for_everything_makes_copies():
     (many, labels, images), (other, *_) = kinds["many"]
     assert many.shape[0] == 2 and not torch.equal(many, other)
     assert all((images[labels == c][0] - images[labels == c][1]).abs().max() > 0.01 for c in range(10))
+
+
+def test_the_pyramid_is_the_sum_of_its_levels_in_opponent_colors():
+    """Against a slow sum, level by level; coarse levels move faster than fine ones."""
+    setting, s = build(source="pyramid", generator_steps=2)
+    made = Synthesis(setting, s, None)
+    levels = made.source.levels
+    assert [level.shape[-1] for level in levels] == [28, 14, 7, 3] and made.source.colors is None
+    slow = sum(F.interpolate(level, size=(28, 28), mode="bilinear") for level in levels).sigmoid()
+    torch.testing.assert_close(made.source.images(), slow)
+    before = [level.detach().clone() for level in levels]
+    made.step()
+    moved = [float((level.detach() - old).abs().max()) for level, old in zip(levels, before)]
+    lr = setting.recipe.optimisers.images.lr
+    assert moved == pytest.approx([lr * 0.7**3, lr * 0.7**2, lr * 0.7, lr], rel=1e-3)  # Adam's first step is its rate
+
+
+def test_opponent_colors_are_luminance_and_two_differences():
+    from kgen.image_sources import PyramidSource
+
+    colors = torch.tensor(PyramidSource.OPPONENT)
+    assert torch.allclose(colors @ colors.T, torch.diag((colors**2).sum(1)), atol=1e-6)
+    assert colors[0].std() == 0 and torch.allclose(colors[1:].sum(1), torch.zeros(2), atol=1e-6)
