@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kgen import bundle_command, preflight_command, recipes, screen, tables, zoo_screen
+from kgen import bundle_command, data_command, preflight_command, recipes, screen, tables, zoo_screen
 from kgen.bundle import BundleError
 from kgen.data import DataError
 from kgen.reading import JournalError, open_run
@@ -229,6 +229,7 @@ def table(
     raise typer.Exit(code)
 
 
+cli.add_typer(data_command.cli, name="data")
 cli.command()(preflight_command.preflight)
 cli.command()(bundle_command.bundle)
 cli.command()(bundle_command.unbundle)

@@ -37,7 +37,8 @@ class DataFacts:
     fetch: str
     """What to do, with {folder} where it belongs."""
     places: tuple[str, ...] = ("test",)
-    """Folders below it that may hold the test images, one subfolder a class."""
+    """Folders below it that may hold the test images, one subfolder per class; `train_places` for the training images."""
+    train_places: tuple[str, ...] = ("train",)
     crop: bool = False
     flip: bool = True
 
@@ -64,14 +65,16 @@ DATA = {
         "subfolder a class, called by WordNet name as val_annotations.txt gives it (n01443537 …)",
     ),
     "imagenette": DataFacts(
-        "Imagenette", (224, 224), 3, 9_469, 3_925, *IMAGENET, _torchvision("Imagenette", "split='val', "), ("imagenette2/val", "test"), True
+        "Imagenette", (224, 224), 3, 9_469, 3_925, *IMAGENET, _torchvision("Imagenette", "split='val', "),
+        ("imagenette2/val", "imagenette2-160/val", "imagenette2-320/val", "test", "val"),
+        ("imagenette2/train", "imagenette2-160/train", "imagenette2-320/train", "train"), True,
     ),
     "imagewoof": DataFacts(
         "Imagewoof", (224, 224), 3, 9_902, 3_926, *IMAGENET,
         "fetch imagewoof2.tgz of fast.ai and unpack it in {folder}, so that {folder}/imagewoof2/val has one subfolder a class",
-        ("imagewoof2/val", "test"), True,
+        ("imagewoof2/val", "test", "val"), ("imagewoof2/train", "train"), True,
     ),
-    "imagenet1k": DataFacts("ImageNet-1k", (224, 224), 3, 1_281_167, 50_000, *IMAGENET, f"fetch ILSVRC 2012, {_OFFICIAL}", ("test", "val"), True),
+    "imagenet1k": DataFacts("ImageNet-1k", (224, 224), 3, 1_281_167, 50_000, *IMAGENET, f"fetch ILSVRC 2012, {_OFFICIAL}", ("test", "val"), ("train",), True),
     "traffic-signs": DataFacts(
         "Traffic signs", (1200, 1600), 3, 747, 684, *IMAGENET,
         "fetch the Swedish traffic signs as Katharopoulos and Fleuret (2019) split them and " + _WORDS + "no speed limit, speed limit 50, "

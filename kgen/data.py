@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import gzip
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,10 +19,12 @@ import numpy as np
 from kgen import catalogue, classes
 from kgen.classes import ASSETS
 from kgen.events import TeacherCard
-from kgen.folders import SUFFIXES, ImageFiles, image_files, list_images, match_folders
+from kgen.folders import MARGIN, SUFFIXES, ImageFiles, image_files, list_images, match_folders
 from kgen.folders import DataError as DataError
 
 SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
+UNEQUAL = ("traffic-signs", "megapixel-mnist")
+"""Data sets whose images are not brought to the square of a teacher's side."""
 HOLDOUT = 5_000
 """Images of the training split that no bundled teacher has seen; recipes are tuned on them."""
 
@@ -95,18 +98,57 @@ def _cifar(name: str, folder: Path, train: bool = False, download: bool = False)
     return RealImages(name, images, np.array(found.targets, dtype=np.int64), classes.names(name))
 
 
-def _from_folder(name: str, folder: Path) -> RealImages:
-    """Test images from one subfolder a class, called by its text or its WordNet name."""
+def _from_folder(name: str, folder: Path, train: bool = False, side: int | None = None) -> RealImages:
+    """Test or training images from one subfolder per class, named by its text or its WordNet name, brought to `side` pixels."""
     facts, texts = catalogue.DATA[name], classes.names(name)
-    place = next((folder / p for p in facts.places if (folder / p).is_dir()), None)
+    places = facts.train_places if train else facts.places
+    place = next((folder / p for p in places if (folder / p).is_dir()), None)
     if place is None:
-        raise DataError(catalogue.data_sentence(name, f"no folder {folder / facts.places[0]}"))
+        raise DataError(catalogue.data_sentence(name, f"no folder {folder / places[0]}"))
     called = [(w, t) for w, t in zip(classes.wnids(name), texts)] if classes.wnids(name) else [(t,) for t in texts]
     try:
         paths, labels = list_images(place, called)
     except ValueError as error:
         raise DataError(catalogue.data_sentence(name, str(error))) from None
-    return RealImages(name, ImageFiles(paths, facts.channels, facts.size, facts.crop), labels, texts)
+    size = (side, side) if side else facts.size
+    return RealImages(name, ImageFiles(paths, facts.channels, size, facts.crop, 1.0 if train else MARGIN), labels, texts)
+
+
+def held_out_photographs(wnids: Sequence[str], side: int) -> tuple[list[Path], list[str]]:
+    """Photographs of Imagenette and Imagewoof on this machine that no network trained on ImageNet has seen: (files, WordNet name of each).
+
+    Both sets are cut from ImageNet's *training* images, their validation folders included, but for the files named
+    ILSVRC2012_val_*.
+    """
+    files, names = [], []
+    for name in ("imagenette", "imagewoof"):
+        facts, folder = catalogue.DATA[name], catalogue.data_folder(name)
+        for place in (*facts.places, *facts.train_places):
+            for wnid in wnids:
+                found = sorted((folder / place / wnid).glob("ILSVRC2012_val_*"))
+                files += found
+                names += [wnid] * len(found)
+    return files, names
+
+
+def of_teacher(card: TeacherCard, chosen: Sequence[int] = ()) -> RealImages:
+    """Real test images of a teacher's data set at the teacher's side; DataError says what to fetch where they are missing.
+
+    Where ImageNet's own are missing, photographs of Imagenette and Imagewoof stand in that no ImageNet network has seen
+    (`held_out_photographs`), if they cover all `chosen` classes.
+    """
+    square = card.data in catalogue.DATA and catalogue.DATA[card.data].size != (card.side, card.side) and card.data not in UNEQUAL
+    try:
+        return test_set(card.data, side=card.side) if square else test_set(card.data)
+    except DataError:
+        if card.data != "imagenet1k" or not chosen:
+            raise
+        wnids = classes.wnids("imagenet1k")
+        files, names = held_out_photographs([wnids[c] for c in chosen], card.side)
+        if not files or set(names) != {wnids[c] for c in chosen}:
+            raise
+    labels = np.array([wnids.index(n) for n in names], dtype=np.int64)
+    return RealImages("held-out photographs", ImageFiles(files, 3, (card.side, card.side), crop=True), labels, classes.names("imagenet1k"))
 
 
 def image_folder(folder: str | Path, names: tuple[str, ...], card: TeacherCard, chosen: tuple[int, ...]) -> RealImages:
@@ -128,16 +170,22 @@ def image_folder(folder: str | Path, names: tuple[str, ...], card: TeacherCard, 
 
 
 @functools.cache
-def test_set(name: str, folder: Path | None = None) -> RealImages:
-    """The real test images of a data set, at the teacher's resolution; DataError says what to fetch where they are missing.
+def test_set(name: str, folder: Path | None = None, side: int | None = None) -> RealImages:
+    """The real test images of a data set; DataError says what to fetch where they are missing.
 
-    `folder`: where they lie, if not where `kgen.catalogue` says.
+    `folder`: where they lie, if not where `kgen.catalogue` says. `side`: of the images, if not the data set's own.
     """
     if name == "fashion-mnist":
         return _fashion(ASSETS / "fashion-mnist", "t10k")
     if name not in catalogue.DATA:
         raise DataError(f"No real test images for {name!r} on this machine; known: fashion-mnist, {', '.join(catalogue.DATA)}.")
-    return (_cifar if name.startswith("cifar") else _from_folder)(name, folder or catalogue.data_folder(name))
+    folder = folder or catalogue.data_folder(name)
+    return _cifar(name, folder) if _pickled(name, folder) else _from_folder(name, folder, side=side)
+
+
+def _pickled(name: str, folder: Path) -> bool:
+    """Is a data set read as torchvision's pickles? CIFAR may also lie there as folders of images."""
+    return name.startswith("cifar") and not any((folder / part).is_dir() for part in ("test", "train"))
 
 
 def of_run(folder: str | None, card: TeacherCard, names: tuple[str, ...], chosen: tuple[int, ...]) -> RealImages:
@@ -147,17 +195,18 @@ def of_run(folder: str | None, card: TeacherCard, names: tuple[str, ...], chosen
     if card.data is None:
         raise DataError(f"No real test images are known for {card.title}; name a folder with one subfolder a class: --real FOLDER.")
     try:
-        return test_set(card.data)
+        return of_teacher(card, chosen)
     except DataError as error:
         raise DataError(f"{error} Or name a folder of your own, one subfolder a class: --real FOLDER.") from None
 
 
-def training_set(name: str, folder: str | Path | None = None, download: bool = False) -> RealImages:
-    """The full real training split (for `kgen teach`). Downloads only when `download` is True."""
-    if name in catalogue.TAUGHT:
-        return _cifar(name, Path(folder or catalogue.data_folder(name)), True, download)
+def training_set(name: str, folder: str | Path | None = None, download: bool = False, side: int | None = None) -> RealImages:
+    """The full real training split (for `kgen teach` and `kgen worth`). Downloads only when `download` is True. `side` as in `test_set`."""
+    if name in catalogue.DATA:
+        place = Path(folder or catalogue.data_folder(name))
+        return _cifar(name, place, True, download) if _pickled(name, place) else _from_folder(name, place, True, side)
     if name != "fashion-mnist":
-        raise DataError(f"No training data known for {name!r}; known: fashion-mnist, {', '.join(catalogue.TAUGHT)}.")
+        raise DataError(f"No training data known for {name!r}; known: fashion-mnist, {', '.join(catalogue.DATA)}.")
     for place in [Path(folder)] if folder else SYSTEM_FOLDERS:
         if place.is_dir():
             return _fashion(place, "train")
@@ -179,7 +228,7 @@ def split(train: RealImages, seed: int = 0) -> tuple[RealImages, RealImages]:
 
     DataError for a data set of which nothing is held out.
     """
-    if train.name in catalogue.TAUGHT:
-        raise DataError(f"Teachers of {train.name} learn from all of its training images (C.1), so none are held out; set evaluate_on to 'test'.")
+    if train.name in catalogue.DATA:
+        raise DataError(f"Teachers of {train.name} learn from all of its training images, so none are held out; set evaluate_on to 'test'.")
     order = np.random.default_rng(seed).permutation(len(train))
     return train.take(np.sort(order[HOLDOUT:])), train.take(np.sort(order[:HOLDOUT]))

@@ -7,6 +7,7 @@ knows no data set; `kgen.data` says where one lies and how large its images are.
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +30,14 @@ class ImageFiles:
         paths: the files.
         channels: 1 (grey) or 3 (RGB).
         size: height and width that each image is brought to.
-        crop: keep the proportions, scale to MARGIN, and cut out the middle; otherwise stretch.
+        crop: keep the proportions, scale to `margin`, and cut out the middle; otherwise stretch.
+        margin: short side before the crop, over the crop's side.
     """
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, paths: list[Path], channels: int, size: tuple[int, int], crop: bool):
-        self.paths, self.channels, self.size, self.crop = paths, channels, size, crop
+    def __init__(self, paths: list[Path], channels: int, size: tuple[int, int], crop: bool, margin: float = MARGIN):
+        self.paths, self.channels, self.size, self.crop, self.margin = paths, channels, size, crop, margin
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -51,10 +53,11 @@ class ImageFiles:
             return self._decode(self.paths[wanted])
         chosen = [self.paths[i] for i in wanted]
         if not isinstance(index, slice) and len(chosen) * self.channels * self.size[0] * self.size[1] > SELECTION:
-            return ImageFiles(chosen, self.channels, self.size, self.crop)
+            return ImageFiles(chosen, self.channels, self.size, self.crop, self.margin)
         decoded = np.empty((len(chosen), self.channels, *self.size), np.uint8)
-        for i, path in enumerate(chosen):
-            decoded[i] = self._decode(path)
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow lets go of the interpreter while it decodes
+            for i, image in enumerate(pool.map(self._decode, chosen)):
+                decoded[i] = image
         return decoded
 
     def _decode(self, path: Path) -> np.ndarray:
@@ -70,7 +73,7 @@ class ImageFiles:
             image = F.rgb_to_grayscale(image)
         height, width = self.size
         if self.crop:
-            scale = max(height * MARGIN / image.height, width * MARGIN / image.width)
+            scale = max(height * self.margin / image.height, width * self.margin / image.width)
             image = F.center_crop(F.resize(image, [round(image.height * scale), round(image.width * scale)]), [height, width])
         elif image.size != (width, height):
             image = F.resize(image, [height, width])
@@ -93,18 +96,18 @@ def match_folders(folder: Path, classes: list[tuple[str, ...]]) -> tuple[dict[in
         places = sorted(p for p in folder.iterdir() if p.is_dir())
     except OSError as error:
         raise DataError(f"{folder} cannot be read as a folder of images ({error.strerror or error}).") from None
-    label_of = {_plain(name): label for label, names in enumerate(classes) for name in names}
+    label_of = {plain(name): label for label, names in enumerate(classes) for name in names}
     known: dict[int, Path] = {}
     for place in places:
-        label = label_of.get(_plain(place.name))
+        label = label_of.get(plain(place.name))
         if label in known:
             raise DataError(f"{place} and {known[label]} are the same class; put their images into one folder.")
         if label is not None:
             known[label] = place
-    return known, tuple(p.name for p in places if _plain(p.name) not in label_of)
+    return known, tuple(p.name for p in places if plain(p.name) not in label_of)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """T-shirt, t_shirt → "t shirt"."""
     return " ".join(name.casefold().translate(str.maketrans("_-/\\", "    ")).split())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -86,8 +87,11 @@ def watch_teaching(dataset: str, network: str | None, out: Path | None, folder: 
 
     plan = teach.plan(dataset, network, epochs)
     out = teach.place(plan, out)
-    part, held_out = teach.divide(data.training_set(dataset, folder, download), plan)
-    test = data.test_set(dataset, folder) if folder and not plan.holds_out else data.test_set(dataset)  # CIFAR's lie together
+    size = {"side": plan.side} if plan.side else {}
+    part, held_out = teach.divide(data.training_set(dataset, folder, download, **size), plan)
+    part = replace(part, images=part.images[:])  # decoded once, where they are files
+    together = folder and not plan.holds_out  # test and training images lie in one folder
+    test = data.test_set(dataset, folder, **size) if together else data.test_set(dataset, **size)
     made = zoo.build(plan.architecture, plan.shape, seed, part.images.shape[1], len(part.classes), part.images.shape[2])
     with progress_bar() as bar:
         task = bar.add_task(f"teaching {dataset}", total=None, note="")
