@@ -7,7 +7,6 @@ unpacks it. `kgen.data` reads it; this file puts it there, whole or not at all.
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import secrets
@@ -204,6 +203,8 @@ def _within(size: int, name: object) -> bool:
 
 def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: Added) -> None:
     """One file into its class's folder, if it is an image of a class. Only its last name is taken from the source."""
+    from torchvision.datasets.folder import default_loader
+
     if name == "fashion-mnist":
         if found := IDX.match(path.name):
             (room / f"{found[1]}-{found[2]}-ubyte{found[3] or ''}").write_bytes(read())
@@ -216,26 +217,19 @@ def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: A
         return
     parts = {p.lower() for p in path.parts[:-1]}
     part = "train" if parts & set(TRAIN) else "test" if parts & set(TEST) else split
-    try:
-        content = read()
-        _verify(content)
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others; zipfile for damage and passwords
-        added.unreadable.append(f"{path} ({error})")
-        return
     folder = room / part / label
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / path.name
     if target.exists():
         target = folder / f"{secrets.token_hex(4)}-{path.name}"
-    target.write_bytes(content)
+    try:
+        target.write_bytes(read())
+        default_loader(os.fspath(target))
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others; zipfile for damage and passwords
+        target.unlink(missing_ok=True)
+        added.unreadable.append(f"{path} ({error})")
+        return
     (added.train if part == "train" else added.test)[label] += 1
-
-
-def _verify(content: bytes) -> None:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as image:
-        image.load()
 
 
 def _class_of(name: str, path: PurePosixPath) -> tuple[str | None, str]:

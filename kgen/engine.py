@@ -21,6 +21,7 @@ from kgen.cost import cost
 from kgen.data import DataError, RealImages
 from kgen.evaluate import score
 from kgen.learning import REPORT_EVERY, Learner
+from kgen.precision import Format
 from kgen.recipe import Recipe
 from kgen.setting import Setting
 from kgen.state import LoopState
@@ -47,7 +48,8 @@ class Distillation:
         controls: commands from other threads.
         resume: tensors of an earlier `checkpoint()`, with
         batch_of: iteration → that batch's journaled arrays, to refill the pool, and
-        elapsed: seconds that it had run by then.
+        elapsed: seconds that it had run by then, and
+        formats: in which the networks computed (`kgen.precision`).
     """
 
     def __init__(
@@ -58,11 +60,12 @@ class Distillation:
         resume: dict[str, Tensor] | None = None,
         batch_of: Callable[[int], events.Arrays] | None = None,
         elapsed: float = 0.0,
+        formats: dict[str, Format] | None = None,
     ):
         self.recipe, self.resumed, self._before = recipe, resume is not None, elapsed
         self._start = time.monotonic()
         self.setting = Setting(recipe)
-        self.state = LoopState(self.setting)
+        self.state = LoopState(self.setting, formats)
         if resume is not None:
             self.state.load(resume, batch_of)
         self.concurrent = recipe.schedule == "concurrent" and self.setting.student_total > 0 and self.setting.device.type != "mps"
@@ -349,6 +352,7 @@ class Distillation:
             teacher_macs=teacher.macs,
             student_bytes=student.bytes,
             teacher_bytes=teacher.bytes,
+            formats=self.state.formats,
             schedule="concurrent" if self.concurrent else "sequential",
             arrays=self.setting.reference(),
         )

@@ -106,6 +106,8 @@ class RunStarted(_Event):
     student_steps: int
     """Planned student steps of the whole run."""
     device: str
+    formats: dict[str, tuple[str, str]] = {}
+    """Precision and memory format of teacher, student and generator; none in runs of earlier versions."""
     schedule: Literal["sequential", "concurrent"] = "sequential"
     """The one in effect; on MPS a concurrent recipe runs sequentially."""
     tested_on: Literal["test", "validation", "synthetic"] = "test"

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kgen import precision
 from kgen.setting import Scale, Setting
 from kgen.sources import JITTER, NoisyLayer, group_count
 from kgen.state import LoopState, build_optimiser
@@ -67,7 +68,7 @@ class NoiseSource(ImageSource):
         return NoisyLayer(table.shape[1], groups, r.noise_width, rng=rng, table=fixed, jitter=jitter, size=size).to(setting.device)
 
     def images(self) -> Tensor:
-        return self.generator(self.noisy(self.embeddings))
+        return precision.apply(self.generator, self.generator, self.noisy(self.embeddings))
 
 
 class LatentSource(ImageSource):
@@ -88,7 +89,7 @@ class LatentSource(ImageSource):
         ]
 
     def images(self) -> Tensor:
-        return self.generator(self.code)
+        return precision.apply(self.generator, self.generator, self.code)
 
     def finish(self) -> None:
         for learnt, adapted in zip(self.start.parameters(), self.generator.parameters()):

@@ -133,6 +133,10 @@ class Recipe(Part):
     """Every random draw follows from it."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto takes CUDA, then MPS, then the CPU, and says which."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """Precision of the networks' passes: single, bfloat16, or whichever is fastest on this machine, measured at the start. Losses are always in single precision."""
+    memory_format: Literal["nchw", "channels_last", "auto"] = "nchw"
+    """Order of an image's values in memory: channels first, channels last, or whichever is fastest on this machine, measured at the start."""
     journal_pixels: Annotated[int, Field(ge=0, le=2**40)] = 2**30
     """Bytes of the making of images, step by step, that the run folder may hold; spread over all iterations."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from kgen import events, zoo
+from kgen import events, precision, zoo
 from kgen.controls import Controls
 from kgen.engine import Distillation
 from kgen.journal import Journal
@@ -60,6 +60,7 @@ class Runner:
             threads=torch.get_num_threads(),
             teacher_sha256=zoo.checksum(recipe.teacher),
             n_train=distillation.setting.card.n_train,
+            formats=precision.recorded(distillation.state.formats),
         )
         return cls(distillation, journal, controls, **options)
 
@@ -78,7 +79,10 @@ class Runner:
         controls = controls or Controls()
         kept = read_checkpoint(folder)
         run.verify(kept.offset)
-        distillation = Distillation(run.recipe, controls=controls, resume=kept.tensors, batch_of=run.batch, elapsed=kept.t)
+        formats = precision.of_record(info.get("formats"))
+        distillation = Distillation(
+            run.recipe, controls=controls, resume=kept.tensors, batch_of=run.batch, elapsed=kept.t, formats=formats
+        )
         return cls(distillation, Journal.reopen(folder, kept.offset, kept.iterations), controls, **options)
 
     def run(self) -> events.Event:

@@ -55,7 +55,10 @@ class Screen:
             print(e.to_json(), flush=True)
             return
         if isinstance(e, events.RunStarted):
-            self.line(f"{e.name}: teacher {e.teacher.title}, {len(e.classes)} classes, budget {e.budget_images:,} images, on {e.device}")
+            from kgen.precision import sentence  # torch is here by now
+
+            formats = f", {sentence(e.formats)}" if e.formats else ""
+            self.line(f"{e.name}: teacher {e.teacher.title}, {len(e.classes)} classes, budget {e.budget_images:,} images, on {e.device}{formats}")
         elif isinstance(e, events.Warned):
             self.line(f"Warning: {e.text} {e.remedy}")
         elif isinstance(e, events.Evaluated):

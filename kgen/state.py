@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kgen import precision
 from kgen import recipe as recipes
 from kgen.agreement import HeldOut
 from kgen.embeddings import ClassCentres
 from kgen.networks import seeded
 from kgen.pool import MemoryPool
+from kgen.precision import PIXELS, PLAIN, Format, candidates, fastest, set_format
 from kgen.setting import Setting
 from kgen.sources import Generator
 from kgen.streams import stream_seed, streams
@@ -44,7 +46,7 @@ class Snapshot(NamedTuple):
 class LoopState:
     """The networks that are trained, and how far the run is."""
 
-    def __init__(self, setting: Setting):
+    def __init__(self, setting: Setting, formats: dict[str, Format] | None = None):
         recipe = setting.recipe
         self.setting, self.recipe, self.teacher, self.device = setting, recipe, setting.teacher, setting.device
         self.rng = streams(recipe.seed)
@@ -78,7 +80,32 @@ class LoopState:
         self.generators: dict[int, Generator] = {}
         """Side → generator, or with source "latent" what its copies start from; none with sources "pixels" and "pyramid"."""
         self.generator_optimisers: dict[int, torch.optim.Optimizer] = {}
+        self.formats: dict[str, Format] = {}
+        """In which each network computes: as given (a run that goes on), else the fastest that the recipe allows here."""
         self.new_generators()
+        self.formats = formats or self._formats()
+        for name, network in (("teacher", self.teacher.network), ("student", self.student)):
+            set_format(network, self.formats[name])
+        for generator in self.generators.values():
+            set_format(generator, self.formats["generator"])
+
+    def _formats(self) -> dict[str, Format]:
+        """Measured on a few images of the first resolution, with copies of the networks."""
+        r, t, device = self.recipe, self.teacher, self.device
+        allowed = candidates(r, device)
+        side = self.setting.sides[0]
+        rng = torch.Generator().manual_seed(stream_seed(r.seed, "formats"))
+        shape = (max(2, min(self.setting.scales[0].batch, PIXELS // side**2)), t.card.channels, side, side)
+        images = (torch.rand(shape, generator=rng).to(device) - t.mean) / t.std
+        code = torch.randn(shape[0], r.noise_width, generator=rng).to(device)
+        seen = images.requires_grad_()
+        found = {
+            "teacher": fastest(allowed, t.network, lambda network: precision.apply(network, network, seen)),
+            "student": fastest(allowed, self.student, lambda network: precision.apply(network, network.train(), images.detach())),
+        }
+        generator = self.generators.get(side)
+        found["generator"] = fastest(allowed, generator, lambda g: precision.apply(g, g, code)) if generator else allowed[0]
+        return found
 
     def _centres(self) -> ClassCentres | None:
         if self.setting.radii is None or self.recipe.embedding != "centre":
@@ -112,6 +139,7 @@ class LoopState:
                 output=r.output,
                 statistics=(t.mean.flatten().cpu(), t.std.flatten().cpu()),
             ).to(self.device)
+            set_format(self.generators[side], self.formats.get("generator", PLAIN))
             self.generator_optimisers[side] = build_optimiser(spec, self.generators[side].parameters(), fused=True)
         self.generator_births += 1
 
@@ -190,8 +218,12 @@ def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         i, _, key = name.partition(".")
+        parameter = parameters[int(i)]
+        if value.shape == parameter.shape:  # fused optimizers want them in the parameter's own order in memory
+            value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(i), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

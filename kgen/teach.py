@@ -18,6 +18,7 @@ from kgen.augment import apply_crops, apply_views, draw_crops, draw_views, erase
 from kgen.data import RealImages
 from kgen.evaluate import score
 from kgen.events import TeacherCard
+from kgen.precision import has_bf16
 from kgen.zoo import ZooError
 
 
@@ -246,11 +247,6 @@ def teach(
                 yield TeachProgress(epoch, step, steps, float(loss.detach()))
         right = accuracy(network, held_out, normalise) if held_out else None
         yield TeachProgress(epoch, step, steps, float(loss.detach()), right, ends_epoch=True)
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Does the device compute in bfloat16, rather than imitate it?"""
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def crop_side(plan: Plan, epoch: int, full: int) -> int:

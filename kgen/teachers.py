@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kgen import precision
 from kgen.events import TeacherCard
 from kgen.keyregion import class_activation_map, linearised_map
 from kgen.losses import BatchNormStatistics
@@ -134,7 +135,8 @@ class Teacher:
     def logits(self, images: Tensor, corner: Corner | None = None) -> Tensor:
         """[B,c,e,e] in [0,1] → [B,K_T], without watching the inside. `corner` as in __call__."""
         x = (images - self.mean) / self.std
-        return self.network(x, corner) if isinstance(self.network, WindowedViT) else self.network(x)
+        more = (corner,) if isinstance(self.network, WindowedViT) else ()
+        return precision.apply(self.network, self.network, x, *more)
 
     def __call__(self, images: Tensor, corner: Corner | None = None) -> Probe:
         """[B,c,e,e] in [0,1] → Probe; differentiable with respect to the images.
@@ -143,17 +145,17 @@ class Teacher:
         without it; a CNN has no use for it. ValueError for images that a ViT's patches do not divide.
         """
         if isinstance(self.network, WindowedViT):
-            tokens, attention = self.network.observe((images - self.mean) / self.std, corner)
+            tokens, attention = self.network.observe((images - self.mean) / self.std, corner)  # in single precision always
             logits, embedding = classify(self.network, tokens)
             return Probe(logits, self.network.spatial(tokens, images.shape[2]), embedding, [], attention)
         statistics: list[BatchNormStatistics] = []
 
         def watch(layer: nn.Module, inputs: tuple[Tensor]) -> None:
-            statistics.append((*channel_statistics(inputs[0]), layer.running_mean, layer.running_var))
+            statistics.append((*channel_statistics(inputs[0].float()), layer.running_mean, layer.running_var))
 
         hooks = [layer.register_forward_pre_hook(watch) for layer in self._norms]
         try:
-            features = self.network.forward_features((images - self.mean) / self.std)
+            features = precision.apply(self.network, self.network.forward_features, (images - self.mean) / self.std)
         finally:
             for hook in hooks:
                 hook.remove()

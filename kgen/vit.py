@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kgen import precision
+
 Corner = tuple[int, int]
 """Row and column, in the network's grid, of the window's first position embedding."""
 
@@ -193,8 +195,8 @@ def look(network: nn.Module, x: Tensor, corner: Corner | None = None) -> tuple[T
 
     `corner` is for transformers; a CNN has no use for it.
     """
-    features = network.forward_features(x, corner) if isinstance(network, WindowedViT) else network.forward_features(x)
-    return classify(network, features)
+    more = (corner,) if isinstance(network, WindowedViT) else ()
+    return classify(network, precision.apply(network, network.forward_features, x, *more))
 
 
 def classify(network: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,122 @@
+"""In which precision and memory format each network of a run computes, and which is the fastest here.
+
+The format is an attribute of the network, so copies compute as their original does. Only a network's own forward and
+backward pass may run in bfloat16: weights, BatchNorm statistics, losses and optimizers stay in single precision.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kgen.recipe import Recipe, RecipeError
+
+PIXELS = 2**16
+"""Pixels of the images that formats are compared on: 5 of 112 × 112."""
+GAIN = 1.1
+"""A format has to be this many times as fast as single precision in NCHW to be taken."""
+
+
+class Format(NamedTuple):
+    """How a network computes."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    memory_format: Literal["nchw", "channels_last"] = "nchw"
+
+    @property
+    def layout(self) -> torch.memory_format:
+        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+
+    def __str__(self) -> str:
+        return f"{self.precision.upper()} {'channels-last' if self.memory_format == 'channels_last' else 'NCHW'}"
+
+
+PLAIN = Format()
+NETWORKS = ("teacher", "student", "generator")
+
+
+def format_of(network: nn.Module) -> Format:
+    return getattr(network, "compute_format", PLAIN)
+
+
+def set_format(network: nn.Module, format: Format) -> None:
+    """From now on the network computes so (through `apply`), and so do its copies."""
+    network.compute_format = format
+    network.to(memory_format=format.layout)
+
+
+def apply(network: nn.Module, function: Callable[..., Tensor], x: Tensor, *more) -> Tensor:
+    """function(x, *more) in the network's format; the result is in single precision."""
+    format = format_of(network)
+    if format == PLAIN:
+        return function(x, *more)
+    if x.ndim == 4:
+        x = x.contiguous(memory_format=format.layout)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=format.precision == "bf16"):
+        return function(x, *more).float()
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Does the device compute in bfloat16, rather than imitate it?"""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def candidates(recipe: Recipe, device: torch.device) -> list[Format]:
+    """The formats that a recipe allows on a device, PLAIN first if it is among them. RecipeError where there is none."""
+    precisions = ["fp32", "bf16"] if has_bf16(device) else ["fp32"]
+    layouts = ["nchw", "channels_last"] if device.type != "mps" else ["nchw"]
+    if recipe.precision != "auto":
+        if recipe.precision == "bf16" and device.type == "mps":
+            raise RecipeError("Recipe field 'precision' is 'bf16', which MPS does not compute here; use 'fp32' or 'auto'.")
+        precisions = [recipe.precision]
+    if recipe.memory_format != "auto":
+        layouts = [recipe.memory_format]
+    return [Format(p, m) for p in precisions for m in layouts]
+
+
+def fastest(formats: list[Format], network: nn.Module, step: Callable[[nn.Module], Tensor]) -> Format:
+    """Which format makes forward and backward of `step(a copy of the network)` fastest: the best of two after a warm-up.
+
+    The network itself is not touched.
+    """
+    if len(formats) == 1:
+        return formats[0]
+    seconds = {}
+    for format in formats:
+        trial = copy.deepcopy(network)
+        set_format(trial, format)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            step(trial).sum().backward()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        seconds[format] = min(times[1:])
+    best = min(seconds, key=seconds.__getitem__)
+    return best if PLAIN not in seconds or seconds[PLAIN] >= GAIN * seconds[best] else PLAIN
+
+
+def recorded(formats: dict[str, Format]) -> dict[str, list[str]]:
+    """As run.json keeps it."""
+    return {name: list(format) for name, format in formats.items()}
+
+
+def of_record(record: dict[str, list[str]] | None) -> dict[str, Format]:
+    """What run.json tells; runs of earlier versions computed in PLAIN."""
+    return {name: Format(*(record or {}).get(name, PLAIN)) for name in NETWORKS}
+
+
+def sentence(formats: dict[str, Iterable[str]]) -> str:
+    """In words: "BF16 channels-last", or network by network where they differ."""
+    told = {name: str(Format(*formats[name])) for name in NETWORKS if name in formats}
+    if len(set(told.values())) == 1:
+        return next(iter(told.values()))
+    return ", ".join(f"{name} {text}" for name, text in told.items())
