@@ -157,17 +157,18 @@ def export(
 
 @cli.command()
 def teach(
-    dataset: Annotated[str, typer.Argument(help="fashion-mnist, cifar10 or cifar100")],
+    dataset: Annotated[str, typer.Argument(help="fashion-mnist, cifar10, cifar100 or imagenette")],
     out: Annotated[Path | None, typer.Option(help="File to write; default: where a recipe looks for that teacher.")] = None,
     data_folder: Annotated[Path | None, typer.Option("--data", help="Folder with the real training set.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Allow torchvision to fetch the data set (Fashion-MNIST 30 MB, CIFAR 170 MB).")] = False,
-    network: Annotated[str | None, typer.Option(help="Fashion-MNIST: cnn (default) or vit; CIFAR: an architecture of Table 2, such as wrn-40-2.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the plan's; 200 on CIFAR.")] = None,
+    network: Annotated[str | None, typer.Option(help="Fashion-MNIST: cnn (default) or vit; CIFAR-10: cnn (default); CIFAR: an architecture of Table 2, such as wrn-40-2; Imagenette: slim.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the plan's; 200 for the paper's networks.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto; CIFAR's plans want a GPU.")] = "cpu",
     seed: int = 0,
+    half: Annotated[bool, typer.Option("--half", help="Store the weights in half precision, which halves the file.")] = False,
 ) -> None:
     """Train a teacher on a real training set (the only command that does), and write it with its card."""
-    zoo_screen.watch_teaching(dataset, network, out, data_folder, download, epochs, device, seed)
+    zoo_screen.watch_teaching(dataset, network, out, data_folder, download, epochs, device, seed, half)
 
 
 @cli.command()

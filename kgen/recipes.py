@@ -9,7 +9,7 @@ import json
 import shlex
 from collections.abc import Callable
 
-from kgen import paper
+from kgen import paper, photographs
 from kgen.paper import at_ratio as at_ratio
 from kgen.parts import Optimiser, Optimisers, Weights
 from kgen.recipe import Recipe, RecipeError, field_names, parse_setting
@@ -71,34 +71,6 @@ def fashion_lesson() -> Recipe:
     (sequential), so that one flip is one cause. The student reaches about 70 %, three points more or less with another seed.
     """
     return fashion_table().replace(name="fashion-lesson", evaluate_every=100)
-
-
-def imagenet_peek() -> Recipe:
-    """Ten ImageNet classes at 96 × 96, to watch on a laptop: colours and shapes appear within a minute.
-
-    160 images from EfficientNet-Lite0, and a small student whose agreement with its teacher is measured on images that
-    it was not given; real accuracy as well where ImageNet's validation images are on the machine. It is a peek, not a
-    student to keep: 0.002 % of the real training set's pixels.
-    """
-    return fashion_live().replace(
-        name="imagenet-peek",
-        teacher="imagenet-lite0",
-        classes=("goldfish", "tabby", "zebra", "beacon", "sports car", "sunglasses", "strawberry", "pizza", "espresso", "daisy"),
-        resolutions=(96,),
-        ratio=2.2e-5,
-        epochs=8,
-        iterations=1,
-        generator_steps=80,
-        student_steps=60,
-        batch=20,
-        student_batch=32,
-        keep="best",
-        deep=True,
-        warmup=0.125,
-        evaluate_every=60,
-        evaluate_on="auto",
-        **{"weights.bn": 5.0, "weights.adv": 0.02, "optimisers.generator.lr": 2e-3, "optimisers.student.lr": 0.1},
-    )
 
 
 def tiny() -> Recipe:
@@ -200,14 +172,14 @@ def deepinversion() -> Recipe:
 # --- by name ---------------------------------------------------------------------------------------
 
 _FASHION = (fashion_live, fashion_long, tiny, fashion_vit, fashion_lesson)
-_IMAGENET = (imagenet_peek,)
+_PHOTOGRAPHS = (photographs.cifar10_live, photographs.imagenette_live, photographs.imagenette_long, photographs.imagenet_peek)
 _LADDER = (ladder_1_nayer, ladder_2_smaller, ladder_3_key_region, ladder_4_diversity, ladder_5_multi)
 _BASELINES = (nayer, fast, deepinversion)
-_RECIPES: dict[str, Callable[[], Recipe]] = {f().name: f for f in (*_FASHION, *_IMAGENET, *_LADDER, *_BASELINES)}
+_RECIPES: dict[str, Callable[[], Recipe]] = {f().name: f for f in (*_FASHION, *_PHOTOGRAPHS, *_LADDER, *_BASELINES)}
 _ABOUT = {name: inspect.getdoc(f) or "" for name, f in _RECIPES.items()}
 GROUPS: dict[str, tuple[str, ...]] = {
     "Fashion-MNIST, with what is bundled": tuple(f().name for f in _FASHION),
-    "ImageNet, with what is bundled": tuple(f().name for f in _IMAGENET),
+    "Photographs, with what is bundled": tuple(f().name for f in _PHOTOGRAPHS),
     "Table 4 on Fashion-MNIST, one switch a rung": tuple(f().name for f in _LADDER),
     "Baselines on Fashion-MNIST": tuple(f().name for f in _BASELINES),
 }

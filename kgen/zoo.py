@@ -25,21 +25,27 @@ if TYPE_CHECKING:
 
     from kgen.teachers import Teacher
 
-TEACHERS = {name: ASSETS / f"{name}.safetensors" for name in ("fashion-cnn", "fashion-vit", "imagenet-lite0")}
+TEACHERS = {
+    name: ASSETS / f"{name}.safetensors" for name in ("fashion-cnn", "fashion-vit", "cifar10-cnn", "imagenette-slim", "imagenet-lite0")
+}
 STUDENTS = {
     "small-cnn-20k": {"width": 16, "blocks": (1, 1)},
     "small-cnn-45k": {"width": 24, "blocks": (1, 1)},
     "small-cnn-75k": {"width": 24, "blocks": (0, 2)},
+    "small-cnn-175k": {"width": 32, "blocks": (2, 2), "deep_stem": True},
     "small-vit-20k": {"patch": 4, "dim": 32, "depth": 2, "heads": 2},
     "small-vit-80k": {"patch": 4, "dim": 48, "depth": 4, "heads": 2},
 }
 COSTS = {
     "fashion-cnn": (339_034, 22_664_832, 1_361_192),
     "fashion-vit": (79_690, 4_684_512, 318_760),
+    "cifar10-cnn": (694_314, 76_907_776, 2_785_280),
+    "imagenette-slim": (2_804_154, 269_158_912, 11_236_248),
     "imagenet-lite0": (4_652_008, 385_187_552, 18_776_488),
     "small-cnn-20k": (19_706, 1_634_176, 80_024),
     "small-cnn-45k": (43_762, 3_655_488, 176_824),
     "small-cnn-75k": (74_962, 3_655_488, 302_008),
+    "small-cnn-175k": (174_330, 14_664_576, 701_376),
     "small-vit-20k": (19_658, 1_164_608, 78_632),
     "small-vit-80k": (79_690, 4_684_512, 318_760),
 }

@@ -80,7 +80,7 @@ def _draw(stream: Generator, name: str, silent: bool) -> str:
             bar.update(task, completed=progress.done, total=progress.total)
 
 
-def watch_teaching(dataset: str, network: str | None, out: Path | None, folder: Path | None, download: bool, epochs: int | None, device: str, seed: int) -> None:
+def watch_teaching(dataset: str, network: str | None, out: Path | None, folder: Path | None, download: bool, epochs: int | None, device: str, seed: int, half: bool = False) -> None:
     """Train a teacher on real images, write its file and tell how good it is."""
     from kgen import data, teach, zoo
     from kgen.setting import pick_device
@@ -101,6 +101,6 @@ def watch_teaching(dataset: str, network: str | None, out: Path | None, folder: 
             if p.ends_epoch and not console.is_terminal:
                 console.print(f"epoch {p.epoch + 1}: {note}", highlight=False)
     spec = teach.finish(made, part, held_out, test, plan)
-    zoo.save_network(made, out, spec)
+    zoo.save_network(made.half() if half else made, out, spec)
     held = f", {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out ones" if held_out else ""
     print(f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images{held}")

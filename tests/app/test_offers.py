@@ -21,12 +21,14 @@ def brought(tmp_path, monkeypatch):
 
 
 def test_bundled_teachers_come_first_and_brought_ones_follow(brought):
-    assert offers.teachers() == ("fashion-cnn", "fashion-vit", "imagenet-lite0", "mine")
+    assert offers.teachers() == ("fashion-cnn", "fashion-vit", "cifar10-cnn", "imagenette-slim", "imagenet-lite0", "mine")
 
 
 @pytest.mark.parametrize(("teacher", "sides", "small", "recipes"), [
     ("fashion-cnn", (16, 20, 24, 28), 20, ("fashion-live", "fashion-long")),
     ("fashion-vit", (16, 20, 24, 28), 20, ("fashion-vit",)),
+    ("cifar10-cnn", (16, 20, 24, 28, 32), 20, ("cifar10-live",)),
+    ("imagenette-slim", (32, 48, 64, 80, 96, 112, 128), 64, ("imagenette-live", "imagenette-long")),
     ("imagenet-lite0", (64, 96, 112, 128, 160, 192, 224), 112, ("imagenet-peek",)),
 ])
 def test_what_suits_a_bundled_teacher(teacher, sides, small, recipes):
