@@ -255,6 +255,7 @@ class Distillation:
                     with self._student_lock:
                         student = s.snapshot()
                     batch = synthesis.measure(student)
+                    judged, opinions = self.setting.judge(batch["images"], synthesis.positions) if self.setting.judge else (None, {})
                     with self._student_lock:
                         entered, arrays = synthesis.store(batch)
                         s.iterations += 1
@@ -269,7 +270,8 @@ class Distillation:
             step=step,
             file=f"batches/{synthesis.iteration:06d}.safetensors",
             entered=int(entered.sum()),
-            arrays=arrays,
+            arrays=arrays | opinions,
+            judged=judged,
             **self._pool_size(),
             pool_pixels=s.pool.pixels,
         )

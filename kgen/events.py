@@ -75,6 +75,19 @@ class Scale(BaseModel):
     budget_images: int
 
 
+class JudgeCard(BaseModel):
+    """The network that gives a second opinion on a run's images (`kgen.judge`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str
+    classes: int
+    """How many it knows."""
+    indices: list[int]
+    """Indices of the run's chosen classes among its own."""
+
+
 class RunStarted(_Event):
     kind: Literal["run_started"] = "run_started"
     name: str
@@ -112,6 +125,8 @@ class RunStarted(_Event):
     """The one in effect; on MPS a concurrent recipe runs sequentially."""
     tested_on: Literal["test", "validation", "synthetic"] = "test"
     """What the student is tested on: real test images, held-out real training images, or synthetic images that it is not given."""
+    judge: JudgeCard | None = None
+    """None where there is no second opinion, and in runs of earlier versions."""
     arrays: Arrays | None = Field(None, exclude=True)
     """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
 
@@ -134,6 +149,19 @@ class GeneratorStep(_Event):
     """The batch as it stands; a function, so that a consumer that does not look does not pay."""
 
 
+class Opinion(BaseModel):
+    """Second opinion: shares of a batch's images that an independent network names as intended."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    top1: float
+    """Among all classes that it knows."""
+    top5: float
+    """As one of its five likeliest, among all classes that it knows."""
+    chosen: float
+    """Among the run's chosen classes."""
+
+
 class BatchSynthesised(_Event):
     kind: Literal["batch_synthesised"] = "batch_synthesised"
     file: str
@@ -142,6 +170,8 @@ class BatchSynthesised(_Event):
     pool_images: int
     pool_pixels: int
     budget_used: float
+    judged: Opinion | None = None
+    """Of all images of the batch; None without a judge, and in runs of earlier versions."""
     arrays: Arrays | None = Field(None, exclude=True)
 
 

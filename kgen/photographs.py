@@ -32,6 +32,7 @@ def _photographs() -> Recipe:
         precision="auto",
         memory_format="auto",
         evaluate_on="auto",
+        judge="auto",
     )
 
 

@@ -129,6 +129,8 @@ class Recipe(Part):
     """Student steps between two evaluations on real images; 0 means once an epoch."""
     report_every: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Generator steps between two reports of the loss parts."""
+    judge: Annotated[str, Field(min_length=1, max_length=200)] = "none"
+    """Second opinion: an independent network that names the finished images, and is never used to train or to choose. A teacher's name; "auto" takes a bundled one with the same classes, "none" goes without."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Every random draw follows from it."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -148,6 +150,11 @@ class Recipe(Part):
         if value is not None and len(set(value)) != len(value):
             raise ValueError("a class is chosen twice")
         return value
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _null_is_none(cls, value):
+        return "none" if value is None else value
 
     @field_validator("real_images")
     @classmethod

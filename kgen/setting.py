@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgen import data, embeddings, events, zoo
+from kgen import data, embeddings, events, judge, zoo
 from kgen.augment import Variation, shift_at
 from kgen.data import DataError
 from kgen.evaluate import pieces, score
@@ -101,6 +101,8 @@ class Setting:
                 f"Recipe field 'ratio' is {recipe.ratio}: a budget of {scarce} images, spread over {recipe.epochs} epochs, "
                 "leaves the pool empty when the student begins. Raise it, or lower 'epochs'."
             )
+        self.judge = judge.find(recipe, self.teacher, self.chosen, self.sides)
+        """The second opinion; None without one."""
         self.real = self._real()
         """Real images for the accuracy curve; None where there are none, or none are wanted."""
 
@@ -212,6 +214,7 @@ class Setting:
             "student_steps": self.student_total,
             "device": self.device_title(),
             "tested_on": self.tested_on,
+            "judge": self.judge and self.judge.card,
         }
 
     @functools.cached_property

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from kgen.teachers import Teacher
 
 TEACHERS = {
-    name: ASSETS / f"{name}.safetensors" for name in ("fashion-cnn", "fashion-vit", "cifar10-cnn", "imagenette-slim", "imagenet-lite0")
+    name: ASSETS / f"{name}.safetensors"
+    for name in ("fashion-cnn", "fashion-vit", "cifar10-cnn", "imagenette-slim", "imagenet-lite0", "imagenet-lite2")
 }
 STUDENTS = {
     "small-cnn-20k": {"width": 16, "blocks": (1, 1)},
@@ -42,6 +43,7 @@ COSTS = {
     "cifar10-cnn": (694_314, 76_907_776, 2_785_280),
     "imagenette-slim": (2_804_154, 269_158_912, 11_236_248),
     "imagenet-lite0": (4_652_008, 385_187_552, 18_776_488),
+    "imagenet-lite2": (6_092_072, 859_736_272, 24_601_184),
     "small-cnn-20k": (19_706, 1_634_176, 80_024),
     "small-cnn-45k": (43_762, 3_655_488, 176_824),
     "small-cnn-75k": (74_962, 3_655_488, 302_008),

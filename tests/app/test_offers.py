@@ -21,7 +21,7 @@ def brought(tmp_path, monkeypatch):
 
 
 def test_bundled_teachers_come_first_and_brought_ones_follow(brought):
-    assert offers.teachers() == ("fashion-cnn", "fashion-vit", "cifar10-cnn", "imagenette-slim", "imagenet-lite0", "mine")
+    assert offers.teachers() == ("fashion-cnn", "fashion-vit", "cifar10-cnn", "imagenette-slim", "imagenet-lite0", "imagenet-lite2", "mine")
 
 
 @pytest.mark.parametrize(("teacher", "sides", "small", "recipes"), [
