@@ -44,7 +44,7 @@ def _generated() -> Recipe:
 
 
 def imagenette_live() -> Recipe:
-    """Ten kinds of photographs on a laptop, from a teacher that knows only these ten: about five minutes on two CPU cores.
+    """Ten kinds of photographs on a laptop, from a teacher that knows only these ten: about five minutes on two idle CPU cores.
 
     960 synthetic images of 80 × 80, 4% of the real training set's pixels. With Imagenette on the machine
     (`python -m kgen data add imagenette PATH`) the accuracy is real: seed 0 reached 56.4% of its 3,925 validation photos.
