@@ -105,7 +105,7 @@ CIFAR = Plan(
 )
 IMAGENETTE = Plan(
     name="imagenette-slim",
-    title="Imagenette ResNet-18, slim",
+    title="Imagenette ResNet",
     architecture="resnet18-slim",
     shape={},
     optimiser="sgd",
@@ -295,6 +295,7 @@ def finish(network: nn.Module, train: RealImages, held_out: RealImages | None, t
         channels=train.images.shape[1],
         side=train.images.shape[2],
         features=network.num_features,
+        cell=_cell(network, train.images.shape),
         n_train=len(train) + len(held_out or ()),
         accuracy=accuracy(network, test, normalise),
         n_test=len(test),
@@ -309,6 +310,13 @@ def finish(network: nn.Module, train: RealImages, held_out: RealImages | None, t
         **plan.shape,
         "held_out_accuracy": accuracy(network, held_out, normalise) if held_out else None,
     }
+
+
+@torch.no_grad()
+def _cell(network: nn.Module, shape: tuple[int, ...]) -> int | None:
+    """Pixels of an image that a cell of the network's last map covers; None where it has no map."""
+    features = network.eval().forward_features(torch.zeros(1, *shape[1:], device=next(network.parameters()).device))
+    return round(shape[2] / features.shape[2]) if features.ndim == 4 else None
 
 
 def normaliser(mean: list[float], std: list[float]):
