@@ -31,8 +31,8 @@ def search(studio: Studio, text: str) -> None:
 
 
 def test_the_form_offers_what_the_teacher_can(imagenet: Studio):
-    expect(imagenet.see("#kg-budget-out")).to_contain_text("images of 96 × 96")
-    assert imagenet.chosen("side") == ["96"] and imagenet.chosen("recipe")[0].startswith("peek")
+    expect(imagenet.see("#kg-budget-out")).to_contain_text("images of 128 × 128")
+    assert imagenet.chosen("side") == ["128"] and imagenet.chosen("recipe")[0].startswith("peek")
     assert imagenet.text("[data-t=title]") == "EfficientNet-Lite0" and imagenet.text("[data-t=input]") == "224 × 224 × 3"
     assert imagenet.see("#kg-classes label").count() <= 120, "a thousand chips would be slow"
     assert imagenet.see("[data-testid=toast-text]").count() == 0
@@ -60,7 +60,7 @@ def test_three_classes_are_found_and_watched_without_a_real_image(imagenet: Stud
         studio.see("#kg-classes label").filter(has_text=name).first.click()
     search(studio, "")
     expect(studio.see("#kg-chosen")).to_have_text("3 of 1,000")
-    assert studio.chosen("side") == ["96"]
+    assert studio.chosen("side") == ["128"]
     studio.press("Start")
     studio.wait_phase("running")
     studio.until("an image of each class", lambda: studio.see(".tile:not(:disabled)").count() >= 3, LATER)
@@ -68,6 +68,6 @@ def test_three_classes_are_found_and_watched_without_a_real_image(imagenet: Stud
     expect(studio.see(".curves")).to_contain_text("agrees with the teacher")
     snapshot = studio.snapshot()
     assert snapshot["tested_on"] == "synthetic" and snapshot["class_indices"] == [1, 340, 967]
-    assert studio.text("[data-t=map]") == "3 × 3"
+    assert studio.text("[data-t=map]") == "4 × 4"
     studio.press("Stop")
     studio.wait_phase("stopped")
