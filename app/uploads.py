@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from kgen.inspection import RESERVED
 
-SUFFIXES = (".safetensors", ".pt", ".pth")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
 MOST_BYTES = 2 * 2**30
 SPARE_BYTES = 2**30
 """Of the disk stay free: a run beside it needs room."""

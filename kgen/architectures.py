@@ -36,6 +36,12 @@ def _for_small_images(name: str, channels: int, classes: int) -> nn.Module:
     return network
 
 
+def _cifar_resnet(depth: int, channels: int, classes: int) -> nn.Module:
+    from kgen.convnets import CifarResNet
+
+    return CifarResNet(depth, channels, classes)
+
+
 def _wide(depth: int, width: int, channels: int, classes: int) -> nn.Module:
     from kgen.convnets import WideResNet
 
@@ -67,6 +73,7 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     **{name: functools.partial(_timm, name) for name in _TIMM},
     "resnet18-cifar": functools.partial(_for_small_images, "resnet18"),
     "resnet34-cifar": functools.partial(_for_small_images, "resnet34"),
+    **{f"resnet{d}-cifar-a": functools.partial(_cifar_resnet, d) for d in (20, 32, 44, 56, 110)},
     **{f"wrn-{d}-{k}": functools.partial(_wide, d, k) for d, k in ((40, 2), (40, 1), (16, 2), (16, 1))},
     "resnet18-slim": functools.partial(_slim, (2, 2, 2, 2)),
     "resnet10-slim": functools.partial(_slim, (1, 1, 1, 1)),

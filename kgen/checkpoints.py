@@ -20,7 +20,7 @@ from torch.torch_version import TorchVersion
 
 from kgen.zoo import ZooError
 
-SUFFIXES = (".safetensors", ".pt", ".pth")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
 MOST_BYTES = 4 * 2**30
 """Of a file, and of its tensors together: twice the largest image classifiers in full precision."""
 MOST_TENSORS = 20_000
@@ -101,7 +101,7 @@ def _safetensors(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is damaged or no safetensors file ({_brief(error)}); copy or download it again.") from None
 
 
-# --- .pt and .pth ---------------------------------------------------------------------------------
+# --- .pt, .pth and .th ---------------------------------------------------------------------------------
 
 
 def _torch_file(path: Path) -> Checkpoint:

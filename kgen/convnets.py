@@ -1,7 +1,8 @@
 """Convolutional networks of the paper that timm does not have, by timm's convention. They know nothing about distillation.
 
-Written from the publications: wide residual networks (Zagoruyko & Komodakis 2016), VGG's configuration A with batch norm
-(Simonyan & Zisserman 2014) in the size of CIFAR, and a plain CNN for images of more than a million pixels.
+Written from the publications: CIFAR's first residual networks (He et al. 2015), wide ones (Zagoruyko & Komodakis 2016),
+VGG's configuration A with batch norm (Simonyan & Zisserman 2014) in the size of CIFAR, and a plain CNN for images of
+more than a million pixels.
 """
 
 from __future__ import annotations
@@ -20,6 +21,54 @@ class _Classifier(PooledLinear):
         self.num_features = features
         self.fc = nn.Linear(features, classes)
         nn.init.zeros_(self.fc.bias)
+
+
+class PaddedBlock(nn.Module):
+    """Two 3×3 convolutions, each with batch norm, and a shortcut without weights (option A): where the shape changes it
+    takes every second pixel and pads the channels with zeros, half of them in front."""
+
+    def __init__(self, inside: int, outside: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
+        self.stride, self.padding = stride, (outside - inside) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        around = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
+        return F.relu(y + around)
+
+
+class CifarResNet(PooledLinear):
+    """ResNet-depth for CIFAR (He et al. 2015, section 4.2): three groups of (depth − 2)/6 blocks with 16, 32 and 64 channels.
+
+    32×32 in, 8×8 map out. Tensors are named as in the weights that Y. Idelbayev publishes (`linear` for the classifier).
+    """
+
+    def __init__(self, depth: int, channels: int = 3, classes: int = 10):
+        super().__init__()
+        blocks, rest = divmod(depth - 2, 6)
+        if rest:
+            raise ValueError(f"A residual network for CIFAR has 6n + 2 layers, not {depth}.")
+        self.num_features = 64
+        self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1, self.layer2, self.layer3 = (
+            nn.Sequential(*(PaddedBlock(outside if i else inside, outside, 1 if i else stride) for i in range(blocks)))
+            for inside, outside, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2))
+        )
+        self.linear = nn.Linear(64, classes)
+        self.initialise()
+
+    @property
+    def fc(self) -> nn.Linear:
+        return self.linear
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        return self.layer3(self.layer2(self.layer1(x)))
 
 
 class WideBlock(nn.Module):

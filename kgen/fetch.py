@@ -27,10 +27,10 @@ _LICENCES = {"apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause", "mit": 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Weights of a network with ImageNet-1k's thousand classes: where they are and what they take."""
+    """Weights of a network: where they are and what they take."""
 
     source: str
-    """timm:MODEL.TAG or torchvision:NAME.TAG"""
+    """timm:MODEL.TAG, torchvision:NAME.TAG, or the address of a file."""
     url: str
     side: int
     mean: tuple[float, ...]
@@ -38,6 +38,9 @@ class Weights:
     licence: str
     accuracy: float | None = None
     """As its makers publish it; nobody measured it here."""
+    data: str = "imagenet1k"
+    network: str | None = None
+    """Architecture, where the source does not say it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,7 @@ def plan(name: str) -> Plan:
             raise DownloadError(f"Nobody publishes weights of {name!r}. {catalogue.teacher_sentence(name)}")
         return Plan(name, find(facts.weights), TeacherCard.model_validate(catalogue.spec(name)["card"]))
     short = published.TEACHERS.get(name)
-    weights = find(short.source if short else name)
+    weights = _file(short) if short and short.network else find(short.source if short else name)
     name = name if short else weights.source.partition(":")[2]
     return Plan(name, weights, _card(name, short.title if short else name, weights))
 
@@ -90,6 +93,11 @@ def find(source: str) -> Weights:
     near = difflib.get_close_matches(source, known, 1, 0.4)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}, timm:MODEL.TAG and torchvision:NAME."
     raise DownloadError(f"No published weights are known as {source!r}. {hint}")
+
+
+def _file(short: published.Published) -> Weights:
+    """Weights at an address of their own. Those of `kgen.published` were all trained with ImageNet's mean and std."""
+    return Weights(short.source, short.source, short.side, *catalogue.IMAGENET, short.licence, short.accuracy, short.data, short.network)
 
 
 def _timm(name: str) -> Weights:
@@ -143,12 +151,13 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
     import torch
     from torch import nn
 
-    data, architecture = catalogue.DATA["imagenet1k"], published.architecture(weights.source)
+    data, count = catalogue.DATA[weights.data], len(classes.names(weights.data))
+    architecture = weights.network or published.architecture(weights.source)
     try:
         with torch.device("meta"):
-            network = zoo.build(architecture, {}, 0, 3, 1000, weights.side)
+            network = zoo.build(architecture, {}, 0, 3, count, weights.side)
     except NotImplementedError:  # torchvision's RegNets compute their widths with tensors
-        network = zoo.build(architecture, {}, 0, 3, 1000, weights.side)
+        network = zoo.build(architecture, {}, 0, 3, count, weights.side)
     head = network.get_classifier()
     return TeacherCard(
         name=name,
@@ -160,7 +169,7 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
         features=head.in_features if isinstance(head, nn.Linear) else network.num_features,
         n_train=data.n_train,
         n_test=data.n_test,
-        data="imagenet1k",
+        data=weights.data,
         flip=data.flip,
         licence=weights.licence,
     )
@@ -184,13 +193,14 @@ def fetch(plan: Plan, brought: Path | None = None) -> Iterator[Progress]:
 def install(plan: Plan, file: Path, said: str) -> None:
     """Weights as published → the teacher's file. ZooError where they do not fit the architecture, tensor by tensor."""
     card, weights = plan.card, plan.weights
-    network = zoo.build(card.architecture, {}, 0, card.channels, 1000, card.side)
+    names = classes.names(weights.data)
+    network = zoo.build(card.architecture, {}, 0, card.channels, len(names), card.side)
     found = read(file, weights.url)
-    zoo.fill(network, _complete(found, network), f"The file of {weights.url}", f"{card.architecture} with 1,000 classes")
+    zoo.fill(network, _complete(found, network), f"The file of {weights.url}", f"{card.architecture} with {len(names):,} classes")
     spec: dict[str, Any] = {
         "card": card.model_dump(),
         "architecture": card.architecture,
-        "classes": list(classes.names("imagenet1k")),
+        "classes": list(names),
         "mean": list(weights.mean),
         "std": list(weights.std),
         "source": weights.source,

@@ -36,7 +36,7 @@ def _all() -> Iterator[dict[str, Any]]:
     here = zoo.own_teachers()
     for name, facts in published.TEACHERS.items():
         if name not in here:
-            about = {"title": f"{facts.title} on ImageNet-1k", "architecture": facts.architecture, "accuracy": None, "licence": facts.licence}
+            about = {"title": f"{facts.title} on {catalogue.DATA[facts.data].title}", "architecture": facts.architecture, "accuracy": None, "licence": facts.licence}
             yield {"name": name, **about, "parameters": facts.parameters, "side": facts.side, "state": "fetch", "how": published.sentence(name)}
 
 

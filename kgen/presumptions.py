@@ -62,7 +62,7 @@ class Presumptions:
             return found
         if name.startswith(("small-", "Small")):
             return Known(28, "usual for this architecture", False)
-        if name.endswith("-cifar") or name.startswith("wrn-"):
+        if name.endswith(("-cifar", "-cifar-a")) or name.startswith("wrn-"):
             return Known(32, "usual for this architecture", False)
         size = _config(network).get("input_size")
         if size and size[-1] != size[-2]:

@@ -58,7 +58,8 @@ def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
         print(json.dumps({"name": plan.name, "file": str(plan.file), "checksum": said, **card.model_dump(exclude={"name"})}))
     else:
         print(f"{plan.file}: {card.title}, {card.parameters / 1e6:.1f} million parameters, images of {card.side} × {card.side}; {said}.")
-        print(f"Licence: {card.licence}. Use it with: python -m kgen run imagenet-peek --set teacher={plan.name}")
+        recipe = "imagenet-peek" if card.data == "imagenet1k" else "custom"
+        print(f"Licence: {card.licence}. Use it with: python -m kgen run {recipe} --set teacher={plan.name}")
     return 0
 
 

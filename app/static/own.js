@@ -4,7 +4,7 @@
 import { Findings } from './findings.js';
 import { h, num, setText } from './dom.js';
 
-const WEIGHTS = ['.pt', '.pth', '.safetensors'], NAMES = ['.txt', '.json'];
+const WEIGHTS = ['.pt', '.pth', '.th', '.safetensors'], NAMES = ['.txt', '.json'];
 const LARGEST = 2 ** 31, LARGEST_NAMES = 1e6;
 const POLL = 300;
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from kgen import architectures, zoo
-from kgen.convnets import VGG11, PlainCNN, WideBlock, WideResNet
+from kgen.convnets import VGG11, CifarResNet, PaddedBlock, PlainCNN, WideBlock, WideResNet
 from kgen.vit import look
 
 # side in and map out as documented (tokens of a transformer); parameters with 1,000 classes as torchvision and timm publish them
@@ -16,8 +16,9 @@ MAPS = {
     "resnet18": (64, (512, 2, 2)), "resnet34": (64, (512, 2, 2)), "resnet50": (64, (2048, 2, 2)), "mobilenetv2_100": (64, (1280, 2, 2)),
     "vgg11_bn": (64, (512, 2, 2)), "deit_tiny_patch16_224": (96, (37, 192)), "deit_base_patch16_224": (96, (37, 768)),
     "resnet18-cifar": (32, (512, 4, 4)), "resnet34-cifar": (32, (512, 4, 4)), "vgg11-cifar": (32, (512, 4, 4)),
-    "wrn-40-2": (32, (128, 8, 8)), "wrn-40-1": (32, (64, 8, 8)), "wrn-16-2": (32, (128, 8, 8)), "wrn-16-1": (32, (64, 8, 8)),
-    "cnn": (112, (256, 7, 7)), "resnet18-slim": (128, (256, 8, 8)), "resnet10-slim": (128, (256, 8, 8)),
+    **{f"resnet{d}-cifar-a": (32, (64, 8, 8)) for d in (20, 32, 44, 56, 110)},
+    "resnet18-slim": (128, (256, 8, 8)), "resnet10-slim": (128, (256, 8, 8)), "wrn-40-2": (32, (128, 8, 8)), "wrn-40-1": (32, (64, 8, 8)), "wrn-16-2": (32, (128, 8, 8)), "wrn-16-1": (32, (64, 8, 8)),
+    "cnn": (112, (256, 7, 7)),
 }  # fmt: skip
 PUBLISHED = {
     "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "mobilenetv2_100": 3_504_872,
@@ -117,6 +118,31 @@ def test_a_wide_block_whose_last_convolution_is_zero_is_its_shortcut(inside, out
         for j in range(6 // stride):
             expected[:, :, i, j] = inner[:, :, i * stride, j * stride] @ block.shortcut.weight[:, :, 0, 0].T
     torch.testing.assert_close(around, expected)
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+def test_networks_for_cifar_are_as_large_as_in_their_paper(depth, millions):
+    """He et al. (2015), Table 6; `depth` counts the 3×3 convolutions and the Linear, and shortcuts have no weights."""
+    network = sketch(CifarResNet, depth)
+    assert round(parameters(network) / 1e6, 1 if depth == 110 else 2) == millions
+    assert len([m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]) == depth
+    with pytest.raises(ValueError, match="6n \\+ 2 layers, not 21"):
+        CifarResNet(21)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("inside", "outside", "stride"), [(4, 4, 1), (4, 8, 2)])
+def test_a_padded_block_without_its_last_norm_is_its_shortcut(inside, outside, stride, rng):
+    """Every second pixel between zeros, by a loop over the channels."""
+    block = PaddedBlock(inside, outside, stride).eval()
+    block.bn2.weight.zero_()
+    x = torch.randn(2, inside, 6, 6, generator=rng)
+    expected, front = torch.zeros(2, outside, 6 // stride, 6 // stride), (outside - inside) // 2
+    for c in range(inside):
+        for i in range(6 // stride):
+            for j in range(6 // stride):
+                expected[:, front + c, i, j] = x[:, c, i * stride, j * stride].clamp(min=0)
+    assert torch.equal(block(x), expected)
 
 
 def test_vgg_and_the_plain_network_by_counting_their_layers():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ def test_facts_are_what_timm_and_torchvision_say(name):
     card = plan.card
     assert (card.parameters, card.features, card.side, card.licence) == (facts.parameters, facts.features, facts.side, facts.licence)
     assert plan.weights.source == facts.source and card.architecture == facts.architecture and plan.name == card.name == name
-    assert card.accuracy is None and card.n_train == 1_281_167 and plan.weights.url.startswith("https://")
+    assert card.accuracy is None and card.n_train == catalogue.DATA[facts.data].n_train and card.data == facts.data and plan.weights.url.startswith("https://")
     assert name not in catalogue.TEACHERS and name not in zoo.TEACHERS
 
 
@@ -194,6 +195,23 @@ def test_a_file_of_torch_runs_no_code_and_holds_tensors_only(content, tmp_path):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(zoo.ZooError, match="is refused: "):
         fetch.read(tmp_path / "w.pth", "https://example.org/w.pth")
+
+
+@pytest.mark.parametrize(("depth", "file"), [(20, "resnet20-12fca82f.th"), (56, "resnet56-4bfd9763.th")])
+def test_the_published_networks_for_cifar(depth, file, home, capsys):
+    """The published file itself, tensor by tensor, through the command."""
+    path = Path(__file__).resolve().parents[3] / "shared" / "data" / "weights" / file
+    if not path.is_file():
+        pytest.skip(f"{path} is not on this machine")
+    name = f"resnet{depth}-cifar10"
+    assert command("fetch", name, "--file", path, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["checksum"] == f"SHA-256 begins with {file[9:17]} as published" and told["data"] == "cifar10" and told["side"] == 32
+    teacher = zoo.load_teacher(name)
+    assert teacher.classes == classes.names("cifar10") and teacher.mean.flatten().tolist() == pytest.approx(catalogue.IMAGENET[0])
+    theirs, mine = torch.load(path, map_location="cpu", weights_only=True)["state_dict"], teacher.network.state_dict()
+    assert all(torch.equal(mine[k.removeprefix("module.")], t) for k, t in theirs.items())
+    assert zoo.spec(name)["published_accuracy"] == published.TEACHERS[name].accuracy
 
 
 # --- lists -----------------------------------------------------------------------------------------
