@@ -82,6 +82,8 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
 }
 NAMES = tuple(_BUILDERS)
 """The short list that people are shown; `build` knows more than a thousand other names."""
+SHOWN = 6
+"""Names of a short list that fit into a sentence."""
 
 
 class ArchitectureError(ValueError):
@@ -151,5 +153,5 @@ def unknown(kind: str, name: str, short: tuple[str, ...]) -> str:
 
     everything = (*timm.list_models(), *timm.list_pretrained(), *(PREFIX + n for n in names()))
     near = difflib.get_close_matches(name, short, 1, 0.7) or difflib.get_close_matches(name, everything, 1, 0.6)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(short)}, any classification network of timm, and {PREFIX}NAME."
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(short[:SHOWN])} and {len(short) - SHOWN} more that `python -m kgen zoo` lists, any classification network of timm, and {PREFIX}NAME."
     return f"{kind} {name!r} is not known. {hint}"
