@@ -141,9 +141,8 @@ def _idle(recipe: Recipe, offer: Offer, maps: bool, norms: bool) -> set[str]:
     norms = norms and not sees_patches
     idle = {
         "adv_mask": not w.adv, "bn_scale": not (w.bn and norms), "feature_memory": not (w.bn and norms), "weights.bn": not norms, "weights.kr": not maps,
-        "target": not (w.kr and maps), "aed_embedding": not w.aed, "position_decay": not sees_patches, "embedding": recipe.source != "noise" and not recipe.diverse}
-    idle |= {"adv_divergence": not w.adv, "edges": recipe.augment == "none", "crop_curriculum": recipe.generator_crop == 1 or recipe.augment != "both",
-             "restart_optimiser": recipe.source != "noise", "mix": bool(recipe.views)}
-    if recipe.source in ("pixels", "pyramid"):
-        idle |= dict.fromkeys(("deep", "up_first", "output", "generator_life"), True)
+        "target": not (w.kr and maps), "aed_embedding": not w.aed, "position_decay": not sees_patches, "embedding": recipe.source != "noise" and not recipe.diverse,
+        "adv_divergence": not w.adv, "edges": recipe.augment == "none", "crop_curriculum": recipe.generator_crop == 1 or recipe.augment != "both",
+        "restart_optimiser": recipe.source != "noise", "mix": bool(recipe.views),
+        **dict.fromkeys(("deep", "up_first", "output", "generator_life"), not recipe.generates)}
     return {field for field, there in idle.items() if there}

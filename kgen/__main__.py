@@ -25,14 +25,13 @@ from kgen.bundle import BundleError
 from kgen.data import DataError
 from kgen.reading import JournalError, open_run
 from kgen.recipe import Recipe, RecipeError, parse, parse_setting
-from kgen.screen import console, watch
+from kgen.screen import Json, console, watch
 from kgen.tables import TableError
 from kgen.zoo import ZooError
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Data-free knowledge distillation: teach a student from a teacher whose training data is gone.")
 
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder to make; default runs/NAME-TIME.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")]
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from kgen import zoo
 from kgen.inspection import PreflightError, Report, check_name
 
@@ -23,17 +20,11 @@ def adopt(report: Report, name: str, *, half: bool = False) -> Path:
         raise PreflightError("This checkpoint cannot be a teacher as it is; put right what the rows say first.")
     if report._network is None:
         raise PreflightError("This report came from another process and holds no weights; let that process adopt the teacher (Order field 'save').")
-    network = _halved(report._network) if half else report._network
+    try:
+        network = zoo.halved(report._network) if half else report._network
+    except zoo.ZooError as error:
+        raise PreflightError(str(error)) from None
     spec = report.spec | {"card": report.spec["card"] | {"name": name}}
     path.parent.mkdir(parents=True, exist_ok=True)
     zoo.save_network(network, path, spec)
     return path
-
-
-def _halved(network: nn.Module) -> nn.Module:
-    """The network itself, in half precision."""
-    most = torch.finfo(torch.float16).max
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) > most:
-            raise PreflightError(f"Tensor {name!r} has values above {most:.0f}, which half precision cannot hold; leave out --half.")
-    return network.half()

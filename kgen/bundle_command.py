@@ -10,9 +10,8 @@ import typer
 
 from kgen import bundle as bundles
 from kgen import screen
+from kgen.screen import Json
 from kgen.unbundle import unbundle as open_bundle
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 
 
 def bundle(

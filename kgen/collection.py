@@ -7,6 +7,7 @@ unpacks it. `kgen.data` reads it; this file puts it there, whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from kgen import catalogue, classes, data
 from kgen.folders import SUFFIXES, DataError, plain
+from kgen.specs import nearest
 
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 """Folder names that say which split an image belongs to; where none does, images are test images."""
@@ -49,13 +51,31 @@ _OWN = "Honest for any teacher that was not trained on its test images."
 CARDS = {
     card.name: card
     for card in (
-        Card("fashion-mnist", "Fashion-MNIST", "MIT", "The test images are bundled; no teacher or student saw them.", "torchvision, 30 MB, or Debian's dataset-fashion-mnist"),
+        Card(
+            "fashion-mnist",
+            "Fashion-MNIST",
+            "MIT",
+            "The test images are bundled; no teacher or student saw them.",
+            "torchvision, 30 MB, or Debian's dataset-fashion-mnist",
+        ),
         Card("cifar10", "CIFAR-10", "none stated; published for research", _OWN, "torchvision, 170 MB"),
         Card("cifar100", "CIFAR-100", "none stated; published for research", _OWN, "torchvision, 169 MB"),
-        Card("tiny-imagenet", "Tiny ImageNet", _IMAGENET, "Honest for teachers trained on its own training images; they are ImageNet's.", "cs231n.stanford.edu, 248 MB"),
+        Card(
+            "tiny-imagenet",
+            "Tiny ImageNet",
+            _IMAGENET,
+            "Honest for teachers trained on its own training images; they are ImageNet's.",
+            "cs231n.stanford.edu, 248 MB",
+        ),
         Card("imagenette", "Imagenette", _IMAGENET, _SUBSET, "torchvision, 1.6 GB (160 px: 99 MB)"),
         Card("imagewoof", "Imagewoof", _IMAGENET, _SUBSET, "fast.ai, 1.3 GB"),
-        Card("imagenet1k", "ImageNet-1k", _IMAGENET, "Its validation images are honest for networks trained on ImageNet.", "image-net.org, an account is needed"),
+        Card(
+            "imagenet1k",
+            "ImageNet-1k",
+            _IMAGENET,
+            "Its validation images are honest for networks trained on ImageNet.",
+            "image-net.org, an account is needed",
+        ),
     )
 }
 """Data set → its card; the first is bundled."""
@@ -90,10 +110,7 @@ class Added:
 def card(name: str) -> Card:
     """DataError for a data set that is not known."""
     if name not in CARDS:
-        import difflib
-
-        near = difflib.get_close_matches(name, CARDS, 1, 0.4)
-        raise DataError(f"Data set {name!r} is not known. " + (f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(CARDS)}."))
+        raise DataError(f"Data set {name!r} is not known. {nearest(name, list(CARDS))}")
     return CARDS[name]
 
 
@@ -149,8 +166,9 @@ def add(name: str, source: Path, split: str = "test", replace: bool = False) -> 
             yield i + 1, len(files)
         if not any(room.iterdir()):
             some = ", ".join(list(added.unknown)[:3]) or "none"
-            wanted = classes.names(name)[0] if name in (*catalogue.DATA, "fashion-mnist") else ""
-            raise DataError(f"{source} has no image of {CARDS[name].title}: expected one subfolder per class, called {wanted!r} or by WordNet name; found: {some}.")
+            raise DataError(
+                f"{source} has no image of {CARDS[name].title}: expected one subfolder per class, called {classes.names(name)[0]!r} or by WordNet name; found: {some}."
+            )
         if place.exists():
             shutil.rmtree(place)
         os.replace(room, place)
@@ -179,14 +197,18 @@ def get(name: str) -> None:
         with contextlib.suppress(OSError):
             place.rmdir()  # which a failed download leaves empty
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        raise DataError(f"{CARDS[name].title} could not be downloaded ({reason}). With a copy of your own: python -m kgen data add {name} PATH") from None
+        raise DataError(
+            f"{CARDS[name].title} could not be downloaded ({reason}). With a copy of your own: python -m kgen data add {name} PATH"
+        ) from None
 
 
 def _files(source: Path) -> list[tuple[PurePosixPath, object]]:
     """Every file below a folder or in a ZIP: (its path inside, a function that gives its bytes)."""
     if source.is_dir():
         found = sorted(p for p in source.rglob("*") if p.is_file())
-        return [(PurePosixPath(p.relative_to(source).as_posix()), lambda p=p: _within(p.stat().st_size, p) and p.read_bytes()) for p in found]
+        return [
+            (PurePosixPath(p.relative_to(source).as_posix()), lambda p=p: _within(p.stat().st_size, p) and p.read_bytes()) for p in found
+        ]
     try:
         archive = zipfile.ZipFile(source)
     except (OSError, zipfile.BadZipFile) as error:
@@ -232,11 +254,17 @@ def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: A
     (added.train if part == "train" else added.test)[label] += 1
 
 
+@functools.cache
+def _class_folders(name: str) -> dict[str, str]:
+    """What a class's folder may be called, plainly → what it is called in our layout: its WordNet name where it has one."""
+    texts = classes.names(name)
+    folders = classes.wnids(name) or texts
+    return {plain(called): folder for names in (texts, folders) for called, folder in zip(names, folders)}
+
+
 def _class_of(name: str, path: PurePosixPath) -> tuple[str | None, str]:
     """(folder that a class has in our layout or None, what the source called it)."""
-    texts, wnids = classes.names(name), classes.wnids(name)
-    keys = wnids or texts
-    known = {plain(t): k for t, k in zip(texts, keys)} | {plain(k): k for k in keys}
+    known = _class_folders(name)
     for part in reversed(path.parts[:-1]):
         if (key := known.get(plain(part))) is not None:
             return key, part

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kgen.networks import PooledLinear
+from kgen.networks import PooledLinear, ResidualBlock
 
 
 class _Classifier(PooledLinear):
@@ -23,22 +23,20 @@ class _Classifier(PooledLinear):
         nn.init.zeros_(self.fc.bias)
 
 
-class PaddedBlock(nn.Module):
-    """Two 3×3 convolutions, each with batch norm, and a shortcut without weights (option A): where the shape changes it
-    takes every second pixel and pads the channels with zeros, half of them in front."""
+class ZeroPadded(nn.Module):
+    """A shortcut without weights (option A): every second pixel where the map shrinks, channels padded with zeros, half of them in front."""
 
     def __init__(self, inside: int, outside: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outside)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outside)
         self.stride, self.padding = stride, (outside - inside) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        around = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
-        return F.relu(y + around)
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
+
+
+def _padded_group(inside: int, outside: int, stride: int, blocks: int) -> nn.Sequential:
+    shapes = [(inside, outside, stride), *[(outside, outside, 1)] * (blocks - 1)]
+    return nn.Sequential(*(ResidualBlock(*shape, shortcut=ZeroPadded(*shape)) for shape in shapes))
 
 
 class CifarResNet(PooledLinear):
@@ -56,8 +54,7 @@ class CifarResNet(PooledLinear):
         self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1, self.layer2, self.layer3 = (
-            nn.Sequential(*(PaddedBlock(outside if i else inside, outside, 1 if i else stride) for i in range(blocks)))
-            for inside, outside, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2))
+            _padded_group(*shape, blocks) for shape in ((16, 16, 1), (16, 32, 2), (32, 64, 2))
         )
         self.linear = nn.Linear(64, classes)
         self.initialise()

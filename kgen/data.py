@@ -23,8 +23,6 @@ from kgen.folders import MARGIN, SUFFIXES, ImageFiles, image_files, list_images,
 from kgen.folders import DataError as DataError
 
 SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
-UNEQUAL = ("traffic-signs", "megapixel-mnist")
-"""Data sets whose images are not brought to the square of a teacher's side."""
 HOLDOUT = 5_000
 """Images of the training split that no bundled teacher has seen; recipes are tuned on them."""
 
@@ -110,45 +108,39 @@ def _from_folder(name: str, folder: Path, train: bool = False, side: int | None 
         paths, labels = list_images(place, called)
     except ValueError as error:
         raise DataError(catalogue.data_sentence(name, str(error))) from None
-    size = (side, side) if side else facts.size
+    size = facts.size if side in (None, facts.side) else (side, side)
     return RealImages(name, ImageFiles(paths, facts.channels, size, facts.crop, 1.0 if train else MARGIN), labels, texts)
 
 
-def held_out_photographs(wnids: Sequence[str], side: int) -> tuple[list[Path], list[str]]:
-    """Photographs of Imagenette and Imagewoof on this machine that no network trained on ImageNet has seen: (files, WordNet name of each).
+def held_out_photographs(chosen: Sequence[int], side: int) -> RealImages | None:
+    """Photographs of Imagenette and Imagewoof on this machine that no network trained on ImageNet has seen; None if a chosen class has none.
 
     Both sets are cut from ImageNet's *training* images, their validation folders included, but for the files named
-    ILSVRC2012_val_*.
+    ILSVRC2012_val_*. `chosen` are ImageNet's labels.
     """
-    files, names = [], []
-    for name in ("imagenette", "imagewoof"):
-        facts, folder = catalogue.DATA[name], catalogue.data_folder(name)
-        for place in (*facts.places, *facts.train_places):
-            for wnid in wnids:
-                found = sorted((folder / place / wnid).glob("ILSVRC2012_val_*"))
-                files += found
-                names += [wnid] * len(found)
-    return files, names
+    wnids = classes.wnids("imagenet1k")
+    sets = [(catalogue.DATA[name], catalogue.data_folder(name)) for name in ("imagenette", "imagewoof")]
+    places = [folder / place for facts, folder in sets for place in (*facts.places, *facts.train_places)]
+    found = {c: [path for place in places for path in sorted((place / wnids[c]).glob("ILSVRC2012_val_*"))] for c in chosen}
+    if not found or not all(found.values()):
+        return None
+    labels = np.repeat(np.array(list(found), dtype=np.int64), [len(paths) for paths in found.values()])
+    files = ImageFiles([path for paths in found.values() for path in paths], 3, (side, side), crop=True)
+    return RealImages("held-out photographs", files, labels, classes.names("imagenet1k"))
 
 
 def of_teacher(card: TeacherCard, chosen: Sequence[int] = ()) -> RealImages:
     """Real test images of a teacher's data set at the teacher's side; DataError says what to fetch where they are missing.
 
-    Where ImageNet's own are missing, photographs of Imagenette and Imagewoof stand in that no ImageNet network has seen
-    (`held_out_photographs`), if they cover all `chosen` classes.
+    Where ImageNet's own are missing, `held_out_photographs` stand in, if they cover all `chosen` classes.
     """
-    square = card.data in catalogue.DATA and catalogue.DATA[card.data].size != (card.side, card.side) and card.data not in UNEQUAL
     try:
-        return test_set(card.data, side=card.side) if square else test_set(card.data)
+        return test_set(card.data, side=card.side)
     except DataError:
-        if card.data != "imagenet1k" or not chosen:
+        stand_in = held_out_photographs(chosen, card.side) if card.data == "imagenet1k" else None
+        if stand_in is None:
             raise
-        wnids = classes.wnids("imagenet1k")
-        files, names = held_out_photographs([wnids[c] for c in chosen], card.side)
-        if not files or set(names) != {wnids[c] for c in chosen}:
-            raise
-    labels = np.array([wnids.index(n) for n in names], dtype=np.int64)
-    return RealImages("held-out photographs", ImageFiles(files, 3, (card.side, card.side), crop=True), labels, classes.names("imagenet1k"))
+        return stand_in
 
 
 def image_folder(folder: str | Path, names: tuple[str, ...], card: TeacherCard, chosen: tuple[int, ...]) -> RealImages:

@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from kgen import collection, screen
+from kgen.screen import Json
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set that `python -m kgen data list` names.")]
 
-cli = typer.Typer(no_args_is_help=True, help="Real data sets: what is on this machine, and how to add one. Nothing is downloaded unless you type `get`.")
+cli = typer.Typer(
+    no_args_is_help=True, help="Real data sets: what is on this machine, and how to add one. Nothing is downloaded unless you type `get`."
+)
 
 
 @cli.command("list")
@@ -43,7 +45,11 @@ def check(name: Name, as_json: Json = False) -> None:
     if as_json:
         screen.say(json.dumps({"name": name, **counts, "unreadable": bad}))
     else:
-        screen.say(f"{name}: " + ", ".join(f"{n:,} {split} images" for split, n in counts.items()) + (f"; {len(bad)} cannot be read." if bad else "; all can be read."))
+        screen.say(
+            f"{name}: "
+            + ", ".join(f"{n:,} {split} images" for split, n in counts.items())
+            + (f"; {len(bad)} cannot be read." if bad else "; all can be read.")
+        )
         for sentence in bad[:20]:
             screen.say(f"  {sentence}")
     if bad:
@@ -53,7 +59,9 @@ def check(name: Name, as_json: Json = False) -> None:
 @cli.command()
 def add(
     name: Name,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A folder or ZIP with one subfolder per class, named by class or WordNet name.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder or ZIP with one subfolder per class, named by class or WordNet name.")
+    ],
     split: Annotated[str, typer.Option(help="What images are whose path does not say: test or train.")] = "test",
     replace: Annotated[bool, typer.Option("--replace", help="Put them in the place of what is there.")] = False,
     as_json: Json = False,

@@ -102,7 +102,8 @@ def _appoint(name: str, teacher: Teacher, chosen: Sequence[int], sides: Sequence
         return f"{name} is the teacher itself, so it cannot give a second opinion."
     if network.card.channels != teacher.card.channels:
         return f"{name} takes images with {network.card.channels} channels, but these have {teacher.card.channels}."
-    indices = [match(network.card, network.classes, teacher.card, teacher.classes)[c] for c in chosen]
+    matched = match(network.card, network.classes, teacher.card, teacher.classes)
+    indices = [matched[c] for c in chosen]
     if None in indices:
         return f"{name} does not know the class {teacher.classes[chosen[indices.index(None)]]!r}."
     for side in sides:

@@ -12,16 +12,19 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3×3 convolutions with batch norm and a shortcut; the first may halve the map."""
+    """Two 3×3 convolutions with batch norm and a shortcut; the first may halve the map.
 
-    def __init__(self, inside: int, outside: int, stride: int = 1):
+    `shortcut`: by default the identity, or where the shape changes a 1×1 convolution with batch norm.
+    """
+
+    def __init__(self, inside: int, outside: int, stride: int = 1, shortcut: nn.Module | None = None):
         super().__init__()
         self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outside)
         self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outside)
-        self.shortcut = nn.Identity()
-        if stride != 1 or inside != outside:
+        self.shortcut = shortcut or nn.Identity()
+        if shortcut is None and (stride != 1 or inside != outside):
             self.shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,9 +71,7 @@ class SmallResNet(PooledLinear):
         deep_stem: half as many channels at full resolution before the stem's stride, for images with more detail.
     """
 
-    def __init__(
-        self, channels: int = 1, classes: int = 10, width: int = 32, blocks: tuple[int, int] = (2, 2), deep_stem: bool = False
-    ):
+    def __init__(self, channels: int = 1, classes: int = 10, width: int = 32, blocks: tuple[int, int] = (2, 2), deep_stem: bool = False):
         super().__init__()
 
         def convolution(inside: int, outside: int, stride: int) -> list[nn.Module]:

@@ -7,12 +7,11 @@ from kgen.recipe import Recipe
 
 
 def _photographs() -> Recipe:
-    """What the recipes share; images are pyramids seen through crops that get smaller over the steps."""
+    """What the recipes share: K-Gen's own source, noisy layers and a generator, and random crops for the student."""
     return Recipe(
         name="photographs",
         weights=Weights(ce=0.5, adv=0.0, bn=10.0, kr=0.1, ed=0.0, aed=0.0),
         bn_scale="relative",
-        source="pyramid",
         embedding="centre",
         noise_width=256,
         deep=True,
@@ -25,8 +24,6 @@ def _photographs() -> Recipe:
         iterations=1,
         edges="reflect",
         augment="both",
-        generator_crop=0.25,
-        crop_curriculum=True,
         student_crop=0.3,
         views=16,
         precision="auto",
@@ -36,26 +33,22 @@ def _photographs() -> Recipe:
     )
 
 
-def _generated() -> Recipe:
-    """The same with K-Gen's own source, noisy layers and a generator: its images are less pretty and teach more (docs/results.md)."""
-    return _photographs().replace(
-        source="noise", width=48, restart_optimiser=True, generator_crop=1.0, crop_curriculum=False, generator_steps=25
-    )
-
-
 def imagenette_live() -> Recipe:
     """Ten kinds of photographs on a laptop, from a teacher that knows only these ten: about five minutes on two idle CPU cores.
 
     960 synthetic images of 80 × 80, 4% of the real training set's pixels. With Imagenette on the machine
     (`python -m kgen data add imagenette PATH`) the accuracy is real: seed 0 reached 56.4% of its 3,925 validation photos.
     """
-    return _generated().replace(
+    return _photographs().replace(
         name="imagenette-live",
         teacher="imagenette-slim",
         student="resnet10-slim",
         resolutions=(80,),
         ratio=0.04,
         epochs=24,
+        generator_steps=25,
+        restart_optimiser=True,
+        width=48,
         student_steps=40,
         batch=40,
         student_batch=64,
@@ -73,13 +66,15 @@ def cifar10_live() -> Recipe:
 
     2,000 synthetic images, 4% of the real training set's pixels.
     """
-    return _generated().replace(
+    return _photographs().replace(
         name="cifar10-live",
         teacher="cifar10-cnn",
         student="small-cnn-175k",
         resolutions=(32,),
         ratio=0.04,
         epochs=20,
+        generator_steps=25,
+        restart_optimiser=True,
         deep=False,
         width=32,
         student_steps=100,
@@ -95,10 +90,14 @@ def imagenet_peek() -> Recipe:
 
     160 images from EfficientNet-Lite0, and a small student whose agreement with its teacher is measured on images that
     it was not given; real accuracy as well where photographs are on the machine that ImageNet networks have not seen.
-    It is a peek, not a student to keep: 0.004% of the real training set's pixels.
+    It is a peek, not a student to keep: 0.004% of the real training set's pixels. The images are pyramids seen through
+    crops that get smaller over the steps: prettier than a generator's, though they teach less (docs/results.md).
     """
     return _photographs().replace(
         name="imagenet-peek",
+        source="pyramid",
+        generator_crop=0.25,
+        crop_curriculum=True,
         teacher="imagenet-lite0",
         student="small-cnn-75k",
         classes=("goldfish", "tabby", "zebra", "beacon", "sports car", "sunglasses", "strawberry", "pizza", "espresso", "daisy"),

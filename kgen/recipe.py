@@ -199,9 +199,14 @@ class Recipe(Part):
         return int(self.warmup * self.epochs + 1e-9)
 
     @property
+    def generates(self) -> bool:
+        """Does a generator make the images? Else they are optimised themselves."""
+        return self.source in ("noise", "latent")
+
+    @property
     def needs(self) -> int:
-        """The generator's sides are multiples of this; 1 where pixels are optimised directly."""
-        return 1 if self.source in ("pixels", "pyramid") else 16 if self.deep else 4
+        """The generator's sides are multiples of this; 1 where there is none."""
+        return 1 if not self.generates else 16 if self.deep else 4
 
     def sides(self, needs: int = 1) -> tuple[int, ...]:
         """The resolutions, each lowered to a multiple of what generator and teacher (`needs`) can make. RecipeError if two become one."""

@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,6 +23,7 @@ from kgen.measure import Task, measure
 from kgen.results import Pace, Results
 from kgen.tables import Table
 
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
 console = Console(stderr=True)
 """For people; standard output is kept for results."""
 

@@ -78,7 +78,7 @@ class LoopState:
         """Student steps finished."""
         self.generator_births = 0
         self.generators: dict[int, Generator] = {}
-        """Side → generator, or with source "latent" what its copies start from; none with sources "pixels" and "pyramid"."""
+        """Side → generator, or with source "latent" what its copies start from; none where no generator makes the images."""
         self.generator_optimisers: dict[int, torch.optim.Optimizer] = {}
         self.formats: dict[str, Format] = {}
         """In which each network computes: as given (a run that goes on), else the fastest that the recipe allows here."""
@@ -122,7 +122,7 @@ class LoopState:
     def new_generators(self) -> None:
         """Fresh generators with fresh optimisers (at the start, and every `generator_life` epochs)."""
         r, t = self.recipe, self.teacher
-        if r.source in ("pixels", "pyramid"):
+        if not r.generates:
             return
         spec = r.optimisers.meta if r.source == "latent" else r.optimisers.generator
         for i, side in enumerate(self.setting.sides):

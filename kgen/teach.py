@@ -18,7 +18,7 @@ from kgen.augment import apply_crops, apply_views, draw_crops, draw_views, erase
 from kgen.data import RealImages
 from kgen.evaluate import score
 from kgen.events import TeacherCard
-from kgen.precision import has_bf16
+from kgen.precision import Format, apply, has_bf16, set_format
 from kgen.zoo import ZooError
 
 
@@ -215,9 +215,9 @@ def teach(
     normalise = normaliser(*statistics(train))
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
     steps = plan.epochs * (len(train) // plan.batch)
-    fast = plan.bf16 and has_bf16(torch.device(device))
-    layout = torch.channels_last if fast else torch.contiguous_format
-    network.to(device, memory_format=layout)
+    network.to(device)
+    if plan.bf16 and has_bf16(torch.device(device)):
+        set_format(network, Format("bf16", "channels_last"))
     optimiser = _optimiser(network, plan)
     schedule = _schedule(optimiser, plan, steps)
     step = 0
@@ -233,9 +233,8 @@ def teach(
                 x = apply_views(x, draw_views((len(index),), rng, shift=plan.shift), plan.shift)
             if plan.hole:
                 x = erase(x, rng, plan.hole)
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=fast):
-                logits = network(normalise(x).contiguous(memory_format=layout))
-            loss = F.cross_entropy(logits.float(), labels[index].to(device), label_smoothing=plan.smoothing)
+            logits = apply(network, network, normalise(x))
+            loss = F.cross_entropy(logits, labels[index].to(device), label_smoothing=plan.smoothing)
             if not torch.isfinite(loss):
                 raise ZooError(f"The teacher's loss was not a number at step {step}; lower the rate below {plan.lr}.")
             optimiser.zero_grad(set_to_none=True)

@@ -184,6 +184,17 @@ def save_network(network: nn.Module, path: str | Path, spec: dict[str, Any]) -> 
     files.write_durably(Path(path), network_bytes(network, spec))
 
 
+def halved(network: nn.Module) -> nn.Module:
+    """The network itself, in half precision. ZooError names a tensor that half precision cannot hold."""
+    import torch
+
+    most = torch.finfo(torch.float16).max
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) > most:
+            raise ZooError(f"Tensor {name!r} has values above {most:.0f}, which half precision cannot hold; leave out --half.")
+    return network.half()
+
+
 def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
     """A network as the content of a safetensors file."""
     from safetensors.torch import save

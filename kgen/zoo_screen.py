@@ -88,11 +88,10 @@ def watch_teaching(dataset: str, network: str | None, out: Path | None, folder: 
 
     plan = teach.plan(dataset, network, epochs)
     out = teach.place(plan, out)
-    size = {"side": plan.side} if plan.side else {}
-    part, held_out = teach.divide(data.training_set(dataset, folder, download, **size), plan)
+    part, held_out = teach.divide(data.training_set(dataset, folder, download, plan.side), plan)
     part = replace(part, images=part.images[:])  # decoded once, where they are files
     together = folder and not plan.holds_out  # test and training images lie in one folder
-    test = data.test_set(dataset, folder, **size) if together else data.test_set(dataset, **size)
+    test = data.test_set(dataset, folder if together else None, plan.side)
     made = zoo.build(plan.architecture, plan.shape, seed, part.images.shape[1], len(part.classes), part.images.shape[2])
     with progress_bar() as bar:
         task = bar.add_task(f"teaching {dataset}", total=None, note="")
@@ -102,6 +101,6 @@ def watch_teaching(dataset: str, network: str | None, out: Path | None, folder: 
             if p.ends_epoch and not console.is_terminal:
                 console.print(f"epoch {p.epoch + 1}: {note}", highlight=False)
     spec = teach.finish(made, part, held_out, test, plan)
-    zoo.save_network(made.half() if half else made, out, spec)
+    zoo.save_network(zoo.halved(made) if half else made, out, spec)
     held = f", {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out ones" if held_out else ""
     print(f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images{held}")

@@ -16,7 +16,7 @@ _test_set = data.test_set
 
 
 @functools.cache
-def few_images(name: str) -> data.RealImages:
+def few_images(name: str, side: int | None = None) -> data.RealImages:
     return _test_set(name).stratified(100)
 
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from kgen import architectures, zoo
-from kgen.convnets import VGG11, CifarResNet, PaddedBlock, PlainCNN, WideBlock, WideResNet
+from kgen.convnets import VGG11, CifarResNet, PlainCNN, WideBlock, WideResNet, ZeroPadded
+from kgen.networks import ResidualBlock
 from kgen.vit import look
 
 # side in and map out as documented (tokens of a transformer); parameters with 1,000 classes as torchvision and timm publish them
@@ -134,7 +135,7 @@ def test_networks_for_cifar_are_as_large_as_in_their_paper(depth, millions):
 @pytest.mark.parametrize(("inside", "outside", "stride"), [(4, 4, 1), (4, 8, 2)])
 def test_a_padded_block_without_its_last_norm_is_its_shortcut(inside, outside, stride, rng):
     """Every second pixel between zeros, by a loop over the channels."""
-    block = PaddedBlock(inside, outside, stride).eval()
+    block = ResidualBlock(inside, outside, stride, ZeroPadded(inside, outside, stride)).eval()
     block.bn2.weight.zero_()
     x = torch.randn(2, inside, 6, 6, generator=rng)
     expected, front = torch.zeros(2, outside, 6 // stride, 6 // stride), (outside - inside) // 2

@@ -241,7 +241,7 @@ def test_a_damaged_image_of_the_real_data_ends_the_run_in_words(quick, monkeypat
             return self
 
     real = data.RealImages("x", Damaged(), np.arange(60) % 10, data.FASHION_CLASSES)
-    monkeypatch.setattr(data, "test_set", lambda name: real)
+    monkeypatch.setattr(data, "test_set", lambda name, side: real)
     *_, failed = kgen.distill(quick)
     assert failed.kind == "run_failed" and "a/b.png is no image" in failed.cause and "resume" in failed.remedy
 

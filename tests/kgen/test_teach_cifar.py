@@ -74,8 +74,8 @@ def test_the_command_makes_a_teacher_of_the_catalogue(monkeypatch, tmp_path, cap
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
     whole = teach.paper_plan
     monkeypatch.setattr(teach, "paper_plan", lambda dataset, network: dataclasses.replace(whole(dataset, network), batch=10))
-    monkeypatch.setattr(data, "training_set", lambda name, folder, download: few(name, 20))
-    monkeypatch.setattr(data, "test_set", few)
+    monkeypatch.setattr(data, "training_set", lambda name, folder, download, side: few(name, 20))
+    monkeypatch.setattr(data, "test_set", lambda name, folder, side: few(name))
     with pytest.raises(SystemExit) as ended:
         main.cli(["teach", "cifar10", "--network", "wrn-40-2", "--epochs", "1"])
     assert ended.value.code == 0 and "of 40 real test images" in capsys.readouterr().out
