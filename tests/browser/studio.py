@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -17,6 +18,8 @@ SOON = 30.0
 """Seconds for what the page does by itself, on a busy machine."""
 LATER = 120.0
 """Seconds for what the engine has to compute."""
+UNREPORTED = 15.0
+"""Seconds after which an event of Gradio's counts as ended: now and then Playwright never reports the end of its stream."""
 SIZE = (1440, 900)
 PHONE = (390, 844)
 CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -57,15 +60,15 @@ class Studio:
         self.complaints: list[str] = []
         self.abroad: list[str] = []
         self.polls = self.snapshots = 0
-        self.under_way: set[Request] = set()
-        """Requests of Gradio's own events that have not ended."""
+        self.queued: dict[Request, float] = {}
+        """Requests of Gradio's own events whose end was not reported, and when each began."""
         self.page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
-        self.page.on("request", lambda request: "/gradio_api/queue/" in request.url and self.under_way.add(request))
-        self.page.on("requestfinished", lambda request: self.under_way.discard(request))
-        self.page.on("requestfailed", lambda request: self.under_way.discard(request))
-        self.page.on("domcontentloaded", lambda: self.under_way.clear())  # a page that is left takes its requests along, often without a word
+        self.page.on("request", lambda request: "/gradio_api/queue/" in request.url and self.queued.setdefault(request, time.monotonic()))
+        self.page.on("requestfinished", lambda request: self.queued.pop(request, None))
+        self.page.on("requestfailed", lambda request: self.queued.pop(request, None))
+        self.page.on("domcontentloaded", lambda: self.queued.clear())  # a page that is left takes its requests along, often without a word
         self.page.on("websocket", lambda socket: self._asked(socket.url))
         self.page.on("response", lambda response: self._answered(response.url, response.status))
         self.page.set_default_timeout(1000 * SOON)
@@ -115,6 +118,12 @@ class Studio:
         """Until the page has asked n more times how the run is."""
         goal = self.polls + n
         self.until(f"{n} polls", lambda: self.polls >= goal)
+
+    @property
+    def under_way(self) -> list[str]:
+        """Gradio's own events that have not ended."""
+        now = time.monotonic()
+        return [request.url for request, began in self.queued.items() if now - began < UNREPORTED]
 
     def wait_settled(self) -> None:
         """Until no event of Gradio's is under way, nor begins at once: a page that is left before complains of its lost connection."""
