@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kgen import bundle_command, data_command, preflight_command, recipes, screen, tables, zoo_screen
+from kgen import bundle_command, data_command, preflight_command, recipes, screen, tables, worth_command, zoo_screen
 from kgen.bundle import BundleError
 from kgen.data import DataError
 from kgen.reading import JournalError, open_run
@@ -202,7 +202,7 @@ def embed(
 
 @cli.command()
 def table(
-    name: Annotated[str | None, typer.Argument(help="A table's name, or all; none lists them.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A table's name; fashion, photographs or all; none lists them.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs a row: seeds 0 up to this, without it.")] = 3,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once, each on one thread; default: one a core.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Make no runs, only print what is there.")] = False,
@@ -210,7 +210,7 @@ def table(
     as_json: Json = False,
     file: Annotated[Path, typer.Option("--runs", help="The finished runs, one JSON line each.")] = tables.RUNS,
 ) -> None:
-    """Make the paper's tables on Fashion-MNIST: the runs that are missing, then mean and spread. Goes on where it stopped."""
+    """Make the paper's tables, on Fashion-MNIST and on photographs: the runs that are missing, then mean and spread. Goes on where it stopped."""
     from kgen import report
     from kgen.measure import missing
     from kgen.results import Pace, Results
@@ -231,6 +231,7 @@ def table(
 
 cli.add_typer(data_command.cli, name="data")
 cli.command()(preflight_command.preflight)
+cli.command()(worth_command.worth)
 cli.command()(bundle_command.bundle)
 cli.command()(bundle_command.unbundle)
 
@@ -247,10 +248,11 @@ def main() -> None:
     from kgen.embeddings import EmbeddingError
     from kgen.export import ExportError
     from kgen.runner import DiskError
+    from kgen.worth import WorthError
 
     try:
         cli()
-    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, ExportError, TableError, BundleError) as error:
+    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, ExportError, TableError, BundleError, WorthError) as error:
         console.print(f"Error: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except DiskError as error:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import statistics
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
+from kgen.events import Opinion
 from kgen.results import Result
 from kgen.tables import Row, Table
 
@@ -58,12 +61,17 @@ def make(task: Task) -> Result:
 
     from kgen.engine import distill
 
+    if task.row.photos is not None:
+        return _on_photos(task, torch.__version__)
     plan = batch = None
+    opinions: list[Opinion] = []
     for event in distill(task.row.recipe.replace(seed=task.seed)):
         if event.kind == "run_started":
             plan = event
         elif event.kind == "batch_synthesised":
             batch = event
+            if event.judged:
+                opinions.append(event.judged)
         elif event.kind == "run_failed":
             raise RunError(f"{event.cause} {event.remedy}")
     if event.kind != "run_finished" or event.accuracy is None:
@@ -79,6 +87,32 @@ def make(task: Task) -> Result:
         pixels=batch.pool_pixels,
         student_steps=plan.student_steps,
         torch=torch.__version__,
+        second_opinion=statistics.fmean(o.top1 for o in opinions) if opinions else None,
+        second_opinion_chosen=statistics.fmean(o.chosen for o in opinions) if opinions else None,
+    )
+
+
+def _on_photos(task: Task, torch: str) -> Result:
+    """A student that learns from real training images (`Row.photos`)."""
+    from kgen.worth import Trainings
+
+    start, n = time.monotonic(), task.row.photos
+    trainings = Trainings(task.row.recipe.replace(seed=task.seed))
+    (side,) = trainings.setting.sides
+    if trainings.setting.real is None:
+        raise RunError(f"There are no real test images of {trainings.setting.card.title} on this machine.")
+    accuracy = trainings.on_photos(trainings.photos(), {side: n})
+    return Result(
+        key=task.row.key,
+        seed=task.seed,
+        label=task.label,
+        accuracy=accuracy,
+        n=trainings.tested,
+        seconds=round(time.monotonic() - start, 3),
+        images=n,
+        pixels=n * side**2,
+        student_steps=trainings.setting.student_total,
+        torch=torch,
     )
 
 

@@ -33,6 +33,10 @@ class Result(BaseModel):
     pixels: int
     student_steps: int
     torch: str
+    second_opinion: float | None = None
+    """Share of all synthetic images that the judge names as intended, among all of its classes; None without a judge."""
+    second_opinion_chosen: float | None = None
+    """The same among the chosen classes alone."""
 
 
 class Results:
@@ -63,7 +67,7 @@ class Results:
 
     def append(self, result: Result) -> None:
         """One line more, on the disk when this returns. Raises TableError if it cannot be written; the file is then as before."""
-        line = result.model_dump_json().encode() + b"\n"
+        line = result.model_dump_json(exclude_none=True).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab+", buffering=0) as file:

@@ -182,7 +182,9 @@ def list_tables(tables: list[Table], seeds: int, jobs: int, results: Results, as
     """Each table with how many of its runs are there, and how long the rest would take."""
     there = results.read()
     pace = Pace((row for t in tables for row in t.rows), there.values())
-    grid = Grid("table", "what it shows", "paper", "runs", "the rest takes", box=SIMPLE)
+    grid = Grid(box=SIMPLE)
+    for name in ("table", "what it shows", "paper", "runs", "the rest takes"):
+        grid.add_column(name, no_wrap=name == "table")
     for t in tables:
         wanted = {(row.key, seed) for row in t.rows for seed in range(seeds)}
         rest = pace.seconds(key for key, _ in wanted - there.keys())

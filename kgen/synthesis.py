@@ -14,7 +14,7 @@ from torch import Tensor
 from kgen.augment import Variation
 from kgen.events import PARTS, Arrays
 from kgen.image_sources import SOURCES
-from kgen.setting import Setting
+from kgen.setting import Scale, Setting
 from kgen.sources import balanced_labels
 from kgen.state import VIEWS, LoopState, Snapshot
 from kgen.teachers import Probe
@@ -143,7 +143,7 @@ class Synthesis:
         `student` is a snapshot; this is the slow part of storing a batch and touches nothing that the student's thread uses.
         """
         pixels = to_bytes(self._best[0] if self._best else self.images)
-        answers = self._answer_views(pixels) if self.setting.recipe.views else {}
+        answers = answer_views(self.setting, self.scale, pixels, self.state.rng) if self.setting.recipe.views else {}
         return {"images": pixels, "labels": self.positions, **self._measure(pixels.float() / 255, student), **answers}
 
     def store(self, batch: dict[str, Tensor]) -> tuple[Tensor, Arrays]:
@@ -162,17 +162,6 @@ class Synthesis:
         step = self._best[2].reshape(1) if self._best else torch.tensor([self.done - 1], dtype=torch.int32)
         kept = batch | {"entered": entered.to(torch.uint8), "kept_step": step}
         return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
-
-    def _answer_views(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Random views of each image and the teacher's answers: once, instead of a teacher pass in every student step."""
-        n, teacher, rng = self.setting.recipe.views, self.setting.teacher, self.state.rng
-        variation = self.scale.student_views
-        views = variation.draw((len(pixels), n), rng["views"])
-        images, logits = pixels.float() / 255, []
-        for i in range(n):
-            corner = draw_corner(teacher.network, self.scale.side, self.setting.recipe.position_decay, rng["corner_generator"])
-            logits.append(teacher.logits(variation.apply(images, views[:, i]), corner))
-        return dict(zip(VIEWS, (views, torch.stack(logits, 1)), strict=True))
 
     def _measure(self, images: Tensor, student: Snapshot) -> dict[str, Tensor]:
         """One forward of teacher and student on the kept images."""
@@ -240,6 +229,17 @@ class History:
             "preview_steps": np.array(self.steps, np.int32),
             "preview_positions": self.order[: images.shape[1]].int().numpy(),
         }
+
+
+def answer_views(setting: Setting, scale: Scale, pixels: Tensor, rng: dict[str, torch.Generator]) -> dict[str, Tensor]:
+    """Random views of images u8 [n,c,e,e] and the teacher's answers, as VIEWS: once, instead of a teacher pass in every student step."""
+    r, teacher, variation = setting.recipe, setting.teacher, scale.student_views
+    views = variation.draw((len(pixels), r.views), rng["views"])
+    images, logits = pixels.float() / 255, []
+    for i in range(r.views):
+        corner = draw_corner(teacher.network, scale.side, r.position_decay, rng["corner_generator"])
+        logits.append(teacher.logits(variation.apply(images, views[:, i]), corner))
+    return dict(zip(VIEWS, (views, torch.stack(logits, 1)), strict=True))
 
 
 def to_bytes(images: Tensor) -> Tensor:

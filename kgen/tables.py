@@ -1,4 +1,4 @@
-"""The paper's tables on Fashion-MNIST, as data: a table is rows, a row is a label and a recipe.
+"""The paper's tables as data: a table is rows, a row is a label and a recipe. Those on photographs are in `photograph_tables`.
 
 It runs nothing (measure.py does), keeps nothing (results.py) and draws nothing (report.py). Rows of different tables that
 ask for the same recipe have the same `key`, so they share their runs.
@@ -10,10 +10,11 @@ import difflib
 import functools
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kgen import photograph_tables as photos
 from kgen import recipes, zoo
 from kgen.parts import Target
 from kgen.recipe import Recipe
@@ -36,11 +37,13 @@ class Row:
     label: str
     recipe: Recipe
     paper: float | None = None
+    photos: int | None = None
+    """Number of real training images that the recipe's student learns from instead of synthetic ones (`kgen.worth`)."""
 
     @functools.cached_property
     def key(self) -> str:
         """What the student depends on besides the seed, as 16 hex digits: recipe without name, teacher's weights, PROTOCOL."""
-        return key(self.recipe)
+        return key(self.recipe, self.photos)
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,12 @@ class Table:
         return f"python -m kgen table {self.name}"
 
 
-def key(recipe: Recipe) -> str:
+def key(recipe: Recipe, photos: int | None = None) -> str:
     """See `Row.key`. Fields at their defaults are left out, so that a recipe outlives new fields that change nothing."""
     fields = recipe.model_dump(mode="json", exclude_defaults=True)
     for free in ("name", "seed"):
         fields.pop(free, None)
-    content = {"recipe": fields, "teacher": _checksum(recipe.teacher), "protocol": PROTOCOL}
+    content = {"recipe": fields, "teacher": _checksum(recipe.teacher), "protocol": PROTOCOL} | ({} if photos is None else {"photos": photos})
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -154,6 +157,16 @@ def radii() -> tuple[Row, ...]:
     )
 
 
+def real_photos() -> tuple[Row, ...]:
+    """The yardstick of the tables on photographs: the same student, the same steps, real training images."""
+    return tuple(replace(row(f"{n:,} real photos", photos.base(0.01)), photos=n) for n in photos.YARDSTICK)
+
+
+def photographs(make: Callable[[float], Iterable[photos.Labelled]], ratio: float) -> Callable[[], tuple[Row, ...]]:
+    """The rows of a table on photographs at a data memory ratio, made when they are asked for."""
+    return lambda: tuple(row(label, recipe, paper) for label, recipe, paper in make(ratio))
+
+
 _TABLES: dict[str, tuple[str, str, Callable[[], tuple[Row, ...]]]] = {
     "ladder-1": ("What each part adds, at 1 %", "Table 4", lambda: ladder(0.01)),
     "ladder-0.5": ("What each part adds, at 0.5 %", "Table 4", lambda: ladder(0.005)),
@@ -170,19 +183,35 @@ _TABLES: dict[str, tuple[str, str, Callable[[], tuple[Row, ...]]]] = {
     "alpha-aed": ("Embedding push, α_aed", "Table 13", lambda: sensitivity(
         "weights.aed", {1: 79.85, 2: 79.56, 5: 80.42, 10: 79.88, 20: 80.27})),
     "radii": ("Radii of pull and push", "Table 14", radii),
+    "imagenette-photos": ("Imagenette: real photos, the yardstick", "ours", real_photos),
+    "imagenette-ladder-1": ("Imagenette: what each part adds, at 1 %", "Table 4", photographs(photos.ladder, 0.01)),
+    "imagenette-ladder-5": ("Imagenette: what each part adds, at 5 %", "Table 4", photographs(photos.ladder, 0.05)),
+    "imagenette-ladder-10": ("Imagenette: what each part adds, at 10 %", "Table 4", photographs(photos.ladder, 0.1)),
+    "imagenette-resolutions": ("Imagenette: one resolution, at 1 %", "Table 10", photographs(photos.resolutions, 0.01)),
+    "imagenette-sources": ("Imagenette: other sources of images, at 1 %", "Table 1", photographs(photos.sources, 0.01)),
+    "imagenette-switches": ("Imagenette: what the key region hangs on, at 1 %", "ours", photographs(photos.switches, 0.01)),
 }  # fmt: skip
 NAMES = tuple(_TABLES)
+GROUPS = ("fashion", "photographs")
+"""Tables by what they need: the bundled test images, or Imagenette on this machine."""
 
 
 def get(name: str) -> Table:
     """The table of that name; TableError names the nearest one."""
     if name not in _TABLES:
         near = difflib.get_close_matches(name, NAMES, 1, 0.4)
-        raise TableError(f"Table {name!r} is not known. " + (f"Did you mean {near[0]!r}?" if near else f"Known: all, {', '.join(NAMES)}."))
+        raise TableError(f"Table {name!r} is not known. " + (f"Did you mean {near[0]!r}?" if near else f"Known: all, {', '.join((*GROUPS, *NAMES))}."))
     title, source, rows = _TABLES[name]
     return Table(name, title, source, rows())
 
 
+def yardstick(name: str) -> tuple[Row, ...]:
+    """The rows on real photos against which a table's exchange rates are read; empty where there are none."""
+    return real_photos() if name in _TABLES and name.startswith("imagenette-") and name != "imagenette-photos" else ()
+
+
 def find(name: str) -> list[Table]:
-    """One table by name, or every one for "all"."""
+    """One table by name, those of a group (GROUPS), or every one for "all"."""
+    if name in GROUPS:
+        return [get(n) for n in NAMES if n.startswith("imagenette-") == (name == "photographs")]
     return [get(n) for n in NAMES] if name == "all" else [get(name)]

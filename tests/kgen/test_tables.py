@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import multiprocessing
 import statistics
@@ -175,7 +177,7 @@ def test_defaults_that_keys_leave_out_are_these():
 
 def test_the_tables_of_the_paper():
     """Each row of a sensitivity table differs from K-Gen-S in its own field alone; rows that are the same recipe share a key."""
-    every = {t.name: {r.label: r for r in t.rows} for t in tables.find("all")}
+    every = {t.name: {r.label: r for r in t.rows} for t in tables.find("fashion")}
     assert list(every)[:3] == ["ladder-1", "ladder-0.5", "ladder-5"] and len(every) == 12
     single = every["ladder-1"]["+ ED, diversity (K-Gen-S)"]
     flat = _flat(single.recipe)
@@ -199,6 +201,25 @@ def test_every_resolution_makes_as_many_pixels():
     for r in (*tables.get("resolutions").rows, *tables.get("mixed").rows):
         sides = r.recipe.sides()
         assert sum(b * e * e for b, e in zip(r.recipe.batch_sizes(sides), sides)) == pytest.approx(100 * 28 * 28, rel=0.03)
+
+
+def test_the_tables_on_photographs():
+    """Every row has as many pixels and student steps as the others; a switch changes its own fields alone."""
+    every = {t.name: t.rows for t in tables.find("photographs")}
+    assert {*every, *(t.name for t in tables.find("fashion"))} == set(tables.NAMES)
+    for name, rows in every.items():
+        assert len({r.key for r in rows}) == len(rows)
+        for r in rows:
+            recipe, sides = r.recipe, r.recipe.sides()
+            pixels = sum(b * e * e for b, e in zip(recipe.batch_sizes(sides), sides))
+            assert recipe.total_student_steps == 600 and recipe.weights.adv == (r.label == "bounded adversarial term") and r.recipe.device == "cpu"
+            assert pixels == pytest.approx(40 * 80 * 80, rel=0.05)
+            assert pixels * recipe.epochs >= 0.95 * recipe.budget_pixels(9469, 128)  # what the run makes fills its budget, or nearly
+            assert recipe.student_batch * sides[0] ** 2 == pytest.approx(64 * 80 * 80, rel=0.03)
+            assert (r.photos is not None) == (name == "imagenette-photos")
+    ladder = [_flat(r.recipe) for r in every["imagenette-ladder-1"]]
+    changed = [{f for f in a if a[f] != b[f]} for a, b in itertools.pairwise(ladder)]
+    assert changed == [{"resolutions", "batch", "student_batch"}, {"weights.kr"}, {"weights.ed", "weights.aed"}, {"resolutions"}]
 
 
 def _flat(recipe):
@@ -282,6 +303,23 @@ def test_means_and_sample_deviations(tmp_path):
     assert report.lines(table, range(1), results)[0].deviation is None  # of one run there is no spread
     assert "--set weights.kr=0.0" in full.command and full.command.startswith("python -m kgen run")
     assert statistics.stdev(values) == pytest.approx(full.deviation)
+
+
+def test_exchange_rates_and_second_opinions_of_rows(monkeypatch):
+    """A table with a yardstick tells how many real photos teach as much as each row; columns that no row fills are left out."""
+    table = small_table()
+    one, other = (r.key for r in table.rows)
+    stick = tuple(dataclasses.replace(table.rows[0], photos=n) for n in (10, 40))
+    monkeypatch.setattr(tables, "yardstick", lambda name: stick if name == "small" else ())
+    assert len({one, *(r.key for r in stick)}) == 3
+    found = {(one, 0): result(key=one, accuracy=0.4, second_opinion=0.25, second_opinion_chosen=0.5), (other, 0): result(key=other, accuracy=0.7)}
+    assert report.lines(table, range(1), found)[0].worth is None  # the yardstick is not measured yet
+    found |= {(r.key, 0): result(key=r.key, accuracy=a) for r, a in zip(stick, (0.3, 0.5))}
+    first, second = report.lines(table, range(1), found)
+    assert (first.worth.photos, first.worth.bound) == (20, "") and str(second.worth) == "> 40"  # halfway in the logarithm
+    assert first.cells()[6:8] == ("25 / 50 %", "20") and second.cells()[6:8] == ("", "> 40")
+    assert "second opinion" in report.markdown(table, [first, second]) and "second opinion" not in report.markdown(table, [second])
+    assert json.loads(json.dumps(report.data(table, [first])))["rows"][0]["worth"] == {"photos": 20, "bound": ""}
 
 
 def test_the_page_keeps_every_word_around_a_table(tmp_path):
