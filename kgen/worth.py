@@ -101,11 +101,11 @@ class Trainings:
         state.pool = MemoryPool(room * len(shelves), "fifo", sides=tuple(shelves))
         for side, (images, positions) in shelves.items():
             scale = next(scale for scale in self.setting.scales if scale.side == side)
-            for piece in pieces(tuple(images.shape)):
+            for i, piece in enumerate(pieces(tuple(images.shape))):
                 pixels = images[piece].to(self.setting.device)
                 with torch.no_grad():
                     extras = answer_views(self.setting, scale, pixels, state.rng) if self.recipe.views else None
-                state.pool.add(pixels, positions[piece], extras=extras)
+                state.pool.add(pixels, positions[piece], i, extras)
         learner, total = Learner(self.setting, state), self.setting.student_total
         for step in range(total):
             learner.step()

@@ -17,6 +17,7 @@ from small import few_images, mini
 from kgen import data, worth
 from kgen.data import DataError, RealImages
 from kgen.exchange import FILE, Point, Worth, exchange, read, sentence
+from kgen.learning import Learner as learners
 from kgen.reading import open_run
 from kgen.runner import Runner
 from kgen.worth import Trainings, WorthError, pool_of, shares, smaller, weigh
@@ -113,6 +114,18 @@ def test_students_differ_only_in_their_images(real):
     trainings.on_photos(photos, {28: 10})
     assert trainings.on_photos(photos, {28: 40}) == first
     assert Trainings(mini()).on_photos(photos, {28: 40}) == first
+
+
+def test_more_images_than_one_forward_pass_holds(real, monkeypatch):
+    trainings = Trainings(mini(views=2))
+    photos = trainings.photos()
+    whole = trainings.on_photos(photos, {28: 40})
+    monkeypatch.setattr("kgen.evaluate.BATCH", 16)
+    held = []
+    monkeypatch.setattr(worth, "Learner", lambda setting, state: held.append(state.pool) or learners(setting, state))
+    assert 0 <= trainings.on_photos(photos, {28: 40}) <= 1 and 0 <= whole <= 1
+    (shelf,) = held[0].shelves.values()
+    assert len(shelf) == 40 and torch.equal(shelf.images, torch.from_numpy(photos.images[:40])) and shelf.extras["views"].shape[:2] == (40, 2)
 
 
 def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
