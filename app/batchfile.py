@@ -40,10 +40,14 @@ class PerImage:
     s: np.ndarray
     """The student's; nan where the label is not among its five likeliest."""
     parts: dict[str, np.ndarray]
+    j: np.ndarray
+    """The judge's probability of the pseudo-label."""
+    place: np.ndarray
+    """The pseudo-label's place among all classes that the judge knows; 1 is the likeliest."""
 
     @property
     def nbytes(self) -> int:
-        return self.labels.nbytes * (4 + len(self.parts)) + self.entered.nbytes
+        return self.labels.nbytes * (6 + len(self.parts)) + self.entered.nbytes
 
 
 class BatchFile:
@@ -109,7 +113,14 @@ class BatchFile:
         entered, p = self.array("entered", 1), self.array("confidence", 1)
         names = PARTS[: 0 if parts is None else parts.shape[1]]
         return PerImage(labels, self.side, np.zeros(self.n, bool) if entered is None else entered.astype(bool), nothing if p is None else shares(p),
-                       self._student(labels, class_indices), {name: significant(parts[:, i]) for i, name in enumerate(names)})
+                       self._student(labels, class_indices), {name: significant(parts[:, i]) for i, name in enumerate(names)},
+                       *self._judged(nothing))
+
+    def _judged(self, nothing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        confidence, rank = self.array("judge_confidence", 1), self.array("judge_rank", 1)
+        if rank is not None and rank.dtype.kind not in "iu":
+            raise Odd(f"In iteration {iteration_name(self.iteration)}, “judge_rank” is no count.")
+        return nothing if confidence is None else shares(confidence), nothing if rank is None else rank.astype(np.float64) + 1
 
     def _student(self, labels: np.ndarray, class_indices: np.ndarray) -> np.ndarray:
         top, share = self.array("student_top", 2), self.array("student_top_p", 2)

@@ -15,8 +15,8 @@ from app.panels.knobs import knobs
 from kgen.recipe import Recipe, field_names
 
 MOST_TEXT = 200
-KEEPING = ("journal_pixels",)
-"""Fields that say how much of a run is kept, and change nothing of what comes out; they are no difference."""
+KEEPING = ("journal_pixels", "judge")
+"""Fields that say how much of a run is kept, or who looks on, and change nothing of what comes out; they are no difference."""
 
 
 def kin_of(recipe: Recipe, sha: str) -> str:

@@ -180,7 +180,7 @@ def facts(run: OpenRun) -> dict[str, Any]:
     return out | {
         "classes": e.classes, "class_indices": e.class_indices, "teacher": {"name": recipe.teacher, "title": e.teacher.title}, "tested_on": e.tested_on,
         "recipe": {"weights": recipe.weights.model_dump(), "journal_pixels": recipe.journal_pixels}, "student": len(e.classes) > 1 and e.student_steps > 0,
-        "warmup": recipe.warmup_epochs * recipe.iterations * len(recipe.resolutions), "span": span(batch, len(e.classes)),
+        "warmup": recipe.warmup_epochs * recipe.iterations * len(recipe.resolutions), "span": span(batch, len(e.classes)), "judge": e.judge and e.judge.model_dump(),
         "most": {"grid": takeaway.MOST_GRID, "zip": takeaway.MOST_ZIP}, **scales.told(sizes, recipe.model_dump(mode="json"), e.map_kind)}
 
 

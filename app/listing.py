@@ -24,13 +24,13 @@ from app import sheets
 from app.archive import Archive
 from app.differences import kin_of
 from app.opened import Missing
-from kgen import events
+from kgen import events, exchange
 from kgen.files import mark
 from kgen.reading import BUNDLED, JournalError, Run, being_written, open_run
 
 NOTE = "note.txt"
 MOST_NOTE = 500
-WATCHED = ("events.jsonl", "run.json", "recipe.json", NOTE)
+WATCHED = ("events.jsonl", "run.json", "recipe.json", NOTE, exchange.FILE)
 BLOCK = 1 << 16
 FARTHEST = 8 << 20
 """Bytes from the end of the events in which the last test and batch are looked for."""
@@ -105,7 +105,7 @@ def facts(path: Path) -> dict[str, Any]:
     row = {
         "title": "", "recipe": "", "teacher": "", "classes": 0, "score": None, "teacher_score": None, "images": 0, "budget": 0, "used": 0.0, "seconds": 0.0,
         "state": "damaged", "note": note_of(path), "bytes": size_of(path), "began": int((path / "recipe.json").stat().st_mtime), "resumable": False,
-        "own_images": False, "kin": "", "seed": 0, "brought": (path / BUNDLED).is_file(), "picture": None, "newest": None}
+        "own_images": False, "kin": "", "seed": 0, "brought": (path / BUNDLED).is_file(), "picture": None, "newest": None, "worth": None}
     try:
         run = open_run(path)
         info = run.info
@@ -126,11 +126,22 @@ def facts(path: Path) -> dict[str, Any]:
         row |= {"images": batch.pool_images, "used": round(_share(batch.budget_used) or 0.0, 4), "newest": batch.iteration,
                 "picture": hashlib.sha256(named.encode()).hexdigest()[:16]}
     row["score"] = _score(last, test)
+    row["worth"] = worth_of(run)
     if test is not None and test.teacher is not None:
         row["teacher_score"] = _share(test.teacher.accuracy)
     checkpoint = (path / "checkpoint" / "state.safetensors").is_file()
     row["resumable"] = row["state"] != "finished" and (checkpoint or batch is None) and not (row["brought"] and not checkpoint)
     return row
+
+
+def worth_of(run: Run) -> dict[str, Any] | None:
+    """What was measured of its exchange rate; None where nothing was."""
+    found = exchange.read(run)
+    if found is None:
+        return None
+    rate = found.rate
+    told = found.model_dump(exclude={"photos"})  # where they lie on that machine is nobody's business
+    return told | {"rate": rate and {"photos": rate.photos, "bound": rate.bound}, "sentence": exchange.sentence(found)}
 
 
 def first_event(run: Run) -> events.RunStarted | None:

@@ -35,6 +35,7 @@ from app.roles import PRESENTER, Presenting
 from app.runs import DEFAULT, Runs
 from app.shelf import Shelf
 from app.stage import Stage
+from app.state import OPINION
 from kgen import events, recipes
 from kgen.reading import JournalError, Run, open_run
 
@@ -50,7 +51,8 @@ TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "pn
 DEFAULT_TEACHER = recipes.get(DEFAULT).teacher
 PARTS = (*events.PARTS, *events.STUDENT_PARTS)
 COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images", "budget_used", "loss", *PARTS, "agreement", "lr",
-           "student_accuracy", "teacher_accuracy", "real_images", "final", "student_agreement")
+           "student_accuracy", "teacher_accuracy", "real_images", "final", "student_agreement",
+           *(f"judge_{name}" for name in OPINION))
 
 
 def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **audience: Any) -> None:
@@ -178,8 +180,10 @@ def csv_lines(run: Run) -> Iterator[str]:
             row = {"kind": e.kind, "t": e.t, "epoch": e.epoch, "iteration": e.iteration, "step": e.step, "resolution": e.resolution}
             if isinstance(e, events.BatchSynthesised):
                 pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
-                continue
-            if isinstance(e, events.GeneratorStep):
+                if not e.judged:
+                    continue
+                row |= {f"judge_{name}": getattr(e.judged, name) for name in OPINION}
+            elif isinstance(e, events.GeneratorStep):
                 row |= {"loss": e.loss, "agreement": e.agreement, **{k: e.parts[k] for k in PARTS if k in e.parts}}
             elif isinstance(e, events.StudentStep):
                 row |= {"loss": e.loss, "lr": e.lr, **{k: e.parts[k] for k in PARTS if k in e.parts}}

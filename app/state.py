@@ -19,6 +19,8 @@ from kgen.recipe import held_of
 MOST_POINTS = 300
 MOST_WARNINGS = 5
 ENDED = ("finished", "stopped", "failed")
+OPINION = ("chosen", "top1", "top5")
+"""Shares of a batch that the judge names as intended: among the chosen classes, among all that it knows, and among its five likeliest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class State:
     """Images, the weighted PARTS, moment."""
     student_loss: Curve = field(default_factory=Curve)
     """Images, the weighted STUDENT_PARTS, moment."""
+    opinion: Curve = field(default_factory=Curve)
+    """Images, OPINION, moment: what the judge made of each finished batch."""
     marks: tuple[marks.Mark, ...] = ()
     best: tuple[int, float] | None = None
     """Moment and share of the best test."""
@@ -163,7 +167,10 @@ def _generator_step(state: State, e: events.GeneratorStep) -> State:
 
 
 def _batch_synthesised(state: State, e: events.BatchSynthesised) -> State:
-    return replace(state, iterations_done=(e.iteration or 0) + 1, pool_images=e.pool_images, budget_used=e.budget_used,
+    opinion = state.opinion
+    if e.judged and all(map(math.isfinite, said := [getattr(e.judged, name) for name in OPINION])):
+        opinion = opinion.add(e.pool_images, *said, ((e.iteration or 0) + 1) * state.recipe.get("generator_steps", 0))
+    return replace(state, iterations_done=(e.iteration or 0) + 1, pool_images=e.pool_images, budget_used=e.budget_used, opinion=opinion,
                    student_mark=(state.student_step, e.t) if state.sequential else state.student_mark)
 
 

@@ -19,7 +19,7 @@ from kgen.reading import JournalError
 
 MOST_GRID, MOST_ZIP = 2_500, 20_000
 """Images in one PNG, and in one ZIP."""
-HEADER = ("file", "iteration", "position", "class", "side", "in_pool", "teacher_confidence", "student_confidence", *PARTS)
+HEADER = ("file", "iteration", "position", "class", "side", "in_pool", "teacher_confidence", "student_confidence", *PARTS, "judge_confidence", "judge_place")
 
 
 def slug(name: str) -> str:
@@ -73,7 +73,8 @@ def _row(album: Album, iteration: int, pos: int, name: str) -> dict[str, Any]:
         columns = album.columns(iteration)
     except (JournalError, Odd):
         return row
-    numbers = {"teacher_confidence": columns.p[pos], "student_confidence": columns.s[pos], **{k: v[pos] for k, v in columns.parts.items()}}
+    numbers = {"teacher_confidence": columns.p[pos], "student_confidence": columns.s[pos], **{k: v[pos] for k, v in columns.parts.items()},
+               "judge_confidence": columns.j[pos], "judge_place": columns.place[pos]}
     return row | {"side": columns.side, "in_pool": int(columns.entered[pos])} | {k: float(v) for k, v in numbers.items() if v == v}
 
 

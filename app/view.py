@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any
 
 from app import scales, words
-from app.state import ENDED, Curve, State
+from app.state import ENDED, OPINION, Curve, State
 from kgen import events
 from kgen.events import PARTS, STUDENT_PARTS
 
@@ -106,6 +106,7 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
                   else known["teacher"].get("accuracy") if state.teacher_accuracy is None else state.teacher_accuracy, "last": state.last_accuracy,
                   "kind": words.kind(state),
                   "final": state.final},
+        "opinion": _columns(("images", *OPINION, "at"), state.opinion),
         "loss": _columns(("images", *PARTS, "at"), state.loss),
         "student_loss": _columns(("images", *STUDENT_PARTS, "at"), state.student_loss),
         "tested_on": state.tested_on, "marks": state.marks, "best": state.best, "views": state.views,
@@ -127,4 +128,5 @@ def _known(e: events.RunStarted) -> dict[str, Any]:
             "teacher": {**e.teacher.model_dump(), "map": list(e.map_size), "macs": e.teacher_macs, "bytes": e.teacher_bytes},
             "student": {"parameters": e.student_parameters, "macs": e.student_macs, "bytes": e.student_bytes, "name": r["student"]},
             "class_indices": e.class_indices, "recipe": r, "budget": e.budget_images, **scales.told(sizes, r, e.map_kind),
+            "judge": e.judge and {"name": e.judge.name, "title": e.judge.title, "classes": e.judge.classes},
             "radii": e.radii and list(e.radii), "planned": (e.generator_steps, e.student_steps, r["epochs"] * rounds)}

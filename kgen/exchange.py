@@ -13,6 +13,8 @@ from kgen.reading import Run
 
 FILE = "worth.json"
 """In the run folder."""
+MOST_POINTS, LARGEST = 100, 1 << 20
+"""Trainings, and bytes of the file; one with more is none of ours."""
 
 
 class Point(BaseModel):
@@ -20,10 +22,10 @@ class Point(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    images: int
+    images: int = Field(gt=0)
     real: bool
     """Real photos, or the run's pool?"""
-    accuracy: float
+    accuracy: float = Field(ge=0, le=1)
 
 
 class Worth(BaseModel):
@@ -36,7 +38,7 @@ class Worth(BaseModel):
     seed: int
     photos: str | None = None
     """The folder of real training images, where it is not the teacher's own training set."""
-    points: list[Point] = Field(default_factory=list)
+    points: list[Point] = Field(default_factory=list, max_length=MOST_POINTS)
 
     @property
     def synthetic(self) -> Point | None:
@@ -89,8 +91,11 @@ def exchange(accuracy: float, curve: Sequence[tuple[int, float]]) -> Rate:
 
 def read(run: Run) -> Worth | None:
     """What the run folder tells of its exchange rate; None where nothing (readable) is there."""
+    file = run.path / FILE
     try:
-        return Worth.model_validate_json((run.path / FILE).read_bytes())
+        if file.stat().st_size > LARGEST:
+            return None
+        return Worth.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return None
 

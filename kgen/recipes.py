@@ -44,6 +44,7 @@ def fashion_live() -> Recipe:
         optimisers=Optimisers(student=Optimiser(name="sgd", lr=0.2, momentum=0.9, weight_decay=5e-4)),
         warmup=0.12,
         evaluate_every=200,
+        judge="auto",
     )
 
 
@@ -88,6 +89,7 @@ def tiny() -> Recipe:
         noise_width=64,
         warmup=0.34,
         evaluate_every=2,
+        judge="none",
     )
 
 
@@ -112,6 +114,7 @@ def fashion_table_at(ratio: float) -> Recipe:
         views=4,
         warmup=1 / epochs,
         evaluate_every=1_000_000,
+        judge="none",
     )
 
 

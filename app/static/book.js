@@ -48,8 +48,13 @@ export class Book {
     return this.names?.[index] ?? `class ${index}`;
   }
 
-  /** Palette slot of the teacher's class with that index; null for one that was not chosen. */
-  slotOf(index) { return this.colours[this.over.class_indices.indexOf(index)] ?? null; }
+  /** Name of the judge's class with that index. */
+  judgedName(index) {
+    const { judge, classes } = this.over, at = judge.indices.indexOf(index);
+    if (at >= 0) return classes[at];
+    if (!this.judgeAsked) { this.judgeAsked = true; factsOf(this.base, judge.name).then((found) => { this.judgeNames = found.classes; this.changed(); }, () => {}); }
+    return this.judgeNames?.[index] ?? `class ${index}`;
+  }
 }
 
 /** Columns of a class's images, in the order of their making, and the contact sheets that they are on. */

@@ -50,7 +50,7 @@ export class Collection {
   #sorted(name, down) { return name === 'it' && !down ? null : `${down ? '-' : ''}${name}`; }
 
   #columns(terms) {
-    const columns = where.columnsOf(terms), sides = new Set(this.book.over.scales.map(({ side }) => side));
+    const columns = where.columnsOf(terms, Boolean(this.book.over.judge)), sides = new Set(this.book.over.scales.map(({ side }) => side));
     const options = () => columns.filter(({ name }) => name !== 'side' || sides.size > 1).map(({ name, title }) => h('option', { value: name }, title));
     put(this.sort, options());
     put(this.what, options());
@@ -64,7 +64,7 @@ export class Collection {
     setAttr(this.which, 'hidden', !choices);
     setAttr(this.range, 'hidden', Boolean(choices));
     put(this.which, (choices ?? []).map(([v, label]) => h('option', { value: v }, label)));
-    const percent = ['p', 's'].includes(name) ? ', %' : '';
+    const percent = where.columnOf(name).times ? ', %' : '';
     for (const [field, words] of [[this.low, 'at least'], [this.high, 'at most']]) { setAttr(field, 'placeholder', words + percent); field.value = ''; }
   }
 
@@ -103,7 +103,7 @@ export class Collection {
 
   #told(i) {
     const { columns } = this.samples, { name } = this.sorting, v = columns[name]?.[i], it = columns.it[i] + 1;
-    const said = name === 'it' ? `it. ${num(it)}` : name === 'pool' ? v ? 'kept' : 'not kept' : v == null ? '–' : where.columnOf(name).times ? pct(v) : name === 'side' ? `${v} px` : value(v);
+    const said = name === 'it' ? `it. ${num(it)}` : name === 'pool' ? v ? 'kept' : 'not kept' : v == null ? '–' : where.columnOf(name).times ? pct(v) : name === 'side' ? `${v} px` : name === 'place' ? `no. ${num(v)}` : value(v);
     return { caption: said, label: `${this.book.over.classes[this.samples.c]}, iteration ${it}, image ${columns.pos[i] + 1}${name === 'it' ? '' : `, ${where.columnOf(name).title} ${said}`}` };
   }
 

@@ -2,6 +2,7 @@
 // stored. The budget bar is the axis that both share. Drawn as SVG in CSS pixels.
 
 import { h, num, put, s, setAttr, setText, signed } from './dom.js';
+import { told } from './glossary.js';
 import { GENERATOR, REWARD, STUDENT, inUse } from './terms.js';
 
 const FEW = 50; // images below which a share would be more exact than it is
@@ -21,6 +22,7 @@ const lastOfEach = (series) => {
   const kept = series.images.map((x, i) => i).filter((i) => series.images[i + 1] !== series.images[i]);
   return Object.fromEntries(Object.entries(series).map(([name, column]) => [name, kept.map((i) => column[i])]));
 };
+const OPINION = ['chosen', 'top1', 'top5'];
 const text = (x, y, words, props) => s('text', { x, y, ...props }, words);
 
 export class Curves {
@@ -45,7 +47,7 @@ export class Curves {
     const width = this.host.clientWidth, height = this.host.clientHeight;
     if (width < 200 || height < 120) return;
     const last = (series) => series?.images?.at(-1);
-    const key = JSON.stringify([snap.run, snap.attempt, last(snap.curve), snap.curve?.accuracy?.length, last(snap.loss), snap.loss?.images?.length, last(snap.student_loss), snap.student_loss.kl.at(-1), this.of, snap.recipe.weights, snap.budget, snap.phase === 'empty', width, height, this.only, this.at]);
+    const key = JSON.stringify([snap.run, snap.attempt, last(snap.curve), snap.curve?.accuracy?.length, snap.opinion?.images?.length, last(snap.opinion), last(snap.loss), snap.loss?.images?.length, last(snap.student_loss), snap.student_loss.kl.at(-1), this.of, snap.recipe.weights, snap.budget, snap.phase === 'empty', width, height, this.only, this.at]);
     if (key === this.key) return;
     this.key = key;
     const terms = inUse(snap, LOSSES[this.of]), names = terms.map((t) => t.name), series = this.of === 'student' ? snap.student_loss : snap.loss;
@@ -53,7 +55,7 @@ export class Curves {
     const { budget } = snap, total = Math.max(1, budget.images);
     this.plot = {
       snap, width, height, x0: LEFT, x1: width - RIGHT, total, stored: budget.used_images,
-      curve: lastOfEach(pick(snap.curve, ['accuracy'])), terms, loss: lastOfEach(pick(series, names)),
+      curve: lastOfEach(pick(snap.curve, ['accuracy'])), opinion: snap.judge ? lastOfEach(pick(snap.opinion, OPINION)) : { images: [] }, terms, loss: lastOfEach(pick(series, names)),
       X: (v) => LEFT + Math.min(1, v / total) * (width - RIGHT - LEFT),
     };
     // heights: caption, accuracy, bar with its numbers, caption, loss
@@ -70,16 +72,31 @@ export class Curves {
     const out = [text(0, 8, snap.tested_on === 'synthetic' ? `agrees with the teacher on ${snap.curve.n ? num(snap.curve.n) : ''} held-out synthetic images, %` : `right on ${snap.curve.n ? num(snap.curve.n) : ''} ${snap.curve.kind}, %`)];
     for (const v of [0, 0.5, 1]) out.push(s('line', { class: v ? 'grid' : 'axis', x1: x0, x2: x1, y1: Y(v), y2: Y(v) }), text(x0 - 8, Y(v) + 4, 100 * v, { 'text-anchor': 'end' }));
     if (teacher != null) out.push(s('line', { class: 'teacher-line', x1: x0, x2: x1, y1: Y(teacher), y2: Y(teacher) }), text(x1 + 12, Y(teacher) + 4, `teacher ${(100 * teacher).toFixed(1)}`, { class: 'ink' }));
-    const points = curve.images.map((x, i) => [X(x), Y(curve.accuracy[i])]);
-    if (!points.length) {
+    const points = curve.images.map((x, i) => [X(x), Y(curve.accuracy[i])]), taken = teacher == null ? [] : [Y(teacher)];
+    if (!points.length) out.push(...this.#opinion(Y, taken));
+    if (!points.length && !this.plot.opinion.images.length) {
       const chance = Math.round(100 / snap.classes.length), words = snap.classes.length < 2 ? ['One class: images only,', 'there is nothing to tell apart.'] : [`The student starts at chance, ${chance} %,`, snap.tested_on === 'synthetic' ? 'and learns to answer as its teacher.' : 'and climbs towards the dashed line.'];
       return [...out, ...words.map((w, i) => text(X(total / 2), Y(0.5) + 16 + 14 * i, w, { class: 'halo', 'text-anchor': 'middle' }))];
     }
+    if (!points.length) return out;
     const [x, y] = points.at(-1), now = curve.accuracy.at(-1), late = x > x1 - 96;
-    out.push(s('path', { class: 'student-line', d: `M${line(points)}` }), s('circle', { cx: x, cy: y, r: 4, fill: 'var(--ink)' }));
+    if (late) taken.push(Math.max(y, teacher == null ? 0 : Y(teacher) + 16));
+    out.push(...this.#opinion(Y, taken), s('path', { class: 'student-line', d: `M${line(points)}` }), s('circle', { cx: x, cy: y, r: 4, fill: 'var(--ink)' }));
     if (this.#read() == null || late) out.push(
       text(late ? x1 + 12 : x + 4, late ? Math.max(y + 4, teacher == null ? 0 : Y(teacher) + 20) : Math.min(y + 20, a1 - 6), snap.tested_on === 'synthetic' && snap.curve.n < FEW ? `${Math.round(now * snap.curve.n)} of ${snap.curve.n}` : `student ${(100 * now).toFixed(1)}`, { class: 'ink halo' }));
     return out;
+  }
+
+  /** What the judge makes of the images: a line for the share that it names as intended among the chosen classes. `taken`: heights of other labels in the margin. */
+  #opinion(Y, taken) {
+    const { opinion, x1, X, a1, snap } = this.plot, n = opinion.images.length;
+    if (!n) return [];
+    const share = (name) => `${(100 * opinion[name].at(-1)).toFixed(0)} %`, points = opinion.images.map((x, i) => [X(x), Y(opinion.chosen[i])]), [x, y] = points.at(-1);
+    const tip = `${told('second-opinion')} ${snap.judge.title}, newest batch: ${share('chosen')} among the ${snap.classes.length} chosen classes; among all ${num(snap.judge.classes)}, ${share('top1')} as its first choice and ${share('top5')} among its first five.`;
+    let at = y + 4;
+    for (const other of [...taken].sort((a, b) => a - b)) if (Math.abs(at - 4 - other) < 15) at = other + 19;
+    return [s('path', { class: 'opinion-line', d: `M${line(points)}` }), s('circle', { cx: x, cy: y, r: 3, fill: 'var(--muted)' }),
+      text(x1 + 12, Math.min(at, a1 + 4), `second opinion ${(100 * opinion.chosen.at(-1)).toFixed(0)}`, { class: 'halo', 'data-tip': tip, tabindex: 0 })];
   }
 
   #budget() {
@@ -147,6 +164,11 @@ export class Curves {
     if (curve.images.length) {
       const y = a1 - curve.accuracy[i] * (a1 - a0), cx = X(curve.images[i]), left = cx > (x0 + x1) / 2;
       out.push(s('circle', { cx, cy: y, r: 3, fill: 'var(--ink)' }), text(cx + (left ? -6 : 6), Math.max(a0 + 30, y + 16), `${(100 * curve.accuracy[i]).toFixed(1)} % from ${num(curve.images[i])} images`, { class: 'ink halo', 'text-anchor': left ? 'end' : 'start' }));
+    }
+    const { opinion, snap } = this.plot, k = this.#index(opinion.images);
+    if (opinion.images.length) {
+      const y = a1 - opinion.chosen[k] * (a1 - a0), cx = X(opinion.images[k]), left = cx > (x0 + x1) / 2;
+      out.push(s('circle', { cx, cy: y, r: 3, fill: 'var(--muted)' }), text(cx + (left ? -6 : 6), Math.min(a1 - 6, y + 16), `${snap.judge.title}: ${(100 * opinion.chosen[k]).toFixed(0)} %`, { class: 'halo', 'text-anchor': left ? 'end' : 'start' }));
     }
     return out;
   }

@@ -17,7 +17,7 @@ export function open(title, buttons, ...children) {
     dialog = modal(h('dialog', { class: 'c-dialog', 'aria-labelledby': 'kg-c-title' }));
     document.getElementById('kg-shell').append(dialog);
   }
-  put(dialog, h('header', null, h('h2', { id: 'kg-c-title' }, title), h('button', { type: 'button', class: 'btn small', onclick: close }, 'Cancel'), buttons), children);
+  put(dialog, h('header', null, h('h2', { id: 'kg-c-title' }, title), h('button', { type: 'button', class: 'btn small', onclick: close }, buttons.length ? 'Cancel' : 'Close'), buttons), children);
   if (!dialog.open) dialog.showModal();
 }
 

@@ -24,6 +24,6 @@ export function snapshotAt(snap, then) {
     sentence: then.sentence ?? [{ text: `Replay: iteration ${num(then.iteration + 1)} of ${num(snap.counters.iterations)}.` }],
     counters: { ...snap.counters, generator_step: then.at, student_step: then.student_step ?? 0, iterations_done: then.iteration + ended },
     curve: { ...curve, last, n: then.n ?? snap.curve.n, final: false },
-    loss: until(snap.loss, then.at, columns(snap.loss)), student_loss: until(snap.student_loss, then.at, columns(snap.student_loss)),
+    loss: until(snap.loss, then.at, columns(snap.loss)), student_loss: until(snap.student_loss, then.at, columns(snap.student_loss)), opinion: until(snap.opinion, then.at, columns(snap.opinion)),
     budget: { ...snap.budget, used_images: used, used: then.used ?? 0 } };
 }

@@ -1,10 +1,13 @@
 // One run in the list: its picture, what it was and reached, and its buttons. Texts are always text, whoever wrote them.
 
+import { show as exchange } from './exchange.js';
 import { flip } from './flip.js';
+import { told } from './glossary.js';
 import { h, num, pct, put, setAttr, setText, time } from './dom.js';
 
 const STATES = { going: 'going', finished: 'finished', stopped: 'stopped', interrupted: 'interrupted', failed: 'failed', damaged: 'damaged' };
 const SEND = 'One file for another machine, where Open file … brings it back. The checkpoint stays here, and so do real images of your own.';
+const BOUNDS = { '': '', fewer: '< ', more: '> ' };
 const FACTS = ['Student', 'Teacher', 'Images', 'Took', 'Began', 'On disk'];
 
 const size = (bytes) => bytes < 1e6 ? `${num(bytes / 1e3)} KB` : bytes < 1e9 ? `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
@@ -23,6 +26,7 @@ export class Row {
     this.noting = button('Note', () => this.#write());
     this.beside = h('button', { type: 'button', class: 'link', 'aria-label': `Compare ${name}`, 'aria-pressed': 'false', 'data-tip': 'Mark two runs or more, then press Compare above.', onclick: () => list.choose(name, this.beside.ariaPressed !== 'true') }, 'Compare');
     this.flip = h('button', { type: 'button', class: 'link', 'data-for': 'presenter', 'aria-label': `Flip one switch of ${name}`, 'aria-haspopup': 'dialog', 'data-tip': 'Run this again with one switch flipped, and compare both.', onclick: () => flip(list.base, name, (made) => list.compare([name, made])) }, 'Flip one switch …');
+    this.worth = h('button', { type: 'button', class: 'link', 'aria-label': `Exchange rate of ${name}`, 'aria-haspopup': 'dialog', 'data-tip': told('exchange-rate'), onclick: () => exchange(name, this.run.worth) }, 'Exchange rate …');
     this.send = link('Download', '', SEND);
     this.sendAll = link('Download with real images', '?real=1', 'The same, with the pixels of your own real images.');
     this.remove = button('Delete', async () => list.deleted(name, await list.post(`${this.at}/delete`)));
@@ -36,14 +40,14 @@ export class Row {
     this.facts = FACTS.map((fact) => h('div', null, h('dt', null, fact), h('dd')));
     this.root = h('li', { class: 'run', 'data-run': name }, h('div', { class: 'thumb' }, this.picture),
       h('div', { class: 'what' }, h('div', { class: 'name' }, this.title, this.state), this.what, this.note, this.form, this.wrong),
-      h('dl', { class: 'facts' }, this.facts), h('div', { class: 'do' }, this.resume, this.open, this.inspect, this.beside, this.flip, this.renaming, this.noting, this.send, this.sendAll, this.remove));
+      h('dl', { class: 'facts' }, this.facts), h('div', { class: 'do' }, this.resume, this.open, this.inspect, this.beside, this.flip, this.worth, this.renaming, this.noting, this.send, this.sendAll, this.remove));
   }
 
   draw(run) {
     const text = JSON.stringify(run);
     if (text === this.text) return;
     Object.assign(this, { run, text });
-    const going = run.state === 'going', { score } = run;
+    const going = run.state === 'going', { score } = run, rate = run.worth?.rate;
     setText(this.state, run.shown && !going ? `${STATES[run.state]}, in the Studio` : STATES[run.state] ?? run.state);
     setAttr(this.state, 'data-state', run.state);
     setText(this.what, [run.title, run.teacher, run.classes && (run.classes === 1 ? '1 class' : `${num(run.classes)} classes`), run.brought && 'from a file'].filter(Boolean).join(' · '));
@@ -51,14 +55,15 @@ export class Row {
     setAttr(this.note, 'hidden', !run.note);
     setAttr(this.picture, 'hidden', !run.picture);
     if (run.picture) setAttr(this.picture, 'src', `${this.list.base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}`);
-    const told = [
+    const facts = [
       score ? [pct(score.share, 1), score.real ? `of ${num(score.n)} real images` : 'agrees with its teacher'] : ['–', 'not tested yet'],
       [run.teacher_score == null ? '–' : pct(run.teacher_score, 1), ''],
-      [num(run.images), run.budget ? `${pct(run.used)} of budget` : ''], [run.seconds ? time(run.seconds) : '–', ''], [day(run.began), ''], [size(run.bytes), '']];
-    this.facts.forEach((fact, i) => put(fact.lastChild, told[i][0], told[i][1] && h('small', null, told[i][1])));
+      [num(run.images), rate ? `teach like ${BOUNDS[rate.bound]}${num(rate.photos)} photos` : run.budget ? `${pct(run.used)} of budget` : ''], [run.seconds ? time(run.seconds) : '–', ''], [day(run.began), ''], [size(run.bytes), '']];
+    this.facts.forEach((fact, i) => put(fact.lastChild, facts[i][0], facts[i][1] && h('small', null, facts[i][1])));
     setAttr(this.resume, 'hidden', !run.resumable);
     setAttr(this.open, 'hidden', run.state === 'damaged');
     setAttr(this.inspect, 'hidden', run.state === 'damaged');
+    setAttr(this.worth, 'hidden', going || !score);
     for (const node of [this.renaming, this.remove, this.send]) setAttr(node, 'hidden', going);
     setAttr(this.sendAll, 'hidden', going || !run.own_images);
     if (run.state === 'damaged') for (const node of [this.send, this.renaming, this.beside, this.flip]) setAttr(node, 'hidden', true);

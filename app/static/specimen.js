@@ -5,6 +5,7 @@ import { dot, h, math, num, pct, picture, put, setAttr, setText, term, whole } f
 import { scaleOf } from './groups.js';
 import { cellSize, figure, ghost, grid, hinge } from './maps.js';
 import * as strips from './strips.js';
+import { told } from './glossary.js';
 import { Surface } from './surface.js';
 import { GENERATOR, REWARD, inUse, mapNames } from './terms.js';
 
@@ -105,13 +106,22 @@ export class Specimen {
 
   #tops() {
     const { image, book, warm } = this, { over } = book;
-    const bars = (rows) => h('ol', { class: 'top5' }, rows.map(([index, p]) => {
-      const slot = book.slotOf(index), name = book.nameOf(index);
-      return h('li', { class: index === over.class_indices[image.c] ? 'want' : null }, h('span', { title: name }, name), h('span', { class: 'track', style: { '--v': p, '--c': slot == null ? 'var(--muted)' : `var(--c${slot})` } }, h('i')), h('span', { class: 'num' }, p >= 0.995 ? '100' : (100 * p).toFixed(p >= 0.0995 ? 0 : 1)));
+    const own = { wanted: over.class_indices, nameOf: (index) => book.nameOf(index) }, judge = over.judge && { wanted: over.judge.indices, nameOf: (index) => book.judgedName(index) };
+    const bars = (rows, { wanted, nameOf }) => h('ol', { class: 'top5' }, rows.map(([index, p]) => {
+      const slot = book.colours[wanted.indexOf(index)] ?? null, name = nameOf(index);
+      return h('li', { class: index === wanted[image.c] ? 'want' : null }, h('span', { title: name }, name), h('span', { class: 'track', style: { '--v': p, '--c': slot == null ? 'var(--muted)' : `var(--c${slot})` } }, h('i')), h('span', { class: 'num' }, p >= 0.995 ? '100' : (100 * p).toFixed(p >= 0.0995 ? 0 : 1)));
     }));
-    const part = (title, rows, words) => h('div', null, h('h3', null, title), words ? h('p', { class: 'small muted' }, words) : rows?.length ? bars(rows) : h('p', { class: 'small muted' }, 'These answers were not kept.'));
+    const part = (title, rows, words, of = own, note = '') => h('div', null, h('h3', null, title), words ? h('p', { class: 'small muted' }, words) : rows?.length ? [note && h('p', { class: 'small muted' }, note), bars(rows, of)] : h('p', { class: 'small muted' }, 'These answers were not kept.'));
     put(this.tops, part('Teacher', image.teacher_top, ''), part(`Student, at iteration ${num(image.iteration + 1)}`, image.student_top,
-      !over.student ? 'This run has no student: with one class there is nothing to tell apart.' : warm ? 'In warm-up only the pool grows; the student had not begun to learn.' : ''));
+      !over.student ? 'This run has no student: with one class there is nothing to tell apart.' : warm ? 'In warm-up only the pool grows; the student had not begun to learn.' : ''),
+    judge && part(term('Second opinion', told('second-opinion')), image.judge_top, '', judge, this.#opinion()));
+  }
+
+  /** What the judge makes of it, in a sentence. */
+  #opinion() {
+    const { image, book: { over } } = this, { title, classes } = over.judge, name = over.classes[image.c];
+    if (image.place == null) return `${title} did not look at it.`;
+    return image.place === 1 ? `${title}, which took no part in the run, sees a ${name} too.` : `${title}, which took no part in the run, finds ${num(image.place - 1)} of its ${num(classes)} classes likelier than ${name}.`;
   }
 
   // --- its making, and what is like it -------------------------------------------------------------

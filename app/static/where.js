@@ -10,13 +10,15 @@ const OTHERS = [
   { name: 'it', title: 'iteration', add: 1 },
   { name: 'p', title: 'teacher’s confidence', times: 100, unit: ' %' },
   { name: 's', title: 'student’s confidence', times: 100, unit: ' %' },
+  { name: 'j', title: 'second opinion’s confidence', times: 100, unit: ' %', judge: true },
+  { name: 'place', title: 'second opinion’s place', judge: true },
   { name: 'side', title: 'resolution', unit: ' px' },
   { name: 'pool', title: 'kept in the pool' },
 ];
 const ALL = [OTHERS[0], ...[...GENERATOR, REWARD].map(({ name, title }) => ({ name, title })), ...OTHERS.slice(1)];
 export const columnOf = (name) => ALL.find((column) => column.name === name);
-/** Those that a run has: the terms of its loss, and the rest. */
-export const columnsOf = (terms) => ALL.filter(({ name }) => OTHERS.some((other) => other.name === name) || terms.some((term) => term.name === name));
+/** Those that a run has: the terms of its loss, a judge's answers where it has one, and the rest. */
+export const columnsOf = (terms, judged) => ALL.filter(({ name, judge }) => judge ? judged : OTHERS.some((other) => other.name === name) || terms.some((term) => term.name === name));
 
 /** "kr:0.5:2,p::0.9" → [{name, low, high}]; what is none is left out. */
 export function parse(text) {

@@ -26,6 +26,8 @@ CLASSES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt",
 CARD = events.TeacherCard(name="hand-made", title="Hand-made", architecture="none", parameters=7, channels=1, side=28, features=6,
                           n_train=60_000, accuracy=0.931, n_test=10_000)
 WIDTH = 6
+JUDGE = events.JudgeCard(name="fashion-vit", title="Another network", classes=12, indices=list(range(2, 12)))
+"""It knows two classes more, which come first."""
 
 
 def recipe(**changes) -> Recipe:
@@ -46,7 +48,7 @@ def started(r: Recipe, budget: int = 60, kind: str = "cam") -> events.RunStarted
         name=r.name, recipe=r.model_dump(mode="json"), teacher=CARD, student_parameters=19_706, student_macs=1_634_176, teacher_macs=4_000_000, student_bytes=80_000, teacher_bytes=28, classes=CLASSES, class_indices=list(range(10)),
         budget_images=sum(s.budget_images for s in scales), budget_pixels=budget * sides[0] ** 2, map_size=scales[0].map_size, target=scales[0].target,
         scales=scales, map_kind=kind, radii=(0.015, 0.03) if r.diverse else None, generator_steps=r.total_generator_steps,
-        student_steps=r.total_student_steps, schedule=r.schedule, device="cpu (1 of 1 threads)", arrays=reference())
+        student_steps=r.total_student_steps, schedule=r.schedule, device="cpu (1 of 1 threads)", judge=JUDGE, arrays=reference())
 
 
 def reference(n: int = 40) -> dict[str, np.ndarray]:
@@ -63,7 +65,13 @@ def batch(iteration: int, size: int = 20, side: int = 28, channels: int = 1, fra
     shown = np.concatenate([np.flatnonzero(labels == c)[:5] for c in range(10)])
     shown.sort()
     share = np.sort(rng.dirichlet(np.ones(5), size))[:, ::-1].astype(np.float16)
+    judged = np.random.default_rng(1000 + iteration)
+    answers = judged.dirichlet(np.ones(JUDGE.classes), size)
+    wanted = answers[np.arange(size), 2 + labels]
+    likeliest = np.argsort(-answers, 1)[:, :5]
     return {
+        "judge_top": likeliest.astype(np.int32), "judge_top_p": np.take_along_axis(answers, likeliest, 1).astype(np.float16), "judge_confidence": wanted.astype(np.float16),
+        "judge_rank": (answers > wanted[:, None]).sum(1).astype(np.int32), "judge_chosen": answers[:, 2:].argmax(1).astype(np.int32),
         "images": rng.integers(0, 256, (size, channels, side, side), dtype=np.uint8), "labels": labels.astype(np.int64),
         "entered": (np.arange(size) % 2).astype(np.uint8), "cam": rng.normal(scale=3, size=(size, side // 4, side // 4)).astype(np.float16),
         "parts": rng.normal(size=(size, 7)).astype(np.float32), "embedding": rng.normal(size=(size, WIDTH)).astype(np.float16),
@@ -71,6 +79,11 @@ def batch(iteration: int, size: int = 20, side: int = 28, channels: int = 1, fra
         "student_top_p": share, "previews": rng.integers(0, 256, (frames, len(shown), channels, side, side), dtype=np.uint8),
         "preview_steps": np.arange(frames, dtype=np.int32), "preview_positions": shown.astype(np.int32),
         "preview_confidence": rng.random((frames, len(shown))).astype(np.float16), "kept_step": np.array([frames - 1], np.int32)}
+
+
+def opinion(arrays: dict[str, np.ndarray]) -> events.Opinion:
+    rank = arrays["judge_rank"]
+    return events.Opinion(top1=float((rank == 0).mean()), top5=float((rank < 5).mean()), chosen=float((arrays["judge_chosen"] == arrays["labels"]).mean()))
 
 
 def preview(iteration: int, step: int, size: int = 20, side: int = 28) -> dict[str, np.ndarray]:
@@ -94,9 +107,9 @@ def story(r: Recipe, iterations: int | None = None, dt: float = 0.1) -> list[eve
                                             preview=lambda i=i, step=step, here=here: preview(i, step, here.batch, here.side)))
         entered = min(here.batch, here.budget_images * (e + 1) // r.epochs - here.budget_images * e // r.epochs)
         pool, filled = pool + entered, filled + entered * here.side**2
-        used = filled / first.budget_pixels
+        used, made = filled / first.budget_pixels, batch(i, here.batch, here.side)
         out.append(events.BatchSynthesised(t=t, **place, step=r.generator_steps - 1, file=f"batches/{i:06d}.safetensors", entered=entered,
-                                           pool_images=pool, pool_pixels=filled, budget_used=used, arrays=batch(i, here.batch, here.side)))
+                                           pool_images=pool, pool_pixels=filled, budget_used=used, arrays=made, judged=opinion(made)))
         if e >= r.warmup_epochs and i % len(scales) == len(scales) - 1:
             done = (e + 1 - r.warmup_epochs) * r.student_steps
             t += dt * r.student_steps

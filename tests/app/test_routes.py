@@ -193,13 +193,15 @@ def test_the_table_holds_every_step_and_evaluation(client):
     answer = client.get("/kg/csv/done")
     assert answer.headers["content-type"].startswith("text/csv") and 'filename="done.csv"' in answer.headers["content-disposition"]
     rows = list(csv.DictReader(io.StringIO(answer.text)))
-    told = [e for e in standin.story(standin.recipe()) if e.kind in ("generator_step", "student_step", "evaluated")]
+    told = [e for e in standin.story(standin.recipe()) if e.kind in ("generator_step", "batch_synthesised", "student_step", "evaluated")]
     assert [r["kind"] for r in rows] == [e.kind for e in told]
     for row, e in zip(rows, told):
         assert float(row["t"]) == pytest.approx(e.t)
         if e.kind == "generator_step":
             assert float(row["loss"]) == pytest.approx(e.loss) and row["lr"] == ""
             assert {k: float(row[k]) for k in PARTS} == pytest.approx(e.parts)
+        told = {k: float(row[f"judge_{k}"]) for k in ("top1", "top5", "chosen") if row[f"judge_{k}"]}
+        assert told == (e.judged.model_dump() if e.kind == "batch_synthesised" else {})
     assert (rows[-1]["student_accuracy"], rows[-1]["real_images"], rows[-1]["final"], rows[-1]["pool_images"]) == ("0.824", "10000", "1", "60")
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from served import served
 
 from app import exhibits, listing, shelf
+from kgen import exchange
 from kgen.files import FolderLock
 from kgen.reading import open_run
 
@@ -74,6 +75,23 @@ def test_what_the_list_says_of_a_run(client, folder):
     assert (half["state"], half["images"], half["resumable"]) == ("interrupted", 40, False), "no checkpoint, but images: to begin anew would delete them"
     begun = found["begun"]
     assert (begun["score"], begun["picture"], begun["images"], begun["resumable"]) == (None, None, 0, True)
+
+
+def test_the_list_tells_the_exchange_rate(client, folder):
+    """As it was measured so far, and not from where; what is no measurement is none."""
+    file = folder / "done" / exchange.FILE
+    points = [exchange.Point(images=60, real=False, accuracy=0.5), exchange.Point(images=60, real=True, accuracy=0.7)]
+    try:
+        for known, rate, sentence in ((1, None, ""), (2, {"photos": 60, "bound": "fewer"}, "These 60 synthetic images teach less than 60 real photos.")):
+            file.write_text(exchange.Worth(n=100, steps=8, seed=0, photos="/home/me/photos", points=points[:known]).model_dump_json())
+            told = rows(client)["done"]["worth"]
+            assert (told["rate"], told["sentence"], len(told["points"])) == (rate, sentence, known) and "photos" not in told
+        for text in ("{", '{"n": 1, "steps": 1, "seed": 0, "points": [{"images": 0, "real": true, "accuracy": NaN}]}', " " * (2 << 20)):
+            file.write_text(text)
+            assert rows(client)["done"]["worth"] is None
+    finally:
+        file.unlink()
+    assert rows(client)["half"]["worth"] is None
 
 
 def test_a_list_that_has_not_changed_is_not_sent_again(client, folder):

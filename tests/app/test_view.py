@@ -124,6 +124,20 @@ def test_weighted_loss_parts_add_up_to_the_loss_that_the_engine_told():
     assert max(loss["adv"]) < 0
 
 
+def test_the_second_opinion_has_a_point_for_each_finished_batch():
+    events_ = standin.story(R)
+    snap = shown(folded(events_))
+    batches = [e for e in events_ if e.kind == "batch_synthesised"]
+    assert snap["judge"] == {"name": "fashion-vit", "title": "Another network", "classes": 12}
+    assert snap["opinion"]["images"] == [e.pool_images for e in batches] and snap["opinion"]["at"] == [R.generator_steps * (i + 1) for i in range(len(batches))]
+    for name in ("top1", "top5", "chosen"):
+        assert snap["opinion"][name] == [round(getattr(e.judged, name), 4) for e in batches]
+    odd = [e.model_copy(update={"judged": e.judged.model_copy(update={"top1": float("nan")})}) if e is batches[0] else e for e in events_]
+    assert len(shown(folded(odd))["opinion"]["images"]) == len(batches) - 1
+    none = [e.model_copy(update={"judged": None}) if e in batches else e.model_copy(update={"judge": None}) if e.kind == "run_started" else e for e in events_]
+    assert shown(folded(none))["judge"] is None and shown(folded(none))["opinion"]["images"] == []
+
+
 def test_the_students_loss_has_its_own_curve():
     r = standin.recipe(**{"weights.ed": 10.0})
     s = shown(folded(standin.story(r)))["student_loss"]

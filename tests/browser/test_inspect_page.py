@@ -50,7 +50,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """Two runs lie in its folder: "many", of noise, and "little", which the engine has just made and the Studio shows."""
     folder = tmp_path_factory.mktemp("app")
     standin.write_run(folder / "runs" / "many", epochs=MANY, batch=100)
-    command = [sys.executable, "-m", "kgen", "run", "tiny", "--out", str(folder / "runs" / "little"), "--set", "epochs=4", "--set", "warmup=0.25"]
+    command = [sys.executable, "-m", "kgen", "run", "tiny", "--out", str(folder / "runs" / "little"), "--set", "epochs=4", "--set", "warmup=0.25", "--set", "judge=auto"]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=LATER)
     app = App(folder)
     yield app
@@ -156,6 +156,11 @@ def test_networks_answers_and_what_is_near(studio: Studio, batches):
     first = studio.see(".tops .top5 li").first.inner_text().replace("\n", " ")
     top, share = batches[it]["teacher_top"][pos, 0], 100 * float(batches[it]["teacher_top_p"][pos, 0])
     assert first.startswith(standin.CLASSES[top]) and abs(float(first.split()[-1]) - share) <= 0.5
+    judged = studio.see(".tops > div").last
+    rank, answers = int(batches[it]["judge_rank"][pos]), batches[it]["judge_top"][pos]
+    said = "sees a" if rank == 0 else f"finds {rank} of its 10 classes likelier than"
+    assert "Second opinion" in judged.inner_text() and f"Fashion ViT, which took no part in the run, {said} {standin.CLASSES[batches[it]['labels'][pos]]}" in judged.inner_text()
+    assert judged.locator("li").first.inner_text().startswith(standin.CLASSES[answers[0]])
     assert studio.see(".near").count() == 2 and studio.see(".near").first.locator("li").count() == 7
     studio.until("images of other classes", lambda: studio.see(".near a").count() == 7)
     name = standin.CLASSES[batches[it]["labels"][pos]]

@@ -19,6 +19,8 @@ from stations import station as station
 from stations import studio as studio
 from studio import LATER, PHONE, Studio
 
+from kgen.exchange import Point, Worth
+
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -57,6 +59,27 @@ def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
     share = f"{100 * json.loads(last)['accuracy']:.1f} %"
     assert names(studio) == ["tiny-1"] and studio.see(".run .facts dd").first.inner_text().startswith(share)
     studio.until("its picture", lambda: studio.page.evaluate("document.querySelector('.run img').naturalWidth") == 140)
+
+
+def test_the_exchange_rate_is_explained_then_drawn(studio: Studio, app: App):
+    """Before it is measured the page says how; afterwards list and dialog tell what the file tells."""
+    pressed = row(studio, "tiny-1").get_by_role("button", name="Exchange rate")
+    dialog = studio.page.get_by_role("dialog", name="Exchange rate")
+    pressed.click()
+    assert "python -m kgen worth runs/tiny-1" in dialog.inner_text() and not dialog.locator("svg").count()
+    studio.page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    points = [Point(images=60, real=False, accuracy=0.4), *(Point(images=n, real=True, accuracy=a) for n, a in ((60, 0.6), (30, 0.5), (15, 0.3)))]
+    (app.runs / "tiny-1" / "worth.json").write_text(Worth(n=10_000, steps=8, seed=0, points=points).model_dump_json())
+    studio.until("the list tells it", lambda: "teach like 21 photos" in row(studio, "tiny-1").inner_text())
+    pressed.click()
+    assert "These 60 synthetic images teach as much as 21 real photos." in dialog.inner_text() and "10,000 real test images" in dialog.inner_text()
+    drawn = dialog.get_by_role("img")
+    assert drawn.get_attribute("aria-label") == "15 real photos 30.0 %, 30 real photos 50.0 %, 60 real photos 60.0 %, 60 synthetic images 40.0 %"
+    dots = [(float(dot.get_attribute("cx")), float(dot.get_attribute("cy"))) for dot in drawn.locator("circle").all()]
+    assert len(dots) == 4 and dots[0][0] < dots[3][0] < dots[1][0] and dots[0][1] > dots[3][1] > dots[1][1], "the pool's lies on the line between its neighbours"
+    dialog.get_by_role("button", name="Close").click()
+    dialog.wait_for(state="hidden")
 
 
 def test_rename_note_and_search(studio: Studio, app: App):
