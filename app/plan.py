@@ -45,7 +45,7 @@ def plan(recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: s
             "student": {**costs(recipe.student, card, len(classes)), "name": recipe.student}, "classes": [classes[c] for c in chosen], "class_indices": list(chosen),
             "recipe": r, "command": command,
             **scales.told(sizes, r, "attention" if sees_patches(card) else "cam"),
-            "judge": None,  # found when a run starts
+            "judge": None, "machine": "",  # found when a run starts
             "radii": radii if recipe.diverse and None not in radii else None,
             "budget": sum(s.budget for s in sizes),
             "planned": (recipe.total_generator_steps, recipe.total_student_steps if len(chosen) > 1 else 0, recipe.total_iterations)}

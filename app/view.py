@@ -129,4 +129,5 @@ def _known(e: events.RunStarted) -> dict[str, Any]:
             "student": {"parameters": e.student_parameters, "macs": e.student_macs, "bytes": e.student_bytes, "name": r["student"]},
             "class_indices": e.class_indices, "recipe": r, "budget": e.budget_images, **scales.told(sizes, r, e.map_kind),
             "judge": e.judge and {"name": e.judge.name, "title": e.judge.title, "classes": e.judge.classes},
+            "machine": ", ".join([e.device[:80], *([e.computing[:200]] if e.formats else [])]),
             "radii": e.radii and list(e.radii), "planned": (e.generator_steps, e.student_steps, r["epochs"] * rounds)}

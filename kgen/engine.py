@@ -354,7 +354,7 @@ class Distillation:
             teacher_macs=teacher.macs,
             student_bytes=student.bytes,
             teacher_bytes=teacher.bytes,
-            formats=self.state.formats,
+            formats={name: format for name, format in self.state.formats.items() if name != "generator" or self.state.generators},
             schedule="concurrent" if self.concurrent else "sequential",
             arrays=self.setting.reference(),
         )

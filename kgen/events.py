@@ -75,6 +75,10 @@ class Scale(BaseModel):
     budget_images: int
 
 
+MEMORY_FORMATS = {"nchw": "NCHW", "channels_last": "channels-last"}
+"""As people write them."""
+
+
 class JudgeCard(BaseModel):
     """The network that gives a second opinion on a run's images (`kgen.judge`)."""
 
@@ -127,6 +131,12 @@ class RunStarted(_Event):
     """What the student is tested on: real test images, held-out real training images, or synthetic images that it is not given."""
     judge: JudgeCard | None = None
     """None where there is no second opinion, and in runs of earlier versions."""
+    @property
+    def computing(self) -> str:
+        """`formats` in words: "BF16 channels-last", or network by network where they differ; empty where nothing is told."""
+        words = {name: f"{precision.upper()} {MEMORY_FORMATS.get(layout, layout)}" for name, (precision, layout) in self.formats.items()}
+        return "".join(set(words.values())) if len(set(words.values())) < 2 else ", ".join(f"{name} {text}" for name, text in words.items())
+
     arrays: Arrays | None = Field(None, exclude=True)
     """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -31,9 +31,6 @@ class Format(NamedTuple):
     @property
     def layout(self) -> torch.memory_format:
         return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
-
-    def __str__(self) -> str:
-        return f"{self.precision.upper()} {'channels-last' if self.memory_format == 'channels_last' else 'NCHW'}"
 
 
 PLAIN = Format()
@@ -113,10 +110,3 @@ def of_record(record: dict[str, list[str]] | None) -> dict[str, Format]:
     """What run.json tells; runs of earlier versions computed in PLAIN."""
     return {name: Format(*(record or {}).get(name, PLAIN)) for name in NETWORKS}
 
-
-def sentence(formats: dict[str, Iterable[str]]) -> str:
-    """In words: "BF16 channels-last", or network by network where they differ."""
-    told = {name: str(Format(*formats[name])) for name in NETWORKS if name in formats}
-    if len(set(told.values())) == 1:
-        return next(iter(told.values()))
-    return ", ".join(f"{name} {text}" for name, text in told.items())

@@ -102,11 +102,11 @@ def _kept(cells: list[tuple[str, ...]]) -> list[int]:
 
 def grid(table: Table, found: list[Line]) -> Grid:
     """For a terminal."""
-    drawn = Grid(title=f"{table.title} ({table.source})", caption=f"{table.command}\nThe paper's column is ResNet-34 → ResNet-18 on Imagenette at 5 %: compare its order, not its height.", title_justify="left", caption_justify="left", box=SIMPLE)
+    drawn = Grid(title=f"{table.title} ({table.source})", caption=f"{table.command}\nThe paper's column is ResNet-34 → ResNet-18 on Imagenette at 5 %: compare its order, not its height.", title_justify="left", caption_justify="left", box=SIMPLE, collapse_padding=True, pad_edge=False)
     cells = [line.cells() for line in found]
     kept = _kept(cells)
     for i in kept:
-        drawn.add_column(COLUMNS[i], justify="right" if i else "left")
+        drawn.add_column(COLUMNS[i].replace(" ", "\n"), justify="right" if i else "left", no_wrap=bool(i), vertical="bottom")
     for line in cells:
         drawn.add_row(*(line[i] for i in kept))
     return drawn

@@ -57,9 +57,7 @@ class Screen:
             print(e.to_json(), flush=True)
             return
         if isinstance(e, events.RunStarted):
-            from kgen.precision import sentence  # torch is here by now
-
-            formats = f", {sentence(e.formats)}" if e.formats else ""
+            formats = f", {e.computing}" if e.formats else ""
             self.line(f"{e.name}: teacher {e.teacher.title}, {len(e.classes)} classes, budget {e.budget_images:,} images, on {e.device}{formats}")
         elif isinstance(e, events.Warned):
             self.line(f"Warning: {e.text} {e.remedy}")

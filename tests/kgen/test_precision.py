@@ -10,7 +10,7 @@ import torch
 from small import mini, same_run
 from torch import nn
 
-from kgen import precision
+from kgen import events, precision
 from kgen.engine import Distillation
 from kgen.precision import PLAIN, Format
 from kgen.recipe import RecipeError
@@ -117,8 +117,12 @@ def test_what_a_recipe_allows(monkeypatch):
 
 
 def test_words():
+    def told(formats):
+        return events.RunStarted.model_construct(formats=formats).computing
+
+    assert told({}) == ""
     same = dict.fromkeys(precision.NETWORKS, ("bf16", "channels_last"))
-    assert precision.sentence(same) == "BF16 channels-last"
-    assert precision.sentence(same | {"student": ("fp32", "nchw")}) == "teacher BF16 channels-last, student FP32 NCHW, generator BF16 channels-last"
+    assert told(same) == "BF16 channels-last"
+    assert told(same | {"student": ("fp32", "nchw")}) == "teacher BF16 channels-last, student FP32 NCHW, generator BF16 channels-last"
     assert precision.of_record(None) == dict.fromkeys(precision.NETWORKS, PLAIN)
     assert precision.of_record(precision.recorded({"teacher": FORMATS[3]}))["teacher"] == FORMATS[3]
