@@ -1,0 +1,108 @@
+"""What precision and memory format are worth to each bundled teacher, student and generator on this machine.
+
+    python benchmarks/formats.py [--threads N] [--rounds N]
+
+One forward and backward pass in each format, in interleaved rounds of one process; printed is how many times as fast as
+single precision in NCHW (medians), and the whole generator step in the format that the engine would take. CUDA is used where it is.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _name, _value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}.items():
+    os.environ.setdefault(_name, _value)
+
+import argparse
+import copy
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from torch import nn
+
+from kgen import precision, recipes
+from kgen.precision import PLAIN, Format, set_format
+from kgen.recipe import Recipe
+from kgen.setting import Setting
+from kgen.state import LoopState
+from kgen.synthesis import Synthesis
+
+WORK = {
+    "fashion-cnn": recipes.get("fashion-live"),
+    "fashion-vit": recipes.get("fashion-vit"),
+    "cifar10-cnn": recipes.get("cifar10-live"),
+    "imagenette-slim": recipes.get("imagenette-live"),
+    "imagenet-lite0": recipes.get("imagenet-peek").replace(source="noise", generator_crop=1.0, crop_curriculum=False),
+}
+"""Teacher → a recipe whose batch, side and student are used."""
+
+
+def medians(parts: dict[Format, Callable[[], object]], rounds: int) -> dict[Format, float]:
+    """Seconds of each, interleaved; the first round only warms up."""
+    times: dict[Format, list[float]] = {name: [] for name in parts}
+    for _ in range(rounds + 1):
+        for name, work in parts.items():
+            start = time.perf_counter()
+            work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def passes(network: nn.Module, x: torch.Tensor, formats: list[Format]) -> dict[Format, Callable[[], object]]:
+    """A forward and backward pass of a copy in each format."""
+
+    def work(format: Format) -> Callable[[], object]:
+        trial = copy.deepcopy(network)
+        set_format(trial, format)
+        return lambda: precision.apply(trial, trial, x).sum().backward()
+
+    return {format: work(format) for format in formats}
+
+
+def step(recipe: Recipe, formats: dict[str, Format]) -> Callable[[], object]:
+    """A whole generator step with these formats."""
+    setting = Setting(recipe.replace(generator_steps=10_000, judge="none", evaluate_on="none"))
+    synthesis = Synthesis(setting, LoopState(setting, formats), None)
+    return synthesis.step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    for name, recipe in WORK.items():
+        recipe = recipe.replace(precision="auto", memory_format="auto", evaluate_on="none", judge="none")
+        setting = Setting(recipe)
+        state, formats = LoopState(setting, dict.fromkeys(precision.NETWORKS, PLAIN)), precision.candidates(recipe, setting.device)
+        side, batch = setting.sides[0], recipe.batch
+        images = torch.rand(batch, setting.card.channels, side, side, device=setting.device, requires_grad=True)
+        code = torch.randn(batch, recipe.noise_width, device=setting.device)
+        print(f"{name}, {batch} images of {side} × {side}, {setting.device_title()}")
+        chosen = {}
+        for network, x, part in ((setting.teacher.network, images, "teacher"), (state.student.train(), images.detach(), "student"), (state.generators[side], code, "generator")):
+            found = medians(passes(network, x, formats), args.rounds)
+            best = min(found, key=found.__getitem__)
+            chosen[part] = best if found[PLAIN] >= precision.GAIN * found[best] else PLAIN
+            print(f"  {part:<10}" + "   ".join(f"{_words(format)} {found[PLAIN] / seconds:4.2f} ×" for format, seconds in found.items()))
+        plain = dict.fromkeys(precision.NETWORKS, PLAIN)
+        found = medians({PLAIN: step(recipe, plain), Format("bf16", "channels_last"): step(recipe, chosen)}, args.rounds)
+        before, after = found.values()
+        print(f"  a whole generator step, {', '.join(f'{part} {_words(format)}' for part, format in chosen.items())}: {before / after:.2f} ×")
+
+
+def _words(format: Format) -> str:
+    return f"{format.precision.upper()} {'channels-last' if format.memory_format == 'channels_last' else 'NCHW'}"
+
+
+if __name__ == "__main__":
+    main()
