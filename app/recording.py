@@ -1,4 +1,4 @@
-"""The recorded run that comes with the app, so that a page without runs opens on something alive. It is a run like any other."""
+"""The recorded runs that come with the app, so that a page without runs opens on something alive. They are runs like any other."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from pathlib import Path
 from kgen.bundle import BundleError
 from kgen.unbundle import unbundle
 
-FILE = Path(__file__).resolve().parent.parent / "assets" / "recordings" / "fashion-live.kgen"
+FOLDER = Path(__file__).resolve().parent.parent / "assets" / "recordings"
+NAMES = ("fashion-live", "imagenet-peek")
+"""The page opens on the last."""
 
 
 def place(folder: Path) -> bool:
-    """Open the recording as a run of a folder that has none yet; False where it cannot be: the page then opens without."""
+    """Open the recordings as runs of a folder that has none yet; False where none can be: the page then opens without."""
+    return any([_place(FOLDER / f"{name}.kgen", folder) for name in NAMES])
+
+
+def _place(file: Path, folder: Path) -> bool:
     try:
-        unbundle(FILE, folder)
+        unbundle(file, folder)
     except (BundleError, OSError):
         return False
     return True

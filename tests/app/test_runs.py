@@ -17,6 +17,7 @@ import standin
 from app import exhibits, follow, words
 from app.runs import RunError, Runs
 from kgen.files import FolderLock
+from kgen.reading import open_run
 
 STANDIN = (sys.executable, str(Path(standin.__file__)))
 LONG = {"epochs": 200, "ratio": 0.05}
@@ -301,14 +302,20 @@ def test_a_finished_run_is_shown_when_the_app_starts(make, tmp_path):
     assert now(runs)["alert"] is None
 
 
+RECORDED = {"recorded-fashion-live", "recorded-imagenet-peek"}
+
+
 def test_the_recorded_run_is_put_where_there_is_no_other(tmp_path):
     runs = Runs(tmp_path / "new", recorded=True)
     s = now(runs)
-    assert s["run"] == runs.name == "recorded-fashion-live" and s["phase"] == "finished" and s["curve"]["last"] > 0.75
-    assert s["sentence"][0]["text"].startswith("Recorded: the student names 84.1 % of 10,000 real images")
+    assert s["run"] == runs.name == "recorded-imagenet-peek" and s["phase"] == "finished" and s["judge"]["title"] == "EfficientNet-Lite2"
+    assert s["sentence"][0]["text"].startswith("Recorded:") and len(s["opinion"]["images"]) == s["counters"]["iterations_done"]
+    assert {*runs.archive.names()} == RECORDED
+    fashion = open_run(tmp_path / "new" / "recorded-fashion-live")
+    assert fashion.finished and fashion.last_event.accuracy > 0.75
     runs.close()
     other = Runs(tmp_path / "new", recorded=True)  # it is there already
-    assert [*other.archive.names()] == ["recorded-fashion-live"]
+    assert {*other.archive.names()} == RECORDED and other.name == "recorded-imagenet-peek"
     other.close()
     standin.write_run(tmp_path / "old" / "tiny-done")
     own = Runs(tmp_path / "old", recorded=True)
@@ -318,8 +325,9 @@ def test_the_recorded_run_is_put_where_there_is_no_other(tmp_path):
 
 def test_a_recording_that_cannot_be_opened_leaves_the_page_empty(tmp_path, monkeypatch):
     (tmp_path / "damaged.kgen").write_bytes(b"PK" + bytes(100))
-    for file in (tmp_path / "missing.kgen", tmp_path / "damaged.kgen"):
-        monkeypatch.setattr("app.recording.FILE", file)
+    for name in ("missing", "damaged"):
+        monkeypatch.setattr("app.recording.FOLDER", tmp_path)
+        monkeypatch.setattr("app.recording.NAMES", (name,))
         runs = Runs(tmp_path / "new", recorded=True)
         assert runs.name is None and now(runs)["phase"] == "empty"
         runs.close()
