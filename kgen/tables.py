@@ -187,13 +187,14 @@ _TABLES: dict[str, tuple[str, str, Callable[[], tuple[Row, ...]]]] = {
     "imagenette-ladder-1": ("Imagenette: what each part adds, at 1 %", "Table 4", photographs(photos.ladder, 0.01)),
     "imagenette-ladder-5": ("Imagenette: what each part adds, at 5 %", "Table 4", photographs(photos.ladder, 0.05)),
     "imagenette-ladder-10": ("Imagenette: what each part adds, at 10 %", "Table 4", photographs(photos.ladder, 0.1)),
+    "cifar10-ladder-5": ("CIFAR-10: what each part adds, at 5 %", "Table 4", photographs(photos.cifar10_ladder, 0.05)),
     "imagenette-resolutions": ("Imagenette: one resolution, at 1 %", "Table 10", photographs(photos.resolutions, 0.01)),
     "imagenette-sources": ("Imagenette: other sources of images, at 1 %", "Table 1", photographs(photos.sources, 0.01)),
     "imagenette-switches": ("Imagenette: what the key region hangs on, at 1 %", "ours", photographs(photos.switches, 0.01)),
 }  # fmt: skip
 NAMES = tuple(_TABLES)
 GROUPS = ("fashion", "photographs")
-"""Tables by what they need: the bundled test images, or Imagenette on this machine."""
+"""Tables by what they need: the bundled test images, or Imagenette and CIFAR-10 on this machine."""
 
 
 def get(name: str) -> Table:
@@ -213,5 +214,5 @@ def yardstick(name: str) -> tuple[Row, ...]:
 def find(name: str) -> list[Table]:
     """One table by name, those of a group (GROUPS), or every one for "all"."""
     if name in GROUPS:
-        return [get(n) for n in NAMES if n.startswith("imagenette-") == (name == "photographs")]
+        return [get(n) for n in NAMES if n.startswith(("imagenette-", "cifar10-")) == (name == "photographs")]
     return [get(n) for n in NAMES] if name == "all" else [get(name)]
