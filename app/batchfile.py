@@ -40,10 +40,10 @@ class PerImage:
     s: np.ndarray
     """The student's; nan where the label is not among its five likeliest."""
     parts: dict[str, np.ndarray]
-    j: np.ndarray
+    judge: np.ndarray
     """The judge's probability of the pseudo-label."""
-    place: np.ndarray
-    """The pseudo-label's place among all classes that the judge knows; 1 is the likeliest."""
+    rank: np.ndarray
+    """The pseudo-label's rank among all classes that the judge knows; 1 is the likeliest (in the file, 0)."""
 
     @property
     def nbytes(self) -> int:

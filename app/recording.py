@@ -10,6 +10,8 @@ from kgen.unbundle import unbundle
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "recordings"
 NAMES = ("fashion-live", "imagenet-peek")
 """The page opens on the last."""
+RUNS = tuple(f"recorded-{name}" for name in NAMES)
+"""What they are called as runs. The form does not follow them: Start makes the default, which takes three minutes."""
 
 
 def place(folder: Path) -> bool:

@@ -30,7 +30,7 @@ KEPT_BYTES = 64 << 20
 """Of columns."""
 MEAN_SIDE = 112
 MOST_SIDES = 8
-NAMES = ("it", *PARTS, "p", "s", "j", "place", "side", "pool")
+NAMES = ("it", *PARTS, "p", "s", "judge", "rank", "side", "pool")
 """What images are sorted and filtered by."""
 CONDITION = re.compile("(" + "|".join(NAMES) + r"):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?)")
 MOST_CONDITIONS = 12
@@ -113,7 +113,7 @@ def piece(album: Album, c: int, first: int, end: int) -> dict[str, Any]:
     out["pool"] = [int(v) for _, at, columns in found for v in columns.entered[at]]
     for name in ("p", "s"):
         out[name] = [v for _, at, columns in found for v in told(getattr(columns, name)[at])]
-    for name in ("j", "place"):
+    for name in ("judge", "rank"):
         if any(np.isfinite(getattr(columns, name)).any() for *_, columns in found):
             out[name] = [v for _, at, columns in found for v in told(getattr(columns, name)[at])]
     for name in PARTS:
@@ -234,6 +234,6 @@ def _values(columns: PerImage, name: str, iteration: int, at: np.ndarray) -> np.
         return np.full(len(at), float(iteration if name == "it" else columns.side))
     if name == "pool":
         return columns.entered[at].astype(np.float64)
-    if name in ("p", "s", "j", "place"):
+    if name in ("p", "s", "judge", "rank"):
         return getattr(columns, name)[at]
     return columns.parts[name][at] if name in columns.parts else np.full(len(at), np.nan)

@@ -47,7 +47,7 @@ def specimen(album: Album, iteration: int, pos: int, real: Arrays | None) -> dic
             "map": [0, 0] if cam is None else list(cam.shape), "cam": [] if cam is None else finite_or_zero(cam, "the map", odd).round(4).ravel().tolist(),
             "parts": {name: told(values)[pos] for name, values in columns.parts.items()}, "batch": finite, "shared": shared(columns.parts),
             "teacher_top": top(opened, "teacher", pos), "student_top": top(opened, "student", pos), "judge_top": top(opened, "judge", pos),
-            "place": told(columns.place)[pos], **making(opened, pos),
+            "rank": told(columns.rank)[pos], **making(opened, pos),
             "nearest": _nearest(embedding, real, odd), "before": _before(album, iteration, pos), "after": [iteration, pos + 1] if pos + 1 < opened.n else [iteration + 1, 0]}
     return out | ({"warning": " ".join(dict.fromkeys(odd))} if odd else {})
 

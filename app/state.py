@@ -167,9 +167,9 @@ def _generator_step(state: State, e: events.GeneratorStep) -> State:
 
 
 def _batch_synthesised(state: State, e: events.BatchSynthesised) -> State:
-    opinion = state.opinion
-    if e.judged and all(map(math.isfinite, said := [getattr(e.judged, name) for name in OPINION])):
-        opinion = opinion.add(e.pool_images, *said, ((e.iteration or 0) + 1) * state.recipe.get("generator_steps", 0))
+    opinion, shares = state.opinion, [getattr(e.judged, name) for name in OPINION] if e.judged else []
+    if shares and all(map(math.isfinite, shares)):
+        opinion = opinion.add(e.pool_images, *shares, ((e.iteration or 0) + 1) * state.recipe.get("generator_steps", 0))
     return replace(state, iterations_done=(e.iteration or 0) + 1, pool_images=e.pool_images, budget_used=e.budget_used, opinion=opinion,
                    student_mark=(state.student_step, e.t) if state.sequential else state.student_mark)
 

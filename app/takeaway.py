@@ -19,7 +19,7 @@ from kgen.reading import JournalError
 
 MOST_GRID, MOST_ZIP = 2_500, 20_000
 """Images in one PNG, and in one ZIP."""
-HEADER = ("file", "iteration", "position", "class", "side", "in_pool", "teacher_confidence", "student_confidence", *PARTS, "judge_confidence", "judge_place")
+HEADER = ("file", "iteration", "position", "class", "side", "in_pool", "teacher_confidence", "student_confidence", *PARTS, "judge_confidence", "judge_rank")
 
 
 def slug(name: str) -> str:
@@ -74,7 +74,7 @@ def _row(album: Album, iteration: int, pos: int, name: str) -> dict[str, Any]:
     except (JournalError, Odd):
         return row
     numbers = {"teacher_confidence": columns.p[pos], "student_confidence": columns.s[pos], **{k: v[pos] for k, v in columns.parts.items()},
-               "judge_confidence": columns.j[pos], "judge_place": columns.place[pos]}
+               "judge_confidence": columns.judge[pos], "judge_rank": columns.rank[pos]}
     return row | {"side": columns.side, "in_pool": int(columns.entered[pos])} | {k: float(v) for k, v in numbers.items() if v == v}
 
 

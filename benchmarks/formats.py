@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -27,6 +28,7 @@ import torch
 from torch import nn
 
 from kgen import precision, recipes
+from kgen.events import format_name
 from kgen.precision import PLAIN, Format, set_format
 from kgen.recipe import Recipe
 from kgen.setting import Setting
@@ -41,11 +43,12 @@ WORK = {
     "imagenet-lite0": recipes.get("imagenet-peek").replace(source="noise", generator_crop=1.0, crop_curriculum=False),
 }
 """Teacher → a recipe whose batch, side and student are used."""
+Name = TypeVar("Name")
 
 
-def medians(parts: dict[Format, Callable[[], object]], rounds: int) -> dict[Format, float]:
+def medians(parts: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
     """Seconds of each, interleaved; the first round only warms up."""
-    times: dict[Format, list[float]] = {name: [] for name in parts}
+    times: dict[Name, list[float]] = {name: [] for name in parts}
     for _ in range(rounds + 1):
         for name, work in parts.items():
             start = time.perf_counter()
@@ -79,6 +82,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error("--rounds: one or more")
     torch.set_num_threads(args.threads)
     for name, recipe in WORK.items():
         recipe = recipe.replace(precision="auto", memory_format="auto", evaluate_on="none", judge="none")
@@ -91,17 +96,10 @@ def main() -> None:
         chosen = {}
         for network, x, part in ((setting.teacher.network, images, "teacher"), (state.student.train(), images.detach(), "student"), (state.generators[side], code, "generator")):
             found = medians(passes(network, x, formats), args.rounds)
-            best = min(found, key=found.__getitem__)
-            chosen[part] = best if found[PLAIN] >= precision.GAIN * found[best] else PLAIN
-            print(f"  {part:<10}" + "   ".join(f"{_words(format)} {found[PLAIN] / seconds:4.2f} ×" for format, seconds in found.items()))
-        plain = dict.fromkeys(precision.NETWORKS, PLAIN)
-        found = medians({PLAIN: step(recipe, plain), Format("bf16", "channels_last"): step(recipe, chosen)}, args.rounds)
-        before, after = found.values()
-        print(f"  a whole generator step, {', '.join(f'{part} {_words(format)}' for part, format in chosen.items())}: {before / after:.2f} ×")
-
-
-def _words(format: Format) -> str:
-    return f"{format.precision.upper()} {'channels-last' if format.memory_format == 'channels_last' else 'NCHW'}"
+            chosen[part] = precision.choose(found)
+            print(f"  {part:<10}" + "   ".join(f"{format_name(*format)} {found[PLAIN] / seconds:4.2f} ×" for format, seconds in found.items()))
+        before, after = medians({"plain": step(recipe, dict.fromkeys(precision.NETWORKS, PLAIN)), "chosen": step(recipe, chosen)}, args.rounds).values()
+        print(f"  a whole generator step, {', '.join(f'{part} {format_name(*format)}' for part, format in chosen.items())}: {before / after:.2f} ×")
 
 
 if __name__ == "__main__":

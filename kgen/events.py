@@ -75,8 +75,9 @@ class Scale(BaseModel):
     budget_images: int
 
 
-MEMORY_FORMATS = {"nchw": "NCHW", "channels_last": "channels-last"}
-"""As people write them."""
+def format_name(precision: str, memory_format: str) -> str:
+    """As people write it: "BF16 channels-last"."""
+    return f"{precision.upper()} {'NCHW' if memory_format == 'nchw' else memory_format.replace('_', '-')}"
 
 
 class JudgeCard(BaseModel):
@@ -131,14 +132,16 @@ class RunStarted(_Event):
     """What the student is tested on: real test images, held-out real training images, or synthetic images that it is not given."""
     judge: JudgeCard | None = None
     """None where there is no second opinion, and in runs of earlier versions."""
+    arrays: Arrays | None = Field(None, exclude=True)
+    """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
+
     @property
     def computing(self) -> str:
         """`formats` in words: "BF16 channels-last", or network by network where they differ; empty where nothing is told."""
-        words = {name: f"{precision.upper()} {MEMORY_FORMATS.get(layout, layout)}" for name, (precision, layout) in self.formats.items()}
-        return "".join(set(words.values())) if len(set(words.values())) < 2 else ", ".join(f"{name} {text}" for name, text in words.items())
-
-    arrays: Arrays | None = Field(None, exclude=True)
-    """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
+        words = {name: format_name(*format) for name, format in self.formats.items()}
+        if len(different := list(dict.fromkeys(words.values()))) < 2:
+            return different[0] if different else ""
+        return ", ".join(f"{name} {text}" for name, text in words.items())
 
 
 class IterationStarted(_Event):

@@ -38,6 +38,8 @@ class Worth(BaseModel):
     seed: int
     photos: str | None = None
     """The folder of real training images, where it is not the teacher's own training set."""
+    pool: str = ""
+    """Which state of the run's pool was measured."""
     points: list[Point] = Field(default_factory=list, max_length=MOST_POINTS)
 
     @property
@@ -57,7 +59,7 @@ class Worth(BaseModel):
 
     def same_measure(self, other: Worth) -> bool:
         """Can points of the two be compared?"""
-        return self.model_dump(exclude={"points"}) == other.model_dump(exclude={"points"})
+        return self.model_dump(exclude={"points", "pool"}) == other.model_dump(exclude={"points", "pool"})
 
 
 @dataclass(frozen=True)

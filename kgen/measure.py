@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import statistics
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -62,16 +61,16 @@ def make(task: Task) -> Result:
     from kgen.engine import distill
 
     if task.row.photos is not None:
-        return _on_photos(task, torch.__version__)
+        return _on_photos(task)
     plan = batch = None
-    opinions: list[Opinion] = []
+    opinions: list[tuple[int, Opinion]] = []
     for event in distill(task.row.recipe.replace(seed=task.seed)):
         if event.kind == "run_started":
             plan = event
         elif event.kind == "batch_synthesised":
             batch = event
             if event.judged:
-                opinions.append(event.judged)
+                opinions.append((len(event.arrays["labels"]), event.judged))
         elif event.kind == "run_failed":
             raise RunError(f"{event.cause} {event.remedy}")
     if event.kind != "run_finished" or event.accuracy is None:
@@ -87,20 +86,26 @@ def make(task: Task) -> Result:
         pixels=batch.pool_pixels,
         student_steps=plan.student_steps,
         torch=torch.__version__,
-        second_opinion=statistics.fmean(o.top1 for o in opinions) if opinions else None,
-        second_opinion_chosen=statistics.fmean(o.chosen for o in opinions) if opinions else None,
+        second_opinion=_share("top1", opinions),
+        second_opinion_chosen=_share("chosen", opinions),
     )
 
 
-def _on_photos(task: Task, torch: str) -> Result:
+def _share(name: str, opinions: list[tuple[int, Opinion]]) -> float | None:
+    """Of all images: the batches' shares, weighted by how many images each has."""
+    images = sum(n for n, _ in opinions)
+    return sum(n * getattr(opinion, name) for n, opinion in opinions) / images if images else None
+
+
+def _on_photos(task: Task) -> Result:
     """A student that learns from real training images (`Row.photos`)."""
+    import torch
+
     from kgen.worth import Trainings
 
     start, n = time.monotonic(), task.row.photos
     trainings = Trainings(task.row.recipe.replace(seed=task.seed))
     (side,) = trainings.setting.sides
-    if trainings.setting.real is None:
-        raise RunError(f"There are no real test images of {trainings.setting.card.title} on this machine.")
     accuracy = trainings.on_photos(trainings.photos(), {side: n})
     return Result(
         key=task.row.key,
@@ -112,7 +117,7 @@ def _on_photos(task: Task, torch: str) -> Result:
         images=n,
         pixels=n * side**2,
         student_steps=trainings.setting.student_total,
-        torch=torch,
+        torch=torch.__version__,
     )
 
 

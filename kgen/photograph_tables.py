@@ -1,7 +1,8 @@
 """The paper's tables on photographs, as recipes with labels; `kgen.tables` makes rows of them.
 
-Every row has as many pixels, as many student steps and, at first, no adversarial term, which diverges on photographs
-(docs/results.md). Precision and memory format are fixed, so that a row is the same on every machine.
+Every row has as many pixels and as many student steps, and no adversarial term, which diverges on photographs
+(docs/results.md), but for the one row that bounds it. Precision and memory format are fixed, so that a row is the same
+on every machine.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kgen import photographs
-from kgen.recipe import Recipe
+from kgen.recipe import Recipe, images_in
 
 Labelled = tuple[str, Recipe, float | None]
 """A row's label, its recipe, and what the paper has there in percent."""
 
 STUDENT_STEPS = 600
-BATCHES_PER_RATIO = 600
-"""Batches of 40 images of 80 × 80 that hold as many pixels as Imagenette's training set, and one more."""
+BATCHES_AT_FULL_RATIO = 600
+"""Batches of 40 images of 80 × 80 that hold about as many pixels as Imagenette's training set."""
 
 
 YARDSTICK = (10, 20, 40, 80, 160, 320, 640, 1280)
@@ -24,8 +25,13 @@ YARDSTICK = (10, 20, 40, 80, 160, 320, 640, 1280)
 
 
 def base(ratio: float) -> Recipe:
-    """What the rows on Imagenette share: K-Gen-S without diversity, 80 × 80, at a data memory ratio."""
-    batches = round(BATCHES_PER_RATIO * ratio)
+    """What the rows on Imagenette share: K-Gen-S without diversity, 80 × 80, at a data memory ratio; one batch more than the pool needs.
+
+    ValueError for a ratio whose batches do not divide STUDENT_STEPS.
+    """
+    batches = round(BATCHES_AT_FULL_RATIO * ratio)
+    if STUDENT_STEPS % batches:
+        raise ValueError(f"{STUDENT_STEPS} student steps cannot be shared by {batches} batches")
     return photographs.imagenette_live().replace(
         ratio=ratio,
         epochs=batches + 1,
@@ -55,8 +61,8 @@ def cifar10(ratio: float) -> Recipe:
 
 def at(recipe: Recipe, side: int, **changes) -> Recipe:
     """The recipe at another resolution, with as many pixels in a batch and in a student step."""
-    scaled = recipe.replace(student_batch=max(2, round(recipe.student_batch * (recipe.resolutions[0] / side) ** 2)))
-    return scaled.replace(resolutions=(side,), batch=recipe.batch_at(side), **changes)
+    student_batch = images_in(recipe.student_batch * recipe.resolutions[0] ** 2, side)
+    return recipe.replace(resolutions=(side,), batch=recipe.batch_at(side), student_batch=student_batch, **changes)
 
 
 DIVERSE = {"weights.ed": 10.0, "weights.aed": 5.0}

@@ -102,7 +102,8 @@ def _kept(cells: list[tuple[str, ...]]) -> list[int]:
 
 def grid(table: Table, found: list[Line]) -> Grid:
     """For a terminal."""
-    drawn = Grid(title=f"{table.title} ({table.source})", caption=f"{table.command}\nThe paper's column is ResNet-34 → ResNet-18 on Imagenette at 5 %: compare its order, not its height.", title_justify="left", caption_justify="left", box=SIMPLE, collapse_padding=True, pad_edge=False)
+    caption = "\nThe paper's column is ResNet-34 → ResNet-18 on Imagenette at 5 %: compare its order, not its height." if any(line.paper for line in found) else ""
+    drawn = Grid(title=f"{table.title} ({table.source})", caption=table.command + caption, title_justify="left", caption_justify="left", box=SIMPLE, collapse_padding=True, pad_edge=False)
     cells = [line.cells() for line in found]
     kept = _kept(cells)
     for i in kept:

@@ -28,10 +28,10 @@ console = Console(stderr=True)
 """For people; standard output is kept for results."""
 
 
-def progress_bar() -> Progress:
+def progress_bar(disable: bool = False) -> Progress:
     """A bar with a word before it and a note behind; `add_task` wants `note=""`."""
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=console
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=console, disable=disable
     )
 
 

@@ -43,6 +43,20 @@ class Snapshot(NamedTuple):
     """The head that gives f̂_S; None where the embedding in-out game is off."""
 
 
+def new_pool(setting: Setting, rng: torch.Generator) -> MemoryPool:
+    """The recipe's memory pool, empty."""
+    r = setting.recipe
+    return MemoryPool(
+        setting.budget_pixels,
+        r.pool_policy,
+        planned=r.epochs * r.iterations,
+        classes=len(setting.chosen),
+        rng=rng,
+        device=setting.device,
+        sides=setting.sides,
+    )
+
+
 class LoopState:
     """The networks that are trained, and how far the run is."""
 
@@ -59,15 +73,7 @@ class LoopState:
         """S_dim → d, trained with the student, dropped on export; None where the embedding in-out game is off."""
         trained = [*self.student.parameters(), *(self.projection.parameters() if self.projection else ())]
         self.student_optimiser = build_optimiser(recipe.optimisers.student, trained)
-        self.pool = MemoryPool(
-            setting.budget_pixels,
-            recipe.pool_policy,
-            planned=recipe.epochs * recipe.iterations,
-            classes=len(setting.chosen),
-            rng=self.rng["pool"],
-            device=self.device,
-            sides=setting.sides,
-        )
+        self.pool = new_pool(setting, self.rng["pool"])
         self.held_out = HeldOut(self.teacher, setting.chosen)
         """What the student is tested on where there are no real images."""
         self.feature_memory: dict[int, Tensor] = {}

@@ -19,14 +19,16 @@ from kgen.data import DataError, RealImages
 from kgen.evaluate import pieces, score
 from kgen.exchange import FILE, Point, Worth, read
 from kgen.files import write_durably
-from kgen.learning import Learner
+from kgen.folders import ImageFiles
+from kgen.learning import REPORT_EVERY, Learner
 from kgen.pool import MemoryPool
 from kgen.precision import Format
 from kgen.reading import Run
 from kgen.recipe import Recipe, held_of
 from kgen.setting import Setting
-from kgen.state import LoopState
-from kgen.synthesis import answer_views
+from kgen.state import LoopState, new_pool
+from kgen.streams import streams
+from kgen.synthesis import Diverged, answer_views
 
 LEAST_HALVES = 4
 """As many real images as synthetic ones, and 1/2, 1/4, 1/8 as many, are always measured."""
@@ -38,7 +40,10 @@ class WorthError(ValueError):
 
 Progress = Callable[[int, int], None]
 """Hears how many student steps of a training are made, and of how many."""
-SILENT: Progress = lambda done, total: None  # noqa: E731
+
+
+def silent(done: int, total: int) -> None:
+    """Progress that nobody hears."""
 
 
 class Trainings:
@@ -48,73 +53,93 @@ class Trainings:
         recipe: whose student, steps and views are used; with the embedding in-out game off, so that images alone decide.
         formats: in which the networks compute; measured where None.
 
-    Raises WorthError where the recipe has no student, and what a `Setting` raises.
+    Raises WorthError where the recipe has no student, DataError where this machine has no real test images, and what a
+    `Setting` raises.
     """
 
     def __init__(self, recipe: Recipe, formats: dict[str, Format] | None = None):
-        self.recipe = recipe.replace(schedule="sequential", judge="none", evaluate_on="test", **{"weights.ed": 0.0, "weights.aed": 0.0})
+        alone = {"schedule": "sequential", "judge": "none", "evaluate_on": "none", "real_images": None}
+        self.recipe = recipe.replace(**alone, **{"weights.ed": 0.0, "weights.aed": 0.0})
         self.setting = Setting(self.recipe)
         if not self.setting.student_total:
             raise WorthError("A run without a student has no images to weigh: choose one with student steps and two classes or more.")
         self.formats = formats
-
-    @property
-    def tested(self) -> int:
-        """Real test images of the chosen classes; 0 where this machine has none."""
-        real = self.setting.real
-        return 0 if real is None else int(np.isin(real.labels, self.setting.chosen).sum())
+        chosen = self.setting.chosen
+        self.real = data.of_run(recipe.real_images, self.setting.card, self.setting.teacher.classes, tuple(chosen))
+        """Real test images."""
+        self.tested = int(np.isin(self.real.labels, chosen).sum())
+        """How many of them are of the chosen classes."""
 
     def photos(self, folder: str | None = None) -> RealImages:
         """The real training images of the chosen classes, in an order of which every beginning has equal shares of the classes.
 
-        `folder`: a person's own, one subfolder a class. Raises DataError.
+        A file that is also a test image is left out. `folder`: a person's own, one subfolder a class. Raises DataError.
         """
         card, chosen = self.setting.card, self.setting.chosen
         if folder is not None:
-            real = data.image_folder(folder, self.setting.teacher.classes, card, tuple(chosen))
+            photos = data.image_folder(folder, self.setting.teacher.classes, card, tuple(chosen))
         elif card.data is None:
             raise DataError(f"No real training images are known for {card.title}; name a folder with one subfolder a class: --photos FOLDER.")
         else:
-            real = data.training_set(card.data, side=card.side)
+            photos = data.training_set(card.data, side=card.side)
+        usable = ~self._also_tested(photos)
         rng = np.random.default_rng(self.recipe.seed)
-        columns = [rng.permutation(np.flatnonzero(real.labels == c)) for c in chosen]
-        if empty := [real.classes[c] for c, column in zip(chosen, columns) if not len(column)]:
-            raise DataError(f"There is no real training image of {empty[0]}.")
+        columns = [rng.permutation(np.flatnonzero((photos.labels == c) & usable)) for c in chosen]
+        if empty := [photos.classes[c] for c, column in zip(chosen, columns) if not len(column)]:
+            raise DataError(f"There is no real training image of {empty[0]} that is not a test image too.")
         turns = [(turn, i) for i, column in enumerate(columns) for turn in range(len(column))]
-        return real.take(np.array([columns[i][turn] for turn, i in sorted(turns)]))
+        return photos.take(np.array([columns[i][turn] for turn, i in sorted(turns)]))
 
-    def on_photos(self, photos: RealImages, shares: dict[int, int], progress: Progress = SILENT) -> float:
+    def _also_tested(self, photos: RealImages) -> np.ndarray:
+        """Which photos are files that the students are tested on, bool [n]."""
+        if not (isinstance(photos.images, ImageFiles) and isinstance(self.real.images, ImageFiles)):
+            return np.zeros(len(photos), bool)
+        tested = {path.resolve() for path in self.real.images.paths}
+        return np.array([path.resolve() in tested for path in photos.images.paths], bool)
+
+    def on_photos(self, photos: RealImages, shares: dict[int, int], progress: Progress = silent) -> float:
         """Accuracy after training on the first of `photos`: `shares` says how many at each side."""
         chosen, first, shelves = self.setting.chosen, 0, {}
         for side, n in shares.items():
-            some = photos.take(np.arange(first, first + n))
+            if n:
+                some = photos.take(np.arange(first, first + n))
+                shelves[side] = smaller(some.images, side), torch.tensor([chosen.index(c) for c in some.labels.tolist()])
             first += n
-            shelves[side] = smaller(some.images, side), torch.tensor([chosen.index(c) for c in some.labels.tolist()])
         return self.on(shelves, progress)
 
-    def on(self, shelves: dict[int, tuple[Tensor, Tensor]], progress: Progress = SILENT) -> float:
-        """Accuracy after training on images u8 [n,c,e,e] with labels [n] (positions in the chosen classes), by their side e."""
-        state = LoopState(self.setting, self.formats)
+    def on(self, shelves: dict[int, tuple[Tensor, Tensor]], progress: Progress = silent) -> float:
+        """Accuracy after training on images u8 [n,c,e,e] with labels [n] (positions in the chosen classes), by their side e.
+
+        Raises WorthError where a loss is no number.
+        """
+        setting = self.setting
+        state = LoopState(setting, self.formats)
         self.formats = state.formats  # so that all students compute alike
-        shelves = {side: shelf for side, shelf in shelves.items() if len(shelf[1])}
         room = max(len(labels) * side**2 for side, (_, labels) in shelves.items())
-        state.pool = MemoryPool(room * len(shelves), "fifo", sides=tuple(shelves))
+        state.pool = MemoryPool(room * len(shelves), "fifo", device=setting.device, sides=tuple(shelves))
         for side, (images, positions) in shelves.items():
-            scale = next(scale for scale in self.setting.scales if scale.side == side)
-            for i, piece in enumerate(pieces(tuple(images.shape))):
-                pixels = images[piece].to(self.setting.device)
-                with torch.no_grad():
-                    extras = answer_views(self.setting, scale, pixels, state.rng) if self.recipe.views else None
-                state.pool.add(pixels, positions[piece], i, extras)
-        learner, total = Learner(self.setting, state), self.setting.student_total
-        for step in range(total):
+            self._fill(state, side, images, positions)
+        learner, total = Learner(setting, state), setting.student_total
+        for step in range(1, total + 1):
             learner.step()
-            if (step + 1) % 10 == 0 or step + 1 == total:
-                learner.report()  # raises Diverged
-                progress(step + 1, total)
+            if step % REPORT_EVERY == 0 or step == total:
+                try:
+                    learner.report()
+                except Diverged as error:
+                    raise WorthError(f"The student's loss was no number at step {error.step}: lower the recipe's optimisers.student.lr, and run it again.") from None
+                progress(step, total)
         state.student.eval()
-        t = self.setting.teacher
-        return score(lambda x: state.student((x - t.mean) / t.std), self.setting.real, self.setting.chosen, device=self.setting.device).accuracy
+        t = setting.teacher
+        return score(lambda x: state.student((x - t.mean) / t.std), self.real, setting.chosen, device=setting.device).accuracy
+
+    @torch.no_grad()
+    def _fill(self, state: LoopState, side: int, images: Tensor, positions: Tensor) -> None:
+        """Put images into the state's pool, with the teacher's answers to their views where the recipe keeps those."""
+        scale = next(scale for scale in self.setting.scales if scale.side == side)
+        for i, piece in enumerate(pieces(tuple(images.shape))):
+            pixels = images[piece].to(self.setting.device)
+            extras = answer_views(self.setting, scale, pixels, state.rng) if self.recipe.views else None
+            state.pool.add(pixels, positions[piece], i, extras)
 
 
 def smaller(images, side: int) -> Tensor:
@@ -128,11 +153,9 @@ def smaller(images, side: int) -> Tensor:
     return torch.cat(parts)
 
 
-def pool_of(run: Run) -> dict[int, tuple[Tensor, Tensor]]:
+def pool_of(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]:
     """The run's pool as it stood after its last iteration: side → images u8 [n,c,e,e], labels [n]. Raises WorthError where it is empty."""
-    r = run.recipe
-    setting = Setting(r.replace(judge="none"))
-    pool = LoopState(setting, precision.of_record(run.info.get("formats"))).pool
+    r, pool = run.recipe, new_pool(setting, streams(run.recipe.seed)["pool"])
     kept_out = next((event.tested_on == "synthetic" for event in run.events() if event.kind == "run_started"), False)
     wanted = ("images", "labels", "teacher_top")
     for iteration in run.iterations():
@@ -156,26 +179,27 @@ def shares(counts: dict[int, int], n: int) -> dict[int, int]:
     return found
 
 
-def weigh(run: Run, folder: str | None, progress: Progress = SILENT) -> Iterator[Worth]:
+def weigh(run: Run, folder: str | None = None, real: str | None = None, progress: Progress = silent) -> Iterator[Worth]:
     """Measure a run's exchange rate; yields all that is known after each training, and keeps it in the run folder (FILE).
 
-    What an earlier call measured is not measured again. `folder` as in `Trainings.photos`.
-    Raises WorthError, DataError and what a `Setting` raises.
+    What an earlier call measured is not measured again. `folder`: of real training images, as in `Trainings.photos`, by default
+    that of the earlier call; `real`: of real test images, by default the recipe's. Raises WorthError, DataError and what a
+    `Setting` raises.
     """
-    trainings = Trainings(run.recipe, precision.of_record(run.info.get("formats")))
+    before = read(run)
+    folder = folder or (before.photos if before else None)
+    recipe = run.recipe.replace(real_images=real) if real else run.recipe
+    trainings = Trainings(recipe, precision.of_record(run.info.get("formats")))
     setting = trainings.setting
-    if setting.real is None:
-        raise WorthError(
-            f"There are no real test images of {setting.card.title} on this machine, so no student can be measured: `python -m kgen data list` says how to get them."
-        )
-    photos = trainings.photos(folder)
-    pool = pool_of(run)
+    photos, pool = trainings.photos(folder), pool_of(run, setting)
     counts = {side: len(labels) for side, (_, labels) in pool.items()}
     size, fewest = sum(counts.values()), len(setting.chosen)
-    begun = Worth(n=trainings.tested, steps=setting.student_total, seed=run.recipe.seed, photos=folder)
-    worth = read(run) or begun
-    if not worth.same_measure(begun):
-        worth = begun
+    if min(size, len(photos)) < fewest:
+        raise WorthError(f"There are {size:,} synthetic images and {len(photos):,} real ones of {fewest:,} classes; at least one of each class is needed.")
+    made = f"attempt {run.info.get('attempt', 1)}, {len(run.iterations())} iterations"
+    worth = Worth(n=trainings.tested, steps=setting.student_total, seed=recipe.seed, photos=folder, pool=made)
+    if before and before.same_measure(worth):
+        worth.points = [point for point in before.points if point.real or before.pool == made]
     known = {(point.images, point.real) for point in worth.points}
 
     def add(images: int, real: bool, accuracy: float) -> Worth:
@@ -185,7 +209,6 @@ def weigh(run: Run, folder: str | None, progress: Progress = SILENT) -> Iterator
 
     yield worth
     if (size, False) not in known:
-        worth.points[:] = [point for point in worth.points if point.real]  # the pool has grown since
         yield add(size, False, trainings.on(pool, progress))
     n, halves = min(size, len(photos)), 0
     while n >= fewest and (halves < LEAST_HALVES or worth.synthetic.accuracy < min(p.accuracy for p in worth.photographs)):

@@ -19,18 +19,18 @@ from kgen.screen import Json, console, progress_bar, say
 def worth(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     photos: Annotated[Path | None, typer.Option("--photos", help="Folder of real training images, one subfolder a class; default: the training images of the teacher's data set.")] = None,
+    real: Annotated[Path | None, typer.Option("--real", help="Folder of real test images, one subfolder a class; default: the recipe's, else the teacher's test set.")] = None,
     as_json: Json = False,
 ) -> None:
     """The exchange rate: as how many real photos do a run's synthetic images teach? Kept in RUN/worth.json; goes on where it stopped."""
     from kgen.worth import weigh
 
     run, found = open_run(folder), None
-    with progress_bar() as bar:
-        bar.disable = as_json or not console.is_terminal
+    with progress_bar(disable=as_json or not console.is_terminal) as bar:
         task = bar.add_task("student", total=1, note="")
-        points = weigh(run, str(photos.resolve()) if photos else None, lambda done, total: bar.update(task, completed=done, total=total))
+        folders = [str(path.resolve()) if path else None for path in (photos, real)]
         seen: list[Point] = []
-        for found in points:
+        for found in weigh(run, *folders, lambda done, total: bar.update(task, completed=done, total=total)):
             for point in found.points:
                 if point not in seen:
                     seen.append(point)

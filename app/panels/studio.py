@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 import plotly
 
-from app import offers
+from app import offers, recording
 from app.panels import form, ladder, setup
 from app.roles import CALLBACKS, REFUSED, Presenting
 from app.runs import RunError, Runs
@@ -89,7 +89,7 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
         return guarded(action, presenting)
 
     def paint() -> list:
-        return setup.shown(form.write(runs.recipe or recipes.get("fashion-live")))
+        return setup.shown(form.write(runs.recipe if runs.recipe and runs.name not in recording.RUNS else recipes.get("fashion-live")))
 
     def preset(name: Any, teacher: Any) -> list:
         return _begin(teacher, name)

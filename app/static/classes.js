@@ -153,9 +153,8 @@ class Picker {
   }
 }
 
-let picker = null;
-
-export function mount(element, page) { picker = new Picker(element, page); }
+/** Kept on the window: Gradio imports this module by an address with a version, the other modules by one without, so there are two of it. */
+export function mount(element, page) { globalThis.kgPicker = new Picker(element, page); }
 
 /** The picker, once Gradio has drawn it. */
-export const current = () => picker;
+export const current = () => globalThis.kgPicker ?? null;

@@ -103,7 +103,7 @@ export class Collection {
 
   #told(i) {
     const { columns } = this.samples, { name } = this.sorting, v = columns[name]?.[i], it = columns.it[i] + 1;
-    const said = name === 'it' ? `it. ${num(it)}` : name === 'pool' ? v ? 'kept' : 'not kept' : v == null ? '–' : where.columnOf(name).times ? pct(v) : name === 'side' ? `${v} px` : name === 'place' ? `no. ${num(v)}` : value(v);
+    const said = name === 'it' ? `it. ${num(it)}` : name === 'pool' ? v ? 'kept' : 'not kept' : v == null ? '–' : where.columnOf(name).times ? pct(v) : name === 'side' ? `${v} px` : name === 'rank' ? `no. ${num(v)}` : value(v);
     return { caption: said, label: `${this.book.over.classes[this.samples.c]}, iteration ${it}, image ${columns.pos[i] + 1}${name === 'it' ? '' : `, ${where.columnOf(name).title} ${said}`}` };
   }
 

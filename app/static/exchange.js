@@ -11,7 +11,7 @@ export function show(run, worth) {
   const command = h('code', { class: 'command' }, `python -m kgen worth runs/${run}`);
   open('Exchange rate', [], worth?.sentence ? h('p', { class: 'lead' }, worth.sentence) : null, worth?.points.length ? chart(worth) : null,
     worth?.points.length ? h('p', { class: 'small muted' }, `The run's student, trained anew for ${num(worth.steps)} steps on each set of images, from the same starting weights and with the same teacher's answers; accuracy on ${num(worth.n)} real test images that it never saw. One seed (${worth.seed}).`) : null,
-    worth?.rate ? null : h('div', null, h('p', null, told('exchange-rate')), h('p', { class: 'muted' }, worth ? 'It is being measured, or the measuring was stopped; this goes on with it:' : 'Not measured for this run yet. In a terminal, where real training images of its classes are on this computer:'), command));
+    worth?.rate ? null : h('div', null, h('p', null, told('exchange-rate')), h('p', { class: 'muted' }, worth ? 'It is being measured, or the measuring was stopped. This goes on with it:' : 'Not measured for this run yet. In a terminal, where real training images of its classes are on this computer:'), command));
 }
 
 function chart({ points, rate }) {

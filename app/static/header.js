@@ -49,7 +49,7 @@ export class Header {
     this.text = snap.phase !== 'empty' ? snap.command : this.command() || snap.command;
     setText(this.card.querySelector('p'), 'The same run from a terminal:');
     setText(this.card.querySelector('code'), this.text);
-    setText(this.card.querySelector('.machine'), snap.machine && snap.machine ? `Made on ${snap.machine}.` : "");
+    setText(this.card.querySelector('.machine'), snap.machine ? `Made on ${snap.machine}.` : '');
   }
 
   /** Some seconds of work for the server: say so meanwhile, and what is missing afterwards. */

@@ -66,7 +66,10 @@ export class Rail {
   #go() { return ['kg-start', 'kg-pause', 'kg-continue'].map((id) => document.getElementById(id)).find((b) => !b.hidden && !b.disabled); }
 
   /** The teacher that the form speaks of, where it is not the shown run's. */
-  other(snap) { return this.choice && this.choice.card.title !== snap.teacher.title ? this.choice.card.title : null; }
+  other(snap) {
+    const card = (this.choice ?? current()?.facts)?.card; // the class picker may have told of its teacher before this was there
+    return card && card.title !== snap.teacher.title ? card.title : null;
+  }
 
   /** Space: pause or continue, never start. */
   toggle() { const button = this.#go(); if (button && button.id !== 'kg-start') button.click(); }

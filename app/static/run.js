@@ -58,7 +58,7 @@ export class Row {
     const facts = [
       score ? [pct(score.share, 1), score.real ? `of ${num(score.n)} real images` : 'agrees with its teacher'] : ['–', 'not tested yet'],
       [run.teacher_score == null ? '–' : pct(run.teacher_score, 1), ''],
-      [num(run.images), rate ? `teach like ${BOUNDS[rate.bound]}${num(rate.photos)} photos` : run.budget ? `${pct(run.used)} of budget` : ''], [run.seconds ? time(run.seconds) : '–', ''], [day(run.began), ''], [size(run.bytes), '']];
+      [num(run.images), rate ? `worth ${BOUNDS[rate.bound]}${num(rate.photos)} real photos` : run.budget ? `${pct(run.used)} of budget` : ''], [run.seconds ? time(run.seconds) : '–', ''], [day(run.began), ''], [size(run.bytes), '']];
     this.facts.forEach((fact, i) => put(fact.lastChild, facts[i][0], facts[i][1] && h('small', null, facts[i][1])));
     setAttr(this.resume, 'hidden', !run.resumable);
     setAttr(this.open, 'hidden', run.state === 'damaged');

@@ -120,8 +120,8 @@ export class Specimen {
   /** What the judge makes of it, in a sentence. */
   #opinion() {
     const { image, book: { over } } = this, { title, classes } = over.judge, name = over.classes[image.c];
-    if (image.place == null) return `${title} did not look at it.`;
-    return image.place === 1 ? `${title}, which took no part in the run, sees a ${name} too.` : `${title}, which took no part in the run, finds ${num(image.place - 1)} of its ${num(classes)} classes likelier than ${name}.`;
+    if (image.rank == null) return `${title} did not look at it.`;
+    return image.rank === 1 ? `${title}, which took no part in the run, also names it “${name}”.` : `${title}, which took no part in the run, finds ${num(image.rank - 1)} of its ${num(classes)} classes likelier than “${name}”.`;
   }
 
   // --- its making, and what is like it -------------------------------------------------------------

@@ -10,8 +10,8 @@ const OTHERS = [
   { name: 'it', title: 'iteration', add: 1 },
   { name: 'p', title: 'teacher’s confidence', times: 100, unit: ' %' },
   { name: 's', title: 'student’s confidence', times: 100, unit: ' %' },
-  { name: 'j', title: 'second opinion’s confidence', times: 100, unit: ' %', judge: true },
-  { name: 'place', title: 'second opinion’s place', judge: true },
+  { name: 'judge', title: 'second opinion’s confidence', times: 100, unit: ' %', judge: true },
+  { name: 'rank', title: 'second opinion’s rank', judge: true },
   { name: 'side', title: 'resolution', unit: ' px' },
   { name: 'pool', title: 'kept in the pool' },
 ];

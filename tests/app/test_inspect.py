@@ -106,7 +106,7 @@ def test_columns_of_a_class_are_those_of_the_files(client, folder):
             top = arrays["student_top"][pos].tolist()
             expected = float(arrays["student_top_p"][pos, top.index(C)]) if C in top else None
             assert told["s"][i] == (None if expected is None else pytest.approx(expected, abs=1e-4))
-            assert told["j"][i] == pytest.approx(float(arrays["judge_confidence"][pos]), abs=1e-4) and told["place"][i] == arrays["judge_rank"][pos] + 1
+            assert told["judge"][i] == pytest.approx(float(arrays["judge_confidence"][pos]), abs=1e-4) and told["rank"][i] == arrays["judge_rank"][pos] + 1
             i += 1
     assert i == len(told["it"]) == 6 and told["lost"] == []
 
@@ -164,7 +164,7 @@ def test_an_image_among_its_batch(client, folder):
     for k, name in enumerate(PARTS):
         assert told["parts"][name] == told["batch"][name][5] and told["batch"][name] == pytest.approx(arrays["parts"][:, k].tolist(), rel=1e-4)
     assert [c for c, _ in told["teacher_top"]] == arrays["teacher_top"][5].tolist() and [c for c, _ in told["student_top"]] == arrays["student_top"][5].tolist()
-    assert [c for c, _ in told["judge_top"]] == arrays["judge_top"][5].tolist() and told["place"] == arrays["judge_rank"][5] + 1
+    assert [c for c, _ in told["judge_top"]] == arrays["judge_top"][5].tolist() and told["rank"] == arrays["judge_rank"][5] + 1
     assert told["before"] == [1, 4] and told["after"] == [1, 6]
     assert client.get("/kg/inspect/done/1/image/1/0").json()["before"] == [0, 19] and client.get("/kg/inspect/done/1/image/0/19").json()["after"] == [1, 0]
     assert client.get("/kg/inspect/done/1/image/0/0").json()["before"] is None
@@ -233,10 +233,10 @@ def test_runs_of_earlier_versions_lack_things(client, folder):
         rewrite(folder / "old", it, {k: v if k != "parts" else v[:, :5] for k, v in arrays.items() if k in kept})
     (folder / "old" / "reference.safetensors").unlink()
     told = client.get("/kg/inspect/old/1/image/0/3").json()
-    assert told["judge_top"] is told["place"] is told["p"] is told["s"] is told["teacher_top"] is told["student_top"] is told["nearest"] is told["kept_step"] is None
+    assert told["judge_top"] is told["rank"] is told["p"] is told["s"] is told["teacher_top"] is told["student_top"] is told["nearest"] is told["kept_step"] is None
     assert told["frames"] == [] and told["frames_kept"] is False and told["map"] == [0, 0] and set(told["parts"]) == set(PARTS[:5])
     column = client.get(f"/kg/inspect/old/1/class/{C}/0/3").json()
-    assert "tv" not in column and "j" not in column and "place" not in column and column["p"] == [None] * 6 and column["pool"] == [0] * 6
+    assert "tv" not in column and "judge" not in column and "rank" not in column and column["p"] == [None] * 6 and column["pool"] == [0] * 6
     assert "did not keep" in client.get("/kg/inspect/old/1/kin/0/3/3").text
 
 
@@ -286,7 +286,7 @@ def test_the_zip_holds_what_was_chosen_with_its_losses(client, folder):
         assert sorted(archive.namelist()) == sorted(["losses.csv", *(r["file"] for r in table)])
         for row, (it, pos) in zip(table, chosen):
             assert row["file"] == f"{it + 1:06d}-{pos + 1:04d}-dress.png" and float(row["kr"]) == pytest.approx(batches(folder)[it]["parts"][pos, kr], rel=1e-4)
-            assert float(row["judge_place"]) == batches(folder)[it]["judge_rank"][pos] + 1 and float(row["judge_confidence"]) == pytest.approx(float(batches(folder)[it]["judge_confidence"][pos]), abs=1e-4)
+            assert float(row["judge_rank"]) == batches(folder)[it]["judge_rank"][pos] + 1 and float(row["judge_confidence"]) == pytest.approx(float(batches(folder)[it]["judge_confidence"][pos]), abs=1e-4)
             assert (png(archive.read(row["file"])) == batches(folder)[it]["images"][pos, 0]).all()
 
 
@@ -296,7 +296,7 @@ def test_the_second_opinion_sorts_and_filters(client, folder):
     chosen = expected(folder, lambda b, i: b["judge_rank"][i] < 6, lambda b, i: b["judge_rank"][i] * 1000 + 0)
     everything = expected(folder, lambda b, i: True, lambda b, i: 0)
     assert 0 < len(chosen) < len(everything)
-    with zipfile.ZipFile(io.BytesIO(client.get(f"/kg/inspect/done/1/zip/{C}/3?sort=place&where=place::6").content)) as archive:
+    with zipfile.ZipFile(io.BytesIO(client.get(f"/kg/inspect/done/1/zip/{C}/3?sort=rank&where=rank::6").content)) as archive:
         table = list(csv.DictReader(io.StringIO(archive.read("losses.csv").decode())))
     assert [(int(r["iteration"]) - 1, int(r["position"]) - 1) for r in table] == chosen
     assert [found[it]["judge_rank"][pos] for it, pos in chosen] == sorted(found[it]["judge_rank"][pos] for it, pos in chosen)

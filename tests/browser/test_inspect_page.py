@@ -158,8 +158,8 @@ def test_networks_answers_and_what_is_near(studio: Studio, batches):
     assert first.startswith(standin.CLASSES[top]) and abs(float(first.split()[-1]) - share) <= 0.5
     judged = studio.see(".tops > div").last
     rank, answers = int(batches[it]["judge_rank"][pos]), batches[it]["judge_top"][pos]
-    said = "sees a" if rank == 0 else f"finds {rank} of its 10 classes likelier than"
-    assert "Second opinion" in judged.inner_text() and f"Fashion ViT, which took no part in the run, {said} {standin.CLASSES[batches[it]['labels'][pos]]}" in judged.inner_text()
+    said = "also names it" if rank == 0 else f"finds {rank} of its 10 classes likelier than"
+    assert "Second opinion" in judged.inner_text() and f"Fashion ViT, which took no part in the run, {said} “{standin.CLASSES[batches[it]['labels'][pos]]}”" in judged.inner_text()
     assert judged.locator("li").first.inner_text().startswith(standin.CLASSES[answers[0]])
     assert studio.see(".near").count() == 2 and studio.see(".near").first.locator("li").count() == 7
     studio.until("images of other classes", lambda: studio.see(".near a").count() == 7)

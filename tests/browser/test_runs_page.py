@@ -71,7 +71,7 @@ def test_the_exchange_rate_is_explained_then_drawn(studio: Studio, app: App):
     dialog.wait_for(state="hidden")
     points = [Point(images=60, real=False, accuracy=0.4), *(Point(images=n, real=True, accuracy=a) for n, a in ((60, 0.6), (30, 0.5), (15, 0.3)))]
     (app.runs / "tiny-1" / "worth.json").write_text(Worth(n=10_000, steps=8, seed=0, points=points).model_dump_json())
-    studio.until("the list tells it", lambda: "teach like 21 photos" in row(studio, "tiny-1").inner_text())
+    studio.until("the list tells it", lambda: "worth 21 real photos" in row(studio, "tiny-1").inner_text())
     pressed.click()
     assert "These 60 synthetic images teach as much as 21 real photos." in dialog.inner_text() and "10,000 real test images" in dialog.inner_text()
     drawn = dialog.get_by_role("img")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.numpy import load_file
 from small import few_images, mini
 
@@ -72,7 +74,7 @@ def test_the_pool_is_what_the_run_had(real, tmp_path, changes):
     runner = Runner.new(mini(ratio=0.0004, **changes), tmp_path / "run")
     runner.run()
     had = runner.distillation.state.pool.shelves
-    found = pool_of(open_run(tmp_path / "run"))
+    found = pool_of(open_run(tmp_path / "run"), runner.distillation.setting)
     assert {side: len(shelf) for side, shelf in had.items() if len(shelf)} == {side: len(labels) for side, (_, labels) in found.items()}
     for side, (images, labels) in found.items():
         assert torch.equal(images, had[side].images) and torch.equal(labels, had[side].labels[: len(labels)])
@@ -136,14 +138,14 @@ def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
         return next(answers)
 
     monkeypatch.setattr(Trainings, "on", on)
-    steps = weigh(run, None)
+    steps = weigh(run)
     next(steps), next(steps), next(steps)
     steps.close()  # interrupted after the pool and as many photos
     assert trained == [60, 60] and [(p.images, p.real) for p in read(run).points] == [(60, False), (60, True)]
-    *_, found = weigh(run, None)
+    *_, found = weigh(run)
     assert trained == [60, 60, 30, 15] and found == read(run)  # seven photos would be fewer than classes
-    assert found.rate.bound == "fewer" and sentence(found) == "These 60 synthetic images teach less than 15 real photos."
-    assert [*weigh(run, None)][-1] == found and len(trained) == 4
+    assert found.pool == "attempt 1, 6 iterations" and found.rate.bound == "fewer" and sentence(found) == "These 60 synthetic images teach less than 15 real photos."
+    assert [*weigh(run)][-1] == found and len(trained) == 4
 
 
 def test_real_trainings_end_to_end(run, capsys):
@@ -166,9 +168,9 @@ def test_real_trainings_end_to_end(run, capsys):
 def test_a_changed_measure_begins_anew(run):
     old = Worth(n=7, steps=1, seed=0, points=[Point(images=24, real=True, accuracy=0.9)])
     (run.path / FILE).write_text(old.model_dump_json())
-    assert next(weigh(run, None)).points == []
+    assert next(weigh(run)).points == []
     (run.path / FILE).write_text("{")
-    assert read(run) is None and next(weigh(run, None)).points == []
+    assert read(run) is None and next(weigh(run)).points == []
 
 
 # --- what cannot be weighed ----------------------------------------------------------------------
@@ -192,6 +194,65 @@ def test_refusals_say_what_is_missing(real, tmp_path, monkeypatch):
 
 
 def test_without_test_images_nothing_is_measured(run, monkeypatch):
-    monkeypatch.setattr(worth.Setting, "_real", lambda self: None)
-    with pytest.raises(WorthError, match="no real test images"):
-        list(weigh(run, None))
+    def missing(*words, **options):
+        raise DataError("They are not on this machine.")
+
+    monkeypatch.setattr(data, "test_set", missing)
+    with pytest.raises(DataError, match="not on this machine. Or name a folder of your own, one subfolder a class: --real FOLDER"):
+        list(weigh(run))
+    assert not (run.path / FILE).exists()
+
+
+def test_fewer_images_than_classes_are_refused(run, monkeypatch):
+    lacks = few_training_images("fashion-mnist")
+    monkeypatch.setattr(worth, "pool_of", lambda run, setting: {28: (torch.zeros(7, 1, 28, 28, dtype=torch.uint8), torch.arange(7))})
+    with pytest.raises(WorthError, match="7 synthetic images and 400 real ones of 10 classes"):
+        list(weigh(run))
+    assert len(lacks) == 400
+
+
+def test_a_student_that_diverges_is_told(real, monkeypatch):
+    trainings = Trainings(mini())
+    step = learners.step
+
+    def spoilt(self):
+        step(self)
+        self._sums[0] = math.nan
+
+    monkeypatch.setattr(learners, "step", spoilt)
+    with pytest.raises(WorthError, match="no number at step .* lower the recipe's optimisers.student.lr"):
+        trainings.on_photos(trainings.photos(), {28: 40})
+
+
+def photo_folder(folder: Path, shade: int) -> Path:
+    """Two images of each of two classes."""
+    for c in ("Bag", "Coat"):
+        (folder / c).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(np.full((28, 28), shade + 10 * i, np.uint8)).save(folder / c / f"{i}.png")
+    return folder
+
+
+def test_a_photo_that_is_tested_on_teaches_nobody(real, tmp_path):
+    tested = photo_folder(tmp_path / "tested", 10)
+    trainings = Trainings(mini(classes=("Bag", "Coat"), real_images=str(tested)))
+    assert trainings.tested == 4
+    with pytest.raises(DataError, match="no real training image of Bag that is not a test image too"):
+        trainings.photos(str(tested))
+    others = photo_folder(tmp_path / "others", 90)
+    (others / "Bag" / "0.png").unlink()
+    (others / "Bag" / "0.png").symlink_to(tested / "Bag" / "0.png")
+    photos = trainings.photos(str(others))
+    assert len(photos) == 3 and photos.images[:].min() >= 90
+
+
+def test_a_resolution_may_get_no_photo(real):
+    trainings = Trainings(mini(resolutions=(20, 28), batches=(12, 8)))
+    assert 0 <= trainings.on_photos(trainings.photos(), {20: 10, 28: 0}) <= 1
+
+
+def test_a_changed_pool_is_measured_again_and_photos_are_kept(run):
+    folder_points = [Point(images=60, real=False, accuracy=0.9), Point(images=60, real=True, accuracy=0.8)]
+    old = Worth(n=100, steps=8, seed=0, pool="attempt 1, 2 iterations", points=folder_points)
+    (run.path / FILE).write_text(old.model_dump_json())
+    assert next(weigh(run)).points == folder_points[1:]
