@@ -119,6 +119,7 @@ def switches(ratio: float) -> Iterator[Labelled]:
     yield "no cross-entropy", single.replace(**{"weights.ce": 0.0}), None
     yield "neither cross-entropy nor key region", single.replace(**{"weights.ce": 0.0}, **NO_KEY_REGION), None
     yield "no batch-norm term", single.replace(**{"weights.bn": 0.0}), None
+    yield "target G(20,2), as high as this teacher's evidence", single.replace(**{"target.peak": 20.0}), None
     yield "target Full(1)", single.replace(**{"target.kind": "full"}), None
     yield "100 steps per batch", single.replace(generator_steps=100), None
     yield "bounded adversarial term", single.replace(adv_divergence="js", **{"weights.adv": 1.0}), None
