@@ -68,6 +68,8 @@ class Columns:
         self.tests = {True: Curve(), False: Curve()}
         """real → (place…, share, n): accuracy on real images, or agreement on synthetic ones."""
         self.batches = Curve()
+        self._judged = [0, 0.0, 0.0]
+        """Images that the judge has looked at, and how many of them it names as intended: among the chosen classes, among all."""
         self._loss, self._student_loss = Means(), Means()
         self._waiting: list[tuple[float, int, tuple[float, ...]]] = []
 
@@ -85,6 +87,7 @@ class Columns:
             self._let_go(e.pool_pixels)
             self.pixels, self.images, self.iterations = e.pool_pixels, e.pool_images, (e.iteration or 0) + 1
             self.batches = self.batches.add(*self.place, e.iteration or 0)
+            self._hear_judge(e)
         elif isinstance(e, events.StudentStep):
             self.student_steps = max(self.student_steps, (e.step or 0) + 1)
             self._student_loss.add(self.place, (e.parts.get(name, 0.0) for name in STUDENT_PARTS))
@@ -107,6 +110,12 @@ class Columns:
         for i, (t, step, values) in enumerate(self._waiting):
             self._loss.add((round(self.pixels + (after - self.pixels) * (i + 1) / n), t, step), values)
         self._waiting = []
+
+    def _hear_judge(self, e: events.BatchSynthesised) -> None:
+        shares = (e.judged.chosen, e.judged.top1) if e.judged else ()
+        if shares and all(map(math.isfinite, shares)) and self.started:
+            n = next((scale.batch for scale in self.started.scales if scale.side == e.resolution), 1)
+            self._judged = [self._judged[0] + n, *(total + n * share for total, share in zip(self._judged[1:], shares))]
 
     def _tested(self, e: events.Evaluated) -> None:
         share, real = e.student.accuracy, e.student.real
@@ -148,6 +157,12 @@ class Columns:
             return told, e.n
         newest = self.tests[real].newest
         return (newest[3], int(newest[4])) if newest else None
+
+    @property
+    def opinion(self) -> tuple[float, float] | None:
+        """Shares of all images that the judge names as intended, among the chosen classes and among all; None without a judge."""
+        n, *named = self._judged
+        return (named[0] / n, named[1] / n) if n else None
 
     @property
     def uses(self) -> set[str]:

@@ -186,7 +186,8 @@ class Comparing:
         # of the same recipe, with the kind of test that this run had
         kin = [(r["seed"], r["score"]["share"], r["name"]) for r in rows.values()
                if r["kin"] == row.get("kin", "-") and r["state"] == "finished" and r["score"] and r["score"]["real"] == side.real]
-        return Side(name, side.recipe, side.columns, side.state, side.sha, _one_a_seed(kin, name))
+        rate = (row.get("worth") or {}).get("rate")
+        return Side(name, side.recipe, side.columns, side.state, side.sha, _one_a_seed(kin, name), rate and (rate["photos"], rate["bound"]))
 
 
 def _one_a_seed(kin: list[tuple[int, float, str]], first: str) -> tuple[tuple[int, float], ...]:

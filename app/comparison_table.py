@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app import words
+from app.columns import Columns
 from app.comparison import Side, mean
 from app.differences import differing, labels, value
+from app.glossary import terms
 from app.takeaway import plain
 
 Cell = dict[str, Any]
@@ -34,6 +36,10 @@ def table(sides: Sequence[Side]) -> list[Row]:
             _row("result", "Best test", "The highest of all tests; those on the way may be of fewer images than the one at the end.", _shares(best)),
             _row("result", "Mean over seeds", "Mean ± standard deviation over finished runs of this folder with the same recipe and other seeds.", [_mean(s, real) for s in sides])]
     c = [s.columns for s in sides]
+    if any(x.opinion for x in c):
+        rows.append(_row("result", "Second opinion", terms()["second-opinion"].tip, [_opinion(x) for x in c]))
+    if any(s.photos for s in sides):
+        rows.append(_row("result", "Exchange rate", terms()["exchange-rate"].tip, [_exchange(s) for s in sides]))
     rows += [
         _row("result", "Time", "Seconds of the run's own clock.", [{"text": _seconds(x.t), "value": round(x.t, 1)} for x in c]),
         _row("result", "Images", "Synthetic images in the pool.", [{"text": f"{x.images:,}", "value": x.images} for x in c]),
@@ -84,6 +90,21 @@ def _shares(found: Sequence[tuple | None]) -> list[Cell]:
             notes.insert(0, f"{100 * (one[0] - first[0]):+.1f} points".replace("-", "−"))
         cells.append({"text": f"{round(one[0] * one[1])} of {one[1]}" if few else words.percent(one[0]), "note": ", ".join(notes), "value": round(one[0], 6)})
     return cells
+
+
+def _opinion(columns: Columns) -> Cell:
+    if columns.opinion is None:
+        return _none()
+    chosen, everything = columns.opinion
+    title = columns.started.judge.title if columns.started and columns.started.judge else "a judge"
+    return {"text": words.percent(chosen), "note": f"{words.percent(everything)} among all classes of {title[:80]}", "value": round(chosen, 6)}
+
+
+def _exchange(side: Side) -> Cell:
+    if side.photos is None:
+        return _none()
+    photos, bound = side.photos
+    return {"text": f"{ {'fewer': '< ', 'more': '> '}.get(bound, '') }{photos:,} real photos", "value": None if bound else photos}
 
 
 def _mean(side: Side, real: bool) -> Cell:

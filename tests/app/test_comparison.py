@@ -97,6 +97,24 @@ def test_what_is_no_number_is_left_out_in_words():
     assert columns.last_test.student.accuracy == 0.824
 
 
+def test_second_opinion_and_exchange_rate_have_rows_where_they_are_known():
+    one, two = side("a"), side("b", resolutions=(28, 20))
+    judged = [e for e in standin.story(two.recipe) if isinstance(e, events.BatchSynthesised)]
+    sizes = {scale.side: scale.batch for scale in two.columns.started.scales}
+    weights = [sizes[e.resolution] for e in judged]
+    assert len(set(weights)) == 2, "batches of two resolutions count by their images"
+    assert two.columns.opinion == pytest.approx([sum(w * getattr(e.judged, name) for w, e in zip(weights, judged)) / sum(weights) for name in ("chosen", "top1")])
+    rows = {row["label"]: row["cells"] for row in table([one, replace(two, photos=(227, ""))])}
+    assert rows["Second opinion"][0]["value"] == pytest.approx(one.columns.opinion[0], abs=1e-6) and "among all classes of Another network" in rows["Second opinion"][0]["note"]
+    assert [cell["text"] for cell in rows["Exchange rate"]] == ["–", "227 real photos"]
+    assert table([replace(one, photos=(15, "fewer"))])[-1] and "< 15 real photos" in as_csv([replace(one, photos=(15, "fewer"))])
+    assert "Exchange rate" not in {row["label"] for row in table([one, two])}
+    blind = Columns(one.recipe)
+    for e in standin.story(one.recipe):
+        blind.add(e.model_copy(update={"judged": None}) if isinstance(e, events.BatchSynthesised) else e)
+    assert blind.opinion is None and "Second opinion" not in {row["label"] for row in table([replace(one, columns=blind)])}
+
+
 # --- recipes --------------------------------------------------------------------------------------
 
 
