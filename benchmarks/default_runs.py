@@ -1,6 +1,8 @@
 """The default runs as a person makes them: the real app, a real browser that watches, Start pressed on the page.
 
-    python benchmarks/default_runs.py [--recipes live long] [--seeds 0 1 2] [--browser /usr/bin/chromium]
+    python benchmarks/default_runs.py [--teacher CNN] [--recipes live long] [--seeds 0 1 2] [--browser /usr/bin/chromium]
+
+Teacher and recipes as the page calls them: --teacher "Imagenette ResNet" --recipes imagenette-live, --teacher "CIFAR-10 CNN" --recipes cifar10-live.
 
 Prints, for each run: seconds from the click to the first synthetic image on screen, seconds of the whole run, and the
 student's accuracy on all real test images at the end (never its best moment). Needs playwright.
@@ -29,10 +31,11 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 FIRST_IMAGE = "() => [...document.querySelectorAll('.gallery .grp')].some((g) => g.style.getPropertyValue('--sheet').includes('url'))"
 
 
-def one_run(page: Page, address: str, runs: Path, recipe: str, seed: int, picture: Path | None) -> tuple[float, float, float, int]:
+def one_run(page: Page, address: str, runs: Path, teacher: str, recipe: str, seed: int, picture: Path | None) -> tuple[float, float, float, int]:
     """(seconds to the first image, seconds in all, accuracy, real images)"""
     page.goto(address)
     page.wait_for_function("() => document.body.dataset.kg && !['running', 'starting'].includes(document.body.dataset.kg)")
+    page.locator("#kg-which-teacher label").filter(has_text=re.compile(rf"^\s*{teacher}")).click()
     page.locator("#kg-recipe label").filter(has_text=re.compile(rf"^\s*{recipe}")).click()
     page.locator("#kg-seed input").fill(str(seed))
     page.locator("#kg-seed input").press("Tab")
@@ -54,6 +57,7 @@ def one_run(page: Page, address: str, runs: Path, recipe: str, seed: int, pictur
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--teacher", default="CNN")
     parser.add_argument("--recipes", nargs="+", default=["live", "long"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--picture", type=Path, help="save a screenshot, two minutes into the first run")
@@ -61,7 +65,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         runs = Path(scratch, "runs")
-        command = [sys.executable, "launch.py", "--no-browser", "--runs", str(runs)]
+        command = [sys.executable, "launch.py", "--no-browser", "--no-recording", "--runs", str(runs)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         try:
             address = re.search(r"http://\S+", process.stdout.readline()).group()
@@ -70,12 +74,12 @@ def main() -> None:
             for recipe in args.recipes:
                 scores = []
                 for seed in args.seeds:
-                    first, seconds, accuracy, n = one_run(page, address, runs, recipe, seed, args.picture)
+                    first, seconds, accuracy, n = one_run(page, address, runs, args.teacher, recipe, seed, args.picture)
                     args.picture = None
                     scores.append(accuracy)
-                    print(f"fashion-{recipe} seed {seed}: first image {first:.1f} s, run {seconds:.0f} s, student {accuracy:.2%} of {n:,}", flush=True)
+                    print(f"{args.teacher}, {recipe}, seed {seed}: first image {first:.1f} s, run {seconds:.0f} s, student {accuracy:.2%} of {n:,}", flush=True)
                 spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-                print(f"fashion-{recipe}: {statistics.mean(scores):.2%} ± {spread:.2%}", flush=True)
+                print(f"{args.teacher}, {recipe}: {statistics.mean(scores):.2%} ± {spread:.2%}", flush=True)
             browser.close()
         finally:
             process.terminate()
