@@ -59,6 +59,7 @@ _OFFICIAL = "whose download needs an account; put its validation images into {fo
 DATA = {
     "cifar10": DataFacts("CIFAR-10", (32, 32), 3, 50_000, 10_000, *_CIFAR[0], _torchvision("CIFAR10")),
     "cifar100": DataFacts("CIFAR-100", (32, 32), 3, 50_000, 10_000, *_CIFAR[1], _torchvision("CIFAR100")),
+    "mnist": DataFacts("MNIST", (28, 28), 1, 60_000, 10_000, (0.1307,), (0.3081,), _torchvision("MNIST"), flip=False),
     "tiny-imagenet": DataFacts(
         "Tiny ImageNet", (64, 64), 3, 100_000, 10_000, (0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262),
         "fetch tiny-imagenet-200.zip of Stanford's course CS231n and put its 10,000 validation images into {folder}/test, one "

@@ -13,6 +13,8 @@ from pathlib import Path
 from kgen.specs import header
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
+SAME = {"mnist": "megapixel-mnist"}
+"""Data sets that share their class texts with another."""
 TABLE = ASSETS / "label-embeddings.safetensors"
 """The bundled embeddings of class texts (`kgen.embeddings`)."""
 
@@ -24,12 +26,12 @@ def _table() -> dict:
 
 def known() -> tuple[str, ...]:
     """Data sets whose classes have names here, Fashion-MNIST first."""
-    return (*_table()["names"], *_table()["imagenet_indices"])
+    return (*_table()["names"], *SAME, *_table()["imagenet_indices"])
 
 
 def names(data: str) -> tuple[str, ...]:
     """Class texts in the order of the labels. KeyError for a data set that is not known."""
-    table = _table()
+    table, data = _table(), SAME.get(data, data)
     if data in table["names"]:
         return tuple(table["names"][data])
     everything = table["names"]["imagenet1k"]

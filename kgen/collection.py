@@ -28,6 +28,9 @@ LARGEST = 64 << 20
 """Bytes of one image file, at most."""
 IDX = re.compile(r"(?:.*-)?(train|t10k)-(images-idx3|labels-idx1)-ubyte(\.gz)?$")
 
+IDX_SETS = ("fashion-mnist", "mnist")
+"""Data sets that come as two files a part, and not as folders."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -60,6 +63,7 @@ CARDS = {
         ),
         Card("cifar10", "CIFAR-10", "none stated; published for research", _OWN, "torchvision, 170 MB"),
         Card("cifar100", "CIFAR-100", "none stated; published for research", _OWN, "torchvision, 169 MB"),
+        Card("mnist", "MNIST", "none stated; published for research", _OWN, "torchvision, 12 MB"),
         Card(
             "tiny-imagenet",
             "Tiny ImageNet",
@@ -164,6 +168,12 @@ def add(name: str, source: Path, split: str = "test", replace: bool = False) -> 
         for i, (path, read) in enumerate(files):
             _take(name, path, read, room, split, added)
             yield i + 1, len(files)
+        if name in IDX_SETS:
+            for part, counts in (("train", added.train), ("t10k", added.test)):
+                if real := data.idx(name, room, part):
+                    counts.update(real.classes[label] for label in real.labels.tolist())
+            if not added.train and not added.test:
+                raise DataError(f"{source} has no images and labels of {CARDS[name].title}: expected files called train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, and t10k- likewise.")
         if not any(room.iterdir()):
             some = ", ".join(list(added.unknown)[:3]) or "none"
             raise DataError(
@@ -189,7 +199,7 @@ def get(name: str) -> None:
             from torchvision.datasets import Imagenette
 
             Imagenette(str(place), split="val", size="160px", download=True)
-        elif name.startswith("cifar") or name == "fashion-mnist":
+        elif name.startswith("cifar") or name in IDX_SETS:
             data.training_set(name, download=True)
         else:
             raise DataError(f"{catalogue.data_sentence(name, 'nothing is downloaded')} Then: python -m kgen data add {name} PATH")
@@ -227,7 +237,7 @@ def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: A
     """One file into its class's folder, if it is an image of a class. Only its last name is taken from the source."""
     from torchvision.datasets.folder import default_loader
 
-    if name == "fashion-mnist":
+    if name in IDX_SETS:
         if found := IDX.match(path.name):
             (room / f"{found[1]}-{found[2]}-ubyte{found[3] or ''}").write_bytes(read())
         return

@@ -70,16 +70,38 @@ def _read_idx(path: Path) -> np.ndarray:
 
 
 def _fashion(folder: Path, part: str) -> RealImages:
-    def find(kind: str) -> Path:
-        for name in (f"{part}-{kind}-ubyte.gz", f"{part}-{kind}-ubyte"):
-            if (folder / name).is_file():
-                return folder / name
-        raise DataError(f"{folder} has no {part}-{kind}-ubyte.gz: it is not a copy of Fashion-MNIST.")
+    found = idx("fashion-mnist", folder, part)
+    if found is None:
+        raise DataError(f"{folder} has no {part}-images-idx3-ubyte.gz and {part}-labels-idx1-ubyte.gz: it is not a copy of Fashion-MNIST.")
+    return found
 
-    images, labels = _read_idx(find("images-idx3")), _read_idx(find("labels-idx1"))
+
+def idx(name: str, folder: Path, part: str) -> RealImages | None:
+    """Images and labels of a part ("train", "t10k") as MNIST lays them out; None where one of the two files is missing."""
+
+    def read(kind: str) -> np.ndarray | None:
+        files = (folder / f"{part}-{kind}-ubyte{suffix}" for suffix in (".gz", ""))
+        return next((_read_idx(file) for file in files if file.is_file()), None)
+
+    images, labels = read("images-idx3"), read("labels-idx1")
+    if images is None or labels is None:
+        return None
     if images.ndim != 3 or len(images) != len(labels):
-        raise DataError(f"{folder}: {images.shape} images but {len(labels)} labels; fetch Fashion-MNIST again.")
-    return RealImages("fashion-mnist", images[:, None].copy(), labels.astype(np.int64), FASHION_CLASSES)
+        raise DataError(f"{folder}: {images.shape} images but {len(labels)} labels; fetch the data set again.")
+    return RealImages(name, images[:, None].copy(), labels.astype(np.int64), classes.names(name))
+
+
+def _mnist(folder: Path, train: bool = False, download: bool = False) -> RealImages:
+    """From where `kgen data add` puts its files, or where torchvision does."""
+    from torchvision.datasets import MNIST
+
+    if download:
+        MNIST(str(folder), train=train, download=True)
+    part = "train" if train else "t10k"
+    found = idx("mnist", folder, part) or idx("mnist", folder / "MNIST" / "raw", part)
+    if found is None:
+        raise DataError(catalogue.data_sentence("mnist", f"no {part}-images-idx3-ubyte.gz in {folder}"))
+    return found
 
 
 def _cifar(name: str, folder: Path, train: bool = False, download: bool = False) -> RealImages:
@@ -172,6 +194,8 @@ def test_set(name: str, folder: Path | None = None, side: int | None = None) -> 
     if name not in catalogue.DATA:
         raise DataError(f"No real test images for {name!r} on this machine; known: fashion-mnist, {', '.join(catalogue.DATA)}.")
     folder = folder or catalogue.data_folder(name)
+    if name == "mnist":
+        return _mnist(folder)
     return _cifar(name, folder) if _pickled(name, folder) else _from_folder(name, folder, side=side)
 
 
@@ -196,12 +220,16 @@ def training_set(name: str, folder: str | Path | None = None, download: bool = F
     """The full real training split (for `kgen teach` and `kgen worth`). Downloads only when `download` is True. `side` as in `test_set`."""
     if name in catalogue.DATA:
         place = Path(folder or catalogue.data_folder(name))
+        if name == "mnist":
+            return _mnist(place, True, download)
         return _cifar(name, place, True, download) if _pickled(name, place) else _from_folder(name, place, True, side)
     if name != "fashion-mnist":
         raise DataError(f"No training data known for {name!r}; known: fashion-mnist, {', '.join(catalogue.DATA)}.")
-    for place in [Path(folder)] if folder else SYSTEM_FOLDERS:
-        if place.is_dir():
-            return _fashion(place, "train")
+    if folder and Path(folder).is_dir():
+        return _fashion(Path(folder), "train")
+    for place in () if folder else (catalogue.data_folder(name), *SYSTEM_FOLDERS):
+        if found := idx(name, place, "train"):
+            return found
     if download:
         from torchvision.datasets import FashionMNIST
 

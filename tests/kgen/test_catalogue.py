@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Table 6, typed from the paper: image size, channels, classes, training and test images
 TABLE_6 = {
+    "mnist": ((28, 28), 1, 10, 60_000, 10_000),
     "cifar10": ((32, 32), 3, 10, 50_000, 10_000),
     "cifar100": ((32, 32), 3, 100, 50_000, 10_000),
     "tiny-imagenet": ((64, 64), 3, 200, 100_000, 10_000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import zipfile
@@ -43,6 +44,38 @@ def added(*args, **kwargs):
     *progress, end = collection.add(*args, **kwargs)
     assert [done for done, _ in progress] == list(range(1, len(progress) + 1))
     return end
+
+
+def idx(array: np.ndarray) -> bytes:
+    """As MNIST's files are: two zeros, type, number of axes, each axis in four bytes."""
+    return gzip.compress(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_idx_files_are_read_back(tmp_path, home, name, monkeypatch):
+    """Under the names that people give them; a part may be missing."""
+    monkeypatch.setattr(data, "SYSTEM_FOLDERS", ())
+    images, labels = np.arange(30 * 28 * 28).reshape(30, 28, 28) % 251, np.arange(30) % 10
+    for part in ("train", "t10k"):
+        (tmp_path / f"{name}-{part}-images-idx3-ubyte.gz").write_bytes(idx(images))
+        (tmp_path / f"{name}-{part}-labels-idx1-ubyte.gz").write_bytes(idx(labels))
+    (tmp_path / "notes.txt").write_text("no image")
+    end = added(name, tmp_path)
+    assert end.train.total() == end.test.total() == 30 and end.train[classes.names(name)[3]] == 3
+    train = data.training_set(name)
+    assert train.images.shape == (30, 1, 28, 28) and np.array_equal(train.images[:, 0], images) and np.array_equal(train.labels, labels)
+    if name == "mnist":
+        assert len(data.test_set(name)) == 30 and data.test_set(name).classes[7] == "seven"
+    only = tmp_path / "only"
+    only.mkdir()
+    for kind in ("images-idx3", "labels-idx1"):
+        (only / f"t10k-{kind}-ubyte.gz").write_bytes((tmp_path / f"{name}-t10k-{kind}-ubyte.gz").read_bytes())
+    assert added(name, only, replace=True).train.total() == 0
+    with pytest.raises(data.DataError, match="not on this machine"):
+        data.training_set(name)
+    (only / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(data.DataError, match="no images and labels of .*MNIST: expected files called train-images-idx3-ubyte.gz"):
+        added(name, only, replace=True)
 
 
 @pytest.mark.parametrize("top", ["", "imagenette2/"])
