@@ -33,6 +33,9 @@ def base(ratio: float) -> Recipe:
     if STUDENT_STEPS % batches:
         raise ValueError(f"{STUDENT_STEPS} student steps cannot be shared by {batches} batches")
     return photographs.imagenette_live().replace(
+        resolutions=(80,),
+        batch=40,
+        student_batch=64,
         ratio=ratio,
         epochs=batches + 1,
         student_steps=STUDENT_STEPS // batches,
