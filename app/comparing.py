@@ -23,6 +23,7 @@ from app.publish import encode
 from app.runs import RunError
 from app.shelf import Shelf
 from app.switches import Switch, switches
+from kgen.exchange import Rate
 from kgen.files import mark
 from kgen.reading import JournalError, open_run
 from kgen.zoo import ZooError
@@ -187,7 +188,7 @@ class Comparing:
         kin = [(r["seed"], r["score"]["share"], r["name"]) for r in rows.values()
                if r["kin"] == row.get("kin", "-") and r["state"] == "finished" and r["score"] and r["score"]["real"] == side.real]
         rate = (row.get("worth") or {}).get("rate")
-        return Side(name, side.recipe, side.columns, side.state, side.sha, _one_a_seed(kin, name), rate and (rate["photos"], rate["bound"]))
+        return Side(name, side.recipe, side.columns, side.state, side.sha, _one_a_seed(kin, name), rate and Rate(**rate))
 
 
 def _one_a_seed(kin: list[tuple[int, float, str]], first: str) -> tuple[tuple[int, float], ...]:

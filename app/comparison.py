@@ -12,6 +12,7 @@ from typing import Any
 
 from app.columns import Columns
 from app.differences import MOST_TEXT, differing, kin_of, labels, value
+from kgen.exchange import Rate
 from kgen.recipe import Recipe
 
 LETTERS = "ABCD"
@@ -31,8 +32,8 @@ class Side:
     """Checksum of its teacher."""
     kin: tuple[tuple[int, float], ...] = ()
     """(seed, final share) of the finished runs with the same recipe, this one included if it has finished."""
-    photos: tuple[int, str] | None = None
-    """Exchange rate: how many real photos teach as much, and "fewer" or "more" where that is a bound; None where it is not measured."""
+    rate: Rate | None = None
+    """Exchange rate: how many real photos teach as much; None where it is not measured."""
 
     @property
     def real(self) -> bool:

@@ -38,7 +38,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
     c = [s.columns for s in sides]
     if any(x.opinion for x in c):
         rows.append(_row("result", "Second opinion", terms()["second-opinion"].tip, [_opinion(x) for x in c]))
-    if any(s.photos for s in sides):
+    if any(s.rate for s in sides):
         rows.append(_row("result", "Exchange rate", terms()["exchange-rate"].tip, [_exchange(s) for s in sides]))
     rows += [
         _row("result", "Time", "Seconds of the run's own clock.", [{"text": _seconds(x.t), "value": round(x.t, 1)} for x in c]),
@@ -101,10 +101,9 @@ def _opinion(columns: Columns) -> Cell:
 
 
 def _exchange(side: Side) -> Cell:
-    if side.photos is None:
+    if side.rate is None:
         return _none()
-    photos, bound = side.photos
-    return {"text": f"{ {'fewer': '< ', 'more': '> '}.get(bound, '') }{photos:,} real photos", "value": None if bound else photos}
+    return {"text": f"{side.rate} real photos", "value": None if side.rate.bound else side.rate.photos}
 
 
 def _mean(side: Side, real: bool) -> Cell:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def worth_of(run: Run) -> dict[str, Any] | None:
         return None
     rate = found.rate
     told = found.model_dump(exclude={"photos"})  # where they lie on that machine is nobody's business
-    return told | {"rate": rate and {"photos": rate.photos, "bound": rate.bound}, "sentence": exchange.sentence(found)}
+    return told | {"rate": rate and asdict(rate), "sentence": exchange.sentence(found)}
 
 
 def first_event(run: Run) -> events.RunStarted | None:

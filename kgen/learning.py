@@ -63,7 +63,7 @@ class Learner:
     def _batch(self, shelf: Shelf, corner: Corner | None) -> tuple[Tensor, Tensor, Tensor]:
         """Views of stored images [n,c,e,e], the teacher's logits [n,K_T] for these very views, and labels [n] as positions."""
         r, s, device = self.setting.recipe, self.state, self.setting.device
-        scale = next(scale for scale in self.setting.scales if scale.side == shelf.side)
+        scale = self.setting.scale_of(shelf.side)
         index = shelf.draw(scale.student_batch, s.rng["student_batch"])
         images, positions = shelf.images[index.to(device)].float() / 255, shelf.labels[index]
         if r.views:

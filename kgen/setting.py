@@ -110,6 +110,10 @@ class Setting:
         """The resolution of an iteration: they take turns."""
         return self.scales[iteration % len(self.scales)]
 
+    def scale_of(self, side: int) -> Scale:
+        """The resolution with that side."""
+        return next(scale for scale in self.scales if scale.side == side)
+
     @torch.no_grad()
     def _scale(self, side: int, batch: int) -> Scale:
         recipe, card = self.recipe, self.card

@@ -135,7 +135,7 @@ class Trainings:
     @torch.no_grad()
     def _fill(self, state: LoopState, side: int, images: Tensor, positions: Tensor) -> None:
         """Put images into the state's pool, with the teacher's answers to their views where the recipe keeps those."""
-        scale = next(scale for scale in self.setting.scales if scale.side == side)
+        scale = self.setting.scale_of(side)
         for i, piece in enumerate(pieces(tuple(images.shape))):
             pixels = images[piece].to(self.setting.device)
             extras = answer_views(self.setting, scale, pixels, state.rng) if self.recipe.views else None

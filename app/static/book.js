@@ -14,7 +14,7 @@ export async function ask(url) {
 export class Book {
   /** `over`: the answer of /kg/inspect/NAME; `changed` is called when names have come. */
   constructor(base, over, changed) {
-    Object.assign(this, { base, over, changed, held: new Map(), samples: new Map(), colours: slots(over.class_indices) });
+    Object.assign(this, { base, over, changed, held: new Map(), samples: new Map(), names: new Map(), colours: slots(over.class_indices) });
     this.mark = Book.mark(over);
   }
 
@@ -41,19 +41,20 @@ export class Book {
   }
 
   /** Name of the teacher's class with that index, chosen or not. */
-  nameOf(index) {
-    const at = this.over.class_indices.indexOf(index);
-    if (at >= 0) return this.over.classes[at];
-    if (!this.asked) { this.asked = true; factsOf(this.base, this.over.teacher.name).then((found) => { this.names = found.classes; this.changed(); }, () => {}); }
-    return this.names?.[index] ?? `class ${index}`;
-  }
+  nameOf(index) { return this.#named(this.over.teacher.name, this.over.class_indices, index); }
 
   /** Name of the judge's class with that index. */
-  judgedName(index) {
-    const { judge, classes } = this.over, at = judge.indices.indexOf(index);
-    if (at >= 0) return classes[at];
-    if (!this.judgeAsked) { this.judgeAsked = true; factsOf(this.base, judge.name).then((found) => { this.judgeNames = found.classes; this.changed(); }, () => {}); }
-    return this.judgeNames?.[index] ?? `class ${index}`;
+  judgedName(index) { return this.#named(this.over.judge.name, this.over.judge.indices, index); }
+
+  /** `chosen`: the run's classes among those of the network; names of others are asked for once. */
+  #named(network, chosen, index) {
+    const at = chosen.indexOf(index);
+    if (at >= 0) return this.over.classes[at];
+    if (!this.names.has(network)) {
+      this.names.set(network, null);
+      factsOf(this.base, network).then((found) => { this.names.set(network, found.classes); this.changed(); }, () => {});
+    }
+    return this.names.get(network)?.[index] ?? `class ${index}`;
   }
 }
 

@@ -24,6 +24,7 @@ from app.panels import ladder
 from app.panels.knobs import knobs
 from app.switches import switches
 from kgen import events, reading, recipes
+from kgen.exchange import Rate
 from kgen.reading import open_run
 
 STANDIN = (sys.executable, str(Path(standin.__file__)))
@@ -104,10 +105,10 @@ def test_second_opinion_and_exchange_rate_have_rows_where_they_are_known():
     weights = [sizes[e.resolution] for e in judged]
     assert len(set(weights)) == 2, "batches of two resolutions count by their images"
     assert two.columns.opinion == pytest.approx([sum(w * getattr(e.judged, name) for w, e in zip(weights, judged)) / sum(weights) for name in ("chosen", "top1")])
-    rows = {row["label"]: row["cells"] for row in table([one, replace(two, photos=(227, ""))])}
+    rows = {row["label"]: row["cells"] for row in table([one, replace(two, rate=Rate(227))])}
     assert rows["Second opinion"][0]["value"] == pytest.approx(one.columns.opinion[0], abs=1e-6) and "among all classes of Another network" in rows["Second opinion"][0]["note"]
     assert [cell["text"] for cell in rows["Exchange rate"]] == ["–", "227 real photos"]
-    assert table([replace(one, photos=(15, "fewer"))])[-1] and "< 15 real photos" in as_csv([replace(one, photos=(15, "fewer"))])
+    assert table([replace(one, rate=Rate(15, "fewer"))])[-1] and "< 15 real photos" in as_csv([replace(one, rate=Rate(15, "fewer"))])
     assert "Exchange rate" not in {row["label"] for row in table([one, two])}
     blind = Columns(one.recipe)
     for e in standin.story(one.recipe):
