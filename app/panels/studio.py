@@ -50,6 +50,9 @@ import(base + '/kg/static/studio.js?v=' + VERSION).then((page) => page.mount(ele
 QUIET = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None, "preprocess": False}
 # Choices that only touch the form are made in the browser.
 LOCAL = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+# While the server fills in the whole form, what a person clicks would be overwritten; the form waits for it.
+HOLD = "(...values) => { document.getElementById('kg-setup').inert = true; return values; }"
+RELEASE = "() => { document.getElementById('kg-setup').inert = false; document.body.dataset.kgForm = 'filled'; }"
 
 
 def build(demo: gr.Blocks, runs: Runs, version: str, presenting: Presenting) -> None:
@@ -131,8 +134,8 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
     def step(unit: Any) -> None:
         _told(lambda: runs.control("step", unit) if unit in UNITS else _refuse("Choose what one step is."))
 
-    demo.load(may(paint), None, inputs, **QUIET)
-    live.repaint(may(paint), None, inputs, **QUIET)
+    for event in (demo.load, live.repaint):
+        event(may(paint), None, inputs, js=HOLD, **QUIET).then(None, None, None, js=RELEASE, **LOCAL)
     fields["recipe"].input(may(preset), [fields["recipe"], fields["teacher"]], inputs, **QUIET)
     fields["teacher"].input(may(turn), [fields["teacher"], fields["recipe"], fields["classes"]], inputs, **QUIET)
     fields["own"].adopted(may(adopted), None, inputs, **QUIET)

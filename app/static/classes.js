@@ -56,12 +56,12 @@ class Picker {
 
   /** The value as Python has set it. */
   async take() {
-    const { teacher, chosen } = this.page.value() ?? {};
+    const { teacher } = this.page.value() ?? {};
     if (!teacher) return;
     let found;
     try { found = await factsOf(this.page.base, teacher); } catch { setText(this.said, 'The names of this teacher’s classes cannot be read; reload the page.'); return; }
     if (this.page.value()?.teacher !== teacher) return; // another one was chosen meanwhile
-    const other = this.teacher !== teacher;
+    const other = this.teacher !== teacher, { chosen } = this.page.value(); // a person may have chosen while the names were on their way
     Object.assign(this, { teacher, facts: found, names: found.classes, chosen: new Set(chosen) });
     if (other) { this.search.value = this.query = ''; setText(this.said, ''); this.#sort(); }
     globalThis.kgOffer = { sides: found.sides, small: found.small, full: found.full };

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect
 from studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(300)
@@ -21,6 +21,24 @@ def test_start_without_a_class_is_refused_in_words(visit: Visit):
     assert studio.toast() == "No class is chosen; choose at least one."
     studio.wait_polls(3)
     assert studio.snapshot()["run"] == run and studio.phase not in ("starting", "running")
+
+
+def test_no_choice_is_taken_before_the_form_is_filled_in(visit: Visit):
+    """What a person chose before the server had answered would be overwritten by its answer."""
+    studio, held = visit(), []
+    studio.wait_settled()
+    studio.page.route("**/gradio_api/queue/join*", lambda route: held.append(route))
+    studio.page.reload()
+    studio.wait_drawn()
+    none = studio.see("#kg-setup [data-none]")
+    with pytest.raises(TimeoutError, match="click"):
+        none.click(timeout=1500)
+    for route in held:
+        route.continue_()
+    studio.page.unroute("**/gradio_api/queue/join*")
+    studio.choose_two_classes()
+    studio.wait_settled()
+    assert studio.chosen("classes") == ["Trouser", "Bag"]
 
 
 def test_a_second_start_is_refused_in_words(visit: Visit, start_little: Callable[[Studio], None]):
