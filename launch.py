@@ -43,7 +43,7 @@ def url_path(text: str) -> str:
 
 
 def host_name(text: str) -> str:
-    from app.guard import HOST  # it does not import Gradio
+    from app.web.guard import HOST  # it does not import Gradio
 
     if not HOST.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text} is not a host name; something like kgen.example.org is expected")
@@ -52,7 +52,7 @@ def host_name(text: str) -> str:
 
 def origin(text: str) -> str:
     """It is written into a header, so nothing but an origin may be in it."""
-    from app.guard import ORIGIN
+    from app.web.guard import ORIGIN
 
     if not ORIGIN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text} is not an origin; something like https://course.example.org is expected")
@@ -89,7 +89,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     if not args.presenter and (args.token or args.link):
         parser.error(f"{'--token' if args.token else '--link'} is for --presenter.")
     if args.presenter:
-        from app.roles import token_from
+        from app.web.roles import token_from
 
         try:
             args.token = token_from(args.token)

@@ -2,7 +2,7 @@
 
 Everything that Gradio could switch on by itself or through the environment is set explicitly, so that the
 app listens where it was told to, shares nothing, and answers nobody but its own page. Live frames do not
-pass through Gradio at all; `app.routes` serves them.
+pass through Gradio at all; `app.pages.routes` serves them.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ from urllib.parse import urlsplit
 import gradio as gr
 from fastapi import Depends
 
-from app import lan, posts, routes, stage_routes
-from app.brought import Brought
-from app.panels import audience, studio
-from app.roles import Presenting
-from app.runs import Runs
+from app.pages import audience, routes, stage_routes, studio, teacher_routes
+from app.process.runs import Runs
+from app.process.teacher_checks import Brought
 from app.theme import theme
+from app.web import addresses
+from app.web.roles import Presenting
 
 STATIC = Path(__file__).parent / "static"
-STYLES = ("base.css", "rail.css", "view.css", "time.css", "scatter.css", "own.css", "runs.css", "inspect.css", "compare.css", "lessons.css", "stage.css", "keys.css", "narrow.css")
+STYLES = (
+    "core/base.css", "setup/sidebar.css", "core/view.css", "studio/time.css", "studio/scatter.css", "setup/teacher_dialog.css", "runs/runs.css",
+    "inspect/inspect.css", "compare/compare.css", "lessons/lessons.css", "audience/stage.css", "core/keys.css", "core/narrow.css",
+)
+"""In the order in which they are read: later ones win."""
 FIRST_PORT = 7860
 
 
@@ -60,10 +64,10 @@ def serve(args: argparse.Namespace) -> int:
     try:
         app, _, _ = demo.launch(**launch_settings(args, port, presenting))
         routes.install(app, runs, presenting, links=links, page=audience.page(root, static_version(), STYLES), theme=theme()._get_theme_css())
-        posts.install(app, brought)
+        teacher_routes.install(app, brought)
         routes.come_first(app)
         runs.warm()
-        address = lan.link({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host), port, root)
+        address = addresses.link({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host), port, root)
         own = f"{address}?token={args.token}" if presenting.on else address
         if presenting.on:
             invite(links, own)
@@ -84,7 +88,7 @@ def audience_links(args: argparse.Namespace, port: int) -> list[str]:
     if args.link:
         return [args.link]
     root = root_path(args.root_path)
-    return [lan.link(host, port, root) for host in lan.addresses(args.host) or [args.host]]
+    return [addresses.link(host, port, root) for host in addresses.addresses(args.host) or [args.host]]
 
 
 def invite(links: list[str], own: str) -> None:
@@ -111,7 +115,7 @@ def launch_settings(args: argparse.Namespace, port: int, presenting: Presenting 
         share=False, ssr_mode=False, mcp_server=False, pwa=False, run_history=False, enable_monitoring=False,
         strict_cors=True, max_file_size="5mb", allowed_paths=[], show_error=False, footer_links=[],
         state_session_capacity=200, max_threads=200, quiet=True, prevent_thread_lock=True, inbrowser=False,
-        theme=theme(), head=head(root), favicon_path=str(STATIC / "mark.svg"),
+        theme=theme(), head=head(root), favicon_path=str(STATIC / "core" / "mark.svg"),
         app_kwargs={"openapi_url": None, "middleware": routes.middleware(hosts, args.allow_frame, presenting), "dependencies": [Depends(presenting.check)]},
     )
 
@@ -121,15 +125,15 @@ def head(root: str) -> str:
     version = static_version()
     links = [f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in STYLES]
     # not a module: the form's listeners may ask for it as soon as Gradio has drawn them
-    script = f'<script src="{root}/kg/static/ladder.js?v={version}"></script>'
+    script = f'<script src="{root}/kg/static/setup/ladder.js?v={version}"></script>'
     return "\n".join([*links, script, '<meta name="color-scheme" content="light dark">'])
 
 
 def static_version() -> str:
     """Changes when any file below static/ does, so that browsers may keep what they have for ever."""
     digest = hashlib.sha256()
-    for file in sorted(STATIC.iterdir()):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for file in sorted(path for path in STATIC.rglob("*") if path.is_file()):
+        digest.update(file.relative_to(STATIC).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import launch
-from kgen import recipes
-from kgen.reading import open_run
+from kgen.journal.reading import open_run
+from kgen.recipes import recipes
 
 POLL = """
 import sys, time, httpx
@@ -51,8 +51,9 @@ def alone(recipe, folder: Path) -> float:
 def watched(recipe, runs_folder: Path, viewer: list[str] | None, port: int = 7990) -> float:
     """The real app in this process, the engine in its child, the viewer in a process of its own."""
     launch.prepare_environment()
-    from app import main, routes
-    from app.runs import Runs
+    from app import main
+    from app.pages import routes
+    from app.process.runs import Runs
 
     args = launch.arguments(["--no-browser", "--port", str(port), "--runs", str(runs_folder)])
     runs = Runs(runs_folder)

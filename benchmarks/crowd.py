@@ -37,11 +37,11 @@ import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from app.panels import form  # noqa: E402
-from kgen import recipes  # noqa: E402
+from app.setup import form  # noqa: E402
+from kgen.recipes import recipes  # noqa: E402
 
 PERIOD = 0.4
-"""Seconds between a poll's answer and the next poll, as in static/live.js."""
+"""Seconds between a poll's answer and the next poll, as in static/core/live.js."""
 SAMPLE_EVERY = 10.0
 PLAIN_EVERY = 5.0
 """Seconds between two polls that are not held, to see how long an answer takes."""
@@ -98,7 +98,9 @@ class Crowd:
         self.asking = asyncio.Event()
         self.asking.set()
         self.here = 0
-        files = sorted(f.name for f in (ROOT / "app" / "static").iterdir() if f.suffix in (".js", ".css") and f.name not in ("own.js", "findings.js", "ladder.js"))
+        static = ROOT / "app" / "static"
+        of_the_form = ("teacher_dialog.js", "check_report.js", "ladder.js")
+        files = sorted(f.relative_to(static).as_posix() for f in static.rglob("*") if f.suffix in (".js", ".css") and f.name not in of_the_form)
         self.files = [f"/kg/static/{name}?v=1" for name in files] + ["/kg/theme.css", "/kg/plotly.min.js", "/kg/reference/-/0"]
 
     @contextlib.asynccontextmanager

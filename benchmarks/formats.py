@@ -27,13 +27,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import nn
 
-from kgen import precision, recipes
+from kgen import precision
+from kgen.engine.setting import Setting
+from kgen.engine.state import LoopState
+from kgen.engine.synthesis import Synthesis
 from kgen.events import format_name
 from kgen.precision import PLAIN, Format, set_format
-from kgen.recipe import Recipe
-from kgen.setting import Setting
-from kgen.state import LoopState
-from kgen.synthesis import Synthesis
+from kgen.recipe.recipe import Recipe
+from kgen.recipes import recipes
 
 WORK = {
     "fashion-cnn": recipes.get("fashion-live"),

@@ -18,8 +18,8 @@ import hostile
 import torch
 from safetensors.torch import save_file
 
-from kgen import limits
-from kgen.checkpoints import CheckpointError, read
+from kgen.preflight import limits
+from kgen.zoo.checkpoints import CheckpointError, read
 
 STATE = {"conv.weight": torch.randn(8, 3, 3, 3), "bn.running_mean": torch.randn(8), "bn.num_batches_tracked": torch.tensor(7), "fc.bias": torch.randn(5).half()}
 

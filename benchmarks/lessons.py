@@ -19,10 +19,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from app import findings, lessons
-from kgen import tables
-from kgen.reading import JournalError, open_run
-from kgen.recipe import Recipe
+from app.lessons import lessons, metrics
+from kgen.journal.reading import JournalError, open_run
+from kgen.recipe.recipe import Recipe
+from kgen.tables import tables
 
 PAGE = ROOT / "docs" / "results.md"
 BEGIN, END = "<!-- lessons: written by `python benchmarks/lessons.py` -->", "<!-- end of lessons -->"
@@ -63,7 +63,7 @@ def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
     measured: dict[str, dict] = defaultdict(dict)
     for (key, seed), path in sorted(runs.items()):
         if key in wanted:
-            values = findings.numbers(open_run(path))
+            values = metrics.numbers(open_run(path))
             values.pop("seconds")  # of a machine that did other things as well
             measured[key][str(seed)] = {n: round(v, 4) if isinstance(v, float) else v for n, v in values.items() if v is not None}
     (lessons.FOLDER / lessons.MEASURED).write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n", encoding="utf-8")

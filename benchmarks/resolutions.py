@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from kgen import recipes
-from kgen.learning import Learner
-from kgen.setting import Setting
-from kgen.state import LoopState
-from kgen.synthesis import Synthesis
+from kgen.engine.setting import Setting
+from kgen.engine.state import LoopState
+from kgen.engine.student_training import Learner
+from kgen.engine.synthesis import Synthesis
+from kgen.recipes import recipes
 
 STUDENT_STEPS = 30
 

@@ -12,33 +12,33 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from kgen.engine import distill as distill
-    from kgen.zoo import load_teacher as load_teacher
+    from kgen.engine.engine import distill as distill
+    from kgen.zoo.zoo import load_teacher as load_teacher
 
-_lazy = {"distill": "kgen.engine", "load_teacher": "kgen.zoo"}
+_lazy = {"distill": "kgen.engine.engine", "load_teacher": "kgen.zoo.zoo"}
 _modules = {
     "augment",
-    "controls",
     "data",
     "embeddings",
     "engine",
     "evaluate",
     "events",
     "journal",
-    "reading",
-    "image_sources",
+    "judge",
     "keyregion",
     "losses",
+    "nets",
     "pool",
+    "precision",
     "preflight",
     "recipe",
     "recipes",
+    "rng",
     "sources",
-    "streams",
-    "teach",
+    "specs",
+    "tables",
     "teachers",
-    "terms",
-    "vit",
+    "worth",
     "zoo",
 }
 

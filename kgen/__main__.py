@@ -20,14 +20,16 @@ from typing import Annotated, Any
 
 import typer
 
-from kgen import bundle_command, data_command, preflight_command, recipes, screen, tables, worth_command, zoo_screen
-from kgen.bundle import BundleError
-from kgen.data import DataError
-from kgen.reading import JournalError, open_run
-from kgen.recipe import Recipe, RecipeError, parse, parse_setting
-from kgen.screen import Json, console, watch
-from kgen.tables import TableError
-from kgen.zoo import ZooError
+from kgen.cli import bundle_commands, data_commands, preflight_commands, progress, worth_commands, zoo_output
+from kgen.cli.progress import Json, console, watch
+from kgen.data.data import DataError
+from kgen.journal.bundle import BundleError
+from kgen.journal.reading import JournalError, open_run
+from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
+from kgen.recipes import recipes
+from kgen.tables import tables
+from kgen.tables.tables import TableError
+from kgen.zoo.zoo import ZooError
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Data-free knowledge distillation: teach a student from a teacher whose training data is gone.")
 
@@ -56,7 +58,7 @@ def default_folder(recipe: Recipe) -> Path:
 @cli.command("recipes")
 def list_recipes(as_json: Json = False) -> None:
     """List the named recipes."""
-    screen.list_recipes(as_json)
+    progress.list_recipes(as_json)
 
 
 @cli.command()
@@ -71,10 +73,10 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Make images, teach a student, keep everything in a run folder."""
-    from kgen.runner import Runner
+    from kgen.journal.runner import Runner
 
     if recipe == "-":
-        from kgen.child import controlled
+        from kgen.cli.worker import controlled
 
         raise typer.Exit(controlled(checkpoint_every) if control else _from_stdin(out, checkpoint_every, as_json))
     chosen = read_recipe(recipe, settings or [], seed, schedule)
@@ -87,7 +89,7 @@ def resume(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")], checkpoint_every: Every = 5.0, as_json: Json = False
 ) -> None:
     """Go on with a run that was stopped or killed; sequential on a CPU the result is the same as without the interruption."""
-    from kgen.runner import Runner
+    from kgen.journal.runner import Runner
 
     open_run(folder)
     raise typer.Exit(watch(lambda **o: Runner.resume(folder, **o), as_json, checkpoint_every))
@@ -100,9 +102,10 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure an exported student on all real test images."""
-    from kgen import data, zoo
+    from kgen.data import data
+    from kgen.engine.setting import choose_classes
     from kgen.evaluate import score
-    from kgen.setting import choose_classes
+    from kgen.zoo import zoo
 
     file = folder if folder.suffix == ".safetensors" else open_run(folder).student()
     if not file.is_file():
@@ -140,7 +143,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a run's student into a folder for others: weights, class names, a card of facts, code that loads it."""
-    from kgen.export import export as write
+    from kgen.journal.export import export as write
 
     made, card = write(folder, out, onnx=onnx)
     if as_json:
@@ -167,7 +170,7 @@ def teach(
     half: Annotated[bool, typer.Option("--half", help="Store the weights in half precision, which halves the file.")] = False,
 ) -> None:
     """Train a teacher on a real training set (the only command that does), and write it with its card."""
-    zoo_screen.watch_teaching(dataset, network, out, data_folder, download, epochs, device, seed, half)
+    zoo_output.watch_teaching(dataset, network, out, data_folder, download, epochs, device, seed, half)
 
 
 @cli.command()
@@ -177,13 +180,13 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Download a teacher's published weights (nothing else ever does), check them, and keep them as a teacher with its card."""
-    raise typer.Exit(zoo_screen.watch_fetch(name, file, as_json))
+    raise typer.Exit(zoo_output.watch_fetch(name, file, as_json))
 
 
 @cli.command("zoo")
 def list_zoo(as_json: Json = False) -> None:
     """List teachers (bundled, on this machine, to fetch, to train) and students."""
-    zoo_screen.list_zoo(as_json)
+    zoo_output.list_zoo(as_json)
 
 
 @cli.command()
@@ -193,7 +196,8 @@ def embed(
     model: Annotated[str | None, typer.Option(help="Name in the local cache, or folder, of a sentence-transformers model.")] = None,
 ) -> None:
     """Add class texts to the table of label embeddings (needs the optional sentence-transformers)."""
-    from kgen import classes, embeddings
+    from kgen import embeddings
+    from kgen.data import classes
 
     path = out or embeddings.TABLE
     new, everything = embeddings.extend_table(list(texts or classes.texts()), path, model or embeddings.MODEL)
@@ -211,33 +215,33 @@ def table(
     file: Annotated[Path, typer.Option("--runs", help="The finished runs, one JSON line each.")] = tables.RUNS,
 ) -> None:
     """Make the paper's tables, on Fashion-MNIST and on photographs: the runs that are missing, then mean and spread. Goes on where it stopped."""
-    from kgen import report
-    from kgen.measure import missing
-    from kgen.results import Pace, Results
+    from kgen.tables import report
+    from kgen.tables.measure import missing
+    from kgen.tables.results import Pace, Results
 
     results, jobs, everything = Results(file), jobs or os.cpu_count() or 1, tables.find("all")
     if name is None:
-        return screen.list_tables(everything, seeds, jobs, results, as_json)
+        return progress.list_tables(everything, seeds, jobs, results, as_json)
     chosen, there, code = tables.find(name), results.read(), 0
     if markdown:
         return report.write_page({t.name: report.markdown(t, report.lines(t, range(seeds), there)) for t in chosen})
     if not show:
         tasks = missing(chosen, range(seeds), there)
         pace = Pace((row for t in everything for row in t.rows), there.values())
-        code = screen.watch_tables(tasks, jobs, results, pace) if tasks else 0
-    screen.show_tables(chosen, seeds, results, as_json)
+        code = progress.watch_tables(tasks, jobs, results, pace) if tasks else 0
+    progress.show_tables(chosen, seeds, results, as_json)
     raise typer.Exit(code)
 
 
-cli.add_typer(data_command.cli, name="data")
-cli.command()(preflight_command.preflight)
-cli.command()(worth_command.worth)
-cli.command()(bundle_command.bundle)
-cli.command()(bundle_command.unbundle)
+cli.add_typer(data_commands.cli, name="data")
+cli.command()(preflight_commands.preflight)
+cli.command()(worth_commands.worth)
+cli.command()(bundle_commands.bundle)
+cli.command()(bundle_commands.unbundle)
 
 
 def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int:
-    from kgen.runner import Runner
+    from kgen.journal.runner import Runner
 
     chosen = parse(sys.stdin.buffer.read())
     return watch(lambda **o: Runner.new(chosen, out or default_folder(chosen), **o), as_json, checkpoint_every)
@@ -246,9 +250,9 @@ def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int
 def main() -> None:
     """Errors of the user's become one sentence and exit code 2."""
     from kgen.embeddings import EmbeddingError
-    from kgen.export import ExportError
-    from kgen.runner import DiskError
-    from kgen.worth import WorthError
+    from kgen.journal.export import ExportError
+    from kgen.journal.runner import DiskError
+    from kgen.worth.worth import WorthError
 
     try:
         cli()

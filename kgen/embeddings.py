@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from kgen.classes import TABLE as TABLE
-from kgen.classes import embedded
+from kgen.data.classes import TABLE as TABLE
+from kgen.data.classes import embedded
 from kgen.files import write_durably
-from kgen.zoo import header
+from kgen.zoo.zoo import header
 
 OUTER_RADIUS = 0.03
 NEARLY_THE_SAME = 0.93

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgen.data import RealImages
+from kgen.data.data import RealImages
 from kgen.events import Score
 
 MOST_CONFUSIONS = 2_000

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from kgen import classes, events, zoo
+from kgen import events
+from kgen.data import classes
+from kgen.data.folders import plain
 from kgen.evaluate import pieces
 from kgen.events import TeacherCard
-from kgen.folders import plain
-from kgen.recipe import Recipe, RecipeError
+from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.teachers import Teacher
+from kgen.zoo import zoo
 
 BUNDLED = ("imagenet-lite2", "imagenet-lite0", "fashion-cnn", "fashion-vit")
 """Where the recipe says "auto", the first of these that is not the teacher and knows all of the teacher's classes."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kgen.parts import Target
+from kgen.recipe.fields import Target
 
 
 def class_activation_map(features: Tensor, weight: Tensor, labels: Tensor) -> Tensor:

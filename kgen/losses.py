@@ -1,6 +1,6 @@
 """The loss terms, as pure functions: unweighted, one value a sample where the paper has one.
 
-They know nothing of networks; weights are applied in `kgen.terms` and, for the student, in `kgen.learning`.
+They know nothing of networks; weights are applied in `kgen.engine.objective` and, for the student, in `kgen.engine.student_training`.
 Symbols: T teacher, S student, B batch, K classes, d embedding width.
 """
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kgen.recipe import Recipe, RecipeError
+from kgen.recipe.recipe import Recipe, RecipeError
 
 PIXELS = 2**16
 """Pixels of the images that formats are compared on: 5 of 112 × 112."""

@@ -19,7 +19,7 @@ from kgen import precision
 from kgen.events import TeacherCard
 from kgen.keyregion import class_activation_map, linearised_map
 from kgen.losses import BatchNormStatistics
-from kgen.vit import Corner, WindowedViT, classify, unit, windowed
+from kgen.nets.vit import Corner, WindowedViT, classify, unit, windowed
 
 MapKind = Literal["cam", "linearised", "attention", "none"]
 
@@ -61,7 +61,7 @@ class Teacher:
 
     Args:
         network: follows timm's convention: forward_features, forward_head(pre_logits=…), get_classifier. A ViT of
-            timm with class token becomes a `kgen.vit.WindowedViT`.
+            timm with class token becomes a `kgen.nets.vit.WindowedViT`.
         card: what is known of it.
         classes: names of its K_T classes.
         mean, std: per channel, of pixels in [0,1].
@@ -141,7 +141,7 @@ class Teacher:
     def __call__(self, images: Tensor, corner: Corner | None = None) -> Probe:
         """[B,c,e,e] in [0,1] → Probe; differentiable with respect to the images.
 
-        `corner` places the images in the grid of a ViT's position embeddings (`kgen.vit.draw_corner`), the middle
+        `corner` places the images in the grid of a ViT's position embeddings (`kgen.nets.vit.draw_corner`), the middle
         without it; a CNN has no use for it. ValueError for images that a ViT's patches do not divide.
         """
         if isinstance(self.network, WindowedViT):

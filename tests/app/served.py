@@ -9,8 +9,8 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app import routes
-from app.runs import Runs
+from app.pages import routes
+from app.process.runs import Runs
 
 
 @contextlib.contextmanager

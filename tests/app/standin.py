@@ -18,9 +18,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from kgen import events, recipes  # noqa: E402
-from kgen.journal import Journal  # noqa: E402
-from kgen.recipe import Recipe, parse  # noqa: E402
+from kgen import events
+from kgen.journal.journal import Journal  # noqa: E402
+from kgen.recipe.recipe import Recipe, parse  # noqa: E402
+from kgen.recipes import recipes  # noqa: E402
 
 CLASSES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 CARD = events.TeacherCard(name="hand-made", title="Hand-made", architecture="none", parameters=7, channels=1, side=28, features=6,

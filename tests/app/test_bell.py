@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from app.bell import Bell
+from app.web.notifier import Bell
 
 
 def test_it_is_heard_at_once_from_another_thread_by_all():

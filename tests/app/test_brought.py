@@ -15,10 +15,13 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app import posts, routes, uploads
-from app.brought import Brought, in_words
-from app.uploads import Refused, Uploads
-from kgen import classes, inspection, zoo
+from app.pages import routes, teacher_routes
+from app.process.teacher_checks import Brought, in_words
+from app.web import uploads
+from app.web.uploads import Refused, Uploads
+from kgen.data import classes
+from kgen.preflight import request
+from kgen.zoo import zoo
 
 OWN = {"Origin": "http://127.0.0.1:7860", "Sec-Fetch-Site": "same-origin"}
 ROW = {"kind": "row", "name": "file", "status": "ok", "finding": "torch, 0.1 MB", "advice": ""}
@@ -26,10 +29,10 @@ REPORT = {"kind": "report", "ok": True, "saved": None, "rows": [], "spec": {}}
 
 
 class Check:
-    """Stands in for `kgen.inspection.inspect`: says what it is told to say, and waits where it is told to."""
+    """Stands in for `kgen.preflight.request.inspect`: says what it is told to say, and waits where it is told to."""
 
     def __init__(self):
-        self.orders: list[inspection.Order] = []
+        self.orders: list[request.Order] = []
         self.says = [ROW, REPORT]
         self.go = threading.Event()
         self.go.set()
@@ -70,7 +73,7 @@ def brought(folder, check):
 @pytest.fixture
 def client(brought):
     app = FastAPI(middleware=routes.middleware(), openapi_url=None)
-    posts.install(app, brought)
+    teacher_routes.install(app, brought)
     with TestClient(app, base_url="http://127.0.0.1:7860", headers=OWN) as client:
         yield client
 
@@ -133,7 +136,7 @@ def test_no_name_leads_out_of_the_folder(client, folder, name, kept):
 
 
 def test_suffixes_are_those_that_the_check_reads():
-    said = subprocess.run([sys.executable, "-c", "from kgen.checkpoints import SUFFIXES; print(*SUFFIXES)"], capture_output=True, text=True, check=True)
+    said = subprocess.run([sys.executable, "-c", "from kgen.zoo.checkpoints import SUFFIXES; print(*SUFFIXES)"], capture_output=True, text=True, check=True)
     assert tuple(said.stdout.split()) == uploads.SUFFIXES
 
 
@@ -241,7 +244,7 @@ def test_what_is_no_json_is_refused(client, check, body):
 
 
 def test_an_order_is_bounded(client, check):
-    assert "more than 1 MB" in sentence(client.post("/kg/check", content=b" " * (posts.MOST_ORDER + 1)), 413)
+    assert "more than 1 MB" in sentence(client.post("/kg/check", content=b" " * (teacher_routes.MOST_ORDER + 1)), 413)
     assert "more than 1 MB" in sentence(client.post("/kg/check", content=iter([b" " * 10**5] * 11)), 413)
     checked(client, path="a.pt", classes="\n".join(f"class {i}" for i in range(50_000)))
 
@@ -298,14 +301,14 @@ def test_the_command_lines_words_become_the_pages(said, told):
 
 def test_the_apps_end_ends_a_check(folder, monkeypatch):
     """A real child that never ends by itself."""
-    monkeypatch.setattr(inspection, "_end", lambda *_: "It was ended.")
+    monkeypatch.setattr(request, "_end", lambda *_: "It was ended.")
     popen, children = subprocess.Popen, []
 
     def sleeping(command, **options):
         children.append(popen([sys.executable, "-c", "import time; time.sleep(600)"], **options))
         return children[-1]
 
-    monkeypatch.setattr(inspection.subprocess, "Popen", sleeping)
+    monkeypatch.setattr(request.subprocess, "Popen", sleeping)
     brought = Brought(folder)
     id = brought.begin({"path": "a.pt"})
     while not children:
@@ -323,7 +326,7 @@ def test_a_real_file_is_checked_kept_and_a_teacher_then(folder):
     """Through the real child: the bundled teacher's file, which carries its card."""
     app = FastAPI(middleware=routes.middleware(), openapi_url=None)
     brought = Brought(folder)
-    posts.install(app, brought)
+    teacher_routes.install(app, brought)
     with TestClient(app, base_url="http://127.0.0.1:7860", headers=OWN) as client:
         token = upload(client, "My CNN.safetensors", zoo.TEACHERS["fashion-cnn"].read_bytes()).json()["file"]
         found = checked(client, file=token, title="Mine", save="my-cnn")

@@ -15,17 +15,20 @@ import pytest
 import standin
 from served import served
 
-from app import exhibits, listing
-from app.columns import MOST, Columns, Means
-from app.comparison import Side, spread, verdict
-from app.comparison_table import as_csv, table
-from app.differences import change, differing, kin_of, labels
-from app.panels import ladder
-from app.panels.knobs import knobs
-from app.switches import switches
-from kgen import events, reading, recipes
-from kgen.exchange import Rate
-from kgen.reading import open_run
+from app.archive.columns import MOST, Columns, Means
+from app.compare.comparison import Side, spread, verdict
+from app.compare.comparison_table import as_csv, table
+from app.library import listing
+from app.process import exhibits
+from app.setup import ladder
+from app.setup.differences import change, differing, kin_of, labels
+from app.setup.knobs import knobs
+from app.setup.switches import switches
+from kgen import events
+from kgen.journal import reading
+from kgen.journal.reading import open_run
+from kgen.recipes import recipes
+from kgen.worth.exchange import Rate
 
 STANDIN = (sys.executable, str(Path(standin.__file__)))
 

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from app import offers
-from app.panels import form, ladder
-from app.panels.knobs import knobs
-from kgen import recipes
-from kgen.parts import Target
-from kgen.recipe import Recipe
+from app.setup import form, ladder, offers
+from app.setup.knobs import knobs
+from kgen.recipe.fields import Target
+from kgen.recipe.recipe import Recipe
+from kgen.recipes import recipes
 
-LADDER = Path(form.__file__).parent.parent / "static" / "ladder.js"
+LADDER = Path(form.__file__).parent.parent / "static" / "setup" / "ladder.js"
 LIVE = recipes.get("fashion-live")
 OFFER = offers.offer(LIVE.teacher)
 
@@ -135,7 +134,7 @@ def test_a_field_that_is_missing_is_refused_or_optional(field):
 
 
 def moved(name: str, *values):
-    """What `static/ladder.js` answers; run by Node, the only thing that can without a page."""
+    """What `static/setup/ladder.js` answers; run by Node, the only thing that can without a page."""
     node = shutil.which("node")
     if not node:
         pytest.skip("there is no Node here; the browser tests click the same switches")

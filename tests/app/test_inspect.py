@@ -18,10 +18,10 @@ from PIL import Image
 from safetensors.numpy import save
 from served import served
 
-from app import batchfile, samples, specimen
+from app.archive import batchfile, image_detail, samples
 from kgen import events
 from kgen.events import PARTS
-from kgen.reading import open_run
+from kgen.journal.reading import open_run
 
 FOR_EVER = "public, max-age=31536000, immutable"
 C = 3
@@ -190,7 +190,7 @@ def test_the_nearest_of_other_classes_over_the_whole_run(client, folder):
 
 
 def test_a_long_run_is_sampled_and_says_so(client, folder, monkeypatch):
-    monkeypatch.setattr(specimen, "MOST_FILES", 2)
+    monkeypatch.setattr(image_detail, "MOST_FILES", 2)
     told = client.get("/kg/inspect/sizes/1/kin/1/0/4").json()
     assert told["looked"] == 3 and told["of"] == 4, "first, last, and its own"
 
@@ -335,7 +335,7 @@ def test_what_is_unknown_fits_no_condition_and_comes_last(folder):
 
 
 def test_a_class_name_is_no_formula_and_no_path():
-    from app.takeaway import plain, slug
+    from app.archive.downloads import plain, slug
 
     assert plain("=1+1") == "'=1+1" and plain("Dress") == "Dress"
     assert slug("../../etc/passwd") == "etc-passwd" and slug("…") == "class" and len(slug("a" * 500)) == 40

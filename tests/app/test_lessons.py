@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from served import served
 
-from app import exhibits, findings, glossary, lessons, prose
-from kgen import recipes
-from kgen.reading import open_run
+from app.lessons import glossary, lessons, metrics, prose
+from app.process import exhibits
+from kgen.journal.reading import open_run
+from kgen.recipes import recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELF = lessons.Lessons(lessons.FOLDER)
@@ -104,7 +105,7 @@ def test_links_in_texts_lead_somewhere():
 
 
 def test_every_term_that_a_page_names_is_in_the_glossary():
-    sources = [*(ROOT / "app" / "panels").glob("*"), *(ROOT / "app" / "static").glob("*.js")]
+    sources = [*(ROOT / "app" / "pages").glob("*.html"), *(ROOT / "app" / "static").rglob("*.js")]
     text = "\n".join(p.read_text(encoding="utf-8") for p in sources if p.suffix in (".html", ".py", ".js"))
     used = set(re.findall(r"""data-term="([a-z-]+)\"""", text)) | set(re.findall(r"told\('([a-z-]+)'\)", text)) | set(re.findall(r"""term="([a-z-]+)\"""", text))
     assert len(used) >= 12 and used <= set(glossary.terms()), used - set(glossary.terms())
@@ -199,16 +200,16 @@ def small(tmp_path_factory) -> Path:
 
 
 def test_every_number_is_there_on_a_real_run(small):
-    values = findings.numbers(open_run(small))
+    values = metrics.numbers(open_run(small))
     assert [n for n, v in values.items() if v is None] == []
     for lesson in SHELF.lessons.values():
-        texts = {n: findings.write(findings.NUMBERS[n].kind, values[n]) for n in lesson.numbers}
+        texts = {n: metrics.write(metrics.NUMBERS[n].kind, values[n]) for n in lesson.numbers}
         assert all(re.fullmatch(r"[\d.,]+(e-\d+)?( [%s])?|[A-Z].*", t) for t in texts.values()), texts
 
 
 def test_numbers_are_those_of_the_folder(small):
     run = open_run(small)
-    values, last = findings.numbers(run), run.last_event
+    values, last = metrics.numbers(run), run.last_event
     assert (values["accuracy"], values["tested"]) == (last.accuracy, last.n)
     batches = [batch for _, batch in run.batches()]
     assert values["made"] == 60 and values["different"] == len({i.tobytes() for b in batches for i in b["images"]})
@@ -222,16 +223,16 @@ def test_numbers_are_those_of_the_folder(small):
 
 
 def test_figures_of_a_real_run(small):
-    found = findings.figures(open_run(small))
+    found = metrics.figures(open_run(small))
     assert found["images"]["url"].startswith("data:image/png") and (found["images"]["width"], found["images"]["height"]) == (280, 84)
     assert found["making"]["rows"] == [1, 2, 3] and [x for x, _ in found["agreement"]] == [1, 2, 3]
     assert np.shape(found["cam"]) == np.shape(found["target"]) == (7, 7) and found["accuracy"][-1][1] == pytest.approx(open_run(small).last_event.accuracy, abs=1e-4)
 
 
 def test_differences_add_up_as_they_are_written():
-    assert findings.difference("real", 0.184, 0.775) == "+0.59" or findings.write("real", 0.184) == "0.18"
-    assert findings.difference("percent", 0.68333, 0.50337) == "−18.0 points" and findings.difference("count", 600, 60) == "−540"
-    assert findings.difference("percent", 0.5, None) == "–" and findings.difference("real", 1.0, 1.0) == "±0"
+    assert metrics.difference("real", 0.184, 0.775) == "+0.59" or metrics.write("real", 0.184) == "0.18"
+    assert metrics.difference("percent", 0.68333, 0.50337) == "−18.0 points" and metrics.difference("count", 600, 60) == "−540"
+    assert metrics.difference("percent", 0.5, None) == "–" and metrics.difference("real", 1.0, 1.0) == "±0"
 
 
 def test_a_choice_is_borne_out_by_a_rule(tmp_path):
@@ -319,6 +320,6 @@ def test_lessons_and_glossary_as_the_page_asks(client):
     told = client.get("/kg/lessons/tiny").json()
     assert told["choices"] == ["worse", "the same or better"] and told["switch"]["fields"] == [["weights.kr", "0.1", "0.0"]]
     assert {t["id"] for t in client.get("/kg/glossary").json()["terms"]} == set(glossary.terms())
-    script = client.get("/kg/static/glossary-terms.js")
+    script = client.get("/kg/static/core/glossary-terms.js")
     assert script.headers["content-type"].startswith("text/javascript") and '"cam"' in script.text
-    assert client.get("/kg/static/glossary-terms.js", headers={"If-None-Match": script.headers["etag"]}).status_code == 304
+    assert client.get("/kg/static/core/glossary-terms.js", headers={"If-None-Match": script.headers["etag"]}).status_code == 304

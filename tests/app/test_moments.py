@@ -7,8 +7,8 @@ import json
 import pytest
 import standin
 
-from app.moments import Moments
-from app.state import State, fold
+from app.live.moments import Moments
+from app.live.state import State, fold
 from kgen import events
 
 R = standin.recipe(epochs=6, student_steps=4)

@@ -2,10 +2,11 @@
 
 import pytest
 
-from app import offers, plan
-from app.panels import form
-from kgen import catalogue, zoo
+from app.live import plan
+from app.setup import form, offers
+from kgen.data import catalogue
 from kgen.events import TeacherCard
+from kgen.zoo import zoo
 
 
 @pytest.fixture

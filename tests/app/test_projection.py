@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from app import projection
-from app.projection import Fitter, Layout
-from kgen import zoo
+from app.archive import projection
+from app.archive.projection import Fitter, Layout
+from kgen.zoo import zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,10 +113,10 @@ def test_a_bundled_layout_belongs_to_its_teacher_and_keeps_classes_together(teac
 
 def test_the_app_never_imports_torch_umap_or_numba():
     """In a fresh interpreter, as the app starts; gradio comes with app.main only."""
-    modules = "app.view, app.state, app.plan, app.publish, app.words, app.sheets, app.projection, app.child, app.archive, app.follow, app.runs, app.guard, app.routes, app.brought, app.posts"
-    code = (f"import {modules}, kgen.events, kgen.recipe, kgen.recipes, kgen.journal, kgen.zoo, kgen.data, sys\n"
-            "kgen.zoo.card('fashion-cnn'); app.plan.before(kgen.recipes.get('fashion-live'))\n"
-            "app.projection.load(app.projection.bundled('fashion-cnn'))\n"
+    modules = "app.live.view, app.live.state, app.live.plan, app.web.publish, app.live.words, app.archive.sheets, app.archive.projection, app.process.child, app.archive.archive, app.process.follow, app.process.runs, app.web.guard, app.pages.routes, app.process.teacher_checks, app.pages.teacher_routes"
+    code = (f"import {modules}, kgen.events, kgen.recipe, kgen.recipes, kgen.journal.journal, kgen.zoo, kgen.data, sys\n"
+            "kgen.zoo.card('fashion-cnn'); app.live.plan.before(kgen.recipes.get('fashion-live'))\n"
+            "app.archive.projection.load(app.archive.projection.bundled('fashion-cnn'))\n"
             "print(sorted({'torch', 'umap', 'numba', 'sklearn', 'gradio'} & sys.modules.keys()))")
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

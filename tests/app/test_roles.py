@@ -23,11 +23,11 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 
 import launch
-from app import main, posts, routes
-from app.brought import Brought
-from app.panels import audience, studio
-from app.roles import CALLBACKS, PRESENTER, REFUSED, ROUTES, VIEWER, Presenting, needed, token_from
-from app.runs import Runs
+from app import main
+from app.pages import audience, routes, studio, teacher_routes
+from app.process.runs import Runs
+from app.process.teacher_checks import Brought
+from app.web.roles import CALLBACKS, PRESENTER, REFUSED, ROUTES, VIEWER, Presenting, needed, token_from
 
 TOKEN = "the-presenters-own-token"
 # Gradio leaves its event loops to the collector when a server is closed
@@ -49,7 +49,7 @@ def served(tmp_path_factory) -> Iterator[SimpleNamespace]:
     demo = main.build(runs, presenting)
     app, _, _ = demo.launch(**main.launch_settings(args, port, presenting))
     routes.install(app, runs, presenting, links=[args.link], page=audience.page("", "v", main.STYLES), theme=":root {}")
-    posts.install(app, brought)
+    teacher_routes.install(app, brought)
     address = f"http://127.0.0.1:{port}"
     with httpx.Client(base_url=address, timeout=20) as viewer, httpx.Client(base_url=address, timeout=20) as presenter:
         presenter.cookies.set(presenting.cookie, TOKEN)
@@ -100,7 +100,7 @@ def asked(client: httpx.Client, method: str, path: str, **more) -> tuple[int, st
 def test_every_route_below_kg_is_declared_and_every_declared_one_is_there(served):
     there = {f"{method} {path}" for method, path in endpoints(served.app)}
     assert len(there) > 60, "Gradio's own are among them"
-    assert {e for e in there if e.split(" ")[1].startswith("/kg/")} <= set(ROUTES), "say in app/roles.py who may ask for a new route"
+    assert {e for e in there if e.split(" ")[1].startswith("/kg/")} <= set(ROUTES), "say in app/web/roles.py who may ask for a new route"
     assert set(ROUTES) <= there
 
 
@@ -129,7 +129,7 @@ def test_the_presenter_is_never_refused_for_being_nobody(served):
 def test_without_the_door_the_routes_themselves_refuse(served):
     app = FastAPI(dependencies=[Depends(served.presenting.check)])
     routes.install(app, served.runs, served.presenting, links=["http://x/"])
-    posts.install(app, served.brought)
+    teacher_routes.install(app, served.brought)
     with TestClient(app) as client:
         for route, role in ROUTES.items():
             method, path = route.split(" ")

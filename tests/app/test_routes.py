@@ -26,13 +26,17 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from served import served
 
-from app import exports as app_exports
-from app import plan, projection, publish, routes, sheets, view
-from app.exports import Exports
-from app.state import State, fold
-from kgen import events, recipes
+from app.archive import projection, sheets
+from app.live import plan, view
+from app.live.state import State, fold
+from app.pages import routes
+from app.process import exports as app_exports
+from app.process.exports import Exports
+from app.web import publish
+from kgen import events
 from kgen.events import PARTS
-from kgen.reading import open_run
+from kgen.journal.reading import open_run
+from kgen.recipes import recipes
 
 FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -163,7 +167,7 @@ def test_reference_of_a_run_and_the_bundled_one(client):
 @pytest.mark.parametrize("address", [
     "/kg/group/done/2/0", "/kg/group/done/1/99", "/kg/group/other/1/0", "/kg/group/done/1/-1", "/kg/group/done/1/x", "/kg/group/done/1/1e3",
     "/kg/group/done/1/99999999999999999999", "/kg/sample/done/1/0/20", "/kg/sample/done/1/0/٣", "/kg/reference/done/0", "/kg/student/other",
-    "/kg/csv/other", "/kg/export/other", "/kg/static/other.css", "/kg/static/app.py"])
+    "/kg/csv/other", "/kg/export/other", "/kg/static/core/other.css", "/kg/static/core/app.py"])
 def test_what_is_not_there_is_404_with_a_sentence(client, address):
     answer = client.get(address)
     assert answer.status_code == 404 and answer.text.endswith(".") and len(answer.text) > 20
@@ -172,7 +176,7 @@ def test_what_is_not_there_is_404_with_a_sentence(client, address):
 
 @pytest.mark.parametrize("name", ["..", ".", "%2e%2e", "..%2f..%2fetc", "..%5c..", "%2fetc%2fpasswd", "secret.txt", "done%00", "done%2f..%2fdone", "con:",
                                   "done%20", "a" * 200, "done.", "~root", "-", "%252e%252e"])
-@pytest.mark.parametrize("route", ["/kg/student/{}", "/kg/csv/{}", "/kg/export/{}", "/kg/group/{}/1/0", "/kg/static/{}", "/kg/reference/{}/1"])
+@pytest.mark.parametrize("route", ["/kg/student/{}", "/kg/csv/{}", "/kg/export/{}", "/kg/group/{}/1/0", "/kg/static/core/{}", "/kg/static/{}/dom.js", "/kg/reference/{}/1"])
 def test_no_name_leads_out_of_the_folder(client, name, route):
     answer = client.get(route.format(name))
     if route.startswith("/kg/reference") and name == "-":
@@ -286,13 +290,14 @@ def test_plotly_is_ours_compressed_and_immutable(client):
 
 def test_static_files_are_immutable_by_version_and_revalidated_without(client, tmp_path, monkeypatch):
     monkeypatch.setattr(routes, "STATIC", tmp_path)
-    (tmp_path / "a.js").write_text("export const a = 1")
-    versioned, plain = client.get("/kg/static/a.js?v=abc"), client.get("/kg/static/a.js")
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "a.js").write_text("export const a = 1")
+    versioned, plain = client.get("/kg/static/core/a.js?v=abc"), client.get("/kg/static/core/a.js")
     assert versioned.headers["cache-control"] == FOR_EVER and plain.headers["cache-control"] == "no-cache"
     assert plain.headers["content-type"].startswith("text/javascript") and plain.text == "export const a = 1"
-    assert client.get("/kg/static/a.js", headers={"If-None-Match": plain.headers["etag"]}).status_code == 304
-    (tmp_path / "a.js").write_text("export const a = 22")
-    assert client.get("/kg/static/a.js", headers={"If-None-Match": plain.headers["etag"]}).text == "export const a = 22"
+    assert client.get("/kg/static/core/a.js", headers={"If-None-Match": plain.headers["etag"]}).status_code == 304
+    (tmp_path / "core" / "a.js").write_text("export const a = 22")
+    assert client.get("/kg/static/core/a.js", headers={"If-None-Match": plain.headers["etag"]}).text == "export const a = 22"
 
 
 # --- the door ------------------------------------------------------------------------------------

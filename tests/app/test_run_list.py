@@ -17,10 +17,11 @@ import standin
 from PIL import Image
 from served import served
 
-from app import exhibits, listing, shelf
-from kgen import exchange
+from app.library import actions, listing
+from app.process import exhibits
 from kgen.files import FolderLock
-from kgen.reading import open_run
+from kgen.journal.reading import open_run
+from kgen.worth import exchange
 
 STANDIN = (sys.executable, str(Path(standin.__file__)))
 FOREIGN = {"Origin": "http://evil.example"}
@@ -256,7 +257,7 @@ def test_what_was_deleted_is_removed_after_a_week(client, folder):
         (trash / name / "batches").mkdir(parents=True)
     (folder / ".opening-0123456789ab").mkdir()
     os.utime(folder / ".opening-0123456789ab", (1, 1))
-    shelf.Shelf(client.runs).purge()
+    actions.Shelf(client.runs).purge()
     assert sorted(p.name.split("-")[0] for p in trash.iterdir()) == ["new", "something"] and not list(folder.glob(".opening*"))
 
 
@@ -286,17 +287,17 @@ def test_a_file_that_is_none_is_one_sentence(client, folder, monkeypatch):
     for body in (b"", b"PK", b"x" * 100_000, client.get("/kg/bundle/done").content[:-1]):
         answer = client.post("/kg/bundle", content=body)
         assert answer.status_code == 409 and answer.text.startswith("The file") and answer.text.endswith(".")
-    monkeypatch.setattr(shelf, "LARGEST_UPLOAD", 1_000)
+    monkeypatch.setattr(actions, "LARGEST_UPLOAD", 1_000)
     assert client.post("/kg/bundle", content=iter([b"x" * 900] * 2)).status_code == 409
-    monkeypatch.setattr("app.shelf_routes.LARGEST_UPLOAD", 1_000)
+    monkeypatch.setattr("app.pages.library_routes.LARGEST_UPLOAD", 1_000)
     assert client.post("/kg/bundle", content=b"x" * 1_001).status_code == 413
     assert sorted(rows(client)) == ["begun", "done", "half"] and not [p for p in folder.iterdir() if p.name.startswith(".")]
 
 
 def test_downloads_and_uploads_are_bounded(client, folder):
-    found = shelf.Shelf(client.runs)
+    found = actions.Shelf(client.runs)
     first, second, *rest = (found.download("done", real_images=False, checkpoint=False) for _ in range(4))
-    with pytest.raises(shelf.RunError, match="try again"):
+    with pytest.raises(actions.RunError, match="try again"):
         found.download("done", real_images=False, checkpoint=False)
     assert b"".join(first)[:2] == b"PK"
     del second  # nobody wants it any more
@@ -304,14 +305,14 @@ def test_downloads_and_uploads_are_bounded(client, folder):
 
 
 def test_an_upload_that_stops_coming_is_given_up(client, folder, monkeypatch):
-    monkeypatch.setattr(shelf, "PATIENCE", 0.2)
-    found = shelf.Shelf(client.runs)
+    monkeypatch.setattr(actions, "PATIENCE", 0.2)
+    found = actions.Shelf(client.runs)
 
     async def stalled():
         yield b"PK"
         await asyncio.sleep(20)
 
-    with pytest.raises(shelf.RunError, match="did not arrive whole"):
+    with pytest.raises(actions.RunError, match="did not arrive whole"):
         asyncio.run(found.receive(stalled()))
     assert not list(folder.glob(".incoming*")) and not found._opening.locked()
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import standin
 
-from app import exhibits, follow, words
-from app.runs import RunError, Runs
+from app.live import words
+from app.process import exhibits, follow
+from app.process.runs import RunError, Runs
 from kgen.files import FolderLock
-from kgen.reading import open_run
+from kgen.journal.reading import open_run
 
 STANDIN = (sys.executable, str(Path(standin.__file__)))
 LONG = {"epochs": 200, "ratio": 0.05}
@@ -224,7 +225,7 @@ def test_a_killed_engine_is_told_within_two_seconds_and_resumes(make):
 
 
 def test_a_late_refusal_is_told_on_the_page(make, monkeypatch):
-    monkeypatch.setattr("app.runs.ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr("app.process.runs.ANSWER_SECONDS", 0.0)
     runs = make()
     runs.start(standin.recipe(name="refuse"))
     alert = until(runs, phase("failed"))["alert"]
@@ -235,7 +236,7 @@ def test_a_late_refusal_is_told_on_the_page(make, monkeypatch):
 
 
 def test_a_refused_recipe_is_an_error_of_start_and_leaves_what_was_shown(make, monkeypatch):
-    monkeypatch.setattr("app.runs.ANSWER_SECONDS", 20.0)
+    monkeypatch.setattr("app.process.runs.ANSWER_SECONDS", 20.0)
     runs = make()
     first = runs.start(standin.recipe())
     until(runs, phase("finished"))
@@ -247,7 +248,7 @@ def test_a_refused_recipe_is_an_error_of_start_and_leaves_what_was_shown(make, m
 
 
 def test_an_engine_that_cannot_start_says_so(make, monkeypatch):
-    monkeypatch.setattr("app.runs.ANSWER_SECONDS", 20.0)
+    monkeypatch.setattr("app.process.runs.ANSWER_SECONDS", 20.0)
     runs = make(command=(*STANDIN, "never-ready"))
     runs.warm()
     runs._spare.close(20.0)
@@ -326,8 +327,8 @@ def test_the_recorded_run_is_put_where_there_is_no_other(tmp_path):
 def test_a_recording_that_cannot_be_opened_leaves_the_page_empty(tmp_path, monkeypatch):
     (tmp_path / "damaged.kgen").write_bytes(b"PK" + bytes(100))
     for name in ("missing", "damaged"):
-        monkeypatch.setattr("app.recording.FOLDER", tmp_path)
-        monkeypatch.setattr("app.recording.NAMES", (name,))
+        monkeypatch.setattr("app.process.recording.FOLDER", tmp_path)
+        monkeypatch.setattr("app.process.recording.NAMES", (name,))
         runs = Runs(tmp_path / "new", recorded=True)
         assert runs.name is None and now(runs)["phase"] == "empty"
         runs.close()
@@ -391,7 +392,7 @@ def test_close_ends_every_child_and_thread(make):
 
 
 def test_the_real_engine_start_pause_step_kill_resume_stop(tmp_path):
-    from kgen import recipes
+    from kgen.recipes import recipes
 
     runs = Runs(tmp_path / "runs")
     try:

@@ -11,10 +11,12 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import launch
-from app import lan, main, routes, stage, stage_routes
-from app.roles import Presenting
-from app.runs import Runs
-from app.stage import Stage
+from app import main
+from app.pages import routes, stage_routes
+from app.process.runs import Runs
+from app.web import addresses, stage
+from app.web.roles import Presenting
+from app.web.stage import Stage
 
 TOKEN = "the-presenters-own-token"
 
@@ -136,28 +138,28 @@ def test_the_terminal_names_every_address_and_the_token_once(capsys):
 def test_nothing_is_sent_and_no_name_is_looked_up(monkeypatch):
     for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getfqdn"):
         monkeypatch.setattr(socket, name, lambda *a, **k: pytest.fail("a look-up"))
-    for address in lan.addresses("0.0.0.0"):
+    for address in addresses.addresses("0.0.0.0"):
         assert socket.inet_aton(address) and not address.startswith("127.")
-    assert lan.addresses("0.0.0.0") == lan.addresses("::") and len(set(lan.addresses("::"))) == len(lan.addresses("::"))
+    assert addresses.addresses("0.0.0.0") == addresses.addresses("::") and len(set(addresses.addresses("::"))) == len(addresses.addresses("::"))
 
 
 def test_the_likeliest_address_comes_first(monkeypatch):
-    monkeypatch.setattr(lan, "_towards", {"192.0.2.1": "172.17.0.1", "10.255.255.254": "10.0.0.3", "169.254.255.254": "169.254.7.7"}.get)
-    monkeypatch.setattr(lan, "_of_interfaces", lambda: ["127.0.0.1", "192.168.1.7", "10.0.0.3"])
-    assert lan.addresses("0.0.0.0") == ["10.0.0.3", "192.168.1.7", "172.17.0.1", "169.254.7.7"]
+    monkeypatch.setattr(addresses, "_towards", {"192.0.2.1": "172.17.0.1", "10.255.255.254": "10.0.0.3", "169.254.255.254": "169.254.7.7"}.get)
+    monkeypatch.setattr(addresses, "_of_interfaces", lambda: ["127.0.0.1", "192.168.1.7", "10.0.0.3"])
+    assert addresses.addresses("0.0.0.0") == ["10.0.0.3", "192.168.1.7", "172.17.0.1", "169.254.7.7"]
 
 
 @pytest.mark.parametrize("host, found", [("127.0.0.1", []), ("::1", []), ("localhost", []), ("192.168.1.7", ["192.168.1.7"]), ("fe80::1", ["fe80::1"]), ("kgen.local", ["kgen.local"])])
 def test_an_address_that_was_named_is_the_one(host, found):
-    assert lan.addresses(host) == found
+    assert addresses.addresses(host) == found
 
 
 def test_links():
-    assert lan.link("192.168.1.7", 7860) == "http://192.168.1.7:7860/" and lan.link("fe80::1", 80, "/kgen") == "http://[fe80::1]:80/kgen/"
+    assert addresses.link("192.168.1.7", 7860) == "http://192.168.1.7:7860/" and addresses.link("fe80::1", 80, "/kgen") == "http://[fe80::1]:80/kgen/"
 
 
 def test_exactly_the_hosts_that_were_printed_are_answered(monkeypatch, runs):
-    monkeypatch.setattr(lan, "addresses", lambda host: ["192.168.1.7", "10.0.0.3"])
+    monkeypatch.setattr(addresses, "addresses", lambda host: ["192.168.1.7", "10.0.0.3"])
     args = launch.arguments(["--host", "0.0.0.0", "--presenter", "--token", TOKEN, "--allow-host", "kgen.example.org"])
     presenting = Presenting(TOKEN)
     app = FastAPI(middleware=main.launch_settings(args, 7860, presenting)["app_kwargs"]["middleware"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.student_space import StudentSpace, principal, turn
+from app.archive.student_space import StudentSpace, principal, turn
 
 D, K, N, M = 16, 5, 40, 30
 RADII = (0.015, 0.03)

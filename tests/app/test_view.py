@@ -14,12 +14,14 @@ import pytest
 import standin
 from PIL import Image
 
-from app import plan, scales, sheets, view, words
-from app.projection import Layout
-from app.state import MOST_POINTS, Curve, State, fold
-from app.view import Situation
-from kgen import events, recipes
-from kgen.parts import Target
+from app.archive import sheets
+from app.archive.projection import Layout
+from app.live import plan, scales, view, words
+from app.live.state import MOST_POINTS, Curve, State, fold
+from app.live.view import Situation
+from kgen import events
+from kgen.recipe.fields import Target
+from kgen.recipes import recipes
 
 R = standin.recipe()
 LIVE = Situation(run="tiny-1", attempt=1)
@@ -372,7 +374,7 @@ def test_a_validation_run_does_not_speak_of_the_test_images():
 
 def test_page_and_sentences_call_the_terms_the_same():
     """The page's table of terms against the words that warnings use."""
-    table = (Path(scales.__file__).parent / "static" / "terms.js").read_text()
+    table = (Path(scales.__file__).parent.parent / "static" / "core" / "terms.js").read_text()
     named = dict(re.findall(r"name: '(\w+)', title: '([^']+)'", table))
     assert named == events.PART_NAMES and set(named) == {*events.PARTS, *events.STUDENT_PARTS}
 

@@ -21,7 +21,7 @@ from stations import studio as studio
 from studio import LATER, PHONE, Studio
 
 from kgen import events
-from kgen.reading import Run, open_run
+from kgen.journal.reading import Run, open_run
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "tests" / "app"))
 import standin  # noqa: E402
 
 from kgen.events import PARTS  # noqa: E402
-from kgen.reading import open_run  # noqa: E402
+from kgen.journal.reading import open_run  # noqa: E402
 
 pytestmark = pytest.mark.timeout(240)
 MANY = 60

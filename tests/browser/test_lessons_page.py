@@ -19,8 +19,8 @@ from stations import station as station
 from stations import studio as studio
 from studio import LATER, PHONE, Studio
 
-from app import findings
-from kgen.reading import open_run
+from app.lessons import metrics
+from kgen.journal.reading import open_run
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -110,11 +110,11 @@ def test_both_run_and_the_numbers_are_the_folders(studio: Studio, app: App):
     assert studio.see(".lesson .bar").is_visible()
     studio.until("both are there", lambda: "A is the run" in studio.text(".run-status"), 2 * LATER)
     runs = made(app)
-    a, b = (findings.numbers(open_run(runs[kr])) for kr in (0.1, 0.0))
+    a, b = (metrics.numbers(open_run(runs[kr])) for kr in (0.1, 0.0))
     assert a["accuracy"] == open_run(runs[0.1]).last_event.accuracy
     studio.until("their numbers", lambda: "…" not in places(studio).values())
     assert places(studio) == {"a.accuracy": f"{100 * a['accuracy']:.1f} %", "a.images": "60", "b.accuracy": f"{100 * b['accuracy']:.1f} %",
-                              "difference.accuracy": findings.difference("percent", a["accuracy"], b["accuracy"])}
+                              "difference.accuracy": metrics.difference("percent", a["accuracy"], b["accuracy"])}
     right = b["accuracy"] >= a["accuracy"]
     assert ("borne out" in studio.text(".verdict")) == right
     studio.until("figures", lambda: studio.see(".figures img").count() == 4 and studio.see(".figures .cells").count() == 3 and studio.see(".figures svg").count() == 2)

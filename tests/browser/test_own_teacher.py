@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from serving import App
 from studio import LATER, PHONE, Studio
 
-from kgen import zoo
+from kgen.zoo import zoo
 
 pytestmark = pytest.mark.timeout(300)
 Visit = Callable[..., Studio]

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from serving import App
 from studio import LATER, PHONE, Studio
 
-from app.roles import REFUSED
+from app.web.roles import REFUSED
 
 pytestmark = pytest.mark.timeout(300)
 TOKEN = "the-token-of-this-test"

@@ -19,7 +19,7 @@ from stations import station as station
 from stations import studio as studio
 from studio import LATER, PHONE, Studio
 
-from kgen.exchange import Point, Worth
+from kgen.worth.exchange import Point, Worth
 
 pytestmark = pytest.mark.timeout(240)
 

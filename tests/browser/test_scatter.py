@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT / "tests" / "app"))
 
 import standin  # noqa: E402
 
-from app import projection  # noqa: E402
-from kgen.reading import open_run  # noqa: E402
+from app.archive import projection  # noqa: E402
+from kgen.journal.reading import open_run  # noqa: E402
 
 pytestmark = pytest.mark.timeout(420)
 Visit = Callable[..., Studio]

@@ -6,7 +6,8 @@ import pytest
 import torch
 from small import few_images, mini
 
-from kgen import data, zoo
+from kgen.data import data
+from kgen.zoo import zoo
 
 
 @pytest.fixture(autouse=True)

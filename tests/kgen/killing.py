@@ -16,9 +16,9 @@ from pathlib import Path
 
 from small import few_images, grain
 
-from kgen import data
-from kgen.reading import JournalError
-from kgen.runner import Runner
+from kgen.data import data
+from kgen.journal.reading import JournalError
+from kgen.journal.runner import Runner
 
 
 def attempt(folder: Path) -> None:

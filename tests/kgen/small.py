@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from kgen import data, recipes
-from kgen.recipe import Recipe
+from kgen.data import data
+from kgen.recipe.recipe import Recipe
+from kgen.recipes import recipes
 
 _test_set = data.test_set
 

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kgen import architectures, zoo
-from kgen.convnets import VGG11, CifarResNet, PlainCNN, WideBlock, WideResNet, ZeroPadded
-from kgen.networks import ResidualBlock
-from kgen.vit import look
+from kgen.nets import architectures
+from kgen.nets.paper_cnns import VGG11, CifarResNet, PlainCNN, WideBlock, WideResNet, ZeroPadded
+from kgen.nets.small_cnn import ResidualBlock
+from kgen.nets.vit import look
+from kgen.zoo import zoo
 
 # side in and map out as documented (tokens of a transformer); parameters with 1,000 classes as torchvision and timm publish them
 MAPS = {

@@ -16,15 +16,15 @@ import pytest
 from safetensors.numpy import load, save
 from typer.testing import CliRunner
 
-from kgen import bundle as bundles
-from kgen import recipes
-from kgen import unbundle as unbundling
 from kgen.__main__ import cli
-from kgen.bundle import VERSION, BundleError, write
 from kgen.files import FolderLock
-from kgen.journal import Journal
-from kgen.reading import JournalError, open_run, read_checkpoint
-from kgen.unbundle import unbundle
+from kgen.journal import bundle as bundles
+from kgen.journal import unbundle as unbundling
+from kgen.journal.bundle import VERSION, BundleError, write
+from kgen.journal.journal import Journal
+from kgen.journal.reading import JournalError, open_run, read_checkpoint
+from kgen.journal.unbundle import unbundle
+from kgen.recipes import recipes
 
 
 def make_run(path: Path, **changes) -> Path:

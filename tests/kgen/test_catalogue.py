@@ -11,7 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kgen import architectures, catalogue, classes, paper, teach, zoo
+from kgen import paths
+from kgen.data import catalogue, classes
+from kgen.nets import architectures
+from kgen.recipes import paper
+from kgen.zoo import teach, zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,7 +142,7 @@ def test_other_weights_are_refused_by_name(damage, home):
 
 def test_cards_need_neither_torch_nor_a_file(tmp_path):
     code = (
-        "import sys, kgen.zoo as z, kgen.catalogue as c, kgen.data\n"
+        "import sys, kgen.zoo.zoo as z, kgen.data.catalogue as c, kgen.data.data\n"
         "assert all(z.card(n) and z.classes(n) for n in c.TEACHERS)\n"
         "assert not {'torch', 'timm', 'torchvision'} & set(sys.modules)"
     )
@@ -158,10 +162,10 @@ def test_a_run_without_its_teacher_is_one_sentence_and_exit_code_2(tmp_path):
 
 def test_home_is_the_variable_or_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
-    assert catalogue.home() == tmp_path and catalogue.data_folder("cifar10") == tmp_path / "data" / "cifar10"
+    assert paths.home() == tmp_path and catalogue.data_folder("cifar10") == tmp_path / "data" / "cifar10"
     monkeypatch.delenv("KGEN_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "me")
-    assert catalogue.home() == tmp_path / "me" / ".cache" / "kgen"
+    assert paths.home() == tmp_path / "me" / ".cache" / "kgen"
 
 
 # --- names of the classes --------------------------------------------------------------------------

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kgen import checkpoints
-from kgen.checkpoints import CheckpointError, open_checkpoint, read
+from kgen.zoo import checkpoints
+from kgen.zoo.checkpoints import CheckpointError, open_checkpoint, read
 
 STATE = {"conv.weight": torch.randn(3, 2), "bn.num_batches_tracked": torch.tensor(7), "fc.bias": torch.randn(5).half()}
 
@@ -154,7 +154,7 @@ def test_any_damage_is_one_sentence(tmp_path, suffix):
 
 
 LIMITED = """
-import mmap, sys; from kgen import limits
+import mmap, sys; from kgen.preflight import limits
 def take(): return mmap.mmap(-1, 3 * 2**30 + limits.SLACK, mmap.MAP_PRIVATE)
 with limits.limited(2**30, seconds={seconds}):
     try:

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from kgen import embeddings, recipes, zoo
+from kgen import embeddings
 from kgen.embeddings import EmbeddingError, class_table, close_pairs, rescale
-from kgen.recipe import RecipeError
-from kgen.setting import Setting
+from kgen.engine.setting import Setting
+from kgen.recipe.recipe import RecipeError
+from kgen.recipes import recipes
+from kgen.zoo import zoo
 
 NAMES = zoo.classes("fashion-cnn")
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kgen import catalogue, classes, collection, data, zoo
 from kgen.__main__ import cli
+from kgen.data import catalogue, classes, collection, data
+from kgen.zoo import zoo
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ from collections import Counter
 
 import pytest
 
-from kgen.controls import Controls, Gate
-from kgen.engine import Distillation
-from kgen.learning import Learner
-from kgen.synthesis import Synthesis
+from kgen.engine.controls import Controls, Gate
+from kgen.engine.engine import Distillation
+from kgen.engine.student_training import Learner
+from kgen.engine.synthesis import Synthesis
 
 SCHEDULES = ["sequential", "concurrent"]
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from kgen import architectures, zoo
-from kgen.cost import cost
-from kgen.networks import seeded
+from kgen.nets import architectures
+from kgen.nets.cost import cost
+from kgen.nets.small_cnn import seeded
+from kgen.zoo import zoo
 
 
 def test_a_network_counted_by_hand():

@@ -10,8 +10,8 @@ import struct
 import numpy as np
 import pytest
 
-from kgen import catalogue, classes, data
-from kgen.folders import ImageFiles
+from kgen.data import catalogue, classes, data
+from kgen.data.folders import ImageFiles
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -172,7 +172,7 @@ def test_image_files_are_read_as_an_array(tmp_path, monkeypatch):
     assert files.shape == images.shape and len(files) == 6 and files.dtype == images.dtype
     for index in (3, -1, slice(1, 4), slice(4, 99), np.array([5, 0, 0]), np.array([True, False] * 3)):
         assert np.array_equal(files[index], images[index])
-    monkeypatch.setattr("kgen.folders.SELECTION", 3 * 5 * 7 * 2)
+    monkeypatch.setattr("kgen.data.folders.SELECTION", 3 * 5 * 7 * 2)
     large = files[np.array([4, 2, 1])]
     assert isinstance(large, ImageFiles) and np.array_equal(large[:], images[[4, 2, 1]]) and isinstance(files[np.array([4, 2])], np.ndarray)
     (tmp_path / "0.png").write_bytes(b"no image")

@@ -12,10 +12,10 @@ from torch import nn
 import kgen
 from kgen import embeddings, losses
 from kgen.embeddings import ClassCentres, EmbeddingError
-from kgen.engine import Distillation
-from kgen.learning import Learner, learning_rate
-from kgen.recipe import RecipeError
-from kgen.synthesis import Synthesis
+from kgen.engine.engine import Distillation
+from kgen.engine.student_training import Learner, learning_rate
+from kgen.engine.synthesis import Synthesis
+from kgen.recipe.recipe import RecipeError
 
 ON = {"weights.ed": 10.0, "weights.aed": 5.0}
 

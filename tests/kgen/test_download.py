@@ -9,9 +9,9 @@ import socket
 import pytest
 from loopback import Shelf, serving
 
-from kgen import download
-from kgen.download import DownloadError, Progress
 from kgen.files import FolderLock
+from kgen.zoo import download
+from kgen.zoo.download import DownloadError, Progress
 
 AGAIN = "python -m kgen fetch x"
 

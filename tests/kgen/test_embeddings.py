@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kgen import classes, embeddings
-from kgen.data import FASHION_CLASSES
-from kgen.zoo import header
+from kgen import embeddings
+from kgen.data import classes
+from kgen.data.data import FASHION_CLASSES
+from kgen.zoo.zoo import header
 
 
 def slow_smallest(table):

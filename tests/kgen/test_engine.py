@@ -13,12 +13,13 @@ import torch
 from small import mini
 
 import kgen
-from kgen import data, losses
-from kgen.controls import Gate
-from kgen.engine import Distillation
-from kgen.learning import Learner
-from kgen.recipe import RecipeError
-from kgen.synthesis import Synthesis
+from kgen import losses
+from kgen.data import data
+from kgen.engine.controls import Gate
+from kgen.engine.engine import Distillation
+from kgen.engine.student_training import Learner
+from kgen.engine.synthesis import Synthesis
+from kgen.recipe.recipe import RecipeError
 
 SCHEDULES = ["sequential", "concurrent"]
 

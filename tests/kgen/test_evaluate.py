@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kgen.data import RealImages
+from kgen.data.data import RealImages
 from kgen.evaluate import confusion, pieces, score
 
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from kgen import events
-from kgen.zoo import card
+from kgen.zoo.zoo import card
 
 score = events.Score(accuracy=0.5, per_class=[0.25, 0.75], n=8)
 where = {"t": 1.25, "epoch": 1, "iteration": 4, "step": 2, "resolution": 28}

@@ -16,12 +16,16 @@ import torch
 from small import few_images
 
 import kgen
-from kgen import catalogue, data, embeddings, recipes, state, zoo
-from kgen.networks import SmallResNet, seeded
-from kgen.runner import Runner
-from kgen.setting import choose_classes
+from kgen import embeddings
+from kgen.data import catalogue, data
+from kgen.engine import state
+from kgen.engine.setting import choose_classes
+from kgen.journal.runner import Runner
+from kgen.nets.small_cnn import SmallResNet, seeded
+from kgen.nets.vit import small_vit
+from kgen.recipes import recipes
 from kgen.teachers import Teacher
-from kgen.vit import small_vit
+from kgen.zoo import zoo
 
 SIDE = 24
 """Full resolution of a stand-in."""

@@ -13,10 +13,12 @@ import torch
 from small import few_images, mini
 
 from kgen import __main__ as main
-from kgen import data, recipes, zoo
-from kgen.export import ExportError, export
-from kgen.reading import JournalError, open_run
-from kgen.runner import Runner
+from kgen.data import data
+from kgen.journal.export import ExportError, export
+from kgen.journal.reading import JournalError, open_run
+from kgen.journal.runner import Runner
+from kgen.recipes import recipes
+from kgen.zoo import zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDENTS = ("small-cnn-20k", "small-vit-20k")
@@ -101,7 +103,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(exported, runs, tmp_path, mon
     """A weight changed, bytes lost, another shape: refused, and no folder is left."""
     import onnx
 
-    from kgen import onnx_model
+    from kgen.journal import onnx_model
 
     folder, card = exported
     whole = (folder / "student.onnx").read_bytes()

@@ -13,7 +13,9 @@ from loopback import Shelf, serving
 from safetensors.torch import save
 
 from kgen import __main__ as main
-from kgen import architectures, catalogue, classes, fetch, inventory, published, zoo
+from kgen.data import catalogue, classes
+from kgen.nets import architectures
+from kgen.zoo import fetch, inventory, published, zoo
 
 SMALL = "timm:mobilenetv3_small_050.lamb_in1k"
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from small import mini, stored
 from torch import nn
 
-from kgen.engine import Distillation
-from kgen.synthesis import Synthesis
+from kgen.engine.engine import Distillation
+from kgen.engine.synthesis import Synthesis
 
 BASE = {"augment": "none", "bn_scale": "raw", "weights.kr": 0.0, "weights.ed": 0.0, "weights.aed": 0.0, "weights.adv": 1.3, "weights.bn": 1.0,
         "generator_steps": 3, "ratio": 0.01}  # fmt: skip
@@ -218,7 +218,7 @@ def test_the_pyramid_is_the_sum_of_its_levels_in_opponent_colors():
 
 
 def test_opponent_colors_are_luminance_and_two_differences():
-    from kgen.image_sources import PyramidSource
+    from kgen.engine.image_sources import PyramidSource
 
     colors = torch.tensor(PyramidSource.OPPONENT)
     assert torch.allclose(colors @ colors.T, torch.diag((colors**2).sum(1)), atol=1e-6)

@@ -8,8 +8,10 @@ import sklearn.datasets
 import torch
 
 import kgen
-from kgen import classes, embeddings, zoo
-from kgen.folders import ImageFiles
+from kgen import embeddings
+from kgen.data import classes
+from kgen.data.folders import ImageFiles
+from kgen.zoo import zoo
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
 SKLEARN = Path(sklearn.datasets.__file__).parent / "images"

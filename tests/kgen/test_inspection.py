@@ -12,9 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kgen import classes, inspection, screen, zoo
-from kgen.child import checked
-from kgen.inspection import PreflightError, inspect, order, read_names
+from kgen.cli import progress
+from kgen.cli.worker import checked
+from kgen.data import classes
+from kgen.preflight import request
+from kgen.preflight.request import PreflightError, inspect, order, read_names
+from kgen.zoo import zoo
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +121,7 @@ def test_a_child_that_dies_or_takes_too_long_is_one_sentence(tmp_path, monkeypat
     what = order({"path": str(hostile.good(tmp_path / "good.pt"))})
     (late,) = inspect(what, seconds=0.05)
     assert late["kind"] == "error" and "took more than" in late["text"]
-    monkeypatch.setattr(inspection, "sys", type("sys", (), {"executable": "/bin/false"}))
+    monkeypatch.setattr(request, "sys", type("sys", (), {"executable": "/bin/false"}))
     (gone,) = inspect(what)
     assert gone["kind"] == "error" and "ended without an answer" in gone["text"]
 
@@ -149,12 +152,12 @@ def row(name, status):
 )
 def test_a_person_sees_a_table(last, code, words, capsys):
     """What a file says is shown as it is, not as markup."""
-    assert screen.show_inspection((m for m in [row("file", "ok"), row("input", "warn"), last]), False) == code
+    assert progress.show_inspection((m for m in [row("file", "ok"), row("input", "warn"), last]), False) == code
     said = capsys.readouterr()
     assert words in said.out + said.err and "[red]file[/red] was looked at" in said.out and "[b]do[/b] this" in said.out and "note" in said.out
 
 
 def test_a_program_sees_lines(capsys):
     messages = [row("file", "ok"), {"kind": "report", "ok": True}]
-    assert screen.show_inspection((m for m in messages), True) == 0
+    assert progress.show_inspection((m for m in messages), True) == 0
     assert list(map(json.loads, capsys.readouterr().out.splitlines())) == messages

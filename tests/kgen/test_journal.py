@@ -18,11 +18,14 @@ import torch
 from safetensors.torch import load_file
 from small import few_images, grain, same_run, story
 
-from kgen import data, events, files, journal, losses, reading, zoo
-from kgen.journal import Journal
-from kgen.reading import JournalError, open_run, read_checkpoint
-from kgen.recipe import Recipe
-from kgen.runner import DiskError, Runner
+from kgen import events, files, losses
+from kgen.data import data
+from kgen.journal import journal, reading
+from kgen.journal.journal import Journal
+from kgen.journal.reading import JournalError, open_run, read_checkpoint
+from kgen.journal.runner import DiskError, Runner
+from kgen.recipe.recipe import Recipe
+from kgen.zoo import zoo
 
 # --- running, stopping, comparing ------------------------------------------------------------------
 
@@ -551,7 +554,7 @@ def test_io_error_at_any_call_of_the_disk(quick, tmp_path, whole):
 def test_full_disk_is_waited_for(quick, tmp_path, whole, monkeypatch):
     """The run says so once, stands still, and goes on when there is room: nothing is lost, nothing is doubled."""
     calls = disk_calls(quick, tmp_path / "count")
-    monkeypatch.setattr("kgen.runner.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("kgen.journal.runner.time.sleep", lambda seconds: None)
     for k in range(12, calls, 13):
         said = []
         folder = tmp_path / str(k)
@@ -587,7 +590,7 @@ def test_stop_is_heard_while_the_disk_is_full(quick, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     runner = new(quick, tmp_path / "r")
-    monkeypatch.setattr("kgen.runner.time.sleep", lambda seconds: runner.controls.send("stop"))
+    monkeypatch.setattr("kgen.journal.runner.time.sleep", lambda seconds: runner.controls.send("stop"))
     monkeypatch.setattr(runner.journal, "write", full)
     with pytest.raises(DiskError, match="Stopped while the disk was full"):
         go(runner)

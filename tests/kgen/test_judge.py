@@ -11,11 +11,13 @@ import torch
 from small import grain, mini, same_run, story
 
 import kgen
-from kgen import classes, events, judge, zoo
-from kgen.recipe import RecipeError, parse
-from kgen.runner import Runner
-from kgen.setting import Setting
+from kgen import events, judge
+from kgen.data import classes
+from kgen.engine.setting import Setting
+from kgen.journal.runner import Runner
+from kgen.recipe.recipe import RecipeError, parse
 from kgen.teachers import Teacher
+from kgen.zoo import zoo
 
 
 class Fixed(torch.nn.Module):

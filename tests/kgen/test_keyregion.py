@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kgen import keyregion
-from kgen.parts import Target
+from kgen.recipe.fields import Target
 
 
 def test_cam_is_the_weighted_sum_of_maps(rng):

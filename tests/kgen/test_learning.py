@@ -11,9 +11,9 @@ from small import mini, stored
 
 from kgen import losses
 from kgen.augment import Variation, apply_views, mix
-from kgen.engine import Distillation
-from kgen.learning import Learner, learning_rate
-from kgen.synthesis import Diverged, Synthesis
+from kgen.engine.engine import Distillation
+from kgen.engine.student_training import Learner, learning_rate
+from kgen.engine.synthesis import Diverged, Synthesis
 
 
 def filled(**changes):

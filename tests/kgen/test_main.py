@@ -17,10 +17,11 @@ import torch
 from small import same_run
 
 from kgen import __main__ as main
-from kgen import events, recipes
-from kgen.child import controlled
-from kgen.reading import open_run
-from kgen.runner import Runner
+from kgen import events
+from kgen.cli.worker import controlled
+from kgen.journal.reading import open_run
+from kgen.journal.runner import Runner
+from kgen.recipes import recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "kgen"]

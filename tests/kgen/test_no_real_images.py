@@ -6,12 +6,13 @@ import torch
 from PIL import Image
 
 import kgen
-from kgen import recipes, zoo
-from kgen.agreement import MOST, HeldOut
-from kgen.data import DataError, image_folder
-from kgen.reading import open_run, read_checkpoint
-from kgen.recipe import held_of
-from kgen.runner import Runner
+from kgen.data.data import DataError, image_folder
+from kgen.engine.heldout_agreement import MOST, HeldOut
+from kgen.journal.reading import open_run, read_checkpoint
+from kgen.journal.runner import Runner
+from kgen.recipe.recipe import held_of
+from kgen.recipes import recipes
+from kgen.zoo import zoo
 
 FASHION = zoo.classes("fashion-cnn")
 

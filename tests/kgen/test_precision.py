@@ -11,11 +11,11 @@ from small import mini, same_run
 from torch import nn
 
 from kgen import events, precision
-from kgen.engine import Distillation
+from kgen.engine.engine import Distillation
+from kgen.engine.synthesis import Synthesis
+from kgen.journal.runner import Runner
 from kgen.precision import PLAIN, Format
-from kgen.recipe import RecipeError
-from kgen.runner import Runner
-from kgen.synthesis import Synthesis
+from kgen.recipe.recipe import RecipeError
 
 FORMATS = [Format(p, m) for p in ("fp32", "bf16") for m in ("nchw", "channels_last")]
 
@@ -68,7 +68,7 @@ def test_weights_and_optimizers_stay_in_single_precision(tmp_path):
 def test_a_resume_keeps_the_format_and_ends_the_same(tmp_path, format, monkeypatch):
     recipe = mini(precision="auto", memory_format="auto")
     monkeypatch.setattr(precision, "fastest", lambda *a: format)
-    monkeypatch.setattr("kgen.state.fastest", lambda *a: format)
+    monkeypatch.setattr("kgen.engine.state.fastest", lambda *a: format)
     Runner.new(recipe, tmp_path / "whole").run()
     cut = Runner.new(recipe, tmp_path / "cut", checkpoint_seconds=0)
     for event in (stream := iter(cut.distillation)):
@@ -79,7 +79,7 @@ def test_a_resume_keeps_the_format_and_ends_the_same(tmp_path, format, monkeypat
             break
     stream.close(), cut.journal.close()
     other = FORMATS[0] if format != FORMATS[0] else FORMATS[3]
-    monkeypatch.setattr("kgen.state.fastest", lambda *a: other)  # as if another would be faster now
+    monkeypatch.setattr("kgen.engine.state.fastest", lambda *a: other)  # as if another would be faster now
     again = Runner.resume(tmp_path / "cut")
     assert set(again.distillation.state.formats.values()) == {format}
     again.run()

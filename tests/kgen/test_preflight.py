@@ -7,11 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kgen import abilities, architectures, classes, classtexts, fitting, limits, trial, zoo
-from kgen.inspection import PreflightError, Report, Row
+from kgen.data import classes
 from kgen.keyregion import gaussian_target
-from kgen.networks import seeded
-from kgen.preflight import adopt, preflight
+from kgen.nets import architectures
+from kgen.nets.small_cnn import seeded
+from kgen.preflight import capabilities, classtexts, limits, matching, probes
+from kgen.preflight.examination import adopt, preflight
+from kgen.preflight.request import PreflightError, Report, Row
+from kgen.zoo import zoo
 
 NAMES = ["cat", "dog", "horse"]
 MINE = {"mean": (0.5,), "std": (0.25,), "side": 28, "n_train": 3000, "data": "fashion-mnist", "resolutions": (28,)}
@@ -40,7 +43,7 @@ def file(network, tmp_path):
 @pytest.fixture
 def free(monkeypatch):
     """Without real steps, for what does not look at them."""
-    monkeypatch.setattr(trial, "cost", lambda teacher, side: trial.Cost(0.001, None))
+    monkeypatch.setattr(probes, "cost", lambda teacher, side: probes.Cost(0.001, None))
 
 
 def rows(report: Report) -> dict[str, Row]:
@@ -124,7 +127,7 @@ def test_differences_are_counted_and_named(network, tmp_path, change, words):
 
 
 def test_counters_of_batches_may_be_missing(network, tmp_path, free):
-    torch.save({k: t for k, t in network.state_dict().items() if not k.endswith(fitting.COUNTER)}, tmp_path / "w.pt")
+    torch.save({k: t for k, t in network.state_dict().items() if not k.endswith(matching.COUNTER)}, tmp_path / "w.pt")
     report = preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE)
     assert report.ok and zoo.load_teacher(adopt(report, "mine"))
 
@@ -209,19 +212,19 @@ def test_a_hostile_file_is_one_row(tmp_path):
 
 
 def test_networks_without_a_map_that_bear_one_size_only_or_give_nonsense(file, network, free, monkeypatch):
-    monkeypatch.setattr(trial, "map_size", lambda teacher, side: None)
-    assert "key region is off" in abilities.maps(zoo.load_teacher("fashion-cnn"), "none", (28,), 8)[0][0].advice
+    monkeypatch.setattr(probes, "map_size", lambda teacher, side: None)
+    assert "key region is off" in capabilities.maps(zoo.load_teacher("fashion-cnn"), "none", (28,), 8)[0][0].advice
 
     def only_28(teacher, side):
         if side != 28:
             raise ValueError("expected 28")
         return (7, 7)
 
-    monkeypatch.setattr(trial, "map_size", only_28)
+    monkeypatch.setattr(probes, "map_size", only_28)
     teacher = zoo.load_teacher("fashion-cnn")
-    found, sides = abilities.maps(teacher, "cam", None, trial.smallest_side(teacher))
+    found, sides = capabilities.maps(teacher, "cam", None, probes.smallest_side(teacher))
     assert sides == (28,) and "smallest image 28 × 28" in found[0].finding
-    found, sides = abilities.maps(teacher, "cam", (20,), 28)
+    found, sides = capabilities.maps(teacher, "cam", (20,), 28)
     assert sides == () and "cannot look at images of 20 × 20: expected 28" in found[0].finding
 
 
@@ -233,15 +236,15 @@ def test_weights_that_overflow_are_found(network, tmp_path):
 
 def test_cost_is_measured_or_reckoned(monkeypatch):
     made = []
-    monkeypatch.setattr(trial, "cost", lambda teacher, side: made.append(side) or trial.Cost(1.2, 2**20))
-    row = abilities.cost(zoo.load_teacher("fashion-cnn"), (28, 14, 20))
+    monkeypatch.setattr(probes, "cost", lambda teacher, side: made.append(side) or probes.Cost(1.2, 2**20))
+    row = capabilities.cost(zoo.load_teacher("fashion-cnn"), (28, 14, 20))
     assert made == [14, 20] and row.finding.endswith("14: 1.2 s, 1 MB at most; 20: 1.2 s, 1 MB at most; 28: about 2.4 s (reckoned)")
-    monkeypatch.setattr(trial, "cost", lambda teacher, side: (_ for _ in ()).throw(RuntimeError("can't allocate memory")))
-    assert abilities.cost(zoo.load_teacher("fashion-cnn"), (28,)).status == "fail"
+    monkeypatch.setattr(probes, "cost", lambda teacher, side: (_ for _ in ()).throw(RuntimeError("can't allocate memory")))
+    assert capabilities.cost(zoo.load_teacher("fashion-cnn"), (28,)).status == "fail"
 
 
 def test_real_steps_are_real(teacher):
-    found = trial.cost(teacher, 28)
+    found = probes.cost(teacher, 28)
     assert 0 < found.seconds < 60 and (found.memory is None or 2**26 < found.memory < 2**35)
     assert limits.free_memory() is None or limits.free_memory() > 2**26
 

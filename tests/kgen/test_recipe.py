@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from kgen import parts, recipes
 from kgen.__main__ import read_recipe
-from kgen.recipe import Recipe, RecipeError, field_names, parse, parse_setting
+from kgen.recipe import fields
+from kgen.recipe.recipe import Recipe, RecipeError, field_names, parse, parse_setting
+from kgen.recipes import recipes
 
-PARTS = [parts.Weights, parts.Target, parts.Optimiser, parts.Optimisers, Recipe]
+PARTS = [fields.Weights, fields.Target, fields.Optimiser, fields.Optimisers, Recipe]
 
 
 def message(**changes) -> str:
@@ -94,7 +95,7 @@ def test_replace_reaches_inside_and_changes_nothing_else():
     new = old.replace(seed=1, **{"weights.kr": 0.0, "optimisers.student.lr": 0.5})
     assert (new.seed, new.weights.kr, new.optimisers.student.lr) == (1, 0.0, 0.5)
     assert new.replace(seed=0, **{"weights.kr": 0.1, "optimisers.student.lr": 1e-3}) == old == Recipe()
-    assert old.replace(weights=parts.Weights(ce=2)).weights.ce == 2
+    assert old.replace(weights=fields.Weights(ce=2)).weights.ce == 2
     with pytest.raises(Exception, match="frozen"):
         old.seed = 2
 

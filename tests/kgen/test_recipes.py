@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from kgen import architectures, catalogue, embeddings, paper, recipes, zoo
-from kgen.recipe import Recipe, parse
-from kgen.setting import choose_classes
+from kgen import embeddings
+from kgen.data import catalogue
+from kgen.engine.setting import choose_classes
+from kgen.nets import architectures
+from kgen.recipe.recipe import Recipe, parse
+from kgen.recipes import paper, recipes
+from kgen.zoo import zoo
 
 LADDER = [name for name in recipes.NAMES if name.startswith("fashion-ladder")]
 

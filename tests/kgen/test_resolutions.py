@@ -10,9 +10,9 @@ import torch
 from small import mini
 
 import kgen
-from kgen.engine import Distillation
+from kgen.engine.engine import Distillation
 from kgen.pool import MemoryPool
-from kgen.recipe import Recipe, RecipeError
+from kgen.recipe.recipe import Recipe, RecipeError
 
 
 def test_batches_share_pixels_equally():

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from small import mini
 from torch import nn
 
-from kgen.engine import Distillation
+from kgen.engine.engine import Distillation
+from kgen.engine.synthesis import Synthesis
 from kgen.sources import MOST_GROUPS, Generator, NoisyLayer, balanced_labels, group_count
-from kgen.synthesis import Synthesis
 
 
 def gen(seed=0):

@@ -10,9 +10,9 @@ import torch
 from small import mini, stored
 
 from kgen import losses
-from kgen.engine import Distillation
+from kgen.engine.engine import Distillation
+from kgen.engine.synthesis import Diverged, History, Synthesis
 from kgen.keyregion import class_activation_map
-from kgen.synthesis import Diverged, History, Synthesis
 
 
 def state_of(module):
@@ -182,7 +182,7 @@ def test_the_making_is_kept_class_by_class_as_far_as_there_is_room(monkeypatch):
     positions = torch.tensor([0, 0, 1, 0, 1, 2])
     images = torch.rand(6, 1, 4, 4)
     for room, kept in ((10**6, [0, 2, 5, 1, 4, 3]), (2 * 16 * 4, [0, 2, 5, 1]), (0, [0])):
-        monkeypatch.setattr("kgen.synthesis.MOST_HISTORY", room)
+        monkeypatch.setattr("kgen.engine.synthesis.MOST_HISTORY", room)
         history = History(positions, 2)
         for _ in range(2):
             history.keep(images, torch.arange(6.0).half())

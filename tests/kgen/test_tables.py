@@ -16,12 +16,13 @@ import torch
 from small import few_images, grain
 
 import kgen
-from kgen import data, measure, report, tables
-from kgen.measure import Task, missing
-from kgen.recipe import Recipe, field_names
-from kgen.results import Pace, Result, Results, work
-from kgen.screen import watch_tables
-from kgen.tables import TableError, row
+from kgen.cli.progress import watch_tables
+from kgen.data import data
+from kgen.recipe.recipe import Recipe, field_names
+from kgen.tables import measure, report, tables
+from kgen.tables.measure import Task, missing
+from kgen.tables.results import Pace, Result, Results, work
+from kgen.tables.tables import TableError, row
 
 ROOT = Path(__file__).resolve().parents[2]
 

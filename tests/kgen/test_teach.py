@@ -8,9 +8,9 @@ import pytest
 import torch
 from small import few_images
 
-from kgen import zoo
 from kgen.__main__ import cli
-from kgen.teach import PLANS, _optimiser, finish, normaliser, statistics, teach
+from kgen.zoo import zoo
+from kgen.zoo.teach import PLANS, _optimiser, finish, normaliser, statistics, teach
 
 
 def short(name: str, **changes):

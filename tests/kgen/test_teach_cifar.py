@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as F
 
 from kgen import __main__ as main
-from kgen import architectures, catalogue, classes, data, paper, teach, zoo
 from kgen.augment import apply_views, draw_views
+from kgen.data import catalogue, classes, data
+from kgen.nets import architectures
+from kgen.recipes import paper
+from kgen.zoo import teach, zoo
 
 
 def few(name: str = "cifar10", n: int = 40) -> data.RealImages:

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from kgen import data, zoo
+from kgen.data import data
 from kgen.events import TeacherCard
 from kgen.keyregion import class_activation_map
-from kgen.teach import accuracy, normaliser
+from kgen.nets.vit import WindowedViT, small_vit
 from kgen.teachers import Teacher, channel_statistics
-from kgen.vit import WindowedViT, small_vit
+from kgen.zoo import zoo
+from kgen.zoo.teach import accuracy, normaliser
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torchvision import models
 
-from kgen import architectures, zoo
-from kgen.fit import lack
-from kgen.torchvision_nets import CutNet, names, own_name
+from kgen.nets import architectures
+from kgen.nets.compatibility import lack
+from kgen.nets.torchvision_nets import CutNet, names, own_name
+from kgen.zoo import zoo
 
 ONE_EACH = ("resnet18", "regnet_y_400mf", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "densenet121", "convnext_tiny")
 

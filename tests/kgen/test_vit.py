@@ -12,8 +12,9 @@ import torch
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
-from kgen import vit, zoo
-from kgen.networks import SmallResNet, seeded
+from kgen.nets import vit
+from kgen.nets.small_cnn import SmallResNet, seeded
+from kgen.zoo import zoo
 
 KINDS = {
     "plain": {},
@@ -211,5 +212,5 @@ def test_a_vit_student_learns_at_low_resolution_and_its_copy_stays(rng):
 
 
 def test_importing_brings_no_timm():
-    code = "import kgen.vit, kgen.teachers, kgen.zoo, sys; print('timm' in sys.modules, 'torchvision' in sys.modules)"
+    code = "import kgen.nets.vit, kgen.teachers, kgen.zoo, sys; print('timm' in sys.modules, 'torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False", "False"]

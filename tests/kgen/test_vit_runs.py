@@ -9,9 +9,10 @@ import pytest
 import torch
 from small import few_images, mini
 
-from kgen import data, teach, zoo
-from kgen.engine import Distillation
-from kgen.runner import Runner
+from kgen.data import data
+from kgen.engine.engine import Distillation
+from kgen.journal.runner import Runner
+from kgen.zoo import teach, zoo
 
 PLAN = dataclasses.replace(teach.VIT, shape={"patch": 4, "dim": 16, "depth": 2, "heads": 2})
 

@@ -16,19 +16,21 @@ from PIL import Image
 from safetensors.numpy import load_file
 from small import few_images, mini
 
-from kgen import data, worth
-from kgen.data import DataError, RealImages
-from kgen.exchange import FILE, Point, Worth, exchange, read, sentence
-from kgen.learning import Learner as learners
-from kgen.reading import open_run
-from kgen.runner import Runner
-from kgen.worth import Trainings, WorthError, pool_of, shares, smaller, weigh
+from kgen import paths
+from kgen.data import data
+from kgen.data.data import DataError, RealImages
+from kgen.engine.student_training import Learner as learners
+from kgen.journal.reading import open_run
+from kgen.journal.runner import Runner
+from kgen.worth import worth
+from kgen.worth.exchange import FILE, Point, Worth, exchange, read, sentence
+from kgen.worth.worth import Trainings, WorthError, pool_of, shares, smaller, weigh
 
 
 @functools.cache
 def few_training_images(name: str, folder=None, download=False, side=None) -> RealImages:
     """No real training set is bundled; 400 of the test images stand in for one."""
-    return data._fashion(data.ASSETS / "fashion-mnist", "t10k").stratified(400, seed=7)
+    return data._fashion(paths.ASSETS / "fashion-mnist", "t10k").stratified(400, seed=7)
 
 
 @pytest.fixture

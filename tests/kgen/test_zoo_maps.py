@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from kgen import zoo
 from kgen.events import TeacherCard
 from kgen.teachers import Teacher
+from kgen.zoo import zoo
 
 SIDE, CLASSES = 64, 5
 CAM = (  # pooling and one Linear: Eq. 5 to the letter

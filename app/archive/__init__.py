@@ -1,0 +1,1 @@
+"""Any run's images and numbers, read from its folder."""

@@ -1,0 +1,189 @@
+"""One iteration's file, opened for what is asked and no more: columns of all its images, single images, maps, frames of their making.
+
+A run may come from elsewhere: shapes are read from the file's header and checked before any array is, so that no file can make the
+app hold more than a few megabytes. What a file of an earlier version lacks is None. It knows nothing of other iterations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from kgen.events import PARTS
+from kgen.journal.reading import JournalError
+
+MOST_IMAGES, MOST_SIDE, MOST_CHANNELS = 4096, 1024, 4
+MOST_NUMBERS = 1 << 23
+"""Values of one array that is read whole."""
+THUMB = 64
+"""Larger images are shrunk to at most this in grids."""
+
+
+class Odd(ValueError):
+    """A file that does not hold what an iteration's file holds; one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class PerImage:
+    """What is known of each image of an iteration, f64 [n] each; nan where it is not. Rounded as the page gets it."""
+
+    labels: np.ndarray
+    """i64: positions in the run's classes."""
+    side: int
+    entered: np.ndarray
+    p: np.ndarray
+    """The teacher's probability of the pseudo-label."""
+    s: np.ndarray
+    """The student's; nan where the label is not among its five likeliest."""
+    parts: dict[str, np.ndarray]
+    judge: np.ndarray
+    """The judge's probability of the pseudo-label."""
+    rank: np.ndarray
+    """The pseudo-label's rank among all classes that the judge knows; 1 is the likeliest (in the file, 0)."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.labels.nbytes * (6 + len(self.parts)) + self.entered.nbytes
+
+
+class BatchFile:
+    """A context manager. Raises JournalError for a file that is missing or damaged, Odd for one that holds something else."""
+
+    def __init__(self, folder: Path, iteration: int):
+        self._path = folder / "batches" / f"{iteration:06d}.safetensors"
+        self.iteration = iteration
+
+    def __enter__(self) -> BatchFile:
+        try:
+            self._file = safe_open(self._path, "np").__enter__()
+        except FileNotFoundError:
+            raise JournalError(f"{self._path} is missing.") from None
+        except (OSError, SafetensorError) as error:
+            raise JournalError(f"{self._path} cannot be read: {error}.") from None
+        self._names = set(self._file.keys())
+        try:
+            self.n, self.channels, self.side, width = self._shape("images", 4, "U8")
+            if not (self.n <= MOST_IMAGES and 1 <= self.channels <= MOST_CHANNELS and 1 <= self.side == width <= MOST_SIDE):
+                raise Odd(f"Iteration {iteration_name(self.iteration)} has images of a shape that no run makes.")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._file.__exit__(None, None, None)
+
+    def has(self, name: str) -> bool:
+        return name in self._names
+
+    def array(self, name: str, dimensions: int, rows: int | None = None) -> np.ndarray | None:
+        """A small array, whole, with one row for each image (or `rows`: -1 for any); None where the file lacks it."""
+        if name not in self._names:
+            return None
+        shape = self._shape(name, dimensions)
+        wanted = self.n if rows is None else rows
+        if wanted not in (-1, shape[0]) or int(np.prod(shape, dtype=object)) > MOST_NUMBERS:
+            raise Odd(f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run makes.")
+        return self._read(lambda: self._file.get_tensor(name))
+
+    def row(self, name: str, at: int, dimensions: int) -> np.ndarray | None:
+        """One image's row of an array."""
+        if name not in self._names:
+            return None
+        shape = self._shape(name, dimensions)
+        if shape[0] != self.n or int(np.prod(shape[1:], dtype=object)) > MOST_NUMBERS:
+            raise Odd(f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run makes.")
+        return self._read(lambda: self._file.get_slice(name)[at : at + 1])[0]
+
+    def image(self, at: int) -> np.ndarray:
+        """u8 [c,e,e]."""
+        return self._read(lambda: self._file.get_slice("images")[at : at + 1])[0]
+
+    def columns(self, class_indices: np.ndarray) -> PerImage:
+        """`class_indices`: of each of the run's classes among the teacher's, which the student's answers name."""
+        nothing = np.full(self.n, np.nan)
+        labels, parts = self.array("labels", 1), self.array("parts", 2)
+        if labels is None or labels.dtype.kind not in "iu":
+            raise Odd(f"Iteration {iteration_name(self.iteration)} has no labels.")
+        labels = labels.astype(np.int64)
+        entered, p = self.array("entered", 1), self.array("confidence", 1)
+        names = PARTS[: 0 if parts is None else parts.shape[1]]
+        return PerImage(labels, self.side, np.zeros(self.n, bool) if entered is None else entered.astype(bool), nothing if p is None else shares(p),
+                       self._student(labels, class_indices), {name: significant(parts[:, i]) for i, name in enumerate(names)},
+                       *self._judged(nothing))
+
+    def _judged(self, nothing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        confidence, rank = self.array("judge_confidence", 1), self.array("judge_rank", 1)
+        if rank is not None and rank.dtype.kind not in "iu":
+            raise Odd(f"In iteration {iteration_name(self.iteration)}, “judge_rank” is no count.")
+        return nothing if confidence is None else shares(confidence), nothing if rank is None else rank.astype(np.float64) + 1
+
+    def _student(self, labels: np.ndarray, class_indices: np.ndarray) -> np.ndarray:
+        top, share = self.array("student_top", 2), self.array("student_top_p", 2)
+        known = (labels >= 0) & (labels < len(class_indices))
+        found = np.full(self.n, np.nan)
+        if top is None or share is None or top.shape != share.shape or not len(class_indices):
+            return found
+        hit = (top == class_indices[np.where(known, labels, 0)][:, None]) & known[:, None]
+        there = hit.any(1)
+        found[there] = shares(share)[hit.argmax(1)[:, None] == np.arange(top.shape[1])][there]
+        return found
+
+    def frames(self, at: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
+        """The making of one image: (steps [S], u8 [S,c,e,e], the teacher's confidence at each step or None); None where it was not kept."""
+        where, steps = self.array("preview_positions", 1, -1), self.array("preview_steps", 1, -1)
+        if where is None or steps is None or "previews" not in self._names or not (where == at).any():
+            return None
+        shape = self._shape("previews", 5, "U8")
+        if shape[:2] != [len(steps), len(where)] or shape[2:] != [self.channels, self.side, self.side] or len(steps) > 64:
+            raise Odd(f"In iteration {iteration_name(self.iteration)}, “previews” has a shape that no run makes.")
+        i = int(np.flatnonzero(where == at)[0])
+        pixels = self._read(lambda: self._file.get_slice("previews")[:, i : i + 1])[:, 0]
+        sure = self.array("preview_confidence", 2, len(steps))
+        return steps.astype(np.int64), pixels, None if sure is None or sure.shape[1] != len(where) else shares(sure[:, i])
+
+    def _shape(self, name: str, dimensions: int, kind: str | None = None) -> list[int]:
+        try:
+            piece = self._file.get_slice(name)
+            shape, found = list(piece.get_shape()), piece.get_dtype()
+        except SafetensorError:
+            raise Odd(f"Iteration {iteration_name(self.iteration)} has no “{name}”.") from None
+        if len(shape) != dimensions or kind not in (None, found):
+            raise Odd(f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run makes.")
+        return shape
+
+    def _read(self, read: Any) -> np.ndarray:
+        try:
+            return read()
+        except (OSError, SafetensorError, TypeError) as error:  # a kind of number that numpy has not
+            raise JournalError(f"{self._path} cannot be read: {error}.") from None
+
+
+def iteration_name(iteration: int) -> str:
+    return f"{iteration + 1:,}"
+
+
+def shares(values: np.ndarray) -> np.ndarray:
+    """Probabilities with four digits; nan where there is no number."""
+    values = values.astype(np.float64)
+    return np.where(np.isfinite(values), np.round(values, 4), np.nan)
+
+
+def significant(values: np.ndarray) -> np.ndarray:
+    """Five significant digits, as JSON will write them; nan where there is no number."""
+    return np.array([float(f"{v:.5g}") if np.isfinite(v) else np.nan for v in values.astype(np.float64).tolist()], np.float64)
+
+
+def told(values: np.ndarray) -> list[float | None]:
+    """For JSON: no number is null."""
+    return [v if v == v else None for v in values.tolist()]
+
+
+def thumb_of(side: int) -> tuple[int, int]:
+    """(by how much an image is shrunk in a grid, its side there)."""
+    by = -(-side // THUMB)
+    return by, -(-side // by)

@@ -1,0 +1,201 @@
+"""What a run tells, as columns that can be laid beside another run's: every point knows its pixels, seconds and generator steps.
+
+Pure and bounded: one event at a time, at most MOST points a column however long the run is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from app.live.state import Curve
+from kgen import events
+from kgen.events import PARTS, STUDENT_PARTS
+from kgen.recipe.recipe import Recipe
+
+MOST = 300
+PLACE = ("pixels", "t", "step")
+"""Where a point lies: pixels in the pool, seconds of the run's own clock, generator steps done."""
+MOST_WAITING = 10_000
+"""Generator steps that wait for their batch to end; a recipe cannot ask for more in one."""
+MOST_NAMES, LONGEST = 1_000, 120
+
+
+class Means:
+    """An endless series as at most MOST rows, each the mean of as many consecutive ones. Its place is where the last of them lies.
+
+    Dropping rows instead would show the saw-tooth of a loss (each batch begins anew) as waves that are not there.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+        self._each, self._held = 1, []
+
+    def add(self, place: tuple[float, ...], values: Iterable[float]) -> None:
+        self._held.append((place, tuple(values)))
+        if len(self._held) == self._each:
+            self._rows.append(self._mean(self._held))
+            self._held = []
+        if len(self._rows) >= MOST:
+            self._rows = [self._mean(self._rows[i : i + 2]) for i in range(0, MOST, 2)]
+            self._each *= 2
+
+    @staticmethod
+    def _mean(rows: list) -> tuple:
+        return rows[-1][0], tuple(sum(column) / len(rows) for column in zip(*(values for _, values in rows)))
+
+    def rows(self, further: Iterable[tuple] = ()) -> list[tuple]:
+        """`further`: (place, values) that are not part of the series yet."""
+        rest = [*self._held, *further]
+        each = max(self._each, math.ceil(len(rest) / (MOST - len(self._rows))))
+        means = [self._mean(rest[i : i + each]) for i in range(0, len(rest), each)]
+        return [(*place, *values) for place, values in (*self._rows, *means)]
+
+
+class Columns:
+    """Folds the events of one run. `recipe` is the run folder's, which was checked when it was opened."""
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe
+        self.started: events.RunStarted | None = None
+        self.ended: events.RunFinished | events.RunFailed | None = None
+        self.last_test: events.Evaluated | None = None
+        self.best: dict[bool, tuple[float, int]] = {}
+        """real → (share, n) of the best test."""
+        self.pixels = self.images = self.steps = self.student_steps = self.iterations = 0
+        self.t = 0.0
+        self.tests = {True: Curve(), False: Curve()}
+        """real → (place…, share, n): accuracy on real images, or agreement on synthetic ones."""
+        self.batches = Curve()
+        self._judged = [0, 0.0, 0.0]
+        """Images that the judge has looked at, and how many of them it names as intended: among the chosen classes, among all."""
+        self._loss, self._student_loss = Means(), Means()
+        self._waiting: list[tuple[float, int, tuple[float, ...]]] = []
+
+    def add(self, e: events.Event) -> None:
+        if math.isfinite(e.t):
+            self.t = max(self.t, e.t)
+        if isinstance(e, events.RunStarted):
+            self.started = e
+        elif isinstance(e, events.GeneratorStep):
+            self.steps = max(self.steps, (e.iteration or 0) * self.recipe.generator_steps + (e.step or 0) + 1)
+            self._waiting.append((e.t, self.steps, tuple(e.parts.get(name, 0.0) for name in PARTS)))
+            if len(self._waiting) > MOST_WAITING:
+                self._let_go(self.pixels)
+        elif isinstance(e, events.BatchSynthesised):
+            self._let_go(e.pool_pixels)
+            self.pixels, self.images, self.iterations = e.pool_pixels, e.pool_images, (e.iteration or 0) + 1
+            self.batches = self.batches.add(*self.place, e.iteration or 0)
+            self._hear_judge(e)
+        elif isinstance(e, events.StudentStep):
+            self.student_steps = max(self.student_steps, (e.step or 0) + 1)
+            self._student_loss.add(self.place, (e.parts.get(name, 0.0) for name in STUDENT_PARTS))
+        elif isinstance(e, events.Evaluated):
+            self._tested(e)
+        elif isinstance(e, events.RunFinished | events.RunFailed):
+            self.ended = e
+
+    @property
+    def place(self) -> tuple[float, float, float]:
+        return self.pixels, round(self.t, 3), self.steps
+
+    def _losses(self) -> list[tuple]:
+        """Those of the batch being made lie at the pool before it, until it has ended."""
+        return self._loss.rows(((self.pixels, t, step), values) for t, step, values in self._waiting)
+
+    def _let_go(self, after: int) -> None:
+        """The steps of a batch lie between the pool before it and the pool after it."""
+        n = len(self._waiting)
+        for i, (t, step, values) in enumerate(self._waiting):
+            self._loss.add((round(self.pixels + (after - self.pixels) * (i + 1) / n), t, step), values)
+        self._waiting = []
+
+    def _hear_judge(self, e: events.BatchSynthesised) -> None:
+        shares = (e.judged.chosen, e.judged.top1) if e.judged else ()
+        if shares and all(map(math.isfinite, shares)) and self.started:
+            n = next((scale.batch for scale in self.started.scales if scale.side == e.resolution), 1)
+            self._judged = [self._judged[0] + n, *(total + n * share for total, share in zip(self._judged[1:], shares))]
+
+    def _tested(self, e: events.Evaluated) -> None:
+        share, real = e.student.accuracy, e.student.real
+        if not math.isfinite(share):
+            return
+        self.last_test = e
+        self.tests[real] = self.tests[real].add(*self.place, share, e.student.n)
+        if real not in self.best or share > self.best[real][0]:
+            self.best[real] = (share, e.student.n)
+
+    # --- what comes of it ------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """finished, stopped, failed, or open: whether it goes on is not in its events."""
+        if isinstance(self.ended, events.RunFinished):
+            return "finished" if self.ended.reason == "done" else "stopped"
+        return "failed" if self.ended else "open"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(name[:LONGEST] for name in self.started.classes[:MOST_NAMES]) if self.started else ()
+
+    @property
+    def budget(self) -> int | None:
+        """Pixels that the pool may hold."""
+        return self.started.budget_pixels if self.started else None
+
+    def at(self, pixels: float, real: bool) -> tuple[float, int, int] | None:
+        """(share, n, pixels) of the last test with at most so many pixels in the pool."""
+        fitting = [row for row in self.tests[real].rows() if row[0] <= pixels]
+        return (fitting[-1][3], int(fitting[-1][4]), int(fitting[-1][0])) if fitting else None
+
+    def last(self, real: bool) -> tuple[float, int] | None:
+        """(share, n) of the last test of a kind: of a finished run the one that its end tells."""
+        e = self.ended
+        told = (e.accuracy if real else e.agreement) if isinstance(e, events.RunFinished) else None
+        if told is not None and math.isfinite(told):
+            return told, e.n
+        newest = self.tests[real].newest
+        return (newest[3], int(newest[4])) if newest else None
+
+    @property
+    def opinion(self) -> tuple[float, float] | None:
+        """Shares of all images that the judge names as intended, among the chosen classes and among all; None without a judge."""
+        n, *named = self._judged
+        return (named[0] / n, named[1] / n) if n else None
+
+    @property
+    def uses(self) -> set[str]:
+        """Terms of the loss that were ever anything but zero. What has no BatchNorm has no such term."""
+        pairs = [(PARTS, self._losses()), (STUDENT_PARTS, self._student_loss.rows())]
+        return {name for names, rows in pairs for i, name in enumerate(names) if any(row[3 + i] for row in rows)}
+
+    def told(self) -> dict[str, Any]:
+        """For the page, as JSON. A number that is none becomes null, and `warnings` says so."""
+        odd: set[str] = set()
+
+        def columns(names: Iterable[str], rows: Iterable[tuple]) -> dict[str, list]:
+            names = (*PLACE, *names)
+            table = list(zip(*rows)) or [()] * len(names)
+            return {name: [_short(v, name, odd) for v in column] for name, column in zip(names, table)}
+
+        uses = self.uses
+        told = {
+            "real": columns(("share", "n"), self.tests[True].rows()), "agreement": columns(("share", "n"), self.tests[False].rows()),
+            "loss": _only(uses, columns(PARTS, self._losses())), "student_loss": _only(uses, columns(STUDENT_PARTS, self._student_loss.rows())),
+            "batches": columns(("iteration",), self.batches.rows()), "end": [_short(v, "t", odd) for v in self.place]}
+        warnings = [f"Values of {events.PART_NAMES.get(name, name)} that were not numbers are left out." for name in sorted(odd)]
+        return told | {"warnings": warnings}
+
+
+def _only(uses: set[str], columns: dict[str, list]) -> dict[str, list]:
+    return {name: column for name, column in columns.items() if name in PLACE or name in uses}
+
+
+def _short(value: float, name: str, odd: set[str]) -> float | int | None:
+    if isinstance(value, int):
+        return value
+    if not math.isfinite(value):
+        odd.add(name)
+        return None
+    return float(f"{value:.6g}")

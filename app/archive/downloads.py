@@ -1,0 +1,83 @@
+"""Chosen images of a class as files: one PNG of all, or a ZIP of PNGs with a table of their losses, made while it is sent."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+from app.archive import sheets
+from app.archive.batchfile import BatchFile, Odd, thumb_of
+from app.archive.samples import Album, canvas
+from kgen.events import PARTS
+from kgen.journal.bundle import Pipe
+from kgen.journal.reading import JournalError
+
+MOST_GRID, MOST_ZIP = 2_500, 20_000
+"""Images in one PNG, and in one ZIP."""
+HEADER = ("file", "iteration", "position", "class", "side", "in_pool", "teacher_confidence", "student_confidence", *PARTS, "judge_confidence", "judge_rank")
+
+
+def slug(name: str) -> str:
+    """A class's name in a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "class"
+
+
+def grid(album: Album, images: list[tuple[int, int]]) -> bytes:
+    """A PNG, row by row. Raises JournalError, Odd."""
+    cell = max((thumb_of(album.columns(it).side)[1] for it in {it for it, _ in images}), default=1)
+    columns = max(1, math.ceil(math.sqrt(1.5 * len(images))))
+    return sheets.png_bytes(sheets.picture(canvas(album, images, cell, columns, max(1, -(-len(images) // columns)))))
+
+
+def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[bytes]:
+    """The bytes of a ZIP, piece by piece: PNGs in full size, file by file, and losses.csv in the order that was asked for."""
+    pipe = Pipe()
+    table = io.StringIO()
+    writer = csv.DictWriter(table, HEADER, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as into:
+        for row in (_row(album, it, pos, name) for it, pos in images):
+            writer.writerow(row)
+        into.writestr(zipfile.ZipInfo("losses.csv"), table.getvalue(), zipfile.ZIP_DEFLATED)
+        yield pipe.take()
+        for it, positions in _by_file(images).items():
+            try:
+                with BatchFile(album.path, it) as opened:
+                    for pos in positions:
+                        into.writestr(zipfile.ZipInfo(_file(it, pos, name)), sheets.png_bytes(sheets.picture(opened.image(pos))))
+                        yield pipe.take()
+            except (JournalError, Odd):  # went away meanwhile: the table still names it
+                continue
+    yield pipe.take()
+
+
+def _by_file(images: list[tuple[int, int]]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for it, pos in sorted(images):
+        found.setdefault(it, []).append(pos)
+    return found
+
+
+def _file(iteration: int, pos: int, name: str) -> str:
+    return f"{iteration + 1:06d}-{pos + 1:04d}-{slug(name)}.png"
+
+
+def _row(album: Album, iteration: int, pos: int, name: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"file": _file(iteration, pos, name), "iteration": iteration + 1, "position": pos + 1, "class": plain(name)}
+    try:
+        columns = album.columns(iteration)
+    except (JournalError, Odd):
+        return row
+    numbers = {"teacher_confidence": columns.p[pos], "student_confidence": columns.s[pos], **{k: v[pos] for k, v in columns.parts.items()},
+               "judge_confidence": columns.judge[pos], "judge_rank": columns.rank[pos]}
+    return row | {"side": columns.side, "in_pool": int(columns.entered[pos])} | {k: float(v) for k, v in numbers.items() if v == v}
+
+
+def plain(text: str) -> str:
+    """A text that a spreadsheet will not take for a formula; a run may come from anybody."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -1,0 +1,116 @@
+"""One attempt of a run, opened for the page: what its events say so far, its layout, its students' views. Nothing is read twice."""
+
+from __future__ import annotations
+
+import threading
+from typing import NamedTuple
+
+from app.archive import projection
+from app.archive.projection import Layout
+from app.archive.student_space import StudentSpace
+from app.live.moments import Moments
+from app.web.publish import encode
+from kgen import events
+from kgen.journal.reading import JournalError, Run
+from kgen.zoo import zoo
+
+MOST_TESTS = 500
+MOST_VIEWS = 1000
+HOSTILE = (AttributeError, KeyError, ValueError, IndexError, TypeError, OverflowError)
+"""What reading arrays and events raises where they hold something else than a run's."""
+FOREIGN = "This file of the run holds something else than it should."
+
+
+class Missing(LookupError):
+    """What was asked for is not there; one sentence."""
+
+
+def layout_of(run: Run) -> Layout | None:
+    """The layout of a run's teacher: the bundled one, else the one that was fitted for this run."""
+    checksum = run.info.get("teacher_sha256")
+    teacher = run.recipe.teacher
+    found = projection.load(projection.bundled(teacher), checksum) if teacher in zoo.TEACHERS else None
+    return found or projection.load(run.path / projection.LAYOUT, checksum)
+
+
+def slim(test: events.Evaluated) -> events.Evaluated:
+    """Without what only the newest test is asked for, which may be thousands of numbers."""
+    scores = {who: score.model_copy(update={"confusion": []}) for who in ("student", "teacher") if getattr(score := getattr(test, who), "confusion", None)}
+    return test.model_copy(update=scores) if scores else test
+
+
+class Story(NamedTuple):
+    """What events say of a run: how it began, iterations done, tests, the last event's kind."""
+
+    started: events.RunStarted | None
+    done: int
+    tests: tuple[events.Evaluated, ...]
+    last: str
+    count: int
+    """Of all tests; `tests` are the newest."""
+
+
+class OpenRun:
+    """One attempt of a run, with what is read again and again kept. Safe from any thread."""
+
+    def __init__(self, run: Run, attempt: int, id: str = ""):
+        self.run, self.attempt, self.id = run, attempt, id
+        self.layout: Layout | None = None
+        self.reference: dict | None = None
+        self._lock = threading.Lock()
+        self._tail = run.tail()
+        self._moments = Moments()
+        self._space, self._views, self.view_bytes = StudentSpace(), [], 0
+        self._looking = threading.Lock()
+        """Held while students' views are read, which other pieces need not wait for."""
+        self._tests: list[events.Evaluated] = []
+        self._count = 0
+        self._last = ""
+
+    def refresh(self) -> OpenRun:
+        """Look again for what may come later: the reference examples, and a layout that is being fitted."""
+        with self._lock:
+            self.reference = self.run.reference() if self.reference is None else self.reference
+            self.layout = layout_of(self.run) if self.layout is None else self.layout
+        return self
+
+    def moments(self) -> Moments:
+        """Everything that was told until now; only what is new since the last time is read."""
+        with self._lock:
+            for anew, new in self._tail.blocks():
+                if anew:
+                    self._moments, self._tests, self._count = Moments(), [], 0
+                for event in new:
+                    self._moments.add(event)
+                    self._last = event.kind
+                    if isinstance(event, events.Evaluated):
+                        self._tests = [*map(slim, self._tests[-MOST_TESTS:]), event]
+                        self._count += 1
+            return self._moments
+
+    def story(self) -> Story:
+        """What the events say so far. Raises JournalError."""
+        state = self.moments().state
+        with self._lock:
+            return Story(state.started, state.iterations_done, tuple(self._tests), self._last, self._count)
+
+    def student_view(self, test: int) -> bytes:
+        """The student's picture at its test `test`, from 1, encoded. Raises Missing; reads no test twice, and none in vain."""
+        moments = self.moments()
+        files, started = moments.views[:MOST_VIEWS], moments.state.started
+        if started is None or not 0 < test <= len(files):
+            raise Missing(f"The student's view was kept of {len(files)} tests of this run, not of {test}.")
+        with self._looking:
+            for file in files[len(self._views) : test]:
+                try:
+                    seen = self._space.add(self.run.array_file(file), started.radii)
+                    self._views.append(encode(seen | {"test": len(self._views) + 1}))
+                    self.view_bytes += len(self._views[-1])
+                except JournalError as error:
+                    self._views.append(error)
+                except HOSTILE:  # a run from elsewhere may hold anything
+                    self._views.append(Missing(FOREIGN))
+            found = self._views[test - 1]
+        if isinstance(found, Exception):
+            raise found
+        return found

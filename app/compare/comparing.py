@@ -1,0 +1,215 @@
+"""Reads the runs that are compared, keeps what was folded, and flips switches. Safe from any thread.
+
+Events are read in blocks and folded at once, so a long run costs its length once and little memory; later only what is new.
+One lock is held while runs are read and laid side by side, so that none of them grows meanwhile.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from app.archive.archive import without_place
+from app.archive.columns import Columns
+from app.archive.run_reader import HOSTILE, Missing
+from app.compare import comparison, comparison_table
+from app.compare.comparison import LETTERS, Side
+from app.library.actions import Shelf
+from app.process.runs import RunError
+from app.setup.switches import Switch, switches
+from app.web.publish import encode
+from kgen.files import mark
+from kgen.journal.reading import JournalError, open_run
+from kgen.worth.exchange import Rate
+from kgen.zoo.zoo import ZooError
+
+MOST_KEPT = 12
+NOTE_SECONDS = 10.0
+"""How long a new run's folder is waited for, to put its note there."""
+ODD = "This run's files hold something else than they should."
+"""What reading a run from elsewhere may raise besides JournalError: it may hold anything."""
+
+
+class Reading:
+    """The events of one run as they were folded so far."""
+
+    def __init__(self, path):
+        self.run = open_run(path)
+        info = self.run.info
+        self.id, self.attempt, self.sha = str(info.get("id", ""))[:64], int(info.get("attempt", 1)), str(info.get("teacher_sha256", ""))[:64]
+        self.columns = Columns(self.run.recipe)
+        self._tail, self.mark, self.fault = self.run.tail(), None, ""
+
+    def read_on(self) -> None:
+        seen = mark(self.run.path / "events.jsonl")
+        if seen == self.mark:
+            return
+        self.fault = ""
+        try:
+            for anew, new in self._tail.blocks():
+                if anew:
+                    self.columns = Columns(self.run.recipe)
+                for event in new:
+                    self.columns.add(event)
+        except JournalError as error:  # what lies before the damage is shown
+            self.fault = without_place(error, self.run.path.parent)
+        self.mark = seen
+
+    def told(self) -> tuple[dict[str, Any], bool]:
+        """(for the page, will it stay so)."""
+        return self.columns.told() | {"classes": list(self.columns.classes)}, self.columns.state == "finished" and not self.fault
+
+
+def _alone(method: Callable) -> Callable:
+    @functools.wraps(method)
+    def locked(self: Comparing, *args: Any) -> Any:
+        with self._lock:
+            return method(self, *args)
+
+    return locked
+
+
+class Comparing:
+    def __init__(self, shelf: Shelf):
+        self.shelf, self.runs, self.archive = shelf, shelf.runs, shelf.archive
+        self._lock = threading.Lock()
+        self._readings: OrderedDict[tuple, Reading] = OrderedDict()
+        self._told: OrderedDict[tuple, tuple] = OrderedDict()
+        """names → (rows of the list, what was read, answer)"""
+
+    @_alone
+    def told(self, names: list[str]) -> dict[str, Any]:
+        """For the page: each run, and where there are several that can be read, the comparison. Worked out once for all who look."""
+        listed = self.shelf.listing.rows()
+        rows = {row["name"]: row for row in listed}
+        readings = [self._try(name) for name in names]
+        key = [(r.id, r.mark) if isinstance(r, Reading) else r for r in readings]
+        kept_rows, kept_key, found = self._told.get(tuple(names), (None, None, {}))
+        if kept_rows is listed and kept_key == key:
+            return found
+        told, sides = [], []
+        for letter, name, reading in zip(LETTERS, names, readings):
+            if isinstance(reading, Reading):
+                side = self._side(name, reading, rows)
+                told.append({"letter": letter, "name": name} | _about(side, reading, rows.get(name, {})))
+                sides.append(side)
+            else:
+                beginning = name == self.runs.name and self.runs.active  # its folder is about to be made
+                told.append({"letter": letter, "name": name} | ({"state": "just beginning"} if beginning else {"fault": reading}))
+        whole = len(sides) == len(names) > 1  # letters stand for runs: a missing one would shift them
+        found = {"verdict": comparison.verdict(sides), "spread": comparison.spread(sides), "table": comparison_table.table(sides)} if whole else {}
+        found = {"runs": told, **found}
+        self._told[tuple(names)] = (listed, key, found)
+        while len(self._told) > MOST_KEPT:
+            self._told.popitem(last=False)
+        return found
+
+    def _try(self, name: str) -> Reading | str:
+        """A run's reading, or why there is none."""
+        try:
+            return self._read(name)
+        except (Missing, RunError) as error:
+            return str(error)
+
+    @_alone
+    def csv(self, names: list[str]) -> str:
+        """Raises Missing."""
+        rows = {row["name"]: row for row in self.shelf.listing.rows()}
+        return comparison_table.as_csv([self._side(name, self._read(name), rows) for name in names])
+
+    @_alone
+    def columns(self, name: str, id: str) -> tuple[bytes, bool]:
+        """(a run's columns, encoded; may they be kept for ever). Raises Missing."""
+        reading = self._read(name)
+        if reading.id != id:
+            raise Missing("This is another run of the same name. Reload the page.")
+        found, final = reading.told()
+        return encode(found), final
+
+    # --- one switch flipped ----------------------------------------------------------------------
+
+    @_alone
+    def switches(self, name: str) -> list[Switch]:
+        reading = self._read(name)
+        started, columns = reading.columns.started, reading.columns
+        try:
+            return switches(reading.run.recipe, maps=started is None or started.map_kind != "none",
+                            norms=not columns.iterations or not reading.run.recipe.weights.bn or "bn" in columns.uses)
+        except ZooError as error:
+            raise RunError(f"It cannot be run again here. {error}") from None
+        except (OSError, KeyError, ValueError):
+            raise RunError("It cannot be run again here: its teacher's file cannot be read.") from None
+
+    def flip(self, name: str, id: str) -> str:
+        """Start the run again with one switch flipped. → the new run's name."""
+        switch = next((s for s in self.switches(name) if s.id == id), None)
+        if switch is None:
+            raise RunError("That switch is not there for this run.")
+        if switch.recipe is None:
+            raise RunError(switch.refused)
+        made = self.runs.start(switch.recipe, f"{switch.recipe.name} {switch.title}")
+        end = time.monotonic() + NOTE_SECONDS
+        while time.monotonic() < end:
+            try:
+                self.shelf.note(made, f"{switch.recipe.name} with {switch.title}, beside {name}")
+                break
+            except (Missing, RunError):  # the engine is about to make the folder; without a note the run is as good
+                time.sleep(0.05)
+        return made
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> Reading:
+        path = self.archive.path(name)
+        try:
+            # a folder may be deleted and made again under its name, or taken up again: then this is another reading
+            key = (name, *(mark(path / file) for file in ("run.json", "recipe.json")))
+            reading = self._readings.pop(key, None) or Reading(path)
+            self._readings[key] = reading
+            while len(self._readings) > MOST_KEPT:
+                self._readings.popitem(last=False)
+            reading.read_on()
+            return reading
+        except JournalError as error:
+            raise Missing(without_place(error, self.archive.folder)) from None
+        except (OSError, *HOSTILE):
+            raise Missing(ODD) from None
+
+    def _side(self, name: str, reading: Reading, rows: dict[str, dict]) -> Side:
+        row = rows.get(name, {})
+        state = reading.columns.state
+        side = Side(name, reading.run.recipe, reading.columns, row.get("state", "interrupted") if state == "open" else state, reading.sha)
+        # of the same recipe, with the kind of test that this run had
+        kin = [(r["seed"], r["score"]["share"], r["name"]) for r in rows.values()
+               if r["kin"] == row.get("kin", "-") and r["state"] == "finished" and r["score"] and r["score"]["real"] == side.real]
+        rate = (row.get("worth") or {}).get("rate")
+        return Side(name, side.recipe, side.columns, side.state, side.sha, _one_a_seed(kin, name), rate and Rate(**rate))
+
+
+def _one_a_seed(kin: list[tuple[int, float, str]], first: str) -> tuple[tuple[int, float], ...]:
+    """The same seed twice is one sample; of several runs the one that is compared."""
+    found: dict[int, float] = {}
+    for seed, share, _ in sorted(kin, key=lambda k: k[2] != first):
+        found.setdefault(seed, share)
+    return tuple(sorted(found.items()))
+
+
+def _ceiling(c: Columns) -> float | None:
+    """The teacher's share of the same test."""
+    test = c.last_test
+    return test.teacher.accuracy if test and test.teacher and math.isfinite(test.teacher.accuracy) else None
+
+
+def _about(side: Side, reading: Reading, row: dict[str, Any]) -> dict[str, Any]:
+    c = side.columns
+    return {
+        "title": f"{side.recipe.name}, seed {side.recipe.seed}"[:120], "note": row.get("note", ""), "state": side.state, "teacher": side.teacher, "real": side.real,
+        "id": reading.id, "attempt": reading.attempt, "classes": list(c.classes), "budget": c.budget, "picture": row.get("picture"),
+        "ceiling": _ceiling(c), "iterations": c.iterations, "end": [c.pixels, round(c.t, 1), c.steps], "fault": reading.fault,
+        # names what was read, so that the columns are fetched when there is something new, and not before
+        "key": f"{reading.attempt}-{c.steps}-{c.student_steps}-{c.iterations}-{c.tests[True].seen + c.tests[False].seen}-{c.state}"}

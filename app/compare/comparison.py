@@ -1,0 +1,174 @@
+"""Runs side by side, in words: are they comparable, and is a difference larger than what chance makes?
+
+Pure: it gets what was read (`Side`). Accuracy on real images and agreement on synthetic ones are never compared.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.archive.columns import Columns
+from app.setup.differences import MOST_TEXT, differing, kin_of, labels, value
+from kgen.recipe.recipe import Recipe
+from kgen.worth.exchange import Rate
+
+LETTERS = "ABCD"
+NO_CAUSE = ("name", "seed", "device")
+"""Fields that are no cause of a difference in what is learnt: a name, chance, and where it was computed."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run, read."""
+
+    name: str
+    recipe: Recipe
+    columns: Columns
+    state: str
+    sha: str = ""
+    """Checksum of its teacher."""
+    kin: tuple[tuple[int, float], ...] = ()
+    """(seed, final share) of the finished runs with the same recipe, this one included if it has finished."""
+    rate: Rate | None = None
+    """Exchange rate: how many real photos teach as much; None where it is not measured."""
+
+    @property
+    def real(self) -> bool:
+        """Was it tested on real images?"""
+        test = self.columns.last_test
+        return test.student.real if test else self.columns.started is None or self.columns.started.tested_on != "synthetic"
+
+    @property
+    def final(self) -> tuple[float, int] | None:
+        return self.columns.last(self.real)
+
+    @property
+    def teacher(self) -> str:
+        started = self.columns.started
+        return (started.teacher.title if started else self.recipe.teacher)[:MOST_TEXT]
+
+
+def verdict(sides: Sequence[Side]) -> dict[str, Any]:
+    """{comparable, head, lines: [{same, text}]}."""
+    lines: list[dict[str, Any]] = []
+
+    def line(values: list, same: str, differ: str, texts: list[str]) -> bool:
+        known = [v for v in values if v]  # a run that is about to begin has not told yet
+        equal = all(v == known[0] for v in known)
+        lines.append({"same": equal, "text": same.format(next((t for v, t in zip(values, texts) if v), texts[0])) if equal else f"{differ}: {_each(texts)}."})
+        return equal
+
+    known = [s.sha or s.recipe.teacher for s in sides]
+    titles = [s.teacher for s in sides]
+    twins = len(set(titles)) < len(set(known))  # two networks of one name
+    told = [f"{s.teacher} ({s.sha[:8]})" if twins else s.teacher for s in sides]
+    tests = [_test(s, all(s.state == "finished" for s in sides)) for s in sides]
+    equal = [
+        line(known, "The same teacher, {}.", "Different teachers", told),
+        line([s.columns.classes for s in sides], "The same classes, {}.", "Different classes", [_classes(s) for s in sides]),
+        line([s.columns.budget for s in sides], "The same budget, {}.", "Different budgets", [_pixels(s.columns.budget) for s in sides]),
+        line([f"{test} {s.recipe.real_images or ''}" for s, test in zip(sides, tests)], "Tested on the same kind of images, {}.",
+             "Tested on different images, so the numbers stand apart", tests)]
+    seeds = line([str(s.recipe.seed) for s in sides], "The same seed, {}.", "Different seeds", [str(s.recipe.seed) for s in sides])
+    fields = [f for f in differing([s.recipe for s in sides]) if f not in NO_CAUSE]
+    causes = [f"{labels()[f][0]} ({' / '.join(value(s.recipe, f) for s in sides)})" for f in fields]
+    lines.append({"same": not causes, "text": "Nothing else in their recipes differs." if not causes else
+                  f"One field of the recipe differs: {causes[0]}." if len(causes) == 1 else
+                  f"{len(causes)} fields of the recipes differ, so a difference may have more than one cause: {'; '.join(causes[:6])}{'; and more, in the table below' if len(causes) > 6 else ''}."})
+    filled = [s.columns.pixels for s in sides]
+    uneven = any(abs(f - filled[0]) > 0.001 * max(filled) for f in filled)
+    if all(equal[:3]) and uneven:
+        lines.append({"same": False, "text": f"Their pools are not equally full now: {_each([_pixels(f) for f in filled])}."})
+    unfinished = [(LETTERS[i], s.state) for i, s in enumerate(sides) if s.state != "finished"]
+    if unfinished:
+        lines.append({"same": False, "text": " ".join(f"{letter} {_standing(state)}." for letter, state in unfinished)})
+    what = ["teachers", "classes", "budgets", "tests"]
+    wrong = [name for name, same in zip(what, equal) if not same]
+    if wrong:
+        head = f"Not directly comparable: {_listed(wrong)} differ."
+    elif not seeds:
+        head = "Comparable at equal budget, with different seeds: " + ("what differs is chance." if not causes else "a part of what differs may be chance.")
+    else:
+        head = "Comparable: equal budget, equal seed." if causes else "The same recipe, seed and budget: nothing should differ but what machine and threads do."
+    if not wrong and (unfinished or uneven):
+        head += " They have not come equally far: compare them at equal pixels, not at their ends."
+    return {"comparable": not wrong, "head": head, "lines": lines}
+
+
+def spread(sides: Sequence[Side]) -> list[str]:
+    """Is a difference between the first run and another one larger than what the seed does? One sentence for each other run that has finished."""
+    out, a = [], sides[0]
+    for letter, b in zip(LETTERS[1:], sides[1:]):
+        if not (a.kin and b.kin and a.state == b.state == "finished") or a.real != b.real:
+            continue
+        if kin_of(a.recipe, a.sha) == kin_of(b.recipe, b.sha):
+            if len(a.kin) > 1:
+                out.append(f"A and {letter} have one recipe; over its {len(a.kin)} seeds {_kind(a)} is {mean(a)}.")
+            continue
+        apart = abs(statistics.fmean(share for _, share in a.kin) - statistics.fmean(share for _, share in b.kin))
+        deviations = [deviation(s) for s in (a, b) if len(s.kin) > 1]
+        if not deviations:
+            out.append(f"A and {letter} differ by {points(apart)} points in {_kind(a)}. With one seed each nothing is known of the spread: a difference of this size may be chance.")
+        else:
+            inside = "inside the spread over seeds, so it may be chance" if apart <= max(deviations) else "more than the spread over seeds"
+            out.append(f"Over seeds, the recipe of A reaches {mean(a)} {_seeds(a)} and that of {letter} {mean(b)} {_seeds(b)}: {points(apart)} points apart, {inside}.")
+    return out
+
+
+def mean(side: Side) -> str:
+    """Mean and standard deviation over the seeds of a recipe; one seed has no spread."""
+    middle = 100 * statistics.fmean(share for _, share in side.kin)
+    return f"{middle:.1f} ± {points(deviation(side))} %" if len(side.kin) > 1 else f"{middle:.1f} %"
+
+
+def _seeds(side: Side) -> str:
+    return f"({len(side.kin)} seeds)" if len(side.kin) > 1 else "(one seed)"
+
+
+def deviation(side: Side) -> float:
+    return statistics.stdev(share for _, share in side.kin)
+
+
+def _kind(side: Side) -> str:
+    return "accuracy" if side.real else "agreement"
+
+
+def points(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _each(texts: Sequence[str]) -> str:
+    return ", ".join(f"{letter} {text}" for letter, text in zip(LETTERS, texts))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _classes(side: Side) -> str:
+    names = side.columns.classes
+    if not names:
+        return value(side.recipe, "classes")
+    n = len(side.columns.started.classes)
+    return f"{n:,}" + (f" ({', '.join(names)[:MOST_TEXT]})" if n <= 10 else "")
+
+
+def _pixels(n: int | None) -> str:
+    return "not known yet" if n is None else f"{n:,} pixels"
+
+
+def _test(side: Side, counted: bool) -> str:
+    """What it was tested on; tests on the way are of fewer images than the last one, so numbers are told once all have ended."""
+    test, started = side.columns.last_test, side.columns.started
+    kind = "real images" if side.real else "synthetic images that it was not given"
+    if side.real and started and (started.tested_on == "validation" or side.recipe.evaluate_on == "validation"):
+        kind = "held-out real images"
+    whose = f" of {value(side.recipe, 'real_images')}" if side.real and side.recipe.real_images else ""
+    return (f"{test.student.n:,} {kind}" if test and counted else kind) + whose
+
+
+def _standing(state: str) -> str:
+    return {"going": "is still going", "stopped": "was stopped before its end", "failed": "failed before its end"}.get(state, "was interrupted before its end")

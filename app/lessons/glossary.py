@@ -1,0 +1,114 @@
+"""The glossary: one explanation of each term, for tooltips on every page, for the lessons, and as a list of its own. Read once."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from tomlkit.exceptions import TOMLKitError
+
+from app.lessons import prose
+from kgen.paths import ASSETS
+
+FILE = ASSETS / "lessons" / "glossary.toml"
+ID = r"[a-z][a-z0-9-]{0,39}"
+
+
+class GlossaryError(ValueError):
+    """A glossary that cannot be used; names the term and the field."""
+
+
+class Term(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    also: tuple[str, ...] = ()
+    """Other words for it, marked in texts as the name is."""
+    tip: Annotated[str, Field(min_length=20, max_length=320)]
+    """What it is, in a sentence or two: the tooltip."""
+    more: str = ""
+    """What else there is to say, in the list only; as a lesson's text."""
+    equation: str = ""
+    """Its number in the paper."""
+    see: tuple[str, ...] = ()
+    """Other terms, by id."""
+    marked: bool = True
+    """Whether its words are marked in texts."""
+
+
+@functools.cache
+def terms(file: Path = FILE) -> dict[str, Term]:
+    """By id, in the file's order. Raises GlossaryError."""
+    try:
+        raw = tomlkit.parse(file.read_text(encoding="utf-8")).unwrap()
+    except (OSError, ValueError, TOMLKitError) as error:
+        raise GlossaryError(f"{file.name}: {error}") from None
+    found: dict[str, Term] = {}
+    for id, fields in raw.items():
+        if not re.fullmatch(ID, id):
+            raise GlossaryError(f"{file.name}: {id!r} is no id; small letters, digits and dashes.")
+        try:
+            found[id] = Term.model_validate(fields)
+        except ValidationError as error:
+            raise GlossaryError(f"{file.name}: {id}.{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}") from None
+    for id, term in found.items():
+        if unknown := [other for other in term.see if other not in found]:
+            raise GlossaryError(f"{file.name}: {id}.see: {unknown[0]!r} is no term.")
+    return found
+
+
+def tip(id: str) -> str:
+    """The tooltip of a term."""
+    return terms()[id].tip
+
+
+def script() -> bytes:
+    """The tooltips as an ES module, so that every module of the page has them at once."""
+    told = {id: {"name": t.name, "tip": t.tip} for id, t in terms().items()}
+    return f"// Made from the glossary; see app/lessons/glossary.py.\nexport const TERMS = {json.dumps(told)};\n".encode()
+
+
+def told() -> dict[str, Any]:
+    """The whole glossary for its page."""
+    return {"terms": [{"id": id, "name": t.name, "also": list(t.also), "tip": t.tip, "more": prose.tree(t.more), "equation": t.equation, "see": list(t.see)}
+                      for id, t in sorted(terms().items(), key=lambda item: item[1].name.lower())]}
+
+
+def marker() -> prose.Mark:
+    """Marks each term where it first appears; a new one for every text."""
+    words, pattern = _words()
+    seen: set[str] = set()
+
+    def mark(piece: str) -> Iterator[prose.Node]:
+        at = 0
+        for found in pattern.finditer(piece):
+            id = words.get(found[0]) or words[found[0].lower()]
+            if id in seen:
+                continue
+            seen.add(id)
+            if found.start() > at:
+                yield piece[at : found.start()]
+            yield {"term": id, "text": found[0]}
+            at = found.end()
+        if at < len(piece):
+            yield piece[at:]
+
+    return mark
+
+
+@functools.cache
+def _words() -> tuple[dict[str, str], re.Pattern]:
+    """Word → id. Words of capitals (CAM, BN) are marked as they are, others in any case; the longest wins; a plural s is taken along."""
+    words = {}
+    for id, term in terms().items():
+        for word in (term.name, *term.also) if term.marked else ():
+            words[word] = words[word.lower()] = words[f"{word}s"] = words[f"{word}s".lower()] = id
+    longest = sorted({w for w in words}, key=len, reverse=True)
+    each = "|".join(re.escape(w) if w.isupper() else f"(?i:{re.escape(w)})" for w in longest)
+    return words, re.compile(rf"(?<![\w-])(?:{each})(?![\w-])")

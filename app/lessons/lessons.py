@@ -1,0 +1,251 @@
+"""Lessons as files: a front matter in TOML between +++ lines, then the text. Read, checked and made ready for the page; nothing runs here.
+
+A lesson asks a question, offers predictions, flips one switch of a recipe, and fills what the runs showed into its text.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from tomlkit.exceptions import TOMLKitError
+
+from app.lessons import glossary, metrics, prose
+from kgen.paths import ASSETS
+from kgen.recipe.recipe import Recipe, RecipeError
+from kgen.recipes import recipes
+from kgen.tables import tables
+
+FOLDER = ASSETS / "lessons"
+FOLDER_OF = "KGEN_LESSONS"
+"""Environment variable: another folder of lessons, a teacher's own."""
+MEASURED = "measured.json"
+FILE = re.compile(r"\d\d-([a-z][a-z0-9-]{0,39})\.md")
+PARTS = ("", "What happened", "Why")
+"""Sections of a text, by heading: before the prediction, after the run, and the reason."""
+FIGURES = ("images", "making", "maps", "agreement", "accuracy")
+Text = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class LessonError(ValueError):
+    """A lesson that cannot be used; names the file and the field."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Switch(_Model):
+    """What is flipped."""
+
+    name: Text
+    a: Text
+    """State A in words."""
+    b: Text
+    changes: Annotated[dict[str, Any], Field(min_length=1)]
+    """Recipe fields of B that are not A's."""
+
+
+class Choice(_Model):
+    """A prediction; borne out where the number lies from `from` up to, not with, `to`."""
+
+    text: Text
+    low: float | None = Field(None, alias="from")
+    high: float | None = Field(None, alias="to")
+
+    def holds(self, value: float) -> bool:
+        return (self.low is None or value >= self.low) and (self.high is None or value < self.high)
+
+
+class Decide(_Model):
+    """Which number decides between the predictions."""
+
+    number: str
+    of: Literal["a", "b", "difference"]
+    """Of one of the runs, or B's minus A's."""
+
+
+class Lesson(_Model):
+    title: Text
+    question: Text
+    minutes: Annotated[int, Field(ge=0, le=10)]
+    """For all of its runs, on two idle CPU cores; 0 where it looks at what is there already."""
+    recipe: str
+    changes: dict[str, Any] = {}
+    recording: str | None = None
+    """A run of that name does as well."""
+    switch: Switch | None = None
+    predict: Text
+    """What is predicted, as a question."""
+    choices: Annotated[tuple[Choice, ...], Field(min_length=2, max_length=5)]
+    decide: Decide
+    numbers: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Rows of the table of what happened, the deciding one first."""
+    figures: tuple[Literal["images", "making", "maps", "agreement", "accuracy"], ...] = ()
+    paper: str = ""
+    """What the paper reports of the same switch."""
+    slug: str = ""
+    text: tuple[str, str, str] = ("", "", "")
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        for name in (*self.numbers, self.decide.number):
+            if name not in metrics.NUMBERS:
+                raise ValueError(f"numbers: {name!r} is none that a run has; there are {', '.join(metrics.NUMBERS)}")
+        if self.decide.of != "a" and not self.switch:
+            raise ValueError(f"decide.of: is {self.decide.of!r}, but there is no switch and so no run B")
+        for one, other in zip(self.choices, self.choices[1:]):
+            if one.high is None or one.high != other.low:
+                raise ValueError("choices: each begins where the one before ends, the smallest numbers first")
+        if self.choices[0].low is not None or self.choices[-1].high is not None:
+            raise ValueError("choices: the first has no `from` and the last no `to`")
+        for variant in self.variants:
+            try:
+                self.made(variant)
+            except RecipeError as error:
+                raise ValueError(f"{'switch.changes' if variant == 'b' else 'recipe'}: {error}") from None
+        return self
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        return ("a", "b") if self.switch else ("a",)
+
+    def made(self, variant: str) -> Recipe:
+        """The recipe of A, or B: A with the switch flipped. Raises RecipeError."""
+        recipe = recipes.get(self.recipe).replace(**self.changes)
+        return recipe.replace(**self.switch.changes) if variant == "b" else recipe
+
+    def outcome(self, values: dict[str, dict[str, Any]]) -> int | None:
+        """Which choice the runs bear out; None where one is missing. `values`: variant → numbers."""
+        got = [values.get(v, {}).get(self.decide.number) for v in (("a", "b") if self.decide.of == "difference" else (self.decide.of,))]
+        if any(not isinstance(v, (int, float)) for v in got):
+            return None
+        value = got[-1] - got[0] if len(got) == 2 else got[0]
+        return next(i for i, choice in enumerate(self.choices) if choice.holds(round(value, 6)))
+
+
+class Lessons:
+    """The lessons of a folder, in the order of their numbers; what cannot be read is told, not raised."""
+
+    def __init__(self, folder: Path | None = None):
+        self.folder = folder or Path(os.environ.get(FOLDER_OF) or FOLDER)
+        self.lessons: dict[str, Lesson] = {}
+        self.wrong: list[str] = []
+        for file in sorted(self.folder.glob("*.md")):
+            try:
+                lesson = read(file)
+                self.lessons[lesson.slug] = lesson
+            except LessonError as error:
+                self.wrong.append(str(error))
+        self.measured = measured(self.folder / MEASURED)
+
+    def listed(self) -> dict[str, Any]:
+        rows = [{"slug": slug, "title": x.title, "question": x.question, "minutes": x.minutes} for slug, x in self.lessons.items()]
+        return {"lessons": rows, "wrong": self.wrong}
+
+    def told(self, slug: str) -> dict[str, Any]:
+        """A lesson as the page draws it. KeyError for one that is not there."""
+        lesson = self.lessons[slug]
+        mark = glossary.marker()
+        order = list(self.lessons)
+        follows = order[order.index(slug) + 1 :]
+        return {
+            "slug": slug, "title": lesson.title, "question": lesson.question, "minutes": lesson.minutes, "predict": lesson.predict,
+            "choices": [c.text for c in lesson.choices], "decide": {"title": metrics.NUMBERS[lesson.decide.number].title, "of": lesson.decide.of},
+            "switch": lesson.switch and {"name": lesson.switch.name, "a": lesson.switch.a, "b": lesson.switch.b, "fields": flipped(lesson)},
+            "commands": {v: recipes.command(lesson.made(v)) for v in lesson.variants}, "paper": lesson.paper, "figures": lesson.figures,
+            "table": [{"name": n, "title": metrics.NUMBERS[n].title} for n in lesson.numbers], "seeds": self.spread(lesson),
+            "text": [prose.tree(part, mark) for part in lesson.text],
+            "next": {"slug": follows[0], "title": self.lessons[follows[0]].title} if follows else None}
+
+    def spread(self, lesson: Lesson) -> dict[str, dict[str, str]]:
+        """What these recipes gave when they were measured: {number: {variant: "72.4 ± 1.9 %, 3 seeds"}}."""
+        found: dict[str, dict[str, str]] = {}
+        for variant in lesson.variants:
+            seeds = self.measured.get(tables.key(lesson.made(variant)), {})
+            for name in lesson.numbers:
+                text = summed(metrics.NUMBERS[name].kind, [seeds[s].get(name) for s in sorted(seeds)])
+                if text:
+                    found.setdefault(name, {})[variant] = text
+        return found
+
+
+def summed(kind: metrics.Kind, values: list[Any]) -> str:
+    """Mean ± sample standard deviation of runs that differ in nothing but their seed."""
+    values = [v for v in values if isinstance(v, (int, float))]
+    if not values or kind == "text":
+        return ""
+    mean = sum(values) / len(values)
+    if len(values) == 1:
+        return f"{metrics.write(kind, mean)}, one seed"
+    deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+    written = metrics.write(kind, mean)
+    digits = len(written.partition(".")[2]) if kind == "real" and "e" not in written else 0
+    text = f"{100 * mean:.1f} ± {100 * deviation:.1f} %" if kind == "percent" else f"{written} ± {deviation:.{digits}f}"
+    return f"{text}, {len(values)} seeds"
+
+
+def flipped(lesson: Lesson) -> list[list[str]]:
+    """[field, A's value, B's value] of what the switch flips."""
+    one, other = lesson.made("a"), lesson.made("b")
+    return [[name, _value(one.value(name)), _value(other.value(name))] for name in lesson.switch.changes]
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def read(file: Path) -> Lesson:
+    """Raises LessonError, which names file and field."""
+    name = FILE.fullmatch(file.name)
+    if not name:
+        raise LessonError(f"{file.name}: a lesson's file is called NN-name.md, two digits and small letters.")
+    try:
+        text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
+        _, head, body = re.split(r"^\+\+\+[ \t]*$", text, maxsplit=2, flags=re.MULTILINE)
+    except (OSError, ValueError):
+        raise LessonError(f"{file.name}: expected TOML between two lines of +++, then the text.") from None
+    try:
+        fields = tomlkit.parse(head).unwrap()
+        lesson = Lesson.model_validate({**fields, "slug": name[1], "text": _parts(body)})
+    except (TOMLKitError, ValueError) as error:
+        raise LessonError(f"{file.name}: {_said(error)}") from None
+    known = {f"{v}.{n}" for v in (*lesson.variants, *(("difference",) if lesson.switch else ())) for n in lesson.numbers}
+    known |= {f"seeds.{v}.{n}" for v in lesson.variants for n in lesson.numbers}
+    for part in lesson.text:
+        for place in prose.places(prose.tree(part)):
+            if place not in known:
+                raise LessonError(f"{file.name}: text: {{{{{place}}}}} is no number of this lesson; `numbers` has {', '.join(lesson.numbers)}.")
+    if any(not p.startswith("seeds.") for p in prose.places(prose.tree(lesson.text[0]))):
+        raise LessonError(f"{file.name}: text: what stands before the prediction tells no number of a run.")
+    return lesson
+
+
+def _parts(body: str) -> tuple[str, ...]:
+    pieces = re.split(r"^## +(.+?)[ \t]*$", body, flags=re.MULTILINE)
+    if tuple(pieces[1::2]) != PARTS[1:]:
+        raise ValueError(f"text: expected the headings ## {' and ## '.join(PARTS[1:])}, found {', '.join(pieces[1::2]) or 'none'}")
+    return tuple(pieces[::2])
+
+
+def _said(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
+
+
+@functools.cache
+def measured(file: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """key of a recipe → seed → numbers; written by `benchmarks/lessons.py`. Empty where nothing was measured."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

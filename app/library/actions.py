@@ -1,0 +1,198 @@
+"""What people do with the runs that are there: rename, note, delete and take back, send and receive as one file.
+
+A deleted run lies in a folder of its own for a week. Names are checked by the archive, bundles by `kgen.journal.unbundle`;
+a run that is going is refused in words (`Runs.aside`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from app.archive.archive import without_place
+from app.archive.run_reader import Missing
+from app.library.listing import MOST_NOTE, NOTE, Listing
+from app.process.runs import RunError, Runs
+from kgen.files import sync_folder, write_durably
+from kgen.journal.bundle import BundleError, pieces
+from kgen.journal.reading import NAME, JournalError
+from kgen.journal.unbundle import unbundle
+
+TRASH = ".trash"
+TRASHED = re.compile(rf"({NAME.pattern})-([0-9]{{19}})", re.ASCII)
+KEPT_SECONDS = 7 * 86_400
+LEFT_BEHIND = re.compile(r"\.(?:opening|incoming)-[0-9a-f]{12}", re.ASCII)
+LEFT_SECONDS = 86_400
+LARGEST_UPLOAD = 2 << 30
+LARGEST_OPENED = 4 << 30
+MOST_DOWNLOADS = 4
+PATIENCE = 30.0
+"""Seconds that an upload may be silent: only one is taken at a time."""
+
+
+class Shelf:
+    """The runs of a folder, beyond the one that is shown. Safe from any thread; every method raises RunError or Missing, in words."""
+
+    def __init__(self, runs: Runs):
+        self.runs, self.folder, self.archive = runs, runs.folder, runs.archive
+        self.listing = Listing(runs.archive, lambda: (runs.name, runs.active))
+        self._downloads = threading.BoundedSemaphore(MOST_DOWNLOADS)
+        self._opening = threading.Lock()
+
+    def rename(self, name: str, to: str) -> str:
+        to = to.strip()
+        if not NAME.fullmatch(to) or ".." in to:
+            raise RunError("A name has letters, digits, dots, dashes and underscores, begins with a letter or digit, and has at most 120 signs.")
+        if to == name:
+            return to
+        shown = self.runs.name == name
+        with self.runs.aside(name) as path:
+            if os.path.lexists(self.folder / to):
+                raise RunError(f"There is something called {to} already; choose another name.")
+            self._move(path, self.folder / to)
+            if shown:
+                self.runs.show(to)
+        self.listing.forget()
+        return to
+
+    def note(self, name: str, text: str) -> str:
+        """Keep a text with the run; an empty one removes it. A run may be going meanwhile."""
+        text = "".join(c for c in text.replace("\r\n", "\n") if c.isprintable() or c == "\n").strip()
+        if len(text) > MOST_NOTE:
+            raise RunError(f"A note has at most {MOST_NOTE} signs; this one has {len(text):,}.")
+        file = self.archive.path(name) / NOTE
+        try:
+            write_durably(file, text.encode()) if text else file.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"The note cannot be written: {error.strerror or error}.") from None
+        self.listing.forget()
+        return name
+
+    def delete(self, name: str) -> str:
+        """Put a run away. → what `undo` takes."""
+        with self.runs.aside(name) as path:
+            trashed = f"{name}-{time.time_ns():019d}"
+            try:
+                (self.folder / TRASH).mkdir(exist_ok=True)
+            except OSError as error:
+                raise RunError(f"The run cannot be put away: {error.strerror or error}.") from None
+            self._move(path, self.folder / TRASH / trashed)
+        self.listing.forget()
+        return trashed
+
+    def undo(self, trashed: str) -> str:
+        """Bring a deleted run back. → its name, with a number where the old one is taken."""
+        found = TRASHED.fullmatch(trashed)
+        if not found or ".." in trashed or not (self.folder / TRASH / trashed / "recipe.json").is_file():
+            raise Missing("That run is not among the deleted ones any more.")
+        names = itertools.chain([found[1]], (f"{found[1][:100]}-{n}" for n in itertools.count(2)))
+        name = next(n for n in names if not os.path.lexists(self.folder / n))
+        self._move(self.folder / TRASH / trashed, self.folder / name)
+        self.listing.forget()
+        return name
+
+    def _move(self, path: Path, to: Path) -> None:
+        try:
+            os.rename(path, to)
+            sync_folder(to.parent)
+        except OSError as error:
+            raise RunError(f"The folder of the run cannot be moved: {error.strerror or error}.") from None
+
+    def purge(self) -> None:
+        """Remove what was deleted more than a week ago, and what a kill left of files that were being opened."""
+        now = time.time()
+        for path in _within(self.folder / TRASH):
+            found = TRASHED.fullmatch(path.name)
+            if found and now - int(found[2]) / 1e9 > KEPT_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+        for path in _within(self.folder):
+            if LEFT_BEHIND.fullmatch(path.name) and now - path.lstat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def download(self, name: str, *, real_images: bool, checkpoint: bool) -> Download:
+        path = self.archive.path(name)
+        if name == self.runs.name and self.runs.active:
+            raise RunError(f"The run {name} is going; stop it first, or wait for its end.")
+        if not self._downloads.acquire(blocking=False):
+            raise RunError("Other runs are being downloaded; try again in a moment.")
+        try:
+            return Download(pieces(path, real_images=real_images, checkpoint=checkpoint), self._downloads)
+        except (BundleError, JournalError) as error:
+            self._downloads.release()
+            raise RunError(without_place(error, self.folder)) from None
+
+    async def receive(self, body: AsyncIterator[bytes]) -> str:
+        """Keep an uploaded bundle, check and open it. → the new run's name."""
+        if not self._opening.acquire(blocking=False):
+            raise RunError("Another file is being opened; try again in a moment.")
+        file = self.folder / f".incoming-{secrets.token_hex(6)}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with file.open("xb") as into:
+                async for piece in _in_time(body):
+                    await run_in_threadpool(into.write, piece)
+                    if into.tell() > LARGEST_UPLOAD:
+                        raise RunError(f"That file is larger than {LARGEST_UPLOAD >> 30} GB; open it with `python -m kgen unbundle`.")
+            path = await run_in_threadpool(unbundle, file, self.folder, largest=LARGEST_OPENED, label="The file")
+        except BundleError as error:
+            raise RunError(str(error)) from None
+        except (ClientDisconnect, asyncio.TimeoutError):
+            raise RunError("The file did not arrive whole; send it again.") from None
+        except OSError as error:
+            raise RunError(f"The file cannot be kept: {error.strerror or error}.") from None
+        finally:
+            file.unlink(missing_ok=True)
+            self._opening.release()
+        self.listing.forget()
+        return path.name
+
+
+class Download:
+    """A bundle's bytes, once; gives its place back when it ends, breaks off, or nobody wants it any more."""
+
+    def __init__(self, found: Iterator[bytes], place: threading.Semaphore):
+        self._found, self._place = found, place
+
+    def __iter__(self) -> Download:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._found)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.release()
+
+    __del__ = close
+
+
+async def _in_time(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of an upload. Raises asyncio.TimeoutError where none comes for PATIENCE seconds."""
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(body), PATIENCE)
+        except StopAsyncIteration:
+            return
+
+
+def _within(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []

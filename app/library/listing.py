@@ -1,0 +1,257 @@
+"""The runs of a folder as a list: what each one was, how far it came, and a small picture of it.
+
+Cheap however long a run is: the first line of its events and the last few, never all of them, and one batch for the
+picture; read again only where a file has changed. Nothing here changes a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+
+from app.archive import sheets
+from app.archive.archive import Archive
+from app.archive.run_reader import Missing
+from app.setup.differences import kin_of
+from kgen import events
+from kgen.files import mark
+from kgen.journal.reading import BUNDLED, JournalError, Run, being_written, open_run
+from kgen.worth import exchange
+
+NOTE = "note.txt"
+MOST_NOTE = 500
+WATCHED = ("events.jsonl", "run.json", "recipe.json", NOTE, exchange.FILE)
+BLOCK = 1 << 16
+FARTHEST = 8 << 20
+"""Bytes from the end of the events in which the last test and batch are looked for."""
+FRESH = 1.0
+"""Seconds for which a list is not made again."""
+TILES, TILE_COLUMNS = 10, 5
+KEPT_PICTURES = 256
+
+
+class Listing:
+    """Safe from any thread.
+
+    Args:
+        current: the run that everybody sees and whether it is going.
+    """
+
+    def __init__(self, archive: Archive, current: Callable[[], tuple[str | None, bool]]):
+        self._archive, self._current = archive, current
+        self._lock = threading.Lock()
+        self._facts: dict[str, tuple[tuple, dict[str, Any]]] = {}
+        self._pictures: OrderedDict[str, bytes] = OrderedDict()
+        self._rows: list[dict[str, Any]] = []
+        self._made = -math.inf
+
+    def forget(self) -> None:
+        """Something was renamed, deleted or written: look again when asked."""
+        self._made = -math.inf
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every run, the one written last first."""
+        with self._lock:
+            if time.monotonic() - self._made > FRESH:
+                self._made = time.monotonic()
+                names = list(self._archive.names())
+                self._facts = {name: kept for name, kept in self._facts.items() if name in set(names)}
+                self._rows = [row for name in names if (row := self._row(name))]
+            return self._rows
+
+    def _row(self, name: str) -> dict[str, Any] | None:
+        path = self._archive.folder / name
+        try:
+            key = tuple(mark(path / file) for file in WATCHED)
+            kept = self._facts.get(name)
+            if kept is None or kept[0] != key:
+                kept = self._facts[name] = (key, facts(path))
+        except OSError:  # deleted meanwhile
+            return None
+        row, (shown, active) = dict(kept[1]), self._current()
+        # the follower asks for the lock of the run that is shown; two who ask may take each other for an engine
+        if active if name == shown else row["state"] == "interrupted" and being_written(path):
+            row["state"] = "going"
+        row["resumable"] = row["resumable"] and row["state"] != "going"
+        return row | {"name": name, "shown": name == shown}
+
+    def picture(self, name: str, key: str) -> bytes:
+        """A PNG of a run's newest images, if `key` is the row's. Raises Missing."""
+        path = self._archive.path(name)
+        with self._lock:
+            if key not in self._pictures:
+                row = facts(path)
+                if row["picture"] != key:
+                    raise Missing("This run has newer images. Reload the page.")
+                self._pictures[key] = drawn(path / "batches" / f"{row['newest']:06d}.safetensors")
+                while len(self._pictures) > KEPT_PICTURES:
+                    self._pictures.popitem(last=False)
+            self._pictures.move_to_end(key)
+            return self._pictures[key]
+
+
+def facts(path: Path) -> dict[str, Any]:
+    """What a run's files say of it. Raises OSError where they are gone."""
+    row = {
+        "title": "", "recipe": "", "teacher": "", "classes": 0, "score": None, "teacher_score": None, "images": 0, "budget": 0, "used": 0.0, "seconds": 0.0,
+        "state": "damaged", "note": note_of(path), "bytes": size_of(path), "began": int((path / "recipe.json").stat().st_mtime), "resumable": False,
+        "own_images": False, "kin": "", "seed": 0, "brought": (path / BUNDLED).is_file(), "picture": None, "newest": None, "worth": None}
+    try:
+        run = open_run(path)
+        info = run.info
+        sha = str(info.get("teacher_sha256", ""))
+    except (JournalError, TypeError, AttributeError):
+        return row
+    r = run.recipe
+    row |= {"title": f"{r.name}, seed {r.seed}", "recipe": r.name, "teacher": r.teacher, "own_images": r.real_images is not None, "state": "interrupted",
+            "classes": len(r.classes or ()), "kin": kin_of(r, sha), "seed": r.seed}
+    started = first_event(run)
+    if started is not None:
+        row |= {"teacher": started.teacher.title[:80], "classes": len(started.classes), "budget": started.budget_images, "teacher_score": _share(started.teacher.accuracy)}
+    last, batch, test = newest_events(run)
+    if last is not None:
+        row |= {"seconds": round(last.t, 1) if math.isfinite(last.t) else 0.0, "state": _state(last)}
+    if batch is not None:
+        named = f"{info.get('id', '')} {info.get('attempt', 1)} {batch.iteration} {path.name}"
+        row |= {"images": batch.pool_images, "used": round(_share(batch.budget_used) or 0.0, 4), "newest": batch.iteration,
+                "picture": hashlib.sha256(named.encode()).hexdigest()[:16]}
+    row["score"] = _score(last, test)
+    row["worth"] = worth_of(run)
+    if test is not None and test.teacher is not None:
+        row["teacher_score"] = _share(test.teacher.accuracy)
+    checkpoint = (path / "checkpoint" / "state.safetensors").is_file()
+    row["resumable"] = row["state"] != "finished" and (checkpoint or batch is None) and not (row["brought"] and not checkpoint)
+    return row
+
+
+def worth_of(run: Run) -> dict[str, Any] | None:
+    """What was measured of its exchange rate; None where nothing was."""
+    found = exchange.read(run)
+    if found is None:
+        return None
+    rate = found.rate
+    told = found.model_dump(exclude={"photos"})  # where they lie on that machine is nobody's business
+    return told | {"rate": rate and asdict(rate), "sentence": exchange.sentence(found)}
+
+
+def first_event(run: Run) -> events.RunStarted | None:
+    try:
+        with (run.path / "events.jsonl").open("rb") as file:
+            found = _event(file.readline(FARTHEST))
+    except FileNotFoundError:
+        return None
+    return found if isinstance(found, events.RunStarted) else None
+
+
+def newest_events(run: Run) -> tuple[events.Event | None, events.BatchSynthesised | None, events.Evaluated | None]:
+    """The last event, batch and test, looked for from the end."""
+    last = batch = test = None
+    for line in lines_backwards(run.path / "events.jsonl"):
+        wanted = (batch is None and b'"kind":"batch_synthesised"' in line) or (test is None and b'"kind":"evaluated"' in line)
+        if last is not None and not wanted:
+            continue
+        found = _event(line)
+        last = last or found
+        if isinstance(found, events.BatchSynthesised) and found.iteration is not None:
+            batch = batch or found
+        elif isinstance(found, events.Evaluated):
+            test = test or found
+        if batch and test:
+            break
+    return last, batch, test
+
+
+def lines_backwards(file: Path) -> Iterator[bytes]:
+    """The whole lines in the last FARTHEST bytes of a file, the last one first."""
+    try:
+        opened = file.open("rb")
+    except FileNotFoundError:
+        return
+    with opened:
+        end = opened.seek(0, os.SEEK_END)
+        farthest, held = max(0, end - FARTHEST), b""
+        while end > farthest:
+            start = max(farthest, end - BLOCK)
+            opened.seek(start)
+            data = opened.read(end - start) + held
+            held, whole, rest = data.partition(b"\n") if start else (b"", b"\n", data)
+            if not whole:
+                held, rest = data, b""
+            yield from reversed([line for line in rest.split(b"\n") if line])
+            end = start
+
+
+def _event(line: bytes) -> events.Event | None:
+    """None for a torn or damaged line: the Studio says where, a list goes on."""
+    try:
+        return events.from_json(line)
+    except ValidationError:
+        return None
+
+
+def _state(last: events.Event) -> str:
+    if last.kind == "run_finished":
+        return "finished" if last.reason == "done" else "stopped"
+    return "failed" if last.kind == "run_failed" else "interrupted"
+
+
+def _score(last: events.Event | None, test: events.Evaluated | None) -> dict[str, Any] | None:
+    """What the student reached: on real images, or else its agreement with the teacher."""
+    if isinstance(last, events.RunFinished) and (share := _share(last.accuracy)) is not None:
+        return {"share": share, "n": last.n, "real": True}
+    if isinstance(last, events.RunFinished) and (share := _share(last.agreement)) is not None:
+        return {"share": share, "n": last.n, "real": False}
+    share = _share(test.student.accuracy) if test is not None else None
+    return None if share is None else {"share": share, "n": test.student.n, "real": test.student.real}
+
+
+def _share(value: float | None) -> float | None:
+    return round(value, 4) if value is not None and math.isfinite(value) else None
+
+
+def note_of(path: Path) -> str:
+    try:
+        with (path / NOTE).open("rb") as file:
+            return file.read(4 * MOST_NOTE).decode("utf-8", "replace")[:MOST_NOTE]
+    except OSError:
+        return ""
+
+
+def size_of(path: Path) -> int:
+    """Bytes of all files of a run; one that goes away meanwhile counts nothing."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size
+            except OSError:
+                continue
+    return total
+
+
+def drawn(file: Path) -> bytes:
+    """The first images of a few classes of a batch as one PNG. Raises Missing."""
+    try:
+        with safe_open(file, "np") as arrays:
+            images, labels = arrays.get_tensor("images"), arrays.get_tensor("labels")
+        present = np.unique(labels)
+        each = -(-TILES // max(1, len(present)))
+        at = np.concatenate([np.flatnonzero(labels == c)[:each] for c in present[:TILES]])[:TILES]
+        side = images.shape[-1]
+        small = sheets.shrunk(images[at], sheets.shrinking(side, (side / sheets.SMALLEST) ** 2))
+        places = [divmod(i, TILE_COLUMNS) for i in range(len(at))]
+        return sheets.png_bytes(sheets.tiled(small, [p[0] for p in places], [p[1] for p in places], (places[-1][0] + 1, min(len(at), TILE_COLUMNS))))
+    except (OSError, SafetensorError, ValueError, IndexError, TypeError):  # a file from elsewhere may hold anything
+        raise Missing("The newest images of this run cannot be read.") from None

@@ -1,0 +1,1 @@
+"""Routes and pages: where everything else meets the browser."""

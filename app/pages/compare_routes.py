@@ -1,0 +1,67 @@
+"""The routes of the Compare page: the comparison, a run's columns, the table as CSV, and one switch flipped."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from app.archive.run_reader import Missing
+from app.compare.comparing import Comparing
+from app.compare.comparison import LETTERS
+from app.library.actions import Shelf
+from app.pages.library_routes import act, refusal, text
+from app.process.runs import RunError
+from app.web.answers import FOR_EVER, REVALIDATE, answer, fresh, missing
+from app.web.publish import encode
+from kgen.journal.reading import NAME
+
+
+def install(app: FastAPI, shelf: Shelf) -> None:
+    comparing = Comparing(shelf)
+
+    @app.get("/kg/compare")
+    def compare(request: Request) -> Response:
+        try:
+            return fresh(request, encode(comparing.told(_names(request))))
+        except Missing as error:
+            return missing(str(error))
+
+    @app.get("/kg/compare.csv")
+    def table(request: Request) -> Response:
+        try:
+            names = _names(request)
+            body = comparing.csv(names)
+        except Missing as error:
+            return missing(str(error))
+        headers = {"Content-Disposition": f'attachment; filename="compare-{"-".join(names)[:100]}.csv"', "Cache-Control": REVALIDATE}
+        return Response(body, media_type="text/csv; charset=utf-8", headers=headers)
+
+    @app.get("/kg/columns/{run}/{key}")
+    def columns(request: Request, run: str, key: str) -> Response:
+        """`key` is what /kg/compare tells of the run: another one is another address."""
+        try:
+            body, final = comparing.columns(run, request.query_params.get("id", ""))
+        except Missing as error:
+            return missing(str(error))
+        return answer(request, body, "application/json", FOR_EVER if final else "no-store")
+
+    @app.get("/kg/switches/{run}")
+    def switches(request: Request, run: str) -> Response:
+        try:
+            return fresh(request, encode({"switches": [switch.told() for switch in comparing.switches(run)]}))
+        except (Missing, RunError) as error:
+            return refusal(error)
+
+    @app.post("/kg/flip/{run}")
+    async def flip(request: Request, run: str) -> Response:
+        return await act(request, lambda said: comparing.flip(run, text(said, "switch")))
+
+
+def _names(request: Request) -> list[str]:
+    """Of the runs that are asked for, each once. Raises Missing."""
+    names = list(dict.fromkeys(name for name in request.query_params.get("runs", "").split(",") if name))
+    if not 1 <= len(names) <= len(LETTERS):
+        raise Missing(f"Give one to {len(LETTERS)} runs: runs=NAME,NAME.")
+    if any(not NAME.fullmatch(name) or ".." in name for name in names):
+        raise Missing("That is no name of a run.")
+    return names

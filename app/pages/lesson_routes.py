@@ -1,0 +1,74 @@
+"""The routes of the Lessons page: lessons and glossary as data, what their runs showed, and, as POST, running one."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from app.archive.run_reader import Missing
+from app.lessons import glossary
+from app.lessons.lesson_runs import LessonRuns
+from app.lessons.lessons import Lesson, Lessons
+from app.pages.library_routes import act
+from app.process.runs import Runs
+from app.web.answers import FOR_EVER, REVALIDATE, answer, fresh, missing, number
+from app.web.lru import Pieces
+from app.web.publish import encode
+
+LARGEST = 1024
+
+
+def install(app: FastAPI, runs: Runs) -> None:
+    shelf, lesson_runs, pieces = Lessons(), LessonRuns(runs), Pieces()
+    words = glossary.script()
+    script, etag, terms = gzip.compress(words, 6, mtime=0), f'"{hashlib.sha256(words).hexdigest()[:16]}"', encode(glossary.told())
+
+    def lesson(slug: str) -> Lesson:
+        if slug not in shelf.lessons:
+            raise Missing("There is no lesson of that name here.")
+        return shelf.lessons[slug]
+
+    def figures(name: str, attempt: int, id: str) -> bytes:
+        runs.archive.open(name, attempt, id)
+        return pieces.get((name, attempt, id), lambda: encode(lesson_runs.figures(name, shelf.lessons.values())))
+
+    @app.get("/kg/static/core/glossary-terms.js")
+    def tooltips(request: Request) -> Response:
+        return answer(request, script, "text/javascript", REVALIDATE, etag)
+
+    @app.get("/kg/glossary")
+    def whole(request: Request) -> Response:
+        return fresh(request, terms)
+
+    @app.get("/kg/lessons")
+    def listed(request: Request) -> Response:
+        return fresh(request, encode(shelf.listed()))
+
+    @app.get("/kg/lessons/{slug}")
+    def told(request: Request, slug: str) -> Response:
+        try:
+            return fresh(request, encode(shelf.told(lesson(slug).slug)))
+        except Missing as error:
+            return missing(str(error))
+
+    @app.get("/kg/lessons/{slug}/runs")
+    def state(request: Request, slug: str) -> Response:
+        try:
+            return fresh(request, encode(lesson_runs.state(lesson(slug))))
+        except Missing as error:
+            return missing(str(error))
+
+    @app.get("/kg/lesson-figures/{run}/{attempt}")
+    def drawn(request: Request, run: str, attempt: str) -> Response:
+        try:
+            body = figures(run, number(attempt, digits=6), request.query_params.get("id", ""))
+        except Missing as error:
+            return missing(str(error))
+        return answer(request, body, "application/json", FOR_EVER)
+
+    @app.post("/kg/lessons/{slug}/run")
+    async def run(request: Request, slug: str) -> Response:
+        return await act(request, lambda said: lesson_runs.start(lesson(slug), said.get("again") is True), LARGEST)

@@ -1,0 +1,108 @@
+"""The routes of the Runs page: the list, pictures, one run as a file; and what people do with a run, as POST.
+
+A foreign page's POST is refused by the door (`app.web.guard`); names are checked by the archive. Refusals are one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from app.archive.run_reader import Missing
+from app.library.actions import LARGEST_UPLOAD, Shelf
+from app.process.runs import RunError
+from app.web import request_body
+from app.web.answers import FOR_EVER, fresh, known, missing
+from app.web.publish import encode
+from kgen.journal.bundle import SUFFIX
+
+LARGEST_WORDS = 16_384
+"""Bytes that a name or a note may come in."""
+
+
+def install(app: FastAPI, shelf: Shelf) -> None:
+    runs = shelf.runs
+    threading.Thread(target=shelf.purge, name="purge", daemon=True).start()
+
+    @app.get("/kg/runs")
+    def rows(request: Request) -> Response:
+        return fresh(request, encode({"runs": shelf.listing.rows()}))
+
+    @app.get("/kg/picture/{run}/{key}")
+    def picture(request: Request, run: str, key: str) -> Response:
+        try:
+            body, etag = shelf.listing.picture(run, key), f'"{key}"'
+        except Missing as error:
+            return missing(str(error))
+        headers = {"Cache-Control": FOR_EVER, "ETag": etag}
+        return Response(status_code=304, headers=headers) if known(request, etag) else Response(body, media_type="image/png", headers=headers)
+
+    @app.get("/kg/bundle/{run}")
+    def bundle(request: Request, run: str) -> Response:
+        wanted = request.query_params
+        try:
+            found = shelf.download(run, real_images=wanted.get("real") == "1", checkpoint=wanted.get("checkpoint") == "1")
+        except (Missing, RunError) as error:
+            return refusal(error)
+        headers = {"Content-Disposition": f'attachment; filename="{run}{SUFFIX}"', "Cache-Control": "no-store"}
+        return StreamingResponse(found, media_type="application/octet-stream", headers=headers)
+
+    @app.post("/kg/bundle")
+    async def receive(request: Request) -> Response:
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > LARGEST_UPLOAD:
+            return PlainTextResponse(f"That file is larger than {LARGEST_UPLOAD >> 30} GB; open it with `python -m kgen unbundle`.", 413)
+        try:
+            return JSONResponse({"run": await shelf.receive(request.stream())})
+        except (Missing, RunError) as error:
+            return refusal(error)
+
+    @app.post("/kg/undo")
+    async def undo(request: Request) -> Response:
+        return await act(request, lambda said: shelf.undo(text(said, "trashed")))
+
+    actions = {
+        "open": lambda run, said: runs.show(run),
+        "resume": lambda run, said: runs.resume(run),
+        "rename": lambda run, said: shelf.rename(run, text(said, "to")),
+        "note": lambda run, said: shelf.note(run, text(said, "note")),
+        "delete": lambda run, said: shelf.delete(run)}
+
+    @app.post("/kg/runs/{run}/{action}")
+    async def change(request: Request, run: str, action: str) -> Response:
+        if action not in actions:
+            return missing("That is not something that can be done with a run.")
+        return await act(request, lambda said: actions[action](run, said))
+
+
+async def act(request: Request, do: Callable[[dict[str, Any]], str], most: int = LARGEST_WORDS) -> Response:
+    """Do what a POST of at most `most` bytes says, off the event loop; `{"run": …}` or one sentence."""
+    try:
+        said = json.loads(await request_body.whole(request, most) or b"{}")
+        if not isinstance(said, dict):
+            raise ValueError
+    except request_body.TooLong:
+        return PlainTextResponse("That is too long.", 413)
+    except (ValueError, RecursionError):
+        return PlainTextResponse("That is no JSON object.", 400)
+    try:
+        return JSONResponse({"run": await run_in_threadpool(do, said)})
+    except (Missing, RunError) as error:
+        return refusal(error)
+
+
+def text(said: dict[str, Any], field: str) -> str:
+    value = said.get(field)
+    if not isinstance(value, str):
+        raise RunError(f"The field {field!r} is missing.")
+    return value
+
+
+def refusal(error: Missing | RunError) -> Response:
+    return missing(str(error)) if isinstance(error, Missing) else PlainTextResponse(str(error), 409, {"Cache-Control": "no-store"})

@@ -1,0 +1,231 @@
+"""The plain routes below /kg: the live snapshot, its immutable pieces, downloads and static files. All GET here; `shelf_routes` has the rest.
+
+Answers are compressed once and kept; nothing is computed for a viewer who has the newest version already.
+Whatever arrives in an address is checked against a whitelist before it comes near a file.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import gzip
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import plotly
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, Response, StreamingResponse
+
+from app.archive.archive import bundled_reference, without_place
+from app.archive.run_reader import Missing
+from app.library.actions import Shelf
+from app.live.state import OPINION
+from app.pages import compare_routes, inspect_routes, lesson_routes, library_routes, stage_routes
+from app.process.exports import ExportFailed
+from app.process.runs import DEFAULT, Runs
+from app.setup import offers
+from app.web.answers import FOR_EVER, REVALIDATE, fresh, number
+from app.web.answers import answer as _answer
+from app.web.answers import known as _known
+from app.web.answers import missing as _missing
+from app.web.guard import middleware
+from app.web.publish import encode
+from app.web.roles import PRESENTER, Presenting
+from app.web.stage import Stage
+from kgen import events
+from kgen.journal.reading import JournalError, Run, open_run
+from kgen.recipes import recipes
+
+MOST_WAIT = 2
+WAIT = re.compile(r"wait=([0-9]{1,3})")
+"""A poll may be held until there is something new (RFC 7240), so that a frame is on its way when it is made, not half a second later."""
+
+__all__ = ["install", "middleware"]
+
+STATIC = Path(__file__).resolve().parent.parent / "static"
+FILE = re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\.(css|js|svg|png|woff2)")
+TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "png": "image/png", "woff2": "font/woff2"}
+DEFAULT_TEACHER = recipes.get(DEFAULT).teacher
+PARTS = (*events.PARTS, *events.STUDENT_PARTS)
+COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images", "budget_used", "loss", *PARTS, "agreement", "lr",
+           "student_accuracy", "teacher_accuracy", "real_images", "final", "student_agreement",
+           *(f"judge_{name}" for name in OPINION))
+
+
+def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **audience: Any) -> None:
+    """Add the routes to the FastAPI app that Gradio's launch returns. `audience`: as `stage_routes.install` has it."""
+    archive, shelf, stage, presenting = runs.archive, Shelf(runs), Stage(), presenting or Presenting()
+    library_routes.install(app, shelf)
+    compare_routes.install(app, shelf)
+    inspect_routes.install(app, runs)
+    lesson_routes.install(app, runs)
+    stage_routes.install(app, stage, runs.news, presenting, **{"links": [], **audience})
+
+    @app.get("/kg/live")
+    async def live(request: Request) -> Response:
+        wanted = WAIT.fullmatch(request.headers.get("prefer", ""))
+        if wanted and _known(request, runs.live.etag):
+            await runs.news.wait(min(int(wanted[1]), MOST_WAIT), lambda: not _known(request, runs.live.etag))
+        now = runs.live
+        found = _answer(request, now.body, "application/json", REVALIDATE, now.etag)
+        if presenting.on:
+            role = presenting.role(request)
+            if role != PRESENTER:
+                stage.seen(request.headers.get("x-kgen-page"))
+            found.headers.update(stage.headers(role == PRESENTER))
+        return found
+
+    @app.get("/kg/group/{run}/{attempt}/{iteration}")
+    def group(request: Request, run: str, attempt: str, iteration: str) -> Response:
+        return _piece(request, lambda: archive.group(run, number(attempt), number(iteration), _id(request)))
+
+    @app.get("/kg/sample/{run}/{attempt}/{iteration}/{pos}")
+    def sample(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
+        return _piece(request, lambda: archive.sample(run, number(attempt), number(iteration), number(pos), _id(request)))
+
+    @app.get("/kg/moment/{run}/{attempt}/{iteration}")
+    def moment(request: Request, run: str, attempt: str, iteration: str) -> Response:
+        return _piece(request, lambda: archive.moment(run, number(attempt), number(iteration), _id(request)))
+
+    @app.get("/kg/points/{run}/{attempt}/{iteration}")
+    def points(request: Request, run: str, attempt: str, iteration: str) -> Response:
+        return _piece(request, lambda: archive.points(run, number(attempt), number(iteration), _id(request)))
+
+    @app.get("/kg/tiles/{run}/{attempt}/{iteration}")
+    def tiles(request: Request, run: str, attempt: str, iteration: str) -> Response:
+        return _piece(request, lambda: archive.tiles(run, number(attempt), number(iteration), _id(request)))
+
+    @app.get("/kg/student-view/{run}/{attempt}/{test}")
+    def student_view(request: Request, run: str, attempt: str, test: str) -> Response:
+        return _piece(request, lambda: archive.student_view(run, number(attempt), number(test), _id(request)))
+
+    @app.get("/kg/teacher/{name}")
+    def teacher(request: Request, name: str) -> Response:
+        if name not in offers.teachers():
+            return _missing("There is no teacher of that name here.")
+        return fresh(request, encode(offers.offer(name).told()))
+
+    @app.get("/kg/reference/-/0")
+    def bundled(request: Request) -> Response:
+        try:
+            return fresh(request, bundled_reference(DEFAULT_TEACHER))
+        except Missing as missing:
+            return _missing(str(missing))
+
+    @app.get("/kg/reference/{run}/{attempt}")
+    def reference(request: Request, run: str, attempt: str) -> Response:
+        return _piece(request, lambda: archive.reference(run, number(attempt), _id(request)))
+
+    @app.get("/kg/student/{run}")
+    def student(run: str) -> Response:
+        try:
+            file = archive.path(run) / "student.safetensors"
+        except Missing as missing:
+            return _missing(str(missing))
+        if not file.is_file():
+            return _missing("This run's student is not exported yet; it is when the run has ended.")
+        return FileResponse(file, media_type="application/octet-stream", filename=f"{run}-student.safetensors",
+                            headers={"Cache-Control": REVALIDATE})
+
+    @app.get("/kg/export/{run}")
+    async def bundle(run: str) -> Response:
+        try:
+            made = await runs.exports.get(archive.path(run))
+        except (Missing, ExportFailed) as missing:
+            return _missing(str(missing))
+        headers = {"Content-Disposition": f'attachment; filename="{run}-student.zip"', "Cache-Control": "no-store"}
+        return Response(made.body, media_type="application/zip", headers=headers | ({"X-KGen-Note": quote(made.note)} if made.note else {}))
+
+    @app.get("/kg/csv/{run}")
+    def table(run: str) -> Response:
+        try:
+            opened = open_run(archive.path(run))
+        except (Missing, JournalError) as missing:
+            return _missing(str(missing))
+        headers = {"Content-Disposition": f'attachment; filename="{run}.csv"', "Cache-Control": REVALIDATE}
+        return StreamingResponse(csv_lines(opened), media_type="text/csv; charset=utf-8", headers=headers)
+
+    @app.get("/kg/plotly.min.js")
+    def plotly_script(request: Request) -> Response:
+        body, kind, etag = _plotly()
+        return _answer(request, body, kind, FOR_EVER if request.query_params.get("v") == plotly.__version__ else REVALIDATE, etag)
+
+    @app.get("/kg/static/{folder}/{file}")
+    async def static(request: Request, folder: str, file: str) -> Response:  # small files, kept compressed: a thread for each would cost more
+        kind = FILE.fullmatch(file)
+        path = STATIC / folder / file
+        if not kind or not folder.isalpha() or not path.is_file():
+            return _missing("There is no such file.")
+        body, etag = _compressed(path, path.stat().st_mtime_ns)
+        cache = FOR_EVER if request.query_params.get("v") else REVALIDATE
+        return _answer(request, body, TYPES[kind[1]], cache, etag)
+
+
+def come_first(app: FastAPI) -> None:
+    """Ours before Gradio's hundred, which a poll would else be compared with one after the other."""
+    app.router.routes.sort(key=lambda route: not getattr(route, "path", "").startswith("/kg/"))
+
+
+def csv_lines(run: Run) -> Iterator[str]:
+    """Evaluations, generator and student steps of a run as one table, a row an event. Damage ends it with a row that says so."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    try:
+        pool: dict[str, Any] = {"pool_images": 0, "budget_used": 0.0}
+        for e in run.events():
+            row = {"kind": e.kind, "t": e.t, "epoch": e.epoch, "iteration": e.iteration, "step": e.step, "resolution": e.resolution}
+            if isinstance(e, events.BatchSynthesised):
+                pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
+                if not e.judged:
+                    continue
+                row |= {f"judge_{name}": getattr(e.judged, name) for name in OPINION}
+            elif isinstance(e, events.GeneratorStep):
+                row |= {"loss": e.loss, "agreement": e.agreement, **{k: e.parts[k] for k in PARTS if k in e.parts}}
+            elif isinstance(e, events.StudentStep):
+                row |= {"loss": e.loss, "lr": e.lr, **{k: e.parts[k] for k in PARTS if k in e.parts}}
+            elif isinstance(e, events.Evaluated):
+                pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
+                found = {"student_accuracy": e.student.accuracy, "real_images": e.student.n} if e.student.real else {"student_agreement": e.student.accuracy}
+                row |= found | {"teacher_accuracy": e.teacher.accuracy if e.teacher else "", "final": int(e.final)}
+            else:
+                continue
+            writer.writerow(pool | row)
+            if buffer.tell() > 64_000:
+                yield buffer.getvalue()
+                buffer.seek(0)
+                buffer.truncate()
+    except JournalError as error:
+        writer.writerow({"kind": f"damaged: {without_place(error, run.path.parent)}"})
+    yield buffer.getvalue()
+
+
+def _id(request: Request) -> str | None:
+    """Which run of that name the page means; None where the address does not say."""
+    return request.query_params.get("id")
+
+
+def _piece(request: Request, find) -> Response:
+    try:
+        body, final = find()
+    except Missing as missing:
+        return _missing(str(missing))
+    return _answer(request, body, "application/json", FOR_EVER if final else "no-store")
+
+
+@functools.cache
+def _plotly() -> tuple[bytes, str, str]:
+    file = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    return gzip.compress(file.read_bytes(), 6, mtime=0), "text/javascript", f'"plotly-{plotly.__version__}"'
+
+
+@functools.lru_cache(maxsize=64)
+def _compressed(path: Path, changed: int) -> tuple[bytes, str]:
+    """(compressed, ETag) of a static file; `changed` makes an edited one another entry."""
+    data = path.read_bytes()
+    return gzip.compress(data, 6, mtime=0), f'"{hashlib.sha256(data).hexdigest()[:16]}"'

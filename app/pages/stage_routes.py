@@ -1,0 +1,78 @@
+"""The routes of presenter mode: who am I, the audience's page, what the presenter shows, and the way in for others."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from typing import Any
+
+import segno
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from app.web import request_body
+from app.web.answers import REVALIDATE, answer
+from app.web.notifier import Bell
+from app.web.roles import Presenting
+from app.web.stage import Stage
+
+LARGEST = 4_096
+"""Bytes of what the presenter shows."""
+FRESH = {"Cache-Control": "no-store"}
+
+
+def install(app: FastAPI, stage: Stage, news: Bell, presenting: Presenting, links: list[str], page: str = "", theme: str = "") -> None:
+    """`links`: addresses for the audience, the best first; `page` and `theme`: its page and the theme's style sheet."""
+    invitation = qr_svg(links[0]) if links else b""
+    audience, style = (gzip.compress(text.encode(), 6, mtime=0) for text in (page, theme))
+
+    @app.get("/kg/me")
+    def me(request: Request) -> Response:
+        role = presenting.role(request)
+        told: dict[str, Any] = {"role": role, "audience": presenting.on}
+        return JSONResponse(told | ({"links": links} if presenting.on and role == "presenter" else {}), headers=FRESH)
+
+    if not presenting.on:
+        return
+
+    @app.get("/kg/audience")
+    def watching(request: Request) -> Response:
+        return answer(request, audience, "text/html; charset=utf-8", "no-store")
+
+    @app.get("/kg/theme.css")
+    def look(request: Request) -> Response:
+        return answer(request, style, "text/css", REVALIDATE)
+
+    @app.get("/kg/invite.svg")
+    def invite() -> Response:
+        return Response(invitation, media_type="image/svg+xml", headers=FRESH)
+
+    @app.post("/kg/shown")
+    async def shown(request: Request) -> Response:
+        try:
+            stage.show(json.loads(await request_body.whole(request, LARGEST) or b"null"))
+            news.ring()
+        except request_body.TooLong:
+            return PlainTextResponse("That is too long.", 413, FRESH)
+        except RecursionError:
+            return PlainTextResponse("That is no JSON object.", 400, FRESH)
+        except ValueError as error:
+            said = "That is no JSON object." if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) else str(error)
+            return PlainTextResponse(said, 400, FRESH)
+        return JSONResponse({}, headers=FRESH)
+
+
+def qr_svg(address: str) -> bytes:
+    """Black on white with its quiet border, in light and dark alike: cameras want it so."""
+    out = io.BytesIO()
+    segno.make(address, error="m", micro=False).save(out, kind="svg", scale=10, border=4, dark="#000", light="#fff", xmldecl=False, svgns=True, omitsize=True)
+    return out.getvalue()
+
+
+def qr_text(address: str, coloured: bool) -> str:
+    """For a terminal: half blocks. Without colours its letters must be lighter than its ground."""
+    out = io.StringIO()
+    segno.make(address, error="m", micro=False).terminal(out, compact=True, border=2)
+    lines = out.getvalue().rstrip("\n").split("\n")
+    return "\n".join(f"\x1b[97;40m{line}\x1b[0m" for line in lines) if coloured else "\n".join(lines)

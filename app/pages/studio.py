@@ -1,0 +1,231 @@
+"""The Studio page: the setup rail (Gradio components) and the live view (one gr.HTML).
+
+Gradio carries only what a person does: choose, start, pause, step, stop. What the run does reaches the page
+through the polled snapshot, drawn by `static/studio/studio.js`; the same snapshot decides which buttons are shown
+and when the form is locked, so every viewer sees the same. Nothing of a run is kept here.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly
+
+from app.process import recording
+from app.process.runs import RunError, Runs
+from app.setup import form, ladder, offers, setup
+from app.web.roles import CALLBACKS, REFUSED, Presenting
+from kgen.engine.controls import UNITS
+from kgen.recipe.recipe import Recipe
+from kgen.recipes import recipes
+
+PAGES = Path(__file__).parent
+FRAGMENTS = ("frame", "studio", "inspect", "compare", "lessons", "runs", "overlays")
+"""The template in pieces: the top bar, a <main> for each page, and what lies over all of them."""
+VIEW = "".join((PAGES / f"{name}.html").read_text(encoding="utf-8") for name in FRAGMENTS)
+
+SPEED = '<div class="kg-choice" role="radiogroup" aria-label="Speed of this view">' + "".join(
+    f'<label data-tip="{tip}"><input type="radio" name="kg-speed" value="{value}"><span>{value.title()}</span></label>'
+    for value, tip in (
+        ("slow", "Slow motion: a frame of each batch's making every one and a half seconds. Only this view: it is read from the run's folder, and the engine goes on at full speed."),
+        ("watch", "Two frames of each batch's making a second. Only this view."),
+        ("full", "Shows the newest state as it comes; a replay passes quickly."))) + "</div>"
+
+# Runs once. The template holds no placeholder, so Gradio never touches this DOM again. The names of events
+# have to be spelled out here for Gradio to find them.
+MOUNT = """
+const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
+import(base + '/kg/static/studio/studio.js?v=' + VERSION).then((page) => page.mount(element, {
+  base, plotly: base + '/kg/plotly.min.js?v=' + PLOTLY, command: () => props.value?.command || '',
+  repaint: () => trigger('repaint'), resume: () => trigger('resume'),
+}));
+"""
+# A handler's listener: no spinner over the page, no queue of one, not in the public API.
+# What the fields hold is checked by `form.read`, in words; Gradio's own check raises while their choices change.
+QUIET = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None, "preprocess": False}
+# Choices that only touch the form are made in the browser.
+LOCAL = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+# While the server fills in the whole form, what a person clicks would be overwritten; the form waits for it.
+HOLD = "(...values) => { document.getElementById('kg-setup').inert = true; return values; }"
+RELEASE = "() => { document.getElementById('kg-setup').inert = false; document.body.dataset.kgForm = 'filled'; }"
+
+
+def build(demo: gr.Blocks, runs: Runs, version: str, presenting: Presenting) -> None:
+    """Put the page into `demo` and connect it with `runs`."""
+    with gr.Row(elem_id="kg-shell"):
+        with gr.Column(elem_id="kg-rail", min_width=0):
+            with gr.Column(elem_id="kg-setup", min_width=0):
+                fields = setup.build(version)
+            with gr.Column(elem_id="kg-transport", min_width=0):
+                buttons = _transport()
+        live = gr.HTML(html_template=VIEW, js_on_load=MOUNT.replace("VERSION", json.dumps(version)).replace("PLOTLY", json.dumps(plotly.__version__)),
+                       value={},
+                       apply_default_css=False, container=False, padding=False, elem_id="kg-view")
+    _connect(demo, runs, fields, buttons, live, presenting)
+
+
+def _transport() -> dict[str, gr.components.Component]:
+    """The buttons of a run. `sidebar.js` shows Start, Pause or Continue, whichever the snapshot calls for."""
+    with gr.Row(elem_id="kg-buttons"):
+        gr.Button("Setup", elem_id="kg-sheet", min_width=0)
+        start = gr.Button("Start", variant="primary", elem_id="kg-start", min_width=0)
+        pause = gr.Button("Pause", variant="primary", elem_id="kg-pause", min_width=0)
+        go_on = gr.Button("Continue", variant="primary", elem_id="kg-continue", min_width=0)
+        step = gr.Button("Step", elem_id="kg-step", min_width=0)
+        stop = gr.Button("Stop", elem_id="kg-stop", min_width=0)
+    unit = gr.Radio([("Generator", "generator"), ("Iteration", "iteration"), ("Student", "student")], value="generator",
+                    label="One step is", container=False, show_label=False, interactive=True, elem_id="kg-unit", elem_classes="kg-seg")
+    gr.HTML(html_template=SPEED, apply_default_css=False, padding=False, elem_id="kg-speed")
+    return {"start": start, "pause": pause, "continue": go_on, "step": step, "stop": stop, "unit": unit}
+
+
+def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.HTML, presenting: Presenting) -> None:
+    """Who may press what is decided here and in `runs`, never by what the page shows."""
+    inputs = [fields[name] for name in form.FIELDS]
+
+    def may(action: Callable) -> Callable:
+        return guarded(action, presenting)
+
+    def paint() -> list:
+        return setup.shown(form.write(runs.recipe if runs.recipe and runs.name not in recording.RUNS else recipes.get("fashion-live")))
+
+    def preset(name: Any, teacher: Any) -> list:
+        return _begin(teacher, name)
+
+    def turn(teacher: Any, name: Any, classes: Any) -> list:
+        if not isinstance(teacher, str) or teacher not in offers.teachers():
+            return _begin(None, None)
+        now, before = offers.offer(teacher), _offer_of(classes)
+        if before and (now.classes, now.sides, now.recipes) == (before.classes, before.sides, before.recipes):
+            kept = {"classes": classes | {"teacher": teacher}}  # the same choices: what was chosen stays
+            return [kept.get(field, gr.skip()) for field in form.FIELDS]
+        return _begin(teacher, name)
+
+    def adopted(event: gr.EventData) -> list:
+        name = event._data.get("name") if isinstance(event._data, dict) else None
+        return setup.with_choices() if runs.active or name not in offers.teachers() else _begin(name, None)
+
+    def command(*values: Any) -> dict[str, str]:
+        try:
+            return {"command": recipes.command(form.read(_said(values)))}
+        except form.FormError as error:
+            return {"command": f"# {error}"}
+
+    def start(*values: Any) -> None:
+        _told(lambda: runs.start(_read(values)))
+
+    def resume() -> None:
+        _told(lambda: runs.resume(runs.name) if runs.name else _refuse("There is no run to resume."))
+
+    def pause() -> None:
+        _told(lambda: runs.control("pause"))
+
+    def go_on() -> None:
+        _told(lambda: runs.control("resume"))
+
+    def stop() -> None:
+        _told(lambda: runs.control("stop"))
+
+    def step(unit: Any) -> None:
+        _told(lambda: runs.control("step", unit) if unit in UNITS else _refuse("Choose what one step is."))
+
+    for event in (demo.load, live.repaint):
+        event(may(paint), None, inputs, js=HOLD, **QUIET).then(None, None, None, js=RELEASE, **LOCAL)
+    fields["recipe"].input(may(preset), [fields["recipe"], fields["teacher"]], inputs, **QUIET)
+    fields["teacher"].input(may(turn), [fields["teacher"], fields["recipe"], fields["classes"]], inputs, **QUIET)
+    fields["own"].adopted(may(adopted), None, inputs, **QUIET)
+    gr.on([field.change for field in inputs], may(command), inputs, live, trigger_mode="always_last", **QUIET)
+    _keep_in_step(fields)
+
+    buttons["start"].click(may(start), inputs, None, **QUIET)
+    live.resume(may(resume), None, None, **QUIET)
+    for name, action in (("pause", pause), ("continue", go_on), ("stop", stop)):
+        buttons[name].click(may(action), None, None, **QUIET)
+    buttons["step"].click(may(step), buttons["unit"], None, **QUIET)
+
+
+def _keep_in_step(fields: dict) -> None:
+    """Rungs, presets, resolutions and weights are one thing seen four ways; `static/setup/ladder.js` moves the others."""
+    known = ladder.constants(offers.offer(recipes.get("fashion-live").teacher))
+    weights = [fields[f"weights.{name}"] for name in ("kr", "ed", "aed")]
+    sizes = [fields["sides"], *weights]
+
+    def follow(event: Any, name: str, inputs: list, outputs: list) -> None:
+        event(None, inputs, outputs, js=f"(...values) => kgLadder.{name}({known}, ...values)", **LOCAL)
+
+    follow(fields["rungs"].input, "flip", [fields["rungs"], *sizes], [fields["rungs"], *sizes])
+    follow(fields["preset"].input, "preset", [fields["preset"], *sizes], [fields["rungs"], *sizes])
+    for field in sizes:
+        follow(field.input, "seen", sizes, [fields["rungs"]])
+    for field in (fields["rungs"], fields["source"]):
+        follow(field.change, "which", [fields["rungs"], fields["source"]], [fields["preset"]])
+    priors = {source: form.priors(source) for source in form.SOURCES}
+    smooth = [fields["weights.tv"], fields["weights.l2"]]
+    fields["source"].input(None, fields["source"], smooth, js=f"(source) => ({json.dumps(priors)})[source]", **LOCAL)
+    noisy = json.dumps(["noise", *priors["noise"]])  # every preset has a noisy layer and a generator
+    fields["preset"].input(None, None, [fields["source"], *smooth], js=f"() => {noisy}", **LOCAL)
+
+
+def guarded(action: Callable, presenting: Presenting) -> Callable:
+    """The callback with its role checked whenever it is called: a hidden button is no protection. One that has no role cannot be connected."""
+    needed = CALLBACKS[action.__name__]
+
+    def check(request: gr.Request) -> None:
+        if not presenting.may(needed, request.request):
+            raise gr.Error(REFUSED, print_exception=False)
+
+    # Gradio hands over what the annotations ask for, and hides the rest from functions that take any number of values
+    def plain(request: gr.Request, *values: Any) -> Any:
+        check(request)
+        return action(*values)
+
+    def told(request: gr.Request, event: gr.EventData) -> Any:
+        check(request)
+        return action(event)
+
+    asked = told if action.__name__ == "adopted" else plain
+    asked.__name__ = action.__name__
+    return asked
+
+
+def _begin(teacher: Any, name: Any) -> list:
+    """The fields as a recipe has them for a teacher; the default for names that are none."""
+    offer = offers.offer(teacher if isinstance(teacher, str) and teacher in offers.teachers() else recipes.get("fashion-live").teacher)
+    return setup.shown(form.write(offer.base(name if isinstance(name, str) and name in offer.recipes else offer.recipes[0])))
+
+
+def _offer_of(classes: Any) -> offers.Offer | None:
+    """Of the teacher whose classes the picker shows."""
+    teacher = classes.get("teacher") if isinstance(classes, dict) else None
+    return offers.offer(teacher) if isinstance(teacher, str) and teacher in offers.teachers() else None
+
+
+def _said(values: tuple) -> dict[str, Any]:
+    """The form's values by field; the picker's knows its teacher too."""
+    said = dict(zip(form.FIELDS, values))
+    classes = said["classes"]
+    return said | {"classes": classes.get("chosen") if isinstance(classes, dict) else classes}
+
+
+def _read(values: tuple) -> Recipe:
+    try:
+        return form.read(_said(values))
+    except form.FormError as error:
+        raise RunError(str(error)) from None
+
+
+def _refuse(sentence: str) -> None:
+    raise RunError(sentence)
+
+
+def _told(action: Callable[[], Any]) -> None:
+    """Do it; what goes wrong becomes a sentence on the page, never a traceback."""
+    try:
+        action()
+    except RunError as error:
+        gr.Warning(html.escape(str(error), quote=False))  # Gradio renders markup in toasts

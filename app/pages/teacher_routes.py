@@ -1,0 +1,76 @@
+"""The plain routes that take something: a file of weights, and the order to check it. The door (`app.web.guard`) stands before them.
+
+Bodies are bounded, and what is refused is refused in one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.requests import ClientDisconnect
+
+from app.process import teacher_checks
+from app.process.teacher_checks import Brought
+from app.web import request_body
+from app.web.uploads import Refused
+
+MOST_ORDER = 10**6
+"""Bytes of an order: a hundred thousand class names of ten letters."""
+FRESH = {"Cache-Control": "no-store"}
+
+
+def install(app: FastAPI, teachers: Brought) -> None:
+    """Add the routes to the FastAPI app that Gradio's launch returns."""
+
+    @app.get("/kg/known")
+    def known() -> Response:
+        return JSONResponse(teacher_checks.known(), headers=FRESH)
+
+    @app.post("/kg/teacher-file")
+    async def file(request: Request, name: str = "") -> Response:
+        announced = request.headers.get("content-length", "")
+        try:
+            token = await teachers.take(name, request.stream(), int(announced) if announced.isdecimal() else 0)
+        except Refused as refused:
+            return _refusal(refused)
+        except ClientDisconnect:
+            return _refusal(Refused("The page went away before the whole file was here."))
+        return JSONResponse({"file": token}, headers=FRESH)
+
+    @app.post("/kg/check")
+    async def inspect(request: Request) -> Response:
+        try:
+            asked = _json(await request_body.whole(request, MOST_ORDER))
+        except request_body.TooLong:
+            return _refusal(Refused(f"The order has more than {MOST_ORDER / 1e6:.0f} MB; shorten the class names.", 413))
+        except Refused as refused:
+            return _refusal(refused)
+        except ClientDisconnect:
+            return _refusal(Refused("The page went away before the whole order was here."))
+        return _answer(lambda: {"id": teachers.begin(asked)})
+
+    @app.get("/kg/check/{id}")
+    def found(id: str) -> Response:
+        return _answer(lambda: teachers.found(id))
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused("That is no order for a check; expected JSON.") from None
+
+
+def _answer(make: Callable[[], dict[str, Any]]) -> Response:
+    try:
+        return JSONResponse(make(), headers=FRESH)
+    except Refused as refused:
+        return _refusal(refused)
+
+
+def _refusal(refused: Refused) -> Response:
+    return PlainTextResponse(str(refused), refused.status, FRESH)

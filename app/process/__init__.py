@@ -1,0 +1,1 @@
+"""Runs and checks as child processes, followed through their folders."""

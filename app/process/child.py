@@ -1,0 +1,163 @@
+"""The engine's process: the very command that a person would type, fed through its standard input.
+
+It knows lines of JSON, not what they mean. Standard output is read by a small thread at all times and standard
+error goes to a file, so a talkative child never blocks on a full pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from app.live import words
+from kgen.paths import ROOT
+
+COMMAND = (sys.executable, "-m", "kgen", "run", "-", "--control")
+LOG_BYTES = 1_000_000
+"""A longer log is begun anew by the next child."""
+
+
+class Child:
+    """One engine process. `messages` grows in the order in which it said them.
+
+    Args:
+        log: file for its standard error; None throws it away.
+        command: what to start; tests put a stand-in here.
+    """
+
+    def __init__(self, log: Path | None, command: tuple[str, ...] = COMMAND):
+        self.messages: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        self._write = threading.Lock()
+        self._log, self._log_start = log, 0
+        # a session (POSIX) or group (Windows) of its own: Ctrl-C in the app's terminal must reach the app only
+        apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
+        errors = self._open_log()
+        try:
+            self._process = subprocess.Popen(list(command), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                             stderr=errors or subprocess.DEVNULL, env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}, **apart)
+        finally:
+            if errors:
+                errors.close()
+        self._reader = threading.Thread(target=self._read, name="engine output", daemon=True)
+        self._reader.start()
+
+    def _open_log(self):
+        if self._log is None:
+            return None
+        try:
+            fresh = self._log.exists() and self._log.stat().st_size > LOG_BYTES
+            file = self._log.open("wb" if fresh else "ab")
+            self._log_start = file.seek(0, os.SEEK_END)
+            return file
+        except OSError:
+            self._log = None
+            return None
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue  # a library that prints
+            if isinstance(message, dict):
+                with self._changed:
+                    self.messages.append(message)
+                    self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """The exit code once it has ended and everything it said has been read."""
+        code = self._process.poll()
+        if code is not None:
+            self._reader.join(1.0)
+        elif not self._reader.is_alive():  # it has closed its output: it is on its way out
+            try:
+                code = self._process.wait(1.0)
+            except subprocess.TimeoutExpired:
+                pass
+        return code
+
+    def said(self, kind: str) -> dict[str, Any] | None:
+        """The last message of a kind."""
+        return next((m for m in reversed(self.messages) if m.get("kind") == kind), None)
+
+    def wait_for(self, *kinds: str, seconds: float) -> dict[str, Any] | None:
+        """The first message of one of the kinds; None when time is up or the child has ended without it."""
+        until = time.monotonic() + seconds
+        with self._changed:
+            while True:
+                found = next((m for m in self.messages if m.get("kind") in kinds), None)
+                left = until - time.monotonic()
+                if found or left <= 0 or not self._reader.is_alive():
+                    return found
+                self._changed.wait(min(left, 0.5))
+
+    def send(self, order: dict[str, Any]) -> bool:
+        """One line to its standard input; False if it is gone."""
+        with self._write:
+            try:
+                self._process.stdin.write(json.dumps(order).encode() + b"\n")
+                self._process.stdin.flush()
+                return True
+            except (OSError, ValueError):
+                return False
+
+    def end_input(self) -> None:
+        """Tell it to come to an end by itself."""
+        with self._write:
+            try:
+                self._process.stdin.close()
+            except OSError:
+                pass
+
+    def terminate(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def close(self, seconds: float) -> None:
+        """End of input, then `seconds` to finish by itself, then harder means. Returns when it has ended."""
+        self.end_input()
+        for end, patience in ((None, seconds), (self._process.terminate, 2.0), (self._process.kill, 5.0)):
+            if end and self._process.poll() is None:
+                end()
+            try:
+                self._process.wait(patience)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        self._reader.join(1.0)
+        if not self._reader.is_alive():
+            self._process.stdout.close()
+
+    def death(self) -> str:
+        """How it ended, in a sentence: its own last error where it told one, else exit code or signal and the log's last line."""
+        if self.messages and self.messages[-1].get("kind") == "error":
+            return str(self.messages[-1].get("text", ""))
+        last = self._last_log_line()
+        how = words.exit_words(self._process.returncode or 0)
+        return f"It ended with {how}." + (f" Its last words: {last}" if last else "")
+
+    def _last_log_line(self) -> str:
+        if self._log is None or (self._process.returncode or 0) < 0:
+            return ""
+        try:
+            with self._log.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(self._log_start, size - 4000))
+                lines = file.read().decode("utf-8", "replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")

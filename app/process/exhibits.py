@@ -1,0 +1,92 @@
+"""What the page shows beside a run's events: the batch being made, and the layout that images lie in.
+
+Reads the run folder of one follower, on that follower's thread; knows neither the engine's process nor what is published.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from app.archive import projection, run_reader, sheets
+from app.archive.projection import Fitter
+from app.live.state import ENDED, State, pool_after
+from kgen.files import mark
+from kgen.journal.reading import Run
+
+FIT_IMAGES = 60
+"""Synthetic images that a layout is fitted to where there are no real ones."""
+MAKING_BYTES = 60_000
+"""Pixels of the sheet of the batch being made: it travels in every snapshot."""
+
+
+class Exhibits:
+    """The pieces of one run folder that change while it is written."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.making: dict[str, Any] | None = None
+        """The batch being made, as a group with its step; None while there is none."""
+        self._mark: tuple | None = None
+        self._fitting, self._fitter = "none", None
+
+    @property
+    def layout_state(self) -> str:
+        """none, fitting or ready."""
+        return "none" if self._fitting == "failed" else self._fitting
+
+    def begin_anew(self) -> None:
+        """Another attempt of the run: what was made after its checkpoint does not count."""
+        self.making = None
+
+    def close(self) -> None:
+        if self._fitter:
+            self._fitter.close()
+
+    def look(self, run: Run, state: State) -> bool:
+        """Look again; is there anything new?"""
+        new = self._look_at_preview(run, state)
+        return self._look_for_layout(run, state) or new
+
+    def _examples(self, state: State) -> Path | None:
+        """What a layout is fitted to; None while there is too little."""
+        real = self.path / "reference.safetensors"
+        made = state.iterations_done * min((scale.batch for scale in state.scales), default=0)
+        enough = made >= FIT_IMAGES or state.phase in ENDED and made
+        return real if real.is_file() else self.path / "batches" if state.tested_on == "synthetic" and enough else None
+
+    def _look_at_preview(self, run: Run, state: State) -> bool:
+        try:
+            seen = mark(self.path / "preview.safetensors")
+        except OSError:
+            seen = None
+        if seen is None or seen == self._mark:
+            over = self.making is not None and self.making["iteration"] < state.iterations_done
+            if over:
+                self.making = None
+            return over
+        batch = run.preview()
+        if batch is None:
+            return False
+        self._mark, iteration = seen, int(batch["iteration"][0])
+        if iteration < state.iterations_done:
+            self.making = None
+            return False
+        making = sheets.group(batch, iteration, len(state.started.classes), before=state.pool_images, history=False, most_bytes=MAKING_BYTES,
+                              after=pool_after(state, iteration))
+        self.making = making | {"step": int(batch["step"][0]), "steps": state.recipe["generator_steps"]}
+        return True
+
+    def _look_for_layout(self, run: Run, state: State) -> bool:
+        """Bundled, or fitted once for this run by a process of its own: of its real examples, else of its first synthetic images."""
+        if self._fitting == "none":
+            if run_reader.layout_of(run) is not None:
+                self._fitting = "ready"
+            elif examples := self._examples(state):
+                self._fitter = Fitter(examples, self.path / projection.LAYOUT, str(run.info.get("teacher_sha256", "")))
+                self._fitting = "fitting"
+            return self._fitting != "none"
+        if self._fitting == "fitting" and (fitted := self._fitter.poll()) != "fitting":
+            self._fitting = "ready" if fitted == "ready" and run_reader.layout_of(run) is not None else "failed"
+            return True
+        return False

@@ -1,0 +1,110 @@
+"""A run's student as one ZIP: `python -m kgen export` in a process of its own, so that the app needs no torch.
+
+One at a time, on a thread of its own, and the newest is kept: a class that asks together waits for one, and holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from app.process.child import ROOT
+from kgen.journal.export import lack
+
+SECONDS = 240.0
+"""How long one export may take; a small student's takes 10 on two busy cores."""
+
+
+class ExportFailed(RuntimeError):
+    """One sentence, without a place of this machine."""
+
+
+class Bundle(NamedTuple):
+    """A ZIP, and a sentence about what is not in it."""
+
+    body: bytes
+    note: str = ""
+
+
+class Exports:
+    """Makes them. Safe from any thread; `close` ends the one on its way.
+
+    Args:
+        command: what exports; tests put a stand-in here.
+    """
+
+    def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "kgen", "export")):
+        self._command = command
+        self._thread = ThreadPoolExecutor(1, "export")
+        self._process: subprocess.Popen | None = None
+        self._kept: tuple[object, Bundle] | None = None
+        self._closed = False
+
+    async def get(self, run: Path) -> Bundle:
+        """The ZIP of a run that has a student. Raises ExportFailed."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._get, run)
+
+    def _get(self, run: Path) -> Bundle:
+        try:
+            found = (run / "student.safetensors").stat()
+        except OSError:
+            raise ExportFailed("This run's student is not exported yet; it is when the run has ended.") from None
+        key = (run, found.st_mtime_ns, found.st_size)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, self._make(run)
+        return self._kept[1]
+
+    def _make(self, run: Path) -> Bundle:
+        note = f"{absent}." if (absent := lack()) else ""
+        with tempfile.TemporaryDirectory(prefix="kgen-", ignore_cleanup_errors=True) as work:
+            out = Path(work) / f"{run.name}-student"
+            if not note:
+                note = self._run(run, out, "--onnx")
+            if note and (failed := self._run(run, out)):
+                raise ExportFailed(failed)
+            return Bundle(zipped(out), note)
+
+    def _run(self, run: Path, out: Path, *options: str) -> str:
+        """Export; what went wrong, in a sentence, or nothing."""
+        apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
+        few = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}  # a run may be at work
+        self._process = subprocess.Popen([*self._command, str(run), "--out", str(out), *options], cwd=ROOT, stdin=subprocess.DEVNULL,
+                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
+                                         env=os.environ | few, **apart)
+        if self._closed:
+            self._process.kill()
+        try:
+            _, said = self._process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            return f"The export took more than {SECONDS / 60:.0f} minutes and was ended; try `python -m kgen export` when the machine has less to do."
+        if self._process.returncode == 0:
+            return ""
+        last = (said.strip().splitlines() or ["The export ended without a word."])[-1].removeprefix("Error: ")
+        for place in (run.parent, out.parent):
+            last = last.replace(f"{place}{os.sep}", "")
+        return last
+
+    def close(self) -> None:
+        self._closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+
+
+def zipped(folder: Path) -> bytes:
+    """A folder as a ZIP that unpacks into one folder of that name. Weights hardly shrink, so they are only stored."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, f"{folder.name}/{file.name}")
+    return buffer.getvalue()

@@ -1,0 +1,297 @@
+"""The run that everyone sees, and the processes behind it: a warmed spare, start, resume, controls, the end.
+
+One run at a time. The engine is a child process that gets what a person would type; what it does is read back
+from its run folder (`app.process.follow`), so nothing about a run is kept here but which folder it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from app.archive import projection
+from app.archive.archive import Archive
+from app.archive.run_reader import Missing
+from app.live import view, words
+from app.live.plan import before
+from app.live.state import State
+from app.live.view import Situation
+from app.process import recording
+from app.process.child import Child
+from app.process.exports import Exports
+from app.process.follow import Follower
+from app.web.notifier import Bell
+from app.web.publish import Published, publish
+from kgen.engine.controls import ACTIONS, UNITS
+from kgen.journal.reading import JournalError, being_written, open_run
+from kgen.recipe.recipe import Recipe
+from kgen.recipes import recipes
+
+DEFAULT = "fashion-live"
+ANSWER_SECONDS = 2.0
+"""How long Start waits for a refusal, so that it can be said at once."""
+CLOSE_SECONDS = 6.0
+
+
+class RunError(RuntimeError):
+    """What was asked for cannot be done; one sentence for the person who asked."""
+
+
+class Runs:
+    """The current run of a folder of runs. Safe from any thread.
+
+    Args:
+        folder: where run folders lie and are made.
+        command: what a child is; tests put a stand-in here.
+        recorded: put the recorded run into a folder that has no run.
+    """
+
+    def __init__(self, folder: Path, command: tuple[str, ...] | None = None, recorded: bool = False):
+        self.folder = Path(folder).absolute()
+        self.archive = Archive(self.folder)
+        self.exports = Exports()
+        self._command = (command,) if command else ()
+        self._lock = threading.RLock()
+        self._spare: Child | None = None
+        self._child: Child | None = None
+        self._follower: Follower | None = None
+        self._previous: Path | None = None
+        self._ids = itertools.count(1)
+        self._closed = False
+        bundled = projection.load(projection.bundled(recipes.get(DEFAULT).teacher))
+        self._empty = publish(view.snapshot(State(), Situation(layout="ready" if bundled else "none"), before(recipes.get(DEFAULT))))
+        self._live, self.news = self._empty, Bell()
+        self._attach_newest(recorded)
+
+    # --- what is going on ------------------------------------------------------------------------
+
+    @property
+    def live(self) -> Published:
+        """The newest snapshot, encoded."""
+        return self._live
+
+    @property
+    def name(self) -> str | None:
+        follower = self._follower
+        return follower.path.name if follower else None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The recipe of the current run."""
+        follower = self._follower
+        return follower.recipe if follower else None
+
+    @property
+    def active(self) -> bool:
+        """Is a run going: starting, running, paused or stopping?"""
+        follower = self._follower
+        return follower is not None and follower.phase in view.ACTIVE
+
+    # --- what people do --------------------------------------------------------------------------
+
+    def warm(self) -> None:
+        """Have an engine ready, so that Start answers at once."""
+        with self._lock:
+            if not self._closed and not self.active and (self._spare is None or self._spare.code is not None):
+                if self._spare:
+                    self._spare.close(0)
+                self._spare = self._spawn()
+
+    def start(self, recipe: Recipe, called: str = "") -> str:
+        """Start a run; its name, which begins with `called` or the recipe's. Raises RunError where one is going or it cannot be started."""
+        with self._lock:
+            self._refuse_second()
+            self._check_folder()
+            name = self.archive.free_name(called or recipe.name)
+            path = self.folder / name
+            follower = self._begin(path, recipe, {"recipe": recipe.model_dump(mode="json"), "folder": str(path)})
+        self._await_answer(follower)
+        return name
+
+    def resume(self, name: str) -> str:
+        """Take an unfinished run up again. Raises RunError where it is not there or another one is going."""
+        with self._lock:
+            self._refuse_second()
+            path, recipe = self._find(name)
+            self._check_folder()
+            follower = self._begin(path, recipe, {"resume": str(path)})
+        self._await_answer(follower)
+        return name
+
+    def show(self, name: str) -> str:
+        """Show a run that is there to everyone. Raises RunError where another one is going."""
+        with self._lock:
+            if name != self.name:
+                self._refuse_second()
+                path, _ = self._find(name)
+                self._detach()
+                self._attach(path)
+        return name
+
+    @contextlib.contextmanager
+    def aside(self, name: str) -> Iterator[Path]:
+        """A run's folder that nobody works on or reads, to be renamed or deleted; shown again if it stays. Raises RunError, Missing."""
+        with self._lock:
+            path, shown = self.archive.path(name), name == self.name
+            if shown and self.active:
+                raise RunError(f"The run {name} is going; stop it first.")
+            if shown:
+                self._detach()
+            try:
+                if being_written(path):
+                    raise RunError(f"The run {name} is being written; try again when that has ended.")
+                yield path
+            finally:
+                if shown and (path / "recipe.json").is_file():
+                    self._attach(path)
+
+    def control(self, do: str, unit: str | None = None) -> None:
+        """pause, resume, step (one generator step, iteration or student step) or stop."""
+        if do not in ACTIONS or unit not in (None, *UNITS):
+            raise RunError("That is not something that a run can be asked to do.")
+        with self._lock:
+            child, follower = self._child, self._follower
+            if follower and follower.elsewhere:
+                raise RunError(words.ELSEWHERE)
+            if child is None or follower is None or not self.active:
+                raise RunError("No run is going; press Start first.")
+            if not child.send({"id": next(self._ids), "do": do, "unit": unit or "generator"}):
+                raise RunError("The engine has just ended; the page will say how in a moment.")
+            if do == "stop":
+                follower.stop_asked()
+
+    def close(self) -> None:
+        """End of input to every child, some seconds to write a checkpoint, then harder means."""
+        with self._lock:
+            self._closed = True
+            children = [c for c in (self._child, self._spare) if c]
+            self._child = self._spare = None
+            follower = self._follower
+        self.exports.close()
+        for child in children:
+            child.end_input()
+        for child in children:
+            child.close(CLOSE_SECONDS)
+        if follower:
+            follower.close()
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _spawn(self) -> Child:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # for the log; Start says in words why it cannot be made
+        except OSError:
+            pass
+        try:
+            return Child(self.folder / "engine.log" if self.folder.is_dir() else None, *self._command)
+        except OSError as error:
+            raise RunError(f"The engine cannot be started: {error.strerror or error}.") from None
+
+    def _take_child(self) -> Child:
+        spare, self._spare = self._spare, None
+        if spare and spare.code is None:
+            return spare
+        if spare:
+            spare.close(0)
+        return self._spawn()
+
+    def _begin(self, path: Path, recipe: Recipe, order: dict[str, Any]) -> Follower:
+        """Give a child its order and follow what it does; the caller holds the lock."""
+        child = self._take_child()
+        old, old_child = self._follower, self._child
+        self._previous = old.path if old else None
+        if old:
+            old.close()
+        if old_child:
+            old_child.close(2.0)  # first: it may still hold the lock of the very folder that is taken up again
+        if not child.send(order):
+            child.close(0)
+            child = self._spawn()
+            child.send(order)
+        self._child = child
+        self._follower = Follower(path, recipe, before(recipe), child, self._show, self._after_end)
+        self._follower.start()
+        return self._follower
+
+    def _await_answer(self, follower: Follower) -> None:
+        """A refusal within moments is an error of whoever pressed; a later one is told on the page."""
+        answer = follower.child.wait_for("started", "error", seconds=ANSWER_SECONDS)
+        if answer is None and follower.child.code is not None:
+            answer = {"kind": "error", "text": "The engine cannot be started. " + follower.child.death()}
+        if answer and answer.get("kind") == "error":
+            follower.child.close(2.0)
+            with self._lock:
+                if self._follower is follower:
+                    follower.close()
+                    self._follower = self._child = None
+                    self._show(self._empty)
+                    if self._previous and self._previous.is_dir():
+                        self._attach(self._previous)
+            raise RunError(str(answer.get("text") or "The engine refused this run."))
+
+    def _show(self, answer: Published) -> None:
+        self._live = answer
+        self.news.ring()
+
+    def _after_end(self) -> None:
+        """A new spare, now that it takes no time from a run. Called by the follower's thread, which must not wait for the lock."""
+
+        def warm() -> None:
+            try:
+                self.warm()
+            except RunError:
+                pass  # the next Start tries again, and says why it cannot
+
+        threading.Thread(target=warm, name="warm", daemon=True).start()
+
+    def _attach_newest(self, recorded: bool) -> None:
+        """Show the newest run, whether it can be resumed or only looked at; the recorded one where there is no other."""
+        names = list(self.archive.names())
+        if recorded and not names and recording.place(self.folder):
+            names = list(self.archive.names())
+        for name in names:
+            try:
+                return self._attach(self.folder / name)
+            except (ValueError, OSError):  # JournalError among them
+                continue  # damaged, or made by another version; the next newest may do
+
+    def _find(self, name: str) -> tuple[Path, Recipe]:
+        try:
+            path = self.archive.path(name)
+            return path, open_run(path).recipe
+        except (Missing, JournalError) as error:
+            raise RunError(str(error)) from None
+
+    def _detach(self) -> None:
+        """Show no run. The caller holds the lock, and no run is going."""
+        follower, child = self._follower, self._child
+        self._follower = self._child = None
+        if follower:
+            follower.close()
+        if child:
+            child.close(2.0)
+        self._show(self._empty)
+
+    def _attach(self, path: Path) -> None:
+        """Show a run that no engine is working on."""
+        recipe = open_run(path).recipe
+        self._follower = Follower(path, recipe, before(recipe), None, self._show)
+        self._follower.start()
+
+    def _refuse_second(self) -> None:
+        if self._closed:
+            raise RunError("The app is closing.")
+        if self.active and self._follower.elsewhere:
+            raise RunError(f"A run is going already ({self.name}). {words.ELSEWHERE}")
+        if self.active:
+            raise RunError(f"A run is going already ({self.name}). Stop it first, or watch it: everyone sees the same run.")
+
+    def _check_folder(self) -> None:
+        try:
+            self.archive.prepare()
+        except OSError as error:
+            raise RunError(f"The folder for runs, {self.folder}, cannot be written: {error.strerror}. Start the app with --runs and another folder.") from None

@@ -1,0 +1,61 @@
+"""Recipe fields as controls: label, explanation, limits and choices are read from the recipe's own schema.
+
+No Gradio here. What a control is called is the first words of its field's docstring, so the page and
+`python -m kgen run --set` speak of the same things.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from kgen.recipe.recipe import Recipe
+
+PARTS = ("weights", "radii")
+"""Parts of a recipe whose numbers all become controls."""
+CHOICES = ("embedding", "text_encoder", "aed_embedding")
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One field. A number has limits; a choice has `choices`; `optional` may be left empty."""
+
+    field: str
+    label: str
+    tip: str
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+
+@functools.cache
+def knobs() -> tuple[Knob, ...]:
+    """Numbers first, then choices, each in the order of the recipe."""
+    schema = Recipe.model_json_schema()
+
+    def resolved(node: dict[str, Any]) -> dict[str, Any]:
+        return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+    found = []
+    for part in PARTS:
+        properties = resolved(schema["properties"][part])["properties"]
+        found += [_number(f"{part}.{name}", node) for name, node in properties.items()]
+    return (*found, *(_choice(name, resolved(schema["properties"][name]), schema["properties"][name]) for name in CHOICES))
+
+
+def _number(field: str, node: dict[str, Any]) -> Knob:
+    limits = next((n for n in node.get("anyOf", []) if n.get("type") == "number"), node)
+    return Knob(field, *_words(field, node), low=limits["minimum"], high=limits["maximum"], optional="anyOf" in node)
+
+
+def _choice(field: str, node: dict[str, Any], own: dict[str, Any]) -> Knob:
+    return Knob(field, *_words(field, {**node, **own}), choices=tuple(node["enum"]))
+
+
+def _words(field: str, node: dict[str, Any]) -> tuple[str, str]:
+    """(label, tip): "α_ce, cross-entropy of …" is called "α_ce"."""
+    tip = node.get("description") or field
+    return re.split("[,:;] ", tip, maxsplit=1)[0].rstrip("."), tip

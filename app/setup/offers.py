@@ -1,0 +1,101 @@
+"""What the page offers for a teacher: recipes, resolutions, budgets, and the run that it begins with. No torch, no Gradio."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from app.live import plan
+from kgen.data import classes
+from kgen.events import TeacherCard
+from kgen.recipe.recipe import Recipe
+from kgen.recipes import recipes
+from kgen.zoo import zoo
+
+TIMES = {"fashion-live": "3 minutes", "fashion-long": "10 minutes", "fashion-vit": "2 minutes", "cifar10-live": "4 minutes",
+         "imagenette-live": "5 minutes", "imagenette-long": "20 minutes", "imagenet-peek": "10 minutes"}
+"""Recipes that the page offers, and how long they take on two CPU cores."""
+SHARES = (2 / 7, 3 / 7, 1 / 2, 4 / 7, 5 / 7, 6 / 7, 1)
+"""Resolutions offered for large inputs, as shares of the full side: 64, 96, 112 … 224."""
+SMALL = 48
+"""Sides below this are offered in steps of 4, and their generator is the shallow one."""
+FEW_CLASSES = 10
+"""A teacher of more begins with its first so many."""
+CARD = ("title", "accuracy", "n_test", "n_train", "side", "channels", "map", "parameters", "macs", "bytes", "licence")
+"""What the page shows of a teacher that is chosen and not yet at work."""
+LARGE_SET = 200_000
+"""Real training sets above this have a budget in thousandths of a per cent."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What there is to choose for one teacher."""
+
+    teacher: str
+    card: TeacherCard
+    classes: tuple[str, ...]
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Resolutions that generator and teacher can make, the smallest first; the last is the teacher's own, or the next below."""
+        full, least = self.card.side, self.card.smallest or 0
+        unit = math.lcm(4 if full < SMALL else 16, plan.patch(self.card))
+        wanted = range(16, full + 1, 4) if full < SMALL else (full * share for share in SHARES)
+        found = {min(round(side / unit), full // unit) * unit for side in wanted}
+        return tuple(sorted(side for side in found if side >= max(least, unit, 16))) or (full,)
+
+    @property
+    def small(self) -> int:
+        """The side that the rung "smaller images" begins with."""
+        return self.sides[(len(self.sides) - 1) // 3]
+
+    @property
+    def budget(self) -> tuple[float, float, float]:
+        """(lowest, highest, step) of the budget in per cent of the real training set's pixels."""
+        return (1, 20, 0.5) if self.card.n_train < LARGE_SET else (0.001, 0.1, 0.0001)
+
+    @property
+    def recipes(self) -> tuple[str, ...]:
+        """Names of the recipes made for this teacher, else the one that suits its size."""
+        made = tuple(name for name in TIMES if recipes.get(name).teacher == self.teacher)
+        return made or ("fashion-live" if self.card.side < SMALL else "imagenet-peek",)
+
+    def base(self, name: str) -> Recipe:
+        """A recipe of that name for this teacher."""
+        recipe = recipes.get(name)
+        if recipe.teacher == self.teacher:
+            return recipe
+        chosen = None if len(self.classes) <= FEW_CLASSES else self.classes[:FEW_CLASSES]
+        side = self.sides[-1] if self.card.side < SMALL else self.small
+        # a budget of as many pixels as the recipe's own, whatever the size of the training set
+        own = zoo.card(recipe.teacher)
+        pixels = recipe.budget_pixels(own.n_train, own.side) * side**2 / recipe.resolutions[0] ** 2
+        low, high, step = self.budget
+        share = 100 * pixels / (self.card.n_train * self.card.side**2)
+        ratio = min(max(round(share / step) * step, low), high) / 100
+        known = set(self.classes) <= classes.embedded().keys()
+        return recipe.replace(teacher=self.teacher, classes=chosen, resolutions=(side,), ratio=ratio, evaluate_on="auto",
+                              embedding="text" if known else "centre")
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """Pixels of one image of each side, as a share of a full one."""
+        return tuple(side * side / self.card.side**2 for side in self.sides)
+
+    def told(self) -> dict[str, Any]:
+        """For the page, as JSON."""
+        known = plan.before(self.base(self.recipes[0]))
+        return {"card": {k: known["teacher"][k] for k in CARD}, "student": known["student"], "classes": self.classes,
+                "sides": self.sides, "small": self.small, "full": self.sides[-1]}
+
+
+def offer(teacher: str) -> Offer:
+    """ZooError for a teacher that is not on this machine."""
+    zoo.locate(teacher)
+    return Offer(teacher, zoo.card(teacher), zoo.classes(teacher))
+
+
+def teachers() -> tuple[str, ...]:
+    """Teachers that can be chosen: their weights are on this machine and their card can be read."""
+    return zoo.here()

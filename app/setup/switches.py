@@ -1,0 +1,150 @@
+"""One switch of a run's recipe flipped: which switches there are, what each would change, and which are not for this run.
+
+They are the rungs of the ladder, the terms of the loss, what the form offers, and every choice that the recipe's schema has;
+each is tried by building the recipe. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from app.live import plan
+from app.setup import form, ladder, offers
+from app.setup.differences import change, labels, value
+from app.setup.knobs import knobs
+from app.setup.offers import Offer
+from kgen import events
+from kgen.data import classes
+from kgen.recipe.fields import Weights
+from kgen.recipe.recipe import Recipe, RecipeError
+from kgen.recipes import recipes
+
+ELSEWHERE = ("source", "evaluate_on", "device", "text_encoder", "target")
+"""Choices of the schema that are made above, or that decide nothing of the method."""
+ZERO_IS_OFF = ("warmup", "views", "feature_memory", "position_decay", "generator_life")
+"""Numbers that are off at zero, and how they are switched on where they are off."""
+ON = {"generator_life": 1}
+
+
+@dataclass(frozen=True)
+class Switch:
+    """`recipe` is what would run; None where it cannot, and `refused` says why."""
+
+    id: str
+    part: str
+    title: str
+    """"key region off"."""
+    tip: str = ""
+    words: str = ""
+    """Exactly what changes: "α_kr: 0.1 → 0"."""
+    recipe: Recipe | None = None
+    refused: str = ""
+
+    def told(self) -> dict[str, Any]:
+        return {"id": self.id, "part": self.part, "title": self.title, "tip": self.tip, "words": self.words, "refused": self.refused}
+
+
+class Impossible(ValueError):
+    """Why a switch is not for this run, in one sentence."""
+
+
+def switches(recipe: Recipe, maps: bool = True, norms: bool = True) -> list[Switch]:
+    """All of them. ZooError where the recipe's teacher is not on this machine.
+
+    Args:
+        maps, norms: has its teacher a spatial map, and BatchNorm statistics? A run that has begun knows.
+    """
+    offer = offers.offer(recipe.teacher)
+    idle = _idle(recipe, offer, maps, norms)
+    found = []
+    for id, part, title, touched, changes in _wanted(recipe, offer):
+        if touched in idle:
+            continue
+        tip = next((r.adds for r in ladder.RUNGS if id == f"rung:{r.name}"), labels()[touched][1])
+        try:
+            new = recipe.replace(**(changes() if callable(changes) else changes))
+            _check(recipe, new, offer)
+            found.append(Switch(id, part, title, tip, change(recipe, new), new))
+        except (RecipeError, Impossible) as error:
+            found.append(Switch(id, part, title, tip, refused=str(error)))
+    return found
+
+
+def _wanted(recipe: Recipe, offer: Offer) -> Iterator[tuple[str, str, str, str, Any]]:
+    """(id, part, title, the field that it is about, changes or a function that gives them)."""
+    now = form.write(recipe)["rungs"]
+    numbers = {knob.field: recipe.value(knob.field) for knob in knobs()}
+    for rung, field in ((ladder.KEY_REGION, "weights.kr"), (ladder.DIVERSITY, "weights.aed")):
+        flipped = [r for r in ladder.NAMES if (r in now) != (r == rung)]
+        yield f"rung:{rung}", "Method", f"{rung} {_on(rung not in now)}", field, form.rung_changes(recipe, {"rungs": flipped, **numbers})
+    for rung in (ladder.SMALLER, ladder.MULTI):
+        yield f"rung:{rung}", "Method", f"{rung} {_on(rung not in now)}", "resolutions", lambda rung=rung: _resolutions(recipe, offer, rung, now)
+    usual, own = Weights(), recipes.get(recipe.name).weights if recipe.name in recipes.NAMES else Weights()
+    for part in (p for p in events.PARTS if p not in ("kr", "aed")):
+        weight, on = getattr(recipe.weights, part), getattr(own, part) or getattr(usual, part)
+        if weight or on:
+            yield f"weights.{part}", "Terms of the loss", f"{events.PART_NAMES[part]} {_on(not weight)}", f"weights.{part}", {f"weights.{part}": 0.0 if weight else on}
+    for source in (s for s in form.SOURCES if s != recipe.source):
+        smooth = dict(zip(("weights.tv", "weights.l2"), form.priors(source)))
+        yield f"source:{source}", "Images", f"source of images {source}", "source", form.source_changes(recipe, source) | smooth
+    for name, target in form.TARGETS.items():
+        if target != recipe.target:
+            yield f"target:{name}", "Images", f"target {name}", "target", {"target": target}
+    yield from _of_schema(recipe)
+    yield "seed", "Chance", f"seed {recipe.seed + 1}", "seed", {"seed": recipe.seed + 1}
+
+
+def _of_schema(recipe: Recipe) -> Iterator[tuple[str, str, str, str, Any]]:
+    """Every other choice, switch and number that is off at zero."""
+    for field, node in Recipe.model_json_schema()["properties"].items():
+        label, now = labels().get(field, ("",))[0], getattr(recipe, field)
+        if node.get("type") == "boolean":
+            yield field, "More", f"{label} {_on(not now)}", field, {field: not now}
+        elif field in ZERO_IS_OFF and (now or field in ON):
+            new = 0 if now else ON[field]
+            yield field, "More", f"{label} {new or 'off'}", field, {field: new}
+        elif field not in ELSEWHERE:
+            for choice in (c for c in node.get("enum", ()) if c != now):
+                yield f"{field}:{choice}", "More", f"{label} {choice}", field, {field: choice}
+
+
+def _on(on: bool) -> str:
+    return "on" if on else "off"
+
+
+def _resolutions(recipe: Recipe, offer: Offer, rung: str, now: list[str]) -> dict[str, Any]:
+    """As `static/setup/ladder.js` moves them; the batch keeps its pixels."""
+    sides, many = sorted(recipe.resolutions), len(recipe.resolutions) > 1
+    if rung == ladder.SMALLER and many and rung in now:
+        raise Impossible("With two resolutions one of them is smaller than the teacher's input; flip multi-resolution first.")
+    if len(offer.sides) < 2:
+        raise Impossible("This teacher takes images of one size only.")
+    if rung == ladder.SMALLER:
+        wanted = (offer.sides[-1],) if rung in now else (offer.small,)
+    else:
+        wanted = (sides[0],) if many else ladder.pair(offer.sides, sides[0])
+    return {"resolutions": wanted, "batch": recipe.batch_at(wanted[0]), "batches": None}
+
+
+def _check(old: Recipe, new: Recipe, offer: Offer) -> None:
+    """What a recipe alone does not know: its teacher's patches, and texts for its classes."""
+    sides = new.sides(plan.patch(offer.card))
+    if new.resolutions == old.resolutions and sides != old.sides(plan.patch(offer.card)):
+        raise Impossible(f"The images would become {value(new.replace(resolutions=sides), 'resolutions')} pixels wide, so more than one thing would change.")
+    if new.embedding == "text" != old.embedding and new.text_encoder == "table" and not set(offer.classes) <= classes.embedded().keys():
+        raise Impossible("Some of this teacher's classes have no text embedding in the bundled table.")
+
+
+def _idle(recipe: Recipe, offer: Offer, maps: bool, norms: bool) -> set[str]:
+    """Fields that decide nothing in this recipe with this teacher."""
+    w, sees_patches = recipe.weights, plan.sees_patches(offer.card)
+    norms = norms and not sees_patches
+    idle = {
+        "adv_mask": not w.adv, "bn_scale": not (w.bn and norms), "feature_memory": not (w.bn and norms), "weights.bn": not norms, "weights.kr": not maps,
+        "target": not (w.kr and maps), "aed_embedding": not w.aed, "position_decay": not sees_patches, "embedding": recipe.source != "noise" and not recipe.diverse,
+        "adv_divergence": not w.adv, "edges": recipe.augment == "none", "crop_curriculum": recipe.generator_crop == 1 or recipe.augment != "both",
+        "restart_optimiser": recipe.source != "noise", "mix": bool(recipe.views),
+        **dict.fromkeys(("deep", "up_first", "output", "generator_life"), not recipe.generates)}
+    return {field for field, there in idle.items() if there}

@@ -1,0 +1,1 @@
+"""The web server without the product: answers, limits, roles, addresses, uploads."""

@@ -1,0 +1,48 @@
+"""HTTP answers as all our routes give them: compressed once, revalidated by ETag; what is missing is one sentence."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+
+from fastapi import Request
+from fastapi.responses import PlainTextResponse, Response
+
+from app.archive.run_reader import Missing
+
+FOR_EVER = "public, max-age=31536000, immutable"
+REVALIDATE = "no-cache"
+
+
+def known(request: Request, etag: str | None) -> bool:
+    """Has the browser this very answer?"""
+    return bool(etag) and etag in [t.strip().removeprefix("W/") for t in request.headers.get("if-none-match", "").split(",")]
+
+
+def answer(request: Request, body: bytes, media: str, cache: str, etag: str | None = None) -> Response:
+    """Compressed bytes as they are, or 304; uncompressed only for the rare client that cannot."""
+    headers = {"Cache-Control": cache, "Vary": "Accept-Encoding"} | ({"ETag": etag} if etag else {})
+    if known(request, etag):
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+    else:
+        body = gzip.decompress(body)
+    return Response(body, media_type=media, headers=headers)
+
+
+def fresh(request: Request, body: bytes) -> Response:
+    """Compressed JSON that changes now and then: the browser asks each time, and hears 304 where its own is the same."""
+    return answer(request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+
+
+def number(text: str, digits: int = 9) -> int:
+    """A count in an address: at most so many digits and nothing else. Raises Missing."""
+    if not re.fullmatch(f"[0-9]{{1,{digits}}}", text):
+        raise Missing("That is no number of an attempt, iteration, class or image.")
+    return int(text)
+
+
+def missing(text: str) -> Response:
+    return PlainTextResponse(text, 404, {"Cache-Control": "no-store"})

@@ -1,0 +1,99 @@
+"""`python -m kgen data …`: what the commands' words mean; `kgen.data.collection` does the work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kgen.cli import progress
+from kgen.cli.progress import Json
+from kgen.data import collection
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set that `python -m kgen data list` names.")]
+
+cli = typer.Typer(
+    no_args_is_help=True, help="Real data sets: what is on this machine, and how to add one. Nothing is downloaded unless you type `get`."
+)
+
+
+@cli.command("list")
+def list_sets(as_json: Json = False) -> None:
+    """List the data sets, what of each is on this machine, and what an accuracy on it means."""
+    for name in collection.CARDS:
+        found = collection.here(name)
+        if as_json:
+            progress.say(json.dumps(found.to_json()))
+            continue
+        there = f"{found.train:,} training and {found.test:,} test images" if found.train or found.test else "not on this machine"
+        progress.say(f"{name:<14} {found.card.title}: {there}. License: {found.card.license}. Source: {found.card.source}.")
+        progress.say(f"{'':<14} {found.card.honest}")
+
+
+@cli.command()
+def check(name: Name, as_json: Json = False) -> None:
+    """Decode every image of a data set and name those that cannot be read."""
+    bad, counts = [], {}
+    with progress.progress_bar() as bar:
+        task = bar.add_task(f"checking {name}", total=None, note="")
+        for split, done, total, wrong in collection.check(name):
+            counts[split] = total
+            bad += [wrong] if wrong else []
+            if done % 100 == 0 or done == total:
+                bar.update(task, total=total, completed=done, note=split)
+    if as_json:
+        progress.say(json.dumps({"name": name, **counts, "unreadable": bad}))
+    else:
+        progress.say(
+            f"{name}: "
+            + ", ".join(f"{n:,} {split} images" for split, n in counts.items())
+            + (f"; {len(bad)} cannot be read." if bad else "; all can be read.")
+        )
+        for sentence in bad[:20]:
+            progress.say(f"  {sentence}")
+    if bad:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def add(
+    name: Name,
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder or ZIP with one subfolder per class, named by class or WordNet name.")
+    ],
+    split: Annotated[str, typer.Option(help="What images are whose path does not say: test or train.")] = "test",
+    replace: Annotated[bool, typer.Option("--replace", help="Put them in the place of what is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy a data set of yours to where recipes look for it. Every image is decoded once; bad ones are left out and named."""
+    if split not in ("test", "train"):
+        raise collection.DataError(f"--split is {split!r}; expected test or train.")
+    with progress.progress_bar() as bar:
+        task = bar.add_task(f"adding {name}", total=None, note="")
+        for step in collection.add(name, path, split, replace):
+            if isinstance(step, collection.Added):
+                added = step
+            elif step[0] % 100 == 0 or step[0] == step[1]:
+                bar.update(task, completed=step[0], total=step[1], note="")
+    train, test = added.train.total(), added.test.total()
+    if as_json:
+        told = {"train": dict(added.train), "test": dict(added.test), "unreadable": added.unreadable, "unknown": dict(added.unknown)}
+        progress.say(json.dumps({"name": name, "folder": str(added.folder), **told}))
+        return
+    progress.say(f"{added.folder}: {train:,} training and {test:,} test images of {len(added.train | added.test)} classes.")
+    if added.unreadable:
+        progress.say(f"Left out, cannot be read: {len(added.unreadable)}, for example {added.unreadable[0]}.")
+    if added.unknown:
+        progress.say(f"Left out, no class of {name}: {', '.join(f'{k} ({n})' for k, n in list(added.unknown.items())[:5])}.")
+
+
+@cli.command()
+def get(name: Name) -> None:
+    """Download a data set, through torchvision where it has it."""
+    card = collection.card(name)
+    progress.say(f"{card.title}: {card.source}. License: {card.license}.")
+    collection.get(name)
+    found = collection.here(name)
+    progress.say(f"{found.train:,} training and {found.test:,} test images are here.")

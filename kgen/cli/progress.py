@@ -1,0 +1,235 @@
+"""What a person sees of runs that a terminal started: progress, plain lines or JSON, and what Ctrl-C does."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as Grid
+from rich.text import Text
+
+from kgen import events
+from kgen.engine.controls import Controls
+from kgen.recipes import recipes
+from kgen.tables import report
+from kgen.tables.measure import Task, measure
+from kgen.tables.results import Pace, Results
+from kgen.tables.tables import Table
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
+console = Console(stderr=True)
+"""For people; standard output is kept for results."""
+
+
+def progress_bar(disable: bool = False) -> Progress:
+    """A bar with a word before it and a note behind; `add_task` wants `note=""`."""
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=console, disable=disable
+    )
+
+
+class Screen:
+    """What a person sees of the events: a progress bar on a terminal, plain lines in a pipe, JSON if asked for."""
+
+    def __init__(self, as_json: bool, iterations: int):
+        self.as_json, self.iterations, self.bar, self.note, self.done = as_json, iterations, None, "", 0
+
+    def __enter__(self) -> Screen:
+        if console.is_terminal and not self.as_json:
+            self.bar = progress_bar()
+            self.bar.start()
+            self.task = self.bar.add_task("images and student", total=1, note="")
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def hear(self, e: events.Event) -> None:
+        if self.as_json:
+            print(e.to_json(), flush=True)
+            return
+        if isinstance(e, events.RunStarted):
+            formats = f", {e.computing}" if e.formats else ""
+            self.line(f"{e.name}: teacher {e.teacher.title}, {len(e.classes)} classes, budget {e.budget_images:,} images, on {e.device}{formats}")
+        elif isinstance(e, events.Warned):
+            self.line(f"Warning: {e.text} {e.remedy}")
+        elif isinstance(e, events.Evaluated):
+            what = "of {:,} real images" if e.student.real else "agreement with the teacher on {:,} held-out synthetic images"
+            self.note = f"student {e.student.accuracy:.1%} {what.format(e.student.n)}, {e.pool_images:,} synthetic images"
+            self.line(f"{e.t:7.1f} s  {self.note}" + (f" (teacher {e.teacher.accuracy:.1%})" if e.teacher else ""))
+        elif isinstance(e, events.RunFailed):
+            where = "" if e.step is None else f" at step {e.step}"
+            self.line(f"The run stopped{where}: {e.cause} {e.remedy}")
+        elif isinstance(e, events.RunFinished):
+            self.line(
+                f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s."
+                + (f" Student: {e.accuracy:.2%} of {e.n:,} real images." if e.accuracy is not None else "")
+                + (f" Student: agrees with the teacher on {e.agreement:.2%} of {e.n:,} held-out synthetic images; there were no real ones." if e.agreement is not None else "")
+            )
+        if self.bar and e.iteration is not None:
+            # a student's events name the iteration before: the bar never goes back
+            self.done = max(self.done, e.iteration + (e.kind == "batch_synthesised"))
+            self.bar.update(self.task, completed=self.done, total=self.iterations, note=self.note)
+
+    def line(self, text: str) -> None:
+        if self.bar:
+            self.bar.console.print(text, highlight=False)
+        else:
+            print(text, flush=True)
+
+
+def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
+    """Run what `build(**options)` makes (a Runner) in the foreground; returns the exit code. Ctrl-C asks it to stop, a second one insists."""
+    controls = Controls()
+    interrupted = threading.Event()
+
+    def on_interrupt(*_) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        console.print("Stopping at the next step; press Ctrl-C again to leave at once.")
+        controls.send("stop")
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    runner = build(controls=controls, checkpoint_seconds=checkpoint_every, say=console.print)
+    with Screen(as_json, runner.distillation.recipe.total_iterations) as screen:
+        runner.listen = screen.hear
+        try:
+            last = runner.run()
+        except KeyboardInterrupt:
+            last = None
+        if not as_json:
+            screen.line(f"Run folder: {runner.journal.path}")
+    if last is None or (last.kind == "run_finished" and last.reason == "stopped"):
+        console.print(f"Go on with: python -m kgen resume {runner.journal.path}")
+        return 130
+    return 1 if last.kind == "run_failed" else 0
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def duration(seconds: float | None) -> str:
+    """In words, no more exact than a guess deserves."""
+    if seconds is None:
+        return "unknown time"
+    if seconds < 45:
+        return "under a minute"
+    return f"about {seconds / 60:.0f} min" if seconds < 90 * 60 else f"about {seconds / 3600:.1f} h"
+
+
+def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> int:
+    """Make these runs, keep each as it ends, and tell; returns the exit code. Ctrl-C drops the runs on the way and keeps the others."""
+    left, going, failed = list(tasks), [], 0
+    columns = (TextColumn("{task.completed:.0f}/{task.total:.0f} runs"), BarColumn(), TextColumn("{task.description}"))
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    with bar, closing(measure(tasks, jobs)) as stream:
+        whole = bar.add_task("", total=len(tasks))
+        try:
+            for outcome in stream:
+                name = f"{outcome.task.label}, seed {outcome.task.seed}"
+                if outcome.began:
+                    going.append(name)
+                else:
+                    going.remove(name)
+                    left.remove(outcome.task)
+                    told = f"{len(tasks) - len(left)}/{len(tasks)}  {name}: "
+                    if outcome.result:
+                        results.append(outcome.result)
+                        pace.learn(outcome.result)
+                        told += f"{outcome.result.accuracy:.2%} after {outcome.result.seconds:.0f} s"
+                    else:
+                        failed += 1
+                        told += f"failed. {outcome.error}"
+                    console.print(told, highlight=False, markup=False, soft_wrap=True)
+                rest = pace.seconds(task.row.key for task in left)
+                note = f"{duration(None if rest is None else rest / max(1, min(jobs, len(left))))} left"
+                bar.update(whole, completed=len(tasks) - len(left), description=f"{note}; {' | '.join(going)}")
+                if not console.is_terminal and not outcome.began and left:
+                    console.print(f"     {note}", highlight=False)
+        except KeyboardInterrupt:
+            console.print(f"Stopped. Finished runs are kept ({len(tasks) - len(left) - failed} now); the same command goes on with the rest.")
+            return 130
+    return 1 if failed else 0
+
+
+def list_recipes(as_json: bool) -> None:
+    """The named recipes, group by group, with the first sentence of what each does."""
+    if as_json:
+        for name in recipes.NAMES:
+            print(json.dumps({"name": name, "about": recipes.describe(name), "recipe": recipes.get(name).model_dump(mode="json")}))
+        return
+    for title, names in recipes.GROUPS.items():
+        grid = Grid(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        for name in names:
+            grid.add_row(name, recipes.describe(name).partition("\n")[0])
+        Console().print(grid, "")
+
+
+def list_tables(tables: list[Table], seeds: int, jobs: int, results: Results, as_json: bool) -> None:
+    """Each table with how many of its runs are there, and how long the rest would take."""
+    there = results.read()
+    pace = Pace((row for t in tables for row in t.rows), there.values())
+    grid = Grid(box=SIMPLE)
+    for name in ("table", "what it shows", "paper", "runs", "the rest takes"):
+        grid.add_column(name, no_wrap=name == "table")
+    for t in tables:
+        wanted = {(row.key, seed) for row in t.rows for seed in range(seeds)}
+        rest = pace.seconds(key for key, _ in wanted - there.keys())
+        rest = None if rest is None else rest / jobs
+        if as_json:
+            print(json.dumps({"table": t.name, "title": t.title, "source": t.source, "runs": len(wanted & there.keys()), "of": len(wanted), "seconds_left": rest}))
+        grid.add_row(t.name, t.title, t.source, f"{len(wanted & there.keys())} of {len(wanted)}", duration(rest) if rest != 0 else "nothing")
+    if not as_json:
+        Console().print(grid)
+
+
+def show_tables(tables: list[Table], seeds: int, results: Results, as_json: bool) -> None:
+    """What the runs that are there come to."""
+    there = results.read()
+    for t in tables:
+        found = report.lines(t, range(seeds), there)
+        if as_json:
+            print(json.dumps(report.data(t, found)))
+        else:
+            Console().print(report.grid(t, found))
+
+
+STATUS = {"ok": "ok", "warn": "[yellow]note[/yellow]", "fail": "[red]no[/red]"}
+
+
+def show_inspection(messages: Iterator[dict[str, Any]], as_json: bool) -> int:
+    """The findings about a teacher that somebody brought, as a table or as they come; returns the exit code."""
+    grid, last = Grid(box=SIMPLE, show_header=False), {}
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    with nullcontext() if as_json else console.status("checking"), closing(messages):
+        for last in messages:
+            if as_json:
+                print(json.dumps(last), flush=True)
+            elif last["kind"] == "row":
+                told = Text(last["finding"]) + Text(f"\n{last['advice']}" if last["advice"] else "", style="dim")
+                grid.add_row(Text(last["name"]), STATUS[last["status"]], told)
+    if not as_json:
+        if grid.row_count:
+            Console().print(grid)
+        if last["kind"] == "error":
+            console.print(f"Error: {last['text']}", highlight=False, markup=False, soft_wrap=True)
+        elif last["saved"]:
+            print(f"Kept as {last['saved']}; use it with --set teacher={Path(last['saved']).stem}.")
+        else:
+            print("It can be a teacher." if last["ok"] else "It cannot be a teacher as it is.")
+    return 0 if last.get("ok") else 2

@@ -1,0 +1,281 @@
+"""Real data sets on this machine: which there are, what they are honest for, and how one gets here. Nothing is downloaded unasked.
+
+A data set lies in `kgen.data.catalogue.data_folder`: one subfolder per class below `train` and `test`, or as torchvision
+unpacks it. `kgen.data.data` reads it; this file puts it there, whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import secrets
+import shutil
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from kgen.data import catalogue, classes, data
+from kgen.data.folders import SUFFIXES, DataError, plain
+from kgen.specs import nearest
+
+TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
+"""Folder names that say which split an image belongs to; where none does, images are test images."""
+LARGEST = 64 << 20
+"""Bytes of one image file, at most."""
+IDX = re.compile(r"(?:.*-)?(train|t10k)-(images-idx3|labels-idx1)-ubyte(\.gz)?$")
+
+IDX_SETS = ("fashion-mnist", "mnist")
+"""Data sets that come as two files a part, and not as folders."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a data set before it is here."""
+
+    name: str
+    title: str
+    license: str
+    honest: str
+    """What an accuracy on it means, and for whom."""
+    source: str
+    """Where it comes from and how large the download is."""
+
+
+_IMAGENET = "ImageNet's terms: non-commercial research"
+_SUBSET = (
+    "Honest for teachers trained on its own training images. Its photos, validation included, are ImageNet training images: "
+    "for a teacher trained on ImageNet only the files named ILSVRC2012_val_* count, and only they are used."
+)
+_OWN = "Honest for any teacher that was not trained on its test images."
+CARDS = {
+    card.name: card
+    for card in (
+        Card(
+            "fashion-mnist",
+            "Fashion-MNIST",
+            "MIT",
+            "The test images are bundled; no teacher or student saw them.",
+            "torchvision, 30 MB, or Debian's dataset-fashion-mnist",
+        ),
+        Card("cifar10", "CIFAR-10", "none stated; published for research", _OWN, "torchvision, 170 MB"),
+        Card("cifar100", "CIFAR-100", "none stated; published for research", _OWN, "torchvision, 169 MB"),
+        Card("mnist", "MNIST", "none stated; published for research", _OWN, "torchvision, 12 MB"),
+        Card(
+            "tiny-imagenet",
+            "Tiny ImageNet",
+            _IMAGENET,
+            "Honest for teachers trained on its own training images; they are ImageNet's.",
+            "cs231n.stanford.edu, 248 MB",
+        ),
+        Card("imagenette", "Imagenette", _IMAGENET, _SUBSET, "torchvision, 1.6 GB (160 px: 99 MB)"),
+        Card("imagewoof", "Imagewoof", _IMAGENET, _SUBSET, "fast.ai, 1.3 GB"),
+        Card(
+            "imagenet1k",
+            "ImageNet-1k",
+            _IMAGENET,
+            "Its validation images are honest for networks trained on ImageNet.",
+            "image-net.org, an account is needed",
+        ),
+    )
+}
+"""Data set → its card; the first is bundled."""
+
+
+@dataclass
+class Here:
+    """What of a data set is on this machine: images per split, or why it cannot be read."""
+
+    card: Card
+    train: int = 0
+    test: int = 0
+    missing: str = ""
+
+    def to_json(self) -> dict:
+        return {**vars(self.card), "train": self.train, "test": self.test, "missing": self.missing}
+
+
+@dataclass
+class Added:
+    """What `add` took, and what it left out."""
+
+    folder: Path
+    train: Counter = field(default_factory=Counter)
+    """Class → images."""
+    test: Counter = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+    unknown: Counter = field(default_factory=Counter)
+    """Folder that is no class → images."""
+
+
+def card(name: str) -> Card:
+    """DataError for a data set that is not known."""
+    if name not in CARDS:
+        raise DataError(f"Data set {name!r} is not known. {nearest(name, list(CARDS))}")
+    return CARDS[name]
+
+
+def here(name: str) -> Here:
+    """What is on this machine; image files are counted, not opened."""
+    found = Here(card(name))
+    for split, read in (("train", data.training_set), ("test", data.test_set)):
+        try:
+            setattr(found, split, len(read(name)))
+        except DataError as error:
+            found.missing = found.missing or str(error)
+    return found
+
+
+def check(name: str) -> Iterator[tuple[str, int, int, str]]:
+    """Decode every image: yields (split, images looked at, images in all, what is wrong with the one just seen or "")."""
+    card(name)
+    seen = 0
+    for split, read in (("train", data.training_set), ("test", data.test_set)):
+        try:
+            real = read(name)
+        except DataError:
+            continue
+        seen += len(real)
+        for i in range(len(real)):
+            try:
+                real.images[i]
+                yield split, i + 1, len(real), ""
+            except DataError as error:
+                yield split, i + 1, len(real), str(error)
+    if not seen:
+        raise DataError(here(name).missing)
+
+
+def add(name: str, source: Path, split: str = "test", replace: bool = False) -> Iterator[tuple[int, int] | Added]:
+    """Copy a folder or ZIP of class subfolders into the data set's place; yields (files done, files in all), then `Added`.
+
+    Subfolders are named by class or WordNet name, at any depth; a folder called train, val or test above them says which
+    split they are, `split` where there is none. Files that are no image are left out and named. Raises DataError where
+    no image of the data set is found; the place is then as it was.
+    """
+    card(name)
+    place = catalogue.data_folder(name)
+    if place.exists() and not replace:
+        raise DataError(f"{place} is there already; --replace puts the new images in its place.")
+    files = _files(source)
+    room = place.parent / f".adding-{secrets.token_hex(6)}"
+    added = Added(place)
+    try:
+        room.mkdir(parents=True)
+        for i, (path, read) in enumerate(files):
+            _take(name, path, read, room, split, added)
+            yield i + 1, len(files)
+        if name in IDX_SETS:
+            for part, counts in (("train", added.train), ("t10k", added.test)):
+                if real := data.idx(name, room, part):
+                    counts.update(real.classes[label] for label in real.labels.tolist())
+            if not added.train and not added.test:
+                raise DataError(f"{source} has no images and labels of {CARDS[name].title}: expected files called train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, and t10k- likewise.")
+        if not any(room.iterdir()):
+            some = ", ".join(list(added.unknown)[:3]) or "none"
+            raise DataError(
+                f"{source} has no image of {CARDS[name].title}: expected one subfolder per class, called {classes.names(name)[0]!r} or by WordNet name; found: {some}."
+            )
+        if place.exists():
+            shutil.rmtree(place)
+        os.replace(room, place)
+    except OSError as error:
+        raise DataError(f"{error.filename or place} cannot be written: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+    data.test_set.cache_clear()
+    yield added
+
+
+def get(name: str) -> None:
+    """Download through torchvision, which shows its own progress and checks what came. DataError where it cannot."""
+    card(name)
+    place = catalogue.data_folder(name)
+    try:
+        if name == "imagenette":
+            from torchvision.datasets import Imagenette
+
+            Imagenette(str(place), split="val", size="160px", download=True)
+        elif name.startswith("cifar") or name in IDX_SETS:
+            data.training_set(name, download=True)
+        else:
+            raise DataError(f"{catalogue.data_sentence(name, 'nothing is downloaded')} Then: python -m kgen data add {name} PATH")
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            place.rmdir()  # which a failed download leaves empty
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        raise DataError(
+            f"{CARDS[name].title} could not be downloaded ({reason}). With a copy of your own: python -m kgen data add {name} PATH"
+        ) from None
+
+
+def _files(source: Path) -> list[tuple[PurePosixPath, object]]:
+    """Every file below a folder or in a ZIP: (its path inside, a function that gives its bytes)."""
+    if source.is_dir():
+        found = sorted(p for p in source.rglob("*") if p.is_file())
+        return [
+            (PurePosixPath(p.relative_to(source).as_posix()), lambda p=p: _within(p.stat().st_size, p) and p.read_bytes()) for p in found
+        ]
+    try:
+        archive = zipfile.ZipFile(source)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{source} is neither a folder nor a ZIP file ({getattr(error, 'strerror', None) or error}).") from None
+    members = [m for m in archive.infolist() if not m.is_dir()]
+    return [(PurePosixPath(m.filename), lambda m=m: _within(m.file_size, m.filename) and archive.read(m)) for m in members]
+
+
+def _within(size: int, name: object) -> bool:
+    if size > LARGEST:
+        raise ValueError(f"{name} is larger than {LARGEST >> 20} MB")
+    return True
+
+
+def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: Added) -> None:
+    """One file into its class's folder, if it is an image of a class. Only its last name is taken from the source."""
+    from torchvision.datasets.folder import default_loader
+
+    if name in IDX_SETS:
+        if found := IDX.match(path.name):
+            (room / f"{found[1]}-{found[2]}-ubyte{found[3] or ''}").write_bytes(read())
+        return
+    if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        return
+    label, where = _class_of(name, path)
+    if label is None:
+        added.unknown[where] += 1
+        return
+    parts = {p.lower() for p in path.parts[:-1]}
+    part = "train" if parts & set(TRAIN) else "test" if parts & set(TEST) else split
+    folder = room / part / label
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / path.name
+    if target.exists():
+        target = folder / f"{secrets.token_hex(4)}-{path.name}"
+    try:
+        target.write_bytes(read())
+        default_loader(os.fspath(target))
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others; zipfile for damage and passwords
+        target.unlink(missing_ok=True)
+        added.unreadable.append(f"{path} ({error})")
+        return
+    (added.train if part == "train" else added.test)[label] += 1
+
+
+@functools.cache
+def _class_folders(name: str) -> dict[str, str]:
+    """What a class's folder may be called, plainly → what it is called in our layout: its WordNet name where it has one."""
+    texts = classes.names(name)
+    folders = classes.wnids(name) or texts
+    return {plain(called): folder for names in (texts, folders) for called, folder in zip(names, folders)}
+
+
+def _class_of(name: str, path: PurePosixPath) -> tuple[str | None, str]:
+    """(folder that a class has in our layout or None, what the source called it)."""
+    known = _class_folders(name)
+    for part in reversed(path.parts[:-1]):
+        if (key := known.get(plain(part))) is not None:
+            return key, part
+    return None, path.parts[-2] if len(path.parts) > 1 else path.name

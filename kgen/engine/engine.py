@@ -1,0 +1,370 @@
+"""The engine: Algorithm 1 as a stream of events. It touches no disk, prints nothing and never sleeps to slow down.
+
+`synthesise()` makes one batch of images, `learn()` makes student steps; the two schedules are short loops over
+them. All state that a resume needs is in `LoopState`; `Distillation.checkpoint()` copies it.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from kgen import events
+from kgen.data.data import DataError, RealImages
+from kgen.engine.controls import Controls, Gate
+from kgen.engine.setting import Setting
+from kgen.engine.state import LoopState
+from kgen.engine.student_training import REPORT_EVERY, Learner
+from kgen.engine.student_view import pick, student_view
+from kgen.engine.synthesis import Diverged, Synthesis
+from kgen.evaluate import score
+from kgen.nets.cost import cost
+from kgen.precision import Format
+from kgen.recipe.recipe import Recipe
+
+EVALUATION_IMAGES = 2_000
+
+
+class Stopped(Exception):
+    """Someone asked the run to stop."""
+
+
+def distill(recipe: Recipe, *, controls: Controls | None = None) -> Iterator[events.Event]:
+    """Run a recipe; yields typed events (`kgen.events`). `controls.send("pause")` and friends work from any thread."""
+    yield from Distillation(recipe, controls=controls)
+
+
+class Distillation:
+    """One run. Iterate over it; at a yield where `resumable` is True, `checkpoint()` gives its whole state.
+
+    Args:
+        recipe: what to do. RecipeError if this machine cannot.
+        controls: commands from other threads.
+        resume: tensors of an earlier `checkpoint()`, with
+        batch_of: iteration → that batch's journaled arrays, to refill the pool, and
+        elapsed: seconds that it had run by then, and
+        formats: in which the networks computed (`kgen.precision`).
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        *,
+        controls: Controls | None = None,
+        resume: dict[str, Tensor] | None = None,
+        batch_of: Callable[[int], events.Arrays] | None = None,
+        elapsed: float = 0.0,
+        formats: dict[str, Format] | None = None,
+    ):
+        self.recipe, self.resumed, self._before = recipe, resume is not None, elapsed
+        self._start = time.monotonic()
+        self.setting = Setting(recipe)
+        self.state = LoopState(self.setting, formats)
+        if resume is not None:
+            self.state.load(resume, batch_of)
+        self.concurrent = recipe.schedule == "concurrent" and self.setting.student_total > 0 and self.setting.device.type != "mps"
+        self.gate = Gate(controls or Controls(), alone=not self.concurrent)
+        self.resumable = False
+        self._outbox: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+        self._student_lock = threading.RLock()
+        """Held for each student step and each change of the pool: what a snapshot or a checkpoint must not see half of."""
+        self._student_failure: BaseException | None = None
+        # hooks of the main thread's probes must not fire in the student thread's passes
+        self._second_teacher = self.setting.teacher.twin()
+        self._main = threading.get_ident()
+        self._teacher_scores: dict[int, events.Score] = {}
+        self._sample: RealImages | None = None
+        """The real images of the tests during the run."""
+        self._threads = torch.get_num_threads()
+
+    # --- the stream --------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[events.Event]:
+        self._start, self._main = time.monotonic(), threading.get_ident()
+        try:
+            if not self.resumed:
+                yield self._run_started()
+                for text, remedy in self.setting.warnings():
+                    yield self._event(events.Warned, text=text, remedy=remedy)
+            else:  # a checkpoint may have been taken at a pause
+                yield self._event(events.Control, id=0, action="resume", state="running")
+            stopped = False
+            try:
+                yield from self._concurrently() if self.concurrent else self._sequentially()
+            except Stopped:
+                stopped = True
+            self.resumable = False
+            torch.set_num_threads(self._threads)
+            yield from self._finish(stopped)
+        except Diverged as error:
+            self.resumable = False
+            remedy = "A learning rate or a weight is probably too high; resume from the last checkpoint, or start again with a lower one."
+            cause = f"The loss part “{events.PART_NAMES[error.term]}” was not a number."
+            yield self._event(events.RunFailed, cause=cause, term=error.term, step=error.step, remedy=remedy)
+        except DataError as error:  # a file of the real images is decoded when it is first looked at
+            self.resumable = False
+            yield self._event(events.RunFailed, cause=str(error), remedy="Then start again, or resume this run.")
+        finally:
+            torch.set_num_threads(self._threads)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the run has been going, over all its attempts."""
+        return self._before + time.monotonic() - self._start
+
+    def checkpoint(self) -> dict[str, Tensor]:
+        """The whole state as CPU tensors. RuntimeError where `resumable` is False."""
+        if not self.resumable:
+            raise RuntimeError("the run is inside an iteration; a checkpoint is possible where `resumable` is True")
+        with self._student_lock:
+            return self.state.tensors()
+
+    def _sequentially(self) -> Iterator[events.Event]:
+        """Algorithm 1 to the letter: I iterations, then S student steps, E times."""
+        r, s = self.recipe, self.state
+        learner = Learner(self.setting, s)
+        while True:
+            epochs = s.iterations // r.epoch_iterations
+            due = max(0, epochs - r.warmup_epochs) * r.student_steps if self.setting.student_total else 0
+            if s.student_steps < due:
+                yield from self.learn(learner, due)
+            elif s.iterations < r.total_iterations:
+                yield from self.synthesise()
+            else:
+                return
+
+    def _concurrently(self) -> Iterator[events.Event]:
+        """The generator here, the student on a thread of its own; neither leads by more than an epoch."""
+        r, s = self.recipe, self.state
+        thread = threading.Thread(target=self._student_thread, name="student", daemon=True)
+        thread.start()
+        try:
+            while s.iterations < r.total_iterations:
+                warm_up = s.iterations < r.warmup_iterations
+                self._share_threads(alone=warm_up or s.student_steps >= self.setting.student_total)
+                yield from self.synthesise()
+            while thread.is_alive() or not self._outbox.empty():
+                self.resumable = True
+                yield from self._attend()
+                if self.gate.until in ("generator", "iteration"):
+                    yield from self._attend("The generator has made all its images.")
+                if self.gate.state == "stopping":
+                    raise Stopped
+                self.gate.wait()
+            yield from self._attend()
+        finally:
+            if thread.is_alive():
+                self.gate.state = "stopping"
+                thread.join()
+
+    def _student_thread(self) -> None:
+        try:
+            for event in self.learn(Learner(self.setting, self.state, self._second_teacher), self.setting.student_total):
+                self._outbox.put(event)
+        except Stopped:
+            pass
+        except BaseException as error:  # raised again by the main thread, see _attend
+            self._student_failure = error
+
+    def _share_threads(self, alone: bool) -> None:
+        """Half of the cores for each of the two threads; all of them for one that has no other beside it."""
+        if self.concurrent and self.setting.device.type == "cpu":
+            torch.set_num_threads(self._threads if alone else max(1, self._threads // 2))
+
+    def _may(self, kind: str) -> bool:
+        """Concurrent: the student works on epoch k once the generator has finished k − 1, the generator begins k once
+        the student has finished k − 2."""
+        r, s = self.recipe, self.state
+        if not self.concurrent:
+            return True
+        if kind == "student":
+            epoch = r.warmup_epochs + s.student_steps // max(1, r.student_steps)
+            return len(s.pool) > 0 and s.iterations >= epoch * r.epoch_iterations
+        owed = (s.iterations // r.epoch_iterations - 1 - r.warmup_epochs) * r.student_steps
+        return s.student_steps >= min(self.setting.student_total, owed)
+
+    # --- controls ----------------------------------------------------------------------------
+
+    def _attend(self, refuse: str = "") -> Iterator[events.Event]:
+        """Main thread: answer controls, pass on the student's events, raise what its thread raised."""
+        answers = self.gate.apply()
+        if refuse:
+            answers += self.gate.refuse(refuse)
+        while not self._outbox.empty():
+            yield self._outbox.get()
+        if self._student_failure is not None:
+            failure, self._student_failure = self._student_failure, None
+            raise failure
+        for answer in answers:
+            yield self._event(events.Control, state=self.gate.state, **answer)
+
+    def _enter(self, kind: str, learner: Learner | None = None) -> Iterator[events.Event]:
+        """Wait at the step boundary until this thread may make one step; a held learner tells what it has not told. Raises Stopped."""
+        while True:
+            if threading.get_ident() == self._main:
+                yield from self._attend()
+                until = self.gate.until
+                if "student" in self.gate.busy:
+                    pass  # it is inside the step that was asked for
+                elif until == "student" and self.state.student_steps >= self.setting.student_total:
+                    yield from self._attend("The student has made all its steps.")
+                elif until in ("generator", "iteration") and self.state.iterations >= self.recipe.total_iterations:
+                    yield from self._attend("The generator has made all its images.")
+                elif until == "student" and not self._may("student"):
+                    yield from self._attend("The student has to wait: it is an epoch ahead, or the pool is still empty (warm-up).")
+                elif until in ("generator", "iteration") and not self._may("generator"):
+                    yield from self._attend("The generator has to wait: it is an epoch ahead of the student.")
+            if self.gate.state == "stopping":
+                raise Stopped
+            if self._may(kind) and self.gate.try_enter(kind):
+                return
+            if learner and learner.unreported and self.gate.state == "paused":
+                yield self._event(events.StudentStep, **learner.place(), **learner.report())
+            self.gate.wait()
+
+    # --- one iteration, some student steps ---------------------------------------------------
+
+    def synthesise(self) -> Iterator[events.Event]:
+        """One iteration (Alg. 1, l. 5–9): new pseudo-labels and noisy layer, g generator steps, images into the pool."""
+        r, s = self.recipe, self.state
+        yield from self._enter("generator")
+        self.resumable = False
+        try:
+            warm_up = s.iterations < r.warmup_iterations
+            with self._student_lock:
+                if not s.student_is_finite():  # on a thread of its own it may be ahead of its next report
+                    raise Diverged("kl", s.student_steps - 1, math.nan)
+                watched = r.weights.adv > 0 or (r.weights.aed > 0 and s.knows_classes)
+                wanted = watched and self.setting.student_total > 0 and not warm_up
+                synthesis = Synthesis(self.setting, s, s.snapshot() if wanted else None)
+        finally:
+            self.gate.leave("generator")
+        yield self._event(events.IterationStarted, **synthesis.place, labels=synthesis.positions.tolist())
+        for step in range(r.generator_steps):
+            yield from self._enter("generator")
+            last = step == r.generator_steps - 1
+            try:
+                report = synthesis.step()
+                if last:
+                    with self._student_lock:
+                        student = s.snapshot()
+                    batch = synthesis.measure(student)
+                    judged, opinions = self.setting.judge(batch["images"], synthesis.positions) if self.setting.judge else (None, {})
+                    with self._student_lock:
+                        entered, arrays = synthesis.store(batch)
+                        s.iterations += 1
+            finally:
+                self.gate.leave("generator", "generator", *(["iteration"] if last else []))
+            if report:
+                yield self._event(events.GeneratorStep, **synthesis.place, step=step, **report, preview=synthesis.previewer())
+        self.resumable = True
+        yield self._event(
+            events.BatchSynthesised,
+            **synthesis.place,
+            step=step,
+            file=f"batches/{synthesis.iteration:06d}.safetensors",
+            entered=int(entered.sum()),
+            arrays=arrays | opinions,
+            judged=judged,
+            **self._pool_size(),
+            pool_pixels=s.pool.pixels,
+        )
+
+    def learn(self, learner: Learner, until: int) -> Iterator[events.Event]:
+        """Student steps (Alg. 1, l. 10–11) until `until` have been made in the whole run."""
+        r, s = self.recipe, self.state
+        own_thread = threading.get_ident() != self._main
+        evaluate_every = r.evaluate_every or r.student_steps
+        while s.student_steps < until:
+            yield from self._enter("student", learner)
+            try:
+                if own_thread:
+                    self._share_threads(alone=s.iterations >= r.total_iterations)
+                else:
+                    self.resumable = False
+                with self._student_lock:
+                    learner.step()
+                asked_for = self.gate.until == "student"  # a single step is told at once
+                due = s.student_steps % REPORT_EVERY == 0 or s.student_steps == until or asked_for
+                report = learner.report() if due else None
+            finally:
+                self.gate.leave("student", "student")
+            evaluate = s.student_steps % evaluate_every == 0 and s.student_steps < self.setting.student_total
+            if report:
+                if not own_thread and not evaluate:  # with the step's last event only: a resume tells none again, and skips none
+                    self.resumable = True
+                yield self._event(events.StudentStep, **learner.place(), **report)
+            if evaluate:
+                evaluated = self._evaluate(EVALUATION_IMAGES, **learner.place())
+                if not own_thread and due:
+                    self.resumable = True
+                yield evaluated
+
+    # --- telling -----------------------------------------------------------------------------
+
+    def _event(self, kind: type[events.Event], **fields) -> events.Event:
+        return kind(t=round(self.elapsed, 3), **fields)
+
+    def _pool_size(self) -> dict[str, float]:
+        pool = self.state.pool
+        return {"pool_images": len(pool), "budget_used": pool.pixels / pool.budget_pixels}
+
+    def _evaluate(self, n: int | None, **where) -> events.Event:
+        """Student and teacher on the same real images: a fixed stratified subset of n, or all of them; without any, their agreement."""
+        s = self.state
+        was_training = s.student.training
+        s.student.eval()
+        try:
+            mine, teachers = self._scores(n)
+            with self._student_lock:
+                picked = pick(s.pool)
+            arrays = student_view(self.setting, s, picked, self.setting.examples)
+        finally:
+            s.student.train(was_training)
+        file = f"students/{s.student_steps:07d}.safetensors"
+        return self._event(events.Evaluated, **where, student=mine, teacher=teachers, **self._pool_size(), final=n is None, file=file, arrays=arrays)
+
+    def _scores(self, n: int | None) -> tuple[events.Score, events.Score | None]:
+        setting, student = self.setting, self.state.student
+        if setting.real is None:
+            return self.state.held_out.score(student), None
+        if n is not None and self._sample is None:
+            self._sample = setting.real.stratified(n, tuple(setting.chosen))  # decoded once
+        real = setting.real if n is None else self._sample
+        mean, std = setting.teacher.mean, setting.teacher.std
+        mine = score(lambda x: student((x - mean) / std), real, setting.chosen, device=setting.device)
+        if len(real) not in self._teacher_scores:
+            self._teacher_scores[len(real)] = setting.teacher_score(real, self._second_teacher)
+        return mine, self._teacher_scores[len(real)]
+
+    def _run_started(self) -> events.Event:
+        card = self.setting.card
+        student, teacher = (cost(network, card.channels, card.side) for network in (self.state.student, self.setting.teacher.network))
+        return self._event(
+            events.RunStarted,
+            **self.setting.announcement(),
+            student_parameters=student.parameters,
+            student_macs=student.macs,
+            teacher_macs=teacher.macs,
+            student_bytes=student.bytes,
+            teacher_bytes=teacher.bytes,
+            formats={name: format for name, format in self.state.formats.items() if name != "generator" or self.state.generators},
+            schedule="concurrent" if self.concurrent else "sequential",
+            arrays=self.setting.reference(),
+        )
+
+    def _finish(self, stopped: bool) -> Iterator[events.Event]:
+        yield from self._attend()  # what the student's thread told last comes before the last evaluation
+        result = None
+        if self.state.student_steps:
+            result = self._evaluate(None)
+            yield result
+        yield from self._attend()
+        found = {"accuracy" if result.student.real else "agreement": result.student.accuracy, "n": result.student.n} if result else {}
+        yield self._event(events.RunFinished, reason="stopped" if stopped else "done", **found)

@@ -1,0 +1,159 @@
+"""Four sources of synthetic images behind one protocol: what is optimised differs, everything else is shared.
+
+noise    class embeddings → noisy layer → generator (K-Gen, NAYER)
+latent   latent code → a copy of a generator whose start is learnt over the run (Fast, Fang et al. 2022)
+pixels   the pixels themselves (DeepInversion, Yin et al. 2020)
+pyramid  the pixels as a sum of images of every size, coarse to fine, in opponent colors (as feature visualization does)
+
+A source lives for one iteration; what lives longer (generators, their optimisers) is in `LoopState`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kgen import precision
+from kgen.engine.setting import Scale, Setting
+from kgen.engine.state import LoopState, build_optimiser
+from kgen.rng import stream_seed
+from kgen.sources import JITTER, NoisyLayer, group_count
+
+
+class ImageSource:
+    """What an iteration needs of a source."""
+
+    optimisers: list[torch.optim.Optimizer]
+    """Of everything that a step trains."""
+
+    def images(self) -> Tensor:
+        """[B,c,e,e] in [0,1], differentiable with respect to what is trained."""
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Called when the optimisers have made a step."""
+
+    def finish(self) -> None:
+        """Called after the last step of the iteration."""
+
+
+class NoiseSource(ImageSource):
+    """Class embeddings of the pseudo-labels through a new noisy layer and the run's generator (Eq. 1, Eq. 4)."""
+
+    def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
+        r = setting.recipe
+        self.generator = state.generators[scale.side]
+        self.embeddings = setting.table[labels]
+        self.noisy = self._noisy_layer(setting, state, scale.batch)
+        own = build_optimiser(r.optimisers.generator, self.noisy.parameters(), fused=True)
+        if r.restart_optimiser:
+            state.generator_optimisers[scale.side] = build_optimiser(r.optimisers.generator, self.generator.parameters(), fused=True)
+        self.optimisers = [state.generator_optimisers[scale.side], own]
+
+    @staticmethod
+    def _noisy_layer(setting: Setting, state: LoopState, batch: int) -> NoisyLayer:
+        r, k, table = setting.recipe, len(setting.chosen), setting.table
+        rng, groups = state.rng["noise"], group_count(batch, k)
+        if r.noisy_layers == "one":  # the same weights again: images of a class differ only as the generator changes
+            same = torch.Generator().manual_seed(stream_seed(r.seed, "noise"))
+            return NoisyLayer(table.shape[1], 1, r.noise_width, rng=same, table=table.cpu() if k < 3 else None).to(setting.device)
+        more_rounds = math.ceil(batch / k) > groups
+        jitter = JITTER * torch.randn(batch, table.shape[1], generator=rng) if more_rounds else None
+        fixed = table.cpu() if k < 3 else None
+        size = None if more_rounds else k
+        return NoisyLayer(table.shape[1], groups, r.noise_width, rng=rng, table=fixed, jitter=jitter, size=size).to(setting.device)
+
+    def images(self) -> Tensor:
+        return precision.apply(self.generator, self.generator, self.noisy(self.embeddings))
+
+
+class LatentSource(ImageSource):
+    """A latent code N(0,1) for each image and a copy of the generator, both optimised for this batch alone.
+
+    The generator that the copy starts from is meta-learnt: after the last step it takes one step of its own
+    optimiser along the gradient that the copy's weights had in that step (first-order MAML).
+    """
+
+    def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
+        r = setting.recipe
+        self.start, self.meta = state.generators[scale.side], state.generator_optimisers[scale.side]
+        self.generator = copy.deepcopy(self.start)
+        self.code = nn.Parameter(torch.randn(scale.batch, r.noise_width, generator=state.rng["noise"]).to(setting.device))
+        self.optimisers = [
+            build_optimiser(r.optimisers.generator, self.generator.parameters(), fused=True),
+            build_optimiser(r.optimisers.images, [self.code], fused=True),
+        ]
+
+    def images(self) -> Tensor:
+        return precision.apply(self.generator, self.generator, self.code)
+
+    def finish(self) -> None:
+        for learnt, adapted in zip(self.start.parameters(), self.generator.parameters()):
+            learnt.grad = None if adapted.grad is None else adapted.grad.clone()
+        with torch.no_grad():  # spectral norm's vectors and BatchNorm's averages follow the copy
+            for kept, newer in zip(self.start.buffers(), self.generator.buffers()):
+                kept.copy_(newer)
+        self.meta.step()
+        self.meta.zero_grad(set_to_none=True)
+
+
+class PixelSource(ImageSource):
+    """The normalised pixels themselves, from N(0,1), kept inside what an image can show."""
+
+    def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
+        t = setting.teacher
+        self.mean, self.std = t.mean, t.std
+        self.low, self.high = -t.mean / t.std, (1 - t.mean) / t.std
+        noise = torch.randn(len(labels), t.card.channels, scale.side, scale.side, generator=state.rng["noise"]).to(setting.device)
+        self.pixels = nn.Parameter(noise.clamp(self.low, self.high))
+        self.optimisers = [build_optimiser(setting.recipe.optimisers.images, [self.pixels])]
+
+    def images(self) -> Tensor:
+        return self.pixels * self.std + self.mean
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        self.pixels.clamp_(self.low, self.high)
+
+
+class PyramidSource(ImageSource):
+    """Images as sums of a pyramid: each level half the side of the one before, down to COARSEST pixels, in opponent colors.
+
+    Adam moves every parameter by about its rate, so a step changes whole regions as easily as single pixels, whereas with
+    plain pixels it changes single pixels only, which ends in noise (Olah et al. 2017 use the Fourier basis to the same end).
+    """
+
+    COARSEST, DECAY, START = 3, 0.7, 0.05
+    """Side of the smallest level in pixels; what rate and first noise of a level are of those of the level below it; of the coarsest."""
+    OPPONENT = ((2.0, 2.0, 2.0), (0.55, 0.0, -0.55), (0.27, -0.54, 0.27))
+    """Luminance, red–blue, green–magenta: natural images vary most in the first, least in the last."""
+
+    def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
+        spec, channels = setting.recipe.optimisers.images, setting.teacher.card.channels
+        self.side, sides = scale.side, [scale.side]
+        while sides[-1] // 2 >= self.COARSEST:
+            sides.append(sides[-1] // 2)
+        shares = [self.DECAY ** (len(sides) - 1 - i) for i in range(len(sides))]
+        rng = state.rng["noise"]
+        self.levels = [
+            nn.Parameter(self.START * share * torch.randn(len(labels), channels, e, e, generator=rng).to(setting.device))
+            for e, share in zip(sides, shares)
+        ]
+        groups = [{"params": [level], "lr": spec.lr * share} for level, share in zip(self.levels, shares)]
+        self.optimisers = [build_optimiser(spec, groups)]
+        self.colors = torch.tensor(self.OPPONENT, device=setting.device) / 3**0.5 if channels == 3 else None
+
+    def images(self) -> Tensor:
+        finest, *coarser = self.levels
+        x = finest + sum(F.interpolate(level, self.side, mode="bilinear", align_corners=False) for level in coarser)
+        if self.colors is not None:
+            x = torch.einsum("bkhw,kc->bchw", x, self.colors)
+        return x.sigmoid()
+
+
+SOURCES: dict[str, type[ImageSource]] = {"noise": NoiseSource, "latent": LatentSource, "pixels": PixelSource, "pyramid": PyramidSource}
+"""By the recipe's field `source`."""

@@ -1,0 +1,99 @@
+"""Teaching the student from the memory pool (Algorithm 1, lines 10–11). Knows nothing of generators or schedules."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kgen import losses
+from kgen.augment import mix
+from kgen.engine.setting import Setting
+from kgen.engine.state import VIEWS, LoopState
+from kgen.engine.synthesis import check_finite
+from kgen.nets.vit import Corner, draw_corner, look
+from kgen.pool import Shelf
+from kgen.recipe.recipe import Recipe
+from kgen.teachers import Teacher
+
+REPORT_EVERY = 10
+"""Student steps between two reports."""
+
+
+def learning_rate(recipe: Recipe, step: int, total: int) -> float:
+    """Of student step `step` of `total`: a linear ramp after warm-up, then cosine to zero (C.4)."""
+    highest, ramp = recipe.optimisers.student.lr, recipe.warmup_epochs * recipe.student_steps
+    if step < ramp:
+        return highest * (step + 1) / ramp
+    return highest * 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
+
+
+class Learner:
+    """Makes student steps. On a thread of its own it needs a `teacher` of its own (`Teacher.twin`)."""
+
+    def __init__(self, setting: Setting, state: LoopState, teacher: Teacher | None = None):
+        self.setting, self.state = setting, state
+        self.teacher = teacher or setting.teacher
+        self._sums, self._since = torch.zeros(2, device=setting.device), 0
+
+    def step(self) -> None:
+        """One update of the student (Eq. 8); its losses are summed on the device."""
+        r, s, t = self.setting.recipe, self.state, self.teacher
+        for group in s.student_optimiser.param_groups:
+            group["lr"] = learning_rate(r, s.student_steps, self.setting.student_total)
+        shelf = s.pool.pick(s.rng["shelf"])
+        corner = draw_corner(t.network, shelf.side, r.position_decay, s.rng["corner_student"])
+        images, wanted, positions = self._batch(shelf, corner)
+        s.student.train()
+        logits, embedding = look(s.student, (images - t.mean) / t.std, corner)
+        loss = kl = losses.distillation(wanted, logits, r.temperature)
+        pull = torch.zeros_like(kl)
+        if r.weights.ed and (f_y := s.class_vectors(positions)) is not None:
+            pull = losses.embedding_pull(s.projection(embedding), f_y, self.setting.radii[0]).mean()
+            loss = kl + r.weights.ed * pull
+        s.student_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        s.student_optimiser.step()
+        s.student_steps += 1
+        self._sums += torch.stack([kl.detach(), pull.detach()])
+        self._since += 1
+
+    def _batch(self, shelf: Shelf, corner: Corner | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Views of stored images [n,c,e,e], the teacher's logits [n,K_T] for these very views, and labels [n] as positions."""
+        r, s, device = self.setting.recipe, self.state, self.setting.device
+        scale = self.setting.scale_of(shelf.side)
+        index = shelf.draw(scale.student_batch, s.rng["student_batch"])
+        images, positions = shelf.images[index.to(device)].float() / 255, shelf.labels[index]
+        if r.views:
+            which = torch.randint(0, r.views, index.shape, generator=s.rng["augment_student"])
+            views, answers = (shelf.extras[name] for name in VIEWS)
+            place = (index.to(device), which.to(device))
+            return scale.student_views.apply(images, views[place].cpu()), answers[place], positions
+        if r.augment != "none":
+            images = scale.student_views(images, s.rng["augment_student"])
+        if r.mix != "none":
+            images = mix(images, s.rng["augment_student"], r.mix)
+        with torch.no_grad():
+            return images, self.teacher.logits(images, corner), positions
+
+    @property
+    def unreported(self) -> int:
+        """Steps made since the last report."""
+        return self._since
+
+    def report(self) -> dict[str, Any]:
+        """Means since the last report (the one transfer): loss, its parts {kl, ed}, and the rate of the last step. Raises Diverged."""
+        r, step = self.setting.recipe, self.state.student_steps - 1
+        kl, ed = (self._sums / self._since).tolist()
+        parts = {"kl": kl, "ed": ed} if r.weights.ed else {"kl": kl}
+        check_finite(parts, step)
+        self._sums, self._since = torch.zeros_like(self._sums), 0
+        loss = kl + r.weights.ed * ed
+        return {"loss": loss, "parts": parts, "lr": learning_rate(r, step, self.setting.student_total)}
+
+    def place(self) -> dict[str, int]:
+        """Where the last step was: epoch, step, iteration."""
+        r, step = self.setting.recipe, self.state.student_steps - 1
+        return {"epoch": r.warmup_epochs + step // r.student_steps, "step": step, "iteration": self.state.iterations - 1}

@@ -1,0 +1,247 @@
+"""Making one batch of synthetic images (Algorithm 1, lines 5–9). Knows nothing of schedules, files or the student's training."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kgen.augment import Variation
+from kgen.engine.image_sources import SOURCES
+from kgen.engine.objective import Terms
+from kgen.engine.setting import Scale, Setting
+from kgen.engine.state import VIEWS, LoopState, Snapshot
+from kgen.events import PARTS, Arrays
+from kgen.nets.vit import draw_corner
+from kgen.sources import balanced_labels
+from kgen.teachers import Probe
+
+MOST_HISTORY = 2**26
+"""Bytes of a batch's making that are kept in memory."""
+
+
+class Diverged(RuntimeError):
+    """A loss that is not a number, found at a report: of the generator before the update that it would spoil (with
+    `report_every` 1), of the student at most REPORT_EVERY steps later."""
+
+    def __init__(self, term: str, step: int, value: float):
+        super().__init__(f"the loss part {term!r} was {value} at step {step}")
+        self.term, self.step = term, step
+
+
+def check_finite(values: dict[str, float], step: int) -> None:
+    for term, value in values.items():
+        if not math.isfinite(value):
+            raise Diverged(term, step, value)
+
+
+class Synthesis:
+    """One iteration: new pseudo-labels and what is optimised anew, then `step()` g times, then `measure()` and `store()`.
+
+    Args:
+        student: an immutable snapshot for the adversarial term and the embedding push; None switches both off (warm-up).
+    """
+
+    def __init__(self, setting: Setting, state: LoopState, student: Snapshot | None):
+        self.setting, self.state = setting, state
+        r = setting.recipe
+        self.iteration = state.iterations
+        self.scale = setting.scale(self.iteration)
+        if r.generator_life and self.iteration and self.iteration % (r.generator_life * r.epoch_iterations) == 0:
+            state.new_generators()
+        self.positions = balanced_labels(self.scale.batch, len(setting.chosen), state.rng["labels"])
+        corner = draw_corner(setting.teacher.network, self.scale.side, r.position_decay, state.rng["corner_generator"])
+        self.terms = Terms(setting, state, self.scale, self.positions, student, corner)
+        self.labels = self.terms.labels
+        self.source = SOURCES[r.source](setting, state, self.scale, self.labels)
+        self.weights = self.terms.weights()
+        self.done = 0
+        """Steps made."""
+        self.images: Tensor | None = None
+        """The newest step's batch [B,c,e,e] in [0,1], detached."""
+        self._probe: Probe | None = None
+        self._best: tuple[Tensor, Tensor, Tensor] | None = None
+        """With keep="best": images, value and step of the best batch so far."""
+        self._sums, self._since = torch.zeros(len(PARTS) + 1, device=setting.device), 0
+        self._history = History(self.positions, r.generator_steps)
+
+    @property
+    def place(self) -> dict[str, int]:
+        r = self.setting.recipe
+        return {"iteration": self.iteration, "epoch": self.iteration // r.epoch_iterations, "resolution": self.scale.side}
+
+    def step(self) -> dict[str, Any] | None:
+        """One update of what the source trains (Eq. 10). Every `report_every` steps returns {parts, loss, agreement},
+        means since the last report, checked before the update: raises Diverged."""
+        r, s = self.setting.recipe, self.state
+        images = self.source.images()
+        views = images
+        if r.augment == "both":
+            views = self._variation()(images, s.rng["augment_generator"])
+        probe = self.terms.probe(views)
+        means = [part.mean() for part in self.terms.judge(probe, views).parts]
+        loss = sum(w * m for w, m in zip(self.weights, means, strict=True))
+        with torch.no_grad():
+            self._sums += torch.stack([*means, (probe.logits.argmax(1) == self.labels).float().mean()])
+        self._since += 1
+        last = self.done == r.generator_steps - 1
+        report = self._report() if (self.done + 1) % r.report_every == 0 or last else None
+        for optimiser in self.source.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimiser in self.source.optimisers:
+            optimiser.step()
+        self.images, self._probe = images.detach(), probe if views is images else None
+        if r.keep == "best":
+            self._best = self._better(means)
+        if self.done in self._history.steps:
+            self._history.keep(self.images, self._confidence(probe.logits.detach()))
+        self.source.after_step()
+        self.done += 1
+        if last:
+            self.source.finish()
+            self.terms.remember(probe)
+        return report
+
+    def _variation(self) -> Variation:
+        """How this step's images are varied: the smallest crop may fall from 1 as a cosine (`crop_curriculum`)."""
+        r, views = self.setting.recipe, self.scale.generator_views
+        if not r.crop_curriculum:
+            return views
+        rest = 0.5 * (1 + math.cos(math.pi * self.done / max(1, r.generator_steps - 1)))
+        return views._replace(crop=views.crop + rest * (1 - views.crop))
+
+    def _report(self) -> dict[str, Any]:
+        *values, agreement = (self._sums / self._since).tolist()  # the one transfer from the device
+        parts = dict(zip(PARTS, values, strict=True))
+        check_finite(parts, self.done)
+        self._sums.zero_()
+        self._since = 0
+        return {"parts": parts, "loss": sum(w * v for w, v in zip(self.weights, values, strict=True)), "agreement": agreement}
+
+    def _better(self, means: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(images, value, step) of the batch with the lowest CE + BN + KR so far, compared on the device (no transfer). The adversarial part
+        is left out: it has no bound and would let noise win."""
+        w = self.setting.recipe.weights
+        value = (w.ce * means[0] + w.bn * means[2] + w.kr * means[3]).detach()
+        step = torch.full_like(value, self.done, dtype=torch.int32)
+        if self._best is None:
+            return self.images, value, step
+        images, least, best = self._best
+        better = value < least
+        return torch.where(better, self.images, images), torch.minimum(value, least), torch.where(better, step, best)
+
+    @torch.no_grad()
+    def measure(self, student: Snapshot) -> dict[str, Tensor]:
+        """The batch as bytes, with what pool and journal want to know of it, measured on those very bytes.
+
+        `student` is a snapshot; this is the slow part of storing a batch and touches nothing that the student's thread uses.
+        """
+        pixels = to_bytes(self._best[0] if self._best else self.images)
+        answers = answer_views(self.setting, self.scale, pixels, self.state.rng) if self.setting.recipe.views else {}
+        return {"images": pixels, "labels": self.positions, **self._measure(pixels.float() / 255, student), **answers}
+
+    def store(self, batch: dict[str, Tensor]) -> tuple[Tensor, Arrays]:
+        """A measured batch into the pool: (which entered [B], arrays for the journal)."""
+        answers = {name: batch[name] for name in VIEWS if name in batch}
+        if self.state.centres is not None:
+            self.state.centres.add(batch["embedding"], self.positions)
+        images, positions = batch["images"], self.positions
+        offered = len(images) - self.setting.held_out(len(images))
+        if offered < len(images):
+            self.state.held_out.add(images[offered:])
+        admitted = batch["teacher_top"][:offered, 0] == self.labels[:offered] if self.setting.recipe.admit == "recognized" else None
+        entered = torch.zeros(len(images), dtype=torch.bool)
+        extras = {k: v[:offered] for k, v in answers.items()}
+        entered[:offered] = self.state.pool.add(images[:offered], positions[:offered], self.iteration, extras, admitted)
+        step = self._best[2].reshape(1) if self._best else torch.tensor([self.done - 1], dtype=torch.int32)
+        kept = batch | {"entered": entered.to(torch.uint8), "kept_step": step}
+        return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
+
+    def _measure(self, images: Tensor, student: Snapshot) -> dict[str, Tensor]:
+        """One forward of teacher and student on the kept images."""
+        probe = self.terms.probe(images)
+        (ce, *rest), cam, student_logits = self.terms.judge(probe, images, student)
+        out = {
+            "cam": cam.half(),
+            "parts": torch.stack([ce, *(part.expand_as(ce) for part in rest)], 1),
+            "embedding": probe.embedding.half(),
+            "confidence": self._confidence(probe.logits),
+        }
+        for name, logits in (("teacher", probe.logits), ("student", student_logits)):
+            p, top = logits.softmax(1).topk(min(5, logits.shape[1]))
+            out |= {f"{name}_top": top.int(), f"{name}_top_p": p.half()}
+        return out
+
+    def _confidence(self, logits: Tensor) -> Tensor:
+        """The teacher's probability of the pseudo-label, f16 [B]."""
+        return logits.softmax(1).gather(1, self.labels[:, None])[:, 0].half()
+
+    def previewer(self) -> Callable[[], Arrays]:
+        """The batch as it stands now, as a function: who does not look does not pay."""
+        images, probe, step = self.images, self._probe, self.done - 1
+
+        @torch.no_grad()
+        def preview() -> Arrays:
+            seen = probe or self.terms.probe(images)
+            where = {"epoch": self.place["epoch"], "iteration": self.iteration, "step": step}
+            arrays = {
+                "images": to_bytes(images),
+                "labels": self.positions,
+                "cam": self.terms.activation_map(seen).detach().half(),
+                "embedding": seen.embedding.detach().half(),
+                "confidence": self._confidence(seen.logits.detach()),
+                **{name: torch.tensor([value]) for name, value in where.items()},
+            }
+            return {k: v.cpu().numpy() for k, v in arrays.items()}
+
+        return preview
+
+
+class History:
+    """The making of a batch at log-spaced steps: its images, the first of each class, then the second …, as many as MOST_HISTORY
+    holds, and how sure the teacher was of each. A journal that has less room keeps the first of them."""
+
+    def __init__(self, positions: Tensor, steps: int):
+        self.steps = sorted({0, steps - 1} | {2**i for i in range(20) if 2**i < steps})
+        seen, turns = Counter(), []
+        for c in positions.tolist():
+            turns.append(seen[c])
+            seen[c] += 1
+        self.order = torch.tensor(turns).argsort(stable=True)
+        self._frames: list[tuple[Tensor, Tensor]] = []
+
+    def keep(self, images: Tensor, confidence: Tensor) -> None:
+        """images [B,c,e,e] in [0,1], confidence f16 [B]; at each of `steps`."""
+        order = self.order[: max(1, MOST_HISTORY // (len(self.steps) * images[0].numel()))].to(images.device)
+        self._frames.append((to_bytes(images[order]), confidence[order]))
+
+    def arrays(self) -> Arrays:
+        images, confidence = (torch.stack(column).cpu().numpy() for column in zip(*self._frames))
+        return {
+            "previews": images,
+            "preview_confidence": confidence,
+            "preview_steps": np.array(self.steps, np.int32),
+            "preview_positions": self.order[: images.shape[1]].int().numpy(),
+        }
+
+
+def answer_views(setting: Setting, scale: Scale, pixels: Tensor, rng: dict[str, torch.Generator]) -> dict[str, Tensor]:
+    """Random views of images u8 [n,c,e,e] and the teacher's answers, as VIEWS: once, instead of a teacher pass in every student step."""
+    r, teacher, variation = setting.recipe, setting.teacher, scale.student_views
+    views = variation.draw((len(pixels), r.views), rng["views"])
+    images, logits = pixels.float() / 255, []
+    for i in range(r.views):
+        corner = draw_corner(teacher.network, scale.side, r.position_decay, rng["corner_generator"])
+        logits.append(teacher.logits(variation.apply(images, views[:, i]), corner))
+    return dict(zip(VIEWS, (views, torch.stack(logits, 1)), strict=True))
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """[0,1] → u8."""
+    return (images * 255).round_().to(torch.uint8)

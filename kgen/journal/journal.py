@@ -1,0 +1,222 @@
+"""The run folder: written here by one process, read by any number (`kgen.journal.reading`). The interface between engine and all else.
+
+It knows files, recipes and events, not torch (only `write_checkpoint` touches it, on call). Order of writes: batch,
+event, checkpoint; so whatever an event names is there. A resume goes back to the last whole checkpoint and cuts `events.jsonl` at its offset; `attempt` in run.json tells readers to fold anew.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import platform
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as save_arrays
+
+from kgen import events
+from kgen.files import FolderLock, Locked, write_durably
+from kgen.journal.reading import FOLDERS, MARK, JournalError, Run, open_run
+from kgen.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PREVIEW_SECONDS = 0.25
+HISTORY = {"previews": 1, "preview_confidence": 1, "preview_positions": 0}
+"""Arrays of a batch's making, and their axis of images."""
+
+
+class Journal:
+    """The writing side of a run folder. One process at a time; see `create` and `reopen`.
+
+    Raises OSError from the operating system (disk full, read-only) with nothing half-written.
+    """
+
+    def __init__(self, path: Path, offset: int):
+        self.path = path
+        self._lock = FolderLock(path)
+        try:
+            self._events = (path / "events.jsonl").open("ab", buffering=0)
+            self._events.truncate(offset)
+        except OSError:
+            self._lock.release()
+            raise
+        self._offset = offset
+        self._last_preview = 0.0
+        self._preview_bytes = 0
+        self.run = Run(path)
+
+    @classmethod
+    def create(cls, path: str | Path, recipe: Recipe, **info: Any) -> Journal:
+        """A new run folder. JournalError if something is there already; a folder made here appears with its recipe."""
+        path = Path(path)
+        if path.exists() and not _unborn(path):
+            raise JournalError(f"{path} exists already and is not empty; choose another folder with --out, or resume the run in it.")
+        try:
+            for made in FOLDERS:
+                (path / made).mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path)
+            write_durably(path / "run.json", _json(_versions() | info | {"attempt": 1, "id": secrets.token_hex(6)}))
+            write_durably(path / MARK, recipe.to_json().encode())
+            return cls(path, 0)
+        except OSError as error:
+            raise JournalError(f"{_unwritable(path, error)} Choose another one with --out.") from None
+
+    @classmethod
+    def reopen(cls, path: str | Path, offset: int, iterations: int) -> Journal:
+        """Go back to a checkpoint: cut the events at its offset, drop later batches, raise `attempt`."""
+        run = open_run(path)
+        file = run.path / "events.jsonl"
+        size = file.stat().st_size if file.exists() else 0  # killed between recipe.json and the first event
+        if size < offset:
+            raise JournalError(
+                f"{run.path / 'events.jsonl'} has {size} bytes, but the checkpoint was written at {offset}: it was cut by hand."
+            )
+        try:
+            journal = cls(run.path, offset)
+        except Locked:
+            raise JournalError(f"{run.path} is being written by another process; it cannot be resumed while that runs.") from None
+        except OSError as error:
+            raise JournalError(_unwritable(run.path, error)) from None
+        try:
+            journal._go_back(iterations)
+        except BaseException as error:
+            journal.close()
+            if isinstance(error, OSError):
+                raise JournalError(_unwritable(run.path, error)) from None
+            raise
+        return journal
+
+    def _go_back(self, iterations: int) -> None:
+        """Drop what came after the checkpoint, and tell readers to begin anew."""
+        run = self.run
+        _remove_leftovers(run.path)
+        for file in (run.path / "batches").glob("*.safetensors"):
+            if file.stem.isdigit() and int(file.stem) >= iterations:
+                file.unlink()
+            else:
+                self._preview_bytes += _preview_size(file)
+        told = {e.file for e in run.events() if e.kind == "evaluated"}
+        (run.path / "students").mkdir(exist_ok=True)  # runs of earlier versions have none
+        for file in (run.path / "students").glob("*.safetensors"):
+            if f"students/{file.name}" not in told:
+                file.unlink()
+        for leftover in (run.path / "preview.safetensors", run.path / "student.safetensors"):
+            leftover.unlink(missing_ok=True)
+        info = run.info
+        write_durably(run.path / "run.json", _json(info | _versions() | {"attempt": info.get("attempt", 1) + 1}))
+
+    def write(self, event: events.Event) -> None:
+        """Journal one event; its arrays go to files first."""
+        if event.kind == "run_started" and event.arrays:
+            write_durably(self.path / "reference.safetensors", save_arrays(_contiguous(event.arrays)))
+        previews = self._write_batch(event) if event.kind == "batch_synthesised" and event.arrays else 0
+        if event.kind == "evaluated" and event.arrays:
+            write_durably(self.path / event.file, save_arrays(_contiguous(event.arrays)))
+        if event.kind == "generator_step" and event.preview:
+            self._write_preview(event)
+        self._append(event.to_json().encode() + b"\n")
+        self._preview_bytes += previews  # once, however often a full disk made us try
+
+    def _append(self, line: bytes) -> None:
+        """The whole line or, on a full disk, nothing of it."""
+        try:
+            written = self._events.write(line)
+            if written != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self._events.truncate(self._offset)
+            raise
+        self._offset += len(line)
+
+    def _write_batch(self, event: events.BatchSynthesised) -> int:
+        """Returns the bytes of previews in it."""
+        arrays = dict(event.arrays)
+        previews = arrays["previews"]
+        recipe = self.run.recipe
+        allowed = recipe.journal_pixels * (event.iteration + 1) // recipe.total_iterations  # evenly, so that no part of a run is without
+        room = max(0, allowed - self._preview_bytes) // previews[:, 0].nbytes
+        for name, images in HISTORY.items():
+            arrays[name] = arrays[name].take(range(min(room, previews.shape[1])), axis=images)
+        if not room:
+            for name in (*HISTORY, "preview_steps"):
+                arrays.pop(name)
+        write_durably(self.path / event.file, save_arrays(_contiguous(arrays)))
+        return arrays["previews"].nbytes if room else 0
+
+    def _write_preview(self, event: events.GeneratorStep) -> None:
+        """At most four times a second, not synced; skipped when a reader holds the file."""
+        now = time.monotonic()
+        if now - self._last_preview < PREVIEW_SECONDS:
+            return
+        self._last_preview = now
+        try:
+            write_durably(self.path / "preview.safetensors", save_arrays(_contiguous(event.preview())), sync=False, attempts=1)
+        except PermissionError:
+            pass
+
+    def write_checkpoint(self, tensors: dict[str, Tensor], iterations: int, t: float) -> None:
+        """One file, replaced whole; holds the offset in events.jsonl that belongs to it, and the run's time."""
+        from safetensors.torch import save
+
+        os.fsync(self._events.fileno())
+        meta = {"offset": str(self._offset), "iterations": str(iterations), "t": str(t)}
+        write_durably(self.path / "checkpoint" / "state.safetensors", save(tensors, meta))
+
+    def write_student(self, data: bytes) -> None:
+        write_durably(self.path / "student.safetensors", data)
+
+    def close(self) -> None:
+        self._events.close()
+        self._lock.release()
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Temporary files of a process that was killed. Not while another one writes: they would be its own."""
+    for file in path.rglob(".*.tmp"):
+        file.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"The run folder {path} cannot be written: {error.strerror or error}."
+
+
+def _unborn(path: Path) -> bool:
+    """Empty, or left by a `create` that ended before recipe.json made a run of it."""
+    if not path.is_dir():
+        return False
+    made = [*FOLDERS, "run.json"]  # in this order
+    found = {f.name for f in path.iterdir() if not f.name.startswith((".run.json.", f".{MARK}."))}
+    return found == set(made[: len(found)]) and not any(any((path / f).iterdir()) for f in found & set(FOLDERS))
+
+
+def _preview_size(file: Path) -> int:
+    """Bytes of a batch's previews, from the file's header."""
+    try:
+        with safe_open(file, "np") as f:
+            return math.prod(f.get_slice("previews").get_shape()) if "previews" in f.keys() else 0  # noqa: SIM118  safe_open is no dictionary
+    except SafetensorError as error:
+        raise JournalError(f"{file} cannot be read: {error}.") from None
+
+
+def _contiguous(arrays: events.Arrays) -> events.Arrays:
+    return {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+
+
+def _json(data: dict[str, Any]) -> bytes:
+    return json.dumps(data, indent=2).encode()
+
+
+def _versions() -> dict[str, Any]:
+    import importlib.metadata
+
+    packages = {p: importlib.metadata.version(p) for p in ("torch", "numpy", "safetensors")}
+    return {"python": sys.version.split()[0], "platform": platform.platform(), **packages}

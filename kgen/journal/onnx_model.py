@@ -1,0 +1,70 @@
+"""A network as an ONNX file, and its answers compared with torch's. It knows nothing of runs or students.
+
+Needs the optional onnx, onnxruntime and onnxscript.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from kgen.journal.export import ExportError
+
+BATCHES = (1, 7)
+TOLERANCE = 1e-3
+"""Of the largest logit. What is usual: 1e-6."""
+REMEDY = "it was not kept; export without --onnx, or with other versions of torch and onnxruntime."
+
+
+def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) -> bytes:
+    """A network in eval mode as ONNX: "images" [batch,*sample] → "logits", any batch. `facts` become the file's metadata.
+
+    Raises ExportError for a network that torch cannot translate.
+    """
+    import onnx
+
+    try:
+        program = torch.onnx.export(
+            network, (torch.zeros(2, *sample),), dynamo=True, verbose=False, input_names=["images"], output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )  # fmt: skip
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ExportError(f"torch cannot write this network as ONNX ({str(error).strip().splitlines()[0]}); export it without --onnx.") from None
+    model = program.model_proto
+    # where each node came from: paths of this machine, and a third of a small file
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        part.ClearField("metadata_props")
+    onnx.helper.set_model_props(model, facts)
+    return model.SerializeToString()
+
+
+@torch.no_grad()
+def compare(data: bytes, network: nn.Module, sample: tuple[int, ...]) -> float:
+    """The largest difference between onnxruntime's and torch's logits, as a share of the largest logit, over BATCHES of random images.
+
+    Raises ExportError where it is above TOLERANCE, or where onnxruntime cannot run the file.
+    """
+    rng, largest = torch.Generator().manual_seed(0), 0.0
+    batches = [torch.rand(n, *sample, generator=rng) for n in BATCHES]
+    for images, found in zip(batches, answers(data, batches)):
+        wanted = network(images)
+        if found.shape != wanted.shape:
+            raise ExportError(f"student.onnx gives logits of {tuple(found.shape)}, torch of {tuple(wanted.shape)}; {REMEDY}")
+        difference = float((found - wanted).abs().max() / wanted.abs().max())
+        if not difference <= TOLERANCE:  # what is not a number is not either
+            raise ExportError(f"student.onnx differs from torch by {difference:.1e} of the largest logit, allowed is {TOLERANCE:.0e}; {REMEDY}")
+        largest = max(largest, difference)
+    return largest
+
+
+def answers(data: bytes, batches: list[Tensor]) -> list[Tensor]:
+    """onnxruntime's logits for each batch of images. Raises ExportError."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return [torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]) for images in batches]
+    except Exception as error:  # its own have no base of their own
+        raise ExportError(f"onnxruntime cannot run student.onnx ({str(error).splitlines()[0]}); {REMEDY}") from None

@@ -1,0 +1,281 @@
+"""The run folder, for reading: by any number of processes, while another one writes it (`kgen.journal.journal`) or afterwards.
+
+It knows files, recipes and events, not torch (only `read_checkpoint` touches it, on call). Whatever an event names is
+there; `attempt` in run.json tells a reader that a resume has cut events, so that it folds anew.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as load_arrays
+
+from kgen import events
+from kgen.files import FolderLock, Locked
+from kgen.recipe.recipe import Recipe, RecipeError, parse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MARK = "recipe.json"
+"""The file that makes a folder a run."""
+LARGEST, LARGEST_VIEW = 1 << 30, 64 << 20
+"""Bytes of a file of arrays, and of one of students/, at most."""
+BLOCK = 4 << 20
+"""Bytes of events that are read at once, so that a long run needs little memory."""
+FOLDERS = ("batches", "checkpoint", "students")
+"""What a run folder has from its beginning, in the order in which they are made."""
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
+"""What a run in a folder of runs is called; ".." in it is refused too."""
+BUNDLED = "bundle.json"
+"""In a run that was opened from a bundle (`kgen.journal.unbundle`): the bundle's manifest."""
+
+
+class JournalError(ValueError):
+    """A folder that is no run, or a damaged one; the message names the file and what to do."""
+
+
+class Run:
+    """A run folder, for reading. Opening it changes nothing."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._events = self.path / "events.jsonl"
+        if not (self.path / MARK).is_file():
+            what = "does not exist" if not self.path.exists() else f"is not a run folder (it has no {MARK})"
+            raise JournalError(f"{self.path} {what}; give the folder that `python -m kgen run --out` made.")
+        try:
+            self.recipe: Recipe = parse((self.path / MARK).read_bytes())
+        except RecipeError as error:
+            raise JournalError(f"{self.path / MARK}: {error}") from None
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """run.json as it stands: versions, device, threads, attempt."""
+        try:
+            return json.loads((self.path / "run.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise JournalError(f"{self.path / 'run.json'} cannot be read: {error}.") from None
+
+    def events(self) -> Iterator[events.Event]:
+        """Every event so far. A torn last line is left out; damage elsewhere raises JournalError, with its offset, behind
+        the events before it."""
+        try:
+            data = self._events.read_bytes()
+        except FileNotFoundError:
+            return
+        for event, _ in _parse(self._events, data, 0):
+            yield event
+
+    def verify(self, size: int) -> None:
+        """Are the first `size` bytes of the events whole? JournalError says where they are not."""
+        if size:
+            with self._events.open("rb") as file:
+                for _ in _parse(self._events, file.read(size), 0):
+                    pass
+
+    def tail(self) -> Tail:
+        return Tail(self)
+
+    def follow(self, poll: float = 0.2) -> Iterator[events.Event]:
+        """Events as they come, until the run has finished or failed; begins anew when the run was resumed."""
+        tail = self.tail()
+        while True:
+            _, new = tail.read()
+            yield from new
+            if new and new[-1].kind in ("run_finished", "run_failed"):
+                return
+            time.sleep(poll)
+
+    def batch(self, iteration: int, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+        """The arrays of a finished iteration; of the names in `only` those that it has, and nothing else is read. Raises
+        JournalError if it is missing or damaged."""
+        file = self.path / "batches" / f"{iteration:06d}.safetensors"
+        return _load(file) if only is None else _load_some(file, only)
+
+    def array_file(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a file that an event names, as students/0000330.safetensors. Raises JournalError."""
+        folder, _, file = name.partition("/")
+        if folder not in FOLDERS or not re.fullmatch(r"[0-9]{1,9}\.safetensors", file):
+            raise JournalError(f"{self.path} tells of a file {name[:80]!r}, which is no name of one.")
+        return _load(self.path / folder / file, most=LARGEST_VIEW)
+
+    def iterations(self) -> list[int]:
+        """The iterations that have ended, from 0."""
+        return sorted(int(file.stem) for file in (self.path / "batches").glob("*.safetensors") if file.stem.isdigit())
+
+    def batches(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """(iteration, arrays) of every finished iteration, in order."""
+        for iteration in self.iterations():
+            yield iteration, self.batch(iteration)
+
+    def preview(self) -> dict[str, np.ndarray] | None:
+        """The batch being made, as last seen; None where there is none."""
+        return _load_or_none(self.path / "preview.safetensors")
+
+    def student(self) -> Path:
+        """The file of the trained student. JournalError says why there is none."""
+        file = self.path / "student.safetensors"
+        if not file.is_file():
+            if self.finished:
+                raise JournalError(f"{self.path} has no student: with one class there is nothing to tell apart.")
+            raise JournalError(f"{file} is not there: the run has not ended, or its student never began. Try `python -m kgen resume {self.path}`.")
+        return file
+
+    def reference(self) -> dict[str, np.ndarray] | None:
+        """Real examples for comparison; None where there are none."""
+        return _load_or_none(self.path / "reference.safetensors")
+
+    @property
+    def last_event(self) -> events.Event | None:
+        """The newest event; None before the first."""
+        newest = collections.deque(self.events(), maxlen=1)
+        return newest[0] if newest else None
+
+    @property
+    def finished(self) -> bool:
+        """Did the run reach its end (not merely stop)?"""
+        last = self.last_event
+        return last is not None and last.kind == "run_finished" and last.reason == "done"
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run folder for reading. Raises JournalError for anything else."""
+    return Run(path)
+
+
+class Tail:
+    """Reads events.jsonl piece by piece; each call to `read` costs what is new."""
+
+    def __init__(self, run: Run):
+        self._file, self._run = run.path / "events.jsonl", run
+        self._offset, self._attempt = 0, None
+
+    def read(self, most: int = -1) -> tuple[bool, list[events.Event]]:
+        """(began anew, new events of the next `most` bytes). Began anew: forget what came before; the list begins at the start.
+
+        Raises JournalError, with the offset, for a damaged line that is not the last, once what lies before it was read.
+        """
+        attempt = self._run.info.get("attempt", 1)
+        try:
+            size = self._file.stat().st_size
+        except FileNotFoundError:
+            return False, []
+        anew = attempt != self._attempt or size < self._offset
+        if anew:
+            self._offset, self._attempt = 0, attempt
+        if size == self._offset:
+            return anew, []
+        with self._file.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read(most)
+        if len(data) == most and b"\n" not in data:
+            raise JournalError(f"{self._file} is damaged at byte {self._offset}: no line of a run is longer than {most:,} bytes.")
+        found = []
+        try:
+            for event, offset in _parse(self._file, data, self._offset):
+                found.append(event)
+                self._offset = offset
+        except JournalError:
+            if not found:
+                raise
+        return anew, found
+
+    def blocks(self) -> Iterator[tuple[bool, list[events.Event]]]:
+        """All that is new, as `read` tells it, a block at a time."""
+        new = True
+        while new:
+            anew, new = self.read(BLOCK)
+            yield anew, new
+
+
+def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[events.Event, int]]:
+    """(event, offset behind it) of each whole line of `data`, which begins at `offset`; JournalError at a damaged one."""
+    whole, *_ = data.rpartition(b"\n")
+    for line in whole.split(b"\n") if whole else []:
+        try:
+            event = events.from_json(line)
+        except ValidationError:
+            raise JournalError(
+                f"{file} is damaged at byte {offset}: this line is no event. "
+                "`python -m kgen resume` goes back to the last checkpoint if the damage lies after it."
+            ) from None
+        offset += len(line) + 1
+        yield event, offset
+
+
+class Checkpoint(NamedTuple):
+    """What a resume starts from: the engine's tensors, the offset in events.jsonl, finished iterations, seconds run."""
+
+    tensors: dict[str, Tensor] | None = None
+    offset: int = 0
+    iterations: int = 0
+    t: float = 0.0
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """The last whole checkpoint; an empty one before the first. Raises JournalError for a damaged file."""
+    folder = open_run(path).path
+    file = folder / "checkpoint" / "state.safetensors"
+    if not file.is_file():
+        if (folder / BUNDLED).is_file():  # to begin anew would delete what was brought here
+            raise JournalError(f"{folder} was opened from a bundle without a checkpoint, so it cannot be resumed; ask for one made with --with-checkpoint.")
+        return Checkpoint()
+    try:
+        with safe_open(file, "pt") as f:
+            meta = f.metadata()
+            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  safe_open is no dictionary
+            return Checkpoint(tensors, int(meta["offset"]), int(meta["iterations"]), float(meta["t"]))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise JournalError(f"{file} is damaged ({error}); the run cannot be resumed, but its images and events are whole.") from None
+
+
+def being_written(path: str | Path) -> bool:
+    """Does a process (this one included) hold the run folder's lock?"""
+    if not (Path(path) / "lock").is_file():
+        return False
+    try:
+        FolderLock(Path(path), attempts=1).release()
+    except Locked:
+        return True
+    except OSError:  # a folder that cannot be written has no writer
+        return False
+    return False
+
+
+def _load(file: Path, most: int = LARGEST) -> dict[str, np.ndarray]:
+    try:
+        if file.stat().st_size > most:
+            raise JournalError(f"{file} is larger than any that a run makes.")
+        return load_arrays(file.read_bytes())
+    except FileNotFoundError:
+        raise JournalError(f"{file} is missing.") from None
+    except (OSError, SafetensorError) as error:
+        raise JournalError(f"{file} cannot be read: {error}.") from None
+
+
+def _load_some(file: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    try:
+        with safe_open(file, "np") as f:
+            there = f.keys()
+            return {name: f.get_tensor(name) for name in names if name in there}
+    except FileNotFoundError:
+        raise JournalError(f"{file} is missing.") from None
+    except (OSError, SafetensorError) as error:
+        raise JournalError(f"{file} cannot be read: {error}.") from None
+
+
+def _load_or_none(file: Path) -> dict[str, np.ndarray] | None:
+    try:
+        return _load(file)
+    except JournalError:
+        return None

@@ -1,0 +1,161 @@
+"""Drives a distillation into a run folder: events, batches, checkpoints, the exported student.
+
+It prints nothing; `listen` hears every event after it was journaled, `say` hears what concerns the disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kgen import events, precision
+from kgen.engine.controls import Controls
+from kgen.engine.engine import Distillation
+from kgen.journal.journal import Journal
+from kgen.journal.reading import JournalError, Run, open_run, read_checkpoint
+from kgen.recipe.recipe import Recipe
+from kgen.zoo import zoo
+
+CHECKPOINT_SECONDS = 5.0
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+
+Listener = Callable[[events.Event], None]
+
+
+class DiskError(RuntimeError):
+    """The run folder can no longer be written; what was written before is whole."""
+
+
+class Runner:
+    """One run and its folder. `Runner.new` or `Runner.resume`, then `run()`."""
+
+    def __init__(
+        self,
+        distillation: Distillation,
+        journal: Journal,
+        controls: Controls,
+        *,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        listen: Listener | None = None,
+        say: Callable[[str], None] | None = None,
+    ):
+        self.distillation, self.journal, self.controls = distillation, journal, controls
+        self.checkpoint_seconds = checkpoint_seconds
+        self.listen, self.say = listen or (lambda event: None), say or (lambda text: None)
+        self._last_checkpoint = time.monotonic()
+
+    @classmethod
+    def new(cls, recipe: Recipe, folder: str | Path, *, controls: Controls | None = None, **options: Any) -> Runner:
+        """Check the recipe on this machine first, then make the folder. Raises RecipeError, ZooError, JournalError."""
+        controls = controls or Controls()
+        distillation = Distillation(recipe, controls=controls)
+        journal = Journal.create(
+            folder,
+            recipe,
+            device=str(distillation.setting.device),
+            threads=torch.get_num_threads(),
+            teacher_sha256=zoo.checksum(recipe.teacher),
+            n_train=distillation.setting.card.n_train,
+            formats=precision.recorded(distillation.state.formats),
+        )
+        return cls(distillation, journal, controls, **options)
+
+    @classmethod
+    def resume(cls, folder: str | Path, *, controls: Controls | None = None, **options: Any) -> Runner:
+        """Go on from the last whole checkpoint, or from the start where there is none. Raises JournalError."""
+        run = open_run(folder)
+        if _finished(run) and ((run.path / "student.safetensors").is_file() or not run.last_event.n):
+            raise JournalError(f"{run.path} has finished already; there is nothing to resume.")
+        info = run.info
+        if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):
+            raise JournalError(
+                f"{run.path} was made with another version of the teacher {run.recipe.teacher!r}; it cannot be resumed with this one."
+            )
+        torch.set_num_threads(info.get("threads", torch.get_num_threads()))  # sums depend on how work is cut
+        controls = controls or Controls()
+        kept = read_checkpoint(folder)
+        run.verify(kept.offset)
+        formats = precision.of_record(info.get("formats"))
+        distillation = Distillation(
+            run.recipe, controls=controls, resume=kept.tensors, batch_of=run.batch, elapsed=kept.t, formats=formats
+        )
+        return cls(distillation, Journal.reopen(folder, kept.offset, kept.iterations), controls, **options)
+
+    def run(self) -> events.Event:
+        """Run to the end; returns the last event (run_finished or run_failed). Raises DiskError."""
+        last, stream = None, iter(self.distillation)
+        try:
+            for event in stream:
+                if event.kind == "run_finished" and event.n:
+                    self._patiently(self.journal.write_student, self.student_bytes(event))
+                self._patiently(self.journal.write, event)
+                self.listen(event)
+                last = event
+                held = self.distillation.gate.state != "running"
+                if self.distillation.resumable and (held or time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds):
+                    self.checkpoint()
+        finally:
+            stream.close()  # ends the student's thread before its journal
+            self.journal.close()
+        return last
+
+    def checkpoint(self) -> None:
+        tensors = self.distillation.checkpoint()
+        if not all(t.isfinite().all() for name, t in tensors.items() if name.startswith("student.")):
+            return  # the run is about to fail; the last good checkpoint stays
+        self._patiently(self.journal.write_checkpoint, tensors, int(tensors["counters"][0]), self.distillation.elapsed)
+        self._last_checkpoint = time.monotonic()
+
+    def student_bytes(self, end: events.RunFinished) -> bytes:
+        """The student as a safetensors file that `kgen.zoo.load_student` reads, with how it was made."""
+        d, r = self.distillation, self.distillation.recipe
+        teacher = d.setting.teacher
+        spec = {
+            "format": "kgen student",
+            "architecture": r.student,
+            **zoo.STUDENTS.get(r.student, {}),
+            "channels": teacher.card.channels,
+            "classes": list(teacher.classes),
+            "mean": teacher.mean.flatten().tolist(),
+            "std": teacher.std.flatten().tolist(),
+            "side": teacher.card.side,
+            "accuracy": end.accuracy,
+            "agreement": end.agreement,
+            "recipe": r.model_dump(mode="json") | {"real_images": None},  # a place on this machine
+            "load": "import kgen; student = kgen.zoo.load_classifier('student.safetensors')  # pixels in [0,1] -> logits",
+        }
+        return zoo.network_bytes(d.state.student, spec)
+
+    def _patiently(self, write: Callable[..., None], *what: Any) -> None:
+        """Write; while the disk is full say so and wait. Nothing is lost: the run stands still meanwhile."""
+        told = False
+        while True:
+            try:
+                return write(*what)
+            except OSError as error:
+                if error.errno not in FULL_DISK:
+                    raise DiskError(
+                        f"The run folder {self.journal.path} cannot be written: {error.strerror or error}. "
+                        "Everything up to the last checkpoint is kept; mend the disk, then resume."
+                    ) from None
+                if not told:
+                    self.say(
+                        f"The disk is full, so the run waits. Free some space where {self.journal.path} lies and it goes on; nothing is lost."
+                    )
+                    told = True
+                if self.distillation.gate.state == "stopping" or self.controls.stop_waits():
+                    raise DiskError(f"Stopped while the disk was full; resume {self.journal.path} when there is room.") from None
+                time.sleep(1)
+
+
+def _finished(run: Run) -> bool:
+    """Did it reach its end? Not where its events are damaged: what matters then is where (see `Run.verify`)."""
+    try:
+        return run.finished
+    except JournalError:
+        return False

@@ -1,0 +1,1 @@
+"""Networks by name, what they cost, and whether one can be used here."""

@@ -1,0 +1,19 @@
+"""Where things lie: what comes with the program, and what a person fetches or makes. No other module knows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder that holds `kgen` and `app`: child processes start here."""
+ASSETS = ROOT / "assets"
+"""Bundled teachers, embeddings, class names, images, lessons and recordings."""
+TABLE_RUNS = ROOT / "docs" / "tables" / "runs.jsonl"
+"""Results of every run behind the published tables."""
+RESULTS_PAGE = ROOT / "docs" / "results.md"
+
+
+def home() -> Path:
+    """Where fetched teachers and data lie: $KGEN_HOME, by default ~/.cache/kgen."""
+    return Path(os.environ.get("KGEN_HOME") or Path.home() / ".cache" / "kgen")

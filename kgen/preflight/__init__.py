@@ -1,0 +1,1 @@
+"""A user's own teacher: examined without trust, matched to a network, and registered."""

@@ -1,0 +1,97 @@
+"""Rows on what a teacher can do: where its map is and how large, which terms are off, what a step costs."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from kgen.engine.synthesis import Diverged
+from kgen.keyregion import gaussian_target
+from kgen.preflight import probes
+from kgen.preflight.request import Row
+from kgen.teachers import MapKind, Teacher
+
+SECONDS = 12.0
+"""For real steps at all resolutions together; those that would not fit are reckoned by their pixels."""
+FLAT = 3
+"""Cells a side of a map on which the usual target is nearly flat."""
+KINDS = {
+    "cam": "class activation map (Eq. 5)",
+    "linearised": "map of a head that is more than pooling and one Linear (linearised)",
+    "attention": "what [CLS] attends to in the last block",
+}
+
+
+def maps(teacher: Teacher, kind: MapKind, asked: tuple[int, ...] | None, smallest: int | None) -> tuple[list[Row], tuple[int, ...]]:
+    """Rows on the spatial map at each resolution, and the resolutions that can be made: none where the last row is a refusal.
+
+    `asked`: resolutions that a person wants; by default half, three quarters and all of the teacher's side. `smallest`: the
+    smallest side that it can look at, if known.
+    """
+    sizes: dict[int, tuple[int, int] | None] = {}
+    lowered = {side: probes.lowered(teacher, side) for side in asked or probes.usual_sides(teacher)}
+    for side in dict.fromkeys(lowered.values()):
+        try:
+            sizes[side] = probes.map_size(teacher, side)
+        except Exception as error:  # whatever a network raises for images that it does not bear
+            if asked:
+                advice = f"Take {smallest} or more, as far as {teacher.card.side}." if smallest else "Leave out --resolutions."
+                return [Row(name="spatial map", status="fail", finding=f"it cannot look at images of {side} × {side}: {brief(error)}", advice=advice)], ()
+    if not sizes:
+        finding = f"it looks at images of {teacher.card.side} × {teacher.card.side} only, which the generator cannot make"
+        return [Row(name="spatial map", status="fail", finding=finding, advice="Give --resolutions that both can do.")], ()
+    limit = f"; smallest image {smallest} × {smallest}" if smallest else ""
+    note = ""
+    if changed := ", ".join(f"{wanted} becomes {side}" for wanted, side in lowered.items() if asked and wanted != side):
+        note = f"Generator and teacher need multiples of {probes.step(teacher, max(sizes))}: {changed}."
+    if kind == "none":
+        advice = f"The key region is off: nothing tells where in the image it looks. {note}".strip()
+        return [Row(name="spatial map", status="warn", finding=f"none before its pooling{limit}", advice=advice)], tuple(sizes)
+    told = ", ".join(f"{side} → {size[0]} × {size[1]}" for side, size in sizes.items())
+    rows = [Row(name="spatial map", status="ok", finding=f"{KINDS[kind]}, by image: {told}{limit}", advice=note)]
+    if flat := {side: gaussian_target(*size) for side, size in sizes.items() if min(size) <= FLAT}:
+        low = ", ".join(f"{side}: {float(target.min()):.2f} to {float(target.max()):.2f}" for side, target in flat.items())
+        finding = f"the target G(1, 2) is nearly flat on maps of {FLAT} × {FLAT} or less ({low})"
+        rows.append(Row(name="key region", status="warn", finding=finding, advice="It hardly says where to look; larger images help, or --set target.sigma_fraction=0.25."))
+    return rows, tuple(sizes)
+
+
+def batch_norm(network: nn.Module) -> Row:
+    """Does it remember statistics of its training data?"""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
+    layers = len(norms)
+    if layers and all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms):
+        advice = "Was it trained, and is this the file of the trained one? Such a teacher answers nearly alike to every image."
+        return Row(name="BatchNorm", status="warn", finding=f"{layers} layers, all with the statistics of a new network", advice=advice)
+    if layers:
+        advice = "Use --set bn_scale=relative: it is of the same size in every network."
+        return Row(name="BatchNorm", status="ok", finding=f"{layers} layers remember the training data's statistics", advice=advice)
+    return Row(name="BatchNorm", status="warn", finding="none", advice="That term is off: the network remembers no statistics of its data. Images will be less natural.")
+
+
+def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
+    """Three real generator steps a resolution, the smallest first; one where a step is long."""
+    told, left, last = [], SECONDS, None
+    for side in sorted(sides):
+        if last and last[1] * (side / last[0]) ** 2 * probes.STEPS > left:
+            told.append(f"{side}: about {last[1] * (side / last[0]) ** 2:.2g} s (reckoned)")
+            continue
+        try:
+            found = probes.cost(teacher, side)
+        except Diverged as error:
+            return Row(name="cost", status="fail", finding=f"a step at {side} × {side} failed: {error}", advice="Is the normalisation right?")
+        except (RuntimeError, MemoryError) as error:
+            if last is None:
+                advice = "Take smaller --resolutions, or a machine with more memory."
+                return Row(name="cost", status="fail", finding=f"a step at {side} × {side} failed: {brief(error)}", advice=advice)
+            told.append(f"{side}: not possible here ({brief(error)})")
+            continue
+        last, left = (side, found.seconds), left - found.seconds * probes.STEPS
+        told.append(f"{side}: {found.seconds:.2g} s" + (f", {found.memory / 2**20:,.0f} MB at most" if found.memory else ""))
+    finding = f"one generator step with {probes.BATCH} images on this processor, by resolution: {'; '.join(told)}"
+    return Row(name="cost", status="ok", finding=finding, advice="A batch of images takes as many steps as the recipe's 'generator_steps'.")
+
+
+def brief(error: BaseException) -> str:
+    """An exception, short enough for a sentence."""
+    text = " ".join(str(error).split())
+    return text[:150].rstrip(". ") if text else type(error).__name__

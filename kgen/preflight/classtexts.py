@@ -1,0 +1,69 @@
+"""Are these names fit to stand for classes? As many as outputs, told apart, and with an embedding in the bundled table."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+
+from safetensors.torch import load_file
+
+from kgen import embeddings
+from kgen.data.classes import embedded
+from kgen.preflight.request import Row
+
+NAMED = 5
+
+
+def number(outputs: int, names: Sequence[str] | None) -> Row:
+    """The network's outputs against the names."""
+    if names is None:
+        return Row(name="classes", status="fail", finding=f"{_count(outputs)} and no names", advice="Give the names in the order of the outputs: --classes cat,dog or a file with a name a line.")
+    if outputs == 1:
+        return Row(name="classes", status="fail", finding="1 class: the network has a single output", advice="A single output tells nothing apart; expected one output a class, two for yes and no.")
+    if len(names) != outputs:
+        return Row(name="classes", status="fail", finding=f"{_count(outputs)} but {len(names)} name{'s' * (len(names) > 1)}", advice="Give as many names as the network has outputs, in their order.")
+    return Row(name="classes", status="ok", finding=f"{_count(outputs)}, {len(names)} names: {_list(names)}")
+
+
+def texts(names: Sequence[str]) -> Row:
+    """Duplicates, texts that the table lacks, and pairs that nearly mean the same."""
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        where = ", ".join(f"{name!r} (classes {', '.join(str(i) for i, n in enumerate(names) if n == name)})" for name in twice[:NAMED])
+        return Row(name="class texts", status="fail", finding=f"the same text for several classes: {where}{_more(twice)}", advice="Rename one of them; a class is chosen, shown and embedded by its text.")
+    rows = embedded()
+    missing = [name for name in names if name not in rows]
+    said, advice = [], []
+    if missing:
+        near = [f"{name!r} → {found[0]!r}" for name in missing[:NAMED] if (found := difflib.get_close_matches(name, rows, 1, 0.75))]
+        said.append(f"no embedding for {len(missing)} of {len(names)}: {_list(missing)}")
+        advice.append(
+            "Run with --set embedding=centre, which needs no text" + (f", or rename: {', '.join(near)}" if near else "")
+            + ", or add them to the table: python -m kgen embed (needs sentence-transformers)."
+        )  # fmt: skip
+    if close := _close([name for name in names if name in rows], rows):
+        said.append(f"nearly the same text: {', '.join(f'{a!r} and {b!r}' for a, b in close[:NAMED])}{_more(close)}")
+        advice.append("Rename one of each pair, or run with --set embedding=centre: the nearest pair sets the scale for all classes.")
+    if not said:
+        return Row(name="class texts", status="ok", finding="all different, each with an embedding in the bundled table")
+    return Row(name="class texts", status="warn", finding="; ".join(said), advice=" ".join(advice))
+
+
+def _close(names: list[str], rows: dict[str, int]) -> list[tuple[str, str]]:
+    if len(names) < 2:
+        return []
+    table = load_file(embeddings.TABLE)["embedding"].float()[[rows[name] for name in names]]
+    return [(names[a], names[b]) for a, b in embeddings.close_pairs(table)]
+
+
+def _count(outputs: int) -> str:
+    return f"{outputs} class{'es' * (outputs != 1)}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + _more(names)
+
+
+def _more(found: Sequence) -> str:
+    return f" and {len(found) - NAMED} more" if len(found) > NAMED else ""

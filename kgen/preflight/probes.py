@@ -1,0 +1,108 @@
+"""What a teacher costs and bears, found by trying: sizes of images, sizes of its map, three real generator steps.
+
+It uses the engine's own parts without a run: no real images, no files, no student that learns.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kgen.engine.setting import Setting
+from kgen.engine.state import LoopState
+from kgen.engine.synthesis import Synthesis
+from kgen.preflight import limits
+from kgen.recipe.recipe import Recipe
+from kgen.teachers import Teacher
+
+BATCH, STEPS, WIDTH = 20, 3, 32
+LONG = 6.0
+"""Seconds after which no further step is tried."""
+DEEP_FROM = 96
+"""Side in pixels from which our own recipes let the generator start at a sixteenth of it."""
+
+
+def step(teacher: Teacher, side: int) -> int:
+    """Sides of synthetic images around `side` are multiples of this, for generator and teacher together."""
+    return math.lcm(teacher.unit, 16 if side >= DEEP_FROM else 4)
+
+
+def lowered(teacher: Teacher, side: int) -> int:
+    """The nearest side, not above where there is one, that generator and teacher can make."""
+    return max(step(teacher, side), side // step(teacher, side) * step(teacher, side))
+
+
+def usual_sides(teacher: Teacher) -> tuple[int, ...]:
+    """Half, three quarters and all of the teacher's side, as multiples that can be made."""
+    full = min(teacher.card.side, 1024)
+    return tuple(sorted({lowered(teacher, side) for side in (full // 2, full * 3 // 4, full) if side >= 8} or {lowered(teacher, 8)}))
+
+
+def map_size(teacher: Teacher, side: int) -> tuple[int, int] | None:
+    """(h,w) of the activation map for images of this side; None without a map. Raises what the network raises."""
+    with torch.no_grad():
+        probe = teacher(torch.zeros(1, teacher.card.channels, side, side))
+        if not bool(torch.isfinite(probe.logits).all()):
+            raise ValueError("its answers are not finite")
+        cam = teacher.activation_map(probe, torch.zeros(1, dtype=torch.int64))
+    return None if cam is None else (cam.shape[1], cam.shape[2])
+
+
+def smallest_side(teacher: Teacher, seconds: float = 5.0) -> int | None:
+    """The smallest side that the teacher can look at, found by trying from 8 pixels up; None where none was found in time."""
+    unit, end = math.lcm(teacher.unit, 4), time.monotonic() + seconds
+    for side in range(math.ceil(8 / unit) * unit, teacher.card.side + 1, unit):
+        try:
+            map_size(teacher, side)
+            return side
+        except Exception:  # whatever a network raises for images that are too small for it
+            if time.monotonic() > end:
+                return None
+    return None
+
+
+class Cost(NamedTuple):
+    """Of generator steps with BATCH images."""
+
+    seconds: float
+    """The median of STEPS steps; the first alone where it is long."""
+    memory: int | None
+    """Bytes that the process had at most; None where the system does not say."""
+
+
+def cost(teacher: Teacher, side: int) -> Cost:
+    """Three generator steps at this side. Raises Diverged, or RuntimeError and MemoryError where memory is short."""
+    recipe = Recipe(
+        name="preflight", resolutions=(side,), ratio=1, epochs=1, iterations=1, generator_steps=STEPS, batch=BATCH, warmup=0,
+        weights={"ed": 0, "aed": 0}, bn_scale="relative", embedding="centre", width=WIDTH, deep=side >= DEEP_FROM, up_first=False, device="cpu",
+    )  # fmt: skip
+    state = LoopState(setting := TrialSetting(recipe, teacher))
+    limits.forget_peak()
+    synthesis = Synthesis(setting, state, state.snapshot())
+    taken = []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        synthesis.step()
+        taken.append(time.perf_counter() - start)
+        if sum(taken) > LONG:
+            break
+    return Cost(sorted(taken)[len(taken) // 2], limits.peak_memory())
+
+
+class TrialSetting(Setting):
+    """A setting around a teacher that lies in memory, for all of its classes and one resolution, without real images."""
+
+    def __init__(self, recipe: Recipe, teacher: Teacher):
+        self.recipe, self.device, self.teacher, self.card = recipe, torch.device("cpu"), teacher, teacher.card
+        self.chosen = list(range(len(teacher.classes)))
+        self.classes: Tensor = torch.tensor(self.chosen)
+        self.sides = recipe.sides(teacher.unit)
+        self.budget_pixels = recipe.batch * self.sides[0] ** 2
+        self.scales = (self._scale(self.sides[0], recipe.batch),)
+        self.budget_images = recipe.batch
+        self.table = self._table()  # rows without meaning: the cost is the same, and no text is needed
+        self.radii, self.student_total, self.real = None, 0, None

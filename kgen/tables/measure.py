@@ -1,0 +1,210 @@
+"""Makes the runs of tables, several at once: each on one thread of a process of its own. It yields, and writes nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+
+from kgen.events import Opinion
+from kgen.tables.results import Result
+from kgen.tables.tables import Row, Table
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to make."""
+
+    label: str
+    row: Row
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a task that began (neither field), ended (`result`) or failed (`error`, a sentence)."""
+
+    task: Task
+    result: Result | None = None
+    error: str | None = None
+
+    @property
+    def began(self) -> bool:
+        return self.result is None and self.error is None
+
+
+class RunError(RuntimeError):
+    """A run that did not reach its end; the message says why."""
+
+
+def missing(tables: Iterable[Table], seeds: Iterable[int], there: Iterable[tuple[str, int]]) -> list[Task]:
+    """The runs that these tables lack, each once: the first table first, and within it seed by seed. `there`: (key, seed)."""
+    seeds, known, tasks = list(seeds), set(there), []
+    for table in tables:
+        for seed in seeds:
+            for r in table.rows:
+                if (r.key, seed) not in known:
+                    known.add((r.key, seed))
+                    tasks.append(Task(f"{table.name}: {r.label}", r, seed))
+    return tasks
+
+
+def make(task: Task) -> Result:
+    """One run in this process, with as many threads as torch has here. Raises RunError, and what the engine raises."""
+    import torch
+
+    from kgen.engine.engine import distill
+
+    if task.row.photos is not None:
+        return _on_photos(task)
+    plan = batch = None
+    opinions: list[tuple[int, Opinion]] = []
+    for event in distill(task.row.recipe.replace(seed=task.seed)):
+        if event.kind == "run_started":
+            plan = event
+        elif event.kind == "batch_synthesised":
+            batch = event
+            if event.judged:
+                opinions.append((len(event.arrays["labels"]), event.judged))
+        elif event.kind == "run_failed":
+            raise RunError(f"{event.cause} {event.remedy}")
+    if event.kind != "run_finished" or event.accuracy is None:
+        raise RunError("The run has no student to measure; a row needs student steps and two classes or more.")
+    return Result(
+        key=task.row.key,
+        seed=task.seed,
+        label=task.label,
+        accuracy=event.accuracy,
+        n=event.n,
+        seconds=event.t,
+        images=batch.pool_images,
+        pixels=batch.pool_pixels,
+        student_steps=plan.student_steps,
+        torch=torch.__version__,
+        second_opinion=_share("top1", opinions),
+        second_opinion_chosen=_share("chosen", opinions),
+    )
+
+
+def _share(name: str, opinions: list[tuple[int, Opinion]]) -> float | None:
+    """Of all images: the batches' shares, weighted by how many images each has."""
+    images = sum(n for n, _ in opinions)
+    return sum(n * getattr(opinion, name) for n, opinion in opinions) / images if images else None
+
+
+def _on_photos(task: Task) -> Result:
+    """A student that learns from real training images (`Row.photos`)."""
+    import torch
+
+    from kgen.worth.worth import Trainings
+
+    start, n = time.monotonic(), task.row.photos
+    trainings = Trainings(task.row.recipe.replace(seed=task.seed))
+    (side,) = trainings.setting.sides
+    accuracy = trainings.on_photos(trainings.photos(), {side: n})
+    return Result(
+        key=task.row.key,
+        seed=task.seed,
+        label=task.label,
+        accuracy=accuracy,
+        n=trainings.tested,
+        seconds=round(time.monotonic() - start, 3),
+        images=n,
+        pixels=n * side**2,
+        student_steps=trainings.setting.student_total,
+        torch=torch.__version__,
+    )
+
+
+def measure(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
+    """Make runs, `jobs` at once; yields an Outcome when a run begins and one when it ends. A run that fails stops no other.
+
+    Close the iterator (or let KeyboardInterrupt pass through it) and the runs on the way are dropped.
+    jobs = 0 makes them in this process, one after another.
+    """
+    if not jobs:
+        yield from _here(tasks)
+        return
+    todo, busy, idle = deque(tasks), {}, []
+    try:
+        while todo or busy:
+            while todo and len(busy) < jobs:
+                worker, task = idle.pop() if idle else _Worker(), todo.popleft()
+                worker.pipe.send(task)
+                busy[worker.pipe] = worker, task
+                yield Outcome(task)
+            for pipe in wait(list(busy)):
+                worker, task = busy.pop(pipe)
+                try:
+                    answer = pipe.recv()
+                    idle.append(worker)
+                except (EOFError, ConnectionError):
+                    answer = f"Its process ended before the run did (exit code {worker.end()}); if memory is short, try fewer --jobs."
+                yield _outcome(task, answer)
+    finally:
+        for worker in [*idle, *(worker for worker, _ in busy.values())]:
+            worker.process.terminate()
+            worker.end()
+
+
+def _here(tasks: Iterable[Task]) -> Iterator[Outcome]:
+    import torch
+
+    threads = torch.get_num_threads()
+    for task in tasks:
+        yield Outcome(task)
+        torch.set_num_threads(1)
+        try:
+            answer = _answer(task)
+        finally:
+            torch.set_num_threads(threads)
+        yield _outcome(task, answer)
+
+
+def _answer(task: Task) -> Result | str:
+    """The run's result, or why there is none."""
+    try:
+        return make(task)
+    except (RunError, ValueError) as error:  # what a recipe, teacher or data set lacks is a ValueError and says it in a sentence
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _outcome(task: Task, answer: Result | str) -> Outcome:
+    return Outcome(task, error=answer) if isinstance(answer, str) else Outcome(task, result=answer)
+
+
+class _Worker:
+    """A process that makes one run after another, and our end of the pipe to it. Spawned, so that torch starts clean."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()  # so that its end ends the pipe
+
+    def end(self) -> int | None:
+        """Wait for the end of a process that is ending; returns its exit code (a signal's number below zero)."""
+        self.pipe.close()
+        self.process.join()
+        return self.process.exitcode
+
+
+def _work(pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the process that started us decides
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+    import torch
+
+    torch.set_num_threads(1)
+    try:
+        while True:
+            pipe.send(_answer(pipe.recv()))
+    except (EOFError, ConnectionError):  # whoever started us has gone
+        return

@@ -1,0 +1,150 @@
+"""What the runs of a table come to: mean and spread for each row, as text for a terminal, Markdown or plain data."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.table import Table as Grid
+
+from kgen import paths
+from kgen.files import write_durably
+from kgen.recipes import recipes
+from kgen.tables import tables
+from kgen.tables.results import Result
+from kgen.tables.tables import Table, TableError
+from kgen.worth.exchange import Rate, exchange
+
+PAGE = paths.RESULTS_PAGE
+COLUMNS = ("", "accuracy", "seeds", "images", "pixels", "time", "second opinion", "real photos", "paper")
+"""Second opinion: synthetic images that an independent network names as intended, among all of its classes / among the chosen
+ones. Real photos: how many teach as much."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table with what its runs reached: means over `n` seeds; None where nothing was measured."""
+
+    label: str
+    n: int
+    seeds: tuple[int, ...]
+    accuracy: float | None
+    """Mean share of the real test images named correctly, and over two seeds or more the sample standard deviation."""
+    deviation: float | None
+    images: float | None
+    pixels: float | None
+    seconds: float | None
+    paper: float | None
+    """Percent."""
+    command: str
+    second_opinion: tuple[float, float] | None = None
+    """Shares of all synthetic images, among all of the judge's classes and among the chosen ones; means over the runs that had a judge."""
+    worth: Rate | None = None
+    """Exchange rate of the mean accuracy; None for a table without a yardstick, or while that is not measured."""
+
+    def cells(self) -> tuple[str, ...]:
+        """The line in words, as COLUMNS."""
+        paper = "" if self.paper is None else f"{self.paper:.2f}"
+        if not self.n:
+            return (self.label, "not yet measured", "0", "", "", "", "", "", paper)
+        spread = "" if self.deviation is None else f" ± {100 * self.deviation:.2f}"
+        return (
+            self.label,
+            f"{100 * self.accuracy:.2f}{spread}",
+            str(self.n),
+            f"{self.images:,.0f}",
+            f"{self.pixels:,.0f}",
+            f"{self.seconds:.0f} s",
+            "" if self.second_opinion is None else " / ".join(f"{100 * share:.0f}" for share in self.second_opinion) + " %",
+            "" if self.worth is None else str(self.worth),
+            paper,
+        )
+
+
+def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) -> list[Line]:
+    """One line a row, from those of the seeds that are there."""
+    found, yardstick = [], _yardstick(table, seeds, results)
+    for row in table.rows:
+        runs = [results[row.key, s] for s in seeds if (row.key, s) in results]
+        mean = {f: statistics.fmean(getattr(r, f) for r in runs) if runs else None for f in ("accuracy", "images", "pixels", "seconds")}
+        deviation = statistics.stdev(r.accuracy for r in runs) if len(runs) > 1 else None
+        opinions = [(r.second_opinion, r.second_opinion_chosen) for r in runs if r.second_opinion is not None]
+        found.append(
+            Line(
+                row.label,
+                len(runs),
+                tuple(r.seed for r in runs),
+                deviation=deviation,
+                paper=row.paper,
+                command=recipes.command(row.recipe) if row.photos is None else table.command,
+                second_opinion=tuple(map(statistics.fmean, zip(*opinions))) if opinions else None,
+                worth=exchange(mean["accuracy"], yardstick) if runs and yardstick else None,
+                **mean,
+            )
+        )
+    return found
+
+
+def _yardstick(table: Table, seeds: range, results: dict[tuple[str, int], Result]) -> list[tuple[int, float]]:
+    """(real photos, mean accuracy) of what was measured, fewest photos first."""
+    curve = []
+    for row in tables.yardstick(table.name):
+        if runs := [results[row.key, s].accuracy for s in seeds if (row.key, s) in results]:
+            curve.append((row.photos, statistics.fmean(runs)))
+    return curve
+
+
+def _kept(cells: list[tuple[str, ...]]) -> list[int]:
+    """The columns that some line fills."""
+    return [i for i in range(len(COLUMNS)) if any(c[i] for c in cells)]
+
+
+def grid(table: Table, found: list[Line]) -> Grid:
+    """For a terminal."""
+    caption = "\nThe paper's column is ResNet-34 → ResNet-18 on Imagenette at 5 %: compare its order, not its height." if any(line.paper for line in found) else ""
+    drawn = Grid(title=f"{table.title} ({table.source})", caption=table.command + caption, title_justify="left", caption_justify="left", box=SIMPLE, collapse_padding=True, pad_edge=False)
+    cells = [line.cells() for line in found]
+    kept = _kept(cells)
+    for i in kept:
+        drawn.add_column(COLUMNS[i].replace(" ", "\n"), justify="right" if i else "left", no_wrap=bool(i), vertical="bottom")
+    for line in cells:
+        drawn.add_row(*(line[i] for i in kept))
+    return drawn
+
+
+def data(table: Table, found: list[Line]) -> dict[str, Any]:
+    """For JSON."""
+    return {"table": table.name, "title": table.title, "source": table.source, "command": table.command, "rows": [asdict(f) for f in found]}
+
+
+def markdown(table: Table, found: list[Line]) -> str:
+    """For the results page; a column that is empty in every line is left out."""
+    cells = [line.cells() for line in found]
+    kept = _kept(cells)
+    rule = ["---" if not i else "--:" for i in kept]
+    rows = [[COLUMNS[i] for i in kept], rule, *([c[i] for i in kept] for c in cells)]
+    return "\n".join("| " + " | ".join(r) + " |" for r in rows) + f"\n\n    {table.command}\n"
+
+
+def marks(name: str) -> tuple[str, str]:
+    """The two comments between which a table stands on the results page."""
+    return f"<!-- table {name}: written by `python -m kgen table all --markdown` -->", f"<!-- end of {name} -->"
+
+
+def write_page(texts: dict[str, str], path: Path = PAGE) -> None:
+    """Put each table's Markdown between its marks; every other word of the page stays. Raises TableError where marks are missing."""
+    try:
+        page = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error.strerror or error}.") from None
+    for name, text in texts.items():
+        first, last = marks(name)
+        before, found, rest = page.partition(first)
+        _, ended, after = rest.partition(last)
+        if not (found and ended):
+            raise TableError(f"{path} has no place for the table {name!r}. Add these two lines where it should stand: {first} and {last}")
+        page = f"{before}{first}\n\n{text}\n{last}{after}"
+    write_durably(path, page.encode())

@@ -1,0 +1,115 @@
+"""Finished runs of the tables: one JSON line each in a file that only grows. What a line's `key` means, tables.py says."""
+
+from __future__ import annotations
+
+import errno
+import os
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kgen.recipe.recipe import Recipe
+from kgen.tables.tables import Row, TableError
+
+STUDENT_COST = 0.1
+"""A pixel in a student step against one in a generator step, roughly as measured with kept views; only for guessing durations."""
+
+
+class Result(BaseModel):
+    """What a run reached. `accuracy` is the student's at the end, on `n` real test images; `seconds` is wall time on one thread."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    seed: int
+    label: str
+    accuracy: float
+    n: int
+    seconds: float
+    images: int
+    """Synthetic images in the pool at the end, and their pixels."""
+    pixels: int
+    student_steps: int
+    torch: str
+    second_opinion: float | None = None
+    """Share of all synthetic images that the judge names as intended, among all of its classes; None without a judge."""
+    second_opinion_chosen: float | None = None
+    """The same among the chosen classes alone."""
+
+
+class Results:
+    """The file. Read anew with each `read()`; a process appends whole lines or nothing."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def read(self) -> dict[tuple[str, int], Result]:
+        """(key, seed) → result; of two for the same run the last. A torn last line is no result.
+
+        Raises TableError, with the line's number, for a damaged line before the last.
+        """
+        try:
+            whole, _, _ = self.path.read_bytes().rpartition(b"\n")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise TableError(f"{self.path} cannot be read: {error.strerror or error}.") from None
+        found = {}
+        for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
+            try:
+                result = Result.model_validate_json(line)
+            except ValidationError:
+                raise TableError(f"{self.path}, line {number}, is no result of a run. Remove the line; its run is then made again.") from None
+            found[result.key, result.seed] = result
+        return found
+
+    def append(self, result: Result) -> None:
+        """One line more, on the disk when this returns. Raises TableError if it cannot be written; the file is then as before."""
+        line = result.model_dump_json(exclude_none=True).encode() + b"\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+", buffering=0) as file:
+                file.seek(0)
+                end = file.read().rfind(b"\n") + 1  # behind it lies at most a torn line
+                file.truncate(end)
+                if file.write(line) != len(line):
+                    file.truncate(end)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise TableError(f"{self.path} cannot be written: {error.strerror or error}. The runs before are kept.") from None
+
+
+def work(recipe: Recipe) -> float:
+    """How long a run takes, up to a factor: pixels that go through a network in all its steps."""
+    sides = recipe.sides()
+    pixels = [b * e * e for b, e in zip(recipe.batch_sizes(sides), sides)]
+    generator = recipe.epochs * recipe.iterations * recipe.generator_steps * sum(pixels)
+    student = recipe.total_student_steps * recipe.student_batch * statistics.fmean(e * e for e in sides)
+    return generator + STUDENT_COST * student
+
+
+class Pace:
+    """How long runs take, learnt from finished ones: of the same recipe, else of any, in proportion to their work."""
+
+    def __init__(self, rows: Iterable[Row], results: Iterable[Result] = ()):
+        self._work = {row.key: work(row.recipe) for row in rows}
+        self._seconds: dict[str, list[float]] = {}
+        for result in results:
+            self.learn(result)
+
+    def learn(self, result: Result) -> None:
+        if result.key in self._work:
+            self._seconds.setdefault(result.key, []).append(result.seconds)
+
+    def seconds(self, keys: Iterable[str]) -> float | None:
+        """How long runs of these rows take one after another; None before any run has finished."""
+        keys = list(keys)
+        if not keys:
+            return 0.0
+        if not self._seconds:
+            return None
+        rate = statistics.median(statistics.fmean(s) / self._work[k] for k, s in self._seconds.items())
+        return sum(statistics.fmean(self._seconds[k]) if k in self._seconds else rate * self._work[k] for k in keys)

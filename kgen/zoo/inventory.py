@@ -1,0 +1,59 @@
+"""Every teacher and student that can be named, and what each needs to be used. Facts alone: no torch, no download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kgen.data import catalogue
+from kgen.nets import architectures
+from kgen.zoo import published, zoo
+
+GROUPS = {
+    "bundled": "Bundled teachers",
+    "here": "On this machine",
+    "fetch": "Published weights: python -m kgen fetch NAME",
+    "teach": "To be trained: python -m kgen teach DATA --network NETWORK",
+    "bring": "Teachers of the paper that a person has to bring",
+}
+"""State of a teacher → what people call it."""
+
+
+def teachers() -> list[dict[str, Any]]:
+    """One row a teacher: name, title, architecture, parameters, side, accuracy (measured, or None), licence, state, and how to get it."""
+    return sorted(_all(), key=lambda row: list(GROUPS).index(row["state"]))
+
+
+def _all() -> Iterator[dict[str, Any]]:
+    for name, path in zoo.TEACHERS.items():
+        if path.is_file():
+            yield _row(name, "bundled")
+    for name in zoo.own_teachers():
+        yield _row(name, "here")
+    for name, facts in catalogue.TEACHERS.items():
+        if catalogue.teacher_file(name).is_file():
+            yield _row(name, "here")
+        else:
+            yield _row(name, "fetch" if facts.weights else "teach" if facts.data in catalogue.TAUGHT else "bring", catalogue.teacher_sentence(name))
+    here = zoo.own_teachers()
+    for name, facts in published.TEACHERS.items():
+        if name not in here:
+            about = {"title": f"{facts.title} on {catalogue.DATA[facts.data].title}", "architecture": facts.architecture, "accuracy": None, "licence": facts.licence}
+            yield {"name": name, **about, "parameters": facts.parameters, "side": facts.side, "state": "fetch", "how": published.sentence(name)}
+
+
+def _row(name: str, state: str, how: str = "") -> dict[str, Any]:
+    """A teacher with a card. A file that cannot be read is listed with the reason in place of its title."""
+    try:
+        card = zoo.card(name)
+    except (zoo.ZooError, ValueError) as error:
+        empty = dict.fromkeys(("architecture", "parameters", "side", "accuracy", "licence"))
+        return {"name": name, "title": str(error), **empty, "state": state, "how": how}
+    about = card.model_dump(include={"title", "architecture", "parameters", "side", "accuracy", "licence"})
+    return {"name": name, **about, "state": state, "how": how}
+
+
+def students() -> list[dict[str, Any]]:
+    """One row a student of the short list; `python -m kgen run … --set student=NAME` takes any network of timm and torchvision:NAME too."""
+    ours = [{"name": name, "architecture": zoo.family(shape), **shape} for name, shape in zoo.STUDENTS.items()]
+    return ours + [{"name": name, "architecture": name} for name in architectures.NAMES]

@@ -1,0 +1,325 @@
+"""Train a teacher on real images: the bundled ones, and the paper's on CIFAR (C.1). The only place where real images train a teacher."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kgen.augment import apply_crops, apply_views, draw_crops, draw_views, erase
+from kgen.data import catalogue, data
+from kgen.data.data import RealImages
+from kgen.evaluate import score
+from kgen.events import TeacherCard
+from kgen.precision import Format, apply, has_bf16, set_format
+from kgen.zoo import zoo
+from kgen.zoo.zoo import ZooError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A teacher to be made: its network, and how it is trained. The rate rises to `lr` and falls again, both as a cosine."""
+
+    name: str
+    title: str
+    architecture: str
+    shape: dict[str, Any]
+    """Arguments of the architecture, as in `kgen.zoo.zoo.STUDENTS`."""
+    optimiser: Literal["sgd", "adamw", "plain-sgd"]
+    """plain-sgd: as torch has it, without Nesterov's step, and weights of every kind decay (C.1)."""
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float
+    rise: float
+    """Share of the steps in which the rate rises; 0: it only falls."""
+    shift: int
+    """Most pixels that an image is moved by, in each direction; half of the images are mirrored as well."""
+    hole: int
+    """Side in pixels of the square that random erasing cuts out of half of the images; 0 cuts none."""
+    crop: float = 1.0
+    """Smallest area that a random resized crop takes of an image; 1 leaves crops out."""
+    first_side: int | None = None
+    """Side of the crops in the first epoch; it grows to the images' own within three quarters of the epochs."""
+    smoothing: float = 0.0
+    """Label smoothing."""
+    bf16: bool = False
+    """Train in bfloat16 and channels-last where the processor computes in it, which is 2 to 3 times faster there."""
+    side: int | None = None
+    """Side that the training images are brought to; by default the data set's own."""
+    holds_out: bool = True
+    """Are `kgen.data.data.HOLDOUT` training images kept from it?"""
+    licence: str = "Apache-2.0 (weights), MIT (data)"
+
+
+CNN = Plan(
+    name="fashion-cnn",
+    title="Fashion CNN",
+    architecture="SmallResNet",
+    shape={"width": 48, "blocks": (1, 2)},
+    optimiser="sgd",
+    epochs=15,
+    batch=256,
+    lr=0.2,
+    weight_decay=5e-4,
+    rise=0.25,
+    shift=2,
+    hole=8,
+)
+VIT = Plan(
+    name="fashion-vit",
+    title="Fashion ViT",
+    architecture="SmallViT",
+    shape={"patch": 4, "dim": 48, "depth": 4, "heads": 2},
+    optimiser="adamw",
+    epochs=14,
+    batch=32,
+    lr=2e-3,
+    weight_decay=0.05,
+    rise=0.1,
+    shift=1,  # moved across its patches an image is another one: in so few epochs no more variety than this
+    hole=0,
+)
+CIFAR = Plan(
+    name="cifar10-cnn",
+    title="CIFAR-10 CNN",
+    architecture="SmallResNet",
+    shape={"width": 64, "blocks": (2, 2), "deep_stem": True},
+    optimiser="sgd",
+    epochs=20,
+    batch=128,
+    lr=0.2,
+    weight_decay=5e-4,
+    rise=0.25,
+    shift=4,
+    hole=0,
+    bf16=True,
+    holds_out=False,
+    licence="Apache-2.0 (weights), no licence stated (data)",
+)
+IMAGENETTE = Plan(
+    name="imagenette-slim",
+    title="Imagenette ResNet",
+    architecture="resnet18-slim",
+    shape={},
+    optimiser="sgd",
+    epochs=48,
+    batch=64,
+    lr=0.2,
+    weight_decay=5e-4,
+    rise=0.2,
+    shift=0,
+    hole=0,
+    crop=0.3,
+    side=128,
+    first_side=80,
+    bf16=True,
+    smoothing=0.1,
+    holds_out=False,
+    licence="Apache-2.0 (weights), non-commercial research (data)",
+)
+PLANS = {
+    "fashion-mnist": {"cnn": CNN, "vit": VIT},
+    "cifar10": {"cnn": CIFAR},
+    "imagenette": {"slim": IMAGENETTE},
+}
+"""Data set → network → plan of the bundled teachers; the first network is the default."""
+PAPER = ("resnet34-cifar", "wrn-40-2", "vgg11-cifar", "resnet18-cifar", "wrn-40-1", "wrn-16-2", "wrn-16-1")
+"""Architectures of Table 2, teachers first."""
+
+
+def paper_plan(dataset: str, network: str) -> Plan:
+    """C.1: SGD, rate 0.1 falling as a cosine, momentum 0.9, weight decay 5e-4, batch 128, 200 epochs, all training images.
+
+    The paper does not say how it varied the images; shifts of 4 pixels and mirroring are what CIFAR's networks are trained with.
+    """
+    name = f"{dataset}-{network.removesuffix('-cifar')}"
+    known = catalogue.TEACHERS.get(name)
+    return Plan(
+        name=name,
+        title=known.title if known else f"{network.removesuffix('-cifar')} on {catalogue.DATA[dataset].title}",
+        architecture=network,
+        shape={},
+        optimiser="plain-sgd",
+        epochs=200,
+        batch=128,
+        lr=0.1,
+        weight_decay=5e-4,
+        rise=0.0,
+        shift=4,
+        hole=0,
+        holds_out=False,
+        licence="Apache-2.0 (weights), no licence stated (data)",
+    )
+
+
+def plan(dataset: str, network: str | None = None, epochs: int | None = None) -> Plan:
+    """The plan for a data set and a network (by default the first that there is). ZooError for one that is not known."""
+    known = list(dict.fromkeys((*PLANS, *catalogue.TAUGHT)))
+    if dataset not in known:
+        raise ZooError(f"No teacher of {dataset!r} can be trained here. {zoo.nearest(dataset, known)}")
+    plans = dict(PLANS.get(dataset, {}))
+    if dataset in catalogue.TAUGHT:
+        plans |= {name: paper_plan(dataset, name) for name in PAPER}
+    network = network or next(iter(plans))
+    if network not in plans:
+        raise ZooError(f"There is no network {network!r} to teach. {zoo.nearest(network, list(plans))}")
+    return plans[network] if epochs is None else replace(plans[network], epochs=epochs)
+
+
+def place(plan: Plan, out: Path | None) -> Path:
+    """Where the teacher's file goes: where a person says, else where its name is looked for. ZooError if nothing can be written there."""
+    if out is None and plan.name not in zoo.TEACHERS:
+        out = catalogue.teacher_file(plan.name)
+        out.parent.mkdir(parents=True, exist_ok=True)
+    out = out or zoo.TEACHERS[plan.name]
+    if not os.access(out.parent, os.W_OK):
+        raise ZooError(f"--out {out}: {out.parent} is not a folder that can be written; choose another place, the training takes long.")
+    return out
+
+
+def divide(train: RealImages, plan: Plan) -> tuple[RealImages, RealImages | None]:
+    """(what the teacher learns from, what is kept from it or None)."""
+    return data.split(train) if plan.holds_out else (train, None)
+
+
+@dataclass(frozen=True)
+class TeachProgress:
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float | None = None
+    """Share right on the held-out images, at the end of an epoch; None within one, and where none are held out."""
+    ends_epoch: bool = False
+
+
+def accuracy(network: nn.Module, real: RealImages, normalise) -> float:
+    """Share of real images whose largest logit is their label."""
+    network.eval()
+    device = next(network.parameters()).device
+    return score(lambda x: network(normalise(x)), real, list(range(len(real.classes))), device=device).accuracy
+
+
+def teach(
+    network: nn.Module, train: RealImages, held_out: RealImages | None, plan: Plan, *, seed: int = 0, device: torch.device | str = "cpu"
+) -> Iterator[TeachProgress]:
+    """Cross-entropy on shifted, flipped and perhaps erased real images. Trains `network` in place, and leaves it on `device`."""
+    rng = torch.Generator().manual_seed(seed)
+    normalise = normaliser(*statistics(train))
+    images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
+    steps = plan.epochs * (len(train) // plan.batch)
+    network.to(device)
+    if plan.bf16 and has_bf16(torch.device(device)):
+        set_format(network, Format("bf16", "channels_last"))
+    optimiser = _optimiser(network, plan)
+    schedule = _schedule(optimiser, plan, steps)
+    step = 0
+    for epoch in range(plan.epochs):
+        network.train()
+        order = torch.randperm(len(train), generator=rng)
+        side = crop_side(plan, epoch, train.images.shape[2])
+        for index in order[: len(order) // plan.batch * plan.batch].split(plan.batch):
+            x = images[index].to(device).float() / 255
+            if plan.crop < 1:
+                x = apply_crops(x, draw_crops((len(index),), rng, plan.crop), side)
+            else:
+                x = apply_views(x, draw_views((len(index),), rng, shift=plan.shift), plan.shift)
+            if plan.hole:
+                x = erase(x, rng, plan.hole)
+            logits = apply(network, network, normalise(x))
+            loss = F.cross_entropy(logits, labels[index].to(device), label_smoothing=plan.smoothing)
+            if not torch.isfinite(loss):
+                raise ZooError(f"The teacher's loss was not a number at step {step}; lower the rate below {plan.lr}.")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            step += 1
+            if step % 10 == 0:
+                yield TeachProgress(epoch, step, steps, float(loss.detach()))
+        right = accuracy(network, held_out, normalise) if held_out else None
+        yield TeachProgress(epoch, step, steps, float(loss.detach()), right, ends_epoch=True)
+
+
+def crop_side(plan: Plan, epoch: int, full: int) -> int:
+    """Side of the crops in an epoch: small images first are cheap, and networks tested at a larger side than trained at gain (Touvron et al. 2019)."""
+    if plan.first_side is None:
+        return full
+    share = min(1.0, epoch / (0.75 * plan.epochs))
+    return min(full, int(plan.first_side + share * (full - plan.first_side)) // 16 * 16)
+
+
+def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+    """Weight decay on matrices and kernels alone: not on biases, norms, tokens or position embeddings. C.1: on everything."""
+    if plan.optimiser == "plain-sgd":
+        return torch.optim.SGD(network.parameters(), lr=plan.lr, momentum=0.9, weight_decay=plan.weight_decay)
+    decayed = [p for p in network.parameters() if p.ndim in (2, 4)]
+    free = [p for p in network.parameters() if p.ndim not in (2, 4)]
+    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    if plan.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=plan.lr)
+    return torch.optim.SGD(groups, lr=plan.lr, momentum=0.9, nesterov=True)
+
+
+def _schedule(optimiser: torch.optim.Optimizer, plan: Plan, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """The rate by step."""
+    if not plan.rise:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    turn = plan.optimiser == "sgd"  # momentum falls while the rate rises, as the CNN was trained; AdamW keeps its own
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.lr, total_steps=steps, pct_start=plan.rise, cycle_momentum=turn)
+
+
+def statistics(real: RealImages) -> tuple[list[float], list[float]]:
+    """Per-channel mean and standard deviation of [0,1] pixels."""
+    pixels = real.images.astype(np.float64) / 255
+    return pixels.mean((0, 2, 3)).round(4).tolist(), pixels.std((0, 2, 3)).round(4).tolist()
+
+
+def finish(network: nn.Module, train: RealImages, held_out: RealImages | None, test: RealImages, plan: Plan) -> dict[str, Any]:
+    """Measure the trained teacher and write its card: what `kgen.zoo.zoo` stores beside the weights."""
+    mean, std = statistics(train)
+    normalise = normaliser(mean, std)
+    card = TeacherCard(
+        name=plan.name,
+        title=plan.title,
+        architecture=plan.architecture,
+        parameters=sum(p.numel() for p in network.parameters()),
+        channels=train.images.shape[1],
+        side=train.images.shape[2],
+        features=network.num_features,
+        cell=_cell(network, train.images.shape),
+        n_train=len(train) + len(held_out or ()),
+        accuracy=accuracy(network, test, normalise),
+        n_test=len(test),
+        data=train.name,
+        licence=plan.licence,
+    )
+    return {
+        "card": card.model_dump(),
+        "classes": list(train.classes),
+        "mean": mean,
+        "std": std,
+        **plan.shape,
+        "held_out_accuracy": accuracy(network, held_out, normalise) if held_out else None,
+    }
+
+
+@torch.no_grad()
+def _cell(network: nn.Module, shape: tuple[int, ...]) -> int | None:
+    """Pixels of an image that a cell of the network's last map covers; None where it has no map."""
+    features = network.eval().forward_features(torch.zeros(1, *shape[1:], device=next(network.parameters()).device))
+    return round(shape[2] / features.shape[2]) if features.ndim == 4 else None
+
+
+def normaliser(mean: list[float], std: list[float]):
+    """Pixels in [0,1] → what the network takes."""
+    m, s = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
+    return lambda x: (x - m.to(x.device)) / s.to(x.device)

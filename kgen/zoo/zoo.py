@@ -1,0 +1,263 @@
+"""Names → teachers and students. An explicit table; nothing is downloaded.
+
+Reading a teacher's card needs no torch, so the app can show it at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kgen import files
+from kgen.data import catalogue
+from kgen.events import TeacherCard
+from kgen.nets import architectures
+from kgen.paths import ASSETS
+from kgen.specs import ZooError as ZooError
+from kgen.specs import about
+from kgen.specs import header as header
+from kgen.specs import nearest as nearest
+from kgen.specs import read_spec as read_spec
+from kgen.zoo import published
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from kgen.teachers import Teacher
+
+TEACHERS = {
+    name: ASSETS / f"{name}.safetensors"
+    for name in ("fashion-cnn", "fashion-vit", "cifar10-cnn", "imagenette-slim", "imagenet-lite0", "imagenet-lite2")
+}
+STUDENTS = {
+    "small-cnn-20k": {"width": 16, "blocks": (1, 1)},
+    "small-cnn-45k": {"width": 24, "blocks": (1, 1)},
+    "small-cnn-75k": {"width": 24, "blocks": (0, 2)},
+    "small-cnn-175k": {"width": 32, "blocks": (2, 2), "deep_stem": True},
+    "small-vit-20k": {"patch": 4, "dim": 32, "depth": 2, "heads": 2},
+    "small-vit-80k": {"patch": 4, "dim": 48, "depth": 4, "heads": 2},
+}
+COSTS = {
+    "fashion-cnn": (339_034, 22_664_832, 1_361_192),
+    "fashion-vit": (79_690, 4_684_512, 318_760),
+    "cifar10-cnn": (694_314, 76_907_776, 2_785_280),
+    "imagenette-slim": (2_804_154, 269_158_912, 11_236_248),
+    "imagenet-lite0": (4_652_008, 385_187_552, 18_776_488),
+    "imagenet-lite2": (6_092_072, 859_736_272, 24_601_184),
+    "small-cnn-20k": (19_706, 1_634_176, 80_024),
+    "small-cnn-45k": (43_762, 3_655_488, 176_824),
+    "small-cnn-75k": (74_962, 3_655_488, 302_008),
+    "small-cnn-175k": (174_330, 14_664_576, 701_376),
+    "small-vit-20k": (19_658, 1_164_608, 78_632),
+    "small-vit-80k": (79_690, 4_684_512, 318_760),
+}
+"""Parameters, multiply–accumulates an image and bytes, as `kgen.nets.cost` counts them: teachers on their own images, students on 28×28 grey ones of ten classes. What can be
+told before there is a network."""
+SHAPES = {"SmallResNet": ("width", "blocks"), "SmallViT": ("patch", "dim", "depth", "heads")}
+"""Our own architectures, and what a file's spec tells to build one of them again."""
+OPTIONS = {"SmallResNet": ("deep_stem",)}
+"""What it may tell as well."""
+
+
+def here() -> tuple[str, ...]:
+    """Names of all teachers whose weights are on this machine and whose card can be read, bundled ones first."""
+    names = (*TEACHERS, *(name for name in catalogue.TEACHERS if catalogue.teacher_file(name).is_file()), *own_teachers())
+    return tuple(name for name in names if _readable(name))
+
+
+def _readable(name: str) -> bool:
+    try:
+        return bool(card(name) and locate(name).is_file())
+    except ZooError:
+        return False
+
+
+def own_teachers() -> tuple[str, ...]:
+    """Names of the teachers that a person brought or fetched: files with a card beside those of the catalogue."""
+    found = sorted(path.stem for path in catalogue.teacher_file("x").parent.glob("*.safetensors"))
+    return tuple(name for name in found if name not in TEACHERS and name not in catalogue.TEACHERS)
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """The file of a teacher, from its name or its path."""
+    if str(name_or_path) in TEACHERS:
+        return TEACHERS[str(name_or_path)]
+    if str(name_or_path) in catalogue.TEACHERS:
+        path = catalogue.teacher_file(str(name_or_path))
+        if not path.is_file():
+            raise ZooError(catalogue.teacher_sentence(str(name_or_path)))
+        return path
+    path = Path(name_or_path)
+    if path.suffix == ".safetensors" and path.is_file():
+        return path
+    if str(name_or_path) in own_teachers():
+        return catalogue.teacher_file(str(name_or_path))
+    if str(name_or_path) in published.TEACHERS:
+        raise ZooError(published.sentence(str(name_or_path)))
+    known = [*TEACHERS, *own_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
+    raise ZooError(f"Teacher {str(name_or_path)!r} is not known and is no .safetensors file. {nearest(str(name_or_path), known)}")
+
+
+def spec(name_or_path: str | Path) -> dict[str, Any]:
+    """Card, classes, normalisation and architecture of a teacher: from its file's header, or from the catalogue.
+
+    A file of the catalogue's may be a bare state dict that a person put there; one that we wrote carries its own card.
+    """
+    name = str(name_or_path)
+    if name not in catalogue.TEACHERS:
+        return read_spec(locate(name_or_path))
+    path = catalogue.teacher_file(name)
+    own = about(path) if path.is_file() else {}
+    return own if "card" in own else catalogue.spec(name)
+
+
+def card(name: str) -> TeacherCard:
+    """What is known of a teacher, whether or not its weights are on this machine."""
+    return _facts(name, _written(name))[0]
+
+
+def classes(name: str) -> tuple[str, ...]:
+    """Names of a teacher's classes, whether or not its weights are on this machine."""
+    return _facts(name, _written(name))[1]
+
+
+@functools.lru_cache(64)
+def _facts(name: str, written: int) -> tuple[TeacherCard, tuple[str, ...]]:
+    found = spec(name)
+    return TeacherCard.model_validate(found["card"]), tuple(found["classes"])
+
+
+def _written(name: str) -> int:
+    """When a teacher's file was written, in nanoseconds: a person may bring another one of the same name."""
+    try:
+        return locate(name).stat().st_mtime_ns
+    except ZooError:
+        return 0  # of the catalogue, and not here; or not known, which `spec` says
+
+
+def checksum(name_or_path: str | Path) -> str:
+    """SHA-256 of a teacher's file."""
+    return files.sha256(locate(name_or_path))
+
+
+def load_teacher(name_or_path: str | Path) -> Teacher:
+    """A bundled teacher or one of the catalogue by name, or one that `python -m kgen teach` wrote, by path. On the CPU."""
+    import torch
+
+    from kgen.teachers import Teacher
+
+    path, about = locate(name_or_path), spec(name_or_path)
+    known = TeacherCard.model_validate(about["card"])
+    network = build(known.architecture, about, 0, known.channels, len(about["classes"]), known.side)
+    load_weights(network, path, f"{known.architecture} with {len(about['classes'])} classes")
+    return Teacher(network, known, tuple(about["classes"]), torch.tensor(about["mean"]), torch.tensor(about["std"]))
+
+
+def load_weights(network: nn.Module, path: Path, what: str) -> None:
+    """Fill a network from a safetensors file; ZooError names the first tensor that is missing, of another size or too many."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = load_file(os.fspath(path))
+    except (OSError, SafetensorError) as error:
+        raise ZooError(f"{path} cannot be read as a safetensors file: {error}.") from None
+    fill(network, found, str(path), what)
+
+
+def fill(network: nn.Module, found: dict[str, Tensor], where: str, what: str) -> None:
+    """Fill a network from tensors that were read from `where`; ZooError as in `load_weights`."""
+    wanted = network.state_dict()
+    if all(name.startswith("vit.") for name in wanted) and not any(name.startswith("vit.") for name in found):
+        found = {f"vit.{name}": t for name, t in found.items()}  # timm's own names
+    for name, tensor in wanted.items():
+        there = " × ".join(map(str, found[name].shape)) if name in found else "missing"
+        if name not in found or found[name].shape != tensor.shape:
+            raise ZooError(f"{where} is no {what}: tensor {name!r} is {there}, expected {' × '.join(map(str, tensor.shape)) or 'one number'}.")
+    if surplus := [name for name in found if name not in wanted]:
+        raise ZooError(f"{where} is no {what}: it has a tensor {surplus[0]!r} that such a network has not.")
+    network.load_state_dict(found)
+
+
+def save_network(network: nn.Module, path: str | Path, spec: dict[str, Any]) -> None:
+    """Weights and what is needed to build them again, as one safetensors file; whole or not at all."""
+    files.write_durably(Path(path), network_bytes(network, spec))
+
+
+def halved(network: nn.Module) -> nn.Module:
+    """The network itself, in half precision. ZooError names a tensor that half precision cannot hold."""
+    import torch
+
+    most = torch.finfo(torch.float16).max
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) > most:
+            raise ZooError(f"Tensor {name!r} has values above {most:.0f}, which half precision cannot hold; leave out --half.")
+    return network.half()
+
+
+def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
+    """A network as the content of a safetensors file."""
+    from safetensors.torch import save
+
+    state = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    return save(state, {"kgen": json.dumps(spec)})
+
+
+def build(architecture: str, spec: dict[str, Any], seed: int, channels: int, classes: int, side: int) -> nn.Module:
+    """A network by the name of its architecture (ours, or any that `kgen.nets.architectures.build` knows).
+
+    For our own `spec` holds at least SHAPES; `side` is the full resolution. Raises ZooError.
+    """
+    if architecture not in SHAPES and not architectures.known(architecture):
+        raise ZooError(architectures.unknown("Architecture", architecture, (*SHAPES, *architectures.NAMES)))
+    from kgen.nets.small_cnn import SmallResNet, seeded
+    from kgen.nets.vit import small_vit
+
+    if architecture not in SHAPES:
+        try:
+            return seeded(architectures.build, seed, architecture, channels, classes, side)
+        except architectures.ArchitectureError as error:
+            raise ZooError(str(error)) from None
+    shape = {k: tuple(v) if isinstance(v := spec[k], list) else v for k in SHAPES[architecture]}
+    shape |= {k: spec[k] for k in OPTIONS.get(architecture, ()) if k in spec}
+    if architecture == "SmallViT":
+        return seeded(small_vit, seed, channels, classes, side=side, **shape)
+    return seeded(SmallResNet, seed, channels, classes, **shape)
+
+
+def family(spec: dict[str, Any]) -> str:
+    """The architecture of an exported student or of a shape."""
+    ours = next((name for name, fields in SHAPES.items() if all(field in spec for field in fields)), None)
+    return ours or spec["architecture"]
+
+
+def build_student(name: str, channels: int, classes: int, seed: int, side: int = 28) -> nn.Module:
+    """A fresh student whose initial weights depend on `seed` alone. `side`: the teacher's, the student's at test time.
+
+    `name`: one of STUDENTS, or any that `kgen.nets.architectures.build` knows. Raises ZooError.
+    """
+    if name not in STUDENTS and not architectures.known(name):
+        raise ZooError(architectures.unknown("Student", name, (*STUDENTS, *architectures.NAMES)))
+    shape = STUDENTS.get(name, {"architecture": name})
+    return build(family(shape), shape, seed, channels, classes, side)
+
+
+def load_student(path: str | Path) -> nn.Module:
+    """The network of an exported student.safetensors, in eval mode."""
+    about = read_spec(Path(path), "channels", "is no exported student")
+    network = build(family(about), about, 0, about["channels"], len(about["classes"]), about.get("side", 28))
+    load_weights(network, Path(path), f"student of architecture {about.get('architecture', family(about))}")
+    return network.eval()
+
+
+def load_classifier(path: str | Path) -> nn.Module:
+    """An exported student.safetensors as one who uses it wants it, in eval mode: pixels [B,c,e,e] in [0,1] → logits [B,K_T]."""
+    import torch
+
+    from kgen.nets.small_cnn import FromPixels
+
+    about = read_spec(Path(path), "mean", "is no exported student")
+    return FromPixels(load_student(path), *(torch.tensor(about[k]) for k in ("mean", "std"))).eval()
