@@ -1,8 +1,8 @@
 """The page put together and served: panels, theme, launch settings.
 
-Everything that Gradio could switch on by itself or through the environment is set explicitly, so that the
-app listens where it was told to, shares nothing, and answers nobody but its own page. Live frames do not
-pass through Gradio at all; `app.pages.routes` serves them.
+Everything that Gradio could switch on by itself or through the environment is set explicitly, so
+that the app listens where it was told to, shares nothing, and answers nobody but its own page. Live
+frames do not pass through Gradio at all; `app.pages.routes` serves them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,19 @@ from app.web.roles import Presenting
 
 STATIC = Path(__file__).parent / "static"
 STYLES = (
-    "core/base.css", "setup/sidebar.css", "core/view.css", "studio/time.css", "studio/scatter.css", "setup/teacher_dialog.css", "runs/runs.css",
-    "inspect/inspect.css", "compare/compare.css", "lessons/lessons.css", "audience/stage.css", "core/keys.css", "core/narrow.css",
+    "core/base.css",
+    "setup/sidebar.css",
+    "core/view.css",
+    "studio/time.css",
+    "studio/scatter.css",
+    "setup/teacher_dialog.css",
+    "runs/runs.css",
+    "inspect/inspect.css",
+    "compare/compare.css",
+    "lessons/lessons.css",
+    "audience/stage.css",
+    "core/keys.css",
+    "core/narrow.css",
 )
 """In the order in which they are read: later ones win."""
 FIRST_PORT = 7860
@@ -63,11 +74,20 @@ def serve(args: argparse.Namespace) -> int:
     demo = build(runs, presenting)
     try:
         app, _, _ = demo.launch(**launch_settings(args, port, presenting))
-        routes.install(app, runs, presenting, links=links, page=audience.page(root, static_version(), STYLES), theme=theme()._get_theme_css())
+        routes.install(
+            app,
+            runs,
+            presenting,
+            links=links,
+            page=audience.page(root, static_version(), STYLES),
+            theme=theme()._get_theme_css(),
+        )
         teacher_routes.install(app, brought)
         routes.come_first(app)
         runs.warm()
-        address = addresses.link({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host), port, root)
+        address = addresses.link(
+            {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host), port, root
+        )
         own = f"{address}?token={args.token}" if presenting.on else address
         if presenting.on:
             invite(links, own)
@@ -88,7 +108,9 @@ def audience_links(args: argparse.Namespace, port: int) -> list[str]:
     if args.link:
         return [args.link]
     root = root_path(args.root_path)
-    return [addresses.link(host, port, root) for host in addresses.addresses(args.host) or [args.host]]
+    return [
+        addresses.link(host, port, root) for host in addresses.addresses(args.host) or [args.host]
+    ]
 
 
 def invite(links: list[str], own: str) -> None:
@@ -106,31 +128,63 @@ def invite(links: list[str], own: str) -> None:
     print(f"For you alone, the presenter: {own}\n")
 
 
-def launch_settings(args: argparse.Namespace, port: int, presenting: Presenting | None = None) -> dict:
+def launch_settings(
+    args: argparse.Namespace, port: int, presenting: Presenting | None = None
+) -> dict:
     """Arguments of `Blocks.launch`: everything that reaches outside is off."""
     root, presenting = root_path(args.root_path), presenting or Presenting()
-    hosts = [*args.allow_host, *((urlsplit(link).netloc for link in audience_links(args, port)) if presenting.on else ())]
+    hosts = [
+        *args.allow_host,
+        *((urlsplit(link).netloc for link in audience_links(args, port)) if presenting.on else ()),
+    ]
     return dict(
-        server_name=args.host, server_port=port, root_path=root or None,
-        share=False, ssr_mode=False, mcp_server=False, pwa=False, run_history=False, enable_monitoring=False,
-        strict_cors=True, max_file_size="5mb", allowed_paths=[], show_error=False, footer_links=[],
-        state_session_capacity=200, max_threads=200, quiet=True, prevent_thread_lock=True, inbrowser=False,
-        theme=theme(), head=head(root), favicon_path=str(STATIC / "core" / "mark.svg"),
-        app_kwargs={"openapi_url": None, "middleware": routes.middleware(hosts, args.allow_frame, presenting), "dependencies": [Depends(presenting.check)]},
+        server_name=args.host,
+        server_port=port,
+        root_path=root or None,
+        share=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        run_history=False,
+        enable_monitoring=False,
+        strict_cors=True,
+        max_file_size="5mb",
+        allowed_paths=[],
+        show_error=False,
+        footer_links=[],
+        state_session_capacity=200,
+        max_threads=200,
+        quiet=True,
+        prevent_thread_lock=True,
+        inbrowser=False,
+        theme=theme(),
+        head=head(root),
+        favicon_path=str(STATIC / "core" / "mark.svg"),
+        app_kwargs={
+            "openapi_url": None,
+            "middleware": routes.middleware(hosts, args.allow_frame, presenting),
+            "dependencies": [Depends(presenting.check)],
+        },
     )
 
 
 def head(root: str) -> str:
-    """Style sheets as links, not as Gradio's `css`: that would be rewritten below the page's container."""
+    """Style sheets as links, not as Gradio's `css`: that would be rewritten below the page's
+    container.
+    """
     version = static_version()
-    links = [f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in STYLES]
+    links = [
+        f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in STYLES
+    ]
     # not a module: the form's listeners may ask for it as soon as Gradio has drawn them
     script = f'<script src="{root}/kg/static/setup/ladder.js?v={version}"></script>'
     return "\n".join([*links, script, '<meta name="color-scheme" content="light dark">'])
 
 
 def static_version() -> str:
-    """Changes when any file below static/ does, so that browsers may keep what they have for ever."""
+    """Changes when any file below static/ does, so that browsers may keep what they have for
+    ever.
+    """
     digest = hashlib.sha256()
     for file in sorted(path for path in STATIC.rglob("*") if path.is_file()):
         digest.update(file.relative_to(STATIC).as_posix().encode() + b"\0" + file.read_bytes())
@@ -138,7 +192,7 @@ def static_version() -> str:
 
 
 def root_path(given: str | None) -> str:
-    """"/kgen" for "kgen", "/kgen" or "/kgen/"; empty when the app lies at the top."""
+    """ "/kgen" for "kgen", "/kgen" or "/kgen/"; empty when the app lies at the top."""
     trimmed = (given or "").strip("/")
     return f"/{trimmed}" if trimmed else ""
 
@@ -157,7 +211,10 @@ def is_free(host: str, port: int) -> bool:
 
 def claimed_port(host: str, port: int) -> int:
     if not is_free(host, port):
-        raise ServeError(f"Port {port} is in use; choose another with --port, or leave --port out to take the next free one.")
+        raise ServeError(
+            f"Port {port} is in use; choose another with --port, or leave --port out to take the"
+            " next free one."
+        )
     return port
 
 
@@ -166,4 +223,6 @@ def free_port(host: str) -> int:
     for port in range(FIRST_PORT, FIRST_PORT + 100):
         if is_free(host, port):
             return port
-    raise ServeError(f"All ports from {FIRST_PORT} to {FIRST_PORT + 99} are in use; name a free one with --port.")
+    raise ServeError(
+        f"All ports from {FIRST_PORT} to {FIRST_PORT + 99} are in use; name a free one with --port."
+    )

@@ -1,7 +1,7 @@
 """The look of Gradio's own components: one neutral ink, one accent, light and dark.
 
-Only Gradio's variables are set here; `static/*.css` builds on the same names, so the form and the live
-view cannot drift apart. Fonts are the system's: nothing is fetched.
+Only Gradio's variables are set here; `static/*.css` builds on the same names, so the form and the
+live view cannot drift apart. Fonts are the system's: nothing is fetched.
 """
 
 from __future__ import annotations
@@ -39,8 +39,23 @@ def theme() -> gr.themes.Base:
     for name, (light, dark) in COLOURS.items():
         pairs |= {name: light, f"{name}_dark": dark}
     return gr.themes.Base(
-        font=["-apple-system", "Segoe UI", "Inter", "Helvetica Neue", "Arial", "system-ui", "sans-serif"],
-        font_mono=["ui-monospace", "SF Mono", "Cascadia Mono", "Consolas", "Liberation Mono", "monospace"],
+        font=[
+            "-apple-system",
+            "Segoe UI",
+            "Inter",
+            "Helvetica Neue",
+            "Arial",
+            "system-ui",
+            "sans-serif",
+        ],
+        font_mono=[
+            "ui-monospace",
+            "SF Mono",
+            "Cascadia Mono",
+            "Consolas",
+            "Liberation Mono",
+            "monospace",
+        ],
         spacing_size=gr.themes.sizes.spacing_sm,
         radius_size=gr.themes.sizes.radius_sm,
         text_size=gr.themes.sizes.text_sm,

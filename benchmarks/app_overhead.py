@@ -1,9 +1,10 @@
-"""What the app costs the engine: the same run alone, with the app and one polling viewer, and with a real browser.
+"""What the app costs the engine: the same run alone, with the app and one polling viewer, and with
+a real browser.
 
     python benchmarks/app_overhead.py [--rounds 3] [--epochs 4] [--browser /usr/bin/chromium]
 
-Rounds are interleaved, since machines are noisy; the ratio of the medians is the answer. Time is the engine's own,
-from its first step to its last, so that starting processes does not count.
+Rounds are interleaved, since machines are noisy; the ratio of the medians is the answer. Time is
+the engine's own, from its first step to its last, so that starting processes does not count.
 """
 
 from __future__ import annotations
@@ -33,8 +34,18 @@ with httpx.Client() as client:
         etag = answer.headers.get("etag", etag)
         time.sleep(0.4)
 """
-BROWSER = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-           "--disable-component-update", "--disable-sync", "--window-size=1440,900", "--remote-debugging-port=0")  # fmt: skip
+BROWSER = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1440,900",
+    "--remote-debugging-port=0",
+)
 
 
 def engine_seconds(folder: Path) -> float:
@@ -44,7 +55,14 @@ def engine_seconds(folder: Path) -> float:
 
 def alone(recipe, folder: Path) -> float:
     command = [sys.executable, "-m", "kgen", "run", "-", "--out", str(folder)]
-    subprocess.run(command, input=recipe.to_json().encode(), cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=1800)
+    subprocess.run(
+        command,
+        input=recipe.to_json().encode(),
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=1800,
+    )
     return engine_seconds(folder)
 
 
@@ -64,12 +82,17 @@ def watched(recipe, runs_folder: Path, viewer: list[str] | None, port: int = 799
         served, address, _ = demo.launch(**main.launch_settings(args, port))
         routes.install(served, runs)
         if viewer:
-            process = subprocess.Popen([*viewer, address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                [*viewer, address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             stack.callback(process.wait)
             stack.callback(process.kill)
         name = runs.start(recipe)
         deadline = time.monotonic() + 1800
-        while not (runs_folder / name / "student.safetensors").is_file() and time.monotonic() < deadline:
+        while (
+            not (runs_folder / name / "student.safetensors").is_file()
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.5)
         return engine_seconds(runs_folder / name)
 
@@ -81,7 +104,9 @@ def main() -> None:
     parser.add_argument("--browser", help="path of a Chromium; left out: no browser")
     args = parser.parse_args()
     base = recipes.get("fashion-live")
-    recipe = base.replace(epochs=args.epochs, ratio=base.ratio * args.epochs / base.epochs, schedule="concurrent")
+    recipe = base.replace(
+        epochs=args.epochs, ratio=base.ratio * args.epochs / base.epochs, schedule="concurrent"
+    )
     ways = {"alone": None, "app, one polling viewer": [sys.executable, "-c", POLL]}
     times: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as scratch:
@@ -91,12 +116,19 @@ def main() -> None:
             times["app, one browser"] = []
         for i in range(args.rounds):
             for name, viewer in ways.items():
-                seconds = alone(recipe, Path(scratch, f"alone{i}")) if viewer is None else watched(recipe, Path(scratch, f"{name[5:8]}{i}"), viewer)
+                seconds = (
+                    alone(recipe, Path(scratch, f"alone{i}"))
+                    if viewer is None
+                    else watched(recipe, Path(scratch, f"{name[5:8]}{i}"), viewer)
+                )
                 times[name].append(seconds)
                 print(f"round {i + 1}: {name:<26} {seconds:6.1f} s", flush=True)
     base_seconds = statistics.median(times["alone"])
     for name, values in times.items():
-        print(f"{name:<26} median {statistics.median(values):6.1f} s   {statistics.median(values) / base_seconds:.3f} of alone")
+        print(
+            f"{name:<26} median {statistics.median(values):6.1f} s  "
+            f" {statistics.median(values) / base_seconds:.3f} of alone"
+        )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
-"""A class room on one machine: many viewers, one presenter, a real run; what they wait for and what they cost.
+"""A class room on one machine: many viewers, one presenter, a real run; what they wait for and what
+they cost.
 
     python benchmarks/crowd.py [--viewers 60] [--blocks 12] [--block 15] [--stops 12]
 
-The server is `launch.py --presenter` in a process of its own. Viewers are one process of plain sockets that ask what the
-audience's page asks, when it asks it: page, style sheets and modules first, the snapshot twice a second with its ETag,
-groups as they are finished, a sample now and then; a poll is held until something is new. They draw nothing and read of a snapshot what they need, so the
-two cores are the server's and the engine's as far as possible; what they use themselves is printed.
+The server is `launch.py --presenter` in a process of its own. Viewers are one process of plain
+sockets that ask what the audience's page asks, when it asks it: page, style sheets and modules
+first, the snapshot twice a second with its ETag, groups as they are finished, a sample now and
+then; a poll is held until something is new. They draw nothing and read of a snapshot what they
+need, so the two cores are the server's and the engine's as far as possible; what they use
+themselves is printed.
 
-Blocks with the crowd and blocks without alternate within one run: how long the engine's steps took is read from its own
-journal, and the medians of both kinds are compared. Frame age: a snapshot carries the time at which it was made, and the machine has one clock.
+Blocks with the crowd and blocks without alternate within one run: how long the engine's steps took
+is read from its own journal, and the medians of both kinds are compared. Frame age: a snapshot
+carries the time at which it was made, and the machine has one clock.
 """
 
 from __future__ import annotations
@@ -56,17 +60,33 @@ class Line:
     def __init__(self, port: int, headers: str = ""):
         self.port, self.headers, self.reader, self.writer = port, headers, None, None
 
-    async def get(self, path: str, etag: str = "", held: bool = False) -> tuple[int, dict[str, str], bytes]:
-        known = (f"If-None-Match: {etag}\r\n" if etag else "") + ("Prefer: wait=1\r\n" if held else "")
-        said = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAccept-Encoding: gzip\r\n{self.headers}{known}\r\n".encode()
+    async def get(
+        self, path: str, etag: str = "", held: bool = False
+    ) -> tuple[int, dict[str, str], bytes]:
+        known = (f"If-None-Match: {etag}\r\n" if etag else "") + (
+            "Prefer: wait=1\r\n" if held else ""
+        )
+        said = (
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAccept-Encoding:"
+            f" gzip\r\n{self.headers}{known}\r\n".encode()
+        )
         for _ in range(2):
             try:
                 if self.writer is None:
-                    self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 22)
+                    self.reader, self.writer = await asyncio.open_connection(
+                        "127.0.0.1", self.port, limit=1 << 22
+                    )
                 self.writer.write(said)
                 head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                found = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-                return int(head[0].split(" ")[1]), found, await self.reader.readexactly(int(found.get("content-length", 0)))
+                found = {
+                    name.lower(): value
+                    for name, _, value in (line.partition(": ") for line in head[1:] if line)
+                }
+                return (
+                    int(head[0].split(" ")[1]),
+                    found,
+                    await self.reader.readexactly(int(found.get("content-length", 0))),
+                )
             except (asyncio.IncompleteReadError, ConnectionError):  # kept for too long
                 self.close()
         raise ConnectionError(f"{path}: no answer")
@@ -100,8 +120,16 @@ class Crowd:
         self.here = 0
         static = ROOT / "app" / "static"
         of_the_form = ("teacher_dialog.js", "check_report.js", "ladder.js")
-        files = sorted(f.relative_to(static).as_posix() for f in static.rglob("*") if f.suffix in (".js", ".css") and f.name not in of_the_form)
-        self.files = [f"/kg/static/{name}?v=1" for name in files] + ["/kg/theme.css", "/kg/plotly.min.js", "/kg/reference/-/0"]
+        files = sorted(
+            f.relative_to(static).as_posix()
+            for f in static.rglob("*")
+            if f.suffix in (".js", ".css") and f.name not in of_the_form
+        )
+        self.files = [f"/kg/static/{name}?v=1" for name in files] + [
+            "/kg/theme.css",
+            "/kg/plotly.min.js",
+            "/kg/reference/-/0",
+        ]
 
     @contextlib.asynccontextmanager
     async def present(self) -> AsyncIterator[Seen]:
@@ -130,7 +158,12 @@ class Crowd:
             line.close()
 
     async def _watch(self, line: Line) -> None:
-        etag, had, looked, plain = "", -1, time.perf_counter() + random.random() * SAMPLE_EVERY, time.perf_counter()
+        etag, had, looked, plain = (
+            "",
+            -1,
+            time.perf_counter() + random.random() * SAMPLE_EVERY,
+            time.perf_counter(),
+        )
         while True:
             await self.asking.wait()
             began = time.perf_counter()
@@ -148,10 +181,15 @@ class Crowd:
                 whose, done = WHOSE.search(text), int(DONE.search(text)[1])
                 if whose:
                     run, id, attempt = (part.decode() for part in whose.groups())
-                    wanted = [f"group/{run}/{attempt}/{it}?id={id}" for it in range(max(0, done - 3, had), done)]
+                    wanted = [
+                        f"group/{run}/{attempt}/{it}?id={id}"
+                        for it in range(max(0, done - 3, had), done)
+                    ]
                     if done and time.perf_counter() - looked > SAMPLE_EVERY:
                         looked = time.perf_counter()
-                        wanted.append(f"sample/{run}/{attempt}/{random.randrange(done)}/{random.randrange(20)}?id={id}")
+                        wanted.append(
+                            f"sample/{run}/{attempt}/{random.randrange(done)}/{random.randrange(20)}?id={id}"
+                        )
                     had = done
                     for path in wanted:
                         began = time.perf_counter()
@@ -175,14 +213,25 @@ class Presenter:
         for dependency in config["dependencies"]:
             for target, event in dependency["targets"]:
                 if event == "click":
-                    self.buttons |= {name: dependency["id"] for name in ("kg-start", "kg-stop") if ids.get(name) == target}
+                    self.buttons |= {
+                        name: dependency["id"]
+                        for name in ("kg-start", "kg-stop")
+                        if ids.get(name) == target
+                    }
 
     async def press(self, button: str, values: list | None = None) -> float:
         """Seconds until its event has ended, as the page hears it."""
         session, began = secrets.token_hex(5), time.perf_counter()
-        order = {"fn_index": self.buttons[button], "data": values or [], "session_hash": session, "event_data": None}
+        order = {
+            "fn_index": self.buttons[button],
+            "data": values or [],
+            "session_hash": session,
+            "event_data": None,
+        }
         (await self.client.post("/gradio_api/queue/join", json=order)).raise_for_status()
-        async with self.client.stream("GET", f"/gradio_api/queue/data?session_hash={session}") as answer:
+        async with self.client.stream(
+            "GET", f"/gradio_api/queue/data?session_hash={session}"
+        ) as answer:
             async for said in answer.aiter_lines():
                 if '"process_completed"' in said:
                     assert '"success":true' in said.replace(" ", ""), said
@@ -201,19 +250,29 @@ class Presenter:
     async def phase(self, *wanted: str, seconds: float = 240, period: float = 0.2) -> dict:
         end = time.monotonic() + seconds
         while (snapshot := await self.snapshot())["phase"] not in wanted:
-            assert time.monotonic() < end, f"waited for {wanted}: {snapshot['phase']}, {snapshot['alert']}"
+            assert time.monotonic() < end, (
+                f"waited for {wanted}: {snapshot['phase']}, {snapshot['alert']}"
+            )
             await asyncio.sleep(period)
         return snapshot
 
     async def stop(self) -> float:
-        """Seconds from the press until its event has ended and the page shows it (it looks 120 ms after a press, then as always)."""
+        """Seconds from the press until its event has ended and the page shows it (it looks 120 ms
+        after a press, then as always).
+        """
         began, etag = time.perf_counter(), ""
         pressed = asyncio.create_task(self.press("kg-stop"))
         await asyncio.sleep(0.12)
         while True:
-            answer = await self.client.get("/kg/live", headers={"If-None-Match": etag, "Prefer": "wait=1"} if etag else {})
+            answer = await self.client.get(
+                "/kg/live", headers={"If-None-Match": etag, "Prefer": "wait=1"} if etag else {}
+            )
             etag = answer.headers["etag"]
-            if answer.status_code == 200 and answer.json()["phase"] in ("stopping", "stopped", "finished"):
+            if answer.status_code == 200 and answer.json()["phase"] in (
+                "stopping",
+                "stopped",
+                "finished",
+            ):
                 break
             assert time.perf_counter() - began < 60, "Stop is not shown"
             await asyncio.sleep(PERIOD)
@@ -232,16 +291,40 @@ class Server:
         self.token, self.address = secrets.token_urlsafe(24), f"http://127.0.0.1:{self.port}"
         self.cookie = (f"kgen-presenter-{self.port}", self.token)
         self._log = (folder / "server.log").open("wb")
-        command = [sys.executable, "launch.py", "--presenter", "--no-browser", "--port", str(self.port), "--runs", str(self.runs)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=self._log, env=os.environ | {"KGEN_TOKEN": self.token})
+        command = [
+            sys.executable,
+            "launch.py",
+            "--presenter",
+            "--no-browser",
+            "--port",
+            str(self.port),
+            "--runs",
+            str(self.runs),
+        ]
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=self._log,
+            stderr=self._log,
+            env=os.environ | {"KGEN_TOKEN": self.token},
+        )
         end = time.monotonic() + 120
         while b"is at" not in (folder / "server.log").read_bytes():
-            assert self.process.poll() is None and time.monotonic() < end, (folder / "server.log").read_text()
+            assert self.process.poll() is None and time.monotonic() < end, (
+                folder / "server.log"
+            ).read_text()
             time.sleep(0.2)
 
     def rss(self) -> float:
         """Megabytes of the server's process alone."""
-        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[1]) / 1024
+        return (
+            int(
+                re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[
+                    1
+                ]
+            )
+            / 1024
+        )
 
     def cpu(self) -> float:
         """Seconds of processor time so far, without its children."""
@@ -265,11 +348,17 @@ def percentile(values: list[float], p: float) -> float:
 
 def slope(points: list[tuple[float, float]]) -> float:
     """Of y over x, least squares."""
-    return statistics.linear_regression([x for x, _ in points], [y for _, y in points]).slope if len(points) > 2 else float("nan")
+    return (
+        statistics.linear_regression([x for x, _ in points], [y for _, y in points]).slope
+        if len(points) > 2
+        else float("nan")
+    )
 
 
 class Clock:
-    """Which wall time an event of a run was written at: the engine counts seconds from its own start."""
+    """Which wall time an event of a run was written at: the engine counts seconds from its own
+    start.
+    """
 
     def __init__(self, runs: Path):
         self.runs, self.starts = runs, {}
@@ -280,7 +369,9 @@ class Clock:
                 file.seek(max(0, path.stat().st_size - 20_000))
                 times = [float(t) for t in re.findall(rb'"t":([0-9.]+)', file.read())]
             if times:  # the event was there by now: the smallest difference is nearest to the truth
-                self.starts[path] = min(self.starts.get(path, float("inf")), time.time() - max(times))
+                self.starts[path] = min(
+                    self.starts.get(path, float("inf")), time.time() - max(times)
+                )
 
     def steps(self, blocks: list[tuple[bool, float, float]]) -> dict[str, dict[bool, list[float]]]:
         """Seconds a step, of both of the engine's threads, with the crowd and without."""
@@ -291,9 +382,18 @@ class Clock:
                 before = last.get(e["kind"])
                 last[e["kind"]] = e
                 steps = e.get("step", 0) - before["step"] if before and e["kind"] in found else 0
-                whole = e["kind"] == "student_step" or (before and before.get("iteration") == e.get("iteration"))
+                whole = e["kind"] == "student_step" or (
+                    before and before.get("iteration") == e.get("iteration")
+                )
                 if steps > 0 and whole:  # between two iterations other work is done
-                    asking = next((on for on, a, b in blocks if a <= start + before["t"] and start + e["t"] <= b), None)
+                    asking = next(
+                        (
+                            on
+                            for on, a, b in blocks
+                            if a <= start + before["t"] and start + e["t"] <= b
+                        ),
+                        None,
+                    )
                     if asking is not None:
                         found[e["kind"]][asking].append((e["t"] - before["t"]) / steps)
         return found
@@ -337,7 +437,9 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
         counts = clock.steps(blocks)
         stops: dict[bool, list[float]] = {True: [], False: []}
         for i in range(args.stops):
-            asking = bool(i % 2 == 0)  # every other one without the crowd: what of it is the machine's own
+            asking = bool(
+                i % 2 == 0
+            )  # every other one without the crowd: what of it is the machine's own
             (crowd.asking.set if asking else crowd.asking.clear)()
             await presenter.phase("running")
             await asyncio.sleep(1 + random.random())
@@ -352,36 +454,66 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
         await presenter.press("kg-stop")
     await presenter.client.aclose()
     warm = [p for p in memory if p[0] > 0.5] or memory
-    speeds = {kind: statistics.median(took[False]) / statistics.median(took[True]) for kind, took in counts.items() if took[False] and took[True]}
+    speeds = {
+        kind: statistics.median(took[False]) / statistics.median(took[True])
+        for kind, took in counts.items()
+        if took[False] and took[True]
+    }
     return {
-        "viewers": args.viewers, "counted by the app": told, "failed requests": len(seen.failed), "asked for, s": on,
-        "open a page p50, s": percentile(seen.opening, 50), "open a page p95, s": percentile(seen.opening, 95),
-        "polls": seen.polls, "of them new, %": 100 * seen.new / max(1, seen.polls),
-        **{f"plain poll p{p}, ms": 1000 * percentile(seen.latency, p) for p in (50, 95, 99)}, "group or sample p95, ms": 1000 * percentile(seen.other, 95),
-        "frame age p50, ms": 1000 * percentile(seen.age, 50), "frame age p95, ms": 1000 * percentile(seen.age, 95),
-        "Stop p50, s": percentile(stops[True], 50), "Stop p95, s": percentile(stops[True], 95),
-        "Stop without the crowd p50, s": percentile(stops[False], 50), "Stop without the crowd p95, s": percentile(stops[False], 95),
+        "viewers": args.viewers,
+        "counted by the app": told,
+        "failed requests": len(seen.failed),
+        "asked for, s": on,
+        "open a page p50, s": percentile(seen.opening, 50),
+        "open a page p95, s": percentile(seen.opening, 95),
+        "polls": seen.polls,
+        "of them new, %": 100 * seen.new / max(1, seen.polls),
+        **{f"plain poll p{p}, ms": 1000 * percentile(seen.latency, p) for p in (50, 95, 99)},
+        "group or sample p95, ms": 1000 * percentile(seen.other, 95),
+        "frame age p50, ms": 1000 * percentile(seen.age, 50),
+        "frame age p95, ms": 1000 * percentile(seen.age, 95),
+        "Stop p50, s": percentile(stops[True], 50),
+        "Stop p95, s": percentile(stops[True], 95),
+        "Stop without the crowd p50, s": percentile(stops[False], 50),
+        "Stop without the crowd p95, s": percentile(stops[False], 95),
         "load average": os.getloadavg()[0],
-        **{f"{kind}s measured": len(took[True]) + len(took[False]) for kind, took in counts.items()},
+        **{
+            f"{kind}s measured": len(took[True]) + len(took[False]) for kind, took in counts.items()
+        },
         **{f"speed of a {kind} with the crowd": ratio for kind, ratio in speeds.items()},
-        "engine's speed with the crowd": statistics.geometric_mean(speeds.values()) if speeds else float("nan"),
-        "server, cores": statistics.median(busy) if busy else float("nan"), "viewers' own process, s": spent.ru_utime + spent.ru_stime - own.ru_utime - own.ru_stime,
-        "memory at the start, MB": warm[0][1], "memory at the end, MB": warm[-1][1], "minutes": warm[-1][0], "memory, MB/min": slope(warm)}
+        "engine's speed with the crowd": (
+            statistics.geometric_mean(speeds.values()) if speeds else float("nan")
+        ),
+        "server, cores": statistics.median(busy) if busy else float("nan"),
+        "viewers' own process, s": spent.ru_utime + spent.ru_stime - own.ru_utime - own.ru_stime,
+        "memory at the start, MB": warm[0][1],
+        "memory at the end, MB": warm[-1][1],
+        "minutes": warm[-1][0],
+        "memory, MB/min": slope(warm),
+    }
 
 
 def verdicts(found: dict[str, float]) -> dict[str, bool]:
     age = 500 if found["viewers"] <= 30 else 2000
-    return {"Stop p95 < 1 s": found["Stop p95, s"] < 1, f"frame age p95 < {age} ms": found["frame age p95, ms"] < age,
-            "engine slowed < 20 %": found["engine's speed with the crowd"] > 0.8, "memory < 1 MB/min": found["memory, MB/min"] < 1,
-            "no request failed": not found["failed requests"]}
+    return {
+        "Stop p95 < 1 s": found["Stop p95, s"] < 1,
+        f"frame age p95 < {age} ms": found["frame age p95, ms"] < age,
+        "engine slowed < 20 %": found["engine's speed with the crowd"] > 0.8,
+        "memory < 1 MB/min": found["memory, MB/min"] < 1,
+        "no request failed": not found["failed requests"],
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--viewers", type=int, default=60)
-    parser.add_argument("--blocks", type=int, default=12, help="pairs of blocks, with the crowd and without")
+    parser.add_argument(
+        "--blocks", type=int, default=12, help="pairs of blocks, with the crowd and without"
+    )
     parser.add_argument("--block", type=float, default=15, help="seconds of each")
-    parser.add_argument("--stops", type=int, default=12, help="presses of Stop, half of them without the crowd")
+    parser.add_argument(
+        "--stops", type=int, default=12, help="presses of Stop, half of them without the crowd"
+    )
     parser.add_argument("--recipe", default="fashion-long")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

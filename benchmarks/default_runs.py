@@ -1,11 +1,15 @@
-"""The default runs as a person makes them: the real app, a real browser that watches, Start pressed on the page.
+"""The default runs as a person makes them: the real app, a real browser that watches, Start pressed
+on the page.
 
-    python benchmarks/default_runs.py [--teacher CNN] [--recipes live long] [--seeds 0 1 2] [--browser /usr/bin/chromium]
+    python benchmarks/default_runs.py [--teacher CNN] [--recipes live long] [--seeds 0 1 2]
+    [--browser /usr/bin/chromium]
 
-Teacher and recipes as the page calls them: --teacher "Imagenette ResNet" --recipes imagenette-live, --teacher "CIFAR-10 CNN" --recipes cifar10-live.
+Teacher and recipes as the page calls them: --teacher "Imagenette ResNet" --recipes imagenette-live,
+--teacher "CIFAR-10 CNN" --recipes cifar10-live.
 
-Prints, for each run: seconds from the click to the first synthetic image on screen, seconds of the whole run, and the
-student's accuracy on all real test images at the end (never its best moment). Needs playwright.
+Prints, for each run: seconds from the click to the first synthetic image on screen, seconds of the
+whole run, and the student's accuracy on all real test images at the end (never its best moment).
+Needs playwright.
 """
 
 from __future__ import annotations
@@ -26,15 +30,30 @@ sys.path.insert(0, str(ROOT))
 
 from kgen.journal.reading import open_run
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
-FIRST_IMAGE = "() => [...document.querySelectorAll('.gallery .grp')].some((g) => g.style.getPropertyValue('--sheet').includes('url'))"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+FIRST_IMAGE = (
+    "() => [...document.querySelectorAll('.gallery .grp')].some((g) =>"
+    " g.style.getPropertyValue('--sheet').includes('url'))"
+)
 
 
-def one_run(page: Page, address: str, runs: Path, teacher: str, recipe: str, seed: int, picture: Path | None) -> tuple[float, float, float, int]:
+def one_run(
+    page: Page, address: str, runs: Path, teacher: str, recipe: str, seed: int, picture: Path | None
+) -> tuple[float, float, float, int]:
     """(seconds to the first image, seconds in all, accuracy, real images)"""
     page.goto(address)
-    page.wait_for_function("() => document.body.dataset.kg && !['running', 'starting'].includes(document.body.dataset.kg)")
+    page.wait_for_function(
+        "() => document.body.dataset.kg && !['running',"
+        " 'starting'].includes(document.body.dataset.kg)"
+    )
     page.locator("#kg-which-teacher label").filter(has_text=re.compile(rf"^\s*{teacher}")).click()
     page.locator("#kg-recipe label").filter(has_text=re.compile(rf"^\s*{recipe}")).click()
     page.locator("#kg-seed input").fill(str(seed))
@@ -49,7 +68,9 @@ def one_run(page: Page, address: str, runs: Path, teacher: str, recipe: str, see
     if picture:
         page.wait_for_timeout(120_000)
         page.screenshot(path=picture)
-    page.wait_for_function("() => document.body.dataset.kg === 'finished'", timeout=3_600_000, polling=500)
+    page.wait_for_function(
+        "() => document.body.dataset.kg === 'finished'", timeout=3_600_000, polling=500
+    )
     (folder,) = (f for f in runs.iterdir() if f.is_dir() and f not in known)
     *_, last = open_run(folder).events()
     return first, last.t, last.accuracy, last.n
@@ -60,12 +81,21 @@ def main() -> None:
     parser.add_argument("--teacher", default="CNN")
     parser.add_argument("--recipes", nargs="+", default=["live", "long"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--picture", type=Path, help="save a screenshot, two minutes into the first run")
+    parser.add_argument(
+        "--picture", type=Path, help="save a screenshot, two minutes into the first run"
+    )
     parser.add_argument("--browser", default="/usr/bin/chromium")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         runs = Path(scratch, "runs")
-        command = [sys.executable, "launch.py", "--no-browser", "--no-recording", "--runs", str(runs)]
+        command = [
+            sys.executable,
+            "launch.py",
+            "--no-browser",
+            "--no-recording",
+            "--runs",
+            str(runs),
+        ]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         try:
             address = re.search(r"http://\S+", process.stdout.readline()).group()
@@ -74,12 +104,21 @@ def main() -> None:
             for recipe in args.recipes:
                 scores = []
                 for seed in args.seeds:
-                    first, seconds, accuracy, n = one_run(page, address, runs, args.teacher, recipe, seed, args.picture)
+                    first, seconds, accuracy, n = one_run(
+                        page, address, runs, args.teacher, recipe, seed, args.picture
+                    )
                     args.picture = None
                     scores.append(accuracy)
-                    print(f"{args.teacher}, {recipe}, seed {seed}: first image {first:.1f} s, run {seconds:.0f} s, student {accuracy:.2%} of {n:,}", flush=True)
+                    print(
+                        f"{args.teacher}, {recipe}, seed {seed}: first image {first:.1f} s, run"
+                        f" {seconds:.0f} s, student {accuracy:.2%} of {n:,}",
+                        flush=True,
+                    )
                 spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-                print(f"{args.teacher}, {recipe}: {statistics.mean(scores):.2%} ± {spread:.2%}", flush=True)
+                print(
+                    f"{args.teacher}, {recipe}: {statistics.mean(scores):.2%} ± {spread:.2%}",
+                    flush=True,
+                )
             browser.close()
         finally:
             process.terminate()

@@ -1,16 +1,22 @@
-"""What precision and memory format are worth to each bundled teacher, student and generator on this machine.
+"""What precision and memory format are worth to each bundled teacher, student and generator on this
+machine.
 
     python benchmarks/formats.py [--threads N] [--rounds N]
 
-One forward and backward pass in each format, in interleaved rounds of one process; printed is how many times as fast as
-single precision in NCHW (medians), and the whole generator step in the format that the engine would take. CUDA is used where it is.
+One forward and backward pass in each format, in interleaved rounds of one process; printed is how
+many times as fast as single precision in NCHW (medians), and the whole generator step in the format
+that the engine would take. CUDA is used where it is.
 """
 
 from __future__ import annotations
 
 import os
 
-for _name, _value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}.items():
+for _name, _value in {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+    "KMP_BLOCKTIME": "0",
+}.items():
     os.environ.setdefault(_name, _value)
 
 import argparse
@@ -41,7 +47,11 @@ WORK = {
     "fashion-vit": recipes.get("fashion-vit"),
     "cifar10-cnn": recipes.get("cifar10-live"),
     "imagenette-slim": recipes.get("imagenette-live"),
-    "imagenet-lite0": recipes.get("imagenet-peek").replace(source="noise", generator_crop=1.0, crop_curriculum=False),
+    "imagenet-lite0": (
+        recipes.get("imagenet-peek").replace(
+            source="noise", generator_crop=1.0, crop_curriculum=False
+        )
+    ),
 }
 """Teacher → a recipe whose batch, side and student are used."""
 Name = TypeVar("Name")
@@ -60,7 +70,9 @@ def medians(parts: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, 
     return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
-def passes(network: nn.Module, x: torch.Tensor, formats: list[Format]) -> dict[Format, Callable[[], object]]:
+def passes(
+    network: nn.Module, x: torch.Tensor, formats: list[Format]
+) -> dict[Format, Callable[[], object]]:
     """A forward and backward pass of a copy in each format."""
 
     def work(format: Format) -> Callable[[], object]:
@@ -87,20 +99,47 @@ def main() -> None:
         parser.error("--rounds: one or more")
     torch.set_num_threads(args.threads)
     for name, recipe in WORK.items():
-        recipe = recipe.replace(precision="auto", memory_format="auto", evaluate_on="none", judge="none")
+        recipe = recipe.replace(
+            precision="auto", memory_format="auto", evaluate_on="none", judge="none"
+        )
         setting = Setting(recipe)
-        state, formats = LoopState(setting, dict.fromkeys(precision.NETWORKS, PLAIN)), precision.candidates(recipe, setting.device)
+        state, formats = (
+            LoopState(setting, dict.fromkeys(precision.NETWORKS, PLAIN)),
+            precision.candidates(recipe, setting.device),
+        )
         side, batch = setting.sides[0], recipe.batch
-        images = torch.rand(batch, setting.card.channels, side, side, device=setting.device, requires_grad=True)
+        images = torch.rand(
+            batch, setting.card.channels, side, side, device=setting.device, requires_grad=True
+        )
         code = torch.randn(batch, recipe.noise_width, device=setting.device)
         print(f"{name}, {batch} images of {side} × {side}, {setting.device_title()}")
         chosen = {}
-        for network, x, part in ((setting.teacher.network, images, "teacher"), (state.student.train(), images.detach(), "student"), (state.generators[side], code, "generator")):
+        for network, x, part in (
+            (setting.teacher.network, images, "teacher"),
+            (state.student.train(), images.detach(), "student"),
+            (state.generators[side], code, "generator"),
+        ):
             found = medians(passes(network, x, formats), args.rounds)
             chosen[part] = precision.choose(found)
-            print(f"  {part:<10}" + "   ".join(f"{format_name(*format)} {found[PLAIN] / seconds:4.2f} ×" for format, seconds in found.items()))
-        before, after = medians({"plain": step(recipe, dict.fromkeys(precision.NETWORKS, PLAIN)), "chosen": step(recipe, chosen)}, args.rounds).values()
-        print(f"  a whole generator step, {', '.join(f'{part} {format_name(*format)}' for part, format in chosen.items())}: {before / after:.2f} ×")
+            print(
+                f"  {part:<10}"
+                + "   ".join(
+                    f"{format_name(*format)} {found[PLAIN] / seconds:4.2f} ×"
+                    for format, seconds in found.items()
+                )
+            )
+        before, after = medians(
+            {
+                "plain": step(recipe, dict.fromkeys(precision.NETWORKS, PLAIN)),
+                "chosen": step(recipe, chosen),
+            },
+            args.rounds,
+        ).values()
+        print(
+            "  a whole generator step,"
+            f" {', '.join(f'{part} {format_name(*format)}' for part, format in chosen.items())}:"
+            f" {before / after:.2f} ×"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Damaged and hostile files of weights in quantity: python benchmarks/fuzz_checkpoints.py [FILES] [SEED].
+"""Damaged and hostile files of weights in quantity: python benchmarks/fuzz_checkpoints.py [FILES]
+[SEED].
 
-Mutates a .pt, a .pt of the old format and a .safetensors, and reads each as the preflight does, under its limits, with
-pickles in them that would leave a mark. Ends with exit code 1 where code ran, an answer was no sentence, or one took 10 s.
+Mutates a .pt, a .pt of the old format and a .safetensors, and reads each as the preflight does,
+under its limits, with pickles in them that would leave a mark. Ends with exit code 1 where code
+ran, an answer was no sentence, or one took 10 s.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "tests" / "kgen")]
+sys.path[:0] = [
+    str(Path(__file__).resolve().parents[1]),
+    str(Path(__file__).resolve().parents[1] / "tests" / "kgen"),
+]
 
 import hostile
 import torch
@@ -21,12 +26,18 @@ from safetensors.torch import save_file
 from kgen.preflight import limits
 from kgen.zoo.checkpoints import CheckpointError, read
 
-STATE = {"conv.weight": torch.randn(8, 3, 3, 3), "bn.running_mean": torch.randn(8), "bn.num_batches_tracked": torch.tensor(7), "fc.bias": torch.randn(5).half()}
+STATE = {
+    "conv.weight": torch.randn(8, 3, 3, 3),
+    "bn.running_mean": torch.randn(8),
+    "bn.num_batches_tracked": torch.tensor(7),
+    "fc.bias": torch.randn(5).half(),
+}
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
     broken = bytearray(data)
-    # the tensors' bytes are of little interest: aim at the lists of names and shapes half of the time
+    # the tensors' bytes are of little interest: aim at the lists of names and shapes half of the
+    # time
     place = rng.choice((len(broken), min(len(broken), 1500)))
     for _ in range(rng.choice((1, 1, 1, 2, 5, 30))):
         at = rng.randrange(place)
@@ -40,7 +51,9 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
             case 3:
                 broken[at:at] = broken[at : at + rng.randrange(1, 40)]
             case 4:
-                broken[at : at + 4] = rng.choice((b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\0", b"\0\0\0\x80"))
+                broken[at : at + 4] = rng.choice(
+                    (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\0", b"\0\0\0\x80")
+                )
         place = min(place, len(broken))
         if place < 2:
             break
@@ -56,9 +69,17 @@ def main(files: int, seed: int) -> int:
     hostile.code(folder / "code.pt")
     hostile.system(folder / "system.pt")
     hostile.old_code(folder / "oldcode.pt")
-    sources = {name: (folder / name).read_bytes() for name in ("zip.pt", "old.pt", "w.safetensors", "code.pt", "system.pt", "oldcode.pt")}
+    sources = {
+        name: (folder / name).read_bytes()
+        for name in ("zip.pt", "old.pt", "w.safetensors", "code.pt", "system.pt", "oldcode.pt")
+    }
     for name, data in sources.items():
-        path, counts, slowest, start = folder / f"x{Path(name).suffix}", {"read": 0, "refused": 0}, 0.0, time.monotonic()
+        path, counts, slowest, start = (
+            folder / f"x{Path(name).suffix}",
+            {"read": 0, "refused": 0},
+            0.0,
+            time.monotonic(),
+        )
         for _ in range(files):
             path.write_bytes(mutated(data, rng))
             began = time.monotonic()
@@ -68,7 +89,9 @@ def main(files: int, seed: int) -> int:
                 counts["read"] += 1
             except CheckpointError as error:
                 counts["refused"] += 1
-                bad += not (str(error).endswith(".") and str(error).isprintable() and len(str(error)) < 500)
+                bad += not (
+                    str(error).endswith(".") and str(error).isprintable() and len(str(error)) < 500
+                )
             except BaseException as error:
                 bad += 1
                 print(f"{name}: {type(error).__name__}: {error}")
@@ -76,10 +99,19 @@ def main(files: int, seed: int) -> int:
             slowest = max(slowest, time.monotonic() - began)
         marks = list(folder.glob("*.mark"))
         bad += len(marks) + (slowest >= 10)
-        print(f"{name:<14} {counts}, slowest {slowest:.2f} s, marks {len(marks)}, {time.monotonic() - start:.0f} s, peak {limits.peak_memory() / 2**20:.0f} MB", flush=True)
+        print(
+            f"{name:<14} {counts}, slowest {slowest:.2f} s, marks {len(marks)},"
+            f" {time.monotonic() - start:.0f} s, peak {limits.peak_memory() / 2**20:.0f} MB",
+            flush=True,
+        )
     print(f"{bad} bad answers; files in {folder}")
     return bad > 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000, int(sys.argv[2]) if len(sys.argv) > 2 else 0))
+    sys.exit(
+        main(
+            int(sys.argv[1]) if len(sys.argv) > 1 else 1000,
+            int(sys.argv[2]) if len(sys.argv) > 2 else 0,
+        )
+    )

@@ -1,9 +1,12 @@
-"""Makes every run of the lessons for a few seeds, and writes what they gave where the lessons and docs/results.md read it.
+"""Makes every run of the lessons for a few seeds, and writes what they gave where the lessons and
+docs/results.md read it.
 
-    python benchmarks/lessons.py --runs FOLDER             # one run after the other; goes on where it stopped
-    python benchmarks/lessons.py --runs FOLDER --show      # make nothing, write what is there
+    python benchmarks/lessons.py --runs FOLDER             # one run after the other; goes on where
+    it stopped python benchmarks/lessons.py --runs FOLDER --show      # make nothing, write what is
+    there
 
-A run is a folder NAME-SEED in FOLDER, made by `python -m kgen run` on one thread. Recordings (lessons without minutes) are left out.
+A run is a folder NAME-SEED in FOLDER, made by `python -m kgen run` on one thread. Recordings
+(lessons without minutes) are left out.
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ from kgen.recipe.recipe import Recipe
 from kgen.tables import tables
 
 PAGE = ROOT / "docs" / "results.md"
-BEGIN, END = "<!-- lessons: written by `python benchmarks/lessons.py` -->", "<!-- end of lessons -->"
+BEGIN, END = (
+    "<!-- lessons: written by `python benchmarks/lessons.py` -->",
+    "<!-- end of lessons -->",
+)
 
 
 def recipes() -> dict[str, Recipe]:
@@ -55,8 +61,14 @@ def make(wanted: dict[str, Recipe], seeds: range, folder: Path) -> None:
             if (key, seed) not in there(folder):
                 print(f"{key}, seed {seed} …", flush=True)
                 out = folder / f"lesson-{key}-{seed}"
-                subprocess.run([sys.executable, "-m", "kgen", "run", "-", "--out", str(out), "--json"], input=recipe.replace(seed=seed).to_json().encode(),
-                               cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, check=True)
+                subprocess.run(
+                    [sys.executable, "-m", "kgen", "run", "-", "--out", str(out), "--json"],
+                    input=recipe.replace(seed=seed).to_json().encode(),
+                    cwd=ROOT,
+                    env=os.environ | {"OMP_NUM_THREADS": "1"},
+                    stdout=subprocess.DEVNULL,
+                    check=True,
+                )
 
 
 def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
@@ -65,8 +77,14 @@ def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
         if key in wanted:
             values = metrics.numbers(open_run(path))
             values.pop("seconds")  # of a machine that did other things as well
-            measured[key][str(seed)] = {n: round(v, 4) if isinstance(v, float) else v for n, v in values.items() if v is not None}
-    (lessons.FOLDER / lessons.MEASURED).write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            measured[key][str(seed)] = {
+                n: round(v, 4) if isinstance(v, float) else v
+                for n, v in values.items()
+                if v is not None
+            }
+    (lessons.FOLDER / lessons.MEASURED).write_text(
+        json.dumps(measured, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
     lessons.measured.cache_clear()
     shelf = lessons.Lessons(lessons.FOLDER)
     lines = ["| lesson | switch | A | B |", "|---|---|--:|--:|"]
@@ -75,15 +93,27 @@ def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
             spread = shelf.spread(x).get("accuracy", {})
             if list(x.switch.changes) == ["seed"]:  # both are of one recipe: the seeds' own values
                 own = measured.get(tables.key(x.made("a")), {})
-                spread = {v: f"{100 * own[s]['accuracy']:.1f} %, seed {s}" for v, s in zip("ab", (str(x.made(v).seed) for v in "ab")) if s in own}
-            lines.append(f"| {x.title} | {x.switch.name}: {', '.join(f'`{n}` {a} → {b}' for n, a, b in lessons.flipped(x))} | {spread.get('a', '–')} | {spread.get('b', '–')} |")
+                spread = {
+                    v: f"{100 * own[s]['accuracy']:.1f} %, seed {s}"
+                    for v, s in zip("ab", (str(x.made(v).seed) for v in "ab"))
+                    if s in own
+                }
+            lines.append(
+                f"| {x.title} | {x.switch.name}:"
+                f" {', '.join(f'`{n}` {a} → {b}' for n, a, b in lessons.flipped(x))} |"
+                f" {spread.get('a', '–')} | {spread.get('b', '–')} |"
+            )
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}", encoding="utf-8")
+    PAGE.write_text(
+        f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--show", action="store_true")

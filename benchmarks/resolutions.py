@@ -1,17 +1,22 @@
 """What several resolutions cost against one, at equal pixels (the paper reports 1.3 to 1.6 times).
 
-    python benchmarks/resolutions.py [RECIPE] [--sides 28 20] [--threads N] [--rounds N] [--device auto]
+    python benchmarks/resolutions.py [RECIPE] [--sides 28 20] [--threads N] [--rounds N] [--device
+    auto]
 
-A round is one iteration at the first side alone (batch B), then one at each of the sides with their shares of the same
-pixels; then as many student steps from either pool. Rounds are interleaved in one process; the ratio of the medians is
-the answer.
+A round is one iteration at the first side alone (batch B), then one at each of the sides with their
+shares of the same pixels; then as many student steps from either pool. Rounds are interleaved in
+one process; the ratio of the medians is the answer.
 """
 
 from __future__ import annotations
 
 import os
 
-for _name, _value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}.items():
+for _name, _value in {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+    "KMP_BLOCKTIME": "0",
+}.items():
     os.environ.setdefault(_name, _value)
 
 import argparse
@@ -67,9 +72,16 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    base = recipes.get(args.recipe).replace(iterations=1, epochs=1000, device=args.device, pool_policy="fifo")
-    one, many = (Contender(base.replace(resolutions=sides)) for sides in (args.sides[:1], args.sides))
-    times: dict[str, dict[Contender, list[float]]] = {"images": {one: [], many: []}, "student": {one: [], many: []}}
+    base = recipes.get(args.recipe).replace(
+        iterations=1, epochs=1000, device=args.device, pool_policy="fifo"
+    )
+    one, many = (
+        Contender(base.replace(resolutions=sides)) for sides in (args.sides[:1], args.sides)
+    )
+    times: dict[str, dict[Contender, list[float]]] = {
+        "images": {one: [], many: []},
+        "student": {one: [], many: []},
+    }
     pixels = {}
 
     def timed(work) -> float:
@@ -86,9 +98,17 @@ def main() -> None:
             if i:  # the first round warms up
                 times["images"][who].append(images)
                 times["student"][who].append(student)
-    print(f"{args.recipe}, {args.threads} threads, {one.setting.device_title()}, {args.rounds} rounds")
-    print(f"pixels an iteration: {pixels[one]:,} at {args.sides[:1]}, {pixels[many]:,} at {args.sides} ({pixels[many] / pixels[one]:.3f})")
-    times["both"] = {who: [sum(pair) for pair in zip(times["images"][who], times["student"][who])] for who in (one, many)}
+    print(
+        f"{args.recipe}, {args.threads} threads, {one.setting.device_title()}, {args.rounds} rounds"
+    )
+    print(
+        f"pixels an iteration: {pixels[one]:,} at {args.sides[:1]}, {pixels[many]:,} at"
+        f" {args.sides} ({pixels[many] / pixels[one]:.3f})"
+    )
+    times["both"] = {
+        who: [sum(pair) for pair in zip(times["images"][who], times["student"][who])]
+        for who in (one, many)
+    }
     for what, by in times.items():
         a, b = (statistics.median(by[who]) for who in (one, many))
         print(f"{what:<8} one resolution {a:7.2f} s   several {b:7.2f} s   {b / a:.3f} of one")

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import os
 
-for _name, _value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}.items():
+for _name, _value in {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+    "KMP_BLOCKTIME": "0",
+}.items():
     os.environ.setdefault(_name, _value)
 
 import argparse
@@ -55,7 +59,9 @@ def main() -> None:
 
     def teacher_watched() -> None:
         probe = setting.teacher(images)
-        (probe.logits.sum() + sum(mean.sum() + var.sum() for mean, var, *_ in probe.batch_norm)).backward()
+        (
+            probe.logits.sum() + sum(mean.sum() + var.sum() for mean, var, *_ in probe.batch_norm)
+        ).backward()
 
     parts = {
         "generator step": synthesis.step,
@@ -77,8 +83,15 @@ def main() -> None:
     print(f"{args.recipe}, batch {recipe.batch}, {args.threads} threads, {setting.device_title()}")
     for name, seconds in medians.items():
         print(f"{name:<40} {1e3 * seconds:7.1f} ms   {seconds / whole:5.2f} of a generator step")
-    rest = whole - medians["  generator, forward and backward"] - medians["  the same with BatchNorm statistics"]
-    print(f"{'  losses, student, optimisers (the rest)':<40} {1e3 * rest:7.1f} ms   {rest / whole:5.2f} of a generator step")
+    rest = (
+        whole
+        - medians["  generator, forward and backward"]
+        - medians["  the same with BatchNorm statistics"]
+    )
+    print(
+        f"{'  losses, student, optimisers (the rest)':<40} {1e3 * rest:7.1f} ms  "
+        f" {rest / whole:5.2f} of a generator step"
+    )
 
 
 if __name__ == "__main__":

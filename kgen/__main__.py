@@ -1,15 +1,21 @@
-"""The command line: `python -m kgen …`. Only this file, screen.py, zoo_screen.py and child.py print.
+"""The command line: `python -m kgen …`. Only this file, screen.py, zoo_screen.py and child.py
+print.
 
-Exit codes: 0 done or stopped on request, 1 the run failed, 2 bad input, 130 interrupted (the run folder can be resumed).
+Exit codes: 0 done or stopped on request, 1 the run failed, 2 bad input, 130 interrupted (the run
+folder can be resumed).
 """
 
 from __future__ import annotations
 
 import os
 
-# Idle OpenMP threads that spin steal the cores from app and browser (measured: steps up to 8× slower). Must be
-# set before torch is imported.
-for _name, _value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}.items():
+# Idle OpenMP threads that spin steal the cores from app and browser (measured: steps up to 8×
+# slower). Must be set before torch is imported.
+for _name, _value in {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+    "KMP_BLOCKTIME": "0",
+}.items():
     os.environ.setdefault(_name, _value)
 
 import datetime
@@ -20,7 +26,14 @@ from typing import Annotated, Any
 
 import typer
 
-from kgen.cli import bundle_commands, data_commands, preflight_commands, progress, worth_commands, zoo_output
+from kgen.cli import (
+    bundle_commands,
+    data_commands,
+    preflight_commands,
+    progress,
+    worth_commands,
+    zoo_output,
+)
 from kgen.cli.progress import Json, console, watch
 from kgen.data.data import DataError
 from kgen.journal.bundle import BundleError
@@ -31,10 +44,22 @@ from kgen.tables import tables
 from kgen.tables.tables import TableError
 from kgen.zoo.zoo import ZooError
 
-cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Data-free knowledge distillation: teach a student from a teacher whose training data is gone.")
+cli = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=(
+        "Data-free knowledge distillation: teach a student from a teacher whose training data is"
+        " gone."
+    ),
+)
 
-Out = Annotated[Path | None, typer.Option("--out", help="Run folder to make; default runs/NAME-TIME.")]
-Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Run folder to make; default runs/NAME-TIME.")
+]
+Every = Annotated[
+    float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")
+]
 
 
 def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str | None) -> Recipe:
@@ -63,13 +88,22 @@ def list_recipes(as_json: Json = False) -> None:
 
 @cli.command()
 def run(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, a JSON file, or - for JSON lines on standard input.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(help="A recipe's name, a JSON file, or - for JSON lines on standard input."),
+    ],
     out: Out = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field: --set weights.kr=0")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field: --set weights.kr=0"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Every random draw follows from it.")] = None,
     schedule: Annotated[str | None, typer.Option(help="sequential or concurrent.")] = None,
     checkpoint_every: Every = 5.0,
-    control: Annotated[bool, typer.Option("--control", help="With -: go on reading control lines from standard input.")] = False,
+    control: Annotated[
+        bool,
+        typer.Option("--control", help="With -: go on reading control lines from standard input."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make images, teach a student, keep everything in a run folder."""
@@ -78,7 +112,9 @@ def run(
     if recipe == "-":
         from kgen.cli.worker import controlled
 
-        raise typer.Exit(controlled(checkpoint_every) if control else _from_stdin(out, checkpoint_every, as_json))
+        raise typer.Exit(
+            controlled(checkpoint_every) if control else _from_stdin(out, checkpoint_every, as_json)
+        )
     chosen = read_recipe(recipe, settings or [], seed, schedule)
     folder = out or default_folder(chosen)
     raise typer.Exit(watch(lambda **o: Runner.new(chosen, folder, **o), as_json, checkpoint_every))
@@ -86,9 +122,13 @@ def run(
 
 @cli.command()
 def resume(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")], checkpoint_every: Every = 5.0, as_json: Json = False
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    checkpoint_every: Every = 5.0,
+    as_json: Json = False,
 ) -> None:
-    """Go on with a run that was stopped or killed; sequential on a CPU the result is the same as without the interruption."""
+    """Go on with a run that was stopped or killed; sequential on a CPU the result is the same as
+    without the interruption.
+    """
     from kgen.journal.runner import Runner
 
     open_run(folder)
@@ -97,8 +137,14 @@ def resume(
 
 @cli.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an exported student.safetensors.")],
-    real_folder: Annotated[Path | None, typer.Option("--real", help="Folder of real test images, one subfolder a class.")] = None,
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run folder, or an exported student.safetensors."),
+    ],
+    real_folder: Annotated[
+        Path | None,
+        typer.Option("--real", help="Folder of real test images, one subfolder a class."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure an exported student on all real test images."""
@@ -109,13 +155,27 @@ def evaluate(
 
     file = folder if folder.suffix == ".safetensors" else open_run(folder).student()
     if not file.is_file():
-        raise ZooError(f"{file} does not exist; give a run folder, or the student.safetensors in one.")
-    spec = zoo.read_spec(file, "recipe", "is no exported student; give a run folder, or the student.safetensors in one")
+        raise ZooError(
+            f"{file} does not exist; give a run folder, or the student.safetensors in one."
+        )
+    spec = zoo.read_spec(
+        file,
+        "recipe",
+        "is no exported student; give a run folder, or the student.safetensors in one",
+    )
     recipe = parse(spec["recipe"])
-    real_images = str(real_folder) if real_folder else None if folder == file else open_run(folder).recipe.real_images
+    real_images = (
+        str(real_folder)
+        if real_folder
+        else None
+        if folder == file
+        else open_run(folder).recipe.real_images
+    )
     recipe = recipe.replace(real_images=real_images)
     chosen = choose_classes(recipe, tuple(spec["classes"]))
-    real = data.of_run(recipe.real_images, zoo.card(recipe.teacher), tuple(spec["classes"]), tuple(chosen))
+    real = data.of_run(
+        recipe.real_images, zoo.card(recipe.teacher), tuple(spec["classes"]), tuple(chosen)
+    )
     result = score(zoo.load_classifier(file), real, chosen)
     teacher = score(zoo.load_teacher(recipe.teacher).logits, real, chosen)
     if as_json:
@@ -130,19 +190,37 @@ def evaluate(
             )
         )
         return
-    print(f"student {result.accuracy:.2%} of {result.n:,} real images (teacher {teacher.accuracy:.2%})")
+    print(
+        f"student {result.accuracy:.2%} of {result.n:,} real images (teacher"
+        f" {teacher.accuracy:.2%})"
+    )
     for c, share in zip(chosen, result.per_class):
-        print(f"  {spec['classes'][c]:<12} " + ("no real image" if share is None else f"{share:.1%}"))
+        print(
+            f"  {spec['classes'][c]:<12} " + ("no real image" if share is None else f"{share:.1%}")
+        )
 
 
 @cli.command()
 def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to make; default RUN-student, beside the run.")] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write student.onnx too (needs onnx, onnxruntime, onnxscript), compared with torch.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to make; default RUN-student, beside the run."),
+    ] = None,
+    onnx: Annotated[
+        bool,
+        typer.Option(
+            "--onnx",
+            help=(
+                "Write student.onnx too (needs onnx, onnxruntime, onnxscript), compared with torch."
+            ),
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a run's student into a folder for others: weights, class names, a card of facts, code that loads it."""
+    """Write a run's student into a folder for others: weights, class names, a card of facts, code
+    that loads it.
+    """
     from kgen.journal.export import export as write
 
     made, card = write(folder, out, onnx=onnx)
@@ -151,35 +229,84 @@ def export(
         return
     print(f"{made}: {', '.join(sorted(f.name for f in made.iterdir()))}")
     for who in ("student", "teacher"):
-        told = {name: f"{n:,} {name}" for name in ("parameters", "macs", "bytes") if (n := card[who][name]) is not None}
+        told = {
+            name: f"{n:,} {name}"
+            for name in ("parameters", "macs", "bytes")
+            if (n := card[who][name]) is not None
+        }
         print(f"{who}: {', '.join(told.values()).replace('macs', 'multiply-accumulates an image')}")
     if card["onnx"]:
-        print(f"student.onnx differs from torch by at most {card['onnx']['largest_difference']:.1e} of the largest logit")
+        print(
+            f"student.onnx differs from torch by at most {card['onnx']['largest_difference']:.1e}"
+            " of the largest logit"
+        )
 
 
 @cli.command()
 def teach(
     dataset: Annotated[str, typer.Argument(help="fashion-mnist, cifar10, cifar100 or imagenette")],
-    out: Annotated[Path | None, typer.Option(help="File to write; default: where a recipe looks for that teacher.")] = None,
-    data_folder: Annotated[Path | None, typer.Option("--data", help="Folder with the real training set.")] = None,
-    download: Annotated[bool, typer.Option("--download", help="Allow torchvision to fetch the data set (Fashion-MNIST 30 MB, CIFAR 170 MB).")] = False,
-    network: Annotated[str | None, typer.Option(help="Fashion-MNIST: cnn (default) or vit; CIFAR-10: cnn (default); CIFAR: an architecture of Table 2, such as wrn-40-2; Imagenette: slim.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the plan's; 200 for the paper's networks.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto; CIFAR's plans want a GPU.")] = "cpu",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; default: where a recipe looks for that teacher."),
+    ] = None,
+    data_folder: Annotated[
+        Path | None, typer.Option("--data", help="Folder with the real training set.")
+    ] = None,
+    download: Annotated[
+        bool,
+        typer.Option(
+            "--download",
+            help="Allow torchvision to fetch the data set (Fashion-MNIST 30 MB, CIFAR 170 MB).",
+        ),
+    ] = False,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help=(
+                "Fashion-MNIST: cnn (default) or vit; CIFAR-10: cnn (default); CIFAR: an"
+                " architecture of Table 2, such as wrn-40-2; Imagenette: slim."
+            )
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Default: the plan's; 200 for the paper's networks.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, mps or auto; CIFAR's plans want a GPU.")
+    ] = "cpu",
     seed: int = 0,
-    half: Annotated[bool, typer.Option("--half", help="Store the weights in half precision, which halves the file.")] = False,
+    half: Annotated[
+        bool,
+        typer.Option("--half", help="Store the weights in half precision, which halves the file."),
+    ] = False,
 ) -> None:
-    """Train a teacher on a real training set (the only command that does), and write it with its card."""
-    zoo_output.watch_teaching(dataset, network, out, data_folder, download, epochs, device, seed, half)
+    """Train a teacher on a real training set (the only command that does), and write it with its
+    card.
+    """
+    zoo_output.watch_teaching(
+        dataset, network, out, data_folder, download, epochs, device, seed, half
+    )
 
 
 @cli.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A teacher that `python -m kgen zoo` lists, timm:MODEL.TAG or torchvision:NAME.")],
-    file: Annotated[Path | None, typer.Option("--file", help="Published file that is on this machine already: nothing is downloaded.")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A teacher that `python -m kgen zoo` lists, timm:MODEL.TAG or torchvision:NAME."
+        ),
+    ],
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", help="Published file that is on this machine already: nothing is downloaded."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Download a teacher's published weights (nothing else ever does), check them, and keep them as a teacher with its card."""
+    """Download a teacher's published weights (nothing else ever does), check them, and keep them as
+    a teacher with its card.
+    """
     raise typer.Exit(zoo_output.watch_fetch(name, file, as_json))
 
 
@@ -191,30 +318,60 @@ def list_zoo(as_json: Json = False) -> None:
 
 @cli.command()
 def embed(
-    texts: Annotated[list[str] | None, typer.Argument(help="Class texts; default: those of every data set with a recipe.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File to add them to; default: the bundled table in assets/.")] = None,
-    model: Annotated[str | None, typer.Option(help="Name in the local cache, or folder, of a sentence-transformers model.")] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Class texts; default: those of every data set with a recipe."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to add them to; default: the bundled table in assets/."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name in the local cache, or folder, of a sentence-transformers model."),
+    ] = None,
 ) -> None:
-    """Add class texts to the table of label embeddings (needs the optional sentence-transformers)."""
+    """Add class texts to the table of label embeddings (needs the optional
+    sentence-transformers).
+    """
     from kgen import embeddings
     from kgen.data import classes
 
     path = out or embeddings.TABLE
-    new, everything = embeddings.extend_table(list(texts or classes.texts()), path, model or embeddings.MODEL)
+    new, everything = embeddings.extend_table(
+        list(texts or classes.texts()), path, model or embeddings.MODEL
+    )
     print(f"{path}: {new} new texts, {everything} in all")
 
 
 @cli.command()
 def table(
-    name: Annotated[str | None, typer.Argument(help="A table's name; fashion, photographs or all; none lists them.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs a row: seeds 0 up to this, without it.")] = 3,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at once, each on one thread; default: one a core.")] = None,
-    show: Annotated[bool, typer.Option("--show", help="Make no runs, only print what is there.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Make no runs, write what is there into docs/results.md.")] = False,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A table's name; fashion, photographs or all; none lists them."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Runs a row: seeds 0 up to this, without it.")
+    ] = 3,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at once, each on one thread; default: one a core."),
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Make no runs, only print what is there.")
+    ] = False,
+    markdown: Annotated[
+        bool,
+        typer.Option("--markdown", help="Make no runs, write what is there into docs/results.md."),
+    ] = False,
     as_json: Json = False,
-    file: Annotated[Path, typer.Option("--runs", help="The finished runs, one JSON line each.")] = tables.RUNS,
+    file: Annotated[
+        Path, typer.Option("--runs", help="The finished runs, one JSON line each.")
+    ] = tables.RUNS,
 ) -> None:
-    """Make the paper's tables, on Fashion-MNIST and on photographs: the runs that are missing, then mean and spread. Goes on where it stopped."""
+    """Make the paper's tables, on Fashion-MNIST and on photographs: the runs that are missing, then
+    mean and spread. Goes on where it stopped.
+    """
     from kgen.tables import report
     from kgen.tables.measure import missing
     from kgen.tables.results import Pace, Results
@@ -224,7 +381,9 @@ def table(
         return progress.list_tables(everything, seeds, jobs, results, as_json)
     chosen, there, code = tables.find(name), results.read(), 0
     if markdown:
-        return report.write_page({t.name: report.markdown(t, report.lines(t, range(seeds), there)) for t in chosen})
+        return report.write_page(
+            {t.name: report.markdown(t, report.lines(t, range(seeds), there)) for t in chosen}
+        )
     if not show:
         tasks = missing(chosen, range(seeds), there)
         pace = Pace((row for t in everything for row in t.rows), there.values())
@@ -244,7 +403,11 @@ def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int
     from kgen.journal.runner import Runner
 
     chosen = parse(sys.stdin.buffer.read())
-    return watch(lambda **o: Runner.new(chosen, out or default_folder(chosen), **o), as_json, checkpoint_every)
+    return watch(
+        lambda **o: Runner.new(chosen, out or default_folder(chosen), **o),
+        as_json,
+        checkpoint_every,
+    )
 
 
 def main() -> None:
@@ -256,14 +419,29 @@ def main() -> None:
 
     try:
         cli()
-    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, ExportError, TableError, BundleError, WorthError) as error:
+    except (
+        RecipeError,
+        ZooError,
+        DataError,
+        JournalError,
+        EmbeddingError,
+        ExportError,
+        TableError,
+        BundleError,
+        WorthError,
+    ) as error:
         console.print(f"Error: {error}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except DiskError as error:
         console.print(f"Error: {error}", highlight=False, soft_wrap=True)
         sys.exit(1)
     except OSError as error:
-        console.print(f"Error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}.", highlight=False, soft_wrap=True)
+        console.print(
+            f"Error: {error.filename or 'a file'} cannot be read or written:"
+            f" {error.strerror or error}.",
+            highlight=False,
+            soft_wrap=True,
+        )
         sys.exit(1)
 
 

@@ -10,21 +10,29 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SHIFT, SHIFT_SHARE = 2, 1 / 14
-"""Most pixels that a view is moved by in each direction: 2 at 28 pixels, in proportion where images are larger."""
+"""Most pixels that a view is moved by in each direction: 2 at 28 pixels, in proportion where images
+are larger.
+"""
 Edges = Literal["zeros", "reflect"]
 ASPECT = 4 / 3
 """Random crops are between 3:4 and 4:3."""
 
 
-def draw_views(shape: tuple[int, ...], rng: torch.Generator, flip: bool = True, shift: int = SHIFT) -> Tensor:
-    """Parameters of random views: rows and columns moved (0 … 2·shift, middle: not moved), mirrored or not. → u8 [*shape,3]."""
+def draw_views(
+    shape: tuple[int, ...], rng: torch.Generator, flip: bool = True, shift: int = SHIFT
+) -> Tensor:
+    """Parameters of random views: rows and columns moved (0 … 2·shift, middle: not moved), mirrored
+    or not. → u8 [*shape,3].
+    """
     moved = torch.randint(0, 2 * shift + 1, (*shape, 2), generator=rng)
     mirrored = torch.rand(*shape, 1, generator=rng) < 0.5 if flip else torch.zeros(*shape, 1)
     return torch.cat([moved, mirrored.long()], -1).to(torch.uint8)
 
 
 def apply_views(x: Tensor, views: Tensor, shift: int = SHIFT, edges: Edges = "zeros") -> Tensor:
-    """Move each image (zeros come in, or its own reflection) and mirror it as `views` u8 [B,3] says. Differentiable."""
+    """Move each image (zeros come in, or its own reflection) and mirror it as `views` u8 [B,3]
+    says. Differentiable.
+    """
     n, c, h, w = x.shape
     wide = w + 2 * shift
     dy, dx, mirrored = views.long().unsqueeze(2).unbind(1)  # [n,1] each
@@ -41,25 +49,38 @@ def erase(x: Tensor, rng: torch.Generator, side: int = 8) -> Tensor:
     cy, cx = torch.randint(0, h, (n, 1), generator=rng), torch.randint(0, w, (n, 1), generator=rng)
     cut = torch.rand(n, 1, 1, generator=rng) < 0.5
     rows, columns = torch.arange(h), torch.arange(w)
-    hole = ((rows - cy).abs() < side // 2)[:, :, None] & ((columns - cx).abs() < side // 2)[:, None, :] & cut
+    hole = (
+        ((rows - cy).abs() < side // 2)[:, :, None]
+        & ((columns - cx).abs() < side // 2)[:, None, :]
+        & cut
+    )
     return x.masked_fill(hole[:, None].to(x.device), 0.0)
 
 
-def draw_crops(shape: tuple[int, ...], rng: torch.Generator, smallest: float, flip: bool = True) -> Tensor:
-    """Parameters of random resized crops: (height, width, top, left) as shares of the image, and mirrored or not. → f32 [*shape,5].
+def draw_crops(
+    shape: tuple[int, ...], rng: torch.Generator, smallest: float, flip: bool = True
+) -> Tensor:
+    """Parameters of random resized crops: (height, width, top, left) as shares of the image, and
+    mirrored or not. → f32 [*shape,5].
 
     `smallest`: smallest area of a crop, as a share of the image's; 1 is the whole image.
     """
     area = torch.empty(shape).uniform_(smallest, 1, generator=rng)
-    aspect = torch.empty(shape).uniform_(-math.log(ASPECT), math.log(ASPECT), generator=rng).exp().sqrt()
+    aspect = (
+        torch.empty(shape).uniform_(-math.log(ASPECT), math.log(ASPECT), generator=rng).exp().sqrt()
+    )
     size = torch.stack([area.sqrt() * aspect, area.sqrt() / aspect], -1).clamp(max=1)
     corner = torch.rand(*shape, 2, generator=rng) * (1 - size)
-    mirrored = (torch.rand(*shape, 1, generator=rng) < 0.5).float() if flip else torch.zeros(*shape, 1)
+    mirrored = (
+        (torch.rand(*shape, 1, generator=rng) < 0.5).float() if flip else torch.zeros(*shape, 1)
+    )
     return torch.cat([size, corner, mirrored], -1)
 
 
 def apply_crops(x: Tensor, crops: Tensor, side: int | None = None) -> Tensor:
-    """Cut `crops` f32 [B,5] out of the images and scale each to `side` (by default the images' own). Bilinear, differentiable."""
+    """Cut `crops` f32 [B,5] out of the images and scale each to `side` (by default the images'
+    own). Bilinear, differentiable.
+    """
     n, c, h, w = x.shape
     side_h, side_w = (side, side) if side else (h, w)
     height, width, top, left, mirrored = crops.to(x.device).unbind(1)
@@ -73,7 +94,9 @@ def apply_crops(x: Tensor, crops: Tensor, side: int | None = None) -> Tensor:
 
 
 class Variation(NamedTuple):
-    """How random views of images of one side come about: by shifts, or by random resized crops where `crop` is below 1."""
+    """How random views of images of one side come about: by shifts, or by random resized crops
+    where `crop` is below 1.
+    """
 
     shift: int
     flip: bool
@@ -82,11 +105,19 @@ class Variation(NamedTuple):
 
     def draw(self, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
         """What `apply` needs: u8 [*shape,3] for shifts, f32 [*shape,5] for crops."""
-        return draw_crops(shape, rng, self.crop, self.flip) if self.crop < 1 else draw_views(shape, rng, self.flip, self.shift)
+        return (
+            draw_crops(shape, rng, self.crop, self.flip)
+            if self.crop < 1
+            else draw_views(shape, rng, self.flip, self.shift)
+        )
 
     def apply(self, x: Tensor, views: Tensor) -> Tensor:
         """[B,c,h,w] → its views, of the same size."""
-        return apply_crops(x, views) if views.is_floating_point() else apply_views(x, views, self.shift, self.edges)
+        return (
+            apply_crops(x, views)
+            if views.is_floating_point()
+            else apply_views(x, views, self.shift, self.edges)
+        )
 
     def __call__(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """A random view of each image."""
@@ -99,7 +130,8 @@ def shift_at(side: int) -> int:
 
 
 def mix(x: Tensor, rng: torch.Generator, kind: Literal["mixup", "cutmix"]) -> Tensor:
-    """Each image with a part of another of its batch, at most half: blended (Zhang et al. 2018) or as a rectangle (Yun et al. 2019).
+    """Each image with a part of another of its batch, at most half: blended (Zhang et al. 2018) or
+    as a rectangle (Yun et al. 2019).
 
     Labels are not mixed: the teacher is asked about the result.
     """
@@ -109,7 +141,10 @@ def mix(x: Tensor, rng: torch.Generator, kind: Literal["mixup", "cutmix"]) -> Te
     if kind == "mixup":
         return x + share.to(x.device) * (others - x)
     height, width = (share.sqrt() * h).long(), (share.sqrt() * w).long()
-    top, left = ((torch.rand(n, 1, 1, 1, generator=rng) * (full - part + 1)).long() for full, part in ((h, height), (w, width)))
+    top, left = (
+        (torch.rand(n, 1, 1, 1, generator=rng) * (full - part + 1)).long()
+        for full, part in ((h, height), (w, width))
+    )
     rows, columns = torch.arange(h).view(1, 1, h, 1), torch.arange(w).view(1, 1, 1, w)
     inside = (rows >= top) & (rows < top + height) & (columns >= left) & (columns < left + width)
     return torch.where(inside.to(x.device), others, x)

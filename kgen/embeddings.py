@@ -1,7 +1,9 @@
-"""Class text → the table P of class embeddings (Eq. 1). A bundled table; a live encoder only to make it.
+"""Class text → the table P of class embeddings (Eq. 1). A bundled table; a live encoder only to
+make it.
 
-P's unit vectors (all-MiniLM-L6-v2, d = 384) are multiplied by one factor so that the smallest mean squared
-error between two classes is 0.03: Z's normalisation cancels it, and the paper's radii mean something (D.7).
+P's unit vectors (all-MiniLM-L6-v2, d = 384) are multiplied by one factor so that the smallest mean
+squared error between two classes is 0.03: Z's normalisation cancels it, and the paper's radii mean
+something (D.7).
 """
 
 from __future__ import annotations
@@ -32,20 +34,29 @@ class EmbeddingError(ValueError):
 
 def smallest_mse(table: Tensor) -> float:
     """The smallest mean squared error between two different rows. [K,d] → scalar."""
-    # by differences: the matrix product that cdist takes for more than 25 rows does not give 0 for equal ones
+    # by differences: the matrix product that cdist takes for more than 25 rows does not give 0 for
+    # equal ones
     table = table.cpu().double()  # MPS has no double precision
-    distances = torch.cdist(table, table, compute_mode="donot_use_mm_for_euclid_dist").square() / table.shape[1]
+    distances = (
+        torch.cdist(table, table, compute_mode="donot_use_mm_for_euclid_dist").square()
+        / table.shape[1]
+    )
     distances.fill_diagonal_(torch.inf)
     return float(distances.min())
 
 
 def rescale(table: Tensor) -> Tensor:
-    """One factor for the whole table, so that `smallest_mse` is 0.03; fewer than two rows stay as they are."""
+    """One factor for the whole table, so that `smallest_mse` is 0.03; fewer than two rows stay as
+    they are.
+    """
     if len(table) < 2:
         return table
     smallest = smallest_mse(table)
     if smallest <= 0:
-        raise EmbeddingError("Two classes have the same text, so the generator could not tell them apart; rename one.")
+        raise EmbeddingError(
+            "Two classes have the same text, so the generator could not tell them apart; rename"
+            " one."
+        )
     return table * (OUTER_RADIUS / smallest) ** 0.5
 
 
@@ -56,8 +67,8 @@ def radii(table: Tensor) -> tuple[float, float]:
 
 
 class ClassCentres:
-    """f_y as class centres (CC, §3.4): the mean teacher embedding of each class over the first iterations, until every
-    class was seen; then scaled by the rule of `rescale`, and fixed.
+    """f_y as class centres (CC, §3.4): the mean teacher embedding of each class over the first
+    iterations, until every class was seen; then scaled by the rule of `rescale`, and fixed.
 
     Args:
         classes: K, the number of chosen classes.
@@ -101,7 +112,8 @@ class ClassCentres:
 
 
 def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = False) -> Tensor:
-    """P for these class texts, from the bundled file. → [K,d]. Raises EmbeddingError naming what is missing.
+    """P for these class texts, from the bundled file. → [K,d]. Raises EmbeddingError naming what is
+    missing.
 
     `live`: encode what the file lacks now, with sentence-transformers.
     """
@@ -109,8 +121,9 @@ def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = Fa
     missing = list(dict.fromkeys(c for c in classes if c not in rows))
     if missing and not live:
         raise EmbeddingError(
-            f"No embedding for the class text(s) {', '.join(missing[:5])}. Choose embedding 'centre', which needs no text; or text_encoder 'live', "
-            "which needs sentence-transformers; or add them to the table with `python -m kgen embed`."
+            f"No embedding for the class text(s) {', '.join(missing[:5])}. Choose embedding"
+            " 'centre', which needs no text; or text_encoder 'live', which needs"
+            " sentence-transformers; or add them to the table with `python -m kgen embed`."
         )
     table = load_file(path)["embedding"].float()
     if missing:
@@ -128,36 +141,49 @@ def close_pairs(table: Tensor) -> list[tuple[int, int]]:
 
 
 def embed(texts: list[str], model: str = MODEL) -> Tensor:
-    """Encode class texts with sentence-transformers (an optional extra). → unit vectors [n,384]. Raises EmbeddingError.
+    """Encode class texts with sentence-transformers (an optional extra). → unit vectors [n,384].
+    Raises EmbeddingError.
 
     `model` is a name in the local cache or a folder; nothing is downloaded.
     """
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
-        raise EmbeddingError("Encoding text needs sentence-transformers: pip install sentence-transformers.") from None
+        raise EmbeddingError(
+            "Encoding text needs sentence-transformers: pip install sentence-transformers."
+        ) from None
     try:
         encoder = SentenceTransformer(model, device="cpu", local_files_only=True)
     except Exception as error:  # it raises what its hub and its readers raise
-        raise EmbeddingError(f"The text encoder {model} is not on this machine ({str(error).partition(chr(10))[0][:120]}); fetch it once with sentence-transformers.") from None
+        raise EmbeddingError(
+            f"The text encoder {model} is not on this machine"
+            f" ({str(error).partition(chr(10))[0][:120]}); fetch it once with"
+            " sentence-transformers."
+        ) from None
     return torch.from_numpy(encoder.encode(texts, normalize_embeddings=True))
 
 
 def write_table(texts: list[str], vectors: Tensor, path: Path, model: str = MODEL) -> None:
-    """Half precision is enough: the error is 1e-4 of a unit vector, far below the distance of two classes."""
+    """Half precision is enough: the error is 1e-4 of a unit vector, far below the distance of two
+    classes.
+    """
     meta = {"texts": json.dumps(texts), "model": model}
     write_durably(path, save({"embedding": vectors.half().contiguous()}, meta))
 
 
 def extend_table(texts: list[str], path: Path, model: str = MODEL) -> tuple[int, int]:
-    """Embed the texts that the table lacks and write them behind its rows, which stay as they are. → (new, all) texts.
+    """Embed the texts that the table lacks and write them behind its rows, which stay as they are.
+    → (new, all) texts.
 
-    Where there is no table yet, all of them. Raises EmbeddingError where the table was made with another model, or no
-    encoder is installed.
+    Where there is no table yet, all of them. Raises EmbeddingError where the table was made with
+    another model, or no encoder is installed.
     """
     meta = header(path) if path.is_file() else {"texts": "[]", "model": MODEL}
     if meta["model"] != MODEL:
-        raise EmbeddingError(f"{path} was made with {meta['model']}, which does not compare with {MODEL}; write to another file.")
+        raise EmbeddingError(
+            f"{path} was made with {meta['model']}, which does not compare with {MODEL}; write to"
+            " another file."
+        )
     old = json.loads(meta["texts"])
     new = [t for t in dict.fromkeys(texts) if t not in set(old)]
     if new:

@@ -1,4 +1,6 @@
-"""Accuracy on real images: arg max over the chosen classes, on their images, at the teacher's full resolution."""
+"""Accuracy on real images: arg max over the chosen classes, on their images, at the teacher's full
+resolution.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from kgen.events import Score
 
 MOST_CONFUSIONS = 2_000
 BATCH, BATCH_VALUES = 500, 2**24
-"""Images in one forward pass, and how many values they may have together: 111 of 3 × 224 × 224, 2 of 3 × 1200 × 1600."""
+"""Images in one forward pass, and how many values they may have together: 111 of 3 × 224 × 224, 2
+of 3 × 1200 × 1600.
+"""
 
 
 def pieces(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -25,7 +29,13 @@ def pieces(shape: tuple[int, ...]) -> Iterator[slice]:
 
 
 @torch.no_grad()
-def score(logits_of: Callable[[Tensor], Tensor], data: RealImages, chosen: list[int], *, device: torch.device | str = "cpu") -> Score:
+def score(
+    logits_of: Callable[[Tensor], Tensor],
+    data: RealImages,
+    chosen: list[int],
+    *,
+    device: torch.device | str = "cpu",
+) -> Score:
     """Accuracy among the chosen classes (indices into the network's logits and the data's labels).
 
     Images of other classes are left out. Raises ValueError where no image is left.
@@ -45,10 +55,17 @@ def score(logits_of: Callable[[Tensor], Tensor], data: RealImages, chosen: list[
     right = found // k == found % k
     hits = torch.zeros(k, dtype=torch.int64).index_add_(0, found[right] % k, times[right])
     shares = [round(h / n, 4) if n else None for h, n in zip(hits.tolist(), counts.tolist())]
-    return Score(accuracy=int(hits.sum()) / len(data), per_class=shares, confusion=confusion(found[~right], times[~right], k), n=len(data))
+    return Score(
+        accuracy=int(hits.sum()) / len(data),
+        per_class=shares,
+        confusion=confusion(found[~right], times[~right], k),
+        n=len(data),
+    )
 
 
 def confusion(pairs: Tensor, times: Tensor, k: int) -> list[tuple[int, int, int]]:
-    """Wrong answers, as class · k + named class, and how often each was given; see `Score.confusion`."""
+    """Wrong answers, as class · k + named class, and how often each was given; see
+    `Score.confusion`.
+    """
     most = times.argsort(descending=True, stable=True)[:MOST_CONFUSIONS]
     return [(pair // k, pair % k, n) for pair, n in zip(pairs[most].tolist(), times[most].tolist())]

@@ -1,8 +1,10 @@
-"""What a run tells: one small frozen model per event. The engine yields them, everything else consumes them.
+"""What a run tells: one small frozen model per event. The engine yields them, everything else
+consumes them.
 
-Every event has `kind` and `t` (seconds since the run started), and where they apply `epoch`, `iteration`
-(counted over the whole run), `step` and `resolution`, all counted from 0. Arrays ride along in Python as
-NumPy (`arrays`, or `preview()` for the batch being made) and are never part of the JSON.
+Every event has `kind` and `t` (seconds since the run started), and where they apply `epoch`,
+`iteration` (counted over the whole run), `step` and `resolution`, all counted from 0. Arrays ride
+along in Python as NumPy (`arrays`, or `preview()` for the batch being made) and are never part of
+the JSON.
 """
 
 from __future__ import annotations
@@ -19,9 +21,16 @@ PARTS = ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
 STUDENT_PARTS = ("kl", "ed")
 """Terms of the student's loss."""
 PART_NAMES = {
-    "ce": "cross-entropy", "adv": "adversarial", "bn": "BN statistics", "kr": "key region", "aed": "embedding push",
-    "tv": "total variation", "l2": "pixel size", "kl": "distillation", "ed": "embedding pull",
-}  # fmt: skip
+    "ce": "cross-entropy",
+    "adv": "adversarial",
+    "bn": "BN statistics",
+    "kr": "key region",
+    "aed": "embedding push",
+    "tv": "total variation",
+    "l2": "pixel size",
+    "kl": "distillation",
+    "ed": "embedding pull",
+}
 """What people call them."""
 
 
@@ -77,7 +86,10 @@ class Scale(BaseModel):
 
 def format_name(precision: str, memory_format: str) -> str:
     """As people write it: "BF16 channels-last"."""
-    return f"{precision.upper()} {'NCHW' if memory_format == 'nchw' else memory_format.replace('_', '-')}"
+    return (
+        f"{precision.upper()}"
+        f" {'NCHW' if memory_format == 'nchw' else memory_format.replace('_', '-')}"
+    )
 
 
 class JudgeCard(BaseModel):
@@ -116,7 +128,9 @@ class RunStarted(_Event):
     """Map and target of the first resolution; `scales` has all."""
     scales: list[Scale] = []
     map_kind: Literal["cam", "linearised", "attention", "none"] = "cam"
-    """What the spatial map is: Eq. 5, the same with a linearised head, what [CLS] attends to, or nothing."""
+    """What the spatial map is: Eq. 5, the same with a linearised head, what [CLS] attends to, or
+    nothing.
+    """
     radii: tuple[float, float] | None = None
     """(r_i, r_o) of the embedding in-out game; None where it is off."""
     generator_steps: int
@@ -125,11 +139,15 @@ class RunStarted(_Event):
     """Planned student steps of the whole run."""
     device: str
     formats: dict[str, tuple[str, str]] = {}
-    """Precision and memory format of teacher, student and generator; none in runs of earlier versions."""
+    """Precision and memory format of teacher, student and generator; none in runs of earlier
+    versions.
+    """
     schedule: Literal["sequential", "concurrent"] = "sequential"
     """The one in effect; on MPS a concurrent recipe runs sequentially."""
     tested_on: Literal["test", "validation", "synthetic"] = "test"
-    """What the student is tested on: real test images, held-out real training images, or synthetic images that it is not given."""
+    """What the student is tested on: real test images, held-out real training images, or synthetic
+    images that it is not given.
+    """
     judge: JudgeCard | None = None
     """None where there is no second opinion, and in runs of earlier versions."""
     arrays: Arrays | None = Field(None, exclude=True)
@@ -137,7 +155,9 @@ class RunStarted(_Event):
 
     @property
     def computing(self) -> str:
-        """`formats` in words: "BF16 channels-last", or network by network where they differ; empty where nothing is told."""
+        """`formats` in words: "BF16 channels-last", or network by network where they differ; empty
+        where nothing is told.
+        """
         words = {name: format_name(*format) for name, format in self.formats.items()}
         if len(different := list(dict.fromkeys(words.values()))) < 2:
             return different[0] if different else ""
@@ -197,8 +217,8 @@ class StudentStep(_Event):
 
 
 class Score(BaseModel):
-    """Share of real images named correctly among the chosen classes; where `real` is False, of synthetic images that the
-    student was not given, named as the teacher names them."""
+    """Share of real images named correctly among the chosen classes; where `real` is False, of
+    synthetic images that the student was not given, named as the teacher names them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -206,7 +226,9 @@ class Score(BaseModel):
     per_class: list[float | None] = []
     """None for a class without a real image."""
     confusion: list[tuple[int, int, int]] = []
-    """(class, named as, images) of the wrong answers, as positions in the chosen classes, the most frequent first; at most 2,000."""
+    """(class, named as, images) of the wrong answers, as positions in the chosen classes, the most
+    frequent first; at most 2,000.
+    """
     n: int
     real: bool = True
 
@@ -220,7 +242,9 @@ class Evaluated(_Event):
     budget_used: float
     final: bool = False
     file: str | None = None
-    """What the student makes of images of the pool and of real ones at this moment; None in runs of earlier versions."""
+    """What the student makes of images of the pool and of real ones at this moment; None in runs of
+    earlier versions.
+    """
     arrays: Arrays | None = Field(None, exclude=True)
 
 
@@ -251,12 +275,23 @@ class RunFinished(_Event):
     reason: Literal["done", "stopped"]
     accuracy: float | None = None
     agreement: float | None = None
-    """With the teacher, on `n` synthetic images that the student was not given; where there are no real ones."""
+    """With the teacher, on `n` synthetic images that the student was not given; where there are no
+    real ones.
+    """
     n: int = 0
 
 
 Event = Annotated[
-    RunStarted | IterationStarted | GeneratorStep | BatchSynthesised | StudentStep | Evaluated | Control | Warned | RunFailed | RunFinished,
+    RunStarted
+    | IterationStarted
+    | GeneratorStep
+    | BatchSynthesised
+    | StudentStep
+    | Evaluated
+    | Control
+    | Warned
+    | RunFailed
+    | RunFinished,
     Field(discriminator="kind"),
 ]
 _adapter: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,4 +1,6 @@
-"""Writing files whole: a temporary name, fsync, rename, fsync of the folder. Old or new, never half."""
+"""Writing files whole: a temporary name, fsync, rename, fsync of the folder. Old or new, never
+half.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ ATTEMPTS = 20
 def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int = ATTEMPTS) -> None:
     """Replace `path` by `data`; after a crash it holds the old bytes or the new ones.
 
-    Tried `attempts` times, a tenth of a second apart, where a reader holds the file (Windows). Raises OSError; the old file is then intact.
+    Tried `attempts` times, a tenth of a second apart, where a reader holds the file (Windows).
+    Raises OSError; the old file is then intact.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -59,7 +62,9 @@ def sha256(path: Path) -> str:
 
 
 def mark(file: Path) -> tuple[int, int, int] | None:
-    """Another one for other content: time, size and inode of a file; None where there is none. Raises OSError but for that."""
+    """Another one for other content: time, size and inode of a file; None where there is none.
+    Raises OSError but for that.
+    """
     try:
         stat = file.stat()
     except FileNotFoundError:
@@ -68,7 +73,9 @@ def mark(file: Path) -> tuple[int, int, int] | None:
 
 
 def write_folder(path: Path, files: dict[str, bytes]) -> None:
-    """Make the folder `path`, which must not exist or be empty, with these files in it; all of them or none. Raises OSError."""
+    """Make the folder `path`, which must not exist or be empty, with these files in it; all of them
+    or none. Raises OSError.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -89,10 +96,11 @@ class Locked(OSError):
 
 
 class FolderLock:
-    """Held by the one process that writes into a folder; the system lets go of it when that process ends, however.
+    """Held by the one process that writes into a folder; the system lets go of it when that process
+    ends, however.
 
-    Raises Locked if it is held already, after `attempts` a tenth of a second apart: a reader that only asks holds
-    it for a moment.
+    Raises Locked if it is held already, after `attempts` a tenth of a second apart: a reader that
+    only asks holds it for a moment.
     """
 
     def __init__(self, folder: Path, attempts: int = 5):

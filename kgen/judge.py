@@ -1,7 +1,9 @@
-"""The second opinion: a network that took no part in the run names its images. It trains, chooses and changes nothing.
+"""The second opinion: a network that took no part in the run names its images. It trains, chooses
+and changes nothing.
 
-It looks at each finished batch once, in eval mode, at the images' own size and with its own normalization. Random
-numbers are not touched, so a run with a judge makes the same images and the same student as one without.
+It looks at each finished batch once, in eval mode, at the images' own size and with its own
+normalization. Random numbers are not touched, so a run with a judge makes the same images and the
+same student as one without.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from kgen.teachers import Teacher
 from kgen.zoo import zoo
 
 BUNDLED = ("imagenet-lite2", "imagenet-lite0", "fashion-cnn", "fashion-vit")
-"""Where the recipe says "auto", the first of these that is not the teacher and knows all of the teacher's classes."""
+"""Where the recipe says "auto", the first of these that is not the teacher and knows all of the
+teacher's classes.
+"""
 TOP = 5
 
 
@@ -40,18 +44,30 @@ class Judge:
     @property
     def card(self) -> events.JudgeCard:
         card = self.network.card
-        return events.JudgeCard(name=card.name, title=card.title, classes=len(self.network.classes), indices=self.indices.tolist())
+        return events.JudgeCard(
+            name=card.name,
+            title=card.title,
+            classes=len(self.network.classes),
+            indices=self.indices.tolist(),
+        )
 
     @torch.no_grad()
     def __call__(self, images: Tensor, positions: Tensor) -> tuple[events.Opinion, events.Arrays]:
-        """Images u8 [B,c,e,e] and their pseudo-labels [B] as positions in the chosen classes → shares of the batch, and per image
+        """Images u8 [B,c,e,e] and their pseudo-labels [B] as positions in the chosen classes →
+        shares of the batch, and per image
 
-        judge_top i32 [B,5], judge_top_p f16 [B,5]: its likeliest classes (its own indices) and their probabilities;
-        judge_confidence f16 [B]: its probability of the pseudo-label; judge_rank i32 [B]: how many classes it finds
-        likelier; judge_chosen i32 [B]: the position of the likeliest chosen class.
+        judge_top i32 [B,5], judge_top_p f16 [B,5]: its likeliest classes (its own indices) and
+        their probabilities; judge_confidence f16 [B]: its probability of the pseudo-label;
+        judge_rank i32 [B]: how many classes it finds likelier; judge_chosen i32 [B]: the position
+        of the likeliest chosen class.
         """
         device = self.indices.device
-        logits = torch.cat([self.network.logits(images[piece].to(device).float() / 255) for piece in pieces(tuple(images.shape))])
+        logits = torch.cat(
+            [
+                self.network.logits(images[piece].to(device).float() / 255)
+                for piece in pieces(tuple(images.shape))
+            ]
+        )
         positions = positions.to(device)
         wanted = self.indices[positions][:, None]
         share = logits.softmax(1)
@@ -66,15 +82,24 @@ class Judge:
             "judge_rank": rank.int(),
             "judge_chosen": chosen.int(),
         }
-        found = torch.stack([named[:, 0], (top == wanted).any(1), chosen == positions]).double().mean(1).tolist()
+        found = (
+            torch.stack([named[:, 0], (top == wanted).any(1), chosen == positions])
+            .double()
+            .mean(1)
+            .tolist()
+        )
         opinion = events.Opinion(**dict(zip(("top1", "top5", "chosen"), found, strict=True)))
         return opinion, {name: column.cpu().numpy() for name, column in columns.items()}
 
 
-def find(recipe: Recipe, teacher: Teacher, chosen: Sequence[int], sides: Sequence[int]) -> Judge | None:
-    """The judge that a recipe asks for, on the teacher's device; None where it asks for none, or "auto" finds none.
+def find(
+    recipe: Recipe, teacher: Teacher, chosen: Sequence[int], sides: Sequence[int]
+) -> Judge | None:
+    """The judge that a recipe asks for, on the teacher's device; None where it asks for none, or
+    "auto" finds none.
 
-    RecipeError for a network that is the teacher, does not know a chosen class, or cannot look at these images.
+    RecipeError for a network that is the teacher, does not know a chosen class, or cannot look at
+    these images.
     """
     if recipe.judge == "none":
         return None
@@ -83,18 +108,28 @@ def find(recipe: Recipe, teacher: Teacher, chosen: Sequence[int], sides: Sequenc
         return next((judge for judge in candidates if isinstance(judge, Judge)), None)
     judge = _appoint(recipe.judge, teacher, chosen, sides)
     if isinstance(judge, str):
-        raise RecipeError(f"Recipe field 'judge': {judge} Choose another network, 'auto' or 'none'.")
+        raise RecipeError(
+            f"Recipe field 'judge': {judge} Choose another network, 'auto' or 'none'."
+        )
     return judge
 
 
 def suitable(teacher: str) -> list[str]:
-    """Bundled networks that take a teacher's images and know all of its classes, by what their cards say, best first."""
+    """Bundled networks that take a teacher's images and know all of its classes, by what their
+    cards say, best first.
+    """
     card, names = zoo.card(teacher), zoo.classes(teacher)
-    found = [name for name in BUNDLED if name != teacher and zoo.card(name).channels == card.channels]
-    return [name for name in found if None not in match(zoo.card(name), zoo.classes(name), card, names)]
+    found = [
+        name for name in BUNDLED if name != teacher and zoo.card(name).channels == card.channels
+    ]
+    return [
+        name for name in found if None not in match(zoo.card(name), zoo.classes(name), card, names)
+    ]
 
 
-def _appoint(name: str, teacher: Teacher, chosen: Sequence[int], sides: Sequence[int]) -> Judge | str:
+def _appoint(
+    name: str, teacher: Teacher, chosen: Sequence[int], sides: Sequence[int]
+) -> Judge | str:
     """The judge of that name, or in a sentence why it cannot be one."""
     try:
         network = zoo.load_teacher(name).to(teacher.mean.device)
@@ -103,14 +138,19 @@ def _appoint(name: str, teacher: Teacher, chosen: Sequence[int], sides: Sequence
     if _same(network, teacher):
         return f"{name} is the teacher itself, so it cannot give a second opinion."
     if network.card.channels != teacher.card.channels:
-        return f"{name} takes images with {network.card.channels} channels, but these have {teacher.card.channels}."
+        return (
+            f"{name} takes images with {network.card.channels} channels, but these have"
+            f" {teacher.card.channels}."
+        )
     matched = match(network.card, network.classes, teacher.card, teacher.classes)
     indices = [matched[c] for c in chosen]
     if None in indices:
         return f"{name} does not know the class {teacher.classes[chosen[indices.index(None)]]!r}."
     for side in sides:
         try:
-            network.logits(torch.zeros(1, network.card.channels, side, side, device=network.mean.device))
+            network.logits(
+                torch.zeros(1, network.card.channels, side, side, device=network.mean.device)
+            )
         except (RuntimeError, ValueError, AssertionError):  # timm asserts its sizes
             return f"{name} cannot look at images of {side} × {side}."
     return Judge(network, indices)
@@ -119,17 +159,27 @@ def _appoint(name: str, teacher: Teacher, chosen: Sequence[int], sides: Sequence
 def _same(network: Teacher, teacher: Teacher) -> bool:
     """Do they have the same weights, whatever they are called?"""
     one, other = network.network.state_dict(), teacher.network.state_dict()
-    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    return one.keys() == other.keys() and all(
+        torch.equal(tensor, other[name]) for name, tensor in one.items()
+    )
 
 
-def match(judge: TeacherCard, names: Sequence[str], teacher: TeacherCard, wanted: Sequence[str]) -> list[int | None]:
-    """Each of the teacher's classes → its index among the judge's, by WordNet ID or by name; None where the judge lacks it."""
+def match(
+    judge: TeacherCard, names: Sequence[str], teacher: TeacherCard, wanted: Sequence[str]
+) -> list[int | None]:
+    """Each of the teacher's classes → its index among the judge's, by WordNet ID or by name; None
+    where the judge lacks it.
+    """
     index = {key: i for i, keys in reversed([*enumerate(_keys(judge, names))]) for key in keys}
-    return [next((index[key] for key in keys if key in index), None) for keys in _keys(teacher, wanted)]
+    return [
+        next((index[key] for key in keys if key in index), None) for keys in _keys(teacher, wanted)
+    ]
 
 
 def _keys(card: TeacherCard, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """What each class is known by: its WordNet ID where the network's data set has those, and its name."""
+    """What each class is known by: its WordNet ID where the network's data set has those, and its
+    name.
+    """
     wnids = classes.wnids(card.data) if card.data in classes.known() else None
     if wnids is None or len(wnids) != len(names):
         return [(plain(name),) for name in names]

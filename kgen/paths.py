@@ -1,4 +1,6 @@
-"""Where things lie: what comes with the program, and what a person fetches or makes. No other module knows."""
+"""Where things lie: what comes with the program, and what a person fetches or makes. No other
+module knows.
+"""
 
 from __future__ import annotations
 

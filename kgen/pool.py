@@ -1,4 +1,6 @@
-"""The memory pool M: synthetic images as bytes, under a budget of pixels (§3.6 of the paper), a shelf for each resolution."""
+"""The memory pool M: synthetic images as bytes, under a budget of pixels (§3.6 of the paper), a
+shelf for each resolution.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,10 @@ Policy = Literal["spread", "fifo", "reservoir"]
 class MemoryPool:
     """Images u8, labels, and where each came from, never more than `budget_pixels` pixels.
 
-    Several resolutions share the budget equally by pixels. Policies at a shelf's budget of N images:
-        spread: after the k-th of `planned` additions it holds ⌊N·k/planned⌋ images, chosen so that the classes
-            stay balanced over the whole run; nothing is ever thrown out.
+    Several resolutions share the budget equally by pixels. Policies at a shelf's budget of N
+    images:
+        spread: after the k-th of `planned` additions it holds ⌊N·k/planned⌋ images, chosen so that
+            the classes stay balanced over the whole run; nothing is ever thrown out.
         fifo: everything enters; the oldest leave.
         reservoir: a uniform sample of everything that was ever offered.
 
@@ -25,7 +28,8 @@ class MemoryPool:
         planned: additions of each resolution in the whole run (for `spread`).
         classes: number of classes (for `spread`'s ledger).
         rng: for the choices; sampling for the student has a generator of its own (see `sample`).
-        sides: the resolutions to come; none given: the first images decide, and all others must be of their size.
+        sides: the resolutions to come; none given: the first images decide, and all others must be
+            of their size.
     """
 
     def __init__(
@@ -41,8 +45,18 @@ class MemoryPool:
     ):
         self.budget_pixels, self.policy = budget_pixels, policy
         self.rng = rng or torch.Generator().manual_seed(0)
-        self._new = lambda pixels, side: Shelf(pixels // side**2, side, policy, planned=planned, classes=classes, rng=self.rng, device=device)
-        self.shelves: dict[int, Shelf] = {side: self._new(budget_pixels // len(sides), side) for side in sides}
+        self._new = lambda pixels, side: Shelf(
+            pixels // side**2,
+            side,
+            policy,
+            planned=planned,
+            classes=classes,
+            rng=self.rng,
+            device=device,
+        )
+        self.shelves: dict[int, Shelf] = {
+            side: self._new(budget_pixels // len(sides), side) for side in sides
+        }
 
     def __len__(self) -> int:
         return sum(len(shelf) for shelf in self.shelves.values())
@@ -53,25 +67,39 @@ class MemoryPool:
         return sum(shelf.pixels for shelf in self.shelves.values())
 
     def add(
-        self, images: Tensor, labels: Tensor, iteration: int = 0, extras: dict[str, Tensor] | None = None, admitted: Tensor | None = None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        iteration: int = 0,
+        extras: dict[str, Tensor] | None = None,
+        admitted: Tensor | None = None,
     ) -> Tensor:
-        """Offer images u8 [B,c,e,e] with labels [B] and any further columns [B,…]; returns which entered, bool [B].
+        """Offer images u8 [B,c,e,e] with labels [B] and any further columns [B,…]; returns which
+        entered, bool [B].
 
         `admitted` bool [B]: those that may enter; all by default.
 
-        Raises ValueError for images that are not bytes, of a size that has no shelf, or where the budget holds none.
+        Raises ValueError for images that are not bytes, of a size that has no shelf, or where the
+        budget holds none.
         """
         if images.dtype != torch.uint8 or images.ndim != 4:
-            raise ValueError(f"the pool takes images u8 [B,c,e,e], not {images.dtype} {tuple(images.shape)}")
+            raise ValueError(
+                f"the pool takes images u8 [B,c,e,e], not {images.dtype} {tuple(images.shape)}"
+            )
         side = images.shape[-1]
         if not self.shelves:
             self.shelves[side] = self._new(self.budget_pixels, side)
         if side not in self.shelves:
-            raise ValueError(f"the pool holds images of side {', '.join(map(str, self.shelves))}, not {tuple(images.shape[1:])}")
+            raise ValueError(
+                f"the pool holds images of side {', '.join(map(str, self.shelves))}, not"
+                f" {tuple(images.shape[1:])}"
+            )
         return self.shelves[side].add(images, labels, iteration, extras, admitted)
 
     def pick(self, rng: torch.Generator | None = None) -> Shelf:
-        """A shelf, drawn in proportion to the pixels that it holds. Raises ValueError when the pool is empty."""
+        """A shelf, drawn in proportion to the pixels that it holds. Raises ValueError when the pool
+        is empty.
+        """
         filled = [shelf for shelf in self.shelves.values() if len(shelf)]
         if not filled:
             raise ValueError("the memory pool is empty: nothing to sample")
@@ -81,21 +109,38 @@ class MemoryPool:
         return filled[int(torch.multinomial(pixels, 1, generator=rng or self.rng))]
 
     def sample(self, n: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """n images of one resolution (with replacement) and their labels: u8 [n,c,e,e], i64 [n]. Raises ValueError when empty."""
+        """n images of one resolution (with replacement) and their labels: u8 [n,c,e,e], i64 [n].
+        Raises ValueError when empty.
+        """
         shelf = self.pick(rng)
         index = shelf.draw(n, rng or self.rng)
         return shelf.images[index.to(shelf.images.device)], shelf.labels[index]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything but the pixels, which the run folder's batches hold."""
-        return {f"{side}.{name}": value for side, shelf in self.shelves.items() for name, value in shelf.state_dict().items()}
+        return {
+            f"{side}.{name}": value
+            for side, shelf in self.shelves.items()
+            for name, value in shelf.state_dict().items()
+        }
 
-    def load_state_dict(self, state: dict[str, Tensor], batch_of: Callable[[int], dict[str, Any]], extras: tuple[str, ...] = ()) -> None:
-        """Restore; `batch_of(iteration)` gives that iteration's NumPy arrays: images u8 [B,c,e,e] and the named extras."""
+    def load_state_dict(
+        self,
+        state: dict[str, Tensor],
+        batch_of: Callable[[int], dict[str, Any]],
+        extras: tuple[str, ...] = (),
+    ) -> None:
+        """Restore; `batch_of(iteration)` gives that iteration's NumPy arrays: images u8 [B,c,e,e]
+        and the named extras.
+        """
         for side in dict.fromkeys(int(name.partition(".")[0]) for name in state):
             if side not in self.shelves:
                 self.shelves[side] = self._new(self.budget_pixels, side)
-            mine = {name.partition(".")[2]: value for name, value in state.items() if name.startswith(f"{side}.")}
+            mine = {
+                name.partition(".")[2]: value
+                for name, value in state.items()
+                if name.startswith(f"{side}.")
+            }
             self.shelves[side].load_state_dict(mine, batch_of, extras)
 
 
@@ -103,9 +148,24 @@ class Shelf:
     """The images of one resolution, at most `capacity` of them; see MemoryPool for the policies."""
 
     def __init__(
-        self, capacity: int, side: int, policy: Policy, *, planned: int, classes: int, rng: torch.Generator, device: torch.device | str
+        self,
+        capacity: int,
+        side: int,
+        policy: Policy,
+        *,
+        planned: int,
+        classes: int,
+        rng: torch.Generator,
+        device: torch.device | str,
     ):
-        self.capacity, self.side, self.policy, self.planned, self.rng, self.device = capacity, side, policy, planned, rng, device
+        self.capacity, self.side, self.policy, self.planned, self.rng, self.device = (
+            capacity,
+            side,
+            policy,
+            planned,
+            rng,
+            device,
+        )
         self.additions = self.offered = self._size = 0
         self.ledger = torch.zeros(classes, dtype=torch.int64)
         self._images: Tensor | None = None
@@ -128,25 +188,38 @@ class Shelf:
         return torch.zeros(0) if self._images is None else self._images[: self._size]
 
     def add(
-        self, images: Tensor, labels: Tensor, iteration: int, extras: dict[str, Tensor] | None, admitted: Tensor | None = None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        iteration: int,
+        extras: dict[str, Tensor] | None,
+        admitted: Tensor | None = None,
     ) -> Tensor:
         """See MemoryPool.add."""
         self._allocate(images)
         n = self.capacity
         images, labels = images.to(self.device), labels.cpu()
         self.additions += 1
-        candidates = torch.arange(len(labels)) if admitted is None else admitted.cpu().nonzero().flatten()
+        candidates = (
+            torch.arange(len(labels)) if admitted is None else admitted.cpu().nonzero().flatten()
+        )
         slots = torch.full((len(labels),), -1)  # [B] slot in the pool, −1: stays out
         slots[candidates] = getattr(self, f"_{self.policy}")(labels[candidates], n)
         self.offered += len(candidates)
         taken = torch.nonzero(slots >= 0).flatten()
-        # where a slot was given twice in this call the later image has it (indexed writes have no order of their own)
+        # where a slot was given twice in this call the later image has it (indexed writes have no
+        # order of their own)
         last = {place: i for place, i in zip(slots[taken].tolist(), taken.tolist())}
-        places, taken = torch.tensor(list(last.keys()), dtype=torch.int64), torch.tensor(list(last.values()), dtype=torch.int64)
+        places, taken = (
+            torch.tensor(list(last.keys()), dtype=torch.int64),
+            torch.tensor(list(last.values()), dtype=torch.int64),
+        )
         self._images[places.to(images.device)] = images[taken.to(images.device)]
         self.labels[places] = labels[taken]
         for name, column in (extras or {}).items():
-            self._column(name, column)[places.to(images.device)] = column[taken.to(column.device)].to(images.device)
+            self._column(name, column)[places.to(images.device)] = column[
+                taken.to(column.device)
+            ].to(images.device)
         self.origin[places] = torch.stack([torch.full_like(taken, iteration), taken], 1)
         self._size = min(n, max(self._size, int(places.max()) + 1 if len(places) else 0))
         entered = torch.zeros(len(labels), dtype=torch.bool)
@@ -179,7 +252,9 @@ class Shelf:
 
     def _reservoir(self, labels: Tensor, n: int) -> Tensor:
         seen = self.offered + torch.arange(len(labels))
-        draw = (torch.rand(len(labels), generator=self.rng, dtype=torch.float64) * (seen + 1)).long()
+        draw = (
+            torch.rand(len(labels), generator=self.rng, dtype=torch.float64) * (seen + 1)
+        ).long()
         return torch.where(seen < n, seen, torch.where(draw < n, draw, -1))
 
     # --- storage ---------------------------------------------------------------------------------
@@ -193,25 +268,44 @@ class Shelf:
             self.labels = torch.zeros(n, dtype=torch.int64)
             self.origin = torch.full((n, 2), -1, dtype=torch.int64)
         if images.shape[1:] != self._images.shape[1:]:
-            raise ValueError(f"the pool holds images {tuple(self._images.shape[1:])}, not {tuple(images.shape[1:])}")
+            raise ValueError(
+                f"the pool holds images {tuple(self._images.shape[1:])}, not"
+                f" {tuple(images.shape[1:])}"
+            )
 
     def _column(self, name: str, like: Tensor) -> Tensor:
         if name not in self.extras:
-            self.extras[name] = torch.zeros(len(self._images), *like.shape[1:], dtype=like.dtype, device=self.device)
+            self.extras[name] = torch.zeros(
+                len(self._images), *like.shape[1:], dtype=like.dtype, device=self.device
+            )
         return self.extras[name]
 
     def state_dict(self) -> dict[str, Tensor]:
         counts = torch.tensor([self.additions, self.offered, self._size])
-        return {"counts": counts, "ledger": self.ledger.clone(), "origin": self.origin.clone(), "labels": self.labels.clone()}
+        return {
+            "counts": counts,
+            "ledger": self.ledger.clone(),
+            "origin": self.origin.clone(),
+            "labels": self.labels.clone(),
+        }
 
-    def load_state_dict(self, state: dict[str, Tensor], batch_of: Callable[[int], dict[str, Any]], extras: tuple[str, ...]) -> None:
+    def load_state_dict(
+        self,
+        state: dict[str, Tensor],
+        batch_of: Callable[[int], dict[str, Any]],
+        extras: tuple[str, ...],
+    ) -> None:
         self.additions, self.offered, size = state["counts"].tolist()
         self.ledger.copy_(state["ledger"])
         if not size:
             return
         origin = state["origin"]
         for iteration in origin[:size, 0].unique().tolist():
-            batch = {name: torch.from_numpy(array) for name, array in batch_of(iteration).items() if name in ("images", *extras)}
+            batch = {
+                name: torch.from_numpy(array)
+                for name, array in batch_of(iteration).items()
+                if name in ("images", *extras)
+            }
             self._allocate(batch["images"])
             mine = (origin[:size, 0] == iteration).nonzero().flatten()
             for name, column in batch.items():

@@ -1,7 +1,9 @@
-"""In which precision and memory format each network of a run computes, and which is the fastest here.
+"""In which precision and memory format each network of a run computes, and which is the fastest
+here.
 
-The format is an attribute of the network, so copies compute as their original does. Only a network's own forward and
-backward pass may run in bfloat16: weights, BatchNorm statistics, losses and optimizers stay in single precision.
+The format is an attribute of the network, so copies compute as their original does. Only a
+network's own forward and backward pass may run in bfloat16: weights, BatchNorm statistics, losses
+and optimizers stay in single precision.
 """
 
 from __future__ import annotations
@@ -30,7 +32,11 @@ class Format(NamedTuple):
 
     @property
     def layout(self) -> torch.memory_format:
-        return torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+        return (
+            torch.channels_last
+            if self.memory_format == "channels_last"
+            else torch.contiguous_format
+        )
 
 
 PLAIN = Format()
@@ -66,20 +72,28 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def candidates(recipe: Recipe, device: torch.device) -> list[Format]:
-    """The formats that a recipe allows on a device, PLAIN first if it is among them. RecipeError where there is none."""
+    """The formats that a recipe allows on a device, PLAIN first if it is among them. RecipeError
+    where there is none.
+    """
     precisions = ["fp32", "bf16"] if has_bf16(device) else ["fp32"]
     layouts = ["nchw", "channels_last"] if device.type != "mps" else ["nchw"]
     if recipe.precision != "auto":
         if recipe.precision == "bf16" and device.type == "mps":
-            raise RecipeError("Recipe field 'precision' is 'bf16', which MPS does not compute here; use 'fp32' or 'auto'.")
+            raise RecipeError(
+                "Recipe field 'precision' is 'bf16', which MPS does not compute here; use 'fp32' or"
+                " 'auto'."
+            )
         precisions = [recipe.precision]
     if recipe.memory_format != "auto":
         layouts = [recipe.memory_format]
     return [Format(p, m) for p in precisions for m in layouts]
 
 
-def fastest(formats: list[Format], network: nn.Module, step: Callable[[nn.Module], Tensor]) -> Format:
-    """Which format makes forward and backward of `step(a copy of the network)` fastest: the best of two after a warm-up.
+def fastest(
+    formats: list[Format], network: nn.Module, step: Callable[[nn.Module], Tensor]
+) -> Format:
+    """Which format makes forward and backward of `step(a copy of the network)` fastest: the best of
+    two after a warm-up.
 
     The network itself is not touched.
     """
@@ -101,7 +115,9 @@ def fastest(formats: list[Format], network: nn.Module, step: Callable[[nn.Module
 
 
 def choose(seconds: dict[Format, float]) -> Format:
-    """The fastest; single precision in NCHW where it is among them and the fastest gains little (GAIN)."""
+    """The fastest; single precision in NCHW where it is among them and the fastest gains little
+    (GAIN).
+    """
     best = min(seconds, key=seconds.__getitem__)
     return best if PLAIN not in seconds or seconds[PLAIN] >= GAIN * seconds[best] else PLAIN
 
@@ -114,4 +130,3 @@ def recorded(formats: dict[str, Format]) -> dict[str, list[str]]:
 def of_record(record: dict[str, list[str]] | None) -> dict[str, Format]:
     """What run.json tells; runs of earlier versions computed in PLAIN."""
     return {name: Format(*(record or {}).get(name, PLAIN)) for name in NETWORKS}
-

@@ -1,4 +1,6 @@
-"""Seeds and streams of random numbers. Every draw comes from a named generator on the CPU and is moved."""
+"""Seeds and streams of random numbers. Every draw comes from a named generator on the CPU and is
+moved.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,17 @@ import hashlib
 import torch
 
 STREAMS = (
-    "labels", "noise", "augment_generator", "augment_student", "pool", "student_batch", "views",
-    "corner_generator", "corner_student", "shelf",
-)  # fmt: skip
+    "labels",
+    "noise",
+    "augment_generator",
+    "augment_student",
+    "pool",
+    "student_batch",
+    "views",
+    "corner_generator",
+    "corner_student",
+    "shelf",
+)
 """Named sources of random numbers."""
 
 

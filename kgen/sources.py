@@ -1,4 +1,6 @@
-"""Where synthetic images come from: class embeddings → noisy layer → generator (Eq. 1, Eq. 4, Table 7)."""
+"""Where synthetic images come from: class embeddings → noisy layer → generator (Eq. 1, Eq. 4, Table
+7).
+"""
 
 from __future__ import annotations
 
@@ -19,27 +21,31 @@ def group_count(batch: int, classes: int) -> int:
 
 
 def balanced_labels(batch: int, classes: int, rng: torch.Generator) -> Tensor:
-    """Pseudo-labels ŷ: full shuffled class lists, then a random remainder. → [batch] positions below `classes`."""
+    """Pseudo-labels ŷ: full shuffled class lists, then a random remainder. → [batch] positions
+    below `classes`.
+    """
     rounds = [torch.randperm(classes, generator=rng) for _ in range(math.ceil(batch / classes))]
     return torch.cat(rounds)[:batch]
 
 
 class NoisyLayer(nn.Module):
-    """Z (Eq. 1, C.2): BatchNorm over the class embeddings, then a Linear with weight N(0,1) for each group.
+    """Z (Eq. 1, C.2): BatchNorm over the class embeddings, then a Linear with weight N(0,1) for
+    each group.
 
-    Re-created in every iteration, so that the same class text gives new images. The batch is cut into `groups`
-    runs of equal length (each one round of the class list), each with a Linear of its own, so that two samples
-    of a class differ.
+    Re-created in every iteration, so that the same class text gives new images. The batch is cut
+    into `groups` runs of equal length (each one round of the class list), each with a Linear of its
+    own, so that two samples of a class differ.
 
     Args:
         d: width of a class embedding.
         groups: number of Linear layers.
         width: width of the output.
         rng: source of the weights.
-        table: [K_T,d]; normalise with this table's statistics instead of the batch's (for fewer than three
-            classes, whose batch would become zeros).
+        table: [K_T,d]; normalise with this table's statistics instead of the batch's (for fewer
+            than three classes, whose batch would become zeros).
         jitter: [B,d] added to the normalised embedding, where there are more rounds than groups.
-        size: rows in a group (the last may have fewer); by default the batch is cut into equal shares.
+        size: rows in a group (the last may have fewer); by default the batch is cut into equal
+            shares.
     """
 
     def __init__(
@@ -58,7 +64,9 @@ class NoisyLayer(nn.Module):
         self.weight = nn.Parameter(torch.randn(groups, d, width, generator=rng))
         self.bias = nn.Parameter(torch.zeros(groups, 1, width))
         self.norm = nn.BatchNorm1d(d, track_running_stats=False)
-        fixed = None if table is None else torch.stack([table.mean(0), table.var(0, unbiased=False)])
+        fixed = (
+            None if table is None else torch.stack([table.mean(0), table.var(0, unbiased=False)])
+        )
         self.register_buffer("fixed", fixed)
         self.register_buffer("jitter", jitter)
 
@@ -67,7 +75,9 @@ class NoisyLayer(nn.Module):
         if self.fixed is None:
             h = self.norm(f)
         else:
-            h = F.batch_norm(f, self.fixed[0], self.fixed[1], self.norm.weight, self.norm.bias, eps=self.norm.eps)
+            h = F.batch_norm(
+                f, self.fixed[0], self.fixed[1], self.norm.weight, self.norm.bias, eps=self.norm.eps
+            )
         if self.jitter is not None:
             h = h + self.jitter
         groups = len(self.weight)
@@ -78,14 +88,18 @@ class NoisyLayer(nn.Module):
 
 
 _ROWS = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
-"""[phase, row of the small map, row of the kernel]: what a 3-tap kernel over a doubled signal becomes on the signal itself."""
+"""[phase, row of the small map, row of the kernel]: what a 3-tap kernel over a doubled signal
+becomes on the signal itself.
+"""
 
 
 def conv_of_doubled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """conv3×3 of the nearest-neighbour ×2 of x, computed on x: [B,k,h,w], [c,k,3,3], [c] → [B,c,2h,2w].
+    """conv3×3 of the nearest-neighbour ×2 of x, computed on x: [B,k,h,w], [c,k,3,3], [c] →
+    [B,c,2h,2w].
 
-    The same numbers up to rounding, but four times the channels on a quarter of the map: convolutions to one
-    or three channels at full resolution are slow on a CPU (a tenth of a generator step).
+    The same numbers up to rounding, but four times the channels on a quarter of the map:
+    convolutions to one or three channels at full resolution are slow on a CPU (a tenth of a
+    generator step).
     """
     phases = _ROWS.to(weight)
     kernels = torch.einsum("pih,qjw,ckhw->cpqkij", phases, phases, weight).flatten(0, 2)
@@ -93,16 +107,20 @@ def conv_of_doubled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class Generator(nn.Module):
-    """G (Table 7): Linear, BatchNorm, two blocks of [spectral-norm conv, BatchNorm, LeakyReLU, ×2], conv to an image.
+    """G (Table 7): Linear, BatchNorm, two blocks of [spectral-norm conv, BatchNorm, LeakyReLU, ×2],
+    conv to an image.
 
     Args:
         channels: of the image.
         resolution: e, a multiple of 4 (of 16 with `deep`).
         width: channels of the last block; the ones before have twice as many (the paper: 64).
-        deep: start at e/16 with four upsamplings instead of e/4 with two, which keeps the Linear small at e ≥ 96.
-        up_first: upsample before each convolution (Table 7's sizes), not after (its rows; 4× cheaper).
+        deep: start at e/16 with four upsamplings instead of e/4 with two, which keeps the Linear
+            small at e ≥ 96.
+        up_first: upsample before each convolution (Table 7's sizes), not after (its rows; 4×
+            cheaper).
         noise_width: width of the input.
-        output: "sigmoid", or "batchnorm": standardise, then rescale with `statistics` and clip to [0,1].
+        output: "sigmoid", or "batchnorm": standardise, then rescale with `statistics` and clip to
+            [0,1].
         statistics: (mean, std) per channel of the teacher's data, for output="batchnorm".
     """
 
@@ -122,7 +140,12 @@ class Generator(nn.Module):
         shrink = 16 if deep else 4
         if resolution % shrink:
             raise ValueError(f"resolution {resolution} is not a multiple of {shrink}")
-        self.side, self.first, self.up_first, self.output = resolution // shrink, 2 * width, up_first, output
+        self.side, self.first, self.up_first, self.output = (
+            resolution // shrink,
+            2 * width,
+            up_first,
+            output,
+        )
         self.linear = nn.Linear(noise_width, self.first * self.side**2)
         self.norm = nn.BatchNorm1d(self.first * self.side**2)
         widths = [2 * width] * (4 if deep else 2)
@@ -147,7 +170,11 @@ class Generator(nn.Module):
         """[B,noise_width] → images [B,c,e,e] in [0,1]."""
         h = self.norm(self.linear(z)).view(len(z), self.first, self.side, self.side)
         h = self.blocks(h)
-        x = self.to_image(h) if self.up_first else conv_of_doubled(h, self.to_image.weight, self.to_image.bias)
+        x = (
+            self.to_image(h)
+            if self.up_first
+            else conv_of_doubled(h, self.to_image.weight, self.to_image.bias)
+        )
         if self.standardise is None:
             return x.sigmoid()
         return (self.standardise(x) * self.std + self.mean).clamp(0, 1)

@@ -1,4 +1,6 @@
-"""What a safetensors file of ours says of itself, in its header. No tensor is read, and no torch needed."""
+"""What a safetensors file of ours says of itself, in its header. No tensor is read, and no torch
+needed.
+"""
 
 from __future__ import annotations
 
@@ -39,24 +41,40 @@ def header(path: str | Path) -> dict[str, Any]:
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What we wrote into a file of ours; empty for a file of others. Raises ZooError for one that makes no sense."""
+    """What we wrote into a file of ours; empty for a file of others. Raises ZooError for one that
+    makes no sense.
+    """
     try:
         found = json.loads(header(path).get("kgen") or "{}")
         if not isinstance(found, dict):
             raise ValueError("expected an object")
         if "card" in found:
             TeacherCard.model_validate(found["card"])
-            if not isinstance(found["classes"], list) or not all(isinstance(name, str) for name in found["classes"]):
+            if not isinstance(found["classes"], list) or not all(
+                isinstance(name, str) for name in found["classes"]
+            ):
                 raise ValueError("the names of its classes are no list of texts")
         return found
     except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, ZooError):
             raise
-        raise ZooError(f"{path} carries a card that cannot be read ({str(error).partition(chr(10))[0][:120]}); write the file again.") from None
+        raise ZooError(
+            f"{path} carries a card that cannot be read ({str(error).partition(chr(10))[0][:120]});"
+            " write the file again."
+        ) from None
 
 
-def read_spec(path: Path, sign: str = "card", lack: str = "carries no teacher card; write it with `python -m kgen teach` or `python -m kgen preflight`") -> dict[str, Any]:
-    """What is needed to build the network of a file of ours; `sign`: the field that it has to have. Raises ZooError."""
+def read_spec(
+    path: Path,
+    sign: str = "card",
+    lack: str = (
+        "carries no teacher card; write it with"
+        " `python -m kgen teach` or `python -m kgen preflight`"
+    ),
+) -> dict[str, Any]:
+    """What is needed to build the network of a file of ours; `sign`: the field that it has to have.
+    Raises ZooError.
+    """
     found = about(path)
     if sign not in found:
         raise ZooError(f"{path} {lack}.")

@@ -1,8 +1,10 @@
-"""The teacher: a frozen network that normalises at its own door and shows what the method needs of it.
+"""The teacher: a frozen network that normalises at its own door and shows what the method needs of
+it.
 
-One forward gives logits, the last spatial map, the pooled embedding and the statistics at every BatchNorm, or what
-[CLS] attends to in a ViT. From these comes the map that the key region works on, whatever the architecture.
-Nothing stays behind: hooks live for one call, the network is in eval mode and takes no gradients for good.
+One forward gives logits, the last spatial map, the pooled embedding and the statistics at every
+BatchNorm, or what [CLS] attends to in a ViT. From these comes the map that the key region works on,
+whatever the architecture. Nothing stays behind: hooks live for one call, the network is in eval
+mode and takes no gradients for good.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ class Probe(NamedTuple):
 def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel. [B,k,…] → [k], [k].
 
-    Sums over the inner dimensions first: 16 ms against 1 ms for torch.var_mean, forward and backward, on a CPU.
-    The mean inside the variance may be detached: Σ(x − μ) = 0, so its gradient vanishes.
+    Sums over the inner dimensions first: 16 ms against 1 ms for torch.var_mean, forward and
+    backward, on a CPU. The mean inside the variance may be detached: Σ(x − μ) = 0, so its gradient
+    vanishes.
     """
     inner = tuple(range(2, x.ndim))
     n = x.numel() // x.shape[1]
@@ -60,18 +63,27 @@ class Teacher:
     """A trained classifier, frozen.
 
     Args:
-        network: follows timm's convention: forward_features, forward_head(pre_logits=…), get_classifier. A ViT of
-            timm with class token becomes a `kgen.nets.vit.WindowedViT`.
+        network: follows timm's convention: forward_features, forward_head(pre_logits=…),
+            get_classifier. A ViT of timm with class token becomes a `kgen.nets.vit.WindowedViT`.
         card: what is known of it.
         classes: names of its K_T classes.
         mean, std: per channel, of pixels in [0,1].
     """
 
-    def __init__(self, network: nn.Module, card: TeacherCard, classes: tuple[str, ...], mean: Tensor, std: Tensor):
+    def __init__(
+        self,
+        network: nn.Module,
+        card: TeacherCard,
+        classes: tuple[str, ...],
+        mean: Tensor,
+        std: Tensor,
+    ):
         self.network = windowed(network).eval().requires_grad_(False)
         self.card, self.classes = card, tuple(classes)
         self.mean, self.std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
-        self._norms = [m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._norms = [
+            m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        ]
 
     @property
     def weight(self) -> Tensor:
@@ -84,10 +96,12 @@ class Teacher:
         return self
 
     def twin(self) -> Teacher:
-        """The same weights (shared storage) behind modules of their own, for a second thread: hooks of one
-        thread must not fire in the other's forward."""
+        """The same weights (shared storage) behind modules of their own, for a second thread: hooks
+        of one thread must not fire in the other's forward."""
         shared = {id(t): t for t in (*self.network.parameters(), *self.network.buffers())}
-        return Teacher(copy.deepcopy(self.network, shared), self.card, self.classes, self.mean, self.std)
+        return Teacher(
+            copy.deepcopy(self.network, shared), self.card, self.classes, self.mean, self.std
+        )
 
     @property
     def has_batch_norm(self) -> bool:
@@ -101,34 +115,59 @@ class Teacher:
 
     @functools.cached_property
     def map_kind(self) -> MapKind:
-        """How the activation map comes about, found by trying two images of noise at full resolution.
+        """How the activation map comes about, found by trying two images of noise at full
+        resolution.
 
-        cam: the logits are a Linear of the mean over the map (Eq. 5 holds); linearised: another head on a map;
+        cam: the logits are a Linear of the mean over the map (Eq. 5 holds); linearised: another
+            head on a map;
         attention: a ViT; none: no map, so there is no key region.
         """
         if isinstance(self.network, WindowedViT):
             return "attention"
-        noise = torch.rand(2, self.card.channels, self.card.side, self.card.side, generator=torch.Generator().manual_seed(0))
+        noise = torch.rand(
+            2,
+            self.card.channels,
+            self.card.side,
+            self.card.side,
+            generator=torch.Generator().manual_seed(0),
+        )
         with torch.no_grad():
-            features = self.network.forward_features((noise.to(self.mean.device) - self.mean) / self.std)
+            features = self.network.forward_features(
+                (noise.to(self.mean.device) - self.mean) / self.std
+            )
             # some networks of timm put the channels last; their map would be read askew
-            if features.ndim != 4 or features.shape[2:].numel() == 1 or getattr(self.network, "output_fmt", "NCHW") != "NCHW":
+            if (
+                features.ndim != 4
+                or features.shape[2:].numel() == 1
+                or getattr(self.network, "output_fmt", "NCHW") != "NCHW"
+            ):
                 return "none"
             head = self.network.get_classifier()
             if not isinstance(head, nn.Linear) or head.in_features != features.shape[1]:
                 return "linearised"
-            logits, by_eq5 = self.network.forward_head(features), F.linear(features.mean((2, 3)), head.weight, head.bias)
-        return "cam" if torch.allclose(logits, by_eq5, rtol=1e-3, atol=1e-3 * float(logits.abs().max())) else "linearised"
+            logits, by_eq5 = (
+                self.network.forward_head(features),
+                F.linear(features.mean((2, 3)), head.weight, head.bias),
+            )
+        return (
+            "cam"
+            if torch.allclose(logits, by_eq5, rtol=1e-3, atol=1e-3 * float(logits.abs().max()))
+            else "linearised"
+        )
 
     def activation_map(self, probe: Probe, labels: Tensor) -> Tensor | None:
-        """Where the teacher sees each image's class: [B,h,w], raw, differentiable; None without a map. labels [B]."""
+        """Where the teacher sees each image's class: [B,h,w], raw, differentiable; None without a
+        map. labels [B].
+        """
         match self.map_kind:
             case "cam":
                 return class_activation_map(probe.features, self.weight, labels)
             case "linearised":
                 return linearised_map(probe.features, self.network.forward_head, labels)
             case "attention":
-                return probe.attention  # the same for every class: [CLS] attends before the classes part
+                return (
+                    probe.attention
+                )  # the same for every class: [CLS] attends before the classes part
             case "none":
                 return None
 
@@ -141,21 +180,30 @@ class Teacher:
     def __call__(self, images: Tensor, corner: Corner | None = None) -> Probe:
         """[B,c,e,e] in [0,1] → Probe; differentiable with respect to the images.
 
-        `corner` places the images in the grid of a ViT's position embeddings (`kgen.nets.vit.draw_corner`), the middle
-        without it; a CNN has no use for it. ValueError for images that a ViT's patches do not divide.
+        `corner` places the images in the grid of a ViT's position embeddings
+        (`kgen.nets.vit.draw_corner`), the middle without it; a CNN has no use for it. ValueError
+        for images that a ViT's patches do not divide.
         """
         if isinstance(self.network, WindowedViT):
-            tokens, attention = self.network.observe((images - self.mean) / self.std, corner)  # in single precision always
+            tokens, attention = self.network.observe(
+                (images - self.mean) / self.std, corner
+            )  # in single precision always
             logits, embedding = classify(self.network, tokens)
-            return Probe(logits, self.network.spatial(tokens, images.shape[2]), embedding, [], attention)
+            return Probe(
+                logits, self.network.spatial(tokens, images.shape[2]), embedding, [], attention
+            )
         statistics: list[BatchNormStatistics] = []
 
         def watch(layer: nn.Module, inputs: tuple[Tensor]) -> None:
-            statistics.append((*channel_statistics(inputs[0].float()), layer.running_mean, layer.running_var))
+            statistics.append(
+                (*channel_statistics(inputs[0].float()), layer.running_mean, layer.running_var)
+            )
 
         hooks = [layer.register_forward_pre_hook(watch) for layer in self._norms]
         try:
-            features = precision.apply(self.network, self.network.forward_features, (images - self.mean) / self.std)
+            features = precision.apply(
+                self.network, self.network.forward_features, (images - self.mean) / self.std
+            )
         finally:
             for hook in hooks:
                 hook.remove()

@@ -1,6 +1,12 @@
-"""For all tests: passive OpenMP threads, set before anything imports torch (idle ones that spin steal the cores)."""
+"""For all tests: passive OpenMP threads, set before anything imports torch (idle ones that spin
+steal the cores).
+"""
 
 import os
 
-for name, value in {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}.items():
+for name, value in {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "0",
+    "KMP_BLOCKTIME": "0",
+}.items():
     os.environ.setdefault(name, value)

@@ -1,8 +1,9 @@
 """Reading run folders for the page: every run by its name, and pieces of it as ready JSON bytes.
 
-Nothing here runs or changes a run. What a piece says can never change (a finished iteration of an attempt),
-so the routes let browsers keep it for ever; that is why an attempt that is over is refused. A folder may be
-deleted and made again under its name: only an answer to an address with the run's own id is kept.
+Nothing here runs or changes a run. What a piece says can never change (a finished iteration of an
+attempt), so the routes let browsers keep it for ever; that is why an attempt that is over is
+refused. A folder may be deleted and made again under its name: only an answer to an address with
+the run's own id is kept.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ MOST_OPEN = 24
 MOST_VIEW_BYTES = 64 << 20
 """Of students' views that open runs keep, together."""
 MOST_BYTES = 8 << 20
-"""Of ready pieces: some forty iterations, made once for all who ask for them. Browsers keep what they have seen."""
+"""Of ready pieces: some forty iterations, made once for all who ask for them. Browsers keep what
+they have seen.
+"""
 
 
 def without_place(error: JournalError, folder: Path) -> str:
@@ -59,7 +62,11 @@ class Archive:
 
     def path(self, name: str) -> Path:
         """The folder of a run. Raises Missing for anything but the plain name of one."""
-        if not NAME.fullmatch(name) or ".." in name or not (self.folder / name / "recipe.json").is_file():
+        if (
+            not NAME.fullmatch(name)
+            or ".." in name
+            or not (self.folder / name / "recipe.json").is_file()
+        ):
             raise Missing("There is no run of that name here.")
         return self.folder / name
 
@@ -74,7 +81,11 @@ class Archive:
         """recipe-date-time: unique, and a legal file name everywhere."""
         slug = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")[:40] or "run"
         name = f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}"
-        return next(n for n in itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2))) if not os.path.lexists(self.folder / n))
+        return next(
+            n
+            for n in itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+            if not os.path.lexists(self.folder / n)
+        )
 
     def names(self) -> Iterator[str]:
         """Runs in the folder, the one written last first."""
@@ -86,7 +97,11 @@ class Archive:
                 return 0.0
 
         try:
-            paths = [p for p in self.folder.iterdir() if NAME.fullmatch(p.name) and (p / "recipe.json").is_file()]
+            paths = [
+                p
+                for p in self.folder.iterdir()
+                if NAME.fullmatch(p.name) and (p / "recipe.json").is_file()
+            ]
         except OSError:
             return
         yield from (p.name for p in sorted(paths, key=newest, reverse=True))
@@ -96,7 +111,9 @@ class Archive:
         return self.open(name, None)
 
     def open(self, name: str, attempt: int | None, id: str | None = None) -> OpenRun:
-        """Raises Missing, in words, for a run or an attempt that is not there, or a run with another id."""
+        """Raises Missing, in words, for a run or an attempt that is not there, or a run with
+        another id.
+        """
         try:
             run = open_run(self.path(name))
             info = run.info
@@ -106,27 +123,45 @@ class Archive:
         if attempt is None:
             attempt = now
         if attempt != now:
-            raise Missing(f"This run is at attempt {now}; attempt {attempt} is over. Reload the page.")
+            raise Missing(
+                f"This run is at attempt {now}; attempt {attempt} is over. Reload the page."
+            )
         if id not in (None, own):
             raise Missing("This is another run of the same name. Reload the page.")
         key = (name, attempt, own)
         with self._lock:
             opened = self._open.setdefault(key, OpenRun(run, attempt, own))
             self._open.move_to_end(key)
-            while len(self._open) > MOST_OPEN or (len(self._open) > 1 and sum(o.view_bytes for o in self._open.values()) > MOST_VIEW_BYTES):
+            while len(self._open) > MOST_OPEN or (
+                len(self._open) > 1
+                and sum(o.view_bytes for o in self._open.values()) > MOST_VIEW_BYTES
+            ):
                 self._open.popitem(last=False)
         return opened.refresh()
 
-    def group(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
+    def group(
+        self, name: str, attempt: int, iteration: int, id: str | None = None
+    ) -> tuple[bytes, bool]:
         """(encoded group, may be kept for ever)."""
         run = self.open(name, attempt, id)
-        return self._piece(("group", name, attempt, iteration), id, run, lambda: self._group(run, iteration))
+        return self._piece(
+            ("group", name, attempt, iteration), id, run, lambda: self._group(run, iteration)
+        )
 
-    def sample(self, name: str, attempt: int, iteration: int, pos: int, id: str | None = None) -> tuple[bytes, bool]:
+    def sample(
+        self, name: str, attempt: int, iteration: int, pos: int, id: str | None = None
+    ) -> tuple[bytes, bool]:
         run = self.open(name, attempt, id)
-        return self._piece(("sample", name, attempt, iteration, pos), id, run, lambda: self._sample(run, iteration, pos))
+        return self._piece(
+            ("sample", name, attempt, iteration, pos),
+            id,
+            run,
+            lambda: self._sample(run, iteration, pos),
+        )
 
-    def moment(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
+    def moment(
+        self, name: str, attempt: int, iteration: int, id: str | None = None
+    ) -> tuple[bytes, bool]:
         """What was known at the kept steps of an iteration, and at its end."""
         run = self.open(name, attempt, id)
         try:
@@ -140,22 +175,35 @@ class Archive:
             raise Missing(FOREIGN) from None
         return encode(found), found["final"] and (id or "") == run.id
 
-    def points(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
+    def points(
+        self, name: str, attempt: int, iteration: int, id: str | None = None
+    ) -> tuple[bytes, bool]:
         """Every image of an iteration as a point of the teacher's view."""
         run = self.open(name, attempt, id)
         if run.layout is None:
             raise Missing("The images of this run have no places yet.")
-        return self._piece(("points", name, attempt, iteration), id, run, lambda: self._points(run, iteration))
+        return self._piece(
+            ("points", name, attempt, iteration), id, run, lambda: self._points(run, iteration)
+        )
 
-    def student_view(self, name: str, attempt: int, test: int, id: str | None = None) -> tuple[bytes, bool]:
+    def student_view(
+        self, name: str, attempt: int, test: int, id: str | None = None
+    ) -> tuple[bytes, bool]:
         """The student's view at a test, counted from 1."""
         run = self.open(name, attempt, id)
         return self._in_words(lambda: run.student_view(test)), (id or "") == run.id
 
-    def tiles(self, name: str, attempt: int, iteration: int, id: str | None = None) -> tuple[bytes, bool]:
+    def tiles(
+        self, name: str, attempt: int, iteration: int, id: str | None = None
+    ) -> tuple[bytes, bool]:
         """Every image of an iteration, on one sheet."""
         run = self.open(name, attempt, id)
-        body, _ = self._piece(("tiles", name, attempt, iteration), id, run, lambda: sheets.tiles(run.run.batch(iteration, ("images", "labels")), iteration))
+        body, _ = self._piece(
+            ("tiles", name, attempt, iteration),
+            id,
+            run,
+            lambda: sheets.tiles(run.run.batch(iteration, ("images", "labels")), iteration),
+        )
         return body, (id or "") == run.id
 
     def reference(self, name: str, attempt: int, id: str | None = None) -> tuple[bytes, bool]:
@@ -163,13 +211,23 @@ class Archive:
         run = self.open(name, attempt, id)
         if run.reference is None:
             raise Missing("This run has no real examples.")
-        return self._piece(("reference", name, attempt), id, run, lambda: sheets.reference(run.reference, run.layout))
+        return self._piece(
+            ("reference", name, attempt),
+            id,
+            run,
+            lambda: sheets.reference(run.reference, run.layout),
+        )
 
-    def _piece(self, key: tuple, id: str | None, run: OpenRun, make: Callable[[], dict[str, Any]]) -> tuple[bytes, bool]:
+    def _piece(
+        self, key: tuple, id: str | None, run: OpenRun, make: Callable[[], dict[str, Any]]
+    ) -> tuple[bytes, bool]:
         """(encoded, final): final once the layout is there, for an address with the id."""
         whole = run.layout is not None
         final = whole and (id or "") == run.id  # a run without an id has none in its address either
-        return self._in_words(lambda: self._pieces.get((*key, run.id, whole), lambda: encode(make()))), final
+        return (
+            self._in_words(lambda: self._pieces.get((*key, run.id, whole), lambda: encode(make()))),
+            final,
+        )
 
     def _in_words(self, make: Callable[[], bytes]) -> bytes:
         try:
@@ -181,15 +239,29 @@ class Archive:
 
     def _group(self, run: OpenRun, iteration: int) -> dict[str, Any]:
         batch, moments = run.run.batch(iteration), run.moments()
-        return sheets.group(batch, iteration, moments.classes, before=moments.pool(iteration), after=moments.pool(iteration + 1), layout=run.layout)
+        return sheets.group(
+            batch,
+            iteration,
+            moments.classes,
+            before=moments.pool(iteration),
+            after=moments.pool(iteration + 1),
+            layout=run.layout,
+        )
 
     def _points(self, run: OpenRun, iteration: int) -> dict[str, Any]:
         used = [name for name in PARTS if run.run.recipe.weights.model_dump().get(name)]
-        return sheets.points(run.run.batch(iteration, ("labels", "embedding", "confidence", "parts")), iteration, run.layout, used)
+        return sheets.points(
+            run.run.batch(iteration, ("labels", "embedding", "confidence", "parts")),
+            iteration,
+            run.layout,
+            used,
+        )
 
     def _sample(self, run: OpenRun, iteration: int, pos: int) -> dict[str, Any]:
         batch = run.run.batch(iteration)
         try:
             return sheets.sample(batch, iteration, pos, layout=run.layout, reference=run.reference)
         except IndexError:
-            raise Missing(f"Iteration {iteration + 1} has {len(batch['images'])} images, not {pos + 1}.") from None
+            raise Missing(
+                f"Iteration {iteration + 1} has {len(batch['images'])} images, not {pos + 1}."
+            ) from None

@@ -1,7 +1,9 @@
-"""One iteration's file, opened for what is asked and no more: columns of all its images, single images, maps, frames of their making.
+"""One iteration's file, opened for what is asked and no more: columns of all its images, single
+images, maps, frames of their making.
 
-A run may come from elsewhere: shapes are read from the file's header and checked before any array is, so that no file can make the
-app hold more than a few megabytes. What a file of an earlier version lacks is None. It knows nothing of other iterations.
+A run may come from elsewhere: shapes are read from the file's header and checked before any array
+is, so that no file can make the app hold more than a few megabytes. What a file of an earlier
+version lacks is None. It knows nothing of other iterations.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class Odd(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PerImage:
-    """What is known of each image of an iteration, f64 [n] each; nan where it is not. Rounded as the page gets it."""
+    """What is known of each image of an iteration, f64 [n] each; nan where it is not. Rounded as
+    the page gets it.
+    """
 
     labels: np.ndarray
     """i64: positions in the run's classes."""
@@ -43,7 +47,9 @@ class PerImage:
     judge: np.ndarray
     """The judge's probability of the pseudo-label."""
     rank: np.ndarray
-    """The pseudo-label's rank among all classes that the judge knows; 1 is the likeliest (in the file, 0)."""
+    """The pseudo-label's rank among all classes that the judge knows; 1 is the likeliest (in the
+    file, 0).
+    """
 
     @property
     def nbytes(self) -> int:
@@ -51,7 +57,9 @@ class PerImage:
 
 
 class BatchFile:
-    """A context manager. Raises JournalError for a file that is missing or damaged, Odd for one that holds something else."""
+    """A context manager. Raises JournalError for a file that is missing or damaged, Odd for one
+    that holds something else.
+    """
 
     def __init__(self, folder: Path, iteration: int):
         self._path = folder / "batches" / f"{iteration:06d}.safetensors"
@@ -67,8 +75,15 @@ class BatchFile:
         self._names = set(self._file.keys())
         try:
             self.n, self.channels, self.side, width = self._shape("images", 4, "U8")
-            if not (self.n <= MOST_IMAGES and 1 <= self.channels <= MOST_CHANNELS and 1 <= self.side == width <= MOST_SIDE):
-                raise Odd(f"Iteration {iteration_name(self.iteration)} has images of a shape that no run makes.")
+            if not (
+                self.n <= MOST_IMAGES
+                and 1 <= self.channels <= MOST_CHANNELS
+                and 1 <= self.side == width <= MOST_SIDE
+            ):
+                raise Odd(
+                    f"Iteration {iteration_name(self.iteration)} has images of a shape that no run"
+                    " makes."
+                )
         except BaseException:
             self.__exit__()
             raise
@@ -81,13 +96,18 @@ class BatchFile:
         return name in self._names
 
     def array(self, name: str, dimensions: int, rows: int | None = None) -> np.ndarray | None:
-        """A small array, whole, with one row for each image (or `rows`: -1 for any); None where the file lacks it."""
+        """A small array, whole, with one row for each image (or `rows`: -1 for any); None where the
+        file lacks it.
+        """
         if name not in self._names:
             return None
         shape = self._shape(name, dimensions)
         wanted = self.n if rows is None else rows
         if wanted not in (-1, shape[0]) or int(np.prod(shape, dtype=object)) > MOST_NUMBERS:
-            raise Odd(f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run makes.")
+            raise Odd(
+                f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run"
+                " makes."
+            )
         return self._read(lambda: self._file.get_tensor(name))
 
     def row(self, name: str, at: int, dimensions: int) -> np.ndarray | None:
@@ -96,7 +116,10 @@ class BatchFile:
             return None
         shape = self._shape(name, dimensions)
         if shape[0] != self.n or int(np.prod(shape[1:], dtype=object)) > MOST_NUMBERS:
-            raise Odd(f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run makes.")
+            raise Odd(
+                f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run"
+                " makes."
+            )
         return self._read(lambda: self._file.get_slice(name)[at : at + 1])[0]
 
     def image(self, at: int) -> np.ndarray:
@@ -104,7 +127,9 @@ class BatchFile:
         return self._read(lambda: self._file.get_slice("images")[at : at + 1])[0]
 
     def columns(self, class_indices: np.ndarray) -> PerImage:
-        """`class_indices`: of each of the run's classes among the teacher's, which the student's answers name."""
+        """`class_indices`: of each of the run's classes among the teacher's, which the student's
+        answers name.
+        """
         nothing = np.full(self.n, np.nan)
         labels, parts = self.array("labels", 1), self.array("parts", 2)
         if labels is None or labels.dtype.kind not in "iu":
@@ -112,15 +137,23 @@ class BatchFile:
         labels = labels.astype(np.int64)
         entered, p = self.array("entered", 1), self.array("confidence", 1)
         names = PARTS[: 0 if parts is None else parts.shape[1]]
-        return PerImage(labels, self.side, np.zeros(self.n, bool) if entered is None else entered.astype(bool), nothing if p is None else shares(p),
-                       self._student(labels, class_indices), {name: significant(parts[:, i]) for i, name in enumerate(names)},
-                       *self._judged(nothing))
+        return PerImage(
+            labels,
+            self.side,
+            np.zeros(self.n, bool) if entered is None else entered.astype(bool),
+            nothing if p is None else shares(p),
+            self._student(labels, class_indices),
+            {name: significant(parts[:, i]) for i, name in enumerate(names)},
+            *self._judged(nothing),
+        )
 
     def _judged(self, nothing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         confidence, rank = self.array("judge_confidence", 1), self.array("judge_rank", 1)
         if rank is not None and rank.dtype.kind not in "iu":
             raise Odd(f"In iteration {iteration_name(self.iteration)}, “judge_rank” is no count.")
-        return nothing if confidence is None else shares(confidence), nothing if rank is None else rank.astype(np.float64) + 1
+        return nothing if confidence is None else shares(confidence), (
+            nothing if rank is None else rank.astype(np.float64) + 1
+        )
 
     def _student(self, labels: np.ndarray, class_indices: np.ndarray) -> np.ndarray:
         top, share = self.array("student_top", 2), self.array("student_top_p", 2)
@@ -134,17 +167,35 @@ class BatchFile:
         return found
 
     def frames(self, at: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
-        """The making of one image: (steps [S], u8 [S,c,e,e], the teacher's confidence at each step or None); None where it was not kept."""
+        """The making of one image: (steps [S], u8 [S,c,e,e], the teacher's confidence at each step
+        or None); None where it was not kept.
+        """
         where, steps = self.array("preview_positions", 1, -1), self.array("preview_steps", 1, -1)
-        if where is None or steps is None or "previews" not in self._names or not (where == at).any():
+        if (
+            where is None
+            or steps is None
+            or "previews" not in self._names
+            or not (where == at).any()
+        ):
             return None
         shape = self._shape("previews", 5, "U8")
-        if shape[:2] != [len(steps), len(where)] or shape[2:] != [self.channels, self.side, self.side] or len(steps) > 64:
-            raise Odd(f"In iteration {iteration_name(self.iteration)}, “previews” has a shape that no run makes.")
+        if (
+            shape[:2] != [len(steps), len(where)]
+            or shape[2:] != [self.channels, self.side, self.side]
+            or len(steps) > 64
+        ):
+            raise Odd(
+                f"In iteration {iteration_name(self.iteration)}, “previews” has a shape that no run"
+                " makes."
+            )
         i = int(np.flatnonzero(where == at)[0])
         pixels = self._read(lambda: self._file.get_slice("previews")[:, i : i + 1])[:, 0]
         sure = self.array("preview_confidence", 2, len(steps))
-        return steps.astype(np.int64), pixels, None if sure is None or sure.shape[1] != len(where) else shares(sure[:, i])
+        return (
+            steps.astype(np.int64),
+            pixels,
+            None if sure is None or sure.shape[1] != len(where) else shares(sure[:, i]),
+        )
 
     def _shape(self, name: str, dimensions: int, kind: str | None = None) -> list[int]:
         try:
@@ -153,13 +204,20 @@ class BatchFile:
         except SafetensorError:
             raise Odd(f"Iteration {iteration_name(self.iteration)} has no “{name}”.") from None
         if len(shape) != dimensions or kind not in (None, found):
-            raise Odd(f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run makes.")
+            raise Odd(
+                f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run"
+                " makes."
+            )
         return shape
 
     def _read(self, read: Any) -> np.ndarray:
         try:
             return read()
-        except (OSError, SafetensorError, TypeError) as error:  # a kind of number that numpy has not
+        except (
+            OSError,
+            SafetensorError,
+            TypeError,
+        ) as error:  # a kind of number that numpy has not
             raise JournalError(f"{self._path} cannot be read: {error}.") from None
 
 
@@ -175,7 +233,13 @@ def shares(values: np.ndarray) -> np.ndarray:
 
 def significant(values: np.ndarray) -> np.ndarray:
     """Five significant digits, as JSON will write them; nan where there is no number."""
-    return np.array([float(f"{v:.5g}") if np.isfinite(v) else np.nan for v in values.astype(np.float64).tolist()], np.float64)
+    return np.array(
+        [
+            float(f"{v:.5g}") if np.isfinite(v) else np.nan
+            for v in values.astype(np.float64).tolist()
+        ],
+        np.float64,
+    )
 
 
 def told(values: np.ndarray) -> list[float | None]:

@@ -1,4 +1,5 @@
-"""What a run tells, as columns that can be laid beside another run's: every point knows its pixels, seconds and generator steps.
+"""What a run tells, as columns that can be laid beside another run's: every point knows its pixels,
+seconds and generator steps.
 
 Pure and bounded: one event at a time, at most MOST points a column however long the run is.
 """
@@ -23,9 +24,11 @@ MOST_NAMES, LONGEST = 1_000, 120
 
 
 class Means:
-    """An endless series as at most MOST rows, each the mean of as many consecutive ones. Its place is where the last of them lies.
+    """An endless series as at most MOST rows, each the mean of as many consecutive ones. Its place
+    is where the last of them lies.
 
-    Dropping rows instead would show the saw-tooth of a loss (each batch begins anew) as waves that are not there.
+    Dropping rows instead would show the saw-tooth of a loss (each batch begins anew) as waves that
+    are not there.
     """
 
     def __init__(self) -> None:
@@ -43,7 +46,9 @@ class Means:
 
     @staticmethod
     def _mean(rows: list) -> tuple:
-        return rows[-1][0], tuple(sum(column) / len(rows) for column in zip(*(values for _, values in rows)))
+        return rows[-1][0], tuple(
+            sum(column) / len(rows) for column in zip(*(values for _, values in rows))
+        )
 
     def rows(self, further: Iterable[tuple] = ()) -> list[tuple]:
         """`further`: (place, values) that are not part of the series yet."""
@@ -54,7 +59,9 @@ class Means:
 
 
 class Columns:
-    """Folds the events of one run. `recipe` is the run folder's, which was checked when it was opened."""
+    """Folds the events of one run. `recipe` is the run folder's, which was checked when it was
+    opened.
+    """
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
@@ -69,7 +76,9 @@ class Columns:
         """real → (place…, share, n): accuracy on real images, or agreement on synthetic ones."""
         self.batches = Curve()
         self._judged = [0, 0.0, 0.0]
-        """Images that the judge has looked at, and how many of them it names as intended: among the chosen classes, among all."""
+        """Images that the judge has looked at, and how many of them it names as intended: among the
+        chosen classes, among all.
+        """
         self._loss, self._student_loss = Means(), Means()
         self._waiting: list[tuple[float, int, tuple[float, ...]]] = []
 
@@ -79,13 +88,19 @@ class Columns:
         if isinstance(e, events.RunStarted):
             self.started = e
         elif isinstance(e, events.GeneratorStep):
-            self.steps = max(self.steps, (e.iteration or 0) * self.recipe.generator_steps + (e.step or 0) + 1)
+            self.steps = max(
+                self.steps, (e.iteration or 0) * self.recipe.generator_steps + (e.step or 0) + 1
+            )
             self._waiting.append((e.t, self.steps, tuple(e.parts.get(name, 0.0) for name in PARTS)))
             if len(self._waiting) > MOST_WAITING:
                 self._let_go(self.pixels)
         elif isinstance(e, events.BatchSynthesised):
             self._let_go(e.pool_pixels)
-            self.pixels, self.images, self.iterations = e.pool_pixels, e.pool_images, (e.iteration or 0) + 1
+            self.pixels, self.images, self.iterations = (
+                e.pool_pixels,
+                e.pool_images,
+                (e.iteration or 0) + 1,
+            )
             self.batches = self.batches.add(*self.place, e.iteration or 0)
             self._hear_judge(e)
         elif isinstance(e, events.StudentStep):
@@ -102,20 +117,29 @@ class Columns:
 
     def _losses(self) -> list[tuple]:
         """Those of the batch being made lie at the pool before it, until it has ended."""
-        return self._loss.rows(((self.pixels, t, step), values) for t, step, values in self._waiting)
+        return self._loss.rows(
+            ((self.pixels, t, step), values) for t, step, values in self._waiting
+        )
 
     def _let_go(self, after: int) -> None:
         """The steps of a batch lie between the pool before it and the pool after it."""
         n = len(self._waiting)
         for i, (t, step, values) in enumerate(self._waiting):
-            self._loss.add((round(self.pixels + (after - self.pixels) * (i + 1) / n), t, step), values)
+            self._loss.add(
+                (round(self.pixels + (after - self.pixels) * (i + 1) / n), t, step), values
+            )
         self._waiting = []
 
     def _hear_judge(self, e: events.BatchSynthesised) -> None:
         shares = (e.judged.chosen, e.judged.top1) if e.judged else ()
         if shares and all(map(math.isfinite, shares)) and self.started:
-            n = next((scale.batch for scale in self.started.scales if scale.side == e.resolution), 1)
-            self._judged = [self._judged[0] + n, *(total + n * share for total, share in zip(self._judged[1:], shares))]
+            n = next(
+                (scale.batch for scale in self.started.scales if scale.side == e.resolution), 1
+            )
+            self._judged = [
+                self._judged[0] + n,
+                *(total + n * share for total, share in zip(self._judged[1:], shares)),
+            ]
 
     def _tested(self, e: events.Evaluated) -> None:
         share, real = e.student.accuracy, e.student.real
@@ -137,7 +161,11 @@ class Columns:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(name[:LONGEST] for name in self.started.classes[:MOST_NAMES]) if self.started else ()
+        return (
+            tuple(name[:LONGEST] for name in self.started.classes[:MOST_NAMES])
+            if self.started
+            else ()
+        )
 
     @property
     def budget(self) -> int | None:
@@ -160,15 +188,24 @@ class Columns:
 
     @property
     def opinion(self) -> tuple[float, float] | None:
-        """Shares of all images that the judge names as intended, among the chosen classes and among all; None without a judge."""
+        """Shares of all images that the judge names as intended, among the chosen classes and among
+        all; None without a judge.
+        """
         n, *named = self._judged
         return (named[0] / n, named[1] / n) if n else None
 
     @property
     def uses(self) -> set[str]:
-        """Terms of the loss that were ever anything but zero. What has no BatchNorm has no such term."""
+        """Terms of the loss that were ever anything but zero. What has no BatchNorm has no such
+        term.
+        """
         pairs = [(PARTS, self._losses()), (STUDENT_PARTS, self._student_loss.rows())]
-        return {name for names, rows in pairs for i, name in enumerate(names) if any(row[3 + i] for row in rows)}
+        return {
+            name
+            for names, rows in pairs
+            for i, name in enumerate(names)
+            if any(row[3 + i] for row in rows)
+        }
 
     def told(self) -> dict[str, Any]:
         """For the page, as JSON. A number that is none becomes null, and `warnings` says so."""
@@ -177,14 +214,23 @@ class Columns:
         def columns(names: Iterable[str], rows: Iterable[tuple]) -> dict[str, list]:
             names = (*PLACE, *names)
             table = list(zip(*rows)) or [()] * len(names)
-            return {name: [_short(v, name, odd) for v in column] for name, column in zip(names, table)}
+            return {
+                name: [_short(v, name, odd) for v in column] for name, column in zip(names, table)
+            }
 
         uses = self.uses
         told = {
-            "real": columns(("share", "n"), self.tests[True].rows()), "agreement": columns(("share", "n"), self.tests[False].rows()),
-            "loss": _only(uses, columns(PARTS, self._losses())), "student_loss": _only(uses, columns(STUDENT_PARTS, self._student_loss.rows())),
-            "batches": columns(("iteration",), self.batches.rows()), "end": [_short(v, "t", odd) for v in self.place]}
-        warnings = [f"Values of {events.PART_NAMES.get(name, name)} that were not numbers are left out." for name in sorted(odd)]
+            "real": columns(("share", "n"), self.tests[True].rows()),
+            "agreement": columns(("share", "n"), self.tests[False].rows()),
+            "loss": _only(uses, columns(PARTS, self._losses())),
+            "student_loss": _only(uses, columns(STUDENT_PARTS, self._student_loss.rows())),
+            "batches": columns(("iteration",), self.batches.rows()),
+            "end": [_short(v, "t", odd) for v in self.place],
+        }
+        warnings = [
+            f"Values of {events.PART_NAMES.get(name, name)} that were not numbers are left out."
+            for name in sorted(odd)
+        ]
         return told | {"warnings": warnings}
 
 

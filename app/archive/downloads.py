@@ -1,4 +1,6 @@
-"""Chosen images of a class as files: one PNG of all, or a ZIP of PNGs with a table of their losses, made while it is sent."""
+"""Chosen images of a class as files: one PNG of all, or a ZIP of PNGs with a table of their losses,
+made while it is sent.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,19 @@ from kgen.journal.reading import JournalError
 
 MOST_GRID, MOST_ZIP = 2_500, 20_000
 """Images in one PNG, and in one ZIP."""
-HEADER = ("file", "iteration", "position", "class", "side", "in_pool", "teacher_confidence", "student_confidence", *PARTS, "judge_confidence", "judge_rank")
+HEADER = (
+    "file",
+    "iteration",
+    "position",
+    "class",
+    "side",
+    "in_pool",
+    "teacher_confidence",
+    "student_confidence",
+    *PARTS,
+    "judge_confidence",
+    "judge_rank",
+)
 
 
 def slug(name: str) -> str:
@@ -31,11 +45,15 @@ def grid(album: Album, images: list[tuple[int, int]]) -> bytes:
     """A PNG, row by row. Raises JournalError, Odd."""
     cell = max((thumb_of(album.columns(it).side)[1] for it in {it for it, _ in images}), default=1)
     columns = max(1, math.ceil(math.sqrt(1.5 * len(images))))
-    return sheets.png_bytes(sheets.picture(canvas(album, images, cell, columns, max(1, -(-len(images) // columns)))))
+    return sheets.png_bytes(
+        sheets.picture(canvas(album, images, cell, columns, max(1, -(-len(images) // columns))))
+    )
 
 
 def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[bytes]:
-    """The bytes of a ZIP, piece by piece: PNGs in full size, file by file, and losses.csv in the order that was asked for."""
+    """The bytes of a ZIP, piece by piece: PNGs in full size, file by file, and losses.csv in the
+    order that was asked for.
+    """
     pipe = Pipe()
     table = io.StringIO()
     writer = csv.DictWriter(table, HEADER, restval="", lineterminator="\r\n")
@@ -49,7 +67,10 @@ def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[
             try:
                 with BatchFile(album.path, it) as opened:
                     for pos in positions:
-                        into.writestr(zipfile.ZipInfo(_file(it, pos, name)), sheets.png_bytes(sheets.picture(opened.image(pos))))
+                        into.writestr(
+                            zipfile.ZipInfo(_file(it, pos, name)),
+                            sheets.png_bytes(sheets.picture(opened.image(pos))),
+                        )
                         yield pipe.take()
             except (JournalError, Odd):  # went away meanwhile: the table still names it
                 continue
@@ -68,14 +89,28 @@ def _file(iteration: int, pos: int, name: str) -> str:
 
 
 def _row(album: Album, iteration: int, pos: int, name: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"file": _file(iteration, pos, name), "iteration": iteration + 1, "position": pos + 1, "class": plain(name)}
+    row: dict[str, Any] = {
+        "file": _file(iteration, pos, name),
+        "iteration": iteration + 1,
+        "position": pos + 1,
+        "class": plain(name),
+    }
     try:
         columns = album.columns(iteration)
     except (JournalError, Odd):
         return row
-    numbers = {"teacher_confidence": columns.p[pos], "student_confidence": columns.s[pos], **{k: v[pos] for k, v in columns.parts.items()},
-               "judge_confidence": columns.judge[pos], "judge_rank": columns.rank[pos]}
-    return row | {"side": columns.side, "in_pool": int(columns.entered[pos])} | {k: float(v) for k, v in numbers.items() if v == v}
+    numbers = {
+        "teacher_confidence": columns.p[pos],
+        "student_confidence": columns.s[pos],
+        **{k: v[pos] for k, v in columns.parts.items()},
+        "judge_confidence": columns.judge[pos],
+        "judge_rank": columns.rank[pos],
+    }
+    return (
+        row
+        | {"side": columns.side, "in_pool": int(columns.entered[pos])}
+        | {k: float(v) for k, v in numbers.items() if v == v}
+    )
 
 
 def plain(text: str) -> str:

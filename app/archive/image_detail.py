@@ -1,6 +1,8 @@
-"""One image of a run in full: itself, its map, its loss among its batch's, its making, and what lies near it in the teacher's embedding.
+"""One image of a run in full: itself, its map, its loss among its batch's, its making, and what
+lies near it in the teacher's embedding.
 
-Functions from an opened file to JSON-able dictionaries. Nothing of another image is computed here but distances.
+Functions from an opened file to JSON-able dictionaries. Nothing of another image is computed here
+but distances.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from kgen.journal.reading import JournalError
 
 NEAREST = 7
 MOST_COMPARED, MOST_FILES = 20_000, 400
-"""Synthetic images, and iterations, in which near ones of other classes are looked for; a longer run is sampled evenly."""
+"""Synthetic images, and iterations, in which near ones of other classes are looked for; a longer
+run is sampled evenly.
+"""
 MOST_WIDTH = 8192
 FRAME_BYTES = 4 << 20
 """Of all frames of an image's making together; larger ones are shrunk."""
@@ -31,30 +35,63 @@ def picture(image: np.ndarray, by: int = 1) -> str:
 
 
 def specimen(album: Album, iteration: int, pos: int, real: Arrays | None) -> dict[str, Any]:
-    """Everything that one image's own file says of it, and the nearest of the real examples. Raises JournalError, Odd."""
+    """Everything that one image's own file says of it, and the nearest of the real examples. Raises
+    JournalError, Odd.
+    """
     columns = album.columns(iteration)
     with BatchFile(album.path, iteration) as opened:
         if pos >= opened.n:
             raise Odd(f"Iteration {iteration + 1:,} has {opened.n:,} images, not {pos + 1:,}.")
         cam, embedding = opened.row("cam", pos, 3), opened.row("embedding", pos, 2)
         odd: list[str] = []
-        finite = {name: [v for v in told(values) if v is not None] for name, values in columns.parts.items()}
+        finite = {
+            name: [v for v in told(values) if v is not None]
+            for name, values in columns.parts.items()
+        }
         if any(len(values) < opened.n for values in finite.values()):
             odd.append("Some values of the loss in this batch are not numbers; they are left out.")
         out = {
-            "iteration": iteration, "pos": pos, "c": int(columns.labels[pos]), "n": opened.n, "side": opened.side, "channels": opened.channels,
-            "image": picture(opened.image(pos)), "entered": bool(columns.entered[pos]), "p": told(columns.p)[pos], "s": told(columns.s)[pos],
-            "map": [0, 0] if cam is None else list(cam.shape), "cam": [] if cam is None else finite_or_zero(cam, "the map", odd).round(4).ravel().tolist(),
-            "parts": {name: told(values)[pos] for name, values in columns.parts.items()}, "batch": finite, "shared": shared(columns.parts),
-            "teacher_top": top(opened, "teacher", pos), "student_top": top(opened, "student", pos), "judge_top": top(opened, "judge", pos),
-            "rank": told(columns.rank)[pos], **making(opened, pos),
-            "nearest": _nearest(embedding, real, odd), "before": _before(album, iteration, pos), "after": [iteration, pos + 1] if pos + 1 < opened.n else [iteration + 1, 0]}
+            "iteration": iteration,
+            "pos": pos,
+            "c": int(columns.labels[pos]),
+            "n": opened.n,
+            "side": opened.side,
+            "channels": opened.channels,
+            "image": picture(opened.image(pos)),
+            "entered": bool(columns.entered[pos]),
+            "p": told(columns.p)[pos],
+            "s": told(columns.s)[pos],
+            "map": [0, 0] if cam is None else list(cam.shape),
+            "cam": (
+                [] if cam is None else finite_or_zero(cam, "the map", odd).round(4).ravel().tolist()
+            ),
+            "parts": {name: told(values)[pos] for name, values in columns.parts.items()},
+            "batch": finite,
+            "shared": shared(columns.parts),
+            "teacher_top": top(opened, "teacher", pos),
+            "student_top": top(opened, "student", pos),
+            "judge_top": top(opened, "judge", pos),
+            "rank": told(columns.rank)[pos],
+            **making(opened, pos),
+            "nearest": _nearest(embedding, real, odd),
+            "before": _before(album, iteration, pos),
+            "after": [iteration, pos + 1] if pos + 1 < opened.n else [iteration + 1, 0],
+        }
     return out | ({"warning": " ".join(dict.fromkeys(odd))} if odd else {})
 
 
 def shared(parts: dict[str, np.ndarray]) -> list[str]:
-    """Terms that are one value for the whole batch, as BN statistics are. All zero is a hinge that no image is caught in."""
-    return [name for name, values in parts.items() if len(values) > 1 and np.isfinite(values).all() and (values == values[0]).all() and (name == "bn" or values[0])]
+    """Terms that are one value for the whole batch, as BN statistics are. All zero is a hinge that
+    no image is caught in.
+    """
+    return [
+        name
+        for name, values in parts.items()
+        if len(values) > 1
+        and np.isfinite(values).all()
+        and (values == values[0]).all()
+        and (name == "bn" or values[0])
+    ]
 
 
 def finite_or_zero(values: np.ndarray, what: str, odd: list[str]) -> np.ndarray:
@@ -73,7 +110,9 @@ def top(opened: BatchFile, who: str, pos: int) -> list[list] | None:
 
 
 def making(opened: BatchFile, pos: int) -> dict[str, Any]:
-    """The kept steps of its making before the one that was kept: `frames`, or whether there are any of other images."""
+    """The kept steps of its making before the one that was kept: `frames`, or whether there are any
+    of other images.
+    """
     found = opened.frames(pos)
     kept = opened.array("kept_step", 1, -1)
     last = int(kept[0]) if kept is not None and len(kept) else None
@@ -87,7 +126,16 @@ def making(opened: BatchFile, pos: int) -> dict[str, Any]:
     out: dict[str, Any] = {"kept_step": last}
     steps, pixels, sure = steps[before], pixels[before], None if sure is None else sure[before]
     by = math.ceil(math.sqrt(max(1.0, pixels.nbytes / FRAME_BYTES)))
-    return out | {"frames": [{"step": int(step), "p": None if sure is None else told(sure)[i], "image": picture(pixels[i], by)} for i, step in enumerate(steps)]}
+    return out | {
+        "frames": [
+            {
+                "step": int(step),
+                "p": None if sure is None else told(sure)[i],
+                "image": picture(pixels[i], by),
+            }
+            for i, step in enumerate(steps)
+        ]
+    }
 
 
 def _before(album: Album, iteration: int, pos: int) -> list[int] | None:
@@ -100,20 +148,40 @@ def _before(album: Album, iteration: int, pos: int) -> list[int] | None:
         return None
 
 
-def _nearest(embedding: np.ndarray | None, real: Arrays | None, odd: list[str]) -> dict[str, Any] | None:
+def _nearest(
+    embedding: np.ndarray | None, real: Arrays | None, odd: list[str]
+) -> dict[str, Any] | None:
     """The nearest of the real examples, with how many were looked at; None where there are none."""
-    if embedding is None or real is None or not len(real["labels"]) or real["embedding"].shape[1:] != embedding.shape:
+    if (
+        embedding is None
+        or real is None
+        or not len(real["labels"])
+        or real["embedding"].shape[1:] != embedding.shape
+    ):
         return None
     among = np.nan_to_num(real["embedding"].astype(np.float32))
     index, distance = nearest(finite_or_zero(embedding, "the embedding", odd)[None], among, NEAREST)
     images = real.get("images")
-    return {"of": len(among), "pixels": images is not None,
-            "found": [{"c": int(real["labels"][i]), "d": round(float(d), 4), "image": None if images is None else picture(images[i], thumb_of(images.shape[-1])[0])}
-                      for i, d in zip(index[0].tolist(), distance[0])]}
+    return {
+        "of": len(among),
+        "pixels": images is not None,
+        "found": [
+            {
+                "c": int(real["labels"][i]),
+                "d": round(float(d), 4),
+                "image": (
+                    None if images is None else picture(images[i], thumb_of(images.shape[-1])[0])
+                ),
+            }
+            for i, d in zip(index[0].tolist(), distance[0])
+        ],
+    }
 
 
 def kin(album: Album, iteration: int, pos: int, end: int) -> dict[str, Any]:
-    """The nearest images of other classes among the first `end` iterations, and what terms that a batch shares are in those. Raises JournalError, Odd."""
+    """The nearest images of other classes among the first `end` iterations, and what terms that a
+    batch shares are in those. Raises JournalError, Odd.
+    """
     with BatchFile(album.path, iteration) as opened:
         if pos >= opened.n:
             raise Odd(f"Iteration {iteration + 1:,} has {opened.n:,} images, not {pos + 1:,}.")
@@ -122,7 +190,9 @@ def kin(album: Album, iteration: int, pos: int, end: int) -> dict[str, Any]:
     if own is None or not 1 <= len(own) <= MOST_WIDTH:
         raise Odd("This run did not keep the teacher's embeddings.")
     own, c = np.nan_to_num(own.astype(np.float32)), int(album.columns(iteration).labels[pos])
-    looked = sorted({*np.linspace(0, end - 1, files).round().astype(int).tolist(), min(iteration, end - 1)})
+    looked = sorted(
+        {*np.linspace(0, end - 1, files).round().astype(int).tolist(), min(iteration, end - 1)}
+    )
     compared, best, common = 0, [], {}
     for it in looked:
         try:
@@ -138,9 +208,33 @@ def kin(album: Album, iteration: int, pos: int, end: int) -> dict[str, Any]:
             continue
         compared += len(others)
         distance = np.sqrt(((embedding[others].astype(np.float32) - own) ** 2).sum(1))
-        best = heapq.nsmallest(NEAREST, [*best, *((float(d), it, int(at), int(columns.labels[at])) for d, at in zip(distance, others) if math.isfinite(d))])
+        best = heapq.nsmallest(
+            NEAREST,
+            [
+                *best,
+                *(
+                    (float(d), it, int(at), int(columns.labels[at]))
+                    for d, at in zip(distance, others)
+                    if math.isfinite(d)
+                ),
+            ],
+        )
     found = []
     for d, it, at, label in best:
         with BatchFile(album.path, it) as opened:
-            found.append({"it": it, "pos": at, "c": label, "d": round(d, 4), "image": picture(opened.image(at), thumb_of(opened.side)[0])})
-    return {"found": found, "compared": compared, "looked": len(looked), "of": end, "shared": {name: significant(np.array(values)).tolist() for name, values in common.items()}}
+            found.append(
+                {
+                    "it": it,
+                    "pos": at,
+                    "c": label,
+                    "d": round(d, 4),
+                    "image": picture(opened.image(at), thumb_of(opened.side)[0]),
+                }
+            )
+    return {
+        "found": found,
+        "compared": compared,
+        "looked": len(looked),
+        "of": end,
+        "shared": {name: significant(np.array(values)).tolist() for name, values in common.items()},
+    }

@@ -1,8 +1,10 @@
-"""Where an embedding lies on the page: a fitted 2-D layout of real examples, and new points placed among them.
+"""Where an embedding lies on the page: a fitted 2-D layout of real examples, and new points placed
+among them.
 
-A point is placed by its nearest neighbours in the layout, so placing it never moves another one. Fitting
-(UMAP) happens in a process of its own, `python -m app.projection fit REFERENCE OUT`, the command that also
-makes the bundled layouts: numba ends the whole process when threads meet in it, so the app never imports it.
+A point is placed by its nearest neighbours in the layout, so placing it never moves another one.
+Fitting (UMAP) happens in a process of its own, `python -m app.projection fit REFERENCE OUT`, the
+command that also makes the bundled layouts: numba ends the whole process when threads meet in it,
+so the app never imports it.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class LayoutError(ValueError):
 
 @dataclass(frozen=True)
 class Layout:
-    """Real examples and their places: embedding f32 [n,d], xy f32 [n,2] in 0..1; images u8 [n,c,l,l] where they are kept."""
+    """Real examples and their places: embedding f32 [n,d], xy f32 [n,2] in 0..1; images u8
+    [n,c,l,l] where they are kept.
+    """
 
     embedding: np.ndarray
     xy: np.ndarray
@@ -46,7 +50,9 @@ class Layout:
 
     @functools.cached_property
     def z(self) -> np.ndarray:
-        """The height of each example in three dimensions, f32 [n] in 0..1: the main direction of what x and y leave out."""
+        """The height of each example in three dimensions, f32 [n] in 0..1: the main direction of
+        what x and y leave out.
+        """
         return height(self.embedding, self.xy)
 
     def place3(self, points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
@@ -56,7 +62,9 @@ class Layout:
         return (xyz[index] * weight[:, :, None]).sum(1).astype(np.float32)
 
     def place(self, points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
-        """[m,d] → [m,2]: the mean of the k nearest examples' places, weighted by 1/distance. An example lies on itself."""
+        """[m,d] → [m,2]: the mean of the k nearest examples' places, weighted by 1/distance. An
+        example lies on itself.
+        """
         index, weight = self._neighbours(points, k)
         return (self.xy[index] * weight[:, :, None]).sum(1).astype(np.float32)
 
@@ -69,7 +77,9 @@ class Layout:
 
 
 def height(embedding: np.ndarray, xy: np.ndarray) -> np.ndarray:
-    """[n,d], [n,2] → f32 [n] in 0..1: the first principal component of what a linear function of x and y leaves of the embedding."""
+    """[n,d], [n,2] → f32 [n] in 0..1: the first principal component of what a linear function of x
+    and y leaves of the embedding.
+    """
     if len(embedding) < 4:
         return np.full(len(embedding), 0.5, np.float32)
     e = embedding.astype(np.float64) - embedding.mean(0)
@@ -84,9 +94,12 @@ def nearest(points: np.ndarray, among: np.ndarray, k: int) -> tuple[np.ndarray, 
     """(index [m,k], Euclidean distance [m,k]) of the k nearest rows of `among`, nearest first."""
     points, among = points.astype(np.float32), among.astype(np.float32)
     k = min(k, len(among))
-    squared = np.maximum((points**2).sum(1)[:, None] + (among**2).sum(1)[None] - 2 * points @ among.T, 0)
+    squared = np.maximum(
+        (points**2).sum(1)[:, None] + (among**2).sum(1)[None] - 2 * points @ among.T, 0
+    )
     rough = np.argpartition(squared, k - 1, axis=1)[:, :k]
-    # once more without the cancellation of large squares, so that an example's distance to itself is exactly 0
+    # once more without the cancellation of large squares, so that an example's distance to itself
+    # is exactly 0
     exact = np.sqrt(((points[:, None, :] - among[rough]) ** 2).sum(2))
     order = np.argsort(exact, axis=1, kind="stable")
     return np.take_along_axis(rough, order, 1), np.take_along_axis(exact, order, 1)
@@ -98,13 +111,20 @@ def bundled(teacher: str) -> Path:
 
 
 def load(path: Path, checksum: str | None = None) -> Layout | None:
-    """A layout file; None where it is missing, damaged, or was made with another version of the teacher."""
+    """A layout file; None where it is missing, damaged, or was made with another version of the
+    teacher.
+    """
     try:
         made_for = zoo.header(path).get("teacher_sha256")
         arrays = load_arrays(path.read_bytes())
         if checksum and made_for and made_for != checksum:
             return None
-        return Layout(arrays["embedding"].astype(np.float32), arrays["xy"], arrays["labels"], arrays.get("images"))
+        return Layout(
+            arrays["embedding"].astype(np.float32),
+            arrays["xy"],
+            arrays["labels"],
+            arrays.get("images"),
+        )
     except Exception:  # noqa: BLE001  a missing or broken layout only means that one is fitted anew
         return None
 
@@ -113,21 +133,28 @@ def load(path: Path, checksum: str | None = None) -> Layout | None:
 
 
 def fit(embedding: np.ndarray, seed: int = 0) -> np.ndarray:
-    """UMAP to 2-D, stretched to 0..1 on both axes. [n,d] → f32 [n,2]. Bit-reproducible on one machine."""
+    """UMAP to 2-D, stretched to 0..1 on both axes. [n,d] → f32 [n,2]. Bit-reproducible on one
+    machine.
+    """
     if len(embedding) < 4:
         return np.linspace(0.25, 0.75, len(embedding), dtype=np.float32)[:, None].repeat(2, 1)
     import umap
 
-    reducer = umap.UMAP(n_neighbors=min(15, len(embedding) - 1), min_dist=0.3, random_state=seed, n_jobs=1,
-                        init="spectral" if len(embedding) > 20 else "random")
+    reducer = umap.UMAP(
+        n_neighbors=min(15, len(embedding) - 1),
+        min_dist=0.3,
+        random_state=seed,
+        n_jobs=1,
+        init="spectral" if len(embedding) > 20 else "random",
+    )
     xy = np.asarray(reducer.fit_transform(embedding.astype(np.float32)), np.float64)
     low, high = xy.min(0), xy.max(0)
     return ((xy - low) / np.maximum(high - low, 1e-9)).astype(np.float32)
 
 
 def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
-    """Fit the layout of a reference file (embedding, labels, images if any), or of the synthetic images that a folder of
-    batches holds so far; returns how many examples it holds."""
+    """Fit the layout of a reference file (embedding, labels, images if any), or of the synthetic
+    images that a folder of batches holds so far; returns how many examples it holds."""
     if reference.is_dir():
         arrays = _of_batches(reference)
     elif reference.suffix == ".npz":
@@ -136,11 +163,18 @@ def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
     else:
         arrays = load_arrays(reference.read_bytes())
     if missing := {"embedding", "labels"} - arrays.keys():
-        raise LayoutError(f"{reference} has no {' and no '.join(sorted(missing))}; expected a run's reference.safetensors.")
+        raise LayoutError(
+            f"{reference} has no {' and no '.join(sorted(missing))}; expected a run's"
+            " reference.safetensors."
+        )
     whole = np.flatnonzero(np.isfinite(arrays["embedding"]).all(1))[:MOST_EXAMPLES]
     if not len(whole):
         raise LayoutError(f"{reference} holds no embedding whose numbers are all finite.")
-    kept = {k: np.ascontiguousarray(arrays[k][whole]) for k in ("embedding", "labels", "images") if k in arrays}
+    kept = {
+        k: np.ascontiguousarray(arrays[k][whole])
+        for k in ("embedding", "labels", "images")
+        if k in arrays
+    }
     kept["embedding"] = kept["embedding"].astype(np.float16)
     kept["xy"] = fit(kept["embedding"])
     how = json.dumps({"method": "UMAP", "n_neighbors": 15, "min_dist": 0.3, "seed": 0})
@@ -161,17 +195,45 @@ def _of_batches(folder: Path) -> dict[str, np.ndarray]:
 
 
 class Fitter:
-    """One fit in a process of its own, at low priority, ended when it takes too long or the app closes.
+    """One fit in a process of its own, at low priority, ended when it takes too long or the app
+    closes.
 
-    A started command, not a fork: numba does not survive one, and `multiprocessing` would import launch.py again.
+    A started command, not a fork: numba does not survive one, and `multiprocessing` would import
+    launch.py again.
     """
 
     def __init__(self, reference: Path, out: Path, teacher_sha256: str = ""):
-        command = [sys.executable, "-m", "app.archive.projection", "fit", str(reference), str(out), "--checksum", teacher_sha256, "--nice"]
-        one = {name: "1" for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+        command = [
+            sys.executable,
+            "-m",
+            "app.archive.projection",
+            "fit",
+            str(reference),
+            str(out),
+            "--checksum",
+            teacher_sha256,
+            "--nice",
+        ]
+        one = {
+            name: "1"
+            for name in (
+                "NUMBA_NUM_THREADS",
+                "OMP_NUM_THREADS",
+                "OPENBLAS_NUM_THREADS",
+                "MKL_NUM_THREADS",
+            )
+        }
         flags = subprocess.BELOW_NORMAL_PRIORITY_CLASS if os.name == "nt" else 0
-        self._process = subprocess.Popen(command, cwd=ROOT, env=os.environ | one, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                         stderr=subprocess.DEVNULL, creationflags=flags, start_new_session=os.name != "nt")
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | one,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            creationflags=flags,
+            start_new_session=os.name != "nt",
+        )
         self._deadline = time.monotonic() + FIT_SECONDS
 
     def poll(self) -> str:
@@ -189,18 +251,38 @@ class Fitter:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m app.projection", description=__doc__.splitlines()[0])
-    command = parser.add_subparsers(required=True).add_parser("fit", help="fit a layout of real examples with UMAP")
-    command.add_argument("reference", type=Path, help="a run's reference.safetensors, an .npz with embedding, labels, images, or a folder of batches")
-    command.add_argument("out", type=Path, help="file to write, for example assets/fashion-cnn.layout.safetensors")
-    command.add_argument("--teacher", help="name of the teacher that made the embeddings; its checksum is kept in the file")
+    parser = argparse.ArgumentParser(
+        prog="python -m app.projection", description=__doc__.splitlines()[0]
+    )
+    command = parser.add_subparsers(required=True).add_parser(
+        "fit", help="fit a layout of real examples with UMAP"
+    )
+    command.add_argument(
+        "reference",
+        type=Path,
+        help=(
+            "a run's reference.safetensors, an .npz with embedding, labels, images, or a folder of"
+            " batches"
+        ),
+    )
+    command.add_argument(
+        "out", type=Path, help="file to write, for example assets/fashion-cnn.layout.safetensors"
+    )
+    command.add_argument(
+        "--teacher",
+        help="name of the teacher that made the embeddings; its checksum is kept in the file",
+    )
     command.add_argument("--checksum", default="", help="the checksum itself, instead of --teacher")
     command.add_argument("--nice", action="store_true", help="run at low priority")
     given = parser.parse_args(arguments)
     if given.nice and hasattr(os, "nice"):
         os.nice(10)
     try:
-        n = fit_file(given.reference, given.out, zoo.checksum(given.teacher) if given.teacher else given.checksum)
+        n = fit_file(
+            given.reference,
+            given.out,
+            zoo.checksum(given.teacher) if given.teacher else given.checksum,
+        )
     except (LayoutError, zoo.ZooError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -1,4 +1,6 @@
-"""One attempt of a run, opened for the page: what its events say so far, its layout, its students' views. Nothing is read twice."""
+"""One attempt of a run, opened for the page: what its events say so far, its layout, its students'
+views. Nothing is read twice.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,19 @@ def layout_of(run: Run) -> Layout | None:
     """The layout of a run's teacher: the bundled one, else the one that was fitted for this run."""
     checksum = run.info.get("teacher_sha256")
     teacher = run.recipe.teacher
-    found = projection.load(projection.bundled(teacher), checksum) if teacher in zoo.TEACHERS else None
+    found = (
+        projection.load(projection.bundled(teacher), checksum) if teacher in zoo.TEACHERS else None
+    )
     return found or projection.load(run.path / projection.LAYOUT, checksum)
 
 
 def slim(test: events.Evaluated) -> events.Evaluated:
     """Without what only the newest test is asked for, which may be thousands of numbers."""
-    scores = {who: score.model_copy(update={"confusion": []}) for who in ("student", "teacher") if getattr(score := getattr(test, who), "confusion", None)}
+    scores = {
+        who: score.model_copy(update={"confusion": []})
+        for who in ("student", "teacher")
+        if getattr(score := getattr(test, who), "confusion", None)
+    }
     return test.model_copy(update=scores) if scores else test
 
 
@@ -68,7 +76,9 @@ class OpenRun:
         self._last = ""
 
     def refresh(self) -> OpenRun:
-        """Look again for what may come later: the reference examples, and a layout that is being fitted."""
+        """Look again for what may come later: the reference examples, and a layout that is being
+        fitted.
+        """
         with self._lock:
             self.reference = self.run.reference() if self.reference is None else self.reference
             self.layout = layout_of(self.run) if self.layout is None else self.layout
@@ -92,14 +102,20 @@ class OpenRun:
         """What the events say so far. Raises JournalError."""
         state = self.moments().state
         with self._lock:
-            return Story(state.started, state.iterations_done, tuple(self._tests), self._last, self._count)
+            return Story(
+                state.started, state.iterations_done, tuple(self._tests), self._last, self._count
+            )
 
     def student_view(self, test: int) -> bytes:
-        """The student's picture at its test `test`, from 1, encoded. Raises Missing; reads no test twice, and none in vain."""
+        """The student's picture at its test `test`, from 1, encoded. Raises Missing; reads no test
+        twice, and none in vain.
+        """
         moments = self.moments()
         files, started = moments.views[:MOST_VIEWS], moments.state.started
         if started is None or not 0 < test <= len(files):
-            raise Missing(f"The student's view was kept of {len(files)} tests of this run, not of {test}.")
+            raise Missing(
+                f"The student's view was kept of {len(files)} tests of this run, not of {test}."
+            )
         with self._looking:
             for file in files[len(self._views) : test]:
                 try:

@@ -1,7 +1,9 @@
-"""All images of a class of a run: columns to sort and filter by, contact sheets and mean images, in pieces of some iterations each.
+"""All images of a class of a run: columns to sort and filter by, contact sheets and mean images, in
+pieces of some iterations each.
 
-A finished iteration never changes, so neither does a piece; each iteration's file is read once for its columns, which are kept
-as long as they fit. Sorting and filtering exist here for downloads and in `static/store/image_filter.js` for the page, by the same rules.
+A finished iteration never changes, so neither does a piece; each iteration's file is read once for
+its columns, which are kept as long as they fit. Sorting and filtering exist here for downloads and
+in `static/store/image_filter.js` for the page, by the same rules.
 """
 
 from __future__ import annotations
@@ -32,7 +34,11 @@ MEAN_SIDE = 112
 MOST_SIDES = 8
 NAMES = ("it", *PARTS, "p", "s", "judge", "rank", "side", "pool")
 """What images are sorted and filtered by."""
-CONDITION = re.compile("(" + "|".join(NAMES) + r"):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?)")
+CONDITION = re.compile(
+    "("
+    + "|".join(NAMES)
+    + r"):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?)"
+)
 MOST_CONDITIONS = 12
 
 
@@ -87,8 +93,12 @@ class Album:
                 kept = self.index.columns(self.key, opened, self.class_indices)
         return kept
 
-    def places(self, c: int, first: int, end: int) -> tuple[list[tuple[int, np.ndarray, PerImage]], list[int]]:
-        """([(iteration, positions of the class's images, columns)], iterations that cannot be read)."""
+    def places(
+        self, c: int, first: int, end: int
+    ) -> tuple[list[tuple[int, np.ndarray, PerImage]], list[int]]:
+        """([(iteration, positions of the class's images, columns)], iterations that cannot be
+        read).
+        """
         found, lost, count = [], [], 0
         for iteration in range(first, end):
             try:
@@ -118,7 +128,13 @@ def piece(album: Album, c: int, first: int, end: int) -> dict[str, Any]:
             out[name] = [v for _, at, columns in found for v in told(getattr(columns, name)[at])]
     for name in PARTS:
         if any(name in columns.parts for *_, columns in found):
-            out[name] = [v for _, at, columns in found for v in (told(columns.parts[name][at]) if name in columns.parts else [None] * len(at))]
+            out[name] = [
+                v
+                for _, at, columns in found
+                for v in (
+                    told(columns.parts[name][at]) if name in columns.parts else [None] * len(at)
+                )
+            ]
     cell, columns, rows = frame(found)
     return out | {"cell": cell, "columns": columns, "rows": rows, "means": _means(album, found)}
 
@@ -127,17 +143,27 @@ def frame(found: list[tuple[int, np.ndarray, PerImage]]) -> tuple[int, int, int]
     """(side of a place, places in a row, rows) of a contact sheet."""
     count = sum(len(at) for _, at, _ in found)
     columns = max(1, math.ceil(math.sqrt(count)))
-    return max((thumb_of(columns_.side)[1] for *_, columns_ in found), default=1), columns, max(1, -(-count // columns))
+    return (
+        max((thumb_of(columns_.side)[1] for *_, columns_ in found), default=1),
+        columns,
+        max(1, -(-count // columns)),
+    )
 
 
 def sheet(album: Album, c: int, first: int, end: int) -> bytes:
     """A PNG of the same images in the same order, each at the upper left of its place."""
     found, _ = album.places(c, first, end)
     cell, columns, rows = frame(found)
-    return sheets.png_bytes(sheets.picture(canvas(album, [(it, int(i)) for it, at, _ in found for i in at], cell, columns, rows)))
+    return sheets.png_bytes(
+        sheets.picture(
+            canvas(album, [(it, int(i)) for it, at, _ in found for i in at], cell, columns, rows)
+        )
+    )
 
 
-def canvas(album: Album, images: list[tuple[int, int]], cell: int, columns: int, rows: int) -> np.ndarray:
+def canvas(
+    album: Album, images: list[tuple[int, int]], cell: int, columns: int, rows: int
+) -> np.ndarray:
     """u8 [c,rows·cell,columns·cell]: images in reading order; each file is opened once."""
     out: np.ndarray | None = None
     order = sorted(range(len(images)), key=lambda k: images[k])
@@ -154,7 +180,9 @@ def canvas(album: Album, images: list[tuple[int, int]], cell: int, columns: int,
             small = small[None] if small.ndim == 2 else np.moveaxis(small, -1, 0)
             if out is None:
                 out = np.zeros((len(small), rows * cell, columns * cell), np.uint8)
-            elif len(small) > len(out):  # grey images before coloured ones: no run makes these, but a file may hold them
+            elif len(small) > len(
+                out
+            ):  # grey images before coloured ones: no run makes these, but a file may hold them
                 out = np.repeat(out, 3, 0)
             y, x = divmod(k, columns)
             h, w = (min(cell, n) for n in small.shape[1:])
@@ -166,7 +194,9 @@ def canvas(album: Album, images: list[tuple[int, int]], cell: int, columns: int,
 
 
 def _means(album: Album, found: list[tuple[int, np.ndarray, PerImage]]) -> list[dict[str, Any]]:
-    """The mean image of each resolution, in 256ths of a grey value so that means of pieces add up."""
+    """The mean image of each resolution, in 256ths of a grey value so that means of pieces add
+    up.
+    """
     sums: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
     for iteration, at, _ in found:
         with BatchFile(album.path, iteration) as opened:
@@ -178,37 +208,56 @@ def _means(album: Album, found: list[tuple[int, np.ndarray, PerImage]]) -> list[
                 image = sheets.shrunk(opened.image(int(i)), by).astype(np.float64)
                 total, n = sums.get(size, (np.zeros_like(image), 0))
                 sums[size] = (total + image, n + 1)
-    return [{"side": side, "small": total.shape[-1], "channels": channels, "n": n, "data": base64.b64encode(np.rint(total / n * 256).astype("<u2").tobytes()).decode()}
-            for (side, channels), (total, n) in sorted(sums.items())]
+    return [
+        {
+            "side": side,
+            "small": total.shape[-1],
+            "channels": channels,
+            "n": n,
+            "data": base64.b64encode(np.rint(total / n * 256).astype("<u2").tobytes()).decode(),
+        }
+        for (side, channels), (total, n) in sorted(sums.items())
+    ]
 
 
 # --- sorted and filtered, for downloads -----------------------------------------------------------
 
 
 def conditions(text: str) -> list[tuple[str, float, float]]:
-    """"kr:0.5:2,p::0.9" → [(name, low, high)]; an open end is infinite. Raises Odd."""
+    """ "kr:0.5:2,p::0.9" → [(name, low, high)]; an open end is infinite. Raises Odd."""
     found = []
     for part in text.split(",") if text else []:
         match = CONDITION.fullmatch(part)
         try:
             found.append((match[1], float(match[2] or "-inf"), float(match[3] or "inf")))
         except (TypeError, ValueError):
-            raise Odd("That is no condition on images; it is NAME:LOW:HIGH, several with commas.") from None
+            raise Odd(
+                "That is no condition on images; it is NAME:LOW:HIGH, several with commas."
+            ) from None
     if len(found) > MOST_CONDITIONS:
         raise Odd(f"At most {MOST_CONDITIONS} conditions on images at once.")
     return found
 
 
 def ordering(text: str) -> tuple[str, bool]:
-    """"-kr" → ("kr", True): highest first. Raises Odd."""
+    """ "-kr" → ("kr", True): highest first. Raises Odd."""
     name = text.removeprefix("-")
     if name not in NAMES:
         raise Odd(f"Images are not sorted by that; choose one of {', '.join(NAMES)}.")
     return name, text.startswith("-")
 
 
-def chosen(album: Album, c: int, end: int, where: list[tuple[str, float, float]], sort: tuple[str, bool], most: int) -> tuple[list[tuple[int, int]], int]:
-    """([(iteration, position)] of the first `most`, how many there are). What is unknown fits no condition and comes last."""
+def chosen(
+    album: Album,
+    c: int,
+    end: int,
+    where: list[tuple[str, float, float]],
+    sort: tuple[str, bool],
+    most: int,
+) -> tuple[list[tuple[int, int]], int]:
+    """([(iteration, position)] of the first `most`, how many there are). What is unknown fits no
+    condition and comes last.
+    """
     its, positions, keys = [], [], []
     for iteration in range(end):
         try:
@@ -225,7 +274,9 @@ def chosen(album: Album, c: int, end: int, where: list[tuple[str, float, float]]
     if not its:
         return [], 0
     its, positions, keys = (np.concatenate(x) for x in (its, positions, keys))
-    order = np.lexsort((positions, its, np.where(np.isnan(keys), np.inf, -keys if sort[1] else keys)))
+    order = np.lexsort(
+        (positions, its, np.where(np.isnan(keys), np.inf, -keys if sort[1] else keys))
+    )
     return [(int(its[k]), int(positions[k])) for k in order[:most]], len(order)
 
 

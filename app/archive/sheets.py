@@ -1,7 +1,8 @@
-"""Pictures and numbers of a batch as the page wants them: contact sheets, groups, samples, reference examples.
+"""Pictures and numbers of a batch as the page wants them: contact sheets, groups, samples,
+reference examples.
 
-Pure functions from arrays to JSON-able dictionaries. Images travel as lossless PNG at native size; the browser
-enlarges them. A number that is none never leaves as null without a text that says so.
+Pure functions from arrays to JSON-able dictionaries. Images travel as lossless PNG at native size;
+the browser enlarges them. A number that is none never leaves as null without a text that says so.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ REFERENCE_COLUMNS = 20
 TILES_BYTES = 1_000_000
 """Pixels of a sheet of all images of a batch, as far as shrinking allows."""
 SMALLEST, MOST_SMALL = 48, 2
-"""Side that images in the making are shrunk to at the least, and how many times over the limit they may then be together."""
+"""Side that images in the making are shrunk to at the least, and how many times over the limit they
+may then be together.
+"""
 Arrays = dict[str, np.ndarray]
 
 
@@ -40,19 +43,27 @@ def png(pixels: np.ndarray) -> str:
 
 
 def picture(image: np.ndarray) -> np.ndarray:
-    """u8 [c,h,w] → [h,w] for one channel, else [h,w,3]: the first three channels, the last repeated where there are two."""
+    """u8 [c,h,w] → [h,w] for one channel, else [h,w,3]: the first three channels, the last repeated
+    where there are two.
+    """
     if len(image) == 1:
         return image[0]
     return np.moveaxis(image[[0, 1, min(2, len(image) - 1)]], 0, -1)
 
 
-def sheet(images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int]) -> str:
+def sheet(
+    images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int]
+) -> str:
     """A sheet of tiles as a data URI."""
     return png(tiled(images, rows, columns, shape))
 
 
-def tiled(images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int]) -> np.ndarray:
-    """Tiles [n,c,e,e] at their rows and columns of a sheet of shape (rows, columns), as a picture; empty places are black."""
+def tiled(
+    images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int]
+) -> np.ndarray:
+    """Tiles [n,c,e,e] at their rows and columns of a sheet of shape (rows, columns), as a picture;
+    empty places are black.
+    """
     n, c, h, w = images.shape
     canvas = np.zeros((c, shape[0] * h, shape[1] * w), np.uint8)
     for image, row, column in zip(images, rows, columns):
@@ -66,17 +77,33 @@ def maps(batch: Arrays) -> np.ndarray:
 
 
 def tiles_of(labels: np.ndarray, classes: int, most: int = COLUMNS) -> list[tuple[int, int, int]]:
-    """(position in the batch, class, column): the first few images of each class, class by class."""
-    return [(int(pos), c, column) for c in range(classes) for column, pos in enumerate(np.flatnonzero(labels == c)[:most])]
+    """(position in the batch, class, column): the first few images of each class, class by
+    class.
+    """
+    return [
+        (int(pos), c, column)
+        for c in range(classes)
+        for column, pos in enumerate(np.flatnonzero(labels == c)[:most])
+    ]
 
 
-def group(batch: Arrays, iteration: int, classes: int, *, before: int, after: int, layout: Layout | None = None,
-          history: bool = True, most_bytes: int | None = None) -> dict[str, Any]:
+def group(
+    batch: Arrays,
+    iteration: int,
+    classes: int,
+    *,
+    before: int,
+    after: int,
+    layout: Layout | None = None,
+    history: bool = True,
+    most_bytes: int | None = None,
+) -> dict[str, Any]:
     """The shown tiles of a batch, with their maps and, if asked for, the frames of their making.
 
     Args:
         before, after: images in the pool before and after this batch.
-        most_bytes: where the sheet's pixels would be more than this, show fewer of each class, then smaller ones.
+        most_bytes: where the sheet's pixels would be more than this, show fewer of each class, then
+            smaller ones.
     """
     images, labels = batch["images"], batch["labels"]
     present = np.unique(labels[labels < classes]).tolist()
@@ -95,11 +122,24 @@ def group(batch: Arrays, iteration: int, classes: int, *, before: int, after: in
     sure = _finite(batch["confidence"][at], "the teacher's confidence", odd)
     cam = _finite(maps(batch)[at], "the class activation maps", odd)
     out = {
-        "iteration": iteration, "side": int(images.shape[-1]), "channels": int(images.shape[1]), "map": list(cam.shape[1:]),
-        "tiles": [{"pos": pos, "c": c, "p": round(float(p), 4)} for (pos, c, _), p in zip(tiles, sure)], "columns": width, "rows": height,
+        "iteration": iteration,
+        "side": int(images.shape[-1]),
+        "channels": int(images.shape[1]),
+        "map": list(cam.shape[1:]),
+        "tiles": [
+            {"pos": pos, "c": c, "p": round(float(p), 4)} for (pos, c, _), p in zip(tiles, sure)
+        ],
+        "columns": width,
+        "rows": height,
         "sheet": sheet(shrunk(images[at], shrink), rows, columns, (height, width)),
-        "cam": base64.b64encode(np.clip(np.rint(cam * 100), -32768, 32767).astype("<i2").tobytes()).decode(),
-        "images_before": before, "images_after": after}
+        "cam": (
+            base64.b64encode(
+                np.clip(np.rint(cam * 100), -32768, 32767).astype("<i2").tobytes()
+            ).decode()
+        ),
+        "images_before": before,
+        "images_after": after,
+    }
     if layout is not None:
         out |= _places(layout, batch["embedding"][at], odd)
     if history and "previews" in batch:
@@ -110,80 +150,144 @@ def group(batch: Arrays, iteration: int, classes: int, *, before: int, after: in
 
 
 def shrinking(side: int, excess: float) -> int:
-    """By which whole number a side is divided so that there are `excess` times fewer pixels; SMALLEST pixels stay."""
+    """By which whole number a side is divided so that there are `excess` times fewer pixels;
+    SMALLEST pixels stay.
+    """
     wanted = int(np.ceil(np.sqrt(max(1.0, excess))))
-    return max((n for n in range(1, wanted + 1) if side % n == 0 and side // n >= SMALLEST), default=1)
+    return max(
+        (n for n in range(1, wanted + 1) if side % n == 0 and side // n >= SMALLEST), default=1
+    )
 
 
 def shrunk(images: np.ndarray, by: int) -> np.ndarray:
-    """u8 […,h,w] → […,⌈h/by⌉,⌈w/by⌉], means of squares; those at the far edges may be of fewer pixels."""
+    """u8 […,h,w] → […,⌈h/by⌉,⌈w/by⌉], means of squares; those at the far edges may be of fewer
+    pixels.
+    """
     if by == 1:
         return images
     *n, h, w = images.shape
     padded = np.pad(images, [(0, 0) for _ in n] + [(0, -h % by), (0, -w % by)], mode="edge")
-    return padded.reshape(*n, padded.shape[-2] // by, by, -1, by).mean((-3, -1)).round().astype(np.uint8)
+    return (
+        padded.reshape(*n, padded.shape[-2] // by, by, -1, by)
+        .mean((-3, -1))
+        .round()
+        .astype(np.uint8)
+    )
 
 
-def _frames(batch: Arrays, at: np.ndarray, rows: list[int], columns: list[int], shape: tuple[int, int]) -> list[dict[str, Any]]:
-    """One sheet for each kept step of the making, its tiles in the same places as in the group's sheet."""
+def _frames(
+    batch: Arrays, at: np.ndarray, rows: list[int], columns: list[int], shape: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """One sheet for each kept step of the making, its tiles in the same places as in the group's
+    sheet.
+    """
     index = {int(pos): i for i, pos in enumerate(batch["preview_positions"])}
-    there = [(index[int(pos)], row, column) for pos, row, column in zip(at, rows, columns) if int(pos) in index]
+    there = [
+        (index[int(pos)], row, column)
+        for pos, row, column in zip(at, rows, columns)
+        if int(pos) in index
+    ]
     if not there:
         return []
     which, r, c = (list(x) for x in zip(*there))
-    return [{"step": int(step), "sheet": sheet(frame[which], r, c, shape)} for step, frame in zip(batch["preview_steps"], batch["previews"])]
+    return [
+        {"step": int(step), "sheet": sheet(frame[which], r, c, shape)}
+        for step, frame in zip(batch["preview_steps"], batch["previews"])
+    ]
 
 
 def points(batch: Arrays, iteration: int, layout: Layout, names: Sequence[str]) -> dict[str, Any]:
-    """Every image of a batch as a row: its class, its place, how sure the teacher is, and these parts of its loss."""
+    """Every image of a batch as a row: its class, its place, how sure the teacher is, and these
+    parts of its loss.
+    """
     odd: list[str] = []
     parts = _finite(batch["parts"], "the loss parts", odd)
-    return {"iteration": iteration, "c": batch["labels"].tolist(), **_places(layout, batch["embedding"], odd), "p": _rounded(_finite(batch["confidence"], "", odd)),
-            **{name: _rounded(parts[:, PARTS.index(name)]) for name in names}}
+    return {
+        "iteration": iteration,
+        "c": batch["labels"].tolist(),
+        **_places(layout, batch["embedding"], odd),
+        "p": _rounded(_finite(batch["confidence"], "", odd)),
+        **{name: _rounded(parts[:, PARTS.index(name)]) for name in names},
+    }
 
 
 def tiles(batch: Arrays, iteration: int) -> dict[str, Any]:
-    """Every image of a batch on one sheet, twenty a row, in the order of the file; large ones are smaller on it."""
+    """Every image of a batch on one sheet, twenty a row, in the order of the file; large ones are
+    smaller on it.
+    """
     images = batch["images"]
     small = shrunk(images, shrinking(images.shape[-1], images.nbytes / TILES_BYTES))
     n, columns = len(small), min(len(small), REFERENCE_COLUMNS)
     places, rows = [divmod(i, columns) for i in range(n)], -(-n // columns)
-    return {"iteration": iteration, "side": int(images.shape[-1]), "columns": columns, "rows": rows, "c": batch["labels"].tolist(),
-            "sheet": sheet(small, [r for r, _ in places], [c for _, c in places], (rows, columns))}
+    return {
+        "iteration": iteration,
+        "side": int(images.shape[-1]),
+        "columns": columns,
+        "rows": rows,
+        "c": batch["labels"].tolist(),
+        "sheet": sheet(small, [r for r, _ in places], [c for _, c in places], (rows, columns)),
+    }
 
 
-def sample(batch: Arrays, iteration: int, pos: int, *, layout: Layout | None, reference: Arrays | None) -> dict[str, Any]:
+def sample(
+    batch: Arrays, iteration: int, pos: int, *, layout: Layout | None, reference: Arrays | None
+) -> dict[str, Any]:
     """Everything about one image. Raises IndexError for a position that is not in the batch."""
     if not 0 <= pos < len(batch["images"]):
         raise IndexError(pos)
     odd: list[str] = []
     parts = _finite(batch["parts"][pos], "the loss parts", odd)
     out = {
-        "iteration": iteration, "pos": pos, "c": int(batch["labels"][pos]),
-        "p": round(float(_finite(batch["confidence"][pos], "the teacher's confidence", odd)), 4), "image": png(picture(batch["images"][pos])),
-        "cam": _rounded(_finite(maps(batch)[pos], "the class activation map", odd)), "map": list(maps(batch).shape[1:]),
-        "parts": dict(zip(PARTS, _rounded(parts))), "entered": bool(batch["entered"][pos]),
-        "teacher_top": _top(batch, "teacher", pos, odd), "student_top": _top(batch, "student", pos, odd)}
+        "iteration": iteration,
+        "pos": pos,
+        "c": int(batch["labels"][pos]),
+        "p": round(float(_finite(batch["confidence"][pos], "the teacher's confidence", odd)), 4),
+        "image": png(picture(batch["images"][pos])),
+        "cam": _rounded(_finite(maps(batch)[pos], "the class activation map", odd)),
+        "map": list(maps(batch).shape[1:]),
+        "parts": dict(zip(PARTS, _rounded(parts))),
+        "entered": bool(batch["entered"][pos]),
+        "teacher_top": _top(batch, "teacher", pos, odd),
+        "student_top": _top(batch, "student", pos, odd),
+    }
     embedding = batch["embedding"][pos : pos + 1]
     if layout is not None:
         out |= {k: v[0] for k, v in _places(layout, embedding, odd).items()}
     if reference is not None and len(reference["labels"]):
-        index, distance = nearest(_finite(embedding, "the embedding", odd), reference["embedding"], 3)
-        out["nearest"] = [{"i": int(i), "c": int(reference["labels"][i]), "d": round(float(d), 4)} for i, d in zip(index[0], distance[0])]
+        index, distance = nearest(
+            _finite(embedding, "the embedding", odd), reference["embedding"], 3
+        )
+        out["nearest"] = [
+            {"i": int(i), "c": int(reference["labels"][i]), "d": round(float(d), 4)}
+            for i, d in zip(index[0], distance[0])
+        ]
     if odd:
         out["warning"] = " ".join(dict.fromkeys(odd))
     return out
 
 
 def reference(arrays: Arrays, layout: Layout | None) -> dict[str, Any]:
-    """The real examples: one sheet, twenty a row, in the order of the file; grey where a bundle came without their pixels."""
+    """The real examples: one sheet, twenty a row, in the order of the file; grey where a bundle
+    came without their pixels.
+    """
     labels = arrays["labels"]
     n, columns = len(labels), REFERENCE_COLUMNS
     images = arrays.get("images", np.full((n, 1, 8, 8), 128, np.uint8))
     places = [divmod(i, columns) for i in range(n)]
-    out = {"n": n, "side": int(images.shape[-1]), "channels": int(images.shape[1]), "columns": columns,
-           "sheet": sheet(images, [p[0] for p in places], [p[1] for p in places], (max(1, -(-n // columns)), columns)),
-           "c": labels.tolist(), "pixels": "images" in arrays}
+    out = {
+        "n": n,
+        "side": int(images.shape[-1]),
+        "channels": int(images.shape[1]),
+        "columns": columns,
+        "sheet": sheet(
+            images,
+            [p[0] for p in places],
+            [p[1] for p in places],
+            (max(1, -(-n // columns)), columns),
+        ),
+        "c": labels.tolist(),
+        "pixels": "images" in arrays,
+    }
     return out | (_places(layout, arrays["embedding"], []) if layout is not None else {})
 
 

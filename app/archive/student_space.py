@@ -1,9 +1,11 @@
-"""The student's view test by test, in one plane (and one space) that stays: projections of its embedding. Pure; no files, no clock.
+"""The student's view test by test, in one plane (and one space) that stays: projections of its
+embedding. Pure; no files, no clock.
 
-Where the embedding in-out game is on, the axes are fixed by the anchors f_y: the first principal directions of the anchors,
-an orthonormal basis, so that a class's ball of radius √(d·r) becomes a disc (in 3-D a ball) of exactly that radius. Where it
-is off there is nothing fixed: each test has principal axes of its own, turned to lie as much as possible like those of the
-test before (orthogonal Procrustes, on the real images and on the synthetic ones that both tests looked at).
+Where the embedding in-out game is on, the axes are fixed by the anchors f_y: the first principal
+directions of the anchors, an orthonormal basis, so that a class's ball of radius √(d·r) becomes a
+disc (in 3-D a ball) of exactly that radius. Where it is off there is nothing fixed: each test has
+principal axes of its own, turned to lie as much as possible like those of the test before
+(orthogonal Procrustes, on the real images and on the synthetic ones that both tests looked at).
 """
 
 from __future__ import annotations
@@ -18,20 +20,26 @@ MOST_SEEN = 0.98
 """Share of the points that must be within the picture."""
 
 
-def principal(vectors: np.ndarray, k: int = DIMENSIONS, given: np.ndarray | None = None) -> np.ndarray:
-    """[n,d] → orthonormal [d,≤k]: `given` first, then the directions of the largest variance that are orthogonal to it. Signs are
-    fixed: the largest component is positive."""
+def principal(
+    vectors: np.ndarray, k: int = DIMENSIONS, given: np.ndarray | None = None
+) -> np.ndarray:
+    """[n,d] → orthonormal [d,≤k]: `given` first, then the directions of the largest variance that
+    are orthogonal to it. Signs are fixed: the largest component is positive."""
     basis = np.zeros((vectors.shape[1], 0)) if given is None else given
     centred = vectors - vectors.mean(0)
     centred = centred - centred @ basis @ basis.T
     _, strength, rows = np.linalg.svd(centred, full_matrices=False)
-    rows = rows[: k - basis.shape[1]][strength[: k - basis.shape[1]] > 1e-6 * max(1e-12, strength[0])]
+    rows = rows[: k - basis.shape[1]][
+        strength[: k - basis.shape[1]] > 1e-6 * max(1e-12, strength[0])
+    ]
     signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(1)])
     return np.concatenate([basis, (rows * signs[:, None]).T], 1)
 
 
 def turn(points: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The orthogonal [k,k] that brings `points` [n,k] closest to `like` [n,k]: both are turned about their means (Procrustes)."""
+    """The orthogonal [k,k] that brings `points` [n,k] closest to `like` [n,k]: both are turned
+    about their means (Procrustes).
+    """
     u, _, v = np.linalg.svd((points - points.mean(0)).T @ (like - like.mean(0)))
     return u @ v
 
@@ -45,22 +53,38 @@ class StudentSpace:
         self._before: tuple[dict[tuple[int, int], np.ndarray], np.ndarray] | None = None
 
     def add(self, view: Arrays, radii: tuple[float, float] | None) -> dict[str, Any]:
-        """The next test's picture: places in 0…1 of synthetic images, real images and anchors, and the radii in the same measure."""
-        embedding, reference, anchors = (_finite(view.get(name, np.zeros((0, view["embedding"].shape[1])))) for name in ("embedding", "reference", "anchors"))
+        """The next test's picture: places in 0…1 of synthetic images, real images and anchors, and
+        the radii in the same measure.
+        """
+        embedding, reference, anchors = (
+            _finite(view.get(name, np.zeros((0, view["embedding"].shape[1]))))
+            for name in ("embedding", "reference", "anchors")
+        )
         images = list(zip(view["iteration"].tolist(), view["pos"].tolist()))
         if len(anchors) > 1:
-            if self._basis is None:  # short of classes or dimensions: completed by what the first such test saw
+            if (
+                self._basis is None
+            ):  # short of classes or dimensions: completed by what the first such test saw
                 axes = principal(anchors)
-                self._basis = principal(np.concatenate([embedding, reference]), given=axes) if axes.shape[1] < DIMENSIONS else axes
+                self._basis = (
+                    principal(np.concatenate([embedding, reference]), given=axes)
+                    if axes.shape[1] < DIMENSIONS
+                    else axes
+                )
             basis, middle, kind = self._basis, anchors.mean(0), "anchors"
         else:
             every = np.concatenate([embedding, reference])
             basis, middle, kind = principal(every), every.mean(0), "principal"
-        places, real, fixed = (_padded((v - middle) @ basis) for v in (embedding, reference, anchors))
+        places, real, fixed = (
+            _padded((v - middle) @ basis) for v in (embedding, reference, anchors)
+        )
         if kind == "principal" and self._before is not None:
             known, real_before = self._before
             common = [i for i, image in enumerate(images) if image in known]
-            mine, theirs = places[common], np.array([known[images[i]] for i in common]).reshape(-1, DIMENSIONS)
+            mine, theirs = (
+                places[common],
+                np.array([known[images[i]] for i in common]).reshape(-1, DIMENSIONS),
+            )
             if len(real_before) == len(real):
                 mine, theirs = np.concatenate([mine, real]), np.concatenate([theirs, real_before])
             if len(mine) > DIMENSIONS:
@@ -72,16 +96,28 @@ class StudentSpace:
         lengths = [float(np.sqrt(d * r)) for r in radii] if radii and len(anchors) > 1 else None
         if lengths:
             reach.append(np.abs(fixed).max() + lengths[1])
-        self._half = max(self._half, 1.05 * max(reach, default=1.0), 1e-6)  # only grows, so that a test never looks larger than the one before
+        self._half = max(
+            self._half, 1.05 * max(reach, default=1.0), 1e-6
+        )  # only grows, so that a test never looks larger than the one before
 
         def columns(p: np.ndarray) -> dict[str, list[float]]:
             p = np.round(0.5 + 0.5 * p / self._half, 4)
             return dict(zip("xyz", p.T.tolist()))
 
-        out: dict[str, Any] = {"axes": kind, "iteration": view["iteration"].tolist(), "pos": view["pos"].tolist(), "c": view["labels"].tolist(), **columns(places),
-                               "reference": columns(real), "half": round(float(self._half), 4)}
+        out: dict[str, Any] = {
+            "axes": kind,
+            "iteration": view["iteration"].tolist(),
+            "pos": view["pos"].tolist(),
+            "c": view["labels"].tolist(),
+            **columns(places),
+            "reference": columns(real),
+            "half": round(float(self._half), 4),
+        }
         if len(anchors) > 1:
-            out |= {"anchors": columns(fixed), "radii": lengths and [round(0.5 * v / self._half, 5) for v in lengths]}
+            out |= {
+                "anchors": columns(fixed),
+                "radii": lengths and [round(0.5 * v / self._half, 5) for v in lengths],
+            }
         return out
 
 

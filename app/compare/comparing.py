@@ -1,7 +1,9 @@
-"""Reads the runs that are compared, keeps what was folded, and flips switches. Safe from any thread.
+"""Reads the runs that are compared, keeps what was folded, and flips switches. Safe from any
+thread.
 
-Events are read in blocks and folded at once, so a long run costs its length once and little memory; later only what is new.
-One lock is held while runs are read and laid side by side, so that none of them grows meanwhile.
+Events are read in blocks and folded at once, so a long run costs its length once and little memory;
+later only what is new. One lock is held while runs are read and laid side by side, so that none of
+them grows meanwhile.
 """
 
 from __future__ import annotations
@@ -41,7 +43,11 @@ class Reading:
     def __init__(self, path):
         self.run = open_run(path)
         info = self.run.info
-        self.id, self.attempt, self.sha = str(info.get("id", ""))[:64], int(info.get("attempt", 1)), str(info.get("teacher_sha256", ""))[:64]
+        self.id, self.attempt, self.sha = (
+            str(info.get("id", ""))[:64],
+            int(info.get("attempt", 1)),
+            str(info.get("teacher_sha256", ""))[:64],
+        )
         self.columns = Columns(self.run.recipe)
         self._tail, self.mark, self.fault = self.run.tail(), None, ""
 
@@ -62,7 +68,10 @@ class Reading:
 
     def told(self) -> tuple[dict[str, Any], bool]:
         """(for the page, will it stay so)."""
-        return self.columns.told() | {"classes": list(self.columns.classes)}, self.columns.state == "finished" and not self.fault
+        return (
+            self.columns.told() | {"classes": list(self.columns.classes)},
+            self.columns.state == "finished" and not self.fault,
+        )
 
 
 def _alone(method: Callable) -> Callable:
@@ -84,7 +93,9 @@ class Comparing:
 
     @_alone
     def told(self, names: list[str]) -> dict[str, Any]:
-        """For the page: each run, and where there are several that can be read, the comparison. Worked out once for all who look."""
+        """For the page: each run, and where there are several that can be read, the comparison.
+        Worked out once for all who look.
+        """
         listed = self.shelf.listing.rows()
         rows = {row["name"]: row for row in listed}
         readings = [self._try(name) for name in names]
@@ -96,13 +107,30 @@ class Comparing:
         for letter, name, reading in zip(LETTERS, names, readings):
             if isinstance(reading, Reading):
                 side = self._side(name, reading, rows)
-                told.append({"letter": letter, "name": name} | _about(side, reading, rows.get(name, {})))
+                told.append(
+                    {"letter": letter, "name": name} | _about(side, reading, rows.get(name, {}))
+                )
                 sides.append(side)
             else:
-                beginning = name == self.runs.name and self.runs.active  # its folder is about to be made
-                told.append({"letter": letter, "name": name} | ({"state": "just beginning"} if beginning else {"fault": reading}))
-        whole = len(sides) == len(names) > 1  # letters stand for runs: a missing one would shift them
-        found = {"verdict": comparison.verdict(sides), "spread": comparison.spread(sides), "table": comparison_table.table(sides)} if whole else {}
+                beginning = (
+                    name == self.runs.name and self.runs.active
+                )  # its folder is about to be made
+                told.append(
+                    {"letter": letter, "name": name}
+                    | ({"state": "just beginning"} if beginning else {"fault": reading})
+                )
+        whole = (
+            len(sides) == len(names) > 1
+        )  # letters stand for runs: a missing one would shift them
+        found = (
+            {
+                "verdict": comparison.verdict(sides),
+                "spread": comparison.spread(sides),
+                "table": comparison_table.table(sides),
+            }
+            if whole
+            else {}
+        )
         found = {"runs": told, **found}
         self._told[tuple(names)] = (listed, key, found)
         while len(self._told) > MOST_KEPT:
@@ -138,12 +166,19 @@ class Comparing:
         reading = self._read(name)
         started, columns = reading.columns.started, reading.columns
         try:
-            return switches(reading.run.recipe, maps=started is None or started.map_kind != "none",
-                            norms=not columns.iterations or not reading.run.recipe.weights.bn or "bn" in columns.uses)
+            return switches(
+                reading.run.recipe,
+                maps=started is None or started.map_kind != "none",
+                norms=not columns.iterations
+                or not reading.run.recipe.weights.bn
+                or "bn" in columns.uses,
+            )
         except ZooError as error:
             raise RunError(f"It cannot be run again here. {error}") from None
         except (OSError, KeyError, ValueError):
-            raise RunError("It cannot be run again here: its teacher's file cannot be read.") from None
+            raise RunError(
+                "It cannot be run again here: its teacher's file cannot be read."
+            ) from None
 
     def flip(self, name: str, id: str) -> str:
         """Start the run again with one switch flipped. → the new run's name."""
@@ -158,7 +193,10 @@ class Comparing:
             try:
                 self.shelf.note(made, f"{switch.recipe.name} with {switch.title}, beside {name}")
                 break
-            except (Missing, RunError):  # the engine is about to make the folder; without a note the run is as good
+            except (
+                Missing,
+                RunError,
+            ):  # the engine is about to make the folder; without a note the run is as good
                 time.sleep(0.05)
         return made
 
@@ -167,7 +205,8 @@ class Comparing:
     def _read(self, name: str) -> Reading:
         path = self.archive.path(name)
         try:
-            # a folder may be deleted and made again under its name, or taken up again: then this is another reading
+            # a folder may be deleted and made again under its name, or taken up again: then this is
+            # another reading
             key = (name, *(mark(path / file) for file in ("run.json", "recipe.json")))
             reading = self._readings.pop(key, None) or Reading(path)
             self._readings[key] = reading
@@ -183,12 +222,32 @@ class Comparing:
     def _side(self, name: str, reading: Reading, rows: dict[str, dict]) -> Side:
         row = rows.get(name, {})
         state = reading.columns.state
-        side = Side(name, reading.run.recipe, reading.columns, row.get("state", "interrupted") if state == "open" else state, reading.sha)
+        side = Side(
+            name,
+            reading.run.recipe,
+            reading.columns,
+            row.get("state", "interrupted") if state == "open" else state,
+            reading.sha,
+        )
         # of the same recipe, with the kind of test that this run had
-        kin = [(r["seed"], r["score"]["share"], r["name"]) for r in rows.values()
-               if r["kin"] == row.get("kin", "-") and r["state"] == "finished" and r["score"] and r["score"]["real"] == side.real]
+        kin = [
+            (r["seed"], r["score"]["share"], r["name"])
+            for r in rows.values()
+            if r["kin"] == row.get("kin", "-")
+            and r["state"] == "finished"
+            and r["score"]
+            and r["score"]["real"] == side.real
+        ]
         rate = (row.get("worth") or {}).get("rate")
-        return Side(name, side.recipe, side.columns, side.state, side.sha, _one_a_seed(kin, name), rate and Rate(**rate))
+        return Side(
+            name,
+            side.recipe,
+            side.columns,
+            side.state,
+            side.sha,
+            _one_a_seed(kin, name),
+            rate and Rate(**rate),
+        )
 
 
 def _one_a_seed(kin: list[tuple[int, float, str]], first: str) -> tuple[tuple[int, float], ...]:
@@ -202,14 +261,34 @@ def _one_a_seed(kin: list[tuple[int, float, str]], first: str) -> tuple[tuple[in
 def _ceiling(c: Columns) -> float | None:
     """The teacher's share of the same test."""
     test = c.last_test
-    return test.teacher.accuracy if test and test.teacher and math.isfinite(test.teacher.accuracy) else None
+    return (
+        test.teacher.accuracy
+        if test and test.teacher and math.isfinite(test.teacher.accuracy)
+        else None
+    )
 
 
 def _about(side: Side, reading: Reading, row: dict[str, Any]) -> dict[str, Any]:
     c = side.columns
     return {
-        "title": f"{side.recipe.name}, seed {side.recipe.seed}"[:120], "note": row.get("note", ""), "state": side.state, "teacher": side.teacher, "real": side.real,
-        "id": reading.id, "attempt": reading.attempt, "classes": list(c.classes), "budget": c.budget, "picture": row.get("picture"),
-        "ceiling": _ceiling(c), "iterations": c.iterations, "end": [c.pixels, round(c.t, 1), c.steps], "fault": reading.fault,
-        # names what was read, so that the columns are fetched when there is something new, and not before
-        "key": f"{reading.attempt}-{c.steps}-{c.student_steps}-{c.iterations}-{c.tests[True].seen + c.tests[False].seen}-{c.state}"}
+        "title": f"{side.recipe.name}, seed {side.recipe.seed}"[:120],
+        "note": row.get("note", ""),
+        "state": side.state,
+        "teacher": side.teacher,
+        "real": side.real,
+        "id": reading.id,
+        "attempt": reading.attempt,
+        "classes": list(c.classes),
+        "budget": c.budget,
+        "picture": row.get("picture"),
+        "ceiling": _ceiling(c),
+        "iterations": c.iterations,
+        "end": [c.pixels, round(c.t, 1), c.steps],
+        "fault": reading.fault,
+        # names what was read, so that the columns are fetched when there is something new, and not
+        # before
+        "key": (
+            f"{reading.attempt}-{c.steps}-{c.student_steps}-{c.iterations}"
+            f"-{c.tests[True].seen + c.tests[False].seen}-{c.state}"
+        ),
+    }

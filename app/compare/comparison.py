@@ -1,6 +1,8 @@
-"""Runs side by side, in words: are they comparable, and is a difference larger than what chance makes?
+"""Runs side by side, in words: are they comparable, and is a difference larger than what chance
+makes?
 
-Pure: it gets what was read (`Side`). Accuracy on real images and agreement on synthetic ones are never compared.
+Pure: it gets what was read (`Side`). Accuracy on real images and agreement on synthetic ones are
+    never compared.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from kgen.worth.exchange import Rate
 
 LETTERS = "ABCD"
 NO_CAUSE = ("name", "seed", "device")
-"""Fields that are no cause of a difference in what is learnt: a name, chance, and where it was computed."""
+"""Fields that are no cause of a difference in what is learnt: a name, chance, and where it was
+computed.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Side:
     sha: str = ""
     """Checksum of its teacher."""
     kin: tuple[tuple[int, float], ...] = ()
-    """(seed, final share) of the finished runs with the same recipe, this one included if it has finished."""
+    """(seed, final share) of the finished runs with the same recipe, this one included if it has
+    finished.
+    """
     rate: Rate | None = None
     """Exchange rate: how many real photos teach as much; None where it is not measured."""
 
@@ -39,7 +45,11 @@ class Side:
     def real(self) -> bool:
         """Was it tested on real images?"""
         test = self.columns.last_test
-        return test.student.real if test else self.columns.started is None or self.columns.started.tested_on != "synthetic"
+        return (
+            test.student.real
+            if test
+            else self.columns.started is None or self.columns.started.tested_on != "synthetic"
+        )
 
     @property
     def final(self) -> tuple[float, int] | None:
@@ -58,7 +68,16 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
     def line(values: list, same: str, differ: str, texts: list[str]) -> bool:
         known = [v for v in values if v]  # a run that is about to begin has not told yet
         equal = all(v == known[0] for v in known)
-        lines.append({"same": equal, "text": same.format(next((t for v, t in zip(values, texts) if v), texts[0])) if equal else f"{differ}: {_each(texts)}."})
+        lines.append(
+            {
+                "same": equal,
+                "text": (
+                    same.format(next((t for v, t in zip(values, texts) if v), texts[0]))
+                    if equal
+                    else f"{differ}: {_each(texts)}."
+                ),
+            }
+        )
         return equal
 
     known = [s.sha or s.recipe.teacher for s in sides]
@@ -68,53 +87,128 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
     tests = [_test(s, all(s.state == "finished" for s in sides)) for s in sides]
     equal = [
         line(known, "The same teacher, {}.", "Different teachers", told),
-        line([s.columns.classes for s in sides], "The same classes, {}.", "Different classes", [_classes(s) for s in sides]),
-        line([s.columns.budget for s in sides], "The same budget, {}.", "Different budgets", [_pixels(s.columns.budget) for s in sides]),
-        line([f"{test} {s.recipe.real_images or ''}" for s, test in zip(sides, tests)], "Tested on the same kind of images, {}.",
-             "Tested on different images, so the numbers stand apart", tests)]
-    seeds = line([str(s.recipe.seed) for s in sides], "The same seed, {}.", "Different seeds", [str(s.recipe.seed) for s in sides])
+        line(
+            [s.columns.classes for s in sides],
+            "The same classes, {}.",
+            "Different classes",
+            [_classes(s) for s in sides],
+        ),
+        line(
+            [s.columns.budget for s in sides],
+            "The same budget, {}.",
+            "Different budgets",
+            [_pixels(s.columns.budget) for s in sides],
+        ),
+        line(
+            [f"{test} {s.recipe.real_images or ''}" for s, test in zip(sides, tests)],
+            "Tested on the same kind of images, {}.",
+            "Tested on different images, so the numbers stand apart",
+            tests,
+        ),
+    ]
+    seeds = line(
+        [str(s.recipe.seed) for s in sides],
+        "The same seed, {}.",
+        "Different seeds",
+        [str(s.recipe.seed) for s in sides],
+    )
     fields = [f for f in differing([s.recipe for s in sides]) if f not in NO_CAUSE]
     causes = [f"{labels()[f][0]} ({' / '.join(value(s.recipe, f) for s in sides)})" for f in fields]
-    lines.append({"same": not causes, "text": "Nothing else in their recipes differs." if not causes else
-                  f"One field of the recipe differs: {causes[0]}." if len(causes) == 1 else
-                  f"{len(causes)} fields of the recipes differ, so a difference may have more than one cause: {'; '.join(causes[:6])}{'; and more, in the table below' if len(causes) > 6 else ''}."})
+    lines.append(
+        {
+            "same": not causes,
+            "text": (
+                "Nothing else in their recipes differs."
+                if not causes
+                else (
+                    f"One field of the recipe differs: {causes[0]}."
+                    if len(causes) == 1
+                    else (
+                        f"{len(causes)} fields of the recipes differ, so a difference may have more"
+                        " than one cause:"
+                        f" {'; '.join(causes[:6])}"
+                        f"{'; and more, in the table below' if len(causes) > 6 else ''}."
+                    )
+                )
+            ),
+        }
+    )
     filled = [s.columns.pixels for s in sides]
     uneven = any(abs(f - filled[0]) > 0.001 * max(filled) for f in filled)
     if all(equal[:3]) and uneven:
-        lines.append({"same": False, "text": f"Their pools are not equally full now: {_each([_pixels(f) for f in filled])}."})
+        lines.append(
+            {
+                "same": False,
+                "text": (
+                    f"Their pools are not equally full now: {_each([_pixels(f) for f in filled])}."
+                ),
+            }
+        )
     unfinished = [(LETTERS[i], s.state) for i, s in enumerate(sides) if s.state != "finished"]
     if unfinished:
-        lines.append({"same": False, "text": " ".join(f"{letter} {_standing(state)}." for letter, state in unfinished)})
+        lines.append(
+            {
+                "same": False,
+                "text": " ".join(f"{letter} {_standing(state)}." for letter, state in unfinished),
+            }
+        )
     what = ["teachers", "classes", "budgets", "tests"]
     wrong = [name for name, same in zip(what, equal) if not same]
     if wrong:
         head = f"Not directly comparable: {_listed(wrong)} differ."
     elif not seeds:
-        head = "Comparable at equal budget, with different seeds: " + ("what differs is chance." if not causes else "a part of what differs may be chance.")
+        head = "Comparable at equal budget, with different seeds: " + (
+            "what differs is chance." if not causes else "a part of what differs may be chance."
+        )
     else:
-        head = "Comparable: equal budget, equal seed." if causes else "The same recipe, seed and budget: nothing should differ but what machine and threads do."
+        head = (
+            "Comparable: equal budget, equal seed."
+            if causes
+            else (
+                "The same recipe, seed and budget: nothing should differ but what machine and"
+                " threads do."
+            )
+        )
     if not wrong and (unfinished or uneven):
         head += " They have not come equally far: compare them at equal pixels, not at their ends."
     return {"comparable": not wrong, "head": head, "lines": lines}
 
 
 def spread(sides: Sequence[Side]) -> list[str]:
-    """Is a difference between the first run and another one larger than what the seed does? One sentence for each other run that has finished."""
+    """Is a difference between the first run and another one larger than what the seed does? One
+    sentence for each other run that has finished.
+    """
     out, a = [], sides[0]
     for letter, b in zip(LETTERS[1:], sides[1:]):
         if not (a.kin and b.kin and a.state == b.state == "finished") or a.real != b.real:
             continue
         if kin_of(a.recipe, a.sha) == kin_of(b.recipe, b.sha):
             if len(a.kin) > 1:
-                out.append(f"A and {letter} have one recipe; over its {len(a.kin)} seeds {_kind(a)} is {mean(a)}.")
+                out.append(
+                    f"A and {letter} have one recipe; over its {len(a.kin)} seeds {_kind(a)} is"
+                    f" {mean(a)}."
+                )
             continue
-        apart = abs(statistics.fmean(share for _, share in a.kin) - statistics.fmean(share for _, share in b.kin))
+        apart = abs(
+            statistics.fmean(share for _, share in a.kin)
+            - statistics.fmean(share for _, share in b.kin)
+        )
         deviations = [deviation(s) for s in (a, b) if len(s.kin) > 1]
         if not deviations:
-            out.append(f"A and {letter} differ by {points(apart)} points in {_kind(a)}. With one seed each nothing is known of the spread: a difference of this size may be chance.")
+            out.append(
+                f"A and {letter} differ by {points(apart)} points in {_kind(a)}. With one seed each"
+                " nothing is known of the spread: a difference of this size may be chance."
+            )
         else:
-            inside = "inside the spread over seeds, so it may be chance" if apart <= max(deviations) else "more than the spread over seeds"
-            out.append(f"Over seeds, the recipe of A reaches {mean(a)} {_seeds(a)} and that of {letter} {mean(b)} {_seeds(b)}: {points(apart)} points apart, {inside}.")
+            inside = (
+                "inside the spread over seeds, so it may be chance"
+                if apart <= max(deviations)
+                else "more than the spread over seeds"
+            )
+            out.append(
+                f"Over seeds, the recipe of A reaches {mean(a)} {_seeds(a)} and that of {letter}"
+                f" {mean(b)} {_seeds(b)}: {points(apart)} points apart, {inside}."
+            )
     return out
 
 
@@ -161,14 +255,26 @@ def _pixels(n: int | None) -> str:
 
 
 def _test(side: Side, counted: bool) -> str:
-    """What it was tested on; tests on the way are of fewer images than the last one, so numbers are told once all have ended."""
+    """What it was tested on; tests on the way are of fewer images than the last one, so numbers are
+    told once all have ended.
+    """
     test, started = side.columns.last_test, side.columns.started
     kind = "real images" if side.real else "synthetic images that it was not given"
-    if side.real and started and (started.tested_on == "validation" or side.recipe.evaluate_on == "validation"):
+    if (
+        side.real
+        and started
+        and (started.tested_on == "validation" or side.recipe.evaluate_on == "validation")
+    ):
         kind = "held-out real images"
-    whose = f" of {value(side.recipe, 'real_images')}" if side.real and side.recipe.real_images else ""
+    whose = (
+        f" of {value(side.recipe, 'real_images')}" if side.real and side.recipe.real_images else ""
+    )
     return (f"{test.student.n:,} {kind}" if test and counted else kind) + whose
 
 
 def _standing(state: str) -> str:
-    return {"going": "is still going", "stopped": "was stopped before its end", "failed": "failed before its end"}.get(state, "was interrupted before its end")
+    return {
+        "going": "is still going",
+        "stopped": "was stopped before its end",
+        "failed": "failed before its end",
+    }.get(state, "was interrupted before its end")

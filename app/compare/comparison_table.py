@@ -1,4 +1,6 @@
-"""The table of runs side by side: what differs in their recipes, what came out, and each class; for the page and as CSV. Pure."""
+"""The table of runs side by side: what differs in their recipes, what came out, and each class; for
+the page and as CSV. Pure.
+"""
 
 from __future__ import annotations
 
@@ -21,33 +23,123 @@ Row = dict[str, Any]
 
 
 def table(sides: Sequence[Side]) -> list[Row]:
-    """Rows {part, label, tip, cells: [{text, note, value}]}; the notes of later runs say how far they are from the first."""
+    """Rows {part, label, tip, cells: [{text, note, value}]}; the notes of later runs say how far
+    they are from the first.
+    """
     recipes = [s.recipe for s in sides]
-    rows = [_row("recipe", *labels()[f], [{"text": value(r, f)} for r in recipes]) for f in differing(recipes)]
-    for real, label in ((True, "Accuracy on real images"), (False, "Agreement with the teacher, synthetic images")):
+    rows = [
+        _row("recipe", *labels()[f], [{"text": value(r, f)} for r in recipes])
+        for f in differing(recipes)
+    ]
+    for real, label in (
+        (True, "Accuracy on real images"),
+        (False, "Agreement with the teacher, synthetic images"),
+    ):
         if not any(s.columns.tests[real].seen for s in sides):
             continue
         equal = min(s.columns.pixels for s in sides)
-        last, best = [s.columns.last(real) for s in sides], [s.columns.best.get(real) for s in sides]
+        last, best = (
+            [s.columns.last(real) for s in sides],
+            [s.columns.best.get(real) for s in sides],
+        )
         at = [s.columns.at(equal, real) for s in sides]
         rows += [
-            _row("result", label, "The last test: of a finished run the one at its end.", _shares(last)),
-            _row("result", f"{'Accuracy' if real else 'Agreement'} at equal pixels", f"The last test with at most {equal:,} pixels in the pool, which every run has reached. Runs are not tested at the same pixels; each cell says at how many.", _shares(at)),
-            _row("result", "Best test", "The highest of all tests; those on the way may be of fewer images than the one at the end.", _shares(best)),
-            _row("result", "Mean over seeds", "Mean ± standard deviation over finished runs of this folder with the same recipe and other seeds.", [_mean(s, real) for s in sides])]
+            _row(
+                "result",
+                label,
+                "The last test: of a finished run the one at its end.",
+                _shares(last),
+            ),
+            _row(
+                "result",
+                f"{'Accuracy' if real else 'Agreement'} at equal pixels",
+                f"The last test with at most {equal:,} pixels in the pool, which every run has"
+                " reached. Runs are not tested at the same pixels; each cell says at how many.",
+                _shares(at),
+            ),
+            _row(
+                "result",
+                "Best test",
+                "The highest of all tests; those on the way may be of fewer images than the one at"
+                " the end.",
+                _shares(best),
+            ),
+            _row(
+                "result",
+                "Mean over seeds",
+                "Mean ± standard deviation over finished runs of this folder with the same recipe"
+                " and other seeds.",
+                [_mean(s, real) for s in sides],
+            ),
+        ]
     c = [s.columns for s in sides]
     if any(x.opinion for x in c):
-        rows.append(_row("result", "Second opinion", terms()["second-opinion"].tip, [_opinion(x) for x in c]))
+        rows.append(
+            _row(
+                "result", "Second opinion", terms()["second-opinion"].tip, [_opinion(x) for x in c]
+            )
+        )
     if any(s.rate for s in sides):
-        rows.append(_row("result", "Exchange rate", terms()["exchange-rate"].tip, [_exchange(s) for s in sides]))
+        rows.append(
+            _row(
+                "result",
+                "Exchange rate",
+                terms()["exchange-rate"].tip,
+                [_exchange(s) for s in sides],
+            )
+        )
     rows += [
-        _row("result", "Time", "Seconds of the run's own clock.", [{"text": _seconds(x.t), "value": round(x.t, 1)} for x in c]),
-        _row("result", "Images", "Synthetic images in the pool.", [{"text": f"{x.images:,}", "value": x.images} for x in c]),
-        _row("result", "Pixels", "Of these images, and their share of the budget.", [
-            {"text": f"{x.pixels:,}", "note": f"{100 * x.pixels / x.budget:.0f} % of budget" if x.budget else "", "value": x.pixels} for x in c]),
-        _row("result", "Generator steps", "", [{"text": f"{x.steps:,}", "value": x.steps} for x in c]),
-        _row("result", "Student steps", "", [{"text": f"{x.student_steps:,}", "value": x.student_steps} for x in c]),
-        _row("result", "Student's parameters", "", [{"text": f"{x.started.student_parameters:,}", "value": x.started.student_parameters} if x.started else _none() for x in c])]
+        _row(
+            "result",
+            "Time",
+            "Seconds of the run's own clock.",
+            [{"text": _seconds(x.t), "value": round(x.t, 1)} for x in c],
+        ),
+        _row(
+            "result",
+            "Images",
+            "Synthetic images in the pool.",
+            [{"text": f"{x.images:,}", "value": x.images} for x in c],
+        ),
+        _row(
+            "result",
+            "Pixels",
+            "Of these images, and their share of the budget.",
+            [
+                {
+                    "text": f"{x.pixels:,}",
+                    "note": f"{100 * x.pixels / x.budget:.0f} % of budget" if x.budget else "",
+                    "value": x.pixels,
+                }
+                for x in c
+            ],
+        ),
+        _row(
+            "result", "Generator steps", "", [{"text": f"{x.steps:,}", "value": x.steps} for x in c]
+        ),
+        _row(
+            "result",
+            "Student steps",
+            "",
+            [{"text": f"{x.student_steps:,}", "value": x.student_steps} for x in c],
+        ),
+        _row(
+            "result",
+            "Student's parameters",
+            "",
+            [
+                (
+                    {
+                        "text": f"{x.started.student_parameters:,}",
+                        "value": x.started.student_parameters,
+                    }
+                    if x.started
+                    else _none()
+                )
+                for x in c
+            ],
+        ),
+    ]
     return rows + _by_class(sides)
 
 
@@ -60,11 +152,24 @@ def _by_class(sides: Sequence[Side]) -> list[Row]:
         test = s.columns.last_test
         found.append(dict(zip(s.columns.classes, test.student.per_class)) if test else {})
     names = dict.fromkeys(name for one in found for name in one)
-    return [_row("class", name, "", _shares([(one[name], 0) if name in one and _is(one[name]) else None for one in found])) for name in names]
+    return [
+        _row(
+            "class",
+            name,
+            "",
+            _shares([(one[name], 0) if name in one and _is(one[name]) else None for one in found]),
+        )
+        for name in names
+    ]
 
 
 def _row(part: str, label: str, tip: str, cells: Iterable[Cell]) -> Row:
-    return {"part": part, "label": label, "tip": tip, "cells": [{"note": "", "value": None} | cell for cell in cells]}
+    return {
+        "part": part,
+        "label": label,
+        "tip": tip,
+        "cells": [{"note": "", "value": None} | cell for cell in cells],
+    }
 
 
 def _none() -> Cell:
@@ -76,7 +181,9 @@ def _is(x: float | None) -> bool:
 
 
 def _shares(found: Sequence[tuple | None]) -> list[Cell]:
-    """Shares in per cent with the number of images (few are counted), and how many points later ones are away from the first."""
+    """Shares in per cent with the number of images (few are counted), and how many points later
+    ones are away from the first.
+    """
     first, cells = found[0], []
     for i, one in enumerate(found):
         if one is None:
@@ -88,7 +195,13 @@ def _shares(found: Sequence[tuple | None]) -> list[Cell]:
             notes.append(f"at {one[2]:,} pixels")
         if i and first is not None:
             notes.insert(0, f"{100 * (one[0] - first[0]):+.1f} points".replace("-", "−"))
-        cells.append({"text": f"{round(one[0] * one[1])} of {one[1]}" if few else words.percent(one[0]), "note": ", ".join(notes), "value": round(one[0], 6)})
+        cells.append(
+            {
+                "text": f"{round(one[0] * one[1])} of {one[1]}" if few else words.percent(one[0]),
+                "note": ", ".join(notes),
+                "value": round(one[0], 6),
+            }
+        )
     return cells
 
 
@@ -97,21 +210,36 @@ def _opinion(columns: Columns) -> Cell:
         return _none()
     chosen, everything = columns.opinion
     title = columns.started.judge.title if columns.started and columns.started.judge else "a judge"
-    return {"text": words.percent(chosen), "note": f"{words.percent(everything)} among all classes of {title[:80]}", "value": round(chosen, 6)}
+    return {
+        "text": words.percent(chosen),
+        "note": f"{words.percent(everything)} among all classes of {title[:80]}",
+        "value": round(chosen, 6),
+    }
 
 
 def _exchange(side: Side) -> Cell:
     if side.rate is None:
         return _none()
-    return {"text": f"{side.rate} real photos", "value": None if side.rate.bound else side.rate.photos}
+    return {
+        "text": f"{side.rate} real photos",
+        "value": None if side.rate.bound else side.rate.photos,
+    }
 
 
 def _mean(side: Side, real: bool) -> Cell:
     if side.real != real or not side.kin:
         return _none()
     seeds = ", ".join(str(seed) for seed, _ in side.kin[:8])
-    note = f"{len(side.kin)} seeds: {seeds}" if len(side.kin) > 1 else f"seed {seeds} alone, so no spread"
-    return {"text": mean(side), "note": note, "value": round(statistics.fmean(share for _, share in side.kin), 6)}
+    note = (
+        f"{len(side.kin)} seeds: {seeds}"
+        if len(side.kin) > 1
+        else f"seed {seeds} alone, so no spread"
+    )
+    return {
+        "text": mean(side),
+        "note": note,
+        "value": round(statistics.fmean(share for _, share in side.kin), 6),
+    }
 
 
 def _seconds(t: float) -> str:
@@ -119,12 +247,21 @@ def _seconds(t: float) -> str:
 
 
 def as_csv(sides: Sequence[Side]) -> str:
-    """The table for a spreadsheet: numbers bare (shares from 0 to 1), notes in columns of their own."""
+    """The table for a spreadsheet: numbers bare (shares from 0 to 1), notes in columns of their
+    own.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\r\n")
     names = [s.name for s in sides]
     writer.writerow(["part", "field", *names, *(f"note on {name}" for name in names)])
     for row in table(sides):
         cells = row["cells"]
-        writer.writerow([row["part"], plain(row["label"]), *(plain(c["text"]) if c["value"] is None else c["value"] for c in cells), *(plain(c["note"]) for c in cells)])
+        writer.writerow(
+            [
+                row["part"],
+                plain(row["label"]),
+                *(plain(c["text"]) if c["value"] is None else c["value"] for c in cells),
+                *(plain(c["note"]) for c in cells),
+            ]
+        )
     return buffer.getvalue()

@@ -1,4 +1,6 @@
-"""The glossary: one explanation of each term, for tooltips on every page, for the lessons, and as a list of its own. Read once."""
+"""The glossary: one explanation of each term, for tooltips on every page, for the lessons, and as a
+list of its own. Read once.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,10 @@ def terms(file: Path = FILE) -> dict[str, Term]:
         try:
             found[id] = Term.model_validate(fields)
         except ValidationError as error:
-            raise GlossaryError(f"{file.name}: {id}.{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}") from None
+            raise GlossaryError(
+                f"{file.name}: {id}.{'.'.join(map(str, error.errors()[0]['loc']))}:"
+                f" {error.errors()[0]['msg']}"
+            ) from None
     for id, term in found.items():
         if unknown := [other for other in term.see if other not in found]:
             raise GlossaryError(f"{file.name}: {id}.see: {unknown[0]!r} is no term.")
@@ -71,13 +76,28 @@ def tip(id: str) -> str:
 def script() -> bytes:
     """The tooltips as an ES module, so that every module of the page has them at once."""
     told = {id: {"name": t.name, "tip": t.tip} for id, t in terms().items()}
-    return f"// Made from the glossary; see app/lessons/glossary.py.\nexport const TERMS = {json.dumps(told)};\n".encode()
+    return (
+        "// Made from the glossary; see app/lessons/glossary.py.\nexport const TERMS ="
+        f" {json.dumps(told)};\n".encode()
+    )
 
 
 def told() -> dict[str, Any]:
     """The whole glossary for its page."""
-    return {"terms": [{"id": id, "name": t.name, "also": list(t.also), "tip": t.tip, "more": prose.tree(t.more), "equation": t.equation, "see": list(t.see)}
-                      for id, t in sorted(terms().items(), key=lambda item: item[1].name.lower())]}
+    return {
+        "terms": [
+            {
+                "id": id,
+                "name": t.name,
+                "also": list(t.also),
+                "tip": t.tip,
+                "more": prose.tree(t.more),
+                "equation": t.equation,
+                "see": list(t.see),
+            }
+            for id, t in sorted(terms().items(), key=lambda item: item[1].name.lower())
+        ]
+    }
 
 
 def marker() -> prose.Mark:
@@ -104,7 +124,9 @@ def marker() -> prose.Mark:
 
 @functools.cache
 def _words() -> tuple[dict[str, str], re.Pattern]:
-    """Word → id. Words of capitals (CAM, BN) are marked as they are, others in any case; the longest wins; a plural s is taken along."""
+    """Word → id. Words of capitals (CAM, BN) are marked as they are, others in any case; the
+    longest wins; a plural s is taken along.
+    """
     words = {}
     for id, term in terms().items():
         for word in (term.name, *term.also) if term.marked else ():

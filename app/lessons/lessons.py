@@ -1,6 +1,8 @@
-"""Lessons as files: a front matter in TOML between +++ lines, then the text. Read, checked and made ready for the page; nothing runs here.
+"""Lessons as files: a front matter in TOML between +++ lines, then the text. Read, checked and made
+ready for the page; nothing runs here.
 
-A lesson asks a question, offers predictions, flips one switch of a recipe, and fills what the runs showed into its text.
+A lesson asks a question, offers predictions, flips one switch of a recipe, and fills what the runs
+showed into its text.
 """
 
 from __future__ import annotations
@@ -97,19 +99,28 @@ class Lesson(_Model):
     def _fits_together(self):
         for name in (*self.numbers, self.decide.number):
             if name not in metrics.NUMBERS:
-                raise ValueError(f"numbers: {name!r} is none that a run has; there are {', '.join(metrics.NUMBERS)}")
+                raise ValueError(
+                    f"numbers: {name!r} is none that a run has; there are"
+                    f" {', '.join(metrics.NUMBERS)}"
+                )
         if self.decide.of != "a" and not self.switch:
-            raise ValueError(f"decide.of: is {self.decide.of!r}, but there is no switch and so no run B")
+            raise ValueError(
+                f"decide.of: is {self.decide.of!r}, but there is no switch and so no run B"
+            )
         for one, other in zip(self.choices, self.choices[1:]):
             if one.high is None or one.high != other.low:
-                raise ValueError("choices: each begins where the one before ends, the smallest numbers first")
+                raise ValueError(
+                    "choices: each begins where the one before ends, the smallest numbers first"
+                )
         if self.choices[0].low is not None or self.choices[-1].high is not None:
             raise ValueError("choices: the first has no `from` and the last no `to`")
         for variant in self.variants:
             try:
                 self.made(variant)
             except RecipeError as error:
-                raise ValueError(f"{'switch.changes' if variant == 'b' else 'recipe'}: {error}") from None
+                raise ValueError(
+                    f"{'switch.changes' if variant == 'b' else 'recipe'}: {error}"
+                ) from None
         return self
 
     @property
@@ -122,8 +133,13 @@ class Lesson(_Model):
         return recipe.replace(**self.switch.changes) if variant == "b" else recipe
 
     def outcome(self, values: dict[str, dict[str, Any]]) -> int | None:
-        """Which choice the runs bear out; None where one is missing. `values`: variant → numbers."""
-        got = [values.get(v, {}).get(self.decide.number) for v in (("a", "b") if self.decide.of == "difference" else (self.decide.of,))]
+        """Which choice the runs bear out; None where one is missing. `values`: variant →
+        numbers.
+        """
+        got = [
+            values.get(v, {}).get(self.decide.number)
+            for v in (("a", "b") if self.decide.of == "difference" else (self.decide.of,))
+        ]
         if any(not isinstance(v, (int, float)) for v in got):
             return None
         value = got[-1] - got[0] if len(got) == 2 else got[0]
@@ -131,7 +147,9 @@ class Lesson(_Model):
 
 
 class Lessons:
-    """The lessons of a folder, in the order of their numbers; what cannot be read is told, not raised."""
+    """The lessons of a folder, in the order of their numbers; what cannot be read is told, not
+    raised.
+    """
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder or Path(os.environ.get(FOLDER_OF) or FOLDER)
@@ -146,7 +164,10 @@ class Lessons:
         self.measured = measured(self.folder / MEASURED)
 
     def listed(self) -> dict[str, Any]:
-        rows = [{"slug": slug, "title": x.title, "question": x.question, "minutes": x.minutes} for slug, x in self.lessons.items()]
+        rows = [
+            {"slug": slug, "title": x.title, "question": x.question, "minutes": x.minutes}
+            for slug, x in self.lessons.items()
+        ]
         return {"lessons": rows, "wrong": self.wrong}
 
     def told(self, slug: str) -> dict[str, Any]:
@@ -156,21 +177,47 @@ class Lessons:
         order = list(self.lessons)
         follows = order[order.index(slug) + 1 :]
         return {
-            "slug": slug, "title": lesson.title, "question": lesson.question, "minutes": lesson.minutes, "predict": lesson.predict,
-            "choices": [c.text for c in lesson.choices], "decide": {"title": metrics.NUMBERS[lesson.decide.number].title, "of": lesson.decide.of},
-            "switch": lesson.switch and {"name": lesson.switch.name, "a": lesson.switch.a, "b": lesson.switch.b, "fields": flipped(lesson)},
-            "commands": {v: recipes.command(lesson.made(v)) for v in lesson.variants}, "paper": lesson.paper, "figures": lesson.figures,
-            "table": [{"name": n, "title": metrics.NUMBERS[n].title} for n in lesson.numbers], "seeds": self.spread(lesson),
+            "slug": slug,
+            "title": lesson.title,
+            "question": lesson.question,
+            "minutes": lesson.minutes,
+            "predict": lesson.predict,
+            "choices": [c.text for c in lesson.choices],
+            "decide": {
+                "title": metrics.NUMBERS[lesson.decide.number].title,
+                "of": lesson.decide.of,
+            },
+            "switch": (
+                lesson.switch
+                and {
+                    "name": lesson.switch.name,
+                    "a": lesson.switch.a,
+                    "b": lesson.switch.b,
+                    "fields": flipped(lesson),
+                }
+            ),
+            "commands": {v: recipes.command(lesson.made(v)) for v in lesson.variants},
+            "paper": lesson.paper,
+            "figures": lesson.figures,
+            "table": [{"name": n, "title": metrics.NUMBERS[n].title} for n in lesson.numbers],
+            "seeds": self.spread(lesson),
             "text": [prose.tree(part, mark) for part in lesson.text],
-            "next": {"slug": follows[0], "title": self.lessons[follows[0]].title} if follows else None}
+            "next": (
+                {"slug": follows[0], "title": self.lessons[follows[0]].title} if follows else None
+            ),
+        }
 
     def spread(self, lesson: Lesson) -> dict[str, dict[str, str]]:
-        """What these recipes gave when they were measured: {number: {variant: "72.4 ± 1.9 %, 3 seeds"}}."""
+        """What these recipes gave when they were measured: {number: {variant: "72.4 ± 1.9 %, 3
+        seeds"}}.
+        """
         found: dict[str, dict[str, str]] = {}
         for variant in lesson.variants:
             seeds = self.measured.get(tables.key(lesson.made(variant)), {})
             for name in lesson.numbers:
-                text = summed(metrics.NUMBERS[name].kind, [seeds[s].get(name) for s in sorted(seeds)])
+                text = summed(
+                    metrics.NUMBERS[name].kind, [seeds[s].get(name) for s in sorted(seeds)]
+                )
                 if text:
                     found.setdefault(name, {})[variant] = text
         return found
@@ -187,14 +234,20 @@ def summed(kind: metrics.Kind, values: list[Any]) -> str:
     deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
     written = metrics.write(kind, mean)
     digits = len(written.partition(".")[2]) if kind == "real" and "e" not in written else 0
-    text = f"{100 * mean:.1f} ± {100 * deviation:.1f} %" if kind == "percent" else f"{written} ± {deviation:.{digits}f}"
+    text = (
+        f"{100 * mean:.1f} ± {100 * deviation:.1f} %"
+        if kind == "percent"
+        else f"{written} ± {deviation:.{digits}f}"
+    )
     return f"{text}, {len(values)} seeds"
 
 
 def flipped(lesson: Lesson) -> list[list[str]]:
     """[field, A's value, B's value] of what the switch flips."""
     one, other = lesson.made("a"), lesson.made("b")
-    return [[name, _value(one.value(name)), _value(other.value(name))] for name in lesson.switch.changes]
+    return [
+        [name, _value(one.value(name)), _value(other.value(name))] for name in lesson.switch.changes
+    ]
 
 
 def _value(value: Any) -> str:
@@ -205,32 +258,48 @@ def read(file: Path) -> Lesson:
     """Raises LessonError, which names file and field."""
     name = FILE.fullmatch(file.name)
     if not name:
-        raise LessonError(f"{file.name}: a lesson's file is called NN-name.md, two digits and small letters.")
+        raise LessonError(
+            f"{file.name}: a lesson's file is called NN-name.md, two digits and small letters."
+        )
     try:
         text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
         _, head, body = re.split(r"^\+\+\+[ \t]*$", text, maxsplit=2, flags=re.MULTILINE)
     except (OSError, ValueError):
-        raise LessonError(f"{file.name}: expected TOML between two lines of +++, then the text.") from None
+        raise LessonError(
+            f"{file.name}: expected TOML between two lines of +++, then the text."
+        ) from None
     try:
         fields = tomlkit.parse(head).unwrap()
         lesson = Lesson.model_validate({**fields, "slug": name[1], "text": _parts(body)})
     except (TOMLKitError, ValueError) as error:
         raise LessonError(f"{file.name}: {_said(error)}") from None
-    known = {f"{v}.{n}" for v in (*lesson.variants, *(("difference",) if lesson.switch else ())) for n in lesson.numbers}
+    known = {
+        f"{v}.{n}"
+        for v in (*lesson.variants, *(("difference",) if lesson.switch else ()))
+        for n in lesson.numbers
+    }
     known |= {f"seeds.{v}.{n}" for v in lesson.variants for n in lesson.numbers}
     for part in lesson.text:
         for place in prose.places(prose.tree(part)):
             if place not in known:
-                raise LessonError(f"{file.name}: text: {{{{{place}}}}} is no number of this lesson; `numbers` has {', '.join(lesson.numbers)}.")
+                raise LessonError(
+                    f"{file.name}: text: {{{{{place}}}}} is no number of this lesson; `numbers` has"
+                    f" {', '.join(lesson.numbers)}."
+                )
     if any(not p.startswith("seeds.") for p in prose.places(prose.tree(lesson.text[0]))):
-        raise LessonError(f"{file.name}: text: what stands before the prediction tells no number of a run.")
+        raise LessonError(
+            f"{file.name}: text: what stands before the prediction tells no number of a run."
+        )
     return lesson
 
 
 def _parts(body: str) -> tuple[str, ...]:
     pieces = re.split(r"^## +(.+?)[ \t]*$", body, flags=re.MULTILINE)
     if tuple(pieces[1::2]) != PARTS[1:]:
-        raise ValueError(f"text: expected the headings ## {' and ## '.join(PARTS[1:])}, found {', '.join(pieces[1::2]) or 'none'}")
+        raise ValueError(
+            f"text: expected the headings ## {' and ## '.join(PARTS[1:])}, found"
+            f" {', '.join(pieces[1::2]) or 'none'}"
+        )
     return tuple(pieces[::2])
 
 
@@ -244,7 +313,9 @@ def _said(error: Exception) -> str:
 
 @functools.cache
 def measured(file: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """key of a recipe → seed → numbers; written by `benchmarks/lessons.py`. Empty where nothing was measured."""
+    """key of a recipe → seed → numbers; written by `benchmarks/lessons.py`. Empty where nothing was
+    measured.
+    """
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,6 +1,8 @@
-"""What a finished run showed, in numbers and small pictures: what lessons fill into their texts. Read from the run folder, nothing else.
+"""What a finished run showed, in numbers and small pictures: what lessons fill into their texts.
+Read from the run folder, nothing else.
 
-A number is computed here or it is not there: None where a run has nothing of the kind (a teacher without batch norm, no student).
+A number is computed here or it is not there: None where a run has nothing of the kind (a teacher
+without batch norm, no student).
 """
 
 from __future__ import annotations
@@ -43,9 +45,13 @@ class Read:
     different: int = 0
 
     def part(self, name: str) -> float | None:
-        """A term of the generator's loss at the end of an iteration, unweighted: the mean over the iterations in which it took part."""
+        """A term of the generator's loss at the end of an iteration, unweighted: the mean over the
+        iterations in which it took part.
+        """
         values = [e.parts.get(name, 0.0) for e in self.ends]
-        if name in ("adv", "aed") and self.started is not None:  # off during warm-up, or altogether; 0 is an answer afterwards
+        if (
+            name in ("adv", "aed") and self.started is not None
+        ):  # off during warm-up, or altogether; 0 is an answer afterwards
             recipe = self.started.recipe
             warm, on = int(recipe["warmup"] * recipe["epochs"] + 1e-9), recipe["weights"][name] > 0
             values = [v for v, e in zip(values, self.ends) if on and (e.epoch or 0) >= warm]
@@ -70,7 +76,11 @@ def _score(read: Read) -> float | None:
 def _hardest(read: Read) -> tuple[str, float] | None:
     if not read.last or not read.started:
         return None
-    known = [(share, name) for share, name in zip(read.last.student.per_class, read.started.classes) if share is not None]
+    known = [
+        (share, name)
+        for share, name in zip(read.last.student.per_class, read.started.classes)
+        if share is not None
+    ]
     return min(known)[::-1] if known else None
 
 
@@ -78,11 +88,15 @@ def _speckle(read: Read) -> float | None:
     images = read.images()
     if images is None:
         return None
-    return float((np.abs(np.diff(images, axis=2)).mean() + np.abs(np.diff(images, axis=3)).mean()) / 2)
+    return float(
+        (np.abs(np.diff(images, axis=2)).mean() + np.abs(np.diff(images, axis=3)).mean()) / 2
+    )
 
 
 def _within(read: Read) -> float | None:
-    """How far the images of a class lie apart: the standard deviation of a pixel within a class, the mean over pixels and classes."""
+    """How far the images of a class lie apart: the standard deviation of a pixel within a class,
+    the mean over pixels and classes.
+    """
     images = read.images()
     if images is None:
         return None
@@ -104,7 +118,9 @@ def _target(read: Read) -> np.ndarray | None:
     if read.started is None or read.newest is None:
         return None
     side = read.newest["images"].shape[-1]
-    found = next((scale.target for scale in read.started.scales if scale.side == side), read.started.target)
+    found = next(
+        (scale.target for scale in read.started.scales if scale.side == side), read.started.target
+    )
     return np.array(found, np.float32) if found and found[0] else None
 
 
@@ -114,28 +130,68 @@ def _mean_agreement(read: Read, at: Callable) -> float | None:
 
 NUMBERS: dict[str, Number] = {
     "accuracy": Number("real test images that the student names correctly", "percent", _score),
-    "first_accuracy": Number("the same at the first test", "percent", lambda r: r.tests[0][1] if r.tests else None),
-    "teacher": Number("the teacher on the same images", "percent", lambda r: r.last.teacher.accuracy if r.last and r.last.teacher else None),
+    "first_accuracy": Number(
+        "the same at the first test", "percent", lambda r: r.tests[0][1] if r.tests else None
+    ),
+    "teacher": Number(
+        "the teacher on the same images",
+        "percent",
+        lambda r: r.last.teacher.accuracy if r.last and r.last.teacher else None,
+    ),
     "tested": Number("real test images", "count", lambda r: r.last and r.last.student.n),
-    "hardest": Number("hardest class for the student", "text", lambda r: (_hardest(r) or (None,))[0]),
-    "hardest_accuracy": Number("correct in that class", "percent", lambda r: (_hardest(r) or (None, None))[1]),
-    "images": Number("synthetic images in the pool", "count", lambda r: r.pool and r.pool.pool_images),
+    "hardest": Number(
+        "hardest class for the student", "text", lambda r: (_hardest(r) or (None,))[0]
+    ),
+    "hardest_accuracy": Number(
+        "correct in that class", "percent", lambda r: (_hardest(r) or (None, None))[1]
+    ),
+    "images": Number(
+        "synthetic images in the pool", "count", lambda r: r.pool and r.pool.pool_images
+    ),
     "pixels": Number("pixels in the pool", "count", lambda r: r.pool and r.pool.pool_pixels),
-    "different": Number("different images among those made", "count", lambda r: r.different or None),
+    "different": Number(
+        "different images among those made", "count", lambda r: r.different or None
+    ),
     "made": Number("images made", "count", lambda r: r.kept or None),
     "steps": Number("student steps", "count", lambda r: r.started and r.started.student_steps),
     "seconds": Number("time taken", "seconds", lambda r: r.seconds),
-    "agreement_begin": Number("label agreement at the first generator step", "percent", lambda r: _mean_agreement(r, min)),
-    "agreement": Number("label agreement at the last generator step", "percent", lambda r: _mean_agreement(r, max)),
+    "agreement_begin": Number(
+        "label agreement at the first generator step", "percent", lambda r: _mean_agreement(r, min)
+    ),
+    "agreement": Number(
+        "label agreement at the last generator step", "percent", lambda r: _mean_agreement(r, max)
+    ),
     "ce": Number("L_ce, cross-entropy, at the last step", "real", lambda r: r.part("ce")),
-    "bn": Number("L_bn, distance to the teacher's BN statistics, at the last step", "real", lambda r: r.part("bn")),
+    "bn": Number(
+        "L_bn, distance to the teacher's BN statistics, at the last step",
+        "real",
+        lambda r: r.part("bn"),
+    ),
     "kr": Number("L_kr, evidence still missing, at the last step", "real", lambda r: r.part("kr")),
-    "kr_begin": Number("L_kr at the very first step", "real", lambda r: r.begin and r.begin.parts.get("kr")),
-    "adv": Number("how far student and teacher are apart on new images (KL)", "real", lambda r: None if r.part("adv") is None else -r.part("adv")),
+    "kr_begin": Number(
+        "L_kr at the very first step", "real", lambda r: r.begin and r.begin.parts.get("kr")
+    ),
+    "adv": Number(
+        "how far student and teacher are apart on new images (KL)",
+        "real",
+        lambda r: None if r.part("adv") is None else -r.part("adv"),
+    ),
     "aed": Number("L_aed, push, at the last step", "real", lambda r: r.part("aed")),
-    "ed_begin": Number("L_ed, pull, at the first student step", "real", lambda r: r.steps[0].parts.get("ed") if r.steps else None),
-    "ed": Number("L_ed, pull, at the last student step", "real", lambda r: r.steps[-1].parts.get("ed") if r.steps else None),
-    "kl": Number("L_S, distance of the student's answers from the teacher's, at its last step", "real", lambda r: r.steps[-1].parts.get("kl") if r.steps else None),
+    "ed_begin": Number(
+        "L_ed, pull, at the first student step",
+        "real",
+        lambda r: r.steps[0].parts.get("ed") if r.steps else None,
+    ),
+    "ed": Number(
+        "L_ed, pull, at the last student step",
+        "real",
+        lambda r: r.steps[-1].parts.get("ed") if r.steps else None,
+    ),
+    "kl": Number(
+        "L_S, distance of the student's answers from the teacher's, at its last step",
+        "real",
+        lambda r: r.steps[-1].parts.get("kl") if r.steps else None,
+    ),
     "speckle": Number("step between neighbouring pixels (of 255 grey levels)", "real", _speckle),
     "within": Number("spread of a pixel within a class (of 255 grey levels)", "real", _within),
     "below": Number("cells of the map below the target, last batch", "percent", _below),
@@ -162,7 +218,16 @@ def read(run: Run) -> Read:
             found.steps = [*found.steps[:1], e]
         elif isinstance(e, events.Evaluated):
             found.last = e
-            found.tests.append((found.steps[-1].step + 1 if found.steps and found.steps[-1].step is not None else 0, e.student.accuracy))
+            found.tests.append(
+                (
+                    (
+                        found.steps[-1].step + 1
+                        if found.steps and found.steps[-1].step is not None
+                        else 0
+                    ),
+                    e.student.accuracy,
+                )
+            )
         found.seconds = e.t
     seen: set[bytes] = set()
     iterations = run.iterations()
@@ -180,13 +245,21 @@ def numbers(run: Run) -> dict[str, float | str | None]:
     """Every number of NUMBERS; None for what this run has not. Raises JournalError."""
     it = _read(run)
     values = {name: number.get(it) for name, number in NUMBERS.items()}
-    return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in values.items()}
+    return {
+        name: None if isinstance(v, float) and not math.isfinite(v) else v
+        for name, v in values.items()
+    }
 
 
 def _read(run: Run) -> Read:
     try:
         return read(run)
-    except (KeyError, ValueError, IndexError, TypeError) as error:  # a run from elsewhere may hold anything
+    except (
+        KeyError,
+        ValueError,
+        IndexError,
+        TypeError,
+    ) as error:  # a run from elsewhere may hold anything
         if isinstance(error, JournalError):
             raise
         raise JournalError("This run holds something else than it should.") from None
@@ -204,51 +277,101 @@ def write(kind: Kind, value: Any) -> str:
         return f"{value:.0f} s"
     if kind == "text":
         return str(value)[:80]
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+    return (
+        f"{value:.0f}"
+        if abs(value) >= 100
+        else (
+            f"{value:.1f}"
+            if abs(value) >= 10
+            else f"{value:.2f}"
+            if abs(value) >= 0.1
+            else f"{value:.2g}"
+        )
+    )
 
 
 def difference(kind: Kind, one: Any, other: Any) -> str:
     """`other` against `one` as both are written, with its sign: "−3.2 points"."""
     if one is None or other is None or kind == "text":
         return "–"
-    d = round(100 * other, 1) - round(100 * one, 1) if kind == "percent" else float(write("real", other)) - float(write("real", one)) if kind == "real" else other - one
+    d = (
+        round(100 * other, 1) - round(100 * one, 1)
+        if kind == "percent"
+        else (
+            float(write("real", other)) - float(write("real", one))
+            if kind == "real"
+            else other - one
+        )
+    )
     sign = "+" if d > 1e-9 else "−" if d < -1e-9 else "±"
     return f"{sign}{abs(d):.1f} points" if kind == "percent" else sign + write(kind, abs(d))
 
 
 def figures(run: Run) -> dict[str, Any]:
-    """Small pictures and curves, as JSON: the newest batch, the making of the first, the mean map, agreement and accuracy."""
+    """Small pictures and curves, as JSON: the newest batch, the making of the first, the mean map,
+    agreement and accuracy.
+    """
     it = _read(run)
     found: dict[str, Any] = {
-        "agreement": [[step + 1, round(float(np.mean(values)), 4)] for step, values in sorted(it.agreement.items())],
+        "agreement": [
+            [step + 1, round(float(np.mean(values)), 4)]
+            for step, values in sorted(it.agreement.items())
+        ],
         "accuracy": [[steps, round(share, 4)] for steps, share in it.tests if math.isfinite(share)],
-        "teacher": it.last.teacher.accuracy if it.last and it.last.teacher else None, "steps": it.started.student_steps if it.started else 0}
+        "teacher": it.last.teacher.accuracy if it.last and it.last.teacher else None,
+        "steps": it.started.student_steps if it.started else 0,
+    }
     if it.newest is not None and it.started is not None:
         classes = it.started.classes[:MOST_CLASSES]
-        tiles = [(pos, row, c) for pos, c, row in sheets.tiles_of(it.newest["labels"], len(classes), ROWS)]
+        tiles = [
+            (pos, row, c)
+            for pos, c, row in sheets.tiles_of(it.newest["labels"], len(classes), ROWS)
+        ]
         found["images"] = _sheet(it.newest["images"], tiles, (ROWS, len(classes)))
         found["classes"] = classes
         cam, target = it.newest.get("cam"), _target(it)
         if cam is not None and cam.size and target is not None:
-            found["cam"], found["target"] = [np.round(a.astype(np.float64), 2).tolist() for a in (cam.astype(np.float32).mean(0), target)]
+            found["cam"], found["target"] = [
+                np.round(a.astype(np.float64), 2).tolist()
+                for a in (cam.astype(np.float32).mean(0), target)
+            ]
         found["making"] = _making(it.first, len(classes))
     return found
 
 
 def _making(batch: dict[str, np.ndarray], classes: int) -> dict[str, Any] | None:
     """One image a class of the first batch, a row for each kept step."""
-    if not {"previews", "preview_steps", "preview_positions"} <= batch.keys() or not batch["previews"].size:
+    if (
+        not {"previews", "preview_steps", "preview_positions"} <= batch.keys()
+        or not batch["previews"].size
+    ):
         return None
     position = {int(pos): i for i, pos in enumerate(batch["preview_positions"])}
-    shown = [(position[pos], c) for pos, c, _ in sheets.tiles_of(batch["labels"], classes, 1) if pos in position]
+    shown = [
+        (position[pos], c)
+        for pos, c, _ in sheets.tiles_of(batch["labels"], classes, 1)
+        if pos in position
+    ]
     frames = batch["previews"]
     images = np.concatenate([frame[[i for i, _ in shown]] for frame in frames])
-    tiles = [(row * len(shown) + i, row, c) for row in range(len(frames)) for i, (_, c) in enumerate(shown)]
-    return _sheet(images, tiles, (len(frames), classes)) | {"rows": [int(step) + 1 for step in batch["preview_steps"]]}
+    tiles = [
+        (row * len(shown) + i, row, c)
+        for row in range(len(frames))
+        for i, (_, c) in enumerate(shown)
+    ]
+    return _sheet(images, tiles, (len(frames), classes)) | {
+        "rows": [int(step) + 1 for step in batch["preview_steps"]]
+    }
 
 
-def _sheet(images: np.ndarray, tiles: list[tuple[int, int, int]], shape: tuple[int, int]) -> dict[str, Any]:
+def _sheet(
+    images: np.ndarray, tiles: list[tuple[int, int, int]], shape: tuple[int, int]
+) -> dict[str, Any]:
     at, rows, columns = (list(x) for x in zip(*tiles)) if tiles else ([], [], [])
     by = sheets.shrinking(images.shape[-1], (images.shape[-1] / sheets.SMALLEST) ** 2)
     side = images.shape[-1] // by
-    return {"url": sheets.sheet(sheets.shrunk(images[at], by), rows, columns, shape), "width": side * shape[1], "height": side * shape[0]}
+    return {
+        "url": sheets.sheet(sheets.shrunk(images[at], by), rows, columns, shape),
+        "width": side * shape[1],
+        "height": side * shape[0],
+    }

@@ -1,7 +1,9 @@
-"""Texts of lessons and glossary: markdown → a tree of plain data that the page draws with text nodes alone. Nothing here is markup.
+"""Texts of lessons and glossary: markdown → a tree of plain data that the page draws with text
+nodes alone. Nothing here is markup.
 
-Besides markdown a text may hold $formulas$ (also as a block ```math), {{places}} for numbers of a run, and words of the
-glossary, which are marked where they first appear. Whatever else markdown knows (HTML, pictures, addresses) comes out as its text.
+Besides markdown a text may hold $formulas$ (also as a block ```math), {{places}} for numbers of a
+run, and words of the glossary, which are marked where they first appear. Whatever else markdown
+knows (HTML, pictures, addresses) comes out as its text.
 """
 
 from __future__ import annotations
@@ -17,9 +19,25 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.tree import SyntaxTreeNode
 
 Node = Any
-"""A string, or {"tag", "children"} (with "href" for a link), {"math", "block"}, {"number"}, {"term", "text"}."""
-TAGS = {"paragraph": "p", "heading": "h3", "bullet_list": "ul", "ordered_list": "ol", "list_item": "li", "blockquote": "blockquote", "strong": "strong", "em": "em",
-        "table": "table", "thead": "thead", "tbody": "tbody", "tr": "tr", "th": "th", "td": "td"}
+"""A string, or {"tag", "children"} (with "href" for a link), {"math", "block"}, {"number"},
+{"term", "text"}.
+"""
+TAGS = {
+    "paragraph": "p",
+    "heading": "h3",
+    "bullet_list": "ul",
+    "ordered_list": "ol",
+    "list_item": "li",
+    "blockquote": "blockquote",
+    "strong": "strong",
+    "em": "em",
+    "table": "table",
+    "thead": "thead",
+    "tbody": "tbody",
+    "tr": "tr",
+    "th": "th",
+    "td": "td",
+}
 LINK = re.compile(r"\?[a-z0-9=&_-]{1,120}")
 """Addresses of links: other places of this page."""
 PLACE = re.compile(r"\{\{\s*([a-z_]+(?:\.[a-z_]+){1,2})\s*\}\}")
@@ -43,11 +61,15 @@ def places(nodes: list[Node]) -> Iterator[str]:
 
 def plain(nodes: list[Node]) -> str:
     """What is left where nothing can be drawn."""
-    return "".join(n if isinstance(n, str) else n.get("text") or plain(n.get("children", [])) for n in nodes)
+    return "".join(
+        n if isinstance(n, str) else n.get("text") or plain(n.get("children", [])) for n in nodes
+    )
 
 
 def formula(text: str) -> list[Node]:
-    """L_{kr} = Σ max(0, M) → single letters in italics, indices below and above: [{"i"} | {"sub"} | {"sup"} | text]."""
+    """L_{kr} = Σ max(0, M) → single letters in italics, indices below and above: [{"i"} | {"sub"} |
+    {"sup"} | text].
+    """
     found: list[Node] = []
     at = 0
     for sign in SIGN.finditer(text):
@@ -60,7 +82,11 @@ def formula(text: str) -> list[Node]:
 
 def _letters(text: str) -> list[Node]:
     """A letter that stands alone is a symbol; longer words (log, max, MSE) are upright."""
-    return [{"i": piece} if i % 2 else piece for i, piece in enumerate(re.split(r"((?<![\w'’])[^\W\d_Σ][\u0300-\u036f]*(?!\w))", text)) if piece]
+    return [
+        {"i": piece} if i % 2 else piece
+        for i, piece in enumerate(re.split(r"((?<![\w'’])[^\W\d_Σ][\u0300-\u036f]*(?!\w))", text))
+        if piece
+    ]
 
 
 @functools.cache
@@ -94,11 +120,25 @@ def _node(node: SyntaxTreeNode, mark: Mark) -> Iterator[Node]:
     elif node.type == "formula":
         yield {"math": formula(_tidy(node.content)), "block": False}
     elif node.type == "fence" and node.info.strip() == "math":
-        yield {"math": [piece for line in node.content.strip().splitlines() for piece in (*formula(_tidy(line)), {"br": True})][:-1], "block": True}
+        yield {
+            "math": [
+                piece
+                for line in node.content.strip().splitlines()
+                for piece in (*formula(_tidy(line)), {"br": True})
+            ][:-1],
+            "block": True,
+        }
     elif node.type in ("code_inline", "fence", "code_block"):
-        yield {"tag": "code" if node.type == "code_inline" else "pre", "children": [_tidy(node.content)]}
+        yield {
+            "tag": "code" if node.type == "code_inline" else "pre",
+            "children": [_tidy(node.content)],
+        }
     elif node.type == "link" and LINK.fullmatch(str(node.attrs.get("href", ""))):
-        yield {"tag": "a", "href": str(node.attrs["href"]), "children": _children(node, lambda piece: iter([piece]))}
+        yield {
+            "tag": "a",
+            "href": str(node.attrs["href"]),
+            "children": _children(node, lambda piece: iter([piece])),
+        }
     elif node.type in TAGS:
         inner = mark if node.type not in ("heading", "th") else (lambda piece: iter([piece]))
         yield {"tag": TAGS[node.type], "children": _children(node, inner)}
@@ -120,4 +160,6 @@ def _text(text: str, mark: Mark) -> Iterator[Node]:
 
 def _tidy(text: str) -> str:
     """Without signs that are not seen and turn a line round."""
-    return "".join(c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs"))
+    return "".join(
+        c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs")
+    )

@@ -1,7 +1,8 @@
-"""What people do with the runs that are there: rename, note, delete and take back, send and receive as one file.
+"""What people do with the runs that are there: rename, note, delete and take back, send and receive
+as one file.
 
-A deleted run lies in a folder of its own for a week. Names are checked by the archive, bundles by `kgen.journal.unbundle`;
-a run that is going is refused in words (`Runs.aside`).
+A deleted run lies in a folder of its own for a week. Names are checked by the archive, bundles by
+`kgen.journal.unbundle`; a run that is going is refused in words (`Runs.aside`).
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ PATIENCE = 30.0
 
 
 class Shelf:
-    """The runs of a folder, beyond the one that is shown. Safe from any thread; every method raises RunError or Missing, in words."""
+    """The runs of a folder, beyond the one that is shown. Safe from any thread; every method raises
+    RunError or Missing, in words.
+    """
 
     def __init__(self, runs: Runs):
         self.runs, self.folder, self.archive = runs, runs.folder, runs.archive
@@ -53,7 +56,10 @@ class Shelf:
     def rename(self, name: str, to: str) -> str:
         to = to.strip()
         if not NAME.fullmatch(to) or ".." in to:
-            raise RunError("A name has letters, digits, dots, dashes and underscores, begins with a letter or digit, and has at most 120 signs.")
+            raise RunError(
+                "A name has letters, digits, dots, dashes and underscores, begins with a letter or"
+                " digit, and has at most 120 signs."
+            )
         if to == name:
             return to
         shown = self.runs.name == name
@@ -68,7 +74,9 @@ class Shelf:
 
     def note(self, name: str, text: str) -> str:
         """Keep a text with the run; an empty one removes it. A run may be going meanwhile."""
-        text = "".join(c for c in text.replace("\r\n", "\n") if c.isprintable() or c == "\n").strip()
+        text = "".join(
+            c for c in text.replace("\r\n", "\n") if c.isprintable() or c == "\n"
+        ).strip()
         if len(text) > MOST_NOTE:
             raise RunError(f"A note has at most {MOST_NOTE} signs; this one has {len(text):,}.")
         file = self.archive.path(name) / NOTE
@@ -94,7 +102,11 @@ class Shelf:
     def undo(self, trashed: str) -> str:
         """Bring a deleted run back. → its name, with a number where the old one is taken."""
         found = TRASHED.fullmatch(trashed)
-        if not found or ".." in trashed or not (self.folder / TRASH / trashed / "recipe.json").is_file():
+        if (
+            not found
+            or ".." in trashed
+            or not (self.folder / TRASH / trashed / "recipe.json").is_file()
+        ):
             raise Missing("That run is not among the deleted ones any more.")
         names = itertools.chain([found[1]], (f"{found[1][:100]}-{n}" for n in itertools.count(2)))
         name = next(n for n in names if not os.path.lexists(self.folder / n))
@@ -107,10 +119,14 @@ class Shelf:
             os.rename(path, to)
             sync_folder(to.parent)
         except OSError as error:
-            raise RunError(f"The folder of the run cannot be moved: {error.strerror or error}.") from None
+            raise RunError(
+                f"The folder of the run cannot be moved: {error.strerror or error}."
+            ) from None
 
     def purge(self) -> None:
-        """Remove what was deleted more than a week ago, and what a kill left of files that were being opened."""
+        """Remove what was deleted more than a week ago, and what a kill left of files that were
+        being opened.
+        """
         now = time.time()
         for path in _within(self.folder / TRASH):
             found = TRASHED.fullmatch(path.name)
@@ -118,7 +134,11 @@ class Shelf:
                 shutil.rmtree(path, ignore_errors=True)
         for path in _within(self.folder):
             if LEFT_BEHIND.fullmatch(path.name) and now - path.lstat().st_mtime > LEFT_SECONDS:
-                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+                (
+                    shutil.rmtree(path, ignore_errors=True)
+                    if path.is_dir()
+                    else path.unlink(missing_ok=True)
+                )
 
     def download(self, name: str, *, real_images: bool, checkpoint: bool) -> Download:
         path = self.archive.path(name)
@@ -127,7 +147,9 @@ class Shelf:
         if not self._downloads.acquire(blocking=False):
             raise RunError("Other runs are being downloaded; try again in a moment.")
         try:
-            return Download(pieces(path, real_images=real_images, checkpoint=checkpoint), self._downloads)
+            return Download(
+                pieces(path, real_images=real_images, checkpoint=checkpoint), self._downloads
+            )
         except (BundleError, JournalError) as error:
             self._downloads.release()
             raise RunError(without_place(error, self.folder)) from None
@@ -143,8 +165,13 @@ class Shelf:
                 async for piece in _in_time(body):
                     await run_in_threadpool(into.write, piece)
                     if into.tell() > LARGEST_UPLOAD:
-                        raise RunError(f"That file is larger than {LARGEST_UPLOAD >> 30} GB; open it with `python -m kgen unbundle`.")
-            path = await run_in_threadpool(unbundle, file, self.folder, largest=LARGEST_OPENED, label="The file")
+                        raise RunError(
+                            f"That file is larger than {LARGEST_UPLOAD >> 30} GB; open it with"
+                            " `python -m kgen unbundle`."
+                        )
+            path = await run_in_threadpool(
+                unbundle, file, self.folder, largest=LARGEST_OPENED, label="The file"
+            )
         except BundleError as error:
             raise RunError(str(error)) from None
         except (ClientDisconnect, asyncio.TimeoutError):
@@ -159,7 +186,9 @@ class Shelf:
 
 
 class Download:
-    """A bundle's bytes, once; gives its place back when it ends, breaks off, or nobody wants it any more."""
+    """A bundle's bytes, once; gives its place back when it ends, breaks off, or nobody wants it any
+    more.
+    """
 
     def __init__(self, found: Iterator[bytes], place: threading.Semaphore):
         self._found, self._place = found, place
@@ -183,7 +212,9 @@ class Download:
 
 
 async def _in_time(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces of an upload. Raises asyncio.TimeoutError where none comes for PATIENCE seconds."""
+    """The pieces of an upload. Raises asyncio.TimeoutError where none comes for PATIENCE
+    seconds.
+    """
     while True:
         try:
             yield await asyncio.wait_for(anext(body), PATIENCE)

@@ -1,7 +1,7 @@
 """The runs of a folder as a list: what each one was, how far it came, and a small picture of it.
 
-Cheap however long a run is: the first line of its events and the last few, never all of them, and one batch for the
-picture; read again only where a file has changed. Nothing here changes a run.
+Cheap however long a run is: the first line of its events and the last few, never all of them, and
+one batch for the picture; read again only where a file has changed. Nothing here changes a run.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Listing:
             if time.monotonic() - self._made > FRESH:
                 self._made = time.monotonic()
                 names = list(self._archive.names())
-                self._facts = {name: kept for name, kept in self._facts.items() if name in set(names)}
+                self._facts = {
+                    name: kept for name, kept in self._facts.items() if name in set(names)
+                }
                 self._rows = [row for name in names if (row := self._row(name))]
             return self._rows
 
@@ -81,7 +83,8 @@ class Listing:
         except OSError:  # deleted meanwhile
             return None
         row, (shown, active) = dict(kept[1]), self._current()
-        # the follower asks for the lock of the run that is shown; two who ask may take each other for an engine
+        # the follower asks for the lock of the run that is shown; two who ask may take each other
+        # for an engine
         if active if name == shown else row["state"] == "interrupted" and being_written(path):
             row["state"] = "going"
         row["resumable"] = row["resumable"] and row["state"] != "going"
@@ -105,9 +108,29 @@ class Listing:
 def facts(path: Path) -> dict[str, Any]:
     """What a run's files say of it. Raises OSError where they are gone."""
     row = {
-        "title": "", "recipe": "", "teacher": "", "classes": 0, "score": None, "teacher_score": None, "images": 0, "budget": 0, "used": 0.0, "seconds": 0.0,
-        "state": "damaged", "note": note_of(path), "bytes": size_of(path), "began": int((path / "recipe.json").stat().st_mtime), "resumable": False,
-        "own_images": False, "kin": "", "seed": 0, "brought": (path / BUNDLED).is_file(), "picture": None, "newest": None, "worth": None}
+        "title": "",
+        "recipe": "",
+        "teacher": "",
+        "classes": 0,
+        "score": None,
+        "teacher_score": None,
+        "images": 0,
+        "budget": 0,
+        "used": 0.0,
+        "seconds": 0.0,
+        "state": "damaged",
+        "note": note_of(path),
+        "bytes": size_of(path),
+        "began": int((path / "recipe.json").stat().st_mtime),
+        "resumable": False,
+        "own_images": False,
+        "kin": "",
+        "seed": 0,
+        "brought": (path / BUNDLED).is_file(),
+        "picture": None,
+        "newest": None,
+        "worth": None,
+    }
     try:
         run = open_run(path)
         info = run.info
@@ -115,24 +138,48 @@ def facts(path: Path) -> dict[str, Any]:
     except (JournalError, TypeError, AttributeError):
         return row
     r = run.recipe
-    row |= {"title": f"{r.name}, seed {r.seed}", "recipe": r.name, "teacher": r.teacher, "own_images": r.real_images is not None, "state": "interrupted",
-            "classes": len(r.classes or ()), "kin": kin_of(r, sha), "seed": r.seed}
+    row |= {
+        "title": f"{r.name}, seed {r.seed}",
+        "recipe": r.name,
+        "teacher": r.teacher,
+        "own_images": r.real_images is not None,
+        "state": "interrupted",
+        "classes": len(r.classes or ()),
+        "kin": kin_of(r, sha),
+        "seed": r.seed,
+    }
     started = first_event(run)
     if started is not None:
-        row |= {"teacher": started.teacher.title[:80], "classes": len(started.classes), "budget": started.budget_images, "teacher_score": _share(started.teacher.accuracy)}
+        row |= {
+            "teacher": started.teacher.title[:80],
+            "classes": len(started.classes),
+            "budget": started.budget_images,
+            "teacher_score": _share(started.teacher.accuracy),
+        }
     last, batch, test = newest_events(run)
     if last is not None:
-        row |= {"seconds": round(last.t, 1) if math.isfinite(last.t) else 0.0, "state": _state(last)}
+        row |= {
+            "seconds": round(last.t, 1) if math.isfinite(last.t) else 0.0,
+            "state": _state(last),
+        }
     if batch is not None:
         named = f"{info.get('id', '')} {info.get('attempt', 1)} {batch.iteration} {path.name}"
-        row |= {"images": batch.pool_images, "used": round(_share(batch.budget_used) or 0.0, 4), "newest": batch.iteration,
-                "picture": hashlib.sha256(named.encode()).hexdigest()[:16]}
+        row |= {
+            "images": batch.pool_images,
+            "used": round(_share(batch.budget_used) or 0.0, 4),
+            "newest": batch.iteration,
+            "picture": hashlib.sha256(named.encode()).hexdigest()[:16],
+        }
     row["score"] = _score(last, test)
     row["worth"] = worth_of(run)
     if test is not None and test.teacher is not None:
         row["teacher_score"] = _share(test.teacher.accuracy)
     checkpoint = (path / "checkpoint" / "state.safetensors").is_file()
-    row["resumable"] = row["state"] != "finished" and (checkpoint or batch is None) and not (row["brought"] and not checkpoint)
+    row["resumable"] = (
+        row["state"] != "finished"
+        and (checkpoint or batch is None)
+        and not (row["brought"] and not checkpoint)
+    )
     return row
 
 
@@ -142,7 +189,9 @@ def worth_of(run: Run) -> dict[str, Any] | None:
     if found is None:
         return None
     rate = found.rate
-    told = found.model_dump(exclude={"photos"})  # where they lie on that machine is nobody's business
+    told = found.model_dump(
+        exclude={"photos"}
+    )  # where they lie on that machine is nobody's business
     return told | {"rate": rate and asdict(rate), "sentence": exchange.sentence(found)}
 
 
@@ -155,11 +204,15 @@ def first_event(run: Run) -> events.RunStarted | None:
     return found if isinstance(found, events.RunStarted) else None
 
 
-def newest_events(run: Run) -> tuple[events.Event | None, events.BatchSynthesised | None, events.Evaluated | None]:
+def newest_events(
+    run: Run,
+) -> tuple[events.Event | None, events.BatchSynthesised | None, events.Evaluated | None]:
     """The last event, batch and test, looked for from the end."""
     last = batch = test = None
     for line in lines_backwards(run.path / "events.jsonl"):
-        wanted = (batch is None and b'"kind":"batch_synthesised"' in line) or (test is None and b'"kind":"evaluated"' in line)
+        wanted = (batch is None and b'"kind":"batch_synthesised"' in line) or (
+            test is None and b'"kind":"evaluated"' in line
+        )
         if last is not None and not wanted:
             continue
         found = _event(line)
@@ -214,7 +267,9 @@ def _score(last: events.Event | None, test: events.Evaluated | None) -> dict[str
     if isinstance(last, events.RunFinished) and (share := _share(last.agreement)) is not None:
         return {"share": share, "n": last.n, "real": False}
     share = _share(test.student.accuracy) if test is not None else None
-    return None if share is None else {"share": share, "n": test.student.n, "real": test.student.real}
+    return (
+        None if share is None else {"share": share, "n": test.student.n, "real": test.student.real}
+    )
 
 
 def _share(value: float | None) -> float | None:
@@ -252,6 +307,19 @@ def drawn(file: Path) -> bytes:
         side = images.shape[-1]
         small = sheets.shrunk(images[at], sheets.shrinking(side, (side / sheets.SMALLEST) ** 2))
         places = [divmod(i, TILE_COLUMNS) for i in range(len(at))]
-        return sheets.png_bytes(sheets.tiled(small, [p[0] for p in places], [p[1] for p in places], (places[-1][0] + 1, min(len(at), TILE_COLUMNS))))
-    except (OSError, SafetensorError, ValueError, IndexError, TypeError):  # a file from elsewhere may hold anything
+        return sheets.png_bytes(
+            sheets.tiled(
+                small,
+                [p[0] for p in places],
+                [p[1] for p in places],
+                (places[-1][0] + 1, min(len(at), TILE_COLUMNS)),
+            )
+        )
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        IndexError,
+        TypeError,
+    ):  # a file from elsewhere may hold anything
         raise Missing("The newest images of this run cannot be read.") from None

@@ -1,7 +1,9 @@
-"""What was known at each moment of a run: one pass over its events, kept as columns. Pure: no files, no clock.
+"""What was known at each moment of a run: one pass over its events, kept as columns. Pure: no
+files, no clock.
 
-A moment is a number of generator steps of the whole run; it knows every event before the next generator step.
-So what a moment knows can no longer change once a later step was reported, or the run has ended.
+A moment is a number of generator steps of the whole run; it knows every event before the next
+generator step. So what a moment knows can no longer change once a later step was reported, or the
+run has ended.
 """
 
 from __future__ import annotations
@@ -24,14 +26,21 @@ class Moments:
 
     def __init__(self) -> None:
         self.state = State()
-        self._student, self._pool, self._tests, self._used = array("q"), array("q"), array("q"), array("d")
+        self._student, self._pool, self._tests, self._used = (
+            array("q"),
+            array("q"),
+            array("q"),
+            array("d"),
+        )
         self._scores: list[tuple[float | None, int]] = [(None, 0)]
         self._views = array("q")
         self.views: list[str] = []
         """The files of the student's view, test by test; runs of earlier versions have none."""
 
     def add(self, event: Event) -> None:
-        """An event beyond the steps that the run planned, which only a damaged journal has, is left out."""
+        """An event beyond the steps that the run planned, which only a damaged journal has, is left
+        out.
+        """
         state = fold(self.state, event)
         at = state.generator_step
         if at > min(MOST_STEPS, state.started.generator_steps if state.started else 0):
@@ -41,7 +50,13 @@ class Moments:
             self._scores.append((state.last_accuracy, state.n))
         if event.kind == "evaluated" and event.file:
             self.views.append(event.file)
-        for column, value in ((self._student, state.student_step), (self._pool, state.pool_images), (self._tests, len(self._scores) - 1), (self._used, state.budget_used), (self._views, len(self.views))):
+        for column, value in (
+            (self._student, state.student_step),
+            (self._pool, state.pool_images),
+            (self._tests, len(self._scores) - 1),
+            (self._used, state.budget_used),
+            (self._views, len(self.views)),
+        ):
             column.extend([column[-1] if column else 0] * (at + 1 - len(column)))
             column[at] = value
 
@@ -55,7 +70,8 @@ class Moments:
         return self._pool[at] if 0 < at < len(self._pool) else 0
 
     def of(self, iteration: int, steps: Iterable[int]) -> dict[str, Any]:
-        """What was known after these steps of an iteration (from 0; the number of steps: its end). `final`: it cannot change any more.
+        """What was known after these steps of an iteration (from 0; the number of steps: its end).
+        `final`: it cannot change any more.
 
         Raises IndexError for an iteration that has not ended.
         """
@@ -63,14 +79,45 @@ class Moments:
         if not self.state.started or not 0 <= iteration < self.state.iterations_done:
             raise IndexError(iteration)
         final = len(self._pool) > (iteration + 1) * each + 1 or self.state.phase in ENDED
-        return {"iteration": iteration, "final": final, "steps": [self._at(iteration, step, each) for step in steps if 0 <= step <= each]}
+        return {
+            "iteration": iteration,
+            "final": final,
+            "steps": [self._at(iteration, step, each) for step in steps if 0 <= step <= each],
+        }
 
     def _at(self, iteration: int, step: int, each: int) -> dict[str, Any]:
-        ended = step == each  # the last step shares its number with what followed it: it knows what was known before it
-        at = min(iteration * each + (each if ended else min(step + 1, each - 1)), len(self._pool) - 1)
+        ended = (
+            step == each
+            # the last step shares its number with what followed it: it knows what was known before
+            # it
+        )
+        at = min(
+            iteration * each + (each if ended else min(step + 1, each - 1)), len(self._pool) - 1
+        )
         share, n = self._scores[self._tests[at]]
-        then = replace(self.state, phase="running", iteration=iteration, step=min(step, each - 1), iterations_done=iteration + ended, student_step=self._student[at],
-                       pool_images=self._pool[at], budget_used=self._used[at], last_accuracy=share, n=n or self.state.started.teacher.n_test, failure=None, finish=None)
+        then = replace(
+            self.state,
+            phase="running",
+            iteration=iteration,
+            step=min(step, each - 1),
+            iterations_done=iteration + ended,
+            student_step=self._student[at],
+            pool_images=self._pool[at],
+            budget_used=self._used[at],
+            last_accuracy=share,
+            n=n or self.state.started.teacher.n_test,
+            failure=None,
+            finish=None,
+        )
         entered = self.pool(iteration + 1) - self.pool(iteration)
-        return {"step": step, "at": at, "student_step": then.student_step, "used_images": then.pool_images, "used": round(then.budget_used, 4),
-                "accuracy": share, "n": n, "views": self._views[at], "sentence": words.replayed(then, entered if ended else None)}
+        return {
+            "step": step,
+            "at": at,
+            "student_step": then.student_step,
+            "used_images": then.pool_images,
+            "used": round(then.budget_used, 4),
+            "accuracy": share,
+            "n": n,
+            "views": self._views[at],
+            "sentence": words.replayed(then, entered if ended else None),
+        }

@@ -1,4 +1,6 @@
-"""What is known of a run before its first event: teacher, classes, targets, budget, command. No torch."""
+"""What is known of a run before its first event: teacher, classes, targets, budget, command. No
+torch.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from kgen.zoo import zoo
 
 
 def before(recipe: Recipe) -> dict[str, Any]:
-    """The plan of a recipe as everyone may read it, with its teacher's card; a teacher that is not there is a card without facts.
+    """The plan of a recipe as everyone may read it, with its teacher's card; a teacher that is not
+    there is a card without facts.
 
-    A recipe that its teacher cannot follow (a class that it does not know) is planned with all classes.
+    A recipe that its teacher cannot follow (a class that it does not know) is planned with all
+    classes.
     """
     if recipe.real_images:  # where they lie on this machine is nobody else's business
         recipe = recipe.model_copy(update={"real_images": PurePath(recipe.real_images).name})
@@ -24,8 +28,16 @@ def before(recipe: Recipe) -> dict[str, Any]:
         card, classes = zoo.card(recipe.teacher), zoo.classes(recipe.teacher)
     except (ValueError, KeyError):  # ZooError, or a file whose card is none
         # the engine says so in words on Start
-        card = TeacherCard(name=recipe.teacher, title=recipe.teacher, architecture="", parameters=0, channels=1, side=max(recipe.resolutions),
-                           features=0, n_train=0)
+        card = TeacherCard(
+            name=recipe.teacher,
+            title=recipe.teacher,
+            architecture="",
+            parameters=0,
+            channels=1,
+            side=max(recipe.resolutions),
+            features=0,
+            n_train=0,
+        )
         classes = tuple(str(c) for c in recipe.classes or ())
         recipe = recipe.replace(classes=None)
     command = recipes.command(recipe)
@@ -35,26 +47,56 @@ def before(recipe: Recipe) -> dict[str, Any]:
         return plan(recipe.replace(classes=None), card, classes, command)
 
 
-def plan(recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: str) -> dict[str, Any]:
-    """What is known of a run before its first event. Maps have a cell for every `scales.cell` pixels, until the engine tells."""
+def plan(
+    recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: str
+) -> dict[str, Any]:
+    """What is known of a run before its first event. Maps have a cell for every `scales.cell`
+    pixels, until the engine tells.
+    """
     r = recipe.model_dump(mode="json")
-    chosen = range(len(classes)) if recipe.classes is None else [classes.index(c) if isinstance(c, str) else c for c in recipe.classes]
+    chosen = (
+        range(len(classes))
+        if recipe.classes is None
+        else [classes.index(c) if isinstance(c, str) else c for c in recipe.classes]
+    )
     sizes = scales.planned(recipe, card, patch(card))
     radii = [recipe.radii.inner, recipe.radii.outer]
     teacher = costs(recipe.teacher, card, len(classes))
-    return {"title": f"{recipe.name}, seed {recipe.seed}", "teacher": {**card.model_dump(), "map": [sizes[0].h, sizes[0].w], "macs": teacher["macs"], "bytes": teacher["bytes"]},
-            "student": {**costs(recipe.student, card, len(classes)), "name": recipe.student}, "classes": [classes[c] for c in chosen], "class_indices": list(chosen),
-            "recipe": r, "command": command,
-            **scales.told(sizes, r, "attention" if sees_patches(card) else "cam"),
-            "judge": None, "machine": "",  # found when a run starts
-            "radii": radii if recipe.diverse and None not in radii else None,
-            "budget": sum(s.budget for s in sizes),
-            "planned": (recipe.total_generator_steps, recipe.total_student_steps if len(chosen) > 1 else 0, recipe.total_iterations)}
+    return {
+        "title": f"{recipe.name}, seed {recipe.seed}",
+        "teacher": {
+            **card.model_dump(),
+            "map": [sizes[0].h, sizes[0].w],
+            "macs": teacher["macs"],
+            "bytes": teacher["bytes"],
+        },
+        "student": {**costs(recipe.student, card, len(classes)), "name": recipe.student},
+        "classes": [classes[c] for c in chosen],
+        "class_indices": list(chosen),
+        "recipe": r,
+        "command": command,
+        **scales.told(sizes, r, "attention" if sees_patches(card) else "cam"),
+        "judge": None,
+        "machine": "",  # found when a run starts
+        "radii": radii if recipe.diverse and None not in radii else None,
+        "budget": sum(s.budget for s in sizes),
+        "planned": (
+            recipe.total_generator_steps,
+            recipe.total_student_steps if len(chosen) > 1 else 0,
+            recipe.total_iterations,
+        ),
+    }
 
 
 def costs(name: str, card: TeacherCard, classes: int) -> dict[str, int | None]:
-    """What a bundled teacher or student costs on the images it was counted on; None for others, which are counted when a run starts."""
-    known = zoo.COSTS.get(name) if name in zoo.TEACHERS or (card.channels, card.side, classes) == (1, 28, 10) else None
+    """What a bundled teacher or student costs on the images it was counted on; None for others,
+    which are counted when a run starts.
+    """
+    known = (
+        zoo.COSTS.get(name)
+        if name in zoo.TEACHERS or (card.channels, card.side, classes) == (1, 28, 10)
+        else None
+    )
     return dict(zip(("parameters", "macs", "bytes"), known or (None,) * 3))
 
 
@@ -64,7 +106,9 @@ def sees_patches(card: TeacherCard) -> bool:
 
 
 def patch(card: TeacherCard) -> int:
-    """Side in pixels of a transformer's patch, which its name tells (deit_tiny_patch16_224); 1 of other networks."""
+    """Side in pixels of a transformer's patch, which its name tells (deit_tiny_patch16_224); 1 of
+    other networks.
+    """
     if card.architecture == "SmallViT":
         return card.cell or 4
     found = re.search(r"(?:^|:|_)(?:vit|deit3?|beit|flexivit)\w*_patch(\d+)", card.architecture)

@@ -1,6 +1,8 @@
-"""The resolutions of a run: side, batch, map and target of each, as the engine told them or as a recipe plans them. No torch.
+"""The resolutions of a run: side, batch, map and target of each, as the engine told them or as a
+recipe plans them. No torch.
 
-Iteration i has resolution i modulo their number, so everything that depends on an image's size is asked for here.
+Iteration i has resolution i modulo their number, so everything that depends on an image's size is
+asked for here.
 """
 
 from __future__ import annotations
@@ -16,14 +18,18 @@ from kgen.recipe.recipe import Recipe, RecipeError
 
 
 def cell(card: events.TeacherCard) -> int:
-    """Pixels of an image that a cell of the teacher's map covers in each direction, before the engine has told the map's size. Where
-    the card does not say: 4 as for the bundled teachers of small images, 32 as usual for photographs."""
+    """Pixels of an image that a cell of the teacher's map covers in each direction, before the
+    engine has told the map's size. Where the card does not say: 4 as for the bundled teachers of
+    small images, 32 as usual for photographs.
+    """
     return card.cell or (4 if card.side < 48 else 32)
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One resolution. `target` is M_target, `h` rows of `w` numbers; `budget` the images of this side that the pool may hold."""
+    """One resolution. `target` is M_target, `h` rows of `w` numbers; `budget` the images of this
+    side that the pool may hold.
+    """
 
     side: int
     batch: int
@@ -40,13 +46,25 @@ class Scale:
 def of_run(started: events.RunStarted) -> tuple[Scale, ...]:
     """The engine's own; a run of an earlier version, which had one resolution, told it beside."""
     if started.scales:
-        return tuple(Scale(s.side, s.batch, *s.map_size, s.target, s.budget_images) for s in started.scales)
+        return tuple(
+            Scale(s.side, s.batch, *s.map_size, s.target, s.budget_images) for s in started.scales
+        )
     recipe = started.recipe
-    return (Scale(recipe["resolutions"][0], recipe["batch"], *started.map_size, started.target, started.budget_images),)
+    return (
+        Scale(
+            recipe["resolutions"][0],
+            recipe["batch"],
+            *started.map_size,
+            started.target,
+            started.budget_images,
+        ),
+    )
 
 
 def planned(recipe: Recipe, card: events.TeacherCard, patch: int) -> tuple[Scale, ...]:
-    """Before the engine has told them: each resolution has an equal share of the budget's pixels. `patch`: of a ViT, else 1."""
+    """Before the engine has told them: each resolution has an equal share of the budget's pixels.
+    `patch`: of a ViT, else 1.
+    """
     size = patch if patch > 1 else cell(card)
     try:
         sides = recipe.sides(patch)
@@ -55,8 +73,10 @@ def planned(recipe: Recipe, card: events.TeacherCard, patch: int) -> tuple[Scale
         recipe = recipe.replace(resolutions=sides, batches=None)
     batches, pixels = recipe.batch_sizes(sides), recipe.budget_pixels(card.n_train, card.side)
     cells = [math.ceil(side / size) for side in sides]
-    return tuple(Scale(side, batch, n, n, target(recipe.target, n, n), pixels // len(sides) // side**2)
-                 for side, batch, n in zip(sides, batches, cells))
+    return tuple(
+        Scale(side, batch, n, n, target(recipe.target, n, n), pixels // len(sides) // side**2)
+        for side, batch, n in zip(sides, batches, cells)
+    )
 
 
 def target(spec: Target, h: int, w: int) -> list[list[float]]:
@@ -64,9 +84,24 @@ def target(spec: Target, h: int, w: int) -> list[list[float]]:
     if spec.kind == "full":
         return [[spec.peak] * w for _ in range(h)]
     sigma = spec.sigma_fraction * max(h, w) if spec.sigma_fraction else spec.sigma
-    return [[round(spec.peak * math.exp(-((i - (h - 1) / 2) ** 2 + (j - (w - 1) / 2) ** 2) / (2 * sigma**2)), 4) for j in range(w)] for i in range(h)]
+    return [
+        [
+            round(
+                spec.peak
+                * math.exp(-((i - (h - 1) / 2) ** 2 + (j - (w - 1) / 2) ** 2) / (2 * sigma**2)),
+                4,
+            )
+            for j in range(w)
+        ]
+        for i in range(h)
+    ]
 
 
 def told(scales: tuple[Scale, ...], recipe: dict[str, Any], kind: str) -> dict[str, Any]:
-    """What the snapshot says of them: `scales`, and of all maps their kind and the name of their target."""
-    return {"scales": [s.told() for s in scales], "map": {"kind": kind, "label": words.target_label(recipe["target"])}}
+    """What the snapshot says of them: `scales`, and of all maps their kind and the name of their
+    target.
+    """
+    return {
+        "scales": [s.told() for s in scales],
+        "map": {"kind": kind, "label": words.target_label(recipe["target"])},
+    }

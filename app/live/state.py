@@ -1,7 +1,7 @@
 """What events say of a run, folded into one immutable state. Pure: no files, no clock, no threads.
 
-`fold(state, event)` takes one event at a time, so a live run, a replay and a late joiner arrive at the same
-state; memory stays bounded however long the run is.
+`fold(state, event)` takes one event at a time, so a live run, a replay and a late joiner arrive at
+the same state; memory stays bounded however long the run is.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ MOST_POINTS = 300
 MOST_WARNINGS = 5
 ENDED = ("finished", "stopped", "failed")
 OPINION = ("chosen", "top1", "top5")
-"""Shares of a batch that the judge names as intended: among the chosen classes, among all that it knows, and among its five likeliest."""
+"""Shares of a batch that the judge names as intended: among the chosen classes, among all that it
+knows, and among its five likeliest.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """At most MOST_POINTS rows of an endless series: evenly thinned, the first and the newest always there."""
+    """At most MOST_POINTS rows of an endless series: evenly thinned, the first and the newest
+    always there.
+    """
 
     kept: tuple[tuple[float, ...], ...] = ()
     newest: tuple[float, ...] | None = None
@@ -42,12 +46,18 @@ class Curve:
         return Curve(kept, row, stride, self.seen + 1)
 
     def rows(self) -> tuple[tuple[float, ...], ...]:
-        return self.kept if self.newest is None or self.kept[-1] is self.newest else (*self.kept, self.newest)
+        return (
+            self.kept
+            if self.newest is None or self.kept[-1] is self.newest
+            else (*self.kept, self.newest)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that events say of a run. Steps and iterations are counts of what is done, unless they say otherwise."""
+    """Everything that events say of a run. Steps and iterations are counts of what is done, unless
+    they say otherwise.
+    """
 
     started: events.RunStarted | None = None
     phase: str = "empty"
@@ -93,7 +103,9 @@ class State:
 
     @property
     def sequential(self) -> bool:
-        """Do generator and student take turns? The schedule that the engine chose, which may not be the recipe's."""
+        """Do generator and student take turns? The schedule that the engine chose, which may not be
+        the recipe's.
+        """
         return self.started is None or self.started.schedule == "sequential"
 
     @property
@@ -128,7 +140,11 @@ class State:
     @property
     def generator_step(self) -> int:
         """Generator steps done in the whole run."""
-        making = self.step + 1 if self.iteration is not None and self.iteration >= self.iterations_done else 0
+        making = (
+            self.step + 1
+            if self.iteration is not None and self.iteration >= self.iterations_done
+            else 0
+        )
         return self.iterations_done * self.recipe.get("generator_steps", 0) + making
 
     @property
@@ -145,61 +161,132 @@ def fold(state: State, event: Event) -> State:
 def _run_started(state: State, e: events.RunStarted) -> State:
     if e.tested_on == "synthetic":  # no real image to be right on
         return State(started=e, phase="running")
-    return State(started=e, phase="running", teacher_accuracy=e.teacher.accuracy, n=e.teacher.n_test)
+    return State(
+        started=e, phase="running", teacher_accuracy=e.teacher.accuracy, n=e.teacher.n_test
+    )
 
 
 def _iteration_started(state: State, e: events.IterationStarted) -> State:
-    return replace(state, iteration=e.iteration, step=-1, activity="generator", generator_mark=(e.iteration or 0, -1, e.t))
+    return replace(
+        state,
+        iteration=e.iteration,
+        step=-1,
+        activity="generator",
+        generator_mark=(e.iteration or 0, -1, e.t),
+    )
 
 
 def _generator_step(state: State, e: events.GeneratorStep) -> State:
     iteration, step = e.iteration or 0, e.step or 0
-    state = replace(state, iteration=iteration, step=step, activity="generator", generator_mark=(iteration, step, e.t),
-                    generator_cost=_cost(state.generator_cost, state.generator_mark, iteration, step, e.t))
+    state = replace(
+        state,
+        iteration=iteration,
+        step=step,
+        activity="generator",
+        generator_mark=(iteration, step, e.t),
+        generator_cost=_cost(state.generator_cost, state.generator_mark, iteration, step, e.t),
+    )
     odd = [name for name, value in e.parts.items() if not math.isfinite(value)]
     for name in odd:
-        state = _warn(state, f"The loss part “{events.PART_NAMES.get(name, name)}” was not a number at generator step {step + 1} of iteration {iteration + 1}.",
-                      "A learning rate or a weight is probably too high; start again with a lower one.")
+        state = _warn(
+            state,
+            f"The loss part “{events.PART_NAMES.get(name, name)}” was not a number at generator"
+            f" step {step + 1} of iteration {iteration + 1}.",
+            "A learning rate or a weight is probably too high; start again with a lower one.",
+        )
     if odd or not state.started:
         return state
     weights = state.recipe["weights"]
-    return replace(state, loss=state.loss.add(_images_at(state, iteration, step), *(weights.get(k, 0.0) * e.parts.get(k, 0.0) for k in PARTS),
-                                                state.generator_step))
+    return replace(
+        state,
+        loss=state.loss.add(
+            _images_at(state, iteration, step),
+            *(weights.get(k, 0.0) * e.parts.get(k, 0.0) for k in PARTS),
+            state.generator_step,
+        ),
+    )
 
 
 def _batch_synthesised(state: State, e: events.BatchSynthesised) -> State:
-    opinion, shares = state.opinion, [getattr(e.judged, name) for name in OPINION] if e.judged else []
+    opinion, shares = (
+        state.opinion,
+        ([getattr(e.judged, name) for name in OPINION] if e.judged else []),
+    )
     if shares and all(map(math.isfinite, shares)):
-        opinion = opinion.add(e.pool_images, *shares, ((e.iteration or 0) + 1) * state.recipe.get("generator_steps", 0))
-    return replace(state, iterations_done=(e.iteration or 0) + 1, pool_images=e.pool_images, budget_used=e.budget_used, opinion=opinion,
-                   student_mark=(state.student_step, e.t) if state.sequential else state.student_mark)
+        opinion = opinion.add(
+            e.pool_images,
+            *shares,
+            ((e.iteration or 0) + 1) * state.recipe.get("generator_steps", 0),
+        )
+    return replace(
+        state,
+        iterations_done=(e.iteration or 0) + 1,
+        pool_images=e.pool_images,
+        budget_used=e.budget_used,
+        opinion=opinion,
+        student_mark=(state.student_step, e.t) if state.sequential else state.student_mark,
+    )
 
 
 def _student_step(state: State, e: events.StudentStep) -> State:
     done = (e.step or 0) + 1
     mark = state.student_mark and (0, *state.student_mark)
-    state = replace(state, student_step=done, activity="student", student_mark=(done, e.t),
-                    student_cost=_cost(state.student_cost, mark, 0, done, e.t))
+    state = replace(
+        state,
+        student_step=done,
+        activity="student",
+        student_mark=(done, e.t),
+        student_cost=_cost(state.student_cost, mark, 0, done, e.t),
+    )
     if not all(map(math.isfinite, (e.loss, *e.parts.values()))):
-        return _warn(state, f"The student's loss was not a number at step {words.number(done)}.", "Lower the student's learning rate and start again.")
+        return _warn(
+            state,
+            f"The student's loss was not a number at step {words.number(done)}.",
+            "Lower the student's learning rate and start again.",
+        )
     weights = {"kl": 1.0, "ed": state.recipe.get("weights", {}).get("ed", 0.0)}
-    return replace(state, student_loss=state.student_loss.add(state.pool_images, *(weights[k] * e.parts.get(k, 0.0) for k in STUDENT_PARTS),
-                                                                state.generator_step))
+    return replace(
+        state,
+        student_loss=state.student_loss.add(
+            state.pool_images,
+            *(weights[k] * e.parts.get(k, 0.0) for k in STUDENT_PARTS),
+            state.generator_step,
+        ),
+    )
 
 
 def _evaluated(state: State, e: events.Evaluated) -> State:
     state = replace(state, views=state.views + bool(e.file))
     if not math.isfinite(e.student.accuracy):
-        return _warn(state, "The student's accuracy was not a number.", "Stop the run and lower the student's learning rate.")
-    teacher = e.teacher.accuracy if e.teacher and math.isfinite(e.teacher.accuracy) else state.teacher_accuracy
+        return _warn(
+            state,
+            "The student's accuracy was not a number.",
+            "Stop the run and lower the student's learning rate.",
+        )
+    teacher = (
+        e.teacher.accuracy
+        if e.teacher and math.isfinite(e.teacher.accuracy)
+        else state.teacher_accuracy
+    )
     share, at = e.student.accuracy, state.generator_step
-    return replace(state, accuracy=state.accuracy.add(e.pool_images, share, at), last_accuracy=share,
-                   best=(at, share) if state.best is None or share > state.best[1] else state.best,
-                   teacher_accuracy=teacher, n=e.student.n, final=e.final)
+    return replace(
+        state,
+        accuracy=state.accuracy.add(e.pool_images, share, at),
+        last_accuracy=share,
+        best=(at, share) if state.best is None or share > state.best[1] else state.best,
+        teacher_accuracy=teacher,
+        n=e.student.n,
+        final=e.final,
+    )
 
 
 def _control(state: State, e: events.Control) -> State:
-    state = replace(state, phase=e.state if state.phase not in ENDED else state.phase, generator_mark=None, student_mark=None)
+    state = replace(
+        state,
+        phase=e.state if state.phase not in ENDED else state.phase,
+        generator_mark=None,
+        student_mark=None,
+    )
     return _warn(state, e.text, "") if e.text else state
 
 
@@ -216,9 +303,16 @@ def _run_finished(state: State, e: events.RunFinished) -> State:
 
 
 _FOLDS: dict[type, Any] = {
-    events.RunStarted: _run_started, events.IterationStarted: _iteration_started, events.GeneratorStep: _generator_step,
-    events.BatchSynthesised: _batch_synthesised, events.StudentStep: _student_step, events.Evaluated: _evaluated,
-    events.Control: _control, events.Warned: _warning, events.RunFailed: _run_failed, events.RunFinished: _run_finished,
+    events.RunStarted: _run_started,
+    events.IterationStarted: _iteration_started,
+    events.GeneratorStep: _generator_step,
+    events.BatchSynthesised: _batch_synthesised,
+    events.StudentStep: _student_step,
+    events.Evaluated: _evaluated,
+    events.Control: _control,
+    events.Warned: _warning,
+    events.RunFailed: _run_failed,
+    events.RunFinished: _run_finished,
 }
 
 
@@ -227,8 +321,12 @@ def _warn(state: State, text: str, remedy: str) -> State:
     return replace(state, warnings=(*rest, (text, remedy))[-MOST_WARNINGS:])
 
 
-def _cost(old: float | None, mark: tuple[int, int, float] | None, group: int, step: int, t: float) -> float | None:
-    """Seconds a step, smoothed; only between two reports with no pause and no other work between them."""
+def _cost(
+    old: float | None, mark: tuple[int, int, float] | None, group: int, step: int, t: float
+) -> float | None:
+    """Seconds a step, smoothed; only between two reports with no pause and no other work between
+    them.
+    """
     if mark is None or mark[0] != group or step <= mark[1] or t <= mark[2]:
         return old
     new = (t - mark[2]) / (step - mark[1])
@@ -236,13 +334,21 @@ def _cost(old: float | None, mark: tuple[int, int, float] | None, group: int, st
 
 
 def _images_at(state: State, iteration: int, step: int) -> float:
-    """Where a generator step lies on the axis of images: the pool, plus the share of the batch being made."""
+    """Where a generator step lies on the axis of images: the pool, plus the share of the batch
+    being made.
+    """
     after = pool_after(state, iteration)
-    return round(state.pool_images + (after - state.pool_images) * (step + 1) / state.recipe["generator_steps"], 2)
+    return round(
+        state.pool_images
+        + (after - state.pool_images) * (step + 1) / state.recipe["generator_steps"],
+        2,
+    )
 
 
 def pool_after(state: State, iteration: int) -> int:
-    """Images that the pool will hold once this iteration is done: all fit, or the policy's share of each resolution's budget."""
+    """Images that the pool will hold once this iteration is done: all fit, or the policy's share of
+    each resolution's budget.
+    """
     sizes, here = state.scales, iteration % len(state.scales)
     batch = sizes[here].batch
     offered = batch - (held_of(batch) if state.tested_on == "synthetic" else 0)

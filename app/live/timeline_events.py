@@ -1,6 +1,8 @@
-"""What is worth a mark on the time line: the moments of a run that people want to go back to. Pure, from events.
+"""What is worth a mark on the time line: the moments of a run that people want to go back to. Pure,
+from events.
 
-A moment is counted in generator steps of the whole run. Tests are not here: the accuracy curve has them.
+A moment is counted in generator steps of the whole run. Tests are not here: the accuracy curve has
+them.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ Mark = tuple[int, str, str]
 
 def marked(before: State, after: State, event: events.Event) -> tuple[Mark, ...]:
     """The marks after one more event: those until now, and what this event is worth."""
-    return (*after.marks, *((after.generator_step, kind, text) for kind, text in _of(before, after, event)))[-MOST:]
+    return (
+        *after.marks,
+        *((after.generator_step, kind, text) for kind, text in _of(before, after, event)),
+    )[-MOST:]
 
 
 def _of(before: State, after: State, event: events.Event) -> Iterator[tuple[str, str]]:
@@ -32,12 +37,23 @@ def _of(before: State, after: State, event: events.Event) -> Iterator[tuple[str,
             yield "warmup", "The warm-up ends: from here on the student learns."
         if life and iteration and iteration % (life * after.epoch_iterations) == 0:
             yield "reborn", f"A new generator begins, as every {words.number(life)} epochs."
-    elif isinstance(event, events.BatchSynthesised) and before.budget_used < FULL <= after.budget_used:
+    elif (
+        isinstance(event, events.BatchSynthesised)
+        and before.budget_used < FULL <= after.budget_used
+    ):
         yield "full", f"The budget is full: {words.images(after.pool_images)}."
-    elif isinstance(event, events.Evaluated) and (after.last_accuracy or 0) >= HALF and all(kind != "half" for _, kind, _ in after.marks):
+    elif (
+        isinstance(event, events.Evaluated)
+        and (after.last_accuracy or 0) >= HALF
+        and all(kind != "half" for _, kind, _ in after.marks)
+    ):
         yield "half", f"The student overtakes 50 %: {words.percent(after.last_accuracy)}."
     elif isinstance(event, events.Control) and after.phase != before.phase:
-        yield {"paused": ("paused", "Paused."), "running": ("resumed", "Continued."), "stopping": ("stop", "Stop was pressed.")}[event.state]
+        yield {
+            "paused": ("paused", "Paused."),
+            "running": ("resumed", "Continued."),
+            "stopping": ("stop", "Stop was pressed."),
+        }[event.state]
     elif isinstance(event, events.RunFailed):
         yield "failed", f"The run failed: {event.cause}"
     elif isinstance(event, events.Warned):

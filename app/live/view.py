@@ -1,7 +1,8 @@
-"""The snapshot that the page draws: the folded state, what the process does, and what was planned. Pure.
+"""The snapshot that the page draws: the folded state, what the process does, and what was planned.
+Pure.
 
-What events cannot know (is the engine alive, where do the points lie) comes in as a `Situation`; the result
-is the dictionary of /kg/live.
+What events cannot know (is the engine alive, where do the points lie) comes in as a `Situation`;
+the result is the dictionary of /kg/live.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Situation:
 
     run: str | None = None
     id: str = ""
-    """Tells this run from an earlier one in a folder of the same name; empty for runs that have none."""
+    """Tells this run from an earlier one in a folder of the same name; empty for runs that have
+    none.
+    """
     attempt: int = 0
     stage: str = "live"
     """live, starting, stopping (asked for), refused (could not start), died or interrupted."""
@@ -33,7 +36,9 @@ class Situation:
     waiting: str = ""
     """Why a live engine stands still (a full disk), in its own words."""
     checkpoint: int | None = None
-    """Iterations in the last checkpoint (0: none yet); None where there is nothing to resume, or no need."""
+    """Iterations in the last checkpoint (0: none yet); None where there is nothing to resume, or no
+    need.
+    """
     student_ready: bool = False
     layout: str = "none"
     updated: float = 0.0
@@ -50,7 +55,11 @@ def phase_of(state: State, situation: Situation) -> str:
         return "failed"
     if situation.stage == "starting" or situation.run is None:
         return "starting" if situation.run else "empty"
-    if situation.stage == "interrupted" and state.phase == "stopped" and situation.checkpoint is not None:
+    if (
+        situation.stage == "interrupted"
+        and state.phase == "stopped"
+        and situation.checkpoint is not None
+    ):
         return "interrupted"  # it can go on
     if state.phase in ENDED:
         return state.phase
@@ -75,43 +84,101 @@ def time_left(state: State) -> float | None:
 def progress(state: State, phase: str) -> dict[str, Any]:
     if state.started is None:
         return {"label": "", "share": 0.0, "left_s": None}
-    shares = [(state.generator_step, state.started.generator_steps), (state.student_step, state.started.student_steps)]
+    shares = [
+        (state.generator_step, state.started.generator_steps),
+        (state.student_step, state.started.student_steps),
+    ]
     known = [done / total for done, total in shares if total]
     share = 1.0 if phase == "finished" else min(1.0, sum(known) / max(1, len(known)))
     now = min(state.iterations, state.iterations_done + (phase not in ENDED))
     label = f"Iteration {words.number(now)} of {words.number(state.iterations)}"
     if phase not in (*ACTIVE, "finished"):
-        label = f"{words.number(state.iterations_done)} of {words.number(state.iterations)} iterations"
-    return {"label": label, "share": round(share, 4),
-            "left_s": time_left(state) if phase == "running" else None}
+        label = (
+            f"{words.number(state.iterations_done)} of {words.number(state.iterations)} iterations"
+        )
+    return {
+        "label": label,
+        "share": round(share, 4),
+        "left_s": time_left(state) if phase == "running" else None,
+    }
 
 
 def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict[str, Any]:
-    """The dictionary of /kg/live without boot and version. `before` is what is known without events (`plan`)."""
+    """The dictionary of /kg/live without boot and version. `before` is what is known without events
+    (`plan`).
+    """
     phase = phase_of(state, situation)
     known = before | (_known(state.started) if state.started else {})
     budget = known["budget"]
     used = state.pool_images
     return {
-        "run": situation.run, "id": situation.id, "attempt": situation.attempt, "phase": phase,
-        "sentence": words.sentence(state, phase, situation), "alert": words.alert(state, phase, situation),
-        "warnings": [{"text": text, "remedy": remedy} for text, remedy in (*((words.ELSEWHERE, ""),) * situation.elsewhere, *state.warnings)],
+        "run": situation.run,
+        "id": situation.id,
+        "attempt": situation.attempt,
+        "phase": phase,
+        "sentence": words.sentence(state, phase, situation),
+        "alert": words.alert(state, phase, situation),
+        "warnings": [
+            {"text": text, "remedy": remedy}
+            for text, remedy in (*((words.ELSEWHERE, ""),) * situation.elsewhere, *state.warnings)
+        ],
         "progress": progress(state, phase),
         "counters": {
-            "generator_step": state.generator_step, "generator_steps": known["planned"][0], "student_step": state.student_step,
-            "student_steps": known["planned"][1], "iterations_done": state.iterations_done, "iterations": known["planned"][2]},
+            "generator_step": state.generator_step,
+            "generator_steps": known["planned"][0],
+            "student_step": state.student_step,
+            "student_steps": known["planned"][1],
+            "iterations_done": state.iterations_done,
+            "iterations": known["planned"][2],
+        },
         **{k: v for k, v in known.items() if k not in ("budget", "planned")},
-        "making": situation.making if phase in ("starting", "running", "paused", "stopping", "failed", "died", "interrupted") else None,
-        "curve": {**_columns(("images", "accuracy", "at"), state.accuracy), "n": state.n, "teacher": None if state.tested_on == "synthetic"
-                  else known["teacher"].get("accuracy") if state.teacher_accuracy is None else state.teacher_accuracy, "last": state.last_accuracy,
-                  "kind": words.kind(state),
-                  "final": state.final},
+        "making": (
+            situation.making
+            if phase
+            in (
+                "starting",
+                "running",
+                "paused",
+                "stopping",
+                "failed",
+                "died",
+                "interrupted",
+            )
+            else None
+        ),
+        "curve": {
+            **_columns(("images", "accuracy", "at"), state.accuracy),
+            "n": state.n,
+            "teacher": (
+                None
+                if state.tested_on == "synthetic"
+                else (
+                    known["teacher"].get("accuracy")
+                    if state.teacher_accuracy is None
+                    else state.teacher_accuracy
+                )
+            ),
+            "last": state.last_accuracy,
+            "kind": words.kind(state),
+            "final": state.final,
+        },
         "opinion": _columns(("images", *OPINION, "at"), state.opinion),
         "loss": _columns(("images", *PARTS, "at"), state.loss),
         "student_loss": _columns(("images", *STUDENT_PARTS, "at"), state.student_loss),
-        "tested_on": state.tested_on, "marks": state.marks, "best": state.best, "views": state.views,
-        "budget": {"images": budget, "used_images": used, "used": round(state.budget_used, 4), "ratio": known["recipe"]["ratio"]},
-        "student_ready": situation.student_ready, "layout": situation.layout, "updated": round(situation.updated, 1)}
+        "tested_on": state.tested_on,
+        "marks": state.marks,
+        "best": state.best,
+        "views": state.views,
+        "budget": {
+            "images": budget,
+            "used_images": used,
+            "used": round(state.budget_used, 4),
+            "ratio": known["recipe"]["ratio"],
+        },
+        "student_ready": situation.student_ready,
+        "layout": situation.layout,
+        "updated": round(situation.updated, 1),
+    }
 
 
 def _columns(names: tuple[str, ...], curve: Curve) -> dict[str, list[float]]:
@@ -124,10 +191,29 @@ def _known(e: events.RunStarted) -> dict[str, Any]:
     rounds = r["iterations"] * len(r["resolutions"])
     if r.get("real_images"):
         r = r | {"real_images": PurePath(r["real_images"]).name}
-    return {"title": f"{r['name']}, seed {r['seed']}", "classes": e.classes,
-            "teacher": {**e.teacher.model_dump(), "map": list(e.map_size), "macs": e.teacher_macs, "bytes": e.teacher_bytes},
-            "student": {"parameters": e.student_parameters, "macs": e.student_macs, "bytes": e.student_bytes, "name": r["student"]},
-            "class_indices": e.class_indices, "recipe": r, "budget": e.budget_images, **scales.told(sizes, r, e.map_kind),
-            "judge": e.judge and {"name": e.judge.name, "title": e.judge.title, "classes": e.judge.classes},
-            "machine": ", ".join([e.device[:80], *([e.computing[:200]] if e.formats else [])]),
-            "radii": e.radii and list(e.radii), "planned": (e.generator_steps, e.student_steps, r["epochs"] * rounds)}
+    return {
+        "title": f"{r['name']}, seed {r['seed']}",
+        "classes": e.classes,
+        "teacher": {
+            **e.teacher.model_dump(),
+            "map": list(e.map_size),
+            "macs": e.teacher_macs,
+            "bytes": e.teacher_bytes,
+        },
+        "student": {
+            "parameters": e.student_parameters,
+            "macs": e.student_macs,
+            "bytes": e.student_bytes,
+            "name": r["student"],
+        },
+        "class_indices": e.class_indices,
+        "recipe": r,
+        "budget": e.budget_images,
+        **scales.told(sizes, r, e.map_kind),
+        "judge": (
+            e.judge and {"name": e.judge.name, "title": e.judge.title, "classes": e.judge.classes}
+        ),
+        "machine": ", ".join([e.device[:80], *([e.computing[:200]] if e.formats else [])]),
+        "radii": e.radii and list(e.radii),
+        "planned": (e.generator_steps, e.student_steps, r["epochs"] * rounds),
+    }

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from app.live.view import Situation, State
 
 Pieces = list[dict[str, Any]]
-READY = "Ready. Press Start: the generator begins with noise, and its first images appear after about 3 seconds."
+READY = (
+    "Ready. Press Start: the generator begins with noise, and its first images appear after about 3"
+    " seconds."
+)
 FEW = 50
 """Images below which a share would be more exact than it is."""
 ELSEWHERE = "This run is driven by another process; watch it here, control it there."
@@ -27,7 +30,11 @@ _ENDS = {
     "SIGINT": "it was interrupted from the keyboard",
     "SIGHUP": "its terminal was closed",
 }
-_WINDOWS_ENDS = {0xC0000005: "it crashed inside a library", 0xC0000017: "the machine ran out of memory", 0xC000013A: "it was interrupted from the keyboard"}
+_WINDOWS_ENDS = {
+    0xC0000005: "it crashed inside a library",
+    0xC0000017: "the machine ran out of memory",
+    0xC000013A: "it was interrupted from the keyboard",
+}
 
 
 def number(n: float) -> str:
@@ -74,31 +81,68 @@ def sentence(state: State, phase: str, situation: Situation) -> Pieces:
     if phase == "empty":
         return [_text(READY)]
     if phase == "starting":
-        begun = "The run is taken up again" if state.started else "The run begins: teacher and generator are being loaded"
+        begun = (
+            "The run is taken up again"
+            if state.started
+            else "The run begins: teacher and generator are being loaded"
+        )
         return [_text(begun + ". The first images appear in a moment.")]
     if phase == "finished":
-        return [_text("Recorded: " + _reached(state) if situation.brought else "Done: " + _reached(state))]
+        return [
+            _text(
+                "Recorded: " + _reached(state) if situation.brought else "Done: " + _reached(state)
+            )
+        ]
     if phase == "stopped":
-        return [_text("Stopped" + where(state) + ". " + (_score(state, "The student") or kept(state, None)))]
+        return [
+            _text(
+                "Stopped"
+                + where(state)
+                + ". "
+                + (_score(state, "The student") or kept(state, None))
+            )
+        ]
     if phase == "failed":
         return [_text("The run failed" + where(state) + ".")]
     if phase == "died":
         return [_text("The engine ended unexpectedly" + where(state) + ".")]
     if phase == "interrupted":
-        return [_text(("Stopped" if state.phase == "stopped" else "Interrupted") + where(state) + ". Press Resume to go on from there.")]
+        return [
+            _text(
+                ("Stopped" if state.phase == "stopped" else "Interrupted")
+                + where(state)
+                + ". Press Resume to go on from there."
+            )
+        ]
     doing = _doing(state)
     if phase == "stopping":
-        return [_text("Stopping" + where(state) + f": the student takes a last test on {kind(state)}.")]
+        return [
+            _text("Stopping" + where(state) + f": the student takes a last test on {kind(state)}.")
+        ]
     if phase == "paused":
         first, *rest = doing
-        stands = [_text(f" It has made {number(state.student_step)} of {number(state.started.student_steps)} steps.")] if _learns_beside(state) else []
+        stands = (
+            [
+                _text(
+                    f" It has made {number(state.student_step)} of"
+                    f" {number(state.started.student_steps)} steps."
+                )
+            ]
+            if _learns_beside(state)
+            else []
+        )
         return [_text("Paused. " + first["text"]), *rest, *stands]
     return doing
 
 
 def _learns_beside(state: State) -> bool:
     """Does the sentence speak of the generator, while a student has begun?"""
-    return state.started is not None and state.student_step > 0 and not state.all_made and not (state.sequential and state.activity == "student")
+    return (
+        state.started is not None
+        and state.student_step > 0
+        and not state.all_made
+        and not (state.sequential and state.activity == "student")
+    )
 
 
 def _text(text: str) -> dict[str, str]:
@@ -117,56 +161,95 @@ def _doing(state: State) -> Pieces:
         return [_text(test if state.student_step else "All images are made.")]
     if state.all_made or (state.activity == "student" and sequential):
         lead = "All images are made. " if state.all_made else ""
-        return [_text(f"{lead}Student step {number(state.student_step)} of {number(started.student_steps)}: "
-                      f"learning from {images(state.pool_images)} to answer as the teacher does.")]
+        return [
+            _text(
+                f"{lead}Student step {number(state.student_step)} of"
+                f" {number(started.student_steps)}: learning from {images(state.pool_images)} to"
+                " answer as the teacher does."
+            )
+        ]
     if state.iteration is None:
         return [_text("The run begins: the generator starts from noise.")]
     lead = "Warm-up: only the pool grows. " if warmup and started.student_steps else ""
     sizes = state.scales
     size = f"{sizes[state.iteration % len(sizes)].side}-pixel " if len(sizes) > 1 else ""
-    step = f"{lead}Generator step {number(max(1, state.step + 1))} of {number(steps)}: pushing {size}images of "
+    step = (
+        f"{lead}Generator step {number(max(1, state.step + 1))} of {number(steps)}: pushing"
+        f" {size}images of "
+    )
     after = _others(started.classes) + " until the teacher is sure."
     if learning and started.student_steps and state.pool_images:
-        after += f" The student waits with {images(state.pool_images)}." if sequential else f" Student learns from {images(state.pool_images)}."
+        after += (
+            f" The student waits with {images(state.pool_images)}."
+            if sequential
+            else f" Student learns from {images(state.pool_images)}."
+        )
     return [_text(step), {"class": state.iteration % len(started.classes)}, _text(after)]
 
 
 def replayed(state: State, entered: int | None) -> Pieces:
-    """What happened at an earlier moment; `entered`: images that the pool took, once the batch was done."""
+    """What happened at an earlier moment; `entered`: images that the pool took, once the batch was
+    done.
+    """
     at, steps = f"Replay{where(state).replace(' at', ':', 1)}", state.recipe["generator_steps"]
-    stood = f" Student: {number(state.student_step)} of {number(state.started.student_steps)} steps" if state.student_step else ""
+    stood = (
+        f" Student: {number(state.student_step)} of {number(state.started.student_steps)} steps"
+        if state.student_step
+        else ""
+    )
     if stood:
-        stood += f", {percent(state.last_accuracy)} right." if state.last_accuracy is not None and state.tested_on != "synthetic" else "."
+        stood += (
+            f", {percent(state.last_accuracy)} right."
+            if state.last_accuracy is not None and state.tested_on != "synthetic"
+            else "."
+        )
     if entered is not None:
-        return [_text(f"{at}: done. {images(entered)} entered the pool of now {number(state.pool_images)}.{stood}")]
-    return [_text(f"{at}, generator step {number(state.step + 1)} of {number(steps)}: images of "), {"class": state.iteration % len(state.started.classes)},
-            _text(f"{_others(state.started.classes)}.{stood}")]
+        return [
+            _text(
+                f"{at}: done. {images(entered)} entered the pool of now"
+                f" {number(state.pool_images)}.{stood}"
+            )
+        ]
+    return [
+        _text(f"{at}, generator step {number(state.step + 1)} of {number(steps)}: images of "),
+        {"class": state.iteration % len(state.started.classes)},
+        _text(f"{_others(state.started.classes)}.{stood}"),
+    ]
 
 
 def _others(classes: Sequence[str]) -> str:
     """What follows the class that is named: all are made at once."""
     n = len(classes) - 1
-    return (f" and {number(n)} more {'class' if n == 1 else 'classes'}" if n else "")
+    return f" and {number(n)} more {'class' if n == 1 else 'classes'}" if n else ""
 
 
 def where(state: State) -> str:
-    """" at iteration 26 of 50", or nothing before the first."""
+    """ " at iteration 26 of 50", or nothing before the first."""
     if state.started is None or state.iteration is None:
         return ""
     return f" at iteration {number(state.iteration + 1)} of {number(state.iterations)}"
 
 
 def _reached(state: State) -> str:
-    return (_score(state, "the student") or f"{images(state.pool_images)} were made; there was no student to teach.")
+    return (
+        _score(state, "the student")
+        or f"{images(state.pool_images)} were made; there was no student to teach."
+    )
 
 
 def kind(state: State) -> str:
     """What the student is tested on."""
-    return {"test": "real images", "validation": "held-out real images", "synthetic": "synthetic images that it was not given"}[state.tested_on]
+    return {
+        "test": "real images",
+        "validation": "held-out real images",
+        "synthetic": "synthetic images that it was not given",
+    }[state.tested_on]
 
 
 def _score(state: State, who: str) -> str:
-    """"the student names 82.4 % of 10,000 real images correctly; …", or nothing where it was not tested."""
+    """ "the student names 82.4 % of 10,000 real images correctly; …", or nothing where it was not
+    tested.
+    """
     finish, started = state.finish, state.started
     last = finish and (finish.agreement if state.tested_on == "synthetic" else finish.accuracy)
     share, n = (last, finish.n) if last is not None else (state.last_accuracy, state.n)
@@ -175,22 +258,35 @@ def _score(state: State, who: str) -> str:
     among = f" of these {len(started.classes)} classes" if state.chosen_some else ""
     if state.tested_on == "synthetic":
         much = f"{round(share * n)}" if n < FEW else percent(share)
-        return f"{who} agrees with the teacher on {much} of {number(n)} {kind(state)}. There is no real test set, so how often it is right is not known."
-    text = f"{who} names {percent(share)} of {number(n)} {kind(state)}{among} correctly; it never saw one of them."
+        return (
+            f"{who} agrees with the teacher on {much} of {number(n)} {kind(state)}. There is no"
+            " real test set, so how often it is right is not known."
+        )
+    text = (
+        f"{who} names {percent(share)} of {number(n)} {kind(state)}{among} correctly; it never saw"
+        " one of them."
+    )
     if state.teacher_accuracy is not None:
         text += f" The teacher reaches {percent(state.teacher_accuracy)}."
     return text
 
 
 def kept(state: State, checkpoint: int | None) -> str:
-    """What is safe, in words; no more than the last checkpoint holds, where there is one to go back to."""
+    """What is safe, in words; no more than the last checkpoint holds, where there is one to go back
+    to.
+    """
     if not state.iterations_done:
         return "No image was finished yet, so nothing is lost."
     if checkpoint == 0:
         return "There was no checkpoint yet, so it begins again."
     if checkpoint is not None and checkpoint < state.iterations_done:
-        return f"Everything up to iteration {number(checkpoint)} is kept; what came after it is made again."
-    student = f" and the student after {number(state.student_step)} steps" if state.student_step else ""
+        return (
+            f"Everything up to iteration {number(checkpoint)} is kept; what came after it is made"
+            " again."
+        )
+    student = (
+        f" and the student after {number(state.student_step)} steps" if state.student_step else ""
+    )
     return f"Nothing finished is lost: {images(state.pool_images)}{student} are kept."
 
 
@@ -204,7 +300,11 @@ def alert(state: State, phase: str, situation: Situation) -> dict[str, Any] | No
     if situation.waiting:
         return {"title": "The run waits.", "text": situation.waiting, "actions": []}
     if situation.fault:
-        return {"title": "The live view cannot read the run.", "text": f"{situation.fault} The run itself goes on; the page keeps trying.", "actions": []}
+        return {
+            "title": "The live view cannot read the run.",
+            "text": f"{situation.fault} The run itself goes on; the page keeps trying.",
+            "actions": [],
+        }
     return None
 
 
@@ -212,7 +312,11 @@ def _ending(state: State, phase: str, situation: Situation) -> dict[str, Any] | 
     """The alert of a run that did not end as it should."""
     start = {"do": "start", "label": "Start again"}
     point = f"iteration {number(situation.checkpoint)}" if situation.checkpoint else "the start"
-    actions = [{"do": "resume", "label": f"Resume from {point}"}, start] if situation.checkpoint is not None else [start]
+    actions = (
+        [{"do": "resume", "label": f"Resume from {point}"}, start]
+        if situation.checkpoint is not None
+        else [start]
+    )
     at, safe = where(state), kept(state, situation.checkpoint)
     if phase == "failed" and state.failure is None:
         return {"title": "The run could not start.", "text": situation.text, "actions": [start]}
@@ -220,9 +324,17 @@ def _ending(state: State, phase: str, situation: Situation) -> dict[str, Any] | 
         text = " ".join(p for p in (state.failure.cause, state.failure.remedy, safe) if p)
         return {"title": f"The run stopped{at}.", "text": text, "actions": actions}
     if phase == "died":
-        return {"title": f"The engine ended unexpectedly{at}.", "text": f"{situation.text} {safe}".strip(), "actions": actions}
+        return {
+            "title": f"The engine ended unexpectedly{at}.",
+            "text": f"{situation.text} {safe}".strip(),
+            "actions": actions,
+        }
     if phase == "interrupted" and state.phase == "stopped":
-        return {"title": f"The last run was stopped{at}.", "text": "It can go on from its last checkpoint. " + safe, "actions": actions}
+        return {
+            "title": f"The last run was stopped{at}.",
+            "text": "It can go on from its last checkpoint. " + safe,
+            "actions": actions,
+        }
     if phase == "interrupted":
         text = "The app or the machine went down while it was going. " + safe
         return {"title": f"The last run was interrupted{at}.", "text": text, "actions": actions}

@@ -1,6 +1,8 @@
-"""The audience's page: the same views without Gradio. It has no form, no session and no queue, so sixty of them hold nothing here.
+"""The audience's page: the same views without Gradio. It has no form, no session and no queue, so
+sixty of them hold nothing here.
 
-Its markup is the presenter's own (`studio.VIEW`); only the rail is another one, which tells what was chosen.
+Its markup is the presenter's own (`studio.VIEW`); only the rail is another one, which tells what
+was chosen.
 """
 
 from __future__ import annotations
@@ -17,7 +19,19 @@ PAGE = (Path(__file__).parent / "audience.html").read_text(encoding="utf-8")
 
 
 def page(root: str, version: str, styles: tuple[str, ...]) -> str:
-    """`root`: path below which a proxy serves the app; `version`: of static files. Both are plain path characters."""
-    links = "\n".join(f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in styles)
-    filled = {"ROOT": root, "VERSION": version, "PLOTLY": plotly.__version__, "STYLES": links, "TEACHER": setup.TEACHER, "SPEED": studio.SPEED, "VIEW": studio.VIEW}
+    """`root`: path below which a proxy serves the app; `version`: of static files. Both are plain
+    path characters.
+    """
+    links = "\n".join(
+        f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in styles
+    )
+    filled = {
+        "ROOT": root,
+        "VERSION": version,
+        "PLOTLY": plotly.__version__,
+        "STYLES": links,
+        "TEACHER": setup.TEACHER,
+        "SPEED": studio.SPEED,
+        "VIEW": studio.VIEW,
+    }
     return re.sub(r"\b(" + "|".join(filled) + r")\b", lambda found: filled[found[1]], PAGE)

@@ -1,4 +1,6 @@
-"""The routes of the Compare page: the comparison, a run's columns, the table as CSV, and one switch flipped."""
+"""The routes of the Compare page: the comparison, a run's columns, the table as CSV, and one switch
+flipped.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ def install(app: FastAPI, shelf: Shelf) -> None:
             body = comparing.csv(names)
         except Missing as error:
             return missing(str(error))
-        headers = {"Content-Disposition": f'attachment; filename="compare-{"-".join(names)[:100]}.csv"', "Cache-Control": REVALIDATE}
+        headers = {
+            "Content-Disposition": f'attachment; filename="compare-{"-".join(names)[:100]}.csv"',
+            "Cache-Control": REVALIDATE,
+        }
         return Response(body, media_type="text/csv; charset=utf-8", headers=headers)
 
     @app.get("/kg/columns/{run}/{key}")
@@ -48,7 +53,9 @@ def install(app: FastAPI, shelf: Shelf) -> None:
     @app.get("/kg/switches/{run}")
     def switches(request: Request, run: str) -> Response:
         try:
-            return fresh(request, encode({"switches": [switch.told() for switch in comparing.switches(run)]}))
+            return fresh(
+                request, encode({"switches": [switch.told() for switch in comparing.switches(run)]})
+            )
         except (Missing, RunError) as error:
             return refusal(error)
 
@@ -59,7 +66,9 @@ def install(app: FastAPI, shelf: Shelf) -> None:
 
 def _names(request: Request) -> list[str]:
     """Of the runs that are asked for, each once. Raises Missing."""
-    names = list(dict.fromkeys(name for name in request.query_params.get("runs", "").split(",") if name))
+    names = list(
+        dict.fromkeys(name for name in request.query_params.get("runs", "").split(",") if name)
+    )
     if not 1 <= len(names) <= len(LETTERS):
         raise Missing(f"Give one to {len(LETTERS)} runs: runs=NAME,NAME.")
     if any(not NAME.fullmatch(name) or ".." in name for name in names):

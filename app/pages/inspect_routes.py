@@ -1,7 +1,8 @@
-"""The routes of the Inspect page, below /kg/inspect: a run's overview, and immutable pieces of it by attempt, iteration and class. All GET.
+"""The routes of the Inspect page, below /kg/inspect: a run's overview, and immutable pieces of it
+by attempt, iteration and class. All GET.
 
-Pieces are made once, however many ask, and kept as long as they fit. A run may come from elsewhere and hold anything: what does not
-fit is refused in one sentence.
+Pieces are made once, however many ask, and kept as long as they fit. A run may come from elsewhere
+and hold anything: what does not fit is refused in one sentence.
 """
 
 from __future__ import annotations
@@ -19,7 +20,17 @@ from app.archive.archive import without_place
 from app.archive.batchfile import Odd
 from app.archive.image_detail import kin, specimen
 from app.archive.run_reader import FOREIGN, HOSTILE, Missing, OpenRun, Story
-from app.archive.samples import MOST_ITERATIONS, Album, Index, chosen, conditions, ordering, piece, sheet, span
+from app.archive.samples import (
+    MOST_ITERATIONS,
+    Album,
+    Index,
+    chosen,
+    conditions,
+    ordering,
+    piece,
+    sheet,
+    span,
+)
 from app.live import scales
 from app.process.runs import Runs
 from app.web.answers import FOR_EVER, answer, fresh, missing, number
@@ -54,9 +65,22 @@ def install(app: FastAPI, runs: Runs) -> None:
         if story.started is None:
             raise Missing("This run has made no image yet.")
         key = (name, run.attempt, run.id)
-        return Opened(run, story, Album(run.run.path, key, index, np.array(story.started.class_indices, np.int64)), key, (id or "") == run.id)
+        return Opened(
+            run,
+            story,
+            Album(run.run.path, key, index, np.array(story.started.class_indices, np.int64)),
+            key,
+            (id or "") == run.id,
+        )
 
-    def told(request: Request, name: str, attempt: str, what: tuple, make: Callable[[Opened], bytes], media: str = "application/json") -> Response:
+    def told(
+        request: Request,
+        name: str,
+        attempt: str,
+        what: tuple,
+        make: Callable[[Opened], bytes],
+        media: str = "application/json",
+    ) -> Response:
         def find() -> Response:
             opened = open_run(request, name, attempt)
             body = pieces.get((*opened.key, *what), lambda: make(opened))
@@ -85,42 +109,79 @@ def install(app: FastAPI, runs: Runs) -> None:
         return in_words(lambda: fresh(request, encode(facts(runs.archive.latest(run)))))
 
     @app.get("/kg/inspect/{run}/{attempt}/class/{c}/{first}/{end}")
-    def of_class(request: Request, run: str, attempt: str, c: str, first: str, end: str) -> Response:
+    def of_class(
+        request: Request, run: str, attempt: str, c: str, first: str, end: str
+    ) -> Response:
         def make(opened: Opened) -> bytes:
             part_of(opened, *at)
             return encode(piece(opened.album, *at))
 
-        return in_words(lambda: told(request, run, attempt, ("class", *at), make)) if (at := numbers(c, first, end)) else missing("That is no number.")
+        return (
+            in_words(lambda: told(request, run, attempt, ("class", *at), make))
+            if (at := numbers(c, first, end))
+            else missing("That is no number.")
+        )
 
     @app.get("/kg/inspect/{run}/{attempt}/sheet/{c}/{first}/{end}")
-    def contact_sheet(request: Request, run: str, attempt: str, c: str, first: str, end: str) -> Response:
+    def contact_sheet(
+        request: Request, run: str, attempt: str, c: str, first: str, end: str
+    ) -> Response:
         def make(opened: Opened) -> bytes:
             part_of(opened, *at)
             return gzip.compress(sheet(opened.album, *at), 1, mtime=0)
 
-        return told(request, run, attempt, ("sheet", *at), make, "image/png") if (at := numbers(c, first, end)) else missing("That is no number.")
+        return (
+            told(request, run, attempt, ("sheet", *at), make, "image/png")
+            if (at := numbers(c, first, end))
+            else missing("That is no number.")
+        )
 
     @app.get("/kg/inspect/{run}/{attempt}/image/{iteration}/{pos}")
     def image(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
         def make(opened: Opened) -> bytes:
             finished(opened, at[0])
             layout, reference = opened.run.layout, opened.run.reference
-            real = reference if reference is not None and {"labels", "embedding"} <= reference.keys() else None
-            if real is None and layout is not None and layout.images is not None and opened.story.started.tested_on != "synthetic":
-                real = {"embedding": layout.embedding, "labels": layout.labels, "images": layout.images}
+            real = (
+                reference
+                if reference is not None and {"labels", "embedding"} <= reference.keys()
+                else None
+            )
+            if (
+                real is None
+                and layout is not None
+                and layout.images is not None
+                and opened.story.started.tested_on != "synthetic"
+            ):
+                real = {
+                    "embedding": layout.embedding,
+                    "labels": layout.labels,
+                    "images": layout.images,
+                }
             return encode(specimen(opened.album, *at, real))
 
-        return told(request, run, attempt, ("image", *at), make) if (at := numbers(iteration, pos)) else missing("That is no number.")
+        return (
+            told(request, run, attempt, ("image", *at), make)
+            if (at := numbers(iteration, pos))
+            else missing("That is no number.")
+        )
 
     @app.get("/kg/inspect/{run}/{attempt}/kin/{iteration}/{pos}/{end}")
-    def near(request: Request, run: str, attempt: str, iteration: str, pos: str, end: str) -> Response:
+    def near(
+        request: Request, run: str, attempt: str, iteration: str, pos: str, end: str
+    ) -> Response:
         def make(opened: Opened) -> bytes:
             finished(opened, at[0])
-            if not max(0, opened.story.done - LATE) < at[2] <= opened.story.done:  # each other end would be a search of its own
+            if (
+                not max(0, opened.story.done - LATE) < at[2] <= opened.story.done
+            ):  # each other end would be a search of its own
                 raise Missing("Ask for all finished iterations.")
             return encode(kin(opened.album, *at))
 
-        return told(request, run, attempt, ("kin", *at), make) if (at := numbers(iteration, pos, end)) else missing("That is no number.")
+        return (
+            told(request, run, attempt, ("kin", *at), make)
+            if (at := numbers(iteration, pos, end))
+            else missing("That is no number.")
+        )
 
     @app.get("/kg/inspect/{run}/{attempt}/tests/{c}/{n}")
     def tests(request: Request, run: str, attempt: str, c: str, n: str) -> Response:
@@ -131,7 +192,11 @@ def install(app: FastAPI, runs: Runs) -> None:
                 raise Missing("There is a newer test; look again.")
             return encode(tested(opened.story.tests, at[0]))
 
-        return told(request, run, attempt, ("tests", *at), make) if (at := numbers(c, n)) else missing("That is no number.")
+        return (
+            told(request, run, attempt, ("tests", *at), make)
+            if (at := numbers(c, n))
+            else missing("That is no number.")
+        )
 
     @app.get("/kg/inspect/{run}/{attempt}/{form}/{c}/{end}")
     def files(request: Request, run: str, attempt: str, form: str, c: str, end: str) -> Response:
@@ -139,19 +204,36 @@ def install(app: FastAPI, runs: Runs) -> None:
             if form not in ("grid", "zip") or not (at := numbers(c, end)):
                 raise Missing("There is no such download.")
             opened = open_run(request, run, attempt)
-            if not (0 <= at[0] < len(opened.story.started.classes) and 0 < at[1] <= opened.story.done):
+            if not (
+                0 <= at[0] < len(opened.story.started.classes) and 0 < at[1] <= opened.story.done
+            ):
                 raise Missing("This run has no such class, or not so many iterations.")
             said = request.query_params
             most = downloads.MOST_GRID if form == "grid" else downloads.MOST_ZIP
-            images, _ = chosen(opened.album, *at, conditions(said.get("where", "")), ordering(said.get("sort") or "it"), most)
+            images, _ = chosen(
+                opened.album,
+                *at,
+                conditions(said.get("where", "")),
+                ordering(said.get("sort") or "it"),
+                most,
+            )
             if not images:
                 raise Missing("No image is left to download.")
             name = opened.story.started.classes[at[0]]
             file = f"{run}-{downloads.slug(name)}.{'png' if form == 'grid' else 'zip'}"
-            headers = {"Content-Disposition": f'attachment; filename="{file}"', "Cache-Control": "no-store"}
+            headers = {
+                "Content-Disposition": f'attachment; filename="{file}"',
+                "Cache-Control": "no-store",
+            }
             if form == "grid":
-                return Response(downloads.grid(opened.album, images), media_type="image/png", headers=headers)
-            return StreamingResponse(downloads.archive(opened.album, images, name), media_type="application/zip", headers=headers)
+                return Response(
+                    downloads.grid(opened.album, images), media_type="image/png", headers=headers
+                )
+            return StreamingResponse(
+                downloads.archive(opened.album, images, name),
+                media_type="application/zip",
+                headers=headers,
+            )
 
         return in_words(find)
 
@@ -169,20 +251,39 @@ def finished(opened: Opened, iteration: int) -> None:
 
 
 def facts(run: OpenRun) -> dict[str, Any]:
-    """What the page knows of a run before any piece of it. The names are those of the live snapshot."""
+    """What the page knows of a run before any piece of it. The names are those of the live
+    snapshot.
+    """
     story, recipe = run.story(), run.run.recipe
-    out: dict[str, Any] = {"run": run.run.path.name, "id": run.id, "attempt": run.attempt, "title": f"{recipe.name}, seed {recipe.seed}", "done": story.done,
-                           "over": story.last in ("run_finished", "run_failed"), "classes": [], "class_indices": [], "tests": story.count}
+    out: dict[str, Any] = {
+        "run": run.run.path.name,
+        "id": run.id,
+        "attempt": run.attempt,
+        "title": f"{recipe.name}, seed {recipe.seed}",
+        "done": story.done,
+        "over": story.last in ("run_finished", "run_failed"),
+        "classes": [],
+        "class_indices": [],
+        "tests": story.count,
+    }
     e = story.started
     if e is None:
         return out
     sizes = scales.of_run(e)
     batch = max((s.batch for s in sizes), default=1)
     return out | {
-        "classes": e.classes, "class_indices": e.class_indices, "teacher": {"name": recipe.teacher, "title": e.teacher.title}, "tested_on": e.tested_on,
-        "recipe": {"weights": recipe.weights.model_dump(), "journal_pixels": recipe.journal_pixels}, "student": len(e.classes) > 1 and e.student_steps > 0,
-        "warmup": recipe.warmup_epochs * recipe.iterations * len(recipe.resolutions), "span": span(batch, len(e.classes)), "judge": e.judge and e.judge.model_dump(),
-        "most": {"grid": downloads.MOST_GRID, "zip": downloads.MOST_ZIP}, **scales.told(sizes, recipe.model_dump(mode="json"), e.map_kind)}
+        "classes": e.classes,
+        "class_indices": e.class_indices,
+        "teacher": {"name": recipe.teacher, "title": e.teacher.title},
+        "tested_on": e.tested_on,
+        "recipe": {"weights": recipe.weights.model_dump(), "journal_pixels": recipe.journal_pixels},
+        "student": len(e.classes) > 1 and e.student_steps > 0,
+        "warmup": recipe.warmup_epochs * recipe.iterations * len(recipe.resolutions),
+        "span": span(batch, len(e.classes)),
+        "judge": e.judge and e.judge.model_dump(),
+        "most": {"grid": downloads.MOST_GRID, "zip": downloads.MOST_ZIP},
+        **scales.told(sizes, recipe.model_dump(mode="json"), e.map_kind),
+    }
 
 
 def tested(tests: tuple[events.Evaluated, ...], c: int) -> dict[str, Any]:
@@ -193,9 +294,18 @@ def tested(tests: tuple[events.Evaluated, ...], c: int) -> dict[str, Any]:
         return found if found is not None and 0 <= found <= 1 else None
 
     def confused(score: events.Score | None) -> list[list[int]]:
-        return [[named, count] for true, named, count in getattr(score, "confusion", None) or [] if true == c][:MOST_CONFUSED]
+        return [
+            [named, count]
+            for true, named, count in getattr(score, "confusion", None) or []
+            if true == c
+        ][:MOST_CONFUSED]
 
     last = tests[-1]
-    return {"rows": [[t.pool_images, share(t.student), share(t.teacher)] for t in tests], "n": last.student.n, "real": last.student.real,
-            "all": [last.student.accuracy, None if last.teacher is None else last.teacher.accuracy],
-            "student": confused(last.student), "teacher": confused(last.teacher)}
+    return {
+        "rows": [[t.pool_images, share(t.student), share(t.teacher)] for t in tests],
+        "n": last.student.n,
+        "real": last.student.real,
+        "all": [last.student.accuracy, None if last.teacher is None else last.teacher.accuracy],
+        "student": confused(last.student),
+        "teacher": confused(last.teacher),
+    }

@@ -1,4 +1,6 @@
-"""The routes of the Lessons page: lessons and glossary as data, what their runs showed, and, as POST, running one."""
+"""The routes of the Lessons page: lessons and glossary as data, what their runs showed, and, as
+POST, running one.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,11 @@ LARGEST = 1024
 def install(app: FastAPI, runs: Runs) -> None:
     shelf, lesson_runs, pieces = Lessons(), LessonRuns(runs), Pieces()
     words = glossary.script()
-    script, etag, terms = gzip.compress(words, 6, mtime=0), f'"{hashlib.sha256(words).hexdigest()[:16]}"', encode(glossary.told())
+    script, etag, terms = (
+        gzip.compress(words, 6, mtime=0),
+        f'"{hashlib.sha256(words).hexdigest()[:16]}"',
+        encode(glossary.told()),
+    )
 
     def lesson(slug: str) -> Lesson:
         if slug not in shelf.lessons:
@@ -33,7 +39,9 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     def figures(name: str, attempt: int, id: str) -> bytes:
         runs.archive.open(name, attempt, id)
-        return pieces.get((name, attempt, id), lambda: encode(lesson_runs.figures(name, shelf.lessons.values())))
+        return pieces.get(
+            (name, attempt, id), lambda: encode(lesson_runs.figures(name, shelf.lessons.values()))
+        )
 
     @app.get("/kg/static/core/glossary-terms.js")
     def tooltips(request: Request) -> Response:
@@ -71,4 +79,8 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     @app.post("/kg/lessons/{slug}/run")
     async def run(request: Request, slug: str) -> Response:
-        return await act(request, lambda said: lesson_runs.start(lesson(slug), said.get("again") is True), LARGEST)
+        return await act(
+            request,
+            lambda said: lesson_runs.start(lesson(slug), said.get("again") is True),
+            LARGEST,
+        )

@@ -1,6 +1,8 @@
-"""The routes of the Runs page: the list, pictures, one run as a file; and what people do with a run, as POST.
+"""The routes of the Runs page: the list, pictures, one run as a file; and what people do with a
+run, as POST.
 
-A foreign page's POST is refused by the door (`app.web.guard`); names are checked by the archive. Refusals are one sentence.
+A foreign page's POST is refused by the door (`app.web.guard`); names are checked by the archive.
+Refusals are one sentence.
 """
 
 from __future__ import annotations
@@ -41,23 +43,38 @@ def install(app: FastAPI, shelf: Shelf) -> None:
         except Missing as error:
             return missing(str(error))
         headers = {"Cache-Control": FOR_EVER, "ETag": etag}
-        return Response(status_code=304, headers=headers) if known(request, etag) else Response(body, media_type="image/png", headers=headers)
+        return (
+            Response(status_code=304, headers=headers)
+            if known(request, etag)
+            else Response(body, media_type="image/png", headers=headers)
+        )
 
     @app.get("/kg/bundle/{run}")
     def bundle(request: Request, run: str) -> Response:
         wanted = request.query_params
         try:
-            found = shelf.download(run, real_images=wanted.get("real") == "1", checkpoint=wanted.get("checkpoint") == "1")
+            found = shelf.download(
+                run,
+                real_images=wanted.get("real") == "1",
+                checkpoint=wanted.get("checkpoint") == "1",
+            )
         except (Missing, RunError) as error:
             return refusal(error)
-        headers = {"Content-Disposition": f'attachment; filename="{run}{SUFFIX}"', "Cache-Control": "no-store"}
+        headers = {
+            "Content-Disposition": f'attachment; filename="{run}{SUFFIX}"',
+            "Cache-Control": "no-store",
+        }
         return StreamingResponse(found, media_type="application/octet-stream", headers=headers)
 
     @app.post("/kg/bundle")
     async def receive(request: Request) -> Response:
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > LARGEST_UPLOAD:
-            return PlainTextResponse(f"That file is larger than {LARGEST_UPLOAD >> 30} GB; open it with `python -m kgen unbundle`.", 413)
+            return PlainTextResponse(
+                f"That file is larger than {LARGEST_UPLOAD >> 30} GB; open it with `python -m kgen"
+                " unbundle`.",
+                413,
+            )
         try:
             return JSONResponse({"run": await shelf.receive(request.stream())})
         except (Missing, RunError) as error:
@@ -72,7 +89,8 @@ def install(app: FastAPI, shelf: Shelf) -> None:
         "resume": lambda run, said: runs.resume(run),
         "rename": lambda run, said: shelf.rename(run, text(said, "to")),
         "note": lambda run, said: shelf.note(run, text(said, "note")),
-        "delete": lambda run, said: shelf.delete(run)}
+        "delete": lambda run, said: shelf.delete(run),
+    }
 
     @app.post("/kg/runs/{run}/{action}")
     async def change(request: Request, run: str, action: str) -> Response:
@@ -81,8 +99,12 @@ def install(app: FastAPI, shelf: Shelf) -> None:
         return await act(request, lambda said: actions[action](run, said))
 
 
-async def act(request: Request, do: Callable[[dict[str, Any]], str], most: int = LARGEST_WORDS) -> Response:
-    """Do what a POST of at most `most` bytes says, off the event loop; `{"run": …}` or one sentence."""
+async def act(
+    request: Request, do: Callable[[dict[str, Any]], str], most: int = LARGEST_WORDS
+) -> Response:
+    """Do what a POST of at most `most` bytes says, off the event loop; `{"run": …}` or one
+    sentence.
+    """
     try:
         said = json.loads(await request_body.whole(request, most) or b"{}")
         if not isinstance(said, dict):
@@ -105,4 +127,8 @@ def text(said: dict[str, Any], field: str) -> str:
 
 
 def refusal(error: Missing | RunError) -> Response:
-    return missing(str(error)) if isinstance(error, Missing) else PlainTextResponse(str(error), 409, {"Cache-Control": "no-store"})
+    return (
+        missing(str(error))
+        if isinstance(error, Missing)
+        else PlainTextResponse(str(error), 409, {"Cache-Control": "no-store"})
+    )

@@ -1,7 +1,8 @@
-"""The plain routes below /kg: the live snapshot, its immutable pieces, downloads and static files. All GET here; `shelf_routes` has the rest.
+"""The plain routes below /kg: the live snapshot, its immutable pieces, downloads and static files.
+All GET here; `shelf_routes` has the rest.
 
-Answers are compressed once and kept; nothing is computed for a viewer who has the newest version already.
-Whatever arrives in an address is checked against a whitelist before it comes near a file.
+Answers are compressed once and kept; nothing is computed for a viewer who has the newest version
+already. Whatever arrives in an address is checked against a whitelist before it comes near a file.
 """
 
 from __future__ import annotations
@@ -43,23 +44,57 @@ from kgen.recipes import recipes
 
 MOST_WAIT = 2
 WAIT = re.compile(r"wait=([0-9]{1,3})")
-"""A poll may be held until there is something new (RFC 7240), so that a frame is on its way when it is made, not half a second later."""
+"""A poll may be held until there is something new (RFC 7240), so that a frame is on its way when it
+is made, not half a second later.
+"""
 
 __all__ = ["install", "middleware"]
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 FILE = re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\.(css|js|svg|png|woff2)")
-TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml", "png": "image/png", "woff2": "font/woff2"}
+TYPES = {
+    "css": "text/css",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "woff2": "font/woff2",
+}
 DEFAULT_TEACHER = recipes.get(DEFAULT).teacher
 PARTS = (*events.PARTS, *events.STUDENT_PARTS)
-COLUMNS = ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images", "budget_used", "loss", *PARTS, "agreement", "lr",
-           "student_accuracy", "teacher_accuracy", "real_images", "final", "student_agreement",
-           *(f"judge_{name}" for name in OPINION))
+COLUMNS = (
+    "kind",
+    "t",
+    "epoch",
+    "iteration",
+    "step",
+    "resolution",
+    "pool_images",
+    "budget_used",
+    "loss",
+    *PARTS,
+    "agreement",
+    "lr",
+    "student_accuracy",
+    "teacher_accuracy",
+    "real_images",
+    "final",
+    "student_agreement",
+    *(f"judge_{name}" for name in OPINION),
+)
 
 
-def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **audience: Any) -> None:
-    """Add the routes to the FastAPI app that Gradio's launch returns. `audience`: as `stage_routes.install` has it."""
-    archive, shelf, stage, presenting = runs.archive, Shelf(runs), Stage(), presenting or Presenting()
+def install(
+    app: FastAPI, runs: Runs, presenting: Presenting | None = None, **audience: Any
+) -> None:
+    """Add the routes to the FastAPI app that Gradio's launch returns. `audience`: as
+    `stage_routes.install` has it.
+    """
+    archive, shelf, stage, presenting = (
+        runs.archive,
+        Shelf(runs),
+        Stage(),
+        presenting or Presenting(),
+    )
     library_routes.install(app, shelf)
     compare_routes.install(app, shelf)
     inspect_routes.install(app, runs)
@@ -70,7 +105,9 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
     async def live(request: Request) -> Response:
         wanted = WAIT.fullmatch(request.headers.get("prefer", ""))
         if wanted and _known(request, runs.live.etag):
-            await runs.news.wait(min(int(wanted[1]), MOST_WAIT), lambda: not _known(request, runs.live.etag))
+            await runs.news.wait(
+                min(int(wanted[1]), MOST_WAIT), lambda: not _known(request, runs.live.etag)
+            )
         now = runs.live
         found = _answer(request, now.body, "application/json", REVALIDATE, now.etag)
         if presenting.on:
@@ -82,27 +119,42 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
 
     @app.get("/kg/group/{run}/{attempt}/{iteration}")
     def group(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(request, lambda: archive.group(run, number(attempt), number(iteration), _id(request)))
+        return _piece(
+            request, lambda: archive.group(run, number(attempt), number(iteration), _id(request))
+        )
 
     @app.get("/kg/sample/{run}/{attempt}/{iteration}/{pos}")
     def sample(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
-        return _piece(request, lambda: archive.sample(run, number(attempt), number(iteration), number(pos), _id(request)))
+        return _piece(
+            request,
+            lambda: archive.sample(
+                run, number(attempt), number(iteration), number(pos), _id(request)
+            ),
+        )
 
     @app.get("/kg/moment/{run}/{attempt}/{iteration}")
     def moment(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(request, lambda: archive.moment(run, number(attempt), number(iteration), _id(request)))
+        return _piece(
+            request, lambda: archive.moment(run, number(attempt), number(iteration), _id(request))
+        )
 
     @app.get("/kg/points/{run}/{attempt}/{iteration}")
     def points(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(request, lambda: archive.points(run, number(attempt), number(iteration), _id(request)))
+        return _piece(
+            request, lambda: archive.points(run, number(attempt), number(iteration), _id(request))
+        )
 
     @app.get("/kg/tiles/{run}/{attempt}/{iteration}")
     def tiles(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(request, lambda: archive.tiles(run, number(attempt), number(iteration), _id(request)))
+        return _piece(
+            request, lambda: archive.tiles(run, number(attempt), number(iteration), _id(request))
+        )
 
     @app.get("/kg/student-view/{run}/{attempt}/{test}")
     def student_view(request: Request, run: str, attempt: str, test: str) -> Response:
-        return _piece(request, lambda: archive.student_view(run, number(attempt), number(test), _id(request)))
+        return _piece(
+            request, lambda: archive.student_view(run, number(attempt), number(test), _id(request))
+        )
 
     @app.get("/kg/teacher/{name}")
     def teacher(request: Request, name: str) -> Response:
@@ -129,8 +181,12 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
             return _missing(str(missing))
         if not file.is_file():
             return _missing("This run's student is not exported yet; it is when the run has ended.")
-        return FileResponse(file, media_type="application/octet-stream", filename=f"{run}-student.safetensors",
-                            headers={"Cache-Control": REVALIDATE})
+        return FileResponse(
+            file,
+            media_type="application/octet-stream",
+            filename=f"{run}-student.safetensors",
+            headers={"Cache-Control": REVALIDATE},
+        )
 
     @app.get("/kg/export/{run}")
     async def bundle(run: str) -> Response:
@@ -138,8 +194,15 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
             made = await runs.exports.get(archive.path(run))
         except (Missing, ExportFailed) as missing:
             return _missing(str(missing))
-        headers = {"Content-Disposition": f'attachment; filename="{run}-student.zip"', "Cache-Control": "no-store"}
-        return Response(made.body, media_type="application/zip", headers=headers | ({"X-KGen-Note": quote(made.note)} if made.note else {}))
+        headers = {
+            "Content-Disposition": f'attachment; filename="{run}-student.zip"',
+            "Cache-Control": "no-store",
+        }
+        return Response(
+            made.body,
+            media_type="application/zip",
+            headers=headers | ({"X-KGen-Note": quote(made.note)} if made.note else {}),
+        )
 
     @app.get("/kg/csv/{run}")
     def table(run: str) -> Response:
@@ -147,16 +210,29 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
             opened = open_run(archive.path(run))
         except (Missing, JournalError) as missing:
             return _missing(str(missing))
-        headers = {"Content-Disposition": f'attachment; filename="{run}.csv"', "Cache-Control": REVALIDATE}
-        return StreamingResponse(csv_lines(opened), media_type="text/csv; charset=utf-8", headers=headers)
+        headers = {
+            "Content-Disposition": f'attachment; filename="{run}.csv"',
+            "Cache-Control": REVALIDATE,
+        }
+        return StreamingResponse(
+            csv_lines(opened), media_type="text/csv; charset=utf-8", headers=headers
+        )
 
     @app.get("/kg/plotly.min.js")
     def plotly_script(request: Request) -> Response:
         body, kind, etag = _plotly()
-        return _answer(request, body, kind, FOR_EVER if request.query_params.get("v") == plotly.__version__ else REVALIDATE, etag)
+        return _answer(
+            request,
+            body,
+            kind,
+            FOR_EVER if request.query_params.get("v") == plotly.__version__ else REVALIDATE,
+            etag,
+        )
 
     @app.get("/kg/static/{folder}/{file}")
-    async def static(request: Request, folder: str, file: str) -> Response:  # small files, kept compressed: a thread for each would cost more
+    async def static(
+        request: Request, folder: str, file: str
+    ) -> Response:  # small files, kept compressed: a thread for each would cost more
         kind = FILE.fullmatch(file)
         path = STATIC / folder / file
         if not kind or not folder.isalpha() or not path.is_file():
@@ -167,32 +243,58 @@ def install(app: FastAPI, runs: Runs, presenting: Presenting | None = None, **au
 
 
 def come_first(app: FastAPI) -> None:
-    """Ours before Gradio's hundred, which a poll would else be compared with one after the other."""
+    """Ours before Gradio's hundred, which a poll would else be compared with one after the
+    other.
+    """
     app.router.routes.sort(key=lambda route: not getattr(route, "path", "").startswith("/kg/"))
 
 
 def csv_lines(run: Run) -> Iterator[str]:
-    """Evaluations, generator and student steps of a run as one table, a row an event. Damage ends it with a row that says so."""
+    """Evaluations, generator and student steps of a run as one table, a row an event. Damage ends
+    it with a row that says so.
+    """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
     try:
         pool: dict[str, Any] = {"pool_images": 0, "budget_used": 0.0}
         for e in run.events():
-            row = {"kind": e.kind, "t": e.t, "epoch": e.epoch, "iteration": e.iteration, "step": e.step, "resolution": e.resolution}
+            row = {
+                "kind": e.kind,
+                "t": e.t,
+                "epoch": e.epoch,
+                "iteration": e.iteration,
+                "step": e.step,
+                "resolution": e.resolution,
+            }
             if isinstance(e, events.BatchSynthesised):
                 pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
                 if not e.judged:
                     continue
                 row |= {f"judge_{name}": getattr(e.judged, name) for name in OPINION}
             elif isinstance(e, events.GeneratorStep):
-                row |= {"loss": e.loss, "agreement": e.agreement, **{k: e.parts[k] for k in PARTS if k in e.parts}}
+                row |= {
+                    "loss": e.loss,
+                    "agreement": e.agreement,
+                    **{k: e.parts[k] for k in PARTS if k in e.parts},
+                }
             elif isinstance(e, events.StudentStep):
-                row |= {"loss": e.loss, "lr": e.lr, **{k: e.parts[k] for k in PARTS if k in e.parts}}
+                row |= {
+                    "loss": e.loss,
+                    "lr": e.lr,
+                    **{k: e.parts[k] for k in PARTS if k in e.parts},
+                }
             elif isinstance(e, events.Evaluated):
                 pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
-                found = {"student_accuracy": e.student.accuracy, "real_images": e.student.n} if e.student.real else {"student_agreement": e.student.accuracy}
-                row |= found | {"teacher_accuracy": e.teacher.accuracy if e.teacher else "", "final": int(e.final)}
+                found = (
+                    {"student_accuracy": e.student.accuracy, "real_images": e.student.n}
+                    if e.student.real
+                    else {"student_agreement": e.student.accuracy}
+                )
+                row |= found | {
+                    "teacher_accuracy": e.teacher.accuracy if e.teacher else "",
+                    "final": int(e.final),
+                }
             else:
                 continue
             writer.writerow(pool | row)
@@ -221,7 +323,11 @@ def _piece(request: Request, find) -> Response:
 @functools.cache
 def _plotly() -> tuple[bytes, str, str]:
     file = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    return gzip.compress(file.read_bytes(), 6, mtime=0), "text/javascript", f'"plotly-{plotly.__version__}"'
+    return (
+        gzip.compress(file.read_bytes(), 6, mtime=0),
+        "text/javascript",
+        f'"plotly-{plotly.__version__}"',
+    )
 
 
 @functools.lru_cache(maxsize=64)

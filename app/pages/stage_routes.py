@@ -1,4 +1,6 @@
-"""The routes of presenter mode: who am I, the audience's page, what the presenter shows, and the way in for others."""
+"""The routes of presenter mode: who am I, the audience's page, what the presenter shows, and the
+way in for others.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,18 @@ LARGEST = 4_096
 FRESH = {"Cache-Control": "no-store"}
 
 
-def install(app: FastAPI, stage: Stage, news: Bell, presenting: Presenting, links: list[str], page: str = "", theme: str = "") -> None:
-    """`links`: addresses for the audience, the best first; `page` and `theme`: its page and the theme's style sheet."""
+def install(
+    app: FastAPI,
+    stage: Stage,
+    news: Bell,
+    presenting: Presenting,
+    links: list[str],
+    page: str = "",
+    theme: str = "",
+) -> None:
+    """`links`: addresses for the audience, the best first; `page` and `theme`: its page and the
+    theme's style sheet.
+    """
     invitation = qr_svg(links[0]) if links else b""
     audience, style = (gzip.compress(text.encode(), 6, mtime=0) for text in (page, theme))
 
@@ -31,7 +43,10 @@ def install(app: FastAPI, stage: Stage, news: Bell, presenting: Presenting, link
     def me(request: Request) -> Response:
         role = presenting.role(request)
         told: dict[str, Any] = {"role": role, "audience": presenting.on}
-        return JSONResponse(told | ({"links": links} if presenting.on and role == "presenter" else {}), headers=FRESH)
+        return JSONResponse(
+            told | ({"links": links} if presenting.on and role == "presenter" else {}),
+            headers=FRESH,
+        )
 
     if not presenting.on:
         return
@@ -58,7 +73,11 @@ def install(app: FastAPI, stage: Stage, news: Bell, presenting: Presenting, link
         except RecursionError:
             return PlainTextResponse("That is no JSON object.", 400, FRESH)
         except ValueError as error:
-            said = "That is no JSON object." if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)) else str(error)
+            said = (
+                "That is no JSON object."
+                if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
+                else str(error)
+            )
             return PlainTextResponse(said, 400, FRESH)
         return JSONResponse({}, headers=FRESH)
 
@@ -66,7 +85,17 @@ def install(app: FastAPI, stage: Stage, news: Bell, presenting: Presenting, link
 def qr_svg(address: str) -> bytes:
     """Black on white with its quiet border, in light and dark alike: cameras want it so."""
     out = io.BytesIO()
-    segno.make(address, error="m", micro=False).save(out, kind="svg", scale=10, border=4, dark="#000", light="#fff", xmldecl=False, svgns=True, omitsize=True)
+    segno.make(address, error="m", micro=False).save(
+        out,
+        kind="svg",
+        scale=10,
+        border=4,
+        dark="#000",
+        light="#fff",
+        xmldecl=False,
+        svgns=True,
+        omitsize=True,
+    )
     return out.getvalue()
 
 
@@ -75,4 +104,6 @@ def qr_text(address: str, coloured: bool) -> str:
     out = io.StringIO()
     segno.make(address, error="m", micro=False).terminal(out, compact=True, border=2)
     lines = out.getvalue().rstrip("\n").split("\n")
-    return "\n".join(f"\x1b[97;40m{line}\x1b[0m" for line in lines) if coloured else "\n".join(lines)
+    return (
+        "\n".join(f"\x1b[97;40m{line}\x1b[0m" for line in lines) if coloured else "\n".join(lines)
+    )

@@ -1,8 +1,9 @@
 """The Studio page: the setup rail (Gradio components) and the live view (one gr.HTML).
 
-Gradio carries only what a person does: choose, start, pause, step, stop. What the run does reaches the page
-through the polled snapshot, drawn by `static/studio/studio.js`; the same snapshot decides which buttons are shown
-and when the form is locked, so every viewer sees the same. Nothing of a run is kept here.
+Gradio carries only what a person does: choose, start, pause, step, stop. What the run does reaches
+the page through the polled snapshot, drawn by `static/studio/studio.js`; the same snapshot decides
+which buttons are shown and when the form is locked, so every viewer sees the same. Nothing of a run
+is kept here.
 """
 
 from __future__ import annotations
@@ -29,15 +30,29 @@ FRAGMENTS = ("frame", "studio", "inspect", "compare", "lessons", "runs", "overla
 """The template in pieces: the top bar, a <main> for each page, and what lies over all of them."""
 VIEW = "".join((PAGES / f"{name}.html").read_text(encoding="utf-8") for name in FRAGMENTS)
 
-SPEED = '<div class="kg-choice" role="radiogroup" aria-label="Speed of this view">' + "".join(
-    f'<label data-tip="{tip}"><input type="radio" name="kg-speed" value="{value}"><span>{value.title()}</span></label>'
-    for value, tip in (
-        ("slow", "Slow motion: a frame of each batch's making every one and a half seconds. Only this view: it is read from the run's folder, and the engine goes on at full speed."),
-        ("watch", "Two frames of each batch's making a second. Only this view."),
-        ("full", "Shows the newest state as it comes; a replay passes quickly."))) + "</div>"
+SPEED = (
+    '<div class="kg-choice" role="radiogroup" aria-label="Speed of this view">'
+    + "".join(
+        f'<label data-tip="{tip}"><input type="radio" name="kg-speed"'
+        f' value="{value}"><span>{value.title()}</span></label>'
+        for value, tip in (
+            (
+                "slow",
+                (
+                    "Slow motion: a frame of each batch's making every one and a half seconds. Only"
+                    " this view: it is read from the run's folder, and the engine goes on at full"
+                    " speed."
+                ),
+            ),
+            ("watch", "Two frames of each batch's making a second. Only this view."),
+            ("full", "Shows the newest state as it comes; a replay passes quickly."),
+        )
+    )
+    + "</div>"
+)
 
-# Runs once. The template holds no placeholder, so Gradio never touches this DOM again. The names of events
-# have to be spelled out here for Gradio to find them.
+# Runs once. The template holds no placeholder, so Gradio never touches this DOM again. The names of
+# events have to be spelled out here for Gradio to find them.
 MOUNT = """
 const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
 import(base + '/kg/static/studio/studio.js?v=' + VERSION).then((page) => page.mount(element, {
@@ -46,13 +61,23 @@ import(base + '/kg/static/studio/studio.js?v=' + VERSION).then((page) => page.mo
 }));
 """
 # A handler's listener: no spinner over the page, no queue of one, not in the public API.
-# What the fields hold is checked by `form.read`, in words; Gradio's own check raises while their choices change.
-QUIET = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None, "preprocess": False}
+# What the fields hold is checked by `form.read`, in words; Gradio's own check raises while their
+# choices change.
+QUIET = {
+    "show_progress": "hidden",
+    "api_visibility": "private",
+    "concurrency_limit": None,
+    "preprocess": False,
+}
 # Choices that only touch the form are made in the browser.
 LOCAL = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-# While the server fills in the whole form, what a person clicks would be overwritten; the form waits for it.
+# While the server fills in the whole form, what a person clicks would be overwritten; the form
+# waits for it.
 HOLD = "(...values) => { document.getElementById('kg-setup').inert = true; return values; }"
-RELEASE = "() => { document.getElementById('kg-setup').inert = false; document.body.dataset.kgForm = 'filled'; }"
+RELEASE = (
+    "() => { document.getElementById('kg-setup').inert = false; document.body.dataset.kgForm ="
+    " 'filled'; }"
+)
 
 
 def build(demo: gr.Blocks, runs: Runs, version: str, presenting: Presenting) -> None:
@@ -63,14 +88,24 @@ def build(demo: gr.Blocks, runs: Runs, version: str, presenting: Presenting) -> 
                 fields = setup.build(version)
             with gr.Column(elem_id="kg-transport", min_width=0):
                 buttons = _transport()
-        live = gr.HTML(html_template=VIEW, js_on_load=MOUNT.replace("VERSION", json.dumps(version)).replace("PLOTLY", json.dumps(plotly.__version__)),
-                       value={},
-                       apply_default_css=False, container=False, padding=False, elem_id="kg-view")
+        live = gr.HTML(
+            html_template=VIEW,
+            js_on_load=MOUNT.replace("VERSION", json.dumps(version)).replace(
+                "PLOTLY", json.dumps(plotly.__version__)
+            ),
+            value={},
+            apply_default_css=False,
+            container=False,
+            padding=False,
+            elem_id="kg-view",
+        )
     _connect(demo, runs, fields, buttons, live, presenting)
 
 
 def _transport() -> dict[str, gr.components.Component]:
-    """The buttons of a run. `sidebar.js` shows Start, Pause or Continue, whichever the snapshot calls for."""
+    """The buttons of a run. `sidebar.js` shows Start, Pause or Continue, whichever the snapshot
+    calls for.
+    """
     with gr.Row(elem_id="kg-buttons"):
         gr.Button("Setup", elem_id="kg-sheet", min_width=0)
         start = gr.Button("Start", variant="primary", elem_id="kg-start", min_width=0)
@@ -78,13 +113,30 @@ def _transport() -> dict[str, gr.components.Component]:
         go_on = gr.Button("Continue", variant="primary", elem_id="kg-continue", min_width=0)
         step = gr.Button("Step", elem_id="kg-step", min_width=0)
         stop = gr.Button("Stop", elem_id="kg-stop", min_width=0)
-    unit = gr.Radio([("Generator", "generator"), ("Iteration", "iteration"), ("Student", "student")], value="generator",
-                    label="One step is", container=False, show_label=False, interactive=True, elem_id="kg-unit", elem_classes="kg-seg")
+    unit = gr.Radio(
+        [("Generator", "generator"), ("Iteration", "iteration"), ("Student", "student")],
+        value="generator",
+        label="One step is",
+        container=False,
+        show_label=False,
+        interactive=True,
+        elem_id="kg-unit",
+        elem_classes="kg-seg",
+    )
     gr.HTML(html_template=SPEED, apply_default_css=False, padding=False, elem_id="kg-speed")
-    return {"start": start, "pause": pause, "continue": go_on, "step": step, "stop": stop, "unit": unit}
+    return {
+        "start": start,
+        "pause": pause,
+        "continue": go_on,
+        "step": step,
+        "stop": stop,
+        "unit": unit,
+    }
 
 
-def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.HTML, presenting: Presenting) -> None:
+def _connect(
+    demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.HTML, presenting: Presenting
+) -> None:
     """Who may press what is decided here and in `runs`, never by what the page shows."""
     inputs = [fields[name] for name in form.FIELDS]
 
@@ -92,7 +144,13 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
         return guarded(action, presenting)
 
     def paint() -> list:
-        return setup.shown(form.write(runs.recipe if runs.recipe and runs.name not in recording.RUNS else recipes.get("fashion-live")))
+        return setup.shown(
+            form.write(
+                runs.recipe
+                if runs.recipe and runs.name not in recording.RUNS
+                else recipes.get("fashion-live")
+            )
+        )
 
     def preset(name: Any, teacher: Any) -> list:
         return _begin(teacher, name)
@@ -101,14 +159,24 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
         if not isinstance(teacher, str) or teacher not in offers.teachers():
             return _begin(None, None)
         now, before = offers.offer(teacher), _offer_of(classes)
-        if before and (now.classes, now.sides, now.recipes) == (before.classes, before.sides, before.recipes):
-            kept = {"classes": classes | {"teacher": teacher}}  # the same choices: what was chosen stays
+        if before and (now.classes, now.sides, now.recipes) == (
+            before.classes,
+            before.sides,
+            before.recipes,
+        ):
+            kept = {
+                "classes": classes | {"teacher": teacher}
+            }  # the same choices: what was chosen stays
             return [kept.get(field, gr.skip()) for field in form.FIELDS]
         return _begin(teacher, name)
 
     def adopted(event: gr.EventData) -> list:
         name = event._data.get("name") if isinstance(event._data, dict) else None
-        return setup.with_choices() if runs.active or name not in offers.teachers() else _begin(name, None)
+        return (
+            setup.with_choices()
+            if runs.active or name not in offers.teachers()
+            else _begin(name, None)
+        )
 
     def command(*values: Any) -> dict[str, str]:
         try:
@@ -120,7 +188,9 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
         _told(lambda: runs.start(_read(values)))
 
     def resume() -> None:
-        _told(lambda: runs.resume(runs.name) if runs.name else _refuse("There is no run to resume."))
+        _told(
+            lambda: runs.resume(runs.name) if runs.name else _refuse("There is no run to resume.")
+        )
 
     def pause() -> None:
         _told(lambda: runs.control("pause"))
@@ -132,14 +202,29 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
         _told(lambda: runs.control("stop"))
 
     def step(unit: Any) -> None:
-        _told(lambda: runs.control("step", unit) if unit in UNITS else _refuse("Choose what one step is."))
+        _told(
+            lambda: (
+                runs.control("step", unit) if unit in UNITS else _refuse("Choose what one step is.")
+            )
+        )
 
     for event in (demo.load, live.repaint):
-        event(may(paint), None, inputs, js=HOLD, **QUIET).then(None, None, None, js=RELEASE, **LOCAL)
+        event(may(paint), None, inputs, js=HOLD, **QUIET).then(
+            None, None, None, js=RELEASE, **LOCAL
+        )
     fields["recipe"].input(may(preset), [fields["recipe"], fields["teacher"]], inputs, **QUIET)
-    fields["teacher"].input(may(turn), [fields["teacher"], fields["recipe"], fields["classes"]], inputs, **QUIET)
+    fields["teacher"].input(
+        may(turn), [fields["teacher"], fields["recipe"], fields["classes"]], inputs, **QUIET
+    )
     fields["own"].adopted(may(adopted), None, inputs, **QUIET)
-    gr.on([field.change for field in inputs], may(command), inputs, live, trigger_mode="always_last", **QUIET)
+    gr.on(
+        [field.change for field in inputs],
+        may(command),
+        inputs,
+        live,
+        trigger_mode="always_last",
+        **QUIET,
+    )
     _keep_in_step(fields)
 
     buttons["start"].click(may(start), inputs, None, **QUIET)
@@ -150,13 +235,17 @@ def _connect(demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.
 
 
 def _keep_in_step(fields: dict) -> None:
-    """Rungs, presets, resolutions and weights are one thing seen four ways; `static/setup/ladder.js` moves the others."""
+    """Rungs, presets, resolutions and weights are one thing seen four ways;
+    `static/setup/ladder.js` moves the others.
+    """
     known = ladder.constants(offers.offer(recipes.get("fashion-live").teacher))
     weights = [fields[f"weights.{name}"] for name in ("kr", "ed", "aed")]
     sizes = [fields["sides"], *weights]
 
     def follow(event: Any, name: str, inputs: list, outputs: list) -> None:
-        event(None, inputs, outputs, js=f"(...values) => kgLadder.{name}({known}, ...values)", **LOCAL)
+        event(
+            None, inputs, outputs, js=f"(...values) => kgLadder.{name}({known}, ...values)", **LOCAL
+        )
 
     follow(fields["rungs"].input, "flip", [fields["rungs"], *sizes], [fields["rungs"], *sizes])
     follow(fields["preset"].input, "preset", [fields["preset"], *sizes], [fields["rungs"], *sizes])
@@ -166,20 +255,27 @@ def _keep_in_step(fields: dict) -> None:
         follow(field.change, "which", [fields["rungs"], fields["source"]], [fields["preset"]])
     priors = {source: form.priors(source) for source in form.SOURCES}
     smooth = [fields["weights.tv"], fields["weights.l2"]]
-    fields["source"].input(None, fields["source"], smooth, js=f"(source) => ({json.dumps(priors)})[source]", **LOCAL)
-    noisy = json.dumps(["noise", *priors["noise"]])  # every preset has a noisy layer and a generator
+    fields["source"].input(
+        None, fields["source"], smooth, js=f"(source) => ({json.dumps(priors)})[source]", **LOCAL
+    )
+    noisy = json.dumps(
+        ["noise", *priors["noise"]]
+    )  # every preset has a noisy layer and a generator
     fields["preset"].input(None, None, [fields["source"], *smooth], js=f"() => {noisy}", **LOCAL)
 
 
 def guarded(action: Callable, presenting: Presenting) -> Callable:
-    """The callback with its role checked whenever it is called: a hidden button is no protection. One that has no role cannot be connected."""
+    """The callback with its role checked whenever it is called: a hidden button is no protection.
+    One that has no role cannot be connected.
+    """
     needed = CALLBACKS[action.__name__]
 
     def check(request: gr.Request) -> None:
         if not presenting.may(needed, request.request):
             raise gr.Error(REFUSED, print_exception=False)
 
-    # Gradio hands over what the annotations ask for, and hides the rest from functions that take any number of values
+    # Gradio hands over what the annotations ask for, and hides the rest from functions that take
+    # any number of values
     def plain(request: gr.Request, *values: Any) -> Any:
         check(request)
         return action(*values)
@@ -195,14 +291,26 @@ def guarded(action: Callable, presenting: Presenting) -> Callable:
 
 def _begin(teacher: Any, name: Any) -> list:
     """The fields as a recipe has them for a teacher; the default for names that are none."""
-    offer = offers.offer(teacher if isinstance(teacher, str) and teacher in offers.teachers() else recipes.get("fashion-live").teacher)
-    return setup.shown(form.write(offer.base(name if isinstance(name, str) and name in offer.recipes else offer.recipes[0])))
+    offer = offers.offer(
+        teacher
+        if isinstance(teacher, str) and teacher in offers.teachers()
+        else recipes.get("fashion-live").teacher
+    )
+    return setup.shown(
+        form.write(
+            offer.base(
+                name if isinstance(name, str) and name in offer.recipes else offer.recipes[0]
+            )
+        )
+    )
 
 
 def _offer_of(classes: Any) -> offers.Offer | None:
     """Of the teacher whose classes the picker shows."""
     teacher = classes.get("teacher") if isinstance(classes, dict) else None
-    return offers.offer(teacher) if isinstance(teacher, str) and teacher in offers.teachers() else None
+    return (
+        offers.offer(teacher) if isinstance(teacher, str) and teacher in offers.teachers() else None
+    )
 
 
 def _said(values: tuple) -> dict[str, Any]:

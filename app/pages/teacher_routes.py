@@ -1,4 +1,5 @@
-"""The plain routes that take something: a file of weights, and the order to check it. The door (`app.web.guard`) stands before them.
+"""The plain routes that take something: a file of weights, and the order to check it. The door
+(`app.web.guard`) stands before them.
 
 Bodies are bounded, and what is refused is refused in one sentence.
 """
@@ -34,7 +35,9 @@ def install(app: FastAPI, teachers: Brought) -> None:
     async def file(request: Request, name: str = "") -> Response:
         announced = request.headers.get("content-length", "")
         try:
-            token = await teachers.take(name, request.stream(), int(announced) if announced.isdecimal() else 0)
+            token = await teachers.take(
+                name, request.stream(), int(announced) if announced.isdecimal() else 0
+            )
         except Refused as refused:
             return _refusal(refused)
         except ClientDisconnect:
@@ -46,7 +49,12 @@ def install(app: FastAPI, teachers: Brought) -> None:
         try:
             asked = _json(await request_body.whole(request, MOST_ORDER))
         except request_body.TooLong:
-            return _refusal(Refused(f"The order has more than {MOST_ORDER / 1e6:.0f} MB; shorten the class names.", 413))
+            return _refusal(
+                Refused(
+                    f"The order has more than {MOST_ORDER / 1e6:.0f} MB; shorten the class names.",
+                    413,
+                )
+            )
         except Refused as refused:
             return _refusal(refused)
         except ClientDisconnect:

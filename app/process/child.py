@@ -1,7 +1,7 @@
 """The engine's process: the very command that a person would type, fed through its standard input.
 
-It knows lines of JSON, not what they mean. Standard output is read by a small thread at all times and standard
-error goes to a file, so a talkative child never blocks on a full pipe.
+It knows lines of JSON, not what they mean. Standard output is read by a small thread at all times
+and standard error goes to a file, so a talkative child never blocks on a full pipe.
 """
 
 from __future__ import annotations
@@ -36,12 +36,24 @@ class Child:
         self._changed = threading.Condition()
         self._write = threading.Lock()
         self._log, self._log_start = log, 0
-        # a session (POSIX) or group (Windows) of its own: Ctrl-C in the app's terminal must reach the app only
-        apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
+        # a session (POSIX) or group (Windows) of its own: Ctrl-C in the app's terminal must reach
+        # the app only
+        apart = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+            if os.name == "nt"
+            else {"start_new_session": True}
+        )
         errors = self._open_log()
         try:
-            self._process = subprocess.Popen(list(command), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                             stderr=errors or subprocess.DEVNULL, env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}, **apart)
+            self._process = subprocess.Popen(
+                list(command),
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors or subprocess.DEVNULL,
+                env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
+                **apart,
+            )
         finally:
             if errors:
                 errors.close()
@@ -95,7 +107,9 @@ class Child:
         return next((m for m in reversed(self.messages) if m.get("kind") == kind), None)
 
     def wait_for(self, *kinds: str, seconds: float) -> dict[str, Any] | None:
-        """The first message of one of the kinds; None when time is up or the child has ended without it."""
+        """The first message of one of the kinds; None when time is up or the child has ended
+        without it.
+        """
         until = time.monotonic() + seconds
         with self._changed:
             while True:
@@ -128,9 +142,15 @@ class Child:
             self._process.terminate()
 
     def close(self, seconds: float) -> None:
-        """End of input, then `seconds` to finish by itself, then harder means. Returns when it has ended."""
+        """End of input, then `seconds` to finish by itself, then harder means. Returns when it has
+        ended.
+        """
         self.end_input()
-        for end, patience in ((None, seconds), (self._process.terminate, 2.0), (self._process.kill, 5.0)):
+        for end, patience in (
+            (None, seconds),
+            (self._process.terminate, 2.0),
+            (self._process.kill, 5.0),
+        ):
             if end and self._process.poll() is None:
                 end()
             try:
@@ -143,7 +163,9 @@ class Child:
             self._process.stdout.close()
 
     def death(self) -> str:
-        """How it ended, in a sentence: its own last error where it told one, else exit code or signal and the log's last line."""
+        """How it ended, in a sentence: its own last error where it told one, else exit code or
+        signal and the log's last line.
+        """
         if self.messages and self.messages[-1].get("kind") == "error":
             return str(self.messages[-1].get("text", ""))
         last = self._last_log_line()

@@ -1,6 +1,8 @@
-"""What the page shows beside a run's events: the batch being made, and the layout that images lie in.
+"""What the page shows beside a run's events: the batch being made, and the layout that images lie
+in.
 
-Reads the run folder of one follower, on that follower's thread; knows neither the engine's process nor what is published.
+Reads the run folder of one follower, on that follower's thread; knows neither the engine's process
+nor what is published.
 """
 
 from __future__ import annotations
@@ -53,7 +55,13 @@ class Exhibits:
         real = self.path / "reference.safetensors"
         made = state.iterations_done * min((scale.batch for scale in state.scales), default=0)
         enough = made >= FIT_IMAGES or state.phase in ENDED and made
-        return real if real.is_file() else self.path / "batches" if state.tested_on == "synthetic" and enough else None
+        return (
+            real
+            if real.is_file()
+            else self.path / "batches"
+            if state.tested_on == "synthetic" and enough
+            else None
+        )
 
     def _look_at_preview(self, run: Run, state: State) -> bool:
         try:
@@ -72,21 +80,37 @@ class Exhibits:
         if iteration < state.iterations_done:
             self.making = None
             return False
-        making = sheets.group(batch, iteration, len(state.started.classes), before=state.pool_images, history=False, most_bytes=MAKING_BYTES,
-                              after=pool_after(state, iteration))
-        self.making = making | {"step": int(batch["step"][0]), "steps": state.recipe["generator_steps"]}
+        making = sheets.group(
+            batch,
+            iteration,
+            len(state.started.classes),
+            before=state.pool_images,
+            history=False,
+            most_bytes=MAKING_BYTES,
+            after=pool_after(state, iteration),
+        )
+        self.making = making | {
+            "step": int(batch["step"][0]),
+            "steps": state.recipe["generator_steps"],
+        }
         return True
 
     def _look_for_layout(self, run: Run, state: State) -> bool:
-        """Bundled, or fitted once for this run by a process of its own: of its real examples, else of its first synthetic images."""
+        """Bundled, or fitted once for this run by a process of its own: of its real examples, else
+        of its first synthetic images.
+        """
         if self._fitting == "none":
             if run_reader.layout_of(run) is not None:
                 self._fitting = "ready"
             elif examples := self._examples(state):
-                self._fitter = Fitter(examples, self.path / projection.LAYOUT, str(run.info.get("teacher_sha256", "")))
+                self._fitter = Fitter(
+                    examples, self.path / projection.LAYOUT, str(run.info.get("teacher_sha256", ""))
+                )
                 self._fitting = "fitting"
             return self._fitting != "none"
         if self._fitting == "fitting" and (fitted := self._fitter.poll()) != "fitting":
-            self._fitting = "ready" if fitted == "ready" and run_reader.layout_of(run) is not None else "failed"
+            self._fitting = (
+                "ready" if fitted == "ready" and run_reader.layout_of(run) is not None else "failed"
+            )
             return True
         return False

@@ -1,6 +1,8 @@
-"""A run's student as one ZIP: `python -m kgen export` in a process of its own, so that the app needs no torch.
+"""A run's student as one ZIP: `python -m kgen export` in a process of its own, so that the app
+needs no torch.
 
-One at a time, on a thread of its own, and the newest is kept: a class that asks together waits for one, and holds up nobody.
+One at a time, on a thread of its own, and the newest is kept: a class that asks together waits for
+one, and holds up nobody.
 """
 
 from __future__ import annotations
@@ -56,7 +58,9 @@ class Exports:
         try:
             found = (run / "student.safetensors").stat()
         except OSError:
-            raise ExportFailed("This run's student is not exported yet; it is when the run has ended.") from None
+            raise ExportFailed(
+                "This run's student is not exported yet; it is when the run has ended."
+            ) from None
         key = (run, found.st_mtime_ns, found.st_size)
         if self._kept is None or self._kept[0] != key:
             self._kept = key, self._make(run)
@@ -74,11 +78,24 @@ class Exports:
 
     def _run(self, run: Path, out: Path, *options: str) -> str:
         """Export; what went wrong, in a sentence, or nothing."""
-        apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
+        apart = (
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+            if os.name == "nt"
+            else {"start_new_session": True}
+        )
         few = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}  # a run may be at work
-        self._process = subprocess.Popen([*self._command, str(run), "--out", str(out), *options], cwd=ROOT, stdin=subprocess.DEVNULL,
-                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
-                                         env=os.environ | few, **apart)
+        self._process = subprocess.Popen(
+            [*self._command, str(run), "--out", str(out), *options],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=os.environ | few,
+            **apart,
+        )
         if self._closed:
             self._process.kill()
         try:
@@ -86,10 +103,15 @@ class Exports:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-            return f"The export took more than {SECONDS / 60:.0f} minutes and was ended; try `python -m kgen export` when the machine has less to do."
+            return (
+                f"The export took more than {SECONDS / 60:.0f} minutes and was ended; try `python"
+                " -m kgen export` when the machine has less to do."
+            )
         if self._process.returncode == 0:
             return ""
-        last = (said.strip().splitlines() or ["The export ended without a word."])[-1].removeprefix("Error: ")
+        last = (said.strip().splitlines() or ["The export ended without a word."])[-1].removeprefix(
+            "Error: "
+        )
         for place in (run.parent, out.parent):
             last = last.replace(f"{place}{os.sep}", "")
         return last
@@ -102,7 +124,9 @@ class Exports:
 
 
 def zipped(folder: Path) -> bytes:
-    """A folder as a ZIP that unpacks into one folder of that name. Weights hardly shrink, so they are only stored."""
+    """A folder as a ZIP that unpacks into one folder of that name. Weights hardly shrink, so they
+    are only stored.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for file in sorted(folder.iterdir()):

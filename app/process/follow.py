@@ -1,7 +1,9 @@
-"""One thread that reads the current run's folder and publishes snapshots; however many people watch.
+"""One thread that reads the current run's folder and publishes snapshots; however many people
+watch.
 
-It folds events with `app.live.state`, has `app.process.exhibits` look at what lies beside them, and swaps one reference to an
-immutable, already compressed answer. It writes nothing into a run but the layout that the exhibits order.
+It folds events with `app.live.state`, has `app.process.exhibits` look at what lies beside them, and
+swaps one reference to an immutable, already compressed answer. It writes nothing into a run but the
+layout that the exhibits order.
 """
 
 from __future__ import annotations
@@ -44,8 +46,15 @@ class Follower:
         ended: called once, when the child has ended.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, before: dict[str, Any], child: Child | None, show: Callable[[Published], None],
-                 ended: Callable[[], None] = lambda: None):
+    def __init__(
+        self,
+        path: Path,
+        recipe: Recipe,
+        before: dict[str, Any],
+        child: Child | None,
+        show: Callable[[Published], None],
+        ended: Callable[[], None] = lambda: None,
+    ):
         self.path, self.recipe, self.before, self.child = path, recipe, before, child
         self._show, self._ended = show, ended
         self.state, self.fault = State(), ""
@@ -96,7 +105,9 @@ class Follower:
     # --- the thread ------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while not self._end.wait(POLL if self._going or (self.child and not self._over) else IDLE_POLL):
+        while not self._end.wait(
+            POLL if self._going or (self.child and not self._over) else IDLE_POLL
+        ):
             try:
                 self._turn()
                 if self.fault:
@@ -106,23 +117,39 @@ class Follower:
                 self._end.wait(1.0)
 
     def _confess(self, error: Exception) -> None:
-        text = str(error) if isinstance(error, (JournalError, OSError)) else f"An error in the app ({type(error).__name__}: {error})."
+        text = (
+            str(error)
+            if isinstance(error, (JournalError, OSError))
+            else f"An error in the app ({type(error).__name__}: {error})."
+        )
         if text != self.fault or self._changed:
             self.fault = text
             try:
                 self._publish()
             except Exception:  # noqa: BLE001  the snapshot itself is what fails: show as little as can be shown
-                self._show(publish(view.snapshot(State(), Situation(run=self.path.name, stage="starting", fault=text), self.before)))
+                self._show(
+                    publish(
+                        view.snapshot(
+                            State(),
+                            Situation(run=self.path.name, stage="starting", fault=text),
+                            self.before,
+                        )
+                    )
+                )
         self._tail, self._run = None, None  # begin to read anew
 
     def _turn(self, force: bool = False) -> None:
-        code = self.child.code if self.child else None  # looked at first: what it wrote before its end is read below
+        code = (
+            self.child.code if self.child else None
+        )  # looked at first: what it wrote before its end is read below
         try:
             self._hear_child()
             self._look_elsewhere()
             self._read()
             self._look()
-        finally:  # whatever cannot be read or drawn: the child's end, and a Stop that nobody answers, are always noticed
+        finally:
+            # whatever cannot be read or drawn: the child's end, and a Stop that nobody answers, are
+            # always noticed
             self._watch_child(code)
         now = time.monotonic()
         silent = self._going and now - self._shown >= STALE
@@ -134,9 +161,17 @@ class Follower:
             self._child_ended()
         # once it has answered it is only taking its last test, which a slow machine needs time for
         patience = LAST_TEST_SECONDS if self.state.phase == "stopping" else 0.0
-        if self._stop_at and self.child and time.monotonic() > self._stop_at + patience and code is None:
+        if (
+            self._stop_at
+            and self.child
+            and time.monotonic() > self._stop_at + patience
+            and code is None
+        ):
             self.child.terminate()
-            self._text = f"Stop was pressed and the engine did not answer within {STOP_SECONDS:.0f} seconds, so it was ended."
+            self._text = (
+                f"Stop was pressed and the engine did not answer within {STOP_SECONDS:.0f} seconds,"
+                " so it was ended."
+            )
 
     def _look_elsewhere(self) -> None:
         """Without a child at work, another process may have taken the run up."""
@@ -151,7 +186,11 @@ class Follower:
         if self.stage == "starting" and self.child.said("started"):
             self.stage, self._changed = "live", True
             self._run, self._tail = None, None
-        text = str(waiting.get("text", "")) if waiting and self.stage == "live" and time.monotonic() - self._heard > 1.0 else ""
+        text = (
+            str(waiting.get("text", ""))
+            if waiting and self.stage == "live" and time.monotonic() - self._heard > 1.0
+            else ""
+        )
         if text != self._text and not self._over and not (self._stop_at and self._text):
             self._text, self._changed = text, True
 
@@ -159,7 +198,10 @@ class Follower:
         """What the engine said last of waiting; None once an event came after it."""
         said = self.child.said("waiting")
         if said is not self._waiting:
-            self._waiting, self._waiting_since = said, None  # events of this turn may have been written before it
+            self._waiting, self._waiting_since = (
+                said,
+                None,
+            )  # events of this turn may have been written before it
         elif said and self._waiting_since is None:
             self._waiting_since = self._events
         return said if self._waiting_since in (None, self._events) else None
@@ -196,7 +238,11 @@ class Follower:
 
     def _look(self) -> None:
         """What lies beside the events: the batch being made, the layout."""
-        if self._run is not None and self.state.started is not None and self.exhibits.look(self._run, self.state):
+        if (
+            self._run is not None
+            and self.state.started is not None
+            and self.exhibits.look(self._run, self.state)
+        ):
             self._changed = True
 
     # --- publishing ------------------------------------------------------------------------------
@@ -204,23 +250,37 @@ class Follower:
     def _stage_now(self) -> str:
         if self._elsewhere:
             return "live"
-        return "stopping" if self._stop_at and self.stage == "live" and not self._over else self.stage
+        return (
+            "stopping" if self._stop_at and self.stage == "live" and not self._over else self.stage
+        )
 
     def _situation(self) -> Situation:
         stage = self._stage_now()
         waiting = self._text if stage == "live" and not (self._over or self._elsewhere) else ""
         return Situation(
-            run=self.path.name, id=self._id, attempt=self._attempt, stage=stage, text=self._text, fault=self.fault, waiting=waiting,
-            checkpoint=self._checkpoint(), student_ready=(self.path / "student.safetensors").is_file(),
-            layout=self.exhibits.layout_state, updated=time.monotonic() - self._heard,
-            making=self.exhibits.making, elsewhere=self._elsewhere,
-            brought=(self.path / BUNDLED).is_file())
+            run=self.path.name,
+            id=self._id,
+            attempt=self._attempt,
+            stage=stage,
+            text=self._text,
+            fault=self.fault,
+            waiting=waiting,
+            checkpoint=self._checkpoint(),
+            student_ready=(self.path / "student.safetensors").is_file(),
+            layout=self.exhibits.layout_state,
+            updated=time.monotonic() - self._heard,
+            making=self.exhibits.making,
+            elsewhere=self._elsewhere,
+            brought=(self.path / BUNDLED).is_file(),
+        )
 
     def _checkpoint(self) -> int | None:
         """Iterations in the last checkpoint of a run that does not go on by itself."""
         if self.phase in view.ACTIVE or not (self.path / "recipe.json").is_file():
             return None
-        if (self.path / BUNDLED).is_file() and not (self.path / "checkpoint" / "state.safetensors").is_file():
+        if (self.path / BUNDLED).is_file() and not (
+            self.path / "checkpoint" / "state.safetensors"
+        ).is_file():
             return None  # brought without its checkpoint
         try:
             return int(zoo.header(self.path / "checkpoint" / "state.safetensors")["iterations"])

@@ -1,4 +1,6 @@
-"""The recorded runs that come with the app, so that a page without runs opens on something alive. They are runs like any other."""
+"""The recorded runs that come with the app, so that a page without runs opens on something alive.
+They are runs like any other.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,15 @@ FOLDER = ASSETS / "recordings"
 NAMES = ("fashion-live", "imagenet-peek")
 """The page opens on the last."""
 RUNS = tuple(f"recorded-{name}" for name in NAMES)
-"""What they are called as runs. The form does not follow them: Start makes the default, which takes three minutes."""
+"""What they are called as runs. The form does not follow them: Start makes the default, which takes
+three minutes.
+"""
 
 
 def place(folder: Path) -> bool:
-    """Open the recordings as runs of a folder that has none yet; False where none can be: the page then opens without."""
+    """Open the recordings as runs of a folder that has none yet; False where none can be: the page
+    then opens without.
+    """
     return any([_place(FOLDER / f"{name}.kgen", folder) for name in NAMES])
 
 

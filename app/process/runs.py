@@ -1,7 +1,9 @@
-"""The run that everyone sees, and the processes behind it: a warmed spare, start, resume, controls, the end.
+"""The run that everyone sees, and the processes behind it: a warmed spare, start, resume, controls,
+the end.
 
-One run at a time. The engine is a child process that gets what a person would type; what it does is read back
-from its run folder (`app.process.follow`), so nothing about a run is kept here but which folder it is.
+One run at a time. The engine is a child process that gets what a person would type; what it does is
+read back from its run folder (`app.process.follow`), so nothing about a run is kept here but which
+folder it is.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ class Runs:
         recorded: put the recorded run into a folder that has no run.
     """
 
-    def __init__(self, folder: Path, command: tuple[str, ...] | None = None, recorded: bool = False):
+    def __init__(
+        self, folder: Path, command: tuple[str, ...] | None = None, recorded: bool = False
+    ):
         self.folder = Path(folder).absolute()
         self.archive = Archive(self.folder)
         self.exports = Exports()
@@ -63,7 +67,13 @@ class Runs:
         self._ids = itertools.count(1)
         self._closed = False
         bundled = projection.load(projection.bundled(recipes.get(DEFAULT).teacher))
-        self._empty = publish(view.snapshot(State(), Situation(layout="ready" if bundled else "none"), before(recipes.get(DEFAULT))))
+        self._empty = publish(
+            view.snapshot(
+                State(),
+                Situation(layout="ready" if bundled else "none"),
+                before(recipes.get(DEFAULT)),
+            )
+        )
         self._live, self.news = self._empty, Bell()
         self._attach_newest(recorded)
 
@@ -96,24 +106,34 @@ class Runs:
     def warm(self) -> None:
         """Have an engine ready, so that Start answers at once."""
         with self._lock:
-            if not self._closed and not self.active and (self._spare is None or self._spare.code is not None):
+            if (
+                not self._closed
+                and not self.active
+                and (self._spare is None or self._spare.code is not None)
+            ):
                 if self._spare:
                     self._spare.close(0)
                 self._spare = self._spawn()
 
     def start(self, recipe: Recipe, called: str = "") -> str:
-        """Start a run; its name, which begins with `called` or the recipe's. Raises RunError where one is going or it cannot be started."""
+        """Start a run; its name, which begins with `called` or the recipe's. Raises RunError where
+        one is going or it cannot be started.
+        """
         with self._lock:
             self._refuse_second()
             self._check_folder()
             name = self.archive.free_name(called or recipe.name)
             path = self.folder / name
-            follower = self._begin(path, recipe, {"recipe": recipe.model_dump(mode="json"), "folder": str(path)})
+            follower = self._begin(
+                path, recipe, {"recipe": recipe.model_dump(mode="json"), "folder": str(path)}
+            )
         self._await_answer(follower)
         return name
 
     def resume(self, name: str) -> str:
-        """Take an unfinished run up again. Raises RunError where it is not there or another one is going."""
+        """Take an unfinished run up again. Raises RunError where it is not there or another one is
+        going.
+        """
         with self._lock:
             self._refuse_second()
             path, recipe = self._find(name)
@@ -134,7 +154,9 @@ class Runs:
 
     @contextlib.contextmanager
     def aside(self, name: str) -> Iterator[Path]:
-        """A run's folder that nobody works on or reads, to be renamed or deleted; shown again if it stays. Raises RunError, Missing."""
+        """A run's folder that nobody works on or reads, to be renamed or deleted; shown again if it
+        stays. Raises RunError, Missing.
+        """
         with self._lock:
             path, shown = self.archive.path(name), name == self.name
             if shown and self.active:
@@ -143,7 +165,9 @@ class Runs:
                 self._detach()
             try:
                 if being_written(path):
-                    raise RunError(f"The run {name} is being written; try again when that has ended.")
+                    raise RunError(
+                        f"The run {name} is being written; try again when that has ended."
+                    )
                 yield path
             finally:
                 if shown and (path / "recipe.json").is_file():
@@ -183,11 +207,15 @@ class Runs:
 
     def _spawn(self) -> Child:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)  # for the log; Start says in words why it cannot be made
+            self.folder.mkdir(
+                parents=True, exist_ok=True
+            )  # for the log; Start says in words why it cannot be made
         except OSError:
             pass
         try:
-            return Child(self.folder / "engine.log" if self.folder.is_dir() else None, *self._command)
+            return Child(
+                self.folder / "engine.log" if self.folder.is_dir() else None, *self._command
+            )
         except OSError as error:
             raise RunError(f"The engine cannot be started: {error.strerror or error}.") from None
 
@@ -207,7 +235,9 @@ class Runs:
         if old:
             old.close()
         if old_child:
-            old_child.close(2.0)  # first: it may still hold the lock of the very folder that is taken up again
+            old_child.close(
+                2.0
+            )  # first: it may still hold the lock of the very folder that is taken up again
         if not child.send(order):
             child.close(0)
             child = self._spawn()
@@ -218,10 +248,15 @@ class Runs:
         return self._follower
 
     def _await_answer(self, follower: Follower) -> None:
-        """A refusal within moments is an error of whoever pressed; a later one is told on the page."""
+        """A refusal within moments is an error of whoever pressed; a later one is told on the
+        page.
+        """
         answer = follower.child.wait_for("started", "error", seconds=ANSWER_SECONDS)
         if answer is None and follower.child.code is not None:
-            answer = {"kind": "error", "text": "The engine cannot be started. " + follower.child.death()}
+            answer = {
+                "kind": "error",
+                "text": "The engine cannot be started. " + follower.child.death(),
+            }
         if answer and answer.get("kind") == "error":
             follower.child.close(2.0)
             with self._lock:
@@ -238,7 +273,9 @@ class Runs:
         self.news.ring()
 
     def _after_end(self) -> None:
-        """A new spare, now that it takes no time from a run. Called by the follower's thread, which must not wait for the lock."""
+        """A new spare, now that it takes no time from a run. Called by the follower's thread, which
+        must not wait for the lock.
+        """
 
         def warm() -> None:
             try:
@@ -249,7 +286,9 @@ class Runs:
         threading.Thread(target=warm, name="warm", daemon=True).start()
 
     def _attach_newest(self, recorded: bool) -> None:
-        """Show the newest run, whether it can be resumed or only looked at; the recorded one where there is no other."""
+        """Show the newest run, whether it can be resumed or only looked at; the recorded one where
+        there is no other.
+        """
         names = list(self.archive.names())
         if recorded and not names and recording.place(self.folder):
             names = list(self.archive.names())
@@ -288,10 +327,16 @@ class Runs:
         if self.active and self._follower.elsewhere:
             raise RunError(f"A run is going already ({self.name}). {words.ELSEWHERE}")
         if self.active:
-            raise RunError(f"A run is going already ({self.name}). Stop it first, or watch it: everyone sees the same run.")
+            raise RunError(
+                f"A run is going already ({self.name}). Stop it first, or watch it: everyone sees"
+                " the same run."
+            )
 
     def _check_folder(self) -> None:
         try:
             self.archive.prepare()
         except OSError as error:
-            raise RunError(f"The folder for runs, {self.folder}, cannot be written: {error.strerror}. Start the app with --runs and another folder.") from None
+            raise RunError(
+                f"The folder for runs, {self.folder}, cannot be written: {error.strerror}. Start"
+                " the app with --runs and another folder."
+            ) from None

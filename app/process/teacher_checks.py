@@ -1,7 +1,9 @@
-"""The check of a teacher that somebody brings to the page: an order in words, its rows as they are found. No torch.
+"""The check of a teacher that somebody brings to the page: an order in words, its rows as they are
+found. No torch.
 
-One at a time. `kgen.preflight.request.inspect` does it in a process of its own, so a hostile file cannot take the app along.
-Here an order of the page's becomes one of the engine's, and the engine's words become the page's.
+One at a time. `kgen.preflight.request.inspect` does it in a process of its own, so a hostile file
+cannot take the app along. Here an order of the page's becomes one of the engine's, and the engine's
+words become the page's.
 """
 
 from __future__ import annotations
@@ -22,8 +24,17 @@ from kgen.preflight import request
 from kgen.preflight.request import Order, PreflightError
 from kgen.zoo import zoo
 
-LABELS = {"arch": "Architecture", "classes": "Class names", "mean": "Mean", "std": "Std", "side": "Side", "n-train": "Training images", "data": "Real test images",
-          "by-order": "By order", "half": "Half precision"}
+LABELS = {
+    "arch": "Architecture",
+    "classes": "Class names",
+    "mean": "Mean",
+    "std": "Std",
+    "side": "Side",
+    "n-train": "Training images",
+    "data": "Real test images",
+    "by-order": "By order",
+    "half": "Half precision",
+}
 """Options of the command line, as the form calls them."""
 SETTINGS = {"bn_scale": "as the page's recipes do", "embedding": "in the rail, below “More”"}
 """Where the page has a setting that the command line takes with --set."""
@@ -31,7 +42,8 @@ CLOSE_SECONDS = 5.0
 
 
 class Brought:
-    """The newest check, and the file that was uploaded for it. Safe from any thread but `take`, which is for one event loop.
+    """The newest check, and the file that was uploaded for it. Safe from any thread but `take`,
+    which is for one event loop.
 
     Args:
         folder: for uploads; it is this object's own.
@@ -55,7 +67,9 @@ class Brought:
         return await self._uploads.take(name, chunks, announced)
 
     def begin(self, asked: Any) -> str:
-        """Start a check; its id. Raises Refused for an order that is none, or while another check is going."""
+        """Start a check; its id. Raises Refused for an order that is none, or while another check
+        is going.
+        """
         try:
             order = self._order(asked)
             if order.save:
@@ -66,12 +80,16 @@ class Brought:
             self._refuse_second()
             self._id = secrets.token_urlsafe(8)
             self._found = {"rows": [], "done": False, "ok": False, "error": None, "saved": None}
-            self._thread = threading.Thread(target=self._check, args=(order,), name="check", daemon=True)
+            self._thread = threading.Thread(
+                target=self._check, args=(order,), name="check", daemon=True
+            )
             self._thread.start()
             return self._id
 
     def found(self, id: str) -> dict[str, Any]:
-        """What a check has found so far: rows, done, ok, error (a sentence), saved (the teacher's name)."""
+        """What a check has found so far: rows, done, ok, error (a sentence), saved (the teacher's
+        name).
+        """
         with self._lock:
             if not self._id or id != self._id:
                 raise Refused("That check is not known any more; check again.", 404)
@@ -96,7 +114,9 @@ class Brought:
         fields = {name: value for name, value in asked.items() if value not in (None, "")}
         if ("file" in fields) == ("path" in fields):
             raise Refused("Choose a file, or type the path of one on this machine.")
-        path = self._uploads.path(fields.pop("file")) if "file" in fields else _typed(fields["path"])
+        path = (
+            self._uploads.path(fields.pop("file")) if "file" in fields else _typed(fields["path"])
+        )
         for name in ("mean", "std"):
             if isinstance(fields.get(name), str):
                 fields[name] = _numbers(LABELS[name], fields[name])
@@ -124,11 +144,18 @@ class Brought:
         def say(text: str) -> str:
             """Without the place of an upload."""
             name = Path(path).name
-            return in_words(text.replace(path, name) if Path(path).is_relative_to(self._folder) else text).replace(f"{self._folder}{os.sep}", "")
+            return in_words(
+                text.replace(path, name) if Path(path).is_relative_to(self._folder) else text
+            ).replace(f"{self._folder}{os.sep}", "")
 
         if message["kind"] == "row":
             row = {name: message[name] for name in ("name", "status", "finding", "advice")}
-            self._add(rows=[*self._found["rows"], row | {name: say(row[name]) for name in ("finding", "advice")}])
+            self._add(
+                rows=[
+                    *self._found["rows"],
+                    row | {name: say(row[name]) for name in ("finding", "advice")},
+                ]
+            )
         elif message["kind"] == "report":
             self._add(ok=message["ok"], saved=message["saved"] and Path(message["saved"]).stem)
         else:
@@ -147,8 +174,14 @@ def known() -> dict[str, list[str]]:
 def in_words(text: str) -> str:
     """A sentence for the command line, as one for the page: fields by their labels."""
     text = re.sub(r"--(arch|classes) (?=\w)", "", text)
-    text = re.sub(r"--set (([\w.]+)=[\w.]*\w)", lambda found: f"“{found[1]}” {SETTINGS.get(found[2], 'on the command line')}", text)
-    return re.sub(r"--([a-z][a-z-]*[a-z])", lambda found: f"“{LABELS.get(found[1], found[1])}”", text)
+    text = re.sub(
+        r"--set (([\w.]+)=[\w.]*\w)",
+        lambda found: f"“{found[1]}” {SETTINGS.get(found[2], 'on the command line')}",
+        text,
+    )
+    return re.sub(
+        r"--([a-z][a-z-]*[a-z])", lambda found: f"“{LABELS.get(found[1], found[1])}”", text
+    )
 
 
 def _typed(path: Any) -> Path:
@@ -165,4 +198,7 @@ def _numbers(what: str, text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise Refused(f"{what} is {text[:60]!r}; expected a number a channel with commas between, such as 0.485, 0.456, 0.406.") from None
+        raise Refused(
+            f"{what} is {text[:60]!r}; expected a number a channel with commas between, such as"
+            " 0.485, 0.456, 0.406."
+        ) from None

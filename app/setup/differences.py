@@ -1,4 +1,6 @@
-"""What differs between recipes, in the words of the form. Pure; labels and explanations come from the recipe's own schema."""
+"""What differs between recipes, in the words of the form. Pure; labels and explanations come from
+the recipe's own schema.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,24 @@ from kgen.recipe.recipe import Recipe, field_names
 
 MOST_TEXT = 200
 KEEPING = ("journal_pixels", "judge")
-"""Fields that say how much of a run is kept, or who looks on, and change nothing of what comes out; they are no difference."""
+"""Fields that say how much of a run is kept, or who looks on, and change nothing of what comes out;
+they are no difference.
+"""
 
 
 def kin_of(recipe: Recipe, sha: str) -> str:
-    """The same for runs that differ only in seed (and name, and how much of the making is kept). `sha`: of the teacher."""
+    """The same for runs that differ only in seed (and name, and how much of the making is kept).
+    `sha`: of the teacher.
+    """
     data = recipe.model_dump(mode="json", exclude={"seed", "name", *KEEPING})
     return hashlib.sha256(json.dumps([data, sha], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @functools.cache
 def labels() -> dict[str, tuple[str, str]]:
-    """field → (what people call it, its explanation). As in the form, where it is there; else the field's own name in words."""
+    """field → (what people call it, its explanation). As in the form, where it is there; else the
+    field's own name in words.
+    """
     schema = Recipe.model_json_schema()
 
     def about(path: str) -> str:
@@ -39,7 +47,10 @@ def labels() -> dict[str, tuple[str, str]]:
 
     own = {knob.field: (knob.label, knob.tip) for knob in knobs()}
     fields = [f for f in field_names() if not f.startswith("target.")]
-    return {f: own.get(f, (form.TITLES.get(f) or f.replace(".", " ").replace("_", " "), about(f))) for f in ("target", *fields)}
+    return {
+        f: own.get(f, (form.TITLES.get(f) or f.replace(".", " ").replace("_", " "), about(f)))
+        for f in ("target", *fields)
+    }
 
 
 def value(recipe: Recipe, field: str) -> str:
@@ -52,7 +63,9 @@ def value(recipe: Recipe, field: str) -> str:
     if found is None:
         return {"classes": "all", "radii.inner": "auto", "radii.outer": "auto"}.get(field, "–")
     if field == "real_images":
-        return PurePath(found).name[:MOST_TEXT] or "–"  # where it lies on that machine is nobody's business
+        return (
+            PurePath(found).name[:MOST_TEXT] or "–"
+        )  # where it lies on that machine is nobody's business
     if isinstance(found, bool):
         return "on" if found else "off"
     if isinstance(found, dict):
@@ -65,9 +78,15 @@ def value(recipe: Recipe, field: str) -> str:
 
 def differing(recipes: Sequence[Recipe]) -> list[str]:
     """Fields that are not the same in all of them, the target as one."""
-    return [f for f in labels() if f not in KEEPING and any(r.value(f) != recipes[0].value(f) for r in recipes[1:])]
+    return [
+        f
+        for f in labels()
+        if f not in KEEPING and any(r.value(f) != recipes[0].value(f) for r in recipes[1:])
+    ]
 
 
 def change(old: Recipe, new: Recipe) -> str:
-    """"α_kr: 0.1 → 0; …" """
-    return "; ".join(f"{labels()[f][0]}: {value(old, f)} → {value(new, f)}" for f in differing([old, new]))
+    """ "α_kr: 0.1 → 0; …" """
+    return "; ".join(
+        f"{labels()[f][0]}: {value(old, f)} → {value(new, f)}" for f in differing([old, new])
+    )

@@ -19,17 +19,55 @@ from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.recipes import recipes
 from kgen.zoo import zoo
 
-SOURCES = {"noise": "nayer", "latent": "fast", "pixels": "deepinversion", "pyramid": "imagenet-peek"}
+SOURCES = {
+    "noise": "nayer",
+    "latent": "fast",
+    "pixels": "deepinversion",
+    "pyramid": "imagenet-peek",
+}
 """What is optimised, and the recipe whose settings for it are taken over."""
 TITLES = {
-    "teacher": "Teacher", "name": "Recipe", "classes": "Classes", "resolutions": "Resolution", "source": "Source of images", "ratio": "Budget", "seed": "Seed",
-    "target": "Target", "real_images": "Real test images", "student": "Student", "class_texts": "Class texts"}
+    "teacher": "Teacher",
+    "name": "Recipe",
+    "classes": "Classes",
+    "resolutions": "Resolution",
+    "source": "Source of images",
+    "ratio": "Budget",
+    "seed": "Seed",
+    "target": "Target",
+    "real_images": "Real test images",
+    "student": "Student",
+    "class_texts": "Class texts",
+}
 """What the form calls fields of a recipe that are no knobs."""
 OF_SOURCE = ("feature_memory", "optimisers.images", "optimisers.meta")
-TARGETS = {words.target_label(t.model_dump()): t for t in (Target(), Target(sigma=3), Target(peak=2), Target(kind="full"), Target(kind="full", peak=3))}
+TARGETS = {
+    words.target_label(t.model_dump()): t
+    for t in (
+        Target(),
+        Target(sigma=3),
+        Target(peak=2),
+        Target(kind="full"),
+        Target(kind="full", peak=3),
+    )
+}
 """The targets of the paper's comparison, by name: G(1, 2), G(1, 3), G(2, 2), Full(1), Full(3)."""
 LARGEST_SEED = 2**31 - 1
-FIELDS = ("teacher", "recipe", "classes", "sides", "source", "rungs", "budget", "seed", "target", "real_images", "student", "class_texts", *(k.field for k in knobs()))
+FIELDS = (
+    "teacher",
+    "recipe",
+    "classes",
+    "sides",
+    "source",
+    "rungs",
+    "budget",
+    "seed",
+    "target",
+    "real_images",
+    "student",
+    "class_texts",
+    *(k.field for k in knobs()),
+)
 """Names of what `write` gives and `read` takes, in the order of the form."""
 
 
@@ -39,35 +77,47 @@ class FormError(ValueError):
 
 def read(given: Mapping[str, Any]) -> Recipe:
     """The recipe that the form describes; FormError says what to change."""
-    offer = offers.offer(_one_of({name: name for name in offers.teachers()}, given.get("teacher"), "a teacher"))
-    base = offer.base(_one_of({name: name for name in offer.recipes}, given.get("recipe"), "a recipe"))
+    offer = offers.offer(
+        _one_of({name: name for name in offers.teachers()}, given.get("teacher"), "a teacher")
+    )
+    base = offer.base(
+        _one_of({name: name for name in offer.recipes}, given.get("recipe"), "a recipe")
+    )
     sides = _sides(given.get("sides"), offer)
     try:
-        return base.replace(**{
-            "classes": _classes(given.get("classes"), offer),
-            "resolutions": sides,
-            "batch": base.batch_at(sides[0]),  # smaller images are more of them
-            "ratio": _budget(given.get("budget"), base, offer),
-            "real_images": _folder(given.get("real_images")),
-            "student": _student(given.get("student")),
-            "class_texts": _texts(given.get("class_texts"), offer),
-            "seed": _whole(given.get("seed"), LARGEST_SEED, "The seed"),
-            "schedule": "concurrent",
-            "target": _one_of(TARGETS, given.get("target"), "a target"),
-            **source_changes(base, given.get("source")),
-            **{knob.field: _knob(knob, given.get(knob.field)) for knob in knobs()},
-            **rung_changes(base, given),
-        })
+        return base.replace(
+            **{
+                "classes": _classes(given.get("classes"), offer),
+                "resolutions": sides,
+                "batch": base.batch_at(sides[0]),  # smaller images are more of them
+                "ratio": _budget(given.get("budget"), base, offer),
+                "real_images": _folder(given.get("real_images")),
+                "student": _student(given.get("student")),
+                "class_texts": _texts(given.get("class_texts"), offer),
+                "seed": _whole(given.get("seed"), LARGEST_SEED, "The seed"),
+                "schedule": "concurrent",
+                "target": _one_of(TARGETS, given.get("target"), "a target"),
+                **source_changes(base, given.get("source")),
+                **{knob.field: _knob(knob, given.get(knob.field)) for knob in knobs()},
+                **rung_changes(base, given),
+            }
+        )
     except RecipeError as error:
         raise FormError(str(error)) from None
 
 
 def write(recipe: Recipe) -> dict[str, Any]:
-    """Values of the form that show a recipe, as far as the form can say it (a run may come from the command line)."""
+    """Values of the form that show a recipe, as far as the form can say it (a run may come from the
+    command line).
+    """
     r, here = recipe, recipe.teacher in offers.teachers()
     offer = offers.offer(r.teacher if here else recipes.get("fashion-live").teacher)
     names, w = offer.classes, r.weights
-    chosen = names if r.classes is None else [names[c] if isinstance(c, int) and 0 <= c < len(names) else c for c in r.classes]
+    chosen = (
+        names
+        if r.classes is None
+        else [names[c] if isinstance(c, int) and 0 <= c < len(names) else c for c in r.classes]
+    )
     on = (min(r.resolutions) < offer.sides[-1], w.kr > 0, r.diverse, len(r.resolutions) > 1)
     low, high, _ = offer.budget
     values = {
@@ -82,7 +132,9 @@ def write(recipe: Recipe) -> dict[str, Any]:
         "target": next((name for name, target in TARGETS.items() if target == r.target), None),
         "real_images": r.real_images or "",
         "student": r.student,
-        "class_texts": "\n".join(f"{name} = {text}" for name, text in (r.class_texts or {}).items()),
+        "class_texts": "\n".join(
+            f"{name} = {text}" for name, text in (r.class_texts or {}).items()
+        ),
     }
     return values | {knob.field: r.value(knob.field) for knob in knobs()}
 
@@ -102,7 +154,9 @@ def source_changes(base: Recipe, source: Any) -> dict[str, Any]:
 
 
 def rung_changes(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
-    """A switch decides whether a weight is zero; how large it is otherwise, the number beside it. Resolutions speak for themselves."""
+    """A switch decides whether a weight is zero; how large it is otherwise, the number beside it.
+    Resolutions speak for themselves.
+    """
     rungs, usual = given.get("rungs"), Weights()
     if not isinstance(rungs, list) or not set(map(str, rungs)) <= set(ladder.NAMES):
         raise FormError("That part of the method is not known.")
@@ -111,14 +165,21 @@ def rung_changes(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
         if rung not in rungs:
             changes |= {f"weights.{f}": 0.0 for f in fields}
         elif not any(given[f"weights.{f}"] for f in fields):
-            changes |= {f"weights.{f}": getattr(base.weights, f) or getattr(usual, f) for f in fields}
+            changes |= {
+                f"weights.{f}": getattr(base.weights, f) or getattr(usual, f) for f in fields
+            }
     return changes
 
 
 def _sides(given: Any, offer: Offer) -> tuple[int, ...]:
     """Chosen resolutions, the smallest first."""
     known = offer.sides
-    if not isinstance(given, list) or not given or not all(type(s) is int and s in known for s in given) or len(set(given)) != len(given):
+    if (
+        not isinstance(given, list)
+        or not given
+        or not all(type(s) is int and s in known for s in given)
+        or len(set(given)) != len(given)
+    ):
         raise FormError(f"Choose one resolution or more: {', '.join(map(str, known))}.")
     return tuple(sorted(given))
 
@@ -144,7 +205,9 @@ def _budget(given: Any, base: Recipe, offer: Offer) -> float:
 def _student(given: Any) -> str:
     """A name; the engine knows which networks there are."""
     if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", given):
-        raise FormError("Choose a student: the name of a network, such as small-cnn-75k or resnet18.")
+        raise FormError(
+            "Choose a student: the name of a network, such as small-cnn-75k or resnet18."
+        )
     return given
 
 
@@ -152,13 +215,20 @@ def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
     """Lines "class = text"."""
     if given is None or given == "":
         return None
-    lines = [line for line in given.splitlines() if line.strip()] if isinstance(given, str) else [""]
+    lines = (
+        [line for line in given.splitlines() if line.strip()] if isinstance(given, str) else [""]
+    )
     pairs = [tuple(part.strip() for part in line.partition("=")[::2]) for line in lines]
     for name, text in pairs:
         if not name or not text:
-            raise FormError("Class texts: expected a line for each class, such as “Bag = backpack”.")
+            raise FormError(
+                "Class texts: expected a line for each class, such as “Bag = backpack”."
+            )
         if name not in offer.classes:
-            raise FormError(f"Class texts: {name[:60]!r} is not a class of this teacher. {zoo.nearest(name, list(offer.classes))}")
+            raise FormError(
+                f"Class texts: {name[:60]!r} is not a class of this teacher."
+                f" {zoo.nearest(name, list(offer.classes))}"
+            )
     return dict(pairs) or None
 
 
@@ -180,11 +250,18 @@ def _one_of(known: Mapping[str, Any], given: Any, what: str) -> Any:
 def _knob(knob: Knob, given: Any) -> Any:
     if knob.choices:
         return _one_of({choice: choice for choice in knob.choices}, given, knob.label)
-    return None if knob.optional and given is None else _number(given, knob.low, knob.high, knob.label)
+    return (
+        None if knob.optional and given is None else _number(given, knob.low, knob.high, knob.label)
+    )
 
 
 def _number(value: Any, low: float, high: float, what: str, unit: str = "") -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or not low <= value <= high
+    ):
         raise FormError(f"{what} should be a number from {low:g}{unit} to {high:,.10g}{unit}.")
     return value
 

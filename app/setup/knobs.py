@@ -1,7 +1,8 @@
-"""Recipe fields as controls: label, explanation, limits and choices are read from the recipe's own schema.
+"""Recipe fields as controls: label, explanation, limits and choices are read from the recipe's own
+schema.
 
-No Gradio here. What a control is called is the first words of its field's docstring, so the page and
-`python -m kgen run --set` speak of the same things.
+No Gradio here. What a control is called is the first words of its field's docstring, so the page
+and `python -m kgen run --set` speak of the same things.
 """
 
 from __future__ import annotations
@@ -43,12 +44,24 @@ def knobs() -> tuple[Knob, ...]:
     for part in PARTS:
         properties = resolved(schema["properties"][part])["properties"]
         found += [_number(f"{part}.{name}", node) for name, node in properties.items()]
-    return (*found, *(_choice(name, resolved(schema["properties"][name]), schema["properties"][name]) for name in CHOICES))
+    return (
+        *found,
+        *(
+            _choice(name, resolved(schema["properties"][name]), schema["properties"][name])
+            for name in CHOICES
+        ),
+    )
 
 
 def _number(field: str, node: dict[str, Any]) -> Knob:
     limits = next((n for n in node.get("anyOf", []) if n.get("type") == "number"), node)
-    return Knob(field, *_words(field, node), low=limits["minimum"], high=limits["maximum"], optional="anyOf" in node)
+    return Knob(
+        field,
+        *_words(field, node),
+        low=limits["minimum"],
+        high=limits["maximum"],
+        optional="anyOf" in node,
+    )
 
 
 def _choice(field: str, node: dict[str, Any], own: dict[str, Any]) -> Knob:

@@ -1,4 +1,6 @@
-"""What the page offers for a teacher: recipes, resolutions, budgets, and the run that it begins with. No torch, no Gradio."""
+"""What the page offers for a teacher: recipes, resolutions, budgets, and the run that it begins
+with. No torch, no Gradio.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,15 @@ from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
 from kgen.zoo import zoo
 
-TIMES = {"fashion-live": "3 minutes", "fashion-long": "10 minutes", "fashion-vit": "2 minutes", "cifar10-live": "4 minutes",
-         "imagenette-live": "5 minutes", "imagenette-long": "20 minutes", "imagenet-peek": "10 minutes"}
+TIMES = {
+    "fashion-live": "3 minutes",
+    "fashion-long": "10 minutes",
+    "fashion-vit": "2 minutes",
+    "cifar10-live": "4 minutes",
+    "imagenette-live": "5 minutes",
+    "imagenette-long": "20 minutes",
+    "imagenet-peek": "10 minutes",
+}
 """Recipes that the page offers, and how long they take on two CPU cores."""
 SHARES = (2 / 7, 3 / 7, 1 / 2, 4 / 7, 5 / 7, 6 / 7, 1)
 """Resolutions offered for large inputs, as shares of the full side: 64, 96, 112 … 224."""
@@ -22,7 +31,19 @@ SMALL = 48
 """Sides below this are offered in steps of 4, and their generator is the shallow one."""
 FEW_CLASSES = 10
 """A teacher of more begins with its first so many."""
-CARD = ("title", "accuracy", "n_test", "n_train", "side", "channels", "map", "parameters", "macs", "bytes", "licence")
+CARD = (
+    "title",
+    "accuracy",
+    "n_test",
+    "n_train",
+    "side",
+    "channels",
+    "map",
+    "parameters",
+    "macs",
+    "bytes",
+    "licence",
+)
 """What the page shows of a teacher that is chosen and not yet at work."""
 LARGE_SET = 200_000
 """Real training sets above this have a budget in thousandths of a per cent."""
@@ -38,7 +59,9 @@ class Offer:
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """Resolutions that generator and teacher can make, the smallest first; the last is the teacher's own, or the next below."""
+        """Resolutions that generator and teacher can make, the smallest first; the last is the
+        teacher's own, or the next below.
+        """
         full, least = self.card.side, self.card.smallest or 0
         unit = math.lcm(4 if full < SMALL else 16, plan.patch(self.card))
         wanted = range(16, full + 1, 4) if full < SMALL else (full * share for share in SHARES)
@@ -75,8 +98,14 @@ class Offer:
         share = 100 * pixels / (self.card.n_train * self.card.side**2)
         ratio = min(max(round(share / step) * step, low), high) / 100
         known = set(self.classes) <= classes.embedded().keys()
-        return recipe.replace(teacher=self.teacher, classes=chosen, resolutions=(side,), ratio=ratio, evaluate_on="auto",
-                              embedding="text" if known else "centre")
+        return recipe.replace(
+            teacher=self.teacher,
+            classes=chosen,
+            resolutions=(side,),
+            ratio=ratio,
+            evaluate_on="auto",
+            embedding="text" if known else "centre",
+        )
 
     @property
     def costs(self) -> tuple[float, ...]:
@@ -86,8 +115,14 @@ class Offer:
     def told(self) -> dict[str, Any]:
         """For the page, as JSON."""
         known = plan.before(self.base(self.recipes[0]))
-        return {"card": {k: known["teacher"][k] for k in CARD}, "student": known["student"], "classes": self.classes,
-                "sides": self.sides, "small": self.small, "full": self.sides[-1]}
+        return {
+            "card": {k: known["teacher"][k] for k in CARD},
+            "student": known["student"],
+            "classes": self.classes,
+            "sides": self.sides,
+            "small": self.small,
+            "full": self.sides[-1],
+        }
 
 
 def offer(teacher: str) -> Offer:

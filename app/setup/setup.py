@@ -1,4 +1,6 @@
-"""The setup rail's form as Gradio components, in the order of `form.FIELDS`. Static texts and tooltips; nothing of a run."""
+"""The setup rail's form as Gradio components, in the order of `form.FIELDS`. Static texts and
+tooltips; nothing of a run.
+"""
 
 from __future__ import annotations
 
@@ -19,27 +21,51 @@ from kgen.zoo import zoo
 TEACHER = (Path(__file__).parent / "teacher.html").read_text(encoding="utf-8")
 PLAIN = {"container": False, "show_label": False, "interactive": True}
 SOURCES = {
-    "noise": ("Noisy layer", "A noisy layer over class names feeds one generator for the whole run (K-Gen, NAYER)."),
-    "latent": ("Latent", "A latent code and a generator that starts each time from what earlier ones learnt (Fast)."),
-    "pixels": ("Pixels", "No generator: the pixels themselves are optimised, kept smooth by two priors (DeepInversion)."),
-    "pyramid": ("Pyramid", "No generator: each image is a sum of images of every size, coarse to fine, so whole regions change as easily as single pixels."),
+    "noise": (
+        "Noisy layer",
+        "A noisy layer over class names feeds one generator for the whole run (K-Gen, NAYER).",
+    ),
+    "latent": (
+        "Latent",
+        "A latent code and a generator that starts each time from what earlier ones learnt (Fast).",
+    ),
+    "pixels": (
+        "Pixels",
+        (
+            "No generator: the pixels themselves are optimised, kept smooth by two priors"
+            " (DeepInversion)."
+        ),
+    ),
+    "pyramid": (
+        "Pyramid",
+        (
+            "No generator: each image is a sum of images of every size, coarse to fine, so whole"
+            " regions change as easily as single pixels."
+        ),
+    ),
 }
 # Runs once; the module owns the picker's DOM. The value is {teacher, chosen}.
 PICKER = """
 const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
-import(base + '/kg/static/setup/class_picker.js?v=' + VERSION).then((picker) => picker.mount(element, {
-  base, value: () => props.value, set: (value) => { props.value = value; trigger('change'); }, watch: (told) => watch('value', told),
-}));
+import(base + '/kg/static/setup/class_picker.js?v=' + VERSION).then((picker) =>
+  picker.mount(element, {
+    base,
+    value: () => props.value,
+    set: (value) => { props.value = value; trigger('change'); },
+    watch: (told) => watch('value', told),
+  }));
 """
 # Runs once; the dialog is the module's. The name of a teacher that was kept is all that comes back.
 OWN = """
 const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
-import(base + '/kg/static/setup/teacher_dialog.js?v=' + VERSION).then((own) => own.mount(element, { base, adopted: (name) => trigger('adopted', { name }) }));
+import(base + '/kg/static/setup/teacher_dialog.js?v=' + VERSION).then((own) =>
+  own.mount(element, { base, adopted: (name) => trigger('adopted', { name }) }));
 """
 
 
 def build(version: str) -> dict[str, gr.components.Component]:
-    """The form. Besides the fields of `form.FIELDS` it holds "preset", which only moves others, and "own", which brings teachers.
+    """The form. Besides the fields of `form.FIELDS` it holds "preset", which only moves others, and
+    "own", which brings teachers.
 
     `version`: of static files.
     """
@@ -47,36 +73,98 @@ def build(version: str) -> dict[str, gr.components.Component]:
     offer = offers.offer(said["teacher"])
     teacher, own = _teacher(said["teacher"], version)
     _heading(form.TITLES["name"], "time as it is, on two CPU cores")
-    recipe = gr.Radio(_recipes(offer), value=said["recipe"], label="Recipe", elem_id="kg-recipe", elem_classes="kg-seg", **PLAIN)
-    _heading(form.TITLES["classes"], '<span id="kg-chosen"></span> · <button type="button" data-all>all</button> '
-             '<button type="button" data-none>none</button> <button type="button" data-ten hidden>random ten</button>')
-    classes = gr.HTML(value={"teacher": offer.teacher, "chosen": said["classes"]}, html_template="<div></div>", js_on_load=PICKER.replace("VERSION", json.dumps(version)),
-                      apply_default_css=False, padding=False, elem_id="kg-classes")
-    _heading(form.TITLES["resolutions"], "one or more · cost per image", "Side of a synthetic image in pixels. Half the side costs a quarter of the pixels, "
-             "so the same budget holds four times as many images. Several take turns.")
-    sides = gr.CheckboxGroup(_sides(offer), value=said["sides"], label="Resolution", elem_id="kg-side", **PLAIN)
+    recipe = gr.Radio(
+        _recipes(offer),
+        value=said["recipe"],
+        label="Recipe",
+        elem_id="kg-recipe",
+        elem_classes="kg-seg",
+        **PLAIN,
+    )
+    _heading(
+        form.TITLES["classes"],
+        '<span id="kg-chosen"></span> · <button type="button" data-all>all</button> <button'
+        ' type="button" data-none>none</button> <button type="button" data-ten hidden>random'
+        " ten</button>",
+    )
+    classes = gr.HTML(
+        value={"teacher": offer.teacher, "chosen": said["classes"]},
+        html_template="<div></div>",
+        js_on_load=PICKER.replace("VERSION", json.dumps(version)),
+        apply_default_css=False,
+        padding=False,
+        elem_id="kg-classes",
+    )
+    _heading(
+        form.TITLES["resolutions"],
+        "one or more · cost per image",
+        "Side of a synthetic image in pixels. Half the side costs a quarter of the pixels, "
+        "so the same budget holds four times as many images. Several take turns.",
+    )
+    sides = gr.CheckboxGroup(
+        _sides(offer), value=said["sides"], label="Resolution", elem_id="kg-side", **PLAIN
+    )
     preset, rungs = _ladder(said["rungs"])
     _heading(form.TITLES["source"], "", "What is optimised to make images.")
-    source = gr.Radio([(label, name) for name, (label, _) in SOURCES.items()], value=said["source"], label="Source of images", elem_id="kg-source",
-                      elem_classes="kg-seg", **PLAIN)
+    source = gr.Radio(
+        [(label, name) for name, (label, _) in SOURCES.items()],
+        value=said["source"],
+        label="Source of images",
+        elem_id="kg-source",
+        elem_classes="kg-seg",
+        **PLAIN,
+    )
     _heading(form.TITLES["ratio"], '<output id="kg-budget-out"></output>', term="budget")
     low, high, step = offer.budget
-    budget = gr.Slider(low, high, value=said["budget"], step=step, label="Budget in per cent", elem_id="kg-budget", buttons=[], **PLAIN)
-    seed = gr.Number(said["seed"], label="Seed", precision=0, minimum=0, maximum=form.LARGEST_SEED, container=False, interactive=True,
-                     elem_id="kg-seed")
+    budget = gr.Slider(
+        low,
+        high,
+        value=said["budget"],
+        step=step,
+        label="Budget in per cent",
+        elem_id="kg-budget",
+        buttons=[],
+        **PLAIN,
+    )
+    seed = gr.Number(
+        said["seed"],
+        label="Seed",
+        precision=0,
+        minimum=0,
+        maximum=form.LARGEST_SEED,
+        container=False,
+        interactive=True,
+        elem_id="kg-seed",
+    )
     more = _more(said)
     _tips()
-    fields = {"teacher": teacher, "recipe": recipe, "classes": classes, "sides": sides, "source": source, "rungs": rungs, "budget": budget, "seed": seed, **more}
+    fields = {
+        "teacher": teacher,
+        "recipe": recipe,
+        "classes": classes,
+        "sides": sides,
+        "source": source,
+        "rungs": rungs,
+        "budget": budget,
+        "seed": seed,
+        **more,
+    }
     return {name: fields[name] for name in form.FIELDS} | {"preset": preset, "own": own}
 
 
 def with_choices() -> list[Any]:
-    """Updates of the fields after a teacher was brought and while another one is at work: it can be seen, and chosen later."""
-    return [gr.update(choices=_teachers()) if name == "teacher" else gr.skip() for name in form.FIELDS]
+    """Updates of the fields after a teacher was brought and while another one is at work: it can be
+    seen, and chosen later.
+    """
+    return [
+        gr.update(choices=_teachers()) if name == "teacher" else gr.skip() for name in form.FIELDS
+    ]
 
 
 def shown(values: dict[str, Any]) -> list[Any]:
-    """What `form.write` gives, as updates of the fields: with the choices that there are for its teacher."""
+    """What `form.write` gives, as updates of the fields: with the choices that there are for its
+    teacher.
+    """
     teacher = values["teacher"] or recipes.get("fashion-live").teacher
     offer = offers.offer(teacher)
     low, high, step = offer.budget
@@ -92,7 +180,14 @@ def shown(values: dict[str, Any]) -> list[Any]:
 
 def _recipes(offer: Offer) -> list[tuple[str, str]]:
     own = offer.base(offer.recipes[0]) == recipes.get(offer.recipes[0])
-    return [(n.removeprefix("fashion-").removeprefix("imagenet-") + (f", {offers.TIMES[n]}" if own else ""), n) for n in offer.recipes]
+    return [
+        (
+            n.removeprefix("fashion-").removeprefix("imagenet-")
+            + (f", {offers.TIMES[n]}" if own else ""),
+            n,
+        )
+        for n in offer.recipes
+    ]
 
 
 def _sides(offer: Offer) -> list[tuple[str, int]]:
@@ -101,53 +196,169 @@ def _sides(offer: Offer) -> list[tuple[str, int]]:
 
 def _teachers() -> list[tuple[str, str]]:
     cards = {name: offers.offer(name).card for name in offers.teachers()}
-    return [(c.title.removeprefix("Fashion ") + (f", {100 * c.accuracy:.1f} %" if c.accuracy else ""), name) for name, c in cards.items()]
+    return [
+        (
+            c.title.removeprefix("Fashion ")
+            + (f", {100 * c.accuracy:.1f} %" if c.accuracy else ""),
+            name,
+        )
+        for name, c in cards.items()
+    ]
 
 
 def _teacher(chosen: str, version: str) -> tuple[gr.Radio, gr.HTML]:
     """The card, below it the choice, and the way to bring another."""
     with gr.Column(elem_id="kg-teachers", min_width=0):
         gr.HTML(html_template=TEACHER, apply_default_css=False, padding=False, elem_id="kg-teacher")
-        which = gr.Radio(_teachers(), value=chosen, label="Teacher", elem_id="kg-which-teacher", elem_classes="kg-seg", **PLAIN)
-        own = gr.HTML(html_template='<button type="button" class="link" aria-haspopup="dialog">Your own teacher …</button>',
-                      js_on_load=OWN.replace("VERSION", json.dumps(version)), apply_default_css=False, padding=False, elem_id="kg-bring")
+        which = gr.Radio(
+            _teachers(),
+            value=chosen,
+            label="Teacher",
+            elem_id="kg-which-teacher",
+            elem_classes="kg-seg",
+            **PLAIN,
+        )
+        own = gr.HTML(
+            html_template=(
+                '<button type="button" class="link" aria-haspopup="dialog">Your own teacher'
+                " …</button>"
+            ),
+            js_on_load=OWN.replace("VERSION", json.dumps(version)),
+            apply_default_css=False,
+            padding=False,
+            elem_id="kg-bring",
+        )
     return which, own
 
 
 def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
-    _heading("Method", '<span id="kg-custom"></span>', "Each rung adds one idea to a plain generator (the paper's Table 4). The upper row sets all "
-             "rungs up to one; below, each can be flipped alone.")
-    preset = gr.Radio(list(ladder.PRESETS), value=ladder.PRESETS[len(rungs)] if tuple(rungs) == ladder.NAMES[: len(rungs)] else None, label="Method preset",
-                      elem_id="kg-preset", elem_classes="kg-seg", **PLAIN)
-    gr.HTML(html_template=f'<p class="rung" data-tip="{html.escape(ladder.BASELINE)}" tabindex="0"><i></i>Plain generator (NAYER)</p>',
-            apply_default_css=False, padding=False, elem_id="kg-baseline")
-    switches = gr.CheckboxGroup([(f"+ {name}", name) for name in ladder.NAMES], value=rungs, label="Method", elem_id="kg-ladder", **PLAIN)
-    gr.HTML(html_template='<p class="small muted" id="kg-expect" role="status"></p>', apply_default_css=False, padding=False)
+    _heading(
+        "Method",
+        '<span id="kg-custom"></span>',
+        "Each rung adds one idea to a plain generator (the paper's Table 4). The upper row sets all"
+        " rungs up to one; below, each can be flipped alone.",
+    )
+    preset = gr.Radio(
+        list(ladder.PRESETS),
+        value=ladder.PRESETS[len(rungs)] if tuple(rungs) == ladder.NAMES[: len(rungs)] else None,
+        label="Method preset",
+        elem_id="kg-preset",
+        elem_classes="kg-seg",
+        **PLAIN,
+    )
+    gr.HTML(
+        html_template=(
+            f'<p class="rung" data-tip="{html.escape(ladder.BASELINE)}" tabindex="0"><i></i>Plain'
+            " generator (NAYER)</p>"
+        ),
+        apply_default_css=False,
+        padding=False,
+        elem_id="kg-baseline",
+    )
+    switches = gr.CheckboxGroup(
+        [(f"+ {name}", name) for name in ladder.NAMES],
+        value=rungs,
+        label="Method",
+        elem_id="kg-ladder",
+        **PLAIN,
+    )
+    gr.HTML(
+        html_template='<p class="small muted" id="kg-expect" role="status"></p>',
+        apply_default_css=False,
+        padding=False,
+    )
     return preset, switches
 
 
 def _more(said: dict) -> dict[str, gr.components.Component]:
-    """The rest of the method: weights, radii, target, what stands for a class; each from the recipe's schema."""
+    """The rest of the method: weights, radii, target, what stands for a class; each from the
+    recipe's schema.
+    """
     with gr.Accordion("More", open=False, elem_id="kg-more"):
         _heading(form.TITLES["target"], "", term="target")
-        found = {"target": gr.Radio(list(form.TARGETS), value=said["target"], label="Target", elem_id="kg-target", elem_classes="kg-chips", **PLAIN)}
+        found = {
+            "target": gr.Radio(
+                list(form.TARGETS),
+                value=said["target"],
+                label="Target",
+                elem_id="kg-target",
+                elem_classes="kg-chips",
+                **PLAIN,
+            )
+        }
         for knob in (k for k in knobs() if k.choices):
             _heading(html.escape(knob.label), "", html.escape(knob.tip))
-            found[knob.field] = gr.Radio(list(knob.choices), value=said[knob.field], label=knob.label, elem_id=_id(knob), elem_classes="kg-seg", **PLAIN)
-        _heading("Weights and radii", "", "Factors of the loss terms, and the radii of the embedding in-out game.")
+            found[knob.field] = gr.Radio(
+                list(knob.choices),
+                value=said[knob.field],
+                label=knob.label,
+                elem_id=_id(knob),
+                elem_classes="kg-seg",
+                **PLAIN,
+            )
+        _heading(
+            "Weights and radii",
+            "",
+            "Factors of the loss terms, and the radii of the embedding in-out game.",
+        )
         with gr.Row(elem_id="kg-knobs"):
             for knob in (k for k in knobs() if not k.choices):
-                found[knob.field] = gr.Number(said[knob.field], label=knob.label, minimum=knob.low, maximum=knob.high, step=0.05, placeholder="auto",
-                                              container=False, interactive=True, min_width=0, elem_id=_id(knob))
-        _heading(form.TITLES["real_images"], "", "Folder of real images, one subfolder a class, called as the class. They test the student and never teach it.")
-        found["real_images"] = gr.Textbox(said["real_images"], label="Folder of real test images", placeholder="the teacher's own test set, where it is here",
-                                          max_length=4096, elem_id="kg-real", **PLAIN)
-        _heading(form.TITLES["student"], "", "The network that learns: a small one of ours, or any of timm or torchvision:NAME. Larger ones cost more in each step.")
-        found["student"] = gr.Dropdown([*zoo.STUDENTS, *architectures.NAMES], value=said["student"], label="Student", allow_custom_value=True,
-                                       elem_id="kg-student", **PLAIN)
-        _heading(form.TITLES["class_texts"], "", "What stands for a class is the embedding of its name. Here it can have another text: a line for each class, name = text. Texts that are no class of a bundled data set need the live encoder, above.")
-        found["class_texts"] = gr.Textbox(said["class_texts"], label="Class texts", placeholder="Bag = backpack", lines=2, max_length=20_000,
-                                          elem_id="kg-texts-of", **PLAIN)
+                found[knob.field] = gr.Number(
+                    said[knob.field],
+                    label=knob.label,
+                    minimum=knob.low,
+                    maximum=knob.high,
+                    step=0.05,
+                    placeholder="auto",
+                    container=False,
+                    interactive=True,
+                    min_width=0,
+                    elem_id=_id(knob),
+                )
+        _heading(
+            form.TITLES["real_images"],
+            "",
+            "Folder of real images, one subfolder a class, called as the class. They test the"
+            " student and never teach it.",
+        )
+        found["real_images"] = gr.Textbox(
+            said["real_images"],
+            label="Folder of real test images",
+            placeholder="the teacher's own test set, where it is here",
+            max_length=4096,
+            elem_id="kg-real",
+            **PLAIN,
+        )
+        _heading(
+            form.TITLES["student"],
+            "",
+            "The network that learns: a small one of ours, or any of timm or torchvision:NAME."
+            " Larger ones cost more in each step.",
+        )
+        found["student"] = gr.Dropdown(
+            [*zoo.STUDENTS, *architectures.NAMES],
+            value=said["student"],
+            label="Student",
+            allow_custom_value=True,
+            elem_id="kg-student",
+            **PLAIN,
+        )
+        _heading(
+            form.TITLES["class_texts"],
+            "",
+            "What stands for a class is the embedding of its name. Here it can have another text: a"
+            " line for each class, name = text. Texts that are no class of a bundled data set need"
+            " the live encoder, above.",
+        )
+        found["class_texts"] = gr.Textbox(
+            said["class_texts"],
+            label="Class texts",
+            placeholder="Bag = backpack",
+            lines=2,
+            max_length=20_000,
+            elem_id="kg-texts-of",
+            **PLAIN,
+        )
     return found
 
 
@@ -156,18 +367,39 @@ def _id(knob: Knob) -> str:
 
 
 def _tips() -> None:
-    """Explanations for choices that Gradio has no place for: [id, [one a choice]]; `sidebar.js` puts them where they belong."""
-    up_to = [ladder.BASELINE, *(f"Everything up to “{rung.name}”. {rung.adds}" for rung in ladder.RUNGS)]
-    tips = [["kg-ladder", [rung.adds for rung in ladder.RUNGS]], ["kg-preset", up_to], ["kg-source", [tip for _, tip in SOURCES.values()]],
-            *([_id(k), [k.tip]] for k in knobs() if not k.choices)]
+    """Explanations for choices that Gradio has no place for: [id, [one a choice]]; `sidebar.js`
+    puts them where they belong.
+    """
+    up_to = [
+        ladder.BASELINE,
+        *(f"Everything up to “{rung.name}”. {rung.adds}" for rung in ladder.RUNGS),
+    ]
+    tips = [
+        ["kg-ladder", [rung.adds for rung in ladder.RUNGS]],
+        ["kg-preset", up_to],
+        ["kg-source", [tip for _, tip in SOURCES.values()]],
+        *([_id(k), [k.tip]] for k in knobs() if not k.choices),
+    ]
     data = {"tips": tips, "without": [rung.without for rung in ladder.RUNGS]}
-    attributes = " ".join(f'data-{name}="{html.escape(json.dumps(value))}"' for name, value in data.items())
-    gr.HTML(html_template=f'<i id="kg-texts" hidden {attributes}></i>', apply_default_css=False, padding=False)
+    attributes = " ".join(
+        f'data-{name}="{html.escape(json.dumps(value))}"' for name, value in data.items()
+    )
+    gr.HTML(
+        html_template=f'<i id="kg-texts" hidden {attributes}></i>',
+        apply_default_css=False,
+        padding=False,
+    )
 
 
 def _heading(title: str, aside: str, tip: str = "", term: str = "") -> None:
-    """A field's heading, explained by a tip of its own or by a term of the glossary. Only constant text from this file is passed in, so nothing needs escaping."""
+    """A field's heading, explained by a tip of its own or by a term of the glossary. Only constant
+    text from this file is passed in, so nothing needs escaping.
+    """
     said = f'data-term="{term}"' if term else f'data-tip="{tip}"'
     head = f'<b class="term" tabindex="0" {said}>{title}</b>' if tip or term else f"<b>{title}</b>"
-    gr.HTML(html_template=f'<div class="field-head">{head}<span>{aside}</span></div>', apply_default_css=False, padding=False,
-            elem_classes="kg-head")
+    gr.HTML(
+        html_template=f'<div class="field-head">{head}<span>{aside}</span></div>',
+        apply_default_css=False,
+        padding=False,
+        elem_classes="kg-head",
+    )

@@ -1,7 +1,8 @@
-"""One switch of a run's recipe flipped: which switches there are, what each would change, and which are not for this run.
+"""One switch of a run's recipe flipped: which switches there are, what each would change, and which
+are not for this run.
 
-They are the rungs of the ladder, the terms of the loss, what the form offers, and every choice that the recipe's schema has;
-each is tried by building the recipe. Pure.
+They are the rungs of the ladder, the terms of the loss, what the form offers, and every choice that
+the recipe's schema has; each is tried by building the recipe. Pure.
 """
 
 from __future__ import annotations
@@ -43,7 +44,14 @@ class Switch:
     refused: str = ""
 
     def told(self) -> dict[str, Any]:
-        return {"id": self.id, "part": self.part, "title": self.title, "tip": self.tip, "words": self.words, "refused": self.refused}
+        return {
+            "id": self.id,
+            "part": self.part,
+            "title": self.title,
+            "tip": self.tip,
+            "words": self.words,
+            "refused": self.refused,
+        }
 
 
 class Impossible(ValueError):
@@ -54,7 +62,8 @@ def switches(recipe: Recipe, maps: bool = True, norms: bool = True) -> list[Swit
     """All of them. ZooError where the recipe's teacher is not on this machine.
 
     Args:
-        maps, norms: has its teacher a spatial map, and BatchNorm statistics? A run that has begun knows.
+        maps, norms: has its teacher a spatial map, and BatchNorm statistics? A run that has begun
+        knows.
     """
     offer = offers.offer(recipe.teacher)
     idle = _idle(recipe, offer, maps, norms)
@@ -78,17 +87,44 @@ def _wanted(recipe: Recipe, offer: Offer) -> Iterator[tuple[str, str, str, str, 
     numbers = {knob.field: recipe.value(knob.field) for knob in knobs()}
     for rung, field in ((ladder.KEY_REGION, "weights.kr"), (ladder.DIVERSITY, "weights.aed")):
         flipped = [r for r in ladder.NAMES if (r in now) != (r == rung)]
-        yield f"rung:{rung}", "Method", f"{rung} {_on(rung not in now)}", field, form.rung_changes(recipe, {"rungs": flipped, **numbers})
+        yield (
+            f"rung:{rung}",
+            "Method",
+            f"{rung} {_on(rung not in now)}",
+            field,
+            form.rung_changes(recipe, {"rungs": flipped, **numbers}),
+        )
     for rung in (ladder.SMALLER, ladder.MULTI):
-        yield f"rung:{rung}", "Method", f"{rung} {_on(rung not in now)}", "resolutions", lambda rung=rung: _resolutions(recipe, offer, rung, now)
-    usual, own = Weights(), recipes.get(recipe.name).weights if recipe.name in recipes.NAMES else Weights()
+        yield (
+            f"rung:{rung}",
+            "Method",
+            f"{rung} {_on(rung not in now)}",
+            "resolutions",
+            lambda rung=rung: _resolutions(recipe, offer, rung, now),
+        )
+    usual, own = (
+        Weights(),
+        (recipes.get(recipe.name).weights if recipe.name in recipes.NAMES else Weights()),
+    )
     for part in (p for p in events.PARTS if p not in ("kr", "aed")):
         weight, on = getattr(recipe.weights, part), getattr(own, part) or getattr(usual, part)
         if weight or on:
-            yield f"weights.{part}", "Terms of the loss", f"{events.PART_NAMES[part]} {_on(not weight)}", f"weights.{part}", {f"weights.{part}": 0.0 if weight else on}
+            yield (
+                f"weights.{part}",
+                "Terms of the loss",
+                f"{events.PART_NAMES[part]} {_on(not weight)}",
+                f"weights.{part}",
+                {f"weights.{part}": 0.0 if weight else on},
+            )
     for source in (s for s in form.SOURCES if s != recipe.source):
         smooth = dict(zip(("weights.tv", "weights.l2"), form.priors(source)))
-        yield f"source:{source}", "Images", f"source of images {source}", "source", form.source_changes(recipe, source) | smooth
+        yield (
+            f"source:{source}",
+            "Images",
+            f"source of images {source}",
+            "source",
+            form.source_changes(recipe, source) | smooth,
+        )
     for name, target in form.TARGETS.items():
         if target != recipe.target:
             yield f"target:{name}", "Images", f"target {name}", "target", {"target": target}
@@ -118,7 +154,10 @@ def _resolutions(recipe: Recipe, offer: Offer, rung: str, now: list[str]) -> dic
     """As `static/setup/ladder.js` moves them; the batch keeps its pixels."""
     sides, many = sorted(recipe.resolutions), len(recipe.resolutions) > 1
     if rung == ladder.SMALLER and many and rung in now:
-        raise Impossible("With two resolutions one of them is smaller than the teacher's input; flip multi-resolution first.")
+        raise Impossible(
+            "With two resolutions one of them is smaller than the teacher's input; flip"
+            " multi-resolution first."
+        )
     if len(offer.sides) < 2:
         raise Impossible("This teacher takes images of one size only.")
     if rung == ladder.SMALLER:
@@ -132,9 +171,18 @@ def _check(old: Recipe, new: Recipe, offer: Offer) -> None:
     """What a recipe alone does not know: its teacher's patches, and texts for its classes."""
     sides = new.sides(plan.patch(offer.card))
     if new.resolutions == old.resolutions and sides != old.sides(plan.patch(offer.card)):
-        raise Impossible(f"The images would become {value(new.replace(resolutions=sides), 'resolutions')} pixels wide, so more than one thing would change.")
-    if new.embedding == "text" != old.embedding and new.text_encoder == "table" and not set(offer.classes) <= classes.embedded().keys():
-        raise Impossible("Some of this teacher's classes have no text embedding in the bundled table.")
+        raise Impossible(
+            f"The images would become {value(new.replace(resolutions=sides), 'resolutions')} pixels"
+            " wide, so more than one thing would change."
+        )
+    if (
+        new.embedding == "text" != old.embedding
+        and new.text_encoder == "table"
+        and not set(offer.classes) <= classes.embedded().keys()
+    ):
+        raise Impossible(
+            "Some of this teacher's classes have no text embedding in the bundled table."
+        )
 
 
 def _idle(recipe: Recipe, offer: Offer, maps: bool, norms: bool) -> set[str]:
@@ -142,9 +190,20 @@ def _idle(recipe: Recipe, offer: Offer, maps: bool, norms: bool) -> set[str]:
     w, sees_patches = recipe.weights, plan.sees_patches(offer.card)
     norms = norms and not sees_patches
     idle = {
-        "adv_mask": not w.adv, "bn_scale": not (w.bn and norms), "feature_memory": not (w.bn and norms), "weights.bn": not norms, "weights.kr": not maps,
-        "target": not (w.kr and maps), "aed_embedding": not w.aed, "position_decay": not sees_patches, "embedding": recipe.source != "noise" and not recipe.diverse,
-        "adv_divergence": not w.adv, "edges": recipe.augment == "none", "crop_curriculum": recipe.generator_crop == 1 or recipe.augment != "both",
-        "restart_optimiser": recipe.source != "noise", "mix": bool(recipe.views),
-        **dict.fromkeys(("deep", "up_first", "output", "generator_life"), not recipe.generates)}
+        "adv_mask": not w.adv,
+        "bn_scale": not (w.bn and norms),
+        "feature_memory": not (w.bn and norms),
+        "weights.bn": not norms,
+        "weights.kr": not maps,
+        "target": not (w.kr and maps),
+        "aed_embedding": not w.aed,
+        "position_decay": not sees_patches,
+        "embedding": recipe.source != "noise" and not recipe.diverse,
+        "adv_divergence": not w.adv,
+        "edges": recipe.augment == "none",
+        "crop_curriculum": recipe.generator_crop == 1 or recipe.augment != "both",
+        "restart_optimiser": recipe.source != "noise",
+        "mix": bool(recipe.views),
+        **dict.fromkeys(("deep", "up_first", "output", "generator_life"), not recipe.generates),
+    }
     return {field for field, there in idle.items() if there}

@@ -1,4 +1,6 @@
-"""Under which addresses other computers reach this one. Nothing is sent and no name is looked up."""
+"""Under which addresses other computers reach this one. Nothing is sent and no name is looked
+up.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ TRIED = ("192.0.2.1", "192.168.255.254", "10.255.255.254", "172.31.255.254", "16
 
 
 def addresses(host: str) -> list[str]:
-    """Addresses that an app listening on `host` is reached at from elsewhere, the likeliest first; empty where there are none."""
+    """Addresses that an app listening on `host` is reached at from elsewhere, the likeliest first;
+    empty where there are none.
+    """
     try:
         asked = ipaddress.ip_address(host)
     except ValueError:
@@ -19,7 +23,11 @@ def addresses(host: str) -> list[str]:
     if not asked.is_unspecified:
         return [] if asked.is_loopback else [host]
     found = [a for a in map(_towards, TRIED) if a] + _of_interfaces()
-    plain = [a for a in dict.fromkeys(found) if not (ipaddress.ip_address(a).is_loopback or ipaddress.ip_address(a).is_unspecified)]
+    plain = [
+        a
+        for a in dict.fromkeys(found)
+        if not (ipaddress.ip_address(a).is_loopback or ipaddress.ip_address(a).is_unspecified)
+    ]
     return sorted(plain, key=_unlikely)
 
 
@@ -28,13 +36,17 @@ def link(host: str, port: int, root: str = "") -> str:
 
 
 def _unlikely(address: str) -> int:
-    """Networks of virtual machines and containers come after the usual ones, and addresses that were given by nobody last."""
+    """Networks of virtual machines and containers come after the usual ones, and addresses that
+    were given by nobody last.
+    """
     ip = ipaddress.ip_address(address)
     return 2 if ip.is_link_local else 1 if ip in ipaddress.ip_network("172.17.0.0/16") else 0
 
 
 def _towards(target: str) -> str | None:
-    """From which address this computer would send there: a datagram socket that is connected, and never written to."""
+    """From which address this computer would send there: a datagram socket that is connected, and
+    never written to.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((target, 9))
@@ -54,7 +66,9 @@ def _of_interfaces() -> list[str]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             try:
-                answer = fcntl.ioctl(probe, 0x8915, struct.pack("256s", name.encode()[:15]))  # SIOCGIFADDR
+                answer = fcntl.ioctl(
+                    probe, 0x8915, struct.pack("256s", name.encode()[:15])
+                )  # SIOCGIFADDR
             except OSError:
                 continue  # it has none
             found.append(socket.inet_ntoa(answer[20:24]))

@@ -1,4 +1,6 @@
-"""HTTP answers as all our routes give them: compressed once, revalidated by ETag; what is missing is one sentence."""
+"""HTTP answers as all our routes give them: compressed once, revalidated by ETag; what is missing
+is one sentence.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,14 @@ REVALIDATE = "no-cache"
 
 def known(request: Request, etag: str | None) -> bool:
     """Has the browser this very answer?"""
-    return bool(etag) and etag in [t.strip().removeprefix("W/") for t in request.headers.get("if-none-match", "").split(",")]
+    return bool(etag) and etag in [
+        t.strip().removeprefix("W/") for t in request.headers.get("if-none-match", "").split(",")
+    ]
 
 
-def answer(request: Request, body: bytes, media: str, cache: str, etag: str | None = None) -> Response:
+def answer(
+    request: Request, body: bytes, media: str, cache: str, etag: str | None = None
+) -> Response:
     """Compressed bytes as they are, or 304; uncompressed only for the rare client that cannot."""
     headers = {"Cache-Control": cache, "Vary": "Accept-Encoding"} | ({"ETag": etag} if etag else {})
     if known(request, etag):
@@ -33,8 +39,12 @@ def answer(request: Request, body: bytes, media: str, cache: str, etag: str | No
 
 
 def fresh(request: Request, body: bytes) -> Response:
-    """Compressed JSON that changes now and then: the browser asks each time, and hears 304 where its own is the same."""
-    return answer(request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"')
+    """Compressed JSON that changes now and then: the browser asks each time, and hears 304 where
+    its own is the same.
+    """
+    return answer(
+        request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    )
 
 
 def number(text: str, digits: int = 9) -> int:

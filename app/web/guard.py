@@ -1,8 +1,9 @@
 """The door of the app: whose requests are answered at all. Plain ASGI, before Gradio sees anything.
 
-Gradio checks neither Host nor Origin on writes, fetches remote files for anyone who asks, and sets no headers
-against framing; all of that is refused or set here. With an audience it also lets the presenter in, gives everyone else
-the page that watches, and takes nothing from them but questions. It knows nothing of runs.
+Gradio checks neither Host nor Origin on writes, fetches remote files for anyone who asks, and sets
+no headers against framing; all of that is refused or set here. With an audience it also lets the
+presenter in, gives everyone else the page that watches, and takes nothing from them but questions.
+It knows nothing of runs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.web.roles import PRESENTER, REFUSED, Presenting
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
-HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+HOST = re.compile(
+    r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
+)
 """What --allow-host takes: a name or an address, with or without a port."""
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.*\[\]:-]+")
 """What --allow-frame takes."""
@@ -30,13 +33,18 @@ REMOTE = re.compile(r"/proxy=|/file[=/][\s/\\]*(?:[a-z][a-z0-9+.-]*:/|//|\\\\)",
 UPLOAD = re.compile(r"/(?:upload|process_recording)/?$", re.IGNORECASE)
 """Gradio's doors for files, which no page of ours uses: their number has no limit."""
 POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; worker-src 'self' blob:; "
-    "connect-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self'"
+    " 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data:"
+    " blob:; worker-src 'self' blob:; connect-src 'self'; object-src 'none'; base-uri 'self';"
+    " form-action 'self'; frame-ancestors 'self'"
 )
 
 
-def middleware(hosts: Iterable[str] | None = None, frames: Iterable[str] | None = None, presenting: Presenting | None = None) -> list[Middleware]:
+def middleware(
+    hosts: Iterable[str] | None = None,
+    frames: Iterable[str] | None = None,
+    presenting: Presenting | None = None,
+) -> list[Middleware]:
     """For `launch(app_kwargs={"middleware": …})`.
 
     Args:
@@ -44,19 +52,37 @@ def middleware(hosts: Iterable[str] | None = None, frames: Iterable[str] | None 
         frames: origins whose pages may show the app in a frame ("https://course.example.org").
         presenting: tells the presenter from the audience, where there is one.
     """
-    return [Middleware(Guard, hosts=tuple(hosts or ()), frames=tuple(frames or ()), presenting=presenting or Presenting())]
+    return [
+        Middleware(
+            Guard,
+            hosts=tuple(hosts or ()),
+            frames=tuple(frames or ()),
+            presenting=presenting or Presenting(),
+        )
+    ]
 
 
 class Guard:
-    """Refuses foreign hosts (421), writes from foreign pages or the audience (403) and remote files (403); sets the security headers."""
+    """Refuses foreign hosts (421), writes from foreign pages or the audience (403) and remote files
+    (403); sets the security headers.
+    """
 
-    def __init__(self, app: ASGIApp, hosts: tuple[str, ...] = (), frames: tuple[str, ...] = (), presenting: Presenting | None = None):
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: tuple[str, ...] = (),
+        frames: tuple[str, ...] = (),
+        presenting: Presenting | None = None,
+    ):
         self.app = app
         self.presenting = presenting or Presenting()
         self.named = {_hostname(h) for h in hosts}
         for origin in frames:
             if not ORIGIN.fullmatch(origin):
-                raise ValueError(f"--allow-frame {origin}: expected an origin such as https://course.example.org.")
+                raise ValueError(
+                    f"--allow-frame {origin}: expected an origin such as"
+                    " https://course.example.org."
+                )
         self.headers = {
             "Content-Security-Policy": " ".join([POLICY, *frames]),
             "X-Content-Type-Options": "nosniff",
@@ -88,7 +114,11 @@ class Guard:
             entered = self.presenting.entrance(Request(scope))
             if entered:
                 return await entered(scope, receive, send_guarded)
-            if scope["method"] == "GET" and scope["path"] in self.presenting.pages and self.presenting.role(HTTPConnection(scope)) != PRESENTER:
+            if (
+                scope["method"] == "GET"
+                and scope["path"] in self.presenting.pages
+                and self.presenting.role(HTTPConnection(scope)) != PRESENTER
+            ):
                 scope = {**scope, "path": "/kg/audience", "raw_path": b"/kg/audience"}
         await self.app(scope, receive, send_guarded)
 
@@ -96,27 +126,45 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or _hostname(host) not in self.named | set(LOCAL):
-            return 421, "This app does not answer for that host name. Start it with --allow-host to add one."
+            return (
+                421,
+                (
+                    "This app does not answer for that host name. Start it with --allow-host to add"
+                    " one."
+                ),
+            )
         if REMOTE.search(scope.get("path", "")):
             return 403, "This app fetches nothing from elsewhere."
         if UPLOAD.search(scope.get("path", "")):
             return 403, "This app takes no files."
         writes = scope["type"] == "websocket" or scope["method"] not in READING
-        foreign = headers.get("sec-fetch-site", "none") in ("cross-site", "same-site") or not self._own(headers.get("origin"), host)
+        foreign = headers.get("sec-fetch-site", "none") in (
+            "cross-site",
+            "same-site",
+        ) or not self._own(headers.get("origin"), host)
         if writes and foreign:
             return 403, "A page of another site asked for this, so it was refused."
-        return (403, REFUSED) if writes and self.presenting.role(HTTPConnection(scope)) != PRESENTER else None
+        return (
+            (403, REFUSED)
+            if writes and self.presenting.role(HTTPConnection(scope)) != PRESENTER
+            else None
+        )
 
     def _own(self, origin: str | None, host: str) -> bool:
-        """Is the page that asks ours? Programs send no Origin. Behind a proxy the page has one of the named hosts."""
+        """Is the page that asks ours? Programs send no Origin. Behind a proxy the page has one of
+        the named hosts.
+        """
         if origin is None:
             return True
         there = urlsplit(origin)
-        return there.scheme in ("http", "https") and (there.netloc.lower() == host.lower() or _hostname(there.netloc) in self.named - set(LOCAL))
+        return there.scheme in ("http", "https") and (
+            there.netloc.lower() == host.lower()
+            or _hostname(there.netloc) in self.named - set(LOCAL)
+        )
 
 
 def _hostname(host: str) -> str:
-    """"[::1]:7860" → "::1"; "Localhost:7860" → "localhost"."""
+    """ "[::1]:7860" → "::1"; "Localhost:7860" → "localhost"."""
     host = host.strip().lower().rstrip(".")
     if host.startswith("["):
         return host[1:].partition("]")[0]

@@ -1,4 +1,6 @@
-"""Answers that never change, kept up to so many bytes: made once, however many ask at the same time."""
+"""Answers that never change, kept up to so many bytes: made once, however many ask at the same
+time.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ _versions = itertools.count(1)
 
 def encode(data: dict[str, Any]) -> bytes:
     """Compressed JSON. A number that is none is an error here, never null."""
-    return gzip.compress(json.dumps(data, separators=(",", ":"), allow_nan=False).encode(), 1, mtime=0)
+    return gzip.compress(
+        json.dumps(data, separators=(",", ":"), allow_nan=False).encode(), 1, mtime=0
+    )
 
 
 @dataclass(frozen=True)
@@ -31,4 +33,8 @@ class Published:
 
 def publish(snapshot: dict[str, Any]) -> Published:
     version = next(_versions)
-    return Published(f'"{BOOT}-{version}"', encode({"boot": BOOT, "v": version, "at": round(time.time(), 3), **snapshot}), snapshot["phase"])
+    return Published(
+        f'"{BOOT}-{version}"',
+        encode({"boot": BOOT, "v": version, "at": round(time.time(), 3), **snapshot}),
+        snapshot["phase"],
+    )

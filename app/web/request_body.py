@@ -1,4 +1,6 @@
-"""What a POST brings in words, whole and bounded: a page may send as much as it likes, nothing holds more than it should."""
+"""What a POST brings in words, whole and bounded: a page may send as much as it likes, nothing
+holds more than it should.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ class TooLong(ValueError):
 
 
 async def whole(request: Request, most: int) -> bytes:
-    """The body of a request of at most `most` bytes; what comes is counted, whatever was announced. Raises TooLong."""
+    """The body of a request of at most `most` bytes; what comes is counted, whatever was announced.
+    Raises TooLong.
+    """
     body = bytearray()
     async for piece in request.stream():
         body += piece

@@ -1,8 +1,9 @@
-"""Who may do what: every route and every callback in one table, and who somebody is. It knows neither Gradio nor runs.
+"""Who may do what: every route and every callback in one table, and who somebody is. It knows
+neither Gradio nor runs.
 
-Without a token there is no audience: whoever reaches the app is its presenter, as on one's own computer. With one, only
-the cookie that the presenter's link gives makes a presenter; everyone else watches, this computer included, since a
-proxy asks from here too.
+Without a token there is no audience: whoever reaches the app is its presenter, as on one's own
+computer. With one, only the cookie that the presenter's link gives makes a presenter; everyone else
+watches, this computer included, since a proxy asks from here too.
 """
 
 from __future__ import annotations
@@ -20,33 +21,87 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 PRESENTER, VIEWER = "presenter", "viewer"
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
 REFUSED = "Only the presenter can do that here; this page watches."
-WRONG_TOKEN = "This is not the presenter's link, or no longer: the app prints a new one each time it starts. Without the token the page watches."
+WRONG_TOKEN = (
+    "This is not the presenter's link, or no longer: the app prints a new one each time it starts."
+    " Without the token the page watches."
+)
 
 ROUTES = {
     # reading: what the page draws, made once however many ask
-    "GET /kg/live": VIEWER, "GET /kg/me": VIEWER, "GET /kg/audience": VIEWER, "GET /kg/theme.css": VIEWER,
-    **{f"GET /kg/{piece}/{{run}}/{{attempt}}/{{iteration}}": VIEWER for piece in ("moment", "points", "tiles")}, "GET /kg/student-view/{run}/{attempt}/{test}": VIEWER,
-    "GET /kg/group/{run}/{attempt}/{iteration}": VIEWER, "GET /kg/sample/{run}/{attempt}/{iteration}/{pos}": VIEWER,
-    "GET /kg/reference/-/0": VIEWER, "GET /kg/reference/{run}/{attempt}": VIEWER, "GET /kg/teacher/{name}": VIEWER,
-    "GET /kg/runs": VIEWER, "GET /kg/picture/{run}/{key}": VIEWER, "GET /kg/student/{run}": VIEWER,
-    "GET /kg/plotly.min.js": VIEWER, "GET /kg/static/{folder}/{file}": VIEWER,
-    "GET /kg/inspect/{run}": VIEWER, "GET /kg/inspect/{run}/{attempt}/class/{c}/{first}/{end}": VIEWER,
-    "GET /kg/inspect/{run}/{attempt}/sheet/{c}/{first}/{end}": VIEWER, "GET /kg/inspect/{run}/{attempt}/image/{iteration}/{pos}": VIEWER,
-    "GET /kg/inspect/{run}/{attempt}/kin/{iteration}/{pos}/{end}": VIEWER, "GET /kg/inspect/{run}/{attempt}/tests/{c}/{n}": VIEWER,
-    "GET /kg/compare": VIEWER, "GET /kg/compare.csv": VIEWER, "GET /kg/columns/{run}/{key}": VIEWER, 
-    "GET /kg/static/core/glossary-terms.js": VIEWER, "GET /kg/glossary": VIEWER, "GET /kg/lessons": VIEWER, "GET /kg/lessons/{slug}": VIEWER,
-    "GET /kg/lessons/{slug}/runs": VIEWER, "GET /kg/lesson-figures/{run}/{attempt}": VIEWER,
+    "GET /kg/live": VIEWER,
+    "GET /kg/me": VIEWER,
+    "GET /kg/audience": VIEWER,
+    "GET /kg/theme.css": VIEWER,
+    **{
+        f"GET /kg/{piece}/{{run}}/{{attempt}}/{{iteration}}": VIEWER
+        for piece in ("moment", "points", "tiles")
+    },
+    "GET /kg/student-view/{run}/{attempt}/{test}": VIEWER,
+    "GET /kg/group/{run}/{attempt}/{iteration}": VIEWER,
+    "GET /kg/sample/{run}/{attempt}/{iteration}/{pos}": VIEWER,
+    "GET /kg/reference/-/0": VIEWER,
+    "GET /kg/reference/{run}/{attempt}": VIEWER,
+    "GET /kg/teacher/{name}": VIEWER,
+    "GET /kg/runs": VIEWER,
+    "GET /kg/picture/{run}/{key}": VIEWER,
+    "GET /kg/student/{run}": VIEWER,
+    "GET /kg/plotly.min.js": VIEWER,
+    "GET /kg/static/{folder}/{file}": VIEWER,
+    "GET /kg/inspect/{run}": VIEWER,
+    "GET /kg/inspect/{run}/{attempt}/class/{c}/{first}/{end}": VIEWER,
+    "GET /kg/inspect/{run}/{attempt}/sheet/{c}/{first}/{end}": VIEWER,
+    "GET /kg/inspect/{run}/{attempt}/image/{iteration}/{pos}": VIEWER,
+    "GET /kg/inspect/{run}/{attempt}/kin/{iteration}/{pos}/{end}": VIEWER,
+    "GET /kg/inspect/{run}/{attempt}/tests/{c}/{n}": VIEWER,
+    "GET /kg/compare": VIEWER,
+    "GET /kg/compare.csv": VIEWER,
+    "GET /kg/columns/{run}/{key}": VIEWER,
+    "GET /kg/static/core/glossary-terms.js": VIEWER,
+    "GET /kg/glossary": VIEWER,
+    "GET /kg/lessons": VIEWER,
+    "GET /kg/lessons/{slug}": VIEWER,
+    "GET /kg/lessons/{slug}/runs": VIEWER,
+    "GET /kg/lesson-figures/{run}/{attempt}": VIEWER,
     # reading that costs: a whole run is read or packed for each that asks
-    "GET /kg/export/{run}": PRESENTER, "GET /kg/bundle/{run}": PRESENTER, "GET /kg/csv/{run}": PRESENTER,
-    "GET /kg/inspect/{run}/{attempt}/{form}/{c}/{end}": PRESENTER, "GET /kg/known": PRESENTER, "GET /kg/switches/{run}": PRESENTER, "GET /kg/check/{id}": PRESENTER, "GET /kg/invite.svg": PRESENTER,
+    "GET /kg/export/{run}": PRESENTER,
+    "GET /kg/bundle/{run}": PRESENTER,
+    "GET /kg/csv/{run}": PRESENTER,
+    "GET /kg/inspect/{run}/{attempt}/{form}/{c}/{end}": PRESENTER,
+    "GET /kg/known": PRESENTER,
+    "GET /kg/switches/{run}": PRESENTER,
+    "GET /kg/check/{id}": PRESENTER,
+    "GET /kg/invite.svg": PRESENTER,
     # doing
-    "POST /kg/shown": PRESENTER, "POST /kg/bundle": PRESENTER, "POST /kg/undo": PRESENTER, "POST /kg/runs/{run}/{action}": PRESENTER,
-    "POST /kg/flip/{run}": PRESENTER, "POST /kg/lessons/{slug}/run": PRESENTER, "POST /kg/teacher-file": PRESENTER, "POST /kg/check": PRESENTER,
+    "POST /kg/shown": PRESENTER,
+    "POST /kg/bundle": PRESENTER,
+    "POST /kg/undo": PRESENTER,
+    "POST /kg/runs/{run}/{action}": PRESENTER,
+    "POST /kg/flip/{run}": PRESENTER,
+    "POST /kg/lessons/{slug}/run": PRESENTER,
+    "POST /kg/teacher-file": PRESENTER,
+    "POST /kg/check": PRESENTER,
     # of Gradio's own: what it asks itself when it starts. The rest of it is the presenter's.
-    "HEAD /": VIEWER, "GET /gradio_api/startup-events": VIEWER, "GET /favicon.ico": VIEWER, "GET /robots.txt": VIEWER,
+    "HEAD /": VIEWER,
+    "GET /gradio_api/startup-events": VIEWER,
+    "GET /favicon.ico": VIEWER,
+    "GET /robots.txt": VIEWER,
 }
-CALLBACKS = {name: PRESENTER for name in (
-    "paint", "preset", "turn", "adopted", "command", "start", "resume", "pause", "go_on", "stop", "step")}
+CALLBACKS = {
+    name: PRESENTER
+    for name in (
+        "paint",
+        "preset",
+        "turn",
+        "adopted",
+        "command",
+        "start",
+        "resume",
+        "pause",
+        "go_on",
+        "stop",
+        "step",
+    )
+}
 """Gradio's, by the function's name; the audience's page has none."""
 
 
@@ -57,7 +112,9 @@ def needed(method: str, path: str) -> str:
 
 def token_from(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
     """What --token or KGEN_TOKEN say, else a new one. Raises ValueError, one sentence."""
-    token = given if given is not None else environment.get("KGEN_TOKEN") or secrets.token_urlsafe(24)
+    token = (
+        given if given is not None else environment.get("KGEN_TOKEN") or secrets.token_urlsafe(24)
+    )
     if not TOKEN.fullmatch(token):
         raise ValueError("The presenter's token must have 16 to 200 letters, digits, - or _.")
     return token
@@ -68,7 +125,8 @@ class Presenting:
 
     Args:
         token: the presenter's; None where there is no audience.
-        port: apps on one host share cookies, whatever their ports, so it is part of the cookie's name.
+        port: apps on one host share cookies, whatever their ports, so it is part of the cookie's
+            name.
         root: path below which a proxy serves the app.
     """
 
@@ -81,27 +139,49 @@ class Presenting:
         self._path = f"{root}/"
 
     def knows(self, token: str | None) -> bool:
-        return self._token is not None and hmac.compare_digest((token or "").encode(), self._token.encode())
+        return self._token is not None and hmac.compare_digest(
+            (token or "").encode(), self._token.encode()
+        )
 
     def role(self, connection: HTTPConnection) -> str:
-        return PRESENTER if not self.on or self.knows(connection.cookies.get(self.cookie)) else VIEWER
+        return (
+            PRESENTER if not self.on or self.knows(connection.cookies.get(self.cookie)) else VIEWER
+        )
 
     def may(self, role: str, connection: HTTPConnection) -> bool:
         return role == VIEWER or self.role(connection) == PRESENTER
 
     async def check(self, request: Request) -> None:
-        """A dependency of every route: by the route that was found, not by how its address is spelled. Raises HTTPException."""
+        """A dependency of every route: by the route that was found, not by how its address is
+        spelled. Raises HTTPException.
+        """
         route = request.scope.get("route")
         if not self.may(needed(request.method, getattr(route, "path", "")), request):
             raise HTTPException(403, REFUSED)
 
     def entrance(self, request: Request) -> Response | None:
-        """The presenter comes in: the token leaves the address and becomes a cookie that no script and no other site can use."""
-        if not self.on or request.method != "GET" or request.scope["path"] not in self.pages or "token" not in request.query_params:
+        """The presenter comes in: the token leaves the address and becomes a cookie that no script
+        and no other site can use.
+        """
+        if (
+            not self.on
+            or request.method != "GET"
+            or request.scope["path"] not in self.pages
+            or "token" not in request.query_params
+        ):
             return None
         if not self.knows(request.query_params["token"]):
             return PlainTextResponse(WRONG_TOKEN, 403, {"Cache-Control": "no-store"})
         kept = request.url.remove_query_params("token").query
-        answer = RedirectResponse(f"./?{kept}" if kept else "./", 303, {"Cache-Control": "no-store"})
-        answer.set_cookie(self.cookie, self._token or "", path=self._path, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+        answer = RedirectResponse(
+            f"./?{kept}" if kept else "./", 303, {"Cache-Control": "no-store"}
+        )
+        answer.set_cookie(
+            self.cookie,
+            self._token or "",
+            path=self._path,
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+        )
         return answer

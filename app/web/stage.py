@@ -1,4 +1,5 @@
-"""What the presenter shows and how many are watching: the newest state in memory, nothing kept, nobody known.
+"""What the presenter shows and how many are watching: the newest state in memory, nothing kept,
+nobody known.
 
 It travels in headers of the answer to a poll, so following costs no request.
 """
@@ -20,7 +21,9 @@ MOST = 16
 """Parameters of an address."""
 PAGE = re.compile(r"[0-9a-f]{8,16}")
 PRESENT = 5.0
-"""Seconds after its last poll that a page counts as watching; a page in the background asks nothing."""
+"""Seconds after its last poll that a page counts as watching; a page in the background asks
+nothing.
+"""
 MOST_PAGES = 1_000
 
 
@@ -40,12 +43,17 @@ class Stage:
             raise ValueError(f"What the presenter shows must be an object of at most {MOST} words.")
         for name, value in said.items():
             if not (NAME.fullmatch(name) and isinstance(value, str) and VALUE.fullmatch(value)):
-                raise ValueError("What the presenter shows may have short lower-case names, and letters, digits and : . , _ - as values.")
+                raise ValueError(
+                    "What the presenter shows may have short lower-case names, and letters, digits"
+                    " and : . , _ - as values."
+                )
         with self._lock:
             self._shown = f"{self._start}{next(self._counts)};{urlencode(said, safe=':,')}"
 
     def seen(self, page: str | None) -> None:
-        """A viewer's page has asked. Its name is a random one of this very page; it is forgotten seconds after the last poll."""
+        """A viewer's page has asked. Its name is a random one of this very page; it is forgotten
+        seconds after the last poll.
+        """
         if page and PAGE.fullmatch(page):
             with self._lock:
                 self._pages[page] = time.monotonic()
@@ -59,9 +67,13 @@ class Stage:
 
     def _forget(self) -> None:
         since = time.monotonic() - PRESENT
-        while self._pages and (len(self._pages) > MOST_PAGES or next(iter(self._pages.values())) < since):
+        while self._pages and (
+            len(self._pages) > MOST_PAGES or next(iter(self._pages.values())) < since
+        ):
             self._pages.popitem(last=False)
 
     def headers(self, presenter: bool) -> dict[str, str]:
         """For the answer to a poll."""
-        return ({"X-KGen-Shown": self._shown} if self._shown else {}) | ({"X-KGen-Viewers": str(self.viewers())} if presenter else {})
+        return ({"X-KGen-Shown": self._shown} if self._shown else {}) | (
+            {"X-KGen-Viewers": str(self.viewers())} if presenter else {}
+        )

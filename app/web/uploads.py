@@ -1,6 +1,8 @@
-"""Files that the page brings: streamed to a folder of the app's own, one kept at a time. Knows nothing of what is in them.
+"""Files that the page brings: streamed to a folder of the app's own, one kept at a time. Knows
+nothing of what is in them.
 
-The page never learns where a file lies; it gets a token. Whatever is left from an earlier life of the app goes at its start.
+The page never learns where a file lies; it gets a token. Whatever is left from an earlier life of
+the app goes at its start.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ SPARE_BYTES = 2**30
 
 
 class Refused(ValueError):
-    """What the page asked for is not done; one sentence for a person, and the status of the answer."""
+    """What the page asked for is not done; one sentence for a person, and the status of the
+    answer.
+    """
 
     def __init__(self, sentence: str, status: int = 400):
         super().__init__(sentence)
@@ -45,7 +49,8 @@ class Uploads:
         return self._kept[1]
 
     async def take(self, name: str, chunks: AsyncIterator[bytes], announced: int = 0) -> str:
-        """Keep a file in the place of the one before, whole or not at all; its token. Raises Refused.
+        """Keep a file in the place of the one before, whole or not at all; its token. Raises
+        Refused.
 
         Args:
             announced: bytes that are said to come; what comes is counted all the same.
@@ -70,7 +75,9 @@ class Uploads:
                 raise Refused("The file is empty; copy or download it again.")
         except OSError as error:
             self.clear()
-            raise Refused(f"The file cannot be kept: {error.strerror or 'the disk does not take it'}.", 507) from None
+            raise Refused(
+                f"The file cannot be kept: {error.strerror or 'the disk does not take it'}.", 507
+            ) from None
         except BaseException:  # also the page that goes away in the middle
             self.clear()
             raise
@@ -87,10 +94,18 @@ class Uploads:
     def _check_room(self, size: int, more: int) -> None:
         """Refuse a file of more bytes than are taken, or more than the disk can spare."""
         if size > MOST_BYTES:
-            raise Refused(f"The file has more than {MOST_BYTES / 2**30:.0f} GB, which is not uploaded; type its path instead.", 413)
+            raise Refused(
+                f"The file has more than {MOST_BYTES / 2**30:.0f} GB, which is not uploaded; type"
+                " its path instead.",
+                413,
+            )
         above = next(folder for folder in (self._folder, *self._folder.parents) if folder.exists())
         if shutil.disk_usage(above).free - more < SPARE_BYTES:
-            raise Refused("There is not enough room on the disk for that file; free some, or type its path instead.", 507)
+            raise Refused(
+                "There is not enough room on the disk for that file; free some, or type its path"
+                " instead.",
+                507,
+            )
 
 
 def _file_name(name: str) -> str:
@@ -98,5 +113,8 @@ def _file_name(name: str) -> str:
     clean = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-100:].lstrip(".")
     suffix = Path(clean).suffix.lower()
     if suffix not in SUFFIXES:
-        raise Refused(f"That file is called {name[-60:]!r}; expected a file of weights: {', '.join(SUFFIXES)}.")
+        raise Refused(
+            f"That file is called {name[-60:]!r}; expected a file of weights:"
+            f" {', '.join(SUFFIXES)}."
+        )
     return f"_{clean}" if RESERVED.fullmatch(clean.lower()) else clean

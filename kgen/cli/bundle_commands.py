@@ -1,4 +1,6 @@
-"""`python -m kgen bundle` and `unbundle`: what the commands' words mean; `kgen.journal.bundle` and `kgen.journal.unbundle` do the work."""
+"""`python -m kgen bundle` and `unbundle`: what the commands' words mean; `kgen.journal.bundle` and
+`kgen.journal.unbundle` do the work.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +18,53 @@ from kgen.journal.unbundle import unbundle as open_bundle
 
 def bundle(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.kgen", help="File to write; default RUN.kgen, beside the run.")] = None,
-    real_images: Annotated[bool, typer.Option("--with-real-images", help="With the pixels of your own real images, where the recipe names a folder of them.")] = False,
-    checkpoint: Annotated[bool, typer.Option("--with-checkpoint", help="With the checkpoint, so that the run can be resumed elsewhere.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE.kgen", help="File to write; default RUN.kgen, beside the run."
+        ),
+    ] = None,
+    real_images: Annotated[
+        bool,
+        typer.Option(
+            "--with-real-images",
+            help=(
+                "With the pixels of your own real images, where the recipe names a folder of them."
+            ),
+        ),
+    ] = False,
+    checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--with-checkpoint",
+            help="With the checkpoint, so that the run can be resumed elsewhere.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a run as one file, to be opened on another machine."""
     made = bundles.write(folder, out, real_images=real_images, checkpoint=checkpoint)
-    progress.say(json.dumps({"file": str(made), "bytes": made.stat().st_size}) if as_json else f"{made}: {made.stat().st_size / 2**20:,.1f} MB")
+    progress.say(
+        json.dumps({"file": str(made), "bytes": made.stat().st_size})
+        if as_json
+        else f"{made}: {made.stat().st_size / 2**20:,.1f} MB"
+    )
 
 
 def unbundle(
-    file: Annotated[Path, typer.Argument(metavar="FILE.kgen", help="What `python -m kgen bundle` or the Runs page made.")],
-    runs: Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Folder of runs to put it into.")] = Path("runs"),
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.kgen", help="What `python -m kgen bundle` or the Runs page made."
+        ),
+    ],
+    runs: Annotated[
+        Path, typer.Option("--runs", metavar="FOLDER", help="Folder of runs to put it into.")
+    ] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Open a bundle as a run: checked against its manifest, written whole or not at all, never over another run."""
+    """Open a bundle as a run: checked against its manifest, written whole or not at all, never over
+    another run.
+    """
     made = open_bundle(file, runs)
     progress.say(json.dumps({"folder": str(made)}) if as_json else f"{made}")

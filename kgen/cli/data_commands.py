@@ -12,10 +12,16 @@ from kgen.cli import progress
 from kgen.cli.progress import Json
 from kgen.data import collection
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set that `python -m kgen data list` names.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A data set that `python -m kgen data list` names.")
+]
 
 cli = typer.Typer(
-    no_args_is_help=True, help="Real data sets: what is on this machine, and how to add one. Nothing is downloaded unless you type `get`."
+    no_args_is_help=True,
+    help=(
+        "Real data sets: what is on this machine, and how to add one. Nothing is downloaded unless"
+        " you type `get`."
+    ),
 )
 
 
@@ -27,8 +33,15 @@ def list_sets(as_json: Json = False) -> None:
         if as_json:
             progress.say(json.dumps(found.to_json()))
             continue
-        there = f"{found.train:,} training and {found.test:,} test images" if found.train or found.test else "not on this machine"
-        progress.say(f"{name:<14} {found.card.title}: {there}. License: {found.card.license}. Source: {found.card.source}.")
+        there = (
+            f"{found.train:,} training and {found.test:,} test images"
+            if found.train or found.test
+            else "not on this machine"
+        )
+        progress.say(
+            f"{name:<14} {found.card.title}: {there}. License: {found.card.license}. Source:"
+            f" {found.card.source}."
+        )
         progress.say(f"{'':<14} {found.card.honest}")
 
 
@@ -61,13 +74,23 @@ def check(name: Name, as_json: Json = False) -> None:
 def add(
     name: Name,
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A folder or ZIP with one subfolder per class, named by class or WordNet name.")
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="A folder or ZIP with one subfolder per class, named by class or WordNet name.",
+        ),
     ],
-    split: Annotated[str, typer.Option(help="What images are whose path does not say: test or train.")] = "test",
-    replace: Annotated[bool, typer.Option("--replace", help="Put them in the place of what is there.")] = False,
+    split: Annotated[
+        str, typer.Option(help="What images are whose path does not say: test or train.")
+    ] = "test",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put them in the place of what is there.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a data set of yours to where recipes look for it. Every image is decoded once; bad ones are left out and named."""
+    """Copy a data set of yours to where recipes look for it. Every image is decoded once; bad ones
+    are left out and named.
+    """
     if split not in ("test", "train"):
         raise collection.DataError(f"--split is {split!r}; expected test or train.")
     with progress.progress_bar() as bar:
@@ -79,14 +102,27 @@ def add(
                 bar.update(task, completed=step[0], total=step[1], note="")
     train, test = added.train.total(), added.test.total()
     if as_json:
-        told = {"train": dict(added.train), "test": dict(added.test), "unreadable": added.unreadable, "unknown": dict(added.unknown)}
+        told = {
+            "train": dict(added.train),
+            "test": dict(added.test),
+            "unreadable": added.unreadable,
+            "unknown": dict(added.unknown),
+        }
         progress.say(json.dumps({"name": name, "folder": str(added.folder), **told}))
         return
-    progress.say(f"{added.folder}: {train:,} training and {test:,} test images of {len(added.train | added.test)} classes.")
+    progress.say(
+        f"{added.folder}: {train:,} training and {test:,} test images of"
+        f" {len(added.train | added.test)} classes."
+    )
     if added.unreadable:
-        progress.say(f"Left out, cannot be read: {len(added.unreadable)}, for example {added.unreadable[0]}.")
+        progress.say(
+            f"Left out, cannot be read: {len(added.unreadable)}, for example {added.unreadable[0]}."
+        )
     if added.unknown:
-        progress.say(f"Left out, no class of {name}: {', '.join(f'{k} ({n})' for k, n in list(added.unknown.items())[:5])}.")
+        progress.say(
+            f"Left out, no class of {name}:"
+            f" {', '.join(f'{k} ({n})' for k, n in list(added.unknown.items())[:5])}."
+        )
 
 
 @cli.command()

@@ -1,4 +1,6 @@
-"""What a person sees of runs that a terminal started: progress, plain lines or JSON, and what Ctrl-C does."""
+"""What a person sees of runs that a terminal started: progress, plain lines or JSON, and what
+Ctrl-C does.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +35,28 @@ console = Console(stderr=True)
 def progress_bar(disable: bool = False) -> Progress:
     """A bar with a word before it and a note behind; `add_task` wants `note=""`."""
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn(), console=console, disable=disable
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=disable,
     )
 
 
 class Screen:
-    """What a person sees of the events: a progress bar on a terminal, plain lines in a pipe, JSON if asked for."""
+    """What a person sees of the events: a progress bar on a terminal, plain lines in a pipe, JSON
+    if asked for.
+    """
 
     def __init__(self, as_json: bool, iterations: int):
-        self.as_json, self.iterations, self.bar, self.note, self.done = as_json, iterations, None, "", 0
+        self.as_json, self.iterations, self.bar, self.note, self.done = (
+            as_json,
+            iterations,
+            None,
+            "",
+            0,
+        )
 
     def __enter__(self) -> Screen:
         if console.is_terminal and not self.as_json:
@@ -60,21 +75,43 @@ class Screen:
             return
         if isinstance(e, events.RunStarted):
             formats = f", {e.computing}" if e.formats else ""
-            self.line(f"{e.name}: teacher {e.teacher.title}, {len(e.classes)} classes, budget {e.budget_images:,} images, on {e.device}{formats}")
+            self.line(
+                f"{e.name}: teacher {e.teacher.title}, {len(e.classes)} classes, budget"
+                f" {e.budget_images:,} images, on {e.device}{formats}"
+            )
         elif isinstance(e, events.Warned):
             self.line(f"Warning: {e.text} {e.remedy}")
         elif isinstance(e, events.Evaluated):
-            what = "of {:,} real images" if e.student.real else "agreement with the teacher on {:,} held-out synthetic images"
-            self.note = f"student {e.student.accuracy:.1%} {what.format(e.student.n)}, {e.pool_images:,} synthetic images"
-            self.line(f"{e.t:7.1f} s  {self.note}" + (f" (teacher {e.teacher.accuracy:.1%})" if e.teacher else ""))
+            what = (
+                "of {:,} real images"
+                if e.student.real
+                else "agreement with the teacher on {:,} held-out synthetic images"
+            )
+            self.note = (
+                f"student {e.student.accuracy:.1%} {what.format(e.student.n)}, {e.pool_images:,}"
+                " synthetic images"
+            )
+            self.line(
+                f"{e.t:7.1f} s  {self.note}"
+                + (f" (teacher {e.teacher.accuracy:.1%})" if e.teacher else "")
+            )
         elif isinstance(e, events.RunFailed):
             where = "" if e.step is None else f" at step {e.step}"
             self.line(f"The run stopped{where}: {e.cause} {e.remedy}")
         elif isinstance(e, events.RunFinished):
             self.line(
                 f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s."
-                + (f" Student: {e.accuracy:.2%} of {e.n:,} real images." if e.accuracy is not None else "")
-                + (f" Student: agrees with the teacher on {e.agreement:.2%} of {e.n:,} held-out synthetic images; there were no real ones." if e.agreement is not None else "")
+                + (
+                    f" Student: {e.accuracy:.2%} of {e.n:,} real images."
+                    if e.accuracy is not None
+                    else ""
+                )
+                + (
+                    f" Student: agrees with the teacher on {e.agreement:.2%} of {e.n:,} held-out"
+                    " synthetic images; there were no real ones."
+                    if e.agreement is not None
+                    else ""
+                )
             )
         if self.bar and e.iteration is not None:
             # a student's events name the iteration before: the bar never goes back
@@ -89,7 +126,9 @@ class Screen:
 
 
 def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
-    """Run what `build(**options)` makes (a Runner) in the foreground; returns the exit code. Ctrl-C asks it to stop, a second one insists."""
+    """Run what `build(**options)` makes (a Runner) in the foreground; returns the exit code. Ctrl-C
+    asks it to stop, a second one insists.
+    """
     controls = Controls()
     interrupted = threading.Event()
 
@@ -130,9 +169,15 @@ def duration(seconds: float | None) -> str:
 
 
 def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> int:
-    """Make these runs, keep each as it ends, and tell; returns the exit code. Ctrl-C drops the runs on the way and keeps the others."""
+    """Make these runs, keep each as it ends, and tell; returns the exit code. Ctrl-C drops the runs
+    on the way and keeps the others.
+    """
     left, going, failed = list(tasks), [], 0
-    columns = (TextColumn("{task.completed:.0f}/{task.total:.0f} runs"), BarColumn(), TextColumn("{task.description}"))
+    columns = (
+        TextColumn("{task.completed:.0f}/{task.total:.0f} runs"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+    )
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
     with bar, closing(measure(tasks, jobs)) as stream:
         whole = bar.add_task("", total=len(tasks))
@@ -148,18 +193,30 @@ def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> 
                     if outcome.result:
                         results.append(outcome.result)
                         pace.learn(outcome.result)
-                        told += f"{outcome.result.accuracy:.2%} after {outcome.result.seconds:.0f} s"
+                        told += (
+                            f"{outcome.result.accuracy:.2%} after {outcome.result.seconds:.0f} s"
+                        )
                     else:
                         failed += 1
                         told += f"failed. {outcome.error}"
                     console.print(told, highlight=False, markup=False, soft_wrap=True)
                 rest = pace.seconds(task.row.key for task in left)
-                note = f"{duration(None if rest is None else rest / max(1, min(jobs, len(left))))} left"
-                bar.update(whole, completed=len(tasks) - len(left), description=f"{note}; {' | '.join(going)}")
+                note = (
+                    f"{duration(None if rest is None else rest / max(1, min(jobs, len(left))))}"
+                    " left"
+                )
+                bar.update(
+                    whole,
+                    completed=len(tasks) - len(left),
+                    description=f"{note}; {' | '.join(going)}",
+                )
                 if not console.is_terminal and not outcome.began and left:
                     console.print(f"     {note}", highlight=False)
         except KeyboardInterrupt:
-            console.print(f"Stopped. Finished runs are kept ({len(tasks) - len(left) - failed} now); the same command goes on with the rest.")
+            console.print(
+                f"Stopped. Finished runs are kept ({len(tasks) - len(left) - failed} now); the same"
+                " command goes on with the rest."
+            )
             return 130
     return 1 if failed else 0
 
@@ -168,7 +225,15 @@ def list_recipes(as_json: bool) -> None:
     """The named recipes, group by group, with the first sentence of what each does."""
     if as_json:
         for name in recipes.NAMES:
-            print(json.dumps({"name": name, "about": recipes.describe(name), "recipe": recipes.get(name).model_dump(mode="json")}))
+            print(
+                json.dumps(
+                    {
+                        "name": name,
+                        "about": recipes.describe(name),
+                        "recipe": recipes.get(name).model_dump(mode="json"),
+                    }
+                )
+            )
         return
     for title, names in recipes.GROUPS.items():
         grid = Grid(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
@@ -178,7 +243,9 @@ def list_recipes(as_json: bool) -> None:
         Console().print(grid, "")
 
 
-def list_tables(tables: list[Table], seeds: int, jobs: int, results: Results, as_json: bool) -> None:
+def list_tables(
+    tables: list[Table], seeds: int, jobs: int, results: Results, as_json: bool
+) -> None:
     """Each table with how many of its runs are there, and how long the rest would take."""
     there = results.read()
     pace = Pace((row for t in tables for row in t.rows), there.values())
@@ -190,8 +257,25 @@ def list_tables(tables: list[Table], seeds: int, jobs: int, results: Results, as
         rest = pace.seconds(key for key, _ in wanted - there.keys())
         rest = None if rest is None else rest / jobs
         if as_json:
-            print(json.dumps({"table": t.name, "title": t.title, "source": t.source, "runs": len(wanted & there.keys()), "of": len(wanted), "seconds_left": rest}))
-        grid.add_row(t.name, t.title, t.source, f"{len(wanted & there.keys())} of {len(wanted)}", duration(rest) if rest != 0 else "nothing")
+            print(
+                json.dumps(
+                    {
+                        "table": t.name,
+                        "title": t.title,
+                        "source": t.source,
+                        "runs": len(wanted & there.keys()),
+                        "of": len(wanted),
+                        "seconds_left": rest,
+                    }
+                )
+            )
+        grid.add_row(
+            t.name,
+            t.title,
+            t.source,
+            f"{len(wanted & there.keys())} of {len(wanted)}",
+            duration(rest) if rest != 0 else "nothing",
+        )
     if not as_json:
         Console().print(grid)
 
@@ -211,7 +295,9 @@ STATUS = {"ok": "ok", "warn": "[yellow]note[/yellow]", "fail": "[red]no[/red]"}
 
 
 def show_inspection(messages: Iterator[dict[str, Any]], as_json: bool) -> int:
-    """The findings about a teacher that somebody brought, as a table or as they come; returns the exit code."""
+    """The findings about a teacher that somebody brought, as a table or as they come; returns the
+    exit code.
+    """
     grid, last = Grid(box=SIMPLE, show_header=False), {}
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
@@ -221,7 +307,9 @@ def show_inspection(messages: Iterator[dict[str, Any]], as_json: bool) -> int:
             if as_json:
                 print(json.dumps(last), flush=True)
             elif last["kind"] == "row":
-                told = Text(last["finding"]) + Text(f"\n{last['advice']}" if last["advice"] else "", style="dim")
+                told = Text(last["finding"]) + Text(
+                    f"\n{last['advice']}" if last["advice"] else "", style="dim"
+                )
                 grid.add_row(Text(last["name"]), STATUS[last["status"]], told)
     if not as_json:
         if grid.row_count:

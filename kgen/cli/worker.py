@@ -1,8 +1,8 @@
-"""Child processes. The app's waits warmed up, is told what to run on one line, and then obeys control lines; another checks
-a teacher that somebody brought, told on one line as well.
+"""Child processes. The app's waits warmed up, is told what to run on one line, and then obeys
+control lines; another checks a teacher that somebody brought, told on one line as well.
 
-Standard output carries JSON lines {"kind": ready | started | error | waiting, …}, and the run itself goes to its folder;
-or {"kind": row | report | error, …}.
+Standard output carries JSON lines {"kind": ready | started | error | waiting, …}, and the run
+itself goes to its folder; or {"kind": row | report | error, …}.
 """
 
 from __future__ import annotations
@@ -23,24 +23,33 @@ from kgen.zoo.zoo import ZooError
 
 
 def controlled(checkpoint_every: float) -> int:
-    """One line of input with recipe and folder, then control lines; end of input means stop. Returns the exit code."""
+    """One line of input with recipe and folder, then control lines; end of input means stop.
+    Returns the exit code.
+    """
     from kgen.embeddings import EmbeddingError
     from kgen.engine.engine import Distillation
     from kgen.journal.runner import DiskError, Runner
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the app's terminal reaches us too; the app decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C in the app's terminal reaches us too; the app decides
 
     def tell(kind: str, **more: Any) -> None:
         print(json.dumps({"kind": kind, **more}), flush=True)
 
-    # while nobody waits: read the data, warm the kernels, and let torch import what its first optimiser wants (1.5 s)
+    # while nobody waits: read the data, warm the kernels, and let torch import what its first
+    # optimiser wants (1.5 s)
     Distillation(recipes.get("fashion-live"))
     tell("ready")
     line = sys.stdin.readline()
     if not line.strip():
         return 0
     controls = Controls()
-    options = {"controls": controls, "checkpoint_seconds": checkpoint_every, "say": lambda text: tell("waiting", text=text)}
+    options = {
+        "controls": controls,
+        "checkpoint_seconds": checkpoint_every,
+        "say": lambda text: tell("waiting", text=text),
+    }
     try:
         order = json.loads(line)
         if "resume" in order:
@@ -51,7 +60,9 @@ def controlled(checkpoint_every: float) -> int:
         tell("error", text=str(error))
         return 2
     except (ValueError, KeyError, TypeError) as error:
-        tell("error", text=f"The first line of input is no order with recipe and folder: {error!r}.")
+        tell(
+            "error", text=f"The first line of input is no order with recipe and folder: {error!r}."
+        )
         return 2
     tell("started", folder=str(runner.journal.path))
     threading.Thread(target=read_controls, args=(controls, tell), daemon=True).start()
@@ -75,7 +86,9 @@ def read_controls(controls: Controls, tell: Callable[..., None]) -> None:
 
 
 def checked() -> int:
-    """One line of input with an order (`kgen.preflight.request.Order`); a line a finding, then the report. Returns the exit code."""
+    """One line of input with an order (`kgen.preflight.request.Order`); a line a finding, then the
+    report. Returns the exit code.
+    """
 
     def tell(kind: str, **more: Any) -> None:
         print(json.dumps({"kind": kind, **more}), flush=True)
@@ -88,17 +101,33 @@ def checked() -> int:
             check_name(what.save)
         from kgen.preflight import examination, register  # torch
 
-        report = examination.examine(what, lambda row: tell("row", **row.model_dump()), guarded=True)
+        report = examination.examine(
+            what, lambda row: tell("row", **row.model_dump()), guarded=True
+        )
         if what.save and report.ok:
-            report = report.model_copy(update={"saved": str(register.adopt(report, what.save, half=what.half))})
+            report = report.model_copy(
+                update={"saved": str(register.adopt(report, what.save, half=what.half))}
+            )
     except ZooError as error:
         tell("error", text=str(error))
         return 2
     except OSError as error:
-        tell("error", text=f"{error.filename or 'A file'} cannot be read or written: {error.strerror or error}.")
+        tell(
+            "error",
+            text=(
+                f"{error.filename or 'A file'} cannot be read or written:"
+                f" {error.strerror or error}."
+            ),
+        )
         return 2
     except Exception as error:  # ours to mend, but the one who asked is owed a sentence
-        tell("error", text=f"The check itself failed ({type(error).__name__}: {' '.join(str(error).split())[:150]}); please report it.")
+        tell(
+            "error",
+            text=(
+                f"The check itself failed ({type(error).__name__}:"
+                f" {' '.join(str(error).split())[:150]}); please report it."
+            ),
+        )
         return 2
     tell("report", **report.model_dump())
     return 0 if report.ok else 2

@@ -1,4 +1,6 @@
-"""`python -m kgen worth`: what the command's words mean, and how a terminal shows it. The measuring is in `worth.py`."""
+"""`python -m kgen worth`: what the command's words mean, and how a terminal shows it. The measuring
+is in `worth.py`.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,31 @@ from kgen.worth.exchange import Point, Worth, sentence
 
 def worth(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    photos: Annotated[Path | None, typer.Option("--photos", help="Folder of real training images, one subfolder a class; default: the training images of the teacher's data set.")] = None,
-    real: Annotated[Path | None, typer.Option("--real", help="Folder of real test images, one subfolder a class; default: the recipe's, else the teacher's test set.")] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            "--photos",
+            help=(
+                "Folder of real training images, one subfolder a class; default: the training"
+                " images of the teacher's data set."
+            ),
+        ),
+    ] = None,
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            "--real",
+            help=(
+                "Folder of real test images, one subfolder a class; default: the recipe's, else the"
+                " teacher's test set."
+            ),
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """The exchange rate: as how many real photos do a run's synthetic images teach? Kept in RUN/worth.json; goes on where it stopped."""
+    """The exchange rate: as how many real photos do a run's synthetic images teach? Kept in
+    RUN/worth.json; goes on where it stopped.
+    """
     from kgen.worth.worth import weigh
 
     run, found = open_run(folder), None
@@ -30,14 +52,24 @@ def worth(
         task = bar.add_task("student", total=1, note="")
         folders = [str(path.resolve()) if path else None for path in (photos, real)]
         seen: list[Point] = []
-        for found in weigh(run, *folders, lambda done, total: bar.update(task, completed=done, total=total)):
+        for found in weigh(
+            run, *folders, lambda done, total: bar.update(task, completed=done, total=total)
+        ):
             for point in found.points:
                 if point not in seen:
                     seen.append(point)
                     _tell(point, as_json)
     rate = found.rate
     if as_json:
-        say(json.dumps(found.model_dump() | {"photos_worth": rate and rate.photos, "bound": rate and rate.bound}))
+        say(
+            json.dumps(
+                found.model_dump()
+                | {
+                    "photos_worth": rate and rate.photos,
+                    "bound": rate and rate.bound,
+                }
+            )
+        )
         return
     Console().print(_table(found))
     say(sentence(found))
@@ -55,7 +87,15 @@ def _name(point: Point) -> str:
 
 
 def _table(found: Worth) -> Grid:
-    grid = Grid("what the student learned from", "accuracy", box=SIMPLE, caption=f"of {found.n:,} real test images, after {found.steps:,} steps each, seed {found.seed}", caption_justify="left")
+    grid = Grid(
+        "what the student learned from",
+        "accuracy",
+        box=SIMPLE,
+        caption=(
+            f"of {found.n:,} real test images, after {found.steps:,} steps each, seed {found.seed}"
+        ),
+        caption_justify="left",
+    )
     for point in sorted(found.points, key=lambda point: point.accuracy):
         grid.add_row(_name(point), f"{point.accuracy:.1%}", style="" if point.real else "bold")
     return grid

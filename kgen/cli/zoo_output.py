@@ -9,7 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table as Grid
 
 from kgen.cli.progress import console, progress_bar
@@ -27,45 +34,90 @@ def list_zoo(as_json: bool) -> None:
     out = Console()
     for state, title in inventory.GROUPS.items():
         if rows := [row for row in teachers if row["state"] == state]:
-            grid = Grid(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2))
+            grid = Grid(
+                title=title, title_justify="left", box=None, show_header=False, padding=(0, 2)
+            )
             grid.add_column(no_wrap=True)  # it has to be typed
             for row in rows:
                 size = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else ""
                 seen = f"{row['accuracy']:.1%}" if row["accuracy"] else ""
-                grid.add_row(row["name"], row["title"], size, f"{row['side']} px" if row["side"] else "", seen)
+                grid.add_row(
+                    row["name"],
+                    row["title"],
+                    size,
+                    f"{row['side']} px" if row["side"] else "",
+                    seen,
+                )
             out.print(grid, "")
     out.print("Students: " + ", ".join(row["name"] for row in students), highlight=False)
-    out.print("Teachers as well as students may be any classification network of timm, or torchvision:NAME.", highlight=False)
+    out.print(
+        "Teachers as well as students may be any classification network of timm, or"
+        " torchvision:NAME.",
+        highlight=False,
+    )
 
 
 def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
-    """Download a teacher and tell; returns the exit code. What has arrived stays when it is interrupted."""
+    """Download a teacher and tell; returns the exit code. What has arrived stays when it is
+    interrupted.
+    """
     from kgen.zoo import fetch
 
     plan = fetch.plan(name)
     if plan.file.is_file():
-        console.print(f"{plan.file} is here already; remove it to fetch it again.", highlight=False, soft_wrap=True)
+        console.print(
+            f"{plan.file} is here already; remove it to fetch it again.",
+            highlight=False,
+            soft_wrap=True,
+        )
         return 0
     stream = fetch.fetch(plan, brought)
     try:
         said = _draw(stream, plan.name, as_json or not console.is_terminal)
     except KeyboardInterrupt:
         stream.close()
-        console.print(f"Stopped. What has arrived is kept; go on with: {plan.again}", highlight=False, soft_wrap=True)
+        console.print(
+            f"Stopped. What has arrived is kept; go on with: {plan.again}",
+            highlight=False,
+            soft_wrap=True,
+        )
         return 130
     card = plan.card
     if as_json:
-        print(json.dumps({"name": plan.name, "file": str(plan.file), "checksum": said, **card.model_dump(exclude={"name"})}))
+        print(
+            json.dumps(
+                {
+                    "name": plan.name,
+                    "file": str(plan.file),
+                    "checksum": said,
+                    **card.model_dump(exclude={"name"}),
+                }
+            )
+        )
     else:
-        print(f"{plan.file}: {card.title}, {card.parameters / 1e6:.1f} million parameters, images of {card.side} × {card.side}; {said}.")
+        print(
+            f"{plan.file}: {card.title}, {card.parameters / 1e6:.1f} million parameters, images of"
+            f" {card.side} × {card.side}; {said}."
+        )
         recipe = "imagenet-peek" if card.data == "imagenet1k" else "custom"
-        print(f"Licence: {card.licence}. Use it with: python -m kgen run {recipe} --set teacher={plan.name}")
+        print(
+            f"Licence: {card.licence}. Use it with: python -m kgen run {recipe} --set"
+            f" teacher={plan.name}"
+        )
     return 0
 
 
 def _draw(stream: Generator, name: str, silent: bool) -> str:
-    """A download as a bar, from its first byte on (a host that cannot be reached is one sentence alone); returns what the stream returns."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    """A download as a bar, from its first byte on (a host that cannot be reached is one sentence
+    alone); returns what the stream returns.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with ExitStack() as stack:
         bar = None
         while True:
@@ -81,7 +133,17 @@ def _draw(stream: Generator, name: str, silent: bool) -> str:
             bar.update(task, completed=progress.done, total=progress.total)
 
 
-def watch_teaching(dataset: str, network: str | None, out: Path | None, folder: Path | None, download: bool, epochs: int | None, device: str, seed: int, half: bool = False) -> None:
+def watch_teaching(
+    dataset: str,
+    network: str | None,
+    out: Path | None,
+    folder: Path | None,
+    download: bool,
+    epochs: int | None,
+    device: str,
+    seed: int,
+    half: bool = False,
+) -> None:
     """Train a teacher on real images, write its file and tell how good it is."""
     from kgen.data import data
     from kgen.engine.setting import pick_device
@@ -93,15 +155,28 @@ def watch_teaching(dataset: str, network: str | None, out: Path | None, folder: 
     part = replace(part, images=part.images[:])  # decoded once, where they are files
     together = folder and not plan.holds_out  # test and training images lie in one folder
     test = data.test_set(dataset, folder if together else None, plan.side)
-    made = zoo.build(plan.architecture, plan.shape, seed, part.images.shape[1], len(part.classes), part.images.shape[2])
+    made = zoo.build(
+        plan.architecture,
+        plan.shape,
+        seed,
+        part.images.shape[1],
+        len(part.classes),
+        part.images.shape[2],
+    )
     with progress_bar() as bar:
         task = bar.add_task(f"teaching {dataset}", total=None, note="")
         for p in teach.teach(made, part, held_out, plan, seed=seed, device=pick_device(device)):
-            note = f"epoch {p.epoch + 1}/{plan.epochs}, loss {p.loss:.3f}" if p.accuracy is None else f"held-out accuracy {p.accuracy:.2%}"
+            note = (
+                f"epoch {p.epoch + 1}/{plan.epochs}, loss {p.loss:.3f}"
+                if p.accuracy is None
+                else f"held-out accuracy {p.accuracy:.2%}"
+            )
             bar.update(task, total=p.steps, completed=p.step, note=note)
             if p.ends_epoch and not console.is_terminal:
                 console.print(f"epoch {p.epoch + 1}: {note}", highlight=False)
     spec = teach.finish(made, part, held_out, test, plan)
     zoo.save_network(zoo.halved(made) if half else made, out, spec)
-    held = f", {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out ones" if held_out else ""
+    held = (
+        f", {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out ones" if held_out else ""
+    )
     print(f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images{held}")

@@ -1,7 +1,8 @@
-"""Data sets and teachers of the paper that are not bundled: what is known of them, and what to fetch and where to put it.
+"""Data sets and teachers of the paper that are not bundled: what is known of them, and what to
+fetch and where to put it.
 
-Facts and sentences only: no torch, no download, and nothing is read but whether a file is there. Numbers of images are
-Table 6's, accuracies Tables 1 to 5's, as printed; nobody measured them here.
+Facts and sentences only: no torch, no download, and nothing is read but whether a file is there.
+Numbers of images are Table 6's, accuracies Tables 1 to 5's, as printed; nobody measured them here.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class DataFacts:
-    """A data set (Table 6). `size` is height and width; `crop`: photographs of many sizes, cut to it."""
+    """A data set (Table 6). `size` is height and width; `crop`: photographs of many sizes, cut to
+    it.
+    """
 
     title: str
     size: tuple[int, int]
@@ -32,7 +35,9 @@ class DataFacts:
     fetch: str
     """What to do, with {folder} where it belongs."""
     places: tuple[str, ...] = ("test",)
-    """Folders below it that may hold the test images, one subfolder per class; `train_places` for the training images."""
+    """Folders below it that may hold the test images, one subfolder per class; `train_places` for
+    the training images.
+    """
     train_places: tuple[str, ...] = ("train",)
     crop: bool = False
     flip: bool = True
@@ -44,43 +49,119 @@ class DataFacts:
 
 
 def _torchvision(name: str, more: str = "") -> str:
-    return f"""type: python -c "from torchvision.datasets import {name}; {name}(r'{{folder}}', {more}download=True)\""""
+    call = f"{name}(r'{{folder}}', {more}download=True)"
+    return f'type: python -c "from torchvision.datasets import {name}; {call}"'
 
 
-_CIFAR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)), ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
-_WORDS = "put its test images into {folder}/test, one subfolder a class, as .png or .jpg; the subfolders are called "
-_OFFICIAL = "whose download needs an account; put its validation images into {folder}/test, one subfolder a class, called by WordNet name (n01440764 …)"
+_CIFAR = (
+    ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    (
+        (0.5071, 0.4867, 0.4408),
+        (0.2675, 0.2565, 0.2761),
+    ),
+)
+_WORDS = (
+    "put its test images into {folder}/test, one subfolder a class, as .png or .jpg; the subfolders"
+    " are called "
+)
+_OFFICIAL = (
+    "whose download needs an account; put its validation images into {folder}/test, one subfolder a"
+    " class, called by WordNet name (n01440764 …)"
+)
 
 DATA = {
-    "cifar10": DataFacts("CIFAR-10", (32, 32), 3, 50_000, 10_000, *_CIFAR[0], _torchvision("CIFAR10")),
-    "cifar100": DataFacts("CIFAR-100", (32, 32), 3, 50_000, 10_000, *_CIFAR[1], _torchvision("CIFAR100")),
-    "mnist": DataFacts("MNIST", (28, 28), 1, 60_000, 10_000, (0.1307,), (0.3081,), _torchvision("MNIST"), flip=False),
+    "cifar10": DataFacts(
+        "CIFAR-10", (32, 32), 3, 50_000, 10_000, *_CIFAR[0], _torchvision("CIFAR10")
+    ),
+    "cifar100": DataFacts(
+        "CIFAR-100", (32, 32), 3, 50_000, 10_000, *_CIFAR[1], _torchvision("CIFAR100")
+    ),
+    "mnist": DataFacts(
+        "MNIST",
+        (28, 28),
+        1,
+        60_000,
+        10_000,
+        (0.1307,),
+        (0.3081,),
+        _torchvision("MNIST"),
+        flip=False,
+    ),
     "tiny-imagenet": DataFacts(
-        "Tiny ImageNet", (64, 64), 3, 100_000, 10_000, (0.4802, 0.4481, 0.3975), (0.2302, 0.2265, 0.2262),
-        "fetch tiny-imagenet-200.zip of Stanford's course CS231n and put its 10,000 validation images into {folder}/test, one "
-        "subfolder a class, called by WordNet name as val_annotations.txt gives it (n01443537 …)",
+        "Tiny ImageNet",
+        (64, 64),
+        3,
+        100_000,
+        10_000,
+        (0.4802, 0.4481, 0.3975),
+        (0.2302, 0.2265, 0.2262),
+        "fetch tiny-imagenet-200.zip of Stanford's course CS231n and put its 10,000 validation"
+        " images into {folder}/test, one subfolder a class, called by WordNet name as"
+        " val_annotations.txt gives it (n01443537 …)",
     ),
     "imagenette": DataFacts(
-        "Imagenette", (224, 224), 3, 9_469, 3_925, *IMAGENET, _torchvision("Imagenette", "split='val', "),
+        "Imagenette",
+        (224, 224),
+        3,
+        9_469,
+        3_925,
+        *IMAGENET,
+        _torchvision("Imagenette", "split='val', "),
         ("imagenette2/val", "imagenette2-160/val", "imagenette2-320/val", "test", "val"),
-        ("imagenette2/train", "imagenette2-160/train", "imagenette2-320/train", "train"), True,
+        ("imagenette2/train", "imagenette2-160/train", "imagenette2-320/train", "train"),
+        True,
     ),
     "imagewoof": DataFacts(
-        "Imagewoof", (224, 224), 3, 9_902, 3_926, *IMAGENET,
-        "fetch imagewoof2.tgz of fast.ai and unpack it in {folder}, so that {folder}/imagewoof2/val has one subfolder a class",
-        ("imagewoof2/val", "test", "val"), ("imagewoof2/train", "train"), True,
+        "Imagewoof",
+        (224, 224),
+        3,
+        9_902,
+        3_926,
+        *IMAGENET,
+        "fetch imagewoof2.tgz of fast.ai and unpack it in {folder}, so that {folder}/imagewoof2/val"
+        " has one subfolder a class",
+        ("imagewoof2/val", "test", "val"),
+        ("imagewoof2/train", "train"),
+        True,
     ),
-    "imagenet1k": DataFacts("ImageNet-1k", (224, 224), 3, 1_281_167, 50_000, *IMAGENET, f"fetch ILSVRC 2012, {_OFFICIAL}", ("test", "val"), ("train",), True),
+    "imagenet1k": DataFacts(
+        "ImageNet-1k",
+        (224, 224),
+        3,
+        1_281_167,
+        50_000,
+        *IMAGENET,
+        f"fetch ILSVRC 2012, {_OFFICIAL}",
+        ("test", "val"),
+        ("train",),
+        True,
+    ),
     "traffic-signs": DataFacts(
-        "Traffic signs", (1200, 1600), 3, 747, 684, *IMAGENET,
-        "fetch the Swedish traffic signs as Katharopoulos and Fleuret (2019) split them and " + _WORDS + "no speed limit, speed limit 50, "
-        "speed limit 70 and speed limit 80", flip=False,
+        "Traffic signs",
+        (1200, 1600),
+        3,
+        747,
+        684,
+        *IMAGENET,
+        "fetch the Swedish traffic signs as Katharopoulos and Fleuret (2019) split them and "
+        + _WORDS
+        + "no speed limit, speed limit 50, speed limit 70 and speed limit 80",
+        flip=False,
     ),
     "megapixel-mnist": DataFacts(
-        "Megapixel MNIST", (1500, 1500), 1, 5_000, 1_000, (0.0,), (1.0,),
-        "make the set with the published code of Katharopoulos and Fleuret (2019) and " + _WORDS + "zero … nine, by the largest digit", flip=False,
+        "Megapixel MNIST",
+        (1500, 1500),
+        1,
+        5_000,
+        1_000,
+        (0.0,),
+        (1.0,),
+        "make the set with the published code of Katharopoulos and Fleuret (2019) and "
+        + _WORDS
+        + "zero … nine, by the largest digit",
+        flip=False,
     ),
-}  # fmt: skip
+}
 """Data set → what is known of it."""
 
 
@@ -91,12 +172,17 @@ def data_folder(name: str) -> Path:
 
 def data_sentence(name: str, found: str) -> str:
     """What was found of a data set, and exactly what to fetch and where to put it."""
-    return f"{DATA[name].title} is not on this machine ({found}): {DATA[name].fetch.format(folder=data_folder(name))}."
+    return (
+        f"{DATA[name].title} is not on this machine ({found}):"
+        f" {DATA[name].fetch.format(folder=data_folder(name))}."
+    )
 
 
 @dataclass(frozen=True)
 class TeacherFacts:
-    """A teacher of the paper. `parameters` and `features` (width of its embedding) follow from the architecture."""
+    """A teacher of the paper. `parameters` and `features` (width of its embedding) follow from the
+    architecture.
+    """
 
     data: str
     architecture: str
@@ -106,32 +192,75 @@ class TeacherFacts:
     printed: float | None
     """Accuracy in the paper's tables, where they give it."""
     weights: str | None = None
-    """Where weights are published (as in `kgen.zoo.published`); None where the paper trained the teacher itself."""
+    """Where weights are published (as in `kgen.zoo.published`); None where the paper trained the
+    teacher itself.
+    """
     licence: str = ""
 
 
-_R34, _R50, _DEIT = "torchvision:resnet34.IMAGENET1K_V1", "torchvision:resnet50.IMAGENET1K_V2", "timm:deit_base_patch16_224.fb_in1k"
+_R34, _R50, _DEIT = (
+    "torchvision:resnet34.IMAGENET1K_V1",
+    "torchvision:resnet50.IMAGENET1K_V2",
+    "timm:deit_base_patch16_224.fb_in1k",
+)
 _BSD = "BSD-3-Clause (weights), non-commercial research (data)"
 
 TEACHERS = {
-    "imagenette-resnet34": TeacherFacts("imagenette", "resnet34", "ResNet-34 on Imagenette", 21_289_802, 512, 0.9406),
-    "imagenette-resnet50": TeacherFacts("imagenette", "resnet50", "ResNet-50 on Imagenette", 23_528_522, 2048, 0.9286),
-    "imagewoof-resnet34": TeacherFacts("imagewoof", "resnet34", "ResNet-34 on Imagewoof", 21_289_802, 512, 0.8302),
-    "imagewoof-resnet50": TeacherFacts("imagewoof", "resnet50", "ResNet-50 on Imagewoof", 23_528_522, 2048, 0.8684),
-    "imagenet1k-resnet34": TeacherFacts("imagenet1k", "resnet34", "ResNet-34 on ImageNet-1k", 21_797_672, 512, 0.7331, _R34, _BSD),
-    "imagenet1k-resnet50": TeacherFacts("imagenet1k", "resnet50", "ResNet-50 on ImageNet-1k", 25_557_032, 2048, 0.8086, _R50, _BSD),
-    "imagenet1k-deit-base": TeacherFacts(
-        "imagenet1k", "deit_base_patch16_224", "DeiT-B on ImageNet-1k", 86_567_656, 768, None, _DEIT, "Apache-2.0 (weights), non-commercial research (data)"
+    "imagenette-resnet34": TeacherFacts(
+        "imagenette", "resnet34", "ResNet-34 on Imagenette", 21_289_802, 512, 0.9406
     ),
-    "cifar10-resnet34": TeacherFacts("cifar10", "resnet34-cifar", "ResNet-34 on CIFAR-10", 21_282_122, 512, 0.9570),
-    "cifar10-wrn-40-2": TeacherFacts("cifar10", "wrn-40-2", "WRN-40-2 on CIFAR-10", 2_243_546, 128, 0.9487),
-    "cifar10-vgg11": TeacherFacts("cifar10", "vgg11-cifar", "VGG-11 on CIFAR-10", 9_228_362, 512, 0.9225),
-    "cifar100-resnet34": TeacherFacts("cifar100", "resnet34-cifar", "ResNet-34 on CIFAR-100", 21_328_292, 512, 0.7794),
-    "cifar100-wrn-40-2": TeacherFacts("cifar100", "wrn-40-2", "WRN-40-2 on CIFAR-100", 2_255_156, 128, 0.7583),
-    "cifar100-vgg11": TeacherFacts("cifar100", "vgg11-cifar", "VGG-11 on CIFAR-100", 9_274_532, 512, 0.7132),
-    "tiny-imagenet-resnet34": TeacherFacts("tiny-imagenet", "resnet34-cifar", "ResNet-34 on Tiny ImageNet", 21_379_592, 512, 0.6644),
-    "traffic-signs-cnn": TeacherFacts("traffic-signs", "cnn", "CNN on traffic signs", 1_164_964, 256, 0.841),
-    "megapixel-mnist-cnn": TeacherFacts("megapixel-mnist", "cnn", "CNN on Megapixel MNIST", 1_165_930, 256, 0.919),
+    "imagenette-resnet50": TeacherFacts(
+        "imagenette", "resnet50", "ResNet-50 on Imagenette", 23_528_522, 2048, 0.9286
+    ),
+    "imagewoof-resnet34": TeacherFacts(
+        "imagewoof", "resnet34", "ResNet-34 on Imagewoof", 21_289_802, 512, 0.8302
+    ),
+    "imagewoof-resnet50": TeacherFacts(
+        "imagewoof", "resnet50", "ResNet-50 on Imagewoof", 23_528_522, 2048, 0.8684
+    ),
+    "imagenet1k-resnet34": TeacherFacts(
+        "imagenet1k", "resnet34", "ResNet-34 on ImageNet-1k", 21_797_672, 512, 0.7331, _R34, _BSD
+    ),
+    "imagenet1k-resnet50": TeacherFacts(
+        "imagenet1k", "resnet50", "ResNet-50 on ImageNet-1k", 25_557_032, 2048, 0.8086, _R50, _BSD
+    ),
+    "imagenet1k-deit-base": TeacherFacts(
+        "imagenet1k",
+        "deit_base_patch16_224",
+        "DeiT-B on ImageNet-1k",
+        86_567_656,
+        768,
+        None,
+        _DEIT,
+        "Apache-2.0 (weights), non-commercial research (data)",
+    ),
+    "cifar10-resnet34": TeacherFacts(
+        "cifar10", "resnet34-cifar", "ResNet-34 on CIFAR-10", 21_282_122, 512, 0.9570
+    ),
+    "cifar10-wrn-40-2": TeacherFacts(
+        "cifar10", "wrn-40-2", "WRN-40-2 on CIFAR-10", 2_243_546, 128, 0.9487
+    ),
+    "cifar10-vgg11": TeacherFacts(
+        "cifar10", "vgg11-cifar", "VGG-11 on CIFAR-10", 9_228_362, 512, 0.9225
+    ),
+    "cifar100-resnet34": TeacherFacts(
+        "cifar100", "resnet34-cifar", "ResNet-34 on CIFAR-100", 21_328_292, 512, 0.7794
+    ),
+    "cifar100-wrn-40-2": TeacherFacts(
+        "cifar100", "wrn-40-2", "WRN-40-2 on CIFAR-100", 2_255_156, 128, 0.7583
+    ),
+    "cifar100-vgg11": TeacherFacts(
+        "cifar100", "vgg11-cifar", "VGG-11 on CIFAR-100", 9_274_532, 512, 0.7132
+    ),
+    "tiny-imagenet-resnet34": TeacherFacts(
+        "tiny-imagenet", "resnet34-cifar", "ResNet-34 on Tiny ImageNet", 21_379_592, 512, 0.6644
+    ),
+    "traffic-signs-cnn": TeacherFacts(
+        "traffic-signs", "cnn", "CNN on traffic signs", 1_164_964, 256, 0.841
+    ),
+    "megapixel-mnist-cnn": TeacherFacts(
+        "megapixel-mnist", "cnn", "CNN on Megapixel MNIST", 1_165_930, 256, 0.919
+    ),
 }
 """Teacher → what is known of it."""
 
@@ -155,14 +284,18 @@ def teacher_sentence(name: str) -> str:
     else:
         mean, std = (list(v) for v in (data.mean, data.std))
         how = (
-            f"train kgen.architectures.build({facts.architecture!r}, channels={data.channels}, classes={len(classes.names(facts.data))}) on real "
-            f"images of {data.size[0]} × {data.size[1]}, (pixels in [0,1] − {mean}) / {std}, and write its state_dict() there with safetensors."
+            f"train kgen.architectures.build({facts.architecture!r}, channels={data.channels},"
+            f" classes={len(classes.names(facts.data))}) on real images of {data.size[0]} ×"
+            f" {data.size[1]}, (pixels in [0,1] − {mean}) / {std}, and write its state_dict() there"
+            " with safetensors."
         )
     return f"The weights of {name!r} are not on this machine; expected {path}. To get there, {how}"
 
 
 def spec(name: str) -> dict[str, Any]:
-    """Card, classes, normalisation and architecture of a teacher, as a bundled teacher's file carries them. No file is read."""
+    """Card, classes, normalisation and architecture of a teacher, as a bundled teacher's file
+    carries them. No file is read.
+    """
     facts, data = TEACHERS[name], DATA[TEACHERS[name].data]
     card = TeacherCard(
         name=name,
@@ -179,4 +312,10 @@ def spec(name: str) -> dict[str, Any]:
         licence=facts.licence,
     )
     names = list(classes.names(facts.data))
-    return {"card": card.model_dump(), "architecture": facts.architecture, "classes": names, "mean": list(data.mean), "std": list(data.std)}
+    return {
+        "card": card.model_dump(),
+        "architecture": facts.architecture,
+        "classes": names,
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }

@@ -1,7 +1,9 @@
-"""Names of the classes of every data set that the recipes speak of. It reads `assets/classes.json` and knows no image.
+"""Names of the classes of every data set that the recipes speak of. It reads `assets/classes.json`
+and knows no image.
 
-The texts are those that are embedded (P, Eq. 1), so no two classes of a data set may read alike: of ImageNet's two
-"crane" and two "maillot" one each has a longer name, and the dog "Cardigan" is told from the garment.
+The texts are those that are embedded (P, Eq. 1), so no two classes of a data set may read alike: of
+ImageNet's two "crane" and two "maillot" one each has a longer name, and the dog "Cardigan" is told
+from the garment.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def names(data: str) -> tuple[str, ...]:
 
 
 def wnids(data: str) -> tuple[str, ...] | None:
-    """WordNet names of the classes ("n01440764"), which name the folders of ImageNet and its subsets; None elsewhere."""
+    """WordNet names of the classes ("n01440764"), which name the folders of ImageNet and its
+    subsets; None elsewhere.
+    """
     table = _table()
     if data == "imagenet1k":
         return tuple(table["wnids"])

@@ -1,7 +1,9 @@
-"""Real data sets on this machine: which there are, what they are honest for, and how one gets here. Nothing is downloaded unasked.
+"""Real data sets on this machine: which there are, what they are honest for, and how one gets here.
+Nothing is downloaded unasked.
 
-A data set lies in `kgen.data.catalogue.data_folder`: one subfolder per class below `train` and `test`, or as torchvision
-unpacks it. `kgen.data.data` reads it; this file puts it there, whole or not at all.
+A data set lies in `kgen.data.catalogue.data_folder`: one subfolder per class below `train` and
+`test`, or as torchvision unpacks it. `kgen.data.data` reads it; this file puts it there, whole or
+not at all.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from kgen.data.folders import SUFFIXES, DataError, plain
 from kgen.specs import nearest
 
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
-"""Folder names that say which split an image belongs to; where none does, images are test images."""
+"""Folder names that say which split an image belongs to; where none does, images are test images.
+"""
 LARGEST = 64 << 20
 """Bytes of one image file, at most."""
 IDX = re.compile(r"(?:.*-)?(train|t10k)-(images-idx3|labels-idx1)-ubyte(\.gz)?$")
@@ -47,8 +50,9 @@ class Card:
 
 _IMAGENET = "ImageNet's terms: non-commercial research"
 _SUBSET = (
-    "Honest for teachers trained on its own training images. Its photos, validation included, are ImageNet training images: "
-    "for a teacher trained on ImageNet only the files named ILSVRC2012_val_* count, and only they are used."
+    "Honest for teachers trained on its own training images. Its photos, validation included, are"
+    " ImageNet training images: for a teacher trained on ImageNet only the files named"
+    " ILSVRC2012_val_* count, and only they are used."
 )
 _OWN = "Honest for any teacher that was not trained on its test images."
 CARDS = {
@@ -61,8 +65,20 @@ CARDS = {
             "The test images are bundled; no teacher or student saw them.",
             "torchvision, 30 MB, or Debian's dataset-fashion-mnist",
         ),
-        Card("cifar10", "CIFAR-10", "none stated; published for research", _OWN, "torchvision, 170 MB"),
-        Card("cifar100", "CIFAR-100", "none stated; published for research", _OWN, "torchvision, 169 MB"),
+        Card(
+            "cifar10",
+            "CIFAR-10",
+            "none stated; published for research",
+            _OWN,
+            "torchvision, 170 MB",
+        ),
+        Card(
+            "cifar100",
+            "CIFAR-100",
+            "none stated; published for research",
+            _OWN,
+            "torchvision, 169 MB",
+        ),
         Card("mnist", "MNIST", "none stated; published for research", _OWN, "torchvision, 12 MB"),
         Card(
             "tiny-imagenet",
@@ -130,7 +146,9 @@ def here(name: str) -> Here:
 
 
 def check(name: str) -> Iterator[tuple[str, int, int, str]]:
-    """Decode every image: yields (split, images looked at, images in all, what is wrong with the one just seen or "")."""
+    """Decode every image: yields (split, images looked at, images in all, what is wrong with the
+    one just seen or "").
+    """
     card(name)
     seen = 0
     for split, read in (("train", data.training_set), ("test", data.test_set)):
@@ -149,12 +167,16 @@ def check(name: str) -> Iterator[tuple[str, int, int, str]]:
         raise DataError(here(name).missing)
 
 
-def add(name: str, source: Path, split: str = "test", replace: bool = False) -> Iterator[tuple[int, int] | Added]:
-    """Copy a folder or ZIP of class subfolders into the data set's place; yields (files done, files in all), then `Added`.
+def add(
+    name: str, source: Path, split: str = "test", replace: bool = False
+) -> Iterator[tuple[int, int] | Added]:
+    """Copy a folder or ZIP of class subfolders into the data set's place; yields (files done, files
+    in all), then `Added`.
 
-    Subfolders are named by class or WordNet name, at any depth; a folder called train, val or test above them says which
-    split they are, `split` where there is none. Files that are no image are left out and named. Raises DataError where
-    no image of the data set is found; the place is then as it was.
+    Subfolders are named by class or WordNet name, at any depth; a folder called train, val or test
+    above them says which split they are, `split` where there is none. Files that are no image are
+    left out and named. Raises DataError where no image of the data set is found; the place is then
+    as it was.
     """
     card(name)
     place = catalogue.data_folder(name)
@@ -173,17 +195,24 @@ def add(name: str, source: Path, split: str = "test", replace: bool = False) -> 
                 if real := data.idx(name, room, part):
                     counts.update(real.classes[label] for label in real.labels.tolist())
             if not added.train and not added.test:
-                raise DataError(f"{source} has no images and labels of {CARDS[name].title}: expected files called train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, and t10k- likewise.")
+                raise DataError(
+                    f"{source} has no images and labels of {CARDS[name].title}: expected files"
+                    " called train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, and t10k-"
+                    " likewise."
+                )
         if not any(room.iterdir()):
             some = ", ".join(list(added.unknown)[:3]) or "none"
             raise DataError(
-                f"{source} has no image of {CARDS[name].title}: expected one subfolder per class, called {classes.names(name)[0]!r} or by WordNet name; found: {some}."
+                f"{source} has no image of {CARDS[name].title}: expected one subfolder per class,"
+                f" called {classes.names(name)[0]!r} or by WordNet name; found: {some}."
             )
         if place.exists():
             shutil.rmtree(place)
         os.replace(room, place)
     except OSError as error:
-        raise DataError(f"{error.filename or place} cannot be written: {error.strerror or error}.") from None
+        raise DataError(
+            f"{error.filename or place} cannot be written: {error.strerror or error}."
+        ) from None
     finally:
         shutil.rmtree(room, ignore_errors=True)
     data.test_set.cache_clear()
@@ -191,7 +220,9 @@ def add(name: str, source: Path, split: str = "test", replace: bool = False) -> 
 
 
 def get(name: str) -> None:
-    """Download through torchvision, which shows its own progress and checks what came. DataError where it cannot."""
+    """Download through torchvision, which shows its own progress and checks what came. DataError
+    where it cannot.
+    """
     card(name)
     place = catalogue.data_folder(name)
     try:
@@ -202,13 +233,17 @@ def get(name: str) -> None:
         elif name.startswith("cifar") or name in IDX_SETS:
             data.training_set(name, download=True)
         else:
-            raise DataError(f"{catalogue.data_sentence(name, 'nothing is downloaded')} Then: python -m kgen data add {name} PATH")
+            raise DataError(
+                f"{catalogue.data_sentence(name, 'nothing is downloaded')} Then: python -m kgen"
+                f" data add {name} PATH"
+            )
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
             place.rmdir()  # which a failed download leaves empty
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise DataError(
-            f"{CARDS[name].title} could not be downloaded ({reason}). With a copy of your own: python -m kgen data add {name} PATH"
+            f"{CARDS[name].title} could not be downloaded ({reason}). With a copy of your own:"
+            f" python -m kgen data add {name} PATH"
         ) from None
 
 
@@ -217,14 +252,27 @@ def _files(source: Path) -> list[tuple[PurePosixPath, object]]:
     if source.is_dir():
         found = sorted(p for p in source.rglob("*") if p.is_file())
         return [
-            (PurePosixPath(p.relative_to(source).as_posix()), lambda p=p: _within(p.stat().st_size, p) and p.read_bytes()) for p in found
+            (
+                PurePosixPath(p.relative_to(source).as_posix()),
+                lambda p=p: _within(p.stat().st_size, p) and p.read_bytes(),
+            )
+            for p in found
         ]
     try:
         archive = zipfile.ZipFile(source)
     except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{source} is neither a folder nor a ZIP file ({getattr(error, 'strerror', None) or error}).") from None
+        raise DataError(
+            f"{source} is neither a folder nor a ZIP file"
+            f" ({getattr(error, 'strerror', None) or error})."
+        ) from None
     members = [m for m in archive.infolist() if not m.is_dir()]
-    return [(PurePosixPath(m.filename), lambda m=m: _within(m.file_size, m.filename) and archive.read(m)) for m in members]
+    return [
+        (
+            PurePosixPath(m.filename),
+            lambda m=m: _within(m.file_size, m.filename) and archive.read(m),
+        )
+        for m in members
+    ]
 
 
 def _within(size: int, name: object) -> bool:
@@ -234,7 +282,9 @@ def _within(size: int, name: object) -> bool:
 
 
 def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: Added) -> None:
-    """One file into its class's folder, if it is an image of a class. Only its last name is taken from the source."""
+    """One file into its class's folder, if it is an image of a class. Only its last name is taken
+    from the source.
+    """
     from torchvision.datasets.folder import default_loader
 
     if name in IDX_SETS:
@@ -257,7 +307,9 @@ def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: A
     try:
         target.write_bytes(read())
         default_loader(os.fspath(target))
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others; zipfile for damage and passwords
+    except Exception as error:
+        # Pillow raises OSError, SyntaxError, ValueError and others; zipfile for damage and
+        # passwords
         target.unlink(missing_ok=True)
         added.unreadable.append(f"{path} ({error})")
         return
@@ -266,10 +318,16 @@ def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: A
 
 @functools.cache
 def _class_folders(name: str) -> dict[str, str]:
-    """What a class's folder may be called, plainly → what it is called in our layout: its WordNet name where it has one."""
+    """What a class's folder may be called, plainly → what it is called in our layout: its WordNet
+    name where it has one.
+    """
     texts = classes.names(name)
     folders = classes.wnids(name) or texts
-    return {plain(called): folder for names in (texts, folders) for called, folder in zip(names, folders)}
+    return {
+        plain(called): folder
+        for names in (texts, folders)
+        for called, folder in zip(names, folders)
+    }
 
 
 def _class_of(name: str, path: PurePosixPath) -> tuple[str | None, str]:

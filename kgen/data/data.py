@@ -1,8 +1,9 @@
 """Real images: for evaluation, and for training teachers. The distillation itself never reads them.
 
 Fashion-MNIST's 10,000 test images ship in `assets/`. Its training images come from Debian's package
-`dataset-fashion-mnist`, from a folder, or, only when asked, from torchvision's download. The test images of the paper's
-other data sets are read where a person put them (`kgen.data.catalogue` says where); nothing is fetched.
+`dataset-fashion-mnist`, from a folder, or, only when asked, from torchvision's download. The test
+images of the paper's other data sets are read where a person put them (`kgen.data.catalogue` says
+where); nothing is fetched.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ FASHION_CLASSES = classes.names("fashion-mnist")
 
 @dataclass(frozen=True)
 class RealImages:
-    """`images` u8 [n,c,h,w] (files of a folder are decoded when read), `labels` i64 [n], and what the labels mean."""
+    """`images` u8 [n,c,h,w] (files of a folder are decoded when read), `labels` i64 [n], and what
+    the labels mean.
+    """
 
     name: str
     images: np.ndarray | ImageFiles
@@ -46,8 +49,12 @@ class RealImages:
     def take(self, index: np.ndarray) -> RealImages:
         return replace(self, images=self.images[index], labels=self.labels[index])
 
-    def stratified(self, n: int, chosen: tuple[int, ...] | None = None, seed: int = 0) -> RealImages:
-        """A fixed subset of about `n` images with equal shares of the chosen classes (all by default; of some where n is smaller)."""
+    def stratified(
+        self, n: int, chosen: tuple[int, ...] | None = None, seed: int = 0
+    ) -> RealImages:
+        """A fixed subset of about `n` images with equal shares of the chosen classes (all by
+        default; of some where n is smaller).
+        """
         chosen = tuple(range(len(self.classes))) if chosen is None else chosen
         rng = np.random.default_rng(seed)
         if n < len(chosen):  # one image each of some
@@ -72,12 +79,17 @@ def _read_idx(path: Path) -> np.ndarray:
 def _fashion(folder: Path, part: str) -> RealImages:
     found = idx("fashion-mnist", folder, part)
     if found is None:
-        raise DataError(f"{folder} has no {part}-images-idx3-ubyte.gz and {part}-labels-idx1-ubyte.gz: it is not a copy of Fashion-MNIST.")
+        raise DataError(
+            f"{folder} has no {part}-images-idx3-ubyte.gz and {part}-labels-idx1-ubyte.gz: it is"
+            " not a copy of Fashion-MNIST."
+        )
     return found
 
 
 def idx(name: str, folder: Path, part: str) -> RealImages | None:
-    """Images and labels of a part ("train", "t10k") as MNIST lays them out; None where one of the two files is missing."""
+    """Images and labels of a part ("train", "t10k") as MNIST lays them out; None where one of the
+    two files is missing.
+    """
 
     def read(kind: str) -> np.ndarray | None:
         files = (folder / f"{part}-{kind}-ubyte{suffix}" for suffix in (".gz", ""))
@@ -87,7 +99,9 @@ def idx(name: str, folder: Path, part: str) -> RealImages | None:
     if images is None or labels is None:
         return None
     if images.ndim != 3 or len(images) != len(labels):
-        raise DataError(f"{folder}: {images.shape} images but {len(labels)} labels; fetch the data set again.")
+        raise DataError(
+            f"{folder}: {images.shape} images but {len(labels)} labels; fetch the data set again."
+        )
     return RealImages(name, images[:, None].copy(), labels.astype(np.int64), classes.names(name))
 
 
@@ -100,61 +114,100 @@ def _mnist(folder: Path, train: bool = False, download: bool = False) -> RealIma
     part = "train" if train else "t10k"
     found = idx("mnist", folder, part) or idx("mnist", folder / "MNIST" / "raw", part)
     if found is None:
-        raise DataError(catalogue.data_sentence("mnist", f"no {part}-images-idx3-ubyte.gz in {folder}"))
+        raise DataError(
+            catalogue.data_sentence("mnist", f"no {part}-images-idx3-ubyte.gz in {folder}")
+        )
     return found
 
 
 def _cifar(name: str, folder: Path, train: bool = False, download: bool = False) -> RealImages:
-    """Test or training images as torchvision lays them out: pickles, which it reads only where their checksums are the published ones."""
+    """Test or training images as torchvision lays them out: pickles, which it reads only where
+    their checksums are the published ones.
+    """
     from torchvision.datasets import CIFAR10, CIFAR100
 
     try:
-        found = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name](str(folder), train=train, download=download)
+        found = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name](
+            str(folder), train=train, download=download
+        )
     except RuntimeError:
         raise DataError(catalogue.data_sentence(name, f"no whole copy in {folder}")) from None
     except OSError as error:  # of a download too
-        raise DataError(catalogue.data_sentence(name, f"{folder}: {getattr(error, 'reason', None) or error.strerror or error}")) from None
+        raise DataError(
+            catalogue.data_sentence(
+                name, f"{folder}: {getattr(error, 'reason', None) or error.strerror or error}"
+            )
+        ) from None
     images = np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
     return RealImages(name, images, np.array(found.targets, dtype=np.int64), classes.names(name))
 
 
-def _from_folder(name: str, folder: Path, train: bool = False, side: int | None = None) -> RealImages:
-    """Test or training images from one subfolder per class, named by its text or its WordNet name, brought to `side` pixels."""
+def _from_folder(
+    name: str, folder: Path, train: bool = False, side: int | None = None
+) -> RealImages:
+    """Test or training images from one subfolder per class, named by its text or its WordNet name,
+    brought to `side` pixels.
+    """
     facts, texts = catalogue.DATA[name], classes.names(name)
     places = facts.train_places if train else facts.places
     place = next((folder / p for p in places if (folder / p).is_dir()), None)
     if place is None:
         raise DataError(catalogue.data_sentence(name, f"no folder {folder / places[0]}"))
-    called = [(w, t) for w, t in zip(classes.wnids(name), texts)] if classes.wnids(name) else [(t,) for t in texts]
+    called = (
+        [(w, t) for w, t in zip(classes.wnids(name), texts)]
+        if classes.wnids(name)
+        else [(t,) for t in texts]
+    )
     try:
         paths, labels = list_images(place, called)
     except ValueError as error:
         raise DataError(catalogue.data_sentence(name, str(error))) from None
     size = facts.size if side in (None, facts.side) else (side, side)
-    return RealImages(name, ImageFiles(paths, facts.channels, size, facts.crop, 1.0 if train else MARGIN), labels, texts)
+    return RealImages(
+        name,
+        ImageFiles(paths, facts.channels, size, facts.crop, 1.0 if train else MARGIN),
+        labels,
+        texts,
+    )
 
 
 def held_out_photographs(chosen: Sequence[int], side: int) -> RealImages | None:
-    """Photographs of Imagenette and Imagewoof on this machine that no network trained on ImageNet has seen; None if a chosen class has none.
+    """Photographs of Imagenette and Imagewoof on this machine that no network trained on ImageNet
+    has seen; None if a chosen class has none.
 
-    Both sets are cut from ImageNet's *training* images, their validation folders included, but for the files named
-    ILSVRC2012_val_*. `chosen` are ImageNet's labels.
+    Both sets are cut from ImageNet's *training* images, their validation folders included, but for
+    the files named ILSVRC2012_val_*. `chosen` are ImageNet's labels.
     """
     wnids = classes.wnids("imagenet1k")
-    sets = [(catalogue.DATA[name], catalogue.data_folder(name)) for name in ("imagenette", "imagewoof")]
-    places = [folder / place for facts, folder in sets for place in (*facts.places, *facts.train_places)]
-    found = {c: [path for place in places for path in sorted((place / wnids[c]).glob("ILSVRC2012_val_*"))] for c in chosen}
+    sets = [
+        (catalogue.DATA[name], catalogue.data_folder(name)) for name in ("imagenette", "imagewoof")
+    ]
+    places = [
+        folder / place for facts, folder in sets for place in (*facts.places, *facts.train_places)
+    ]
+    found = {
+        c: [
+            path for place in places for path in sorted((place / wnids[c]).glob("ILSVRC2012_val_*"))
+        ]
+        for c in chosen
+    }
     if not found or not all(found.values()):
         return None
-    labels = np.repeat(np.array(list(found), dtype=np.int64), [len(paths) for paths in found.values()])
-    files = ImageFiles([path for paths in found.values() for path in paths], 3, (side, side), crop=True)
+    labels = np.repeat(
+        np.array(list(found), dtype=np.int64), [len(paths) for paths in found.values()]
+    )
+    files = ImageFiles(
+        [path for paths in found.values() for path in paths], 3, (side, side), crop=True
+    )
     return RealImages("held-out photographs", files, labels, classes.names("imagenet1k"))
 
 
 def of_teacher(card: TeacherCard, chosen: Sequence[int] = ()) -> RealImages:
-    """Real test images of a teacher's data set at the teacher's side; DataError says what to fetch where they are missing.
+    """Real test images of a teacher's data set at the teacher's side; DataError says what to fetch
+    where they are missing.
 
-    Where ImageNet's own are missing, `held_out_photographs` stand in, if they cover all `chosen` classes.
+    Where ImageNet's own are missing, `held_out_photographs` stand in, if they cover all `chosen`
+    classes.
     """
     try:
         return test_set(card.data, side=card.side)
@@ -165,34 +218,56 @@ def of_teacher(card: TeacherCard, chosen: Sequence[int] = ()) -> RealImages:
         return stand_in
 
 
-def image_folder(folder: str | Path, names: tuple[str, ...], card: TeacherCard, chosen: tuple[int, ...]) -> RealImages:
-    """A person's own test images, one subfolder a class, brought to the teacher's size by scaling and cutting out the middle.
+def image_folder(
+    folder: str | Path, names: tuple[str, ...], card: TeacherCard, chosen: tuple[int, ...]
+) -> RealImages:
+    """A person's own test images, one subfolder a class, brought to the teacher's size by scaling
+    and cutting out the middle.
 
-    A subfolder is called as the class is, whatever the case, with _ or - for a space, or by WordNet name. Raises
-    DataError where the folder has no image of a chosen class.
+    A subfolder is called as the class is, whatever the case, with _ or - for a space, or by WordNet
+    name. Raises DataError where the folder has no image of a chosen class.
     """
     folder, wnids = Path(folder).expanduser(), classes.wnids(card.data or "")
-    called = list(zip(names, wnids)) if wnids and len(wnids) == len(names) else [(name,) for name in names]
+    called = (
+        list(zip(names, wnids))
+        if wnids and len(wnids) == len(names)
+        else [(name,) for name in names]
+    )
     places, left_out = match_folders(folder, called)
     found = {label: image_files(places[label]) for label in chosen if label in places}
     paths = [path for files in found.values() for path in files]
     if not paths:
         some = ", ".join(repr(names[c]) for c in chosen[:3])
-        raise DataError(f"{folder} has no image of a chosen class: expected one subfolder a class, called {some} …, with {' or '.join(SUFFIXES)} files.")
-    labels = np.repeat(np.array(list(found), dtype=np.int64), [len(files) for files in found.values()])
-    return RealImages(folder.name, ImageFiles(paths, card.channels, (card.side, card.side), crop=True), labels, names, left_out)
+        raise DataError(
+            f"{folder} has no image of a chosen class: expected one subfolder a class, called"
+            f" {some} …, with {' or '.join(SUFFIXES)} files."
+        )
+    labels = np.repeat(
+        np.array(list(found), dtype=np.int64), [len(files) for files in found.values()]
+    )
+    return RealImages(
+        folder.name,
+        ImageFiles(paths, card.channels, (card.side, card.side), crop=True),
+        labels,
+        names,
+        left_out,
+    )
 
 
 @functools.cache
 def test_set(name: str, folder: Path | None = None, side: int | None = None) -> RealImages:
     """The real test images of a data set; DataError says what to fetch where they are missing.
 
-    `folder`: where they lie, if not where `kgen.data.catalogue` says. `side`: of the images, if not the data set's own.
+    `folder`: where they lie, if not where `kgen.data.catalogue` says. `side`: of the images, if not
+    the data set's own.
     """
     if name == "fashion-mnist":
         return _fashion(paths.ASSETS / "fashion-mnist", "t10k")
     if name not in catalogue.DATA:
-        raise DataError(f"No real test images for {name!r} on this machine; known: fashion-mnist, {', '.join(catalogue.DATA)}.")
+        raise DataError(
+            f"No real test images for {name!r} on this machine; known: fashion-mnist,"
+            f" {', '.join(catalogue.DATA)}."
+        )
     folder = folder or catalogue.data_folder(name)
     if name == "mnist":
         return _mnist(folder)
@@ -200,31 +275,55 @@ def test_set(name: str, folder: Path | None = None, side: int | None = None) -> 
 
 
 def _pickled(name: str, folder: Path) -> bool:
-    """Is a data set read as torchvision's pickles? CIFAR may also lie there as folders of images."""
-    return name.startswith("cifar") and not any((folder / part).is_dir() for part in ("test", "train"))
+    """Is a data set read as torchvision's pickles? CIFAR may also lie there as folders of
+    images.
+    """
+    return name.startswith("cifar") and not any(
+        (folder / part).is_dir() for part in ("test", "train")
+    )
 
 
-def of_run(folder: str | None, card: TeacherCard, names: tuple[str, ...], chosen: tuple[int, ...]) -> RealImages:
-    """The real test images that a finished student is measured on: a person's folder, else the teacher's data set. DataError."""
+def of_run(
+    folder: str | None, card: TeacherCard, names: tuple[str, ...], chosen: tuple[int, ...]
+) -> RealImages:
+    """The real test images that a finished student is measured on: a person's folder, else the
+    teacher's data set. DataError.
+    """
     if folder is not None:
         return image_folder(folder, names, card, chosen)
     if card.data is None:
-        raise DataError(f"No real test images are known for {card.title}; name a folder with one subfolder a class: --real FOLDER.")
+        raise DataError(
+            f"No real test images are known for {card.title}; name a folder with one subfolder a"
+            " class: --real FOLDER."
+        )
     try:
         return of_teacher(card, chosen)
     except DataError as error:
-        raise DataError(f"{error} Or name a folder of your own, one subfolder a class: --real FOLDER.") from None
+        raise DataError(
+            f"{error} Or name a folder of your own, one subfolder a class: --real FOLDER."
+        ) from None
 
 
-def training_set(name: str, folder: str | Path | None = None, download: bool = False, side: int | None = None) -> RealImages:
-    """The full real training split (for `kgen teach` and `kgen worth`). Downloads only when `download` is True. `side` as in `test_set`."""
+def training_set(
+    name: str, folder: str | Path | None = None, download: bool = False, side: int | None = None
+) -> RealImages:
+    """The full real training split (for `kgen teach` and `kgen worth`). Downloads only when
+    `download` is True. `side` as in `test_set`.
+    """
     if name in catalogue.DATA:
         place = Path(folder or catalogue.data_folder(name))
         if name == "mnist":
             return _mnist(place, True, download)
-        return _cifar(name, place, True, download) if _pickled(name, place) else _from_folder(name, place, True, side)
+        return (
+            _cifar(name, place, True, download)
+            if _pickled(name, place)
+            else _from_folder(name, place, True, side)
+        )
     if name != "fashion-mnist":
-        raise DataError(f"No training data known for {name!r}; known: fashion-mnist, {', '.join(catalogue.DATA)}.")
+        raise DataError(
+            f"No training data known for {name!r}; known: fashion-mnist,"
+            f" {', '.join(catalogue.DATA)}."
+        )
     if folder and Path(folder).is_dir():
         return _fashion(Path(folder), "train")
     for place in () if folder else (catalogue.data_folder(name), *SYSTEM_FOLDERS):
@@ -239,7 +338,8 @@ def training_set(name: str, folder: str | Path | None = None, download: bool = F
     raise DataError(
         "Fashion-MNIST's training images are not on this machine"
         + (f" (looked in {folder})" if folder else "")
-        + ": install Debian's package dataset-fashion-mnist, name a folder with --data, or allow --download (30 MB)."
+        + ": install Debian's package dataset-fashion-mnist, name a folder with --data, or allow"
+        " --download (30 MB)."
     )
 
 
@@ -249,6 +349,9 @@ def split(train: RealImages, seed: int = 0) -> tuple[RealImages, RealImages]:
     DataError for a data set of which nothing is held out.
     """
     if train.name in catalogue.DATA:
-        raise DataError(f"Teachers of {train.name} learn from all of its training images, so none are held out; set evaluate_on to 'test'.")
+        raise DataError(
+            f"Teachers of {train.name} learn from all of its training images, so none are held out;"
+            " set evaluate_on to 'test'."
+        )
     order = np.random.default_rng(seed).permutation(len(train))
     return train.take(np.sort(order[HOLDOUT:])), train.take(np.sort(order[:HOLDOUT]))

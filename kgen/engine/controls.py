@@ -1,4 +1,5 @@
-"""Pause, resume, step and stop: a small mailbox that people write to and a gate that both threads pass.
+"""Pause, resume, step and stop: a small mailbox that people write to and a gate that both threads
+pass.
 
 The gate holds a thread at its next step boundary. It knows nothing of training.
 """
@@ -50,8 +51,8 @@ class Controls:
 class Gate:
     """Holds and releases the threads. Two kinds of thread pass it: generator and student.
 
-    With one thread (`alone`) a step of the other kind runs the schedule on until one such step is done, so
-    that Algorithm 1's order stays; with two it runs that thread alone.
+    With one thread (`alone`) a step of the other kind runs the schedule on until one such step is
+    done, so that Algorithm 1's order stays; with two it runs that thread alone.
     """
 
     def __init__(self, controls: Controls, alone: bool):
@@ -65,15 +66,31 @@ class Gate:
         """Threads that are inside a step."""
 
     def apply(self) -> list[dict[str, Any]]:
-        """Take what was sent; returns the answers that are due: {id, action, text}. Called by the main thread."""
+        """Take what was sent; returns the answers that are due: {id, action, text}. Called by the
+        main thread.
+        """
         answers: list[dict[str, Any]] = []
-        while (self.pending is None or self.controls.stop_waits()) and (command := self.controls.take()):
+        while (self.pending is None or self.controls.stop_waits()) and (
+            command := self.controls.take()
+        ):
             do = command["do"]
             if self.pending:  # a stop waits behind it and comes first
-                answers.append({"id": self.pending["id"], "action": self.pending["do"], "text": "The run was stopped first."})
+                answers.append(
+                    {
+                        "id": self.pending["id"],
+                        "action": self.pending["do"],
+                        "text": "The run was stopped first.",
+                    }
+                )
                 self.pending = self.until = None
             if self.state == "stopping":
-                answers.append({"id": command["id"], "action": do, "text": None if do == "stop" else "The run is stopping."})
+                answers.append(
+                    {
+                        "id": command["id"],
+                        "action": do,
+                        "text": None if do == "stop" else "The run is stopping.",
+                    }
+                )
             elif do == "stop":
                 self.state = "stopping"
                 answers.append({"id": command["id"], "action": "stop", "text": None})
@@ -83,18 +100,28 @@ class Gate:
             elif do == "pause":
                 self.state, self.until, self.pending = "paused", None, command
             elif self.state != "paused":
-                answers.append({"id": command["id"], "action": "step", "text": "Pause first: a step is made from a standstill."})
+                answers.append(
+                    {
+                        "id": command["id"],
+                        "action": "step",
+                        "text": "Pause first: a step is made from a standstill.",
+                    }
+                )
             else:
                 self.until, self.pending = command["unit"], command
         with self.lock:
             self.lock.notify_all()
             if self.pending and self.until is None and not self.busy:
-                answers.append({"id": self.pending["id"], "action": self.pending["do"], "text": None})
+                answers.append(
+                    {"id": self.pending["id"], "action": self.pending["do"], "text": None}
+                )
                 self.pending = None
         return answers
 
     def refuse(self, text: str) -> list[dict[str, Any]]:
-        """Give up the step that was asked for, saying why; the answer to send, if one was waiting."""
+        """Give up the step that was asked for, saying why; the answer to send, if one was
+        waiting.
+        """
         if self.until is None or self.pending is None:
             return []
         answer = {"id": self.pending["id"], "action": self.pending["do"], "text": text}
@@ -105,13 +132,17 @@ class Gate:
         """May this thread make one step now? If so it is inside until `leave`."""
         with self.lock:
             wanted = "generator" if self.until == "iteration" else self.until
-            open_ = self.state == "running" or (self.state == "paused" and self.until is not None and (self.alone or wanted == kind))
+            open_ = self.state == "running" or (
+                self.state == "paused" and self.until is not None and (self.alone or wanted == kind)
+            )
             if open_:
                 self.busy.add(kind)
             return open_
 
     def leave(self, kind: str, *finished: str) -> None:
-        """The step is over; `finished` names the units that it completed ("generator", "iteration", "student")."""
+        """The step is over; `finished` names the units that it completed ("generator", "iteration",
+        "student").
+        """
         with self.lock:
             self.busy.discard(kind)
             if self.until in finished:

@@ -1,7 +1,9 @@
-"""The engine: Algorithm 1 as a stream of events. It touches no disk, prints nothing and never sleeps to slow down.
+"""The engine: Algorithm 1 as a stream of events. It touches no disk, prints nothing and never
+sleeps to slow down.
 
-`synthesise()` makes one batch of images, `learn()` makes student steps; the two schedules are short loops over
-them. All state that a resume needs is in `LoopState`; `Distillation.checkpoint()` copies it.
+`synthesise()` makes one batch of images, `learn()` makes student steps; the two schedules are short
+loops over them. All state that a resume needs is in `LoopState`; `Distillation.checkpoint()` copies
+it.
 """
 
 from __future__ import annotations
@@ -36,12 +38,15 @@ class Stopped(Exception):
 
 
 def distill(recipe: Recipe, *, controls: Controls | None = None) -> Iterator[events.Event]:
-    """Run a recipe; yields typed events (`kgen.events`). `controls.send("pause")` and friends work from any thread."""
+    """Run a recipe; yields typed events (`kgen.events`). `controls.send("pause")` and friends work
+    from any thread.
+    """
     yield from Distillation(recipe, controls=controls)
 
 
 class Distillation:
-    """One run. Iterate over it; at a yield where `resumable` is True, `checkpoint()` gives its whole state.
+    """One run. Iterate over it; at a yield where `resumable` is True, `checkpoint()` gives its
+    whole state.
 
     Args:
         recipe: what to do. RecipeError if this machine cannot.
@@ -68,12 +73,18 @@ class Distillation:
         self.state = LoopState(self.setting, formats)
         if resume is not None:
             self.state.load(resume, batch_of)
-        self.concurrent = recipe.schedule == "concurrent" and self.setting.student_total > 0 and self.setting.device.type != "mps"
+        self.concurrent = (
+            recipe.schedule == "concurrent"
+            and self.setting.student_total > 0
+            and self.setting.device.type != "mps"
+        )
         self.gate = Gate(controls or Controls(), alone=not self.concurrent)
         self.resumable = False
         self._outbox: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         self._student_lock = threading.RLock()
-        """Held for each student step and each change of the pool: what a snapshot or a checkpoint must not see half of."""
+        """Held for each student step and each change of the pool: what a snapshot or a checkpoint
+        must not see half of.
+        """
         self._student_failure: BaseException | None = None
         # hooks of the main thread's probes must not fire in the student thread's passes
         self._second_teacher = self.setting.teacher.twin()
@@ -104,12 +115,21 @@ class Distillation:
             yield from self._finish(stopped)
         except Diverged as error:
             self.resumable = False
-            remedy = "A learning rate or a weight is probably too high; resume from the last checkpoint, or start again with a lower one."
+            remedy = (
+                "A learning rate or a weight is probably too high; resume from the last checkpoint,"
+                " or start again with a lower one."
+            )
             cause = f"The loss part “{events.PART_NAMES[error.term]}” was not a number."
-            yield self._event(events.RunFailed, cause=cause, term=error.term, step=error.step, remedy=remedy)
-        except DataError as error:  # a file of the real images is decoded when it is first looked at
+            yield self._event(
+                events.RunFailed, cause=cause, term=error.term, step=error.step, remedy=remedy
+            )
+        except (
+            DataError
+        ) as error:  # a file of the real images is decoded when it is first looked at
             self.resumable = False
-            yield self._event(events.RunFailed, cause=str(error), remedy="Then start again, or resume this run.")
+            yield self._event(
+                events.RunFailed, cause=str(error), remedy="Then start again, or resume this run."
+            )
         finally:
             torch.set_num_threads(self._threads)
 
@@ -121,7 +141,9 @@ class Distillation:
     def checkpoint(self) -> dict[str, Tensor]:
         """The whole state as CPU tensors. RuntimeError where `resumable` is False."""
         if not self.resumable:
-            raise RuntimeError("the run is inside an iteration; a checkpoint is possible where `resumable` is True")
+            raise RuntimeError(
+                "the run is inside an iteration; a checkpoint is possible where `resumable` is True"
+            )
         with self._student_lock:
             return self.state.tensors()
 
@@ -131,7 +153,11 @@ class Distillation:
         learner = Learner(self.setting, s)
         while True:
             epochs = s.iterations // r.epoch_iterations
-            due = max(0, epochs - r.warmup_epochs) * r.student_steps if self.setting.student_total else 0
+            due = (
+                max(0, epochs - r.warmup_epochs) * r.student_steps
+                if self.setting.student_total
+                else 0
+            )
             if s.student_steps < due:
                 yield from self.learn(learner, due)
             elif s.iterations < r.total_iterations:
@@ -140,7 +166,9 @@ class Distillation:
                 return
 
     def _concurrently(self) -> Iterator[events.Event]:
-        """The generator here, the student on a thread of its own; neither leads by more than an epoch."""
+        """The generator here, the student on a thread of its own; neither leads by more than an
+        epoch.
+        """
         r, s = self.recipe, self.state
         thread = threading.Thread(target=self._student_thread, name="student", daemon=True)
         thread.start()
@@ -165,7 +193,9 @@ class Distillation:
 
     def _student_thread(self) -> None:
         try:
-            for event in self.learn(Learner(self.setting, self.state, self._second_teacher), self.setting.student_total):
+            for event in self.learn(
+                Learner(self.setting, self.state, self._second_teacher), self.setting.student_total
+            ):
                 self._outbox.put(event)
         except Stopped:
             pass
@@ -173,13 +203,15 @@ class Distillation:
             self._student_failure = error
 
     def _share_threads(self, alone: bool) -> None:
-        """Half of the cores for each of the two threads; all of them for one that has no other beside it."""
+        """Half of the cores for each of the two threads; all of them for one that has no other
+        beside it.
+        """
         if self.concurrent and self.setting.device.type == "cpu":
             torch.set_num_threads(self._threads if alone else max(1, self._threads // 2))
 
     def _may(self, kind: str) -> bool:
-        """Concurrent: the student works on epoch k once the generator has finished k − 1, the generator begins k once
-        the student has finished k − 2."""
+        """Concurrent: the student works on epoch k once the generator has finished k − 1, the
+        generator begins k once the student has finished k − 2."""
         r, s = self.recipe, self.state
         if not self.concurrent:
             return True
@@ -192,7 +224,9 @@ class Distillation:
     # --- controls ----------------------------------------------------------------------------
 
     def _attend(self, refuse: str = "") -> Iterator[events.Event]:
-        """Main thread: answer controls, pass on the student's events, raise what its thread raised."""
+        """Main thread: answer controls, pass on the student's events, raise what its thread
+        raised.
+        """
         answers = self.gate.apply()
         if refuse:
             answers += self.gate.refuse(refuse)
@@ -205,7 +239,9 @@ class Distillation:
             yield self._event(events.Control, state=self.gate.state, **answer)
 
     def _enter(self, kind: str, learner: Learner | None = None) -> Iterator[events.Event]:
-        """Wait at the step boundary until this thread may make one step; a held learner tells what it has not told. Raises Stopped."""
+        """Wait at the step boundary until this thread may make one step; a held learner tells what
+        it has not told. Raises Stopped.
+        """
         while True:
             if threading.get_ident() == self._main:
                 yield from self._attend()
@@ -214,12 +250,20 @@ class Distillation:
                     pass  # it is inside the step that was asked for
                 elif until == "student" and self.state.student_steps >= self.setting.student_total:
                     yield from self._attend("The student has made all its steps.")
-                elif until in ("generator", "iteration") and self.state.iterations >= self.recipe.total_iterations:
+                elif (
+                    until in ("generator", "iteration")
+                    and self.state.iterations >= self.recipe.total_iterations
+                ):
                     yield from self._attend("The generator has made all its images.")
                 elif until == "student" and not self._may("student"):
-                    yield from self._attend("The student has to wait: it is an epoch ahead, or the pool is still empty (warm-up).")
+                    yield from self._attend(
+                        "The student has to wait: it is an epoch ahead, or the pool is still empty"
+                        " (warm-up)."
+                    )
                 elif until in ("generator", "iteration") and not self._may("generator"):
-                    yield from self._attend("The generator has to wait: it is an epoch ahead of the student.")
+                    yield from self._attend(
+                        "The generator has to wait: it is an epoch ahead of the student."
+                    )
             if self.gate.state == "stopping":
                 raise Stopped
             if self._may(kind) and self.gate.try_enter(kind):
@@ -231,21 +275,27 @@ class Distillation:
     # --- one iteration, some student steps ---------------------------------------------------
 
     def synthesise(self) -> Iterator[events.Event]:
-        """One iteration (Alg. 1, l. 5–9): new pseudo-labels and noisy layer, g generator steps, images into the pool."""
+        """One iteration (Alg. 1, l. 5–9): new pseudo-labels and noisy layer, g generator steps,
+        images into the pool.
+        """
         r, s = self.recipe, self.state
         yield from self._enter("generator")
         self.resumable = False
         try:
             warm_up = s.iterations < r.warmup_iterations
             with self._student_lock:
-                if not s.student_is_finite():  # on a thread of its own it may be ahead of its next report
+                if (
+                    not s.student_is_finite()
+                ):  # on a thread of its own it may be ahead of its next report
                     raise Diverged("kl", s.student_steps - 1, math.nan)
                 watched = r.weights.adv > 0 or (r.weights.aed > 0 and s.knows_classes)
                 wanted = watched and self.setting.student_total > 0 and not warm_up
                 synthesis = Synthesis(self.setting, s, s.snapshot() if wanted else None)
         finally:
             self.gate.leave("generator")
-        yield self._event(events.IterationStarted, **synthesis.place, labels=synthesis.positions.tolist())
+        yield self._event(
+            events.IterationStarted, **synthesis.place, labels=synthesis.positions.tolist()
+        )
         for step in range(r.generator_steps):
             yield from self._enter("generator")
             last = step == r.generator_steps - 1
@@ -255,14 +305,24 @@ class Distillation:
                     with self._student_lock:
                         student = s.snapshot()
                     batch = synthesis.measure(student)
-                    judged, opinions = self.setting.judge(batch["images"], synthesis.positions) if self.setting.judge else (None, {})
+                    judged, opinions = (
+                        self.setting.judge(batch["images"], synthesis.positions)
+                        if self.setting.judge
+                        else (None, {})
+                    )
                     with self._student_lock:
                         entered, arrays = synthesis.store(batch)
                         s.iterations += 1
             finally:
                 self.gate.leave("generator", "generator", *(["iteration"] if last else []))
             if report:
-                yield self._event(events.GeneratorStep, **synthesis.place, step=step, **report, preview=synthesis.previewer())
+                yield self._event(
+                    events.GeneratorStep,
+                    **synthesis.place,
+                    step=step,
+                    **report,
+                    preview=synthesis.previewer(),
+                )
         self.resumable = True
         yield self._event(
             events.BatchSynthesised,
@@ -295,9 +355,14 @@ class Distillation:
                 report = learner.report() if due else None
             finally:
                 self.gate.leave("student", "student")
-            evaluate = s.student_steps % evaluate_every == 0 and s.student_steps < self.setting.student_total
+            evaluate = (
+                s.student_steps % evaluate_every == 0
+                and s.student_steps < self.setting.student_total
+            )
             if report:
-                if not own_thread and not evaluate:  # with the step's last event only: a resume tells none again, and skips none
+                if (
+                    not own_thread and not evaluate
+                ):  # with the step's last event only: a resume tells none again, and skips none
                     self.resumable = True
                 yield self._event(events.StudentStep, **learner.place(), **report)
             if evaluate:
@@ -316,7 +381,9 @@ class Distillation:
         return {"pool_images": len(pool), "budget_used": pool.pixels / pool.budget_pixels}
 
     def _evaluate(self, n: int | None, **where) -> events.Event:
-        """Student and teacher on the same real images: a fixed stratified subset of n, or all of them; without any, their agreement."""
+        """Student and teacher on the same real images: a fixed stratified subset of n, or all of
+        them; without any, their agreement.
+        """
         s = self.state
         was_training = s.student.training
         s.student.eval()
@@ -328,7 +395,16 @@ class Distillation:
         finally:
             s.student.train(was_training)
         file = f"students/{s.student_steps:07d}.safetensors"
-        return self._event(events.Evaluated, **where, student=mine, teacher=teachers, **self._pool_size(), final=n is None, file=file, arrays=arrays)
+        return self._event(
+            events.Evaluated,
+            **where,
+            student=mine,
+            teacher=teachers,
+            **self._pool_size(),
+            final=n is None,
+            file=file,
+            arrays=arrays,
+        )
 
     def _scores(self, n: int | None) -> tuple[events.Score, events.Score | None]:
         setting, student = self.setting, self.state.student
@@ -338,14 +414,19 @@ class Distillation:
             self._sample = setting.real.stratified(n, tuple(setting.chosen))  # decoded once
         real = setting.real if n is None else self._sample
         mean, std = setting.teacher.mean, setting.teacher.std
-        mine = score(lambda x: student((x - mean) / std), real, setting.chosen, device=setting.device)
+        mine = score(
+            lambda x: student((x - mean) / std), real, setting.chosen, device=setting.device
+        )
         if len(real) not in self._teacher_scores:
             self._teacher_scores[len(real)] = setting.teacher_score(real, self._second_teacher)
         return mine, self._teacher_scores[len(real)]
 
     def _run_started(self) -> events.Event:
         card = self.setting.card
-        student, teacher = (cost(network, card.channels, card.side) for network in (self.state.student, self.setting.teacher.network))
+        student, teacher = (
+            cost(network, card.channels, card.side)
+            for network in (self.state.student, self.setting.teacher.network)
+        )
         return self._event(
             events.RunStarted,
             **self.setting.announcement(),
@@ -354,17 +435,29 @@ class Distillation:
             teacher_macs=teacher.macs,
             student_bytes=student.bytes,
             teacher_bytes=teacher.bytes,
-            formats={name: format for name, format in self.state.formats.items() if name != "generator" or self.state.generators},
+            formats={
+                name: format
+                for name, format in self.state.formats.items()
+                if name != "generator" or self.state.generators
+            },
             schedule="concurrent" if self.concurrent else "sequential",
             arrays=self.setting.reference(),
         )
 
     def _finish(self, stopped: bool) -> Iterator[events.Event]:
-        yield from self._attend()  # what the student's thread told last comes before the last evaluation
+        # what the student's thread told last comes before the last evaluation
+        yield from self._attend()
         result = None
         if self.state.student_steps:
             result = self._evaluate(None)
             yield result
         yield from self._attend()
-        found = {"accuracy" if result.student.real else "agreement": result.student.accuracy, "n": result.student.n} if result else {}
+        found = (
+            {
+                "accuracy" if result.student.real else "agreement": result.student.accuracy,
+                "n": result.student.n,
+            }
+            if result
+            else {}
+        )
         yield self._event(events.RunFinished, reason="stopped" if stopped else "done", **found)

@@ -1,6 +1,8 @@
-"""Where there are no real images: how often the student answers as its teacher does on synthetic images that it was not given.
+"""Where there are no real images: how often the student answers as its teacher does on synthetic
+images that it was not given.
 
-A share of every batch never enters the pool. It says how well the student imitates, not how well it sees the world.
+A share of every batch never enters the pool. It says how well the student imitates, not how well it
+sees the world.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ class HeldOut:
     def add(self, images: Tensor) -> None:
         """u8 [n,c,e,e]"""
         answers = self.teacher.logits(images.float() / 255)[:, self.chosen].argmax(1)
-        batches = [*self._batches, (images, answers)]  # a new list: the student's thread may be reading the old one
+        batches = [
+            *self._batches,
+            (images, answers),
+        ]  # a new list: the student's thread may be reading the old one
         while sum(len(a) for _, a in batches[1:]) >= MOST:
             batches.pop(0)
         self._batches = batches
@@ -57,6 +62,9 @@ class HeldOut:
     def score(self, student: nn.Module) -> Score:
         """Share on which the student, in eval mode, answers as the teacher did."""
         batches, mean, std = self._batches, self.teacher.mean, self.teacher.std
-        same = sum((student((x.float() / 255 - mean) / std)[:, self.chosen].argmax(1) == answers).sum() for x, answers in batches)
+        same = sum(
+            (student((x.float() / 255 - mean) / std)[:, self.chosen].argmax(1) == answers).sum()
+            for x, answers in batches
+        )
         n = sum(len(answers) for _, answers in batches)
         return Score(accuracy=float(same) / n, n=n, real=False)

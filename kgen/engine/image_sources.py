@@ -1,11 +1,13 @@
-"""Four sources of synthetic images behind one protocol: what is optimised differs, everything else is shared.
+"""Four sources of synthetic images behind one protocol: what is optimised differs, everything else
+is shared.
 
 noise    class embeddings → noisy layer → generator (K-Gen, NAYER)
-latent   latent code → a copy of a generator whose start is learnt over the run (Fast, Fang et al. 2022)
-pixels   the pixels themselves (DeepInversion, Yin et al. 2020)
-pyramid  the pixels as a sum of images of every size, coarse to fine, in opponent colors (as feature visualization does)
+latent   latent code → a copy of a generator whose start is learnt over the run (Fast, Fang et al.
+2022) pixels   the pixels themselves (DeepInversion, Yin et al. 2020) pyramid  the pixels as a sum
+of images of every size, coarse to fine, in opponent colors (as feature visualization does)
 
-A source lives for one iteration; what lives longer (generators, their optimisers) is in `LoopState`.
+A source lives for one iteration; what lives longer (generators, their optimisers) is in
+`LoopState`.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ class ImageSource:
 
 
 class NoiseSource(ImageSource):
-    """Class embeddings of the pseudo-labels through a new noisy layer and the run's generator (Eq. 1, Eq. 4)."""
+    """Class embeddings of the pseudo-labels through a new noisy layer and the run's generator (Eq.
+    1, Eq. 4).
+    """
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
         r = setting.recipe
@@ -51,38 +55,50 @@ class NoiseSource(ImageSource):
         self.noisy = self._noisy_layer(setting, state, scale.batch)
         own = build_optimiser(r.optimisers.generator, self.noisy.parameters(), fused=True)
         if r.restart_optimiser:
-            state.generator_optimisers[scale.side] = build_optimiser(r.optimisers.generator, self.generator.parameters(), fused=True)
+            state.generator_optimisers[scale.side] = build_optimiser(
+                r.optimisers.generator, self.generator.parameters(), fused=True
+            )
         self.optimisers = [state.generator_optimisers[scale.side], own]
 
     @staticmethod
     def _noisy_layer(setting: Setting, state: LoopState, batch: int) -> NoisyLayer:
         r, k, table = setting.recipe, len(setting.chosen), setting.table
         rng, groups = state.rng["noise"], group_count(batch, k)
-        if r.noisy_layers == "one":  # the same weights again: images of a class differ only as the generator changes
+        if (
+            r.noisy_layers == "one"
+        ):  # the same weights again: images of a class differ only as the generator changes
             same = torch.Generator().manual_seed(stream_seed(r.seed, "noise"))
-            return NoisyLayer(table.shape[1], 1, r.noise_width, rng=same, table=table.cpu() if k < 3 else None).to(setting.device)
+            return NoisyLayer(
+                table.shape[1], 1, r.noise_width, rng=same, table=table.cpu() if k < 3 else None
+            ).to(setting.device)
         more_rounds = math.ceil(batch / k) > groups
         jitter = JITTER * torch.randn(batch, table.shape[1], generator=rng) if more_rounds else None
         fixed = table.cpu() if k < 3 else None
         size = None if more_rounds else k
-        return NoisyLayer(table.shape[1], groups, r.noise_width, rng=rng, table=fixed, jitter=jitter, size=size).to(setting.device)
+        return NoisyLayer(
+            table.shape[1], groups, r.noise_width, rng=rng, table=fixed, jitter=jitter, size=size
+        ).to(setting.device)
 
     def images(self) -> Tensor:
         return precision.apply(self.generator, self.generator, self.noisy(self.embeddings))
 
 
 class LatentSource(ImageSource):
-    """A latent code N(0,1) for each image and a copy of the generator, both optimised for this batch alone.
+    """A latent code N(0,1) for each image and a copy of the generator, both optimised for this
+    batch alone.
 
-    The generator that the copy starts from is meta-learnt: after the last step it takes one step of its own
-    optimiser along the gradient that the copy's weights had in that step (first-order MAML).
+    The generator that the copy starts from is meta-learnt: after the last step it takes one step of
+    its own optimiser along the gradient that the copy's weights had in that step (first-order
+    MAML).
     """
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
         r = setting.recipe
         self.start, self.meta = state.generators[scale.side], state.generator_optimisers[scale.side]
         self.generator = copy.deepcopy(self.start)
-        self.code = nn.Parameter(torch.randn(scale.batch, r.noise_width, generator=state.rng["noise"]).to(setting.device))
+        self.code = nn.Parameter(
+            torch.randn(scale.batch, r.noise_width, generator=state.rng["noise"]).to(setting.device)
+        )
         self.optimisers = [
             build_optimiser(r.optimisers.generator, self.generator.parameters(), fused=True),
             build_optimiser(r.optimisers.images, [self.code], fused=True),
@@ -108,7 +124,9 @@ class PixelSource(ImageSource):
         t = setting.teacher
         self.mean, self.std = t.mean, t.std
         self.low, self.high = -t.mean / t.std, (1 - t.mean) / t.std
-        noise = torch.randn(len(labels), t.card.channels, scale.side, scale.side, generator=state.rng["noise"]).to(setting.device)
+        noise = torch.randn(
+            len(labels), t.card.channels, scale.side, scale.side, generator=state.rng["noise"]
+        ).to(setting.device)
         self.pixels = nn.Parameter(noise.clamp(self.low, self.high))
         self.optimisers = [build_optimiser(setting.recipe.optimisers.images, [self.pixels])]
 
@@ -121,16 +139,21 @@ class PixelSource(ImageSource):
 
 
 class PyramidSource(ImageSource):
-    """Images as sums of a pyramid: each level half the side of the one before, down to COARSEST pixels, in opponent colors.
+    """Images as sums of a pyramid: each level half the side of the one before, down to COARSEST
+    pixels, in opponent colors.
 
-    Adam moves every parameter by about its rate, so a step changes whole regions as easily as single pixels, whereas with
-    plain pixels it changes single pixels only, which ends in noise (Olah et al. 2017 use the Fourier basis to the same end).
+    Adam moves every parameter by about its rate, so a step changes whole regions as easily as
+    single pixels, whereas with plain pixels it changes single pixels only, which ends in noise
+    (Olah et al. 2017 use the Fourier basis to the same end).
     """
 
     COARSEST, DECAY, START = 3, 0.7, 0.05
-    """Side of the smallest level in pixels; what rate and first noise of a level are of those of the level below it; of the coarsest."""
+    """Side of the smallest level in pixels; what rate and first noise of a level are of those of
+    the level below it; of the coarsest.
+    """
     OPPONENT = ((2.0, 2.0, 2.0), (0.55, 0.0, -0.55), (0.27, -0.54, 0.27))
-    """Luminance, red–blue, green–magenta: natural images vary most in the first, least in the last."""
+    """Luminance, red–blue, green–magenta: natural images vary most in the first, least in the last.
+    """
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
         spec, channels = setting.recipe.optimisers.images, setting.teacher.card.channels
@@ -140,20 +163,36 @@ class PyramidSource(ImageSource):
         shares = [self.DECAY ** (len(sides) - 1 - i) for i in range(len(sides))]
         rng = state.rng["noise"]
         self.levels = [
-            nn.Parameter(self.START * share * torch.randn(len(labels), channels, e, e, generator=rng).to(setting.device))
+            nn.Parameter(
+                self.START
+                * share
+                * torch.randn(len(labels), channels, e, e, generator=rng).to(setting.device)
+            )
             for e, share in zip(sides, shares)
         ]
-        groups = [{"params": [level], "lr": spec.lr * share} for level, share in zip(self.levels, shares)]
+        groups = [
+            {"params": [level], "lr": spec.lr * share} for level, share in zip(self.levels, shares)
+        ]
         self.optimisers = [build_optimiser(spec, groups)]
-        self.colors = torch.tensor(self.OPPONENT, device=setting.device) / 3**0.5 if channels == 3 else None
+        self.colors = (
+            torch.tensor(self.OPPONENT, device=setting.device) / 3**0.5 if channels == 3 else None
+        )
 
     def images(self) -> Tensor:
         finest, *coarser = self.levels
-        x = finest + sum(F.interpolate(level, self.side, mode="bilinear", align_corners=False) for level in coarser)
+        x = finest + sum(
+            F.interpolate(level, self.side, mode="bilinear", align_corners=False)
+            for level in coarser
+        )
         if self.colors is not None:
             x = torch.einsum("bkhw,kc->bchw", x, self.colors)
         return x.sigmoid()
 
 
-SOURCES: dict[str, type[ImageSource]] = {"noise": NoiseSource, "latent": LatentSource, "pixels": PixelSource, "pyramid": PyramidSource}
+SOURCES: dict[str, type[ImageSource]] = {
+    "noise": NoiseSource,
+    "latent": LatentSource,
+    "pixels": PixelSource,
+    "pyramid": PyramidSource,
+}
 """By the recipe's field `source`."""

@@ -1,4 +1,6 @@
-"""The terms of L_G for one batch of images (Eq. 10, and DeepInversion's priors), unweighted. Knows nothing of what is optimised."""
+"""The terms of L_G for one batch of images (Eq. 10, and DeepInversion's priors), unweighted. Knows
+nothing of what is optimised.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +29,30 @@ class Judgement(NamedTuple):
 
 
 class Terms:
-    """Judges images of one batch: pseudo-labels, resolution and the window of position embeddings are fixed.
+    """Judges images of one batch: pseudo-labels, resolution and the window of position embeddings
+    are fixed.
 
     Args:
         positions: pseudo-labels ŷ [B] as positions in the chosen classes.
         student: for L_adv and L_aed; None leaves both at 0 (warm-up).
     """
 
-    def __init__(self, setting: Setting, state: LoopState, scale: Scale, positions: Tensor, student: Snapshot | None, corner: Corner | None):
-        self.setting, self.state, self.scale, self.student, self.corner = setting, state, scale, student, corner
+    def __init__(
+        self,
+        setting: Setting,
+        state: LoopState,
+        scale: Scale,
+        positions: Tensor,
+        student: Snapshot | None,
+        corner: Corner | None,
+    ):
+        self.setting, self.state, self.scale, self.student, self.corner = (
+            setting,
+            state,
+            scale,
+            student,
+            corner,
+        )
         self.positions = positions
         self.labels = setting.classes[positions.to(setting.device)]
         """[B], indices into the teacher's logits"""
@@ -52,12 +69,18 @@ class Terms:
         return self.setting.teacher(images, self.corner)
 
     def activation_map(self, probe: Probe) -> Tensor:
-        """M [B,h,w] (Eq. 5, or attention); one cell of zeros where the teacher has no spatial map."""
+        """M [B,h,w] (Eq. 5, or attention); one cell of zeros where the teacher has no spatial
+        map.
+        """
         cam = self.setting.teacher.activation_map(probe, self.labels)
-        return torch.zeros(len(self.labels), 1, 1, device=self.labels.device) if cam is None else cam
+        return (
+            torch.zeros(len(self.labels), 1, 1, device=self.labels.device) if cam is None else cam
+        )
 
     def judge(self, probe: Probe, images: Tensor, student: Snapshot | None = None) -> Judgement:
-        """`images` [B,c,e,e] in [0,1] are what the probe saw; `student` instead of the one that the terms were made with."""
+        """`images` [B,c,e,e] in [0,1] are what the probe saw; `student` instead of the one that the
+        terms were made with.
+        """
         r, t = self.setting.recipe, self.setting.teacher
         student = student or self.student
         normalised = (images - t.mean) / t.std
@@ -65,7 +88,9 @@ class Terms:
         adversarial, push, student_logits = zero, zero, None
         if student is not None:
             student_logits, embedding = look(student.network, normalised, self.corner)
-            adversarial = losses.adversarial(probe.logits, student_logits, r.adv_mask, r.adv_divergence)
+            adversarial = losses.adversarial(
+                probe.logits, student_logits, r.adv_mask, r.adv_divergence
+            )
             push = self._push(probe, embedding, student)
         cam = self.activation_map(probe)
         parts = (
@@ -80,7 +105,9 @@ class Terms:
         return Judgement(parts, cam, student_logits)
 
     def _push(self, probe: Probe, embedding: Tensor, student: Snapshot) -> Tensor:
-        """L_aed (Eq. 11), of the student's embedding (the formula) or the teacher's (the prose); 0 while it is off."""
+        """L_aed (Eq. 11), of the student's embedding (the formula) or the teacher's (the prose); 0
+        while it is off.
+        """
         if self.f_y is None:
             return torch.zeros((), device=embedding.device)
         if self.setting.recipe.aed_embedding == "teacher":
@@ -90,14 +117,20 @@ class Terms:
         return losses.embedding_push(found, self.f_y, self.setting.radii[1])
 
     def _remembered(self, probe: Probe) -> list[losses.BatchNormStatistics]:
-        """The batch's statistics, mixed with those of earlier batches where the recipe has a feature memory."""
+        """The batch's statistics, mixed with those of earlier batches where the recipe has a
+        feature memory.
+        """
         m = self.setting.recipe.feature_memory
         if not m or self.memory is None:
             return probe.batch_norm
-        means, variances = (half.split([len(s[0]) for s in probe.batch_norm]) for half in self.memory)
+        means, variances = (
+            half.split([len(s[0]) for s in probe.batch_norm]) for half in self.memory
+        )
         return [
             (m * old_mean + (1 - m) * mean, m * old_variance + (1 - m) * variance, *stored)
-            for old_mean, old_variance, (mean, variance, *stored) in zip(means, variances, probe.batch_norm)
+            for old_mean, old_variance, (mean, variance, *stored) in zip(
+                means, variances, probe.batch_norm
+            )
         ]
 
     @torch.no_grad()
@@ -106,4 +139,6 @@ class Terms:
         if not self.setting.recipe.feature_memory or not probe.batch_norm:
             return
         mixed = self._remembered(probe)
-        self.state.feature_memory[self.scale.side] = torch.stack([torch.cat([s[i] for s in mixed]) for i in (0, 1)])
+        self.state.feature_memory[self.scale.side] = torch.stack(
+            [torch.cat([s[i] for s in mixed]) for i in (0, 1)]
+        )

@@ -1,4 +1,6 @@
-"""A recipe on this machine: device, teacher, chosen classes, target, budget, real images. Fixed for the whole run."""
+"""A recipe on this machine: device, teacher, chosen classes, target, budget, real images. Fixed for
+the whole run.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +30,26 @@ REFERENCE_IMAGES, REFERENCE_BYTES = 400, 2**26
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device that a recipe asks for; auto takes CUDA, then MPS, then the CPU. RecipeError if it is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """The device that a recipe asks for; auto takes CUDA, then MPS, then the CPU. RecipeError if it
+    is not there.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     found = [name for name, ok in there.items() if ok]
     if wanted != "auto" and wanted not in found:
-        raise RecipeError(f"Recipe field 'device' is {wanted!r}, but this machine has: {', '.join(found)}.")
+        raise RecipeError(
+            f"Recipe field 'device' is {wanted!r}, but this machine has: {', '.join(found)}."
+        )
     return torch.device(found[0] if wanted == "auto" else wanted)
 
 
 def choose_classes(recipe: Recipe, known: tuple[str, ...]) -> list[int]:
-    """Indices of the recipe's classes among the teacher's. RecipeError names one that is not there."""
+    """Indices of the recipe's classes among the teacher's. RecipeError names one that is not
+    there.
+    """
     if recipe.classes is None:
         return list(range(len(known)))
     chosen = []
@@ -47,7 +59,10 @@ def choose_classes(recipe: Recipe, known: tuple[str, ...]) -> list[int]:
         elif isinstance(c, int) and 0 <= c < len(known):
             chosen.append(c)
         else:
-            raise RecipeError(f"Recipe field 'classes': {c!r} is not a class of {recipe.teacher}. {zoo.nearest(str(c), list(known))}")
+            raise RecipeError(
+                f"Recipe field 'classes': {c!r} is not a class of {recipe.teacher}."
+                f" {zoo.nearest(str(c), list(known))}"
+            )
     if len(set(chosen)) != len(chosen):
         raise RecipeError("Recipe field 'classes': a class is chosen twice.")
     return chosen
@@ -62,7 +77,9 @@ class Scale:
     batch: int
     """Images made at once."""
     student_batch: int
-    """Images in a student step: the recipe's number at the first resolution, as many pixels at the others."""
+    """Images in a student step: the recipe's number at the first resolution, as many pixels at the
+    others.
+    """
     map_size: tuple[int, int]
     """(h,w) of the teacher's spatial map."""
     target: Tensor
@@ -76,7 +93,9 @@ class Scale:
 
 
 class Setting:
-    """Everything that a recipe names, found and checked. Raises RecipeError, ZooError, DataError, EmbeddingError."""
+    """Everything that a recipe names, found and checked. Raises RecipeError, ZooError, DataError,
+    EmbeddingError.
+    """
 
     def __init__(self, recipe: Recipe):
         self.recipe = recipe
@@ -88,7 +107,10 @@ class Setting:
         """[K] teacher's index of each chosen class; labels elsewhere are positions in this list."""
         self.sides = recipe.sides(self.teacher.unit)
         self.budget_pixels = recipe.budget_pixels(card.n_train, card.side)
-        self.scales = tuple(self._scale(side, batch) for side, batch in zip(self.sides, recipe.batch_sizes(self.sides)))
+        self.scales = tuple(
+            self._scale(side, batch)
+            for side, batch in zip(self.sides, recipe.batch_sizes(self.sides))
+        )
         """One a resolution; iterations take them in turn."""
         self.budget_images = sum(scale.budget_images for scale in self.scales)
         self.table = self._table().to(self.device)
@@ -98,10 +120,15 @@ class Setting:
         self.student_total = recipe.total_student_steps if len(self.chosen) > 1 else 0
         """Student steps of the whole run; a single class gives a student nothing to tell apart."""
         scarce = min(scale.budget_images for scale in self.scales)
-        if self.student_total and recipe.pool_policy == "spread" and scarce * (recipe.warmup_epochs + 1) < recipe.epochs:
+        if (
+            self.student_total
+            and recipe.pool_policy == "spread"
+            and scarce * (recipe.warmup_epochs + 1) < recipe.epochs
+        ):
             raise RecipeError(
-                f"Recipe field 'ratio' is {recipe.ratio}: a budget of {scarce} images, spread over {recipe.epochs} epochs, "
-                "leaves the pool empty when the student begins. Raise it, or lower 'epochs'."
+                f"Recipe field 'ratio' is {recipe.ratio}: a budget of {scarce} images, spread over"
+                f" {recipe.epochs} epochs, leaves the pool empty when the student begins. Raise it,"
+                " or lower 'epochs'."
             )
         self.judge = judge.find(recipe, self.teacher, self.chosen, self.sides)
         """The second opinion; None without one."""
@@ -122,45 +149,73 @@ class Setting:
         images = self.budget_pixels // len(self.sides) // side**2
         if images < 1:
             raise RecipeError(
-                f"Recipe field 'ratio' is {recipe.ratio}: {self.budget_pixels} pixels for {len(self.sides)} resolution(s) "
-                f"hold no image of {side} × {side}. Raise it."
+                f"Recipe field 'ratio' is {recipe.ratio}: {self.budget_pixels} pixels for"
+                f" {len(self.sides)} resolution(s) hold no image of {side} × {side}. Raise it."
             )
         try:
             probe = self.teacher(torch.zeros(1, card.channels, side, side, device=self.device))
-            cam = self.teacher.activation_map(probe, torch.zeros(1, dtype=torch.int64, device=self.device))
+            cam = self.teacher.activation_map(
+                probe, torch.zeros(1, dtype=torch.int64, device=self.device)
+            )
         except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts its sizes
-            least = f"; the smallest that it can look at is {card.smallest}" if card.smallest else ""
-            raise RecipeError(f"Recipe field 'resolutions': {recipe.teacher} cannot look at images of {side} × {side}{least} ({str(error).partition(chr(10))[0][:120].rstrip('.')}).") from None
+            least = (
+                f"; the smallest that it can look at is {card.smallest}" if card.smallest else ""
+            )
+            raise RecipeError(
+                f"Recipe field 'resolutions': {recipe.teacher} cannot look at images of {side} ×"
+                f" {side}{least} ({str(error).partition(chr(10))[0][:120].rstrip('.')})."
+            ) from None
         size = (0, 0) if cam is None else tuple(cam.shape[1:])
         student_batch = images_in(recipe.student_batch * self.sides[0] ** 2, side)
         target = make_target(recipe.target, *size).to(self.device)
         views = Variation(shift_at(side), card.flip, recipe.edges)
-        student, generator = (views._replace(crop=crop) for crop in (recipe.student_crop, recipe.generator_crop))
+        student, generator = (
+            views._replace(crop=crop) for crop in (recipe.student_crop, recipe.generator_crop)
+        )
         return Scale(side, batch, student_batch, size, target, images, student, generator)
 
     def _real(self) -> data.RealImages | None:
-        """What `evaluate_on` and `real_images` ask for. DataError says what to fetch where it is missing."""
+        """What `evaluate_on` and `real_images` ask for. DataError says what to fetch where it is
+        missing.
+        """
         r, known = self.recipe, self.card.data
         if r.real_images is not None:
-            return data.image_folder(r.real_images, self.teacher.classes, self.card, tuple(self.chosen))
+            return data.image_folder(
+                r.real_images, self.teacher.classes, self.card, tuple(self.chosen)
+            )
         if r.evaluate_on == "validation":
             return data.split(data.training_set(known))[1]
-        if r.evaluate_on == "none" or known is None:  # of a teacher that someone brought no data set is known
+        if (
+            r.evaluate_on == "none" or known is None
+        ):  # of a teacher that someone brought no data set is known
             return None
         try:
             return data.of_teacher(self.card, self.chosen)
         except DataError as error:
             if r.evaluate_on == "auto":
                 return None
-            raise DataError(f"{error} Or do without real images: evaluate_on 'auto' or 'none'; or name a folder of your own in real_images.") from None
+            raise DataError(
+                f"{error} Or do without real images: evaluate_on 'auto' or 'none'; or name a folder"
+                " of your own in real_images."
+            ) from None
 
     @property
     def tested_on(self) -> Literal["test", "validation", "synthetic"]:
         """What the student is tested on."""
-        return "synthetic" if self.real is None else "validation" if self.recipe.evaluate_on == "validation" and not self.recipe.real_images else "test"
+        return (
+            "synthetic"
+            if self.real is None
+            else (
+                "validation"
+                if self.recipe.evaluate_on == "validation" and not self.recipe.real_images
+                else "test"
+            )
+        )
 
     def held_out(self, batch: int) -> int:
-        """Images of a batch that are kept from the pool to test the student on; 0 where there are real ones, or no student."""
+        """Images of a batch that are kept from the pool to test the student on; 0 where there are
+        real ones, or no student.
+        """
         return held_of(batch) if self.real is None and self.student_total else 0
 
     def _table(self) -> Tensor:
@@ -168,13 +223,20 @@ class Setting:
         if r.embedding == "text":
             given = r.class_texts or {}
             if unknown := [name for name in given if name not in classes]:
-                raise RecipeError(f"Recipe field 'class_texts': {unknown[0]!r} is not a class of {r.teacher}. {zoo.nearest(unknown[0], list(classes))}")
-            return embeddings.class_table(tuple(given.get(c, c) for c in classes), live=r.text_encoder == "live")
+                raise RecipeError(
+                    f"Recipe field 'class_texts': {unknown[0]!r} is not a class of {r.teacher}."
+                    f" {zoo.nearest(unknown[0], list(classes))}"
+                )
+            return embeddings.class_table(
+                tuple(given.get(c, c) for c in classes), live=r.text_encoder == "live"
+            )
         rng = torch.Generator().manual_seed(stream_seed(self.recipe.seed, "rows"))
         return torch.randn(len(self.teacher.classes), embeddings.WIDTH, generator=rng)
 
     def _radii(self) -> tuple[float, float] | None:
-        """As the recipe says; else r_o is the smallest MSE between two class embeddings (0.03 by their scale), r_i half of it."""
+        """As the recipe says; else r_o is the smallest MSE between two class embeddings (0.03 by
+        their scale), r_i half of it.
+        """
         given = self.recipe.radii
         if not self.recipe.diverse or len(self.chosen) < 2:
             return None
@@ -182,7 +244,9 @@ class Setting:
         return (outer / 2 if given.inner is None else given.inner), outer
 
     def teacher_score(self, real: data.RealImages, teacher: Teacher) -> events.Score:
-        """The teacher's accuracy among the chosen classes: on all test images where it is known, else on these."""
+        """The teacher's accuracy among the chosen classes: on all test images where it is known,
+        else on these.
+        """
         card, everything = self.card, len(self.chosen) == len(self.teacher.classes)
         own = self.recipe.real_images is not None
         if card.accuracy is not None and self.tested_on == "test" and everything and not own:
@@ -240,8 +304,15 @@ class Setting:
         images = real.images[:]
         position = {c: i for i, c in enumerate(self.chosen)}
         labels = np.array([position[c] for c in real.labels.tolist()], dtype=np.int64)
-        seen = [self.teacher(torch.from_numpy(images[piece]).to(self.device).float() / 255).embedding for piece in pieces(images.shape)]
-        return {"images": images, "labels": labels, "embedding": torch.cat(seen).half().cpu().numpy()}
+        seen = [
+            self.teacher(torch.from_numpy(images[piece]).to(self.device).float() / 255).embedding
+            for piece in pieces(images.shape)
+        ]
+        return {
+            "images": images,
+            "labels": labels,
+            "embedding": torch.cat(seen).half().cpu().numpy(),
+        }
 
     def warnings(self) -> list[tuple[str, str]]:
         """(what may surprise, what to do about it)"""
@@ -249,39 +320,117 @@ class Setting:
         for asked, side in zip(r.resolutions, self.sides):
             if asked != side:
                 text = f"Images of {asked} × {asked} cannot be made; they are {side} × {side}."
-                found.append((text, f"Generator and teacher together need a multiple of {math.lcm(r.needs, self.teacher.unit)}."))
-        # a few images less than the budget holds are rounding: batches of several sides are whole images
-        offered = sum(scale.batch - self.held_out(scale.batch) for scale in self.scales) * r.total_iterations // len(self.scales)
-        if r.pool_policy == "spread" and offered < self.budget_images - max(scale.batch for scale in self.scales) // 2:
+                found.append(
+                    (
+                        text,
+                        (
+                            "Generator and teacher together need a multiple of"
+                            f" {math.lcm(r.needs, self.teacher.unit)}."
+                        ),
+                    )
+                )
+        # a few images less than the budget holds are rounding: batches of several sides are whole
+        # images
+        offered = (
+            sum(scale.batch - self.held_out(scale.batch) for scale in self.scales)
+            * r.total_iterations
+            // len(self.scales)
+        )
+        if (
+            r.pool_policy == "spread"
+            and offered < self.budget_images - max(scale.batch for scale in self.scales) // 2
+        ):
             text = f"The run makes {offered:,} images, but the budget holds {self.budget_images:,}."
             found.append((text, "Add epochs or iterations, or lower the ratio."))
         if self.student_total and self.budget_images < len(self.chosen):
-            text = f"The budget holds {self.budget_images:,} images of {len(self.chosen):,} classes, so the student never sees some of them."
+            text = (
+                f"The budget holds {self.budget_images:,} images of {len(self.chosen):,} classes,"
+                " so the student never sees some of them."
+            )
             found.append((text, "Raise the ratio, or choose fewer classes."))
         if self.teacher.map_kind == "none" and r.weights.kr:
-            found.append(("This teacher has no spatial map before its pooling, so the key region is off.", "Nothing to do."))
+            found.append(
+                (
+                    "This teacher has no spatial map before its pooling, so the key region is off.",
+                    "Nothing to do.",
+                )
+            )
         if not self.teacher.has_batch_norm and r.weights.bn:
-            found.append(("This teacher has no BatchNorm layers, so it remembers no statistics and that term is off.", "Nothing to do."))
+            found.append(
+                (
+                    (
+                        "This teacher has no BatchNorm layers, so it remembers no statistics and"
+                        " that term is off."
+                    ),
+                    "Nothing to do.",
+                )
+            )
         if self.real is None and self.student_total:
-            text = "There are no real test images, so the student's accuracy is not known; what is shown is how often it agrees with the teacher on synthetic images that it was not given."
-            found.append((text, "Name a folder of real images, one subfolder a class: the recipe's field real_images, on the page under More."))
+            text = (
+                "There are no real test images, so the student's accuracy is not known; what is"
+                " shown is how often it agrees with the teacher on synthetic images that it was not"
+                " given."
+            )
+            found.append(
+                (
+                    text,
+                    (
+                        "Name a folder of real images, one subfolder a class: the recipe's field"
+                        " real_images, on the page under More."
+                    ),
+                )
+            )
         if self.real is not None and self.real.left_out:
-            found.append((f"{len(self.real.left_out)} subfolders of {self.recipe.real_images} are no class of the teacher: {', '.join(self.real.left_out[:5])}.", "Call them as the classes are called."))
-        if self.real is not None and (empty := len(set(self.chosen).difference(np.unique(self.real.labels).tolist()))):
-            found.append((f"{empty} of {len(self.chosen)} chosen classes have no real test image; the accuracy is that of the others.", "Nothing to do."))
+            found.append(
+                (
+                    (
+                        f"{len(self.real.left_out)} subfolders of {self.recipe.real_images} are no"
+                        f" class of the teacher: {', '.join(self.real.left_out[:5])}."
+                    ),
+                    "Call them as the classes are called.",
+                )
+            )
+        if self.real is not None and (
+            empty := len(set(self.chosen).difference(np.unique(self.real.labels).tolist()))
+        ):
+            found.append(
+                (
+                    (
+                        f"{empty} of {len(self.chosen)} chosen classes have no real test image; the"
+                        " accuracy is that of the others."
+                    ),
+                    "Nothing to do.",
+                )
+            )
         if len(self.chosen) == 1:
-            text = "One class only: images are made, but there is nothing for a student to tell apart."
+            text = (
+                "One class only: images are made, but there is nothing for a student to tell apart."
+            )
             found.append((text, "Choose two classes or more to train a student."))
         if r.embedding == "text" and (close := embeddings.close_pairs(self.table[self.chosen])):
             a, b = (self.teacher.classes[self.chosen[i]] for i in close[0])
             more = f" ({len(close) - 1} more such pairs)" if len(close) > 1 else ""
-            found.append((f"The texts of {a} and {b} mean nearly the same{more}, so their images may be alike.", "Give one of them another text in the recipe's field class_texts."))
+            found.append(
+                (
+                    (
+                        f"The texts of {a} and {b} mean nearly the same{more}, so their images may"
+                        " be alike."
+                    ),
+                    "Give one of them another text in the recipe's field class_texts.",
+                )
+            )
         if r.schedule == "concurrent" and self.device.type == "mps":
-            found.append(("Two threads are not safe on MPS; the run is sequential.", "Nothing to do."))
+            found.append(
+                ("Two threads are not safe on MPS; the run is sequential.", "Nothing to do.")
+            )
         return found
 
     def device_title(self) -> str:
         """What was picked, for people."""
         if self.device.type == "cuda":
             return f"cuda ({torch.cuda.get_device_name(self.device)})"
-        return f"cpu ({torch.get_num_threads()} of {os.cpu_count()} threads)" if self.device.type == "cpu" else self.device.type
+        return (
+            f"cpu ({torch.get_num_threads()} of {os.cpu_count()} threads)"
+            if self.device.type == "cpu"
+            else self.device.type
+        )

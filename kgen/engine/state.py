@@ -1,4 +1,6 @@
-"""Everything of a run that must survive a resume, in one place: networks, optimisers, pool, counters, random states."""
+"""Everything of a run that must survive a resume, in one place: networks, optimisers, pool,
+counters, random states.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +29,26 @@ VIEWS = ("views", "view_logits")
 """Columns of the pool that hold each image's views and the teacher's answers to them."""
 
 
-def build_optimiser(spec: recipes.Optimiser, parameters, fused: bool | None = None) -> torch.optim.Optimizer:
+def build_optimiser(
+    spec: recipes.Optimiser, parameters, fused: bool | None = None
+) -> torch.optim.Optimizer:
     """The optimiser that the recipe names."""
     if spec.name == "sgd":
-        return torch.optim.SGD(parameters, spec.lr, spec.momentum, nesterov=spec.momentum > 0, weight_decay=spec.weight_decay)
+        return torch.optim.SGD(
+            parameters,
+            spec.lr,
+            spec.momentum,
+            nesterov=spec.momentum > 0,
+            weight_decay=spec.weight_decay,
+        )
     kind = torch.optim.AdamW if spec.name == "adamw" else torch.optim.Adam
-    return kind(parameters, spec.lr, (spec.momentum, spec.beta2), weight_decay=spec.weight_decay, fused=fused)
+    return kind(
+        parameters,
+        spec.lr,
+        (spec.momentum, spec.beta2),
+        weight_decay=spec.weight_decay,
+        fused=fused,
+    )
 
 
 class Snapshot(NamedTuple):
@@ -62,32 +78,52 @@ class LoopState:
 
     def __init__(self, setting: Setting, formats: dict[str, Format] | None = None):
         recipe = setting.recipe
-        self.setting, self.recipe, self.teacher, self.device = setting, recipe, setting.teacher, setting.device
+        self.setting, self.recipe, self.teacher, self.device = (
+            setting,
+            recipe,
+            setting.teacher,
+            setting.device,
+        )
         self.rng = streams(recipe.seed)
         self.student = build_student(
-            recipe.student, self.teacher.card.channels, len(self.teacher.classes), stream_seed(recipe.seed, "student") % 2**31, self.teacher.card.side
+            recipe.student,
+            self.teacher.card.channels,
+            len(self.teacher.classes),
+            stream_seed(recipe.seed, "student") % 2**31,
+            self.teacher.card.side,
         ).to(self.device)
         self.centres = self._centres()
         """f_y as class centres; None where class texts stand for the classes."""
         self.projection = self._projection()
-        """S_dim → d, trained with the student, dropped on export; None where the embedding in-out game is off."""
-        trained = [*self.student.parameters(), *(self.projection.parameters() if self.projection else ())]
+        """S_dim → d, trained with the student, dropped on export; None where the embedding in-out
+        game is off.
+        """
+        trained = [
+            *self.student.parameters(),
+            *(self.projection.parameters() if self.projection else ()),
+        ]
         self.student_optimiser = build_optimiser(recipe.optimisers.student, trained)
         self.pool = new_pool(setting, self.rng["pool"])
         self.held_out = HeldOut(self.teacher, setting.chosen)
         """What the student is tested on where there are no real images."""
         self.feature_memory: dict[int, Tensor] = {}
-        """Side → means and variances of earlier batches at all BatchNorm layers, one after the other (Fast)."""
+        """Side → means and variances of earlier batches at all BatchNorm layers, one after the
+        other (Fast).
+        """
         self.iterations = 0
         """Iterations finished."""
         self.student_steps = 0
         """Student steps finished."""
         self.generator_births = 0
         self.generators: dict[int, Generator] = {}
-        """Side → generator, or with source "latent" what its copies start from; none where no generator makes the images."""
+        """Side → generator, or with source "latent" what its copies start from; none where no
+        generator makes the images.
+        """
         self.generator_optimisers: dict[int, torch.optim.Optimizer] = {}
         self.formats: dict[str, Format] = {}
-        """In which each network computes: as given (a run that goes on), else the fastest that the recipe allows here."""
+        """In which each network computes: as given (a run that goes on), else the fastest that the
+        recipe allows here.
+        """
         self.new_generators()
         self.formats = formats or self._formats()
         for name, network in (("teacher", self.teacher.network), ("student", self.student)):
@@ -101,16 +137,31 @@ class LoopState:
         allowed = candidates(r, device)
         side = self.setting.sides[0]
         rng = torch.Generator().manual_seed(stream_seed(r.seed, "formats"))
-        shape = (max(2, min(self.setting.scales[0].batch, PIXELS // side**2)), t.card.channels, side, side)
+        shape = (
+            max(2, min(self.setting.scales[0].batch, PIXELS // side**2)),
+            t.card.channels,
+            side,
+            side,
+        )
         images = (torch.rand(shape, generator=rng).to(device) - t.mean) / t.std
         code = torch.randn(shape[0], r.noise_width, generator=rng).to(device)
         seen = images.requires_grad_()
         found = {
-            "teacher": fastest(allowed, t.network, lambda network: precision.apply(network, network, seen)),
-            "student": fastest(allowed, self.student, lambda network: precision.apply(network, network.train(), images.detach())),
+            "teacher": fastest(
+                allowed, t.network, lambda network: precision.apply(network, network, seen)
+            ),
+            "student": fastest(
+                allowed,
+                self.student,
+                lambda network: precision.apply(network, network.train(), images.detach()),
+            ),
         }
         generator = self.generators.get(side)
-        found["generator"] = fastest(allowed, generator, lambda g: precision.apply(g, g, code)) if generator else allowed[0]
+        found["generator"] = (
+            fastest(allowed, generator, lambda g: precision.apply(g, g, code))
+            if generator
+            else allowed[0]
+        )
         return found
 
     def _centres(self) -> ClassCentres | None:
@@ -123,10 +174,14 @@ class LoopState:
             return None
         width = self.student.get_classifier().in_features
         out = self.setting.table.shape[1] if self.centres is None else self.centres.sums.shape[1]
-        return seeded(nn.Linear, stream_seed(self.recipe.seed, "projection") % 2**31, width, out).to(self.device)
+        return seeded(
+            nn.Linear, stream_seed(self.recipe.seed, "projection") % 2**31, width, out
+        ).to(self.device)
 
     def new_generators(self) -> None:
-        """Fresh generators with fresh optimisers (at the start, and every `generator_life` epochs)."""
+        """Fresh generators with fresh optimisers (at the start, and every `generator_life`
+        epochs).
+        """
         r, t = self.recipe, self.teacher
         if not r.generates:
             return
@@ -146,12 +201,16 @@ class LoopState:
                 statistics=(t.mean.flatten().cpu(), t.std.flatten().cpu()),
             ).to(self.device)
             set_format(self.generators[side], self.formats.get("generator", PLAIN))
-            self.generator_optimisers[side] = build_optimiser(spec, self.generators[side].parameters(), fused=True)
+            self.generator_optimisers[side] = build_optimiser(
+                spec, self.generators[side].parameters(), fused=True
+            )
         self.generator_births += 1
 
     @property
     def knows_classes(self) -> bool:
-        """Is the embedding in-out game on, and does every class have its f_y (centres are known after some iterations)?"""
+        """Is the embedding in-out game on, and does every class have its f_y (centres are known
+        after some iterations)?
+        """
         return self.setting.radii is not None and (self.centres is None or self.centres.ready)
 
     def class_vectors(self, positions: Tensor) -> Tensor | None:
@@ -159,11 +218,20 @@ class LoopState:
         if not self.knows_classes:
             return None
         positions = positions.to(self.device)
-        return self.setting.table[self.setting.classes[positions]] if self.centres is None else self.centres.table[positions]
+        return (
+            self.setting.table[self.setting.classes[positions]]
+            if self.centres is None
+            else self.centres.table[positions]
+        )
 
     def snapshot(self) -> Snapshot:
         """An immutable copy of the student, for the generator's terms that look at it."""
-        return Snapshot(*(m and copy.deepcopy(m).eval().requires_grad_(False) for m in (self.student, self.projection)))
+        return Snapshot(
+            *(
+                m and copy.deepcopy(m).eval().requires_grad_(False)
+                for m in (self.student, self.projection)
+            )
+        )
 
     def student_is_finite(self) -> bool:
         return bool(torch.stack([p.isfinite().all() for p in self.student.parameters()]).all())
@@ -171,15 +239,23 @@ class LoopState:
     # --- to and from tensors -----------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """A copy of everything as named CPU tensors (the pool's pixels stay in the run folder's batches)."""
-        out = {"counters": torch.tensor([self.iterations, self.student_steps, self.generator_births])}
+        """A copy of everything as named CPU tensors (the pool's pixels stay in the run folder's
+        batches).
+        """
+        out = {
+            "counters": torch.tensor([self.iterations, self.student_steps, self.generator_births])
+        }
         for part, state in self._parts():
             out |= {f"{part}.{k}": v for k, v in state().items()}
         out |= {f"rng.{name}": g.get_state() for name, g in self.rng.items()}
         return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in out.items()}
 
-    def load(self, tensors: dict[str, Tensor], batch_of: Callable[[int], dict[str, np.ndarray]]) -> None:
-        """Restore what `tensors` gave; `batch_of(iteration)` gives the arrays of a journaled batch."""
+    def load(
+        self, tensors: dict[str, Tensor], batch_of: Callable[[int], dict[str, np.ndarray]]
+    ) -> None:
+        """Restore what `tensors` gave; `batch_of(iteration)` gives the arrays of a journaled
+        batch.
+        """
         self.iterations, self.student_steps, births = tensors["counters"].tolist()
         if births != self.generator_births:
             self.generator_births = births - 1
@@ -197,7 +273,9 @@ class LoopState:
             self.projection.load_state_dict(part("projection."))
         if self.centres is not None:
             self.centres.load_state_dict(part("centres."))
-        self.feature_memory = {int(side): memory.to(self.device) for side, memory in part("feature_memory.").items()}
+        self.feature_memory = {
+            int(side): memory.to(self.device) for side, memory in part("feature_memory.").items()
+        }
         self.pool.load_state_dict(part("pool."), batch_of, VIEWS if self.recipe.views else ())
         if self.setting.real is None and self.setting.student_total:
             self.held_out.restore(self.iterations, batch_of)
@@ -207,20 +285,31 @@ class LoopState:
     def _parts(self):
         for side, generator in self.generators.items():
             yield f"generator.{side}", generator.state_dict
-            yield f"generator_optimiser.{side}", functools.partial(_optimiser_tensors, self.generator_optimisers[side])
+            yield (
+                f"generator_optimiser.{side}",
+                functools.partial(_optimiser_tensors, self.generator_optimisers[side]),
+            )
         yield "student", self.student.state_dict
         yield "student_optimiser", functools.partial(_optimiser_tensors, self.student_optimiser)
         if self.projection is not None:
             yield "projection", self.projection.state_dict
         if self.centres is not None:
             yield "centres", self.centres.state_dict
-        yield "feature_memory", lambda: {str(side): memory for side, memory in self.feature_memory.items()}
+        yield (
+            "feature_memory",
+            lambda: {str(side): memory for side, memory in self.feature_memory.items()},
+        )
         yield "pool", self.pool.state_dict
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     state = optimiser.state_dict()["state"]
-    return {f"{i}.{k}": v for i, slots in state.items() for k, v in slots.items() if isinstance(v, Tensor)}
+    return {
+        f"{i}.{k}": v
+        for i, slots in state.items()
+        for k, v in slots.items()
+        if isinstance(v, Tensor)
+    }
 
 
 def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
@@ -229,7 +318,11 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]
     for name, value in tensors.items():
         i, _, key = name.partition(".")
         parameter = parameters[int(i)]
-        if value.shape == parameter.shape:  # fused optimizers want them in the parameter's own order in memory
+        if (
+            value.shape == parameter.shape
+        ):  # fused optimizers want them in the parameter's own order in memory
             value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(i), {})[key] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimiser.load_state_dict(
+        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
+    )

@@ -1,4 +1,6 @@
-"""Teaching the student from the memory pool (Algorithm 1, lines 10–11). Knows nothing of generators or schedules."""
+"""Teaching the student from the memory pool (Algorithm 1, lines 10–11). Knows nothing of generators
+or schedules.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
 
 
 class Learner:
-    """Makes student steps. On a thread of its own it needs a `teacher` of its own (`Teacher.twin`)."""
+    """Makes student steps. On a thread of its own it needs a `teacher` of its own
+    (`Teacher.twin`).
+    """
 
     def __init__(self, setting: Setting, state: LoopState, teacher: Teacher | None = None):
         self.setting, self.state = setting, state
@@ -61,7 +65,9 @@ class Learner:
         self._since += 1
 
     def _batch(self, shelf: Shelf, corner: Corner | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Views of stored images [n,c,e,e], the teacher's logits [n,K_T] for these very views, and labels [n] as positions."""
+        """Views of stored images [n,c,e,e], the teacher's logits [n,K_T] for these very views, and
+        labels [n] as positions.
+        """
         r, s, device = self.setting.recipe, self.state, self.setting.device
         scale = self.setting.scale_of(shelf.side)
         index = shelf.draw(scale.student_batch, s.rng["student_batch"])
@@ -84,16 +90,26 @@ class Learner:
         return self._since
 
     def report(self) -> dict[str, Any]:
-        """Means since the last report (the one transfer): loss, its parts {kl, ed}, and the rate of the last step. Raises Diverged."""
+        """Means since the last report (the one transfer): loss, its parts {kl, ed}, and the rate of
+        the last step. Raises Diverged.
+        """
         r, step = self.setting.recipe, self.state.student_steps - 1
         kl, ed = (self._sums / self._since).tolist()
         parts = {"kl": kl, "ed": ed} if r.weights.ed else {"kl": kl}
         check_finite(parts, step)
         self._sums, self._since = torch.zeros_like(self._sums), 0
         loss = kl + r.weights.ed * ed
-        return {"loss": loss, "parts": parts, "lr": learning_rate(r, step, self.setting.student_total)}
+        return {
+            "loss": loss,
+            "parts": parts,
+            "lr": learning_rate(r, step, self.setting.student_total),
+        }
 
     def place(self) -> dict[str, int]:
         """Where the last step was: epoch, step, iteration."""
         r, step = self.setting.recipe, self.state.student_steps - 1
-        return {"epoch": r.warmup_epochs + step // r.student_steps, "step": step, "iteration": self.state.iterations - 1}
+        return {
+            "epoch": r.warmup_epochs + step // r.student_steps,
+            "step": step,
+            "iteration": self.state.iterations - 1,
+        }

@@ -1,4 +1,6 @@
-"""The student's view at one moment: its embedding of images of the pool and of real ones, and where their classes are anchored."""
+"""The student's view at one moment: its embedding of images of the pool and of real ones, and where
+their classes are anchored.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +15,38 @@ from kgen.nets.vit import look
 from kgen.pool import MemoryPool
 
 MOST_IMAGES, MOST_VALUES = 600, 2**23
-"""Images of the pool that are looked at, and how many values they may have together; the real ones have the same room."""
+"""Images of the pool that are looked at, and how many values they may have together; the real ones
+have the same room.
+"""
 
 Picked = list[tuple[Tensor, Tensor, Tensor]]
 
 
 def pick(pool: MemoryPool) -> Picked:
-    """Evenly spread images of the pool, shelf by shelf: (u8 [n,c,e,e], origin [n,2] as iteration and position, labels [n]). A copy."""
+    """Evenly spread images of the pool, shelf by shelf: (u8 [n,c,e,e], origin [n,2] as iteration
+    and position, labels [n]). A copy.
+    """
     filled, picked = [shelf for shelf in pool.shelves.values() if len(shelf)], []
     for shelf in filled:
         room = min(MOST_IMAGES, MOST_VALUES // shelf.images[0].numel()) // len(filled)
         at = torch.linspace(0, len(shelf) - 1, max(1, min(len(shelf), room))).round().long()
-        picked.append((shelf.images[at.to(shelf.images.device)], shelf.origin[at], shelf.labels[at]))
+        picked.append(
+            (shelf.images[at.to(shelf.images.device)], shelf.origin[at], shelf.labels[at])
+        )
     return picked
 
 
 @torch.no_grad()
-def student_view(setting: Setting, state: LoopState, picked: Picked, real: RealImages | None) -> Arrays:
+def student_view(
+    setting: Setting, state: LoopState, picked: Picked, real: RealImages | None
+) -> Arrays:
     """The arrays of students/NNNNNNN.safetensors, of the student as it is, in eval mode.
 
-    iteration, pos, labels i32 [n]: which images of the pool; embedding f16 [n,d]: the student's of them, after its projection
-    where the embedding in-out game is on; reference f16 [m,d]: of the run's real examples, in the order of
-    reference.safetensors; anchors f16 [K,d]: f_y of each chosen class, only where the game is on. There the radii of
-    Eq. 9 and 11 are mean squared errors: a class's ball has the radius √(d·r).
+    iteration, pos, labels i32 [n]: which images of the pool; embedding f16 [n,d]: the student's of
+    them, after its projection where the embedding in-out game is on; reference f16 [m,d]: of the
+    run's real examples, in the order of reference.safetensors; anchors f16 [K,d]: f_y of each
+    chosen class, only where the game is on. There the radii of Eq. 9 and 11 are mean squared
+    errors: a class's ball has the radius √(d·r).
     """
     student, projection, t = state.student, state.projection, setting.teacher
 
@@ -44,7 +55,12 @@ def student_view(setting: Setting, state: LoopState, picked: Picked, real: RealI
         return found if projection is None else projection(found)
 
     origin, labels = (torch.cat([p[i] for p in picked]).int() for i in (1, 2))
-    seen = {"iteration": origin[:, 0], "pos": origin[:, 1], "labels": labels, "embedding": torch.cat([embedding(p[0]) for p in picked]).half()}
+    seen = {
+        "iteration": origin[:, 0],
+        "pos": origin[:, 1],
+        "labels": labels,
+        "embedding": torch.cat([embedding(p[0]) for p in picked]).half(),
+    }
     if real is not None and real.images[:1].size * len(real) <= MOST_VALUES:
         seen["reference"] = embedding(torch.from_numpy(real.images[:])).half()
     if state.knows_classes:

@@ -1,4 +1,6 @@
-"""Making one batch of synthetic images (Algorithm 1, lines 5–9). Knows nothing of schedules, files or the student's training."""
+"""Making one batch of synthetic images (Algorithm 1, lines 5–9). Knows nothing of schedules, files
+or the student's training.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,8 @@ MOST_HISTORY = 2**26
 
 
 class Diverged(RuntimeError):
-    """A loss that is not a number, found at a report: of the generator before the update that it would spoil (with
-    `report_every` 1), of the student at most REPORT_EVERY steps later."""
+    """A loss that is not a number, found at a report: of the generator before the update that it
+    would spoil (with `report_every` 1), of the student at most REPORT_EVERY steps later."""
 
     def __init__(self, term: str, step: int, value: float):
         super().__init__(f"the loss part {term!r} was {value} at step {step}")
@@ -41,10 +43,12 @@ def check_finite(values: dict[str, float], step: int) -> None:
 
 
 class Synthesis:
-    """One iteration: new pseudo-labels and what is optimised anew, then `step()` g times, then `measure()` and `store()`.
+    """One iteration: new pseudo-labels and what is optimised anew, then `step()` g times, then
+    `measure()` and `store()`.
 
     Args:
-        student: an immutable snapshot for the adversarial term and the embedding push; None switches both off (warm-up).
+        student: an immutable snapshot for the adversarial term and the embedding push; None
+            switches both off (warm-up).
     """
 
     def __init__(self, setting: Setting, state: LoopState, student: Snapshot | None):
@@ -52,10 +56,19 @@ class Synthesis:
         r = setting.recipe
         self.iteration = state.iterations
         self.scale = setting.scale(self.iteration)
-        if r.generator_life and self.iteration and self.iteration % (r.generator_life * r.epoch_iterations) == 0:
+        if (
+            r.generator_life
+            and self.iteration
+            and self.iteration % (r.generator_life * r.epoch_iterations) == 0
+        ):
             state.new_generators()
         self.positions = balanced_labels(self.scale.batch, len(setting.chosen), state.rng["labels"])
-        corner = draw_corner(setting.teacher.network, self.scale.side, r.position_decay, state.rng["corner_generator"])
+        corner = draw_corner(
+            setting.teacher.network,
+            self.scale.side,
+            r.position_decay,
+            state.rng["corner_generator"],
+        )
         self.terms = Terms(setting, state, self.scale, self.positions, student, corner)
         self.labels = self.terms.labels
         self.source = SOURCES[r.source](setting, state, self.scale, self.labels)
@@ -73,11 +86,16 @@ class Synthesis:
     @property
     def place(self) -> dict[str, int]:
         r = self.setting.recipe
-        return {"iteration": self.iteration, "epoch": self.iteration // r.epoch_iterations, "resolution": self.scale.side}
+        return {
+            "iteration": self.iteration,
+            "epoch": self.iteration // r.epoch_iterations,
+            "resolution": self.scale.side,
+        }
 
     def step(self) -> dict[str, Any] | None:
-        """One update of what the source trains (Eq. 10). Every `report_every` steps returns {parts, loss, agreement},
-        means since the last report, checked before the update: raises Diverged."""
+        """One update of what the source trains (Eq. 10). Every `report_every` steps returns {parts,
+        loss, agreement}, means since the last report, checked before the update: raises Diverged.
+        """
         r, s = self.setting.recipe, self.state
         images = self.source.images()
         views = images
@@ -87,7 +105,9 @@ class Synthesis:
         means = [part.mean() for part in self.terms.judge(probe, views).parts]
         loss = sum(w * m for w, m in zip(self.weights, means, strict=True))
         with torch.no_grad():
-            self._sums += torch.stack([*means, (probe.logits.argmax(1) == self.labels).float().mean()])
+            self._sums += torch.stack(
+                [*means, (probe.logits.argmax(1) == self.labels).float().mean()]
+            )
         self._since += 1
         last = self.done == r.generator_steps - 1
         report = self._report() if (self.done + 1) % r.report_every == 0 or last else None
@@ -109,7 +129,9 @@ class Synthesis:
         return report
 
     def _variation(self) -> Variation:
-        """How this step's images are varied: the smallest crop may fall from 1 as a cosine (`crop_curriculum`)."""
+        """How this step's images are varied: the smallest crop may fall from 1 as a cosine
+        (`crop_curriculum`).
+        """
         r, views = self.setting.recipe, self.scale.generator_views
         if not r.crop_curriculum:
             return views
@@ -122,11 +144,17 @@ class Synthesis:
         check_finite(parts, self.done)
         self._sums.zero_()
         self._since = 0
-        return {"parts": parts, "loss": sum(w * v for w, v in zip(self.weights, values, strict=True)), "agreement": agreement}
+        return {
+            "parts": parts,
+            "loss": sum(w * v for w, v in zip(self.weights, values, strict=True)),
+            "agreement": agreement,
+        }
 
     def _better(self, means: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """(images, value, step) of the batch with the lowest CE + BN + KR so far, compared on the device (no transfer). The adversarial part
-        is left out: it has no bound and would let noise win."""
+        """(images, value, step) of the batch with the lowest CE + BN + KR so far, compared on the
+        device (no transfer). The adversarial part is left out: it has no bound and would let noise
+        win.
+        """
         w = self.setting.recipe.weights
         value = (w.ce * means[0] + w.bn * means[2] + w.kr * means[3]).detach()
         step = torch.full_like(value, self.done, dtype=torch.int32)
@@ -134,17 +162,32 @@ class Synthesis:
             return self.images, value, step
         images, least, best = self._best
         better = value < least
-        return torch.where(better, self.images, images), torch.minimum(value, least), torch.where(better, step, best)
+        return (
+            torch.where(better, self.images, images),
+            torch.minimum(value, least),
+            torch.where(better, step, best),
+        )
 
     @torch.no_grad()
     def measure(self, student: Snapshot) -> dict[str, Tensor]:
-        """The batch as bytes, with what pool and journal want to know of it, measured on those very bytes.
+        """The batch as bytes, with what pool and journal want to know of it, measured on those very
+        bytes.
 
-        `student` is a snapshot; this is the slow part of storing a batch and touches nothing that the student's thread uses.
+        `student` is a snapshot; this is the slow part of storing a batch and touches nothing that
+        the student's thread uses.
         """
         pixels = to_bytes(self._best[0] if self._best else self.images)
-        answers = answer_views(self.setting, self.scale, pixels, self.state.rng) if self.setting.recipe.views else {}
-        return {"images": pixels, "labels": self.positions, **self._measure(pixels.float() / 255, student), **answers}
+        answers = (
+            answer_views(self.setting, self.scale, pixels, self.state.rng)
+            if self.setting.recipe.views
+            else {}
+        )
+        return {
+            "images": pixels,
+            "labels": self.positions,
+            **self._measure(pixels.float() / 255, student),
+            **answers,
+        }
 
     def store(self, batch: dict[str, Tensor]) -> tuple[Tensor, Arrays]:
         """A measured batch into the pool: (which entered [B], arrays for the journal)."""
@@ -155,11 +198,21 @@ class Synthesis:
         offered = len(images) - self.setting.held_out(len(images))
         if offered < len(images):
             self.state.held_out.add(images[offered:])
-        admitted = batch["teacher_top"][:offered, 0] == self.labels[:offered] if self.setting.recipe.admit == "recognized" else None
+        admitted = (
+            batch["teacher_top"][:offered, 0] == self.labels[:offered]
+            if self.setting.recipe.admit == "recognized"
+            else None
+        )
         entered = torch.zeros(len(images), dtype=torch.bool)
         extras = {k: v[:offered] for k, v in answers.items()}
-        entered[:offered] = self.state.pool.add(images[:offered], positions[:offered], self.iteration, extras, admitted)
-        step = self._best[2].reshape(1) if self._best else torch.tensor([self.done - 1], dtype=torch.int32)
+        entered[:offered] = self.state.pool.add(
+            images[:offered], positions[:offered], self.iteration, extras, admitted
+        )
+        step = (
+            self._best[2].reshape(1)
+            if self._best
+            else torch.tensor([self.done - 1], dtype=torch.int32)
+        )
         kept = batch | {"entered": entered.to(torch.uint8), "kept_step": step}
         return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
 
@@ -204,8 +257,10 @@ class Synthesis:
 
 
 class History:
-    """The making of a batch at log-spaced steps: its images, the first of each class, then the second …, as many as MOST_HISTORY
-    holds, and how sure the teacher was of each. A journal that has less room keeps the first of them."""
+    """The making of a batch at log-spaced steps: its images, the first of each class, then the
+    second …, as many as MOST_HISTORY holds, and how sure the teacher was of each. A journal that
+    has less room keeps the first of them.
+    """
 
     def __init__(self, positions: Tensor, steps: int):
         self.steps = sorted({0, steps - 1} | {2**i for i in range(20) if 2**i < steps})
@@ -218,7 +273,9 @@ class History:
 
     def keep(self, images: Tensor, confidence: Tensor) -> None:
         """images [B,c,e,e] in [0,1], confidence f16 [B]; at each of `steps`."""
-        order = self.order[: max(1, MOST_HISTORY // (len(self.steps) * images[0].numel()))].to(images.device)
+        order = self.order[: max(1, MOST_HISTORY // (len(self.steps) * images[0].numel()))].to(
+            images.device
+        )
         self._frames.append((to_bytes(images[order]), confidence[order]))
 
     def arrays(self) -> Arrays:
@@ -231,8 +288,12 @@ class History:
         }
 
 
-def answer_views(setting: Setting, scale: Scale, pixels: Tensor, rng: dict[str, torch.Generator]) -> dict[str, Tensor]:
-    """Random views of images u8 [n,c,e,e] and the teacher's answers, as VIEWS: once, instead of a teacher pass in every student step."""
+def answer_views(
+    setting: Setting, scale: Scale, pixels: Tensor, rng: dict[str, torch.Generator]
+) -> dict[str, Tensor]:
+    """Random views of images u8 [n,c,e,e] and the teacher's answers, as VIEWS: once, instead of a
+    teacher pass in every student step.
+    """
     r, teacher, variation = setting.recipe, setting.teacher, scale.student_views
     views = variation.draw((len(pixels), r.views), rng["views"])
     images, logits = pixels.float() / 255, []

@@ -1,8 +1,9 @@
-"""A run as one file, to be opened on another machine: a ZIP of the run folder with a manifest of sizes and checksums.
+"""A run as one file, to be opened on another machine: a ZIP of the run folder with a manifest of
+sizes and checksums.
 
-`pieces` gives its bytes one after the other, so that neither memory nor a second copy on disk is needed; the manifest
-comes last, when all checksums are known. `kgen.journal.unbundle` opens one. A user's own real images and the checkpoint stay
-out unless asked for. It knows files, not torch.
+`pieces` gives its bytes one after the other, so that neither memory nor a second copy on disk is
+needed; the manifest comes last, when all checksums are known. `kgen.journal.unbundle` opens one. A
+user's own real images and the checkpoint stay out unless asked for. It knows files, not torch.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ PIECE = 1 << 20
 
 
 class BundleError(ValueError):
-    """A bundle that cannot be made or opened; one sentence says why, and what to do where something can be done."""
+    """A bundle that cannot be made or opened; one sentence says why, and what to do where something
+    can be done.
+    """
 
 
 def is_known(name: str) -> bool:
@@ -49,8 +52,16 @@ def is_known(name: str) -> bool:
     return name in (*TEXTS, *ARRAYS, CHECKPOINT) or SERIES.fullmatch(name) is not None
 
 
-def write(folder: str | Path, out: str | Path | None = None, *, real_images: bool = False, checkpoint: bool = False) -> Path:
-    """Write the bundle of a run, by default beside it; whole or not at all. → the file. Raises BundleError, JournalError."""
+def write(
+    folder: str | Path,
+    out: str | Path | None = None,
+    *,
+    real_images: bool = False,
+    checkpoint: bool = False,
+) -> Path:
+    """Write the bundle of a run, by default beside it; whole or not at all. → the file. Raises
+    BundleError, JournalError.
+    """
     path = Path(folder).resolve() if Path(folder).name in ("", "..") else Path(folder)
     out = path.with_name(path.name + SUFFIX) if out is None else Path(out)
     if os.path.lexists(out):
@@ -65,28 +76,46 @@ def write(folder: str | Path, out: str | Path | None = None, *, real_images: boo
         os.replace(temporary, out)
         sync_folder(out.parent)
     except OSError as error:
-        raise BundleError(f"{out} cannot be written: {error.strerror or error}; choose another file with --out.") from None
+        raise BundleError(
+            f"{out} cannot be written: {error.strerror or error}; choose another file with --out."
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
     return out
 
 
-def pieces(folder: str | Path, *, real_images: bool = False, checkpoint: bool = False) -> Iterator[bytes]:
-    """The bytes of a run's bundle. What can be refused is refused before the first one. Raises BundleError, JournalError."""
+def pieces(
+    folder: str | Path, *, real_images: bool = False, checkpoint: bool = False
+) -> Iterator[bytes]:
+    """The bytes of a run's bundle. What can be refused is refused before the first one. Raises
+    BundleError, JournalError.
+    """
     run = open_run(folder)
     if being_written(run.path):
         raise BundleError(f"The run {run.path.name} is going; stop it first, or wait for its end.")
     own = run.recipe.real_images is not None and not real_images
     names = _names(run, checkpoint)
     if len(names) > MOST_FILES:
-        raise BundleError(f"The run {run.path.name} has {len(names):,} files; a bundle holds at most {MOST_FILES:,}.")
+        raise BundleError(
+            f"The run {run.path.name} has {len(names):,} files; a bundle holds at most"
+            f" {MOST_FILES:,}."
+        )
     return _zipped(run, names, own)
 
 
 def _names(run: Run, checkpoint: bool) -> list[str]:
     """The files of a run that travel. The batch being made, the lock and what is not ours stay."""
-    series = (f"{folder}/{file.name}" for folder in ("batches", "students") for file in (run.path / folder).glob("*.safetensors"))
-    wanted = (*TEXTS, *ARRAYS, *((CHECKPOINT,) if checkpoint else ()), *sorted(name for name in series if is_known(name)))
+    series = (
+        f"{folder}/{file.name}"
+        for folder in ("batches", "students")
+        for file in (run.path / folder).glob("*.safetensors")
+    )
+    wanted = (
+        *TEXTS,
+        *ARRAYS,
+        *((CHECKPOINT,) if checkpoint else ()),
+        *sorted(name for name in series if is_known(name)),
+    )
     return [name for name in wanted if (run.path / name).is_file()]
 
 
@@ -115,7 +144,10 @@ def _zipped(run: Run, names: list[str], own: bool) -> Iterator[bytes]:
         for name in names:
             size, digest = 0, hashlib.sha256()
             info = zipfile.ZipInfo(name)  # without a date: the manifest tells when
-            info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED, 0o600 << 16
+            info.compress_type, info.external_attr = (
+                (zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED),
+                0o600 << 16,
+            )
             with archive.open(info, "w", force_zip64=True) as into:
                 for piece in _contents(run.path, name, own):
                     size += len(piece)
@@ -123,12 +155,16 @@ def _zipped(run: Run, names: list[str], own: bool) -> Iterator[bytes]:
                     into.write(piece)
                     yield pipe.take()
             files[name] = {"size": size, "sha256": digest.hexdigest()}
-        archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(_manifest(run, files, own), indent=1).encode())
+        archive.writestr(
+            zipfile.ZipInfo(MANIFEST), json.dumps(_manifest(run, files, own), indent=1).encode()
+        )
     yield pipe.take()
 
 
 def _contents(path: Path, name: str, own: bool) -> Iterator[bytes]:
-    """A file's bytes; without the pixels of real images that are a user's own. BundleError where it went away meanwhile."""
+    """A file's bytes; without the pixels of real images that are a user's own. BundleError where it
+    went away meanwhile.
+    """
     try:
         if own and name in WITH_REAL_IMAGES:
             yield without_images((path / name).read_bytes(), name)
@@ -137,25 +173,44 @@ def _contents(path: Path, name: str, own: bool) -> Iterator[bytes]:
             while piece := file.read(PIECE):
                 yield piece
     except OSError as error:
-        raise BundleError(f"{name} of the run {path.name} cannot be read: {error.strerror or error}.") from None
+        raise BundleError(
+            f"{name} of the run {path.name} cannot be read: {error.strerror or error}."
+        ) from None
 
 
 def without_images(data: bytes, name: str) -> bytes:
-    """A file of real examples without their pixels; labels, embeddings and places stay, and so does what was said of them."""
+    """A file of real examples without their pixels; labels, embeddings and places stay, and so does
+    what was said of them.
+    """
     try:
         arrays = load_arrays(data)
         said = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__")
     except (SafetensorError, ValueError):
-        raise BundleError(f"{name} is damaged, so its real images cannot be left out; delete it, or ask for real images too.") from None
+        raise BundleError(
+            f"{name} is damaged, so its real images cannot be left out; delete it, or ask for real"
+            " images too."
+        ) from None
     return save_arrays({k: v for k, v in arrays.items() if k != "images"}, said)
 
 
 def _manifest(run: Run, files: dict[str, dict[str, Any]], own: bool) -> dict[str, Any]:
-    left_out = [what for what, out in (("real images", own), ("checkpoint", CHECKPOINT not in files)) if out]
-    return {"format": FORMAT, "version": VERSION, "kgen": __version__, "run": run.path.resolve().name, **times(run.path), "left_out": left_out, "files": files}
+    left_out = [
+        what for what, out in (("real images", own), ("checkpoint", CHECKPOINT not in files)) if out
+    ]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "kgen": __version__,
+        "run": run.path.resolve().name,
+        **times(run.path),
+        "left_out": left_out,
+        "files": files,
+    }
 
 
 def times(path: Path) -> dict[str, int]:
     """When a run began and when it wrote last, in seconds since 1970, as its files tell."""
     found = {"began": path / "recipe.json", "ended": path / "events.jsonl"}
-    return {what: int(file.stat().st_mtime) if file.is_file() else 0 for what, file in found.items()}
+    return {
+        what: int(file.stat().st_mtime) if file.is_file() else 0 for what, file in found.items()
+    }

@@ -1,6 +1,8 @@
-"""A run's student as a folder that others can use: weights, ONNX, class names, a card of facts, and code that loads it.
+"""A run's student as a folder that others can use: weights, ONNX, class names, a card of facts, and
+code that loads it.
 
-Whole or not at all. torch is imported only when there is something to export; what ONNX needs, in `kgen.journal.onnx_model`.
+Whole or not at all. torch is imported only when there is something to export; what ONNX needs, in
+`kgen.journal.onnx_model`.
 """
 
 from __future__ import annotations
@@ -26,77 +28,153 @@ class ExportError(ValueError):
 def lack() -> str:
     """What this Python lacks for student.onnx, in a sentence; empty where nothing is missing."""
     absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    return f"student.onnx needs {', '.join(absent)}: pip install {' '.join(PACKAGES)}" if absent else ""
+    return (
+        f"student.onnx needs {', '.join(absent)}: pip install {' '.join(PACKAGES)}"
+        if absent
+        else ""
+    )
 
 
-def export(folder: str | Path, out: str | Path | None = None, *, onnx: bool = False) -> tuple[Path, dict[str, Any]]:
-    """Write the student of a run into the folder `out`, by default beside the run. → that folder, and its card.
+def export(
+    folder: str | Path, out: str | Path | None = None, *, onnx: bool = False
+) -> tuple[Path, dict[str, Any]]:
+    """Write the student of a run into the folder `out`, by default beside the run. → that folder,
+    and its card.
 
-    With `onnx` it holds a student.onnx that was compared with torch. Raises JournalError, ZooError, ExportError.
+    With `onnx` it holds a student.onnx that was compared with torch. Raises JournalError, ZooError,
+    ExportError.
     """
     run = open_run(folder)
     file = run.student()
     path = run.path if run.path.name not in ("", "..") else run.path.resolve()
     out = path.with_name(f"{path.name}-student") if out is None else Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ExportError(f"{out} exists already and is not empty; delete it, or choose another folder with --out.")
+        raise ExportError(
+            f"{out} exists already and is not empty; delete it, or choose another folder with"
+            " --out."
+        )
     if onnx and lack():
         raise ExportError(f"{lack()}. Without --onnx the rest is exported.")
 
     student = zoo.load_classifier(file)
     about = card(run, student, zoo.read_spec(file, "mean", "is no exported student"))
-    files = {"student.safetensors": file.read_bytes(), "classes.txt": "\n".join(about["classes"]).encode()}
+    files = {
+        "student.safetensors": file.read_bytes(),
+        "classes.txt": "\n".join(about["classes"]).encode(),
+    }
     if onnx:
         from kgen.journal.onnx_model import compare, convert
 
         sample = (about["input"]["channels"], about["input"]["side"], about["input"]["side"])
-        files["student.onnx"] = convert(student, sample, {"kgen": json.dumps(about)} | {k: about[k]["about"] for k in ("input", "output")})
-        about["onnx"] = {"largest_difference": compare(files["student.onnx"], student, sample), "bytes": len(files["student.onnx"])}
+        files["student.onnx"] = convert(
+            student,
+            sample,
+            {"kgen": json.dumps(about)} | {k: about[k]["about"] for k in ("input", "output")},
+        )
+        about["onnx"] = {
+            "largest_difference": compare(files["student.onnx"], student, sample),
+            "bytes": len(files["student.onnx"]),
+        }
     files["card.json"] = json.dumps(about, indent=2, ensure_ascii=False).encode()
     try:
         write_folder(out, files | {name: text.encode() for name, text in pages(about).items()})
     except OSError as error:
-        raise ExportError(f"{out} cannot be written: {error.strerror or error}; choose another folder with --out.") from None
+        raise ExportError(
+            f"{out} cannot be written: {error.strerror or error}; choose another folder with --out."
+        ) from None
     return out, about
 
 
 def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
-    """What one should know before using the student (pixels in, logits out); `spec` is that of its file."""
+    """What one should know before using the student (pixels in, logits out); `spec` is that of its
+    file.
+    """
     from kgen.nets.cost import cost
 
     told = {event.kind: event for event in run.events()}  # the last of each kind
     if not {"run_started", "evaluated"} <= told.keys():
-        raise ExportError(f"{run.path / 'events.jsonl'} does not tell how good the student is; resume the run to its end, then export it.")
+        raise ExportError(
+            f"{run.path / 'events.jsonl'} does not tell how good the student is; resume the run to"
+            " its end, then export it."
+        )
     started, score = told["run_started"], told["evaluated"]
-    teacher, channels, side, real = started.teacher, spec["channels"], spec["side"], score.student.real
+    teacher, channels, side, real = (
+        started.teacher,
+        spec["channels"],
+        spec["side"],
+        score.student.real,
+    )
     return {
-        "format": "kgen export", "kgen": __version__,
-        "student": {"name": started.recipe["student"], **cost(student.network, channels, side)._asdict()},
-        "teacher": {"name": teacher.name, "title": teacher.title, "architecture": teacher.architecture, "parameters": teacher.parameters,
-                    "macs": started.teacher_macs, "bytes": started.teacher_bytes, "accuracy": score.teacher.accuracy if score.teacher else None},
-        "accuracy": score.student.accuracy if real else None, "agreement": None if real else score.student.accuracy, "n": score.student.n,
-        "accuracy_about": "share of n real images that the student, or the teacher, names correctly among the classes of the run" if real
-        else "there were no real test images; agreement is the share of n synthetic ones, which the student was not given, that it names as its teacher does",
+        "format": "kgen export",
+        "kgen": __version__,
+        "student": {
+            "name": started.recipe["student"],
+            **cost(student.network, channels, side)._asdict(),
+        },
+        "teacher": {
+            "name": teacher.name,
+            "title": teacher.title,
+            "architecture": teacher.architecture,
+            "parameters": teacher.parameters,
+            "macs": started.teacher_macs,
+            "bytes": started.teacher_bytes,
+            "accuracy": score.teacher.accuracy if score.teacher else None,
+        },
+        "accuracy": score.student.accuracy if real else None,
+        "agreement": None if real else score.student.accuracy,
+        "n": score.student.n,
+        "accuracy_about": (
+            "share of n real images that the student, or the teacher, names correctly among the"
+            " classes of the run"
+            if real
+            else (
+                "there were no real test images; agreement is the share of n synthetic ones, which"
+                " the student was not given, that it names as its teacher does"
+            )
+        ),
         "classes_of_the_run": started.classes,
-        "input": {"name": "images", "channels": channels, "side": side, "mean": spec["mean"], "std": spec["std"],
-                  "about": f"float32 [batch,{channels},{side},{side}], pixels in [0,1]; mean and std are applied inside"},
-        "output": {"name": "logits", "about": f"float32 [batch,{len(spec['classes'])}], one a line of classes.txt; softmax makes probabilities"},
+        "input": {
+            "name": "images",
+            "channels": channels,
+            "side": side,
+            "mean": spec["mean"],
+            "std": spec["std"],
+            "about": (
+                f"float32 [batch,{channels},{side},{side}], pixels in [0,1]; mean and std are"
+                " applied inside"
+            ),
+        },
+        "output": {
+            "name": "logits",
+            "about": (
+                f"float32 [batch,{len(spec['classes'])}], one a line of classes.txt; softmax makes"
+                " probabilities"
+            ),
+        },
         "classes": [" ".join(name.split()) for name in spec["classes"]],
         "recipe": started.recipe | {"real_images": None},  # a place on a person's machine
         "onnx": None,
-    }  # fmt: skip
+    }
 
 
 def pages(about: dict[str, Any]) -> dict[str, str]:
     """README.md and the code in it, by file name."""
-    student, teacher, shape = about["student"], about["teacher"], f"1, {about['input']['channels']}, {about['input']['side']}, {about['input']['side']}"
+    student, teacher, shape = (
+        about["student"],
+        about["teacher"],
+        f"1, {about['input']['channels']}, {about['input']['side']}, {about['input']['side']}",
+    )
     torch, runtime = TORCH.replace("SHAPE", shape), RUNTIME.replace("SHAPE", shape)
     onnx = f"\n## With onnxruntime alone\n\n```python\n{runtime}```\n"
-    without = f"\nThere is no student.onnx here. To get one: `pip install {' '.join(PACKAGES)}`, then export with `--onnx`.\n"
+    without = (
+        f"\nThere is no student.onnx here. To get one: `pip install {' '.join(PACKAGES)}`, then"
+        " export with `--onnx`.\n"
+    )
+    size = f"{student['parameters']:,} parameters{_macs(student)}"
     readme = f"""# A student of {teacher["title"]}
 
 Made by K-Gen Explorer without the teacher's training data{_reached(about)}
-{student["parameters"]:,} parameters{_macs(student)}; the teacher has {teacher["parameters"]:,}{_macs(teacher)}.
+{size}; the teacher has {teacher["parameters"]:,}{_macs(teacher)}.
 
 In: {about["input"]["about"]}. Out: {about["output"]["about"]}.
 Everything else, the recipe included, is in card.json.
@@ -106,14 +184,24 @@ Everything else, the recipe included, is in card.json.
 ```python
 {torch}```
 {onnx if about["onnx"] else without}"""
-    return {"README.md": readme, "load_torch.py": torch} | ({"load_onnx.py": runtime} if about["onnx"] else {})
+    return {"README.md": readme, "load_torch.py": torch} | (
+        {"load_onnx.py": runtime} if about["onnx"] else {}
+    )
 
 
 def _reached(about: dict[str, Any]) -> str:
-    among, teacher = f"among {len(about['classes_of_the_run'])} classes", about["teacher"]["accuracy"]
+    among, teacher = (
+        f"among {len(about['classes_of_the_run'])} classes",
+        about["teacher"]["accuracy"],
+    )
     if about["accuracy"] is None:
-        return f". On {about['n']:,} synthetic images\nthat it was not given it agrees with its teacher in {about['agreement']:.2%}, {among}. There were no real test images."
-    return f": {about['accuracy']:.2%} of {about['n']:,} real images named correctly\n{among}" + (f" (teacher {teacher:.2%})." if teacher is not None else ".")
+        return (
+            f". On {about['n']:,} synthetic images\nthat it was not given it agrees with its"
+            f" teacher in {about['agreement']:.2%}, {among}. There were no real test images."
+        )
+    return f": {about['accuracy']:.2%} of {about['n']:,} real images named correctly\n{among}" + (
+        f" (teacher {teacher:.2%})." if teacher is not None else "."
+    )
 
 
 def _macs(of: dict[str, Any]) -> str:

@@ -1,7 +1,10 @@
-"""The run folder: written here by one process, read by any number (`kgen.journal.reading`). The interface between engine and all else.
+"""The run folder: written here by one process, read by any number (`kgen.journal.reading`). The
+interface between engine and all else.
 
-It knows files, recipes and events, not torch (only `write_checkpoint` touches it, on call). Order of writes: batch,
-event, checkpoint; so whatever an event names is there. A resume goes back to the last whole checkpoint and cuts `events.jsonl` at its offset; `attempt` in run.json tells readers to fold anew.
+It knows files, recipes and events, not torch (only `write_checkpoint` touches it, on call). Order
+of writes: batch, event, checkpoint; so whatever an event names is there. A resume goes back to the
+last whole checkpoint and cuts `events.jsonl` at its offset; `attempt` in run.json tells readers to
+fold anew.
 """
 
 from __future__ import annotations
@@ -56,34 +59,52 @@ class Journal:
 
     @classmethod
     def create(cls, path: str | Path, recipe: Recipe, **info: Any) -> Journal:
-        """A new run folder. JournalError if something is there already; a folder made here appears with its recipe."""
+        """A new run folder. JournalError if something is there already; a folder made here appears
+        with its recipe.
+        """
         path = Path(path)
         if path.exists() and not _unborn(path):
-            raise JournalError(f"{path} exists already and is not empty; choose another folder with --out, or resume the run in it.")
+            raise JournalError(
+                f"{path} exists already and is not empty; choose another folder with --out, or"
+                " resume the run in it."
+            )
         try:
             for made in FOLDERS:
                 (path / made).mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path)
-            write_durably(path / "run.json", _json(_versions() | info | {"attempt": 1, "id": secrets.token_hex(6)}))
+            write_durably(
+                path / "run.json",
+                _json(_versions() | info | {"attempt": 1, "id": secrets.token_hex(6)}),
+            )
             write_durably(path / MARK, recipe.to_json().encode())
             return cls(path, 0)
         except OSError as error:
-            raise JournalError(f"{_unwritable(path, error)} Choose another one with --out.") from None
+            raise JournalError(
+                f"{_unwritable(path, error)} Choose another one with --out."
+            ) from None
 
     @classmethod
     def reopen(cls, path: str | Path, offset: int, iterations: int) -> Journal:
-        """Go back to a checkpoint: cut the events at its offset, drop later batches, raise `attempt`."""
+        """Go back to a checkpoint: cut the events at its offset, drop later batches, raise
+        `attempt`.
+        """
         run = open_run(path)
         file = run.path / "events.jsonl"
-        size = file.stat().st_size if file.exists() else 0  # killed between recipe.json and the first event
+        size = (
+            file.stat().st_size if file.exists() else 0
+        )  # killed between recipe.json and the first event
         if size < offset:
             raise JournalError(
-                f"{run.path / 'events.jsonl'} has {size} bytes, but the checkpoint was written at {offset}: it was cut by hand."
+                f"{run.path / 'events.jsonl'} has {size} bytes, but the checkpoint was written at"
+                f" {offset}: it was cut by hand."
             )
         try:
             journal = cls(run.path, offset)
         except Locked:
-            raise JournalError(f"{run.path} is being written by another process; it cannot be resumed while that runs.") from None
+            raise JournalError(
+                f"{run.path} is being written by another process; it cannot be resumed while that"
+                " runs."
+            ) from None
         except OSError as error:
             raise JournalError(_unwritable(run.path, error)) from None
         try:
@@ -112,13 +133,20 @@ class Journal:
         for leftover in (run.path / "preview.safetensors", run.path / "student.safetensors"):
             leftover.unlink(missing_ok=True)
         info = run.info
-        write_durably(run.path / "run.json", _json(info | _versions() | {"attempt": info.get("attempt", 1) + 1}))
+        write_durably(
+            run.path / "run.json",
+            _json(info | _versions() | {"attempt": info.get("attempt", 1) + 1}),
+        )
 
     def write(self, event: events.Event) -> None:
         """Journal one event; its arrays go to files first."""
         if event.kind == "run_started" and event.arrays:
-            write_durably(self.path / "reference.safetensors", save_arrays(_contiguous(event.arrays)))
-        previews = self._write_batch(event) if event.kind == "batch_synthesised" and event.arrays else 0
+            write_durably(
+                self.path / "reference.safetensors", save_arrays(_contiguous(event.arrays))
+            )
+        previews = (
+            self._write_batch(event) if event.kind == "batch_synthesised" and event.arrays else 0
+        )
         if event.kind == "evaluated" and event.arrays:
             write_durably(self.path / event.file, save_arrays(_contiguous(event.arrays)))
         if event.kind == "generator_step" and event.preview:
@@ -142,7 +170,9 @@ class Journal:
         arrays = dict(event.arrays)
         previews = arrays["previews"]
         recipe = self.run.recipe
-        allowed = recipe.journal_pixels * (event.iteration + 1) // recipe.total_iterations  # evenly, so that no part of a run is without
+        allowed = (
+            recipe.journal_pixels * (event.iteration + 1) // recipe.total_iterations
+        )  # evenly, so that no part of a run is without
         room = max(0, allowed - self._preview_bytes) // previews[:, 0].nbytes
         for name, images in HISTORY.items():
             arrays[name] = arrays[name].take(range(min(room, previews.shape[1])), axis=images)
@@ -159,12 +189,19 @@ class Journal:
             return
         self._last_preview = now
         try:
-            write_durably(self.path / "preview.safetensors", save_arrays(_contiguous(event.preview())), sync=False, attempts=1)
+            write_durably(
+                self.path / "preview.safetensors",
+                save_arrays(_contiguous(event.preview())),
+                sync=False,
+                attempts=1,
+            )
         except PermissionError:
             pass
 
     def write_checkpoint(self, tensors: dict[str, Tensor], iterations: int, t: float) -> None:
-        """One file, replaced whole; holds the offset in events.jsonl that belongs to it, and the run's time."""
+        """One file, replaced whole; holds the offset in events.jsonl that belongs to it, and the
+        run's time.
+        """
         from safetensors.torch import save
 
         os.fsync(self._events.fileno())
@@ -180,7 +217,9 @@ class Journal:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Temporary files of a process that was killed. Not while another one writes: they would be its own."""
+    """Temporary files of a process that was killed. Not while another one writes: they would be its
+    own.
+    """
     for file in path.rglob(".*.tmp"):
         file.unlink(missing_ok=True)
 
@@ -195,7 +234,9 @@ def _unborn(path: Path) -> bool:
         return False
     made = [*FOLDERS, "run.json"]  # in this order
     found = {f.name for f in path.iterdir() if not f.name.startswith((".run.json.", f".{MARK}."))}
-    return found == set(made[: len(found)]) and not any(any((path / f).iterdir()) for f in found & set(FOLDERS))
+    return found == set(made[: len(found)]) and not any(
+        any((path / f).iterdir()) for f in found & set(FOLDERS)
+    )
 
 
 def _preview_size(file: Path) -> int:

@@ -1,4 +1,5 @@
-"""A network as an ONNX file, and its answers compared with torch's. It knows nothing of runs or students.
+"""A network as an ONNX file, and its answers compared with torch's. It knows nothing of runs or
+students.
 
 Needs the optional onnx, onnxruntime and onnxscript.
 """
@@ -17,7 +18,8 @@ REMEDY = "it was not kept; export without --onnx, or with other versions of torc
 
 
 def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) -> bytes:
-    """A network in eval mode as ONNX: "images" [batch,*sample] → "logits", any batch. `facts` become the file's metadata.
+    """A network in eval mode as ONNX: "images" [batch,*sample] → "logits", any batch. `facts`
+    become the file's metadata.
 
     Raises ExportError for a network that torch cannot translate.
     """
@@ -25,14 +27,30 @@ def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) 
 
     try:
         program = torch.onnx.export(
-            network, (torch.zeros(2, *sample),), dynamo=True, verbose=False, input_names=["images"], output_names=["logits"],
+            network,
+            (torch.zeros(2, *sample),),
+            dynamo=True,
+            verbose=False,
+            input_names=["images"],
+            output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
-        )  # fmt: skip
+        )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise ExportError(f"torch cannot write this network as ONNX ({str(error).strip().splitlines()[0]}); export it without --onnx.") from None
+        raise ExportError(
+            f"torch cannot write this network as ONNX ({str(error).strip().splitlines()[0]});"
+            " export it without --onnx."
+        ) from None
     model = program.model_proto
     # where each node came from: paths of this machine, and a third of a small file
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+    for part in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+    ):
         part.ClearField("metadata_props")
     onnx.helper.set_model_props(model, facts)
     return model.SerializeToString()
@@ -40,7 +58,8 @@ def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) 
 
 @torch.no_grad()
 def compare(data: bytes, network: nn.Module, sample: tuple[int, ...]) -> float:
-    """The largest difference between onnxruntime's and torch's logits, as a share of the largest logit, over BATCHES of random images.
+    """The largest difference between onnxruntime's and torch's logits, as a share of the largest
+    logit, over BATCHES of random images.
 
     Raises ExportError where it is above TOLERANCE, or where onnxruntime cannot run the file.
     """
@@ -49,10 +68,16 @@ def compare(data: bytes, network: nn.Module, sample: tuple[int, ...]) -> float:
     for images, found in zip(batches, answers(data, batches)):
         wanted = network(images)
         if found.shape != wanted.shape:
-            raise ExportError(f"student.onnx gives logits of {tuple(found.shape)}, torch of {tuple(wanted.shape)}; {REMEDY}")
+            raise ExportError(
+                f"student.onnx gives logits of {tuple(found.shape)}, torch of"
+                f" {tuple(wanted.shape)}; {REMEDY}"
+            )
         difference = float((found - wanted).abs().max() / wanted.abs().max())
         if not difference <= TOLERANCE:  # what is not a number is not either
-            raise ExportError(f"student.onnx differs from torch by {difference:.1e} of the largest logit, allowed is {TOLERANCE:.0e}; {REMEDY}")
+            raise ExportError(
+                f"student.onnx differs from torch by {difference:.1e} of the largest logit, allowed"
+                f" is {TOLERANCE:.0e}; {REMEDY}"
+            )
         largest = max(largest, difference)
     return largest
 
@@ -65,6 +90,11 @@ def answers(data: bytes, batches: list[Tensor]) -> list[Tensor]:
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        return [torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0]) for images in batches]
+        return [
+            torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+            for images in batches
+        ]
     except Exception as error:  # its own have no base of their own
-        raise ExportError(f"onnxruntime cannot run student.onnx ({str(error).splitlines()[0]}); {REMEDY}") from None
+        raise ExportError(
+            f"onnxruntime cannot run student.onnx ({str(error).splitlines()[0]}); {REMEDY}"
+        ) from None

@@ -1,7 +1,9 @@
-"""The run folder, for reading: by any number of processes, while another one writes it (`kgen.journal.journal`) or afterwards.
+"""The run folder, for reading: by any number of processes, while another one writes it
+(`kgen.journal.journal`) or afterwards.
 
-It knows files, recipes and events, not torch (only `read_checkpoint` touches it, on call). Whatever an event names is
-there; `attempt` in run.json tells a reader that a resume has cut events, so that it folds anew.
+It knows files, recipes and events, not torch (only `read_checkpoint` touches it, on call). Whatever
+an event names is there; `attempt` in run.json tells a reader that a resume has cut events, so that
+it folds anew.
 """
 
 from __future__ import annotations
@@ -51,8 +53,14 @@ class Run:
         self.path = Path(path)
         self._events = self.path / "events.jsonl"
         if not (self.path / MARK).is_file():
-            what = "does not exist" if not self.path.exists() else f"is not a run folder (it has no {MARK})"
-            raise JournalError(f"{self.path} {what}; give the folder that `python -m kgen run --out` made.")
+            what = (
+                "does not exist"
+                if not self.path.exists()
+                else f"is not a run folder (it has no {MARK})"
+            )
+            raise JournalError(
+                f"{self.path} {what}; give the folder that `python -m kgen run --out` made."
+            )
         try:
             self.recipe: Recipe = parse((self.path / MARK).read_bytes())
         except RecipeError as error:
@@ -67,8 +75,8 @@ class Run:
             raise JournalError(f"{self.path / 'run.json'} cannot be read: {error}.") from None
 
     def events(self) -> Iterator[events.Event]:
-        """Every event so far. A torn last line is left out; damage elsewhere raises JournalError, with its offset, behind
-        the events before it."""
+        """Every event so far. A torn last line is left out; damage elsewhere raises JournalError,
+        with its offset, behind the events before it."""
         try:
             data = self._events.read_bytes()
         except FileNotFoundError:
@@ -87,7 +95,9 @@ class Run:
         return Tail(self)
 
     def follow(self, poll: float = 0.2) -> Iterator[events.Event]:
-        """Events as they come, until the run has finished or failed; begins anew when the run was resumed."""
+        """Events as they come, until the run has finished or failed; begins anew when the run was
+        resumed.
+        """
         tail = self.tail()
         while True:
             _, new = tail.read()
@@ -97,21 +107,29 @@ class Run:
             time.sleep(poll)
 
     def batch(self, iteration: int, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
-        """The arrays of a finished iteration; of the names in `only` those that it has, and nothing else is read. Raises
-        JournalError if it is missing or damaged."""
+        """The arrays of a finished iteration; of the names in `only` those that it has, and nothing
+        else is read. Raises JournalError if it is missing or damaged."""
         file = self.path / "batches" / f"{iteration:06d}.safetensors"
         return _load(file) if only is None else _load_some(file, only)
 
     def array_file(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a file that an event names, as students/0000330.safetensors. Raises JournalError."""
+        """The arrays of a file that an event names, as students/0000330.safetensors. Raises
+        JournalError.
+        """
         folder, _, file = name.partition("/")
         if folder not in FOLDERS or not re.fullmatch(r"[0-9]{1,9}\.safetensors", file):
-            raise JournalError(f"{self.path} tells of a file {name[:80]!r}, which is no name of one.")
+            raise JournalError(
+                f"{self.path} tells of a file {name[:80]!r}, which is no name of one."
+            )
         return _load(self.path / folder / file, most=LARGEST_VIEW)
 
     def iterations(self) -> list[int]:
         """The iterations that have ended, from 0."""
-        return sorted(int(file.stem) for file in (self.path / "batches").glob("*.safetensors") if file.stem.isdigit())
+        return sorted(
+            int(file.stem)
+            for file in (self.path / "batches").glob("*.safetensors")
+            if file.stem.isdigit()
+        )
 
     def batches(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
         """(iteration, arrays) of every finished iteration, in order."""
@@ -127,8 +145,13 @@ class Run:
         file = self.path / "student.safetensors"
         if not file.is_file():
             if self.finished:
-                raise JournalError(f"{self.path} has no student: with one class there is nothing to tell apart.")
-            raise JournalError(f"{file} is not there: the run has not ended, or its student never began. Try `python -m kgen resume {self.path}`.")
+                raise JournalError(
+                    f"{self.path} has no student: with one class there is nothing to tell apart."
+                )
+            raise JournalError(
+                f"{file} is not there: the run has not ended, or its student never began. Try"
+                f" `python -m kgen resume {self.path}`."
+            )
         return file
 
     def reference(self) -> dict[str, np.ndarray] | None:
@@ -161,9 +184,11 @@ class Tail:
         self._offset, self._attempt = 0, None
 
     def read(self, most: int = -1) -> tuple[bool, list[events.Event]]:
-        """(began anew, new events of the next `most` bytes). Began anew: forget what came before; the list begins at the start.
+        """(began anew, new events of the next `most` bytes). Began anew: forget what came before;
+        the list begins at the start.
 
-        Raises JournalError, with the offset, for a damaged line that is not the last, once what lies before it was read.
+        Raises JournalError, with the offset, for a damaged line that is not the last, once what
+        lies before it was read.
         """
         attempt = self._run.info.get("attempt", 1)
         try:
@@ -179,7 +204,10 @@ class Tail:
             file.seek(self._offset)
             data = file.read(most)
         if len(data) == most and b"\n" not in data:
-            raise JournalError(f"{self._file} is damaged at byte {self._offset}: no line of a run is longer than {most:,} bytes.")
+            raise JournalError(
+                f"{self._file} is damaged at byte {self._offset}: no line of a run is longer than"
+                f" {most:,} bytes."
+            )
         found = []
         try:
             for event, offset in _parse(self._file, data, self._offset):
@@ -199,22 +227,26 @@ class Tail:
 
 
 def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[events.Event, int]]:
-    """(event, offset behind it) of each whole line of `data`, which begins at `offset`; JournalError at a damaged one."""
+    """(event, offset behind it) of each whole line of `data`, which begins at `offset`;
+    JournalError at a damaged one.
+    """
     whole, *_ = data.rpartition(b"\n")
     for line in whole.split(b"\n") if whole else []:
         try:
             event = events.from_json(line)
         except ValidationError:
             raise JournalError(
-                f"{file} is damaged at byte {offset}: this line is no event. "
-                "`python -m kgen resume` goes back to the last checkpoint if the damage lies after it."
+                f"{file} is damaged at byte {offset}: this line is no event. `python -m kgen"
+                " resume` goes back to the last checkpoint if the damage lies after it."
             ) from None
         offset += len(line) + 1
         yield event, offset
 
 
 class Checkpoint(NamedTuple):
-    """What a resume starts from: the engine's tensors, the offset in events.jsonl, finished iterations, seconds run."""
+    """What a resume starts from: the engine's tensors, the offset in events.jsonl, finished
+    iterations, seconds run.
+    """
 
     tensors: dict[str, Tensor] | None = None
     offset: int = 0
@@ -223,20 +255,30 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """The last whole checkpoint; an empty one before the first. Raises JournalError for a damaged file."""
+    """The last whole checkpoint; an empty one before the first. Raises JournalError for a damaged
+    file.
+    """
     folder = open_run(path).path
     file = folder / "checkpoint" / "state.safetensors"
     if not file.is_file():
         if (folder / BUNDLED).is_file():  # to begin anew would delete what was brought here
-            raise JournalError(f"{folder} was opened from a bundle without a checkpoint, so it cannot be resumed; ask for one made with --with-checkpoint.")
+            raise JournalError(
+                f"{folder} was opened from a bundle without a checkpoint, so it cannot be resumed;"
+                " ask for one made with --with-checkpoint."
+            )
         return Checkpoint()
     try:
         with safe_open(file, "pt") as f:
             meta = f.metadata()
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  safe_open is no dictionary
-            return Checkpoint(tensors, int(meta["offset"]), int(meta["iterations"]), float(meta["t"]))
+            return Checkpoint(
+                tensors, int(meta["offset"]), int(meta["iterations"]), float(meta["t"])
+            )
     except (SafetensorError, KeyError, ValueError) as error:
-        raise JournalError(f"{file} is damaged ({error}); the run cannot be resumed, but its images and events are whole.") from None
+        raise JournalError(
+            f"{file} is damaged ({error}); the run cannot be resumed, but its images and events are"
+            " whole."
+        ) from None
 
 
 def being_written(path: str | Path) -> bool:

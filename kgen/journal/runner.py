@@ -1,6 +1,7 @@
 """Drives a distillation into a run folder: events, batches, checkpoints, the exported student.
 
-It prints nothing; `listen` hears every event after it was journaled, `say` hears what concerns the disk.
+It prints nothing; `listen` hears every event after it was journaled, `say` hears what concerns the
+disk.
 """
 
 from __future__ import annotations
@@ -50,8 +51,12 @@ class Runner:
         self._last_checkpoint = time.monotonic()
 
     @classmethod
-    def new(cls, recipe: Recipe, folder: str | Path, *, controls: Controls | None = None, **options: Any) -> Runner:
-        """Check the recipe on this machine first, then make the folder. Raises RecipeError, ZooError, JournalError."""
+    def new(
+        cls, recipe: Recipe, folder: str | Path, *, controls: Controls | None = None, **options: Any
+    ) -> Runner:
+        """Check the recipe on this machine first, then make the folder. Raises RecipeError,
+        ZooError, JournalError.
+        """
         controls = controls or Controls()
         distillation = Distillation(recipe, controls=controls)
         journal = Journal.create(
@@ -66,25 +71,41 @@ class Runner:
         return cls(distillation, journal, controls, **options)
 
     @classmethod
-    def resume(cls, folder: str | Path, *, controls: Controls | None = None, **options: Any) -> Runner:
-        """Go on from the last whole checkpoint, or from the start where there is none. Raises JournalError."""
+    def resume(
+        cls, folder: str | Path, *, controls: Controls | None = None, **options: Any
+    ) -> Runner:
+        """Go on from the last whole checkpoint, or from the start where there is none. Raises
+        JournalError.
+        """
         run = open_run(folder)
-        if _finished(run) and ((run.path / "student.safetensors").is_file() or not run.last_event.n):
+        if _finished(run) and (
+            (run.path / "student.safetensors").is_file() or not run.last_event.n
+        ):
             raise JournalError(f"{run.path} has finished already; there is nothing to resume.")
         info = run.info
         if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):
             raise JournalError(
-                f"{run.path} was made with another version of the teacher {run.recipe.teacher!r}; it cannot be resumed with this one."
+                f"{run.path} was made with another version of the teacher {run.recipe.teacher!r};"
+                " it cannot be resumed with this one."
             )
-        torch.set_num_threads(info.get("threads", torch.get_num_threads()))  # sums depend on how work is cut
+        torch.set_num_threads(
+            info.get("threads", torch.get_num_threads())
+        )  # sums depend on how work is cut
         controls = controls or Controls()
         kept = read_checkpoint(folder)
         run.verify(kept.offset)
         formats = precision.of_record(info.get("formats"))
         distillation = Distillation(
-            run.recipe, controls=controls, resume=kept.tensors, batch_of=run.batch, elapsed=kept.t, formats=formats
+            run.recipe,
+            controls=controls,
+            resume=kept.tensors,
+            batch_of=run.batch,
+            elapsed=kept.t,
+            formats=formats,
         )
-        return cls(distillation, Journal.reopen(folder, kept.offset, kept.iterations), controls, **options)
+        return cls(
+            distillation, Journal.reopen(folder, kept.offset, kept.iterations), controls, **options
+        )
 
     def run(self) -> events.Event:
         """Run to the end; returns the last event (run_finished or run_failed). Raises DiskError."""
@@ -97,7 +118,9 @@ class Runner:
                 self.listen(event)
                 last = event
                 held = self.distillation.gate.state != "running"
-                if self.distillation.resumable and (held or time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds):
+                if self.distillation.resumable and (
+                    held or time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds
+                ):
                     self.checkpoint()
         finally:
             stream.close()  # ends the student's thread before its journal
@@ -106,13 +129,22 @@ class Runner:
 
     def checkpoint(self) -> None:
         tensors = self.distillation.checkpoint()
-        if not all(t.isfinite().all() for name, t in tensors.items() if name.startswith("student.")):
+        if not all(
+            t.isfinite().all() for name, t in tensors.items() if name.startswith("student.")
+        ):
             return  # the run is about to fail; the last good checkpoint stays
-        self._patiently(self.journal.write_checkpoint, tensors, int(tensors["counters"][0]), self.distillation.elapsed)
+        self._patiently(
+            self.journal.write_checkpoint,
+            tensors,
+            int(tensors["counters"][0]),
+            self.distillation.elapsed,
+        )
         self._last_checkpoint = time.monotonic()
 
     def student_bytes(self, end: events.RunFinished) -> bytes:
-        """The student as a safetensors file that `kgen.zoo.load_student` reads, with how it was made."""
+        """The student as a safetensors file that `kgen.zoo.load_student` reads, with how it was
+        made.
+        """
         d, r = self.distillation, self.distillation.recipe
         teacher = d.setting.teacher
         spec = {
@@ -127,12 +159,17 @@ class Runner:
             "accuracy": end.accuracy,
             "agreement": end.agreement,
             "recipe": r.model_dump(mode="json") | {"real_images": None},  # a place on this machine
-            "load": "import kgen; student = kgen.zoo.load_classifier('student.safetensors')  # pixels in [0,1] -> logits",
+            "load": (
+                "import kgen; student = kgen.zoo.load_classifier('student.safetensors')  # pixels"
+                " in [0,1] -> logits"
+            ),
         }
         return zoo.network_bytes(d.state.student, spec)
 
     def _patiently(self, write: Callable[..., None], *what: Any) -> None:
-        """Write; while the disk is full say so and wait. Nothing is lost: the run stands still meanwhile."""
+        """Write; while the disk is full say so and wait. Nothing is lost: the run stands still
+        meanwhile.
+        """
         told = False
         while True:
             try:
@@ -140,21 +177,28 @@ class Runner:
             except OSError as error:
                 if error.errno not in FULL_DISK:
                     raise DiskError(
-                        f"The run folder {self.journal.path} cannot be written: {error.strerror or error}. "
-                        "Everything up to the last checkpoint is kept; mend the disk, then resume."
+                        f"The run folder {self.journal.path} cannot be written:"
+                        f" {error.strerror or error}. Everything up to the last checkpoint is kept;"
+                        " mend the disk, then resume."
                     ) from None
                 if not told:
                     self.say(
-                        f"The disk is full, so the run waits. Free some space where {self.journal.path} lies and it goes on; nothing is lost."
+                        "The disk is full, so the run waits. Free some space where"
+                        f" {self.journal.path} lies and it goes on; nothing is lost."
                     )
                     told = True
                 if self.distillation.gate.state == "stopping" or self.controls.stop_waits():
-                    raise DiskError(f"Stopped while the disk was full; resume {self.journal.path} when there is room.") from None
+                    raise DiskError(
+                        f"Stopped while the disk was full; resume {self.journal.path} when there is"
+                        " room."
+                    ) from None
                 time.sleep(1)
 
 
 def _finished(run: Run) -> bool:
-    """Did it reach its end? Not where its events are damaged: what matters then is where (see `Run.verify`)."""
+    """Did it reach its end? Not where its events are damaged: what matters then is where (see
+    `Run.verify`).
+    """
     try:
         return run.finished
     except JournalError:

@@ -1,7 +1,9 @@
-"""Opens a bundle (`kgen.journal.bundle`) that anybody may have made: as a run in a folder of runs, whole or not at all.
+"""Opens a bundle (`kgen.journal.bundle`) that anybody may have made: as a run in a folder of runs,
+whole or not at all.
 
-Nothing in the file is believed. Only names that a run has are taken, sizes and checksums are those of the manifest or
-the file is refused, and everything is written into a temporary folder that gets its name at the very end.
+Nothing in the file is believed. Only names that a run has are taken, sizes and checksums are those
+of the manifest or the file is refused, and everything is written into a temporary folder that gets
+its name at the very end.
 """
 
 from __future__ import annotations
@@ -21,7 +23,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kgen.files import sync_folder
-from kgen.journal.bundle import COMPRESSED, FORMAT, MANIFEST, MOST_FILES, PIECE, TEXTS, VERSION, BundleError, is_known
+from kgen.journal.bundle import (
+    COMPRESSED,
+    FORMAT,
+    MANIFEST,
+    MOST_FILES,
+    PIECE,
+    TEXTS,
+    VERSION,
+    BundleError,
+    is_known,
+)
 from kgen.journal.reading import BUNDLED, FOLDERS, MARK, NAME
 from kgen.recipe.recipe import RecipeError, parse
 
@@ -31,13 +43,17 @@ LARGEST_MANIFEST = 32 << 20
 LARGEST_DIRECTORY = 6 << 20
 """Bytes of the ZIP's own list of files: zipfile reads all of it before anybody can look."""
 SMALL = 1 << 20
-"""Most bytes of a text that is read whole; and a text of at most this size may shrink as it likes."""
+"""Most bytes of a text that is read whole; and a text of at most this size may shrink as it likes.
+"""
 LARGEST_JOURNAL = 512 << 20
 FOREIGN = "is no bundle of a run; give a file that `python -m kgen bundle` made"
 
 
-def unbundle(file: str | Path, folder: str | Path, *, largest: int = LARGEST, label: str | None = None) -> Path:
-    """Open a bundle as a new run in `folder`, called as it was or, where that is taken, with a number. → the run.
+def unbundle(
+    file: str | Path, folder: str | Path, *, largest: int = LARGEST, label: str | None = None
+) -> Path:
+    """Open a bundle as a new run in `folder`, called as it was or, where that is taken, with a
+    number. → the run.
 
     Raises BundleError; nothing is left behind then.
 
@@ -52,8 +68,17 @@ def unbundle(file: str | Path, folder: str | Path, *, largest: int = LARGEST, la
         with file.open("rb") as opened:
             manifest = _unpack(opened, label, temporary, largest)
         return _settle(temporary, folder, manifest["run"])
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
-        raise BundleError(f"{label} is damaged ({error or type(error).__name__}); copy it again.") from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        struct.error,
+    ) as error:
+        raise BundleError(
+            f"{label} is damaged ({error or type(error).__name__}); copy it again."
+        ) from None
     except OSError as error:
         raise BundleError(f"{label} cannot be opened: {error.strerror or error}.") from None
     finally:
@@ -73,7 +98,10 @@ def _unpack(opened: BinaryIO, label: str, into: Path, largest: int) -> dict[str,
         for name in files:
             _extract(archive, name, files[name], into / name, label)
     _check_run(into, label)
-    _write(into / BUNDLED, [json.dumps({k: v for k, v in manifest.items() if k != "files"}, indent=1).encode()])
+    _write(
+        into / BUNDLED,
+        [json.dumps({k: v for k, v in manifest.items() if k != "files"}, indent=1).encode()],
+    )
     now = int(time.time())
     for name, when in (("recipe.json", manifest["began"]), ("events.jsonl", manifest["ended"])):
         if (into / name).is_file() and 0 < when <= now:
@@ -82,7 +110,9 @@ def _unpack(opened: BinaryIO, label: str, into: Path, largest: int) -> dict[str,
 
 
 def _check_directory(opened: BinaryIO, label: str) -> int:
-    """Look at the ZIP's end alone: is its list of files small enough to be read? → bytes of the ZIP."""
+    """Look at the ZIP's end alone: is its list of files small enough to be read? → bytes of the
+    ZIP.
+    """
     size = opened.seek(0, os.SEEK_END)
     opened.seek(max(0, size - 98))
     tail = opened.read()
@@ -102,56 +132,96 @@ def _manifest(archive: zipfile.ZipFile, label: str) -> dict[str, Any]:
     """What the bundle says of itself, every field of the type that is expected."""
     try:
         info = archive.getinfo(MANIFEST)
-        if max(info.file_size, info.compress_size) > LARGEST_MANIFEST or info.compress_type != zipfile.ZIP_STORED:
+        if (
+            max(info.file_size, info.compress_size) > LARGEST_MANIFEST
+            or info.compress_type != zipfile.ZIP_STORED
+        ):
             raise ValueError
         told = json.loads(archive.read(info))
         files = {name: (int(f["size"]), str(f["sha256"])) for name, f in told["files"].items()}
         if told["format"] != FORMAT:
             raise ValueError
         version = int(told["version"])
-        kept = {"format": FORMAT, "version": version, "kgen": str(told["kgen"])[:40], "run": str(told["run"]), "began": int(told["began"]),
-                "ended": int(told["ended"]), "left_out": [str(what)[:40] for what in told["left_out"]][:10], "files": files}  # fmt: skip
+        kept = {
+            "format": FORMAT,
+            "version": version,
+            "kgen": str(told["kgen"])[:40],
+            "run": str(told["run"]),
+            "began": int(told["began"]),
+            "ended": int(told["ended"]),
+            "left_out": [str(what)[:40] for what in told["left_out"]][:10],
+            "files": files,
+        }
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         raise BundleError(f"{label} {FOREIGN}.") from None
     if version > VERSION:
-        raise BundleError(f"{label} was made by a newer K-Gen Explorer ({kept['kgen']}); update this one to open it.")
+        raise BundleError(
+            f"{label} was made by a newer K-Gen Explorer ({kept['kgen']}); update this one to"
+            " open it."
+        )
     return kept
 
 
-def _check(archive: zipfile.ZipFile, files: dict[str, tuple[int, str]], packed_size: int, label: str, largest: int) -> None:
+def _check(
+    archive: zipfile.ZipFile,
+    files: dict[str, tuple[int, str]],
+    packed_size: int,
+    label: str,
+    largest: int,
+) -> None:
     """Names, kinds and sizes, before anything is written."""
     infos = {info.filename: info for info in archive.infolist()}
     if len(infos) != len(archive.infolist()):
         raise BundleError(f"{label} names a file twice.")
-    strange = next((name for name in (*infos, *files) if name != MANIFEST and not is_known(name)), None)
+    strange = next(
+        (name for name in (*infos, *files) if name != MANIFEST and not is_known(name)), None
+    )
     if strange is not None:
         raise BundleError(f"{label} holds {strange[:60]!r}, which no run has.")
     if infos.keys() != {*files, MANIFEST}:
         name = min(infos.keys() ^ {*files, MANIFEST})
-        raise BundleError(f"{label} is not whole: {name} is {'not in its manifest' if name in infos else 'missing'}.")
+        raise BundleError(
+            f"{label} is not whole: {name} is"
+            f" {'not in its manifest' if name in infos else 'missing'}."
+        )
     for name, (size, _) in files.items():
         info = infos[name]
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG) or info.flag_bits & 1:
-            raise BundleError(f"{label} holds {name} as a link, a device or encrypted; a bundle has plain files only.")
+            raise BundleError(
+                f"{label} holds {name} as a link, a device or encrypted; a bundle has plain files"
+                " only."
+            )
         if info.file_size != size or size < 0:
-            raise BundleError(f"{label} is damaged: {name} has another size than its manifest says; copy it again.")
+            raise BundleError(
+                f"{label} is damaged: {name} has another size than its manifest says; copy it"
+                " again."
+            )
         packed = zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED
         grows = size > max(SMALL, COMPRESSED * info.compress_size)
         if grows or info.compress_type not in (packed, zipfile.ZIP_STORED):
             raise BundleError(f"{label} holds {name} packed as no bundle has it.")
         if name in TEXTS and size > (LARGEST_JOURNAL if name == "events.jsonl" else SMALL):
-            raise BundleError(f"{label} holds {name} with {size:,} bytes, which is more than a run has.")
+            raise BundleError(
+                f"{label} holds {name} with {size:,} bytes, which is more than a run has."
+            )
     if sum(info.compress_size for info in infos.values()) > packed_size:
-        raise BundleError(f"{label} holds files that lie over one another; a bundle has each byte once.")
+        raise BundleError(
+            f"{label} holds files that lie over one another; a bundle has each byte once."
+        )
     total = sum(size for size, _ in files.values())
     if total > largest:
-        raise BundleError(f"{label} holds {total / 2**30:,.1f} GB of files; at most {largest / 2**30:,.1f} GB can be opened here.")
+        raise BundleError(
+            f"{label} holds {total / 2**30:,.1f} GB of files; at most {largest / 2**30:,.1f} GB can"
+            " be opened here."
+        )
     if MARK not in files or "run.json" not in files:
         raise BundleError(f"{label} {FOREIGN}: it has no {MARK} or no run.json.")
 
 
-def _extract(archive: zipfile.ZipFile, name: str, told: tuple[int, str], to: Path, label: str) -> None:
+def _extract(
+    archive: zipfile.ZipFile, name: str, told: tuple[int, str], to: Path, label: str
+) -> None:
     size, digest = told[0], hashlib.sha256()
 
     def contents():
@@ -166,7 +236,9 @@ def _extract(archive: zipfile.ZipFile, name: str, told: tuple[int, str], to: Pat
 
     _write(to, contents())
     if digest.hexdigest() != told[1]:
-        raise BundleError(f"{label} is damaged: {name} is not what its manifest says; copy it again.")
+        raise BundleError(
+            f"{label} is damaged: {name} is not what its manifest says; copy it again."
+        )
 
 
 def _write(to: Path, contents) -> None:
@@ -178,11 +250,17 @@ def _write(to: Path, contents) -> None:
 
 
 def _check_run(path: Path, label: str) -> None:
-    """Do recipe.json and run.json say what readers rely on? What else is damaged, they tell when they come to it."""
+    """Do recipe.json and run.json say what readers rely on? What else is damaged, they tell when
+    they come to it.
+    """
     try:
         parse((path / MARK).read_bytes())
         info = json.loads((path / "run.json").read_bytes())
-        if not isinstance(info, dict) or type(info.get("attempt", 1)) is not int or not isinstance(info.get("teacher_sha256", ""), str):
+        if (
+            not isinstance(info, dict)
+            or type(info.get("attempt", 1)) is not int
+            or not isinstance(info.get("teacher_sha256", ""), str)
+        ):
             raise ValueError
     except RecipeError as error:
         raise BundleError(f"{label} holds a recipe that cannot be read here: {error}") from None

@@ -1,8 +1,9 @@
-"""Names → networks, for teachers and students alike, with random weights: the paper's, any of timm's, torchvision's.
+"""Names → networks, for teachers and students alike, with random weights: the paper's, any of
+timm's, torchvision's.
 
-All follow timm's convention: forward_features → last map [B,k,h,w] (tokens for a transformer), forward_head(pre_logits=)
-→ embedding or logits, get_classifier → the last Linear. Nothing is downloaded; torch and timm are imported when a network
-is built, so that the names cost nothing.
+All follow timm's convention: forward_features → last map [B,k,h,w] (tokens for a transformer),
+forward_head(pre_logits=) → embedding or logits, get_classifier → the last Linear. Nothing is
+downloaded; torch and timm are imported when a network is built, so that the names cost nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ def _timm(name: str, channels: int, classes: int) -> nn.Module:
 
     from kgen.nets.vit import windowed
 
-    return windowed(timm.create_model(name, pretrained=False, in_chans=channels, num_classes=classes))
+    return windowed(
+        timm.create_model(name, pretrained=False, in_chans=channels, num_classes=classes)
+    )
 
 
 def _for_small_images(name: str, channels: int, classes: int) -> nn.Module:
-    """timm's ResNet with a 3×3 stem of stride 1 and no max-pool: 32×32 in, 4×4 map out (as CIFAR's ResNets are built)."""
+    """timm's ResNet with a 3×3 stem of stride 1 and no max-pool: 32×32 in, 4×4 map out (as CIFAR's
+    ResNets are built).
+    """
     from torch import nn
 
     network = _timm(name, channels, classes)
@@ -61,20 +66,39 @@ def _cnn(channels: int, classes: int) -> nn.Module:
 
 
 def _slim(layers: tuple[int, ...], channels: int, classes: int) -> nn.Module:
-    """timm's ResNet with half of the channels and a last stage that does not halve the map: 128×128 in, 8×8 map out."""
+    """timm's ResNet with half of the channels and a last stage that does not halve the map: 128×128
+    in, 8×8 map out.
+    """
     from timm.models.resnet import BasicBlock, ResNet
 
-    shape = {"channels": (32, 64, 128, 256), "stem_width": 16, "stem_type": "deep", "avg_down": True, "output_stride": 16}
+    shape = {
+        "channels": (32, 64, 128, 256),
+        "stem_width": 16,
+        "stem_type": "deep",
+        "avg_down": True,
+        "output_stride": 16,
+    }
     return ResNet(BasicBlock, layers, num_classes=classes, in_chans=channels, **shape)
 
 
-_TIMM = ("resnet18", "resnet34", "resnet50", "mobilenetv2_100", "vgg11_bn", "deit_tiny_patch16_224", "deit_base_patch16_224")
+_TIMM = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "mobilenetv2_100",
+    "vgg11_bn",
+    "deit_tiny_patch16_224",
+    "deit_base_patch16_224",
+)
 _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     **{name: functools.partial(_timm, name) for name in _TIMM},
     "resnet18-cifar": functools.partial(_for_small_images, "resnet18"),
     "resnet34-cifar": functools.partial(_for_small_images, "resnet34"),
     **{f"resnet{d}-cifar-a": functools.partial(_cifar_resnet, d) for d in (20, 32, 44, 56, 110)},
-    **{f"wrn-{d}-{k}": functools.partial(_wide, d, k) for d, k in ((40, 2), (40, 1), (16, 2), (16, 1))},
+    **{
+        f"wrn-{d}-{k}": functools.partial(_wide, d, k)
+        for d, k in ((40, 2), (40, 1), (16, 2), (16, 1))
+    },
     "resnet18-slim": functools.partial(_slim, (2, 2, 2, 2)),
     "resnet10-slim": functools.partial(_slim, (1, 1, 1, 1)),
     "vgg11-cifar": _vgg11,
@@ -91,8 +115,12 @@ class ArchitectureError(ValueError):
 
 
 def known(name: str) -> bool:
-    """Does `build` know a network of that name? timm is imported for names that are not in NAMES."""
-    if name in _BUILDERS or name.startswith("torchvision:"):  # a wrong name of torchvision's has a sentence of its own
+    """Does `build` know a network of that name? timm is imported for names that are not in
+    NAMES.
+    """
+    if name in _BUILDERS or name.startswith(
+        "torchvision:"
+    ):  # a wrong name of torchvision's has a sentence of its own
         return True
     import timm
 
@@ -100,10 +128,12 @@ def known(name: str) -> bool:
 
 
 def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> nn.Module:
-    """A network by name: one of NAMES, a classification network of timm (`convnext_tiny`, with or without a tag of weights
-    behind a dot), or `torchvision:NAME`. Draws initial weights from torch's global generator (see kgen.networks.seeded).
+    """A network by name: one of NAMES, a classification network of timm (`convnext_tiny`, with or
+    without a tag of weights behind a dot), or `torchvision:NAME`. Draws initial weights from
+    torch's global generator (see kgen.networks.seeded).
 
-    One that is not in NAMES is tried on empty images of `side` pixels first. Raises ArchitectureError.
+    One that is not in NAMES is tried on empty images of `side` pixels first. Raises
+    ArchitectureError.
     """
     if name in _BUILDERS:
         return _BUILDERS[name](channels, classes)
@@ -111,7 +141,10 @@ def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> n
 
     network = _elsewhere(name, channels, classes)
     if reason := lack(network, channels, classes, side):
-        raise ArchitectureError(f"Architecture {name!r} cannot be used: {reason}; choose another, for example {NAMES[0]!r}.")
+        raise ArchitectureError(
+            f"Architecture {name!r} cannot be used: {reason}; choose another, for example"
+            f" {NAMES[0]!r}."
+        )
     return network
 
 
@@ -129,8 +162,14 @@ def _elsewhere(name: str, channels: int, classes: int) -> nn.Module:
         raise ArchitectureError(unknown("Architecture", name, NAMES))
     try:
         return _timm(name.removeprefix("timm:"), channels, classes)
-    except (RuntimeError, TypeError, AssertionError) as error:  # a tag that is none; no such channels or classes
-        raise ArchitectureError(f"timm cannot build {name!r} for {channels} channels and {classes} classes ({error}).") from None
+    except (
+        RuntimeError,
+        TypeError,
+        AssertionError,
+    ) as error:  # a tag that is none; no such channels or classes
+        raise ArchitectureError(
+            f"timm cannot build {name!r} for {channels} channels and {classes} classes ({error})."
+        ) from None
 
 
 def _no_torchvision(name: str) -> str:
@@ -140,18 +179,32 @@ def _no_torchvision(name: str) -> str:
 
     bare = name.removeprefix(PREFIX).partition(".")[0]
     if bare in models.list_models(module=models):
-        return f"Architecture {name!r} cannot be used: of torchvision only plain convolutional networks are; take timm's, for example 'deit_tiny_patch16_224'."
+        return (
+            f"Architecture {name!r} cannot be used: of torchvision only plain convolutional"
+            " networks are; take timm's, for example 'deit_tiny_patch16_224'."
+        )
     near = difflib.get_close_matches(bare, names(), 1, 0.4) or ["resnet18"]
     return f"Architecture {name!r} is not known. Did you mean {PREFIX + near[0]!r}?"
 
 
 def unknown(kind: str, name: str, short: tuple[str, ...]) -> str:
-    """A sentence for a name that nobody knows: the nearest of the short list, else of everything; never a list of a thousand."""
+    """A sentence for a name that nobody knows: the nearest of the short list, else of everything;
+    never a list of a thousand.
+    """
     import timm
 
     from kgen.nets.torchvision_nets import PREFIX, names
 
     everything = (*timm.list_models(), *timm.list_pretrained(), *(PREFIX + n for n in names()))
-    near = difflib.get_close_matches(name, short, 1, 0.7) or difflib.get_close_matches(name, everything, 1, 0.6)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(short[:SHOWN])} and {len(short) - SHOWN} more that `python -m kgen zoo` lists, any classification network of timm, and {PREFIX}NAME."
+    near = difflib.get_close_matches(name, short, 1, 0.7) or difflib.get_close_matches(
+        name, everything, 1, 0.6
+    )
+    hint = (
+        f"Did you mean {near[0]!r}?"
+        if near
+        else (
+            f"Known: {', '.join(short[:SHOWN])} and {len(short) - SHOWN} more that `python -m kgen"
+            f" zoo` lists, any classification network of timm, and {PREFIX}NAME."
+        )
+    )
     return f"{kind} {name!r} is not known. {hint}"

@@ -1,4 +1,6 @@
-"""Does a network do what teachers and students need: timm's convention at a given side? Tried on tensors without content."""
+"""Does a network do what teachers and students need: timm's convention at a given side? Tried on
+tensors without content.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +25,36 @@ class _Look(nn.Module):
 def lack(network: nn.Module, channels: int, classes: int, side: int) -> str | None:
     """What keeps a network from being used, as the end of a sentence; None if nothing does.
 
-    Weights and training mode stay as they are; nothing is computed, so this costs a fraction of a second whatever the size.
+    Weights and training mode stay as they are; nothing is computed, so this costs a fraction of a
+    second whatever the size.
     """
     if missing := [name for name in NEEDS if not hasattr(network, name)]:
         return f"it has no {missing[0]}()"
     if any(isinstance(m, nn.RNNBase) for m in network.modules()):
-        return None  # torch unrolls these step by step, which takes a minute; timm's only ones follow the convention
+        # torch unrolls these step by step, which takes a minute; timm's only ones follow the
+        # convention
+        return None
     was, look = network.training, _Look(network).eval()
     state = {name: t.to("meta") for name, t in (*look.named_parameters(), *look.named_buffers())}
     try:
         with torch.no_grad():
-            features, logits, embedding = torch.func.functional_call(look, state, (torch.empty(2, channels, side, side, device="meta"),))
+            features, logits, embedding = torch.func.functional_call(
+                look, state, (torch.empty(2, channels, side, side, device="meta"),)
+            )
     except AttributeError:
         return "what its forward_features() gives is no single tensor"
     except Exception as error:  # whatever a stranger's network raises about sizes
-        return f"it does not take images of {side} × {side} pixels ({str(error).partition(chr(10))[0].strip().rstrip('.')})"
+        return (
+            f"it does not take images of {side} × {side} pixels"
+            f" ({str(error).partition(chr(10))[0].strip().rstrip('.')})"
+        )
     finally:
         network.train(was)
     if not isinstance(features, Tensor):
         return "its forward_features() gives several maps, not the last one"
     if logits.shape != (2, classes) or embedding.ndim != 2:
-        return f"it gives logits {tuple(logits.shape)} and an embedding {tuple(embedding.shape)} for two images of {classes} classes"
+        return (
+            f"it gives logits {tuple(logits.shape)} and an embedding {tuple(embedding.shape)} for"
+            f" two images of {classes} classes"
+        )
     return None

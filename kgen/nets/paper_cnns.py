@@ -1,8 +1,9 @@
-"""Convolutional networks of the paper that timm does not have, by timm's convention. They know nothing about distillation.
+"""Convolutional networks of the paper that timm does not have, by timm's convention. They know
+nothing about distillation.
 
-Written from the publications: CIFAR's first residual networks (He et al. 2015), wide ones (Zagoruyko & Komodakis 2016),
-VGG's configuration A with batch norm (Simonyan & Zisserman 2014) in the size of CIFAR, and a plain CNN for images of
-more than a million pixels.
+Written from the publications: CIFAR's first residual networks (He et al. 2015), wide ones
+(Zagoruyko & Komodakis 2016), VGG's configuration A with batch norm (Simonyan & Zisserman 2014) in
+the size of CIFAR, and a plain CNN for images of more than a million pixels.
 """
 
 from __future__ import annotations
@@ -24,14 +25,18 @@ class _Classifier(PooledLinear):
 
 
 class ZeroPadded(nn.Module):
-    """A shortcut without weights (option A): every second pixel where the map shrinks, channels padded with zeros, half of them in front."""
+    """A shortcut without weights (option A): every second pixel where the map shrinks, channels
+    padded with zeros, half of them in front.
+    """
 
     def __init__(self, inside: int, outside: int, stride: int):
         super().__init__()
         self.stride, self.padding = stride, (outside - inside) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
+        return F.pad(
+            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding)
+        )
 
 
 def _padded_group(inside: int, outside: int, stride: int, blocks: int) -> nn.Sequential:
@@ -40,9 +45,11 @@ def _padded_group(inside: int, outside: int, stride: int, blocks: int) -> nn.Seq
 
 
 class CifarResNet(PooledLinear):
-    """ResNet-depth for CIFAR (He et al. 2015, section 4.2): three groups of (depth − 2)/6 blocks with 16, 32 and 64 channels.
+    """ResNet-depth for CIFAR (He et al. 2015, section 4.2): three groups of (depth − 2)/6 blocks
+    with 16, 32 and 64 channels.
 
-    32×32 in, 8×8 map out. Tensors are named as in the weights that Y. Idelbayev publishes (`linear` for the classifier).
+    32×32 in, 8×8 map out. Tensors are named as in the weights that Y. Idelbayev publishes (`linear`
+    for the classifier).
     """
 
     def __init__(self, depth: int, channels: int = 3, classes: int = 10):
@@ -69,8 +76,10 @@ class CifarResNet(PooledLinear):
 
 
 class WideBlock(nn.Module):
-    """Batch norm and ReLU before each of two 3×3 convolutions; the shortcut branches off behind the first ReLU where
-    the shape changes (a 1×1 convolution), and before the batch norm where it does not."""
+    """Batch norm and ReLU before each of two 3×3 convolutions; the shortcut branches off behind the
+    first ReLU where the shape changes (a 1×1 convolution), and before the batch norm where it does
+    not.
+    """
 
     def __init__(self, inside: int, outside: int, stride: int):
         super().__init__()
@@ -78,7 +87,11 @@ class WideBlock(nn.Module):
         self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outside)
         self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.shortcut = nn.Conv2d(inside, outside, 1, stride, bias=False) if stride != 1 or inside != outside else None
+        self.shortcut = (
+            nn.Conv2d(inside, outside, 1, stride, bias=False)
+            if stride != 1 or inside != outside
+            else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(x))
@@ -87,7 +100,8 @@ class WideBlock(nn.Module):
 
 
 class WideResNet(_Classifier):
-    """WRN-depth-width: three groups of (depth − 4)/6 blocks with 16, 32 and 64 times `width` channels.
+    """WRN-depth-width: three groups of (depth − 4)/6 blocks with 16, 32 and 64 times `width`
+    channels.
 
     32×32 in, 8×8 map out.
     """
@@ -114,13 +128,19 @@ class WideResNet(_Classifier):
 
 def _conv(inside: int, outside: int, stride: int = 1) -> list[nn.Module]:
     """A 3×3 convolution, batch norm, ReLU."""
-    return [nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
+    return [
+        nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(outside),
+        nn.ReLU(inplace=True),
+    ]
 
 
 class VGG11(_Classifier):
-    """Configuration A with batch norm and one Linear behind global pooling, as it is used for images of 32×32.
+    """Configuration A with batch norm and one Linear behind global pooling, as it is used for
+    images of 32×32.
 
-    Halved after the first three stages only: 32×32 in, 4×4 map out (five halvings would leave a single cell, and none at 28).
+    Halved after the first three stages only: 32×32 in, 4×4 map out (five halvings would leave a
+    single cell, and none at 28).
     """
 
     STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -142,7 +162,8 @@ class VGG11(_Classifier):
 
 
 class PlainCNN(_Classifier):
-    """Four convolutions of stride 2, each but the first followed by one of stride 1: 112×112 in, 7×7 map out.
+    """Four convolutions of stride 2, each but the first followed by one of stride 1: 112×112 in,
+    7×7 map out.
 
     For images of 1200×1600 and 1500×1500; without shortcuts, 1 million parameters.
     """

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions with batch norm and a shortcut; the first may halve the map.
 
-    `shortcut`: by default the identity, or where the shape changes a 1×1 convolution with batch norm.
+    `shortcut`: by default the identity, or where the shape changes a 1×1 convolution with batch
+    norm.
     """
 
-    def __init__(self, inside: int, outside: int, stride: int = 1, shortcut: nn.Module | None = None):
+    def __init__(
+        self, inside: int, outside: int, stride: int = 1, shortcut: nn.Module | None = None
+    ):
         super().__init__()
         self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outside)
@@ -25,7 +28,9 @@ class ResidualBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outside)
         self.shortcut = shortcut or nn.Identity()
         if shortcut is None and (stride != 1 or inside != outside):
-            self.shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
@@ -33,7 +38,9 @@ class ResidualBlock(nn.Module):
 
 
 class PooledLinear(nn.Module):
-    """A last map, global average pooling, one Linear. Subclasses give `forward_features` and `fc`."""
+    """A last map, global average pooling, one Linear. Subclasses give `forward_features` and
+    `fc`.
+    """
 
     fc: nn.Linear
 
@@ -62,25 +69,42 @@ class PooledLinear(nn.Module):
 class SmallResNet(PooledLinear):
     """Stem, then one stage at half and one at a quarter of the input's side, pooling, Linear.
 
-    28×28 in, 7×7 map out; 32×32 in, 8×8 map out. The stem has stride 2 because full-resolution maps with few channels are
-    bound by memory, not by arithmetic, on a CPU.
+    28×28 in, 7×7 map out; 32×32 in, 8×8 map out. The stem has stride 2 because full-resolution maps
+    with few channels are bound by memory, not by arithmetic, on a CPU.
 
     Args:
         width: channels of the stem and of the first stage; the second stage has twice as many.
         blocks: residual blocks in each of the two stages.
-        deep_stem: half as many channels at full resolution before the stem's stride, for images with more detail.
+        deep_stem: half as many channels at full resolution before the stem's stride, for images
+            with more detail.
     """
 
-    def __init__(self, channels: int = 1, classes: int = 10, width: int = 32, blocks: tuple[int, int] = (2, 2), deep_stem: bool = False):
+    def __init__(
+        self,
+        channels: int = 1,
+        classes: int = 10,
+        width: int = 32,
+        blocks: tuple[int, int] = (2, 2),
+        deep_stem: bool = False,
+    ):
         super().__init__()
 
         def convolution(inside: int, outside: int, stride: int) -> list[nn.Module]:
-            return [nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
+            return [
+                nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(outside),
+                nn.ReLU(inplace=True),
+            ]
 
         full = convolution(channels, width // 2, 1) if deep_stem else []
-        self.stem = nn.Sequential(*full, *convolution(width // 2 if deep_stem else channels, width, 2))
+        self.stem = nn.Sequential(
+            *full, *convolution(width // 2 if deep_stem else channels, width, 2)
+        )
         first = [ResidualBlock(width, width) for _ in range(blocks[0])]
-        second = [ResidualBlock(width if i == 0 else 2 * width, 2 * width, 2 if i == 0 else 1) for i in range(blocks[1])]
+        second = [
+            ResidualBlock(width if i == 0 else 2 * width, 2 * width, 2 if i == 0 else 1)
+            for i in range(blocks[1])
+        ]
         self.stages = nn.Sequential(*first, *second)
         self.num_features = 2 * width
         self.fc = nn.Linear(self.num_features, classes)
@@ -91,7 +115,9 @@ class SmallResNet(PooledLinear):
 
 
 class FromPixels(nn.Module):
-    """A network behind its own normalisation: pixels in [0,1] → logits. `mean` and `std` have a value a channel."""
+    """A network behind its own normalisation: pixels in [0,1] → logits. `mean` and `std` have a
+    value a channel.
+    """
 
     def __init__(self, network: nn.Module, mean: Tensor, std: Tensor):
         super().__init__()
@@ -105,9 +131,11 @@ class FromPixels(nn.Module):
 
 
 def seeded(build, seed: int, *args, **kwargs) -> nn.Module:
-    """Build a module whose initial weights depend on `seed` alone; the global random state is left as it was.
+    """Build a module whose initial weights depend on `seed` alone; the global random state is left
+    as it was.
 
-    Initialisers of torch.nn draw from the global generator; this is the one place that lends it a seed.
+    Initialisers of torch.nn draw from the global generator; this is the one place that lends it a
+    seed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device

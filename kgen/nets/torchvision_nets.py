@@ -1,7 +1,8 @@
-"""torchvision's convolutional classifiers by timm's convention, under torchvision's own tensor names. No weights are fetched.
+"""torchvision's convolutional classifiers by timm's convention, under torchvision's own tensor
+names. No weights are fetched.
 
-torchvision gives no way to ask for the last map; its networks do all hold their layers in the order in which they run:
-layers up to the map, a pooling, a classifier. This file cuts them there.
+torchvision gives no way to ask for the last map; its networks do all hold their layers in the order
+in which they run: layers up to the map, a pooling, a classifier. This file cuts them there.
 """
 
 from __future__ import annotations
@@ -12,7 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PREFIX = "torchvision:"
-FAMILIES = ("resnet", "wide_resnet", "resnext", "regnet", "vgg", "mobilenet_v2", "mobilenet_v3", "efficientnet_", "convnext_", "densenet")
+FAMILIES = (
+    "resnet",
+    "wide_resnet",
+    "resnext",
+    "regnet",
+    "vgg",
+    "mobilenet_v2",
+    "mobilenet_v3",
+    "efficientnet_",
+    "convnext_",
+    "densenet",
+)
 """Beginnings of the names of networks that are made of layers, pooling and classifier."""
 _HEAD = ("avgpool", "fc", "classifier")
 
@@ -25,7 +37,8 @@ def names() -> list[str]:
 
 
 class CutNet(nn.Module):
-    """One of torchvision's networks, cut before its global pooling. It takes over the layers, so a state dict has torchvision's names.
+    """One of torchvision's networks, cut before its global pooling. It takes over the layers, so a
+    state dict has torchvision's names.
 
     Args:
         network: holds its layers in the order of running, the head's under names of `_HEAD`.
@@ -47,9 +60,15 @@ class CutNet(nn.Module):
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """[B,k,h,w] → what enters the last Linear [B,d] (`pre_logits`) or logits [B,K]."""
-        x = self.avgpool(features) if hasattr(self, "avgpool") else F.adaptive_avg_pool2d(features, 1)
+        x = (
+            self.avgpool(features)
+            if hasattr(self, "avgpool")
+            else F.adaptive_avg_pool2d(features, 1)
+        )
         *before, last = self._head()
-        if not any(isinstance(layer, nn.Flatten) for layer in before):  # ConvNeXt flattens behind a norm of its own
+        if not any(
+            isinstance(layer, nn.Flatten) for layer in before
+        ):  # ConvNeXt flattens behind a norm of its own
             x = x.flatten(1)
         for layer in before:
             x = layer(x)
@@ -67,9 +86,11 @@ class CutNet(nn.Module):
 
 
 def build(name: str, channels: int = 3, classes: int = 10) -> CutNet:
-    """torchvision's network of that name (without prefix; a tag of weights behind a dot is ignored), untrained.
+    """torchvision's network of that name (without prefix; a tag of weights behind a dot is
+    ignored), untrained.
 
-    Draws initial weights from torch's global generator. KeyError for a name that is not in `names()`.
+    Draws initial weights from torch's global generator. KeyError for a name that is not in
+    `names()`.
     """
     from torchvision import models
 
@@ -83,7 +104,9 @@ def build(name: str, channels: int = 3, classes: int = 10) -> CutNet:
 
 
 def _take(network: nn.Module, channels: int) -> None:
-    """Replace the first convolution by one for images of so many channels; torchvision's own take three."""
+    """Replace the first convolution by one for images of so many channels; torchvision's own take
+    three.
+    """
     name, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
     shape = (old.out_channels, old.kernel_size, old.stride, old.padding)
     new = nn.Conv2d(channels, *shape, bias=old.bias is not None)
@@ -92,5 +115,7 @@ def _take(network: nn.Module, channels: int) -> None:
 
 
 def own_name(tensor: str) -> str:
-    """The name of a published tensor as torchvision's network has it: DenseNet's files are older than a renaming (norm.1 → norm1)."""
+    """The name of a published tensor as torchvision's network has it: DenseNet's files are older
+    than a renaming (norm.1 → norm1).
+    """
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", tensor)

@@ -1,8 +1,8 @@
 """Vision transformers: images of any number of patches, and what [CLS] attends to (A.1).
 
-A network for whole images is given smaller ones: fewer patches, with position embeddings from a contiguous window
-of its own grid. This file knows nothing of teachers, students or losses. timm is imported only where a network is
-built, because that takes seconds and brings torchvision.
+A network for whole images is given smaller ones: fewer patches, with position embeddings from a
+contiguous window of its own grid. This file knows nothing of teachers, students or losses. timm is
+imported only where a network is built, because that takes seconds and brings torchvision.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ Corner = tuple[int, int]
 
 
 class WindowedViT(nn.Module):
-    """A timm VisionTransformer (ViT, DeiT, distilled DeiT) that takes images of any side that its patches divide.
+    """A timm VisionTransformer (ViT, DeiT, distilled DeiT) that takes images of any side that its
+    patches divide.
 
     Follows timm's convention: forward_features, forward_head(pre_logits=…), get_classifier.
 
@@ -30,7 +31,10 @@ class WindowedViT(nn.Module):
     def __init__(self, vit: nn.Module):
         super().__init__()
         if (lack := _lacks(vit)) is not None:
-            raise ValueError(f"{type(vit).__name__} has no {lack}: expected a VisionTransformer of timm with class token.")
+            raise ValueError(
+                f"{type(vit).__name__} has no {lack}: expected a VisionTransformer of timm with"
+                " class token."
+            )
         self.vit = vit
         self.num_features = vit.num_features
         self.patch: int = vit.patch_embed.patch_size[0]
@@ -48,8 +52,8 @@ class WindowedViT(nn.Module):
     def observe(self, x: Tensor, corner: Corner | None = None) -> tuple[Tensor, Tensor]:
         """[B,c,h·P,w·P] → tokens [B,prefix+h·w,d] and attention [B,h,w].
 
-        Attention is that of [CLS] to the patches in the last block, mean over heads, times the number of patches: 1
-        everywhere if it were uniform and spent none on prefix tokens.
+        Attention is that of [CLS] to the patches in the last block, mean over heads, times the
+        number of patches: 1 everywhere if it were uniform and spent none on prefix tokens.
         """
         tokens, (h, w) = self._embed(x, corner)
         *first, last = self.vit.blocks
@@ -60,8 +64,14 @@ class WindowedViT(nn.Module):
         return self.vit.norm(last(tokens)), attention.unflatten(1, (h, w))
 
     def spatial(self, tokens: Tensor, side: int) -> Tensor:
-        """Tokens of images of `side` pixels in height [B,prefix+h·w,d] → patch tokens as a map [B,d,h,w]."""
-        return tokens[:, self.vit.num_prefix_tokens :].transpose(1, 2).unflatten(2, (side // self.patch, -1))
+        """Tokens of images of `side` pixels in height [B,prefix+h·w,d] → patch tokens as a map
+        [B,d,h,w].
+        """
+        return (
+            tokens[:, self.vit.num_prefix_tokens :]
+            .transpose(1, 2)
+            .unflatten(2, (side // self.patch, -1))
+        )
 
     def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens → embedding [B,d] (`pre_logits`) or logits [B,K]."""
@@ -74,13 +84,21 @@ class WindowedViT(nn.Module):
         return self.forward_head(self.forward_features(x, corner))
 
     def window(self, h: int, w: int, corner: Corner | None = None) -> Tensor:
-        """Position embeddings of an h×w window [1,h·w,d]; without a corner the middle one. ValueError where it does not fit."""
+        """Position embeddings of an h×w window [1,h·w,d]; without a corner the middle one.
+        ValueError where it does not fit.
+        """
         rows, columns = self.grid
         if h > rows or w > columns:
-            raise ValueError(f"Images have {h} × {w} patches, but the network's grid has {rows} × {columns}; make them smaller.")
+            raise ValueError(
+                f"Images have {h} × {w} patches, but the network's grid has {rows} × {columns};"
+                " make them smaller."
+            )
         top, left = ((rows - h) // 2, (columns - w) // 2) if corner is None else corner
         if not (0 <= top <= rows - h and 0 <= left <= columns - w):
-            raise ValueError(f"A window of {h} × {w} patches at {(top, left)} leaves the network's grid of {rows} × {columns}.")
+            raise ValueError(
+                f"A window of {h} × {w} patches at {(top, left)} leaves the network's grid of"
+                f" {rows} × {columns}."
+            )
         table = self.vit.pos_embed[:, -rows * columns :].unflatten(1, self.grid)
         return table[:, top : top + h, left : left + w].flatten(1, 2)
 
@@ -88,11 +106,20 @@ class WindowedViT(nn.Module):
         """Images → what enters the first block, and rows and columns of patches."""
         vit, p = self.vit, self.patch
         if x.shape[2] % p or x.shape[3] % p:
-            raise ValueError(f"Images of {x.shape[2]} × {x.shape[3]} pixels cannot be cut into patches of {p} × {p}; use multiples of {p}.")
+            raise ValueError(
+                f"Images of {x.shape[2]} × {x.shape[3]} pixels cannot be cut into patches of {p} ×"
+                f" {p}; use multiples of {p}."
+            )
         patches = vit.patch_embed.proj(x)
         size = tuple(patches.shape[2:])
-        patches = vit.patch_embed.norm(patches.flatten(2).transpose(1, 2)) + self.window(*size, corner)
-        first = [t for name in ("cls_token", "dist_token", "reg_token") if (t := getattr(vit, name, None)) is not None]
+        patches = vit.patch_embed.norm(patches.flatten(2).transpose(1, 2)) + self.window(
+            *size, corner
+        )
+        first = [
+            t
+            for name in ("cls_token", "dist_token", "reg_token")
+            if (t := getattr(vit, name, None)) is not None
+        ]
         prefix = torch.cat(first, 1)
         if not vit.no_embed_class:
             prefix = prefix + vit.pos_embed[:, : prefix.shape[1]]
@@ -101,9 +128,11 @@ class WindowedViT(nn.Module):
 
 
 def class_attention(attention: nn.Module, x: Tensor) -> Tensor:
-    """What the first token attends to: x [B,N,d] as it enters timm's `attention` → [B,heads,N], each row sums to 1.
+    """What the first token attends to: x [B,N,d] as it enters timm's `attention` → [B,heads,N],
+    each row sums to 1.
 
-    Computed beside the block, which may keep its fused attention: only one row is needed, and no hook.
+    Computed beside the block, which may keep its fused attention: only one row is needed, and no
+    hook.
     """
     wq, wk, _ = attention.qkv.weight.chunk(3)
     bq, bk, _ = (None,) * 3 if attention.qkv.bias is None else attention.qkv.bias.chunk(3)
@@ -114,42 +143,75 @@ def class_attention(attention: nn.Module, x: Tensor) -> Tensor:
 
 
 def _lacks(network: nn.Module) -> str | None:
-    """The first thing that a WindowedViT needs and `network` has not. Names of classes, so that timm need not be imported."""
+    """The first thing that a WindowedViT needs and `network` has not. Names of classes, so that
+    timm need not be imported.
+    """
     kinds = {f"{c.__module__}.{c.__name__}" for c in type(network).__mro__}
     if "timm.models.vision_transformer.VisionTransformer" not in kinds or network.cls_token is None:
         return "class token"
     if network.pos_embed is None:
         return "learnt position embeddings"
-    if type(network.patch_embed).__name__ != "PatchEmbed" or len(set(network.patch_embed.patch_size)) > 1:
+    if (
+        type(network.patch_embed).__name__ != "PatchEmbed"
+        or len(set(network.patch_embed.patch_size)) > 1
+    ):
         return "square patches cut from the image itself"
-    plain = all(type(b).__name__ == "Block" and type(b.attn).__name__ == "Attention" for b in network.blocks)
+    plain = all(
+        type(b).__name__ == "Block" and type(b.attn).__name__ == "Attention" for b in network.blocks
+    )
     return None if plain and len(network.blocks) else "plain attention blocks"
 
 
 def windowed(network: nn.Module) -> nn.Module:
-    """The network itself, or a WindowedViT around it if it is a transformer of that kind. Twice is the same as once."""
+    """The network itself, or a WindowedViT around it if it is a transformer of that kind. Twice is
+    the same as once.
+    """
     return network if isinstance(network, WindowedViT) or _lacks(network) else WindowedViT(network)
 
 
-def small_vit(channels: int = 1, classes: int = 10, *, side: int = 28, patch: int = 4, dim: int = 48, depth: int = 4, heads: int = 2) -> WindowedViT:
-    """Our own small ViT: `depth` blocks of width `dim` on (side/patch)² patches, MLPs twice as wide; `dim` is a multiple of 4.
+def small_vit(
+    channels: int = 1,
+    classes: int = 10,
+    *,
+    side: int = 28,
+    patch: int = 4,
+    dim: int = 48,
+    depth: int = 4,
+    heads: int = 2,
+) -> WindowedViT:
+    """Our own small ViT: `depth` blocks of width `dim` on (side/patch)² patches, MLPs twice as
+    wide; `dim` is a multiple of 4.
 
-    Position embeddings start as waves, and weights as in MoCo v3: timm's usual N(0, 0.02²) is far too small at this
-    width. After half an epoch on Fashion-MNIST, waves gave 66 % instead of 57 %, the weights 4 points more.
+    Position embeddings start as waves, and weights as in MoCo v3: timm's usual N(0, 0.02²) is far
+    too small at this width. After half an epoch on Fashion-MNIST, waves gave 66 % instead of 57 %,
+    the weights 4 points more.
     """
     from timm.models.vision_transformer import VisionTransformer
 
     network = VisionTransformer(
-        side, patch, channels, classes, embed_dim=dim, depth=depth, num_heads=heads, mlp_ratio=2.0, weight_init="moco"
+        side,
+        patch,
+        channels,
+        classes,
+        embed_dim=dim,
+        depth=depth,
+        num_heads=heads,
+        mlp_ratio=2.0,
+        weight_init="moco",
     )
     network.pos_embed.data[0, 1:] = 0.5 * waves(side // patch, dim)
     return WindowedViT(network)
 
 
 def waves(n: int, dim: int) -> Tensor:
-    """Sines and cosines of column and row of an n×n grid, wavelengths from 2π to 200π cells. → [n²,dim]."""
+    """Sines and cosines of column and row of an n×n grid, wavelengths from 2π to 200π cells. →
+    [n²,dim].
+    """
     frequency = 100 ** -torch.linspace(0, 1, dim // 4)
-    y, x = (c.flatten()[:, None] * frequency for c in torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij"))
+    y, x = (
+        c.flatten()[:, None] * frequency
+        for c in torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
+    )
     return torch.cat([x.sin(), x.cos(), y.sin(), y.cos()], 1)
 
 
@@ -157,28 +219,39 @@ def waves(n: int, dim: int) -> Tensor:
 
 
 def corner_probabilities(grid: tuple[int, int], decay: float) -> Tensor:
-    """P(p) ∝ 1/(1 + λ‖p − centre‖²) over the whole grid of window centres p (A.1). → [rows,columns] f64, sums to 1."""
+    """P(p) ∝ 1/(1 + λ‖p − centre‖²) over the whole grid of window centres p (A.1). → [rows,columns]
+    f64, sums to 1.
+    """
     y, x = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in grid)
     weight = 1 / (1 + decay * (y[:, None] ** 2 + x[None, :] ** 2))
     return weight / weight.sum()
 
 
 def draw_corner(network: nn.Module, side: int, decay: float, rng: torch.Generator) -> Corner | None:
-    """Top-left of a random window of position embeddings for images of `side` pixels; None for a CNN or a whole grid.
+    """Top-left of a random window of position embeddings for images of `side` pixels; None for a
+    CNN or a whole grid.
 
-    The window lies around the drawn centre and is moved inside the grid where it would stick out. ValueError for a
-    side that patches do not divide or that the grid does not hold.
+    The window lies around the drawn centre and is moved inside the grid where it would stick out.
+    ValueError for a side that patches do not divide or that the grid does not hold.
     """
     if not isinstance(network, WindowedViT):
         return None
     n = side // network.patch
     network.window(n, n)  # does it fit?
     if side % network.patch:
-        raise ValueError(f"A side of {side} pixels cannot be cut into patches of {network.patch}; use a multiple of {network.patch}.")
+        raise ValueError(
+            f"A side of {side} pixels cannot be cut into patches of {network.patch}; use a multiple"
+            f" of {network.patch}."
+        )
     if network.grid == (n, n):
         return None
-    p = int(torch.multinomial(corner_probabilities(network.grid, decay).flatten(), 1, generator=rng))
-    top, left = (min(max(c - n // 2, 0), size - n) for c, size in zip(divmod(p, network.grid[1]), network.grid))
+    p = int(
+        torch.multinomial(corner_probabilities(network.grid, decay).flatten(), 1, generator=rng)
+    )
+    top, left = (
+        min(max(c - n // 2, 0), size - n)
+        for c, size in zip(divmod(p, network.grid[1]), network.grid)
+    )
     return top, left
 
 
@@ -191,7 +264,8 @@ def unit(network: nn.Module) -> int:
 
 
 def look(network: nn.Module, x: Tensor, corner: Corner | None = None) -> tuple[Tensor, Tensor]:
-    """Logits [B,K] and embedding [B,d] of a network that follows timm's convention; x [B,c,e,e] is normalised already.
+    """Logits [B,K] and embedding [B,d] of a network that follows timm's convention; x [B,c,e,e] is
+    normalised already.
 
     `corner` is for transformers; a CNN has no use for it.
     """
@@ -200,7 +274,13 @@ def look(network: nn.Module, x: Tensor, corner: Corner | None = None) -> tuple[T
 
 
 def classify(network: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
-    """What forward_features gave → logits [B,K] and embedding [B,d], pooling once where the classifier is one Linear."""
+    """What forward_features gave → logits [B,K] and embedding [B,d], pooling once where the
+    classifier is one Linear.
+    """
     embedding = network.forward_head(features, pre_logits=True)
     classifier = network.get_classifier()
-    return (classifier(embedding) if isinstance(classifier, nn.Linear) else network.forward_head(features)), embedding
+    return (
+        classifier(embedding)
+        if isinstance(classifier, nn.Linear)
+        else network.forward_head(features)
+    ), embedding

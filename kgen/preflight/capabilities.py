@@ -1,4 +1,6 @@
-"""Rows on what a teacher can do: where its map is and how large, which terms are off, what a step costs."""
+"""Rows on what a teacher can do: where its map is and how large, which terms are off, what a step
+costs.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from kgen.preflight.request import Row
 from kgen.teachers import MapKind, Teacher
 
 SECONDS = 12.0
-"""For real steps at all resolutions together; those that would not fit are reckoned by their pixels."""
+"""For real steps at all resolutions together; those that would not fit are reckoned by their
+pixels.
+"""
 FLAT = 3
 """Cells a side of a map on which the usual target is nearly flat."""
 KINDS = {
@@ -21,11 +25,14 @@ KINDS = {
 }
 
 
-def maps(teacher: Teacher, kind: MapKind, asked: tuple[int, ...] | None, smallest: int | None) -> tuple[list[Row], tuple[int, ...]]:
-    """Rows on the spatial map at each resolution, and the resolutions that can be made: none where the last row is a refusal.
+def maps(
+    teacher: Teacher, kind: MapKind, asked: tuple[int, ...] | None, smallest: int | None
+) -> tuple[list[Row], tuple[int, ...]]:
+    """Rows on the spatial map at each resolution, and the resolutions that can be made: none where
+    the last row is a refusal.
 
-    `asked`: resolutions that a person wants; by default half, three quarters and all of the teacher's side. `smallest`: the
-    smallest side that it can look at, if known.
+    `asked`: resolutions that a person wants; by default half, three quarters and all of the
+    teacher's side. `smallest`: the smallest side that it can look at, if known.
     """
     sizes: dict[int, tuple[int, int] | None] = {}
     lowered = {side: probes.lowered(teacher, side) for side in asked or probes.usual_sides(teacher)}
@@ -34,38 +41,116 @@ def maps(teacher: Teacher, kind: MapKind, asked: tuple[int, ...] | None, smalles
             sizes[side] = probes.map_size(teacher, side)
         except Exception as error:  # whatever a network raises for images that it does not bear
             if asked:
-                advice = f"Take {smallest} or more, as far as {teacher.card.side}." if smallest else "Leave out --resolutions."
-                return [Row(name="spatial map", status="fail", finding=f"it cannot look at images of {side} × {side}: {brief(error)}", advice=advice)], ()
+                advice = (
+                    f"Take {smallest} or more, as far as {teacher.card.side}."
+                    if smallest
+                    else "Leave out --resolutions."
+                )
+                return [
+                    Row(
+                        name="spatial map",
+                        status="fail",
+                        finding=f"it cannot look at images of {side} × {side}: {brief(error)}",
+                        advice=advice,
+                    )
+                ], ()
     if not sizes:
-        finding = f"it looks at images of {teacher.card.side} × {teacher.card.side} only, which the generator cannot make"
-        return [Row(name="spatial map", status="fail", finding=finding, advice="Give --resolutions that both can do.")], ()
+        finding = (
+            f"it looks at images of {teacher.card.side} × {teacher.card.side} only, which the"
+            " generator cannot make"
+        )
+        return [
+            Row(
+                name="spatial map",
+                status="fail",
+                finding=finding,
+                advice="Give --resolutions that both can do.",
+            )
+        ], ()
     limit = f"; smallest image {smallest} × {smallest}" if smallest else ""
     note = ""
-    if changed := ", ".join(f"{wanted} becomes {side}" for wanted, side in lowered.items() if asked and wanted != side):
-        note = f"Generator and teacher need multiples of {probes.step(teacher, max(sizes))}: {changed}."
+    if changed := ", ".join(
+        f"{wanted} becomes {side}" for wanted, side in lowered.items() if asked and wanted != side
+    ):
+        note = (
+            f"Generator and teacher need multiples of {probes.step(teacher, max(sizes))}:"
+            f" {changed}."
+        )
     if kind == "none":
         advice = f"The key region is off: nothing tells where in the image it looks. {note}".strip()
-        return [Row(name="spatial map", status="warn", finding=f"none before its pooling{limit}", advice=advice)], tuple(sizes)
+        return [
+            Row(
+                name="spatial map",
+                status="warn",
+                finding=f"none before its pooling{limit}",
+                advice=advice,
+            )
+        ], tuple(sizes)
     told = ", ".join(f"{side} → {size[0]} × {size[1]}" for side, size in sizes.items())
-    rows = [Row(name="spatial map", status="ok", finding=f"{KINDS[kind]}, by image: {told}{limit}", advice=note)]
+    rows = [
+        Row(
+            name="spatial map",
+            status="ok",
+            finding=f"{KINDS[kind]}, by image: {told}{limit}",
+            advice=note,
+        )
+    ]
     if flat := {side: gaussian_target(*size) for side, size in sizes.items() if min(size) <= FLAT}:
-        low = ", ".join(f"{side}: {float(target.min()):.2f} to {float(target.max()):.2f}" for side, target in flat.items())
+        low = ", ".join(
+            f"{side}: {float(target.min()):.2f} to {float(target.max()):.2f}"
+            for side, target in flat.items()
+        )
         finding = f"the target G(1, 2) is nearly flat on maps of {FLAT} × {FLAT} or less ({low})"
-        rows.append(Row(name="key region", status="warn", finding=finding, advice="It hardly says where to look; larger images help, or --set target.sigma_fraction=0.25."))
+        rows.append(
+            Row(
+                name="key region",
+                status="warn",
+                finding=finding,
+                advice=(
+                    "It hardly says where to look; larger images help, or --set"
+                    " target.sigma_fraction=0.25."
+                ),
+            )
+        )
     return rows, tuple(sizes)
 
 
 def batch_norm(network: nn.Module) -> Row:
     """Does it remember statistics of its training data?"""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None]
+    norms = [
+        m
+        for m in network.modules()
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
+    ]
     layers = len(norms)
     if layers and all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms):
-        advice = "Was it trained, and is this the file of the trained one? Such a teacher answers nearly alike to every image."
-        return Row(name="BatchNorm", status="warn", finding=f"{layers} layers, all with the statistics of a new network", advice=advice)
+        advice = (
+            "Was it trained, and is this the file of the trained one? Such a teacher answers nearly"
+            " alike to every image."
+        )
+        return Row(
+            name="BatchNorm",
+            status="warn",
+            finding=f"{layers} layers, all with the statistics of a new network",
+            advice=advice,
+        )
     if layers:
         advice = "Use --set bn_scale=relative: it is of the same size in every network."
-        return Row(name="BatchNorm", status="ok", finding=f"{layers} layers remember the training data's statistics", advice=advice)
-    return Row(name="BatchNorm", status="warn", finding="none", advice="That term is off: the network remembers no statistics of its data. Images will be less natural.")
+        return Row(
+            name="BatchNorm",
+            status="ok",
+            finding=f"{layers} layers remember the training data's statistics",
+            advice=advice,
+        )
+    return Row(
+        name="BatchNorm",
+        status="warn",
+        finding="none",
+        advice=(
+            "That term is off: the network remembers no statistics of its data. Images will be less"
+            " natural."
+        ),
+    )
 
 
 def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
@@ -78,17 +163,38 @@ def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
         try:
             found = probes.cost(teacher, side)
         except Diverged as error:
-            return Row(name="cost", status="fail", finding=f"a step at {side} × {side} failed: {error}", advice="Is the normalisation right?")
+            return Row(
+                name="cost",
+                status="fail",
+                finding=f"a step at {side} × {side} failed: {error}",
+                advice="Is the normalisation right?",
+            )
         except (RuntimeError, MemoryError) as error:
             if last is None:
                 advice = "Take smaller --resolutions, or a machine with more memory."
-                return Row(name="cost", status="fail", finding=f"a step at {side} × {side} failed: {brief(error)}", advice=advice)
+                return Row(
+                    name="cost",
+                    status="fail",
+                    finding=f"a step at {side} × {side} failed: {brief(error)}",
+                    advice=advice,
+                )
             told.append(f"{side}: not possible here ({brief(error)})")
             continue
         last, left = (side, found.seconds), left - found.seconds * probes.STEPS
-        told.append(f"{side}: {found.seconds:.2g} s" + (f", {found.memory / 2**20:,.0f} MB at most" if found.memory else ""))
-    finding = f"one generator step with {probes.BATCH} images on this processor, by resolution: {'; '.join(told)}"
-    return Row(name="cost", status="ok", finding=finding, advice="A batch of images takes as many steps as the recipe's 'generator_steps'.")
+        told.append(
+            f"{side}: {found.seconds:.2g} s"
+            + (f", {found.memory / 2**20:,.0f} MB at most" if found.memory else "")
+        )
+    finding = (
+        f"one generator step with {probes.BATCH} images on this processor, by resolution:"
+        f" {'; '.join(told)}"
+    )
+    return Row(
+        name="cost",
+        status="ok",
+        finding=finding,
+        advice="A batch of images takes as many steps as the recipe's 'generator_steps'.",
+    )
 
 
 def brief(error: BaseException) -> str:

@@ -1,4 +1,6 @@
-"""Are these names fit to stand for classes? As many as outputs, told apart, and with an embedding in the bundled table."""
+"""Are these names fit to stand for classes? As many as outputs, told apart, and with an embedding
+in the bundled table.
+"""
 
 from __future__ import annotations
 
@@ -18,35 +20,83 @@ NAMED = 5
 def number(outputs: int, names: Sequence[str] | None) -> Row:
     """The network's outputs against the names."""
     if names is None:
-        return Row(name="classes", status="fail", finding=f"{_count(outputs)} and no names", advice="Give the names in the order of the outputs: --classes cat,dog or a file with a name a line.")
+        return Row(
+            name="classes",
+            status="fail",
+            finding=f"{_count(outputs)} and no names",
+            advice=(
+                "Give the names in the order of the outputs: --classes cat,dog or a file with a"
+                " name a line."
+            ),
+        )
     if outputs == 1:
-        return Row(name="classes", status="fail", finding="1 class: the network has a single output", advice="A single output tells nothing apart; expected one output a class, two for yes and no.")
+        return Row(
+            name="classes",
+            status="fail",
+            finding="1 class: the network has a single output",
+            advice=(
+                "A single output tells nothing apart; expected one output a class, two for yes"
+                " and no."
+            ),
+        )
     if len(names) != outputs:
-        return Row(name="classes", status="fail", finding=f"{_count(outputs)} but {len(names)} name{'s' * (len(names) > 1)}", advice="Give as many names as the network has outputs, in their order.")
-    return Row(name="classes", status="ok", finding=f"{_count(outputs)}, {len(names)} names: {_list(names)}")
+        return Row(
+            name="classes",
+            status="fail",
+            finding=f"{_count(outputs)} but {len(names)} name{'s' * (len(names) > 1)}",
+            advice="Give as many names as the network has outputs, in their order.",
+        )
+    return Row(
+        name="classes",
+        status="ok",
+        finding=f"{_count(outputs)}, {len(names)} names: {_list(names)}",
+    )
 
 
 def texts(names: Sequence[str]) -> Row:
     """Duplicates, texts that the table lacks, and pairs that nearly mean the same."""
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
-        where = ", ".join(f"{name!r} (classes {', '.join(str(i) for i, n in enumerate(names) if n == name)})" for name in twice[:NAMED])
-        return Row(name="class texts", status="fail", finding=f"the same text for several classes: {where}{_more(twice)}", advice="Rename one of them; a class is chosen, shown and embedded by its text.")
+        where = ", ".join(
+            f"{name!r} (classes {', '.join(str(i) for i, n in enumerate(names) if n == name)})"
+            for name in twice[:NAMED]
+        )
+        return Row(
+            name="class texts",
+            status="fail",
+            finding=f"the same text for several classes: {where}{_more(twice)}",
+            advice="Rename one of them; a class is chosen, shown and embedded by its text.",
+        )
     rows = embedded()
     missing = [name for name in names if name not in rows]
     said, advice = [], []
     if missing:
-        near = [f"{name!r} → {found[0]!r}" for name in missing[:NAMED] if (found := difflib.get_close_matches(name, rows, 1, 0.75))]
+        near = [
+            f"{name!r} → {found[0]!r}"
+            for name in missing[:NAMED]
+            if (found := difflib.get_close_matches(name, rows, 1, 0.75))
+        ]
         said.append(f"no embedding for {len(missing)} of {len(names)}: {_list(missing)}")
         advice.append(
-            "Run with --set embedding=centre, which needs no text" + (f", or rename: {', '.join(near)}" if near else "")
+            "Run with --set embedding=centre, which needs no text"
+            + (f", or rename: {', '.join(near)}" if near else "")
             + ", or add them to the table: python -m kgen embed (needs sentence-transformers)."
-        )  # fmt: skip
+        )
     if close := _close([name for name in names if name in rows], rows):
-        said.append(f"nearly the same text: {', '.join(f'{a!r} and {b!r}' for a, b in close[:NAMED])}{_more(close)}")
-        advice.append("Rename one of each pair, or run with --set embedding=centre: the nearest pair sets the scale for all classes.")
+        said.append(
+            "nearly the same text:"
+            f" {', '.join(f'{a!r} and {b!r}' for a, b in close[:NAMED])}{_more(close)}"
+        )
+        advice.append(
+            "Rename one of each pair, or run with --set embedding=centre: the nearest pair sets the"
+            " scale for all classes."
+        )
     if not said:
-        return Row(name="class texts", status="ok", finding="all different, each with an embedding in the bundled table")
+        return Row(
+            name="class texts",
+            status="ok",
+            finding="all different, each with an embedding in the bundled table",
+        )
     return Row(name="class texts", status="warn", finding="; ".join(said), advice=" ".join(advice))
 
 

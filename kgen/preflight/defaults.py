@@ -1,7 +1,8 @@
-"""What is taken for granted of a brought teacher where nobody said it, and from where. Every value knows its source.
+"""What is taken for granted of a brought teacher where nobody said it, and from where. Every value
+knows its source.
 
-In this order: what was given, the card in the file, the data set's facts (of ImageNet what timm says
-of the architecture comes first), what timm says, a usual value.
+In this order: what was given, the card in the file, the data set's facts (of ImageNet what timm
+says of the architecture comes first), what timm says, a usual value.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ IMAGES_A_CLASS = 1_000
 
 
 class Known(NamedTuple):
-    """A value and where it comes from, in words; `sure` where somebody said it of this very teacher."""
+    """A value and where it comes from, in words; `sure` where somebody said it of this very
+    teacher.
+    """
 
     value: Any
     source: str
@@ -36,7 +39,8 @@ class Presumptions:
 
     Args:
         order: what was given.
-        metadata: of the file, which may carry a card as `kgen` writes it; one that makes no sense is left aside.
+        metadata: of the file, which may carry a card as `kgen` writes it; one that makes no sense
+            is left aside.
     """
 
     def __init__(self, order: Order, metadata: dict[str, str]):
@@ -44,19 +48,39 @@ class Presumptions:
         self.about = _card(metadata)
         """The spec of a teacher or student that kgen wrote; empty for other files."""
         card, data = self.about.get("card", {}), order.data
-        self.architecture = order.architecture or self.about.get("architecture") or card.get("architecture")
-        known = {**{f: v for f, v in self.about.items() if f in FIELDS}, **{f: v for f, v in card.items() if f in FIELDS}}
+        self.architecture = (
+            order.architecture or self.about.get("architecture") or card.get("architecture")
+        )
+        known = {
+            **{f: v for f, v in self.about.items() if f in FIELDS},
+            **{f: v for f, v in card.items() if f in FIELDS},
+        }
         mine = _order(order.path, known)
         self.data = data = data or (mine.data if mine else None)
-        self._layers = [("given", order), ("from the file's card", mine), (f"of the data set {data}", _of_data(order.path, data))]
+        self._layers = [
+            ("given", order),
+            ("from the file's card", mine),
+            (f"of the data set {data}", _of_data(order.path, data)),
+        ]
 
     def find(self, field: str) -> Known | None:
         """The first that says it."""
-        found = next(((v, source) for source, layer in self._layers if layer and (v := getattr(layer, field)) is not None), None)
-        return found and Known(*found, sure=field not in OF_TRAINING or not found[1].startswith("of the data set"))
+        found = next(
+            (
+                (v, source)
+                for source, layer in self._layers
+                if layer and (v := getattr(layer, field)) is not None
+            ),
+            None,
+        )
+        return found and Known(
+            *found, sure=field not in OF_TRAINING or not found[1].startswith("of the data set")
+        )
 
     def side(self, network: nn.Module | None = None) -> Known:
-        """Of the images that the teacher learnt from; `network` tells what timm says of it, once it is built."""
+        """Of the images that the teacher learnt from; `network` tells what timm says of it, once it
+        is built.
+        """
         name, found = self.architecture or "", self.find("side")
         if found and (found.sure or not self._as_timm("input_size", network)):
             return found
@@ -66,11 +90,20 @@ class Presumptions:
             return Known(32, "usual for this architecture", False)
         size = _config(network).get("input_size")
         if size and size[-1] != size[-2]:
-            raise PreflightError(f"{name} takes images of {size[-2]} × {size[-1]}; images are squares here, other shapes are not offered.")
-        return Known(size[-1], "timm's for this architecture", False) if size else Known(USUAL_SIDE, "usual", False)
+            raise PreflightError(
+                f"{name} takes images of {size[-2]} × {size[-1]}; images are squares here, other"
+                " shapes are not offered."
+            )
+        return (
+            Known(size[-1], "timm's for this architecture", False)
+            if size
+            else Known(USUAL_SIDE, "usual", False)
+        )
 
     def _as_timm(self, what: str, network: nn.Module | None) -> bool:
-        """Most networks for ImageNet are trained as timm says of them, not all with the data set's own figures."""
+        """Most networks for ImageNet are trained as timm says of them, not all with the data set's
+        own figures.
+        """
         return self.data == "imagenet1k" and what in _config(network)
 
     def normalisation(self, network: nn.Module, channels: int) -> tuple[Known, Known]:
@@ -79,10 +112,18 @@ class Presumptions:
         if mean and std and (mean.sure or not self._as_timm("mean", network)):
             return mean, std
         if channels == len(config.get("mean", ())):
-            return tuple(Known(tuple(config[k]), "timm's for this architecture", False) for k in ("mean", "std"))
+            return tuple(
+                Known(tuple(config[k]), "timm's for this architecture", False)
+                for k in ("mean", "std")
+            )
         if channels == 3:
-            return tuple(Known(v, "ImageNet's, for want of a better guess", False) for v in catalogue.IMAGENET)
-        return Known((0.0,) * channels, "pixels as they are, for want of a better guess", False), Known((1.0,) * channels, "", False)
+            return tuple(
+                Known(v, "ImageNet's, for want of a better guess", False)
+                for v in catalogue.IMAGENET
+            )
+        return Known(
+            (0.0,) * channels, "pixels as they are, for want of a better guess", False
+        ), Known((1.0,) * channels, "", False)
 
 
 def _config(network: nn.Module | None) -> dict[str, Any]:
@@ -99,7 +140,11 @@ def _card(metadata: dict[str, str]) -> dict[str, Any]:
         found = json.loads(metadata.get("kgen", "{}"))
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict) or not isinstance(found.get("card", {}), dict) or not isinstance(found.get("architecture", ""), str):
+    if (
+        not isinstance(found, dict)
+        or not isinstance(found.get("card", {}), dict)
+        or not isinstance(found.get("architecture", ""), str)
+    ):
         return {}
     return found
 
@@ -117,5 +162,12 @@ def _of_data(path: str, data: str | None) -> Order | None:
         return None
     fields: dict[str, Any] = {"classes": classes.names(data)}
     if facts := catalogue.DATA.get(data):
-        fields |= {"mean": facts.mean, "std": facts.std, "side": facts.side, "channels": facts.channels, "n_train": facts.n_train, "flip": facts.flip}
+        fields |= {
+            "mean": facts.mean,
+            "std": facts.std,
+            "side": facts.side,
+            "channels": facts.channels,
+            "n_train": facts.n_train,
+            "flip": facts.flip,
+        }
     return _order(path, fields)

@@ -1,7 +1,8 @@
 """What a brought checkpoint can and cannot do, found out before anything trains.
 
-Rows are told as they are found. Nothing is downloaded, no real image is needed, and no code of the file's is run. A process
-that must survive a hostile file asks `kgen.preflight.request.inspect`, which calls this in a child.
+Rows are told as they are found. Nothing is downloaded, no real image is needed, and no code of the
+file's is run. A process that must survive a hostile file asks `kgen.preflight.request.inspect`,
+which calls this in a child.
 """
 
 from __future__ import annotations
@@ -30,24 +31,37 @@ READING_SECONDS = 30
 NAMED = 5
 """Tensors of each kind that are named."""
 
+
 class _Enough(Exception):
     """Nothing further can be found out."""
 
 
-def preflight(path: str | Path, architecture: str | None = None, class_names: Sequence[str] | None = None, **more: Any) -> Report:
-    """Check a file of weights as a teacher; `more` are further fields of `kgen.preflight.request.Order`: mean, std, side, channels,
-    n_train, data, flip, title, resolutions, by_order.
+def preflight(
+    path: str | Path,
+    architecture: str | None = None,
+    class_names: Sequence[str] | None = None,
+    **more: Any,
+) -> Report:
+    """Check a file of weights as a teacher; `more` are further fields of
+    `kgen.preflight.request.Order`: mean, std, side, channels, n_train, data, flip, title,
+    resolutions, by_order.
 
-    What is wrong with the file is a row, not an exception. PreflightError for an order that is none.
+    What is wrong with the file is a row, not an exception. PreflightError for an order that is
+    none.
     """
     names = None if class_names is None else list(class_names)
-    return examine(parse_order({"path": str(path), "architecture": architecture, "classes": names, **more}))
+    return examine(
+        parse_order({"path": str(path), "architecture": architecture, "classes": names, **more})
+    )
 
 
-def examine(order: Order, tell: Callable[[Row], None] = lambda row: None, *, guarded: bool = False) -> Report:
+def examine(
+    order: Order, tell: Callable[[Row], None] = lambda row: None, *, guarded: bool = False
+) -> Report:
     """Carry out an order, telling each row as it is found.
 
-    `guarded` keeps the limits of `kgen.preflight.limits` and may end this process: for a child that does nothing else.
+    `guarded` keeps the limits of `kgen.preflight.limits` and may end this process: for a child that
+    does nothing else.
     """
     examination = Examination(order, tell, guarded)
     with contextlib.suppress(_Enough):
@@ -67,7 +81,9 @@ class Examination:
 
     def report(self) -> Report:
         whole = self.spec is not None and not any(row.status == "fail" for row in self.rows)
-        report = Report(rows=tuple(self.rows), sha256=self.sha256, spec=self.spec if whole else None)
+        report = Report(
+            rows=tuple(self.rows), sha256=self.sha256, spec=self.spec if whole else None
+        )
         report._network = self.teacher.network if whole else None
         return report
 
@@ -82,7 +98,9 @@ class Examination:
         self.rows.append(row)
         self.tell(row)
 
-    def _limited(self, memory: int | None, seconds: float | None = None) -> contextlib.AbstractContextManager:
+    def _limited(
+        self, memory: int | None, seconds: float | None = None
+    ) -> contextlib.AbstractContextManager:
         return limits.limited(memory, seconds) if self.guarded else contextlib.nullcontext()
 
     def run(self) -> None:
@@ -106,30 +124,72 @@ class Examination:
         except ZooError as error:
             self.refuse("file", str(error))
         except MemoryError:
-            self.refuse("file", f"{path} wants more memory than its size allows; it is damaged or made to do harm.")
+            self.refuse(
+                "file",
+                f"{path} wants more memory than its size allows; it is damaged or made to do harm.",
+            )
         kind, tensors, notes = self.checkpoint.kind, self.checkpoint.tensors, self.checkpoint.notes
-        self.say("file", "ok", f"{kind}, {size / 1e6:.1f} MB, {len(tensors):,} tensors, SHA-256 {self.sha256[:12]}…", "; ".join(notes))
+        self.say(
+            "file",
+            "ok",
+            f"{kind}, {size / 1e6:.1f} MB, {len(tensors):,} tensors, SHA-256 {self.sha256[:12]}…",
+            "; ".join(notes),
+        )
 
     def build(self) -> None:
         order, known = self.order, Presumptions(self.order, self.checkpoint.metadata)
         self.known, names, channels = known, known.find("classes"), known.find("channels")
         if known.architecture is None:
-            self.refuse("architecture", "not given, and the file has no card that tells it", "Name it, for example --arch resnet18.")
+            self.refuse(
+                "architecture",
+                "not given, and the file has no card that tells it",
+                "Name it, for example --arch resnet18.",
+            )
         if order.by_order and self.checkpoint.kind == "safetensors":
-            self.refuse("tensors", "a .safetensors file does not keep the order of its tensors", "Leave out --by-order, or bring the .pt file.")
+            self.refuse(
+                "tensors",
+                "a .safetensors file does not keep the order of its tensors",
+                "Leave out --by-order, or bring the .pt file.",
+            )
         try:
             self.architecture, self.shape = matching.shape_of(known.architecture, known.about)
-            guess = {"outputs": len(names.value) if names else 10, "channels": channels.value if channels else 3, "side": known.side().value}
-            self.fit = matching.fit(self.checkpoint.tensors, self.architecture, self.shape, **guess, by_order=order.by_order)
+            guess = {
+                "outputs": len(names.value) if names else 10,
+                "channels": channels.value if channels else 3,
+                "side": known.side().value,
+            }
+            self.fit = matching.fit(
+                self.checkpoint.tensors,
+                self.architecture,
+                self.shape,
+                **guess,
+                by_order=order.by_order,
+            )
             self.side = known.side(self.fit.network)
-            renamed = len(self.fit.missing) == len(self.fit.unexpected) > 0 and self.checkpoint.kind != "safetensors"
-            renamed = renamed and matching.fit(self.checkpoint.tensors, self.architecture, self.shape, **guess, by_order=True).whole
+            renamed = (
+                len(self.fit.missing) == len(self.fit.unexpected) > 0
+                and self.checkpoint.kind != "safetensors"
+            )
+            renamed = (
+                renamed
+                and matching.fit(
+                    self.checkpoint.tensors, self.architecture, self.shape, **guess, by_order=True
+                ).whole
+            )
         except ZooError as error:
             self.refuse("architecture", str(error))
         except (MemoryError, torch.OutOfMemoryError):
-            self.refuse("architecture", f"not enough free memory for {known.architecture}", "Close other programs, or take a smaller network.")
+            self.refuse(
+                "architecture",
+                f"not enough free memory for {known.architecture}",
+                "Close other programs, or take a smaller network.",
+            )
         except Exception as error:  # whatever a library's constructor raises
-            self.refuse("architecture", f"{known.architecture} cannot be built: {capabilities.brief(error)}", "Another name of the same architecture may do.")
+            self.refuse(
+                "architecture",
+                f"{known.architecture} cannot be built: {capabilities.brief(error)}",
+                "Another name of the same architecture may do.",
+            )
         parameters = sum(p.numel() for p in self.fit.network.parameters())
         self.say("architecture", "ok", f"{known.architecture}, {parameters / 1e6:.2f} M parameters")
         self.compare(renamed)
@@ -138,14 +198,37 @@ class Examination:
         """Which tensors fit; `renamed`: all shapes would agree one after the other."""
         fit, name = self.fit, self.known.architecture
         if fit.whole and self.order.by_order:
-            doubt = "Names were not looked at: see that its images are recognisable, and that its accuracy is the known one."
+            doubt = (
+                "Names were not looked at: see that its images are recognisable, and that its"
+                " accuracy is the known one."
+            )
             return self.say("tensors", "warn", "matched by their order; all shapes agree", doubt)
         if fit.whole:
             return self.say("tensors", "ok", "all there, by name and shape")
-        parts = {"missing": fit.missing, "unexpected": fit.unexpected, "of another shape": fit.misshapen}
-        found = "; ".join(f"{len(t)} {kind}: {', '.join(t[:NAMED])}{f' and {len(t) - NAMED} more' if len(t) > NAMED else ''}" for kind, t in parts.items() if t)
-        advice = f"This is no {name}, or its layers are named otherwise; choose the architecture that it was trained with."
-        self.refuse("tensors", found, "Names differ, but all shapes agree one after the other: try --by-order." if renamed else advice)
+        parts = {
+            "missing": fit.missing,
+            "unexpected": fit.unexpected,
+            "of another shape": fit.misshapen,
+        }
+        found = "; ".join(
+            f"{len(t)} {kind}:"
+            f" {', '.join(t[:NAMED])}{f' and {len(t) - NAMED} more' if len(t) > NAMED else ''}"
+            for kind, t in parts.items()
+            if t
+        )
+        advice = (
+            f"This is no {name}, or its layers are named otherwise; choose the architecture that it"
+            " was trained with."
+        )
+        self.refuse(
+            "tensors",
+            found,
+            (
+                "Names differ, but all shapes agree one after the other: try --by-order."
+                if renamed
+                else advice
+            ),
+        )
 
     def name_classes(self) -> None:
         names = self.known.find("classes")
@@ -153,7 +236,11 @@ class Examination:
         self._add(row)
         if names:
             self._add(classtexts.texts(names.value))
-        self.names = tuple(names.value) if row.status == "ok" else tuple(f"class {i}" for i in range(self.fit.outputs))
+        self.names = (
+            tuple(names.value)
+            if row.status == "ok"
+            else tuple(f"class {i}" for i in range(self.fit.outputs))
+        )
 
     # --- what it sees ------------------------------------------------------------------------
 
@@ -162,32 +249,109 @@ class Examination:
         fit, known, side = self.fit, self.known, self.side
         mean, std = known.normalisation(fit.network, fit.channels)
         if len(mean.value) != fit.channels:
-            self.refuse("normalisation", f"{len(mean.value)} numbers, but images have {fit.channels} channels", "Give --mean and --std with a number a channel.")
-        figures = f"mean {_figures(mean.value)}, std {_figures(std.value)} of pixels in [0,1]: {mean.source}"
-        self.say("normalisation", *(("ok", figures) if mean.sure else ("warn", figures, "If it was trained otherwise, give --mean and --std; a wrong one costs accuracy and nobody notices.")))
+            self.refuse(
+                "normalisation",
+                f"{len(mean.value)} numbers, but images have {fit.channels} channels",
+                "Give --mean and --std with a number a channel.",
+            )
+        figures = (
+            f"mean {_figures(mean.value)}, std {_figures(std.value)} of pixels in [0,1]:"
+            f" {mean.source}"
+        )
+        self.say(
+            "normalisation",
+            *(
+                ("ok", figures)
+                if mean.sure
+                else (
+                    "warn",
+                    figures,
+                    (
+                        "If it was trained otherwise, give --mean and --std; a wrong one costs"
+                        " accuracy and nobody notices."
+                    ),
+                )
+            ),
+        )
         if (given := known.find("channels")) and given.value != fit.channels:
-            self.refuse("input", f"{fit.channels} channels in the file, but {given.value} {given.source}", "Leave out --channels, or bring the other file.")
+            self.refuse(
+                "input",
+                f"{fit.channels} channels in the file, but {given.value} {given.source}",
+                "Leave out --channels, or bring the other file.",
+            )
         n_train, data, flip = known.find("n_train"), known.find("data"), known.find("flip")
         self.n_train = n_train.value if n_train else IMAGES_A_CLASS * fit.outputs
         card = TeacherCard(
-            name=Path(self.order.path).stem, title=(t := known.find("title")) and t.value or f"{known.architecture} ({Path(self.order.path).name[:100]})",
-            architecture=self.architecture, parameters=sum(p.numel() for p in fit.network.parameters()), channels=fit.channels, side=side.value,
-            features=0, n_train=self.n_train, data=data and data.value, flip=flip.value if flip else True,
-        )  # fmt: skip
-        self.teacher = Teacher(fit.network, card, self.names, torch.tensor(mean.value), torch.tensor(std.value))
+            name=Path(self.order.path).stem,
+            title=(t := known.find("title"))
+            and t.value
+            or f"{known.architecture} ({Path(self.order.path).name[:100]})",
+            architecture=self.architecture,
+            parameters=sum(p.numel() for p in fit.network.parameters()),
+            channels=fit.channels,
+            side=side.value,
+            features=0,
+            n_train=self.n_train,
+            data=data and data.value,
+            flip=flip.value if flip else True,
+        )
+        self.teacher = Teacher(
+            fit.network, card, self.names, torch.tensor(mean.value), torch.tensor(std.value)
+        )
         try:
             probes.map_size(self.teacher, side.value)
             kind = self.teacher.map_kind
             with torch.no_grad():
-                width = self.teacher(torch.zeros(1, fit.channels, side.value, side.value)).embedding.shape[1]
+                width = self.teacher(
+                    torch.zeros(1, fit.channels, side.value, side.value)
+                ).embedding.shape[1]
         except Exception as error:
-            self.refuse("input", f"it cannot look at images of {side.value} × {side.value} × {fit.channels}: {capabilities.brief(error)}", "Give the side of its training images with --side.")
-        smallest, size = probes.smallest_side(self.teacher), probes.map_size(self.teacher, side.value)
-        self.teacher.card = card = card.model_copy(update={"features": width, "smallest": smallest, "cell": size and round(side.value / size[0])})
-        text = f"squares of {side.value} × {side.value} ({side.source}), {fit.channels} channel{'s' * (fit.channels > 1)} (the file's)"
-        self.say("input", *(("ok", text) if side.sure else ("warn", text, "If it was trained on images of another size, give --side: the memory budget and the student's test depend on it.")))
+            self.refuse(
+                "input",
+                f"it cannot look at images of {side.value} × {side.value} × {fit.channels}:"
+                f" {capabilities.brief(error)}",
+                "Give the side of its training images with --side.",
+            )
+        smallest, size = (
+            probes.smallest_side(self.teacher),
+            probes.map_size(self.teacher, side.value),
+        )
+        self.teacher.card = card = card.model_copy(
+            update={
+                "features": width,
+                "smallest": smallest,
+                "cell": size and round(side.value / size[0]),
+            }
+        )
+        text = (
+            f"squares of {side.value} × {side.value} ({side.source}), {fit.channels}"
+            f" channel{'s' * (fit.channels > 1)} (the file's)"
+        )
+        self.say(
+            "input",
+            *(
+                ("ok", text)
+                if side.sure
+                else (
+                    "warn",
+                    text,
+                    (
+                        "If it was trained on images of another size, give --side: the memory"
+                        " budget and the student's test depend on it."
+                    ),
+                )
+            ),
+        )
         source = {"file": Path(self.order.path).name, "sha256": self.sha256}
-        self.spec = {"card": card.model_dump(), "architecture": self.architecture, **self.shape, "classes": list(self.names), "mean": list(mean.value), "std": list(std.value), "source": source}
+        self.spec = {
+            "card": card.model_dump(),
+            "architecture": self.architecture,
+            **self.shape,
+            "classes": list(self.names),
+            "mean": list(mean.value),
+            "std": list(std.value),
+            "source": source,
+        }
         rows, self.sides = capabilities.maps(self.teacher, kind, self.order.resolutions, smallest)
         for row in (*rows, capabilities.batch_norm(fit.network)):
             self._add(row)
@@ -195,16 +359,38 @@ class Examination:
             raise _Enough
 
     def count(self) -> None:
-        """What the memory budget is counted against, and whether there are real images to measure on."""
+        """What the memory budget is counted against, and whether there are real images to measure
+        on.
+        """
         known, data = self.known.find("n_train"), self.known.find("data")
         if known:
-            self.say("memory budget", "ok", f"a share of {known.value:,} training images ({known.source})")
+            self.say(
+                "memory budget",
+                "ok",
+                f"a share of {known.value:,} training images ({known.source})",
+            )
         else:
-            self.say("memory budget", "warn", f"number of training images unknown; counted against {IMAGES_A_CLASS:,} a class, {self.n_train:,} in all", "Give it with --n-train: the data memory ratio is a share of it.")
+            self.say(
+                "memory budget",
+                "warn",
+                f"number of training images unknown; counted against {IMAGES_A_CLASS:,} a class,"
+                f" {self.n_train:,} in all",
+                "Give it with --n-train: the data memory ratio is a share of it.",
+            )
         if data and data.value in classes.known():
-            self.say("real images", "ok", f"accuracy is measured on {data.value}, where its test images are on this machine")
+            self.say(
+                "real images",
+                "ok",
+                f"accuracy is measured on {data.value}, where its test images are on this machine",
+            )
         else:
-            self.say("real images", "warn", "no data set is named, so there is no accuracy on real images", f"Name one with --data if it is one of: {', '.join(classes.known())}; or name a folder of your own in a run: --set real_images=FOLDER.")
+            self.say(
+                "real images",
+                "warn",
+                "no data set is named, so there is no accuracy on real images",
+                f"Name one with --data if it is one of: {', '.join(classes.known())}; or name a"
+                " folder of your own in a run: --set real_images=FOLDER.",
+            )
 
 
 def _figures(values: Sequence[float]) -> str:

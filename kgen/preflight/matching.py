@@ -1,4 +1,5 @@
-"""A brought file of weights against a network: how many outputs and channels, and which tensor belongs where.
+"""A brought file of weights against a network: how many outputs and channels, and which tensor
+belongs where.
 
 Says what fits and what does not; judging it is `kgen.preflight.examination`'s.
 """
@@ -12,14 +13,18 @@ from torch import Tensor, nn
 from kgen.zoo import zoo
 
 COUNTER = "num_batches_tracked"
-"""BatchNorm's counter of training steps: older files lack it, and a frozen network has no use for it."""
+"""BatchNorm's counter of training steps: older files lack it, and a frozen network has no use for
+it.
+"""
 
 MOST = 1024
 """Of any size that a card tells; a network is built before its tensors are compared."""
 
 
 class Fit(NamedTuple):
-    """A network and what the file has for it. With nothing missing, unexpected or misshapen, the weights are in it."""
+    """A network and what the file has for it. With nothing missing, unexpected or misshapen, the
+    weights are in it.
+    """
 
     network: nn.Module
     outputs: int
@@ -37,7 +42,8 @@ class Fit(NamedTuple):
 
 
 def shape_of(architecture: str, about: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(name of the architecture, what one of our own needs besides); `about` is the card in the file, if it has one.
+    """(name of the architecture, what one of our own needs besides); `about` is the card in the
+    file, if it has one.
 
     Raises ZooError for one of our own without its sizes.
     """
@@ -46,17 +52,36 @@ def shape_of(architecture: str, about: dict[str, Any]) -> tuple[str, dict[str, A
     if architecture in zoo.SHAPES:
         needs = zoo.SHAPES[architecture]
         if not all(key in about for key in needs):
-            sizes = [name for name, shape in zoo.STUDENTS.items() if zoo.family(shape) == architecture]
-            raise zoo.ZooError(f"Architecture {architecture!r} comes in many sizes; name one of them: {', '.join(sizes)}.")
+            sizes = [
+                name for name, shape in zoo.STUDENTS.items() if zoo.family(shape) == architecture
+            ]
+            raise zoo.ZooError(
+                f"Architecture {architecture!r} comes in many sizes; name one of them:"
+                f" {', '.join(sizes)}."
+            )
         shape = {key: about[key] for key in needs}
-        numbers = [n for value in shape.values() for n in (value if isinstance(value, list) else [value])]
+        numbers = [
+            n for value in shape.values() for n in (value if isinstance(value, list) else [value])
+        ]
         if len(numbers) > 4 or not all(type(n) is int and 0 <= n <= MOST for n in numbers):
-            raise zoo.ZooError(f"The card in the file says {str(shape)[:80]} of a {architecture}; expected whole numbers up to {MOST}. Name an architecture with --arch.")
+            raise zoo.ZooError(
+                f"The card in the file says {str(shape)[:80]} of a {architecture}; expected whole"
+                f" numbers up to {MOST}. Name an architecture with --arch."
+            )
         return architecture, shape
     return architecture, {}
 
 
-def fit(tensors: dict[str, Tensor], architecture: str, shape: dict[str, Any], *, outputs: int, channels: int, side: int, by_order: bool) -> Fit:
+def fit(
+    tensors: dict[str, Tensor],
+    architecture: str,
+    shape: dict[str, Any],
+    *,
+    outputs: int,
+    channels: int,
+    side: int,
+    by_order: bool,
+) -> Fit:
     """Build the network with as many outputs and channels as the file's tensors have, and fill it.
 
     Args:
@@ -68,7 +93,10 @@ def fit(tensors: dict[str, Tensor], architecture: str, shape: dict[str, Any], *,
     wanted = network.state_dict()
     found = _named(tensors, wanted, by_order)
     first = next((name for name, t in wanted.items() if t.ndim == 4), "")
-    there = (_length(found.get(_classifier(network)), 0, outputs), _length(found.get(first), 1, channels))
+    there = (
+        _length(found.get(_classifier(network)), 0, outputs),
+        _length(found.get(first), 1, channels),
+    )
     if there != (outputs, channels):
         outputs, channels = there
         network = zoo.build(architecture, shape, 0, channels, outputs, side)
@@ -78,16 +106,30 @@ def fit(tensors: dict[str, Tensor], architecture: str, shape: dict[str, Any], *,
         network,
         outputs,
         channels,
-        [f"{name} ({_shape(t)})" for name, t in wanted.items() if name not in found and not name.endswith(COUNTER)],
-        [f"{name} ({_shape(t)})" for name, t in found.items() if name not in wanted and not name.endswith(COUNTER)],
-        [f"{name} ({_shape(t)}, expected {_shape(wanted[name])})" for name, t in kept.items() if not _same(t, wanted[name])],
+        [
+            f"{name} ({_shape(t)})"
+            for name, t in wanted.items()
+            if name not in found and not name.endswith(COUNTER)
+        ],
+        [
+            f"{name} ({_shape(t)})"
+            for name, t in found.items()
+            if name not in wanted and not name.endswith(COUNTER)
+        ],
+        [
+            f"{name} ({_shape(t)}, expected {_shape(wanted[name])})"
+            for name, t in kept.items()
+            if not _same(t, wanted[name])
+        ],
     )
     if result.whole:
         network.load_state_dict(kept, strict=False)
     return result
 
 
-def _named(tensors: dict[str, Tensor], wanted: dict[str, Tensor], by_order: bool) -> dict[str, Tensor]:
+def _named(
+    tensors: dict[str, Tensor], wanted: dict[str, Tensor], by_order: bool
+) -> dict[str, Tensor]:
     """The file's tensors under the network's names, as far as they have one."""
     if by_order:
         ours = [name for name in wanted if not name.endswith(COUNTER)]
@@ -96,7 +138,9 @@ def _named(tensors: dict[str, Tensor], wanted: dict[str, Tensor], by_order: bool
         return dict(zip(ours, theirs)) | surplus
     shared = {name.partition(".")[0] + "." for name in wanted}
     if len(shared) == 1 and not any(name.startswith(tuple(shared)) for name in tensors):
-        return {f"{next(iter(shared))}{name}": t for name, t in tensors.items()}  # our wrapper around another library's network
+        return {
+            f"{next(iter(shared))}{name}": t for name, t in tensors.items()
+        }  # our wrapper around another library's network
     return tensors
 
 
@@ -104,13 +148,19 @@ def _classifier(network: nn.Module) -> str:
     """Name of the weight of the last layer that gives logits; empty where it cannot be told."""
     head = network.get_classifier()
     head = head[0] if isinstance(head, tuple) else head  # distilled transformers have two
-    layers = [m for m in head.modules() if getattr(m, "weight", None) is not None and m.weight.ndim >= 2]
+    layers = [
+        m for m in head.modules() if getattr(m, "weight", None) is not None and m.weight.ndim >= 2
+    ]
     names = {id(m): name for name, m in network.named_modules()}
     return f"{names.get(id(layers[-1]), '')}.weight" if layers else ""
 
 
 def _length(tensor: Tensor | None, axis: int, otherwise: int) -> int:
-    return tensor.shape[axis] if tensor is not None and tensor.ndim > axis and 0 < tensor.shape[axis] <= 1_000_000 else otherwise
+    return (
+        tensor.shape[axis]
+        if tensor is not None and tensor.ndim > axis and 0 < tensor.shape[axis] <= 1_000_000
+        else otherwise
+    )
 
 
 def _same(found: Tensor, wanted: Tensor) -> bool:
@@ -119,4 +169,8 @@ def _same(found: Tensor, wanted: Tensor) -> bool:
 
 def _shape(tensor: Tensor) -> str:
     text = " × ".join(map(str, tensor.shape)) or "one number"
-    return text if tensor.is_floating_point() else f"{text} of {str(tensor.dtype).removeprefix('torch.')}"
+    return (
+        text
+        if tensor.is_floating_point()
+        else f"{text} of {str(tensor.dtype).removeprefix('torch.')}"
+    )

@@ -1,4 +1,5 @@
-"""What a teacher costs and bears, found by trying: sizes of images, sizes of its map, three real generator steps.
+"""What a teacher costs and bears, found by trying: sizes of images, sizes of its map, three real
+generator steps.
 
 It uses the engine's own parts without a run: no real images, no files, no student that learns.
 """
@@ -27,7 +28,9 @@ DEEP_FROM = 96
 
 
 def step(teacher: Teacher, side: int) -> int:
-    """Sides of synthetic images around `side` are multiples of this, for generator and teacher together."""
+    """Sides of synthetic images around `side` are multiples of this, for generator and teacher
+    together.
+    """
     return math.lcm(teacher.unit, 16 if side >= DEEP_FROM else 4)
 
 
@@ -39,11 +42,18 @@ def lowered(teacher: Teacher, side: int) -> int:
 def usual_sides(teacher: Teacher) -> tuple[int, ...]:
     """Half, three quarters and all of the teacher's side, as multiples that can be made."""
     full = min(teacher.card.side, 1024)
-    return tuple(sorted({lowered(teacher, side) for side in (full // 2, full * 3 // 4, full) if side >= 8} or {lowered(teacher, 8)}))
+    return tuple(
+        sorted(
+            {lowered(teacher, side) for side in (full // 2, full * 3 // 4, full) if side >= 8}
+            or {lowered(teacher, 8)}
+        )
+    )
 
 
 def map_size(teacher: Teacher, side: int) -> tuple[int, int] | None:
-    """(h,w) of the activation map for images of this side; None without a map. Raises what the network raises."""
+    """(h,w) of the activation map for images of this side; None without a map. Raises what the
+    network raises.
+    """
     with torch.no_grad():
         probe = teacher(torch.zeros(1, teacher.card.channels, side, side))
         if not bool(torch.isfinite(probe.logits).all()):
@@ -53,7 +63,9 @@ def map_size(teacher: Teacher, side: int) -> tuple[int, int] | None:
 
 
 def smallest_side(teacher: Teacher, seconds: float = 5.0) -> int | None:
-    """The smallest side that the teacher can look at, found by trying from 8 pixels up; None where none was found in time."""
+    """The smallest side that the teacher can look at, found by trying from 8 pixels up; None where
+    none was found in time.
+    """
     unit, end = math.lcm(teacher.unit, 4), time.monotonic() + seconds
     for side in range(math.ceil(8 / unit) * unit, teacher.card.side + 1, unit):
         try:
@@ -75,11 +87,26 @@ class Cost(NamedTuple):
 
 
 def cost(teacher: Teacher, side: int) -> Cost:
-    """Three generator steps at this side. Raises Diverged, or RuntimeError and MemoryError where memory is short."""
+    """Three generator steps at this side. Raises Diverged, or RuntimeError and MemoryError where
+    memory is short.
+    """
     recipe = Recipe(
-        name="preflight", resolutions=(side,), ratio=1, epochs=1, iterations=1, generator_steps=STEPS, batch=BATCH, warmup=0,
-        weights={"ed": 0, "aed": 0}, bn_scale="relative", embedding="centre", width=WIDTH, deep=side >= DEEP_FROM, up_first=False, device="cpu",
-    )  # fmt: skip
+        name="preflight",
+        resolutions=(side,),
+        ratio=1,
+        epochs=1,
+        iterations=1,
+        generator_steps=STEPS,
+        batch=BATCH,
+        warmup=0,
+        weights={"ed": 0, "aed": 0},
+        bn_scale="relative",
+        embedding="centre",
+        width=WIDTH,
+        deep=side >= DEEP_FROM,
+        up_first=False,
+        device="cpu",
+    )
     state = LoopState(setting := TrialSetting(recipe, teacher))
     limits.forget_peak()
     synthesis = Synthesis(setting, state, state.snapshot())
@@ -94,15 +121,24 @@ def cost(teacher: Teacher, side: int) -> Cost:
 
 
 class TrialSetting(Setting):
-    """A setting around a teacher that lies in memory, for all of its classes and one resolution, without real images."""
+    """A setting around a teacher that lies in memory, for all of its classes and one resolution,
+    without real images.
+    """
 
     def __init__(self, recipe: Recipe, teacher: Teacher):
-        self.recipe, self.device, self.teacher, self.card = recipe, torch.device("cpu"), teacher, teacher.card
+        self.recipe, self.device, self.teacher, self.card = (
+            recipe,
+            torch.device("cpu"),
+            teacher,
+            teacher.card,
+        )
         self.chosen = list(range(len(teacher.classes)))
         self.classes: Tensor = torch.tensor(self.chosen)
         self.sides = recipe.sides(teacher.unit)
         self.budget_pixels = recipe.batch * self.sides[0] ** 2
         self.scales = (self._scale(self.sides[0], recipe.batch),)
         self.budget_images = recipe.batch
-        self.table = self._table()  # rows without meaning: the cost is the same, and no text is needed
+        self.table = (
+            self._table()
+        )  # rows without meaning: the cost is the same, and no text is needed
         self.radii, self.student_total, self.real = None, 0, None

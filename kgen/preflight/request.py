@@ -1,6 +1,8 @@
-"""What is asked of a teacher that somebody brought, and what is answered; a child process finds it out. Knows no torch.
+"""What is asked of a teacher that somebody brought, and what is answered; a child process finds it
+out. Knows no torch.
 
-`inspect(order)` is for whoever must survive a hostile file: command line and app. `kgen.preflight.examination` does the work.
+`inspect(order)` is for whoever must survive a hostile file: command line and app.
+`kgen.preflight.examination` does the work.
 """
 
 from __future__ import annotations
@@ -16,7 +18,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, computed_field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    computed_field,
+    field_validator,
+    model_validator,
+)
 
 from kgen.data import catalogue, classes
 from kgen.paths import ROOT
@@ -38,12 +49,16 @@ class PreflightError(ZooError):
 
 def _square(value: Any) -> Any:
     if isinstance(value, (list, tuple)) or (isinstance(value, str) and not value.strip().isdigit()):
-        raise ValueError("expected one number of pixels; images are squares here, other shapes are not offered")
+        raise ValueError(
+            "expected one number of pixels; images are squares here, other shapes are not offered"
+        )
     return value
 
 
 class Order(BaseModel):
-    """A teacher to be checked. What is left out is taken from the file's card, or a usual value is taken and named."""
+    """A teacher to be checked. What is left out is taken from the file's card, or a usual value is
+    taken and named.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -58,7 +73,12 @@ class Order(BaseModel):
     data: Annotated[str, Field(max_length=200)] | None = None
     flip: bool | None = None
     title: Annotated[str, Field(max_length=200)] | None = None
-    resolutions: Annotated[tuple[Annotated[int, Field(ge=8, le=1024)], ...], Field(min_length=1, max_length=8)] | None = None
+    resolutions: (
+        Annotated[
+            tuple[Annotated[int, Field(ge=8, le=1024)], ...], Field(min_length=1, max_length=8)
+        ]
+        | None
+    ) = None
     by_order: bool = False
     half: bool = False
     save: str | None = None
@@ -77,7 +97,11 @@ class Order(BaseModel):
     @classmethod
     def _a_known_set(cls, value):
         if value is not None and value not in classes.known():
-            raise ValueError(f"no data set of that name is known here. {nearest(value, list(classes.known()))} Leave it out where the data is another; --real names a folder of test images later")
+            raise ValueError(
+                f"no data set of that name is known here. {nearest(value, list(classes.known()))}"
+                " Leave it out where the data is another; --real names a folder of test images"
+                " later"
+            )
         return value
 
     @field_validator("classes")
@@ -90,15 +114,25 @@ class Order(BaseModel):
             raise ValueError(f"expected 1 to {MOST_NAMES:,} names, found {len(value):,}")
         for i, name in enumerate(value):
             if not name or len(name) > LONGEST_NAME or not name.isprintable():
-                raise ValueError(f"name {i + 1} is {name[:40]!r}; expected printable text of 1 to {LONGEST_NAME} characters")
+                raise ValueError(
+                    f"name {i + 1} is {name[:40]!r}; expected printable text of 1 to {LONGEST_NAME}"
+                    " characters"
+                )
         return value
 
     @model_validator(mode="after")
     def _a_normalisation(self):
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together; give both or none")
-        if self.mean is not None and (len(self.mean) != len(self.std) or not all(0 < s <= 2 for s in self.std) or not all(-1 <= m <= 2 for m in self.mean)):
-            raise ValueError("mean and std are of pixels in [0,1], one number a channel, std above 0; divide those of bytes by 255")
+        if self.mean is not None and (
+            len(self.mean) != len(self.std)
+            or not all(0 < s <= 2 for s in self.std)
+            or not all(-1 <= m <= 2 for m in self.mean)
+        ):
+            raise ValueError(
+                "mean and std are of pixels in [0,1], one number a channel, std above 0; divide"
+                " those of bytes by 255"
+            )
         return self
 
 
@@ -122,7 +156,8 @@ class Report(BaseModel):
     rows: tuple[Row, ...]
     sha256: str | None = None
     spec: dict[str, Any] | None = None
-    """Card, classes, normalisation and architecture, as they are written into the teacher's file."""
+    """Card, classes, normalisation and architecture, as they are written into the teacher's file.
+    """
     saved: str | None = None
     """The teacher's file, where it was asked for."""
     _network: Any = PrivateAttr(None)
@@ -137,18 +172,25 @@ class Report(BaseModel):
 def order(data: dict[str, Any] | str | bytes) -> Order:
     """An order from a dictionary or JSON text. Raises PreflightError."""
     try:
-        return Order.model_validate(data) if isinstance(data, dict) else Order.model_validate_json(data)
+        return (
+            Order.model_validate(data)
+            if isinstance(data, dict)
+            else Order.model_validate_json(data)
+        )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         found = repr(first.get("input"))
         said = first["msg"].removeprefix("Value error, ")
         said = said[0].lower() + said[1:]
-        raise PreflightError(f"{where} is {found[:60]}: {said}." if where else f"{said[0].upper() + said[1:]}.") from None
+        raise PreflightError(
+            f"{where} is {found[:60]}: {said}." if where else f"{said[0].upper() + said[1:]}."
+        ) from None
 
 
 def read_names(text: str) -> tuple[str, ...]:
-    """Class names from "cat,dog", from a .txt file (a name a line) or .json file (a list), or of a data set that is known.
+    """Class names from "cat,dog", from a .txt file (a name a line) or .json file (a list), or of a
+    data set that is known.
 
     Raises PreflightError.
     """
@@ -156,16 +198,26 @@ def read_names(text: str) -> tuple[str, ...]:
     if path.suffix.lower() in (".txt", ".json"):
         try:
             if path.stat().st_size > 2**24:
-                raise PreflightError(f"The class names {text} have more than 16 MB; expected a name a line.")
+                raise PreflightError(
+                    f"The class names {text} have more than 16 MB; expected a name a line."
+                )
             content = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            raise PreflightError(f"The class names {text} cannot be read: {getattr(error, 'strerror', None) or 'no text in UTF-8'}.") from None
-        return _json_names(text, content) if path.suffix.lower() == ".json" else tuple(line.strip() for line in content.splitlines() if line.strip())
+            raise PreflightError(
+                f"The class names {text} cannot be read:"
+                f" {getattr(error, 'strerror', None) or 'no text in UTF-8'}."
+            ) from None
+        return (
+            _json_names(text, content)
+            if path.suffix.lower() == ".json"
+            else tuple(line.strip() for line in content.splitlines() if line.strip())
+        )
     return listed(text)
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """Class names from what somebody wrote: one a line, or commas between, or a JSON list; or of a data set that is known.
+    """Class names from what somebody wrote: one a line, or commas between, or a JSON list; or of a
+    data set that is known.
 
     Reads no file. Raises PreflightError.
     """
@@ -177,7 +229,10 @@ def listed(text: str) -> tuple[str, ...]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = tuple(lines) if len(lines) > 1 else tuple(part.strip() for part in text.split(","))
     if len(found) < 2 and found[0]:
-        raise PreflightError(f"The class names are {text[:60]!r}: expected names with commas between, a .txt or .json file, or a data set. {nearest(text[:60], list(classes.known()))}")
+        raise PreflightError(
+            f"The class names are {text[:60]!r}: expected names with commas between, a .txt or"
+            f" .json file, or a data set. {nearest(text[:60], list(classes.known()))}"
+        )
     return found
 
 
@@ -185,43 +240,72 @@ def _json_names(text: str, content: str) -> tuple[str, ...]:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
-        raise PreflightError(f"The class names {text} are not JSON; expected a list of texts, or a .txt file with a name a line.") from None
+        raise PreflightError(
+            f"The class names {text} are not JSON; expected a list of texts, or a .txt file with a"
+            " name a line."
+        ) from None
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise PreflightError(f"The class names {text} are no list of texts; expected [\"cat\", \"dog\"] in the order of the network's outputs.")
+        raise PreflightError(
+            f'The class names {text} are no list of texts; expected ["cat", "dog"] in the order of'
+            " the network's outputs."
+        )
     return tuple(found)
 
 
 def check_name(name: str) -> Path:
-    """The file that a teacher of this name will have. Raises PreflightError for a name that cannot be given."""
+    """The file that a teacher of this name will have. Raises PreflightError for a name that cannot
+    be given.
+    """
     if not NAME.fullmatch(name) or RESERVED.fullmatch(name):
-        raise PreflightError(f"The name {name[:70]!r} cannot be given to a teacher: expected 2 to 64 small letters, digits, dots, - and _, such as 'my-resnet18'.")
+        raise PreflightError(
+            f"The name {name[:70]!r} cannot be given to a teacher: expected 2 to 64 small letters,"
+            " digits, dots, - and _, such as 'my-resnet18'."
+        )
     if name in zoo.TEACHERS or name in catalogue.TEACHERS or name in published.TEACHERS:
         raise PreflightError(f"The name {name!r} belongs to a known teacher; choose another.")
     path = catalogue.teacher_file(name)
     if path.exists():
-        raise PreflightError(f"{path} is there already, and runs may depend on it; choose another name, or remove that file.")
+        raise PreflightError(
+            f"{path} is there already, and runs may depend on it; choose another name, or remove"
+            " that file."
+        )
     return path
 
 
-def inspect(what: Order, seconds: float = SECONDS, began: Callable[[subprocess.Popen], None] = lambda child: None) -> Iterator[dict[str, Any]]:
-    """Check a teacher in a process of its own; yields {"kind": "row", …} as they are found, then one "report" or "error".
+def inspect(
+    what: Order,
+    seconds: float = SECONDS,
+    began: Callable[[subprocess.Popen], None] = lambda child: None,
+) -> Iterator[dict[str, Any]]:
+    """Check a teacher in a process of its own; yields {"kind": "row", …} as they are found, then
+    one "report" or "error".
 
-    A hostile file can end that process, and no other. It is stopped after so many seconds, or when the iterator is closed.
-    `began` is given the process, for whoever may have to end it from another thread.
+    A hostile file can end that process, and no other. It is stopped after so many seconds, or when
+    the iterator is closed. `began` is given the process, for whoever may have to end it from
+    another thread.
     """
     child = subprocess.Popen(
-        [sys.executable, "-m", "kgen", "preflight", "-"], cwd=ROOT, text=True, encoding="utf-8",
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        # the processor only: a CUDA driver reserves more address space than any limit that would protect
+        [sys.executable, "-m", "kgen", "preflight", "-"],
+        cwd=ROOT,
+        text=True,
+        encoding="utf-8",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # the processor only: a CUDA driver reserves more address space than any limit that would
+        # protect
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
+    )
     late = threading.Timer(seconds, child.kill)
     late.start()
     kind, read = None, False
     try:
         began(child)
         try:
-            child.stdin.write(what.model_copy(update={"path": str(Path(what.path).absolute())}).model_dump_json() + "\n")
+            child.stdin.write(
+                what.model_copy(update={"path": str(Path(what.path).absolute())}).model_dump_json()
+                + "\n"
+            )
             child.stdin.close()
         except BrokenPipeError:
             pass
@@ -243,9 +327,22 @@ def inspect(what: Order, seconds: float = SECONDS, began: Callable[[subprocess.P
 def _end(code: int, seconds: float, in_time: bool, read: bool) -> str:
     """Why a check ended without an answer, in words. `read`: had the file been read by then?"""
     if not in_time and read:
-        return f"The check took more than {seconds:.0f} s and was stopped before its end, so nothing is kept; the network is large, or this machine is busy. What was found so far holds: try again."
+        return (
+            f"The check took more than {seconds:.0f} s and was stopped before its end, so nothing"
+            " is kept; the network is large, or this machine is busy. What was found so far holds:"
+            " try again."
+        )
     if not in_time:
-        return f"The check took more than {seconds:.0f} s and was stopped; the file is too large for this machine, or made to do harm."
+        return (
+            f"The check took more than {seconds:.0f} s and was stopped; the file is too large for"
+            " this machine, or made to do harm."
+        )
     if hasattr(signal, "SIGXCPU") and code == -signal.SIGXCPU:
-        return "Reading the file took more processor time than a file of its size may, so it was stopped; it is damaged or made to do harm."
-    return f"The check ended without an answer (exit code {code}), probably for lack of memory; try a smaller file or close other programs."
+        return (
+            "Reading the file took more processor time than a file of its size may, so it was"
+            " stopped; it is damaged or made to do harm."
+        )
+    return (
+        f"The check ended without an answer (exit code {code}), probably for lack of memory; try a"
+        " smaller file or close other programs."
+    )

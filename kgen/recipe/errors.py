@@ -1,4 +1,6 @@
-"""What is wrong with a recipe, in sentences that name field, value, allowed range and the nearest valid name."""
+"""What is wrong with a recipe, in sentences that name field, value, allowed range and the nearest
+valid name.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from pydantic import BaseModel
 
 
 def names(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every settable field, dotted where it lies inside a part: "seed", "weights.kr", "optimisers.student.lr"."""
+    """Every settable field, dotted where it lies inside a part: "seed", "weights.kr",
+    "optimisers.student.lr".
+    """
     found = []
     for name, info in model.model_fields.items():
         kind = info.annotation
@@ -27,10 +31,20 @@ CALLED = {"budget": "ratio", "steps": "generator_steps"}
 
 def unknown(path: str, valid: list[str]) -> str:
     """What to say of a field that does not exist."""
-    known = valid if "." in path else [*valid, *dict.fromkeys(v.partition(".")[0] for v in valid if "." in v)]
+    known = (
+        valid
+        if "." in path
+        else [*valid, *dict.fromkeys(v.partition(".")[0] for v in valid if "." in v)]
+    )
     same_end = [v for v in valid if v.rpartition(".")[2] == path.rpartition(".")[2]]
-    near = [CALLED[path]] if path in CALLED else difflib.get_close_matches(path, known, 1, 0.6) or same_end
-    return f"Recipe field {path!r} is not known." + (f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(valid)}.")
+    near = (
+        [CALLED[path]]
+        if path in CALLED
+        else difflib.get_close_matches(path, known, 1, 0.6) or same_end
+    )
+    return f"Recipe field {path!r} is not known." + (
+        f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(valid)}."
+    )
 
 
 def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
@@ -42,8 +56,15 @@ def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
     found = found if len(found) < 60 else found[:57] + "…"
     if error["type"] == "literal_error":
         expected = error["ctx"]["expected"]
-        near = difflib.get_close_matches(str(error.get("input")), expected.replace("'", "").replace(" or ", ", ").split(", "), 1, 0.4)
-        return f"Recipe field {path!r} is {found}; expected {expected}." + (f" Did you mean {near[0]!r}?" if near else "")
+        near = difflib.get_close_matches(
+            str(error.get("input")),
+            expected.replace("'", "").replace(" or ", ", ").split(", "),
+            1,
+            0.4,
+        )
+        return f"Recipe field {path!r} is {found}; expected {expected}." + (
+            f" Did you mean {near[0]!r}?" if near else ""
+        )
     if error["type"] == "value_error":
         reason = str(error["ctx"]["error"])
         return f"Recipe field {path!r}: {reason}." if path else f"Recipe field {reason}."
@@ -59,7 +80,11 @@ def _limits(path: tuple, model: type[BaseModel]) -> str:
     for key in path:
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rpartition("/")[2]]
-        node = node.get("items", {}) if isinstance(key, int) else node.get("properties", {}).get(key, {})
+        node = (
+            node.get("items", {})
+            if isinstance(key, int)
+            else node.get("properties", {}).get(key, {})
+        )
     node = next((n for n in node.get("anyOf", []) if n.get("type") in ("number", "integer")), node)
     words = (
         ("minimum", "{:g} or more"),

@@ -1,4 +1,6 @@
-"""The parts of a recipe that are more than a number: frozen, validated data, as the recipe itself (`kgen.recipe.recipe`)."""
+"""The parts of a recipe that are more than a number: frozen, validated data, as the recipe itself
+(`kgen.recipe.recipe`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class Weights(Part):
@@ -46,12 +50,18 @@ class Target(Part):
 
 
 class Radii(Part):
-    """Radii of the embedding in-out game (Eq. 9, 11); left out, they follow from the class embeddings (D.7)."""
+    """Radii of the embedding in-out game (Eq. 9, 11); left out, they follow from the class
+    embeddings (D.7).
+    """
 
     inner: Annotated[float, Field(ge=0, le=100)] | None = None
-    """r_i, within which the student's embeddings of stored images are left alone; by default half of r_o."""
+    """r_i, within which the student's embeddings of stored images are left alone; by default half
+    of r_o.
+    """
     outer: Annotated[float, Field(ge=0, le=100)] | None = None
-    """r_o, beyond which new images are left alone; by default the smallest MSE between two class embeddings."""
+    """r_o, beyond which new images are left alone; by default the smallest MSE between two class
+    embeddings.
+    """
 
 
 class Optimiser(Part):
@@ -75,6 +85,9 @@ class Optimisers(Part):
     student: Optimiser = Optimiser(name="adamw", lr=1e-3)
     """For the student."""
     images: Optimiser = Optimiser(name="adam", lr=0.01, momentum=0.5)
-    """For what is optimised anew in each iteration without a noisy layer: the latent code, or the pixels."""
+    """For what is optimised anew in each iteration without a noisy layer: the latent code, or the
+    pixels.
+    """
     meta: Optimiser = Optimiser(name="adam", lr=0.02, momentum=0.5)
-    """For the initialisation that the generators of source "latent" start from, once an iteration."""
+    """For the initialisation that the generators of source "latent" start from, once an iteration.
+    """

@@ -1,7 +1,9 @@
-"""The paper's own experiments as recipes: Table 8 × pairs of teacher and student, with K-Gen, K-Gen-S and three baselines.
+"""The paper's own experiments as recipes: Table 8 × pairs of teacher and student, with K-Gen,
+K-Gen-S and three baselines.
 
-Constants are those that the paper prints; where it prints none, the docstrings say what was taken. None of these runs was
-made here: they need the teachers and data of `kgen.data.catalogue`, and all but the smallest a GPU.
+Constants are those that the paper prints; where it prints none, the docstrings say what was taken.
+None of these runs was made here: they need the teachers and data of `kgen.data.catalogue`, and all
+but the smallest a GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from kgen.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Row:
-    """A row of Table 8: sides and batches of K-Gen-S, then of K-Gen; S = factor · ratio in percent; `ratio` of the printed results."""
+    """A row of Table 8: sides and batches of K-Gen-S, then of K-Gen; S = factor · ratio in percent;
+    `ratio` of the printed results.
+    """
 
     single: tuple[int, int]
     several: tuple[tuple[int, int], tuple[int, int]]
@@ -40,12 +44,20 @@ ROWS = {
     "megapixel-mnist": _MEGA,
 }
 
-METHODS = {"kgen": "K-Gen", "kgen-s": "K-Gen-S", "nayer": "NAYER", "fast": "Fast", "deepinversion": "DeepInversion"}
+METHODS = {
+    "kgen": "K-Gen",
+    "kgen-s": "K-Gen-S",
+    "nayer": "NAYER",
+    "fast": "Fast",
+    "deepinversion": "DeepInversion",
+}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A teacher and a student, and the accuracies in percent that the paper prints for METHODS in their order (None: none)."""
+    """A teacher and a student, and the accuracies in percent that the paper prints for METHODS in
+    their order (None: none).
+    """
 
     data: str
     short: str
@@ -59,11 +71,18 @@ class Pair:
         return f"{self.data}-{self.short}"
 
 
-def _pair(data: str, short: str, teacher: str, student: str, table: int, *printed: float | None) -> Pair:
+def _pair(
+    data: str, short: str, teacher: str, student: str, table: int, *printed: float | None
+) -> Pair:
     return Pair(data, short, f"{data}-{teacher}", student, table, printed)
 
 
-_R34, _R50, _W, _V = ("r34-r18", "resnet34", "resnet18"), ("r50-mv2", "resnet50", "mobilenetv2_100"), "wrn-40-2", "vgg11"
+_R34, _R50, _W, _V = (
+    ("r34-r18", "resnet34", "resnet18"),
+    ("r50-mv2", "resnet50", "mobilenetv2_100"),
+    "wrn-40-2",
+    "vgg11",
+)
 _SMALL = ("r34-r18", "resnet34", "resnet18-cifar")
 PAIRS = (
     _pair("imagenette", *_R34, 1, 82.21, 80.32, 32.17, 28.32, 25.08),
@@ -72,7 +91,18 @@ PAIRS = (
     _pair("imagewoof", *_R50, 1, 37.51, 36.24, 16.72, 15.11, 13.26),
     _pair("imagenet1k", *_R34, 1, 42.84, 40.82, 18.86, 15.52, 13.06),
     _pair("imagenet1k", *_R50, 1, 42.24, 40.63, 19.78, 16.58, 14.07),
-    _pair("imagenet1k", "deit-b-deit-t", "deit-base", "deit_tiny_patch16_224", 5, 28.24, None, 16.24, None, None),
+    _pair(
+        "imagenet1k",
+        "deit-b-deit-t",
+        "deit-base",
+        "deit_tiny_patch16_224",
+        5,
+        28.24,
+        None,
+        16.24,
+        None,
+        None,
+    ),
     _pair("cifar10", *_SMALL, 2, 95.41, 95.36, 95.21, 94.05, 93.26),
     _pair("cifar10", "w402-w162", _W, "wrn-16-2", 2, 94.39, 94.35, 94.07, 92.45, 89.72),
     _pair("cifar10", "w402-w161", _W, "wrn-16-1", 2, 92.32, 92.27, 91.94, 89.29, 83.04),
@@ -90,14 +120,19 @@ PAIRS = (
 
 
 def at_ratio(recipe: Recipe, ratio: float) -> Recipe:
-    """The recipe at another data memory ratio, with student steps in proportion (S ∝ d_r, Table 8)."""
-    return recipe.replace(ratio=ratio, student_steps=max(1, round(recipe.student_steps * ratio / recipe.ratio)))
+    """The recipe at another data memory ratio, with student steps in proportion (S ∝ d_r, Table
+    8).
+    """
+    return recipe.replace(
+        ratio=ratio, student_steps=max(1, round(recipe.student_steps * ratio / recipe.ratio))
+    )
 
 
 def kgen_s(pair: Pair) -> Recipe:
     """K-Gen-S: one resolution, key region and embedding diversity (Table 8; C.2 to C.4; D.7).
 
-    Not printed, so taken: temperature 10, the batch of the last step enters the pool, shift and flip.
+    Not printed, so taken: temperature 10, the batch of the last step enters the pool, shift and
+    flip.
     """
     row = ROWS[pair.data]
     side, batch = row.single
@@ -124,49 +159,83 @@ def kgen_s(pair: Pair) -> Recipe:
 
 
 def kgen(pair: Pair) -> Recipe:
-    """K-Gen: K-Gen-S at two resolutions, with the batches that Table 8 prints; the student's is the first of them."""
+    """K-Gen: K-Gen-S at two resolutions, with the batches that Table 8 prints; the student's is the
+    first of them.
+    """
     sides, batches = ROWS[pair.data].several
-    changes = {"resolutions": sides, "batches": batches, "batch": batches[0], "student_batch": batches[0]}
+    changes = {
+        "resolutions": sides,
+        "batches": batches,
+        "batch": batches[0],
+        "student_batch": batches[0],
+    }
     return kgen_s(pair).replace(name=f"{pair.name}-kgen", **changes)
 
 
 def nayer(pair: Pair) -> Recipe:
-    """NAYER (Tran et al. 2024b): full resolution, neither key region nor diversity, L_adv where student and teacher agree.
+    """NAYER (Tran et al. 2024b): full resolution, neither key region nor diversity, L_adv where
+    student and teacher agree.
 
     Batches hold as many pixels as K-Gen-S's: Table 1 gives the two the same time.
     """
     base, side = kgen_s(pair), catalogue.DATA[pair.data].side
     batch = base.batch_at(side)
     off = {"weights.kr": 0.0, "weights.ed": 0.0, "weights.aed": 0.0, "adv_mask": "agree"}
-    return base.replace(name=f"{pair.name}-nayer", resolutions=(side,), batch=batch, student_batch=batch, **off)
+    return base.replace(
+        name=f"{pair.name}-nayer", resolutions=(side,), batch=batch, student_batch=batch, **off
+    )
 
 
 def fast(pair: Pair) -> Recipe:
-    """Fast (Fang et al. 2022): latent codes through a generator whose start is learnt, and a memory of batch statistics.
+    """Fast (Fang et al. 2022): latent codes through a generator whose start is learnt, and a memory
+    of batch statistics.
 
-    As many steps on a batch as the other rows ("Fast100" in Tables 1 and 3); ten for CIFAR, "Fast10" in Table 9.
+    As many steps on a batch as the other rows ("Fast100" in Tables 1 and 3); ten for CIFAR,
+    "Fast10" in Table 9.
     """
     steps = 10 if pair.data.startswith("cifar") else ROWS[pair.data].generator_steps
-    return nayer(pair).replace(name=f"{pair.name}-fast", source="latent", feature_memory=0.9, generator_steps=steps)
+    return nayer(pair).replace(
+        name=f"{pair.name}-fast", source="latent", feature_memory=0.9, generator_steps=steps
+    )
 
 
 def deepinversion(pair: Pair) -> Recipe:
-    """DeepInversion (Yin et al. 2020), the adaptive variant: the pixels themselves, with total variation and ℓ2 priors.
+    """DeepInversion (Yin et al. 2020), the adaptive variant: the pixels themselves, with total
+    variation and ℓ2 priors.
 
-    Its weights for CIFAR at 64 pixels or fewer and for ImageNet above; its bounded divergence is L_adv here.
+    Its weights for CIFAR at 64 pixels or fewer and for ImageNet above; its bounded divergence is
+    L_adv here.
     """
     small = catalogue.DATA[pair.data].side <= 64
-    weights = {"ce": 1.0, "adv": 1.0, "bn": 10.0, "tv": 2.5e-5, "l2": 3e-8} if small else {"ce": 1.0, "adv": 0.2, "bn": 0.01, "tv": 1e-4, "l2": 1e-5}
+    weights = (
+        {"ce": 1.0, "adv": 1.0, "bn": 10.0, "tv": 2.5e-5, "l2": 3e-8}
+        if small
+        else {"ce": 1.0, "adv": 0.2, "bn": 0.01, "tv": 1e-4, "l2": 1e-5}
+    )
     images = {"optimisers.images.lr": 0.05, "optimisers.images.momentum": 0.9}
-    changes = {"source": "pixels", "keep": "last", "adv_mask": "none", **images, **{f"weights.{k}": v for k, v in weights.items()}}
+    changes = {
+        "source": "pixels",
+        "keep": "last",
+        "adv_mask": "none",
+        **images,
+        **{f"weights.{k}": v for k, v in weights.items()},
+    }
     return nayer(pair).replace(name=f"{pair.name}-deepinversion", **changes)
 
 
-_BUILDERS = {"kgen": kgen, "kgen-s": kgen_s, "nayer": nayer, "fast": fast, "deepinversion": deepinversion}
+_BUILDERS = {
+    "kgen": kgen,
+    "kgen-s": kgen_s,
+    "nayer": nayer,
+    "fast": fast,
+    "deepinversion": deepinversion,
+}
 
 
 def methods(pair: Pair) -> tuple[str, ...]:
-    """Methods with a recipe: at more than a million pixels no baseline, whose generators would have 10¹⁰ parameters."""
+    """Methods with a recipe: at more than a million pixels no baseline, whose generators would have
+    10¹⁰ parameters.
+    """
     return ("kgen", "kgen-s") if catalogue.DATA[pair.data].side > 1024 else tuple(METHODS)
 
 
@@ -175,11 +244,18 @@ def build(pair: Pair, method: str) -> Recipe:
 
 
 def about(pair: Pair, method: str) -> str:
-    """What a recipe is, where the paper has it, what it prints, how to run it and what that needs."""
+    """What a recipe is, where the paper has it, what it prints, how to run it and what that
+    needs.
+    """
     row, number = ROWS[pair.data], pair.printed[list(METHODS).index(method)]
     title = catalogue.TEACHERS[pair.teacher].title
-    result = f"The paper prints {number:.2f} % (Table {pair.table})." if number is not None else "The paper prints no result."
+    result = (
+        f"The paper prints {number:.2f} % (Table {pair.table})."
+        if number is not None
+        else "The paper prints no result."
+    )
     return (
-        f"{METHODS[method]}, {title} → {pair.student} at {100 * row.ratio:g} % data memory ratio (Table 8). {result} Not run here.\n\n"
-        f"python -m kgen run {pair.name}-{method}; the teacher's weights and the real test images are asked for where they are missing."
+        f"{METHODS[method]}, {title} → {pair.student} at {100 * row.ratio:g} % data memory ratio"
+        f" (Table 8). {result} Not run here.\n\npython -m kgen run {pair.name}-{method}; the"
+        " teacher's weights and the real test images are asked for where they are missing."
     )

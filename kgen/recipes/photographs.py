@@ -1,4 +1,6 @@
-"""Recipes on photographs, for laptops: CIFAR-10, Imagenette and ten classes of ImageNet from the bundled teachers."""
+"""Recipes on photographs, for laptops: CIFAR-10, Imagenette and ten classes of ImageNet from the
+bundled teachers.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from kgen.recipe.recipe import Recipe
 
 
 def _photographs() -> Recipe:
-    """What the recipes share: K-Gen's own source, noisy layers and a generator, and random crops for the student."""
+    """What the recipes share: K-Gen's own source, noisy layers and a generator, and random crops
+    for the student.
+    """
     return Recipe(
         name="photographs",
         weights=Weights(ce=0.5, adv=0.0, bn=10.0, kr=0.1, ed=0.0, aed=0.0),
@@ -34,10 +38,12 @@ def _photographs() -> Recipe:
 
 
 def imagenette_live() -> Recipe:
-    """Ten kinds of photographs on a laptop, from a teacher that knows only these ten: about five minutes on two idle CPU cores.
+    """Ten kinds of photographs on a laptop, from a teacher that knows only these ten: about five
+    minutes on two idle CPU cores.
 
-    1,893 synthetic images of 64 × 64, 5% of the real training set's pixels. With Imagenette on the machine
-    (`python -m kgen data add imagenette PATH`) the accuracy is real: 63.0% of its 3,925 validation photos (seed 0).
+    1,893 synthetic images of 64 × 64, 5% of the real training set's pixels. With Imagenette on the
+    machine (`python -m kgen data add imagenette PATH`) the accuracy is real: 63.0% of its 3,925
+    validation photos (seed 0).
     """
     return _photographs().replace(
         name="imagenette-live",
@@ -63,9 +69,11 @@ def imagenette_long() -> Recipe:
 
 
 def cifar10_live() -> Recipe:
-    """CIFAR-10 on a laptop, in color, from the bundled teacher: about four minutes on two CPU cores.
+    """CIFAR-10 on a laptop, in color, from the bundled teacher: about four minutes on two CPU
+    cores.
 
-    2,500 synthetic images, 5% of the real training set's pixels; 63.4% of the 10,000 test images (seed 0).
+    2,500 synthetic images, 5% of the real training set's pixels; 63.4% of the 10,000 test images
+    (seed 0).
     """
     return _photographs().replace(
         name="cifar10-live",
@@ -88,12 +96,14 @@ def cifar10_live() -> Recipe:
 
 
 def imagenet_peek() -> Recipe:
-    """Ten ImageNet classes at 128 × 128, to watch on a laptop: colors, textures and shapes appear within a minute.
+    """Ten ImageNet classes at 128 × 128, to watch on a laptop: colors, textures and shapes appear
+    within a minute.
 
-    160 images from EfficientNet-Lite0, and a small student whose agreement with its teacher is measured on images that
-    it was not given; real accuracy as well where photographs are on the machine that ImageNet networks have not seen.
-    It is a peek, not a student to keep: 0.004% of the real training set's pixels. The images are pyramids seen through
-    crops that get smaller over the steps: prettier than a generator's, though they teach less (docs/results.md).
+    160 images from EfficientNet-Lite0, and a small student whose agreement with its teacher is
+    measured on images that it was not given; real accuracy as well where photographs are on the
+    machine that ImageNet networks have not seen. It is a peek, not a student to keep: 0.004% of the
+    real training set's pixels. The images are pyramids seen through crops that get smaller over the
+    steps: prettier than a generator's, though they teach less (docs/results.md).
     """
     return _photographs().replace(
         name="imagenet-peek",
@@ -102,7 +112,18 @@ def imagenet_peek() -> Recipe:
         crop_curriculum=True,
         teacher="imagenet-lite0",
         student="small-cnn-75k",
-        classes=("goldfish", "tabby", "zebra", "beacon", "sports car", "sunglasses", "strawberry", "pizza", "espresso", "daisy"),
+        classes=(
+            "goldfish",
+            "tabby",
+            "zebra",
+            "beacon",
+            "sports car",
+            "sunglasses",
+            "strawberry",
+            "pizza",
+            "espresso",
+            "daisy",
+        ),
         resolutions=(128,),
         ratio=3.9e-5,
         epochs=8,

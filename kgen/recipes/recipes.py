@@ -1,4 +1,6 @@
-"""Named recipes. A recipe is a function; its docstring says what to expect. The paper's own experiments are in `kgen.recipes.paper`."""
+"""Named recipes. A recipe is a function; its docstring says what to expect. The paper's own
+experiments are in `kgen.recipes.paper`.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,9 @@ from kgen.recipes.paper import at_ratio as at_ratio
 def fashion_live() -> Recipe:
     """Fashion-MNIST on a laptop: about three minutes on two CPU cores.
 
-    One resolution, with the key region and without embedding diversity; the bundled teacher, a student of 75 thousand parameters.
-    1,800 synthetic images, 3 % of the real training set's pixels.
+    One resolution, with the key region and without embedding diversity; the bundled teacher, a
+    student of 75 thousand parameters. 1,800 synthetic images, 3 % of the real training set's
+    pixels.
     """
     return Recipe(
         name="fashion-live",
@@ -41,7 +44,9 @@ def fashion_live() -> Recipe:
         up_first=False,
         augment="student",
         views=8,
-        optimisers=Optimisers(student=Optimiser(name="sgd", lr=0.2, momentum=0.9, weight_decay=5e-4)),
+        optimisers=Optimisers(
+            student=Optimiser(name="sgd", lr=0.2, momentum=0.9, weight_decay=5e-4)
+        ),
         warmup=0.12,
         evaluate_every=200,
         judge="auto",
@@ -59,8 +64,8 @@ def fashion_long() -> Recipe:
 def fashion_vit() -> Recipe:
     """Fashion-MNIST from the transformer teacher: about two minutes on two CPU cores.
 
-    As fashion-live, and smooth: a transformer remembers no batch-norm statistics, so without total variation (0.02) its
-    images become black and white speckle that the student cannot use.
+    As fashion-live, and smooth: a transformer remembers no batch-norm statistics, so without total
+    variation (0.02) its images become black and white speckle that the student cannot use.
     """
     return fashion_live().replace(name="fashion-vit", teacher="fashion-vit", **{"weights.tv": 0.02})
 
@@ -68,14 +73,17 @@ def fashion_vit() -> Recipe:
 def fashion_lesson() -> Recipe:
     """What the lessons flip a switch of: Fashion-MNIST in about a minute on two CPU cores.
 
-    600 synthetic images, 1 % of the real training set's pixels, and 700 student steps; one thing after the other
-    (sequential), so that one flip is one cause. The student reaches about 70 %, three points more or less with another seed.
+    600 synthetic images, 1 % of the real training set's pixels, and 700 student steps; one thing
+    after the other (sequential), so that one flip is one cause. The student reaches about 70 %,
+    three points more or less with another seed.
     """
     return fashion_table().replace(name="fashion-lesson", evaluate_every=100)
 
 
 def tiny() -> Recipe:
-    """The whole loop in a few seconds, for tests: three epochs of one batch. The student learns little."""
+    """The whole loop in a few seconds, for tests: three epochs of one batch. The student learns
+    little.
+    """
     return fashion_live().replace(
         name="tiny",
         ratio=0.001,
@@ -93,14 +101,17 @@ def tiny() -> Recipe:
     )
 
 
-# --- Table 4 on Fashion-MNIST, and the baselines ---------------------------------------------------
+# --- Table 4 on Fashion-MNIST, and the baselines
+# ---------------------------------------------------
 
 
 def fashion_table_at(ratio: float) -> Recipe:
-    """What the recipes of the tables share, at a data memory ratio: 5 epochs at 0.5 %, 8 at 1 %, 32 at 5 %.
+    """What the recipes of the tables share, at a data memory ratio: 5 epochs at 0.5 %, 8 at 1 %, 32
+    at 5 %.
 
-    fashion-live's settings with one batch of 10 generator steps and 100 student steps an epoch, two batches more than the
-    pool holds, four kept views, the first epoch for warm-up, and no evaluation before the end.
+    fashion-live's settings with one batch of 10 generator steps and 100 student steps an epoch, two
+    batches more than the pool holds, four kept views, the first epoch for warm-up, and no
+    evaluation before the end.
     """
     epochs = round(600 * ratio) + 2
     return fashion_live().replace(
@@ -126,13 +137,16 @@ def fashion_table() -> Recipe:
 def ladder_1_nayer() -> Recipe:
     """Table 4 on Fashion-MNIST, first rung: full resolution, neither key region nor diversity.
 
-    As NAYER, with our relative batch-norm distance and all samples in L_adv, as on every rung. About a minute on one core.
+    As NAYER, with our relative batch-norm distance and all samples in L_adv, as on every rung.
+    About a minute on one core.
     """
     return fashion_table().replace(name="fashion-ladder-1-nayer", **{"weights.kr": 0.0})
 
 
 def ladder_2_smaller() -> Recipe:
-    """Table 4 on Fashion-MNIST, second rung: + smaller images (20 × 20), and as many more of them in the same pixels."""
+    """Table 4 on Fashion-MNIST, second rung: + smaller images (20 × 20), and as many more of them
+    in the same pixels.
+    """
     base = ladder_1_nayer()
     return base.replace(name="fashion-ladder-2-smaller", resolutions=(20,), batch=base.batch_at(20))
 
@@ -143,42 +157,75 @@ def ladder_3_key_region() -> Recipe:
 
 
 def ladder_4_diversity() -> Recipe:
-    """Table 4 on Fashion-MNIST, fourth rung: + embedding diversity (α_ed 10, α_aed 5). This is K-Gen-S."""
-    return ladder_3_key_region().replace(name="fashion-ladder-4-diversity", **{"weights.ed": 10.0, "weights.aed": 5.0})
+    """Table 4 on Fashion-MNIST, fourth rung: + embedding diversity (α_ed 10, α_aed 5). This is
+    K-Gen-S.
+    """
+    return ladder_3_key_region().replace(
+        name="fashion-ladder-4-diversity", **{"weights.ed": 10.0, "weights.aed": 5.0}
+    )
 
 
 def ladder_5_multi() -> Recipe:
-    """Table 4 on Fashion-MNIST, fifth rung: + a second, larger resolution (20 and 24) in the same pixels. This is K-Gen."""
+    """Table 4 on Fashion-MNIST, fifth rung: + a second, larger resolution (20 and 24) in the same
+    pixels. This is K-Gen.
+    """
     return ladder_4_diversity().replace(name="fashion-ladder-5-multi", resolutions=(20, 24))
 
 
 def nayer() -> Recipe:
-    """NAYER on Fashion-MNIST (Tran et al. 2024b): the first rung, with L_adv only where student and teacher agree."""
+    """NAYER on Fashion-MNIST (Tran et al. 2024b): the first rung, with L_adv only where student and
+    teacher agree.
+    """
     return ladder_1_nayer().replace(name="nayer", adv_mask="agree")
 
 
 def fast() -> Recipe:
-    """Fast on Fashion-MNIST (Fang et al. 2022): latent codes, a generator whose start is learnt, a memory of batch statistics."""
+    """Fast on Fashion-MNIST (Fang et al. 2022): latent codes, a generator whose start is learnt, a
+    memory of batch statistics.
+    """
     return nayer().replace(name="fast", source="latent", feature_memory=0.9)
 
 
 def deepinversion() -> Recipe:
-    """DeepInversion on Fashion-MNIST (Yin et al. 2020), adaptive variant: the pixels themselves, with its two priors.
+    """DeepInversion on Fashion-MNIST (Yin et al. 2020), adaptive variant: the pixels themselves,
+    with its two priors.
 
-    Six times the others' steps: after ten the teacher agrees with 7 of 10 labels, after forty with all (Table 1 gives it ten times the time).
+    Six times the others' steps: after ten the teacher agrees with 7 of 10 labels, after forty with
+    all (Table 1 gives it ten times the time).
     """
     images = {"optimisers.images.lr": 0.05, "optimisers.images.momentum": 0.9}
     priors = {"weights.ce": 1.0, "weights.tv": 2.5e-5, "weights.l2": 3e-8}
-    return nayer().replace(name="deepinversion", source="pixels", adv_mask="none", generator_steps=60, **images, **priors)
+    return nayer().replace(
+        name="deepinversion",
+        source="pixels",
+        adv_mask="none",
+        generator_steps=60,
+        **images,
+        **priors,
+    )
 
 
-# --- by name ---------------------------------------------------------------------------------------
+# --- by name
+# ---------------------------------------------------------------------------------------
 
 _FASHION = (fashion_live, fashion_long, tiny, fashion_vit, fashion_lesson)
-_PHOTOGRAPHS = (photographs.cifar10_live, photographs.imagenette_live, photographs.imagenette_long, photographs.imagenet_peek)
-_LADDER = (ladder_1_nayer, ladder_2_smaller, ladder_3_key_region, ladder_4_diversity, ladder_5_multi)
+_PHOTOGRAPHS = (
+    photographs.cifar10_live,
+    photographs.imagenette_live,
+    photographs.imagenette_long,
+    photographs.imagenet_peek,
+)
+_LADDER = (
+    ladder_1_nayer,
+    ladder_2_smaller,
+    ladder_3_key_region,
+    ladder_4_diversity,
+    ladder_5_multi,
+)
 _BASELINES = (nayer, fast, deepinversion)
-_RECIPES: dict[str, Callable[[], Recipe]] = {f().name: f for f in (*_FASHION, *_PHOTOGRAPHS, *_LADDER, *_BASELINES)}
+_RECIPES: dict[str, Callable[[], Recipe]] = {
+    f().name: f for f in (*_FASHION, *_PHOTOGRAPHS, *_LADDER, *_BASELINES)
+}
 _ABOUT = {name: inspect.getdoc(f) or "" for name, f in _RECIPES.items()}
 GROUPS: dict[str, tuple[str, ...]] = {
     "Fashion-MNIST, with what is bundled": tuple(f().name for f in _FASHION),
@@ -190,9 +237,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 for _pair in paper.PAIRS:
     _names = {f"{_pair.name}-{method}": method for method in paper.methods(_pair)}
-    _RECIPES |= {name: functools.partial(paper.build, _pair, method) for name, method in _names.items()}
+    _RECIPES |= {
+        name: functools.partial(paper.build, _pair, method) for name, method in _names.items()
+    }
     _ABOUT |= {name: paper.about(_pair, method) for name, method in _names.items()}
-    _title = f"The paper's {paper.catalogue.DATA[_pair.data].title} (teacher and data are fetched by you)"
+    _title = (
+        f"The paper's {paper.catalogue.DATA[_pair.data].title} (teacher and data are fetched by"
+        " you)"
+    )
     GROUPS[_title] = (*GROUPS.get(_title, ()), *_names)
 NAMES = tuple(_RECIPES)
 
@@ -201,8 +253,13 @@ def get(name: str) -> Recipe:
     """The recipe of that name; RecipeError names the nearest one."""
     if name not in _RECIPES:
         near = difflib.get_close_matches(name, NAMES, 1, 0.4)
-        known = f"Known: {', '.join(NAMES[:3])} and {len(NAMES) - 3} more, which `python -m kgen recipes` lists."
-        raise RecipeError(f"Recipe {name!r} is not known. " + (f"Did you mean {near[0]!r}?" if near else known))
+        known = (
+            f"Known: {', '.join(NAMES[:3])} and {len(NAMES) - 3} more, which `python -m kgen"
+            " recipes` lists."
+        )
+        raise RecipeError(
+            f"Recipe {name!r} is not known. " + (f"Did you mean {near[0]!r}?" if near else known)
+        )
     return _RECIPES[name]()
 
 
@@ -213,7 +270,9 @@ def describe(name: str) -> str:
 
 
 def changes(recipe: Recipe) -> dict[str, object]:
-    """What distinguishes a recipe from the named one that it starts from (or from the defaults), as dotted fields."""
+    """What distinguishes a recipe from the named one that it starts from (or from the defaults), as
+    dotted fields.
+    """
     base = get(recipe.name) if recipe.name in _RECIPES else Recipe()
     return {p: recipe.value(p) for p in field_names() if recipe.value(p) != base.value(p)}
 

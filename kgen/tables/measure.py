@@ -1,4 +1,6 @@
-"""Makes the runs of tables, several at once: each on one thread of a process of its own. It yields, and writes nothing."""
+"""Makes the runs of tables, several at once: each on one thread of a process of its own. It yields,
+and writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,12 @@ class RunError(RuntimeError):
     """A run that did not reach its end; the message says why."""
 
 
-def missing(tables: Iterable[Table], seeds: Iterable[int], there: Iterable[tuple[str, int]]) -> list[Task]:
-    """The runs that these tables lack, each once: the first table first, and within it seed by seed. `there`: (key, seed)."""
+def missing(
+    tables: Iterable[Table], seeds: Iterable[int], there: Iterable[tuple[str, int]]
+) -> list[Task]:
+    """The runs that these tables lack, each once: the first table first, and within it seed by
+    seed. `there`: (key, seed).
+    """
     seeds, known, tasks = list(seeds), set(there), []
     for table in tables:
         for seed in seeds:
@@ -55,7 +61,9 @@ def missing(tables: Iterable[Table], seeds: Iterable[int], there: Iterable[tuple
 
 
 def make(task: Task) -> Result:
-    """One run in this process, with as many threads as torch has here. Raises RunError, and what the engine raises."""
+    """One run in this process, with as many threads as torch has here. Raises RunError, and what
+    the engine raises.
+    """
     import torch
 
     from kgen.engine.engine import distill
@@ -74,7 +82,9 @@ def make(task: Task) -> Result:
         elif event.kind == "run_failed":
             raise RunError(f"{event.cause} {event.remedy}")
     if event.kind != "run_finished" or event.accuracy is None:
-        raise RunError("The run has no student to measure; a row needs student steps and two classes or more.")
+        raise RunError(
+            "The run has no student to measure; a row needs student steps and two classes or more."
+        )
     return Result(
         key=task.row.key,
         seed=task.seed,
@@ -122,10 +132,11 @@ def _on_photos(task: Task) -> Result:
 
 
 def measure(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
-    """Make runs, `jobs` at once; yields an Outcome when a run begins and one when it ends. A run that fails stops no other.
+    """Make runs, `jobs` at once; yields an Outcome when a run begins and one when it ends. A run
+    that fails stops no other.
 
-    Close the iterator (or let KeyboardInterrupt pass through it) and the runs on the way are dropped.
-    jobs = 0 makes them in this process, one after another.
+    Close the iterator (or let KeyboardInterrupt pass through it) and the runs on the way are
+    dropped. jobs = 0 makes them in this process, one after another.
     """
     if not jobs:
         yield from _here(tasks)
@@ -144,7 +155,10 @@ def measure(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
                     answer = pipe.recv()
                     idle.append(worker)
                 except (EOFError, ConnectionError):
-                    answer = f"Its process ended before the run did (exit code {worker.end()}); if memory is short, try fewer --jobs."
+                    answer = (
+                        f"Its process ended before the run did (exit code {worker.end()}); if"
+                        " memory is short, try fewer --jobs."
+                    )
                 yield _outcome(task, answer)
     finally:
         for worker in [*idle, *(worker for worker, _ in busy.values())]:
@@ -170,7 +184,11 @@ def _answer(task: Task) -> Result | str:
     """The run's result, or why there is none."""
     try:
         return make(task)
-    except (RunError, ValueError) as error:  # what a recipe, teacher or data set lacks is a ValueError and says it in a sentence
+    except (
+        RunError,
+        ValueError,
+        # what a recipe, teacher or data set lacks is a ValueError and says it in a sentence
+    ) as error:
         return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
@@ -181,7 +199,9 @@ def _outcome(task: Task, answer: Result | str) -> Outcome:
 
 
 class _Worker:
-    """A process that makes one run after another, and our end of the pipe to it. Spawned, so that torch starts clean."""
+    """A process that makes one run after another, and our end of the pipe to it. Spawned, so that
+    torch starts clean.
+    """
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -191,14 +211,18 @@ class _Worker:
         theirs.close()  # so that its end ends the pipe
 
     def end(self) -> int | None:
-        """Wait for the end of a process that is ending; returns its exit code (a signal's number below zero)."""
+        """Wait for the end of a process that is ending; returns its exit code (a signal's number
+        below zero).
+        """
         self.pipe.close()
         self.process.join()
         return self.process.exitcode
 
 
 def _work(pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us too; the process that started us decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches us too; the process that started us decides
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
     import torch
 

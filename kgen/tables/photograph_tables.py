@@ -1,8 +1,9 @@
-"""The paper's tables on photographs, as recipes with labels; `kgen.tables.tables` makes rows of them.
+"""The paper's tables on photographs, as recipes with labels; `kgen.tables.tables` makes rows of
+them.
 
-Every row has as many pixels and as many student steps, and no adversarial term, which diverges on photographs
-(docs/results.md), but for the one row that bounds it. Precision and memory format are fixed, so that a row is the same
-on every machine.
+Every row has as many pixels and as many student steps, and no adversarial term, which diverges on
+photographs (docs/results.md), but for the one row that bounds it. Precision and memory format are
+fixed, so that a row is the same on every machine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ YARDSTICK = (10, 20, 40, 80, 160, 320, 640, 1280)
 
 
 def base(ratio: float) -> Recipe:
-    """What the rows on Imagenette share: K-Gen-S without diversity, 80 × 80, at a data memory ratio; one batch more than the pool needs.
+    """What the rows on Imagenette share: K-Gen-S without diversity, 80 × 80, at a data memory
+    ratio; one batch more than the pool needs.
 
     ValueError for a ratio whose batches do not divide STUDENT_STEPS.
     """
@@ -65,7 +67,9 @@ def cifar10(ratio: float) -> Recipe:
 def at(recipe: Recipe, side: int, **changes) -> Recipe:
     """The recipe at another resolution, with as many pixels in a batch and in a student step."""
     student_batch = images_in(recipe.student_batch * recipe.resolutions[0] ** 2, side)
-    return recipe.replace(resolutions=(side,), batch=recipe.batch_at(side), student_batch=student_batch, **changes)
+    return recipe.replace(
+        resolutions=(side,), batch=recipe.batch_at(side), student_batch=student_batch, **changes
+    )
 
 
 DIVERSE = {"weights.ed": 10.0, "weights.aed": 5.0}
@@ -83,13 +87,19 @@ def cifar10_ladder(ratio: float) -> Iterator[Labelled]:
 
 
 def _rungs(single: Recipe, full: int, second: int) -> Iterator[Labelled]:
-    """`single`: with the key region, at the smaller resolution; `full`: the teacher's own; `second`: beside the smaller one."""
+    """`single`: with the key region, at the smaller resolution; `full`: the teacher's own;
+    `second`: beside the smaller one.
+    """
     (small,) = single.resolutions
     yield f"NAYER, {full} × {full}", at(single, full, **NO_KEY_REGION), 32.17
     yield f"+ SRG, {small} × {small}", single.replace(**NO_KEY_REGION), 41.13
     yield "+ KR, key region", single, 77.62
     yield "+ ED, diversity (K-Gen-S)", single.replace(**DIVERSE), 80.32
-    yield f"+ MSG, {small} and {second} (K-Gen)", single.replace(resolutions=(small, second), **DIVERSE), 82.21
+    yield (
+        f"+ MSG, {small} and {second} (K-Gen)",
+        single.replace(resolutions=(small, second), **DIVERSE),
+        82.21,
+    )
 
 
 def resolutions(ratio: float) -> Iterator[Labelled]:
@@ -104,28 +114,54 @@ def sources(ratio: float) -> Iterator[Labelled]:
     single = base(ratio)
     full = at(single, 128, **NO_KEY_REGION)
     pixels = {"source": "pixels", "restart_optimiser": False}
-    yield "DeepInversion, pixels", full.replace(**pixels, generator_steps=100, **{"weights.tv": 2e-3}), 25.08
+    yield (
+        "DeepInversion, pixels",
+        full.replace(**pixels, generator_steps=100, **{"weights.tv": 2e-3}),
+        25.08,
+    )
     yield "CDA, pixels seen through shrinking crops", full.replace(**pixels, **CDA), None
-    yield "Fast, latent codes", full.replace(source="latent", restart_optimiser=False, feature_memory=0.9), 28.32
+    yield (
+        "Fast, latent codes",
+        full.replace(source="latent", restart_optimiser=False, feature_memory=0.9),
+        28.32,
+    )
     yield "NAYER", full, 32.17
-    yield "pyramid, shrinking crops, 80 × 80", single.replace(source="pyramid", restart_optimiser=False, **CURRICULUM, generator_steps=50), None
+    yield (
+        "pyramid, shrinking crops, 80 × 80",
+        single.replace(source="pyramid", restart_optimiser=False, **CURRICULUM, generator_steps=50),
+        None,
+    )
     yield "K-Gen-S", single.replace(**DIVERSE), 80.32
     yield "K-Gen", single.replace(resolutions=(80, 96), **DIVERSE), 82.21
 
 
 def switches(ratio: float) -> Iterator[Labelled]:
-    """One switch of K-Gen-S without diversity flipped at a time, to see what the key region hangs on."""
+    """One switch of K-Gen-S without diversity flipped at a time, to see what the key region hangs
+    on.
+    """
     single = base(ratio)
     yield "as it is", single, None
     yield "no key region", single.replace(**NO_KEY_REGION), None
     yield "key region × 10", single.replace(**{"weights.kr": 1.0}), None
     yield "no cross-entropy", single.replace(**{"weights.ce": 0.0}), None
-    yield "neither cross-entropy nor key region", single.replace(**{"weights.ce": 0.0}, **NO_KEY_REGION), None
+    yield (
+        "neither cross-entropy nor key region",
+        single.replace(**{"weights.ce": 0.0}, **NO_KEY_REGION),
+        None,
+    )
     yield "no batch-norm term", single.replace(**{"weights.bn": 0.0}), None
-    yield "target G(20,2), as high as this teacher's evidence", single.replace(**{"target.peak": 20.0}), None
+    yield (
+        "target G(20,2), as high as this teacher's evidence",
+        single.replace(**{"target.peak": 20.0}),
+        None,
+    )
     yield "target Full(1)", single.replace(**{"target.kind": "full"}), None
     yield "100 steps per batch", single.replace(generator_steps=100), None
-    yield "bounded adversarial term", single.replace(adv_divergence="js", **{"weights.adv": 1.0}), None
+    yield (
+        "bounded adversarial term",
+        single.replace(adv_divergence="js", **{"weights.adv": 1.0}),
+        None,
+    )
 
 
 CURRICULUM = {"generator_crop": 0.25, "crop_curriculum": True}
@@ -139,5 +175,7 @@ CDA = {
     "optimisers.images.momentum": 0.5,
     "optimisers.images.beta2": 0.9,
 }
-"""Yin & Shen 2024: crops whose least area falls to 0.08, Adam 0.25, no total variation. Its BN factor, 0.01, is for a raw sum
-over a ResNet-18; ours is relative, so as large as cross-entropy here."""
+"""Yin & Shen 2024: crops whose least area falls to 0.08, Adam 0.25, no total variation. Its BN
+factor, 0.01, is for a raw sum over a ResNet-18; ours is relative, so as large as cross-entropy
+here.
+"""

@@ -1,4 +1,6 @@
-"""What the runs of a table come to: mean and spread for each row, as text for a terminal, Markdown or plain data."""
+"""What the runs of a table come to: mean and spread for each row, as text for a terminal, Markdown
+or plain data.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,34 @@ from kgen.tables.tables import Table, TableError
 from kgen.worth.exchange import Rate, exchange
 
 PAGE = paths.RESULTS_PAGE
-COLUMNS = ("", "accuracy", "seeds", "images", "pixels", "time", "second opinion", "real photos", "paper")
-"""Second opinion: synthetic images that an independent network names as intended, among all of its classes / among the chosen
-ones. Real photos: how many teach as much."""
+COLUMNS = (
+    "",
+    "accuracy",
+    "seeds",
+    "images",
+    "pixels",
+    "time",
+    "second opinion",
+    "real photos",
+    "paper",
+)
+"""Second opinion: synthetic images that an independent network names as intended, among all of its
+classes / among the chosen ones. Real photos: how many teach as much."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table with what its runs reached: means over `n` seeds; None where nothing was measured."""
+    """A row of a table with what its runs reached: means over `n` seeds; None where nothing was
+    measured.
+    """
 
     label: str
     n: int
     seeds: tuple[int, ...]
     accuracy: float | None
-    """Mean share of the real test images named correctly, and over two seeds or more the sample standard deviation."""
+    """Mean share of the real test images named correctly, and over two seeds or more the sample
+    standard deviation.
+    """
     deviation: float | None
     images: float | None
     pixels: float | None
@@ -41,9 +57,13 @@ class Line:
     """Percent."""
     command: str
     second_opinion: tuple[float, float] | None = None
-    """Shares of all synthetic images, among all of the judge's classes and among the chosen ones; means over the runs that had a judge."""
+    """Shares of all synthetic images, among all of the judge's classes and among the chosen ones;
+    means over the runs that had a judge.
+    """
     worth: Rate | None = None
-    """Exchange rate of the mean accuracy; None for a table without a yardstick, or while that is not measured."""
+    """Exchange rate of the mean accuracy; None for a table without a yardstick, or while that is
+    not measured.
+    """
 
     def cells(self) -> tuple[str, ...]:
         """The line in words, as COLUMNS."""
@@ -58,7 +78,11 @@ class Line:
             f"{self.images:,.0f}",
             f"{self.pixels:,.0f}",
             f"{self.seconds:.0f} s",
-            "" if self.second_opinion is None else " / ".join(f"{100 * share:.0f}" for share in self.second_opinion) + " %",
+            (
+                ""
+                if self.second_opinion is None
+                else " / ".join(f"{100 * share:.0f}" for share in self.second_opinion) + " %"
+            ),
             "" if self.worth is None else str(self.worth),
             paper,
         )
@@ -69,9 +93,16 @@ def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) ->
     found, yardstick = [], _yardstick(table, seeds, results)
     for row in table.rows:
         runs = [results[row.key, s] for s in seeds if (row.key, s) in results]
-        mean = {f: statistics.fmean(getattr(r, f) for r in runs) if runs else None for f in ("accuracy", "images", "pixels", "seconds")}
+        mean = {
+            f: statistics.fmean(getattr(r, f) for r in runs) if runs else None
+            for f in ("accuracy", "images", "pixels", "seconds")
+        }
         deviation = statistics.stdev(r.accuracy for r in runs) if len(runs) > 1 else None
-        opinions = [(r.second_opinion, r.second_opinion_chosen) for r in runs if r.second_opinion is not None]
+        opinions = [
+            (r.second_opinion, r.second_opinion_chosen)
+            for r in runs
+            if r.second_opinion is not None
+        ]
         found.append(
             Line(
                 row.label,
@@ -88,7 +119,9 @@ def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) ->
     return found
 
 
-def _yardstick(table: Table, seeds: range, results: dict[tuple[str, int], Result]) -> list[tuple[int, float]]:
+def _yardstick(
+    table: Table, seeds: range, results: dict[tuple[str, int], Result]
+) -> list[tuple[int, float]]:
     """(real photos, mean accuracy) of what was measured, fewest photos first."""
     curve = []
     for row in tables.yardstick(table.name):
@@ -104,12 +137,30 @@ def _kept(cells: list[tuple[str, ...]]) -> list[int]:
 
 def grid(table: Table, found: list[Line]) -> Grid:
     """For a terminal."""
-    caption = "\nThe paper's column is ResNet-34 → ResNet-18 on Imagenette at 5 %: compare its order, not its height." if any(line.paper for line in found) else ""
-    drawn = Grid(title=f"{table.title} ({table.source})", caption=table.command + caption, title_justify="left", caption_justify="left", box=SIMPLE, collapse_padding=True, pad_edge=False)
+    caption = (
+        "\nThe paper's column is ResNet-34 → ResNet-18 on Imagenette at 5 %: compare its order, not"
+        " its height."
+        if any(line.paper for line in found)
+        else ""
+    )
+    drawn = Grid(
+        title=f"{table.title} ({table.source})",
+        caption=table.command + caption,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     cells = [line.cells() for line in found]
     kept = _kept(cells)
     for i in kept:
-        drawn.add_column(COLUMNS[i].replace(" ", "\n"), justify="right" if i else "left", no_wrap=bool(i), vertical="bottom")
+        drawn.add_column(
+            COLUMNS[i].replace(" ", "\n"),
+            justify="right" if i else "left",
+            no_wrap=bool(i),
+            vertical="bottom",
+        )
     for line in cells:
         drawn.add_row(*(line[i] for i in kept))
     return drawn
@@ -117,7 +168,13 @@ def grid(table: Table, found: list[Line]) -> Grid:
 
 def data(table: Table, found: list[Line]) -> dict[str, Any]:
     """For JSON."""
-    return {"table": table.name, "title": table.title, "source": table.source, "command": table.command, "rows": [asdict(f) for f in found]}
+    return {
+        "table": table.name,
+        "title": table.title,
+        "source": table.source,
+        "command": table.command,
+        "rows": [asdict(f) for f in found],
+    }
 
 
 def markdown(table: Table, found: list[Line]) -> str:
@@ -131,11 +188,16 @@ def markdown(table: Table, found: list[Line]) -> str:
 
 def marks(name: str) -> tuple[str, str]:
     """The two comments between which a table stands on the results page."""
-    return f"<!-- table {name}: written by `python -m kgen table all --markdown` -->", f"<!-- end of {name} -->"
+    return (
+        f"<!-- table {name}: written by `python -m kgen table all --markdown` -->",
+        f"<!-- end of {name} -->",
+    )
 
 
 def write_page(texts: dict[str, str], path: Path = PAGE) -> None:
-    """Put each table's Markdown between its marks; every other word of the page stays. Raises TableError where marks are missing."""
+    """Put each table's Markdown between its marks; every other word of the page stays. Raises
+    TableError where marks are missing.
+    """
     try:
         page = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -145,6 +207,9 @@ def write_page(texts: dict[str, str], path: Path = PAGE) -> None:
         before, found, rest = page.partition(first)
         _, ended, after = rest.partition(last)
         if not (found and ended):
-            raise TableError(f"{path} has no place for the table {name!r}. Add these two lines where it should stand: {first} and {last}")
+            raise TableError(
+                f"{path} has no place for the table {name!r}. Add these two lines where it should"
+                f" stand: {first} and {last}"
+            )
         page = f"{before}{first}\n\n{text}\n{last}{after}"
     write_durably(path, page.encode())

@@ -1,4 +1,6 @@
-"""Finished runs of the tables: one JSON line each in a file that only grows. What a line's `key` means, tables.py says."""
+"""Finished runs of the tables: one JSON line each in a file that only grows. What a line's `key`
+means, tables.py says.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,15 @@ from kgen.recipe.recipe import Recipe
 from kgen.tables.tables import Row, TableError
 
 STUDENT_COST = 0.1
-"""A pixel in a student step against one in a generator step, roughly as measured with kept views; only for guessing durations."""
+"""A pixel in a student step against one in a generator step, roughly as measured with kept views;
+only for guessing durations.
+"""
 
 
 class Result(BaseModel):
-    """What a run reached. `accuracy` is the student's at the end, on `n` real test images; `seconds` is wall time on one thread."""
+    """What a run reached. `accuracy` is the student's at the end, on `n` real test images;
+    `seconds` is wall time on one thread.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,7 +40,9 @@ class Result(BaseModel):
     student_steps: int
     torch: str
     second_opinion: float | None = None
-    """Share of all synthetic images that the judge names as intended, among all of its classes; None without a judge."""
+    """Share of all synthetic images that the judge names as intended, among all of its classes;
+    None without a judge.
+    """
     second_opinion_chosen: float | None = None
     """The same among the chosen classes alone."""
 
@@ -61,12 +69,17 @@ class Results:
             try:
                 result = Result.model_validate_json(line)
             except ValidationError:
-                raise TableError(f"{self.path}, line {number}, is no result of a run. Remove the line; its run is then made again.") from None
+                raise TableError(
+                    f"{self.path}, line {number}, is no result of a run. Remove the line; its run"
+                    " is then made again."
+                ) from None
             found[result.key, result.seed] = result
         return found
 
     def append(self, result: Result) -> None:
-        """One line more, on the disk when this returns. Raises TableError if it cannot be written; the file is then as before."""
+        """One line more, on the disk when this returns. Raises TableError if it cannot be written;
+        the file is then as before.
+        """
         line = result.model_dump_json(exclude_none=True).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +92,10 @@ class Results:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file.fileno())
         except OSError as error:
-            raise TableError(f"{self.path} cannot be written: {error.strerror or error}. The runs before are kept.") from None
+            raise TableError(
+                f"{self.path} cannot be written: {error.strerror or error}. The runs before are"
+                " kept."
+            ) from None
 
 
 def work(recipe: Recipe) -> float:
@@ -87,12 +103,16 @@ def work(recipe: Recipe) -> float:
     sides = recipe.sides()
     pixels = [b * e * e for b, e in zip(recipe.batch_sizes(sides), sides)]
     generator = recipe.epochs * recipe.iterations * recipe.generator_steps * sum(pixels)
-    student = recipe.total_student_steps * recipe.student_batch * statistics.fmean(e * e for e in sides)
+    student = (
+        recipe.total_student_steps * recipe.student_batch * statistics.fmean(e * e for e in sides)
+    )
     return generator + STUDENT_COST * student
 
 
 class Pace:
-    """How long runs take, learnt from finished ones: of the same recipe, else of any, in proportion to their work."""
+    """How long runs take, learnt from finished ones: of the same recipe, else of any, in proportion
+    to their work.
+    """
 
     def __init__(self, rows: Iterable[Row], results: Iterable[Result] = ()):
         self._work = {row.key: work(row.recipe) for row in rows}
@@ -111,5 +131,10 @@ class Pace:
             return 0.0
         if not self._seconds:
             return None
-        rate = statistics.median(statistics.fmean(s) / self._work[k] for k, s in self._seconds.items())
-        return sum(statistics.fmean(self._seconds[k]) if k in self._seconds else rate * self._work[k] for k in keys)
+        rate = statistics.median(
+            statistics.fmean(s) / self._work[k] for k, s in self._seconds.items()
+        )
+        return sum(
+            statistics.fmean(self._seconds[k]) if k in self._seconds else rate * self._work[k]
+            for k in keys
+        )

@@ -1,7 +1,8 @@
-"""The paper's tables as data: a table is rows, a row is a label and a recipe. Those on photographs are in `photograph_tables`.
+"""The paper's tables as data: a table is rows, a row is a label and a recipe. Those on photographs
+are in `photograph_tables`.
 
-It runs nothing (measure.py does), keeps nothing (results.py) and draws nothing (report.py). Rows of different tables that
-ask for the same recipe have the same `key`, so they share their runs.
+It runs nothing (measure.py does), keeps nothing (results.py) and draws nothing (report.py). Rows of
+different tables that ask for the same recipe have the same `key`, so they share their runs.
 """
 
 from __future__ import annotations
@@ -21,29 +22,39 @@ from kgen.tables import photograph_tables as photos
 from kgen.zoo import zoo
 
 PROTOCOL = 1
-"""Part of every key. Raise it when the same recipe and seed give another student than before: the engine computes something
-else, or a default of `Recipe` has changed. All runs are then measured anew."""
+"""Part of every key. Raise it when the same recipe and seed give another student than before: the
+engine computes something else, or a default of `Recipe` has changed. All runs are then measured
+anew.
+"""
 
 RUNS = paths.TABLE_RUNS
 
 
 class TableError(ValueError):
-    """A table that does not exist, or a place for tables that cannot be used; the message says what to do."""
+    """A table that does not exist, or a place for tables that cannot be used; the message says what
+    to do.
+    """
 
 
 @dataclass(frozen=True)
 class Row:
-    """One recipe of a table; `paper` is what the paper has in this place (Imagenette, ResNet-34 → ResNet-18, 5 %), in percent."""
+    """One recipe of a table; `paper` is what the paper has in this place (Imagenette, ResNet-34 →
+    ResNet-18, 5 %), in percent.
+    """
 
     label: str
     recipe: Recipe
     paper: float | None = None
     photos: int | None = None
-    """Number of real training images that the recipe's student learns from instead of synthetic ones (`kgen.worth.worth`)."""
+    """Number of real training images that the recipe's student learns from instead of synthetic
+    ones (`kgen.worth.worth`).
+    """
 
     @functools.cached_property
     def key(self) -> str:
-        """What the student depends on besides the seed, as 16 hex digits: recipe without name, teacher's weights, PROTOCOL."""
+        """What the student depends on besides the seed, as 16 hex digits: recipe without name,
+        teacher's weights, PROTOCOL.
+        """
         return key(self.recipe, self.photos)
 
 
@@ -60,11 +71,15 @@ class Table:
 
 
 def key(recipe: Recipe, photos: int | None = None) -> str:
-    """See `Row.key`. Fields at their defaults are left out, so that a recipe outlives new fields that change nothing."""
+    """See `Row.key`. Fields at their defaults are left out, so that a recipe outlives new fields
+    that change nothing.
+    """
     fields = recipe.model_dump(mode="json", exclude_defaults=True)
     for free in ("name", "seed"):
         fields.pop(free, None)
-    content = {"recipe": fields, "teacher": _checksum(recipe.teacher), "protocol": PROTOCOL} | ({} if photos is None else {"photos": photos})
+    content = {"recipe": fields, "teacher": _checksum(recipe.teacher), "protocol": PROTOCOL} | (
+        {} if photos is None else {"photos": photos}
+    )
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -72,7 +87,9 @@ _checksum = functools.cache(zoo.checksum)
 
 
 def row(label: str, recipe: Recipe, paper: float | None = None, **changes) -> Row:
-    """A row that gives the same student wherever it runs with one thread: sequential, on the CPU; seeds come later."""
+    """A row that gives the same student wherever it runs with one thread: sequential, on the CPU;
+    seeds come later.
+    """
     return Row(label, recipe.replace(schedule="sequential", device="cpu", seed=0, **changes), paper)
 
 
@@ -89,10 +106,14 @@ RUNGS = {
 
 
 def ladder(ratio: float) -> tuple[Row, ...]:
-    """The rungs at a data memory ratio: the named recipes, which are at 1 %, with the length that goes with the ratio."""
+    """The rungs at a data memory ratio: the named recipes, which are at 1 %, with the length that
+    goes with the ratio.
+    """
     sized = recipes.fashion_table_at(ratio)
     length = {"ratio": sized.ratio, "epochs": sized.epochs, "warmup": sized.warmup}
-    return tuple(row(label, recipes.get(name), paper, **length) for name, (label, paper) in RUNGS.items())
+    return tuple(
+        row(label, recipes.get(name), paper, **length) for name, (label, paper) in RUNGS.items()
+    )
 
 
 def single() -> Recipe:
@@ -118,52 +139,92 @@ def representative() -> tuple[Row, ...]:
         row("NAYER", recipes.get("nayer"), 32.17),
         row("LTE, label text", single(), 80.36),
         row("CC, class centre", single(), 80.22, embedding="centre"),
-        row("CC, on the teacher's embedding", single(), embedding="centre", aed_embedding="teacher"),
+        row(
+            "CC, on the teacher's embedding", single(), embedding="centre", aed_embedding="teacher"
+        ),
     )
 
 
 def targets() -> tuple[Row, ...]:
     found = {(1, 2): 80.32, (1, 3): 79.99, (2, 2): 78.68}
-    gaussians = (row(f"G({i},{j})", single(), paper, target=Target(peak=i, sigma=j)) for (i, j), paper in found.items())
-    full = (row(f"Full({n})", single(), paper, target=Target(kind="full", peak=n)) for n, paper in ((1, 78.6), (3, 79.96)))
+    gaussians = (
+        row(f"G({i},{j})", single(), paper, target=Target(peak=i, sigma=j))
+        for (i, j), paper in found.items()
+    )
+    full = (
+        row(f"Full({n})", single(), paper, target=Target(kind="full", peak=n))
+        for n, paper in ((1, 78.6), (3, 79.96))
+    )
     return (*gaussians, *full)
 
 
 def resolutions() -> tuple[Row, ...]:
     def at(side: int, words: str, **changes) -> Row:
-        return row(f"{side} × {side}{words}", single(), resolutions=(side,), batch=single().batch_at(side), **changes)
+        return row(
+            f"{side} × {side}{words}",
+            single(),
+            resolutions=(side,),
+            batch=single().batch_at(side),
+            **changes,
+        )
 
     sides = (12, 16, 20, 24, 28)
-    return (*(at(e, "") for e in sides), *(at(e, ", no key region", **{"weights.kr": 0.0}) for e in sides))
+    return (
+        *(at(e, "") for e in sides),
+        *(at(e, ", no key region", **{"weights.kr": 0.0}) for e in sides),
+    )
 
 
 def mixed() -> tuple[Row, ...]:
     pairs = ((20, 16), (20, 24), (20, 28), (24, 28), (16, 28))
     multi = recipes.get("fashion-ladder-5-multi")
-    return tuple(row(f"{a} + {b}", multi, resolutions=(a, b), batch=multi.batch_at(a), batches=None) for a, b in pairs)
+    return tuple(
+        row(f"{a} + {b}", multi, resolutions=(a, b), batch=multi.batch_at(a), batches=None)
+        for a, b in pairs
+    )
 
 
 def sensitivity(field: str, found: dict[float, float]) -> tuple[Row, ...]:
     """One row a value of a weight; value → what the paper has."""
-    return tuple(row(f"{value:g}", single(), paper, **{field: float(value)}) for value, paper in found.items())
+    return tuple(
+        row(f"{value:g}", single(), paper, **{field: float(value)})
+        for value, paper in found.items()
+    )
 
 
 def radii() -> tuple[Row, ...]:
     """Where the pair is the one that follows from the class embeddings, the fields stay empty."""
-    found = {(0.015, 0.01): 80.21, (0.015, 0.03): 80.44, (0.03, 0.03): 80.24, (0.015, 0.1): 79.07, (0.05, 0.1): 77.46}
+    found = {
+        (0.015, 0.01): 80.21,
+        (0.015, 0.03): 80.44,
+        (0.03, 0.03): 80.24,
+        (0.015, 0.1): 79.07,
+        (0.05, 0.1): 77.46,
+    }
     usual = {(0.015, 0.03): {}}
     return tuple(
-        row(f"r_i {i:g}, r_o {o:g}", single(), paper, **usual.get((i, o), {"radii.inner": i, "radii.outer": o}))
+        row(
+            f"r_i {i:g}, r_o {o:g}",
+            single(),
+            paper,
+            **usual.get((i, o), {"radii.inner": i, "radii.outer": o}),
+        )
         for (i, o), paper in found.items()
     )
 
 
 def real_photos() -> tuple[Row, ...]:
-    """The yardstick of the tables on photographs: the same student, the same steps, real training images."""
-    return tuple(replace(row(f"{n:,} real photos", photos.base(0.01)), photos=n) for n in photos.YARDSTICK)
+    """The yardstick of the tables on photographs: the same student, the same steps, real training
+    images.
+    """
+    return tuple(
+        replace(row(f"{n:,} real photos", photos.base(0.01)), photos=n) for n in photos.YARDSTICK
+    )
 
 
-def photographs(make: Callable[[float], Iterable[photos.Labelled]], ratio: float) -> Callable[[], tuple[Row, ...]]:
+def photographs(
+    make: Callable[[float], Iterable[photos.Labelled]], ratio: float
+) -> Callable[[], tuple[Row, ...]]:
     """The rows of a table on photographs at a data memory ratio, made when they are asked for."""
     return lambda: tuple(row(label, recipe, paper) for label, recipe, paper in make(ratio))
 
@@ -177,22 +238,61 @@ _TABLES: dict[str, tuple[str, str, Callable[[], tuple[Row, ...]]]] = {
     "targets": ("What the map is pushed up to", "Table 20", targets),
     "resolutions": ("One resolution", "Table 10", resolutions),
     "mixed": ("Two resolutions", "Table 15", mixed),
-    "alpha-kr": ("Key region, α_kr", "Table 11", lambda: sensitivity(
-        "weights.kr", {0.05: 79.77, 0.1: 80.32, 0.2: 80.2, 0.5: 79.69, 2: 78.63})),
-    "alpha-ed": ("Embedding pull, α_ed", "Table 12", lambda: sensitivity(
-        "weights.ed", {1: 80.02, 5: 79.59, 10: 80.12, 20: 79.79, 50: 80.27})),
-    "alpha-aed": ("Embedding push, α_aed", "Table 13", lambda: sensitivity(
-        "weights.aed", {1: 79.85, 2: 79.56, 5: 80.42, 10: 79.88, 20: 80.27})),
+    "alpha-kr": (
+        "Key region, α_kr",
+        "Table 11",
+        lambda: sensitivity(
+            "weights.kr", {0.05: 79.77, 0.1: 80.32, 0.2: 80.2, 0.5: 79.69, 2: 78.63}
+        ),
+    ),
+    "alpha-ed": (
+        "Embedding pull, α_ed",
+        "Table 12",
+        lambda: sensitivity("weights.ed", {1: 80.02, 5: 79.59, 10: 80.12, 20: 79.79, 50: 80.27}),
+    ),
+    "alpha-aed": (
+        "Embedding push, α_aed",
+        "Table 13",
+        lambda: sensitivity("weights.aed", {1: 79.85, 2: 79.56, 5: 80.42, 10: 79.88, 20: 80.27}),
+    ),
     "radii": ("Radii of pull and push", "Table 14", radii),
     "imagenette-photos": ("Imagenette: real photos, the yardstick", "ours", real_photos),
-    "imagenette-ladder-1": ("Imagenette: what each part adds, at 1 %", "Table 4", photographs(photos.ladder, 0.01)),
-    "imagenette-ladder-5": ("Imagenette: what each part adds, at 5 %", "Table 4", photographs(photos.ladder, 0.05)),
-    "imagenette-ladder-10": ("Imagenette: what each part adds, at 10 %", "Table 4", photographs(photos.ladder, 0.1)),
-    "cifar10-ladder-5": ("CIFAR-10: what each part adds, at 5 %", "Table 4", photographs(photos.cifar10_ladder, 0.05)),
-    "imagenette-resolutions": ("Imagenette: one resolution, at 1 %", "Table 10", photographs(photos.resolutions, 0.01)),
-    "imagenette-sources": ("Imagenette: other sources of images, at 1 %", "Table 1", photographs(photos.sources, 0.01)),
-    "imagenette-switches": ("Imagenette: what the key region hangs on, at 1 %", "ours", photographs(photos.switches, 0.01)),
-}  # fmt: skip
+    "imagenette-ladder-1": (
+        "Imagenette: what each part adds, at 1 %",
+        "Table 4",
+        photographs(photos.ladder, 0.01),
+    ),
+    "imagenette-ladder-5": (
+        "Imagenette: what each part adds, at 5 %",
+        "Table 4",
+        photographs(photos.ladder, 0.05),
+    ),
+    "imagenette-ladder-10": (
+        "Imagenette: what each part adds, at 10 %",
+        "Table 4",
+        photographs(photos.ladder, 0.1),
+    ),
+    "cifar10-ladder-5": (
+        "CIFAR-10: what each part adds, at 5 %",
+        "Table 4",
+        photographs(photos.cifar10_ladder, 0.05),
+    ),
+    "imagenette-resolutions": (
+        "Imagenette: one resolution, at 1 %",
+        "Table 10",
+        photographs(photos.resolutions, 0.01),
+    ),
+    "imagenette-sources": (
+        "Imagenette: other sources of images, at 1 %",
+        "Table 1",
+        photographs(photos.sources, 0.01),
+    ),
+    "imagenette-switches": (
+        "Imagenette: what the key region hangs on, at 1 %",
+        "ours",
+        photographs(photos.switches, 0.01),
+    ),
+}
 NAMES = tuple(_TABLES)
 GROUPS = ("fashion", "photographs")
 """Tables by what they need: the bundled test images, or Imagenette and CIFAR-10 on this machine."""
@@ -202,18 +302,35 @@ def get(name: str) -> Table:
     """The table of that name; TableError names the nearest one."""
     if name not in _TABLES:
         near = difflib.get_close_matches(name, NAMES, 1, 0.4)
-        raise TableError(f"Table {name!r} is not known. " + (f"Did you mean {near[0]!r}?" if near else f"Known: all, {', '.join((*GROUPS, *NAMES))}."))
+        raise TableError(
+            f"Table {name!r} is not known. "
+            + (
+                f"Did you mean {near[0]!r}?"
+                if near
+                else f"Known: all, {', '.join((*GROUPS, *NAMES))}."
+            )
+        )
     title, source, rows = _TABLES[name]
     return Table(name, title, source, rows())
 
 
 def yardstick(name: str) -> tuple[Row, ...]:
-    """The rows on real photos against which a table's exchange rates are read; empty where there are none."""
-    return real_photos() if name in _TABLES and name.startswith("imagenette-") and name != "imagenette-photos" else ()
+    """The rows on real photos against which a table's exchange rates are read; empty where there
+    are none.
+    """
+    return (
+        real_photos()
+        if name in _TABLES and name.startswith("imagenette-") and name != "imagenette-photos"
+        else ()
+    )
 
 
 def find(name: str) -> list[Table]:
     """One table by name, those of a group (GROUPS), or every one for "all"."""
     if name in GROUPS:
-        return [get(n) for n in NAMES if n.startswith(("imagenette-", "cifar10-")) == (name == "photographs")]
+        return [
+            get(n)
+            for n in NAMES
+            if n.startswith(("imagenette-", "cifar10-")) == (name == "photographs")
+        ]
     return [get(n) for n in NAMES] if name == "all" else [get(name)]

@@ -1,4 +1,6 @@
-"""The exchange rate of a run: what `kgen.worth.worth` measured and keeps in the run folder, and what follows from it. No torch."""
+"""The exchange rate of a run: what `kgen.worth.worth` measured and keeps in the run folder, and
+what follows from it. No torch.
+"""
 
 from __future__ import annotations
 
@@ -49,22 +51,32 @@ class Worth(BaseModel):
     @property
     def photographs(self) -> list[Point]:
         """Trainings on real photos, fewest first."""
-        return sorted((point for point in self.points if point.real), key=lambda point: point.images)
+        return sorted(
+            (point for point in self.points if point.real), key=lambda point: point.images
+        )
 
     @property
     def rate(self) -> Rate | None:
         """None until pool and photos have been measured."""
         real = self.photographs
-        return exchange(self.synthetic.accuracy, [(p.images, p.accuracy) for p in real]) if self.synthetic and real else None
+        return (
+            exchange(self.synthetic.accuracy, [(p.images, p.accuracy) for p in real])
+            if self.synthetic and real
+            else None
+        )
 
     def same_measure(self, other: Worth) -> bool:
         """Can points of the two be compared?"""
-        return self.model_dump(exclude={"points", "pool"}) == other.model_dump(exclude={"points", "pool"})
+        return self.model_dump(exclude={"points", "pool"}) == other.model_dump(
+            exclude={"points", "pool"}
+        )
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How many real photos teach as much. `bound`: "" for a measured number, or the photos are "fewer" or "more" than `photos`."""
+    """How many real photos teach as much. `bound`: "" for a measured number, or the photos are
+    "fewer" or "more" than `photos`.
+    """
 
     photos: int
     bound: str = ""
@@ -74,7 +86,8 @@ class Rate:
 
 
 def exchange(accuracy: float, curve: Sequence[tuple[int, float]]) -> Rate:
-    """Where a curve of (real photos, accuracy), fewest photos first, reaches an accuracy; linear in the logarithm of the photos.
+    """Where a curve of (real photos, accuracy), fewest photos first, reaches an accuracy; linear in
+    the logarithm of the photos.
 
     More photos never count as worse: an accuracy below that of fewer photos is raised to it.
     """
@@ -107,5 +120,7 @@ def sentence(worth: Worth) -> str:
     if not worth.rate:
         return ""
     verb = {"": "as much as", "fewer": "less than", "more": "more than"}[worth.rate.bound]
-    return f"These {worth.synthetic.images:,} synthetic images teach {verb} {worth.rate.photos:,} real photos."
-
+    return (
+        f"These {worth.synthetic.images:,} synthetic images teach {verb} {worth.rate.photos:,} real"
+        " photos."
+    )

@@ -1,8 +1,9 @@
 """The exchange rate: as how many real photos do a run's synthetic images teach?
 
-One fixed student, the run's own, is trained anew on the run's pool, and on real training images: as many, 1/2, 1/4, 1/8,
-and on with halves until they teach less than the pool. Every training has the same number of steps, the same starting
-weights and the same teacher, whose answers are the only labels. Accuracy is on real test images that none of them saw.
+One fixed student, the run's own, is trained anew on the run's pool, and on real training images: as
+many, 1/2, 1/4, 1/8, and on with halves until they teach less than the pool. Every training has the
+same number of steps, the same starting weights and the same teacher, whose answers are the only
+labels. Accuracy is on real test images that none of them saw.
 """
 
 from __future__ import annotations
@@ -51,43 +52,61 @@ class Trainings:
     """Trains one fixed student again and again, each time on other images.
 
     Args:
-        recipe: whose student, steps and views are used; with the embedding in-out game off, so that images alone decide.
+        recipe: whose student, steps and views are used; with the embedding in-out game off, so that
+            images alone decide.
         formats: in which the networks compute; measured where None.
 
-    Raises WorthError where the recipe has no student, DataError where this machine has no real test images, and what a
-    `Setting` raises.
+    Raises WorthError where the recipe has no student, DataError where this machine has no real test
+    images, and what a `Setting` raises.
     """
 
     def __init__(self, recipe: Recipe, formats: dict[str, Format] | None = None):
-        alone = {"schedule": "sequential", "judge": "none", "evaluate_on": "none", "real_images": None}
+        alone = {
+            "schedule": "sequential",
+            "judge": "none",
+            "evaluate_on": "none",
+            "real_images": None,
+        }
         self.recipe = recipe.replace(**alone, **{"weights.ed": 0.0, "weights.aed": 0.0})
         self.setting = Setting(self.recipe)
         if not self.setting.student_total:
-            raise WorthError("A run without a student has no images to weigh: choose one with student steps and two classes or more.")
+            raise WorthError(
+                "A run without a student has no images to weigh: choose one with student steps and"
+                " two classes or more."
+            )
         self.formats = formats
         chosen = self.setting.chosen
-        self.real = data.of_run(recipe.real_images, self.setting.card, self.setting.teacher.classes, tuple(chosen))
+        self.real = data.of_run(
+            recipe.real_images, self.setting.card, self.setting.teacher.classes, tuple(chosen)
+        )
         """Real test images."""
         self.tested = int(np.isin(self.real.labels, chosen).sum())
         """How many of them are of the chosen classes."""
 
     def photos(self, folder: str | None = None) -> RealImages:
-        """The real training images of the chosen classes, in an order of which every beginning has equal shares of the classes.
+        """The real training images of the chosen classes, in an order of which every beginning has
+        equal shares of the classes.
 
-        A file that is also a test image is left out. `folder`: a person's own, one subfolder a class. Raises DataError.
+        A file that is also a test image is left out. `folder`: a person's own, one subfolder a
+        class. Raises DataError.
         """
         card, chosen = self.setting.card, self.setting.chosen
         if folder is not None:
             photos = data.image_folder(folder, self.setting.teacher.classes, card, tuple(chosen))
         elif card.data is None:
-            raise DataError(f"No real training images are known for {card.title}; name a folder with one subfolder a class: --photos FOLDER.")
+            raise DataError(
+                f"No real training images are known for {card.title}; name a folder with one"
+                " subfolder a class: --photos FOLDER."
+            )
         else:
             photos = data.training_set(card.data, side=card.side)
         usable = ~self._also_tested(photos)
         rng = np.random.default_rng(self.recipe.seed)
         columns = [rng.permutation(np.flatnonzero((photos.labels == c) & usable)) for c in chosen]
         if empty := [photos.classes[c] for c, column in zip(chosen, columns) if not len(column)]:
-            raise DataError(f"There is no real training image of {empty[0]} that is not a test image too.")
+            raise DataError(
+                f"There is no real training image of {empty[0]} that is not a test image too."
+            )
         turns = [(turn, i) for i, column in enumerate(columns) for turn in range(len(column))]
         return photos.take(np.array([columns[i][turn] for turn, i in sorted(turns)]))
 
@@ -98,18 +117,24 @@ class Trainings:
         tested = {path.resolve() for path in self.real.images.paths}
         return np.array([path.resolve() in tested for path in photos.images.paths], bool)
 
-    def on_photos(self, photos: RealImages, shares: dict[int, int], progress: Progress = silent) -> float:
+    def on_photos(
+        self, photos: RealImages, shares: dict[int, int], progress: Progress = silent
+    ) -> float:
         """Accuracy after training on the first of `photos`: `shares` says how many at each side."""
         chosen, first, shelves = self.setting.chosen, 0, {}
         for side, n in shares.items():
             if n:
                 some = photos.take(np.arange(first, first + n))
-                shelves[side] = smaller(some.images, side), torch.tensor([chosen.index(c) for c in some.labels.tolist()])
+                shelves[side] = (
+                    smaller(some.images, side),
+                    torch.tensor([chosen.index(c) for c in some.labels.tolist()]),
+                )
             first += n
         return self.on(shelves, progress)
 
     def on(self, shelves: dict[int, tuple[Tensor, Tensor]], progress: Progress = silent) -> float:
-        """Accuracy after training on images u8 [n,c,e,e] with labels [n] (positions in the chosen classes), by their side e.
+        """Accuracy after training on images u8 [n,c,e,e] with labels [n] (positions in the chosen
+        classes), by their side e.
 
         Raises WorthError where a loss is no number.
         """
@@ -117,7 +142,9 @@ class Trainings:
         state = LoopState(setting, self.formats)
         self.formats = state.formats  # so that all students compute alike
         room = max(len(labels) * side**2 for side, (_, labels) in shelves.items())
-        state.pool = MemoryPool(room * len(shelves), "fifo", device=setting.device, sides=tuple(shelves))
+        state.pool = MemoryPool(
+            room * len(shelves), "fifo", device=setting.device, sides=tuple(shelves)
+        )
         for side, (images, positions) in shelves.items():
             self._fill(state, side, images, positions)
         learner, total = Learner(setting, state), setting.student_total
@@ -127,19 +154,31 @@ class Trainings:
                 try:
                     learner.report()
                 except Diverged as error:
-                    raise WorthError(f"The student's loss was no number at step {error.step}: lower the recipe's optimisers.student.lr, and run it again.") from None
+                    raise WorthError(
+                        f"The student's loss was no number at step {error.step}: lower the recipe's"
+                        " optimisers.student.lr, and run it again."
+                    ) from None
                 progress(step, total)
         state.student.eval()
         t = setting.teacher
-        return score(lambda x: state.student((x - t.mean) / t.std), self.real, setting.chosen, device=setting.device).accuracy
+        return score(
+            lambda x: state.student((x - t.mean) / t.std),
+            self.real,
+            setting.chosen,
+            device=setting.device,
+        ).accuracy
 
     @torch.no_grad()
     def _fill(self, state: LoopState, side: int, images: Tensor, positions: Tensor) -> None:
-        """Put images into the state's pool, with the teacher's answers to their views where the recipe keeps those."""
+        """Put images into the state's pool, with the teacher's answers to their views where the
+        recipe keeps those.
+        """
         scale = self.setting.scale_of(side)
         for i, piece in enumerate(pieces(tuple(images.shape))):
             pixels = images[piece].to(self.setting.device)
-            extras = answer_views(self.setting, scale, pixels, state.rng) if self.recipe.views else None
+            extras = (
+                answer_views(self.setting, scale, pixels, state.rng) if self.recipe.views else None
+            )
             state.pool.add(pixels, positions[piece], i, extras)
 
 
@@ -149,43 +188,71 @@ def smaller(images, side: int) -> Tensor:
     for piece in pieces(images.shape):
         some = torch.from_numpy(np.ascontiguousarray(images[piece]))
         if some.shape[-2:] != (side, side):
-            some = F.interpolate(some.float(), (side, side), mode="bilinear", antialias=True, align_corners=False).round_().clamp_(0, 255).to(torch.uint8)
+            some = (
+                F.interpolate(
+                    some.float(), (side, side), mode="bilinear", antialias=True, align_corners=False
+                )
+                .round_()
+                .clamp_(0, 255)
+                .to(torch.uint8)
+            )
         parts.append(some)
     return torch.cat(parts)
 
 
 def pool_of(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]:
-    """The run's pool as it stood after its last iteration: side → images u8 [n,c,e,e], labels [n]. Raises WorthError where it is empty."""
+    """The run's pool as it stood after its last iteration: side → images u8 [n,c,e,e], labels [n].
+    Raises WorthError where it is empty.
+    """
     r, pool = run.recipe, new_pool(setting, streams(run.recipe.seed)["pool"])
-    kept_out = next((event.tested_on == "synthetic" for event in run.events() if event.kind == "run_started"), False)
+    kept_out = next(
+        (event.tested_on == "synthetic" for event in run.events() if event.kind == "run_started"),
+        False,
+    )
     wanted = ("images", "labels", "teacher_top")
     for iteration in run.iterations():
-        batch = {name: torch.from_numpy(array) for name, array in run.batch(iteration, wanted).items()}
+        batch = {
+            name: torch.from_numpy(array) for name, array in run.batch(iteration, wanted).items()
+        }
         images, positions = batch["images"], batch["labels"].long()
         offered = len(images) - (held_of(len(images)) if kept_out else 0)
         admitted = None
         if r.admit == "recognized":
-            admitted = batch["teacher_top"][:offered, 0] == setting.classes[positions[:offered]].cpu()
+            admitted = (
+                batch["teacher_top"][:offered, 0] == setting.classes[positions[:offered]].cpu()
+            )
         pool.add(images[:offered], positions[:offered], iteration, admitted=admitted)
     if not len(pool):
-        raise WorthError(f"{run.path} has no image in its pool yet; let it run on: python -m kgen resume {run.path}")
-    return {side: (shelf.images.cpu(), shelf.labels[: len(shelf)]) for side, shelf in pool.shelves.items() if len(shelf)}
+        raise WorthError(
+            f"{run.path} has no image in its pool yet; let it run on: python -m kgen resume"
+            f" {run.path}"
+        )
+    return {
+        side: (shelf.images.cpu(), shelf.labels[: len(shelf)])
+        for side, shelf in pool.shelves.items()
+        if len(shelf)
+    }
 
 
 def shares(counts: dict[int, int], n: int) -> dict[int, int]:
-    """n images over the sides, in proportion to what the pool has of each; the first side takes what rounding leaves."""
+    """n images over the sides, in proportion to what the pool has of each; the first side takes
+    what rounding leaves.
+    """
     whole = sum(counts.values())
     found = {side: n * count // whole for side, count in counts.items()}
     found[next(iter(found))] += n - sum(found.values())
     return found
 
 
-def weigh(run: Run, folder: str | None = None, real: str | None = None, progress: Progress = silent) -> Iterator[Worth]:
-    """Measure a run's exchange rate; yields all that is known after each training, and keeps it in the run folder (FILE).
+def weigh(
+    run: Run, folder: str | None = None, real: str | None = None, progress: Progress = silent
+) -> Iterator[Worth]:
+    """Measure a run's exchange rate; yields all that is known after each training, and keeps it in
+    the run folder (FILE).
 
-    What an earlier call measured is not measured again. `folder`: of real training images, as in `Trainings.photos`, by default
-    that of the earlier call; `real`: of real test images, by default the recipe's. Raises WorthError, DataError and what a
-    `Setting` raises.
+    What an earlier call measured is not measured again. `folder`: of real training images, as in
+    `Trainings.photos`, by default that of the earlier call; `real`: of real test images, by default
+    the recipe's. Raises WorthError, DataError and what a `Setting` raises.
     """
     before = read(run)
     folder = folder or (before.photos if before else None)
@@ -196,9 +263,14 @@ def weigh(run: Run, folder: str | None = None, real: str | None = None, progress
     counts = {side: len(labels) for side, (_, labels) in pool.items()}
     size, fewest = sum(counts.values()), len(setting.chosen)
     if min(size, len(photos)) < fewest:
-        raise WorthError(f"There are {size:,} synthetic images and {len(photos):,} real ones of {fewest:,} classes; at least one of each class is needed.")
+        raise WorthError(
+            f"There are {size:,} synthetic images and {len(photos):,} real ones of {fewest:,}"
+            " classes; at least one of each class is needed."
+        )
     made = f"attempt {run.info.get('attempt', 1)}, {len(run.iterations())} iterations"
-    worth = Worth(n=trainings.tested, steps=setting.student_total, seed=recipe.seed, photos=folder, pool=made)
+    worth = Worth(
+        n=trainings.tested, steps=setting.student_total, seed=recipe.seed, photos=folder, pool=made
+    )
     if before and before.same_measure(worth):
         worth.points = [point for point in before.points if point.real or before.pool == made]
     known = {(point.images, point.real) for point in worth.points}
@@ -212,7 +284,10 @@ def weigh(run: Run, folder: str | None = None, real: str | None = None, progress
     if (size, False) not in known:
         yield add(size, False, trainings.on(pool, progress))
     n, halves = min(size, len(photos)), 0
-    while n >= fewest and (halves < LEAST_HALVES or worth.synthetic.accuracy < min(p.accuracy for p in worth.photographs)):
+    while n >= fewest and (
+        halves < LEAST_HALVES
+        or worth.synthetic.accuracy < min(p.accuracy for p in worth.photographs)
+    ):
         if (n, True) not in known:
             yield add(n, True, trainings.on_photos(photos, shares(counts, n), progress))
         n, halves = n // 2, halves + 1

@@ -1,8 +1,10 @@
-"""Reading weights that somebody brought: names → tensors, and never code. Knows nothing of networks.
+"""Reading weights that somebody brought: names → tensors, and never code. Knows nothing of
+networks.
 
-`weights_only=True` keeps a pickle from running code, but not from asking for 64 GB. So the file's outside is looked at
-before torch reads it, and what torch made of it afterwards; the memory and the time in between belong to the caller
-(`kgen.preflight.limits`), who does this in a child process. A file that cannot be read in this way is refused, never read otherwise.
+`weights_only=True` keeps a pickle from running code, but not from asking for 64 GB. So the file's
+outside is looked at before torch reads it, and what torch made of it afterwards; the memory and the
+time in between belong to the caller (`kgen.preflight.limits`), who does this in a child process. A
+file that cannot be read in this way is refused, never read otherwise.
 """
 
 from __future__ import annotations
@@ -29,7 +31,18 @@ MOST_PICKLE = 8 * 2**20
 LONGEST_NAME = 300
 OLDEST_TORCH = "2.10"
 """Before it `weights_only` had two holes (CVE-2025-32434, CVE-2026-24747)."""
-TYPES = {torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool}
+TYPES = {
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float64,
+    torch.int64,
+    torch.int32,
+    torch.int16,
+    torch.int8,
+    torch.uint8,
+    torch.bool,
+}
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
 """Where training scripts put the weights inside a checkpoint, the most telling first."""
 PREFIXES = ("module.", "_orig_mod.", "model.")
@@ -38,7 +51,9 @@ SAVE = "save the weights only: torch.save(model.state_dict(), 'weights.pt')"
 
 
 class CheckpointError(ZooError):
-    """A file of weights that is refused; the message is one sentence that says why and what to do."""
+    """A file of weights that is refused; the message is one sentence that says why and what to
+    do.
+    """
 
 
 class Checkpoint(NamedTuple):
@@ -60,7 +75,9 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 
 def open_checkpoint(path: str | Path, suffix: str | None = None) -> Checkpoint:
-    """As `read`, with what else is to be known. Raises CheckpointError. `suffix`: what the file is, where its name does not say."""
+    """As `read`, with what else is to be known. Raises CheckpointError. `suffix`: what the file is,
+    where its name does not say.
+    """
     path = Path(path)
     suffix = (path.suffix if suffix is None else suffix).lower()
     _look_at_file(path, suffix)
@@ -71,42 +88,64 @@ def open_checkpoint(path: str | Path, suffix: str | None = None) -> Checkpoint:
 
 def _look_at_file(path: Path, suffix: str) -> None:
     if suffix not in SUFFIXES:
-        raise CheckpointError(f"{path} ends in {suffix or 'nothing'!r}; expected a file of weights: {', '.join(SUFFIXES)}.")
+        raise CheckpointError(
+            f"{path} ends in {suffix or 'nothing'!r}; expected a file of weights:"
+            f" {', '.join(SUFFIXES)}."
+        )
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist or is no file; give the file with the teacher's weights.")
+        raise CheckpointError(
+            f"{path} does not exist or is no file; give the file with the teacher's weights."
+        )
     if not os.access(path, os.R_OK):
         raise CheckpointError(f"{path} may not be read; change its permissions, or copy it.")
     size = path.stat().st_size
     if not size:
         raise CheckpointError(f"{path} is empty; copy or download it again.")
     if size > MOST_BYTES:
-        raise CheckpointError(f"{path} has {size / 2**30:.1f} GB, allowed are {MOST_BYTES / 2**30:.0f}; {SAVE} (optimisers take two thirds of a checkpoint).")
+        raise CheckpointError(
+            f"{path} has {size / 2**30:.1f} GB, allowed are {MOST_BYTES / 2**30:.0f}; {SAVE}"
+            " (optimisers take two thirds of a checkpoint)."
+        )
 
 
 # --- .safetensors ---------------------------------------------------------------------------------
 
 
 def _safetensors(path: Path) -> Checkpoint:
-    """The format's own reader checks the header's length, gaps and overlaps, and allocates no more than the file holds."""
+    """The format's own reader checks the header's length, gaps and overlaps, and allocates no more
+    than the file holds.
+    """
     from safetensors import safe_open
 
     try:
         with safe_open(path, "pt", device="cpu") as file:
             names = list(file.keys())
             _check_number(path, len(names))
-            return Checkpoint({name: file.get_tensor(name) for name in names}, "safetensors", dict(file.metadata() or {}), ())
+            return Checkpoint(
+                {name: file.get_tensor(name) for name in names},
+                "safetensors",
+                dict(file.metadata() or {}),
+                (),
+            )
     except CheckpointError:
         raise
     except Exception as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file ({_brief(error)}); copy or download it again.") from None
+        raise CheckpointError(
+            f"{path} is damaged or no safetensors file ({_brief(error)}); copy or download it"
+            " again."
+        ) from None
 
 
-# --- .pt, .pth and .th ---------------------------------------------------------------------------------
+# --- .pt, .pth and .th
+# ---------------------------------------------------------------------------------
 
 
 def _torch_file(path: Path) -> Checkpoint:
     if torch.__version__ < TorchVersion(OLDEST_TORCH):
-        raise CheckpointError(f"{path} cannot be read safely with torch {torch.__version__}; install torch {OLDEST_TORCH} or later.")
+        raise CheckpointError(
+            f"{path} cannot be read safely with torch {torch.__version__}; install torch"
+            f" {OLDEST_TORCH} or later."
+        )
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"  # as torch tells them apart
     if zipped:
@@ -118,53 +157,92 @@ def _torch_file(path: Path) -> Checkpoint:
     except Exception as error:  # thirteen kinds were counted
         raise CheckpointError(_refusal(path, error)) from None
     tensors, notes = _unwrap(path, content)
-    return Checkpoint(tensors, "torch" if zipped else "torch, as written before version 1.6", {}, notes)
+    return Checkpoint(
+        tensors, "torch" if zipped else "torch, as written before version 1.6", {}, notes
+    )
 
 
 def _look_at_zip(path: Path) -> None:
-    """What the archive says of itself, before anything is unpacked. torch never packs, so a packed member is no work of its."""
+    """What the archive says of itself, before anything is unpacked. torch never packs, so a packed
+    member is no work of its.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (OSError, ValueError, NotImplementedError, RecursionError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} is a damaged .pt file ({_brief(error)}); copy or download it again.") from None
+        raise CheckpointError(
+            f"{path} is a damaged .pt file ({_brief(error)}); copy or download it again."
+        ) from None
     if len(members) > MOST_TENSORS + 100:
-        raise CheckpointError(f"{path} has {len(members):,} parts, allowed are {MOST_TENSORS:,}; {SAVE}.")
+        raise CheckpointError(
+            f"{path} has {len(members):,} parts, allowed are {MOST_TENSORS:,}; {SAVE}."
+        )
     names = [m.filename for m in members]
     odd = [n for n in names if n.startswith("/") or "\\" in n or ".." in n.split("/") or "\0" in n]
     if odd or len(set(names)) != len(names) or len({n.partition("/")[0] for n in names}) > 1:
-        raise CheckpointError(f"{path} is no file that torch.save wrote: its parts have odd names ({(odd or names)[0]!r}); {SAVE}.")
+        raise CheckpointError(
+            f"{path} is no file that torch.save wrote: its parts have odd names"
+            f" ({(odd or names)[0]!r}); {SAVE}."
+        )
     inner = {n.partition("/")[2]: m for n, m in zip(names, members)}
     if "constants.pkl" in inner or any(n.startswith("code/") for n in inner):
-        raise CheckpointError(f"{path} is a TorchScript program, which is code; in the Python that made it, {SAVE}.")
+        raise CheckpointError(
+            f"{path} is a TorchScript program, which is code; in the Python that made it, {SAVE}."
+        )
     if any(m.compress_type != zipfile.ZIP_STORED for m in members):
-        raise CheckpointError(f"{path} is packed, which torch.save never does, and could grow without limit; unpack it, or {SAVE}.")
+        raise CheckpointError(
+            f"{path} is packed, which torch.save never does, and could grow without limit; unpack"
+            f" it, or {SAVE}."
+        )
     if sum(m.file_size for m in members) > path.stat().st_size:
-        raise CheckpointError(f"{path} claims more bytes than it has: its parts lie over each other; copy or download it again.")
+        raise CheckpointError(
+            f"{path} claims more bytes than it has: its parts lie over each other; copy or download"
+            " it again."
+        )
     if "data.pkl" not in inner:
-        raise CheckpointError(f"{path} is a zip archive, but not one that torch.save wrote (no data.pkl); give the .pt file itself.")
+        raise CheckpointError(
+            f"{path} is a zip archive, but not one that torch.save wrote (no data.pkl); give the"
+            " .pt file itself."
+        )
     if inner["data.pkl"].file_size > MOST_PICKLE:
-        raise CheckpointError(f"{path} lists its content in {inner['data.pkl'].file_size / 2**20:.0f} MB, allowed are {MOST_PICKLE // 2**20}; {SAVE}.")
+        raise CheckpointError(
+            f"{path} lists its content in {inner['data.pkl'].file_size / 2**20:.0f} MB, allowed are"
+            f" {MOST_PICKLE // 2**20}; {SAVE}."
+        )
 
 
 def _refusal(path: Path, error: Exception) -> str:
     """Any of torch's exceptions as one sentence."""
     text = str(error)
     if isinstance(error, MemoryError) or "allocate" in text:
-        return f"{path} wants more memory than its size allows; it is damaged or made to do harm, so fetch it from another place."
+        return (
+            f"{path} wants more memory than its size allows; it is damaged or made to do harm, so"
+            " fetch it from another place."
+        )
     if wanted := re.search(r"GLOBAL ([\w.]+)", text):
-        return f"{path} wants to run code of {wanted[1]!r} when it is read, which is refused because that code could do anything; where you trust it, {SAVE}."
+        return (
+            f"{path} wants to run code of {wanted[1]!r} when it is read, which is refused because"
+            f" that code could do anything; where you trust it, {SAVE}."
+        )
     if "TorchScript" in text:
-        return f"{path} is a TorchScript program, which is code; in the Python that made it, {SAVE}."
+        return (
+            f"{path} is a TorchScript program, which is code; in the Python that made it, {SAVE}."
+        )
     if "legacy .tar" in text:
         return f"{path} has the format of torch before 0.1.10; load and save it with a newer torch."
-    return f"{path} is damaged or no file that torch.save wrote ({_brief(error)}); copy or download it again, or {SAVE}."
+    return (
+        f"{path} is damaged or no file that torch.save wrote ({_brief(error)}); copy or download it"
+        f" again, or {SAVE}."
+    )
 
 
 def _brief(error: Exception) -> str:
     """The telling line of an exception, short enough for a sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((line for line in lines if line.startswith(("Unsupported", "PytorchStreamReader"))), lines[0] if lines else "")
+    said = next(
+        (line for line in lines if line.startswith(("Unsupported", "PytorchStreamReader"))),
+        lines[0] if lines else "",
+    )
     if said.startswith("Weights only load failed"):
         said = "not weights only"
     said = re.sub(r"[^\x20-\x7e]", "?", said.partition(". ")[0])
@@ -175,20 +253,31 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
     """The innermost dictionary of names → tensors, without the prefix that all its names share."""
     notes = []
     for _ in range(4):
-        inner = next((w for w in WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)), None)
+        inner = next(
+            (w for w in WRAPPERS if isinstance(content, dict) and isinstance(content.get(w), dict)),
+            None,
+        )
         if inner is None:
             break
         content = content[inner]
         notes.append(f"taken from {inner!r}")
     if not isinstance(content, dict) or not content:
-        raise CheckpointError(f"{path} holds {'nothing' if content == {} else type(content).__name__}, expected names of tensors; {SAVE}.")
+        raise CheckpointError(
+            f"{path} holds {'nothing' if content == {} else type(content).__name__}, expected names"
+            f" of tensors; {SAVE}."
+        )
     _check_number(path, len(content))
     for name, value in content.items():
         if not isinstance(name, str) or type(value) not in (Tensor, torch.nn.Parameter):
             kind = type(value).__name__
-            raise CheckpointError(f"{path} holds {_name(name)}, which is no tensor but {kind}, and no weights under {', '.join(map(repr, WRAPPERS))}; {SAVE}.")
+            raise CheckpointError(
+                f"{path} holds {_name(name)}, which is no tensor but {kind}, and no weights under"
+                f" {', '.join(map(repr, WRAPPERS))}; {SAVE}."
+            )
     tensors: dict[str, Tensor] = {name: value.detach() for name, value in content.items()}
-    while prefix := next((p for p in PREFIXES if all(n.startswith(p) and n != p for n in tensors)), None):
+    while prefix := next(
+        (p for p in PREFIXES if all(n.startswith(p) and n != p for n in tensors)), None
+    ):
         tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
         notes.append(f"{prefix!r} taken off every name")
     return tensors, tuple(notes)
@@ -199,7 +288,9 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
 
 def _check_number(path: Path, found: int) -> None:
     if found > MOST_TENSORS:
-        raise CheckpointError(f"{path} has {found:,} tensors, allowed are {MOST_TENSORS:,}; {SAVE}.")
+        raise CheckpointError(
+            f"{path} has {found:,} tensors, allowed are {MOST_TENSORS:,}; {SAVE}."
+        )
 
 
 def _name(name: object) -> str:
@@ -213,18 +304,36 @@ def _look_at_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     total = 0
     for name, t in tensors.items():
         if len(name) > LONGEST_NAME or not name.isprintable():
-            raise CheckpointError(f"{path} has a tensor with an odd name {_name(name)}; expected letters, at most {LONGEST_NAME}; {SAVE}.")
+            raise CheckpointError(
+                f"{path} has a tensor with an odd name {_name(name)}; expected letters, at most"
+                f" {LONGEST_NAME}; {SAVE}."
+            )
         if t.dtype not in TYPES:
-            raise CheckpointError(f"{path}: tensor {_name(name)} has numbers of type {t.dtype}; convert it to torch.float32 and save anew.")
+            raise CheckpointError(
+                f"{path}: tensor {_name(name)} has numbers of type {t.dtype}; convert it to"
+                " torch.float32 and save anew."
+            )
         if t.layout is not torch.strided or t.device.type != "cpu" or t.is_quantized:
-            raise CheckpointError(f"{path}: tensor {_name(name)} is sparse, quantised or without content; convert it with .dequantize() or .to_dense() and save anew.")
+            raise CheckpointError(
+                f"{path}: tensor {_name(name)} is sparse, quantised or without content; convert it"
+                " with .dequantize() or .to_dense() and save anew."
+            )
         size = t.numel() * t.element_size()
         repeated = any(n > 1 and step == 0 for n, step in zip(t.shape, t.stride()))
         if repeated or size > t.untyped_storage().nbytes():
-            raise CheckpointError(f"{path}: tensor {_name(name)} claims {t.numel():,} numbers but repeats fewer; make it whole with .clone() and save anew.")
+            raise CheckpointError(
+                f"{path}: tensor {_name(name)} claims {t.numel():,} numbers but repeats fewer; make"
+                " it whole with .clone() and save anew."
+            )
         total += size
     if total > MOST_BYTES:
-        raise CheckpointError(f"{path}: its tensors have {total / 2**30:.1f} GB together, allowed are {MOST_BYTES / 2**30:.0f}; {SAVE}.")
+        raise CheckpointError(
+            f"{path}: its tensors have {total / 2**30:.1f} GB together, allowed are"
+            f" {MOST_BYTES / 2**30:.0f}; {SAVE}."
+        )
     for name, t in tensors.items():
         if t.is_floating_point() and not bool(torch.isfinite(t).all()):
-            raise CheckpointError(f"{path}: tensor {_name(name)} has numbers that are not finite; the training that made it diverged, so take an earlier checkpoint.")
+            raise CheckpointError(
+                f"{path}: tensor {_name(name)} has numbers that are not finite; the training that"
+                " made it diverged, so take an earlier checkpoint."
+            )

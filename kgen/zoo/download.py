@@ -1,7 +1,8 @@
-"""One file over HTTP into a folder: resumed where it stopped, and checked. It knows nothing of networks and prints nothing.
+"""One file over HTTP into a folder: resumed where it stopped, and checked. It knows nothing of
+networks and prints nothing.
 
-While a file is on its way it is NAME.part, beside NAME.json: address, size, the server's mark of that version and the
-checksum, so that bytes of two versions never meet.
+While a file is on its way it is NAME.part, beside NAME.json: address, size, the server's mark of
+that version and the checksum, so that bytes of two versions never meet.
 """
 
 from __future__ import annotations
@@ -35,15 +36,19 @@ class Progress:
 
 
 def download(url: str, part: Path, again: str) -> Iterator[Progress]:
-    """Fetch `url` into `part` (….part), going on where an earlier attempt stopped. `again`: the command that goes on, for messages.
+    """Fetch `url` into `part` (….part), going on where an earlier attempt stopped. `again`: the
+    command that goes on, for messages.
 
-    Returns (as a generator does) what the checksum said, in words. Raises DownloadError; what has arrived is kept unless it is wrong.
+    Returns (as a generator does) what the checksum said, in words. Raises DownloadError; what has
+    arrived is kept unless it is wrong.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         lock = FolderLock(part.parent)
     except Locked:
-        raise DownloadError(f"Another download into {part.parent} is on its way; wait for its end, then: {again}") from None
+        raise DownloadError(
+            f"Another download into {part.parent} is on its way; wait for its end, then: {again}"
+        ) from None
     try:
         notes = _notes(part, url)
         start = part.stat().st_size if part.is_file() and notes else 0
@@ -65,7 +70,8 @@ def forget(part: Path) -> None:
 
 
 def verify(path: Path, url: str, sha256: str | None = None) -> str:
-    """Compare a file with what was published: `sha256`, else the digits in the address (resnet18-f37072fd.pth). In words.
+    """Compare a file with what was published: `sha256`, else the digits in the address
+    (resnet18-f37072fd.pth). In words.
 
     Raises DownloadError where they differ.
     """
@@ -75,18 +81,29 @@ def verify(path: Path, url: str, sha256: str | None = None) -> str:
     found = sha256_of(path)
     if not found.startswith(expected):
         n = len(expected)
-        raise DownloadError(f"What came from {urlsplit(url).hostname} is not what was published: SHA-256 {found[:n]}, expected {expected}.")
-    return f"SHA-256 {expected} as published" if sha256 else f"SHA-256 begins with {expected} as published"
+        raise DownloadError(
+            f"What came from {urlsplit(url).hostname} is not what was published: SHA-256"
+            f" {found[:n]}, expected {expected}."
+        )
+    return (
+        f"SHA-256 {expected} as published"
+        if sha256
+        else f"SHA-256 begins with {expected} as published"
+    )
 
 
 def digits_in(url: str) -> str | None:
-    """Beginning of the SHA-256 that torch's file names carry; None without one, or where they look like a date."""
+    """Beginning of the SHA-256 that torch's file names carry; None without one, or where they look
+    like a date.
+    """
     found = re.search(r"-([0-9a-f]{8}|[0-9a-f]{64})\.\w+$", urlsplit(url).path)
     return found[1] if found and not found[1].isdecimal() else None
 
 
 def _notes(part: Path, url: str) -> dict[str, Any]:
-    """What is known of the file on its way; empty if it came from another address, or nothing can be relied on."""
+    """What is known of the file on its way; empty if it came from another address, or nothing can
+    be relied on.
+    """
     try:
         notes = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
         return notes if notes["url"] == url and {"mark", "total", "sha256"} <= notes.keys() else {}
@@ -94,8 +111,12 @@ def _notes(part: Path, url: str) -> dict[str, Any]:
         return {}
 
 
-def _receive(url: str, part: Path, notes: dict[str, Any], start: int, again: str) -> Iterator[Progress]:
-    """Append what is missing behind `start`; begin anew where the server cannot go on. Returns the notes."""
+def _receive(
+    url: str, part: Path, notes: dict[str, Any], start: int, again: str
+) -> Iterator[Progress]:
+    """Append what is missing behind `start`; begin anew where the server cannot go on. Returns the
+    notes.
+    """
     import httpx
 
     headers = {"Accept-Encoding": "identity", "User-Agent": "kgen"}
@@ -103,20 +124,31 @@ def _receive(url: str, part: Path, notes: dict[str, Any], start: int, again: str
         headers |= {"Range": f"bytes={start}-", "If-Range": notes["mark"]}
     done, total = start, notes.get("total")
     try:
-        with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT) as response:
+        with httpx.stream(
+            "GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT
+        ) as response:
             begins, total = _extent(response)
             if start and (response.status_code == 416 or begins not in (0, start)):
                 forget(part)  # nothing that we have fits what is there now
                 return (yield from _receive(url, part, {}, 0, again))
             if response.status_code not in (200, 206):
                 kept = " What has arrived is kept." if start else ""
-                raise DownloadError(f"{response.url.host} answers {response.status_code} {response.reason_phrase} for {url}.{kept} {_advice(response.status_code, again)}")
-            notes = {"url": url, "mark": _mark(response), "total": total, "sha256": _published(response)}
+                raise DownloadError(
+                    f"{response.url.host} answers {response.status_code} {response.reason_phrase}"
+                    f" for {url}.{kept} {_advice(response.status_code, again)}"
+                )
+            notes = {
+                "url": url,
+                "mark": _mark(response),
+                "total": total,
+                "sha256": _published(response),
+            }
             write_durably(part.with_suffix(".json"), json.dumps(notes).encode(), sync=False)
             done = begins
             with part.open("r+b" if begins else "wb") as file:
                 file.seek(begins)
-                for chunk in response.iter_bytes():  # as they come: what is gathered into larger ones is lost when the connection breaks
+                # as they come: what is gathered into larger ones is lost when the connection breaks
+                for chunk in response.iter_bytes():
                     file.write(chunk)
                     done += len(chunk)
                     yield Progress(done, total)
@@ -154,7 +186,11 @@ def _published(response: Any) -> str | None:
 
 
 def _advice(status: int, again: str) -> str:
-    return "Perhaps it moved: update timm and torchvision." if status in (404, 410) else f"Try again later: {again}"
+    return (
+        "Perhaps it moved: update timm and torchvision."
+        if status in (404, 410)
+        else f"Try again later: {again}"
+    )
 
 
 def _broken(error: Exception | None, url: str, done: int, total: int | None, again: str) -> str:
@@ -163,6 +199,12 @@ def _broken(error: Exception | None, url: str, done: int, total: int | None, aga
         host = error.request.url.host
     why = f" ({str(error) or type(error).__name__})" if error else ""
     if not done:
-        return f"{host} cannot be reached{why}; nothing was written. Connect this machine and try again ({again}), or bring the file of {url} here and add --file FILE."
+        return (
+            f"{host} cannot be reached{why}; nothing was written. Connect this machine and try"
+            f" again ({again}), or bring the file of {url} here and add --file FILE."
+        )
     size = f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB" if total else f"{done / 1e6:,.1f} MB"
-    return f"The connection to {host} broke after {size}{why}; they are kept, and this goes on from there: {again}"
+    return (
+        f"The connection to {host} broke after {size}{why}; they are kept, and this goes on from"
+        f" there: {again}"
+    )

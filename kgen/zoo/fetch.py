@@ -1,6 +1,8 @@
-"""Published weights → one teacher file with its card, by name. Only `python -m kgen fetch` calls this; nothing else downloads.
+"""Published weights → one teacher file with its card, by name. Only `python -m kgen fetch` calls
+this; nothing else downloads.
 
-Everything that can be wrong with a name is told before the first byte: its classes, its architecture, its address.
+Everything that can be wrong with a name is told before the first byte: its classes, its
+architecture, its address.
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ if TYPE_CHECKING:
 HUB = "https://huggingface.co"
 """Or $HF_ENDPOINT, as for everything that fetches from Hugging Face."""
 _OWN = "for a network with class names of your own: python -m kgen preflight"
-_LICENCES = {"apache-2.0": "Apache-2.0", "bsd-3-clause": "BSD-3-Clause", "mit": "MIT", "cc-by-nc-4.0": "CC-BY-NC-4.0", "cc-by-4.0": "CC-BY-4.0"}
+_LICENCES = {
+    "apache-2.0": "Apache-2.0",
+    "bsd-3-clause": "BSD-3-Clause",
+    "mit": "MIT",
+    "cc-by-nc-4.0": "CC-BY-NC-4.0",
+    "cc-by-4.0": "CC-BY-4.0",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,19 +74,26 @@ class Plan:
     @property
     def again(self) -> str:
         """The command that goes on."""
-        return f"python -m kgen fetch {self.name if self.name in (*catalogue.TEACHERS, *published.TEACHERS) else self.weights.source}"
+        known = self.name in (*catalogue.TEACHERS, *published.TEACHERS)
+        return f"python -m kgen fetch {self.name if known else self.weights.source}"
 
 
 def plan(name: str) -> Plan:
-    """What a name stands for: a teacher of the catalogue or of `kgen.zoo.published`, timm:MODEL.TAG or torchvision:NAME.TAG.
+    """What a name stands for: a teacher of the catalogue or of `kgen.zoo.published`, timm:MODEL.TAG
+    or torchvision:NAME.TAG.
 
-    Raises ZooError for names that are not known, weights of other classes than ImageNet-1k's, and networks that do not fit.
+    Raises ZooError for names that are not known, weights of other classes than ImageNet-1k's, and
+    networks that do not fit.
     """
     if name in catalogue.TEACHERS:
         facts = catalogue.TEACHERS[name]
         if facts.weights is None:
-            raise DownloadError(f"Nobody publishes weights of {name!r}. {catalogue.teacher_sentence(name)}")
-        return Plan(name, find(facts.weights), TeacherCard.model_validate(catalogue.spec(name)["card"]))
+            raise DownloadError(
+                f"Nobody publishes weights of {name!r}. {catalogue.teacher_sentence(name)}"
+            )
+        return Plan(
+            name, find(facts.weights), TeacherCard.model_validate(catalogue.spec(name)["card"])
+        )
     short = published.TEACHERS.get(name)
     weights = _file(short) if short and short.network else find(short.source if short else name)
     name = name if short else weights.source.partition(":")[2]
@@ -86,7 +101,9 @@ def plan(name: str) -> Plan:
 
 
 def find(source: str) -> Weights:
-    """Where timm or torchvision says that weights are; without a tag their default. ZooError as in `plan`."""
+    """Where timm or torchvision says that weights are; without a tag their default. ZooError as in
+    `plan`.
+    """
     kind, _, rest = source.partition(":")
     if kind == "timm" and rest:
         return _timm(rest)
@@ -94,36 +111,70 @@ def find(source: str) -> Weights:
         return _torchvision(rest)
     known = [*published.TEACHERS, *(n for n, facts in catalogue.TEACHERS.items() if facts.weights)]
     near = difflib.get_close_matches(source, known, 1, 0.4)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}, timm:MODEL.TAG and torchvision:NAME."
+    hint = (
+        f"Did you mean {near[0]!r}?"
+        if near
+        else f"Known: {', '.join(known)}, timm:MODEL.TAG and torchvision:NAME."
+    )
     raise DownloadError(f"No published weights are known as {source!r}. {hint}")
 
 
 def _file(short: published.Published) -> Weights:
-    """Weights at an address of their own. Those of `kgen.zoo.published` were all trained with ImageNet's mean and std."""
-    return Weights(short.source, short.source, short.side, *catalogue.IMAGENET, short.licence, short.accuracy, short.data, short.network)
+    """Weights at an address of their own. Those of `kgen.zoo.published` were all trained with
+    ImageNet's mean and std.
+    """
+    return Weights(
+        short.source,
+        short.source,
+        short.side,
+        *catalogue.IMAGENET,
+        short.licence,
+        short.accuracy,
+        short.data,
+        short.network,
+    )
 
 
 def _timm(name: str) -> Weights:
     import timm
 
     if not timm.is_model(name):
-        raise DownloadError(architectures.unknown("Network of timm", name, tuple(published.TEACHERS)))
+        raise DownloadError(
+            architectures.unknown("Network of timm", name, tuple(published.TEACHERS))
+        )
     tags = [n for n in timm.list_pretrained() if n.partition(".")[0] == name.partition(".")[0]]
     bare = timm.get_pretrained_cfg(name.partition(".")[0])
     full = name if "." in name else f"{name}.{bare.tag}" if bare else name
     if full not in tags:
-        raise DownloadError(f"timm has no weights {name!r}. " + (f"It has {', '.join(tags)}." if tags else "It has none of that network."))
+        raise DownloadError(
+            f"timm has no weights {name!r}. "
+            + (f"It has {', '.join(tags)}." if tags else "It has none of that network.")
+        )
     cfg = timm.get_pretrained_cfg(full)
     if cfg.num_classes != 1000 or "in1k" not in (cfg.tag or ""):
-        raise DownloadError(f"The weights {full!r} are of {cfg.num_classes:,} classes other than ImageNet-1k's, which have no names here; {_OWN}")
+        raise DownloadError(
+            f"The weights {full!r} are of {cfg.num_classes:,} classes other than ImageNet-1k's,"
+            f" which have no names here; {_OWN}"
+        )
     if cfg.hf_hub_id:
-        url = f"{(os.environ.get('HF_ENDPOINT') or HUB).rstrip('/')}/{cfg.hf_hub_id}/resolve/main/{cfg.hf_hub_filename or 'model.safetensors'}"
+        hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+        url = f"{hub}/{cfg.hf_hub_id}/resolve/main/{cfg.hf_hub_filename or 'model.safetensors'}"
     elif cfg.url and not cfg.custom_load:
         url = cfg.url
     else:
-        raise DownloadError(f"timm says no address for the weights {full!r} that can be read here; choose another: {', '.join(tags)}.")
+        raise DownloadError(
+            f"timm says no address for the weights {full!r} that can be read here; choose another:"
+            f" {', '.join(tags)}."
+        )
     licence = _LICENCES.get(cfg.license or "", cfg.license or "licence not stated")
-    return Weights(f"timm:{full}", url, cfg.input_size[1], cfg.mean, cfg.std, f"{licence} (weights), {published.DATA}")
+    return Weights(
+        f"timm:{full}",
+        url,
+        cfg.input_size[1],
+        cfg.mean,
+        cfg.std,
+        f"{licence} (weights), {published.DATA}",
+    )
 
 
 def _torchvision(name: str) -> Weights:
@@ -136,21 +187,33 @@ def _torchvision(name: str) -> Weights:
         zoo.build(f"torchvision:{bare}", {}, 0, 3, 10, 224)  # says why not
     known = {w.name: w for w in models.get_model_weights(bare)}
     if tag and tag not in known:
-        raise DownloadError(f"torchvision has no weights {name!r}. It has {', '.join(f'{bare}.{t}' for t in known)}.")
+        raise DownloadError(
+            f"torchvision has no weights {name!r}. It has"
+            f" {', '.join(f'{bare}.{t}' for t in known)}."
+        )
     weights = known[tag] if tag else models.get_model_weights(bare).DEFAULT
     if len(weights.meta.get("categories") or ()) != 1000:
-        raise DownloadError(f"The weights {name!r} have no classifier for ImageNet-1k's classes; {_OWN}")
+        raise DownloadError(
+            f"The weights {name!r} have no classifier for ImageNet-1k's classes; {_OWN}"
+        )
     looks = weights.transforms()
     accuracy = weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
     licence = weights.meta.get("license", "BSD-3-Clause")
     return Weights(
-        f"torchvision:{bare}.{weights.name}", weights.url, looks.crop_size[0], tuple(looks.mean), tuple(looks.std),
-        f"{licence} (weights), {published.DATA}", None if accuracy is None else round(accuracy / 100, 5),
-    )  # fmt: skip
+        f"torchvision:{bare}.{weights.name}",
+        weights.url,
+        looks.crop_size[0],
+        tuple(looks.mean),
+        tuple(looks.std),
+        f"{licence} (weights), {published.DATA}",
+        None if accuracy is None else round(accuracy / 100, 5),
+    )
 
 
 def _card(name: str, title: str, weights: Weights) -> TeacherCard:
-    """Sizes are counted on a network without content, which also tells whether it can be used at all."""
+    """Sizes are counted on a network without content, which also tells whether it can be used at
+    all.
+    """
     import torch
     from torch import nn
 
@@ -179,7 +242,9 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
 
 
 def fetch(plan: Plan, brought: Path | None = None) -> Iterator[Progress]:
-    """Download (or take the file that a person brought), check, and write the teacher's file. Returns the checksum's words."""
+    """Download (or take the file that a person brought), check, and write the teacher's file.
+    Returns the checksum's words.
+    """
     url = plan.weights.url
     if brought is None:
         said = yield from download.download(url, plan.part, plan.again)
@@ -194,12 +259,19 @@ def fetch(plan: Plan, brought: Path | None = None) -> Iterator[Progress]:
 
 
 def install(plan: Plan, file: Path, said: str) -> None:
-    """Weights as published → the teacher's file. ZooError where they do not fit the architecture, tensor by tensor."""
+    """Weights as published → the teacher's file. ZooError where they do not fit the architecture,
+    tensor by tensor.
+    """
     card, weights = plan.card, plan.weights
     names = classes.names(weights.data)
     network = zoo.build(card.architecture, {}, 0, card.channels, len(names), card.side)
     found = read(file, weights.url)
-    zoo.fill(network, _complete(found, network), f"The file of {weights.url}", f"{card.architecture} with {len(names):,} classes")
+    zoo.fill(
+        network,
+        _complete(found, network),
+        f"The file of {weights.url}",
+        f"{card.architecture} with {len(names):,} classes",
+    )
     spec: dict[str, Any] = {
         "card": card.model_dump(),
         "architecture": card.architecture,
@@ -216,7 +288,9 @@ def install(plan: Plan, file: Path, said: str) -> None:
 
 
 def read(file: Path, url: str) -> dict[str, Tensor]:
-    """The tensors of a published file; one of torch's is read without running any code in it. DownloadError."""
+    """The tensors of a published file; one of torch's is read without running any code in it.
+    DownloadError.
+    """
     from kgen.nets.torchvision_nets import own_name
     from kgen.zoo import checkpoints
 
@@ -228,5 +302,9 @@ def read(file: Path, url: str) -> dict[str, Tensor]:
 
 
 def _complete(found: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Older files lack the number of batches that a BatchNorm has seen, which no trained network needs."""
-    return {name: t for name, t in network.state_dict().items() if name.endswith("num_batches_tracked")} | found
+    """Older files lack the number of batches that a BatchNorm has seen, which no trained network
+    needs.
+    """
+    return {
+        name: t for name, t in network.state_dict().items() if name.endswith("num_batches_tracked")
+    } | found

@@ -1,4 +1,6 @@
-"""Every teacher and student that can be named, and what each needs to be used. Facts alone: no torch, no download."""
+"""Every teacher and student that can be named, and what each needs to be used. Facts alone: no
+torch, no download.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ GROUPS = {
 
 
 def teachers() -> list[dict[str, Any]]:
-    """One row a teacher: name, title, architecture, parameters, side, accuracy (measured, or None), licence, state, and how to get it."""
+    """One row a teacher: name, title, architecture, parameters, side, accuracy (measured, or None),
+    licence, state, and how to get it.
+    """
     return sorted(_all(), key=lambda row: list(GROUPS).index(row["state"]))
 
 
@@ -34,26 +38,57 @@ def _all() -> Iterator[dict[str, Any]]:
         if catalogue.teacher_file(name).is_file():
             yield _row(name, "here")
         else:
-            yield _row(name, "fetch" if facts.weights else "teach" if facts.data in catalogue.TAUGHT else "bring", catalogue.teacher_sentence(name))
+            yield _row(
+                name,
+                (
+                    "fetch"
+                    if facts.weights
+                    else "teach"
+                    if facts.data in catalogue.TAUGHT
+                    else "bring"
+                ),
+                catalogue.teacher_sentence(name),
+            )
     here = zoo.own_teachers()
     for name, facts in published.TEACHERS.items():
         if name not in here:
-            about = {"title": f"{facts.title} on {catalogue.DATA[facts.data].title}", "architecture": facts.architecture, "accuracy": None, "licence": facts.licence}
-            yield {"name": name, **about, "parameters": facts.parameters, "side": facts.side, "state": "fetch", "how": published.sentence(name)}
+            about = {
+                "title": f"{facts.title} on {catalogue.DATA[facts.data].title}",
+                "architecture": facts.architecture,
+                "accuracy": None,
+                "licence": facts.licence,
+            }
+            yield {
+                "name": name,
+                **about,
+                "parameters": facts.parameters,
+                "side": facts.side,
+                "state": "fetch",
+                "how": published.sentence(name),
+            }
 
 
 def _row(name: str, state: str, how: str = "") -> dict[str, Any]:
-    """A teacher with a card. A file that cannot be read is listed with the reason in place of its title."""
+    """A teacher with a card. A file that cannot be read is listed with the reason in place of its
+    title.
+    """
     try:
         card = zoo.card(name)
     except (zoo.ZooError, ValueError) as error:
         empty = dict.fromkeys(("architecture", "parameters", "side", "accuracy", "licence"))
         return {"name": name, "title": str(error), **empty, "state": state, "how": how}
-    about = card.model_dump(include={"title", "architecture", "parameters", "side", "accuracy", "licence"})
+    about = card.model_dump(
+        include={"title", "architecture", "parameters", "side", "accuracy", "licence"}
+    )
     return {"name": name, **about, "state": state, "how": how}
 
 
 def students() -> list[dict[str, Any]]:
-    """One row a student of the short list; `python -m kgen run … --set student=NAME` takes any network of timm and torchvision:NAME too."""
-    ours = [{"name": name, "architecture": zoo.family(shape), **shape} for name, shape in zoo.STUDENTS.items()]
+    """One row a student of the short list; `python -m kgen run … --set student=NAME` takes any
+    network of timm and torchvision:NAME too.
+    """
+    ours = [
+        {"name": name, "architecture": zoo.family(shape), **shape}
+        for name, shape in zoo.STUDENTS.items()
+    ]
     return ours + [{"name": name, "architecture": name} for name in architectures.NAMES]

@@ -1,4 +1,6 @@
-"""Train a teacher on real images: the bundled ones, and the paper's on CIFAR (C.1). The only place where real images train a teacher."""
+"""Train a teacher on real images: the bundled ones, and the paper's on CIFAR (C.1). The only place
+where real images train a teacher.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from kgen.zoo.zoo import ZooError
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A teacher to be made: its network, and how it is trained. The rate rises to `lr` and falls again, both as a cosine."""
+    """A teacher to be made: its network, and how it is trained. The rate rises to `lr` and falls
+    again, both as a cosine.
+    """
 
     name: str
     title: str
@@ -33,7 +37,8 @@ class Plan:
     shape: dict[str, Any]
     """Arguments of the architecture, as in `kgen.zoo.zoo.STUDENTS`."""
     optimiser: Literal["sgd", "adamw", "plain-sgd"]
-    """plain-sgd: as torch has it, without Nesterov's step, and weights of every kind decay (C.1)."""
+    """plain-sgd: as torch has it, without Nesterov's step, and weights of every kind decay (C.1).
+    """
     epochs: int
     batch: int
     lr: float
@@ -41,17 +46,24 @@ class Plan:
     rise: float
     """Share of the steps in which the rate rises; 0: it only falls."""
     shift: int
-    """Most pixels that an image is moved by, in each direction; half of the images are mirrored as well."""
+    """Most pixels that an image is moved by, in each direction; half of the images are mirrored as
+    well.
+    """
     hole: int
-    """Side in pixels of the square that random erasing cuts out of half of the images; 0 cuts none."""
+    """Side in pixels of the square that random erasing cuts out of half of the images; 0 cuts none.
+    """
     crop: float = 1.0
     """Smallest area that a random resized crop takes of an image; 1 leaves crops out."""
     first_side: int | None = None
-    """Side of the crops in the first epoch; it grows to the images' own within three quarters of the epochs."""
+    """Side of the crops in the first epoch; it grows to the images' own within three quarters of
+    the epochs.
+    """
     smoothing: float = 0.0
     """Label smoothing."""
     bf16: bool = False
-    """Train in bfloat16 and channels-last where the processor computes in it, which is 2 to 3 times faster there."""
+    """Train in bfloat16 and channels-last where the processor computes in it, which is 2 to 3 times
+    faster there.
+    """
     side: int | None = None
     """Side that the training images are brought to; by default the data set's own."""
     holds_out: bool = True
@@ -84,7 +96,8 @@ VIT = Plan(
     lr=2e-3,
     weight_decay=0.05,
     rise=0.1,
-    shift=1,  # moved across its patches an image is another one: in so few epochs no more variety than this
+    # moved across its patches an image is another one: in so few epochs no more variety than this
+    shift=1,
     hole=0,
 )
 CIFAR = Plan(
@@ -131,20 +144,34 @@ PLANS = {
     "imagenette": {"slim": IMAGENETTE},
 }
 """Data set → network → plan of the bundled teachers; the first network is the default."""
-PAPER = ("resnet34-cifar", "wrn-40-2", "vgg11-cifar", "resnet18-cifar", "wrn-40-1", "wrn-16-2", "wrn-16-1")
+PAPER = (
+    "resnet34-cifar",
+    "wrn-40-2",
+    "vgg11-cifar",
+    "resnet18-cifar",
+    "wrn-40-1",
+    "wrn-16-2",
+    "wrn-16-1",
+)
 """Architectures of Table 2, teachers first."""
 
 
 def paper_plan(dataset: str, network: str) -> Plan:
-    """C.1: SGD, rate 0.1 falling as a cosine, momentum 0.9, weight decay 5e-4, batch 128, 200 epochs, all training images.
+    """C.1: SGD, rate 0.1 falling as a cosine, momentum 0.9, weight decay 5e-4, batch 128, 200
+    epochs, all training images.
 
-    The paper does not say how it varied the images; shifts of 4 pixels and mirroring are what CIFAR's networks are trained with.
+    The paper does not say how it varied the images; shifts of 4 pixels and mirroring are what
+    CIFAR's networks are trained with.
     """
     name = f"{dataset}-{network.removesuffix('-cifar')}"
     known = catalogue.TEACHERS.get(name)
     return Plan(
         name=name,
-        title=known.title if known else f"{network.removesuffix('-cifar')} on {catalogue.DATA[dataset].title}",
+        title=(
+            known.title
+            if known
+            else f"{network.removesuffix('-cifar')} on {catalogue.DATA[dataset].title}"
+        ),
         architecture=network,
         shape={},
         optimiser="plain-sgd",
@@ -161,27 +188,38 @@ def paper_plan(dataset: str, network: str) -> Plan:
 
 
 def plan(dataset: str, network: str | None = None, epochs: int | None = None) -> Plan:
-    """The plan for a data set and a network (by default the first that there is). ZooError for one that is not known."""
+    """The plan for a data set and a network (by default the first that there is). ZooError for one
+    that is not known.
+    """
     known = list(dict.fromkeys((*PLANS, *catalogue.TAUGHT)))
     if dataset not in known:
-        raise ZooError(f"No teacher of {dataset!r} can be trained here. {zoo.nearest(dataset, known)}")
+        raise ZooError(
+            f"No teacher of {dataset!r} can be trained here. {zoo.nearest(dataset, known)}"
+        )
     plans = dict(PLANS.get(dataset, {}))
     if dataset in catalogue.TAUGHT:
         plans |= {name: paper_plan(dataset, name) for name in PAPER}
     network = network or next(iter(plans))
     if network not in plans:
-        raise ZooError(f"There is no network {network!r} to teach. {zoo.nearest(network, list(plans))}")
+        raise ZooError(
+            f"There is no network {network!r} to teach. {zoo.nearest(network, list(plans))}"
+        )
     return plans[network] if epochs is None else replace(plans[network], epochs=epochs)
 
 
 def place(plan: Plan, out: Path | None) -> Path:
-    """Where the teacher's file goes: where a person says, else where its name is looked for. ZooError if nothing can be written there."""
+    """Where the teacher's file goes: where a person says, else where its name is looked for.
+    ZooError if nothing can be written there.
+    """
     if out is None and plan.name not in zoo.TEACHERS:
         out = catalogue.teacher_file(plan.name)
         out.parent.mkdir(parents=True, exist_ok=True)
     out = out or zoo.TEACHERS[plan.name]
     if not os.access(out.parent, os.W_OK):
-        raise ZooError(f"--out {out}: {out.parent} is not a folder that can be written; choose another place, the training takes long.")
+        raise ZooError(
+            f"--out {out}: {out.parent} is not a folder that can be written; choose another place,"
+            " the training takes long."
+        )
     return out
 
 
@@ -197,7 +235,9 @@ class TeachProgress:
     steps: int
     loss: float
     accuracy: float | None = None
-    """Share right on the held-out images, at the end of an epoch; None within one, and where none are held out."""
+    """Share right on the held-out images, at the end of an epoch; None within one, and where none
+    are held out.
+    """
     ends_epoch: bool = False
 
 
@@ -205,13 +245,23 @@ def accuracy(network: nn.Module, real: RealImages, normalise) -> float:
     """Share of real images whose largest logit is their label."""
     network.eval()
     device = next(network.parameters()).device
-    return score(lambda x: network(normalise(x)), real, list(range(len(real.classes))), device=device).accuracy
+    return score(
+        lambda x: network(normalise(x)), real, list(range(len(real.classes))), device=device
+    ).accuracy
 
 
 def teach(
-    network: nn.Module, train: RealImages, held_out: RealImages | None, plan: Plan, *, seed: int = 0, device: torch.device | str = "cpu"
+    network: nn.Module,
+    train: RealImages,
+    held_out: RealImages | None,
+    plan: Plan,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Iterator[TeachProgress]:
-    """Cross-entropy on shifted, flipped and perhaps erased real images. Trains `network` in place, and leaves it on `device`."""
+    """Cross-entropy on shifted, flipped and perhaps erased real images. Trains `network` in place,
+    and leaves it on `device`.
+    """
     rng = torch.Generator().manual_seed(seed)
     normalise = normaliser(*statistics(train))
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
@@ -237,7 +287,10 @@ def teach(
             logits = apply(network, network, normalise(x))
             loss = F.cross_entropy(logits, labels[index].to(device), label_smoothing=plan.smoothing)
             if not torch.isfinite(loss):
-                raise ZooError(f"The teacher's loss was not a number at step {step}; lower the rate below {plan.lr}.")
+                raise ZooError(
+                    f"The teacher's loss was not a number at step {step}; lower the rate below"
+                    f" {plan.lr}."
+                )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -250,7 +303,9 @@ def teach(
 
 
 def crop_side(plan: Plan, epoch: int, full: int) -> int:
-    """Side of the crops in an epoch: small images first are cheap, and networks tested at a larger side than trained at gain (Touvron et al. 2019)."""
+    """Side of the crops in an epoch: small images first are cheap, and networks tested at a larger
+    side than trained at gain (Touvron et al. 2019).
+    """
     if plan.first_side is None:
         return full
     share = min(1.0, epoch / (0.75 * plan.epochs))
@@ -258,23 +313,36 @@ def crop_side(plan: Plan, epoch: int, full: int) -> int:
 
 
 def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """Weight decay on matrices and kernels alone: not on biases, norms, tokens or position embeddings. C.1: on everything."""
+    """Weight decay on matrices and kernels alone: not on biases, norms, tokens or position
+    embeddings. C.1: on everything.
+    """
     if plan.optimiser == "plain-sgd":
-        return torch.optim.SGD(network.parameters(), lr=plan.lr, momentum=0.9, weight_decay=plan.weight_decay)
+        return torch.optim.SGD(
+            network.parameters(), lr=plan.lr, momentum=0.9, weight_decay=plan.weight_decay
+        )
     decayed = [p for p in network.parameters() if p.ndim in (2, 4)]
     free = [p for p in network.parameters() if p.ndim not in (2, 4)]
-    groups = [{"params": decayed, "weight_decay": plan.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": plan.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
     if plan.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=plan.lr)
     return torch.optim.SGD(groups, lr=plan.lr, momentum=0.9, nesterov=True)
 
 
-def _schedule(optimiser: torch.optim.Optimizer, plan: Plan, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+def _schedule(
+    optimiser: torch.optim.Optimizer, plan: Plan, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
     """The rate by step."""
     if not plan.rise:
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    turn = plan.optimiser == "sgd"  # momentum falls while the rate rises, as the CNN was trained; AdamW keeps its own
-    return torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.lr, total_steps=steps, pct_start=plan.rise, cycle_momentum=turn)
+    turn = (
+        plan.optimiser == "sgd"
+    )  # momentum falls while the rate rises, as the CNN was trained; AdamW keeps its own
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, plan.lr, total_steps=steps, pct_start=plan.rise, cycle_momentum=turn
+    )
 
 
 def statistics(real: RealImages) -> tuple[list[float], list[float]]:
@@ -283,8 +351,12 @@ def statistics(real: RealImages) -> tuple[list[float], list[float]]:
     return pixels.mean((0, 2, 3)).round(4).tolist(), pixels.std((0, 2, 3)).round(4).tolist()
 
 
-def finish(network: nn.Module, train: RealImages, held_out: RealImages | None, test: RealImages, plan: Plan) -> dict[str, Any]:
-    """Measure the trained teacher and write its card: what `kgen.zoo.zoo` stores beside the weights."""
+def finish(
+    network: nn.Module, train: RealImages, held_out: RealImages | None, test: RealImages, plan: Plan
+) -> dict[str, Any]:
+    """Measure the trained teacher and write its card: what `kgen.zoo.zoo` stores beside the
+    weights.
+    """
     mean, std = statistics(train)
     normalise = normaliser(mean, std)
     card = TeacherCard(
@@ -315,7 +387,9 @@ def finish(network: nn.Module, train: RealImages, held_out: RealImages | None, t
 @torch.no_grad()
 def _cell(network: nn.Module, shape: tuple[int, ...]) -> int | None:
     """Pixels of an image that a cell of the network's last map covers; None where it has no map."""
-    features = network.eval().forward_features(torch.zeros(1, *shape[1:], device=next(network.parameters()).device))
+    features = network.eval().forward_features(
+        torch.zeros(1, *shape[1:], device=next(network.parameters()).device)
+    )
     return round(shape[2] / features.shape[2]) if features.ndim == 4 else None
 
 

@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 
 TEACHERS = {
     name: ASSETS / f"{name}.safetensors"
-    for name in ("fashion-cnn", "fashion-vit", "cifar10-cnn", "imagenette-slim", "imagenet-lite0", "imagenet-lite2")
+    for name in (
+        "fashion-cnn",
+        "fashion-vit",
+        "cifar10-cnn",
+        "imagenette-slim",
+        "imagenet-lite0",
+        "imagenet-lite2",
+    )
 }
 STUDENTS = {
     "small-cnn-20k": {"width": 16, "blocks": (1, 1)},
@@ -54,8 +61,10 @@ COSTS = {
     "small-vit-20k": (19_658, 1_164_608, 78_632),
     "small-vit-80k": (79_690, 4_684_512, 318_760),
 }
-"""Parameters, multiply–accumulates an image and bytes, as `kgen.nets.cost` counts them: teachers on their own images, students on 28×28 grey ones of ten classes. What can be
-told before there is a network."""
+"""Parameters, multiply–accumulates an image and bytes, as `kgen.nets.cost` counts them: teachers on
+their own images, students on 28×28 grey ones of ten classes. What can be told before there is a
+network.
+"""
 SHAPES = {"SmallResNet": ("width", "blocks"), "SmallViT": ("patch", "dim", "depth", "heads")}
 """Our own architectures, and what a file's spec tells to build one of them again."""
 OPTIONS = {"SmallResNet": ("deep_stem",)}
@@ -63,8 +72,14 @@ OPTIONS = {"SmallResNet": ("deep_stem",)}
 
 
 def here() -> tuple[str, ...]:
-    """Names of all teachers whose weights are on this machine and whose card can be read, bundled ones first."""
-    names = (*TEACHERS, *(name for name in catalogue.TEACHERS if catalogue.teacher_file(name).is_file()), *own_teachers())
+    """Names of all teachers whose weights are on this machine and whose card can be read, bundled
+    ones first.
+    """
+    names = (
+        *TEACHERS,
+        *(name for name in catalogue.TEACHERS if catalogue.teacher_file(name).is_file()),
+        *own_teachers(),
+    )
     return tuple(name for name in names if _readable(name))
 
 
@@ -76,7 +91,9 @@ def _readable(name: str) -> bool:
 
 
 def own_teachers() -> tuple[str, ...]:
-    """Names of the teachers that a person brought or fetched: files with a card beside those of the catalogue."""
+    """Names of the teachers that a person brought or fetched: files with a card beside those of the
+    catalogue.
+    """
     found = sorted(path.stem for path in catalogue.teacher_file("x").parent.glob("*.safetensors"))
     return tuple(name for name in found if name not in TEACHERS and name not in catalogue.TEACHERS)
 
@@ -98,13 +115,18 @@ def locate(name_or_path: str | Path) -> Path:
     if str(name_or_path) in published.TEACHERS:
         raise ZooError(published.sentence(str(name_or_path)))
     known = [*TEACHERS, *own_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
-    raise ZooError(f"Teacher {str(name_or_path)!r} is not known and is no .safetensors file. {nearest(str(name_or_path), known)}")
+    raise ZooError(
+        f"Teacher {str(name_or_path)!r} is not known and is no .safetensors file."
+        f" {nearest(str(name_or_path), known)}"
+    )
 
 
 def spec(name_or_path: str | Path) -> dict[str, Any]:
-    """Card, classes, normalisation and architecture of a teacher: from its file's header, or from the catalogue.
+    """Card, classes, normalisation and architecture of a teacher: from its file's header, or from
+    the catalogue.
 
-    A file of the catalogue's may be a bare state dict that a person put there; one that we wrote carries its own card.
+    A file of the catalogue's may be a bare state dict that a person put there; one that we wrote
+    carries its own card.
     """
     name = str(name_or_path)
     if name not in catalogue.TEACHERS:
@@ -131,7 +153,9 @@ def _facts(name: str, written: int) -> tuple[TeacherCard, tuple[str, ...]]:
 
 
 def _written(name: str) -> int:
-    """When a teacher's file was written, in nanoseconds: a person may bring another one of the same name."""
+    """When a teacher's file was written, in nanoseconds: a person may bring another one of the same
+    name.
+    """
     try:
         return locate(name).stat().st_mtime_ns
     except ZooError:
@@ -144,7 +168,9 @@ def checksum(name_or_path: str | Path) -> str:
 
 
 def load_teacher(name_or_path: str | Path) -> Teacher:
-    """A bundled teacher or one of the catalogue by name, or one that `python -m kgen teach` wrote, by path. On the CPU."""
+    """A bundled teacher or one of the catalogue by name, or one that `python -m kgen teach` wrote,
+    by path. On the CPU.
+    """
     import torch
 
     from kgen.teachers import Teacher
@@ -153,11 +179,19 @@ def load_teacher(name_or_path: str | Path) -> Teacher:
     known = TeacherCard.model_validate(about["card"])
     network = build(known.architecture, about, 0, known.channels, len(about["classes"]), known.side)
     load_weights(network, path, f"{known.architecture} with {len(about['classes'])} classes")
-    return Teacher(network, known, tuple(about["classes"]), torch.tensor(about["mean"]), torch.tensor(about["std"]))
+    return Teacher(
+        network,
+        known,
+        tuple(about["classes"]),
+        torch.tensor(about["mean"]),
+        torch.tensor(about["std"]),
+    )
 
 
 def load_weights(network: nn.Module, path: Path, what: str) -> None:
-    """Fill a network from a safetensors file; ZooError names the first tensor that is missing, of another size or too many."""
+    """Fill a network from a safetensors file; ZooError names the first tensor that is missing, of
+    another size or too many.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -171,30 +205,44 @@ def load_weights(network: nn.Module, path: Path, what: str) -> None:
 def fill(network: nn.Module, found: dict[str, Tensor], where: str, what: str) -> None:
     """Fill a network from tensors that were read from `where`; ZooError as in `load_weights`."""
     wanted = network.state_dict()
-    if all(name.startswith("vit.") for name in wanted) and not any(name.startswith("vit.") for name in found):
+    if all(name.startswith("vit.") for name in wanted) and not any(
+        name.startswith("vit.") for name in found
+    ):
         found = {f"vit.{name}": t for name, t in found.items()}  # timm's own names
     for name, tensor in wanted.items():
         there = " × ".join(map(str, found[name].shape)) if name in found else "missing"
         if name not in found or found[name].shape != tensor.shape:
-            raise ZooError(f"{where} is no {what}: tensor {name!r} is {there}, expected {' × '.join(map(str, tensor.shape)) or 'one number'}.")
+            raise ZooError(
+                f"{where} is no {what}: tensor {name!r} is {there}, expected"
+                f" {' × '.join(map(str, tensor.shape)) or 'one number'}."
+            )
     if surplus := [name for name in found if name not in wanted]:
-        raise ZooError(f"{where} is no {what}: it has a tensor {surplus[0]!r} that such a network has not.")
+        raise ZooError(
+            f"{where} is no {what}: it has a tensor {surplus[0]!r} that such a network has not."
+        )
     network.load_state_dict(found)
 
 
 def save_network(network: nn.Module, path: str | Path, spec: dict[str, Any]) -> None:
-    """Weights and what is needed to build them again, as one safetensors file; whole or not at all."""
+    """Weights and what is needed to build them again, as one safetensors file; whole or not at
+    all.
+    """
     files.write_durably(Path(path), network_bytes(network, spec))
 
 
 def halved(network: nn.Module) -> nn.Module:
-    """The network itself, in half precision. ZooError names a tensor that half precision cannot hold."""
+    """The network itself, in half precision. ZooError names a tensor that half precision cannot
+    hold.
+    """
     import torch
 
     most = torch.finfo(torch.float16).max
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) > most:
-            raise ZooError(f"Tensor {name!r} has values above {most:.0f}, which half precision cannot hold; leave out --half.")
+            raise ZooError(
+                f"Tensor {name!r} has values above {most:.0f}, which half precision cannot hold;"
+                " leave out --half."
+            )
     return network.half()
 
 
@@ -206,13 +254,18 @@ def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
     return save(state, {"kgen": json.dumps(spec)})
 
 
-def build(architecture: str, spec: dict[str, Any], seed: int, channels: int, classes: int, side: int) -> nn.Module:
-    """A network by the name of its architecture (ours, or any that `kgen.nets.architectures.build` knows).
+def build(
+    architecture: str, spec: dict[str, Any], seed: int, channels: int, classes: int, side: int
+) -> nn.Module:
+    """A network by the name of its architecture (ours, or any that `kgen.nets.architectures.build`
+    knows).
 
     For our own `spec` holds at least SHAPES; `side` is the full resolution. Raises ZooError.
     """
     if architecture not in SHAPES and not architectures.known(architecture):
-        raise ZooError(architectures.unknown("Architecture", architecture, (*SHAPES, *architectures.NAMES)))
+        raise ZooError(
+            architectures.unknown("Architecture", architecture, (*SHAPES, *architectures.NAMES))
+        )
     from kgen.nets.small_cnn import SmallResNet, seeded
     from kgen.nets.vit import small_vit
 
@@ -230,12 +283,15 @@ def build(architecture: str, spec: dict[str, Any], seed: int, channels: int, cla
 
 def family(spec: dict[str, Any]) -> str:
     """The architecture of an exported student or of a shape."""
-    ours = next((name for name, fields in SHAPES.items() if all(field in spec for field in fields)), None)
+    ours = next(
+        (name for name, fields in SHAPES.items() if all(field in spec for field in fields)), None
+    )
     return ours or spec["architecture"]
 
 
 def build_student(name: str, channels: int, classes: int, seed: int, side: int = 28) -> nn.Module:
-    """A fresh student whose initial weights depend on `seed` alone. `side`: the teacher's, the student's at test time.
+    """A fresh student whose initial weights depend on `seed` alone. `side`: the teacher's, the
+    student's at test time.
 
     `name`: one of STUDENTS, or any that `kgen.nets.architectures.build` knows. Raises ZooError.
     """
@@ -248,13 +304,19 @@ def build_student(name: str, channels: int, classes: int, seed: int, side: int =
 def load_student(path: str | Path) -> nn.Module:
     """The network of an exported student.safetensors, in eval mode."""
     about = read_spec(Path(path), "channels", "is no exported student")
-    network = build(family(about), about, 0, about["channels"], len(about["classes"]), about.get("side", 28))
-    load_weights(network, Path(path), f"student of architecture {about.get('architecture', family(about))}")
+    network = build(
+        family(about), about, 0, about["channels"], len(about["classes"]), about.get("side", 28)
+    )
+    load_weights(
+        network, Path(path), f"student of architecture {about.get('architecture', family(about))}"
+    )
     return network.eval()
 
 
 def load_classifier(path: str | Path) -> nn.Module:
-    """An exported student.safetensors as one who uses it wants it, in eval mode: pixels [B,c,e,e] in [0,1] → logits [B,K_T]."""
+    """An exported student.safetensors as one who uses it wants it, in eval mode: pixels [B,c,e,e]
+    in [0,1] → logits [B,K_T].
+    """
     import torch
 
     from kgen.nets.small_cnn import FromPixels

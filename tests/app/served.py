@@ -1,4 +1,6 @@
-"""The app's own routes behind its door, without Gradio and without a port: a client of a folder of runs."""
+"""The app's own routes behind its door, without Gradio and without a port: a client of a folder of
+runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A teacher that somebody brings: what is uploaded, ordered and refused, through HTTP. The check is a stand-in, but for one."""
+"""A teacher that somebody brings: what is uploaded, ordered and refused, through HTTP. The check is
+a stand-in, but for one.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ REPORT = {"kind": "report", "ok": True, "saved": None, "rows": [], "spec": {}}
 
 
 class Check:
-    """Stands in for `kgen.preflight.request.inspect`: says what it is told to say, and waits where it is told to."""
+    """Stands in for `kgen.preflight.request.inspect`: says what it is told to say, and waits where
+    it is told to.
+    """
 
     def __init__(self):
         self.orders: list[request.Order] = []
@@ -42,7 +46,10 @@ class Check:
         self.orders.append(order)
         for message in self.says:
             assert self.go.wait(30)
-            yield {name: value.format(path=order.path) if isinstance(value, str) else value for name, value in message.items()}
+            yield {
+                name: value.format(path=order.path) if isinstance(value, str) else value
+                for name, value in message.items()
+            }
         if self.wrong:
             raise self.wrong
 
@@ -100,7 +107,12 @@ def files(folder: Path) -> list[str]:
 
 
 def sentence(answer, status: int) -> str:
-    assert answer.status_code == status and answer.text.endswith((".", "?")) and "\n" not in answer.text and "Traceback" not in answer.text, answer.text
+    assert (
+        answer.status_code == status
+        and answer.text.endswith((".", "?"))
+        and "\n" not in answer.text
+        and "Traceback" not in answer.text
+    ), answer.text
     return answer.text
 
 
@@ -110,7 +122,11 @@ def sentence(answer, status: int) -> str:
 def test_a_file_is_kept_for_a_token_and_its_place_is_not_told(client, folder, check):
     answer = upload(client)
     token = answer.json()["file"]
-    assert answer.json() == {"file": token} and str(folder) not in answer.text and files(folder) == ["pets.pt"]
+    assert (
+        answer.json() == {"file": token}
+        and str(folder) not in answer.text
+        and files(folder) == ["pets.pt"]
+    )
     check.says = [ROW | {"finding": "{path} is damaged", "advice": "see {path}"}, REPORT]
     (row,) = checked(client, file=token)["rows"]
     assert Path(check.orders[0].path).read_bytes() == b"weights"
@@ -119,38 +135,59 @@ def test_a_file_is_kept_for_a_token_and_its_place_is_not_told(client, folder, ch
 
 def test_the_next_file_takes_the_place_of_the_one_before(client, folder):
     first = upload(client).json()["file"]
-    assert upload(client, "other.safetensors").status_code == 200 and files(folder) == ["other.safetensors"]
+    assert upload(client, "other.safetensors").status_code == 200 and files(folder) == [
+        "other.safetensors"
+    ]
     assert "choose it again" in sentence(client.post("/kg/check", json={"file": first}), 410)
 
 
-@pytest.mark.parametrize("name", ["pets.exe", "pets", "", ".pt", "pets.pt.zip", "pets.txt", "..", "pets.pt\0.exe"])
+@pytest.mark.parametrize(
+    "name", ["pets.exe", "pets", "", ".pt", "pets.pt.zip", "pets.txt", "..", "pets.pt\0.exe"]
+)
 def test_only_files_of_weights_are_taken(client, folder, name):
     assert ".safetensors, .pt, .pth" in sentence(upload(client, name), 400) and not files(folder)
 
 
-@pytest.mark.parametrize(("name", "kept"), [
-    ("../../etc/pets.pt", "_.._etc_pets.pt"), ("C:\\my pets.PTH", "C_my_pets.PTH"), ("zèbre <b>.pt", "z_bre_b_.pt"), ("a" * 300 + ".pt", "a" * 97 + ".pt"), ("con.pt", "_con.pt")])
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("../../etc/pets.pt", "_.._etc_pets.pt"),
+        ("C:\\my pets.PTH", "C_my_pets.PTH"),
+        ("zèbre <b>.pt", "z_bre_b_.pt"),
+        ("a" * 300 + ".pt", "a" * 97 + ".pt"),
+        ("con.pt", "_con.pt"),
+    ],
+)
 def test_no_name_leads_out_of_the_folder(client, folder, name, kept):
     assert upload(client, name).status_code == 200
     assert files(folder) == [kept] and files(folder.parent) == [kept]
 
 
 def test_suffixes_are_those_that_the_check_reads():
-    said = subprocess.run([sys.executable, "-c", "from kgen.zoo.checkpoints import SUFFIXES; print(*SUFFIXES)"], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", "from kgen.zoo.checkpoints import SUFFIXES; print(*SUFFIXES)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert tuple(said.stdout.split()) == uploads.SUFFIXES
 
 
 def test_a_file_that_is_too_large_is_not_kept(client, folder, monkeypatch):
     monkeypatch.setattr(uploads, "MOST_BYTES", 1000)
     assert "type its path instead" in sentence(upload(client, content=b"x" * 1001), 413)
-    assert "type its path instead" in sentence(upload(client, content=iter([b"x" * 600] * 2)), 413), "nor where its length is not said before"
+    assert "type its path instead" in sentence(
+        upload(client, content=iter([b"x" * 600] * 2)), 413
+    ), "nor where its length is not said before"
     assert not files(folder) and upload(client, content=b"x" * 1000).status_code == 200
 
 
 def test_a_full_disk_is_said_before_it_is_full(client, folder, monkeypatch):
     free = iter([10**12, uploads.SPARE_BYTES + 50])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(next(free)))
-    assert "not enough room" in sentence(upload(client, content=b"x" * 100), 507) and not files(folder)
+    assert "not enough room" in sentence(upload(client, content=b"x" * 100), 507) and not files(
+        folder
+    )
 
 
 def test_a_disk_that_takes_nothing_is_a_sentence(client, folder):
@@ -163,7 +200,9 @@ def test_an_empty_file_is_not_kept(client, folder):
     assert "empty" in sentence(upload(client, content=b""), 400) and not files(folder)
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError("gone"), RuntimeError("gone"), asyncio.CancelledError()])
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError("gone"), RuntimeError("gone"), asyncio.CancelledError()]
+)
 def test_half_a_file_is_removed_when_the_page_goes_away(folder, error):
     async def chunks():
         yield b"half"
@@ -191,13 +230,18 @@ def test_two_files_at_once_are_one_too_many(folder):
     assert kept.path(token).read_bytes() == b"first"
 
 
-def test_uploads_go_at_the_start_at_the_end_and_when_the_teacher_is_kept(client, folder, check, brought):
+def test_uploads_go_at_the_start_at_the_end_and_when_the_teacher_is_kept(
+    client, folder, check, brought
+):
     folder.mkdir(parents=True)
     (folder / "left.pt").write_text("of an earlier life")
     Brought(folder, check)
     assert not folder.exists()
     check.says = [REPORT | {"saved": "/somewhere/teachers/my-pets.safetensors"}]
-    assert checked(client, file=upload(client).json()["file"], save="my-pets")["saved"] == "my-pets" and not folder.exists()
+    assert (
+        checked(client, file=upload(client).json()["file"], save="my-pets")["saved"] == "my-pets"
+        and not folder.exists()
+    )
     upload(client)
     brought.close()
     assert not folder.exists()
@@ -207,15 +251,45 @@ def test_uploads_go_at_the_start_at_the_end_and_when_the_teacher_is_kept(client,
 
 
 def test_an_order_in_words_becomes_the_engines(client, check):
-    checked(client, path="~/pets.pth", architecture="resnet18", classes="cat\n great white shark, or man-eater \n", mean="0.5, 0.4,0.3", std="1,1,1",
-            side=64, n_train=3000, title="", data="", by_order=False, half=True)
+    checked(
+        client,
+        path="~/pets.pth",
+        architecture="resnet18",
+        classes="cat\n great white shark, or man-eater \n",
+        mean="0.5, 0.4,0.3",
+        std="1,1,1",
+        side=64,
+        n_train=3000,
+        title="",
+        data="",
+        by_order=False,
+        half=True,
+    )
     (order,) = check.orders
-    assert order.path == str(Path.home() / "pets.pth") and order.classes == ("cat", "great white shark, or man-eater") and order.mean == (0.5, 0.4, 0.3)
-    assert (order.side, order.n_train, order.title, order.data, order.half, order.save) == (64, 3000, None, None, True, None)
+    assert (
+        order.path == str(Path.home() / "pets.pth")
+        and order.classes == ("cat", "great white shark, or man-eater")
+        and order.mean == (0.5, 0.4, 0.3)
+    )
+    assert (order.side, order.n_train, order.title, order.data, order.half, order.save) == (
+        64,
+        3000,
+        None,
+        None,
+        True,
+        None,
+    )
 
 
-@pytest.mark.parametrize(("text", "names"), [
-    ("cat, dog", ("cat", "dog")), ('["cat, wild", "dog"]', ("cat, wild", "dog")), (" cifar10\n", classes.names("cifar10")), ("cat\r\n\r\ndog", ("cat", "dog"))])
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("cat, dog", ("cat", "dog")),
+        ('["cat, wild", "dog"]', ("cat, wild", "dog")),
+        (" cifar10\n", classes.names("cifar10")),
+        ("cat\r\n\r\ndog", ("cat", "dog")),
+    ],
+)
 def test_class_names_as_people_write_them(client, check, text, names):
     checked(client, path="pets.pt", classes=text)
     assert check.orders[0].classes == names
@@ -223,33 +297,66 @@ def test_class_names_as_people_write_them(client, check, text, names):
 
 def test_no_file_is_read_for_class_names(client, tmp_path, check):
     (tmp_path / "names.txt").write_text("secret\nnames")
-    assert "expected names" in sentence(client.post("/kg/check", json={"path": "pets.pt", "classes": str(tmp_path / "names.txt")}), 400)
+    assert "expected names" in sentence(
+        client.post("/kg/check", json={"path": "pets.pt", "classes": str(tmp_path / "names.txt")}),
+        400,
+    )
 
 
-@pytest.mark.parametrize(("order", "words"), [
-    ([], "no order"), (None, "no order"), ("pets.pt", "no order"), ({}, "Choose a file"), ({"file": "a", "path": "b"}, "Choose a file"),
-    ({"path": 7}, "one line of text"), ({"path": "a\0b.pt"}, "one line of text"), ({"path": "x" * 5000}, "one line of text"), ({"path": ["a"]}, "one line of text"),
-    ({"path": "~nobody-of-that-name/x.pt"}, "not known here"), ({"path": "a.pt", "colour": 1}, "colour is 1"), ({"path": "a.pt", "side": 10**9}, "side is"),
-    ({"path": "a.pt", "classes": ["cat", {}]}, "classes.1"), ({"path": "a.pt", "classes": "cat"}, "expected names"), ({"path": "a.pt", "classes": "[" * 9000}, "not JSON"),
-    ({"path": "a.pt", "classes": "cat,\x1b[2J"}, "printable"), ({"path": "a.pt", "mean": "0.5"}, "belong together"), ({"path": "a.pt", "mean": "a", "std": "1"}, "Mean is 'a'"),
-    ({"path": "a.pt", "mean": "nan", "std": "1"}, "mean"), ({"path": "a.pt", "half": "perhaps"}, "half is"), ({"path": "a.pt", "save": "../x"}, "cannot be given"),
-    ({"path": "a.pt", "save": "fashion-cnn"}, "known teacher"), ({"path": "a.pt", "save": "nul.x"}, "cannot be given")])
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [
+        ([], "no order"),
+        (None, "no order"),
+        ("pets.pt", "no order"),
+        ({}, "Choose a file"),
+        ({"file": "a", "path": "b"}, "Choose a file"),
+        ({"path": 7}, "one line of text"),
+        ({"path": "a\0b.pt"}, "one line of text"),
+        ({"path": "x" * 5000}, "one line of text"),
+        ({"path": ["a"]}, "one line of text"),
+        ({"path": "~nobody-of-that-name/x.pt"}, "not known here"),
+        ({"path": "a.pt", "colour": 1}, "colour is 1"),
+        ({"path": "a.pt", "side": 10**9}, "side is"),
+        ({"path": "a.pt", "classes": ["cat", {}]}, "classes.1"),
+        ({"path": "a.pt", "classes": "cat"}, "expected names"),
+        ({"path": "a.pt", "classes": "[" * 9000}, "not JSON"),
+        ({"path": "a.pt", "classes": "cat,\x1b[2J"}, "printable"),
+        ({"path": "a.pt", "mean": "0.5"}, "belong together"),
+        ({"path": "a.pt", "mean": "a", "std": "1"}, "Mean is 'a'"),
+        ({"path": "a.pt", "mean": "nan", "std": "1"}, "mean"),
+        ({"path": "a.pt", "half": "perhaps"}, "half is"),
+        ({"path": "a.pt", "save": "../x"}, "cannot be given"),
+        ({"path": "a.pt", "save": "fashion-cnn"}, "known teacher"),
+        ({"path": "a.pt", "save": "nul.x"}, "cannot be given"),
+    ],
+)
 def test_a_hostile_order_is_refused_in_a_sentence(client, check, order, words):
     assert words in sentence(client.post("/kg/check", json=order), 400) and not check.orders
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 200_000, b"NaN x"])
 def test_what_is_no_json_is_refused(client, check, body):
-    assert "expected JSON" in sentence(client.post("/kg/check", content=body), 400) and not check.orders
+    assert (
+        "expected JSON" in sentence(client.post("/kg/check", content=body), 400)
+        and not check.orders
+    )
 
 
 def test_an_order_is_bounded(client, check):
-    assert "more than 1 MB" in sentence(client.post("/kg/check", content=b" " * (teacher_routes.MOST_ORDER + 1)), 413)
-    assert "more than 1 MB" in sentence(client.post("/kg/check", content=iter([b" " * 10**5] * 11)), 413)
+    assert "more than 1 MB" in sentence(
+        client.post("/kg/check", content=b" " * (teacher_routes.MOST_ORDER + 1)), 413
+    )
+    assert "more than 1 MB" in sentence(
+        client.post("/kg/check", content=iter([b" " * 10**5] * 11)), 413
+    )
     checked(client, path="a.pt", classes="\n".join(f"class {i}" for i in range(50_000)))
 
 
-@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}])
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}],
+)
 @pytest.mark.parametrize("address", ["/kg/check", "/kg/teacher-file?name=pets.pt"])
 def test_a_page_of_another_site_brings_nothing(client, folder, check, headers, address):
     assert client.post(address, content=b'{"path": "a.pt"}', headers=headers).status_code == 403
@@ -262,12 +369,20 @@ def test_a_page_of_another_site_brings_nothing(client, folder, check, headers, a
 def test_rows_are_told_as_they_are_found_and_a_second_check_waits_its_turn(client, check):
     check.go.clear()
     id = client.post("/kg/check", json={"path": "a.pt"}).json()["id"]
-    assert client.get(f"/kg/check/{id}").json() == {"rows": [], "done": False, "ok": False, "error": None, "saved": None}
+    assert client.get(f"/kg/check/{id}").json() == {
+        "rows": [],
+        "done": False,
+        "ok": False,
+        "error": None,
+        "saved": None,
+    }
     assert "going already" in sentence(client.post("/kg/check", json={"path": "b.pt"}), 409)
     assert "going already" in sentence(upload(client), 409)
     check.go.set()
     found = ended(client, id)
-    assert found["ok"] and found["rows"] == [{name: ROW[name] for name in ("name", "status", "finding", "advice")}]
+    assert found["ok"] and found["rows"] == [
+        {name: ROW[name] for name in ("name", "status", "finding", "advice")}
+    ]
     other = client.post("/kg/check", json={"path": "b.pt"}).json()["id"]
     ended(client, other)
     assert "not known any more" in sentence(client.get(f"/kg/check/{id}"), 404)
@@ -284,17 +399,30 @@ def test_an_error_is_a_sentence_in_the_pages_words(client, check):
     assert not found["ok"] and found["error"] == "pets.pt is no file; leave out “Half precision”."
     check.says, check.wrong = [ROW], RuntimeError("/a/place of this machine")
     found = checked(client, path="a.pt")
-    assert found["error"] == "The check itself failed (RuntimeError); please report it." and len(found["rows"]) == 1
+    assert (
+        found["error"] == "The check itself failed (RuntimeError); please report it."
+        and len(found["rows"]) == 1
+    )
     check.wrong = None
     assert not checked(client, path="a.pt")["error"], "and the next one works"
 
 
-@pytest.mark.parametrize(("said", "told"), [
-    ("Name it, for example --arch resnet18.", "Name it, for example resnet18."),
-    ("Give --mean and --std.", "Give “Mean” and “Std”."),
-    ("try --by-order.", "try “By order”."),
-    ("or --set target.sigma_fraction=0.25.", "or “target.sigma_fraction=0.25” on the command line."),
-    ("run with --set embedding=centre, which needs no text", "run with “embedding=centre” in the rail, below “More”, which needs no text")])
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Name it, for example --arch resnet18.", "Name it, for example resnet18."),
+        ("Give --mean and --std.", "Give “Mean” and “Std”."),
+        ("try --by-order.", "try “By order”."),
+        (
+            "or --set target.sigma_fraction=0.25.",
+            "or “target.sigma_fraction=0.25” on the command line.",
+        ),
+        (
+            "run with --set embedding=centre, which needs no text",
+            "run with “embedding=centre” in the rail, below “More”, which needs no text",
+        ),
+    ],
+)
 def test_the_command_lines_words_become_the_pages(said, told):
     assert in_words(said) == told
 
@@ -319,7 +447,11 @@ def test_the_apps_end_ends_a_check(folder, monkeypatch):
 
 def test_suggestions(client):
     known = client.get("/kg/known").json()
-    assert "resnet18" in known["architectures"] and "small-cnn-20k" in known["architectures"] and "cifar10" in known["data"]
+    assert (
+        "resnet18" in known["architectures"]
+        and "small-cnn-20k" in known["architectures"]
+        and "cifar10" in known["data"]
+    )
 
 
 def test_a_real_file_is_checked_kept_and_a_teacher_then(folder):
@@ -328,11 +460,23 @@ def test_a_real_file_is_checked_kept_and_a_teacher_then(folder):
     brought = Brought(folder)
     teacher_routes.install(app, brought)
     with TestClient(app, base_url="http://127.0.0.1:7860", headers=OWN) as client:
-        token = upload(client, "My CNN.safetensors", zoo.TEACHERS["fashion-cnn"].read_bytes()).json()["file"]
+        token = upload(
+            client, "My CNN.safetensors", zoo.TEACHERS["fashion-cnn"].read_bytes()
+        ).json()["file"]
         found = checked(client, file=token, title="Mine", save="my-cnn")
-        assert found["ok"] and found["saved"] == "my-cnn" and [r["name"] for r in found["rows"]][:3] == ["file", "architecture", "tensors"], found
-        assert zoo.card("my-cnn").title == "Mine" and not folder.exists() and str(folder) not in json.dumps(found)
-        assert "there already" in sentence(client.post("/kg/check", json={"path": "a.pt", "save": "my-cnn"}), 400)
+        assert (
+            found["ok"]
+            and found["saved"] == "my-cnn"
+            and [r["name"] for r in found["rows"]][:3] == ["file", "architecture", "tensors"]
+        ), found
+        assert (
+            zoo.card("my-cnn").title == "Mine"
+            and not folder.exists()
+            and str(folder) not in json.dumps(found)
+        )
+        assert "there already" in sentence(
+            client.post("/kg/check", json={"path": "a.pt", "save": "my-cnn"}), 400
+        )
         absent = checked(client, path=str(folder.parent / "absent.pt"))
         assert not absent["ok"] and "does not exist" in absent["rows"][0]["finding"]
     brought.close()

@@ -1,4 +1,5 @@
-"""A class room in small: viewers with plain sockets against the app as it is started, and viewers who behave badly.
+"""A class room in small: viewers with plain sockets against the app as it is started, and viewers
+who behave badly.
 
 The bounds are generous, since machines are busy; `benchmarks/crowd.py` measures.
 """
@@ -30,7 +31,10 @@ def server(tmp_path_factory) -> Iterator[crowd.Server]:
 
 def test_twenty_viewers_of_a_run_see_fresh_frames_and_the_presenter_stops_at_once(server):
     async def lesson() -> tuple[crowd.Seen, float, int]:
-        presenter, room = crowd.Presenter(server.address, server.cookie), crowd.Crowd(server.port, VIEWERS, ramp=2)
+        presenter, room = (
+            crowd.Presenter(server.address, server.cookie),
+            crowd.Crowd(server.port, VIEWERS, ramp=2),
+        )
         await presenter.come()
         await presenter.start("fashion-live")
         async with room.present() as seen:
@@ -46,11 +50,16 @@ def test_twenty_viewers_of_a_run_see_fresh_frames_and_the_presenter_stops_at_onc
     seen, stop, counted = asyncio.run(lesson())
     assert not seen.failed and counted == VIEWERS
     assert seen.polls > VIEWERS * SECONDS / 3 and seen.new > 2 * VIEWERS
-    assert crowd.percentile(seen.age, 50) < 2 and crowd.percentile(seen.latency, 50) < 2 and stop < 5
+    assert (
+        crowd.percentile(seen.age, 50) < 2 and crowd.percentile(seen.latency, 50) < 2 and stop < 5
+    )
 
 
 def test_who_stalls_leaves_or_knocks_costs_little_memory_and_nobody_else_waits(server):
-    """5 ask for the largest file and never read it, 20 ask and are never heard of again, 200 come and go in the middle of a question."""
+    """5 ask for the largest file and never read it, 20 ask and are never heard of again, 200 come
+    and go in the middle of a question.
+    """
+
     async def mob() -> tuple[float, float, float, float]:
         line = crowd.Line(server.port)
         for _ in range(3):
@@ -60,16 +69,32 @@ def test_who_stalls_leaves_or_knocks_costs_little_memory_and_nobody_else_waits(s
         for _ in range(5):
             _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
             writer.transport.pause_reading()
-            writer.write(b"GET /kg/plotly.min.js HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: gzip\r\n\r\n" * 5)
+            writer.write(
+                b"GET /kg/plotly.min.js HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding:"
+                b" gzip\r\n\r\n" * 5
+            )
             stalled.append(writer)
         for _ in range(20):
             other = crowd.Line(server.port, "X-KGen-Page: 0123456789ab\r\n")
             _, headers, _ = await other.get("/kg/live")
-            other.writer.write(f"GET /kg/live HTTP/1.1\r\nHost: 127.0.0.1\r\nIf-None-Match: {headers['etag']}\r\nPrefer: wait=1\r\n\r\n".encode())
+            other.writer.write(
+                "GET /kg/live HTTP/1.1\r\nHost: 127.0.0.1\r\nIf-None-Match:"
+                f" {headers['etag']}\r\nPrefer: wait=1\r\n\r\n".encode()
+            )
             left.append(other)
         for i in range(200):
             _, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            writer.write((b"", b"GET /kg/li", b"GET /kg/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"POST /kg/undo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999\r\n\r\nx")[i % 4])
+            writer.write(
+                (
+                    b"",
+                    b"GET /kg/li",
+                    b"GET /kg/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+                    (
+                        b"POST /kg/undo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length:"
+                        b" 99999999\r\n\r\nx"
+                    ),
+                )[i % 4]
+            )
             writer.close()
         await asyncio.sleep(3)
         during, began = server.rss(), time.perf_counter()

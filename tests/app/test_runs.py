@@ -1,4 +1,6 @@
-"""The current run and its process: with a stand-in for the engine that is quick and fails on demand, and once with the real one."""
+"""The current run and its process: with a stand-in for the engine that is quick and fails on
+demand, and once with the real one.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,10 @@ def until(runs: Runs, what, seconds: float = 20.0) -> dict:
         if what(snapshot):
             return snapshot
         time.sleep(0.02)
-    raise AssertionError(f"it did not happen; phase {snapshot['phase']}, alert {snapshot['alert']}, {snapshot['counters']}")
+    raise AssertionError(
+        f"it did not happen; phase {snapshot['phase']}, alert {snapshot['alert']},"
+        f" {snapshot['counters']}"
+    )
 
 
 def phase(name: str):
@@ -60,12 +65,22 @@ def phase(name: str):
 
 def test_from_start_to_end_and_start_again(make):
     runs = make()
-    assert now(runs)["phase"] == "empty" and runs.name is None and runs.recipe is None and not runs.active
+    assert (
+        now(runs)["phase"] == "empty"
+        and runs.name is None
+        and runs.recipe is None
+        and not runs.active
+    )
     runs.warm()
     name = runs.start(standin.recipe(seed=3))
     assert re.fullmatch(r"tiny-\d{8}-\d{6}", name) and runs.name == name and runs.recipe.seed == 3
     done = until(runs, phase("finished"))
-    assert done["run"] == name and done["student_ready"] and done["curve"]["last"] == 0.824 and done["title"] == "tiny, seed 3"
+    assert (
+        done["run"] == name
+        and done["student_ready"]
+        and done["curve"]["last"] == 0.824
+        and done["title"] == "tiny, seed 3"
+    )
     assert done["counters"]["generator_step"] == 9
     end = time.monotonic() + 10
     while runs.active or runs._spare is None:
@@ -97,7 +112,11 @@ def test_the_batch_being_made_is_shown(make):
     runs = make()
     runs.start(standin.recipe(**LONG))
     s = until(runs, lambda s: s["making"])
-    assert s["making"]["steps"] == 3 and 0 <= s["making"]["step"] < 3 and len(s["making"]["tiles"]) == 20
+    assert (
+        s["making"]["steps"] == 3
+        and 0 <= s["making"]["step"] < 3
+        and len(s["making"]["tiles"]) == 20
+    )
     assert len(runs.live.body) < 60_000
 
 
@@ -110,7 +129,13 @@ def test_pause_resume_stop(make):
     time.sleep(0.4)
     assert now(runs)["counters"] == paused["counters"] and runs.active
     runs.control("resume")
-    until(runs, lambda s: s["phase"] == "running" and s["counters"]["generator_step"] > paused["counters"]["generator_step"])
+    until(
+        runs,
+        lambda s: (
+            s["phase"] == "running"
+            and s["counters"]["generator_step"] > paused["counters"]["generator_step"]
+        ),
+    )
     runs.control("stop")
     s = until(runs, phase("stopped"))
     assert s["alert"] is None and s["student_ready"] and not runs.active
@@ -141,13 +166,21 @@ def test_a_crash_is_told_with_exit_code_cause_what_is_safe_and_a_way_on(make):
     name = runs.start(standin.recipe(name="crash"))
     s = until(runs, phase("died"))
     assert s["alert"]["title"] == "The engine ended unexpectedly at iteration 2 of 3."
-    assert s["alert"]["text"] == ("It ended with exit code 3. Its last words: RuntimeError: the machine is on fire "
-                                  "There was no checkpoint yet, so it begins again.")
-    assert s["alert"]["actions"] == [{"do": "resume", "label": "Resume from the start"}, {"do": "start", "label": "Start again"}]
+    assert (
+        s["alert"]["text"]
+        == "It ended with exit code 3. Its last words: RuntimeError: the machine is on fire "
+        "There was no checkpoint yet, so it begins again."
+    )
+    assert s["alert"]["actions"] == [
+        {"do": "resume", "label": "Resume from the start"},
+        {"do": "start", "label": "Start again"},
+    ]
     assert not runs.active
     assert runs.resume(name) == name
     done = until(runs, phase("finished"))
-    assert done["attempt"] == 2 and done["counters"]["iterations_done"] == 3 and done["alert"] is None
+    assert (
+        done["attempt"] == 2 and done["counters"]["iterations_done"] == 3 and done["alert"] is None
+    )
     assert (runs.folder / "engine.log").read_text().count("on fire") == 1
 
 
@@ -155,7 +188,11 @@ def test_a_run_that_waits_for_the_disk_says_so_and_goes_on(make):
     runs = make()
     runs.start(standin.recipe(name="full"))
     s = until(runs, lambda s: s["alert"])
-    assert s["phase"] == "running" and s["alert"] == {"title": "The run waits.", "text": "The disk is full, so the run waits.", "actions": []}
+    assert s["phase"] == "running" and s["alert"] == {
+        "title": "The run waits.",
+        "text": "The disk is full, so the run waits.",
+        "actions": [],
+    }
     until(runs, lambda s: s["alert"] is None and s["counters"]["iterations_done"] == 2)
     alerts = set()
     while runs.active:  # it is silent for two seconds: that is no waiting
@@ -170,7 +207,11 @@ def test_the_end_of_an_engine_is_noticed_although_its_journal_is_damaged(make):
     hurt = until(runs, lambda s: s["alert"])
     assert hurt["phase"] == "running" and "damaged at byte" in hurt["alert"]["text"]
     died = until(runs, phase("died"), 5.0)
-    assert not runs.active and "exit code 3" in died["alert"]["text"] and "damaged at byte" in died["alert"]["text"]
+    assert (
+        not runs.active
+        and "exit code 3" in died["alert"]["text"]
+        and "damaged at byte" in died["alert"]["text"]
+    )
     assert died["alert"]["actions"]
 
 
@@ -182,15 +223,27 @@ def test_stop_ends_a_deaf_engine_although_nothing_can_be_drawn(make, monkeypatch
     monkeypatch.setattr(follow.Follower, "_look", lambda self: 1 / 0)
     runs.control("stop")
     s = until(runs, phase("died"), 10)
-    assert "Stop was pressed and the engine did not answer" in s["alert"]["text"] and "ZeroDivisionError" in s["alert"]["text"]
+    assert (
+        "Stop was pressed and the engine did not answer" in s["alert"]["text"]
+        and "ZeroDivisionError" in s["alert"]["text"]
+    )
 
 
 def test_a_run_that_another_process_drives_is_watched_and_not_touched(make, tmp_path):
     lock = FolderLock(standin.write_run(tmp_path / "runs" / "tiny-elsewhere", iterations=2))
     runs = make()
     s = now(runs)
-    assert s["phase"] == "running" and s["alert"] is None and s["warnings"][0]["text"] == words.ELSEWHERE and runs.active
-    for act in (lambda: runs.control("stop"), lambda: runs.start(standin.recipe()), lambda: runs.resume("tiny-elsewhere")):
+    assert (
+        s["phase"] == "running"
+        and s["alert"] is None
+        and s["warnings"][0]["text"] == words.ELSEWHERE
+        and runs.active
+    )
+    for act in (
+        lambda: runs.control("stop"),
+        lambda: runs.start(standin.recipe()),
+        lambda: runs.resume("tiny-elsewhere"),
+    ):
         with pytest.raises(RunError, match="driven by another process"):
             act()
     lock.release()
@@ -229,8 +282,11 @@ def test_a_late_refusal_is_told_on_the_page(make, monkeypatch):
     runs = make()
     runs.start(standin.recipe(name="refuse"))
     alert = until(runs, phase("failed"))["alert"]
-    assert alert == {"title": "The run could not start.", "text": "Recipe field 'ratio' is 0.00001: no image fits. Raise it.",
-                     "actions": [{"do": "start", "label": "Start again"}]}
+    assert alert == {
+        "title": "The run could not start.",
+        "text": "Recipe field 'ratio' is 0.00001: no image fits. Raise it.",
+        "actions": [{"do": "start", "label": "Start again"}],
+    }
     runs.start(standin.recipe())
     until(runs, phase("finished"))
 
@@ -252,7 +308,9 @@ def test_an_engine_that_cannot_start_says_so(make, monkeypatch):
     runs = make(command=(*STANDIN, "never-ready"))
     runs.warm()
     runs._spare.close(20.0)
-    assert "no module named torch" in (runs.folder / "engine.log").read_text(), "the first spare has a log, though there was no folder"
+    assert "no module named torch" in (runs.folder / "engine.log").read_text(), (
+        "the first spare has a log, though there was no folder"
+    )
     with pytest.raises(RunError, match="cannot be started.*no module named torch"):
         runs.start(standin.recipe())
     assert now(runs)["phase"] == "empty"
@@ -287,13 +345,17 @@ def test_an_unfinished_run_is_offered_when_the_app_starts(make, tmp_path):
     assert until(runs, phase("finished"))["counters"]["iterations_done"] == 3
 
 
-def test_a_recipe_with_a_class_that_nobody_knows_does_not_keep_the_app_from_starting(make, tmp_path):
+def test_a_recipe_with_a_class_that_nobody_knows_does_not_keep_the_app_from_starting(
+    make, tmp_path
+):
     path = standin.write_run(tmp_path / "runs" / "tiny-foreign", iterations=1)
     recipe = json.loads((path / "recipe.json").read_bytes())
     for classes in (["Sandal", "Spaceship"], [3, 99]):
         (path / "recipe.json").write_text(json.dumps(recipe | {"classes": classes}))
         s = now(make())
-        assert s["run"] == "tiny-foreign" and s["phase"] == "interrupted" and len(s["classes"]) == 10
+        assert (
+            s["run"] == "tiny-foreign" and s["phase"] == "interrupted" and len(s["classes"]) == 10
+        )
 
 
 def test_a_finished_run_is_shown_when_the_app_starts(make, tmp_path):
@@ -309,8 +371,15 @@ RECORDED = {"recorded-fashion-live", "recorded-imagenet-peek"}
 def test_the_recorded_run_is_put_where_there_is_no_other(tmp_path):
     runs = Runs(tmp_path / "new", recorded=True)
     s = now(runs)
-    assert s["run"] == runs.name == "recorded-imagenet-peek" and s["phase"] == "finished" and s["judge"]["title"] == "EfficientNet-Lite2"
-    assert s["sentence"][0]["text"].startswith("Recorded:") and len(s["opinion"]["images"]) == s["counters"]["iterations_done"]
+    assert (
+        s["run"] == runs.name == "recorded-imagenet-peek"
+        and s["phase"] == "finished"
+        and s["judge"]["title"] == "EfficientNet-Lite2"
+    )
+    assert (
+        s["sentence"][0]["text"].startswith("Recorded:")
+        and len(s["opinion"]["images"]) == s["counters"]["iterations_done"]
+    )
     assert {*runs.archive.names()} == RECORDED
     fashion = open_run(tmp_path / "new" / "recorded-fashion-live")
     assert fashion.finished and fashion.last_event.accuracy > 0.75
@@ -356,7 +425,10 @@ def test_damage_in_the_journal_is_shown(make, tmp_path):
     assert now(runs)["phase"] == "interrupted"
     with (path / "events.jsonl").open("ab") as file:
         file.write(b"nonsense\n")
-    assert "damaged at byte" in until(runs, lambda s: "damaged" in str(s["alert"]), 3.0)["alert"]["text"]
+    assert (
+        "damaged at byte"
+        in until(runs, lambda s: "damaged" in str(s["alert"]), 3.0)["alert"]["text"]
+    )
 
 
 def test_versions_rise_and_an_unchanged_run_keeps_its_version(make, tmp_path):
@@ -410,13 +482,29 @@ def test_the_real_engine_start_pause_step_kill_resume_stop(tmp_path):
         else:
             runs._child.terminate()
         lost = until(runs, phase("died"), 3)
-        told = re.fullmatch(r"Resume from (?:the start|iteration (\d+))", lost["alert"]["actions"][0]["label"])
+        told = re.fullmatch(
+            r"Resume from (?:the start|iteration (\d+))", lost["alert"]["actions"][0]["label"]
+        )
         runs.resume(name)
-        first = until(runs, lambda s: s["attempt"] == 2 and s["phase"] == "running", 60)["counters"]["iterations_done"]
-        assert first >= int(told[1] or 0) and first - int(told[1] or 0) <= 2, "it goes on where the page said"
-        s = until(runs, lambda s: s["phase"] == "running" and s["attempt"] == 2 and s["counters"]["iterations_done"] > before["iterations_done"], 60)
+        first = until(runs, lambda s: s["attempt"] == 2 and s["phase"] == "running", 60)[
+            "counters"
+        ]["iterations_done"]
+        assert first >= int(told[1] or 0) and first - int(told[1] or 0) <= 2, (
+            "it goes on where the page said"
+        )
+        s = until(
+            runs,
+            lambda s: (
+                s["phase"] == "running"
+                and s["attempt"] == 2
+                and s["counters"]["iterations_done"] > before["iterations_done"]
+            ),
+            60,
+        )
         placed = json.loads(gzip.decompress(runs.archive.points(name, 2, 0)[0]))
-        assert len(placed["x"]) == len(placed["z"]) >= 20 and all(0 <= v <= 1 for v in placed["x"] + placed["z"])
+        assert len(placed["x"]) == len(placed["z"]) >= 20 and all(
+            0 <= v <= 1 for v in placed["x"] + placed["z"]
+        )
         runs.control("stop")
         until(runs, phase("stopped"), 60)
     finally:

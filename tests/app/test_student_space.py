@@ -1,4 +1,6 @@
-"""The student's view in a plane that stays: what an orthonormal projection promises, and what Procrustes undoes."""
+"""The student's view in a plane that stays: what an orthonormal projection promises, and what
+Procrustes undoes.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,26 @@ D, K, N, M = 16, 5, 40, 30
 RADII = (0.015, 0.03)
 
 
-def view(seed: int, turned: np.ndarray | None = None, anchors: bool = False) -> dict[str, np.ndarray]:
+def view(
+    seed: int, turned: np.ndarray | None = None, anchors: bool = False
+) -> dict[str, np.ndarray]:
     """A test's arrays; the same points whatever `turned` is, in another coordinate system."""
     rng = np.random.default_rng(seed)
     spread = np.r_[5.0, 3.0, 2.0, np.full(D - 3, 0.1)]
     every = rng.normal(size=(N + M, D)) * spread
     every = every if turned is None else every @ turned
-    found = {"iteration": np.arange(N) // 10, "pos": np.arange(N) % 10, "labels": np.arange(N) % K, "embedding": every[:N].astype(np.float16), "reference": every[N:].astype(np.float16)}
-    return found | ({"anchors": np.random.default_rng(99).normal(size=(K, D)).astype(np.float16)} if anchors else {})
+    found = {
+        "iteration": np.arange(N) // 10,
+        "pos": np.arange(N) % 10,
+        "labels": np.arange(N) % K,
+        "embedding": every[:N].astype(np.float16),
+        "reference": every[N:].astype(np.float16),
+    }
+    return found | (
+        {"anchors": np.random.default_rng(99).normal(size=(K, D)).astype(np.float16)}
+        if anchors
+        else {}
+    )
 
 
 def xyz(columns: dict) -> np.ndarray:
@@ -31,7 +45,10 @@ def test_axes_are_orthonormal_and_those_of_the_largest_variance():
     assert axes.shape == (D, 3) and np.allclose(axes.T @ axes, np.eye(3), atol=1e-9)
     values = np.sort(np.linalg.eigvalsh(np.cov(vectors.T, bias=True)))[::-1]
     assert np.allclose(((vectors - vectors.mean(0)) @ axes).var(0), values[:3])
-    assert np.array_equal(axes, principal(vectors)) and (np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0) > 0).all()
+    assert (
+        np.array_equal(axes, principal(vectors))
+        and (np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0) > 0).all()
+    )
 
 
 def test_a_ball_round_an_anchor_becomes_a_disc_of_exactly_its_radius():
@@ -41,11 +58,15 @@ def test_a_ball_round_an_anchor_becomes_a_disc_of_exactly_its_radius():
     rng = np.random.default_rng(3)
     for r, told in zip(RADII, out["radii"]):
         sphere = rng.normal(size=(4_000, D))
-        sphere *= np.sqrt(D * r) / np.linalg.norm(sphere, axis=1, keepdims=True)  # where the mean squared error is r
+        sphere *= np.sqrt(D * r) / np.linalg.norm(
+            sphere, axis=1, keepdims=True
+        )  # where the mean squared error is r
         assert np.allclose((sphere**2).mean(1), r)
         flat = np.linalg.norm(sphere @ axes[:, :2], axis=1)
         edge = axes[:, 0] * np.sqrt(D * r)
-        assert flat.max() <= np.sqrt(D * r) + 1e-9 and np.linalg.norm(edge @ axes[:, :2]) == pytest.approx(np.sqrt(D * r))
+        assert flat.max() <= np.sqrt(D * r) + 1e-9 and np.linalg.norm(
+            edge @ axes[:, :2]
+        ) == pytest.approx(np.sqrt(D * r))
         assert told == pytest.approx(0.5 * np.sqrt(D * r) / out["half"], abs=1e-4)
 
 
@@ -53,18 +74,26 @@ def test_anchors_do_not_move_between_tests_but_for_the_scale():
     space = StudentSpace()
     first, second = space.add(view(1, anchors=True), RADII), space.add(view(2, anchors=True), RADII)
     a, b = ((xyz(out["anchors"]) - 0.5) * 2 * out["half"] for out in (first, second))
-    assert first["axes"] == "anchors" and np.allclose(a, b, atol=2e-4 * second["half"]) and second["half"] >= first["half"]
+    assert (
+        first["axes"] == "anchors"
+        and np.allclose(a, b, atol=2e-4 * second["half"])
+        and second["half"] >= first["half"]
+    )
 
 
 def test_a_turned_embedding_is_turned_back():
-    """The game is off: the second test sees the very same points in a mirrored and rotated coordinate system."""
+    """The game is off: the second test sees the very same points in a mirrored and rotated
+    coordinate system.
+    """
     q, _ = np.linalg.qr(np.random.default_rng(7).normal(size=(D, D)))
     space = StudentSpace()
     first, second = space.add(view(4), None), space.add(view(4, turned=q), None)
     assert second["axes"] == "principal" and np.allclose(xyz(first), xyz(second), atol=5e-3)
     assert np.allclose(xyz(first["reference"]), xyz(second["reference"]), atol=5e-3)
     again = StudentSpace()
-    assert again.add(view(4), None) == first and again.add(view(4, turned=q), None) == second, "it depends on nothing else"
+    assert again.add(view(4), None) == first and again.add(view(4, turned=q), None) == second, (
+        "it depends on nothing else"
+    )
 
 
 def test_procrustes_is_the_best_turn():

@@ -45,11 +45,16 @@ def shown(state: State, situation: Situation = LIVE):
 
 
 def text(snapshot) -> str:
-    return "".join(p.get("text", standin.CLASSES[p["class"]] if "class" in p else "") for p in snapshot["sentence"])
+    return "".join(
+        p.get("text", standin.CLASSES[p["class"]] if "class" in p else "")
+        for p in snapshot["sentence"]
+    )
 
 
 def decode(uri: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))))
+    return np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
+    )
 
 
 # --- curves --------------------------------------------------------------------------------------
@@ -76,15 +81,31 @@ def test_a_curve_is_bounded_and_keeps_its_first_and_newest_row(n):
 
 def test_counters_while_a_batch_is_being_made():
     story = standin.story(R, iterations=2)
-    upto = next(i for i, e in enumerate(story) if e.kind == "generator_step" and e.iteration == 1 and e.step == 1)
+    upto = next(
+        i
+        for i, e in enumerate(story)
+        if e.kind == "generator_step" and e.iteration == 1 and e.step == 1
+    )
     counters = shown(folded(story[: upto + 1]))["counters"]
-    assert counters == {"generator_step": 5, "generator_steps": 9, "student_step": 0, "student_steps": 8, "iterations_done": 1, "iterations": 3}
+    assert counters == {
+        "generator_step": 5,
+        "generator_steps": 9,
+        "student_step": 0,
+        "student_steps": 8,
+        "iterations_done": 1,
+        "iterations": 3,
+    }
 
 
 def test_what_student_and_teacher_cost_is_told_and_may_be_unknown():
     first = standin.started(R)
     s = shown(folded([first]))
-    assert s["student"] == {"name": R.student, "parameters": 19_706, "macs": 1_634_176, "bytes": 80_000}
+    assert s["student"] == {
+        "name": R.student,
+        "parameters": 19_706,
+        "macs": 1_634_176,
+        "bytes": 80_000,
+    }
     assert (s["teacher"]["macs"], s["teacher"]["bytes"]) == (4_000_000, 28)
     earlier = shown(folded([first.model_copy(update={"student_macs": None, "teacher_macs": None})]))
     assert earlier["student"]["macs"] is earlier["teacher"]["macs"] is None
@@ -92,7 +113,12 @@ def test_what_student_and_teacher_cost_is_told_and_may_be_unknown():
 
 def test_what_is_bundled_is_known_before_a_run_and_the_rest_is_not():
     planned = plan.before(R)
-    assert planned["teacher"]["macs"] == 22_664_832 and planned["student"] == {"name": R.student, "parameters": 74_962, "macs": 3_655_488, "bytes": 302_008}
+    assert planned["teacher"]["macs"] == 22_664_832 and planned["student"] == {
+        "name": R.student,
+        "parameters": 74_962,
+        "macs": 3_655_488,
+        "bytes": 302_008,
+    }
     assert plan.before(R.replace(student="resnet18"))["student"]["parameters"] is None
     larger = plan.costs(R.student, standin.CARD.model_copy(update={"side": 32}), 10)
     assert set(larger.values()) == {None}
@@ -106,7 +132,12 @@ def test_a_whole_run_folds_to_its_planned_end():
     assert s["progress"] == {"label": "Iteration 3 of 3", "share": 1.0, "left_s": None}
     assert s["budget"] == {"images": 60, "used_images": 60, "used": 1.0, "ratio": 0.001}
     assert s["curve"]["accuracy"] == [0.51, 0.52, 0.824] and s["curve"]["images"] == [40, 60, 60]
-    assert (s["curve"]["n"], s["curve"]["teacher"], s["curve"]["last"], s["curve"]["final"]) == (10_000, 0.931, 0.824, True)
+    assert (s["curve"]["n"], s["curve"]["teacher"], s["curve"]["last"], s["curve"]["final"]) == (
+        10_000,
+        0.931,
+        0.824,
+        True,
+    )
 
 
 def test_progress_never_goes_back():
@@ -131,12 +162,30 @@ def test_the_second_opinion_has_a_point_for_each_finished_batch():
     snap = shown(folded(events_))
     batches = [e for e in events_ if e.kind == "batch_synthesised"]
     assert snap["judge"] == {"name": "fashion-vit", "title": "Another network", "classes": 12}
-    assert snap["opinion"]["images"] == [e.pool_images for e in batches] and snap["opinion"]["at"] == [R.generator_steps * (i + 1) for i in range(len(batches))]
+    assert snap["opinion"]["images"] == [e.pool_images for e in batches] and snap["opinion"][
+        "at"
+    ] == [R.generator_steps * (i + 1) for i in range(len(batches))]
     for name in ("top1", "top5", "chosen"):
         assert snap["opinion"][name] == [round(getattr(e.judged, name), 4) for e in batches]
-    odd = [e.model_copy(update={"judged": e.judged.model_copy(update={"top1": float("nan")})}) if e is batches[0] else e for e in events_]
+    odd = [
+        (
+            e.model_copy(update={"judged": e.judged.model_copy(update={"top1": float("nan")})})
+            if e is batches[0]
+            else e
+        )
+        for e in events_
+    ]
     assert len(shown(folded(odd))["opinion"]["images"]) == len(batches) - 1
-    none = [e.model_copy(update={"judged": None}) if e in batches else e.model_copy(update={"judge": None}) if e.kind == "run_started" else e for e in events_]
+    none = [
+        (
+            e.model_copy(update={"judged": None})
+            if e in batches
+            else e.model_copy(update={"judge": None})
+            if e.kind == "run_started"
+            else e
+        )
+        for e in events_
+    ]
     assert shown(folded(none))["judge"] is None and shown(folded(none))["opinion"]["images"] == []
 
 
@@ -150,7 +199,10 @@ def test_the_students_loss_has_its_own_curve():
 def test_a_students_part_that_is_no_number_is_told():
     odd = events.StudentStep(t=9, step=9, loss=1.0, parts={"kl": 1.0, "ed": math.nan}, lr=0.1)
     s = shown(fold(folded(standin.story(R)), odd))
-    assert s["warnings"][-1]["text"] == "The student's loss was not a number at step 10." and len(s["student_loss"]["kl"]) == 2
+    assert (
+        s["warnings"][-1]["text"] == "The student's loss was not a number at step 10."
+        and len(s["student_loss"]["kl"]) == 2
+    )
 
 
 def test_the_loss_lies_on_the_axis_of_images():
@@ -170,21 +222,48 @@ def test_time_left_follows_the_rates_and_pauses_do_not_count():
                 out.append(events.Control(t=clock, id=1, action="pause", state="paused"))
                 clock += pause
                 out.append(events.Control(t=clock, id=2, action="resume", state="running"))
-            out.append(events.GeneratorStep(t=clock, epoch=i, iteration=i, step=step, parts={"ce": 1.0, "adv": 0.0, "bn": 1.0, "kr": 1.0}, loss=1, agreement=1))
-        out.append(events.BatchSynthesised(t=clock, iteration=i, file="f", entered=1, pool_images=i, pool_pixels=i, budget_used=0.1))
+            out.append(
+                events.GeneratorStep(
+                    t=clock,
+                    epoch=i,
+                    iteration=i,
+                    step=step,
+                    parts={"ce": 1.0, "adv": 0.0, "bn": 1.0, "kr": 1.0},
+                    loss=1,
+                    agreement=1,
+                )
+            )
+        out.append(
+            events.BatchSynthesised(
+                t=clock,
+                iteration=i,
+                file="f",
+                entered=1,
+                pool_images=i,
+                pool_pixels=i,
+                budget_used=0.1,
+            )
+        )
         for done in (10, 20):
             clock += 0.5
-            out.append(events.StudentStep(t=clock, step=20 * i + done - 1, loss=1, parts={"kl": 1}, lr=1))
+            out.append(
+                events.StudentStep(t=clock, step=20 * i + done - 1, loss=1, parts={"kl": 1}, lr=1)
+            )
     assert view.time_left(folded(out)) == pytest.approx(20 * (10 * 0.2 + 20 * 0.05), abs=5)
     early = folded(out[:3])
-    assert view.time_left(early) is None, "no student step was timed yet: say nothing rather than guess"
+    assert view.time_left(early) is None, (
+        "no student step was timed yet: say nothing rather than guess"
+    )
     assert shown(folded(out))["progress"]["left_s"] == 60
 
 
 def test_an_earlier_pause_is_over_when_a_run_is_taken_up_again():
     paused = folded([*standin.story(R, 1), events.Control(id=1, action="pause", state="paused")])
     assert shown(paused)["phase"] == "paused"
-    assert shown(fold(paused, events.Control(id=0, action="resume", state="running")))["phase"] == "running"
+    assert (
+        shown(fold(paused, events.Control(id=0, action="resume", state="running")))["phase"]
+        == "running"
+    )
 
 
 # --- several resolutions -------------------------------------------------------------------------
@@ -197,14 +276,19 @@ def test_counters_count_a_batch_at_each_resolution():
     assert s["counters"]["iterations_done"] == s["counters"]["iterations"] == 6
     assert s["counters"]["generator_step"] == s["counters"]["generator_steps"] == 18
     assert s["progress"] == {"label": "Iteration 6 of 6", "share": 1.0, "left_s": None}
-    assert [(x["side"], x["batch"], x["h"], x["w"], x["budget"]) for x in s["scales"]] == [(20, 10, 5, 5, 30), (28, 5, 7, 7, 15)]
+    assert [(x["side"], x["batch"], x["h"], x["w"], x["budget"]) for x in s["scales"]] == [
+        (20, 10, 5, 5, 30),
+        (28, 5, 7, 7, 15),
+    ]
     assert s["budget"]["images"] == 45 and s["budget"]["used_images"] == 45
 
 
 def test_the_loss_of_two_resolutions_goes_one_way_along_the_axis():
     loss = shown(folded(standin.story(TWO)))["loss"]
     third = [10 * k / 3 for k in (1, 2, 3)], [5 * k / 3 for k in (1, 2, 3)]
-    expected = [15 * e + (10 if side else 0) + x for e in range(3) for side in (0, 1) for x in third[side]]
+    expected = [
+        15 * e + (10 if side else 0) + x for e in range(3) for side in (0, 1) for x in third[side]
+    ]
     assert loss["images"] == pytest.approx(expected, abs=0.02)
 
 
@@ -212,7 +296,10 @@ def test_the_sentence_names_the_resolution_where_there_are_several():
     story = standin.story(TWO)
     steps = [i for i, e in enumerate(story) if e.kind == "generator_step" and e.step == 0]
     said = [text(shown(folded(story[: i + 1]))) for i in steps[:2]]
-    assert "pushing 20-pixel images of T-shirt" in said[0] and "pushing 28-pixel images of Trouser" in said[1]
+    assert (
+        "pushing 20-pixel images of T-shirt" in said[0]
+        and "pushing 28-pixel images of Trouser" in said[1]
+    )
     assert "Warm-up" in said[1] and "Warm-up" not in text(shown(folded(story[: steps[2] + 1])))
 
 
@@ -223,7 +310,9 @@ def test_a_run_of_an_earlier_version_is_read_as_one_resolution():
 
 
 def test_two_resolutions_are_planned_as_the_engine_shares_them():
-    planned = view.snapshot(State(), Situation(), before(recipes.get("fashion-live").replace(resolutions=(20, 28))))
+    planned = view.snapshot(
+        State(), Situation(), before(recipes.get("fashion-live").replace(resolutions=(20, 28)))
+    )
     pixels = int(0.03 * 60_000) * 784 // 2
     assert [x["budget"] for x in planned["scales"]] == [pixels // 400, pixels // 784]
     assert planned["budget"]["images"] == pixels // 400 + pixels // 784
@@ -232,7 +321,14 @@ def test_two_resolutions_are_planned_as_the_engine_shares_them():
 
 @pytest.mark.parametrize("sides", [(24, 26), (13, 15)])
 def test_resolutions_that_the_engine_will_refuse_do_not_break_the_page(sides):
-    assert len(view.snapshot(State(), Situation(), before(recipes.get("tiny").replace(resolutions=sides)))["scales"]) == 1
+    assert (
+        len(
+            view.snapshot(
+                State(), Situation(), before(recipes.get("tiny").replace(resolutions=sides))
+            )["scales"]
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize("kind", ["cam", "linearised", "attention", "none"])
@@ -246,10 +342,20 @@ def test_the_kind_of_map_is_told(kind):
 def test_a_loss_part_that_is_no_number_becomes_a_warning_and_no_point():
     story = standin.story(R, 1)
     whole = folded(story)
-    odd = events.GeneratorStep(t=9.0, iteration=1, step=4, parts={"ce": math.nan, "adv": 0.0, "bn": 1.0, "kr": math.inf}, loss=math.nan, agreement=0)
+    odd = events.GeneratorStep(
+        t=9.0,
+        iteration=1,
+        step=4,
+        parts={"ce": math.nan, "adv": 0.0, "bn": 1.0, "kr": math.inf},
+        loss=math.nan,
+        agreement=0,
+    )
     s = shown(fold(whole, odd))
     said = " ".join(w["text"] for w in s["warnings"])
-    assert "“cross-entropy” was not a number at generator step 5 of iteration 2" in said and "“key region”" in said
+    assert (
+        "“cross-entropy” was not a number at generator step 5 of iteration 2" in said
+        and "“key region”" in said
+    )
     assert len(s["loss"]["ce"]) == len(shown(whole)["loss"]["ce"])
 
 
@@ -263,7 +369,9 @@ def test_warnings_are_bounded_and_not_repeated():
     state = folded(standin.story(R, 1))
     for i in range(50):
         state = fold(state, events.Warned(text=f"number {i % 7}"))
-    assert [w["text"] for w in shown(state)["warnings"]] == [f"number {i % 7}" for i in range(45, 50)]
+    assert [w["text"] for w in shown(state)["warnings"]] == [
+        f"number {i % 7}" for i in range(45, 50)
+    ]
 
 
 # --- words ---------------------------------------------------------------------------------------
@@ -272,14 +380,25 @@ def test_warnings_are_bounded_and_not_repeated():
 def test_before_any_run_the_page_knows_what_is_planned():
     s = view.snapshot(State(), Situation(), before(recipes.get("fashion-live")))
     assert s["phase"] == "empty" and s["run"] is None and s["alert"] is None
-    assert text(s) == "Ready. Press Start: the generator begins with noise, and its first images appear after about 3 seconds."
-    assert s["classes"] == standin.CLASSES and s["budget"]["images"] == 1_800 and s["curve"]["teacher"] == 0.931
+    assert (
+        text(s)
+        == "Ready. Press Start: the generator begins with noise, and its first images appear after"
+        " about 3 seconds."
+    )
+    assert (
+        s["classes"] == standin.CLASSES
+        and s["budget"]["images"] == 1_800
+        and s["curve"]["teacher"] == 0.931
+    )
     assert s["command"] == "python -m kgen run fashion-live" and s["teacher"]["map"] == [7, 7]
     assert s["map"] == {"kind": "cam", "label": "G(1, 2)"} and s["scales"][0]["target"][3][3] == 1.0
 
 
 def test_plan_and_first_event_tell_the_same():
-    planned, begun = view.snapshot(State(), Situation(run="a", stage="starting"), before()), shown(folded([standin.started(R)]))
+    planned, begun = (
+        view.snapshot(State(), Situation(run="a", stage="starting"), before()),
+        shown(folded([standin.started(R)])),
+    )
     assert planned.keys() == begun.keys()
     for key in ("title", "classes", "class_indices", "recipe", "budget", "counters"):
         assert planned[key] == begun[key], key
@@ -287,7 +406,10 @@ def test_plan_and_first_event_tell_the_same():
     assert planned["scales"][0].keys() == begun["scales"][0].keys()
 
 
-@pytest.mark.parametrize("spec", [Target(), Target(peak=3, sigma=0.7), Target(kind="full", peak=2), Target(sigma_fraction=0.25)])
+@pytest.mark.parametrize(
+    "spec",
+    [Target(), Target(peak=3, sigma=0.7), Target(kind="full", peak=2), Target(sigma_fraction=0.25)],
+)
 def test_target_is_the_engines(spec):
     from kgen.keyregion import make_target
 
@@ -299,56 +421,121 @@ def test_the_sentence_of_every_moment():
     story = standin.story(R)
     kinds = [e.kind for e in story]
     said = [text(shown(folded(story[: i + 1]))) for i in range(len(story))]
-    assert said[kinds.index("generator_step")] == "Warm-up: only the pool grows. Generator step 1 of 3: pushing images of T-shirt and 9 more classes until the teacher is sure."
+    assert (
+        said[kinds.index("generator_step")]
+        == "Warm-up: only the pool grows. Generator step 1 of 3: pushing images of T-shirt and 9"
+        " more classes until the teacher is sure."
+    )
     second = [i for i, k in enumerate(kinds) if k == "generator_step"][4]
-    assert said[second] == "Generator step 2 of 3: pushing images of Trouser and 9 more classes until the teacher is sure. The student waits with 20 images."
-    assert said[kinds.index("student_step")] == "Student step 4 of 8: learning from 40 images to answer as the teacher does."
+    assert (
+        said[second]
+        == "Generator step 2 of 3: pushing images of Trouser and 9 more classes until the teacher"
+        " is sure. The student waits with 20 images."
+    )
+    assert (
+        said[kinds.index("student_step")]
+        == "Student step 4 of 8: learning from 40 images to answer as the teacher does."
+    )
     assert "test on real images" in said[-3]
-    assert said[-1] == "Done: the student names 82.4 % of 10,000 real images correctly; it never saw one of them. The teacher reaches 93.1 %."
+    assert (
+        said[-1]
+        == "Done: the student names 82.4 % of 10,000 real images correctly; it never saw one of"
+        " them. The teacher reaches 93.1 %."
+    )
 
 
 def test_in_the_concurrent_schedule_the_student_learns_meanwhile():
     story = standin.story(standin.recipe(schedule="concurrent"), 2)
-    upto = next(i for i, e in enumerate(story) if e.kind == "generator_step" and e.iteration == 1 and e.step == 1)
-    assert text(shown(folded(story[: upto + 1]))).endswith("pushing images of Trouser and 9 more classes until the teacher is sure. Student learns from 20 images.")
+    upto = next(
+        i
+        for i, e in enumerate(story)
+        if e.kind == "generator_step" and e.iteration == 1 and e.step == 1
+    )
+    assert text(shown(folded(story[: upto + 1]))).endswith(
+        "pushing images of Trouser and 9 more classes until the teacher is sure. Student learns"
+        " from 20 images."
+    )
 
 
 def test_a_paused_run_says_where():
     story = standin.story(R, 1)
     s = shown(folded([*story[:4], events.Control(id=1, action="pause", state="paused")]))
-    assert s["phase"] == "paused" and text(s).startswith("Paused. Warm-up: only the pool grows. Generator step 2 of 3")
+    assert s["phase"] == "paused" and text(s).startswith(
+        "Paused. Warm-up: only the pool grows. Generator step 2 of 3"
+    )
     assert s["progress"]["left_s"] is None
 
 
 def test_a_failed_run_says_what_why_what_is_safe_and_what_to_press():
-    failed = events.RunFailed(cause="The loss part “adversarial” was not a number.", term="adv", step=1, remedy="The rate is probably too high.")
+    failed = events.RunFailed(
+        cause="The loss part “adversarial” was not a number.",
+        term="adv",
+        step=1,
+        remedy="The rate is probably too high.",
+    )
     s = shown(folded([*standin.story(R, 2), failed]), Situation(run="r", attempt=1, checkpoint=2))
     assert s["phase"] == "failed"
     assert s["alert"]["title"] == "The run stopped at iteration 2 of 3."
-    assert s["alert"]["text"] == ("The loss part “adversarial” was not a number. The rate is probably too high. "
-                                  "Nothing finished is lost: 40 images and the student after 4 steps are kept.")
-    assert s["alert"]["actions"] == [{"do": "resume", "label": "Resume from iteration 2"}, {"do": "start", "label": "Start again"}]
+    assert (
+        s["alert"]["text"]
+        == "The loss part “adversarial” was not a number. The rate is probably too high. "
+        "Nothing finished is lost: 40 images and the student after 4 steps are kept."
+    )
+    assert s["alert"]["actions"] == [
+        {"do": "resume", "label": "Resume from iteration 2"},
+        {"do": "start", "label": "Start again"},
+    ]
 
 
-@pytest.mark.parametrize("checkpoint, says, label", [
-    (2, "Nothing finished is lost: 40 images and the student after 4 steps are kept.", "Resume from iteration 2"),
-    (1, "Everything up to iteration 1 is kept; what came after it is made again.", "Resume from iteration 1"),
-    (0, "There was no checkpoint yet, so it begins again.", "Resume from the start"),
-    (None, "Nothing finished is lost: 40 images and the student after 4 steps are kept.", "Start again"),
-])
+@pytest.mark.parametrize(
+    "checkpoint, says, label",
+    [
+        (
+            2,
+            "Nothing finished is lost: 40 images and the student after 4 steps are kept.",
+            "Resume from iteration 2",
+        ),
+        (
+            1,
+            "Everything up to iteration 1 is kept; what came after it is made again.",
+            "Resume from iteration 1",
+        ),
+        (0, "There was no checkpoint yet, so it begins again.", "Resume from the start"),
+        (
+            None,
+            "Nothing finished is lost: 40 images and the student after 4 steps are kept.",
+            "Start again",
+        ),
+    ],
+)
 def test_a_lost_run_promises_no_more_than_its_checkpoint_holds(checkpoint, says, label):
-    alert = shown(folded(standin.story(R, 2)), Situation(run="r", stage="died", text="It ended.", checkpoint=checkpoint))["alert"]
+    alert = shown(
+        folded(standin.story(R, 2)),
+        Situation(run="r", stage="died", text="It ended.", checkpoint=checkpoint),
+    )["alert"]
     assert alert["text"] == f"It ended. {says}" and alert["actions"][0]["label"] == label
 
 
-@pytest.mark.parametrize("events_after, stage, phase", [
-    ([], "live", "running"), ([], "starting", "starting"), ([], "died", "died"), ([], "interrupted", "interrupted"), ([], "stopping", "stopping"),
-    ([], "refused", "failed"),
-    ([events.RunFinished(reason="done")], "died", "finished"), ([events.RunFinished(reason="stopped")], "live", "stopped"),
-    ([events.RunFinished(reason="stopped")], "interrupted", "interrupted"), ([events.RunFailed(cause="c")], "died", "failed"),
-])
+@pytest.mark.parametrize(
+    "events_after, stage, phase",
+    [
+        ([], "live", "running"),
+        ([], "starting", "starting"),
+        ([], "died", "died"),
+        ([], "interrupted", "interrupted"),
+        ([], "stopping", "stopping"),
+        ([], "refused", "failed"),
+        ([events.RunFinished(reason="done")], "died", "finished"),
+        ([events.RunFinished(reason="stopped")], "live", "stopped"),
+        ([events.RunFinished(reason="stopped")], "interrupted", "interrupted"),
+        ([events.RunFailed(cause="c")], "died", "failed"),
+    ],
+)
 def test_phases(events_after, stage, phase):
-    s = shown(folded([*standin.story(R, 1), *events_after]), Situation(run="r", stage=stage, text="why", checkpoint=0))
+    s = shown(
+        folded([*standin.story(R, 1), *events_after]),
+        Situation(run="r", stage=stage, text="why", checkpoint=0),
+    )
     assert s["phase"] == phase and text(s)
     needs_alert = phase in ("died", "failed", "interrupted")
     assert bool(s["alert"]) == needs_alert
@@ -357,14 +544,27 @@ def test_phases(events_after, stage, phase):
 
 
 def test_a_stopped_run_that_came_without_its_checkpoint_is_no_alarm():
-    s = shown(folded([*standin.story(R, 1), events.RunFinished(reason="stopped")]), Situation(run="r", stage="interrupted", checkpoint=None, brought=True))
-    assert s["phase"] == "stopped" and s["alert"] is None and text(s).startswith("Stopped at iteration 1 of")
+    s = shown(
+        folded([*standin.story(R, 1), events.RunFinished(reason="stopped")]),
+        Situation(run="r", stage="interrupted", checkpoint=None, brought=True),
+    )
+    assert (
+        s["phase"] == "stopped"
+        and s["alert"] is None
+        and text(s).startswith("Stopped at iteration 1 of")
+    )
 
 
 def test_a_fault_of_the_view_and_a_full_disk_are_told():
     state = folded(standin.story(R, 1))
-    assert "disk is full" in shown(state, Situation(run="r", waiting="The disk is full."))["alert"]["text"]
-    assert "the page keeps trying" in shown(state, Situation(run="r", fault="It broke."))["alert"]["text"]
+    assert (
+        "disk is full"
+        in shown(state, Situation(run="r", waiting="The disk is full."))["alert"]["text"]
+    )
+    assert (
+        "the page keeps trying"
+        in shown(state, Situation(run="r", fault="It broke."))["alert"]["text"]
+    )
 
 
 def test_a_validation_run_does_not_speak_of_the_test_images():
@@ -380,9 +580,22 @@ def test_page_and_sentences_call_the_terms_the_same():
 
 
 def test_numbers_as_people_write_them():
-    assert words.number(1500) == "1,500" and words.images(1) == "1 image" and words.images(1_234_567) == "1,234,567 images"
-    assert [words.percent(x) for x in (0.8241, 0.99999, 1.0, 0.0)] == ["82.4 %", "99.9 %", "100.0 %", "0.0 %"]
-    assert "memory" in words.exit_words(-9) and words.exit_words(3) == "exit code 3" and "0xc0000005" in words.exit_words(-1073741819 & 0xFFFFFFFF)
+    assert (
+        words.number(1500) == "1,500"
+        and words.images(1) == "1 image"
+        and words.images(1_234_567) == "1,234,567 images"
+    )
+    assert [words.percent(x) for x in (0.8241, 0.99999, 1.0, 0.0)] == [
+        "82.4 %",
+        "99.9 %",
+        "100.0 %",
+        "0.0 %",
+    ]
+    assert (
+        "memory" in words.exit_words(-9)
+        and words.exit_words(3) == "exit code 3"
+        and "0xc0000005" in words.exit_words(-1073741819 & 0xFFFFFFFF)
+    )
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -413,13 +626,23 @@ def test_a_groups_sheet_and_maps_decode_to_the_very_pixels(channels):
 
 def test_a_batch_without_maps_is_drawn():
     batch = {k: v for k, v in standin.batch(1, size=30).items() if k != "cam"}
-    group, sample = sheets.group(batch, 1, 10, before=0, after=0), sheets.sample(batch, 1, 3, layout=None, reference=None)
-    assert (group["map"], group["cam"], sample["map"], sample["cam"]) == ([0, 0], "", [0, 0], []) and len(group["tiles"]) == 30
+    group, sample = (
+        sheets.group(batch, 1, 10, before=0, after=0),
+        sheets.sample(batch, 1, 3, layout=None, reference=None),
+    )
+    assert (group["map"], group["cam"], sample["map"], sample["cam"]) == (
+        [0, 0],
+        "",
+        [0, 0],
+        [],
+    ) and len(group["tiles"]) == 30
 
 
 def test_frames_show_the_same_tiles_in_the_same_places():
     batch = standin.batch(1, size=40)
-    batch["previews"][1] = batch["images"][batch["preview_positions"]]  # the last frame is what was kept
+    batch["previews"][1] = batch["images"][
+        batch["preview_positions"]
+    ]  # the last frame is what was kept
     group = sheets.group(batch, 1, 10, before=0, after=0)
     assert [f["step"] for f in group["frames"]] == [0, 1]
     assert (decode(group["frames"][1]["sheet"]) == decode(group["sheet"])).all()
@@ -434,7 +657,10 @@ def test_a_batch_without_history_or_with_few_images_is_drawn():
 
 def test_large_images_show_fewer_of_each_class():
     batch = standin.batch(1, size=100, side=96, channels=3)
-    assert sheets.group(batch, 1, 10, before=0, after=0, most_bytes=600_000, history=False)["columns"] == 2
+    assert (
+        sheets.group(batch, 1, 10, before=0, after=0, most_bytes=600_000, history=False)["columns"]
+        == 2
+    )
 
 
 def test_map_values_beyond_the_range_are_clipped_and_odd_ones_told():
@@ -443,20 +669,34 @@ def test_map_values_beyond_the_range_are_clipped_and_odd_ones_told():
     batch["cam"][1, 0, 0] = np.nan
     group = sheets.group(batch, 1, 10, before=0, after=0)
     assert np.frombuffer(base64.b64decode(group["cam"]), "<i2").max() == 32767
-    assert group["warning"] == "Values of the class activation maps that were not numbers, shown as 0: 1."
+    assert (
+        group["warning"]
+        == "Values of the class activation maps that were not numbers, shown as 0: 1."
+    )
 
 
 def test_a_sample_holds_what_the_batch_holds():
     batch, reference = standin.batch(2), standin.reference()
-    layout = Layout(reference["embedding"].astype(np.float32), np.random.default_rng(0).random((40, 2)).astype(np.float32), reference["labels"])
+    layout = Layout(
+        reference["embedding"].astype(np.float32),
+        np.random.default_rng(0).random((40, 2)).astype(np.float32),
+        reference["labels"],
+    )
     s = sheets.sample(batch, 2, 7, layout=layout, reference=reference)
     assert (decode(s["image"]) == batch["images"][7, 0]).all()
     assert np.allclose(s["cam"], batch["cam"][7], atol=1e-4)
     assert tuple(s["parts"]) == events.PARTS == ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
-    assert list(s["parts"].values()) == pytest.approx(batch["parts"][7].tolist(), abs=1e-4) and s["entered"] is True
+    assert (
+        list(s["parts"].values()) == pytest.approx(batch["parts"][7].tolist(), abs=1e-4)
+        and s["entered"] is True
+    )
     assert [c for c, _ in s["teacher_top"]] == batch["teacher_top"][7].tolist()
-    assert [p for _, p in s["student_top"]] == pytest.approx(batch["student_top_p"][7].tolist(), abs=1e-4)
-    distance = np.sqrt(((reference["embedding"].astype(float) - batch["embedding"][7].astype(float)) ** 2).sum(1))
+    assert [p for _, p in s["student_top"]] == pytest.approx(
+        batch["student_top_p"][7].tolist(), abs=1e-4
+    )
+    distance = np.sqrt(
+        ((reference["embedding"].astype(float) - batch["embedding"][7].astype(float)) ** 2).sum(1)
+    )
     order = np.argsort(distance)[:3]
     assert [n["i"] for n in s["nearest"]] == order.tolist()
     assert [n["d"] for n in s["nearest"]] == pytest.approx(distance[order].tolist(), abs=1e-3)
@@ -469,7 +709,11 @@ def test_reference_examples_in_the_order_of_the_file():
     arrays = standin.reference(43)
     out = sheets.reference(arrays, None)
     pixels = decode(out["sheet"])
-    assert pixels.shape == (3 * 28, 20 * 28) and out["n"] == 43 and out["c"] == arrays["labels"].tolist()
+    assert (
+        pixels.shape == (3 * 28, 20 * 28)
+        and out["n"] == 43
+        and out["c"] == arrays["labels"].tolist()
+    )
     for i in (0, 19, 20, 42):
         r, c = divmod(i, 20)
         assert (pixels[r * 28 : r * 28 + 28, c * 28 : c * 28 + 28] == arrays["images"][i, 0]).all()

@@ -1,4 +1,6 @@
-"""The real app and a real browser. One app a file of tests, with a folder of runs of its own; one browser for all."""
+"""The real app and a real browser. One app a file of tests, with a folder of runs of its own; one
+browser for all.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from studio import CHROMIUM, Studio  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A browser on a busy machine now and then misses a beat: these tests, and only these, get a second try, and the summary counts it."""
+    """A browser on a busy machine now and then misses a beat: these tests, and only these, get a
+    second try, and the summary counts it.
+    """
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.flaky(reruns=1))
@@ -26,8 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Debian's Chromium, or the one that KGEN_CHROMIUM names. A missing one fails: a skip would look like a pass."""
-    found = os.environ.get("KGEN_CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    """Debian's Chromium, or the one that KGEN_CHROMIUM names. A missing one fails: a skip would
+    look like a pass.
+    """
+    found = os.environ.get("KGEN_CHROMIUM") or next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if not found and os.environ.get("KGEN_SKIP_BROWSER") == "1":
         pytest.skip("there is no Chromium, and KGEN_SKIP_BROWSER=1 allows that")
     assert found, "there is no Chromium: install the package chromium, or set KGEN_SKIP_BROWSER=1"
@@ -51,7 +59,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 @pytest.fixture
 def visit(app: App, browser: Browser) -> Iterator[Callable[..., Studio]]:
-    """`visit()` opens the page as one more viewer. At the end each one must have been without errors."""
+    """`visit()` opens the page as one more viewer. At the end each one must have been without
+    errors.
+    """
     opened: list[Studio] = []
 
     def open_one(**options) -> Studio:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Pictures of the page in every state: python tests/browser/screenshots.py FOLDER
 
-1440 × 900 and 390 × 844 (that and the whole length), light and dark, of one real run. Takes some minutes.
+1440 × 900 and 390 × 844 (that and the whole length), light and dark, of one real run. Takes some
+minutes.
 """
 
 from __future__ import annotations
@@ -24,11 +25,26 @@ ITERATIONS = 6
 def take(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("KGEN_CHROMIUM") or shutil.which("chromium"), args=list(CHROMIUM))
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("KGEN_CHROMIUM") or shutil.which("chromium"),
+            args=list(CHROMIUM),
+        )
         app = App(Path(work))
         try:
-            _tour(app, folder, {f"{size}-{theme}": Studio(browser, app.address, (PHONE if size == "phone" else SIZE), f"?__theme={theme}")
-                                for size in ("desk", "phone") for theme in ("light", "dark")})
+            _tour(
+                app,
+                folder,
+                {
+                    f"{size}-{theme}": Studio(
+                        browser,
+                        app.address,
+                        (PHONE if size == "phone" else SIZE),
+                        f"?__theme={theme}",
+                    )
+                    for size in ("desk", "phone")
+                    for theme in ("light", "dark")
+                },
+            )
         finally:
             browser.close()
             app.end()

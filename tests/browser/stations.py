@@ -1,4 +1,5 @@
-"""A journey: one viewer for all tests of a file, in their order; after a failure the rest is skipped.
+"""A journey: one viewer for all tests of a file, in their order; after a failure the rest is
+skipped.
 
 A file of tests imports these three fixtures.
 """

@@ -1,4 +1,5 @@
-"""The Studio page as a person sees and uses it, in words: `studio.press("Start")`, `studio.sentence`.
+"""The Studio page as a person sees and uses it, in words: `studio.press("Start")`,
+`studio.sentence`.
 
 What is on screen is read from the screen; `snapshot` asks the server for the numbers behind it.
 """
@@ -19,56 +20,98 @@ SOON = 30.0
 LATER = 120.0
 """Seconds for what the engine has to compute."""
 UNREPORTED = 15.0
-"""Seconds after which an event of Gradio's counts as ended: now and then Playwright never reports the end of its stream."""
+"""Seconds after which an event of Gradio's counts as ended: now and then Playwright never reports
+the end of its stream.
+"""
 SIZE = (1440, 900)
 PHONE = (390, 844)
-CHROMIUM = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync")
+CHROMIUM = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 T = TypeVar("T")
 
-# The grey values of the newest group's sheet, decoded as the browser shows it; null while there is none.
+# The grey values of the newest group's sheet, decoded as the browser shows it; null while there is
+# none.
 SHEET = """async () => {
-  const group = [...document.querySelectorAll('.gallery .grp')].at(-1), url = group && /url\\("(.*)"\\)/.exec(group.style.getPropertyValue('--sheet'))?.[1];
+  const group = [...document.querySelectorAll('.gallery .grp')].at(-1);
+  const url = group && /url\\("(.*)"\\)/.exec(group.style.getPropertyValue('--sheet'))?.[1];
   if (!url) return null;
   const image = new Image();
   image.src = url;
   await image.decode();
-  const canvas = Object.assign(document.createElement('canvas'), { width: image.width, height: image.height }), ink = canvas.getContext('2d');
+  const canvas = document.createElement('canvas'), ink = canvas.getContext('2d');
+  Object.assign(canvas, { width: image.width, height: image.height });
   ink.drawImage(image, 0, 0);
   return [...ink.getImageData(0, 0, image.width, image.height).data].filter((v, i) => i % 4 === 0);
 }"""
 
-# Every mark of the scatter: its trace's name, its place on screen, and the image that it stands for.
+# Every mark of the scatter: its trace's name, its place on screen, and the image that it stands
+# for.
 MARKS = """() => {
-  const host = document.querySelector('.scatter'), { cloud } = host, box = host.getBoundingClientRect(), marks = [];
+  const host = document.querySelector('.scatter'), { cloud } = host, marks = [];
+  const box = host.getBoundingClientRect();
   if (!cloud?.at) return marks;
   const add = (name, x, y, more) => marks.push({ name, x: box.x + x, y: box.y + y, ...more });
-  cloud.points.keys.forEach((key, i) => { const [it, pos] = key.split(':').map(Number); add('synthetic', cloud.at.x[i], cloud.at.y[i], { it, pos, c: cloud.points.c[i], place: [cloud.points.x[i], cloud.points.y[i], cloud.points.z[i]] }); });
+  const { keys, c, x, y, z } = cloud.points;
+  keys.forEach((key, i) => {
+    const [it, pos] = key.split(':').map(Number);
+    add('synthetic', cloud.at.x[i], cloud.at.y[i], { it, pos, c: c[i], place: [x[i], y[i], z[i]] });
+  });
   for (const [x, y] of cloud.realAt) add('real', x, y);
-  if (cloud.mark) { const [x, y] = cloud.projection()(cloud.mark.x, cloud.mark.y, cloud.mark.z); add('chosen', x, y); }
+  if (cloud.mark) {
+    const [x, y] = cloud.projection()(cloud.mark.x, cloud.mark.y, cloud.mark.z);
+    add('chosen', x, y);
+  }
   return marks;
 }"""
 
 
 class Studio:
-    """One viewer's page, in a browser context of its own, and a record of what it said and asked for."""
+    """One viewer's page, in a browser context of its own, and a record of what it said and asked
+    for.
+    """
 
-    def __init__(self, browser: Browser, address: str, size: tuple[int, int] = SIZE, query: str = "", **context: Any):
+    def __init__(
+        self,
+        browser: Browser,
+        address: str,
+        size: tuple[int, int] = SIZE,
+        query: str = "",
+        **context: Any,
+    ):
         self.address = address
-        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **context)
+        self.context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, **context
+        )
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.abroad: list[str] = []
         self.polls = self.snapshots = 0
         self.queued: dict[Request, float] = {}
         """Requests of Gradio's own events whose end was not reported, and when each began."""
-        self.page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        self.page.on(
+            "console", lambda said: said.type == "error" and self.complaints.append(said.text)
+        )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
-        self.page.on("request", lambda request: "/gradio_api/queue/" in request.url and self.queued.setdefault(request, time.monotonic()))
+        self.page.on(
+            "request",
+            lambda request: (
+                "/gradio_api/queue/" in request.url
+                and self.queued.setdefault(request, time.monotonic())
+            ),
+        )
         self.page.on("requestfinished", lambda request: self.queued.pop(request, None))
         self.page.on("requestfailed", lambda request: self.queued.pop(request, None))
-        self.page.on("domcontentloaded", lambda: self.queued.clear())  # a page that is left takes its requests along, often without a word
+        self.page.on(
+            "domcontentloaded", lambda: self.queued.clear()
+        )  # a page that is left takes its requests along, often without a word
         self.page.on("websocket", lambda socket: self._asked(socket.url))
         self.page.on("response", lambda response: self._answered(response.url, response.status))
         self.page.set_default_timeout(1000 * SOON)
@@ -104,12 +147,16 @@ class Studio:
         left = int(seconds / 0.1)
         while not (found := look()):
             left -= 1
-            assert left > 0, f"not within {seconds:.0f} seconds: {what}; the page says: {self.sentence!r}"
+            assert left > 0, (
+                f"not within {seconds:.0f} seconds: {what}; the page says: {self.sentence!r}"
+            )
             self.page.wait_for_timeout(100)
         return found
 
     def wait_drawn(self) -> None:
-        self.page.wait_for_function("() => document.body.dataset.kg && document.querySelector('.status-line').textContent")
+        self.page.wait_for_function(
+            "() => document.body.dataset.kg && document.querySelector('.status-line').textContent"
+        )
 
     def wait_phase(self, *phases: str, seconds: float = LATER) -> None:
         self.until(f"the phase {' or '.join(phases)}", lambda: self.phase in phases, seconds)
@@ -126,7 +173,9 @@ class Studio:
         return [request.url for request, began in self.queued.items() if now - began < UNREPORTED]
 
     def wait_settled(self) -> None:
-        """Until no event of Gradio's is under way, nor begins at once: a page that is left before complains of its lost connection."""
+        """Until no event of Gradio's is under way, nor begins at once: a page that is left before
+        complains of its lost connection.
+        """
         quiet = 0
         while quiet < 3:
             self.until("Gradio's events have ended", lambda: not self.under_way, LATER)
@@ -156,14 +205,18 @@ class Studio:
 
     @property
     def selected(self) -> tuple[int, int] | None:
-        """(iteration, position) in the address, counted from 0 as everything but an address does."""
+        """(iteration, position) in the address, counted from 0 as everything but an address
+        does.
+        """
         at = self.query.get("sel")
         return None if at is None else tuple(int(n) - 1 for n in at.split(":"))
 
     @property
     def query(self) -> dict[str, str]:
         """The address's own part: selection, speed, theme."""
-        return {name: values[-1] for name, values in parse_qs(urlsplit(self.page.url).query).items()}
+        return {
+            name: values[-1] for name, values in parse_qs(urlsplit(self.page.url).query).items()
+        }
 
     def sheet(self) -> list[int] | None:
         """Grey values of the newest group of images on screen."""
@@ -171,10 +224,16 @@ class Studio:
 
     def cells(self, title: str) -> list[str]:
         """The numbers of a map of the key region: CAM, Target or Missing."""
-        return self.page.locator(".quad figure", has=self.page.get_by_text(title, exact=True)).locator(".map i").all_inner_texts()
+        return (
+            self.page.locator(".quad figure", has=self.page.get_by_text(title, exact=True))
+            .locator(".map i")
+            .all_inner_texts()
+        )
 
     def accuracy(self) -> float:
-        """Per cent of real images that the student names correctly, as the curve's label says; 0 before the first test."""
+        """Per cent of real images that the student names correctly, as the curve's label says; 0
+        before the first test.
+        """
         found = re.search(r"student ([\d.]+)", self.see(".curves").inner_text())
         return float(found[1]) if found else 0.0
 
@@ -183,21 +242,36 @@ class Studio:
         return [mark for mark in self.page.evaluate(MARKS) if mark["name"] == name]
 
     def lonely_point(self) -> dict[str, Any] | None:
-        """Of the synthetic points whose image is in the gallery, the one farthest from any other mark."""
+        """Of the synthetic points whose image is in the gallery, the one farthest from any other
+        mark.
+        """
         real, synthetic = self.points("real"), self.points("synthetic")
-        shown = self.page.evaluate("() => [...document.querySelectorAll('.tile:not(:disabled)')].map((t) => [+/iteration ([0-9]+)/.exec(t.ariaLabel)[1] - 1, t.tile.pos])")
+        shown = self.page.evaluate(
+            "() => [...document.querySelectorAll('.tile:not(:disabled)')].map((t) => [+/iteration"
+            " ([0-9]+)/.exec(t.ariaLabel)[1] - 1, t.tile.pos])"
+        )
 
         def room(point: dict[str, Any]) -> float:
-            return min(math.dist((point["x"], point["y"]), (other["x"], other["y"])) for other in real + synthetic if other is not point)
+            return min(
+                math.dist((point["x"], point["y"]), (other["x"], other["y"]))
+                for other in real + synthetic
+                if other is not point
+            )
 
-        return max((point for point in synthetic if [point["it"], point["pos"]] in shown), key=room, default=None)
+        return max(
+            (point for point in synthetic if [point["it"], point["pos"]] in shown),
+            key=room,
+            default=None,
+        )
 
     def ranges(self) -> dict[str, float]:
         """What part of the cloud the scatter shows, and from where."""
         return self.page.evaluate("() => ({ ...document.querySelector('.scatter').cloud.view })")
 
     def width(self) -> int:
-        """Of the page, in pixels; more than its window has means that people must scroll sideways."""
+        """Of the page, in pixels; more than its window has means that people must scroll
+        sideways.
+        """
         return self.page.evaluate("document.documentElement.scrollWidth")
 
     def toast(self) -> str:
@@ -213,10 +287,14 @@ class Studio:
 
     def choose(self, group: str, name: str) -> None:
         """Click one choice of a group of the rail."""
-        self.see(f"#kg-{group} label").filter(has_text=re.compile(rf"^\s*{re.escape(name)}")).click()
+        self.see(f"#kg-{group} label").filter(
+            has_text=re.compile(rf"^\s*{re.escape(name)}")
+        ).click()
 
     def step(self, unit: str) -> None:
-        """One step of that unit, from the moment it is pressed until its counters have come to rest."""
+        """One step of that unit, from the moment it is pressed until its counters have come to
+        rest.
+        """
         self.choose("unit", unit)
         before = self.snapshot()["counters"]
         self.press("Step")
@@ -225,7 +303,10 @@ class Studio:
 
     def chosen(self, group: str) -> list[str]:
         """The choices of a group of the rail that are on; the first line of each."""
-        return [text.split("\n")[0].strip() for text in self.see(f"#kg-{group} label:has(:checked)").all_inner_texts()]
+        return [
+            text.split("\n")[0].strip()
+            for text in self.see(f"#kg-{group} label:has(:checked)").all_inner_texts()
+        ]
 
     def choose_two_classes(self) -> None:
         self.see("#kg-setup [data-none]").click()

@@ -28,11 +28,19 @@ def parameters(studio: Studio) -> dict[str, str]:
 
 def test_a_page_without_runs_opens_on_the_recorded_one(visit: Visit):
     studio = visit()
-    assert studio.phase == "finished" and studio.sentence.startswith("Recorded: the student agrees with the teacher on 9 of 16 synthetic images")
-    studio.until("images of three iterations", lambda: studio.see(".tile:not(:disabled)").count() == 60)
+    assert studio.phase == "finished" and studio.sentence.startswith(
+        "Recorded: the student agrees with the teacher on 9 of 16 synthetic images"
+    )
+    studio.until(
+        "images of three iterations", lambda: studio.see(".tile:not(:disabled)").count() == 60
+    )
     expect(studio.see("#kg-start")).to_be_visible()
-    expect(studio.see(".p-gallery .note")).to_have_text("of EfficientNet-Lite0; Start turns this page to Fashion CNN")
-    assert studio.chosen("recipe") == ["live, 3 minutes"] and "second opinion" in studio.text(".curves")
+    expect(studio.see(".p-gallery .note")).to_have_text(
+        "of EfficientNet-Lite0; Start turns this page to Fashion CNN"
+    )
+    assert studio.chosen("recipe") == ["live, 3 minutes"] and "second opinion" in studio.text(
+        ".curves"
+    )
     studio.wait_settled()
 
 
@@ -49,13 +57,19 @@ def test_a_copied_link_opens_the_same_view(visit: Visit):
     assert link == studio.page.url and {"sel", "over", "as"} <= parameters(studio).keys()
     other = visit(query="?" + urlsplit(link).query)
     other.until("the same image", lambda: other.text(".card") == studio.text(".card"))
-    assert other.see(".p-gallery [value=cam]").is_checked() and other.see(".p-key [value=surface]").is_checked()
+    assert (
+        other.see(".p-gallery [value=cam]").is_checked()
+        and other.see(".p-key [value=surface]").is_checked()
+    )
     expect(other.see(".p-key .surface")).to_be_visible()
 
 
 def test_the_sheet_of_keys_opens_and_closes_and_digits_reach_the_panels(visit: Visit):
     studio, keyboard = (page := visit()), page.page.keyboard
-    sheet, focused = studio.see("dialog.help"), lambda: studio.page.evaluate("document.activeElement.getAttribute('aria-label')")
+    sheet, focused = (
+        studio.see("dialog.help"),
+        lambda: studio.page.evaluate("document.activeElement.getAttribute('aria-label')"),
+    )
     keyboard.press("?")
     expect(sheet).to_be_visible()
     assert "Pause or continue the run" in sheet.inner_text()
@@ -64,7 +78,12 @@ def test_the_sheet_of_keys_opens_and_closes_and_digits_reach_the_panels(visit: V
     assert "t" not in parameters(studio)
     keyboard.press("Escape")
     expect(sheet).to_be_hidden()
-    for digit, name in (("1", "Synthetic images"), ("2", "Key region"), ("4", "Progress"), ("9", "Progress")):
+    for digit, name in (
+        ("1", "Synthetic images"),
+        ("2", "Key region"),
+        ("4", "Progress"),
+        ("9", "Progress"),
+    ):
         keyboard.press(digit)
         assert focused() == name
     field = studio.see("#kg-seed input")
@@ -81,25 +100,39 @@ def test_a_link_of_another_run_opens_the_same_view(visit: Visit, app: App):
     other = app.runs / "another"
     shutil.copytree(app.runs / "recorded-fashion-live", other)
     studio = visit(query="?run=another&sel=3:7&t=5.2")
-    studio.until("the run, image and moment of the link", lambda: studio.snapshot()["run"] == "another" and parameters(studio) == {"run": "another", "sel": "3:7", "t": "5.2"})
+    studio.until(
+        "the run, image and moment of the link",
+        lambda: (
+            studio.snapshot()["run"] == "another"
+            and parameters(studio) == {"run": "another", "sel": "3:7", "t": "5.2"}
+        ),
+    )
     expect(studio.see(".p-gallery .note")).to_contain_text("showing iteration 5")
     assert studio.see(".strange").is_hidden()
     lost = visit(query="?run=nowhere&sel=3:7")
     bar = lost.see(".strange")
-    expect(bar).to_contain_text("There is no run of that name here; it may have been renamed or deleted.")
+    expect(bar).to_contain_text(
+        "There is no run of that name here; it may have been renamed or deleted."
+    )
     lost.until("the address is of what is shown", lambda: parameters(lost) == {"run": "another"})
     bar.get_by_role("button", name="Close").click()
     expect(bar).to_be_hidden()
-    lost.complaints = [said for said in lost.complaints if "404" not in said and "409" not in said]  # the browser notes what was refused
+    lost.complaints = [
+        said for said in lost.complaints if "404" not in said and "409" not in said
+    ]  # the browser notes what was refused
 
 
-def test_while_a_run_is_going_a_link_of_another_says_so(visit: Visit, start_little: Callable[[Studio], None]):
+def test_while_a_run_is_going_a_link_of_another_says_so(
+    visit: Visit, start_little: Callable[[Studio], None]
+):
     studio = visit()
     start_little(studio)
     going = studio.snapshot()["run"]
     late = visit(query="?run=recorded-fashion-live&sel=3:7")
     bar = late.see(".strange")
-    expect(bar).to_contain_text(f"This link is of the run recorded-fashion-live; the Studio shows {going}. A run is going")
+    expect(bar).to_contain_text(
+        f"This link is of the run recorded-fashion-live; the Studio shows {going}. A run is going"
+    )
     assert not bar.get_by_role("button", name="Show it here").count()
     bar.get_by_role("link", name="Inspect it").click()
     assert parameters(late) == {"tab": "inspect", "run": "recorded-fashion-live", "sel": "3:7"}
@@ -107,7 +140,9 @@ def test_while_a_run_is_going_a_link_of_another_says_so(visit: Visit, start_litt
 
 @pytest.mark.parametrize("size", [(1440, 900), PHONE])
 @pytest.mark.parametrize("tab", ["studio", "inspect", "compare", "lessons", "runs"])
-def test_no_page_is_wider_than_the_screen_and_back_returns(visit: Visit, tab: str, size: tuple[int, int]):
+def test_no_page_is_wider_than_the_screen_and_back_returns(
+    visit: Visit, tab: str, size: tuple[int, int]
+):
     studio = visit(size=size)
     link = studio.see(f".tabs a[data-page={tab}]")
     link.click()
@@ -128,6 +163,8 @@ def test_start_turns_the_page_from_the_recorded_run_to_ones_own(visit: Visit):
     studio.choose_little()
     studio.press("Start")
     studio.wait_phase("running")
-    assert studio.snapshot()["run"] != shown and parameters(studio) == {"run": studio.snapshot()["run"]}
+    assert studio.snapshot()["run"] != shown and parameters(studio) == {
+        "run": studio.snapshot()["run"]
+    }
     studio.press("Stop")
     studio.wait_phase("stopped")

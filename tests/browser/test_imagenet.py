@@ -13,7 +13,9 @@ Visit = Callable[..., Studio]
 PASTE = """(text) => {
   const data = new DataTransfer();
   data.setData('text', text);
-  document.querySelector('#kg-classes .find input').dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }));
+  const how = { clipboardData: data, bubbles: true, cancelable: true };
+  const paste = new ClipboardEvent('paste', how);
+  document.querySelector('#kg-classes .find input').dispatchEvent(paste);
 }"""
 
 
@@ -33,7 +35,10 @@ def search(studio: Studio, text: str) -> None:
 def test_the_form_offers_what_the_teacher_can(imagenet: Studio):
     expect(imagenet.see("#kg-budget-out")).to_contain_text("images of 128 × 128")
     assert imagenet.chosen("side") == ["128"] and imagenet.chosen("recipe")[0].startswith("peek")
-    assert imagenet.text("[data-t=title]") == "EfficientNet-Lite0" and imagenet.text("[data-t=input]") == "224 × 224 × 3"
+    assert (
+        imagenet.text("[data-t=title]") == "EfficientNet-Lite0"
+        and imagenet.text("[data-t=input]") == "224 × 224 × 3"
+    )
     assert imagenet.see("#kg-classes label").count() <= 120, "a thousand chips would be slow"
     assert imagenet.see("[data-testid=toast-text]").count() == 0
     imagenet.choose("which-teacher", "CNN")
@@ -44,7 +49,9 @@ def test_the_form_offers_what_the_teacher_can(imagenet: Studio):
 def test_a_list_is_pasted_and_what_is_no_class_is_named(imagenet: Studio):
     imagenet.page.evaluate(PASTE, "goldfish, Zebra; spaceship\nsports_car")
     expect(imagenet.see("#kg-chosen")).to_have_text("3 of 1,000")
-    expect(imagenet.see("#kg-classes p[role=status]")).to_have_text("3 of 4 names chosen. Not a class of this teacher: spaceship.")
+    expect(imagenet.see("#kg-classes p[role=status]")).to_have_text(
+        "3 of 4 names chosen. Not a class of this teacher: spaceship."
+    )
     assert imagenet.chosen("classes") == ["goldfish", "zebra", "sports car"]
     imagenet.see("#kg-setup [data-ten]").click()
     expect(imagenet.see("#kg-chosen")).to_have_text("10 of 1,000")
@@ -63,7 +70,9 @@ def test_three_classes_are_found_and_watched_without_a_real_image(imagenet: Stud
     assert studio.chosen("side") == ["128"]
     studio.press("Start")
     studio.wait_phase("running")
-    studio.until("an image of each class", lambda: studio.see(".tile:not(:disabled)").count() >= 3, LATER)
+    studio.until(
+        "an image of each class", lambda: studio.see(".tile:not(:disabled)").count() >= 3, LATER
+    )
     assert studio.see(".g-names .name").all_inner_texts() == ["goldfish", "zebra", "espresso"]
     expect(studio.see(".curves")).to_contain_text("agrees with the teacher")
     snapshot = studio.snapshot()

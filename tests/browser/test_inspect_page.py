@@ -1,6 +1,8 @@
-"""The Inspect page as a person uses it: a real little run, opened from the Studio, looked through, sorted, filtered and taken away.
+"""The Inspect page as a person uses it: a real little run, opened from the Studio, looked through,
+sorted, filtered and taken away.
 
-What is on screen is held against the run's own files. The tests are stations of one journey, in this order and on one page.
+What is on screen is held against the run's own files. The tests are stations of one journey, in
+this order and on one page.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ PIXELS = """async (selector) => {
   const image = new Image();
   image.src = /url\\("(.*)"\\)/.exec(document.querySelector(selector).style.backgroundImage)[1];
   await image.decode();
-  const canvas = Object.assign(document.createElement('canvas'), { width: image.width, height: image.height }), ink = canvas.getContext('2d');
+  const canvas = document.createElement('canvas'), ink = canvas.getContext('2d');
+  Object.assign(canvas, { width: image.width, height: image.height });
   ink.drawImage(image, 0, 0);
   return [...ink.getImageData(0, 0, image.width, image.height).data].filter((v, i) => i % 4 === 0);
 }"""
@@ -47,11 +50,34 @@ PIXELS = """async (selector) => {
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """Two runs lie in its folder: "many", of noise, and "little", which the engine has just made and the Studio shows."""
+    """Two runs lie in its folder: "many", of noise, and "little", which the engine has just made
+    and the Studio shows.
+    """
     folder = tmp_path_factory.mktemp("app")
     standin.write_run(folder / "runs" / "many", epochs=MANY, batch=100)
-    command = [sys.executable, "-m", "kgen", "run", "tiny", "--out", str(folder / "runs" / "little"), "--set", "epochs=4", "--set", "warmup=0.25", "--set", "judge=auto"]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=LATER)
+    command = [
+        sys.executable,
+        "-m",
+        "kgen",
+        "run",
+        "tiny",
+        "--out",
+        str(folder / "runs" / "little"),
+        "--set",
+        "epochs=4",
+        "--set",
+        "warmup=0.25",
+        "--set",
+        "judge=auto",
+    ]
+    subprocess.run(
+        command,
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=LATER,
+    )
     app = App(folder)
     yield app
     app.end()
@@ -68,13 +94,22 @@ def pixels(studio: Studio, selector: str = ".in-image .pic-lg .pix") -> list[int
 
 def captions(studio: Studio) -> list[str]:
     """Of the tiles in sight, in reading order."""
-    return studio.page.evaluate("() => [...document.querySelectorAll('.w-tile')].sort((a, b) => a.index - b.index).map((tile) => tile.lastChild.textContent)")
+    return studio.page.evaluate(
+        "() => [...document.querySelectorAll('.w-tile')].sort((a, b) => a.index -"
+        " b.index).map((tile) => tile.lastChild.textContent)"
+    )
 
 
 def shown(studio: Studio) -> list[tuple[int, int]]:
     """(iteration, position) of these tiles, from what they are called."""
-    return [(int(it) - 1, int(pos) - 1) for it, pos in studio.page.evaluate(
-        "() => [...document.querySelectorAll('.w-tile')].sort((a, b) => a.index - b.index).map((tile) => /iteration ([0-9]+), image ([0-9]+)/.exec(tile.ariaLabel).slice(1))")]
+    return [
+        (int(it) - 1, int(pos) - 1)
+        for it, pos in studio.page.evaluate(
+            "() => [...document.querySelectorAll('.w-tile')].sort((a, b) => a.index -"
+            " b.index).map((tile) => /iteration ([0-9]+), image"
+            " ([0-9]+)/.exec(tile.ariaLabel).slice(1))"
+        )
+    ]
 
 
 def count(studio: Studio) -> str:
@@ -88,19 +123,30 @@ def test_an_image_is_opened_from_the_studio(studio: Studio, batches):
     it, pos = studio.selected
     studio.see(".p-space .card").get_by_role("link", name="Inspect").click()
     studio.until("the image", lambda: studio.see(".in-image").is_visible())
-    assert studio.query["tab"] == "inspect" and studio.query["run"] == "little" and studio.selected == (it, pos)
+    assert (
+        studio.query["tab"] == "inspect"
+        and studio.query["run"] == "little"
+        and studio.selected == (it, pos)
+    )
     assert studio.page.get_by_role("heading", level=1).inner_text() == "Inspect"
     name = standin.CLASSES[batches[it]["labels"][pos]]
-    assert studio.text(".in-head h2") == name and f"iteration {it + 1}, image {pos + 1} of" in studio.text(".in-head .said")
+    assert studio.text(
+        ".in-head h2"
+    ) == name and f"iteration {it + 1}, image {pos + 1} of" in studio.text(".in-head .said")
     assert pixels(studio) == batches[it]["images"][pos, 0].ravel().tolist()
 
 
 def test_the_map_and_what_is_missing_are_those_of_the_file(studio: Studio, batches, app: App):
     it, pos = studio.selected
     cam = batches[it]["cam"][pos].astype(float)
-    target = np.array(next(e for e in open_run(app.runs / "little").events() if e.kind == "run_started").target)
+    target = np.array(
+        next(e for e in open_run(app.runs / "little").events() if e.kind == "run_started").target
+    )
     missing = np.maximum(0, target - np.round(cam, 4))
-    assert studio.see(".equation .map").count() == 3 and studio.see(".equation .map i").count() == 3 * cam.size
+    assert (
+        studio.see(".equation .map").count() == 3
+        and studio.see(".equation .map i").count() == 3 * cam.size
+    )
     assert studio.see(".equation .map.miss .hinge").count() == (missing > 0).sum()
     assert f"Σ = {missing.sum():.2f}" in studio.text(".equation figure:has(.miss) small")
 
@@ -110,17 +156,24 @@ def test_each_term_is_told_among_its_batch(studio: Studio, batches, app: App):
     weights = open_run(app.runs / "little").recipe.weights.model_dump()
     terms = [name for name in PARTS if weights[name]]
     assert studio.see(".strip").count() == len(terms) and "bn" in terms
-    values = np.array([[float(f"{v:.5g}") for v in row] for row in batches[it]["parts"].astype(float)])
+    values = np.array(
+        [[float(f"{v:.5g}") for v in row] for row in batches[it]["parts"].astype(float)]
+    )
     own = PARTS.index("ce")
     strip = studio.see(".strip").filter(has_text="cross-entropy")
     assert f"{(values[:, own] < values[pos, own]).sum()} lower" in strip.inner_text()
     assert strip.locator(".tick").count() == len(values)
     bn = studio.see(".strip").filter(has_text="BN statistics")
-    studio.until("other iterations' statistics", lambda: bn.locator(".tick").count() == len(batches))
+    studio.until(
+        "other iterations' statistics", lambda: bn.locator(".tick").count() == len(batches)
+    )
     assert "whole batch" in bn.inner_text()
     assert not studio.see(".because").first.is_visible()
     studio.page.get_by_role("button", name="Why does it look like this?").click()
-    assert studio.see(".because").first.inner_text().endswith(".") and "other iterations" in bn.inner_text()
+    assert (
+        studio.see(".because").first.inner_text().endswith(".")
+        and "other iterations" in bn.inner_text()
+    )
     studio.page.get_by_role("button", name="Why does it look like this?").click()
 
 
@@ -133,9 +186,13 @@ def test_the_making_is_scrubbed(studio: Studio, batches):
     assert studio.see(".film li").count() == len(before) + 1
     for k in reversed(before):
         slider.press("ArrowLeft")
-        studio.until("this step", lambda k=k: pixels(studio) == b["previews"][k, i, 0].ravel().tolist())
+        studio.until(
+            "this step", lambda k=k: pixels(studio) == b["previews"][k, i, 0].ravel().tolist()
+        )
         sure = float(b["preview_confidence"][k, i])
-        assert f"step {b['preview_steps'][k] + 1}" in studio.text(".moment") and (f"{100 * sure:.0f} %" in studio.text(".moment") or sure < 0.005)
+        assert f"step {b['preview_steps'][k] + 1}" in studio.text(".moment") and (
+            f"{100 * sure:.0f} %" in studio.text(".moment") or sure < 0.005
+        )
     assert studio.query["step"] == str(b["preview_steps"][0] + 1)
     studio.see(".film button").last.click()
     studio.until("what was kept", lambda: pixels(studio) == b["images"][pos, 0].ravel().tolist())
@@ -145,36 +202,62 @@ def test_the_making_is_scrubbed(studio: Studio, batches):
 def test_maps_as_surfaces_are_in_the_address(studio: Studio):
     choice = studio.see(".in-key .seg label")
     choice.filter(has_text="3-D").click()
-    studio.until("the surfaces", lambda: studio.see(".in-key .surface .gl-container, .in-key .surface .plot-container").count())
+    studio.until(
+        "the surfaces",
+        lambda: studio.see(
+            ".in-key .surface .gl-container, .in-key .surface .plot-container"
+        ).count(),
+    )
     assert studio.query["maps"] == "surface" and not studio.see(".equation").is_visible()
     choice.filter(has_text="Numbers").click()
-    assert "maps" not in studio.query and studio.see(".equation .map").count() == 3 and studio.see(".equation").is_visible()
+    assert (
+        "maps" not in studio.query
+        and studio.see(".equation .map").count() == 3
+        and studio.see(".equation").is_visible()
+    )
 
 
 def test_networks_answers_and_what_is_near(studio: Studio, batches):
     it, pos = studio.selected
     first = studio.see(".tops .top5 li").first.inner_text().replace("\n", " ")
-    top, share = batches[it]["teacher_top"][pos, 0], 100 * float(batches[it]["teacher_top_p"][pos, 0])
+    top, share = (
+        batches[it]["teacher_top"][pos, 0],
+        100 * float(batches[it]["teacher_top_p"][pos, 0]),
+    )
     assert first.startswith(standin.CLASSES[top]) and abs(float(first.split()[-1]) - share) <= 0.5
     judged = studio.see(".tops > div").last
     rank, answers = int(batches[it]["judge_rank"][pos]), batches[it]["judge_top"][pos]
+    asked = standin.CLASSES[batches[it]["labels"][pos]]
     said = "also names it" if rank == 0 else f"finds {rank} of its 10 classes likelier than"
-    assert "Second opinion" in judged.inner_text() and f"Fashion ViT, which took no part in the run, {said} “{standin.CLASSES[batches[it]['labels'][pos]]}”" in judged.inner_text()
+    assert (
+        "Second opinion" in judged.inner_text()
+        and f"Fashion ViT, which took no part in the run, {said} “{asked}”" in judged.inner_text()
+    )
     assert judged.locator("li").first.inner_text().startswith(standin.CLASSES[answers[0]])
     assert studio.see(".near").count() == 2 and studio.see(".near").first.locator("li").count() == 7
     studio.until("images of other classes", lambda: studio.see(".near a").count() == 7)
     name = standin.CLASSES[batches[it]["labels"][pos]]
-    assert not any(label.startswith(f"{name},") for label in studio.page.evaluate("[...document.querySelectorAll('.near a')].map((a) => a.ariaLabel)"))
+    assert not any(
+        label.startswith(f"{name},")
+        for label in studio.page.evaluate(
+            "[...document.querySelectorAll('.near a')].map((a) => a.ariaLabel)"
+        )
+    )
 
 
 def test_arrow_keys_go_through_the_batch_and_back_leaves(studio: Studio, batches):
     it, pos = studio.selected
     studio.see(".in-head h2").click()  # on a switch, arrow keys turn the switch
     studio.page.keyboard.press("ArrowLeft")
-    studio.until("the image before", lambda: pixels(studio) == batches[it]["images"][pos - 1, 0].ravel().tolist())
+    studio.until(
+        "the image before",
+        lambda: pixels(studio) == batches[it]["images"][pos - 1, 0].ravel().tolist(),
+    )
     assert studio.selected == (it, pos - 1)
     studio.page.keyboard.press("ArrowRight")
-    studio.until("the image again", lambda: pixels(studio) == batches[it]["images"][pos, 0].ravel().tolist())
+    studio.until(
+        "the image again", lambda: pixels(studio) == batches[it]["images"][pos, 0].ravel().tolist()
+    )
     studio.page.go_back()
     assert studio.see("main.view").is_visible() and studio.selected == (it, pos)
     studio.page.go_forward()
@@ -198,13 +281,19 @@ def test_all_of_a_class_sorted_and_filtered(studio: Studio, batches):
     studio.page.get_by_label("Filter by", exact=True).select_option("p")
     studio.page.get_by_label("At least").fill(f"{100 * middle:.1f}")
     studio.page.get_by_role("button", name="Add").click()
-    kept = [(i, k) for i, k in order if round(float(batches[i]["confidence"][k]), 4) >= round(round(100 * middle, 1) / 100, 6)]
+    kept = [
+        (i, k)
+        for i, k in order
+        if round(float(batches[i]["confidence"][k]), 4) >= round(round(100 * middle, 1) / 100, 6)
+    ]
     studio.until("the surer half", lambda: shown(studio) == kept)
     assert 0 < len(kept) < len(mine) and count(studio) == f"{len(kept)} of {len(mine)} images"
     studio.page.get_by_label("Filter by", exact=True).select_option("kr")
     studio.page.get_by_label("At most").fill("-1")
     studio.page.get_by_role("button", name="Add").click()
-    studio.until("none", lambda: count(studio) == f"None of {len(mine)} images fits; take a filter away")
+    studio.until(
+        "none", lambda: count(studio) == f"None of {len(mine)} images fits; take a filter away"
+    )
     studio.see(".in-class .chip").last.click()
     studio.until("the surer half again", lambda: shown(studio) == kept)
     assert studio.see(".in-class .chip").count() == 1
@@ -222,25 +311,36 @@ def test_what_is_chosen_is_taken_away(studio: Studio, batches, tmp_path: Path):
     columns = grid.shape[1] // side
     for k, (it, pos) in enumerate(order):
         y, x = divmod(k, columns)
-        assert (grid[side * y : side * (y + 1), side * x : side * (x + 1)] == batches[it]["images"][pos, 0]).all()
+        assert (
+            grid[side * y : side * (y + 1), side * x : side * (x + 1)]
+            == batches[it]["images"][pos, 0]
+        ).all()
     with zipfile.ZipFile(files["ZIP"]) as archive:
         table = list(csv.DictReader(io.StringIO(archive.read("losses.csv").decode())))
         assert [(int(row["iteration"]) - 1, int(row["position"]) - 1) for row in table] == order
         for row, (it, pos) in zip(table, order):
-            assert (np.asarray(Image.open(io.BytesIO(archive.read(row["file"])))) == batches[it]["images"][pos, 0]).all()
+            assert (
+                np.asarray(Image.open(io.BytesIO(archive.read(row["file"]))))
+                == batches[it]["images"][pos, 0]
+            ).all()
 
 
 def test_a_copied_address_shows_the_same(studio: Studio, browser: Browser):
     query = "?" + studio.page.url.split("?")[1]
     other = Studio(browser, studio.address, query=query)
     try:
-        other.until("the same list", lambda: count(other) == count(studio) and shown(other) == shown(studio))
+        other.until(
+            "the same list", lambda: count(other) == count(studio) and shown(other) == shown(studio)
+        )
         other.see(".w-tile").first.click()
         other.until("the first image", lambda: other.see(".in-image").is_visible())
         other.page.keyboard.press("ArrowRight")
         other.until("the next of the list", lambda: other.selected == shown(studio)[1])
         other.page.go_back()
-        other.until("the list", lambda: other.see(".in-class").is_visible() and shown(other) == shown(studio))
+        other.until(
+            "the list",
+            lambda: other.see(".in-class").is_visible() and shown(other) == shown(studio),
+        )
         other.check()
     finally:
         other.close()
@@ -267,30 +367,50 @@ def test_back_comes_to_the_same_place(studio: Studio):
     wall = studio.see(".wall")
     top = wall.evaluate("(wall) => wall.scrollTop")
     assert top > 500
-    middle = studio.page.evaluate("() => { const box = document.querySelector('.wall').getBoundingClientRect(); return document.elementFromPoint(box.x + 60, box.y + box.height / 2).closest('.w-tile').index; }")
-    tile = studio.page.evaluate_handle("(i) => [...document.querySelectorAll('.w-tile')].find((tile) => tile.index === i)", middle).as_element()
+    middle = studio.page.evaluate(
+        "() => { const box = document.querySelector('.wall').getBoundingClientRect(); return"
+        " document.elementFromPoint(box.x + 60, box.y + box.height / 2).closest('.w-tile').index; }"
+    )
+    tile = studio.page.evaluate_handle(
+        "(i) => [...document.querySelectorAll('.w-tile')].find((tile) => tile.index === i)", middle
+    ).as_element()
     label = tile.get_attribute("aria-label")
     tile.click()
     studio.until("the image", lambda: studio.see(".in-image").is_visible())
     studio.page.keyboard.press("ArrowRight")
     studio.page.go_back()
-    studio.until("the wall at its place", lambda: studio.see(".in-class").is_visible() and wall.evaluate("(wall) => wall.scrollTop") == top)
+    studio.until(
+        "the wall at its place",
+        lambda: (
+            studio.see(".in-class").is_visible()
+            and wall.evaluate("(wall) => wall.scrollTop") == top
+        ),
+    )
     assert studio.page.evaluate("document.activeElement.ariaLabel") == label
     studio.page.keyboard.press("ArrowDown")
     assert studio.page.evaluate("document.activeElement.index") > middle
     studio.wait_settled()
     studio.page.reload()
     studio.wait_drawn()
-    studio.until("the place after a reload", lambda: wall.evaluate("(wall) => wall.scrollTop") == top)
+    studio.until(
+        "the place after a reload", lambda: wall.evaluate("(wall) => wall.scrollTop") == top
+    )
 
 
 def test_what_is_not_there_is_said(studio: Studio):
-    for query, words in {"run=nothing": "no run of that name", "run=little&sel=99:1": "is not finished", "run=little&sel=1:10000": "images, not 10,000", "run=..%2F..&sel=1:1": "no run of that name"}.items():
+    for query, words in {
+        "run=nothing": "no run of that name",
+        "run=little&sel=99:1": "is not finished",
+        "run=little&sel=1:10000": "images, not 10,000",
+        "run=..%2F..&sel=1:1": "no run of that name",
+    }.items():
         studio.wait_settled()
         studio.page.goto(f"{studio.address}?tab=inspect&{query}")
         studio.wait_drawn()
         studio.until(words, lambda words=words: words in studio.text("main.inspect"))
-    studio.complaints = [said for said in studio.complaints if "404" not in said]  # the browser notes what was not found
+    studio.complaints = [
+        said for said in studio.complaints if "404" not in said
+    ]  # the browser notes what was not found
 
 
 def test_at_phone_width_nothing_is_cut(studio: Studio, browser: Browser):
@@ -310,6 +430,11 @@ def look_at(phone: Studio, a_class: bool) -> None:
         return
     phone.until("all of them", lambda: count(phone) == f"{10 * MANY} images")
     phone.page.evaluate("scrollTo(0, 4000)")
-    phone.until("tiles there", lambda: phone.page.evaluate(
-        "[...document.querySelectorAll('.w-tile')].some((t) => { const { top } = t.getBoundingClientRect(); return top > 0 && top < innerHeight; })"))
+    phone.until(
+        "tiles there",
+        lambda: phone.page.evaluate(
+            "[...document.querySelectorAll('.w-tile')].some((t) => { const { top } ="
+            " t.getBoundingClientRect(); return top > 0 && top < innerHeight; })"
+        ),
+    )
     assert phone.see(".w-tile").count() < 200

@@ -1,6 +1,8 @@
-"""One run of the real engine, watched and steered through the page from before Start to the downloads.
+"""One run of the real engine, watched and steered through the page from before Start to the
+downloads.
 
-The tests are stations of one journey, in this order and on one page; after a failed one the rest is skipped.
+The tests are stations of one journey, in this order and on one page; after a failed one the rest is
+skipped.
 """
 
 from __future__ import annotations
@@ -78,7 +80,9 @@ def test_a_zoomed_scatter_stays_so_while_new_images_arrive(studio: Studio):
 
 
 def test_the_student_learns_from_images_alone(studio: Studio):
-    studio.until(f"the student names {LEARNT} % of real images", lambda: studio.accuracy() >= LEARNT, 300)
+    studio.until(
+        f"the student names {LEARNT} % of real images", lambda: studio.accuracy() >= LEARNT, 300
+    )
 
 
 def test_pause_holds_everything_still(studio: Studio):
@@ -88,7 +92,13 @@ def test_pause_holds_everything_still(studio: Studio):
 
     def visible() -> tuple:
         snapshot = studio.snapshot()
-        return snapshot["counters"], snapshot["making"], snapshot["curve"], studio.sheet(), studio.sentence
+        return (
+            snapshot["counters"],
+            snapshot["making"],
+            snapshot["curve"],
+            studio.sheet(),
+            studio.sentence,
+        )
 
     studio.wait_polls(3)  # a held student still tells the steps that it had not told yet
     held = visible()
@@ -109,8 +119,12 @@ def test_a_click_on_a_point_selects_the_same_image_everywhere(studio: Studio):
     assert tile.evaluate("tile => tile.tile.pos") == pos and f"iteration {iteration + 1}," in label
     name = label.split(",")[0]
     assert studio.text(".quad figure:first-child small").startswith(f"{name}, ")
-    assert studio.text(".card .who").startswith(name) and f"iteration {iteration + 1}" in studio.text(".card .who")
-    studio.until("the answers of teacher and student", lambda: studio.see(".card .says dd").count() == 2)
+    assert studio.text(".card .who").startswith(
+        name
+    ) and f"iteration {iteration + 1}" in studio.text(".card .who")
+    studio.until(
+        "the answers of teacher and student", lambda: studio.see(".card .says dd").count() == 2
+    )
     studio.until("the nearest real images", lambda: studio.see(".card .thumbs li").count() == 3)
     assert len(studio.points("chosen")) == 1
 
@@ -140,8 +154,12 @@ def test_reload_shows_the_same_run_at_the_same_point(studio: Studio):
     assert studio.phase == "paused" and studio.text(".nav .title") == before["title"]
     assert (studio.snapshot()["run"], studio.counters) == (before["run"], counters)
     assert studio.query["sel"] == selected
-    studio.until("the selected image is here again", lambda: studio.see(".card .thumbs li").count() == 3)
-    studio.until("its point is marked once", lambda: len(studio.points("chosen")) == 1)  # Plotly comes after the card
+    studio.until(
+        "the selected image is here again", lambda: studio.see(".card .thumbs li").count() == 3
+    )
+    studio.until(
+        "its point is marked once", lambda: len(studio.points("chosen")) == 1
+    )  # Plotly comes after the card
 
 
 def test_a_second_viewer_sees_the_same_run(studio: Studio, visit: Callable[..., Studio]):
@@ -157,7 +175,11 @@ def test_continue_goes_on_and_keeps_the_selection(studio: Studio):
     selected, counters = studio.query["sel"], studio.counters
     studio.press("Continue")
     studio.wait_phase("running")
-    studio.until("steps of generator and student", lambda: studio.counters[0] > counters[0] and studio.counters[2] > counters[2], LATER)
+    studio.until(
+        "steps of generator and student",
+        lambda: studio.counters[0] > counters[0] and studio.counters[2] > counters[2],
+        LATER,
+    )
     assert studio.query["sel"] == selected
 
 
@@ -180,16 +202,22 @@ def test_the_command_shown_makes_the_same_run(studio: Studio):
 def test_stop_ends_the_run_with_a_last_test(studio: Studio):
     studio.press("Stop")
     studio.wait_phase("stopped")
-    assert studio.sentence.startswith("Stopped at iteration ") and "The student names" in studio.sentence
+    assert (
+        studio.sentence.startswith("Stopped at iteration ")
+        and "The student names" in studio.sentence
+    )
     assert studio.see("#kg-start").is_enabled() and studio.see("#kg-stop").is_disabled()
 
 
 def test_the_student_can_be_downloaded(studio: Studio, tmp_path: Path):
     file = _download(studio, "Download student", tmp_path).read_bytes()
     size = int.from_bytes(file[:8], "little")
-    header = json.loads(file[8:8 + size])
+    header = json.loads(file[8 : 8 + size])
     tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    assert tensors and max(entry["data_offsets"][1] for entry in tensors.values()) == len(file) - 8 - size
+    assert (
+        tensors
+        and max(entry["data_offsets"][1] for entry in tensors.values()) == len(file) - 8 - size
+    )
 
 
 def test_the_numbers_can_be_downloaded(studio: Studio, tmp_path: Path):
@@ -197,19 +225,32 @@ def test_the_numbers_can_be_downloaded(studio: Studio, tmp_path: Path):
         rows = list(csv.DictReader(file))
     assert {"generator_step", "student_step", "evaluated"} <= {row["kind"] for row in rows}
     last = [row for row in rows if row["kind"] == "evaluated"][-1]
-    assert round(100 * float(last["student_accuracy"]), 1) == studio.accuracy() and last["final"] == "1"
-    assert all(float(row["loss"]) == float(row["loss"]) for row in rows if row["kind"] == "generator_step")
+    assert (
+        round(100 * float(last["student_accuracy"]), 1) == studio.accuracy()
+        and last["final"] == "1"
+    )
+    assert all(
+        float(row["loss"]) == float(row["loss"]) for row in rows if row["kind"] == "generator_step"
+    )
 
 
 def test_the_whole_export_is_one_zip(studio: Studio, tmp_path: Path):
     """With student.onnx, or with a sentence on the page that says why not."""
     with zipfile.ZipFile(_download(studio, "Export ZIP", tmp_path, "button", 240.0)) as archive:
         names = {Path(name).name for name in archive.namelist()}
-    assert {"student.safetensors", "card.json", "classes.txt", "README.md", "load_torch.py"} <= names
+    assert {
+        "student.safetensors",
+        "card.json",
+        "classes.txt",
+        "README.md",
+        "load_torch.py",
+    } <= names
     assert "student.onnx" in names or "pip install onnx" in studio.text(".tip")
 
 
-def _download(studio: Studio, name: str, folder: Path, role: str = "link", seconds: float = 30.0) -> Path:
+def _download(
+    studio: Studio, name: str, folder: Path, role: str = "link", seconds: float = 30.0
+) -> Path:
     with studio.page.expect_download(timeout=1000 * seconds) as coming:
         studio.page.get_by_role(role, name=name).click()
     coming.value.save_as(folder / coming.value.suggested_filename)

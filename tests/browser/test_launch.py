@@ -14,8 +14,21 @@ def test_a_port_in_use_is_said_in_one_sentence(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ended = subprocess.run([sys.executable, "launch.py", "--no-browser", "--port", str(port), "--runs", str(tmp_path / "runs")],
-                               cwd=ROOT, capture_output=True, text=True, timeout=START_SECONDS)
+        ended = subprocess.run(
+            [
+                sys.executable,
+                "launch.py",
+                "--no-browser",
+                "--port",
+                str(port),
+                "--runs",
+                str(tmp_path / "runs"),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+        )
     assert ended.returncode == 2
     assert ended.stdout == "" and ended.stderr.count("\n") == 1
     assert ended.stderr.startswith(f"Port {port} is in use; choose another with --port")

@@ -1,7 +1,9 @@
-"""The Lessons page as a reader uses it: predict, commit, run two real runs of seconds, read their numbers, look a term up.
+"""The Lessons page as a reader uses it: predict, commit, run two real runs of seconds, read their
+numbers, look a term up.
 
-The tests are stations of one journey, in this order and on one page; after a failed one the rest is skipped. The lessons are a
-folder of one short lesson, so that its runs end; that the bundled ones read is shown in tests/app.
+The tests are stations of one journey, in this order and on one page; after a failed one the rest is
+skipped. The lessons are a folder of one short lesson, so that its runs end; that the bundled ones
+read is shown in tests/app.
 """
 
 from __future__ import annotations
@@ -88,9 +90,14 @@ def test_the_list_opens_a_lesson(studio: Studio):
     studio.page.get_by_role("link", name="Lessons", exact=True).click()
     studio.until("the list", lambda: "0 of 1 done" in studio.text(".lesson-list"))
     studio.see(".lesson-list").get_by_role("link", name=re.compile("Tiny")).click()
-    studio.until("the lesson", lambda: "Does the key region matter" in studio.text(".lesson .title"))
+    studio.until(
+        "the lesson", lambda: "Does the key region matter" in studio.text(".lesson .title")
+    )
     assert (studio.query["tab"], studio.query["lesson"]) == ("lessons", "tiny")
-    assert "<b id=\"evil\">no markup</b>" in studio.text(".lesson .before") and studio.see("#evil").count() == 0
+    assert (
+        '<b id="evil">no markup</b>' in studio.text(".lesson .before")
+        and studio.see("#evil").count() == 0
+    )
     assert set(places(studio).values()) == {"…"}, "no number before there is a run"
     assert studio.see(".lesson .formula sub").all_inner_texts() == ["kr", "target"]
 
@@ -106,18 +113,31 @@ def test_nothing_runs_before_a_prediction(studio: Studio):
 
 def test_both_run_and_the_numbers_are_the_folders(studio: Studio, app: App):
     studio.page.get_by_role("button", name="Run it", exact=True).click()
-    studio.until("A is going", lambda: studio.text(".run-status").startswith("Run A, then B:"), LATER)
+    studio.until(
+        "A is going", lambda: studio.text(".run-status").startswith("Run A, then B:"), LATER
+    )
     assert studio.see(".lesson .bar").is_visible()
     studio.until("both are there", lambda: "A is the run" in studio.text(".run-status"), 2 * LATER)
     runs = made(app)
     a, b = (metrics.numbers(open_run(runs[kr])) for kr in (0.1, 0.0))
     assert a["accuracy"] == open_run(runs[0.1]).last_event.accuracy
     studio.until("their numbers", lambda: "…" not in places(studio).values())
-    assert places(studio) == {"a.accuracy": f"{100 * a['accuracy']:.1f} %", "a.images": "60", "b.accuracy": f"{100 * b['accuracy']:.1f} %",
-                              "difference.accuracy": metrics.difference("percent", a["accuracy"], b["accuracy"])}
+    assert places(studio) == {
+        "a.accuracy": f"{100 * a['accuracy']:.1f} %",
+        "a.images": "60",
+        "b.accuracy": f"{100 * b['accuracy']:.1f} %",
+        "difference.accuracy": metrics.difference("percent", a["accuracy"], b["accuracy"]),
+    }
     right = b["accuracy"] >= a["accuracy"]
     assert ("borne out" in studio.text(".verdict")) == right
-    studio.until("figures", lambda: studio.see(".figures img").count() == 4 and studio.see(".figures .cells").count() == 3 and studio.see(".figures svg").count() == 2)
+    studio.until(
+        "figures",
+        lambda: (
+            studio.see(".figures img").count() == 4
+            and studio.see(".figures .cells").count() == 3
+            and studio.see(".figures svg").count() == 2
+        ),
+    )
     assert "1 of 1 done" in studio.text(".lesson-list")
 
 
@@ -126,12 +146,25 @@ def test_a_reload_keeps_place_and_prediction(studio: Studio):
     studio.page.reload()
     studio.wait_drawn()
     studio.until("the numbers", lambda: places(studio) and "…" not in places(studio).values())
-    assert studio.query["lesson"] == "tiny" and studio.see(".predict input:checked").get_attribute("value") == "1"
-    studio.until("where it was", lambda: studio.page.evaluate("document.querySelector('main.lessons').scrollTop") > 500)
+    assert (
+        studio.query["lesson"] == "tiny"
+        and studio.see(".predict input:checked").get_attribute("value") == "1"
+    )
+    studio.until(
+        "where it was",
+        lambda: studio.page.evaluate("document.querySelector('main.lessons').scrollTop") > 500,
+    )
     studio.page.go_back()
-    studio.until("the list again", lambda: studio.see("main.lessons[data-place=list]").count() == 1 or "lesson" not in studio.query)
+    studio.until(
+        "the list again",
+        lambda: (
+            studio.see("main.lessons[data-place=list]").count() == 1 or "lesson" not in studio.query
+        ),
+    )
     studio.page.go_forward()
-    studio.until("the lesson again", lambda: "Does the key region matter" in studio.text(".lesson .title"))
+    studio.until(
+        "the lesson again", lambda: "Does the key region matter" in studio.text(".lesson .title")
+    )
 
 
 def test_a_term_is_explained_by_keyboard_and_has_an_address(studio: Studio):
@@ -154,14 +187,19 @@ def test_a_term_is_explained_by_keyboard_and_has_an_address(studio: Studio):
 def test_the_same_tip_in_the_studio(studio: Studio):
     studio.page.get_by_role("link", name="Studio", exact=True).click()
     studio.see(".p-space .term").first.hover()
-    studio.until("the glossary's words", lambda: "alike images lie together" in studio.see("#kg-tip").inner_text())
+    studio.until(
+        "the glossary's words",
+        lambda: "alike images lie together" in studio.see("#kg-tip").inner_text(),
+    )
     studio.wait_settled()
 
 
 def test_on_a_phone(studio: Studio, browser: Browser, app: App):
     phone = Studio(browser, app.address, PHONE, "?tab=lessons&lesson=tiny")
     try:
-        phone.until("the lesson", lambda: "Does the key region matter" in phone.text(".lesson .title"))
+        phone.until(
+            "the lesson", lambda: "Does the key region matter" in phone.text(".lesson .title")
+        )
         phone.see(".predict label").first.click()
         phone.page.get_by_role("button", name="Commit").click()
         phone.until("figures", lambda: phone.see(".figures img").count() == 4)

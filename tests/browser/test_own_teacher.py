@@ -1,4 +1,6 @@
-"""A teacher of one's own, as a person brings it: a good file starts a run, a bad one is answered in words, the app lives on."""
+"""A teacher of one's own, as a person brings it: a good file starts a run, a bad one is answered in
+words, the app lives on.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def weights(path: Path, outputs: int = 3) -> Path:
     return path
 
 
-def said(studio: Studio, file: Path, architecture: str = "small-cnn-20k", names: str = "cat\ndog\nhorse") -> str:
+def said(
+    studio: Studio, file: Path, architecture: str = "small-cnn-20k", names: str = "cat\ndog\nhorse"
+) -> str:
     """What the check of a file ends with."""
     studio.page.set_input_files("#kg-own .drop input[type=file]", file)
     studio.see("#kg-own [name=architecture]").fill(architecture)
@@ -39,14 +43,24 @@ def wrong(studio: Studio) -> str:
     return " ".join(studio.see("#kg-own .rows .fail").all_inner_texts())
 
 
-def test_bad_files_are_answered_in_words_and_the_app_lives_on(visit: Visit, app: App, tmp_path: Path):
+def test_bad_files_are_answered_in_words_and_the_app_lives_on(
+    visit: Visit, app: App, tmp_path: Path
+):
     studio = visit()
     studio.press(OPENER)
-    assert said(studio, weights(tmp_path / "pets.pt"), architecture="resnet18") == "It cannot be a teacher as it is. Put right: tensors."
+    assert (
+        said(studio, weights(tmp_path / "pets.pt"), architecture="resnet18")
+        == "It cannot be a teacher as it is. Put right: tensors."
+    )
     assert "100 missing: conv1.weight" in wrong(studio) and "This is no resnet18" in wrong(studio)
-    assert studio.see("#kg-own .rows .ok").count() == 2, "the file can be read, and the architecture is known"
+    assert studio.see("#kg-own .rows .ok").count() == 2, (
+        "the file can be read, and the architecture is known"
+    )
 
-    assert said(studio, weights(tmp_path / "two.pt", outputs=2)) == "It cannot be a teacher as it is. Put right: classes."
+    assert (
+        said(studio, weights(tmp_path / "two.pt", outputs=2))
+        == "It cannot be a teacher as it is. Put right: classes."
+    )
     assert "2" in wrong(studio) and "3 names" in wrong(studio)
 
     assert said(studio, hostile.truncated(tmp_path / "cut.pt")).endswith("Put right: file.")
@@ -57,7 +71,11 @@ def test_bad_files_are_answered_in_words_and_the_app_lives_on(visit: Visit, app:
     assert not studio.see("#kg-own .keep").is_visible()
 
     studio.wait_polls(2)
-    assert app.process.poll() is None and studio.phase == "empty" and not list(app.home.rglob("*.safetensors"))
+    assert (
+        app.process.poll() is None
+        and studio.phase == "empty"
+        and not list(app.home.rglob("*.safetensors"))
+    )
 
 
 def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_path: Path):
@@ -67,11 +85,24 @@ def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_pa
     assert studio.see("#kg-own .keep input").input_value() == "my-pets" and not wrong(studio)
     studio.press("Use this teacher")
     expect(studio.see("#kg-own")).to_be_hidden(timeout=1000 * LATER)
-    studio.until("the form speaks of it", lambda: studio.chosen("which-teacher") == ["My Pets"] and studio.chosen("classes") == ["cat", "dog", "horse"])
-    assert not (app.runs / ".uploads").exists() and (app.home / "teachers" / "my-pets.safetensors").is_file()
+    studio.until(
+        "the form speaks of it",
+        lambda: (
+            studio.chosen("which-teacher") == ["My Pets"]
+            and studio.chosen("classes") == ["cat", "dog", "horse"]
+        ),
+    )
+    assert (
+        not (app.runs / ".uploads").exists()
+        and (app.home / "teachers" / "my-pets.safetensors").is_file()
+    )
     studio.press("Start")
     studio.wait_phase("running")
-    assert studio.snapshot()["recipe"]["teacher"] == "my-pets" and studio.snapshot()["classes"] == ["cat", "dog", "horse"]
+    assert studio.snapshot()["recipe"]["teacher"] == "my-pets" and studio.snapshot()["classes"] == [
+        "cat",
+        "dog",
+        "horse",
+    ]
     studio.until("a generator step", lambda: studio.counters[0] > 0, LATER)
     assert studio.see(f"button:text-is('{OPENER}')").is_disabled(), "the form is locked"
     studio.press("Stop")
@@ -79,7 +110,9 @@ def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_pa
 
 
 @pytest.mark.parametrize("size", [(1440, 900), PHONE])
-def test_the_keyboard_opens_and_closes_the_dialog_and_a_drop_fills_it(visit: Visit, size: tuple[int, int]):
+def test_the_keyboard_opens_and_closes_the_dialog_and_a_drop_fills_it(
+    visit: Visit, size: tuple[int, int]
+):
     studio = visit(size=size)
     if size == PHONE:
         studio.press("Setup")
@@ -87,13 +120,23 @@ def test_the_keyboard_opens_and_closes_the_dialog_and_a_drop_fills_it(visit: Vis
     opener.press("Enter")
     expect(dialog).to_be_visible()
     box = dialog.bounding_box()
-    assert box["x"] >= 0 and box["y"] >= 0 and box["x"] + box["width"] <= size[0] and box["y"] + box["height"] <= size[1]
-    assert studio.width() == size[0] and studio.page.evaluate("() => document.querySelector('#kg-own .halves').scrollWidth") <= box["width"]
+    assert (
+        box["x"] >= 0
+        and box["y"] >= 0
+        and box["x"] + box["width"] <= size[0]
+        and box["y"] + box["height"] <= size[1]
+    )
+    assert (
+        studio.width() == size[0]
+        and studio.page.evaluate("() => document.querySelector('#kg-own .halves').scrollWidth")
+        <= box["width"]
+    )
     studio.page.evaluate("""() => {
       const data = new DataTransfer();
       data.items.add(new File(['cat\\ndog\\n'], 'names.txt'));
       data.items.add(new File(['x'], 'pets.pth'));
-      document.querySelector('#kg-own .drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+      const drop = new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true });
+      document.querySelector('#kg-own .drop').dispatchEvent(drop);
     }""")
     expect(studio.see("#kg-own [name=classes]")).to_have_value("cat\ndog\n")
     expect(studio.see("#kg-own .chosen")).to_have_text("pets.pth, 0 KB")

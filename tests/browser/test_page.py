@@ -43,7 +43,9 @@ def test_no_choice_is_taken_before_the_form_is_filled_in(visit: Visit):
 
 def test_a_second_start_is_refused_in_words(visit: Visit, start_little: Callable[[Studio], None]):
     late, first = visit(), visit()
-    late.page.route("**/kg/live", lambda route: route.fulfill(status=304))  # a page that has not heard of the start yet
+    late.page.route(
+        "**/kg/live", lambda route: route.fulfill(status=304)
+    )  # a page that has not heard of the start yet
     late.wait_polls(1)
     start_little(first)
     run = first.snapshot()["run"]
@@ -84,13 +86,17 @@ def test_arrows_move_in_the_gallery_and_enter_selects(little_run: Studio):
     assert {start.split(",")[0], below.split(",")[0]} == {"Trouser", "Bag"}
     at = focused.bounding_box()["x"]
     keyboard.press("ArrowRight" if focused.evaluate("tile => tile.tile.col === 0") else "ArrowLeft")
-    assert abs(focused.bounding_box()["x"] - at) >= 16 and focused.get_attribute("aria-label").startswith(below.split(",")[0])
+    assert abs(focused.bounding_box()["x"] - at) >= 16 and focused.get_attribute(
+        "aria-label"
+    ).startswith(below.split(",")[0])
     assert studio.see(".peek").is_visible(), "focus enlarges an image"
     keyboard.press("Escape")
     assert studio.see(".peek").is_hidden()
     keyboard.press("Enter")
     studio.until("a selection", lambda: "sel" in studio.query)
-    assert studio.see(".tile[aria-pressed=true]").get_attribute("aria-label") == focused.get_attribute("aria-label")
+    assert studio.see(".tile[aria-pressed=true]").get_attribute(
+        "aria-label"
+    ) == focused.get_attribute("aria-label")
 
 
 def test_stop_lets_go_of_an_image_that_was_never_finished(little_run: Studio):
@@ -104,13 +110,18 @@ def test_stop_lets_go_of_an_image_that_was_never_finished(little_run: Studio):
     studio.until("a selection", lambda: "sel" in studio.query)
     studio.press("Stop")
     studio.wait_phase("stopped")
-    studio.until("the page follows the newest finished image", lambda: "sel" not in studio.query and studio.cells("CAM"))
+    studio.until(
+        "the page follows the newest finished image",
+        lambda: "sel" not in studio.query and studio.cells("CAM"),
+    )
 
 
 def test_escape_closes_the_command(visit: Visit):
     studio = visit()
     studio.see(".nav .title").click()
-    assert studio.see(".command").is_visible() and "python -m kgen run" in studio.text(".command code")
+    assert studio.see(".command").is_visible() and "python -m kgen run" in studio.text(
+        ".command code"
+    )
     studio.page.keyboard.press("Escape")
     assert studio.see(".command").is_hidden()
 
@@ -119,7 +130,9 @@ def test_light_and_dark_last_through_a_reload(visit: Visit):
     studio = visit(color_scheme="light")
 
     def surface() -> str:
-        return studio.see(".panel").first.evaluate("panel => getComputedStyle(panel).backgroundColor")
+        return studio.see(".panel").first.evaluate(
+            "panel => getComputedStyle(panel).backgroundColor"
+        )
 
     light = surface()
     studio.press("Switch between light and dark")

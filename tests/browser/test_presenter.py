@@ -1,4 +1,5 @@
-"""A class room: the presenter steers on one page, the audience watches on another and steers nothing.
+"""A class room: the presenter steers on one page, the audience watches on another and steers
+nothing.
 
 The tests are stations of one journey, in this order; after a failed one the rest is skipped.
 """
@@ -52,14 +53,23 @@ def shared(studio: Studio) -> dict[str, str]:
 
 
 def together(room: SimpleNamespace) -> None:
-    room.viewer.until("the viewer is where the presenter is", lambda: shared(room.viewer) == shared(room.presenter))
+    room.viewer.until(
+        "the viewer is where the presenter is",
+        lambda: shared(room.viewer) == shared(room.presenter),
+    )
 
 
-def test_the_terminal_invites_and_the_token_is_gone_from_the_address(app: App, room: SimpleNamespace):
+def test_the_terminal_invites_and_the_token_is_gone_from_the_address(
+    app: App, room: SimpleNamespace
+):
     said = app.out.read_text()
-    assert f"For the audience: {app.address}\n" in said and f"?token={TOKEN}" in said and "█" in said
+    assert (
+        f"For the audience: {app.address}\n" in said and f"?token={TOKEN}" in said and "█" in said
+    )
     assert "token" not in room.presenter.query and TOKEN not in room.presenter.page.content()
-    assert TOKEN not in room.presenter.page.evaluate("document.cookie + JSON.stringify(localStorage) + JSON.stringify(sessionStorage)")
+    assert TOKEN not in room.presenter.page.evaluate(
+        "document.cookie + JSON.stringify(localStorage) + JSON.stringify(sessionStorage)"
+    )
 
 
 def test_a_viewer_sees_no_controls_and_loads_nothing_of_gradio(room: SimpleNamespace):
@@ -67,8 +77,14 @@ def test_a_viewer_sees_no_controls_and_loads_nothing_of_gradio(room: SimpleNames
     for name in ("Start", "Pause", "Continue", "Step", "Stop", "Setup", "Invite"):
         assert not viewer.page.get_by_role("button", name=name, exact=True).count(), name
     assert viewer.text(".following") == "Viewer · following the presenter Stop following"
-    assert "the presenter chooses" in viewer.text(".watching-why") and viewer.text("#kg-teacher h2") == "Fashion CNN"
-    assert not viewer.page.evaluate("performance.getEntriesByType('resource').map((e) => e.name).filter((name) => !name.includes('/kg/'))")
+    assert (
+        "the presenter chooses" in viewer.text(".watching-why")
+        and viewer.text("#kg-teacher h2") == "Fashion CNN"
+    )
+    assert not viewer.page.evaluate(
+        "performance.getEntriesByType('resource').map((e) => e.name).filter((name) =>"
+        " !name.includes('/kg/'))"
+    )
     viewer.see(".tabs a[data-page=runs]").click()
     assert viewer.page.get_by_role("button", name="Open file …").count() == 0
     viewer.press("Follow again")
@@ -81,18 +97,37 @@ def test_what_the_presenter_starts_the_viewer_sees(room: SimpleNamespace):
     room.presenter.wait_phase("running")
     room.viewer.wait_phase("running")
     room.viewer.until("images", room.viewer.sheet, LATER)
-    room.viewer.until("what was chosen", lambda: "Trouser, Bag" in room.viewer.text(".chosen-facts"))
-    room.presenter.until("one viewer is counted", lambda: room.presenter.text(".watchers") == "1 viewer")
+    room.viewer.until(
+        "what was chosen", lambda: "Trouser, Bag" in room.viewer.text(".chosen-facts")
+    )
+    room.presenter.until(
+        "one viewer is counted", lambda: room.presenter.text(".watchers") == "1 viewer"
+    )
 
 
 def test_forged_calls_of_a_viewer_are_refused_in_words(app: App, room: SimpleNamespace):
     run = room.viewer.snapshot()["run"]
     ask = room.viewer.context.request
     order = {"fn_index": 0, "data": [], "session_hash": "forged"}
-    for path in ("kg/shown", "kg/undo", "kg/bundle", f"kg/runs/{run}/delete", f"kg/runs/{run}/rename", "kg/teacher-file", "gradio_api/queue/join", "gradio_api/run/predict"):
+    for path in (
+        "kg/shown",
+        "kg/undo",
+        "kg/bundle",
+        f"kg/runs/{run}/delete",
+        f"kg/runs/{run}/rename",
+        "kg/teacher-file",
+        "gradio_api/queue/join",
+        "gradio_api/run/predict",
+    ):
         answer = ask.post(app.address + path, data=order)
         assert (answer.status, answer.text()) == (403, REFUSED), path
-    for path in ("config", f"kg/export/{run}", f"kg/bundle/{run}", f"kg/csv/{run}", "gradio_api/info"):
+    for path in (
+        "config",
+        f"kg/export/{run}",
+        f"kg/bundle/{run}",
+        f"kg/csv/{run}",
+        "gradio_api/info",
+    ):
         answer = ask.get(app.address + path)
         assert answer.status == 403 and REFUSED in answer.text(), path
     page = room.viewer.page
@@ -112,13 +147,18 @@ def test_the_viewer_follows_selection_and_page(room: SimpleNamespace):
     presenter.see(".tile:not(:disabled)").first.click()
     presenter.until("a selection", lambda: "sel" in presenter.query)
     together(room)
-    expect(viewer.see(".tile[aria-pressed=true]")).to_have_attribute("aria-label", presenter.see(".tile[aria-pressed=true]").get_attribute("aria-label"))
+    expect(viewer.see(".tile[aria-pressed=true]")).to_have_attribute(
+        "aria-label", presenter.see(".tile[aria-pressed=true]").get_attribute("aria-label")
+    )
     presenter.see(".tabs a[data-page=runs]").click()
     together(room)
     expect(viewer.see("main.runs")).to_be_visible()
     expect(viewer.see(".run")).to_be_visible()
     for name in ("Open", "Resume", "Rename", "Note", "Delete", "Download"):
-        assert presenter.see(f".run :is(button, a):text-is('{name}')").count() == 1 and not viewer.see(f".run :is(button, a):text-is('{name}'):visible").count(), name
+        assert (
+            presenter.see(f".run :is(button, a):text-is('{name}')").count() == 1
+            and not viewer.see(f".run :is(button, a):text-is('{name}'):visible").count()
+        ), name
     presenter.see(".tabs a[data-page=studio]").click()
     together(room)
 
@@ -126,7 +166,9 @@ def test_the_viewer_follows_selection_and_page(room: SimpleNamespace):
 def test_who_goes_elsewhere_is_left_alone_and_may_follow_again(room: SimpleNamespace):
     presenter, viewer = room.presenter, room.viewer
     viewer.see(".tile:not(:disabled):not([aria-pressed=true])").last.click()
-    viewer.until("on one's own", lambda: viewer.text(".following") == "Viewer · on your own Follow again")
+    viewer.until(
+        "on one's own", lambda: viewer.text(".following") == "Viewer · on your own Follow again"
+    )
     own = shared(viewer)
     presenter.see(".tabs a[data-page=runs]").click()
     viewer.wait_polls(3)
@@ -142,7 +184,9 @@ def test_who_goes_elsewhere_is_left_alone_and_may_follow_again(room: SimpleNames
     together(room)
 
 
-def test_a_late_viewer_comes_to_where_the_presenter_is(app: App, browser: Browser, room: SimpleNamespace):
+def test_a_late_viewer_comes_to_where_the_presenter_is(
+    app: App, browser: Browser, room: SimpleNamespace
+):
     room.presenter.page.keyboard.press("Home")
     room.presenter.until("an earlier moment", lambda: room.presenter.query.get("t") == "1.1")
     late = Studio(browser, app.address, size=PHONE, is_mobile=True, has_touch=True)
@@ -150,8 +194,14 @@ def test_a_late_viewer_comes_to_where_the_presenter_is(app: App, browser: Browse
     late.until("and sees that moment", lambda: late.sentence.startswith("Replay: iteration 1 of"))
     room.presenter.page.keyboard.press("End")
     late.until("and the end again", lambda: not late.sentence.startswith("Replay"))
-    assert late.width() <= PHONE[0] and late.see(".following").is_visible() and late.see("#kg-rail").is_hidden()
-    room.presenter.until("both are counted", lambda: room.presenter.text(".watchers") == "2 viewers")
+    assert (
+        late.width() <= PHONE[0]
+        and late.see(".following").is_visible()
+        and late.see("#kg-rail").is_hidden()
+    )
+    room.presenter.until(
+        "both are counted", lambda: room.presenter.text(".watchers") == "2 viewers"
+    )
     late.check()
     late.close()
     room.presenter.until("one has gone", lambda: room.presenter.text(".watchers") == "1 viewer")
@@ -161,9 +211,19 @@ def test_the_invitation_is_large_and_says_where(app: App, room: SimpleNamespace)
     room.presenter.press("Invite")
     code = room.presenter.see("#kg-invite img")
     expect(code).to_be_visible()
-    assert code.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0 and code.bounding_box()["width"] >= 480
+    assert (
+        code.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+        and code.bounding_box()["width"] >= 480
+    )
     assert room.presenter.see(".invite-link").get_attribute("href") == app.address
-    assert float(room.presenter.see(".invite-link").evaluate("link => parseFloat(getComputedStyle(link).fontSize)")) >= 40
+    assert (
+        float(
+            room.presenter.see(".invite-link").evaluate(
+                "link => parseFloat(getComputedStyle(link).fontSize)"
+            )
+        )
+        >= 40
+    )
     room.presenter.page.keyboard.press("Escape")
     expect(code).to_be_hidden()
 

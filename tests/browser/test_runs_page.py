@@ -1,6 +1,8 @@
-"""The Runs page as a person uses it: one little run is made, found, named, noted, deleted, brought back, sent and opened again.
+"""The Runs page as a person uses it: one little run is made, found, named, noted, deleted, brought
+back, sent and opened again.
 
-The tests are stations of one journey, in this order and on one page; after a failed one the rest is skipped.
+The tests are stations of one journey, in this order and on one page; after a failed one the rest is
+skipped.
 """
 
 from __future__ import annotations
@@ -38,46 +40,92 @@ def folders(app: App) -> list[str]:
 
 def test_without_runs_the_page_says_so(studio: Studio):
     studio.page.get_by_role("link", name="Runs", exact=True).click()
-    assert studio.page.get_by_role("heading", level=1).inner_text() == "Runs" and studio.query["tab"] == "runs"
+    assert (
+        studio.page.get_by_role("heading", level=1).inner_text() == "Runs"
+        and studio.query["tab"] == "runs"
+    )
     studio.until("no run", lambda: "no run yet" in studio.text("main.runs"))
     assert not studio.see("#kg-rail").is_visible() and not studio.see("main.view").is_visible()
     studio.page.go_back()
-    assert studio.page.get_by_role("heading", level=1).inner_text() == "Studio" and studio.see("#kg-start").is_visible()
+    assert (
+        studio.page.get_by_role("heading", level=1).inner_text() == "Studio"
+        and studio.see("#kg-start").is_visible()
+    )
 
 
 def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
     """Made from a terminal, into the folder that the app shows."""
     studio.page.go_forward()
-    made = subprocess.Popen([sys.executable, "-m", "kgen", "run", "tiny", "--out", str(app.runs / "tiny-1"), "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    made = subprocess.Popen(
+        [sys.executable, "-m", "kgen", "run", "tiny", "--out", str(app.runs / "tiny-1"), "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
-        studio.until("it is going", lambda: names(studio) and "going" in studio.text(".run .state"), LATER)
-        assert studio.page.get_by_role("button", name="Delete").is_hidden(), "a run that is going cannot be deleted"
+        studio.until(
+            "it is going", lambda: names(studio) and "going" in studio.text(".run .state"), LATER
+        )
+        assert studio.page.get_by_role("button", name="Delete").is_hidden(), (
+            "a run that is going cannot be deleted"
+        )
         *_, last = made.communicate(timeout=LATER)[0].splitlines()
     finally:
         made.kill()
     studio.until("it has finished", lambda: "finished" in studio.text(".run .state"))
     share = f"{100 * json.loads(last)['accuracy']:.1f} %"
-    assert names(studio) == ["tiny-1"] and studio.see(".run .facts dd").first.inner_text().startswith(share)
-    studio.until("its picture", lambda: studio.page.evaluate("document.querySelector('.run img').naturalWidth") == 140)
+    assert names(studio) == ["tiny-1"] and studio.see(
+        ".run .facts dd"
+    ).first.inner_text().startswith(share)
+    studio.until(
+        "its picture",
+        lambda: studio.page.evaluate("document.querySelector('.run img').naturalWidth") == 140,
+    )
 
 
 def test_the_exchange_rate_is_explained_then_drawn(studio: Studio, app: App):
-    """Before it is measured the page says how; afterwards list and dialog tell what the file tells."""
+    """Before it is measured the page says how; afterwards list and dialog tell what the file
+    tells.
+    """
     pressed = row(studio, "tiny-1").get_by_role("button", name="Exchange rate")
     dialog = studio.page.get_by_role("dialog", name="Exchange rate")
     pressed.click()
-    assert "python -m kgen worth runs/tiny-1" in dialog.inner_text() and not dialog.locator("svg").count()
+    assert (
+        "python -m kgen worth runs/tiny-1" in dialog.inner_text()
+        and not dialog.locator("svg").count()
+    )
     studio.page.keyboard.press("Escape")
     dialog.wait_for(state="hidden")
-    points = [Point(images=60, real=False, accuracy=0.4), *(Point(images=n, real=True, accuracy=a) for n, a in ((60, 0.6), (30, 0.5), (15, 0.3)))]
-    (app.runs / "tiny-1" / "worth.json").write_text(Worth(n=10_000, steps=8, seed=0, points=points).model_dump_json())
-    studio.until("the list tells it", lambda: "worth 21 real photos" in row(studio, "tiny-1").inner_text())
+    points = [
+        Point(images=60, real=False, accuracy=0.4),
+        *(Point(images=n, real=True, accuracy=a) for n, a in ((60, 0.6), (30, 0.5), (15, 0.3))),
+    ]
+    (app.runs / "tiny-1" / "worth.json").write_text(
+        Worth(n=10_000, steps=8, seed=0, points=points).model_dump_json()
+    )
+    studio.until(
+        "the list tells it", lambda: "worth 21 real photos" in row(studio, "tiny-1").inner_text()
+    )
     pressed.click()
-    assert "These 60 synthetic images teach as much as 21 real photos." in dialog.inner_text() and "10,000 real test images" in dialog.inner_text()
+    assert (
+        "These 60 synthetic images teach as much as 21 real photos." in dialog.inner_text()
+        and "10,000 real test images" in dialog.inner_text()
+    )
     drawn = dialog.get_by_role("img")
-    assert drawn.get_attribute("aria-label") == "15 real photos 30.0 %, 30 real photos 50.0 %, 60 real photos 60.0 %, 60 synthetic images 40.0 %"
-    dots = [(float(dot.get_attribute("cx")), float(dot.get_attribute("cy"))) for dot in drawn.locator("circle").all()]
-    assert len(dots) == 4 and dots[0][0] < dots[3][0] < dots[1][0] and dots[0][1] > dots[3][1] > dots[1][1], "the pool's lies on the line between its neighbours"
+    assert (
+        drawn.get_attribute("aria-label")
+        == "15 real photos 30.0 %, 30 real photos 50.0 %, 60 real photos 60.0 %, 60 synthetic"
+        " images 40.0 %"
+    )
+    dots = [
+        (float(dot.get_attribute("cx")), float(dot.get_attribute("cy")))
+        for dot in drawn.locator("circle").all()
+    ]
+    assert (
+        len(dots) == 4
+        and dots[0][0] < dots[3][0] < dots[1][0]
+        and dots[0][1] > dots[3][1] > dots[1][1]
+    ), "the pool's lies on the line between its neighbours"
     dialog.get_by_role("button", name="Close").click()
     dialog.wait_for(state="hidden")
 
@@ -91,7 +139,9 @@ def test_rename_note_and_search(studio: Studio, app: App):
     row(studio, "my-first").get_by_role("button", name="Note").click()
     studio.page.keyboard.type("<b>trousers</b> and bags")
     studio.page.get_by_role("button", name="Save").click()
-    studio.until("the note", lambda: "<b>trousers</b> and bags" in row(studio, "my-first").inner_text())
+    studio.until(
+        "the note", lambda: "<b>trousers</b> and bags" in row(studio, "my-first").inner_text()
+    )
     assert (app.runs / "my-first" / "note.txt").read_text() == "<b>trousers</b> and bags"
     search = studio.page.get_by_role("searchbox")
     search.fill("bags TINY")
@@ -123,7 +173,10 @@ def test_a_run_leaves_as_one_file_and_comes_back(studio: Studio, app: App, tmp_p
     assert "from a file" in studio.text(".run .what") and "trousers" in studio.text(".run .said")
     assert (app.runs / "my-first" / "bundle.json").is_file()
     row(studio, "my-first").get_by_role("button", name="Open").click()
-    studio.until("the Studio shows it", lambda: studio.see("main.view").is_visible() and studio.snapshot()["run"] == "my-first")
+    studio.until(
+        "the Studio shows it",
+        lambda: studio.see("main.view").is_visible() and studio.snapshot()["run"] == "my-first",
+    )
     studio.until("its images", lambda: studio.sheet())
 
 

@@ -1,4 +1,6 @@
-"""The scatter: whose view, two and three dimensions, colours, lasso; places that stay, and many points that stay fluid."""
+"""The scatter: whose view, two and three dimensions, colours, lasso; places that stay, and many
+points that stay fluid.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ EPOCHS, MANY = 10, 50
 
 def made(path: Path, **changes) -> Path:
     standin.write_run(path, views=True, **changes)
-    arrays = standin.reference() | {"xy": np.random.default_rng(0).random((40, 2)).astype(np.float32)}
+    arrays = standin.reference() | {
+        "xy": np.random.default_rng(0).random((40, 2)).astype(np.float32)
+    }
     projection.write_durably(path / projection.LAYOUT, projection.save_arrays(arrays))
     return path
 
@@ -44,10 +48,16 @@ def many(app: App) -> Path:
 
 @pytest.fixture
 def opened(app: App, visit: Visit, ended: Path) -> Callable[..., Studio]:
-    def open_one(query: str = "", run: str = "ended", points: int = EPOCHS * 20, **options) -> Studio:
+    def open_one(
+        query: str = "", run: str = "ended", points: int = EPOCHS * 20, **options
+    ) -> Studio:
         app.show(run)
         studio = visit(query=query, **options)
-        studio.until("its points", lambda: studio.snapshot()["run"] == run and len(studio.points("synthetic")) == points, LATER)
+        studio.until(
+            "its points",
+            lambda: studio.snapshot()["run"] == run and len(studio.points("synthetic")) == points,
+            LATER,
+        )
         return studio
 
     return open_one
@@ -75,12 +85,18 @@ def test_points_of_a_live_run_stay_where_they_are(little_run: Studio):
     studio = little_run
     studio.until("points of an iteration", lambda: studio.points("synthetic"), 2 * LATER)
     before = {(p["it"], p["pos"]): (p["place"], p["x"], p["y"]) for p in studio.points("synthetic")}
-    studio.until("another one", lambda: {p["it"] for p in studio.points("synthetic")} > {it for it, _ in before}, 2 * LATER)
+    studio.until(
+        "another one",
+        lambda: {p["it"] for p in studio.points("synthetic")} > {it for it, _ in before},
+        2 * LATER,
+    )
     after = {(p["it"], p["pos"]): (p["place"], p["x"], p["y"]) for p in studio.points("synthetic")}
     assert all(after[key] == value for key, value in before.items()) and len(after) > len(before)
 
 
-def test_every_image_of_the_run_is_a_point_where_the_layout_puts_it(opened: Callable[..., Studio], ended: Path):
+def test_every_image_of_the_run_is_a_point_where_the_layout_puts_it(
+    opened: Callable[..., Studio], ended: Path
+):
     studio = opened()
     layout = projection.load(ended / projection.LAYOUT)
     placed = {i: layout.place3(open_run(ended).batch(i)["embedding"]) for i in range(EPOCHS)}
@@ -88,36 +104,67 @@ def test_every_image_of_the_run_is_a_point_where_the_layout_puts_it(opened: Call
         assert np.allclose(point["place"], placed[point["it"]][point["pos"]], atol=2e-4)
 
 
-def test_a_lasso_brings_exactly_the_images_inside_into_the_gallery(opened: Callable[..., Studio], ended: Path):
+def test_a_lasso_brings_exactly_the_images_inside_into_the_gallery(
+    opened: Callable[..., Studio], ended: Path
+):
     studio = opened()
     box = studio.see(".scatter").bounding_box()
-    inside = [p for p in studio.points("synthetic") if 0.2 < (p["x"] - box["x"]) / box["width"] < 0.6 and 0.2 < (p["y"] - box["y"]) / box["height"] < 0.7]
+    inside = [
+        p
+        for p in studio.points("synthetic")
+        if 0.2 < (p["x"] - box["x"]) / box["width"] < 0.6
+        and 0.2 < (p["y"] - box["y"]) / box["height"] < 0.7
+    ]
     use(studio, "Lasso")
     drag(studio, (0.2, 0.2), (0.6, 0.2), (0.6, 0.7), (0.2, 0.7))
     studio.until("the selection", lambda: studio.see(".picked .one").count())
-    assert studio.text(".picked .counts b") == f"{len(inside)} selected" and studio.see(".gallery").is_hidden()
-    shown = set(studio.see(".picked .one").evaluate_all("all => all.map((one) => one.dataset.image)"))
+    assert (
+        studio.text(".picked .counts b") == f"{len(inside)} selected"
+        and studio.see(".gallery").is_hidden()
+    )
+    shown = set(
+        studio.see(".picked .one").evaluate_all("all => all.map((one) => one.dataset.image)")
+    )
     more = studio.see("[aria-label='More images']")
     while more.is_visible() and more.is_enabled():
         more.click()
-        shown |= set(studio.see(".picked .one").evaluate_all("all => all.map((one) => one.dataset.image)"))
+        shown |= set(
+            studio.see(".picked .one").evaluate_all("all => all.map((one) => one.dataset.image)")
+        )
     assert shown == {f"{p['it']}:{p['pos']}" for p in inside}
     labels = [open_run(ended).batch(p["it"])["labels"][p["pos"]] for p in inside]
     counts = {standin.CLASSES[c]: labels.count(c) for c in set(labels)}
     assert all(f"{name} {n}" in studio.text(".picked .counts") for name, n in counts.items())
-    bright = studio.page.evaluate("() => { const { points } = document.querySelector('.scatter').cloud; return points.keys.filter((_, i) => !points.pale[i]); }")
+    bright = studio.page.evaluate(
+        "() => { const { points } = document.querySelector('.scatter').cloud; return"
+        " points.keys.filter((_, i) => !points.pale[i]); }"
+    )
     assert set(bright) == shown, "others stand back"
     one = studio.see(".picked .one").first
     one.click()
-    studio.until("the image is selected", lambda: studio.selected == tuple(map(int, one.get_attribute("data-image").split(":"))))
+    studio.until(
+        "the image is selected",
+        lambda: studio.selected == tuple(map(int, one.get_attribute("data-image").split(":"))),
+    )
     link = f"?{urlsplit(studio.page.url).query}"
     studio.press("Clear selection")
-    studio.until("the gallery again", lambda: studio.see(".gallery").is_visible() and "pick" not in studio.query)
+    studio.until(
+        "the gallery again",
+        lambda: studio.see(".gallery").is_visible() and "pick" not in studio.query,
+    )
     again = opened(link, size=(1180, 700))  # another screen
-    again.until("the same selection", lambda: again.see(".picked .one").count() and again.text(".picked .counts b") == f"{len(inside)} selected")
+    again.until(
+        "the same selection",
+        lambda: (
+            again.see(".picked .one").count()
+            and again.text(".picked .counts b") == f"{len(inside)} selected"
+        ),
+    )
 
 
-def test_in_space_a_lasso_is_of_the_screen_and_not_in_the_address(opened: Callable[..., Studio], ended: Path):
+def test_in_space_a_lasso_is_of_the_screen_and_not_in_the_address(
+    opened: Callable[..., Studio], ended: Path
+):
     studio = opened("?dim=3")
     use(studio, "Lasso")
     drag(studio, (0.25, 0.15), (0.75, 0.15), (0.75, 0.85), (0.25, 0.85))
@@ -131,56 +178,95 @@ def test_a_class_is_selected_with_the_keyboard(opened: Callable[..., Studio], en
     studio.page.keyboard.press("Enter")
     n = sum(int((open_run(ended).batch(i)["labels"] == 3).sum()) for i in range(EPOCHS))
     studio.until("all dresses", lambda: studio.text(".picked .counts b") == f"{n} selected")
-    assert studio.page.evaluate("() => { const { points } = document.querySelector('.scatter').cloud; return points.c.every((c, i) => points.faint[i] === (c !== 3)); }")
+    assert studio.page.evaluate(
+        "() => { const { points } = document.querySelector('.scatter').cloud; return"
+        " points.c.every((c, i) => points.faint[i] === (c !== 3)); }"
+    )
     assert studio.query["pick"] == "c3"
     again = opened("?pick=c3")
-    again.until("all dresses by a link", lambda: again.see(".picked .counts").is_visible() and again.text(".picked .counts b") == f"{n} selected")
+    again.until(
+        "all dresses by a link",
+        lambda: (
+            again.see(".picked .counts").is_visible()
+            and again.text(".picked .counts b") == f"{n} selected"
+        ),
+    )
     studio.press("Clear selection")
-    studio.until("all classes again", lambda: studio.page.evaluate("() => document.querySelector('.scatter').cloud.points.faint === null"))
+    studio.until(
+        "all classes again",
+        lambda: studio.page.evaluate(
+            "() => document.querySelector('.scatter').cloud.points.faint === null"
+        ),
+    )
 
 
 def test_switches_live_in_the_address_and_zoom_is_kept(opened: Callable[..., Studio], ended: Path):
     studio = opened("?dim=3&colour=age")
-    assert studio.see("[name=kg-dim][value='3']").is_checked() and studio.see(".paint").input_value() == "age"
+    assert (
+        studio.see("[name=kg-dim][value='3']").is_checked()
+        and studio.see(".paint").input_value() == "age"
+    )
     before = studio.ranges()
     drag(studio, (0.4, 0.5), (0.6, 0.6))
     studio.until("it turns", lambda: studio.ranges()["turn"] != before["turn"])
     turned = studio.ranges()
     studio.see(".paint").select_option("kr")
     studio.until("the address", lambda: studio.query.get("colour") == "kr")
-    colours = studio.page.evaluate("() => new Set(document.querySelector('.scatter').cloud.points.colour).size")
+    colours = studio.page.evaluate(
+        "() => new Set(document.querySelector('.scatter').cloud.points.colour).size"
+    )
     assert colours > 5 and studio.ranges() == turned
     studio.see(".p-space label").filter(has_text="2-D").click()
     studio.until("flat", lambda: "dim" not in studio.query)
     studio.see(".paint").select_option("newest")
-    newest = studio.page.evaluate("() => { const { points } = document.querySelector('.scatter').cloud; return [...new Set(points.iteration.filter((_, i) => points.colour[i] === points.colour.at(-1)))]; }")
+    newest = studio.page.evaluate(
+        "() => { const { points } = document.querySelector('.scatter').cloud; return [...new"
+        " Set(points.iteration.filter((_, i) => points.colour[i] === points.colour.at(-1)))]; }"
+    )
     assert newest == [EPOCHS - 1]
 
 
-def test_the_students_view_is_of_the_test_before_the_chosen_moment(opened: Callable[..., Studio], ended: Path):
+def test_the_students_view_is_of_the_test_before_the_chosen_moment(
+    opened: Callable[..., Studio], ended: Path
+):
     tests = [e for e in open_run(ended).events() if e.kind == "evaluated"]
     studio = opened("?space=student", points=len(open_run(ended).array_file(tests[-1].file)["pos"]))
-    assert studio.text(".p-space h2") == "Student's view" and f"test {len(tests)} of {len(tests)}" in studio.text(".p-space .note")
+    assert studio.text(
+        ".p-space h2"
+    ) == "Student's view" and f"test {len(tests)} of {len(tests)}" in studio.text(".p-space .note")
     studio.page.keyboard.press("Home")
-    studio.until("nothing is known yet", lambda: "after the student's first test" in studio.text(".p-space .note"))
+    studio.until(
+        "nothing is known yet",
+        lambda: "after the student's first test" in studio.text(".p-space .note"),
+    )
     assert not studio.points("synthetic")
     for _ in range(4):
         studio.page.keyboard.press("Shift+ArrowRight")
     studio.until("iteration 5", lambda: "iteration 5 of" in studio.sentence)
     known = [e for e in tests if e.iteration <= 4]
     studio.until("its test", lambda: f"test {len(known)} of" in studio.text(".p-space .note"))
-    studio.until("its images", lambda: {p["it"] for p in studio.points("synthetic")} == set(range(5)))
+    studio.until(
+        "its images", lambda: {p["it"] for p in studio.points("synthetic")} == set(range(5))
+    )
 
 
 FLUID = """async (dim) => {
-  const { cloud } = document.querySelector('.scatter'), long = [], watch = new PerformanceObserver((l) => long.push(...l.getEntries().map((e) => e.duration)));
+  const { cloud } = document.querySelector('.scatter'), long = [];
+  const keep = (list) => long.push(...list.getEntries().map((e) => e.duration));
+  const watch = new PerformanceObserver(keep);
   watch.observe({ entryTypes: ['longtask'] });
   cloud.dim = dim;
   const begin = performance.now(), first = cloud.frames;
-  for (let i = 0; performance.now() - begin < 3000; i += 1) { cloud.view.turn += 0.03; cloud.view.zoom = 1 + 0.2 * Math.sin(i / 9); cloud.again(); await new Promise(requestAnimationFrame); }
+  for (let i = 0; performance.now() - begin < 3000; i += 1) {
+    cloud.view.turn += 0.03;
+    cloud.view.zoom = 1 + 0.2 * Math.sin(i / 9);
+    cloud.again();
+    await new Promise(requestAnimationFrame);
+  }
   const begun = performance.now(), most = 10;
   for (let i = 0; i < most; i += 1) { cloud.view.turn += 0.1; cloud.paint(); }
-  const each = (performance.now() - begun) / most, rate = (cloud.frames - first - most) / (begun - begin) * 1000;
+  const each = (performance.now() - begun) / most;
+  const rate = (cloud.frames - first - most) / (begun - begin) * 1000;
   watch.disconnect();
   return { n: cloud.points.n, rate, each, long: long.length, longest: Math.max(0, ...long) };
 }"""
@@ -190,7 +276,10 @@ FLUID = """async (dim) => {
 def test_five_thousand_points_are_fluid(opened: Callable[..., Studio], many: Path, dim: int):
     studio = opened(run="many", points=MANY * 100)
     found = studio.page.evaluate(FLUID, dim)
-    print(f"{dim}-D: {found['rate']:.0f} frames a second, {found['each']:.0f} ms a drawing of {found['n']} points, {found['long']} long tasks, the longest {found['longest']:.0f} ms")
+    print(
+        f"{dim}-D: {found['rate']:.0f} frames a second, {found['each']:.0f} ms a drawing of"
+        f" {found['n']} points, {found['long']} long tasks, the longest {found['longest']:.0f} ms"
+    )
     assert found["n"] == 5_000 and found["rate"] > 1
 
 

@@ -1,4 +1,6 @@
-"""An engine that is killed in the middle of a run: the page says so, and Resume goes on from the checkpoint."""
+"""An engine that is killed in the middle of a run: the page says so, and Resume goes on from the
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,24 @@ from studio import LATER, PHONE, SOON, Studio
 pytestmark = pytest.mark.timeout(400)
 
 
-def test_a_killed_engine_is_told_of_and_the_run_can_be_resumed(app: App, little_run: Studio, visit: Callable[..., Studio]):
+def test_a_killed_engine_is_told_of_and_the_run_can_be_resumed(
+    app: App, little_run: Studio, visit: Callable[..., Studio]
+):
     studio = little_run
-    studio.until("two iterations and a checkpoint", lambda: studio.counters[1] >= 2 and any(app.runs.glob("*/checkpoint/*")), LATER)
+    studio.until(
+        "two iterations and a checkpoint",
+        lambda: studio.counters[1] >= 2 and any(app.runs.glob("*/checkpoint/*")),
+        LATER,
+    )
     engine, run = app.engine(), studio.snapshot()["run"]
     os.kill(engine, signal.SIGKILL)
     studio.wait_phase("died", seconds=SOON)
     alert = studio.text(".alert")
-    assert alert.startswith("The engine ended unexpectedly at iteration ") and "SIGKILL" in alert and " kept" in alert
+    assert (
+        alert.startswith("The engine ended unexpectedly at iteration ")
+        and "SIGKILL" in alert
+        and " kept" in alert
+    )
     assert studio.see(".alert button").all_inner_texts()[1:] == ["Start again"]
     assert studio.see("#kg-start").is_enabled() and studio.see("#kg-pause").is_hidden()
 

@@ -1,4 +1,6 @@
-"""Fixtures of the engine's tests. Small networks, few real images, one thread; every oracle stays whole."""
+"""Fixtures of the engine's tests. Small networks, few real images, one thread; every oracle stays
+whole.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from kgen.zoo import zoo
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Batches are so small here that a second thread would only wait (and other tests want the cores)."""
+    """Batches are so small here that a second thread would only wait (and other tests want the
+    cores).
+    """
     torch.set_num_threads(1)
 
 

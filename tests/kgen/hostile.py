@@ -1,4 +1,6 @@
-"""Files of weights that mean harm or are broken, made on the spot; a tensor of four numbers is inside."""
+"""Files of weights that mean harm or are broken, made on the spot; a tensor of four numbers is
+inside.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def saved(path: Path, content, **options) -> Path:
     return path
 
 
-def rezipped(path: Path, change=lambda name, data: data, compression=zipfile.ZIP_STORED, extra=()) -> Path:
+def rezipped(
+    path: Path, change=lambda name, data: data, compression=zipfile.ZIP_STORED, extra=()
+) -> Path:
     """The archive at `path` with its members changed."""
     with zipfile.ZipFile(path) as old:
         members = [(m.filename, change(m.filename, old.read(m))) for m in old.infolist()]
@@ -59,7 +63,9 @@ def system(path: Path) -> Path:
 
 
 def old_code(path: Path) -> Path:
-    return saved(path, {"a": System(path.with_suffix(".mark"))}, _use_new_zipfile_serialization=False)
+    return saved(
+        path, {"a": System(path.with_suffix(".mark"))}, _use_new_zipfile_serialization=False
+    )
 
 
 def plain_pickle(path: Path) -> Path:
@@ -85,17 +91,23 @@ def keys(path: Path) -> Path:
 
 def more_keys(path: Path) -> Path:
     good(path)
-    return rezipped(path, lambda name, data: data + bytes(9 * 2**20) if name.endswith("data.pkl") else data)
+    return rezipped(
+        path, lambda name, data: data + bytes(9 * 2**20) if name.endswith("data.pkl") else data
+    )
 
 
 def not_a_number(path: Path) -> Path:
-    return saved(path, {"fine": FOUR, "weight": FOUR.clone().index_fill_(0, torch.tensor([2]), torch.nan)})
+    return saved(
+        path, {"fine": FOUR, "weight": FOUR.clone().index_fill_(0, torch.tensor([2]), torch.nan)}
+    )
 
 
 def packed(path: Path) -> Path:
     """A zip bomb: 100 MB of zeros in 100 kB."""
     good(path)
-    return rezipped(path, compression=zipfile.ZIP_DEFLATED, extra=[("good/data/9", bytes(100 * 2**20))])
+    return rezipped(
+        path, compression=zipfile.ZIP_DEFLATED, extra=[("good/data/9", bytes(100 * 2**20))]
+    )
 
 
 def laid_over(path: Path) -> Path:
@@ -123,7 +135,14 @@ def members(path: Path) -> Path:
 def short_storage(path: Path) -> Path:
     """The pickle claims 255 numbers where the archive has four."""
     good(path)
-    return rezipped(path, lambda name, data: data.replace(b"K\x04tq", b"K\xfftq").replace(b"K\x04\x85", b"K\xff\x85") if name.endswith("data.pkl") else data)
+    return rezipped(
+        path,
+        lambda name, data: (
+            data.replace(b"K\x04tq", b"K\xfftq").replace(b"K\x04\x85", b"K\xff\x85")
+            if name.endswith("data.pkl")
+            else data
+        ),
+    )
 
 
 def old_and_huge(path: Path) -> Path:
@@ -190,7 +209,12 @@ def odd_name(path: Path) -> Path:
 def deep(path: Path) -> Path:
     """A thousand brackets."""
     good(path)
-    return rezipped(path, lambda name, data: b"\x80\x02" + b"]" * 100_000 + b"." if name.endswith("data.pkl") else data)
+    return rezipped(
+        path,
+        lambda name, data: (
+            b"\x80\x02" + b"]" * 100_000 + b"." if name.endswith("data.pkl") else data
+        ),
+    )
 
 
 def empty(path: Path) -> Path:
@@ -204,9 +228,36 @@ def noise(path: Path) -> Path:
 
 
 TORCH = (
-    code, system, old_code, plain_pickle, module, repeated, overlapping_views, keys, more_keys, not_a_number, packed, laid_over, traversal, members,
-    short_storage, truncated, half_a_header, program, other_zip, sparse, meta, complex_numbers, training_state, a_list, nothing, odd_name, deep, empty, noise,
-)  # fmt: skip
+    code,
+    system,
+    old_code,
+    plain_pickle,
+    module,
+    repeated,
+    overlapping_views,
+    keys,
+    more_keys,
+    not_a_number,
+    packed,
+    laid_over,
+    traversal,
+    members,
+    short_storage,
+    truncated,
+    half_a_header,
+    program,
+    other_zip,
+    sparse,
+    meta,
+    complex_numbers,
+    training_state,
+    a_list,
+    nothing,
+    odd_name,
+    deep,
+    empty,
+    noise,
+)
 """Makers of a .pt file that must be refused; `old_and_huge` beside them needs limits."""
 
 

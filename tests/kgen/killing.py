@@ -1,7 +1,8 @@
-"""A run by itself, to be killed: `python killing.py FOLDER SEED KILLS` prints one JSON line a kill and one at the end.
+"""A run by itself, to be killed: `python killing.py FOLDER SEED KILLS` prints one JSON line a kill
+and one at the end.
 
-The parent imports torch once and never computes; each attempt is a fork that runs or resumes, and that the parent
-sends SIGKILL at a random moment. After the last kill one more fork runs to the end.
+The parent imports torch once and never computes; each attempt is a fork that runs or resumes, and
+that the parent sends SIGKILL at a random moment. After the last kill one more fork runs to the end.
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ def attempts(folder: Path) -> int:
 def await_attempt(folder: Path, number: int, child: int) -> None:
     """Return once the attempt has begun, or its process has ended, or after a minute."""
     limit = time.monotonic() + 60
-    while attempts(folder) < number and time.monotonic() < limit and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    while (
+        attempts(folder) < number
+        and time.monotonic() < limit
+        and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    ):
         time.sleep(0.005)
 
 

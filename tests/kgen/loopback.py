@@ -1,4 +1,6 @@
-"""A web server on this machine for the downloader's tests: ranges, cuts, redirections, wrong answers. Nothing leaves the machine."""
+"""A web server on this machine for the downloader's tests: ranges, cuts, redirections, wrong
+answers. Nothing leaves the machine.
+"""
 
 from __future__ import annotations
 
@@ -56,14 +58,18 @@ def serving(shelf: Shelf) -> Iterator[Shelf]:
                     self.send_error(416)
                     return
                 self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{len(shelf.body) - 1}/{len(shelf.body)}")
+                self.send_header(
+                    "Content-Range", f"bytes {start}-{len(shelf.body) - 1}/{len(shelf.body)}"
+                )
             else:
                 self.send_response(200)
             if shelf.etag:
                 self.send_header("ETag", shelf.etag)
             self.send_header("Content-Length", str(len(shelf.body) - start))
             self.end_headers()
-            self.wfile.write(shelf.body[start:] if shelf.cut is None else shelf.body[start : start + shelf.cut])
+            self.wfile.write(
+                shelf.body[start:] if shelf.cut is None else shelf.body[start : start + shelf.cut]
+            )
 
         def log_message(self, *_) -> None:
             """Quiet."""

@@ -1,4 +1,6 @@
-"""What several test files share: a recipe of a fraction of a second, and ways to compare two run folders."""
+"""What several test files share: a recipe of a fraction of a second, and ways to compare two run
+folders.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +24,56 @@ def few_images(name: str, side: int | None = None) -> data.RealImages:
 
 
 def mini(**changes) -> Recipe:
-    """`tiny`, smaller still: 2 epochs of warm-up and learning, 3 in all, 2 batches of 12 images each."""
-    small = {"epochs": 3, "iterations": 2, "generator_steps": 2, "student_steps": 4, "batch": 12, "student_batch": 8, "width": 4,
-             "noise_width": 8, "evaluate_every": 3, "views": 0, "augment": "both"}
+    """`tiny`, smaller still: 2 epochs of warm-up and learning, 3 in all, 2 batches of 12 images
+    each.
+    """
+    small = {
+        "epochs": 3,
+        "iterations": 2,
+        "generator_steps": 2,
+        "student_steps": 4,
+        "batch": 12,
+        "student_batch": 8,
+        "width": 4,
+        "noise_width": 8,
+        "evaluate_every": 3,
+        "views": 0,
+        "augment": "both",
+    }
     return recipes.tiny().replace(**(small | changes))
 
 
 def grain(**changes) -> Recipe:
-    """The smallest recipe with a warm-up, two epochs of learning and evaluations within and after: for runs by the dozen."""
-    return mini(**({"iterations": 1, "student_steps": 3, "batch": 6, "student_batch": 4, "evaluate_every": 2, "ratio": 0.0002} | changes))
+    """The smallest recipe with a warm-up, two epochs of learning and evaluations within and after:
+    for runs by the dozen.
+    """
+    return mini(
+        **(
+            {
+                "iterations": 1,
+                "student_steps": 3,
+                "batch": 6,
+                "student_batch": 4,
+                "evaluate_every": 2,
+                "ratio": 0.0002,
+            }
+            | changes
+        )
+    )
 
 
 def story(path: Path) -> list[dict]:
-    """The events of a run folder without what may differ between equal runs: time, and what people asked for."""
+    """The events of a run folder without what may differ between equal runs: time, and what people
+    asked for.
+    """
     lines = [json.loads(line) for line in (path / "events.jsonl").read_bytes().splitlines()]
     return [{k: v for k, v in e.items() if k != "t"} for e in lines if e["kind"] != "control"]
 
 
 def same_run(one: Path, two: Path) -> str | None:
-    """None where journal, batches and student of two run folders are equal bit for bit, else what differs first."""
+    """None where journal, batches and student of two run folders are equal bit for bit, else what
+    differs first.
+    """
     a, b = story(one), story(two)
     for i, (x, y) in enumerate(zip(a, b)):
         if x != y:

@@ -1,4 +1,6 @@
-"""Networks of the paper: sizes as published, maps as documented, and a head that is the rest of the forward."""
+"""Networks of the paper: sizes as published, maps as documented, and a head that is the rest of the
+forward.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +15,44 @@ from kgen.nets.small_cnn import ResidualBlock
 from kgen.nets.vit import look
 from kgen.zoo import zoo
 
-# side in and map out as documented (tokens of a transformer); parameters with 1,000 classes as torchvision and timm publish them
+# side in and map out as documented (tokens of a transformer); parameters with 1,000 classes as
+# torchvision and timm publish them
 MAPS = {
-    "resnet18": (64, (512, 2, 2)), "resnet34": (64, (512, 2, 2)), "resnet50": (64, (2048, 2, 2)), "mobilenetv2_100": (64, (1280, 2, 2)),
-    "vgg11_bn": (64, (512, 2, 2)), "deit_tiny_patch16_224": (96, (37, 192)), "deit_base_patch16_224": (96, (37, 768)),
-    "resnet18-cifar": (32, (512, 4, 4)), "resnet34-cifar": (32, (512, 4, 4)), "vgg11-cifar": (32, (512, 4, 4)),
+    "resnet18": (64, (512, 2, 2)),
+    "resnet34": (64, (512, 2, 2)),
+    "resnet50": (64, (2048, 2, 2)),
+    "mobilenetv2_100": (64, (1280, 2, 2)),
+    "vgg11_bn": (64, (512, 2, 2)),
+    "deit_tiny_patch16_224": (96, (37, 192)),
+    "deit_base_patch16_224": (96, (37, 768)),
+    "resnet18-cifar": (32, (512, 4, 4)),
+    "resnet34-cifar": (32, (512, 4, 4)),
+    "vgg11-cifar": (32, (512, 4, 4)),
     **{f"resnet{d}-cifar-a": (32, (64, 8, 8)) for d in (20, 32, 44, 56, 110)},
-    "resnet18-slim": (128, (256, 8, 8)), "resnet10-slim": (128, (256, 8, 8)), "wrn-40-2": (32, (128, 8, 8)), "wrn-40-1": (32, (64, 8, 8)), "wrn-16-2": (32, (128, 8, 8)), "wrn-16-1": (32, (64, 8, 8)),
+    "resnet18-slim": (128, (256, 8, 8)),
+    "resnet10-slim": (128, (256, 8, 8)),
+    "wrn-40-2": (32, (128, 8, 8)),
+    "wrn-40-1": (32, (64, 8, 8)),
+    "wrn-16-2": (32, (128, 8, 8)),
+    "wrn-16-1": (32, (64, 8, 8)),
     "cnn": (112, (256, 7, 7)),
-}  # fmt: skip
+}
 PUBLISHED = {
-    "resnet18": 11_689_512, "resnet34": 21_797_672, "resnet50": 25_557_032, "mobilenetv2_100": 3_504_872,
-    "vgg11_bn": 132_868_840, "deit_tiny_patch16_224": 5_717_416, "deit_base_patch16_224": 86_567_656,
-}  # fmt: skip
-LIGHT = [name for name in MAPS if name not in ("resnet34", "resnet50", "vgg11_bn", "deit_base_patch16_224", "resnet34-cifar")]
-"""The others differ from one of these in their numbers alone; their weights take seconds to draw."""
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "mobilenetv2_100": 3_504_872,
+    "vgg11_bn": 132_868_840,
+    "deit_tiny_patch16_224": 5_717_416,
+    "deit_base_patch16_224": 86_567_656,
+}
+LIGHT = [
+    name
+    for name in MAPS
+    if name not in ("resnet34", "resnet50", "vgg11_bn", "deit_base_patch16_224", "resnet34-cifar")
+]
+"""The others differ from one of these in their numbers alone; their weights take seconds to draw.
+"""
 
 
 def sketch(build, *args) -> nn.Module:
@@ -51,7 +76,9 @@ def test_map_and_classifier_have_the_documented_sizes(name):
         network = sketch(architectures.build, name, channels, classes)
         x = torch.empty(2, channels, side, side, device="meta")
         features, classifier = network.forward_features(x), network.get_classifier()
-        assert features.shape == (2, *size) and network.forward_head(features).shape == network(x).shape == (2, classes)
+        assert features.shape == (2, *size) and network.forward_head(features).shape == network(
+            x
+        ).shape == (2, classes)
         assert classifier.out_features == classes
         assert network.forward_head(features, pre_logits=True).shape == (2, classifier.in_features)
 
@@ -86,9 +113,14 @@ def test_initial_weights_follow_from_the_seed(name):
     assert drawn and not any(torch.equal(one[k], other[k]) for k in drawn)
 
 
-@pytest.mark.parametrize(("depth", "width", "millions"), [(40, 1, 0.6), (40, 2, 2.2), (16, 8, 11.0), (28, 10, 36.5), (22, 8, 17.2)])
+@pytest.mark.parametrize(
+    ("depth", "width", "millions"),
+    [(40, 1, 0.6), (40, 2, 2.2), (16, 8, 11.0), (28, 10, 36.5), (22, 8, 17.2)],
+)
 def test_wide_networks_are_as_large_as_in_their_paper(depth, width, millions):
-    """Zagoruyko and Komodakis (2016), Table 4, with ten classes; `depth` counts 3×3 convolutions and the shortcuts' stages."""
+    """Zagoruyko and Komodakis (2016), Table 4, with ten classes; `depth` counts 3×3 convolutions
+    and the shortcuts' stages.
+    """
     network = sketch(WideResNet, depth, width)
     assert round(parameters(network) / 1e6, 1) == millions
     wide = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
@@ -101,9 +133,13 @@ def test_a_wide_network_of_no_such_depth_is_refused():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("inside", "outside", "stride"), [(4, 4, 1), (4, 6, 1), (4, 4, 2), (4, 6, 2)])
+@pytest.mark.parametrize(
+    ("inside", "outside", "stride"), [(4, 4, 1), (4, 6, 1), (4, 4, 2), (4, 6, 2)]
+)
 def test_a_wide_block_whose_last_convolution_is_zero_is_its_shortcut(inside, outside, stride, rng):
-    """Identity where the shape stays; else a 1×1 convolution of relu(bn(x)), here by a loop over the pixels that it takes."""
+    """Identity where the shape stays; else a 1×1 convolution of relu(bn(x)), here by a loop over
+    the pixels that it takes.
+    """
     block = WideBlock(inside, outside, stride).eval()
     block.bn1.running_mean.copy_(torch.arange(inside) / 10)
     x = torch.randn(2, inside, 6, 6, generator=rng)
@@ -118,13 +154,19 @@ def test_a_wide_block_whose_last_convolution_is_zero_is_its_shortcut(inside, out
     expected = torch.empty(2, outside, 6 // stride, 6 // stride)
     for i in range(6 // stride):
         for j in range(6 // stride):
-            expected[:, :, i, j] = inner[:, :, i * stride, j * stride] @ block.shortcut.weight[:, :, 0, 0].T
+            expected[:, :, i, j] = (
+                inner[:, :, i * stride, j * stride] @ block.shortcut.weight[:, :, 0, 0].T
+            )
     torch.testing.assert_close(around, expected)
 
 
-@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+@pytest.mark.parametrize(
+    ("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)]
+)
 def test_networks_for_cifar_are_as_large_as_in_their_paper(depth, millions):
-    """He et al. (2015), Table 6; `depth` counts the 3×3 convolutions and the Linear, and shortcuts have no weights."""
+    """He et al. (2015), Table 6; `depth` counts the 3×3 convolutions and the Linear, and shortcuts
+    have no weights.
+    """
     network = sketch(CifarResNet, depth)
     assert round(parameters(network) / 1e6, 1 if depth == 110 else 2) == millions
     assert len([m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]) == depth
@@ -154,7 +196,10 @@ def test_vgg_and_the_plain_network_by_counting_their_layers():
     assert parameters(sketch(VGG11)) == by_hand
     inside = [3, 32, 64, 64, 128, 128, 256]
     outside = [32, 64, 64, 128, 128, 256, 256]
-    assert parameters(sketch(PlainCNN)) == sum(9 * a * b + 2 * b for a, b in zip(inside, outside)) + 256 * 10 + 10
+    assert (
+        parameters(sketch(PlainCNN))
+        == sum(9 * a * b + 2 * b for a, b in zip(inside, outside)) + 256 * 10 + 10
+    )
 
 
 def test_unknown_architectures_are_answered_with_the_nearest():

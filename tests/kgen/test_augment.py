@@ -49,7 +49,9 @@ def test_reflected_edges_are_torchs(rng):
     x = torch.rand(4, 1, 6, 6, generator=rng)
     views = torch.tensor([[0, 0, 0], [4, 2, 0], [2, 4, 0], [1, 3, 0]], dtype=torch.uint8)
     padded = torch.nn.functional.pad(x, (2,) * 4, "reflect")
-    wanted = [padded[i, :, dy : dy + 6, dx : dx + 6] for i, (dy, dx, _) in enumerate(views.tolist())]
+    wanted = [
+        padded[i, :, dy : dy + 6, dx : dx + 6] for i, (dy, dx, _) in enumerate(views.tolist())
+    ]
     assert torch.equal(augment.apply_views(x, views, edges="reflect"), torch.stack(wanted))
 
 
@@ -57,14 +59,18 @@ def test_the_whole_image_is_a_crop(rng):
     x = torch.rand(3, 2, 9, 7, generator=rng)
     whole = torch.tensor([1.0, 1, 0, 0, 0]).expand(3, 5)
     torch.testing.assert_close(augment.apply_crops(x, whole), x)
-    torch.testing.assert_close(augment.apply_crops(x, torch.tensor([1.0, 1, 0, 0, 1]).expand(3, 5)), x.flip(3))
+    torch.testing.assert_close(
+        augment.apply_crops(x, torch.tensor([1.0, 1, 0, 0, 1]).expand(3, 5)), x.flip(3)
+    )
 
 
 def test_a_crop_is_torchvisions(rng):
     from torchvision.transforms import functional
 
     x = torch.rand(1, 3, 16, 16, generator=rng)
-    mine = augment.apply_crops(x, torch.tensor([[0.5, 0.25, 0.25, 0.5, 0.0]]))  # 8 rows from row 4, 4 columns from column 8
+    mine = augment.apply_crops(
+        x, torch.tensor([[0.5, 0.25, 0.25, 0.5, 0.0]])
+    )  # 8 rows from row 4, 4 columns from column 8
     theirs = functional.resized_crop(x, 4, 8, 8, 4, [16, 16], antialias=False)
     # torchvision repeats the crop's border where we still see the pixels around it
     torch.testing.assert_close(mine[..., 2:-2, 3:-3], theirs[..., 2:-2, 3:-3])
@@ -73,9 +79,17 @@ def test_a_crop_is_torchvisions(rng):
 def test_crops_lie_inside_and_keep_area_and_aspect(rng):
     crops = augment.draw_crops((4000,), rng, 0.3)
     height, width, top, left, mirrored = crops.unbind(1)
-    assert bool((top >= 0).all() & (left >= 0).all() & (top + height <= 1 + 1e-6).all() & (left + width <= 1 + 1e-6).all())
+    assert bool(
+        (top >= 0).all()
+        & (left >= 0).all()
+        & (top + height <= 1 + 1e-6).all()
+        & (left + width <= 1 + 1e-6).all()
+    )
     inside = (height < 1) & (width < 1)
-    assert 0.3 - 1e-4 < float((height * width)[inside].min()) < 0.32 and float((height * width).max()) > 0.97
+    assert (
+        0.3 - 1e-4 < float((height * width)[inside].min()) < 0.32
+        and float((height * width).max()) > 0.97
+    )
     aspect = (width / height)[inside]
     assert 0.75 - 1e-4 < float(aspect.min()) < 0.77 and 1.3 < float(aspect.max()) < 4 / 3 + 1e-4
     assert 0.45 < float(mirrored.mean()) < 0.55
@@ -91,7 +105,11 @@ def test_a_mixed_image_is_mostly_itself(kind, rng):
         assert bool((kept >= 0.5).all()) and float(kept.min()) < 1
         assert set(mixed.unique().tolist()) <= set(range(6))
     else:  # blended with one other by at most a half: never nearer to the other
-        assert mixed.var((1, 2, 3)).max() == 0 and bool(((mixed - x).abs() <= 2.5).all()) and not torch.equal(mixed, x)
+        assert (
+            mixed.var((1, 2, 3)).max() == 0
+            and bool(((mixed - x).abs() <= 2.5).all())
+            and not torch.equal(mixed, x)
+        )
 
 
 def test_gradient_is_exact(rng):

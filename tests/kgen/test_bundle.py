@@ -1,4 +1,6 @@
-"""A run as one file and back: byte for byte what it was, and nothing at all from a file that means harm."""
+"""A run as one file and back: byte for byte what it was, and nothing at all from a file that means
+harm.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,23 @@ from kgen.recipes import recipes
 
 def make_run(path: Path, **changes) -> Path:
     """A run folder with every kind of file in it."""
-    Journal.create(path, recipes.get("tiny").replace(**changes), teacher_sha256="of no teacher").close()
+    Journal.create(
+        path, recipes.get("tiny").replace(**changes), teacher_sha256="of no teacher"
+    ).close()
     rng = np.random.default_rng(0)
-    real = {"images": rng.integers(0, 256, (20, 1, 28, 28), dtype=np.uint8), "labels": np.arange(20), "embedding": rng.random((20, 6)).astype(np.float16)}
+    real = {
+        "images": rng.integers(0, 256, (20, 1, 28, 28), dtype=np.uint8),
+        "labels": np.arange(20),
+        "embedding": rng.random((20, 6)).astype(np.float16),
+    }
     (path / "reference.safetensors").write_bytes(save(real))
-    (path / "layout.safetensors").write_bytes(save(real | {"xy": rng.random((20, 2))}, {"teacher_sha256": "of no teacher"}))
+    (path / "layout.safetensors").write_bytes(
+        save(real | {"xy": rng.random((20, 2))}, {"teacher_sha256": "of no teacher"})
+    )
     for i in range(3):
-        (path / "batches" / f"{i:06d}.safetensors").write_bytes(save({"images": rng.integers(0, 256, (9, 1, 28, 28), dtype=np.uint8)}))
+        (path / "batches" / f"{i:06d}.safetensors").write_bytes(
+            save({"images": rng.integers(0, 256, (9, 1, 28, 28), dtype=np.uint8)})
+        )
     (path / "events.jsonl").write_bytes(b'{"kind":"warning","t":0.5,"text":"hand-made"}\n' * 40)
     (path / "student.safetensors").write_bytes(rng.bytes(3_000_000))
     (path / "checkpoint" / "state.safetensors").write_bytes(b"a checkpoint")
@@ -62,12 +74,18 @@ def test_what_is_kept_comes_back_byte_for_byte(run, there):
     os.utime(run / "events.jsonl", (1_700_000_000, 1_700_000_000))
     before = files_of(run)
     file = write(run)
-    assert file == run.with_name("first.kgen") and files_of(run) == before and not list(run.parent.glob(".*"))
+    assert (
+        file == run.with_name("first.kgen")
+        and files_of(run) == before
+        and not list(run.parent.glob(".*"))
+    )
     made = unbundle(file, there)
     left_out = {"lock", "preview.safetensors", "checkpoint/state.safetensors"}
     after = files_of(made)
     told = json.loads(after.pop("bundle.json"))
-    assert made == there / "first" and after == {k: v for k, v in before.items() if k not in left_out}
+    assert made == there / "first" and after == {
+        k: v for k, v in before.items() if k not in left_out
+    }
     assert told["left_out"] == ["checkpoint"] and told["run"] == "first"
     assert (made / "events.jsonl").stat().st_mtime == 1_700_000_000 and not list(there.glob(".*"))
 
@@ -76,7 +94,10 @@ def test_it_is_an_ordinary_zip_with_checksums(run):
     with zipfile.ZipFile(write(run, checkpoint=True)) as archive:
         assert archive.testzip() is None
         manifest = json.loads(archive.read("manifest.json"))
-        assert set(manifest["files"]) | {"manifest.json"} == set(archive.namelist()) and "checkpoint/state.safetensors" in manifest["files"]
+        assert (
+            set(manifest["files"]) | {"manifest.json"} == set(archive.namelist())
+            and "checkpoint/state.safetensors" in manifest["files"]
+        )
         for name, told in manifest["files"].items():
             data = archive.read(name)
             assert told == {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -87,19 +108,33 @@ def test_ones_own_real_images_stay_at_home(tmp_path, there):
     made = unbundle(write(run), there)
     for name in ("reference.safetensors", "layout.safetensors"):
         before, after = load((run / name).read_bytes()), load((made / name).read_bytes())
-        assert before.pop("images").size and before.keys() == after.keys() and all((before[k] == after[k]).all() for k in before)
+        assert (
+            before.pop("images").size
+            and before.keys() == after.keys()
+            and all((before[k] == after[k]).all() for k in before)
+        )
         assert before.keys() >= {"labels", "embedding"}
-    assert (made / "layout.safetensors").read_bytes().count(b"of no teacher") == 1, "what was said of it stays"
-    assert json.loads((made / "bundle.json").read_bytes())["left_out"] == ["real images", "checkpoint"]
+    assert (made / "layout.safetensors").read_bytes().count(b"of no teacher") == 1, (
+        "what was said of it stays"
+    )
+    assert json.loads((made / "bundle.json").read_bytes())["left_out"] == [
+        "real images",
+        "checkpoint",
+    ]
     whole = unbundle(write(run, tmp_path / "whole.kgen", real_images=True, checkpoint=True), there)
-    assert whole.name == "own-2" and files_of(whole)["reference.safetensors"] == files_of(run)["reference.safetensors"]
+    assert (
+        whole.name == "own-2"
+        and files_of(whole)["reference.safetensors"] == files_of(run)["reference.safetensors"]
+    )
 
 
 def test_it_is_never_written_over_another_run(run, there):
     file = write(run)
     kept = make_run(there / "first", seed=7)
     before = files_of(kept)
-    assert [unbundle(file, there).name for _ in range(2)] == ["first-2", "first-3"] and files_of(kept) == before
+    assert [unbundle(file, there).name for _ in range(2)] == ["first-2", "first-3"] and files_of(
+        kept
+    ) == before
     with pytest.raises(BundleError, match="exists already"):
         write(run)
 
@@ -121,7 +156,10 @@ def test_a_resume_without_checkpoint_deletes_nothing_that_was_brought(run, there
 def test_the_commands(run, there, tmp_path):
     file = tmp_path / "a.kgen"
     answer = CliRunner().invoke(cli, ["bundle", str(run), "--out", str(file), "--json"])
-    assert answer.exit_code == 0 and json.loads(answer.stdout) == {"file": str(file), "bytes": file.stat().st_size}
+    assert answer.exit_code == 0 and json.loads(answer.stdout) == {
+        "file": str(file),
+        "bytes": file.stat().st_size,
+    }
     answer = CliRunner().invoke(cli, ["unbundle", str(file), "--runs", str(there)])
     assert answer.exit_code == 0 and open_run(answer.stdout.strip()).recipe == open_run(run).recipe
 
@@ -134,13 +172,22 @@ class Forgery:
 
     def __init__(self, file: Path):
         with zipfile.ZipFile(file) as archive:
-            self.members = {i.filename: (archive.read(i), i.compress_type, 0o600) for i in archive.infolist() if i.filename != "manifest.json"}
+            self.members = {
+                i.filename: (archive.read(i), i.compress_type, 0o600)
+                for i in archive.infolist()
+                if i.filename != "manifest.json"
+            }
             self.manifest = json.loads(archive.read("manifest.json"))
         self.file = file.with_name("forged.kgen")
 
-    def add(self, name: str, data: bytes, mode: int = 0o600, kind: int = zipfile.ZIP_STORED) -> None:
+    def add(
+        self, name: str, data: bytes, mode: int = 0o600, kind: int = zipfile.ZIP_STORED
+    ) -> None:
         self.members[name] = (data, kind, mode)
-        self.manifest["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        self.manifest["files"][name] = {
+            "size": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
 
     def save(self) -> Path:
         with zipfile.ZipFile(self.file, "w") as archive:
@@ -173,9 +220,28 @@ def test_the_forger_can_also_do_it_right(forged, there):
     assert unbundle(forged.save(), there).name == "first"
 
 
-@pytest.mark.parametrize("name", [
-    "../evil.txt", "/etc/evil", "batches/../../evil.safetensors", "batches/000001.safetensors/../../x", "C:\\evil.txt", "..\\evil.txt", "batches\\000009.safetensors",
-    "evil.py", "batches/", "batches/1.safetensors", "batches/٠٠٠٠٠٠.safetensors", "recipe.json\n", "lock", "bundle.json", ".recipe.json", "a" * 5000, "RECIPE.JSON"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.txt",
+        "/etc/evil",
+        "batches/../../evil.safetensors",
+        "batches/000001.safetensors/../../x",
+        "C:\\evil.txt",
+        "..\\evil.txt",
+        "batches\\000009.safetensors",
+        "evil.py",
+        "batches/",
+        "batches/1.safetensors",
+        "batches/٠٠٠٠٠٠.safetensors",
+        "recipe.json\n",
+        "lock",
+        "bundle.json",
+        ".recipe.json",
+        "a" * 5000,
+        "RECIPE.JSON",
+    ],
+)
 def test_only_names_that_a_run_has_are_taken(forged, there, name):
     forged.add(name, b"evil")
     assert "which no run has" in refused(forged.save(), there)
@@ -215,7 +281,9 @@ def test_a_list_of_files_that_would_fill_the_memory_is_not_read(forged, there, m
 
 
 def test_files_over_one_another_are_refused(forged, there):
-    """Every entry of the ZIP's list points at the same bytes: small as a file, endless when opened."""
+    """Every entry of the ZIP's list points at the same bytes: small as a file, endless when
+    opened.
+    """
     data = b"\0" * 500_000
     for i in range(10):
         forged.add(f"batches/{i:06d}.safetensors", data)
@@ -239,21 +307,42 @@ def test_files_over_one_another_are_refused(forged, there):
     refused(forged.file, there)
 
 
-@pytest.mark.parametrize("harm, said", [
-    (lambda f: f.members.pop("batches/000001.safetensors"), "is missing"),
-    (lambda f: f.manifest["files"].pop("batches/000001.safetensors"), "not in its manifest"),
-    (lambda f: f.members.update({"batches/000001.safetensors": (b"x" * len(f.members["batches/000001.safetensors"][0]), 0, 0o600)}), "is not what its manifest says"),
-    (lambda f: f.members.update({"note.txt": (b"another", 0, 0o600)}), "another size"),
-    (lambda f: f.manifest["files"]["note.txt"].update(size=-1), "another size"),
-    (lambda f: setattr(f, "manifest", None), "no bundle of a run"),
-    (lambda f: f.manifest.update(format="kgen student"), "no bundle of a run"),
-    (lambda f: f.manifest.update(files=[1, 2]), "no bundle of a run"),
-    (lambda f: f.manifest.update(began=float("inf")), "no bundle of a run"),
-    (lambda f: f.manifest.update(version=VERSION + 1, kgen="9.9"), "newer K-Gen Explorer (9.9)"),
-    (lambda f: (f.members.pop("recipe.json"), f.manifest["files"].pop("recipe.json")), "no recipe.json"),
-    (lambda f: f.add("recipe.json", b'{"epochs": -3}'), "recipe that cannot be read here"),
-    (lambda f: f.add("run.json", b"[]"), "run.json that is none"),
-    (lambda f: f.add("run.json", b'{"attempt": "../../x"}'), "run.json that is none")])
+@pytest.mark.parametrize(
+    "harm, said",
+    [
+        (lambda f: f.members.pop("batches/000001.safetensors"), "is missing"),
+        (lambda f: f.manifest["files"].pop("batches/000001.safetensors"), "not in its manifest"),
+        (
+            lambda f: f.members.update(
+                {
+                    "batches/000001.safetensors": (
+                        b"x" * len(f.members["batches/000001.safetensors"][0]),
+                        0,
+                        0o600,
+                    )
+                }
+            ),
+            "is not what its manifest says",
+        ),
+        (lambda f: f.members.update({"note.txt": (b"another", 0, 0o600)}), "another size"),
+        (lambda f: f.manifest["files"]["note.txt"].update(size=-1), "another size"),
+        (lambda f: setattr(f, "manifest", None), "no bundle of a run"),
+        (lambda f: f.manifest.update(format="kgen student"), "no bundle of a run"),
+        (lambda f: f.manifest.update(files=[1, 2]), "no bundle of a run"),
+        (lambda f: f.manifest.update(began=float("inf")), "no bundle of a run"),
+        (
+            lambda f: f.manifest.update(version=VERSION + 1, kgen="9.9"),
+            "newer K-Gen Explorer (9.9)",
+        ),
+        (
+            lambda f: (f.members.pop("recipe.json"), f.manifest["files"].pop("recipe.json")),
+            "no recipe.json",
+        ),
+        (lambda f: f.add("recipe.json", b'{"epochs": -3}'), "recipe that cannot be read here"),
+        (lambda f: f.add("run.json", b"[]"), "run.json that is none"),
+        (lambda f: f.add("run.json", b'{"attempt": "../../x"}'), "run.json that is none"),
+    ],
+)
 def test_what_is_not_whole_is_refused(forged, there, harm, said):
     harm(forged)
     assert said in refused(forged.save(), there)
@@ -263,7 +352,11 @@ def test_a_file_cut_anywhere_or_with_a_flipped_byte_is_refused(run, there):
     (run / "student.safetensors").write_bytes(b"short")
     file = write(run)
     data = file.read_bytes()
-    for length in [*range(0, 200, 23), *range(200, len(data), len(data) // 40), *range(len(data) - 120, len(data), 7)]:
+    for length in [
+        *range(0, 200, 23),
+        *range(200, len(data), len(data) // 40),
+        *range(len(data) - 120, len(data), 7),
+    ]:
         file.write_bytes(data[:length])
         refused(file, there)
     rng = np.random.default_rng(0)
@@ -275,10 +368,14 @@ def test_a_file_cut_anywhere_or_with_a_flipped_byte_is_refused(run, there):
             made = unbundle(file, there / str(at))  # a bit that nobody reads, such as a date
         except BundleError:
             continue
-        assert {k: v for k, v in files_of(made).items() if k != "bundle.json"}.items() <= files_of(run).items()
+        assert {k: v for k, v in files_of(made).items() if k != "bundle.json"}.items() <= files_of(
+            run
+        ).items()
 
 
-@pytest.mark.parametrize("name", ["../../evil", "", ".", "..", ".hidden", "a/b", "x" * 300, "C:evil", "a..b", "ein Lauf"])
+@pytest.mark.parametrize(
+    "name", ["../../evil", "", ".", "..", ".hidden", "a/b", "x" * 300, "C:evil", "a..b", "ein Lauf"]
+)
 def test_no_name_leads_out_of_the_folder(forged, there, name):
     forged.manifest["run"] = name
     made = unbundle(forged.save(), there)

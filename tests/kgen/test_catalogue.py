@@ -1,4 +1,6 @@
-"""Teachers and data that are not bundled: facts against independent sources, and sentences that do what they say."""
+"""Teachers and data that are not bundled: facts against independent sources, and sentences that do
+what they say.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +45,24 @@ def sketch(name: str):
     """The teacher's network without weights."""
     facts = catalogue.TEACHERS[name]
     with torch.device("meta"):
-        return architectures.build(facts.architecture, catalogue.DATA[facts.data].channels, len(classes.names(facts.data)))
+        return architectures.build(
+            facts.architecture, catalogue.DATA[facts.data].channels, len(classes.names(facts.data))
+        )
 
 
 @pytest.mark.parametrize("name", catalogue.DATA)
 def test_table_6(name):
     facts, (size, channels, count, n_train, n_test) = catalogue.DATA[name], TABLE_6[name]
-    assert (facts.size, facts.channels, facts.n_train, facts.n_test) == (size, channels, n_train, n_test)
+    assert (facts.size, facts.channels, facts.n_train, facts.n_test) == (
+        size,
+        channels,
+        n_train,
+        n_test,
+    )
     assert len(classes.names(name)) == count and len(facts.mean) == len(facts.std) == channels
-    assert abs(facts.side**2 - size[0] * size[1]) <= facts.side + 1  # the square with as many pixels, to half a pixel
+    assert (
+        abs(facts.side**2 - size[0] * size[1]) <= facts.side + 1
+    )  # the square with as many pixels, to half a pixel
 
 
 @pytest.mark.parametrize("name", catalogue.TEACHERS)
@@ -61,14 +72,24 @@ def test_cards_say_what_the_networks_are(name):
     assert card.features == network.get_classifier().in_features == network.num_features
     assert network.get_classifier().out_features == len(zoo.classes(name)) == TABLE_6[card.data][2]
     facts = catalogue.DATA[card.data]
-    assert (card.name, card.n_train, card.n_test, card.channels, card.side) == (name, facts.n_train, facts.n_test, facts.channels, facts.side)
+    assert (card.name, card.n_train, card.n_test, card.channels, card.side) == (
+        name,
+        facts.n_train,
+        facts.n_test,
+        facts.channels,
+        facts.side,
+    )
     assert card.accuracy is None  # the paper's number is no measurement of ours
     assert name in {pair.teacher for pair in paper.PAIRS}
 
 
-@pytest.mark.parametrize("name", ["imagenet1k-resnet34", "imagenet1k-resnet50", "imagenet1k-deit-base"])
+@pytest.mark.parametrize(
+    "name", ["imagenet1k-resnet34", "imagenet1k-resnet50", "imagenet1k-deit-base"]
+)
 def test_published_weights_have_the_tensors_that_we_load(name):
-    """torchvision's and timm's own networks, by name and shape; ours wraps the transformer, whose names it adds to."""
+    """torchvision's and timm's own networks, by name and shape; ours wraps the transformer, whose
+    names it adds to.
+    """
     import timm
     import torchvision
 
@@ -92,12 +113,21 @@ def test_what_is_missing_is_one_sentence_with_its_place(name, home):
     if facts.weights:  # the command itself is run in test_fetch.py
         assert text.endswith(f"To get there, fetch them: python -m kgen fetch {name}")
     elif facts.data.startswith("cifar"):
-        assert text.endswith(f"To get there, train them: python -m kgen teach {facts.data} --network {facts.architecture}")
+        assert text.endswith(
+            f"To get there, train them: python -m kgen teach {facts.data} --network"
+            f" {facts.architecture}"
+        )
         assert teach.plan(facts.data, facts.architecture).name == name
     else:
         call = text.partition("train kgen.architectures.build")[2].partition(" on real")[0]
-        assert call == f"('{facts.architecture}', channels={catalogue.DATA[facts.data].channels}, classes={len(classes.names(facts.data))})"
-        assert str(list(catalogue.DATA[facts.data].mean)) in text and str(list(catalogue.DATA[facts.data].std)) in text
+        assert (
+            call == f"('{facts.architecture}', channels={catalogue.DATA[facts.data].channels},"
+            f" classes={len(classes.names(facts.data))})"
+        )
+        assert (
+            str(list(catalogue.DATA[facts.data].mean)) in text
+            and str(list(catalogue.DATA[facts.data].std)) in text
+        )
 
 
 @torch.no_grad()
@@ -109,10 +139,21 @@ def test_weights_that_are_there_are_the_teacher(home, rng):
     save_file(network.state_dict(), file)
     teacher = zoo.load_teacher("cifar10-wrn-40-2")
     images = torch.rand(3, 3, 28, 28, generator=rng)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)))
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) for v in ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    )
     torch.testing.assert_close(teacher.logits(images), network((images - mean) / std))
-    assert teacher.map_kind == "cam" and teacher.unit == 1 and teacher.classes == classes.names("cifar10")
-    assert zoo.checksum("cifar10-wrn-40-2") == subprocess.run(["sha256sum", file], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert (
+        teacher.map_kind == "cam"
+        and teacher.unit == 1
+        and teacher.classes == classes.names("cifar10")
+    )
+    assert (
+        zoo.checksum("cifar10-wrn-40-2")
+        == subprocess.run(
+            ["sha256sum", file], capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+    )
 
 
 @pytest.mark.parametrize("damage", ["shape", "missing", "surplus", "bytes"])
@@ -146,29 +187,51 @@ def test_cards_need_neither_torch_nor_a_file(tmp_path):
         "assert all(z.card(n) and z.classes(n) for n in c.TEACHERS)\n"
         "assert not {'torch', 'timm', 'torchvision'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, env=os.environ | {"KGEN_HOME": str(tmp_path)})
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        check=True,
+        env=os.environ | {"KGEN_HOME": str(tmp_path)},
+    )
 
 
 def test_a_run_without_its_teacher_is_one_sentence_and_exit_code_2(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "kgen", "run", "imagenette-r34-r18-kgen-s", "--out", str(tmp_path / "run")],
-        cwd=ROOT, capture_output=True, text=True, env=os.environ | {"KGEN_HOME": str(tmp_path)},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "kgen",
+            "run",
+            "imagenette-r34-r18-kgen-s",
+            "--out",
+            str(tmp_path / "run"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"KGEN_HOME": str(tmp_path)},
+    )
     place = tmp_path / "teachers" / "imagenette-resnet34.safetensors"
     assert done.returncode == 2 and done.stdout == "" and not (tmp_path / "run").exists()
-    assert done.stderr.startswith(f"Error: The weights of 'imagenette-resnet34' are not on this machine; expected {place}.")
+    assert done.stderr.startswith(
+        f"Error: The weights of 'imagenette-resnet34' are not on this machine; expected {place}."
+    )
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_home_is_the_variable_or_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
-    assert paths.home() == tmp_path and catalogue.data_folder("cifar10") == tmp_path / "data" / "cifar10"
+    assert (
+        paths.home() == tmp_path
+        and catalogue.data_folder("cifar10") == tmp_path / "data" / "cifar10"
+    )
     monkeypatch.delenv("KGEN_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "me")
     assert paths.home() == tmp_path / "me" / ".cache" / "kgen"
 
 
-# --- names of the classes --------------------------------------------------------------------------
+# --- names of the classes
+# --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", classes.known())
@@ -185,19 +248,39 @@ def test_imagenet_and_its_subsets_are_torchvisions_and_timms():
     wnids = classes.wnids("imagenet1k")
     assert list(wnids) == ImageNetInfo("imagenet-1k").label_names() == sorted(wnids)
     differ = {(a, b) for a, b in zip(_IMAGENET_CATEGORIES, classes.names("imagenet1k")) if a != b}
-    assert differ <= {("Cardigan", "Cardigan Welsh corgi")} and len(set(_IMAGENET_CATEGORIES)) == 1000
+    assert (
+        differ <= {("Cardigan", "Cardigan Welsh corgi")} and len(set(_IMAGENET_CATEGORIES)) == 1000
+    )
     published = Imagenette._WNID_TO_CLASS
     assert classes.wnids("imagenette") == tuple(sorted(published))
     for wnid, name in zip(classes.wnids("imagenette"), classes.names("imagenette")):
         assert name in published[wnid]
-    woof = "n02086240 n02087394 n02088364 n02089973 n02093754 n02096294 n02099601 n02105641 n02111889 n02115641"
+    woof = (
+        "n02086240 n02087394 n02088364 n02089973 n02093754 n02096294 n02099601 n02105641 n02111889"
+        " n02115641"
+    )
     assert classes.wnids("imagewoof") == tuple(woof.split())
-    assert len(set(classes.wnids("tiny-imagenet"))) == 200 and set(classes.wnids("tiny-imagenet")) < set(wnids)
+    assert len(set(classes.wnids("tiny-imagenet"))) == 200 and set(
+        classes.wnids("tiny-imagenet")
+    ) < set(wnids)
     assert classes.wnids("cifar10") is None
 
 
 def test_cifars_names_are_in_the_order_of_their_labels():
-    assert classes.names("cifar10") == ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    assert classes.names("cifar10") == (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    )
     hundred = classes.names("cifar100")
-    assert list(hundred) == sorted(hundred) and hundred[0] == "apple" and hundred[-1] == "worm"  # its labels are alphabetical
+    assert (
+        list(hundred) == sorted(hundred) and hundred[0] == "apple" and hundred[-1] == "worm"
+    )  # its labels are alphabetical
     assert classes.names("megapixel-mnist")[7] == "seven"

@@ -1,4 +1,6 @@
-"""Reading a stranger's weights: what torch wrote comes back; everything else is one sentence, no code run, in time."""
+"""Reading a stranger's weights: what torch wrote comes back; everything else is one sentence, no
+code run, in time.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,18 @@ from safetensors.torch import save_file
 from kgen.zoo import checkpoints
 from kgen.zoo.checkpoints import CheckpointError, open_checkpoint, read
 
-STATE = {"conv.weight": torch.randn(3, 2), "bn.num_batches_tracked": torch.tensor(7), "fc.bias": torch.randn(5).half()}
+STATE = {
+    "conv.weight": torch.randn(3, 2),
+    "bn.num_batches_tracked": torch.tensor(7),
+    "fc.bias": torch.randn(5).half(),
+}
 
 
 def same(found, wanted=STATE):
     assert list(found) == list(wanted)
-    assert all(found[k].dtype == wanted[k].dtype and torch.equal(found[k], wanted[k]) for k in wanted)
+    assert all(
+        found[k].dtype == wanted[k].dtype and torch.equal(found[k], wanted[k]) for k in wanted
+    )
 
 
 def refused(path) -> str:
@@ -31,7 +39,13 @@ def refused(path) -> str:
         read(path)
     assert time.monotonic() - start < 10
     text = str(caught.value)
-    assert str(path) in text and text.endswith(".") and "\n" not in text and text.isprintable() and len(text) < 500
+    assert (
+        str(path) in text
+        and text.endswith(".")
+        and "\n" not in text
+        and text.isprintable()
+        and len(text) < 500
+    )
     return text
 
 
@@ -54,7 +68,11 @@ def test_safetensors_come_back_with_their_metadata(tmp_path):
 @pytest.mark.parametrize("wrapper", checkpoints.WRAPPERS)
 @pytest.mark.parametrize("prefix", ["", *checkpoints.PREFIXES, "module._orig_mod."])
 def test_wrappers_and_prefixes_are_taken_off_and_told(tmp_path, wrapper, prefix):
-    content = {"epoch": 3, "optimizer": {"lr": 0.1}, wrapper: {prefix + k: v for k, v in STATE.items()}}
+    content = {
+        "epoch": 3,
+        "optimizer": {"lr": 0.1},
+        wrapper: {prefix + k: v for k, v in STATE.items()},
+    }
     torch.save(content, tmp_path / "w.pt")
     found = open_checkpoint(tmp_path / "w.pt")
     same(found.tensors)
@@ -72,7 +90,9 @@ def test_parameters_transposed_and_shared_tensors_are_fine(tmp_path):
 def test_a_torch_file_that_is_none_is_one_sentence(make, tmp_path):
     path = make(tmp_path / "good.pt")
     refused(path)
-    assert not path.with_suffix(".mark").exists() and [f.name for f in tmp_path.iterdir()] == ["good.pt"]
+    assert not path.with_suffix(".mark").exists() and [f.name for f in tmp_path.iterdir()] == [
+        "good.pt"
+    ]
 
 
 @pytest.mark.parametrize("make", hostile.SAFETENSORS.values(), ids=hostile.SAFETENSORS)
@@ -127,7 +147,9 @@ def test_an_old_torch_is_not_trusted(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_any_damage_is_one_sentence(tmp_path, suffix):
-    """Bytes changed, cut out and doubled: the tensors come back or are refused, and nothing else happens."""
+    """Bytes changed, cut out and doubled: the tensors come back or are refused, and nothing else
+    happens.
+    """
     whole, path, rng = tmp_path / f"whole{suffix}", tmp_path / f"w{suffix}", random.Random(1)
     torch.save(STATE, whole) if suffix == ".pt" else save_file(STATE, whole)
     data, refusals, end = whole.read_bytes(), 0, time.monotonic() + 10
@@ -147,7 +169,11 @@ def test_any_damage_is_one_sentence(tmp_path, suffix):
             assert all(isinstance(t, torch.Tensor) for t in read(path).values())
         except CheckpointError as error:
             refusals += 1
-            assert str(error).endswith(".") and str(error).isprintable() and str(error).count(str(path)) == 1
+            assert (
+                str(error).endswith(".")
+                and str(error).isprintable()
+                and str(error).count(str(path)) == 1
+            )
         if time.monotonic() > end:
             break
     assert refusals > 10
@@ -168,7 +194,12 @@ take(); print("free again")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system's limits")
 def test_limits_hold_and_are_lifted():
     def run(body, seconds=100):
-        return subprocess.run([sys.executable, "-c", LIMITED.format(body=body, seconds=seconds)], capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            [sys.executable, "-c", LIMITED.format(body=body, seconds=seconds)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     assert run("take()").stdout == "refused free again\n"
     assert run("pass").stdout == "free again\n"

@@ -23,11 +23,14 @@ def test_a_class_is_embedded_by_its_other_text():
     assert setting(class_texts={"Bag": "goldfish"}).teacher.classes == NAMES
 
 
-@pytest.mark.parametrize(("texts", "error", "words"), [
-    ({"Spaceship": "a ship"}, RecipeError, "'Spaceship' is not a class"),
-    ({"Bag": "a thing that no table has"}, EmbeddingError, "text_encoder 'live'"),
-    ({"Bag": "Coat"}, EmbeddingError, "same text"),
-])
+@pytest.mark.parametrize(
+    ("texts", "error", "words"),
+    [
+        ({"Spaceship": "a ship"}, RecipeError, "'Spaceship' is not a class"),
+        ({"Bag": "a thing that no table has"}, EmbeddingError, "text_encoder 'live'"),
+        ({"Bag": "Coat"}, EmbeddingError, "same text"),
+    ],
+)
 def test_what_cannot_be_embedded_is_said(texts, error, words):
     with pytest.raises(error, match=words):
         setting(class_texts=texts)
@@ -48,14 +51,23 @@ def test_the_live_encoder_is_asked_for_what_the_table_lacks(monkeypatch):
 
 
 def test_close_pairs_come_closest_first():
-    a, b = torch.nn.functional.normalize(torch.randn(2, 384, generator=torch.Generator().manual_seed(0)), dim=1)
+    a, b = torch.nn.functional.normalize(
+        torch.randn(2, 384, generator=torch.Generator().manual_seed(0)), dim=1
+    )
     near = torch.nn.functional.normalize(a + 0.3 * b, dim=0)
     assert close_pairs(torch.stack([a, b, near, a])) == [(0, 3), (0, 2), (2, 3)]
     assert close_pairs(rescale(class_table(NAMES))) == []
 
 
 def test_nearly_equal_texts_are_warned_of(monkeypatch):
-    near = {"class_texts": {"Bag": "keyboard", "Coat": "computer keyboard"}, "classes": ("Bag", "Coat")}
+    near = {
+        "class_texts": {"Bag": "keyboard", "Coat": "computer keyboard"},
+        "classes": ("Bag", "Coat"),
+    }
     assert not any("nearly the same" in text for text, _ in setting(**near).warnings())
-    monkeypatch.setattr(embeddings, "NEARLY_THE_SAME", 0.9)  # these two have 0.92; no two bundled texts have more
-    assert "The texts of Bag and Coat mean nearly the same" in " ".join(text for text, _ in setting(**near).warnings())
+    monkeypatch.setattr(
+        embeddings, "NEARLY_THE_SAME", 0.9
+    )  # these two have 0.92; no two bundled texts have more
+    assert "The texts of Bag and Coat mean nearly the same" in " ".join(
+        text for text, _ in setting(**near).warnings()
+    )

@@ -1,4 +1,6 @@
-"""Adding data sets: folders and ZIP files as people have them, what is left out, and that a failure leaves nothing."""
+"""Adding data sets: folders and ZIP files as people have them, what is left out, and that a failure
+leaves nothing.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,11 @@ def zipped(path, files: dict[str, bytes]):
 
 
 def ten(split: str, keys, n: int = 2, top: str = "") -> dict[str, bytes]:
-    return {f"{top}{split}{key}/{i}.png": picture(20 * label + i) for label, key in enumerate(keys) for i in range(n)}
+    return {
+        f"{top}{split}{key}/{i}.png": picture(20 * label + i)
+        for label, key in enumerate(keys)
+        for i in range(n)
+    }
 
 
 def added(*args, **kwargs):
@@ -49,7 +55,11 @@ def added(*args, **kwargs):
 
 def idx(array: np.ndarray) -> bytes:
     """As MNIST's files are: two zeros, type, number of axes, each axis in four bytes."""
-    return gzip.compress(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.astype(np.uint8).tobytes())
+    return gzip.compress(
+        bytes([0, 0, 8, array.ndim])
+        + np.array(array.shape, ">i4").tobytes()
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
@@ -64,32 +74,55 @@ def test_idx_files_are_read_back(tmp_path, home, name, monkeypatch):
     end = added(name, tmp_path)
     assert end.train.total() == end.test.total() == 30 and end.train[classes.names(name)[3]] == 3
     train = data.training_set(name)
-    assert train.images.shape == (30, 1, 28, 28) and np.array_equal(train.images[:, 0], images) and np.array_equal(train.labels, labels)
+    assert (
+        train.images.shape == (30, 1, 28, 28)
+        and np.array_equal(train.images[:, 0], images)
+        and np.array_equal(train.labels, labels)
+    )
     if name == "mnist":
         assert len(data.test_set(name)) == 30 and data.test_set(name).classes[7] == "seven"
     only = tmp_path / "only"
     only.mkdir()
     for kind in ("images-idx3", "labels-idx1"):
-        (only / f"t10k-{kind}-ubyte.gz").write_bytes((tmp_path / f"{name}-t10k-{kind}-ubyte.gz").read_bytes())
+        (only / f"t10k-{kind}-ubyte.gz").write_bytes(
+            (tmp_path / f"{name}-t10k-{kind}-ubyte.gz").read_bytes()
+        )
     assert added(name, only, replace=True).train.total() == 0
     with pytest.raises(data.DataError, match="not on this machine"):
         data.training_set(name)
     (only / "t10k-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(data.DataError, match="no images and labels of .*MNIST: expected files called train-images-idx3-ubyte.gz"):
+    with pytest.raises(
+        data.DataError,
+        match="no images and labels of .*MNIST: expected files called train-images-idx3-ubyte.gz",
+    ):
         added(name, only, replace=True)
 
 
 @pytest.mark.parametrize("top", ["", "imagenette2/"])
 @pytest.mark.parametrize("named", ["wnid", "text"])
 def test_a_zip_of_train_and_val_is_read_back(tmp_path, home, top, named):
-    keys = classes.wnids("imagenette") if named == "wnid" else [t.replace(" ", "_").upper() for t in classes.names("imagenette")]
+    keys = (
+        classes.wnids("imagenette")
+        if named == "wnid"
+        else [t.replace(" ", "_").upper() for t in classes.names("imagenette")]
+    )
     file = zipped(tmp_path / "a.zip", ten("train/", keys, 3, top) | ten("val/", keys, 2, top))
     end = added("imagenette", file)
-    assert end.train.total() == 30 and end.test.total() == 20 and not end.unreadable and not end.unknown
+    assert (
+        end.train.total() == 30
+        and end.test.total() == 20
+        and not end.unreadable
+        and not end.unknown
+    )
     test, train = data.test_set("imagenette", side=16), data.training_set("imagenette", side=16)
     assert test.images[:].shape == (20, 3, 16, 16) and len(train) == 30
-    for label in range(10):  # flat pictures survive scaling: the label's color is there, and no other
-        assert sorted(test.images[:][test.labels == label][:, 0, 0, 0].tolist()) == [20 * label, 20 * label + 1]
+    for label in range(
+        10
+    ):  # flat pictures survive scaling: the label's color is there, and no other
+        assert sorted(test.images[:][test.labels == label][:, 0, 0, 0].tolist()) == [
+            20 * label,
+            20 * label + 1,
+        ]
     found = collection.here("imagenette")
     assert (found.train, found.test) == (30, 20)
 
@@ -107,25 +140,42 @@ def test_a_folder_without_splits_is_test_images_unless_said(tmp_path):
 
 def test_what_is_no_image_and_no_class_is_left_out_and_named(tmp_path, home):
     files = ten("val/", classes.wnids("imagewoof"))
-    files |= {"val/n02086240/broken.png": picture(1)[:50], "val/toaster/a.png": picture(3), "README.md": b"words", "val/n02086240/._a.png": b"mac"}
+    files |= {
+        "val/n02086240/broken.png": picture(1)[:50],
+        "val/toaster/a.png": picture(3),
+        "README.md": b"words",
+        "val/n02086240/._a.png": b"mac",
+    }
     end = added("imagewoof", zipped(tmp_path / "a.zip", files))
     assert end.test.total() == 20 and end.unknown == {"toaster": 1}
     assert len(end.unreadable) == 1 and end.unreadable[0].startswith("val/n02086240/broken.png")
 
 
 def test_names_that_climb_out_of_the_archive_stay_inside(tmp_path, home):
-    files = ten("val/", classes.wnids("imagenette")) | {"../../../evil/n01440764/x.png": picture(9), "/n01440764/y.png": picture(9)}
+    files = ten("val/", classes.wnids("imagenette")) | {
+        "../../../evil/n01440764/x.png": picture(9),
+        "/n01440764/y.png": picture(9),
+    }
     added("imagenette", zipped(tmp_path / "a.zip", files))
     assert not list(tmp_path.rglob("evil")) and len(data.test_set("imagenette")) == 22
     outside = [p for p in tmp_path.rglob("*.png") if home not in p.parents]
     assert not outside
 
 
-@pytest.mark.parametrize("make, text", [
-    (lambda p: zipped(p / "a.zip", {"cat/a.png": picture(1)}), "has no image of Imagenette: expected one subfolder per class, called 'tench'"),
-    (lambda p: p / "nowhere.zip", "is neither a folder nor a ZIP file"),
-    (lambda p: (p / "text.zip").write_text("no zip") and p / "text.zip", "is neither a folder nor a ZIP file"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, text",
+    [
+        (
+            lambda p: zipped(p / "a.zip", {"cat/a.png": picture(1)}),
+            "has no image of Imagenette: expected one subfolder per class, called 'tench'",
+        ),
+        (lambda p: p / "nowhere.zip", "is neither a folder nor a ZIP file"),
+        (
+            lambda p: (p / "text.zip").write_text("no zip") and p / "text.zip",
+            "is neither a folder nor a ZIP file",
+        ),
+    ],
+)
 def test_a_failure_is_a_sentence_and_leaves_nothing(tmp_path, home, make, text):
     with pytest.raises(data.DataError, match=text):
         list(collection.add("imagenette", make(tmp_path)))
@@ -138,12 +188,17 @@ def test_what_is_there_is_replaced_only_if_asked(tmp_path):
     with pytest.raises(data.DataError, match="is there already; --replace"):
         list(collection.add("imagenette", file))
     more = zipped(tmp_path / "b.zip", ten("val/", classes.wnids("imagenette"), 5))
-    assert added("imagenette", more, replace=True).test.total() == 50 and len(data.test_set("imagenette")) == 50
+    assert (
+        added("imagenette", more, replace=True).test.total() == 50
+        and len(data.test_set("imagenette")) == 50
+    )
 
 
 def test_an_image_beyond_the_limit_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(collection, "LARGEST", 150)
-    files = ten("val/", classes.wnids("imagenette")) | {"val/n01440764/large.png": picture(1) + b"\0" * 200}
+    files = ten("val/", classes.wnids("imagenette")) | {
+        "val/n01440764/large.png": picture(1) + b"\0" * 200
+    }
     end = added("imagenette", zipped(tmp_path / "a.zip", files))
     assert end.test.total() == 20 and len(end.unreadable) == 1
 
@@ -154,24 +209,44 @@ def test_the_commands(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert sum(told["test"].values()) == 20 and told["train"] == {}
     cli(["data", "check", "imagenette", "--json"], standalone_mode=False)
-    assert json.loads(capsys.readouterr().out) == {"name": "imagenette", "test": 20, "unreadable": []}
+    assert json.loads(capsys.readouterr().out) == {
+        "name": "imagenette",
+        "test": 20,
+        "unreadable": [],
+    }
     cli(["data", "list", "--json"], standalone_mode=False)
     rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
-    assert set(rows) == set(collection.CARDS) and rows["imagenette"]["test"] == 20 and rows["fashion-mnist"]["test"] == 10_000
-    assert "ILSVRC2012_val_" in rows["imagenette"]["honest"] and rows["cifar100"]["missing"].startswith("CIFAR-100 is not on this machine")
+    assert (
+        set(rows) == set(collection.CARDS)
+        and rows["imagenette"]["test"] == 20
+        and rows["fashion-mnist"]["test"] == 10_000
+    )
+    assert "ILSVRC2012_val_" in rows["imagenette"]["honest"] and rows["cifar100"][
+        "missing"
+    ].startswith("CIFAR-100 is not on this machine")
     with pytest.raises(data.DataError, match="Did you mean 'imagenette'"):
         cli(["data", "add", "imagenete", str(file)], standalone_mode=False)
 
 
 def test_an_imagenet_teacher_is_tested_on_photographs_it_never_saw(tmp_path):
-    """Imagenette's images are ImageNet's training images, but for those of ImageNet's own validation set."""
+    """Imagenette's images are ImageNet's training images, but for those of ImageNet's own
+    validation set.
+    """
     keys = classes.wnids("imagenette")
-    files = ten("val/", keys) | {f"{part}/{key}/ILSVRC2012_val_{i:08d}.JPEG": picture(7 * i) for part in ("train", "val") for i, key in enumerate(keys)}
+    files = ten("val/", keys) | {
+        f"{part}/{key}/ILSVRC2012_val_{i:08d}.JPEG": picture(7 * i)
+        for part in ("train", "val")
+        for i, key in enumerate(keys)
+    }
     added("imagenette", zipped(tmp_path / "a.zip", files))
     card, everything = zoo.card("imagenet-lite0"), classes.wnids("imagenet1k")
     chosen = [everything.index(k) for k in keys]
     real = data.of_teacher(card, chosen)
-    assert len(real) == 20 and sorted(set(real.labels.tolist())) == chosen and real.images[:].shape == (20, 3, 224, 224)
+    assert (
+        len(real) == 20
+        and sorted(set(real.labels.tolist())) == chosen
+        and real.images[:].shape == (20, 3, 224, 224)
+    )
     with pytest.raises(data.DataError, match="ImageNet-1k is not on this machine"):
         data.of_teacher(card, [*chosen, 1])  # one class more than they cover
     assert catalogue.data_folder("imagenet1k").exists() is False

@@ -44,7 +44,9 @@ class Watched:
     def until(self, true, seconds=30):
         end = time.monotonic() + seconds
         while not true():
-            assert time.monotonic() < end, f"not within {seconds} s; last events: {[e.kind for e in self.events[-5:]]}"
+            assert time.monotonic() < end, (
+                f"not within {seconds} s; last events: {[e.kind for e in self.events[-5:]]}"
+            )
             time.sleep(0.01)
 
     def saw(self, kind):
@@ -75,7 +77,17 @@ def watch(quick, monkeypatch):
     running = []
 
     def start(**changes):
-        running.append(Watched(quick.replace(**({"epochs": 500, "warmup": 0.002, "generator_steps": 4, "ratio": 0.05} | changes)), monkeypatch))
+        running.append(
+            Watched(
+                quick.replace(
+                    **(
+                        {"epochs": 500, "warmup": 0.002, "generator_steps": 4, "ratio": 0.05}
+                        | changes
+                    )
+                ),
+                monkeypatch,
+            )
+        )
         return running[-1]
 
     yield start
@@ -105,7 +117,10 @@ def test_pause_step_resume_stop(watch, schedule):
     iterations = w.run.state.iterations
     w.ask("step", "iteration")
     after = w.still()
-    assert w.run.state.iterations == iterations + 1 and after["generator"] == 4 * w.run.state.iterations
+    assert (
+        w.run.state.iterations == iterations + 1
+        and after["generator"] == 4 * w.run.state.iterations
+    )
     w.ask("step", "iteration")
     again = w.still()
     assert w.run.state.iterations == iterations + 2 and again["generator"] == after["generator"] + 4
@@ -120,7 +135,9 @@ def test_pause_step_resume_stop(watch, schedule):
         assert end["generator"] == again["generator"]
 
     assert w.ask("resume").state == "running"
-    w.until(lambda: w.count["generator"] > end["generator"] + 4 and w.count["student"] > end["student"])
+    w.until(
+        lambda: w.count["generator"] > end["generator"] + 4 and w.count["student"] > end["student"]
+    )
     w.controls.send("stop", id="enough")
     finished = w.end()
     assert finished.kind == "run_finished" and finished.reason == "stopped" and finished.n == 100
@@ -134,7 +151,10 @@ def test_a_student_step_follows_algorithm_1_when_alone(watch):
     w.saw("generator_step")
     w.ask("pause")
     w.ask("step", "student")
-    assert w.still() == {"generator": 4 * 2 * 4, "student": 1}  # three epochs of warm-up and one of images
+    assert w.still() == {
+        "generator": 4 * 2 * 4,
+        "student": 1,
+    }  # three epochs of warm-up and one of images
 
 
 def test_a_student_step_in_warm_up_is_refused_when_concurrent(watch):
@@ -158,13 +178,17 @@ def test_a_student_steps_when_all_images_are_made(watch):
 
 
 def test_the_last_evaluation_is_the_last_word(watch):
-    """A stop while the student is tested: what its thread tells comes before the evaluation on all real images."""
+    """A stop while the student is tested: what its thread tells comes before the evaluation on all
+    real images.
+    """
     w = watch(schedule="concurrent", evaluate_every=1, student_steps=1000)
     w.until(lambda: sum(e.kind == "evaluated" for e in w.events) > 3)
     w.controls.send("stop")
     w.end()
     assert [e.final for e in w.events if e.kind == "evaluated"][-2:] == [False, True]
-    assert [e.t for e in w.events if e.kind == "evaluated"] == sorted(e.t for e in w.events if e.kind == "evaluated")
+    assert [e.t for e in w.events if e.kind == "evaluated"] == sorted(
+        e.t for e in w.events if e.kind == "evaluated"
+    )
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -199,13 +223,27 @@ def test_a_step_that_will_never_come_is_refused(watch):
 
 def test_commands_come_in_order(watch):
     w = watch()
-    ids = [w.controls.send("pause"), w.controls.send("step", "generator"), w.controls.send("step", "iteration"), w.controls.send("resume")]
+    ids = [
+        w.controls.send("pause"),
+        w.controls.send("step", "generator"),
+        w.controls.send("step", "iteration"),
+        w.controls.send("resume"),
+    ]
     for id in ids:
         w.answer(id)
     assert [e.id for e in w.events if e.kind == "control"] == ids
 
 
-@pytest.mark.parametrize("order", [("dance",), ("step", "leap"), ("pause", None, [1]), ("pause", None, {"a": 1}), ("pause", None, 1.5)])
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("dance",),
+        ("step", "leap"),
+        ("pause", None, [1]),
+        ("pause", None, {"a": 1}),
+        ("pause", None, 1.5),
+    ],
+)
 def test_words_that_are_none_are_refused_at_the_door(order):
     controls = Controls()
     with pytest.raises(ValueError, match="not known|neither"):
@@ -237,4 +275,6 @@ def test_a_stop_cannot_be_undone():
     controls.send("pause")
     answers = gate.apply()
     assert gate.state == "stopping"
-    assert [a["action"] for a in answers] == ["stop", "resume", "pause"] and all(a["text"] for a in answers[1:])
+    assert [a["action"] for a in answers] == ["stop", "resume", "pause"] and all(
+        a["text"] for a in answers[1:]
+    )

@@ -1,4 +1,6 @@
-"""Real images: the IDX format byte by byte, folders and CIFAR as a person fetches them, and a sentence for every way in which files can be wrong."""
+"""Real images: the IDX format byte by byte, folders and CIFAR as a person fetches them, and a
+sentence for every way in which files can be wrong.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,14 @@ from kgen.data.folders import ImageFiles
 
 
 def idx(array: np.ndarray) -> bytes:
-    """The format as documented: two zeros, type 8 (u8), rank, each side as big-endian 32 bits, then the bytes."""
-    return bytes([0, 0, 8, array.ndim]) + b"".join(struct.pack(">i", n) for n in array.shape) + array.tobytes()
+    """The format as documented: two zeros, type 8 (u8), rank, each side as big-endian 32 bits, then
+    the bytes.
+    """
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + b"".join(struct.pack(">i", n) for n in array.shape)
+        + array.tobytes()
+    )
 
 
 @pytest.fixture
@@ -53,7 +61,15 @@ def test_wrong_files_are_a_sentence(tmp_path, images):
         data.test_set("cifar")
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-5], lambda b: b"no gzip at all", lambda b: gzip.compress(gzip.decompress(b)[:-3]), lambda b: b""])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b[:-5],
+        lambda b: b"no gzip at all",
+        lambda b: gzip.compress(gzip.decompress(b)[:-3]),
+        lambda b: b"",
+    ],
+)
 def test_damaged_files_are_a_sentence(tmp_path, images, damage):
     write(tmp_path, images, np.array([5, 0, 9], dtype=np.uint8))
     file = tmp_path / "train-images-idx3-ubyte.gz"
@@ -64,7 +80,10 @@ def test_damaged_files_are_a_sentence(tmp_path, images, damage):
 
 def test_bundled_test_set():
     real = data.test_set("fashion-mnist")
-    assert real.images.shape == (10_000, 1, 28, 28) and np.bincount(real.labels).tolist() == [1000] * 10
+    assert (
+        real.images.shape == (10_000, 1, 28, 28)
+        and np.bincount(real.labels).tolist() == [1000] * 10
+    )
     assert abs(real.images.mean() / 255 - 0.2868) < 1e-3  # the mean that everyone knows
 
 
@@ -75,20 +94,25 @@ def test_stratified_is_fixed_and_fair():
     assert np.array_equal(some.images, real.stratified(200, (1, 4, 7)).images)
     assert not np.array_equal(some.images, real.stratified(200, (1, 4, 7), seed=1).images)
     few = real.stratified(4)  # fewer than classes: one image each of some
-    assert len(few) == len(set(few.labels.tolist())) == 4 and np.array_equal(few.labels, real.stratified(4).labels)
+    assert len(few) == len(set(few.labels.tolist())) == 4 and np.array_equal(
+        few.labels, real.stratified(4).labels
+    )
     assert len(np.unique(real.stratified(2000).images.reshape(2000, -1), axis=0)) > 1990
 
 
 def test_split_holds_out_the_same_images_and_loses_none():
     n = data.HOLDOUT + 100
-    whole = data.RealImages("x", np.arange(n, dtype=np.int32)[:, None, None, None], np.zeros(n, np.int64), ("a",))
+    whole = data.RealImages(
+        "x", np.arange(n, dtype=np.int32)[:, None, None, None], np.zeros(n, np.int64), ("a",)
+    )
     part, held_out = data.split(whole)
     assert len(held_out) == data.HOLDOUT and len(part) == 100
     assert sorted([*part.images.ravel(), *held_out.images.ravel()]) == list(range(n))
     assert np.array_equal(held_out.images, data.split(whole)[1].images)
 
 
-# --- data that a person fetches --------------------------------------------------------------------
+# --- data that a person fetches
+# --------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -111,36 +135,55 @@ def test_what_was_not_fetched_is_a_sentence_with_its_place(name, home):
     with pytest.raises(data.DataError) as told:
         data.test_set(name)
     text, folder = str(told.value), str(home / "data" / name)
-    assert text.startswith(f"{catalogue.DATA[name].title} is not on this machine (no ") and text.count(folder) >= 2 and "\n" not in text
+    assert (
+        text.startswith(f"{catalogue.DATA[name].title} is not on this machine (no ")
+        and text.count(folder) >= 2
+        and "\n" not in text
+    )
     if 'python -c "' in text:
         compile(text.partition('python -c "')[2].rpartition('"')[0], "told", "exec")
 
 
 def test_a_folder_of_wordnet_names(home):
-    """Imagenette as torchvision unpacks it: labels by class, photographs scaled to 256 on the short side and cut in the middle."""
+    """Imagenette as torchvision unpacks it: labels by class, photographs scaled to 256 on the short
+    side and cut in the middle.
+    """
     place = home / "data" / "imagenette" / "imagenette2" / "val"
     noise = np.random.default_rng(0)
     for label, wnid in enumerate(classes.wnids("imagenette")):
         for i in range(1 + label % 2):
             flat = np.full((300, 400, 3), (20 * label, 100 * i, 7), np.uint8)
             picture(place / wnid / f"{i}.png", flat)
-    exact = noise.integers(0, 256, (256, 256, 3), dtype=np.uint8)  # needs no scaling, so the cut is all that happens
+    exact = noise.integers(
+        0, 256, (256, 256, 3), dtype=np.uint8
+    )  # needs no scaling, so the cut is all that happens
     picture(place / "n01440764" / "0.png", exact)
     (place / "n01440764" / "notes.txt").write_text("no image")
     (place / "n99999999").mkdir()
     real = data.test_set("imagenette")
-    assert len(real) == 15 and real.images.shape == (15, 3, 224, 224) and real.classes == classes.names("imagenette")
+    assert (
+        len(real) == 15
+        and real.images.shape == (15, 3, 224, 224)
+        and real.classes == classes.names("imagenette")
+    )
     assert np.bincount(real.labels).tolist() == [1, 2] * 5 and real.labels.dtype == np.int64
     assert np.array_equal(real.images[0], exact[16:240, 16:240].transpose(2, 0, 1))
     for i in range(1, 15):
         second = 100 * (real.labels[:i] == real.labels[i]).any()
-        assert np.array_equal(real.images[i], np.broadcast_to(np.array([20 * real.labels[i], second, 7], np.uint8)[:, None, None], (3, 224, 224)))
+        assert np.array_equal(
+            real.images[i],
+            np.broadcast_to(
+                np.array([20 * real.labels[i], second, 7], np.uint8)[:, None, None], (3, 224, 224)
+            ),
+        )
     some = real.stratified(5, (2, 3))
     assert some.images.shape == (3, 3, 224, 224) and some.labels.tolist() == [2, 3, 3]
 
 
 def test_a_folder_of_class_texts_in_grey_and_stretched(home):
-    """Megapixel MNIST by its instruction: subfolders in words, one channel, 1500 × 1500 whatever the file."""
+    """Megapixel MNIST by its instruction: subfolders in words, one channel, 1500 × 1500 whatever
+    the file.
+    """
     place = home / "data" / "megapixel-mnist" / "test"
     for label, word in enumerate(classes.names("megapixel-mnist")):
         picture(place / word / "a.PNG", np.full((50, 60), 10 * label, np.uint8), "L")
@@ -170,17 +213,34 @@ def test_image_files_are_read_as_an_array(tmp_path, monkeypatch):
         picture(path, image.transpose(1, 2, 0))
     files = ImageFiles(paths, 3, (5, 7), crop=False)
     assert files.shape == images.shape and len(files) == 6 and files.dtype == images.dtype
-    for index in (3, -1, slice(1, 4), slice(4, 99), np.array([5, 0, 0]), np.array([True, False] * 3)):
+    for index in (
+        3,
+        -1,
+        slice(1, 4),
+        slice(4, 99),
+        np.array([5, 0, 0]),
+        np.array([True, False] * 3),
+    ):
         assert np.array_equal(files[index], images[index])
     monkeypatch.setattr("kgen.data.folders.SELECTION", 3 * 5 * 7 * 2)
     large = files[np.array([4, 2, 1])]
-    assert isinstance(large, ImageFiles) and np.array_equal(large[:], images[[4, 2, 1]]) and isinstance(files[np.array([4, 2])], np.ndarray)
+    assert (
+        isinstance(large, ImageFiles)
+        and np.array_equal(large[:], images[[4, 2, 1]])
+        and isinstance(files[np.array([4, 2])], np.ndarray)
+    )
     (tmp_path / "0.png").write_bytes(b"no image")
     with pytest.raises(data.DataError, match=r"0\.png is no image.*replace it"):
         files[0]
 
 
-@pytest.mark.parametrize(("name", "folder", "file", "key"), [("cifar10", "cifar-10-batches-py", "test_batch", "labels"), ("cifar100", "cifar-100-python", "test", "fine_labels")])
+@pytest.mark.parametrize(
+    ("name", "folder", "file", "key"),
+    [
+        ("cifar10", "cifar-10-batches-py", "test_batch", "labels"),
+        ("cifar100", "cifar-100-python", "test", "fine_labels"),
+    ],
+)
 def test_cifar_in_torchvisions_layout(name, folder, file, key, home, monkeypatch):
     """A small copy with checksums of its own; a copy whose checksum is another is not read."""
     import torchvision.datasets as tv
@@ -190,7 +250,9 @@ def test_cifar_in_torchvisions_layout(name, folder, file, key, home, monkeypatch
     place = home / "data" / name / folder
     place.mkdir(parents=True)
     (place / file).write_bytes(pickle.dumps({"data": images.reshape(4, -1), key: [3, 1, 9, 1]}))
-    (place / kind.meta["filename"]).write_bytes(pickle.dumps({kind.meta["key"]: list(classes.names(name))}))
+    (place / kind.meta["filename"]).write_bytes(
+        pickle.dumps({kind.meta["key"]: list(classes.names(name))})
+    )
     with pytest.raises(data.DataError, match="no whole copy in .*download=True"):
         data.test_set(name)
 
@@ -201,4 +263,8 @@ def test_cifar_in_torchvisions_layout(name, folder, file, key, home, monkeypatch
     monkeypatch.setattr(kind, "test_list", [[file, checksum(file)]])
     monkeypatch.setattr(kind, "meta", kind.meta | {"md5": checksum(kind.meta["filename"])})
     real = data.test_set(name)
-    assert np.array_equal(real.images, images) and real.labels.tolist() == [3, 1, 9, 1] and real.classes == classes.names(name)
+    assert (
+        np.array_equal(real.images, images)
+        and real.labels.tolist() == [3, 1, 9, 1]
+        and real.classes == classes.names(name)
+    )

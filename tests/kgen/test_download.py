@@ -1,4 +1,6 @@
-"""The downloader against a server on this machine that cuts, forgets ranges, changes its file and lies."""
+"""The downloader against a server on this machine that cuts, forgets ranges, changes its file and
+lies.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,15 @@ def left(part) -> set[str]:
 
 def test_whole_at_once(shelf, part):
     seen, said = get(url(shelf), part)
-    assert part.read_bytes() == shelf.body and said == f"SHA-256 begins with {shelf.digest()[:8]} as published"
-    assert seen[-1] == Progress(700_000, 700_000) and len(seen) > 1 and [p.done for p in seen] == sorted(p.done for p in seen)
+    assert (
+        part.read_bytes() == shelf.body
+        and said == f"SHA-256 begins with {shelf.digest()[:8]} as published"
+    )
+    assert (
+        seen[-1] == Progress(700_000, 700_000)
+        and len(seen) > 1
+        and [p.done for p in seen] == sorted(p.done for p in seen)
+    )
     assert shelf.asked == [(url(shelf).removeprefix(shelf.url), None)]
 
 
@@ -56,11 +65,17 @@ def test_a_cut_download_goes_on_where_it_stopped(shelf, part):
     shelf.cut = 300_000
     with pytest.raises(DownloadError) as told:
         get(url(shelf), part)
-    assert "The connection to 127.0.0.1 broke after 0.3 of 0.7 MB" in str(told.value) and str(told.value).endswith(AGAIN)
+    assert "The connection to 127.0.0.1 broke after 0.3 of 0.7 MB" in str(told.value) and str(
+        told.value
+    ).endswith(AGAIN)
     assert part.read_bytes() == shelf.body[:300_000]
     shelf.cut = None
     seen, _ = get(url(shelf), part)
-    assert part.read_bytes() == shelf.body and seen[0].done > 300_000 and shelf.asked[-1][1] == "bytes=300000-"
+    assert (
+        part.read_bytes() == shelf.body
+        and seen[0].done > 300_000
+        and shelf.asked[-1][1] == "bytes=300000-"
+    )
 
 
 def test_an_interrupted_download_goes_on(shelf, part):
@@ -109,7 +124,13 @@ def test_a_whole_file_is_not_asked_for_again(shelf, part):
 def test_a_wrong_checksum_removes_the_file(by, shelf, part):
     shelf.linked = "0" * 64
     address = url(shelf, "abcdef01") if by == "name" else f"{shelf.url}/hub/net.pth"
-    with pytest.raises(DownloadError, match="is not what was published: SHA-256 .* It was removed; to try once more: python -m kgen fetch x"):
+    with pytest.raises(
+        DownloadError,
+        match=(
+            "is not what was published: SHA-256 .* It was removed; to try once more: python -m kgen"
+            " fetch x"
+        ),
+    ):
         get(address, part)
     assert left(part) == set()
 
@@ -117,11 +138,15 @@ def test_a_wrong_checksum_removes_the_file(by, shelf, part):
 def test_the_checksum_of_the_redirecting_answer_counts(shelf, part):
     shelf.linked = shelf.digest()
     _, said = get(f"{shelf.url}/hub/net.safetensors", part)
-    assert said == f"SHA-256 {shelf.digest()} as published" and [path for path, _ in shelf.asked] == ["/hub/net.safetensors", "/storage/net.safetensors"]
+    assert said == f"SHA-256 {shelf.digest()} as published" and [
+        path for path, _ in shelf.asked
+    ] == ["/hub/net.safetensors", "/storage/net.safetensors"]
     assert json.loads(part.with_suffix(".json").read_text())["sha256"] == shelf.digest()
 
 
-@pytest.mark.parametrize(("status", "words"), [(404, "answers 404 Not Found"), (503, "answers 503 Service Unavailable")])
+@pytest.mark.parametrize(
+    ("status", "words"), [(404, "answers 404 Not Found"), (503, "answers 503 Service Unavailable")]
+)
 def test_an_answer_that_is_none(status, words, shelf, part):
     shelf.status = status
     with pytest.raises(DownloadError, match=words):
@@ -136,7 +161,12 @@ def test_a_host_that_cannot_be_reached(part):
     with pytest.raises(DownloadError) as told:
         get(f"http://127.0.0.1:{port}/net.pth", part)
     text = str(told.value)
-    assert text.startswith("127.0.0.1 cannot be reached") and AGAIN in text and "--file FILE" in text and "\n" not in text
+    assert (
+        text.startswith("127.0.0.1 cannot be reached")
+        and AGAIN in text
+        and "--file FILE" in text
+        and "\n" not in text
+    )
     assert left(part) == set()
 
 
@@ -159,7 +189,13 @@ def test_one_download_at_a_time(shelf, part):
 
 @pytest.mark.parametrize(
     ("name", "digits"),
-    [("resnet18-f37072fd.pth", "f37072fd"), ("model.safetensors", None), ("net-20200101.pth", None), ("net_1k_224_ema.pth", None), (f"a-{'ab' * 32}.bin", "ab" * 32)],
+    [
+        ("resnet18-f37072fd.pth", "f37072fd"),
+        ("model.safetensors", None),
+        ("net-20200101.pth", None),
+        ("net_1k_224_ema.pth", None),
+        (f"a-{'ab' * 32}.bin", "ab" * 32),
+    ],
 )
 def test_digits_of_a_name(name, digits):
     assert download.digits_in(f"https://example.org/a/{name}?download=true") == digits

@@ -1,4 +1,6 @@
-"""Class embeddings: radii in closed form, the factor that makes them, and what is missing by name."""
+"""Class embeddings: radii in closed form, the factor that makes them, and what is missing by
+name.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,11 @@ from kgen.zoo.zoo import header
 
 def slow_smallest(table):
     k, d = table.shape
-    return min(sum((table[i, j].item() - table[m, j].item()) ** 2 for j in range(d)) / d for i in range(k) for m in range(i))
+    return min(
+        sum((table[i, j].item() - table[m, j].item()) ** 2 for j in range(d)) / d
+        for i in range(k)
+        for m in range(i)
+    )
 
 
 def test_radii_closed_form():
@@ -38,7 +44,10 @@ def test_bundled_table():
     table = embeddings.class_table(FASHION_CLASSES)
     assert table.shape == (10, 384) and table.dtype == torch.float32
     assert slow_smallest(table.double()) == pytest.approx(0.03, rel=1e-5)
-    assert embeddings.radii(table) == (pytest.approx(0.015, rel=1e-5), pytest.approx(0.03, rel=1e-5))
+    assert embeddings.radii(table) == (
+        pytest.approx(0.015, rel=1e-5),
+        pytest.approx(0.03, rel=1e-5),
+    )
     # unit vectors times one factor: every row has the same length (half precision)
     assert table.norm(dim=1).std() / table.norm(dim=1).mean() < 1e-3
 
@@ -74,7 +83,9 @@ def test_written_table_is_read_back(tmp_path, rng):
     file = tmp_path / "table.safetensors"
     embeddings.write_table(["a", "b", "c"], vectors, file)
     table = embeddings.class_table(("c", "a"), file)
-    torch.testing.assert_close(torch.nn.functional.normalize(table, dim=1), vectors[[2, 0]], rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(
+        torch.nn.functional.normalize(table, dim=1), vectors[[2, 0]], rtol=2e-3, atol=2e-3
+    )
 
 
 class Encoder:
@@ -88,13 +99,18 @@ class Encoder:
     def encode(self, texts, normalize_embeddings):
         assert normalize_embeddings
         Encoder.asked += texts
-        rows = [torch.randn(384, generator=torch.Generator().manual_seed(len(t) * 1000 + ord(t[0]))) for t in texts]
+        rows = [
+            torch.randn(384, generator=torch.Generator().manual_seed(len(t) * 1000 + ord(t[0])))
+            for t in texts
+        ]
         return torch.nn.functional.normalize(torch.stack(rows), dim=1).numpy()
 
 
 @pytest.fixture
 def encoder(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Encoder))
+    monkeypatch.setitem(
+        sys.modules, "sentence_transformers", SimpleNamespace(SentenceTransformer=Encoder)
+    )
     monkeypatch.setattr(Encoder, "asked", [])
     return Encoder
 
@@ -107,7 +123,12 @@ def test_new_texts_go_behind_the_old_rows_which_stay(tmp_path, encoder):
     after = load_file(file)["embedding"]
     assert encoder.asked == ["b", "a", "longer", "c"] == json.loads(header(file)["texts"])
     assert torch.equal(after[:2], before) and after.dtype == torch.float16
-    torch.testing.assert_close(after[2:].float(), torch.from_numpy(Encoder("", "cpu", True).encode(["longer", "c"], True)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        after[2:].float(),
+        torch.from_numpy(Encoder("", "cpu", True).encode(["longer", "c"], True)),
+        atol=1e-3,
+        rtol=0,
+    )
     whole = file.read_bytes()
     assert embeddings.extend_table(["c"], file) == (0, 4) and file.read_bytes() == whole
 
@@ -128,8 +149,15 @@ def test_without_the_encoder_it_says_what_to_install(tmp_path, monkeypatch):
 
 
 def test_bundled_table_holds_every_class_text_and_the_first_ten_are_what_they_were():
-    """Runs are repeated bit for bit only while Fashion-MNIST's rows stay as they are; their digest is from the first release."""
+    """Runs are repeated bit for bit only while Fashion-MNIST's rows stay as they are; their digest
+    is from the first release.
+    """
     table = load_file(embeddings.TABLE)["embedding"]
-    assert json.loads(header(embeddings.TABLE)["texts"]) == classes.texts() and len(table) == len(classes.texts())
-    assert hashlib.sha256(table[:10].numpy().tobytes()).hexdigest() == "9bb9e8830f77fcccdcf37c8732a712fdde8b3b77273599c893b526c5e18c139f"
+    assert json.loads(header(embeddings.TABLE)["texts"]) == classes.texts() and len(table) == len(
+        classes.texts()
+    )
+    assert (
+        hashlib.sha256(table[:10].numpy().tobytes()).hexdigest()
+        == "9bb9e8830f77fcccdcf37c8732a712fdde8b3b77273599c893b526c5e18c139f"
+    )
     assert (table.float().norm(dim=1) - 1).abs().max() < 1e-3

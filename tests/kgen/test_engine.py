@@ -26,7 +26,9 @@ SCHEDULES = ["sequential", "concurrent"]
 
 @pytest.fixture
 def made(monkeypatch):
-    """Every step that was really made, in order: ("generator" | "student", iterations done, student steps done)."""
+    """Every step that was really made, in order: ("generator" | "student", iterations done, student
+    steps done).
+    """
     log, naps = [], {"generator": 0.0, "student": 0.0}
 
     def watched(kind, honest):
@@ -59,7 +61,14 @@ def kinds(events):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("changes", [{}, {"epochs": 4, "warmup": 0.5, "iterations": 1, "student_steps": 11}, {"warmup": 0.0, "epochs": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"epochs": 4, "warmup": 0.5, "iterations": 1, "student_steps": 11},
+        {"warmup": 0.0, "epochs": 1},
+    ],
+)
 def test_counts_are_exact(quick, made, schedule, changes):
     r = quick.replace(schedule=schedule, **changes)
     d = Distillation(r)
@@ -69,7 +78,11 @@ def test_counts_are_exact(quick, made, schedule, changes):
     assert made.count() == {"generator": generator, "student": student}
     assert (d.state.iterations, d.state.student_steps) == (r.epochs * r.iterations, student)
     n = kinds(events)
-    assert (n["generator_step"], n["iteration_started"], n["batch_synthesised"]) == (generator, r.epochs * r.iterations, r.epochs * r.iterations)
+    assert (n["generator_step"], n["iteration_started"], n["batch_synthesised"]) == (
+        generator,
+        r.epochs * r.iterations,
+        r.epochs * r.iterations,
+    )
     assert (events[0].generator_steps, events[0].student_steps) == (generator, student)
     # evaluated on 100 images at every third step but the last, and once at the end
     steps = [e.step for e in events if e.kind == "evaluated" and not e.final]
@@ -121,7 +134,11 @@ def test_adversarial_part_is_off_in_warm_up(quick, schedule):
 def test_one_class_makes_images_and_no_student(quick, made, schedule):
     events = list(kgen.distill(quick.replace(schedule=schedule, classes=("Bag",))))
     n = kinds(events)
-    assert made.count() == {"generator": 12} and n["student_step"] == n["evaluated"] == 0 and n["batch_synthesised"] == 6
+    assert (
+        made.count() == {"generator": 12}
+        and n["student_step"] == n["evaluated"] == 0
+        and n["batch_synthesised"] == 6
+    )
     assert events[0].student_steps == 0 and events[0].classes == ["Bag"]
     assert any("One class" in e.text for e in events if e.kind == "warning")
     assert events[-1].reason == "done" and events[-1].accuracy is None
@@ -138,7 +155,9 @@ def test_accuracy_is_among_the_chosen_classes(quick):
 
 @pytest.mark.parametrize("diverse", [False, True])
 def test_the_students_view_is_told_at_every_test(quick, diverse):
-    """Its embedding of the pool's images is what the network says of them, and the classes' anchors are beside them where there are any."""
+    """Its embedding of the pool's images is what the network says of them, and the classes' anchors
+    are beside them where there are any.
+    """
     recipe = quick.replace(**{"weights.ed": 5.0, "weights.aed": 1.0}) if diverse else quick
     d = Distillation(recipe)
     told, batches = [], {}
@@ -147,13 +166,30 @@ def test_the_students_view_is_told_at_every_test(quick, diverse):
             batches[e.iteration] = e.arrays
         elif e.kind == "evaluated":
             told.append(e)
-    assert [e.file for e in told] == [f"students/{n:07d}.safetensors" for n in [*(e.step + 1 for e in told[:-1]), d.state.student_steps]]
+    assert [e.file for e in told] == [
+        f"students/{n:07d}.safetensors"
+        for n in [*(e.step + 1 for e in told[:-1]), d.state.student_steps]
+    ]
     a, s = told[-1].arrays, d.state
-    assert ("anchors" in a) == diverse and len(a["pos"]) == len(s.pool) and len(a["reference"]) == len(d.setting.examples)
-    images = torch.from_numpy(np.stack([batches[i]["images"][pos] for i, pos in zip(a["iteration"], a["pos"])])).float() / 255
-    assert a["labels"].tolist() == [batches[i]["labels"][pos] for i, pos in zip(a["iteration"], a["pos"])]
+    assert (
+        ("anchors" in a) == diverse
+        and len(a["pos"]) == len(s.pool)
+        and len(a["reference"]) == len(d.setting.examples)
+    )
+    images = (
+        torch.from_numpy(
+            np.stack([batches[i]["images"][pos] for i, pos in zip(a["iteration"], a["pos"])])
+        ).float()
+        / 255
+    )
+    assert a["labels"].tolist() == [
+        batches[i]["labels"][pos] for i, pos in zip(a["iteration"], a["pos"])
+    ]
     with torch.no_grad():
-        seen = s.student.eval().forward_head(s.student.forward_features((images - d.setting.teacher.mean) / d.setting.teacher.std), pre_logits=True)
+        seen = s.student.eval().forward_head(
+            s.student.forward_features((images - d.setting.teacher.mean) / d.setting.teacher.std),
+            pre_logits=True,
+        )
         seen = s.projection(seen) if diverse else seen
     assert a["embedding"] == pytest.approx(seen.numpy(), abs=2e-2)
     if diverse:
@@ -187,7 +223,14 @@ def test_no_trace_is_left(quick):
 
 def fingerprint(recipe):
     d = Distillation(recipe)
-    told = [{k: v for k, v in e.model_dump(mode="json", exclude={"t"}).items() if k not in ("arrays", "preview")} for e in d]
+    told = [
+        {
+            k: v
+            for k, v in e.model_dump(mode="json", exclude={"t"}).items()
+            if k not in ("arrays", "preview")
+        }
+        for e in d
+    ]
     return told, {k: v.clone() for k, v in d.state.student.state_dict().items()}
 
 
@@ -211,11 +254,18 @@ def test_closing_the_stream_ends_the_run(quick, made, schedule):
     assert made.count() == count and torch.get_num_threads() == 2
 
 
-@pytest.mark.parametrize(("schedule", "name", "term", "after"), [
-    ("sequential", "key_region", "kr", 13), ("concurrent", "batch_norm", "bn", 13), ("sequential", "distillation", "kl", 4),
-    ("concurrent", "distillation", "kl", 4),
-])  # fmt: skip
-def test_a_loss_that_is_no_number_ends_the_run_in_words(quick, monkeypatch, schedule, name, term, after):
+@pytest.mark.parametrize(
+    ("schedule", "name", "term", "after"),
+    [
+        ("sequential", "key_region", "kr", 13),
+        ("concurrent", "batch_norm", "bn", 13),
+        ("sequential", "distillation", "kl", 4),
+        ("concurrent", "distillation", "kl", 4),
+    ],
+)
+def test_a_loss_that_is_no_number_ends_the_run_in_words(
+    quick, monkeypatch, schedule, name, term, after
+):
     honest, calls = getattr(losses, name), []
 
     def broken(*args, **kwargs):
@@ -244,13 +294,23 @@ def test_a_damaged_image_of_the_real_data_ends_the_run_in_words(quick, monkeypat
     real = data.RealImages("x", Damaged(), np.arange(60) % 10, data.FASHION_CLASSES)
     monkeypatch.setattr(data, "test_set", lambda name, side: real)
     *_, failed = kgen.distill(quick)
-    assert failed.kind == "run_failed" and "a/b.png is no image" in failed.cause and "resume" in failed.remedy
+    assert (
+        failed.kind == "run_failed"
+        and "a/b.png is no image" in failed.cause
+        and "resume" in failed.remedy
+    )
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"classes": ("Bga",)}, "'Bga' is not a class of fashion-cnn. Did you mean 'Bag'"), ({"classes": (10,)}, "10 is not a class"),
-    ({"classes": ("Bag", 8)}, "twice"), ({"ratio": 1e-6}, "hold no image of 28 × 28"), ({"device": "mps"}, "'mps', but this machine has"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classes": ("Bga",)}, "'Bga' is not a class of fashion-cnn. Did you mean 'Bag'"),
+        ({"classes": (10,)}, "10 is not a class"),
+        ({"classes": ("Bag", 8)}, "twice"),
+        ({"ratio": 1e-6}, "hold no image of 28 × 28"),
+        ({"device": "mps"}, "'mps', but this machine has"),
+    ],
+)
 def test_what_this_machine_cannot_do_is_said_before_the_run(changes, words):
     with pytest.raises(RecipeError, match=words):
         Distillation(mini(**changes))
@@ -258,21 +318,50 @@ def test_what_this_machine_cannot_do_is_said_before_the_run(changes, words):
 
 def test_a_plan_below_the_budget_is_a_warning(quick):
     events = list(kgen.distill(quick.replace(ratio=0.01, epochs=1, warmup=0.0)))
-    assert [e.text for e in events if e.kind == "warning"] == ["The run makes 24 images, but the budget holds 600."]
+    assert [e.text for e in events if e.kind == "warning"] == [
+        "The run makes 24 images, but the budget holds 600."
+    ]
 
 
-@pytest.mark.parametrize("changes", [
-    {"keep": "best"}, {"pool_policy": "fifo"}, {"pool_policy": "reservoir"}, {"generator_life": 1}, {"views": 3}, {"augment": "none"},
-    {"output": "batchnorm", "up_first": True}, {"report_every": 3}, {"adv_mask": "agree", "bn_scale": "raw"},
-    {"optimisers.student.name": "adamw", "optimisers.student.lr": 0.01}, {"resolutions": [32], "deep": True}, {"batch": 25, "classes": [1, 2]},
-    {"resolutions": [28, 16]}, {"weights.ed": 10.0, "weights.aed": 5.0}, {"weights.ed": 10.0, "embedding": "centre", "batch": 20},
-    {"weights.aed": 5.0, "embedding": "centre", "aed_embedding": "teacher", "batch": 20, "resolutions": [16, 28]},
-    {"student_crop": 0.3, "views": 4, "edges": "reflect"}, {"generator_crop": 0.5, "crop_curriculum": True, "adv_divergence": "js"},
-    {"admit": "recognized", "restart_optimiser": True}, {"mix": "cutmix", "views": 0},
-    {"source": "latent", "feature_memory": 0.9}, {"source": "pyramid"}, {"source": "pixels", "weights.tv": 0.01, "weights.l2": 1e-4},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"keep": "best"},
+        {"pool_policy": "fifo"},
+        {"pool_policy": "reservoir"},
+        {"generator_life": 1},
+        {"views": 3},
+        {"augment": "none"},
+        {"output": "batchnorm", "up_first": True},
+        {"report_every": 3},
+        {"adv_mask": "agree", "bn_scale": "raw"},
+        {"optimisers.student.name": "adamw", "optimisers.student.lr": 0.01},
+        {"resolutions": [32], "deep": True},
+        {"batch": 25, "classes": [1, 2]},
+        {"resolutions": [28, 16]},
+        {"weights.ed": 10.0, "weights.aed": 5.0},
+        {"weights.ed": 10.0, "embedding": "centre", "batch": 20},
+        {
+            "weights.aed": 5.0,
+            "embedding": "centre",
+            "aed_embedding": "teacher",
+            "batch": 20,
+            "resolutions": [16, 28],
+        },
+        {"student_crop": 0.3, "views": 4, "edges": "reflect"},
+        {"generator_crop": 0.5, "crop_curriculum": True, "adv_divergence": "js"},
+        {"admit": "recognized", "restart_optimiser": True},
+        {"mix": "cutmix", "views": 0},
+        {"source": "latent", "feature_memory": 0.9},
+        {"source": "pyramid"},
+        {"source": "pixels", "weights.tv": 0.01, "weights.l2": 1e-4},
+    ],
+    ids=str,
+)
 def test_every_switch_runs_and_resumes_to_the_same_end(quick, changes):
-    """From each checkpoint of the run: the rest of the events and the student are the uninterrupted run's, bit for bit."""
+    """From each checkpoint of the run: the rest of the events and the student are the uninterrupted
+    run's, bit for bit.
+    """
     r = quick.replace(**changes)
     whole, batches, kept = [], {}, []
     d = Distillation(r)
@@ -290,14 +379,25 @@ def test_every_switch_runs_and_resumes_to_the_same_end(quick, changes):
     for at, tensors in kept[1::3]:
         again = Distillation(r, resume=tensors, batch_of=batches.__getitem__)
         assert [bare(e) for e in again if e.kind != "control"] == [bare(e) for e in whole[at:]]
-        assert all(torch.equal(v, d.state.student.state_dict()[k]) for k, v in again.state.student.state_dict().items())
+        assert all(
+            torch.equal(v, d.state.student.state_dict()[k])
+            for k, v in again.state.student.state_dict().items()
+        )
 
 
 def test_evaluating_a_subset_does_not_touch_the_generators_statistics(monkeypatch):
-    """The student's thread measures the teacher on real images; no layer of that pass may enter L_bn."""
+    """The student's thread measures the teacher on real images; no layer of that pass may enter
+    L_bn.
+    """
     seen = set()
     real = losses.batch_norm
-    monkeypatch.setattr(losses, "batch_norm", lambda statistics, *a: seen.add(len(statistics)) or real(statistics, *a))
-    for _ in kgen.distill(mini(classes=[0, 3, 7], schedule="concurrent", evaluate_every=1, epochs=4)):
+    monkeypatch.setattr(
+        losses,
+        "batch_norm",
+        lambda statistics, *a: seen.add(len(statistics)) or real(statistics, *a),
+    )
+    for _ in kgen.distill(
+        mini(classes=[0, 3, 7], schedule="concurrent", evaluate_every=1, epochs=4)
+    ):
         pass
     assert len(seen) == 1

@@ -16,7 +16,9 @@ from kgen.evaluate import confusion, pieces, score
 def real():
     rng = np.random.default_rng(0)
     labels = np.array([0] * 30 + [1] * 11 + [2] * 7 + [3] * 1)
-    return RealImages("x", rng.integers(0, 256, (49, 1, 2, 3), dtype=np.uint8), labels, ("a", "b", "c", "d"))
+    return RealImages(
+        "x", rng.integers(0, 256, (49, 1, 2, 3), dtype=np.uint8), labels, ("a", "b", "c", "d")
+    )
 
 
 @pytest.fixture
@@ -42,7 +44,9 @@ def test_score_is_a_count(real, weight, chosen, values, monkeypatch):
     assert found.accuracy == pytest.approx(sum(hits.values()) / found.n)
     assert found.per_class == pytest.approx([hits[c] / counts[c] for c in chosen], abs=1e-4)
     assert {(a, b): n for a, b, n in found.confusion} == {pair: n for pair, n in wrong.items() if n}
-    assert [n for *_, n in found.confusion] == sorted((n for *_, n in found.confusion), reverse=True)
+    assert [n for *_, n in found.confusion] == sorted(
+        (n for *_, n in found.confusion), reverse=True
+    )
 
 
 def test_the_most_frequent_confusions_are_told(monkeypatch):
@@ -55,7 +59,10 @@ def test_no_image_of_the_chosen_classes(real):
         score(lambda x: x.flatten(1), real.take(np.arange(5)), [2])
 
 
-@pytest.mark.parametrize(("image", "most"), [((1, 28, 28), 500), ((3, 224, 224), 111), ((3, 1200, 1600), 2), ((3, 4000, 4000), 1)])
+@pytest.mark.parametrize(
+    ("image", "most"),
+    [((1, 28, 28), 500), ((3, 224, 224), 111), ((3, 1200, 1600), 2), ((3, 4000, 4000), 1)],
+)
 def test_a_forward_pass_holds_few_large_images(image, most):
     parts = list(pieces((1001, *image)))
     assert [i for part in parts for i in range(1001)[part]] == list(range(1001))

@@ -1,4 +1,6 @@
-"""The exported folder as one who gets it uses it: loaded by its own code, ONNX against torch, and all of it or nothing."""
+"""The exported folder as one who gets it uses it: loaded by its own code, ONNX against torch, and
+all of it or nothing.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,13 @@ def test_the_onnx_file_answers_as_torch_does_whatever_the_batch(exported, rng):
     import onnxruntime
 
     folder, card = exported
-    session = onnxruntime.InferenceSession(folder / "student.onnx", providers=["CPUExecutionProvider"])
-    network, spec = zoo.load_student(folder / "student.safetensors"), zoo.read_spec(folder / "student.safetensors", "mean")
+    session = onnxruntime.InferenceSession(
+        folder / "student.onnx", providers=["CPUExecutionProvider"]
+    )
+    network, spec = (
+        zoo.load_student(folder / "student.safetensors"),
+        zoo.read_spec(folder / "student.safetensors", "mean"),
+    )
     mean, std = (torch.tensor(spec[k]).view(1, -1, 1, 1) for k in ("mean", "std"))
     for n in (1, 2, 7, 33):
         images = torch.rand(n, 1, 28, 28, generator=rng)
@@ -65,7 +72,9 @@ def test_the_onnx_file_says_what_it_wants_and_not_where_it_was_made(exported):
     model = onnx.load(folder / "student.onnx")
     facts = {p.key: p.value for p in model.metadata_props}
     onnx.checker.check_model(model, full_check=True)
-    assert "pixels in [0,1]" in facts["input"] and json.loads(facts["kgen"]) == card | {"onnx": None}
+    assert "pixels in [0,1]" in facts["input"] and json.loads(facts["kgen"]) == card | {
+        "onnx": None
+    }
     whole = (folder / "student.onnx").read_bytes()
     assert str(ROOT).encode() not in whole and b'File "' not in whole
 
@@ -76,11 +85,27 @@ def test_the_card_tells_the_run(exported, runs):
     told = {e.kind: e for e in open_run(runs / student).events()}
     started, score = told["run_started"], told["evaluated"]
     assert json.loads((folder / "card.json").read_bytes()) == card
-    assert (card["accuracy"], card["n"], card["teacher"]["accuracy"]) == (score.student.accuracy, 100, score.teacher.accuracy)
-    assert card["student"] == {"name": student, "parameters": started.student_parameters, "macs": started.student_macs, "bytes": started.student_bytes}
-    assert card["teacher"]["macs"] == started.teacher_macs == 22_664_832 and card["recipe"] == started.recipe
-    assert (folder / "student.safetensors").read_bytes() == (runs / student / "student.safetensors").read_bytes()
-    assert (folder / "classes.txt").read_text("utf-8").split("\n") == list(zoo.classes("fashion-cnn"))
+    assert (card["accuracy"], card["n"], card["teacher"]["accuracy"]) == (
+        score.student.accuracy,
+        100,
+        score.teacher.accuracy,
+    )
+    assert card["student"] == {
+        "name": student,
+        "parameters": started.student_parameters,
+        "macs": started.student_macs,
+        "bytes": started.student_bytes,
+    }
+    assert (
+        card["teacher"]["macs"] == started.teacher_macs == 22_664_832
+        and card["recipe"] == started.recipe
+    )
+    assert (folder / "student.safetensors").read_bytes() == (
+        runs / student / "student.safetensors"
+    ).read_bytes()
+    assert (folder / "classes.txt").read_text("utf-8").split("\n") == list(
+        zoo.classes("fashion-cnn")
+    )
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -88,15 +113,22 @@ def test_its_own_code_runs_and_is_what_the_readme_shows(exported, monkeypatch, c
     """torch's with kgen at hand, here; onnxruntime's in a process that has nothing of ours."""
     folder, card = exported
     code = {file: (folder / file).read_text("utf-8") for file in ("load_torch.py", "load_onnx.py")}
-    assert all(len(c.splitlines()) == 5 and f"```python\n{c}```" in (folder / "README.md").read_text("utf-8") for c in code.values())
+    assert all(
+        len(c.splitlines()) == 5
+        and f"```python\n{c}```" in (folder / "README.md").read_text("utf-8")
+        for c in code.values()
+    )
     monkeypatch.chdir(folder)
     exec(code["load_torch.py"], {})
     assert capsys.readouterr().out.strip() in card["classes"]
-    done = subprocess.run([sys.executable, "load_onnx.py"], cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "load_onnx.py"], cwd=folder, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0 and done.stdout.strip() in card["classes"], done.stderr
 
 
-# --- all or nothing ------------------------------------------------------------------------------------
+# --- all or nothing
+# ------------------------------------------------------------------------------------
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(exported, runs, tmp_path, monkeypatch):
@@ -112,28 +144,45 @@ def test_a_file_that_answers_otherwise_is_not_kept(exported, runs, tmp_path, mon
     values = onnx.numpy_helper.to_array(weights).copy()
     values.flat[0] += 1
     weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
-    for damaged, sentence in ((model.SerializeToString(), "differs from torch by"), (whole[: len(whole) // 2], "onnxruntime cannot run")):
+    for damaged, sentence in (
+        (model.SerializeToString(), "differs from torch by"),
+        (whole[: len(whole) // 2], "onnxruntime cannot run"),
+    ):
         monkeypatch.setattr(onnx_model, "convert", lambda *_, damaged=damaged: damaged)
         with pytest.raises(ExportError, match=sentence) as told:
             export(runs / card["student"]["name"], tmp_path / "out", onnx=True)
         assert "\n" not in str(told.value) and not list(tmp_path.iterdir())
 
 
-def test_without_the_packages_onnx_is_refused_and_the_rest_is_there(runs, tmp_path, monkeypatch, capsys):
+def test_without_the_packages_onnx_is_refused_and_the_rest_is_there(
+    runs, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     run = str(runs / STUDENTS[0])
-    monkeypatch.setattr(sys, "argv", ["kgen", "export", run, "--out", str(tmp_path / "out"), "--onnx"])
+    monkeypatch.setattr(
+        sys, "argv", ["kgen", "export", run, "--out", str(tmp_path / "out"), "--onnx"]
+    )
     with pytest.raises(SystemExit) as ended:
         main.main()
     said = capsys.readouterr()
     assert ended.value.code == 2 and said.err.count("\n") == 1 and not list(tmp_path.iterdir())
-    assert "student.onnx needs " in said.err and "onnxruntime" in said.err and "pip install onnx onnxruntime onnxscript" in said.err
+    assert (
+        "student.onnx needs " in said.err
+        and "onnxruntime" in said.err
+        and "pip install onnx onnxruntime onnxscript" in said.err
+    )
     monkeypatch.setattr(sys, "argv", sys.argv[:-1])
     with pytest.raises(SystemExit) as ended:
         main.main()
     told = capsys.readouterr().out
-    assert not ended.value.code and "multiply-accumulates an image" in told and "README.md, card.json, classes.txt, load_torch.py, student.safetensors" in told
-    assert "pip install onnx onnxruntime onnxscript" in (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert (
+        not ended.value.code
+        and "multiply-accumulates an image" in told
+        and "README.md, card.json, classes.txt, load_torch.py, student.safetensors" in told
+    )
+    assert "pip install onnx onnxruntime onnxscript" in (tmp_path / "out" / "README.md").read_text(
+        "utf-8"
+    )
 
 
 def test_a_folder_that_is_not_empty_stays_as_it_is(runs, tmp_path):
@@ -168,14 +217,28 @@ def test_an_old_journal_exports_too(runs, tmp_path):
     shutil.copytree(runs / STUDENTS[0], tmp_path / "old")
     file = tmp_path / "old" / "events.jsonl"
     first, *rest = file.read_bytes().splitlines(True)
-    kept = {k: v for k, v in json.loads(first).items() if k not in ("student_macs", "teacher_macs", "student_bytes", "teacher_bytes")}
+    kept = {
+        k: v
+        for k, v in json.loads(first).items()
+        if k not in ("student_macs", "teacher_macs", "student_bytes", "teacher_bytes")
+    }
     file.write_bytes(json.dumps(kept).encode() + b"\n" + b"".join(rest))
     folder, card = export(tmp_path / "old")
-    assert folder == tmp_path / "old-student" and card["teacher"]["macs"] is None and card["student"]["macs"] > 0
+    assert (
+        folder == tmp_path / "old-student"
+        and card["teacher"]["macs"] is None
+        and card["student"]["macs"] > 0
+    )
 
 
 def test_an_export_without_real_images_speaks_of_agreement(tmp_path):
-    Runner.new(recipes.get("tiny").replace(evaluate_on="none", device="cpu"), tmp_path / "run").run()
+    Runner.new(
+        recipes.get("tiny").replace(evaluate_on="none", device="cpu"), tmp_path / "run"
+    ).run()
     folder, about = export(tmp_path / "run", tmp_path / "out")
-    assert about["accuracy"] is None and 0 <= about["agreement"] <= 1 and about["teacher"]["accuracy"] is None
+    assert (
+        about["accuracy"] is None
+        and 0 <= about["agreement"] <= 1
+        and about["teacher"]["accuracy"] is None
+    )
     assert "agrees with its teacher" in (folder / "README.md").read_text()

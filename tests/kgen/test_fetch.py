@@ -1,4 +1,6 @@
-"""From a name to a teacher that a recipe takes: facts against timm and torchvision, and the whole way over this machine's own server."""
+"""From a name to a teacher that a recipe takes: facts against timm and torchvision, and the whole
+way over this machine's own server.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def trained():
-    """Stands for published weights: a network with weights that another seed than the loader's drew."""
+    """Stands for published weights: a network with weights that another seed than the loader's
+    drew.
+    """
     return zoo.build("mobilenetv3_small_050.lamb_in1k", {}, 9, 3, 1000, 224).eval()
 
 
@@ -47,29 +51,56 @@ def command(*words) -> int:
     return ended.value.code
 
 
-# --- facts -----------------------------------------------------------------------------------------
+# --- facts
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", published.TEACHERS)
 def test_facts_are_what_timm_and_torchvision_say(name):
     plan, facts = fetch.plan(name), published.TEACHERS[name]
     card = plan.card
-    assert (card.parameters, card.features, card.side, card.licence) == (facts.parameters, facts.features, facts.side, facts.licence)
-    assert plan.weights.source == facts.source and card.architecture == facts.architecture and plan.name == card.name == name
-    assert card.accuracy is None and card.n_train == catalogue.DATA[facts.data].n_train and card.data == facts.data and plan.weights.url.startswith("https://")
+    assert (card.parameters, card.features, card.side, card.licence) == (
+        facts.parameters,
+        facts.features,
+        facts.side,
+        facts.licence,
+    )
+    assert (
+        plan.weights.source == facts.source
+        and card.architecture == facts.architecture
+        and plan.name == card.name == name
+    )
+    assert (
+        card.accuracy is None
+        and card.n_train == catalogue.DATA[facts.data].n_train
+        and card.data == facts.data
+        and plan.weights.url.startswith("https://")
+    )
     assert name not in catalogue.TEACHERS and name not in zoo.TEACHERS
 
 
-@pytest.mark.parametrize(("name", "facts"), [(n, f) for n, f in catalogue.TEACHERS.items() if f.weights])
+@pytest.mark.parametrize(
+    ("name", "facts"), [(n, f) for n, f in catalogue.TEACHERS.items() if f.weights]
+)
 def test_the_papers_published_teachers_keep_their_cards(name, facts):
     plan = fetch.plan(name)
-    assert plan.card == zoo.card(name) and plan.again == f"python -m kgen fetch {name}" and plan.weights.source == facts.weights
-    assert plan.weights.mean == catalogue.IMAGENET[0] and plan.weights.std == catalogue.IMAGENET[1] and plan.weights.side == 224
+    assert (
+        plan.card == zoo.card(name)
+        and plan.again == f"python -m kgen fetch {name}"
+        and plan.weights.source == facts.weights
+    )
+    assert (
+        plan.weights.mean == catalogue.IMAGENET[0]
+        and plan.weights.std == catalogue.IMAGENET[1]
+        and plan.weights.side == 224
+    )
 
 
 def test_published_accuracy_is_kept_apart():
     weights = fetch.find("torchvision:resnet50.IMAGENET1K_V2")
-    assert weights.accuracy == 0.80858 and weights.url.endswith("resnet50-11ad3fa6.pth")  # the paper prints 80.86
+    assert weights.accuracy == 0.80858 and weights.url.endswith(
+        "resnet50-11ad3fa6.pth"
+    )  # the paper prints 80.86
 
 
 @pytest.mark.parametrize(
@@ -94,7 +125,8 @@ def test_what_cannot_be_fetched_is_told_before_the_first_byte(name, words, home)
     assert not home.exists()
 
 
-# --- the whole way ---------------------------------------------------------------------------------
+# --- the whole way
+# ---------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -110,7 +142,9 @@ def test_from_a_name_to_a_teacher_in_a_recipe(hub, trained, home, capsys):
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in catalogue.IMAGENET)
     torch.testing.assert_close(teacher.logits(images), trained((images - mean) / std))
-    assert teacher.card.data == "imagenet1k" and teacher.card.parameters == sum(p.numel() for p in trained.parameters())
+    assert teacher.card.data == "imagenet1k" and teacher.card.parameters == sum(
+        p.numel() for p in trained.parameters()
+    )
     row = next(row for row in inventory.teachers() if row["name"] == name)
     assert row["state"] == "here" and row["licence"] == teacher.card.licence
     asked = len(hub.asked)
@@ -143,38 +177,65 @@ def test_offline_is_one_sentence_and_exit_code_2(monkeypatch, capsys, home):
     with pytest.raises(SystemExit) as ended:
         main.main()
     out = capsys.readouterr()
-    assert ended.value.code == 2 and out.out == "" and out.err.startswith("Error: 127.0.0.1 cannot be reached") and len(out.err.splitlines()) == 1
-    assert not (home / "teachers").exists() and {p.name for p in (home / "downloads").iterdir()} <= {"lock"}
+    assert (
+        ended.value.code == 2
+        and out.out == ""
+        and out.err.startswith("Error: 127.0.0.1 cannot be reached")
+        and len(out.err.splitlines()) == 1
+    )
+    assert not (home / "teachers").exists() and {
+        p.name for p in (home / "downloads").iterdir()
+    } <= {"lock"}
 
 
 @torch.no_grad()
 def test_a_teacher_of_the_paper_from_torchvisions_file(monkeypatch, home):
-    """An old file of torch's, without BatchNorm's counters, at the address that torchvision gives."""
+    """An old file of torch's, without BatchNorm's counters, at the address that torchvision
+    gives.
+    """
     source = zoo.build("resnet34", {}, 9, 3, 1000, 224).eval()
     buffer = io.BytesIO()
-    torch.save({k: t for k, t in source.state_dict().items() if not k.endswith("num_batches_tracked")}, buffer)
+    torch.save(
+        {k: t for k, t in source.state_dict().items() if not k.endswith("num_batches_tracked")},
+        buffer,
+    )
     body = buffer.getvalue()
     plan = fetch.plan("imagenet1k-resnet34")
     with serving(Shelf(body)) as shelf:
-        there = fetch.dataclasses.replace(plan.weights, url=f"{shelf.url}/resnet34-{shelf.digest()[:8]}.pth")
+        there = fetch.dataclasses.replace(
+            plan.weights, url=f"{shelf.url}/resnet34-{shelf.digest()[:8]}.pth"
+        )
         plan = fetch.dataclasses.replace(plan, weights=there)
         assert list(fetch.fetch(plan))[-1].done == len(body)
     about = zoo.spec("imagenet1k-resnet34")
-    assert about["published_accuracy"] == 0.73314 and about["source"] == "torchvision:resnet34.IMAGENET1K_V1"  # the file's own card
+    assert (
+        about["published_accuracy"] == 0.73314
+        and about["source"] == "torchvision:resnet34.IMAGENET1K_V1"
+    )  # the file's own card
     teacher = zoo.load_teacher("imagenet1k-resnet34")
-    assert teacher.card.title == "ResNet-34 on ImageNet-1k" and len(teacher.classes) == 1000 and not teacher.network.training
+    assert (
+        teacher.card.title == "ResNet-34 on ImageNet-1k"
+        and len(teacher.classes) == 1000
+        and not teacher.network.training
+    )
     mine = teacher.network.state_dict()
     assert all(torch.equal(mine[k], t) for k, t in source.state_dict().items())
 
 
 def test_a_file_that_a_person_brought(trained, tmp_path):
     plan = fetch.plan(SMALL)
-    with pytest.raises(zoo.ZooError, match="does not exist; it should be the file of https://huggingface.co/timm/mobilenetv3"):
+    with pytest.raises(
+        zoo.ZooError,
+        match="does not exist; it should be the file of https://huggingface.co/timm/mobilenetv3",
+    ):
         list(fetch.fetch(plan, tmp_path / "none.safetensors"))
     file = tmp_path / "model.safetensors"
     state = {name: t.contiguous() for name, t in trained.state_dict().items()}
     file.write_bytes(save({k: t for k, t in state.items() if k != "conv_stem.weight"}))
-    with pytest.raises(zoo.ZooError, match="with 1,000 classes: tensor 'conv_stem.weight' is missing, expected 16 × 3 × 3 × 3"):
+    with pytest.raises(
+        zoo.ZooError,
+        match="with 1,000 classes: tensor 'conv_stem.weight' is missing, expected 16 × 3 × 3 × 3",
+    ):
         list(fetch.fetch(plan, file))
     file.write_bytes(b"nonsense")
     with pytest.raises(zoo.ZooError, match="is refused: "):
@@ -199,7 +260,9 @@ def test_a_file_of_torch_runs_no_code_and_holds_tensors_only(content, tmp_path):
         fetch.read(tmp_path / "w.pth", "https://example.org/w.pth")
 
 
-@pytest.mark.parametrize(("depth", "file"), [(20, "resnet20-12fca82f.th"), (56, "resnet56-4bfd9763.th")])
+@pytest.mark.parametrize(
+    ("depth", "file"), [(20, "resnet20-12fca82f.th"), (56, "resnet56-4bfd9763.th")]
+)
 def test_the_published_networks_for_cifar(depth, file, home, capsys):
     """The published file itself, tensor by tensor, through the command."""
     path = Path(__file__).resolve().parents[3] / "shared" / "data" / "weights" / file
@@ -208,15 +271,25 @@ def test_the_published_networks_for_cifar(depth, file, home, capsys):
     name = f"resnet{depth}-cifar10"
     assert command("fetch", name, "--file", path, "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["checksum"] == f"SHA-256 begins with {file[9:17]} as published" and told["data"] == "cifar10" and told["side"] == 32
+    assert (
+        told["checksum"] == f"SHA-256 begins with {file[9:17]} as published"
+        and told["data"] == "cifar10"
+        and told["side"] == 32
+    )
     teacher = zoo.load_teacher(name)
-    assert teacher.classes == classes.names("cifar10") and teacher.mean.flatten().tolist() == pytest.approx(catalogue.IMAGENET[0])
-    theirs, mine = torch.load(path, map_location="cpu", weights_only=True)["state_dict"], teacher.network.state_dict()
+    assert teacher.classes == classes.names(
+        "cifar10"
+    ) and teacher.mean.flatten().tolist() == pytest.approx(catalogue.IMAGENET[0])
+    theirs, mine = (
+        torch.load(path, map_location="cpu", weights_only=True)["state_dict"],
+        teacher.network.state_dict(),
+    )
     assert all(torch.equal(mine[k.removeprefix("module.")], t) for k, t in theirs.items())
     assert zoo.spec(name)["published_accuracy"] == published.TEACHERS[name].accuracy
 
 
-# --- lists -----------------------------------------------------------------------------------------
+# --- lists
+# -----------------------------------------------------------------------------------------
 
 
 def test_a_published_teacher_that_is_not_here_says_how_to_get_it(home):
@@ -229,12 +302,23 @@ def test_the_list_is_whole_and_says_what_to_do(capsys, home):
     assert command("zoo", "--json") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     teachers = {row["name"]: row for row in rows if row["kind"] == "teacher"}
-    assert set(teachers) == {*(n for n, p in zoo.TEACHERS.items() if p.is_file()), *catalogue.TEACHERS, *published.TEACHERS}
-    assert [row["name"] for row in rows if row["kind"] == "student"] == [*zoo.STUDENTS, *architectures.NAMES]
+    assert set(teachers) == {
+        *(n for n, p in zoo.TEACHERS.items() if p.is_file()),
+        *catalogue.TEACHERS,
+        *published.TEACHERS,
+    }
+    assert [row["name"] for row in rows if row["kind"] == "student"] == [
+        *zoo.STUDENTS,
+        *architectures.NAMES,
+    ]
     for name, row in teachers.items():
         assert row["state"] in inventory.GROUPS and row["parameters"] > 0 and row["side"] > 0
         assert ("python -m kgen " in row["how"]) == (row["state"] in ("fetch", "teach")), name
     (home / "teachers").mkdir(parents=True)
     (home / "teachers" / "broken.safetensors").write_bytes(b"nonsense")
     assert command("zoo") == 0
-    assert "broken" in (text := capsys.readouterr().out) and "cannot be read" in text and "Published weights" in text
+    assert (
+        "broken" in (text := capsys.readouterr().out)
+        and "cannot be read" in text
+        and "Published weights" in text
+    )

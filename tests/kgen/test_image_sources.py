@@ -1,4 +1,6 @@
-"""NAYER, Fast and DeepInversion for a few steps against a slow, literal loop written from the papers, from the same draws."""
+"""NAYER, Fast and DeepInversion for a few steps against a slow, literal loop written from the
+papers, from the same draws.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,17 @@ from torch import nn
 from kgen.engine.engine import Distillation
 from kgen.engine.synthesis import Synthesis
 
-BASE = {"augment": "none", "bn_scale": "raw", "weights.kr": 0.0, "weights.ed": 0.0, "weights.aed": 0.0, "weights.adv": 1.3, "weights.bn": 1.0,
-        "generator_steps": 3, "ratio": 0.01}  # fmt: skip
+BASE = {
+    "augment": "none",
+    "bn_scale": "raw",
+    "weights.kr": 0.0,
+    "weights.ed": 0.0,
+    "weights.aed": 0.0,
+    "weights.adv": 1.3,
+    "weights.bn": 1.0,
+    "generator_steps": 3,
+    "ratio": 0.01,
+}
 
 
 def build(**changes):
@@ -23,7 +34,9 @@ def build(**changes):
 
 
 class Literal:
-    """The terms that all three papers share, as they write them: one hook a BatchNorm layer, one number a term."""
+    """The terms that all three papers share, as they write them: one hook a BatchNorm layer, one
+    number a term.
+    """
 
     def __init__(self, setting, labels, student, mask=False):
         self.setting, self.labels, self.student, self.mask = setting, labels, student, mask
@@ -36,7 +49,9 @@ class Literal:
         seen, hooks = [], []
         for layer in t.network.modules():
             if isinstance(layer, nn.BatchNorm2d):
-                hooks.append(layer.register_forward_hook(lambda m, inputs, _: seen.append((m, inputs[0]))))
+                hooks.append(
+                    layer.register_forward_hook(lambda m, inputs, _: seen.append((m, inputs[0])))
+                )
         logits = t.network(x)
         for hook in hooks:
             hook.remove()
@@ -61,7 +76,9 @@ class Literal:
 
 def close(mine, literal):
     off = (mine - literal).abs() > 2e-3 + 1e-3 * literal.abs()
-    assert off.float().mean() < 1e-3  # a gradient of rounding size may have another sign, which is all that Adam sees at first
+    assert (
+        off.float().mean() < 1e-3
+    )  # a gradient of rounding size may have another sign, which is all that Adam sees at first
 
 
 def test_nayer(monkeypatch):
@@ -84,16 +101,24 @@ def test_nayer(monkeypatch):
 
 
 def test_fast():
-    """Each batch starts from the learnt generator and a new code; its last gradient moves that start (first-order MAML);
-    the statistics of a finished batch stay in the feature memory. Two batches, so that both are used."""
-    setting, s = build(source="latent", feature_memory=0.9, **{"optimisers.images.lr": 0.02, "optimisers.meta.lr": 0.01})
+    """Each batch starts from the learnt generator and a new code; its last gradient moves that
+    start (first-order MAML); the statistics of a finished batch stay in the feature memory. Two
+    batches, so that both are used.
+    """
+    setting, s = build(
+        source="latent",
+        feature_memory=0.9,
+        **{"optimisers.images.lr": 0.02, "optimisers.meta.lr": 0.01},
+    )
     shot = s.snapshot()
     start, memory = copy.deepcopy(s.generators[28]), []
     meta = torch.optim.Adam(start.parameters(), 0.01, (0.5, 0.999))
     for batch in range(2):
         made = Synthesis(setting, s, shot)
         code = nn.Parameter(made.source.code.detach().clone())
-        assert float(code.detach().std()) == pytest.approx(1, abs=0.3) and not any(code is p for p in s.generators[28].parameters())
+        assert float(code.detach().std()) == pytest.approx(1, abs=0.3) and not any(
+            code is p for p in s.generators[28].parameters()
+        )
         generator = copy.deepcopy(start)
         literal = Literal(setting, made.labels, shot.network)
         literal.memory = memory
@@ -123,15 +148,28 @@ def test_fast():
         for name, p in s.generators[28].named_parameters():
             # where a gradient is nothing but rounding, Adam's first steps are its sign
             clear = dict(start.named_parameters())[name].grad.abs() > 1e-3
-            assert not clear.any() or close(p[clear], dict(start.named_parameters())[name][clear]) is None
+            assert (
+                not clear.any()
+                or close(p[clear], dict(start.named_parameters())[name][clear]) is None
+            )
         start.load_state_dict(s.generators[28].state_dict())
         stored(made)
         s.iterations += 1
 
 
 def test_deepinversion():
-    """The pixels themselves: Adam, total variation and ℓ2 priors on the normalised image, clipped to what can be shown."""
-    setting, s = build(source="pixels", **{"weights.tv": 0.02, "weights.l2": 1e-4, "optimisers.images.lr": 0.05, "optimisers.images.momentum": 0.9})
+    """The pixels themselves: Adam, total variation and ℓ2 priors on the normalised image, clipped
+    to what can be shown.
+    """
+    setting, s = build(
+        source="pixels",
+        **{
+            "weights.tv": 0.02,
+            "weights.l2": 1e-4,
+            "optimisers.images.lr": 0.05,
+            "optimisers.images.momentum": 0.9,
+        },
+    )
     assert not s.generators
     shot = s.snapshot()
     made = Synthesis(setting, s, shot)
@@ -152,7 +190,9 @@ def test_deepinversion():
                 there = image[:, dy:, max(0, dx) : w + min(0, dx)]
                 tv = tv + (there - here).norm(2) / len(x)
             l2 = l2 + image.norm(2) ** 2 / len(x)
-        assert report["parts"]["tv"] == pytest.approx(float(tv.detach()), rel=1e-4) and report["parts"]["l2"] == pytest.approx(float(l2.detach()), rel=1e-4)
+        assert report["parts"]["tv"] == pytest.approx(float(tv.detach()), rel=1e-4) and report[
+            "parts"
+        ]["l2"] == pytest.approx(float(l2.detach()), rel=1e-4)
         loss = loss + 0.02 * tv + 1e-4 * l2
         assert report["loss"] == pytest.approx(loss.item(), rel=1e-3), step
         adam.zero_grad()
@@ -167,20 +207,31 @@ def test_deepinversion():
 
 @pytest.mark.parametrize("source", ["noise", "latent", "pixels"])
 def test_a_new_iteration_begins_anew(source):
-    """New draws every time; what lives longer is the generator (noise, latent), never code or pixels."""
+    """New draws every time; what lives longer is the generator (noise, latent), never code or
+    pixels.
+    """
     setting, s = build(source=source)
     first, second = (Synthesis(setting, s, None).source for _ in range(2))
-    new = {"noise": lambda x: x.noisy.weight, "latent": lambda x: x.code, "pixels": lambda x: x.pixels}[source]
+    new = {
+        "noise": lambda x: x.noisy.weight,
+        "latent": lambda x: x.code,
+        "pixels": lambda x: x.pixels,
+    }[source]
     assert not torch.equal(new(first), new(second))
     if source == "noise":
         assert first.generator is second.generator is s.generators[28]
     if source == "latent":
         assert first.generator is not s.generators[28]
-        assert all(torch.equal(a, b) for a, b in zip(first.generator.parameters(), s.generators[28].parameters()))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(first.generator.parameters(), s.generators[28].parameters())
+        )
 
 
 def test_one_noisy_layer_for_everything_makes_copies():
-    """With many, no two images of a batch are alike; with one, those of a class are, and the next iteration has the same layer."""
+    """With many, no two images of a batch are alike; with one, those of a class are, and the next
+    iteration has the same layer.
+    """
     kinds = {}
     for which in ("many", "one"):
         setting, state = build(batch=20, noisy_layers=which, generator_steps=1)
@@ -199,7 +250,9 @@ def test_one_noisy_layer_for_everything_makes_copies():
         torch.testing.assert_close(same[0], same[1], atol=1e-5, rtol=0)
     (many, labels, images), (other, *_) = kinds["many"]
     assert many.shape[0] == 2 and not torch.equal(many, other)
-    assert all((images[labels == c][0] - images[labels == c][1]).abs().max() > 0.01 for c in range(10))
+    assert all(
+        (images[labels == c][0] - images[labels == c][1]).abs().max() > 0.01 for c in range(10)
+    )
 
 
 def test_the_pyramid_is_the_sum_of_its_levels_in_opponent_colors():
@@ -214,7 +267,9 @@ def test_the_pyramid_is_the_sum_of_its_levels_in_opponent_colors():
     made.step()
     moved = [float((level.detach() - old).abs().max()) for level, old in zip(levels, before)]
     lr = setting.recipe.optimisers.images.lr
-    assert moved == pytest.approx([lr * 0.7**3, lr * 0.7**2, lr * 0.7, lr], rel=1e-3)  # Adam's first step is its rate
+    assert moved == pytest.approx(
+        [lr * 0.7**3, lr * 0.7**2, lr * 0.7, lr], rel=1e-3
+    )  # Adam's first step is its rate
 
 
 def test_opponent_colors_are_luminance_and_two_differences():

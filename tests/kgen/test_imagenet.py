@@ -1,4 +1,6 @@
-"""The bundled ImageNet teacher on photographs that ship in packages: does the wrapper feed it what it was trained on?"""
+"""The bundled ImageNet teacher on photographs that ship in packages: does the wrapper feed it what
+it was trained on?
+"""
 
 from pathlib import Path
 
@@ -38,7 +40,9 @@ def test_photographs_are_named(teacher, photo, names):
 
 @pytest.mark.parametrize("side", [112, 96])
 def test_a_cat_is_a_cat_in_small(teacher, side):
-    images = torch.from_numpy(ImageFiles([PHOTOS[0][0]], 3, (side, side), crop=True)[:]).float() / 255
+    images = (
+        torch.from_numpy(ImageFiles([PHOTOS[0][0]], 3, (side, side), crop=True)[:]).float() / 255
+    )
     assert teacher.classes[int(teacher.logits(images).argmax())] in PHOTOS[0][1]
 
 

@@ -14,12 +14,27 @@ FILES = sorted((ROOT / "kgen").glob("**/*.py"))
 
 
 def loaded_by(statement: str) -> set[str]:
-    code = f"{statement}; import sys; print(' '.join(m for m in ('torch', 'torchvision', 'gradio', 'app', 'umap', 'plotly') if m in sys.modules))"
-    return set(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+    code = (
+        f"{statement}; import sys; print(' '.join(m for m in ('torch', 'torchvision', 'gradio',"
+        " 'app', 'umap', 'plotly') if m in sys.modules))"
+    )
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 def test_what_the_app_imports_brings_no_torch():
-    assert loaded_by("import kgen, kgen.recipe, kgen.recipes, kgen.events, kgen.zoo, kgen.data, kgen.preflight.request, kgen.engine.controls; from kgen.journal import bundle, export, journal, unbundle; from kgen.zoo import inventory; kgen.zoo.card('fashion-cnn'); inventory.teachers()") == set()
+    assert (
+        loaded_by(
+            "import kgen, kgen.recipe, kgen.recipes, kgen.events, kgen.zoo, kgen.data,"
+            " kgen.preflight.request, kgen.engine.controls; from kgen.journal import bundle,"
+            " export, journal, unbundle; from kgen.zoo import inventory;"
+            " kgen.zoo.card('fashion-cnn'); inventory.teachers()"
+        )
+        == set()
+    )
 
 
 def test_the_command_line_waits_with_torch():
@@ -47,8 +62,14 @@ def test_no_file_of_the_engine_knows_the_app(file):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_only_the_command_line_prints(file):
-    calls = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
-    assert file.stem in ("__main__", "progress", "zoo_output", "worker") or not [c.lineno for c in calls if c.func.id == "print"]
+    calls = [
+        n
+        for n in ast.walk(ast.parse(file.read_text()))
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+    ]
+    assert file.stem in ("__main__", "progress", "zoo_output", "worker") or not [
+        c.lineno for c in calls if c.func.id == "print"
+    ]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)

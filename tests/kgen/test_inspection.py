@@ -27,7 +27,13 @@ def home(monkeypatch, tmp_path):
 
 
 BAD = [
-    ({"side": "48x64"}, "side is '48x64': expected one number of pixels; images are squares here, other shapes are not offered."),
+    (
+        {"side": "48x64"},
+        (
+            "side is '48x64': expected one number of pixels; images are squares here, other shapes"
+            " are not offered."
+        ),
+    ),
     ({"side": [48, 64]}, "images are squares here"),
     ({"resolutions": ["48x64"]}, "images are squares here"),
     ({"resolutions": [4]}, "resolutions.0 is 4"),
@@ -48,11 +54,24 @@ BAD = [
 def test_a_bad_order_is_one_sentence(fields, words):
     with pytest.raises(PreflightError) as caught:
         order({"path": "x.pt", **fields})
-    assert words in str(caught.value) and str(caught.value).endswith(".") and "\n" not in str(caught.value)
+    assert (
+        words in str(caught.value)
+        and str(caught.value).endswith(".")
+        and "\n" not in str(caught.value)
+    )
 
 
 def test_an_order_survives_json():
-    mine = order({"path": "x.pt", "classes": [" cat ", "dog"], "side": "32", "mean": [0.5], "std": [0.25], "resolutions": ["16", 32]})
+    mine = order(
+        {
+            "path": "x.pt",
+            "classes": [" cat ", "dog"],
+            "side": "32",
+            "mean": [0.5],
+            "std": [0.25],
+            "resolutions": ["16", 32],
+        }
+    )
     assert mine.classes == ("cat", "dog") and mine.side == 32 and mine.resolutions == (16, 32)
     assert order(mine.model_dump_json()) == mine
     with pytest.raises(PreflightError):
@@ -60,10 +79,16 @@ def test_an_order_survives_json():
 
 
 def test_names_of_classes(tmp_path):
-    (tmp_path / "n.txt").write_text("\ufeffcat\n\n great white shark, or man-eater \r\nzèbre\n", encoding="utf-8")
+    (tmp_path / "n.txt").write_text(
+        "\ufeffcat\n\n great white shark, or man-eater \r\nzèbre\n", encoding="utf-8"
+    )
     (tmp_path / "n.json").write_text('["cat", "dog"]')
     assert read_names("cat, dog") == ("cat", "dog")
-    assert read_names(str(tmp_path / "n.txt")) == ("cat", "great white shark, or man-eater", "zèbre")
+    assert read_names(str(tmp_path / "n.txt")) == (
+        "cat",
+        "great white shark, or man-eater",
+        "zèbre",
+    )
     assert read_names(str(tmp_path / "n.json")) == ("cat", "dog")
     assert read_names("cifar10") == classes.names("cifar10")
 
@@ -87,25 +112,43 @@ def test_names_that_cannot_be_read(name, content, words, tmp_path, monkeypatch):
         read_names(name)
 
 
-# --- the child ------------------------------------------------------------------------------------------
+# --- the child
+# ------------------------------------------------------------------------------------------
 
 
 def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
-    """The whole way through the process: rows as they come, the report, and the file, which is a teacher at once."""
+    """The whole way through the process: rows as they come, the report, and the file, which is a
+    teacher at once.
+    """
     network = zoo.build_student("small-cnn-20k", 1, 3, 0)
     torch.save({"model": network.state_dict()}, tmp_path / "mine.pt")
-    fields = {"path": str(tmp_path / "mine.pt"), "architecture": "small-cnn-20k", "classes": ["cat", "dog", "horse"], "mean": [0.5], "std": [0.25]}
+    fields = {
+        "path": str(tmp_path / "mine.pt"),
+        "architecture": "small-cnn-20k",
+        "classes": ["cat", "dog", "horse"],
+        "mean": [0.5],
+        "std": [0.25],
+    }
     what = order(fields | {"n_train": 300, "save": "my-pets", "half": True})
     messages = list(inspect(what))
     assert [m["kind"] for m in messages] == ["row"] * (len(messages) - 1) + ["report"]
     report = messages[-1]
     assert report["ok"] and report["saved"] == str(home / "teachers" / "my-pets.safetensors")
-    assert [{k: m[k] for k in ("name", "status", "finding", "advice")} for m in messages[:-1]] == report["rows"]
+    assert [
+        {k: m[k] for k in ("name", "status", "finding", "advice")} for m in messages[:-1]
+    ] == report["rows"]
     assert zoo.own_teachers() == ("my-pets",)
     teacher = zoo.load_teacher("my-pets")
-    assert teacher.classes == ("cat", "dog", "horse") and teacher.card.n_train == 300 and teacher.card.name == "my-pets"
+    assert (
+        teacher.classes == ("cat", "dog", "horse")
+        and teacher.card.n_train == 300
+        and teacher.card.name == "my-pets"
+    )
     stored = load_file(report["saved"])
-    assert all(torch.equal(stored[k], t.half() if t.is_floating_point() else t) for k, t in network.state_dict().items())
+    assert all(
+        torch.equal(stored[k], t.half() if t.is_floating_point() else t)
+        for k, t in network.state_dict().items()
+    )
     assert report["spec"]["source"]["sha256"] == report["sha256"]
 
 
@@ -126,10 +169,20 @@ def test_a_child_that_dies_or_takes_too_long_is_one_sentence(tmp_path, monkeypat
     assert gone["kind"] == "error" and "ended without an answer" in gone["text"]
 
 
-# --- the two ends of the pipe, in this process ------------------------------------------------------------
+# --- the two ends of the pipe, in this process
+# ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("line", ["nonsense", "{}", '{"path": "x.pt", "side": "48x64"}', '{"path": "x.pt", "save": "fashion-cnn"}', ""])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "{}",
+        '{"path": "x.pt", "side": "48x64"}',
+        '{"path": "x.pt", "save": "fashion-cnn"}',
+        "",
+    ],
+)
 def test_an_order_that_is_none_is_an_error_line(line, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO(line + "\n"))
     assert checked() == 2
@@ -138,7 +191,13 @@ def test_an_order_that_is_none_is_an_error_line(line, monkeypatch, capsys):
 
 
 def row(name, status):
-    return {"kind": "row", "name": name, "status": status, "finding": f"[red]{name}[/red] was looked at", "advice": "[b]do[/b] this"}
+    return {
+        "kind": "row",
+        "name": name,
+        "status": status,
+        "finding": f"[red]{name}[/red] was looked at",
+        "advice": "[b]do[/b] this",
+    }
 
 
 @pytest.mark.parametrize(
@@ -152,9 +211,19 @@ def row(name, status):
 )
 def test_a_person_sees_a_table(last, code, words, capsys):
     """What a file says is shown as it is, not as markup."""
-    assert progress.show_inspection((m for m in [row("file", "ok"), row("input", "warn"), last]), False) == code
+    assert (
+        progress.show_inspection(
+            (m for m in [row("file", "ok"), row("input", "warn"), last]), False
+        )
+        == code
+    )
     said = capsys.readouterr()
-    assert words in said.out + said.err and "[red]file[/red] was looked at" in said.out and "[b]do[/b] this" in said.out and "note" in said.out
+    assert (
+        words in said.out + said.err
+        and "[red]file[/red] was looked at" in said.out
+        and "[b]do[/b] this" in said.out
+        and "note" in said.out
+    )
 
 
 def test_a_program_sees_lines(capsys):

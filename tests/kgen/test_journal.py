@@ -1,4 +1,6 @@
-"""The run folder: whole or not at all, whatever is cut, killed or refused; then resumed to the same student."""
+"""The run folder: whole or not at all, whatever is cut, killed or refused; then resumed to the same
+student.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ from kgen.journal.runner import DiskError, Runner
 from kgen.recipe.recipe import Recipe
 from kgen.zoo import zoo
 
-# --- running, stopping, comparing ------------------------------------------------------------------
+# --- running, stopping, comparing
+# ------------------------------------------------------------------
 
 
 def go(runner):
@@ -70,9 +73,11 @@ class Killed(BaseException):
 
 
 class Disk:
-    """Counts what a run asks of the disk (writes, fsyncs, renames, removals) and ends the run at the k-th, or fails it.
+    """Counts what a run asks of the disk (writes, fsyncs, renames, removals) and ends the run at
+    the k-th, or fails it.
 
-    A kill during a write leaves half of its bytes, as a torn page would. After a kill every further call dies too.
+    A kill during a write leaves half of its bytes, as a torn page would. After a kill every further
+    call dies too.
     """
 
     def __init__(self, patch, at=None, fail=None, torn=True):
@@ -88,7 +93,9 @@ class Disk:
             """A file whose writes are counted; unbuffered, so that each is a system call."""
 
             def write(self, data):
-                disk.step(lambda: disk.torn and io.FileIO.write(self, bytes(data)[: len(data) // 2]))
+                disk.step(
+                    lambda: disk.torn and io.FileIO.write(self, bytes(data)[: len(data) // 2])
+                )
                 return super().write(data)
 
             def truncate(self, size=None):
@@ -97,7 +104,11 @@ class Disk:
                 return super().truncate(size)
 
         def opened(path, mode="r", *args, **kwargs):
-            return Raw(path, mode.replace("b", "")) if mode in ("wb", "ab") else real_open(path, mode, *args, **kwargs)
+            return (
+                Raw(path, mode.replace("b", ""))
+                if mode in ("wb", "ab")
+                else real_open(path, mode, *args, **kwargs)
+            )
 
         patch.setattr(Path, "open", opened)
 
@@ -128,18 +139,37 @@ def disk_calls(recipe, folder):
     return disk.count
 
 
-# --- writing and reading ----------------------------------------------------------------------------
+# --- writing and reading
+# ----------------------------------------------------------------------------
 
 
 def test_folder_holds_what_the_design_says(whole):
     run = open_run(whole)
-    assert run.recipe == grain() and run.info["attempt"] == 1 and run.info["threads"] == 1 and run.info["n_train"] == 60_000
+    assert (
+        run.recipe == grain()
+        and run.info["attempt"] == 1
+        and run.info["threads"] == 1
+        and run.info["n_train"] == 60_000
+    )
     assert sorted(f.name for f in whole.iterdir()) == sorted(
-        ["recipe.json", "run.json", "reference.safetensors", "events.jsonl", "batches", "preview.safetensors", "checkpoint", "students", "student.safetensors", "lock"]
+        [
+            "recipe.json",
+            "run.json",
+            "reference.safetensors",
+            "events.jsonl",
+            "batches",
+            "preview.safetensors",
+            "checkpoint",
+            "students",
+            "student.safetensors",
+            "lock",
+        ]
     )
     assert json.loads((whole / "recipe.json").read_text()) == grain().model_dump(mode="json")
     told = list(run.events())
-    assert [e.kind for e in told][:2] == ["run_started", "iteration_started"] and told[-1].kind == "run_finished"
+    assert [e.kind for e in told][:2] == ["run_started", "iteration_started"] and told[
+        -1
+    ].kind == "run_finished"
     assert [e.t for e in told] == sorted(e.t for e in told)
     assert [i for i, _ in run.batches()] == [0, 1, 2] and run.finished
     for e in told:
@@ -155,8 +185,14 @@ def test_pool_is_the_batches_images_that_entered(whole):
     """The last checkpoint's pool against the journal; what entered adds up to the budget."""
     state = read_checkpoint(whole).tensors
     run = open_run(whole)
-    assert sum(int(b["entered"].sum()) for _, b in run.batches()) == 12 == int(state["pool.28.counts"][2])
-    for (iteration, position), label in zip(state["pool.28.origin"].tolist(), state["pool.28.labels"].tolist()):
+    assert (
+        sum(int(b["entered"].sum()) for _, b in run.batches())
+        == 12
+        == int(state["pool.28.counts"][2])
+    )
+    for (iteration, position), label in zip(
+        state["pool.28.origin"].tolist(), state["pool.28.labels"].tolist()
+    ):
         batch = run.batch(iteration)
         assert batch["labels"][position] == label and batch["entered"][position]
 
@@ -214,7 +250,8 @@ def test_another_teacher_is_noticed(tmp_path, whole):
         Runner.resume(copy)
 
 
-# --- tails and followers ----------------------------------------------------------------------------
+# --- tails and followers
+# ----------------------------------------------------------------------------
 
 
 def lines_of(folder):
@@ -245,7 +282,8 @@ def test_tail_begins_anew_when_the_run_does(tmp_path, whole):
     run, kept = open_run(copy), read_checkpoint(whole)
     tail = run.tail()
     assert tail.read()[0] and tail.read() == (False, [])
-    # told from `attempt` alone, even where the file is longer than before by the time that someone looks
+    # told from `attempt` alone, even where the file is longer than before by the time that someone
+    # looks
     with Closing(Journal.reopen(copy, kept.offset, kept.iterations)) as again:
         for _ in range(50):
             again.write(events.Warned(text="x" * 100))
@@ -258,7 +296,9 @@ def test_events_come_in_blocks_and_no_line_is_longer_than_one(tmp_path, whole, m
     copy = shutil.copytree(whole, tmp_path / "copy")
     longest = max(map(len, (copy / "events.jsonl").read_bytes().split(b"\n")))
     monkeypatch.setattr(reading, "BLOCK", longest + 1)
-    assert [e for _, new in open_run(copy).tail().blocks() for e in new] == list(open_run(whole).events())
+    assert [e for _, new in open_run(copy).tail().blocks() for e in new] == list(
+        open_run(whole).events()
+    )
     monkeypatch.setattr(reading, "BLOCK", longest // 2)
     with pytest.raises(JournalError, match="no line of a run is longer"):
         list(open_run(copy).tail().blocks())
@@ -296,7 +336,9 @@ def test_torn_last_line_is_left_out_and_damage_has_an_offset(tmp_path, whole):
     copy = shutil.copytree(whole, tmp_path / "copy")
     lines, file = lines_of(whole), copy / "events.jsonl"
     file.write_bytes(b"".join(lines)[:-5])
-    assert [e.kind for e in open_run(copy).events()] == [e.kind for e in open_run(whole).events()][:-1]
+    assert [e.kind for e in open_run(copy).events()] == [e.kind for e in open_run(whole).events()][
+        :-1
+    ]
     damaged = list(lines)
     damaged[3] = damaged[3][:10] + b"\xff\x00" + damaged[3][12:]
     file.write_bytes(b"".join(damaged))
@@ -304,13 +346,25 @@ def test_torn_last_line_is_left_out_and_damage_has_an_offset(tmp_path, whole):
     read = []
     with pytest.raises(JournalError, match=f"damaged at byte {offset}:"):
         read.extend(open_run(copy).events())
-    assert read == list(itertools.islice(open_run(whole).events(), 3))  # what lies before the damage
+    assert read == list(
+        itertools.islice(open_run(whole).events(), 3)
+    )  # what lies before the damage
 
 
 def test_a_resume_gets_over_damage_behind_the_checkpoint_alone(tmp_path, quick, whole):
-    """Stopped inside the second iteration: the checkpoint lies behind the first, some events behind the checkpoint."""
+    """Stopped inside the second iteration: the checkpoint lies behind the first, some events behind
+    the checkpoint.
+    """
     folder = tmp_path / "r"
-    runner = new(quick, folder, listen=lambda e: runner.controls.send("stop") if e.kind == "generator_step" and e.iteration == 1 else None)
+    runner = new(
+        quick,
+        folder,
+        listen=lambda e: (
+            runner.controls.send("stop")
+            if e.kind == "generator_step" and e.iteration == 1
+            else None
+        ),
+    )
     go(runner)
     offset, file = read_checkpoint(folder).offset, folder / "events.jsonl"
     good = file.read_bytes()
@@ -337,7 +391,8 @@ def test_a_resume_that_is_refused_leaves_the_writers_files(tmp_path, quick):
     go(runner)
 
 
-# --- previews -----------------------------------------------------------------------------------------
+# --- previews
+# -----------------------------------------------------------------------------------------
 
 
 def test_preview_is_thinned_in_time_and_skipped_when_held(tmp_path, monkeypatch):
@@ -353,7 +408,11 @@ def test_preview_is_thinned_in_time_and_skipped_when_held(tmp_path, monkeypatch)
         for step in range(10):  # at 0.1 … 1.0 s
             j.write(events.GeneratorStep(parts={}, loss=0, agreement=0, step=step, preview=preview))
         assert 2 <= len(looked) <= 4
-        monkeypatch.setattr(journal, "write_durably", lambda *a, **k: (_ for _ in ()).throw(PermissionError(13, "held")))
+        monkeypatch.setattr(
+            journal,
+            "write_durably",
+            lambda *a, **k: (_ for _ in ()).throw(PermissionError(13, "held")),
+        )
         for step in range(10):
             j.write(events.GeneratorStep(parts={}, loss=0, agreement=0, step=step, preview=preview))
     assert len(list(open_run(tmp_path / "r").events())) == 20
@@ -372,7 +431,11 @@ def test_journal_pixels_thin_previews_only_and_the_same_after_a_resume(quick, tm
     assert kept == fit and (room == 0 or max(kept) > 0)
     for b in (b for _, b in run.batches() if "previews" in b):
         n = b["previews"].shape[1]
-        assert b["preview_confidence"].shape == (2, n) and b["preview_positions"].shape == (n,) and len(b["preview_steps"]) == 2
+        assert (
+            b["preview_confidence"].shape == (2, n)
+            and b["preview_positions"].shape == (n,)
+            and len(b["preview_steps"]) == 2
+        )
     assert all("images" in b for _, b in run.batches())
 
     def stop(event):
@@ -385,11 +448,14 @@ def test_journal_pixels_thin_previews_only_and_the_same_after_a_resume(quick, tm
     assert same_run(tmp_path / "b", tmp_path / "a") is None
 
 
-# --- kills ----------------------------------------------------------------------------------------------
+# --- kills
+# ----------------------------------------------------------------------------------------------
 
 
 def test_killed_after_any_event_then_resumed(quick, tmp_path, whole):
-    """Abandoned right after the k-th event was journaled, with a checkpoint wherever one is possible."""
+    """Abandoned right after the k-th event was journaled, with a checkpoint wherever one is
+    possible.
+    """
     for k in range(1, len(story(whole)) + 1, 2):
         folder, left = tmp_path / str(k), [k]
 
@@ -406,7 +472,9 @@ def test_killed_after_any_event_then_resumed(quick, tmp_path, whole):
 
 
 def test_killed_at_any_call_of_the_disk_then_resumed(quick, tmp_path, whole):
-    """Every fifth write, fsync, rename or removal of a short run (and all of the first and the last twelve) is its last."""
+    """Every fifth write, fsync, rename or removal of a short run (and all of the first and the last
+    twelve) is its last.
+    """
     calls = disk_calls(quick, tmp_path / "count")
     points = sorted({*range(1, 13), *range(13, calls - 12, 5), *range(calls - 12, calls + 1)})
     for k in points:
@@ -440,7 +508,9 @@ def test_a_resume_that_is_killed_is_resumed(quick, tmp_path, whole):
 
 
 def test_harness_sees_a_naive_write(quick, tmp_path, whole, monkeypatch):
-    """The same kills with files written in place: some of them must be noticed, or the tests above prove nothing."""
+    """The same kills with files written in place: some of them must be noticed, or the tests above
+    prove nothing.
+    """
 
     def naive(path, data, **_):
         with path.open("wb") as file:
@@ -485,7 +555,8 @@ def cut_short(quick, tmp_path):
 
 
 def test_events_cut_at_every_byte_after_the_checkpoint(cut_short, whole, tmp_path):
-    """Whatever a power cut leaves of the last lines: readers see whole events, and the resume starts from the same bytes.
+    """Whatever a power cut leaves of the last lines: readers see whole events, and the resume
+    starts from the same bytes.
 
     Equal folders give equal runs, so of the many equal ones three are run to the end.
     """
@@ -499,7 +570,9 @@ def test_events_cut_at_every_byte_after_the_checkpoint(cut_short, whole, tmp_pat
             copy = shutil.copytree(folder, tmp_path / "copy")
             Journal.reopen(copy, kept.offset, kept.iterations).close()
             assert (copy / "events.jsonl").read_bytes() == data[: kept.offset]
-            assert sorted(f.name for f in (copy / "batches").iterdir()) == [f"{i:06d}.safetensors" for i in range(kept.iterations)]
+            assert sorted(f.name for f in (copy / "batches").iterdir()) == [
+                f"{i:06d}.safetensors" for i in range(kept.iterations)
+            ]
             shutil.rmtree(copy)
     for size in (kept.offset, kept.offset + 17, len(data) - 1):
         copy = shutil.copytree(folder, tmp_path / f"copy{size}")
@@ -516,7 +589,9 @@ def test_a_resume_that_cannot_write_is_one_sentence(cut_short, whole):
     for k in range(1, 4):
         with pytest.MonkeyPatch.context() as patch:
             disk = Disk(patch, at=k, fail=errno.EIO)
-            with pytest.raises((JournalError, DiskError), match="cannot be written: Input/output error"):
+            with pytest.raises(
+                (JournalError, DiskError), match="cannot be written: Input/output error"
+            ):
                 Runner.resume(folder)
             assert disk.failed == 1
     finish(folder)
@@ -527,15 +602,20 @@ def test_damaged_checkpoint_is_said(cut_short):
     folder, _ = cut_short
     file = folder / "checkpoint" / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(JournalError, match="state.safetensors is damaged.*images and events are whole"):
+    with pytest.raises(
+        JournalError, match="state.safetensors is damaged.*images and events are whole"
+    ):
         Runner.resume(folder)
 
 
-# --- disks that fail --------------------------------------------------------------------------------------
+# --- disks that fail
+# --------------------------------------------------------------------------------------
 
 
 def test_io_error_at_any_call_of_the_disk(quick, tmp_path, whole):
-    """Each fsync, write and rename may fail for good: one sentence, and the folder holds the old state or the new."""
+    """Each fsync, write and rename may fail for good: one sentence, and the folder holds the old
+    state or the new.
+    """
     calls = disk_calls(quick, tmp_path / "count")
     for k in sorted({*range(1, 10), *range(10, calls, 9), *range(calls - 5, calls + 1)}):
         folder = tmp_path / str(k)
@@ -552,7 +632,9 @@ def test_io_error_at_any_call_of_the_disk(quick, tmp_path, whole):
 
 
 def test_full_disk_is_waited_for(quick, tmp_path, whole, monkeypatch):
-    """The run says so once, stands still, and goes on when there is room: nothing is lost, nothing is doubled."""
+    """The run says so once, stands still, and goes on when there is room: nothing is lost, nothing
+    is doubled.
+    """
     calls = disk_calls(quick, tmp_path / "count")
     monkeypatch.setattr("kgen.journal.runner.time.sleep", lambda seconds: None)
     for k in range(12, calls, 13):
@@ -590,7 +672,9 @@ def test_stop_is_heard_while_the_disk_is_full(quick, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     runner = new(quick, tmp_path / "r")
-    monkeypatch.setattr("kgen.journal.runner.time.sleep", lambda seconds: runner.controls.send("stop"))
+    monkeypatch.setattr(
+        "kgen.journal.runner.time.sleep", lambda seconds: runner.controls.send("stop")
+    )
     monkeypatch.setattr(runner.journal, "write", full)
     with pytest.raises(DiskError, match="Stopped while the disk was full"):
         go(runner)
@@ -612,18 +696,28 @@ def test_durable_write_keeps_old_or_new(tmp_path):
         file.write_bytes(b"old")
 
 
-# --- a loss that is not a number ----------------------------------------------------------------------------
+# --- a loss that is not a number
+# ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("schedule", "name", "term"), [
-    ("sequential", "batch_norm", "bn"), ("sequential", "distillation", "kl"), ("concurrent", "distillation", "kl"),
-])  # fmt: skip
-def test_last_good_checkpoint_is_kept_and_resumed(quick, tmp_path, whole, monkeypatch, schedule, name, term):
+@pytest.mark.parametrize(
+    ("schedule", "name", "term"),
+    [
+        ("sequential", "batch_norm", "bn"),
+        ("sequential", "distillation", "kl"),
+        ("concurrent", "distillation", "kl"),
+    ],
+)
+def test_last_good_checkpoint_is_kept_and_resumed(
+    quick, tmp_path, whole, monkeypatch, schedule, name, term
+):
     honest, calls = getattr(losses, name), []
 
     def broken(*args, **kwargs):
         calls.append(1)
-        return honest(*args, **kwargs) * (float("nan") if len(calls) > (4 if name == "batch_norm" else 3) else 1.0)
+        return honest(*args, **kwargs) * (
+            float("nan") if len(calls) > (4 if name == "batch_norm" else 3) else 1.0
+        )
 
     monkeypatch.setattr(losses, name, broken)
     last = go(new(quick.replace(schedule=schedule), tmp_path / "r"))
@@ -631,7 +725,11 @@ def test_last_good_checkpoint_is_kept_and_resumed(quick, tmp_path, whole, monkey
     assert story(tmp_path / "r")[-1]["kind"] == "run_failed"
     kept = read_checkpoint(tmp_path / "r")
     assert kept.iterations >= 1
-    assert all(t.isfinite().all() for k, t in kept.tensors.items() if k.startswith(("student.", "generator.")))
+    assert all(
+        t.isfinite().all()
+        for k, t in kept.tensors.items()
+        if k.startswith(("student.", "generator."))
+    )
     assert not (tmp_path / "r" / "student.safetensors").exists()
     monkeypatch.setattr(losses, name, honest)
     assert go(Runner.resume(tmp_path / "r")).reason == "done"
@@ -639,7 +737,8 @@ def test_last_good_checkpoint_is_kept_and_resumed(quick, tmp_path, whole, monkey
         assert same_run(tmp_path / "r", whole) is None
 
 
-# --- stopping ---------------------------------------------------------------------------------------------
+# --- stopping
+# ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("schedule", ["sequential", "concurrent"])
@@ -647,16 +746,24 @@ def test_a_stopped_run_goes_on(quick, tmp_path, whole, schedule):
     folder, recipe = tmp_path / "r", quick.replace(schedule=schedule)
 
     def stop(event):
-        if event.kind == ("student_step" if schedule == "sequential" else "batch_synthesised") and event.epoch == 1:
+        if (
+            event.kind == ("student_step" if schedule == "sequential" else "batch_synthesised")
+            and event.epoch == 1
+        ):
             runner.controls.send("stop")
 
     runner = new(recipe, folder, listen=stop)
     assert go(runner).reason == "stopped" and not open_run(folder).finished
-    assert (folder / "student.safetensors").exists() == any(e.kind == "evaluated" and e.final for e in open_run(folder).events())
+    assert (folder / "student.safetensors").exists() == any(
+        e.kind == "evaluated" and e.final for e in open_run(folder).events()
+    )
     last = go(Runner.resume(folder))
     assert last.reason == "done" and open_run(folder).info["attempt"] == 2
     told = list(open_run(folder).events())
-    assert sum(e.kind == "batch_synthesised" for e in told) == 3 and sum(e.kind == "run_finished" for e in told) == 1
+    assert (
+        sum(e.kind == "batch_synthesised" for e in told) == 3
+        and sum(e.kind == "run_finished" for e in told) == 1
+    )
     assert [e.iteration for e in told if e.kind == "batch_synthesised"] == [0, 1, 2]
     if schedule == "sequential":
         assert same_run(folder, whole) is None
@@ -674,4 +781,6 @@ def test_exported_student_is_the_trained_one(whole):
     state = read_checkpoint(whole).tensors
     assert not student.training
     for name, value in load_file(whole / "student.safetensors").items():
-        assert torch.equal(value, student.state_dict()[name]) and torch.equal(value, state[f"student.{name}"])
+        assert torch.equal(value, student.state_dict()[name]) and torch.equal(
+            value, state[f"student.{name}"]
+        )

@@ -1,4 +1,6 @@
-"""The second opinion: counted by hand on known logits, found by class names, and without a trace in what is trained."""
+"""The second opinion: counted by hand on known logits, found by class names, and without a trace in
+what is trained.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,16 @@ class Fixed(torch.nn.Module):
 
 
 def fixed(rows, names):
-    card = events.TeacherCard(name="fixed", title="Fixed", architecture="none", parameters=0, channels=1, side=4, features=1, n_train=1)
+    card = events.TeacherCard(
+        name="fixed",
+        title="Fixed",
+        architecture="none",
+        parameters=0,
+        channels=1,
+        side=4,
+        features=1,
+        n_train=1,
+    )
     return Teacher(Fixed(rows), card, tuple(names), torch.zeros(1), torch.ones(1))
 
 
@@ -45,32 +56,58 @@ def numbered(n):
 def test_shares_and_columns_are_those_of_a_slow_loop():
     rows = torch.randn(40, 12, generator=torch.Generator().manual_seed(1)).tolist()
     indices, positions = [7, 2, 9], torch.tensor([i % 3 for i in range(40)])
-    opinion, columns = judge.Judge(fixed(rows, map(str, range(12))), indices)(numbered(40), positions)
+    opinion, columns = judge.Judge(fixed(rows, map(str, range(12))), indices)(
+        numbered(40), positions
+    )
     top1 = top5 = chosen = 0
     for i, row in enumerate(rows):
         want, order = indices[positions[i]], sorted(range(12), key=lambda k: -row[k])
         share = [math.exp(v) / sum(map(math.exp, row)) for v in row]
         among = max(range(3), key=lambda k: row[indices[k]])
-        top1, top5, chosen = top1 + (order[0] == want), top5 + (want in order[:5]), chosen + (indices[among] == want)
+        top1, top5, chosen = (
+            top1 + (order[0] == want),
+            top5 + (want in order[:5]),
+            chosen + (indices[among] == want),
+        )
         assert columns["judge_top"][i].tolist() == order[:5]
         assert columns["judge_top_p"][i] == pytest.approx([share[k] for k in order[:5]], rel=1e-3)
         assert columns["judge_confidence"][i] == pytest.approx(share[want], rel=1e-3, abs=1e-4)
         assert columns["judge_rank"][i] == order.index(want) and columns["judge_chosen"][i] == among
-    assert (opinion.top1, opinion.top5, opinion.chosen) == pytest.approx((top1 / 40, top5 / 40, chosen / 40))
+    assert (opinion.top1, opinion.top5, opinion.chosen) == pytest.approx(
+        (top1 / 40, top5 / 40, chosen / 40)
+    )
     assert {name: (c.dtype, c.shape) for name, c in columns.items()} == {
-        "judge_top": (np.int32, (40, 5)), "judge_top_p": (np.float16, (40, 5)), "judge_confidence": (np.float16, (40,)), "judge_rank": (np.int32, (40,)),
-        "judge_chosen": (np.int32, (40,))}  # fmt: skip
+        "judge_top": (np.int32, (40, 5)),
+        "judge_top_p": (np.float16, (40, 5)),
+        "judge_confidence": (np.float16, (40,)),
+        "judge_rank": (np.int32, (40,)),
+        "judge_chosen": (np.int32, (40,)),
+    }
 
 
 def test_a_network_of_three_classes_has_a_top_of_three():
-    opinion, columns = judge.Judge(fixed([[0.0, 1.0, 2.0]], "abc"), [0, 1])(numbered(1), torch.tensor([1]))
-    assert columns["judge_top"].tolist() == [[2, 1, 0]] and (opinion.top1, opinion.top5, opinion.chosen) == (0, 1, 1)
+    opinion, columns = judge.Judge(fixed([[0.0, 1.0, 2.0]], "abc"), [0, 1])(
+        numbered(1), torch.tensor([1])
+    )
+    assert columns["judge_top"].tolist() == [[2, 1, 0]] and (
+        opinion.top1,
+        opinion.top5,
+        opinion.chosen,
+    ) == (0, 1, 1)
 
 
 # --- who judges whom ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("teacher", "first"), [("fashion-cnn", "fashion-vit"), ("fashion-vit", "fashion-cnn"), ("imagenet-lite0", "imagenet-lite2"), ("imagenet-lite2", "imagenet-lite0")])
+@pytest.mark.parametrize(
+    ("teacher", "first"),
+    [
+        ("fashion-cnn", "fashion-vit"),
+        ("fashion-vit", "fashion-cnn"),
+        ("imagenet-lite0", "imagenet-lite2"),
+        ("imagenet-lite2", "imagenet-lite0"),
+    ],
+)
 def test_bundled_networks_judge_each_other(teacher, first):
     assert judge.suitable(teacher)[0] == first and teacher not in judge.suitable(teacher)
 
@@ -81,8 +118,22 @@ def cards(data, names):
 
 def test_classes_are_matched_by_wordnet_id_and_by_name():
     ours = cards("imagenet1k", classes.names("imagenet1k"))
-    assert judge.match(*ours, *cards("imagenette", classes.names("imagenette"))) == [0, 217, 482, 491, 497, 566, 569, 571, 574, 701]
-    assert judge.match(*ours, *cards("imagenette", [f"kind {i}" for i in range(10)]))[:2] == [0, 217]  # WordNet IDs know better than names
+    assert judge.match(*ours, *cards("imagenette", classes.names("imagenette"))) == [
+        0,
+        217,
+        482,
+        491,
+        497,
+        566,
+        569,
+        571,
+        574,
+        701,
+    ]
+    assert judge.match(*ours, *cards("imagenette", [f"kind {i}" for i in range(10)]))[:2] == [
+        0,
+        217,
+    ]  # WordNet IDs know better than names
     assert judge.match(*ours, *cards(None, ("Golden_Retriever", "no such thing"))) == [207, None]
     assert judge.match(*ours, *ours) == list(range(1000))
 
@@ -90,24 +141,57 @@ def test_classes_are_matched_by_wordnet_id_and_by_name():
 @pytest.fixture
 def imagenette(tmp_path):
     """A random teacher of Imagenette's ten classes."""
-    card = events.TeacherCard(name="mine", title="Mine", architecture="SmallResNet", parameters=1, channels=3, side=32, features=16, n_train=9_469, data="imagenette")
+    card = events.TeacherCard(
+        name="mine",
+        title="Mine",
+        architecture="SmallResNet",
+        parameters=1,
+        channels=3,
+        side=32,
+        features=16,
+        n_train=9_469,
+        data="imagenette",
+    )
     shape = {"width": 8, "blocks": (0, 1)}
-    spec = {"card": card.model_dump(), "architecture": "SmallResNet", **shape, "classes": list(classes.names("imagenette")), "mean": [0.5] * 3, "std": [0.25] * 3}
-    zoo.save_network(zoo.build("SmallResNet", spec, 0, 3, 10, 32), tmp_path / "mine.safetensors", spec)
+    spec = {
+        "card": card.model_dump(),
+        "architecture": "SmallResNet",
+        **shape,
+        "classes": list(classes.names("imagenette")),
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+    }
+    zoo.save_network(
+        zoo.build("SmallResNet", spec, 0, 3, 10, 32), tmp_path / "mine.safetensors", spec
+    )
     return str(tmp_path / "mine.safetensors")
 
 
 def test_a_teacher_of_ten_classes_is_judged_among_a_thousand(imagenette):
-    recipe = mini(judge="auto", teacher=imagenette, classes=(1, 0), resolutions=(32,), evaluate_on="none")
+    recipe = mini(
+        judge="auto", teacher=imagenette, classes=(1, 0), resolutions=(32,), evaluate_on="none"
+    )
     found = Setting(recipe).judge
-    assert (found.card.name, found.card.classes, found.card.indices) == ("imagenet-lite2", 1000, [217, 0])
+    assert (found.card.name, found.card.classes, found.card.indices) == (
+        "imagenet-lite2",
+        1000,
+        [217, 0],
+    )
 
 
 def test_where_nothing_fits_there_is_none(imagenette, tmp_path):
     spec = zoo.read_spec(imagenette) | {"classes": [f"kind {i}" for i in range(10)]}
     spec["card"] |= {"data": None}
-    zoo.save_network(zoo.build("SmallResNet", spec, 0, 3, 10, 32), tmp_path / "other.safetensors", spec)
-    recipe = mini(judge="auto", teacher=str(tmp_path / "other.safetensors"), resolutions=(32,), evaluate_on="none", embedding="centre")
+    zoo.save_network(
+        zoo.build("SmallResNet", spec, 0, 3, 10, 32), tmp_path / "other.safetensors", spec
+    )
+    recipe = mini(
+        judge="auto",
+        teacher=str(tmp_path / "other.safetensors"),
+        resolutions=(32,),
+        evaluate_on="none",
+        embedding="centre",
+    )
     assert Setting(recipe).judge is None
     with pytest.raises(RecipeError, match="imagenet-lite2 does not know the class 'kind 0'"):
         Setting(recipe.replace(judge="imagenet-lite2"))
@@ -116,13 +200,27 @@ def test_where_nothing_fits_there_is_none(imagenette, tmp_path):
 def test_what_cannot_judge_is_refused_in_a_sentence(tmp_path):
     copy = tmp_path / "copy.safetensors"  # the same weights under another name
     spec = zoo.read_spec(zoo.locate("fashion-cnn"))
-    zoo.save_network(zoo.load_teacher("fashion-cnn").network, copy, spec | {"card": spec["card"] | {"name": "copy"}})
-    for name, why in (("fashion-cnn", "is the teacher itself"), (str(copy), "is the teacher itself"), ("imagenet-lite0", "takes images with 3 channels, but these have 1"), ("fashion-vitt", "Did you mean 'fashion-vit'")):
-        with pytest.raises(RecipeError, match=f"Recipe field 'judge': .*{why}.*Choose another network, 'auto' or 'none'"):
+    zoo.save_network(
+        zoo.load_teacher("fashion-cnn").network,
+        copy,
+        spec | {"card": spec["card"] | {"name": "copy"}},
+    )
+    for name, why in (
+        ("fashion-cnn", "is the teacher itself"),
+        (str(copy), "is the teacher itself"),
+        ("imagenet-lite0", "takes images with 3 channels, but these have 1"),
+        ("fashion-vitt", "Did you mean 'fashion-vit'"),
+    ):
+        with pytest.raises(
+            RecipeError,
+            match=f"Recipe field 'judge': .*{why}.*Choose another network, 'auto' or 'none'",
+        ):
             Setting(grain(judge=name))
     with pytest.raises(RecipeError, match="fashion-vit cannot look at images of 18 × 18"):
         Setting(grain(judge="fashion-vit", resolutions=(18,), source="pixels"))
-    assert Setting(grain(judge="auto", resolutions=(18,), source="pixels")).judge is None  # nobody asked for it
+    assert (
+        Setting(grain(judge="auto", resolutions=(18,), source="pixels")).judge is None
+    )  # nobody asked for it
 
 
 def test_none_is_none():
@@ -142,7 +240,11 @@ def test_a_judge_leaves_no_trace_in_images_and_student(tmp_path):
     for folder in (one, two):  # without what the judge says they are one run
         lines = [json.loads(line) for line in (folder / "events.jsonl").read_bytes().splitlines()]
         for line in lines:
-            line.pop("judge", None), line.pop("judged", None), line.get("recipe", {}).pop("judge", None)
+            (
+                line.pop("judge", None),
+                line.pop("judged", None),
+                line.get("recipe", {}).pop("judge", None),
+            )
         (folder / "events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         for file in (folder / "batches").glob("*.safetensors"):
             from safetensors.numpy import load_file, save_file
@@ -156,16 +258,24 @@ def test_a_judge_leaves_no_trace_in_images_and_student(tmp_path):
 def test_a_run_tells_what_its_judge_says():
     recipe = mini(judge="auto")
     started, *rest = list(kgen.distill(recipe))
-    assert (started.judge.name, started.judge.title, started.judge.indices) == ("fashion-vit", "Fashion ViT", list(range(10)))
+    assert (started.judge.name, started.judge.title, started.judge.indices) == (
+        "fashion-vit",
+        "Fashion ViT",
+        list(range(10)),
+    )
     network = zoo.load_teacher("fashion-vit")
     for e in (e for e in rest if e.kind == "batch_synthesised"):
         with torch.no_grad():
             logits = network.logits(torch.from_numpy(e.arrays["images"]).float() / 255)
         named = logits.argmax(1).numpy() == e.arrays["labels"]
         assert e.judged.top1 == e.judged.chosen == pytest.approx(named.mean())
-        assert e.judged.top1 == pytest.approx((e.arrays["judge_rank"] == 0).mean()) and e.judged.top5 == pytest.approx((e.arrays["judge_rank"] < 5).mean())
+        assert e.judged.top1 == pytest.approx(
+            (e.arrays["judge_rank"] == 0).mean()
+        ) and e.judged.top5 == pytest.approx((e.arrays["judge_rank"] < 5).mean())
 
 
 def test_events_of_earlier_versions_have_no_judge():
-    old = events.BatchSynthesised(file="batches/000000.safetensors", entered=1, pool_images=1, pool_pixels=1, budget_used=0.1)
+    old = events.BatchSynthesised(
+        file="batches/000000.safetensors", entered=1, pool_images=1, pool_pixels=1, budget_used=0.1
+    )
     assert "judged" not in old.to_json() and events.from_json(old.to_json()).judged is None

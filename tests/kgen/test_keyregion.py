@@ -1,4 +1,6 @@
-"""The class activation map against brute force and against the logit; the targets against their formula."""
+"""The class activation map against brute force and against the logit; the targets against their
+formula.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def test_cam_is_the_weighted_sum_of_maps(rng):
     for b in range(3):
         for y in range(2):
             for x in range(5):
-                slow = sum(weight[labels[b], k].item() * features[b, k, y, x].item() for k in range(4))
+                slow = sum(
+                    weight[labels[b], k].item() * features[b, k, y, x].item() for k in range(4)
+                )
                 assert cam[b, y, x].item() == pytest.approx(slow, abs=1e-5)
 
 
@@ -31,7 +35,9 @@ def test_mean_of_cam_plus_bias_is_the_logit(teacher, rng):
         probe = teacher(images)
     cam = keyregion.class_activation_map(probe.features, teacher.weight, labels)
     bias = teacher.network.get_classifier().bias[labels]
-    torch.testing.assert_close(cam.mean((1, 2)) + bias, probe.logits.gather(1, labels[:, None])[:, 0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        cam.mean((1, 2)) + bias, probe.logits.gather(1, labels[:, None])[:, 0], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_cam_is_the_gradient_form(teacher, rng):
@@ -41,19 +47,28 @@ def test_cam_is_the_gradient_form(teacher, rng):
     features.requires_grad_()
     head = teacher.network.get_classifier()
     labels = torch.tensor([1, 7])
-    logits = head(teacher.network.forward_head(features, pre_logits=True)).gather(1, labels[:, None])
+    logits = head(teacher.network.forward_head(features, pre_logits=True)).gather(
+        1, labels[:, None]
+    )
     (gradient,) = torch.autograd.grad(logits.sum(), features)
     h, w = features.shape[2:]
     cam = keyregion.class_activation_map(features.detach(), teacher.weight, labels)
-    torch.testing.assert_close(cam, h * w * (features.detach() * gradient).sum(1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        cam, h * w * (features.detach() * gradient).sum(1), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_linearised_map_is_eq_5_for_pooling_and_linear(rng):
     features = torch.randn(3, 4, 2, 5, generator=rng, dtype=torch.float64, requires_grad=True)
-    weight, bias = torch.randn(6, 4, generator=rng, dtype=torch.float64), torch.randn(6, generator=rng, dtype=torch.float64)
+    weight, bias = (
+        torch.randn(6, 4, generator=rng, dtype=torch.float64),
+        torch.randn(6, generator=rng, dtype=torch.float64),
+    )
     labels = torch.tensor([5, 0, 5])
     maps = (
-        keyregion.linearised_map(features, lambda f: torch.nn.functional.linear(f.mean((2, 3)), weight, bias), labels),
+        keyregion.linearised_map(
+            features, lambda f: torch.nn.functional.linear(f.mean((2, 3)), weight, bias), labels
+        ),
         keyregion.class_activation_map(features, weight, labels),
     )
     torch.testing.assert_close(*maps)
@@ -63,8 +78,13 @@ def test_linearised_map_is_eq_5_for_pooling_and_linear(rng):
 
 
 def test_linearised_map_of_a_bent_head_is_finite_differences(rng):
-    """A head with a hidden layer: every derivative by central differences; in training the derivative is held constant."""
-    hidden, out = torch.randn(5, 4, generator=rng, dtype=torch.float64), torch.randn(6, 5, generator=rng, dtype=torch.float64)
+    """A head with a hidden layer: every derivative by central differences; in training the
+    derivative is held constant.
+    """
+    hidden, out = (
+        torch.randn(5, 4, generator=rng, dtype=torch.float64),
+        torch.randn(6, 5, generator=rng, dtype=torch.float64),
+    )
 
     def head(f):
         return torch.tanh(f.amax((2, 3)) @ hidden.T) @ out.T
@@ -79,8 +99,15 @@ def test_linearised_map_of_a_bent_head_is_finite_differences(rng):
             up, down = (head(f)[b, labels[b]] for f in moved)
             slope[b].view(-1)[place] = (up - down) / (2 * eps)
     with torch.no_grad():
-        torch.testing.assert_close(keyregion.linearised_map(features, head, labels), 6 * (features * slope).sum(1), rtol=1e-6, atol=1e-8)
-    (gradient,) = torch.autograd.grad(keyregion.linearised_map(features, head, labels).sum(), features)
+        torch.testing.assert_close(
+            keyregion.linearised_map(features, head, labels),
+            6 * (features * slope).sum(1),
+            rtol=1e-6,
+            atol=1e-8,
+        )
+    (gradient,) = torch.autograd.grad(
+        keyregion.linearised_map(features, head, labels).sum(), features
+    )
     torch.testing.assert_close(gradient, 6 * slope, rtol=1e-6, atol=1e-8)
 
 
@@ -96,16 +123,27 @@ def test_gaussian_target_is_its_formula(h, w):
 
 def test_gaussian_target_known_values():
     four, seven = keyregion.gaussian_target(4, 4), keyregion.gaussian_target(7, 7)
-    assert four.max().item() == pytest.approx(0.94, abs=0.005)  # no cell lies in the middle; not renormalised
+    assert four.max().item() == pytest.approx(
+        0.94, abs=0.005
+    )  # no cell lies in the middle; not renormalised
     assert seven[3, 3] == 1.0
     assert seven[0, 0].item() == pytest.approx(math.exp(-18 / 8))
-    assert torch.equal(seven, seven.T) and torch.equal(seven, seven.flip(0)) and torch.equal(seven, seven.flip(1))
+    assert (
+        torch.equal(seven, seven.T)
+        and torch.equal(seven, seven.flip(0))
+        and torch.equal(seven, seven.flip(1))
+    )
 
 
 def test_full_and_made_targets():
     assert keyregion.full_target(2, 3, 1.5).tolist() == [[1.5] * 3] * 2
-    assert torch.equal(keyregion.make_target(Target(kind="full", peak=2.0), 3, 3), torch.full((3, 3), 2.0))
-    assert torch.equal(keyregion.make_target(Target(peak=2.0, sigma=1.0), 7, 7), keyregion.gaussian_target(7, 7, 2.0, 1.0))
+    assert torch.equal(
+        keyregion.make_target(Target(kind="full", peak=2.0), 3, 3), torch.full((3, 3), 2.0)
+    )
+    assert torch.equal(
+        keyregion.make_target(Target(peak=2.0, sigma=1.0), 7, 7),
+        keyregion.gaussian_target(7, 7, 2.0, 1.0),
+    )
     # a share of the map's side: 0.25 of 8 cells are 2
     share = keyregion.make_target(Target(sigma=99.0, sigma_fraction=0.25), 8, 8)
     assert torch.equal(share, keyregion.gaussian_target(8, 8, 1.0, 2.0))

@@ -1,4 +1,6 @@
-"""Twenty-four SIGKILLs at random moments; every run that was killed ends as the one that was not."""
+"""Twenty-four SIGKILLs at random moments; every run that was killed ends as the one that was
+not.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ HERE = Path(__file__).resolve().parent
 def test_killed_at_random_moments_then_resumed(tmp_path):
     path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
     command = [sys.executable, str(HERE / "killing.py"), str(tmp_path), "20", "24"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=os.environ | {"PYTHONPATH": path})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=200, env=os.environ | {"PYTHONPATH": path}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert told[0]["whole"] == 0

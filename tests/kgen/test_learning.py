@@ -1,4 +1,6 @@
-"""Student steps: only the student changes; the loss and the update against a plain loop; the rate in closed form."""
+"""Student steps: only the student changes; the loss and the update against a plain loop; the rate
+in closed form.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +38,20 @@ def clone(rng):
 def test_only_the_student_changes(own, views):
     setting, s = filled(views=views)
     learner = Learner(setting, s, setting.teacher.twin() if own else None)
-    modules = {"teacher": setting.teacher.network, "generator": s.generators[28], "twin": learner.teacher.network}
+    modules = {
+        "teacher": setting.teacher.network,
+        "generator": s.generators[28],
+        "twin": learner.teacher.network,
+    }
     before = {k: {n: v.clone() for n, v in m.state_dict().items()} for k, m in modules.items()}
     pool = s.pool.shelves[28].images.clone()
     grads = [p.grad.clone() for p in s.generators[28].parameters()]
     student = copy.deepcopy(s.student.state_dict())
     for _ in range(2):
         learner.step()
-    assert all(torch.equal(v, before[k][n]) for k, m in modules.items() for n, v in m.state_dict().items())
+    assert all(
+        torch.equal(v, before[k][n]) for k, m in modules.items() for n, v in m.state_dict().items()
+    )
     assert all(p.grad is None and not p.requires_grad for p in learner.teacher.network.parameters())
     assert all(torch.equal(a, p.grad) for a, p in zip(grads, s.generators[28].parameters()))
     assert torch.equal(pool, s.pool.shelves[28].images)
@@ -52,7 +60,14 @@ def test_only_the_student_changes(own, views):
 
 @pytest.mark.parametrize(
     ("augment", "views", "mixed"),
-    [("none", 0, "none"), ("student", 0, "none"), ("both", 0, "none"), ("both", 3, "none"), ("both", 0, "cutmix"), ("none", 0, "mixup")],
+    [
+        ("none", 0, "none"),
+        ("student", 0, "none"),
+        ("both", 0, "none"),
+        ("both", 3, "none"),
+        ("both", 0, "cutmix"),
+        ("none", 0, "mixup"),
+    ],
 )
 def test_a_step_is_a_plain_step(augment, views, mixed):
     """The same draws, a copy of the student and torch's own SGD with Nesterov momentum."""
@@ -61,7 +76,9 @@ def test_a_step_is_a_plain_step(augment, views, mixed):
     draw, turn = clone(s.rng["student_batch"]), clone(s.rng["augment_student"])
     plain = copy.deepcopy(s.student)
     spec = r.optimisers.student
-    optimiser = torch.optim.SGD(plain.parameters(), spec.lr, spec.momentum, nesterov=True, weight_decay=spec.weight_decay)
+    optimiser = torch.optim.SGD(
+        plain.parameters(), spec.lr, spec.momentum, nesterov=True, weight_decay=spec.weight_decay
+    )
     learner = Learner(setting, s)
     total = 0.0
     for step in range(3):
@@ -98,9 +115,13 @@ def test_rate_ramps_up_then_falls_as_a_cosine():
     assert recipe.total_student_steps == total
     rates = [learning_rate(recipe, i, total) for i in range(total)]
     assert rates[:ramp] == pytest.approx([0.4 * (i + 1) / ramp for i in range(ramp)])
-    assert rates[ramp:] == pytest.approx([0.2 * (1 + math.cos(math.pi * i / 30)) for i in range(30)])
+    assert rates[ramp:] == pytest.approx(
+        [0.2 * (1 + math.cos(math.pi * i / 30)) for i in range(30)]
+    )
     assert max(rates) == rates[ramp] == pytest.approx(0.4) and rates[-1] < 0.01
-    assert learning_rate(mini(warmup=0.0, **{"optimisers.student.lr": 0.4}), 0, 12) == pytest.approx(0.4)
+    assert learning_rate(
+        mini(warmup=0.0, **{"optimisers.student.lr": 0.4}), 0, 12
+    ) == pytest.approx(0.4)
 
 
 def test_a_loss_that_is_no_number_names_term_and_step(monkeypatch):

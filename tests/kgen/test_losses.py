@@ -51,9 +51,13 @@ def test_adversarial_is_minus_the_divergence(size):
     for i in range(b):
         p, q = softmax(t[i].tolist()), softmax(s[i].tolist())
         middle = [(x + y) / 2 for x, y in zip(p, q)]
-        halves.append(-0.5 * sum(x * math.log(x / m) + y * math.log(y / m) for x, y, m in zip(p, q, middle)))
+        halves.append(
+            -0.5 * sum(x * math.log(x / m) + y * math.log(y / m) for x, y, m in zip(p, q, middle))
+        )
     bounded = losses.adversarial(t, s, divergence="js").tolist()
-    assert bounded == pytest.approx(halves, abs=1e-9) and all(-math.log(2) - 1e-12 <= v <= 1e-12 for v in bounded)
+    assert bounded == pytest.approx(halves, abs=1e-9) and all(
+        -math.log(2) - 1e-12 <= v <= 1e-12 for v in bounded
+    )
     agree = [t[i].argmax() == s[i].argmax() for i in range(b)]
     masked = losses.adversarial(t, s, mask="agree").tolist()
     assert masked == pytest.approx([v if a else 0.0 for v, a in zip(slow, agree)], abs=1e-9)
@@ -64,12 +68,17 @@ def test_adversarial_rewards_disagreement():
     t = logits(4, 5, 0).requires_grad_()
     s = logits(4, 5, 1)
     (g,) = torch.autograd.grad(losses.adversarial(t, s).sum(), t)
-    assert losses.adversarial(t.detach() - 1e-3 * g, s).sum() < losses.adversarial(t.detach(), s).sum()
+    assert (
+        losses.adversarial(t.detach() - 1e-3 * g, s).sum() < losses.adversarial(t.detach(), s).sum()
+    )
 
 
 def statistics(seed, layers=3):
     g = torch.Generator().manual_seed(seed)
-    return [tuple(torch.rand(4 + i, generator=g, dtype=torch.float64) + 0.1 for _ in range(4)) for i in range(layers)]
+    return [
+        tuple(torch.rand(4 + i, generator=g, dtype=torch.float64) + 0.1 for _ in range(4))
+        for i in range(layers)
+    ]
 
 
 @few
@@ -97,13 +106,20 @@ def test_batch_norm_is_zero_at_home_and_without_layers():
 
 
 def test_batch_norm_agrees_with_what_torch_layers_store():
-    """A layer with momentum 1 stores the batch's mean and unbiased variance: the distance to itself is the bias alone."""
-    layer, x = nn.BatchNorm2d(3, momentum=1.0).double(), torch.randn(4, 3, 5, 5, dtype=torch.float64)
+    """A layer with momentum 1 stores the batch's mean and unbiased variance: the distance to itself
+    is the bias alone.
+    """
+    layer, x = (
+        nn.BatchNorm2d(3, momentum=1.0).double(),
+        torch.randn(4, 3, 5, 5, dtype=torch.float64),
+    )
     layer(x)
     mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
     n = 100
     expected = (layer.running_var * (1 - (n - 1) / n)).norm()
-    assert losses.batch_norm([(mean, var, layer.running_mean, layer.running_var)]).item() == pytest.approx(expected.item())
+    assert losses.batch_norm(
+        [(mean, var, layer.running_mean, layer.running_var)]
+    ).item() == pytest.approx(expected.item())
 
 
 def test_key_region_counts_only_what_is_missing():
@@ -118,7 +134,10 @@ def test_key_region_counts_only_what_is_missing():
 def test_key_region_slow(size):
     b, h, seed = size
     cam, target = logits(b * h, 3, seed).view(b, h, 3), logits(h, 3, seed + 1)
-    slow = [sum(max(0.0, target[y, x].item() - cam[i, y, x].item()) for y in range(h) for x in range(3)) for i in range(b)]
+    slow = [
+        sum(max(0.0, target[y, x].item() - cam[i, y, x].item()) for y in range(h) for x in range(3))
+        for i in range(b)
+    ]
     assert losses.key_region(cam, target).tolist() == pytest.approx(slow)
 
 
@@ -128,8 +147,12 @@ def test_embedding_terms_slow(size, radius):
     b, d, seed = size
     s, y = logits(b, d, seed), logits(b, d, seed + 1)
     mse = [sum((s[i, j].item() - y[i, j].item()) ** 2 for j in range(d)) / d for i in range(b)]
-    assert losses.embedding_pull(s, y, radius).tolist() == pytest.approx([max(0.0, m - radius) for m in mse])
-    assert losses.embedding_push(s, y, radius).tolist() == pytest.approx([max(0.0, radius - m) for m in mse])
+    assert losses.embedding_pull(s, y, radius).tolist() == pytest.approx(
+        [max(0.0, m - radius) for m in mse]
+    )
+    assert losses.embedding_push(s, y, radius).tolist() == pytest.approx(
+        [max(0.0, radius - m) for m in mse]
+    )
 
 
 @few
@@ -141,7 +164,9 @@ def test_distillation_slow(size, temperature):
     for i in range(b):
         p, q = (softmax([v / temperature for v in x[i].tolist()]) for x in (t, s))
         total += sum(a * math.log(a / c) for a, c in zip(p, q))
-    assert losses.distillation(t, s, temperature).item() == pytest.approx(temperature**2 * total / b, abs=1e-9)
+    assert losses.distillation(t, s, temperature).item() == pytest.approx(
+        temperature**2 * total / b, abs=1e-9
+    )
 
 
 def test_distillation_is_torchs_kl_div():

@@ -1,4 +1,6 @@
-"""The command line as a shell sees it: exit codes, one sentence on standard error, and a child under control."""
+"""The command line as a shell sees it: exit codes, one sentence on standard error, and a child
+under control.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,14 @@ TINY = recipes.tiny().model_dump(mode="json")
 
 
 def shell(*words, **options):
-    return subprocess.run([*COMMAND, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(
+        [*COMMAND, *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,11 @@ def test_run_in_a_pipe_tells_plain_lines(tiny_run):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("tiny: teacher Fashion CNN, 10 classes, budget 60 images, on cpu")
-    assert "Done after" in lines[-2] and "of 10,000 real images" in lines[-2] and lines[-1] == f"Run folder: {folder}"
+    assert (
+        "Done after" in lines[-2]
+        and "of 10,000 real images" in lines[-2]
+        and lines[-1] == f"Run folder: {folder}"
+    )
     assert "\x1b" not in done.stdout and done.stderr == ""
 
 
@@ -60,7 +73,11 @@ def test_evaluate_measures_the_exported_student_again(tiny_run):
     done = shell("evaluate", folder, "--json")
     found = json.loads(done.stdout)
     last = list(open_run(folder).events())[-1]
-    assert done.returncode == 0 and found["n"] == 10_000 and found["accuracy"] == pytest.approx(last.accuracy, abs=2e-4)
+    assert (
+        done.returncode == 0
+        and found["n"] == 10_000
+        and found["accuracy"] == pytest.approx(last.accuracy, abs=2e-4)
+    )
     assert found["teacher"] > 0.9 and len(found["per_class"]) == 10
     assert sum(found["per_class"].values()) / 10 == pytest.approx(found["accuracy"], abs=1e-3)
 
@@ -77,7 +94,9 @@ def test_recipes_for_people_come_in_groups():
     told = done.stdout
     assert done.returncode == 0 and all(name in told for name in recipes.NAMES)
     assert all(title in told for title in recipes.GROUPS)
-    assert sorted(name for names in recipes.GROUPS.values() for name in names) == sorted(recipes.NAMES)
+    assert sorted(name for names in recipes.GROUPS.values() for name in names) == sorted(
+        recipes.NAMES
+    )
 
 
 BAD = [
@@ -119,29 +138,64 @@ def test_bad_input_is_one_sentence_and_exit_2(words, sentence, tmp_path, monkeyp
         signal.signal(signal.SIGINT, handler)
     said = capsys.readouterr()
     assert ended.value.code == 2 and said.out == ""
-    assert sentence in said.err and said.err.startswith("Error: ") and said.err.count("\n") == 1 and "Traceback" not in said.err
+    assert (
+        sentence in said.err
+        and said.err.startswith("Error: ")
+        and said.err.count("\n") == 1
+        and "Traceback" not in said.err
+    )
     assert [f.name for f in tmp_path.iterdir()] == ["full"]
 
 
 def test_bad_input_through_the_shell(tmp_path):
     done = shell("run", "fashion-life")
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 2
+        and done.stdout == ""
+        and done.stderr.count("\n") == 1
+        and "Traceback" not in done.stderr
+    )
     done = shell("run", "-", "--out", tmp_path / "x", input='{"epochs": 0}')
-    assert done.returncode == 2 and "'epochs' is 0" in done.stderr and "Traceback" not in done.stderr and not (tmp_path / "x").exists()
+    assert (
+        done.returncode == 2
+        and "'epochs' is 0" in done.stderr
+        and "Traceback" not in done.stderr
+        and not (tmp_path / "x").exists()
+    )
 
 
 def test_a_recipe_from_a_file(tmp_path):
     (tmp_path / "mine.json").write_text(recipes.tiny().replace(name="mine", seed=3).to_json())
     found = main.read_recipe(str(tmp_path / "mine.json"), ["weights.kr=0"], None, "concurrent")
-    assert (found.name, found.seed, found.weights.kr, found.schedule) == ("mine", 3, 0.0, "concurrent")
+    assert (found.name, found.seed, found.weights.kr, found.schedule) == (
+        "mine",
+        3,
+        0.0,
+        "concurrent",
+    )
 
 
 def test_interrupt_stops_at_a_step_and_can_be_resumed(tmp_path):
     folder = tmp_path / "r"
     child = subprocess.Popen(
-        [*COMMAND, "run", "tiny", "--out", str(folder), "--set", "epochs=2000", "--set", "ratio=0.1", "--checkpoint-every", "0"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            *COMMAND,
+            "run",
+            "tiny",
+            "--out",
+            str(folder),
+            "--set",
+            "epochs=2000",
+            "--set",
+            "ratio=0.1",
+            "--checkpoint-every",
+            "0",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     end = time.monotonic() + 60
     while not (folder / "checkpoint" / "state.safetensors").exists():
         assert time.monotonic() < end and child.poll() is None
@@ -157,16 +211,26 @@ def test_interrupt_stops_at_a_step_and_can_be_resumed(tmp_path):
     assert again.run().reason == "stopped" and open_run(folder).info["attempt"] == 2
 
 
-# --- a child under control -----------------------------------------------------------------------------
+# --- a child under control
+# -----------------------------------------------------------------------------
 
 
 class Child:
     def __init__(self, folder):
         self.folder = folder
-        self.process = subprocess.Popen([*COMMAND, "run", "-", "--control", "--checkpoint-every", "0"], cwd=ROOT, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+        self.process = subprocess.Popen(
+            [*COMMAND, "run", "-", "--control", "--checkpoint-every", "0"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
         self.lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=lambda: [self.lines.put(line) for line in self.process.stdout], daemon=True).start()
+        threading.Thread(
+            target=lambda: [self.lines.put(line) for line in self.process.stdout], daemon=True
+        ).start()
 
     def tell(self, order):
         self.process.stdin.write((order if isinstance(order, str) else json.dumps(order)) + "\n")
@@ -210,7 +274,14 @@ def test_child_is_ready_starts_and_obeys(tmp_path):
     assert child.answer("two").text is None
     time.sleep(0.3)
     assert child.steps() == before + 1
-    for nonsense in ("x", "5", "[]", '{"do": "dance"}', '{"id": [1], "do": "pause"}', '{"do": "step", "unit": "leap"}'):
+    for nonsense in (
+        "x",
+        "5",
+        "[]",
+        '{"do": "dance"}',
+        '{"id": [1], "do": "pause"}',
+        '{"do": "step", "unit": "leap"}',
+    ):
         child.tell(nonsense)
         assert child.hear()["kind"] == "error"
     child.tell({"id": 3, "do": "resume"})
@@ -237,7 +308,16 @@ def test_end_of_input_ends_the_child(tmp_path):
     assert list(open_run(tmp_path / "r").events())[-1].reason == "stopped"
 
 
-@pytest.mark.parametrize("order", ["nonsense", "[]", '{"recipe": {"epochs": 0}, "folder": "x"}', '{"resume": "nowhere"}', '{"recipe": {}}'])
+@pytest.mark.parametrize(
+    "order",
+    [
+        "nonsense",
+        "[]",
+        '{"recipe": {"epochs": 0}, "folder": "x"}',
+        '{"resume": "nowhere"}',
+        '{"recipe": {}}',
+    ],
+)
 def test_an_order_that_is_none_is_an_error_line(order, monkeypatch, capsys):
     """In this process: the first line of input decides before any folder is made."""
     import io

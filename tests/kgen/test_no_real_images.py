@@ -18,7 +18,9 @@ FASHION = zoo.classes("fashion-cnn")
 
 
 def without(**changes):
-    return recipes.get("tiny").replace(evaluate_on="none", device="cpu", schedule="sequential", **changes)
+    return recipes.get("tiny").replace(
+        evaluate_on="none", device="cpu", schedule="sequential", **changes
+    )
 
 
 def test_a_run_without_real_images_tells_agreement_and_no_accuracy():
@@ -36,7 +38,9 @@ def test_a_run_without_real_images_tells_agreement_and_no_accuracy():
 
 def test_agreement_is_the_share_of_equal_answers():
     teacher = kgen.load_teacher("fashion-cnn")
-    images = torch.randint(0, 256, (40, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (40, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     held = HeldOut(teacher, [2, 4, 6])
     held.add(images)
     assert held.score(teacher.network).accuracy == 1.0
@@ -45,7 +49,9 @@ def test_agreement_is_the_share_of_equal_answers():
         x = (images.float() / 255 - teacher.mean) / teacher.std
         mine, theirs = (f(x)[:, [2, 4, 6]].argmax(1).tolist() for f in (other, teacher.network))
     found = held.score(other)
-    assert found.n == 40 and found.accuracy == pytest.approx(np.mean([a == b for a, b in zip(mine, theirs)]))
+    assert found.n == 40 and found.accuracy == pytest.approx(
+        np.mean([a == b for a, b in zip(mine, theirs)])
+    )
 
 
 def test_only_the_newest_images_are_held():
@@ -59,11 +65,17 @@ def test_held_out_images_survive_a_resume(tmp_path):
     recipe = without()
     whole = Runner.new(recipe, tmp_path / "whole").run()
     half = Runner.new(recipe, tmp_path / "half", checkpoint_seconds=0)
-    half.listen = lambda event: half.distillation.gate.controls.send("stop") if event.kind == "batch_synthesised" and event.iteration == 1 else None
+    half.listen = lambda event: (
+        half.distillation.gate.controls.send("stop")
+        if event.kind == "batch_synthesised" and event.iteration == 1
+        else None
+    )
     assert half.run().reason == "stopped" and read_checkpoint(tmp_path / "half").iterations == 2
     again = Runner.resume(tmp_path / "half").run()
     assert (again.agreement, again.n) == (whole.agreement, whole.n)
-    assert (open_run(tmp_path / "half").path / "student.safetensors").read_bytes() == (tmp_path / "whole" / "student.safetensors").read_bytes()
+    assert (open_run(tmp_path / "half").path / "student.safetensors").read_bytes() == (
+        tmp_path / "whole" / "student.safetensors"
+    ).read_bytes()
 
 
 @pytest.fixture
@@ -86,13 +98,21 @@ def test_a_folder_is_matched_by_name(folder):
 def test_a_run_is_tested_on_the_folder(folder):
     events = list(kgen.distill(without(real_images=str(folder))))
     last = next(e for e in reversed(events) if e.kind == "evaluated")
-    assert events[0].tested_on == "test" and last.student.n == 5 and last.student.real and last.teacher.n == 5
+    assert (
+        events[0].tested_on == "test"
+        and last.student.n == 5
+        and last.student.real
+        and last.teacher.n == 5
+    )
     assert last.student.per_class[0] is None and last.student.per_class[1] is not None
     said = " ".join(e.text for e in events if e.kind == "warning")
     assert "Spaceship" in said and "8 of 10 chosen classes have no real test image" in said
 
 
-@pytest.mark.parametrize("chosen, place, words", [((0, 2), "", "no image of a chosen class"), ((1,), "missing", "cannot be read")])
+@pytest.mark.parametrize(
+    "chosen, place, words",
+    [((0, 2), "", "no image of a chosen class"), ((1,), "missing", "cannot be read")],
+)
 def test_a_folder_without_the_classes_is_refused(folder, chosen, place, words):
     with pytest.raises(DataError, match=words):
         image_folder(folder / place, FASHION, zoo.card("fashion-cnn"), chosen)
@@ -100,7 +120,9 @@ def test_a_folder_without_the_classes_is_refused(folder, chosen, place, words):
 
 def test_missing_test_images_are_asked_for_or_done_without(monkeypatch, tmp_path):
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
-    peek = recipes.get("imagenet-peek").replace(device="cpu", epochs=1, generator_steps=1, student_steps=0, warmup=0.0)
+    peek = recipes.get("imagenet-peek").replace(
+        device="cpu", epochs=1, generator_steps=1, student_steps=0, warmup=0.0
+    )
     started = next(iter(kgen.distill(peek)))
     assert started.tested_on == "synthetic"
     with pytest.raises(DataError, match="ImageNet-1k is not on this machine"):

@@ -19,19 +19,30 @@ def batch(n, start=0):
     """n images that can be told apart by their pixels (up to 65,536 of them)."""
     number = torch.arange(start, start + n)
     images = torch.zeros(n, 1, SIDE, SIDE, dtype=torch.uint8)
-    images[:, 0, 0, 0], images[:, 0, 0, 1] = (number // 256).to(torch.uint8), (number % 256).to(torch.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = (
+        (number // 256).to(torch.uint8),
+        (number % 256).to(torch.uint8),
+    )
     return images
 
 
 def numbers(pool):
-    return (pool.shelves[SIDE].images[:, 0, 0, 0].int() * 256 + pool.shelves[SIDE].images[:, 0, 0, 1].int()).tolist()
+    return (
+        pool.shelves[SIDE].images[:, 0, 0, 0].int() * 256
+        + pool.shelves[SIDE].images[:, 0, 0, 1].int()
+    ).tolist()
 
 
 def gen(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-runs = st.tuples(st.integers(1, 40), st.lists(st.integers(1, 12), min_size=1, max_size=8), st.integers(0, 99), st.integers(0, SIDE**2 - 1))
+runs = st.tuples(
+    st.integers(1, 40),
+    st.lists(st.integers(1, 12), min_size=1, max_size=8),
+    st.integers(0, 99),
+    st.integers(0, SIDE**2 - 1),
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -48,7 +59,8 @@ def test_spread_follows_its_plan(run):
         assert int(entered.sum()) == room
         size += room
         stored.update(labels[entered].tolist())
-        # balance: a class gets a further image only while no class that this batch still offers has fewer
+        # balance: a class gets a further image only while no class that this batch still offers has
+        # fewer
         offered = Counter(labels.tolist())
         for c in stored:
             for other in offered:
@@ -57,7 +69,9 @@ def test_spread_follows_its_plan(run):
         assert len(pool) == size and pool.pixels == size * SIDE**2 <= pool.budget_pixels
         assert pool.shelves[SIDE].ledger.tolist() == [stored[c] for c in range(3)]
         start += b
-    assert numbers(pool) == sorted(numbers(pool), key=lambda i: [i >= s for s in np.cumsum(sizes)])  # nothing is thrown out
+    assert numbers(pool) == sorted(
+        numbers(pool), key=lambda i: [i >= s for s in np.cumsum(sizes)]
+    )  # nothing is thrown out
 
 
 def test_spread_balances_over_the_run():
@@ -106,7 +120,9 @@ def test_reservoir_is_algorithm_r(run):
 
 
 def test_reservoir_is_uniform():
-    """400 seeds × 5 of 20: each image is kept 100 times on average; χ² with 19 degrees of freedom."""
+    """400 seeds × 5 of 20: each image is kept 100 times on average; χ² with 19 degrees of
+    freedom.
+    """
     kept = Counter()
     for seed in range(400):
         pool = MemoryPool(5 * SIDE**2, "reservoir", rng=gen(seed))
@@ -127,7 +143,10 @@ def test_labels_origin_and_extras_stay_with_their_images(policy):
         pool.add(batch(6, 6 * k), labels, k, {"number": extra})
         offered += labels.tolist()
     for i, number in enumerate(numbers(pool)):
-        assert pool.shelves[SIDE].labels[i] == offered[number] and pool.shelves[SIDE].extras["number"][i] == number
+        assert (
+            pool.shelves[SIDE].labels[i] == offered[number]
+            and pool.shelves[SIDE].extras["number"][i] == number
+        )
         assert pool.shelves[SIDE].origin[i].tolist() == [number // 6, number % 6]
 
 
@@ -135,7 +154,10 @@ def test_labels_origin_and_extras_stay_with_their_images(policy):
 def test_only_admitted_images_enter(policy):
     pool = MemoryPool(6 * SIDE**2, policy, planned=2, classes=2, rng=gen())
     labels = torch.tensor([0, 1, 0, 1, 0])
-    assert not pool.add(batch(5), labels, 0, admitted=torch.zeros(5, dtype=torch.bool)).any() and len(pool) == 0
+    assert (
+        not pool.add(batch(5), labels, 0, admitted=torch.zeros(5, dtype=torch.bool)).any()
+        and len(pool) == 0
+    )
     admitted = torch.tensor([True, False, True, True, False])
     entered = pool.add(batch(5, 10), labels, 1, {"n": torch.arange(5)}, admitted)
     assert torch.equal(entered, admitted) and sorted(numbers(pool)) == [10, 12, 13]
@@ -174,11 +196,23 @@ def test_errors_say_what_is_wrong():
 @pytest.mark.parametrize("policy", ["spread", "fifo", "reservoir"])
 @pytest.mark.parametrize("stop", [0, 1, 3])
 def test_restored_pool_goes_on_as_if_nothing_had_happened(policy, stop):
-    made = {k: {"images": batch(6, 6 * k).numpy(), "number": np.arange(6 * k, 6 * k + 6), "other": np.zeros(1)} for k in range(5)}
+    made = {
+        k: {
+            "images": batch(6, 6 * k).numpy(),
+            "number": np.arange(6 * k, 6 * k + 6),
+            "other": np.zeros(1),
+        }
+        for k in range(5)
+    }
 
     def grow(pool, ks):
         for k in ks:
-            pool.add(torch.from_numpy(made[k]["images"]), torch.randint(0, 4, (6,), generator=gen(k)), k, {"number": torch.from_numpy(made[k]["number"])})
+            pool.add(
+                torch.from_numpy(made[k]["images"]),
+                torch.randint(0, 4, (6,), generator=gen(k)),
+                k,
+                {"number": torch.from_numpy(made[k]["number"])},
+            )
 
     def new(rng):
         return MemoryPool(13 * SIDE**2, policy, planned=5, classes=4, rng=rng)
@@ -194,6 +228,17 @@ def test_restored_pool_goes_on_as_if_nothing_had_happened(policy, stop):
     assert len(second) == len(first)
     grow(second, range(stop, 5))
     n = len(whole)
-    assert n == len(second) and torch.equal(whole.shelves[SIDE].images, second.shelves[SIDE].images) and torch.equal(whole.shelves[SIDE].labels[:n], second.shelves[SIDE].labels[:n])
-    assert torch.equal(whole.shelves[SIDE].origin[:n], second.shelves[SIDE].origin[:n]) and torch.equal(whole.shelves[SIDE].extras["number"][:n], second.shelves[SIDE].extras["number"][:n])
-    assert torch.equal(whole.shelves[SIDE].ledger, second.shelves[SIDE].ledger) and (whole.shelves[SIDE].additions, whole.shelves[SIDE].offered) == (second.shelves[SIDE].additions, second.shelves[SIDE].offered)
+    assert (
+        n == len(second)
+        and torch.equal(whole.shelves[SIDE].images, second.shelves[SIDE].images)
+        and torch.equal(whole.shelves[SIDE].labels[:n], second.shelves[SIDE].labels[:n])
+    )
+    assert torch.equal(
+        whole.shelves[SIDE].origin[:n], second.shelves[SIDE].origin[:n]
+    ) and torch.equal(
+        whole.shelves[SIDE].extras["number"][:n], second.shelves[SIDE].extras["number"][:n]
+    )
+    assert torch.equal(whole.shelves[SIDE].ledger, second.shelves[SIDE].ledger) and (
+        whole.shelves[SIDE].additions,
+        whole.shelves[SIDE].offered,
+    ) == (second.shelves[SIDE].additions, second.shelves[SIDE].offered)

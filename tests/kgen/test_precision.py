@@ -1,4 +1,6 @@
-"""Formats: none changes a loss term or a gradient beyond its rounding, a resume keeps them, and the measurement is bounded."""
+"""Formats: none changes a loss term or a gradient beyond its rounding, a resume keeps them, and the
+measurement is bounded.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,20 @@ FORMATS = [Format(p, m) for p in ("fp32", "bf16") for m in ("nchw", "channels_la
 
 
 def gradients(format: Format, **changes):
-    """(loss terms, gradient with respect to the images, student's logits) of the same images in a format."""
+    """(loss terms, gradient with respect to the images, student's logits) of the same images in a
+    format.
+    """
     d = Distillation(mini(batch=40, **changes), formats=dict.fromkeys(precision.NETWORKS, format))
     made = Synthesis(d.setting, d.state, d.state.snapshot())
-    images = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    images = torch.rand(
+        40, 1, 28, 28, generator=torch.Generator().manual_seed(0), requires_grad=True
+    )
     judged = made.terms.judge(made.terms.probe(images), images)
     means = torch.stack([part.mean() for part in judged.parts])
-    assert all(part.dtype == torch.float32 for part in judged.parts) and judged.cam.dtype == torch.float32
+    assert (
+        all(part.dtype == torch.float32 for part in judged.parts)
+        and judged.cam.dtype == torch.float32
+    )
     (gradient,) = torch.autograd.grad((means * torch.tensor(made.weights)).sum(), images)
     return means.detach(), gradient, judged.student_logits.detach()
 
@@ -37,16 +46,22 @@ def gradients(format: Format, **changes):
 def test_no_format_changes_a_term_or_a_gradient_beyond_its_rounding(format, teacher):
     means, gradient, logits = gradients(PLAIN, teacher=teacher)
     other, bent, theirs = gradients(format, teacher=teacher)
-    # bfloat16 has 8 bits: each of some ten layers rounds by at most 2⁻⁹ of its values; single precision by 2⁻²⁴
+    # bfloat16 has 8 bits: each of some ten layers rounds by at most 2⁻⁹ of its values; single
+    # precision by 2⁻²⁴
     share = 10 * 2**-8 if format.precision == "bf16" else 1e-4
     torch.testing.assert_close(other, means, rtol=share, atol=share)
-    assert float((bent - gradient).norm() / gradient.norm()) < (0.15 if format.precision == "bf16" else 1e-3)
+    assert float((bent - gradient).norm() / gradient.norm()) < (
+        0.15 if format.precision == "bf16" else 1e-3
+    )
     assert float((theirs - logits).norm() / logits.norm()) < share
 
 
 @pytest.mark.parametrize("source", ["noise", "latent", "pixels"])
 def test_every_source_learns_in_bfloat16(source):
-    d = Distillation(mini(source=source, generator_steps=3, width=8), formats=dict.fromkeys(precision.NETWORKS, FORMATS[3]))
+    d = Distillation(
+        mini(source=source, generator_steps=3, width=8),
+        formats=dict.fromkeys(precision.NETWORKS, FORMATS[3]),
+    )
     made = Synthesis(d.setting, d.state, None)
     losses = [made.step()["loss"] for _ in range(3)]
     assert losses[-1] < losses[0] and made.images.dtype == torch.float32
@@ -56,9 +71,21 @@ def test_weights_and_optimizers_stay_in_single_precision(tmp_path):
     runner = Runner.new(mini(precision="bf16", memory_format="channels_last"), tmp_path / "run")
     assert runner.run().reason == "done"
     state = runner.distillation.state
-    kept = [*state.student.state_dict().values(), *(v for s in state.student_optimiser.state.values() for v in s.values() if isinstance(v, torch.Tensor))]
+    kept = [
+        *state.student.state_dict().values(),
+        *(
+            v
+            for s in state.student_optimiser.state.values()
+            for v in s.values()
+            if isinstance(v, torch.Tensor)
+        ),
+    ]
     assert {t.dtype for t in kept} <= {torch.float32, torch.int64}
-    conv = next(m for m in state.student.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3) and m.in_channels > 1)
+    conv = next(
+        m
+        for m in state.student.modules()
+        if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3) and m.in_channels > 1
+    )
     assert conv.weight.is_contiguous(memory_format=torch.channels_last)
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert info["formats"] == dict.fromkeys(precision.NETWORKS, ["bf16", "channels_last"])
@@ -79,7 +106,9 @@ def test_a_resume_keeps_the_format_and_ends_the_same(tmp_path, format, monkeypat
             break
     stream.close(), cut.journal.close()
     other = FORMATS[0] if format != FORMATS[0] else FORMATS[3]
-    monkeypatch.setattr("kgen.engine.state.fastest", lambda *a: other)  # as if another would be faster now
+    monkeypatch.setattr(
+        "kgen.engine.state.fastest", lambda *a: other
+    )  # as if another would be faster now
     again = Runner.resume(tmp_path / "cut")
     assert set(again.distillation.state.formats.values()) == {format}
     again.run()
@@ -100,7 +129,9 @@ def test_the_fastest_is_taken_and_a_small_gain_is_not(monkeypatch):
     assert precision.fastest(FORMATS, net, step) == PLAIN  # 7% are not worth other numbers
     waits[FORMATS[3]] = 0.005
     assert precision.fastest(FORMATS, net, step) == FORMATS[3]
-    assert precision.format_of(net) == PLAIN and all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert precision.format_of(net) == PLAIN and all(
+        torch.equal(v, before[k]) for k, v in net.state_dict().items()
+    )
     assert precision.fastest([FORMATS[2]], net, step) == FORMATS[2]
 
 
@@ -123,6 +154,9 @@ def test_words():
     assert told({}) == ""
     same = dict.fromkeys(precision.NETWORKS, ("bf16", "channels_last"))
     assert told(same) == "BF16 channels-last"
-    assert told(same | {"student": ("fp32", "nchw")}) == "teacher BF16 channels-last, student FP32 NCHW, generator BF16 channels-last"
+    assert (
+        told(same | {"student": ("fp32", "nchw")})
+        == "teacher BF16 channels-last, student FP32 NCHW, generator BF16 channels-last"
+    )
     assert precision.of_record(None) == dict.fromkeys(precision.NETWORKS, PLAIN)
     assert precision.of_record(precision.recorded({"teacher": FORMATS[3]}))["teacher"] == FORMATS[3]

@@ -1,4 +1,6 @@
-"""Recipes: every message says what was found, what is allowed and what was probably meant; nothing is lost on the way."""
+"""Recipes: every message says what was found, what is allowed and what was probably meant; nothing
+is lost on the way.
+"""
 
 from __future__ import annotations
 
@@ -39,16 +41,29 @@ def message(**changes) -> str:
         ({"weights.kr": -1.0}, ["'weights.kr' is -1.0", "0 or more and at most 10000"]),
         ({"ratio": 0}, ["'ratio' is 0", "above 0 and at most 1"]),
         ({"ratio": math.nan}, ["'ratio' is nan", "above 0 and at most 1"]),
-        ({"optimisers.student.momentum": 1.0}, ["'optimisers.student.momentum' is 1.0", "0 or more and below 1"]),
+        (
+            {"optimisers.student.momentum": 1.0},
+            ["'optimisers.student.momentum' is 1.0", "0 or more and below 1"],
+        ),
         ({"target.sigma_fraction": 0}, ["target.sigma_fraction", "above 0 and at most 10"]),
         ({"resolutions": [7]}, ["resolutions.0", "is 7", "8 or more and at most 1024"]),
         ({"resolutions": [28, 28]}, ["a resolution is given twice"]),
         ({"resolutions": []}, ["no resolution is given; at least one is expected"]),
-        ({"resolutions": [28, 32], "batches": [10]}, ["batches has 1 numbers, but there are 2 resolutions"]),
+        (
+            {"resolutions": [28, 32], "batches": [10]},
+            ["batches has 1 numbers, but there are 2 resolutions"],
+        ),
         ({"aed_embedding": "teacher"}, ["aed_embedding is 'teacher'", "choose embedding 'centre'"]),
         ({"classes": []}, ["no class is chosen"]),
         ({"classes": [1, 1]}, ["a class is chosen twice"]),
-        ({"schedule": "concurent"}, ["'schedule' is 'concurent'", "'sequential' or 'concurrent'", "Did you mean 'concurrent'?"]),
+        (
+            {"schedule": "concurent"},
+            [
+                "'schedule' is 'concurent'",
+                "'sequential' or 'concurrent'",
+                "Did you mean 'concurrent'?",
+            ],
+        ),
         ({"keep": 3}, ["'keep' is 3", "'last' or 'best'"]),
         ({"views": 2, "augment": "none"}, ["views is 2", "augment"]),
         ({"batch": "many"}, ["'batch' is 'many'", "2 or more and at most 4096"]),
@@ -68,13 +83,19 @@ def test_two_mistakes_are_two_sentences():
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.sampled_from(sorted(Recipe.model_fields)) | st.text(max_size=8), anything, max_size=3))
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(Recipe.model_fields)) | st.text(max_size=8), anything, max_size=3
+    )
+)
 def test_whatever_comes_in_a_recipe_or_a_sentence_comes_out(data):
     try:
         found = parse(data)
@@ -84,7 +105,9 @@ def test_whatever_comes_in_a_recipe_or_a_sentence_comes_out(data):
         assert parse(found.to_json()) == found
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "3", '"x"', b"\xff", "[" * 100_000, "9" * 5_000, '{"seed": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "3", '"x"', b"\xff", "[" * 100_000, "9" * 5_000, '{"seed": 1}}']
+)
 def test_what_is_no_json_object(text):
     with pytest.raises(RecipeError, match="^The recipe "):
         parse(text)
@@ -94,7 +117,9 @@ def test_replace_reaches_inside_and_changes_nothing_else():
     old = Recipe()
     new = old.replace(seed=1, **{"weights.kr": 0.0, "optimisers.student.lr": 0.5})
     assert (new.seed, new.weights.kr, new.optimisers.student.lr) == (1, 0.0, 0.5)
-    assert new.replace(seed=0, **{"weights.kr": 0.1, "optimisers.student.lr": 1e-3}) == old == Recipe()
+    assert (
+        new.replace(seed=0, **{"weights.kr": 0.1, "optimisers.student.lr": 1e-3}) == old == Recipe()
+    )
     assert old.replace(weights=fields.Weights(ce=2)).weights.ce == 2
     with pytest.raises(Exception, match="frozen"):
         old.seed = 2
@@ -103,7 +128,11 @@ def test_replace_reaches_inside_and_changes_nothing_else():
 @pytest.mark.parametrize("name", recipes.NAMES)
 def test_named_recipes_survive_json(name):
     found = recipes.get(name)
-    assert found.name == name and parse(found.to_json()) == found and parse(json.loads(found.to_json())) == found
+    assert (
+        found.name == name
+        and parse(found.to_json()) == found
+        and parse(json.loads(found.to_json())) == found
+    )
     assert recipes.describe(name)
 
 
@@ -149,8 +178,15 @@ def test_planned_steps_by_counting():
     for epoch in range(20):
         generator += 3 * 7
         student += 11 if epoch >= 2 else 0
-    assert (r.warmup_epochs, r.total_generator_steps, r.total_student_steps) == (2, generator, student)
-    assert [Recipe(epochs=e, warmup=w).warmup_epochs for e, w in [(10, 0.1), (10, 0.3), (3, 0.34), (9, 0.1)]] == [1, 3, 1, 0]
+    assert (r.warmup_epochs, r.total_generator_steps, r.total_student_steps) == (
+        2,
+        generator,
+        student,
+    )
+    assert [
+        Recipe(epochs=e, warmup=w).warmup_epochs
+        for e, w in [(10, 0.1), (10, 0.3), (3, 0.34), (9, 0.1)]
+    ] == [1, 3, 1, 0]
 
 
 def test_budget_in_pixels():
@@ -158,7 +194,8 @@ def test_budget_in_pixels():
     assert Recipe(ratio=0.1).budget_pixels(10, 224) == 224**2
 
 
-# --- the printed command ---------------------------------------------------------------------------
+# --- the printed command
+# ---------------------------------------------------------------------------
 
 
 def reread(recipe: Recipe) -> Recipe:
@@ -180,12 +217,17 @@ def reread(recipe: Recipe) -> Recipe:
 
 @pytest.mark.parametrize("name", recipes.NAMES)
 def test_a_named_recipe_is_its_name(name):
-    assert recipes.command(recipes.get(name)) == f"python -m kgen run {name}" and recipes.changes(recipes.get(name)) == {}
+    assert (
+        recipes.command(recipes.get(name)) == f"python -m kgen run {name}"
+        and recipes.changes(recipes.get(name)) == {}
+    )
 
 
 def test_command_reads_as_a_person_would_write_it():
     recipe = recipes.get("fashion-live").replace(seed=3, **{"weights.kr": 0.0})
-    assert recipes.command(recipe) == "python -m kgen run fashion-live --set weights.kr=0.0 --seed 3"
+    assert (
+        recipes.command(recipe) == "python -m kgen run fashion-live --set weights.kr=0.0 --seed 3"
+    )
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12)
@@ -195,7 +237,9 @@ changed = st.fixed_dictionaries(
         "seed": st.integers(0, 2**31 - 1),
         "schedule": st.sampled_from(["sequential", "concurrent"]),
         "teacher": texts | st.sampled_from(["5", "true", "null", "a,b", "it's", "$HOME", '"x"']),
-        "classes": st.none() | st.lists(texts | st.integers(0, 99), min_size=1, max_size=3, unique=True),
+        "classes": (
+            st.none() | st.lists(texts | st.integers(0, 99), min_size=1, max_size=3, unique=True)
+        ),
         "resolutions": st.sampled_from([[32], [64]]),
         "deep": st.just(False),
         "ratio": st.floats(1e-9, 1),
@@ -207,7 +251,10 @@ changed = st.fixed_dictionaries(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from([*(n for n in recipes.NAMES if recipes.get(n).batches is None), "custom"]), changed)
+@given(
+    st.sampled_from([*(n for n in recipes.NAMES if recipes.get(n).batches is None), "custom"]),
+    changed,
+)
 def test_command_makes_the_same_recipe(name, changes):
     base = Recipe() if name == "custom" else recipes.get(name)
     recipe = base.replace(**changes)
@@ -219,13 +266,16 @@ def test_command_of_a_recipe_with_a_name_of_its_own():
     assert reread(recipe) == recipe
 
 
-# --- what the form is made from ---------------------------------------------------------------------
+# --- what the form is made from
+# ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda p: p.__name__)
 def test_every_field_is_described_in_one_line(part):
     for name, info in part.model_fields.items():
-        assert info.description and len(info.description) > 10, f"{part.__name__}.{name} has no docstring"
+        assert info.description and len(info.description) > 10, (
+            f"{part.__name__}.{name} has no docstring"
+        )
 
 
 def test_field_names_are_all_and_settable():
@@ -239,8 +289,14 @@ def test_field_names_are_all_and_settable():
         assert recipe.replace(**{path: value}) == recipe
 
     def leaves(model):
-        return sum(leaves(i.annotation) if isinstance(i.annotation, type) and issubclass(i.annotation, BaseModel) else 1
-                   for i in model.model_fields.values())
+        return sum(
+            (
+                leaves(i.annotation)
+                if isinstance(i.annotation, type) and issubclass(i.annotation, BaseModel)
+                else 1
+            )
+            for i in model.model_fields.values()
+        )
 
     assert len(field_names()) == len(set(field_names())) == leaves(Recipe)
 
@@ -255,5 +311,9 @@ def test_numbers_have_limits():
 
 
 def message_for(part, name):
-    path = next(p for p in field_names() if p.rpartition(".")[2] == name and (part is Recipe) == ("." not in p))
+    path = next(
+        p
+        for p in field_names()
+        if p.rpartition(".")[2] == name and (part is Recipe) == ("." not in p)
+    )
     return message(**{path: -1e30})

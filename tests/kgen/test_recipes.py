@@ -1,4 +1,6 @@
-"""The named recipes: every one reads back, neighbours on the ladder differ in one switch, Table 8 as the paper prints it."""
+"""The named recipes: every one reads back, neighbours on the ladder differ in one switch, Table 8
+as the paper prints it.
+"""
 
 from __future__ import annotations
 
@@ -30,31 +32,55 @@ TABLE_8 = {
 @pytest.mark.parametrize("name", recipes.NAMES)
 def test_every_recipe_reads_back_and_names_what_there_is(name):
     recipe = recipes.get(name)
-    assert parse(recipe.to_json()) == recipe and recipe.name == name and len(recipes.describe(name)) > 40
+    assert (
+        parse(recipe.to_json()) == recipe
+        and recipe.name == name
+        and len(recipes.describe(name)) > 40
+    )
     assert recipe.student in {*zoo.STUDENTS, *architectures.NAMES}
     card, classes = zoo.card(recipe.teacher), zoo.classes(recipe.teacher)
-    assert len(choose_classes(recipe, classes)) == len(recipe.classes or classes) and max(recipe.resolutions) <= card.side
-    assert recipe.batch_sizes(recipe.sides(1)) and recipe.budget_pixels(card.n_train, card.side) >= sum(e**2 for e in recipe.resolutions)
+    assert (
+        len(choose_classes(recipe, classes)) == len(recipe.classes or classes)
+        and max(recipe.resolutions) <= card.side
+    )
+    assert recipe.batch_sizes(recipe.sides(1)) and recipe.budget_pixels(
+        card.n_train, card.side
+    ) >= sum(e**2 for e in recipe.resolutions)
 
 
 def test_groups_hold_every_name_once_and_the_laptop_comes_first():
-    assert [n for names in recipes.GROUPS.values() for n in names] == list(recipes.NAMES) and len(set(recipes.NAMES)) == len(recipes.NAMES)
+    assert [n for names in recipes.GROUPS.values() for n in names] == list(recipes.NAMES) and len(
+        set(recipes.NAMES)
+    ) == len(recipes.NAMES)
     assert recipes.NAMES[:3] == ("fashion-live", "fashion-long", "tiny")
 
 
 def fields(recipe: Recipe) -> dict:
-    return {path: value for path, value in recipes.changes(recipe.replace(name="other")).items() if path != "name"}
+    return {
+        path: value
+        for path, value in recipes.changes(recipe.replace(name="other")).items()
+        if path != "name"
+    }
 
 
 def test_rungs_of_the_ladder_are_one_switch_apart():
-    switches = [{"resolutions", "batch"}, {"weights.kr"}, {"weights.ed", "weights.aed"}, {"resolutions"}]
+    switches = [
+        {"resolutions", "batch"},
+        {"weights.kr"},
+        {"weights.ed", "weights.aed"},
+        {"resolutions"},
+    ]
     rungs = [fields(recipes.get(name)) for name in LADDER]
     assert len(rungs) == len(switches) + 1
     for below, above, switch in zip(rungs, rungs[1:], switches):
         assert {k for k in below.keys() | above.keys() if below.get(k) != above.get(k)} <= switch
         assert below != above
     last = recipes.get(LADDER[-1])
-    assert last.resolutions == (20, 24) and (last.weights.kr, last.weights.ed, last.weights.aed) == (0.1, 10, 5)
+    assert last.resolutions == (20, 24) and (
+        last.weights.kr,
+        last.weights.ed,
+        last.weights.aed,
+    ) == (0.1, 10, 5)
     first = recipes.get(LADDER[0])
     assert first.resolutions == (28,) and not first.diverse and first.weights.kr == 0
 
@@ -89,23 +115,74 @@ def test_student_steps_follow_the_ratio():
 def test_table_8(pair):
     """Every constant of the table and of C.2 to C.4 against the paper's print."""
     sides, batch, several, batches, factor, iterations, steps, epochs = TABLE_8[pair.data]
-    percent = {"cifar10": 100, "cifar100": 100, "tiny-imagenet": 100, "traffic-signs": 10, "megapixel-mnist": 10}.get(pair.data, 5)
+    percent = {
+        "cifar10": 100,
+        "cifar100": 100,
+        "tiny-imagenet": 100,
+        "traffic-signs": 10,
+        "megapixel-mnist": 10,
+    }.get(pair.data, 5)
     single, both = recipes.get(f"{pair.name}-kgen-s"), recipes.get(f"{pair.name}-kgen")
     for r in (single, both):
-        assert (r.student_steps, r.iterations, r.generator_steps, r.epochs, r.ratio) == (factor * percent, iterations, steps, epochs, percent / 100)
+        assert (r.student_steps, r.iterations, r.generator_steps, r.epochs, r.ratio) == (
+            factor * percent,
+            iterations,
+            steps,
+            epochs,
+            percent / 100,
+        )
         w = r.weights
-        assert (w.ce, w.bn, w.adv, w.kr, w.ed, w.aed, w.tv, w.l2) == (0.5, 10, 1.3, 0.1, 10, 5, 0, 0)
-        assert (r.radii.inner, r.radii.outer, r.target.kind, r.target.peak, r.target.sigma) == (0.015, 0.03, "gaussian", 1, 2)
-        assert (r.bn_scale, r.source, r.up_first, r.deep, r.width, r.noise_width, r.warmup) == ("raw", "noise", True, False, 64, 1000, 0.1)
+        assert (w.ce, w.bn, w.adv, w.kr, w.ed, w.aed, w.tv, w.l2) == (
+            0.5,
+            10,
+            1.3,
+            0.1,
+            10,
+            5,
+            0,
+            0,
+        )
+        assert (r.radii.inner, r.radii.outer, r.target.kind, r.target.peak, r.target.sigma) == (
+            0.015,
+            0.03,
+            "gaussian",
+            1,
+            2,
+        )
+        assert (r.bn_scale, r.source, r.up_first, r.deep, r.width, r.noise_width, r.warmup) == (
+            "raw",
+            "noise",
+            True,
+            False,
+            64,
+            1000,
+            0.1,
+        )
         student, generator = r.optimisers.student, r.optimisers.generator
-        assert (student.name, student.lr, student.momentum, generator.name, generator.lr) == ("adamw", 1e-3, 0.9, "adam", 4e-3)
+        assert (student.name, student.lr, student.momentum, generator.name, generator.lr) == (
+            "adamw",
+            1e-3,
+            0.9,
+            "adam",
+            4e-3,
+        )
         assert r.epoch_iterations == iterations * len(r.resolutions)
-    assert (single.resolutions, single.batch_sizes(sides), single.student_batch) == (sides, batch, batch[0])
-    assert (both.resolutions, both.batch_sizes(several), both.student_batch) == (several, batches, batches[0])
+    assert (single.resolutions, single.batch_sizes(sides), single.student_batch) == (
+        sides,
+        batch,
+        batch[0],
+    )
+    assert (both.resolutions, both.batch_sizes(several), both.student_batch) == (
+        several,
+        batches,
+        batches[0],
+    )
     assert catalogue.TEACHERS[pair.teacher].data == pair.data
 
 
-@pytest.mark.parametrize("pair", [p for p in paper.PAIRS if "nayer" in paper.methods(p)], ids=lambda pair: pair.name)
+@pytest.mark.parametrize(
+    "pair", [p for p in paper.PAIRS if "nayer" in paper.methods(p)], ids=lambda pair: pair.name
+)
 def test_baselines_work_at_full_resolution_with_as_many_pixels(pair):
     ours, side = paper.kgen_s(pair), catalogue.DATA[pair.data].side
     for method in ("nayer", "fast", "deepinversion"):
@@ -113,10 +190,14 @@ def test_baselines_work_at_full_resolution_with_as_many_pixels(pair):
         assert r.resolutions == (side,) and not r.diverse and r.weights.kr == 0
         assert abs(r.batch * side**2 - ours.batch * ours.resolutions[0] ** 2) <= side**2 / 2
         assert {"nayer": "noise", "fast": "latent", "deepinversion": "pixels"}[method] == r.source
-        assert (r.feature_memory > 0) == (method == "fast") and (r.weights.tv > 0) == (method == "deepinversion")
+        assert (r.feature_memory > 0) == (method == "fast") and (r.weights.tv > 0) == (
+            method == "deepinversion"
+        )
 
 
 def test_teachers_of_the_recipes_have_texts_in_the_bundled_table():
     for name in {recipes.get(n).teacher for n in recipes.NAMES}:
         table = embeddings.class_table(zoo.classes(name))
-        assert len(table) == len(zoo.classes(name)) and embeddings.smallest_mse(table) == pytest.approx(0.03, rel=1e-4)
+        assert len(table) == len(zoo.classes(name)) and embeddings.smallest_mse(
+            table
+        ) == pytest.approx(0.03, rel=1e-4)

@@ -1,4 +1,6 @@
-"""Several resolutions (Eq. 7): equal pixels a batch, the budget shared out, turns taken, sides snapped with a word."""
+"""Several resolutions (Eq. 7): equal pixels a batch, the budget shared out, turns taken, sides
+snapped with a word.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +36,34 @@ def test_iterations_take_turns_and_the_budget_holds():
     events = list(d)
     started, made = events[0], [e for e in events if e.kind == "batch_synthesised"]
     assert [e.resolution for e in made] == [28, 16] * 8 and recipe.total_iterations == 16
-    assert [(s.side, s.batch, s.map_size) for s in started.scales] == [(28, 12, (7, 7)), (16, 37, (4, 4))]
+    assert [(s.side, s.batch, s.map_size) for s in started.scales] == [
+        (28, 12, (7, 7)),
+        (16, 37, (4, 4)),
+    ]
     for e, side, batch in zip(made, [28, 16] * 8, [12, 37] * 8):
-        assert e.arrays["images"].shape == (batch, 1, side, side) and e.arrays["cam"].shape == (batch, side // 4, side // 4)
+        assert e.arrays["images"].shape == (batch, 1, side, side) and e.arrays["cam"].shape == (
+            batch,
+            side // 4,
+            side // 4,
+        )
         assert e.epoch == e.iteration // 4
     budget = int(0.0016 * 60_000 * 28 * 28)
     shelves = d.state.pool.shelves
     for e in made:
         assert e.pool_pixels <= budget
-    assert {side: len(s) for side, s in shelves.items()} == {28: budget // 2 // 784, 16: budget // 2 // 256}
-    assert started.budget_images == sum(s.budget_images for s in started.scales) == len(d.state.pool)
+    assert {side: len(s) for side, s in shelves.items()} == {
+        28: budget // 2 // 784,
+        16: budget // 2 // 256,
+    }
+    assert (
+        started.budget_images == sum(s.budget_images for s in started.scales) == len(d.state.pool)
+    )
     per_epoch = Counter(e.epoch for e in events if e.kind == "generator_step")
     assert set(per_epoch.values()) == {2 * 2 * recipe.generator_steps}
     assert sum(1 for e in events if e.kind == "iteration_started") == 16
-    assert d.state.student_steps == recipe.total_student_steps == 3 * 4  # the first epoch is warm-up
+    assert (
+        d.state.student_steps == recipe.total_student_steps == 3 * 4
+    )  # the first epoch is warm-up
 
 
 def test_student_batches_have_one_resolution_in_proportion_to_pixels():
@@ -67,12 +83,18 @@ def test_one_generator_and_optimiser_for_each():
     d = Distillation(mini(resolutions=(28, 16)))
     generators = d.state.generators
     assert list(generators) == [28, 16]
-    owned = [{id(p) for g in o.param_groups for p in g["params"]} for o in d.state.generator_optimisers.values()]
+    owned = [
+        {id(p) for g in o.param_groups for p in g["params"]}
+        for o in d.state.generator_optimisers.values()
+    ]
     assert owned == [{id(p) for p in g.parameters()} for g in generators.values()]
     assert not torch.equal(generators[28].to_image.weight, generators[16].to_image.weight)
 
 
-@pytest.mark.parametrize(("asked", "deep", "made"), [((30,), False, (28,)), ((9, 27), False, (8, 24)), ((50,), True, (48,))])
+@pytest.mark.parametrize(
+    ("asked", "deep", "made"),
+    [((30,), False, (28,)), ((9, 27), False, (8, 24)), ((50,), True, (48,))],
+)
 def test_sides_are_snapped_with_a_message(asked, deep, made):
     d = Distillation(mini(resolutions=asked, deep=deep, ratio=0.01))
     assert d.setting.sides == made
@@ -84,7 +106,10 @@ def test_sides_are_snapped_with_a_message(asked, deep, made):
 def test_sides_that_become_one_are_refused():
     with pytest.raises(RecipeError, match=r"\[29, 30\].*multiples of 4.*\[28, 28\]"):
         Distillation(mini(resolutions=(29, 30)))
-    assert Distillation(mini(resolutions=(29, 30), source="pixels")).setting.sides == (29, 30)  # pixels need no generator
+    assert Distillation(mini(resolutions=(29, 30), source="pixels")).setting.sides == (
+        29,
+        30,
+    )  # pixels need no generator
 
 
 def test_budget_that_holds_no_image_of_one_side_is_refused():

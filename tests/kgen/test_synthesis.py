@@ -39,7 +39,9 @@ def test_only_generator_and_noisy_layer_change(augment):
     for _ in range(2):
         made.step()
     stored(made)
-    assert [same(b, state_of(m)) for b, m in zip(before, (teacher, student, frozen))] == [True] * 3  # BN buffers too
+    assert [same(b, state_of(m)) for b, m in zip(before, (teacher, student, frozen))] == [
+        True
+    ] * 3  # BN buffers too
     assert all(p.grad is None for m in (teacher, student, frozen) for p in m.parameters())
     for old, module in ((generator, s.generators[28]), (noisy, made.source.noisy)):
         for name, p in module.named_parameters():
@@ -52,14 +54,20 @@ def test_only_generator_and_noisy_layer_change(augment):
 def test_snapshot_of_the_student_is_a_copy():
     _, _, s = build()
     frozen = s.snapshot().network
-    assert not {p.data_ptr() for p in frozen.parameters()} & {p.data_ptr() for p in s.student.parameters()}
-    assert not any(m.training for m in frozen.modules()) and not any(p.requires_grad for p in frozen.parameters())
+    assert not {p.data_ptr() for p in frozen.parameters()} & {
+        p.data_ptr() for p in s.student.parameters()
+    }
+    assert not any(m.training for m in frozen.modules()) and not any(
+        p.requires_grad for p in frozen.parameters()
+    )
     assert s.student.training and all(p.requires_grad for p in s.student.parameters())
 
 
 @pytest.mark.parametrize("bn_scale", ["raw", "relative"])
 def test_first_step_is_a_plain_loop(bn_scale):
-    """The same step written out with autograd and torch's Adam, from the same draws: report and update agree."""
+    """The same step written out with autograd and torch's Adam, from the same draws: report and
+    update agree.
+    """
     _, setting, s = build(bn_scale=bn_scale, augment="none")
     frozen = s.snapshot()
     made = Synthesis(setting, s, frozen)
@@ -72,18 +80,28 @@ def test_first_step_is_a_plain_loop(bn_scale):
         "ce": losses.cross_entropy(probe.logits, made.labels).mean(),
         "adv": losses.adversarial(probe.logits, frozen.network((images - t.mean) / t.std)).mean(),
         "bn": losses.batch_norm(probe.batch_norm, bn_scale),
-        "kr": losses.key_region(class_activation_map(probe.features, t.weight, made.labels), setting.scales[0].target).mean(),
+        "kr": (
+            losses.key_region(
+                class_activation_map(probe.features, t.weight, made.labels),
+                setting.scales[0].target,
+            ).mean()
+        ),
     }
     parts |= dict.fromkeys(("aed", "tv", "l2"), torch.zeros(()))
     loss = sum(getattr(r.weights, k) * v for k, v in parts.items())
     assert report["parts"] == pytest.approx({k: v.item() for k, v in parts.items()}, rel=1e-4)
     assert report["loss"] == pytest.approx(loss.item(), rel=1e-4)
-    assert report["agreement"] == pytest.approx(float((probe.logits.argmax(1) == made.labels).float().mean()))
+    assert report["agreement"] == pytest.approx(
+        float((probe.logits.argmax(1) == made.labels).float().mean())
+    )
     adam = torch.optim.Adam([*generator.parameters(), *noisy.parameters()], 4e-3, (0.5, 0.999))
     loss.backward()
     adam.step()
     # compared in what Adam sees: the gradients (its first step is their sign)
-    for mine, plain in zip([*s.generators[28].parameters(), *made.source.noisy.parameters()], [*generator.parameters(), *noisy.parameters()]):
+    for mine, plain in zip(
+        [*s.generators[28].parameters(), *made.source.noisy.parameters()],
+        [*generator.parameters(), *noisy.parameters()],
+    ):
         torch.testing.assert_close(mine.grad, plain.grad, rtol=1e-2, atol=1e-4)
         clear = plain.grad.abs() > 1e-3
         torch.testing.assert_close(mine[clear], plain[clear], rtol=1e-4, atol=1e-5)
@@ -93,7 +111,9 @@ def test_chosen_classes_are_positions_outside_and_indices_inside():
     _, setting, s = build(classes=("Bag", 2, "Trouser"))
     made = Synthesis(setting, s, None)
     assert setting.chosen == [8, 2, 1]
-    assert torch.equal(made.labels, torch.tensor([8, 2, 1])[made.positions]) and set(made.positions.tolist()) == {0, 1, 2}
+    assert torch.equal(made.labels, torch.tensor([8, 2, 1])[made.positions]) and set(
+        made.positions.tolist()
+    ) == {0, 1, 2}
 
 
 def test_without_a_student_the_adversarial_part_is_zero_and_unweighted():
@@ -101,7 +121,9 @@ def test_without_a_student_the_adversarial_part_is_zero_and_unweighted():
     report = Synthesis(setting, s, None).step()
     assert report["parts"]["adv"] == 0
     w = setting.recipe.weights
-    assert report["loss"] == pytest.approx(sum(getattr(w, k) * v for k, v in report["parts"].items() if k != "adv"))
+    assert report["loss"] == pytest.approx(
+        sum(getattr(w, k) * v for k, v in report["parts"].items() if k != "adv")
+    )
 
 
 def test_reports_are_means_since_the_last_one():
@@ -114,7 +136,9 @@ def test_reports_are_means_since_the_last_one():
     assert [r is not None for r in grouped] == [False, False, True, False, False, True, True]
     for told, steps in ((2, (0, 1, 2)), (5, (3, 4, 5)), (6, (6,))):
         for part in ("ce", "bn", "kr"):
-            assert grouped[told]["parts"][part] == pytest.approx(np.mean([single[i]["parts"][part] for i in steps]), rel=1e-5)
+            assert grouped[told]["parts"][part] == pytest.approx(
+                np.mean([single[i]["parts"][part] for i in steps]), rel=1e-5
+            )
 
 
 def test_keep_best_keeps_the_lowest_and_last_the_last():
@@ -124,7 +148,9 @@ def test_keep_best_keeps_the_lowest_and_last_the_last():
     w, seen = setting.recipe.weights, []
     for _ in range(6):
         parts = made.step()["parts"]
-        seen.append((w.ce * parts["ce"] + w.bn * parts["bn"] + w.kr * parts["kr"], made.images.clone()))
+        seen.append(
+            (w.ce * parts["ce"] + w.bn * parts["bn"] + w.kr * parts["kr"], made.images.clone())
+        )
     entered, arrays = stored(made)
     best = min(seen, key=lambda pair: pair[0])[1]
     assert np.array_equal(arrays["images"], (best * 255).round().byte().numpy())
@@ -144,16 +170,29 @@ def test_journaled_arrays(views):
     entered, a = stored(made)
     b, h, w = 12, *setting.scales[0].map_size
     kinds = {
-        "images": (np.uint8, (b, 1, 28, 28)), "labels": (np.int64, (b,)), "entered": (np.uint8, (b,)), "cam": (np.float16, (b, h, w)),
-        "parts": (np.float32, (b, 7)), "embedding": (np.float16, (b, setting.card.features)), "confidence": (np.float16, (b,)),
-        "teacher_top": (np.int32, (b, 5)), "teacher_top_p": (np.float16, (b, 5)), "student_top": (np.int32, (b, 5)),
-        "student_top_p": (np.float16, (b, 5)), "preview_steps": (np.int32, (4,)), "preview_positions": (np.int32, (b,)),
-        "previews": (np.uint8, (4, b, 1, 28, 28)), "preview_confidence": (np.float16, (4, b)), "kept_step": (np.int32, (1,)),
-    }  # fmt: skip
+        "images": (np.uint8, (b, 1, 28, 28)),
+        "labels": (np.int64, (b,)),
+        "entered": (np.uint8, (b,)),
+        "cam": (np.float16, (b, h, w)),
+        "parts": (np.float32, (b, 7)),
+        "embedding": (np.float16, (b, setting.card.features)),
+        "confidence": (np.float16, (b,)),
+        "teacher_top": (np.int32, (b, 5)),
+        "teacher_top_p": (np.float16, (b, 5)),
+        "student_top": (np.int32, (b, 5)),
+        "student_top_p": (np.float16, (b, 5)),
+        "preview_steps": (np.int32, (4,)),
+        "preview_positions": (np.int32, (b,)),
+        "previews": (np.uint8, (4, b, 1, 28, 28)),
+        "preview_confidence": (np.float16, (4, b)),
+        "kept_step": (np.int32, (1,)),
+    }
     if views:
         kinds |= {"views": (np.uint8, (b, views, 3)), "view_logits": (np.float32, (b, views, 10))}
     assert {k: (v.dtype.type, v.shape) for k, v in a.items()} == kinds
-    assert a["preview_steps"].tolist() == [0, 1, 2, 4] and np.array_equal(a["entered"], entered.numpy())
+    assert a["preview_steps"].tolist() == [0, 1, 2, 4] and np.array_equal(
+        a["entered"], entered.numpy()
+    )
     # measured on the very bytes that are kept, each image by itself
     images = torch.from_numpy(a["images"]).float() / 255
     with torch.no_grad():
@@ -162,9 +201,13 @@ def test_journaled_arrays(views):
     labels = setting.classes[torch.from_numpy(a["labels"])]
     assert a["confidence"] == pytest.approx(p.gather(1, labels[:, None])[:, 0].numpy(), abs=2e-3)
     assert np.array_equal(a["teacher_top"][:, 0], p.argmax(1).int().numpy())
-    assert a["parts"][:, 0] == pytest.approx(losses.cross_entropy(probe.logits, labels).numpy(), rel=1e-3, abs=1e-3)
+    assert a["parts"][:, 0] == pytest.approx(
+        losses.cross_entropy(probe.logits, labels).numpy(), rel=1e-3, abs=1e-3
+    )
     assert np.all(a["parts"][:, 2] == a["parts"][0, 2])
-    assert a["kept_step"].tolist() == [4] and sorted(a["preview_positions"].tolist()) == list(range(b))
+    assert a["kept_step"].tolist() == [4] and sorted(a["preview_positions"].tolist()) == list(
+        range(b)
+    )
     last = np.empty_like(a["images"])
     last[a["preview_positions"]] = a["previews"][-1]
     assert np.array_equal(last, a["images"])
@@ -173,8 +216,12 @@ def test_journaled_arrays(views):
 
         for i in range(views):
             with torch.no_grad():
-                wanted = setting.teacher.logits(apply_views(images, torch.from_numpy(a["views"][:, i])))
-            torch.testing.assert_close(torch.from_numpy(a["view_logits"][:, i]), wanted, rtol=1e-4, atol=1e-4)
+                wanted = setting.teacher.logits(
+                    apply_views(images, torch.from_numpy(a["views"][:, i]))
+                )
+            torch.testing.assert_close(
+                torch.from_numpy(a["view_logits"][:, i]), wanted, rtol=1e-4, atol=1e-4
+            )
 
 
 def test_the_making_is_kept_class_by_class_as_far_as_there_is_room(monkeypatch):
@@ -187,7 +234,9 @@ def test_the_making_is_kept_class_by_class_as_far_as_there_is_room(monkeypatch):
         for _ in range(2):
             history.keep(images, torch.arange(6.0).half())
         a = history.arrays()
-        assert a["preview_positions"].tolist() == kept and a["preview_confidence"][0].tolist() == kept
+        assert (
+            a["preview_positions"].tolist() == kept and a["preview_confidence"][0].tolist() == kept
+        )
         assert np.array_equal(a["previews"][1], (images[kept] * 255).round().byte().numpy())
 
 
@@ -198,7 +247,9 @@ def test_how_sure_the_teacher_was_of_the_last_step_is_how_sure_it_is_of_what_was
         made.step()
     _, a = stored(made)
     sure = a["preview_confidence"]
-    assert sure[-1] == pytest.approx(a["confidence"][a["preview_positions"]], abs=2e-2) and not np.allclose(sure[0], sure[-1], atol=1e-3)
+    assert sure[-1] == pytest.approx(
+        a["confidence"][a["preview_positions"]], abs=2e-2
+    ) and not np.allclose(sure[0], sure[-1], atol=1e-3)
 
 
 def test_kept_step_is_the_one_whose_images_were_kept():
@@ -210,7 +261,9 @@ def test_kept_step_is_the_one_whose_images_were_kept():
         seen.append((made.images * 255).round().byte().numpy())
     _, a = stored(made)
     (step,) = a["kept_step"].tolist()
-    assert np.array_equal(seen[step], a["images"]) and not np.array_equal(seen[step - 1], a["images"])
+    assert np.array_equal(seen[step], a["images"]) and not np.array_equal(
+        seen[step - 1], a["images"]
+    )
 
 
 def test_preview_is_the_batch_as_it_was():
@@ -221,12 +274,18 @@ def test_preview_is_the_batch_as_it_was():
     early, shown = made.previewer(), (made.images * 255).round().byte().numpy()
     made.step()
     seen = early()
-    assert np.array_equal(seen["images"], shown) and seen["step"].tolist() == [0] and seen["iteration"].tolist() == [0]
+    assert (
+        np.array_equal(seen["images"], shown)
+        and seen["step"].tolist() == [0]
+        and seen["iteration"].tolist() == [0]
+    )
     assert np.array_equal(seen["labels"], made.positions.numpy())
 
 
 def test_generator_life():
-    """Re-created before iteration life·I, with fresh weights of a seed of its own, and not before."""
+    """Re-created before iteration life·I, with fresh weights of a seed of its own, and not
+    before.
+    """
     _, setting, s = build(generator_life=1)
     first = s.generators[28]
     for expected in (1, 1, 2, 2, 3):
@@ -239,7 +298,9 @@ def test_generator_life():
 
 @pytest.mark.parametrize("term", ["ce", "adv", "bn", "kr"])
 def test_a_part_that_is_no_number_stops_before_the_update(term, monkeypatch):
-    name = {"ce": "cross_entropy", "adv": "adversarial", "bn": "batch_norm", "kr": "key_region"}[term]
+    name = {"ce": "cross_entropy", "adv": "adversarial", "bn": "batch_norm", "kr": "key_region"}[
+        term
+    ]
     honest = getattr(losses, name)
     _, setting, s = build(generator_steps=3)
     made = Synthesis(setting, s, s.snapshot())
@@ -250,12 +311,16 @@ def test_a_part_that_is_no_number_stops_before_the_update(term, monkeypatch):
         made.step()
     assert (caught.value.term, caught.value.step) == (term, 1)
     learned = {k: v for k, v in before[0].items() if k in dict(s.generators[28].named_parameters())}
-    assert all(torch.equal(v, dict(s.generators[28].named_parameters())[k]) for k, v in learned.items())
+    assert all(
+        torch.equal(v, dict(s.generators[28].named_parameters())[k]) for k, v in learned.items()
+    )
     assert same(before[1], state_of(made.source.noisy))
 
 
 def test_only_what_the_teacher_names_as_intended_enters():
-    _, setting, s = build(admit="recognized", batch=40, pool_policy="fifo", ratio=0.01, evaluate_on="none")
+    _, setting, s = build(
+        admit="recognized", batch=40, pool_policy="fifo", ratio=0.01, evaluate_on="none"
+    )
     made = Synthesis(setting, s, None)
     made.step()
     batch = made.measure(s.snapshot())
@@ -263,11 +328,15 @@ def test_only_what_the_teacher_names_as_intended_enters():
     named = arrays["teacher_top"][:, 0] == arrays["labels"]
     offered = 40 - setting.held_out(40)
     assert 0 < named.sum() < 40 and entered.numpy()[offered:].sum() == 0
-    assert (entered.numpy()[:offered] == named[:offered]).all() and len(s.pool) == named[:offered].sum()
+    assert (entered.numpy()[:offered] == named[:offered]).all() and len(s.pool) == named[
+        :offered
+    ].sum()
 
 
 def test_the_smallest_crop_falls_over_a_batch():
-    _, setting, s = build(generator_crop=0.2, crop_curriculum=True, generator_steps=3, augment="both")
+    _, setting, s = build(
+        generator_crop=0.2, crop_curriculum=True, generator_steps=3, augment="both"
+    )
     made, crops = Synthesis(setting, s, None), []
     for _ in range(3):
         crops.append(made._variation().crop)

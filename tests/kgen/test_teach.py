@@ -14,8 +14,14 @@ from kgen.zoo.teach import PLANS, _optimiser, finish, normaliser, statistics, te
 
 
 def short(name: str, **changes):
-    shape = {"width": 8, "blocks": (1, 1)} if name == "cnn" else {"patch": 4, "dim": 16, "depth": 1, "heads": 2}
-    return dataclasses.replace(PLANS["fashion-mnist"][name], shape=shape, batch=20, epochs=4, **changes)
+    shape = (
+        {"width": 8, "blocks": (1, 1)}
+        if name == "cnn"
+        else {"patch": 4, "dim": 16, "depth": 1, "heads": 2}
+    )
+    return dataclasses.replace(
+        PLANS["fashion-mnist"][name], shape=shape, batch=20, epochs=4, **changes
+    )
 
 
 def fresh(plan):
@@ -53,4 +59,14 @@ def test_only_matrices_and_kernels_decay(name):
 
 def test_an_unknown_network_is_bad_input(tmp_path):
     with pytest.raises(zoo.ZooError, match="no network 'vitt' to teach. Did you mean 'vit'"):
-        cli(["teach", "fashion-mnist", "--network", "vitt", "--out", str(tmp_path / "t.safetensors")], standalone_mode=False)
+        cli(
+            [
+                "teach",
+                "fashion-mnist",
+                "--network",
+                "vitt",
+                "--out",
+                str(tmp_path / "t.safetensors"),
+            ],
+            standalone_mode=False,
+        )

@@ -1,4 +1,6 @@
-"""Teachers of CIFAR by C.1: the plan typed from the paper, torch's own optimiser and schedule, and the command on a few images."""
+"""Teachers of CIFAR by C.1: the plan typed from the paper, torch's own optimiser and schedule, and
+the command on a few images.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,19 @@ def test_the_plan_is_c_1():
     for dataset in ("cifar10", "cifar100"):
         for network in teach.PAPER:
             plan = teach.plan(dataset, network)
-            assert (plan.optimiser, plan.lr, plan.weight_decay, plan.batch, plan.epochs, plan.rise) == ("plain-sgd", 0.1, 5e-4, 128, 200, 0)
+            assert (
+                plan.optimiser,
+                plan.lr,
+                plan.weight_decay,
+                plan.batch,
+                plan.epochs,
+                plan.rise,
+            ) == ("plain-sgd", 0.1, 5e-4, 128, 200, 0)
             assert plan.architecture in architectures.NAMES and not plan.holds_out
-    assert teach.plan("cifar10", "wrn-40-2", 3).epochs == 3 and teach.plan("cifar100").architecture == "resnet34-cifar"
+    assert (
+        teach.plan("cifar10", "wrn-40-2", 3).epochs == 3
+        and teach.plan("cifar100").architecture == "resnet34-cifar"
+    )
     assert teach.plan("cifar10") is teach.CIFAR and teach.plan("imagenette") is teach.IMAGENETTE
 
 
@@ -43,7 +55,10 @@ def test_every_teacher_and_student_of_table_2_can_be_trained():
     assert len(pairs) == 10
     named = {teach.plan(d, n).name: teach.plan(d, n) for d in catalogue.TAUGHT for n in teach.PAPER}
     for pair in pairs:
-        assert named[pair.teacher].title == catalogue.TEACHERS[pair.teacher].title and pair.student in teach.PAPER
+        assert (
+            named[pair.teacher].title == catalogue.TEACHERS[pair.teacher].title
+            and pair.student in teach.PAPER
+        )
 
 
 def test_steps_are_torchs_sgd_under_a_cosine():
@@ -52,7 +67,11 @@ def test_steps_are_torchs_sgd_under_a_cosine():
     real = few(n=20)
     mine, theirs = (zoo.build("wrn-16-1", {}, 0, 3, 10, 32) for _ in range(2))
     told = list(teach.teach(mine, real, None, plan, seed=4))
-    assert [p.ends_epoch for p in told] == [True, True] and told[-1].step == told[-1].steps == 4 and all(p.accuracy is None for p in told)
+    assert (
+        [p.ends_epoch for p in told] == [True, True]
+        and told[-1].step == told[-1].steps == 4
+        and all(p.accuracy is None for p in told)
+    )
     rng, normalise = torch.Generator().manual_seed(4), teach.normaliser(*teach.statistics(real))
     momentum: dict[str, torch.Tensor] = {}
     theirs.train()
@@ -70,13 +89,19 @@ def test_steps_are_torchs_sgd_under_a_cosine():
                     momentum[name] = g if name not in momentum else 0.9 * momentum[name] + g
                     p -= rate * momentum[name]
             step += 1
-    torch.testing.assert_close(dict(mine.named_parameters()), dict(theirs.named_parameters()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        dict(mine.named_parameters()), dict(theirs.named_parameters()), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_the_command_makes_a_teacher_of_the_catalogue(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
     whole = teach.paper_plan
-    monkeypatch.setattr(teach, "paper_plan", lambda dataset, network: dataclasses.replace(whole(dataset, network), batch=10))
+    monkeypatch.setattr(
+        teach,
+        "paper_plan",
+        lambda dataset, network: dataclasses.replace(whole(dataset, network), batch=10),
+    )
     monkeypatch.setattr(data, "training_set", lambda name, folder, download, side: few(name, 20))
     monkeypatch.setattr(data, "test_set", lambda name, folder, side: few(name))
     with pytest.raises(SystemExit) as ended:
@@ -84,19 +109,33 @@ def test_the_command_makes_a_teacher_of_the_catalogue(monkeypatch, tmp_path, cap
     assert ended.value.code == 0 and "of 40 real test images" in capsys.readouterr().out
     about, teacher = zoo.spec("cifar10-wrn-40-2"), zoo.load_teacher("cifar10-wrn-40-2")
     card = teacher.card
-    assert (card.name, card.title, card.n_train, card.n_test, card.data) == ("cifar10-wrn-40-2", "WRN-40-2 on CIFAR-10", 20, 40, "cifar10")
-    assert about["mean"] == teach.statistics(few(n=20))[0] and about["held_out_accuracy"] is None and card.accuracy is not None
+    assert (card.name, card.title, card.n_train, card.n_test, card.data) == (
+        "cifar10-wrn-40-2",
+        "WRN-40-2 on CIFAR-10",
+        20,
+        40,
+        "cifar10",
+    )
+    assert (
+        about["mean"] == teach.statistics(few(n=20))[0]
+        and about["held_out_accuracy"] is None
+        and card.accuracy is not None
+    )
 
 
 def test_missing_training_images_are_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
-    with pytest.raises(data.DataError, match=r"CIFAR-10 is not on this machine \(no whole copy in .*CIFAR10\(r"):
+    with pytest.raises(
+        data.DataError, match=r"CIFAR-10 is not on this machine \(no whole copy in .*CIFAR10\(r"
+    ):
         data.training_set("cifar10")
     with pytest.raises(data.DataError, match="none are held out; set evaluate_on to 'test'"):
         data.split(few())
     with pytest.raises(zoo.ZooError, match="Did you mean 'cifar10'"):
         teach.plan("cifar-10")
-    with pytest.raises(zoo.ZooError, match="no network 'wrn-40-3' to teach. Did you mean 'wrn-40-2'"):
+    with pytest.raises(
+        zoo.ZooError, match="no network 'wrn-40-3' to teach. Did you mean 'wrn-40-2'"
+    ):
         teach.plan("cifar10", "wrn-40-3")
 
 
@@ -109,11 +148,18 @@ def test_training_images_are_read_as_torchvision_lays_them_out(train, monkeypatc
     folder.mkdir()
     whole = rng.integers(0, 256, (12, 3 * 32 * 32), dtype=np.uint8)
     for i, (file, _) in enumerate(CIFAR10.train_list + CIFAR10.test_list):
-        (folder / file).write_bytes(pickle.dumps({"data": whole[2 * i : 2 * i + 2], "labels": [i, 9 - i]}))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(classes.names("cifar10"))}))
+        (folder / file).write_bytes(
+            pickle.dumps({"data": whole[2 * i : 2 * i + 2], "labels": [i, 9 - i]})
+        )
+    (folder / "batches.meta").write_bytes(
+        pickle.dumps({"label_names": list(classes.names("cifar10"))})
+    )
     monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr(CIFAR10, "_load_meta", lambda self: None)
     found = data.training_set("cifar10", tmp_path) if train else data.test_set("cifar10", tmp_path)
     wanted = whole[:10] if train else whole[10:]
     assert np.array_equal(found.images, wanted.reshape(-1, 3, 32, 32)) and len(found) == len(wanted)
-    assert found.labels.tolist() == ([0, 9, 1, 8, 2, 7, 3, 6, 4, 5] if train else [5, 4]) and found.classes[1] == "automobile"
+    assert (
+        found.labels.tolist() == ([0, 9, 1, 8, 2, 7, 3, 6, 4, 5] if train else [5, 4])
+        and found.classes[1] == "automobile"
+    )

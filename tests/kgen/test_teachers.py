@@ -28,7 +28,11 @@ def test_probe_shapes_and_logits(teacher, images):
         probe = teacher(images)
         by_hand = teacher.network((images - teacher.mean) / teacher.std)
     k = teacher.card.features
-    assert probe.logits.shape == (5, 10) and probe.features.shape == (5, k, 7, 7) and probe.embedding.shape == (5, k)
+    assert (
+        probe.logits.shape == (5, 10)
+        and probe.features.shape == (5, k, 7, 7)
+        and probe.embedding.shape == (5, k)
+    )
     torch.testing.assert_close(probe.logits, by_hand)
     torch.testing.assert_close(teacher.logits(images), by_hand)
     torch.testing.assert_close(probe.embedding, probe.features.mean((2, 3)))
@@ -37,7 +41,9 @@ def test_probe_shapes_and_logits(teacher, images):
 
 @torch.no_grad()
 def test_batch_norm_statistics_layer_by_layer(teacher, images):
-    """Walk through the network by hand; at each BatchNorm compute mean and biased variance with plain sums."""
+    """Walk through the network by hand; at each BatchNorm compute mean and biased variance with
+    plain sums.
+    """
     expected = []
 
     def seen(x, layer):
@@ -52,7 +58,14 @@ def test_batch_norm_statistics_layer_by_layer(teacher, images):
     for block in net.stages:
         y = torch.relu(seen(block.conv1(x), block.bn1))
         y = seen(block.conv2(y), block.bn2)
-        x = torch.relu(y + (x if isinstance(block.shortcut, nn.Identity) else seen(block.shortcut[0](x), block.shortcut[1])))
+        x = torch.relu(
+            y
+            + (
+                x
+                if isinstance(block.shortcut, nn.Identity)
+                else seen(block.shortcut[0](x), block.shortcut[1])
+            )
+        )
     found = teacher(images).batch_norm
     assert len(found) == len(expected) == sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
     for (mean, var, mu, sigma2), wanted in zip(found, expected):
@@ -68,7 +81,10 @@ def test_channel_statistics_and_their_gradient_are_torchs(shape, rng):
     mean, var = channel_statistics(x)
     v, m = torch.var_mean(x, [i for i in range(x.ndim) if i != 1], correction=0)
     torch.testing.assert_close((mean, var), (m, v))
-    mine, torchs = (torch.autograd.grad((weights[0] * a + weights[1] * b).sum(), x)[0] for a, b in ((mean, var), (m, v)))
+    mine, torchs = (
+        torch.autograd.grad((weights[0] * a + weights[1] * b).sum(), x)[0]
+        for a, b in ((mean, var), (m, v))
+    )
     torch.testing.assert_close(mine, torchs)
 
 
@@ -79,7 +95,10 @@ def test_nothing_stays_behind(images):
     probe = teacher(images)
     (probe.logits.sum() + sum(m.sum() for m, *_ in probe.batch_norm)).backward()
     assert images.grad.abs().sum() > 0
-    assert all(not m._forward_hooks and not m._forward_pre_hooks and not m.training for m in teacher.network.modules())
+    assert all(
+        not m._forward_hooks and not m._forward_pre_hooks and not m.training
+        for m in teacher.network.modules()
+    )
     assert all(not p.requires_grad and p.grad is None for p in teacher.network.parameters())
     assert all(torch.equal(v, before[k]) for k, v in teacher.network.state_dict().items())
 
@@ -105,7 +124,8 @@ def test_twin_shares_storage_but_not_modules(teacher, images):
     assert not seen
 
 
-# --- the map, whatever the architecture ------------------------------------------------------------
+# --- the map, whatever the architecture
+# ------------------------------------------------------------
 
 
 class Toy(nn.Module):
@@ -133,7 +153,16 @@ class Toy(nn.Module):
 
 
 def toy_teacher(network):
-    card = TeacherCard(name="toy", title="Toy", architecture="Toy", parameters=0, channels=1, side=12, features=6, n_train=1)
+    card = TeacherCard(
+        name="toy",
+        title="Toy",
+        architecture="Toy",
+        parameters=0,
+        channels=1,
+        side=12,
+        features=6,
+        n_train=1,
+    )
     return Teacher(network, card, tuple("abcdefghij"), torch.tensor([0.3]), torch.tensor([0.4]))
 
 
@@ -168,7 +197,10 @@ def test_map_of_the_bundled_teacher_is_eq_5(teacher, images):
         probe = teacher(images)
         labels = torch.arange(5)
         assert teacher.map_kind == "cam" and teacher.unit == 1
-        assert torch.equal(teacher.activation_map(probe, labels), class_activation_map(probe.features, teacher.weight, labels))
+        assert torch.equal(
+            teacher.activation_map(probe, labels),
+            class_activation_map(probe.features, teacher.weight, labels),
+        )
 
 
 def test_channels_last_are_no_map():
@@ -182,7 +214,10 @@ def test_a_vit_teacher_by_hand(rng):
     vit_teacher = toy_teacher(network.vit)
     assert isinstance(vit_teacher.network, WindowedViT)
     twin, images, corner = vit_teacher.twin(), torch.rand(2, 1, 8, 8, generator=rng), (1, 0)
-    assert all(a is b for a, b in zip(vit_teacher.network.parameters(), twin.network.parameters(), strict=True))
+    assert all(
+        a is b
+        for a, b in zip(vit_teacher.network.parameters(), twin.network.parameters(), strict=True)
+    )
     with torch.no_grad():
         probe = vit_teacher(images, corner)
         tokens = network.forward_features((images - 0.3) / 0.4, corner)
@@ -190,15 +225,26 @@ def test_a_vit_teacher_by_hand(rng):
         torch.testing.assert_close(probe.embedding, tokens[:, 0])
         assert torch.equal(vit_teacher.logits(images, corner), twin.logits(images, corner))
         assert not torch.equal(probe.logits, vit_teacher(images).logits)
-    assert probe.batch_norm == [] and probe.features.shape == (2, 8, 2, 2) and probe.attention.shape == (2, 2, 2)
+    assert (
+        probe.batch_norm == []
+        and probe.features.shape == (2, 8, 2, 2)
+        and probe.attention.shape == (2, 2, 2)
+    )
     assert vit_teacher.activation_map(probe, torch.tensor([0, 1])) is probe.attention
 
 
-# --- the bundled teachers --------------------------------------------------------------------------
+# --- the bundled teachers
+# --------------------------------------------------------------------------
 
 
-BUNDLED = [(name, least) for name, least in (("fashion-cnn", 0.925), ("fashion-vit", 0.88)) if zoo.TEACHERS[name].is_file()]
-"""The ViT's weights are made with `python -m kgen teach fashion-mnist --network vit` and not shipped before they are good enough."""
+BUNDLED = [
+    (name, least)
+    for name, least in (("fashion-cnn", 0.925), ("fashion-vit", 0.88))
+    if zoo.TEACHERS[name].is_file()
+]
+"""The ViT's weights are made with `python -m kgen teach fashion-mnist --network vit` and not
+shipped before they are good enough.
+"""
 
 
 @pytest.mark.parametrize(("name", "least"), BUNDLED)
@@ -206,7 +252,11 @@ def test_card_is_what_a_measurement_finds(name, least):
     real = data.test_set("fashion-mnist")
     teacher = zoo.load_teacher(name)
     card = teacher.card
-    measured = accuracy(teacher.network, real, normaliser(teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()))
+    measured = accuracy(
+        teacher.network,
+        real,
+        normaliser(teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()),
+    )
     assert len(real) == card.n_test == 10_000
     # sums may round differently on another processor: two images of 10,000
     assert measured == pytest.approx(card.accuracy, abs=2e-4)
@@ -220,7 +270,8 @@ def test_teacher_files_are_small(name):
     assert os.path.getsize(zoo.locate(name)) <= 2_000_000
 
 
-# --- names and files that are none -----------------------------------------------------------------
+# --- names and files that are none
+# -----------------------------------------------------------------
 
 
 def test_unknown_names_are_answered_with_the_nearest(tmp_path):
@@ -236,7 +287,18 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path):
 def test_a_student_is_no_teacher(tmp_path):
     student = zoo.build_student("small-cnn-20k", 1, 10, 0)
     file = tmp_path / "student.safetensors"
-    file.write_bytes(zoo.network_bytes(student, {"architecture": "small-cnn-20k", "channels": 1, "classes": ["a"] * 10, "width": 16, "blocks": [1, 1]}))
+    file.write_bytes(
+        zoo.network_bytes(
+            student,
+            {
+                "architecture": "small-cnn-20k",
+                "channels": 1,
+                "classes": ["a"] * 10,
+                "width": 16,
+                "blocks": [1, 1],
+            },
+        )
+    )
     with pytest.raises(zoo.ZooError):
         zoo.load_teacher(file)
 
@@ -244,16 +306,27 @@ def test_a_student_is_no_teacher(tmp_path):
 @pytest.mark.parametrize("name", ["small-cnn-45k", "small-vit-20k"])
 def test_exported_students_come_back(name, tmp_path, rng):
     student = zoo.build_student(name, 1, 3, 0, side=20).eval()
-    spec = {"format": "kgen student", "architecture": name, **zoo.STUDENTS[name], "channels": 1, "classes": ["a", "b", "c"], "side": 20}
+    spec = {
+        "format": "kgen student",
+        "architecture": name,
+        **zoo.STUDENTS[name],
+        "channels": 1,
+        "classes": ["a", "b", "c"],
+        "side": 20,
+    }
     zoo.save_network(student, tmp_path / "student.safetensors", spec)
     images = torch.rand(2, 1, 20, 20, generator=rng)
     with torch.no_grad():
-        assert torch.equal(zoo.load_student(tmp_path / "student.safetensors")(images), student(images))
+        assert torch.equal(
+            zoo.load_student(tmp_path / "student.safetensors")(images), student(images)
+        )
 
 
 def test_networks_survive_their_file(tmp_path, teacher, images):
     file = tmp_path / "copy.safetensors"
-    zoo.save_network(teacher.network, file, json.loads(zoo.header(zoo.locate("fashion-cnn"))["kgen"]))
+    zoo.save_network(
+        teacher.network, file, json.loads(zoo.header(zoo.locate("fashion-cnn"))["kgen"])
+    )
     copy = zoo.load_teacher(file)
     assert torch.equal(copy.logits(images), teacher.logits(images)) and copy.card == teacher.card
 
@@ -262,6 +335,13 @@ def test_students_depend_on_their_seed_alone():
     state = torch.get_rng_state()
     a, b, c = (zoo.build_student("small-cnn-20k", 1, 10, seed).fc.weight for seed in (1, 1, 2))
     assert torch.equal(a, b) and not torch.equal(a, c) and torch.equal(torch.get_rng_state(), state)
-    sizes = {name: sum(p.numel() for p in zoo.build_student(name, 1, 10, 0).parameters()) for name in zoo.STUDENTS}
-    wanted = {name: 1000 * int(name.split("-")[-1].removesuffix("k")) for name in zoo.STUDENTS if name.startswith("small-")}
+    sizes = {
+        name: sum(p.numel() for p in zoo.build_student(name, 1, 10, 0).parameters())
+        for name in zoo.STUDENTS
+    }
+    wanted = {
+        name: 1000 * int(name.split("-")[-1].removesuffix("k"))
+        for name in zoo.STUDENTS
+        if name.startswith("small-")
+    }
     assert len(wanted) >= 4 and all(0.75 * n < sizes[name] < 1.25 * n for name, n in wanted.items())

@@ -1,4 +1,6 @@
-"""torchvision's networks cut before their pooling: the same tensors, the same logits, timm's convention. And what is refused."""
+"""torchvision's networks cut before their pooling: the same tensors, the same logits, timm's
+convention. And what is refused.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ from kgen.nets.compatibility import lack
 from kgen.nets.torchvision_nets import CutNet, names, own_name
 from kgen.zoo import zoo
 
-ONE_EACH = ("resnet18", "regnet_y_400mf", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "densenet121", "convnext_tiny")
+ONE_EACH = (
+    "resnet18",
+    "regnet_y_400mf",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "densenet121",
+    "convnext_tiny",
+)
 
 
 @torch.no_grad()
@@ -34,7 +44,10 @@ def test_every_name_is_one_of_torchvisions_and_can_be_sketched():
     with torch.device("meta"):
         for name in ("wide_resnet50_2", "resnext50_32x4d", "vgg19"):
             network = architectures.build(f"torchvision:{name}", 1, 3, 64)
-            assert isinstance(network, CutNet) and network(torch.empty(2, 1, 64, 64)).shape == (2, 3)
+            assert isinstance(network, CutNet) and network(torch.empty(2, 1, 64, 64)).shape == (
+                2,
+                3,
+            )
 
 
 def test_other_channels_take_another_first_convolution(rng):
@@ -67,19 +80,31 @@ def test_what_does_not_fit_is_refused_in_a_sentence(name, side, words):
     with pytest.raises(zoo.ZooError) as told:
         zoo.build(name, {}, 0, 3, 4, side)
     text = str(told.value)
-    assert words in text and repr(name.split(":")[-1])[1:-1] in text and "\n" not in text and len(text) < 400
+    assert (
+        words in text
+        and repr(name.split(":")[-1])[1:-1] in text
+        and "\n" not in text
+        and len(text) < 400
+    )
 
 
 def test_a_student_may_be_any_network_of_timm(rng):
     one, same = (zoo.build_student("resnet10t.c3_in1k", 3, 4, 7, side=64) for _ in range(2))
     assert torch.equal(one.get_classifier().weight, same.get_classifier().weight) and one.training
-    with pytest.raises(zoo.ZooError, match="Student 'rezneet18' is not known. Did you mean 'resnet18'"):
+    with pytest.raises(
+        zoo.ZooError, match="Student 'rezneet18' is not known. Did you mean 'resnet18'"
+    ):
         zoo.build_student("rezneet18", 3, 4, 0)
 
 
 def test_exported_students_of_any_architecture_come_back(tmp_path, rng):
     student = zoo.build_student("torchvision:mobilenet_v3_small", 1, 3, 0, side=64).eval()
-    spec = {"architecture": "torchvision:mobilenet_v3_small", "channels": 1, "classes": ["a", "b", "c"], "side": 64}
+    spec = {
+        "architecture": "torchvision:mobilenet_v3_small",
+        "channels": 1,
+        "classes": ["a", "b", "c"],
+        "side": 64,
+    }
     zoo.save_network(student, tmp_path / "student.safetensors", spec)
     x = torch.rand(2, 1, 64, 64, generator=rng)
     with torch.no_grad():
@@ -90,7 +115,13 @@ def test_trying_a_network_leaves_it_as_it_was():
     network = zoo.build("wrn-16-1", {}, 0, 3, 4, 32)
     before = {k: v.clone() for k, v in network.state_dict().items()}
     state = torch.get_rng_state()
-    assert lack(network, 3, 4, 32) is None and network.training and all(m.training for m in network.modules())
-    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items()) and torch.equal(torch.get_rng_state(), state)
+    assert (
+        lack(network, 3, 4, 32) is None
+        and network.training
+        and all(m.training for m in network.modules())
+    )
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items()) and torch.equal(
+        torch.get_rng_state(), state
+    )
     assert "logits (2, 4)" in lack(network, 3, 9, 32)
     assert lack(torch.nn.Linear(2, 2), 3, 4, 32) == "it has no forward_features()"

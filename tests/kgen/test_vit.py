@@ -1,4 +1,6 @@
-"""The windowed ViT against timm's own forward, its attention against all of it, its windows against their formula."""
+"""The windowed ViT against timm's own forward, its attention against all of it, its windows against
+their formula.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,34 @@ KINDS = {
     "plain": {},
     "registers": {"reg_tokens": 3, "no_embed_class": True},
     "registers with positions": {"reg_tokens": 2},
-    "pooled, normed twice": {"global_pool": "avg", "pre_norm": True, "qk_norm": True, "qkv_bias": False, "init_values": 0.5},
+    "pooled, normed twice": {
+        "global_pool": "avg",
+        "pre_norm": True,
+        "qk_norm": True,
+        "qkv_bias": False,
+        "init_values": 0.5,
+    },
     "distilled": {},
 }
 
 
 def make(kind: str, side: int = 20) -> torch.nn.Module:
-    """A tiny transformer in double precision whose every parameter matters (timm starts some at zero)."""
+    """A tiny transformer in double precision whose every parameter matters (timm starts some at
+    zero).
+    """
     build = VisionTransformerDistilled if kind == "distilled" else VisionTransformer
-    network = seeded(build, 0, img_size=side, patch_size=4, in_chans=2, num_classes=3, embed_dim=12, depth=2, num_heads=3, **KINDS[kind])
+    network = seeded(
+        build,
+        0,
+        img_size=side,
+        patch_size=4,
+        in_chans=2,
+        num_classes=3,
+        embed_dim=12,
+        depth=2,
+        num_heads=3,
+        **KINDS[kind],
+    )
     rng = torch.Generator().manual_seed(5)
     for p in network.parameters():
         p.data = p.data.double() + 0.3 * torch.randn(p.shape, generator=rng, dtype=torch.float64)
@@ -58,16 +79,24 @@ def test_whole_images_go_as_through_timm(network, rng):
     torch.testing.assert_close(windowed(x), network(x))
     logits, embedding = vit.look(windowed, x)
     torch.testing.assert_close(logits, network(x))
-    torch.testing.assert_close(embedding, network.forward_head(network.forward_features(x), pre_logits=True))
+    torch.testing.assert_close(
+        embedding, network.forward_head(network.forward_features(x), pre_logits=True)
+    )
 
 
 @pytest.mark.parametrize(("corner", "at"), [((0, 3), (0, 3)), ((2, 1), (2, 1)), (None, (1, 1))])
 @torch.no_grad()
 def test_a_window_is_a_smaller_network_with_these_positions(kind, network, corner, at, rng):
-    """Oracle: timm's own network for images of 2 × 2 patches, given row by row the positions that the window holds."""
+    """Oracle: timm's own network for images of 2 × 2 patches, given row by row the positions that
+    the window holds.
+    """
     small, prefix = make(kind, side=8), network.pos_embed.shape[1] - 25
     state = dict(network.state_dict())
-    rows = [network.pos_embed[0, prefix + 5 * (at[0] + y) + at[1] + x] for y in range(2) for x in range(2)]
+    rows = [
+        network.pos_embed[0, prefix + 5 * (at[0] + y) + at[1] + x]
+        for y in range(2)
+        for x in range(2)
+    ]
     state["pos_embed"] = torch.cat([network.pos_embed[:, :prefix], torch.stack(rows)[None]], 1)
     small.load_state_dict(state)
     x = torch.randn(2, 2, 8, 8, generator=rng, dtype=torch.float64)
@@ -76,7 +105,9 @@ def test_a_window_is_a_smaller_network_with_these_positions(kind, network, corne
 
 @pytest.mark.parametrize("size", [(20, 20), (8, 16)])
 def test_attention_is_the_first_row_of_all_of_it(network, size, rng):
-    """Oracle: the last block's whole attention matrix, caught where timm's unfused attention drops from it."""
+    """Oracle: the last block's whole attention matrix, caught where timm's unfused attention drops
+    from it.
+    """
     x = torch.randn(2, 2, *size, generator=rng, dtype=torch.float64, requires_grad=True)
     windowed, caught = vit.windowed(network), []
     with torch.no_grad():
@@ -87,10 +118,18 @@ def test_attention_is_the_first_row_of_all_of_it(network, size, rng):
     last.attn_drop.register_forward_hook(lambda _module, inputs, _output: caught.append(inputs[0]))
     torch.testing.assert_close(windowed.forward_features(x), fused)
     h, w, prefix = size[0] // 4, size[1] // 4, network.num_prefix_tokens
-    slow = torch.stack([sum(caught[0][b, head, 0, prefix:] for head in range(3)) / 3 for b in range(2)]).reshape(2, h, w) * h * w
+    slow = (
+        torch.stack(
+            [sum(caught[0][b, head, 0, prefix:] for head in range(3)) / 3 for b in range(2)]
+        ).reshape(2, h, w)
+        * h
+        * w
+    )
     torch.testing.assert_close(attention, slow)
     weights = torch.randn(2, h, w, generator=rng, dtype=torch.float64)
-    mine, theirs = (torch.autograd.grad((weights * a).sum(), x, retain_graph=True)[0] for a in (attention, slow))
+    mine, theirs = (
+        torch.autograd.grad((weights * a).sum(), x, retain_graph=True)[0] for a in (attention, slow)
+    )
     assert mine.abs().max() > 1e-6
     torch.testing.assert_close(mine, theirs)
 
@@ -109,7 +148,10 @@ def test_positions_start_as_waves():
         for x in range(3):
             for i in range(4):
                 f = 100 ** (-i / 3)
-                slow = [0.5 * v for v in (math.sin(f * x), math.cos(f * x), math.sin(f * y), math.cos(f * y))]
+                slow = [
+                    0.5 * v
+                    for v in (math.sin(f * x), math.cos(f * x), math.sin(f * y), math.cos(f * y))
+                ]
                 assert table[0, 1 + 3 * y + x, i::4].tolist() == pytest.approx(slow, abs=1e-6)
 
 
@@ -127,23 +169,35 @@ def test_patch_tokens_as_a_map_keep_their_places(rng):
 
 @pytest.mark.parametrize(("side", "decay"), [(12, 0.1), (8, 2.0), (4, 0.0)])
 def test_corners_come_as_often_as_the_formula_says(side, decay, rng):
-    """P(p) ∝ 1/(1 + λ‖p − centre‖²) over 7 × 7 centres; where the window sticks out it is moved in (A.1)."""
+    """P(p) ∝ 1/(1 + λ‖p − centre‖²) over 7 × 7 centres; where the window sticks out it is moved in
+    (A.1).
+    """
     network, n, draws = vit.small_vit(dim=8, depth=1, heads=2), side // 4, 3000
-    expected, total = {}, sum(1 / (1 + decay * ((y - 3) ** 2 + (x - 3) ** 2)) for y in range(7) for x in range(7))
+    expected, total = (
+        {},
+        sum(1 / (1 + decay * ((y - 3) ** 2 + (x - 3) ** 2)) for y in range(7) for x in range(7)),
+    )
     for y in range(7):
         for x in range(7):
             corner = tuple(min(max(c - n // 2, 0), 7 - n) for c in (y, x))
-            expected[corner] = expected.get(corner, 0) + draws / total / (1 + decay * ((y - 3) ** 2 + (x - 3) ** 2))
+            expected[corner] = expected.get(corner, 0) + draws / total / (
+                1 + decay * ((y - 3) ** 2 + (x - 3) ** 2)
+            )
     found = dict.fromkeys(expected, 0)
     for _ in range(draws):
-        found[vit.draw_corner(network, side, decay, rng)] += 1  # KeyError: a window that does not fit
+        found[vit.draw_corner(network, side, decay, rng)] += (
+            1  # KeyError: a window that does not fit
+        )
     chi2, free = sum((found[c] - e) ** 2 / e for c, e in expected.items()), len(expected) - 1
     assert abs(chi2 - free) < 4 * math.sqrt(2 * free)
 
 
 def test_corners_depend_on_their_generator_alone():
     network, state = vit.small_vit(dim=8, depth=1, heads=2), torch.get_rng_state()
-    draw = [[vit.draw_corner(network, 12, 0.1, g) for _ in range(20)] for g in (torch.Generator().manual_seed(s) for s in (1, 1, 2))]
+    draw = [
+        [vit.draw_corner(network, 12, 0.1, g) for _ in range(20)]
+        for g in (torch.Generator().manual_seed(s) for s in (1, 1, 2))
+    ]
     assert draw[0] == draw[1] != draw[2] and torch.equal(torch.get_rng_state(), state)
 
 
@@ -159,7 +213,9 @@ def test_no_corner_where_there_is_no_choice(rng):
 
 def test_images_that_do_not_fit_are_named(rng):
     network = vit.small_vit(dim=8, depth=1, heads=2)
-    with pytest.raises(ValueError, match="10 × 12 pixels cannot be cut into patches of 4 × 4; use multiples of 4"):
+    with pytest.raises(
+        ValueError, match="10 × 12 pixels cannot be cut into patches of 4 × 4; use multiples of 4"
+    ):
         network(torch.zeros(1, 1, 10, 12))
     with pytest.raises(ValueError, match="8 × 8 patches, but the network's grid has 7 × 7"):
         network(torch.zeros(1, 1, 32, 32))
@@ -173,12 +229,22 @@ def test_images_that_do_not_fit_are_named(rng):
 
 def test_only_transformers_with_a_class_token_are_windowed():
     cnn = SmallResNet(width=4, blocks=(1, 1))
-    tokenless = VisionTransformer(12, 4, 1, 3, embed_dim=8, depth=1, num_heads=2, class_token=False, global_pool="avg")
+    tokenless = VisionTransformer(
+        12, 4, 1, 3, embed_dim=8, depth=1, num_heads=2, class_token=False, global_pool="avg"
+    )
     placeless = VisionTransformer(12, 4, 1, 3, embed_dim=8, depth=1, num_heads=2, pos_embed="none")
     windowed = vit.windowed(make("plain"))
-    assert vit.windowed(cnn) is cnn and vit.windowed(tokenless) is tokenless and vit.windowed(windowed) is windowed
+    assert (
+        vit.windowed(cnn) is cnn
+        and vit.windowed(tokenless) is tokenless
+        and vit.windowed(windowed) is windowed
+    )
     assert [vit.unit(n) for n in (cnn, windowed)] == [1, 4]
-    for network, lack in ((cnn, "class token"), (tokenless, "class token"), (placeless, "learnt position embeddings")):
+    for network, lack in (
+        (cnn, "class token"),
+        (tokenless, "class token"),
+        (placeless, "learnt position embeddings"),
+    ):
         with pytest.raises(ValueError, match=lack):
             vit.WindowedViT(network)
 
@@ -188,7 +254,10 @@ def test_only_transformers_with_a_class_token_are_windowed():
 
 @torch.no_grad()
 def test_look_at_a_cnn_is_its_own_forward(rng):
-    network, x = seeded(SmallResNet, 0, 1, 10, 4, (1, 1)).eval(), torch.randn(3, 1, 12, 12, generator=rng)
+    network, x = (
+        seeded(SmallResNet, 0, 1, 10, 4, (1, 1)).eval(),
+        torch.randn(3, 1, 12, 12, generator=rng),
+    )
     logits, embedding = vit.look(network, x, None)
     assert torch.equal(logits, network(x))
     torch.testing.assert_close(embedding, network.forward_features(x).mean((2, 3)))
@@ -212,5 +281,10 @@ def test_a_vit_student_learns_at_low_resolution_and_its_copy_stays(rng):
 
 
 def test_importing_brings_no_timm():
-    code = "import kgen.nets.vit, kgen.teachers, kgen.zoo, sys; print('timm' in sys.modules, 'torchvision' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False", "False"]
+    code = (
+        "import kgen.nets.vit, kgen.teachers, kgen.zoo, sys; print('timm' in sys.modules,"
+        " 'torchvision' in sys.modules)"
+    )
+    assert subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split() == ["False", "False"]

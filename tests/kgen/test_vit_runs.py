@@ -1,4 +1,6 @@
-"""Whole runs on a vision transformer: maps, windows and both kinds of student, with an untrained teacher made here."""
+"""Whole runs on a vision transformer: maps, windows and both kinds of student, with an untrained
+teacher made here.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,10 @@ def test_a_run_at_two_resolutions(recipe, student):
     d = Distillation(recipe.replace(student=student, resolutions=(28, 12)))
     events = list(d)
     started, made = events[0], [e for e in events if e.kind == "batch_synthesised"]
-    assert started.map_kind == "attention" and [s.map_size for s in started.scales] == [(7, 7), (3, 3)]
+    assert started.map_kind == "attention" and [s.map_size for s in started.scales] == [
+        (7, 7),
+        (3, 3),
+    ]
     for e in made:
         assert e.arrays["cam"].shape[1] == e.resolution // 4
         assert (e.arrays["cam"] > 0).all()  # a share of attention, uniform = 1
@@ -48,7 +53,9 @@ def test_a_run_at_two_resolutions(recipe, student):
 
 
 def test_every_batch_has_its_own_window(recipe, monkeypatch):
-    """12 × 12 pixels are 3 × 3 of 7 × 7 position embeddings: the steps of an iteration share a window, iterations do not."""
+    """12 × 12 pixels are 3 × 3 of 7 × 7 position embeddings: the steps of an iteration share a
+    window, iterations do not.
+    """
     d = Distillation(recipe.replace(resolutions=(12,), epochs=6, position_decay=0.0))
     seen = {}
     real = type(d.setting.teacher).__call__
@@ -60,13 +67,18 @@ def test_every_batch_has_its_own_window(recipe, monkeypatch):
 
     monkeypatch.setattr(type(d.setting.teacher), "__call__", watched)
     list(d)
-    assert all(len(corners) == 1 for i, corners in seen.items() if i < 12) and len(set().union(*seen.values())) > 3
+    assert (
+        all(len(corners) == 1 for i, corners in seen.items() if i < 12)
+        and len(set().union(*seen.values())) > 3
+    )
 
 
 def test_sides_are_multiples_of_the_patch(recipe):
     d = Distillation(recipe.replace(resolutions=(27,), source="pixels"))
     assert d.setting.sides == (24,)
-    assert any("27 × 27 cannot be made; they are 24 × 24" in text for text, _ in d.setting.warnings())
+    assert any(
+        "27 × 27 cannot be made; they are 24 × 24" in text for text, _ in d.setting.warnings()
+    )
 
 
 def test_an_exported_vit_answers_as_the_trained_one(recipe, tmp_path):

@@ -51,16 +51,27 @@ def run(real, tmp_path):
 def test_between_two_points_the_logarithm_decides():
     curve = [(10, 0.2), (40, 0.4), (160, 0.8)]
     assert exchange(0.3, curve).photos == 20 and exchange(0.6, curve).photos == 80
-    assert [(r.photos, r.bound) for r in (exchange(a, curve) for a in (0.2, 0.4, 0.8))] == [(10, ""), (40, ""), (160, "")]
-    assert [(r.photos, r.bound) for r in (exchange(0.1, curve), exchange(0.9, curve))] == [(10, "fewer"), (160, "more")]
+    assert [(r.photos, r.bound) for r in (exchange(a, curve) for a in (0.2, 0.4, 0.8))] == [
+        (10, ""),
+        (40, ""),
+        (160, ""),
+    ]
+    assert [(r.photos, r.bound) for r in (exchange(0.1, curve), exchange(0.9, curve))] == [
+        (10, "fewer"),
+        (160, "more"),
+    ]
 
 
 def test_more_photos_never_count_as_worse():
     """At 20 photos the student was unlucky: what 10 teach, 20 teach too."""
-    assert exchange(0.45, [(10, 0.4), (20, 0.3), (40, 0.5)]).photos == round(math.exp((math.log(20) + math.log(40)) / 2))
+    assert exchange(0.45, [(10, 0.4), (20, 0.3), (40, 0.5)]).photos == round(
+        math.exp((math.log(20) + math.log(40)) / 2)
+    )
 
 
-@given(st.lists(st.integers(0, 100), min_size=2, max_size=6), st.integers(0, 100), st.integers(0, 100))
+@given(
+    st.lists(st.integers(0, 100), min_size=2, max_size=6), st.integers(0, 100), st.integers(0, 100)
+)
 def test_a_better_student_is_never_worth_fewer_photos(reached, a, b):
     curve = [(10 * 2**i, r / 100) for i, r in enumerate(reached)]
     low, high = (exchange(x / 100, curve) for x in sorted((a, b)))
@@ -70,16 +81,32 @@ def test_a_better_student_is_never_worth_fewer_photos(reached, a, b):
 # --- what the students learn from ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"pool_policy": "fifo"}, {"pool_policy": "reservoir"}, {"admit": "recognized"}, {"resolutions": (20, 28), "batches": (12, 8)}, {"evaluate_on": "none"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pool_policy": "fifo"},
+        {"pool_policy": "reservoir"},
+        {"admit": "recognized"},
+        {"resolutions": (20, 28), "batches": (12, 8)},
+        {"evaluate_on": "none"},
+    ],
+)
 def test_the_pool_is_what_the_run_had(real, tmp_path, changes):
-    """Made again from the batches, image by image; also where a part was kept out of it to test the student on."""
+    """Made again from the batches, image by image; also where a part was kept out of it to test the
+    student on.
+    """
     runner = Runner.new(mini(ratio=0.0004, **changes), tmp_path / "run")
     runner.run()
     had = runner.distillation.state.pool.shelves
     found = pool_of(open_run(tmp_path / "run"), runner.distillation.setting)
-    assert {side: len(shelf) for side, shelf in had.items() if len(shelf)} == {side: len(labels) for side, (_, labels) in found.items()}
+    assert {side: len(shelf) for side, shelf in had.items() if len(shelf)} == {
+        side: len(labels) for side, (_, labels) in found.items()
+    }
     for side, (images, labels) in found.items():
-        assert torch.equal(images, had[side].images) and torch.equal(labels, had[side].labels[: len(labels)])
+        assert torch.equal(images, had[side].images) and torch.equal(
+            labels, had[side].labels[: len(labels)]
+        )
 
 
 def test_photos_are_balanced_and_nested(real):
@@ -97,14 +124,24 @@ def test_a_photo_is_scaled_without_aliasing():
     """A checkerboard of single pixels becomes grey at half of its size."""
     board = (np.indices((28, 28)).sum(0) % 2 * 255).astype(np.uint8)[None, None]
     half = smaller(board, 14)
-    assert half.shape == (1, 1, 14, 14) and half.dtype == torch.uint8 and half[..., 2:-2, 2:-2].float().sub(127.5).abs().max() < 3
+    assert (
+        half.shape == (1, 1, 14, 14)
+        and half.dtype == torch.uint8
+        and half[..., 2:-2, 2:-2].float().sub(127.5).abs().max() < 3
+    )
     assert torch.equal(smaller(board, 28), torch.from_numpy(board))
 
 
-@given(st.dictionaries(st.sampled_from([16, 20, 28]), st.integers(1, 500), min_size=1), st.integers(1, 1000))
+@given(
+    st.dictionaries(st.sampled_from([16, 20, 28]), st.integers(1, 500), min_size=1),
+    st.integers(1, 1000),
+)
 def test_shares_are_whole_and_in_proportion(counts, n):
     found = shares(counts, n)
-    assert sum(found.values()) == n and all(abs(found[side] - n * count / sum(counts.values())) <= len(counts) for side, count in counts.items())
+    assert sum(found.values()) == n and all(
+        abs(found[side] - n * count / sum(counts.values())) <= len(counts)
+        for side, count in counts.items()
+    )
 
 
 # --- measuring -----------------------------------------------------------------------------------
@@ -126,10 +163,16 @@ def test_more_images_than_one_forward_pass_holds(real, monkeypatch):
     whole = trainings.on_photos(photos, {28: 40})
     monkeypatch.setattr("kgen.evaluate.BATCH", 16)
     held = []
-    monkeypatch.setattr(worth, "Learner", lambda setting, state: held.append(state.pool) or learners(setting, state))
+    monkeypatch.setattr(
+        worth, "Learner", lambda setting, state: held.append(state.pool) or learners(setting, state)
+    )
     assert 0 <= trainings.on_photos(photos, {28: 40}) <= 1 and 0 <= whole <= 1
     (shelf,) = held[0].shelves.values()
-    assert len(shelf) == 40 and torch.equal(shelf.images, torch.from_numpy(photos.images[:40])) and shelf.extras["views"].shape[:2] == (40, 2)
+    assert (
+        len(shelf) == 40
+        and torch.equal(shelf.images, torch.from_numpy(photos.images[:40]))
+        and shelf.extras["views"].shape[:2] == (40, 2)
+    )
 
 
 def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
@@ -143,10 +186,19 @@ def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
     steps = weigh(run)
     next(steps), next(steps), next(steps)
     steps.close()  # interrupted after the pool and as many photos
-    assert trained == [60, 60] and [(p.images, p.real) for p in read(run).points] == [(60, False), (60, True)]
+    assert trained == [60, 60] and [(p.images, p.real) for p in read(run).points] == [
+        (60, False),
+        (60, True),
+    ]
     *_, found = weigh(run)
-    assert trained == [60, 60, 30, 15] and found == read(run)  # seven photos would be fewer than classes
-    assert found.pool == "attempt 1, 6 iterations" and found.rate.bound == "fewer" and sentence(found) == "These 60 synthetic images teach less than 15 real photos."
+    assert trained == [60, 60, 30, 15] and found == read(
+        run
+    )  # seven photos would be fewer than classes
+    assert (
+        found.pool == "attempt 1, 6 iterations"
+        and found.rate.bound == "fewer"
+        and sentence(found) == "These 60 synthetic images teach less than 15 real photos."
+    )
     assert [*weigh(run)][-1] == found and len(trained) == 4
 
 
@@ -159,8 +211,14 @@ def test_real_trainings_end_to_end(run, capsys):
     assert ended.value.code == 0 and lines[-1]["points"] == lines[:-1]
     found = read(run)
     assert (found.n, found.steps) == (100, run.recipe.total_student_steps)
-    pool = sum(int(load_file(f)["entered"].sum()) for f in (run.path / "batches").glob("*.safetensors"))
-    assert pool == 60 and found.synthetic.images == pool and [p.images for p in found.photographs] == [15, 30, 60]
+    pool = sum(
+        int(load_file(f)["entered"].sum()) for f in (run.path / "batches").glob("*.safetensors")
+    )
+    assert (
+        pool == 60
+        and found.synthetic.images == pool
+        and [p.images for p in found.photographs] == [15, 30, 60]
+    )
     assert lines[-1]["photos_worth"] == found.rate.photos
     with pytest.raises(SystemExit):
         cli(["worth", str(run.path)])
@@ -183,7 +241,9 @@ def test_refusals_say_what_is_missing(real, tmp_path, monkeypatch):
         Trainings(mini(classes=("Bag",)))
     trainings = Trainings(mini())
     lacks = few_training_images("fashion-mnist")
-    monkeypatch.setattr(data, "training_set", lambda *a, **k: lacks.take(np.flatnonzero(lacks.labels != 3)))
+    monkeypatch.setattr(
+        data, "training_set", lambda *a, **k: lacks.take(np.flatnonzero(lacks.labels != 3))
+    )
     with pytest.raises(DataError, match="no real training image of Dress"):
         trainings.photos()
     Runner.new(mini(), tmp_path / "run").run()
@@ -200,14 +260,24 @@ def test_without_test_images_nothing_is_measured(run, monkeypatch):
         raise DataError("They are not on this machine.")
 
     monkeypatch.setattr(data, "test_set", missing)
-    with pytest.raises(DataError, match="not on this machine. Or name a folder of your own, one subfolder a class: --real FOLDER"):
+    with pytest.raises(
+        DataError,
+        match=(
+            "not on this machine. Or name a folder of your own, one subfolder a class: --real"
+            " FOLDER"
+        ),
+    ):
         list(weigh(run))
     assert not (run.path / FILE).exists()
 
 
 def test_fewer_images_than_classes_are_refused(run, monkeypatch):
     lacks = few_training_images("fashion-mnist")
-    monkeypatch.setattr(worth, "pool_of", lambda run, setting: {28: (torch.zeros(7, 1, 28, 28, dtype=torch.uint8), torch.arange(7))})
+    monkeypatch.setattr(
+        worth,
+        "pool_of",
+        lambda run, setting: {28: (torch.zeros(7, 1, 28, 28, dtype=torch.uint8), torch.arange(7))},
+    )
     with pytest.raises(WorthError, match="7 synthetic images and 400 real ones of 10 classes"):
         list(weigh(run))
     assert len(lacks) == 400
@@ -222,7 +292,9 @@ def test_a_student_that_diverges_is_told(real, monkeypatch):
         self._sums[0] = math.nan
 
     monkeypatch.setattr(learners, "step", spoilt)
-    with pytest.raises(WorthError, match="no number at step .* lower the recipe's optimisers.student.lr"):
+    with pytest.raises(
+        WorthError, match="no number at step .* lower the recipe's optimisers.student.lr"
+    ):
         trainings.on_photos(trainings.photos(), {28: 40})
 
 
@@ -231,7 +303,9 @@ def photo_folder(folder: Path, shade: int) -> Path:
     for c in ("Bag", "Coat"):
         (folder / c).mkdir(parents=True)
         for i in range(2):
-            Image.fromarray(np.full((28, 28), shade + 10 * i, np.uint8)).save(folder / c / f"{i}.png")
+            Image.fromarray(np.full((28, 28), shade + 10 * i, np.uint8)).save(
+                folder / c / f"{i}.png"
+            )
     return folder
 
 
@@ -239,7 +313,9 @@ def test_a_photo_that_is_tested_on_teaches_nobody(real, tmp_path):
     tested = photo_folder(tmp_path / "tested", 10)
     trainings = Trainings(mini(classes=("Bag", "Coat"), real_images=str(tested)))
     assert trainings.tested == 4
-    with pytest.raises(DataError, match="no real training image of Bag that is not a test image too"):
+    with pytest.raises(
+        DataError, match="no real training image of Bag that is not a test image too"
+    ):
         trainings.photos(str(tested))
     others = photo_folder(tmp_path / "others", 90)
     (others / "Bag" / "0.png").unlink()
@@ -254,7 +330,10 @@ def test_a_resolution_may_get_no_photo(real):
 
 
 def test_a_changed_pool_is_measured_again_and_photos_are_kept(run):
-    folder_points = [Point(images=60, real=False, accuracy=0.9), Point(images=60, real=True, accuracy=0.8)]
+    folder_points = [
+        Point(images=60, real=False, accuracy=0.9),
+        Point(images=60, real=True, accuracy=0.8),
+    ]
     old = Worth(n=100, steps=8, seed=0, pool="attempt 1, 2 iterations", points=folder_points)
     (run.path / FILE).write_text(old.model_dump_json())
     assert next(weigh(run)).points == folder_points[1:]
