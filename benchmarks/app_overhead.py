@@ -98,7 +98,7 @@ def watched(recipe, runs_folder: Path, viewer: list[str] | None, port: int = 799
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--browser", help="path of a Chromium; left out: no browser")

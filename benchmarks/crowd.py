@@ -505,7 +505,7 @@ def verdicts(found: dict[str, float]) -> dict[str, bool]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--viewers", type=int, default=60)
     parser.add_argument(
         "--blocks", type=int, default=12, help="pairs of blocks, with the crowd and without"

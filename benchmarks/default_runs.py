@@ -77,7 +77,7 @@ def one_run(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--teacher", default="CNN")
     parser.add_argument("--recipes", nargs="+", default=["live", "long"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

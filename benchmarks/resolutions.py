@@ -64,7 +64,7 @@ class Contender:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("recipe", nargs="?", default="fashion-live")
     parser.add_argument("--sides", nargs="+", type=int, default=[28, 20])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

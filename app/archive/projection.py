@@ -252,7 +252,7 @@ class Fitter:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m app.projection", description=__doc__.splitlines()[0]
+        prog="python -m app.projection", description=__doc__.partition("\n\n")[0]
     )
     command = parser.add_subparsers(required=True).add_parser(
         "fit", help="fit a layout of real examples with UMAP"

@@ -43,7 +43,7 @@ def labels() -> dict[str, tuple[str, str]]:
         for key in path.split("."):
             node = schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
             node = node["properties"][key]
-        return node.get("description", "")
+        return " ".join(node.get("description", "").split())
 
     own = {knob.field: (knob.label, knob.tip) for knob in knobs()}
     fields = [f for f in field_names() if not f.startswith("target.")]

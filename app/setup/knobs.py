@@ -70,5 +70,5 @@ def _choice(field: str, node: dict[str, Any], own: dict[str, Any]) -> Knob:
 
 def _words(field: str, node: dict[str, Any]) -> tuple[str, str]:
     """(label, tip): "α_ce, cross-entropy of …" is called "α_ce"."""
-    tip = node.get("description") or field
+    tip = " ".join((node.get("description") or field).split())
     return re.split("[,:;] ", tip, maxsplit=1)[0].rstrip("."), tip

@@ -8,6 +8,7 @@ import difflib
 import functools
 import inspect
 import json
+import re
 import shlex
 from collections.abc import Callable
 
@@ -226,7 +227,10 @@ _BASELINES = (nayer, fast, deepinversion)
 _RECIPES: dict[str, Callable[[], Recipe]] = {
     f().name: f for f in (*_FASHION, *_PHOTOGRAPHS, *_LADDER, *_BASELINES)
 }
-_ABOUT = {name: inspect.getdoc(f) or "" for name, f in _RECIPES.items()}
+_ABOUT = {
+    name: re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(f) or "") for name, f in _RECIPES.items()
+}
+"""A paragraph a line."""
 GROUPS: dict[str, tuple[str, ...]] = {
     "Fashion-MNIST, with what is bundled": tuple(f().name for f in _FASHION),
     "Photographs, with what is bundled": tuple(f().name for f in _PHOTOGRAPHS),

@@ -6,21 +6,63 @@ import { h, put, setText } from '../core/dom.js';
 export class Invite {
   constructor(base, [link, ...others]) {
     this.link = link;
-    this.copy = h('button', { type: 'button', class: 'btn', onclick: () => this.#copy() }, 'Copy link');
-    this.address = h('a', { class: 'invite-link', href: link, target: '_blank', rel: 'noopener' }, link.replace(/^http:\/\//, '').replace(/\/$/, ''));
-    this.dialog = modal(h('dialog', { id: 'kg-invite', 'aria-labelledby': 'kg-invite-title' },
-      h('header', null, h('h2', { id: 'kg-invite-title' }, 'Watch along'), h('button', { type: 'button', class: 'btn icon', 'aria-label': 'Close', onclick: () => this.dialog.close() }, '×')),
-      h('img', { src: `${base}/kg/invite.svg`, alt: `QR code of ${link}` }), h('p', null, this.address),
-      others.length ? h('p', { class: 'muted others' }, 'If that does not open: ', others.join('  ·  ')) : null,
-      h('p', { class: 'muted' }, /\/\/(127\.|localhost|\[::1\])/.test(link) ? 'This link works on this computer only; start the app with --host 0.0.0.0 to let others in.' : 'Scan it, or type the address. You need the same network; whoever opens it watches, and steers nothing.'),
-      h('div', { class: 'do' }, this.copy)));
+    this.copy = h(
+      'button',
+      { type: 'button', class: 'btn', onclick: () => this.#copy() },
+      'Copy link',
+    );
+    this.address = h(
+      'a',
+      { class: 'invite-link', href: link, target: '_blank', rel: 'noopener' },
+      link.replace(/^http:\/\//, '').replace(/\/$/, ''),
+    );
+    this.dialog = modal(
+      h(
+        'dialog',
+        { id: 'kg-invite', 'aria-labelledby': 'kg-invite-title' },
+        h(
+          'header',
+          null,
+          h('h2', { id: 'kg-invite-title' }, 'Watch along'),
+          h(
+            'button',
+            {
+              type: 'button',
+              class: 'btn icon',
+              'aria-label': 'Close',
+              onclick: () => this.dialog.close(),
+            },
+            '×',
+          ),
+        ),
+        h('img', { src: `${base}/kg/invite.svg`, alt: `QR code of ${link}` }),
+        h('p', null, this.address),
+        others.length
+          ? h('p', { class: 'muted others' }, 'If that does not open: ', others.join('  ·  '))
+          : null,
+        h(
+          'p',
+          { class: 'muted' },
+          /\/\/(127\.|localhost|\[::1\])/.test(link)
+            ? 'This link works on this computer only; start the app with --host 0.0.0.0 to let others in.'
+            : 'Scan it, or type the address. You need the same network; whoever opens it watches, and steers nothing.',
+        ),
+        h('div', { class: 'do' }, this.copy),
+      ),
+    );
     document.getElementById('kg-shell').append(this.dialog);
   }
 
-  open() { this.dialog.showModal(); }
+  open() {
+    this.dialog.showModal();
+  }
 
   async #copy() {
-    try { await navigator.clipboard.writeText(this.link); setText(this.copy, 'Copied'); } catch { // no clipboard outside a secure context
+    try {
+      await navigator.clipboard.writeText(this.link);
+      setText(this.copy, 'Copied');
+    } catch {
+      // no clipboard outside a secure context
       getSelection().selectAllChildren(this.address);
       setText(this.copy, 'Selected; press Ctrl-C');
     }

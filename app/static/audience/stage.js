@@ -1,18 +1,23 @@
-// An audience: who is presenter and who watches. The presenter's page tells the server what its address says; an
-// audience's page goes there too, until its person goes somewhere else, and again when asked to.
+// An audience: who is presenter and who watches. The presenter's page tells the server what its
+// address says; an audience's page goes there too, until its person goes somewhere else, and again
+// when asked to.
 
 import { write } from '../core/address.js';
 import { Invite } from './invite_dialog.js';
 import { h, put, setAttr, setText } from '../core/dom.js';
 
 const OWN = ['speed']; // each page's own, as everything that Gradio reads (__theme)
-const NAME = /^[a-z]{1,12}$/, VALUE = /^[A-Za-z0-9:.,_-]{0,400}$/;
-const RECENT = 1000; // milliseconds after a press or a key in which a new address is a person's doing
+const NAME = /^[a-z]{1,12}$/;
+const VALUE = /^[A-Za-z0-9:.,_-]{0,400}$/;
+// milliseconds after a press or a key in which a new address is a person's doing
+const RECENT = 1000;
 const KEPT = 'kgen-follow';
 
 /** The part of an address that followers share, in one order. */
 function shared(search) {
-  const found = [...new URLSearchParams(search)].filter(([name, value]) => NAME.test(name) && VALUE.test(value) && !OWN.includes(name));
+  const found = [...new URLSearchParams(search)].filter(
+    ([name, value]) => NAME.test(name) && VALUE.test(value) && !OWN.includes(name),
+  );
   return Object.fromEntries(found.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -26,18 +31,27 @@ export class Stage {
       this.headers['X-KGen-Page'] = this.part.page;
     }
     /** Resolves to: is there no audience, and so nobody else whose page would turn? */
-    this.alone = new Promise((known) => { this.known = known; });
+    this.alone = new Promise((known) => {
+      this.known = known;
+    });
     this.#ask(watching);
   }
 
-  hear(headers) { this.part?.hear(headers); }
+  hear(headers) {
+    this.part?.hear(headers);
+  }
 
   async #ask(watching) {
     let me;
-    try { me = await (await fetch(`${this.base}/kg/me`, { cache: 'no-store' })).json(); } catch { return void setTimeout(() => this.#ask(watching), 2000); }
+    try {
+      me = await (await fetch(`${this.base}/kg/me`, { cache: 'no-store' })).json();
+    } catch {
+      return void setTimeout(() => this.#ask(watching), 2000);
+    }
     this.known(!me.audience);
     if (!me.audience) return;
-    if ((me.role === 'viewer') !== watching) return this.#other(); // a link on another site had opened it without the cookie, or the token is an old one
+    // a link on another site had opened it without the cookie, or the token is an old one
+    if ((me.role === 'viewer') !== watching) return this.#other();
     if (watching) return;
     document.body.dataset.role = 'presenter';
     this.part = new Presenter(this.nav, this.base, me.links);
@@ -54,8 +68,25 @@ export class Stage {
 class Presenter {
   constructor(nav, base, links) {
     Object.assign(this, { base, told: '' });
-    this.count = h('span', { class: 'watchers muted', role: 'status', 'data-tip': 'Pages of the audience that are open and in view.' });
-    this.invite = h('button', { type: 'button', class: 'btn invite', 'aria-label': 'Invite', 'aria-haspopup': 'dialog', onclick: () => { this.dialog ??= new Invite(base, links); this.dialog.open(); } }, 'Invite');
+    this.count = h('span', {
+      class: 'watchers muted',
+      role: 'status',
+      'data-tip': 'Pages of the audience that are open and in view.',
+    });
+    this.invite = h(
+      'button',
+      {
+        type: 'button',
+        class: 'btn invite',
+        'aria-label': 'Invite',
+        'aria-haspopup': 'dialog',
+        onclick: () => {
+          this.dialog ??= new Invite(base, links);
+          this.dialog.open();
+        },
+      },
+      'Invite',
+    );
     nav.prepend(this.count, this.invite);
     document.addEventListener('kg-address', () => this.#soon());
     addEventListener('popstate', () => this.#soon());
@@ -76,22 +107,55 @@ class Presenter {
     const text = JSON.stringify(shared(location.search));
     if (text === this.told) return;
     this.told = text;
-    const kept = await fetch(`${this.base}/kg/shown`, { method: 'POST', body: text, headers: { 'Content-Type': 'application/json' } }).then((answer) => answer.status < 500, () => false);
-    if (!kept) { this.told = ''; this.#soon(2000); }
+    const kept = await fetch(`${this.base}/kg/shown`, {
+      method: 'POST',
+      body: text,
+      headers: { 'Content-Type': 'application/json' },
+    }).then(
+      (answer) => answer.status < 500,
+      () => false,
+    );
+    if (!kept) {
+      this.told = '';
+      this.#soon(2000);
+    }
   }
 }
 
 class Audience {
   constructor(nav) {
-    this.page = [...crypto.getRandomValues(new Uint8Array(6))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    this.page = [...crypto.getRandomValues(new Uint8Array(6))]
+      .map((byte) => byte.toString(16).padStart(2, '0'))
+      .join('');
     const kept = sessionStorage.getItem(KEPT);
-    this.on = kept ? kept === 'on' : !Object.keys(shared(location.search)).length; // a link to a certain view shows that one
+    // a link to a certain view shows that one
+    this.on = kept ? kept === 'on' : !Object.keys(shared(location.search)).length;
     this.touched = -RECENT;
     this.text = h('span', { class: 'muted', role: 'status' });
-    this.button = h('button', { type: 'button', class: 'btn small', onclick: () => this.#turn(!this.on) });
-    nav.prepend(h('div', { class: 'following', role: 'group', 'aria-label': 'Who watches' }, this.text, this.button));
-    for (const kind of ['pointerdown', 'keydown', 'change']) document.addEventListener(kind, (event) => { if (event.isTrusted) this.touched = performance.now(); }, true);
-    document.addEventListener('kg-address', (event) => { if (!event.detail.own) this.#moved(); });
+    this.button = h('button', {
+      type: 'button',
+      class: 'btn small',
+      onclick: () => this.#turn(!this.on),
+    });
+    nav.prepend(
+      h(
+        'div',
+        { class: 'following', role: 'group', 'aria-label': 'Who watches' },
+        this.text,
+        this.button,
+      ),
+    );
+    for (const kind of ['pointerdown', 'keydown', 'change'])
+      document.addEventListener(
+        kind,
+        (event) => {
+          if (event.isTrusted) this.touched = performance.now();
+        },
+        true,
+      );
+    document.addEventListener('kg-address', (event) => {
+      if (!event.detail.own) this.#moved();
+    });
     addEventListener('popstate', () => this.#moved());
     this.#draw();
   }
@@ -104,11 +168,14 @@ class Audience {
   }
 
   /** What the presenter shows; null before the first news of it. */
-  #wanted() { return this.shown ? shared(this.shown.slice(this.shown.indexOf(';') + 1)) : null; }
+  #wanted() {
+    return this.shown ? shared(this.shown.slice(this.shown.indexOf(';') + 1)) : null;
+  }
 
   /** Turn this page to what the presenter shows, as Back and Forward would. */
   #go() {
-    const wanted = this.#wanted(), here = shared(location.search);
+    const wanted = this.#wanted();
+    const here = shared(location.search);
     if (!wanted || same(wanted, here)) return;
     this.going = true;
     write({ ...Object.fromEntries(Object.keys(here).map((name) => [name, null])), ...wanted });
@@ -118,7 +185,14 @@ class Audience {
 
   #moved() {
     const wanted = this.#wanted();
-    if (this.on && !this.going && wanted && performance.now() - this.touched < RECENT && !same(wanted, shared(location.search))) this.#turn(false);
+    if (
+      this.on &&
+      !this.going &&
+      wanted &&
+      performance.now() - this.touched < RECENT &&
+      !same(wanted, shared(location.search))
+    )
+      this.#turn(false);
   }
 
   #turn(on) {
@@ -132,6 +206,12 @@ class Audience {
     setText(this.text, this.on ? 'Viewer · following the presenter' : 'Viewer · on your own');
     put(this.button, this.on ? 'Stop following' : 'Follow again');
     this.button.dataset.on = this.on;
-    setAttr(this.button, 'data-tip', this.on ? 'This page turns to what the presenter shows. It stops when you choose something yourself.' : 'Turn to what the presenter shows now, and go on following.');
+    setAttr(
+      this.button,
+      'data-tip',
+      this.on
+        ? 'This page turns to what the presenter shows. It stops when you choose something yourself.'
+        : 'Turn to what the presenter shows now, and go on following.',
+    );
   }
 }

@@ -1,6 +1,8 @@
-// Where class names go in the scatter: near the middle of their class, over as few points as possible.
+// Where class names go in the scatter: near the middle of their class, over as few points as
+// possible.
 
-const FONT = 6.2, PAD = 4; // pixels a sign takes, and the room around a name
+const FONT = 6.2;
+const PAD = 4; // pixels a sign takes, and the room around a name
 
 const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 
@@ -10,16 +12,26 @@ export function place(names, points, width, height) {
   names.forEach((text, c) => {
     const own = points.filter((p) => p.c === c);
     if (!own.length) return;
-    const mx = median(own.map((p) => p.x)), my = median(own.map((p) => p.y)), half = text.length * FONT / 2 + PAD;
+    const mx = median(own.map((p) => p.x));
+    const my = median(own.map((p) => p.y));
+    const half = (text.length * FONT) / 2 + PAD;
     let best = null;
-    for (let dy = -56; dy <= 64; dy += 8) for (let dx = -72; dx <= 72; dx += 12) {
-      const x = mx + dx, y = my + dy;
-      if (x < half || x > width - half || y < 14 || y > height - 6) continue;
-      const covered = points.reduce((n, p) => n + (Math.abs(p.x - x) < half + 3 && p.y > y - 16 && p.y < y + 7), 0);
-      const crowded = placed.reduce((n, q) => n + (Math.abs(q.x - x) < half + q.half && Math.abs(q.y - y) < 18), 0);
-      const cost = covered * 6 + crowded * 90 + Math.hypot(dx * 0.8, dy) * 0.12;
-      if (!best || cost < best.cost) best = { text, c, x, y, half, cost };
-    }
+    for (let dy = -56; dy <= 64; dy += 8)
+      for (let dx = -72; dx <= 72; dx += 12) {
+        const x = mx + dx;
+        const y = my + dy;
+        if (x < half || x > width - half || y < 14 || y > height - 6) continue;
+        const covered = points.reduce(
+          (n, p) => n + (Math.abs(p.x - x) < half + 3 && p.y > y - 16 && p.y < y + 7),
+          0,
+        );
+        const crowded = placed.reduce(
+          (n, q) => n + (Math.abs(q.x - x) < half + q.half && Math.abs(q.y - y) < 18),
+          0,
+        );
+        const cost = covered * 6 + crowded * 90 + Math.hypot(dx * 0.8, dy) * 0.12;
+        if (!best || cost < best.cost) best = { text, c, x, y, half, cost };
+      }
     if (best) placed.push(best);
   });
   return placed;

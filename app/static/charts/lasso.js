@@ -1,11 +1,19 @@
-// A lasso as a piece of an address: a polygon in the layout's own coordinates, so that a link selects the same images on any screen.
+// A lasso as a piece of an address: a polygon in the layout's own coordinates, so that a link
+// selects the same images on any screen.
 
 const MOST = 40; // corners
-const LOW = -8, HIGH = 9, DIGITS = 4, STEPS = 36 ** DIGITS - 1; // a fraction of a pixel, far beyond the largest zoom's frame
+const LOW = -8;
+const HIGH = 9;
+const DIGITS = 4;
+const STEPS = 36 ** DIGITS - 1; // a fraction of a pixel, far beyond the largest zoom's frame
 
-/** [[x, y], …] with at most MOST corners: those go first that change its area least (Visvalingam and Whyatt). */
+/**
+ * [[x, y], …] with at most MOST corners: those go first that change its area least (Visvalingam and
+ * Whyatt).
+ */
 export function simple(polygon) {
-  const kept = [...polygon], area = (i) => {
+  const kept = [...polygon];
+  const area = (i) => {
     const [[ax, ay], [bx, by], [cx, cy]] = [kept.at(i - 1), kept[i], kept[(i + 1) % kept.length]];
     return Math.abs((bx - ax) * (cy - ay) - (cx - ax) * (by - ay));
   };
@@ -17,10 +25,20 @@ export function simple(polygon) {
   return kept;
 }
 
-export const write = (polygon) => polygon.flat().map((v) => Math.round((Math.max(LOW, Math.min(HIGH, v)) - LOW) / (HIGH - LOW) * STEPS).toString(36).padStart(DIGITS, '0')).join('');
+export const write = (polygon) =>
+  polygon
+    .flat()
+    .map((v) =>
+      Math.round(((Math.max(LOW, Math.min(HIGH, v)) - LOW) / (HIGH - LOW)) * STEPS)
+        .toString(36)
+        .padStart(DIGITS, '0'),
+    )
+    .join('');
 
 export function read(text) {
-  const numbers = text.match(/.{4}/g).map((letters) => LOW + parseInt(letters, 36) / STEPS * (HIGH - LOW));
+  const numbers = text
+    .match(/.{4}/g)
+    .map((letters) => LOW + (parseInt(letters, 36) / STEPS) * (HIGH - LOW));
   return Array.from({ length: numbers.length / 2 }, (_, i) => [numbers[2 * i], numbers[2 * i + 1]]);
 }
 
@@ -31,7 +49,8 @@ export function within(polygon, xs, ys) {
     let odd = false;
     polygon.forEach(([ax, ay], k) => {
       const [bx, by] = polygon.at(k - 1);
-      if ((ay > ys[i]) !== (by > ys[i]) && xs[i] < (bx - ax) * (ys[i] - ay) / (by - ay) + ax) odd = !odd;
+      if (ay > ys[i] !== by > ys[i] && xs[i] < ((bx - ax) * (ys[i] - ay)) / (by - ay) + ax)
+        odd = !odd;
     });
     if (odd) found.push(i);
   }

@@ -1,9 +1,11 @@
-// Each term of an image's loss among the others of its batch: a strip of ticks a term, this image a marker, and why it may look so.
+// Each term of an image's loss among the others of its batch: a strip of ticks a term, this image a
+// marker, and why it may look so.
 
 import { h, math, num, pct, put, s, setText, signed, term } from '../core/dom.js';
 import { weightOf } from '../core/terms.js';
 
-const RIGHT = 0.98, BEYOND = 1.6;
+const RIGHT = 0.98;
+const BEYOND = 1.6;
 
 /** 1, 2 or 5 times a power of ten, at least `v`. */
 function nice(v) {
@@ -13,58 +15,151 @@ function nice(v) {
 }
 
 const quantile = (sorted, q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
-const short = (v) => Math.abs(v) >= 1000 ? num(v) : String(+v.toPrecision(3)).replace('-', '−');
-export const value = (v) => v == null ? '–' : Math.abs(v) >= 1000 ? num(v) : Math.abs(v) >= 100 ? signed(v, 1) : v !== 0 && Math.abs(v) < 0.01 ? signed(v, 4) : signed(v, 2);
+const short = (v) => (Math.abs(v) >= 1000 ? num(v) : String(+v.toPrecision(3)).replace('-', '−'));
+export const value = (v) =>
+  v == null
+    ? '–'
+    : Math.abs(v) >= 1000
+      ? num(v)
+      : Math.abs(v) >= 100
+        ? signed(v, 1)
+        : v !== 0 && Math.abs(v) < 0.01
+          ? signed(v, 4)
+          : signed(v, 2);
 
 /** From where to where the strip reaches: zero is on it; a few far ones lie at its end. */
 function range(values) {
-  const sorted = [...values].sort((a, b) => a - b), low = sorted[0], high = sorted.at(-1), q = quantile(sorted, RIGHT), r = quantile(sorted, 1 - RIGHT);
-  const end = high > 0 ? nice(high > BEYOND * q && q > 0 ? q : high) : 0, begin = low < 0 ? -nice(low < BEYOND * r && r < 0 ? -r : -low) : 0;
+  const sorted = [...values].sort((a, b) => a - b);
+  const low = sorted[0];
+  const high = sorted.at(-1);
+  const q = quantile(sorted, RIGHT);
+  const r = quantile(sorted, 1 - RIGHT);
+  const end = high > 0 ? nice(high > BEYOND * q && q > 0 ? q : high) : 0;
+  const begin = low < 0 ? -nice(low < BEYOND * r && r < 0 ? -r : -low) : 0;
   return begin === end ? [0, 1] : [begin, end];
 }
 
 function strip(name, values, own, label) {
-  const [low, high] = range(own == null ? values : [...values, own]), at = (v) => 4 + 192 * (Math.min(high, Math.max(low, v)) - low) / (high - low);
+  const [low, high] = range(own == null ? values : [...values, own]);
+  const at = (v) => 4 + (192 * (Math.min(high, Math.max(low, v)) - low)) / (high - low);
   const line = (v, y1, y2, more) => s('line', { x1: at(v), x2: at(v), y1, y2, ...more });
-  return h('div', { class: 'strip-plot', role: 'img', 'aria-label': label },
-    s('svg', { viewBox: '0 0 200 40', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+  return h(
+    'div',
+    { class: 'strip-plot', role: 'img', 'aria-label': label },
+    s(
+      'svg',
+      { viewBox: '0 0 200 40', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
       s('line', { class: 'axis', x1: 4, x2: 196, y1: 34, y2: 34 }),
       values.map((v) => line(v, 18, 34, { class: 'tick', stroke: `var(--l-${name})` })),
-      own == null ? null : line(own, 10, 34, { class: 'own' })),
+      own == null ? null : line(own, 10, 34, { class: 'own' }),
+    ),
     own == null ? null : h('i', { class: 'head', style: { left: `${at(own) / 2}%` } }),
-    h('span', null, `${values.some((v) => v < low) ? '≤ ' : ''}${short(low)}`), h('span', null, `${values.some((v) => v > high) ? '≥ ' : ''}${short(high)}`));
+    h('span', null, `${values.some((v) => v < low) ? '≤ ' : ''}${short(low)}`),
+    h('span', null, `${values.some((v) => v > high) ? '≥ ' : ''}${short(high)}`),
+  );
 }
 
-/** A sentence on where the image stands among its batch. `rank`: share of the batch that is lower. */
+/**
+ * A sentence on where the image stands among its batch. `rank`: share of the batch that is lower.
+ */
 function because(name, v, rank, { image, nameOf, missing }) {
-  const rival = image.teacher_top?.find(([, p], i) => i > 0 || image.p < 0.5), low = rank < 1 / 3, high = rank > 2 / 3;
+  const rival = image.teacher_top?.find((_, i) => i > 0 || image.p < 0.5);
+  const low = rank < 1 / 3;
+  const high = rank > 2 / 3;
   switch (name) {
-    case 'ce': return high && rival ? `The teacher doubts it more than most: besides its class it thinks of ${nameOf(rival[0])} (${pct(rival[1])}).` : low ? 'The teacher is surer of its class than of most others’.' : 'The teacher is about as sure as of the others.';
-    case 'kr': return v === 0 ? 'The evidence reaches the target everywhere: this image is not pulled any more.' : `Evidence is missing at ${num(missing.count)} of ${num(missing.missing.length)} places${high ? ', more than in most' : ''}; the outlined cells pull.`;
-    case 'adv': return low ? 'Student and teacher disagree on it more than on most: that is what this term rewards, and why it may look unusual.' : high ? 'The student answers nearly as the teacher does: it gains little from this term.' : 'Student and teacher differ on it about as much as on the others.';
-    case 'aed': return v === 0 ? 'In the student’s embedding it lies at least r_o from its class: it is not pushed.' : 'It lies within r_o of its class in the student’s embedding, so it is pushed to look unlike what the student knows of the class.';
-    case 'tv': return high ? 'Its neighbouring pixels differ more than in most: more edges, or more noise.' : low ? 'It is smoother than most.' : 'It is about as smooth as the others.';
-    case 'l2': return high ? 'Its pixels are farther from the mean than in most: more contrast.' : low ? 'Its contrast is lower than that of most.' : 'Its contrast is like that of the others.';
-    default: return '';
+    case 'ce':
+      return high && rival
+        ? `The teacher doubts it more than most: besides its class it thinks of ${nameOf(rival[0])} (${pct(rival[1])}).`
+        : low
+          ? 'The teacher is surer of its class than of most others’.'
+          : 'The teacher is about as sure as of the others.';
+    case 'kr':
+      return v === 0
+        ? 'The evidence reaches the target everywhere: this image is not pulled any more.'
+        : `Evidence is missing at ${num(missing.count)} of ${num(missing.missing.length)} places${high ? ', more than in most' : ''}; the outlined cells pull.`;
+    case 'adv':
+      return low
+        ? 'Student and teacher disagree on it more than on most: that is what this term rewards, and why it may look unusual.'
+        : high
+          ? 'The student answers nearly as the teacher does: it gains little from this term.'
+          : 'Student and teacher differ on it about as much as on the others.';
+    case 'aed':
+      return v === 0
+        ? 'In the student’s embedding it lies at least r_o from its class: it is not pushed.'
+        : 'It lies within r_o of its class in the student’s embedding, so it is pushed to look unlike what the student knows of the class.';
+    case 'tv':
+      return high
+        ? 'Its neighbouring pixels differ more than in most: more edges, or more noise.'
+        : low
+          ? 'It is smoother than most.'
+          : 'It is about as smooth as the others.';
+    case 'l2':
+      return high
+        ? 'Its pixels are farther from the mean than in most: more contrast.'
+        : low
+          ? 'Its contrast is lower than that of most.'
+          : 'Its contrast is like that of the others.';
+    default:
+      return '';
   }
 }
 
-/** `terms`: those of the run; `common`: values of shared terms in other iterations, or null before they are here; `facts`: {image, nameOf, missing, warm}. */
+/**
+ * `terms`: those of the run; `common`: values of shared terms in other iterations, or null before
+ * they are here; `facts`: {image, nameOf, missing, warm}.
+ */
 export function draw(root, terms, snap, common, facts) {
   const { image, warm } = facts;
-  put(root, terms.filter(({ name }) => image.batch[name]).map(({ name, title, tip }) => {
-    const shared = image.shared.includes(name), values = shared ? common?.[name] ?? [] : image.batch[name], own = image.parts[name], lower = values.filter((v) => v < own).length;
-    const idle = warm && ['adv', 'aed'].includes(name);
-    const rank = shared ? 'of the whole batch' : own == null ? 'no number' : `${num(lower)} of ${num(values.length)} lower`;
-    const why = idle ? 'It was measured, but has no weight in warm-up: the student has not begun to learn.' : shared ? 'One value for the whole batch: no image has one of its own. The ticks are other iterations’ batches.'
-      : own == null ? '' : because(name, own, lower / Math.max(1, values.length), facts);
-    return h('div', { class: 'strip' },
-      h('div', null, term(title, `${tip} Its factor in the sum is ${weightOf(snap, name)}${idle ? ', and 0 in warm-up' : ''}. ${shared ? 'One value for the whole batch; the ticks are other iterations.' : 'Every tick is an image of the batch.'}`), h('small', null, math('L', name))),
-      strip(name, values, own, `${title} ${value(own)}, ${rank}`),
-      h('div', { class: 'num' }, h('b', null, value(own)), h('small', null, shared ? 'whole batch' : rank.replace(/ of .*/, ' lower'))),
-      h('p', { class: 'because' }, why));
-  }));
-  if (!root.childElementCount) put(root, h('p', { class: 'small muted' }, 'This run did not keep the terms of each image’s loss.'));
+  put(
+    root,
+    terms
+      .filter(({ name }) => image.batch[name])
+      .map(({ name, title, tip }) => {
+        const shared = image.shared.includes(name);
+        const values = shared ? (common?.[name] ?? []) : image.batch[name];
+        const own = image.parts[name];
+        const lower = values.filter((v) => v < own).length;
+        const idle = warm && ['adv', 'aed'].includes(name);
+        const rank = shared
+          ? 'of the whole batch'
+          : own == null
+            ? 'no number'
+            : `${num(lower)} of ${num(values.length)} lower`;
+        const why = idle
+          ? 'It was measured, but has no weight in warm-up: the student has not begun to learn.'
+          : shared
+            ? 'One value for the whole batch: no image has one of its own. The ticks are other iterations’ batches.'
+            : own == null
+              ? ''
+              : because(name, own, lower / Math.max(1, values.length), facts);
+        return h(
+          'div',
+          { class: 'strip' },
+          h(
+            'div',
+            null,
+            term(
+              title,
+              `${tip} Its factor in the sum is ${weightOf(snap, name)}${idle ? ', and 0 in warm-up' : ''}. ${shared ? 'One value for the whole batch; the ticks are other iterations.' : 'Every tick is an image of the batch.'}`,
+            ),
+            h('small', null, math('L', name)),
+          ),
+          strip(name, values, own, `${title} ${value(own)}, ${rank}`),
+          h(
+            'div',
+            { class: 'num' },
+            h('b', null, value(own)),
+            h('small', null, shared ? 'whole batch' : rank.replace(/ of .*/, ' lower')),
+          ),
+          h('p', { class: 'because' }, why),
+        );
+      }),
+  );
+  if (!root.childElementCount)
+    put(
+      root,
+      h('p', { class: 'small muted' }, 'This run did not keep the terms of each image’s loss.'),
+    );
 }
 
 export const note = (node, image) => setText(node, `among its batch of ${num(image.n)}`);

@@ -1,31 +1,65 @@
-// Maps as grids of numbers, and how they are framed: of the key region's panel and of the Inspect page.
+// Maps as grids of numbers, and how they are framed: of the key region's panel and of the Inspect
+// page.
 
 import { cell, h } from '../core/dom.js';
 
 const clamp = (v) => Math.min(1, Math.max(0, v));
 
-/** Side of a cell so that map and image line up: where possible, an image's pixel is a whole number of the screen's. */
+/**
+ * Side of a cell so that map and image line up: where possible, an image's pixel is a whole number
+ * of the screen's.
+ */
 export function cellSize({ h: rows, w: columns }, side, room) {
-  const n = Math.max(rows, columns), grain = (Number.isInteger(side / n) ? side / n : 1) / (window.devicePixelRatio || 1);
+  const n = Math.max(rows, columns);
+  const grain = (Number.isInteger(side / n) ? side / n : 1) / (window.devicePixelRatio || 1);
   const aligned = Math.floor(room / n / grain) * grain;
-  return aligned >= 0.8 * room / n ? aligned : Math.max(1, Math.floor(room / n)); // a map of few cells would be small
+  // a map of few cells would be small
+  return aligned >= (0.8 * room) / n ? aligned : Math.max(1, Math.floor(room / n));
 }
 
 /** `top`: the value that has the fullest colour. */
 export function grid(kind, { h: rows, w: columns }, values, hinge, label, top = 1) {
   const on = (r, c) => r >= 0 && r < rows && c >= 0 && c < columns && hinge[r * columns + c] > 0;
-  const edges = (r, c) => !hinge || !on(r, c) ? '' : ' hinge' + (on(r - 1, c) ? '' : ' t') + (on(r, c + 1) ? '' : ' r') + (on(r + 1, c) ? '' : ' b') + (on(r, c - 1) ? '' : ' l');
-  return h('div', { class: `map ${kind}`, role: 'img', 'aria-label': label, style: { '--w': columns } }, Array.from(values, (v, i) => {
-    const text = cell(v);
-    return h('i', { class: `${v < 0 ? 'neg' : ''}${edges(Math.floor(i / columns), i % columns)}${text.length > 3 ? ' long' : ''}`, style: { '--v': clamp(Math.abs(v) / top).toFixed(2) } }, text);
-  }));
+  const edges = (r, c) =>
+    !hinge || !on(r, c)
+      ? ''
+      : ' hinge' +
+        (on(r - 1, c) ? '' : ' t') +
+        (on(r, c + 1) ? '' : ' r') +
+        (on(r + 1, c) ? '' : ' b') +
+        (on(r, c - 1) ? '' : ' l');
+  return h(
+    'div',
+    { class: `map ${kind}`, role: 'img', 'aria-label': label, style: { '--w': columns } },
+    Array.from(values, (v, i) => {
+      const text = cell(v);
+      return h(
+        'i',
+        {
+          class: `${v < 0 ? 'neg' : ''}${edges(Math.floor(i / columns), i % columns)}${text.length > 3 ? ' long' : ''}`,
+          style: { '--v': clamp(Math.abs(v) / top).toFixed(2) },
+        },
+        text,
+      );
+    }),
+  );
 }
 
-export const figure = (title, note, body) => h('figure', { class: 'fig' }, h('figcaption', null, h('span', null, title), h('small', null, note)), body);
+export const figure = (title, note, body) =>
+  h(
+    'figure',
+    { class: 'fig' },
+    h('figcaption', null, h('span', null, title), h('small', null, note)),
+    body,
+  );
 export const ghost = (text) => h('div', { class: 'ghost' }, text);
 
 /** What is missing (Eq. 6): of each place, of how many, and in all. */
 export function hinge(target, cam) {
   const missing = Array.from(cam, (v, i) => Math.max(0, target[i] - v));
-  return { missing, count: missing.filter((v) => v > 0).length, sum: missing.reduce((a, b) => a + b, 0) };
+  return {
+    missing,
+    count: missing.filter((v) => v > 0).length,
+    sum: missing.reduce((a, b) => a + b, 0),
+  };
 }

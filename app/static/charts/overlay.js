@@ -1,13 +1,29 @@
-// Curves of several runs in one frame: accuracy or agreement (never both in one), and each term of the loss. A run is a colour, a dash and a letter.
+// Curves of several runs in one frame: accuracy or agreement (never both in one), and each term of
+// the loss. A run is a colour, a dash and a letter.
 
 import { badge, h, num, pct, put, s, setText, term, time } from '../core/dom.js';
 import { GENERATOR, REWARD, STUDENT } from '../core/terms.js';
 
 const DASHES = ['', '7 4', '2 3', '9 3 2 3'];
-const LEFT = 34, RIGHT = 44, PLOTS = [
-  { of: 'real', name: 'share', title: 'Accuracy on real images, %', tip: 'Share of real test images that the student names correctly. It never learns from one.', large: true },
-  { of: 'agreement', name: 'share', title: 'Agreement with the teacher, %', tip: 'On synthetic images that the student was not given. This is no accuracy, and higher than one would be.', large: true },
-  ...[...GENERATOR, REWARD].map((t) => ({ of: 'loss', ...t })), ...STUDENT.map((t) => ({ of: 'student_loss', ...t })),
+const LEFT = 34;
+const RIGHT = 44;
+const PLOTS = [
+  {
+    of: 'real',
+    name: 'share',
+    title: 'Accuracy on real images, %',
+    tip: 'Share of real test images that the student names correctly. It never learns from one.',
+    large: true,
+  },
+  {
+    of: 'agreement',
+    name: 'share',
+    title: 'Agreement with the teacher, %',
+    tip: 'On synthetic images that the student was not given. This is no accuracy, and higher than one would be.',
+    large: true,
+  },
+  ...[...GENERATOR, REWARD].map((t) => ({ of: 'loss', ...t })),
+  ...STUDENT.map((t) => ({ of: 'student_loss', ...t })),
 ];
 
 /** A place on an axis in words. */
@@ -15,24 +31,47 @@ export function words(by, x, runs) {
   if (by === 'time') return time(x);
   if (by === 'step') return `generator step ${num(x)}`;
   const budgets = new Set(runs.map((run) => run.budget));
-  return `${num(x)} pixels` + (budgets.size === 1 && runs[0].budget ? `, ${pct(x / runs[0].budget)} of budget` : '');
+  return (
+    `${num(x)} pixels` +
+    (budgets.size === 1 && runs[0].budget ? `, ${pct(x / runs[0].budget)} of budget` : '')
+  );
 }
 
-const short = (by, x) => by === 'time' ? (x < 60 ? `${Math.round(x)} s` : `${+(x / 60).toFixed(1)} min`) : x >= 1e6 ? `${+(x / 1e6).toFixed(1)} M` : x >= 1e4 ? `${Math.round(x / 1e3)} k` : num(x);
+const short = (by, x) =>
+  by === 'time'
+    ? x < 60
+      ? `${Math.round(x)} s`
+      : `${+(x / 60).toFixed(1)} min`
+    : x >= 1e6
+      ? `${+(x / 1e6).toFixed(1)} M`
+      : x >= 1e4
+        ? `${Math.round(x / 1e3)} k`
+        : num(x);
 const UNITS = { budget: 'pixels in the pool', time: 'time of the run', step: 'generator steps' };
-/** A loss: two digits after the point, fewer where it is large. `short`: without zeros at its end, as at an axis. */
+/**
+ * A loss: two digits after the point, fewer where it is large. `short`: without zeros at its end,
+ * as at an axis.
+ */
 function written(v, short) {
-  const a = Math.abs(v), text = a === 0 ? '0' : a < 0.005 ? a.toExponential(0) : a.toFixed(a < 10 ? 2 : 0);
+  const a = Math.abs(v);
+  const text = a === 0 ? '0' : a < 0.005 ? a.toExponential(0) : a.toFixed(a < 10 ? 2 : 0);
   return (v < 0 ? '−' : '') + (short && a >= 0.005 ? +text : text);
 }
 
 function ticks(low, high, n) {
-  const raw = (high - low) / n || 1, power = 10 ** Math.floor(Math.log10(raw)), by = ([1, 2, 5].find((m) => m * power >= raw) ?? 10) * power, out = [];
-  for (let v = Math.ceil(low / by - 1e-9) * by; v <= high + 1e-9 * by; v += by) out.push(Math.abs(v) < by / 1e6 ? 0 : +v.toPrecision(12));
+  const raw = (high - low) / n || 1;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const by = ([1, 2, 5].find((m) => m * power >= raw) ?? 10) * power;
+  const out = [];
+  for (let v = Math.ceil(low / by - 1e-9) * by; v <= high + 1e-9 * by; v += by)
+    out.push(Math.abs(v) < by / 1e6 ? 0 : +v.toPrecision(12));
   return out;
 }
 
-/** A run's points on the axis: where several lie at one place the last one counts. What is no number is left out. */
+/**
+ * A run's points on the axis: where several lie at one place the last one counts. What is no number
+ * is left out.
+ */
 function points(table, axis, name) {
   const out = [];
   (table[name] ?? []).forEach((y, i) => {
@@ -50,73 +89,212 @@ const upTo = (list, x) => list.findLast((p) => p[0] <= x + 1e-9);
 export class Overlay {
   /** `pick(x)`: somebody pressed at a place of the axis. */
   constructor(root, pick) {
-    Object.assign(this, { pick, legend: root.querySelector('.c-legend'), host: root.querySelector('.c-charts'), note: root.querySelector('.note'), charts: new Map() });
-    new ResizeObserver(() => { cancelAnimationFrame(this.pending); this.pending = requestAnimationFrame(() => this.last && this.draw(...this.last)); }).observe(this.host);
+    Object.assign(this, {
+      pick,
+      legend: root.querySelector('.c-legend'),
+      host: root.querySelector('.c-charts'),
+      note: root.querySelector('.note'),
+      charts: new Map(),
+    });
+    new ResizeObserver(() => {
+      cancelAnimationFrame(this.pending);
+      this.pending = requestAnimationFrame(() => this.last && this.draw(...this.last));
+    }).observe(this.host);
   }
 
   draw(runs, by, axis, x, max) {
     this.last = [runs, by, axis, x, max];
     this.#legend(runs);
     const there = PLOTS.filter(({ of, name }) => runs.some((run) => run.columns[of][name]?.length));
-    setText(this.note, there.length ? `over ${UNITS[by]}; press in a chart to go there` : 'no step is reported yet');
+    setText(
+      this.note,
+      there.length ? `over ${UNITS[by]}; press in a chart to go there` : 'no step is reported yet',
+    );
     for (const plot of PLOTS) {
-      const key = `${plot.of} ${plot.name}`, on = there.includes(plot);
-      if (!this.charts.has(key)) { if (!on) continue; this.charts.set(key, this.#chart(plot)); }
+      const key = `${plot.of} ${plot.name}`;
+      const on = there.includes(plot);
+      if (!this.charts.has(key)) {
+        if (!on) continue;
+        this.charts.set(key, this.#chart(plot));
+      }
       this.charts.get(key).root.hidden = !on;
       if (on) this.#one(this.charts.get(key), plot, runs, by, axis, x, max);
     }
     const order = there.map(({ of, name }) => this.charts.get(`${of} ${name}`).root);
-    order.forEach((node, at) => { if (this.host.children[at] !== node) this.host.insertBefore(node, this.host.children[at] ?? null); });
+    order.forEach((node, at) => {
+      if (this.host.children[at] !== node)
+        this.host.insertBefore(node, this.host.children[at] ?? null);
+    });
   }
 
   #legend(runs) {
     const key = JSON.stringify(runs.map((run) => [run.i, run.name]));
     if (key === this.legendKey) return;
     this.legendKey = key;
-    put(this.legend, runs.map((run) => h('span', null, badge(run.i), s('svg', { width: 28, height: 8, 'aria-hidden': 'true' }, s('line', { class: 'c-line', style: { '--r': `var(--r${run.i})` }, 'stroke-dasharray': DASHES[run.i], x1: 0, x2: 28, y1: 4, y2: 4 })), run.name)));
+    put(
+      this.legend,
+      runs.map((run) =>
+        h(
+          'span',
+          null,
+          badge(run.i),
+          s(
+            'svg',
+            { width: 28, height: 8, 'aria-hidden': 'true' },
+            s('line', {
+              class: 'c-line',
+              style: { '--r': `var(--r${run.i})` },
+              'stroke-dasharray': DASHES[run.i],
+              x1: 0,
+              x2: 28,
+              y1: 4,
+              y2: 4,
+            }),
+          ),
+          run.name,
+        ),
+      ),
+    );
   }
 
   #chart(plot) {
-    const values = h('span', { class: 'c-values' }), drawing = h('div', { class: 'c-drawing' });
-    const root = h('figure', { class: plot.large ? 'large' : null, 'data-plot': `${plot.of} ${plot.name}` }, h('figcaption', null, term(plot.title, plot.tip), values), drawing);
+    const values = h('span', { class: 'c-values' });
+    const drawing = h('div', { class: 'c-drawing' });
+    const root = h(
+      'figure',
+      { class: plot.large ? 'large' : null, 'data-plot': `${plot.of} ${plot.name}` },
+      h('figcaption', null, term(plot.title, plot.tip), values),
+      drawing,
+    );
     drawing.addEventListener('pointerdown', (event) => {
-      const box = drawing.getBoundingClientRect(), share = (event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT);
+      const box = drawing.getBoundingClientRect();
+      const share = (event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT);
       if (share >= 0 && share <= 1.02) this.pick(Math.min(1, share) * this.last[4]);
     });
     return { root, values, drawing };
   }
 
   #one(chart, plot, runs, by, axis, x, max) {
-    const width = this.host.clientWidth && (plot.large ? this.host.clientWidth : chart.drawing.clientWidth), height = plot.large ? 208 : 104;
+    const width =
+      this.host.clientWidth && (plot.large ? this.host.clientWidth : chart.drawing.clientWidth);
+    const height = plot.large ? 208 : 104;
     if (!width) return;
-    const key = JSON.stringify([width, by, x, max, runs.map((run) => [run.i, run.columns.what, run.ceiling])]);
+    const key = JSON.stringify([
+      width,
+      by,
+      x,
+      max,
+      runs.map((run) => [run.i, run.columns.what, run.ceiling]),
+    ]);
     if (key === chart.key) return;
     chart.key = key;
-    const lines = runs.map((run) => ({ run, list: points(run.columns[plot.of], axis, plot.name) })), all = lines.flatMap(({ list }) => list.map((p) => p[1]));
-    const ceilings = new Set(plot.of === 'real' ? runs.map((run) => run.ceiling).filter((v) => v != null) : []), ceiling = ceilings.size === 1 ? [...ceilings][0] : null;
-    let low = Math.min(...all), high = Math.max(...all, ceiling ?? -Infinity);
-    if (plot.large) [low, high] = [Math.max(0, Math.floor(10 * low - 0.5) / 10), Math.min(1, Math.ceil(10 * high) / 10)];
+    const lines = runs.map((run) => ({ run, list: points(run.columns[plot.of], axis, plot.name) }));
+    const all = lines.flatMap(({ list }) => list.map((p) => p[1]));
+    const ceilings = new Set(
+      plot.of === 'real' ? runs.map((run) => run.ceiling).filter((v) => v != null) : [],
+    );
+    const ceiling = ceilings.size === 1 ? [...ceilings][0] : null;
+    let low = Math.min(...all);
+    let high = Math.max(...all, ceiling ?? -Infinity);
+    if (plot.large)
+      [low, high] = [
+        Math.max(0, Math.floor(10 * low - 0.5) / 10),
+        Math.min(1, Math.ceil(10 * high) / 10),
+      ];
     else [low, high] = [Math.min(0, low), Math.max(0, high)];
     if (high === low) high = low + 1;
-    const x1 = width - RIGHT, y0 = 8, y1 = height - 18, X = (v) => LEFT + v / max * (x1 - LEFT), Y = (v) => y1 - (v - low) / (high - low) * (y1 - y0);
-    const text = (px, py, said, props) => s('text', { x: px, y: py, ...props }, said), out = [];
-    for (const v of ticks(low, high, plot.large ? 4 : 2)) out.push(s('line', { class: v === 0 ? 'axis' : 'grid', x1: LEFT, x2: x1, y1: Y(v), y2: Y(v) }), text(LEFT - 6, Y(v) + 4, plot.large ? Math.round(100 * v) : written(v, true), { 'text-anchor': 'end' }));
+    const x1 = width - RIGHT;
+    const y0 = 8;
+    const y1 = height - 18;
+    const X = (v) => LEFT + (v / max) * (x1 - LEFT);
+    const Y = (v) => y1 - ((v - low) / (high - low)) * (y1 - y0);
+    const text = (px, py, said, props) => s('text', { x: px, y: py, ...props }, said);
+    const out = [];
+    for (const v of ticks(low, high, plot.large ? 4 : 2))
+      out.push(
+        s('line', { class: v === 0 ? 'axis' : 'grid', x1: LEFT, x2: x1, y1: Y(v), y2: Y(v) }),
+        text(LEFT - 6, Y(v) + 4, plot.large ? Math.round(100 * v) : written(v, true), {
+          'text-anchor': 'end',
+        }),
+      );
     const unit = by === 'time' && max >= 120 ? 60 : 1; // round minutes
-    for (const v of ticks(0, max / unit, width > 420 ? 4 : 2).map((tick) => tick * unit)) if (X(v) < x1 + 8) out.push(text(X(v), height - 3, short(by, v), { 'text-anchor': v ? 'middle' : 'start' }));
-    if (ceiling != null) out.push(s('line', { class: 'teacher-line', x1: LEFT, x2: x1, y1: Y(ceiling), y2: Y(ceiling) }), text(LEFT + 4, Y(ceiling) < 20 ? Y(ceiling) + 14 : Y(ceiling) - 4, `teacher ${(100 * ceiling).toFixed(1)}`, { class: 'halo' }));
+    for (const v of ticks(0, max / unit, width > 420 ? 4 : 2).map((tick) => tick * unit))
+      if (X(v) < x1 + 8)
+        out.push(text(X(v), height - 3, short(by, v), { 'text-anchor': v ? 'middle' : 'start' }));
+    if (ceiling != null)
+      out.push(
+        s('line', { class: 'teacher-line', x1: LEFT, x2: x1, y1: Y(ceiling), y2: Y(ceiling) }),
+        text(
+          LEFT + 4,
+          Y(ceiling) < 20 ? Y(ceiling) + 14 : Y(ceiling) - 4,
+          `teacher ${(100 * ceiling).toFixed(1)}`,
+          { class: 'halo' },
+        ),
+      );
     out.push(s('line', { class: 'c-moment', x1: X(x), x2: X(x), y1: y0, y2: y1 }));
     const ends = [];
     for (const { run, list } of lines) {
       if (!list.length) continue;
-      const style = { '--r': `var(--r${run.i})` }, here = upTo(list, x), [ex, ey] = list.at(-1);
-      out.push(s('path', { class: 'c-line', style, 'stroke-dasharray': DASHES[run.i], d: `M${list.map((p) => `${X(p[0]).toFixed(1)} ${Y(p[1]).toFixed(1)}`).join('L')}` }));
-      if (list.length === 1 || here) out.push(s('circle', { class: 'c-dot', style, cx: X((here ?? list[0])[0]), cy: Y((here ?? list[0])[1]), r: 3.5 }));
+      const style = { '--r': `var(--r${run.i})` };
+      const here = upTo(list, x);
+      const [ex, ey] = list.at(-1);
+      out.push(
+        s('path', {
+          class: 'c-line',
+          style,
+          'stroke-dasharray': DASHES[run.i],
+          d: `M${list.map((p) => `${X(p[0]).toFixed(1)} ${Y(p[1]).toFixed(1)}`).join('L')}`,
+        }),
+      );
+      if (list.length === 1 || here)
+        out.push(
+          s('circle', {
+            class: 'c-dot',
+            style,
+            cx: X((here ?? list[0])[0]),
+            cy: Y((here ?? list[0])[1]),
+            r: 3.5,
+          }),
+        );
       ends.push({ run, x: X(ex), y: Y(ey), style });
     }
-    ends.sort((a, b) => a.y - b.y).forEach((end, at) => { end.y = Math.max(end.y, at ? ends[at - 1].y + 12 : y0 + 4); }); // letters side by side, not over one another
-    for (const { run, x: ex, y, style } of ends) out.push(text(ex + 6, Math.min(y + 4, y1 + 4), run.letter, { class: 'c-letter halo', style }));
-    const values = lines.map(({ run, list }) => [run.letter, upTo(list, x)?.[1]]), said = values.map(([letter, v]) => `${letter} ${v == null ? '–' : plot.large ? (100 * v).toFixed(1) : written(v)}`);
-    put(chart.drawing, s('svg', { viewBox: `0 0 ${width} ${height}`, height, role: 'img', 'aria-label': `${plot.title}: ${said.join(', ')} at ${words(by, x, runs)}` }, out));
-    put(chart.values, runs.map((run, at) => h('span', { style: { '--r': `var(--r${run.i})` } }, h('b', null, run.letter), said[at].slice(1))));
+    ends
+      .sort((a, b) => a.y - b.y)
+      .forEach((end, at) => {
+        end.y = Math.max(end.y, at ? ends[at - 1].y + 12 : y0 + 4);
+      }); // letters side by side, not over one another
+    for (const { run, x: ex, y, style } of ends)
+      out.push(
+        text(ex + 6, Math.min(y + 4, y1 + 4), run.letter, { class: 'c-letter halo', style }),
+      );
+    const values = lines.map(({ run, list }) => [run.letter, upTo(list, x)?.[1]]);
+    const said = values.map(
+      ([letter, v]) =>
+        `${letter} ${v == null ? '–' : plot.large ? (100 * v).toFixed(1) : written(v)}`,
+    );
+    put(
+      chart.drawing,
+      s(
+        'svg',
+        {
+          viewBox: `0 0 ${width} ${height}`,
+          height,
+          role: 'img',
+          'aria-label': `${plot.title}: ${said.join(', ')} at ${words(by, x, runs)}`,
+        },
+        out,
+      ),
+    );
+    put(
+      chart.values,
+      runs.map((run, at) =>
+        h(
+          'span',
+          { style: { '--r': `var(--r${run.i})` } },
+          h('b', null, run.letter),
+          said[at].slice(1),
+        ),
+      ),
+    );
   }
 }

@@ -1,191 +1,437 @@
-// A cloud of points on a canvas, in two or three dimensions: what is drawn, zoomed, turned, hovered and lassoed.
-// Knows nothing of runs. Places are in 0…1; 3-D is orthographic, so that a ball is a disc of exactly its radius.
+// A cloud of points on a canvas, in two or three dimensions: what is drawn, zoomed, turned, hovered
+// and lassoed. Knows nothing of runs. Places are in 0…1; 3-D is orthographic, so that a ball is a
+// disc of exactly its radius.
 
 import * as lasso from './lasso.js';
 import { Stamps } from './sprite_raster.js';
 
-const PAD = 0.04, NEAR = 9, EASE = 700, LEAST = 4, SMALLER = 0.86;
+const PAD = 0.04;
+const NEAR = 9;
+const EASE = 700;
+const LEAST = 4;
+const SMALLER = 0.86;
 const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 export class Cloud {
-  /** `on`: {click(index), picked(indices, the lasso as text or null), over(index or null, x, y), drawn(context, project)}; an index is of `points`. */
+  /**
+   * `on`: {click(index), picked(indices, the lasso as text or null), over(index or null, x, y),
+   * drawn(context, project)}; an index is of `points`.
+   */
   constructor(host, on) {
-    Object.assign(this, { host, on, dim: 2, tool: 'zoom', view: { x: 0.5, y: 0.5, zoom: 1, fill: 1, turn: 0.6, tilt: 0.5 }, points: { n: 0 }, real: { n: 0 }, balls: [], mark: null, frames: 0, stamps: new Stamps(5, (...dot) => this.#dot(...dot)) });
-    this.canvas = host.appendChild(Object.assign(document.createElement('canvas'), { className: 'cloud' }));
+    Object.assign(this, {
+      host,
+      on,
+      dim: 2,
+      tool: 'zoom',
+      view: { x: 0.5, y: 0.5, zoom: 1, fill: 1, turn: 0.6, tilt: 0.5 },
+      points: { n: 0 },
+      real: { n: 0 },
+      balls: [],
+      mark: null,
+      frames: 0,
+      stamps: new Stamps(5, (...dot) => this.#dot(...dot)),
+    });
+    this.canvas = host.appendChild(
+      Object.assign(document.createElement('canvas'), { className: 'cloud' }),
+    );
     this.ink = this.canvas.getContext('2d');
     host.cloud = this; // for tests: what lies where on the screen
     host.addEventListener('pointerdown', (e) => this.#press(e));
     host.addEventListener('pointermove', (e) => this.#hover(e));
     host.addEventListener('pointerleave', () => on.over(null));
     host.addEventListener('dblclick', () => this.whole());
-    host.addEventListener('wheel', (e) => { if (e.ctrlKey || matchMedia('(min-width: 1180px)').matches) { e.preventDefault(); this.#zoom(Math.exp(-e.deltaY / 400), e); } }, { passive: false });
+    host.addEventListener(
+      'wheel',
+      (e) => {
+        if (e.ctrlKey || matchMedia('(min-width: 1180px)').matches) {
+          e.preventDefault();
+          this.#zoom(Math.exp(-e.deltaY / 400), e);
+        }
+      },
+      { passive: false },
+    );
     new ResizeObserver(() => this.again()).observe(host);
   }
 
-  /** `points`: {n, keys, x, y, z, colour: css strings, faint: bool array or null}. Old points ease to new places where `ease`; others stay. */
+  /**
+   * `points`: {n, keys, x, y, z, colour: css strings, faint: bool array or null}. Old points ease
+   * to new places where `ease`; others stay.
+   */
   set(points, { real, balls = [], mark = null, ease = false, square = false, fit = '' }) {
     if (ease && !still() && this.points.n && points.n) {
-      const before = new Map(this.points.keys.map((key, i) => [key, i])), now = this.#eased(), from = { x: Float32Array.from(points.x), y: Float32Array.from(points.y), z: Float32Array.from(points.z) };
-      points.keys.forEach((key, i) => { const at = before.get(key); if (at != null) for (const axis of 'xyz') from[axis][i] = now[axis][at]; });
+      const before = new Map(this.points.keys.map((key, i) => [key, i]));
+      const now = this.#eased();
+      const from = {
+        x: Float32Array.from(points.x),
+        y: Float32Array.from(points.y),
+        z: Float32Array.from(points.z),
+      };
+      points.keys.forEach((key, i) => {
+        const at = before.get(key);
+        if (at != null) for (const axis of 'xyz') from[axis][i] = now[axis][at];
+      });
       this.ease = { from, since: performance.now() };
     } else if (points.n !== this.points.n || points.keys !== this.points.keys) this.ease = null;
     Object.assign(this, { points, real, balls, mark, square });
-    if (fit !== this.fitted && (points.n || !fit)) { this.fitted = fit; this.#fit(); }
+    if (fit !== this.fitted && (points.n || !fit)) {
+      this.fitted = fit;
+      this.#fit();
+    }
     this.again();
   }
 
-  whole() { Object.assign(this.view, { x: 0.5, y: 0.5, zoom: 1, turn: 0.6, tilt: 0.5 }); this.#fit(); this.again(); }
+  whole() {
+    Object.assign(this.view, { x: 0.5, y: 0.5, zoom: 1, turn: 0.6, tilt: 0.5 });
+    this.#fit();
+    this.again();
+  }
 
   /** What does not fill 0…1 is drawn larger, all but the 2 % that lie furthest out. */
   #fit() {
-    const from = (x, y, z) => Math.max(Math.abs(x - 0.5), Math.abs(y - 0.5), Math.abs(z - 0.5)), reach = ({ n, x, y, z }) => Array.from({ length: n }, (_, i) => from(x[i], y[i], z[i])).sort((a, b) => a - b)[Math.floor(0.98 * (n - 1))] ?? 0;
-    const most = Math.max(reach(this.points), reach(this.real), ...this.balls.map(({ x, y, z, radii }) => from(x, y, z) + Math.max(0, ...(radii ?? []))));
+    const from = (x, y, z) => Math.max(Math.abs(x - 0.5), Math.abs(y - 0.5), Math.abs(z - 0.5));
+    const reach = ({ n, x, y, z }) =>
+      Array.from({ length: n }, (_, i) => from(x[i], y[i], z[i])).sort((a, b) => a - b)[
+        Math.floor(0.98 * (n - 1))
+      ] ?? 0;
+    const most = Math.max(
+      reach(this.points),
+      reach(this.real),
+      ...this.balls.map(({ x, y, z, radii }) => from(x, y, z) + Math.max(0, ...(radii ?? []))),
+    );
     this.view.fill = this.fitted && most ? Math.max(1, Math.min(5, 0.46 / most)) : 1;
   }
 
-  again() { this.pending ||= requestAnimationFrame(() => { this.pending = 0; this.paint(); }); }
+  again() {
+    this.pending ||= requestAnimationFrame(() => {
+      this.pending = 0;
+      this.paint();
+    });
+  }
 
   /** Places now, while they ease. */
   #eased() {
     const { points, ease } = this;
     if (!ease) return points;
-    const t = Math.min(1, (performance.now() - ease.since) / EASE), s = t * t * (3 - 2 * t);
-    if (t >= 1) { this.ease = null; return points; }
-    return Object.fromEntries(['x', 'y', 'z'].map((axis) => [axis, Float32Array.from(points[axis], (v, i) => ease.from[axis][i] + s * (v - ease.from[axis][i]))]));
+    const t = Math.min(1, (performance.now() - ease.since) / EASE);
+    const s = t * t * (3 - 2 * t);
+    if (t >= 1) {
+      this.ease = null;
+      return points;
+    }
+    return Object.fromEntries(
+      ['x', 'y', 'z'].map((axis) => [
+        axis,
+        Float32Array.from(
+          points[axis],
+          (v, i) => ease.from[axis][i] + s * (v - ease.from[axis][i]),
+        ),
+      ]),
+    );
   }
 
   /** (x, y, z) → [pixels right, pixels down, depth]. */
   projection() {
-    const { clientWidth: w, clientHeight: h } = this.host, { x, y, turn, tilt } = this.view, zoom = this.view.zoom * this.view.fill, flat = this.dim === 2;
-    // two dimensions of the layout fill the panel; what has a measure (the student's space, three dimensions) keeps its shape
-    const square = this.square || !flat, side = Math.min(w, h), kx = zoom * (square ? side : w) / (1 + 2 * PAD), ky = zoom * (square ? side : h) / (1 + 2 * PAD);
+    const { clientWidth: w, clientHeight: h } = this.host;
+    const { x, y, turn, tilt } = this.view;
+    const zoom = this.view.zoom * this.view.fill;
+    const flat = this.dim === 2;
+    // two dimensions of the layout fill the panel; what has a measure (the student's space, three
+    // dimensions) keeps its shape
+    const square = this.square || !flat;
+    const side = Math.min(w, h);
+    const kx = (zoom * (square ? side : w)) / (1 + 2 * PAD);
+    const ky = (zoom * (square ? side : h)) / (1 + 2 * PAD);
     if (flat) return (px, py) => [w / 2 + (px - x) * kx, h / 2 - (py - y) * ky, 0];
-    const [ct, st, ci, si] = [Math.cos(turn), Math.sin(turn), Math.cos(tilt), Math.sin(tilt)], k = kx * SMALLER;
-    return (px, py, pz) => { // turned about the vertical, then seen from above by `tilt`: a quarter turn is the flat view
-      const a = px - 0.5, b = py - 0.5, c = pz - 0.5, right = a * ct - b * st, away = a * st + b * ct;
+    const [ct, st, ci, si] = [Math.cos(turn), Math.sin(turn), Math.cos(tilt), Math.sin(tilt)];
+    const k = kx * SMALLER;
+    return (px, py, pz) => {
+      // turned about the vertical, then seen from above by `tilt`: a quarter turn is the flat view
+      const a = px - 0.5;
+      const b = py - 0.5;
+      const c = pz - 0.5;
+      const right = a * ct - b * st;
+      const away = a * st + b * ct;
       return [w / 2 + right * k, h / 2 - (c * ci + away * si) * k, away * ci - c * si];
     };
   }
 
-  scale() { const { clientWidth: w, clientHeight: h } = this.host; return this.view.zoom * this.view.fill * Math.min(w, h) / (1 + 2 * PAD) * (this.dim === 3 ? SMALLER : 1); }
+  scale() {
+    const { clientWidth: w, clientHeight: h } = this.host;
+    return (
+      ((this.view.zoom * this.view.fill * Math.min(w, h)) / (1 + 2 * PAD)) *
+      (this.dim === 3 ? SMALLER : 1)
+    );
+  }
 
   paint() {
-    const { host, canvas, ink } = this, w = host.clientWidth, h = host.clientHeight, dense = window.devicePixelRatio || 1;
+    const { host, canvas, ink } = this;
+    const w = host.clientWidth;
+    const h = host.clientHeight;
+    const dense = window.devicePixelRatio || 1;
     if (w < 40 || h < 40) return;
-    if (canvas.width !== Math.round(w * dense) || canvas.height !== Math.round(h * dense)) { canvas.width = Math.round(w * dense); canvas.height = Math.round(h * dense); }
+    if (canvas.width !== Math.round(w * dense) || canvas.height !== Math.round(h * dense)) {
+      canvas.width = Math.round(w * dense);
+      canvas.height = Math.round(h * dense);
+    }
     ink.setTransform(1, 0, 0, 1, 0, 0);
     ink.clearRect(0, 0, canvas.width, canvas.height);
     ink.setTransform(dense, 0, 0, dense, 0, 0);
     this.frames += 1;
-    const project = this.projection(), now = this.#eased(), { points, real, stamps } = this;
+    const project = this.projection();
+    const now = this.#eased();
+    const { points, real, stamps } = this;
     if (this.dim === 3) this.#box(project);
     for (const ball of this.balls) this.#ball(ball, project);
-    const at = (this.at = { x: new Float32Array(points.n), y: new Float32Array(points.n) }), depth = new Float32Array(points.n);
-    for (let i = 0; i < points.n; i += 1) [at.x[i], at.y[i], depth[i]] = project(now.x[i], now.y[i], now.z[i]);
-    this.realAt = Array.from({ length: real.n }, (_, i) => project(real.x[i], real.y[i], real.z[i]));
+    const at = (this.at = { x: new Float32Array(points.n), y: new Float32Array(points.n) });
+    const depth = new Float32Array(points.n);
+    for (let i = 0; i < points.n; i += 1)
+      [at.x[i], at.y[i], depth[i]] = project(now.x[i], now.y[i], now.z[i]);
+    this.realAt = Array.from({ length: real.n }, (_, i) =>
+      project(real.x[i], real.y[i], real.z[i]),
+    );
     stamps.begin(w, h, dense);
-    for (let i = 0; i < real.n; i += 1) stamps.put(this.realAt[i][0], this.realAt[i][1], 1, real.colour[i], real.faint?.[i] ? 0.12 : 0.8);
-    const order = this.dim === 3 ? Uint32Array.from({ length: points.n }, (_, i) => i).sort((a, b) => depth[b] - depth[a]) : null;
-    for (let k = 0; k < points.n; k += 1) { const i = order ? order[k] : k; stamps.put(at.x[i], at.y[i], 0, points.colour[i], points.faint?.[i] ? 0.1 : points.pale?.[i] ? 0.3 : 1); }
+    for (let i = 0; i < real.n; i += 1)
+      stamps.put(
+        this.realAt[i][0],
+        this.realAt[i][1],
+        1,
+        real.colour[i],
+        real.faint?.[i] ? 0.12 : 0.8,
+      );
+    const order =
+      this.dim === 3
+        ? Uint32Array.from({ length: points.n }, (_, i) => i).sort((a, b) => depth[b] - depth[a])
+        : null;
+    for (let k = 0; k < points.n; k += 1) {
+      const i = order ? order[k] : k;
+      stamps.put(
+        at.x[i],
+        at.y[i],
+        0,
+        points.colour[i],
+        points.faint?.[i] ? 0.1 : points.pale?.[i] ? 0.3 : 1,
+      );
+    }
     stamps.end(ink);
     if (this.mark) {
       const [x, y] = project(this.mark.x, this.mark.y, this.mark.z ?? 0.5);
-      ink.strokeStyle = this.inkColour; ink.lineWidth = 2;
-      ink.beginPath(); ink.arc(x, y, 8, 0, 7); ink.stroke();
+      ink.strokeStyle = this.inkColour;
+      ink.lineWidth = 2;
+      ink.beginPath();
+      ink.arc(x, y, 8, 0, 7);
+      ink.stroke();
     }
     this.on.drawn(ink, project);
-    if (this.path) { ink.strokeStyle = this.inkColour; ink.lineWidth = 1; ink.setLineDash([4, 3]); ink.beginPath(); this.path.forEach(([x, y], i) => i ? ink.lineTo(x, y) : ink.moveTo(x, y)); ink.closePath(); ink.stroke(); ink.setLineDash([]); }
+    if (this.path) {
+      ink.strokeStyle = this.inkColour;
+      ink.lineWidth = 1;
+      ink.setLineDash([4, 3]);
+      ink.beginPath();
+      this.path.forEach(([x, y], i) => (i ? ink.lineTo(x, y) : ink.moveTo(x, y)));
+      ink.closePath();
+      ink.stroke();
+      ink.setLineDash([]);
+    }
     if (this.ease) this.again();
   }
 
   #dot(ink, hollow, colour) {
-    ink.beginPath(); ink.arc(0, 0, hollow ? 2.75 : 4, 0, 7);
-    if (hollow) { ink.strokeStyle = colour; ink.lineWidth = 1.5; } else { ink.fillStyle = colour; ink.fill(); ink.strokeStyle = this.surface; ink.lineWidth = 0.75; }
+    ink.beginPath();
+    ink.arc(0, 0, hollow ? 2.75 : 4, 0, 7);
+    if (hollow) {
+      ink.strokeStyle = colour;
+      ink.lineWidth = 1.5;
+    } else {
+      ink.fillStyle = colour;
+      ink.fill();
+      ink.strokeStyle = this.surface;
+      ink.lineWidth = 0.75;
+    }
     ink.stroke();
   }
 
   #ball({ x, y, z, radii, colour, faint }, project) {
-    const { ink } = this, [cx, cy] = project(x, y, z), scale = this.scale();
+    const { ink } = this;
+    const [cx, cy] = project(x, y, z);
+    const scale = this.scale();
     ink.strokeStyle = ink.fillStyle = colour;
     ink.globalAlpha = faint ? 0.15 : 0.9;
-    radii?.forEach((r, i) => { ink.setLineDash(i ? [3, 3] : []); ink.lineWidth = 1; ink.beginPath(); ink.arc(cx, cy, r * scale, 0, 7); ink.stroke(); if (!i) { ink.globalAlpha *= 0.12; ink.fill(); ink.globalAlpha = faint ? 0.15 : 0.9; } });
+    radii?.forEach((r, i) => {
+      ink.setLineDash(i ? [3, 3] : []);
+      ink.lineWidth = 1;
+      ink.beginPath();
+      ink.arc(cx, cy, r * scale, 0, 7);
+      ink.stroke();
+      if (!i) {
+        ink.globalAlpha *= 0.12;
+        ink.fill();
+        ink.globalAlpha = faint ? 0.15 : 0.9;
+      }
+    });
     ink.setLineDash([]);
     ink.fillRect(cx - 3, cy - 3, 6, 6);
     ink.globalAlpha = 1;
   }
 
   #box(project) {
-    const { ink } = this, half = 0.5 / this.view.fill, corner = (i) => project(...[0, 1, 2].map((bit) => 0.5 + (i >> bit & 1 ? half : -half)));
-    ink.strokeStyle = this.lineColour; ink.lineWidth = 1; ink.beginPath();
-    for (let i = 0; i < 8; i += 1) for (const bit of [1, 2, 4]) if (!(i & bit)) { const [a, b] = corner(i), [c, d] = corner(i | bit); ink.moveTo(a, b); ink.lineTo(c, d); }
+    const { ink } = this;
+    const half = 0.5 / this.view.fill;
+    const corner = (i) => project(...[0, 1, 2].map((bit) => 0.5 + ((i >> bit) & 1 ? half : -half)));
+    ink.strokeStyle = this.lineColour;
+    ink.lineWidth = 1;
+    ink.beginPath();
+    for (let i = 0; i < 8; i += 1)
+      for (const bit of [1, 2, 4])
+        if (!(i & bit)) {
+          const [a, b] = corner(i);
+          const [c, d] = corner(i | bit);
+          ink.moveTo(a, b);
+          ink.lineTo(c, d);
+        }
     ink.stroke();
   }
 
   // ---- pointers
-  #place(e) { const box = this.host.getBoundingClientRect(); return [e.clientX - box.left, e.clientY - box.top]; }
+  #place(e) {
+    const box = this.host.getBoundingClientRect();
+    return [e.clientX - box.left, e.clientY - box.top];
+  }
 
   /** Index of the point nearest to a place, within a few pixels; null elsewhere. */
   nearest([x, y]) {
-    let best = null, least = NEAR * NEAR;
-    for (let i = 0; i < (this.at?.x.length ?? 0); i += 1) { const d = (this.at.x[i] - x) ** 2 + (this.at.y[i] - y) ** 2; if (d <= least && !this.points.faint?.[i]) { least = d; best = i; } }
+    let best = null;
+    let least = NEAR * NEAR;
+    for (let i = 0; i < (this.at?.x.length ?? 0); i += 1) {
+      const d = (this.at.x[i] - x) ** 2 + (this.at.y[i] - y) ** 2;
+      if (d <= least && !this.points.faint?.[i]) {
+        least = d;
+        best = i;
+      }
+    }
     return best;
   }
 
-  #hover(e) { if (!this.held) { const at = this.#place(e); this.on.over(this.nearest(at), ...at); } }
+  #hover(e) {
+    if (!this.held) {
+      const at = this.#place(e);
+      this.on.over(this.nearest(at), ...at);
+    }
+  }
 
   #press(e) {
     if (e.button || this.held || e.target.closest('button, select')) return;
-    const start = this.#place(e), touch = e.pointerType === 'touch', turning = this.dim === 3 && this.tool === 'zoom', from = { ...this.view }, around = [start];
-    if (touch && this.tool === 'zoom' && !turning) { this.#tap(e, start); return; } // a finger scrolls the page
+    const start = this.#place(e);
+    const touch = e.pointerType === 'touch';
+    const turning = this.dim === 3 && this.tool === 'zoom';
+    const from = { ...this.view };
+    const around = [start];
+    if (touch && this.tool === 'zoom' && !turning) {
+      this.#tap(e, start);
+      return;
+    } // a finger scrolls the page
     this.held = true;
     this.host.setPointerCapture(e.pointerId);
     const move = (m) => {
-      const now = this.#place(m), dx = now[0] - start[0], dy = now[1] - start[1];
+      const now = this.#place(m);
+      const dx = now[0] - start[0];
+      const dy = now[1] - start[1];
       if (Math.hypot(dx, dy) < LEAST && !this.path && !this.turned) return;
       this.on.over(null);
-      if (turning) { this.turned = true; this.view.turn = from.turn - dx / 160; this.view.tilt = Math.max(-1.5, Math.min(1.5, from.tilt + dy / 160)); }
-      else if (this.tool === 'lasso') { around.push(now); this.path = around; }
-      else this.path = [start, [now[0], start[1]], now, [start[0], now[1]]];
+      if (turning) {
+        this.turned = true;
+        this.view.turn = from.turn - dx / 160;
+        this.view.tilt = Math.max(-1.5, Math.min(1.5, from.tilt + dy / 160));
+      } else if (this.tool === 'lasso') {
+        around.push(now);
+        this.path = around;
+      } else this.path = [start, [now[0], start[1]], now, [start[0], now[1]]];
       this.again();
     };
     const drop = (m) => {
-      for (const [name, act] of [['pointermove', move], ['pointerup', drop], ['pointercancel', drop]]) this.host.removeEventListener(name, act);
+      for (const [name, act] of [
+        ['pointermove', move],
+        ['pointerup', drop],
+        ['pointercancel', drop],
+      ])
+        this.host.removeEventListener(name, act);
       const { path, turned } = this;
       Object.assign(this, { held: false, path: null, turned: false });
       if (m.type === 'pointerup') {
         if (path && this.tool === 'zoom') this.#zoomTo(path[0], path[2]);
         else if (path) this.#pick(path);
-        else if (!turned) { const i = this.nearest(start); if (i != null) this.on.click(i); }
+        else if (!turned) {
+          const i = this.nearest(start);
+          if (i != null) this.on.click(i);
+        }
       }
       this.again();
     };
-    for (const [name, act] of [['pointermove', move], ['pointerup', drop], ['pointercancel', drop]]) this.host.addEventListener(name, act);
+    for (const [name, act] of [
+      ['pointermove', move],
+      ['pointerup', drop],
+      ['pointercancel', drop],
+    ])
+      this.host.addEventListener(name, act);
   }
 
-  #tap(e, start) { this.host.addEventListener('pointerup', () => { const i = this.nearest(start); if (i != null) this.on.click(i); }, { once: true }); }
+  #tap(e, start) {
+    this.host.addEventListener(
+      'pointerup',
+      () => {
+        const i = this.nearest(start);
+        if (i != null) this.on.click(i);
+      },
+      { once: true },
+    );
+  }
 
-  /** The flat view's lasso is one of places, which an address can hold; in space it is one of this screen. */
+  /**
+   * The flat view's lasso is one of places, which an address can hold; in space it is one of this
+   * screen.
+   */
   #pick(path) {
-    const { at, points } = this, polygon = this.dim === 2 ? lasso.simple(path.map((place) => this.#unproject(place))) : null, text = polygon && lasso.write(polygon);
-    const found = text ? lasso.within(lasso.read(text), points.x, points.y) : lasso.within(path, at.x, at.y);
-    this.on.picked(found.filter((i) => !points.faint?.[i]), text);
+    const { at, points } = this;
+    const polygon =
+      this.dim === 2 ? lasso.simple(path.map((place) => this.#unproject(place))) : null;
+    const text = polygon && lasso.write(polygon);
+    const found = text
+      ? lasso.within(lasso.read(text), points.x, points.y)
+      : lasso.within(path, at.x, at.y);
+    this.on.picked(
+      found.filter((i) => !points.faint?.[i]),
+      text,
+    );
   }
 
-  #unproject([px, py]) { // of the flat view
-    const [ox, oy] = this.projection()(0, 0), [ux, uy] = this.projection()(1, 1);
+  #unproject([px, py]) {
+    // of the flat view
+    const [ox, oy] = this.projection()(0, 0);
+    const [ux, uy] = this.projection()(1, 1);
     return [(px - ox) / (ux - ox), (py - oy) / (uy - oy)];
   }
 
   #zoomTo(a, b) {
-    const { clientWidth: w, clientHeight: h } = this.host, dx = Math.abs(a[0] - b[0]), dy = Math.abs(a[1] - b[1]);
+    const { clientWidth: w, clientHeight: h } = this.host;
+    const dx = Math.abs(a[0] - b[0]);
+    const dy = Math.abs(a[1] - b[1]);
     if (Math.max(dx, dy) < 8) return;
     const [x, y] = this.#unproject([(a[0] + b[0]) / 2, (a[1] + b[1]) / 2]);
-    Object.assign(this.view, { x, y, zoom: Math.min(60, this.view.zoom * Math.min(w / Math.max(8, dx), h / Math.max(8, dy))) });
+    Object.assign(this.view, {
+      x,
+      y,
+      zoom: Math.min(60, this.view.zoom * Math.min(w / Math.max(8, dx), h / Math.max(8, dy))),
+    });
   }
 
   #zoom(by, e) {
-    const { view } = this, zoom = Math.max(0.5, Math.min(60, view.zoom * by));
-    if (this.dim === 2) { const [x, y] = this.#unproject(this.#place(e)), share = 1 - view.zoom / zoom; view.x += (x - view.x) * share; view.y += (y - view.y) * share; }
+    const { view } = this;
+    const zoom = Math.max(0.5, Math.min(60, view.zoom * by));
+    if (this.dim === 2) {
+      const [x, y] = this.#unproject(this.#place(e));
+      const share = 1 - view.zoom / zoom;
+      view.x += (x - view.x) * share;
+      view.y += (y - view.y) * share;
+    }
     view.zoom = zoom;
     this.again();
   }

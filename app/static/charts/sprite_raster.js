@@ -1,15 +1,29 @@
-// Many equal dots, copied pixel by pixel into one picture: without a graphics card five thousand calls of drawImage take 60 milliseconds, this takes 5.
+// Many equal dots, copied pixel by pixel into one picture: without a graphics card five thousand
+// calls of drawImage take 60 milliseconds, this takes 5.
 
 export class Stamps {
-  /** `draw(ink, kind, colour)` draws one dot round (0, 0), nowhere further from it than `reach` CSS pixels. */
-  constructor(reach, draw) { Object.assign(this, { reach, draw, canvas: document.createElement('canvas'), dense: 0 }); this.clear(); }
+  /**
+   * `draw(ink, kind, colour)` draws one dot round (0, 0), nowhere further from it than `reach` CSS
+   * pixels.
+   */
+  constructor(reach, draw) {
+    Object.assign(this, { reach, draw, canvas: document.createElement('canvas'), dense: 0 });
+    this.clear();
+  }
 
   /** Dots look different now. */
-  clear() { this.kept = new Map(); }
+  clear() {
+    this.kept = new Map();
+  }
 
-  /** An empty picture of w × h CSS pixels, each of them `dense` pixels wide. Round it is a margin for dots that are cut. */
+  /**
+   * An empty picture of w × h CSS pixels, each of them `dense` pixels wide. Round it is a margin
+   * for dots that are cut.
+   */
   begin(w, h, dense) {
-    const margin = Math.ceil(this.reach * dense) + 1, width = Math.ceil(w * dense) + 4 * margin, height = Math.ceil(h * dense) + 4 * margin;
+    const margin = Math.ceil(this.reach * dense) + 1;
+    const width = Math.ceil(w * dense) + 4 * margin;
+    const height = Math.ceil(h * dense) + 4 * margin;
     if (dense !== this.dense || width !== this.canvas.width || height !== this.canvas.height) {
       Object.assign(this.canvas, { width, height });
       Object.assign(this, { dense, margin, width, height, image: new ImageData(width, height) });
@@ -21,17 +35,33 @@ export class Stamps {
 
   /** To half a pixel; what lies outside is left out. */
   put(x, y, kind, colour, alpha = 1) {
-    const { dense, margin, width, height, pixels, image: { data } } = this, right = Math.round(2 * (x * dense + 2 * margin)), down = Math.round(2 * (y * dense + 2 * margin));
-    const left = right >> 1, top = down >> 1;
+    const {
+      dense,
+      margin,
+      width,
+      height,
+      pixels,
+      image: { data },
+    } = this;
+    const right = Math.round(2 * (x * dense + 2 * margin));
+    const down = Math.round(2 * (y * dense + 2 * margin));
+    const left = right >> 1;
+    const top = down >> 1;
     if (left < margin || top < margin || left >= width - margin || top >= height - margin) return;
-    const { at, ink, soft } = this.#stamp(kind, colour, right & 1, down & 1), origin = top * width + left, whole = alpha === 1 ? soft : 0;
-    for (let k = whole; k < at.length; k += 1) pixels[origin + at[k]] = ink[k]; // covered altogether
+    const { at, ink, soft } = this.#stamp(kind, colour, right & 1, down & 1);
+    const origin = top * width + left;
+    const whole = alpha === 1 ? soft : 0;
+    // covered altogether
+    for (let k = whole; k < at.length; k += 1) pixels[origin + at[k]] = ink[k];
     const end = alpha === 1 ? soft : at.length;
     for (let k = 0; k < end; k += 1) {
-      const o = 4 * (origin + at[k]), a = alpha * (ink[k] >>> 24) / 255, under = data[o + 3] / 255 * (1 - a), both = a + under;
+      const o = 4 * (origin + at[k]);
+      const a = (alpha * (ink[k] >>> 24)) / 255;
+      const under = (data[o + 3] / 255) * (1 - a);
+      const both = a + under;
       data[o] = ((ink[k] & 255) * a + data[o] * under) / both;
-      data[o + 1] = ((ink[k] >>> 8 & 255) * a + data[o + 1] * under) / both;
-      data[o + 2] = ((ink[k] >>> 16 & 255) * a + data[o + 2] * under) / both;
+      data[o + 1] = (((ink[k] >>> 8) & 255) * a + data[o + 1] * under) / both;
+      data[o + 2] = (((ink[k] >>> 16) & 255) * a + data[o + 2] * under) / both;
       data[o + 3] = 255 * both;
     }
   }
@@ -40,22 +70,45 @@ export class Stamps {
   end(ink) {
     const { canvas, dense, margin, width, height } = this;
     canvas.getContext('2d').putImageData(this.image, 0, 0);
-    ink.drawImage(canvas, -2 * margin / dense, -2 * margin / dense, width / dense, height / dense);
+    ink.drawImage(
+      canvas,
+      (-2 * margin) / dense,
+      (-2 * margin) / dense,
+      width / dense,
+      height / dense,
+    );
   }
 
-  /** A dot's pixels as offsets from its middle and colours: first `soft` ones that are covered in part, then those that are covered altogether. */
+  /**
+   * A dot's pixels as offsets from its middle and colours: first `soft` ones that are covered in
+   * part, then those that are covered altogether.
+   */
   #stamp(kind, colour, fx, fy) {
-    const own = this.kept.get(colour) ?? this.kept.set(colour, []).get(colour), i = 4 * kind + 2 * fy + fx;
-    return own[i] ??= this.#made(kind, colour, fx, fy);
+    const own = this.kept.get(colour) ?? this.kept.set(colour, []).get(colour);
+    const i = 4 * kind + 2 * fy + fx;
+    return (own[i] ??= this.#made(kind, colour, fx, fy));
   }
 
   #made(kind, colour, fx, fy) {
-    const { margin, dense, width } = this, side = 2 * margin + 1, ink = Object.assign(document.createElement('canvas'), { width: side, height: side }).getContext('2d', { willReadFrequently: true });
+    const { margin, dense, width } = this;
+    const side = 2 * margin + 1;
+    const ink = Object.assign(document.createElement('canvas'), {
+      width: side,
+      height: side,
+    }).getContext('2d', { willReadFrequently: true });
     ink.translate(margin + fx / 2, margin + fy / 2);
     ink.scale(dense, dense);
     this.draw(ink, kind, colour);
-    const found = [...new Uint32Array(ink.getImageData(0, 0, side, side).data.buffer)].map((rgba, i) => [(Math.floor(i / side) - margin) * width + i % side - margin, rgba]);
-    const solid = found.filter(([, rgba]) => rgba >>> 24 === 255), soft = found.filter(([, rgba]) => rgba >>> 24 && rgba >>> 24 < 255), all = [...soft, ...solid];
-    return { at: Int32Array.from(all, ([at]) => at), ink: Uint32Array.from(all, ([, rgba]) => rgba), soft: soft.length };
+    const found = [...new Uint32Array(ink.getImageData(0, 0, side, side).data.buffer)].map(
+      (rgba, i) => [(Math.floor(i / side) - margin) * width + (i % side) - margin, rgba],
+    );
+    const solid = found.filter(([, rgba]) => rgba >>> 24 === 255);
+    const soft = found.filter(([, rgba]) => rgba >>> 24 && rgba >>> 24 < 255);
+    const all = [...soft, ...solid];
+    return {
+      at: Int32Array.from(all, ([at]) => at),
+      ink: Uint32Array.from(all, ([, rgba]) => rgba),
+      soft: soft.length,
+    };
   }
 }

@@ -1,32 +1,102 @@
-// The key region in three dimensions: the CAM as a solid surface, the target as a veil. Where the veil shows above, evidence is missing.
+// The key region in three dimensions: the CAM as a solid surface, the target as a veil. Where the
+// veil shows above, evidence is missing.
 
 import { colours } from '../core/dom.js';
 import { CONFIG, layout, plotly } from '../core/plotly.js';
 
-const CEILING = 2; // the CAM often runs far above the target; what lies higher is cut off and said to be
+// the CAM often runs far above the target; what lies higher is cut off and said to be
+const CEILING = 2;
 
 export class Surface {
-  constructor(host, script) { Object.assign(this, { host, script }); }
+  constructor(host, script) {
+    Object.assign(this, { host, script });
+  }
 
-  show(on) { this.host.hidden = !on; }
+  show(on) {
+    this.host.hidden = !on;
+  }
 
   /** `cam`: h·w values of the map called `name`, or null. */
   async draw({ h, w, target }, cam, name) {
     let Plotly;
-    try { Plotly = await plotly(this.script); } catch { return; }
+    try {
+      Plotly = await plotly(this.script);
+    } catch {
+      return;
+    }
     if (this.host.hidden) return;
-    const [low, high, veil, line, muted] = colours(this.host, ['--map-0', '--map-1', '--hinge', '--line', '--muted']);
-    const rows = (at) => Array.from({ length: h }, (_, r) => Array.from({ length: w }, (_, c) => at(r * w + c)));
-    const axis = (title, more) => ({ title: { text: title, font: { size: 11, color: muted } }, gridcolor: line, zerolinecolor: line, showbackground: false, tickfont: { size: 10, color: muted }, ...more });
+    const [low, high, veil, line, muted] = colours(this.host, [
+      '--map-0',
+      '--map-1',
+      '--hinge',
+      '--line',
+      '--muted',
+    ]);
+    const rows = (at) =>
+      Array.from({ length: h }, (_, r) => Array.from({ length: w }, (_, c) => at(r * w + c)));
+    const axis = (title, more) => ({
+      title: { text: title, font: { size: 11, color: muted } },
+      gridcolor: line,
+      zerolinecolor: line,
+      showbackground: false,
+      tickfont: { size: 10, color: muted },
+      ...more,
+    });
     const flat = target.flat();
     const traces = [
-      { type: 'surface', z: rows((i) => flat[i]), name: 'target', opacity: 0.55, showscale: false, colorscale: [[0, veil], [1, veil]], hovertemplate: 'target %{z:.2f}<extra></extra>' },
+      {
+        type: 'surface',
+        z: rows((i) => flat[i]),
+        name: 'target',
+        opacity: 0.55,
+        showscale: false,
+        colorscale: [
+          [0, veil],
+          [1, veil],
+        ],
+        hovertemplate: 'target %{z:.2f}<extra></extra>',
+      },
     ];
-    if (cam) traces.push({ type: 'surface', z: rows((i) => Math.min(CEILING, cam[i])), customdata: rows((i) => cam[i]), name, showscale: false, cmin: 0, cmax: 1,
-      colorscale: [[0, low], [1, high]], hovertemplate: `${name} %{customdata:.2f}<extra></extra>` });
-    await Plotly.react(this.host, traces, layout(this.host, {
-      scene: { xaxis: axis('column', { showticklabels: false }), yaxis: axis('row', { autorange: 'reversed', showticklabels: false }), zaxis: axis('', { range: [-1, CEILING + 0.05] }),
-        camera: { eye: { x: 1.2, y: 1.2, z: 0.7 }, center: { x: 0, y: 0, z: -0.12 } }, aspectmode: 'manual', aspectratio: { x: 1, y: 1, z: 0.75 } },
-      annotations: [{ text: `blue: ${name}, cut at ${CEILING} · orange: target`, xref: 'paper', yref: 'paper', x: 0, y: 0, showarrow: false, font: { color: muted, size: 11 } }] }), CONFIG);
+    if (cam)
+      traces.push({
+        type: 'surface',
+        z: rows((i) => Math.min(CEILING, cam[i])),
+        customdata: rows((i) => cam[i]),
+        name,
+        showscale: false,
+        cmin: 0,
+        cmax: 1,
+        colorscale: [
+          [0, low],
+          [1, high],
+        ],
+        hovertemplate: `${name} %{customdata:.2f}<extra></extra>`,
+      });
+    await Plotly.react(
+      this.host,
+      traces,
+      layout(this.host, {
+        scene: {
+          xaxis: axis('column', { showticklabels: false }),
+          yaxis: axis('row', { autorange: 'reversed', showticklabels: false }),
+          zaxis: axis('', { range: [-1, CEILING + 0.05] }),
+          camera: { eye: { x: 1.2, y: 1.2, z: 0.7 }, center: { x: 0, y: 0, z: -0.12 } },
+          aspectmode: 'manual',
+          aspectratio: { x: 1, y: 1, z: 0.75 },
+        },
+        annotations: [
+          {
+            text: `blue: ${name}, cut at ${CEILING} · orange: target`,
+            xref: 'paper',
+            yref: 'paper',
+            x: 0,
+            y: 0,
+            showarrow: false,
+            font: { color: muted, size: 11 },
+          },
+        ],
+      }),
+      CONFIG,
+    );
   }
 }

@@ -1,8 +1,13 @@
-// Thousands of images as tiles, of which only those in sight are elements. It knows places on contact sheets, not what an image is.
+// Thousands of images as tiles, of which only those in sight are elements. It knows places on
+// contact sheets, not what an image is.
 
 import { h, setAttr, setText, whole } from '../core/dom.js';
 
-const ROOM = 56, THUMB = 64, GAP = 8, LABEL = 20, SPARE = 2;
+const ROOM = 56;
+const THUMB = 64;
+const GAP = 8;
+const LABEL = 20;
+const SPARE = 2;
 
 /** Side of an image of that resolution on a contact sheet (app/archive/batchfile.py). */
 export const thumb = (side) => Math.ceil(side / Math.ceil(side / THUMB));
@@ -10,43 +15,102 @@ export const thumb = (side) => Math.ceil(side / Math.ceil(side / THUMB));
 export class Wall {
   /** `open(i)`: the i-th image was chosen; `told(i)`: {label, caption} of it. */
   constructor(host, { open, told }) {
-    Object.assign(this, { host, inner: host.querySelector('.wall-in'), open, told, nodes: new Map(), spare: [], tiles: [], at: 0, frame: 0 });
+    Object.assign(this, {
+      host,
+      inner: host.querySelector('.wall-in'),
+      open,
+      told,
+      nodes: new Map(),
+      spare: [],
+      tiles: [],
+      at: 0,
+      frame: 0,
+    });
     this.main = host.closest('main');
     addEventListener('scroll', () => this.#soon(), { capture: true, passive: true });
     new ResizeObserver(() => this.#soon()).observe(host);
-    host.addEventListener('click', (e) => { const tile = e.target.closest('.w-tile'); if (tile) this.open(tile.index); });
+    host.addEventListener('click', (e) => {
+      const tile = e.target.closest('.w-tile');
+      if (tile) this.open(tile.index);
+    });
     host.addEventListener('keydown', (e) => this.#move(e));
-    host.addEventListener('focusin', (e) => { if (e.target.index != null) this.#stop(e.target.index); });
+    host.addEventListener('focusin', (e) => {
+      if (e.target.index != null) this.#stop(e.target.index);
+    });
   }
 
-  /** `tiles`: [{sheet: {url, cell, columns, rows}, at, side}]; `key` changes where they are others or in another order. */
+  /**
+   * `tiles`: [{sheet: {url, cell, columns, rows}, at, side}]; `key` changes where they are others
+   * or in another order.
+   */
   show(tiles, key) {
-    const same = key === this.key && tiles.length >= this.tiles.length; // grown at its end: what is shown stays
-    Object.assign(this, { tiles, key, largest: Math.max(1, ...new Set(tiles.map((tile) => thumb(tile.side)))) });
-    if (!same) { this.at = 0; for (const node of this.nodes.values()) this.#drop(node); }
+    // grown at its end: what is shown stays
+    const same = key === this.key && tiles.length >= this.tiles.length;
+    Object.assign(this, {
+      tiles,
+      key,
+      largest: Math.max(1, ...new Set(tiles.map((tile) => thumb(tile.side)))),
+    });
+    if (!same) {
+      this.at = 0;
+      for (const node of this.nodes.values()) this.#drop(node);
+    }
     this.draw(!same);
   }
 
-  #soon() { this.frame ||= requestAnimationFrame(() => { this.frame = 0; this.draw(); }); }
+  #soon() {
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      this.draw();
+    });
+  }
 
   draw(anew = false) {
     if (!this.host.clientWidth) return; // not shown
-    const { largest } = this, width = this.inner.clientWidth, size = largest > ROOM / 2 ? largest : whole(largest, ROOM);
-    const per = Math.max(1, Math.floor((width + GAP) / (size + GAP))), row = size + GAP + LABEL;
-    const pitch = per > 1 && this.tiles.length > per ? Math.min(size + 2 * GAP, Math.floor((width - size) / (per - 1))) : size + GAP; // whole pixels, so that pixels stay square
+    const { largest } = this;
+    const width = this.inner.clientWidth;
+    const size = largest > ROOM / 2 ? largest : whole(largest, ROOM);
+    const per = Math.max(1, Math.floor((width + GAP) / (size + GAP)));
+    const row = size + GAP + LABEL;
+    const pitch =
+      per > 1 && this.tiles.length > per
+        ? Math.min(size + 2 * GAP, Math.floor((width - size) / (per - 1)))
+        : size + GAP; // whole pixels, so that pixels stay square
     Object.assign(this, { size, per, row, pitch });
     this.inner.style.height = `${Math.ceil(this.tiles.length / per) * row}px`;
     this.inner.style.setProperty('--tile', `${size}px`);
-    const top = this.inner.getBoundingClientRect().top, clip = this.host.getBoundingClientRect();
-    const from = per * Math.max(0, Math.floor((Math.max(clip.top, 0) - top) / row) - SPARE), to = Math.min(this.tiles.length, per * (Math.ceil((Math.min(clip.bottom, innerHeight) - top) / row) + SPARE));
-    const free = []; // moved, not taken out and put in again: that would cost the browser more than all the rest
-    for (const [i, node] of this.nodes) if ((i < from || i >= to) && node !== document.activeElement) { this.nodes.delete(i); free.push(node); }
-    for (let i = from; i < to; i++) this.#place(this.nodes.get(i) ?? this.#take(i, free.pop()), i, anew);
-    for (const node of free) { node.remove(); this.spare.push(node); }
+    const top = this.inner.getBoundingClientRect().top;
+    const clip = this.host.getBoundingClientRect();
+    const from = per * Math.max(0, Math.floor((Math.max(clip.top, 0) - top) / row) - SPARE);
+    const to = Math.min(
+      this.tiles.length,
+      per * (Math.ceil((Math.min(clip.bottom, innerHeight) - top) / row) + SPARE),
+    );
+    // moved, not taken out and put in again: that would cost the browser more than all the rest
+    const free = [];
+    for (const [i, node] of this.nodes)
+      if ((i < from || i >= to) && node !== document.activeElement) {
+        this.nodes.delete(i);
+        free.push(node);
+      }
+    for (let i = from; i < to; i++)
+      this.#place(this.nodes.get(i) ?? this.#take(i, free.pop()), i, anew);
+    for (const node of free) {
+      node.remove();
+      this.spare.push(node);
+    }
   }
 
   #take(i, moved) {
-    const node = moved ?? this.spare.pop() ?? h('button', { type: 'button', class: 'w-tile', tabindex: -1 }, h('span', { class: 'w-pic' }), h('small'));
+    const node =
+      moved ??
+      this.spare.pop() ??
+      h(
+        'button',
+        { type: 'button', class: 'w-tile', tabindex: -1 },
+        h('span', { class: 'w-pic' }),
+        h('small'),
+      );
     this.nodes.set(i, node);
     node.index = i;
     node.tile = null;
@@ -61,16 +125,29 @@ export class Wall {
   }
 
   #place(node, i, anew) {
-    const { size, per, row, pitch } = this, tile = this.tiles[i], [picture, caption] = node.children, x = (i % per) * pitch, y = Math.floor(i / per) * row;
+    const { size, per, row, pitch } = this;
+    const tile = this.tiles[i];
+    const [picture, caption] = node.children;
+    const x = (i % per) * pitch;
+    const y = Math.floor(i / per) * row;
     const where = `translate(${x}px, ${y}px)`;
     if (node.where !== where) node.style.transform = node.where = where;
     if (node.tabIndex !== -(i !== this.at)) node.tabIndex = -(i !== this.at);
     if (node.tile === tile && node.size === size && !anew) return;
     Object.assign(node, { tile, size });
-    const { sheet, at, side } = tile, own = thumb(side), shown = whole(own, size), k = shown / own;
+    const { sheet, at, side } = tile;
+    const own = thumb(side);
+    const shown = whole(own, size);
+    const k = shown / own;
     const { caption: text, label } = this.told(i);
-    Object.assign(picture.style, { width: `${shown}px`, height: `${shown}px`, imageRendering: side > THUMB ? 'auto' : 'pixelated', backgroundImage: `url("${sheet.url}")`,
-      backgroundSize: `${sheet.columns * sheet.cell * k}px ${sheet.rows * sheet.cell * k}px`, backgroundPosition: `${-(at % sheet.columns) * sheet.cell * k}px ${-Math.floor(at / sheet.columns) * sheet.cell * k}px` });
+    Object.assign(picture.style, {
+      width: `${shown}px`,
+      height: `${shown}px`,
+      imageRendering: side > THUMB ? 'auto' : 'pixelated',
+      backgroundImage: `url("${sheet.url}")`,
+      backgroundSize: `${sheet.columns * sheet.cell * k}px ${sheet.rows * sheet.cell * k}px`,
+      backgroundPosition: `${-(at % sheet.columns) * sheet.cell * k}px ${-Math.floor(at / sheet.columns) * sheet.cell * k}px`,
+    });
     setText(caption, text);
     setAttr(node, 'aria-label', label);
   }
@@ -85,8 +162,24 @@ export class Wall {
   }
 
   #move(event) {
-    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.per, ArrowDown: this.per, Home: -this.at, End: this.tiles.length - 1 - this.at }[event.key], next = this.at + by;
-    if (by == null || event.ctrlKey || event.metaKey || event.altKey || event.target.index == null || !this.tiles[next]) return;
+    const by = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: -this.per,
+      ArrowDown: this.per,
+      Home: -this.at,
+      End: this.tiles.length - 1 - this.at,
+    }[event.key];
+    const next = this.at + by;
+    if (
+      by == null ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      event.target.index == null ||
+      !this.tiles[next]
+    )
+      return;
     event.preventDefault();
     this.focus(next);
   }
@@ -106,12 +199,23 @@ export class Wall {
   }
 
   reveal(i) {
-    const scroller = this.scroller(), top = this.inner.getBoundingClientRect().top + Math.floor(i / this.per) * this.row, page = scroller === document.scrollingElement;
-    const { top: low, bottom: high } = page ? { top: 100, bottom: innerHeight } : scroller.getBoundingClientRect();
+    const scroller = this.scroller();
+    const top = this.inner.getBoundingClientRect().top + Math.floor(i / this.per) * this.row;
+    const page = scroller === document.scrollingElement;
+    const { top: low, bottom: high } = page
+      ? { top: 100, bottom: innerHeight }
+      : scroller.getBoundingClientRect();
     if (top < low) scroller.scrollTop += top - low - GAP;
     else if (top + this.row > high) scroller.scrollTop += top + this.row - high + GAP;
   }
 
   /** What scrolls: the wall itself, on smaller screens the page. */
-  scroller() { return [this.host, this.main].find((node) => getComputedStyle(node).overflowY === 'auto' && node.scrollHeight > node.clientHeight) ?? document.scrollingElement; }
+  scroller() {
+    return (
+      [this.host, this.main].find(
+        (node) =>
+          getComputedStyle(node).overflowY === 'auto' && node.scrollHeight > node.clientHeight,
+      ) ?? document.scrollingElement
+    );
+  }
 }

@@ -1,4 +1,5 @@
-// The Compare page: up to four runs side by side, aligned by budget, time or step. Which runs, which axis and which moment are in the address.
+// The Compare page: up to four runs side by side, aligned by budget, time or step. Which runs,
+// which axis and which moment are in the address.
 
 import * as address from '../core/address.js';
 import { close } from '../core/dialog.js';
@@ -9,39 +10,79 @@ import { Moments } from './compare_images.js';
 import { Overlay, words } from '../charts/overlay.js';
 import { pick } from './run_picker.js';
 
-const PERIOD = 1500, MOST = 4, STEPS = 200;
+const PERIOD = 1500;
+const MOST = 4;
+const STEPS = 200;
 const AXES = { budget: 'pixels', time: 't', step: 'step' };
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$/;
 
 export class Compare {
   /** `go(names)`: turn to the comparison of those runs, as a place of its own in the history. */
   constructor(view, { base, go }) {
-    Object.assign(this, { base, go, on: false, names: [], by: 'budget', point: null, told: null, columns: new Map(), fetching: new Set() });
+    Object.assign(this, {
+      base,
+      go,
+      on: false,
+      names: [],
+      by: 'budget',
+      point: null,
+      told: null,
+      columns: new Map(),
+      fetching: new Set(),
+    });
     this.root = view.querySelector('main.compare');
-    for (const [name, at] of Object.entries({ cards: '.c-runs', verdict: '.c-verdict', none: '.none', align: '.c-align', slider: '[type=range]', said: 'output', newest: '.newest', board: '.c-board', table: '.c-table' })) this[name] = this.root.querySelector(at);
+    for (const [name, at] of Object.entries({
+      cards: '.c-runs',
+      verdict: '.c-verdict',
+      none: '.none',
+      align: '.c-align',
+      slider: '[type=range]',
+      said: 'output',
+      newest: '.newest',
+      board: '.c-board',
+      table: '.c-table',
+    }))
+      this[name] = this.root.querySelector(at);
     this.moments = new Moments(this.root.querySelector('.c-pictures'), base);
     this.overlay = new Overlay(this.root.querySelector('.c-curves'), (x) => this.#move(x));
-    for (const input of this.align.querySelectorAll('input[type=radio]')) input.addEventListener('change', () => { this.by = input.value; this.point = null; address.write({ by: this.by === 'budget' ? null : this.by, point: null }); this.#draw(); });
-    this.slider.addEventListener('input', () => this.#move(this.slider.value >= STEPS ? null : this.slider.value / STEPS * this.max));
-    this.newest.addEventListener('click', () => { this.#move(null); this.slider.focus(); });
+    for (const input of this.align.querySelectorAll('input[type=radio]'))
+      input.addEventListener('change', () => {
+        this.by = input.value;
+        this.point = null;
+        address.write({ by: this.by === 'budget' ? null : this.by, point: null });
+        this.#draw();
+      });
+    this.slider.addEventListener('input', () =>
+      this.#move(this.slider.value >= STEPS ? null : (this.slider.value / STEPS) * this.max),
+    );
+    this.newest.addEventListener('click', () => {
+      this.#move(null);
+      this.slider.focus();
+    });
     document.addEventListener('visibilitychange', () => this.#again(0));
   }
 
   turn(on) {
     this.on = on;
     if (!on) return close();
-    const query = new URLSearchParams(location.search), point = Number(query.get('point') ?? NaN);
-    this.names = [...new Set((query.get('runs') ?? '').split(',').filter((name) => NAME.test(name)))].slice(0, MOST);
+    const query = new URLSearchParams(location.search);
+    const point = Number(query.get('point') ?? NaN);
+    this.names = [
+      ...new Set((query.get('runs') ?? '').split(',').filter((name) => NAME.test(name))),
+    ].slice(0, MOST);
     this.by = Object.hasOwn(AXES, query.get('by') ?? '') ? query.get('by') : 'budget';
     this.point = Number.isFinite(point) && point >= 0 ? point : null;
-    if (this.told && this.told.runs.map((run) => run.name).join() !== this.names.join()) this.told = null;
+    if (this.told && this.told.runs.map((run) => run.name).join() !== this.names.join())
+      this.told = null;
     this.etag = '';
     this.#begin();
     this.#draw();
     this.#again(0);
   }
 
-  /** Nobody has chosen: the run that the Studio shows comes first, and others can be set beside it. */
+  /**
+   * Nobody has chosen: the run that the Studio shows comes first, and others can be set beside it.
+   */
   #begin() {
     if (!this.on || this.names.length || !this.shown) return;
     this.names = [this.shown];
@@ -53,19 +94,27 @@ export class Compare {
     const mark = `${snap.run} ${snap.phase}`;
     this.shown = snap.run;
     this.#begin();
-    if (this.mark !== mark) { this.mark = mark; this.#again(300); }
+    if (this.mark !== mark) {
+      this.mark = mark;
+      this.#again(300);
+    }
   }
 
   #again(wait) {
     clearTimeout(this.timer);
-    if (this.on && document.visibilityState === 'visible') this.timer = setTimeout(() => this.#refresh(), wait);
+    if (this.on && document.visibilityState === 'visible')
+      this.timer = setTimeout(() => this.#refresh(), wait);
   }
 
   async #refresh() {
     const names = this.names.join(',');
     try {
       if (!names) return;
-      const answer = await fetch(`${this.base}/kg/compare?runs=${names}`, { headers: this.etag ? { 'If-None-Match': this.etag } : {}, cache: 'no-store', signal: AbortSignal.timeout(20_000) });
+      const answer = await fetch(`${this.base}/kg/compare?runs=${names}`, {
+        headers: this.etag ? { 'If-None-Match': this.etag } : {},
+        cache: 'no-store',
+        signal: AbortSignal.timeout(20_000),
+      });
       if (answer.status === 304) return;
       if (!answer.ok) throw new TypeError(`status ${answer.status}`);
       const told = await answer.json();
@@ -74,31 +123,45 @@ export class Compare {
       this.told = told;
       for (const run of told.runs) if (run.key) this.#fetch(run);
       this.#draw();
-    } catch (error) { if (error.name !== 'TimeoutError' && !(error instanceof TypeError)) throw error; } // the top line says that the server is away
-    finally { this.#again(PERIOD); }
+    } catch (error) {
+      if (error.name !== 'TimeoutError' && !(error instanceof TypeError)) throw error;
+    } finally {
+      // the top line says that the server is away
+      this.#again(PERIOD);
+    }
   }
 
-  /** A run's columns, once for each key; the old ones stay on screen until the new ones are here. */
+  /**
+   * A run's columns, once for each key; the old ones stay on screen until the new ones are here.
+   */
   async #fetch({ name, id, key }) {
     const what = `${name} ${id} ${key}`;
     if (this.columns.get(name)?.what === what || this.fetching.has(what)) return;
     this.fetching.add(what);
     try {
-      const answer = await fetch(`${this.base}/kg/columns/${encodeURIComponent(name)}/${encodeURIComponent(key)}?id=${encodeURIComponent(id)}`, { signal: AbortSignal.timeout(20_000) });
+      const answer = await fetch(
+        `${this.base}/kg/columns/${encodeURIComponent(name)}/${encodeURIComponent(key)}?id=${encodeURIComponent(id)}`,
+        { signal: AbortSignal.timeout(20_000) },
+      );
       if (!answer.ok) throw new TypeError(`status ${answer.status}`);
-      this.columns.set(name, { what, ...await answer.json() });
+      this.columns.set(name, { what, ...(await answer.json()) });
       this.#draw();
     } catch (error) {
       if (error.name !== 'TimeoutError' && !(error instanceof TypeError)) throw error;
       this.etag = ''; // asked for again with the next look
-    } finally { this.fetching.delete(what); }
+    } finally {
+      this.fetching.delete(what);
+    }
   }
 
   /** To a moment of the axis; null: the newest. */
   #move(x) {
     this.point = x == null || x >= this.max ? null : x;
     clearTimeout(this.writing);
-    this.writing = setTimeout(() => address.write({ point: this.point == null ? null : Math.round(this.point) }), 200); // browsers refuse a hundred a second
+    this.writing = setTimeout(
+      () => address.write({ point: this.point == null ? null : Math.round(this.point) }),
+      200,
+    ); // browsers refuse a hundred a second
     this.#draw();
   }
 
@@ -108,18 +171,31 @@ export class Compare {
 
   #draw() {
     if (!this.on) return;
-    const runs = this.told?.runs ?? this.names.map((name, i) => ({ letter: 'ABCD'[i], name })), ready = runs.filter((run) => run.key);
+    const runs = this.told?.runs ?? this.names.map((name, i) => ({ letter: 'ABCD'[i], name }));
+    const ready = runs.filter((run) => run.key);
     this.#cards(runs);
     this.#verdict(runs);
-    const shown = ready.map((run) => ({ ...run, i: 'ABCD'.indexOf(run.letter), columns: this.columns.get(run.name) })).filter((run) => run.columns);
+    const shown = ready
+      .map((run) => ({
+        ...run,
+        i: 'ABCD'.indexOf(run.letter),
+        columns: this.columns.get(run.name),
+      }))
+      .filter((run) => run.columns);
     for (const node of [this.align, this.board]) setAttr(node, 'hidden', !shown.length);
     setAttr(this.table, 'hidden', !this.told?.table);
     if (!shown.length) return;
     const axis = AXES[this.by];
-    this.max = Math.max(1, ...shown.map((run) => run.columns.end[['pixels', 't', 'step'].indexOf(axis)]));
-    const x = Math.min(this.point ?? this.max, this.max), told = words(this.by, x, shown);
-    for (const input of this.align.querySelectorAll('input[type=radio]')) input.checked = input.value === this.by;
-    if (document.activeElement !== this.slider || this.point == null) this.slider.value = Math.round(STEPS * x / this.max);
+    this.max = Math.max(
+      1,
+      ...shown.map((run) => run.columns.end[['pixels', 't', 'step'].indexOf(axis)]),
+    );
+    const x = Math.min(this.point ?? this.max, this.max);
+    const told = words(this.by, x, shown);
+    for (const input of this.align.querySelectorAll('input[type=radio]'))
+      input.checked = input.value === this.by;
+    if (document.activeElement !== this.slider || this.point == null)
+      this.slider.value = Math.round((STEPS * x) / this.max);
     setAttr(this.slider, 'aria-valuetext', told);
     setText(this.said, told);
     setAttr(this.newest, 'hidden', this.point == null);
@@ -127,35 +203,130 @@ export class Compare {
     this.overlay.draw(shown, this.by, axis, x, this.max);
     if (this.told.table) {
       drawTable(this.table, this.told, shown);
-      setAttr(this.table.querySelector('.csv'), 'href', `${this.base}/kg/compare.csv?runs=${this.names.join(',')}`);
+      setAttr(
+        this.table.querySelector('.csv'),
+        'href',
+        `${this.base}/kg/compare.csv?runs=${this.names.join(',')}`,
+      );
     }
   }
 
   #cards(runs) {
-    const key = JSON.stringify(runs.map(({ name, title, state, note, picture, fault }) => [name, title, state, note, state !== 'going' && picture, fault]));
+    const key = JSON.stringify(
+      runs.map(({ name, title, state, note, picture, fault }) => [
+        name,
+        title,
+        state,
+        note,
+        state !== 'going' && picture,
+        fault,
+      ]),
+    );
     if (key === this.cardsKey) return;
     this.cardsKey = key;
     const held = document.activeElement?.dataset?.at;
-    put(this.cards, runs.map((run, i) => h('div', { class: 'c-run', 'data-run': run.name }, badge(i),
-      h('div', { class: 'what' }, h('h2', null, run.name), h('p', { class: 'muted' }, [run.title, run.state].filter(Boolean).join(' · ')), run.note && h('p', { class: 'said' }, run.note), run.fault && h('p', { class: 'wrong', role: 'alert' }, run.fault),
-        run.key && h('button', { type: 'button', class: 'link', 'data-for': 'presenter', 'data-at': `flip ${run.name}`, 'aria-haspopup': 'dialog', 'data-tip': 'Run this again with one switch flipped: same seed, same budget, everything else the same.', onclick: () => flip(this.base, run.name, (made) => this.go([run.name, made])) }, 'Flip one switch …')),
-      run.picture && run.state !== 'going' && h('img', { alt: '', src: `${this.base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}` }),
-      h('button', { type: 'button', class: 'link drop', 'data-at': `drop ${run.name}`, 'aria-label': `Leave out ${run.name}`, 'data-tip': 'Leave this run out', onclick: () => this.#choose(this.names.filter((name) => name !== run.name)) }, '×'))),
-    h('button', { type: 'button', class: 'btn', 'data-at': 'choose', 'aria-haspopup': 'dialog', onclick: () => pick(this.base, this.names, MOST, (names) => this.#choose(names)) }, runs.length ? 'Choose runs …' : 'Choose two runs or more …'));
-    if (held) ([...this.cards.querySelectorAll('[data-at]')].find((node) => node.dataset.at === held) ?? this.cards.lastChild).focus(); // a run that was left out took its button along
+    put(
+      this.cards,
+      runs.map((run, i) =>
+        h(
+          'div',
+          { class: 'c-run', 'data-run': run.name },
+          badge(i),
+          h(
+            'div',
+            { class: 'what' },
+            h('h2', null, run.name),
+            h('p', { class: 'muted' }, [run.title, run.state].filter(Boolean).join(' · ')),
+            run.note && h('p', { class: 'said' }, run.note),
+            run.fault && h('p', { class: 'wrong', role: 'alert' }, run.fault),
+            run.key &&
+              h(
+                'button',
+                {
+                  type: 'button',
+                  class: 'link',
+                  'data-for': 'presenter',
+                  'data-at': `flip ${run.name}`,
+                  'aria-haspopup': 'dialog',
+                  'data-tip':
+                    'Run this again with one switch flipped: same seed, same budget, everything else the same.',
+                  onclick: () => flip(this.base, run.name, (made) => this.go([run.name, made])),
+                },
+                'Flip one switch …',
+              ),
+          ),
+          run.picture &&
+            run.state !== 'going' &&
+            h('img', {
+              alt: '',
+              src: `${this.base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}`,
+            }),
+          h(
+            'button',
+            {
+              type: 'button',
+              class: 'link drop',
+              'data-at': `drop ${run.name}`,
+              'aria-label': `Leave out ${run.name}`,
+              'data-tip': 'Leave this run out',
+              onclick: () => this.#choose(this.names.filter((name) => name !== run.name)),
+            },
+            '×',
+          ),
+        ),
+      ),
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'btn',
+          'data-at': 'choose',
+          'aria-haspopup': 'dialog',
+          onclick: () => pick(this.base, this.names, MOST, (names) => this.#choose(names)),
+        },
+        runs.length ? 'Choose runs …' : 'Choose two runs or more …',
+      ),
+    );
+    if (held)
+      (
+        [...this.cards.querySelectorAll('[data-at]')].find((node) => node.dataset.at === held) ??
+        this.cards.lastChild
+      ).focus(); // a run that was left out took its button along
   }
 
   #verdict(runs) {
-    const { verdict, spread } = this.told ?? {}, wrong = runs.some((run) => run.fault && !run.key);
+    const { verdict, spread } = this.told ?? {};
+    const wrong = runs.some((run) => run.fault && !run.key);
     setAttr(this.verdict, 'hidden', !verdict);
     setAttr(this.none, 'hidden', Boolean(verdict) || (!this.told && runs.length > 0));
-    setText(this.none, runs.some((run) => run.state === 'just beginning') ? 'One of these runs is just beginning.' : wrong ? 'One of these runs cannot be read. Leave it out, or choose another one.' : runs.length ? 'Choose another run to compare with.' : 'Compare runs of this folder: their images, curves and recipes side by side, at equal budget, time or step.');
+    setText(
+      this.none,
+      runs.some((run) => run.state === 'just beginning')
+        ? 'One of these runs is just beginning.'
+        : wrong
+          ? 'One of these runs cannot be read. Leave it out, or choose another one.'
+          : runs.length
+            ? 'Choose another run to compare with.'
+            : 'Compare runs of this folder: their images, curves and recipes side by side, at equal budget, time or step.',
+    );
     if (!verdict) return;
     setText(this.verdict.querySelector('h2'), verdict.head);
     setAttr(this.verdict, 'data-comparable', String(verdict.comparable));
-    const lines = [...verdict.lines, ...spread.map((text) => ({ text }))], list = this.verdict.querySelector('ul'), key = JSON.stringify(lines);
+    const lines = [...verdict.lines, ...spread.map((text) => ({ text }))];
+    const list = this.verdict.querySelector('ul');
+    const key = JSON.stringify(lines);
     if (this.linesKey === key) return;
     this.linesKey = key;
-    put(list, lines.map(({ same, text }) => h('li', { class: same == null ? 'spread' : same ? 'same' : 'differs' }, h('i', { 'aria-hidden': 'true' }, same == null ? '±' : same ? '=' : '≠'), h('span', null, text))));
+    put(
+      list,
+      lines.map(({ same, text }) =>
+        h(
+          'li',
+          { class: same == null ? 'spread' : same ? 'same' : 'differs' },
+          h('i', { 'aria-hidden': 'true' }, same == null ? '±' : same ? '=' : '≠'),
+          h('span', null, text),
+        ),
+      ),
+    );
   }
 }

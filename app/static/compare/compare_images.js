@@ -1,11 +1,17 @@
-// Images of each class at the same moment, a column a run: those of the newest batch that was finished by then.
+// Images of each class at the same moment, a column a run: those of the newest batch that was
+// finished by then.
 
 import { badge, h, num, pct, picture, put, setText, time, whole } from '../core/dom.js';
 import { Shelf } from '../store/groups.js';
 
-const KEPT = 120, ROWS = 40, MOST = 5, WAIT = 120;
+const KEPT = 120;
+const ROWS = 40;
+const MOST = 5;
+const WAIT = 120;
 
-/** Tiles by class, each with its place on the sheet, which has a row for each class of the batch. */
+/**
+ * Tiles by class, each with its place on the sheet, which has a row for each class of the batch.
+ */
 function byClass(raw) {
   const rows = new Map();
   for (const { c, p } of raw.tiles) {
@@ -17,7 +23,13 @@ function byClass(raw) {
 
 export class Moments {
   constructor(root, base) {
-    Object.assign(this, { base, note: root.querySelector('.note'), grid: root.querySelector('.c-grid'), held: new Map(), asked: 0 });
+    Object.assign(this, {
+      base,
+      note: root.querySelector('.note'),
+      grid: root.querySelector('.c-grid'),
+      held: new Map(),
+      asked: 0,
+    });
     this.shelf = new Shelf(KEPT, () => this.#show());
     new ResizeObserver(() => this.#show()).observe(this.grid);
   }
@@ -33,28 +45,89 @@ export class Moments {
     if (!this.last || !this.grid.clientWidth) return;
     const [runs, axis, x] = this.last;
     const columns = runs.map((run) => {
-      const { batches } = run.columns, at = batches[axis].findLastIndex((v) => v <= x + 1e-9), it = at < 0 ? null : batches.iteration[at], of = `${run.name} ${run.id} ${run.attempt}`;
-      const group = it == null ? null : this.shelf.get(`${of} ${it}`, `${this.base}/kg/group/${encodeURIComponent(run.name)}/${run.attempt}/${it}?id=${encodeURIComponent(run.id)}`, byClass);
-      if (group) this.held.set(run.name, { of, it, t: batches.t[at], pixels: batches.pixels[at], group });
+      const { batches } = run.columns;
+      const at = batches[axis].findLastIndex((v) => v <= x + 1e-9);
+      const it = at < 0 ? null : batches.iteration[at];
+      const of = `${run.name} ${run.id} ${run.attempt}`;
+      const group =
+        it == null
+          ? null
+          : this.shelf.get(
+              `${of} ${it}`,
+              `${this.base}/kg/group/${encodeURIComponent(run.name)}/${run.attempt}/${it}?id=${encodeURIComponent(run.id)}`,
+              byClass,
+            );
+      if (group)
+        this.held.set(run.name, { of, it, t: batches.t[at], pixels: batches.pixels[at], group });
       const held = this.held.get(run.name);
-      return { run, held: it != null && held?.of === of ? held : null, none: it == null }; // until the wanted one is here, the one before: its caption says which
+      // until the wanted one is here, the one before: its caption says which
+      return { run, held: it != null && held?.of === of ? held : null, none: it == null };
     });
-    const key = JSON.stringify([this.grid.clientWidth, runs.map((run) => run.classes), columns.map(({ run, held, none }) => [run.i, run.name, held?.of, held?.it, none])]);
+    const key = JSON.stringify([
+      this.grid.clientWidth,
+      runs.map((run) => run.classes),
+      columns.map(({ run, held, none }) => [run.i, run.name, held?.of, held?.it, none]),
+    ]);
     if (key === this.key) return;
     this.key = key;
-    const names = [...new Set(runs.flatMap((run) => run.classes))], shown = names.slice(0, ROWS);
-    setText(this.note, names.length > ROWS ? `first ${ROWS} of ${num(names.length)} classes` : 'newest batch finished by then');
-    const narrow = this.grid.clientWidth < 560, room = Math.floor((this.grid.clientWidth - (narrow ? 0 : 92)) / runs.length) - 16;
+    const names = [...new Set(runs.flatMap((run) => run.classes))];
+    const shown = names.slice(0, ROWS);
+    setText(
+      this.note,
+      names.length > ROWS
+        ? `first ${ROWS} of ${num(names.length)} classes`
+        : 'newest batch finished by then',
+    );
+    const narrow = this.grid.clientWidth < 560;
+    const room = Math.floor((this.grid.clientWidth - (narrow ? 0 : 92)) / runs.length) - 16;
     this.grid.style.setProperty('--runs', runs.length);
-    put(this.grid, h('span', { class: 'c-corner' }), columns.map(({ run, held, none }) => h('div', { class: 'c-head' }, badge(run.i), h('span', null, held ? `iteration ${num(held.it + 1)}` : none ? 'no images yet' : '…', held && h('small', { class: 'muted' }, `${num(held.pixels)} pixels · ${time(held.t)}`)))),
-      shown.map((name) => [h('span', { class: 'c-name' }, name), ...columns.map(({ run, held }) => h('div', { class: 'c-tiles' }, held && this.#tiles(run, held, name, room)))]));
+    put(
+      this.grid,
+      h('span', { class: 'c-corner' }),
+      columns.map(({ run, held, none }) =>
+        h(
+          'div',
+          { class: 'c-head' },
+          badge(run.i),
+          h(
+            'span',
+            null,
+            held ? `iteration ${num(held.it + 1)}` : none ? 'no images yet' : '…',
+            held && h('small', { class: 'muted' }, `${num(held.pixels)} pixels · ${time(held.t)}`),
+          ),
+        ),
+      ),
+      shown.map((name) => [
+        h('span', { class: 'c-name' }, name),
+        ...columns.map(({ run, held }) =>
+          h('div', { class: 'c-tiles' }, held && this.#tiles(run, held, name, room)),
+        ),
+      ]),
+    );
   }
 
   #tiles(run, { group }, name, room) {
     const found = group.classes.get(run.classes.indexOf(name));
-    if (!found) return h('small', { class: 'muted' }, run.classes.includes(name) ? 'none in this batch' : 'not chosen');
-    const size = whole(group.side, Math.min(room, group.side > 56 ? 64 : 56)), many = Math.max(1, Math.min(MOST, Math.floor((room + 4) / (size + 4))));
-    return found.tiles.slice(0, many).map((p, col) => h('span', { 'data-tip': `${name}: the teacher is ${pct(p)} sure.` },
-      picture({ url: group.sheet, col, row: found.row, columns: group.columns, rows: group.rows }, size, `${name}, run ${run.letter}, teacher ${pct(p)} sure`)));
+    if (!found)
+      return h(
+        'small',
+        { class: 'muted' },
+        run.classes.includes(name) ? 'none in this batch' : 'not chosen',
+      );
+    const size = whole(group.side, Math.min(room, group.side > 56 ? 64 : 56));
+    const many = Math.max(1, Math.min(MOST, Math.floor((room + 4) / (size + 4))));
+    return found.tiles
+      .slice(0, many)
+      .map((p, col) =>
+        h(
+          'span',
+          { 'data-tip': `${name}: the teacher is ${pct(p)} sure.` },
+          picture(
+            { url: group.sheet, col, row: found.row, columns: group.columns, rows: group.rows },
+            size,
+            `${name}, run ${run.letter}, teacher ${pct(p)} sure`,
+          ),
+        ),
+      );
   }
 }

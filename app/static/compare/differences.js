@@ -2,7 +2,11 @@
 
 import { badge, h, put, setText, term } from '../core/dom.js';
 
-const PARTS = { recipe: 'In the recipe', result: 'What came out', class: 'Each class, at the last test' };
+const PARTS = {
+  recipe: 'In the recipe',
+  result: 'What came out',
+  class: 'Each class, at the last test',
+};
 
 /** `told`: of /kg/compare; drawn anew only where it says something else. */
 export function draw(root, told, runs) {
@@ -10,10 +14,55 @@ export function draw(root, told, runs) {
   if (root.key === key) return;
   root.key = key;
   setText(root.querySelector('.note'), 'points: percentage points more or fewer than A');
-  const bodies = Object.entries(PARTS).map(([part, title]) => [title, told.table.filter((row) => row.part === part)]).filter(([, rows]) => rows.length);
-  const head = () => h('thead', null, h('tr', null, h('td', null), told.runs.map((run, i) => h('th', { scope: 'col' }, badge(i), ' ', run.name))));
-  const body = ([title, rows]) => h('tbody', null, h('tr', { class: 'part' }, h('th', { scope: 'rowgroup', colspan: told.runs.length + 1 }, title)),
-    rows.map((row) => h('tr', null, h('th', { scope: 'row' }, row.tip ? term(row.label, row.tip) : row.label), row.cells.map((cell) => h('td', null, h('div', null, h('span', null, cell.text), cell.note && h('small', { class: 'muted' }, cell.note)))))));
-  const classes = bodies.filter(([title]) => title === PARTS.class), rest = bodies.filter(([title]) => title !== PARTS.class);
-  put(root.querySelector('.c-scroll'), [rest, classes].filter((some) => some.length).map((some) => h('table', null, head(), some.map(body))));
+  const bodies = Object.entries(PARTS)
+    .map(([part, title]) => [title, told.table.filter((row) => row.part === part)])
+    .filter(([, rows]) => rows.length);
+  const head = () =>
+    h(
+      'thead',
+      null,
+      h(
+        'tr',
+        null,
+        h('td', null),
+        told.runs.map((run, i) => h('th', { scope: 'col' }, badge(i), ' ', run.name)),
+      ),
+    );
+  const body = ([title, rows]) =>
+    h(
+      'tbody',
+      null,
+      h(
+        'tr',
+        { class: 'part' },
+        h('th', { scope: 'rowgroup', colspan: told.runs.length + 1 }, title),
+      ),
+      rows.map((row) =>
+        h(
+          'tr',
+          null,
+          h('th', { scope: 'row' }, row.tip ? term(row.label, row.tip) : row.label),
+          row.cells.map((cell) =>
+            h(
+              'td',
+              null,
+              h(
+                'div',
+                null,
+                h('span', null, cell.text),
+                cell.note && h('small', { class: 'muted' }, cell.note),
+              ),
+            ),
+          ),
+        ),
+      ),
+    );
+  const classes = bodies.filter(([title]) => title === PARTS.class);
+  const rest = bodies.filter(([title]) => title !== PARTS.class);
+  put(
+    root.querySelector('.c-scroll'),
+    [rest, classes]
+      .filter((some) => some.length)
+      .map((some) => h('table', null, head(), some.map(body))),
+  );
 }

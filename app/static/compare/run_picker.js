@@ -3,12 +3,35 @@
 import { close, open } from '../core/dialog.js';
 import { h, num, pct, put, setAttr, setText } from '../core/dom.js';
 
-/** Opens the dialog with the runs of the folder; `chosen(names)` is called at its end, in the order in which they were pressed. */
+/**
+ * Opens the dialog with the runs of the folder; `chosen(names)` is called at its end, in the order
+ * in which they were pressed.
+ */
 export async function pick(base, names, most, chosen) {
-  let now = [...names], runs = [];
-  const search = h('input', { type: 'search', 'aria-label': 'Search runs', placeholder: 'Search name, recipe, teacher, note', autocomplete: 'off', spellcheck: 'false' });
-  const list = h('div', { class: 'c-list' }), count = h('p', { class: 'muted', role: 'status' }), rows = new Map();
-  const done = h('button', { type: 'button', class: 'btn small primary', onclick: () => { close(); chosen(now); } }, 'Compare');
+  let now = [...names];
+  let runs = [];
+  const search = h('input', {
+    type: 'search',
+    'aria-label': 'Search runs',
+    placeholder: 'Search name, recipe, teacher, note',
+    autocomplete: 'off',
+    spellcheck: 'false',
+  });
+  const list = h('div', { class: 'c-list' });
+  const count = h('p', { class: 'muted', role: 'status' });
+  const rows = new Map();
+  const done = h(
+    'button',
+    {
+      type: 'button',
+      class: 'btn small primary',
+      onclick: () => {
+        close();
+        chosen(now);
+      },
+    },
+    'Compare',
+  );
   open('Choose two to four runs', [done], search, count, list);
   search.focus();
   search.addEventListener('input', show);
@@ -19,13 +42,51 @@ export async function pick(base, names, most, chosen) {
     now = now.filter((name) => runs.some((run) => run.name === name));
     put(list, runs.map(row));
     show();
-  } catch (error) { put(list, h('p', { class: 'wrong', role: 'alert' }, error instanceof TypeError ? 'The server does not answer.' : error.message)); }
+  } catch (error) {
+    put(
+      list,
+      h(
+        'p',
+        { class: 'wrong', role: 'alert' },
+        error instanceof TypeError ? 'The server does not answer.' : error.message,
+      ),
+    );
+  }
 
   function row(run) {
-    const { score } = run, result = score ? `${pct(score.share, 1)} ${score.real ? `of ${num(score.n)} real images` : 'agreement'}` : 'not tested yet';
-    const node = h('button', { type: 'button', class: 'c-item', 'data-run': run.name, onclick: () => { now = now.includes(run.name) ? now.filter((n) => n !== run.name) : [...now, run.name].slice(0, most); show(); } },
-      h('i', { class: 'tick', 'aria-hidden': 'true' }), run.picture && run.state !== 'going' ? h('img', { alt: '', loading: 'lazy', src: `${base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}` }) : h('span', { class: 'thumb' }),
-      h('span', null, h('b', null, run.name), h('small', { class: 'muted' }, [run.title, run.teacher, result, run.state].join(' · ')), run.note && h('small', { class: 'muted' }, run.note)));
+    const { score } = run;
+    const result = score
+      ? `${pct(score.share, 1)} ${score.real ? `of ${num(score.n)} real images` : 'agreement'}`
+      : 'not tested yet';
+    const node = h(
+      'button',
+      {
+        type: 'button',
+        class: 'c-item',
+        'data-run': run.name,
+        onclick: () => {
+          now = now.includes(run.name)
+            ? now.filter((n) => n !== run.name)
+            : [...now, run.name].slice(0, most);
+          show();
+        },
+      },
+      h('i', { class: 'tick', 'aria-hidden': 'true' }),
+      run.picture && run.state !== 'going'
+        ? h('img', {
+            alt: '',
+            loading: 'lazy',
+            src: `${base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}`,
+          })
+        : h('span', { class: 'thumb' }),
+      h(
+        'span',
+        null,
+        h('b', null, run.name),
+        h('small', { class: 'muted' }, [run.title, run.teacher, result, run.state].join(' · ')),
+        run.note && h('small', { class: 'muted' }, run.note),
+      ),
+    );
     rows.set(run.name, node);
     return node;
   }
@@ -33,13 +94,20 @@ export async function pick(base, names, most, chosen) {
   function show() {
     const asked = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const run of runs) {
-      const node = rows.get(run.name), on = now.includes(run.name), text = `${run.name} ${run.title} ${run.teacher} ${run.note} ${run.state}`.toLowerCase();
+      const node = rows.get(run.name);
+      const on = now.includes(run.name);
+      const text = `${run.name} ${run.title} ${run.teacher} ${run.note} ${run.state}`.toLowerCase();
       setAttr(node, 'hidden', !asked.every((word) => text.includes(word)));
       setAttr(node, 'aria-pressed', String(on));
       setAttr(node, 'disabled', !on && now.length >= most);
       setText(node.querySelector('.tick'), on ? 'ABCD'[now.indexOf(run.name)] : '');
     }
-    setText(count, runs.length ? `${now.length} chosen${now.length >= most ? `, four at most` : ''}` : 'There is no run yet. Start one in the Studio.');
+    setText(
+      count,
+      runs.length
+        ? `${now.length} chosen${now.length >= most ? `, four at most` : ''}`
+        : 'There is no run yet. Start one in the Studio.',
+    );
     setAttr(done, 'disabled', !now.length);
   }
 }

@@ -3,4 +3,4 @@
 import { TERMS } from './glossary-terms.js';
 
 /** The explanation of a term, by id; empty for one that there is none of. */
-export const told = (id) => Object.hasOwn(TERMS, id) ? TERMS[id].tip : '';
+export const told = (id) => (Object.hasOwn(TERMS, id) ? TERMS[id].tip : '');

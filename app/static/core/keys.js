@@ -1,4 +1,5 @@
-// What keys do, as one table: the sheet that lists them, and those that work on every page. Others belong to their pages.
+// What keys do, as one table: the sheet that lists them, and those that work on every page. Others
+// belong to their pages.
 
 import { h, put } from './dom.js';
 
@@ -7,7 +8,11 @@ const KEYS = [
   [['?'], 'Show or close this sheet'],
   [['1', '…', '9'], 'Go to a part of the page, in reading order: a panel, the list, a run'],
   [['Tab'], 'Go on within it; Enter presses, arrows move through images and choices'],
-  [['Space'], 'Pause or continue the run; while an earlier moment is shown, or when it has ended, play or hold this view', 'studio'],
+  [
+    ['Space'],
+    'Pause or continue the run; while an earlier moment is shown, or when it has ended, play or hold this view',
+    'studio',
+  ],
   [['←', '→'], 'A frame back or on; with Shift an iteration', 'studio'],
   [['Home', 'End'], 'To the start; to live', 'studio'],
   [['PageUp', 'PageDown'], 'On the time line: to the event after, before', 'studio'],
@@ -17,8 +22,15 @@ const KEYS = [
 ];
 
 /** Signs belong to a field that takes them, and nothing is ours while Ctrl, Alt or ⌘ is down. */
-export const isTyping = (event) => event.ctrlKey || event.metaKey || event.altKey
-  || Boolean(event.target.closest?.('input:not([type=radio], [type=checkbox], [type=range]), textarea, select, [contenteditable]'));
+export const isTyping = (event) =>
+  event.ctrlKey ||
+  event.metaKey ||
+  event.altKey ||
+  Boolean(
+    event.target.closest?.(
+      'input:not([type=radio], [type=checkbox], [type=range]), textarea, select, [contenteditable]',
+    ),
+  );
 
 export class Keys {
   /** `page()`: name of the page that is shown. */
@@ -26,26 +38,48 @@ export class Keys {
     Object.assign(this, { view, page, sheet: view.querySelector('.help') });
     view.querySelector('.nav .keys').addEventListener('click', () => this.#toggle());
     this.sheet.querySelector('.close').addEventListener('click', () => this.sheet.close());
-    this.sheet.addEventListener('click', (event) => { if (event.target === this.sheet) this.sheet.close(); }); // beside it
+    this.sheet.addEventListener('click', (event) => {
+      if (event.target === this.sheet) this.sheet.close();
+    }); // beside it
     document.addEventListener('keydown', (event) => this.#press(event));
   }
 
   #press(event) {
     if (isTyping(event) || event.repeat) return;
     if (event.key === '?') this.#toggle();
-    else if (/^[1-9]$/.test(event.key) && !document.querySelector('dialog[open]')) this.#enter(Number(event.key) - 1);
+    else if (/^[1-9]$/.test(event.key) && !document.querySelector('dialog[open]'))
+      this.#enter(Number(event.key) - 1);
   }
 
   #toggle() {
     if (this.sheet.open) return this.sheet.close();
-    const here = this.page(), rows = KEYS.filter(([, , page]) => !page || page === here);
-    put(this.sheet.querySelector('dl'), rows.map(([keys, does]) => h('div', null, h('dt', null, keys.map((key) => key === '…' ? ' … ' : h('kbd', null, key))), h('dd', null, does))));
+    const here = this.page();
+    const rows = KEYS.filter(([, , page]) => !page || page === here);
+    put(
+      this.sheet.querySelector('dl'),
+      rows.map(([keys, does]) =>
+        h(
+          'div',
+          null,
+          h(
+            'dt',
+            null,
+            keys.map((key) => (key === '…' ? ' … ' : h('kbd', null, key))),
+          ),
+          h('dd', null, does),
+        ),
+      ),
+    );
     this.sheet.showModal();
   }
 
   /** Panels that are shown, in their order; a press on one beyond the last does nothing. */
   #enter(index) {
-    const panels = [...this.view.querySelectorAll(`main[data-page=${this.page()}] :is(.panel, .lesson-list, .lesson, .run-list > li)`)].filter((panel) => panel.offsetParent);
+    const panels = [
+      ...this.view.querySelectorAll(
+        `main[data-page=${this.page()}] :is(.panel, .lesson-list, .lesson, .run-list > li)`,
+      ),
+    ].filter((panel) => panel.offsetParent);
     const panel = panels[index];
     if (!panel) return;
     panel.tabIndex = -1;

@@ -1,21 +1,39 @@
-// Polls the snapshot: one conditional GET, held by the server until something is new, for a second at most, and then answered 304.
-// Nothing is asked while the page is hidden.
+// Polls the snapshot: one conditional GET, held by the server until something is new, for a second
+// at most, and then answered 304. Nothing is asked while the page is hidden.
 
-const PERIOD = 400, PATIENCE = 5000, RETRY = 1000;
+const PERIOD = 400;
+const PATIENCE = 5000;
+const RETRY = 1000;
 
-/** Calls `onSnapshot(snapshot)` for each new one, `onHeaders(headers)` for each answer, new or not, and `onAway(seconds)` while the server
- *  does not answer. `headers`: to be sent along. Returns `{soon}`. */
+/**
+ * Calls `onSnapshot(snapshot)` for each new one, `onHeaders(headers)` for each answer, new or not,
+ * and `onAway(seconds)` while the server does not answer. `headers`: to be sent along. Returns
+ * `{soon}`.
+ */
 export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders = () => {} }) {
-  let etag = '', boot = null, heard = performance.now(), wake = () => {};
+  let etag = '';
+  let boot = null;
+  let heard = performance.now();
+  let wake = () => {};
 
   async function ask() {
-    const response = await fetch(url, { headers: etag ? { ...headers, 'If-None-Match': etag, Prefer: 'wait=1' } : headers, cache: 'no-store', signal: AbortSignal.timeout(PATIENCE) });
+    const response = await fetch(url, {
+      headers: etag ? { ...headers, 'If-None-Match': etag, Prefer: 'wait=1' } : headers,
+      cache: 'no-store',
+      signal: AbortSignal.timeout(PATIENCE),
+    });
     if (response.status !== 304 && !response.ok) throw new Error(`status ${response.status}`);
     heard = performance.now();
     const { headers: told } = response;
-    if (response.status === 304) { onAway(0); return { told }; }
+    if (response.status === 304) {
+      onAway(0);
+      return { told };
+    }
     const snapshot = await response.json();
-    if (boot && boot !== snapshot.boot) { location.reload(); return {}; } // another server process: its page may differ
+    if (boot && boot !== snapshot.boot) {
+      location.reload();
+      return {};
+    } // another server process: its page may differ
     boot = snapshot.boot;
     etag = response.headers.get('ETag') ?? '';
     onAway(0);
@@ -29,17 +47,32 @@ export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders
       let pause = PERIOD;
       if (visible()) {
         let answer = {};
-        try { answer = await ask(); } catch (error) {
-          if (!(error instanceof TypeError || error instanceof SyntaxError || error.name === 'TimeoutError' || error.message.startsWith('status'))) console.error(error);
+        try {
+          answer = await ask();
+        } catch (error) {
+          if (!(
+            error instanceof TypeError ||
+            error instanceof SyntaxError ||
+            error.name === 'TimeoutError' ||
+            error.message.startsWith('status')
+          ))
+            console.error(error);
           pause = RETRY;
           onAway((performance.now() - heard) / 1000);
         }
-        try { // a mistake from here on is the page's, not the network's
+        try {
+          // a mistake from here on is the page's, not the network's
           if (answer.snapshot) onSnapshot(answer.snapshot);
-          if (answer.told) onHeaders(answer.told); // where the presenter is may be a moment of this snapshot's run
-        } catch (error) { console.error(error); }
+          // where the presenter is may be a moment of this snapshot's run
+          if (answer.told) onHeaders(answer.told);
+        } catch (error) {
+          console.error(error);
+        }
       } else pause = 60_000;
-      await new Promise((resolve) => { wake = resolve; setTimeout(resolve, pause); });
+      await new Promise((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, pause);
+      });
     }
   })();
   return { soon: () => setTimeout(() => wake(), 120) };

@@ -4,15 +4,25 @@ import { go } from './address.js';
 import { setAttr, setText } from './dom.js';
 
 export class Pages {
-  /** `turned(page, popped)` is called for the first page too; popped: the address came first, by a link or Back. A page is a tab of the top bar and the <main> of its name. */
+  /**
+   * `turned(page, popped)` is called for the first page too; popped: the address came first, by a
+   * link or Back. A page is a tab of the top bar and the <main> of its name.
+   */
   constructor(view, turned) {
-    Object.assign(this, { turned, heading: view.querySelector('.nav h1'), tabs: [...view.querySelectorAll('.tabs a')] });
-    this.parts = Object.fromEntries([...view.querySelectorAll('main[data-page]')].map((part) => [part.dataset.page, part]));
-    for (const tab of this.tabs) tab.addEventListener('click', (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a window of its own
-      event.preventDefault();
-      this.go(tab.dataset.page);
+    Object.assign(this, {
+      turned,
+      heading: view.querySelector('.nav h1'),
+      tabs: [...view.querySelectorAll('.tabs a')],
     });
+    this.parts = Object.fromEntries(
+      [...view.querySelectorAll('main[data-page]')].map((part) => [part.dataset.page, part]),
+    );
+    for (const tab of this.tabs)
+      tab.addEventListener('click', (event) => {
+        if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a window of its own
+        event.preventDefault();
+        this.go(tab.dataset.page);
+      });
     addEventListener('popstate', () => this.#turn(true));
     this.#turn(true);
   }
@@ -25,7 +35,9 @@ export class Pages {
   }
 
   #turn(popped = false) {
-    const before = this.page, asked = new URLSearchParams(location.search).get('tab') ?? ''; // Gradio keeps the word page for itself
+    const before = this.page;
+    // Gradio keeps the word page for itself
+    const asked = new URLSearchParams(location.search).get('tab') ?? '';
     this.page = Object.hasOwn(this.parts, asked) ? asked : 'studio';
     document.body.dataset.page = this.page;
     for (const tab of this.tabs) {
@@ -33,7 +45,8 @@ export class Pages {
       setAttr(tab, 'aria-current', shown ? 'page' : null);
       if (shown) setText(this.heading, tab.textContent);
     }
-    for (const [name, part] of Object.entries(this.parts)) setAttr(part, 'hidden', name !== this.page);
+    for (const [name, part] of Object.entries(this.parts))
+      setAttr(part, 'hidden', name !== this.page);
     if (before !== this.page) scrollTo(0, 0); // on a phone the pages share one scroll bar
     this.turned(this.page, popped);
   }

@@ -1,4 +1,5 @@
-// Plotly, from our own server, loaded when the first chart needs it. Each chart gets layouts of its own: Plotly writes into them.
+// Plotly, from our own server, loaded when the first chart needs it. Each chart gets layouts of its
+// own: Plotly writes into them.
 
 import { colours } from './dom.js';
 
@@ -10,18 +11,35 @@ export function plotly(address) {
     const script = document.createElement('script');
     script.src = address;
     script.onload = () => resolve(window.Plotly);
-    script.onerror = () => { loading = null; reject(new Error('plotly.min.js did not arrive')); };
+    script.onerror = () => {
+      loading = null;
+      reject(new Error('plotly.min.js did not arrive'));
+    };
     document.head.append(script);
   });
   return loading;
 }
 
 /** The "Share" button of Plotly would send the chart to its maker's server. */
-export const CONFIG = { responsive: true, displaylogo: false, showSendToCloud: false, displayModeBar: false };
+export const CONFIG = {
+  responsive: true,
+  displaylogo: false,
+  showSendToCloud: false,
+  displayModeBar: false,
+};
 
 export function layout(host, more) {
   const [ink, line, surface] = colours(host, ['--ink', '--line', '--surface']);
   const font = { color: ink, size: 11, family: getComputedStyle(host).fontFamily };
-  return { paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font, uirevision: 'const', showlegend: false, autosize: true,
-    margin: { l: 0, r: 0, t: 0, b: 0 }, hoverlabel: { bgcolor: surface, bordercolor: line, font }, ...more };
+  return {
+    paper_bgcolor: 'rgba(0,0,0,0)',
+    plot_bgcolor: 'rgba(0,0,0,0)',
+    font,
+    uirevision: 'const',
+    showlegend: false,
+    autosize: true,
+    margin: { l: 0, r: 0, t: 0, b: 0 },
+    hoverlabel: { bgcolor: surface, bordercolor: line, font },
+    ...more,
+  };
 }

@@ -1,4 +1,5 @@
-// Names, symbols and explanations (the glossary's) of the method's terms. The names of the losses are those of kgen/events.py.
+// Names, symbols and explanations (the glossary's) of the method's terms. The names of the losses
+// are those of kgen/events.py.
 
 import { told } from './glossary.js';
 
@@ -20,15 +21,24 @@ export const STUDENT = [
 const UNWEIGHTED = ['kl'];
 
 /** Factor of a term in its loss, α; 1 for those that have none. */
-export const weightOf = (snap, name) => UNWEIGHTED.includes(name) ? 1 : snap.recipe.weights?.[name] ?? 0;
+export const weightOf = (snap, name) =>
+  UNWEIGHTED.includes(name) ? 1 : (snap.recipe.weights?.[name] ?? 0);
 
 /** The terms that take part in this run. */
 export const inUse = (snap, terms) => terms.filter(({ name }) => weightOf(snap, name) !== 0);
 
 const MAPS = {
   cam: { short: 'CAM', title: 'CAM', tip: 'Class activation map (Eq. 5)' },
-  linearised: { short: 'CAM', title: 'Linearised CAM', tip: 'Class activation map of a teacher with more than one layer after its last map: the logit\'s slope takes the place of the weights' },
-  attention: { short: 'attention', title: 'Attention of [CLS]', tip: 'How much the last block\'s class token looks at each patch, where 1 is its even share' },
+  linearised: {
+    short: 'CAM',
+    title: 'Linearised CAM',
+    tip: "Class activation map of a teacher with more than one layer after its last map: the logit's slope takes the place of the weights",
+  },
+  attention: {
+    short: 'attention',
+    title: 'Attention of [CLS]',
+    tip: "How much the last block's class token looks at each patch, where 1 is its even share",
+  },
   none: { short: '', title: 'No map', tip: 'This teacher has no spatial map: key region is off' },
 };
 

@@ -1,14 +1,21 @@
-// Explanations on hover and focus: any element with data-tip, or data-term for a term of the glossary. Escape closes.
+// Explanations on hover and focus: any element with data-tip, or data-term for a term of the
+// glossary. Escape closes.
 
 import { told } from './glossary.js';
 
 export function tips(tip) {
-  let owner = null, pressed = '';
-  const hide = () => { tip.hidden = true; owner?.removeAttribute('aria-describedby'); owner = null; };
+  let owner = null;
+  let pressed = '';
+  const hide = () => {
+    tip.hidden = true;
+    owner?.removeAttribute('aria-describedby');
+    owner = null;
+  };
   const show = (event) => {
     const at = event.target.closest?.('[data-tip], [data-term]');
     if (!at || at === owner) return;
-    if (`${event.clientX} ${event.clientY}` === pressed) return; // it came under a pointer that has just pressed something else
+    // it came under a pointer that has just pressed something else
+    if (`${event.clientX} ${event.clientY}` === pressed) return;
     if (event.type === 'focusin' && !event.target.matches(':focus-visible')) return;
     open(at);
   };
@@ -18,15 +25,25 @@ export function tips(tip) {
     tip.textContent = at.dataset.tip ?? told(at.dataset.term);
     tip.hidden = false;
     at.setAttribute('aria-describedby', tip.id);
-    const box = at.getBoundingClientRect(), { offsetWidth: w, offsetHeight: h } = tip;
+    const box = at.getBoundingClientRect();
+    const { offsetWidth: w, offsetHeight: h } = tip;
     tip.style.left = `${Math.max(8, Math.min(innerWidth - w - 8, box.left))}px`;
     tip.style.top = `${box.bottom < 0.75 * innerHeight ? box.bottom + 6 : Math.max(8, box.top - h - 6)}px`;
   };
   document.addEventListener('pointerover', show);
   document.addEventListener('focusin', show);
-  document.addEventListener('pointerout', (e) => owner && !owner.contains(e.relatedTarget) && hide());
+  document.addEventListener(
+    'pointerout',
+    (e) => owner && !owner.contains(e.relatedTarget) && hide(),
+  );
   document.addEventListener('focusout', hide);
-  document.addEventListener('click', (e) => { const chip = e.target.closest?.('.chip[data-tip]'); if (chip) open(chip); }); // a chip has nothing to do but explain
-  document.addEventListener('pointerdown', (e) => { pressed = `${e.clientX} ${e.clientY}`; hide(); });
+  document.addEventListener('click', (e) => {
+    const chip = e.target.closest?.('.chip[data-tip]');
+    if (chip) open(chip);
+  }); // a chip has nothing to do but explain
+  document.addEventListener('pointerdown', (e) => {
+    pressed = `${e.clientX} ${e.clientY}`;
+    hide();
+  });
   return { hide, open };
 }

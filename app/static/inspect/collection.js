@@ -1,4 +1,5 @@
-// One class on the Inspect page: all its images, sorted and filtered; its mean image; how it fares on real images.
+// One class on the Inspect page: all its images, sorted and filtered; its mean image; how it fares
+// on real images.
 
 import { h, num, pct, put, s, setAttr, setText } from '../core/dom.js';
 import { GENERATOR, REWARD, inUse } from '../core/terms.js';
@@ -9,22 +10,62 @@ import * as where from '../store/image_filter.js';
 const CHART = { w: 240, h: 72 };
 
 export class Collection {
-  /** `open(it, pos)`: an image was chosen; `change(changes)`: the address has other words for what is shown. */
+  /**
+   * `open(it, pos)`: an image was chosen; `change(changes)`: the address has other words for what
+   * is shown.
+   */
   constructor(root, { open, change }) {
     Object.assign(this, { root, change, order: [] });
-    for (const [name, at] of Object.entries({ facts: '.facts', sort: '.sort', way: '.way', filter: '.filter', what: '.what', low: '.low', high: '.high', which: '.which', chips: '.chips', count: '.count', newer: '.newer', png: '.png', zip: '.zip', range: '.range' })) this[name] = root.querySelector(at);
-    this.wall = new Wall(root.querySelector('.wall'), { open: (i) => { const { it, pos } = this.samples.columns; open(it[this.order[i]], pos[this.order[i]]); }, told: (i) => this.#told(this.order[i]) });
-    this.sort.addEventListener('change', () => this.change({ sort: this.#sorted(this.sort.value, this.sorting.down) }));
-    this.way.addEventListener('click', () => this.change({ sort: this.#sorted(this.sorting.name, !this.sorting.down) }));
+    for (const [name, at] of Object.entries({
+      facts: '.facts',
+      sort: '.sort',
+      way: '.way',
+      filter: '.filter',
+      what: '.what',
+      low: '.low',
+      high: '.high',
+      which: '.which',
+      chips: '.chips',
+      count: '.count',
+      newer: '.newer',
+      png: '.png',
+      zip: '.zip',
+      range: '.range',
+    }))
+      this[name] = root.querySelector(at);
+    this.wall = new Wall(root.querySelector('.wall'), {
+      open: (i) => {
+        const { it, pos } = this.samples.columns;
+        open(it[this.order[i]], pos[this.order[i]]);
+      },
+      told: (i) => this.#told(this.order[i]),
+    });
+    this.sort.addEventListener('change', () =>
+      this.change({ sort: this.#sorted(this.sort.value, this.sorting.down) }),
+    );
+    this.way.addEventListener('click', () =>
+      this.change({ sort: this.#sorted(this.sorting.name, !this.sorting.down) }),
+    );
     this.what.addEventListener('change', () => this.#fields());
-    this.newer.addEventListener('click', () => { this.held = null; this.change({}); });
-    this.filter.addEventListener('submit', (e) => { e.preventDefault(); this.#add(); });
+    this.newer.addEventListener('click', () => {
+      this.held = null;
+      this.change({});
+    });
+    this.filter.addEventListener('submit', (e) => {
+      e.preventDefault();
+      this.#add();
+    });
   }
 
   /** `samples`: the class's; `sort` and `conditions` as in the address. */
   draw(book, samples, sort, conditions, tests) {
     const other = this.samples !== samples;
-    Object.assign(this, { book, samples, sorting: where.sorting(sort), conditions: where.parse(conditions) });
+    Object.assign(this, {
+      book,
+      samples,
+      sorting: where.sorting(sort),
+      conditions: where.parse(conditions),
+    });
     const terms = inUse(book.over, [...GENERATOR, REWARD]);
     if (other) this.#columns(terms);
     this.sort.value = this.sorting.name;
@@ -32,26 +73,45 @@ export class Collection {
     this.#hold(`${book.mark} ${samples.c} ${sort} ${conditions}`);
     this.order = where.choose(samples.columns, this.conditions, this.sorting, this.held.n);
     const { sheets, place, columns } = samples;
-    this.wall.show(this.order.map((i) => ({ sheet: sheets[place[i].sheet], at: place[i].at, side: columns.side[i] })), `${this.held.key}${this.#grows() ? '' : ` ${this.held.n}`}`);
+    this.wall.show(
+      this.order.map((i) => ({
+        sheet: sheets[place[i].sheet],
+        at: place[i].at,
+        side: columns.side[i],
+      })),
+      `${this.held.key}${this.#grows() ? '' : ` ${this.held.n}`}`,
+    );
     this.#chips();
     this.#count();
     this.#facts(tests);
   }
 
-  /** In an order of its own a list stands still while the run goes on: its new images wait for a click. */
+  /**
+   * In an order of its own a list stands still while the run goes on: its new images wait for a
+   * click.
+   */
   #hold(key) {
     const { n, done, total } = this.samples;
-    if (this.held?.key !== key || this.#grows() || !this.held.whole) this.held = { key, n, done, whole: done >= total };
+    if (this.held?.key !== key || this.#grows() || !this.held.whole)
+      this.held = { key, n, done, whole: done >= total };
   }
 
   /** Do new images only come behind those that are shown? */
-  #grows() { return this.sorting.name === 'it' && !this.sorting.down; }
+  #grows() {
+    return this.sorting.name === 'it' && !this.sorting.down;
+  }
 
-  #sorted(name, down) { return name === 'it' && !down ? null : `${down ? '-' : ''}${name}`; }
+  #sorted(name, down) {
+    return name === 'it' && !down ? null : `${down ? '-' : ''}${name}`;
+  }
 
   #columns(terms) {
-    const columns = where.columnsOf(terms, Boolean(this.book.over.judge)), sides = new Set(this.book.over.scales.map(({ side }) => side));
-    const options = () => columns.filter(({ name }) => name !== 'side' || sides.size > 1).map(({ name, title }) => h('option', { value: name }, title));
+    const columns = where.columnsOf(terms, Boolean(this.book.over.judge));
+    const sides = new Set(this.book.over.scales.map(({ side }) => side));
+    const options = () =>
+      columns
+        .filter(({ name }) => name !== 'side' || sides.size > 1)
+        .map(({ name, title }) => h('option', { value: name }, title));
     put(this.sort, options());
     put(this.what, options());
     this.what.value = 'p';
@@ -60,97 +120,320 @@ export class Collection {
 
   /** Two numbers for most; for the pool and the resolution a choice. */
   #fields() {
-    const name = this.what.value, choices = name === 'pool' ? [['1', 'kept'], ['0', 'not kept']] : name === 'side' ? [...new Set(this.book.over.scales.map(({ side }) => side))].map((side) => [side, `${side} px`]) : null;
+    const name = this.what.value;
+    const choices =
+      name === 'pool'
+        ? [
+            ['1', 'kept'],
+            ['0', 'not kept'],
+          ]
+        : name === 'side'
+          ? [...new Set(this.book.over.scales.map(({ side }) => side))].map((side) => [
+              side,
+              `${side} px`,
+            ])
+          : null;
     setAttr(this.which, 'hidden', !choices);
     setAttr(this.range, 'hidden', Boolean(choices));
-    put(this.which, (choices ?? []).map(([v, label]) => h('option', { value: v }, label)));
+    put(
+      this.which,
+      (choices ?? []).map(([v, label]) => h('option', { value: v }, label)),
+    );
     const percent = where.columnOf(name).times ? ', %' : '';
-    for (const [field, words] of [[this.low, 'at least'], [this.high, 'at most']]) { setAttr(field, 'placeholder', words + percent); field.value = ''; }
+    for (const [field, words] of [
+      [this.low, 'at least'],
+      [this.high, 'at most'],
+    ]) {
+      setAttr(field, 'placeholder', words + percent);
+      field.value = '';
+    }
   }
 
   #add() {
-    const name = this.what.value, read = (field, open) => field.value === '' ? open : where.meant(name, +field.value);
-    const [low, high] = this.which.hidden ? [read(this.low, -Infinity), read(this.high, Infinity)] : [+this.which.value, +this.which.value];
+    const name = this.what.value;
+    const read = (field, open) => (field.value === '' ? open : where.meant(name, +field.value));
+    const [low, high] = this.which.hidden
+      ? [read(this.low, -Infinity), read(this.high, Infinity)]
+      : [+this.which.value, +this.which.value];
     if (low === -Infinity && high === Infinity) return void this.low.focus();
     this.#only([...this.conditions.filter((c) => c.name !== name), { name, low, high }]);
     this.low.value = this.high.value = '';
   }
 
-  #only(conditions) { this.change({ where: where.format(conditions) || null }); }
+  #only(conditions) {
+    this.change({ where: where.format(conditions) || null });
+  }
 
   #chips() {
     const text = where.format(this.conditions);
     if (text === this.chipped) return;
     this.chipped = text;
-    put(this.chips, this.conditions.map((c, at) => h('button', { type: 'button', class: 'chip', 'aria-label': `Remove: ${where.words(c)}`, onclick: () => this.#only(this.conditions.filter((_, i) => i !== at)) }, where.words(c), ' ×')));
+    put(
+      this.chips,
+      this.conditions.map((c, at) =>
+        h(
+          'button',
+          {
+            type: 'button',
+            class: 'chip',
+            'aria-label': `Remove: ${where.words(c)}`,
+            onclick: () => this.#only(this.conditions.filter((_, i) => i !== at)),
+          },
+          where.words(c),
+          ' ×',
+        ),
+      ),
+    );
   }
 
   #count() {
-    const { samples, order, book } = this, all = this.held.n, { most } = book.over, whole = samples.done >= samples.total;
-    const lost = samples.lost.length ? ` ${num(samples.lost.length)} iterations cannot be read.` : '';
+    const { samples, order, book } = this;
+    const all = this.held.n;
+    const { most } = book.over;
+    const whole = samples.done >= samples.total;
+    const lost = samples.lost.length
+      ? ` ${num(samples.lost.length)} iterations cannot be read.`
+      : '';
     const late = samples.n - all;
     setText(this.newer, late ? `${num(late)} new` : '');
     setAttr(this.newer, 'hidden', !late);
-    setText(this.count, (whole ? order.length === all ? all === 1 ? '1 image' : `${num(all)} images` : order.length ? `${num(order.length)} of ${num(all)} images` : `None of ${num(all)} images fits; take a filter away` : `${num(order.length)} images, reading on …`) + lost);
-    for (const [link, form, limit, label] of [[this.png, 'grid', most.grid, 'PNG grid'], [this.zip, 'zip', most.zip, 'ZIP']]) {
+    setText(
+      this.count,
+      (whole
+        ? order.length === all
+          ? all === 1
+            ? '1 image'
+            : `${num(all)} images`
+          : order.length
+            ? `${num(order.length)} of ${num(all)} images`
+            : `None of ${num(all)} images fits; take a filter away`
+        : `${num(order.length)} images, reading on …`) + lost,
+    );
+    for (const [link, form, limit, label] of [
+      [this.png, 'grid', most.grid, 'PNG grid'],
+      [this.zip, 'zip', most.zip, 'ZIP'],
+    ]) {
       const on = whole && order.length > 0;
       const query = `&sort=${this.sorting.down ? '-' : ''}${this.sorting.name}&where=${encodeURIComponent(where.format(this.conditions))}`;
-      setAttr(link, 'href', on ? book.address(`${form}/${samples.c}/${this.held.done}`, query) : null);
+      setAttr(
+        link,
+        'href',
+        on ? book.address(`${form}/${samples.c}/${this.held.done}`, query) : null,
+      );
       setAttr(link, 'aria-disabled', String(!on));
       setText(link, order.length > limit ? `${label}, first ${num(limit)}` : label);
     }
   }
 
   #told(i) {
-    const { columns } = this.samples, { name } = this.sorting, v = columns[name]?.[i], it = columns.it[i] + 1;
-    const said = name === 'it' ? `it. ${num(it)}` : name === 'pool' ? v ? 'kept' : 'not kept' : v == null ? '–' : where.columnOf(name).times ? pct(v) : name === 'side' ? `${v} px` : name === 'rank' ? `no. ${num(v)}` : value(v);
-    return { caption: said, label: `${this.book.over.classes[this.samples.c]}, iteration ${it}, image ${columns.pos[i] + 1}${name === 'it' ? '' : `, ${where.columnOf(name).title} ${said}`}` };
+    const { columns } = this.samples;
+    const { name } = this.sorting;
+    const v = columns[name]?.[i];
+    const it = columns.it[i] + 1;
+    const said =
+      name === 'it'
+        ? `it. ${num(it)}`
+        : name === 'pool'
+          ? v
+            ? 'kept'
+            : 'not kept'
+          : v == null
+            ? '–'
+            : where.columnOf(name).times
+              ? pct(v)
+              : name === 'side'
+                ? `${v} px`
+                : name === 'rank'
+                  ? `no. ${num(v)}`
+                  : value(v);
+    return {
+      caption: said,
+      label: `${this.book.over.classes[this.samples.c]}, iteration ${it}, image ${columns.pos[i] + 1}${name === 'it' ? '' : `, ${where.columnOf(name).title} ${said}`}`,
+    };
   }
 
-  // --- the class as a whole ------------------------------------------------------------------------
+  // --- the class as a whole
+  // ------------------------------------------------------------------------
 
   #facts(tests) {
-    const { samples, book } = this, key = `${book.mark} ${samples.c} ${samples.n} ${tests?.rows.length ?? '-'}`;
+    const { samples, book } = this;
+    const key = `${book.mark} ${samples.c} ${samples.n} ${tests?.rows.length ?? '-'}`;
     if (key === this.known) return;
     this.known = key;
-    put(this.facts, h('header', null, h('h2', null, samples.means.size > 1 ? 'Mean images' : 'Mean image'), h('p', { class: 'note' }, `of ${num(samples.n)}`)),
-      h('div', { class: 'means' }, [...samples.means.values()].sort((a, b) => a.side - b.side).map((mean) => this.#mean(mean, samples.means.size > 1))),
-      ...this.#scores(tests));
+    put(
+      this.facts,
+      h(
+        'header',
+        null,
+        h('h2', null, samples.means.size > 1 ? 'Mean images' : 'Mean image'),
+        h('p', { class: 'note' }, `of ${num(samples.n)}`),
+      ),
+      h(
+        'div',
+        { class: 'means' },
+        [...samples.means.values()]
+          .sort((a, b) => a.side - b.side)
+          .map((mean) => this.#mean(mean, samples.means.size > 1)),
+      ),
+      ...this.#scores(tests),
+    );
   }
 
   #mean({ side, small, channels, n, sum }, several) {
-    const canvas = h('canvas', { width: small, height: small, role: 'img', 'aria-label': `Mean of ${n} images of ${side} × ${side}` }), ink = canvas.getContext('2d'), out = ink.createImageData(small, small), area = small * small;
-    for (let i = 0; i < area; i++) for (let ch = 0; ch < 4; ch++) out.data[4 * i + ch] = ch === 3 ? 255 : sum[(channels === 1 ? 0 : Math.min(ch, channels - 1)) * area + i] / n;
+    const canvas = h('canvas', {
+      width: small,
+      height: small,
+      role: 'img',
+      'aria-label': `Mean of ${n} images of ${side} × ${side}`,
+    });
+    const ink = canvas.getContext('2d');
+    const out = ink.createImageData(small, small);
+    const area = small * small;
+    for (let i = 0; i < area; i++)
+      for (let ch = 0; ch < 4; ch++)
+        out.data[4 * i + ch] =
+          ch === 3 ? 255 : sum[(channels === 1 ? 0 : Math.min(ch, channels - 1)) * area + i] / n;
     ink.putImageData(out, 0, 0);
-    return h('figure', null, canvas, h('figcaption', { class: 'small muted' }, several ? `${side} px, ${num(n)} images` : ''));
+    return h(
+      'figure',
+      null,
+      canvas,
+      h('figcaption', { class: 'small muted' }, several ? `${side} px, ${num(n)} images` : ''),
+    );
   }
 
   #scores(tests) {
-    const { book: { over }, samples: { c } } = this;
-    const words = (text) => [h('h2', null, 'On real images'), h('p', { class: 'small muted' }, text)];
+    const { over } = this.book;
+    const words = (text) => [
+      h('h2', null, 'On real images'),
+      h('p', { class: 'small muted' }, text),
+    ];
     if (!over.student) return words('This run has no student to test.');
     if (!over.tests) return words('The student has not been tested yet.');
     if (!tests) return words('…');
     if (tests.error) return words(tests.error);
-    const { rows, real, n } = tests, [, student, teacher] = rows.at(-1), title = h('h2', null, real ? 'On real images' : 'On synthetic images');
-    const about = real ? 'of this class named correctly in the last test' : 'of this class named as the teacher does, in the last test; there are no real images';
-    if (student == null) return [title, h('p', { class: 'small muted' }, 'The tests of this run do not tell classes apart, or hold no image of this one.')];
-    const taken = (who, list) => list.length ? h('div', null, h('h3', null, `${who} takes it for`), h('ol', { class: 'top5' }, list.map(([named, count]) => h('li', null, h('span', { title: over.classes[named] }, over.classes[named] ?? `class ${named}`),
-      h('span', { class: 'track', style: { '--v': count / list[0][1], '--c': `var(--c${this.book.colours[named] ?? 0})` } }, h('i')), h('span', { class: 'num' }, num(count)))))) : null;
-    const confused = [taken('The student', tests.student), taken('The teacher', tests.teacher)].filter(Boolean);
-    return [title, h('p', null, h('b', null, pct(student, 1)), h('span', { class: 'muted' }, ` student${teacher == null ? '' : `, ${pct(teacher, 1)} teacher`}`)),
-      h('p', { class: 'small muted' }, `${about} (${num(n)} images of all classes; all classes together ${pct(tests.all[0], 1)}).`),
-      rows.length > 1 ? this.#course(rows) : null, ...confused,
-      confused.length ? h('p', { class: 'small muted' }, 'Images of that test with a wrong answer, by what was said.') : h('p', { class: 'small muted' }, student === 1 ? 'There was no wrong answer.' : 'What it is taken for was not kept: this run is of an earlier version.')].filter(Boolean);
+    const { rows, real, n } = tests;
+    const [, student, teacher] = rows.at(-1);
+    const title = h('h2', null, real ? 'On real images' : 'On synthetic images');
+    const about = real
+      ? 'of this class named correctly in the last test'
+      : 'of this class named as the teacher does, in the last test; there are no real images';
+    if (student == null)
+      return [
+        title,
+        h(
+          'p',
+          { class: 'small muted' },
+          'The tests of this run do not tell classes apart, or hold no image of this one.',
+        ),
+      ];
+    const taken = (who, list) =>
+      list.length
+        ? h(
+            'div',
+            null,
+            h('h3', null, `${who} takes it for`),
+            h(
+              'ol',
+              { class: 'top5' },
+              list.map(([named, count]) =>
+                h(
+                  'li',
+                  null,
+                  h(
+                    'span',
+                    { title: over.classes[named] },
+                    over.classes[named] ?? `class ${named}`,
+                  ),
+                  h(
+                    'span',
+                    {
+                      class: 'track',
+                      style: {
+                        '--v': count / list[0][1],
+                        '--c': `var(--c${this.book.colours[named] ?? 0})`,
+                      },
+                    },
+                    h('i'),
+                  ),
+                  h('span', { class: 'num' }, num(count)),
+                ),
+              ),
+            ),
+          )
+        : null;
+    const confused = [
+      taken('The student', tests.student),
+      taken('The teacher', tests.teacher),
+    ].filter(Boolean);
+    return [
+      title,
+      h(
+        'p',
+        null,
+        h('b', null, pct(student, 1)),
+        h(
+          'span',
+          { class: 'muted' },
+          ` student${teacher == null ? '' : `, ${pct(teacher, 1)} teacher`}`,
+        ),
+      ),
+      h(
+        'p',
+        { class: 'small muted' },
+        `${about} (${num(n)} images of all classes; all classes together ${pct(tests.all[0], 1)}).`,
+      ),
+      rows.length > 1 ? this.#course(rows) : null,
+      ...confused,
+      confused.length
+        ? h(
+            'p',
+            { class: 'small muted' },
+            'Images of that test with a wrong answer, by what was said.',
+          )
+        : h(
+            'p',
+            { class: 'small muted' },
+            student === 1
+              ? 'There was no wrong answer.'
+              : 'What it is taken for was not kept: this run is of an earlier version.',
+          ),
+    ].filter(Boolean);
   }
 
   /** The share, test by test. */
   #course(rows) {
-    const { w, h: tall } = CHART, known = rows.filter(([, share]) => share != null), x = (i) => 4 + (w - 8) * i / Math.max(1, known.length - 1), y = (v) => tall - 4 - (tall - 8) * v;
+    const { w, h: tall } = CHART;
+    const known = rows.filter(([, share]) => share != null);
+    const x = (i) => 4 + ((w - 8) * i) / Math.max(1, known.length - 1);
+    const y = (v) => tall - 4 - (tall - 8) * v;
     const teacher = rows.findLast(([, , t]) => t != null)?.[2];
-    return h('figure', { class: 'course' }, s('svg', { viewBox: `0 0 ${w} ${tall}`, role: 'img', 'aria-label': `Student, from ${pct(known[0][1])} to ${pct(known.at(-1)[1])} over ${known.length} tests` },
-      [0, 1].map((v) => s('line', { class: 'grid', x1: 4, x2: w - 4, y1: y(v), y2: y(v) })), teacher == null ? null : s('line', { class: 'teacher-line', x1: 4, x2: w - 4, y1: y(teacher), y2: y(teacher) }),
-      s('path', { class: 'student-line', d: known.map(([, v], i) => `${i ? 'L' : 'M'}${x(i).toFixed(1)} ${y(v).toFixed(1)}`).join('') })),
-    h('figcaption', { class: 'small muted' }, `${num(known.length)} tests, from ${num(known[0][0])} to ${num(known.at(-1)[0])} images in the pool; 0 to 100 %`));
+    return h(
+      'figure',
+      { class: 'course' },
+      s(
+        'svg',
+        {
+          viewBox: `0 0 ${w} ${tall}`,
+          role: 'img',
+          'aria-label': `Student, from ${pct(known[0][1])} to ${pct(known.at(-1)[1])} over ${known.length} tests`,
+        },
+        [0, 1].map((v) => s('line', { class: 'grid', x1: 4, x2: w - 4, y1: y(v), y2: y(v) })),
+        teacher == null
+          ? null
+          : s('line', { class: 'teacher-line', x1: 4, x2: w - 4, y1: y(teacher), y2: y(teacher) }),
+        s('path', {
+          class: 'student-line',
+          d: known
+            .map(([, v], i) => `${i ? 'L' : 'M'}${x(i).toFixed(1)} ${y(v).toFixed(1)}`)
+            .join(''),
+        }),
+      ),
+      h(
+        'figcaption',
+        { class: 'small muted' },
+        `${num(known.length)} tests, from ${num(known[0][0])} to ${num(known.at(-1)[0])} images in the pool; 0 to 100 %`,
+      ),
+    );
   }
 }

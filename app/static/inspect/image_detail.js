@@ -1,7 +1,20 @@
-// One image on the Inspect page: itself and its maps, its loss, what the networks call it, how it was made, and what is like it.
+// One image on the Inspect page: itself and its maps, its loss, what the networks call it, how it
+// was made, and what is like it.
 
 import { selection } from '../core/address.js';
-import { dot, h, math, num, pct, picture, put, setAttr, setText, term, whole } from '../core/dom.js';
+import {
+  dot,
+  h,
+  math,
+  num,
+  pct,
+  picture,
+  put,
+  setAttr,
+  setText,
+  term,
+  whole,
+} from '../core/dom.js';
 import { scaleOf } from '../store/groups.js';
 import { cellSize, figure, ghost, grid, hinge } from '../charts/maps.js';
 import * as strips from '../charts/loss_strips.js';
@@ -9,56 +22,113 @@ import { told } from '../core/glossary.js';
 import { Surface } from '../charts/surface.js';
 import { GENERATOR, REWARD, inUse, mapNames } from '../core/terms.js';
 
-const LARGEST = 280, OPERATOR = 16, SMALL = 56;
+const LARGEST = 280;
+const OPERATOR = 16;
+const SMALL = 56;
 
 /** In the order of a person's questions; what the whole batch shares comes last. */
 const ORDER = ['ce', 'kr', 'adv', 'aed', 'tv', 'l2', 'bn'];
-const sure = (p) => p == null ? '' : p > 0 && p < 0.005 ? '< 1 %' : pct(p);
+const sure = (p) => (p == null ? '' : p > 0 && p < 0.005 ? '< 1 %' : pct(p));
 
 export class Specimen {
-  /** `step(s)`: the frame of that step is looked at; null for the finished image. `link(changes)`: attributes of a link on this page. */
+  /**
+   * `step(s)`: the frame of that step is looked at; null for the finished image. `link(changes)`:
+   * attributes of a link on this page.
+   */
   constructor(root, { plotly, step, link }) {
     Object.assign(this, { root, step, link });
-    for (const [name, at] of Object.entries({ key: '.in-key', equation: '.equation', eqNote: '.eq-note', strips: '.strips', lossNote: '.loss-note', why: '.why', tops: '.tops', side: '.side', solid: '.surface' })) this[name] = root.querySelector(at);
+    for (const [name, at] of Object.entries({
+      key: '.in-key',
+      equation: '.equation',
+      eqNote: '.eq-note',
+      strips: '.strips',
+      lossNote: '.loss-note',
+      why: '.why',
+      tops: '.tops',
+      side: '.side',
+      solid: '.surface',
+    }))
+      this[name] = root.querySelector(at);
     this.surface = new Surface(this.solid, plotly);
-    this.why.addEventListener('click', () => setAttr(this.why, 'aria-expanded', String(this.root.classList.toggle('explained'))));
-    this.key.addEventListener('change', (e) => { if (e.target.name === 'kg-in-as') { this.as = e.target.value; if (this.image) this.#equation(); } });
+    this.why.addEventListener('click', () =>
+      setAttr(this.why, 'aria-expanded', String(this.root.classList.toggle('explained'))),
+    );
+    this.key.addEventListener('change', (e) => {
+      if (e.target.name === 'kg-in-as') {
+        this.as = e.target.value;
+        if (this.image) this.#equation();
+      }
+    });
     new ResizeObserver(() => this.image && this.#equation(true)).observe(this.key);
   }
 
-  /** `image`: the answer of /image/; `kin`: that of /kin/, or null while it is not here; `at`: the step that is looked at. */
+  /**
+   * `image`: the answer of /image/; `kin`: that of /kin/, or null while it is not here; `at`: the
+   * step that is looked at.
+   */
   draw(book, image, kin, at) {
     const other = this.image !== image;
     Object.assign(this, { book, image, kin, at });
-    const { over } = book, scale = scaleOf(over, image.iteration), target = scale?.target.flat() ?? [];
+    const { over } = book;
+    const scale = scaleOf(over, image.iteration);
+    const target = scale?.target.flat() ?? [];
     this.scale = image.map[0] * image.map[1] && target.length === image.cam.length ? scale : null;
     this.missing = hinge(target, this.scale ? image.cam : []);
     this.warm = image.iteration < over.warmup;
-    if (other) { this.size = null; this.frame = undefined; }
+    if (other) {
+      this.size = null;
+      this.frame = undefined;
+    }
     this.#equation();
-    const terms = inUse(over, [...GENERATOR, REWARD]).sort((a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name));
-    strips.draw(this.strips, terms, over, kin?.shared, { image, nameOf: (index) => book.nameOf(index), missing: this.missing, warm: this.warm });
+    const terms = inUse(over, [...GENERATOR, REWARD]).sort(
+      (a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name),
+    );
+    strips.draw(this.strips, terms, over, kin?.shared, {
+      image,
+      nameOf: (index) => book.nameOf(index),
+      missing: this.missing,
+      warm: this.warm,
+    });
     strips.note(this.lossNote, image);
     this.#tops();
     this.#side();
   }
 
-  get frames() { return this.image.frames; }
+  get frames() {
+    return this.image.frames;
+  }
 
   /** The frame that is looked at; -1 for the finished image. */
-  #frame() { return this.at == null ? -1 : this.frames.findIndex(({ step }) => step === this.at); }
+  #frame() {
+    return this.at == null ? -1 : this.frames.findIndex(({ step }) => step === this.at);
+  }
 
   // --- the key region ---------------------------------------------------------------------------
 
   #equation(resized = false) {
-    const { image, scale, book: { over } } = this, width = this.key.clientWidth - 32, narrow = width < 720, solid = this.as === 'surface' && Boolean(scale);
+    const {
+      image,
+      scale,
+      book: { over },
+    } = this;
+    const width = this.key.clientWidth - 32;
+    const narrow = width < 720;
+    const solid = this.as === 'surface' && Boolean(scale);
     if (width <= 0) return;
     setAttr(this.key.querySelector('.seg'), 'hidden', !scale);
     this.surface.show(solid);
     setAttr(this.equation, 'hidden', solid);
-    if (solid) { if (!resized) this.surface.draw(scale, image.cam, mapNames(over).short); return; }
-    const room = narrow ? Math.floor((width - 20) / 2) : Math.min(LARGEST, Math.floor((width - 2 * OPERATOR - 6 * 12) / 4)), cell = scale ? cellSize(scale, image.side, room) : room, side = cell * (scale ? Math.max(scale.h, scale.w) : 1);
-    const size = `${cell} ${side} ${narrow}`, frame = this.#frame();
+    if (solid) {
+      if (!resized) this.surface.draw(scale, image.cam, mapNames(over).short);
+      return;
+    }
+    const room = narrow
+      ? Math.floor((width - 20) / 2)
+      : Math.min(LARGEST, Math.floor((width - 2 * OPERATOR - 6 * 12) / 4));
+    const cell = scale ? cellSize(scale, image.side, room) : room;
+    const side = cell * (scale ? Math.max(scale.h, scale.w) : 1);
+    const size = `${cell} ${side} ${narrow}`;
+    const frame = this.#frame();
     if (size === this.size && frame === this.frame) return;
     if (size !== this.size) this.#figures(cell, side);
     Object.assign(this, { size, frame });
@@ -66,85 +136,378 @@ export class Specimen {
   }
 
   #figures(cell, side) {
-    const { image, scale, missing: { missing, count, sum }, book: { over } } = this, names = mapNames(over), fine = image.side > 64 ? ' fine' : '';
+    const {
+      image,
+      scale,
+      missing: { missing, count, sum },
+      book: { over },
+    } = this;
+    const names = mapNames(over);
+    const fine = image.side > 64 ? ' fine' : '';
     this.equation.style.setProperty('--cell', `${cell}px`);
     this.equation.style.setProperty('--side', `${side}px`);
     this.large = h('div', { class: `pic-lg${fine}${scale ? '' : ' bare'}` });
-    this.slider = this.frames.length ? h('input', { type: 'range', min: 0, max: this.frames.length, step: 1, 'aria-label': 'Step of its making', oninput: () => this.step(this.frames[+this.slider.value]?.step ?? null) }) : null;
+    this.slider = this.frames.length
+      ? h('input', {
+          type: 'range',
+          min: 0,
+          max: this.frames.length,
+          step: 1,
+          'aria-label': 'Step of its making',
+          oninput: () => this.step(this.frames[+this.slider.value]?.step ?? null),
+        })
+      : null;
     this.moment = h('small', { class: 'moment' });
-    const op = (sign) => h('div', { class: 'op', 'aria-hidden': 'true' }, sign), own = figure('Image', `${image.side} × ${image.side}`, this.large);
+    const op = (sign) => h('div', { class: 'op', 'aria-hidden': 'true' }, sign);
+    const own = figure('Image', `${image.side} × ${image.side}`, this.large);
     own.append(h('div', { class: 'scrub' }, this.slider, this.moment));
     const top = Math.max(1, ...image.cam);
     this.equation.classList.toggle('bare', !scale);
     if (!scale) {
-      put(this.equation, own, figure(names.title, '', ghost(image.map[0] * image.map[1] > 1 ? 'The target of this map is not known.' : 'This teacher has no spatial map: key region is off.')));
+      put(
+        this.equation,
+        own,
+        figure(
+          names.title,
+          '',
+          ghost(
+            image.map[0] * image.map[1] > 1
+              ? 'The target of this map is not known.'
+              : 'This teacher has no spatial map: key region is off.',
+          ),
+        ),
+      );
       setText(this.eqNote, '');
       return;
     }
-    const target = scale.target.flat(), off = over.recipe.weights.kr === 0;
-    put(this.equation, own, op(''),
-      figure(term('Target', 'G(i, j): a Gaussian of height i in the middle and width j in cells; Full(n): n everywhere. The loss asks the map to be at least this high.'), over.map.label, grid('', scale, target, null, 'Target')), op('−'),
-      figure(term(names.title, `${names.tip}: how much each of the ${scale.h} × ${scale.w} places speaks for the class, as the teacher sees it. Raw values; colours end at 1 or at its own highest place.`), names.title.length > 9 ? '' : 'evidence, raw',
-        grid('', scale, image.cam, missing, `${names.title}, ${count} of ${target.length} cells below the target`, top)), op('='),
-      figure(term('Missing', 'max(0, target − map). Only the outlined cells pull.'), [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`], grid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`)));
-    setText(this.eqNote, `${off ? 'Key region has no weight in this run. ' : ''}${count ? `${num(count)} of ${num(target.length)} cells lie below the target${off ? '' : ' and pull'} (outlined); the others are satisfied and get no gradient.` : 'No cell lies below the target, so nothing pulls.'} Grey: evidence against the class.`);
+    const target = scale.target.flat();
+    const off = over.recipe.weights.kr === 0;
+    put(
+      this.equation,
+      own,
+      op(''),
+      figure(
+        term(
+          'Target',
+          'G(i, j): a Gaussian of height i in the middle and width j in cells; Full(n): n everywhere. The loss asks the map to be at least this high.',
+        ),
+        over.map.label,
+        grid('', scale, target, null, 'Target'),
+      ),
+      op('−'),
+      figure(
+        term(
+          names.title,
+          `${names.tip}: how much each of the ${scale.h} × ${scale.w} places speaks for the class, as the teacher sees it. Raw values; colours end at 1 or at its own highest place.`,
+        ),
+        names.title.length > 9 ? '' : 'evidence, raw',
+        grid(
+          '',
+          scale,
+          image.cam,
+          missing,
+          `${names.title}, ${count} of ${target.length} cells below the target`,
+          top,
+        ),
+      ),
+      op('='),
+      figure(
+        term('Missing', 'max(0, target − map). Only the outlined cells pull.'),
+        [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`],
+        grid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`),
+      ),
+    );
+    setText(
+      this.eqNote,
+      `${off ? 'Key region has no weight in this run. ' : ''}${count ? `${num(count)} of ${num(target.length)} cells lie below the target${off ? '' : ' and pull'} (outlined); the others are satisfied and get no gradient.` : 'No cell lies below the target, so nothing pulls.'} Grey: evidence against the class.`,
+    );
   }
 
   /** The finished image, or a step of its making. */
   #picture(side, frame) {
-    const { image, book: { over } } = this, shown = this.frames[frame];
-    put(this.large, picture({ url: shown?.image ?? image.image }, side, `Synthetic ${over.classes[image.c]}${shown ? `, step ${shown.step + 1}` : ', enlarged'}`));
+    const {
+      image,
+      book: { over },
+    } = this;
+    const shown = this.frames[frame];
+    put(
+      this.large,
+      picture(
+        { url: shown?.image ?? image.image },
+        side,
+        `Synthetic ${over.classes[image.c]}${shown ? `, step ${shown.step + 1}` : ', enlarged'}`,
+      ),
+    );
     if (this.slider) {
       this.slider.value = frame < 0 ? this.frames.length : frame;
-      setAttr(this.slider, 'aria-valuetext', shown ? `step ${shown.step + 1}${shown.p == null ? '' : `, teacher ${sure(shown.p)} sure`}` : `finished, teacher ${sure(image.p)} sure`);
+      setAttr(
+        this.slider,
+        'aria-valuetext',
+        shown
+          ? `step ${shown.step + 1}${shown.p == null ? '' : `, teacher ${sure(shown.p)} sure`}`
+          : `finished, teacher ${sure(image.p)} sure`,
+      );
     }
-    setText(this.moment, this.slider ? shown ? `step ${num(shown.step + 1)}${shown.p == null ? '' : `, ${sure(shown.p)} sure`}` : `${image.kept_step == null ? '' : `step ${num(image.kept_step + 1)}, `}kept, ${sure(image.p)} sure` : '');
-    for (const button of this.side.querySelectorAll('.film button')) setAttr(button, 'aria-pressed', String(+button.dataset.frame === frame));
+    setText(
+      this.moment,
+      this.slider
+        ? shown
+          ? `step ${num(shown.step + 1)}${shown.p == null ? '' : `, ${sure(shown.p)} sure`}`
+          : `${image.kept_step == null ? '' : `step ${num(image.kept_step + 1)}, `}kept, ${sure(image.p)} sure`
+        : '',
+    );
+    for (const button of this.side.querySelectorAll('.film button'))
+      setAttr(button, 'aria-pressed', String(+button.dataset.frame === frame));
   }
 
   // --- what the networks call it -----------------------------------------------------------------
 
   #tops() {
-    const { image, book, warm } = this, { over } = book;
-    const own = { wanted: over.class_indices, nameOf: (index) => book.nameOf(index) }, judge = over.judge && { wanted: over.judge.indices, nameOf: (index) => book.judgedName(index) };
-    const bars = (rows, { wanted, nameOf }) => h('ol', { class: 'top5' }, rows.map(([index, p]) => {
-      const slot = book.colours[wanted.indexOf(index)] ?? null, name = nameOf(index);
-      return h('li', { class: index === wanted[image.c] ? 'want' : null }, h('span', { title: name }, name), h('span', { class: 'track', style: { '--v': p, '--c': slot == null ? 'var(--muted)' : `var(--c${slot})` } }, h('i')), h('span', { class: 'num' }, p >= 0.995 ? '100' : (100 * p).toFixed(p >= 0.0995 ? 0 : 1)));
-    }));
-    const part = (title, rows, words, of = own, note = '') => h('div', null, h('h3', null, title), words ? h('p', { class: 'small muted' }, words) : rows?.length ? [note && h('p', { class: 'small muted' }, note), bars(rows, of)] : h('p', { class: 'small muted' }, 'These answers were not kept.'));
-    put(this.tops, part('Teacher', image.teacher_top, ''), part(`Student, at iteration ${num(image.iteration + 1)}`, image.student_top,
-      !over.student ? 'This run has no student: with one class there is nothing to tell apart.' : warm ? 'In warm-up only the pool grows; the student had not begun to learn.' : ''),
-    judge && part(term('Second opinion', told('second-opinion')), image.judge_top, '', judge, this.#opinion()));
+    const { image, book, warm } = this;
+    const { over } = book;
+    const own = { wanted: over.class_indices, nameOf: (index) => book.nameOf(index) };
+    const judge = over.judge && {
+      wanted: over.judge.indices,
+      nameOf: (index) => book.judgedName(index),
+    };
+    const bars = (rows, { wanted, nameOf }) =>
+      h(
+        'ol',
+        { class: 'top5' },
+        rows.map(([index, p]) => {
+          const slot = book.colours[wanted.indexOf(index)] ?? null;
+          const name = nameOf(index);
+          return h(
+            'li',
+            { class: index === wanted[image.c] ? 'want' : null },
+            h('span', { title: name }, name),
+            h(
+              'span',
+              {
+                class: 'track',
+                style: { '--v': p, '--c': slot == null ? 'var(--muted)' : `var(--c${slot})` },
+              },
+              h('i'),
+            ),
+            h(
+              'span',
+              { class: 'num' },
+              p >= 0.995 ? '100' : (100 * p).toFixed(p >= 0.0995 ? 0 : 1),
+            ),
+          );
+        }),
+      );
+    const part = (title, rows, words, of = own, note = '') =>
+      h(
+        'div',
+        null,
+        h('h3', null, title),
+        words
+          ? h('p', { class: 'small muted' }, words)
+          : rows?.length
+            ? [note && h('p', { class: 'small muted' }, note), bars(rows, of)]
+            : h('p', { class: 'small muted' }, 'These answers were not kept.'),
+      );
+    put(
+      this.tops,
+      part('Teacher', image.teacher_top, ''),
+      part(
+        `Student, at iteration ${num(image.iteration + 1)}`,
+        image.student_top,
+        !over.student
+          ? 'This run has no student: with one class there is nothing to tell apart.'
+          : warm
+            ? 'In warm-up only the pool grows; the student had not begun to learn.'
+            : '',
+      ),
+      judge &&
+        part(
+          term('Second opinion', told('second-opinion')),
+          image.judge_top,
+          '',
+          judge,
+          this.#opinion(),
+        ),
+    );
   }
 
   /** What the judge makes of it, in a sentence. */
   #opinion() {
-    const { image, book: { over } } = this, { title, classes } = over.judge, name = over.classes[image.c];
+    const {
+      image,
+      book: { over },
+    } = this;
+    const { title, classes } = over.judge;
+    const name = over.classes[image.c];
     if (image.rank == null) return `${title} did not look at it.`;
-    return image.rank === 1 ? `${title}, which took no part in the run, also names it “${name}”.` : `${title}, which took no part in the run, finds ${num(image.rank - 1)} of its ${num(classes)} classes likelier than “${name}”.`;
+    return image.rank === 1
+      ? `${title}, which took no part in the run, also names it “${name}”.`
+      : `${title}, which took no part in the run, finds ${num(image.rank - 1)} of its ${num(classes)} classes likelier than “${name}”.`;
   }
 
-  // --- its making, and what is like it -------------------------------------------------------------
+  // --- its making, and what is like it
+  // -------------------------------------------------------------
 
   #side() {
-    const { image, kin, book, link } = this, { over } = book;
-    const thumb = (url, side, label) => picture({ url }, side > 64 ? SMALL : whole(side, SMALL), label), at = image.kept_step;
-    const film = this.frames.length ? h('ol', { class: 'film' }, [...this.frames.map(({ step, p, image: url }, i) => [i, url, `step ${num(step + 1)}`, p, step]), [-1, image.image, at == null ? 'kept' : `step ${num(at + 1)}, kept`, image.p, null]].map(([i, url, label, p, step]) =>
-      h('li', null, h('button', { type: 'button', 'data-frame': i, 'aria-pressed': String(i === this.#frame()), 'aria-label': `${label}${p == null ? '' : `, teacher ${sure(p)} sure`}`, onclick: () => this.step(step) }, thumb(url, image.side)),
-        h('div', { class: 'bar' }, h('i', { style: { width: `${100 * (p ?? 0)}%` } })), h('span', { class: 'muted' }, i < 0 ? 'kept' : label.replace('step ', '')), h('span', { class: 'num' }, p == null ? '' : sure(p)))))
-      : h('p', { class: 'small muted' }, image.frames_kept ? 'The making was kept of some images of each class only, and not of this one.' : over.recipe.journal_pixels ? 'The making of this batch was not kept: the run had used up what it may spend on that (journal_pixels).' : 'This run keeps no steps of the making (journal_pixels is 0).');
-    const without = this.frames.length && this.frames.every(({ p }) => p == null) ? h('p', { class: 'small muted' }, 'How sure the teacher was in between was not kept: this run is of an earlier version.') : null;
-    const real = image.nearest, others = kin?.found;
-    put(this.side, h('div', null, film, without),
-      h('div', null, h('h3', null, 'Nearest real images ', h('span', { class: 'muted' }, real ? `distance in the teacher’s embedding, of ${num(real.of)}` : '')),
-        real ? h('ul', { class: 'near' }, real.found.map(({ c, d, image: url }) => h('li', null, url ? thumb(url, 28, `Real ${over.classes[c] ?? ''}`) : h('span', { class: 'gone' }), this.#under(c, d)))) : null,
-        real ? real.pixels ? null : h('p', { class: 'small muted' }, 'Their pixels were left out of the file that this run came in.') : h('p', { class: 'small muted' }, over.tested_on === 'synthetic' ? 'There are no real images to compare it with.' : 'This run kept no real images to compare it with.')),
-      h('div', null, h('h3', null, 'Nearest synthetic images of other classes ', h('span', { class: 'muted' }, kin?.compared ? this.#among(kin) : '')),
-        others?.length ? h('ul', { class: 'near' }, others.map(({ it, pos, c, d, image: url }) => h('li', null, h('a', { ...link({ sel: selection({ it, pos }), class: null, step: null }), 'aria-label': `${over.classes[c]}, iteration ${it + 1}, distance ${d.toFixed(2)}` }, thumb(url, 28)), this.#under(c, d))))
-          : h('p', { class: 'small muted' }, kin == null ? 'Looking …' : kin.error ?? (over.classes.length < 2 ? 'This run has one class.' : 'There is none.'))));
+    const { image, kin, book, link } = this;
+    const { over } = book;
+    const thumb = (url, side, label) =>
+      picture({ url }, side > 64 ? SMALL : whole(side, SMALL), label);
+    const at = image.kept_step;
+    const film = this.frames.length
+      ? h(
+          'ol',
+          { class: 'film' },
+          [
+            ...this.frames.map(({ step, p, image: url }, i) => [
+              i,
+              url,
+              `step ${num(step + 1)}`,
+              p,
+              step,
+            ]),
+            [-1, image.image, at == null ? 'kept' : `step ${num(at + 1)}, kept`, image.p, null],
+          ].map(([i, url, label, p, step]) =>
+            h(
+              'li',
+              null,
+              h(
+                'button',
+                {
+                  type: 'button',
+                  'data-frame': i,
+                  'aria-pressed': String(i === this.#frame()),
+                  'aria-label': `${label}${p == null ? '' : `, teacher ${sure(p)} sure`}`,
+                  onclick: () => this.step(step),
+                },
+                thumb(url, image.side),
+              ),
+              h('div', { class: 'bar' }, h('i', { style: { width: `${100 * (p ?? 0)}%` } })),
+              h('span', { class: 'muted' }, i < 0 ? 'kept' : label.replace('step ', '')),
+              h('span', { class: 'num' }, p == null ? '' : sure(p)),
+            ),
+          ),
+        )
+      : h(
+          'p',
+          { class: 'small muted' },
+          image.frames_kept
+            ? 'The making was kept of some images of each class only, and not of this one.'
+            : over.recipe.journal_pixels
+              ? 'The making of this batch was not kept: the run had used up what it may spend on that (journal_pixels).'
+              : 'This run keeps no steps of the making (journal_pixels is 0).',
+        );
+    const without =
+      this.frames.length && this.frames.every(({ p }) => p == null)
+        ? h(
+            'p',
+            { class: 'small muted' },
+            'How sure the teacher was in between was not kept: this run is of an earlier version.',
+          )
+        : null;
+    const real = image.nearest;
+    const others = kin?.found;
+    put(
+      this.side,
+      h('div', null, film, without),
+      h(
+        'div',
+        null,
+        h(
+          'h3',
+          null,
+          'Nearest real images ',
+          h(
+            'span',
+            { class: 'muted' },
+            real ? `distance in the teacher’s embedding, of ${num(real.of)}` : '',
+          ),
+        ),
+        real
+          ? h(
+              'ul',
+              { class: 'near' },
+              real.found.map(({ c, d, image: url }) =>
+                h(
+                  'li',
+                  null,
+                  url
+                    ? thumb(url, 28, `Real ${over.classes[c] ?? ''}`)
+                    : h('span', { class: 'gone' }),
+                  this.#under(c, d),
+                ),
+              ),
+            )
+          : null,
+        real
+          ? real.pixels
+            ? null
+            : h(
+                'p',
+                { class: 'small muted' },
+                'Their pixels were left out of the file that this run came in.',
+              )
+          : h(
+              'p',
+              { class: 'small muted' },
+              over.tested_on === 'synthetic'
+                ? 'There are no real images to compare it with.'
+                : 'This run kept no real images to compare it with.',
+            ),
+      ),
+      h(
+        'div',
+        null,
+        h(
+          'h3',
+          null,
+          'Nearest synthetic images of other classes ',
+          h('span', { class: 'muted' }, kin?.compared ? this.#among(kin) : ''),
+        ),
+        others?.length
+          ? h(
+              'ul',
+              { class: 'near' },
+              others.map(({ it, pos, c, d, image: url }) =>
+                h(
+                  'li',
+                  null,
+                  h(
+                    'a',
+                    {
+                      ...link({ sel: selection({ it, pos }), class: null, step: null }),
+                      'aria-label': `${over.classes[c]}, iteration ${it + 1}, distance ${d.toFixed(2)}`,
+                    },
+                    thumb(url, 28),
+                  ),
+                  this.#under(c, d),
+                ),
+              ),
+            )
+          : h(
+              'p',
+              { class: 'small muted' },
+              kin == null
+                ? 'Looking …'
+                : (kin.error ??
+                    (over.classes.length < 2 ? 'This run has one class.' : 'There is none.')),
+            ),
+      ),
+    );
   }
 
-  #under(c, d) { return h('span', { class: 'num', title: this.book.over.classes[c] ?? '' }, dot(this.book.colours[c] ?? 0), d < 99.5 ? d.toFixed(2) : num(d)); }
+  #under(c, d) {
+    return h(
+      'span',
+      { class: 'num', title: this.book.over.classes[c] ?? '' },
+      dot(this.book.colours[c] ?? 0),
+      d < 99.5 ? d.toFixed(2) : num(d),
+    );
+  }
 
-  #among({ compared, looked, of }) { return looked < of ? `a sample of ${num(compared)}, from ${num(looked)} of ${num(of)} iterations` : `of ${num(compared)}, all ${num(of)} iterations so far`; }
+  #among({ compared, looked, of }) {
+    return looked < of
+      ? `a sample of ${num(compared)}, from ${num(looked)} of ${num(of)} iterations`
+      : `of ${num(compared)}, all ${num(of)} iterations so far`;
+  }
 }

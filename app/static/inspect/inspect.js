@@ -1,4 +1,5 @@
-// The Inspect page: any run's images, one by one or class by class. What is shown stands in the address, so that a link shows the same.
+// The Inspect page: any run's images, one by one or class by class. What is shown stands in the
+// address, so that a link shows the same.
 
 import * as address from '../core/address.js';
 import { Book, ask } from '../store/run_store.js';
@@ -8,19 +9,55 @@ import { Specimen } from './image_detail.js';
 import * as where from '../store/image_filter.js';
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/; // of a run
-const GOING = 2000, OVER = 8000;
+const GOING = 2000;
+const OVER = 8000;
 
 export class Inspect {
   /** `go(changes)`: to another address of this page. */
   constructor(view, { base, plotly, go }) {
     Object.assign(this, { base, go, on: false, asked: 0, said: null, ends: new Map() });
     this.root = view.querySelector('main.inspect');
-    for (const [name, at] of Object.entries({ head: '.in-head', dot: '.in-head .dot', title: '.in-head h2', pick: '.in-pick', line: '.in-head .said', all: '.all', before: '.before', after: '.after', none: '.none', one: '.in-image', many: '.in-class' })) this[name] = this.root.querySelector(at);
-    const link = (changes) => ({ href: address.href({ tab: 'inspect', ...changes }), onclick: (e) => { if (!(e.ctrlKey || e.metaKey || e.shiftKey)) { e.preventDefault(); go(changes); } } });
-    this.specimen = new Specimen(this.one, { plotly, link, step: (step) => this.#change({ step: step == null ? null : step + 1 }) });
-    this.collection = new Collection(this.many, { open: (it, pos) => this.#open(it, pos), change: (changes) => this.#change(changes) });
-    this.pick.addEventListener('change', () => go({ class: this.pick.value, sel: null, step: null }));
-    this.all.addEventListener('click', (e) => { if (!(e.ctrlKey || e.metaKey || e.shiftKey)) { e.preventDefault(); go(this.toAll); } });
+    for (const [name, at] of Object.entries({
+      head: '.in-head',
+      dot: '.in-head .dot',
+      title: '.in-head h2',
+      pick: '.in-pick',
+      line: '.in-head .said',
+      all: '.all',
+      before: '.before',
+      after: '.after',
+      none: '.none',
+      one: '.in-image',
+      many: '.in-class',
+    }))
+      this[name] = this.root.querySelector(at);
+    const link = (changes) => ({
+      href: address.href({ tab: 'inspect', ...changes }),
+      onclick: (e) => {
+        if (!(e.ctrlKey || e.metaKey || e.shiftKey)) {
+          e.preventDefault();
+          go(changes);
+        }
+      },
+    });
+    this.specimen = new Specimen(this.one, {
+      plotly,
+      link,
+      step: (step) => this.#change({ step: step == null ? null : step + 1 }),
+    });
+    this.collection = new Collection(this.many, {
+      open: (it, pos) => this.#open(it, pos),
+      change: (changes) => this.#change(changes),
+    });
+    this.pick.addEventListener('change', () =>
+      go({ class: this.pick.value, sel: null, step: null }),
+    );
+    this.all.addEventListener('click', (e) => {
+      if (!(e.ctrlKey || e.metaKey || e.shiftKey)) {
+        e.preventDefault();
+        go(this.toAll);
+      }
+    });
     this.before.addEventListener('click', () => this.#turnTo(this.previous));
     this.after.addEventListener('click', () => this.#turnTo(this.next));
     document.addEventListener('keydown', (e) => this.#press(e));
@@ -30,7 +67,10 @@ export class Inspect {
   turn(on, popped) {
     if (this.on && !on && !popped) this.#leave();
     this.on = on;
-    if (!on) { clearTimeout(this.timer); return; }
+    if (!on) {
+      clearTimeout(this.timer);
+      return;
+    }
     this.restore = history.state?.kgWall ?? null;
     this.#read();
   }
@@ -46,25 +86,50 @@ export class Inspect {
   // --- the address -------------------------------------------------------------------------------
 
   #read() {
-    const query = new URLSearchParams(location.search), count = (name) => /^\d{1,7}$/.test(query.get(name) ?? '') ? +query.get(name) : null;
-    this.at = { run: query.get('run'), sel: address.read().sel, class: count('class'), sort: query.get('sort'), where: query.get('where'), step: count('step') && count('step') - 1 }; // as a person counts
+    const query = new URLSearchParams(location.search);
+    const count = (name) => (/^\d{1,7}$/.test(query.get(name) ?? '') ? +query.get(name) : null);
+    this.at = {
+      run: query.get('run'),
+      sel: address.read().sel,
+      class: count('class'),
+      sort: query.get('sort'),
+      where: query.get('where'),
+      step: count('step') && count('step') - 1,
+    }; // as a person counts
     this.#again(0);
     if (this.book) this.#show();
   }
 
   /** Another word for what is shown; Back does not go through these. */
-  #change(changes) { address.write(changes); this.#read(); }
+  #change(changes) {
+    address.write(changes);
+    this.#read();
+  }
 
   /** An image of the wall: Back comes back to this place of it. */
   #open(it, pos) {
-    history.replaceState({ ...history.state, kgWall: { of: this.#list(), top: this.collection.wall.scroller().scrollTop, i: this.collection.wall.at } }, '');
+    history.replaceState(
+      {
+        ...history.state,
+        kgWall: {
+          of: this.#list(),
+          top: this.collection.wall.scroller().scrollTop,
+          i: this.collection.wall.at,
+        },
+      },
+      '',
+    );
     this.go({ sel: address.selection({ it, pos }), class: this.c, step: null });
   }
 
   /** The list of images that the wall shows. */
-  #list() { return `${this.book.mark} ${this.c} ${this.at.sort} ${this.at.where}`; }
+  #list() {
+    return `${this.book.mark} ${this.c} ${this.at.sort} ${this.at.where}`;
+  }
 
-  #turnTo(at) { if (at) this.#change({ sel: address.selection({ it: at[0], pos: at[1] }), step: null }); }
+  #turnTo(at) {
+    if (at) this.#change({ sel: address.selection({ it: at[0], pos: at[1] }), step: null });
+  }
 
   /** What belongs to this page does not stay in another one's address. */
   #leave() {
@@ -73,28 +138,45 @@ export class Inspect {
 
   // --- the run -----------------------------------------------------------------------------------
 
-  get name() { return this.at?.run ?? this.studio; }
+  get name() {
+    return this.at?.run ?? this.studio;
+  }
 
   #again(wait) {
     clearTimeout(this.timer);
-    if (this.on && document.visibilityState === 'visible') this.timer = setTimeout(() => this.#refresh(), wait);
+    if (this.on && document.visibilityState === 'visible')
+      this.timer = setTimeout(() => this.#refresh(), wait);
   }
 
   async #refresh() {
-    const { name } = this, turn = ++this.asked;
-    if (!name) return this.studio === undefined ? undefined : this.#say('There is no run yet. Start one in the Studio, or open a file on the page Runs.');
+    const { name } = this;
+    const turn = ++this.asked;
+    if (!name)
+      return this.studio === undefined
+        ? undefined
+        : this.#say(
+            'There is no run yet. Start one in the Studio, or open a file on the page Runs.',
+          );
     if (!NAME.test(name)) return this.#say('There is no run of that name here.');
     try {
       const over = await ask(`${this.base}/kg/inspect/${encodeURIComponent(name)}`);
       if (turn !== this.asked || !this.on) return;
-      if (!this.book || this.book.mark !== Book.mark(over)) this.book = new Book(this.base, over, () => this.#show());
+      if (!this.book || this.book.mark !== Book.mark(over))
+        this.book = new Book(this.base, over, () => this.#show());
       const text = JSON.stringify(over);
-      if (text !== this.told) { this.told = text; this.book.over = over; this.#show(); }
+      if (text !== this.told) {
+        this.told = text;
+        this.book.over = over;
+        this.#show();
+      }
     } catch (error) {
       if (turn !== this.asked || !this.on) return;
       this.told = null;
-      if (error.message !== 'The server does not answer.' || !this.book) this.#say(error.message); // the top line says that the server is away
-    } finally { if (turn === this.asked) this.#again(this.told && !this.book.over.over ? GOING : OVER); }
+      // the top line says that the server is away
+      if (error.message !== 'The server does not answer.' || !this.book) this.#say(error.message);
+    } finally {
+      if (turn === this.asked) this.#again(this.told && !this.book.over.over ? GOING : OVER);
+    }
   }
 
   // --- what is shown -----------------------------------------------------------------------------
@@ -102,8 +184,14 @@ export class Inspect {
   #show() {
     const { book, at } = this;
     if (!this.on || !book || book.over.run !== this.name) return;
-    if (!book.over.classes.length || !book.over.done) return this.#say(book.over.over ? 'This run ended before an image was finished.' : 'No image of this run is finished yet; they appear here with the first iteration.');
-    if (at.sel) this.#image(); else this.#class();
+    if (!book.over.classes.length || !book.over.done)
+      return this.#say(
+        book.over.over
+          ? 'This run ended before an image was finished.'
+          : 'No image of this run is finished yet; they appear here with the first iteration.',
+      );
+    if (at.sel) this.#image();
+    else this.#class();
   }
 
   /** A sentence in place of everything. */
@@ -113,7 +201,8 @@ export class Inspect {
     setText(this.title, 'Inspect');
     setText(this.line, this.at?.run ?? '');
     setAttr(this.dot, 'hidden', true);
-    for (const node of [this.pick, this.all, this.before, this.after]) setAttr(node, 'hidden', true);
+    for (const node of [this.pick, this.all, this.before, this.after])
+      setAttr(node, 'hidden', true);
   }
 
   #parts({ one, many, none }) {
@@ -123,24 +212,51 @@ export class Inspect {
   }
 
   async #image() {
-    const { book, at } = this, { it, pos } = at.sel, key = `${it}:${pos}`, now = () => this.on && this.book === book && this.at === at;
+    const { book, at } = this;
+    const { it, pos } = at.sel;
+    const key = `${it}:${pos}`;
+    const now = () => this.on && this.book === book && this.at === at;
     let image;
-    try { image = await book.get(`image/${it}/${pos}`); } catch (error) { if (now()) this.#say(error.message); return; }
+    try {
+      image = await book.get(`image/${it}/${pos}`);
+    } catch (error) {
+      if (now()) this.#say(error.message);
+      return;
+    }
     if (!now()) return;
-    if (!this.ends.has(`${book.mark} ${key}`)) this.ends = new Map([[`${book.mark} ${key}`, book.over.done]]); // as long as it is shown, among the same images
+    if (!this.ends.has(`${book.mark} ${key}`))
+      // as long as it is shown, among the same images
+      this.ends = new Map([[`${book.mark} ${key}`, book.over.done]]);
     const kin = book.get(`kin/${it}/${pos}/${this.ends.get(`${book.mark} ${key}`)}`);
-    kin.then((found) => { if (now()) this.#specimen(image, found); }, (error) => { if (now()) this.#specimen(image, { error: error.message }); });
+    kin.then(
+      (found) => {
+        if (now()) this.#specimen(image, found);
+      },
+      (error) => {
+        if (now()) this.#specimen(image, { error: error.message });
+      },
+    );
     this.#specimen(image, this.kin?.of === image ? this.kin.found : null);
     await this.#neighbours(image, now);
   }
 
   #specimen(image, found) {
-    const { book, at } = this, { over } = book, name = over.classes[image.c] ?? `class ${image.c + 1}`;
+    const { book, at } = this;
+    const { over } = book;
+    const name = over.classes[image.c] ?? `class ${image.c + 1}`;
     if (found) this.kin = { of: image, found };
     this.#parts({ one: true });
     this.#heading(image.c, name);
-    const student = !over.student || !image.student_top || image.iteration < over.warmup ? '' : image.s == null ? '; for the student it is not among the five likeliest' : `, the student ${pct(image.s)}`;
-    setText(this.line, `iteration ${num(image.iteration + 1)}, image ${num(image.pos + 1)} of ${num(image.n)}.${image.p == null ? '' : ` The teacher is ${pct(image.p)} sure${student}.`} ${image.entered ? 'Kept in the pool' : 'Not kept in the pool'}. Run ${over.run}.${image.warning ? ` ${image.warning}` : ''}`);
+    const student =
+      !over.student || !image.student_top || image.iteration < over.warmup
+        ? ''
+        : image.s == null
+          ? '; for the student it is not among the five likeliest'
+          : `, the student ${pct(image.s)}`;
+    setText(
+      this.line,
+      `iteration ${num(image.iteration + 1)}, image ${num(image.pos + 1)} of ${num(image.n)}.${image.p == null ? '' : ` The teacher is ${pct(image.p)} sure${student}.`} ${image.entered ? 'Kept in the pool' : 'Not kept in the pool'}. Run ${over.run}.${image.warning ? ` ${image.warning}` : ''}`,
+    );
     this.toAll = { sel: null, step: null, class: at.class ?? image.c };
     setText(this.all, `All ${name}`);
     setAttr(this.all, 'href', address.href(this.toAll));
@@ -153,49 +269,112 @@ export class Inspect {
 
   /** Before and after: in the list that the image was opened from, else in its batch. */
   async #neighbours(image, now) {
-    const { book, at } = this, { done } = book.over;
-    let before = image.before, after = image.after[0] < done ? image.after : null;
+    const { book, at } = this;
+    const { done } = book.over;
+    let before = image.before;
+    let after = image.after[0] < done ? image.after : null;
     for (const node of [this.before, this.after]) setAttr(node, 'hidden', false);
     if (at.class != null && at.class < book.over.classes.length) {
-      const samples = book.of(at.class), { columns } = samples;
-      try { await samples.grow(() => {}); } catch { return; }
+      const samples = book.of(at.class);
+      const { columns } = samples;
+      try {
+        await samples.grow(() => {});
+      } catch {
+        return;
+      }
       if (!now()) return;
-      const order = where.choose(columns, where.parse(at.where), where.sorting(at.sort)), i = order.indexOf(samples.find(image.iteration, image.pos)), place = (k) => order[k] == null ? null : [columns.it[order[k]], columns.pos[order[k]]];
+      const order = where.choose(columns, where.parse(at.where), where.sorting(at.sort));
+      const i = order.indexOf(samples.find(image.iteration, image.pos));
+      const place = (k) =>
+        order[k] == null ? null : [columns.it[order[k]], columns.pos[order[k]]];
       if (i >= 0) [before, after] = [place(i - 1), place(i + 1)];
     }
     Object.assign(this, { previous: before, next: after });
-    for (const [node, to, words] of [[this.before, before, 'Previous'], [this.after, after, 'Next']]) {
+    for (const [node, to, words] of [
+      [this.before, before, 'Previous'],
+      [this.after, after, 'Next'],
+    ]) {
       setAttr(node, 'disabled', !to);
-      setAttr(node, 'data-tip', to ? `${words} image ${at.class != null ? 'of the list' : 'of the batch'} (arrow key)` : null);
+      setAttr(
+        node,
+        'data-tip',
+        to
+          ? `${words} image ${at.class != null ? 'of the list' : 'of the batch'} (arrow key)`
+          : null,
+      );
     }
-    for (const to of [before, after]) if (to) book.get(`image/${to.join('/')}`).catch(() => {}); // so that an arrow key shows it at once
+    // so that an arrow key shows it at once
+    for (const to of [before, after]) if (to) book.get(`image/${to.join('/')}`).catch(() => {});
   }
 
   #class() {
-    const { book, at } = this, { over } = book, c = this.c = Math.min(at.class ?? 0, over.classes.length - 1), samples = book.of(c), now = () => this.on && this.book === book && this.at === at;
+    const { book, at } = this;
+    const { over } = book;
+    const c = (this.c = Math.min(at.class ?? 0, over.classes.length - 1));
+    const samples = book.of(c);
+    const now = () => this.on && this.book === book && this.at === at;
     this.#parts({ many: true });
     this.#heading(c, over.classes[c]);
     const several = over.classes.length > 1;
     setAttr(this.title, 'hidden', several);
     setAttr(this.pick, 'hidden', !several);
-    if (several && this.picked !== book.mark) { this.picked = book.mark; put(this.pick, over.classes.map((name, i) => h('option', { value: i }, name))); }
+    if (several && this.picked !== book.mark) {
+      this.picked = book.mark;
+      put(
+        this.pick,
+        over.classes.map((name, i) => h('option', { value: i }, name)),
+      );
+    }
     this.pick.value = c;
     for (const node of [this.all, this.before, this.after]) setAttr(node, 'hidden', true);
     const draw = () => {
       const kept = samples.columns.pool?.reduce((n, v) => n + v, 0) ?? 0;
-      setText(this.line, `${num(samples.n)} images of ${num(samples.done)} iterations, ${num(kept)} of them kept in the pool. Run ${over.run}.`);
-      this.collection.draw(book, samples, at.sort, at.where, this.tests?.of === `${book.mark} ${c} ${over.tests}` ? this.tests.found : null);
+      setText(
+        this.line,
+        `${num(samples.n)} images of ${num(samples.done)} iterations, ${num(kept)} of them kept in the pool. Run ${over.run}.`,
+      );
+      this.collection.draw(
+        book,
+        samples,
+        at.sort,
+        at.where,
+        this.tests?.of === `${book.mark} ${c} ${over.tests}` ? this.tests.found : null,
+      );
       this.#restore(samples);
     };
     draw();
-    samples.grow(() => { if (now()) draw(); }).then(() => { if (now()) draw(); }, (error) => { if (now()) { if (samples.n) setText(this.line, error.message); else this.#say(error.message); } });
-    if (over.tests) book.get(`tests/${c}/${over.tests}`).catch((error) => ({ error: error.message })).then((found) => { this.tests = { of: `${book.mark} ${c} ${over.tests}`, found }; if (now()) draw(); });
+    samples
+      .grow(() => {
+        if (now()) draw();
+      })
+      .then(
+        () => {
+          if (now()) draw();
+        },
+        (error) => {
+          if (now()) {
+            if (samples.n) setText(this.line, error.message);
+            else this.#say(error.message);
+          }
+        },
+      );
+    if (over.tests)
+      book
+        .get(`tests/${c}/${over.tests}`)
+        .catch((error) => ({ error: error.message }))
+        .then((found) => {
+          this.tests = { of: `${book.mark} ${c} ${over.tests}`, found };
+          if (now()) draw();
+        });
   }
 
   /** To where the wall was when an image was opened from it. */
   #restore(samples) {
     if (this.restore?.of !== this.#list()) return;
-    const { wall } = this.collection, scroller = wall.scroller(), { top, i } = this.restore, room = scroller.scrollHeight - scroller.clientHeight;
+    const { wall } = this.collection;
+    const scroller = wall.scroller();
+    const { top, i } = this.restore;
+    const room = scroller.scrollHeight - scroller.clientHeight;
     if (samples.done < samples.total && room < top) return; // its images are not here yet
     this.restore = null;
     scroller.scrollTop = top;
@@ -210,8 +389,20 @@ export class Inspect {
   }
 
   #press(event) {
-    if (!this.on || this.one.hidden || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || event.target.closest?.('input, textarea, select, [contenteditable], .surface')) return;
+    if (
+      !this.on ||
+      this.one.hidden ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      event.shiftKey ||
+      event.target.closest?.('input, textarea, select, [contenteditable], .surface')
+    )
+      return;
     const to = { ArrowLeft: this.previous, ArrowRight: this.next }[event.key];
-    if (to) { event.preventDefault(); this.#turnTo(to); }
+    if (to) {
+      event.preventDefault();
+      this.#turnTo(to);
+    }
   }
 }

@@ -1,4 +1,5 @@
-// One lesson: question, prediction, switch, run, what happened, why. Its texts are whole without a run; only the places of numbers are empty then.
+// One lesson: question, prediction, switch, run, what happened, why. Its texts are whole without a
+// run; only the places of numbers are empty then.
 
 import { figures } from './lesson_figures.js';
 import { h, put, setAttr, setText, time } from '../core/dom.js';
@@ -10,35 +11,131 @@ const NAMES = { a: 'A', b: 'B' };
 export class LessonView {
   /** `page`: asks, remembers, turns; `told`: the lesson as the server tells it. */
   constructor(body, page, told) {
-    Object.assign(this, { body, page, told, said: page.memory.of(told.slug), state: null, mark: '' });
+    Object.assign(this, {
+      body,
+      page,
+      told,
+      said: page.memory.of(told.slug),
+      state: null,
+      mark: '',
+    });
     this.variants = told.switch ? ['a', 'b'] : ['a'];
     this.places = new Map();
-    const place = (name) => this.#place(name), part = (i) => page.prose(told.text[i], place);
+    const place = (name) => this.#place(name);
+    const part = (i) => page.prose(told.text[i], place);
     this.predict = h('fieldset', { class: 'predict' });
     this.control = h('div', { class: 'flip' });
     this.status = h('p', { class: 'run-status', role: 'status' });
     this.bar = h('i', { class: 'bar', hidden: true }, h('b'));
-    this.watch = h('button', { type: 'button', class: 'link', hidden: true, onclick: () => page.studio() }, 'Watch it in the Studio');
-    this.button = h('button', { type: 'button', class: 'btn primary run-it', 'data-for': 'presenter', onclick: () => this.#run() });
-    this.again = h('button', { type: 'button', class: 'link', hidden: true, 'data-for': 'presenter', 'data-tip': 'Makes the runs of this lesson anew, as in a lecture. The same seed gives the same result.', onclick: () => this.#run(true) }, 'Run it again');
+    this.watch = h(
+      'button',
+      { type: 'button', class: 'link', hidden: true, onclick: () => page.studio() },
+      'Watch it in the Studio',
+    );
+    this.button = h('button', {
+      type: 'button',
+      class: 'btn primary run-it',
+      'data-for': 'presenter',
+      onclick: () => this.#run(),
+    });
+    this.again = h(
+      'button',
+      {
+        type: 'button',
+        class: 'link',
+        hidden: true,
+        'data-for': 'presenter',
+        'data-tip':
+          'Makes the runs of this lesson anew, as in a lecture. The same seed gives the same result.',
+        onclick: () => this.#run(true),
+      },
+      'Run it again',
+    );
     this.wrong = h('p', { class: 'wrong', role: 'alert', hidden: true });
     this.verdict = h('p', { class: 'verdict', role: 'status' });
     this.table = h('div', { class: 'numbers' });
     this.figures = h('div', { class: 'figures' });
     this.after = h('div', { class: 'after' }, part(1));
-    this.why = h('div', null, h('div', { class: 'after' }, part(2)), told.paper && h('p', { class: 'paper' }, h('b', null, 'In the paper: '), symbols(told.paper)));
-    const section = (n, title, ...what) => h('section', { 'aria-label': title }, h('h2', null, h('span', { class: 'mark', 'aria-hidden': 'true' }, n), title), what);
-    put(body,
-      h('a', { class: 'link back', href: '?tab=lessons', onclick: (event) => page.link(event, '?tab=lessons') }, 'All lessons'),
-      h('h2', { class: 'title' }, told.question), h('p', { class: 'muted' }, told.title, told.minutes ? ` · a run takes about ${told.minutes} min on two cores${told.switch ? '; most lessons share A' : ''}` : ' · looks at the bundled recording'),
+    this.why = h(
+      'div',
+      null,
+      h('div', { class: 'after' }, part(2)),
+      told.paper && h('p', { class: 'paper' }, h('b', null, 'In the paper: '), symbols(told.paper)),
+    );
+    const section = (n, title, ...what) =>
+      h(
+        'section',
+        { 'aria-label': title },
+        h('h2', null, h('span', { class: 'mark', 'aria-hidden': 'true' }, n), title),
+        what,
+      );
+    put(
+      body,
+      h(
+        'a',
+        {
+          class: 'link back',
+          href: '?tab=lessons',
+          onclick: (event) => page.link(event, '?tab=lessons'),
+        },
+        'All lessons',
+      ),
+      h('h2', { class: 'title' }, told.question),
+      h(
+        'p',
+        { class: 'muted' },
+        told.title,
+        told.minutes
+          ? ` · a run takes about ${told.minutes} min on two cores${told.switch ? '; most lessons share A' : ''}`
+          : ' · looks at the bundled recording',
+      ),
       h('div', { class: 'before' }, part(0)),
       section(1, 'Your prediction', h('p', null, symbols(told.predict)), this.predict),
       told.switch && section(2, 'The switch', this.control),
-      section(told.switch ? 3 : 2, told.minutes ? 'Run it' : 'The recording', h('div', { class: 'go' }, this.button, this.status, this.watch, this.again), this.bar, this.wrong),
-      section(told.switch ? 4 : 3, 'What happened', this.verdict, this.after, this.table, this.figures),
+      section(
+        told.switch ? 3 : 2,
+        told.minutes ? 'Run it' : 'The recording',
+        h('div', { class: 'go' }, this.button, this.status, this.watch, this.again),
+        this.bar,
+        this.wrong,
+      ),
+      section(
+        told.switch ? 4 : 3,
+        'What happened',
+        this.verdict,
+        this.after,
+        this.table,
+        this.figures,
+      ),
       section(told.switch ? 5 : 4, 'Why', this.why),
-      told.next ? h('p', { class: 'next' }, h('a', { class: 'btn', href: `?tab=lessons&lesson=${told.next.slug}`, onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')) }, `Next: ${told.next.title}`))
-        : h('p', { class: 'next' }, h('a', { class: 'btn', href: '?tab=lessons&lesson=glossary', onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')) }, 'Glossary')));
+      told.next
+        ? h(
+            'p',
+            { class: 'next' },
+            h(
+              'a',
+              {
+                class: 'btn',
+                href: `?tab=lessons&lesson=${told.next.slug}`,
+                onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')),
+              },
+              `Next: ${told.next.title}`,
+            ),
+          )
+        : h(
+            'p',
+            { class: 'next' },
+            h(
+              'a',
+              {
+                class: 'btn',
+                href: '?tab=lessons&lesson=glossary',
+                onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')),
+              },
+              'Glossary',
+            ),
+          ),
+    );
     this.#choices();
     if (told.switch) this.#switch();
     this.#numbers();
@@ -49,42 +146,95 @@ export class LessonView {
   follow(snap) {
     this.snap = snap;
     const mark = `${snap.run} ${snap.id} ${snap.phase}`;
-    if (mark !== this.mark) { this.mark = mark; this.#look(); }
+    if (mark !== this.mark) {
+      this.mark = mark;
+      this.#look();
+    }
     this.#progress();
   }
 
   async #look() {
-    try { this.state = await this.page.ask(`lessons/${this.told.slug}/runs`); } catch { setTimeout(() => { if (this.page.shown === this) this.#look(); }, 2000); return; } // the top line says that the server is away
+    try {
+      this.state = await this.page.ask(`lessons/${this.told.slug}/runs`);
+    } catch {
+      setTimeout(() => {
+        if (this.page.shown === this) this.#look();
+      }, 2000);
+      return;
+    } // the top line says that the server is away
     if (this.page.shown && this.page.shown !== this) return;
     this.#draw();
-    if (this.state.following && !ACTIVE.includes(this.snap?.phase)) setTimeout(() => this.#look(), 700); // B begins in a moment
+    if (this.state.following && !ACTIVE.includes(this.snap?.phase))
+      setTimeout(() => this.#look(), 700); // B begins in a moment
   }
 
-  get #whole() { return Boolean(this.state) && this.variants.every((v) => this.state.runs[v]); }
+  get #whole() {
+    return Boolean(this.state) && this.variants.every((v) => this.state.runs[v]);
+  }
 
   #draw() {
     const { state, said, told } = this;
     for (const [name, nodes] of this.places) for (const node of nodes) this.#fill(node, name);
-    for (const row of this.rows) for (const cell of row.cells) { const text = this.#number(cell.name); setText(cell.node, text ?? ''); setAttr(cell.node, 'class', text == null ? 'empty' : null); }
-    const committed = said.choice != null, whole = this.#whole;
+    for (const row of this.rows)
+      for (const cell of row.cells) {
+        const text = this.#number(cell.name);
+        setText(cell.node, text ?? '');
+        setAttr(cell.node, 'class', text == null ? 'empty' : null);
+      }
+    const committed = said.choice != null;
+    const whole = this.#whole;
     setAttr(this.button, 'hidden', whole || this.page.watching);
     setAttr(this.again, 'hidden', !whole || !told.minutes || this.page.watching);
     const there = state && this.variants.filter((v) => state.runs[v]);
-    setText(this.button, there?.length ? `Run ${this.variants.filter((v) => !state.runs[v]).map((v) => NAMES[v]).join(' and ')}` : told.minutes ? 'Run it' : 'Run it: about 3 min');
-    if (!whole) setText(this.verdict, committed ? this.variants.some((v) => state?.runs[v]) ? 'A is done; B decides.' : 'Nothing yet: the numbers come from the run.' : 'Predict first; the numbers come from the run.');
-    else if (!committed) setText(this.verdict, 'Commit to a prediction, and you see what happened.');
-    else if (state.outcome == null) setText(this.verdict, `You predicted: ${told.choices[said.choice]}. This run has no number that decides it.`);
+    setText(
+      this.button,
+      there?.length
+        ? `Run ${this.variants
+            .filter((v) => !state.runs[v])
+            .map((v) => NAMES[v])
+            .join(' and ')}`
+        : told.minutes
+          ? 'Run it'
+          : 'Run it: about 3 min',
+    );
+    if (!whole)
+      setText(
+        this.verdict,
+        committed
+          ? this.variants.some((v) => state?.runs[v])
+            ? 'A is done; B decides.'
+            : 'Nothing yet: the numbers come from the run.'
+          : 'Predict first; the numbers come from the run.',
+      );
+    else if (!committed)
+      setText(this.verdict, 'Commit to a prediction, and you see what happened.');
+    else if (state.outcome == null)
+      setText(
+        this.verdict,
+        `You predicted: ${told.choices[said.choice]}. This run has no number that decides it.`,
+      );
     else {
       const right = state.outcome === said.choice;
-      put(this.verdict, h('b', null, right ? 'Your prediction was borne out: ' : 'Your prediction was '), `“${told.choices[said.choice]}”`, right ? '.' : ['. ', h('b', null, 'The run says: '), `“${told.choices[state.outcome]}”.`]);
-      if (!said.done) { this.said = { ...said, done: true }; this.page.memory.keep(told.slug, this.said); this.page.done(); }
+      put(
+        this.verdict,
+        h('b', null, right ? 'Your prediction was borne out: ' : 'Your prediction was '),
+        `“${told.choices[said.choice]}”`,
+        right ? '.' : ['. ', h('b', null, 'The run says: '), `“${told.choices[state.outcome]}”.`],
+      );
+      if (!said.done) {
+        this.said = { ...said, done: true };
+        this.page.memory.keep(told.slug, this.said);
+        this.page.done();
+      }
     }
     setAttr(this.verdict, 'data-right', whole && committed && state.outcome === said.choice);
-    for (const node of [this.after, this.why, this.table, this.figures]) setAttr(node, 'hidden', !committed); // seen only by those who have committed
+    for (const node of [this.after, this.why, this.table, this.figures])
+      setAttr(node, 'hidden', !committed); // seen only by those who have committed
     const key = whole && committed ? JSON.stringify(state.runs) : '';
     if (key !== this.drawn) {
       this.drawn = key;
-      if (key) this.#pictures(key); else put(this.figures);
+      if (key) this.#pictures(key);
+      else put(this.figures);
     }
     this.#progress();
   }
@@ -92,32 +242,70 @@ export class LessonView {
   async #pictures(key) {
     const { runs } = this.state;
     try {
-      const found = await Promise.all(this.variants.map((v) => this.page.ask(`lesson-figures/${encodeURIComponent(runs[v].run)}/${runs[v].attempt}?id=${encodeURIComponent(runs[v].id)}`)));
+      const found = await Promise.all(
+        this.variants.map((v) =>
+          this.page.ask(
+            `lesson-figures/${encodeURIComponent(runs[v].run)}/${runs[v].attempt}?id=${encodeURIComponent(runs[v].id)}`,
+          ),
+        ),
+      );
       if (key === this.drawn) put(this.figures, figures(this.told, found));
-    } catch (error) { put(this.figures, h('p', { class: 'muted' }, error.message)); }
+    } catch (error) {
+      put(this.figures, h('p', { class: 'muted' }, error.message));
+    }
   }
 
   /** What is going, in the lesson's words. */
   #progress() {
-    const { snap, state, said } = this, going = state?.going, active = Boolean(snap) && ACTIVE.includes(snap.phase);
-    const other = active && !going, busy = active || Boolean(state?.following);
+    const { snap, state, said } = this;
+    const going = state?.going;
+    const active = Boolean(snap) && ACTIVE.includes(snap.phase);
+    const other = active && !going;
+    const busy = active || Boolean(state?.following);
     setAttr(this.button, 'disabled', said.choice == null || busy || this.asking || !state);
     setAttr(this.again, 'disabled', busy || this.asking);
     setAttr(this.watch, 'hidden', !active);
-    setAttr(this.anew, 'hidden', Boolean(going && active)); // a prediction stands while its run goes
+    // a prediction stands while its run goes
+    setAttr(this.anew, 'hidden', Boolean(going && active));
     setAttr(this.bar, 'hidden', !(going && active));
     if (going && active) {
       this.bar.firstChild.style.width = `${(100 * snap.progress.share).toFixed(1)}%`;
       const words = snap.sentence.map((piece) => piece.text ?? snap.classes[piece.class]).join('');
-      setText(this.status, `${this.variants.length > 1 ? `Run ${NAMES[going]}${state.following ? ', then B' : ''}: ` : ''}${words}${snap.progress.left_s ? ` About ${time(snap.progress.left_s)} left.` : ''}`);
+      setText(
+        this.status,
+        `${this.variants.length > 1 ? `Run ${NAMES[going]}${state.following ? ', then B' : ''}: ` : ''}${words}${snap.progress.left_s ? ` About ${time(snap.progress.left_s)} left.` : ''}`,
+      );
     } else if (state?.following) setText(this.status, 'Run B begins in a moment.');
-    else if (this.#whole) setText(this.status, this.variants.map((v) => this.variants.length > 1 ? `${NAMES[v]} is the run ${state.runs[v].run}` : `It is the run ${state.runs[v].run}`).join('; ') + '.');
-    else if (other) setText(this.status, `Another run is going (${snap.run}); it has to end or be stopped first.`);
+    else if (this.#whole)
+      setText(
+        this.status,
+        this.variants
+          .map((v) =>
+            this.variants.length > 1
+              ? `${NAMES[v]} is the run ${state.runs[v].run}`
+              : `It is the run ${state.runs[v].run}`,
+          )
+          .join('; ') + '.',
+      );
+    else if (other)
+      setText(
+        this.status,
+        `Another run is going (${snap.run}); it has to end or be stopped first.`,
+      );
     else if (this.page.watching) setText(this.status, 'The presenter runs it; you see it here.');
     else if (said.choice == null) setText(this.status, 'Predict first, then run it.');
     else {
       const there = this.variants.filter((v) => state?.runs[v]);
-      setText(this.status, there.length ? `Run ${NAMES[there[0]]} is in the folder already.` : !this.told.minutes ? 'The recording is not in this folder of runs; the same recipe does as well.' : this.variants.length > 1 ? 'A first, then B; you may leave this page meanwhile.' : '');
+      setText(
+        this.status,
+        there.length
+          ? `Run ${NAMES[there[0]]} is in the folder already.`
+          : !this.told.minutes
+            ? 'The recording is not in this folder of runs; the same recipe does as well.'
+            : this.variants.length > 1
+              ? 'A first, then B; you may leave this page meanwhile.'
+              : '',
+      );
     }
   }
 
@@ -139,47 +327,164 @@ export class LessonView {
   // ---- the parts
 
   #choices() {
-    const { told, said } = this, committed = said.choice != null;
-    const commit = h('button', { type: 'button', class: 'btn', disabled: true, onclick: () => {
-      const choice = +this.predict.querySelector('input:checked').value;
-      this.said = { choice, done: false };
-      this.page.memory.keep(told.slug, this.said);
-      this.#choices();
-      this.#draw();
-      (this.button.hidden || this.button.disabled ? this.predict.querySelector('button') : this.button).focus();
-    } }, 'Commit');
-    this.anew = h('button', { type: 'button', class: 'link', onclick: () => { this.said = {}; this.page.memory.keep(told.slug, {}); this.#choices(); this.#draw(); this.predict.querySelector('input').focus(); } }, 'Take it back');
-    put(this.predict, h('legend', { class: 'vh' }, told.predict), told.choices.map((text, i) => h('label', null,
-      h('input', { type: 'radio', name: `kg-predict-${told.slug}`, value: i, checked: said.choice === i, disabled: committed, onchange: () => setAttr(commit, 'disabled', null) }), h('span', null, text))),
-      committed ? this.anew : commit);
+    const { told, said } = this;
+    const committed = said.choice != null;
+    const commit = h(
+      'button',
+      {
+        type: 'button',
+        class: 'btn',
+        disabled: true,
+        onclick: () => {
+          const choice = +this.predict.querySelector('input:checked').value;
+          this.said = { choice, done: false };
+          this.page.memory.keep(told.slug, this.said);
+          this.#choices();
+          this.#draw();
+          (this.button.hidden || this.button.disabled
+            ? this.predict.querySelector('button')
+            : this.button
+          ).focus();
+        },
+      },
+      'Commit',
+    );
+    this.anew = h(
+      'button',
+      {
+        type: 'button',
+        class: 'link',
+        onclick: () => {
+          this.said = {};
+          this.page.memory.keep(told.slug, {});
+          this.#choices();
+          this.#draw();
+          this.predict.querySelector('input').focus();
+        },
+      },
+      'Take it back',
+    );
+    put(
+      this.predict,
+      h('legend', { class: 'vh' }, told.predict),
+      told.choices.map((text, i) =>
+        h(
+          'label',
+          null,
+          h('input', {
+            type: 'radio',
+            name: `kg-predict-${told.slug}`,
+            value: i,
+            checked: said.choice === i,
+            disabled: committed,
+            onchange: () => setAttr(commit, 'disabled', null),
+          }),
+          h('span', null, text),
+        ),
+      ),
+      committed ? this.anew : commit,
+    );
   }
 
   /** Both states in words; the arrows say which way it is flipped. */
   #switch() {
     const { name, a, b, fields } = this.told.switch;
-    const side = (v, text, at) => h('div', { class: 'state', 'data-v': v }, h('b', null, NAMES[v]), h('span', null, symbols(text)),
-      h('code', null, fields.map((field) => `${field[0]} = ${field[at]}`).join('\n')));
-    put(this.control, h('p', { class: 'muted' }, symbols(name)), h('div', { class: 'states', role: 'group', 'aria-label': name }, side('a', a, 1), h('span', { class: 'arrow', 'aria-hidden': 'true' }, '→'), side('b', b, 2)),
-      h('details', null, h('summary', { class: 'muted small' }, 'The same from a terminal'), this.variants.map((v) => h('code', { class: 'line' }, this.told.commands[v]))));
+    const side = (v, text, at) =>
+      h(
+        'div',
+        { class: 'state', 'data-v': v },
+        h('b', null, NAMES[v]),
+        h('span', null, symbols(text)),
+        h('code', null, fields.map((field) => `${field[0]} = ${field[at]}`).join('\n')),
+      );
+    put(
+      this.control,
+      h('p', { class: 'muted' }, symbols(name)),
+      h(
+        'div',
+        { class: 'states', role: 'group', 'aria-label': name },
+        side('a', a, 1),
+        h('span', { class: 'arrow', 'aria-hidden': 'true' }, '→'),
+        side('b', b, 2),
+      ),
+      h(
+        'details',
+        null,
+        h('summary', { class: 'muted small' }, 'The same from a terminal'),
+        this.variants.map((v) => h('code', { class: 'line' }, this.told.commands[v])),
+      ),
+    );
   }
 
   /** The table of what the runs gave, beside what these recipes gave with other seeds. */
   #numbers() {
-    const { told } = this, difference = this.variants.length > 1, columns = [...this.variants, ...(difference ? ['difference'] : [])], measured = Object.keys(told.seeds).length;
-    this.rows = told.table.map(({ name, title }) => ({ title, name, cells: columns.map((v) => ({ name: `${v}.${name}`, node: h('span', { class: 'empty' }) })) }));
-    put(this.table, h('table', null,
-      h('thead', null, h('tr', null, h('th', null, 'This run'), columns.map((v) => h('th', null, v === 'difference' ? 'B − A' : difference ? NAMES[v] : '')), measured ? this.variants.map((v) => h('th', { class: 'muted' }, difference ? `${NAMES[v]}, when measured` : 'when measured')) : null)),
-      h('tbody', null, this.rows.map((row) => h('tr', null, h('th', { scope: 'row' }, symbols(row.title)), row.cells.map((cell) => h('td', null, cell.node)), measured ? this.variants.map((v) => h('td', { class: 'muted' }, told.seeds[row.name]?.[v] ?? '')) : null)))));
+    const { told } = this;
+    const difference = this.variants.length > 1;
+    const columns = [...this.variants, ...(difference ? ['difference'] : [])];
+    const measured = Object.keys(told.seeds).length;
+    this.rows = told.table.map(({ name, title }) => ({
+      title,
+      name,
+      cells: columns.map((v) => ({ name: `${v}.${name}`, node: h('span', { class: 'empty' }) })),
+    }));
+    put(
+      this.table,
+      h(
+        'table',
+        null,
+        h(
+          'thead',
+          null,
+          h(
+            'tr',
+            null,
+            h('th', null, 'This run'),
+            columns.map((v) =>
+              h('th', null, v === 'difference' ? 'B − A' : difference ? NAMES[v] : ''),
+            ),
+            measured
+              ? this.variants.map((v) =>
+                  h(
+                    'th',
+                    { class: 'muted' },
+                    difference ? `${NAMES[v]}, when measured` : 'when measured',
+                  ),
+                )
+              : null,
+          ),
+        ),
+        h(
+          'tbody',
+          null,
+          this.rows.map((row) =>
+            h(
+              'tr',
+              null,
+              h('th', { scope: 'row' }, symbols(row.title)),
+              row.cells.map((cell) => h('td', null, cell.node)),
+              measured
+                ? this.variants.map((v) =>
+                    h('td', { class: 'muted' }, told.seeds[row.name]?.[v] ?? ''),
+                  )
+                : null,
+            ),
+          ),
+        ),
+      ),
+    );
   }
 
-  #number(name) { return this.said.choice != null ? this.state?.numbers[name] ?? null : null; }
+  #number(name) {
+    return this.said.choice != null ? (this.state?.numbers[name] ?? null) : null;
+  }
 
   /** Where a number of the run goes. */
   #place(name) {
     const [of, variant, number] = name.split('.');
-    if (of === 'seeds') return h('span', { class: 'num' }, this.told.seeds[number]?.[variant] ?? 'not measured');
+    if (of === 'seeds')
+      return h('span', { class: 'num' }, this.told.seeds[number]?.[variant] ?? 'not measured');
     const node = h('output', { class: 'place', 'data-number': name });
-    this.places.set(name, [...this.places.get(name) ?? [], node]);
+    this.places.set(name, [...(this.places.get(name) ?? []), node]);
     return node;
   }
 

@@ -1,31 +1,70 @@
-// The Lessons page: the list, one lesson or the glossary. Which one is in the address; what a reader has predicted stays in this browser.
+// The Lessons page: the list, one lesson or the glossary. Which one is in the address; what a
+// reader has predicted stays in this browser.
 
 import { draw } from '../core/prose.js';
 import { GlossaryView } from './glossary_view.js';
 import { LessonView } from './lesson.js';
-import { h, put, setAttr, setText } from '../core/dom.js';
+import { h, put, setAttr } from '../core/dom.js';
 
-const KEPT = 'kg-lessons', PLACE = 'kg-lesson-place';
+const KEPT = 'kg-lessons';
+const PLACE = 'kg-lesson-place';
 
-/** {slug: {choice, done}}: of this browser; a browser that keeps nothing has it until the page is left. */
+/**
+ * {slug: {choice, done}}: of this browser; a browser that keeps nothing has it until the page is
+ * left.
+ */
 class Memory {
-  constructor() { try { this.all = JSON.parse(localStorage.getItem(KEPT)) ?? {}; } catch { this.all = {}; } if (typeof this.all !== 'object') this.all = {}; }
-  of(slug) { return this.all[slug] ?? {}; }
+  constructor() {
+    try {
+      this.all = JSON.parse(localStorage.getItem(KEPT)) ?? {};
+    } catch {
+      this.all = {};
+    }
+    if (typeof this.all !== 'object') this.all = {};
+  }
+  of(slug) {
+    return this.all[slug] ?? {};
+  }
   keep(slug, said) {
     this.all[slug] = said;
-    try { localStorage.setItem(KEPT, JSON.stringify(this.all)); } catch { /* private window */ }
+    try {
+      localStorage.setItem(KEPT, JSON.stringify(this.all));
+    } catch {
+      /* private window */
+    }
   }
 }
 
 export class Lessons {
-  /** `studio`: turn to the Studio; `go(changes)`: another place of this page; `soon`: ask for the snapshot at once; `watching`: one of the audience. */
+  /**
+   * `studio`: turn to the Studio; `go(changes)`: another place of this page; `soon`: ask for the
+   * snapshot at once; `watching`: one of the audience.
+   */
   constructor(view, { base, watching, studio, go, soon }) {
-    Object.assign(this, { base, watching, studio, go, soon, on: false, memory: new Memory(), slug: null });
+    Object.assign(this, {
+      base,
+      watching,
+      studio,
+      go,
+      soon,
+      on: false,
+      memory: new Memory(),
+      slug: null,
+    });
     this.root = view.querySelector('main.lessons');
     this.list = this.root.querySelector('.lesson-list');
     this.body = this.root.querySelector('article');
-    this.scroller = () => this.root.scrollHeight > this.root.clientHeight + 1 ? this.root : document.scrollingElement; // on a phone the window scrolls
-    addEventListener('pagehide', () => { try { if (this.on) sessionStorage.setItem(PLACE, JSON.stringify([this.slug, this.scroller().scrollTop])); } catch { /* private window */ } });
+    this.scroller = () =>
+      // on a phone the window scrolls
+      this.root.scrollHeight > this.root.clientHeight + 1 ? this.root : document.scrollingElement;
+    addEventListener('pagehide', () => {
+      try {
+        if (this.on)
+          sessionStorage.setItem(PLACE, JSON.stringify([this.slug, this.scroller().scrollTop]));
+      } catch {
+        /* private window */
+      }
+    });
   }
 
   turn(on) {
@@ -51,73 +90,181 @@ export class Lessons {
   async ask(address, said) {
     let answer;
     try {
-      answer = await fetch(`${this.base}/kg/${address}`, said ? { method: 'POST', body: JSON.stringify(said) } : { signal: AbortSignal.timeout(10_000) });
-    } catch { throw new Error('The server does not answer.'); }
+      answer = await fetch(
+        `${this.base}/kg/${address}`,
+        said
+          ? { method: 'POST', body: JSON.stringify(said) }
+          : { signal: AbortSignal.timeout(10_000) },
+      );
+    } catch {
+      throw new Error('The server does not answer.');
+    }
     if (!answer.ok) throw new Error(await answer.text());
     return answer.json();
   }
 
-  prose(nodes, place) { return draw(nodes, { place, go: (event, address) => this.link(event, address) }); }
+  prose(nodes, place) {
+    return draw(nodes, { place, go: (event, address) => this.link(event, address) });
+  }
 
   async #show() {
-    const query = new URLSearchParams(location.search), wanted = query.get('lesson') ?? '', turn = (this.turns = (this.turns ?? 0) + 1);
+    const query = new URLSearchParams(location.search);
+    const wanted = query.get('lesson') ?? '';
+    const turn = (this.turns = (this.turns ?? 0) + 1);
     try {
       this.all ??= await this.ask('lessons');
-      const slug = wanted === 'glossary' || this.all.lessons.some((x) => x.slug === wanted) ? wanted : '';
+      const slug =
+        wanted === 'glossary' || this.all.lessons.some((x) => x.slug === wanted) ? wanted : '';
       const changed = slug !== this.slug || !this.shown;
-      const told = slug === 'glossary' ? await this.ask('glossary') : slug && changed ? await this.ask(`lessons/${slug}`) : null;
+      const told =
+        slug === 'glossary'
+          ? await this.ask('glossary')
+          : slug && changed
+            ? await this.ask(`lessons/${slug}`)
+            : null;
       if (turn !== this.turns) return; // turned again meanwhile
       this.slug = slug;
       setAttr(this.root, 'data-place', slug ? 'lesson' : 'list');
       this.#draw();
-      if (slug === 'glossary') this.shown = new GlossaryView(this.body, this, told, query.get('term'));
-      else if (changed) this.shown = slug ? new LessonView(this.body, this, told) : this.#welcome(wanted);
+      if (slug === 'glossary')
+        this.shown = new GlossaryView(this.body, this, told, query.get('term'));
+      else if (changed)
+        this.shown = slug ? new LessonView(this.body, this, told) : this.#welcome(wanted);
       if (this.snap) this.shown?.follow?.(this.snap);
       this.#return();
     } catch (error) {
-      if (turn === this.turns) { put(this.body, h('p', { class: 'wrong', role: 'alert' }, error.message)); this.shown = null; }
+      if (turn === this.turns) {
+        put(this.body, h('p', { class: 'wrong', role: 'alert' }, error.message));
+        this.shown = null;
+      }
     }
   }
 
-  /** Where a reader was before a reload, as soon as the page is long enough; not where they have moved meanwhile. */
+  /**
+   * Where a reader was before a reload, as soon as the page is long enough; not where they have
+   * moved meanwhile.
+   */
   #return() {
     if (this.returned) return;
     this.returned = true;
     try {
       const [slug, top] = JSON.parse(sessionStorage.getItem(PLACE)) ?? [];
       if (slug !== this.slug || !top) return;
-      const end = performance.now() + 8000, moved = new AbortController();
-      for (const what of ['wheel', 'touchstart', 'pointerdown', 'keydown']) addEventListener(what, () => moved.abort(), { once: true, passive: true, signal: moved.signal });
+      const end = performance.now() + 8000;
+      const moved = new AbortController();
+      for (const what of ['wheel', 'touchstart', 'pointerdown', 'keydown'])
+        addEventListener(what, () => moved.abort(), {
+          once: true,
+          passive: true,
+          signal: moved.signal,
+        });
       const go = () => {
         if (moved.signal.aborted || !this.on) return;
         const at = this.scroller();
         at.scrollTop = top;
-        if (at.scrollTop < top - 1 && performance.now() < end) setTimeout(go, 100); else moved.abort();
+        if (at.scrollTop < top - 1 && performance.now() < end) setTimeout(go, 100);
+        else moved.abort();
       };
       go();
-    } catch { /* nothing was kept */ }
+    } catch {
+      /* nothing was kept */
+    }
   }
 
   #draw() {
-    const { lessons, wrong } = this.all, done = lessons.filter((x) => this.memory.of(x.slug).done).length;
-    const row = (slug, ...what) => h('a', { href: `?tab=lessons&lesson=${slug}`, 'aria-current': slug === this.slug ? 'page' : null, onclick: (event) => this.link(event, event.currentTarget.getAttribute('href')) }, what);
-    put(this.list, h('p', { class: 'muted small' }, `${done} of ${lessons.length} done`),
-      h('ol', null, lessons.map((x, i) => h('li', null, row(x.slug, h('span', { class: 'mark', 'aria-hidden': 'true' }, this.memory.of(x.slug).done ? '✓' : i + 1),
-        h('span', null, h('b', null, x.title), this.memory.of(x.slug).done ? h('span', { class: 'vh' }, ', done') : null, h('small', { class: 'muted' }, x.question)),
-        h('small', { class: 'muted num' }, x.minutes ? `${x.minutes} min a run` : 'no run'))))),
+    const { lessons, wrong } = this.all;
+    const done = lessons.filter((x) => this.memory.of(x.slug).done).length;
+    const row = (slug, ...what) =>
+      h(
+        'a',
+        {
+          href: `?tab=lessons&lesson=${slug}`,
+          'aria-current': slug === this.slug ? 'page' : null,
+          onclick: (event) => this.link(event, event.currentTarget.getAttribute('href')),
+        },
+        what,
+      );
+    put(
+      this.list,
+      h('p', { class: 'muted small' }, `${done} of ${lessons.length} done`),
+      h(
+        'ol',
+        null,
+        lessons.map((x, i) =>
+          h(
+            'li',
+            null,
+            row(
+              x.slug,
+              h(
+                'span',
+                { class: 'mark', 'aria-hidden': 'true' },
+                this.memory.of(x.slug).done ? '✓' : i + 1,
+              ),
+              h(
+                'span',
+                null,
+                h('b', null, x.title),
+                this.memory.of(x.slug).done ? h('span', { class: 'vh' }, ', done') : null,
+                h('small', { class: 'muted' }, x.question),
+              ),
+              h('small', { class: 'muted num' }, x.minutes ? `${x.minutes} min a run` : 'no run'),
+            ),
+          ),
+        ),
+      ),
       wrong.map((text) => h('p', { class: 'wrong' }, text)),
-      row('glossary', h('span', { class: 'mark', 'aria-hidden': 'true' }, 'A–Z'), h('span', null, h('b', null, 'Glossary'), h('small', { class: 'muted' }, 'Every term of these pages'))));
+      row(
+        'glossary',
+        h('span', { class: 'mark', 'aria-hidden': 'true' }, 'A–Z'),
+        h(
+          'span',
+          null,
+          h('b', null, 'Glossary'),
+          h('small', { class: 'muted' }, 'Every term of these pages'),
+        ),
+      ),
+    );
   }
 
   /** A lesson was read to its end. */
-  done() { this.#draw(); }
+  done() {
+    this.#draw();
+  }
 
   #welcome(wanted) {
-    put(this.body, h('h2', { class: 'title' }, 'Lessons'),
-      h('p', null, 'Each lesson asks one question. You predict, flip one switch, run it, and see what happened. Numbers in the text come from your run; before it, their places are empty.'),
-      h('p', null, 'Two runs that differ in one switch are the whole experiment, so every lesson also says what the same switch did with other seeds, and what the paper reports.'),
-      this.all.lessons[0] ? h('p', null, h('a', { class: 'btn', href: `?tab=lessons&lesson=${this.all.lessons[0].slug}`, onclick: (event) => this.link(event, event.currentTarget.getAttribute('href')) }, `Begin: ${this.all.lessons[0].title}`)) : null,
-      wanted ? h('p', { class: 'wrong' }, 'There is no lesson of that name; choose one from the list.') : null);
+    put(
+      this.body,
+      h('h2', { class: 'title' }, 'Lessons'),
+      h(
+        'p',
+        null,
+        'Each lesson asks one question. You predict, flip one switch, run it, and see what happened. Numbers in the text come from your run; before it, their places are empty.',
+      ),
+      h(
+        'p',
+        null,
+        'Two runs that differ in one switch are the whole experiment, so every lesson also says what the same switch did with other seeds, and what the paper reports.',
+      ),
+      this.all.lessons[0]
+        ? h(
+            'p',
+            null,
+            h(
+              'a',
+              {
+                class: 'btn',
+                href: `?tab=lessons&lesson=${this.all.lessons[0].slug}`,
+                onclick: (event) => this.link(event, event.currentTarget.getAttribute('href')),
+              },
+              `Begin: ${this.all.lessons[0].title}`,
+            ),
+          )
+        : null,
+      wanted
+        ? h('p', { class: 'wrong' }, 'There is no lesson of that name; choose one from the list.')
+        : null,
+    );
     return {};
   }
 }

@@ -1,35 +1,126 @@
-// The exchange rate of a run: as how many real photos its synthetic images teach. A chart in a dialog; measured by `python -m kgen worth`.
+// The exchange rate of a run: as how many real photos its synthetic images teach. A chart in a
+// dialog; measured by `python -m kgen worth`.
 
 import { open } from '../core/dialog.js';
 import { told } from '../core/glossary.js';
 import { h, num, pct, s } from '../core/dom.js';
 
-const H = 340, LEFT = 44, TOP = 24, BOTTOM = 44;
+const H = 340;
+const LEFT = 44;
+const TOP = 24;
+const BOTTOM = 44;
 
-/** `worth`: {n, steps, seed, points: [{images, real, accuracy}], rate: {photos, bound}, sentence}; null where it was not measured. */
+/**
+ * `worth`: {n, steps, seed, points: [{images, real, accuracy}], rate: {photos, bound}, sentence};
+ * null where it was not measured.
+ */
 export function show(run, worth) {
   const command = h('code', { class: 'command' }, `python -m kgen worth runs/${run}`);
-  open('Exchange rate', [], worth?.sentence ? h('p', { class: 'lead' }, worth.sentence) : null, worth?.points.length ? chart(worth) : null,
-    worth?.points.length ? h('p', { class: 'small muted' }, `The run's student, trained anew for ${num(worth.steps)} steps on each set of images, from the same starting weights and with the same teacher's answers; accuracy on ${num(worth.n)} real test images that it never saw. One seed (${worth.seed}).`) : null,
-    worth?.rate ? null : h('div', null, h('p', null, told('exchange-rate')), h('p', { class: 'muted' }, worth ? 'It is being measured, or the measuring was stopped. This goes on with it:' : 'Not measured for this run yet. In a terminal, where real training images of its classes are on this computer:'), command));
+  open(
+    'Exchange rate',
+    [],
+    worth?.sentence ? h('p', { class: 'lead' }, worth.sentence) : null,
+    worth?.points.length ? chart(worth) : null,
+    worth?.points.length
+      ? h(
+          'p',
+          { class: 'small muted' },
+          `The run's student, trained anew for ${num(worth.steps)} steps on each set of images, from the same starting weights and with the same teacher's answers; accuracy on ${num(worth.n)} real test images that it never saw. One seed (${worth.seed}).`,
+        )
+      : null,
+    worth?.rate
+      ? null
+      : h(
+          'div',
+          null,
+          h('p', null, told('exchange-rate')),
+          h(
+            'p',
+            { class: 'muted' },
+            worth
+              ? 'It is being measured, or the measuring was stopped. This goes on with it:'
+              : 'Not measured for this run yet. In a terminal, where real training images of its classes are on this computer:',
+          ),
+          command,
+        ),
+  );
 }
 
 function chart({ points, rate }) {
-  const synthetic = points.find(({ real }) => !real), photos = points.filter(({ real }) => real).sort((a, b) => a.images - b.images);
-  const counts = [...photos.map(({ images }) => images), ...(synthetic ? [synthetic.images] : [])], low = Math.log(Math.min(...counts)), high = Math.log(Math.max(...counts));
-  const narrow = innerWidth < 600, W = narrow ? 340 : 700, RIGHT = narrow ? 12 : 150, end = W - RIGHT;
-  const X = (n) => LEFT + (high > low ? (Math.log(n) - low) / (high - low) : 0.5) * (W - LEFT - RIGHT), Y = (v) => H - BOTTOM - v * (H - TOP - BOTTOM);
-  const text = (x, y, words, props) => s('text', { x, y, ...props }, words), beside = (y, words) => narrow ? text(end, y - 6, words, { class: 'ink halo', 'text-anchor': 'end' }) : text(end + 12, y + 4, words, { class: 'ink' });
+  const synthetic = points.find(({ real }) => !real);
+  const photos = points.filter(({ real }) => real).sort((a, b) => a.images - b.images);
+  const counts = [...photos.map(({ images }) => images), ...(synthetic ? [synthetic.images] : [])];
+  const low = Math.log(Math.min(...counts));
+  const high = Math.log(Math.max(...counts));
+  const narrow = innerWidth < 600;
+  const W = narrow ? 340 : 700;
+  const RIGHT = narrow ? 12 : 150;
+  const end = W - RIGHT;
+  const X = (n) =>
+    LEFT + (high > low ? (Math.log(n) - low) / (high - low) : 0.5) * (W - LEFT - RIGHT);
+  const Y = (v) => H - BOTTOM - v * (H - TOP - BOTTOM);
+  const text = (x, y, words, props) => s('text', { x, y, ...props }, words);
+  const beside = (y, words) =>
+    narrow
+      ? text(end, y - 6, words, { class: 'ink halo', 'text-anchor': 'end' })
+      : text(end + 12, y + 4, words, { class: 'ink' });
   const out = [text(0, 10, 'right on real test images, %')];
-  for (const v of [0, 0.25, 0.5, 0.75, 1]) out.push(s('line', { class: v ? 'grid' : 'axis', x1: LEFT, x2: end, y1: Y(v), y2: Y(v) }), text(LEFT - 8, Y(v) + 4, 100 * v, { 'text-anchor': 'end' }));
-  for (const { images } of photos) out.push(text(X(images), H - BOTTOM + 18, num(images), { 'text-anchor': 'middle' }));
-  out.push(text((LEFT + end) / 2, H - 6, 'real photos that the student learned from', { 'text-anchor': 'middle' }));
-  if (photos.length) out.push(s('path', { class: 'student-line', d: `M${photos.map(({ images, accuracy }) => `${X(images).toFixed(1)} ${Y(accuracy).toFixed(1)}`).join('L')}` }), ...photos.map(({ images, accuracy }) => s('circle', { cx: X(images), cy: Y(accuracy), r: 4, fill: 'var(--ink)' })), beside(Y(photos.at(-1).accuracy), `real ${(100 * photos.at(-1).accuracy).toFixed(1)}`));
+  for (const v of [0, 0.25, 0.5, 0.75, 1])
+    out.push(
+      s('line', { class: v ? 'grid' : 'axis', x1: LEFT, x2: end, y1: Y(v), y2: Y(v) }),
+      text(LEFT - 8, Y(v) + 4, 100 * v, { 'text-anchor': 'end' }),
+    );
+  for (const { images } of photos)
+    out.push(text(X(images), H - BOTTOM + 18, num(images), { 'text-anchor': 'middle' }));
+  out.push(
+    text((LEFT + end) / 2, H - 6, 'real photos that the student learned from', {
+      'text-anchor': 'middle',
+    }),
+  );
+  if (photos.length)
+    out.push(
+      s('path', {
+        class: 'student-line',
+        d: `M${photos.map(({ images, accuracy }) => `${X(images).toFixed(1)} ${Y(accuracy).toFixed(1)}`).join('L')}`,
+      }),
+      ...photos.map(({ images, accuracy }) =>
+        s('circle', { cx: X(images), cy: Y(accuracy), r: 4, fill: 'var(--ink)' }),
+      ),
+      beside(Y(photos.at(-1).accuracy), `real ${(100 * photos.at(-1).accuracy).toFixed(1)}`),
+    );
   if (synthetic) {
-    const y = Y(synthetic.accuracy), near = photos.length && Math.abs(y - Y(photos.at(-1).accuracy)) < 16 ? (narrow ? 24 : 16) : 0;
-    out.push(s('line', { class: 'synthetic-line', x1: LEFT, x2: end, y1: y, y2: y }), beside(y + near, `${num(synthetic.images)} synthetic ${(100 * synthetic.accuracy).toFixed(1)}`));
-    if (rate && !rate.bound) out.push(s('line', { class: 'synthetic-line', x1: X(rate.photos), x2: X(rate.photos), y1: y, y2: H - BOTTOM }), s('circle', { cx: X(rate.photos), cy: y, r: 5, class: 'synthetic-dot' }), text(X(rate.photos) + 6, H - BOTTOM - 8, `≈ ${num(rate.photos)}`, { class: 'ink halo' }));
+    const y = Y(synthetic.accuracy);
+    const near =
+      photos.length && Math.abs(y - Y(photos.at(-1).accuracy)) < 16 ? (narrow ? 24 : 16) : 0;
+    out.push(
+      s('line', { class: 'synthetic-line', x1: LEFT, x2: end, y1: y, y2: y }),
+      beside(
+        y + near,
+        `${num(synthetic.images)} synthetic ${(100 * synthetic.accuracy).toFixed(1)}`,
+      ),
+    );
+    if (rate && !rate.bound)
+      out.push(
+        s('line', {
+          class: 'synthetic-line',
+          x1: X(rate.photos),
+          x2: X(rate.photos),
+          y1: y,
+          y2: H - BOTTOM,
+        }),
+        s('circle', { cx: X(rate.photos), cy: y, r: 5, class: 'synthetic-dot' }),
+        text(X(rate.photos) + 6, H - BOTTOM - 8, `≈ ${num(rate.photos)}`, { class: 'ink halo' }),
+      );
   }
-  const said = [...photos.map(({ images, accuracy }) => `${num(images)} real photos ${pct(accuracy, 1)}`), synthetic && `${num(synthetic.images)} synthetic images ${pct(synthetic.accuracy, 1)}`].filter(Boolean).join(', ');
-  return h('div', { class: 'exchange' }, s('svg', { viewBox: `0 0 ${W} ${H}`, role: 'img', 'aria-label': said }, out));
+  const said = [
+    ...photos.map(({ images, accuracy }) => `${num(images)} real photos ${pct(accuracy, 1)}`),
+    synthetic && `${num(synthetic.images)} synthetic images ${pct(synthetic.accuracy, 1)}`,
+  ]
+    .filter(Boolean)
+    .join(', ');
+  return h(
+    'div',
+    { class: 'exchange' },
+    s('svg', { viewBox: `0 0 ${W} ${H}`, role: 'img', 'aria-label': said }, out),
+  );
 }

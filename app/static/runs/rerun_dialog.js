@@ -1,23 +1,69 @@
-// "Run this again with one switch flipped": the switches of a run, each with exactly what it would change. Pressing one starts the run.
+// "Run this again with one switch flipped": the switches of a run, each with exactly what it would
+// change. Pressing one starts the run.
 
 import { close, open } from '../core/dialog.js';
 import { h, put, setAttr, setText } from '../core/dom.js';
 
 /** Opens the dialog for a run; `done(made)` is called with the new run's name. */
 export async function flip(base, name, done) {
-  const list = h('div', { class: 'c-list' }, h('p', { class: 'muted' }, 'Looking what can be flipped …')), wrong = h('p', { class: 'wrong', role: 'alert', hidden: true });
-  open(`Run ${name} again with one switch flipped`, [], h('p', { class: 'muted' }, 'Same seed, same budget; all but this stays as it was. The new run starts at once, and everyone sees it.'), wrong, list);
-  const say = (text) => { setText(wrong, text); setAttr(wrong, 'hidden', !text); };
+  const list = h(
+    'div',
+    { class: 'c-list' },
+    h('p', { class: 'muted' }, 'Looking what can be flipped …'),
+  );
+  const wrong = h('p', { class: 'wrong', role: 'alert', hidden: true });
+  open(
+    `Run ${name} again with one switch flipped`,
+    [],
+    h(
+      'p',
+      { class: 'muted' },
+      'Same seed, same budget; all but this stays as it was. The new run starts at once, and everyone sees it.',
+    ),
+    wrong,
+    list,
+  );
+  const say = (text) => {
+    setText(wrong, text);
+    setAttr(wrong, 'hidden', !text);
+  };
   try {
-    const answer = await fetch(`${base}/kg/switches/${encodeURIComponent(name)}`, { cache: 'no-cache' });
+    const answer = await fetch(`${base}/kg/switches/${encodeURIComponent(name)}`, {
+      cache: 'no-cache',
+    });
     if (!answer.ok) throw new Error(await answer.text());
-    const { switches } = await answer.json(), parts = [...new Set(switches.map((one) => one.part))];
-    put(list, parts.map((part) => h('section', { 'aria-label': part }, h('h3', null, part), switches.filter((one) => one.part === part).map(row))));
-  } catch (error) { put(list); say(error instanceof TypeError ? 'The server does not answer.' : error.message); }
+    const { switches } = await answer.json();
+    const parts = [...new Set(switches.map((one) => one.part))];
+    put(
+      list,
+      parts.map((part) =>
+        h(
+          'section',
+          { 'aria-label': part },
+          h('h3', null, part),
+          switches.filter((one) => one.part === part).map(row),
+        ),
+      ),
+    );
+  } catch (error) {
+    put(list);
+    say(error instanceof TypeError ? 'The server does not answer.' : error.message);
+  }
 
   function row(one) {
-    return h('button', { type: 'button', class: 'c-item', 'data-switch': one.id, disabled: Boolean(one.refused), onclick: () => start(one) },
-      h('b', null, one.title), h('span', null, one.refused || one.words), one.tip && h('small', { class: 'muted' }, one.tip));
+    return h(
+      'button',
+      {
+        type: 'button',
+        class: 'c-item',
+        'data-switch': one.id,
+        disabled: Boolean(one.refused),
+        onclick: () => start(one),
+      },
+      h('b', null, one.title),
+      h('span', null, one.refused || one.words),
+      one.tip && h('small', { class: 'muted' }, one.tip),
+    );
   }
 
   async function start(one) {
@@ -26,12 +72,18 @@ export async function flip(base, name, done) {
     say('');
     setAttr(list, 'aria-busy', 'true');
     try {
-      const answer = await fetch(`${base}/kg/flip/${encodeURIComponent(name)}`, { method: 'POST', body: JSON.stringify({ switch: one.id }) });
+      const answer = await fetch(`${base}/kg/flip/${encodeURIComponent(name)}`, {
+        method: 'POST',
+        body: JSON.stringify({ switch: one.id }),
+      });
       if (!answer.ok) throw new Error(await answer.text());
       const { run } = await answer.json();
       close();
       done(run);
-    } catch (error) { say(error instanceof TypeError ? 'The server does not answer.' : error.message); wrong.scrollIntoView({ block: 'nearest' }); }
+    } catch (error) {
+      say(error instanceof TypeError ? 'The server does not answer.' : error.message);
+      wrong.scrollIntoView({ block: 'nearest' });
+    }
     setAttr(list, 'aria-busy', null);
     setting = false;
   }

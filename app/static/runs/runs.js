@@ -1,4 +1,5 @@
-// The Runs page: every run of the folder, found by a few signs, and what can be done with it. Asked for only while it is shown.
+// The Runs page: every run of the folder, found by a few signs, and what can be done with it. Asked
+// for only while it is shown.
 
 import { h, num, setAttr, setText } from '../core/dom.js';
 import { Row } from './run_row.js';
@@ -8,9 +9,28 @@ const PERIOD = 2000;
 export class Runs {
   /** `studio`: turn to the Studio. `compare(names)`: to the comparison of those runs. */
   constructor(view, { base, studio, compare }) {
-    Object.assign(this, { base, studio, compare, marked: [], on: false, etag: '', rows: new Map(), runs: [] });
+    Object.assign(this, {
+      base,
+      studio,
+      compare,
+      marked: [],
+      on: false,
+      etag: '',
+      rows: new Map(),
+      runs: [],
+    });
     this.root = view.querySelector('main.runs');
-    for (const [name, at] of Object.entries({ search: '[type=search]', count: '.count', file: '.file', bring: '.bring', beside: '.beside', notices: '.notices', none: '.none', list: '.run-list' })) this[name] = this.root.querySelector(at);
+    for (const [name, at] of Object.entries({
+      search: '[type=search]',
+      count: '.count',
+      file: '.file',
+      bring: '.bring',
+      beside: '.beside',
+      notices: '.notices',
+      none: '.none',
+      list: '.run-list',
+    }))
+      this[name] = this.root.querySelector(at);
     this.search.addEventListener('input', () => this.#filter());
     this.beside.addEventListener('click', () => this.compare(this.marked));
     this.bring.addEventListener('click', () => this.file.click());
@@ -18,41 +38,65 @@ export class Runs {
     document.addEventListener('visibilitychange', () => this.#again(0));
   }
 
-  turn(on) { this.on = on; if (on) this.#again(0); }
+  turn(on) {
+    this.on = on;
+    if (on) this.#again(0);
+  }
 
   /** Another run, or another phase: look at once. */
   follow(snap) {
     const mark = `${snap.run} ${snap.phase}`;
-    if (this.mark !== mark) { this.mark = mark; this.#again(300); }
+    if (this.mark !== mark) {
+      this.mark = mark;
+      this.#again(300);
+    }
   }
 
   #again(wait) {
     clearTimeout(this.timer);
-    if (this.on && document.visibilityState === 'visible') this.timer = setTimeout(() => this.refresh(), wait);
+    if (this.on && document.visibilityState === 'visible')
+      this.timer = setTimeout(() => this.refresh(), wait);
   }
 
   async refresh() {
     try {
-      const answer = await fetch(`${this.base}/kg/runs`, { headers: this.etag ? { 'If-None-Match': this.etag } : {}, cache: 'no-store', signal: AbortSignal.timeout(10_000) });
+      const answer = await fetch(`${this.base}/kg/runs`, {
+        headers: this.etag ? { 'If-None-Match': this.etag } : {},
+        cache: 'no-store',
+        signal: AbortSignal.timeout(10_000),
+      });
       if (answer.status !== 304 && !answer.ok) throw new TypeError(`status ${answer.status}`);
       if (answer.status !== 304) {
         this.etag = answer.headers.get('ETag') ?? '';
         this.runs = (await answer.json()).runs;
         this.#draw();
       }
-    } catch (error) { if (error.name !== 'TimeoutError' && !(error instanceof TypeError)) throw error; } // the top line says that the server is away
-    finally { this.#again(PERIOD); }
+    } catch (error) {
+      if (error.name !== 'TimeoutError' && !(error instanceof TypeError)) throw error;
+    } finally {
+      // the top line says that the server is away
+      this.#again(PERIOD);
+    }
   }
 
-  /** A row stays the same element as long as its run has its name, so that focus and what is being typed survive. */
+  /**
+   * A row stays the same element as long as its run has its name, so that focus and what is being
+   * typed survive.
+   */
   #draw() {
     const names = new Set(this.runs.map((run) => run.name));
-    for (const [name, row] of this.rows) if (!names.has(name)) { row.root.remove(); this.rows.delete(name); this.choose(name, false); }
+    for (const [name, row] of this.rows)
+      if (!names.has(name)) {
+        row.root.remove();
+        this.rows.delete(name);
+        this.choose(name, false);
+      }
     this.runs.forEach((run, at) => {
       if (!this.rows.has(run.name)) this.rows.set(run.name, new Row(run.name, this));
       const row = this.rows.get(run.name);
       row.draw(run);
-      if (this.list.children[at] !== row.root) this.list.insertBefore(row.root, this.list.children[at] ?? null);
+      if (this.list.children[at] !== row.root)
+        this.list.insertBefore(row.root, this.list.children[at] ?? null);
     });
     this.#filter();
   }
@@ -61,30 +105,50 @@ export class Runs {
     const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
     let found = 0;
     for (const run of this.runs) {
-      const text = `${run.name} ${run.title} ${run.recipe} ${run.teacher} ${run.note} ${run.state}`.toLowerCase(), fits = words.every((word) => text.includes(word));
+      const text =
+        `${run.name} ${run.title} ${run.recipe} ${run.teacher} ${run.note} ${run.state}`.toLowerCase();
+      const fits = words.every((word) => text.includes(word));
       found += fits;
       setAttr(this.rows.get(run.name).root, 'hidden', !fits);
     }
     const all = this.runs.length;
-    setText(this.count, words.length ? `${num(found)} of ${num(all)} runs` : all === 1 ? '1 run' : `${num(all)} runs`);
-    setText(this.none, all ? 'No run has these words in its name, recipe, teacher or note.' : 'There is no run yet. Start one in the Studio, or open a file that was made elsewhere.');
+    setText(
+      this.count,
+      words.length ? `${num(found)} of ${num(all)} runs` : all === 1 ? '1 run' : `${num(all)} runs`,
+    );
+    setText(
+      this.none,
+      all
+        ? 'No run has these words in its name, recipe, teacher or note.'
+        : 'There is no run yet. Start one in the Studio, or open a file that was made elsewhere.',
+    );
     setAttr(this.none, 'hidden', found > 0);
   }
 
   /** Marked runs are compared, in the order in which they were marked, four at most. */
   choose(name, on) {
-    this.marked = [...this.marked.filter((other) => other !== name), ...(on ? [name] : [])].slice(-4);
+    this.marked = [...this.marked.filter((other) => other !== name), ...(on ? [name] : [])].slice(
+      -4,
+    );
     for (const row of this.rows.values()) row.marked(this.marked.includes(row.name));
     setAttr(this.beside, 'hidden', !this.marked.length);
-    setText(this.beside, this.marked.length > 1 ? `Compare ${this.marked.length} runs` : 'Compare with …');
+    setText(
+      this.beside,
+      this.marked.length > 1 ? `Compare ${this.marked.length} runs` : 'Compare with …',
+    );
   }
 
   /** POST; the answer's run. Throws an Error whose message is one sentence. */
   async post(address, said) {
     let answer;
     try {
-      answer = await fetch(`${this.base}/kg/${address}`, { method: 'POST', body: said instanceof Blob ? said : JSON.stringify(said ?? {}) });
-    } catch { throw new Error('The server does not answer.'); }
+      answer = await fetch(`${this.base}/kg/${address}`, {
+        method: 'POST',
+        body: said instanceof Blob ? said : JSON.stringify(said ?? {}),
+      });
+    } catch {
+      throw new Error('The server does not answer.');
+    }
     if (!answer.ok) throw new Error(await answer.text());
     const { run } = await answer.json();
     await this.refresh();
@@ -93,11 +157,31 @@ export class Runs {
 
   /** A line above the list. `action`: [label, what to do], or nothing. */
   notice(text, action) {
-    const close = h('button', { type: 'button', class: 'link', onclick: () => line.remove() }, 'Close');
-    const act = action && h('button', { type: 'button', class: 'btn small', onclick: async () => {
-      act.disabled = true;
-      try { await action[1](); line.remove(); } catch (error) { setText(line.firstChild, error.message); act.disabled = false; }
-    } }, action[0]);
+    const close = h(
+      'button',
+      { type: 'button', class: 'link', onclick: () => line.remove() },
+      'Close',
+    );
+    const act =
+      action &&
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'btn small',
+          onclick: async () => {
+            act.disabled = true;
+            try {
+              await action[1]();
+              line.remove();
+            } catch (error) {
+              setText(line.firstChild, error.message);
+              act.disabled = false;
+            }
+          },
+        },
+        action[0],
+      );
     const line = h('div', { class: 'notice' }, h('span', null, text), act, close);
     this.notices.prepend(line);
     (act ?? close).focus();
@@ -105,7 +189,10 @@ export class Runs {
 
   /** Deleted runs come back as long as this page is open. */
   deleted(name, trashed) {
-    this.notice(`${name} was deleted.`, ['Undo', async () => this.reveal(await this.post('undo', { trashed }))]);
+    this.notice(`${name} was deleted.`, [
+      'Undo',
+      async () => this.reveal(await this.post('undo', { trashed })),
+    ]);
   }
 
   reveal(name) {
@@ -119,10 +206,13 @@ export class Runs {
     if (!file) return;
     setAttr(this.bring, 'disabled', true);
     setText(this.bring, 'Opening …');
-    try { this.reveal(await this.post('bundle', file)); } catch (error) { this.notice(`${file.name}: ${error.message}`); }
+    try {
+      this.reveal(await this.post('bundle', file));
+    } catch (error) {
+      this.notice(`${file.name}: ${error.message}`);
+    }
     this.file.value = '';
     setAttr(this.bring, 'disabled', false);
     setText(this.bring, 'Open file …');
   }
 }
-

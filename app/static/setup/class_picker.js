@@ -1,5 +1,6 @@
-// The class picker: a teacher's classes as chips with search, paste and chance. Its value is {teacher, chosen}; Python
-// sets it, a person changes it. A teacher's facts (names, resolutions, card) are fetched once and kept.
+// The class picker: a teacher's classes as chips with search, paste and chance. Its value is
+// {teacher, chosen}; Python sets it, a person changes it. A teacher's facts (names, resolutions,
+// card) are fetched once and kept.
 
 import { h, num, put, setText } from '../core/dom.js';
 
@@ -11,13 +12,22 @@ const facts = new Map();
 /** What the server knows of a teacher: {card, classes, sides, small, full}. */
 export async function factsOf(base, teacher) {
   if (!facts.has(teacher)) {
-    facts.set(teacher, fetch(`${base}/kg/teacher/${encodeURIComponent(teacher)}`).then((r) => { if (!r.ok) throw new Error(`status ${r.status}`); return r.json(); }));
+    facts.set(
+      teacher,
+      fetch(`${base}/kg/teacher/${encodeURIComponent(teacher)}`).then((r) => {
+        if (!r.ok) throw new Error(`status ${r.status}`);
+        return r.json();
+      }),
+    );
     facts.get(teacher).catch(() => facts.delete(teacher));
   }
   return facts.get(teacher);
 }
 
-/** A palette slot for each class index: its own (index modulo ten), or the next free one while there are enough for all. */
+/**
+ * A palette slot for each class index: its own (index modulo ten), or the next free one while there
+ * are enough for all.
+ */
 export function slots(indices) {
   const own = indices.map((i) => i % SLOTS);
   if (indices.length > SLOTS) return own;
@@ -30,20 +40,34 @@ export function slots(indices) {
 }
 
 /** Names in pasted text: one a line, or separated by commas or semicolons. */
-export const split = (text) => text.split(/[\n,;]+/).map((name) => name.trim().replace(/^["']|["']$/g, '')).filter(Boolean);
+export const split = (text) =>
+  text
+    .split(/[\n,;]+/)
+    .map((name) => name.trim().replace(/^["']|["']$/g, ''))
+    .filter(Boolean);
 
 const plain = (name) => name.toLowerCase().replace(/[_-]/g, ' ').replace(/\s+/g, ' ').trim();
 
 class Picker {
   constructor(element, page) {
     Object.assign(this, { element, page, names: [], chosen: new Set(), order: [], query: '' });
-    this.search = h('input', { type: 'search', placeholder: 'Find a class, or paste a list', 'aria-label': 'Find a class, or paste a list of names', autocomplete: 'off' });
+    this.search = h('input', {
+      type: 'search',
+      placeholder: 'Find a class, or paste a list',
+      'aria-label': 'Find a class, or paste a list of names',
+      autocomplete: 'off',
+    });
     this.list = h('div', { class: 'wrap', role: 'group', 'aria-label': 'Classes' });
     this.said = h('p', { class: 'small muted', role: 'status' });
     put(element, h('div', { class: 'find' }, this.search), this.list, this.said);
-    this.search.addEventListener('input', () => { this.query = this.search.value; this.draw(); });
+    this.search.addEventListener('input', () => {
+      this.query = this.search.value;
+      this.draw();
+    });
     this.search.addEventListener('paste', (e) => this.#paste(e));
-    this.search.addEventListener('keydown', (e) => { if (e.key === 'Enter') this.#only(); });
+    this.search.addEventListener('keydown', (e) => {
+      if (e.key === 'Enter') this.#only();
+    });
     this.list.addEventListener('change', (e) => this.#flip(e.target));
     document.getElementById('kg-setup').addEventListener('click', (e) => {
       if (e.target.closest('[data-all]')) this.#choose(this.#matches(), true);
@@ -59,20 +83,40 @@ class Picker {
     const { teacher } = this.page.value() ?? {};
     if (!teacher) return;
     let found;
-    try { found = await factsOf(this.page.base, teacher); } catch { setText(this.said, 'The names of this teacher’s classes cannot be read; reload the page.'); return; }
+    try {
+      found = await factsOf(this.page.base, teacher);
+    } catch {
+      setText(this.said, 'The names of this teacher’s classes cannot be read; reload the page.');
+      return;
+    }
     if (this.page.value()?.teacher !== teacher) return; // another one was chosen meanwhile
-    const other = this.teacher !== teacher, { chosen } = this.page.value(); // a person may have chosen while the names were on their way
+    const other = this.teacher !== teacher;
+    // a person may have chosen while the names were on their way
+    const { chosen } = this.page.value();
     Object.assign(this, { teacher, facts: found, names: found.classes, chosen: new Set(chosen) });
-    if (other) { this.search.value = this.query = ''; setText(this.said, ''); this.#sort(); }
+    if (other) {
+      this.search.value = this.query = '';
+      setText(this.said, '');
+      this.#sort();
+    }
     globalThis.kgOffer = { sides: found.sides, small: found.small, full: found.full };
     this.draw();
     document.dispatchEvent(new CustomEvent('kg-teacher', { detail: found }));
   }
 
-  /** Chosen ones first in a long list, as they were when it was opened: nothing jumps under the pointer. */
+  /**
+   * Chosen ones first in a long list, as they were when it was opened: nothing jumps under the
+   * pointer.
+   */
   #sort() {
     const all = this.names.map((_, i) => i);
-    this.order = all.length <= SHOWN ? all : [...all.filter((i) => this.chosen.has(this.names[i])), ...all.filter((i) => !this.chosen.has(this.names[i]))];
+    this.order =
+      all.length <= SHOWN
+        ? all
+        : [
+            ...all.filter((i) => this.chosen.has(this.names[i])),
+            ...all.filter((i) => !this.chosen.has(this.names[i])),
+          ];
   }
 
   #matches() {
@@ -81,13 +125,38 @@ class Picker {
   }
 
   draw() {
-    const found = this.#matches(), shown = found.slice(0, SHOWN);
-    const picked = this.names.flatMap((name, i) => this.chosen.has(name) ? [i] : []), slot = new Map(slots(picked).map((s, k) => [picked[k], s]));
-    put(this.list, shown.map((i) => h('label', { title: this.names[i], style: { '--c': `var(--c${slot.get(i) ?? i % SLOTS})` } },
-      h('input', { type: 'checkbox', value: i, checked: this.chosen.has(this.names[i]), disabled: this.locked }), h('span', null, this.names[i]))),
-    found.length > shown.length ? h('p', { class: 'small muted more' }, `and ${num(found.length - shown.length)} more: search`) : null,
-    found.length ? null : h('p', { class: 'small muted more' }, 'No class of that name.'));
-    setText(document.getElementById('kg-chosen'), `${num(this.chosen.size)} of ${num(this.names.length)}`);
+    const found = this.#matches();
+    const shown = found.slice(0, SHOWN);
+    const picked = this.names.flatMap((name, i) => (this.chosen.has(name) ? [i] : []));
+    const slot = new Map(slots(picked).map((s, k) => [picked[k], s]));
+    put(
+      this.list,
+      shown.map((i) =>
+        h(
+          'label',
+          { title: this.names[i], style: { '--c': `var(--c${slot.get(i) ?? i % SLOTS})` } },
+          h('input', {
+            type: 'checkbox',
+            value: i,
+            checked: this.chosen.has(this.names[i]),
+            disabled: this.locked,
+          }),
+          h('span', null, this.names[i]),
+        ),
+      ),
+      found.length > shown.length
+        ? h(
+            'p',
+            { class: 'small muted more' },
+            `and ${num(found.length - shown.length)} more: search`,
+          )
+        : null,
+      found.length ? null : h('p', { class: 'small muted more' }, 'No class of that name.'),
+    );
+    setText(
+      document.getElementById('kg-chosen'),
+      `${num(this.chosen.size)} of ${num(this.names.length)}`,
+    );
     const ten = document.querySelector('#kg-setup [data-ten]');
     ten.hidden = this.names.length <= SLOTS;
   }
@@ -100,7 +169,8 @@ class Picker {
 
   #flip(box) {
     const name = this.names[box.value];
-    if (box.checked) this.chosen.add(name); else this.chosen.delete(name);
+    if (box.checked) this.chosen.add(name);
+    else this.chosen.delete(name);
     this.#tell();
     this.list.querySelector(`input[value="${box.value}"]`)?.focus(); // the chips are drawn anew
   }
@@ -108,15 +178,22 @@ class Picker {
   #choose(indices, on) {
     if (this.locked) return;
     setText(this.said, '');
-    for (const i of indices) { if (on) this.chosen.add(this.names[i]); else this.chosen.delete(this.names[i]); }
+    for (const i of indices) {
+      if (on) this.chosen.add(this.names[i]);
+      else this.chosen.delete(this.names[i]);
+    }
     this.#tell();
   }
 
-  /** Enter: flip the class that the search has found, where it is one; a list chooses what it names. */
+  /**
+   * Enter: flip the class that the search has found, where it is one; a list chooses what it names.
+   */
   #only() {
     const given = split(this.query);
     if (given.length > 1) return void this.#exactly(given);
-    const found = this.#matches(), exact = found.filter((i) => plain(this.names[i]) === plain(this.query)), [i] = exact.length ? exact : found;
+    const found = this.#matches();
+    const exact = found.filter((i) => plain(this.names[i]) === plain(this.query));
+    const [i] = exact.length ? exact : found;
     if (i == null || this.locked || (found.length > 1 && !exact.length)) return;
     this.#choose([i], !this.chosen.has(this.names[i]));
     this.search.select();
@@ -126,8 +203,16 @@ class Picker {
     if (this.locked) return;
     setText(this.said, '');
     const left = this.names.map((_, i) => i);
-    for (let k = 0; k < SLOTS; k++) { const at = k + Math.floor(Math.random() * (left.length - k)); [left[k], left[at]] = [left[at], left[k]]; }
-    this.chosen = new Set(left.slice(0, SLOTS).sort((a, b) => a - b).map((i) => this.names[i]));
+    for (let k = 0; k < SLOTS; k++) {
+      const at = k + Math.floor(Math.random() * (left.length - k));
+      [left[k], left[at]] = [left[at], left[k]];
+    }
+    this.chosen = new Set(
+      left
+        .slice(0, SLOTS)
+        .sort((a, b) => a - b)
+        .map((i) => this.names[i]),
+    );
     this.#sort();
     this.#tell();
   }
@@ -141,20 +226,37 @@ class Picker {
   }
 
   #exactly(given) {
-    const index = new Map(this.names.map((name, i) => [plain(name), i])), known = given.map((name) => index.get(plain(name))), unknown = given.filter((_, k) => known[k] == null);
+    const index = new Map(this.names.map((name, i) => [plain(name), i]));
+    const known = given.map((name) => index.get(plain(name)));
+    const unknown = given.filter((_, k) => known[k] == null);
     const chosen = known.filter((i) => i != null);
-    if (chosen.length) { this.chosen = new Set(chosen.map((i) => this.names[i])); this.#sort(); this.#tell(); }
-    setText(this.said, `${num(chosen.length)} of ${num(given.length)} names chosen.${unknown.length ? ` Not a class of this teacher: ${unknown.slice(0, 4).join(', ')}${unknown.length > 4 ? ' …' : ''}.` : ''}`);
+    if (chosen.length) {
+      this.chosen = new Set(chosen.map((i) => this.names[i]));
+      this.#sort();
+      this.#tell();
+    }
+    setText(
+      this.said,
+      `${num(chosen.length)} of ${num(given.length)} names chosen.${unknown.length ? ` Not a class of this teacher: ${unknown.slice(0, 4).join(', ')}${unknown.length > 4 ? ' …' : ''}.` : ''}`,
+    );
   }
 
   #tell() {
     this.draw();
-    this.page.set({ teacher: this.teacher, chosen: this.names.filter((name) => this.chosen.has(name)) });
+    this.page.set({
+      teacher: this.teacher,
+      chosen: this.names.filter((name) => this.chosen.has(name)),
+    });
   }
 }
 
-/** Kept on the window: Gradio imports this module by an address with a version, the other modules by one without, so there are two of it. */
-export function mount(element, page) { globalThis.kgPicker = new Picker(element, page); }
+/**
+ * Kept on the window: Gradio imports this module by an address with a version, the other modules by
+ * one without, so there are two of it.
+ */
+export function mount(element, page) {
+  globalThis.kgPicker = new Picker(element, page);
+}
 
 /** The picker, once Gradio has drawn it. */
 export const current = () => globalThis.kgPicker ?? null;

@@ -1,16 +1,25 @@
-// The ladder's switches, its presets, the resolutions and the weights are one thing seen four ways: whichever a person
-// moves, the others follow. Called by Gradio's listeners as kgLadder.NAME(constants, ...values); gives values back.
+// The ladder's switches, its presets, the resolutions and the weights are one thing seen four ways:
+// whichever a person moves, the others follow. Called by Gradio's listeners as
+// kgLadder.NAME(constants, ...values); gives values back.
 
 globalThis.kgLadder = (() => {
   const DEFAULTS = ['kr', 'ed', 'aed'];
 
   /** Which rungs these resolutions and weights amount to, in ladder order. */
   function rungsOf(C, sides, kr, ed, aed) {
-    const on = [sides.length > 0 && Math.min(...sides) < C.full, kr > 0, ed > 0 || aed > 0, sides.length > 1];
+    const on = [
+      sides.length > 0 && Math.min(...sides) < C.full,
+      kr > 0,
+      ed > 0 || aed > 0,
+      sides.length > 1,
+    ];
     return C.rungs.filter((_, i) => on[i]);
   }
 
-  /** A resolution, and the next larger one where there are to be two. The largest has a smaller neighbour instead. */
+  /**
+   * A resolution, and the next larger one where there are to be two. The largest has a smaller
+   * neighbour instead.
+   */
   function sidesFrom(C, base, multi) {
     if (!multi) return [base];
     const at = Math.min(C.sides.indexOf(base), C.sides.length - 2);
@@ -19,9 +28,14 @@ globalThis.kgLadder = (() => {
 
   const answer = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed), sides, kr, ed, aed];
 
-  /** Weights for switches: zero when off; when on, as they were, or the paper's where that was zero. */
+  /**
+   * Weights for switches: zero when off; when on, as they were, or the paper's where that was zero.
+   */
   function weigh(C, keyRegion, diversity, kr, ed, aed) {
-    const now = { kr, ed, aed }, some = (on, names) => { if (!on || names.every((n) => !(now[n] > 0))) for (const n of names) now[n] = on ? C[n] : 0; };
+    const now = { kr, ed, aed };
+    const some = (on, names) => {
+      if (!on || names.every((n) => !(now[n] > 0))) for (const n of names) now[n] = on ? C[n] : 0;
+    };
     some(keyRegion, ['kr']);
     some(diversity, ['ed', 'aed']);
     return DEFAULTS.map((n) => now[n]);
@@ -29,7 +43,9 @@ globalThis.kgLadder = (() => {
 
   /** A switch was flipped: `rungs` is what the switches say now. */
   function flip(C, rungs, sides, kr, ed, aed) {
-    const has = (i) => rungs.includes(C.rungs[i]), low = sides.length ? Math.min(...sides) : C.full, many = sides.length > 1;
+    const has = (i) => rungs.includes(C.rungs[i]);
+    const low = sides.length ? Math.min(...sides) : C.full;
+    const many = sides.length > 1;
     let next = [...sides].sort((a, b) => a - b);
     if (has(0) !== low < C.full) next = has(0) ? sidesFrom(C, C.small, has(3)) : [C.full];
     else if (has(3) !== many) next = sidesFrom(C, low, has(3));
@@ -38,7 +54,8 @@ globalThis.kgLadder = (() => {
 
   /** A preset was pressed: all rungs up to it, none beyond. */
   function preset(C, name, sides, kr, ed, aed) {
-    const n = C.presets.indexOf(name), low = sides.length ? Math.min(...sides) : C.full;
+    const n = C.presets.indexOf(name);
+    const low = sides.length ? Math.min(...sides) : C.full;
     const base = n < 1 ? C.full : low < C.full ? low : C.small;
     return answer(C, sidesFrom(C, base, n > 3), ...weigh(C, n > 1, n > 2, kr, ed, aed));
   }
@@ -46,11 +63,24 @@ globalThis.kgLadder = (() => {
   /** Resolutions or weights were changed by hand. */
   const seen = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed)];
 
-  /** The preset that these rungs are; null for a combination of a person's own, or without the noisy layer that all presets have. */
-  const which = (C, rungs, source = 'noise') => [source === 'noise' && C.rungs.every((r, i) => rungs.includes(r) === i < rungs.length) ? C.presets[rungs.length] : null];
+  /**
+   * The preset that these rungs are; null for a combination of a person's own, or without the noisy
+   * layer that all presets have.
+   */
+  const which = (C, rungs, source = 'noise') => [
+    source === 'noise' && C.rungs.every((r, i) => rungs.includes(r) === i < rungs.length)
+      ? C.presets[rungs.length]
+      : null,
+  ];
 
-  /** The resolutions are the chosen teacher's, once the class picker knows them (globalThis.kgOffer). */
-  const here = (action) => (C, ...values) => action({ ...C, ...globalThis.kgOffer }, ...values);
+  /**
+   * The resolutions are the chosen teacher's, once the class picker knows them
+   * (globalThis.kgOffer).
+   */
+  const here =
+    (action) =>
+    (C, ...values) =>
+      action({ ...C, ...globalThis.kgOffer }, ...values);
 
   return { flip: here(flip), preset: here(preset), seen: here(seen), which };
 })();

@@ -1,5 +1,6 @@
-// The setup rail. Its controls are Gradio's; which of them are shown, locked or counted follows the snapshot,
-// so that every viewer sees the same. Whether an action is allowed is decided by the server, not here.
+// The setup rail. Its controls are Gradio's; which of them are shown, locked or counted follows the
+// snapshot, so that every viewer sees the same. Whether an action is allowed is decided by the
+// server, not here.
 
 import { current } from './class_picker.js';
 import { num, setAttr, setText } from '../core/dom.js';
@@ -15,13 +16,19 @@ export class Rail {
     this.root.addEventListener('click', (e) => {
       if (e.target.closest('#kg-sheet')) this.sheet(!this.root.classList.contains('open'));
     });
-    // Gradio marks what is chosen by a class, whoever chose it: a click, another choice, the run that is shown
-    new MutationObserver(() => this.#count()).observe(this.setup, { subtree: true, attributeFilter: ['class'] });
+    // Gradio marks what is chosen by a class, whoever chose it: a click, another choice, the run
+    // that is shown
+    new MutationObserver(() => this.#count()).observe(this.setup, {
+      subtree: true,
+      attributeFilter: ['class'],
+    });
     this.#dress();
-    document.addEventListener('kg-teacher', (e) => { // of the class picker: the form speaks of another teacher
+    document.addEventListener('kg-teacher', (e) => {
+      // of the class picker: the form speaks of another teacher
       this.choice = e.detail;
       this.redraw();
-      if (this.snap && !ACTIVE.includes(this.snap.phase)) teacherCard({ teacher: this.choice.card, student: this.choice.student, scales: [] });
+      if (this.snap && !ACTIVE.includes(this.snap.phase))
+        teacherCard({ teacher: this.choice.card, student: this.choice.student, scales: [] });
       this.#count();
     });
   }
@@ -30,10 +37,26 @@ export class Rail {
   #dress() {
     const texts = document.getElementById('kg-texts').dataset;
     this.without = JSON.parse(texts.without);
-    for (const [id, list] of JSON.parse(texts.tips)) document.querySelectorAll(`#${id} label`).forEach((label, i) => { label.dataset.tip = list[i]; });
-    const tips = { 'kg-step': 'One step, then pause again. Key: full stop', 'kg-stop': 'Stop. Everything made so far is kept.', 'kg-pause': 'Pause after the current step. Key: space', 'kg-continue': 'Go on. Key: space' };
+    for (const [id, list] of JSON.parse(texts.tips))
+      document.querySelectorAll(`#${id} label`).forEach((label, i) => {
+        label.dataset.tip = list[i];
+      });
+    const tips = {
+      'kg-step': 'One step, then pause again. Key: full stop',
+      'kg-stop': 'Stop. Everything made so far is kept.',
+      'kg-pause': 'Pause after the current step. Key: space',
+      'kg-continue': 'Go on. Key: space',
+    };
     for (const [id, tip] of Object.entries(tips)) document.getElementById(id).dataset.tip = tip;
-    for (const [id, name] of Object.entries({ 'kg-ladder': 'Method', 'kg-recipe': 'Recipe', 'kg-side': 'Resolution', 'kg-source': 'Source of images', 'kg-preset': 'Method, rungs up to', 'kg-unit': 'One step is' })) document.getElementById(id).setAttribute('aria-label', name);
+    for (const [id, name] of Object.entries({
+      'kg-ladder': 'Method',
+      'kg-recipe': 'Recipe',
+      'kg-side': 'Resolution',
+      'kg-source': 'Source of images',
+      'kg-preset': 'Method, rungs up to',
+      'kg-unit': 'One step is',
+    }))
+      document.getElementById(id).setAttribute('aria-label', name);
     setAttr(this.root.querySelector('#kg-sheet'), 'aria-expanded', 'false');
   }
 
@@ -45,36 +68,63 @@ export class Rail {
 
   draw(snap, away) {
     this.snap = snap;
-    const { phase } = snap, active = ACTIVE.includes(phase), mark = `${snap.run} ${snap.attempt} ${active}`;
-    if (this.mark != null && this.mark !== mark) { this.repaint(); if (active) this.sheet(false); } // another viewer may have started it
+    const { phase } = snap;
+    const active = ACTIVE.includes(phase);
+    const mark = `${snap.run} ${snap.attempt} ${active}`;
+    if (this.mark != null && this.mark !== mark) {
+      this.repaint();
+      if (active) this.sheet(false);
+    } // another viewer may have started it
     this.mark = mark;
     const focused = document.activeElement?.id;
     this.#button('kg-start', !active || phase === 'starting', phase === 'starting' || away);
-    this.#button('kg-pause', phase === 'running' || phase === 'stopping', phase === 'stopping' || away);
+    this.#button(
+      'kg-pause',
+      phase === 'running' || phase === 'stopping',
+      phase === 'stopping' || away,
+    );
     this.#button('kg-continue', phase === 'paused', away);
     this.#button('kg-step', true, phase !== 'paused' || away);
     this.#button('kg-stop', true, !['running', 'paused'].includes(phase) || away);
-    if (['kg-start', 'kg-pause', 'kg-continue'].includes(focused) && document.activeElement === document.body) this.#go()?.focus();
+    if (
+      ['kg-start', 'kg-pause', 'kg-continue'].includes(focused) &&
+      document.activeElement === document.body
+    )
+      this.#go()?.focus();
     this.root.classList.toggle('locked', active);
-    for (const control of this.setup.querySelectorAll('input, button')) if (!control.closest('#kg-classes') && !control.matches('.label-wrap')) setAttr(control, 'disabled', active);
+    for (const control of this.setup.querySelectorAll('input, button'))
+      if (!control.closest('#kg-classes') && !control.matches('.label-wrap'))
+        setAttr(control, 'disabled', active);
     current()?.lock(active);
-    if (active || !this.choice || this.shown !== mark) teacherCard(snap); // afterwards the card is of the teacher that is chosen
+    // afterwards the card is of the teacher that is chosen
+    if (active || !this.choice || this.shown !== mark) teacherCard(snap);
     this.shown = mark;
     this.#count();
   }
 
-  #go() { return ['kg-start', 'kg-pause', 'kg-continue'].map((id) => document.getElementById(id)).find((b) => !b.hidden && !b.disabled); }
+  #go() {
+    return ['kg-start', 'kg-pause', 'kg-continue']
+      .map((id) => document.getElementById(id))
+      .find((b) => !b.hidden && !b.disabled);
+  }
 
   /** The teacher that the form speaks of, where it is not the shown run's. */
   other(snap) {
-    const card = (this.choice ?? current()?.facts)?.card; // the class picker may have told of its teacher before this was there
+    // the class picker may have told of its teacher before this was there
+    const card = (this.choice ?? current()?.facts)?.card;
     return card && card.title !== snap.teacher.title ? card.title : null;
   }
 
   /** Space: pause or continue, never start. */
-  toggle() { const button = this.#go(); if (button && button.id !== 'kg-start') button.click(); }
+  toggle() {
+    const button = this.#go();
+    if (button && button.id !== 'kg-start') button.click();
+  }
 
-  step() { const button = document.getElementById('kg-step'); if (!button.disabled) button.click(); }
+  step() {
+    const button = document.getElementById('kg-step');
+    if (!button.disabled) button.click();
+  }
 
   #button(id, shown, disabled) {
     const button = document.getElementById(id);
@@ -85,27 +135,46 @@ export class Rail {
   #count() {
     const teacher = this.choice?.card ?? this.snap?.teacher;
     this.#expect();
-    const sides = [...this.root.querySelectorAll('#kg-side label:has(:checked)')].map((label) => parseInt(label.textContent, 10));
+    const sides = [...this.root.querySelectorAll('#kg-side label:has(:checked)')].map((label) =>
+      parseInt(label.textContent, 10),
+    );
     const share = +this.root.querySelector('#kg-budget input[type=range]').value;
     if (!teacher || !sides.length) return;
-    const pixels = Math.floor(share / 100 * teacher.n_train * teacher.side ** 2 + 1e-6), each = sides.map((side) => Math.floor(Math.floor(pixels / sides.length) / side ** 2));
+    const pixels = Math.floor((share / 100) * teacher.n_train * teacher.side ** 2 + 1e-6);
+    const each = sides.map((side) => Math.floor(Math.floor(pixels / sides.length) / side ** 2));
     for (const label of this.root.querySelectorAll('#kg-side label')) {
       const side = parseInt(label.textContent, 10);
-      label.dataset.tip = `${num(side * side)} pixels, ${+(100 * side * side / teacher.side ** 2).toPrecision(2)} % of a full image's, and so about that share of its time in a step. The budget holds ${num(Math.floor(pixels / side ** 2))} such images.`;
+      label.dataset.tip = `${num(side * side)} pixels, ${+((100 * side * side) / teacher.side ** 2).toPrecision(2)} % of a full image's, and so about that share of its time in a step. The budget holds ${num(Math.floor(pixels / side ** 2))} such images.`;
     }
     const images = num(each.reduce((a, b) => a + b, 0));
-    setText(document.getElementById('kg-budget-out'), `${+share.toFixed(4)} % · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`);
+    setText(
+      document.getElementById('kg-budget-out'),
+      `${+share.toFixed(4)} % · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`,
+    );
   }
 
   /** What to expect without the rung that was switched off last. */
   #expect() {
-    const off = [...this.root.querySelectorAll('#kg-ladder input')].map((box, i) => box.checked ? -1 : i).filter((i) => i >= 0);
+    const off = [...this.root.querySelectorAll('#kg-ladder input')]
+      .map((box, i) => (box.checked ? -1 : i))
+      .filter((i) => i >= 0);
     const flipped = off.find((i) => this.off && !this.off.includes(i));
     if (!off.includes(this.missing)) this.missing = null;
     if (flipped != null) this.missing = flipped;
     this.off = off;
-    setText(document.getElementById('kg-expect'), this.without[this.missing] ?? (off.length ? 'Switch an idea off to read what to expect without it.' : 'All rungs are on: the whole method.'));
+    setText(
+      document.getElementById('kg-expect'),
+      this.without[this.missing] ??
+        (off.length
+          ? 'Switch an idea off to read what to expect without it.'
+          : 'All rungs are on: the whole method.'),
+    );
     const all = this.root.querySelectorAll('#kg-ladder input').length;
-    setText(document.getElementById('kg-custom'), this.root.querySelector('#kg-preset input:checked') ? '' : `${all - off.length} of ${all} ideas`);
+    setText(
+      document.getElementById('kg-custom'),
+      this.root.querySelector('#kg-preset input:checked')
+        ? ''
+        : `${all - off.length} of ${all} ideas`,
+    );
   }
 }

@@ -3,21 +3,44 @@
 import { num, pct, setAttr, setText } from '../core/dom.js';
 
 /** 74962 → "75 k". */
-const short = (n) => n == null ? '–' : n < 1e6 ? `${Math.round(n / 1e3)} k` : n < 1e9 ? `${(n / 1e6).toFixed(1)} M` : `${(n / 1e9).toFixed(1)} G`;
+const short = (n) =>
+  n == null
+    ? '–'
+    : n < 1e6
+      ? `${Math.round(n / 1e3)} k`
+      : n < 1e9
+        ? `${(n / 1e6).toFixed(1)} M`
+        : `${(n / 1e9).toFixed(1)} G`;
 
 /** `snap`: a snapshot, or as much of one as the choice of a teacher tells. */
 export function teacherCard({ teacher, scales, student = {} }) {
-  const root = document.getElementById('kg-teacher'), put = (name, text) => setText(root.querySelector(`[data-t=${name}]`), text);
+  const root = document.getElementById('kg-teacher');
+  const put = (name, text) => setText(root.querySelector(`[data-t=${name}]`), text);
   put('title', teacher.title);
   put('accuracy', teacher.accuracy == null ? '' : pct(teacher.accuracy, 1));
   setAttr(root.querySelector('p'), 'hidden', teacher.accuracy == null);
   put('n', num(teacher.n_test));
   setAttr(root.querySelector('h2'), 'title', teacher.licence || null);
-  put('input', [teacher.side, teacher.side, ...(teacher.channels > 1 ? [teacher.channels] : [])].join(' × '));
-  put('map', scales.length > 1 ? scales.map((s) => `${s.w}²`).join(', ') : `${teacher.map[0]} × ${teacher.map[1]}`);
-  for (const name of ['parameters', 'macs']) { put(name, short(teacher[name])); put(`student-${name}`, short(student[name])); }
+  put(
+    'input',
+    [teacher.side, teacher.side, ...(teacher.channels > 1 ? [teacher.channels] : [])].join(' × '),
+  );
+  put(
+    'map',
+    scales.length > 1
+      ? scales.map((s) => `${s.w}²`).join(', ')
+      : `${teacher.map[0]} × ${teacher.map[1]}`,
+  );
+  for (const name of ['parameters', 'macs']) {
+    put(name, short(teacher[name]));
+    put(`student-${name}`, short(student[name]));
+  }
   const share = (name) => (student[name] / teacher[name]).toPrecision(2);
-  setAttr(root.querySelector('[data-t=student]'), 'data-tip', student.macs && teacher.macs
-    ? `${student.name}: ${num(student.parameters)} parameters (${share('parameters')} of the teacher's), ${num(student.macs)} multiply-accumulates an image (${share('macs')}), ${num(student.bytes / 1024)} KB (${share('bytes')}).`
-    : `${student.name ?? 'The student'}: counted when the run starts.`);
+  setAttr(
+    root.querySelector('[data-t=student]'),
+    'data-tip',
+    student.macs && teacher.macs
+      ? `${student.name}: ${num(student.parameters)} parameters (${share('parameters')} of the teacher's), ${num(student.macs)} multiply-accumulates an image (${share('macs')}), ${num(student.bytes / 1024)} KB (${share('bytes')}).`
+      : `${student.name ?? 'The student'}: counted when the run starts.`,
+  );
 }

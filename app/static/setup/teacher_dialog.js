@@ -1,41 +1,122 @@
-// A teacher of one's own: a dialog that takes a file or a path, shows what the check finds as it finds it, and keeps the
-// teacher. Whether a file is any good is found out by the server, in a process of its own.
+// A teacher of one's own: a dialog that takes a file or a path, shows what the check finds as it
+// finds it, and keeps the teacher. Whether a file is any good is found out by the server, in a
+// process of its own.
 
 import { Findings } from './check_report.js';
 import { h, num, setText } from '../core/dom.js';
 
-const WEIGHTS = ['.pt', '.pth', '.th', '.safetensors'], NAMES = ['.txt', '.json'];
-const LARGEST = 2 ** 31, LARGEST_NAMES = 1e6;
+const WEIGHTS = ['.pt', '.pth', '.th', '.safetensors'];
+const NAMES = ['.txt', '.json'];
+const LARGEST = 2 ** 31;
+const LARGEST_NAMES = 1e6;
 const POLL = 300;
 
-const ends = (file, suffixes) => suffixes.some((suffix) => file.name.toLowerCase().endsWith(suffix));
-const size = (bytes) => bytes < 1e6 ? `${num(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
+const ends = (file, suffixes) =>
+  suffixes.some((suffix) => file.name.toLowerCase().endsWith(suffix));
+const size = (bytes) => (bytes < 1e6 ? `${num(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`);
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** "C:\models\My Pets.pth" → "My Pets", and the name under which that may be kept: "my-pets" */
-const stem = (path) => path.split(/[\\/]/).pop().replace(/\.[^.]*$/, '');
-const nameFrom = (path) => stem(path).toLowerCase().replace(/[^a-z0-9._-]+/g, '-').replace(/^[._-]+|[._-]+$/g, '').slice(0, 64);
+const stem = (path) =>
+  path
+    .split(/[\\/]/)
+    .pop()
+    .replace(/\.[^.]*$/, '');
+const nameFrom = (path) =>
+  stem(path)
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]+/g, '-')
+    .replace(/^[._-]+|[._-]+$/g, '')
+    .slice(0, 64);
 
-const field = (label, input, hint) => h('label', { class: 'field' }, h('b', null, label), input, hint && h('small', { class: 'muted' }, hint));
-const text = (name, props) => h('input', { type: 'text', name, autocomplete: 'off', spellcheck: 'false', ...props });
-const number = (name, low, high, props) => h('input', { type: 'number', name, min: low, max: high, step: 1, ...props });
-const list = (id, options) => h('datalist', { id }, options.map((value) => h('option', { value })));
-/** What looks like a link and opens files; a label needs no script and the keyboard reaches its input. */
-const opener = (label, accept, take) => h('label', { class: 'opener' }, h('input', { type: 'file', accept: accept.join(), class: 'vh', onchange: (e) => { if (e.target.files[0]) take(e.target.files[0]); e.target.value = ''; } }), h('span', { class: 'link' }, label));
+const field = (label, input, hint) =>
+  h(
+    'label',
+    { class: 'field' },
+    h('b', null, label),
+    input,
+    hint && h('small', { class: 'muted' }, hint),
+  );
+const text = (name, props) =>
+  h('input', { type: 'text', name, autocomplete: 'off', spellcheck: 'false', ...props });
+const number = (name, low, high, props) =>
+  h('input', { type: 'number', name, min: low, max: high, step: 1, ...props });
+const list = (id, options) =>
+  h(
+    'datalist',
+    { id },
+    options.map((value) => h('option', { value })),
+  );
+/**
+ * What looks like a link and opens files; a label needs no script and the keyboard reaches its
+ * input.
+ */
+const opener = (label, accept, take) =>
+  h(
+    'label',
+    { class: 'opener' },
+    h('input', {
+      type: 'file',
+      accept: accept.join(),
+      class: 'vh',
+      onchange: (e) => {
+        if (e.target.files[0]) take(e.target.files[0]);
+        e.target.value = '';
+      },
+    }),
+    h('span', { class: 'link' }, label),
+  );
 
 class Own {
   /** `page`: {base, adopted(name)}; `known`: what to suggest. */
   constructor(page, known) {
     Object.assign(this, { page, file: null, sent: null, asked: null, busy: false });
     this.chosen = h('p', { class: 'chosen', role: 'status' });
-    this.path = text('path', { placeholder: '/home/me/pets.pth', 'aria-label': 'Path of the file on this machine', maxlength: 4096 });
-    this.classes = h('textarea', { name: 'classes', rows: 4, spellcheck: 'false', 'aria-label': 'Class names', placeholder: 'cat, dog, horse' });
+    this.path = text('path', {
+      placeholder: '/home/me/pets.pth',
+      'aria-label': 'Path of the file on this machine',
+      maxlength: 4096,
+    });
+    this.classes = h('textarea', {
+      name: 'classes',
+      rows: 4,
+      spellcheck: 'false',
+      'aria-label': 'Class names',
+      placeholder: 'cat, dog, horse',
+    });
     this.go = h('button', { type: 'submit', class: 'btn primary' }, 'Check');
-    this.form = h('form', { onsubmit: (e) => { e.preventDefault(); this.#check(); }, oninput: () => this.findings.outdate() }, this.#fields(known));
+    this.form = h(
+      'form',
+      {
+        onsubmit: (e) => {
+          e.preventDefault();
+          this.#check();
+        },
+        oninput: () => this.findings.outdate(),
+      },
+      this.#fields(known),
+    );
     this.findings = new Findings((name) => this.#keep(name));
-    this.dialog = h('dialog', { id: 'kg-own', 'aria-labelledby': 'kg-own-title' },
-      h('header', null, h('h2', { id: 'kg-own-title' }, 'Your own teacher'), h('button', { type: 'button', class: 'btn icon', 'aria-label': 'Close', onclick: () => this.dialog.close() }, '×')),
-      h('div', { class: 'halves' }, this.form, this.findings.root));
+    this.dialog = h(
+      'dialog',
+      { id: 'kg-own', 'aria-labelledby': 'kg-own-title' },
+      h(
+        'header',
+        null,
+        h('h2', { id: 'kg-own-title' }, 'Your own teacher'),
+        h(
+          'button',
+          {
+            type: 'button',
+            class: 'btn icon',
+            'aria-label': 'Close',
+            onclick: () => this.dialog.close(),
+          },
+          '×',
+        ),
+      ),
+      h('div', { class: 'halves' }, this.form, this.findings.root),
+    );
     this.path.addEventListener('input', () => this.#choose(null));
     this.dialog.addEventListener('keydown', (e) => e.stopPropagation()); // the page's own keys steer the run
     this.dialog.addEventListener('close', () => this.upload?.abort());
@@ -46,23 +127,85 @@ class Own {
   #fields(known) {
     const fits = { list: 'kg-own-architectures', placeholder: 'resnet18', maxlength: 200 };
     return [
-      h('div', { class: 'drop' }, h('p', null, 'Drop a file of weights here, or ', opener('choose one', WEIGHTS, (file) => this.#choose(file))), this.chosen,
-        h('p', { class: 'or' }, h('span', { class: 'muted' }, 'or a path on this machine'), this.path)),
-      field('Architecture', text('architecture', fits), 'Any of timm, or torchvision:NAME. Not needed where the file has a card.'),
-      h('div', { class: 'field' }, h('div', { class: 'line' }, h('b', null, 'Class names'), opener('open .txt or .json', NAMES, (file) => this.#read(file))), this.classes,
-        h('small', { class: 'muted' }, 'In the order of the outputs: one a line, or with commas; or a data set, such as imagenet1k.')),
-      h('details', null, h('summary', null, 'More'), h('div', { class: 'grid' },
-        field('Mean', text('mean', { placeholder: '0.485, 0.456, 0.406', maxlength: 200 })), field('Std', text('std', { placeholder: '0.229, 0.224, 0.225', maxlength: 200 })),
-        field('Side', number('side', 8, 4096, { placeholder: '224' })), field('Training images', number('n_train', 1, 1e10, { placeholder: '50000' })),
-        field('Title', text('title', { placeholder: 'what people see', maxlength: 200 })), field('Real test images', text('data', { list: 'kg-own-data', placeholder: 'a data set', maxlength: 200 })),
-        h('label', { class: 'tick' }, h('input', { type: 'checkbox', name: 'by_order' }), 'By order', h('small', { class: 'muted' }, 'names of layers differ, shapes agree')),
-        h('label', { class: 'tick' }, h('input', { type: 'checkbox', name: 'half' }), 'Half precision', h('small', { class: 'muted' }, 'a file of half the size')))),
-      list('kg-own-architectures', known.architectures), list('kg-own-data', known.data),
+      h(
+        'div',
+        { class: 'drop' },
+        h(
+          'p',
+          null,
+          'Drop a file of weights here, or ',
+          opener('choose one', WEIGHTS, (file) => this.#choose(file)),
+        ),
+        this.chosen,
+        h(
+          'p',
+          { class: 'or' },
+          h('span', { class: 'muted' }, 'or a path on this machine'),
+          this.path,
+        ),
+      ),
+      field(
+        'Architecture',
+        text('architecture', fits),
+        'Any of timm, or torchvision:NAME. Not needed where the file has a card.',
+      ),
+      h(
+        'div',
+        { class: 'field' },
+        h(
+          'div',
+          { class: 'line' },
+          h('b', null, 'Class names'),
+          opener('open .txt or .json', NAMES, (file) => this.#read(file)),
+        ),
+        this.classes,
+        h(
+          'small',
+          { class: 'muted' },
+          'In the order of the outputs: one a line, or with commas; or a data set, such as imagenet1k.',
+        ),
+      ),
+      h(
+        'details',
+        null,
+        h('summary', null, 'More'),
+        h(
+          'div',
+          { class: 'grid' },
+          field('Mean', text('mean', { placeholder: '0.485, 0.456, 0.406', maxlength: 200 })),
+          field('Std', text('std', { placeholder: '0.229, 0.224, 0.225', maxlength: 200 })),
+          field('Side', number('side', 8, 4096, { placeholder: '224' })),
+          field('Training images', number('n_train', 1, 1e10, { placeholder: '50000' })),
+          field('Title', text('title', { placeholder: 'what people see', maxlength: 200 })),
+          field(
+            'Real test images',
+            text('data', { list: 'kg-own-data', placeholder: 'a data set', maxlength: 200 }),
+          ),
+          h(
+            'label',
+            { class: 'tick' },
+            h('input', { type: 'checkbox', name: 'by_order' }),
+            'By order',
+            h('small', { class: 'muted' }, 'names of layers differ, shapes agree'),
+          ),
+          h(
+            'label',
+            { class: 'tick' },
+            h('input', { type: 'checkbox', name: 'half' }),
+            'Half precision',
+            h('small', { class: 'muted' }, 'a file of half the size'),
+          ),
+        ),
+      ),
+      list('kg-own-architectures', known.architectures),
+      list('kg-own-data', known.data),
       h('div', { class: 'do' }, this.go),
     ];
   }
 
-  open() { this.dialog.showModal(); }
+  open() {
+    this.dialog.showModal();
+  }
 
   // --- what is given ---------------------------------------------------------------------------
 
@@ -75,52 +218,92 @@ class Own {
 
   /** Class names in a file go into the field, where they can be read. */
   async #read(file) {
-    if (file.size > LARGEST_NAMES) return this.findings.fail(`${file.name} has more than 1 MB; expected class names, one a line.`);
+    if (file.size > LARGEST_NAMES)
+      return this.findings.fail(
+        `${file.name} has more than 1 MB; expected class names, one a line.`,
+      );
     this.classes.value = (await file.text()).replace(/^\ufeff/, '');
     this.findings.outdate();
   }
 
   #listenToDrops() {
-    const files = (e) => e.dataTransfer?.types.includes('Files'), over = (on) => this.dialog.classList.toggle('over', on);
-    this.dialog.addEventListener('dragover', (e) => { if (files(e)) { e.preventDefault(); over(true); } });
-    this.dialog.addEventListener('dragleave', (e) => { if (!this.dialog.contains(e.relatedTarget)) over(false); });
+    const files = (e) => e.dataTransfer?.types.includes('Files');
+    const over = (on) => this.dialog.classList.toggle('over', on);
+    this.dialog.addEventListener('dragover', (e) => {
+      if (files(e)) {
+        e.preventDefault();
+        over(true);
+      }
+    });
+    this.dialog.addEventListener('dragleave', (e) => {
+      if (!this.dialog.contains(e.relatedTarget)) over(false);
+    });
     this.dialog.addEventListener('drop', (e) => {
       if (!files(e)) return;
       e.preventDefault();
       over(false);
-      for (const file of e.dataTransfer.files) if (ends(file, NAMES)) this.#read(file); else this.#choose(file);
+      for (const file of e.dataTransfer.files)
+        if (ends(file, NAMES)) this.#read(file);
+        else this.#choose(file);
     });
   }
 
   /** The form as an order, its file uploaded. */
   async #order() {
-    const given = Object.fromEntries(new FormData(this.form)), order = { by_order: 'by_order' in given, half: 'half' in given };
-    for (const name of ['architecture', 'classes', 'mean', 'std', 'title', 'data']) order[name] = given[name].trim();
+    const given = Object.fromEntries(new FormData(this.form));
+    const order = { by_order: 'by_order' in given, half: 'half' in given };
+    for (const name of ['architecture', 'classes', 'mean', 'std', 'title', 'data'])
+      order[name] = given[name].trim();
     for (const name of ['side', 'n_train']) order[name] = given[name] && Number(given[name]);
-    if (order.architecture) order.title ||= stem(this.file?.name ?? given.path).slice(0, 200); // else a card in the file may tell it
+    // else a card in the file may tell it
+    if (order.architecture) order.title ||= stem(this.file?.name ?? given.path).slice(0, 200);
     if (!this.file) return { ...order, path: given.path };
-    if (this.sent?.file !== this.file) this.sent = { file: this.file, token: await this.#send(this.file) };
+    if (this.sent?.file !== this.file)
+      this.sent = { file: this.file, token: await this.#send(this.file) };
     return { ...order, file: this.sent.token };
   }
 
   // --- the server ------------------------------------------------------------------------------
 
   #send(file) {
-    if (file.size > LARGEST) throw new Error(`${file.name} has more than 2 GB, which is not uploaded; type its path instead.`);
+    if (file.size > LARGEST)
+      throw new Error(
+        `${file.name} has more than 2 GB, which is not uploaded; type its path instead.`,
+      );
     return new Promise((done, fail) => {
-      const upload = this.upload = new XMLHttpRequest(); // fetch does not tell how far it is
-      upload.open('POST', `${this.page.base}/kg/teacher-file?name=${encodeURIComponent(file.name)}`);
-      upload.upload.addEventListener('progress', (e) => this.findings.wait(`Uploading, ${Math.floor(100 * e.loaded / file.size)} % …`));
-      upload.addEventListener('load', () => upload.status === 200 ? done(JSON.parse(upload.responseText).file) : fail(new Error(upload.responseText)));
+      const upload = (this.upload = new XMLHttpRequest()); // fetch does not tell how far it is
+      upload.open(
+        'POST',
+        `${this.page.base}/kg/teacher-file?name=${encodeURIComponent(file.name)}`,
+      );
+      upload.upload.addEventListener('progress', (e) =>
+        this.findings.wait(`Uploading, ${Math.floor((100 * e.loaded) / file.size)} % …`),
+      );
+      upload.addEventListener('load', () =>
+        upload.status === 200
+          ? done(JSON.parse(upload.responseText).file)
+          : fail(new Error(upload.responseText)),
+      );
       upload.addEventListener('error', () => fail(new TypeError()));
-      upload.addEventListener('abort', () => fail(new Error('The upload was ended; check again to take it up anew.')));
-      upload.addEventListener('loadend', () => { this.upload = null; });
+      upload.addEventListener('abort', () =>
+        fail(new Error('The upload was ended; check again to take it up anew.')),
+      );
+      upload.addEventListener('loadend', () => {
+        this.upload = null;
+      });
       upload.send(file);
     });
   }
 
   async #ask(address, body) {
-    const answer = await fetch(`${this.page.base}/kg/check${address}`, body && { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } });
+    const answer = await fetch(
+      `${this.page.base}/kg/check${address}`,
+      body && {
+        method: 'POST',
+        body: JSON.stringify(body),
+        headers: { 'Content-Type': 'application/json' },
+      },
+    );
     if (answer.status === 410) this.sent = null; // the next check sends it once more
     if (!answer.ok) throw new Error(await answer.text());
     return answer.json();
@@ -141,7 +324,10 @@ class Own {
       this.findings.begin('Checking: takes about ten seconds …');
       this.asked = await this.#order();
       this.findings.wait('Checking: takes about ten seconds …');
-      this.findings.end(await this.#follow(this.asked, (found) => this.findings.draw(found)), nameFrom(this.file?.name ?? this.asked.path));
+      this.findings.end(
+        await this.#follow(this.asked, (found) => this.findings.draw(found)),
+        nameFrom(this.file?.name ?? this.asked.path),
+      );
     });
   }
 
@@ -163,9 +349,19 @@ class Own {
   async #work(what) {
     if (this.busy) return;
     this.busy = this.go.disabled = this.form.inert = true;
-    try { await what(); } catch (error) { this.findings.fail(error instanceof TypeError ? 'The app does not answer; is it still running?' : error.message); }
+    try {
+      await what();
+    } catch (error) {
+      this.findings.fail(
+        error instanceof TypeError
+          ? 'The app does not answer; is it still running?'
+          : error.message,
+      );
+    }
     this.busy = this.go.disabled = this.form.inert = false;
-    if (this.dialog.open) (this.findings.fits ? this.findings.use : this.go).focus({ preventScroll: true }); // what was pressed has lost it
+    if (this.dialog.open)
+      // what was pressed has lost it
+      (this.findings.fits ? this.findings.use : this.go).focus({ preventScroll: true });
   }
 }
 
@@ -173,7 +369,10 @@ export function mount(element, page) {
   let own = null;
   element.querySelector('button').addEventListener('click', async () => {
     const nothing = { architectures: [], data: [] };
-    own ??= fetch(`${page.base}/kg/known`).then((answer) => answer.ok ? answer.json() : nothing).catch(() => nothing).then((known) => new Own(page, known));
+    own ??= fetch(`${page.base}/kg/known`)
+      .then((answer) => (answer.ok ? answer.json() : nothing))
+      .catch(() => nothing)
+      .then((known) => new Own(page, known));
     (await own).open();
   });
 }

@@ -1,8 +1,9 @@
-// Which moment of the run this viewer looks at, and how fast it passes. The engine knows nothing of it: a moment is
-// read from what the run folder holds.
+// Which moment of the run this viewer looks at, and how fast it passes. The engine knows nothing of
+// it: a moment is read from what the run folder holds.
 //
-// A moment is {iteration, step}: the generator step done last, counted from 0; their number stands for the finished
-// batch. No moment (null) is live. Pages and addresses count both from 1, as the sentence does.
+// A moment is {iteration, step}: the generator step done last, counted from 0; their number stands
+// for the finished batch. No moment (null) is live. Pages and addresses count both from 1, as the
+// sentence does.
 
 import { written } from '../core/address.js';
 
@@ -13,26 +14,56 @@ const DRAG = 90; // while the slider moves, only where it rests this long is any
 export class Player {
   /** `changed(moved)`: draw again; `moved`: to another moment. */
   constructor(archive, speed, changed, at = null) {
-    Object.assign(this, { archive, changed, speed: speed in PACE ? speed : 'full', at: null, asked: at, playing: false, following: speed !== 'full', since: 0 });
+    Object.assign(this, {
+      archive,
+      changed,
+      speed: speed in PACE ? speed : 'full',
+      at: null,
+      asked: at,
+      playing: false,
+      following: speed !== 'full',
+      since: 0,
+    });
   }
 
-  get steps() { return this.snap.recipe.generator_steps ?? 1; }
-  get done() { return this.snap.counters.iterations_done; }
-  get over() { return !['starting', 'running', 'paused', 'stopping'].includes(this.snap.phase); }
+  get steps() {
+    return this.snap.recipe.generator_steps ?? 1;
+  }
+  get done() {
+    return this.snap.counters.iterations_done;
+  }
+  get over() {
+    return !['starting', 'running', 'paused', 'stopping'].includes(this.snap.phase);
+  }
   /** The moment that the address should name; null: none. */
-  get moment() { return this.playing || !this.replaying ? null : written(this.at, this.steps); }
+  get moment() {
+    return this.playing || !this.replaying ? null : written(this.at, this.steps);
+  }
   /** Is an earlier moment than the newest shown? */
-  get replaying() { return this.at != null && this.at.iteration < this.done; }
+  get replaying() {
+    return this.at != null && this.at.iteration < this.done;
+  }
 
   turnTo(snap) {
-    const other = this.snap && (this.snap.run !== snap.run || this.snap.id !== snap.id || this.snap.attempt !== snap.attempt);
+    const other =
+      this.snap &&
+      (this.snap.run !== snap.run ||
+        this.snap.id !== snap.id ||
+        this.snap.attempt !== snap.attempt);
     this.snap = snap;
     if (other) this.goLive();
-    if (this.asked && snap.counters.iterations) { const { asked } = this; this.asked = null; if (asked.iteration < this.done) this.seek(asked); else this.#tell(); }
+    if (this.asked && snap.counters.iterations) {
+      const { asked } = this;
+      this.asked = null;
+      if (asked.iteration < this.done) this.seek(asked);
+      else this.#tell();
+    }
     if (this.following && !this.at && !this.over) this.#follow();
   }
 
-  /** Slow and Watch replay each batch of a live run as it comes; Full returns to the newest state. */
+  /**
+   * Slow and Watch replay each batch of a live run as it comes; Full returns to the newest state.
+   */
   setSpeed(speed) {
     this.speed = speed;
     const over = !this.snap || this.over;
@@ -43,25 +74,43 @@ export class Player {
     this.#wind();
   }
 
-  #follow() { this.#go(this.at ?? { iteration: Math.max(0, this.done - 1), step: 0 }, true); }
+  #follow() {
+    this.#go(this.at ?? { iteration: Math.max(0, this.done - 1), step: 0 }, true);
+  }
 
   /** Stand still at a moment, {iteration, step}. `dragged`: many more will come. */
   seek({ iteration, step = this.steps }, dragged = false) {
     this.following = false;
-    if (iteration >= this.done || (this.over && !this.snap.making && iteration === this.done - 1 && step >= this.steps)) return this.goLive();
+    if (
+      iteration >= this.done ||
+      (this.over && !this.snap.making && iteration === this.done - 1 && step >= this.steps)
+    )
+      return this.goLive();
     if (dragged) {
       this.archive.hold(true);
       clearTimeout(this.dragging);
-      this.dragging = setTimeout(() => { this.archive.hold(false); this.changed(); }, DRAG);
+      this.dragging = setTimeout(() => {
+        this.archive.hold(false);
+        this.changed();
+      }, DRAG);
     }
-    this.#go({ iteration: Math.max(0, iteration), step: Math.max(0, Math.min(this.steps, step)) }, false);
+    this.#go(
+      { iteration: Math.max(0, iteration), step: Math.max(0, Math.min(this.steps, step)) },
+      false,
+    );
   }
 
-  goLive() { this.following = this.speed !== 'full' && !this.over; this.#go(this.following ? { iteration: this.done, step: 0 } : null, this.following); }
+  goLive() {
+    this.following = this.speed !== 'full' && !this.over;
+    this.#go(this.following ? { iteration: this.done, step: 0 } : null, this.following);
+  }
 
   /** From live: stand still at the newest finished batch. At a run's end: from its beginning. */
   toggle() {
-    if (this.playing) { this.following = false; return this.#go(this.replaying ? this.at : this.#end(), false); }
+    if (this.playing) {
+      this.following = false;
+      return this.#go(this.replaying ? this.at : this.#end(), false);
+    }
     this.following = false;
     if (!this.done) return;
     if (this.replaying) this.#go(this.at, true);
@@ -69,13 +118,17 @@ export class Player {
     else this.#go(this.#end(), false);
   }
 
-  #end() { return { iteration: this.done - 1, step: this.steps }; }
+  #end() {
+    return { iteration: this.done - 1, step: this.steps };
+  }
 
   /** One kept frame on or back. */
   frames(by) {
-    const from = this.#now(), kept = this.kept(from.iteration);
+    const from = this.#now();
+    const kept = this.kept(from.iteration);
     if (!kept) return; // not here yet
-    const shown = this.#shown(from, kept), next = by > 0 ? kept.find((step) => step > shown) : kept.findLast((step) => step < shown);
+    const shown = this.#shown(from, kept);
+    const next = by > 0 ? kept.find((step) => step > shown) : kept.findLast((step) => step < shown);
     if (next != null) this.seek({ iteration: from.iteration, step: next });
     else if (by > 0) this.seek({ iteration: from.iteration + 1, step: 0 });
     else if (from.iteration > 0) this.seek({ iteration: from.iteration - 1 });
@@ -84,21 +137,30 @@ export class Player {
   /** The end of the iteration before or after. */
   iterations(by) {
     const iteration = this.#now().iteration + by;
-    if (iteration < 0) this.start(); else this.seek({ iteration });
+    if (iteration < 0) this.start();
+    else this.seek({ iteration });
   }
 
-  #now() { return this.replaying ? this.at : this.over ? this.#end() : { iteration: this.done, step: 0 }; }
+  #now() {
+    return this.replaying ? this.at : this.over ? this.#end() : { iteration: this.done, step: 0 };
+  }
 
-  start() { if (this.done) this.seek({ iteration: 0, step: 0 }); }
+  start() {
+    if (this.done) this.seek({ iteration: 0, step: 0 });
+  }
 
-  /** The steps at which an iteration's making was kept, and its end; null while they are not here. */
+  /**
+   * The steps at which an iteration's making was kept, and its end; null while they are not here.
+   */
   kept(iteration) {
     if (iteration >= this.done) return [0];
     const group = this.archive.group(iteration);
     return group && [...(group.frames ?? []).map((frame) => frame.step), this.steps];
   }
 
-  #shown({ step }, kept) { return kept.findLast((k) => k <= step) ?? kept[0]; }
+  #shown({ step }, kept) {
+    return kept.findLast((k) => k <= step) ?? kept[0];
+  }
 
   #go(at, playing) {
     const moved = at?.iteration !== this.at?.iteration || at?.step !== this.at?.step;
@@ -114,10 +176,13 @@ export class Player {
     this.timer = this.playing ? setInterval(() => this.#tick(), PACE[this.speed]) : null;
   }
 
-  #tell() { if (!this.asked) this.told?.(this.moment); }
+  #tell() {
+    if (!this.asked) this.told?.(this.moment);
+  }
 
   #tick() {
-    if (document.visibilityState !== 'visible' || !this.at || this.at.iteration >= this.done) return; // being made
+    if (document.visibilityState !== 'visible' || !this.at || this.at.iteration >= this.done)
+      return; // being made
     const kept = this.kept(this.at.iteration);
     if (!kept && performance.now() - this.since < PATIENCE) return;
     const next = kept?.find((step) => step > this.#shown(this.at, kept));
@@ -129,20 +194,37 @@ export class Player {
   }
 
   /**
-   * What to draw. `finished`: how many iterations count as finished; `making`: the group in the last place or null;
-   * `then`: null when live, else what was known at that moment (its `at` in generator steps); `waiting`: it is not here yet;
-   * `lag`: null, or {showing, live} as iterations.
+   * What to draw. `finished`: how many iterations count as finished; `making`: the group in the
+   * last place or null; `then`: null when live, else what was known at that moment (its `at` in
+   * generator steps); `waiting`: it is not here yet; `lag`: null, or {showing, live} as iterations.
    */
   frame() {
     const { snap, done, steps } = this;
     if (!this.replaying) return { finished: done, making: snap.making, then: null, lag: null };
-    const { iteration, step } = this.at, group = this.archive.group(iteration), moment = this.archive.moment(iteration);
-    const kept = this.kept(iteration) ?? [step], shown = this.#shown(this.at, kept), picture = group?.frames?.find((frame) => frame.step === shown);
+    const { iteration, step } = this.at;
+    const group = this.archive.group(iteration);
+    const moment = this.archive.moment(iteration);
+    const kept = this.kept(iteration) ?? [step];
+    const shown = this.#shown(this.at, kept);
+    const picture = group?.frames?.find((frame) => frame.step === shown);
     if (this.playing) this.archive.group(iteration + 1);
-    const then = moment?.steps.findLast((known) => known.step <= shown) ?? { step: shown, at: iteration * steps + shown };
+    const then = moment?.steps.findLast((known) => known.step <= shown) ?? {
+      step: shown,
+      at: iteration * steps + shown,
+    };
     return {
-      finished: iteration, then: { ...then, iteration }, waiting: (!group || !moment) && performance.now() - this.since < PATIENCE,
-      making: group && { ...group, whole: group, sheet: picture?.sheet ?? group.sheet, step: picture ? shown : steps - 1, steps, replay: true, early: Boolean(picture) },
+      finished: iteration,
+      then: { ...then, iteration },
+      waiting: (!group || !moment) && performance.now() - this.since < PATIENCE,
+      making: group && {
+        ...group,
+        whole: group,
+        sheet: picture?.sheet ?? group.sheet,
+        step: picture ? shown : steps - 1,
+        steps,
+        replay: true,
+        early: Boolean(picture),
+      },
       lag: { showing: iteration, live: Math.min(done, snap.counters.iterations - 1) },
     };
   }

@@ -1,26 +1,39 @@
-// Progress: the student's accuracy on real images, and the generator's or the student's loss, over the synthetic images
-// stored. The budget bar is the axis that both share. Drawn as SVG in CSS pixels.
+// Progress: the student's accuracy on real images, and the generator's or the student's loss, over
+// the synthetic images stored. The budget bar is the axis that both share. Drawn as SVG in CSS
+// pixels.
 
 import { h, num, put, s, setAttr, setText, signed } from '../core/dom.js';
 import { told } from '../core/glossary.js';
 import { GENERATOR, REWARD, STUDENT, inUse } from '../core/terms.js';
 
 const FEW = 50; // images below which a share would be more exact than it is
-const LEFT = 30, RIGHT = 136;
-const LOSSES = { generator: [...GENERATOR.toReversed(), REWARD], student: STUDENT.toReversed() }; // as the legend lists them
+const LEFT = 30;
+const RIGHT = 136;
+// as the legend lists them
+const LOSSES = { generator: [...GENERATOR.toReversed(), REWARD], student: STUDENT.toReversed() };
 
 /** A round step that cuts `span` into about `n` pieces. */
 function step(span, n) {
-  const raw = span / n, power = 10 ** Math.floor(Math.log10(raw));
+  const raw = span / n;
+  const power = 10 ** Math.floor(Math.log10(raw));
   return power * ([1, 2, 5].find((m) => m * power >= raw) ?? 10);
 }
-const ticks = (low, high, by) => Array.from({ length: Math.floor(high / by + 1e-9) - Math.ceil(low / by - 1e-9) + 1 }, (_, i) => (Math.ceil(low / by - 1e-9) + i) * by);
+const ticks = (low, high, by) =>
+  Array.from(
+    { length: Math.floor(high / by + 1e-9) - Math.ceil(low / by - 1e-9) + 1 },
+    (_, i) => (Math.ceil(low / by - 1e-9) + i) * by,
+  );
 const line = (points) => points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L');
-const pick = (series, names) => Object.fromEntries(['images', ...names].map((name) => [name, series[name]]));
+const pick = (series, names) =>
+  Object.fromEntries(['images', ...names].map((name) => [name, series[name]]));
 /** Several values for the same images: the last one counts, so that a line goes one way. */
 const lastOfEach = (series) => {
-  const kept = series.images.map((x, i) => i).filter((i) => series.images[i + 1] !== series.images[i]);
-  return Object.fromEntries(Object.entries(series).map(([name, column]) => [name, kept.map((i) => column[i])]));
+  const kept = series.images
+    .map((x, i) => i)
+    .filter((i) => series.images[i + 1] !== series.images[i]);
+  return Object.fromEntries(
+    Object.entries(series).map(([name, column]) => [name, kept.map((i) => column[i])]),
+  );
 };
 const OPINION = ['chosen', 'top1', 'top5'];
 const text = (x, y, words, props) => s('text', { x, y, ...props }, words);
@@ -29,106 +42,306 @@ export class Curves {
   constructor(view) {
     this.host = view.querySelector('.curves');
     this.of = 'generator';
-    this.parts = new Map(Object.values(LOSSES).flat().map((part) => this.#part(part)));
-    this.legend = h('div', { class: 'legend' }, [...this.parts.values()].map(({ button }) => button));
-    this.choice = h('div', { class: 'whose', role: 'group', 'aria-label': 'Whose loss' }, Object.keys(LOSSES).map((of) => h('button', { type: 'button', 'data-of': of,
-      onclick: () => { this.of = of; this.only = null; this.#again(); } }, `${of}'s loss`)));
+    this.parts = new Map(
+      Object.values(LOSSES)
+        .flat()
+        .map((part) => this.#part(part)),
+    );
+    this.legend = h(
+      'div',
+      { class: 'legend' },
+      [...this.parts.values()].map(({ button }) => button),
+    );
+    this.choice = h(
+      'div',
+      { class: 'whose', role: 'group', 'aria-label': 'Whose loss' },
+      Object.keys(LOSSES).map((of) =>
+        h(
+          'button',
+          {
+            type: 'button',
+            'data-of': of,
+            onclick: () => {
+              this.of = of;
+              this.only = null;
+              this.#again();
+            },
+          },
+          `${of}'s loss`,
+        ),
+      ),
+    );
     this.drawing = h('div');
     this.host.append(this.drawing, this.choice, this.legend);
     new ResizeObserver(() => this.#again()).observe(this.host);
-    this.host.addEventListener('pointermove', (e) => { this.at = e.clientX - this.host.getBoundingClientRect().left; this.#again(); });
-    this.host.addEventListener('pointerleave', () => { this.at = null; this.#again(); });
+    this.host.addEventListener('pointermove', (e) => {
+      this.at = e.clientX - this.host.getBoundingClientRect().left;
+      this.#again();
+    });
+    this.host.addEventListener('pointerleave', () => {
+      this.at = null;
+      this.#again();
+    });
   }
 
-  #again() { cancelAnimationFrame(this.pending); this.pending = requestAnimationFrame(() => this.last && this.draw(...this.last)); }
+  #again() {
+    cancelAnimationFrame(this.pending);
+    this.pending = requestAnimationFrame(() => this.last && this.draw(...this.last));
+  }
 
   draw(snap) {
     this.last = [snap];
-    const width = this.host.clientWidth, height = this.host.clientHeight;
+    const width = this.host.clientWidth;
+    const height = this.host.clientHeight;
     if (width < 200 || height < 120) return;
     const last = (series) => series?.images?.at(-1);
-    const key = JSON.stringify([snap.run, snap.attempt, last(snap.curve), snap.curve?.accuracy?.length, snap.opinion?.images?.length, last(snap.opinion), last(snap.loss), snap.loss?.images?.length, last(snap.student_loss), snap.student_loss.kl.at(-1), this.of, snap.recipe.weights, snap.budget, snap.phase === 'empty', width, height, this.only, this.at]);
+    const key = JSON.stringify([
+      snap.run,
+      snap.attempt,
+      last(snap.curve),
+      snap.curve?.accuracy?.length,
+      snap.opinion?.images?.length,
+      last(snap.opinion),
+      last(snap.loss),
+      snap.loss?.images?.length,
+      last(snap.student_loss),
+      snap.student_loss.kl.at(-1),
+      this.of,
+      snap.recipe.weights,
+      snap.budget,
+      snap.phase === 'empty',
+      width,
+      height,
+      this.only,
+      this.at,
+    ]);
     if (key === this.key) return;
     this.key = key;
-    const terms = inUse(snap, LOSSES[this.of]), names = terms.map((t) => t.name), series = this.of === 'student' ? snap.student_loss : snap.loss;
+    const terms = inUse(snap, LOSSES[this.of]);
+    const names = terms.map((t) => t.name);
+    const series = this.of === 'student' ? snap.student_loss : snap.loss;
     if (!names.includes(this.only)) this.only = null;
-    const { budget } = snap, total = Math.max(1, budget.images);
+    const { budget } = snap;
+    const total = Math.max(1, budget.images);
     this.plot = {
-      snap, width, height, x0: LEFT, x1: width - RIGHT, total, stored: budget.used_images,
-      curve: lastOfEach(pick(snap.curve, ['accuracy'])), opinion: snap.judge ? lastOfEach(pick(snap.opinion, OPINION)) : { images: [] }, terms, loss: lastOfEach(pick(series, names)),
+      snap,
+      width,
+      height,
+      x0: LEFT,
+      x1: width - RIGHT,
+      total,
+      stored: budget.used_images,
+      curve: lastOfEach(pick(snap.curve, ['accuracy'])),
+      opinion: snap.judge ? lastOfEach(pick(snap.opinion, OPINION)) : { images: [] },
+      terms,
+      loss: lastOfEach(pick(series, names)),
       X: (v) => LEFT + Math.min(1, v / total) * (width - RIGHT - LEFT),
     };
     // heights: caption, accuracy, bar with its numbers, caption, loss
-    const free = height - 100, a0 = 20, a1 = Math.round(a0 + free * 0.54);
+    const free = height - 100;
+    const a0 = 20;
+    const a1 = Math.round(a0 + free * 0.54);
     Object.assign(this.plot, { a0, a1, bar: a1 + 8, l0: a1 + 60, l1: height - 8 });
-    const label = snap.curve.last == null ? 'No student yet' : `Student ${(100 * snap.curve.last).toFixed(1)} % after ${num(budget.used_images)} of ${num(budget.images)} images`;
-    put(this.drawing, s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `${label}; teacher ${snap.curve.teacher == null ? 'unknown' : `${(100 * snap.curve.teacher).toFixed(1)} %`}` },
-      this.#accuracy(), this.#budget(), this.#loss(), this.#reading()));
+    const label =
+      snap.curve.last == null
+        ? 'No student yet'
+        : `Student ${(100 * snap.curve.last).toFixed(1)} % after ${num(budget.used_images)} of ${num(budget.images)} images`;
+    put(
+      this.drawing,
+      s(
+        'svg',
+        {
+          viewBox: `0 0 ${width} ${height}`,
+          role: 'img',
+          'aria-label': `${label}; teacher ${snap.curve.teacher == null ? 'unknown' : `${(100 * snap.curve.teacher).toFixed(1)} %`}`,
+        },
+        this.#accuracy(),
+        this.#budget(),
+        this.#loss(),
+        this.#reading(),
+      ),
+    );
     this.#legend();
   }
 
   #accuracy() {
-    const { snap, x0, x1, a0, a1, X, curve, total } = this.plot, Y = (v) => a1 - v * (a1 - a0), { teacher } = snap.curve;
-    const out = [text(0, 8, snap.tested_on === 'synthetic' ? `agrees with the teacher on ${snap.curve.n ? num(snap.curve.n) : ''} held-out synthetic images, %` : `right on ${snap.curve.n ? num(snap.curve.n) : ''} ${snap.curve.kind}, %`)];
-    for (const v of [0, 0.5, 1]) out.push(s('line', { class: v ? 'grid' : 'axis', x1: x0, x2: x1, y1: Y(v), y2: Y(v) }), text(x0 - 8, Y(v) + 4, 100 * v, { 'text-anchor': 'end' }));
-    if (teacher != null) out.push(s('line', { class: 'teacher-line', x1: x0, x2: x1, y1: Y(teacher), y2: Y(teacher) }), text(x1 + 12, Y(teacher) + 4, `teacher ${(100 * teacher).toFixed(1)}`, { class: 'ink' }));
-    const points = curve.images.map((x, i) => [X(x), Y(curve.accuracy[i])]), taken = teacher == null ? [] : [Y(teacher)];
+    const { snap, x0, x1, a0, a1, X, curve, total } = this.plot;
+    const Y = (v) => a1 - v * (a1 - a0);
+    const { teacher } = snap.curve;
+    const out = [
+      text(
+        0,
+        8,
+        snap.tested_on === 'synthetic'
+          ? `agrees with the teacher on ${snap.curve.n ? num(snap.curve.n) : ''} held-out synthetic images, %`
+          : `right on ${snap.curve.n ? num(snap.curve.n) : ''} ${snap.curve.kind}, %`,
+      ),
+    ];
+    for (const v of [0, 0.5, 1])
+      out.push(
+        s('line', { class: v ? 'grid' : 'axis', x1: x0, x2: x1, y1: Y(v), y2: Y(v) }),
+        text(x0 - 8, Y(v) + 4, 100 * v, { 'text-anchor': 'end' }),
+      );
+    if (teacher != null)
+      out.push(
+        s('line', { class: 'teacher-line', x1: x0, x2: x1, y1: Y(teacher), y2: Y(teacher) }),
+        text(x1 + 12, Y(teacher) + 4, `teacher ${(100 * teacher).toFixed(1)}`, { class: 'ink' }),
+      );
+    const points = curve.images.map((x, i) => [X(x), Y(curve.accuracy[i])]);
+    const taken = teacher == null ? [] : [Y(teacher)];
     if (!points.length) out.push(...this.#opinion(Y, taken));
     if (!points.length && !this.plot.opinion.images.length) {
-      const chance = Math.round(100 / snap.classes.length), words = snap.classes.length < 2 ? ['One class: images only,', 'there is nothing to tell apart.'] : [`The student starts at chance, ${chance} %,`, snap.tested_on === 'synthetic' ? 'and learns to answer as its teacher.' : 'and climbs towards the dashed line.'];
-      return [...out, ...words.map((w, i) => text(X(total / 2), Y(0.5) + 16 + 14 * i, w, { class: 'halo', 'text-anchor': 'middle' }))];
+      const chance = Math.round(100 / snap.classes.length);
+      const words =
+        snap.classes.length < 2
+          ? ['One class: images only,', 'there is nothing to tell apart.']
+          : [
+              `The student starts at chance, ${chance} %,`,
+              snap.tested_on === 'synthetic'
+                ? 'and learns to answer as its teacher.'
+                : 'and climbs towards the dashed line.',
+            ];
+      return [
+        ...out,
+        ...words.map((w, i) =>
+          text(X(total / 2), Y(0.5) + 16 + 14 * i, w, { class: 'halo', 'text-anchor': 'middle' }),
+        ),
+      ];
     }
     if (!points.length) return out;
-    const [x, y] = points.at(-1), now = curve.accuracy.at(-1), late = x > x1 - 96;
+    const [x, y] = points.at(-1);
+    const now = curve.accuracy.at(-1);
+    const late = x > x1 - 96;
     if (late) taken.push(Math.max(y, teacher == null ? 0 : Y(teacher) + 16));
-    out.push(...this.#opinion(Y, taken), s('path', { class: 'student-line', d: `M${line(points)}` }), s('circle', { cx: x, cy: y, r: 4, fill: 'var(--ink)' }));
-    if (this.#read() == null || late) out.push(
-      text(late ? x1 + 12 : x + 4, late ? Math.max(y + 4, teacher == null ? 0 : Y(teacher) + 20) : Math.min(y + 20, a1 - 6), snap.tested_on === 'synthetic' && snap.curve.n < FEW ? `${Math.round(now * snap.curve.n)} of ${snap.curve.n}` : `student ${(100 * now).toFixed(1)}`, { class: 'ink halo' }));
+    out.push(
+      ...this.#opinion(Y, taken),
+      s('path', { class: 'student-line', d: `M${line(points)}` }),
+      s('circle', { cx: x, cy: y, r: 4, fill: 'var(--ink)' }),
+    );
+    if (this.#read() == null || late)
+      out.push(
+        text(
+          late ? x1 + 12 : x + 4,
+          late ? Math.max(y + 4, teacher == null ? 0 : Y(teacher) + 20) : Math.min(y + 20, a1 - 6),
+          snap.tested_on === 'synthetic' && snap.curve.n < FEW
+            ? `${Math.round(now * snap.curve.n)} of ${snap.curve.n}`
+            : `student ${(100 * now).toFixed(1)}`,
+          { class: 'ink halo' },
+        ),
+      );
     return out;
   }
 
-  /** What the judge makes of the images: a line for the share that it names as intended among the chosen classes. `taken`: heights of other labels in the margin. */
+  /**
+   * What the judge makes of the images: a line for the share that it names as intended among the
+   * chosen classes. `taken`: heights of other labels in the margin.
+   */
   #opinion(Y, taken) {
-    const { opinion, x1, X, a1, snap } = this.plot, n = opinion.images.length;
+    const { opinion, x1, X, a1, snap } = this.plot;
+    const n = opinion.images.length;
     if (!n) return [];
-    const share = (name) => `${(100 * opinion[name].at(-1)).toFixed(0)} %`, points = opinion.images.map((x, i) => [X(x), Y(opinion.chosen[i])]), [x, y] = points.at(-1);
+    const share = (name) => `${(100 * opinion[name].at(-1)).toFixed(0)} %`;
+    const points = opinion.images.map((x, i) => [X(x), Y(opinion.chosen[i])]);
+    const [x, y] = points.at(-1);
     const tip = `${told('second-opinion')} ${snap.judge.title}, newest batch: ${share('chosen')} among the ${snap.classes.length} chosen classes; among all ${num(snap.judge.classes)}, ${share('top1')} as its first choice and ${share('top5')} among its first five.`;
     let at = y + 4;
-    for (const other of [...taken].sort((a, b) => a - b)) if (Math.abs(at - 4 - other) < 15) at = other + 19;
-    return [s('path', { class: 'opinion-line', d: `M${line(points)}` }), s('circle', { cx: x, cy: y, r: 3, fill: 'var(--muted)' }),
-      text(x1 + 12, Math.min(at, a1 + 4), `second opinion ${(100 * opinion.chosen.at(-1)).toFixed(0)}`, { class: 'halo', 'data-tip': tip, tabindex: 0 })];
+    for (const other of [...taken].sort((a, b) => a - b))
+      if (Math.abs(at - 4 - other) < 15) at = other + 19;
+    return [
+      s('path', { class: 'opinion-line', d: `M${line(points)}` }),
+      s('circle', { cx: x, cy: y, r: 3, fill: 'var(--muted)' }),
+      text(
+        x1 + 12,
+        Math.min(at, a1 + 4),
+        `second opinion ${(100 * opinion.chosen.at(-1)).toFixed(0)}`,
+        { class: 'halo', 'data-tip': tip, tabindex: 0 },
+      ),
+    ];
   }
 
   #budget() {
-    const { x0, x1, X, bar, total, stored } = this.plot, by = step(total, 3), g = x1 + 12;
+    const { x0, x1, X, bar, total, stored } = this.plot;
+    const by = step(total, 3);
+    const g = x1 + 12;
     const marks = ticks(0, total, by).filter((v) => v === 0 || X(total) - X(v) > 56);
-    return [s('rect', { x: x0, y: bar, width: x1 - x0, height: 8, rx: 2, fill: 'var(--line)' }), s('rect', { x: x0, y: bar, width: Math.max(0, X(stored) - x0), height: 8, rx: 2, fill: 'var(--ink)' }),
-      text(g, bar + 8, `${Math.round(100 * stored / total)} % of budget`, { class: 'ink' }), text(g, bar + 24, `${num(stored)} images`),
-      [...marks, total].map((v) => text(X(v), bar + 24, num(v), { 'text-anchor': v === 0 ? 'start' : v === total ? 'end' : 'middle' }))];
+    return [
+      s('rect', { x: x0, y: bar, width: x1 - x0, height: 8, rx: 2, fill: 'var(--line)' }),
+      s('rect', {
+        x: x0,
+        y: bar,
+        width: Math.max(0, X(stored) - x0),
+        height: 8,
+        rx: 2,
+        fill: 'var(--ink)',
+      }),
+      text(g, bar + 8, `${Math.round((100 * stored) / total)} % of budget`, { class: 'ink' }),
+      text(g, bar + 24, `${num(stored)} images`),
+      [...marks, total].map((v) =>
+        text(X(v), bar + 24, num(v), {
+          'text-anchor': v === 0 ? 'start' : v === total ? 'end' : 'middle',
+        }),
+      ),
+    ];
   }
 
   #loss() {
-    const { x0, x1, l0, l1, X, terms, loss } = this.plot, n = loss.images.length, out = [];
-    const names = terms.map((t) => t.name).filter((name) => !this.only || this.only === name), reward = names.includes(REWARD.name);
-    const stack = [], base = new Array(n).fill(0);
-    for (const name of names.filter((p) => p !== REWARD.name).reverse()) { const low = base.slice(); loss[name].forEach((v, i) => { base[i] += Math.max(0, v); }); stack.push([name, low, base.slice()]); }
+    const { x0, x1, l0, l1, X, terms, loss } = this.plot;
+    const n = loss.images.length;
+    const out = [];
+    const names = terms.map((t) => t.name).filter((name) => !this.only || this.only === name);
+    const reward = names.includes(REWARD.name);
+    const stack = [];
+    const base = new Array(n).fill(0);
+    for (const name of names.filter((p) => p !== REWARD.name).reverse()) {
+      const low = base.slice();
+      loss[name].forEach((v, i) => {
+        base[i] += Math.max(0, v);
+      });
+      stack.push([name, low, base.slice()]);
+    }
     if (reward) stack.push(['adv', new Array(n).fill(0), loss.adv]);
-    const high = Math.max(0, ...base), low = reward ? Math.min(0, ...loss.adv) : 0, span = high - low || 1;
-    const [top, bottom] = n ? [high + 0.04 * span, low - 0.04 * span] : [4, reward ? -2 : 0], Z = (v) => l0 + (top - v) / (top - bottom) * (l1 - l0), by = step(top - bottom, Math.max(2, (l1 - l0) / 26));
+    const high = Math.max(0, ...base);
+    const low = reward ? Math.min(0, ...loss.adv) : 0;
+    const span = high - low || 1;
+    const [top, bottom] = n ? [high + 0.04 * span, low - 0.04 * span] : [4, reward ? -2 : 0];
+    const Z = (v) => l0 + ((top - v) / (top - bottom)) * (l1 - l0);
+    const by = step(top - bottom, Math.max(2, (l1 - l0) / 26));
     const digits = by < 0.095 ? 2 : by < 0.95 ? 1 : 0;
-    for (const v of ticks(bottom, top, by)) out.push(s('line', { class: 'grid', x1: x0, x2: x1, y1: Z(v), y2: Z(v) }), text(x0 - 8, Z(v) + 4, signed(Math.abs(v) < 1e-9 ? 0 : v, Math.abs(v) < 1e-9 ? 0 : digits), { 'text-anchor': 'end' }));
-    for (const [name, from, to] of stack) if (n) out.push(s('path', { fill: `var(--l-${name})`, d: `M${line(to.map((v, i) => [X(loss.images[i]), Z(v)]))}L${line(from.map((v, i) => [X(loss.images[i]), Z(v)]).reverse())}Z` }));
+    for (const v of ticks(bottom, top, by))
+      out.push(
+        s('line', { class: 'grid', x1: x0, x2: x1, y1: Z(v), y2: Z(v) }),
+        text(
+          x0 - 8,
+          Z(v) + 4,
+          signed(Math.abs(v) < 1e-9 ? 0 : v, Math.abs(v) < 1e-9 ? 0 : digits),
+          { 'text-anchor': 'end' },
+        ),
+      );
+    for (const [name, from, to] of stack)
+      if (n)
+        out.push(
+          s('path', {
+            fill: `var(--l-${name})`,
+            d: `M${line(to.map((v, i) => [X(loss.images[i]), Z(v)]))}L${line(from.map((v, i) => [X(loss.images[i]), Z(v)]).reverse())}Z`,
+          }),
+        );
     out.push(s('line', { class: 'axis', x1: x0, x2: x1, y1: Z(0), y2: Z(0) }));
     return out;
   }
 
-  /** Names and values of the parts: buttons that stay while the drawing is renewed, so that a click or focus is never lost. */
+  /**
+   * Names and values of the parts: buttons that stay while the drawing is renewed, so that a click
+   * or focus is never lost.
+   */
   #legend() {
-    const { x1, l0, l1, terms, loss } = this.plot, pitch = Math.min(20, (l1 - l0 + 12) / Math.max(2, terms.length)), at = this.#index(loss.images);
+    const { x1, l0, l1, terms, loss } = this.plot;
+    const pitch = Math.min(20, (l1 - l0 + 12) / Math.max(2, terms.length));
+    const at = this.#index(loss.images);
     this.legend.style.left = `${x1 + 8}px`;
     this.legend.style.top = `${l0 - 12}px`;
     this.choice.style.top = `${l0 - 22}px`;
-    for (const button of this.choice.children) setAttr(button, 'aria-pressed', String(button.dataset.of === this.of));
+    for (const button of this.choice.children)
+      setAttr(button, 'aria-pressed', String(button.dataset.of === this.of));
     for (const [name, { button, value }] of this.parts) {
       setAttr(button, 'hidden', !terms.some((t) => t.name === name));
       if (button.hidden) continue;
@@ -141,34 +354,75 @@ export class Curves {
 
   #part({ name, title, tip }) {
     const value = h('span', { class: 'muted' });
-    const button = h('button', { type: 'button', 'data-part': name, 'data-tip': `${tip} Press to see this part alone, again for all.`,
-      onclick: () => { this.only = this.only === name ? null : name; this.#again(); } },
-    h('i', { style: { background: `var(--l-${name})` } }), h('span', null, title), value);
+    const button = h(
+      'button',
+      {
+        type: 'button',
+        'data-part': name,
+        'data-tip': `${tip} Press to see this part alone, again for all.`,
+        onclick: () => {
+          this.only = this.only === name ? null : name;
+          this.#again();
+        },
+      },
+      h('i', { style: { background: `var(--l-${name})` } }),
+      h('span', null, title),
+      value,
+    );
     return [name, { button, value }];
   }
 
   /** Where the pointer reads the curves; null elsewhere. */
-  #read() { return this.at != null && this.at >= this.plot.x0 && this.at <= this.plot.x1 ? this.at : null; }
+  #read() {
+    return this.at != null && this.at >= this.plot.x0 && this.at <= this.plot.x1 ? this.at : null;
+  }
 
   /** The sample that the pointer is at; the newest when it is elsewhere. */
   #index(images) {
-    const { X } = this.plot, at = this.#read();
+    const { X } = this.plot;
+    const at = this.#read();
     if (at == null || !images.length) return images.length - 1;
-    return images.reduce((best, x, i) => Math.abs(X(x) - at) < Math.abs(X(images[best]) - at) ? i : best, 0);
+    return images.reduce(
+      (best, x, i) => (Math.abs(X(x) - at) < Math.abs(X(images[best]) - at) ? i : best),
+      0,
+    );
   }
 
   #reading() {
     const { x0, x1, X, a0, a1, l1, curve, loss } = this.plot;
     if (this.#read() == null || !loss.images.length) return null;
-    const x = X(loss.images[this.#index(loss.images)]), i = this.#index(curve.images), out = [s('line', { class: 'axis', x1: x, x2: x, y1: a0, y2: l1 })];
+    const x = X(loss.images[this.#index(loss.images)]);
+    const i = this.#index(curve.images);
+    const out = [s('line', { class: 'axis', x1: x, x2: x, y1: a0, y2: l1 })];
     if (curve.images.length) {
-      const y = a1 - curve.accuracy[i] * (a1 - a0), cx = X(curve.images[i]), left = cx > (x0 + x1) / 2;
-      out.push(s('circle', { cx, cy: y, r: 3, fill: 'var(--ink)' }), text(cx + (left ? -6 : 6), Math.max(a0 + 30, y + 16), `${(100 * curve.accuracy[i]).toFixed(1)} % from ${num(curve.images[i])} images`, { class: 'ink halo', 'text-anchor': left ? 'end' : 'start' }));
+      const y = a1 - curve.accuracy[i] * (a1 - a0);
+      const cx = X(curve.images[i]);
+      const left = cx > (x0 + x1) / 2;
+      out.push(
+        s('circle', { cx, cy: y, r: 3, fill: 'var(--ink)' }),
+        text(
+          cx + (left ? -6 : 6),
+          Math.max(a0 + 30, y + 16),
+          `${(100 * curve.accuracy[i]).toFixed(1)} % from ${num(curve.images[i])} images`,
+          { class: 'ink halo', 'text-anchor': left ? 'end' : 'start' },
+        ),
+      );
     }
-    const { opinion, snap } = this.plot, k = this.#index(opinion.images);
+    const { opinion, snap } = this.plot;
+    const k = this.#index(opinion.images);
     if (opinion.images.length) {
-      const y = a1 - opinion.chosen[k] * (a1 - a0), cx = X(opinion.images[k]), left = cx > (x0 + x1) / 2;
-      out.push(s('circle', { cx, cy: y, r: 3, fill: 'var(--muted)' }), text(cx + (left ? -6 : 6), Math.min(a1 - 6, y + 16), `${snap.judge.title}: ${(100 * opinion.chosen[k]).toFixed(0)} %`, { class: 'halo', 'text-anchor': left ? 'end' : 'start' }));
+      const y = a1 - opinion.chosen[k] * (a1 - a0);
+      const cx = X(opinion.images[k]);
+      const left = cx > (x0 + x1) / 2;
+      out.push(
+        s('circle', { cx, cy: y, r: 3, fill: 'var(--muted)' }),
+        text(
+          cx + (left ? -6 : 6),
+          Math.min(a1 - 6, y + 16),
+          `${snap.judge.title}: ${(100 * opinion.chosen[k]).toFixed(0)} %`,
+          { class: 'halo', 'text-anchor': left ? 'end' : 'start' },
+        ),
+      );
     }
     return out;
   }

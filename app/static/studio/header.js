@@ -1,38 +1,74 @@
-// The top bar: which run is shown, the command that makes the same one, light or dark; and the downloads.
+// The top bar: which run is shown, the command that makes the same one, light or dark; and the
+// downloads.
 
 import { h, setAttr, setText } from '../core/dom.js';
 import { href, write } from '../core/address.js';
 
-const BUNDLE = 'The student as safetensors and ONNX, with class names, a card of facts and code that loads it. Takes some seconds.';
+const BUNDLE =
+  'The student as safetensors and ONNX, with class names, a card of facts and code that loads it. Takes some seconds.';
 
 /** What one page alone reads; it stays in the address for the way back to that page. */
 const OF = { lesson: 'lessons', runs: 'compare', point: 'compare' };
 
 export class Header {
   constructor(view, { base, command, explain }) {
-    Object.assign(this, { base, command, explain, title: view.querySelector('.nav .title'), card: view.querySelector('.command'), csv: view.querySelector('.csv'), student: view.querySelector('.student'), bundle: view.querySelector('.bundle') });
+    Object.assign(this, {
+      base,
+      command,
+      explain,
+      title: view.querySelector('.nav .title'),
+      card: view.querySelector('.command'),
+      csv: view.querySelector('.csv'),
+      student: view.querySelector('.student'),
+      bundle: view.querySelector('.bundle'),
+    });
     this.title.addEventListener('click', () => this.#open(this.card.hidden));
-    document.addEventListener('pointerdown', (e) => { if (!this.card.contains(e.target) && !this.title.contains(e.target)) this.#open(false); });
-    this.card.querySelector('.copy').addEventListener('click', (e) => this.#copy(e.currentTarget, this.text));
+    document.addEventListener('pointerdown', (e) => {
+      if (!this.card.contains(e.target) && !this.title.contains(e.target)) this.#open(false);
+    });
+    this.card
+      .querySelector('.copy')
+      .addEventListener('click', (e) => this.#copy(e.currentTarget, this.text));
     this.link = view.querySelector('.copy-view');
     this.link.addEventListener('click', () => this.#share());
-    view.querySelector('.theme').addEventListener('click', () => write({ __theme: document.body.classList.toggle('dark') ? 'dark' : 'light' }));
+    view
+      .querySelector('.theme')
+      .addEventListener('click', () =>
+        write({ __theme: document.body.classList.toggle('dark') ? 'dark' : 'light' }),
+      );
     this.bundle.addEventListener('click', () => this.#export(this.snap.run));
-    this.student.addEventListener('click', (e) => { if (this.student.ariaDisabled === 'true') e.preventDefault(); });
+    this.student.addEventListener('click', (e) => {
+      if (this.student.ariaDisabled === 'true') e.preventDefault();
+    });
   }
 
-  close() { if (!this.card.hidden) { this.#open(false); this.title.focus(); } }
+  close() {
+    if (!this.card.hidden) {
+      this.#open(false);
+      this.title.focus();
+    }
+  }
 
   draw(snap) {
     this.snap = snap;
-    setAttr(this.title, 'data-tip', snap.run ? `The Studio's run, ${snap.run}, and the command that makes the same one. Everyone who opens this address sees the same run.` : 'The command that makes the run of this form.');
-    setText(this.title, `${document.body.dataset.page === 'studio' ? '' : 'Studio: '}${snap.title || 'no run yet'}`); // other pages show runs of their own
+    setAttr(
+      this.title,
+      'data-tip',
+      snap.run
+        ? `The Studio's run, ${snap.run}, and the command that makes the same one. Everyone who opens this address sees the same run.`
+        : 'The command that makes the run of this form.',
+    );
+    setText(
+      this.title,
+      `${document.body.dataset.page === 'studio' ? '' : 'Studio: '}${snap.title || 'no run yet'}`,
+    ); // other pages show runs of their own
     if (this.card.hidden) this.#say(); // what is selected in it stays
     const run = snap.run && encodeURIComponent(snap.run);
     setAttr(this.csv, 'hidden', !run);
     setAttr(this.csv, 'href', run && `${this.base}/kg/csv/${run}`);
     setAttr(this.bundle, 'hidden', !snap.student_ready);
-    if (this.exported !== `${snap.run} ${snap.attempt}`) { // what the last export said belongs to its run
+    if (this.exported !== `${snap.run} ${snap.attempt}`) {
+      // what the last export said belongs to its run
       this.exported = `${snap.run} ${snap.attempt}`;
       setAttr(this.bundle, 'data-tip', BUNDLE);
     }
@@ -40,7 +76,13 @@ export class Header {
     setAttr(this.student, 'tabindex', 0);
     setAttr(this.student, 'href', snap.student_ready ? `${this.base}/kg/student/${run}` : null);
     setAttr(this.student, 'download', Boolean(snap.student_ready));
-    setAttr(this.student, 'data-tip', snap.student_ready ? 'The trained student as a safetensors file' : 'Ready when the run has finished or was stopped');
+    setAttr(
+      this.student,
+      'data-tip',
+      snap.student_ready
+        ? 'The trained student as a safetensors file'
+        : 'Ready when the run has finished or was stopped',
+    );
   }
 
   /** The command of the run that is shown; before any, of what the form says now. */
@@ -59,13 +101,19 @@ export class Header {
     setText(this.bundle, 'Exporting…');
     let said = '';
     try {
-      const answer = await fetch(`${this.base}/kg/export/${encodeURIComponent(run)}`), note = answer.headers.get('X-KGen-Note');
+      const answer = await fetch(`${this.base}/kg/export/${encodeURIComponent(run)}`);
+      const note = answer.headers.get('X-KGen-Note');
       if (!answer.ok) throw new Error(await answer.text());
-      const link = h('a', { href: URL.createObjectURL(await answer.blob()), download: `${run}-student.zip` });
+      const link = h('a', {
+        href: URL.createObjectURL(await answer.blob()),
+        download: `${run}-student.zip`,
+      });
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
       if (note) said = `Exported without ONNX. ${decodeURIComponent(note)}`;
-    } catch (error) { said = error instanceof TypeError ? 'The server does not answer.' : error.message; }
+    } catch (error) {
+      said = error instanceof TypeError ? 'The server does not answer.' : error.message;
+    }
     this.bundle.ariaBusy = 'false';
     setText(this.bundle, 'Export ZIP');
     setAttr(this.bundle, 'data-tip', said || BUNDLE);
@@ -82,15 +130,28 @@ export class Header {
 
   /** The address of this view, into the clipboard; without one, selected in the sheet. */
   async #share() {
-    const { page } = document.body.dataset, { snap } = this, link = href({
-      __theme: null, speed: null, // the reader's own
-      ...Object.fromEntries(Object.entries(OF).filter(([, of]) => of !== page).map(([name]) => [name, null])),
-      ...(page === 'inspect' && snap?.run && !new URLSearchParams(location.search).get('run') ? { run: snap.run } : {}) });
+    const { page } = document.body.dataset;
+    const { snap } = this;
+    const link = href({
+      __theme: null,
+      speed: null, // the reader's own
+      ...Object.fromEntries(
+        Object.entries(OF)
+          .filter(([, of]) => of !== page)
+          .map(([name]) => [name, null]),
+      ),
+      ...(page === 'inspect' && snap?.run && !new URLSearchParams(location.search).get('run')
+        ? { run: snap.run }
+        : {}),
+    });
     try {
       await navigator.clipboard.writeText(link);
       this.link.classList.add('copied');
       setAttr(this.link, 'aria-label', 'Copied');
-      setTimeout(() => { this.link.classList.remove('copied'); setAttr(this.link, 'aria-label', 'Copy a link to this view'); }, 1600);
+      setTimeout(() => {
+        this.link.classList.remove('copied');
+        setAttr(this.link, 'aria-label', 'Copy a link to this view');
+      }, 1600);
     } catch {
       this.#open(true);
       this.text = link;

@@ -1,4 +1,5 @@
-// Key region: where the teacher's evidence lies (CAM), where it should lie (target), and what is still missing (Eq. 5, 6).
+// Key region: where the teacher's evidence lies (CAM), where it should lie (target), and what is
+// still missing (Eq. 5, 6).
 
 import { cell, h, math, num, pct, picture, put, setText, term } from '../core/dom.js';
 import { told } from '../core/glossary.js';
@@ -8,14 +9,26 @@ import { ACTIVE } from '../setup/sidebar.js';
 import { Surface } from '../charts/surface.js';
 import { mapNames } from '../core/terms.js';
 
-const SIDE = { narrow: 168, wide: 224 }; // pixels of a map, before it is aligned with the image's pixels
+// pixels of a map, before it is aligned with the image's pixels
+const SIDE = { narrow: 168, wide: 224 };
 
 /** Class and certainty; "sure" where the line has room for it beside the title. */
 function caption(name, { p, replay }, side) {
-  const text = `${name}, ${replay ? 'in the making' : pct(p)}`, whole = `${text} sure`;
+  const text = `${name}, ${replay ? 'in the making' : pct(p)}`;
+  const whole = `${text} sure`;
   return !replay && 5.8 * whole.length + 40 <= side ? whole : text;
 }
-const ramp = (kind, ...marks) => h('div', { class: `ramp ${kind}`, 'aria-hidden': 'true' }, h('i'), h('div', null, marks.map((m) => h('span', null, m))));
+const ramp = (kind, ...marks) =>
+  h(
+    'div',
+    { class: `ramp ${kind}`, 'aria-hidden': 'true' },
+    h('i'),
+    h(
+      'div',
+      null,
+      marks.map((m) => h('span', null, m)),
+    ),
+  );
 
 export class KeyRegion {
   constructor(view, { plotly: script }) {
@@ -33,34 +46,126 @@ export class KeyRegion {
     });
   }
 
-  /** `image`: {it, c, p, cam, piece, replay} of the chosen image, or null before there is one; `cam` is null where that moment does not know it; `following`: nobody has selected. */
+  /**
+   * `image`: {it, c, p, cam, piece, replay} of the chosen image, or null before there is one; `cam`
+   * is null where that moment does not know it; `following`: nobody has selected.
+   */
   draw(snap, image, following) {
     this.last = [snap, image, following];
-    const room = matchMedia('(min-width: 1680px) and (min-height: 1040px)').matches ? SIDE.wide : Math.min(SIDE.narrow, (this.panel.clientWidth - 44) / 2);
-    const scale = scaleOf(snap, image?.it), names = mapNames(snap);
-    const key = [snap.run, snap.map.label, snap.map.kind, scale.side, image && [image.it, image.c, image.p, Boolean(image.cam), image.piece.url.length, image.piece.url.slice(-64), image.piece.col], following, room, snap.phase].join('|');
+    const room = matchMedia('(min-width: 1680px) and (min-height: 1040px)').matches
+      ? SIDE.wide
+      : Math.min(SIDE.narrow, (this.panel.clientWidth - 44) / 2);
+    const scale = scaleOf(snap, image?.it);
+    const names = mapNames(snap);
+    const key = [
+      snap.run,
+      snap.map.label,
+      snap.map.kind,
+      scale.side,
+      image && [
+        image.it,
+        image.c,
+        image.p,
+        Boolean(image.cam),
+        image.piece.url.length,
+        image.piece.url.slice(-64),
+        image.piece.col,
+      ],
+      following,
+      room,
+      snap.phase,
+    ].join('|');
     if (key === this.key) return;
     this.key = key;
-    const target = scale.target.flat(), cells = target.length, flat = !cells || !names.short;
-    if (flat) { this.#without(snap, image, room); return; }
-    const cam = image?.cam, { missing, count, sum } = hinge(target, cam ?? []);
-    const off = snap.recipe.weights?.kr === 0, coming = ACTIVE.includes(snap.phase) || snap.making || snap.counters.iterations_done;
-    setText(this.note, !image ? '' : !cam ? 'known when the batch is done' : `${following ? 'newest image, ' : ''}${off ? 'off in this run' : `${count} of ${cells} cells still pull`}`);
-    if (this.solid) { this.surface.draw(scale, cam ?? null, names.short); return; }
-    const size = cellSize(scale, scale.side, room), side = size * Math.max(scale.w, scale.h), name = image && snap.classes[image.c];
+    const target = scale.target.flat();
+    const cells = target.length;
+    const flat = !cells || !names.short;
+    if (flat) {
+      this.#without(snap, image, room);
+      return;
+    }
+    const cam = image?.cam;
+    const { missing, count, sum } = hinge(target, cam ?? []);
+    const off = snap.recipe.weights?.kr === 0;
+    const coming = ACTIVE.includes(snap.phase) || snap.making || snap.counters.iterations_done;
+    setText(
+      this.note,
+      !image
+        ? ''
+        : !cam
+          ? 'known when the batch is done'
+          : `${following ? 'newest image, ' : ''}${off ? 'off in this run' : `${count} of ${cells} cells still pull`}`,
+    );
+    if (this.solid) {
+      this.surface.draw(scale, cam ?? null, names.short);
+      return;
+    }
+    const size = cellSize(scale, scale.side, room);
+    const side = size * Math.max(scale.w, scale.h);
+    const name = image && snap.classes[image.c];
     this.quad.style.setProperty('--cell', `${size}px`);
     this.quad.style.setProperty('--side', `${side}px`);
-    const [low, high] = [Math.min(...target), Math.max(...target)], top = Math.max(1, ...(image?.cam ?? []));
-    put(this.quad,
-      figure('Image', image ? caption(name, image, side) : '', image ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`)) : ghost(snap.phase === 'empty' ? 'Press Start and choose an image' : coming ? 'On its way …' : 'No image was finished')),
-      figure(term(names.title, `${names.tip}: how much each of the ${scale.h} × ${scale.w} places speaks for the class, as the teacher sees it. Raw values. The fullest colour is the map's own highest place, or 1 where all are lower; the target's is 1.`),
-        names.title.length > 9 ? '' : 'evidence, raw', cam ? grid('', scale, cam, missing, `${names.title}, ${count} of ${cells} cells below the target`, top) : ghost(image ? 'Kept of finished batches only' : 'What the teacher sees, place by place')),
+    const [low, high] = [Math.min(...target), Math.max(...target)];
+    const top = Math.max(1, ...(image?.cam ?? []));
+    put(
+      this.quad,
+      figure(
+        'Image',
+        image ? caption(name, image, side) : '',
+        image
+          ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`))
+          : ghost(
+              snap.phase === 'empty'
+                ? 'Press Start and choose an image'
+                : coming
+                  ? 'On its way …'
+                  : 'No image was finished',
+            ),
+      ),
+      figure(
+        term(
+          names.title,
+          `${names.tip}: how much each of the ${scale.h} × ${scale.w} places speaks for the class, as the teacher sees it. Raw values. The fullest colour is the map's own highest place, or 1 where all are lower; the target's is 1.`,
+        ),
+        names.title.length > 9 ? '' : 'evidence, raw',
+        cam
+          ? grid(
+              '',
+              scale,
+              cam,
+              missing,
+              `${names.title}, ${count} of ${cells} cells below the target`,
+              top,
+            )
+          : ghost(
+              image ? 'Kept of finished batches only' : 'What the teacher sees, place by place',
+            ),
+      ),
       ramp('', cell(top), '0', '< 0'),
-      figure(term('Target', told('target')), snap.map.label,
-        grid('', scale, target, null, `Target, ${high.toFixed(2)} in the middle, ${low.toFixed(2)} in the corners`)),
-      figure(term('Missing', `${told('missing')} The cells that pull are outlined.`),
-        cam ? [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`] : '', cam ? grid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`) : ghost(image ? 'Known when the batch is done' : 'What is still missing; only these cells pull')),
-      ramp('miss', '1', '0'));
+      figure(
+        term('Target', told('target')),
+        snap.map.label,
+        grid(
+          '',
+          scale,
+          target,
+          null,
+          `Target, ${high.toFixed(2)} in the middle, ${low.toFixed(2)} in the corners`,
+        ),
+      ),
+      figure(
+        term('Missing', `${told('missing')} The cells that pull are outlined.`),
+        cam ? [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`] : '',
+        cam
+          ? grid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`)
+          : ghost(
+              image
+                ? 'Known when the batch is done'
+                : 'What is still missing; only these cells pull',
+            ),
+      ),
+      ramp('miss', '1', '0'),
+    );
   }
 
   /** A teacher that pools before any map. */
@@ -69,7 +174,24 @@ export class KeyRegion {
     const side = Math.floor(room);
     this.quad.style.setProperty('--side', `${side}px`);
     this.quad.style.setProperty('--cell', `${side}px`);
-    put(this.quad, figure('Image', image ? caption(snap.classes[image.c], image, side) : '', image ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${snap.classes[image.c]}`)) : ghost('')),
-      figure(mapNames(snap).title, '', ghost('This teacher has no spatial map: key region is off.')));
+    put(
+      this.quad,
+      figure(
+        'Image',
+        image ? caption(snap.classes[image.c], image, side) : '',
+        image
+          ? h(
+              'div',
+              { class: 'pic-lg' },
+              picture(image.piece, side, `Synthetic ${snap.classes[image.c]}`),
+            )
+          : ghost(''),
+      ),
+      figure(
+        mapNames(snap).title,
+        '',
+        ghost('This teacher has no spatial map: key region is off.'),
+      ),
+    );
   }
 }

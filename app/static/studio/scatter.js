@@ -1,5 +1,6 @@
-// The images as points, as the teacher or as the student describes them. Synthetic filled, real hollow; a class's anchor is a square.
-// Which images, which places, which colours; drawing and pointers are cloud.js's. Zoom and rotation survive every update.
+// The images as points, as the teacher or as the student describes them. Synthetic filled, real
+// hollow; a class's anchor is a square. Which images, which places, which colours; drawing and
+// pointers are cloud.js's. Zoom and rotation survive every update.
 
 import * as address from '../core/address.js';
 import { Cloud } from '../charts/point_cloud.js';
@@ -9,45 +10,99 @@ import { told } from '../core/glossary.js';
 import { place } from '../charts/labels.js';
 import { GENERATOR, REWARD, inUse } from '../core/terms.js';
 
-const MOST = 6000, NEWEST = 4; // points; iterations that are shown in any case
+const MOST = 6000;
+const NEWEST = 4; // points; iterations that are shown in any case
 const SHADES = 24;
 const TIPS = {
   teacher: told('embedding-map'),
-  height: ' In three dimensions width and depth are those of the flat map, and the height is the main direction of what the map leaves out (first principal component of the rest).',
-  anchors: 'The student\'s own embedding of images of the pool (at most 600, evenly taken) and of real ones, newest test. The axes are fixed by the anchors f_y (squares): an orthonormal projection to the main directions of the anchors, so that the ball of radius √(d·r_i) or √(d·r_o) round each is a disc of exactly that radius (solid r_i, dashed r_o). Points move at a test because the student has learnt.',
-  principal: 'The student\'s own embedding of images of the pool and of real ones, newest test: main directions, turned at each test to lie as at the test before (orthogonal Procrustes). Points move at a test because the student has learnt.',
+  height:
+    ' In three dimensions width and depth are those of the flat map, and the height is the main direction of what the map leaves out (first principal component of the rest).',
+  anchors:
+    "The student's own embedding of images of the pool (at most 600, evenly taken) and of real ones, newest test. The axes are fixed by the anchors f_y (squares): an orthonormal projection to the main directions of the anchors, so that the ball of radius √(d·r_i) or √(d·r_o) round each is a disc of exactly that radius (solid r_i, dashed r_o). Points move at a test because the student has learnt.",
+  principal:
+    "The student's own embedding of images of the pool and of real ones, newest test: main directions, turned at each test to lie as at the test before (orthogonal Procrustes). Points move at a test because the student has learnt.",
 };
-const WITHOUT = { early: 'Known after the student\'s first test.', old: 'This run was made by an earlier version, which kept no student\'s view.' };
+const WITHOUT = {
+  early: "Known after the student's first test.",
+  old: "This run was made by an earlier version, which kept no student's view.",
+};
 
 export class Scatter {
   constructor(view, { select, colour, gather }) {
     const { space, dim, colour: by, pick } = address.ofStudio();
-    Object.assign(this, { select, colour, gather, space, dim, by, held: pick.held, only: pick.held, lasso: pick.lasso, asked: address.picked(pick) && pick, key: '' });
+    Object.assign(this, {
+      select,
+      colour,
+      gather,
+      space,
+      dim,
+      by,
+      held: pick.held,
+      only: pick.held,
+      lasso: pick.lasso,
+      asked: address.picked(pick) && pick,
+      key: '',
+    });
     this.panel = view.querySelector('.p-space');
     this.host = this.panel.querySelector('.scatter');
-    for (const [name, at] of Object.entries({ note: '.note', title: 'h2 .term', legend: '.key', paint: '.paint' })) this[name] = this.panel.querySelector(at);
+    for (const [name, at] of Object.entries({
+      note: '.note',
+      title: 'h2 .term',
+      legend: '.key',
+      paint: '.paint',
+    }))
+      this[name] = this.panel.querySelector(at);
     this.hint = this.host.appendChild(h('div', { class: 'cloud-tip', hidden: true }));
-    this.cloud = new Cloud(this.host, { click: (i) => this.select(this.#image(i)), picked: (found, text) => { this.#hold({ held: this.held, lasso: found.length ? text : null }); this.#mark(found); this.gather(this.#images(found)); },
-      over: (i, x, y) => this.#over(i, x, y), drawn: (ink, project) => this.#names(ink, project) });
+    this.cloud = new Cloud(this.host, {
+      click: (i) => this.select(this.#image(i)),
+      picked: (found, text) => {
+        this.#hold({ held: this.held, lasso: found.length ? text : null });
+        this.#mark(found);
+        this.gather(this.#images(found));
+      },
+      over: (i, x, y) => this.#over(i, x, y),
+      drawn: (ink, project) => this.#names(ink, project),
+    });
     this.cloud.dim = dim;
-    for (const [name, value] of [['kg-space', space], ['kg-dim', String(dim)]]) for (const input of this.panel.querySelectorAll(`[name=${name}]`)) input.checked = input.value === value;
+    for (const [name, value] of [
+      ['kg-space', space],
+      ['kg-dim', String(dim)],
+    ])
+      for (const input of this.panel.querySelectorAll(`[name=${name}]`))
+        input.checked = input.value === value;
     this.panel.addEventListener('change', ({ target: { name, value }, isTrusted }) => {
-      if (name === 'kg-space') { this.space = value; if (isTrusted) this.#hold({ held: this.held }); } // a lasso is of the places that it was drawn among
+      if (name === 'kg-space') {
+        this.space = value;
+        if (isTrusted) this.#hold({ held: this.held });
+      } // a lasso is of the places that it was drawn among
       else if (name === 'kg-dim') this.dim = this.cloud.dim = +value;
-      else if (name === 'kg-paint') { this.by = value; address.write({ colour: value === 'class' ? null : value }); }
-      else if (name === 'kg-tool') { this.cloud.tool = value; return; }
+      else if (name === 'kg-paint') {
+        this.by = value;
+        address.write({ colour: value === 'class' ? null : value });
+      } else if (name === 'kg-tool') {
+        this.cloud.tool = value;
+        return;
+      }
       this.redraw();
     });
     addEventListener('popstate', () => this.#turn());
-    new MutationObserver(() => this.redraw()).observe(document.body, { attributeFilter: ['class'] });
+    new MutationObserver(() => this.redraw()).observe(document.body, {
+      attributeFilter: ['class'],
+    });
   }
 
-  redraw() { this.key = ''; if (this.last) this.draw(...this.last); }
+  redraw() {
+    this.key = '';
+    if (this.last) this.draw(...this.last);
+  }
 
   /** Dim every class but `c` for now; null: as before. */
   isolate(c) {
     const only = c ?? this.held;
-    if (this.only !== only) { this.only = only; this.redraw(); }
+    if (this.only !== only) {
+      this.only = only;
+      this.redraw();
+    }
   }
 
   /** Hold a class, and have its images in the gallery; asked again, let it go. */
@@ -57,7 +112,9 @@ export class Scatter {
   }
 
   /** Nothing is selected any more. */
-  clear() { this.#hold({}); }
+  clear() {
+    this.#hold({});
+  }
 
   #hold({ held = null, lasso = null }) {
     Object.assign(this, { held, lasso, only: held, asked: null, within: null });
@@ -65,7 +122,9 @@ export class Scatter {
     this.redraw();
   }
 
-  tell() { if (document.body.dataset.page === 'studio') address.write({ pick: address.picked(this) }); }
+  tell() {
+    if (document.body.dataset.page === 'studio') address.write({ pick: address.picked(this) });
+  }
 
   /** The address has become another one. */
   #turn() {
@@ -73,7 +132,10 @@ export class Scatter {
     const { pick, colour, space, dim } = address.read();
     Object.assign(this, { space, dim });
     this.cloud.dim = dim;
-    if (colour !== this.by && [...this.paint.options].some((o) => o.value === colour)) { this.by = this.paint.value = colour; this.redraw(); }
+    if (colour !== this.by && [...this.paint.options].some((o) => o.value === colour)) {
+      this.by = this.paint.value = colour;
+      this.redraw();
+    }
     if (address.picked(pick) !== address.picked(this)) this.ask(pick);
   }
 
@@ -84,10 +146,13 @@ export class Scatter {
   }
 
   #gather() {
-    const { held, lasso: text } = this.asked, { points } = this;
+    const { held, lasso: text } = this.asked;
+    const { points } = this;
     this.asked = null;
     if (held >= this.classes.length) return this.clear();
-    const inside = text && lasso.within(lasso.read(text), points.x, points.y).filter((i) => !points.faint?.[i]), found = text ? this.#images(inside) : held == null ? null : this.#of(held);
+    const inside =
+      text && lasso.within(lasso.read(text), points.x, points.y).filter((i) => !points.faint?.[i]);
+    const found = text ? this.#images(inside) : held == null ? null : this.#of(held);
     if (text) this.#mark(inside);
     this.gather(found);
     if (!found?.length) this.clear();
@@ -99,81 +164,262 @@ export class Scatter {
     this.redraw();
   }
 
-  #of(c) { return this.#images(this.points ? this.points.c.flatMap((own, i) => own === c ? [i] : []) : []); }
+  #of(c) {
+    return this.#images(
+      this.points ? this.points.c.flatMap((own, i) => (own === c ? [i] : [])) : [],
+    );
+  }
 
-  #images(found) { return found.map((i) => ({ ...this.#image(i), c: this.points.c[i] })); }
+  #images(found) {
+    return found.map((i) => ({ ...this.#image(i), c: this.points.c[i] }));
+  }
 
-  #image(i) { return { it: this.points.iteration[i], pos: this.points.pos[i] }; }
+  #image(i) {
+    return { it: this.points.iteration[i], pos: this.points.pos[i] };
+  }
 
-  /** `views`: tests whose student's view is known now; `chosen`: {it, pos, x, y, z} of the chosen image, or null. */
+  /**
+   * `views`: tests whose student's view is known now; `chosen`: {it, pos, x, y, z} of the chosen
+   * image, or null.
+   */
   draw(snap, frame, archive, reference, chosen) {
     this.last = [snap, frame, archive, reference, chosen];
     const whose = `${snap.run} ${snap.id} ${snap.attempt}`;
     if (whose !== this.whose) Object.assign(this, { whose, seen: null });
-    const views = frame.then ? frame.then.views ?? 0 : snap.views, student = this.space === 'student', seen = student && views ? archive.studentView(views) ?? (this.seen?.test <= views ? this.seen : null) : null;
+    const views = frame.then ? (frame.then.views ?? 0) : snap.views;
+    const student = this.space === 'student';
+    const seen =
+      student && views
+        ? (archive.studentView(views) ?? (this.seen?.test <= views ? this.seen : null))
+        : null;
     this.seen = seen;
-    this.#switches(snap, views, reference);
-    const shown = this.#iterations(snap, frame), columns = shown.list.map((it) => archive.points(it));
-    const key = JSON.stringify([snap.run, snap.attempt, snap.id, student ? ['s', views, seen?.test] : [shown.list.length, shown.list[0], shown.list.at(-1)], columns.map(Boolean).lastIndexOf(true), columns.reduce((n, c) => n + Boolean(c), 0),
-      student ? seen?.reference.x.length : reference?.x?.length, chosen && [chosen.it, chosen.pos, chosen.x], this.by, this.only, this.dim, this.space, snap.classes.length]);
-    if (student) setText(this.note, views ? (seen ? `test ${num(seen.test)} of ${num(snap.views)}, ${num(seen.c.length)} images` : 'is being fetched …') : WITHOUT[snap.curve.at.length && !frame.then ? 'old' : 'early']);
-    else setText(this.note, snap.layout === 'fitting' ? 'places are being found …' : snap.tested_on === 'synthetic' && snap.layout === 'none' && frame.making ? 'drawn when 60 images are made' : shown.every > 1 ? `every ${shown.every}th iteration and the newest` : '');
+    this.#switches(snap, views);
+    const shown = this.#iterations(snap, frame);
+    const columns = shown.list.map((it) => archive.points(it));
+    const key = JSON.stringify([
+      snap.run,
+      snap.attempt,
+      snap.id,
+      student ? ['s', views, seen?.test] : [shown.list.length, shown.list[0], shown.list.at(-1)],
+      columns.map(Boolean).lastIndexOf(true),
+      columns.reduce((n, c) => n + Boolean(c), 0),
+      student ? seen?.reference.x.length : reference?.x?.length,
+      chosen && [chosen.it, chosen.pos, chosen.x],
+      this.by,
+      this.only,
+      this.dim,
+      this.space,
+      snap.classes.length,
+    ]);
+    if (student)
+      setText(
+        this.note,
+        views
+          ? seen
+            ? `test ${num(seen.test)} of ${num(snap.views)}, ${num(seen.c.length)} images`
+            : 'is being fetched …'
+          : WITHOUT[snap.curve.at.length && !frame.then ? 'old' : 'early'],
+      );
+    else
+      setText(
+        this.note,
+        snap.layout === 'fitting'
+          ? 'places are being found …'
+          : snap.tested_on === 'synthetic' && snap.layout === 'none' && frame.making
+            ? 'drawn when 60 images are made'
+            : shown.every > 1
+              ? `every ${shown.every}th iteration and the newest`
+              : '',
+      );
     if (key === this.key) return;
     this.key = key;
     this.#fill(snap, shown, columns, student, seen, reference, chosen);
   }
 
-  /** Which iterations have points: all, or so many that a browser draws them at once; those that are shown stay while more come. */
+  /**
+   * Which iterations have points: all, or so many that a browser draws them at once; those that are
+   * shown stay while more come.
+   */
   #iterations(snap, frame) {
-    const done = frame.finished + Boolean(frame.then && frame.making && !frame.making.early), batch = Math.max(...snap.scales.map((s) => s.batch));
+    const done = frame.finished + Boolean(frame.then && frame.making && !frame.making.early);
+    const batch = Math.max(...snap.scales.map((s) => s.batch));
     if (snap.layout !== 'ready') return { list: [], every: 1 };
     let every = 1;
     while (Math.ceil(done / every) * batch > MOST) every *= 2;
-    return { every, list: Array.from({ length: done }, (_, it) => it).filter((it) => it % every === 0 || it >= done - NEWEST) };
+    return {
+      every,
+      list: Array.from({ length: done }, (_, it) => it).filter(
+        (it) => it % every === 0 || it >= done - NEWEST,
+      ),
+    };
   }
 
   #fill(snap, { list }, columns, student, seen, reference, chosen) {
-    const points = { n: 0, c: [], x: [], y: [], z: [], iteration: [], pos: [], value: [] }, byIteration = new Map(list.map((it, i) => [it, columns[i]])), { by } = this;
-    const value = (it, pos) => by === 'age' ? it : by === 'newest' || by === 'class' ? 0 : byIteration.get(it)?.[by]?.[pos] ?? NaN;
-    if (student && seen) seen.c.forEach((c, i) => { if (c < snap.classes.length) this.#add(points, seen, i, c, seen.iteration[i], seen.pos[i], value(seen.iteration[i], seen.pos[i])); });
-    if (!student) list.forEach((it, k) => columns[k]?.c.forEach((c, pos) => this.#add(points, columns[k], pos, c, it, pos, value(it, pos))));
+    const points = { n: 0, c: [], x: [], y: [], z: [], iteration: [], pos: [], value: [] };
+    const byIteration = new Map(list.map((it, i) => [it, columns[i]]));
+    const { by } = this;
+    const value = (it, pos) =>
+      by === 'age'
+        ? it
+        : by === 'newest' || by === 'class'
+          ? 0
+          : (byIteration.get(it)?.[by]?.[pos] ?? NaN);
+    if (student && seen)
+      seen.c.forEach((c, i) => {
+        if (c < snap.classes.length)
+          this.#add(
+            points,
+            seen,
+            i,
+            c,
+            seen.iteration[i],
+            seen.pos[i],
+            value(seen.iteration[i], seen.pos[i]),
+          );
+      });
+    if (!student)
+      list.forEach((it, k) =>
+        columns[k]?.c.forEach((c, pos) =>
+          this.#add(points, columns[k], pos, c, it, pos, value(it, pos)),
+        ),
+      );
     points.n = points.c.length;
     points.keys = points.iteration.map((it, i) => `${it}:${points.pos[i]}`);
     const names = snap.classes.map((_, c) => `--c${this.colour(c)}`);
-    const [surface, ink, line, muted, old, fresh, ...palette] = colours(this.host, ['--surface', '--ink', '--line', '--muted', '--pool', '--newest', ...names]);
+    const [surface, ink, line, muted, old, fresh, ...palette] = colours(this.host, [
+      '--surface',
+      '--ink',
+      '--line',
+      '--muted',
+      '--pool',
+      '--newest',
+      ...names,
+    ]);
     if (this.cloud.surface !== surface) this.cloud.stamps.clear();
     Object.assign(this.cloud, { surface, inkColour: ink, lineColour: line });
-    const newest = Math.max(-1, ...list), ramp = shades(old, fresh), [low, high] = span(points.value);
-    points.colour = points.c.map((c, i) => by === 'class' ? palette[c] : by === 'newest' ? points.iteration[i] === newest ? fresh : old : Number.isNaN(points.value[i]) ? muted : ramp[Math.max(0, Math.min(SHADES - 1, Math.floor((points.value[i] - low) / (high - low || 1) * SHADES)))]);
+    const newest = Math.max(-1, ...list);
+    const ramp = shades(old, fresh);
+    const [low, high] = span(points.value);
+    points.colour = points.c.map((c, i) =>
+      by === 'class'
+        ? palette[c]
+        : by === 'newest'
+          ? points.iteration[i] === newest
+            ? fresh
+            : old
+          : Number.isNaN(points.value[i])
+            ? muted
+            : ramp[
+                Math.max(
+                  0,
+                  Math.min(
+                    SHADES - 1,
+                    Math.floor(((points.value[i] - low) / (high - low || 1)) * SHADES),
+                  ),
+                )
+              ],
+    );
     points.pale = this.within && points.keys.map((key) => !this.within.has(key));
     points.faint = this.only == null ? null : points.c.map((c) => c !== this.only);
-    const at = student ? seen?.reference : reference, c = reference?.c ?? [], known = at?.x && (!student || at.x.length === c.length);
-    const real = known ? { n: at.x.length, x: at.x, y: at.y, z: at.z ?? at.x.map(() => 0.5), c, colour: c.map((k) => by === 'class' ? palette[k] : muted), faint: this.only == null ? null : c.map((k) => k !== this.only) } : { n: 0, c: [] };
-    const balls = student && seen?.anchors ? seen.anchors.x.map((x, k) => ({ x, y: seen.anchors.y[k], z: seen.anchors.z[k], radii: seen.radii, colour: palette[k], faint: this.only != null && this.only !== k })) : [];
+    const at = student ? seen?.reference : reference;
+    const c = reference?.c ?? [];
+    const known = at?.x && (!student || at.x.length === c.length);
+    const real = known
+      ? {
+          n: at.x.length,
+          x: at.x,
+          y: at.y,
+          z: at.z ?? at.x.map(() => 0.5),
+          c,
+          colour: c.map((k) => (by === 'class' ? palette[k] : muted)),
+          faint: this.only == null ? null : c.map((k) => k !== this.only),
+        }
+      : { n: 0, c: [] };
+    const balls =
+      student && seen?.anchors
+        ? seen.anchors.x.map((x, k) => ({
+            x,
+            y: seen.anchors.y[k],
+            z: seen.anchors.z[k],
+            radii: seen.radii,
+            colour: palette[k],
+            faint: this.only != null && this.only !== k,
+          }))
+        : [];
     const own = chosen && (student ? points.keys.indexOf(`${chosen.it}:${chosen.pos}`) : -1);
-    const mark = !chosen ? null : student ? own >= 0 ? { x: points.x[own], y: points.y[own], z: points.z[own] } : null : chosen.x == null ? null : { x: chosen.x, y: chosen.y, z: chosen.z ?? 0.5 };
-    const moved = `${this.space} ${seen?.test}`, ease = this.moved != null && this.moved !== moved && points.n > 0;
+    const mark = !chosen
+      ? null
+      : student
+        ? own >= 0
+          ? { x: points.x[own], y: points.y[own], z: points.z[own] }
+          : null
+        : chosen.x == null
+          ? null
+          : { x: chosen.x, y: chosen.y, z: chosen.z ?? 0.5 };
+    const moved = `${this.space} ${seen?.test}`;
+    const ease = this.moved != null && this.moved !== moved && points.n > 0;
     if (points.n) this.moved = moved;
-    Object.assign(this, { points, classes: snap.classes, base: real.n ? real : points, faintInk: ink });
-    this.cloud.set(points, { real, balls, mark, ease, square: student, fit: student ? `${snap.run} ${snap.id}` : '' });
+    Object.assign(this, {
+      points,
+      classes: snap.classes,
+      base: real.n ? real : points,
+      faintInk: ink,
+    });
+    this.cloud.set(points, {
+      real,
+      balls,
+      mark,
+      ease,
+      square: student,
+      fit: student ? `${snap.run} ${snap.id}` : '',
+    });
     if (this.asked && points.n && (student ? seen : columns.every(Boolean))) this.#gather();
     this.#legend(by, low, high, real.n > 0, balls.length > 0);
-    setAttr(this.host, 'aria-label', `${student ? 'Student' : 'Teacher'}'s embedding: ${num(points.n)} synthetic and ${num(real.n)} real images. A class's name in the gallery selects its images.`);
+    setAttr(
+      this.host,
+      'aria-label',
+      `${student ? 'Student' : 'Teacher'}'s embedding: ${num(points.n)} synthetic and ${num(real.n)} real images. A class's name in the gallery selects its images.`,
+    );
   }
 
-  #add(points, from, i, c, it, pos, value) { for (const axis of 'xyz') points[axis].push(from[axis][i]); points.c.push(c); points.iteration.push(it); points.pos.push(pos); points.value.push(value); }
+  #add(points, from, i, c, it, pos, value) {
+    for (const axis of 'xyz') points[axis].push(from[axis][i]);
+    points.c.push(c);
+    points.iteration.push(it);
+    points.pos.push(pos);
+    points.value.push(value);
+  }
 
-  #switches(snap, views, reference) {
-    const input = this.panel.querySelector('[value=student]'), span = input.nextElementSibling, tip = views || this.space === 'student' ? TIPS[snap.radii ? 'anchors' : 'principal'] : WITHOUT[snap.curve.at.length ? 'old' : 'early'];
+  #switches(snap, views) {
+    const input = this.panel.querySelector('[value=student]');
+    const span = input.nextElementSibling;
+    const tip =
+      views || this.space === 'student'
+        ? TIPS[snap.radii ? 'anchors' : 'principal']
+        : WITHOUT[snap.curve.at.length ? 'old' : 'early'];
     setAttr(input, 'disabled', !views && this.space !== 'student');
     setAttr(span, 'data-tip', tip);
-    setText(this.title, this.space === 'student' ? 'Student\'s view' : 'Teacher\'s view');
-    setAttr(this.title, 'data-tip', this.space === 'student' ? TIPS[this.seen?.axes ?? 'anchors'] : TIPS.teacher + TIPS.height);
-    const terms = inUse(snap, [...GENERATOR, REWARD]), key = terms.map((t) => t.name).join();
+    setText(this.title, this.space === 'student' ? "Student's view" : "Teacher's view");
+    setAttr(
+      this.title,
+      'data-tip',
+      this.space === 'student' ? TIPS[this.seen?.axes ?? 'anchors'] : TIPS.teacher + TIPS.height,
+    );
+    const terms = inUse(snap, [...GENERATOR, REWARD]);
+    const key = terms.map((t) => t.name).join();
     if (this.terms !== key) {
       this.terms = key;
-      const options = { class: 'class', newest: 'newest batch', age: 'age', p: 'teacher\'s certainty', ...Object.fromEntries(terms.map((t) => [t.name, t.title])) };
-      put(this.paint, Object.entries(options).map(([value, text]) => h('option', { value }, text)));
+      const options = {
+        class: 'class',
+        newest: 'newest batch',
+        age: 'age',
+        p: "teacher's certainty",
+        ...Object.fromEntries(terms.map((t) => [t.name, t.title])),
+      };
+      put(
+        this.paint,
+        Object.entries(options).map(([value, text]) => h('option', { value }, text)),
+      );
       if (!(this.by in options)) this.by = 'class';
       this.paint.value = this.by;
     }
@@ -183,18 +429,40 @@ export class Scatter {
     const key = [by, low, high, real, anchors].join();
     if (this.legendKey === key) return;
     this.legendKey = key;
-    const text = (v) => by === 'age' ? num(v + 1) : Math.abs(v) < 10 ? v.toFixed(2) : num(v), dot = (...props) => h('i', { class: ['dot', ...props].join(' ') });
-    put(this.legend, by === 'newest' ? [h('span', null, dot('old'), 'earlier'), h('span', null, dot('fresh'), 'newest batch')] : by === 'class' ? h('span', null, dot(), 'synthetic')
-      : h('span', null, by === 'age' ? 'iteration ' : '', text(low), h('i', { class: 'shade' }), text(high)),
-    real && h('span', null, dot('hollow'), 'real, for comparison only'), anchors && h('span', null, h('i', { class: 'anchor' }), 'anchor f_y, r_i, r_o dashed'));
+    const text = (v) => (by === 'age' ? num(v + 1) : Math.abs(v) < 10 ? v.toFixed(2) : num(v));
+    const dot = (...props) => h('i', { class: ['dot', ...props].join(' ') });
+    put(
+      this.legend,
+      by === 'newest'
+        ? [h('span', null, dot('old'), 'earlier'), h('span', null, dot('fresh'), 'newest batch')]
+        : by === 'class'
+          ? h('span', null, dot(), 'synthetic')
+          : h(
+              'span',
+              null,
+              by === 'age' ? 'iteration ' : '',
+              text(low),
+              h('i', { class: 'shade' }),
+              text(high),
+            ),
+      real && h('span', null, dot('hollow'), 'real, for comparison only'),
+      anchors && h('span', null, h('i', { class: 'anchor' }), 'anchor f_y, r_i, r_o dashed'),
+    );
   }
 
   #over(i, x, y) {
     this.hint.hidden = i == null;
     this.host.classList.toggle('on', i != null);
     if (i == null) return;
-    const v = this.points.value[i], value = ['class', 'newest', 'age'].includes(this.by) || Number.isNaN(v) ? '' : `, ${this.paint.selectedOptions[0]?.text} ${v.toFixed(2)}`;
-    setText(this.hint, `${this.classes[this.points.c[i]]}, iteration ${num(this.points.iteration[i] + 1)}${value}`);
+    const v = this.points.value[i];
+    const value =
+      ['class', 'newest', 'age'].includes(this.by) || Number.isNaN(v)
+        ? ''
+        : `, ${this.paint.selectedOptions[0]?.text} ${v.toFixed(2)}`;
+    setText(
+      this.hint,
+      `${this.classes[this.points.c[i]]}, iteration ${num(this.points.iteration[i] + 1)}${value}`,
+    );
     this.hint.style.left = `${Math.min(x + 12, this.host.clientWidth - this.hint.offsetWidth - 4)}px`;
     this.hint.style.top = `${Math.max(0, y - 28)}px`;
   }
@@ -202,26 +470,59 @@ export class Scatter {
   /** Names of classes: beside their points in the flat view, at their middle in space. */
   #names(ink, project) {
     if (!this.base || this.classes.length > 20) return;
-    const { base, classes, host, dim } = this, { clientWidth: w, clientHeight: height } = host, n = base.x.length, step = Math.max(1, Math.ceil(n / 600));
-    const key = [dim, JSON.stringify(this.cloud.view), w, height, n, base.x[0], base.x[n - 1], this.space].join();
+    const { base, classes, host, dim } = this;
+    const { clientWidth: w, clientHeight: height } = host;
+    const n = base.x.length;
+    const step = Math.max(1, Math.ceil(n / 600));
+    const key = [
+      dim,
+      JSON.stringify(this.cloud.view),
+      w,
+      height,
+      n,
+      base.x[0],
+      base.x[n - 1],
+      this.space,
+    ].join();
     if (this.namesKey !== key) {
       this.namesKey = key;
       const spots = [];
-      for (let i = 0; i < n; i += step) { const [x, y] = project(base.x[i], base.y[i], base.z[i]); spots.push({ c: base.c[i], x, y }); }
-      this.spots = dim === 2 ? place(classes, spots, w, height) : classes.map((text, c) => {
-        const own = spots.filter((s) => s.c === c), mean = (axis) => own.reduce((sum, s) => sum + s[axis], 0) / own.length;
-        return own.length ? { text, c, x: mean('x'), y: mean('y') - 12 } : null;
-      }).filter(Boolean);
+      for (let i = 0; i < n; i += step) {
+        const [x, y] = project(base.x[i], base.y[i], base.z[i]);
+        spots.push({ c: base.c[i], x, y });
+      }
+      this.spots =
+        dim === 2
+          ? place(classes, spots, w, height)
+          : classes
+              .map((text, c) => {
+                const own = spots.filter((s) => s.c === c);
+                const mean = (axis) => own.reduce((sum, s) => sum + s[axis], 0) / own.length;
+                return own.length ? { text, c, x: mean('x'), y: mean('y') - 12 } : null;
+              })
+              .filter(Boolean);
     }
     ink.font = `11px ${getComputedStyle(host).fontFamily}`;
-    ink.textAlign = 'center'; ink.textBaseline = 'middle'; ink.lineJoin = 'round'; ink.lineWidth = 3;
+    ink.textAlign = 'center';
+    ink.textBaseline = 'middle';
+    ink.lineJoin = 'round';
+    ink.lineWidth = 3;
     const said = [];
     for (const { text, c, x, y } of this.spots) {
-      if (dim === 3 && this.only !== c && said.some((s) => Math.abs(s.y - y) < 13 && Math.abs(s.x - x) < 3.2 * (s.text.length + text.length))) continue; // in space names cross: the first stays
+      if (
+        dim === 3 &&
+        this.only !== c &&
+        said.some(
+          (s) => Math.abs(s.y - y) < 13 && Math.abs(s.x - x) < 3.2 * (s.text.length + text.length),
+        )
+      )
+        continue; // in space names cross: the first stays
       said.push({ text, x, y });
       ink.globalAlpha = this.only == null || this.only === c ? 1 : 0.15;
-      ink.strokeStyle = this.cloud.surface; ink.strokeText(text, x, y - 4);
-      ink.fillStyle = this.faintInk; ink.fillText(text, x, y - 4);
+      ink.strokeStyle = this.cloud.surface;
+      ink.strokeText(text, x, y - 4);
+      ink.fillStyle = this.faintInk;
+      ink.fillText(text, x, y - 4);
     }
     ink.globalAlpha = 1;
   }
@@ -230,10 +531,16 @@ export class Scatter {
 /** From the 2nd to the 98th percentile, so that one odd value does not make all others alike. */
 function span(values) {
   const known = values.filter((v) => !Number.isNaN(v)).sort((a, b) => a - b);
-  return known.length ? [known[Math.floor(0.02 * (known.length - 1))], known[Math.ceil(0.98 * (known.length - 1))]] : [0, 1];
+  return known.length
+    ? [known[Math.floor(0.02 * (known.length - 1))], known[Math.ceil(0.98 * (known.length - 1))]]
+    : [0, 1];
 }
 
 function shades(from, to) {
   const [a, b] = [from, to].map((text) => text.match(/[\d.]+/g).map(Number));
-  return Array.from({ length: SHADES }, (_, k) => `rgb(${[0, 1, 2].map((i) => Math.round(a[i] + (b[i] - a[i]) * k / (SHADES - 1))).join(' ')})`);
+  return Array.from(
+    { length: SHADES },
+    (_, k) =>
+      `rgb(${[0, 1, 2].map((i) => Math.round(a[i] + ((b[i] - a[i]) * k) / (SHADES - 1))).join(' ')})`,
+  );
 }

@@ -1,4 +1,5 @@
-// The line at the top: one sentence about now, and how far the run is; or, in the same 40 pixels, what went wrong and what to press.
+// The line at the top: one sentence about now, and how far the run is; or, in the same 40 pixels,
+// what went wrong and what to press.
 
 import { dot, h, num, put, setAttr, setText, time } from '../core/dom.js';
 
@@ -8,12 +9,21 @@ const ICON = 'M8 1 .5 14.5h15L8 1Zm-.8 5h1.6v4.2H7.2V6Zm0 5.2h1.6v1.6H7.2v-1.6Z'
 
 export class Status {
   constructor(view, { act, colour }) {
-    Object.assign(this, { act, colour, line: view.querySelector('.status-line'), announcer: view.querySelector('.announce'), said: 0, key: '' });
+    Object.assign(this, {
+      act,
+      colour,
+      line: view.querySelector('.status-line'),
+      announcer: view.querySelector('.announce'),
+      said: 0,
+      key: '',
+    });
   }
 
   draw(snap, away) {
-    const kind = snap.alert ? 'alert' : 'status', key = snap.alert ? JSON.stringify(snap.alert) : kind;
-    if (key !== this.key) { // an alert is written once: role=alert speaks when it appears
+    const kind = snap.alert ? 'alert' : 'status';
+    const key = snap.alert ? JSON.stringify(snap.alert) : kind;
+    if (key !== this.key) {
+      // an alert is written once: role=alert speaks when it appears
       this.key = key;
       put(this.line, snap.alert ? this.#alert(snap.alert) : this.#status());
     }
@@ -24,13 +34,30 @@ export class Status {
     }
   }
 
-  #plain = (snap) => snap.sentence.map((part) => part.text ?? snap.classes[part.class] ?? '').join('');
+  #plain = (snap) =>
+    snap.sentence.map((part) => part.text ?? snap.classes[part.class] ?? '').join('');
 
   #status() {
-    this.parts = { text: h('p'), label: h('b'), left: h('span'), fill: h('i'), note: h('button', { class: 'chip', type: 'button', hidden: true }), pulse: h('span', { class: 'pulse' }) };
+    this.parts = {
+      text: h('p'),
+      label: h('b'),
+      left: h('span'),
+      fill: h('i'),
+      note: h('button', { class: 'chip', type: 'button', hidden: true }),
+      pulse: h('span', { class: 'pulse' }),
+    };
     const { text, label, left, fill, note } = this.parts;
-    this.parts.bar = h('div', { class: 'bar', role: 'progressbar', 'aria-valuemin': 0, 'aria-valuemax': 100 }, fill);
-    this.parts.progress = h('div', { class: 'progress' }, h('div', null, label, left), this.parts.bar);
+    this.parts.bar = h(
+      'div',
+      { class: 'bar', role: 'progressbar', 'aria-valuemin': 0, 'aria-valuemax': 100 },
+      fill,
+    );
+    this.parts.progress = h(
+      'div',
+      { class: 'progress' },
+      h('div', null, label, left),
+      this.parts.bar,
+    );
     this.sentence = '';
     return h('div', { class: 'status' }, this.parts.pulse, text, note, this.parts.progress);
   }
@@ -41,15 +68,28 @@ export class Status {
     if (sentence !== this.sentence) {
       this.sentence = sentence;
       this.parts.pulse.classList.toggle('low');
-      put(text, away ? `The server does not answer; last heard of ${time(away)} ago. Trying again.`
-        : snap.sentence.map((part) => part.class == null ? part.text : h('b', null, dot(this.colour(part.class)), ' ', snap.classes[part.class])));
+      put(
+        text,
+        away
+          ? `The server does not answer; last heard of ${time(away)} ago. Trying again.`
+          : snap.sentence.map((part) =>
+              part.class == null
+                ? part.text
+                : h('b', null, dot(this.colour(part.class)), ' ', snap.classes[part.class]),
+            ),
+      );
     }
     const known = snap.progress && snap.phase !== 'empty';
     setAttr(progress, 'hidden', !known);
     if (known) {
       const share = Math.min(100, 100 * snap.progress.share).toFixed(1);
       setText(label, snap.progress.label);
-      setText(left, snap.progress.left_s == null || snap.phase !== 'running' ? '' : `${time(snap.progress.left_s)} left`);
+      setText(
+        left,
+        snap.progress.left_s == null || snap.phase !== 'running'
+          ? ''
+          : `${time(snap.progress.left_s)} left`,
+      );
       fill.style.width = `${share}%`;
       setAttr(bar, 'aria-valuenow', share);
       setAttr(bar, 'aria-label', snap.progress.label);
@@ -58,7 +98,14 @@ export class Status {
     setAttr(note, 'hidden', !warnings.length);
     if (warnings.length) {
       setText(note, warnings.length === 1 ? '1 note' : `${num(warnings.length)} notes`);
-      setAttr(note, 'data-tip', warnings.slice(-4).map((w) => `${w.text} ${w.remedy ?? ''}`.trim()).join('\n'));
+      setAttr(
+        note,
+        'data-tip',
+        warnings
+          .slice(-4)
+          .map((w) => `${w.text} ${w.remedy ?? ''}`.trim())
+          .join('\n'),
+      );
     }
   }
 
@@ -68,8 +115,27 @@ export class Status {
     icon.setAttribute('aria-hidden', 'true');
     icon.append(Object.assign(document.createElementNS(icon.namespaceURI, 'path')));
     icon.firstChild.setAttribute('d', ICON);
-    return h('div', { class: 'alert', role: 'alert' }, icon, h('p', { title: `${title} ${text}` }, h('b', null, title), ' ', text),
-      h('div', { class: 'do' }, (actions ?? []).map((action, i) =>
-        h('button', { type: 'button', class: `btn ${i ? '' : 'primary'}`, 'data-for': 'presenter', onclick: () => this.act(action.do) }, action.label))));
+    return h(
+      'div',
+      { class: 'alert', role: 'alert' },
+      icon,
+      h('p', { title: `${title} ${text}` }, h('b', null, title), ' ', text),
+      h(
+        'div',
+        { class: 'do' },
+        (actions ?? []).map((action, i) =>
+          h(
+            'button',
+            {
+              type: 'button',
+              class: `btn ${i ? '' : 'primary'}`,
+              'data-for': 'presenter',
+              onclick: () => this.act(action.do),
+            },
+            action.label,
+          ),
+        ),
+      ),
+    );
   }
 }

@@ -29,11 +29,18 @@ import { Keys, isTyping } from '../core/keys.js';
 import { tips } from '../core/tips.js';
 import { Watching } from '../audience/viewer_sidebar.js';
 
-/** `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint, resume}, the only ways back to Python;
- *  `watching`: on the audience's page, where there is no Gradio. */
+/**
+ * `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint,
+ * resume}, the only ways back to Python; `watching`: on the audience's page, where there is no
+ * Gradio.
+ */
 export function mount(element, gradio) {
   // Gradio fills the rail's pieces of HTML in their own time: now and then after this one
-  if (!gradio.watching && (!document.getElementById('kg-texts') || !document.querySelector('#kg-speed input'))) return void requestAnimationFrame(() => mount(element, gradio));
+  if (
+    !gradio.watching &&
+    (!document.getElementById('kg-texts') || !document.querySelector('#kg-speed input'))
+  )
+    return void requestAnimationFrame(() => mount(element, gradio));
   return new Studio(element, gradio);
 }
 
@@ -41,28 +48,61 @@ class Studio {
   constructor(view, gradio) {
     const { sel, speed, t } = address.ofStudio();
     Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
-    const redraw = () => this.schedule(), hooks = {
-      base: gradio.base, plotly: gradio.plotly, command: gradio.command, repaint: gradio.repaint, redraw,
+    const redraw = () => this.schedule();
+    const hooks = {
+      base: gradio.base,
+      plotly: gradio.plotly,
+      command: gradio.command,
+      repaint: gradio.repaint,
+      redraw,
       nameOf: (index) => this.#nameOf(index),
       colour: (c) => this.slots[c] ?? c % 10,
-      select: (at) => this.select(at), isolate: (c) => this.scatter.isolate(c), gather: (images) => this.picked.show(images),
+      select: (at) => this.select(at),
+      isolate: (c) => this.scatter.isolate(c),
+      gather: (images) => this.picked.show(images),
       inspect: (changes) => this.pages.go('inspect', changes),
-      cleared: () => this.scatter.clear(), all: (c) => this.scatter.all(c), explain: (node) => this.tips.open(node), act: (what) => this.#act(what),
+      cleared: () => this.scatter.clear(),
+      all: (c) => this.scatter.all(c),
+      explain: (node) => this.tips.open(node),
+      act: (what) => this.#act(what),
     };
     this.archive = new Archive(gradio.base, redraw);
     this.player = new Player(this.archive, speed, redraw, t);
     this.player.told = (t) => this.pages.page === 'studio' && address.write({ t }, this.taking);
     this.timeline = new Timeline(view, this.player);
-    for (const [name, Panel] of Object.entries({ status: Status, gallery: Gallery, picked: Picked, key: KeyRegion, scatter: Scatter, card: Card, curves: Curves, header: Header })) this[name] = new Panel(view, hooks);
+    for (const [name, Panel] of Object.entries({
+      status: Status,
+      gallery: Gallery,
+      picked: Picked,
+      key: KeyRegion,
+      scatter: Scatter,
+      card: Card,
+      curves: Curves,
+      header: Header,
+    }))
+      this[name] = new Panel(view, hooks);
     this.rail = gradio.watching ? new Watching() : new Rail(hooks);
     this.tips = tips(view.querySelector('.tip'));
-    // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news of the run that is shown
-    const studio = () => { this.pages.go('studio'); this.live.soon(); };
-    const compare = (runs) => { this.pages.go('compare', { runs: runs.join(','), point: null }); this.live.soon(); };
+    // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news
+    // of the run that is shown
+    const studio = () => {
+      this.pages.go('studio');
+      this.live.soon();
+    };
+    const compare = (runs) => {
+      this.pages.go('compare', { runs: runs.join(','), point: null });
+      this.live.soon();
+    };
     this.places = {
       inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect }),
       compare: new Compare(view, { base: gradio.base, go: compare }),
-      lessons: new Lessons(view, { base: gradio.base, watching: gradio.watching, studio, go: (changes) => this.pages.go('lessons', changes), soon: () => this.live.soon() }),
+      lessons: new Lessons(view, {
+        base: gradio.base,
+        watching: gradio.watching,
+        studio,
+        go: (changes) => this.pages.go('lessons', changes),
+        soon: () => this.live.soon(),
+      }),
       runs: new Runs(view, { base: gradio.base, studio, compare }),
     };
     this.pages = new Pages(view, (page, popped) => {
@@ -71,73 +111,152 @@ class Studio {
       if (page === 'studio' && !popped && this.snap) this.#tell();
       redraw();
     });
-    this.strange = new Strange(view, { inspect: hooks.inspect, post: (what) => this.places.runs.post(what), known: (run) => fetch(`${gradio.base}/kg/inspect/${encodeURIComponent(run)}`, { cache: 'no-store' }).then((answer) => answer.ok, () => true), alone: () => this.stage.alone, shown: () => this.live.soon() });
+    this.strange = new Strange(view, {
+      inspect: hooks.inspect,
+      post: (what) => this.places.runs.post(what),
+      known: (run) =>
+        fetch(`${gradio.base}/kg/inspect/${encodeURIComponent(run)}`, { cache: 'no-store' }).then(
+          (answer) => answer.ok,
+          () => true,
+        ),
+      alone: () => this.stage.alone,
+      shown: () => this.live.soon(),
+    });
     this.keys = new Keys(view, () => this.pages.page);
     this.#listen();
     address.keepSwitches(view);
     this.stage = new Stage(view, gradio);
     this.live = follow(`${gradio.base}/kg/live`, {
       alive: () => view.isConnected,
-      onAway: (seconds) => { const away = seconds > 2 ? seconds : 0; if (away || this.away) { this.away = away; redraw(); } },
+      onAway: (seconds) => {
+        const away = seconds > 2 ? seconds : 0;
+        if (away || this.away) {
+          this.away = away;
+          redraw();
+        }
+      },
       onSnapshot: (snap) => this.#take(snap),
-      headers: this.stage.headers, onHeaders: (headers) => this.stage.hear(headers),
+      headers: this.stage.headers,
+      onHeaders: (headers) => this.stage.hear(headers),
     });
   }
 
   #take(snap) {
     this.taking = true; // what the address becomes meanwhile is nobody's choice
-    try { this.#news(snap); } finally { this.taking = false; }
+    try {
+      this.#news(snap);
+    } finally {
+      this.taking = false;
+    }
   }
 
   #news(snap) {
-    const other = this.snap && (this.snap.run !== snap.run || this.snap.id !== snap.id || this.snap.attempt !== snap.attempt);
-    const lost = !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done; // it was never finished
-    const strange = !this.snap && this.strange.meets(snap, ACTIVE.includes(snap.phase)), came = this.strange.came(snap); // selection and moment are of the link's run
+    const other =
+      this.snap &&
+      (this.snap.run !== snap.run ||
+        this.snap.id !== snap.id ||
+        this.snap.attempt !== snap.attempt);
+    const lost =
+      // it was never finished
+      !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done;
+    const strange = !this.snap && this.strange.meets(snap, ACTIVE.includes(snap.phase));
+    const came = this.strange.came(snap); // selection and moment are of the link's run
     if (other && !came && snap.run !== this.strange.asked) this.strange.hide();
     if (this.sel && (other || lost)) this.select(null, true);
     this.snap = snap;
     this.slots = slots(snap.class_indices);
-    if (snap.making) snap.making = { ...decode(snap.making, snap), step: snap.making.step, steps: snap.making.steps };
+    if (snap.making)
+      snap.making = {
+        ...decode(snap.making, snap),
+        step: snap.making.step,
+        steps: snap.making.steps,
+      };
     this.archive.turnTo(snap);
-    if (came) { this.player.asked = came.t; this.scatter.ask(came.pick); }
+    if (came) {
+      this.player.asked = came.t;
+      this.scatter.ask(came.pick);
+    }
     this.player.turnTo(snap);
     if (strange) this.#leaveLink();
     if (came?.sel) this.select(came.sel);
     this.schedule();
   }
 
-  /** Name of the teacher's class with that index, chosen or not; its number until the names are here. */
+  /**
+   * Name of the teacher's class with that index, chosen or not; its number until the names are
+   * here.
+   */
   #nameOf(index) {
-    const at = this.snap.class_indices.indexOf(index), name = this.snap.recipe.teacher;
+    const at = this.snap.class_indices.indexOf(index);
+    const name = this.snap.recipe.teacher;
     if (at >= 0) return this.snap.classes[at];
-    if (this.namesOf !== name) { this.namesOf = name; this.names = null; factsOf(this.gradio.base, name).then((found) => { this.names = found.classes; this.schedule(); }, () => {}); }
+    if (this.namesOf !== name) {
+      this.namesOf = name;
+      this.names = null;
+      factsOf(this.gradio.base, name).then(
+        (found) => {
+          this.names = found.classes;
+          this.schedule();
+        },
+        () => {},
+      );
+    }
     return this.names?.[index] ?? `class ${index}`;
   }
 
   /** One drawing a frame, however many things have changed. */
   schedule() {
-    if (this.snap && !this.drawing) this.drawing = requestAnimationFrame(() => { this.drawing = 0; this.draw(); });
+    if (this.snap && !this.drawing)
+      this.drawing = requestAnimationFrame(() => {
+        this.drawing = 0;
+        this.draw();
+      });
   }
 
   draw() {
-    const live = this.snap, { archive } = this, frame = this.player.frame(), snap = snapshotAt(live, frame.then), reference = archive.reference();
+    const live = this.snap;
+    const { archive } = this;
+    const frame = this.player.frame();
+    const snap = snapshotAt(live, frame.then);
+    const reference = archive.reference();
     document.body.dataset.kg = live.phase;
     document.body.classList.toggle('kg-away', this.away > 0);
     this.header.draw(live);
     this.rail.draw(live, this.away > 0);
     for (const place of Object.values(this.places)) place.follow(live);
-    if (this.pages.page !== 'studio') return void this.status.draw(live, this.away); // what else is not shown has no size to be drawn in
-    if (live.run !== new URLSearchParams(location.search).get('run')) address.write({ run: live.run }, true);
+    // what else is not shown has no size to be drawn in
+    if (this.pages.page !== 'studio') return void this.status.draw(live, this.away);
+    if (live.run !== new URLSearchParams(location.search).get('run'))
+      address.write({ run: live.run }, true);
     this.timeline.draw(live, frame);
     this.#where(frame);
-    if (frame.waiting) return void setTimeout(() => this.schedule(), 200); // what was seen last stays until the other moment is here
-    const chosen = this.sel && this.sel.it < frame.finished + Boolean(frame.making) ? this.sel : this.#newest(frame), image = chosen && this.#image(chosen, frame);
+    // what was seen last stays until the other moment is here
+    if (frame.waiting) return void setTimeout(() => this.schedule(), 200);
+    const chosen =
+      this.sel && this.sel.it < frame.finished + Boolean(frame.making)
+        ? this.sel
+        : this.#newest(frame);
+    const image = chosen && this.#image(chosen, frame);
     this.status.draw(snap, this.away);
-    if (image && chosen === this.sel && this.turned !== this.sel) { this.turned = this.sel; this.gallery.turnTo(image.c); }
+    if (image && chosen === this.sel && this.turned !== this.sel) {
+      this.turned = this.sel;
+      this.gallery.turnTo(image.c);
+    }
     this.gallery.draw(snap, frame, archive, chosen, chosen === this.sel);
     this.key.draw(snap, image, chosen !== this.sel);
-    this.picked.draw(snap, archive, frame.finished + Boolean(frame.then && frame.making && !frame.making.early), chosen === this.sel ? chosen : null);
-    this.scatter.draw(snap, frame, archive, reference, image && { ...chosen, x: image.x, y: image.y, z: image.z });
+    this.picked.draw(
+      snap,
+      archive,
+      frame.finished + Boolean(frame.then && frame.making && !frame.making.early),
+      chosen === this.sel ? chosen : null,
+    );
+    this.scatter.draw(
+      snap,
+      frame,
+      archive,
+      reference,
+      image && { ...chosen, x: image.x, y: image.y, z: image.z },
+    );
     this.card.draw(snap, image, image?.sample, reference);
     this.curves.draw(snap);
   }
@@ -146,26 +265,58 @@ class Studio {
   #newest(frame) {
     const group = frame.making ?? this.archive.group(frame.finished - 1);
     if (!group?.tiles.length) return null;
-    const c = group.iteration % this.snap.classes.length, tile = group.tiles.find((t) => t.c === c) ?? group.tiles[0];
+    const c = group.iteration % this.snap.classes.length;
+    const tile = group.tiles.find((t) => t.c === c) ?? group.tiles[0];
     return { it: group.iteration, pos: tile.pos };
   }
 
   /** Everything known of an image: from the group that it is shown in, else from its sample. */
   #image({ it, pos }, frame) {
-    const group = frame.making?.iteration === it ? frame.making : this.archive.group(it), tile = group?.byPos.get(pos);
-    const finished = it < this.snap.counters.iterations_done, sample = finished ? this.archive.sample(it, pos) : null;
-    // in a replay, what only the finished image has (its place, its answers) is not shown before its end
-    if (tile) return { ...tile, it, finished, replay: group.early, step: group.early ? group.step : null, cam: group.early ? null : tile.cam, sample: group.early ? null : sample, x: group.early ? null : tile.x ?? sample?.x, y: tile.y ?? sample?.y, z: tile.z ?? sample?.z,
-      piece: { url: group.sheet, col: tile.col, row: tile.row, columns: group.columns, rows: group.rows } };
+    const group = frame.making?.iteration === it ? frame.making : this.archive.group(it);
+    const tile = group?.byPos.get(pos);
+    const finished = it < this.snap.counters.iterations_done;
+    const sample = finished ? this.archive.sample(it, pos) : null;
+    // in a replay, what only the finished image has (its place, its answers) is not shown before
+    // its end
+    if (tile)
+      return {
+        ...tile,
+        it,
+        finished,
+        replay: group.early,
+        step: group.early ? group.step : null,
+        cam: group.early ? null : tile.cam,
+        sample: group.early ? null : sample,
+        x: group.early ? null : (tile.x ?? sample?.x),
+        y: tile.y ?? sample?.y,
+        z: tile.z ?? sample?.z,
+        piece: {
+          url: group.sheet,
+          col: tile.col,
+          row: tile.row,
+          columns: group.columns,
+          rows: group.rows,
+        },
+      };
     return sample && { ...sample, it, sample, finished, piece: { url: sample.image } };
   }
 
   /** Says when this view lags behind the run, and offers to catch up. */
   #where(frame) {
-    const note = this.view.querySelector('.p-gallery .note'), button = this.view.querySelector('.live-now'), { lag } = frame, { over } = this.player;
+    const note = this.view.querySelector('.p-gallery .note');
+    const button = this.view.querySelector('.live-now');
+    const { lag } = frame;
+    const { over } = this.player;
     note.classList.toggle('lag', Boolean(lag));
     const other = over ? this.rail.other(this.snap) : null;
-    setText(note, lag ? `showing iteration ${num(lag.showing + 1)} · ${over ? 'the run ended' : 'live is'} at ${num(lag.live + 1)}` : other ? `of ${this.snap.teacher.title}; Start turns this page to ${other}` : 'newest on the right');
+    setText(
+      note,
+      lag
+        ? `showing iteration ${num(lag.showing + 1)} · ${over ? 'the run ended' : 'live is'} at ${num(lag.live + 1)}`
+        : other
+          ? `of ${this.snap.teacher.title}; Start turns this page to ${other}`
+          : 'newest on the right',
+    );
     setText(button, lag ? (over ? 'To the end' : 'Go live') : 'Play from the beginning');
     setAttr(button, 'hidden', !lag && !(over && this.player.done));
     setAttr(this.view.querySelector('.follow'), 'hidden', !this.sel);
@@ -184,7 +335,10 @@ class Studio {
     this.scatter.tell();
   }
 
-  /** The address has become another one: by Back or Forward, or because the presenter shows something else. */
+  /**
+   * The address has become another one: by Back or Forward, or because the presenter shows
+   * something else.
+   */
   #turn(event) {
     if (this.pages.page !== 'studio') return;
     const { run, sel, t } = address.ofStudio();
@@ -214,12 +368,19 @@ class Studio {
   }
 
   #listen() {
-    this.view.querySelector('.live-now').addEventListener('click', () => this.player.replaying ? this.player.goLive() : this.player.toggle());
+    this.view
+      .querySelector('.live-now')
+      .addEventListener('click', () =>
+        this.player.replaying ? this.player.goLive() : this.player.toggle(),
+      );
     this.view.querySelector('.follow').addEventListener('click', () => this.select(null));
     const speeds = [...document.querySelectorAll('#kg-speed input')];
     for (const input of speeds) {
       input.checked = input.value === this.player.speed;
-      input.addEventListener('change', () => { this.player.setSpeed(input.value); address.write({ speed: input.value === 'full' ? null : input.value }); });
+      input.addEventListener('change', () => {
+        this.player.setSpeed(input.value);
+        address.write({ speed: input.value === 'full' ? null : input.value });
+      });
     }
     document.querySelector('#kg-buttons')?.addEventListener('click', () => this.live.soon());
     addEventListener('popstate', (event) => this.#turn(event));
@@ -234,20 +395,42 @@ class Studio {
       this.rail.sheet(false);
     }
     if (this.pages.page !== 'studio') return;
-    const within = (what) => event.target.closest?.(what); // Space belongs to a focused button or link
-    if (isTyping(event) || within('dialog') || (event.repeat && !event.key.startsWith('Arrow'))) return;
+    // Space belongs to a focused button or link
+    const within = (what) => event.target.closest?.(what);
+    if (isTyping(event) || within('dialog') || (event.repeat && !event.key.startsWith('Arrow')))
+      return;
     if (event.key === '.') this.rail.step();
-    // Space is the engine's pause on a live run; when the run is over or an earlier moment is shown, that of this view
-    if (event.key === ' ' && !within('input:not([type=radio]:checked), button, a, [role=button]')) { event.preventDefault(); if (this.player.replaying || this.player.over && this.player.done) this.player.toggle(); else this.rail.toggle(); }
+    // Space is the engine's pause on a live run; when the run is over or an earlier moment is
+    // shown, that of this view
+    if (event.key === ' ' && !within('input:not([type=radio]:checked), button, a, [role=button]')) {
+      event.preventDefault();
+      if (this.player.replaying || (this.player.over && this.player.done)) this.player.toggle();
+      else this.rail.toggle();
+    }
     this.#travel(event, within);
   }
 
   /** Arrows, Home and End move through time where nothing else wants them. */
   #travel(event, within) {
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key], { player } = this;
-    if (!this.snap?.counters.iterations_done || within('input, .gallery, [role=radiogroup], .kg-seg, [role=dialog], #kg-rail')) return;
-    if (by) { event.preventDefault(); if (event.shiftKey) player.iterations(by); else player.frames(by); }
-    if (event.key === 'Home') { event.preventDefault(); player.start(); }
-    if (event.key === 'End') { event.preventDefault(); player.goLive(); }
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const { player } = this;
+    if (
+      !this.snap?.counters.iterations_done ||
+      within('input, .gallery, [role=radiogroup], .kg-seg, [role=dialog], #kg-rail')
+    )
+      return;
+    if (by) {
+      event.preventDefault();
+      if (event.shiftKey) player.iterations(by);
+      else player.frames(by);
+    }
+    if (event.key === 'Home') {
+      event.preventDefault();
+      player.start();
+    }
+    if (event.key === 'End') {
+      event.preventDefault();
+      player.goLive();
+    }
   }
 }

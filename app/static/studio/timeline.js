@@ -1,18 +1,41 @@
-// Time: the whole run as one line, from which any moment can be looked at again, live or afterwards.
-// The line counts generator steps. Ticks below it are tests, marks above it what happened; each is a way back there.
+// Time: the whole run as one line, from which any moment can be looked at again, live or
+// afterwards. The line counts generator steps. Ticks below it are tests, marks above it what
+// happened; each is a way back there.
 
-import { h, num, pct, put, s, setAttr, setText } from '../core/dom.js';
+import { h, num, pct, put, s, setAttr } from '../core/dom.js';
 
-const NEAR = 3, WIDE = 16; // pixels: ticks, and signs, closer than that are one
-const ICONS = { start: 'M3 2h2v12H3zM14 2v12L6 8z', 'iteration-back': 'M8 2v12L1 8zM15 2v12L8 8z', back: 'M11 2v12L3 8zM12 2h2v12h-2z', play: 'M3 1.5v13L14 8z', pause: 'M3 2h4v12H3zM9 2h4v12H9z',
-  on: 'M5 2v12l8-6zM2 2h2v12H2z', 'iteration-on': 'M8 2v12l7-6zM1 2v12l7-6z', end: 'M11 2h2v12h-2zM2 2v12l8-6z' };
-const SIGNS = { warmup: '▸', reborn: '↻', half: '½', best: '★', full: '■', paused: 'Ⅱ', resumed: '▸', stop: '■', failed: '!', warning: '!' };
+const NEAR = 3;
+const WIDE = 16; // pixels: ticks, and signs, closer than that are one
+const ICONS = {
+  start: 'M3 2h2v12H3zM14 2v12L6 8z',
+  'iteration-back': 'M8 2v12L1 8zM15 2v12L8 8z',
+  back: 'M11 2v12L3 8zM12 2h2v12h-2z',
+  play: 'M3 1.5v13L14 8z',
+  pause: 'M3 2h4v12H3zM9 2h4v12H9z',
+  on: 'M5 2v12l8-6zM2 2h2v12H2z',
+  'iteration-on': 'M8 2v12l7-6zM1 2v12l7-6z',
+  end: 'M11 2h2v12h-2zM2 2v12l8-6z',
+};
+const SIGNS = {
+  warmup: '▸',
+  reborn: '↻',
+  half: '½',
+  best: '★',
+  full: '■',
+  paused: 'Ⅱ',
+  resumed: '▸',
+  stop: '■',
+  failed: '!',
+  warning: '!',
+};
 
-const icon = (name) => s('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, s('path', { d: ICONS[name] }));
+const icon = (name) =>
+  s('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, s('path', { d: ICONS[name] }));
 
 /** The moment at so many generator steps: {iteration, step}. */
 function momentAt(at, steps) {
-  const iteration = Math.max(0, Math.ceil(at / steps) - 1), step = at - iteration * steps;
+  const iteration = Math.max(0, Math.ceil(at / steps) - 1);
+  const step = at - iteration * steps;
   return { iteration, step: step >= steps ? steps : Math.max(0, step - 1) };
 }
 
@@ -20,29 +43,71 @@ export class Timeline {
   constructor(view, player) {
     this.player = player;
     this.root = view.querySelector('.timeline');
-    const button = (name, tip, act) => h('button', { type: 'button', class: 'btn icon', 'data-do': name, 'aria-label': tip.split('.')[0], 'data-tip': tip, onclick: act }, icon(name));
+    const button = (name, tip, act) =>
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'btn icon',
+          'data-do': name,
+          'aria-label': tip.split('.')[0],
+          'data-tip': tip,
+          onclick: act,
+        },
+        icon(name),
+      );
     this.buttons = {
       start: button('start', 'To the start. Key: Home', () => player.start()),
-      earlier: button('iteration-back', 'One iteration back. Keys: Shift and left arrow', () => player.iterations(-1)),
+      earlier: button('iteration-back', 'One iteration back. Keys: Shift and left arrow', () =>
+        player.iterations(-1),
+      ),
       back: button('back', 'One frame back. Key: left arrow', () => player.frames(-1)),
       play: button('play', '', () => player.toggle()),
       on: button('on', 'One frame on. Key: right arrow', () => player.frames(1)),
-      later: button('iteration-on', 'One iteration on. Keys: Shift and right arrow', () => player.iterations(1)),
+      later: button('iteration-on', 'One iteration on. Keys: Shift and right arrow', () =>
+        player.iterations(1),
+      ),
       end: button('end', '', () => player.goLive()),
     };
     this.fill = h('i', { class: 't-made' });
     this.knob = h('i', { class: 't-knob' });
     this.marks = h('div', { class: 't-marks' });
-    this.track = h('div', { class: 't-track', role: 'slider', tabindex: 0, 'aria-label': 'Moment of the run', 'aria-valuemin': 0 }, h('i', { class: 't-line' }), this.fill, this.knob);
-    put(this.root, h('div', { class: 't-moves' }, Object.values(this.buttons)), h('div', { class: 't-ribbon' }, this.track, this.marks));
+    this.track = h(
+      'div',
+      {
+        class: 't-track',
+        role: 'slider',
+        tabindex: 0,
+        'aria-label': 'Moment of the run',
+        'aria-valuemin': 0,
+      },
+      h('i', { class: 't-line' }),
+      this.fill,
+      this.knob,
+    );
+    put(
+      this.root,
+      h('div', { class: 't-moves' }, Object.values(this.buttons)),
+      h('div', { class: 't-ribbon' }, this.track, this.marks),
+    );
     this.track.addEventListener('pointerdown', (e) => this.#drag(e));
-    this.track.addEventListener('keydown', (e) => { if (['PageUp', 'PageDown'].includes(e.key)) { e.preventDefault(); this.jump(e.key === 'PageUp' ? 1 : -1); } });
-    new ResizeObserver(() => { this.key = ''; if (this.last) this.draw(...this.last); }).observe(this.track);
+    this.track.addEventListener('keydown', (e) => {
+      if (['PageUp', 'PageDown'].includes(e.key)) {
+        e.preventDefault();
+        this.jump(e.key === 'PageUp' ? 1 : -1);
+      }
+    });
+    new ResizeObserver(() => {
+      this.key = '';
+      if (this.last) this.draw(...this.last);
+    }).observe(this.track);
   }
 
   draw(snap, frame) {
     this.last = [snap, frame];
-    const { player } = this, { counters } = snap, { replaying, playing, over } = player;
+    const { player } = this;
+    const { counters } = snap;
+    const { replaying, playing, over } = player;
     setAttr(this.root, 'hidden', snap.phase === 'empty');
     this.total = Math.max(1, counters.generator_steps);
     this.live = Math.min(this.total, counters.generator_step);
@@ -53,33 +118,95 @@ export class Timeline {
     this.root.classList.toggle('replaying', replaying);
     setAttr(this.track, 'aria-valuemax', this.live);
     setAttr(this.track, 'aria-valuenow', this.at);
-    setAttr(this.track, 'aria-valuetext', frame.then ? `iteration ${num(frame.then.iteration + 1)}, ${frame.then.step >= player.steps ? 'done' : `generator step ${num(frame.then.step + 1)}`}` : over ? 'end' : 'live');
-    const none = !counters.iterations_done, { start, earlier, back, play, on, later, end } = this.buttons;
+    setAttr(
+      this.track,
+      'aria-valuetext',
+      frame.then
+        ? `iteration ${num(frame.then.iteration + 1)}, ${frame.then.step >= player.steps ? 'done' : `generator step ${num(frame.then.step + 1)}`}`
+        : over
+          ? 'end'
+          : 'live',
+    );
+    const none = !counters.iterations_done;
+    const { start, earlier, back, play, on, later, end } = this.buttons;
     for (const button of [start, earlier, back, play]) setAttr(button, 'disabled', none);
     for (const button of [on, later]) setAttr(button, 'disabled', !replaying);
     const still = playing || (!replaying && !over);
-    if (this.still !== still) { this.still = still; put(play, icon(still ? 'pause' : 'play')); }
+    if (this.still !== still) {
+      this.still = still;
+      put(play, icon(still ? 'pause' : 'play'));
+    }
     setAttr(play, 'aria-label', still ? 'Hold this view' : 'Play');
-    setAttr(play, 'data-tip', `${still ? 'Hold this view; the training goes on.' : `Play the making of each batch ${replaying ? 'from here' : 'from the beginning'}, at the speed chosen beside Speed.`} Slow motion is this page's own: everything is read from the run's folder, and the engine is never slowed.${over || replaying ? ' Key: space' : ''}`);
+    setAttr(
+      play,
+      'data-tip',
+      `${still ? 'Hold this view; the training goes on.' : `Play the making of each batch ${replaying ? 'from here' : 'from the beginning'}, at the speed chosen beside Speed.`} Slow motion is this page's own: everything is read from the run's folder, and the engine is never slowed.${over || replaying ? ' Key: space' : ''}`,
+    );
     setAttr(end, 'aria-label', over ? 'End of the run' : 'Live');
-    setAttr(end, 'data-tip', over ? 'To the end of the run. Key: End' : 'To the newest state. Key: End');
+    setAttr(
+      end,
+      'data-tip',
+      over ? 'To the end of the run. Key: End' : 'To the newest state. Key: End',
+    );
     setAttr(end, 'disabled', !replaying);
     this.#marks(snap);
   }
 
   /** Marks and ticks, made again only when there is another one. */
   #marks(snap) {
-    const { at, accuracy } = snap.curve, width = this.track.clientWidth, what = snap.tested_on === 'synthetic' ? 'agrees with the teacher on' : 'right on';
-    const key = JSON.stringify([snap.run, snap.attempt, width, at.length, at.at(-1), snap.marks, snap.best, this.total]);
+    const { at, accuracy } = snap.curve;
+    const width = this.track.clientWidth;
+    const what = snap.tested_on === 'synthetic' ? 'agrees with the teacher on' : 'right on';
+    const key = JSON.stringify([
+      snap.run,
+      snap.attempt,
+      width,
+      at.length,
+      at.at(-1),
+      snap.marks,
+      snap.best,
+      this.total,
+    ]);
     if (key === this.key || !width) return;
     this.key = key;
-    const tests = at.map((when, i) => [when, 'test', `Test after ${num(snap.curve.images[i])} images: ${what} ${pct(accuracy[i], 1)} of that test's images.`]);
-    const best = snap.best && at.length > 1 ? [[snap.best[0], 'best', `Best test: ${what} ${pct(snap.best[1], 1)} of its images.`]] : [];
+    const tests = at.map((when, i) => [
+      when,
+      'test',
+      `Test after ${num(snap.curve.images[i])} images: ${what} ${pct(accuracy[i], 1)} of that test's images.`,
+    ]);
+    const best =
+      snap.best && at.length > 1
+        ? [[snap.best[0], 'best', `Best test: ${what} ${pct(snap.best[1], 1)} of its images.`]]
+        : [];
     this.events = [...tests, ...snap.marks, ...best].sort((a, b) => a[0] - b[0]);
     let next = Infinity; // of several in one place the last, which the chart shows as well
-    const apart = tests.toReversed().filter(([when]) => { const x = when / this.total * width, keep = next - x >= NEAR; if (keep) next = x; return keep; }).reverse();
-    put(this.marks, [...apart, ...this.#signs([...snap.marks, ...best], width)].map(([when, kind, text]) => h('button', { type: 'button', class: `t-mark ${kind}`, tabindex: kind === 'test' ? -1 : 0,
-      style: { left: `${(100 * when / this.total).toFixed(3)}%` }, 'aria-label': text, 'data-tip': text, onclick: () => this.#to(when) }, SIGNS[kind] ?? '')));
+    const apart = tests
+      .toReversed()
+      .filter(([when]) => {
+        const x = (when / this.total) * width;
+        const keep = next - x >= NEAR;
+        if (keep) next = x;
+        return keep;
+      })
+      .reverse();
+    put(
+      this.marks,
+      [...apart, ...this.#signs([...snap.marks, ...best], width)].map(([when, kind, text]) =>
+        h(
+          'button',
+          {
+            type: 'button',
+            class: `t-mark ${kind}`,
+            tabindex: kind === 'test' ? -1 : 0,
+            style: { left: `${((100 * when) / this.total).toFixed(3)}%` },
+            'aria-label': text,
+            'data-tip': text,
+            onclick: () => this.#to(when),
+          },
+          SIGNS[kind] ?? '',
+        ),
+      ),
+    );
   }
 
   /** Signs that would cover each other are one: that of the last, which tells of all. */
@@ -87,16 +214,26 @@ export class Timeline {
     const groups = [];
     for (const mark of marks.sort((a, b) => a[0] - b[0])) {
       const group = groups.at(-1);
-      if (group && (mark[0] - group.at(-1)[0]) / this.total * width < WIDE) group.push(mark); else groups.push([mark]);
+      if (group && ((mark[0] - group.at(-1)[0]) / this.total) * width < WIDE) group.push(mark);
+      else groups.push([mark]);
     }
-    return groups.map((group) => [group.at(-1)[0], group.at(-1)[1], group.map(([, , text]) => text).join(' ')]);
+    return groups.map((group) => [
+      group.at(-1)[0],
+      group.at(-1)[1],
+      group.map(([, , text]) => text).join(' '),
+    ]);
   }
 
-  #to(at) { this.player.seek(momentAt(at, this.player.steps)); }
+  #to(at) {
+    this.player.seek(momentAt(at, this.player.steps));
+  }
 
   /** To the event after this moment (1) or before it (−1). */
   jump(by) {
-    const found = by > 0 ? this.events?.find(([at]) => at > this.at) : this.events?.findLast(([at]) => at < this.at);
+    const found =
+      by > 0
+        ? this.events?.find(([at]) => at > this.at)
+        : this.events?.findLast(([at]) => at < this.at);
     if (found) this.#to(found[0]);
     else if (by > 0) this.player.goLive();
     else this.player.start();
@@ -104,9 +241,21 @@ export class Timeline {
 
   #drag(event) {
     if (event.button || !this.last?.[0].counters.iterations_done) return;
-    const { left, width } = this.track.getBoundingClientRect(), { track } = this;
-    const move = (e) => this.player.seek(momentAt(Math.round(Math.min(1, Math.max(0, (e.clientX - left) / width)) * this.total), this.player.steps), true);
-    const drop = () => { track.removeEventListener('pointermove', move); track.removeEventListener('pointerup', drop); track.removeEventListener('pointercancel', drop); };
+    const { left, width } = this.track.getBoundingClientRect();
+    const { track } = this;
+    const move = (e) =>
+      this.player.seek(
+        momentAt(
+          Math.round(Math.min(1, Math.max(0, (e.clientX - left) / width)) * this.total),
+          this.player.steps,
+        ),
+        true,
+      );
+    const drop = () => {
+      track.removeEventListener('pointermove', move);
+      track.removeEventListener('pointerup', drop);
+      track.removeEventListener('pointercancel', drop);
+    };
     track.setPointerCapture(event.pointerId);
     track.addEventListener('pointermove', move);
     track.addEventListener('pointerup', drop);
