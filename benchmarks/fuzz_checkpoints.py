@@ -14,17 +14,14 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [
-    str(Path(__file__).resolve().parents[1]),
-    str(Path(__file__).resolve().parents[1] / "tests" / "kgen"),
-]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import hostile
 import torch
 from safetensors.torch import save_file
 
 from kgen.preflight import limits
 from kgen.zoo.checkpoints import CheckpointError, read
+from tests.support import hostile
 
 STATE = {
     "conv.weight": torch.randn(8, 3, 3, 3),

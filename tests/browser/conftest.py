@@ -6,17 +6,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from playwright.sync_api import Browser, sync_playwright  # noqa: E402
-from serving import App  # noqa: E402
-from studio import CHROMIUM, Studio  # noqa: E402
+from tests.support.serving import App
+from tests.support.studio import CHROMIUM, Studio
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

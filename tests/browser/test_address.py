@@ -8,8 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from serving import App
-from studio import PHONE, Studio
+
+from tests.support.serving import App
+from tests.support.studio import PHONE, Studio
 
 pytestmark = pytest.mark.timeout(300)
 Visit = Callable[..., Studio]

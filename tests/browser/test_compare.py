@@ -16,14 +16,15 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from serving import ROOT, App
-from stations import failures as failures
-from stations import station as station
-from stations import studio as studio
-from studio import LATER, PHONE, Studio
 
 from kgen import events
 from kgen.journal.reading import Run, open_run
+from kgen.paths import ROOT
+from tests.support.serving import App
+from tests.support.stations import failures as failures
+from tests.support.stations import station as station
+from tests.support.stations import studio as studio
+from tests.support.studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(400)
 

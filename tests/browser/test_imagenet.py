@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import expect
-from studio import LATER, Studio
+
+from tests.support.studio import LATER, Studio
 
 pytestmark = pytest.mark.timeout(400)
 Visit = Callable[..., Studio]

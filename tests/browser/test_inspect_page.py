@@ -19,18 +19,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser
-from serving import ROOT, App
-from stations import failures as failures
-from stations import station as station
-from stations import studio as studio
-from studio import LATER, PHONE, Studio
 
-sys.path.insert(0, str(ROOT / "tests" / "app"))
-
-import standin  # noqa: E402
-
-from kgen.events import PARTS  # noqa: E402
-from kgen.journal.reading import open_run  # noqa: E402
+from kgen.events import PARTS
+from kgen.journal.reading import open_run
+from kgen.paths import ROOT
+from tests.support import standin
+from tests.support.serving import App
+from tests.support.stations import failures as failures
+from tests.support.stations import station as station
+from tests.support.stations import studio as studio
+from tests.support.studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(240)
 MANY = 60

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stations import failures as failures
-from stations import station as station
-from stations import studio as studio
-from studio import LATER, Studio
 
 from kgen.__main__ import read_recipe
+from tests.support.stations import failures as failures
+from tests.support.stations import station as station
+from tests.support.stations import studio as studio
+from tests.support.studio import LATER, Studio
 
 pytestmark = pytest.mark.timeout(420)
 LEARNT = 40.0

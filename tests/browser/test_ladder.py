@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from studio import LATER, Studio
+
+from tests.support.studio import LATER, Studio
 
 pytestmark = pytest.mark.timeout(400)
 Visit = Callable[..., Studio]

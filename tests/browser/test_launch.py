@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 
-from serving import ROOT, START_SECONDS
+from kgen.paths import ROOT
+from tests.support.serving import START_SECONDS
 
 
 def test_a_port_in_use_is_said_in_one_sentence(tmp_path):

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from serving import App
-from stations import failures as failures
-from stations import station as station
-from stations import studio as studio
-from studio import LATER, PHONE, Studio
 
 from app.lessons import metrics
 from kgen.journal.reading import open_run
+from tests.support.serving import App
+from tests.support.stations import failures as failures
+from tests.support.stations import station as station
+from tests.support.stations import studio as studio
+from tests.support.studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import hostile
 import pytest
 import torch
 from playwright.sync_api import expect
-from serving import App
-from studio import LATER, PHONE, Studio
 
 from kgen.zoo import zoo
+from tests.support import hostile
+from tests.support.serving import App
+from tests.support.studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(300)
 Visit = Callable[..., Studio]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import TimeoutError, expect
-from studio import LATER, PHONE, Studio
+
+from tests.support.studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(300)
 Visit = Callable[..., Studio]

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 from playwright.sync_api import Browser, expect
-from serving import App
-from studio import LATER, PHONE, Studio
 
 from app.web.roles import REFUSED
+from tests.support.serving import App
+from tests.support.studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(300)
 TOKEN = "the-token-of-this-test"

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator
-from serving import ROOT, App
-from stations import failures as failures
-from stations import station as station
-from stations import studio as studio
-from studio import LATER, PHONE, Studio
 
+from kgen.paths import ROOT
 from kgen.worth.exchange import Point, Worth
+from tests.support.serving import App
+from tests.support.stations import failures as failures
+from tests.support.stations import station as station
+from tests.support.stations import studio as studio
+from tests.support.studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -9,8 +9,9 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from serving import App
-from studio import LATER, PHONE, SOON, Studio
+
+from tests.support.serving import App
+from tests.support.studio import LATER, PHONE, SOON, Studio
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -4,21 +4,17 @@ not notice.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from serving import ROOT, App
-from studio import LATER, PHONE, Studio
 
-sys.path.insert(0, str(ROOT / "tests" / "app"))
-
-import standin  # noqa: E402
-
-from app.archive import projection  # noqa: E402
-from kgen.journal.reading import open_run  # noqa: E402
+from app.archive import projection
+from kgen.journal.reading import open_run
+from tests.support import standin
+from tests.support.serving import App
+from tests.support.studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(420)
 Visit = Callable[..., Studio]

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small import few_images, mini
 
 from kgen.data import data
 from kgen.zoo import zoo
+from tests.support.small import few_images, mini
 
 
 @pytest.fixture(autouse=True)

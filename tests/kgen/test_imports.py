@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from kgen.paths import ROOT
+
 FILES = sorted((ROOT / "kgen").glob("**/*.py"))
 
 

@@ -10,7 +10,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from small import grain, mini, same_run, story
 
 import kgen
 from kgen import events, judge
@@ -20,6 +19,7 @@ from kgen.journal.runner import Runner
 from kgen.recipe.recipe import RecipeError, parse
 from kgen.teachers import Teacher
 from kgen.zoo import zoo
+from tests.support.small import grain, mini, same_run, story
 
 
 class Fixed(torch.nn.Module):

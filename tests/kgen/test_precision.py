@@ -9,7 +9,6 @@ import json
 
 import pytest
 import torch
-from small import mini, same_run
 from torch import nn
 
 from kgen import events, precision
@@ -18,6 +17,7 @@ from kgen.engine.synthesis import Synthesis
 from kgen.journal.runner import Runner
 from kgen.precision import PLAIN, Format
 from kgen.recipe.recipe import RecipeError
+from tests.support.small import mini, same_run
 
 FORMATS = [Format(p, m) for p in ("fp32", "bf16") for m in ("nchw", "channels_last")]
 

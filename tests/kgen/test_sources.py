@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import mini
 from torch import nn
 
 from kgen.engine.engine import Distillation
 from kgen.engine.synthesis import Synthesis
 from kgen.sources import MOST_GROUPS, Generator, NoisyLayer, balanced_labels, group_count
+from tests.support.small import mini
 
 
 def gen(seed=0):

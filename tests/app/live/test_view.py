@@ -1,0 +1,719 @@
+"""The fold and the snapshot against numbers counted by hand, and pictures decoded again."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.archive import sheets
+from app.archive.projection import Layout
+from app.live import plan, scales, view, words
+from app.live.state import MOST_POINTS, Curve, State, fold
+from app.live.view import Situation
+from kgen import events
+from kgen.recipe.fields import Target
+from kgen.recipes import recipes
+from tests.support import standin
+
+R = standin.recipe()
+LIVE = Situation(run="tiny-1", attempt=1)
+
+
+def folded(story) -> State:
+    state = State()
+    for e in story:
+        state = fold(state, e)
+    return state
+
+
+def before(recipe=R):
+    return plan.plan(recipe, standin.CARD, tuple(standin.CLASSES), recipes.command(recipe))
+
+
+def shown(state: State, situation: Situation = LIVE):
+    snapshot = view.snapshot(state, situation, before())
+    json.dumps(snapshot, allow_nan=False)  # whatever the state, no NaN leaves
+    return snapshot
+
+
+def text(snapshot) -> str:
+    return "".join(
+        p.get("text", standin.CLASSES[p["class"]] if "class" in p else "")
+        for p in snapshot["sentence"]
+    )
+
+
+def decode(uri: str) -> np.ndarray:
+    return np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
+    )
+
+
+# --- curves --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 299, 300, 301, 302, 1000, 4321])
+def test_a_curve_is_bounded_and_keeps_its_first_and_newest_row(n):
+    curve = Curve()
+    for i in range(n):
+        curve = curve.add(float(i), float(-i))
+    rows = curve.rows()
+    assert len(rows) <= MOST_POINTS and len(rows) >= min(n, MOST_POINTS // 2)
+    assert rows[0] == (0.0, 0.0) and rows[-1] == (n - 1, 1 - n)
+    steps = np.diff([x for x, _ in rows])
+    assert (steps > 0).all()
+    if n > 2:
+        assert len(set(steps[:-1])) == 1, "evenly thinned, but for the newest"
+        assert steps[-1] <= steps[0]
+    assert all(y == -x for x, y in rows)
+
+
+# --- the fold ------------------------------------------------------------------------------------
+
+
+def test_counters_while_a_batch_is_being_made():
+    story = standin.story(R, iterations=2)
+    upto = next(
+        i
+        for i, e in enumerate(story)
+        if e.kind == "generator_step" and e.iteration == 1 and e.step == 1
+    )
+    counters = shown(folded(story[: upto + 1]))["counters"]
+    assert counters == {
+        "generator_step": 5,
+        "generator_steps": 9,
+        "student_step": 0,
+        "student_steps": 8,
+        "iterations_done": 1,
+        "iterations": 3,
+    }
+
+
+def test_what_student_and_teacher_cost_is_told_and_may_be_unknown():
+    first = standin.started(R)
+    s = shown(folded([first]))
+    assert s["student"] == {
+        "name": R.student,
+        "parameters": 19_706,
+        "macs": 1_634_176,
+        "bytes": 80_000,
+    }
+    assert (s["teacher"]["macs"], s["teacher"]["bytes"]) == (4_000_000, 28)
+    earlier = shown(folded([first.model_copy(update={"student_macs": None, "teacher_macs": None})]))
+    assert earlier["student"]["macs"] is earlier["teacher"]["macs"] is None
+
+
+def test_what_is_bundled_is_known_before_a_run_and_the_rest_is_not():
+    planned = plan.before(R)
+    assert planned["teacher"]["macs"] == 22_664_832 and planned["student"] == {
+        "name": R.student,
+        "parameters": 74_962,
+        "macs": 3_655_488,
+        "bytes": 302_008,
+    }
+    assert plan.before(R.replace(student="resnet18"))["student"]["parameters"] is None
+    larger = plan.costs(R.student, standin.CARD.model_copy(update={"side": 32}), 10)
+    assert set(larger.values()) == {None}
+
+
+def test_a_whole_run_folds_to_its_planned_end():
+    s = shown(folded(standin.story(R)))
+    assert s["phase"] == "finished" and s["alert"] is None and s["making"] is None
+    assert s["counters"]["generator_step"] == s["counters"]["generator_steps"] == 9
+    assert s["counters"]["student_step"] == s["counters"]["student_steps"] == 8
+    assert s["progress"] == {"label": "Iteration 3 of 3", "share": 1.0, "left_s": None}
+    assert s["budget"] == {"images": 60, "used_images": 60, "used": 1.0, "ratio": 0.001}
+    assert s["curve"]["accuracy"] == [0.51, 0.52, 0.824] and s["curve"]["images"] == [40, 60, 60]
+    assert (s["curve"]["n"], s["curve"]["teacher"], s["curve"]["last"], s["curve"]["final"]) == (
+        10_000,
+        0.931,
+        0.824,
+        True,
+    )
+
+
+def test_progress_never_goes_back():
+    state, shares = State(), []
+    for e in standin.story(R):
+        state = fold(state, e)
+        shares.append(shown(state)["progress"]["share"])
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
+
+
+def test_weighted_loss_parts_add_up_to_the_loss_that_the_engine_told():
+    story = standin.story(R)
+    loss = shown(folded(story))["loss"]
+    told = [e.loss for e in story if e.kind == "generator_step"]
+    summed = [sum(loss[k][i] for k in events.PARTS) for i in range(len(told))]
+    assert summed == pytest.approx(told, abs=2e-3)
+    assert max(loss["adv"]) < 0
+
+
+def test_the_second_opinion_has_a_point_for_each_finished_batch():
+    events_ = standin.story(R)
+    snap = shown(folded(events_))
+    batches = [e for e in events_ if e.kind == "batch_synthesised"]
+    assert snap["judge"] == {"name": "fashion-vit", "title": "Another network", "classes": 12}
+    assert snap["opinion"]["images"] == [e.pool_images for e in batches] and snap["opinion"][
+        "at"
+    ] == [R.generator_steps * (i + 1) for i in range(len(batches))]
+    for name in ("top1", "top5", "chosen"):
+        assert snap["opinion"][name] == [round(getattr(e.judged, name), 4) for e in batches]
+    odd = [
+        (
+            e.model_copy(update={"judged": e.judged.model_copy(update={"top1": float("nan")})})
+            if e is batches[0]
+            else e
+        )
+        for e in events_
+    ]
+    assert len(shown(folded(odd))["opinion"]["images"]) == len(batches) - 1
+    none = [
+        (
+            e.model_copy(update={"judged": None})
+            if e in batches
+            else e.model_copy(update={"judge": None})
+            if e.kind == "run_started"
+            else e
+        )
+        for e in events_
+    ]
+    assert shown(folded(none))["judge"] is None and shown(folded(none))["opinion"]["images"] == []
+
+
+def test_the_students_loss_has_its_own_curve():
+    r = standin.recipe(**{"weights.ed": 10.0})
+    s = shown(folded(standin.story(r)))["student_loss"]
+    assert s == {"images": [40, 60], "kl": [1.5, 1.5], "ed": [0.2, 0.2], "at": [6, 9]}
+    assert shown(folded(standin.story(R)))["student_loss"]["ed"] == [0.0, 0.0]
+
+
+def test_a_students_part_that_is_no_number_is_told():
+    odd = events.StudentStep(t=9, step=9, loss=1.0, parts={"kl": 1.0, "ed": math.nan}, lr=0.1)
+    s = shown(fold(folded(standin.story(R)), odd))
+    assert (
+        s["warnings"][-1]["text"] == "The student's loss was not a number at step 10."
+        and len(s["student_loss"]["kl"]) == 2
+    )
+
+
+def test_the_loss_lies_on_the_axis_of_images():
+    loss = shown(folded(standin.story(R)))["loss"]
+    third = 20 / 3
+    assert loss["images"] == pytest.approx([third * (k + 1) for k in range(9)], abs=0.01)
+
+
+def test_time_left_follows_the_rates_and_pauses_do_not_count():
+    r = standin.recipe(epochs=30, generator_steps=10, student_steps=20, warmup=0.0)
+    clock, pause, out = 0.0, 100.0, [standin.started(r)]
+    for i in range(10):  # 0.2 s a generator step, 0.05 s a student step
+        out.append(events.IterationStarted(t=clock, epoch=i, iteration=i, labels=[0]))
+        for step in range(10):
+            clock += 0.2
+            if (i, step) == (9, 7):
+                out.append(events.Control(t=clock, id=1, action="pause", state="paused"))
+                clock += pause
+                out.append(events.Control(t=clock, id=2, action="resume", state="running"))
+            out.append(
+                events.GeneratorStep(
+                    t=clock,
+                    epoch=i,
+                    iteration=i,
+                    step=step,
+                    parts={"ce": 1.0, "adv": 0.0, "bn": 1.0, "kr": 1.0},
+                    loss=1,
+                    agreement=1,
+                )
+            )
+        out.append(
+            events.BatchSynthesised(
+                t=clock,
+                iteration=i,
+                file="f",
+                entered=1,
+                pool_images=i,
+                pool_pixels=i,
+                budget_used=0.1,
+            )
+        )
+        for done in (10, 20):
+            clock += 0.5
+            out.append(
+                events.StudentStep(t=clock, step=20 * i + done - 1, loss=1, parts={"kl": 1}, lr=1)
+            )
+    assert view.time_left(folded(out)) == pytest.approx(20 * (10 * 0.2 + 20 * 0.05), abs=5)
+    early = folded(out[:3])
+    assert view.time_left(early) is None, (
+        "no student step was timed yet: say nothing rather than guess"
+    )
+    assert shown(folded(out))["progress"]["left_s"] == 60
+
+
+def test_an_earlier_pause_is_over_when_a_run_is_taken_up_again():
+    paused = folded([*standin.story(R, 1), events.Control(id=1, action="pause", state="paused")])
+    assert shown(paused)["phase"] == "paused"
+    assert (
+        shown(fold(paused, events.Control(id=0, action="resume", state="running")))["phase"]
+        == "running"
+    )
+
+
+# --- several resolutions -------------------------------------------------------------------------
+
+TWO = standin.recipe(resolutions=(20, 28))
+
+
+def test_counters_count_a_batch_at_each_resolution():
+    s = shown(folded(standin.story(TWO)))
+    assert s["counters"]["iterations_done"] == s["counters"]["iterations"] == 6
+    assert s["counters"]["generator_step"] == s["counters"]["generator_steps"] == 18
+    assert s["progress"] == {"label": "Iteration 6 of 6", "share": 1.0, "left_s": None}
+    assert [(x["side"], x["batch"], x["h"], x["w"], x["budget"]) for x in s["scales"]] == [
+        (20, 10, 5, 5, 30),
+        (28, 5, 7, 7, 15),
+    ]
+    assert s["budget"]["images"] == 45 and s["budget"]["used_images"] == 45
+
+
+def test_the_loss_of_two_resolutions_goes_one_way_along_the_axis():
+    loss = shown(folded(standin.story(TWO)))["loss"]
+    third = [10 * k / 3 for k in (1, 2, 3)], [5 * k / 3 for k in (1, 2, 3)]
+    expected = [
+        15 * e + (10 if side else 0) + x for e in range(3) for side in (0, 1) for x in third[side]
+    ]
+    assert loss["images"] == pytest.approx(expected, abs=0.02)
+
+
+def test_the_sentence_names_the_resolution_where_there_are_several():
+    story = standin.story(TWO)
+    steps = [i for i, e in enumerate(story) if e.kind == "generator_step" and e.step == 0]
+    said = [text(shown(folded(story[: i + 1]))) for i in steps[:2]]
+    assert (
+        "pushing 20-pixel images of T-shirt" in said[0]
+        and "pushing 28-pixel images of Trouser" in said[1]
+    )
+    assert "Warm-up" in said[1] and "Warm-up" not in text(shown(folded(story[: steps[2] + 1])))
+
+
+def test_a_run_of_an_earlier_version_is_read_as_one_resolution():
+    old = standin.started(R).model_copy(update={"scales": []})
+    s = shown(folded([old]))
+    assert [(x["side"], x["batch"], x["h"], x["budget"]) for x in s["scales"]] == [(28, 20, 7, 60)]
+
+
+def test_two_resolutions_are_planned_as_the_engine_shares_them():
+    planned = view.snapshot(
+        State(), Situation(), before(recipes.get("fashion-live").replace(resolutions=(20, 28)))
+    )
+    pixels = int(0.03 * 60_000) * 784 // 2
+    assert [x["budget"] for x in planned["scales"]] == [pixels // 400, pixels // 784]
+    assert planned["budget"]["images"] == pixels // 400 + pixels // 784
+    assert [(x["batch"], x["h"]) for x in planned["scales"]] == [(50, 5), (26, 7)]
+
+
+@pytest.mark.parametrize("sides", [(24, 26), (13, 15)])
+def test_resolutions_that_the_engine_will_refuse_do_not_break_the_page(sides):
+    assert (
+        len(
+            view.snapshot(
+                State(), Situation(), before(recipes.get("tiny").replace(resolutions=sides))
+            )["scales"]
+        )
+        == 1
+    )
+
+
+@pytest.mark.parametrize("kind", ["cam", "linearised", "attention", "none"])
+def test_the_kind_of_map_is_told(kind):
+    assert shown(folded([standin.started(R, kind=kind)]))["map"]["kind"] == kind
+
+
+# --- numbers that are none -----------------------------------------------------------------------
+
+
+def test_a_loss_part_that_is_no_number_becomes_a_warning_and_no_point():
+    story = standin.story(R, 1)
+    whole = folded(story)
+    odd = events.GeneratorStep(
+        t=9.0,
+        iteration=1,
+        step=4,
+        parts={"ce": math.nan, "adv": 0.0, "bn": 1.0, "kr": math.inf},
+        loss=math.nan,
+        agreement=0,
+    )
+    s = shown(fold(whole, odd))
+    said = " ".join(w["text"] for w in s["warnings"])
+    assert (
+        "“cross-entropy” was not a number at generator step 5 of iteration 2" in said
+        and "“key region”" in said
+    )
+    assert len(s["loss"]["ce"]) == len(shown(whole)["loss"]["ce"])
+
+
+def test_an_accuracy_that_is_no_number_is_told():
+    s = shown(fold(folded(standin.story(R, 2)), standin.evaluated(9, 2, 60, math.nan, 2_000)))
+    assert s["warnings"][-1]["text"] == "The student's accuracy was not a number."
+    assert s["curve"]["last"] == 0.51
+
+
+def test_warnings_are_bounded_and_not_repeated():
+    state = folded(standin.story(R, 1))
+    for i in range(50):
+        state = fold(state, events.Warned(text=f"number {i % 7}"))
+    assert [w["text"] for w in shown(state)["warnings"]] == [
+        f"number {i % 7}" for i in range(45, 50)
+    ]
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+def test_before_any_run_the_page_knows_what_is_planned():
+    s = view.snapshot(State(), Situation(), before(recipes.get("fashion-live")))
+    assert s["phase"] == "empty" and s["run"] is None and s["alert"] is None
+    assert (
+        text(s)
+        == "Ready. Press Start: the generator begins with noise, and its first images appear after"
+        " about 3 seconds."
+    )
+    assert (
+        s["classes"] == standin.CLASSES
+        and s["budget"]["images"] == 1_800
+        and s["curve"]["teacher"] == 0.931
+    )
+    assert s["command"] == "python -m kgen run fashion-live" and s["teacher"]["map"] == [7, 7]
+    assert s["map"] == {"kind": "cam", "label": "G(1, 2)"} and s["scales"][0]["target"][3][3] == 1.0
+
+
+def test_plan_and_first_event_tell_the_same():
+    planned, begun = (
+        view.snapshot(State(), Situation(run="a", stage="starting"), before()),
+        shown(folded([standin.started(R)])),
+    )
+    assert planned.keys() == begun.keys()
+    for key in ("title", "classes", "class_indices", "recipe", "budget", "counters"):
+        assert planned[key] == begun[key], key
+    assert planned["teacher"].keys() == begun["teacher"].keys() and planned["map"] == begun["map"]
+    assert planned["scales"][0].keys() == begun["scales"][0].keys()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [Target(), Target(peak=3, sigma=0.7), Target(kind="full", peak=2), Target(sigma_fraction=0.25)],
+)
+def test_target_is_the_engines(spec):
+    from kgen.keyregion import make_target
+
+    for h, w in ((7, 7), (4, 4), (5, 7)):
+        assert np.allclose(scales.target(spec, h, w), make_target(spec, h, w).numpy(), atol=1e-4)
+
+
+def test_the_sentence_of_every_moment():
+    story = standin.story(R)
+    kinds = [e.kind for e in story]
+    said = [text(shown(folded(story[: i + 1]))) for i in range(len(story))]
+    assert (
+        said[kinds.index("generator_step")]
+        == "Warm-up: only the pool grows. Generator step 1 of 3: pushing images of T-shirt and 9"
+        " more classes until the teacher is sure."
+    )
+    second = [i for i, k in enumerate(kinds) if k == "generator_step"][4]
+    assert (
+        said[second]
+        == "Generator step 2 of 3: pushing images of Trouser and 9 more classes until the teacher"
+        " is sure. The student waits with 20 images."
+    )
+    assert (
+        said[kinds.index("student_step")]
+        == "Student step 4 of 8: learning from 40 images to answer as the teacher does."
+    )
+    assert "test on real images" in said[-3]
+    assert (
+        said[-1]
+        == "Done: the student names 82.4 % of 10,000 real images correctly; it never saw one of"
+        " them. The teacher reaches 93.1 %."
+    )
+
+
+def test_in_the_concurrent_schedule_the_student_learns_meanwhile():
+    story = standin.story(standin.recipe(schedule="concurrent"), 2)
+    upto = next(
+        i
+        for i, e in enumerate(story)
+        if e.kind == "generator_step" and e.iteration == 1 and e.step == 1
+    )
+    assert text(shown(folded(story[: upto + 1]))).endswith(
+        "pushing images of Trouser and 9 more classes until the teacher is sure. Student learns"
+        " from 20 images."
+    )
+
+
+def test_a_paused_run_says_where():
+    story = standin.story(R, 1)
+    s = shown(folded([*story[:4], events.Control(id=1, action="pause", state="paused")]))
+    assert s["phase"] == "paused" and text(s).startswith(
+        "Paused. Warm-up: only the pool grows. Generator step 2 of 3"
+    )
+    assert s["progress"]["left_s"] is None
+
+
+def test_a_failed_run_says_what_why_what_is_safe_and_what_to_press():
+    failed = events.RunFailed(
+        cause="The loss part “adversarial” was not a number.",
+        term="adv",
+        step=1,
+        remedy="The rate is probably too high.",
+    )
+    s = shown(folded([*standin.story(R, 2), failed]), Situation(run="r", attempt=1, checkpoint=2))
+    assert s["phase"] == "failed"
+    assert s["alert"]["title"] == "The run stopped at iteration 2 of 3."
+    assert (
+        s["alert"]["text"]
+        == "The loss part “adversarial” was not a number. The rate is probably too high. "
+        "Nothing finished is lost: 40 images and the student after 4 steps are kept."
+    )
+    assert s["alert"]["actions"] == [
+        {"do": "resume", "label": "Resume from iteration 2"},
+        {"do": "start", "label": "Start again"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "checkpoint, says, label",
+    [
+        (
+            2,
+            "Nothing finished is lost: 40 images and the student after 4 steps are kept.",
+            "Resume from iteration 2",
+        ),
+        (
+            1,
+            "Everything up to iteration 1 is kept; what came after it is made again.",
+            "Resume from iteration 1",
+        ),
+        (0, "There was no checkpoint yet, so it begins again.", "Resume from the start"),
+        (
+            None,
+            "Nothing finished is lost: 40 images and the student after 4 steps are kept.",
+            "Start again",
+        ),
+    ],
+)
+def test_a_lost_run_promises_no_more_than_its_checkpoint_holds(checkpoint, says, label):
+    alert = shown(
+        folded(standin.story(R, 2)),
+        Situation(run="r", stage="died", text="It ended.", checkpoint=checkpoint),
+    )["alert"]
+    assert alert["text"] == f"It ended. {says}" and alert["actions"][0]["label"] == label
+
+
+@pytest.mark.parametrize(
+    "events_after, stage, phase",
+    [
+        ([], "live", "running"),
+        ([], "starting", "starting"),
+        ([], "died", "died"),
+        ([], "interrupted", "interrupted"),
+        ([], "stopping", "stopping"),
+        ([], "refused", "failed"),
+        ([events.RunFinished(reason="done")], "died", "finished"),
+        ([events.RunFinished(reason="stopped")], "live", "stopped"),
+        ([events.RunFinished(reason="stopped")], "interrupted", "interrupted"),
+        ([events.RunFailed(cause="c")], "died", "failed"),
+    ],
+)
+def test_phases(events_after, stage, phase):
+    s = shown(
+        folded([*standin.story(R, 1), *events_after]),
+        Situation(run="r", stage=stage, text="why", checkpoint=0),
+    )
+    assert s["phase"] == phase and text(s)
+    needs_alert = phase in ("died", "failed", "interrupted")
+    assert bool(s["alert"]) == needs_alert
+    if needs_alert:
+        assert s["alert"]["actions"][-1]["do"] == "start"
+
+
+def test_a_stopped_run_that_came_without_its_checkpoint_is_no_alarm():
+    s = shown(
+        folded([*standin.story(R, 1), events.RunFinished(reason="stopped")]),
+        Situation(run="r", stage="interrupted", checkpoint=None, brought=True),
+    )
+    assert (
+        s["phase"] == "stopped"
+        and s["alert"] is None
+        and text(s).startswith("Stopped at iteration 1 of")
+    )
+
+
+def test_a_fault_of_the_view_and_a_full_disk_are_told():
+    state = folded(standin.story(R, 1))
+    assert (
+        "disk is full"
+        in shown(state, Situation(run="r", waiting="The disk is full."))["alert"]["text"]
+    )
+    assert (
+        "the page keeps trying"
+        in shown(state, Situation(run="r", fault="It broke."))["alert"]["text"]
+    )
+
+
+def test_a_validation_run_does_not_speak_of_the_test_images():
+    s = shown(folded(standin.story(standin.recipe(evaluate_on="validation"))))
+    assert "10,000 held-out real images" in text(s) and s["curve"]["kind"] == "held-out real images"
+
+
+def test_page_and_sentences_call_the_terms_the_same():
+    """The page's table of terms against the words that warnings use."""
+    table = (Path(scales.__file__).parent.parent / "static" / "core" / "terms.js").read_text()
+    named = dict(re.findall(r"name: '(\w+)', title: '([^']+)'", table))
+    assert named == events.PART_NAMES and set(named) == {*events.PARTS, *events.STUDENT_PARTS}
+
+
+def test_numbers_as_people_write_them():
+    assert (
+        words.number(1500) == "1,500"
+        and words.images(1) == "1 image"
+        and words.images(1_234_567) == "1,234,567 images"
+    )
+    assert [words.percent(x) for x in (0.8241, 0.99999, 1.0, 0.0)] == [
+        "82.4 %",
+        "99.9 %",
+        "100.0 %",
+        "0.0 %",
+    ]
+    assert (
+        "memory" in words.exit_words(-9)
+        and words.exit_words(3) == "exit code 3"
+        and "0xc0000005" in words.exit_words(-1073741819 & 0xFFFFFFFF)
+    )
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_groups_sheet_and_maps_decode_to_the_very_pixels(channels):
+    batch = standin.batch(3, size=73, channels=channels, side=20)
+    group = sheets.group(batch, 3, 10, before=10, after=30)
+    pixels = decode(group["sheet"])
+    e, columns = 20, group["columns"]
+    assert pixels.shape == ((10 * e, columns * e) if channels == 1 else (10 * e, columns * e, 3))
+    assert columns == 5 and len(group["tiles"]) == 50
+    cam = np.frombuffer(base64.b64decode(group["cam"]), "<i2").reshape(50, 5, 5)
+    assert group["map"] == [5, 5]
+    seen = [0] * 10
+    for i, tile in enumerate(group["tiles"]):
+        c, column = tile["c"], seen[tile["c"]]
+        seen[c] += 1
+        assert batch["labels"][tile["pos"]] == c
+        cut = pixels[c * e : (c + 1) * e, column * e : (column + 1) * e]
+        assert (cut.reshape(e, e, -1).transpose(2, 0, 1) == batch["images"][tile["pos"]]).all()
+        assert np.abs(cam[i] / 100 - batch["cam"][tile["pos"]].astype(float)).max() <= 0.0051
+        assert tile["p"] == pytest.approx(float(batch["confidence"][tile["pos"]]), abs=1e-4)
+    assert [t["c"] for t in group["tiles"]] == sorted(t["c"] for t in group["tiles"])
+    assert len(group["frames"]) == 2
+
+
+def test_a_batch_without_maps_is_drawn():
+    batch = {k: v for k, v in standin.batch(1, size=30).items() if k != "cam"}
+    group, sample = (
+        sheets.group(batch, 1, 10, before=0, after=0),
+        sheets.sample(batch, 1, 3, layout=None, reference=None),
+    )
+    assert (group["map"], group["cam"], sample["map"], sample["cam"]) == (
+        [0, 0],
+        "",
+        [0, 0],
+        [],
+    ) and len(group["tiles"]) == 30
+
+
+def test_frames_show_the_same_tiles_in_the_same_places():
+    batch = standin.batch(1, size=40)
+    batch["previews"][1] = batch["images"][
+        batch["preview_positions"]
+    ]  # the last frame is what was kept
+    group = sheets.group(batch, 1, 10, before=0, after=0)
+    assert [f["step"] for f in group["frames"]] == [0, 1]
+    assert (decode(group["frames"][1]["sheet"]) == decode(group["sheet"])).all()
+    assert not (decode(group["frames"][0]["sheet"]) == decode(group["sheet"])).all()
+
+
+def test_a_batch_without_history_or_with_few_images_is_drawn():
+    batch = {k: v for k, v in standin.batch(1, size=3).items() if not k.startswith("preview")}
+    group = sheets.group(batch, 1, 10, before=0, after=3)
+    assert "frames" not in group and len(group["tiles"]) == 3 and group["columns"] == 1
+
+
+def test_large_images_show_fewer_of_each_class():
+    batch = standin.batch(1, size=100, side=96, channels=3)
+    assert (
+        sheets.group(batch, 1, 10, before=0, after=0, most_bytes=600_000, history=False)["columns"]
+        == 2
+    )
+
+
+def test_map_values_beyond_the_range_are_clipped_and_odd_ones_told():
+    batch = standin.batch(1)
+    batch["cam"][0] = 1000
+    batch["cam"][1, 0, 0] = np.nan
+    group = sheets.group(batch, 1, 10, before=0, after=0)
+    assert np.frombuffer(base64.b64decode(group["cam"]), "<i2").max() == 32767
+    assert (
+        group["warning"]
+        == "Values of the class activation maps that were not numbers, shown as 0: 1."
+    )
+
+
+def test_a_sample_holds_what_the_batch_holds():
+    batch, reference = standin.batch(2), standin.reference()
+    layout = Layout(
+        reference["embedding"].astype(np.float32),
+        np.random.default_rng(0).random((40, 2)).astype(np.float32),
+        reference["labels"],
+    )
+    s = sheets.sample(batch, 2, 7, layout=layout, reference=reference)
+    assert (decode(s["image"]) == batch["images"][7, 0]).all()
+    assert np.allclose(s["cam"], batch["cam"][7], atol=1e-4)
+    assert tuple(s["parts"]) == events.PARTS == ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
+    assert (
+        list(s["parts"].values()) == pytest.approx(batch["parts"][7].tolist(), abs=1e-4)
+        and s["entered"] is True
+    )
+    assert [c for c, _ in s["teacher_top"]] == batch["teacher_top"][7].tolist()
+    assert [p for _, p in s["student_top"]] == pytest.approx(
+        batch["student_top_p"][7].tolist(), abs=1e-4
+    )
+    distance = np.sqrt(
+        ((reference["embedding"].astype(float) - batch["embedding"][7].astype(float)) ** 2).sum(1)
+    )
+    order = np.argsort(distance)[:3]
+    assert [n["i"] for n in s["nearest"]] == order.tolist()
+    assert [n["d"] for n in s["nearest"]] == pytest.approx(distance[order].tolist(), abs=1e-3)
+    for pos in (-1, 20):
+        with pytest.raises(IndexError):
+            sheets.sample(batch, 2, pos, layout=None, reference=None)
+
+
+def test_reference_examples_in_the_order_of_the_file():
+    arrays = standin.reference(43)
+    out = sheets.reference(arrays, None)
+    pixels = decode(out["sheet"])
+    assert (
+        pixels.shape == (3 * 28, 20 * 28)
+        and out["n"] == 43
+        and out["c"] == arrays["labels"].tolist()
+    )
+    for i in (0, 19, 20, 42):
+        r, c = divmod(i, 20)
+        assert (pixels[r * 28 : r * 28 + 28, c * 28 : c * 28 + 28] == arrays["images"][i, 0]).all()

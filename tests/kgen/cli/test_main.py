@@ -1,0 +1,331 @@
+"""The command line as a shell sees it: exit codes, one sentence on standard error, and a child
+under control.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from kgen import __main__ as main
+from kgen import events
+from kgen.cli.worker import controlled
+from kgen.journal.reading import open_run
+from kgen.journal.runner import Runner
+from kgen.paths import ROOT
+from kgen.recipes import recipes
+from tests.support.small import same_run
+
+COMMAND = [sys.executable, "-m", "kgen"]
+TINY = recipes.tiny().model_dump(mode="json")
+
+
+def shell(*words, **options):
+    return subprocess.run(
+        [*COMMAND, *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "tiny"
+    return folder, shell("run", "tiny", "--out", folder, "--checkpoint-every", 0)
+
+
+def test_run_in_a_pipe_tells_plain_lines(tiny_run):
+    folder, done = tiny_run
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("tiny: teacher Fashion CNN, 10 classes, budget 60 images, on cpu")
+    assert (
+        "Done after" in lines[-2]
+        and "of 10,000 real images" in lines[-2]
+        and lines[-1] == f"Run folder: {folder}"
+    )
+    assert "\x1b" not in done.stdout and done.stderr == ""
+
+
+def test_two_processes_make_the_same_run(tiny_run, tmp_path):
+    """The command's run against one in this process: journal, batches and student, bit for bit."""
+    folder, _ = tiny_run
+    torch.set_num_threads(open_run(folder).info["threads"])
+    Runner.new(recipes.tiny(), tmp_path / "here").run()
+    assert same_run(tmp_path / "here", folder) is None
+
+
+def test_evaluate_measures_the_exported_student_again(tiny_run):
+    folder, _ = tiny_run
+    done = shell("evaluate", folder, "--json")
+    found = json.loads(done.stdout)
+    last = list(open_run(folder).events())[-1]
+    assert (
+        done.returncode == 0
+        and found["n"] == 10_000
+        and found["accuracy"] == pytest.approx(last.accuracy, abs=2e-4)
+    )
+    assert found["teacher"] > 0.9 and len(found["per_class"]) == 10
+    assert sum(found["per_class"].values()) / 10 == pytest.approx(found["accuracy"], abs=1e-3)
+
+
+def test_recipes_json():
+    done = shell("recipes", "--json")
+    listed = {d["name"]: d for d in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 0 and tuple(listed) == recipes.NAMES
+    assert listed["tiny"]["recipe"] == TINY and listed["tiny"]["about"]
+
+
+def test_recipes_for_people_come_in_groups():
+    done = shell("recipes", env=os.environ | {"COLUMNS": "200"})
+    told = done.stdout
+    assert done.returncode == 0 and all(name in told for name in recipes.NAMES)
+    assert all(title in told for title in recipes.GROUPS)
+    assert sorted(name for names in recipes.GROUPS.values() for name in names) == sorted(
+        recipes.NAMES
+    )
+
+
+BAD = [
+    (["run", "fashion-life"], "Did you mean 'fashion-live'"),
+    (["run", "tiny", "--set", "sede=1"], "Did you mean 'seed'"),
+    (["run", "tiny", "--set", "epochs=0"], "'epochs' is 0; allowed: 1 or more"),
+    (["run", "tiny", "--set", "epochs"], "expected field=value"),
+    (["run", "tiny", "--set", "classes=Bga"], "'Bga' is not a class"),
+    (["run", "tiny", "--set", "teacher=resnet"], "Teacher 'resnet' is not known"),
+    (["run", "tiny", "--set", "student=big"], "Student 'big' is not known"),
+    (["run", "tiny", "--schedule", "both"], "'schedule' is 'both'"),
+    (["run", "tiny", "--out", "FULL"], "exists already and is not empty"),
+    (["run", "tiny", "--out", "FILE/run"], "cannot be written"),
+    (["run", "nowhere.json"], "cannot be read"),
+    (["resume", "FULL"], "is not a run folder"),
+    (["resume", "nowhere"], "does not exist"),
+    (["evaluate", "FULL"], "is not a run folder"),
+    (["evaluate", "nowhere.safetensors"], "does not exist"),
+    (["preflight", "x.pt", "--side", "48x64"], "images are squares here"),
+    (["preflight", "x.pt", "--mean", "a,b"], "expected a number a channel"),
+    (["preflight", "x.pt", "--classes", "none.txt"], "cannot be read"),
+    (["table", "laddr-1"], "Did you mean 'ladder-1'"),
+    (["table", "ladder-1", "--show", "--runs", "full"], "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), BAD, ids=[" ".join(w) for w, _ in BAD])
+def test_bad_input_is_one_sentence_and_exit_2(words, sentence, tmp_path, monkeypatch, capsys):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    words = [w.replace("FULL", "full").replace("FILE", "full/notes") for w in words]
+    monkeypatch.setattr(sys, "argv", ["kgen", *words])
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and said.out == ""
+    assert (
+        sentence in said.err
+        and said.err.startswith("Error: ")
+        and said.err.count("\n") == 1
+        and "Traceback" not in said.err
+    )
+    assert [f.name for f in tmp_path.iterdir()] == ["full"]
+
+
+def test_bad_input_through_the_shell(tmp_path):
+    done = shell("run", "fashion-life")
+    assert (
+        done.returncode == 2
+        and done.stdout == ""
+        and done.stderr.count("\n") == 1
+        and "Traceback" not in done.stderr
+    )
+    done = shell("run", "-", "--out", tmp_path / "x", input='{"epochs": 0}')
+    assert (
+        done.returncode == 2
+        and "'epochs' is 0" in done.stderr
+        and "Traceback" not in done.stderr
+        and not (tmp_path / "x").exists()
+    )
+
+
+def test_a_recipe_from_a_file(tmp_path):
+    (tmp_path / "mine.json").write_text(recipes.tiny().replace(name="mine", seed=3).to_json())
+    found = main.read_recipe(str(tmp_path / "mine.json"), ["weights.kr=0"], None, "concurrent")
+    assert (found.name, found.seed, found.weights.kr, found.schedule) == (
+        "mine",
+        3,
+        0.0,
+        "concurrent",
+    )
+
+
+def test_interrupt_stops_at_a_step_and_can_be_resumed(tmp_path):
+    folder = tmp_path / "r"
+    child = subprocess.Popen(
+        [
+            *COMMAND,
+            "run",
+            "tiny",
+            "--out",
+            str(folder),
+            "--set",
+            "epochs=2000",
+            "--set",
+            "ratio=0.1",
+            "--checkpoint-every",
+            "0",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while not (folder / "checkpoint" / "state.safetensors").exists():
+        assert time.monotonic() < end and child.poll() is None
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130 and "Traceback" not in err
+    assert f"python -m kgen resume {folder}" in err.replace("\n", "") and "Stopped after" in out
+    last = list(open_run(folder).events())[-1]
+    assert last.kind == "run_finished" and last.reason == "stopped"
+    again = Runner.resume(folder)
+    again.controls.send("stop")
+    assert again.run().reason == "stopped" and open_run(folder).info["attempt"] == 2
+
+
+# --- a child under control
+# -----------------------------------------------------------------------------
+
+
+class Child:
+    def __init__(self, folder):
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [*COMMAND, "run", "-", "--control", "--checkpoint-every", "0"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        self.lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(
+            target=lambda: [self.lines.put(line) for line in self.process.stdout], daemon=True
+        ).start()
+
+    def tell(self, order):
+        self.process.stdin.write((order if isinstance(order, str) else json.dumps(order)) + "\n")
+        self.process.stdin.flush()
+
+    def hear(self):
+        return json.loads(self.lines.get(timeout=60))
+
+    def answer(self, id):
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            for event in open_run(self.folder).events():
+                if isinstance(event, events.Control) and event.id == id:
+                    return event
+            time.sleep(0.05)
+        pytest.fail(f"control {id} was not answered")
+
+    def steps(self):
+        return sum(e.kind == "generator_step" for e in open_run(self.folder).events())
+
+    def end(self):
+        self.process.stdin.close()
+        code = self.process.wait(60)
+        err = self.process.stderr.read()
+        self.process.stdout.close(), self.process.stderr.close()
+        assert "Traceback" not in err
+        return code
+
+
+def test_child_is_ready_starts_and_obeys(tmp_path):
+    child = Child(tmp_path / "r")
+    assert child.hear() == {"kind": "ready"}
+    child.tell({"recipe": TINY | {"epochs": 3000, "ratio": 0.1}, "folder": str(tmp_path / "r")})
+    assert child.hear() == {"kind": "started", "folder": str(tmp_path / "r")}
+    child.tell({"id": 1, "do": "pause"})
+    assert child.answer(1).state == "paused"
+    before = child.steps()
+    time.sleep(0.3)
+    assert child.steps() == before
+    child.tell({"id": "two", "do": "step", "unit": "generator"})
+    assert child.answer("two").text is None
+    time.sleep(0.3)
+    assert child.steps() == before + 1
+    for nonsense in (
+        "x",
+        "5",
+        "[]",
+        '{"do": "dance"}',
+        '{"id": [1], "do": "pause"}',
+        '{"do": "step", "unit": "leap"}',
+    ):
+        child.tell(nonsense)
+        assert child.hear()["kind"] == "error"
+    child.tell({"id": 3, "do": "resume"})
+    assert child.answer(3).state == "running"
+    child.tell({"id": 4, "do": "stop"})
+    assert child.answer(4).state == "stopping"
+    child.process.wait(60)
+    assert child.end() == 0
+    last = list(open_run(tmp_path / "r").events())[-1]
+    assert last.kind == "run_finished" and last.reason == "stopped"
+
+
+def test_end_of_input_ends_the_child(tmp_path):
+    idle = Child(tmp_path / "none")
+    assert idle.hear() == {"kind": "ready"} and idle.end() == 0 and not (tmp_path / "none").exists()
+
+    child = Child(tmp_path / "r")
+    child.hear()
+    child.tell({"recipe": TINY | {"epochs": 3000, "ratio": 0.1}, "folder": str(tmp_path / "r")})
+    assert child.hear()["kind"] == "started"
+    child.tell({"id": 1, "do": "pause"})
+    child.answer(1)
+    assert child.end() == 0  # even from a standstill
+    assert list(open_run(tmp_path / "r").events())[-1].reason == "stopped"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "nonsense",
+        "[]",
+        '{"recipe": {"epochs": 0}, "folder": "x"}',
+        '{"resume": "nowhere"}',
+        '{"recipe": {}}',
+    ],
+)
+def test_an_order_that_is_none_is_an_error_line(order, monkeypatch, capsys):
+    """In this process: the first line of input decides before any folder is made."""
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO(order + "\n"))
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert controlled(5.0) == 2
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    ready, error = map(json.loads, capsys.readouterr().out.splitlines())
+    assert ready["kind"] == "ready" and error["kind"] == "error" and error["text"]

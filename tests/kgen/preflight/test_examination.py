@@ -1,0 +1,445 @@
+"""Every row of a preflight against what is true of the file, and a kept teacher against the network
+by hand.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from kgen.data import classes
+from kgen.keyregion import gaussian_target
+from kgen.nets import architectures
+from kgen.nets.small_cnn import seeded
+from kgen.preflight import capabilities, classtexts, limits, matching, probes
+from kgen.preflight.examination import adopt, preflight
+from kgen.preflight.request import PreflightError, Report, Row
+from kgen.zoo import zoo
+from tests.support import hostile
+
+NAMES = ["cat", "dog", "horse"]
+MINE = {
+    "mean": (0.5,),
+    "std": (0.25,),
+    "side": 28,
+    "n_train": 3000,
+    "data": "fashion-mnist",
+    "resolutions": (28,),
+}
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("KGEN_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def network():
+    """As if it had been trained: its BatchNorm layers have seen an image."""
+    network = zoo.build_student("small-cnn-20k", 1, 3, 5).train()
+    network(torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)))
+    return network.eval()
+
+
+@pytest.fixture
+def file(network, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "mine.pt")
+    return tmp_path / "mine.pt"
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Without real steps, for what does not look at them."""
+    monkeypatch.setattr(probes, "cost", lambda teacher, side: probes.Cost(0.001, None))
+
+
+def rows(report: Report) -> dict[str, Row]:
+    assert len({row.name for row in report.rows}) == len(report.rows)
+    for row in report.rows:
+        assert (
+            row.finding
+            and "\n" not in row.finding + row.advice
+            and (row.status == "ok" or row.advice or row.name in ("file", "architecture"))
+        )
+    return {row.name: row for row in report.rows}
+
+
+def statuses(report: Report, status: str) -> list[str]:
+    return [row.name for row in report.rows if row.status == status]
+
+
+def test_a_good_checkpoint_has_nothing_to_note(file):
+    report = preflight(file, "small-cnn-20k", NAMES, **MINE)
+    found = rows(report)
+    assert report.ok and statuses(report, "ok") == list(found), report
+    assert list(found) == [
+        "file",
+        "architecture",
+        "tensors",
+        "classes",
+        "class texts",
+        "normalisation",
+        "input",
+        "spatial map",
+        "BatchNorm",
+        "memory budget",
+        "real images",
+        "cost",
+    ]
+    assert (
+        "28 → 7 × 7" in found["spatial map"].finding
+        and "smallest image 8 × 8" in found["spatial map"].finding
+    )
+    assert (
+        found["classes"].finding == "3 classes, 3 names: cat, dog, horse"
+        and "3,000" in found["memory budget"].finding
+    )
+    card = report.spec["card"]
+    assert (
+        card["features"] == 32
+        and (card["smallest"], card["cell"]) == (8, 4)
+        and report.spec["classes"] == NAMES
+        and report.spec["width"] == 16
+    )
+    assert Report.model_validate(report.model_dump(exclude={"ok"})).rows == report.rows
+
+
+def test_a_kept_teacher_answers_as_the_network_by_hand(file, network, rng, free):
+    path = adopt(preflight(file, "small-cnn-20k", NAMES, **MINE), "my-pets")
+    teacher, images = zoo.load_teacher("my-pets"), torch.rand(4, 1, 28, 28, generator=rng)
+    with torch.no_grad():
+        assert torch.equal(teacher.logits(images), network((images - 0.5) / 0.25))
+    assert (
+        path == zoo.locate("my-pets")
+        and teacher.card == zoo.card("my-pets")
+        and teacher.card.features == teacher(images).embedding.shape[1]
+    )
+
+
+def test_safetensors_and_timms_resnet_with_the_usual_values(tmp_path, free):
+    """Channels and outputs follow from the file; what nobody said is taken from timm, and said
+    so.
+    """
+    network = seeded(architectures.build, 0, "resnet18", 1, 3)
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    report = preflight(tmp_path / "w.safetensors", "resnet18", NAMES, resolutions=(64, 101))
+    found = rows(report)
+    assert report.ok and statuses(report, "warn") == [
+        "normalisation",
+        "input",
+        "key region",
+        "BatchNorm",
+        "memory budget",
+        "real images",
+    ]
+    assert found["BatchNorm"].finding == "20 layers, all with the statistics of a new network"
+    assert (
+        "pixels as they are" in found["normalisation"].finding
+    )  # timm's three numbers are of no use for one channel
+    assert "224 × 224 (timm's for this architecture), 1 channel" in found["input"].finding
+    assert (
+        "64 → 2 × 2, 96 → 3 × 3" in found["spatial map"].finding
+        and "101 becomes 96" in found["spatial map"].advice
+    )
+    assert (
+        "counted against 1,000 a class, 3,000 in all" in found["memory budget"].finding
+        and report.spec["card"]["n_train"] == 3000
+    )
+    assert "20 layers" in found["BatchNorm"].finding
+    low = float(gaussian_target(3, 3).min())
+    assert f"96: {low:.2f} to 1.00" in found["key region"].finding
+
+
+def test_three_channels_are_timms(tmp_path, free):
+    save_file(
+        seeded(architectures.build, 0, "resnet18", 3, 3).state_dict(), tmp_path / "w.safetensors"
+    )
+    report = preflight(tmp_path / "w.safetensors", "resnet18", NAMES, resolutions=(64,))
+    assert (
+        "0.485, 0.456, 0.406" in rows(report)["normalisation"].finding
+        and "timm's" in rows(report)["normalisation"].finding
+    )
+
+
+def test_wrong_architecture_names_tensors_and_shapes(file):
+    report = preflight(file, "small-cnn-75k", NAMES, **MINE)
+    row = rows(report)["tensors"]
+    assert not report.ok and report.spec is None and row.status == "fail" and report.rows[-1] is row
+    assert (
+        "missing: stages.1.shortcut" in row.finding
+        or "of another shape: stem.0.weight (16 × 1 × 3 × 3, expected 24 × 1 × 3 × 3)"
+        in row.finding
+    )
+    assert " more" in row.finding
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.pop("stem.1.bias"), "1 missing: stem.1.bias (16)"),
+        (lambda s: s.update(extra=torch.zeros(2, 3)), "1 unexpected: extra (2 × 3)"),
+        (
+            lambda s: s.update({"stem.1.bias": torch.zeros(17)}),
+            "1 of another shape: stem.1.bias (17, expected 16)",
+        ),
+        (
+            lambda s: s.update({"stem.1.bias": torch.zeros(16, dtype=torch.int64)}),
+            "stem.1.bias (16 of int64, expected 16)",
+        ),
+        (lambda s: [s.pop(k) for k in list(s) if k.startswith("stages.")], "and 20 more"),
+    ],
+)
+def test_differences_are_counted_and_named(network, tmp_path, change, words):
+    state = dict(network.state_dict())
+    change(state)
+    torch.save(state, tmp_path / "w.pt")
+    row = rows(preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE))["tensors"]
+    assert row.status == "fail" and words in row.finding
+
+
+def test_counters_of_batches_may_be_missing(network, tmp_path, free):
+    torch.save(
+        {k: t for k, t in network.state_dict().items() if not k.endswith(matching.COUNTER)},
+        tmp_path / "w.pt",
+    )
+    report = preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE)
+    assert report.ok and zoo.load_teacher(adopt(report, "mine"))
+
+
+def test_by_order(network, tmp_path, rng, free):
+    torch.save(
+        {f"layer{i}": t for i, t in enumerate(network.state_dict().values()) if t.ndim},
+        tmp_path / "w.pt",
+    )
+    row = rows(preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE))["tensors"]
+    assert row.status == "fail" and "try --by-order" in row.advice
+    report = preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE, by_order=True)
+    assert report.ok and rows(report)["tensors"].status == "warn"
+    adopt(report, "by-order")
+    images = torch.rand(2, 1, 28, 28, generator=rng)
+    with torch.no_grad():
+        assert torch.equal(
+            zoo.load_teacher("by-order").logits(images), network((images - 0.5) / 0.25)
+        )
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    assert (
+        "does not keep the order"
+        in rows(preflight(tmp_path / "w.safetensors", "small-cnn-20k", NAMES, by_order=True))[
+            "tensors"
+        ].finding
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "status", "words"),
+    [
+        (["cat", "dog"], "classes", "fail", "3 classes but 2 names"),
+        (None, "classes", "fail", "3 classes and no names"),
+        (["cat", "dog", "cat"], "class texts", "fail", "'cat' (classes 0, 2)"),
+        (["cat", "dog", "hors"], "class texts", "warn", "no embedding for 1 of 3: hors"),
+        (
+            ["cat", "sandal", "Sandal"],
+            "class texts",
+            "warn",
+            "nearly the same text: 'sandal' and 'Sandal'",
+        ),
+    ],
+)
+def test_names_of_classes(file, free, names, name, status, words):
+    report = preflight(file, "small-cnn-20k", names, **(MINE | {"data": None}))
+    row = rows(report)[name]
+    assert (
+        (row.status, report.ok) == (status, status == "warn")
+        and words in row.finding
+        and row.advice
+    )
+    assert "cost" in rows(report)  # the rest is told all the same
+    if names and "hors" in names:
+        assert "embedding=centre" in row.advice and "'hors' → 'horse'" in row.advice
+
+
+def test_a_single_output_is_no_classifier(tmp_path):
+    torch.save(zoo.build_student("small-cnn-20k", 1, 1, 0).state_dict(), tmp_path / "w.pt")
+    assert (
+        "single output"
+        in rows(preflight(tmp_path / "w.pt", "small-cnn-20k", ["cat"], **MINE))["classes"].finding
+    )
+
+
+def test_what_the_card_in_a_file_says_is_enough():
+    report = preflight(zoo.TEACHERS["fashion-cnn"], resolutions=(28,))
+    known = zoo.spec("fashion-cnn")
+    assert report.ok and not statuses(report, "fail")
+    assert {k: report.spec[k] for k in ("classes", "mean", "std", "width", "blocks")} == {
+        k: known[k] for k in ("classes", "mean", "std", "width", "blocks")
+    }
+    same = ("architecture", "parameters", "channels", "side", "features", "n_train", "data", "flip")
+    assert {k: report.spec["card"][k] for k in same} == {k: known["card"][k] for k in same}
+
+
+def test_a_transformer_has_no_batch_norm_and_attends():
+    report = preflight(zoo.TEACHERS["fashion-vit"], resolutions=(28, 12))
+    found = rows(report)
+    assert (
+        report.ok
+        and found["BatchNorm"].status == "warn"
+        and "That term is off" in found["BatchNorm"].advice
+    )
+    assert (
+        "[CLS]" in found["spatial map"].finding
+        and "28 → 7 × 7, 12 → 3 × 3" in found["spatial map"].finding
+    )
+    larger = rows(preflight(zoo.TEACHERS["fashion-vit"], resolutions=(32,)))["spatial map"]
+    assert (
+        larger.status == "fail"
+        and "grid" in larger.finding
+        and "Take 8 or more, as far as 28" in larger.advice
+    )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"kgen": "["}, "not given, and the file has no card"),
+        (
+            {"kgen": '{"architecture": "SmallResNet", "width": 1000000000, "blocks": [1, 1]}'},
+            "expected whole numbers up to 1024",
+        ),
+        (
+            {"kgen": '{"architecture": "SmallResNet"}'},
+            "comes in many sizes; name one of them: small-cnn-20k",
+        ),
+        ({"kgen": '{"architecture": "resnet1"}'}, "is not known"),
+        ({"kgen": '{"architecture": 7}'}, "has no card"),
+        ({"kgen": '{"card": []}'}, "has no card"),
+    ],
+)
+def test_a_strangers_card_is_not_believed(network, tmp_path, metadata, words):
+    save_file(network.state_dict(), tmp_path / "w.safetensors", metadata)
+    row = preflight(tmp_path / "w.safetensors").rows[-1]
+    assert row.name == "architecture" and row.status == "fail" and words in row.finding
+
+
+def test_a_hostile_file_is_one_row(tmp_path):
+    report = preflight(hostile.code(tmp_path / "x.pt"), "resnet18", NAMES)
+    (row,) = report.rows
+    assert (
+        row.status == "fail"
+        and "refused" in row.finding
+        and not report.ok
+        and not (tmp_path / "x.mark").exists()
+    )
+
+
+def test_networks_without_a_map_that_bear_one_size_only_or_give_nonsense(
+    file, network, free, monkeypatch
+):
+    monkeypatch.setattr(probes, "map_size", lambda teacher, side: None)
+    assert (
+        "key region is off"
+        in capabilities.maps(zoo.load_teacher("fashion-cnn"), "none", (28,), 8)[0][0].advice
+    )
+
+    def only_28(teacher, side):
+        if side != 28:
+            raise ValueError("expected 28")
+        return (7, 7)
+
+    monkeypatch.setattr(probes, "map_size", only_28)
+    teacher = zoo.load_teacher("fashion-cnn")
+    found, sides = capabilities.maps(teacher, "cam", None, probes.smallest_side(teacher))
+    assert sides == (28,) and "smallest image 28 × 28" in found[0].finding
+    found, sides = capabilities.maps(teacher, "cam", (20,), 28)
+    assert sides == () and "cannot look at images of 20 × 20: expected 28" in found[0].finding
+
+
+def test_weights_that_overflow_are_found(network, tmp_path):
+    torch.save(
+        {k: t * 1e30 if t.is_floating_point() else t for k, t in network.state_dict().items()},
+        tmp_path / "w.pt",
+    )
+    row = rows(preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE))["input"]
+    assert row.status == "fail" and "not finite" in row.finding
+
+
+def test_cost_is_measured_or_reckoned(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        probes, "cost", lambda teacher, side: made.append(side) or probes.Cost(1.2, 2**20)
+    )
+    row = capabilities.cost(zoo.load_teacher("fashion-cnn"), (28, 14, 20))
+    assert made == [14, 20] and row.finding.endswith(
+        "14: 1.2 s, 1 MB at most; 20: 1.2 s, 1 MB at most; 28: about 2.4 s (reckoned)"
+    )
+    monkeypatch.setattr(
+        probes,
+        "cost",
+        lambda teacher, side: (_ for _ in ()).throw(RuntimeError("can't allocate memory")),
+    )
+    assert capabilities.cost(zoo.load_teacher("fashion-cnn"), (28,)).status == "fail"
+
+
+def test_real_steps_are_real(teacher):
+    found = probes.cost(teacher, 28)
+    assert 0 < found.seconds < 60 and (found.memory is None or 2**26 < found.memory < 2**35)
+    assert limits.free_memory() is None or limits.free_memory() > 2**26
+
+
+# --- keeping it
+# ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a",
+        "My",
+        "a/b",
+        "../x",
+        "a b",
+        ".x",
+        "x.",
+        "con",
+        "nul.x",
+        "fashion-cnn",
+        "cifar10-resnet34",
+        "x" * 65,
+        "a\n",
+    ],
+)
+def test_names_that_cannot_be_given(name, file, free, home):
+    with pytest.raises(PreflightError):
+        adopt(preflight(file, "small-cnn-20k", NAMES, **MINE), name)
+    assert not home.exists()
+
+
+def test_what_is_not_kept(file, free, home):
+    report = preflight(file, "small-cnn-20k", NAMES, **MINE)
+    adopt(report, "mine")
+    with pytest.raises(PreflightError, match="is there already"):
+        adopt(report, "mine")
+    with pytest.raises(PreflightError, match="cannot be a teacher"):
+        adopt(preflight(file, "small-cnn-20k", ["cat"], **MINE), "other")
+    with pytest.raises(PreflightError, match="holds no weights"):
+        adopt(Report.model_validate(report.model_dump(exclude={"ok"})), "other")
+    assert [f.name for f in (home / "teachers").iterdir()] == ["mine.safetensors"]
+
+
+def test_half_precision_that_overflows_is_refused(network, tmp_path, free, home):
+    torch.save(
+        {k: t + 1e5 if k == "fc.bias" else t for k, t in network.state_dict().items()},
+        tmp_path / "w.pt",
+    )
+    report = preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE)
+    with pytest.raises(PreflightError, match="'fc.bias' has values above 65504"):
+        adopt(report, "mine", half=True)
+    assert not home.exists() and adopt(report, "mine")
+
+
+def test_the_nearest_class_texts_of_known_data_are_no_warning():
+    assert [
+        data for data in classes.known() if classtexts.texts(classes.names(data)).status != "ok"
+    ] == []

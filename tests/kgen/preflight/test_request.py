@@ -1,0 +1,232 @@
+"""Orders, names of classes, and the child that is asked: it may die, whoever asks may not."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kgen.cli import progress
+from kgen.cli.worker import checked
+from kgen.data import classes
+from kgen.preflight import request
+from kgen.preflight.request import PreflightError, inspect, order, read_names
+from kgen.zoo import zoo
+from tests.support import hostile
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("KGEN_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+BAD = [
+    (
+        {"side": "48x64"},
+        (
+            "side is '48x64': expected one number of pixels; images are squares here, other shapes"
+            " are not offered."
+        ),
+    ),
+    ({"side": [48, 64]}, "images are squares here"),
+    ({"resolutions": ["48x64"]}, "images are squares here"),
+    ({"resolutions": [4]}, "resolutions.0 is 4"),
+    ({"resolutions": []}, "resolutions is []"),
+    ({"mean": [0.5]}, "Mean and std belong together"),
+    ({"mean": [123.7], "std": [58.4]}, "divide those of bytes by 255"),
+    ({"mean": [0.5], "std": [0]}, "std above 0"),
+    ({"mean": [0.5], "std": [0.5, 0.5]}, "one number a channel"),
+    ({"classes": ["cat", " "]}, "name 2 is ''"),
+    ({"classes": ["cat\x1b[2J"]}, "expected printable text"),
+    ({"classes": []}, "expected 1 to"),
+    ({"n_train": 0}, "n_train is 0"),
+    ({"colour": 1}, "colour is 1"),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), BAD, ids=[str(f) for f, _ in BAD])
+def test_a_bad_order_is_one_sentence(fields, words):
+    with pytest.raises(PreflightError) as caught:
+        order({"path": "x.pt", **fields})
+    assert (
+        words in str(caught.value)
+        and str(caught.value).endswith(".")
+        and "\n" not in str(caught.value)
+    )
+
+
+def test_an_order_survives_json():
+    mine = order(
+        {
+            "path": "x.pt",
+            "classes": [" cat ", "dog"],
+            "side": "32",
+            "mean": [0.5],
+            "std": [0.25],
+            "resolutions": ["16", 32],
+        }
+    )
+    assert mine.classes == ("cat", "dog") and mine.side == 32 and mine.resolutions == (16, 32)
+    assert order(mine.model_dump_json()) == mine
+    with pytest.raises(PreflightError):
+        order("nonsense")
+
+
+def test_names_of_classes(tmp_path):
+    (tmp_path / "n.txt").write_text(
+        "\ufeffcat\n\n great white shark, or man-eater \r\nzèbre\n", encoding="utf-8"
+    )
+    (tmp_path / "n.json").write_text('["cat", "dog"]')
+    assert read_names("cat, dog") == ("cat", "dog")
+    assert read_names(str(tmp_path / "n.txt")) == (
+        "cat",
+        "great white shark, or man-eater",
+        "zèbre",
+    )
+    assert read_names(str(tmp_path / "n.json")) == ("cat", "dog")
+    assert read_names("cifar10") == classes.names("cifar10")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("n.txt", None, "cannot be read"),
+        ("n.txt", b"\xff\xfe\x00", "no text in UTF-8"),
+        ("n.json", b'{"0": "cat"}', "no list of texts"),
+        ("n.json", b"[1]", "no list of texts"),
+        ("n.json", b"[" * 100_000, "are not JSON"),
+        ("cifar", None, "Did you mean 'cifar10'"),
+    ],
+)
+def test_names_that_cannot_be_read(name, content, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if content:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(PreflightError, match=words.replace("[", r"\[")):
+        read_names(name)
+
+
+# --- the child
+# ------------------------------------------------------------------------------------------
+
+
+def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
+    """The whole way through the process: rows as they come, the report, and the file, which is a
+    teacher at once.
+    """
+    network = zoo.build_student("small-cnn-20k", 1, 3, 0)
+    torch.save({"model": network.state_dict()}, tmp_path / "mine.pt")
+    fields = {
+        "path": str(tmp_path / "mine.pt"),
+        "architecture": "small-cnn-20k",
+        "classes": ["cat", "dog", "horse"],
+        "mean": [0.5],
+        "std": [0.25],
+    }
+    what = order(fields | {"n_train": 300, "save": "my-pets", "half": True})
+    messages = list(inspect(what))
+    assert [m["kind"] for m in messages] == ["row"] * (len(messages) - 1) + ["report"]
+    report = messages[-1]
+    assert report["ok"] and report["saved"] == str(home / "teachers" / "my-pets.safetensors")
+    assert [
+        {k: m[k] for k in ("name", "status", "finding", "advice")} for m in messages[:-1]
+    ] == report["rows"]
+    assert zoo.own_teachers() == ("my-pets",)
+    teacher = zoo.load_teacher("my-pets")
+    assert (
+        teacher.classes == ("cat", "dog", "horse")
+        and teacher.card.n_train == 300
+        and teacher.card.name == "my-pets"
+    )
+    stored = load_file(report["saved"])
+    assert all(
+        torch.equal(stored[k], t.half() if t.is_floating_point() else t)
+        for k, t in network.state_dict().items()
+    )
+    assert report["spec"]["source"]["sha256"] == report["sha256"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system's limits")
+def test_a_file_that_wants_all_memory_harms_nobody(tmp_path):
+    path, start = hostile.old_and_huge(tmp_path / "huge.pt"), time.monotonic()
+    row, report = inspect(order({"path": str(path), "architecture": "resnet18"}))
+    assert row["status"] == "fail" and "wants more memory than its size allows" in row["finding"]
+    assert not report["ok"] and report["spec"] is None and time.monotonic() - start < 60
+
+
+def test_a_child_that_dies_or_takes_too_long_is_one_sentence(tmp_path, monkeypatch):
+    what = order({"path": str(hostile.good(tmp_path / "good.pt"))})
+    (late,) = inspect(what, seconds=0.05)
+    assert late["kind"] == "error" and "took more than" in late["text"]
+    monkeypatch.setattr(request, "sys", type("sys", (), {"executable": "/bin/false"}))
+    (gone,) = inspect(what)
+    assert gone["kind"] == "error" and "ended without an answer" in gone["text"]
+
+
+# --- the two ends of the pipe, in this process
+# ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "{}",
+        '{"path": "x.pt", "side": "48x64"}',
+        '{"path": "x.pt", "save": "fashion-cnn"}',
+        "",
+    ],
+)
+def test_an_order_that_is_none_is_an_error_line(line, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(line + "\n"))
+    assert checked() == 2
+    (message,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert message["kind"] == "error" and message["text"].endswith(".")
+
+
+def row(name, status):
+    return {
+        "kind": "row",
+        "name": name,
+        "status": status,
+        "finding": f"[red]{name}[/red] was looked at",
+        "advice": "[b]do[/b] this",
+    }
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "words"),
+    [
+        ({"kind": "report", "ok": True, "saved": None}, 0, "It can be a teacher."),
+        ({"kind": "report", "ok": True, "saved": "/x/mine.safetensors"}, 0, "--set teacher=mine."),
+        ({"kind": "report", "ok": False, "saved": None}, 2, "It cannot be a teacher"),
+        ({"kind": "error", "text": "It [i]died[/i]."}, 2, "Error: It [i]died[/i]."),
+    ],
+)
+def test_a_person_sees_a_table(last, code, words, capsys):
+    """What a file says is shown as it is, not as markup."""
+    assert (
+        progress.show_inspection(
+            (m for m in [row("file", "ok"), row("input", "warn"), last]), False
+        )
+        == code
+    )
+    said = capsys.readouterr()
+    assert (
+        words in said.out + said.err
+        and "[red]file[/red] was looked at" in said.out
+        and "[b]do[/b] this" in said.out
+        and "note" in said.out
+    )
+
+
+def test_a_program_sees_lines(capsys):
+    messages = [row("file", "ok"), {"kind": "report", "ok": True}]
+    assert progress.show_inspection((m for m in messages), True) == 0
+    assert list(map(json.loads, capsys.readouterr().out.splitlines())) == messages
