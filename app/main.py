@@ -27,6 +27,7 @@ from app.process.teacher_checks import Brought
 from app.theme import theme
 from app.web import addresses
 from app.web.roles import Presenting
+from kgen.errors import KGenError
 
 STATIC = Path(__file__).parent / "static"
 STYLES = (
@@ -48,8 +49,10 @@ STYLES = (
 FIRST_PORT = 7860
 
 
-class ServeError(Exception):
+class ServeError(KGenError):
     """The app cannot be served as asked; the message is one sentence for a person."""
+
+    code = "serve"
 
 
 def build(runs: Runs, presenting: Presenting | None = None) -> gr.Blocks:

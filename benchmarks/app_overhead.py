@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import launch
+from app import launch
 from kgen.journal.reading import open_run
 from kgen.recipes import recipes
 

@@ -1,5 +1,5 @@
-"""The command line: `python -m kgen …`. Only this file, screen.py, zoo_screen.py and child.py
-print.
+"""The command line: `python -m kgen …`, or `kgen …` where it is installed. Only this file and
+kgen/cli print.
 
 Exit codes: 0 done or stopped on request, 1 the run failed, 2 bad input, 130 interrupted (the run
 folder can be resumed).
@@ -26,6 +26,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kgen import __version__
 from kgen.cli import (
     bundle_commands,
     data_commands,
@@ -35,13 +36,11 @@ from kgen.cli import (
     zoo_output,
 )
 from kgen.cli.progress import Json, console, watch
-from kgen.data.data import DataError
-from kgen.journal.bundle import BundleError
-from kgen.journal.reading import JournalError, open_run
+from kgen.errors import KGenError
+from kgen.journal.reading import open_run
 from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
 from kgen.recipes import recipes
 from kgen.tables import tables
-from kgen.tables.tables import TableError
 from kgen.zoo.zoo import ZooError
 
 cli = typer.Typer(
@@ -53,6 +52,25 @@ cli = typer.Typer(
         " gone."
     ),
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What comes before a command."""
+
 
 Out = Annotated[
     Path | None, typer.Option("--out", help="Run folder to make; default runs/NAME-TIME.")
@@ -412,29 +430,13 @@ def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int
 
 def main() -> None:
     """Errors of the user's become one sentence and exit code 2."""
-    from kgen.embeddings import EmbeddingError
-    from kgen.journal.export import ExportError
     from kgen.journal.runner import DiskError
-    from kgen.worth.worth import WorthError
 
     try:
         cli()
-    except (
-        RecipeError,
-        ZooError,
-        DataError,
-        JournalError,
-        EmbeddingError,
-        ExportError,
-        TableError,
-        BundleError,
-        WorthError,
-    ) as error:
+    except KGenError as error:
         console.print(f"Error: {error}", highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except DiskError as error:
-        console.print(f"Error: {error}", highlight=False, soft_wrap=True)
-        sys.exit(1)
+        sys.exit(1 if isinstance(error, DiskError) else 2)
     except OSError as error:
         console.print(
             f"Error: {error.filename or 'a file'} cannot be read or written:"

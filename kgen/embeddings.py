@@ -17,6 +17,7 @@ from torch import Tensor
 
 from kgen.data.classes import TABLE as TABLE
 from kgen.data.classes import embedded
+from kgen.errors import KGenError
 from kgen.files import write_durably
 from kgen.zoo.zoo import header
 
@@ -28,8 +29,10 @@ WIDTH = 384
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-class EmbeddingError(ValueError):
+class EmbeddingError(KGenError, ValueError):
     """Class texts for which there is no embedding; the message says what to do."""
+
+    code = "embedding"
 
 
 def smallest_mse(table: Tensor) -> float:

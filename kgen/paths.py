@@ -9,9 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds `kgen` and `app`: child processes start here."""
-ASSETS = ROOT / "assets"
+_INSTALLED = Path(__file__).resolve().parent / "_assets"
+"""Where a wheel has what a checkout has in `assets/`."""
+ASSETS = _INSTALLED if _INSTALLED.is_dir() else ROOT / "assets"
 """Bundled teachers, embeddings, class names, images, lessons and recordings."""
-TABLE_RUNS = ROOT / "docs" / "tables" / "runs.jsonl"
+TABLE_RUNS = (ASSETS if _INSTALLED.is_dir() else ROOT / "docs") / "tables" / "runs.jsonl"
 """Results of every run behind the published tables."""
 RESULTS_PAGE = ROOT / "docs" / "results.md"
 

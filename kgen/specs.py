@@ -12,11 +12,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kgen.errors import KGenError
 from kgen.events import TeacherCard
 
 
-class ZooError(ValueError):
+class ZooError(KGenError, ValueError):
     """A teacher or student that is not known or cannot be read; the message says what to do."""
+
+    code = "zoo"
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from kgen.errors import KGenError
 from kgen.events import PARTS
 from kgen.journal.reading import JournalError
 
@@ -25,8 +26,10 @@ THUMB = 64
 """Larger images are shrunk to at most this in grids."""
 
 
-class Odd(ValueError):
+class Odd(KGenError, ValueError):
     """A file that does not hold what an iteration's file holds; one sentence."""
+
+    code = "batch"
 
 
 @dataclass(frozen=True, slots=True)

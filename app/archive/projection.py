@@ -23,6 +23,7 @@ import numpy as np
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from kgen.errors import KGenError
 from kgen.files import write_durably
 from kgen.paths import ASSETS, ROOT
 from kgen.zoo import zoo
@@ -33,8 +34,10 @@ FIT_SECONDS = 180.0
 LAYOUT = "layout.safetensors"
 
 
-class LayoutError(ValueError):
+class LayoutError(KGenError, ValueError):
     """A layout or reference file that cannot be used; one sentence."""
+
+    code = "layout"
 
 
 @dataclass(frozen=True)

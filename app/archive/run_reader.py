@@ -11,6 +11,7 @@ from app.archive import projection
 from app.archive.projection import Layout
 from app.archive.student_space import StudentSpace
 from app.live.moments import Moments
+from app.web.errors import Missing
 from app.web.publish import encode
 from kgen import events
 from kgen.journal.reading import JournalError, Run
@@ -21,10 +22,6 @@ MOST_VIEWS = 1000
 HOSTILE = (AttributeError, KeyError, ValueError, IndexError, TypeError, OverflowError)
 """What reading arrays and events raises where they hold something else than a run's."""
 FOREIGN = "This file of the run holds something else than it should."
-
-
-class Missing(LookupError):
-    """What was asked for is not there; one sentence."""
 
 
 def layout_of(run: Run) -> Layout | None:

@@ -18,12 +18,13 @@ from typing import Any
 
 from app.archive.archive import without_place
 from app.archive.columns import Columns
-from app.archive.run_reader import HOSTILE, Missing
+from app.archive.run_reader import HOSTILE
 from app.compare import comparison, comparison_table
 from app.compare.comparison import LETTERS, Side
 from app.library.actions import Shelf
 from app.process.runs import RunError
 from app.setup.switches import Switch, switches
+from app.web.errors import Missing
 from app.web.publish import encode
 from kgen.files import mark
 from kgen.journal.reading import JournalError, open_run

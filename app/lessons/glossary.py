@@ -16,14 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tomlkit.exceptions import TOMLKitError
 
 from app.lessons import prose
+from kgen.errors import KGenError
 from kgen.paths import ASSETS
 
 FILE = ASSETS / "lessons" / "glossary.toml"
 ID = r"[a-z][a-z0-9-]{0,39}"
 
 
-class GlossaryError(ValueError):
+class GlossaryError(KGenError, ValueError):
     """A glossary that cannot be used; names the term and the field."""
+
+    code = "glossary"
 
 
 class Term(BaseModel):

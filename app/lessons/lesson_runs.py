@@ -14,10 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.archive.run_reader import HOSTILE, Missing
+from app.archive.run_reader import HOSTILE
 from app.lessons import metrics
 from app.lessons.lessons import Lesson
 from app.process.runs import RunError, Runs
+from app.web.errors import Missing
 from kgen.files import mark
 from kgen.journal.reading import JournalError, open_run
 from kgen.recipe.recipe import Recipe, RecipeError

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tomlkit.exceptions import TOMLKitError
 
 from app.lessons import glossary, metrics, prose
+from kgen.errors import KGenError
 from kgen.paths import ASSETS
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.recipes import recipes
@@ -35,8 +36,10 @@ FIGURES = ("images", "making", "maps", "agreement", "accuracy")
 Text = Annotated[str, Field(min_length=1, max_length=300)]
 
 
-class LessonError(ValueError):
+class LessonError(KGenError, ValueError):
     """A lesson that cannot be used; names the file and the field."""
+
+    code = "lesson"
 
 
 class _Model(BaseModel):

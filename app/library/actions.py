@@ -22,9 +22,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.archive.archive import without_place
-from app.archive.run_reader import Missing
 from app.library.listing import MOST_NOTE, NOTE, Listing
 from app.process.runs import RunError, Runs
+from app.web.errors import Missing
 from kgen.files import sync_folder, write_durably
 from kgen.journal.bundle import BundleError, pieces
 from kgen.journal.reading import NAME, JournalError

@@ -23,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 
 from app.archive import sheets
 from app.archive.archive import Archive
-from app.archive.run_reader import Missing
 from app.setup.differences import kin_of
+from app.web.errors import Missing
 from kgen import events
 from kgen.files import mark
 from kgen.journal.reading import BUNDLED, JournalError, Run, being_written, open_run

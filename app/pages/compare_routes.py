@@ -7,13 +7,13 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from app.archive.run_reader import Missing
 from app.compare.comparing import Comparing
 from app.compare.comparison import LETTERS
 from app.library.actions import Shelf
 from app.pages.library_routes import act, refusal, text
 from app.process.runs import RunError
 from app.web.answers import FOR_EVER, REVALIDATE, answer, fresh, missing
+from app.web.errors import Missing
 from app.web.publish import encode
 from kgen.journal.reading import NAME
 

@@ -10,13 +10,13 @@ import hashlib
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from app.archive.run_reader import Missing
 from app.lessons import glossary
 from app.lessons.lesson_runs import LessonRuns
 from app.lessons.lessons import Lesson, Lessons
 from app.pages.library_routes import act
 from app.process.runs import Runs
 from app.web.answers import FOR_EVER, REVALIDATE, answer, fresh, missing, number
+from app.web.errors import Missing
 from app.web.lru import Pieces
 from app.web.publish import encode
 

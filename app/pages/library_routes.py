@@ -16,11 +16,11 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.archive.run_reader import Missing
 from app.library.actions import LARGEST_UPLOAD, Shelf
 from app.process.runs import RunError
 from app.web import request_body
 from app.web.answers import FOR_EVER, fresh, known, missing
+from app.web.errors import Missing
 from app.web.publish import encode
 from kgen.journal.bundle import SUFFIX
 

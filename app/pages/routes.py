@@ -23,7 +23,6 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from app.archive.archive import bundled_reference, without_place
-from app.archive.run_reader import Missing
 from app.library.actions import Shelf
 from app.live.state import OPINION
 from app.pages import compare_routes, inspect_routes, lesson_routes, library_routes, stage_routes
@@ -34,6 +33,7 @@ from app.web.answers import FOR_EVER, REVALIDATE, fresh, number
 from app.web.answers import answer as _answer
 from app.web.answers import known as _known
 from app.web.answers import missing as _missing
+from app.web.errors import Missing
 from app.web.guard import middleware
 from app.web.publish import encode
 from app.web.roles import PRESENTER, Presenting

@@ -19,14 +19,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.process.child import ROOT
+from kgen.errors import KGenError
 from kgen.journal.export import lack
 
 SECONDS = 240.0
 """How long one export may take; a small student's takes 10 on two busy cores."""
 
 
-class ExportFailed(RuntimeError):
+class ExportFailed(KGenError, RuntimeError):
     """One sentence, without a place of this machine."""
+
+    code = "export"
 
 
 class Bundle(NamedTuple):

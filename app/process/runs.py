@@ -17,7 +17,6 @@ from typing import Any
 
 from app.archive import projection
 from app.archive.archive import Archive
-from app.archive.run_reader import Missing
 from app.live import view, words
 from app.live.plan import before
 from app.live.state import State
@@ -26,9 +25,11 @@ from app.process import recording
 from app.process.child import Child
 from app.process.exports import Exports
 from app.process.follow import Follower
+from app.web.errors import Missing
 from app.web.notifier import Bell
 from app.web.publish import Published, publish
 from kgen.engine.controls import ACTIONS, UNITS
+from kgen.errors import KGenError
 from kgen.journal.reading import JournalError, being_written, open_run
 from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
@@ -39,8 +40,10 @@ ANSWER_SECONDS = 2.0
 CLOSE_SECONDS = 6.0
 
 
-class RunError(RuntimeError):
+class RunError(KGenError, RuntimeError):
     """What was asked for cannot be done; one sentence for the person who asked."""
+
+    code = "run"
 
 
 class Runs:

@@ -14,6 +14,7 @@ from app.live import words
 from app.setup import ladder, offers
 from app.setup.knobs import Knob, knobs
 from app.setup.offers import Offer
+from kgen.errors import KGenError
 from kgen.recipe.fields import Target, Weights
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.recipes import recipes
@@ -71,8 +72,10 @@ FIELDS = (
 """Names of what `write` gives and `read` takes, in the order of the form."""
 
 
-class FormError(ValueError):
+class FormError(KGenError, ValueError):
     """What is wrong with the form, as one sentence for a person."""
+
+    code = "form"
 
 
 def read(given: Mapping[str, Any]) -> Recipe:

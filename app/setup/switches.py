@@ -18,6 +18,7 @@ from app.setup.knobs import knobs
 from app.setup.offers import Offer
 from kgen import events
 from kgen.data import classes
+from kgen.errors import KGenError
 from kgen.recipe.fields import Weights
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.recipes import recipes
@@ -54,8 +55,10 @@ class Switch:
         }
 
 
-class Impossible(ValueError):
+class Impossible(KGenError, ValueError):
     """Why a switch is not for this run, in one sentence."""
+
+    code = "switch"
 
 
 def switches(recipe: Recipe, maps: bool = True, norms: bool = True) -> list[Switch]:

@@ -11,7 +11,7 @@ import re
 from fastapi import Request
 from fastapi.responses import PlainTextResponse, Response
 
-from app.archive.run_reader import Missing
+from app.web.errors import Missing
 
 FOR_EVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"

@@ -6,9 +6,13 @@ from __future__ import annotations
 
 from fastapi import Request
 
+from kgen.errors import KGenError
 
-class TooLong(ValueError):
+
+class TooLong(KGenError, ValueError):
     """More bytes came than are taken."""
+
+    code = "too-long"
 
 
 async def whole(request: Request, most: int) -> bytes:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 
+from kgen.errors import KGenError
 from kgen.preflight.request import RESERVED
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
@@ -23,10 +24,12 @@ SPARE_BYTES = 2**30
 """Of the disk stay free: a run beside it needs room."""
 
 
-class Refused(ValueError):
+class Refused(KGenError, ValueError):
     """What the page asked for is not done; one sentence for a person, and the status of the
     answer.
     """
+
+    code = "upload"
 
     def __init__(self, sentence: str, status: int = 400):
         super().__init__(sentence)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kgen.errors import KGenError
+
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SELECTION = 2**29
 """Bytes of pixels up to which a selection of images is decoded at once; a larger one stays files.
@@ -24,8 +26,10 @@ tested.
 """
 
 
-class DataError(ValueError):
+class DataError(KGenError, ValueError):
     """Real data is missing or is not what it should be; the message says what to do."""
+
+    code = "data"
 
 
 class ImageFiles:

@@ -18,6 +18,7 @@ from kgen.engine.image_sources import SOURCES
 from kgen.engine.objective import Terms
 from kgen.engine.setting import Scale, Setting
 from kgen.engine.state import VIEWS, LoopState, Snapshot
+from kgen.errors import KGenError
 from kgen.events import PARTS, Arrays
 from kgen.nets.vit import draw_corner
 from kgen.sources import balanced_labels
@@ -27,9 +28,11 @@ MOST_HISTORY = 2**26
 """Bytes of a batch's making that are kept in memory."""
 
 
-class Diverged(RuntimeError):
+class Diverged(KGenError, RuntimeError):
     """A loss that is not a number, found at a report: of the generator before the update that it
     would spoil (with `report_every` 1), of the student at most REPORT_EVERY steps later."""
+
+    code = "diverged"
 
     def __init__(self, term: str, step: int, value: float):
         super().__init__(f"the loss part {term!r} was {value} at step {step}")

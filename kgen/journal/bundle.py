@@ -22,6 +22,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from kgen import __version__
+from kgen.errors import KGenError
 from kgen.files import sync_folder
 from kgen.journal.reading import Run, being_written, open_run
 
@@ -41,10 +42,12 @@ MOST_FILES = 50_000
 PIECE = 1 << 20
 
 
-class BundleError(ValueError):
+class BundleError(KGenError, ValueError):
     """A bundle that cannot be made or opened; one sentence says why, and what to do where something
     can be done.
     """
+
+    code = "bundle"
 
 
 def is_known(name: str) -> bool:

@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from kgen import __version__
+from kgen.errors import ExportError
 from kgen.files import write_folder
 from kgen.journal.reading import Run, open_run
 from kgen.zoo import zoo
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 """What student.onnx needs besides torch."""
-
-
-class ExportError(ValueError):
-    """A student that cannot be exported as asked; one sentence says why and what to do."""
 
 
 def lack() -> str:

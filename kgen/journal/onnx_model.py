@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kgen.journal.export import ExportError
+from kgen.errors import ExportError
 
 BATCHES = (1, 7)
 TOLERANCE = 1e-3

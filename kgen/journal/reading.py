@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_arrays
 
 from kgen import events
+from kgen.errors import KGenError
 from kgen.files import FolderLock, Locked
 from kgen.recipe.recipe import Recipe, RecipeError, parse
 
@@ -42,8 +43,10 @@ BUNDLED = "bundle.json"
 """In a run that was opened from a bundle (`kgen.journal.unbundle`): the bundle's manifest."""
 
 
-class JournalError(ValueError):
+class JournalError(KGenError, ValueError):
     """A folder that is no run, or a damaged one; the message names the file and what to do."""
+
+    code = "journal"
 
 
 class Run:

@@ -17,6 +17,7 @@ import torch
 from kgen import events, precision
 from kgen.engine.controls import Controls
 from kgen.engine.engine import Distillation
+from kgen.errors import KGenError
 from kgen.journal.journal import Journal
 from kgen.journal.reading import JournalError, Run, open_run, read_checkpoint
 from kgen.recipe.recipe import Recipe
@@ -28,8 +29,10 @@ FULL_DISK = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno
 Listener = Callable[[events.Event], None]
 
 
-class DiskError(RuntimeError):
+class DiskError(KGenError, RuntimeError):
     """The run folder can no longer be written; what was written before is whole."""
+
+    code = "disk"
 
 
 class Runner:

@@ -13,6 +13,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kgen.errors import KGenError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -110,8 +112,10 @@ SHOWN = 6
 """Names of a short list that fit into a sentence."""
 
 
-class ArchitectureError(ValueError):
+class ArchitectureError(KGenError, ValueError):
     """A name that is not known, or a network that cannot be used; the message is one sentence."""
+
+    code = "architecture"
 
 
 def known(name: str) -> bool:

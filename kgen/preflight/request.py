@@ -46,6 +46,8 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 class PreflightError(ZooError):
     """An order that cannot be carried out; the message names the field and what was expected."""
 
+    code = "preflight"
+
 
 def _square(value: Any) -> Any:
     if isinstance(value, (list, tuple)) or (isinstance(value, str) and not value.strip().isdigit()):

@@ -15,14 +15,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from kgen.errors import KGenError
 from kgen.recipe import errors
 from kgen.recipe.fields import Optimisers, Part, Radii, Target, Weights
 
 
-class RecipeError(ValueError):
+class RecipeError(KGenError, ValueError):
     """A recipe that cannot be run; the message names field, value, allowed range and the nearest
     valid name.
     """
+
+    code = "recipe"
 
 
 class Recipe(Part):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
+from kgen.errors import KGenError
 from kgen.events import Opinion
 from kgen.tables.results import Result
 from kgen.tables.tables import Row, Table
@@ -40,8 +41,10 @@ class Outcome:
         return self.result is None and self.error is None
 
 
-class RunError(RuntimeError):
+class RunError(KGenError, RuntimeError):
     """A run that did not reach its end; the message says why."""
+
+    code = "run"
 
 
 def missing(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from kgen import paths
+from kgen.errors import KGenError
 from kgen.recipe.fields import Target
 from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
@@ -30,10 +31,12 @@ anew.
 RUNS = paths.TABLE_RUNS
 
 
-class TableError(ValueError):
+class TableError(KGenError, ValueError):
     """A table that does not exist, or a place for tables that cannot be used; the message says what
     to do.
     """
+
+    code = "table"
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState, new_pool
 from kgen.engine.student_training import REPORT_EVERY, Learner
 from kgen.engine.synthesis import Diverged, answer_views
+from kgen.errors import KGenError
 from kgen.evaluate import pieces, score
 from kgen.files import write_durably
 from kgen.journal.reading import Run
@@ -36,8 +37,10 @@ LEAST_HALVES = 4
 """As many real images as synthetic ones, and 1/2, 1/4, 1/8 as many, are always measured."""
 
 
-class WorthError(ValueError):
+class WorthError(KGenError, ValueError):
     """A run whose images cannot be weighed against real ones; the message says why."""
+
+    code = "worth"
 
 
 Progress = Callable[[int, int], None]

@@ -55,6 +55,8 @@ class CheckpointError(ZooError):
     do.
     """
 
+    code = "checkpoint"
+
 
 class Checkpoint(NamedTuple):
     """What a file of weights holds."""

@@ -27,6 +27,8 @@ TIMEOUT = 30.0
 class DownloadError(ZooError):
     """The file did not come, or is not what was published; the message says what to do."""
 
+    code = "download"
+
 
 @dataclass(frozen=True)
 class Progress:

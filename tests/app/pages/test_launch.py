@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-import launch
+from app import launch
 
 
 @pytest.mark.parametrize(

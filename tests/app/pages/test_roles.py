@@ -22,8 +22,7 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 
-import launch
-from app import main
+from app import launch, main
 from app.pages import audience, routes, studio, teacher_routes
 from app.process.runs import Runs
 from app.process.teacher_checks import Brought

@@ -10,8 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-import launch
-from app import main
+from app import launch, main
 from app.pages import routes, stage_routes
 from app.process.runs import Runs
 from app.web import addresses, stage

@@ -1,0 +1,176 @@
+"""The command that starts the app: its options, and the environment that Gradio is imported in."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import re
+import sys
+
+# Read by Gradio while it is imported: no telemetry, no look-ups, a short analytics table (it is
+# summed up after every event), and no proxy between the app and itself.
+ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "50",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+LOCAL = "127.0.0.1,localhost,::1"
+
+
+def prepare_environment() -> None:
+    """Before Gradio is imported."""
+    os.environ.update(ENVIRONMENT)
+    for name in ("NO_PROXY", "no_proxy"):
+        kept = os.environ.get(name)
+        os.environ[name] = f"{kept},{LOCAL}" if kept else LOCAL
+
+
+def port_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a port; a number from 1 to 65535 is expected"
+        )
+    return int(text)
+
+
+def url_path(text: str) -> str:
+    """It is written into the page, so nothing but plain path characters may be in it."""
+    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a path; letters, digits and / . _ ~ - are expected"
+        )
+    return text
+
+
+def host_name(text: str) -> str:
+    from app.web.guard import HOST  # it does not import Gradio
+
+    if not HOST.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a host name; something like kgen.example.org is expected"
+        )
+    return text
+
+
+def origin(text: str) -> str:
+    """It is written into a header, so nothing but an origin may be in it."""
+    from app.web.guard import ORIGIN
+
+    if not ORIGIN.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not an origin; something like https://course.example.org is expected"
+        )
+    return text
+
+
+def link(text: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?", text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not an address; something like https://kgen.example.org/ is expected"
+        )
+    return text if text.endswith("/") else f"{text}/"
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="K-Gen Explorer: watch how a teacher's knowledge is distilled without data."
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: this computer only)"
+    )
+    parser.add_argument(
+        "--port", type=port_number, help="port (default: the first free one from 7860)"
+    )
+    parser.add_argument(
+        "--runs", default="runs", metavar="DIR", help="folder of the runs (default: runs)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument(
+        "--no-recording",
+        action="store_true",
+        help="do not put the recorded run into a folder that has no run yet",
+    )
+    parser.add_argument(
+        "--root-path",
+        type=url_path,
+        default="",
+        metavar="PATH",
+        help="path below which a proxy serves the app",
+    )
+    parser.add_argument(
+        "--allow-host",
+        type=host_name,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also answer to this host name; repeatable",
+    )
+    parser.add_argument(
+        "--allow-frame",
+        type=origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let this site embed the app; repeatable",
+    )
+    parser.add_argument(
+        "--presenter",
+        action="store_true",
+        help=(
+            "with an audience: others watch and follow, only you steer; --host 0.0.0.0 lets them in"
+        ),
+    )
+    parser.add_argument(
+        "--token",
+        help=(
+            "the presenter's token (default: KGEN_TOKEN, else a new one); others on this computer"
+            " may see it here"
+        ),
+    )
+    parser.add_argument(
+        "--link",
+        type=link,
+        metavar="URL",
+        help="address for the audience, where a proxy has another one than this computer",
+    )
+    args = parser.parse_args(argv)
+    if not args.presenter and (args.token or args.link):
+        parser.error(f"{'--token' if args.token else '--link'} is for --presenter.")
+    if args.presenter:
+        from app.web.roles import token_from
+
+        try:
+            args.token = token_from(args.token)
+        except ValueError as error:
+            parser.error(str(error))
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = arguments(argv)
+    if not is_loopback(args.host) and not args.presenter:
+        print(
+            f"--host {args.host} would open the app to other computers without a token. For an"
+            f" audience that watches while you steer: python launch.py --host {args.host}"
+            " --presenter",
+            file=sys.stderr,
+        )
+        return 2
+    prepare_environment()
+    from app.main import ServeError, serve  # after the environment is set
+
+    try:
+        return serve(args)
+    except ServeError as error:
+        print(error, file=sys.stderr)
+        return 2
