@@ -23,7 +23,7 @@ from fastapi import Depends
 
 from app.pages import audience, routes, stage_routes, studio, teacher_routes
 from app.process.runs import Runs
-from app.process.teacher_checks import Brought
+from app.process.teacher_checks import TeacherChecks
 from app.theme import theme
 from app.web import addresses
 from app.web.roles import Presenting
@@ -73,7 +73,7 @@ def serve(args: argparse.Namespace) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())
     runs = Runs(Path(args.runs), recorded=not args.no_recording)
-    brought = Brought(runs.folder / ".uploads")
+    brought = TeacherChecks(runs.folder / ".uploads")
     demo = build(runs, presenting)
     try:
         app, _, _ = demo.launch(**launch_settings(args, port, presenting))

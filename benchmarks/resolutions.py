@@ -31,7 +31,7 @@ import torch
 
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
-from kgen.engine.student_training import Learner
+from kgen.engine.student_training import StudentTrainer
 from kgen.engine.synthesis import Synthesis
 from kgen.recipes import recipes
 
@@ -44,7 +44,7 @@ class Contender:
     def __init__(self, recipe):
         self.recipe, self.setting = recipe, Setting(recipe)
         self.state = LoopState(self.setting)
-        self.learner = Learner(self.setting, self.state)
+        self.learner = StudentTrainer(self.setting, self.state)
 
     def images(self) -> int:
         """One epoch's iterations; returns the pixels made."""

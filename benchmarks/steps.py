@@ -28,7 +28,7 @@ import torch
 
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
-from kgen.engine.student_training import Learner
+from kgen.engine.student_training import StudentTrainer
 from kgen.engine.synthesis import Synthesis
 from kgen.recipes import recipes
 
@@ -47,7 +47,10 @@ def main() -> None:
     synthesis.step()
     synthesis.done = 0
     synthesis.store(synthesis.measure(state.snapshot()))
-    learner, fresh = Learner(setting, state), Learner(Setting(recipe.replace(views=0)), state)
+    learner, fresh = (
+        StudentTrainer(setting, state),
+        StudentTrainer(Setting(recipe.replace(views=0)), state),
+    )
     images = synthesis.images.clone().requires_grad_()
 
     def generator_alone() -> None:

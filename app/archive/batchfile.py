@@ -26,7 +26,7 @@ THUMB = 64
 """Larger images are shrunk to at most this in grids."""
 
 
-class Odd(KGenError, ValueError):
+class BatchFileError(KGenError, ValueError):
     """A file that does not hold what an iteration's file holds; one sentence."""
 
     code = "batch"
@@ -83,7 +83,7 @@ class BatchFile:
                 and 1 <= self.channels <= MOST_CHANNELS
                 and 1 <= self.side == width <= MOST_SIDE
             ):
-                raise Odd(
+                raise BatchFileError(
                     f"Iteration {iteration_name(self.iteration)} has images of a shape that no run"
                     " makes."
                 )
@@ -107,7 +107,7 @@ class BatchFile:
         shape = self._shape(name, dimensions)
         wanted = self.n if rows is None else rows
         if wanted not in (-1, shape[0]) or int(np.prod(shape, dtype=object)) > MOST_NUMBERS:
-            raise Odd(
+            raise BatchFileError(
                 f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run"
                 " makes."
             )
@@ -119,7 +119,7 @@ class BatchFile:
             return None
         shape = self._shape(name, dimensions)
         if shape[0] != self.n or int(np.prod(shape[1:], dtype=object)) > MOST_NUMBERS:
-            raise Odd(
+            raise BatchFileError(
                 f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run"
                 " makes."
             )
@@ -136,7 +136,7 @@ class BatchFile:
         nothing = np.full(self.n, np.nan)
         labels, parts = self.array("labels", 1), self.array("parts", 2)
         if labels is None or labels.dtype.kind not in "iu":
-            raise Odd(f"Iteration {iteration_name(self.iteration)} has no labels.")
+            raise BatchFileError(f"Iteration {iteration_name(self.iteration)} has no labels.")
         labels = labels.astype(np.int64)
         entered, p = self.array("entered", 1), self.array("confidence", 1)
         names = PARTS[: 0 if parts is None else parts.shape[1]]
@@ -153,7 +153,9 @@ class BatchFile:
     def _judged(self, nothing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         confidence, rank = self.array("judge_confidence", 1), self.array("judge_rank", 1)
         if rank is not None and rank.dtype.kind not in "iu":
-            raise Odd(f"In iteration {iteration_name(self.iteration)}, “judge_rank” is no count.")
+            raise BatchFileError(
+                f"In iteration {iteration_name(self.iteration)}, “judge_rank” is no count."
+            )
         return nothing if confidence is None else shares(confidence), (
             nothing if rank is None else rank.astype(np.float64) + 1
         )
@@ -187,7 +189,7 @@ class BatchFile:
             or shape[2:] != [self.channels, self.side, self.side]
             or len(steps) > 64
         ):
-            raise Odd(
+            raise BatchFileError(
                 f"In iteration {iteration_name(self.iteration)}, “previews” has a shape that no run"
                 " makes."
             )
@@ -205,9 +207,11 @@ class BatchFile:
             piece = self._file.get_slice(name)
             shape, found = list(piece.get_shape()), piece.get_dtype()
         except SafetensorError:
-            raise Odd(f"Iteration {iteration_name(self.iteration)} has no “{name}”.") from None
+            raise BatchFileError(
+                f"Iteration {iteration_name(self.iteration)} has no “{name}”."
+            ) from None
         if len(shape) != dimensions or kind not in (None, found):
-            raise Odd(
+            raise BatchFileError(
                 f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run"
                 " makes."
             )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.archive import sheets
-from app.archive.batchfile import BatchFile, Odd, thumb_of
+from app.archive.batchfile import BatchFile, BatchFileError, thumb_of
 from app.archive.samples import Album, canvas
 from kgen.events import PARTS
 from kgen.journal.bundle import Pipe
@@ -72,7 +72,7 @@ def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[
                             sheets.png_bytes(sheets.picture(opened.image(pos))),
                         )
                         yield pipe.take()
-            except (JournalError, Odd):  # went away meanwhile: the table still names it
+            except (JournalError, BatchFileError):  # went away meanwhile: the table still names it
                 continue
     yield pipe.take()
 
@@ -97,7 +97,7 @@ def _row(album: Album, iteration: int, pos: int, name: str) -> dict[str, Any]:
     }
     try:
         columns = album.columns(iteration)
-    except (JournalError, Odd):
+    except (JournalError, BatchFileError):
         return row
     numbers = {
         "teacher_confidence": columns.p[pos],

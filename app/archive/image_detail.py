@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from app.archive import sheets
-from app.archive.batchfile import BatchFile, Odd, shares, significant, thumb_of, told
+from app.archive.batchfile import BatchFile, BatchFileError, shares, significant, thumb_of, told
 from app.archive.projection import nearest
 from app.archive.samples import Album
 from kgen.journal.reading import JournalError
@@ -41,7 +41,9 @@ def specimen(album: Album, iteration: int, pos: int, real: Arrays | None) -> dic
     columns = album.columns(iteration)
     with BatchFile(album.path, iteration) as opened:
         if pos >= opened.n:
-            raise Odd(f"Iteration {iteration + 1:,} has {opened.n:,} images, not {pos + 1:,}.")
+            raise BatchFileError(
+                f"Iteration {iteration + 1:,} has {opened.n:,} images, not {pos + 1:,}."
+            )
         cam, embedding = opened.row("cam", pos, 3), opened.row("embedding", pos, 2)
         odd: list[str] = []
         finite = {
@@ -144,7 +146,7 @@ def _before(album: Album, iteration: int, pos: int) -> list[int] | None:
         return [iteration, pos - 1]
     try:
         return [iteration - 1, len(album.columns(iteration - 1).labels) - 1] if iteration else None
-    except (JournalError, Odd):
+    except (JournalError, BatchFileError):
         return None
 
 
@@ -184,11 +186,13 @@ def kin(album: Album, iteration: int, pos: int, end: int) -> dict[str, Any]:
     """
     with BatchFile(album.path, iteration) as opened:
         if pos >= opened.n:
-            raise Odd(f"Iteration {iteration + 1:,} has {opened.n:,} images, not {pos + 1:,}.")
+            raise BatchFileError(
+                f"Iteration {iteration + 1:,} has {opened.n:,} images, not {pos + 1:,}."
+            )
         own = opened.row("embedding", pos, 2)
         files = min(MOST_FILES, max(1, MOST_COMPARED // opened.n), end)
     if own is None or not 1 <= len(own) <= MOST_WIDTH:
-        raise Odd("This run did not keep the teacher's embeddings.")
+        raise BatchFileError("This run did not keep the teacher's embeddings.")
     own, c = np.nan_to_num(own.astype(np.float32)), int(album.columns(iteration).labels[pos])
     looked = sorted(
         {*np.linspace(0, end - 1, files).round().astype(int).tolist(), min(iteration, end - 1)}
@@ -199,7 +203,7 @@ def kin(album: Album, iteration: int, pos: int, end: int) -> dict[str, Any]:
             columns = album.columns(it)
             with BatchFile(album.path, it) as opened:
                 embedding = opened.array("embedding", 2)
-        except (JournalError, Odd):
+        except (JournalError, BatchFileError):
             continue
         for name in shared(columns.parts):
             common.setdefault(name, []).append(float(columns.parts[name][0]))

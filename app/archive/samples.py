@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from app.archive import sheets
-from app.archive.batchfile import BatchFile, Odd, PerImage, thumb_of, told
+from app.archive.batchfile import BatchFile, BatchFileError, PerImage, thumb_of, told
 from kgen.events import PARTS
 from kgen.journal.reading import JournalError
 
@@ -103,7 +103,7 @@ class Album:
         for iteration in range(first, end):
             try:
                 columns = self.columns(iteration)
-            except (JournalError, Odd):
+            except (JournalError, BatchFileError):
                 lost.append(iteration)
                 continue
             at = np.flatnonzero(columns.labels == c)[: MOST_TILES - count]
@@ -231,11 +231,11 @@ def conditions(text: str) -> list[tuple[str, float, float]]:
         try:
             found.append((match[1], float(match[2] or "-inf"), float(match[3] or "inf")))
         except (TypeError, ValueError):
-            raise Odd(
+            raise BatchFileError(
                 "That is no condition on images; it is NAME:LOW:HIGH, several with commas."
             ) from None
     if len(found) > MOST_CONDITIONS:
-        raise Odd(f"At most {MOST_CONDITIONS} conditions on images at once.")
+        raise BatchFileError(f"At most {MOST_CONDITIONS} conditions on images at once.")
     return found
 
 
@@ -243,7 +243,7 @@ def ordering(text: str) -> tuple[str, bool]:
     """ "-kr" → ("kr", True): highest first. Raises Odd."""
     name = text.removeprefix("-")
     if name not in NAMES:
-        raise Odd(f"Images are not sorted by that; choose one of {', '.join(NAMES)}.")
+        raise BatchFileError(f"Images are not sorted by that; choose one of {', '.join(NAMES)}.")
     return name, text.startswith("-")
 
 
@@ -262,7 +262,7 @@ def chosen(
     for iteration in range(end):
         try:
             columns = album.columns(iteration)
-        except (JournalError, Odd):
+        except (JournalError, BatchFileError):
             continue
         at = np.flatnonzero(columns.labels == c)
         for name, low, high in where:

@@ -77,14 +77,14 @@ class Reading:
 
 def _alone(method: Callable) -> Callable:
     @functools.wraps(method)
-    def locked(self: Comparing, *args: Any) -> Any:
+    def locked(self: Comparisons, *args: Any) -> Any:
         with self._lock:
             return method(self, *args)
 
     return locked
 
 
-class Comparing:
+class Comparisons:
     def __init__(self, shelf: Shelf):
         self.shelf, self.runs, self.archive = shelf, shelf.runs, shelf.archive
         self._lock = threading.Lock()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from app.compare.comparing import Comparing
+from app.compare.comparing import Comparisons
 from app.compare.comparison import LETTERS
 from app.library.actions import Shelf
 from app.pages.library_routes import act, refusal, text
@@ -19,7 +19,7 @@ from kgen.journal.reading import NAME
 
 
 def install(app: FastAPI, shelf: Shelf) -> None:
-    comparing = Comparing(shelf)
+    comparing = Comparisons(shelf)
 
     @app.get("/kg/compare")
     def compare(request: Request) -> Response:

@@ -17,7 +17,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from app.archive import downloads
 from app.archive.archive import without_place
-from app.archive.batchfile import Odd
+from app.archive.batchfile import BatchFileError
 from app.archive.image_detail import kin, specimen
 from app.archive.run_reader import FOREIGN, HOSTILE, Missing, OpenRun, Story
 from app.archive.samples import (
@@ -44,7 +44,7 @@ LATE = 8
 """Iterations by which a page may lag behind the run that it asks for."""
 
 
-class Opened(NamedTuple):
+class OpenedRun(NamedTuple):
     """An attempt of a run, ready to be looked into."""
 
     run: OpenRun
@@ -58,14 +58,14 @@ class Opened(NamedTuple):
 def install(app: FastAPI, runs: Runs) -> None:
     pieces, index = Pieces(), Index()
 
-    def open_run(request: Request, name: str, attempt: str) -> Opened:
+    def open_run(request: Request, name: str, attempt: str) -> OpenedRun:
         id = request.query_params.get("id")
         run = runs.archive.open(name, number(attempt), id)
         story = run.story()
         if story.started is None:
             raise Missing("This run has made no image yet.")
         key = (name, run.attempt, run.id)
-        return Opened(
+        return OpenedRun(
             run,
             story,
             Album(run.run.path, key, index, np.array(story.started.class_indices, np.int64)),
@@ -78,7 +78,7 @@ def install(app: FastAPI, runs: Runs) -> None:
         name: str,
         attempt: str,
         what: tuple,
-        make: Callable[[Opened], bytes],
+        make: Callable[[OpenedRun], bytes],
         media: str = "application/json",
     ) -> Response:
         def find() -> Response:
@@ -93,12 +93,12 @@ def install(app: FastAPI, runs: Runs) -> None:
             return find()
         except JournalError as error:
             return missing(without_place(error, runs.archive.folder))
-        except (Missing, Odd) as error:
+        except (Missing, BatchFileError) as error:
             return missing(str(error))
         except HOSTILE:  # a run from elsewhere may hold anything
             return missing(FOREIGN)
 
-    def part_of(opened: Opened, c: int, first: int, end: int) -> None:
+    def part_of(opened: OpenedRun, c: int, first: int, end: int) -> None:
         if not 0 <= c < len(opened.story.started.classes):
             raise Missing("This run has no such class.")
         if not first < end <= opened.story.done or end - first > MOST_ITERATIONS:
@@ -112,7 +112,7 @@ def install(app: FastAPI, runs: Runs) -> None:
     def of_class(
         request: Request, run: str, attempt: str, c: str, first: str, end: str
     ) -> Response:
-        def make(opened: Opened) -> bytes:
+        def make(opened: OpenedRun) -> bytes:
             part_of(opened, *at)
             return encode(piece(opened.album, *at))
 
@@ -126,7 +126,7 @@ def install(app: FastAPI, runs: Runs) -> None:
     def contact_sheet(
         request: Request, run: str, attempt: str, c: str, first: str, end: str
     ) -> Response:
-        def make(opened: Opened) -> bytes:
+        def make(opened: OpenedRun) -> bytes:
             part_of(opened, *at)
             return gzip.compress(sheet(opened.album, *at), 1, mtime=0)
 
@@ -138,7 +138,7 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     @app.get("/kg/inspect/{run}/{attempt}/image/{iteration}/{pos}")
     def image(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
-        def make(opened: Opened) -> bytes:
+        def make(opened: OpenedRun) -> bytes:
             finished(opened, at[0])
             layout, reference = opened.run.layout, opened.run.reference
             real = (
@@ -169,7 +169,7 @@ def install(app: FastAPI, runs: Runs) -> None:
     def near(
         request: Request, run: str, attempt: str, iteration: str, pos: str, end: str
     ) -> Response:
-        def make(opened: Opened) -> bytes:
+        def make(opened: OpenedRun) -> bytes:
             finished(opened, at[0])
             if (
                 not max(0, opened.story.done - LATE) < at[2] <= opened.story.done
@@ -185,7 +185,7 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     @app.get("/kg/inspect/{run}/{attempt}/tests/{c}/{n}")
     def tests(request: Request, run: str, attempt: str, c: str, n: str) -> Response:
-        def make(opened: Opened) -> bytes:
+        def make(opened: OpenedRun) -> bytes:
             if not 0 <= at[0] < len(opened.story.started.classes) or at[1] < 1:
                 raise Missing("This run has no such class, or no such test.")
             if at[1] != opened.story.count:  # confusions are kept of the newest test alone
@@ -245,7 +245,7 @@ def numbers(*texts: str) -> tuple[int, ...] | None:
         return None
 
 
-def finished(opened: Opened, iteration: int) -> None:
+def finished(opened: OpenedRun, iteration: int) -> None:
     if iteration >= opened.story.done:
         raise Missing(f"Iteration {iteration + 1:,} is not finished; {opened.story.done:,} are.")
 

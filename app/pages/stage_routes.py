@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from app.web import request_body
 from app.web.answers import REVALIDATE, answer
-from app.web.notifier import Bell
+from app.web.notifier import Notifier
 from app.web.roles import Presenting
 from app.web.stage import Stage
 
@@ -27,7 +27,7 @@ FRESH = {"Cache-Control": "no-store"}
 def install(
     app: FastAPI,
     stage: Stage,
-    news: Bell,
+    news: Notifier,
     presenting: Presenting,
     links: list[str],
     page: str = "",

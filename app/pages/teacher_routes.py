@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.requests import ClientDisconnect
 
 from app.process import teacher_checks
-from app.process.teacher_checks import Brought
+from app.process.teacher_checks import TeacherChecks
 from app.web import request_body
 from app.web.uploads import Refused
 
@@ -24,7 +24,7 @@ MOST_ORDER = 10**6
 FRESH = {"Cache-Control": "no-store"}
 
 
-def install(app: FastAPI, teachers: Brought) -> None:
+def install(app: FastAPI, teachers: TeacherChecks) -> None:
     """Add the routes to the FastAPI app that Gradio's launch returns."""
 
     @app.get("/kg/known")

@@ -26,7 +26,7 @@ from app.process.child import Child
 from app.process.exports import Exports
 from app.process.follow import Follower
 from app.web.errors import Missing
-from app.web.notifier import Bell
+from app.web.notifier import Notifier
 from app.web.publish import Published, publish
 from kgen.engine.controls import ACTIONS, UNITS
 from kgen.errors import KGenError
@@ -77,7 +77,7 @@ class Runs:
                 before(recipes.get(DEFAULT)),
             )
         )
-        self._live, self.news = self._empty, Bell()
+        self._live, self.news = self._empty, Notifier()
         self._attach_newest(recorded)
 
     # --- what is going on ------------------------------------------------------------------------

@@ -41,7 +41,7 @@ SETTINGS = {"bn_scale": "as the page's recipes do", "embedding": "in the rail, b
 CLOSE_SECONDS = 5.0
 
 
-class Brought:
+class TeacherChecks:
     """The newest check, and the file that was uploaded for it. Safe from any thread but `take`,
     which is for one event loop.
 

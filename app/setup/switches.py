@@ -55,7 +55,7 @@ class Switch:
         }
 
 
-class Impossible(KGenError, ValueError):
+class NotFlippable(KGenError, ValueError):
     """Why a switch is not for this run, in one sentence."""
 
     code = "switch"
@@ -79,7 +79,7 @@ def switches(recipe: Recipe, maps: bool = True, norms: bool = True) -> list[Swit
             new = recipe.replace(**(changes() if callable(changes) else changes))
             _check(recipe, new, offer)
             found.append(Switch(id, part, title, tip, change(recipe, new), new))
-        except (RecipeError, Impossible) as error:
+        except (RecipeError, NotFlippable) as error:
             found.append(Switch(id, part, title, tip, refused=str(error)))
     return found
 
@@ -157,12 +157,12 @@ def _resolutions(recipe: Recipe, offer: Offer, rung: str, now: list[str]) -> dic
     """As `static/setup/ladder.js` moves them; the batch keeps its pixels."""
     sides, many = sorted(recipe.resolutions), len(recipe.resolutions) > 1
     if rung == ladder.SMALLER and many and rung in now:
-        raise Impossible(
+        raise NotFlippable(
             "With two resolutions one of them is smaller than the teacher's input; flip"
             " multi-resolution first."
         )
     if len(offer.sides) < 2:
-        raise Impossible("This teacher takes images of one size only.")
+        raise NotFlippable("This teacher takes images of one size only.")
     if rung == ladder.SMALLER:
         wanted = (offer.sides[-1],) if rung in now else (offer.small,)
     else:
@@ -174,7 +174,7 @@ def _check(old: Recipe, new: Recipe, offer: Offer) -> None:
     """What a recipe alone does not know: its teacher's patches, and texts for its classes."""
     sides = new.sides(plan.patch(offer.card))
     if new.resolutions == old.resolutions and sides != old.sides(plan.patch(offer.card)):
-        raise Impossible(
+        raise NotFlippable(
             f"The images would become {value(new.replace(resolutions=sides), 'resolutions')} pixels"
             " wide, so more than one thing would change."
         )
@@ -183,7 +183,7 @@ def _check(old: Recipe, new: Recipe, offer: Offer) -> None:
         and new.text_encoder == "table"
         and not set(offer.classes) <= classes.embedded().keys()
     ):
-        raise Impossible(
+        raise NotFlippable(
             "Some of this teacher's classes have no text embedding in the bundled table."
         )
 

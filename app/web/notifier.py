@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 
-class Bell:
+class Notifier:
     """Ring from any thread; wait in any event loop."""
 
     def __init__(self) -> None:

@@ -96,7 +96,7 @@ def add(
     with progress.progress_bar() as bar:
         task = bar.add_task(f"adding {name}", total=None, note="")
         for step in collection.add(name, path, split, replace):
-            if isinstance(step, collection.Added):
+            if isinstance(step, collection.AddedImages):
                 added = step
             elif step[0] % 100 == 0 or step[0] == step[1]:
                 bar.update(task, completed=step[0], total=step[1], note="")

@@ -102,7 +102,7 @@ CARDS = {
 
 
 @dataclass
-class Here:
+class Installed:
     """What of a data set is on this machine: images per split, or why it cannot be read."""
 
     card: Card
@@ -115,7 +115,7 @@ class Here:
 
 
 @dataclass
-class Added:
+class AddedImages:
     """What `add` took, and what it left out."""
 
     folder: Path
@@ -134,9 +134,9 @@ def card(name: str) -> Card:
     return CARDS[name]
 
 
-def here(name: str) -> Here:
+def here(name: str) -> Installed:
     """What is on this machine; image files are counted, not opened."""
-    found = Here(card(name))
+    found = Installed(card(name))
     for split, read in (("train", data.training_set), ("test", data.test_set)):
         try:
             setattr(found, split, len(read(name)))
@@ -169,9 +169,9 @@ def check(name: str) -> Iterator[tuple[str, int, int, str]]:
 
 def add(
     name: str, source: Path, split: str = "test", replace: bool = False
-) -> Iterator[tuple[int, int] | Added]:
+) -> Iterator[tuple[int, int] | AddedImages]:
     """Copy a folder or ZIP of class subfolders into the data set's place; yields (files done, files
-    in all), then `Added`.
+    in all), then `AddedImages`.
 
     Subfolders are named by class or WordNet name, at any depth; a folder called train, val or test
     above them says which split they are, `split` where there is none. Files that are no image are
@@ -184,7 +184,7 @@ def add(
         raise DataError(f"{place} is there already; --replace puts the new images in its place.")
     files = _files(source)
     room = place.parent / f".adding-{secrets.token_hex(6)}"
-    added = Added(place)
+    added = AddedImages(place)
     try:
         room.mkdir(parents=True)
         for i, (path, read) in enumerate(files):
@@ -281,7 +281,7 @@ def _within(size: int, name: object) -> bool:
     return True
 
 
-def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: Added) -> None:
+def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: AddedImages) -> None:
     """One file into its class's folder, if it is an image of a class. Only its last name is taken
     from the source.
     """

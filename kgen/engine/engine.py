@@ -22,7 +22,7 @@ from kgen.data.data import DataError, RealImages
 from kgen.engine.controls import Controls, Gate
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
-from kgen.engine.student_training import REPORT_EVERY, Learner
+from kgen.engine.student_training import REPORT_EVERY, StudentTrainer
 from kgen.engine.student_view import pick, student_view
 from kgen.engine.synthesis import Diverged, Synthesis
 from kgen.evaluate import score
@@ -150,7 +150,7 @@ class Distillation:
     def _sequentially(self) -> Iterator[events.Event]:
         """Algorithm 1 to the letter: I iterations, then S student steps, E times."""
         r, s = self.recipe, self.state
-        learner = Learner(self.setting, s)
+        learner = StudentTrainer(self.setting, s)
         while True:
             epochs = s.iterations // r.epoch_iterations
             due = (
@@ -194,7 +194,8 @@ class Distillation:
     def _student_thread(self) -> None:
         try:
             for event in self.learn(
-                Learner(self.setting, self.state, self._second_teacher), self.setting.student_total
+                StudentTrainer(self.setting, self.state, self._second_teacher),
+                self.setting.student_total,
             ):
                 self._outbox.put(event)
         except Stopped:
@@ -238,7 +239,7 @@ class Distillation:
         for answer in answers:
             yield self._event(events.Control, state=self.gate.state, **answer)
 
-    def _enter(self, kind: str, learner: Learner | None = None) -> Iterator[events.Event]:
+    def _enter(self, kind: str, learner: StudentTrainer | None = None) -> Iterator[events.Event]:
         """Wait at the step boundary until this thread may make one step; a held learner tells what
         it has not told. Raises Stopped.
         """
@@ -336,7 +337,7 @@ class Distillation:
             pool_pixels=s.pool.pixels,
         )
 
-    def learn(self, learner: Learner, until: int) -> Iterator[events.Event]:
+    def learn(self, learner: StudentTrainer, until: int) -> Iterator[events.Event]:
         """Student steps (Alg. 1, l. 10–11) until `until` have been made in the whole run."""
         r, s = self.recipe, self.state
         own_thread = threading.get_ident() != self._main

@@ -28,7 +28,7 @@ class Judgement(NamedTuple):
     """The student's logits [B,K_T]; None without a student"""
 
 
-class Terms:
+class Objective:
     """Judges images of one batch: pseudo-labels, resolution and the window of position embeddings
     are fixed.
 

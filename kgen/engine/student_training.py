@@ -32,7 +32,7 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     return highest * 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
 
 
-class Learner:
+class StudentTrainer:
     """Makes student steps. On a thread of its own it needs a `teacher` of its own
     (`Teacher.twin`).
     """

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kgen.augment import Variation
 from kgen.engine.image_sources import SOURCES
-from kgen.engine.objective import Terms
+from kgen.engine.objective import Objective
 from kgen.engine.setting import Scale, Setting
 from kgen.engine.state import VIEWS, LoopState, Snapshot
 from kgen.errors import KGenError
@@ -72,7 +72,7 @@ class Synthesis:
             r.position_decay,
             state.rng["corner_generator"],
         )
-        self.terms = Terms(setting, state, self.scale, self.positions, student, corner)
+        self.terms = Objective(setting, state, self.scale, self.positions, student, corner)
         self.labels = self.terms.labels
         self.source = SOURCES[r.source](setting, state, self.scale, self.labels)
         self.weights = self.terms.weights()

@@ -21,7 +21,7 @@ from kgen.data.data import DataError, RealImages
 from kgen.data.folders import ImageFiles
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState, new_pool
-from kgen.engine.student_training import REPORT_EVERY, Learner
+from kgen.engine.student_training import REPORT_EVERY, StudentTrainer
 from kgen.engine.synthesis import Diverged, answer_views
 from kgen.errors import KGenError
 from kgen.evaluate import pieces, score
@@ -150,7 +150,7 @@ class Trainings:
         )
         for side, (images, positions) in shelves.items():
             self._fill(state, side, images, positions)
-        learner, total = Learner(setting, state), setting.student_total
+        learner, total = StudentTrainer(setting, state), setting.student_total
         for step in range(1, total + 1):
             learner.step()
             if step % REPORT_EVERY == 0 or step == total:

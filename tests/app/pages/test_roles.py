@@ -25,7 +25,7 @@ from fastapi.testclient import TestClient
 from app import launch, main
 from app.pages import audience, routes, studio, teacher_routes
 from app.process.runs import Runs
-from app.process.teacher_checks import Brought
+from app.process.teacher_checks import TeacherChecks
 from app.web.roles import (
     CALLBACKS,
     PRESENTER,
@@ -70,7 +70,7 @@ def served(tmp_path_factory) -> Iterator[SimpleNamespace]:
     )
     presenting = Presenting(args.token, port)
     runs = Runs(folder / "runs", (sys.executable, "-m", "tests.support.standin"))
-    brought = Brought(folder / "uploads")
+    brought = TeacherChecks(folder / "uploads")
     demo = main.build(runs, presenting)
     app, _, _ = demo.launch(**main.launch_settings(args, port, presenting))
     routes.install(

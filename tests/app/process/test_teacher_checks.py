@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.pages import routes, teacher_routes
-from app.process.teacher_checks import Brought, in_words
+from app.process.teacher_checks import TeacherChecks, in_words
 from app.web import uploads
 from app.web.uploads import Refused, Uploads
 from kgen.data import classes
@@ -71,7 +71,7 @@ def check() -> Check:
 
 @pytest.fixture
 def brought(folder, check):
-    brought = Brought(folder, check)
+    brought = TeacherChecks(folder, check)
     yield brought
     check.go.set()
     brought.close()
@@ -235,7 +235,7 @@ def test_uploads_go_at_the_start_at_the_end_and_when_the_teacher_is_kept(
 ):
     folder.mkdir(parents=True)
     (folder / "left.pt").write_text("of an earlier life")
-    Brought(folder, check)
+    TeacherChecks(folder, check)
     assert not folder.exists()
     check.says = [REPORT | {"saved": "/somewhere/teachers/my-pets.safetensors"}]
     assert (
@@ -437,7 +437,7 @@ def test_the_apps_end_ends_a_check(folder, monkeypatch):
         return children[-1]
 
     monkeypatch.setattr(request.subprocess, "Popen", sleeping)
-    brought = Brought(folder)
+    brought = TeacherChecks(folder)
     id = brought.begin({"path": "a.pt"})
     while not children:
         pass
@@ -457,7 +457,7 @@ def test_suggestions(client):
 def test_a_real_file_is_checked_kept_and_a_teacher_then(folder):
     """Through the real child: the bundled teacher's file, which carries its card."""
     app = FastAPI(middleware=routes.middleware(), openapi_url=None)
-    brought = Brought(folder)
+    brought = TeacherChecks(folder)
     teacher_routes.install(app, brought)
     with TestClient(app, base_url="http://127.0.0.1:7860", headers=OWN) as client:
         token = upload(

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from app.web.notifier import Bell
+from app.web.notifier import Notifier
 
 
 def test_it_is_heard_at_once_from_another_thread_by_all():
-    bell = Bell()
+    bell = Notifier()
 
     async def wait() -> float:
         threading.Timer(0.2, bell.ring).start()
@@ -24,7 +24,7 @@ def test_it_is_heard_at_once_from_another_thread_by_all():
 
 
 def test_news_between_looking_and_waiting_are_not_missed():
-    bell = Bell()
+    bell = Notifier()
 
     async def wait() -> float:
         began = time.monotonic()
@@ -36,7 +36,7 @@ def test_news_between_looking_and_waiting_are_not_missed():
 
 
 def test_the_time_is_up_and_nobody_stays_in_line():
-    bell = Bell()
+    bell = Notifier()
 
     async def wait() -> None:
         await bell.wait(0.05, lambda: False)
@@ -52,7 +52,7 @@ def test_the_time_is_up_and_nobody_stays_in_line():
 
 
 def test_those_of_a_loop_that_has_ended_are_passed_over():
-    bell = Bell()
+    bell = Notifier()
     loop = asyncio.new_event_loop()
     bell._waiting.add(loop.create_future())
     loop.close()

@@ -10,7 +10,7 @@ import pytest
 
 from kgen.engine.controls import Controls, Gate
 from kgen.engine.engine import Distillation
-from kgen.engine.student_training import Learner
+from kgen.engine.student_training import StudentTrainer
 from kgen.engine.synthesis import Synthesis
 
 SCHEDULES = ["sequential", "concurrent"]
@@ -31,7 +31,7 @@ class Watched:
             return step
 
         monkeypatch.setattr(Synthesis, "step", counted("generator", Synthesis.step))
-        monkeypatch.setattr(Learner, "step", counted("student", Learner.step))
+        monkeypatch.setattr(StudentTrainer, "step", counted("student", StudentTrainer.step))
         self.controls, self.events = Controls(), []
         self.run = Distillation(recipe, controls=self.controls)
         self.thread = threading.Thread(target=self._go)

@@ -14,7 +14,7 @@ import kgen
 from kgen import embeddings, losses
 from kgen.embeddings import ClassCentres, EmbeddingError
 from kgen.engine.engine import Distillation
-from kgen.engine.student_training import Learner, learning_rate
+from kgen.engine.student_training import StudentTrainer, learning_rate
 from kgen.engine.synthesis import Synthesis
 from kgen.recipe.recipe import RecipeError
 from tests.support.small import mini, stored
@@ -72,7 +72,7 @@ def test_student_step_is_a_plain_step():
     )
     draw = torch.Generator()
     draw.set_state(s.rng["student_batch"].get_state())
-    learner, shelf, ed = Learner(setting, s), s.pool.shelves[28], []
+    learner, shelf, ed = StudentTrainer(setting, s), s.pool.shelves[28], []
     for step in range(3):
         sgd.param_groups[0]["lr"] = learning_rate(r, step, setting.student_total)
         index = torch.randint(0, len(s.pool), (r.student_batch,), generator=draw)

@@ -16,7 +16,7 @@ from kgen import losses
 from kgen.data import data
 from kgen.engine.controls import Gate
 from kgen.engine.engine import Distillation
-from kgen.engine.student_training import Learner
+from kgen.engine.student_training import StudentTrainer
 from kgen.engine.synthesis import Synthesis
 from kgen.recipe.recipe import RecipeError
 from tests.support.small import mini
@@ -43,7 +43,7 @@ def made(monkeypatch):
         return honest(gate, kind)
 
     monkeypatch.setattr(Synthesis, "step", watched("generator", Synthesis.step))
-    monkeypatch.setattr(Learner, "step", watched("student", Learner.step))
+    monkeypatch.setattr(StudentTrainer, "step", watched("student", StudentTrainer.step))
     monkeypatch.setattr(Gate, "try_enter", slowed)
 
     class View:

@@ -13,7 +13,7 @@ import torch
 from kgen import losses
 from kgen.augment import Variation, apply_views, mix
 from kgen.engine.engine import Distillation
-from kgen.engine.student_training import Learner, learning_rate
+from kgen.engine.student_training import StudentTrainer, learning_rate
 from kgen.engine.synthesis import Diverged, Synthesis
 from tests.support.small import mini, stored
 
@@ -37,7 +37,7 @@ def clone(rng):
 @pytest.mark.parametrize("views", [0, 2])
 def test_only_the_student_changes(own, views):
     setting, s = filled(views=views)
-    learner = Learner(setting, s, setting.teacher.twin() if own else None)
+    learner = StudentTrainer(setting, s, setting.teacher.twin() if own else None)
     modules = {
         "teacher": setting.teacher.network,
         "generator": s.generators[28],
@@ -79,7 +79,7 @@ def test_a_step_is_a_plain_step(augment, views, mixed):
     optimiser = torch.optim.SGD(
         plain.parameters(), spec.lr, spec.momentum, nesterov=True, weight_decay=spec.weight_decay
     )
-    learner = Learner(setting, s)
+    learner = StudentTrainer(setting, s)
     total = 0.0
     for step in range(3):
         optimiser.param_groups[0]["lr"] = learning_rate(r, step, setting.student_total)
@@ -126,7 +126,7 @@ def test_rate_ramps_up_then_falls_as_a_cosine():
 
 def test_a_loss_that_is_no_number_names_term_and_step(monkeypatch):
     setting, s = filled()
-    learner = Learner(setting, s)
+    learner = StudentTrainer(setting, s)
     learner.step()
     monkeypatch.setattr(losses, "distillation", lambda wanted, guess, t: guess.sum() * float("inf"))
     learner.step()

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from kgen import paths
 from kgen.data import data
 from kgen.data.data import DataError, RealImages
-from kgen.engine.student_training import Learner as learners
+from kgen.engine.student_training import StudentTrainer as learners
 from kgen.journal.reading import open_run
 from kgen.journal.runner import Runner
 from kgen.worth import worth
