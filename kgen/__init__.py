@@ -13,9 +13,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from kgen.engine.engine import distill as distill
+    from kgen.terms import Term as Term
     from kgen.zoo.zoo import load_teacher as load_teacher
 
-_lazy = {"distill": "kgen.engine.engine", "load_teacher": "kgen.zoo.zoo"}
+_lazy = {"distill": "kgen.engine.engine", "load_teacher": "kgen.zoo.zoo", "Term": "kgen.terms"}
 _modules = {
     "augment",
     "data",
@@ -38,6 +39,7 @@ _modules = {
     "specs",
     "tables",
     "teachers",
+    "terms",
     "worth",
     "zoo",
 }

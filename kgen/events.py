@@ -15,23 +15,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from kgen.terms import GENERATOR, STUDENT, TITLES
+
 Arrays = dict[str, np.ndarray]
-PARTS = ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
-"""Terms of the generator's loss, in the order of the columns of `parts` in a batch's file."""
-STUDENT_PARTS = ("kl", "ed")
+PARTS = tuple(term.name for term in GENERATOR)
+"""Terms of the generator's loss, in the order of the columns of `parts` in a batch's file. A run
+may have more: see `RunStarted.term_names`.
+"""
+STUDENT_PARTS = tuple(term.name for term in STUDENT)
 """Terms of the student's loss."""
-PART_NAMES = {
-    "ce": "cross-entropy",
-    "adv": "adversarial",
-    "bn": "BN statistics",
-    "kr": "key region",
-    "aed": "embedding push",
-    "tv": "total variation",
-    "l2": "pixel size",
-    "kl": "distillation",
-    "ed": "embedding pull",
-}
-"""What people call them."""
 
 
 class _Event(BaseModel):
@@ -105,6 +97,19 @@ class JudgeCard(BaseModel):
     """Indices of the run's chosen classes among its own."""
 
 
+class OwnTerm(BaseModel):
+    """A term of the generator's loss that the caller brought (`kgen.terms.Term`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,11}$")]
+    weight: float
+    title: Annotated[str, Field(max_length=60)]
+    symbol: Annotated[str, Field(max_length=20)] = ""
+    tip: Annotated[str, Field(max_length=400)] = ""
+    reward: bool = False
+
+
 class RunStarted(_Event):
     kind: Literal["run_started"] = "run_started"
     name: str
@@ -150,8 +155,26 @@ class RunStarted(_Event):
     """
     judge: JudgeCard | None = None
     """None where there is no second opinion, and in runs of earlier versions."""
+    own_terms: Annotated[list[OwnTerm], Field(max_length=8)] | None = None
+    """Terms that are not in `kgen.terms.TERMS`; None where there are none."""
     arrays: Arrays | None = Field(None, exclude=True)
     """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The generator's terms, in the order of the columns of `parts` in a batch's file."""
+        return (*PARTS, *(term.name for term in self.own_terms or ()))
+
+    def term_title(self, name: str) -> str:
+        """What people call a term."""
+        return next(
+            (t.title for t in self.own_terms or () if t.name == name), TITLES.get(name, name)
+        )
+
+    def term_weight(self, name: str) -> float:
+        """α of a term of the generator's loss."""
+        own = {term.name: term.weight for term in self.own_terms or ()}
+        return own[name] if name in own else self.recipe.get("weights", {}).get(name, 0.0)
 
     @property
     def computing(self) -> str:
@@ -173,7 +196,7 @@ class IterationStarted(_Event):
 class GeneratorStep(_Event):
     kind: Literal["generator_step"] = "generator_step"
     parts: dict[str, float]
-    """Unweighted loss terms, batch means over the steps since the last report, by PARTS."""
+    """Unweighted loss terms, batch means over the steps since the last report, by name."""
     loss: float
     """The weighted sum that is minimised (Eq. 10)."""
     agreement: float

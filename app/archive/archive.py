@@ -249,7 +249,12 @@ class Archive:
         )
 
     def _points(self, run: OpenRun, iteration: int) -> dict[str, Any]:
-        used = [name for name in PARTS if run.run.recipe.weights.model_dump().get(name)]
+        started = run.moments().state.started
+        used = {
+            name: at
+            for at, name in enumerate(started.term_names if started else PARTS)
+            if (started.term_weight(name) if started else 0)
+        }
         return sheets.points(
             run.run.batch(iteration, ("labels", "embedding", "confidence", "parts")),
             iteration,
@@ -260,7 +265,15 @@ class Archive:
     def _sample(self, run: OpenRun, iteration: int, pos: int) -> dict[str, Any]:
         batch = run.run.batch(iteration)
         try:
-            return sheets.sample(batch, iteration, pos, layout=run.layout, reference=run.reference)
+            started = run.moments().state.started
+            return sheets.sample(
+                batch,
+                iteration,
+                pos,
+                layout=run.layout,
+                reference=run.reference,
+                terms=started.term_names if started else PARTS,
+            )
         except IndexError:
             raise Missing(
                 f"Iteration {iteration + 1} has {len(batch['images'])} images, not {pos + 1}."

@@ -129,9 +129,9 @@ class BatchFile:
         """u8 [c,e,e]."""
         return self._read(lambda: self._file.get_slice("images")[at : at + 1])[0]
 
-    def columns(self, class_indices: np.ndarray) -> PerImage:
+    def columns(self, class_indices: np.ndarray, terms: tuple[str, ...] = PARTS) -> PerImage:
         """`class_indices`: of each of the run's classes among the teacher's, which the student's
-        answers name.
+        answers name. `terms`: what the columns of the loss are called.
         """
         nothing = np.full(self.n, np.nan)
         labels, parts = self.array("labels", 1), self.array("parts", 2)
@@ -139,7 +139,7 @@ class BatchFile:
             raise BatchFileError(f"Iteration {iteration_name(self.iteration)} has no labels.")
         labels = labels.astype(np.int64)
         entered, p = self.array("entered", 1), self.array("confidence", 1)
-        names = PARTS[: 0 if parts is None else parts.shape[1]]
+        names = terms[: 0 if parts is None else parts.shape[1]]
         return PerImage(
             labels,
             self.side,

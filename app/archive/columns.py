@@ -14,6 +14,7 @@ from app.live.state import Curve
 from kgen import events
 from kgen.events import PARTS, STUDENT_PARTS
 from kgen.recipe.recipe import Recipe
+from kgen.terms import TITLES
 
 MOST = 300
 PLACE = ("pixels", "t", "step")
@@ -91,7 +92,8 @@ class Columns:
             self.steps = max(
                 self.steps, (e.iteration or 0) * self.recipe.generator_steps + (e.step or 0) + 1
             )
-            self._waiting.append((e.t, self.steps, tuple(e.parts.get(name, 0.0) for name in PARTS)))
+            values = tuple(e.parts.get(name, 0.0) for name in self.terms)
+            self._waiting.append((e.t, self.steps, values))
             if len(self._waiting) > MOST_WAITING:
                 self._let_go(self.pixels)
         elif isinstance(e, events.BatchSynthesised):
@@ -110,6 +112,14 @@ class Columns:
             self._tested(e)
         elif isinstance(e, events.RunFinished | events.RunFailed):
             self.ended = e
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Of the generator's loss."""
+        return self.started.term_names if self.started else PARTS
+
+    def term_title(self, name: str) -> str:
+        return self.started.term_title(name) if self.started else TITLES.get(name, name)
 
     @property
     def place(self) -> tuple[float, float, float]:
@@ -199,7 +209,7 @@ class Columns:
         """Terms of the loss that were ever anything but zero. What has no BatchNorm has no such
         term.
         """
-        pairs = [(PARTS, self._losses()), (STUDENT_PARTS, self._student_loss.rows())]
+        pairs = [(self.terms, self._losses()), (STUDENT_PARTS, self._student_loss.rows())]
         return {
             name
             for names, rows in pairs
@@ -222,13 +232,13 @@ class Columns:
         told = {
             "real": columns(("share", "n"), self.tests[True].rows()),
             "agreement": columns(("share", "n"), self.tests[False].rows()),
-            "loss": _only(uses, columns(PARTS, self._losses())),
+            "loss": _only(uses, columns(self.terms, self._losses())),
             "student_loss": _only(uses, columns(STUDENT_PARTS, self._student_loss.rows())),
             "batches": columns(("iteration",), self.batches.rows()),
             "end": [_short(v, "t", odd) for v in self.place],
         }
         warnings = [
-            f"Values of {events.PART_NAMES.get(name, name)} that were not numbers are left out."
+            f"Values of {self.term_title(name)} that were not numbers are left out."
             for name in sorted(odd)
         ]
         return told | {"warnings": warnings}

@@ -15,13 +15,12 @@ from typing import Any
 from app.archive import sheets
 from app.archive.batchfile import BatchFile, BatchFileError, thumb_of
 from app.archive.samples import Album, canvas
-from kgen.events import PARTS
 from kgen.journal.bundle import Pipe
 from kgen.journal.reading import JournalError
 
 MOST_GRID, MOST_ZIP = 2_500, 20_000
 """Images in one PNG, and in one ZIP."""
-HEADER = (
+BEFORE = (
     "file",
     "iteration",
     "position",
@@ -30,10 +29,9 @@ HEADER = (
     "in_pool",
     "teacher_confidence",
     "student_confidence",
-    *PARTS,
-    "judge_confidence",
-    "judge_rank",
 )
+AFTER = ("judge_confidence", "judge_rank")
+"""Columns of the table before and after those of the loss terms."""
 
 
 def slug(name: str) -> str:
@@ -56,7 +54,9 @@ def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[
     """
     pipe = Pipe()
     table = io.StringIO()
-    writer = csv.DictWriter(table, HEADER, restval="", lineterminator="\r\n")
+    writer = csv.DictWriter(
+        table, (*BEFORE, *album.terms, *AFTER), restval="", lineterminator="\r\n"
+    )
     writer.writeheader()
     with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as into:
         for row in (_row(album, it, pos, name) for it, pos in images):

@@ -32,12 +32,10 @@ KEPT_BYTES = 64 << 20
 """Of columns."""
 MEAN_SIDE = 112
 MOST_SIDES = 8
-NAMES = ("it", *PARTS, "p", "s", "judge", "rank", "side", "pool")
-"""What images are sorted and filtered by."""
+OTHERS = ("p", "s", "judge", "rank", "side", "pool")
+"""What images are sorted and filtered by, besides their iteration and the terms of the loss."""
 CONDITION = re.compile(
-    "("
-    + "|".join(NAMES)
-    + r"):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?)"
+    r"([a-z][a-z0-9]{0,11}):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?)"
 )
 MOST_CONDITIONS = 12
 
@@ -55,14 +53,16 @@ class Index:
         self._held: OrderedDict[tuple[Any, int], PerImage] = OrderedDict()
         self._bytes = 0
 
-    def columns(self, key: Any, opened: BatchFile, class_indices: np.ndarray) -> PerImage:
+    def columns(
+        self, key: Any, opened: BatchFile, class_indices: np.ndarray, terms: tuple[str, ...] = PARTS
+    ) -> PerImage:
         """`key`: the attempt of a run that the file belongs to."""
         at = (key, opened.iteration)
         with self._lock:
             if at in self._held:
                 self._held.move_to_end(at)
                 return self._held[at]
-        found = opened.columns(class_indices)
+        found = opened.columns(class_indices, terms)
         with self._lock:
             if at not in self._held:
                 self._held[at] = found
@@ -84,13 +84,15 @@ class Album:
     key: Any
     index: Index
     class_indices: np.ndarray
+    terms: tuple[str, ...] = PARTS
+    """Of the generator's loss, in the order of the files' columns."""
 
     def columns(self, iteration: int) -> PerImage:
         """Raises JournalError, Odd."""
         kept = self.index.kept(self.key, iteration)
         if kept is None:
             with BatchFile(self.path, iteration) as opened:
-                kept = self.index.columns(self.key, opened, self.class_indices)
+                kept = self.index.columns(self.key, opened, self.class_indices, self.terms)
         return kept
 
     def places(
@@ -126,7 +128,7 @@ def piece(album: Album, c: int, first: int, end: int) -> dict[str, Any]:
     for name in ("judge", "rank"):
         if any(np.isfinite(getattr(columns, name)).any() for *_, columns in found):
             out[name] = [v for _, at, columns in found for v in told(getattr(columns, name)[at])]
-    for name in PARTS:
+    for name in album.terms:
         if any(name in columns.parts for *_, columns in found):
             out[name] = [
                 v
@@ -223,7 +225,7 @@ def _means(album: Album, found: list[tuple[int, np.ndarray, PerImage]]) -> list[
 # --- sorted and filtered, for downloads -----------------------------------------------------------
 
 
-def conditions(text: str) -> list[tuple[str, float, float]]:
+def conditions(text: str, terms: tuple[str, ...] = PARTS) -> list[tuple[str, float, float]]:
     """ "kr:0.5:2,p::0.9" → [(name, low, high)]; an open end is infinite. Raises Odd."""
     found = []
     for part in text.split(",") if text else []:
@@ -234,17 +236,25 @@ def conditions(text: str) -> list[tuple[str, float, float]]:
             raise BatchFileError(
                 "That is no condition on images; it is NAME:LOW:HIGH, several with commas."
             ) from None
+        _check_known(found[-1][0], terms)
     if len(found) > MOST_CONDITIONS:
         raise BatchFileError(f"At most {MOST_CONDITIONS} conditions on images at once.")
     return found
 
 
-def ordering(text: str) -> tuple[str, bool]:
+def ordering(text: str, terms: tuple[str, ...] = PARTS) -> tuple[str, bool]:
     """ "-kr" → ("kr", True): highest first. Raises Odd."""
     name = text.removeprefix("-")
-    if name not in NAMES:
-        raise BatchFileError(f"Images are not sorted by that; choose one of {', '.join(NAMES)}.")
+    _check_known(name, terms)
     return name, text.startswith("-")
+
+
+def _check_known(name: str, terms: tuple[str, ...]) -> None:
+    known = ("it", *terms, *OTHERS)
+    if name not in known:
+        raise BatchFileError(
+            f"Images are not sorted or filtered by that; choose one of {', '.join(known)}."
+        )
 
 
 def chosen(

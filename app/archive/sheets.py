@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -196,9 +196,11 @@ def _frames(
     ]
 
 
-def points(batch: Arrays, iteration: int, layout: Layout, names: Sequence[str]) -> dict[str, Any]:
-    """Every image of a batch as a row: its class, its place, how sure the teacher is, and these
-    parts of its loss.
+def points(
+    batch: Arrays, iteration: int, layout: Layout, columns: Mapping[str, int]
+) -> dict[str, Any]:
+    """Every image of a batch as a row: its class, its place, how sure the teacher is, and terms of
+    its loss. `columns`: term → its column in the file.
     """
     odd: list[str] = []
     parts = _finite(batch["parts"], "the loss parts", odd)
@@ -207,7 +209,7 @@ def points(batch: Arrays, iteration: int, layout: Layout, names: Sequence[str]) 
         "c": batch["labels"].tolist(),
         **_places(layout, batch["embedding"], odd),
         "p": _rounded(_finite(batch["confidence"], "", odd)),
-        **{name: _rounded(parts[:, PARTS.index(name)]) for name in names},
+        **{name: _rounded(parts[:, at]) for name, at in columns.items()},
     }
 
 
@@ -230,9 +232,17 @@ def tiles(batch: Arrays, iteration: int) -> dict[str, Any]:
 
 
 def sample(
-    batch: Arrays, iteration: int, pos: int, *, layout: Layout | None, reference: Arrays | None
+    batch: Arrays,
+    iteration: int,
+    pos: int,
+    *,
+    layout: Layout | None,
+    reference: Arrays | None,
+    terms: Sequence[str] = PARTS,
 ) -> dict[str, Any]:
-    """Everything about one image. Raises IndexError for a position that is not in the batch."""
+    """Everything about one image. `terms`: what the file's columns of the loss are called. Raises
+    IndexError for a position that is not in the batch.
+    """
     if not 0 <= pos < len(batch["images"]):
         raise IndexError(pos)
     odd: list[str] = []
@@ -245,7 +255,7 @@ def sample(
         "image": png(picture(batch["images"][pos])),
         "cam": _rounded(_finite(maps(batch)[pos], "the class activation map", odd)),
         "map": list(maps(batch).shape[1:]),
-        "parts": dict(zip(PARTS, _rounded(parts))),
+        "parts": dict(zip(terms, _rounded(parts))),
         "entered": bool(batch["entered"][pos]),
         "teacher_top": _top(batch, "teacher", pos, odd),
         "student_top": _top(batch, "student", pos, odd),

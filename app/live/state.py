@@ -14,7 +14,7 @@ from app.live import scales, words
 from app.live import timeline_events as marks
 from app.live.scales import Scale
 from kgen import events
-from kgen.events import PARTS, STUDENT_PARTS, Event
+from kgen.events import STUDENT_PARTS, Event
 from kgen.recipe.recipe import held_of
 
 MOST_POINTS = 300
@@ -74,7 +74,7 @@ class State:
     accuracy: Curve = field(default_factory=Curve)
     """Images, share, moment: the generator steps done by then."""
     loss: Curve = field(default_factory=Curve)
-    """Images, the weighted PARTS, moment."""
+    """Images, the weighted terms of the generator's loss, moment."""
     student_loss: Curve = field(default_factory=Curve)
     """Images, the weighted STUDENT_PARTS, moment."""
     opinion: Curve = field(default_factory=Curve)
@@ -96,6 +96,10 @@ class State:
     student_cost: float | None = None
     generator_mark: tuple[int, int, float] | None = None
     student_mark: tuple[int, float] | None = None
+
+    def term_title(self, name: str) -> str:
+        """What people call a term of the loss."""
+        return self.started.term_title(name) if self.started else name
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -190,18 +194,18 @@ def _generator_step(state: State, e: events.GeneratorStep) -> State:
     for name in odd:
         state = _warn(
             state,
-            f"The loss part “{events.PART_NAMES.get(name, name)}” was not a number at generator"
+            f"The loss term “{state.term_title(name)}” was not a number at generator"
             f" step {step + 1} of iteration {iteration + 1}.",
             "A learning rate or a weight is probably too high; start again with a lower one.",
         )
     if odd or not state.started:
         return state
-    weights = state.recipe["weights"]
+    weight = state.started.term_weight
     return replace(
         state,
         loss=state.loss.add(
             _images_at(state, iteration, step),
-            *(weights.get(k, 0.0) * e.parts.get(k, 0.0) for k in PARTS),
+            *(weight(k) * e.parts.get(k, 0.0) for k in state.started.term_names),
             state.generator_step,
         ),
     )

@@ -163,7 +163,10 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
             "final": state.final,
         },
         "opinion": _columns(("images", *OPINION, "at"), state.opinion),
-        "loss": _columns(("images", *PARTS, "at"), state.loss),
+        "loss": _columns(
+            ("images", *(state.started.term_names if state.started else PARTS), "at"), state.loss
+        ),
+        "own_terms": [t.model_dump() for t in (state.started and state.started.own_terms) or ()],
         "student_loss": _columns(("images", *STUDENT_PARTS, "at"), state.student_loss),
         "tested_on": state.tested_on,
         "marks": state.marks,

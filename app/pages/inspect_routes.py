@@ -68,7 +68,13 @@ def install(app: FastAPI, runs: Runs) -> None:
         return OpenedRun(
             run,
             story,
-            Album(run.run.path, key, index, np.array(story.started.class_indices, np.int64)),
+            Album(
+                run.run.path,
+                key,
+                index,
+                np.array(story.started.class_indices, np.int64),
+                story.started.term_names,
+            ),
             key,
             (id or "") == run.id,
         )
@@ -213,8 +219,8 @@ def install(app: FastAPI, runs: Runs) -> None:
             images, _ = chosen(
                 opened.album,
                 *at,
-                conditions(said.get("where", "")),
-                ordering(said.get("sort") or "it"),
+                conditions(said.get("where", ""), opened.album.terms),
+                ordering(said.get("sort") or "it", opened.album.terms),
                 most,
             )
             if not images:
@@ -281,6 +287,7 @@ def facts(run: OpenRun) -> dict[str, Any]:
         "warmup": recipe.warmup_epochs * recipe.iterations * len(recipe.resolutions),
         "span": span(batch, len(e.classes)),
         "judge": e.judge and e.judge.model_dump(),
+        "own_terms": [term.model_dump() for term in e.own_terms or ()],
         "most": {"grid": downloads.MOST_GRID, "zip": downloads.MOST_ZIP},
         **scales.told(sizes, recipe.model_dump(mode="json"), e.map_kind),
     }

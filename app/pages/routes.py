@@ -60,27 +60,20 @@ TYPES = {
     "woff2": "font/woff2",
 }
 DEFAULT_TEACHER = recipes.get(DEFAULT).teacher
-PARTS = (*events.PARTS, *events.STUDENT_PARTS)
 COLUMNS = (
-    "kind",
-    "t",
-    "epoch",
-    "iteration",
-    "step",
-    "resolution",
-    "pool_images",
-    "budget_used",
-    "loss",
-    *PARTS,
-    "agreement",
-    "lr",
-    "student_accuracy",
-    "teacher_accuracy",
-    "real_images",
-    "final",
-    "student_agreement",
-    *(f"judge_{name}" for name in OPINION),
+    ("kind", "t", "epoch", "iteration", "step", "resolution", "pool_images", "budget_used", "loss"),
+    (
+        "agreement",
+        "lr",
+        "student_accuracy",
+        "teacher_accuracy",
+        "real_images",
+        "final",
+        "student_agreement",
+        *(f"judge_{name}" for name in OPINION),
+    ),
 )
+"""Of the table of a run, before and after those of the loss terms."""
 
 
 def install(
@@ -254,7 +247,14 @@ def csv_lines(run: Run) -> Iterator[str]:
     it with a row that says so.
     """
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, COLUMNS, restval="", lineterminator="\r\n")
+    before, after = COLUMNS
+    try:
+        started = run.started
+        terms = (*(started.term_names if started else events.PARTS), *events.STUDENT_PARTS)
+    except JournalError:
+        terms = (*events.PARTS, *events.STUDENT_PARTS)
+    columns = (*before, *terms, *after)
+    writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\r\n")
     writer.writeheader()
     try:
         pool: dict[str, Any] = {"pool_images": 0, "budget_used": 0.0}
@@ -276,13 +276,13 @@ def csv_lines(run: Run) -> Iterator[str]:
                 row |= {
                     "loss": e.loss,
                     "agreement": e.agreement,
-                    **{k: e.parts[k] for k in PARTS if k in e.parts},
+                    **{k: e.parts[k] for k in terms if k in e.parts},
                 }
             elif isinstance(e, events.StudentStep):
                 row |= {
                     "loss": e.loss,
                     "lr": e.lr,
-                    **{k: e.parts[k] for k in PARTS if k in e.parts},
+                    **{k: e.parts[k] for k in terms if k in e.parts},
                 }
             elif isinstance(e, events.Evaluated):
                 pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}

@@ -22,6 +22,7 @@ from kgen.errors import KGenError
 from kgen.recipe.fields import Weights
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.recipes import recipes
+from kgen.terms import TITLES
 
 ELSEWHERE = ("source", "evaluate_on", "device", "text_encoder", "target")
 """Choices of the schema that are made above, or that decide nothing of the method."""
@@ -115,7 +116,7 @@ def _wanted(recipe: Recipe, offer: Offer) -> Iterator[tuple[str, str, str, str, 
             yield (
                 f"weights.{part}",
                 "Terms of the loss",
-                f"{events.PART_NAMES[part]} {_on(not weight)}",
+                f"{TITLES[part]} {_on(not weight)}",
                 f"weights.{part}",
                 {f"weights.{part}": 0.0 if weight else on},
             )

@@ -12,7 +12,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from kgen.evaluate import score
 from kgen.nets.cost import cost
 from kgen.precision import Format
 from kgen.recipe.recipe import Recipe
+from kgen.terms import Term
 
 EVALUATION_IMAGES = 2_000
 
@@ -37,11 +38,13 @@ class Stopped(Exception):
     """Someone asked the run to stop."""
 
 
-def distill(recipe: Recipe, *, controls: Controls | None = None) -> Iterator[events.Event]:
+def distill(
+    recipe: Recipe, *, controls: Controls | None = None, terms: Sequence[Term] = ()
+) -> Iterator[events.Event]:
     """Run a recipe; yields typed events (`kgen.events`). `controls.send("pause")` and friends work
-    from any thread.
+    from any thread. `terms`: terms of your own for the generator's loss.
     """
-    yield from Distillation(recipe, controls=controls)
+    yield from Distillation(recipe, controls=controls, terms=terms)
 
 
 class Distillation:
@@ -51,6 +54,7 @@ class Distillation:
     Args:
         recipe: what to do. RecipeError if this machine cannot.
         controls: commands from other threads.
+        terms: terms of the caller's own for the generator's loss. TermError if one cannot be.
         resume: tensors of an earlier `checkpoint()`, with
         batch_of: iteration → that batch's journaled arrays, to refill the pool, and
         elapsed: seconds that it had run by then, and
@@ -62,6 +66,7 @@ class Distillation:
         recipe: Recipe,
         *,
         controls: Controls | None = None,
+        terms: Sequence[Term] = (),
         resume: dict[str, Tensor] | None = None,
         batch_of: Callable[[int], events.Arrays] | None = None,
         elapsed: float = 0.0,
@@ -69,7 +74,7 @@ class Distillation:
     ):
         self.recipe, self.resumed, self._before = recipe, resume is not None, elapsed
         self._start = time.monotonic()
-        self.setting = Setting(recipe)
+        self.setting = Setting(recipe, terms)
         self.state = LoopState(self.setting, formats)
         if resume is not None:
             self.state.load(resume, batch_of)
@@ -119,7 +124,7 @@ class Distillation:
                 "A learning rate or a weight is probably too high; resume from the last checkpoint,"
                 " or start again with a lower one."
             )
-            cause = f"The loss part “{events.PART_NAMES[error.term]}” was not a number."
+            cause = f"The loss part “{self.setting.term_title(error.term)}” was not a number."
             yield self._event(
                 events.RunFailed, cause=cause, term=error.term, step=error.step, remedy=remedy
             )
@@ -442,6 +447,7 @@ class Distillation:
                 if name != "generator" or self.state.generators
             },
             schedule="concurrent" if self.concurrent else "sequential",
+            own_terms=[term.facts() for term in self.setting.terms if term.function] or None,
             arrays=self.setting.reference(),
         )
 

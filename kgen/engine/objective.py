@@ -4,6 +4,8 @@ nothing of what is optimised.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,19 +15,67 @@ from kgen import losses
 from kgen.engine.setting import Scale, Setting
 from kgen.engine.state import LoopState, Snapshot
 from kgen.nets.vit import Corner, look
-from kgen.recipe.fields import Weights
+from kgen.recipe.recipe import Recipe
 from kgen.teachers import Probe
+from kgen.terms import Term
 
 
-class Judgement(NamedTuple):
+class TermValues(NamedTuple):
     """What teacher and student make of a batch."""
 
-    parts: tuple[Tensor, ...]
-    """In the order of `kgen.events.PARTS`, unweighted: [B] each, batch norm a scalar"""
+    values: dict[str, Tensor]
+    """Term → unweighted, [B] each or a scalar."""
     cam: Tensor
     """M [B,h,w]"""
     student_logits: Tensor | None
     """The student's logits [B,K_T]; None without a student"""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a term may look at: one batch, and what the networks make of it."""
+
+    images: Tensor
+    """[B,c,e,e] in [0,1]"""
+    normalised: Tensor
+    """[B,c,e,e], as the teacher takes them"""
+    labels: Tensor
+    """[B], pseudo-labels as indices into the teacher's logits"""
+    logits: Tensor
+    """The teacher's [B,K_T]"""
+    embedding: Tensor
+    """The teacher's [B,d]"""
+    cam: Tensor
+    """M [B,h,w]"""
+    target: Tensor | None
+    """M_target [h,w]; None where the teacher has no map"""
+    batch_norm: list[losses.BatchNormStatistics]
+    """Of the teacher's BatchNorm layers: the batch's statistics and the stored ones"""
+    student_logits: Tensor | None
+    """[B,K_T]; None in warm-up"""
+    pushed: Tensor | None
+    """[B,d], what L_aed drives away from `class_vectors`; None where it is off"""
+    class_vectors: Tensor | None
+    """f_y [B,d]"""
+    recipe: Recipe
+    radii: tuple[float, float] | None
+    """(r_i, r_o)"""
+
+
+FUNCTIONS: dict[str, Callable[[Evidence], Tensor]] = {
+    "ce": lambda e: losses.cross_entropy(e.logits, e.labels),
+    "adv": lambda e: losses.adversarial(
+        e.logits, e.student_logits, e.recipe.adv_mask, e.recipe.adv_divergence
+    ),
+    "bn": lambda e: losses.batch_norm(e.batch_norm, e.recipe.bn_scale).to(e.images.device),
+    "kr": lambda e: losses.key_region(e.cam, e.target),
+    "aed": lambda e: losses.embedding_push(e.pushed, e.class_vectors, e.radii[1]),
+    "tv": lambda e: losses.total_variation(e.normalised),
+    "l2": lambda e: losses.squared_size(e.normalised),
+}
+"""The functions of `kgen.terms.GENERATOR`, by name."""
+PRIORS = ("tv", "l2")
+"""Not computed where their weight is 0: nobody looks at them then."""
 
 
 class Objective:
@@ -58,12 +108,16 @@ class Objective:
         """[B], indices into the teacher's logits"""
         self.f_y = state.class_vectors(positions)
         self.memory = state.feature_memory.get(scale.side)
+        self.terms = setting.terms
 
-    def weights(self) -> tuple[float, ...]:
-        """α of each of `kgen.events.PARTS`; 0 where a term has no student to look at."""
-        w: Weights = self.setting.recipe.weights
-        watched = self.student is not None
-        return (w.ce, w.adv if watched else 0.0, w.bn, w.kr, w.aed if watched else 0.0, w.tv, w.l2)
+    def weights(self) -> dict[str, float]:
+        """Term → α; 0 where it has no student to look at."""
+        return {
+            term.name: self.setting.weight(term)
+            if self.student is not None or "student" not in term.needs
+            else 0.0
+            for term in self.terms
+        }
 
     def probe(self, images: Tensor) -> Probe:
         return self.setting.teacher(images, self.corner)
@@ -77,44 +131,61 @@ class Objective:
             torch.zeros(len(self.labels), 1, 1, device=self.labels.device) if cam is None else cam
         )
 
-    def judge(self, probe: Probe, images: Tensor, student: Snapshot | None = None) -> Judgement:
-        """`images` [B,c,e,e] in [0,1] are what the probe saw; `student` instead of the one that the
-        terms were made with.
+    def evaluate(self, probe: Probe, images: Tensor, student: Snapshot | None = None) -> TermValues:
+        """Every term. `images` [B,c,e,e] in [0,1] are what the probe saw; `student` instead of the
+        one that the objective was made with.
         """
-        r, t = self.setting.recipe, self.setting.teacher
+        t = self.setting.teacher
         student = student or self.student
         normalised = (images - t.mean) / t.std
-        zero = torch.zeros((), device=images.device)
-        adversarial, push, student_logits = zero, zero, None
+        student_logits = pushed = None
         if student is not None:
             student_logits, embedding = look(student.network, normalised, self.corner)
-            adversarial = losses.adversarial(
-                probe.logits, student_logits, r.adv_mask, r.adv_divergence
-            )
-            push = self._push(probe, embedding, student)
+            pushed = self._pushed(probe, embedding, student)
         cam = self.activation_map(probe)
-        parts = (
-            losses.cross_entropy(probe.logits, self.labels),
-            adversarial,
-            losses.batch_norm(self._remembered(probe), r.bn_scale).to(images.device),
-            losses.key_region(cam, self.scale.target) if all(self.scale.map_size) else zero,
-            push,
-            losses.total_variation(normalised) if r.weights.tv else zero,
-            losses.squared_size(normalised) if r.weights.l2 else zero,
+        evidence = Evidence(
+            images=images,
+            normalised=normalised,
+            labels=self.labels,
+            logits=probe.logits,
+            embedding=probe.embedding,
+            cam=cam,
+            target=self.scale.target if all(self.scale.map_size) else None,
+            batch_norm=self._remembered(probe),
+            student_logits=student_logits,
+            pushed=pushed,
+            class_vectors=self.f_y,
+            recipe=self.setting.recipe,
+            radii=self.setting.radii,
         )
-        return Judgement(parts, cam, student_logits)
+        zero = torch.zeros((), device=images.device)
+        values = {
+            term.name: (term.function or FUNCTIONS[term.name])(evidence)
+            if self._has_what_it_needs(term, evidence)
+            else zero
+            for term in self.terms
+        }
+        return TermValues(values, cam, student_logits)
 
-    def _push(self, probe: Probe, embedding: Tensor, student: Snapshot) -> Tensor:
-        """L_aed (Eq. 11), of the student's embedding (the formula) or the teacher's (the prose); 0
-        while it is off.
+    def _has_what_it_needs(self, term: Term, evidence: Evidence) -> bool:
+        there = {
+            "student": evidence.student_logits is not None,
+            "map": evidence.target is not None,
+            "embeddings": evidence.pushed is not None,
+            "batch_norm": True,  # without layers their sum is 0
+        }
+        used = term.name not in PRIORS or self.setting.weight(term)
+        return bool(used) and all(there[need] for need in term.needs)
+
+    def _pushed(self, probe: Probe, embedding: Tensor, student: Snapshot) -> Tensor | None:
+        """What L_aed (Eq. 11) drives away from its class: the student's embedding (the formula) or
+        the teacher's (the prose); None while it is off.
         """
         if self.f_y is None:
-            return torch.zeros((), device=embedding.device)
+            return None
         if self.setting.recipe.aed_embedding == "teacher":
-            found = probe.embedding * self.state.centres.factor
-        else:
-            found = student.projection(embedding)
-        return losses.embedding_push(found, self.f_y, self.setting.radii[1])
+            return probe.embedding * self.state.centres.factor
+        return student.projection(embedding)
 
     def _remembered(self, probe: Probe) -> list[losses.BatchNormStatistics]:
         """The batch's statistics, mixed with those of earlier batches where the recipe has a

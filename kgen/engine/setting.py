@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from kgen.keyregion import make_target
 from kgen.recipe.recipe import Recipe, RecipeError, held_of, images_in
 from kgen.rng import stream_seed
 from kgen.teachers import Teacher
+from kgen.terms import TITLES, Term, with_own
 from kgen.zoo import zoo
 
 REFERENCE_IMAGES, REFERENCE_BYTES = 400, 2**26
@@ -97,8 +99,10 @@ class Setting:
     EmbeddingError.
     """
 
-    def __init__(self, recipe: Recipe):
+    def __init__(self, recipe: Recipe, own_terms: Sequence[Term] = ()):
         self.recipe = recipe
+        self.terms = with_own(own_terms)
+        """Of the generator's loss; the caller's own come last."""
         self.device = pick_device(recipe.device)
         self.teacher = zoo.load_teacher(recipe.teacher).to(self.device)
         self.card = card = self.teacher.card
@@ -134,6 +138,14 @@ class Setting:
         """The second opinion; None without one."""
         self.real = self._real()
         """Real images for the accuracy curve; None where there are none, or none are wanted."""
+
+    def term_title(self, name: str) -> str:
+        """What people call a term, of either loss."""
+        return TITLES.get(name) or next(t.title or name for t in self.terms if t.name == name)
+
+    def weight(self, term: Term) -> float:
+        """α of a term of the generator's loss."""
+        return term.weight if term.function else getattr(self.recipe.weights, term.name)
 
     def scale(self, iteration: int) -> Scale:
         """The resolution of an iteration: they take turns."""

@@ -19,7 +19,7 @@ from kgen.engine.objective import Objective
 from kgen.engine.setting import Scale, Setting
 from kgen.engine.state import VIEWS, LoopState, Snapshot
 from kgen.errors import KGenError
-from kgen.events import PARTS, Arrays
+from kgen.events import Arrays
 from kgen.nets.vit import draw_corner
 from kgen.sources import balanced_labels
 from kgen.teachers import Probe
@@ -72,10 +72,10 @@ class Synthesis:
             r.position_decay,
             state.rng["corner_generator"],
         )
-        self.terms = Objective(setting, state, self.scale, self.positions, student, corner)
-        self.labels = self.terms.labels
+        self.objective = Objective(setting, state, self.scale, self.positions, student, corner)
+        self.labels = self.objective.labels
         self.source = SOURCES[r.source](setting, state, self.scale, self.labels)
-        self.weights = self.terms.weights()
+        self.weights = self.objective.weights()
         self.done = 0
         """Steps made."""
         self.images: Tensor | None = None
@@ -83,7 +83,7 @@ class Synthesis:
         self._probe: Probe | None = None
         self._best: tuple[Tensor, Tensor, Tensor] | None = None
         """With keep="best": images, value and step of the best batch so far."""
-        self._sums, self._since = torch.zeros(len(PARTS) + 1, device=setting.device), 0
+        self._sums, self._since = torch.zeros(len(self.weights) + 1, device=setting.device), 0
         self._history = History(self.positions, r.generator_steps)
 
     @property
@@ -104,12 +104,13 @@ class Synthesis:
         views = images
         if r.augment == "both":
             views = self._variation()(images, s.rng["augment_generator"])
-        probe = self.terms.probe(views)
-        means = [part.mean() for part in self.terms.judge(probe, views).parts]
-        loss = sum(w * m for w, m in zip(self.weights, means, strict=True))
+        probe = self.objective.probe(views)
+        values = self.objective.evaluate(probe, views).values
+        means = {name: value.mean() for name, value in values.items()}
+        loss = sum(self.weights[name] * mean for name, mean in means.items())
         with torch.no_grad():
             self._sums += torch.stack(
-                [*means, (probe.logits.argmax(1) == self.labels).float().mean()]
+                [*means.values(), (probe.logits.argmax(1) == self.labels).float().mean()]
             )
         self._since += 1
         last = self.done == r.generator_steps - 1
@@ -128,7 +129,7 @@ class Synthesis:
         self.done += 1
         if last:
             self.source.finish()
-            self.terms.remember(probe)
+            self.objective.remember(probe)
         return report
 
     def _variation(self) -> Variation:
@@ -143,23 +144,23 @@ class Synthesis:
 
     def _report(self) -> dict[str, Any]:
         *values, agreement = (self._sums / self._since).tolist()  # the one transfer from the device
-        parts = dict(zip(PARTS, values, strict=True))
+        parts = dict(zip(self.weights, values, strict=True))
         check_finite(parts, self.done)
         self._sums.zero_()
         self._since = 0
         return {
             "parts": parts,
-            "loss": sum(w * v for w, v in zip(self.weights, values, strict=True)),
+            "loss": sum(self.weights[name] * value for name, value in parts.items()),
             "agreement": agreement,
         }
 
-    def _better(self, means: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """(images, value, step) of the batch with the lowest CE + BN + KR so far, compared on the
-        device (no transfer). The adversarial part is left out: it has no bound and would let noise
-        win.
+    def _better(self, means: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """(images, value, step) of the batch with the lowest sum of the terms that rank (CE, BN,
+        KR) so far, compared on the device (no transfer). The adversarial term does not: it has no
+        bound and would let noise win.
         """
-        w = self.setting.recipe.weights
-        value = (w.ce * means[0] + w.bn * means[2] + w.kr * means[3]).detach()
+        terms = [term for term in self.objective.terms if term.ranks]
+        value = sum(self.setting.weight(term) * means[term.name] for term in terms).detach()
         step = torch.full_like(value, self.done, dtype=torch.int32)
         if self._best is None:
             return self.images, value, step
@@ -221,11 +222,12 @@ class Synthesis:
 
     def _measure(self, images: Tensor, student: Snapshot) -> dict[str, Tensor]:
         """One forward of teacher and student on the kept images."""
-        probe = self.terms.probe(images)
-        (ce, *rest), cam, student_logits = self.terms.judge(probe, images, student)
+        probe = self.objective.probe(images)
+        values, cam, student_logits = self.objective.evaluate(probe, images, student)
+        columns = [value.expand(len(images)) for value in values.values()]
         out = {
             "cam": cam.half(),
-            "parts": torch.stack([ce, *(part.expand_as(ce) for part in rest)], 1),
+            "parts": torch.stack(columns, 1),
             "embedding": probe.embedding.half(),
             "confidence": self._confidence(probe.logits),
         }
@@ -244,12 +246,12 @@ class Synthesis:
 
         @torch.no_grad()
         def preview() -> Arrays:
-            seen = probe or self.terms.probe(images)
+            seen = probe or self.objective.probe(images)
             where = {"epoch": self.place["epoch"], "iteration": self.iteration, "step": step}
             arrays = {
                 "images": to_bytes(images),
                 "labels": self.positions,
-                "cam": self.terms.activation_map(seen).detach().half(),
+                "cam": self.objective.activation_map(seen).detach().half(),
                 "embedding": seen.embedding.detach().half(),
                 "confidence": self._confidence(seen.logits.detach()),
                 **{name: torch.tensor([value]) for name, value in where.items()},

@@ -162,6 +162,12 @@ class Run:
         return _load_or_none(self.path / "reference.safetensors")
 
     @property
+    def started(self) -> events.RunStarted | None:
+        """The run's first event; None before it is written."""
+        first = next(iter(self.events()), None)
+        return first if isinstance(first, events.RunStarted) else None
+
+    @property
     def last_event(self) -> events.Event | None:
         """The newest event; None before the first."""
         newest = collections.deque(self.events(), maxlen=1)

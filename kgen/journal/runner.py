@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from kgen.errors import KGenError
 from kgen.journal.journal import Journal
 from kgen.journal.reading import JournalError, Run, open_run, read_checkpoint
 from kgen.recipe.recipe import Recipe
+from kgen.terms import Term
 from kgen.zoo import zoo
 
 CHECKPOINT_SECONDS = 5.0
@@ -55,13 +56,19 @@ class Runner:
 
     @classmethod
     def new(
-        cls, recipe: Recipe, folder: str | Path, *, controls: Controls | None = None, **options: Any
+        cls,
+        recipe: Recipe,
+        folder: str | Path,
+        *,
+        controls: Controls | None = None,
+        terms: Sequence[Term] = (),
+        **options: Any,
     ) -> Runner:
         """Check the recipe on this machine first, then make the folder. Raises RecipeError,
-        ZooError, JournalError.
+        ZooError, JournalError, TermError.
         """
         controls = controls or Controls()
-        distillation = Distillation(recipe, controls=controls)
+        distillation = Distillation(recipe, controls=controls, terms=terms)
         journal = Journal.create(
             folder,
             recipe,
@@ -75,10 +82,15 @@ class Runner:
 
     @classmethod
     def resume(
-        cls, folder: str | Path, *, controls: Controls | None = None, **options: Any
+        cls,
+        folder: str | Path,
+        *,
+        controls: Controls | None = None,
+        terms: Sequence[Term] = (),
+        **options: Any,
     ) -> Runner:
-        """Go on from the last whole checkpoint, or from the start where there is none. Raises
-        JournalError.
+        """Go on from the last whole checkpoint, or from the start where there is none. `terms`: the
+        same that the run was made with. Raises JournalError.
         """
         run = open_run(folder)
         if _finished(run) and (
@@ -91,6 +103,15 @@ class Runner:
                 f"{run.path} was made with another version of the teacher {run.recipe.teacher!r};"
                 " it cannot be resumed with this one."
             )
+        own = [term.name for term in (run.started and run.started.own_terms) or ()]
+        if own != [term.name for term in terms]:
+            raise JournalError(
+                f"{run.path} was made with the loss terms {', '.join(own)}, whose functions are"
+                " not in its folder. Resume it where they are defined:"
+                " Runner.resume(folder, terms=[…])."
+                if own
+                else f"{run.path} was made without loss terms of one's own; resume it without."
+            )
         torch.set_num_threads(
             info.get("threads", torch.get_num_threads())
         )  # sums depend on how work is cut
@@ -101,6 +122,7 @@ class Runner:
         distillation = Distillation(
             run.recipe,
             controls=controls,
+            terms=terms,
             resume=kept.tensors,
             batch_of=run.batch,
             elapsed=kept.t,

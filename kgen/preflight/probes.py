@@ -19,6 +19,7 @@ from kgen.engine.synthesis import Synthesis
 from kgen.preflight import limits
 from kgen.recipe.recipe import Recipe
 from kgen.teachers import Teacher
+from kgen.terms import GENERATOR
 
 BATCH, STEPS, WIDTH = 20, 3, 32
 LONG = 6.0
@@ -132,6 +133,7 @@ class TrialSetting(Setting):
             teacher,
             teacher.card,
         )
+        self.terms = GENERATOR
         self.chosen = list(range(len(teacher.classes)))
         self.classes: Tensor = torch.tensor(self.chosen)
         self.sides = recipe.sides(teacher.unit)

@@ -31,14 +31,17 @@ def gradients(format: Format, **changes):
     images = torch.rand(
         40, 1, 28, 28, generator=torch.Generator().manual_seed(0), requires_grad=True
     )
-    judged = made.terms.judge(made.terms.probe(images), images)
-    means = torch.stack([part.mean() for part in judged.parts])
+    found = made.objective.evaluate(made.objective.probe(images), images)
+    values = found.values
+    means = torch.stack([value.mean() for value in values.values()])
     assert (
-        all(part.dtype == torch.float32 for part in judged.parts)
-        and judged.cam.dtype == torch.float32
+        all(value.dtype == torch.float32 for value in values.values())
+        and found.cam.dtype == torch.float32
     )
-    (gradient,) = torch.autograd.grad((means * torch.tensor(made.weights)).sum(), images)
-    return means.detach(), gradient, judged.student_logits.detach()
+    (gradient,) = torch.autograd.grad(
+        (means * torch.tensor([made.weights[name] for name in values])).sum(), images
+    )
+    return means.detach(), gradient, found.student_logits.detach()
 
 
 @pytest.mark.parametrize("teacher", ["fashion-cnn", "fashion-vit"])

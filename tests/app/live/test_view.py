@@ -21,6 +21,7 @@ from app.live.view import Situation
 from kgen import events
 from kgen.recipe.fields import Target
 from kgen.recipes import recipes
+from kgen.terms import TITLES
 from tests.support import standin
 
 R = standin.recipe()
@@ -576,7 +577,7 @@ def test_page_and_sentences_call_the_terms_the_same():
     """The page's table of terms against the words that warnings use."""
     table = (Path(scales.__file__).parent.parent / "static" / "core" / "terms.js").read_text()
     named = dict(re.findall(r"name: '(\w+)', title: '([^']+)'", table))
-    assert named == events.PART_NAMES and set(named) == {*events.PARTS, *events.STUDENT_PARTS}
+    assert named == TITLES and set(named) == {*events.PARTS, *events.STUDENT_PARTS}
 
 
 def test_numbers_as_people_write_them():

@@ -1,0 +1,156 @@
+"""The terms of the losses, in one table: name, symbol, equation, and what each needs.
+
+Engine, events, journal, page and downloads read the table and go by a term's name, never by its
+place. The functions of our own terms are in `kgen.engine.objective`, the numbers before them in
+`kgen.recipe.fields.Weights`. A notebook may bring terms of its own:
+
+    kgen.distill(recipe, terms=[kgen.Term("edges", fn, weight=0.1)])
+
+No torch here: the app imports this file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from kgen.errors import KGenError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kgen.engine.objective import Evidence
+
+Need = Literal["student", "batch_norm", "map", "embeddings"]
+NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
+
+
+class TermError(KGenError, ValueError):
+    """A term that cannot be added."""
+
+    code = "term"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of a loss.
+
+    Args:
+        name: its name in events, files, addresses and downloads.
+        function: for a term of your own, evidence → [B] or a scalar, unweighted. It must be
+            differentiable with respect to `evidence.images`; lower is better.
+        weight: α of a term of your own. Those of the table have theirs in the recipe.
+        title: what people call it; by default the name.
+        symbol: as in the paper, "L_kr".
+        equation: where the paper defines it, "Eq. 6".
+        tip: one sentence for tooltips.
+        loss: of which network's training it is a part.
+        needs: what it looks at; without it the term is 0.
+        reward: it is minimized by growing, so it is drawn below zero.
+        ranks: it counts where `keep="best"` compares batches. A term without a bound must not.
+    """
+
+    name: str
+    function: Callable[[Evidence], Tensor] | None = None
+    weight: float = 1.0
+    title: str = ""
+    symbol: str = ""
+    equation: str = ""
+    tip: str = ""
+    loss: Literal["generator", "student"] = "generator"
+    needs: tuple[Need, ...] = ()
+    reward: bool = False
+    ranks: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """What a run's first event tells of a term that is not in the table."""
+        return {
+            "name": self.name,
+            "weight": self.weight,
+            "title": self.title or self.name,
+            "symbol": self.symbol,
+            "tip": self.tip,
+            "reward": self.reward,
+        }
+
+
+TERMS = (
+    Term("ce", title="cross-entropy", symbol="L_ce", equation="Eq. 3", ranks=True),
+    Term(
+        "adv",
+        title="adversarial",
+        symbol="L_adv",
+        equation="Eq. 3",
+        needs=("student",),
+        reward=True,
+    ),
+    Term(
+        "bn",
+        title="BN statistics",
+        symbol="L_bn",
+        equation="Eq. 3",
+        needs=("batch_norm",),
+        ranks=True,
+    ),
+    Term("kr", title="key region", symbol="L_kr", equation="Eq. 6", needs=("map",), ranks=True),
+    Term(
+        "aed",
+        title="embedding push",
+        symbol="L_aed",
+        equation="Eq. 11",
+        needs=("student", "embeddings"),
+    ),
+    Term("tv", title="total variation", symbol="R_tv"),
+    Term("l2", title="pixel size", symbol="R_l2"),
+    Term("kl", title="distillation", symbol="L_KL", equation="Eq. 2", loss="student"),
+    Term(
+        "ed",
+        title="embedding pull",
+        symbol="L_ed",
+        equation="Eq. 9",
+        loss="student",
+        needs=("embeddings",),
+    ),
+)
+"""Those of the method. In batches' files the generator's are columns in this order, so new ones go
+to the end of theirs.
+"""
+GENERATOR = tuple(term for term in TERMS if term.loss == "generator")
+STUDENT = tuple(term for term in TERMS if term.loss == "student")
+TITLES = {term.name: term.title for term in TERMS}
+
+
+def with_own(own: Sequence[Term]) -> tuple[Term, ...]:
+    """The generator's terms, those of the caller's last. TermError names one that cannot be."""
+    known = [term.name for term in TERMS]
+    for term in own:
+        if not NAME.fullmatch(term.name):
+            raise TermError(
+                f"Term {term.name!r}: a name is a small letter and up to 11 small letters or"
+                " digits.",
+                name=term.name,
+            )
+        if term.name in known:
+            raise TermError(
+                f"Term {term.name!r} is there already; give yours another name.", name=term.name
+            )
+        if not callable(term.function):
+            raise TermError(
+                f"Term {term.name!r} has no function; kgen.Term(name, function, weight).",
+                name=term.name,
+            )
+        if not math.isfinite(term.weight):
+            raise TermError(
+                f"Term {term.name!r} has the weight {term.weight}; expected a number.",
+                name=term.name,
+            )
+        if term.loss != "generator":
+            raise TermError(
+                f"Term {term.name!r}: only the generator's loss can have terms of your own.",
+                name=term.name,
+            )
+        known.append(term.name)
+    return (*GENERATOR, *own)
