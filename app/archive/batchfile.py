@@ -249,7 +249,7 @@ def significant(values: np.ndarray) -> np.ndarray:
     )
 
 
-def told(values: np.ndarray) -> list[float | None]:
+def to_json(values: np.ndarray) -> list[float | None]:
     """For JSON: no number is null."""
     return [v if v == v else None for v in values.tolist()]
 

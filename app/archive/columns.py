@@ -217,7 +217,7 @@ class Columns:
             if any(row[3 + i] for row in rows)
         }
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For the page, as JSON. A number that is none becomes null, and `warnings` says so."""
         odd: set[str] = set()
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from app.archive import sheets
-from app.archive.batchfile import BatchFile, BatchFileError, shares, significant, thumb_of, told
+from app.archive.batchfile import BatchFile, BatchFileError, shares, significant, thumb_of, to_json
 from app.archive.projection import nearest
 from app.archive.samples import Album
 from kgen.journal.reading import JournalError
@@ -47,7 +47,7 @@ def specimen(album: Album, iteration: int, pos: int, real: Arrays | None) -> dic
         cam, embedding = opened.row("cam", pos, 3), opened.row("embedding", pos, 2)
         odd: list[str] = []
         finite = {
-            name: [v for v in told(values) if v is not None]
+            name: [v for v in to_json(values) if v is not None]
             for name, values in columns.parts.items()
         }
         if any(len(values) < opened.n for values in finite.values()):
@@ -61,19 +61,19 @@ def specimen(album: Album, iteration: int, pos: int, real: Arrays | None) -> dic
             "channels": opened.channels,
             "image": picture(opened.image(pos)),
             "entered": bool(columns.entered[pos]),
-            "p": told(columns.p)[pos],
-            "s": told(columns.s)[pos],
+            "p": to_json(columns.p)[pos],
+            "s": to_json(columns.s)[pos],
             "map": [0, 0] if cam is None else list(cam.shape),
             "cam": (
                 [] if cam is None else finite_or_zero(cam, "the map", odd).round(4).ravel().tolist()
             ),
-            "parts": {name: told(values)[pos] for name, values in columns.parts.items()},
+            "parts": {name: to_json(values)[pos] for name, values in columns.parts.items()},
             "batch": finite,
             "shared": shared(columns.parts),
             "teacher_top": top(opened, "teacher", pos),
             "student_top": top(opened, "student", pos),
             "judge_top": top(opened, "judge", pos),
-            "rank": told(columns.rank)[pos],
+            "rank": to_json(columns.rank)[pos],
             **making(opened, pos),
             "nearest": _nearest(embedding, real, odd),
             "before": _before(album, iteration, pos),
@@ -108,7 +108,9 @@ def top(opened: BatchFile, who: str, pos: int) -> list[list] | None:
     classes, p = opened.row(f"{who}_top", pos, 2), opened.row(f"{who}_top_p", pos, 2)
     if classes is None or p is None or classes.shape != p.shape:
         return None
-    return [[int(c), v] for c, v in zip(classes[:5].tolist(), told(shares(p[:5]))) if v is not None]
+    return [
+        [int(c), v] for c, v in zip(classes[:5].tolist(), to_json(shares(p[:5]))) if v is not None
+    ]
 
 
 def making(opened: BatchFile, pos: int) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def making(opened: BatchFile, pos: int) -> dict[str, Any]:
         "frames": [
             {
                 "step": int(step),
-                "p": None if sure is None else told(sure)[i],
+                "p": None if sure is None else to_json(sure)[i],
                 "image": picture(pixels[i], by),
             }
             for i, step in enumerate(steps)

@@ -84,8 +84,8 @@ class OpenRun:
     def moments(self) -> Moments:
         """Everything that was told until now; only what is new since the last time is read."""
         with self._lock:
-            for anew, new in self._tail.blocks():
-                if anew:
+            for restarted, new in self._tail.blocks():
+                if restarted:
                     self._moments, self._tests, self._count = Moments(), [], 0
                 for event in new:
                     self._moments.add(event)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from app.archive import sheets
-from app.archive.batchfile import BatchFile, BatchFileError, PerImage, thumb_of, told
+from app.archive.batchfile import BatchFile, BatchFileError, PerImage, thumb_of, to_json
 from kgen.events import PARTS
 from kgen.journal.reading import JournalError
 
@@ -124,17 +124,17 @@ def piece(album: Album, c: int, first: int, end: int) -> dict[str, Any]:
     out["side"] = [columns.side for _, at, columns in found for _ in at]
     out["pool"] = [int(v) for _, at, columns in found for v in columns.entered[at]]
     for name in ("p", "s"):
-        out[name] = [v for _, at, columns in found for v in told(getattr(columns, name)[at])]
+        out[name] = [v for _, at, columns in found for v in to_json(getattr(columns, name)[at])]
     for name in ("judge", "rank"):
         if any(np.isfinite(getattr(columns, name)).any() for *_, columns in found):
-            out[name] = [v for _, at, columns in found for v in told(getattr(columns, name)[at])]
+            out[name] = [v for _, at, columns in found for v in to_json(getattr(columns, name)[at])]
     for name in album.terms:
         if any(name in columns.parts for *_, columns in found):
             out[name] = [
                 v
                 for _, at, columns in found
                 for v in (
-                    told(columns.parts[name][at]) if name in columns.parts else [None] * len(at)
+                    to_json(columns.parts[name][at]) if name in columns.parts else [None] * len(at)
                 )
             ]
     cell, columns, rows = frame(found)

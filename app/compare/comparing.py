@@ -21,7 +21,7 @@ from app.archive.columns import Columns
 from app.archive.run_reader import HOSTILE
 from app.compare import comparison, comparison_table
 from app.compare.comparison import LETTERS, Side
-from app.library.actions import Shelf
+from app.library.actions import RunActions
 from app.process.runs import RunError
 from app.setup.switches import Switch, switches
 from app.web.errors import Missing
@@ -58,8 +58,8 @@ class Reading:
             return
         self.fault = ""
         try:
-            for anew, new in self._tail.blocks():
-                if anew:
+            for restarted, new in self._tail.blocks():
+                if restarted:
                     self.columns = Columns(self.run.recipe)
                 for event in new:
                     self.columns.add(event)
@@ -67,10 +67,10 @@ class Reading:
             self.fault = without_place(error, self.run.path.parent)
         self.mark = seen
 
-    def told(self) -> tuple[dict[str, Any], bool]:
+    def to_json(self) -> tuple[dict[str, Any], bool]:
         """(for the page, will it stay so)."""
         return (
-            self.columns.told() | {"classes": list(self.columns.classes)},
+            self.columns.to_json() | {"classes": list(self.columns.classes)},
             self.columns.state == "finished" and not self.fault,
         )
 
@@ -85,7 +85,7 @@ def _alone(method: Callable) -> Callable:
 
 
 class Comparisons:
-    def __init__(self, shelf: Shelf):
+    def __init__(self, shelf: RunActions):
         self.shelf, self.runs, self.archive = shelf, shelf.runs, shelf.archive
         self._lock = threading.Lock()
         self._readings: OrderedDict[tuple, Reading] = OrderedDict()
@@ -93,7 +93,7 @@ class Comparisons:
         """names → (rows of the list, what was read, answer)"""
 
     @_alone
-    def told(self, names: list[str]) -> dict[str, Any]:
+    def to_json(self, names: list[str]) -> dict[str, Any]:
         """For the page: each run, and where there are several that can be read, the comparison.
         Worked out once for all who look.
         """
@@ -157,7 +157,7 @@ class Comparisons:
         reading = self._read(name)
         if reading.id != id:
             raise Missing("This is another run of the same name. Reload the page.")
-        found, final = reading.told()
+        found, final = reading.to_json()
         return encode(found), final
 
     # --- one switch flipped ----------------------------------------------------------------------

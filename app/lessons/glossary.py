@@ -85,7 +85,7 @@ def script() -> bytes:
     )
 
 
-def told() -> dict[str, Any]:
+def to_json() -> dict[str, Any]:
     """The whole glossary for its page."""
     return {
         "terms": [

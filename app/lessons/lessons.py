@@ -173,7 +173,7 @@ class Lessons:
         ]
         return {"lessons": rows, "wrong": self.wrong}
 
-    def told(self, slug: str) -> dict[str, Any]:
+    def to_json(self, slug: str) -> dict[str, Any]:
         """A lesson as the page draws it. KeyError for one that is not there."""
         lesson = self.lessons[slug]
         mark = glossary.marker()

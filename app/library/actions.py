@@ -42,7 +42,7 @@ PATIENCE = 30.0
 """Seconds that an upload may be silent: only one is taken at a time."""
 
 
-class Shelf:
+class RunActions:
     """The runs of a folder, beyond the one that is shown. Safe from any thread; every method raises
     RunError or Missing, in words.
     """

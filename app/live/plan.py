@@ -75,7 +75,7 @@ def plan(
         "class_indices": list(chosen),
         "recipe": r,
         "command": command,
-        **scales.told(sizes, r, "attention" if sees_patches(card) else "cam"),
+        **scales.to_json(sizes, r, "attention" if sees_patches(card) else "cam"),
         "judge": None,
         "machine": "",  # found when a run starts
         "radii": radii if recipe.diverse and None not in radii else None,

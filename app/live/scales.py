@@ -38,7 +38,7 @@ class Scale:
     target: list[list[float]]
     budget: int
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For the snapshot."""
         return asdict(self)
 
@@ -97,11 +97,11 @@ def target(spec: Target, h: int, w: int) -> list[list[float]]:
     ]
 
 
-def told(scales: tuple[Scale, ...], recipe: dict[str, Any], kind: str) -> dict[str, Any]:
+def to_json(scales: tuple[Scale, ...], recipe: dict[str, Any], kind: str) -> dict[str, Any]:
     """What the snapshot says of them: `scales`, and of all maps their kind and the name of their
     target.
     """
     return {
-        "scales": [s.told() for s in scales],
+        "scales": [s.to_json() for s in scales],
         "map": {"kind": kind, "label": words.target_label(recipe["target"])},
     }

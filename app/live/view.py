@@ -212,7 +212,7 @@ def _known(e: events.RunStarted) -> dict[str, Any]:
         "class_indices": e.class_indices,
         "recipe": r,
         "budget": e.budget_images,
-        **scales.told(sizes, r, e.map_kind),
+        **scales.to_json(sizes, r, e.map_kind),
         "judge": (
             e.judge and {"name": e.judge.name, "title": e.judge.title, "classes": e.judge.classes}
         ),

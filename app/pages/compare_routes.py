@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from app.compare.comparing import Comparisons
 from app.compare.comparison import LETTERS
-from app.library.actions import Shelf
+from app.library.actions import RunActions
 from app.pages.library_routes import act, refusal, text
 from app.process.runs import RunError
 from app.web.answers import FOR_EVER, REVALIDATE, answer, fresh, missing
@@ -18,13 +18,13 @@ from app.web.publish import encode
 from kgen.journal.reading import NAME
 
 
-def install(app: FastAPI, shelf: Shelf) -> None:
+def install(app: FastAPI, shelf: RunActions) -> None:
     comparing = Comparisons(shelf)
 
     @app.get("/kg/compare")
     def compare(request: Request) -> Response:
         try:
-            return fresh(request, encode(comparing.told(_names(request))))
+            return fresh(request, encode(comparing.to_json(_names(request))))
         except Missing as error:
             return missing(str(error))
 
@@ -54,7 +54,8 @@ def install(app: FastAPI, shelf: Shelf) -> None:
     def switches(request: Request, run: str) -> Response:
         try:
             return fresh(
-                request, encode({"switches": [switch.told() for switch in comparing.switches(run)]})
+                request,
+                encode({"switches": [s.to_json() for s in comparing.switches(run)]}),
             )
         except (Missing, RunError) as error:
             return refusal(error)

@@ -79,7 +79,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             (id or "") == run.id,
         )
 
-    def told(
+    def respond(
         request: Request,
         name: str,
         attempt: str,
@@ -123,7 +123,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             return encode(piece(opened.album, *at))
 
         return (
-            in_words(lambda: told(request, run, attempt, ("class", *at), make))
+            in_words(lambda: respond(request, run, attempt, ("class", *at), make))
             if (at := numbers(c, first, end))
             else missing("That is no number.")
         )
@@ -137,7 +137,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             return gzip.compress(sheet(opened.album, *at), 1, mtime=0)
 
         return (
-            told(request, run, attempt, ("sheet", *at), make, "image/png")
+            respond(request, run, attempt, ("sheet", *at), make, "image/png")
             if (at := numbers(c, first, end))
             else missing("That is no number.")
         )
@@ -166,7 +166,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             return encode(specimen(opened.album, *at, real))
 
         return (
-            told(request, run, attempt, ("image", *at), make)
+            respond(request, run, attempt, ("image", *at), make)
             if (at := numbers(iteration, pos))
             else missing("That is no number.")
         )
@@ -184,7 +184,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             return encode(kin(opened.album, *at))
 
         return (
-            told(request, run, attempt, ("kin", *at), make)
+            respond(request, run, attempt, ("kin", *at), make)
             if (at := numbers(iteration, pos, end))
             else missing("That is no number.")
         )
@@ -199,7 +199,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             return encode(tested(opened.story.tests, at[0]))
 
         return (
-            told(request, run, attempt, ("tests", *at), make)
+            respond(request, run, attempt, ("tests", *at), make)
             if (at := numbers(c, n))
             else missing("That is no number.")
         )
@@ -289,7 +289,7 @@ def facts(run: OpenRun) -> dict[str, Any]:
         "judge": e.judge and e.judge.model_dump(),
         "own_terms": [term.model_dump() for term in e.own_terms or ()],
         "most": {"grid": downloads.MOST_GRID, "zip": downloads.MOST_ZIP},
-        **scales.told(sizes, recipe.model_dump(mode="json"), e.map_kind),
+        **scales.to_json(sizes, recipe.model_dump(mode="json"), e.map_kind),
     }
 
 

@@ -29,7 +29,7 @@ def install(app: FastAPI, runs: Runs) -> None:
     script, etag, terms = (
         gzip.compress(words, 6, mtime=0),
         f'"{hashlib.sha256(words).hexdigest()[:16]}"',
-        encode(glossary.told()),
+        encode(glossary.to_json()),
     )
 
     def lesson(slug: str) -> Lesson:
@@ -56,9 +56,9 @@ def install(app: FastAPI, runs: Runs) -> None:
         return fresh(request, encode(shelf.listed()))
 
     @app.get("/kg/lessons/{slug}")
-    def told(request: Request, slug: str) -> Response:
+    def one_lesson(request: Request, slug: str) -> Response:
         try:
-            return fresh(request, encode(shelf.told(lesson(slug).slug)))
+            return fresh(request, encode(shelf.to_json(lesson(slug).slug)))
         except Missing as error:
             return missing(str(error))
 

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.library.actions import LARGEST_UPLOAD, Shelf
+from app.library.actions import LARGEST_UPLOAD, RunActions
 from app.process.runs import RunError
 from app.web import request_body
 from app.web.answers import FOR_EVER, fresh, known, missing
@@ -28,7 +28,7 @@ LARGEST_WORDS = 16_384
 """Bytes that a name or a note may come in."""
 
 
-def install(app: FastAPI, shelf: Shelf) -> None:
+def install(app: FastAPI, shelf: RunActions) -> None:
     runs = shelf.runs
     threading.Thread(target=shelf.purge, name="purge", daemon=True).start()
 

@@ -23,7 +23,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from app.archive.archive import bundled_reference, without_place
-from app.library.actions import Shelf
+from app.library.actions import RunActions
 from app.live.state import OPINION
 from app.pages import compare_routes, inspect_routes, lesson_routes, library_routes, stage_routes
 from app.process.exports import ExportFailed
@@ -84,7 +84,7 @@ def install(
     """
     archive, shelf, stage, presenting = (
         runs.archive,
-        Shelf(runs),
+        RunActions(runs),
         Stage(),
         presenting or Presenting(),
     )
@@ -153,7 +153,7 @@ def install(
     def teacher(request: Request, name: str) -> Response:
         if name not in offers.teachers():
             return _missing("There is no teacher of that name here.")
-        return fresh(request, encode(offers.offer(name).told()))
+        return fresh(request, encode(offers.offer(name).to_json()))
 
     @app.get("/kg/reference/-/0")
     def bundled(request: Request) -> Response:

@@ -280,11 +280,11 @@ def guarded(action: Callable, presenting: Presenting) -> Callable:
         check(request)
         return action(*values)
 
-    def told(request: gr.Request, event: gr.EventData) -> Any:
+    def with_event(request: gr.Request, event: gr.EventData) -> Any:
         check(request)
         return action(event)
 
-    asked = told if action.__name__ == "adopted" else plain
+    asked = with_event if action.__name__ == "adopted" else plain
     asked.__name__ = action.__name__
     return asked
 

@@ -102,7 +102,7 @@ class Child:
                 pass
         return code
 
-    def said(self, kind: str) -> dict[str, Any] | None:
+    def last_message(self, kind: str) -> dict[str, Any] | None:
         """The last message of a kind."""
         return next((m for m in reversed(self.messages) if m.get("kind") == kind), None)
 

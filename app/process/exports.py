@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from app.process.child import ROOT
 from kgen.errors import KGenError
-from kgen.journal.export import lack
+from kgen.journal.export import missing_packages
 
 SECONDS = 240.0
 """How long one export may take; a small student's takes 10 on two busy cores."""
@@ -70,7 +70,7 @@ class Exports:
         return self._kept[1]
 
     def _make(self, run: Path) -> Bundle:
-        note = f"{absent}." if (absent := lack()) else ""
+        note = f"{absent}." if (absent := missing_packages()) else ""
         with tempfile.TemporaryDirectory(prefix="kgen-", ignore_cleanup_errors=True) as work:
             out = Path(work) / f"{run.name}-student"
             if not note:

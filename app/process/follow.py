@@ -183,7 +183,7 @@ class Follower:
         if not self.child:
             return
         waiting = self._still_waiting()
-        if self.stage == "starting" and self.child.said("started"):
+        if self.stage == "starting" and self.child.last_message("started"):
             self.stage, self._changed = "live", True
             self._run, self._tail = None, None
         text = (
@@ -196,7 +196,7 @@ class Follower:
 
     def _still_waiting(self) -> dict[str, Any] | None:
         """What the engine said last of waiting; None once an event came after it."""
-        said = self.child.said("waiting")
+        said = self.child.last_message("waiting")
         if said is not self._waiting:
             self._waiting, self._waiting_since = (
                 said,
@@ -224,8 +224,8 @@ class Follower:
                 return
             self._run = open_run(self.path)
             self._tail = self._run.tail()
-        anew, new = self._tail.read()
-        if anew:
+        restarted, new = self._tail.read()
+        if restarted:
             self.state, self._events = State(), 0
             self.exhibits.begin_anew()
             info = self._run.info

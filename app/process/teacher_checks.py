@@ -21,7 +21,7 @@ from app.web.uploads import Refused, Uploads
 from kgen.data import classes
 from kgen.nets import architectures
 from kgen.preflight import request
-from kgen.preflight.request import Order, PreflightError
+from kgen.preflight.request import PreflightError, PreflightRequest
 from kgen.zoo import zoo
 
 LABELS = {
@@ -108,7 +108,7 @@ class TeacherChecks:
         if not self._found["done"]:
             raise Refused("A check is going already; it ends within a minute.", 409)
 
-    def _order(self, asked: Any) -> Order:
+    def _order(self, asked: Any) -> PreflightRequest:
         if not isinstance(asked, dict):
             raise Refused("That is no order for a check; expected the fields of the form.")
         fields = {name: value for name, value in asked.items() if value not in (None, "")}
@@ -124,7 +124,7 @@ class TeacherChecks:
             fields["classes"] = request.listed(fields["classes"])
         return request.order(fields | {"path": str(path)})
 
-    def _check(self, order: Order) -> None:
+    def _check(self, order: PreflightRequest) -> None:
         """On a thread of its own: what the child says, until it has ended."""
         try:
             for message in self._inspect(order, began=self._began):

@@ -112,7 +112,7 @@ class Offer:
         """Pixels of one image of each side, as a share of a full one."""
         return tuple(side * side / self.card.side**2 for side in self.sides)
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For the page, as JSON."""
         known = plan.before(self.base(self.recipes[0]))
         return {

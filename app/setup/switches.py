@@ -45,7 +45,7 @@ class Switch:
     recipe: Recipe | None = None
     refused: str = ""
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "part": self.part,

@@ -69,7 +69,7 @@ class Screen:
         if self.bar:
             self.bar.stop()
 
-    def hear(self, e: events.Event) -> None:
+    def on_event(self, e: events.Event) -> None:
         if self.as_json:
             print(e.to_json(), flush=True)
             return
@@ -142,7 +142,7 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
     signal.signal(signal.SIGINT, on_interrupt)
     runner = build(controls=controls, checkpoint_seconds=checkpoint_every, say=console.print)
     with Screen(as_json, runner.distillation.recipe.total_iterations) as screen:
-        runner.listen = screen.hear
+        runner.listen = screen.on_event
         try:
             last = runner.run()
         except KeyboardInterrupt:

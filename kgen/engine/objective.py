@@ -14,7 +14,7 @@ from torch import Tensor
 from kgen import losses
 from kgen.engine.setting import Scale, Setting
 from kgen.engine.state import LoopState, Snapshot
-from kgen.nets.vit import Corner, look
+from kgen.nets.vit import Corner, forward_with_embedding
 from kgen.recipe.recipe import Recipe
 from kgen.teachers import Probe
 from kgen.terms import Term
@@ -140,7 +140,9 @@ class Objective:
         normalised = (images - t.mean) / t.std
         student_logits = pushed = None
         if student is not None:
-            student_logits, embedding = look(student.network, normalised, self.corner)
+            student_logits, embedding = forward_with_embedding(
+                student.network, normalised, self.corner
+            )
             pushed = self._pushed(probe, embedding, student)
         cam = self.activation_map(probe)
         evidence = Evidence(

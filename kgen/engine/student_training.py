@@ -15,7 +15,7 @@ from kgen.augment import mix
 from kgen.engine.setting import Setting
 from kgen.engine.state import VIEWS, LoopState
 from kgen.engine.synthesis import check_finite
-from kgen.nets.vit import Corner, draw_corner, look
+from kgen.nets.vit import Corner, draw_corner, forward_with_embedding
 from kgen.pool import Shelf
 from kgen.recipe.recipe import Recipe
 from kgen.teachers import Teacher
@@ -51,7 +51,7 @@ class StudentTrainer:
         corner = draw_corner(t.network, shelf.side, r.position_decay, s.rng["corner_student"])
         images, wanted, positions = self._batch(shelf, corner)
         s.student.train()
-        logits, embedding = look(s.student, (images - t.mean) / t.std, corner)
+        logits, embedding = forward_with_embedding(s.student, (images - t.mean) / t.std, corner)
         loss = kl = losses.distillation(wanted, logits, r.temperature)
         pull = torch.zeros_like(kl)
         if r.weights.ed and (f_y := s.class_vectors(positions)) is not None:

@@ -11,7 +11,7 @@ from kgen.data.data import RealImages
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
 from kgen.events import Arrays
-from kgen.nets.vit import look
+from kgen.nets.vit import forward_with_embedding
 from kgen.pool import MemoryPool
 
 MOST_IMAGES, MOST_VALUES = 600, 2**23
@@ -51,7 +51,9 @@ def student_view(
     student, projection, t = state.student, state.projection, setting.teacher
 
     def embedding(images: Tensor) -> Tensor:
-        found = look(student, (images.to(setting.device).float() / 255 - t.mean) / t.std)[1]
+        found = forward_with_embedding(
+            student, (images.to(setting.device).float() / 255 - t.mean) / t.std
+        )[1]
         return found if projection is None else projection(found)
 
     origin, labels = (torch.cat([p[i] for p in picked]).int() for i in (1, 2))

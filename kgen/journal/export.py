@@ -22,7 +22,7 @@ PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 """What student.onnx needs besides torch."""
 
 
-def lack() -> str:
+def missing_packages() -> str:
     """What this Python lacks for student.onnx, in a sentence; empty where nothing is missing."""
     absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     return (
@@ -50,8 +50,8 @@ def export(
             f"{out} exists already and is not empty; delete it, or choose another folder with"
             " --out."
         )
-    if onnx and lack():
-        raise ExportError(f"{lack()}. Without --onnx the rest is exported.")
+    if onnx and missing_packages():
+        raise ExportError(f"{missing_packages()}. Without --onnx the rest is exported.")
 
     student = zoo.load_classifier(file)
     about = card(run, student, zoo.read_spec(file, "mean", "is no exported student"))

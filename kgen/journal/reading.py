@@ -204,11 +204,11 @@ class Tail:
             size = self._file.stat().st_size
         except FileNotFoundError:
             return False, []
-        anew = attempt != self._attempt or size < self._offset
-        if anew:
+        restarted = attempt != self._attempt or size < self._offset
+        if restarted:
             self._offset, self._attempt = 0, attempt
         if size == self._offset:
-            return anew, []
+            return restarted, []
         with self._file.open("rb") as file:
             file.seek(self._offset)
             data = file.read(most)
@@ -225,14 +225,14 @@ class Tail:
         except JournalError:
             if not found:
                 raise
-        return anew, found
+        return restarted, found
 
     def blocks(self) -> Iterator[tuple[bool, list[events.Event]]]:
         """All that is new, as `read` tells it, a block at a time."""
         new = True
         while new:
-            anew, new = self.read(BLOCK)
-            yield anew, new
+            restarted, new = self.read(BLOCK)
+            yield restarted, new
 
 
 def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[events.Event, int]]:

@@ -141,10 +141,10 @@ def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> n
     """
     if name in _BUILDERS:
         return _BUILDERS[name](channels, classes)
-    from kgen.nets.compatibility import lack
+    from kgen.nets.compatibility import incompatibility
 
     network = _elsewhere(name, channels, classes)
-    if reason := lack(network, channels, classes, side):
+    if reason := incompatibility(network, channels, classes, side):
         raise ArchitectureError(
             f"Architecture {name!r} cannot be used: {reason}; choose another, for example"
             f" {NAMES[0]!r}."

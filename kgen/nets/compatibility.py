@@ -22,7 +22,7 @@ class _Look(nn.Module):
         return features, *classify(self.network, features)
 
 
-def lack(network: nn.Module, channels: int, classes: int, side: int) -> str | None:
+def incompatibility(network: nn.Module, channels: int, classes: int, side: int) -> str | None:
     """What keeps a network from being used, as the end of a sentence; None if nothing does.
 
     Weights and training mode stay as they are; nothing is computed, so this costs a fraction of a

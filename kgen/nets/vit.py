@@ -263,7 +263,9 @@ def unit(network: nn.Module) -> int:
     return network.patch if isinstance(network, WindowedViT) else 1
 
 
-def look(network: nn.Module, x: Tensor, corner: Corner | None = None) -> tuple[Tensor, Tensor]:
+def forward_with_embedding(
+    network: nn.Module, x: Tensor, corner: Corner | None = None
+) -> tuple[Tensor, Tensor]:
     """Logits [B,K] and embedding [B,d] of a network that follows timm's convention; x [B,c,e,e] is
     normalised already.
 

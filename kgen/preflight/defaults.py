@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from kgen.data import catalogue, classes
-from kgen.preflight.request import Order, PreflightError
+from kgen.preflight.request import PreflightError, PreflightRequest
 from kgen.preflight.request import order as parse_order
 
 FIELDS = ("classes", "mean", "std", "side", "channels", "n_train", "data", "flip", "title")
@@ -43,7 +43,7 @@ class Presumptions:
             is left aside.
     """
 
-    def __init__(self, order: Order, metadata: dict[str, str]):
+    def __init__(self, order: PreflightRequest, metadata: dict[str, str]):
         self.order = order
         self.about = _card(metadata)
         """The spec of a teacher or student that kgen wrote; empty for other files."""
@@ -149,14 +149,14 @@ def _card(metadata: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def _order(path: str, fields: dict[str, Any]) -> Order | None:
+def _order(path: str, fields: dict[str, Any]) -> PreflightRequest | None:
     try:
         return parse_order({"path": path, **fields}) if fields else None
     except PreflightError:
         return None
 
 
-def _of_data(path: str, data: str | None) -> Order | None:
+def _of_data(path: str, data: str | None) -> PreflightRequest | None:
     """Facts of a data set that is known."""
     if data not in classes.known():
         return None

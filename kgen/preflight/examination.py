@@ -20,7 +20,7 @@ from kgen.events import TeacherCard
 from kgen.preflight import capabilities, classtexts, limits, matching, probes
 from kgen.preflight.defaults import IMAGES_A_CLASS, Presumptions
 from kgen.preflight.register import adopt
-from kgen.preflight.request import Order, PreflightError, Report, Row
+from kgen.preflight.request import PreflightError, PreflightRequest, Report, Row
 from kgen.preflight.request import order as parse_order
 from kgen.teachers import Teacher
 from kgen.zoo import checkpoints
@@ -56,7 +56,10 @@ def preflight(
 
 
 def examine(
-    order: Order, tell: Callable[[Row], None] = lambda row: None, *, guarded: bool = False
+    order: PreflightRequest,
+    tell: Callable[[Row], None] = lambda row: None,
+    *,
+    guarded: bool = False,
 ) -> Report:
     """Carry out an order, telling each row as it is found.
 
@@ -72,7 +75,7 @@ def examine(
 class Examination:
     """One check, row by row."""
 
-    def __init__(self, order: Order, tell: Callable[[Row], None], guarded: bool):
+    def __init__(self, order: PreflightRequest, tell: Callable[[Row], None], guarded: bool):
         self.order, self.tell, self.guarded = order, tell, guarded
         self.rows: list[Row] = []
         self.sha256: str | None = None

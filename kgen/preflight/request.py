@@ -57,7 +57,7 @@ def _square(value: Any) -> Any:
     return value
 
 
-class Order(BaseModel):
+class PreflightRequest(BaseModel):
     """A teacher to be checked. What is left out is taken from the file's card, or a usual value is
     taken and named.
     """
@@ -171,13 +171,13 @@ class Report(BaseModel):
         return self.spec is not None and all(row.status != "fail" for row in self.rows)
 
 
-def order(data: dict[str, Any] | str | bytes) -> Order:
+def order(data: dict[str, Any] | str | bytes) -> PreflightRequest:
     """An order from a dictionary or JSON text. Raises PreflightError."""
     try:
         return (
-            Order.model_validate(data)
+            PreflightRequest.model_validate(data)
             if isinstance(data, dict)
-            else Order.model_validate_json(data)
+            else PreflightRequest.model_validate_json(data)
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -275,7 +275,7 @@ def check_name(name: str) -> Path:
 
 
 def inspect(
-    what: Order,
+    what: PreflightRequest,
     seconds: float = SECONDS,
     began: Callable[[subprocess.Popen], None] = lambda child: None,
 ) -> Iterator[dict[str, Any]]:

@@ -151,14 +151,14 @@ def test_what_a_recipe_allows(monkeypatch):
 
 
 def test_words():
-    def told(formats):
+    def computing(formats):
         return events.RunStarted.model_construct(formats=formats).computing
 
-    assert told({}) == ""
+    assert computing({}) == ""
     same = dict.fromkeys(precision.NETWORKS, ("bf16", "channels_last"))
-    assert told(same) == "BF16 channels-last"
+    assert computing(same) == "BF16 channels-last"
     assert (
-        told(same | {"student": ("fp32", "nchw")})
+        computing(same | {"student": ("fp32", "nchw")})
         == "teacher BF16 channels-last, student FP32 NCHW, generator BF16 channels-last"
     )
     assert precision.of_record(None) == dict.fromkeys(precision.NETWORKS, PLAIN)

@@ -52,7 +52,7 @@ def side(name: str = "a", kin: tuple = ((0, 0.824),), **changes) -> Side:
 
 def test_every_point_knows_its_pixels_seconds_and_steps():
     r = standin.recipe()
-    told, story = folded(r).told(), standin.story(r)
+    told, story = folded(r).to_json(), standin.story(r)
     tests = [e for e in story if isinstance(e, events.Evaluated)]
     assert told["real"]["share"] == [e.student.accuracy for e in tests] and told["real"][
         "t"
@@ -103,7 +103,7 @@ def test_a_batch_in_the_making_is_seen_too():
     columns = Columns(r)
     for e in standin.story(r)[:1_500]:
         columns.add(e)
-    told = columns.told()["loss"]
+    told = columns.to_json()["loss"]
     assert (
         100 < len(told["ce"]) <= MOST
         and set(told["pixels"]) == {0}
@@ -121,9 +121,9 @@ def test_terms_that_take_no_part_have_no_column():
             else e
         )
     assert (
-        "bn" not in columns.told()["loss"]
+        "bn" not in columns.to_json()["loss"]
         and "bn" not in columns.uses
-        and "kr" in columns.told()["loss"]
+        and "kr" in columns.to_json()["loss"]
     )
 
 
@@ -140,7 +140,7 @@ def test_what_is_no_number_is_left_out_in_words():
             budget_used=0,
         )
     )
-    told = columns.told()
+    told = columns.to_json()
     assert told["student_loss"]["kl"][-1] is None and told["warnings"] == [
         "Values of distillation that were not numbers are left out."
     ]

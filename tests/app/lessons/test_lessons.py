@@ -69,7 +69,7 @@ def test_every_file_is_a_lesson():
 
 @pytest.mark.parametrize("slug", SHELF.lessons)
 def test_a_lesson_is_whole(slug):
-    lesson, told = SHELF.lessons[slug], SHELF.told(slug)
+    lesson, told = SHELF.lessons[slug], SHELF.to_json(slug)
     assert lesson.minutes <= 2 and set(lesson.figures) <= set(lessons.FIGURES)
     asked = set(prose.places([n for part in told["text"] for n in part]))
     assert {

@@ -407,7 +407,7 @@ def test_what_was_deleted_is_removed_after_a_week(client, folder):
         (trash / name / "batches").mkdir(parents=True)
     (folder / ".opening-0123456789ab").mkdir()
     os.utime(folder / ".opening-0123456789ab", (1, 1))
-    actions.Shelf(client.runs).purge()
+    actions.RunActions(client.runs).purge()
     assert sorted(p.name.split("-")[0] for p in trash.iterdir()) == [
         "new",
         "something",
@@ -478,7 +478,7 @@ def test_a_file_that_is_none_is_one_sentence(client, folder, monkeypatch):
 
 
 def test_downloads_and_uploads_are_bounded(client, folder):
-    found = actions.Shelf(client.runs)
+    found = actions.RunActions(client.runs)
     first, second, *rest = (
         found.download("done", real_images=False, checkpoint=False) for _ in range(4)
     )
@@ -491,7 +491,7 @@ def test_downloads_and_uploads_are_bounded(client, folder):
 
 def test_an_upload_that_stops_coming_is_given_up(client, folder, monkeypatch):
     monkeypatch.setattr(actions, "PATIENCE", 0.2)
-    found = actions.Shelf(client.runs)
+    found = actions.RunActions(client.runs)
 
     async def stalled():
         yield b"PK"

@@ -322,7 +322,7 @@ def exports(client, monkeypatch, tmp_path):
     (tmp_path / "export.py").write_text(EXPORT)
     made = Exports((sys.executable, str(tmp_path / "export.py")))
     monkeypatch.setattr(client.runs, "exports", made)
-    monkeypatch.setattr(app_exports, "lack", lambda: "")
+    monkeypatch.setattr(app_exports, "missing_packages", lambda: "")
     made.asked = lambda: len((tmp_path / "asked").read_text())
     made.fail = lambda text: (tmp_path / "fail").write_text(text)
     yield made
@@ -357,7 +357,9 @@ def test_an_export_is_one_zip_and_made_once(client, exports):
 
 
 def test_without_onnx_the_rest_is_exported_and_that_is_said(client, exports, monkeypatch):
-    monkeypatch.setattr(app_exports, "lack", lambda: "student.onnx needs onnx: pip install onnx")
+    monkeypatch.setattr(
+        app_exports, "missing_packages", lambda: "student.onnx needs onnx: pip install onnx"
+    )
     answer = client.get("/kg/export/done")
     assert (
         unquote(answer.headers["x-kgen-note"]) == "student.onnx needs onnx: pip install onnx."

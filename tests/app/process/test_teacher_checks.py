@@ -36,7 +36,7 @@ class Check:
     """
 
     def __init__(self):
-        self.orders: list[request.Order] = []
+        self.orders: list[request.PreflightRequest] = []
         self.says = [ROW, REPORT]
         self.go = threading.Event()
         self.go.set()

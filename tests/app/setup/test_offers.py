@@ -85,7 +85,7 @@ def test_a_brought_teacher_has_a_recipe_that_it_can_follow(brought):
 
 
 def test_the_page_is_told_names_and_card(brought):
-    told = brought.told()
+    told = brought.to_json()
     assert told["classes"][3] == "kind 3" and told["card"]["title"] == "Mine" and told["full"] == 64
     assert told["card"]["accuracy"] is None and told["student"]["name"]
 

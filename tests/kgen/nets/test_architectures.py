@@ -12,7 +12,7 @@ from torch import nn
 from kgen.nets import architectures
 from kgen.nets.paper_cnns import VGG11, CifarResNet, PlainCNN, WideBlock, WideResNet, ZeroPadded
 from kgen.nets.small_cnn import ResidualBlock
-from kgen.nets.vit import look
+from kgen.nets.vit import forward_with_embedding
 from kgen.zoo import zoo
 
 # side in and map out as documented (tokens of a transformer); parameters with 1,000 classes as
@@ -100,7 +100,7 @@ def test_features_head_and_classifier_make_up_the_forward(name, rng):
     torch.testing.assert_close(network.get_classifier()(embedding), logits)
     if features.ndim == 4:
         torch.testing.assert_close(embedding, features.mean((2, 3)))  # so Eq. 5 holds
-    seen = look(network, x)
+    seen = forward_with_embedding(network, x)
     torch.testing.assert_close(seen, (logits, embedding))
     assert logits.std() > 0 and not torch.allclose(logits[0], logits[1])
 

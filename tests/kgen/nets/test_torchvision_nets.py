@@ -9,7 +9,7 @@ import torch
 from torchvision import models
 
 from kgen.nets import architectures
-from kgen.nets.compatibility import lack
+from kgen.nets.compatibility import incompatibility
 from kgen.nets.torchvision_nets import CutNet, names, own_name
 from kgen.zoo import zoo
 
@@ -116,12 +116,12 @@ def test_trying_a_network_leaves_it_as_it_was():
     before = {k: v.clone() for k, v in network.state_dict().items()}
     state = torch.get_rng_state()
     assert (
-        lack(network, 3, 4, 32) is None
+        incompatibility(network, 3, 4, 32) is None
         and network.training
         and all(m.training for m in network.modules())
     )
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items()) and torch.equal(
         torch.get_rng_state(), state
     )
-    assert "logits (2, 4)" in lack(network, 3, 9, 32)
-    assert lack(torch.nn.Linear(2, 2), 3, 4, 32) == "it has no forward_features()"
+    assert "logits (2, 4)" in incompatibility(network, 3, 9, 32)
+    assert incompatibility(torch.nn.Linear(2, 2), 3, 4, 32) == "it has no forward_features()"

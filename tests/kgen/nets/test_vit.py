@@ -77,7 +77,7 @@ def test_whole_images_go_as_through_timm(network, rng):
     windowed = vit.windowed(network)
     torch.testing.assert_close(windowed.forward_features(x), network.forward_features(x))
     torch.testing.assert_close(windowed(x), network(x))
-    logits, embedding = vit.look(windowed, x)
+    logits, embedding = vit.forward_with_embedding(windowed, x)
     torch.testing.assert_close(logits, network(x))
     torch.testing.assert_close(
         embedding, network.forward_head(network.forward_features(x), pre_logits=True)
@@ -258,7 +258,7 @@ def test_look_at_a_cnn_is_its_own_forward(rng):
         seeded(SmallResNet, 0, 1, 10, 4, (1, 1)).eval(),
         torch.randn(3, 1, 12, 12, generator=rng),
     )
-    logits, embedding = vit.look(network, x, None)
+    logits, embedding = vit.forward_with_embedding(network, x, None)
     assert torch.equal(logits, network(x))
     torch.testing.assert_close(embedding, network.forward_features(x).mean((2, 3)))
 
@@ -270,7 +270,9 @@ def test_a_vit_student_learns_at_low_resolution_and_its_copy_stays(rng):
     optimiser = torch.optim.AdamW(student.parameters(), 3e-3)
     losses = []
     for _ in range(8):
-        loss = torch.nn.functional.cross_entropy(vit.look(student, x, (4, 0))[0], labels)
+        loss = torch.nn.functional.cross_entropy(
+            vit.forward_with_embedding(student, x, (4, 0))[0], labels
+        )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
