@@ -1,4 +1,4 @@
-"""What a run is asked for: the recipe, its groups of fields, and what is said about wrong ones."""
+"""What a run should do: the recipe, its groups of fields, and its validation messages."""
 
 from kgen.recipe.recipe import Recipe as Recipe
 from kgen.recipe.recipe import RecipeError as RecipeError

@@ -1,5 +1,6 @@
-"""What is wrong with a recipe, in sentences that name field, value, allowed range and the nearest
-valid name.
+"""Validation messages for recipes.
+
+Each one names the field, the value, the allowed range and the nearest valid name.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from pydantic import BaseModel
 
 
 def names(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every settable field, dotted where it lies inside a part: "seed", "weights.kr",
-    "optimisers.student.lr".
-    """
+    """Every settable field, dotted if nested: "seed", "weights.kr", "optimisers.student.lr"."""
     found = []
     for name, info in model.model_fields.items():
         kind = info.annotation
@@ -26,11 +25,11 @@ def names(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 CALLED = {"budget": "ratio", "steps": "generator_steps"}
-"""Words by which people know a field."""
+"""Common names for fields, and the fields they stand for."""
 
 
 def unknown(path: str, valid: list[str]) -> str:
-    """What to say of a field that does not exist."""
+    """The message for a field that does not exist."""
     known = (
         valid
         if "." in path
@@ -48,7 +47,7 @@ def unknown(path: str, valid: list[str]) -> str:
 
 
 def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
-    """One of a ValidationError's errors, in words."""
+    """One of a ValidationError's errors, as a sentence."""
     path = ".".join(str(p) for p in error["loc"])
     if error["type"] == "extra_forbidden":
         return unknown(path, names(model))
@@ -74,7 +73,7 @@ def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
 
 
 def _limits(path: tuple, model: type[BaseModel]) -> str:
-    """The allowed range of a numeric field, in words, from the schema; empty where it has none."""
+    """The allowed range of a numeric field, in words, from the schema; empty if it has none."""
     schema = model.model_json_schema()
     node: dict[str, Any] = schema
     for key in path:

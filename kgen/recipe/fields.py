@@ -1,5 +1,6 @@
-"""The parts of a recipe that are more than a number: frozen, validated data, as the recipe itself
-(`kgen.recipe.recipe`).
+"""Groups of recipe fields.
+
+Frozen, validated data, like the recipe itself (`kgen.recipe.recipe`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ class Part(BaseModel):
 
 
 class Weights(Part):
-    """Factors of the loss terms (the paper's α)."""
+    """Weights of the loss terms (the paper's α)."""
 
     ce: Annotated[float, Field(ge=0, le=1e4)] = 0.5
     """α_ce, cross-entropy of the teacher on the pseudo-label (Eq. 3)."""
@@ -25,22 +26,22 @@ class Weights(Part):
     bn: Annotated[float, Field(ge=0, le=1e4)] = 10.0
     """α_bn, distance to the teacher's stored batch-norm statistics (Eq. 3)."""
     kr: Annotated[float, Field(ge=0, le=1e4)] = 0.1
-    """α_kr, key region: class activation map below its target (Eq. 6)."""
+    """α_kr, key region: penalizes a class activation map that stays below its target (Eq. 6)."""
     ed: Annotated[float, Field(ge=0, le=1e4)] = 10.0
-    """α_ed, draws the student's embedding of stored images to their class (Eq. 8, 9)."""
+    """α_ed, pulls the student's embeddings of stored images toward their class (Eq. 8, 9)."""
     aed: Annotated[float, Field(ge=0, le=1e4)] = 5.0
-    """α_aed, drives the embedding of new images away from their class (Eq. 10, 11)."""
+    """α_aed, pushes the embeddings of new images away from their class (Eq. 10, 11)."""
     tv: Annotated[float, Field(ge=0, le=1e4)] = 0.0
     """Total variation of the image, DeepInversion's smoothness prior."""
     l2: Annotated[float, Field(ge=0, le=1e4)] = 0.0
-    """Squared size of the normalised image, DeepInversion's other prior."""
+    """Squared norm of the normalized image, DeepInversion's other prior."""
 
 
 class Target(Part):
-    """What the class activation map is pushed up to (M_target, Eq. 6)."""
+    """The target that the class activation map is pushed up to (M_target, Eq. 6)."""
 
     kind: Literal["gaussian", "full"] = "gaussian"
-    """G(peak, sigma), high in the middle; or Full(peak), the same everywhere."""
+    """G(peak, sigma), highest in the center; or Full(peak), the same everywhere."""
     peak: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Height i of G(i, j), or the value n of Full(n)."""
     sigma: Annotated[float, Field(gt=0, le=100)] = 2.0
@@ -50,27 +51,28 @@ class Target(Part):
 
 
 class Radii(Part):
-    """Radii of the embedding in-out game (Eq. 9, 11); left out, they follow from the class
-    embeddings (D.7).
+    """Radii of the embedding in-out game (Eq. 9, 11).
+
+    If omitted, they are derived from the class embeddings (D.7).
     """
 
     inner: Annotated[float, Field(ge=0, le=100)] | None = None
-    """r_i, within which the student's embeddings of stored images are left alone; by default half
-    of r_o.
+    """r_i, the radius within which the student's embeddings of stored images are left alone; half
+    of r_o by default.
     """
     outer: Annotated[float, Field(ge=0, le=100)] | None = None
-    """r_o, beyond which new images are left alone; by default the smallest MSE between two class
-    embeddings.
+    """r_o, the radius beyond which new images are left alone; by default the smallest MSE between
+    two class embeddings.
     """
 
 
 class Optimiser(Part):
-    """One optimiser and its rate."""
+    """An optimizer and its hyperparameters."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     """Adam, AdamW or SGD with Nesterov momentum."""
     lr: Annotated[float, Field(gt=0, le=10)] = 1e-3
-    """Learning rate; for the student the highest, reached after the ramp."""
+    """Learning rate; for the student, the peak rate that follows the warm-up ramp."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of SGD, or β1 of Adam."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -85,9 +87,10 @@ class Optimisers(Part):
     student: Optimiser = Optimiser(name="adamw", lr=1e-3)
     """For the student."""
     images: Optimiser = Optimiser(name="adam", lr=0.01, momentum=0.5)
-    """For what is optimised anew in each iteration without a noisy layer: the latent code, or the
+    """For what each iteration optimizes from scratch without a noisy layer: the latent code, or the
     pixels.
     """
     meta: Optimiser = Optimiser(name="adam", lr=0.02, momentum=0.5)
-    """For the initialisation that the generators of source "latent" start from, once an iteration.
+    """For the shared initialization of the generators of source "latent", updated once per
+    iteration.
     """

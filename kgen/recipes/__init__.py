@@ -1,3 +1,3 @@
-"""The recipes that come with the program: for a laptop, of the paper, on photographs."""
+"""The bundled recipes: for laptops, from the paper, and on photographs."""
 
 from kgen.recipes.recipes import get as get

@@ -1,9 +1,8 @@
-"""The paper's own experiments as recipes: Table 8 × pairs of teacher and student, with K-Gen,
-K-Gen-S and three baselines.
+"""The paper's own experiments as recipes.
 
-Constants are those that the paper prints; where it prints none, the docstrings say what was taken.
-None of these runs was made here: they need the teachers and data of `kgen.data.catalogue`, and all
-but the smallest a GPU.
+Table 8 × pairs of teacher and student, with K-Gen, K-Gen-S and three baselines. Constants are the
+paper's; where the paper gives none, the docstrings state our choice. None of these runs was made
+here: they need the teachers and data of `kgen.data.catalogue`, and all but the smallest need a GPU.
 """
 
 from __future__ import annotations
@@ -17,8 +16,10 @@ from kgen.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Row:
-    """A row of Table 8: sides and batches of K-Gen-S, then of K-Gen; S = factor · ratio in percent;
-    `ratio` of the printed results.
+    """A row of Table 8.
+
+    Sides and batches of K-Gen-S, then of K-Gen; S = factor · ratio in percent; `ratio` of the
+    published results.
     """
 
     single: tuple[int, int]
@@ -55,8 +56,10 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Pair:
-    """A teacher and a student, and the accuracies in percent that the paper prints for METHODS in
-    their order (None: none).
+    """A teacher and a student.
+
+    `printed` holds the paper's accuracies in percent, in the order of METHODS (None if the paper
+    has none).
     """
 
     data: str
@@ -120,9 +123,7 @@ PAIRS = (
 
 
 def at_ratio(recipe: Recipe, ratio: float) -> Recipe:
-    """The recipe at another data memory ratio, with student steps in proportion (S ∝ d_r, Table
-    8).
-    """
+    """The recipe at another data memory ratio, with proportional student steps (S ∝ d_r)."""
     return recipe.replace(
         ratio=ratio, student_steps=max(1, round(recipe.student_steps * ratio / recipe.ratio))
     )
@@ -131,8 +132,8 @@ def at_ratio(recipe: Recipe, ratio: float) -> Recipe:
 def kgen_s(pair: Pair) -> Recipe:
     """K-Gen-S: one resolution, key region and embedding diversity (Table 8; C.2 to C.4; D.7).
 
-    Not printed, so taken: temperature 10, the batch of the last step enters the pool, shift and
-    flip.
+    Our choices where the paper gives none: temperature 10, the last step's batch enters the pool,
+    shift and flip.
     """
     row = ROWS[pair.data]
     side, batch = row.single
@@ -159,8 +160,9 @@ def kgen_s(pair: Pair) -> Recipe:
 
 
 def kgen(pair: Pair) -> Recipe:
-    """K-Gen: K-Gen-S at two resolutions, with the batches that Table 8 prints; the student's is the
-    first of them.
+    """K-Gen: K-Gen-S at two resolutions, with the batches of Table 8.
+
+    The student's batch is the first of them.
     """
     sides, batches = ROWS[pair.data].several
     changes = {
@@ -173,10 +175,10 @@ def kgen(pair: Pair) -> Recipe:
 
 
 def nayer(pair: Pair) -> Recipe:
-    """NAYER (Tran et al. 2024b): full resolution, neither key region nor diversity, L_adv where
-    student and teacher agree.
+    """NAYER (Tran et al. 2024b).
 
-    Batches hold as many pixels as K-Gen-S's: Table 1 gives the two the same time.
+    Full resolution, neither key region nor diversity, L_adv only where student and teacher agree.
+    Batches hold as many pixels as K-Gen-S's, because Table 1 gives both the same time.
     """
     base, side = kgen_s(pair), catalogue.DATA[pair.data].side
     batch = base.batch_at(side)
@@ -187,11 +189,11 @@ def nayer(pair: Pair) -> Recipe:
 
 
 def fast(pair: Pair) -> Recipe:
-    """Fast (Fang et al. 2022): latent codes through a generator whose start is learnt, and a memory
-    of batch statistics.
+    """Fast (Fang et al. 2022).
 
-    As many steps on a batch as the other rows ("Fast100" in Tables 1 and 3); ten for CIFAR,
-    "Fast10" in Table 9.
+    Latent codes through a generator with a learned initialization, and a memory of batch
+    statistics. As many steps per batch as the other rows ("Fast100" in Tables 1 and 3); ten for
+    CIFAR, as for "Fast10" in Table 9.
     """
     steps = 10 if pair.data.startswith("cifar") else ROWS[pair.data].generator_steps
     return nayer(pair).replace(
@@ -200,11 +202,10 @@ def fast(pair: Pair) -> Recipe:
 
 
 def deepinversion(pair: Pair) -> Recipe:
-    """DeepInversion (Yin et al. 2020), the adaptive variant: the pixels themselves, with total
-    variation and ℓ2 priors.
+    """DeepInversion (Yin et al. 2020), adaptive variant.
 
-    Its weights for CIFAR at 64 pixels or fewer and for ImageNet above; its bounded divergence is
-    L_adv here.
+    Optimizes the pixels directly, with total variation and ℓ2 priors. Uses DeepInversion's weights
+    for CIFAR up to 64 pixels and its ImageNet weights above; L_adv replaces its bounded divergence.
     """
     small = catalogue.DATA[pair.data].side <= 64
     weights = (
@@ -233,8 +234,9 @@ _BUILDERS = {
 
 
 def methods(pair: Pair) -> tuple[str, ...]:
-    """Methods with a recipe: at more than a million pixels no baseline, whose generators would have
-    10¹⁰ parameters.
+    """The methods that have a recipe.
+
+    No baselines above a million pixels: their generators would have 10¹⁰ parameters.
     """
     return ("kgen", "kgen-s") if catalogue.DATA[pair.data].side > 1024 else tuple(METHODS)
 
@@ -244,18 +246,16 @@ def build(pair: Pair, method: str) -> Recipe:
 
 
 def about(pair: Pair, method: str) -> str:
-    """What a recipe is, where the paper has it, what it prints, how to run it and what that
-    needs.
-    """
+    """Describes a recipe: what it is, where the paper reports it, and how to run it."""
     row, number = ROWS[pair.data], pair.printed[list(METHODS).index(method)]
     title = catalogue.TEACHERS[pair.teacher].title
     result = (
-        f"The paper prints {number:.2f} % (Table {pair.table})."
+        f"The paper reports {number:.2f}% (Table {pair.table})."
         if number is not None
-        else "The paper prints no result."
+        else "The paper reports no result."
     )
     return (
-        f"{METHODS[method]}, {title} → {pair.student} at {100 * row.ratio:g} % data memory ratio"
-        f" (Table 8). {result} Not run here.\n\npython -m kgen run {pair.name}-{method}; the"
-        " teacher's weights and the real test images are asked for where they are missing."
+        f"{METHODS[method]}, {title} → {pair.student} at {100 * row.ratio:g}% data memory ratio"
+        f" (Table 8). {result} Not run here.\n\npython -m kgen run {pair.name}-{method}; if the"
+        " teacher's weights or the real test images are missing, it says how to get them."
     )

@@ -1,5 +1,6 @@
-"""Recipes on photographs, for laptops: CIFAR-10, Imagenette and ten classes of ImageNet from the
-bundled teachers.
+"""Recipes on photographs for laptops.
+
+CIFAR-10, Imagenette and ten ImageNet classes, distilled from the bundled teachers.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from kgen.recipe.recipe import Recipe
 
 
 def _photographs() -> Recipe:
-    """What the recipes share: K-Gen's own source, noisy layers and a generator, and random crops
-    for the student.
+    """Shared settings.
+
+    K-Gen's own image source (noisy layers and a generator), and random crops for the student.
     """
     return Recipe(
         name="photographs",
@@ -38,12 +40,12 @@ def _photographs() -> Recipe:
 
 
 def imagenette_live() -> Recipe:
-    """Ten kinds of photographs on a laptop, from a teacher that knows only these ten: about five
+    """Ten kinds of photographs on a laptop, from a teacher trained on just these ten: about five
     minutes on two idle CPU cores.
 
-    1,893 synthetic images of 64 × 64, 5% of the real training set's pixels. With Imagenette on the
-    machine (`python -m kgen data add imagenette PATH`) the accuracy is real: 63.0% of its 3,925
-    validation photos (seed 0).
+    1,893 synthetic images of 64 × 64, 5% of the real training set's pixels. With Imagenette on this
+    machine (`python -m kgen data add imagenette PATH`), accuracy is measured on real photos: 63.0%
+    of the 3,925 validation photos (seed 0).
     """
     return _photographs().replace(
         name="imagenette-live",
@@ -100,10 +102,11 @@ def imagenet_peek() -> Recipe:
     within a minute.
 
     160 images from EfficientNet-Lite0, and a small student whose agreement with its teacher is
-    measured on images that it was not given; real accuracy as well where photographs are on the
-    machine that ImageNet networks have not seen. It is a peek, not a student to keep: 0.004% of the
-    real training set's pixels. The images are pyramids seen through crops that get smaller over the
-    steps: prettier than a generator's, though they teach less (docs/results.md).
+    measured on held-out synthetic images; real accuracy is measured too if this machine has
+    photographs that ImageNet networks were not trained on. This is a demonstration rather than a
+    way to get a useful student: it uses 0.004% of the real training set's pixels. The images are
+    pyramids seen through crops that shrink over the steps: prettier than a generator's, but they
+    teach the student less (docs/results.md).
     """
     return _photographs().replace(
         name="imagenet-peek",

@@ -1,5 +1,7 @@
-"""Named recipes. A recipe is a function; its docstring says what to expect. The paper's own
-experiments are in `kgen.recipes.paper`.
+"""Named recipes.
+
+Each recipe is a function whose docstring says what to expect. The paper's own experiments are in
+`kgen.recipes.paper`.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from kgen.recipes.paper import at_ratio as at_ratio
 def fashion_live() -> Recipe:
     """Fashion-MNIST on a laptop: about three minutes on two CPU cores.
 
-    One resolution, with the key region and without embedding diversity; the bundled teacher, a
-    student of 75 thousand parameters. 1,800 synthetic images, 3 % of the real training set's
+    One resolution, with the key region and without embedding diversity; the bundled teacher, and a
+    student with 75 thousand parameters. 1,800 synthetic images, 3% of the real training set's
     pixels.
     """
     return Recipe(
@@ -57,7 +59,7 @@ def fashion_live() -> Recipe:
 def fashion_long() -> Recipe:
     """Fashion-MNIST on a laptop with more time: about ten minutes on two CPU cores.
 
-    As fashion-live, with 6,600 synthetic images, 11 % of the real training set's pixels.
+    Like fashion-live, with 6,600 synthetic images, 11% of the real training set's pixels.
     """
     return fashion_live().replace(name="fashion-long", ratio=0.11, epochs=33, warmup=0.05)
 
@@ -65,18 +67,19 @@ def fashion_long() -> Recipe:
 def fashion_vit() -> Recipe:
     """Fashion-MNIST from the transformer teacher: about two minutes on two CPU cores.
 
-    As fashion-live, and smooth: a transformer remembers no batch-norm statistics, so without total
-    variation (0.02) its images become black and white speckle that the student cannot use.
+    Like fashion-live, plus total variation (0.02): a transformer stores no batch-norm statistics,
+    and without this smoothness prior its images become black-and-white speckle that is useless to
+    the student.
     """
     return fashion_live().replace(name="fashion-vit", teacher="fashion-vit", **{"weights.tv": 0.02})
 
 
 def fashion_lesson() -> Recipe:
-    """What the lessons flip a switch of: Fashion-MNIST in about a minute on two CPU cores.
+    """The base recipe of the lessons: Fashion-MNIST in about a minute on two CPU cores.
 
-    600 synthetic images, 1 % of the real training set's pixels, and 700 student steps; one thing
-    after the other (sequential), so that one flip is one cause. The student reaches about 70 %,
-    three points more or less with another seed.
+    600 synthetic images, 1% of the real training set's pixels, and 700 student steps. Sequential,
+    so that changing one switch changes one thing. The student reaches about 70%, give or take three
+    points with another seed.
     """
     return fashion_table().replace(name="fashion-lesson", evaluate_every=100)
 
@@ -107,12 +110,11 @@ def tiny() -> Recipe:
 
 
 def fashion_table_at(ratio: float) -> Recipe:
-    """What the recipes of the tables share, at a data memory ratio: 5 epochs at 0.5 %, 8 at 1 %, 32
-    at 5 %.
+    """Shared settings of the table recipes, at a given data memory ratio.
 
-    fashion-live's settings with one batch of 10 generator steps and 100 student steps an epoch, two
-    batches more than the pool holds, four kept views, the first epoch for warm-up, and no
-    evaluation before the end.
+    5 epochs at 0.5%, 8 at 1%, 32 at 5%. fashion-live's settings with one batch of 10 generator
+    steps and 100 student steps per epoch, two batches more than the pool can hold, four stored
+    views, one warm-up epoch, and evaluation only at the end.
     """
     epochs = round(600 * ratio) + 2
     return fashion_live().replace(
@@ -131,22 +133,22 @@ def fashion_table_at(ratio: float) -> Recipe:
 
 
 def fashion_table() -> Recipe:
-    """`fashion_table_at` 1 %: 600 images' worth of pixels, about a minute on one core."""
+    """`fashion_table_at` 1%: 600 images' worth of pixels, about a minute on one core."""
     return fashion_table_at(0.01)
 
 
 def ladder_1_nayer() -> Recipe:
     """Table 4 on Fashion-MNIST, first rung: full resolution, neither key region nor diversity.
 
-    As NAYER, with our relative batch-norm distance and all samples in L_adv, as on every rung.
-    About a minute on one core.
+    Like NAYER but, as on every rung, with our relative batch-norm distance and all samples in
+    L_adv. About a minute on one core.
     """
     return fashion_table().replace(name="fashion-ladder-1-nayer", **{"weights.kr": 0.0})
 
 
 def ladder_2_smaller() -> Recipe:
-    """Table 4 on Fashion-MNIST, second rung: + smaller images (20 × 20), and as many more of them
-    in the same pixels.
+    """Table 4 on Fashion-MNIST, second rung: + smaller images (20 × 20), and correspondingly more
+    of them within the same pixel budget.
     """
     base = ladder_1_nayer()
     return base.replace(name="fashion-ladder-2-smaller", resolutions=(20,), batch=base.batch_at(20))
@@ -167,8 +169,8 @@ def ladder_4_diversity() -> Recipe:
 
 
 def ladder_5_multi() -> Recipe:
-    """Table 4 on Fashion-MNIST, fifth rung: + a second, larger resolution (20 and 24) in the same
-    pixels. This is K-Gen.
+    """Table 4 on Fashion-MNIST, fifth rung: + a second, larger resolution (20 and 24) within the
+    same pixel budget. This is K-Gen.
     """
     return ladder_4_diversity().replace(name="fashion-ladder-5-multi", resolutions=(20, 24))
 
@@ -181,18 +183,18 @@ def nayer() -> Recipe:
 
 
 def fast() -> Recipe:
-    """Fast on Fashion-MNIST (Fang et al. 2022): latent codes, a generator whose start is learnt, a
-    memory of batch statistics.
+    """Fast on Fashion-MNIST (Fang et al. 2022): latent codes, a generator with a learned
+    initialization, and a memory of batch statistics.
     """
     return nayer().replace(name="fast", source="latent", feature_memory=0.9)
 
 
 def deepinversion() -> Recipe:
-    """DeepInversion on Fashion-MNIST (Yin et al. 2020), adaptive variant: the pixels themselves,
-    with its two priors.
+    """DeepInversion on Fashion-MNIST (Yin et al. 2020), adaptive variant: optimizes the pixels
+    directly, with its two priors.
 
-    Six times the others' steps: after ten the teacher agrees with 7 of 10 labels, after forty with
-    all (Table 1 gives it ten times the time).
+    Six times as many steps as the others: the teacher agrees with 7 of 10 labels after ten steps,
+    and with all of them after forty (Table 1 gives it ten times the time).
     """
     images = {"optimisers.images.lr": 0.05, "optimisers.images.momentum": 0.9}
     priors = {"weights.ce": 1.0, "weights.tv": 2.5e-5, "weights.l2": 3e-8}
@@ -230,14 +232,14 @@ _RECIPES: dict[str, Callable[[], Recipe]] = {
 _ABOUT = {
     name: re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(f) or "") for name, f in _RECIPES.items()
 }
-"""A paragraph a line."""
+"""name → description, one paragraph per line."""
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Fashion-MNIST, with what is bundled": tuple(f().name for f in _FASHION),
-    "Photographs, with what is bundled": tuple(f().name for f in _PHOTOGRAPHS),
-    "Table 4 on Fashion-MNIST, one switch a rung": tuple(f().name for f in _LADDER),
+    "Fashion-MNIST, bundled teacher and data": tuple(f().name for f in _FASHION),
+    "Photographs, bundled teachers": tuple(f().name for f in _PHOTOGRAPHS),
+    "Table 4 on Fashion-MNIST, one change per rung": tuple(f().name for f in _LADDER),
     "Baselines on Fashion-MNIST": tuple(f().name for f in _BASELINES),
 }
-"""Title → names, for lists that people read. Every name is in one of them."""
+"""Title → names, for lists shown to people. Every name belongs to exactly one group."""
 
 for _pair in paper.PAIRS:
     _names = {f"{_pair.name}-{method}": method for method in paper.methods(_pair)}
@@ -246,20 +248,20 @@ for _pair in paper.PAIRS:
     }
     _ABOUT |= {name: paper.about(_pair, method) for name, method in _names.items()}
     _title = (
-        f"The paper's {paper.catalogue.DATA[_pair.data].title} (teacher and data are fetched by"
-        " you)"
+        f"The paper's {paper.catalogue.DATA[_pair.data].title} (you provide the teacher and the"
+        " data)"
     )
     GROUPS[_title] = (*GROUPS.get(_title, ()), *_names)
 NAMES = tuple(_RECIPES)
 
 
 def get(name: str) -> Recipe:
-    """The recipe of that name; RecipeError names the nearest one."""
+    """The recipe with this name; RecipeError suggests the nearest one."""
     if name not in _RECIPES:
         near = difflib.get_close_matches(name, NAMES, 1, 0.4)
         known = (
-            f"Known: {', '.join(NAMES[:3])} and {len(NAMES) - 3} more, which `python -m kgen"
-            " recipes` lists."
+            f"Known: {', '.join(NAMES[:3])} and {len(NAMES) - 3} more; list them with `python -m"
+            " kgen recipes`."
         )
         raise RecipeError(
             f"Recipe {name!r} is not known. " + (f"Did you mean {near[0]!r}?" if near else known)
@@ -268,21 +270,19 @@ def get(name: str) -> Recipe:
 
 
 def describe(name: str) -> str:
-    """What a named recipe is and what to expect of it."""
+    """What a named recipe does and what to expect of it."""
     get(name)
     return _ABOUT[name]
 
 
 def changes(recipe: Recipe) -> dict[str, object]:
-    """What distinguishes a recipe from the named one that it starts from (or from the defaults), as
-    dotted fields.
-    """
+    """The dotted fields in which a recipe differs from its named base (or from the defaults)."""
     base = get(recipe.name) if recipe.name in _RECIPES else Recipe()
     return {p: recipe.value(p) for p in field_names() if recipe.value(p) != base.value(p)}
 
 
 def command(recipe: Recipe) -> str:
-    """What a person would type to make the same run."""
+    """The command line that reproduces this run."""
     words = ["python -m kgen run", recipe.name if recipe.name in _RECIPES else "custom"]
     for path, value in changes(recipe).items():
         if path == "seed":
