@@ -1,9 +1,9 @@
-"""What was known at each moment of a run: one pass over its events, kept as columns. Pure: no
-files, no clock.
+"""What was known at each moment of a run, collected in columns in one pass over its events. Pure:
+no files, no clock.
 
-A moment is a number of generator steps of the whole run; it knows every event before the next
-generator step. So what a moment knows can no longer change once a later step was reported, or the
-run has ended.
+A moment is a number of generator steps into the run, and includes every event before the next
+generator step. So a moment can no longer change once a later step was reported or the run has
+ended.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from app.live.state import ENDED, State, fold
 from kgen.events import Event
 
 MOST_STEPS = 4_000_000
-"""Generator steps of a run, at most: ten times the longest of the paper's."""
+"""Most generator steps in a run: ten times the paper's longest."""
 
 
 class Moments:
-    """Columns by moment, a few bytes each, however long the run is."""
+    """One entry per moment in each column, a few bytes each."""
 
     def __init__(self) -> None:
         self.state = State()
@@ -35,12 +35,10 @@ class Moments:
         self._scores: list[tuple[float | None, int]] = [(None, 0)]
         self._views = array("q")
         self.views: list[str] = []
-        """The files of the student's view, test by test; runs of earlier versions have none."""
+        """Files of the student's view, one per test; older runs have none."""
 
     def add(self, event: Event) -> None:
-        """An event beyond the steps that the run planned, which only a damaged journal has, is left
-        out.
-        """
+        """Events beyond the planned steps, which only a damaged journal contains, are ignored."""
         state = fold(self.state, event)
         at = state.generator_step
         if at > min(MOST_STEPS, state.started.generator_steps if state.started else 0):
@@ -65,13 +63,13 @@ class Moments:
         return len(self.state.started.classes) if self.state.started else 0
 
     def pool(self, iterations: int) -> int:
-        """Images in the pool when so many iterations were done."""
+        """Images in the pool after this many iterations."""
         at = iterations * self.state.recipe.get("generator_steps", 0)
         return self._pool[at] if 0 < at < len(self._pool) else 0
 
     def of(self, iteration: int, steps: Iterable[int]) -> dict[str, Any]:
-        """What was known after these steps of an iteration (from 0; the number of steps: its end).
-        `final`: it cannot change any more.
+        """What was known after these steps of an iteration (from 0; the step count itself means its
+        end). `final`: it can no longer change.
 
         Raises IndexError for an iteration that has not ended.
         """
@@ -88,8 +86,8 @@ class Moments:
     def _at(self, iteration: int, step: int, each: int) -> dict[str, Any]:
         ended = (
             step == each
-            # the last step shares its number with what followed it: it knows what was known before
-            # it
+            # the last step shares its moment with what followed, so it shows what was known just
+            # before
         )
         at = min(
             iteration * each + (each if ended else min(step + 1, each - 1)), len(self._pool) - 1

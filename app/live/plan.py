@@ -1,4 +1,4 @@
-"""What is known of a run before its first event: teacher, classes, targets, budget, command. No
+"""What is known about a run before its first event: teacher, classes, targets, budget, command. No
 torch.
 """
 
@@ -16,18 +16,18 @@ from kgen.zoo import zoo
 
 
 def before(recipe: Recipe) -> dict[str, Any]:
-    """The plan of a recipe as everyone may read it, with its teacher's card; a teacher that is not
-    there is a card without facts.
+    """The plan of a recipe, safe for everyone to read, with its teacher's card. A missing teacher
+    gets a card without facts.
 
-    A recipe that its teacher cannot follow (a class that it does not know) is planned with all
+    A recipe that does not fit its teacher (it names an unknown class, say) is planned with all
     classes.
     """
-    if recipe.real_images:  # where they lie on this machine is nobody else's business
+    if recipe.real_images:  # viewers need not know where they are on this machine
         recipe = recipe.model_copy(update={"real_images": PurePath(recipe.real_images).name})
     try:
         card, classes = zoo.card(recipe.teacher), zoo.classes(recipe.teacher)
-    except (ValueError, KeyError):  # ZooError, or a file whose card is none
-        # the engine says so in words on Start
+    except (ValueError, KeyError):  # ZooError, or a file without a valid card
+        # the engine reports it on Start
         card = TeacherCard(
             name=recipe.teacher,
             title=recipe.teacher,
@@ -43,15 +43,15 @@ def before(recipe: Recipe) -> dict[str, Any]:
     command = recipes.command(recipe)
     try:
         return plan(recipe, card, classes, command)
-    except (ValueError, IndexError):  # a recipe.json from elsewhere; the engine says so in words
+    except (ValueError, IndexError):  # a recipe.json from elsewhere; the engine reports it
         return plan(recipe.replace(classes=None), card, classes, command)
 
 
 def plan(
     recipe: Recipe, card: TeacherCard, classes: tuple[str, ...], command: str
 ) -> dict[str, Any]:
-    """What is known of a run before its first event. Maps have a cell for every `scales.cell`
-    pixels, until the engine tells.
+    """What is known about a run before its first event. Until the engine reports map sizes, a map
+    has one cell per `scales.cell` pixels.
     """
     r = recipe.model_dump(mode="json")
     chosen = (
@@ -77,7 +77,7 @@ def plan(
         "command": command,
         **scales.to_json(sizes, r, "attention" if sees_patches(card) else "cam"),
         "judge": None,
-        "machine": "",  # found when a run starts
+        "machine": "",  # detected when a run starts
         "radii": radii if recipe.diverse and None not in radii else None,
         "budget": sum(s.budget for s in sizes),
         "planned": (
@@ -89,7 +89,7 @@ def plan(
 
 
 def costs(name: str, card: TeacherCard, classes: int) -> dict[str, int | None]:
-    """What a bundled teacher or student costs on the images it was counted on; None for others,
+    """Cost of a bundled teacher or student at the image size it was counted for; None for others,
     which are counted when a run starts.
     """
     known = (
@@ -101,12 +101,12 @@ def costs(name: str, card: TeacherCard, classes: int) -> dict[str, int | None]:
 
 
 def sees_patches(card: TeacherCard) -> bool:
-    """Is the teacher a ViT, whose map is the attention of [CLS] to its patches?"""
+    """Is the teacher a ViT, whose map is the attention from [CLS] to the patches?"""
     return patch(card) > 1
 
 
 def patch(card: TeacherCard) -> int:
-    """Side in pixels of a transformer's patch, which its name tells (deit_tiny_patch16_224); 1 of
+    """Side of a transformer's patch in pixels, taken from its name (deit_tiny_patch16_224); 1 for
     other networks.
     """
     if card.architecture == "SmallViT":

@@ -1,8 +1,8 @@
-"""The resolutions of a run: side, batch, map and target of each, as the engine told them or as a
-recipe plans them. No torch.
+"""The resolutions of a run: side, batch, map and target of each, as reported by the engine or as
+planned by a recipe. No torch.
 
-Iteration i has resolution i modulo their number, so everything that depends on an image's size is
-asked for here.
+Iteration i uses resolution i modulo their count, so everything that depends on image size comes
+from here.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from kgen.recipe.recipe import Recipe, RecipeError
 
 
 def cell(card: events.TeacherCard) -> int:
-    """Pixels of an image that a cell of the teacher's map covers in each direction, before the
-    engine has told the map's size. Where the card does not say: 4 as for the bundled teachers of
-    small images, 32 as usual for photographs.
+    """Pixels per cell of the teacher's map in each direction, before the engine has reported the
+    map's size. If the card does not say: 4, as in the bundled teachers for small images, or 32, as
+    is usual for photos.
     """
     return card.cell or (4 if card.side < 48 else 32)
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One resolution. `target` is M_target, `h` rows of `w` numbers; `budget` the images of this
-    side that the pool may hold.
+    """One resolution. `target` is M_target, `h` rows of `w` numbers; `budget` is how many images of
+    this side the pool may hold.
     """
 
     side: int
@@ -44,7 +44,7 @@ class Scale:
 
 
 def of_run(started: events.RunStarted) -> tuple[Scale, ...]:
-    """The engine's own; a run of an earlier version, which had one resolution, told it beside."""
+    """As the engine reported them. Older runs have one resolution, stored in other fields."""
     if started.scales:
         return tuple(
             Scale(s.side, s.batch, *s.map_size, s.target, s.budget_images) for s in started.scales
@@ -62,13 +62,13 @@ def of_run(started: events.RunStarted) -> tuple[Scale, ...]:
 
 
 def planned(recipe: Recipe, card: events.TeacherCard, patch: int) -> tuple[Scale, ...]:
-    """Before the engine has told them: each resolution has an equal share of the budget's pixels.
-    `patch`: of a ViT, else 1.
+    """Before the engine has reported them: each resolution gets an equal share of the budget's
+    pixels. `patch`: a ViT's patch side, else 1.
     """
     size = patch if patch > 1 else cell(card)
     try:
         sides = recipe.sides(patch)
-    except RecipeError:  # two resolutions that become one; the engine says so in words
+    except RecipeError:  # two resolutions become the same; the engine reports that as an error
         sides = recipe.resolutions[:1]
         recipe = recipe.replace(resolutions=sides, batches=None)
     batches, pixels = recipe.batch_sizes(sides), recipe.budget_pixels(card.n_train, card.side)
@@ -80,7 +80,7 @@ def planned(recipe: Recipe, card: events.TeacherCard, patch: int) -> tuple[Scale
 
 
 def target(spec: Target, h: int, w: int) -> list[list[float]]:
-    """M_target before a run tells its own; a test holds it against `kgen.keyregion.make_target`."""
+    """M_target before a run reports its own; a test checks it against kgen.keyregion."""
     if spec.kind == "full":
         return [[spec.peak] * w for _ in range(h)]
     sigma = spec.sigma_fraction * max(h, w) if spec.sigma_fraction else spec.sigma
@@ -98,8 +98,8 @@ def target(spec: Target, h: int, w: int) -> list[list[float]]:
 
 
 def to_json(scales: tuple[Scale, ...], recipe: dict[str, Any], kind: str) -> dict[str, Any]:
-    """What the snapshot says of them: `scales`, and of all maps their kind and the name of their
-    target.
+    """The snapshot's entries: `scales`, and `map` with the kind of all maps and their target's
+    name.
     """
     return {
         "scales": [s.to_json() for s in scales],

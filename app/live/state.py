@@ -1,7 +1,7 @@
-"""What events say of a run, folded into one immutable state. Pure: no files, no clock, no threads.
+"""A run's events, folded into one immutable state. Pure: no files, no clock, no threads.
 
-`fold(state, event)` takes one event at a time, so a live run, a replay and a late joiner arrive at
-the same state; memory stays bounded however long the run is.
+`fold(state, event)` takes one event at a time, so a live run, a replay and a late joiner all arrive
+at the same state. Memory stays bounded no matter how long the run is.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ MOST_POINTS = 300
 MOST_WARNINGS = 5
 ENDED = ("finished", "stopped", "failed")
 OPINION = ("chosen", "top1", "top5")
-"""Shares of a batch that the judge names as intended: among the chosen classes, among all that it
-knows, and among its five likeliest.
+"""Shares of a batch that the judge classifies as intended: among the chosen classes, among all the
+classes it knows, and among its five likeliest.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """At most MOST_POINTS rows of an endless series: evenly thinned, the first and the newest
-    always there.
+    """At most MOST_POINTS rows of an endless series, evenly thinned; the first and the newest are
+    always kept.
     """
 
     kept: tuple[tuple[float, ...], ...] = ()
@@ -55,15 +55,15 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything that events say of a run. Steps and iterations are counts of what is done, unless
-    they say otherwise.
+    """Everything the events say about a run. Unless noted, steps and iterations count what is
+    done.
     """
 
     started: events.RunStarted | None = None
     phase: str = "empty"
     t: float = 0.0
     iteration: int | None = None
-    """The iteration being made, from 0."""
+    """The iteration in progress, from 0."""
     step: int = -1
     """Its last finished generator step, from 0."""
     iterations_done: int = 0
@@ -72,18 +72,18 @@ class State:
     budget_used: float = 0.0
     activity: str = "generator"
     accuracy: Curve = field(default_factory=Curve)
-    """Images, share, moment: the generator steps done by then."""
+    """Images, share, moment (the generator steps done by then)."""
     loss: Curve = field(default_factory=Curve)
     """Images, the weighted terms of the generator's loss, moment."""
     student_loss: Curve = field(default_factory=Curve)
     """Images, the weighted STUDENT_PARTS, moment."""
     opinion: Curve = field(default_factory=Curve)
-    """Images, OPINION, moment: what the judge made of each finished batch."""
+    """Images, OPINION, moment: the judge's verdict on each finished batch."""
     marks: tuple[marks.Mark, ...] = ()
     best: tuple[int, float] | None = None
     """Moment and share of the best test."""
     views: int = 0
-    """Tests that the student's view was kept of."""
+    """Tests for which the student's view was kept."""
     last_accuracy: float | None = None
     teacher_accuracy: float | None = None
     n: int = 0
@@ -92,13 +92,13 @@ class State:
     failure: events.RunFailed | None = None
     finish: events.RunFinished | None = None
     generator_cost: float | None = None
-    """Seconds a generator step takes; pauses do not count."""
+    """Seconds per generator step, excluding pauses."""
     student_cost: float | None = None
     generator_mark: tuple[int, int, float] | None = None
     student_mark: tuple[int, float] | None = None
 
     def term_title(self, name: str) -> str:
-        """What people call a term of the loss."""
+        """The display name of a loss term."""
         return self.started.term_title(name) if self.started else name
 
     @property
@@ -107,7 +107,7 @@ class State:
 
     @property
     def sequential(self) -> bool:
-        """Do generator and student take turns? The schedule that the engine chose, which may not be
+        """Do generator and student take turns? This is the engine's schedule, which may differ from
         the recipe's.
         """
         return self.started is None or self.started.schedule == "sequential"
@@ -115,18 +115,18 @@ class State:
     @property
     def tested_on(self) -> str:
         """test, validation (held-out training images) or synthetic (no real images)."""
-        if self.recipe.get("evaluate_on") == "validation":  # runs of earlier versions do not tell
+        if self.recipe.get("evaluate_on") == "validation":  # older runs lack the field
             return "validation"
         return self.started.tested_on if self.started else "test"
 
     @property
     def scales(self) -> tuple[Scale, ...]:
-        """The resolutions; iteration i has that at i modulo their number."""
+        """The resolutions; iteration i uses number i modulo their count."""
         return scales.of_run(self.started) if self.started else ()
 
     @property
     def epoch_iterations(self) -> int:
-        """Batches of images in an epoch: the recipe's iterations at each resolution."""
+        """Batches per epoch: the recipe's iterations at each resolution."""
         return self.recipe["iterations"] * len(self.recipe["resolutions"]) if self.started else 0
 
     @property
@@ -143,7 +143,7 @@ class State:
 
     @property
     def generator_step(self) -> int:
-        """Generator steps done in the whole run."""
+        """Generator steps done in the whole run so far."""
         making = (
             self.step + 1
             if self.iteration is not None and self.iteration >= self.iterations_done
@@ -157,13 +157,13 @@ class State:
 
 
 def fold(state: State, event: Event) -> State:
-    """The state after one more event. A number that is none becomes a warning and never a point."""
+    """The state after one more event. A NaN or infinity becomes a warning and never a point."""
     after = _FOLDS[type(event)](state, event)
     return replace(after, t=event.t, marks=marks.marked(state, after, event))
 
 
 def _run_started(state: State, e: events.RunStarted) -> State:
-    if e.tested_on == "synthetic":  # no real image to be right on
+    if e.tested_on == "synthetic":  # no real images to be right about
         return State(started=e, phase="running")
     return State(
         started=e, phase="running", teacher_accuracy=e.teacher.accuracy, n=e.teacher.n_test
@@ -196,7 +196,7 @@ def _generator_step(state: State, e: events.GeneratorStep) -> State:
             state,
             f"The loss term “{state.term_title(name)}” was not a number at generator"
             f" step {step + 1} of iteration {iteration + 1}.",
-            "A learning rate or a weight is probably too high; start again with a lower one.",
+            "A learning rate or a weight is probably too high. Start again with a lower one.",
         )
     if odd or not state.started:
         return state
@@ -328,8 +328,8 @@ def _warn(state: State, text: str, remedy: str) -> State:
 def _cost(
     old: float | None, mark: tuple[int, int, float] | None, group: int, step: int, t: float
 ) -> float | None:
-    """Seconds a step, smoothed; only between two reports with no pause and no other work between
-    them.
+    """Seconds per step, smoothed. Measured only between two reports with no pause and no other work
+    between them.
     """
     if mark is None or mark[0] != group or step <= mark[1] or t <= mark[2]:
         return old
@@ -338,8 +338,8 @@ def _cost(
 
 
 def _images_at(state: State, iteration: int, step: int) -> float:
-    """Where a generator step lies on the axis of images: the pool, plus the share of the batch
-    being made.
+    """Where a generator step lies on the image axis: the pool plus the finished share of the
+    current batch.
     """
     after = pool_after(state, iteration)
     return round(
@@ -350,8 +350,8 @@ def _images_at(state: State, iteration: int, step: int) -> float:
 
 
 def pool_after(state: State, iteration: int) -> int:
-    """Images that the pool will hold once this iteration is done: all fit, or the policy's share of
-    each resolution's budget.
+    """Images the pool will hold after this iteration: all that fit, or the policy's share of each
+    resolution's budget.
     """
     sizes, here = state.scales, iteration % len(state.scales)
     batch = sizes[here].batch

@@ -1,8 +1,7 @@
-"""What is worth a mark on the time line: the moments of a run that people want to go back to. Pure,
-from events.
+"""Marks on the timeline: the moments of a run that people want to go back to. Pure.
 
-A moment is counted in generator steps of the whole run. Tests are not here: the accuracy curve has
-them.
+A moment is a number of generator steps into the run. Tests are not marked here because the accuracy
+curve already shows them.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 MOST = 60
 HALF, FULL = 0.5, 0.999
 Mark = tuple[int, str, str]
-"""Generator steps done by then, kind, and what happened in words."""
+"""Generator steps done by then, the kind of mark, and a sentence about it."""
 
 
 def marked(before: State, after: State, event: events.Event) -> tuple[Mark, ...]:
-    """The marks after one more event: those until now, and what this event is worth."""
+    """The marks after one more event: the earlier ones plus any that this event adds."""
     return (
         *after.marks,
         *((after.generator_step, kind, text) for kind, text in _of(before, after, event)),
@@ -34,9 +33,9 @@ def _of(before: State, after: State, event: events.Event) -> Iterator[tuple[str,
     if isinstance(event, events.IterationStarted):
         iteration, life = event.iteration or 0, after.recipe.get("generator_life", 0)
         if iteration and iteration == after.warmup_iterations and after.started.student_steps:
-            yield "warmup", "The warm-up ends: from here on the student learns."
+            yield "warmup", "Warm-up ends: the student learns from here on."
         if life and iteration and iteration % (life * after.epoch_iterations) == 0:
-            yield "reborn", f"A new generator begins, as every {words.number(life)} epochs."
+            yield "reborn", f"A new generator starts, as it does every {words.number(life)} epochs."
     elif (
         isinstance(event, events.BatchSynthesised)
         and before.budget_used < FULL <= after.budget_used
@@ -47,11 +46,11 @@ def _of(before: State, after: State, event: events.Event) -> Iterator[tuple[str,
         and (after.last_accuracy or 0) >= HALF
         and all(kind != "half" for _, kind, _ in after.marks)
     ):
-        yield "half", f"The student overtakes 50 %: {words.percent(after.last_accuracy)}."
+        yield "half", f"The student passes 50%: {words.percent(after.last_accuracy)}."
     elif isinstance(event, events.Control) and after.phase != before.phase:
         yield {
             "paused": ("paused", "Paused."),
-            "running": ("resumed", "Continued."),
+            "running": ("resumed", "Resumed."),
             "stopping": ("stop", "Stop was pressed."),
         }[event.state]
     elif isinstance(event, events.RunFailed):

@@ -1,8 +1,7 @@
-"""The snapshot that the page draws: the folded state, what the process does, and what was planned.
-Pure.
+"""The snapshot that the page draws: the folded state, the process and the plan. Pure.
 
-What events cannot know (is the engine alive, where do the points lie) comes in as a `Situation`;
-the result is the dictionary of /kg/live.
+What events cannot know (is the engine alive? is there a layout for the points?) comes in as a
+`Situation`. The result is the dictionary served at /kg/live.
 """
 
 from __future__ import annotations
@@ -25,32 +24,30 @@ class Situation:
 
     run: str | None = None
     id: str = ""
-    """Tells this run from an earlier one in a folder of the same name; empty for runs that have
-    none.
-    """
+    """Distinguishes this run from an earlier one in a folder of the same name; may be empty."""
     attempt: int = 0
     stage: str = "live"
     """live, starting, stopping (asked for), refused (could not start), died or interrupted."""
     text: str = ""
     fault: str = ""
     waiting: str = ""
-    """Why a live engine stands still (a full disk), in its own words."""
+    """Why a live engine is on hold (a full disk, for example), in its own words."""
     checkpoint: int | None = None
-    """Iterations in the last checkpoint (0: none yet); None where there is nothing to resume, or no
-    need.
+    """Iterations in the last checkpoint (0: none yet); None if there is nothing to resume, or no
+    need to.
     """
     student_ready: bool = False
     layout: str = "none"
     updated: float = 0.0
     making: dict[str, Any] | None = None
     elsewhere: bool = False
-    """Another process drives the run."""
+    """Another process controls the run."""
     brought: bool = False
     """It was opened from a bundle."""
 
 
 def phase_of(state: State, situation: Situation) -> str:
-    """One word; what the run itself said last beats what the process did after it."""
+    """One word. What the run itself reported last outranks what the process did afterward."""
     if situation.stage == "refused":
         return "failed"
     if situation.stage == "starting" or situation.run is None:
@@ -60,7 +57,7 @@ def phase_of(state: State, situation: Situation) -> str:
         and state.phase == "stopped"
         and situation.checkpoint is not None
     ):
-        return "interrupted"  # it can go on
+        return "interrupted"  # it can be resumed
     if state.phase in ENDED:
         return state.phase
     if situation.stage in ("died", "interrupted", "stopping"):
@@ -69,7 +66,7 @@ def phase_of(state: State, situation: Situation) -> str:
 
 
 def time_left(state: State) -> float | None:
-    """Seconds, from the rates measured so far; None where one is not known yet."""
+    """Seconds, from the rates measured so far; None if a rate is not known yet."""
     if state.started is None or state.generator_cost is None:
         return None
     generator = (state.started.generator_steps - state.generator_step) * state.generator_cost
@@ -104,8 +101,8 @@ def progress(state: State, phase: str) -> dict[str, Any]:
 
 
 def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict[str, Any]:
-    """The dictionary of /kg/live without boot and version. `before` is what is known without events
-    (`plan`).
+    """The dictionary of /kg/live, without boot and version. `before` is what `plan` knows before
+    any events.
     """
     phase = phase_of(state, situation)
     known = before | (_known(state.started) if state.started else {})

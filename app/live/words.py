@@ -1,4 +1,4 @@
-"""What the page says, in plain words: numbers as people write them, the sentence of a step, alerts.
+"""The page's sentences: formatted numbers, the status line, and alerts.
 
 Pure functions of the folded state. Nothing here is markup; the page escapes what it shows.
 """
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 Pieces = list[dict[str, Any]]
 READY = (
-    "Ready. Press Start: the generator begins with noise, and its first images appear after about 3"
-    " seconds."
+    "Ready. Press Start. The generator begins with noise, and the first images appear after about"
+    " 3 seconds."
 )
 FEW = 50
-"""Images below which a share would be more exact than it is."""
-ELSEWHERE = "This run is driven by another process; watch it here, control it there."
+"""With fewer images than this, a percentage would suggest precision that is not there."""
+ELSEWHERE = "Another process controls this run. You can only watch it here."
 _ENDS = {
-    "SIGKILL": "it was killed from outside; most often the machine ran out of memory",
+    "SIGKILL": "it was killed from outside, most likely because the machine ran out of memory",
     "SIGSEGV": "it crashed inside a library",
     "SIGBUS": "it crashed inside a library, or the disk is full",
-    "SIGABRT": "a library ended it",
-    "SIGTERM": "it was ended from outside",
+    "SIGABRT": "a library aborted it",
+    "SIGTERM": "it was terminated from outside",
     "SIGINT": "it was interrupted from the keyboard",
     "SIGHUP": "its terminal was closed",
 }
@@ -43,11 +43,11 @@ def number(n: float) -> str:
 
 
 def percent(share: float) -> str:
-    """0.8241 → "82.4 %"; never rounded up to a perfect 100."""
+    """0.8241 → "82.4%"; never rounded up to a perfect 100."""
     value = 100 * share
     if 99.95 <= value < 100:
-        return "99.9 %"
-    return f"{value:.1f} %"
+        return "99.9%"
+    return f"{value:.1f}%"
 
 
 def images(n: int) -> str:
@@ -55,7 +55,7 @@ def images(n: int) -> str:
 
 
 def exit_words(code: int) -> str:
-    """How a process ended, from its exit code (POSIX: minus the signal; Windows: an NTSTATUS)."""
+    """How a process ended, from its exit code (POSIX: negative signal; Windows: NTSTATUS)."""
     if code < 0:
         try:
             name = signal.Signals(-code).name
@@ -77,14 +77,14 @@ def target_label(target: dict[str, Any]) -> str:
 
 
 def sentence(state: State, phase: str, situation: Situation) -> Pieces:
-    """What is happening now; `{"class": position}` stands for a class's name and colour."""
+    """What is happening now; `{"class": position}` stands for a class's name and color."""
     if phase == "empty":
         return [_text(READY)]
     if phase == "starting":
         begun = (
-            "The run is taken up again"
+            "Resuming the run"
             if state.started
-            else "The run begins: teacher and generator are being loaded"
+            else "Starting the run: loading the teacher and the generator"
         )
         return [_text(begun + ". The first images appear in a moment.")]
     if phase == "finished":
@@ -111,20 +111,22 @@ def sentence(state: State, phase: str, situation: Situation) -> Pieces:
             _text(
                 ("Stopped" if state.phase == "stopped" else "Interrupted")
                 + where(state)
-                + ". Press Resume to go on from there."
+                + ". Press Resume to continue from there."
             )
         ]
     doing = _doing(state)
     if phase == "stopping":
         return [
-            _text("Stopping" + where(state) + f": the student takes a last test on {kind(state)}.")
+            _text(
+                "Stopping" + where(state) + f": testing the student one last time on {kind(state)}."
+            )
         ]
     if phase == "paused":
         first, *rest = doing
         stands = (
             [
                 _text(
-                    f" It has made {number(state.student_step)} of"
+                    f" The student has taken {number(state.student_step)} of"
                     f" {number(state.started.student_steps)} steps."
                 )
             ]
@@ -136,7 +138,7 @@ def sentence(state: State, phase: str, situation: Situation) -> Pieces:
 
 
 def _learns_beside(state: State) -> bool:
-    """Does the sentence speak of the generator, while a student has begun?"""
+    """Is the sentence about the generator although the student has already started?"""
     return (
         state.started is not None
         and state.student_step > 0
@@ -152,44 +154,45 @@ def _text(text: str) -> dict[str, str]:
 def _doing(state: State) -> Pieces:
     started = state.started
     if started is None:
-        return [_text("The run begins.")]
+        return [_text("Starting the run.")]
     steps, sequential = started.recipe["generator_steps"], state.sequential
     warmup = state.iterations_done < state.warmup_iterations
     learning = state.student_step > 0 or not warmup
     if state.all_made and state.student_step >= started.student_steps:
-        test = f"Evaluating: the student takes its test on {kind(state)}; it never learns from one."
-        return [_text(test if state.student_step else "All images are made.")]
+        test = f"Evaluating the student on {kind(state)}, which it never trains on."
+        return [_text(test if state.student_step else "All images are done.")]
     if state.all_made or (state.activity == "student" and sequential):
-        lead = "All images are made. " if state.all_made else ""
+        lead = "All images are done. " if state.all_made else ""
         return [
             _text(
                 f"{lead}Student step {number(state.student_step)} of"
-                f" {number(started.student_steps)}: learning from {images(state.pool_images)} to"
-                " answer as the teacher does."
+                f" {number(started.student_steps)}: learning to match the teacher on"
+                f" {images(state.pool_images)}."
             )
         ]
     if state.iteration is None:
-        return [_text("The run begins: the generator starts from noise.")]
+        return [_text("Starting: the generator begins with noise.")]
     lead = "Warm-up: only the pool grows. " if warmup and started.student_steps else ""
     sizes = state.scales
     size = f"{sizes[state.iteration % len(sizes)].side}-pixel " if len(sizes) > 1 else ""
     step = (
-        f"{lead}Generator step {number(max(1, state.step + 1))} of {number(steps)}: pushing"
+        f"{lead}Generator step {number(max(1, state.step + 1))} of {number(steps)}: shaping"
         f" {size}images of "
     )
-    after = _others(started.classes) + " until the teacher is sure."
+    after = _others(started.classes) + " until the teacher recognizes them."
     if learning and started.student_steps and state.pool_images:
         after += (
-            f" The student waits with {images(state.pool_images)}."
+            f" The student is waiting; the pool holds {images(state.pool_images)}."
             if sequential
-            else f" Student learns from {images(state.pool_images)}."
+            else f" The student is learning from {images(state.pool_images)}."
         )
     return [_text(step), {"class": state.iteration % len(started.classes)}, _text(after)]
 
 
 def replayed(state: State, entered: int | None) -> Pieces:
-    """What happened at an earlier moment; `entered`: images that the pool took, once the batch was
-    done.
+    """What was happening at an earlier moment.
+
+    `entered`: how many images went into the pool, once the batch was done.
     """
     at, steps = f"Replay{where(state).replace(' at', ':', 1)}", state.recipe["generator_steps"]
     stood = (
@@ -199,14 +202,14 @@ def replayed(state: State, entered: int | None) -> Pieces:
     )
     if stood:
         stood += (
-            f", {percent(state.last_accuracy)} right."
+            f", {percent(state.last_accuracy)} correct."
             if state.last_accuracy is not None and state.tested_on != "synthetic"
             else "."
         )
     if entered is not None:
         return [
             _text(
-                f"{at}: done. {images(entered)} entered the pool of now"
+                f"{at}, done. {images(entered)} entered the pool, which now holds"
                 f" {number(state.pool_images)}.{stood}"
             )
         ]
@@ -218,7 +221,7 @@ def replayed(state: State, entered: int | None) -> Pieces:
 
 
 def _others(classes: Sequence[str]) -> str:
-    """What follows the class that is named: all are made at once."""
+    """What follows the name of the first class; all classes are generated at once."""
     n = len(classes) - 1
     return f" and {number(n)} more {'class' if n == 1 else 'classes'}" if n else ""
 
@@ -233,7 +236,7 @@ def where(state: State) -> str:
 def _reached(state: State) -> str:
     return (
         _score(state, "the student")
-        or f"{images(state.pool_images)} were made; there was no student to teach."
+        or f"{images(state.pool_images)} were generated; no student was trained."
     )
 
 
@@ -242,14 +245,12 @@ def kind(state: State) -> str:
     return {
         "test": "real images",
         "validation": "held-out real images",
-        "synthetic": "synthetic images that it was not given",
+        "synthetic": "held-out synthetic images",
     }[state.tested_on]
 
 
 def _score(state: State, who: str) -> str:
-    """ "the student names 82.4 % of 10,000 real images correctly; …", or nothing where it was not
-    tested.
-    """
+    """ "the student classifies 82.4% of 10,000 real images correctly, …"; empty before any test."""
     finish, started = state.finish, state.started
     last = finish and (finish.agreement if state.tested_on == "synthetic" else finish.accuracy)
     share, n = (last, finish.n) if last is not None else (state.last_accuracy, state.n)
@@ -260,11 +261,11 @@ def _score(state: State, who: str) -> str:
         much = f"{round(share * n)}" if n < FEW else percent(share)
         return (
             f"{who} agrees with the teacher on {much} of {number(n)} {kind(state)}. There is no"
-            " real test set, so how often it is right is not known."
+            " real test set, so its true accuracy is unknown."
         )
     text = (
-        f"{who} names {percent(share)} of {number(n)} {kind(state)}{among} correctly; it never saw"
-        " one of them."
+        f"{who} classifies {percent(share)} of {number(n)} {kind(state)}{among} correctly, and was"
+        " never trained on one."
     )
     if state.teacher_accuracy is not None:
         text += f" The teacher reaches {percent(state.teacher_accuracy)}."
@@ -272,44 +273,44 @@ def _score(state: State, who: str) -> str:
 
 
 def kept(state: State, checkpoint: int | None) -> str:
-    """What is safe, in words; no more than the last checkpoint holds, where there is one to go back
-    to.
+    """What is saved, in words: no more than the last checkpoint holds if the run resumes from
+    it.
     """
     if not state.iterations_done:
         return "No image was finished yet, so nothing is lost."
     if checkpoint == 0:
-        return "There was no checkpoint yet, so it begins again."
+        return "There is no checkpoint yet, so the run starts over."
     if checkpoint is not None and checkpoint < state.iterations_done:
         return (
-            f"Everything up to iteration {number(checkpoint)} is kept; what came after it is made"
-            " again."
+            f"Everything up to iteration {number(checkpoint)} is saved; what came after it will be"
+            " redone."
         )
     student = (
         f" and the student after {number(state.student_step)} steps" if state.student_step else ""
     )
-    return f"Nothing finished is lost: {images(state.pool_images)}{student} are kept."
+    return f"No finished work is lost: {images(state.pool_images)}{student} are saved."
 
 
 def alert(state: State, phase: str, situation: Situation) -> dict[str, Any] | None:
-    """What happened, the likely cause, what is safe, and what to press; None while all is well."""
+    """What happened, the likely cause, what is saved, and what to press; None if all is well."""
     found = _ending(state, phase, situation)
     if found and situation.fault:
         return found | {"text": f"{found['text']} {situation.fault}"}
     if found:
         return found
     if situation.waiting:
-        return {"title": "The run waits.", "text": situation.waiting, "actions": []}
+        return {"title": "The run is waiting.", "text": situation.waiting, "actions": []}
     if situation.fault:
         return {
-            "title": "The live view cannot read the run.",
-            "text": f"{situation.fault} The run itself goes on; the page keeps trying.",
+            "title": "The live view can’t read the run.",
+            "text": f"{situation.fault} The run itself continues, and the page keeps trying.",
             "actions": [],
         }
     return None
 
 
 def _ending(state: State, phase: str, situation: Situation) -> dict[str, Any] | None:
-    """The alert of a run that did not end as it should."""
+    """The alert for a run that did not end normally."""
     start = {"do": "start", "label": "Start again"}
     point = f"iteration {number(situation.checkpoint)}" if situation.checkpoint else "the start"
     actions = (
@@ -332,10 +333,10 @@ def _ending(state: State, phase: str, situation: Situation) -> dict[str, Any] | 
     if phase == "interrupted" and state.phase == "stopped":
         return {
             "title": f"The last run was stopped{at}.",
-            "text": "It can go on from its last checkpoint. " + safe,
+            "text": "You can resume it from its last checkpoint. " + safe,
             "actions": actions,
         }
     if phase == "interrupted":
-        text = "The app or the machine went down while it was going. " + safe
+        text = "The app or the machine went down during the run. " + safe
         return {"title": f"The last run was interrupted{at}.", "text": text, "actions": actions}
     return None

@@ -238,11 +238,11 @@ def test_events_are_on_the_line_and_lead_back(open_ended: Callable[..., Studio],
         and studio.see(".t-mark.full").count() == 0
     )  # signs in one place are one
     studio.see(".t-mark.half").click()
-    studio.until("the first test at 50 %", lambda: "right." in studio.sentence)
+    studio.until("the first test at 50 %", lambda: "correct." in studio.sentence)
     first = next(e for e in tests if e.student.accuracy >= 0.5)
     assert (
         f"iteration {first.iteration + 1} of" in studio.sentence
-        and f"{100 * first.student.accuracy:.1f} % right" in studio.sentence
+        and f"{100 * first.student.accuracy:.1f}% correct" in studio.sentence
     )
     studio.see(LAST).focus()
     studio.page.keyboard.press("PageUp")

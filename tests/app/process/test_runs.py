@@ -189,7 +189,7 @@ def test_a_run_that_waits_for_the_disk_says_so_and_goes_on(make):
     runs.start(standin.recipe(name="full"))
     s = until(runs, lambda s: s["alert"])
     assert s["phase"] == "running" and s["alert"] == {
-        "title": "The run waits.",
+        "title": "The run is waiting.",
         "text": "The disk is full, so the run waits.",
         "actions": [],
     }
@@ -414,7 +414,7 @@ def test_what_breaks_in_the_reading_thread_is_shown_within_two_seconds_and_heals
 
     monkeypatch.setattr(follow.Follower, "_look", broken)
     s = until(runs, lambda s: s["alert"], 2.0)
-    assert "KeyError" in s["alert"]["text"] and "run itself goes on" in s["alert"]["text"]
+    assert "KeyError" in s["alert"]["text"] and "run itself continues" in s["alert"]["text"]
     monkeypatch.setattr(follow.Follower, "_look", real)
     until(runs, lambda s: s["alert"] is None and s["counters"]["iterations_done"] > 2, 5.0)
 
