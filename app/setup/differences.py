@@ -1,5 +1,5 @@
-"""What differs between recipes, in the words of the form. Pure; labels and explanations come from
-the recipe's own schema.
+"""Differences between recipes, in the form's terms. Pure; labels and tips come from the recipe's
+own schema.
 """
 
 from __future__ import annotations
@@ -18,23 +18,21 @@ from kgen.recipe.recipe import Recipe, field_names
 
 MOST_TEXT = 200
 KEEPING = ("journal_pixels", "judge")
-"""Fields that say how much of a run is kept, or who looks on, and change nothing of what comes out;
-they are no difference.
+"""Fields that only say how much of a run is kept or which network judges it. They do not affect the
+result, so they do not count as a difference.
 """
 
 
 def kin_of(recipe: Recipe, sha: str) -> str:
-    """The same for runs that differ only in seed (and name, and how much of the making is kept).
-    `sha`: of the teacher.
-    """
+    """A key shared by runs that differ only in seed, name and KEEPING. `sha`: the teacher's."""
     data = recipe.model_dump(mode="json", exclude={"seed", "name", *KEEPING})
     return hashlib.sha256(json.dumps([data, sha], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @functools.cache
 def labels() -> dict[str, tuple[str, str]]:
-    """field → (what people call it, its explanation). As in the form, where it is there; else the
-    field's own name in words.
+    """field → (label, tip), as in the form if the field is there; otherwise the field's own name in
+    words.
     """
     schema = Recipe.model_json_schema()
 
@@ -54,18 +52,16 @@ def labels() -> dict[str, tuple[str, str]]:
 
 
 def value(recipe: Recipe, field: str) -> str:
-    """A field's value as people write it."""
+    """A field's value, formatted for people."""
     found = recipe.value(field)
     if field == "target":
         return words.target_label(found.model_dump())
     if field == "ratio":
-        return f"{100 * found:.6g} %"
+        return f"{100 * found:.6g}%"
     if found is None:
         return {"classes": "all", "radii.inner": "auto", "radii.outer": "auto"}.get(field, "–")
     if field == "real_images":
-        return (
-            PurePath(found).name[:MOST_TEXT] or "–"
-        )  # where it lies on that machine is nobody's business
+        return PurePath(found).name[:MOST_TEXT] or "–"  # nobody else needs the path on that machine
     if isinstance(found, bool):
         return "on" if found else "off"
     if isinstance(found, dict):
@@ -77,7 +73,7 @@ def value(recipe: Recipe, field: str) -> str:
 
 
 def differing(recipes: Sequence[Recipe]) -> list[str]:
-    """Fields that are not the same in all of them, the target as one."""
+    """Fields that are not the same in all of them; the target counts as one field."""
     return [
         f
         for f in labels()

@@ -1,6 +1,6 @@
-"""What the setup form says, as a recipe, and a recipe, as what the form should say.
+"""Turns the setup form into a recipe, and a recipe into values for the form.
 
-No Gradio here. Whatever comes from a browser is hostile until `read` has looked at it.
+No Gradio here. Anything that comes from a browser is hostile until `read` has checked it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ SOURCES = {
     "pixels": "deepinversion",
     "pyramid": "imagenet-peek",
 }
-"""What is optimised, and the recipe whose settings for it are taken over."""
+"""What is optimized, and the recipe that supplies its settings."""
 TITLES = {
     "teacher": "Teacher",
     "name": "Recipe",
     "classes": "Classes",
     "resolutions": "Resolution",
-    "source": "Source of images",
+    "source": "Image source",
     "ratio": "Budget",
     "seed": "Seed",
     "target": "Target",
@@ -40,7 +40,7 @@ TITLES = {
     "student": "Student",
     "class_texts": "Class texts",
 }
-"""What the form calls fields of a recipe that are no knobs."""
+"""The form's names for recipe fields that are not knobs."""
 OF_SOURCE = ("feature_memory", "optimisers.images", "optimisers.meta")
 TARGETS = {
     words.target_label(t.model_dump()): t
@@ -69,11 +69,11 @@ FIELDS = (
     "class_texts",
     *(k.field for k in knobs()),
 )
-"""Names of what `write` gives and `read` takes, in the order of the form."""
+"""Names of the values that `write` returns and `read` expects, in the form's order."""
 
 
 class FormError(KGenError, ValueError):
-    """What is wrong with the form, as one sentence for a person."""
+    """One sentence about what is wrong with the form."""
 
     code = "form"
 
@@ -92,7 +92,7 @@ def read(given: Mapping[str, Any]) -> Recipe:
             **{
                 "classes": _classes(given.get("classes"), offer),
                 "resolutions": sides,
-                "batch": base.batch_at(sides[0]),  # smaller images are more of them
+                "batch": base.batch_at(sides[0]),  # smaller images, more per batch
                 "ratio": _budget(given.get("budget"), base, offer),
                 "real_images": _folder(given.get("real_images")),
                 "student": _student(given.get("student")),
@@ -110,7 +110,7 @@ def read(given: Mapping[str, Any]) -> Recipe:
 
 
 def write(recipe: Recipe) -> dict[str, Any]:
-    """Values of the form that show a recipe, as far as the form can say it (a run may come from the
+    """Form values that show a recipe, as far as the form can express it (a run may come from the
     command line).
     """
     r, here = recipe, recipe.teacher in offers.teachers()
@@ -149,7 +149,7 @@ def priors(source: str) -> tuple[float, float]:
 
 
 def source_changes(base: Recipe, source: Any) -> dict[str, Any]:
-    _one_of(SOURCES, source, "where the images come from")
+    _one_of(SOURCES, source, "an image source")
     if source == base.source:
         return {}
     donor = recipes.get(SOURCES[source])
@@ -157,12 +157,12 @@ def source_changes(base: Recipe, source: Any) -> dict[str, Any]:
 
 
 def rung_changes(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
-    """A switch decides whether a weight is zero; how large it is otherwise, the number beside it.
-    Resolutions speak for themselves.
+    """A switch decides whether a weight is zero; the number next to it sets the value otherwise.
+    Resolutions need no switch.
     """
     rungs, usual = given.get("rungs"), Weights()
     if not isinstance(rungs, list) or not set(map(str, rungs)) <= set(ladder.NAMES):
-        raise FormError("That part of the method is not known.")
+        raise FormError("Unknown part of the method.")
     changes: dict[str, float] = {}
     for rung, fields in ((ladder.KEY_REGION, ("kr",)), (ladder.DIVERSITY, ("ed", "aed"))):
         if rung not in rungs:
@@ -183,7 +183,7 @@ def _sides(given: Any, offer: Offer) -> tuple[int, ...]:
         or not all(type(s) is int and s in known for s in given)
         or len(set(given)) != len(given)
     ):
-        raise FormError(f"Choose one resolution or more: {', '.join(map(str, known))}.")
+        raise FormError(f"Choose at least one resolution: {', '.join(map(str, known))}.")
     return tuple(sorted(given))
 
 
@@ -191,22 +191,22 @@ def _classes(given: Any, offer: Offer) -> tuple[str, ...] | None:
     """Chosen names in the teacher's order; None for all of them, as in a recipe."""
     names = offer.classes
     if not isinstance(given, list) or not set(map(str, given)) <= set(names):
-        raise FormError("One of the classes is not known to the teacher.")
+        raise FormError("The teacher does not know one of these classes.")
     if not given:
-        raise FormError("No class is chosen; choose at least one.")
+        raise FormError("Choose at least one class.")
     chosen = tuple(n for n in names if n in set(given))
     return None if chosen == names else chosen
 
 
 def _budget(given: Any, base: Recipe, offer: Offer) -> float:
-    """As a share; where the slider stands at what the recipe says, exactly that."""
+    """As a share; exactly the recipe's own if the slider is still at that value."""
     low, high, _ = offer.budget
-    value = _number(given, low, high, "The budget", " %")
+    value = _number(given, low, high, "The budget", "%")
     return base.ratio if math.isclose(value, round(100 * base.ratio, 4)) else value / 100
 
 
 def _student(given: Any) -> str:
-    """A name; the engine knows which networks there are."""
+    """A name; only the engine knows which networks exist."""
     if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", given):
         raise FormError(
             "Choose a student: the name of a network, such as small-cnn-75k or resnet18."
@@ -224,9 +224,7 @@ def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
     pairs = [tuple(part.strip() for part in line.partition("=")[::2]) for line in lines]
     for name, text in pairs:
         if not name or not text:
-            raise FormError(
-                "Class texts: expected a line for each class, such as “Bag = backpack”."
-            )
+            raise FormError("Class texts: write one line per class, such as “Bag = backpack”.")
         if name not in offer.classes:
             raise FormError(
                 f"Class texts: {name[:60]!r} is not a class of this teacher."
@@ -236,11 +234,11 @@ def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
 
 
 def _folder(given: Any) -> str | None:
-    """Where real test images lie; the engine looks whether it can read them."""
+    """The folder of real test images; the engine checks whether it can read it."""
     if given is None or isinstance(given, str) and not given.strip():
         return None
     if not isinstance(given, str) or len(given) > 4096 or "\0" in given:
-        raise FormError("The folder of real images should be a path.")
+        raise FormError("The folder of real images must be a path.")
     return given.strip()
 
 
@@ -265,11 +263,11 @@ def _number(value: Any, low: float, high: float, what: str, unit: str = "") -> f
         or not math.isfinite(value)
         or not low <= value <= high
     ):
-        raise FormError(f"{what} should be a number from {low:g}{unit} to {high:,.10g}{unit}.")
+        raise FormError(f"{what} must be a number from {low:g}{unit} to {high:,.10g}{unit}.")
     return value
 
 
 def _whole(value: Any, high: int, what: str) -> int:
     if _number(value, 0, high, what) != int(value):
-        raise FormError(f"{what} should be a whole number.")
+        raise FormError(f"{what} must be a whole number.")
     return int(value)

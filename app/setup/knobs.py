@@ -1,8 +1,7 @@
-"""Recipe fields as controls: label, explanation, limits and choices are read from the recipe's own
-schema.
+"""Recipe fields as controls. Labels, tips, limits and choices come from the recipe's own schema.
 
-No Gradio here. What a control is called is the first words of its field's docstring, so the page
-and `python -m kgen run --set` speak of the same things.
+No Gradio here. A control's label is the first few words of its field's docstring, so the page and
+`python -m kgen run --set` use the same terms.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ CHOICES = ("embedding", "text_encoder", "aed_embedding")
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """One field. A number has limits; a choice has `choices`; `optional` may be left empty."""
+    """One field. A number has limits, a choice has `choices`; `optional` may be left empty."""
 
     field: str
     label: str
@@ -69,6 +68,6 @@ def _choice(field: str, node: dict[str, Any], own: dict[str, Any]) -> Knob:
 
 
 def _words(field: str, node: dict[str, Any]) -> tuple[str, str]:
-    """(label, tip): "α_ce, cross-entropy of …" is called "α_ce"."""
+    """(label, tip): "α_ce, cross-entropy of …" gets the label "α_ce"."""
     tip = " ".join((node.get("description") or field).split())
     return re.split("[,:;] ", tip, maxsplit=1)[0].rstrip("."), tip

@@ -1,5 +1,5 @@
-"""What the page offers for a teacher: recipes, resolutions, budgets, and the run that it begins
-with. No torch, no Gradio.
+"""What the page offers for a teacher: recipes, resolutions, budgets, and a recipe to start from. No
+torch, no Gradio.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ TIMES = {
     "imagenette-long": "20 minutes",
     "imagenet-peek": "10 minutes",
 }
-"""Recipes that the page offers, and how long they take on two CPU cores."""
+"""Recipes offered on the page, and how long they take on two CPU cores."""
 SHARES = (2 / 7, 3 / 7, 1 / 2, 4 / 7, 5 / 7, 6 / 7, 1)
 """Resolutions offered for large inputs, as shares of the full side: 64, 96, 112 … 224."""
 SMALL = 48
-"""Sides below this are offered in steps of 4, and their generator is the shallow one."""
+"""Below this side, resolutions come in steps of 4 and the generator is the shallow one."""
 FEW_CLASSES = 10
-"""A teacher of more begins with its first so many."""
+"""A teacher with more classes starts with this many, its first ones."""
 CARD = (
     "title",
     "accuracy",
@@ -44,14 +44,14 @@ CARD = (
     "bytes",
     "licence",
 )
-"""What the page shows of a teacher that is chosen and not yet at work."""
+"""What the page shows of a chosen teacher before a run."""
 LARGE_SET = 200_000
-"""Real training sets above this have a budget in thousandths of a per cent."""
+"""Above this size of the real training set, the budget is in thousandths of a percent."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What there is to choose for one teacher."""
+    """The choices for one teacher."""
 
     teacher: str
     card: TeacherCard
@@ -59,8 +59,8 @@ class Offer:
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """Resolutions that generator and teacher can make, the smallest first; the last is the
-        teacher's own, or the next below.
+        """Resolutions that work for both generator and teacher, smallest first. The last is the
+        teacher's own, or the closest one below.
         """
         full, least = self.card.side, self.card.smallest or 0
         unit = math.lcm(4 if full < SMALL else 16, plan.patch(self.card))
@@ -70,22 +70,22 @@ class Offer:
 
     @property
     def small(self) -> int:
-        """The side that the rung "smaller images" begins with."""
+        """The side that the rung "smaller images" starts with."""
         return self.sides[(len(self.sides) - 1) // 3]
 
     @property
     def budget(self) -> tuple[float, float, float]:
-        """(lowest, highest, step) of the budget in per cent of the real training set's pixels."""
+        """(lowest, highest, step) of the budget, in percent of the real training set's pixels."""
         return (1, 20, 0.5) if self.card.n_train < LARGE_SET else (0.001, 0.1, 0.0001)
 
     @property
     def recipes(self) -> tuple[str, ...]:
-        """Names of the recipes made for this teacher, else the one that suits its size."""
+        """Names of the recipes made for this teacher, or else the one that suits its size."""
         made = tuple(name for name in TIMES if recipes.get(name).teacher == self.teacher)
         return made or ("fashion-live" if self.card.side < SMALL else "imagenet-peek",)
 
     def base(self, name: str) -> Recipe:
-        """A recipe of that name for this teacher."""
+        """The named recipe, adapted to this teacher."""
         recipe = recipes.get(name)
         if recipe.teacher == self.teacher:
             return recipe
@@ -109,7 +109,7 @@ class Offer:
 
     @property
     def costs(self) -> tuple[float, ...]:
-        """Pixels of one image of each side, as a share of a full one."""
+        """Pixels per image at each side, as a share of a full-size image."""
         return tuple(side * side / self.card.side**2 for side in self.sides)
 
     def to_json(self) -> dict[str, Any]:
@@ -126,11 +126,11 @@ class Offer:
 
 
 def offer(teacher: str) -> Offer:
-    """ZooError for a teacher that is not on this machine."""
+    """Raises ZooError for a teacher that is not on this machine."""
     zoo.locate(teacher)
     return Offer(teacher, zoo.card(teacher), zoo.classes(teacher))
 
 
 def teachers() -> tuple[str, ...]:
-    """Teachers that can be chosen: their weights are on this machine and their card can be read."""
+    """Teachers whose weights are on this machine and whose card can be read."""
     return zoo.here()

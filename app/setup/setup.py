@@ -1,5 +1,5 @@
-"""The setup rail's form as Gradio components, in the order of `form.FIELDS`. Static texts and
-tooltips; nothing of a run.
+"""The setup sidebar's form as Gradio components, in the order of `form.FIELDS`. Static texts and
+tooltips only, no run state.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ PLAIN = {"container": False, "show_label": False, "interactive": True}
 SOURCES = {
     "noise": (
         "Noisy layer",
-        "A noisy layer over class names feeds one generator for the whole run (K-Gen, NAYER).",
+        "One generator for the whole run, fed class names through a noisy layer (K-Gen, NAYER).",
     ),
     "latent": (
         "Latent",
-        "A latent code and a generator that starts each time from what earlier ones learnt (Fast).",
+        "A latent code and a generator that builds on what earlier ones learned (Fast).",
     ),
     "pixels": (
         "Pixels",
         (
-            "No generator: the pixels themselves are optimised, kept smooth by two priors"
+            "No generator: optimizes the pixels directly, with two priors to keep them smooth"
             " (DeepInversion)."
         ),
     ),
     "pyramid": (
         "Pyramid",
         (
-            "No generator: each image is a sum of images of every size, coarse to fine, so whole"
-            " regions change as easily as single pixels."
+            "No generator: each image is a sum of layers from coarse to fine, so whole regions"
+            " change as easily as single pixels."
         ),
     ),
 }
@@ -55,7 +55,7 @@ import(base + '/kg/static/setup/class_picker.js?v=' + VERSION).then((picker) =>
     watch: (told) => watch('value', told),
   }));
 """
-# Runs once; the dialog is the module's. The name of a teacher that was kept is all that comes back.
+# Runs once; the module owns the dialog. Only the name of a teacher that was kept comes back.
 OWN = """
 const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
 import(base + '/kg/static/setup/teacher_dialog.js?v=' + VERSION).then((own) =>
@@ -64,15 +64,15 @@ import(base + '/kg/static/setup/teacher_dialog.js?v=' + VERSION).then((own) =>
 
 
 def build(version: str) -> dict[str, gr.components.Component]:
-    """The form. Besides the fields of `form.FIELDS` it holds "preset", which only moves others, and
-    "own", which brings teachers.
+    """The form. Besides the fields in `form.FIELDS` it has "preset", which only sets other fields,
+    and "own", which adds teachers.
 
-    `version`: of static files.
+    `version`: of the static files.
     """
     said = form.write(recipes.get("fashion-live"))
     offer = offers.offer(said["teacher"])
     teacher, own = _teacher(said["teacher"], version)
-    _heading(form.TITLES["name"], "time as it is, on two CPU cores")
+    _heading(form.TITLES["name"], "time on two CPU cores")
     recipe = gr.Radio(
         _recipes(offer),
         value=said["recipe"],
@@ -98,18 +98,18 @@ def build(version: str) -> dict[str, gr.components.Component]:
     _heading(
         form.TITLES["resolutions"],
         "one or more · cost per image",
-        "Side of a synthetic image in pixels. Half the side costs a quarter of the pixels, "
-        "so the same budget holds four times as many images. Several take turns.",
+        "Side of a synthetic image in pixels. At half the side, the same budget holds four times as"
+        " many images. Several resolutions take turns.",
     )
     sides = gr.CheckboxGroup(
         _sides(offer), value=said["sides"], label="Resolution", elem_id="kg-side", **PLAIN
     )
     preset, rungs = _ladder(said["rungs"])
-    _heading(form.TITLES["source"], "", "What is optimised to make images.")
+    _heading(form.TITLES["source"], "", "What is optimized to produce images.")
     source = gr.Radio(
         [(label, name) for name, (label, _) in SOURCES.items()],
         value=said["source"],
-        label="Source of images",
+        label="Image source",
         elem_id="kg-source",
         elem_classes="kg-seg",
         **PLAIN,
@@ -121,7 +121,7 @@ def build(version: str) -> dict[str, gr.components.Component]:
         high,
         value=said["budget"],
         step=step,
-        label="Budget in per cent",
+        label="Budget in percent",
         elem_id="kg-budget",
         buttons=[],
         **PLAIN,
@@ -153,8 +153,8 @@ def build(version: str) -> dict[str, gr.components.Component]:
 
 
 def with_choices() -> list[Any]:
-    """Updates of the fields after a teacher was brought and while another one is at work: it can be
-    seen, and chosen later.
+    """Field updates after a teacher was added during another one's run: it is listed and can be
+    chosen later.
     """
     return [
         gr.update(choices=_teachers()) if name == "teacher" else gr.skip() for name in form.FIELDS
@@ -162,9 +162,7 @@ def with_choices() -> list[Any]:
 
 
 def shown(values: dict[str, Any]) -> list[Any]:
-    """What `form.write` gives, as updates of the fields: with the choices that there are for its
-    teacher.
-    """
+    """The result of `form.write` as field updates, including the choices for its teacher."""
     teacher = values["teacher"] or recipes.get("fashion-live").teacher
     offer = offers.offer(teacher)
     low, high, step = offer.budget
@@ -198,8 +196,7 @@ def _teachers() -> list[tuple[str, str]]:
     cards = {name: offers.offer(name).card for name in offers.teachers()}
     return [
         (
-            c.title.removeprefix("Fashion ")
-            + (f", {100 * c.accuracy:.1f} %" if c.accuracy else ""),
+            c.title.removeprefix("Fashion ") + (f", {100 * c.accuracy:.1f}%" if c.accuracy else ""),
             name,
         )
         for name, c in cards.items()
@@ -207,7 +204,7 @@ def _teachers() -> list[tuple[str, str]]:
 
 
 def _teacher(chosen: str, version: str) -> tuple[gr.Radio, gr.HTML]:
-    """The card, below it the choice, and the way to bring another."""
+    """The teacher's card, the choice of teachers below it, and the button to add another."""
     with gr.Column(elem_id="kg-teachers", min_width=0):
         gr.HTML(html_template=TEACHER, apply_default_css=False, padding=False, elem_id="kg-teacher")
         which = gr.Radio(
@@ -221,7 +218,7 @@ def _teacher(chosen: str, version: str) -> tuple[gr.Radio, gr.HTML]:
         own = gr.HTML(
             html_template=(
                 '<button type="button" class="link" aria-haspopup="dialog">Your own teacher'
-                " …</button>"
+                "…</button>"
             ),
             js_on_load=OWN.replace("VERSION", json.dumps(version)),
             apply_default_css=False,
@@ -235,8 +232,8 @@ def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
     _heading(
         "Method",
         '<span id="kg-custom"></span>',
-        "Each rung adds one idea to a plain generator (the paper's Table 4). The upper row sets all"
-        " rungs up to one; below, each can be flipped alone.",
+        "Each rung adds one idea to a plain generator (Table 4 in the paper). Pick a preset above,"
+        " or switch single ideas below.",
     )
     preset = gr.Radio(
         list(ladder.PRESETS),
@@ -271,7 +268,7 @@ def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
 
 
 def _more(said: dict) -> dict[str, gr.components.Component]:
-    """The rest of the method: weights, radii, target, what stands for a class; each from the
+    """The rest of the method: weights, radii, target and class representatives, each from the
     recipe's schema.
     """
     with gr.Accordion("More", open=False, elem_id="kg-more"):
@@ -299,7 +296,7 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
         _heading(
             "Weights and radii",
             "",
-            "Factors of the loss terms, and the radii of the embedding in-out game.",
+            "Weights of the loss terms, and the radii of the embedding in-out game.",
         )
         with gr.Row(elem_id="kg-knobs"):
             for knob in (k for k in knobs() if not k.choices):
@@ -318,13 +315,13 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
         _heading(
             form.TITLES["real_images"],
             "",
-            "Folder of real images, one subfolder a class, called as the class. They test the"
-            " student and never teach it.",
+            "Folder of real images, with one subfolder per class, named after it. Used for"
+            " evaluation only, never for training.",
         )
         found["real_images"] = gr.Textbox(
             said["real_images"],
             label="Folder of real test images",
-            placeholder="the teacher's own test set, where it is here",
+            placeholder="the teacher's own test set, if available",
             max_length=4096,
             elem_id="kg-real",
             **PLAIN,
@@ -332,8 +329,8 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
         _heading(
             form.TITLES["student"],
             "",
-            "The network that learns: a small one of ours, or any of timm or torchvision:NAME."
-            " Larger ones cost more in each step.",
+            "The network that learns: one of our small ones, any timm model, or torchvision:NAME."
+            " Larger networks make each step slower.",
         )
         found["student"] = gr.Dropdown(
             [*zoo.STUDENTS, *architectures.NAMES],
@@ -346,9 +343,9 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
         _heading(
             form.TITLES["class_texts"],
             "",
-            "What stands for a class is the embedding of its name. Here it can have another text: a"
-            " line for each class, name = text. Texts that are no class of a bundled data set need"
-            " the live encoder, above.",
+            "By default, a class is represented by the embedding of its name. To use another text,"
+            " write one line per class: name = text. Texts other than class names of bundled data"
+            " sets need the live encoder (above).",
         )
         found["class_texts"] = gr.Textbox(
             said["class_texts"],
@@ -367,12 +364,12 @@ def _id(knob: Knob) -> str:
 
 
 def _tips() -> None:
-    """Explanations for choices that Gradio has no place for: [id, [one a choice]]; `sidebar.js`
-    puts them where they belong.
+    """Tips for choices, which Gradio has no place for: [id, [one per choice]]. `sidebar.js`
+    attaches them.
     """
     up_to = [
         ladder.BASELINE,
-        *(f"Everything up to “{rung.name}”. {rung.adds}" for rung in ladder.RUNGS),
+        *(f"All ideas up to “{rung.name}”. {rung.adds}" for rung in ladder.RUNGS),
     ]
     tips = [
         ["kg-ladder", [rung.adds for rung in ladder.RUNGS]],
@@ -392,8 +389,8 @@ def _tips() -> None:
 
 
 def _heading(title: str, aside: str, tip: str = "", term: str = "") -> None:
-    """A field's heading, explained by a tip of its own or by a term of the glossary. Only constant
-    text from this file is passed in, so nothing needs escaping.
+    """A field's heading, explained by its own tip or by a glossary term. Only constant text from
+    this package is passed in, so nothing needs escaping.
     """
     said = f'data-term="{term}"' if term else f'data-tip="{tip}"'
     head = f'<b class="term" tabindex="0" {said}>{title}</b>' if tip or term else f"<b>{title}</b>"

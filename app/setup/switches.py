@@ -1,8 +1,8 @@
-"""One switch of a run's recipe flipped: which switches there are, what each would change, and which
-are not for this run.
+"""Rerun with one switch flipped: the available switches, what each would change, and which do not
+apply to this run.
 
-They are the rungs of the ladder, the terms of the loss, what the form offers, and every choice that
-the recipe's schema has; each is tried by building the recipe. Pure.
+The switches are the ladder's rungs, the loss terms, what the form offers, and every choice in the
+recipe's schema. Each is tried by building the recipe. Pure.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from kgen.recipes import recipes
 from kgen.terms import TITLES
 
 ELSEWHERE = ("source", "evaluate_on", "device", "text_encoder", "target")
-"""Choices of the schema that are made above, or that decide nothing of the method."""
+"""Choices in the schema that are handled elsewhere, or that do not affect the method."""
 ZERO_IS_OFF = ("warmup", "views", "feature_memory", "position_decay", "generator_life")
-"""Numbers that are off at zero, and how they are switched on where they are off."""
+"""Numbers for which zero means off; ON has the value that turns one on."""
 ON = {"generator_life": 1}
 
 
 @dataclass(frozen=True)
 class Switch:
-    """`recipe` is what would run; None where it cannot, and `refused` says why."""
+    """`recipe` is what would run; None if it cannot, and then `refused` says why."""
 
     id: str
     part: str
@@ -57,17 +57,17 @@ class Switch:
 
 
 class NotFlippable(KGenError, ValueError):
-    """Why a switch is not for this run, in one sentence."""
+    """One sentence about why a switch does not apply to this run."""
 
     code = "switch"
 
 
 def switches(recipe: Recipe, maps: bool = True, norms: bool = True) -> list[Switch]:
-    """All of them. ZooError where the recipe's teacher is not on this machine.
+    """All switches. Raises ZooError if the recipe's teacher is not on this machine.
 
     Args:
-        maps, norms: has its teacher a spatial map, and BatchNorm statistics? A run that has begun
-        knows.
+        maps, norms: does its teacher have a spatial map, and BatchNorm statistics? Known once a run
+        has started.
     """
     offer = offers.offer(recipe.teacher)
     idle = _idle(recipe, offer, maps, norms)
@@ -86,7 +86,7 @@ def switches(recipe: Recipe, maps: bool = True, norms: bool = True) -> list[Swit
 
 
 def _wanted(recipe: Recipe, offer: Offer) -> Iterator[tuple[str, str, str, str, Any]]:
-    """(id, part, title, the field that it is about, changes or a function that gives them)."""
+    """(id, part, title, field, changes or a function that returns them)."""
     now = form.write(recipe)["rungs"]
     numbers = {knob.field: recipe.value(knob.field) for knob in knobs()}
     for rung, field in ((ladder.KEY_REGION, "weights.kr"), (ladder.DIVERSITY, "weights.aed")):
@@ -115,7 +115,7 @@ def _wanted(recipe: Recipe, offer: Offer) -> Iterator[tuple[str, str, str, str, 
         if weight or on:
             yield (
                 f"weights.{part}",
-                "Terms of the loss",
+                "Loss terms",
                 f"{TITLES[part]} {_on(not weight)}",
                 f"weights.{part}",
                 {f"weights.{part}": 0.0 if weight else on},
@@ -125,7 +125,7 @@ def _wanted(recipe: Recipe, offer: Offer) -> Iterator[tuple[str, str, str, str, 
         yield (
             f"source:{source}",
             "Images",
-            f"source of images {source}",
+            f"image source {source}",
             "source",
             form.source_changes(recipe, source) | smooth,
         )
@@ -133,11 +133,11 @@ def _wanted(recipe: Recipe, offer: Offer) -> Iterator[tuple[str, str, str, str, 
         if target != recipe.target:
             yield f"target:{name}", "Images", f"target {name}", "target", {"target": target}
     yield from _of_schema(recipe)
-    yield "seed", "Chance", f"seed {recipe.seed + 1}", "seed", {"seed": recipe.seed + 1}
+    yield "seed", "Randomness", f"seed {recipe.seed + 1}", "seed", {"seed": recipe.seed + 1}
 
 
 def _of_schema(recipe: Recipe) -> Iterator[tuple[str, str, str, str, Any]]:
-    """Every other choice, switch and number that is off at zero."""
+    """Every other choice, switch, and number for which zero means off."""
     for field, node in Recipe.model_json_schema()["properties"].items():
         label, now = labels().get(field, ("",))[0], getattr(recipe, field)
         if node.get("type") == "boolean":
@@ -155,15 +155,15 @@ def _on(on: bool) -> str:
 
 
 def _resolutions(recipe: Recipe, offer: Offer, rung: str, now: list[str]) -> dict[str, Any]:
-    """As `static/setup/ladder.js` moves them; the batch keeps its pixels."""
+    """As in `static/setup/ladder.js`; the batch keeps its number of pixels."""
     sides, many = sorted(recipe.resolutions), len(recipe.resolutions) > 1
     if rung == ladder.SMALLER and many and rung in now:
         raise NotFlippable(
-            "With two resolutions one of them is smaller than the teacher's input; flip"
+            "With two resolutions, one is always smaller than the teacher's input. Turn off"
             " multi-resolution first."
         )
     if len(offer.sides) < 2:
-        raise NotFlippable("This teacher takes images of one size only.")
+        raise NotFlippable("This teacher accepts only one image size.")
     if rung == ladder.SMALLER:
         wanted = (offer.sides[-1],) if rung in now else (offer.small,)
     else:
@@ -172,12 +172,13 @@ def _resolutions(recipe: Recipe, offer: Offer, rung: str, now: list[str]) -> dic
 
 
 def _check(old: Recipe, new: Recipe, offer: Offer) -> None:
-    """What a recipe alone does not know: its teacher's patches, and texts for its classes."""
+    """Checks that need the teacher: its patch size, and texts for its classes."""
     sides = new.sides(plan.patch(offer.card))
     if new.resolutions == old.resolutions and sides != old.sides(plan.patch(offer.card)):
         raise NotFlippable(
-            f"The images would become {value(new.replace(resolutions=sides), 'resolutions')} pixels"
-            " wide, so more than one thing would change."
+            "The images would also become"
+            f" {value(new.replace(resolutions=sides), 'resolutions')} pixels wide, so more than one"
+            " thing would change."
         )
     if (
         new.embedding == "text" != old.embedding
@@ -185,12 +186,12 @@ def _check(old: Recipe, new: Recipe, offer: Offer) -> None:
         and not set(offer.classes) <= classes.embedded().keys()
     ):
         raise NotFlippable(
-            "Some of this teacher's classes have no text embedding in the bundled table."
+            "The bundled table has no text embedding for some of this teacher's classes."
         )
 
 
 def _idle(recipe: Recipe, offer: Offer, maps: bool, norms: bool) -> set[str]:
-    """Fields that decide nothing in this recipe with this teacher."""
+    """Fields that have no effect in this recipe with this teacher."""
     w, sees_patches = recipe.weights, plan.sees_patches(offer.card)
     norms = norms and not sees_patches
     idle = {

@@ -18,7 +18,7 @@ from tests.support.studio import LATER, PHONE, Studio
 
 pytestmark = pytest.mark.timeout(300)
 Visit = Callable[..., Studio]
-OPENER = "Your own teacher …"
+OPENER = "Your own teacher…"
 
 
 def weights(path: Path, outputs: int = 3) -> Path:

@@ -19,7 +19,7 @@ def test_start_without_a_class_is_refused_in_words(visit: Visit):
     studio.see("#kg-setup [data-none]").click()
     assert studio.text("#kg-chosen") == "0 of 10"
     studio.press("Start")
-    assert studio.toast() == "No class is chosen; choose at least one."
+    assert "at least one class" in studio.toast()
     studio.wait_polls(3)
     assert studio.snapshot()["run"] == run and studio.phase not in ("starting", "running")
 

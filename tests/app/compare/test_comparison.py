@@ -435,7 +435,7 @@ def test_what_is_not_for_a_run_is_refused_or_not_offered():
     blind = {s.id for s in switches(recipes.get("fashion-live"), maps=False, norms=False)}
     assert not blind & {f"rung:{ladder.KEY_REGION}", "target:Full(1)", "weights.bn"}
     multi = {s.id: s for s in switches(recipes.get("fashion-ladder-5-multi"))}
-    assert "flip multi-resolution first" in multi[f"rung:{ladder.SMALLER}"].refused
+    assert "Turn off multi-resolution" in multi[f"rung:{ladder.SMALLER}"].refused
 
 
 # --- through HTTP ---------------------------------------------------------------------------------
