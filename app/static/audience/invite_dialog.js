@@ -3,7 +3,13 @@
 import { modal } from '../core/dialog.js';
 import { h, put, setText } from '../core/dom.js';
 
-export class Invite {
+/** The dialog that invites an audience. */
+export class InviteDialog {
+  /**
+   * @param {string} base Path of the app.
+   * @param {string[]} links Addresses under which others may reach this server, the likeliest
+   *   first.
+   */
   constructor(base, [link, ...others]) {
     this.link = link;
     this.copy = h(
@@ -53,6 +59,7 @@ export class Invite {
     document.getElementById('kg-shell').append(this.dialog);
   }
 
+  /** Shows the dialog. */
   open() {
     this.dialog.showModal();
   }

@@ -3,7 +3,7 @@
 // when asked to.
 
 import { write } from '../core/address.js';
-import { Invite } from './invite_dialog.js';
+import { InviteDialog } from './invite_dialog.js';
 import { h, put, setAttr, setText } from '../core/dom.js';
 
 const OWN = ['speed']; // each page's own, as everything that Gradio reads (__theme)
@@ -13,7 +13,11 @@ const VALUE = /^[A-Za-z0-9:.,_-]{0,400}$/;
 const RECENT = 1000;
 const KEPT = 'kgen-follow';
 
-/** The part of an address that followers share, in one order. */
+/**
+ * Extracts the part of an address that followers share, in a fixed order.
+ * @param {string} search
+ * @returns {Record<string, string>}
+ */
 function shared(search) {
   const found = [...new URLSearchParams(search)].filter(
     ([name, value]) => NAME.test(name) && VALUE.test(value) && !OWN.includes(name),
@@ -22,13 +26,24 @@ function shared(search) {
 }
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
+/** Presenter or audience: whose page leads, and whose follows. */
 export class Stage {
-  /** `headers`: to be sent with each poll. */
+  /**
+   * @param {HTMLElement} view
+   * @param {{ base: string, watching?: boolean }} page
+   */
   constructor(view, { base, watching = false }) {
-    Object.assign(this, { base, nav: view.querySelector('.nav-end'), headers: {}, part: null });
+    this.base = base;
+    /** @type {HTMLElement} */
+    this.nav = view.querySelector('.nav-end');
+    /** @type {Record<string, string>} */
+    this.headers = {};
+    /** @type {Presenter | Audience | null} */
+    this.part = null;
     if (watching) {
-      this.part = new Audience(this.nav);
-      this.headers['X-KGen-Page'] = this.part.page;
+      const audience = new Audience(this.nav);
+      this.part = audience;
+      this.headers['X-KGen-Page'] = audience.page;
     }
     /** Resolves to: is there no audience, and so nobody else whose page would turn? */
     this.alone = new Promise((known) => {
@@ -37,6 +52,10 @@ export class Stage {
     this.#ask(watching);
   }
 
+  /**
+   * Takes the headers of a poll's answer.
+   * @param {Headers} headers
+   */
   hear(headers) {
     this.part?.hear(headers);
   }
@@ -59,15 +78,24 @@ export class Stage {
 
   /** The server has another page for who we are; asked for once, not for ever. */
   #other() {
-    if (Date.now() - (sessionStorage.getItem('kgen-turned') ?? 0) < 10_000) return;
-    sessionStorage.setItem('kgen-turned', Date.now());
+    if (Date.now() - Number(sessionStorage.getItem('kgen-turned') ?? 0) < 10_000) return;
+    sessionStorage.setItem('kgen-turned', String(Date.now()));
     location.replace(location.href);
   }
 }
 
+/** The presenter's part: tells the server what this page shows. */
 class Presenter {
+  /**
+   * @param {HTMLElement} nav
+   * @param {string} base
+   * @param {string[]} links
+   */
   constructor(nav, base, links) {
-    Object.assign(this, { base, told: '' });
+    this.base = base;
+    this.told = '';
+    /** @type {InviteDialog | null} */
+    this.dialog = null;
     this.count = h('span', {
       class: 'watchers muted',
       role: 'status',
@@ -81,7 +109,7 @@ class Presenter {
         'aria-label': 'Invite',
         'aria-haspopup': 'dialog',
         onclick: () => {
-          this.dialog ??= new Invite(base, links);
+          this.dialog ??= new InviteDialog(base, links);
           this.dialog.open();
         },
       },
@@ -93,6 +121,10 @@ class Presenter {
     this.#soon();
   }
 
+  /**
+   * Shows how many are watching.
+   * @param {Headers} headers
+   */
   hear(headers) {
     const n = +headers.get('X-KGen-Viewers');
     setText(this.count, n === 1 ? '1 viewer' : `${n} viewers`);
@@ -122,7 +154,9 @@ class Presenter {
   }
 }
 
+/** An audience's part: goes where the presenter goes, until its person goes elsewhere. */
 class Audience {
+  /** @param {HTMLElement} nav */
   constructor(nav) {
     this.page = [...crypto.getRandomValues(new Uint8Array(6))]
       .map((byte) => byte.toString(16).padStart(2, '0'))
@@ -154,12 +188,16 @@ class Audience {
         true,
       );
     document.addEventListener('kg-address', (event) => {
-      if (!event.detail.own) this.#moved();
+      if (!(/** @type {CustomEvent} */ (event).detail.own)) this.#moved();
     });
     addEventListener('popstate', () => this.#moved());
     this.#draw();
   }
 
+  /**
+   * Follows the presenter to a new view.
+   * @param {Headers} headers
+   */
   hear(headers) {
     const shown = headers.get('X-KGen-Shown');
     if (!shown || shown === this.shown) return;
@@ -205,7 +243,7 @@ class Audience {
   #draw() {
     setText(this.text, this.on ? 'Viewer · following the presenter' : 'Viewer · on your own');
     put(this.button, this.on ? 'Stop following' : 'Follow again');
-    this.button.dataset.on = this.on;
+    this.button.dataset.on = String(this.on);
     setAttr(
       this.button,
       'data-tip',

@@ -1,16 +1,24 @@
-// The rail of the audience's page: what was chosen, to be read. It stands where the presenter has
-// the form.
+// The sidebar of the audience's page: what was chosen, to be read. It stands where the presenter
+// has the form.
 
 import { h, num, pct, put } from '../core/dom.js';
 import { teacherCard } from '../setup/teacher_card.js';
 
+/** @import { Snapshot } from '../core/types.js' */
+
 const MOST = 12; // names of classes
 
-export class Watching {
+/** The sidebar of the audience's page. It answers to the same calls as the presenter's. */
+export class ViewerSidebar {
+  /** Finds its list on the page. */
   constructor() {
     this.facts = document.querySelector('.chosen-facts');
   }
 
+  /**
+   * Lists what was chosen for the run.
+   * @param {Snapshot} snap
+   */
   draw(snap) {
     teacherCard(snap);
     const { recipe, budget, classes } = snap;
@@ -48,11 +56,21 @@ export class Watching {
     );
   }
 
-  // what the presenter's rail can do besides
+  // what else the presenter's sidebar can do
+  /**
+   * Names the teacher of the form if it is not the run's; an audience has no form.
+   * @returns {string | null}
+   */
   other() {
     return null;
   }
+
+  /**
+   * Opens or closes the phone's sheet; there is none here.
+   */
   sheet() {}
+  /** Pauses or continues the run; an audience cannot. */
   toggle() {}
+  /** Takes one step; an audience cannot. */
   step() {}
 }

@@ -6,7 +6,15 @@ const PAD = 4; // pixels a sign takes, and the room around a name
 
 const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 
-/** `points`: [{c, x, y}] in pixels. Gives [{text, x, y}], the baseline's middle, in pixels. */
+/**
+ * Places the names of classes so that they cover few points and do not overlap.
+ * @param {string[]} names
+ * @param {{ c: number, x: number, y: number }[]} points In pixels.
+ * @param {number} width
+ * @param {number} height
+ * @returns {{ text: string, c: number, x: number, y: number }[]} The middle of each baseline, in
+ *   pixels.
+ */
 export function place(names, points, width, height) {
   const placed = [];
   names.forEach((text, c) => {
@@ -22,11 +30,11 @@ export function place(names, points, width, height) {
         const y = my + dy;
         if (x < half || x > width - half || y < 14 || y > height - 6) continue;
         const covered = points.reduce(
-          (n, p) => n + (Math.abs(p.x - x) < half + 3 && p.y > y - 16 && p.y < y + 7),
+          (n, p) => n + Number(Math.abs(p.x - x) < half + 3 && p.y > y - 16 && p.y < y + 7),
           0,
         );
         const crowded = placed.reduce(
-          (n, q) => n + (Math.abs(q.x - x) < half + q.half && Math.abs(q.y - y) < 18),
+          (n, q) => n + Number(Math.abs(q.x - x) < half + q.half && Math.abs(q.y - y) < 18),
           0,
         );
         const cost = covered * 6 + crowded * 90 + Math.hypot(dx * 0.8, dy) * 0.12;

@@ -1,6 +1,8 @@
 // A lasso as a piece of an address: a polygon in the layout's own coordinates, so that a link
 // selects the same images on any screen.
 
+/** @import { Polygon } from '../core/types.js' */
+
 const MOST = 40; // corners
 const LOW = -8;
 const HIGH = 9;
@@ -8,8 +10,10 @@ const DIGITS = 4;
 const STEPS = 36 ** DIGITS - 1; // a fraction of a pixel, far beyond the largest zoom's frame
 
 /**
- * [[x, y], …] with at most MOST corners: those go first that change its area least (Visvalingam and
- * Whyatt).
+ * Reduces a polygon to at most MOST corners; those that change its area least go first (Visvalingam
+ * and Whyatt).
+ * @param {Polygon} polygon
+ * @returns {Polygon}
  */
 export function simple(polygon) {
   const kept = [...polygon];
@@ -25,6 +29,11 @@ export function simple(polygon) {
   return kept;
 }
 
+/**
+ * Writes a polygon as text, eight characters per corner.
+ * @param {Polygon} polygon
+ * @returns {string}
+ */
 export const write = (polygon) =>
   polygon
     .flat()
@@ -35,6 +44,11 @@ export const write = (polygon) =>
     )
     .join('');
 
+/**
+ * Reads a polygon from text.
+ * @param {string} text
+ * @returns {Polygon}
+ */
 export function read(text) {
   const numbers = text
     .match(/.{4}/g)
@@ -42,7 +56,13 @@ export function read(text) {
   return Array.from({ length: numbers.length / 2 }, (_, i) => [numbers[2 * i], numbers[2 * i + 1]]);
 }
 
-/** Indices of the places inside a polygon (even–odd). */
+/**
+ * Finds the points inside a polygon (even–odd rule).
+ * @param {Polygon} polygon
+ * @param {ArrayLike<number>} xs
+ * @param {ArrayLike<number>} ys
+ * @returns {number[]} Their indices.
+ */
 export function within(polygon, xs, ys) {
   const found = [];
   for (let i = 0; i < xs.length; i += 1) {

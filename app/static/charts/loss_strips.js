@@ -3,19 +3,21 @@
 
 import { h, math, num, pct, put, s, setText, signed, term } from '../core/dom.js';
 import { weightOf } from '../core/terms.js';
+import { roundEnd } from './ticks.js';
+
+/** @import { ImageDetail, Recipe, StripFacts, Term } from '../core/types.js' */
 
 const RIGHT = 0.98;
 const BEYOND = 1.6;
 
-/** 1, 2 or 5 times a power of ten, at least `v`. */
-function nice(v) {
-  if (!(v > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(v));
-  return [1, 2, 5, 10].map((k) => k * power).find((end) => end >= v * 0.9999);
-}
-
 const quantile = (sorted, q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
 const short = (v) => (Math.abs(v) >= 1000 ? num(v) : String(+v.toPrecision(3)).replace('-', '−'));
+
+/**
+ * Formats a value of a loss.
+ * @param {number | null | undefined} v
+ * @returns {string}
+ */
 export const value = (v) =>
   v == null
     ? '–'
@@ -34,8 +36,8 @@ function range(values) {
   const high = sorted.at(-1);
   const q = quantile(sorted, RIGHT);
   const r = quantile(sorted, 1 - RIGHT);
-  const end = high > 0 ? nice(high > BEYOND * q && q > 0 ? q : high) : 0;
-  const begin = low < 0 ? -nice(low < BEYOND * r && r < 0 ? -r : -low) : 0;
+  const end = high > 0 ? roundEnd(high > BEYOND * q && q > 0 ? q : high) : 0;
+  const begin = low < 0 ? -roundEnd(low < BEYOND * r && r < 0 ? -r : -low) : 0;
   return begin === end ? [0, 1] : [begin, end];
 }
 
@@ -60,7 +62,12 @@ function strip(name, values, own, label) {
 }
 
 /**
- * A sentence on where the image stands among its batch. `rank`: share of the batch that is lower.
+ * Explains where the image stands among its batch.
+ * @param {string} name Of the term.
+ * @param {number} v
+ * @param {number} rank Share of the batch that is lower.
+ * @param {StripFacts} facts
+ * @returns {string}
  */
 function because(name, v, rank, { image, nameOf, missing }) {
   const rival = image.teacher_top?.find((_, i) => i > 0 || image.p < 0.5);
@@ -105,8 +112,13 @@ function because(name, v, rank, { image, nameOf, missing }) {
 }
 
 /**
- * `terms`: those of the run; `common`: values of shared terms in other iterations, or null before
- * they are here; `facts`: {image, nameOf, missing, warm}.
+ * Draws one strip per term.
+ * @param {HTMLElement} root
+ * @param {Term[]} terms Those of the run.
+ * @param {{ recipe: Recipe }} snap
+ * @param {Record<string, number[]> | null | undefined} common Values of shared terms in other
+ *   iterations; null until they arrive.
+ * @param {StripFacts} facts
  */
 export function draw(root, terms, snap, common, facts) {
   const { image, warm } = facts;
@@ -162,4 +174,9 @@ export function draw(root, terms, snap, common, facts) {
     );
 }
 
+/**
+ * Says how large the image's batch is.
+ * @param {HTMLElement} node
+ * @param {ImageDetail} image
+ */
 export const note = (node, image) => setText(node, `among its batch of ${num(image.n)}`);

@@ -3,11 +3,17 @@
 
 import { cell, h } from '../core/dom.js';
 
+/** @import { Child } from '../core/types.js' */
+
 const clamp = (v) => Math.min(1, Math.max(0, v));
 
 /**
- * Side of a cell so that map and image line up: where possible, an image's pixel is a whole number
- * of the screen's.
+ * Chooses the size of a cell so that map and image line up: where possible, a pixel of the image is
+ * a whole number of the screen's.
+ * @param {{ h: number, w: number }} map
+ * @param {number} side Of the image.
+ * @param {number} room
+ * @returns {number} CSS pixels.
  */
 export function cellSize({ h: rows, w: columns }, side, room) {
   const n = Math.max(rows, columns);
@@ -17,7 +23,16 @@ export function cellSize({ h: rows, w: columns }, side, room) {
   return aligned >= (0.8 * room) / n ? aligned : Math.max(1, Math.floor(room / n));
 }
 
-/** `top`: the value that has the fullest colour. */
+/**
+ * Draws a map as a grid of numbers.
+ * @param {string} kind Its CSS class.
+ * @param {{ h: number, w: number }} map
+ * @param {ArrayLike<number>} values
+ * @param {ArrayLike<number> | null} hinge Cells with a positive value are outlined.
+ * @param {string} label For screen readers.
+ * @param {number} [top] The value that has the fullest color.
+ * @returns {HTMLElement}
+ */
 export function grid(kind, { h: rows, w: columns }, values, hinge, label, top = 1) {
   const on = (r, c) => r >= 0 && r < rows && c >= 0 && c < columns && hinge[r * columns + c] > 0;
   const edges = (r, c) =>
@@ -45,6 +60,13 @@ export function grid(kind, { h: rows, w: columns }, values, hinge, label, top = 
   );
 }
 
+/**
+ * Frames a map with its title.
+ * @param {Child} title
+ * @param {Child} note
+ * @param {Child} body
+ * @returns {HTMLElement}
+ */
 export const figure = (title, note, body) =>
   h(
     'figure',
@@ -52,9 +74,21 @@ export const figure = (title, note, body) =>
     h('figcaption', null, h('span', null, title), h('small', null, note)),
     body,
   );
+
+/**
+ * Makes a placeholder where there is no map.
+ * @param {string} text
+ * @returns {HTMLElement}
+ */
 export const ghost = (text) => h('div', { class: 'ghost' }, text);
 
-/** What is missing (Eq. 6): of each place, of how many, and in all. */
+/**
+ * Computes the missing evidence (Eq. 6).
+ * @param {ArrayLike<number>} target
+ * @param {ArrayLike<number>} cam
+ * @returns {{ missing: number[], count: number, sum: number }} Per cell, cells that miss any, and
+ *   in all.
+ */
 export function hinge(target, cam) {
   const missing = Array.from(cam, (v, i) => Math.max(0, target[i] - v));
   return {

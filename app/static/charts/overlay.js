@@ -1,8 +1,11 @@
 // Curves of several runs in one frame: accuracy or agreement (never both in one), and each term of
-// the loss. A run is a colour, a dash and a letter.
+// the loss. A run is a color, a dash and a letter.
 
 import { badge, h, num, pct, put, s, setText, term, time } from '../core/dom.js';
 import { GENERATOR, REWARD, STUDENT } from '../core/terms.js';
+import { ticks } from './ticks.js';
+
+/** @import { Axis, ComparedRun } from '../core/types.js' */
 
 const DASHES = ['', '7 4', '2 3', '9 3 2 3'];
 const LEFT = 34;
@@ -26,7 +29,13 @@ const PLOTS = [
   ...STUDENT.map((t) => ({ of: 'student_loss', ...t })),
 ];
 
-/** A place on an axis in words. */
+/**
+ * Describes a place on an axis in words.
+ * @param {Axis} by
+ * @param {number} x
+ * @param {ComparedRun[]} runs
+ * @returns {string}
+ */
 export function words(by, x, runs) {
   if (by === 'time') return time(x);
   if (by === 'step') return `generator step ${num(x)}`;
@@ -52,20 +61,10 @@ const UNITS = { budget: 'pixels in the pool', time: 'time of the run', step: 'ge
  * A loss: two digits after the point, fewer where it is large. `short`: without zeros at its end,
  * as at an axis.
  */
-function written(v, short) {
+function written(v, short = false) {
   const a = Math.abs(v);
   const text = a === 0 ? '0' : a < 0.005 ? a.toExponential(0) : a.toFixed(a < 10 ? 2 : 0);
   return (v < 0 ? '−' : '') + (short && a >= 0.005 ? +text : text);
-}
-
-function ticks(low, high, n) {
-  const raw = (high - low) / n || 1;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const by = ([1, 2, 5].find((m) => m * power >= raw) ?? 10) * power;
-  const out = [];
-  for (let v = Math.ceil(low / by - 1e-9) * by; v <= high + 1e-9 * by; v += by)
-    out.push(Math.abs(v) < by / 1e6 ? 0 : +v.toPrecision(12));
-  return out;
 }
 
 /**
@@ -86,23 +85,34 @@ function points(table, axis, name) {
 /** The last point that is not beyond x. */
 const upTo = (list, x) => list.findLast((p) => p[0] <= x + 1e-9);
 
+/** The curves of several runs. */
 export class Overlay {
-  /** `pick(x)`: somebody pressed at a place of the axis. */
+  /**
+   * @param {HTMLElement} root
+   * @param {(x: number) => void} pick Called when a place on the axis is pressed.
+   */
   constructor(root, pick) {
-    Object.assign(this, {
-      pick,
-      legend: root.querySelector('.c-legend'),
-      host: root.querySelector('.c-charts'),
-      note: root.querySelector('.note'),
-      charts: new Map(),
-    });
+    this.pick = pick;
+    this.legend = root.querySelector('.c-legend');
+    this.host = root.querySelector('.c-charts');
+    this.note = root.querySelector('.note');
+    this.charts = new Map();
     new ResizeObserver(() => {
       cancelAnimationFrame(this.pending);
       this.pending = requestAnimationFrame(() => this.last && this.draw(...this.last));
     }).observe(this.host);
   }
 
+  /**
+   * Draws all charts.
+   * @param {ComparedRun[]} runs
+   * @param {Axis} by
+   * @param {string} axis The column that holds the axis.
+   * @param {number} x The moment.
+   * @param {number} max The end of the axis.
+   */
   draw(runs, by, axis, x, max) {
+    /** @type {Parameters<Overlay['draw']>} */
     this.last = [runs, by, axis, x, max];
     this.#legend(runs);
     const there = PLOTS.filter(({ of, name }) => runs.some((run) => run.columns[of][name]?.length));

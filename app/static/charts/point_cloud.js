@@ -3,7 +3,9 @@
 // disc of exactly its radius.
 
 import * as lasso from './lasso.js';
-import { Stamps } from './sprite_raster.js';
+import { SpriteRaster } from './sprite_raster.js';
+
+/** @import { Ball, CloudEvents, CloudPoints, Point, Polygon } from '../core/types.js' */
 
 const PAD = 0.04;
 const NEAR = 9;
@@ -12,29 +14,38 @@ const LEAST = 4;
 const SMALLER = 0.86;
 const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
-export class Cloud {
+/** A cloud of points on a canvas. */
+export class PointCloud {
   /**
-   * `on`: {click(index), picked(indices, the lasso as text or null), over(index or null, x, y),
-   * drawn(context, project)}; an index is of `points`.
+   * @param {HTMLElement & { cloud?: PointCloud }} host
+   * @param {CloudEvents} on An index is of `points`.
    */
   constructor(host, on) {
-    Object.assign(this, {
-      host,
-      on,
-      dim: 2,
-      tool: 'zoom',
-      view: { x: 0.5, y: 0.5, zoom: 1, fill: 1, turn: 0.6, tilt: 0.5 },
-      points: { n: 0 },
-      real: { n: 0 },
-      balls: [],
-      mark: null,
-      frames: 0,
-      stamps: new Stamps(5, (...dot) => this.#dot(...dot)),
-    });
+    this.host = host;
+    this.on = on;
+    this.dim = 2;
+    this.tool = 'zoom';
+    this.view = { x: 0.5, y: 0.5, zoom: 1, fill: 1, turn: 0.6, tilt: 0.5 };
+    /** @type {CloudPoints} */
+    this.points = { n: 0 };
+    /** @type {CloudPoints} */
+    this.real = { n: 0 };
+    /** @type {Ball[]} */
+    this.balls = [];
+    /** @type {{ x: number, y: number, z?: number } | null} */
+    this.mark = null;
+    // colors, as CSS has them
+    this.surface = '';
+    this.inkColour = '';
+    this.lineColour = '';
+    this.frames = 0;
+    /** @type {Polygon | null} What is being drawn with the pointer, in pixels. */
+    this.path = null;
+    this.stamps = new SpriteRaster(5, (...dot) => this.#dot(...dot));
     this.canvas = host.appendChild(
       Object.assign(document.createElement('canvas'), { className: 'cloud' }),
     );
-    this.ink = this.canvas.getContext('2d');
+    this.ctx = this.canvas.getContext('2d');
     host.cloud = this; // for tests: what lies where on the screen
     host.addEventListener('pointerdown', (e) => this.#press(e));
     host.addEventListener('pointermove', (e) => this.#hover(e));
@@ -54,8 +65,15 @@ export class Cloud {
   }
 
   /**
-   * `points`: {n, keys, x, y, z, colour: css strings, faint: bool array or null}. Old points ease
-   * to new places where `ease`; others stay.
+   * Sets what is drawn.
+   * @param {CloudPoints} points
+   * @param {object} options
+   * @param {CloudPoints} options.real Hollow points.
+   * @param {Ball[]} [options.balls]
+   * @param {{ x: number, y: number, z?: number } | null} [options.mark] The chosen point.
+   * @param {boolean} [options.ease] Move old points to their new places; otherwise they jump.
+   * @param {boolean} [options.square] Keep the shape of the cloud.
+   * @param {string} [options.fit] When this changes, fit the view to the points.
    */
   set(points, { real, balls = [], mark = null, ease = false, square = false, fit = '' }) {
     if (ease && !still() && this.points.n && points.n) {
@@ -72,7 +90,11 @@ export class Cloud {
       });
       this.ease = { from, since: performance.now() };
     } else if (points.n !== this.points.n || points.keys !== this.points.keys) this.ease = null;
-    Object.assign(this, { points, real, balls, mark, square });
+    this.points = points;
+    this.real = real;
+    this.balls = balls;
+    this.mark = mark;
+    this.square = square;
     if (fit !== this.fitted && (points.n || !fit)) {
       this.fitted = fit;
       this.#fit();
@@ -80,6 +102,7 @@ export class Cloud {
     this.again();
   }
 
+  /** Resets zoom and rotation. */
   whole() {
     Object.assign(this.view, { x: 0.5, y: 0.5, zoom: 1, turn: 0.6, tilt: 0.5 });
     this.#fit();
@@ -89,7 +112,7 @@ export class Cloud {
   /** What does not fill 0…1 is drawn larger, all but the 2 % that lie furthest out. */
   #fit() {
     const from = (x, y, z) => Math.max(Math.abs(x - 0.5), Math.abs(y - 0.5), Math.abs(z - 0.5));
-    const reach = ({ n, x, y, z }) =>
+    const reach = (/** @type {CloudPoints} */ { n, x, y, z }) =>
       Array.from({ length: n }, (_, i) => from(x[i], y[i], z[i])).sort((a, b) => a - b)[
         Math.floor(0.98 * (n - 1))
       ] ?? 0;
@@ -101,6 +124,7 @@ export class Cloud {
     this.view.fill = this.fitted && most ? Math.max(1, Math.min(5, 0.46 / most)) : 1;
   }
 
+  /** Paints in the next animation frame. */
   again() {
     this.pending ||= requestAnimationFrame(() => {
       this.pending = 0;
@@ -109,6 +133,7 @@ export class Cloud {
   }
 
   /** Places now, while they ease. */
+  /** @returns {{ x?: ArrayLike<number>, y?: ArrayLike<number>, z?: ArrayLike<number> }} */
   #eased() {
     const { points, ease } = this;
     if (!ease) return points;
@@ -129,7 +154,11 @@ export class Cloud {
     );
   }
 
-  /** (x, y, z) → [pixels right, pixels down, depth]. */
+  /**
+   * Makes the projection of the present view.
+   * @returns {(x: number, y: number, z?: number) => [number, number, number]} To pixels right,
+   *   pixels down, and depth.
+   */
   projection() {
     const { clientWidth: w, clientHeight: h } = this.host;
     const { x, y, turn, tilt } = this.view;
@@ -155,6 +184,10 @@ export class Cloud {
     };
   }
 
+  /**
+   * Computes how many pixels a unit of the layout takes.
+   * @returns {number}
+   */
   scale() {
     const { clientWidth: w, clientHeight: h } = this.host;
     return (
@@ -163,8 +196,9 @@ export class Cloud {
     );
   }
 
+  /** Paints everything. */
   paint() {
-    const { host, canvas, ink } = this;
+    const { host, canvas, ctx } = this;
     const w = host.clientWidth;
     const h = host.clientHeight;
     const dense = window.devicePixelRatio || 1;
@@ -173,9 +207,9 @@ export class Cloud {
       canvas.width = Math.round(w * dense);
       canvas.height = Math.round(h * dense);
     }
-    ink.setTransform(1, 0, 0, 1, 0, 0);
-    ink.clearRect(0, 0, canvas.width, canvas.height);
-    ink.setTransform(dense, 0, 0, dense, 0, 0);
+    ctx.setTransform(1, 0, 0, 1, 0, 0);
+    ctx.clearRect(0, 0, canvas.width, canvas.height);
+    ctx.setTransform(dense, 0, 0, dense, 0, 0);
     this.frames += 1;
     const project = this.projection();
     const now = this.#eased();
@@ -212,92 +246,97 @@ export class Cloud {
         points.faint?.[i] ? 0.1 : points.pale?.[i] ? 0.3 : 1,
       );
     }
-    stamps.end(ink);
+    stamps.end(ctx);
     if (this.mark) {
       const [x, y] = project(this.mark.x, this.mark.y, this.mark.z ?? 0.5);
-      ink.strokeStyle = this.inkColour;
-      ink.lineWidth = 2;
-      ink.beginPath();
-      ink.arc(x, y, 8, 0, 7);
-      ink.stroke();
+      ctx.strokeStyle = this.inkColour;
+      ctx.lineWidth = 2;
+      ctx.beginPath();
+      ctx.arc(x, y, 8, 0, 7);
+      ctx.stroke();
     }
-    this.on.drawn(ink, project);
+    this.on.drawn(ctx, project);
     if (this.path) {
-      ink.strokeStyle = this.inkColour;
-      ink.lineWidth = 1;
-      ink.setLineDash([4, 3]);
-      ink.beginPath();
-      this.path.forEach(([x, y], i) => (i ? ink.lineTo(x, y) : ink.moveTo(x, y)));
-      ink.closePath();
-      ink.stroke();
-      ink.setLineDash([]);
+      ctx.strokeStyle = this.inkColour;
+      ctx.lineWidth = 1;
+      ctx.setLineDash([4, 3]);
+      ctx.beginPath();
+      this.path.forEach(([x, y], i) => (i ? ctx.lineTo(x, y) : ctx.moveTo(x, y)));
+      ctx.closePath();
+      ctx.stroke();
+      ctx.setLineDash([]);
     }
     if (this.ease) this.again();
   }
 
-  #dot(ink, hollow, colour) {
-    ink.beginPath();
-    ink.arc(0, 0, hollow ? 2.75 : 4, 0, 7);
+  #dot(ctx, hollow, colour) {
+    ctx.beginPath();
+    ctx.arc(0, 0, hollow ? 2.75 : 4, 0, 7);
     if (hollow) {
-      ink.strokeStyle = colour;
-      ink.lineWidth = 1.5;
+      ctx.strokeStyle = colour;
+      ctx.lineWidth = 1.5;
     } else {
-      ink.fillStyle = colour;
-      ink.fill();
-      ink.strokeStyle = this.surface;
-      ink.lineWidth = 0.75;
+      ctx.fillStyle = colour;
+      ctx.fill();
+      ctx.strokeStyle = this.surface;
+      ctx.lineWidth = 0.75;
     }
-    ink.stroke();
+    ctx.stroke();
   }
 
-  #ball({ x, y, z, radii, colour, faint }, project) {
-    const { ink } = this;
+  #ball(/** @type {Ball} */ { x, y, z, radii, colour, faint }, project) {
+    const { ctx } = this;
     const [cx, cy] = project(x, y, z);
     const scale = this.scale();
-    ink.strokeStyle = ink.fillStyle = colour;
-    ink.globalAlpha = faint ? 0.15 : 0.9;
+    ctx.strokeStyle = ctx.fillStyle = colour;
+    ctx.globalAlpha = faint ? 0.15 : 0.9;
     radii?.forEach((r, i) => {
-      ink.setLineDash(i ? [3, 3] : []);
-      ink.lineWidth = 1;
-      ink.beginPath();
-      ink.arc(cx, cy, r * scale, 0, 7);
-      ink.stroke();
+      ctx.setLineDash(i ? [3, 3] : []);
+      ctx.lineWidth = 1;
+      ctx.beginPath();
+      ctx.arc(cx, cy, r * scale, 0, 7);
+      ctx.stroke();
       if (!i) {
-        ink.globalAlpha *= 0.12;
-        ink.fill();
-        ink.globalAlpha = faint ? 0.15 : 0.9;
+        ctx.globalAlpha *= 0.12;
+        ctx.fill();
+        ctx.globalAlpha = faint ? 0.15 : 0.9;
       }
     });
-    ink.setLineDash([]);
-    ink.fillRect(cx - 3, cy - 3, 6, 6);
-    ink.globalAlpha = 1;
+    ctx.setLineDash([]);
+    ctx.fillRect(cx - 3, cy - 3, 6, 6);
+    ctx.globalAlpha = 1;
   }
 
   #box(project) {
-    const { ink } = this;
+    const { ctx } = this;
     const half = 0.5 / this.view.fill;
     const corner = (i) => project(...[0, 1, 2].map((bit) => 0.5 + ((i >> bit) & 1 ? half : -half)));
-    ink.strokeStyle = this.lineColour;
-    ink.lineWidth = 1;
-    ink.beginPath();
+    ctx.strokeStyle = this.lineColour;
+    ctx.lineWidth = 1;
+    ctx.beginPath();
     for (let i = 0; i < 8; i += 1)
       for (const bit of [1, 2, 4])
         if (!(i & bit)) {
           const [a, b] = corner(i);
           const [c, d] = corner(i | bit);
-          ink.moveTo(a, b);
-          ink.lineTo(c, d);
+          ctx.moveTo(a, b);
+          ctx.lineTo(c, d);
         }
-    ink.stroke();
+    ctx.stroke();
   }
 
   // ---- pointers
+  /** @returns {Point} */
   #place(e) {
     const box = this.host.getBoundingClientRect();
     return [e.clientX - box.left, e.clientY - box.top];
   }
 
-  /** Index of the point nearest to a place, within a few pixels; null elsewhere. */
+  /**
+   * Finds the point nearest to a place, within a few pixels.
+   * @param {number[]} place
+   * @returns {number | null} Its index.
+   */
   nearest([x, y]) {
     let best = null;
     let least = NEAR * NEAR;
@@ -326,7 +365,7 @@ export class Cloud {
     const from = { ...this.view };
     const around = [start];
     if (touch && this.tool === 'zoom' && !turning) {
-      this.#tap(e, start);
+      this.#tap(start);
       return;
     } // a finger scrolls the page
     this.held = true;
@@ -348,14 +387,16 @@ export class Cloud {
       this.again();
     };
     const drop = (m) => {
-      for (const [name, act] of [
+      for (const [name, act] of /** @type {const} */ ([
         ['pointermove', move],
         ['pointerup', drop],
         ['pointercancel', drop],
-      ])
+      ]))
         this.host.removeEventListener(name, act);
       const { path, turned } = this;
-      Object.assign(this, { held: false, path: null, turned: false });
+      this.held = false;
+      this.path = null;
+      this.turned = false;
       if (m.type === 'pointerup') {
         if (path && this.tool === 'zoom') this.#zoomTo(path[0], path[2]);
         else if (path) this.#pick(path);
@@ -366,15 +407,15 @@ export class Cloud {
       }
       this.again();
     };
-    for (const [name, act] of [
+    for (const [name, act] of /** @type {const} */ ([
       ['pointermove', move],
       ['pointerup', drop],
       ['pointercancel', drop],
-    ])
+    ]))
       this.host.addEventListener(name, act);
   }
 
-  #tap(e, start) {
+  #tap(start) {
     this.host.addEventListener(
       'pointerup',
       () => {
@@ -389,7 +430,7 @@ export class Cloud {
    * The flat view's lasso is one of places, which an address can hold; in space it is one of this
    * screen.
    */
-  #pick(path) {
+  #pick(/** @type {Polygon} */ path) {
     const { at, points } = this;
     const polygon =
       this.dim === 2 ? lasso.simple(path.map((place) => this.#unproject(place))) : null;
@@ -403,7 +444,8 @@ export class Cloud {
     );
   }
 
-  #unproject([px, py]) {
+  /** @returns {Point} */
+  #unproject(/** @type {Point} */ [px, py]) {
     // of the flat view
     const [ox, oy] = this.projection()(0, 0);
     const [ux, uy] = this.projection()(1, 1);

@@ -1,24 +1,31 @@
 // Many equal dots, copied pixel by pixel into one picture: without a graphics card five thousand
 // calls of drawImage take 60 milliseconds, this takes 5.
 
-export class Stamps {
+/** Stamps equal dots into one picture. */
+export class SpriteRaster {
   /**
-   * `draw(ink, kind, colour)` draws one dot round (0, 0), nowhere further from it than `reach` CSS
-   * pixels.
+   * @param {number} reach No dot reaches farther from its middle than so many CSS pixels.
+   * @param {(ctx: CanvasRenderingContext2D, kind: number, colour: string) => void} draw Draws one
+   *   dot around (0, 0).
    */
   constructor(reach, draw) {
-    Object.assign(this, { reach, draw, canvas: document.createElement('canvas'), dense: 0 });
+    this.reach = reach;
+    this.draw = draw;
+    this.canvas = document.createElement('canvas');
+    this.dense = 0;
     this.clear();
   }
 
-  /** Dots look different now. */
+  /** Forgets how dots look. */
   clear() {
     this.kept = new Map();
   }
 
   /**
-   * An empty picture of w × h CSS pixels, each of them `dense` pixels wide. Round it is a margin
-   * for dots that are cut.
+   * Starts an empty picture, with a margin around it for dots that are cut off.
+   * @param {number} w CSS pixels.
+   * @param {number} h CSS pixels.
+   * @param {number} dense Device pixels per CSS pixel.
    */
   begin(w, h, dense) {
     const margin = Math.ceil(this.reach * dense) + 1;
@@ -26,14 +33,25 @@ export class Stamps {
     const height = Math.ceil(h * dense) + 4 * margin;
     if (dense !== this.dense || width !== this.canvas.width || height !== this.canvas.height) {
       Object.assign(this.canvas, { width, height });
-      Object.assign(this, { dense, margin, width, height, image: new ImageData(width, height) });
+      this.dense = dense;
+      this.margin = margin;
+      this.width = width;
+      this.height = height;
+      this.image = new ImageData(width, height);
       this.pixels = new Uint32Array(this.image.data.buffer);
       this.clear();
     }
     this.pixels.fill(0);
   }
 
-  /** To half a pixel; what lies outside is left out. */
+  /**
+   * Stamps a dot, to half a pixel; skips it if it lies outside.
+   * @param {number} x
+   * @param {number} y
+   * @param {number} kind
+   * @param {string} colour
+   * @param {number} [alpha]
+   */
   put(x, y, kind, colour, alpha = 1) {
     const {
       dense,
@@ -48,29 +66,32 @@ export class Stamps {
     const left = right >> 1;
     const top = down >> 1;
     if (left < margin || top < margin || left >= width - margin || top >= height - margin) return;
-    const { at, ink, soft } = this.#stamp(kind, colour, right & 1, down & 1);
+    const { at, rgba, soft } = this.#stamp(kind, colour, right & 1, down & 1);
     const origin = top * width + left;
     const whole = alpha === 1 ? soft : 0;
     // covered altogether
-    for (let k = whole; k < at.length; k += 1) pixels[origin + at[k]] = ink[k];
+    for (let k = whole; k < at.length; k += 1) pixels[origin + at[k]] = rgba[k];
     const end = alpha === 1 ? soft : at.length;
     for (let k = 0; k < end; k += 1) {
       const o = 4 * (origin + at[k]);
-      const a = (alpha * (ink[k] >>> 24)) / 255;
+      const a = (alpha * (rgba[k] >>> 24)) / 255;
       const under = (data[o + 3] / 255) * (1 - a);
       const both = a + under;
-      data[o] = ((ink[k] & 255) * a + data[o] * under) / both;
-      data[o + 1] = (((ink[k] >>> 8) & 255) * a + data[o + 1] * under) / both;
-      data[o + 2] = (((ink[k] >>> 16) & 255) * a + data[o + 2] * under) / both;
+      data[o] = ((rgba[k] & 255) * a + data[o] * under) / both;
+      data[o + 1] = (((rgba[k] >>> 8) & 255) * a + data[o + 1] * under) / both;
+      data[o + 2] = (((rgba[k] >>> 16) & 255) * a + data[o + 2] * under) / both;
       data[o + 3] = 255 * both;
     }
   }
 
-  /** The picture, drawn. */
-  end(ink) {
+  /**
+   * Draws the picture.
+   * @param {CanvasRenderingContext2D} ctx
+   */
+  end(ctx) {
     const { canvas, dense, margin, width, height } = this;
     canvas.getContext('2d').putImageData(this.image, 0, 0);
-    ink.drawImage(
+    ctx.drawImage(
       canvas,
       (-2 * margin) / dense,
       (-2 * margin) / dense,
@@ -80,7 +101,7 @@ export class Stamps {
   }
 
   /**
-   * A dot's pixels as offsets from its middle and colours: first `soft` ones that are covered in
+   * A dot's pixels as offsets from its middle and colors: first `soft` ones that are covered in
    * part, then those that are covered altogether.
    */
   #stamp(kind, colour, fx, fy) {
@@ -92,14 +113,14 @@ export class Stamps {
   #made(kind, colour, fx, fy) {
     const { margin, dense, width } = this;
     const side = 2 * margin + 1;
-    const ink = Object.assign(document.createElement('canvas'), {
+    const ctx = Object.assign(document.createElement('canvas'), {
       width: side,
       height: side,
     }).getContext('2d', { willReadFrequently: true });
-    ink.translate(margin + fx / 2, margin + fy / 2);
-    ink.scale(dense, dense);
-    this.draw(ink, kind, colour);
-    const found = [...new Uint32Array(ink.getImageData(0, 0, side, side).data.buffer)].map(
+    ctx.translate(margin + fx / 2, margin + fy / 2);
+    ctx.scale(dense, dense);
+    this.draw(ctx, kind, colour);
+    const found = [...new Uint32Array(ctx.getImageData(0, 0, side, side).data.buffer)].map(
       (rgba, i) => [(Math.floor(i / side) - margin) * width + (i % side) - margin, rgba],
     );
     const solid = found.filter(([, rgba]) => rgba >>> 24 === 255);
@@ -107,7 +128,7 @@ export class Stamps {
     const all = [...soft, ...solid];
     return {
       at: Int32Array.from(all, ([at]) => at),
-      ink: Uint32Array.from(all, ([, rgba]) => rgba),
+      rgba: Uint32Array.from(all, ([, rgba]) => rgba),
       soft: soft.length,
     };
   }

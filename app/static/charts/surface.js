@@ -4,19 +4,37 @@
 import { colours } from '../core/dom.js';
 import { CONFIG, layout, plotly } from '../core/plotly.js';
 
+/** @import { Scale } from '../core/types.js' */
+
 // the CAM often runs far above the target; what lies higher is cut off and said to be
 const CEILING = 2;
 
+/** The key region as a surface in three dimensions. */
 export class Surface {
+  /**
+   * @param {HTMLElement} host
+   * @param {string} script Address of Plotly.
+   */
   constructor(host, script) {
-    Object.assign(this, { host, script });
+    this.host = host;
+    this.script = script;
   }
 
+  /**
+   * Shows or hides it.
+   * @param {boolean} on
+   */
   show(on) {
     this.host.hidden = !on;
   }
 
-  /** `cam`: h·w values of the map called `name`, or null. */
+  /**
+   * Draws the target, and the map if there is one.
+   * @param {Scale} scale
+   * @param {ArrayLike<number> | null} cam
+   * @param {string} name Of the map.
+   * @returns {Promise<void>}
+   */
   async draw({ h, w, target }, cam, name) {
     let Plotly;
     try {
@@ -43,6 +61,7 @@ export class Surface {
       ...more,
     });
     const flat = target.flat();
+    /** @type {Record<string, any>[]} */
     const traces = [
       {
         type: 'surface',

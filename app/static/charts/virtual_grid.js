@@ -3,54 +3,71 @@
 
 import { h, setAttr, setText, whole } from '../core/dom.js';
 
+/** @import { WallTile } from '../core/types.js' */
+
 const ROOM = 56;
 const THUMB = 64;
 const GAP = 8;
 const LABEL = 20;
 const SPARE = 2;
 
-/** Side of an image of that resolution on a contact sheet (app/archive/batchfile.py). */
+/**
+ * Computes the side of an image on a contact sheet (app/archive/batchfile.py).
+ * @param {number} side Of the full image.
+ * @returns {number}
+ */
 export const thumb = (side) => Math.ceil(side / Math.ceil(side / THUMB));
 
-export class Wall {
-  /** `open(i)`: the i-th image was chosen; `told(i)`: {label, caption} of it. */
-  constructor(host, { open, told }) {
-    Object.assign(this, {
-      host,
-      inner: host.querySelector('.wall-in'),
-      open,
-      told,
-      nodes: new Map(),
-      spare: [],
-      tiles: [],
-      at: 0,
-      frame: 0,
-    });
+/** @typedef {{ index: number, tile?: WallTile, size?: number, where?: string }} TileState */
+/** @typedef {HTMLElement & TileState} WallNode */
+
+/** A grid of image tiles, of which only those in sight are elements. */
+export class VirtualGrid {
+  /**
+   * @param {HTMLElement} host
+   * @param {object} hooks
+   * @param {(i: number) => void} hooks.open Called when the i-th image is chosen.
+   * @param {(i: number) => { label: string, caption: string }} hooks.describe Of the i-th image.
+   */
+  constructor(host, { open, describe }) {
+    this.host = host;
+    /** @type {HTMLElement} */
+    this.inner = host.querySelector('.wall-in');
+    this.open = open;
+    this.describe = describe;
+    /** @type {Map<number, WallNode>} */
+    this.nodes = new Map();
+    /** @type {WallNode[]} */
+    this.spare = [];
+    /** @type {WallTile[]} */
+    this.tiles = [];
+    this.at = 0;
+    this.frame = 0;
     this.main = host.closest('main');
     addEventListener('scroll', () => this.#soon(), { capture: true, passive: true });
     new ResizeObserver(() => this.#soon()).observe(host);
     host.addEventListener('click', (e) => {
-      const tile = e.target.closest('.w-tile');
-      if (tile) this.open(tile.index);
+      const tile = /** @type {HTMLElement} */ (e.target).closest('.w-tile');
+      if (tile) this.open(/** @type {WallNode} */ (tile).index);
     });
     host.addEventListener('keydown', (e) => this.#move(e));
     host.addEventListener('focusin', (e) => {
-      if (e.target.index != null) this.#stop(e.target.index);
+      const { index } = /** @type {WallNode} */ (e.target);
+      if (index != null) this.#stop(index);
     });
   }
 
   /**
-   * `tiles`: [{sheet: {url, cell, columns, rows}, at, side}]; `key` changes where they are others
-   * or in another order.
+   * Shows tiles; if only the end has grown, what is shown stays.
+   * @param {WallTile[]} tiles
+   * @param {string} key Changes when the tiles are others or in another order.
    */
   show(tiles, key) {
     // grown at its end: what is shown stays
     const same = key === this.key && tiles.length >= this.tiles.length;
-    Object.assign(this, {
-      tiles,
-      key,
-      largest: Math.max(1, ...new Set(tiles.map((tile) => thumb(tile.side)))),
-    });
+    this.tiles = tiles;
+    this.key = key;
+    this.largest = Math.max(1, ...new Set(tiles.map((tile) => thumb(tile.side))));
     if (!same) {
       this.at = 0;
       for (const node of this.nodes.values()) this.#drop(node);
@@ -65,7 +82,11 @@ export class Wall {
     });
   }
 
-  draw(anew = false) {
+  /**
+   * Draws what is in sight.
+   * @param {boolean} [force] Redraw tiles that have not changed, too.
+   */
+  draw(force = false) {
     if (!this.host.clientWidth) return; // not shown
     const { largest } = this;
     const width = this.inner.clientWidth;
@@ -76,7 +97,10 @@ export class Wall {
       per > 1 && this.tiles.length > per
         ? Math.min(size + 2 * GAP, Math.floor((width - size) / (per - 1)))
         : size + GAP; // whole pixels, so that pixels stay square
-    Object.assign(this, { size, per, row, pitch });
+    this.size = size;
+    this.per = per;
+    this.row = row;
+    this.pitch = pitch;
     this.inner.style.height = `${Math.ceil(this.tiles.length / per) * row}px`;
     this.inner.style.setProperty('--tile', `${size}px`);
     const top = this.inner.getBoundingClientRect().top;
@@ -94,7 +118,7 @@ export class Wall {
         free.push(node);
       }
     for (let i = from; i < to; i++)
-      this.#place(this.nodes.get(i) ?? this.#take(i, free.pop()), i, anew);
+      this.#place(this.nodes.get(i) ?? this.#take(i, free.pop()), i, force);
     for (const node of free) {
       node.remove();
       this.spare.push(node);
@@ -102,6 +126,7 @@ export class Wall {
   }
 
   #take(i, moved) {
+    /** @type {any} */
     const node =
       moved ??
       this.spare.pop() ??
@@ -124,7 +149,7 @@ export class Wall {
     this.spare.push(node);
   }
 
-  #place(node, i, anew) {
+  #place(node, i, force) {
     const { size, per, row, pitch } = this;
     const tile = this.tiles[i];
     const [picture, caption] = node.children;
@@ -133,13 +158,13 @@ export class Wall {
     const where = `translate(${x}px, ${y}px)`;
     if (node.where !== where) node.style.transform = node.where = where;
     if (node.tabIndex !== -(i !== this.at)) node.tabIndex = -(i !== this.at);
-    if (node.tile === tile && node.size === size && !anew) return;
+    if (node.tile === tile && node.size === size && !force) return;
     Object.assign(node, { tile, size });
     const { sheet, at, side } = tile;
     const own = thumb(side);
     const shown = whole(own, size);
     const k = shown / own;
-    const { caption: text, label } = this.told(i);
+    const { caption: text, label } = this.describe(i);
     Object.assign(picture.style, {
       width: `${shown}px`,
       height: `${shown}px`,
@@ -184,7 +209,10 @@ export class Wall {
     this.focus(next);
   }
 
-  /** Bring the i-th image into sight and give it the focus. */
+  /**
+   * Brings the i-th image into sight and gives it the focus.
+   * @param {number} i
+   */
   focus(i) {
     this.#stop(i);
     this.reveal(i);
@@ -192,12 +220,19 @@ export class Wall {
     this.nodes.get(i)?.focus({ preventScroll: true });
   }
 
-  /** The i-th image had the focus when this page was left. */
+  /**
+   * Gives the focus back to the i-th image without scrolling.
+   * @param {number} i
+   */
   resume(i) {
     this.#stop(i);
     this.nodes.get(i)?.focus({ preventScroll: true });
   }
 
+  /**
+   * Scrolls until the i-th image is in sight.
+   * @param {number} i
+   */
   reveal(i) {
     const scroller = this.scroller();
     const top = this.inner.getBoundingClientRect().top + Math.floor(i / this.per) * this.row;
@@ -209,7 +244,10 @@ export class Wall {
     else if (top + this.row > high) scroller.scrollTop += top + this.row - high + GAP;
   }
 
-  /** What scrolls: the wall itself, on smaller screens the page. */
+  /**
+   * Finds what scrolls: the grid itself, or the page on smaller screens.
+   * @returns {Element}
+   */
   scroller() {
     return (
       [this.host, this.main].find(

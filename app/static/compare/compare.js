@@ -6,9 +6,11 @@ import { close } from '../core/dialog.js';
 import { draw as drawTable } from './differences.js';
 import { badge, h, put, setAttr, setText } from '../core/dom.js';
 import { flip } from '../runs/rerun_dialog.js';
-import { Moments } from './compare_images.js';
+import { CompareImages } from './compare_images.js';
 import { Overlay, words } from '../charts/overlay.js';
 import { pick } from './run_picker.js';
+
+/** @import { Axis, Snapshot } from '../core/types.js' */
 
 const PERIOD = 1500;
 const MOST = 4;
@@ -16,44 +18,56 @@ const STEPS = 200;
 const AXES = { budget: 'pixels', time: 't', step: 'step' };
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$/;
 
+/** The Compare page. */
 export class Compare {
-  /** `go(names)`: turn to the comparison of those runs, as a place of its own in the history. */
+  /**
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {string} hooks.base
+   * @param {(names: string[]) => void} hooks.go Turns to the comparison of those runs, as a new
+   *   place in the history.
+   */
   constructor(view, { base, go }) {
-    Object.assign(this, {
-      base,
-      go,
-      on: false,
-      names: [],
-      by: 'budget',
-      point: null,
-      told: null,
-      columns: new Map(),
-      fetching: new Set(),
-    });
+    this.base = base;
+    this.go = go;
+    this.on = false;
+    this.names = [];
+    /** @type {Axis} */
+    this.by = 'budget';
+    this.point = null;
+    this.told = null;
+    this.columns = new Map();
+    this.fetching = new Set();
     this.root = view.querySelector('main.compare');
-    for (const [name, at] of Object.entries({
-      cards: '.c-runs',
-      verdict: '.c-verdict',
-      none: '.none',
-      align: '.c-align',
-      slider: '[type=range]',
-      said: 'output',
-      newest: '.newest',
-      board: '.c-board',
-      table: '.c-table',
-    }))
-      this[name] = this.root.querySelector(at);
-    this.moments = new Moments(this.root.querySelector('.c-pictures'), base);
+    /** @type {HTMLElement} */
+    this.cards = this.root.querySelector('.c-runs');
+    /** @type {HTMLElement} */
+    this.verdict = this.root.querySelector('.c-verdict');
+    /** @type {HTMLElement} */
+    this.none = this.root.querySelector('.none');
+    /** @type {HTMLElement} */
+    this.align = this.root.querySelector('.c-align');
+    /** @type {HTMLInputElement} */
+    this.slider = this.root.querySelector('[type=range]');
+    /** @type {HTMLElement} */
+    this.said = this.root.querySelector('output');
+    /** @type {HTMLButtonElement} */
+    this.newest = this.root.querySelector('.newest');
+    /** @type {HTMLElement} */
+    this.board = this.root.querySelector('.c-board');
+    /** @type {HTMLElement} */
+    this.table = this.root.querySelector('.c-table');
+    this.images = new CompareImages(this.root.querySelector('.c-pictures'), base);
     this.overlay = new Overlay(this.root.querySelector('.c-curves'), (x) => this.#move(x));
-    for (const input of this.align.querySelectorAll('input[type=radio]'))
+    for (const input of this.#radios())
       input.addEventListener('change', () => {
-        this.by = input.value;
+        this.by = /** @type {Axis} */ (input.value);
         this.point = null;
         address.write({ by: this.by === 'budget' ? null : this.by, point: null });
         this.#draw();
       });
     this.slider.addEventListener('input', () =>
-      this.#move(this.slider.value >= STEPS ? null : (this.slider.value / STEPS) * this.max),
+      this.#move(+this.slider.value >= STEPS ? null : (+this.slider.value / STEPS) * this.max),
     );
     this.newest.addEventListener('click', () => {
       this.#move(null);
@@ -62,6 +76,10 @@ export class Compare {
     document.addEventListener('visibilitychange', () => this.#again(0));
   }
 
+  /**
+   * Enters or leaves the page.
+   * @param {boolean} on
+   */
   turn(on) {
     this.on = on;
     if (!on) return close();
@@ -70,7 +88,9 @@ export class Compare {
     this.names = [
       ...new Set((query.get('runs') ?? '').split(',').filter((name) => NAME.test(name))),
     ].slice(0, MOST);
-    this.by = Object.hasOwn(AXES, query.get('by') ?? '') ? query.get('by') : 'budget';
+    this.by = Object.hasOwn(AXES, query.get('by') ?? '')
+      ? /** @type {Axis} */ (query.get('by'))
+      : 'budget';
     this.point = Number.isFinite(point) && point >= 0 ? point : null;
     if (this.told && this.told.runs.map((run) => run.name).join() !== this.names.join())
       this.told = null;
@@ -89,7 +109,10 @@ export class Compare {
     address.write({ runs: this.shown });
   }
 
-  /** The run that is shown in the Studio has turned to something else: so may one of these. */
+  /**
+   * Looks again if the run in the Studio has changed: it may be one of these.
+   * @param {Snapshot} snap
+   */
   follow(snap) {
     const mark = `${snap.run} ${snap.phase}`;
     this.shown = snap.run;
@@ -192,14 +215,13 @@ export class Compare {
     );
     const x = Math.min(this.point ?? this.max, this.max);
     const told = words(this.by, x, shown);
-    for (const input of this.align.querySelectorAll('input[type=radio]'))
-      input.checked = input.value === this.by;
+    for (const input of this.#radios()) input.checked = input.value === this.by;
     if (document.activeElement !== this.slider || this.point == null)
-      this.slider.value = Math.round((STEPS * x) / this.max);
+      this.slider.value = String(Math.round((STEPS * x) / this.max));
     setAttr(this.slider, 'aria-valuetext', told);
     setText(this.said, told);
     setAttr(this.newest, 'hidden', this.point == null);
-    this.moments.draw(shown, axis, x);
+    this.images.draw(shown, axis, x);
     this.overlay.draw(shown, this.by, axis, x, this.max);
     if (this.told.table) {
       drawTable(this.table, this.told, shown);
@@ -209,6 +231,11 @@ export class Compare {
         `${this.base}/kg/compare.csv?runs=${this.names.join(',')}`,
       );
     }
+  }
+
+  /** @returns {NodeListOf<HTMLInputElement>} */
+  #radios() {
+    return this.align.querySelectorAll('input[type=radio]');
   }
 
   #cards(runs) {
@@ -224,7 +251,7 @@ export class Compare {
     );
     if (key === this.cardsKey) return;
     this.cardsKey = key;
-    const held = document.activeElement?.dataset?.at;
+    const held = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.at;
     put(
       this.cards,
       runs.map((run, i) =>
@@ -289,8 +316,9 @@ export class Compare {
     );
     if (held)
       (
-        [...this.cards.querySelectorAll('[data-at]')].find((node) => node.dataset.at === held) ??
-        this.cards.lastChild
+        [.../** @type {NodeListOf<HTMLElement>} */ (this.cards.querySelectorAll('[data-at]'))].find(
+          (node) => node.dataset.at === held,
+        ) ?? /** @type {HTMLElement} */ (this.cards.lastChild)
       ).focus(); // a run that was left out took its button along
   }
 

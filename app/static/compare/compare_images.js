@@ -2,7 +2,9 @@
 // finished by then.
 
 import { badge, h, num, pct, picture, put, setText, time, whole } from '../core/dom.js';
-import { Shelf } from '../store/groups.js';
+import { AnswerCache } from '../store/groups.js';
+
+/** @import { ComparedRun } from '../core/types.js' */
 
 const KEPT = 120;
 const ROWS = 40;
@@ -21,21 +23,32 @@ function byClass(raw) {
   return { ...raw, classes: rows };
 }
 
-export class Moments {
+/** Images of each class at the same moment, a column per run. */
+export class CompareImages {
+  /**
+   * @param {HTMLElement} root
+   * @param {string} base
+   */
   constructor(root, base) {
-    Object.assign(this, {
-      base,
-      note: root.querySelector('.note'),
-      grid: root.querySelector('.c-grid'),
-      held: new Map(),
-      asked: 0,
-    });
-    this.shelf = new Shelf(KEPT, () => this.#show());
+    this.base = base;
+    /** @type {HTMLElement} */
+    this.note = root.querySelector('.note');
+    /** @type {HTMLElement} */
+    this.grid = root.querySelector('.c-grid');
+    this.held = new Map();
+    this.asked = 0;
+    this.cache = new AnswerCache(KEPT, () => this.#show());
     new ResizeObserver(() => this.#show()).observe(this.grid);
   }
 
-  /** At once for the first time, later when a slider has come to rest. */
+  /**
+   * Draws at once the first time, later only when the slider has come to rest.
+   * @param {ComparedRun[]} runs
+   * @param {string} axis
+   * @param {number} x
+   */
   draw(runs, axis, x) {
+    /** @type {Parameters<CompareImages['draw']>} */
     this.last = [runs, axis, x];
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.#show(), this.key ? WAIT : 0);
@@ -52,7 +65,7 @@ export class Moments {
       const group =
         it == null
           ? null
-          : this.shelf.get(
+          : this.cache.get(
               `${of} ${it}`,
               `${this.base}/kg/group/${encodeURIComponent(run.name)}/${run.attempt}/${it}?id=${encodeURIComponent(run.id)}`,
               byClass,
@@ -80,7 +93,7 @@ export class Moments {
     );
     const narrow = this.grid.clientWidth < 560;
     const room = Math.floor((this.grid.clientWidth - (narrow ? 0 : 92)) / runs.length) - 16;
-    this.grid.style.setProperty('--runs', runs.length);
+    this.grid.style.setProperty('--runs', String(runs.length));
     put(
       this.grid,
       h('span', { class: 'c-corner' }),

@@ -2,20 +2,30 @@
 
 import { badge, h, put, setText, term } from '../core/dom.js';
 
+/** @import { ComparedRun } from '../core/types.js' */
+
 const PARTS = {
   recipe: 'In the recipe',
   result: 'What came out',
   class: 'Each class, at the last test',
 };
 
-/** `told`: of /kg/compare; drawn anew only where it says something else. */
+/**
+ * Draws the table if it has changed.
+ * @param {HTMLElement & { key?: string }} root
+ * @param {any} told The answer of /kg/compare.
+ * @param {ComparedRun[]} runs
+ */
 export function draw(root, told, runs) {
   const key = JSON.stringify([told.table, runs.map((run) => run.name)]);
   if (root.key === key) return;
   root.key = key;
   setText(root.querySelector('.note'), 'points: percentage points more or fewer than A');
   const bodies = Object.entries(PARTS)
-    .map(([part, title]) => [title, told.table.filter((row) => row.part === part)])
+    .map(
+      ([part, title]) =>
+        /** @type {[string, any[]]} */ ([title, told.table.filter((row) => row.part === part)]),
+    )
     .filter(([, rows]) => rows.length);
   const head = () =>
     h(
@@ -28,7 +38,7 @@ export function draw(root, told, runs) {
         told.runs.map((run, i) => h('th', { scope: 'col' }, badge(i), ' ', run.name)),
       ),
     );
-  const body = ([title, rows]) =>
+  const body = (/** @type {[string, any[]]} */ [title, rows]) =>
     h(
       'tbody',
       null,

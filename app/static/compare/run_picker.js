@@ -4,8 +4,13 @@ import { close, open } from '../core/dialog.js';
 import { h, num, pct, put, setAttr, setText } from '../core/dom.js';
 
 /**
- * Opens the dialog with the runs of the folder; `chosen(names)` is called at its end, in the order
- * in which they were pressed.
+ * Opens a dialog to choose runs.
+ * @param {string} base
+ * @param {string[]} names Those chosen now.
+ * @param {number} most
+ * @param {(names: string[]) => void} chosen Called at the end with the runs in the order in which
+ *   they were pressed.
+ * @returns {Promise<void>}
  */
 export async function pick(base, names, most, chosen) {
   let now = [...names];

@@ -2,14 +2,20 @@
 // t=7.4 is generator step 4 of iteration 7, t=7 that iteration's end, sel=7:3 image 3 of iteration
 // 7, counted as the page says them; no t is live.
 
+/** @import { Address, Changes, ImageKey, Moment, Pick } from './types.js' */
+
+/**
+ * Reads the address; what is malformed counts as absent.
+ * @returns {Address}
+ */
 export function read() {
   const query = new URLSearchParams(location.search);
   const at = /^([1-9]\d{0,6}):([1-9]\d{0,6})$/.exec(query.get('sel') ?? '');
   const t = /^([1-9]\d{0,6})(?:\.([1-9]\d{0,6}))?$/.exec(query.get('t') ?? '');
   return {
     run: query.get('run'),
-    sel: at ? { it: at[1] - 1, pos: at[2] - 1 } : null,
-    t: t ? { iteration: t[1] - 1, step: t[2] ? t[2] - 1 : undefined } : null,
+    sel: at ? { it: +at[1] - 1, pos: +at[2] - 1 } : null,
+    t: t ? { iteration: +t[1] - 1, step: t[2] ? +t[2] - 1 : undefined } : null,
     space: query.get('space') === 'student' ? 'student' : 'teacher',
     dim: query.get('dim') === '3' ? 3 : 2,
     colour: /^[a-z0-9]{1,12}$/.exec(query.get('colour') ?? '')?.[0] ?? 'class',
@@ -19,39 +25,63 @@ export function read() {
 }
 
 /**
- * What is selected in the scatter: c3 a class, l… a lasso (lasso.js), c3l… a lasso of a class's.
+ * Reads what is selected in the scatter: c3 is a class, l… a lasso (lasso.js), c3l… a lasso among a
+ * class's points.
+ * @param {string | null} text
+ * @returns {Pick}
  */
 function pick(text) {
   const found = /^(?:c(\d{1,4}))?(?:l((?:[0-9a-z]{8}){3,40}))?$/.exec(text ?? '');
   return { held: found?.[1] ? +found[1] : null, lasso: found?.[2] ?? null };
 }
 
+/**
+ * Writes what is selected in the scatter.
+ * @param {Pick} pick
+ * @returns {string | null}
+ */
 export const picked = ({ held, lasso }) =>
   (held == null ? '' : `c${held}`) + (lasso ? `l${lasso}` : '') || null;
 
-/** What the Studio reads of an address: on another page, image and moment are that page's. */
+/**
+ * Reads what the Studio needs of the address; on another page, image and moment are that page's.
+ * @returns {Address}
+ */
 export const ofStudio = () =>
   onStudio() ? read() : { ...read(), run: null, sel: null, t: null, pick: pick(null) };
+
+/**
+ * Tells whether the address is of the Studio.
+ * @returns {boolean}
+ */
 export const onStudio = () => !new URLSearchParams(location.search).get('tab');
 
-/** The address with some of it changed; null removes a name. */
+/**
+ * Computes the address with some parameters changed.
+ * @param {Changes} changes
+ * @returns {string}
+ */
 export function href(changes) {
   const url = new URL(location.href);
   for (const [name, value] of Object.entries(changes))
-    value == null ? url.searchParams.delete(name) : url.searchParams.set(name, value);
+    value == null ? url.searchParams.delete(name) : url.searchParams.set(name, String(value));
   return url.href.replaceAll('%3A', ':').replaceAll('%2C', ',');
 }
 
 /**
- * Null removes a name. The history is not grown: Back leaves the page. `own`: the page's doing, not
- * a person's.
+ * Changes the address in place: Back still leaves the page.
+ * @param {Changes} changes
+ * @param {boolean} [own] The page's doing, not a person's.
  */
 export function write(changes, own = false) {
   history.replaceState(history.state, '', href(changes));
   told(own);
 }
 
-/** A place of its own in the history: Back returns to the page before. */
+/**
+ * Changes the address as a new place in the history: Back returns to this one.
+ * @param {Changes} changes
+ */
 export function go(changes) {
   history.pushState(history.state, '', href(changes));
   told();
@@ -63,14 +93,18 @@ function told(own = false) {
 }
 
 /**
- * Groups of switches with data-address="name": the address has the chosen value, nothing where that
- * is the first.
+ * Keeps groups of switches with data-address="name" and the address in step: it has the chosen
+ * value, or nothing if that is the first.
+ * @param {HTMLElement} root
  */
 export function keepSwitches(root) {
+  /** @returns {HTMLInputElement[]} */
   const radios = (group) => [...group.querySelectorAll('input[type=radio]')];
+  /** @returns {NodeListOf<HTMLElement>} */
+  const groups = () => root.querySelectorAll('[data-address]');
   const turn = () => {
     const query = new URLSearchParams(location.search);
-    for (const group of root.querySelectorAll('[data-address]')) {
+    for (const group of groups()) {
       const all = radios(group);
       const wanted =
         all.find((radio) => radio.value === query.get(group.dataset.address)) ?? all[0];
@@ -79,7 +113,9 @@ export function keepSwitches(root) {
       wanted.dispatchEvent(new Event('change', { bubbles: true }));
     }
   };
-  root.addEventListener('change', ({ target }) => {
+  root.addEventListener('change', (event) => {
+    const target = /** @type {HTMLInputElement} */ (event.target);
+    /** @type {HTMLElement | null} */
     const group = target.closest('[data-address]');
     if (group)
       write({ [group.dataset.address]: radios(group)[0] === target ? null : target.value });
@@ -88,9 +124,18 @@ export function keepSwitches(root) {
   turn();
 }
 
-/** How an image is written, {it, pos} or null. */
+/**
+ * Writes an image.
+ * @param {ImageKey | null} at
+ * @returns {string | null}
+ */
 export const selection = (at) => at && `${at.it + 1}:${at.pos + 1}`;
 
-/** How a moment is written, {iteration, step} of a run with so many steps an iteration. */
+/**
+ * Writes a moment.
+ * @param {Moment} moment
+ * @param {number} steps Per iteration.
+ * @returns {string}
+ */
 export const written = ({ iteration, step }, steps) =>
   step >= steps ? `${iteration + 1}` : `${iteration + 1}.${step + 1}`;

@@ -3,9 +3,16 @@
 
 import { h, put } from './dom.js';
 
+/** @import { Child } from './types.js' */
+
 let dialog = null;
 
-/** A press beside it closes it, and its keys are its own: the page's steer the run. Returns it. */
+/**
+ * Makes a press beside a dialog close it, and keeps its keys from the page, where they would steer
+ * the run.
+ * @param {HTMLDialogElement} node
+ * @returns {HTMLDialogElement} The same dialog.
+ */
 export function modal(node) {
   node.addEventListener('keydown', (event) => event.stopPropagation());
   node.addEventListener('click', (event) => {
@@ -14,7 +21,12 @@ export function modal(node) {
   return node;
 }
 
-/** Shows it with a title, buttons beside Cancel, and what else it holds. */
+/**
+ * Opens the shared dialog.
+ * @param {string} title
+ * @param {HTMLElement[]} buttons Beside Cancel.
+ * @param {...Child} children
+ */
 export function open(title, buttons, ...children) {
   if (!dialog) {
     dialog = modal(h('dialog', { class: 'c-dialog', 'aria-labelledby': 'kg-c-title' }));
@@ -38,4 +50,5 @@ export function open(title, buttons, ...children) {
   if (!dialog.open) dialog.showModal();
 }
 
+/** Closes the shared dialog. */
 export const close = () => dialog?.close();

@@ -3,7 +3,10 @@
 
 import { h, put } from './dom.js';
 
-/** [keys, what they do, pages where they do it; none: everywhere] */
+/**
+ * Keys, what they do, and the page where they do it, if not everywhere.
+ * @type {[string[], string, string?][]}
+ */
 const KEYS = [
   [['?'], 'Show or close this sheet'],
   [['1', '…', '9'], 'Go to a part of the page, in reading order: a panel, the list, a run'],
@@ -21,21 +24,32 @@ const KEYS = [
   [['Esc'], 'Close what is open'],
 ];
 
-/** Signs belong to a field that takes them, and nothing is ours while Ctrl, Alt or ⌘ is down. */
+/**
+ * Tells whether a key belongs to a field, or to the browser because Ctrl, Alt or ⌘ is down.
+ * @param {KeyboardEvent} event
+ * @returns {boolean}
+ */
 export const isTyping = (event) =>
   event.ctrlKey ||
   event.metaKey ||
   event.altKey ||
   Boolean(
-    event.target.closest?.(
+    /** @type {HTMLElement} */ (event.target).closest?.(
       'input:not([type=radio], [type=checkbox], [type=range]), textarea, select, [contenteditable]',
     ),
   );
 
+/** The keys that work on every page, and the sheet that lists all. */
 export class Keys {
-  /** `page()`: name of the page that is shown. */
+  /**
+   * @param {HTMLElement} view
+   * @param {() => string} page Names the page that is shown.
+   */
   constructor(view, page) {
-    Object.assign(this, { view, page, sheet: view.querySelector('.help') });
+    this.view = view;
+    this.page = page;
+    /** @type {HTMLDialogElement} */
+    this.sheet = view.querySelector('.help');
     view.querySelector('.nav .keys').addEventListener('click', () => this.#toggle());
     this.sheet.querySelector('.close').addEventListener('click', () => this.sheet.close());
     this.sheet.addEventListener('click', (event) => {
@@ -76,8 +90,10 @@ export class Keys {
   /** Panels that are shown, in their order; a press on one beyond the last does nothing. */
   #enter(index) {
     const panels = [
-      ...this.view.querySelectorAll(
-        `main[data-page=${this.page()}] :is(.panel, .lesson-list, .lesson, .run-list > li)`,
+      .../** @type {NodeListOf<HTMLElement>} */ (
+        this.view.querySelectorAll(
+          `main[data-page=${this.page()}] :is(.panel, .lesson-list, .lesson, .run-list > li)`,
+        )
       ),
     ].filter((panel) => panel.offsetParent);
     const panel = panels[index];

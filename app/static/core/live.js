@@ -1,19 +1,28 @@
 // Polls the snapshot: one conditional GET, held by the server until something is new, for a second
 // at most, and then answered 304. Nothing is asked while the page is hidden.
 
+/** @import { Snapshot } from './types.js' */
+
 const PERIOD = 400;
 const PATIENCE = 5000;
 const RETRY = 1000;
 
 /**
- * Calls `onSnapshot(snapshot)` for each new one, `onHeaders(headers)` for each answer, new or not,
- * and `onAway(seconds)` while the server does not answer. `headers`: to be sent along. Returns
- * `{soon}`.
+ * Polls the snapshot.
+ * @param {string} url
+ * @param {object} hooks
+ * @param {(snapshot: Snapshot) => void} hooks.onSnapshot Called for each new snapshot.
+ * @param {(seconds: number) => void} hooks.onAway Called while the server does not answer.
+ * @param {() => boolean} hooks.alive Polling ends when this is false.
+ * @param {Record<string, string>} [hooks.headers] Sent with each request.
+ * @param {(headers: Headers) => void} [hooks.onHeaders] Called for each answer, new or not.
+ * @returns {{ soon: () => void }} `soon` asks again shortly.
  */
 export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders = () => {} }) {
   let etag = '';
   let boot = null;
   let heard = performance.now();
+  /** @type {(value?: any) => void} */
   let wake = () => {};
 
   async function ask() {

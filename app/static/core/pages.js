@@ -3,20 +3,25 @@
 import { go } from './address.js';
 import { setAttr, setText } from './dom.js';
 
+/** @import { Changes } from './types.js' */
+
+/**
+ * Switches between the pages of the app. A page is a tab of the top bar and the <main> of its name.
+ */
 export class Pages {
   /**
-   * `turned(page, popped)` is called for the first page too; popped: the address came first, by a
-   * link or Back. A page is a tab of the top bar and the <main> of its name.
+   * @param {HTMLElement} view
+   * @param {(page: string, popped: boolean) => void} turned Called for the first page too;
+   *   `popped`: the address came first, through a link or Back.
    */
   constructor(view, turned) {
-    Object.assign(this, {
-      turned,
-      heading: view.querySelector('.nav h1'),
-      tabs: [...view.querySelectorAll('.tabs a')],
-    });
-    this.parts = Object.fromEntries(
-      [...view.querySelectorAll('main[data-page]')].map((part) => [part.dataset.page, part]),
-    );
+    this.turned = turned;
+    this.heading = view.querySelector('.nav h1');
+    /** @type {NodeListOf<HTMLAnchorElement>} */
+    this.tabs = view.querySelectorAll('.tabs a');
+    /** @type {NodeListOf<HTMLElement>} */
+    const parts = view.querySelectorAll('main[data-page]');
+    this.parts = Object.fromEntries([...parts].map((part) => [part.dataset.page, part]));
     for (const tab of this.tabs)
       tab.addEventListener('click', (event) => {
         if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a window of its own
@@ -27,7 +32,11 @@ export class Pages {
     this.#turn(true);
   }
 
-  /** `changes`: what else of the address is another on that page, by name; null removes a name. */
+  /**
+   * Turns to a page.
+   * @param {string} page
+   * @param {Changes} [changes] Other parameters of the address that change with it.
+   */
   go(page, changes = {}) {
     if (page === this.page && !Object.keys(changes).length) return;
     go({ tab: page === 'studio' ? null : page, ...changes });

@@ -5,12 +5,16 @@ import { colours } from './dom.js';
 
 let loading = null;
 
-/** `address`: of the script, with its version, so that browsers may keep it. */
+/**
+ * Loads Plotly once.
+ * @param {string} address Of the script, with its version so that browsers may cache it.
+ * @returns {Promise<any>}
+ */
 export function plotly(address) {
   loading ??= new Promise((resolve, reject) => {
     const script = document.createElement('script');
     script.src = address;
-    script.onload = () => resolve(window.Plotly);
+    script.onload = () => resolve(globalThis.Plotly);
     script.onerror = () => {
       loading = null;
       reject(new Error('plotly.min.js did not arrive'));
@@ -28,6 +32,12 @@ export const CONFIG = {
   displayModeBar: false,
 };
 
+/**
+ * Makes a layout in the page's colors. Plotly writes into layouts, so each chart gets its own.
+ * @param {HTMLElement} host
+ * @param {Record<string, any>} more
+ * @returns {Record<string, any>}
+ */
 export function layout(host, more) {
   const [ink, line, surface] = colours(host, ['--ink', '--line', '--surface']);
   const font = { color: ink, size: 11, family: getComputedStyle(host).fontFamily };

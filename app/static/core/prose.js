@@ -3,6 +3,8 @@
 
 import { h, math } from './dom.js';
 
+/** @import { Child } from './types.js' */
+
 const TAGS = new Set([
   'p',
   'h3',
@@ -33,15 +35,23 @@ const signs = (nodes) =>
           : h(node.sub ? 'sub' : 'sup', null, signs(node.sub ?? node.sup)),
   );
 
-/** Symbols in a plain text as the paper prints them: L_kr with its index below. */
+/**
+ * Sets the symbols in a plain text as the paper does: L_kr with a subscript.
+ * @param {string} text
+ * @returns {Child[]}
+ */
 export const symbols = (text) =>
   text
     .split(/(?<!\w)([A-Za-zα-ω]_\w+)/)
     .map((piece, i) => (i % 2 ? math(piece[0], piece.slice(2)) : piece));
 
 /**
- * `place(name)`: the element that a number of a run goes to; `go(address)`: follow a link within
- * the page.
+ * Draws a text.
+ * @param {any[]} nodes As app/lessons/prose.py makes them.
+ * @param {object} hooks
+ * @param {(name: string) => Child} hooks.place Makes the element for a number of a run.
+ * @param {(event: MouseEvent, address: string) => void} hooks.go Follows a link within the page.
+ * @returns {Child[]}
  */
 export function draw(nodes, { place, go }) {
   return nodes.map((node) => {

@@ -3,6 +3,8 @@
 
 import { told } from './glossary.js';
 
+/** @import { Recipe, Term } from './types.js' */
+
 /** The generator's loss, stacked from zero upwards in this order. */
 export const GENERATOR = [
   { name: 'bn', title: 'BN statistics', tip: told('l-bn') },
@@ -12,7 +14,7 @@ export const GENERATOR = [
   { name: 'tv', title: 'total variation', tip: told('l-tv') },
   { name: 'l2', title: 'pixel size', tip: told('l-l2') },
 ];
-/** Minimised by growing: drawn below zero. */
+/** Minimized by growing: drawn below zero. */
 export const REWARD = { name: 'adv', title: 'adversarial', tip: told('l-adv') };
 export const STUDENT = [
   { name: 'kl', title: 'distillation', tip: told('l-s') },
@@ -20,11 +22,21 @@ export const STUDENT = [
 ];
 const UNWEIGHTED = ['kl'];
 
-/** Factor of a term in its loss, α; 1 for those that have none. */
+/**
+ * Looks up the weight of a term in its loss, α; 1 for terms without one.
+ * @param {{ recipe: Recipe }} snap
+ * @param {string} name
+ * @returns {number}
+ */
 export const weightOf = (snap, name) =>
   UNWEIGHTED.includes(name) ? 1 : (snap.recipe.weights?.[name] ?? 0);
 
-/** The terms that take part in this run. */
+/**
+ * Selects the terms that take part in this run.
+ * @param {{ recipe: Recipe }} snap
+ * @param {Term[]} terms
+ * @returns {Term[]}
+ */
 export const inUse = (snap, terms) => terms.filter(({ name }) => weightOf(snap, name) !== 0);
 
 const MAPS = {
@@ -42,5 +54,9 @@ const MAPS = {
   none: { short: '', title: 'No map', tip: 'This teacher has no spatial map: key region is off' },
 };
 
-/** What the teacher's maps are: {short, title, tip}; `short` is empty where it has none. */
+/**
+ * Names the teacher's maps; `short` is empty if it has none.
+ * @param {{ map: { kind: string } }} snap
+ * @returns {{ short: string, title: string, tip: string }}
+ */
 export const mapNames = (snap) => MAPS[snap.map.kind] ?? MAPS.cam;

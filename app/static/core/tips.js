@@ -3,6 +3,11 @@
 
 import { told } from './glossary.js';
 
+/**
+ * Starts showing explanations.
+ * @param {HTMLElement} tip The element that shows them.
+ * @returns {{ hide: () => void, open: (at: HTMLElement) => void }}
+ */
 export function tips(tip) {
   let owner = null;
   let pressed = '';
@@ -38,7 +43,7 @@ export function tips(tip) {
   );
   document.addEventListener('focusout', hide);
   document.addEventListener('click', (e) => {
-    const chip = e.target.closest?.('.chip[data-tip]');
+    const chip = /** @type {HTMLElement} */ (e.target).closest?.('.chip[data-tip]');
     if (chip) open(chip);
   }); // a chip has nothing to do but explain
   document.addEventListener('pointerdown', (e) => {

@@ -4,41 +4,60 @@
 import { h, num, pct, put, s, setAttr, setText } from '../core/dom.js';
 import { GENERATOR, REWARD, inUse } from '../core/terms.js';
 import { value } from '../charts/loss_strips.js';
-import { Wall } from '../charts/virtual_grid.js';
+import { VirtualGrid } from '../charts/virtual_grid.js';
 import * as where from '../store/image_filter.js';
+
+/** @import { Changes, ClassTests } from '../core/types.js' */
+/** @import { RunStore, Samples } from '../store/run_store.js' */
 
 const CHART = { w: 240, h: 72 };
 
+/** All images of a class, sorted and filtered, and the class as a whole. */
 export class Collection {
   /**
-   * `open(it, pos)`: an image was chosen; `change(changes)`: the address has other words for what
-   * is shown.
+   * @param {HTMLElement} root
+   * @param {object} hooks
+   * @param {(it: number, pos: number) => void} hooks.open Called when an image is chosen.
+   * @param {(changes: Changes) => void} hooks.change Changes what the address says is shown.
    */
   constructor(root, { open, change }) {
-    Object.assign(this, { root, change, order: [] });
-    for (const [name, at] of Object.entries({
-      facts: '.facts',
-      sort: '.sort',
-      way: '.way',
-      filter: '.filter',
-      what: '.what',
-      low: '.low',
-      high: '.high',
-      which: '.which',
-      chips: '.chips',
-      count: '.count',
-      newer: '.newer',
-      png: '.png',
-      zip: '.zip',
-      range: '.range',
-    }))
-      this[name] = root.querySelector(at);
-    this.wall = new Wall(root.querySelector('.wall'), {
+    this.root = root;
+    this.change = change;
+    this.order = [];
+    /** @type {HTMLElement} */
+    this.facts = root.querySelector('.facts');
+    /** @type {HTMLSelectElement} */
+    this.sort = root.querySelector('.sort');
+    /** @type {HTMLButtonElement} */
+    this.way = root.querySelector('.way');
+    /** @type {HTMLFormElement} */
+    this.filter = root.querySelector('.filter');
+    /** @type {HTMLSelectElement} */
+    this.what = root.querySelector('.what');
+    /** @type {HTMLInputElement} */
+    this.low = root.querySelector('.low');
+    /** @type {HTMLInputElement} */
+    this.high = root.querySelector('.high');
+    /** @type {HTMLSelectElement} */
+    this.which = root.querySelector('.which');
+    /** @type {HTMLElement} */
+    this.chips = root.querySelector('.chips');
+    /** @type {HTMLElement} */
+    this.count = root.querySelector('.count');
+    /** @type {HTMLButtonElement} */
+    this.newer = root.querySelector('.newer');
+    /** @type {HTMLAnchorElement} */
+    this.png = root.querySelector('.png');
+    /** @type {HTMLAnchorElement} */
+    this.zip = root.querySelector('.zip');
+    /** @type {HTMLElement} */
+    this.range = root.querySelector('.range');
+    this.grid = new VirtualGrid(root.querySelector('.wall'), {
       open: (i) => {
         const { it, pos } = this.samples.columns;
         open(it[this.order[i]], pos[this.order[i]]);
       },
-      told: (i) => this.#told(this.order[i]),
+      describe: (i) => this.#describe(this.order[i]),
     });
     this.sort.addEventListener('change', () =>
       this.change({ sort: this.#sorted(this.sort.value, this.sorting.down) }),
@@ -57,23 +76,28 @@ export class Collection {
     });
   }
 
-  /** `samples`: the class's; `sort` and `conditions` as in the address. */
-  draw(book, samples, sort, conditions, tests) {
+  /**
+   * Draws the class.
+   * @param {RunStore} store
+   * @param {Samples} samples Of the class.
+   * @param {string | null} sort As in the address.
+   * @param {string | null} conditions As in the address.
+   * @param {ClassTests | null} tests
+   */
+  draw(store, samples, sort, conditions, tests) {
     const other = this.samples !== samples;
-    Object.assign(this, {
-      book,
-      samples,
-      sorting: where.sorting(sort),
-      conditions: where.parse(conditions),
-    });
-    const terms = inUse(book.over, [...GENERATOR, REWARD]);
+    this.store = store;
+    this.samples = samples;
+    this.sorting = where.sorting(sort);
+    this.conditions = where.parse(conditions);
+    const terms = inUse(store.over, [...GENERATOR, REWARD]);
     if (other) this.#columns(terms);
     this.sort.value = this.sorting.name;
     setText(this.way, this.sorting.down ? 'highest first ↓' : 'lowest first ↑');
-    this.#hold(`${book.mark} ${samples.c} ${sort} ${conditions}`);
+    this.#hold(`${store.mark} ${samples.c} ${sort} ${conditions}`);
     this.order = where.choose(samples.columns, this.conditions, this.sorting, this.held.n);
     const { sheets, place, columns } = samples;
-    this.wall.show(
+    this.grid.show(
       this.order.map((i) => ({
         sheet: sheets[place[i].sheet],
         at: place[i].at,
@@ -106,8 +130,8 @@ export class Collection {
   }
 
   #columns(terms) {
-    const columns = where.columnsOf(terms, Boolean(this.book.over.judge));
-    const sides = new Set(this.book.over.scales.map(({ side }) => side));
+    const columns = where.columnsOf(terms, Boolean(this.store.over.judge));
+    const sides = new Set(this.store.over.scales.map(({ side }) => side));
     const options = () =>
       columns
         .filter(({ name }) => name !== 'side' || sides.size > 1)
@@ -128,7 +152,7 @@ export class Collection {
             ['0', 'not kept'],
           ]
         : name === 'side'
-          ? [...new Set(this.book.over.scales.map(({ side }) => side))].map((side) => [
+          ? [...new Set(this.store.over.scales.map(({ side }) => side))].map((side) => [
               side,
               `${side} px`,
             ])
@@ -140,10 +164,10 @@ export class Collection {
       (choices ?? []).map(([v, label]) => h('option', { value: v }, label)),
     );
     const percent = where.columnOf(name).times ? ', %' : '';
-    for (const [field, words] of [
+    for (const [field, words] of /** @type {const} */ ([
       [this.low, 'at least'],
       [this.high, 'at most'],
-    ]) {
+    ])) {
       setAttr(field, 'placeholder', words + percent);
       field.value = '';
     }
@@ -187,9 +211,9 @@ export class Collection {
   }
 
   #count() {
-    const { samples, order, book } = this;
+    const { samples, order, store } = this;
     const all = this.held.n;
-    const { most } = book.over;
+    const { most } = store.over;
     const whole = samples.done >= samples.total;
     const lost = samples.lost.length
       ? ` ${num(samples.lost.length)} iterations cannot be read.`
@@ -209,23 +233,23 @@ export class Collection {
             : `None of ${num(all)} images fits; take a filter away`
         : `${num(order.length)} images, reading on …`) + lost,
     );
-    for (const [link, form, limit, label] of [
+    for (const [link, form, limit, label] of /** @type {const} */ ([
       [this.png, 'grid', most.grid, 'PNG grid'],
       [this.zip, 'zip', most.zip, 'ZIP'],
-    ]) {
+    ])) {
       const on = whole && order.length > 0;
       const query = `&sort=${this.sorting.down ? '-' : ''}${this.sorting.name}&where=${encodeURIComponent(where.format(this.conditions))}`;
       setAttr(
         link,
         'href',
-        on ? book.address(`${form}/${samples.c}/${this.held.done}`, query) : null,
+        on ? store.address(`${form}/${samples.c}/${this.held.done}`, query) : null,
       );
       setAttr(link, 'aria-disabled', String(!on));
       setText(link, order.length > limit ? `${label}, first ${num(limit)}` : label);
     }
   }
 
-  #told(i) {
+  #describe(i) {
     const { columns } = this.samples;
     const { name } = this.sorting;
     const v = columns[name]?.[i];
@@ -248,7 +272,7 @@ export class Collection {
                   : value(v);
     return {
       caption: said,
-      label: `${this.book.over.classes[this.samples.c]}, iteration ${it}, image ${columns.pos[i] + 1}${name === 'it' ? '' : `, ${where.columnOf(name).title} ${said}`}`,
+      label: `${this.store.over.classes[this.samples.c]}, iteration ${it}, image ${columns.pos[i] + 1}${name === 'it' ? '' : `, ${where.columnOf(name).title} ${said}`}`,
     };
   }
 
@@ -256,8 +280,8 @@ export class Collection {
   // ------------------------------------------------------------------------
 
   #facts(tests) {
-    const { samples, book } = this;
-    const key = `${book.mark} ${samples.c} ${samples.n} ${tests?.rows.length ?? '-'}`;
+    const { samples, store } = this;
+    const key = `${store.mark} ${samples.c} ${samples.n} ${tests?.rows.length ?? '-'}`;
     if (key === this.known) return;
     this.known = key;
     put(
@@ -286,14 +310,14 @@ export class Collection {
       role: 'img',
       'aria-label': `Mean of ${n} images of ${side} × ${side}`,
     });
-    const ink = canvas.getContext('2d');
-    const out = ink.createImageData(small, small);
+    const ctx = canvas.getContext('2d');
+    const out = ctx.createImageData(small, small);
     const area = small * small;
     for (let i = 0; i < area; i++)
       for (let ch = 0; ch < 4; ch++)
         out.data[4 * i + ch] =
           ch === 3 ? 255 : sum[(channels === 1 ? 0 : Math.min(ch, channels - 1)) * area + i] / n;
-    ink.putImageData(out, 0, 0);
+    ctx.putImageData(out, 0, 0);
     return h(
       'figure',
       null,
@@ -303,7 +327,7 @@ export class Collection {
   }
 
   #scores(tests) {
-    const { over } = this.book;
+    const { over } = this.store;
     const words = (text) => [
       h('h2', null, 'On real images'),
       h('p', { class: 'small muted' }, text),
@@ -351,7 +375,7 @@ export class Collection {
                       class: 'track',
                       style: {
                         '--v': count / list[0][1],
-                        '--c': `var(--c${this.book.colours[named] ?? 0})`,
+                        '--c': `var(--c${this.store.colours[named] ?? 0})`,
                       },
                     },
                     h('i'),

@@ -22,6 +22,9 @@ import { told } from '../core/glossary.js';
 import { Surface } from '../charts/surface.js';
 import { GENERATOR, REWARD, inUse, mapNames } from '../core/terms.js';
 
+/** @import { Changes, ImageDetail, Neighbors, Props } from '../core/types.js' */
+/** @import { RunStore } from '../store/run_store.js' */
+
 const LARGEST = 280;
 const OPERATOR = 16;
 const SMALL = 56;
@@ -30,32 +33,46 @@ const SMALL = 56;
 const ORDER = ['ce', 'kr', 'adv', 'aed', 'tv', 'l2', 'bn'];
 const sure = (p) => (p == null ? '' : p > 0 && p < 0.005 ? '< 1 %' : pct(p));
 
-export class Specimen {
+/** One image in full. */
+export class ImageView {
   /**
-   * `step(s)`: the frame of that step is looked at; null for the finished image. `link(changes)`:
-   * attributes of a link on this page.
+   * @param {HTMLElement} root
+   * @param {object} hooks
+   * @param {string} hooks.plotly Address of Plotly.
+   * @param {(step: number | null) => void} hooks.step Looks at the frame of that step; null is the
+   *   finished image.
+   * @param {(changes: Changes) => Props} hooks.link Makes the attributes of a link on this page.
    */
   constructor(root, { plotly, step, link }) {
-    Object.assign(this, { root, step, link });
-    for (const [name, at] of Object.entries({
-      key: '.in-key',
-      equation: '.equation',
-      eqNote: '.eq-note',
-      strips: '.strips',
-      lossNote: '.loss-note',
-      why: '.why',
-      tops: '.tops',
-      side: '.side',
-      solid: '.surface',
-    }))
-      this[name] = root.querySelector(at);
+    this.root = root;
+    this.step = step;
+    this.link = link;
+    /** @type {HTMLElement} */
+    this.key = root.querySelector('.in-key');
+    /** @type {HTMLElement} */
+    this.equation = root.querySelector('.equation');
+    /** @type {HTMLElement} */
+    this.eqNote = root.querySelector('.eq-note');
+    /** @type {HTMLElement} */
+    this.strips = root.querySelector('.strips');
+    /** @type {HTMLElement} */
+    this.lossNote = root.querySelector('.loss-note');
+    /** @type {HTMLButtonElement} */
+    this.why = root.querySelector('.why');
+    /** @type {HTMLElement} */
+    this.tops = root.querySelector('.tops');
+    /** @type {HTMLElement} */
+    this.side = root.querySelector('.side');
+    /** @type {HTMLElement} */
+    this.solid = root.querySelector('.surface');
     this.surface = new Surface(this.solid, plotly);
     this.why.addEventListener('click', () =>
       setAttr(this.why, 'aria-expanded', String(this.root.classList.toggle('explained'))),
     );
     this.key.addEventListener('change', (e) => {
-      if (e.target.name === 'kg-in-as') {
-        this.as = e.target.value;
+      const { name, value } = /** @type {HTMLInputElement} */ (e.target);
+      if (name === 'kg-in-as') {
+        this.as = value;
         if (this.image) this.#equation();
       }
     });
@@ -63,13 +80,19 @@ export class Specimen {
   }
 
   /**
-   * `image`: the answer of /image/; `kin`: that of /kin/, or null while it is not here; `at`: the
-   * step that is looked at.
+   * Draws the image.
+   * @param {RunStore} store
+   * @param {ImageDetail} image
+   * @param {Neighbors | null} neighbors Null until they arrive.
+   * @param {number | null} at The step that is looked at.
    */
-  draw(book, image, kin, at) {
+  draw(store, image, neighbors, at) {
     const other = this.image !== image;
-    Object.assign(this, { book, image, kin, at });
-    const { over } = book;
+    this.store = store;
+    this.image = image;
+    this.neighbors = neighbors;
+    this.at = at;
+    const { over } = store;
     const scale = scaleOf(over, image.iteration);
     const target = scale?.target.flat() ?? [];
     this.scale = image.map[0] * image.map[1] && target.length === image.cam.length ? scale : null;
@@ -83,9 +106,9 @@ export class Specimen {
     const terms = inUse(over, [...GENERATOR, REWARD]).sort(
       (a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name),
     );
-    strips.draw(this.strips, terms, over, kin?.shared, {
+    strips.draw(this.strips, terms, over, neighbors?.shared, {
       image,
-      nameOf: (index) => book.nameOf(index),
+      nameOf: (index) => store.nameOf(index),
       missing: this.missing,
       warm: this.warm,
     });
@@ -94,6 +117,10 @@ export class Specimen {
     this.#side();
   }
 
+  /**
+   * The kept steps of its making.
+   * @returns {ImageDetail['frames']}
+   */
   get frames() {
     return this.image.frames;
   }
@@ -109,7 +136,7 @@ export class Specimen {
     const {
       image,
       scale,
-      book: { over },
+      store: { over },
     } = this;
     const width = this.key.clientWidth - 32;
     const narrow = width < 720;
@@ -131,7 +158,8 @@ export class Specimen {
     const frame = this.#frame();
     if (size === this.size && frame === this.frame) return;
     if (size !== this.size) this.#figures(cell, side);
-    Object.assign(this, { size, frame });
+    this.size = size;
+    this.frame = frame;
     this.#picture(side, frame);
   }
 
@@ -140,7 +168,7 @@ export class Specimen {
       image,
       scale,
       missing: { missing, count, sum },
-      book: { over },
+      store: { over },
     } = this;
     const names = mapNames(over);
     const fine = image.side > 64 ? ' fine' : '';
@@ -227,7 +255,7 @@ export class Specimen {
   #picture(side, frame) {
     const {
       image,
-      book: { over },
+      store: { over },
     } = this;
     const shown = this.frames[frame];
     put(
@@ -256,26 +284,31 @@ export class Specimen {
           : `${image.kept_step == null ? '' : `step ${num(image.kept_step + 1)}, `}kept, ${sure(image.p)} sure`
         : '',
     );
-    for (const button of this.side.querySelectorAll('.film button'))
+    for (const button of this.#film())
       setAttr(button, 'aria-pressed', String(+button.dataset.frame === frame));
+  }
+
+  /** @returns {NodeListOf<HTMLElement>} */
+  #film() {
+    return this.side.querySelectorAll('.film button');
   }
 
   // --- what the networks call it -----------------------------------------------------------------
 
   #tops() {
-    const { image, book, warm } = this;
-    const { over } = book;
-    const own = { wanted: over.class_indices, nameOf: (index) => book.nameOf(index) };
+    const { image, store, warm } = this;
+    const { over } = store;
+    const own = { wanted: over.class_indices, nameOf: (index) => store.nameOf(index) };
     const judge = over.judge && {
       wanted: over.judge.indices,
-      nameOf: (index) => book.judgedName(index),
+      nameOf: (index) => store.judgedName(index),
     };
     const bars = (rows, { wanted, nameOf }) =>
       h(
         'ol',
         { class: 'top5' },
         rows.map(([index, p]) => {
-          const slot = book.colours[wanted.indexOf(index)] ?? null;
+          const slot = store.colours[wanted.indexOf(index)] ?? null;
           const name = nameOf(index);
           return h(
             'li',
@@ -335,7 +368,7 @@ export class Specimen {
   #opinion() {
     const {
       image,
-      book: { over },
+      store: { over },
     } = this;
     const { title, classes } = over.judge;
     const name = over.classes[image.c];
@@ -349,8 +382,8 @@ export class Specimen {
   // -------------------------------------------------------------
 
   #side() {
-    const { image, kin, book, link } = this;
-    const { over } = book;
+    const { image, neighbors, store, link } = this;
+    const { over } = store;
     const thumb = (url, side, label) =>
       picture({ url }, side > 64 ? SMALL : whole(side, SMALL), label);
     const at = image.kept_step;
@@ -358,7 +391,7 @@ export class Specimen {
       ? h(
           'ol',
           { class: 'film' },
-          [
+          /** @type {[number, string, string, number | null, number | null][]} */ ([
             ...this.frames.map(({ step, p, image: url }, i) => [
               i,
               url,
@@ -367,7 +400,7 @@ export class Specimen {
               step,
             ]),
             [-1, image.image, at == null ? 'kept' : `step ${num(at + 1)}, kept`, image.p, null],
-          ].map(([i, url, label, p, step]) =>
+          ]).map(([i, url, label, p, step]) =>
             h(
               'li',
               null,
@@ -406,7 +439,7 @@ export class Specimen {
           )
         : null;
     const real = image.nearest;
-    const others = kin?.found;
+    const others = neighbors?.found;
     put(
       this.side,
       h('div', null, film, without),
@@ -462,7 +495,7 @@ export class Specimen {
           'h3',
           null,
           'Nearest synthetic images of other classes ',
-          h('span', { class: 'muted' }, kin?.compared ? this.#among(kin) : ''),
+          h('span', { class: 'muted' }, neighbors?.compared ? this.#among(neighbors) : ''),
         ),
         others?.length
           ? h(
@@ -487,9 +520,9 @@ export class Specimen {
           : h(
               'p',
               { class: 'small muted' },
-              kin == null
+              neighbors == null
                 ? 'Looking …'
-                : (kin.error ??
+                : (neighbors.error ??
                     (over.classes.length < 2 ? 'This run has one class.' : 'There is none.')),
             ),
       ),
@@ -499,13 +532,13 @@ export class Specimen {
   #under(c, d) {
     return h(
       'span',
-      { class: 'num', title: this.book.over.classes[c] ?? '' },
-      dot(this.book.colours[c] ?? 0),
+      { class: 'num', title: this.store.over.classes[c] ?? '' },
+      dot(this.store.colours[c] ?? 0),
       d < 99.5 ? d.toFixed(2) : num(d),
     );
   }
 
-  #among({ compared, looked, of }) {
+  #among(/** @type {Neighbors} */ { compared, looked, of }) {
     return looked < of
       ? `a sample of ${num(compared)}, from ${num(looked)} of ${num(of)} iterations`
       : `of ${num(compared)}, all ${num(of)} iterations so far`;

@@ -2,35 +2,57 @@
 // address, so that a link shows the same.
 
 import * as address from '../core/address.js';
-import { Book, ask } from '../store/run_store.js';
+import { RunStore, ask } from '../store/run_store.js';
 import { Collection } from './collection.js';
 import { h, num, pct, put, setAttr, setText } from '../core/dom.js';
-import { Specimen } from './image_detail.js';
+import { ImageView } from './image_detail.js';
 import * as where from '../store/image_filter.js';
+
+/** @import { Changes, Snapshot } from '../core/types.js' */
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/; // of a run
 const GOING = 2000;
 const OVER = 8000;
 
+/** The Inspect page. */
 export class Inspect {
-  /** `go(changes)`: to another address of this page. */
+  /**
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {string} hooks.base
+   * @param {string} hooks.plotly Address of Plotly.
+   * @param {(changes: Changes) => void} hooks.go Turns to another address of this page.
+   */
   constructor(view, { base, plotly, go }) {
-    Object.assign(this, { base, go, on: false, asked: 0, said: null, ends: new Map() });
+    this.base = base;
+    this.go = go;
+    this.on = false;
+    this.asked = 0;
+    this.said = null;
+    this.ends = new Map();
     this.root = view.querySelector('main.inspect');
-    for (const [name, at] of Object.entries({
-      head: '.in-head',
-      dot: '.in-head .dot',
-      title: '.in-head h2',
-      pick: '.in-pick',
-      line: '.in-head .said',
-      all: '.all',
-      before: '.before',
-      after: '.after',
-      none: '.none',
-      one: '.in-image',
-      many: '.in-class',
-    }))
-      this[name] = this.root.querySelector(at);
+    /** @type {HTMLElement} */
+    this.head = this.root.querySelector('.in-head');
+    /** @type {HTMLElement} */
+    this.dot = this.root.querySelector('.in-head .dot');
+    /** @type {HTMLElement} */
+    this.title = this.root.querySelector('.in-head h2');
+    /** @type {HTMLSelectElement} */
+    this.pick = this.root.querySelector('.in-pick');
+    /** @type {HTMLElement} */
+    this.line = this.root.querySelector('.in-head .said');
+    /** @type {HTMLAnchorElement} */
+    this.all = this.root.querySelector('.all');
+    /** @type {HTMLButtonElement} */
+    this.before = this.root.querySelector('.before');
+    /** @type {HTMLButtonElement} */
+    this.after = this.root.querySelector('.after');
+    /** @type {HTMLElement} */
+    this.none = this.root.querySelector('.none');
+    /** @type {HTMLElement} */
+    this.one = this.root.querySelector('.in-image');
+    /** @type {HTMLElement} */
+    this.many = this.root.querySelector('.in-class');
     const link = (changes) => ({
       href: address.href({ tab: 'inspect', ...changes }),
       onclick: (e) => {
@@ -40,7 +62,7 @@ export class Inspect {
         }
       },
     });
-    this.specimen = new Specimen(this.one, {
+    this.imageView = new ImageView(this.one, {
       plotly,
       link,
       step: (step) => this.#change({ step: step == null ? null : step + 1 }),
@@ -64,6 +86,11 @@ export class Inspect {
     document.addEventListener('visibilitychange', () => this.#again(0));
   }
 
+  /**
+   * Enters or leaves the page.
+   * @param {boolean} on
+   * @param {boolean} popped The address came first, through a link or Back.
+   */
   turn(on, popped) {
     if (this.on && !on && !popped) this.#leave();
     this.on = on;
@@ -75,11 +102,15 @@ export class Inspect {
     this.#read();
   }
 
-  /** Another run in the Studio, or more of the same. */
+  /**
+   * Looks again if the Studio shows another run, or more of the same.
+   * @param {Snapshot} snap
+   */
   follow(snap) {
     const mark = `${snap.run} ${snap.id} ${snap.attempt} ${snap.counters.iterations_done} ${snap.phase}`;
     if (mark === this.mark) return;
-    Object.assign(this, { mark, studio: snap.run });
+    this.mark = mark;
+    this.studio = snap.run;
     if (this.on) this.#again(0);
   }
 
@@ -97,7 +128,7 @@ export class Inspect {
       step: count('step') && count('step') - 1,
     }; // as a person counts
     this.#again(0);
-    if (this.book) this.#show();
+    if (this.store) this.#show();
   }
 
   /** Another word for what is shown; Back does not go through these. */
@@ -106,15 +137,15 @@ export class Inspect {
     this.#read();
   }
 
-  /** An image of the wall: Back comes back to this place of it. */
+  /** Opens an image; Back returns to this place of the grid. */
   #open(it, pos) {
     history.replaceState(
       {
         ...history.state,
         kgWall: {
           of: this.#list(),
-          top: this.collection.wall.scroller().scrollTop,
-          i: this.collection.wall.at,
+          top: this.collection.grid.scroller().scrollTop,
+          i: this.collection.grid.at,
         },
       },
       '',
@@ -122,9 +153,9 @@ export class Inspect {
     this.go({ sel: address.selection({ it, pos }), class: this.c, step: null });
   }
 
-  /** The list of images that the wall shows. */
+  /** Describes the list of images that the grid shows. */
   #list() {
-    return `${this.book.mark} ${this.c} ${this.at.sort} ${this.at.where}`;
+    return `${this.store.mark} ${this.c} ${this.at.sort} ${this.at.where}`;
   }
 
   #turnTo(at) {
@@ -138,6 +169,10 @@ export class Inspect {
 
   // --- the run -----------------------------------------------------------------------------------
 
+  /**
+   * The run that is shown.
+   * @returns {string | null | undefined}
+   */
   get name() {
     return this.at?.run ?? this.studio;
   }
@@ -161,32 +196,32 @@ export class Inspect {
     try {
       const over = await ask(`${this.base}/kg/inspect/${encodeURIComponent(name)}`);
       if (turn !== this.asked || !this.on) return;
-      if (!this.book || this.book.mark !== Book.mark(over))
-        this.book = new Book(this.base, over, () => this.#show());
+      if (!this.store || this.store.mark !== RunStore.mark(over))
+        this.store = new RunStore(this.base, over, () => this.#show());
       const text = JSON.stringify(over);
       if (text !== this.told) {
         this.told = text;
-        this.book.over = over;
+        this.store.over = over;
         this.#show();
       }
     } catch (error) {
       if (turn !== this.asked || !this.on) return;
       this.told = null;
       // the top line says that the server is away
-      if (error.message !== 'The server does not answer.' || !this.book) this.#say(error.message);
+      if (error.message !== 'The server does not answer.' || !this.store) this.#say(error.message);
     } finally {
-      if (turn === this.asked) this.#again(this.told && !this.book.over.over ? GOING : OVER);
+      if (turn === this.asked) this.#again(this.told && !this.store.over.over ? GOING : OVER);
     }
   }
 
   // --- what is shown -----------------------------------------------------------------------------
 
   #show() {
-    const { book, at } = this;
-    if (!this.on || !book || book.over.run !== this.name) return;
-    if (!book.over.classes.length || !book.over.done)
+    const { store, at } = this;
+    if (!this.on || !store || store.over.run !== this.name) return;
+    if (!store.over.classes.length || !store.over.done)
       return this.#say(
-        book.over.over
+        store.over.over
           ? 'This run ended before an image was finished.'
           : 'No image of this run is finished yet; they appear here with the first iteration.',
       );
@@ -205,30 +240,30 @@ export class Inspect {
       setAttr(node, 'hidden', true);
   }
 
-  #parts({ one, many, none }) {
+  #parts({ one = false, many = false, none = false }) {
     setAttr(this.one, 'hidden', !one);
     setAttr(this.many, 'hidden', !many);
     setAttr(this.none, 'hidden', !none);
   }
 
   async #image() {
-    const { book, at } = this;
+    const { store, at } = this;
     const { it, pos } = at.sel;
     const key = `${it}:${pos}`;
-    const now = () => this.on && this.book === book && this.at === at;
+    const now = () => this.on && this.store === store && this.at === at;
     let image;
     try {
-      image = await book.get(`image/${it}/${pos}`);
+      image = await store.get(`image/${it}/${pos}`);
     } catch (error) {
       if (now()) this.#say(error.message);
       return;
     }
     if (!now()) return;
-    if (!this.ends.has(`${book.mark} ${key}`))
+    if (!this.ends.has(`${store.mark} ${key}`))
       // as long as it is shown, among the same images
-      this.ends = new Map([[`${book.mark} ${key}`, book.over.done]]);
-    const kin = book.get(`kin/${it}/${pos}/${this.ends.get(`${book.mark} ${key}`)}`);
-    kin.then(
+      this.ends = new Map([[`${store.mark} ${key}`, store.over.done]]);
+    const neighbors = store.get(`kin/${it}/${pos}/${this.ends.get(`${store.mark} ${key}`)}`);
+    neighbors.then(
       (found) => {
         if (now()) this.#specimen(image, found);
       },
@@ -236,15 +271,15 @@ export class Inspect {
         if (now()) this.#specimen(image, { error: error.message });
       },
     );
-    this.#specimen(image, this.kin?.of === image ? this.kin.found : null);
+    this.#specimen(image, this.neighbors?.of === image ? this.neighbors.found : null);
     await this.#neighbours(image, now);
   }
 
   #specimen(image, found) {
-    const { book, at } = this;
-    const { over } = book;
+    const { store, at } = this;
+    const { over } = store;
     const name = over.classes[image.c] ?? `class ${image.c + 1}`;
-    if (found) this.kin = { of: image, found };
+    if (found) this.neighbors = { of: image, found };
     this.#parts({ one: true });
     this.#heading(image.c, name);
     const student =
@@ -264,18 +299,18 @@ export class Inspect {
     setAttr(this.pick, 'hidden', true);
     setAttr(this.title, 'hidden', false);
     const step = image.frames.some((frame) => frame.step === at.step) ? at.step : null;
-    this.specimen.draw(book, image, found, step);
+    this.imageView.draw(store, image, found, step);
   }
 
   /** Before and after: in the list that the image was opened from, else in its batch. */
   async #neighbours(image, now) {
-    const { book, at } = this;
-    const { done } = book.over;
+    const { store, at } = this;
+    const { done } = store.over;
     let before = image.before;
     let after = image.after[0] < done ? image.after : null;
     for (const node of [this.before, this.after]) setAttr(node, 'hidden', false);
-    if (at.class != null && at.class < book.over.classes.length) {
-      const samples = book.of(at.class);
+    if (at.class != null && at.class < store.over.classes.length) {
+      const samples = store.of(at.class);
       const { columns } = samples;
       try {
         await samples.grow(() => {});
@@ -289,7 +324,8 @@ export class Inspect {
         order[k] == null ? null : [columns.it[order[k]], columns.pos[order[k]]];
       if (i >= 0) [before, after] = [place(i - 1), place(i + 1)];
     }
-    Object.assign(this, { previous: before, next: after });
+    this.previous = before;
+    this.next = after;
     for (const [node, to, words] of [
       [this.before, before, 'Previous'],
       [this.after, after, 'Next'],
@@ -304,28 +340,28 @@ export class Inspect {
       );
     }
     // so that an arrow key shows it at once
-    for (const to of [before, after]) if (to) book.get(`image/${to.join('/')}`).catch(() => {});
+    for (const to of [before, after]) if (to) store.get(`image/${to.join('/')}`).catch(() => {});
   }
 
   #class() {
-    const { book, at } = this;
-    const { over } = book;
+    const { store, at } = this;
+    const { over } = store;
     const c = (this.c = Math.min(at.class ?? 0, over.classes.length - 1));
-    const samples = book.of(c);
-    const now = () => this.on && this.book === book && this.at === at;
+    const samples = store.of(c);
+    const now = () => this.on && this.store === store && this.at === at;
     this.#parts({ many: true });
     this.#heading(c, over.classes[c]);
     const several = over.classes.length > 1;
     setAttr(this.title, 'hidden', several);
     setAttr(this.pick, 'hidden', !several);
-    if (several && this.picked !== book.mark) {
-      this.picked = book.mark;
+    if (several && this.picked !== store.mark) {
+      this.picked = store.mark;
       put(
         this.pick,
         over.classes.map((name, i) => h('option', { value: i }, name)),
       );
     }
-    this.pick.value = c;
+    this.pick.value = String(c);
     for (const node of [this.all, this.before, this.after]) setAttr(node, 'hidden', true);
     const draw = () => {
       const kept = samples.columns.pool?.reduce((n, v) => n + v, 0) ?? 0;
@@ -334,11 +370,11 @@ export class Inspect {
         `${num(samples.n)} images of ${num(samples.done)} iterations, ${num(kept)} of them kept in the pool. Run ${over.run}.`,
       );
       this.collection.draw(
-        book,
+        store,
         samples,
         at.sort,
         at.where,
-        this.tests?.of === `${book.mark} ${c} ${over.tests}` ? this.tests.found : null,
+        this.tests?.of === `${store.mark} ${c} ${over.tests}` ? this.tests.found : null,
       );
       this.#restore(samples);
     };
@@ -359,33 +395,33 @@ export class Inspect {
         },
       );
     if (over.tests)
-      book
+      store
         .get(`tests/${c}/${over.tests}`)
         .catch((error) => ({ error: error.message }))
         .then((found) => {
-          this.tests = { of: `${book.mark} ${c} ${over.tests}`, found };
+          this.tests = { of: `${store.mark} ${c} ${over.tests}`, found };
           if (now()) draw();
         });
   }
 
-  /** To where the wall was when an image was opened from it. */
+  /** Scrolls back to where the grid was when an image was opened from it. */
   #restore(samples) {
     if (this.restore?.of !== this.#list()) return;
-    const { wall } = this.collection;
-    const scroller = wall.scroller();
+    const { grid } = this.collection;
+    const scroller = grid.scroller();
     const { top, i } = this.restore;
     const room = scroller.scrollHeight - scroller.clientHeight;
     if (samples.done < samples.total && room < top) return; // its images are not here yet
     this.restore = null;
     scroller.scrollTop = top;
-    wall.draw();
-    wall.resume(i);
+    grid.draw();
+    grid.resume(i);
   }
 
   #heading(c, name) {
     setText(this.title, name ?? '');
     setAttr(this.dot, 'hidden', false);
-    this.dot.style.setProperty('--c', `var(--c${this.book.colours[c] ?? 0})`);
+    this.dot.style.setProperty('--c', `var(--c${this.store.colours[c] ?? 0})`);
   }
 
   #press(event) {

@@ -3,7 +3,17 @@
 import { h, put, setAttr, setText } from '../core/dom.js';
 import { symbols } from '../core/prose.js';
 
+/** @import { GlossaryTerm } from '../core/types.js' */
+/** @import { Lessons } from './lessons.js' */
+
+/** The glossary. */
 export class GlossaryView {
+  /**
+   * @param {HTMLElement} body
+   * @param {Lessons} page
+   * @param {{ terms: GlossaryTerm[] }} told
+   * @param {string | null} wanted The term to scroll to.
+   */
   constructor(body, page, { terms }, wanted) {
     this.rows = terms.map((term) => ({
       term,
@@ -47,7 +57,9 @@ export class GlossaryView {
       requestAnimationFrame(() => {
         there.root.scrollIntoView({ block: 'center' });
         there.root.classList.add('here');
-        there.root.querySelector('dt a').focus({ preventScroll: true });
+        /** @type {HTMLElement} */ (there.root.querySelector('dt a')).focus({
+          preventScroll: true,
+        });
       });
   }
 
@@ -88,7 +100,7 @@ export class GlossaryView {
     let found = 0;
     for (const { root, text } of this.rows) {
       const fits = words.every((word) => text.includes(word));
-      found += fits;
+      found += Number(fits);
       setAttr(root, 'hidden', !fits);
     }
     setText(

@@ -6,19 +6,25 @@ import { h, put, setAttr, setText, time } from '../core/dom.js';
 import { symbols } from '../core/prose.js';
 import { ACTIVE } from '../setup/sidebar.js';
 
+/** @import { Lesson, Snapshot } from '../core/types.js' */
+/** @import { Lessons } from './lessons.js' */
+
 const NAMES = { a: 'A', b: 'B' };
 
+/** One lesson. */
 export class LessonView {
-  /** `page`: asks, remembers, turns; `told`: the lesson as the server tells it. */
+  /**
+   * @param {HTMLElement} body
+   * @param {Lessons} page
+   * @param {Lesson} told
+   */
   constructor(body, page, told) {
-    Object.assign(this, {
-      body,
-      page,
-      told,
-      said: page.memory.of(told.slug),
-      state: null,
-      mark: '',
-    });
+    this.body = body;
+    this.page = page;
+    this.told = told;
+    this.said = page.memory.of(told.slug);
+    this.state = null;
+    this.mark = '';
     this.variants = told.switch ? ['a', 'b'] : ['a'];
     this.places = new Map();
     const place = (name) => this.#place(name);
@@ -142,7 +148,10 @@ export class LessonView {
     this.#draw();
   }
 
-  /** News of the run that everyone sees. */
+  /**
+   * Takes news of the run that everyone sees.
+   * @param {Snapshot} snap
+   */
   follow(snap) {
     this.snap = snap;
     const mark = `${snap.run} ${snap.id} ${snap.phase}`;
@@ -266,10 +275,11 @@ export class LessonView {
     setAttr(this.again, 'disabled', busy || this.asking);
     setAttr(this.watch, 'hidden', !active);
     // a prediction stands while its run goes
-    setAttr(this.anew, 'hidden', Boolean(going && active));
+    setAttr(this.withdraw, 'hidden', Boolean(going && active));
     setAttr(this.bar, 'hidden', !(going && active));
     if (going && active) {
-      this.bar.firstChild.style.width = `${(100 * snap.progress.share).toFixed(1)}%`;
+      /** @type {HTMLElement} */ (this.bar.firstChild).style.width =
+        `${(100 * snap.progress.share).toFixed(1)}%`;
       const words = snap.sentence.map((piece) => piece.text ?? snap.classes[piece.class]).join('');
       setText(
         this.status,
@@ -336,7 +346,9 @@ export class LessonView {
         class: 'btn',
         disabled: true,
         onclick: () => {
-          const choice = +this.predict.querySelector('input:checked').value;
+          const choice = +(
+            /** @type {HTMLInputElement} */ (this.predict.querySelector('input:checked')).value
+          );
           this.said = { choice, done: false };
           this.page.memory.keep(told.slug, this.said);
           this.#choices();
@@ -349,7 +361,7 @@ export class LessonView {
       },
       'Commit',
     );
-    this.anew = h(
+    this.withdraw = h(
       'button',
       {
         type: 'button',
@@ -382,7 +394,7 @@ export class LessonView {
           h('span', null, text),
         ),
       ),
-      committed ? this.anew : commit,
+      committed ? this.withdraw : commit,
     );
   }
 

@@ -3,6 +3,8 @@
 
 import { cell, h, pct, s, setAttr } from '../core/dom.js';
 
+/** @import { Lesson, Polygon } from '../core/types.js' */
+
 const NAMES = ['A', 'B'];
 const TITLES = {
   images: 'The last batch, three images a class',
@@ -12,7 +14,12 @@ const TITLES = {
   accuracy: 'Real test images named correctly, over student steps',
 };
 
-/** `found`: what the server tells of each run, A first. */
+/**
+ * Draws the figures of a lesson.
+ * @param {Lesson} told
+ * @param {any[]} found What the server tells of each run, A first.
+ * @returns {HTMLElement[]}
+ */
 export function figures(told, found) {
   const two = found.length > 1;
   const name = (i) => (two ? NAMES[i] : '');
@@ -95,7 +102,13 @@ function grid(rows, label, target = false) {
   );
 }
 
-/** Shares over steps, from 0 to 100 %; a line for each run, named at its end. */
+/**
+ * Draws shares over steps, from 0 to 100 %, a line per run, named at its end.
+ * @param {Polygon[]} series
+ * @param {{ name: (i: number) => string, x: string, label: string, line?: number }} options `line`:
+ *   the teacher's share.
+ * @returns {SVGElement}
+ */
 function curve(series, { name, x, label, line }) {
   const w = 440;
   const high = 180;

@@ -6,14 +6,17 @@ import { GlossaryView } from './glossary_view.js';
 import { LessonView } from './lesson.js';
 import { h, put, setAttr } from '../core/dom.js';
 
+/** @import { Changes, Child, Lesson, Prediction, Snapshot } from '../core/types.js' */
+
 const KEPT = 'kg-lessons';
 const PLACE = 'kg-lesson-place';
 
 /**
- * {slug: {choice, done}}: of this browser; a browser that keeps nothing has it until the page is
- * left.
+ * What a reader has predicted, kept in this browser, or until the page is left if the browser keeps
+ * nothing.
  */
 class Memory {
+  /** Reads what was kept. */
   constructor() {
     try {
       this.all = JSON.parse(localStorage.getItem(KEPT)) ?? {};
@@ -22,9 +25,21 @@ class Memory {
     }
     if (typeof this.all !== 'object') this.all = {};
   }
+
+  /**
+   * Looks up a lesson.
+   * @param {string} slug
+   * @returns {Prediction}
+   */
   of(slug) {
     return this.all[slug] ?? {};
   }
+
+  /**
+   * Remembers a prediction.
+   * @param {string} slug
+   * @param {Prediction} said
+   */
   keep(slug, said) {
     this.all[slug] = said;
     try {
@@ -35,22 +50,28 @@ class Memory {
   }
 }
 
+/** The Lessons page. */
 export class Lessons {
   /**
-   * `studio`: turn to the Studio; `go(changes)`: another place of this page; `soon`: ask for the
-   * snapshot at once; `watching`: one of the audience.
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {string} hooks.base
+   * @param {boolean} [hooks.watching] One of the audience.
+   * @param {() => void} hooks.studio Turns to the Studio.
+   * @param {(changes: Changes) => void} hooks.go Turns to another place of this page.
+   * @param {() => void} hooks.soon Asks for the snapshot at once.
    */
   constructor(view, { base, watching, studio, go, soon }) {
-    Object.assign(this, {
-      base,
-      watching,
-      studio,
-      go,
-      soon,
-      on: false,
-      memory: new Memory(),
-      slug: null,
-    });
+    this.base = base;
+    this.watching = watching;
+    this.studio = studio;
+    this.go = go;
+    this.soon = soon;
+    this.on = false;
+    this.memory = new Memory();
+    this.slug = null;
+    /** @type {{ lessons: Lesson[], wrong: string[] } | null} */
+    this.all = null;
     this.root = view.querySelector('main.lessons');
     this.list = this.root.querySelector('.lesson-list');
     this.body = this.root.querySelector('article');
@@ -67,17 +88,29 @@ export class Lessons {
     });
   }
 
+  /**
+   * Enters or leaves the page.
+   * @param {boolean} on
+   */
   turn(on) {
     this.on = on;
     if (on) this.#show();
   }
 
+  /**
+   * Takes news of the run that everyone sees.
+   * @param {Snapshot} snap
+   */
   follow(snap) {
     this.snap = snap;
     if (this.on) this.shown?.follow?.(snap);
   }
 
-  /** A link to another place of the page: the address changes, the page is not loaded again. */
+  /**
+   * Follows a link to another place of this page without loading it again.
+   * @param {MouseEvent} event
+   * @param {string} address
+   */
   link(event, address) {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     const query = new URLSearchParams(address);
@@ -87,6 +120,12 @@ export class Lessons {
     if (this.scroller() === this.root) this.root.scrollTop = 0;
   }
 
+  /**
+   * Asks the server.
+   * @param {string} address
+   * @param {object} [said] Sent as JSON.
+   * @returns {Promise<any>}
+   */
   async ask(address, said) {
     let answer;
     try {
@@ -103,6 +142,12 @@ export class Lessons {
     return answer.json();
   }
 
+  /**
+   * Draws a text.
+   * @param {any[]} nodes
+   * @param {(name: string) => Child} place
+   * @returns {Child[]}
+   */
   prose(nodes, place) {
     return draw(nodes, { place, go: (event, address) => this.link(event, address) });
   }
@@ -227,7 +272,7 @@ export class Lessons {
     );
   }
 
-  /** A lesson was read to its end. */
+  /** Redraws the list when a lesson is done. */
   done() {
     this.#draw();
   }

@@ -5,14 +5,17 @@ import { open } from '../core/dialog.js';
 import { told } from '../core/glossary.js';
 import { h, num, pct, s } from '../core/dom.js';
 
+/** @import { Worth } from '../core/types.js' */
+
 const H = 340;
 const LEFT = 44;
 const TOP = 24;
 const BOTTOM = 44;
 
 /**
- * `worth`: {n, steps, seed, points: [{images, real, accuracy}], rate: {photos, bound}, sentence};
- * null where it was not measured.
+ * Opens the exchange rate of a run.
+ * @param {string} run
+ * @param {Worth | null} worth Null if it was not measured.
  */
 export function show(run, worth) {
   const command = h('code', { class: 'command' }, `python -m kgen worth runs/${run}`);
@@ -64,6 +67,7 @@ function chart({ points, rate }) {
     narrow
       ? text(end, y - 6, words, { class: 'ink halo', 'text-anchor': 'end' })
       : text(end + 12, y + 4, words, { class: 'ink' });
+  /** @type {SVGElement[]} */
   const out = [text(0, 10, 'right on real test images, %')];
   for (const v of [0, 0.25, 0.5, 0.75, 1])
     out.push(

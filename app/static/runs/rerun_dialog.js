@@ -4,7 +4,13 @@
 import { close, open } from '../core/dialog.js';
 import { h, put, setAttr, setText } from '../core/dom.js';
 
-/** Opens the dialog for a run; `done(made)` is called with the new run's name. */
+/**
+ * Opens the dialog that runs a run again with one switch flipped.
+ * @param {string} base
+ * @param {string} name
+ * @param {(run: string) => void} done Called with the name of the new run.
+ * @returns {Promise<void>}
+ */
 export async function flip(base, name, done) {
   const list = h(
     'div',

@@ -6,6 +6,9 @@ import { flip } from './rerun_dialog.js';
 import { told } from '../core/glossary.js';
 import { h, num, pct, put, setAttr, setText, time } from '../core/dom.js';
 
+/** @import { Run } from '../core/types.js' */
+/** @import { Runs } from './runs.js' */
+
 const STATES = {
   going: 'going',
   finished: 'finished',
@@ -33,10 +36,16 @@ const day = (seconds) =>
     minute: '2-digit',
   });
 
-export class Row {
-  /** `list`: the page, which posts, tells and turns. */
+/** A row of the list of runs. */
+export class RunRow {
+  /**
+   * @param {string} name Of the run.
+   * @param {Runs} list The page.
+   */
   constructor(name, list) {
-    Object.assign(this, { name, list, at: `runs/${encodeURIComponent(name)}` });
+    this.name = name;
+    this.list = list;
+    this.at = `runs/${encodeURIComponent(name)}`;
     const button = (label, act, kind = 'link') =>
       h(
         'button',
@@ -161,10 +170,15 @@ export class Row {
     );
   }
 
+  /**
+   * Draws the run if it has changed.
+   * @param {Run} run
+   */
   draw(run) {
     const text = JSON.stringify(run);
     if (text === this.text) return;
-    Object.assign(this, { run, text });
+    this.run = run;
+    this.text = text;
     const going = run.state === 'going';
     const { score } = run;
     const rate = run.worth?.rate;
@@ -216,7 +230,11 @@ export class Row {
       [size(run.bytes), ''],
     ];
     this.facts.forEach((fact, i) =>
-      put(fact.lastChild, facts[i][0], facts[i][1] && h('small', null, facts[i][1])),
+      put(
+        /** @type {HTMLElement} */ (fact.lastChild),
+        facts[i][0],
+        facts[i][1] && h('small', null, facts[i][1]),
+      ),
     );
     setAttr(this.resume, 'hidden', !run.resumable);
     setAttr(this.open, 'hidden', run.state === 'damaged');
@@ -229,11 +247,16 @@ export class Row {
         setAttr(node, 'hidden', true);
   }
 
+  /**
+   * Marks it for comparison.
+   * @param {boolean} on
+   */
   marked(on) {
     setAttr(this.beside, 'aria-pressed', String(on));
     setText(this.beside, on ? 'Compare ✓' : 'Compare');
   }
 
+  /** Scrolls to it and gives it the focus. */
   reveal() {
     this.root.scrollIntoView({ block: 'nearest' });
     this.open.focus();

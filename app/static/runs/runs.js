@@ -2,35 +2,47 @@
 // for only while it is shown.
 
 import { h, num, setAttr, setText } from '../core/dom.js';
-import { Row } from './run_row.js';
+import { RunRow } from './run_row.js';
+
+/** @import { Snapshot } from '../core/types.js' */
 
 const PERIOD = 2000;
 
+/** The Runs page. */
 export class Runs {
-  /** `studio`: turn to the Studio. `compare(names)`: to the comparison of those runs. */
+  /**
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {string} hooks.base
+   * @param {() => void} hooks.studio Turns to the Studio.
+   * @param {(names: string[]) => void} hooks.compare Turns to the comparison of those runs.
+   */
   constructor(view, { base, studio, compare }) {
-    Object.assign(this, {
-      base,
-      studio,
-      compare,
-      marked: [],
-      on: false,
-      etag: '',
-      rows: new Map(),
-      runs: [],
-    });
+    this.base = base;
+    this.studio = studio;
+    this.compare = compare;
+    this.marked = [];
+    this.on = false;
+    this.etag = '';
+    this.rows = new Map();
+    this.runs = [];
     this.root = view.querySelector('main.runs');
-    for (const [name, at] of Object.entries({
-      search: '[type=search]',
-      count: '.count',
-      file: '.file',
-      bring: '.bring',
-      beside: '.beside',
-      notices: '.notices',
-      none: '.none',
-      list: '.run-list',
-    }))
-      this[name] = this.root.querySelector(at);
+    /** @type {HTMLInputElement} */
+    this.search = this.root.querySelector('[type=search]');
+    /** @type {HTMLElement} */
+    this.count = this.root.querySelector('.count');
+    /** @type {HTMLInputElement} */
+    this.file = this.root.querySelector('.file');
+    /** @type {HTMLButtonElement} */
+    this.bring = this.root.querySelector('.bring');
+    /** @type {HTMLButtonElement} */
+    this.beside = this.root.querySelector('.beside');
+    /** @type {HTMLElement} */
+    this.notices = this.root.querySelector('.notices');
+    /** @type {HTMLElement} */
+    this.none = this.root.querySelector('.none');
+    /** @type {HTMLElement} */
+    this.list = this.root.querySelector('.run-list');
     this.search.addEventListener('input', () => this.#filter());
     this.beside.addEventListener('click', () => this.compare(this.marked));
     this.bring.addEventListener('click', () => this.file.click());
@@ -38,12 +50,19 @@ export class Runs {
     document.addEventListener('visibilitychange', () => this.#again(0));
   }
 
+  /**
+   * Enters or leaves the page.
+   * @param {boolean} on
+   */
   turn(on) {
     this.on = on;
     if (on) this.#again(0);
   }
 
-  /** Another run, or another phase: look at once. */
+  /**
+   * Looks again at once if the Studio shows another run, or another phase.
+   * @param {Snapshot} snap
+   */
   follow(snap) {
     const mark = `${snap.run} ${snap.phase}`;
     if (this.mark !== mark) {
@@ -58,6 +77,10 @@ export class Runs {
       this.timer = setTimeout(() => this.refresh(), wait);
   }
 
+  /**
+   * Fetches the list.
+   * @returns {Promise<void>}
+   */
   async refresh() {
     try {
       const answer = await fetch(`${this.base}/kg/runs`, {
@@ -92,7 +115,7 @@ export class Runs {
         this.choose(name, false);
       }
     this.runs.forEach((run, at) => {
-      if (!this.rows.has(run.name)) this.rows.set(run.name, new Row(run.name, this));
+      if (!this.rows.has(run.name)) this.rows.set(run.name, new RunRow(run.name, this));
       const row = this.rows.get(run.name);
       row.draw(run);
       if (this.list.children[at] !== row.root)
@@ -108,7 +131,7 @@ export class Runs {
       const text =
         `${run.name} ${run.title} ${run.recipe} ${run.teacher} ${run.note} ${run.state}`.toLowerCase();
       const fits = words.every((word) => text.includes(word));
-      found += fits;
+      found += Number(fits);
       setAttr(this.rows.get(run.name).root, 'hidden', !fits);
     }
     const all = this.runs.length;
@@ -125,7 +148,11 @@ export class Runs {
     setAttr(this.none, 'hidden', found > 0);
   }
 
-  /** Marked runs are compared, in the order in which they were marked, four at most. */
+  /**
+   * Marks a run for comparison, or takes the mark back; at most four, in the order of marking.
+   * @param {string} name
+   * @param {boolean} on
+   */
   choose(name, on) {
     this.marked = [...this.marked.filter((other) => other !== name), ...(on ? [name] : [])].slice(
       -4,
@@ -138,7 +165,12 @@ export class Runs {
     );
   }
 
-  /** POST; the answer's run. Throws an Error whose message is one sentence. */
+  /**
+   * Posts to the server and fetches the list again. Throws an Error whose message is one sentence.
+   * @param {string} address
+   * @param {Blob | object} [said]
+   * @returns {Promise<string>} The run of the answer.
+   */
   async post(address, said) {
     let answer;
     try {
@@ -155,7 +187,11 @@ export class Runs {
     return run;
   }
 
-  /** A line above the list. `action`: [label, what to do], or nothing. */
+  /**
+   * Puts a notice above the list.
+   * @param {string} text
+   * @param {[string, () => Promise<void>]} [action] Label, and what to do.
+   */
   notice(text, action) {
     const close = h(
       'button',
@@ -187,7 +223,11 @@ export class Runs {
     (act ?? close).focus();
   }
 
-  /** Deleted runs come back as long as this page is open. */
+  /**
+   * Says that a run was deleted, and offers to undo that as long as this page is open.
+   * @param {string} name
+   * @param {string} trashed
+   */
   deleted(name, trashed) {
     this.notice(`${name} was deleted.`, [
       'Undo',
@@ -195,6 +235,10 @@ export class Runs {
     ]);
   }
 
+  /**
+   * Scrolls to a run, whatever is searched for.
+   * @param {string} name
+   */
   reveal(name) {
     this.search.value = '';
     this.#filter();

@@ -3,6 +3,8 @@
 
 import { h, put, s, setText } from '../core/dom.js';
 
+/** @import { Report } from '../core/types.js' */
+
 const WORDS = { ok: 'ok', warn: 'note', fail: 'no' };
 const ICONS = { ok: 'm3 7.5 2.8 3L11 4', warn: 'M7 2.5v6M7 11v.5', fail: 'm3.5 3.5 7 7m0-7-7 7' };
 const PARTS = [
@@ -17,8 +19,9 @@ const icon = (status) =>
   s('svg', { viewBox: '0 0 14 14', 'aria-hidden': 'true' }, s('path', { d: ICONS[status] }));
 const title = (name) => name[0].toUpperCase() + name.slice(1);
 
-export class Findings {
-  /** `keep(name)`: the teacher shall be kept under that name. */
+/** What the check of a teacher finds. */
+export class CheckReport {
+  /** @param {(name: string) => void} keep Keeps the teacher under that name. */
   constructor(keep) {
     this.said = h('p', { class: 'said', role: 'status' });
     this.rows = h('ol', { class: 'rows', 'aria-label': 'Findings' });
@@ -56,7 +59,7 @@ export class Findings {
     this.clear();
   }
 
-  /** As before any check. */
+  /** Shows what it does before any check. */
   clear() {
     this.fits = false;
     this.#say(
@@ -69,6 +72,10 @@ export class Findings {
     );
   }
 
+  /**
+   * Starts a check.
+   * @param {string} text
+   */
   begin(text) {
     this.fits = false;
     put(this.rows);
@@ -76,10 +83,18 @@ export class Findings {
     this.root.scrollIntoView({ block: 'nearest' });
   }
 
+  /**
+   * Says what is going on.
+   * @param {string} text
+   */
   wait(text) {
     this.#say('busy', text);
   }
 
+  /**
+   * Adds the rows that have come since.
+   * @param {Report} found
+   */
   draw(found) {
     for (const row of found.rows.slice(this.rows.childElementCount)) {
       this.rows.append(
@@ -99,7 +114,11 @@ export class Findings {
     }
   }
 
-  /** `name`: proposed for the teacher. */
+  /**
+   * Ends a check.
+   * @param {Report} found
+   * @param {string} name Proposed for the teacher.
+   */
   end(found, name) {
     this.fits = found.ok;
     if (!found.ok) return this.refuse(found);
@@ -108,7 +127,10 @@ export class Findings {
     this.keeping.scrollIntoView({ block: 'nearest' });
   }
 
-  /** It is no teacher as it is, or could not be kept. */
+  /**
+   * Says that the file is not a teacher as it is, or could not be kept.
+   * @param {Report} found
+   */
   refuse(found) {
     const wrong = found.rows.filter((row) => row.status === 'fail').map((row) => row.name);
     this.fail(
@@ -117,11 +139,15 @@ export class Findings {
     );
   }
 
+  /**
+   * Says what went wrong.
+   * @param {string} text
+   */
   fail(text) {
     this.#say('fail', text);
   }
 
-  /** The form has changed: what was found is of another order. */
+  /** Says that the form has changed since the check. */
   outdate() {
     if (!this.root.dataset.state) return;
     this.fits = false;

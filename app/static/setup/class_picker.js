@@ -3,13 +3,22 @@
 // card) are fetched once and kept.
 
 import { h, num, put, setText } from '../core/dom.js';
+import { SLOTS, slots } from '../store/slots.js';
+
+/** @import { Facts, PickerPage } from '../core/types.js' */
+
+export { slots };
 
 const SHOWN = 120; // chips drawn at once: a list of a thousand is searched, not scrolled
-const SLOTS = 10;
 
 const facts = new Map();
 
-/** What the server knows of a teacher: {card, classes, sides, small, full}. */
+/**
+ * Fetches what the server knows of a teacher, once.
+ * @param {string} base
+ * @param {string} teacher
+ * @returns {Promise<Facts>}
+ */
 export async function factsOf(base, teacher) {
   if (!facts.has(teacher)) {
     facts.set(
@@ -25,21 +34,10 @@ export async function factsOf(base, teacher) {
 }
 
 /**
- * A palette slot for each class index: its own (index modulo ten), or the next free one while there
- * are enough for all.
+ * Splits pasted text into names: one per line, or separated by commas or semicolons.
+ * @param {string} text
+ * @returns {string[]}
  */
-export function slots(indices) {
-  const own = indices.map((i) => i % SLOTS);
-  if (indices.length > SLOTS) return own;
-  const taken = new Set();
-  return own.map((slot) => {
-    while (taken.has(slot)) slot = (slot + 1) % SLOTS;
-    taken.add(slot);
-    return slot;
-  });
-}
-
-/** Names in pasted text: one a line, or separated by commas or semicolons. */
 export const split = (text) =>
   text
     .split(/[\n,;]+/)
@@ -48,9 +46,19 @@ export const split = (text) =>
 
 const plain = (name) => name.toLowerCase().replace(/[_-]/g, ' ').replace(/\s+/g, ' ').trim();
 
+/** The class picker. */
 class Picker {
+  /**
+   * @param {HTMLElement} element
+   * @param {PickerPage} page
+   */
   constructor(element, page) {
-    Object.assign(this, { element, page, names: [], chosen: new Set(), order: [], query: '' });
+    this.element = element;
+    this.page = page;
+    this.names = [];
+    this.chosen = new Set();
+    this.order = [];
+    this.query = '';
     this.search = h('input', {
       type: 'search',
       placeholder: 'Find a class, or paste a list',
@@ -70,15 +78,19 @@ class Picker {
     });
     this.list.addEventListener('change', (e) => this.#flip(e.target));
     document.getElementById('kg-setup').addEventListener('click', (e) => {
-      if (e.target.closest('[data-all]')) this.#choose(this.#matches(), true);
-      if (e.target.closest('[data-none]')) this.#choose(this.#matches(), false);
-      if (e.target.closest('[data-ten]')) this.#random();
+      const target = /** @type {HTMLElement} */ (e.target);
+      if (target.closest('[data-all]')) this.#choose(this.#matches(), true);
+      if (target.closest('[data-none]')) this.#choose(this.#matches(), false);
+      if (target.closest('[data-ten]')) this.#random();
     });
     page.watch(() => this.take());
     this.take();
   }
 
-  /** The value as Python has set it. */
+  /**
+   * Takes the value that Python has set.
+   * @returns {Promise<void>}
+   */
   async take() {
     const { teacher } = this.page.value() ?? {};
     if (!teacher) return;
@@ -93,7 +105,10 @@ class Picker {
     const other = this.teacher !== teacher;
     // a person may have chosen while the names were on their way
     const { chosen } = this.page.value();
-    Object.assign(this, { teacher, facts: found, names: found.classes, chosen: new Set(chosen) });
+    this.teacher = teacher;
+    this.facts = found;
+    this.names = found.classes;
+    this.chosen = new Set(chosen);
     if (other) {
       this.search.value = this.query = '';
       setText(this.said, '');
@@ -124,6 +139,7 @@ class Picker {
     return wanted ? this.order.filter((i) => plain(this.names[i]).includes(wanted)) : this.order;
   }
 
+  /** Draws the classes that the search has found. */
   draw() {
     const found = this.#matches();
     const shown = found.slice(0, SHOWN);
@@ -157,10 +173,15 @@ class Picker {
       document.getElementById('kg-chosen'),
       `${num(this.chosen.size)} of ${num(this.names.length)}`,
     );
+    /** @type {HTMLElement} */
     const ten = document.querySelector('#kg-setup [data-ten]');
     ten.hidden = this.names.length <= SLOTS;
   }
 
+  /**
+   * Locks it while a run is active.
+   * @param {boolean} locked
+   */
   lock(locked) {
     if (this.locked === locked) return;
     this.locked = locked;
@@ -172,7 +193,9 @@ class Picker {
     if (box.checked) this.chosen.add(name);
     else this.chosen.delete(name);
     this.#tell();
-    this.list.querySelector(`input[value="${box.value}"]`)?.focus(); // the chips are drawn anew
+    /** @type {HTMLInputElement | null} */
+    const redrawn = this.list.querySelector(`input[value="${box.value}"]`);
+    redrawn?.focus(); // the chips were redrawn
   }
 
   #choose(indices, on) {
@@ -251,12 +274,17 @@ class Picker {
 }
 
 /**
- * Kept on the window: Gradio imports this module by an address with a version, the other modules by
- * one without, so there are two of it.
+ * Mounts the picker. It is kept on the window: Gradio imports this module by an address with a
+ * version, the other modules by one without, so there are two of it.
+ * @param {HTMLElement} element
+ * @param {PickerPage} page
  */
 export function mount(element, page) {
   globalThis.kgPicker = new Picker(element, page);
 }
 
-/** The picker, once Gradio has drawn it. */
+/**
+ * Returns the picker, once Gradio has drawn it.
+ * @returns {Picker | null}
+ */
 export const current = () => globalThis.kgPicker ?? null;

@@ -2,10 +2,20 @@
 // whichever a person moves, the others follow. Called by Gradio's listeners as
 // kgLadder.NAME(constants, ...values); gives values back.
 
+/** @import { Ladder } from '../core/types.js' */
+
 globalThis.kgLadder = (() => {
   const DEFAULTS = ['kr', 'ed', 'aed'];
 
-  /** Which rungs these resolutions and weights amount to, in ladder order. */
+  /**
+   * Finds the rungs that these resolutions and weights amount to, in ladder order.
+   * @param {Ladder} C
+   * @param {number[]} sides
+   * @param {number} kr
+   * @param {number} ed
+   * @param {number} aed
+   * @returns {string[]}
+   */
   function rungsOf(C, sides, kr, ed, aed) {
     const on = [
       sides.length > 0 && Math.min(...sides) < C.full,
@@ -17,8 +27,12 @@ globalThis.kgLadder = (() => {
   }
 
   /**
-   * A resolution, and the next larger one where there are to be two. The largest has a smaller
-   * neighbour instead.
+   * Chooses a resolution and, if there are to be two, the next larger one; the largest gets a
+   * smaller neighbor instead.
+   * @param {Ladder} C
+   * @param {number} base
+   * @param {boolean} multi
+   * @returns {number[]}
    */
   function sidesFrom(C, base, multi) {
     if (!multi) return [base];
@@ -29,7 +43,15 @@ globalThis.kgLadder = (() => {
   const answer = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed), sides, kr, ed, aed];
 
   /**
-   * Weights for switches: zero when off; when on, as they were, or the paper's where that was zero.
+   * Computes the weights for switches: zero when off; when on, as they were, or the paper's if that
+   * was zero.
+   * @param {Ladder} C
+   * @param {boolean} keyRegion
+   * @param {boolean} diversity
+   * @param {number} kr
+   * @param {number} ed
+   * @param {number} aed
+   * @returns {number[]}
    */
   function weigh(C, keyRegion, diversity, kr, ed, aed) {
     const now = { kr, ed, aed };
@@ -41,7 +63,16 @@ globalThis.kgLadder = (() => {
     return DEFAULTS.map((n) => now[n]);
   }
 
-  /** A switch was flipped: `rungs` is what the switches say now. */
+  /**
+   * Follows a flipped switch.
+   * @param {Ladder} C
+   * @param {string[]} rungs What the switches say now.
+   * @param {number[]} sides
+   * @param {number} kr
+   * @param {number} ed
+   * @param {number} aed
+   * @returns {any[]} Rungs, resolutions and weights.
+   */
   function flip(C, rungs, sides, kr, ed, aed) {
     const has = (i) => rungs.includes(C.rungs[i]);
     const low = sides.length ? Math.min(...sides) : C.full;
@@ -52,7 +83,16 @@ globalThis.kgLadder = (() => {
     return answer(C, next, ...weigh(C, has(1), has(2), kr, ed, aed));
   }
 
-  /** A preset was pressed: all rungs up to it, none beyond. */
+  /**
+   * Follows a pressed preset: all rungs up to it, none beyond.
+   * @param {Ladder} C
+   * @param {string} name
+   * @param {number[]} sides
+   * @param {number} kr
+   * @param {number} ed
+   * @param {number} aed
+   * @returns {any[]} Rungs, resolutions and weights.
+   */
   function preset(C, name, sides, kr, ed, aed) {
     const n = C.presets.indexOf(name);
     const low = sides.length ? Math.min(...sides) : C.full;
@@ -60,12 +100,24 @@ globalThis.kgLadder = (() => {
     return answer(C, sidesFrom(C, base, n > 3), ...weigh(C, n > 1, n > 2, kr, ed, aed));
   }
 
-  /** Resolutions or weights were changed by hand. */
+  /**
+   * Follows resolutions or weights that were changed by hand.
+   * @param {Ladder} C
+   * @param {number[]} sides
+   * @param {number} kr
+   * @param {number} ed
+   * @param {number} aed
+   * @returns {[string[]]} The rungs.
+   */
   const seen = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed)];
 
   /**
-   * The preset that these rungs are; null for a combination of a person's own, or without the noisy
+   * Finds the preset that these rungs are; null for any other combination, or without the noisy
    * layer that all presets have.
+   * @param {Ladder} C
+   * @param {string[]} rungs
+   * @param {string} [source]
+   * @returns {[string | null]}
    */
   const which = (C, rungs, source = 'noise') => [
     source === 'noise' && C.rungs.every((r, i) => rungs.includes(r) === i < rungs.length)

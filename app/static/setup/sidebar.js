@@ -1,20 +1,37 @@
-// The setup rail. Its controls are Gradio's; which of them are shown, locked or counted follows the
-// snapshot, so that every viewer sees the same. Whether an action is allowed is decided by the
+// The setup sidebar. Its controls are Gradio's; which of them are shown, locked or counted follows
+// the snapshot, so that every viewer sees the same. Whether an action is allowed is decided by the
 // server, not here.
 
 import { current } from './class_picker.js';
 import { num, setAttr, setText } from '../core/dom.js';
 import { teacherCard } from './teacher_card.js';
 
+/** @import { Snapshot } from '../core/types.js' */
+
 export const ACTIVE = ['starting', 'running', 'paused', 'stopping'];
 
-export class Rail {
+/** @type {(selector: string) => NodeListOf<HTMLElement>} */
+const labels = (selector) => document.querySelectorAll(selector);
+
+/** The setup sidebar. */
+export class Sidebar {
+  /**
+   * @param {object} hooks
+   * @param {() => void} hooks.repaint Has Gradio draw the form again.
+   * @param {(c: number) => number} hooks.colour
+   * @param {() => void} hooks.redraw
+   */
   constructor({ repaint, colour, redraw }) {
-    Object.assign(this, { repaint, colour, redraw, root: document.querySelector('#kg-rail') });
+    this.repaint = repaint;
+    this.colour = colour;
+    this.redraw = redraw;
+    /** @type {HTMLElement} */
+    this.root = document.querySelector('#kg-rail');
     this.setup = this.root.querySelector('#kg-setup');
     this.root.addEventListener('input', () => this.#count());
     this.root.addEventListener('click', (e) => {
-      if (e.target.closest('#kg-sheet')) this.sheet(!this.root.classList.contains('open'));
+      if (/** @type {HTMLElement} */ (e.target).closest('#kg-sheet'))
+        this.sheet(!this.root.classList.contains('open'));
     });
     // Gradio marks what is chosen by a class, whoever chose it: a click, another choice, the run
     // that is shown
@@ -25,7 +42,7 @@ export class Rail {
     this.#dress();
     document.addEventListener('kg-teacher', (e) => {
       // of the class picker: the form speaks of another teacher
-      this.choice = e.detail;
+      this.choice = /** @type {CustomEvent} */ (e).detail;
       this.redraw();
       if (this.snap && !ACTIVE.includes(this.snap.phase))
         teacherCard({ teacher: this.choice.card, student: this.choice.student, scales: [] });
@@ -38,7 +55,7 @@ export class Rail {
     const texts = document.getElementById('kg-texts').dataset;
     this.without = JSON.parse(texts.without);
     for (const [id, list] of JSON.parse(texts.tips))
-      document.querySelectorAll(`#${id} label`).forEach((label, i) => {
+      labels(`#${id} label`).forEach((label, i) => {
         label.dataset.tip = list[i];
       });
     const tips = {
@@ -60,12 +77,20 @@ export class Rail {
     setAttr(this.root.querySelector('#kg-sheet'), 'aria-expanded', 'false');
   }
 
-  /** The phone's sheet. */
+  /**
+   * Opens or closes the phone's sheet.
+   * @param {boolean} open
+   */
   sheet(open) {
     this.root.classList.toggle('open', open);
     setAttr(this.root.querySelector('#kg-sheet'), 'aria-expanded', String(open));
   }
 
+  /**
+   * Shows, locks and counts the controls.
+   * @param {Snapshot} snap
+   * @param {boolean} away The server does not answer.
+   */
   draw(snap, away) {
     this.snap = snap;
     const { phase } = snap;
@@ -104,25 +129,30 @@ export class Rail {
 
   #go() {
     return ['kg-start', 'kg-pause', 'kg-continue']
-      .map((id) => document.getElementById(id))
+      .map((id) => /** @type {HTMLButtonElement} */ (document.getElementById(id)))
       .find((b) => !b.hidden && !b.disabled);
   }
 
-  /** The teacher that the form speaks of, where it is not the shown run's. */
+  /**
+   * Names the teacher of the form if it is not the shown run's.
+   * @param {Snapshot} snap
+   * @returns {string | null}
+   */
   other(snap) {
     // the class picker may have told of its teacher before this was there
     const card = (this.choice ?? current()?.facts)?.card;
     return card && card.title !== snap.teacher.title ? card.title : null;
   }
 
-  /** Space: pause or continue, never start. */
+  /** Pauses or continues the run, but never starts one. */
   toggle() {
     const button = this.#go();
     if (button && button.id !== 'kg-start') button.click();
   }
 
+  /** Takes one step. */
   step() {
-    const button = document.getElementById('kg-step');
+    const button = /** @type {HTMLButtonElement} */ (document.getElementById('kg-step'));
     if (!button.disabled) button.click();
   }
 
@@ -138,11 +168,13 @@ export class Rail {
     const sides = [...this.root.querySelectorAll('#kg-side label:has(:checked)')].map((label) =>
       parseInt(label.textContent, 10),
     );
-    const share = +this.root.querySelector('#kg-budget input[type=range]').value;
+    /** @type {HTMLInputElement} */
+    const budget = this.root.querySelector('#kg-budget input[type=range]');
+    const share = +budget.value;
     if (!teacher || !sides.length) return;
     const pixels = Math.floor((share / 100) * teacher.n_train * teacher.side ** 2 + 1e-6);
     const each = sides.map((side) => Math.floor(Math.floor(pixels / sides.length) / side ** 2));
-    for (const label of this.root.querySelectorAll('#kg-side label')) {
+    for (const label of labels('#kg-rail #kg-side label')) {
       const side = parseInt(label.textContent, 10);
       label.dataset.tip = `${num(side * side)} pixels, ${+((100 * side * side) / teacher.side ** 2).toPrecision(2)} % of a full image's, and so about that share of its time in a step. The budget holds ${num(Math.floor(pixels / side ** 2))} such images.`;
     }
@@ -155,9 +187,9 @@ export class Rail {
 
   /** What to expect without the rung that was switched off last. */
   #expect() {
-    const off = [...this.root.querySelectorAll('#kg-ladder input')]
-      .map((box, i) => (box.checked ? -1 : i))
-      .filter((i) => i >= 0);
+    /** @type {NodeListOf<HTMLInputElement>} */
+    const boxes = this.root.querySelectorAll('#kg-ladder input');
+    const off = [...boxes].map((box, i) => (box.checked ? -1 : i)).filter((i) => i >= 0);
     const flipped = off.find((i) => this.off && !this.off.includes(i));
     if (!off.includes(this.missing)) this.missing = null;
     if (flipped != null) this.missing = flipped;
@@ -169,7 +201,7 @@ export class Rail {
           ? 'Switch an idea off to read what to expect without it.'
           : 'All rungs are on: the whole method.'),
     );
-    const all = this.root.querySelectorAll('#kg-ladder input').length;
+    const all = boxes.length;
     setText(
       document.getElementById('kg-custom'),
       this.root.querySelector('#kg-preset input:checked')

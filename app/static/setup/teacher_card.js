@@ -1,6 +1,9 @@
-// The teacher's card in the rail: what it is, how good it is, and what its student costs beside it.
+// The teacher's card in the sidebar: what it is, how good it is, and what its student costs beside
+// it.
 
 import { num, pct, setAttr, setText } from '../core/dom.js';
+
+/** @import { Scale, Student, Teacher } from '../core/types.js' */
 
 /** 74962 → "75 k". */
 const short = (n) =>
@@ -12,7 +15,11 @@ const short = (n) =>
         ? `${(n / 1e6).toFixed(1)} M`
         : `${(n / 1e9).toFixed(1)} G`;
 
-/** `snap`: a snapshot, or as much of one as the choice of a teacher tells. */
+/**
+ * Draws the teacher's card.
+ * @param {{ teacher: Teacher, scales: Scale[], student?: Student }} snap A snapshot, or as much of
+ *   one as the choice of a teacher tells.
+ */
 export function teacherCard({ teacher, scales, student = {} }) {
   const root = document.getElementById('kg-teacher');
   const put = (name, text) => setText(root.querySelector(`[data-t=${name}]`), text);

@@ -2,8 +2,10 @@
 // finds it, and keeps the teacher. Whether a file is any good is found out by the server, in a
 // process of its own.
 
-import { Findings } from './check_report.js';
+import { CheckReport } from './check_report.js';
 import { h, num, setText } from '../core/dom.js';
+
+/** @import { DialogPage, Suggestions } from '../core/types.js' */
 
 const WEIGHTS = ['.pt', '.pth', '.th', '.safetensors'];
 const NAMES = ['.txt', '.json'];
@@ -67,10 +69,18 @@ const opener = (label, accept, take) =>
     h('span', { class: 'link' }, label),
   );
 
-class Own {
-  /** `page`: {base, adopted(name)}; `known`: what to suggest. */
+/** The dialog for a teacher of one's own. */
+class TeacherDialog {
+  /**
+   * @param {DialogPage} page
+   * @param {Suggestions} known
+   */
   constructor(page, known) {
-    Object.assign(this, { page, file: null, sent: null, asked: null, busy: false });
+    this.page = page;
+    this.file = null;
+    this.sent = null;
+    this.asked = null;
+    this.busy = false;
     this.chosen = h('p', { class: 'chosen', role: 'status' });
     this.path = text('path', {
       placeholder: '/home/me/pets.pth',
@@ -92,11 +102,11 @@ class Own {
           e.preventDefault();
           this.#check();
         },
-        oninput: () => this.findings.outdate(),
+        oninput: () => this.report.outdate(),
       },
       this.#fields(known),
     );
-    this.findings = new Findings((name) => this.#keep(name));
+    this.report = new CheckReport((name) => this.#keep(name));
     this.dialog = h(
       'dialog',
       { id: 'kg-own', 'aria-labelledby': 'kg-own-title' },
@@ -115,7 +125,7 @@ class Own {
           '×',
         ),
       ),
-      h('div', { class: 'halves' }, this.form, this.findings.root),
+      h('div', { class: 'halves' }, this.form, this.report.root),
     );
     this.path.addEventListener('input', () => this.#choose(null));
     this.dialog.addEventListener('keydown', (e) => e.stopPropagation()); // the page's own keys steer the run
@@ -203,6 +213,7 @@ class Own {
     ];
   }
 
+  /** Shows the dialog. */
   open() {
     this.dialog.showModal();
   }
@@ -213,17 +224,15 @@ class Own {
     this.file = file;
     setText(this.chosen, file ? `${file.name}, ${size(file.size)}` : '');
     if (file) this.path.value = '';
-    this.findings.outdate();
+    this.report.outdate();
   }
 
   /** Class names in a file go into the field, where they can be read. */
   async #read(file) {
     if (file.size > LARGEST_NAMES)
-      return this.findings.fail(
-        `${file.name} has more than 1 MB; expected class names, one a line.`,
-      );
+      return this.report.fail(`${file.name} has more than 1 MB; expected class names, one a line.`);
     this.classes.value = (await file.text()).replace(/^\ufeff/, '');
-    this.findings.outdate();
+    this.report.outdate();
   }
 
   #listenToDrops() {
@@ -236,7 +245,7 @@ class Own {
       }
     });
     this.dialog.addEventListener('dragleave', (e) => {
-      if (!this.dialog.contains(e.relatedTarget)) over(false);
+      if (!this.dialog.contains(/** @type {Node} */ (e.relatedTarget))) over(false);
     });
     this.dialog.addEventListener('drop', (e) => {
       if (!files(e)) return;
@@ -248,9 +257,14 @@ class Own {
     });
   }
 
-  /** The form as an order, its file uploaded. */
+  /**
+   * Reads the form as a request, its file uploaded.
+   * @returns {Promise<Record<string, any>>}
+   */
   async #order() {
+    /** @type {Record<string, any>} */
     const given = Object.fromEntries(new FormData(this.form));
+    /** @type {Record<string, any>} */
     const order = { by_order: 'by_order' in given, half: 'half' in given };
     for (const name of ['architecture', 'classes', 'mean', 'std', 'title', 'data'])
       order[name] = given[name].trim();
@@ -277,7 +291,7 @@ class Own {
         `${this.page.base}/kg/teacher-file?name=${encodeURIComponent(file.name)}`,
       );
       upload.upload.addEventListener('progress', (e) =>
-        this.findings.wait(`Uploading, ${Math.floor((100 * e.loaded) / file.size)} % …`),
+        this.report.wait(`Uploading, ${Math.floor((100 * e.loaded) / file.size)} % …`),
       );
       upload.addEventListener('load', () =>
         upload.status === 200
@@ -321,11 +335,11 @@ class Own {
 
   async #check() {
     await this.#work(async () => {
-      this.findings.begin('Checking: takes about ten seconds …');
+      this.report.begin('Checking: takes about ten seconds …');
       this.asked = await this.#order();
-      this.findings.wait('Checking: takes about ten seconds …');
-      this.findings.end(
-        await this.#follow(this.asked, (found) => this.findings.draw(found)),
+      this.report.wait('Checking: takes about ten seconds …');
+      this.report.end(
+        await this.#follow(this.asked, (found) => this.report.draw(found)),
         nameFrom(this.file?.name ?? this.asked.path),
       );
     });
@@ -334,10 +348,10 @@ class Own {
   /** The same order once more, and kept this time: nothing that was found is believed of a page. */
   async #keep(name) {
     await this.#work(async () => {
-      this.findings.wait('Keeping it: the file is checked once more …');
+      this.report.wait('Keeping it: the file is checked once more …');
       const found = await this.#follow({ ...this.asked, save: name }, () => {});
-      if (!found.saved) return this.findings.refuse(found);
-      this.findings.clear();
+      if (!found.saved) return this.report.refuse(found);
+      this.report.clear();
       this.#choose(null);
       this.sent = null;
       this.form.reset();
@@ -352,7 +366,7 @@ class Own {
     try {
       await what();
     } catch (error) {
-      this.findings.fail(
+      this.report.fail(
         error instanceof TypeError
           ? 'The app does not answer; is it still running?'
           : error.message,
@@ -361,18 +375,23 @@ class Own {
     this.busy = this.go.disabled = this.form.inert = false;
     if (this.dialog.open)
       // what was pressed has lost it
-      (this.findings.fits ? this.findings.use : this.go).focus({ preventScroll: true });
+      (this.report.fits ? this.report.use : this.go).focus({ preventScroll: true });
   }
 }
 
+/**
+ * Makes the button open the dialog.
+ * @param {HTMLElement} element
+ * @param {DialogPage} page
+ */
 export function mount(element, page) {
-  let own = null;
+  let dialog = null;
   element.querySelector('button').addEventListener('click', async () => {
     const nothing = { architectures: [], data: [] };
-    own ??= fetch(`${page.base}/kg/known`)
+    dialog ??= fetch(`${page.base}/kg/known`)
       .then((answer) => (answer.ok ? answer.json() : nothing))
       .catch(() => nothing)
-      .then((known) => new Own(page, known));
-    (await own).open();
+      .then((known) => new TeacherDialog(page, known));
+    (await dialog).open();
   });
 }

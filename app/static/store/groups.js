@@ -1,6 +1,9 @@
 // Groups (the shown images of one iteration) and samples (one image in full), fetched once and
 // kept: they never change.
 
+/** @import { Group, Past, Reference, Sample } from '../core/types.js' */
+/** @import { Scale, Snapshot, StudentView } from '../core/types.js' */
+
 const KEPT_GROUPS = 40;
 const KEPT_MOMENTS = 400;
 const KEPT_SAMPLES = 200;
@@ -8,16 +11,30 @@ const KEPT_POINTS = 400;
 const KEPT_SHEETS = 24;
 const AT_ONCE = 3;
 
-/** base64 of int16 (hundredths) → numbers. */
+/**
+ * Decodes base64 of int16, in hundredths.
+ * @param {string} text
+ * @returns {Float32Array}
+ */
 function hundredths(text) {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   return Float32Array.from(new Int16Array(bytes.buffer), (v) => v / 100);
 }
 
-/** The resolution of an iteration: they take turns. {side, batch, h, w, target, budget} */
+/**
+ * Finds the resolution of an iteration: they take turns.
+ * @param {{ scales: Scale[] }} snap
+ * @param {number} [iteration]
+ * @returns {Scale}
+ */
 export const scaleOf = (snap, iteration) => snap.scales[(iteration ?? 0) % snap.scales.length];
 
-/** The group as the page uses it: each tile knows its place on the sheet and its map. */
+/**
+ * Decodes a group: each tile gets its place on the sheet and its map.
+ * @param {any} raw The server's answer.
+ * @param {{ scales: Scale[] }} snap
+ * @returns {Group}
+ */
 export function decode(raw, snap) {
   const { h, w } = scaleOf(snap, raw.iteration);
   const map = raw.map ?? [h, w];
@@ -43,8 +60,10 @@ export function decode(raw, snap) {
 }
 
 /**
- * A sheet of the maps as translucent blue, each image scaled to its own maximum. Made when first
- * asked for; empty where there are none.
+ * Draws the sheet of the maps as translucent blue, each scaled to its own maximum, when it is first
+ * asked for.
+ * @param {Group} shown
+ * @returns {string} A data URL; empty if there are no maps.
  */
 export function camSheet(shown) {
   const group = shown.whole ?? shown;
@@ -54,31 +73,48 @@ export function camSheet(shown) {
     width: group.columns * w,
     height: group.rows * h,
   });
-  const ink = canvas.getContext('2d');
+  const ctx = canvas.getContext('2d');
   for (const tile of group.tiles) {
-    const image = ink.createImageData(w, h);
+    const image = ctx.createImageData(w, h);
     const top = Math.max(...tile.cam, 1e-6);
     tile.cam.forEach((v, i) => image.data.set([70, 140, 255, (190 * Math.max(0, v)) / top], 4 * i));
-    ink.putImageData(image, tile.col * w, tile.row * h);
+    ctx.putImageData(image, tile.col * w, tile.row * h);
   }
   return (group.cams = canvas.toDataURL());
 }
 
-/**
- * A bounded memory of immutable answers. `get` gives the answer or null; `changed` is called when a
- * missing one arrives.
- */
-export class Shelf {
+/** A bounded cache of immutable answers. */
+export class AnswerCache {
+  /**
+   * @param {number} limit Answers that are kept.
+   * @param {() => void} changed Called when a missing answer arrives.
+   * @param {number} [most] Requests at once.
+   */
   constructor(limit, changed, most = Infinity) {
-    Object.assign(this, { limit, changed, most, held: new Map(), away: new Set(), generation: 0 });
+    this.limit = limit;
+    this.changed = changed;
+    this.most = most;
+    this.held = new Map();
+    this.away = new Set();
+    this.generation = 0;
+    this.paused = false;
   }
 
+  /** Forgets everything. */
   clear() {
     this.held.clear();
     this.away.clear();
     this.generation += 1;
   }
 
+  /**
+   * Returns the answer, or null and fetches it.
+   * @template T
+   * @param {string | number} key
+   * @param {string} url
+   * @param {(raw: any) => T} prepare
+   * @returns {T | null}
+   */
   get(key, url, prepare) {
     const found = this.held.get(key);
     if (found) {
@@ -86,7 +122,7 @@ export class Shelf {
       this.held.set(key, found);
       return found;
     } // newest last
-    if (!this.held_back && !this.away.has(key) && this.away.size < this.most) {
+    if (!this.paused && !this.away.has(key) && this.away.size < this.most) {
       this.away.add(key);
       this.#fetch(key, url, prepare, this.generation);
     }
@@ -123,27 +159,32 @@ export class Shelf {
 
 /** Everything immutable about the current run. */
 export class Archive {
+  /**
+   * @param {string} base
+   * @param {() => void} changed Called when something arrives.
+   */
   constructor(base, changed) {
     this.base = base;
-    this.groups = new Shelf(KEPT_GROUPS, changed);
-    this.moments = new Shelf(KEPT_MOMENTS, changed);
-    this.samples = new Shelf(KEPT_SAMPLES, changed);
+    this.groups = new AnswerCache(KEPT_GROUPS, changed);
+    this.moments = new AnswerCache(KEPT_MOMENTS, changed);
+    this.samples = new AnswerCache(KEPT_SAMPLES, changed);
     // a browser has six connections in all: the live view needs one
-    this.columns = new Shelf(KEPT_POINTS, changed, AT_ONCE);
-    this.sheets = new Shelf(KEPT_SHEETS, changed, AT_ONCE);
-    this.views = new Shelf(40, changed, AT_ONCE);
-    this.references = new Shelf(2, changed);
+    this.columns = new AnswerCache(KEPT_POINTS, changed, AT_ONCE);
+    this.sheets = new AnswerCache(KEPT_SHEETS, changed, AT_ONCE);
+    this.views = new AnswerCache(40, changed, AT_ONCE);
+    this.references = new AnswerCache(2, changed);
   }
 
   /**
-   * Another run, the same one begun anew, or a layout that has been fitted and gives everything its
-   * place: forget.
+   * Forgets everything if this is another run, the same run restarted, or a layout has been fitted
+   * and gives everything its place.
+   * @param {Snapshot} snap
    */
   turnTo(snap) {
     const path = `${encodeURIComponent(snap.run ?? '-')}/${snap.run ? snap.attempt : 0}`;
     const id = snap.id ? `?id=${encodeURIComponent(snap.id)}` : '';
     if (path !== this.path || id !== this.id || snap.layout !== this.snap.layout)
-      for (const shelf of [
+      for (const cache of [
         this.groups,
         this.moments,
         this.samples,
@@ -151,17 +192,26 @@ export class Archive {
         this.sheets,
         this.views,
       ])
-        shelf.clear();
-    Object.assign(this, { path, id, snap });
+        cache.clear();
+    this.path = path;
+    this.id = id;
+    this.snap = snap;
   }
 
-  /** Give only what is here, and ask for nothing. */
+  /**
+   * Gives only what is here and asks for nothing, or asks again.
+   * @param {boolean} on
+   */
   hold(on) {
-    for (const shelf of [this.groups, this.moments, this.samples, this.columns, this.views])
-      shelf.held_back = on;
+    for (const cache of [this.groups, this.moments, this.samples, this.columns, this.views])
+      cache.paused = on;
   }
 
-  /** What was known at the kept steps of a finished iteration: {steps}, the last one its end. */
+  /**
+   * What was known at the kept steps of a finished iteration; the last one is its end.
+   * @param {number} iteration
+   * @returns {{ steps: Past[] } | null}
+   */
   moment(iteration) {
     if (iteration < 0 || iteration >= this.snap.counters.iterations_done) return null;
     return this.moments.get(
@@ -172,8 +222,10 @@ export class Archive {
   }
 
   /**
-   * Every image of a finished iteration as columns: c, x, y, z, p and the parts of its loss; the
+   * Every image of a finished iteration as columns: c, x, y, z, p and the terms of its loss; the
    * position is the row.
+   * @param {number} iteration
+   * @returns {Record<string, number[]> | null}
    */
   points(iteration) {
     return this.columns.get(
@@ -183,7 +235,11 @@ export class Archive {
     );
   }
 
-  /** Every image of a finished iteration on one sheet. */
+  /**
+   * Every image of a finished iteration on one sheet.
+   * @param {number} iteration
+   * @returns {{ sheet: string, columns: number, rows: number } | null}
+   */
   tiles(iteration) {
     return this.sheets.get(
       iteration,
@@ -192,7 +248,11 @@ export class Archive {
     );
   }
 
-  /** What the student makes of some images at a test, counted from 1. */
+  /**
+   * What the student made of some images at a test.
+   * @param {number} test Counted from 1.
+   * @returns {StudentView | null}
+   */
   studentView(test) {
     return this.views.get(
       test,
@@ -201,6 +261,11 @@ export class Archive {
     );
   }
 
+  /**
+   * The shown images of a finished iteration.
+   * @param {number} iteration
+   * @returns {Group | null}
+   */
   group(iteration) {
     if (iteration < 0 || iteration >= this.snap.counters.iterations_done) return null;
     return this.groups.get(
@@ -210,6 +275,12 @@ export class Archive {
     );
   }
 
+  /**
+   * One image in full.
+   * @param {number} iteration
+   * @param {number} pos
+   * @returns {Sample | null}
+   */
   sample(iteration, pos) {
     if (iteration < 0 || iteration >= this.snap.counters.iterations_done) return null;
     return this.samples.get(
@@ -220,8 +291,9 @@ export class Archive {
   }
 
   /**
-   * Real examples: the run's own once it has begun, the bundled ones (of all classes) before. Kept
-   * from run to run.
+   * Real examples: the run's own once it has begun, the bundled ones (of all classes) before. They
+   * are kept from run to run.
+   * @returns {Reference | null}
    */
   reference() {
     const { snap } = this;

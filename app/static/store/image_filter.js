@@ -3,6 +3,8 @@
 
 import { GENERATOR, REWARD } from '../core/terms.js';
 
+/** @import { Column, Condition, Sorting } from '../core/types.js' */
+
 const NUMBER = /^-?\d*\.?\d*(?:e-?\d{1,2})?$/;
 const MOST = 12;
 
@@ -19,14 +21,26 @@ const OTHERS = [
   { name: 'side', title: 'resolution', unit: ' px' },
   { name: 'pool', title: 'kept in the pool' },
 ];
+/** @type {Column[]} */
 const ALL = [
   OTHERS[0],
   ...[...GENERATOR, REWARD].map(({ name, title }) => ({ name, title })),
   ...OTHERS.slice(1),
 ];
-export const columnOf = (name) => ALL.find((column) => column.name === name);
+
 /**
- * Those that a run has: the terms of its loss, a judge's answers where it has one, and the rest.
+ * Looks up a column.
+ * @param {string} name
+ * @returns {Column | undefined}
+ */
+export const columnOf = (name) => ALL.find((column) => column.name === name);
+
+/**
+ * Selects the columns that a run has: the terms of its loss, a judge's answers if it has one, and
+ * the rest.
+ * @param {{ name: string }[]} terms
+ * @param {boolean} judged
+ * @returns {Column[]}
  */
 export const columnsOf = (terms, judged) =>
   ALL.filter(({ name, judge }) =>
@@ -35,7 +49,11 @@ export const columnsOf = (terms, judged) =>
       : OTHERS.some((other) => other.name === name) || terms.some((term) => term.name === name),
   );
 
-/** "kr:0.5:2,p::0.9" → [{name, low, high}]; what is none is left out. */
+/**
+ * Reads conditions, such as "kr:0.5:2,p::0.9"; what is not a condition is left out.
+ * @param {string | null} [text]
+ * @returns {Condition[]}
+ */
 export function parse(text) {
   return (text ?? '')
     .split(',')
@@ -54,25 +72,52 @@ export function parse(text) {
 }
 
 const bound = (v) => (Number.isFinite(v) ? String(+v.toPrecision(8)).slice(0, 16) : '');
+
+/**
+ * Writes conditions.
+ * @param {Condition[]} where
+ * @returns {string}
+ */
 export const format = (where) =>
   where.map(({ name, low, high }) => `${name}:${bound(low)}:${bound(high)}`).join(',');
 
-/** "-kr" → {name, down}; by iteration where it is nothing of that. */
+/**
+ * Reads an order, such as "-kr"; anything else means by iteration.
+ * @param {string | null} [text]
+ * @returns {Sorting}
+ */
 export function sorting(text) {
   const name = (text ?? '').replace(/^-/, '');
   return columnOf(name) ? { name, down: text.startsWith('-') } : { name: 'it', down: false };
 }
 
-/** As a person types and reads it. */
+/**
+ * Converts a value to what a person reads.
+ * @param {string} name
+ * @param {number} v
+ * @returns {number}
+ */
 export const typed = (name, v) => {
   const { times = 1, add = 0 } = columnOf(name);
   return +(v * times + add).toPrecision(6);
 };
+
+/**
+ * Converts what a person types to a value.
+ * @param {string} name
+ * @param {number} v
+ * @returns {number}
+ */
 export const meant = (name, v) => {
   const { times = 1, add = 0 } = columnOf(name);
   return +((v - add) / times).toPrecision(8);
 };
 
+/**
+ * Describes a condition in words.
+ * @param {Condition} condition
+ * @returns {string}
+ */
 export function words({ name, low, high }) {
   const { title, unit = '' } = columnOf(name);
   const say = (v) => `${typed(name, v)}${unit}`;
@@ -86,8 +131,13 @@ export function words({ name, low, high }) {
 }
 
 /**
- * Places in the columns, chosen and sorted. What is unknown fits no condition and comes last;
- * equals stay in the order of their making. `n`: only of the first n.
+ * Filters and sorts. An unknown value meets no condition and comes last; equal ones stay in the
+ * order of their making.
+ * @param {Record<string, (number | null)[]>} columns
+ * @param {Condition[]} where
+ * @param {Sorting} sorting
+ * @param {number} [n] Only of the first n images.
+ * @returns {number[]} Rows of the columns.
  */
 export function choose(columns, where, { name, down }, n = columns.it.length) {
   const order = [];
@@ -101,7 +151,7 @@ export function choose(columns, where, { name, down }, n = columns.it.length) {
   const sign = down ? -1 : 1;
   return order.sort((a, b) =>
     key[a] == null || key[b] == null
-      ? (key[a] == null) - (key[b] == null)
+      ? Number(key[a] == null) - Number(key[b] == null)
       : sign * (key[a] - key[b]),
   );
 }

@@ -7,43 +7,79 @@
 
 import { written } from '../core/address.js';
 
+/** @import { Frame, Moment, Snapshot } from '../core/types.js' */
+/** @import { Archive } from './groups.js' */
+
 export const PACE = { slow: 1430, watch: 500, full: 150 }; // milliseconds a frame
 const PATIENCE = 1500; // what does not arrive within that is shown as missing
 const DRAG = 90; // while the slider moves, only where it rests this long is anything fetched
 
+/** Which moment this viewer looks at. */
 export class Player {
-  /** `changed(moved)`: draw again; `moved`: to another moment. */
+  /**
+   * @param {Archive} archive
+   * @param {string} speed
+   * @param {(moved?: boolean) => void} changed Called to draw again; `moved`: to another moment.
+   * @param {Moment | null} [at] The moment to begin at.
+   */
   constructor(archive, speed, changed, at = null) {
-    Object.assign(this, {
-      archive,
-      changed,
-      speed: speed in PACE ? speed : 'full',
-      at: null,
-      asked: at,
-      playing: false,
-      following: speed !== 'full',
-      since: 0,
-    });
+    this.archive = archive;
+    this.changed = changed;
+    this.speed = speed in PACE ? speed : 'full';
+    /** @type {Moment | null} */
+    this.at = null;
+    this.asked = at;
+    this.playing = false;
+    this.following = speed !== 'full';
+    this.since = 0;
+    /** @type {((moment: string | null) => void) | null} Called when the moment has changed. */
+    this.told = null;
   }
 
+  /**
+   * Generator steps per iteration.
+   * @returns {number}
+   */
   get steps() {
     return this.snap.recipe.generator_steps ?? 1;
   }
+
+  /**
+   * Iterations done.
+   * @returns {number}
+   */
   get done() {
     return this.snap.counters.iterations_done;
   }
+
+  /**
+   * Has the run ended?
+   * @returns {boolean}
+   */
   get over() {
     return !['starting', 'running', 'paused', 'stopping'].includes(this.snap.phase);
   }
-  /** The moment that the address should name; null: none. */
+
+  /**
+   * The moment that the address should name, or null.
+   * @returns {string | null}
+   */
   get moment() {
     return this.playing || !this.replaying ? null : written(this.at, this.steps);
   }
-  /** Is an earlier moment than the newest shown? */
+
+  /**
+   * Is an earlier moment than the newest shown?
+   * @returns {boolean}
+   */
   get replaying() {
     return this.at != null && this.at.iteration < this.done;
   }
 
+  /**
+   * Takes a new snapshot.
+   * @param {Snapshot} snap
+   */
   turnTo(snap) {
     const other =
       this.snap &&
@@ -62,7 +98,9 @@ export class Player {
   }
 
   /**
-   * Slow and Watch replay each batch of a live run as it comes; Full returns to the newest state.
+   * Changes the speed. Slow and Watch replay each batch of a live run as it comes; Full returns to
+   * the newest state.
+   * @param {string} speed
    */
   setSpeed(speed) {
     this.speed = speed;
@@ -78,7 +116,11 @@ export class Player {
     this.#go(this.at ?? { iteration: Math.max(0, this.done - 1), step: 0 }, true);
   }
 
-  /** Stand still at a moment, {iteration, step}. `dragged`: many more will come. */
+  /**
+   * Stands still at a moment.
+   * @param {Moment} moment
+   * @param {boolean} [dragged] Many more will come.
+   */
   seek({ iteration, step = this.steps }, dragged = false) {
     this.following = false;
     if (
@@ -100,12 +142,16 @@ export class Player {
     );
   }
 
+  /** Returns to the newest state. */
   goLive() {
     this.following = this.speed !== 'full' && !this.over;
     this.#go(this.following ? { iteration: this.done, step: 0 } : null, this.following);
   }
 
-  /** From live: stand still at the newest finished batch. At a run's end: from its beginning. */
+  /**
+   * Plays or stands still. From live: at the newest finished batch. At a run's end: from its
+   * beginning.
+   */
   toggle() {
     if (this.playing) {
       this.following = false;
@@ -122,7 +168,10 @@ export class Player {
     return { iteration: this.done - 1, step: this.steps };
   }
 
-  /** One kept frame on or back. */
+  /**
+   * Moves by one kept frame.
+   * @param {number} by 1 or −1.
+   */
   frames(by) {
     const from = this.#now();
     const kept = this.kept(from.iteration);
@@ -134,7 +183,10 @@ export class Player {
     else if (from.iteration > 0) this.seek({ iteration: from.iteration - 1 });
   }
 
-  /** The end of the iteration before or after. */
+  /**
+   * Moves to the end of the iteration before or after.
+   * @param {number} by 1 or −1.
+   */
   iterations(by) {
     const iteration = this.#now().iteration + by;
     if (iteration < 0) this.start();
@@ -145,12 +197,15 @@ export class Player {
     return this.replaying ? this.at : this.over ? this.#end() : { iteration: this.done, step: 0 };
   }
 
+  /** Moves to the start of the run. */
   start() {
     if (this.done) this.seek({ iteration: 0, step: 0 });
   }
 
   /**
-   * The steps at which an iteration's making was kept, and its end; null while they are not here.
+   * Lists the steps at which an iteration's making was kept, and its end.
+   * @param {number} iteration
+   * @returns {number[] | null} Null until they arrive.
    */
   kept(iteration) {
     if (iteration >= this.done) return [0];
@@ -158,14 +213,15 @@ export class Player {
     return group && [...(group.frames ?? []).map((frame) => frame.step), this.steps];
   }
 
-  #shown({ step }, kept) {
+  #shown(/** @type {Moment} */ { step }, kept) {
     return kept.findLast((k) => k <= step) ?? kept[0];
   }
 
   #go(at, playing) {
     const moved = at?.iteration !== this.at?.iteration || at?.step !== this.at?.step;
     if (at?.iteration !== this.at?.iteration) this.since = performance.now();
-    Object.assign(this, { at, playing });
+    this.at = at;
+    this.playing = playing;
     this.#wind();
     this.#tell();
     if (this.snap) this.changed(moved);
@@ -194,13 +250,12 @@ export class Player {
   }
 
   /**
-   * What to draw. `finished`: how many iterations count as finished; `making`: the group in the
-   * last place or null; `then`: null when live, else what was known at that moment (its `at` in
-   * generator steps); `waiting`: it is not here yet; `lag`: null, or {showing, live} as iterations.
+   * Computes what to draw.
+   * @returns {Frame}
    */
   frame() {
     const { snap, done, steps } = this;
-    if (!this.replaying) return { finished: done, making: snap.making, then: null, lag: null };
+    if (!this.replaying) return { finished: done, making: snap.making, past: null, lag: null };
     const { iteration, step } = this.at;
     const group = this.archive.group(iteration);
     const moment = this.archive.moment(iteration);
@@ -208,13 +263,13 @@ export class Player {
     const shown = this.#shown(this.at, kept);
     const picture = group?.frames?.find((frame) => frame.step === shown);
     if (this.playing) this.archive.group(iteration + 1);
-    const then = moment?.steps.findLast((known) => known.step <= shown) ?? {
+    const past = moment?.steps.findLast((known) => known.step <= shown) ?? {
       step: shown,
       at: iteration * steps + shown,
     };
     return {
       finished: iteration,
-      then: { ...then, iteration },
+      past: { ...past, iteration },
       waiting: (!group || !moment) && performance.now() - this.since < PATIENCE,
       making: group && {
         ...group,

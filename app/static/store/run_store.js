@@ -1,10 +1,18 @@
 // A run as the Inspect page reads it: its overview, and pieces that never change, asked for once.
 
-import { factsOf, slots } from '../setup/class_picker.js';
+import { factsOf } from '../setup/class_picker.js';
+import { slots } from './slots.js';
+
+/** @import { Overview } from '../core/types.js' */
 
 const KEPT = 60;
 const AT_ONCE = 3;
 
+/**
+ * Fetches JSON. Throws an Error whose message is one sentence.
+ * @param {string} url
+ * @returns {Promise<any>}
+ */
 export async function ask(url) {
   let answer;
   try {
@@ -17,28 +25,47 @@ export async function ask(url) {
   return answer.json();
 }
 
-export class Book {
-  /** `over`: the answer of /kg/inspect/NAME; `changed` is called when names have come. */
+/** A run as the Inspect page reads it. */
+export class RunStore {
+  /**
+   * @param {string} base
+   * @param {Overview} over
+   * @param {() => void} changed Called when names have arrived.
+   */
   constructor(base, over, changed) {
-    Object.assign(this, {
-      base,
-      over,
-      changed,
-      held: new Map(),
-      samples: new Map(),
-      names: new Map(),
-      colours: slots(over.class_indices),
-    });
-    this.mark = Book.mark(over);
+    this.base = base;
+    this.over = over;
+    this.changed = changed;
+    this.held = new Map();
+    this.samples = new Map();
+    this.names = new Map();
+    this.colours = slots(over.class_indices);
+    this.mark = RunStore.mark(over);
   }
 
+  /**
+   * Tells one attempt of a run from another.
+   * @param {Overview} over
+   * @returns {string}
+   */
   static mark = (over) => `${over.run} ${over.id} ${over.attempt}`;
 
+  /**
+   * Computes the address of a piece.
+   * @param {string} path
+   * @param {string} [query]
+   * @returns {string}
+   */
   address(path, query = '') {
     const { run, attempt, id } = this.over;
     return `${this.base}/kg/inspect/${encodeURIComponent(run)}/${attempt}/${path}?id=${encodeURIComponent(id)}${query}`;
   }
 
+  /**
+   * Fetches a piece, once.
+   * @param {string} path
+   * @returns {Promise<any>}
+   */
   get(path) {
     const found = this.held.get(path) ?? ask(this.address(path));
     this.held.delete(path);
@@ -51,18 +78,30 @@ export class Book {
     return found;
   }
 
-  /** A class's images so far; `grow()` reads the rest. */
+  /**
+   * A class's images so far; `grow()` reads the rest.
+   * @param {number} c
+   * @returns {Samples}
+   */
   of(c) {
     if (!this.samples.has(c)) this.samples.set(c, new Samples(this, c));
     return this.samples.get(c);
   }
 
-  /** Name of the teacher's class with that index, chosen or not. */
+  /**
+   * Names a class of the teacher, chosen or not.
+   * @param {number} index
+   * @returns {string}
+   */
   nameOf(index) {
     return this.#named(this.over.teacher.name, this.over.class_indices, index);
   }
 
-  /** Name of the judge's class with that index. */
+  /**
+   * Names a class of the judge.
+   * @param {number} index
+   * @returns {string}
+   */
   judgedName(index) {
     return this.#named(this.over.judge.name, this.over.judge.indices, index);
   }
@@ -89,26 +128,36 @@ export class Book {
  * Columns of a class's images, in the order of their making, and the contact sheets that they are
  * on.
  */
-class Samples {
-  constructor(book, c) {
-    Object.assign(this, {
-      book,
-      c,
-      done: 0,
-      n: 0,
-      columns: { it: [], pos: [] },
-      sheets: [],
-      place: [],
-      means: new Map(),
-      lost: [],
-    });
+export class Samples {
+  /**
+   * @param {RunStore} store
+   * @param {number} c
+   */
+  constructor(store, c) {
+    this.store = store;
+    this.c = c;
+    this.done = 0;
+    this.n = 0;
+    this.columns = { it: [], pos: [] };
+    this.sheets = [];
+    this.place = [];
+    this.means = new Map();
+    this.lost = [];
   }
 
+  /**
+   * Iterations of the run so far.
+   * @returns {number}
+   */
   get total() {
-    return this.book.over.done;
+    return this.store.over.done;
   }
 
-  /** Reads what is missing; `step` is called after each piece. One reader at a time. */
+  /**
+   * Reads what is missing; there is one reader at a time.
+   * @param {() => void} step Called after each piece.
+   * @returns {Promise<void>}
+   */
   grow(step) {
     this.reading ??= this.#read(step).finally(() => {
       this.reading = null;
@@ -117,7 +166,7 @@ class Samples {
   }
 
   async #read(step) {
-    const { span } = this.book.over;
+    const { span } = this.store.over;
     while (this.done < this.total) {
       const wanted = [];
       for (let first = this.done; first < this.total && wanted.length < AT_ONCE;) {
@@ -126,7 +175,7 @@ class Samples {
         first = end;
       }
       for (const piece of await Promise.all(
-        wanted.map(([first, end]) => ask(this.book.address(`class/${this.c}/${first}/${end}`))),
+        wanted.map(([first, end]) => ask(this.store.address(`class/${this.c}/${first}/${end}`))),
       ))
         this.#add(piece);
       step();
@@ -144,17 +193,18 @@ class Samples {
     }
     for (let i = 0; i < n; i++) this.place.push({ sheet: this.sheets.length, at: i });
     this.sheets.push({
-      url: this.book.address(`sheet/${this.c}/${first}/${end}`),
+      url: this.store.address(`sheet/${this.c}/${first}/${end}`),
       cell,
       columns,
       rows,
     });
     this.lost.push(...lost);
     for (const mean of means) this.#mean(mean);
-    Object.assign(this, { n: this.n + n, done: end });
+    this.n = this.n + n;
+    this.done = end;
   }
 
-  /** Means of pieces add up: 256ths of a grey value, little-endian. */
+  /** Means of pieces add up: 256ths of a gray value, little-endian. */
   #mean({ side, small, channels, n, data }) {
     const bytes = Uint8Array.from(atob(data), (ch) => ch.charCodeAt(0));
     const values = new Uint16Array(bytes.buffer);
@@ -173,6 +223,12 @@ class Samples {
     this.means.set(key, held);
   }
 
+  /**
+   * Finds the row of an image.
+   * @param {number} it
+   * @param {number} pos
+   * @returns {number} −1 if it is not here.
+   */
   find(it, pos) {
     return this.columns.it.findIndex((v, i) => v === it && this.columns.pos[i] === pos);
   }

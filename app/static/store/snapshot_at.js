@@ -3,11 +3,18 @@
 
 import { num } from '../core/dom.js';
 
+/** @import { Past, Snapshot } from '../core/types.js' */
+
 /**
- * The rows of a curve that were there: `at` is the moment, in generator steps, that a row came at.
+ * Keeps the rows that were there at a moment.
+ * @template {{ at: number[] }} T
+ * @param {T} curve
+ * @param {number} at In generator steps.
+ * @param {string[]} names Columns.
+ * @returns {T}
  */
 function until(curve, at, names) {
-  const n = curve.at.findLastIndex((then) => then <= at) + 1;
+  const n = curve.at.findLastIndex((when) => when <= at) + 1;
   return {
     ...curve,
     ...Object.fromEntries(
@@ -18,20 +25,22 @@ function until(curve, at, names) {
 const columns = (curve) => Object.keys(curve).filter((name) => !['images', 'at'].includes(name));
 
 /**
- * `then`: what the server knows of that moment ({at, iteration, student_step, used_images, used,
- * accuracy, n, sentence}), or as much as is here.
+ * Computes the snapshot at an earlier moment.
+ * @param {Snapshot} snap
+ * @param {Past | null} past Null is live.
+ * @returns {Snapshot}
  */
-export function snapshotAt(snap, then) {
-  if (!then) return snap;
-  const curve = until(snap.curve, then.at, ['accuracy']);
-  const last = then.accuracy === undefined ? (curve.accuracy.at(-1) ?? null) : then.accuracy;
-  const used = then.used_images ?? 0;
+export function snapshotAt(snap, past) {
+  if (!past) return snap;
+  const curve = until(snap.curve, past.at, ['accuracy']);
+  const last = past.accuracy === undefined ? (curve.accuracy.at(-1) ?? null) : past.accuracy;
+  const used = past.used_images ?? 0;
   const steps = snap.recipe.generator_steps;
-  const ended = then.step >= steps;
+  const ended = past.step >= steps;
   if (last != null && curve.accuracy.at(-1) !== last) {
     // the curve is thinned, the moment is exact
     curve.images.push(used);
-    curve.at.push(then.at);
+    curve.at.push(past.at);
     curve.accuracy.push(last);
   }
   const whole = snap.counters.generator_steps;
@@ -41,26 +50,26 @@ export function snapshotAt(snap, then) {
     replay: true,
     making: null,
     warnings: snap.marks
-      .filter(([at, kind]) => kind === 'warning' && at <= then.at)
+      .filter(([at, kind]) => kind === 'warning' && at <= past.at)
       .map(([, , text]) => ({ text })),
     progress: {
-      label: `Iteration ${num(then.iteration + 1)} of ${num(snap.counters.iterations)}`,
-      share: whole ? then.at / whole : 0,
+      label: `Iteration ${num(past.iteration + 1)} of ${num(snap.counters.iterations)}`,
+      share: whole ? past.at / whole : 0,
       left_s: null,
     },
-    sentence: then.sentence ?? [
-      { text: `Replay: iteration ${num(then.iteration + 1)} of ${num(snap.counters.iterations)}.` },
+    sentence: past.sentence ?? [
+      { text: `Replay: iteration ${num(past.iteration + 1)} of ${num(snap.counters.iterations)}.` },
     ],
     counters: {
       ...snap.counters,
-      generator_step: then.at,
-      student_step: then.student_step ?? 0,
-      iterations_done: then.iteration + ended,
+      generator_step: past.at,
+      student_step: past.student_step ?? 0,
+      iterations_done: past.iteration + Number(ended),
     },
-    curve: { ...curve, last, n: then.n ?? snap.curve.n, final: false },
-    loss: until(snap.loss, then.at, columns(snap.loss)),
-    student_loss: until(snap.student_loss, then.at, columns(snap.student_loss)),
-    opinion: until(snap.opinion, then.at, columns(snap.opinion)),
-    budget: { ...snap.budget, used_images: used, used: then.used ?? 0 },
+    curve: { ...curve, last, n: past.n ?? snap.curve.n, final: false },
+    loss: until(snap.loss, past.at, columns(snap.loss)),
+    student_loss: until(snap.student_loss, past.at, columns(snap.student_loss)),
+    opinion: until(snap.opinion, past.at, columns(snap.opinion)),
+    budget: { ...snap.budget, used_images: used, used: past.used ?? 0 },
   };
 }

@@ -7,14 +7,29 @@ import { scaleOf } from '../store/groups.js';
 import { ACTIVE } from '../setup/sidebar.js';
 import { GENERATOR, REWARD, inUse, weightOf } from '../core/terms.js';
 
+/** @import { Changes, Reference, Sample, ShownImage, Snapshot } from '../core/types.js' */
+
+/** The chosen image beside the scatter. */
 export class Card {
+  /**
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {(index: number) => string} hooks.nameOf Names a class of the teacher.
+   * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
+   */
   constructor(view, { nameOf, inspect }) {
-    Object.assign(this, { nameOf, inspect, root: view.querySelector('.p-space .card'), key: null });
+    this.nameOf = nameOf;
+    this.inspect = inspect;
+    this.root = view.querySelector('.p-space .card');
+    this.key = null;
   }
 
   /**
-   * `image`: as for the key region, with `it`; `sample`: its full answer, or null while it is not
-   * here.
+   * Draws the image.
+   * @param {Snapshot} snap
+   * @param {ShownImage | null} image
+   * @param {Sample | null | undefined} sample Null until it arrives.
+   * @param {Reference | null} reference
    */
   draw(snap, image, sample, reference) {
     const key = image
@@ -94,7 +109,7 @@ export class Card {
    * To everything that is known of it, on a page of its own; from a replay to the step that is
    * shown.
    */
-  #link(snap, { it, pos, step }) {
+  #link(snap, /** @type {ShownImage} */ { it, pos, step }) {
     const changes = {
       run: snap.run,
       sel: selection({ it, pos }),

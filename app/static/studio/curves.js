@@ -2,9 +2,12 @@
 // the synthetic images stored. The budget bar is the axis that both share. Drawn as SVG in CSS
 // pixels.
 
+import { multiples, stepFor } from '../charts/ticks.js';
 import { h, num, put, s, setAttr, setText, signed } from '../core/dom.js';
 import { told } from '../core/glossary.js';
 import { GENERATOR, REWARD, STUDENT, inUse } from '../core/terms.js';
+
+/** @import { Snapshot, Term } from '../core/types.js' */
 
 const FEW = 50; // images below which a share would be more exact than it is
 const LEFT = 30;
@@ -12,17 +15,6 @@ const RIGHT = 136;
 // as the legend lists them
 const LOSSES = { generator: [...GENERATOR.toReversed(), REWARD], student: STUDENT.toReversed() };
 
-/** A round step that cuts `span` into about `n` pieces. */
-function step(span, n) {
-  const raw = span / n;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  return power * ([1, 2, 5].find((m) => m * power >= raw) ?? 10);
-}
-const ticks = (low, high, by) =>
-  Array.from(
-    { length: Math.floor(high / by + 1e-9) - Math.ceil(low / by - 1e-9) + 1 },
-    (_, i) => (Math.ceil(low / by - 1e-9) + i) * by,
-  );
 const line = (points) => points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L');
 const pick = (series, names) =>
   Object.fromEntries(['images', ...names].map((name) => [name, series[name]]));
@@ -38,8 +30,11 @@ const lastOfEach = (series) => {
 const OPINION = ['chosen', 'top1', 'top5'];
 const text = (x, y, words, props) => s('text', { x, y, ...props }, words);
 
+/** The charts of progress. */
 export class Curves {
+  /** @param {HTMLElement} view */
   constructor(view) {
+    /** @type {HTMLElement} */
     this.host = view.querySelector('.curves');
     this.of = 'generator';
     this.parts = new Map(
@@ -89,7 +84,12 @@ export class Curves {
     this.pending = requestAnimationFrame(() => this.last && this.draw(...this.last));
   }
 
+  /**
+   * Draws the charts if they have changed.
+   * @param {Snapshot} snap
+   */
   draw(snap) {
+    /** @type {Parameters<Curves['draw']>} */
     this.last = [snap];
     const width = this.host.clientWidth;
     const height = this.host.clientHeight;
@@ -168,6 +168,7 @@ export class Curves {
     const { snap, x0, x1, a0, a1, X, curve, total } = this.plot;
     const Y = (v) => a1 - v * (a1 - a0);
     const { teacher } = snap.curve;
+    /** @type {SVGElement[]} */
     const out = [
       text(
         0,
@@ -261,9 +262,9 @@ export class Curves {
 
   #budget() {
     const { x0, x1, X, bar, total, stored } = this.plot;
-    const by = step(total, 3);
+    const by = stepFor(total, 3);
     const g = x1 + 12;
-    const marks = ticks(0, total, by).filter((v) => v === 0 || X(total) - X(v) > 56);
+    const marks = multiples(0, total, by).filter((v) => v === 0 || X(total) - X(v) > 56);
     return [
       s('rect', { x: x0, y: bar, width: x1 - x0, height: 8, rx: 2, fill: 'var(--line)' }),
       s('rect', {
@@ -305,9 +306,9 @@ export class Curves {
     const span = high - low || 1;
     const [top, bottom] = n ? [high + 0.04 * span, low - 0.04 * span] : [4, reward ? -2 : 0];
     const Z = (v) => l0 + ((top - v) / (top - bottom)) * (l1 - l0);
-    const by = step(top - bottom, Math.max(2, (l1 - l0) / 26));
+    const by = stepFor(top - bottom, Math.max(2, (l1 - l0) / 26));
     const digits = by < 0.095 ? 2 : by < 0.95 ? 1 : 0;
-    for (const v of ticks(bottom, top, by))
+    for (const v of multiples(bottom, top, by))
       out.push(
         s('line', { class: 'grid', x1: x0, x2: x1, y1: Z(v), y2: Z(v) }),
         text(
@@ -340,7 +341,7 @@ export class Curves {
     this.legend.style.left = `${x1 + 8}px`;
     this.legend.style.top = `${l0 - 12}px`;
     this.choice.style.top = `${l0 - 22}px`;
-    for (const button of this.choice.children)
+    for (const button of /** @type {Iterable<HTMLElement>} */ (this.choice.children))
       setAttr(button, 'aria-pressed', String(button.dataset.of === this.of));
     for (const [name, { button, value }] of this.parts) {
       setAttr(button, 'hidden', !terms.some((t) => t.name === name));
@@ -352,6 +353,10 @@ export class Curves {
     }
   }
 
+  /**
+   * @param {Term} term
+   * @returns {[string, { button: HTMLButtonElement, value: HTMLElement }]}
+   */
   #part({ name, title, tip }) {
     const value = h('span', { class: 'muted' });
     const button = h(
@@ -393,6 +398,7 @@ export class Curves {
     if (this.#read() == null || !loss.images.length) return null;
     const x = X(loss.images[this.#index(loss.images)]);
     const i = this.#index(curve.images);
+    /** @type {SVGElement[]} */
     const out = [s('line', { class: 'axis', x1: x, x2: x, y1: a0, y2: l1 })];
     if (curve.images.length) {
       const y = a1 - curve.accuracy[i] * (a1 - a0);

@@ -5,33 +5,50 @@
 import { h, put } from '../core/dom.js';
 import { href, ofStudio, selection } from '../core/address.js';
 
-export class Strange {
+/** @import { Address, Changes, Snapshot } from '../core/types.js' */
+
+/** The notice that a link is of another run. */
+export class ForeignRunNotice {
   /**
-   * `post(address)` asks the server; `known(run)`: is it in the folder; `alone()`: is nobody else
-   * looking; `shown()` is called when it shows the run of the link.
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
+   * @param {(address: string) => Promise<any>} hooks.post
+   * @param {(run: string) => Promise<boolean>} hooks.known Is the run in the folder?
+   * @param {() => Promise<boolean>} hooks.alone Is nobody else looking?
+   * @param {() => void} hooks.shown Called when the Studio shows the run of the link.
    */
   constructor(view, { inspect, post, known, alone, shown }) {
-    Object.assign(this, {
-      inspect,
-      post,
-      known,
-      alone,
-      shown,
-      root: view.querySelector('.strange'),
-    });
+    this.inspect = inspect;
+    this.post = post;
+    this.known = known;
+    this.alone = alone;
+    this.shown = shown;
+    /** @type {HTMLElement} */
+    this.root = view.querySelector('.strange');
   }
 
-  /** Is the Studio's address of another run than this one? `active`: it is going. */
+  /**
+   * Tells whether the Studio's address is of another run than this one, and deals with it.
+   * @param {Snapshot} snap
+   * @param {boolean} active The shown run is going.
+   * @returns {boolean}
+   */
   meets(snap, active) {
     const at = ofStudio();
     const asked = at.run;
     if (!asked || asked === snap.run) return false;
-    Object.assign(this, { asked, at });
+    this.asked = asked;
+    this.at = at;
     this.#lead(asked, snap.run, active);
     return true;
   }
 
-  /** What the link says of that run, once, when it is shown; null for any other. */
+  /**
+   * Returns what the link says of the run, once, when that run is shown.
+   * @param {Snapshot} snap
+   * @returns {Address | null}
+   */
   came(snap) {
     if (!this.asked || snap.run !== this.asked) return null;
     this.root.hidden = true;
@@ -40,7 +57,7 @@ export class Strange {
     return this.at;
   }
 
-  /** Another run is shown now, or another link followed. */
+  /** Hides the notice: another run is shown now, or another link was followed. */
   hide() {
     this.root.hidden = true;
     this.asked = null;

@@ -6,6 +6,9 @@ import { dot, h, num, pct, picture, put, setAttr, setText, whole } from '../core
 import { camSheet } from '../store/groups.js';
 import { mapNames } from '../core/terms.js';
 
+/** @import { Changes, Frame, Group, ImageKey, Snapshot, Tile } from '../core/types.js' */
+/** @import { Archive } from '../store/groups.js' */
+
 const PAGE = 10;
 const MOST = 5;
 const BETWEEN = 16;
@@ -17,9 +20,15 @@ const NAMES = 84;
 const NARROW = 480;
 
 /**
- * Side of a place and height of a row in CSS pixels. An image's pixel is a whole number of the
- * screen's; tiles of the largest images are close to 28, and larger where few classes leave room
- * for them. Smaller images lie within the same places.
+ * Computes the sizes of the grid. A pixel of an image is a whole number of the screen's; tiles of
+ * the largest images are close to 28 pixels, and larger if few classes leave room. Smaller images
+ * lie within the same places.
+ * @param {number} side
+ * @param {number} rows
+ * @param {number} columns
+ * @param {number} width
+ * @param {number} height
+ * @returns {{ size: number, row: number }} Side of a place and height of a row, in CSS pixels.
  */
 function placeSize(side, rows, columns, width, height) {
   if (side > LARGEST) {
@@ -43,30 +52,47 @@ function placeSize(side, rows, columns, width, height) {
   return { size, row: Math.max(size + 4, 36, Math.min(size + 18, Math.floor(height / rows))) };
 }
 
-/** How sure the teacher is; of a replayed image that is known of its end only. */
+/**
+ * Says how sure the teacher is; of a replayed image, that is known at its end only.
+ * @param {Group} group
+ * @param {Tile} tile
+ * @returns {string}
+ */
 const sure = (group, tile) => (group.early ? 'in the making' : `${pct(tile.p)} sure`);
 
+/** The gallery of synthetic images. */
 export class Gallery {
+  /**
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {(at: ImageKey) => void} hooks.select
+   * @param {(c: number) => number} hooks.colour
+   * @param {(c: number | null) => void} hooks.isolate Dims every other class in the scatter.
+   * @param {(c: number) => void} hooks.all Selects all images of a class.
+   * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
+   */
   constructor(view, { select, colour, isolate, all, inspect }) {
-    Object.assign(this, {
-      select,
-      colour,
-      isolate,
-      all,
-      inspect,
-      panel: view.querySelector('.p-gallery'),
-      peek: view.querySelector('.peek'),
-      page: 0,
-      columns: [],
-    });
+    this.select = select;
+    this.colour = colour;
+    this.isolate = isolate;
+    this.all = all;
+    this.inspect = inspect;
+    /** @type {HTMLElement} */
+    this.panel = view.querySelector('.p-gallery');
+    /** @type {HTMLElement} */
+    this.peek = view.querySelector('.peek');
+    this.page = 0;
+    this.columns = [];
+    /** @type {HTMLElement} */
     this.root = this.panel.querySelector('.gallery');
+    /** @type {HTMLElement} */
     this.pager = this.panel.querySelector('.pager');
+    /** @type {HTMLElement} */
     this.over = this.panel.querySelector('[value=cam] + span');
-    this.panel.addEventListener(
-      'change',
-      (e) =>
-        e.target.name === 'kg-over' && this.root.classList.toggle('cams', e.target.value === 'cam'),
-    );
+    this.panel.addEventListener('change', ({ target }) => {
+      const { name, value } = /** @type {HTMLInputElement} */ (target);
+      if (name === 'kg-over') this.root.classList.toggle('cams', value === 'cam');
+    });
     this.root.addEventListener('click', (e) => {
       const tile = this.#tile(e);
       if (tile) this.select({ it: tile.group.iteration, pos: tile.tile.pos });
@@ -78,7 +104,11 @@ export class Gallery {
     ]) {
       this.root.addEventListener(on, (e) => {
         const tile = this.#tile(e);
-        if (tile && (on !== 'focusin' || e.target.matches(':focus-visible'))) this.#show(tile);
+        if (
+          tile &&
+          (on !== 'focusin' || /** @type {HTMLElement} */ (e.target).matches(':focus-visible'))
+        )
+          this.#show(tile);
       });
       this.root.addEventListener(off, () => {
         this.peek.hidden = true;
@@ -89,8 +119,16 @@ export class Gallery {
     );
   }
 
-  /** `chosen`: {it, pos}, followed or selected; `pinned`: whether a person selected it. */
+  /**
+   * Draws the newest iterations that fit.
+   * @param {Snapshot} snap
+   * @param {Frame} frame
+   * @param {Archive} archive
+   * @param {ImageKey | null} chosen Followed or selected.
+   * @param {boolean} pinned A person selected it.
+   */
   draw(snap, frame, archive, chosen, pinned) {
+    /** @type {Parameters<Gallery['draw']>} */
     this.last = [snap, frame, archive, chosen, pinned];
     this.#build(snap);
     const { short } = mapNames(snap);
@@ -109,12 +147,15 @@ export class Gallery {
     if (!this.peek.hidden) this.#keepPeek();
   }
 
-  /** Go to the page that shows class `c`. */
+  /**
+   * Turns to the page of a class.
+   * @param {number} c
+   */
   turnTo(c) {
     this.page = Math.floor(c / PAGE);
   }
 
-  #build(snap) {
+  #build(/** @type {Snapshot} */ snap) {
     if (!this.root.clientWidth && this.key) return; // hidden behind a selection
     const width = this.root.clientWidth - 8;
     const pages = Math.max(1, Math.ceil(snap.classes.length / PAGE));
@@ -265,7 +306,7 @@ export class Gallery {
     };
   }
 
-  #fill(column, group, snap, frame) {
+  #fill(column, group, /** @type {Snapshot} */ snap, /** @type {Frame} */ frame) {
     const { root, tiles, label, count } = column;
     const making = group && group === frame.making;
     const [from] = this.range;

@@ -4,31 +4,46 @@
 import { h, setAttr, setText } from '../core/dom.js';
 import { href, write } from '../core/address.js';
 
+/** @import { Snapshot } from '../core/types.js' */
+
 const BUNDLE =
   'The student as safetensors and ONNX, with class names, a card of facts and code that loads it. Takes some seconds.';
 
 /** What one page alone reads; it stays in the address for the way back to that page. */
 const OF = { lesson: 'lessons', runs: 'compare', point: 'compare' };
 
+/** The top bar. */
 export class Header {
+  /**
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {string} hooks.base
+   * @param {() => string} hooks.command The command for what the form says.
+   * @param {(node: HTMLElement) => void} hooks.explain Opens the tip of an element.
+   */
   constructor(view, { base, command, explain }) {
-    Object.assign(this, {
-      base,
-      command,
-      explain,
-      title: view.querySelector('.nav .title'),
-      card: view.querySelector('.command'),
-      csv: view.querySelector('.csv'),
-      student: view.querySelector('.student'),
-      bundle: view.querySelector('.bundle'),
-    });
+    this.base = base;
+    this.command = command;
+    this.explain = explain;
+    /** @type {HTMLElement} */
+    this.title = view.querySelector('.nav .title');
+    /** @type {HTMLElement} */
+    this.card = view.querySelector('.command');
+    /** @type {HTMLAnchorElement} */
+    this.csv = view.querySelector('.csv');
+    /** @type {HTMLAnchorElement} */
+    this.student = view.querySelector('.student');
+    /** @type {HTMLElement} */
+    this.bundle = view.querySelector('.bundle');
     this.title.addEventListener('click', () => this.#open(this.card.hidden));
     document.addEventListener('pointerdown', (e) => {
-      if (!this.card.contains(e.target) && !this.title.contains(e.target)) this.#open(false);
+      const at = /** @type {Node} */ (e.target);
+      if (!this.card.contains(at) && !this.title.contains(at)) this.#open(false);
     });
     this.card
       .querySelector('.copy')
       .addEventListener('click', (e) => this.#copy(e.currentTarget, this.text));
+    /** @type {HTMLElement} */
     this.link = view.querySelector('.copy-view');
     this.link.addEventListener('click', () => this.#share());
     view
@@ -42,6 +57,7 @@ export class Header {
     });
   }
 
+  /** Closes the sheet with the command. */
   close() {
     if (!this.card.hidden) {
       this.#open(false);
@@ -49,6 +65,10 @@ export class Header {
     }
   }
 
+  /**
+   * Draws the run's title and links.
+   * @param {Snapshot} snap
+   */
   draw(snap) {
     this.snap = snap;
     setAttr(
@@ -125,7 +145,7 @@ export class Header {
     if (on) this.#say();
     this.card.hidden = !on;
     setAttr(this.title, 'aria-expanded', String(on));
-    if (on) this.card.querySelector('.copy').focus();
+    if (on) /** @type {HTMLElement} */ (this.card.querySelector('.copy')).focus();
   }
 
   /** The address of this view, into the clipboard; without one, selected in the sheet. */

@@ -9,10 +9,18 @@ import { ACTIVE } from '../setup/sidebar.js';
 import { Surface } from '../charts/surface.js';
 import { mapNames } from '../core/terms.js';
 
+/** @import { ShownImage, Snapshot } from '../core/types.js' */
+
 // pixels of a map, before it is aligned with the image's pixels
 const SIDE = { narrow: 168, wide: 224 };
 
-/** Class and certainty; "sure" where the line has room for it beside the title. */
+/**
+ * Names class and certainty, with "sure" if the line has room for it beside the title.
+ * @param {string} name
+ * @param {ShownImage} image
+ * @param {number} side
+ * @returns {string}
+ */
 function caption(name, { p, replay }, side) {
   const text = `${name}, ${replay ? 'in the making' : pct(p)}`;
   const whole = `${text} sure`;
@@ -30,15 +38,24 @@ const ramp = (kind, ...marks) =>
     ),
   );
 
+/** The key region's panel. */
 export class KeyRegion {
+  /**
+   * @param {HTMLElement} view
+   * @param {{ plotly: string }} hooks Address of Plotly.
+   */
   constructor(view, { plotly: script }) {
+    /** @type {HTMLElement} */
     this.panel = view.querySelector('.p-key');
+    /** @type {HTMLElement} */
     this.quad = this.panel.querySelector('.quad');
+    /** @type {HTMLElement} */
     this.note = this.panel.querySelector('.note');
     this.surface = new Surface(this.panel.querySelector('.surface'), script);
     this.panel.addEventListener('change', (e) => {
-      if (e.target.name !== 'kg-as') return;
-      this.solid = e.target.value === 'surface';
+      const { name, value } = /** @type {HTMLInputElement} */ (e.target);
+      if (name !== 'kg-as') return;
+      this.solid = value === 'surface';
       this.quad.hidden = this.solid;
       this.surface.show(this.solid);
       this.key = '';
@@ -47,10 +64,13 @@ export class KeyRegion {
   }
 
   /**
-   * `image`: {it, c, p, cam, piece, replay} of the chosen image, or null before there is one; `cam`
-   * is null where that moment does not know it; `following`: nobody has selected.
+   * Draws image, map, target and what is missing.
+   * @param {Snapshot} snap
+   * @param {ShownImage | null} image Null before there is one.
+   * @param {boolean} following Nobody has selected an image.
    */
   draw(snap, image, following) {
+    /** @type {Parameters<KeyRegion['draw']>} */
     this.last = [snap, image, following];
     const room = matchMedia('(min-width: 1680px) and (min-height: 1040px)').matches
       ? SIDE.wide

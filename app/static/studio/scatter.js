@@ -1,14 +1,18 @@
 // The images as points, as the teacher or as the student describes them. Synthetic filled, real
-// hollow; a class's anchor is a square. Which images, which places, which colours; drawing and
+// hollow; a class's anchor is a square. Which images, which places, which colors; drawing and
 // pointers are cloud.js's. Zoom and rotation survive every update.
 
 import * as address from '../core/address.js';
-import { Cloud } from '../charts/point_cloud.js';
+import { PointCloud } from '../charts/point_cloud.js';
 import * as lasso from '../charts/lasso.js';
 import { colours, h, num, put, setAttr, setText } from '../core/dom.js';
 import { told } from '../core/glossary.js';
 import { place } from '../charts/labels.js';
 import { GENERATOR, REWARD, inUse } from '../core/terms.js';
+
+/** @import { Frame, ImageKey, ImageOfClass, Pick } from '../core/types.js' */
+/** @import { CloudPoints, Point, Reference, Snapshot } from '../core/types.js' */
+/** @import { Archive } from '../store/groups.js' */
 
 const MOST = 6000;
 const NEWEST = 4; // points; iterations that are shown in any case
@@ -27,33 +31,45 @@ const WITHOUT = {
   old: "This run was made by an earlier version, which kept no student's view.",
 };
 
+/** The scatter of images. */
 export class Scatter {
+  /**
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {(at: ImageKey) => void} hooks.select
+   * @param {(c: number) => number} hooks.colour
+   * @param {(images: ImageOfClass[] | null) => void} hooks.gather Shows images in the gallery's
+   *   place.
+   */
   constructor(view, { select, colour, gather }) {
     const { space, dim, colour: by, pick } = address.ofStudio();
-    Object.assign(this, {
-      select,
-      colour,
-      gather,
-      space,
-      dim,
-      by,
-      held: pick.held,
-      only: pick.held,
-      lasso: pick.lasso,
-      asked: address.picked(pick) && pick,
-      key: '',
-    });
+    this.select = select;
+    this.colour = colour;
+    this.gather = gather;
+    /** @type {'teacher' | 'student'} */
+    this.space = space;
+    /** @type {2 | 3} */
+    this.dim = dim;
+    this.by = by;
+    this.held = pick.held;
+    this.only = pick.held;
+    this.lasso = pick.lasso;
+    this.asked = address.picked(pick) && pick;
+    this.key = '';
+    /** @type {HTMLElement} */
     this.panel = view.querySelector('.p-space');
+    /** @type {HTMLElement} */
     this.host = this.panel.querySelector('.scatter');
-    for (const [name, at] of Object.entries({
-      note: '.note',
-      title: 'h2 .term',
-      legend: '.key',
-      paint: '.paint',
-    }))
-      this[name] = this.panel.querySelector(at);
+    /** @type {HTMLElement} */
+    this.note = this.panel.querySelector('.note');
+    /** @type {HTMLElement} */
+    this.title = this.panel.querySelector('h2 .term');
+    /** @type {HTMLElement} */
+    this.legend = this.panel.querySelector('.key');
+    /** @type {HTMLSelectElement} */
+    this.paint = this.panel.querySelector('.paint');
     this.hint = this.host.appendChild(h('div', { class: 'cloud-tip', hidden: true }));
-    this.cloud = new Cloud(this.host, {
+    this.cloud = new PointCloud(this.host, {
       click: (i) => this.select(this.#image(i)),
       picked: (found, text) => {
         this.#hold({ held: this.held, lasso: found.length ? text : null });
@@ -61,21 +77,21 @@ export class Scatter {
         this.gather(this.#images(found));
       },
       over: (i, x, y) => this.#over(i, x, y),
-      drawn: (ink, project) => this.#names(ink, project),
+      drawn: (ctx, project) => this.#names(ctx, project),
     });
     this.cloud.dim = dim;
     for (const [name, value] of [
       ['kg-space', space],
       ['kg-dim', String(dim)],
     ])
-      for (const input of this.panel.querySelectorAll(`[name=${name}]`))
-        input.checked = input.value === value;
-    this.panel.addEventListener('change', ({ target: { name, value }, isTrusted }) => {
+      for (const input of this.#inputs(name)) input.checked = input.value === value;
+    this.panel.addEventListener('change', ({ target, isTrusted }) => {
+      const { name, value } = /** @type {HTMLInputElement} */ (target);
       if (name === 'kg-space') {
-        this.space = value;
+        this.space = value === 'student' ? 'student' : 'teacher';
         if (isTrusted) this.#hold({ held: this.held });
       } // a lasso is of the places that it was drawn among
-      else if (name === 'kg-dim') this.dim = this.cloud.dim = +value;
+      else if (name === 'kg-dim') this.dim = this.cloud.dim = value === '3' ? 3 : 2;
       else if (name === 'kg-paint') {
         this.by = value;
         address.write({ colour: value === 'class' ? null : value });
@@ -91,12 +107,21 @@ export class Scatter {
     });
   }
 
+  /** @returns {NodeListOf<HTMLInputElement>} */
+  #inputs(name) {
+    return this.panel.querySelectorAll(`[name=${name}]`);
+  }
+
+  /** Draws again although nothing seems to have changed. */
   redraw() {
     this.key = '';
     if (this.last) this.draw(...this.last);
   }
 
-  /** Dim every class but `c` for now; null: as before. */
+  /**
+   * Dims every class but one for now.
+   * @param {number | null} c Null is as before.
+   */
   isolate(c) {
     const only = c ?? this.held;
     if (this.only !== only) {
@@ -105,23 +130,31 @@ export class Scatter {
     }
   }
 
-  /** Hold a class, and have its images in the gallery; asked again, let it go. */
+  /**
+   * Holds a class and shows its images in the gallery; a second time lets it go.
+   * @param {number} c
+   */
   all(c) {
     this.#hold({ held: this.held === c ? null : c });
     this.gather(this.held == null ? null : this.#of(c));
   }
 
-  /** Nothing is selected any more. */
+  /** Selects nothing. */
   clear() {
     this.#hold({});
   }
 
   #hold({ held = null, lasso = null }) {
-    Object.assign(this, { held, lasso, only: held, asked: null, within: null });
+    this.held = held;
+    this.lasso = lasso;
+    this.only = held;
+    this.asked = null;
+    this.within = null;
     this.tell();
     this.redraw();
   }
 
+  /** Writes the selection into the address. */
   tell() {
     if (document.body.dataset.page === 'studio') address.write({ pick: address.picked(this) });
   }
@@ -130,7 +163,8 @@ export class Scatter {
   #turn() {
     if (!address.onStudio()) return;
     const { pick, colour, space, dim } = address.read();
-    Object.assign(this, { space, dim });
+    this.space = space;
+    this.dim = dim;
     this.cloud.dim = dim;
     if (colour !== this.by && [...this.paint.options].some((o) => o.value === colour)) {
       this.by = this.paint.value = colour;
@@ -139,9 +173,15 @@ export class Scatter {
     if (address.picked(pick) !== address.picked(this)) this.ask(pick);
   }
 
-  /** Select what an address asks for, {held, lasso}, once its points are here. */
+  /**
+   * Selects what an address asks for, once its points are here.
+   * @param {Pick} pick
+   */
   ask({ held, lasso }) {
-    Object.assign(this, { held, lasso, only: held, asked: { held, lasso } });
+    this.held = held;
+    this.lasso = lasso;
+    this.only = held;
+    this.asked = { held, lasso };
     this.redraw();
   }
 
@@ -179,14 +219,22 @@ export class Scatter {
   }
 
   /**
-   * `views`: tests whose student's view is known now; `chosen`: {it, pos, x, y, z} of the chosen
-   * image, or null.
+   * Draws the points.
+   * @param {Snapshot} snap
+   * @param {Frame} frame
+   * @param {Archive} archive
+   * @param {Reference | null} reference
+   * @param {(ImageKey & { x?: number | null, y?: number, z?: number }) | null} chosen
    */
   draw(snap, frame, archive, reference, chosen) {
+    /** @type {Parameters<Scatter['draw']>} */
     this.last = [snap, frame, archive, reference, chosen];
     const whose = `${snap.run} ${snap.id} ${snap.attempt}`;
-    if (whose !== this.whose) Object.assign(this, { whose, seen: null });
-    const views = frame.then ? (frame.then.views ?? 0) : snap.views;
+    if (whose !== this.whose) {
+      this.whose = whose;
+      this.seen = null;
+    }
+    const views = frame.past ? (frame.past.views ?? 0) : snap.views;
     const student = this.space === 'student';
     const seen =
       student && views
@@ -202,7 +250,7 @@ export class Scatter {
       snap.id,
       student ? ['s', views, seen?.test] : [shown.list.length, shown.list[0], shown.list.at(-1)],
       columns.map(Boolean).lastIndexOf(true),
-      columns.reduce((n, c) => n + Boolean(c), 0),
+      columns.reduce((n, c) => n + Number(Boolean(c)), 0),
       student ? seen?.reference.x.length : reference?.x?.length,
       chosen && [chosen.it, chosen.pos, chosen.x],
       this.by,
@@ -218,7 +266,7 @@ export class Scatter {
           ? seen
             ? `test ${num(seen.test)} of ${num(snap.views)}, ${num(seen.c.length)} images`
             : 'is being fetched …'
-          : WITHOUT[snap.curve.at.length && !frame.then ? 'old' : 'early'],
+          : WITHOUT[snap.curve.at.length && !frame.past ? 'old' : 'early'],
       );
     else
       setText(
@@ -240,8 +288,9 @@ export class Scatter {
    * Which iterations have points: all, or so many that a browser draws them at once; those that are
    * shown stay while more come.
    */
-  #iterations(snap, frame) {
-    const done = frame.finished + Boolean(frame.then && frame.making && !frame.making.early);
+  #iterations(/** @type {Snapshot} */ snap, /** @type {Frame} */ frame) {
+    const done =
+      frame.finished + Number(Boolean(frame.past && frame.making && !frame.making.early));
     const batch = Math.max(...snap.scales.map((s) => s.batch));
     if (snap.layout !== 'ready') return { list: [], every: 1 };
     let every = 1;
@@ -255,6 +304,7 @@ export class Scatter {
   }
 
   #fill(snap, { list }, columns, student, seen, reference, chosen) {
+    /** @type {CloudPoints} */
     const points = { n: 0, c: [], x: [], y: [], z: [], iteration: [], pos: [], value: [] };
     const byIteration = new Map(list.map((it, i) => [it, columns[i]]));
     const { by } = this;
@@ -359,12 +409,10 @@ export class Scatter {
     const moved = `${this.space} ${seen?.test}`;
     const ease = this.moved != null && this.moved !== moved && points.n > 0;
     if (points.n) this.moved = moved;
-    Object.assign(this, {
-      points,
-      classes: snap.classes,
-      base: real.n ? real : points,
-      faintInk: ink,
-    });
+    this.points = points;
+    this.classes = snap.classes;
+    this.base = real.n ? real : points;
+    this.faintInk = ink;
     this.cloud.set(points, {
       real,
       balls,
@@ -468,7 +516,7 @@ export class Scatter {
   }
 
   /** Names of classes: beside their points in the flat view, at their middle in space. */
-  #names(ink, project) {
+  #names(ctx, project) {
     if (!this.base || this.classes.length > 20) return;
     const { base, classes, host, dim } = this;
     const { clientWidth: w, clientHeight: height } = host;
@@ -502,11 +550,11 @@ export class Scatter {
               })
               .filter(Boolean);
     }
-    ink.font = `11px ${getComputedStyle(host).fontFamily}`;
-    ink.textAlign = 'center';
-    ink.textBaseline = 'middle';
-    ink.lineJoin = 'round';
-    ink.lineWidth = 3;
+    ctx.font = `11px ${getComputedStyle(host).fontFamily}`;
+    ctx.textAlign = 'center';
+    ctx.textBaseline = 'middle';
+    ctx.lineJoin = 'round';
+    ctx.lineWidth = 3;
     const said = [];
     for (const { text, c, x, y } of this.spots) {
       if (
@@ -518,17 +566,21 @@ export class Scatter {
       )
         continue; // in space names cross: the first stays
       said.push({ text, x, y });
-      ink.globalAlpha = this.only == null || this.only === c ? 1 : 0.15;
-      ink.strokeStyle = this.cloud.surface;
-      ink.strokeText(text, x, y - 4);
-      ink.fillStyle = this.faintInk;
-      ink.fillText(text, x, y - 4);
+      ctx.globalAlpha = this.only == null || this.only === c ? 1 : 0.15;
+      ctx.strokeStyle = this.cloud.surface;
+      ctx.strokeText(text, x, y - 4);
+      ctx.fillStyle = this.faintInk;
+      ctx.fillText(text, x, y - 4);
     }
-    ink.globalAlpha = 1;
+    ctx.globalAlpha = 1;
   }
 }
 
-/** From the 2nd to the 98th percentile, so that one odd value does not make all others alike. */
+/**
+ * Finds the 2nd and the 98th percentile, so that one odd value does not make all others alike.
+ * @param {number[]} values
+ * @returns {Point}
+ */
 function span(values) {
   const known = values.filter((v) => !Number.isNaN(v)).sort((a, b) => a - b);
   return known.length
@@ -536,6 +588,12 @@ function span(values) {
     : [0, 1];
 }
 
+/**
+ * Makes a ramp of colors.
+ * @param {string} from
+ * @param {string} to
+ * @returns {string[]}
+ */
 function shades(from, to) {
   const [a, b] = [from, to].map((text) => text.match(/[\d.]+/g).map(Number));
   return Array.from(

@@ -3,14 +3,35 @@
 
 import { dot, h, num, picture, put, setAttr, setText, whole } from '../core/dom.js';
 
+/** @import { ImageKey, ImageOfClass, Snapshot } from '../core/types.js' */
+/** @import { Archive } from '../store/groups.js' */
+
 const SIDE = 40;
 const GAP = 8;
 
-export class Picked {
+/** The selected images, in the gallery's place. */
+export class SelectionPanel {
+  /**
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {(at: ImageKey) => void} hooks.select
+   * @param {(c: number) => number} hooks.colour
+   * @param {() => void} hooks.redraw
+   * @param {() => void} hooks.cleared Called when the selection was cleared.
+   */
   constructor(view, { select, colour, redraw, cleared }) {
-    Object.assign(this, { select, colour, redraw, cleared, images: null, page: 0, key: '' });
+    this.select = select;
+    this.colour = colour;
+    this.redraw = redraw;
+    this.cleared = cleared;
+    this.images = null;
+    this.page = 0;
+    this.key = '';
+    /** @type {HTMLElement} */
     this.panel = view.querySelector('.p-gallery');
+    /** @type {HTMLElement} */
     this.gallery = this.panel.querySelector('.gallery');
+    /** @type {HTMLElement} */
     this.root = this.panel.querySelector('.picked');
     this.counts = h('p', { class: 'counts', role: 'status' });
     this.grid = h('div', { class: 'grid-of', role: 'group', 'aria-label': 'Selected images' });
@@ -48,7 +69,10 @@ export class Picked {
     new ResizeObserver(() => this.images && this.redraw()).observe(this.panel);
   }
 
-  /** `images`: [{it, pos, c}], or null for the gallery. */
+  /**
+   * Shows images, or the gallery again.
+   * @param {ImageOfClass[] | null} images
+   */
   show(images) {
     const was = this.images;
     this.images = images?.length
@@ -59,7 +83,13 @@ export class Picked {
     this.redraw();
   }
 
-  /** `finished`: iterations that count as finished at the moment that is shown. */
+  /**
+   * Draws the selection.
+   * @param {Snapshot} snap
+   * @param {Archive} archive
+   * @param {number} finished Iterations that count as finished at the moment that is shown.
+   * @param {ImageKey | null} chosen
+   */
   draw(snap, archive, finished, chosen) {
     const mark = `${snap.run} ${snap.id} ${snap.attempt}`;
     if (this.images && this.of != null && this.of !== mark) {
@@ -113,7 +143,7 @@ export class Picked {
     [...this.pager.querySelectorAll('button')].forEach((button, i) =>
       setAttr(button, 'disabled', i ? this.page >= pages - 1 : !this.page),
     );
-    const focused = document.activeElement?.dataset?.image;
+    const focused = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.image;
     put(
       this.grid,
       shown.map(({ it, pos, c }) => {
@@ -145,6 +175,9 @@ export class Picked {
         );
       }),
     );
-    if (focused) this.grid.querySelector(`[data-image="${focused}"]`)?.focus();
+    if (!focused) return;
+    /** @type {HTMLElement | null} */
+    const again = this.grid.querySelector(`[data-image="${focused}"]`);
+    again?.focus();
   }
 }

@@ -3,22 +3,34 @@
 
 import { dot, h, num, put, setAttr, setText, time } from '../core/dom.js';
 
+/** @import { Alert, Snapshot } from '../core/types.js' */
+
 const QUIET = 6000; // a screen reader hears a new sentence at most this often
 
 const ICON = 'M8 1 .5 14.5h15L8 1Zm-.8 5h1.6v4.2H7.2V6Zm0 5.2h1.6v1.6H7.2v-1.6Z';
 
+/** The line at the top. */
 export class Status {
+  /**
+   * @param {HTMLElement} view
+   * @param {object} hooks
+   * @param {(what: string) => void} hooks.act Does what an alert offers.
+   * @param {(c: number) => number} hooks.colour
+   */
   constructor(view, { act, colour }) {
-    Object.assign(this, {
-      act,
-      colour,
-      line: view.querySelector('.status-line'),
-      announcer: view.querySelector('.announce'),
-      said: 0,
-      key: '',
-    });
+    this.act = act;
+    this.colour = colour;
+    this.line = view.querySelector('.status-line');
+    this.announcer = view.querySelector('.announce');
+    this.said = 0;
+    this.key = '';
   }
 
+  /**
+   * Draws the sentence and the progress, or the alert.
+   * @param {Snapshot} snap
+   * @param {number} away Seconds since the server last answered.
+   */
   draw(snap, away) {
     const kind = snap.alert ? 'alert' : 'status';
     const key = snap.alert ? JSON.stringify(snap.alert) : kind;
@@ -109,12 +121,12 @@ export class Status {
     }
   }
 
-  #alert({ title, text, actions }) {
+  #alert(/** @type {Alert} */ { title, text, actions }) {
     const icon = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
     icon.setAttribute('viewBox', '0 0 16 16');
     icon.setAttribute('aria-hidden', 'true');
     icon.append(Object.assign(document.createElementNS(icon.namespaceURI, 'path')));
-    icon.firstChild.setAttribute('d', ICON);
+    /** @type {Element} */ (icon.firstChild).setAttribute('d', ICON);
     return h(
       'div',
       { class: 'alert', role: 'alert' },

@@ -5,7 +5,8 @@ import * as address from '../core/address.js';
 import { Archive, decode } from '../store/groups.js';
 import { Card } from './card.js';
 import { Compare } from '../compare/compare.js';
-import { factsOf, slots } from '../setup/class_picker.js';
+import { factsOf } from '../setup/class_picker.js';
+import { slots } from '../store/slots.js';
 import { Curves } from './curves.js';
 import { Gallery } from './gallery.js';
 import { Header } from './header.js';
@@ -15,27 +16,30 @@ import { Lessons } from '../lessons/lessons.js';
 import { follow } from '../core/live.js';
 import { num, setAttr, setText } from '../core/dom.js';
 import { snapshotAt } from '../store/snapshot_at.js';
-import { Picked } from './selection_panel.js';
+import { SelectionPanel } from './selection_panel.js';
 import { Pages } from '../core/pages.js';
 import { Player } from '../store/player.js';
-import { ACTIVE, Rail } from '../setup/sidebar.js';
+import { ACTIVE, Sidebar } from '../setup/sidebar.js';
 import { Runs } from '../runs/runs.js';
 import { Scatter } from './scatter.js';
 import { Stage } from '../audience/stage.js';
 import { Status } from './status.js';
-import { Strange } from './foreign_run_notice.js';
+import { ForeignRunNotice } from './foreign_run_notice.js';
 import { Timeline } from './timeline.js';
 import { Keys, isTyping } from '../core/keys.js';
 import { tips } from '../core/tips.js';
-import { Watching } from '../audience/viewer_sidebar.js';
+import { ViewerSidebar } from '../audience/viewer_sidebar.js';
+
+/** @import { Frame, Gradio, ImageKey, Snapshot } from '../core/types.js' */
 
 /**
- * `element`: the template's host; `gradio`: {base, plotly (the script's address), command, repaint,
- * resume}, the only ways back to Python; `watching`: on the audience's page, where there is no
- * Gradio.
+ * Starts the page.
+ * @param {HTMLElement} element The template's host.
+ * @param {Gradio} gradio
+ * @returns {Studio | void} Nothing while Gradio has not filled the sidebar; then it tries again.
  */
 export function mount(element, gradio) {
-  // Gradio fills the rail's pieces of HTML in their own time: now and then after this one
+  // Gradio fills the sidebar's HTML in its own time, sometimes after this runs
   if (
     !gradio.watching &&
     (!document.getElementById('kg-texts') || !document.querySelector('#kg-speed input'))
@@ -44,10 +48,19 @@ export function mount(element, gradio) {
   return new Studio(element, gradio);
 }
 
+/** The live view. */
 class Studio {
+  /**
+   * @param {HTMLElement} view
+   * @param {Gradio} gradio
+   */
   constructor(view, gradio) {
     const { sel, speed, t } = address.ofStudio();
-    Object.assign(this, { view, gradio, sel, away: 0, drawing: 0 });
+    this.view = view;
+    this.gradio = gradio;
+    this.sel = sel;
+    this.away = 0;
+    this.drawing = 0;
     const redraw = () => this.schedule();
     const hooks = {
       base: gradio.base,
@@ -59,7 +72,7 @@ class Studio {
       colour: (c) => this.slots[c] ?? c % 10,
       select: (at) => this.select(at),
       isolate: (c) => this.scatter.isolate(c),
-      gather: (images) => this.picked.show(images),
+      gather: (images) => this.selectionPanel.show(images),
       inspect: (changes) => this.pages.go('inspect', changes),
       cleared: () => this.scatter.clear(),
       all: (c) => this.scatter.all(c),
@@ -70,18 +83,15 @@ class Studio {
     this.player = new Player(this.archive, speed, redraw, t);
     this.player.told = (t) => this.pages.page === 'studio' && address.write({ t }, this.taking);
     this.timeline = new Timeline(view, this.player);
-    for (const [name, Panel] of Object.entries({
-      status: Status,
-      gallery: Gallery,
-      picked: Picked,
-      key: KeyRegion,
-      scatter: Scatter,
-      card: Card,
-      curves: Curves,
-      header: Header,
-    }))
-      this[name] = new Panel(view, hooks);
-    this.rail = gradio.watching ? new Watching() : new Rail(hooks);
+    this.status = new Status(view, hooks);
+    this.gallery = new Gallery(view, hooks);
+    this.selectionPanel = new SelectionPanel(view, hooks);
+    this.key = new KeyRegion(view, hooks);
+    this.scatter = new Scatter(view, hooks);
+    this.card = new Card(view, hooks);
+    this.curves = new Curves(view);
+    this.header = new Header(view, hooks);
+    this.sidebar = gradio.watching ? new ViewerSidebar() : new Sidebar(hooks);
     this.tips = tips(view.querySelector('.tip'));
     // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news
     // of the run that is shown
@@ -111,7 +121,7 @@ class Studio {
       if (page === 'studio' && !popped && this.snap) this.#tell();
       redraw();
     });
-    this.strange = new Strange(view, {
+    this.foreignRun = new ForeignRunNotice(view, {
       inspect: hooks.inspect,
       post: (what) => this.places.runs.post(what),
       known: (run) =>
@@ -141,7 +151,7 @@ class Studio {
     });
   }
 
-  #take(snap) {
+  #take(/** @type {Snapshot} */ snap) {
     this.taking = true; // what the address becomes meanwhile is nobody's choice
     try {
       this.#news(snap);
@@ -150,7 +160,7 @@ class Studio {
     }
   }
 
-  #news(snap) {
+  #news(/** @type {Snapshot} */ snap) {
     const other =
       this.snap &&
       (this.snap.run !== snap.run ||
@@ -159,9 +169,9 @@ class Studio {
     const lost =
       // it was never finished
       !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done;
-    const strange = !this.snap && this.strange.meets(snap, ACTIVE.includes(snap.phase));
-    const came = this.strange.came(snap); // selection and moment are of the link's run
-    if (other && !came && snap.run !== this.strange.asked) this.strange.hide();
+    const foreign = !this.snap && this.foreignRun.meets(snap, ACTIVE.includes(snap.phase));
+    const came = this.foreignRun.came(snap); // selection and moment are of the link's run
+    if (other && !came && snap.run !== this.foreignRun.asked) this.foreignRun.hide();
     if (this.sel && (other || lost)) this.select(null, true);
     this.snap = snap;
     this.slots = slots(snap.class_indices);
@@ -177,7 +187,7 @@ class Studio {
       this.scatter.ask(came.pick);
     }
     this.player.turnTo(snap);
-    if (strange) this.#leaveLink();
+    if (foreign) this.#leaveLink();
     if (came?.sel) this.select(came.sel);
     this.schedule();
   }
@@ -204,7 +214,7 @@ class Studio {
     return this.names?.[index] ?? `class ${index}`;
   }
 
-  /** One drawing a frame, however many things have changed. */
+  /** Draws in the next animation frame, once, however many things have changed. */
   schedule() {
     if (this.snap && !this.drawing)
       this.drawing = requestAnimationFrame(() => {
@@ -213,16 +223,17 @@ class Studio {
       });
   }
 
+  /** Draws everything. */
   draw() {
     const live = this.snap;
     const { archive } = this;
     const frame = this.player.frame();
-    const snap = snapshotAt(live, frame.then);
+    const snap = snapshotAt(live, frame.past);
     const reference = archive.reference();
     document.body.dataset.kg = live.phase;
     document.body.classList.toggle('kg-away', this.away > 0);
     this.header.draw(live);
-    this.rail.draw(live, this.away > 0);
+    this.sidebar.draw(live, this.away > 0);
     for (const place of Object.values(this.places)) place.follow(live);
     // what else is not shown has no size to be drawn in
     if (this.pages.page !== 'studio') return void this.status.draw(live, this.away);
@@ -233,7 +244,7 @@ class Studio {
     // what was seen last stays until the other moment is here
     if (frame.waiting) return void setTimeout(() => this.schedule(), 200);
     const chosen =
-      this.sel && this.sel.it < frame.finished + Boolean(frame.making)
+      this.sel && this.sel.it < frame.finished + Number(Boolean(frame.making))
         ? this.sel
         : this.#newest(frame);
     const image = chosen && this.#image(chosen, frame);
@@ -244,10 +255,10 @@ class Studio {
     }
     this.gallery.draw(snap, frame, archive, chosen, chosen === this.sel);
     this.key.draw(snap, image, chosen !== this.sel);
-    this.picked.draw(
+    this.selectionPanel.draw(
       snap,
       archive,
-      frame.finished + Boolean(frame.then && frame.making && !frame.making.early),
+      frame.finished + Number(Boolean(frame.past && frame.making && !frame.making.early)),
       chosen === this.sel ? chosen : null,
     );
     this.scatter.draw(
@@ -262,7 +273,7 @@ class Studio {
   }
 
   /** Without a selection the page follows the newest batch, one class after the other. */
-  #newest(frame) {
+  #newest(/** @type {Frame} */ frame) {
     const group = frame.making ?? this.archive.group(frame.finished - 1);
     if (!group?.tiles.length) return null;
     const c = group.iteration % this.snap.classes.length;
@@ -271,7 +282,7 @@ class Studio {
   }
 
   /** Everything known of an image: from the group that it is shown in, else from its sample. */
-  #image({ it, pos }, frame) {
+  #image(/** @type {ImageKey} */ { it, pos }, /** @type {Frame} */ frame) {
     const group = frame.making?.iteration === it ? frame.making : this.archive.group(it);
     const tile = group?.byPos.get(pos);
     const finished = it < this.snap.counters.iterations_done;
@@ -302,13 +313,13 @@ class Studio {
   }
 
   /** Says when this view lags behind the run, and offers to catch up. */
-  #where(frame) {
+  #where(/** @type {Frame} */ frame) {
     const note = this.view.querySelector('.p-gallery .note');
     const button = this.view.querySelector('.live-now');
     const { lag } = frame;
     const { over } = this.player;
     note.classList.toggle('lag', Boolean(lag));
-    const other = over ? this.rail.other(this.snap) : null;
+    const other = over ? this.sidebar.other(this.snap) : null;
     setText(
       note,
       lag
@@ -322,7 +333,11 @@ class Studio {
     setAttr(this.view.querySelector('.follow'), 'hidden', !this.sel);
   }
 
-  /** `at`: {it, pos}, or null to follow the newest again. `own`: not a person's doing. */
+  /**
+   * Selects an image, or follows the newest again.
+   * @param {ImageKey | null} at
+   * @param {boolean} [own] The page's doing, not a person's.
+   */
   select(at, own = false) {
     this.sel = at;
     if (this.pages.page === 'studio') address.write({ sel: address.selection(at) }, own); // on another page it means that one's
@@ -343,8 +358,8 @@ class Studio {
     if (this.pages.page !== 'studio') return;
     const { run, sel, t } = address.ofStudio();
     if (this.snap && run && run !== this.snap.run) {
-      if (event.isTrusted) this.strange.meets(this.snap, ACTIVE.includes(this.snap.phase));
-      else this.strange.hide(); // where the presenter was, which nobody asked for here
+      if (event.isTrusted) this.foreignRun.meets(this.snap, ACTIVE.includes(this.snap.phase));
+      else this.foreignRun.hide(); // where the presenter was, which nobody asked for here
       return this.#leaveLink();
     }
     if (this.snap && t) this.player.seek(t);
@@ -374,7 +389,8 @@ class Studio {
         this.player.replaying ? this.player.goLive() : this.player.toggle(),
       );
     this.view.querySelector('.follow').addEventListener('click', () => this.select(null));
-    const speeds = [...document.querySelectorAll('#kg-speed input')];
+    /** @type {NodeListOf<HTMLInputElement>} */
+    const speeds = document.querySelectorAll('#kg-speed input');
     for (const input of speeds) {
       input.checked = input.value === this.player.speed;
       input.addEventListener('change', () => {
@@ -390,22 +406,22 @@ class Studio {
   #press(event) {
     if (event.key === 'Escape') {
       this.tips.hide();
-      this.view.querySelector('.peek').hidden = true;
+      /** @type {HTMLElement} */ (this.view.querySelector('.peek')).hidden = true;
       this.header.close();
-      this.rail.sheet(false);
+      this.sidebar.sheet(false);
     }
     if (this.pages.page !== 'studio') return;
     // Space belongs to a focused button or link
     const within = (what) => event.target.closest?.(what);
     if (isTyping(event) || within('dialog') || (event.repeat && !event.key.startsWith('Arrow')))
       return;
-    if (event.key === '.') this.rail.step();
+    if (event.key === '.') this.sidebar.step();
     // Space is the engine's pause on a live run; when the run is over or an earlier moment is
     // shown, that of this view
     if (event.key === ' ' && !within('input:not([type=radio]:checked), button, a, [role=button]')) {
       event.preventDefault();
       if (this.player.replaying || (this.player.over && this.player.done)) this.player.toggle();
-      else this.rail.toggle();
+      else this.sidebar.toggle();
     }
     this.#travel(event, within);
   }

@@ -3,6 +3,10 @@
 // happened; each is a way back there.
 
 import { h, num, pct, put, s, setAttr } from '../core/dom.js';
+import { momentAt } from '../store/moments.js';
+
+/** @import { Frame, Snapshot } from '../core/types.js' */
+/** @import { Player } from '../store/player.js' */
 
 const NEAR = 3;
 const WIDE = 16; // pixels: ticks, and signs, closer than that are one
@@ -32,16 +36,15 @@ const SIGNS = {
 const icon = (name) =>
   s('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, s('path', { d: ICONS[name] }));
 
-/** The moment at so many generator steps: {iteration, step}. */
-function momentAt(at, steps) {
-  const iteration = Math.max(0, Math.ceil(at / steps) - 1);
-  const step = at - iteration * steps;
-  return { iteration, step: step >= steps ? steps : Math.max(0, step - 1) };
-}
-
+/** The time line. */
 export class Timeline {
+  /**
+   * @param {HTMLElement} view
+   * @param {Player} player
+   */
   constructor(view, player) {
     this.player = player;
+    /** @type {HTMLElement} */
     this.root = view.querySelector('.timeline');
     const button = (name, tip, act) =>
       h(
@@ -103,7 +106,13 @@ export class Timeline {
     }).observe(this.track);
   }
 
+  /**
+   * Draws the line.
+   * @param {Snapshot} snap The live one.
+   * @param {Frame} frame
+   */
   draw(snap, frame) {
+    /** @type {Parameters<Timeline['draw']>} */
     this.last = [snap, frame];
     const { player } = this;
     const { counters } = snap;
@@ -111,7 +120,7 @@ export class Timeline {
     setAttr(this.root, 'hidden', snap.phase === 'empty');
     this.total = Math.max(1, counters.generator_steps);
     this.live = Math.min(this.total, counters.generator_step);
-    this.at = frame.then ? frame.then.at : this.live;
+    this.at = frame.past ? frame.past.at : this.live;
     const share = (at) => `${(100 * Math.min(1, at / this.total)).toFixed(3)}%`;
     this.fill.style.width = share(this.live);
     this.knob.style.left = share(this.at);
@@ -121,8 +130,8 @@ export class Timeline {
     setAttr(
       this.track,
       'aria-valuetext',
-      frame.then
-        ? `iteration ${num(frame.then.iteration + 1)}, ${frame.then.step >= player.steps ? 'done' : `generator step ${num(frame.then.step + 1)}`}`
+      frame.past
+        ? `iteration ${num(frame.past.iteration + 1)}, ${frame.past.step >= player.steps ? 'done' : `generator step ${num(frame.past.step + 1)}`}`
         : over
           ? 'end'
           : 'live',
@@ -228,7 +237,10 @@ export class Timeline {
     this.player.seek(momentAt(at, this.player.steps));
   }
 
-  /** To the event after this moment (1) or before it (−1). */
+  /**
+   * Moves to the event after this moment (1) or before it (−1).
+   * @param {number} by
+   */
   jump(by) {
     const found =
       by > 0

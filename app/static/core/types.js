@@ -1,0 +1,634 @@
+// Shapes that several modules share, for editors and `tsc`; nothing here runs. The server's answers
+// are described as far as the page reads them.
+
+/**
+ * Attributes and listeners of a new element: `class`, `style` as an object of properties, and
+ * `onclick` and the like as functions. Null and false are left out, true is an empty attribute.
+ * @typedef {Record<string, any>} Props
+ */
+
+/**
+ * What goes into an element: nodes, strings and numbers, nested in arrays at most twice; null and
+ * false are left out.
+ * @typedef {any} Child
+ */
+
+/** @typedef {[number, number]} Point */
+/** @typedef {Point[]} Polygon */
+
+// --- the address
+
+/**
+ * New values of address parameters by name; null removes one.
+ * @typedef {Record<string, string | number | null | undefined>} Changes
+ */
+
+/**
+ * An image of the run: its iteration and its position in the batch, both counted from 0.
+ * @typedef {{ it: number, pos: number }} ImageKey
+ */
+
+/** @typedef {ImageKey & { c: number }} ImageOfClass */
+
+/**
+ * A moment of the run: the generator step done last, counted from 0; without a step, or with the
+ * number of steps, the end of the iteration.
+ * @typedef {{ iteration: number, step?: number }} Moment
+ */
+
+/**
+ * What is selected in the scatter: a class, a lasso as text, or a lasso among a class's points.
+ * @typedef {{ held?: number | null, lasso?: string | null }} Pick
+ */
+
+/**
+ * @typedef {object} Address
+ * @property {string | null} run
+ * @property {ImageKey | null} sel The selected image.
+ * @property {Moment | null} t Null is live.
+ * @property {'teacher' | 'student'} space
+ * @property {2 | 3} dim
+ * @property {string} colour What colors the points: `class`, `age`, a term of the loss …
+ * @property {Pick} pick
+ * @property {string} speed `slow`, `watch` or `full`.
+ */
+
+// --- the snapshot, /kg/live
+
+/**
+ * One resolution of the run; iterations take turns.
+ * @typedef {object} Scale
+ * @property {number} side Pixels.
+ * @property {number} batch Images per iteration.
+ * @property {number} h Rows of the teacher's map.
+ * @property {number} w Columns of the teacher's map.
+ * @property {number[][]} target The key region's target, row by row.
+ * @property {number} budget
+ */
+
+/**
+ * @typedef {object} Recipe
+ * @property {number} generator_steps Per iteration.
+ * @property {string} teacher
+ * @property {number[]} resolutions
+ * @property {Record<string, number>} [weights] By the name of the term.
+ * @property {number} [journal_pixels]
+ */
+
+/**
+ * A term of the loss.
+ * @typedef {{ name: string, title: string, tip: string }} Term
+ */
+
+/**
+ * A table by columns, a row per report; `at` counts generator steps, `images` those in the pool.
+ * @typedef {{ images: number[], at: number[], [column: string]: number[] }} Table
+ */
+
+/**
+ * The student's tests.
+ * @typedef {object} Curve
+ * @property {number[]} images
+ * @property {number[]} at
+ * @property {number[]} accuracy
+ * @property {number} n Images per test.
+ * @property {number | null} teacher
+ * @property {number | null} last
+ * @property {string} kind
+ * @property {boolean} final
+ */
+
+/**
+ * A piece of a sentence: a text, or a class.
+ * @typedef {{ text?: string, class?: number }} Words
+ */
+
+/**
+ * Something that happened: generator step, kind, sentence.
+ * @typedef {[number, string, string]} Mark
+ */
+
+/**
+ * @typedef {object} Alert
+ * @property {string} title
+ * @property {string} text
+ * @property {{ do: string, label: string }[]} [actions]
+ */
+
+/** @typedef {{ name: string, title: string, classes: number }} Judge */
+
+/**
+ * @typedef {object} Teacher
+ * @property {string} name
+ * @property {string} title
+ * @property {string} data
+ * @property {number | null} accuracy
+ * @property {number} n_test
+ * @property {number} n_train
+ * @property {number} side
+ * @property {number} channels
+ * @property {number[]} map Rows and columns.
+ * @property {string} [licence]
+ * @property {number} [parameters]
+ * @property {number} [macs]
+ * @property {number} [bytes]
+ */
+
+/** @typedef {{ name?: string, parameters?: number, macs?: number, bytes?: number }} Student */
+
+/**
+ * The state of the run that is shown, as /kg/live tells it.
+ * @typedef {object} Snapshot
+ * @property {string | null} run
+ * @property {string} id
+ * @property {number} attempt
+ * @property {string} boot Of the server process.
+ * @property {string} phase
+ * @property {string} title
+ * @property {string} command
+ * @property {string} [machine]
+ * @property {Words[]} sentence
+ * @property {Alert | null} alert
+ * @property {{ text: string, remedy?: string }[]} warnings
+ * @property {{ label: string, share: number, left_s: number | null }} progress
+ * @property {Counters} counters
+ * @property {string[]} classes
+ * @property {number[]} class_indices
+ * @property {Teacher} teacher
+ * @property {Student} student
+ * @property {Recipe} recipe
+ * @property {Scale[]} scales
+ * @property {{ kind: string, label: string }} map
+ * @property {Judge | null} judge
+ * @property {Group | null} making The batch that is being made.
+ * @property {Curve} curve
+ * @property {Table} opinion
+ * @property {Table} loss
+ * @property {Table} student_loss
+ * @property {string} tested_on
+ * @property {Mark[]} marks
+ * @property {[number, number] | null} best Generator step and share of the best test.
+ * @property {number} views Tests whose student's view is known.
+ * @property {{ images: number, used_images: number, used: number, ratio: number }} budget
+ * @property {number[] | null} radii
+ * @property {boolean} student_ready
+ * @property {string} layout
+ * @property {boolean} [replay]
+ */
+
+/**
+ * @typedef {object} Counters
+ * @property {number} generator_step
+ * @property {number} generator_steps
+ * @property {number} student_step
+ * @property {number} student_steps
+ * @property {number} iterations_done
+ * @property {number} iterations
+ */
+
+/**
+ * What was known at an earlier moment, or as much of it as has arrived.
+ * @typedef {object} Past
+ * @property {number} at In generator steps of the run.
+ * @property {number} iteration
+ * @property {number} step
+ * @property {number} [student_step]
+ * @property {number} [used_images]
+ * @property {number} [used]
+ * @property {number | null} [accuracy]
+ * @property {number} [n]
+ * @property {number} [views]
+ * @property {Words[]} [sentence]
+ */
+
+// --- images
+
+/**
+ * An image of a group and its place on the group's sheet.
+ * @typedef {object} Tile
+ * @property {number} pos Position in the batch.
+ * @property {number} c Class.
+ * @property {number} p The teacher's certainty.
+ * @property {number} col
+ * @property {number} row
+ * @property {Float32Array} cam The teacher's map.
+ * @property {number} [x]
+ * @property {number} [y]
+ * @property {number} [z]
+ */
+
+/**
+ * The shown images of one iteration on one sheet. A replayed one has `whole`, the finished group.
+ * @typedef {object} Group
+ * @property {number} iteration
+ * @property {number} side
+ * @property {string} sheet
+ * @property {number} columns
+ * @property {number} rows
+ * @property {number[]} map Rows and columns of the teacher's map.
+ * @property {Tile[]} tiles
+ * @property {Map<number, Tile>} byPos
+ * @property {{ step: number, sheet: string }[]} [frames] Steps of the making that were kept.
+ * @property {string} [cams] The sheet of maps, once it was asked for.
+ * @property {number} [step]
+ * @property {number} [steps]
+ * @property {Group} [whole]
+ * @property {boolean} [replay]
+ * @property {boolean} [early] Before the end of the iteration.
+ */
+
+/**
+ * What the Studio draws at a moment.
+ * @typedef {object} Frame
+ * @property {number} finished Iterations that count as finished.
+ * @property {Group | null} making The group in the last place.
+ * @property {Past | null} past Null when live.
+ * @property {{ showing: number, live: number } | null} lag Iterations.
+ * @property {boolean} [waiting] The moment has not arrived yet.
+ */
+
+/**
+ * Classes and probabilities, likeliest first.
+ * @typedef {[number, number][]} Answers
+ */
+
+/**
+ * One image in full, as the Studio reads it.
+ * @typedef {object} Sample
+ * @property {number} pos
+ * @property {number} c
+ * @property {number} p
+ * @property {string} image
+ * @property {Float32Array} cam
+ * @property {Record<string, number>} [parts] Terms of its loss.
+ * @property {Answers} [teacher_top]
+ * @property {Answers} [student_top]
+ * @property {{ i: number, c: number, d: number }[]} [nearest]
+ * @property {number} [x]
+ * @property {number} [y]
+ * @property {number} [z]
+ */
+
+/**
+ * A piece of a contact sheet, or a whole image.
+ * @typedef {object} Piece
+ * @property {string} url
+ * @property {number} [col]
+ * @property {number} [row]
+ * @property {number} [columns]
+ * @property {number} [rows]
+ */
+
+/**
+ * The image that the Studio's panels show.
+ * @typedef {object} ShownImage
+ * @property {number} it
+ * @property {number} pos
+ * @property {number} c
+ * @property {number} p
+ * @property {boolean} finished
+ * @property {boolean} [replay]
+ * @property {number | null} [step]
+ * @property {Float32Array | null} cam Null if that moment does not know it.
+ * @property {Sample | null} sample
+ * @property {Piece} piece
+ * @property {number | null} [x]
+ * @property {number} [y]
+ * @property {number} [z]
+ */
+
+/**
+ * Real examples on one sheet, and their places.
+ * @typedef {object} Reference
+ * @property {number} n
+ * @property {string} sheet
+ * @property {number} columns
+ * @property {number} rows
+ * @property {number[]} c
+ * @property {number[]} [x]
+ * @property {number[]} [y]
+ * @property {number[]} [z]
+ * @property {boolean} [pixels]
+ */
+
+/**
+ * What the student made of some images at a test.
+ * @typedef {object} StudentView
+ * @property {number} test
+ * @property {number[]} c
+ * @property {number[]} iteration
+ * @property {number[]} pos
+ * @property {number[]} x
+ * @property {number[]} y
+ * @property {number[]} z
+ * @property {{ x: number[], y: number[], z?: number[] }} reference
+ * @property {{ x: number[], y: number[], z: number[] } | null} [anchors]
+ * @property {number[]} [radii]
+ * @property {string} [axes]
+ */
+
+// --- the Inspect page
+
+/**
+ * A run as /kg/inspect tells it.
+ * @typedef {object} Overview
+ * @property {string} run
+ * @property {string} id
+ * @property {number} attempt
+ * @property {string[]} classes
+ * @property {number[]} class_indices
+ * @property {{ name: string }} teacher
+ * @property {Judge & { indices: number[] } | null} judge
+ * @property {boolean} student
+ * @property {Recipe} recipe
+ * @property {Scale[]} scales
+ * @property {{ kind: string, label: string }} map
+ * @property {number} done Iterations.
+ * @property {boolean} over
+ * @property {number} tests
+ * @property {number} span Iterations per piece.
+ * @property {number} warmup
+ * @property {string} tested_on
+ * @property {{ grid: number, zip: number }} most
+ */
+
+/**
+ * A real image and its distance.
+ * @typedef {{ c: number, d: number, image?: string }} Near
+ */
+
+/**
+ * One image in full, as the Inspect page reads it.
+ * @typedef {object} ImageDetail
+ * @property {number} iteration
+ * @property {number} pos
+ * @property {number} c
+ * @property {number} n Images of its batch.
+ * @property {number} side
+ * @property {number | null} p
+ * @property {number | null} s
+ * @property {number | null} rank
+ * @property {string} image
+ * @property {number[]} map
+ * @property {number[]} cam
+ * @property {{ step: number, image: string, p: number | null }[]} frames
+ * @property {boolean} frames_kept
+ * @property {number | null} kept_step
+ * @property {Record<string, number>} parts
+ * @property {Record<string, number[]>} batch
+ * @property {string[]} shared Terms with one value per batch.
+ * @property {Answers} [teacher_top]
+ * @property {Answers} [student_top]
+ * @property {Answers} [judge_top]
+ * @property {{ of: number, pixels: boolean, found: Near[] }} [nearest] Real images.
+ * @property {boolean} entered
+ * @property {string} [warning]
+ * @property {[number, number]} before
+ * @property {[number, number]} after
+ */
+
+/**
+ * Synthetic images of other classes that are like one, or why there are none.
+ * @typedef {object} Neighbors
+ * @property {string} [error]
+ * @property {(ImageOfClass & { d: number, image: string })[]} [found]
+ * @property {number} [compared]
+ * @property {number} [looked]
+ * @property {number} [of]
+ * @property {Record<string, number[]>} [shared]
+ */
+
+/**
+ * How a class fares in the tests, or why that is not known.
+ * @typedef {object} ClassTests
+ * @property {string} [error]
+ * @property {[number, number | null, number | null][]} [rows] Images, student, teacher.
+ * @property {boolean} [real]
+ * @property {number} [n]
+ * @property {number[]} [all]
+ * @property {[number, number][]} [student]
+ * @property {[number, number][]} [teacher]
+ */
+
+/** @typedef {{ name: string, low: number, high: number }} Condition */
+/** @typedef {{ name: string, down: boolean }} Sorting */
+
+/**
+ * By what images are sorted and filtered; people see a value times `times`, plus `add`.
+ * @typedef {object} Column
+ * @property {string} name
+ * @property {string} title
+ * @property {number} [times]
+ * @property {number} [add]
+ * @property {string} [unit]
+ * @property {boolean} [judge]
+ */
+
+/** @typedef {{ url: string, cell: number, columns: number, rows: number }} ContactSheet */
+
+// --- runs, comparisons, setup, lessons
+
+/**
+ * A run as /kg/runs lists it.
+ * @typedef {object} Run
+ * @property {string} name
+ * @property {string} title
+ * @property {string} recipe
+ * @property {string} teacher
+ * @property {string} note
+ * @property {string} state
+ * @property {string} [picture]
+ * @property {number} [classes]
+ * @property {number} images
+ * @property {number} budget
+ * @property {number} used
+ * @property {number} seconds
+ * @property {number} began
+ * @property {number} bytes
+ * @property {{ share: number, real: boolean, n: number } | null} score
+ * @property {number | null} teacher_score
+ * @property {Worth | null} worth
+ * @property {boolean} shown
+ * @property {boolean} brought
+ * @property {boolean} resumable
+ * @property {boolean} own_images
+ */
+
+/**
+ * A run's exchange rate, or as much of it as was measured.
+ * @typedef {object} Worth
+ * @property {number} n
+ * @property {number} steps
+ * @property {number} seed
+ * @property {{ images: number, real: boolean, accuracy: number }[]} points
+ * @property {{ photos: number, bound: string } | null} rate
+ * @property {string} sentence
+ */
+
+/**
+ * A run that is compared, once its columns have arrived.
+ * @typedef {object} ComparedRun
+ * @property {number} i Which of the four.
+ * @property {string} letter
+ * @property {string} name
+ * @property {string} id
+ * @property {number} attempt
+ * @property {string[]} classes
+ * @property {number | null} budget
+ * @property {number | null} ceiling
+ * @property {any} columns
+ */
+
+/** @typedef {'budget' | 'time' | 'step'} Axis */
+
+/**
+ * What the server knows of a teacher.
+ * @typedef {object} Facts
+ * @property {Teacher} card
+ * @property {Student} [student]
+ * @property {string[]} classes
+ * @property {number[]} sides
+ * @property {number} small
+ * @property {number} full
+ */
+
+/** @typedef {{ teacher: string, chosen: string[] }} ClassChoice */
+
+/**
+ * @typedef {object} Finding
+ * @property {'ok' | 'warn' | 'fail'} status
+ * @property {string} name
+ * @property {string} finding
+ * @property {string} [advice]
+ */
+
+/**
+ * What the check of a teacher found.
+ * @typedef {object} Report
+ * @property {Finding[]} rows
+ * @property {boolean} ok
+ * @property {boolean} done
+ * @property {string} [error]
+ * @property {string} [saved]
+ */
+
+/**
+ * @typedef {object} Lesson
+ * @property {string} slug
+ * @property {string} title
+ * @property {string} question
+ * @property {string} predict
+ * @property {string[]} choices
+ * @property {number} minutes
+ * @property {any[][]} text
+ * @property {string} [paper]
+ * @property {{ name: string, a: string, b: string, fields: string[][] } | null} switch
+ * @property {Record<string, string>} commands
+ * @property {{ name: string, title: string }[]} table
+ * @property {Record<string, Record<string, string>>} seeds
+ * @property {string[]} figures
+ * @property {{ slug: string, title: string } | null} next
+ */
+
+/**
+ * @typedef {object} GlossaryTerm
+ * @property {string} id
+ * @property {string} name
+ * @property {string[]} also
+ * @property {string} tip
+ * @property {any[]} more
+ * @property {string[]} see
+ * @property {string} [equation]
+ */
+
+// --- what modules hand to each other
+
+/**
+ * Points of a cloud; places are in 0…1.
+ * @typedef {object} CloudPoints
+ * @property {number} n
+ * @property {number[]} [c] Classes.
+ * @property {number[]} [x]
+ * @property {number[]} [y]
+ * @property {number[]} [z]
+ * @property {string[]} [keys] Names that stay from one set of points to the next.
+ * @property {string[]} [colour] CSS colors.
+ * @property {boolean[] | null} [faint] Points that are hardly seen, and not hovered.
+ * @property {boolean[] | null} [pale]
+ * @property {number[]} [iteration]
+ * @property {number[]} [pos]
+ * @property {number[]} [value]
+ */
+
+/**
+ * An anchor with its balls.
+ * @typedef {object} Ball
+ * @property {number} x
+ * @property {number} y
+ * @property {number} z
+ * @property {number[]} [radii]
+ * @property {string} colour
+ * @property {boolean} faint
+ */
+
+/** @typedef {(x: number, y: number, z?: number) => number[]} Projection */
+
+/**
+ * What a cloud tells its owner.
+ * @typedef {object} CloudEvents
+ * @property {(index: number) => void} click
+ * @property {(indices: number[], lasso: string | null) => void} picked
+ * @property {(index: number | null, x?: number, y?: number) => void} over
+ * @property {(ctx: CanvasRenderingContext2D, project: Projection) => void} drawn
+ */
+
+/** @typedef {{ sheet: ContactSheet, at: number, side: number }} WallTile */
+
+/**
+ * What the strips of a loss know of their image.
+ * @typedef {object} StripFacts
+ * @property {ImageDetail} image
+ * @property {(index: number) => string} nameOf
+ * @property {{ missing: number[], count: number, sum: number }} missing
+ * @property {boolean} warm In warm-up.
+ */
+
+/** @typedef {{ choice?: number, done?: boolean }} Prediction */
+
+/**
+ * What the ladder has to know (app/setup/ladder.py).
+ * @typedef {object} Ladder
+ * @property {string[]} rungs
+ * @property {string[]} presets
+ * @property {number[]} sides
+ * @property {number} full
+ * @property {number} small
+ * @property {number} kr
+ * @property {number} ed
+ * @property {number} aed
+ */
+
+/**
+ * The class picker's way to Python.
+ * @typedef {object} PickerPage
+ * @property {string} base
+ * @property {() => ClassChoice | null} value
+ * @property {(value: ClassChoice) => void} set
+ * @property {(changed: () => void) => void} watch
+ */
+
+/** @typedef {{ base: string, adopted: (name: string) => void }} DialogPage */
+/** @typedef {{ architectures: string[], data: string[] }} Suggestions */
+
+/**
+ * The Studio's ways to Python; an audience has none.
+ * @typedef {object} Gradio
+ * @property {string} base
+ * @property {string} plotly Address of the script.
+ * @property {boolean} [watching] On the audience's page.
+ * @property {() => string} [command]
+ * @property {() => void} [repaint]
+ * @property {() => void} [resume]
+ */
+
+export {};

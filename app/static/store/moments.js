@@ -1,0 +1,15 @@
+// Moments of a run, counted in generator steps.
+
+/** @import { Moment } from '../core/types.js' */
+
+/**
+ * Finds the moment at so many generator steps.
+ * @param {number} at
+ * @param {number} steps Per iteration.
+ * @returns {Moment}
+ */
+export function momentAt(at, steps) {
+  const iteration = Math.max(0, Math.ceil(at / steps) - 1);
+  const step = at - iteration * steps;
+  return { iteration, step: step >= steps ? steps : Math.max(0, step - 1) };
+}

@@ -1,0 +1,21 @@
+// Which color of the palette each class has.
+
+/** Number of colors in the palette. */
+export const SLOTS = 10;
+
+/**
+ * Assigns a palette slot to each class: its own (index modulo ten), or the next free one if there
+ * are enough slots for all.
+ * @param {number[]} indices The classes' indices in the teacher's output.
+ * @returns {number[]} One slot per class.
+ */
+export function slots(indices) {
+  const own = indices.map((i) => i % SLOTS);
+  if (indices.length > SLOTS) return own;
+  const taken = new Set();
+  return own.map((slot) => {
+    while (taken.has(slot)) slot = (slot + 1) % SLOTS;
+    taken.add(slot);
+    return slot;
+  });
+}
