@@ -1,8 +1,8 @@
-"""The audience's page: the same views without Gradio. It has no form, no session and no queue, so
-sixty of them hold nothing here.
+"""The audience's page: the same views without Gradio. It has no form, session or queue, so sixty
+viewers hold no state on the server.
 
-Its markup is the presenter's own (`studio.VIEW`); only the rail is another one, which tells what
-was chosen.
+Its markup is the presenter's (`studio.VIEW`), except for the sidebar, which only shows what was
+chosen.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ PAGE = (Path(__file__).parent / "audience.html").read_text(encoding="utf-8")
 
 
 def page(root: str, version: str, styles: tuple[str, ...]) -> str:
-    """`root`: path below which a proxy serves the app; `version`: of static files. Both are plain
-    path characters.
+    """`root`: path under which a proxy serves the app; `version`: of the static files. Both are
+    plain path characters.
     """
     links = "\n".join(
         f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in styles

@@ -1,5 +1,5 @@
-"""The routes of the Compare page: the comparison, a run's columns, the table as CSV, and one switch
-flipped.
+"""The Compare page's routes: the comparison, a run's columns, the table as CSV, and reruns with one
+switch flipped.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
 
     @app.get("/kg/columns/{run}/{key}")
     def columns(request: Request, run: str, key: str) -> Response:
-        """`key` is what /kg/compare tells of the run: another one is another address."""
+        """`key` comes from /kg/compare and changes with the run, which changes the address."""
         try:
             body, final = comparing.columns(run, request.query_params.get("id", ""))
         except Missing as error:
@@ -66,12 +66,12 @@ def install(app: FastAPI, shelf: RunActions) -> None:
 
 
 def _names(request: Request) -> list[str]:
-    """Of the runs that are asked for, each once. Raises Missing."""
+    """Names of the requested runs, without duplicates. Raises Missing."""
     names = list(
         dict.fromkeys(name for name in request.query_params.get("runs", "").split(",") if name)
     )
     if not 1 <= len(names) <= len(LETTERS):
-        raise Missing(f"Give one to {len(LETTERS)} runs: runs=NAME,NAME.")
+        raise Missing(f"Request 1 to {len(LETTERS)} runs: runs=NAME,NAME.")
     if any(not NAME.fullmatch(name) or ".." in name for name in names):
-        raise Missing("That is no name of a run.")
+        raise Missing("That is not a valid run name.")
     return names

@@ -1,8 +1,8 @@
-"""The routes of the Inspect page, below /kg/inspect: a run's overview, and immutable pieces of it
-by attempt, iteration and class. All GET.
+"""The Inspect page's routes, under /kg/inspect: a run's overview, and immutable pieces of it by
+attempt, iteration and class. All are GET.
 
-Pieces are made once, however many ask, and kept as long as they fit. A run may come from elsewhere
-and hold anything: what does not fit is refused in one sentence.
+A piece is made once, no matter how many viewers ask, and kept as long as there is room. A run may
+come from elsewhere and contain anything; invalid data is rejected in one sentence.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from kgen.journal.reading import JournalError
 
 MOST_CONFUSED = 8
 LATE = 8
-"""Iterations by which a page may lag behind the run that it asks for."""
+"""Iterations by which a page may lag behind its run."""
 
 
 class OpenedRun(NamedTuple):
-    """An attempt of a run, ready to be looked into."""
+    """One attempt of a run, opened for reading."""
 
     run: OpenRun
     story: Story
     album: Album
     key: tuple
     final: bool
-    """May an answer to this address be kept for ever?"""
+    """May a response from this address be cached forever?"""
 
 
 def install(app: FastAPI, runs: Runs) -> None:
@@ -63,7 +63,7 @@ def install(app: FastAPI, runs: Runs) -> None:
         run = runs.archive.open(name, number(attempt), id)
         story = run.story()
         if story.started is None:
-            raise Missing("This run has made no image yet.")
+            raise Missing("This run has no images yet.")
         key = (name, run.attempt, run.id)
         return OpenedRun(
             run,
@@ -101,14 +101,14 @@ def install(app: FastAPI, runs: Runs) -> None:
             return missing(without_place(error, runs.archive.folder))
         except (Missing, BatchFileError) as error:
             return missing(str(error))
-        except HOSTILE:  # a run from elsewhere may hold anything
+        except HOSTILE:  # a run from elsewhere may contain anything
             return missing(FOREIGN)
 
     def part_of(opened: OpenedRun, c: int, first: int, end: int) -> None:
         if not 0 <= c < len(opened.story.started.classes):
             raise Missing("This run has no such class.")
         if not first < end <= opened.story.done or end - first > MOST_ITERATIONS:
-            raise Missing(f"Ask for finished iterations, at most {MOST_ITERATIONS} at once.")
+            raise Missing(f"Request finished iterations, at most {MOST_ITERATIONS} at a time.")
 
     @app.get("/kg/inspect/{run}")
     def overview(request: Request, run: str) -> Response:
@@ -125,7 +125,7 @@ def install(app: FastAPI, runs: Runs) -> None:
         return (
             in_words(lambda: respond(request, run, attempt, ("class", *at), make))
             if (at := numbers(c, first, end))
-            else missing("That is no number.")
+            else missing("The address has an invalid number.")
         )
 
     @app.get("/kg/inspect/{run}/{attempt}/sheet/{c}/{first}/{end}")
@@ -139,7 +139,7 @@ def install(app: FastAPI, runs: Runs) -> None:
         return (
             respond(request, run, attempt, ("sheet", *at), make, "image/png")
             if (at := numbers(c, first, end))
-            else missing("That is no number.")
+            else missing("The address has an invalid number.")
         )
 
     @app.get("/kg/inspect/{run}/{attempt}/image/{iteration}/{pos}")
@@ -168,7 +168,7 @@ def install(app: FastAPI, runs: Runs) -> None:
         return (
             respond(request, run, attempt, ("image", *at), make)
             if (at := numbers(iteration, pos))
-            else missing("That is no number.")
+            else missing("The address has an invalid number.")
         )
 
     @app.get("/kg/inspect/{run}/{attempt}/kin/{iteration}/{pos}/{end}")
@@ -179,14 +179,14 @@ def install(app: FastAPI, runs: Runs) -> None:
             finished(opened, at[0])
             if (
                 not max(0, opened.story.done - LATE) < at[2] <= opened.story.done
-            ):  # each other end would be a search of its own
-                raise Missing("Ask for all finished iterations.")
+            ):  # any other end would be a separate search
+                raise Missing("Request all finished iterations.")
             return encode(kin(opened.album, *at))
 
         return (
             respond(request, run, attempt, ("kin", *at), make)
             if (at := numbers(iteration, pos, end))
-            else missing("That is no number.")
+            else missing("The address has an invalid number.")
         )
 
     @app.get("/kg/inspect/{run}/{attempt}/tests/{c}/{n}")
@@ -194,14 +194,14 @@ def install(app: FastAPI, runs: Runs) -> None:
         def make(opened: OpenedRun) -> bytes:
             if not 0 <= at[0] < len(opened.story.started.classes) or at[1] < 1:
                 raise Missing("This run has no such class, or no such test.")
-            if at[1] != opened.story.count:  # confusions are kept of the newest test alone
-                raise Missing("There is a newer test; look again.")
+            if at[1] != opened.story.count:  # confusions are kept for the newest test only
+                raise Missing("There is a newer test. Please reload.")
             return encode(tested(opened.story.tests, at[0]))
 
         return (
             respond(request, run, attempt, ("tests", *at), make)
             if (at := numbers(c, n))
-            else missing("That is no number.")
+            else missing("The address has an invalid number.")
         )
 
     @app.get("/kg/inspect/{run}/{attempt}/{form}/{c}/{end}")
@@ -213,7 +213,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             if not (
                 0 <= at[0] < len(opened.story.started.classes) and 0 < at[1] <= opened.story.done
             ):
-                raise Missing("This run has no such class, or not so many iterations.")
+                raise Missing("This run has no such class, or fewer iterations.")
             said = request.query_params
             most = downloads.MOST_GRID if form == "grid" else downloads.MOST_ZIP
             images, _ = chosen(
@@ -224,7 +224,7 @@ def install(app: FastAPI, runs: Runs) -> None:
                 most,
             )
             if not images:
-                raise Missing("No image is left to download.")
+                raise Missing("There are no images to download.")
             name = opened.story.started.classes[at[0]]
             file = f"{run}-{downloads.slug(name)}.{'png' if form == 'grid' else 'zip'}"
             headers = {
@@ -253,11 +253,13 @@ def numbers(*texts: str) -> tuple[int, ...] | None:
 
 def finished(opened: OpenedRun, iteration: int) -> None:
     if iteration >= opened.story.done:
-        raise Missing(f"Iteration {iteration + 1:,} is not finished; {opened.story.done:,} are.")
+        raise Missing(
+            f"Iteration {iteration + 1:,} is not finished yet; {opened.story.done:,} are."
+        )
 
 
 def facts(run: OpenRun) -> dict[str, Any]:
-    """What the page knows of a run before any piece of it. The names are those of the live
+    """A run's overview, which the page needs before any piece. Names are those of the live
     snapshot.
     """
     story, recipe = run.story(), run.run.recipe
@@ -294,7 +296,7 @@ def facts(run: OpenRun) -> dict[str, Any]:
 
 
 def tested(tests: tuple[events.Evaluated, ...], c: int) -> dict[str, Any]:
-    """How a class fared in each test, and in the newest what it was taken for."""
+    """A class's accuracy in each test, and its confusions in the newest one."""
 
     def share(score: events.Score | None) -> float | None:
         found = score.per_class[c] if score is not None and c < len(score.per_class) else None

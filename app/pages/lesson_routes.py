@@ -1,5 +1,5 @@
-"""The routes of the Lessons page: lessons and glossary as data, what their runs showed, and, as
-POST, running one.
+"""The Lessons page's routes: lessons and glossary as data, the results of their runs, and, as POST,
+starting one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     def lesson(slug: str) -> Lesson:
         if slug not in shelf.lessons:
-            raise Missing("There is no lesson of that name here.")
+            raise Missing("There is no lesson with that name.")
         return shelf.lessons[slug]
 
     def figures(name: str, attempt: int, id: str) -> bytes:

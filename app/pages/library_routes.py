@@ -1,8 +1,7 @@
-"""The routes of the Runs page: the list, pictures, one run as a file; and what people do with a
-run, as POST.
+"""The Runs page's routes: the list, pictures, a run as a file, and, as POST, actions on runs.
 
-A foreign page's POST is refused by the door (`app.web.guard`); names are checked by the archive.
-Refusals are one sentence.
+POST requests from other sites are rejected by `app.web.guard`; the archive checks names. Every
+rejection is one sentence.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from app.web.publish import encode
 from kgen.journal.bundle import SUFFIX
 
 LARGEST_WORDS = 16_384
-"""Bytes that a name or a note may come in."""
+"""Largest request that carries a name or a note, in bytes."""
 
 
 def install(app: FastAPI, shelf: RunActions) -> None:
@@ -71,8 +70,8 @@ def install(app: FastAPI, shelf: RunActions) -> None:
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > LARGEST_UPLOAD:
             return PlainTextResponse(
-                f"That file is larger than {LARGEST_UPLOAD >> 30} GB; open it with `python -m kgen"
-                " unbundle`.",
+                f"The file is larger than {LARGEST_UPLOAD >> 30} GB. Open it with `python -m kgen"
+                " unbundle` instead.",
                 413,
             )
         try:
@@ -95,14 +94,14 @@ def install(app: FastAPI, shelf: RunActions) -> None:
     @app.post("/kg/runs/{run}/{action}")
     async def change(request: Request, run: str, action: str) -> Response:
         if action not in actions:
-            return missing("That is not something that can be done with a run.")
+            return missing("Unknown action for a run.")
         return await act(request, lambda said: actions[action](run, said))
 
 
 async def act(
     request: Request, do: Callable[[dict[str, Any]], str], most: int = LARGEST_WORDS
 ) -> Response:
-    """Do what a POST of at most `most` bytes says, off the event loop; `{"run": …}` or one
+    """Handle a POST of at most `most` bytes off the event loop; answers `{"run": …}` or one
     sentence.
     """
     try:
@@ -110,9 +109,9 @@ async def act(
         if not isinstance(said, dict):
             raise ValueError
     except request_body.TooLong:
-        return PlainTextResponse("That is too long.", 413)
+        return PlainTextResponse("The request is too long.", 413)
     except (ValueError, RecursionError):
-        return PlainTextResponse("That is no JSON object.", 400)
+        return PlainTextResponse("Expected a JSON object.", 400)
     try:
         return JSONResponse({"run": await run_in_threadpool(do, said)})
     except (Missing, RunError) as error:

@@ -1,8 +1,8 @@
-"""The plain routes below /kg: the live snapshot, its immutable pieces, downloads and static files.
-All GET here; `shelf_routes` has the rest.
+"""The plain routes under /kg: the live snapshot, its immutable pieces, downloads and static files.
+All of these are GET; `library_routes` has the rest.
 
-Answers are compressed once and kept; nothing is computed for a viewer who has the newest version
-already. Whatever arrives in an address is checked against a whitelist before it comes near a file.
+Responses are compressed once and kept; nothing is computed for a viewer who already has the newest
+version. Anything in an address is checked against an allowlist before it gets near a file.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from kgen.recipes import recipes
 
 MOST_WAIT = 2
 WAIT = re.compile(r"wait=([0-9]{1,3})")
-"""A poll may be held until there is something new (RFC 7240), so that a frame is on its way when it
-is made, not half a second later.
+"""A poll may be held until there is something new (RFC 7240), so that a frame is sent as soon as it
+exists rather than half a second later.
 """
 
 __all__ = ["install", "middleware"]
@@ -73,14 +73,14 @@ COLUMNS = (
         *(f"judge_{name}" for name in OPINION),
     ),
 )
-"""Of the table of a run, before and after those of the loss terms."""
+"""Columns of a run's table, before and after those of the loss terms."""
 
 
 def install(
     app: FastAPI, runs: Runs, presenting: Presenting | None = None, **audience: Any
 ) -> None:
-    """Add the routes to the FastAPI app that Gradio's launch returns. `audience`: as
-    `stage_routes.install` has it.
+    """Add the routes to the FastAPI app returned by Gradio's launch. `audience`: passed on to
+    `stage_routes.install`.
     """
     archive, shelf, stage, presenting = (
         runs.archive,
@@ -152,7 +152,7 @@ def install(
     @app.get("/kg/teacher/{name}")
     def teacher(request: Request, name: str) -> Response:
         if name not in offers.teachers():
-            return _missing("There is no teacher of that name here.")
+            return _missing("There is no teacher with that name.")
         return fresh(request, encode(offers.offer(name).to_json()))
 
     @app.get("/kg/reference/-/0")
@@ -173,7 +173,9 @@ def install(
         except Missing as missing:
             return _missing(str(missing))
         if not file.is_file():
-            return _missing("This run's student is not exported yet; it is when the run has ended.")
+            return _missing(
+                "This run's student is not ready yet. It is exported when the run ends."
+            )
         return FileResponse(
             file,
             media_type="application/octet-stream",
@@ -225,7 +227,7 @@ def install(
     @app.get("/kg/static/{folder}/{file}")
     async def static(
         request: Request, folder: str, file: str
-    ) -> Response:  # small files, kept compressed: a thread for each would cost more
+    ) -> Response:  # small files, kept compressed: threads would cost more
         kind = FILE.fullmatch(file)
         path = STATIC / folder / file
         if not kind or not folder.isalpha() or not path.is_file():
@@ -236,15 +238,15 @@ def install(
 
 
 def come_first(app: FastAPI) -> None:
-    """Ours before Gradio's hundred, which a poll would else be compared with one after the
-    other.
+    """Puts our routes before Gradio's hundred, so that a poll is not matched against each of those
+    first.
     """
     app.router.routes.sort(key=lambda route: not getattr(route, "path", "").startswith("/kg/"))
 
 
 def csv_lines(run: Run) -> Iterator[str]:
-    """Evaluations, generator and student steps of a run as one table, a row an event. Damage ends
-    it with a row that says so.
+    """A run's evaluations, generator steps and student steps as one table, one row per event. If
+    the journal is damaged, the last row says so.
     """
     buffer = io.StringIO()
     before, after = COLUMNS
@@ -308,7 +310,7 @@ def csv_lines(run: Run) -> Iterator[str]:
 
 
 def _id(request: Request) -> str | None:
-    """Which run of that name the page means; None where the address does not say."""
+    """Which run with that name the page means; None if the address does not say."""
     return request.query_params.get("id")
 
 
@@ -332,6 +334,6 @@ def _plotly() -> tuple[bytes, str, str]:
 
 @functools.lru_cache(maxsize=64)
 def _compressed(path: Path, changed: int) -> tuple[bytes, str]:
-    """(compressed, ETag) of a static file; `changed` makes an edited one another entry."""
+    """(compressed, ETag) of a static file; `changed` gives an edited file a new entry."""
     data = path.read_bytes()
     return gzip.compress(data, 6, mtime=0), f'"{hashlib.sha256(data).hexdigest()[:16]}"'

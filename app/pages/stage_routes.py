@@ -1,5 +1,5 @@
-"""The routes of presenter mode: who am I, the audience's page, what the presenter shows, and the
-way in for others.
+"""Presenter mode's routes: who am I, the audience's page, what the presenter shows, and the
+invitation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.web.roles import Presenting
 from app.web.stage import Stage
 
 LARGEST = 4_096
-"""Bytes of what the presenter shows."""
+"""Largest message about what the presenter shows, in bytes."""
 FRESH = {"Cache-Control": "no-store"}
 
 
@@ -33,8 +33,8 @@ def install(
     page: str = "",
     theme: str = "",
 ) -> None:
-    """`links`: addresses for the audience, the best first; `page` and `theme`: its page and the
-    theme's style sheet.
+    """`links`: addresses for the audience, best first; `page` and `theme`: the audience's page and
+    style sheet.
     """
     invitation = qr_svg(links[0]) if links else b""
     audience, style = (gzip.compress(text.encode(), 6, mtime=0) for text in (page, theme))
@@ -69,12 +69,12 @@ def install(
             stage.show(json.loads(await request_body.whole(request, LARGEST) or b"null"))
             news.ring()
         except request_body.TooLong:
-            return PlainTextResponse("That is too long.", 413, FRESH)
+            return PlainTextResponse("The request is too long.", 413, FRESH)
         except RecursionError:
-            return PlainTextResponse("That is no JSON object.", 400, FRESH)
+            return PlainTextResponse("Expected a JSON object.", 400, FRESH)
         except ValueError as error:
             said = (
-                "That is no JSON object."
+                "Expected a JSON object."
                 if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
                 else str(error)
             )
@@ -83,7 +83,9 @@ def install(
 
 
 def qr_svg(address: str) -> bytes:
-    """Black on white with its quiet border, in light and dark alike: cameras want it so."""
+    """Black on white with a quiet zone, in light and dark mode alike, so that cameras can read
+    it.
+    """
     out = io.BytesIO()
     segno.make(address, error="m", micro=False).save(
         out,
@@ -100,7 +102,7 @@ def qr_svg(address: str) -> bytes:
 
 
 def qr_text(address: str, coloured: bool) -> str:
-    """For a terminal: half blocks. Without colours its letters must be lighter than its ground."""
+    """For a terminal, as half blocks. Without colors it needs light text on a dark background."""
     out = io.StringIO()
     segno.make(address, error="m", micro=False).terminal(out, compact=True, border=2)
     lines = out.getvalue().rstrip("\n").split("\n")

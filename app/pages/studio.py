@@ -1,9 +1,9 @@
-"""The Studio page: the setup rail (Gradio components) and the live view (one gr.HTML).
+"""The Studio page: the setup sidebar (Gradio components) and the live view (one gr.HTML).
 
-Gradio carries only what a person does: choose, start, pause, step, stop. What the run does reaches
-the page through the polled snapshot, drawn by `static/studio/studio.js`; the same snapshot decides
-which buttons are shown and when the form is locked, so every viewer sees the same. Nothing of a run
-is kept here.
+Gradio only carries what a person does: choose, start, pause, step, stop. What the run does reaches
+the page through the polled snapshot, drawn by `static/studio/studio.js`. The same snapshot decides
+which buttons are shown and when the form is locked, so every viewer sees the same thing. No run
+state is kept here.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from kgen.recipes import recipes
 
 PAGES = Path(__file__).parent
 FRAGMENTS = ("frame", "studio", "inspect", "compare", "lessons", "runs", "overlays")
-"""The template in pieces: the top bar, a <main> for each page, and what lies over all of them."""
+"""The template in pieces: the top bar, a <main> for each page, and the overlays."""
 VIEW = "".join((PAGES / f"{name}.html").read_text(encoding="utf-8") for name in FRAGMENTS)
 
 SPEED = (
-    '<div class="kg-choice" role="radiogroup" aria-label="Speed of this view">'
+    '<div class="kg-choice" role="radiogroup" aria-label="Playback speed">'
     + "".join(
         f'<label data-tip="{tip}"><input type="radio" name="kg-speed"'
         f' value="{value}"><span>{value.title()}</span></label>'
@@ -39,20 +39,19 @@ SPEED = (
             (
                 "slow",
                 (
-                    "Slow motion: a frame of each batch's making every one and a half seconds. Only"
-                    " this view: it is read from the run's folder, and the engine goes on at full"
-                    " speed."
+                    "Slow motion: one frame every 1.5 seconds. Affects this view only; the engine"
+                    " keeps running at full speed."
                 ),
             ),
-            ("watch", "Two frames of each batch's making a second. Only this view."),
-            ("full", "Shows the newest state as it comes; a replay passes quickly."),
+            ("watch", "Two frames per second. Affects this view only."),
+            ("full", "Shows each new state as it arrives; replays go fast."),
         )
     )
     + "</div>"
 )
 
-# Runs once. The template holds no placeholder, so Gradio never touches this DOM again. The names of
-# events have to be spelled out here for Gradio to find them.
+# Runs once. The template has no placeholders, so Gradio never touches this DOM again. Event names
+# must be spelled out here for Gradio to find them.
 MOUNT = """
 const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
 import(base + '/kg/static/studio/studio.js?v=' + VERSION).then((page) => page.mount(element, {
@@ -60,19 +59,19 @@ import(base + '/kg/static/studio/studio.js?v=' + VERSION).then((page) => page.mo
   repaint: () => trigger('repaint'), resume: () => trigger('resume'),
 }));
 """
-# A handler's listener: no spinner over the page, no queue of one, not in the public API.
-# What the fields hold is checked by `form.read`, in words; Gradio's own check raises while their
-# choices change.
+# For event listeners: no spinner over the page, no queue of one, not in the public API.
+# `form.read` validates the fields and explains errors; Gradio's own check would raise while choices
+# change.
 QUIET = {
     "show_progress": "hidden",
     "api_visibility": "private",
     "concurrency_limit": None,
     "preprocess": False,
 }
-# Choices that only touch the form are made in the browser.
+# Choices that only affect the form are handled in the browser.
 LOCAL = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
-# While the server fills in the whole form, what a person clicks would be overwritten; the form
-# waits for it.
+# While the server fills in the whole form, clicks would be overwritten, so the form is inert until
+# then.
 HOLD = "(...values) => { document.getElementById('kg-setup').inert = true; return values; }"
 RELEASE = (
     "() => { document.getElementById('kg-setup').inert = false; document.body.dataset.kgForm ="
@@ -81,7 +80,7 @@ RELEASE = (
 
 
 def build(demo: gr.Blocks, runs: Runs, version: str, presenting: Presenting) -> None:
-    """Put the page into `demo` and connect it with `runs`."""
+    """Put the page into `demo` and connect it to `runs`."""
     with gr.Row(elem_id="kg-shell"):
         with gr.Column(elem_id="kg-rail", min_width=0):
             with gr.Column(elem_id="kg-setup", min_width=0):
@@ -103,9 +102,7 @@ def build(demo: gr.Blocks, runs: Runs, version: str, presenting: Presenting) -> 
 
 
 def _transport() -> dict[str, gr.components.Component]:
-    """The buttons of a run. `sidebar.js` shows Start, Pause or Continue, whichever the snapshot
-    calls for.
-    """
+    """The run buttons. `sidebar.js` shows Start, Pause or Continue, depending on the snapshot."""
     with gr.Row(elem_id="kg-buttons"):
         gr.Button("Setup", elem_id="kg-sheet", min_width=0)
         start = gr.Button("Start", variant="primary", elem_id="kg-start", min_width=0)
@@ -116,7 +113,7 @@ def _transport() -> dict[str, gr.components.Component]:
     unit = gr.Radio(
         [("Generator", "generator"), ("Iteration", "iteration"), ("Student", "student")],
         value="generator",
-        label="One step is",
+        label="Step size",
         container=False,
         show_label=False,
         interactive=True,
@@ -137,7 +134,7 @@ def _transport() -> dict[str, gr.components.Component]:
 def _connect(
     demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.HTML, presenting: Presenting
 ) -> None:
-    """Who may press what is decided here and in `runs`, never by what the page shows."""
+    """Permissions are enforced here and in `runs`, never by what the page shows."""
     inputs = [fields[name] for name in form.FIELDS]
 
     def may(action: Callable) -> Callable:
@@ -166,7 +163,7 @@ def _connect(
         ):
             kept = {
                 "classes": classes | {"teacher": teacher}
-            }  # the same choices: what was chosen stays
+            }  # the same options, so keep what was chosen
             return [kept.get(field, gr.skip()) for field in form.FIELDS]
         return _begin(teacher, name)
 
@@ -203,9 +200,7 @@ def _connect(
 
     def step(unit: Any) -> None:
         _told(
-            lambda: (
-                runs.control("step", unit) if unit in UNITS else _refuse("Choose what one step is.")
-            )
+            lambda: runs.control("step", unit) if unit in UNITS else _refuse("Choose a step size.")
         )
 
     for event in (demo.load, live.repaint):
@@ -235,8 +230,8 @@ def _connect(
 
 
 def _keep_in_step(fields: dict) -> None:
-    """Rungs, presets, resolutions and weights are one thing seen four ways;
-    `static/setup/ladder.js` moves the others.
+    """Rungs, presets, resolutions and weights are four views of the same thing;
+    `static/setup/ladder.js` keeps them in sync.
     """
     known = ladder.constants(offers.offer(recipes.get("fashion-live").teacher))
     weights = [fields[f"weights.{name}"] for name in ("kr", "ed", "aed")]
@@ -265,8 +260,8 @@ def _keep_in_step(fields: dict) -> None:
 
 
 def guarded(action: Callable, presenting: Presenting) -> Callable:
-    """The callback with its role checked whenever it is called: a hidden button is no protection.
-    One that has no role cannot be connected.
+    """The callback with a role check on every call, since a hidden button is no protection. A
+    callback without a role cannot be connected.
     """
     needed = CALLBACKS[action.__name__]
 
@@ -274,8 +269,8 @@ def guarded(action: Callable, presenting: Presenting) -> Callable:
         if not presenting.may(needed, request.request):
             raise gr.Error(REFUSED, print_exception=False)
 
-    # Gradio hands over what the annotations ask for, and hides the rest from functions that take
-    # any number of values
+    # Gradio passes what the annotations ask for, and nothing else to functions that take any number
+    # of values
     def plain(request: gr.Request, *values: Any) -> Any:
         check(request)
         return action(*values)
@@ -290,7 +285,7 @@ def guarded(action: Callable, presenting: Presenting) -> Callable:
 
 
 def _begin(teacher: Any, name: Any) -> list:
-    """The fields as a recipe has them for a teacher; the default for names that are none."""
+    """The fields for a recipe and a teacher; unknown names get the default."""
     offer = offers.offer(
         teacher
         if isinstance(teacher, str) and teacher in offers.teachers()
@@ -306,7 +301,7 @@ def _begin(teacher: Any, name: Any) -> list:
 
 
 def _offer_of(classes: Any) -> offers.Offer | None:
-    """Of the teacher whose classes the picker shows."""
+    """The offer of the teacher whose classes the picker shows."""
     teacher = classes.get("teacher") if isinstance(classes, dict) else None
     return (
         offers.offer(teacher) if isinstance(teacher, str) and teacher in offers.teachers() else None
@@ -314,7 +309,7 @@ def _offer_of(classes: Any) -> offers.Offer | None:
 
 
 def _said(values: tuple) -> dict[str, Any]:
-    """The form's values by field; the picker's knows its teacher too."""
+    """The form's values by field. The class picker's value also includes its teacher."""
     said = dict(zip(form.FIELDS, values))
     classes = said["classes"]
     return said | {"classes": classes.get("chosen") if isinstance(classes, dict) else classes}
@@ -332,7 +327,7 @@ def _refuse(sentence: str) -> None:
 
 
 def _told(action: Callable[[], Any]) -> None:
-    """Do it; what goes wrong becomes a sentence on the page, never a traceback."""
+    """Run the action; errors become a sentence on the page, never a traceback."""
     try:
         action()
     except RunError as error:

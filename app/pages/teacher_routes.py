@@ -1,7 +1,7 @@
-"""The plain routes that take something: a file of weights, and the order to check it. The door
-(`app.web.guard`) stands before them.
+"""The routes for adding a teacher: upload a weights file, and request a check of it.
+`app.web.guard` protects them.
 
-Bodies are bounded, and what is refused is refused in one sentence.
+Request sizes are limited, and every rejection is one sentence.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from app.web import request_body
 from app.web.uploads import Refused
 
 MOST_ORDER = 10**6
-"""Bytes of an order: a hundred thousand class names of ten letters."""
+"""Largest check request in bytes: a hundred thousand class names of ten letters."""
 FRESH = {"Cache-Control": "no-store"}
 
 
 def install(app: FastAPI, teachers: TeacherChecks) -> None:
-    """Add the routes to the FastAPI app that Gradio's launch returns."""
+    """Add the routes to the FastAPI app returned by Gradio's launch."""
 
     @app.get("/kg/known")
     def known() -> Response:
@@ -41,7 +41,7 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
         except Refused as refused:
             return _refusal(refused)
         except ClientDisconnect:
-            return _refusal(Refused("The page went away before the whole file was here."))
+            return _refusal(Refused("The page was closed before the upload finished."))
         return JSONResponse({"file": token}, headers=FRESH)
 
     @app.post("/kg/check")
@@ -51,14 +51,14 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
         except request_body.TooLong:
             return _refusal(
                 Refused(
-                    f"The order has more than {MOST_ORDER / 1e6:.0f} MB; shorten the class names.",
+                    f"The request is larger than {MOST_ORDER / 1e6:.0f} MB. Shorten class names.",
                     413,
                 )
             )
         except Refused as refused:
             return _refusal(refused)
         except ClientDisconnect:
-            return _refusal(Refused("The page went away before the whole order was here."))
+            return _refusal(Refused("The page was closed before the request was complete."))
         return _answer(lambda: {"id": teachers.begin(asked)})
 
     @app.get("/kg/check/{id}")
@@ -70,7 +70,7 @@ def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise Refused("That is no order for a check; expected JSON.") from None
+        raise Refused("Invalid check request: expected JSON.") from None
 
 
 def _answer(make: Callable[[], dict[str, Any]]) -> Response:

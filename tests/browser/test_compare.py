@@ -168,7 +168,7 @@ def test_every_alignment_shows_the_same_moment_of_both(studio: Studio, app: App)
             "the address", lambda at=at: abs(float(studio.query.get("point", "-9")) - at) <= 1
         )
         assert studio.query.get("by", "budget") == by.lower()
-    studio.press("Go to the newest")
+    studio.press("Go to newest")
     studio.until(
         "the newest of both", lambda: iterations(studio) == [3, 3] and "point" not in studio.query
     )

@@ -86,7 +86,7 @@ def test_a_viewer_sees_no_controls_and_loads_nothing_of_gradio(room: SimpleNames
         " !name.includes('/kg/'))"
     )
     viewer.see(".tabs a[data-page=runs]").click()
-    assert viewer.page.get_by_role("button", name="Open file …").count() == 0
+    assert viewer.page.get_by_role("button", name="Open file").count() == 0
     viewer.press("Follow again")
     together(room)
 

@@ -485,7 +485,7 @@ def test_what_nobody_should_ask(client):
     )
     assert (
         client.get("/kg/lessons/..%2f..%2fetc/runs").status_code == 404
-        and client.get("/kg/lessons/nothing").text == "There is no lesson of that name here."
+        and client.get("/kg/lessons/nothing").text == "There is no lesson with that name."
     )
     assert (
         client.post("/kg/lessons/nothing/run").status_code == 404
