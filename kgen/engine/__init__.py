@@ -1,1 +1,1 @@
-"""A run: synthesize batches, train a student on them. Yields events and writes nothing."""
+"""A run: synthesize batches and train a student on them. Yields events and writes nothing."""

@@ -1,7 +1,6 @@
-"""Pause, resume, step and stop: a small mailbox that people write to and a gate that both threads
-pass.
+"""Pause, resume, step and stop: a mailbox for commands, and a gate that both threads pass.
 
-The gate holds a thread at its next step boundary. It knows nothing of training.
+The gate holds a thread at its next step boundary. It is independent of training.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ UNITS = ("generator", "iteration", "student")
 
 
 class Controls:
-    """Where commands come in, from any thread: `controls.send("pause")`."""
+    """Receives commands from any thread: `controls.send("pause")`."""
 
     def __init__(self) -> None:
         self._waiting: collections.deque[dict[str, Any]] = collections.deque()
@@ -24,13 +23,13 @@ class Controls:
         self.changed = threading.Condition()
 
     def send(self, do: str, unit: str | None = None, id: str | int | None = None) -> str | int:
-        """Queue one command; returns its id. Raises ValueError for a word that is not one."""
+        """Queue one command and return its id. Raises ValueError for an unknown command."""
         if do not in ACTIONS:
-            raise ValueError(f"control {do!r} is not known; expected one of {', '.join(ACTIONS)}")
+            raise ValueError(f"unknown control {do!r}; expected one of {', '.join(ACTIONS)}")
         if do == "step" and (unit or "generator") not in UNITS:
-            raise ValueError(f"unit {unit!r} is not known; expected one of {', '.join(UNITS)}")
+            raise ValueError(f"unknown unit {unit!r}; expected one of {', '.join(UNITS)}")
         if id is not None and not isinstance(id, (int, str)):
-            raise ValueError(f"id {id!r} is neither a number nor a text")
+            raise ValueError(f"id {id!r} is neither a number nor a string")
         with self.changed:
             self._next += 1
             id = self._next if id is None else id
@@ -43,16 +42,16 @@ class Controls:
             return self._waiting.popleft() if self._waiting else None
 
     def stop_waits(self) -> bool:
-        """Was a stop sent that nobody has taken yet?"""
+        """Whether a stop was sent that nobody has taken yet."""
         with self.changed:
             return any(command["do"] == "stop" for command in self._waiting)
 
 
 class Gate:
-    """Holds and releases the threads. Two kinds of thread pass it: generator and student.
+    """Holds and releases the threads, of two kinds: generator and student.
 
-    With one thread (`alone`) a step of the other kind runs the schedule on until one such step is
-    done, so that Algorithm 1's order stays; with two it runs that thread alone.
+    With one thread (`alone`), a step of the other kind runs the schedule until one such step is
+    done, which preserves Algorithm 1's order; with two threads, it runs only that thread.
     """
 
     def __init__(self, controls: Controls, alone: bool):
@@ -61,20 +60,21 @@ class Gate:
         self.state: Literal["running", "paused", "stopping"] = "running"
         self.until: str | None = None
         self.pending: dict[str, Any] | None = None
-        """The command that is answered once it has taken effect."""
+        """The command to answer once it has taken effect."""
         self.busy: set[str] = set()
         """Threads that are inside a step."""
 
     def apply(self) -> list[dict[str, Any]]:
-        """Take what was sent; returns the answers that are due: {id, action, text}. Called by the
-        main thread.
+        """Take the queued commands and return the answers that are due: {id, action, text}.
+
+        Called by the main thread.
         """
         answers: list[dict[str, Any]] = []
         while (self.pending is None or self.controls.stop_waits()) and (
             command := self.controls.take()
         ):
             do = command["do"]
-            if self.pending:  # a stop waits behind it and comes first
+            if self.pending:  # a stop queued behind it takes precedence
                 answers.append(
                     {
                         "id": self.pending["id"],
@@ -104,7 +104,7 @@ class Gate:
                     {
                         "id": command["id"],
                         "action": "step",
-                        "text": "Pause first: a step is made from a standstill.",
+                        "text": "Pause first: single steps need a paused run.",
                     }
                 )
             else:
@@ -119,9 +119,7 @@ class Gate:
         return answers
 
     def refuse(self, text: str) -> list[dict[str, Any]]:
-        """Give up the step that was asked for, saying why; the answer to send, if one was
-        waiting.
-        """
+        """Abandon the requested step, saying why; returns the answer to send, if any."""
         if self.until is None or self.pending is None:
             return []
         answer = {"id": self.pending["id"], "action": self.pending["do"], "text": text}
@@ -129,7 +127,7 @@ class Gate:
         return [answer]
 
     def try_enter(self, kind: str) -> bool:
-        """May this thread make one step now? If so it is inside until `leave`."""
+        """Whether this thread may make one step now; if so, it is inside until `leave`."""
         with self.lock:
             wanted = "generator" if self.until == "iteration" else self.until
             open_ = self.state == "running" or (
@@ -140,8 +138,9 @@ class Gate:
             return open_
 
     def leave(self, kind: str, *finished: str) -> None:
-        """The step is over; `finished` names the units that it completed ("generator", "iteration",
-        "student").
+        """End the step.
+
+        `finished` names the units that it completed ("generator", "iteration", "student").
         """
         with self.lock:
             self.busy.discard(kind)

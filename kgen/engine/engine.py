@@ -1,9 +1,8 @@
-"""The engine: Algorithm 1 as a stream of events. It touches no disk, prints nothing and never
-sleeps to slow down.
+"""The engine: Algorithm 1 as a stream of events.
 
-`synthesise()` makes one batch of images, `learn()` makes student steps; the two schedules are short
-loops over them. All state that a resume needs is in `LoopState`; `Distillation.checkpoint()` copies
-it.
+It does no disk I/O, prints nothing and never sleeps to slow down. `synthesise()` makes one batch of
+images, `learn()` makes student steps; the two schedules are short loops over them. All state that a
+resume needs is in `LoopState`; `Distillation.checkpoint()` copies it.
 """
 
 from __future__ import annotations
@@ -35,30 +34,33 @@ EVALUATION_IMAGES = 2_000
 
 
 class Stopped(Exception):
-    """Someone asked the run to stop."""
+    """The run was asked to stop."""
 
 
 def distill(
     recipe: Recipe, *, controls: Controls | None = None, terms: Sequence[Term] = ()
 ) -> Iterator[events.Event]:
-    """Run a recipe; yields typed events (`kgen.events`). `controls.send("pause")` and friends work
-    from any thread. `terms`: terms of your own for the generator's loss.
+    """Run a recipe and yield typed events (`kgen.events`).
+
+    `controls.send("pause")` and the other commands work from any thread. `terms`: custom terms for
+    the generator's loss.
     """
     yield from Distillation(recipe, controls=controls, terms=terms)
 
 
 class Distillation:
-    """One run. Iterate over it; at a yield where `resumable` is True, `checkpoint()` gives its
-    whole state.
+    """One run, as an iterable of events.
+
+    At a yield where `resumable` is True, `checkpoint()` returns the complete state.
 
     Args:
-        recipe: what to do. RecipeError if this machine cannot.
+        recipe: what to run. RecipeError if it cannot run on this machine.
         controls: commands from other threads.
-        terms: terms of the caller's own for the generator's loss. TermError if one cannot be.
-        resume: tensors of an earlier `checkpoint()`, with
-        batch_of: iteration → that batch's journaled arrays, to refill the pool, and
-        elapsed: seconds that it had run by then, and
-        formats: in which the networks computed (`kgen.precision`).
+        terms: custom terms for the generator's loss. TermError if one is invalid.
+        resume: tensors from an earlier `checkpoint()`. When resuming, also pass:
+        batch_of: iteration → that batch's journaled arrays, to refill the pool.
+        elapsed: seconds that the run had already taken.
+        formats: the precision and memory format of each network (`kgen.precision`).
     """
 
     def __init__(
@@ -87,8 +89,8 @@ class Distillation:
         self.resumable = False
         self._outbox: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         self._student_lock = threading.RLock()
-        """Held for each student step and each change of the pool: what a snapshot or a checkpoint
-        must not see half of.
+        """Held during each student step and each change to the pool, so that no snapshot or
+        checkpoint sees one half done.
         """
         self._student_failure: BaseException | None = None
         # hooks of the main thread's probes must not fire in the student thread's passes
@@ -96,7 +98,7 @@ class Distillation:
         self._main = threading.get_ident()
         self._teacher_scores: dict[int, events.Score] = {}
         self._sample: RealImages | None = None
-        """The real images of the tests during the run."""
+        """The real images for evaluations during the run."""
         self._threads = torch.get_num_threads()
 
     # --- the stream --------------------------------------------------------------------------
@@ -121,16 +123,16 @@ class Distillation:
         except Diverged as error:
             self.resumable = False
             remedy = (
-                "A learning rate or a weight is probably too high; resume from the last checkpoint,"
-                " or start again with a lower one."
+                "A learning rate or a loss weight is probably too high. Resume from the last"
+                " checkpoint, or start again with a lower value."
             )
-            cause = f"The loss part “{self.setting.term_title(error.term)}” was not a number."
+            cause = f"The loss term “{self.setting.term_title(error.term)}” is not a finite number."
             yield self._event(
                 events.RunFailed, cause=cause, term=error.term, step=error.step, remedy=remedy
             )
         except (
             DataError
-        ) as error:  # a file of the real images is decoded when it is first looked at
+        ) as error:  # real images are decoded on first use, so a bad file surfaces here
             self.resumable = False
             yield self._event(
                 events.RunFailed, cause=str(error), remedy="Then start again, or resume this run."
@@ -140,20 +142,20 @@ class Distillation:
 
     @property
     def elapsed(self) -> float:
-        """Seconds that the run has been going, over all its attempts."""
+        """Seconds that the run has been active, over all its attempts."""
         return self._before + time.monotonic() - self._start
 
     def checkpoint(self) -> dict[str, Tensor]:
-        """The whole state as CPU tensors. RuntimeError where `resumable` is False."""
+        """The complete state as CPU tensors. RuntimeError if `resumable` is False."""
         if not self.resumable:
             raise RuntimeError(
-                "the run is inside an iteration; a checkpoint is possible where `resumable` is True"
+                "the run is inside an iteration; take a checkpoint only while `resumable` is True"
             )
         with self._student_lock:
             return self.state.tensors()
 
     def _sequentially(self) -> Iterator[events.Event]:
-        """Algorithm 1 to the letter: I iterations, then S student steps, E times."""
+        """Algorithm 1 as written: I iterations, then S student steps, E times."""
         r, s = self.recipe, self.state
         learner = StudentTrainer(self.setting, s)
         while True:
@@ -171,7 +173,7 @@ class Distillation:
                 return
 
     def _concurrently(self) -> Iterator[events.Event]:
-        """The generator here, the student on a thread of its own; neither leads by more than an
+        """The generator on this thread, the student on its own; neither leads by more than an
         epoch.
         """
         r, s = self.recipe, self.state
@@ -205,19 +207,20 @@ class Distillation:
                 self._outbox.put(event)
         except Stopped:
             pass
-        except BaseException as error:  # raised again by the main thread, see _attend
+        except BaseException as error:  # re-raised on the main thread, see _attend
             self._student_failure = error
 
     def _share_threads(self, alone: bool) -> None:
-        """Half of the cores for each of the two threads; all of them for one that has no other
-        beside it.
-        """
+        """Half of the cores for each of the two threads; all of them for a thread running alone."""
         if self.concurrent and self.setting.device.type == "cpu":
             torch.set_num_threads(self._threads if alone else max(1, self._threads // 2))
 
     def _may(self, kind: str) -> bool:
-        """Concurrent: the student works on epoch k once the generator has finished k − 1, the
-        generator begins k once the student has finished k − 2."""
+        """Whether this thread may make its next step.
+
+        Concurrent: the student works on epoch k once the generator has finished k − 1; the
+        generator begins k once the student has finished k − 2.
+        """
         r, s = self.recipe, self.state
         if not self.concurrent:
             return True
@@ -230,9 +233,7 @@ class Distillation:
     # --- controls ----------------------------------------------------------------------------
 
     def _attend(self, refuse: str = "") -> Iterator[events.Event]:
-        """Main thread: answer controls, pass on the student's events, raise what its thread
-        raised.
-        """
+        """On the main thread: answer controls, forward the student's events and failure."""
         answers = self.gate.apply()
         if refuse:
             answers += self.gate.refuse(refuse)
@@ -245,15 +246,16 @@ class Distillation:
             yield self._event(events.Control, state=self.gate.state, **answer)
 
     def _enter(self, kind: str, learner: StudentTrainer | None = None) -> Iterator[events.Event]:
-        """Wait at the step boundary until this thread may make one step; a held learner tells what
-        it has not told. Raises Stopped.
+        """Wait at the step boundary until this thread may make one step. Raises Stopped.
+
+        While paused, a learner reports any steps it has not reported yet.
         """
         while True:
             if threading.get_ident() == self._main:
                 yield from self._attend()
                 until = self.gate.until
                 if "student" in self.gate.busy:
-                    pass  # it is inside the step that was asked for
+                    pass  # it is inside the requested step
                 elif until == "student" and self.state.student_steps >= self.setting.student_total:
                     yield from self._attend("The student has made all its steps.")
                 elif (
@@ -263,8 +265,8 @@ class Distillation:
                     yield from self._attend("The generator has made all its images.")
                 elif until == "student" and not self._may("student"):
                     yield from self._attend(
-                        "The student has to wait: it is an epoch ahead, or the pool is still empty"
-                        " (warm-up)."
+                        "The student has to wait: it is an epoch ahead of the generator, or the"
+                        " pool is still empty (warm-up)."
                     )
                 elif until in ("generator", "iteration") and not self._may("generator"):
                     yield from self._attend(
@@ -281,8 +283,9 @@ class Distillation:
     # --- one iteration, some student steps ---------------------------------------------------
 
     def synthesise(self) -> Iterator[events.Event]:
-        """One iteration (Alg. 1, l. 5–9): new pseudo-labels and noisy layer, g generator steps,
-        images into the pool.
+        """One iteration (Alg. 1, l. 5–9).
+
+        New pseudo-labels and noisy layer, g generator steps, images into the pool.
         """
         r, s = self.recipe, self.state
         yield from self._enter("generator")
@@ -292,7 +295,7 @@ class Distillation:
             with self._student_lock:
                 if (
                     not s.student_is_finite()
-                ):  # on a thread of its own it may be ahead of its next report
+                ):  # on its own thread, the student may be past its last report
                     raise Diverged("kl", s.student_steps - 1, math.nan)
                 watched = r.weights.adv > 0 or (r.weights.aed > 0 and s.knows_classes)
                 wanted = watched and self.setting.student_total > 0 and not warm_up
@@ -343,7 +346,7 @@ class Distillation:
         )
 
     def learn(self, learner: StudentTrainer, until: int) -> Iterator[events.Event]:
-        """Student steps (Alg. 1, l. 10–11) until `until` have been made in the whole run."""
+        """Student steps (Alg. 1, l. 10–11) until the whole run has made `until` of them."""
         r, s = self.recipe, self.state
         own_thread = threading.get_ident() != self._main
         evaluate_every = r.evaluate_every or r.student_steps
@@ -356,7 +359,7 @@ class Distillation:
                     self.resumable = False
                 with self._student_lock:
                     learner.step()
-                asked_for = self.gate.until == "student"  # a single step is told at once
+                asked_for = self.gate.until == "student"  # report a single step immediately
                 due = s.student_steps % REPORT_EVERY == 0 or s.student_steps == until or asked_for
                 report = learner.report() if due else None
             finally:
@@ -368,7 +371,7 @@ class Distillation:
             if report:
                 if (
                     not own_thread and not evaluate
-                ):  # with the step's last event only: a resume tells none again, and skips none
+                ):  # only with a step's last event, so a resume neither repeats nor skips an event
                     self.resumable = True
                 yield self._event(events.StudentStep, **learner.place(), **report)
             if evaluate:
@@ -377,7 +380,7 @@ class Distillation:
                     self.resumable = True
                 yield evaluated
 
-    # --- telling -----------------------------------------------------------------------------
+    # --- reporting -----------------------------------------------------------------------------
 
     def _event(self, kind: type[events.Event], **fields) -> events.Event:
         return kind(t=round(self.elapsed, 3), **fields)
@@ -387,8 +390,9 @@ class Distillation:
         return {"pool_images": len(pool), "budget_used": pool.pixels / pool.budget_pixels}
 
     def _evaluate(self, n: int | None, **where) -> events.Event:
-        """Student and teacher on the same real images: a fixed stratified subset of n, or all of
-        them; without any, their agreement.
+        """Evaluate student and teacher on the same real images: n of them, stratified, or all.
+
+        Without real images: their agreement on held-out synthetic ones.
         """
         s = self.state
         was_training = s.student.training
@@ -452,7 +456,7 @@ class Distillation:
         )
 
     def _finish(self, stopped: bool) -> Iterator[events.Event]:
-        # what the student's thread told last comes before the last evaluation
+        # the student thread's last events come before the final evaluation
         yield from self._attend()
         result = None
         if self.state.student_steps:

@@ -1,8 +1,7 @@
-"""Where there are no real images: how often the student answers as its teacher does on synthetic
-images that it was not given.
+"""Agreement of student and teacher on held-out synthetic images, for runs without real images.
 
-A share of every batch never enters the pool. It says how well the student imitates, not how well it
-sees the world.
+A share of every batch never enters the pool. The agreement says how well the student imitates its
+teacher, not how well it classifies real images.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from kgen.recipe.recipe import held_of
 from kgen.teachers import Teacher
 
 MOST = 500
-"""Images that the student is tested on: the newest."""
+"""How many held-out images the student is evaluated on: the newest ones."""
 
 
 class HeldOut:
-    """The newest held-out images, resolution by resolution, with the teacher's answers.
+    """The newest held-out images, per resolution, with the teacher's answers.
 
     Args:
-        teacher: answers when images come in, on the thread that adds them.
-        chosen: indices of the chosen classes; answers are among them.
+        teacher: answers as images are added, on the thread that adds them.
+        chosen: indices of the selected classes; answers are restricted to them.
     """
 
     def __init__(self, teacher: Teacher, chosen: list[int]):
@@ -42,13 +41,13 @@ class HeldOut:
         batches = [
             *self._batches,
             (images, answers),
-        ]  # a new list: the student's thread may be reading the old one
+        ]  # a new list, because the student's thread may be reading the old one
         while sum(len(a) for _, a in batches[1:]) >= MOST:
             batches.pop(0)
         self._batches = batches
 
     def restore(self, iterations: int, batch_of: Callable[[int], Arrays]) -> None:
-        """Refill from the journaled batches of a run that goes on."""
+        """Refill from the journaled batches of a resumed run."""
         newest: list[Tensor] = []
         for i in reversed(range(iterations)):
             images = torch.from_numpy(batch_of(i)["images"])
@@ -60,7 +59,7 @@ class HeldOut:
 
     @torch.no_grad()
     def score(self, student: nn.Module) -> Score:
-        """Share on which the student, in eval mode, answers as the teacher did."""
+        """Share of images on which the student, in eval mode, gives the teacher's answer."""
         batches, mean, std = self._batches, self.teacher.mean, self.teacher.std
         same = sum(
             (student((x.float() / 255 - mean) / std)[:, self.chosen].argmax(1) == answers).sum()

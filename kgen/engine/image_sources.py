@@ -1,12 +1,13 @@
-"""Four sources of synthetic images behind one protocol: what is optimised differs, everything else
-is shared.
+"""Four sources of synthetic images behind one protocol; they differ only in what they optimize.
 
-noise    class embeddings → noisy layer → generator (K-Gen, NAYER)
-latent   latent code → a copy of a generator whose start is learnt over the run (Fast, Fang et al.
-2022) pixels   the pixels themselves (DeepInversion, Yin et al. 2020) pyramid  the pixels as a sum
-of images of every size, coarse to fine, in opponent colors (as feature visualization does)
+- noise: class embeddings → noisy layer → generator (K-Gen, NAYER)
+- latent: latent code → a copy of a generator whose initialization is learned over the run (Fast,
+  Fang et al. 2022)
+- pixels: the pixels themselves (DeepInversion, Yin et al. 2020)
+- pyramid: the pixels as a sum of images at every scale, coarse to fine, in opponent colors (as in
+  feature visualization)
 
-A source lives for one iteration; what lives longer (generators, their optimisers) is in
+A source lives for one iteration; what lives longer (generators, their optimizers) is in
 `LoopState`.
 """
 
@@ -27,17 +28,17 @@ from kgen.sources import JITTER, NoisyLayer, group_count
 
 
 class ImageSource:
-    """What an iteration needs of a source."""
+    """The interface of a source, for one iteration."""
 
     optimisers: list[torch.optim.Optimizer]
-    """Of everything that a step trains."""
+    """Optimizers of everything that a step trains."""
 
     def images(self) -> Tensor:
         """[B,c,e,e] in [0,1], differentiable with respect to what is trained."""
         raise NotImplementedError
 
     def after_step(self) -> None:
-        """Called when the optimisers have made a step."""
+        """Called after the optimizers have made a step."""
 
     def finish(self) -> None:
         """Called after the last step of the iteration."""
@@ -45,7 +46,7 @@ class ImageSource:
 
 class NoiseSource(ImageSource):
     """Class embeddings of the pseudo-labels through a new noisy layer and the run's generator (Eq.
-    1, Eq. 4).
+    1, 4).
     """
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
@@ -84,12 +85,11 @@ class NoiseSource(ImageSource):
 
 
 class LatentSource(ImageSource):
-    """A latent code N(0,1) for each image and a copy of the generator, both optimised for this
-    batch alone.
+    """A latent code N(0,1) per image and a copy of the generator, both optimized for this batch
+    only.
 
-    The generator that the copy starts from is meta-learnt: after the last step it takes one step of
-    its own optimiser along the gradient that the copy's weights had in that step (first-order
-    MAML).
+    The generator that the copy starts from is meta-learned: after the last step, its own optimizer
+    takes one step along the gradient that the copy's weights had in that step (first-order MAML).
     """
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
@@ -118,7 +118,7 @@ class LatentSource(ImageSource):
 
 
 class PixelSource(ImageSource):
-    """The normalised pixels themselves, from N(0,1), kept inside what an image can show."""
+    """The normalized pixels themselves, initialized from N(0,1) and clamped to the valid range."""
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
         t = setting.teacher
@@ -139,17 +139,17 @@ class PixelSource(ImageSource):
 
 
 class PyramidSource(ImageSource):
-    """Images as sums of a pyramid: each level half the side of the one before, down to COARSEST
-    pixels, in opponent colors.
+    """Images as sums of a pyramid, in opponent colors.
 
-    Adam moves every parameter by about its rate, so a step changes whole regions as easily as
-    single pixels, whereas with plain pixels it changes single pixels only, which ends in noise
-    (Olah et al. 2017 use the Fourier basis to the same end).
+    Each level has half the side of the one before, down to COARSEST pixels. Adam moves every
+    parameter by about its learning rate, so one step changes whole regions as easily as single
+    pixels. With plain pixels it changes only single pixels, which ends in noise (Olah et al. 2017
+    use the Fourier basis for the same reason).
     """
 
     COARSEST, DECAY, START = 3, 0.7, 0.05
-    """Side of the smallest level in pixels; what rate and first noise of a level are of those of
-    the level below it; of the coarsest.
+    """Smallest side of a level in pixels; factor on learning rate and initial noise from each level
+    to the next finer one; initial noise of the coarsest level.
     """
     OPPONENT = ((2.0, 2.0, 2.0), (0.55, 0.0, -0.55), (0.27, -0.54, 0.27))
     """Luminance, red–blue, green–magenta: natural images vary most in the first, least in the last.
@@ -195,4 +195,4 @@ SOURCES: dict[str, type[ImageSource]] = {
     "pixels": PixelSource,
     "pyramid": PyramidSource,
 }
-"""By the recipe's field `source`."""
+"""By recipe field `source`."""

@@ -1,5 +1,6 @@
-"""The terms of L_G for one batch of images (Eq. 10, and DeepInversion's priors), unweighted. Knows
-nothing of what is optimised.
+"""The terms of L_G for one batch of images (Eq. 10, and DeepInversion's priors), unweighted.
+
+Independent of what is being optimized.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from kgen.terms import Term
 
 
 class TermValues(NamedTuple):
-    """What teacher and student make of a batch."""
+    """Values of the loss terms, and the outputs of the networks that they come from."""
 
     values: dict[str, Tensor]
-    """Term → unweighted, [B] each or a scalar."""
+    """Term → unweighted value, [B] or a scalar."""
     cam: Tensor
     """M [B,h,w]"""
     student_logits: Tensor | None
@@ -33,12 +34,12 @@ class TermValues(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a term may look at: one batch, and what the networks make of it."""
+    """What a term can use: one batch, and the outputs of the networks for it."""
 
     images: Tensor
     """[B,c,e,e] in [0,1]"""
     normalised: Tensor
-    """[B,c,e,e], as the teacher takes them"""
+    """[B,c,e,e], as the teacher's input"""
     labels: Tensor
     """[B], pseudo-labels as indices into the teacher's logits"""
     logits: Tensor
@@ -48,13 +49,13 @@ class Evidence:
     cam: Tensor
     """M [B,h,w]"""
     target: Tensor | None
-    """M_target [h,w]; None where the teacher has no map"""
+    """M_target [h,w]; None if the teacher has no map"""
     batch_norm: list[losses.BatchNormStatistics]
-    """Of the teacher's BatchNorm layers: the batch's statistics and the stored ones"""
+    """For each of the teacher's BatchNorm layers: the batch's statistics and the stored ones"""
     student_logits: Tensor | None
     """[B,K_T]; None in warm-up"""
     pushed: Tensor | None
-    """[B,d], what L_aed drives away from `class_vectors`; None where it is off"""
+    """[B,d], what L_aed pushes away from `class_vectors`; None if the term is off"""
     class_vectors: Tensor | None
     """f_y [B,d]"""
     recipe: Recipe
@@ -75,15 +76,15 @@ FUNCTIONS: dict[str, Callable[[Evidence], Tensor]] = {
 }
 """The functions of `kgen.terms.GENERATOR`, by name."""
 PRIORS = ("tv", "l2")
-"""Not computed where their weight is 0: nobody looks at them then."""
+"""Terms to skip if their weight is 0, because nothing displays them then."""
 
 
 class Objective:
-    """Judges images of one batch: pseudo-labels, resolution and the window of position embeddings
-    are fixed.
+    """Evaluates images of one batch, with pseudo-labels, resolution and position-embedding window
+    fixed.
 
     Args:
-        positions: pseudo-labels ŷ [B] as positions in the chosen classes.
+        positions: pseudo-labels ŷ [B] as positions in the selected classes.
         student: for L_adv and L_aed; None leaves both at 0 (warm-up).
     """
 
@@ -111,7 +112,7 @@ class Objective:
         self.terms = setting.terms
 
     def weights(self) -> dict[str, float]:
-        """Term → α; 0 where it has no student to look at."""
+        """Term → α; 0 if the term needs a student and there is none."""
         return {
             term.name: self.setting.weight(term)
             if self.student is not None or "student" not in term.needs
@@ -123,17 +124,16 @@ class Objective:
         return self.setting.teacher(images, self.corner)
 
     def activation_map(self, probe: Probe) -> Tensor:
-        """M [B,h,w] (Eq. 5, or attention); one cell of zeros where the teacher has no spatial
-        map.
-        """
+        """M [B,h,w] (Eq. 5, or attention); a single zero cell if the teacher has no spatial map."""
         cam = self.setting.teacher.activation_map(probe, self.labels)
         return (
             torch.zeros(len(self.labels), 1, 1, device=self.labels.device) if cam is None else cam
         )
 
     def evaluate(self, probe: Probe, images: Tensor, student: Snapshot | None = None) -> TermValues:
-        """Every term. `images` [B,c,e,e] in [0,1] are what the probe saw; `student` instead of the
-        one that the objective was made with.
+        """Values of all terms.
+
+        `images` [B,c,e,e] in [0,1] are the probe's input; `student` overrides the objective's own.
         """
         t = self.setting.teacher
         student = student or self.student
@@ -180,8 +180,9 @@ class Objective:
         return bool(used) and all(there[need] for need in term.needs)
 
     def _pushed(self, probe: Probe, embedding: Tensor, student: Snapshot) -> Tensor | None:
-        """What L_aed (Eq. 11) drives away from its class: the student's embedding (the formula) or
-        the teacher's (the prose); None while it is off.
+        """What L_aed (Eq. 11) pushes away from its class; None while the term is off.
+
+        The student's embedding (as in the formula) or the teacher's (as in the text).
         """
         if self.f_y is None:
             return None
@@ -190,8 +191,8 @@ class Objective:
         return student.projection(embedding)
 
     def _remembered(self, probe: Probe) -> list[losses.BatchNormStatistics]:
-        """The batch's statistics, mixed with those of earlier batches where the recipe has a
-        feature memory.
+        """The batch's statistics, mixed with those of earlier batches if the recipe has a feature
+        memory.
         """
         m = self.setting.recipe.feature_memory
         if not m or self.memory is None:

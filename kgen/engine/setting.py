@@ -1,5 +1,6 @@
-"""A recipe on this machine: device, teacher, chosen classes, target, budget, real images. Fixed for
-the whole run.
+"""A recipe resolved on this machine: device, teacher, classes, target, budget, real images.
+
+Fixed for the whole run.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from kgen.terms import TITLES, Term, with_own
 from kgen.zoo import zoo
 
 REFERENCE_IMAGES, REFERENCE_BYTES = 400, 2**26
-"""Real examples beside the synthetic ones, and how large they may be together."""
+"""How many real examples to show beside the synthetic ones, and their total size limit."""
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device that a recipe asks for; auto takes CUDA, then MPS, then the CPU. RecipeError if it
-    is not there.
+    """The device that a recipe requests; auto picks CUDA, then MPS, then the CPU.
+
+    RecipeError if this machine does not have it.
     """
     there = {
         "cuda": torch.cuda.is_available(),
@@ -49,8 +51,9 @@ def pick_device(wanted: str) -> torch.device:
 
 
 def choose_classes(recipe: Recipe, known: tuple[str, ...]) -> list[int]:
-    """Indices of the recipe's classes among the teacher's. RecipeError names one that is not
-    there.
+    """Indices of the recipe's classes among the teacher's.
+
+    RecipeError names a class that the teacher does not have.
     """
     if recipe.classes is None:
         return list(range(len(known)))
@@ -66,7 +69,7 @@ def choose_classes(recipe: Recipe, known: tuple[str, ...]) -> list[int]:
                 f" {zoo.nearest(str(c), list(known))}"
             )
     if len(set(chosen)) != len(chosen):
-        raise RecipeError("Recipe field 'classes': a class is chosen twice.")
+        raise RecipeError("Recipe field 'classes': a class is selected twice.")
     return chosen
 
 
@@ -77,52 +80,56 @@ class Scale:
     side: int
     """e, pixels"""
     batch: int
-    """Images made at once."""
+    """Images generated at once."""
     student_batch: int
-    """Images in a student step: the recipe's number at the first resolution, as many pixels at the
-    others.
+    """Images per student step: the recipe's number at the first resolution, the same number of
+    pixels at the others.
     """
     map_size: tuple[int, int]
     """(h,w) of the teacher's spatial map."""
     target: Tensor
     """M_target [h,w]"""
     budget_images: int
-    """Images that the pool may hold of this side."""
+    """Images of this side that the pool can hold."""
     student_views: Variation
-    """How images are varied in student steps."""
+    """How images are augmented in student steps."""
     generator_views: Variation
-    """How images are varied before the teacher in generator steps."""
+    """How images are augmented before the teacher in generator steps."""
 
 
 class Setting:
-    """Everything that a recipe names, found and checked. Raises RecipeError, ZooError, DataError,
-    EmbeddingError.
+    """Everything that a recipe refers to, loaded and validated.
+
+    Raises RecipeError, ZooError, DataError, EmbeddingError.
     """
 
     def __init__(self, recipe: Recipe, own_terms: Sequence[Term] = ()):
         self.recipe = recipe
         self.terms = with_own(own_terms)
-        """Of the generator's loss; the caller's own come last."""
+        """Terms of the generator's loss; custom terms come last."""
         self.device = pick_device(recipe.device)
         self.teacher = zoo.load_teacher(recipe.teacher).to(self.device)
         self.card = card = self.teacher.card
         self.chosen = choose_classes(recipe, self.teacher.classes)
         self.classes = torch.tensor(self.chosen, device=self.device)
-        """[K] teacher's index of each chosen class; labels elsewhere are positions in this list."""
+        """[K], the teacher's index of each selected class; labels elsewhere are positions in this
+        list.
+        """
         self.sides = recipe.sides(self.teacher.unit)
         self.budget_pixels = recipe.budget_pixels(card.n_train, card.side)
         self.scales = tuple(
             self._scale(side, batch)
             for side, batch in zip(self.sides, recipe.batch_sizes(self.sides))
         )
-        """One a resolution; iterations take them in turn."""
+        """One per resolution; iterations cycle through them."""
         self.budget_images = sum(scale.budget_images for scale in self.scales)
         self.table = self._table().to(self.device)
-        """P [K_T,d]; with class centres fixed random rows, which only the noisy layer sees"""
+        """P [K_T,d]; with class centers, fixed random rows that only the noisy layer sees"""
         self.radii = self._radii()
-        """(r_i, r_o) of Eq. 9 and 11; None where the embedding in-out game is off."""
+        """(r_i, r_o) of Eq. 9 and 11; None if the embedding in-out game is off."""
         self.student_total = recipe.total_student_steps if len(self.chosen) > 1 else 0
-        """Student steps of the whole run; a single class gives a student nothing to tell apart."""
+        """Student steps of the whole run; 0 for a single class, which leaves nothing to classify.
+        """
         scarce = min(scale.budget_images for scale in self.scales)
         if (
             self.student_total
@@ -131,16 +138,16 @@ class Setting:
         ):
             raise RecipeError(
                 f"Recipe field 'ratio' is {recipe.ratio}: a budget of {scarce} images, spread over"
-                f" {recipe.epochs} epochs, leaves the pool empty when the student begins. Raise it,"
-                " or lower 'epochs'."
+                f" {recipe.epochs} epochs, leaves the pool empty when student training begins."
+                " Raise 'ratio', or lower 'epochs'."
             )
         self.judge = judge.find(recipe, self.teacher, self.chosen, self.sides)
-        """The second opinion; None without one."""
+        """The second opinion; None if the recipe has none."""
         self.real = self._real()
-        """Real images for the accuracy curve; None where there are none, or none are wanted."""
+        """Real images for the accuracy curve; None if none are available or requested."""
 
     def term_title(self, name: str) -> str:
-        """What people call a term, of either loss."""
+        """The display name of a term, of either loss."""
         return TITLES.get(name) or next(t.title or name for t in self.terms if t.name == name)
 
     def weight(self, term: Term) -> float:
@@ -148,11 +155,11 @@ class Setting:
         return term.weight if term.function else getattr(self.recipe.weights, term.name)
 
     def scale(self, iteration: int) -> Scale:
-        """The resolution of an iteration: they take turns."""
+        """The resolution of an iteration; iterations cycle through them."""
         return self.scales[iteration % len(self.scales)]
 
     def scale_of(self, side: int) -> Scale:
-        """The resolution with that side."""
+        """The resolution with this side."""
         return next(scale for scale in self.scales if scale.side == side)
 
     @torch.no_grad()
@@ -162,7 +169,7 @@ class Setting:
         if images < 1:
             raise RecipeError(
                 f"Recipe field 'ratio' is {recipe.ratio}: {self.budget_pixels} pixels for"
-                f" {len(self.sides)} resolution(s) hold no image of {side} × {side}. Raise it."
+                f" {len(self.sides)} resolution(s) hold no image of {side} × {side}. Raise 'ratio'."
             )
         try:
             probe = self.teacher(torch.zeros(1, card.channels, side, side, device=self.device))
@@ -170,11 +177,9 @@ class Setting:
                 probe, torch.zeros(1, dtype=torch.int64, device=self.device)
             )
         except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts its sizes
-            least = (
-                f"; the smallest that it can look at is {card.smallest}" if card.smallest else ""
-            )
+            least = f"; the smallest size it accepts is {card.smallest}" if card.smallest else ""
             raise RecipeError(
-                f"Recipe field 'resolutions': {recipe.teacher} cannot look at images of {side} ×"
+                f"Recipe field 'resolutions': {recipe.teacher} does not accept images of {side} ×"
                 f" {side}{least} ({str(error).partition(chr(10))[0][:120].rstrip('.')})."
             ) from None
         size = (0, 0) if cam is None else tuple(cam.shape[1:])
@@ -187,8 +192,9 @@ class Setting:
         return Scale(side, batch, student_batch, size, target, images, student, generator)
 
     def _real(self) -> data.RealImages | None:
-        """What `evaluate_on` and `real_images` ask for. DataError says what to fetch where it is
-        missing.
+        """The images that `evaluate_on` and `real_images` ask for.
+
+        If they are missing, DataError says what to fetch.
         """
         r, known = self.recipe, self.card.data
         if r.real_images is not None:
@@ -199,7 +205,7 @@ class Setting:
             return data.split(data.training_set(known))[1]
         if (
             r.evaluate_on == "none" or known is None
-        ):  # of a teacher that someone brought no data set is known
+        ):  # user-supplied teachers have no known data set
             return None
         try:
             return data.of_teacher(self.card, self.chosen)
@@ -207,13 +213,13 @@ class Setting:
             if r.evaluate_on == "auto":
                 return None
             raise DataError(
-                f"{error} Or do without real images: evaluate_on 'auto' or 'none'; or name a folder"
-                " of your own in real_images."
+                f"{error} Or run without real images: set evaluate_on to 'auto' or 'none'; or set"
+                " real_images to a folder of your own."
             ) from None
 
     @property
     def tested_on(self) -> Literal["test", "validation", "synthetic"]:
-        """What the student is tested on."""
+        """What the student is evaluated on."""
         return (
             "synthetic"
             if self.real is None
@@ -225,8 +231,9 @@ class Setting:
         )
 
     def held_out(self, batch: int) -> int:
-        """Images of a batch that are kept from the pool to test the student on; 0 where there are
-        real ones, or no student.
+        """Images of a batch held out of the pool to evaluate the student on.
+
+        0 with real images, or without student training.
         """
         return held_of(batch) if self.real is None and self.student_total else 0
 
@@ -246,8 +253,10 @@ class Setting:
         return torch.randn(len(self.teacher.classes), embeddings.WIDTH, generator=rng)
 
     def _radii(self) -> tuple[float, float] | None:
-        """As the recipe says; else r_o is the smallest MSE between two class embeddings (0.03 by
-        their scale), r_i half of it.
+        """The recipe's radii.
+
+        By default, r_o is the smallest MSE between two class embeddings (scaled to 0.03), and r_i
+        is half of it.
         """
         given = self.recipe.radii
         if not self.recipe.diverse or len(self.chosen) < 2:
@@ -256,18 +265,19 @@ class Setting:
         return (outer / 2 if given.inner is None else given.inner), outer
 
     def teacher_score(self, real: data.RealImages, teacher: Teacher) -> events.Score:
-        """The teacher's accuracy among the chosen classes: on all test images where it is known,
-        else on these.
+        """The teacher's accuracy among the selected classes.
+
+        The published value on all test images if it applies; otherwise measured on these images.
         """
         card, everything = self.card, len(self.chosen) == len(self.teacher.classes)
         own = self.recipe.real_images is not None
         if card.accuracy is not None and self.tested_on == "test" and everything and not own:
-            # measured on all test images when the teacher was made; a test measures it again
+            # measured on all test images when the teacher was made; a test verifies it
             return events.Score(accuracy=card.accuracy, n=card.n_test)
         return score(teacher.logits, real, self.chosen, device=self.device)
 
     def announcement(self) -> dict[str, Any]:
-        """What a run_started event tells of the setting."""
+        """The fields of a run_started event that describe the setting."""
         r = self.recipe
         scales = [
             events.Scale(
@@ -301,7 +311,7 @@ class Setting:
 
     @functools.cached_property
     def examples(self) -> data.RealImages | None:
-        """Some hundred real images, for comparison only; None where there are none."""
+        """A few hundred real images, for comparison only; None if there are none."""
         if self.real is None:
             return None
         count = min(REFERENCE_IMAGES, REFERENCE_BYTES // math.prod(self.real.images.shape[1:]))
@@ -309,7 +319,7 @@ class Setting:
 
     @torch.no_grad()
     def reference(self) -> events.Arrays | None:
-        """The examples and what the teacher makes of them."""
+        """The examples and the teacher's embeddings of them."""
         real = self.examples
         if real is None:
             return None
@@ -327,21 +337,21 @@ class Setting:
         }
 
     def warnings(self) -> list[tuple[str, str]]:
-        """(what may surprise, what to do about it)"""
+        """(what may be surprising, what to do about it)"""
         r, found = self.recipe, []
         for asked, side in zip(r.resolutions, self.sides):
             if asked != side:
-                text = f"Images of {asked} × {asked} cannot be made; they are {side} × {side}."
+                text = f"Images of {asked} × {asked} are not possible; {side} × {side} is used."
                 found.append(
                     (
                         text,
                         (
-                            "Generator and teacher together need a multiple of"
+                            "This generator and teacher need sides that are a multiple of"
                             f" {math.lcm(r.needs, self.teacher.unit)}."
                         ),
                     )
                 )
-        # a few images less than the budget holds are rounding: batches of several sides are whole
+        # a few images less than the budget is just rounding: batches of several sides hold whole
         # images
         offered = (
             sum(scale.batch - self.held_out(scale.batch) for scale in self.scales)
@@ -357,9 +367,9 @@ class Setting:
         if self.student_total and self.budget_images < len(self.chosen):
             text = (
                 f"The budget holds {self.budget_images:,} images of {len(self.chosen):,} classes,"
-                " so the student never sees some of them."
+                " so the student never sees some of the classes."
             )
-            found.append((text, "Raise the ratio, or choose fewer classes."))
+            found.append((text, "Raise the ratio, or select fewer classes."))
         if self.teacher.map_kind == "none" and r.weights.kr:
             found.append(
                 (
@@ -371,7 +381,7 @@ class Setting:
             found.append(
                 (
                     (
-                        "This teacher has no BatchNorm layers, so it remembers no statistics and"
+                        "This teacher has no BatchNorm layers, so it stores no statistics and"
                         " that term is off."
                     ),
                     "Nothing to do.",
@@ -379,16 +389,16 @@ class Setting:
             )
         if self.real is None and self.student_total:
             text = (
-                "There are no real test images, so the student's accuracy is not known; what is"
-                " shown is how often it agrees with the teacher on synthetic images that it was not"
-                " given."
+                "There are no real test images, so the student's accuracy is unknown. Instead, you"
+                " see how often it agrees with the teacher on synthetic images that it was not"
+                " trained on."
             )
             found.append(
                 (
                     text,
                     (
-                        "Name a folder of real images, one subfolder a class: the recipe's field"
-                        " real_images, on the page under More."
+                        "Provide a folder of real images with one subfolder per class: recipe field"
+                        " real_images, or under More on the page."
                     ),
                 )
             )
@@ -396,10 +406,10 @@ class Setting:
             found.append(
                 (
                     (
-                        f"{len(self.real.left_out)} subfolders of {self.recipe.real_images} are no"
-                        f" class of the teacher: {', '.join(self.real.left_out[:5])}."
+                        f"{len(self.real.left_out)} subfolders of {self.recipe.real_images} do not"
+                        f" match any class of the teacher: {', '.join(self.real.left_out[:5])}."
                     ),
-                    "Call them as the classes are called.",
+                    "Name the subfolders after the classes.",
                 )
             )
         if self.real is not None and (
@@ -408,27 +418,25 @@ class Setting:
             found.append(
                 (
                     (
-                        f"{empty} of {len(self.chosen)} chosen classes have no real test image; the"
-                        " accuracy is that of the others."
+                        f"{empty} of {len(self.chosen)} selected classes have no real test image;"
+                        " accuracy covers the others only."
                     ),
                     "Nothing to do.",
                 )
             )
         if len(self.chosen) == 1:
-            text = (
-                "One class only: images are made, but there is nothing for a student to tell apart."
-            )
-            found.append((text, "Choose two classes or more to train a student."))
+            text = "Only one class is selected: images are generated, but no student is trained."
+            found.append((text, "Select two or more classes to train a student."))
         if r.embedding == "text" and (close := embeddings.close_pairs(self.table[self.chosen])):
             a, b = (self.teacher.classes[self.chosen[i]] for i in close[0])
             more = f" ({len(close) - 1} more such pairs)" if len(close) > 1 else ""
             found.append(
                 (
                     (
-                        f"The texts of {a} and {b} mean nearly the same{more}, so their images may"
-                        " be alike."
+                        f"The texts for {a} and {b} mean nearly the same{more}, so their images may"
+                        " look alike."
                     ),
-                    "Give one of them another text in the recipe's field class_texts.",
+                    "Give one of them a different text in recipe field class_texts.",
                 )
             )
         if r.schedule == "concurrent" and self.device.type == "mps":
@@ -438,7 +446,7 @@ class Setting:
         return found
 
     def device_title(self) -> str:
-        """What was picked, for people."""
+        """The selected device, for display."""
         if self.device.type == "cuda":
             return f"cuda ({torch.cuda.get_device_name(self.device)})"
         return (

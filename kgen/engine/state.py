@@ -1,6 +1,4 @@
-"""Everything of a run that must survive a resume, in one place: networks, optimisers, pool,
-counters, random states.
-"""
+"""All of a run that must survive a resume: networks, optimizers, pool, counters, RNG states."""
 
 from __future__ import annotations
 
@@ -26,13 +24,13 @@ from kgen.sources import Generator
 from kgen.zoo.zoo import build_student
 
 VIEWS = ("views", "view_logits")
-"""Columns of the pool that hold each image's views and the teacher's answers to them."""
+"""Pool columns that hold each image's views and the teacher's answers to them."""
 
 
 def build_optimiser(
     spec: recipes.Optimiser, parameters, fused: bool | None = None
 ) -> torch.optim.Optimizer:
-    """The optimiser that the recipe names."""
+    """The optimizer that the recipe specifies."""
     if spec.name == "sgd":
         return torch.optim.SGD(
             parameters,
@@ -52,15 +50,15 @@ def build_optimiser(
 
 
 class Snapshot(NamedTuple):
-    """An immutable copy of what the student is at one moment."""
+    """An immutable copy of the student at one moment."""
 
     network: nn.Module
     projection: nn.Module | None
-    """The head that gives f̂_S; None where the embedding in-out game is off."""
+    """The head that produces f̂_S; None if the embedding in-out game is off."""
 
 
 def new_pool(setting: Setting, rng: torch.Generator) -> MemoryPool:
-    """The recipe's memory pool, empty."""
+    """An empty memory pool for the recipe."""
     r = setting.recipe
     return MemoryPool(
         setting.budget_pixels,
@@ -74,7 +72,7 @@ def new_pool(setting: Setting, rng: torch.Generator) -> MemoryPool:
 
 
 class LoopState:
-    """The networks that are trained, and how far the run is."""
+    """The networks being trained, and the run's progress."""
 
     def __init__(self, setting: Setting, formats: dict[str, Format] | None = None):
         recipe = setting.recipe
@@ -93,9 +91,9 @@ class LoopState:
             self.teacher.card.side,
         ).to(self.device)
         self.centres = self._centres()
-        """f_y as class centres; None where class texts stand for the classes."""
+        """f_y as class centers; None if class texts represent the classes."""
         self.projection = self._projection()
-        """S_dim → d, trained with the student, dropped on export; None where the embedding in-out
+        """S_dim → d, trained with the student and dropped on export; None if the embedding in-out
         game is off.
         """
         trained = [
@@ -105,10 +103,10 @@ class LoopState:
         self.student_optimiser = build_optimiser(recipe.optimisers.student, trained)
         self.pool = new_pool(setting, self.rng["pool"])
         self.held_out = HeldOut(self.teacher, setting.chosen)
-        """What the student is tested on where there are no real images."""
+        """What the student is evaluated on without real images."""
         self.feature_memory: dict[int, Tensor] = {}
-        """Side → means and variances of earlier batches at all BatchNorm layers, one after the
-        other (Fast).
+        """Side → means and variances of earlier batches, concatenated over all BatchNorm layers
+        (Fast).
         """
         self.iterations = 0
         """Iterations finished."""
@@ -116,13 +114,13 @@ class LoopState:
         """Student steps finished."""
         self.generator_births = 0
         self.generators: dict[int, Generator] = {}
-        """Side → generator, or with source "latent" what its copies start from; none where no
-        generator makes the images.
+        """Side → generator, or with source "latent" the shared initialization of its copies; empty
+        if the source has no generator.
         """
         self.generator_optimisers: dict[int, torch.optim.Optimizer] = {}
         self.formats: dict[str, Format] = {}
-        """In which each network computes: as given (a run that goes on), else the fastest that the
-        recipe allows here.
+        """The format each network computes in: as given (a resumed run), otherwise the fastest that
+        the recipe allows here.
         """
         self.new_generators()
         self.formats = formats or self._formats()
@@ -132,7 +130,7 @@ class LoopState:
             set_format(generator, self.formats["generator"])
 
     def _formats(self) -> dict[str, Format]:
-        """Measured on a few images of the first resolution, with copies of the networks."""
+        """Measure formats on a few images of the first resolution, with copies of the networks."""
         r, t, device = self.recipe, self.teacher, self.device
         allowed = candidates(r, device)
         side = self.setting.sides[0]
@@ -179,9 +177,7 @@ class LoopState:
         ).to(self.device)
 
     def new_generators(self) -> None:
-        """Fresh generators with fresh optimisers (at the start, and every `generator_life`
-        epochs).
-        """
+        """Fresh generators and optimizers (at the start, and every `generator_life` epochs)."""
         r, t = self.recipe, self.teacher
         if not r.generates:
             return
@@ -208,8 +204,9 @@ class LoopState:
 
     @property
     def knows_classes(self) -> bool:
-        """Is the embedding in-out game on, and does every class have its f_y (centres are known
-        after some iterations)?
+        """Whether the embedding in-out game is on and every class has its f_y.
+
+        Class centers are known only after some iterations.
         """
         return self.setting.radii is not None and (self.centres is None or self.centres.ready)
 
@@ -225,7 +222,7 @@ class LoopState:
         )
 
     def snapshot(self) -> Snapshot:
-        """An immutable copy of the student, for the generator's terms that look at it."""
+        """An immutable copy of the student, for the generator's loss terms that depend on it."""
         return Snapshot(
             *(
                 m and copy.deepcopy(m).eval().requires_grad_(False)
@@ -239,8 +236,9 @@ class LoopState:
     # --- to and from tensors -----------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
-        """A copy of everything as named CPU tensors (the pool's pixels stay in the run folder's
-        batches).
+        """A copy of everything as named CPU tensors.
+
+        The pool's pixels are not included: they stay in the run folder's batches.
         """
         out = {
             "counters": torch.tensor([self.iterations, self.student_steps, self.generator_births])
@@ -253,8 +251,9 @@ class LoopState:
     def load(
         self, tensors: dict[str, Tensor], batch_of: Callable[[int], dict[str, np.ndarray]]
     ) -> None:
-        """Restore what `tensors` gave; `batch_of(iteration)` gives the arrays of a journaled
-        batch.
+        """Restore the output of `tensors`.
+
+        `batch_of(iteration)` returns the arrays of a journaled batch.
         """
         self.iterations, self.student_steps, births = tensors["counters"].tolist()
         if births != self.generator_births:
@@ -320,7 +319,7 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]
         parameter = parameters[int(i)]
         if (
             value.shape == parameter.shape
-        ):  # fused optimizers want them in the parameter's own order in memory
+        ):  # fused optimizers need state in the parameter's own memory layout
             value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(i), {})[key] = value
     optimiser.load_state_dict(

@@ -1,5 +1,6 @@
-"""Teaching the student from the memory pool (Algorithm 1, lines 10–11). Knows nothing of generators
-or schedules.
+"""Trains the student from the memory pool (Algorithm 1, lines 10–11).
+
+Independent of generators and schedules.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ REPORT_EVERY = 10
 
 
 def learning_rate(recipe: Recipe, step: int, total: int) -> float:
-    """Of student step `step` of `total`: a linear ramp after warm-up, then cosine to zero (C.4)."""
+    """At student step `step` of `total`: a linear ramp after warm-up, then cosine to zero (C.4)."""
     highest, ramp = recipe.optimisers.student.lr, recipe.warmup_epochs * recipe.student_steps
     if step < ramp:
         return highest * (step + 1) / ramp
@@ -33,9 +34,7 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
 
 
 class StudentTrainer:
-    """Makes student steps. On a thread of its own it needs a `teacher` of its own
-    (`Teacher.twin`).
-    """
+    """Makes student steps. On a separate thread it needs its own `teacher` (`Teacher.twin`)."""
 
     def __init__(self, setting: Setting, state: LoopState, teacher: Teacher | None = None):
         self.setting, self.state = setting, state
@@ -65,7 +64,9 @@ class StudentTrainer:
         self._since += 1
 
     def _batch(self, shelf: Shelf, corner: Corner | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Views of stored images [n,c,e,e], the teacher's logits [n,K_T] for these very views, and
+        """A student batch: (views, teacher logits, labels).
+
+        Views of stored images [n,c,e,e], the teacher's logits [n,K_T] for exactly these views, and
         labels [n] as positions.
         """
         r, s, device = self.setting.recipe, self.state, self.setting.device
@@ -90,8 +91,9 @@ class StudentTrainer:
         return self._since
 
     def report(self) -> dict[str, Any]:
-        """Means since the last report (the one transfer): loss, its parts {kl, ed}, and the rate of
-        the last step. Raises Diverged.
+        """Means since the last report (the only transfer from the device). Raises Diverged.
+
+        The loss, its parts {kl, ed}, and the learning rate of the last step.
         """
         r, step = self.setting.recipe, self.state.student_steps - 1
         kl, ed = (self._sums / self._since).tolist()
@@ -106,7 +108,7 @@ class StudentTrainer:
         }
 
     def place(self) -> dict[str, int]:
-        """Where the last step was: epoch, step, iteration."""
+        """Position of the last step: epoch, step, iteration."""
         r, step = self.setting.recipe, self.state.student_steps - 1
         return {
             "epoch": r.warmup_epochs + step // r.student_steps,

@@ -1,5 +1,5 @@
-"""The student's view at one moment: its embedding of images of the pool and of real ones, and where
-their classes are anchored.
+"""The student's view at one moment: its embeddings of pool images and real images, and the class
+anchors.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from kgen.nets.vit import forward_with_embedding
 from kgen.pool import MemoryPool
 
 MOST_IMAGES, MOST_VALUES = 600, 2**23
-"""Images of the pool that are looked at, and how many values they may have together; the real ones
-have the same room.
+"""How many pool images are embedded, and how many values they may have in total; the same limit on
+values applies to the real images.
 """
 
 Picked = list[tuple[Tensor, Tensor, Tensor]]
 
 
 def pick(pool: MemoryPool) -> Picked:
-    """Evenly spread images of the pool, shelf by shelf: (u8 [n,c,e,e], origin [n,2] as iteration
-    and position, labels [n]). A copy.
+    """Evenly spaced images of the pool, shelf by shelf, as a copy.
+
+    (u8 [n,c,e,e], origin [n,2] as iteration and position, labels [n])
     """
     filled, picked = [shelf for shelf in pool.shelves.values() if len(shelf)], []
     for shelf in filled:
@@ -40,13 +41,16 @@ def pick(pool: MemoryPool) -> Picked:
 def student_view(
     setting: Setting, state: LoopState, picked: Picked, real: RealImages | None
 ) -> Arrays:
-    """The arrays of students/NNNNNNN.safetensors, of the student as it is, in eval mode.
+    """The arrays of students/NNNNNNN.safetensors, from the student in eval mode.
 
-    iteration, pos, labels i32 [n]: which images of the pool; embedding f16 [n,d]: the student's of
-    them, after its projection where the embedding in-out game is on; reference f16 [m,d]: of the
-    run's real examples, in the order of reference.safetensors; anchors f16 [K,d]: f_y of each
-    chosen class, only where the game is on. There the radii of Eq. 9 and 11 are mean squared
-    errors: a class's ball has the radius √(d·r).
+    - iteration, pos, labels i32 [n]: which pool images
+    - embedding f16 [n,d]: the student's embeddings of them, after its projection if the embedding
+      in-out game is on
+    - reference f16 [m,d]: its embeddings of the run's real examples, in the order of
+      reference.safetensors
+    - anchors f16 [K,d]: f_y of each selected class, only if the game is on
+
+    The radii of Eq. 9 and 11 are mean squared errors: a class's ball has the radius √(d·r).
     """
     student, projection, t = state.student, state.projection, setting.teacher
 

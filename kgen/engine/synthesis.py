@@ -1,5 +1,6 @@
-"""Making one batch of synthetic images (Algorithm 1, lines 5–9). Knows nothing of schedules, files
-or the student's training.
+"""Synthesizes one batch of images (Algorithm 1, lines 5–9).
+
+Independent of schedules, files and the student's training.
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ from kgen.sources import balanced_labels
 from kgen.teachers import Probe
 
 MOST_HISTORY = 2**26
-"""Bytes of a batch's making that are kept in memory."""
+"""Bytes of a batch's step-by-step history kept in memory."""
 
 
 class Diverged(KGenError, RuntimeError):
-    """A loss that is not a number, found at a report: of the generator before the update that it
-    would spoil (with `report_every` 1), of the student at most REPORT_EVERY steps later."""
+    """A loss that is not finite, detected at a report.
+
+    The generator's is caught before the update that it would spoil (with `report_every` 1), the
+    student's at most REPORT_EVERY steps later.
+    """
 
     code = "diverged"
 
     def __init__(self, term: str, step: int, value: float):
-        super().__init__(f"the loss part {term!r} was {value} at step {step}")
+        super().__init__(f"the loss term {term!r} was {value} at step {step}")
         self.term, self.step = term, step
 
 
@@ -46,8 +50,10 @@ def check_finite(values: dict[str, float], step: int) -> None:
 
 
 class Synthesis:
-    """One iteration: new pseudo-labels and what is optimised anew, then `step()` g times, then
-    `measure()` and `store()`.
+    """One iteration.
+
+    Draws new pseudo-labels and reinitializes what the source optimizes; then call `step()` g times,
+    then `measure()` and `store()`.
 
     Args:
         student: an immutable snapshot for the adversarial term and the embedding push; None
@@ -79,7 +85,7 @@ class Synthesis:
         self.done = 0
         """Steps made."""
         self.images: Tensor | None = None
-        """The newest step's batch [B,c,e,e] in [0,1], detached."""
+        """The latest step's batch [B,c,e,e] in [0,1], detached."""
         self._probe: Probe | None = None
         self._best: tuple[Tensor, Tensor, Tensor] | None = None
         """With keep="best": images, value and step of the best batch so far."""
@@ -96,8 +102,10 @@ class Synthesis:
         }
 
     def step(self) -> dict[str, Any] | None:
-        """One update of what the source trains (Eq. 10). Every `report_every` steps returns {parts,
-        loss, agreement}, means since the last report, checked before the update: raises Diverged.
+        """One update of what the source trains (Eq. 10). Raises Diverged.
+
+        Every `report_every` steps it returns {parts, loss, agreement}: means since the last report,
+        checked before the update.
         """
         r, s = self.setting.recipe, self.state
         images = self.source.images()
@@ -133,8 +141,9 @@ class Synthesis:
         return report
 
     def _variation(self) -> Variation:
-        """How this step's images are varied: the smallest crop may fall from 1 as a cosine
-        (`crop_curriculum`).
+        """How this step's images are augmented.
+
+        With `crop_curriculum`, the smallest crop falls from 1 along a cosine.
         """
         r, views = self.setting.recipe, self.scale.generator_views
         if not r.crop_curriculum:
@@ -155,9 +164,10 @@ class Synthesis:
         }
 
     def _better(self, means: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """(images, value, step) of the batch with the lowest sum of the terms that rank (CE, BN,
-        KR) so far, compared on the device (no transfer). The adversarial term does not: it has no
-        bound and would let noise win.
+        """(images, value, step) of the best batch so far, compared on the device (no transfer).
+
+        The best has the lowest sum of the terms that rank (CE, BN, KR). The adversarial term is
+        excluded: it is unbounded and would let noise win.
         """
         terms = [term for term in self.objective.terms if term.ranks]
         value = sum(self.setting.weight(term) * means[term.name] for term in terms).detach()
@@ -174,10 +184,9 @@ class Synthesis:
 
     @torch.no_grad()
     def measure(self, student: Snapshot) -> dict[str, Tensor]:
-        """The batch as bytes, with what pool and journal want to know of it, measured on those very
-        bytes.
+        """The batch as bytes, with everything pool and journal need, measured on those very bytes.
 
-        `student` is a snapshot; this is the slow part of storing a batch and touches nothing that
+        `student` is a snapshot. This is the slow part of storing a batch and touches nothing that
         the student's thread uses.
         """
         pixels = to_bytes(self._best[0] if self._best else self.images)
@@ -194,7 +203,7 @@ class Synthesis:
         }
 
     def store(self, batch: dict[str, Tensor]) -> tuple[Tensor, Arrays]:
-        """A measured batch into the pool: (which entered [B], arrays for the journal)."""
+        """Store a measured batch in the pool: (which entered [B], arrays for the journal)."""
         answers = {name: batch[name] for name in VIEWS if name in batch}
         if self.state.centres is not None:
             self.state.centres.add(batch["embedding"], self.positions)
@@ -221,7 +230,7 @@ class Synthesis:
         return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
 
     def _measure(self, images: Tensor, student: Snapshot) -> dict[str, Tensor]:
-        """One forward of teacher and student on the kept images."""
+        """One forward pass of teacher and student on the stored images."""
         probe = self.objective.probe(images)
         values, cam, student_logits = self.objective.evaluate(probe, images, student)
         columns = [value.expand(len(images)) for value in values.values()]
@@ -241,7 +250,7 @@ class Synthesis:
         return logits.softmax(1).gather(1, self.labels[:, None])[:, 0].half()
 
     def previewer(self) -> Callable[[], Arrays]:
-        """The batch as it stands now, as a function: who does not look does not pay."""
+        """The current batch as a function, so that an unused preview costs nothing."""
         images, probe, step = self.images, self._probe, self.done - 1
 
         @torch.no_grad()
@@ -262,9 +271,10 @@ class Synthesis:
 
 
 class History:
-    """The making of a batch at log-spaced steps: its images, the first of each class, then the
-    second …, as many as MOST_HISTORY holds, and how sure the teacher was of each. A journal that
-    has less room keeps the first of them.
+    """A batch's synthesis at log-spaced steps: images, and the teacher's confidence in each.
+
+    Images are ordered as the first of each class, then the second of each, and so on, up to
+    MOST_HISTORY. A journal with less room keeps the first of them.
     """
 
     def __init__(self, positions: Tensor, steps: int):
@@ -296,8 +306,9 @@ class History:
 def answer_views(
     setting: Setting, scale: Scale, pixels: Tensor, rng: dict[str, torch.Generator]
 ) -> dict[str, Tensor]:
-    """Random views of images u8 [n,c,e,e] and the teacher's answers, as VIEWS: once, instead of a
-    teacher pass in every student step.
+    """Random views of images u8 [n,c,e,e] and the teacher's answers to them, as VIEWS.
+
+    Computed once, instead of a teacher pass in every student step.
     """
     r, teacher, variation = setting.recipe, setting.teacher, scale.student_views
     views = variation.draw((len(pixels), r.views), rng["views"])

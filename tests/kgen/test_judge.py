@@ -216,7 +216,7 @@ def test_what_cannot_judge_is_refused_in_a_sentence(tmp_path):
             match=f"Recipe field 'judge': .*{why}.*Choose another network, 'auto' or 'none'",
         ):
             Setting(grain(judge=name))
-    with pytest.raises(RecipeError, match="fashion-vit cannot look at images of 18 × 18"):
+    with pytest.raises(RecipeError, match="fashion-vit does not accept images of 18 × 18"):
         Setting(grain(judge="fashion-vit", resolutions=(18,), source="pixels"))
     assert (
         Setting(grain(judge="auto", resolutions=(18,), source="pixels")).judge is None

@@ -246,7 +246,7 @@ def test_commands_come_in_order(watch):
 )
 def test_words_that_are_none_are_refused_at_the_door(order):
     controls = Controls()
-    with pytest.raises(ValueError, match="not known|neither"):
+    with pytest.raises(ValueError, match="unknown|neither"):
         controls.send(*order)
     assert controls.take() is None
 

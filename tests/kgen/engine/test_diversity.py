@@ -180,7 +180,7 @@ def test_switched_off_until_warm_up_is_over():
     """
     setting, s = build()
     made = Synthesis(setting, s, None)
-    assert made.weights[4] == 0 and made.step()["parts"]["aed"] == 0
+    assert made.weights["aed"] == 0 and made.step()["parts"]["aed"] == 0
     assert build(**{"weights.ed": 0.0, "weights.aed": 0.0})[1].projection is None
 
 
