@@ -1,4 +1,4 @@
-"""The glossary: one explanation of each term, for tooltips on every page, for the lessons, and as a
+"""The glossary: one explanation per term, used in tooltips on every page, in the lessons, and in a
 list of its own. Read once.
 """
 
@@ -24,7 +24,7 @@ ID = r"[a-z][a-z0-9-]{0,39}"
 
 
 class GlossaryError(KGenError, ValueError):
-    """A glossary that cannot be used; names the term and the field."""
+    """An invalid glossary; the message names the term and the field."""
 
     code = "glossary"
 
@@ -34,15 +34,15 @@ class Term(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     also: tuple[str, ...] = ()
-    """Other words for it, marked in texts as the name is."""
+    """Synonyms, which are marked in texts like the name."""
     tip: Annotated[str, Field(min_length=20, max_length=320)]
-    """What it is, in a sentence or two: the tooltip."""
+    """The tooltip: a sentence or two."""
     more: str = ""
-    """What else there is to say, in the list only; as a lesson's text."""
+    """Further explanation, shown in the list only; formatted like a lesson's text."""
     equation: str = ""
-    """Its number in the paper."""
+    """Equation number in the paper."""
     see: tuple[str, ...] = ()
-    """Other terms, by id."""
+    """Ids of related terms."""
     marked: bool = True
     """Whether its words are marked in texts."""
 
@@ -57,7 +57,9 @@ def terms(file: Path = FILE) -> dict[str, Term]:
     found: dict[str, Term] = {}
     for id, fields in raw.items():
         if not re.fullmatch(ID, id):
-            raise GlossaryError(f"{file.name}: {id!r} is no id; small letters, digits and dashes.")
+            raise GlossaryError(
+                f"{file.name}: {id!r} is not an id: use lowercase letters, digits and dashes."
+            )
         try:
             found[id] = Term.model_validate(fields)
         except ValidationError as error:
@@ -67,7 +69,7 @@ def terms(file: Path = FILE) -> dict[str, Term]:
             ) from None
     for id, term in found.items():
         if unknown := [other for other in term.see if other not in found]:
-            raise GlossaryError(f"{file.name}: {id}.see: {unknown[0]!r} is no term.")
+            raise GlossaryError(f"{file.name}: {id}.see: {unknown[0]!r} is not a term.")
     return found
 
 
@@ -77,10 +79,10 @@ def tip(id: str) -> str:
 
 
 def script() -> bytes:
-    """The tooltips as an ES module, so that every module of the page has them at once."""
+    """The tooltips as an ES module, so that every module of the page has them right away."""
     told = {id: {"name": t.name, "tip": t.tip} for id, t in terms().items()}
     return (
-        "// Made from the glossary; see app/lessons/glossary.py.\nexport const TERMS ="
+        "// Generated from the glossary; see app/lessons/glossary.py.\nexport const TERMS ="
         f" {json.dumps(told)};\n".encode()
     )
 
@@ -104,7 +106,7 @@ def to_json() -> dict[str, Any]:
 
 
 def marker() -> prose.Mark:
-    """Marks each term where it first appears; a new one for every text."""
+    """A function that marks each term where it first appears. Make a new one for every text."""
     words, pattern = _words()
     seen: set[str] = set()
 
@@ -127,8 +129,8 @@ def marker() -> prose.Mark:
 
 @functools.cache
 def _words() -> tuple[dict[str, str], re.Pattern]:
-    """Word → id. Words of capitals (CAM, BN) are marked as they are, others in any case; the
-    longest wins; a plural s is taken along.
+    """Word → id. All-caps words (CAM, BN) match exactly, others in any case; the longest match
+    wins, including a plural s.
     """
     words = {}
     for id, term in terms().items():

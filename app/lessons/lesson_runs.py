@@ -1,8 +1,7 @@
-"""Runs of lessons: those that are in the folder already, and those that a lesson starts, one after
-the other.
+"""Runs of lessons: those already in the folder, and those a lesson starts, one after the other.
 
-A lesson's run is any finished run of exactly its recipe, whoever started it. Nothing is kept here
-but what comes next.
+Any finished run with exactly the lesson's recipe counts, no matter who started it. The only state
+here is which run comes next.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ class LessonRuns:
         self.runs = runs
         self._lock, self._reading = threading.Lock(), threading.Lock()
         self._next: tuple[str, str] | None = None
-        """(lesson, the variant that follows the run that is going)."""
+        """(lesson, the variant that follows the current run)."""
 
     def found(self, lesson: Lesson, variant: str) -> Path | None:
-        """A finished run of exactly this recipe, the newest; or the recording."""
+        """The newest finished run of exactly this recipe, or the recording."""
         names = list(self.runs.archive.names())
         if variant == "a" and lesson.recording in names:
             names.remove(lesson.recording)
@@ -50,16 +49,16 @@ class LessonRuns:
         path = self.runs.folder / name
         try:
             return _facts(path, (mark(path / "events.jsonl"), mark(path / "recipe.json")))
-        except OSError:  # deleted meanwhile
+        except OSError:  # deleted in the meantime
             return "", False
 
     def start(self, lesson: Lesson, again: bool = False) -> str:
-        """Start what the lesson lacks (`again`: all of it); the first one's name. Raises
+        """Start the missing runs (`again`: all of them); returns the first one's name. Raises
         RunError.
         """
         wanted = [v for v in lesson.variants if again or self.found(lesson, v) is None]
         if not wanted:
-            raise RunError("The runs of this lesson are in the folder already.")
+            raise RunError("This lesson's runs are already in the folder.")
         name = self.runs.start(lesson.made(wanted[0]))
         with self._lock:
             self._next = (lesson.slug, wanted[1]) if len(wanted) > 1 else None
@@ -70,16 +69,14 @@ class LessonRuns:
         return name
 
     def _follow(self, lesson: Lesson, variant: str, after: str) -> None:
-        """B when A has reached its end; not where somebody stopped it or turned to something
-        else.
-        """
+        """Starts B when A has finished, unless someone stopped A or started something else."""
         try:
             while self.runs.name == after and self.runs.active:
                 time.sleep(LOOK_SECONDS)
             if self.runs.name == after and self._facts(after)[1]:
                 self.runs.start(lesson.made(variant))
         except (RunError, OSError):
-            # another run has begun, or the app is closing; the page offers to run what is missing
+            # another run has started, or the app is closing; the page offers to run what is missing
             pass
         finally:
             with self._lock:
@@ -87,9 +84,7 @@ class LessonRuns:
                     self._next = None
 
     def state(self, lesson: Lesson) -> dict[str, Any]:
-        """Which of its runs are there, what is going, and every number that the text has a place
-        for.
-        """
+        """Which runs exist, which one is in progress, and every number that the text needs."""
         paths = {v: self.found(lesson, v) for v in lesson.variants}
         told: dict[str, Any] = {v: None for v in paths}
         values: dict[str, dict[str, Any]] = {}
@@ -102,7 +97,7 @@ class LessonRuns:
                         "attempt": int(info.get("attempt", 1)),
                         "id": str(info.get("id", "")),
                     }
-                    with self._reading:  # once, however many ask
+                    with self._reading:  # once, no matter how many ask
                         values[variant] = _numbers(
                             path, (mark(path / "events.jsonl"), info.get("id"))
                         )
@@ -140,29 +135,27 @@ class LessonRuns:
         }
 
     def figures(self, name: str, lessons: Iterable[Lesson]) -> dict[str, Any]:
-        """Of a finished run of one of these lessons. Raises Missing."""
+        """Figures of a finished run of one of these lessons. Raises Missing."""
         recipe, finished = self._facts(name)
         if not finished or all(
             recipe != _same(lesson.made(v)) for lesson in lessons for v in lesson.variants
         ):
-            raise Missing("Figures are drawn of the finished runs of lessons.")
+            raise Missing("Figures are only available for finished runs of lessons.")
         try:
             path = self.runs.archive.path(name)
             return metrics.figures(open_run(path))
         except (JournalError, OSError, *HOSTILE):
-            raise Missing("The images of this run cannot be read.") from None
+            raise Missing("This run's images cannot be read.") from None
 
 
 def _same(recipe: Recipe) -> str:
-    """What has to agree: everything but what the run is called and how much of its making is
-    kept.
-    """
+    """What must be equal: everything except the name and how much of the run is recorded."""
     return recipe.model_copy(update={"name": "x", "journal_pixels": 0}).model_dump_json()
 
 
 @lru_cache(maxsize=2048)
 def _facts(path: Path, key: tuple) -> tuple[str, bool]:
-    """(recipe, reached its end); read again where a file has changed."""
+    """(recipe, finished); read again when a file has changed."""
     try:
         run = open_run(path)
         return _same(run.recipe), run.finished

@@ -1,8 +1,8 @@
-"""Lessons as files: a front matter in TOML between +++ lines, then the text. Read, checked and made
-ready for the page; nothing runs here.
+"""Lessons are files: TOML front matter between +++ lines, then the text. Here they are read,
+checked and prepared for the page; nothing runs.
 
-A lesson asks a question, offers predictions, flips one switch of a recipe, and fills what the runs
-showed into its text.
+A lesson asks a question, offers predictions, flips one switch of a recipe, and fills the results of
+the runs into its text.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from kgen.tables import tables
 
 FOLDER = ASSETS / "lessons"
 FOLDER_OF = "KGEN_LESSONS"
-"""Environment variable: another folder of lessons, a teacher's own."""
+"""Environment variable: a folder of custom lessons to use instead."""
 MEASURED = "measured.json"
 FILE = re.compile(r"\d\d-([a-z][a-z0-9-]{0,39})\.md")
 PARTS = ("", "What happened", "Why")
-"""Sections of a text, by heading: before the prediction, after the run, and the reason."""
+"""Sections of a text, by heading: before the prediction, after the run, and the explanation."""
 FIGURES = ("images", "making", "maps", "agreement", "accuracy")
 Text = Annotated[str, Field(min_length=1, max_length=300)]
 
 
 class LessonError(KGenError, ValueError):
-    """A lesson that cannot be used; names the file and the field."""
+    """An invalid lesson; the message names the file and the field."""
 
     code = "lesson"
 
@@ -47,18 +47,18 @@ class _Model(BaseModel):
 
 
 class Switch(_Model):
-    """What is flipped."""
+    """The switch that is flipped."""
 
     name: Text
     a: Text
-    """State A in words."""
+    """Description of state A."""
     b: Text
     changes: Annotated[dict[str, Any], Field(min_length=1)]
-    """Recipe fields of B that are not A's."""
+    """Recipe fields in which B differs from A."""
 
 
 class Choice(_Model):
-    """A prediction; borne out where the number lies from `from` up to, not with, `to`."""
+    """A prediction; it holds if the number is at least `from` and less than `to`."""
 
     text: Text
     low: float | None = Field(None, alias="from")
@@ -73,28 +73,28 @@ class Decide(_Model):
 
     number: str
     of: Literal["a", "b", "difference"]
-    """Of one of the runs, or B's minus A's."""
+    """The number of one run, or B's minus A's."""
 
 
 class Lesson(_Model):
     title: Text
     question: Text
     minutes: Annotated[int, Field(ge=0, le=10)]
-    """For all of its runs, on two idle CPU cores; 0 where it looks at what is there already."""
+    """For all of its runs, on two idle CPU cores; 0 if it uses an existing run."""
     recipe: str
     changes: dict[str, Any] = {}
     recording: str | None = None
-    """A run of that name does as well."""
+    """Name of a recorded run that can be used instead."""
     switch: Switch | None = None
     predict: Text
-    """What is predicted, as a question."""
+    """The question to predict."""
     choices: Annotated[tuple[Choice, ...], Field(min_length=2, max_length=5)]
     decide: Decide
     numbers: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Rows of the table of what happened, the deciding one first."""
+    """Rows of the results table, the deciding one first."""
     figures: tuple[Literal["images", "making", "maps", "agreement", "accuracy"], ...] = ()
     paper: str = ""
-    """What the paper reports of the same switch."""
+    """What the paper reports about the same switch."""
     slug: str = ""
     text: tuple[str, str, str] = ("", "", "")
 
@@ -103,20 +103,18 @@ class Lesson(_Model):
         for name in (*self.numbers, self.decide.number):
             if name not in metrics.NUMBERS:
                 raise ValueError(
-                    f"numbers: {name!r} is none that a run has; there are"
+                    f"numbers: {name!r} is not a number of a run; choose from"
                     f" {', '.join(metrics.NUMBERS)}"
                 )
         if self.decide.of != "a" and not self.switch:
-            raise ValueError(
-                f"decide.of: is {self.decide.of!r}, but there is no switch and so no run B"
-            )
+            raise ValueError(f"decide.of: {self.decide.of!r} needs a run B, but there is no switch")
         for one, other in zip(self.choices, self.choices[1:]):
             if one.high is None or one.high != other.low:
                 raise ValueError(
-                    "choices: each begins where the one before ends, the smallest numbers first"
+                    "choices: each must start where the previous one ends, smallest numbers first"
                 )
         if self.choices[0].low is not None or self.choices[-1].high is not None:
-            raise ValueError("choices: the first has no `from` and the last no `to`")
+            raise ValueError("choices: the first must have no `from`, and the last no `to`")
         for variant in self.variants:
             try:
                 self.made(variant)
@@ -131,12 +129,12 @@ class Lesson(_Model):
         return ("a", "b") if self.switch else ("a",)
 
     def made(self, variant: str) -> Recipe:
-        """The recipe of A, or B: A with the switch flipped. Raises RecipeError."""
+        """The recipe of A, or of B, which is A with the switch flipped. Raises RecipeError."""
         recipe = recipes.get(self.recipe).replace(**self.changes)
         return recipe.replace(**self.switch.changes) if variant == "b" else recipe
 
     def outcome(self, values: dict[str, dict[str, Any]]) -> int | None:
-        """Which choice the runs bear out; None where one is missing. `values`: variant →
+        """Index of the choice that came true; None if a run is missing. `values`: variant →
         numbers.
         """
         got = [
@@ -150,9 +148,7 @@ class Lesson(_Model):
 
 
 class Lessons:
-    """The lessons of a folder, in the order of their numbers; what cannot be read is told, not
-    raised.
-    """
+    """The lessons in a folder, ordered by number. Errors are collected in `wrong`, not raised."""
 
     def __init__(self, folder: Path | None = None):
         self.folder = folder or Path(os.environ.get(FOLDER_OF) or FOLDER)
@@ -174,7 +170,7 @@ class Lessons:
         return {"lessons": rows, "wrong": self.wrong}
 
     def to_json(self, slug: str) -> dict[str, Any]:
-        """A lesson as the page draws it. KeyError for one that is not there."""
+        """A lesson as the page draws it. Raises KeyError if there is none with that name."""
         lesson = self.lessons[slug]
         mark = glossary.marker()
         order = list(self.lessons)
@@ -211,7 +207,7 @@ class Lessons:
         }
 
     def spread(self, lesson: Lesson) -> dict[str, dict[str, str]]:
-        """What these recipes gave when they were measured: {number: {variant: "72.4 ± 1.9 %, 3
+        """What these recipes gave when they were measured: {number: {variant: "72.4 ± 1.9%, 3
         seeds"}}.
         """
         found: dict[str, dict[str, str]] = {}
@@ -227,7 +223,7 @@ class Lessons:
 
 
 def summed(kind: metrics.Kind, values: list[Any]) -> str:
-    """Mean ± sample standard deviation of runs that differ in nothing but their seed."""
+    """Mean ± sample standard deviation of runs that differ only in their seed."""
     values = [v for v in values if isinstance(v, (int, float))]
     if not values or kind == "text":
         return ""
@@ -238,7 +234,7 @@ def summed(kind: metrics.Kind, values: list[Any]) -> str:
     written = metrics.write(kind, mean)
     digits = len(written.partition(".")[2]) if kind == "real" and "e" not in written else 0
     text = (
-        f"{100 * mean:.1f} ± {100 * deviation:.1f} %"
+        f"{100 * mean:.1f} ± {100 * deviation:.1f}%"
         if kind == "percent"
         else f"{written} ± {deviation:.{digits}f}"
     )
@@ -246,7 +242,7 @@ def summed(kind: metrics.Kind, values: list[Any]) -> str:
 
 
 def flipped(lesson: Lesson) -> list[list[str]]:
-    """[field, A's value, B's value] of what the switch flips."""
+    """[field, A's value, B's value] for each field that the switch changes."""
     one, other = lesson.made("a"), lesson.made("b")
     return [
         [name, _value(one.value(name)), _value(other.value(name))] for name in lesson.switch.changes
@@ -258,18 +254,18 @@ def _value(value: Any) -> str:
 
 
 def read(file: Path) -> Lesson:
-    """Raises LessonError, which names file and field."""
+    """Raises LessonError, which names the file and the field."""
     name = FILE.fullmatch(file.name)
     if not name:
         raise LessonError(
-            f"{file.name}: a lesson's file is called NN-name.md, two digits and small letters."
+            f"{file.name}: the file name must be NN-name.md, two digits and lowercase letters."
         )
     try:
         text = file.read_text(encoding="utf-8").replace("\r\n", "\n")
         _, head, body = re.split(r"^\+\+\+[ \t]*$", text, maxsplit=2, flags=re.MULTILINE)
     except (OSError, ValueError):
         raise LessonError(
-            f"{file.name}: expected TOML between two lines of +++, then the text."
+            f"{file.name}: expected TOML between two +++ lines, then the text."
         ) from None
     try:
         fields = tomlkit.parse(head).unwrap()
@@ -286,12 +282,12 @@ def read(file: Path) -> Lesson:
         for place in prose.places(prose.tree(part)):
             if place not in known:
                 raise LessonError(
-                    f"{file.name}: text: {{{{{place}}}}} is no number of this lesson; `numbers` has"
-                    f" {', '.join(lesson.numbers)}."
+                    f"{file.name}: text: {{{{{place}}}}} is not a number of this lesson; `numbers`"
+                    f" has {', '.join(lesson.numbers)}."
                 )
     if any(not p.startswith("seeds.") for p in prose.places(prose.tree(lesson.text[0]))):
         raise LessonError(
-            f"{file.name}: text: what stands before the prediction tells no number of a run."
+            f"{file.name}: text: the part before the prediction must not reveal a run's numbers."
         )
     return lesson
 
@@ -316,7 +312,7 @@ def _said(error: Exception) -> str:
 
 @functools.cache
 def measured(file: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """key of a recipe → seed → numbers; written by `benchmarks/lessons.py`. Empty where nothing was
+    """recipe key → seed → numbers, written by `benchmarks/lessons.py`. Empty if nothing was
     measured.
     """
     try:

@@ -1,8 +1,7 @@
-"""What a finished run showed, in numbers and small pictures: what lessons fill into their texts.
-Read from the run folder, nothing else.
+"""A finished run's results as numbers and small pictures, for lessons to fill into their texts.
+They come from the run folder only.
 
-A number is computed here or it is not there: None where a run has nothing of the kind (a teacher
-without batch norm, no student).
+A number is None if the run has nothing of the kind (a teacher without batch norm, no student).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ ROWS, MOST_CLASSES = 3, 10
 
 @dataclass
 class Read:
-    """One pass over a run: what numbers and pictures are made from."""
+    """What one pass over a run collects to make numbers and pictures."""
 
     started: events.RunStarted | None = None
     last: events.Evaluated | None = None
@@ -35,9 +34,9 @@ class Read:
     """The last generator step of each iteration."""
     begin: events.GeneratorStep | None = None
     agreement: dict[int, list[float]] = field(default_factory=dict)
-    """By generator step."""
+    """Indexed by generator step."""
     tests: list[tuple[int, float]] = field(default_factory=list)
-    """(student steps done, share named correctly)."""
+    """(student steps done, share classified correctly)."""
     steps: list[events.StudentStep] = field(default_factory=list)
     first: dict[str, np.ndarray] | None = None
     newest: dict[str, np.ndarray] | None = None
@@ -45,13 +44,13 @@ class Read:
     different: int = 0
 
     def part(self, name: str) -> float | None:
-        """A term of the generator's loss at the end of an iteration, unweighted: the mean over the
-        iterations in which it took part.
+        """A term of the generator's loss at the end of an iteration, unweighted, averaged over the
+        iterations in which it was active.
         """
         values = [e.parts.get(name, 0.0) for e in self.ends]
         if (
             name in ("adv", "aed") and self.started is not None
-        ):  # off during warm-up, or altogether; 0 is an answer afterwards
+        ):  # off during warm-up, or entirely; afterward, 0 is a valid value
             recipe = self.started.recipe
             warm, on = int(recipe["warmup"] * recipe["epochs"] + 1e-9), recipe["weights"][name] > 0
             values = [v for v, e in zip(values, self.ends) if on and (e.epoch or 0) >= warm]
@@ -94,8 +93,8 @@ def _speckle(read: Read) -> float | None:
 
 
 def _within(read: Read) -> float | None:
-    """How far the images of a class lie apart: the standard deviation of a pixel within a class,
-    the mean over pixels and classes.
+    """How much the images of a class vary: a pixel's standard deviation within a class, averaged
+    over pixels and classes.
     """
     images = read.images()
     if images is None:
@@ -105,7 +104,7 @@ def _within(read: Read) -> float | None:
 
 
 def _below(read: Read) -> float | None:
-    """Share of the map's cells that lie below the target."""
+    """Share of the map's cells that are below the target."""
     target = _target(read)
     if target is None or read.newest is None or read.newest.get("cam", np.zeros(0)).size == 0:
         return None
@@ -114,7 +113,7 @@ def _below(read: Read) -> float | None:
 
 
 def _target(read: Read) -> np.ndarray | None:
-    """Of the newest batch's resolution."""
+    """The target at the newest batch's resolution."""
     if read.started is None or read.newest is None:
         return None
     side = read.newest["images"].shape[-1]
@@ -129,12 +128,14 @@ def _mean_agreement(read: Read, at: Callable) -> float | None:
 
 
 NUMBERS: dict[str, Number] = {
-    "accuracy": Number("real test images that the student names correctly", "percent", _score),
+    "accuracy": Number("student's accuracy on real test images", "percent", _score),
     "first_accuracy": Number(
-        "the same at the first test", "percent", lambda r: r.tests[0][1] if r.tests else None
+        "student's accuracy at the first test",
+        "percent",
+        lambda r: r.tests[0][1] if r.tests else None,
     ),
     "teacher": Number(
-        "the teacher on the same images",
+        "teacher's accuracy on the same images",
         "percent",
         lambda r: r.last.teacher.accuracy if r.last and r.last.teacher else None,
     ),
@@ -143,16 +144,16 @@ NUMBERS: dict[str, Number] = {
         "hardest class for the student", "text", lambda r: (_hardest(r) or (None,))[0]
     ),
     "hardest_accuracy": Number(
-        "correct in that class", "percent", lambda r: (_hardest(r) or (None, None))[1]
+        "student's accuracy on that class", "percent", lambda r: (_hardest(r) or (None, None))[1]
     ),
     "images": Number(
         "synthetic images in the pool", "count", lambda r: r.pool and r.pool.pool_images
     ),
     "pixels": Number("pixels in the pool", "count", lambda r: r.pool and r.pool.pool_pixels),
     "different": Number(
-        "different images among those made", "count", lambda r: r.different or None
+        "distinct images among those generated", "count", lambda r: r.different or None
     ),
-    "made": Number("images made", "count", lambda r: r.kept or None),
+    "made": Number("images generated", "count", lambda r: r.kept or None),
     "steps": Number("student steps", "count", lambda r: r.started and r.started.student_steps),
     "seconds": Number("time taken", "seconds", lambda r: r.seconds),
     "agreement_begin": Number(
@@ -172,7 +173,7 @@ NUMBERS: dict[str, Number] = {
         "L_kr at the very first step", "real", lambda r: r.begin and r.begin.parts.get("kr")
     ),
     "adv": Number(
-        "how far student and teacher are apart on new images (KL)",
+        "divergence of student and teacher on new images (KL)",
         "real",
         lambda r: None if r.part("adv") is None else -r.part("adv"),
     ),
@@ -188,15 +189,17 @@ NUMBERS: dict[str, Number] = {
         lambda r: r.steps[-1].parts.get("ed") if r.steps else None,
     ),
     "kl": Number(
-        "L_S, distance of the student's answers from the teacher's, at its last step",
+        "L_S, distance from the teacher's answers, at the last student step",
         "real",
         lambda r: r.steps[-1].parts.get("kl") if r.steps else None,
     ),
-    "speckle": Number("step between neighbouring pixels (of 255 grey levels)", "real", _speckle),
-    "within": Number("spread of a pixel within a class (of 255 grey levels)", "real", _within),
-    "below": Number("cells of the map below the target, last batch", "percent", _below),
+    "speckle": Number(
+        "difference between neighboring pixels (of 255 gray levels)", "real", _speckle
+    ),
+    "within": Number("spread of a pixel within a class (of 255 gray levels)", "real", _within),
+    "below": Number("map cells below the target, last batch", "percent", _below),
 }
-"""What a lesson may ask of a run."""
+"""The numbers a lesson can use."""
 
 
 def read(run: Run) -> Read:
@@ -242,7 +245,7 @@ def read(run: Run) -> Read:
 
 
 def numbers(run: Run) -> dict[str, float | str | None]:
-    """Every number of NUMBERS; None for what this run has not. Raises JournalError."""
+    """Every number in NUMBERS; None if this run does not have it. Raises JournalError."""
     it = _read(run)
     values = {name: number.get(it) for name, number in NUMBERS.items()}
     return {
@@ -259,18 +262,18 @@ def _read(run: Run) -> Read:
         ValueError,
         IndexError,
         TypeError,
-    ) as error:  # a run from elsewhere may hold anything
+    ) as error:  # a run from elsewhere may contain anything
         if isinstance(error, JournalError):
             raise
-        raise JournalError("This run holds something else than it should.") from None
+        raise JournalError("This run has unexpected contents.") from None
 
 
 def write(kind: Kind, value: Any) -> str:
-    """A number as people read it."""
+    """A number, formatted for people."""
     if value is None:
         return "–"
     if kind == "percent":
-        return f"{100 * value:.1f} %"
+        return f"{100 * value:.1f}%"
     if kind == "count":
         return f"{value:,.0f}"
     if kind == "seconds":
@@ -291,7 +294,7 @@ def write(kind: Kind, value: Any) -> str:
 
 
 def difference(kind: Kind, one: Any, other: Any) -> str:
-    """`other` against `one` as both are written, with its sign: "−3.2 points"."""
+    """`other` minus `one`, both rounded as they are displayed: "−3.2 points"."""
     if one is None or other is None or kind == "text":
         return "–"
     d = (
@@ -308,8 +311,8 @@ def difference(kind: Kind, one: Any, other: Any) -> str:
 
 
 def figures(run: Run) -> dict[str, Any]:
-    """Small pictures and curves, as JSON: the newest batch, the making of the first, the mean map,
-    agreement and accuracy.
+    """Small pictures and curves, as JSON: the newest batch, how the first one was made, the mean
+    map, agreement and accuracy.
     """
     it = _read(run)
     found: dict[str, Any] = {
@@ -340,7 +343,7 @@ def figures(run: Run) -> dict[str, Any]:
 
 
 def _making(batch: dict[str, np.ndarray], classes: int) -> dict[str, Any] | None:
-    """One image a class of the first batch, a row for each kept step."""
+    """One image per class from the first batch, with a row for each stored step."""
     if (
         not {"previews", "preview_steps", "preview_positions"} <= batch.keys()
         or not batch["previews"].size

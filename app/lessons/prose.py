@@ -1,9 +1,9 @@
-"""Texts of lessons and glossary: markdown → a tree of plain data that the page draws with text
-nodes alone. Nothing here is markup.
+"""Texts of lessons and glossary: turns Markdown into a tree of plain data, which the page draws
+using text nodes only. Nothing here is markup.
 
-Besides markdown a text may hold $formulas$ (also as a block ```math), {{places}} for numbers of a
-run, and words of the glossary, which are marked where they first appear. Whatever else markdown
-knows (HTML, pictures, addresses) comes out as its text.
+Besides Markdown, a text can contain $formulas$ (or a ```math block), {{places}} for a run's
+numbers, and glossary words, which are marked where they first appear. Any other Markdown (HTML,
+images, external links) becomes plain text.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ TAGS = {
     "td": "td",
 }
 LINK = re.compile(r"\?[a-z0-9=&_-]{1,120}")
-"""Addresses of links: other places of this page."""
+"""Allowed links: other places within this app."""
 PLACE = re.compile(r"\{\{\s*([a-z_]+(?:\.[a-z_]+){1,2})\s*\}\}")
 SIGN = re.compile(r"[_^](?:\{([^{}]*)\}|(\w))")
 Mark = Callable[[str], Iterator[Node]]
 
 
 def tree(text: str, mark: Mark | None = None) -> list[Node]:
-    """A text as nodes. `mark` cuts a piece of plain text into pieces and marked words."""
+    """A text as nodes. `mark` splits plain text into pieces and marked words."""
     return _children(SyntaxTreeNode(_parser().parse(text)), mark or (lambda piece: iter([piece])))
 
 
 def places(nodes: list[Node]) -> Iterator[str]:
-    """Names of the numbers that a tree has places for."""
+    """Names of the numbers a tree has places for."""
     for node in nodes:
         if isinstance(node, dict):
             if "number" in node:
@@ -60,15 +60,15 @@ def places(nodes: list[Node]) -> Iterator[str]:
 
 
 def plain(nodes: list[Node]) -> str:
-    """What is left where nothing can be drawn."""
+    """The plain text of a tree."""
     return "".join(
         n if isinstance(n, str) else n.get("text") or plain(n.get("children", [])) for n in nodes
     )
 
 
 def formula(text: str) -> list[Node]:
-    """L_{kr} = Σ max(0, M) → single letters in italics, indices below and above: [{"i"} | {"sub"} |
-    {"sup"} | text].
+    """L_{kr} = Σ max(0, M) → single letters in italics, subscripts and superscripts: [{"i"} |
+    {"sub"} | {"sup"} | text].
     """
     found: list[Node] = []
     at = 0
@@ -81,7 +81,7 @@ def formula(text: str) -> list[Node]:
 
 
 def _letters(text: str) -> list[Node]:
-    """A letter that stands alone is a symbol; longer words (log, max, MSE) are upright."""
+    """A single letter is a symbol in italics; longer words (log, max, MSE) are upright."""
     return [
         {"i": piece} if i % 2 else piece
         for i, piece in enumerate(re.split(r"((?<![\w'’])[^\W\d_Σ][\u0300-\u036f]*(?!\w))", text))
@@ -142,7 +142,7 @@ def _node(node: SyntaxTreeNode, mark: Mark) -> Iterator[Node]:
     elif node.type in TAGS:
         inner = mark if node.type not in ("heading", "th") else (lambda piece: iter([piece]))
         yield {"tag": TAGS[node.type], "children": _children(node, inner)}
-    elif node.children:  # inline, and whatever we do not draw: its text
+    elif node.children:  # inline nodes, and anything we do not draw: keep the text
         yield from _children(node, mark)
     elif node.type not in ("hr", "image", "root"):
         yield _tidy(node.content)
@@ -159,7 +159,7 @@ def _text(text: str, mark: Mark) -> Iterator[Node]:
 
 
 def _tidy(text: str) -> str:
-    """Without signs that are not seen and turn a line round."""
+    """Removes invisible characters, such as those that reverse text direction."""
     return "".join(
         c for c in text if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs")
     )

@@ -123,9 +123,9 @@ def test_both_run_and_the_numbers_are_the_folders(studio: Studio, app: App):
     assert a["accuracy"] == open_run(runs[0.1]).last_event.accuracy
     studio.until("their numbers", lambda: "…" not in places(studio).values())
     assert places(studio) == {
-        "a.accuracy": f"{100 * a['accuracy']:.1f} %",
+        "a.accuracy": f"{100 * a['accuracy']:.1f}%",
         "a.images": "60",
-        "b.accuracy": f"{100 * b['accuracy']:.1f} %",
+        "b.accuracy": f"{100 * b['accuracy']:.1f}%",
         "difference.accuracy": metrics.difference("percent", a["accuracy"], b["accuracy"]),
     }
     right = b["accuracy"] >= a["accuracy"]
@@ -189,7 +189,7 @@ def test_the_same_tip_in_the_studio(studio: Studio):
     studio.see(".p-space .term").first.hover()
     studio.until(
         "the glossary's words",
-        lambda: "alike images lie together" in studio.see("#kg-tip").inner_text(),
+        lambda: "similar images are close together" in studio.see("#kg-tip").inner_text(),
     )
     studio.wait_settled()
 

@@ -266,12 +266,12 @@ def test_a_term_is_marked_once_and_whole():
             BODY,
             "01-tiny.md: numbers: 'acuracy'",
         ),
-        (HEAD.replace("to = 0.0", "to = 0.1"), BODY, "01-tiny.md: choices: each begins"),
+        (HEAD.replace("to = 0.0", "to = 0.1"), BODY, "01-tiny.md: choices: each must start"),
         (HEAD, BODY.replace("a.accuracy", "a.kr"), "01-tiny.md: text: {{a.kr}}"),
         (
             HEAD,
             BODY.replace("Before.", "Before {{a.accuracy}}."),
-            "01-tiny.md: text: what stands before",
+            "01-tiny.md: text: the part before",
         ),
         (HEAD, BODY.replace("## Why", "## How"), "01-tiny.md: text: expected the headings"),
         (HEAD + "x = \n", BODY, "01-tiny.md: "),
@@ -317,7 +317,7 @@ def test_every_number_is_there_on_a_real_run(small):
     assert [n for n, v in values.items() if v is None] == []
     for lesson in SHELF.lessons.values():
         texts = {n: metrics.write(metrics.NUMBERS[n].kind, values[n]) for n in lesson.numbers}
-        assert all(re.fullmatch(r"[\d.,]+(e-\d+)?( [%s])?|[A-Z].*", t) for t in texts.values()), (
+        assert all(re.fullmatch(r"[\d.,]+(e-\d+)?(%| s)?|[A-Z].*", t) for t in texts.values()), (
             texts
         )
 
@@ -391,10 +391,10 @@ def test_spread_is_the_sample_standard_deviation():
     values = [0.71, 0.735, 0.752]
     assert (
         lessons.summed("percent", values)
-        == f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f} %, 3 seeds"
+        == f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}%, 3 seeds"
     )
     assert (
-        lessons.summed("percent", [0.5]) == "50.0 %, one seed"
+        lessons.summed("percent", [0.5]) == "50.0%, one seed"
         and lessons.summed("percent", []) == ""
     )
 
@@ -438,7 +438,7 @@ def test_a_lesson_runs_both_and_tells_their_numbers(client):
     found = wait(lambda: (s := state())["outcome"] is not None and s)
     assert found["runs"]["a"]["run"] == answer.json()["run"] != found["runs"]["b"]["run"]
     assert (
-        found["numbers"]["a.accuracy"] == "82.4 %"
+        found["numbers"]["a.accuracy"] == "82.4%"
         and found["numbers"]["difference.accuracy"] == "±0.0 points"
         and found["outcome"] == 1
     )
