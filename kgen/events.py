@@ -107,7 +107,6 @@ class OwnTerm(BaseModel):
     title: Annotated[str, Field(max_length=60)]
     symbol: Annotated[str, Field(max_length=20)] = ""
     tip: Annotated[str, Field(max_length=400)] = ""
-    reward: bool = False
 
 
 class RunStarted(_Event):

@@ -46,10 +46,12 @@ class Term:
         title: what people call it; by default the name.
         symbol: as in the paper, "L_kr".
         equation: where the paper defines it, "Eq. 6".
-        tip: one sentence for tooltips.
+        tip: one sentence for tooltips; the glossary's entry comes first.
+        glossary: that entry, by default "l-NAME".
+        color: as CSS writes it, `light-dark(…)` included.
         loss: of which network's training it is a part.
         needs: what it looks at; without it the term is 0.
-        reward: it is minimized by growing, so it is drawn below zero.
+        reward: it is minimized by growing, so it is drawn below zero (only in the table).
         ranks: it counts where `keep="best"` compares batches. A term without a bound must not.
     """
 
@@ -60,6 +62,8 @@ class Term:
     symbol: str = ""
     equation: str = ""
     tip: str = ""
+    glossary: str = ""
+    color: str = "light-dark(#3f9a3f, #7cc47c)"
     loss: Literal["generator", "student"] = "generator"
     needs: tuple[Need, ...] = ()
     reward: bool = False
@@ -73,14 +77,21 @@ class Term:
             "title": self.title or self.name,
             "symbol": self.symbol,
             "tip": self.tip,
-            "reward": self.reward,
         }
 
 
 TERMS = (
-    Term("ce", title="cross-entropy", symbol="L_ce", equation="Eq. 3", ranks=True),
+    Term(
+        "ce",
+        color="light-dark(#4d86d6, #5b93e0)",
+        title="cross-entropy",
+        symbol="L_ce",
+        equation="Eq. 3",
+        ranks=True,
+    ),
     Term(
         "adv",
+        color="light-dark(#7a5aa8, #a487d2)",
         title="adversarial",
         symbol="L_adv",
         equation="Eq. 3",
@@ -89,25 +100,54 @@ TERMS = (
     ),
     Term(
         "bn",
+        color="light-dark(#8a94a4, #667284)",
         title="BN statistics",
         symbol="L_bn",
         equation="Eq. 3",
         needs=("batch_norm",),
         ranks=True,
     ),
-    Term("kr", title="key region", symbol="L_kr", equation="Eq. 6", needs=("map",), ranks=True),
+    Term(
+        "kr",
+        color="light-dark(#d9722e, #e8873f)",
+        title="key region",
+        symbol="L_kr",
+        equation="Eq. 6",
+        needs=("map",),
+        ranks=True,
+    ),
     Term(
         "aed",
+        color="light-dark(#2c8d78, #4fb39c)",
         title="embedding push",
         symbol="L_aed",
         equation="Eq. 11",
         needs=("student", "embeddings"),
     ),
-    Term("tv", title="total variation", symbol="R_tv"),
-    Term("l2", title="pixel size", symbol="R_l2"),
-    Term("kl", title="distillation", symbol="L_KL", equation="Eq. 2", loss="student"),
+    Term(
+        "tv",
+        color="light-dark(#a4911b, #dccb68)",
+        title="total variation",
+        symbol="R_tv",
+    ),
+    Term(
+        "l2",
+        color="light-dark(#b0568c, #d184b0)",
+        title="pixel size",
+        symbol="R_l2",
+    ),
+    Term(
+        "kl",
+        color="light-dark(#4d86d6, #5b93e0)",
+        title="distillation",
+        symbol="L_KL",
+        equation="Eq. 2",
+        loss="student",
+        glossary="l-s",
+    ),
     Term(
         "ed",
+        color="light-dark(#2c8d78, #4fb39c)",
         title="embedding pull",
         symbol="L_ed",
         equation="Eq. 9",

@@ -18,6 +18,7 @@ from tomlkit.exceptions import TOMLKitError
 from app.lessons import prose
 from kgen.errors import KGenError
 from kgen.paths import ASSETS
+from kgen.terms import TERMS
 
 FILE = ASSETS / "lessons" / "glossary.toml"
 ID = r"[a-z][a-z0-9-]{0,39}"
@@ -81,9 +82,24 @@ def tip(id: str) -> str:
 def script() -> bytes:
     """The tooltips as an ES module, so that every module of the page has them right away."""
     told = {id: {"name": t.name, "tip": t.tip} for id, t in terms().items()}
+    losses = [
+        {
+            "name": term.name,
+            "title": term.title,
+            "tip": (
+                terms()[id].tip
+                if (id := term.glossary or f"l-{term.name}") in terms()
+                else term.tip
+            ),
+            "color": term.color,
+            "loss": term.loss,
+            "reward": term.reward,
+        }
+        for term in TERMS
+    ]
     return (
         "// Generated from the glossary; see app/lessons/glossary.py.\nexport const TERMS ="
-        f" {json.dumps(told)};\n".encode()
+        f" {json.dumps(told)};\nexport const LOSS_TERMS = {json.dumps(losses)};\n".encode()
     )
 
 

@@ -1,3 +1,3 @@
-"""Run folders: written, read, followed, bundled, and exported."""
+"""Run folders: write, read, follow, bundle and export them."""
 
 from kgen.journal.reading import open_run as open_run

@@ -1,9 +1,9 @@
-"""A run as one file, to be opened on another machine: a ZIP of the run folder with a manifest of
-sizes and checksums.
+"""A run as a single file for another machine: a ZIP of the run folder with sizes and checksums.
 
-`pieces` gives its bytes one after the other, so that neither memory nor a second copy on disk is
-needed; the manifest comes last, when all checksums are known. `kgen.journal.unbundle` opens one. A
-user's own real images and the checkpoint stay out unless asked for. It knows files, not torch.
+`pieces` yields its bytes incrementally, so that it needs neither much memory nor a second copy on
+disk; the manifest comes last, when all checksums are known. `kgen.journal.unbundle` opens a bundle.
+The user's own real images and the checkpoint are left out unless requested. Depends on files, not
+on torch.
 """
 
 from __future__ import annotations
@@ -30,28 +30,26 @@ FORMAT, VERSION = "kgen run", 2
 MANIFEST = "manifest.json"
 SUFFIX = ".kgen"
 TEXTS = ("recipe.json", "run.json", "events.jsonl", "note.txt")
-"""Deflated; everything else hardly shrinks and is only stored."""
+"""Deflated; everything else barely compresses and is stored as is."""
 ARRAYS = ("reference.safetensors", "layout.safetensors", "student.safetensors")
 CHECKPOINT = "checkpoint/state.safetensors"
 SERIES = re.compile(r"(batches|students)/[0-9]{6,9}\.safetensors", re.ASCII)
-"""Files of which a run has many."""
+"""Files that a run has many of."""
 WITH_REAL_IMAGES = ("reference.safetensors", "layout.safetensors")
 COMPRESSED = 100
-"""A text shrinks by less than this factor; one that would grow by more when opened is refused."""
+"""A text compresses by less than this factor; a bundle with one that expands more is rejected."""
 MOST_FILES = 50_000
 PIECE = 1 << 20
 
 
 class BundleError(KGenError, ValueError):
-    """A bundle that cannot be made or opened; one sentence says why, and what to do where something
-    can be done.
-    """
+    """A bundle that cannot be made or opened; the message says why and, if possible, what to do."""
 
     code = "bundle"
 
 
 def is_known(name: str) -> bool:
-    """Is it the name of a file that a bundle may hold?"""
+    """Whether a bundle may contain a file of this name."""
     return name in (*TEXTS, *ARRAYS, CHECKPOINT) or SERIES.fullmatch(name) is not None
 
 
@@ -62,13 +60,14 @@ def write(
     real_images: bool = False,
     checkpoint: bool = False,
 ) -> Path:
-    """Write the bundle of a run, by default beside it; whole or not at all. → the file. Raises
-    BundleError, JournalError.
+    """Write the bundle of a run, by default next to it; completely or not at all. → the file.
+
+    Raises BundleError, JournalError.
     """
     path = Path(folder).resolve() if Path(folder).name in ("", "..") else Path(folder)
     out = path.with_name(path.name + SUFFIX) if out is None else Path(out)
     if os.path.lexists(out):
-        raise BundleError(f"{out} exists already; delete it, or choose another file with --out.")
+        raise BundleError(f"{out} already exists; delete it, or choose another file with --out.")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -90,24 +89,24 @@ def write(
 def pieces(
     folder: str | Path, *, real_images: bool = False, checkpoint: bool = False
 ) -> Iterator[bytes]:
-    """The bytes of a run's bundle. What can be refused is refused before the first one. Raises
-    BundleError, JournalError.
-    """
+    """The bytes of a run's bundle. Raises BundleError or JournalError before the first one."""
     run = open_run(folder)
     if being_written(run.path):
-        raise BundleError(f"The run {run.path.name} is going; stop it first, or wait for its end.")
+        raise BundleError(f"The run {run.path.name} is in progress; stop it first, or wait for it.")
     own = run.recipe.real_images is not None and not real_images
     names = _names(run, checkpoint)
     if len(names) > MOST_FILES:
         raise BundleError(
-            f"The run {run.path.name} has {len(names):,} files; a bundle holds at most"
+            f"The run {run.path.name} has {len(names):,} files; a bundle is limited to"
             f" {MOST_FILES:,}."
         )
     return _zipped(run, names, own)
 
 
 def _names(run: Run, checkpoint: bool) -> list[str]:
-    """The files of a run that travel. The batch being made, the lock and what is not ours stay."""
+    """The files of a run to bundle. Leaves out the batch in progress, the lock and foreign
+    files.
+    """
     series = (
         f"{folder}/{file.name}"
         for folder in ("batches", "students")
@@ -123,7 +122,7 @@ def _names(run: Run, checkpoint: bool) -> list[str]:
 
 
 class Pipe:
-    """What zipfile writes into; what was written is taken out again, piece by piece."""
+    """A write buffer for zipfile, emptied piece by piece."""
 
     def __init__(self):
         self._held = bytearray()
@@ -146,7 +145,7 @@ def _zipped(run: Run, names: list[str], own: bool) -> Iterator[bytes]:
     with zipfile.ZipFile(pipe, "w") as archive:
         for name in names:
             size, digest = 0, hashlib.sha256()
-            info = zipfile.ZipInfo(name)  # without a date: the manifest tells when
+            info = zipfile.ZipInfo(name)  # without a date: it is in the manifest
             info.compress_type, info.external_attr = (
                 (zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED),
                 0o600 << 16,
@@ -165,8 +164,9 @@ def _zipped(run: Run, names: list[str], own: bool) -> Iterator[bytes]:
 
 
 def _contents(path: Path, name: str, own: bool) -> Iterator[bytes]:
-    """A file's bytes; without the pixels of real images that are a user's own. BundleError where it
-    went away meanwhile.
+    """A file's bytes, without the pixels of the user's own real images.
+
+    BundleError if the file has disappeared in the meantime.
     """
     try:
         if own and name in WITH_REAL_IMAGES:
@@ -182,16 +182,16 @@ def _contents(path: Path, name: str, own: bool) -> Iterator[bytes]:
 
 
 def without_images(data: bytes, name: str) -> bytes:
-    """A file of real examples without their pixels; labels, embeddings and places stay, and so does
-    what was said of them.
+    """A file of real examples without their pixels; labels, embeddings, positions and metadata
+    stay.
     """
     try:
         arrays = load_arrays(data)
         said = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__")
     except (SafetensorError, ValueError):
         raise BundleError(
-            f"{name} is damaged, so its real images cannot be left out; delete it, or ask for real"
-            " images too."
+            f"{name} is damaged, so its real images cannot be left out; delete it, or include the"
+            " real images."
         ) from None
     return save_arrays({k: v for k, v in arrays.items() if k != "images"}, said)
 
@@ -212,7 +212,9 @@ def _manifest(run: Run, files: dict[str, dict[str, Any]], own: bool) -> dict[str
 
 
 def times(path: Path) -> dict[str, int]:
-    """When a run began and when it wrote last, in seconds since 1970, as its files tell."""
+    """When a run began and when it last wrote, in seconds since 1970, from its files'
+    timestamps.
+    """
     found = {"began": path / "recipe.json", "ended": path / "events.jsonl"}
     return {
         what: int(file.stat().st_mtime) if file.is_file() else 0 for what, file in found.items()

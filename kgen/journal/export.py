@@ -1,8 +1,7 @@
-"""A run's student as a folder that others can use: weights, ONNX, class names, a card of facts, and
-code that loads it.
+"""A run's student as a folder for others to use: weights, ONNX, class names, a card, loading code.
 
-Whole or not at all. torch is imported only when there is something to export; what ONNX needs, in
-`kgen.journal.onnx_model`.
+The folder is written completely or not at all. torch is imported only if there is something to
+export; the ONNX code is in `kgen.journal.onnx_model`.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from kgen.journal.reading import Run, open_run
 from kgen.zoo import zoo
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-"""What student.onnx needs besides torch."""
+"""Packages that student.onnx needs besides torch."""
 
 
 def missing_packages() -> str:
-    """What this Python lacks for student.onnx, in a sentence; empty where nothing is missing."""
+    """A sentence with the packages missing for student.onnx; empty if none are."""
     absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     return (
         f"student.onnx needs {', '.join(absent)}: pip install {' '.join(PACKAGES)}"
@@ -35,11 +34,11 @@ def missing_packages() -> str:
 def export(
     folder: str | Path, out: str | Path | None = None, *, onnx: bool = False
 ) -> tuple[Path, dict[str, Any]]:
-    """Write the student of a run into the folder `out`, by default beside the run. → that folder,
-    and its card.
+    """Write a run's student to the folder `out`, by default next to the run. → that folder, its
+    card.
 
-    With `onnx` it holds a student.onnx that was compared with torch. Raises JournalError, ZooError,
-    ExportError.
+    With `onnx`, it includes a student.onnx that was verified against torch. Raises JournalError,
+    ZooError, ExportError.
     """
     run = open_run(folder)
     file = run.student()
@@ -47,14 +46,14 @@ def export(
     out = path.with_name(f"{path.name}-student") if out is None else Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ExportError(
-            f"{out} exists already and is not empty; delete it, or choose another folder with"
+            f"{out} already exists and is not empty; delete it, or choose another folder with"
             " --out."
         )
     if onnx and missing_packages():
-        raise ExportError(f"{missing_packages()}. Without --onnx the rest is exported.")
+        raise ExportError(f"{missing_packages()}. Or export without --onnx.")
 
     student = zoo.load_classifier(file)
-    about = card(run, student, zoo.read_spec(file, "mean", "is no exported student"))
+    about = card(run, student, zoo.read_spec(file, "mean", "is not an exported student"))
     files = {
         "student.safetensors": file.read_bytes(),
         "classes.txt": "\n".join(about["classes"]).encode(),
@@ -83,16 +82,14 @@ def export(
 
 
 def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
-    """What one should know before using the student (pixels in, logits out); `spec` is that of its
-    file.
-    """
+    """What to know before using the student (pixels in, logits out); `spec` is from its file."""
     from kgen.nets.cost import cost
 
     told = {event.kind: event for event in run.events()}  # the last of each kind
     if not {"run_started", "evaluated"} <= told.keys():
         raise ExportError(
-            f"{run.path / 'events.jsonl'} does not tell how good the student is; resume the run to"
-            " its end, then export it."
+            f"{run.path / 'events.jsonl'} does not say how good the student is; resume the run,"
+            " let it finish, then export it."
         )
     started, score = told["run_started"], told["evaluated"]
     teacher, channels, side, real = (
@@ -121,12 +118,12 @@ def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
         "agreement": None if real else score.student.accuracy,
         "n": score.student.n,
         "accuracy_about": (
-            "share of n real images that the student, or the teacher, names correctly among the"
-            " classes of the run"
+            "share of n real images that the student, or the teacher, classifies correctly among"
+            " the classes of the run"
             if real
             else (
-                "there were no real test images; agreement is the share of n synthetic ones, which"
-                " the student was not given, that it names as its teacher does"
+                "there were no real test images; agreement is the share of n held-out synthetic"
+                " images on which the student gives its teacher's answer"
             )
         ),
         "classes_of_the_run": started.classes,
@@ -144,39 +141,39 @@ def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
         "output": {
             "name": "logits",
             "about": (
-                f"float32 [batch,{len(spec['classes'])}], one a line of classes.txt; softmax makes"
-                " probabilities"
+                f"float32 [batch,{len(spec['classes'])}], one per line of classes.txt; apply"
+                " softmax for probabilities"
             ),
         },
         "classes": [" ".join(name.split()) for name in spec["classes"]],
-        "recipe": started.recipe | {"real_images": None},  # a place on a person's machine
+        "recipe": started.recipe | {"real_images": None},  # a path on the user's machine
         "onnx": None,
     }
 
 
 def pages(about: dict[str, Any]) -> dict[str, str]:
-    """README.md and the code in it, by file name."""
+    """README.md and its code samples, by file name."""
     student, teacher, shape = (
         about["student"],
         about["teacher"],
         f"1, {about['input']['channels']}, {about['input']['side']}, {about['input']['side']}",
     )
     torch, runtime = TORCH.replace("SHAPE", shape), RUNTIME.replace("SHAPE", shape)
-    onnx = f"\n## With onnxruntime alone\n\n```python\n{runtime}```\n"
+    onnx = f"\n## With onnxruntime only\n\n```python\n{runtime}```\n"
     without = (
-        f"\nThere is no student.onnx here. To get one: `pip install {' '.join(PACKAGES)}`, then"
+        f"\nThere is no student.onnx here. To add one, `pip install {' '.join(PACKAGES)}` and"
         " export with `--onnx`.\n"
     )
     size = f"{student['parameters']:,} parameters{_macs(student)}"
-    readme = f"""# A student of {teacher["title"]}
+    readme = f"""# A student distilled from {teacher["title"]}
 
 Made by K-Gen Explorer without the teacher's training data{_reached(about)}
 {size}; the teacher has {teacher["parameters"]:,}{_macs(teacher)}.
 
-In: {about["input"]["about"]}. Out: {about["output"]["about"]}.
-Everything else, the recipe included, is in card.json.
+Input: {about["input"]["about"]}. Output: {about["output"]["about"]}.
+Everything else, including the recipe, is in card.json.
 
-## With torch, in K-Gen Explorer's folder or with it in PYTHONPATH
+## With torch, inside K-Gen Explorer's folder or with it on PYTHONPATH
 
 ```python
 {torch}```
@@ -193,16 +190,17 @@ def _reached(about: dict[str, Any]) -> str:
     )
     if about["accuracy"] is None:
         return (
-            f". On {about['n']:,} synthetic images\nthat it was not given it agrees with its"
-            f" teacher in {about['agreement']:.2%}, {among}. There were no real test images."
+            f". It agrees with its\nteacher on {about['agreement']:.2%} of {about['n']:,} held-out"
+            f" synthetic images, {among}. There were no real test images."
         )
-    return f": {about['accuracy']:.2%} of {about['n']:,} real images named correctly\n{among}" + (
-        f" (teacher {teacher:.2%})." if teacher is not None else "."
+    return (
+        f": {about['accuracy']:.2%} of {about['n']:,} real images classified correctly\n{among}"
+        + (f" (teacher {teacher:.2%})." if teacher is not None else ".")
     )
 
 
 def _macs(of: dict[str, Any]) -> str:
-    return f" and {of['macs']:,} multiply-accumulates an image" if of["macs"] else ""
+    return f" and {of['macs']:,} multiply-accumulates per image" if of["macs"] else ""
 
 
 TORCH = """import kgen, torch

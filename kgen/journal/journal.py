@@ -1,10 +1,10 @@
-"""The run folder: written here by one process, read by any number (`kgen.journal.reading`). The
-interface between engine and all else.
+"""The run folder, for writing: the interface between the engine and everything else.
 
-It knows files, recipes and events, not torch (only `write_checkpoint` touches it, on call). Order
-of writes: batch, event, checkpoint; so whatever an event names is there. A resume goes back to the
-last whole checkpoint and cuts `events.jsonl` at its offset; `attempt` in run.json tells readers to
-fold anew.
+One process writes it here, any number read it (`kgen.journal.reading`). Depends on files, recipes
+and events, not on torch (only `write_checkpoint` imports it, on call). The order of writes is
+batch, event, checkpoint, so every file that an event names exists. A resume goes back to the last
+complete checkpoint and cuts `events.jsonl` at its offset; `attempt` in run.json tells readers to
+start over.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 PREVIEW_SECONDS = 0.25
 HISTORY = {"previews": 1, "preview_confidence": 1, "preview_positions": 0}
-"""Arrays of a batch's making, and their axis of images."""
+"""Arrays of a batch's step-by-step history, and the axis of their images."""
 
 
 class Journal:
-    """The writing side of a run folder. One process at a time; see `create` and `reopen`.
+    """The writing side of a run folder, for one process at a time; see `create` and `reopen`.
 
-    Raises OSError from the operating system (disk full, read-only) with nothing half-written.
+    On an OSError from the operating system (disk full, read-only), nothing is left half-written.
     """
 
     def __init__(self, path: Path, offset: int):
@@ -59,13 +59,14 @@ class Journal:
 
     @classmethod
     def create(cls, path: str | Path, recipe: Recipe, **info: Any) -> Journal:
-        """A new run folder. JournalError if something is there already; a folder made here appears
-        with its recipe.
+        """A new run folder. JournalError if it already exists and is not empty.
+
+        A folder created here becomes a run when its recipe is written.
         """
         path = Path(path)
         if path.exists() and not _unborn(path):
             raise JournalError(
-                f"{path} exists already and is not empty; choose another folder with --out, or"
+                f"{path} already exists and is not empty; choose another folder with --out, or"
                 " resume the run in it."
             )
         try:
@@ -80,7 +81,7 @@ class Journal:
             return cls(path, 0)
         except OSError as error:
             raise JournalError(
-                f"{_unwritable(path, error)} Choose another one with --out."
+                f"{_unwritable(path, error)} Choose another folder with --out."
             ) from None
 
     @classmethod
@@ -92,18 +93,18 @@ class Journal:
         file = run.path / "events.jsonl"
         size = (
             file.stat().st_size if file.exists() else 0
-        )  # killed between recipe.json and the first event
+        )  # 0 if killed between recipe.json and the first event
         if size < offset:
             raise JournalError(
                 f"{run.path / 'events.jsonl'} has {size} bytes, but the checkpoint was written at"
-                f" {offset}: it was cut by hand."
+                f" {offset}: the file was truncated by something else."
             )
         try:
             journal = cls(run.path, offset)
         except Locked:
             raise JournalError(
-                f"{run.path} is being written by another process; it cannot be resumed while that"
-                " runs."
+                f"{run.path} is being written by another process; wait until it ends to resume"
+                " this run."
             ) from None
         except OSError as error:
             raise JournalError(_unwritable(run.path, error)) from None
@@ -117,7 +118,7 @@ class Journal:
         return journal
 
     def _go_back(self, iterations: int) -> None:
-        """Drop what came after the checkpoint, and tell readers to begin anew."""
+        """Drop everything after the checkpoint, and tell readers to start over."""
         run = self.run
         _remove_leftovers(run.path)
         for file in (run.path / "batches").glob("*.safetensors"):
@@ -139,7 +140,7 @@ class Journal:
         )
 
     def write(self, event: events.Event) -> None:
-        """Journal one event; its arrays go to files first."""
+        """Journal one event, after writing its arrays to files."""
         if event.kind == "run_started" and event.arrays:
             write_durably(
                 self.path / "reference.safetensors", save_arrays(_contiguous(event.arrays))
@@ -152,10 +153,10 @@ class Journal:
         if event.kind == "generator_step" and event.preview:
             self._write_preview(event)
         self._append(event.to_json().encode() + b"\n")
-        self._preview_bytes += previews  # once, however often a full disk made us try
+        self._preview_bytes += previews  # counted once, even if a full disk made us retry
 
     def _append(self, line: bytes) -> None:
-        """The whole line or, on a full disk, nothing of it."""
+        """Append the whole line or, on a full disk, nothing."""
         try:
             written = self._events.write(line)
             if written != len(line):
@@ -166,13 +167,13 @@ class Journal:
         self._offset += len(line)
 
     def _write_batch(self, event: events.BatchSynthesised) -> int:
-        """Returns the bytes of previews in it."""
+        """Write a batch; returns the bytes of previews in it."""
         arrays = dict(event.arrays)
         previews = arrays["previews"]
         recipe = self.run.recipe
         allowed = (
             recipe.journal_pixels * (event.iteration + 1) // recipe.total_iterations
-        )  # evenly, so that no part of a run is without
+        )  # evenly, so that no part of a run goes without
         room = max(0, allowed - self._preview_bytes) // previews[:, 0].nbytes
         for name, images in HISTORY.items():
             arrays[name] = arrays[name].take(range(min(room, previews.shape[1])), axis=images)
@@ -183,7 +184,7 @@ class Journal:
         return arrays["previews"].nbytes if room else 0
 
     def _write_preview(self, event: events.GeneratorStep) -> None:
-        """At most four times a second, not synced; skipped when a reader holds the file."""
+        """At most four times a second, not synced; skipped while a reader holds the file."""
         now = time.monotonic()
         if now - self._last_preview < PREVIEW_SECONDS:
             return
@@ -199,8 +200,9 @@ class Journal:
             pass
 
     def write_checkpoint(self, tensors: dict[str, Tensor], iterations: int, t: float) -> None:
-        """One file, replaced whole; holds the offset in events.jsonl that belongs to it, and the
-        run's time.
+        """Replace the checkpoint atomically.
+
+        It includes the matching offset in events.jsonl and the run's elapsed time.
         """
         from safetensors.torch import save
 
@@ -217,8 +219,9 @@ class Journal:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Temporary files of a process that was killed. Not while another one writes: they would be its
-    own.
+    """Remove temporary files of a killed process.
+
+    Not while another process writes, because they could be its own.
     """
     for file in path.rglob(".*.tmp"):
         file.unlink(missing_ok=True)
@@ -229,7 +232,7 @@ def _unwritable(path: Path, error: OSError) -> str:
 
 
 def _unborn(path: Path) -> bool:
-    """Empty, or left by a `create` that ended before recipe.json made a run of it."""
+    """Whether it is empty, or left by a `create` that ended before recipe.json made it a run."""
     if not path.is_dir():
         return False
     made = [*FOLDERS, "run.json"]  # in this order

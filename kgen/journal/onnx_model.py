@@ -1,7 +1,6 @@
-"""A network as an ONNX file, and its answers compared with torch's. It knows nothing of runs or
-students.
+"""Converts a network to an ONNX file, and compares its outputs with torch's.
 
-Needs the optional onnx, onnxruntime and onnxscript.
+Independent of runs and students. Needs the optional onnx, onnxruntime and onnxscript.
 """
 
 from __future__ import annotations
@@ -13,15 +12,14 @@ from kgen.errors import ExportError
 
 BATCHES = (1, 7)
 TOLERANCE = 1e-3
-"""Of the largest logit. What is usual: 1e-6."""
-REMEDY = "it was not kept; export without --onnx, or with other versions of torch and onnxruntime."
+"""As a share of the largest logit. Typical: 1e-6."""
+REMEDY = "it was discarded; export without --onnx, or try other versions of torch and onnxruntime."
 
 
 def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) -> bytes:
-    """A network in eval mode as ONNX: "images" [batch,*sample] → "logits", any batch. `facts`
-    become the file's metadata.
+    """A network in eval mode as ONNX: "images" [batch,*sample] → "logits", any batch size.
 
-    Raises ExportError for a network that torch cannot translate.
+    `facts` become the file's metadata. Raises ExportError for a network that torch cannot convert.
     """
     import onnx
 
@@ -37,11 +35,11 @@ def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) 
         )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(
-            f"torch cannot write this network as ONNX ({str(error).strip().splitlines()[0]});"
+            f"torch cannot convert this network to ONNX ({str(error).strip().splitlines()[0]});"
             " export it without --onnx."
         ) from None
     model = program.model_proto
-    # where each node came from: paths of this machine, and a third of a small file
+    # the origin of each node: paths on this machine, and a third of a small file
     for part in (
         model,
         model.graph,
@@ -58,10 +56,10 @@ def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) 
 
 @torch.no_grad()
 def compare(data: bytes, network: nn.Module, sample: tuple[int, ...]) -> float:
-    """The largest difference between onnxruntime's and torch's logits, as a share of the largest
-    logit, over BATCHES of random images.
+    """The largest difference between onnxruntime's and torch's logits, over random images.
 
-    Raises ExportError where it is above TOLERANCE, or where onnxruntime cannot run the file.
+    As a share of the largest logit, over batches of BATCHES. Raises ExportError if it is above
+    TOLERANCE, or if onnxruntime cannot run the file.
     """
     rng, largest = torch.Generator().manual_seed(0), 0.0
     batches = [torch.rand(n, *sample, generator=rng) for n in BATCHES]
@@ -69,14 +67,14 @@ def compare(data: bytes, network: nn.Module, sample: tuple[int, ...]) -> float:
         wanted = network(images)
         if found.shape != wanted.shape:
             raise ExportError(
-                f"student.onnx gives logits of {tuple(found.shape)}, torch of"
+                f"student.onnx produces logits of shape {tuple(found.shape)}, torch of"
                 f" {tuple(wanted.shape)}; {REMEDY}"
             )
         difference = float((found - wanted).abs().max() / wanted.abs().max())
-        if not difference <= TOLERANCE:  # what is not a number is not either
+        if not difference <= TOLERANCE:  # catches NaN too
             raise ExportError(
-                f"student.onnx differs from torch by {difference:.1e} of the largest logit, allowed"
-                f" is {TOLERANCE:.0e}; {REMEDY}"
+                f"student.onnx differs from torch by {difference:.1e} of the largest logit; the"
+                f" limit is {TOLERANCE:.0e}; {REMEDY}"
             )
         largest = max(largest, difference)
     return largest
@@ -94,7 +92,7 @@ def answers(data: bytes, batches: list[Tensor]) -> list[Tensor]:
             torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
             for images in batches
         ]
-    except Exception as error:  # its own have no base of their own
+    except Exception as error:  # its exceptions have no common base class
         raise ExportError(
             f"onnxruntime cannot run student.onnx ({str(error).splitlines()[0]}); {REMEDY}"
         ) from None

@@ -1,9 +1,8 @@
-"""The run folder, for reading: by any number of processes, while another one writes it
-(`kgen.journal.journal`) or afterwards.
+"""The run folder, for reading: by any number of processes, during the run or afterwards.
 
-It knows files, recipes and events, not torch (only `read_checkpoint` touches it, on call). Whatever
-an event names is there; `attempt` in run.json tells a reader that a resume has cut events, so that
-it folds anew.
+It depends on files, recipes and events, not on torch (only `read_checkpoint` imports it, on call).
+`kgen.journal.journal` writes the folder. Every file that an event names exists; `attempt` in
+run.json tells readers that a resume has cut events, so that they start over.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ if TYPE_CHECKING:
 MARK = "recipe.json"
 """The file that makes a folder a run."""
 LARGEST, LARGEST_VIEW = 1 << 30, 64 << 20
-"""Bytes of a file of arrays, and of one of students/, at most."""
+"""Size limits in bytes: of a file of arrays, and of one in students/."""
 BLOCK = 4 << 20
-"""Bytes of events that are read at once, so that a long run needs little memory."""
+"""Bytes of events to read at once, so that a long run needs little memory."""
 FOLDERS = ("batches", "checkpoint", "students")
-"""What a run folder has from its beginning, in the order in which they are made."""
+"""Subfolders of every run folder, in the order in which they are created."""
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
-"""What a run in a folder of runs is called; ".." in it is refused too."""
+"""Valid names of runs in a folder of runs; names with ".." are rejected too."""
 BUNDLED = "bundle.json"
-"""In a run that was opened from a bundle (`kgen.journal.unbundle`): the bundle's manifest."""
+"""In a run opened from a bundle (`kgen.journal.unbundle`): the bundle's manifest."""
 
 
 class JournalError(KGenError, ValueError):
-    """A folder that is no run, or a damaged one; the message names the file and what to do."""
+    """A folder that is not a run, or a damaged one; the message names the file and what to do."""
 
     code = "journal"
 
@@ -62,7 +61,7 @@ class Run:
                 else f"is not a run folder (it has no {MARK})"
             )
             raise JournalError(
-                f"{self.path} {what}; give the folder that `python -m kgen run --out` made."
+                f"{self.path} {what}; give a folder that `python -m kgen run --out` created."
             )
         try:
             self.recipe: Recipe = parse((self.path / MARK).read_bytes())
@@ -71,15 +70,18 @@ class Run:
 
     @property
     def info(self) -> dict[str, Any]:
-        """run.json as it stands: versions, device, threads, attempt."""
+        """The current run.json: versions, device, threads, attempt."""
         try:
             return json.loads((self.path / "run.json").read_bytes())
         except (OSError, ValueError) as error:
             raise JournalError(f"{self.path / 'run.json'} cannot be read: {error}.") from None
 
     def events(self) -> Iterator[events.Event]:
-        """Every event so far. A torn last line is left out; damage elsewhere raises JournalError,
-        with its offset, behind the events before it."""
+        """Every event so far.
+
+        An incomplete last line is ignored; damage elsewhere raises JournalError with its offset,
+        after the events before it.
+        """
         try:
             data = self._events.read_bytes()
         except FileNotFoundError:
@@ -88,7 +90,9 @@ class Run:
             yield event
 
     def verify(self, size: int) -> None:
-        """Are the first `size` bytes of the events whole? JournalError says where they are not."""
+        """Check that the first `size` bytes of the events are intact. JournalError says where
+        not.
+        """
         if size:
             with self._events.open("rb") as file:
                 for _ in _parse(self._events, file.read(size), 0):
@@ -98,8 +102,9 @@ class Run:
         return Tail(self)
 
     def follow(self, poll: float = 0.2) -> Iterator[events.Event]:
-        """Events as they come, until the run has finished or failed; begins anew when the run was
-        resumed.
+        """Yield events as they arrive until the run finishes or fails.
+
+        Starts over if the run was resumed.
         """
         tail = self.tail()
         while True:
@@ -110,24 +115,28 @@ class Run:
             time.sleep(poll)
 
     def batch(self, iteration: int, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
-        """The arrays of a finished iteration; of the names in `only` those that it has, and nothing
-        else is read. Raises JournalError if it is missing or damaged."""
+        """The arrays of a finished iteration.
+
+        With `only`, reads just those of these names that exist. Raises JournalError if the file is
+        missing or damaged.
+        """
         file = self.path / "batches" / f"{iteration:06d}.safetensors"
         return _load(file) if only is None else _load_some(file, only)
 
     def array_file(self, name: str) -> dict[str, np.ndarray]:
-        """The arrays of a file that an event names, as students/0000330.safetensors. Raises
-        JournalError.
+        """The arrays of a file that an event names, such as students/0000330.safetensors.
+
+        Raises JournalError.
         """
         folder, _, file = name.partition("/")
         if folder not in FOLDERS or not re.fullmatch(r"[0-9]{1,9}\.safetensors", file):
             raise JournalError(
-                f"{self.path} tells of a file {name[:80]!r}, which is no name of one."
+                f"{self.path} refers to a file {name[:80]!r}, which is not a valid name."
             )
         return _load(self.path / folder / file, most=LARGEST_VIEW)
 
     def iterations(self) -> list[int]:
-        """The iterations that have ended, from 0."""
+        """The finished iterations, from 0."""
         return sorted(
             int(file.stem)
             for file in (self.path / "batches").glob("*.safetensors")
@@ -140,25 +149,25 @@ class Run:
             yield iteration, self.batch(iteration)
 
     def preview(self) -> dict[str, np.ndarray] | None:
-        """The batch being made, as last seen; None where there is none."""
+        """The latest snapshot of the batch in progress; None if there is none."""
         return _load_or_none(self.path / "preview.safetensors")
 
     def student(self) -> Path:
-        """The file of the trained student. JournalError says why there is none."""
+        """The file of the trained student. JournalError explains why there is none."""
         file = self.path / "student.safetensors"
         if not file.is_file():
             if self.finished:
                 raise JournalError(
-                    f"{self.path} has no student: with one class there is nothing to tell apart."
+                    f"{self.path} has no student: a run with a single class does not train one."
                 )
             raise JournalError(
-                f"{file} is not there: the run has not ended, or its student never began. Try"
-                f" `python -m kgen resume {self.path}`."
+                f"{file} does not exist: the run has not finished, or student training never began."
+                f" Try `python -m kgen resume {self.path}`."
             )
         return file
 
     def reference(self) -> dict[str, np.ndarray] | None:
-        """Real examples for comparison; None where there are none."""
+        """Real examples for comparison; None if there are none."""
         return _load_or_none(self.path / "reference.safetensors")
 
     @property
@@ -169,13 +178,13 @@ class Run:
 
     @property
     def last_event(self) -> events.Event | None:
-        """The newest event; None before the first."""
+        """The latest event; None before the first."""
         newest = collections.deque(self.events(), maxlen=1)
         return newest[0] if newest else None
 
     @property
     def finished(self) -> bool:
-        """Did the run reach its end (not merely stop)?"""
+        """Whether the run reached its end, rather than being stopped."""
         last = self.last_event
         return last is not None and last.kind == "run_finished" and last.reason == "done"
 
@@ -186,18 +195,18 @@ def open_run(path: str | Path) -> Run:
 
 
 class Tail:
-    """Reads events.jsonl piece by piece; each call to `read` costs what is new."""
+    """Reads events.jsonl incrementally; each call to `read` costs only what is new."""
 
     def __init__(self, run: Run):
         self._file, self._run = run.path / "events.jsonl", run
         self._offset, self._attempt = 0, None
 
     def read(self, most: int = -1) -> tuple[bool, list[events.Event]]:
-        """(began anew, new events of the next `most` bytes). Began anew: forget what came before;
-        the list begins at the start.
+        """(restarted, new events in the next `most` bytes).
 
-        Raises JournalError, with the offset, for a damaged line that is not the last, once what
-        lies before it was read.
+        Restarted: discard all earlier events; the list begins at the start. Raises JournalError
+        with the offset for a damaged line that is not the last, once everything before it has been
+        read.
         """
         attempt = self._run.info.get("attempt", 1)
         try:
@@ -228,7 +237,7 @@ class Tail:
         return restarted, found
 
     def blocks(self) -> Iterator[tuple[bool, list[events.Event]]]:
-        """All that is new, as `read` tells it, a block at a time."""
+        """Everything new, as from `read`, one block at a time."""
         new = True
         while new:
             restarted, new = self.read(BLOCK)
@@ -236,8 +245,9 @@ class Tail:
 
 
 def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[events.Event, int]]:
-    """(event, offset behind it) of each whole line of `data`, which begins at `offset`;
-    JournalError at a damaged one.
+    """(event, offset after it) for each complete line of `data`, which begins at `offset`.
+
+    JournalError at a damaged line.
     """
     whole, *_ = data.rpartition(b"\n")
     for line in whole.split(b"\n") if whole else []:
@@ -245,16 +255,17 @@ def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[events.Event,
             event = events.from_json(line)
         except ValidationError:
             raise JournalError(
-                f"{file} is damaged at byte {offset}: this line is no event. `python -m kgen"
-                " resume` goes back to the last checkpoint if the damage lies after it."
+                f"{file} is damaged at byte {offset}: this line is not an event. `python -m kgen"
+                " resume` goes back to the last checkpoint if the damage is after it."
             ) from None
         offset += len(line) + 1
         yield event, offset
 
 
 class Checkpoint(NamedTuple):
-    """What a resume starts from: the engine's tensors, the offset in events.jsonl, finished
-    iterations, seconds run.
+    """What a resume starts from.
+
+    The engine's tensors, the offset in events.jsonl, finished iterations, seconds run.
     """
 
     tensors: dict[str, Tensor] | None = None
@@ -264,16 +275,17 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """The last whole checkpoint; an empty one before the first. Raises JournalError for a damaged
-    file.
+    """The last complete checkpoint; an empty one before the first.
+
+    Raises JournalError for a damaged file.
     """
     folder = open_run(path).path
     file = folder / "checkpoint" / "state.safetensors"
     if not file.is_file():
-        if (folder / BUNDLED).is_file():  # to begin anew would delete what was brought here
+        if (folder / BUNDLED).is_file():  # starting over would delete the bundle's contents
             raise JournalError(
                 f"{folder} was opened from a bundle without a checkpoint, so it cannot be resumed;"
-                " ask for one made with --with-checkpoint."
+                " ask for a bundle made with --with-checkpoint."
             )
         return Checkpoint()
     try:
@@ -286,19 +298,19 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except (SafetensorError, KeyError, ValueError) as error:
         raise JournalError(
             f"{file} is damaged ({error}); the run cannot be resumed, but its images and events are"
-            " whole."
+            " intact."
         ) from None
 
 
 def being_written(path: str | Path) -> bool:
-    """Does a process (this one included) hold the run folder's lock?"""
+    """Whether a process (this one included) holds the run folder's lock."""
     if not (Path(path) / "lock").is_file():
         return False
     try:
         FolderLock(Path(path), attempts=1).release()
     except Locked:
         return True
-    except OSError:  # a folder that cannot be written has no writer
+    except OSError:  # a folder that is not writable has no writer
         return False
     return False
 
@@ -306,7 +318,7 @@ def being_written(path: str | Path) -> bool:
 def _load(file: Path, most: int = LARGEST) -> dict[str, np.ndarray]:
     try:
         if file.stat().st_size > most:
-            raise JournalError(f"{file} is larger than any that a run makes.")
+            raise JournalError(f"{file} is larger than any file that a run writes.")
         return load_arrays(file.read_bytes())
     except FileNotFoundError:
         raise JournalError(f"{file} is missing.") from None

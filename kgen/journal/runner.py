@@ -1,7 +1,7 @@
-"""Drives a distillation into a run folder: events, batches, checkpoints, the exported student.
+"""Runs a distillation into a run folder: events, batches, checkpoints, the exported student.
 
-It prints nothing; `listen` hears every event after it was journaled, `say` hears what concerns the
-disk.
+It prints nothing: `listen` receives every event after it was journaled, `say` receives messages
+about the disk.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Listener = Callable[[events.Event], None]
 
 
 class DiskError(KGenError, RuntimeError):
-    """The run folder can no longer be written; what was written before is whole."""
+    """The run folder is no longer writable; everything written before is intact."""
 
     code = "disk"
 
 
 class Runner:
-    """One run and its folder. `Runner.new` or `Runner.resume`, then `run()`."""
+    """One run and its folder. Create it with `Runner.new` or `Runner.resume`, then call `run()`."""
 
     def __init__(
         self,
@@ -64,8 +64,9 @@ class Runner:
         terms: Sequence[Term] = (),
         **options: Any,
     ) -> Runner:
-        """Check the recipe on this machine first, then make the folder. Raises RecipeError,
-        ZooError, JournalError, TermError.
+        """Check the recipe on this machine, then create the folder.
+
+        Raises RecipeError, ZooError, JournalError, TermError.
         """
         controls = controls or Controls()
         distillation = Distillation(recipe, controls=controls, terms=terms)
@@ -89,32 +90,33 @@ class Runner:
         terms: Sequence[Term] = (),
         **options: Any,
     ) -> Runner:
-        """Go on from the last whole checkpoint, or from the start where there is none. `terms`: the
-        same that the run was made with. Raises JournalError.
+        """Continue from the last complete checkpoint, or from the start if there is none.
+
+        `terms`: the same custom terms that the run was started with. Raises JournalError.
         """
         run = open_run(folder)
         if _finished(run) and (
             (run.path / "student.safetensors").is_file() or not run.last_event.n
         ):
-            raise JournalError(f"{run.path} has finished already; there is nothing to resume.")
+            raise JournalError(f"{run.path} has already finished; there is nothing to resume.")
         info = run.info
         if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):
             raise JournalError(
-                f"{run.path} was made with another version of the teacher {run.recipe.teacher!r};"
+                f"{run.path} was started with another version of teacher {run.recipe.teacher!r};"
                 " it cannot be resumed with this one."
             )
         own = [term.name for term in (run.started and run.started.own_terms) or ()]
         if own != [term.name for term in terms]:
             raise JournalError(
-                f"{run.path} was made with the loss terms {', '.join(own)}, whose functions are"
+                f"{run.path} was started with the loss terms {', '.join(own)}, whose functions are"
                 " not in its folder. Resume it where they are defined:"
                 " Runner.resume(folder, terms=[…])."
                 if own
-                else f"{run.path} was made without loss terms of one's own; resume it without."
+                else f"{run.path} was started without custom loss terms; resume it without terms."
             )
         torch.set_num_threads(
             info.get("threads", torch.get_num_threads())
-        )  # sums depend on how work is cut
+        )  # results depend on how sums are split over threads
         controls = controls or Controls()
         kept = read_checkpoint(folder)
         run.verify(kept.offset)
@@ -148,7 +150,7 @@ class Runner:
                 ):
                     self.checkpoint()
         finally:
-            stream.close()  # ends the student's thread before its journal
+            stream.close()  # ends the student's thread before closing its journal
             self.journal.close()
         return last
 
@@ -167,9 +169,7 @@ class Runner:
         self._last_checkpoint = time.monotonic()
 
     def student_bytes(self, end: events.RunFinished) -> bytes:
-        """The student as a safetensors file that `kgen.zoo.load_student` reads, with how it was
-        made.
-        """
+        """The student as a safetensors file for `kgen.zoo.load_student`, with its provenance."""
         d, r = self.distillation, self.distillation.recipe
         teacher = d.setting.teacher
         spec = {
@@ -192,9 +192,7 @@ class Runner:
         return zoo.network_bytes(d.state.student, spec)
 
     def _patiently(self, write: Callable[..., None], *what: Any) -> None:
-        """Write; while the disk is full say so and wait. Nothing is lost: the run stands still
-        meanwhile.
-        """
+        """Write; while the disk is full, say so and wait. The run pauses, so nothing is lost."""
         told = False
         while True:
             try:
@@ -203,26 +201,27 @@ class Runner:
                 if error.errno not in FULL_DISK:
                     raise DiskError(
                         f"The run folder {self.journal.path} cannot be written:"
-                        f" {error.strerror or error}. Everything up to the last checkpoint is kept;"
-                        " mend the disk, then resume."
+                        f" {error.strerror or error}. Everything up to the last checkpoint is safe;"
+                        " fix the disk, then resume."
                     ) from None
                 if not told:
                     self.say(
-                        "The disk is full, so the run waits. Free some space where"
-                        f" {self.journal.path} lies and it goes on; nothing is lost."
+                        "The disk is full, so the run is waiting. Free some space for"
+                        f" {self.journal.path} and it continues; nothing is lost."
                     )
                     told = True
                 if self.distillation.gate.state == "stopping" or self.controls.stop_waits():
                     raise DiskError(
-                        f"Stopped while the disk was full; resume {self.journal.path} when there is"
-                        " room."
+                        f"Stopped while the disk was full; resume {self.journal.path} once there is"
+                        " free space."
                     ) from None
                 time.sleep(1)
 
 
 def _finished(run: Run) -> bool:
-    """Did it reach its end? Not where its events are damaged: what matters then is where (see
-    `Run.verify`).
+    """Whether the run reached its end.
+
+    False if its events are damaged: then the location of the damage matters (see `Run.verify`).
     """
     try:
         return run.finished

@@ -1,9 +1,8 @@
-"""Opens a bundle (`kgen.journal.bundle`) that anybody may have made: as a run in a folder of runs,
-whole or not at all.
+"""Opens an untrusted bundle (`kgen.journal.bundle`) as a run in a folder of runs.
 
-Nothing in the file is believed. Only names that a run has are taken, sizes and checksums are those
-of the manifest or the file is refused, and everything is written into a temporary folder that gets
-its name at the very end.
+It is opened completely or not at all, and nothing in the file is trusted. Only file names that a
+run can have are accepted, sizes and checksums must match the manifest, and everything is written to
+a temporary folder that is renamed at the very end.
 """
 
 from __future__ import annotations
@@ -38,28 +37,31 @@ from kgen.journal.reading import BUNDLED, FOLDERS, MARK, NAME
 from kgen.recipe.recipe import RecipeError, parse
 
 LARGEST = 16 << 30
-"""Bytes of all files of a bundle together."""
+"""Limit on the total bytes of a bundle's files."""
 LARGEST_MANIFEST = 32 << 20
 LARGEST_DIRECTORY = 6 << 20
-"""Bytes of the ZIP's own list of files: zipfile reads all of it before anybody can look."""
+"""Limit on the bytes of the ZIP's central directory, which zipfile reads completely before any
+check.
+"""
 SMALL = 1 << 20
-"""Most bytes of a text that is read whole; and a text of at most this size may shrink as it likes.
+"""Limit on the bytes of a text that is read at once; texts up to this size may compress arbitrarily
+well.
 """
 LARGEST_JOURNAL = 512 << 20
-FOREIGN = "is no bundle of a run; give a file that `python -m kgen bundle` made"
+FOREIGN = "is not a run bundle; give a file that `python -m kgen bundle` created"
 
 
 def unbundle(
     file: str | Path, folder: str | Path, *, largest: int = LARGEST, label: str | None = None
 ) -> Path:
-    """Open a bundle as a new run in `folder`, called as it was or, where that is taken, with a
-    number. → the run.
+    """Open a bundle as a new run in `folder`. → the run.
 
-    Raises BundleError; nothing is left behind then.
+    It keeps its name, with a number appended if the name is taken. Raises BundleError, and then
+    leaves nothing behind.
 
     Args:
-        largest: bytes of all its files together, at most.
-        label: what errors call the file; by default its name.
+        largest: limit on the total bytes of its files.
+        label: name of the file in errors; by default its file name.
     """
     file, folder = Path(file), Path(folder)
     label = label or file.name
@@ -86,7 +88,9 @@ def unbundle(
 
 
 def _unpack(opened: BinaryIO, label: str, into: Path, largest: int) -> dict[str, Any]:
-    """Check everything that can be known before, then write and check the files. → the manifest."""
+    """Check everything that can be checked in advance, then write and verify the files. →
+    manifest.
+    """
     packed_size = _check_directory(opened, label)
     with zipfile.ZipFile(opened) as archive:
         manifest = _manifest(archive, label)
@@ -110,26 +114,26 @@ def _unpack(opened: BinaryIO, label: str, into: Path, largest: int) -> dict[str,
 
 
 def _check_directory(opened: BinaryIO, label: str) -> int:
-    """Look at the ZIP's end alone: is its list of files small enough to be read? → bytes of the
+    """Check, from the end of the ZIP alone, that its directory is small enough. → size of the
     ZIP.
     """
     size = opened.seek(0, os.SEEK_END)
     opened.seek(max(0, size - 98))
     tail = opened.read()
     if len(tail) < 22 or tail[-22:-18] != b"PK\5\6" or tail[-2:] != b"\0\0":
-        raise BundleError(f"{label} {FOREIGN}; or it was cut short, then copy it again.")
+        raise BundleError(f"{label} {FOREIGN}. If it was cut short, copy it again.")
     count, length = struct.unpack("<HL", tail[-12:-6])
     if len(tail) == 98 and tail[56:60] == b"PK\6\7":
         if tail[:4] != b"PK\6\6" or struct.unpack("<Q", tail[64:72])[0] != size - 98:
             raise BundleError(f"{label} {FOREIGN}.")
         count, length = struct.unpack("<QQ", tail[32:48])
     if count > MOST_FILES + 1 or length > LARGEST_DIRECTORY:
-        raise BundleError(f"{label} names {count:,} files; a bundle holds at most {MOST_FILES:,}.")
+        raise BundleError(f"{label} names {count:,} files; the limit is {MOST_FILES:,}.")
     return size
 
 
 def _manifest(archive: zipfile.ZipFile, label: str) -> dict[str, Any]:
-    """What the bundle says of itself, every field of the type that is expected."""
+    """The bundle's manifest, with every field converted to its expected type."""
     try:
         info = archive.getinfo(MANIFEST)
         if (
@@ -156,8 +160,8 @@ def _manifest(archive: zipfile.ZipFile, label: str) -> dict[str, Any]:
         raise BundleError(f"{label} {FOREIGN}.") from None
     if version > VERSION:
         raise BundleError(
-            f"{label} was made by a newer K-Gen Explorer ({kept['kgen']}); update this one to"
-            " open it."
+            f"{label} was made by a newer version of K-Gen Explorer ({kept['kgen']}); update this"
+            " one to open it."
         )
     return kept
 
@@ -169,19 +173,19 @@ def _check(
     label: str,
     largest: int,
 ) -> None:
-    """Names, kinds and sizes, before anything is written."""
+    """Check names, kinds and sizes before anything is written."""
     infos = {info.filename: info for info in archive.infolist()}
     if len(infos) != len(archive.infolist()):
-        raise BundleError(f"{label} names a file twice.")
+        raise BundleError(f"{label} contains the same file twice.")
     strange = next(
         (name for name in (*infos, *files) if name != MANIFEST and not is_known(name)), None
     )
     if strange is not None:
-        raise BundleError(f"{label} holds {strange[:60]!r}, which no run has.")
+        raise BundleError(f"{label} contains {strange[:60]!r}, which is not a file of a run.")
     if infos.keys() != {*files, MANIFEST}:
         name = min(infos.keys() ^ {*files, MANIFEST})
         raise BundleError(
-            f"{label} is not whole: {name} is"
+            f"{label} is incomplete: {name} is"
             f" {'not in its manifest' if name in infos else 'missing'}."
         )
     for name, (size, _) in files.items():
@@ -189,31 +193,31 @@ def _check(
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG) or info.flag_bits & 1:
             raise BundleError(
-                f"{label} holds {name} as a link, a device or encrypted; a bundle has plain files"
-                " only."
+                f"{label} contains {name} as a link, a device or encrypted; a bundle may contain"
+                " plain files only."
             )
         if info.file_size != size or size < 0:
             raise BundleError(
-                f"{label} is damaged: {name} has another size than its manifest says; copy it"
+                f"{label} is damaged: the size of {name} does not match the manifest; copy it"
                 " again."
             )
         packed = zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED
         grows = size > max(SMALL, COMPRESSED * info.compress_size)
         if grows or info.compress_type not in (packed, zipfile.ZIP_STORED):
-            raise BundleError(f"{label} holds {name} packed as no bundle has it.")
+            raise BundleError(f"{label} contains {name} in an invalid compression format.")
         if name in TEXTS and size > (LARGEST_JOURNAL if name == "events.jsonl" else SMALL):
             raise BundleError(
-                f"{label} holds {name} with {size:,} bytes, which is more than a run has."
+                f"{label} contains {name} with {size:,} bytes, which is more than a run can have."
             )
     if sum(info.compress_size for info in infos.values()) > packed_size:
         raise BundleError(
-            f"{label} holds files that lie over one another; a bundle has each byte once."
+            f"{label} contains overlapping files; a valid bundle stores each byte once."
         )
     total = sum(size for size, _ in files.values())
     if total > largest:
         raise BundleError(
-            f"{label} holds {total / 2**30:,.1f} GB of files; at most {largest / 2**30:,.1f} GB can"
-            " be opened here."
+            f"{label} contains {total / 2**30:,.1f} GB of files; the limit is"
+            f" {largest / 2**30:,.1f} GB."
         )
     if MARK not in files or "run.json" not in files:
         raise BundleError(f"{label} {FOREIGN}: it has no {MARK} or no run.json.")
@@ -236,9 +240,7 @@ def _extract(
 
     _write(to, contents())
     if digest.hexdigest() != told[1]:
-        raise BundleError(
-            f"{label} is damaged: {name} is not what its manifest says; copy it again."
-        )
+        raise BundleError(f"{label} is damaged: {name} does not match the manifest; copy it again.")
 
 
 def _write(to: Path, contents) -> None:
@@ -250,8 +252,9 @@ def _write(to: Path, contents) -> None:
 
 
 def _check_run(path: Path, label: str) -> None:
-    """Do recipe.json and run.json say what readers rely on? What else is damaged, they tell when
-    they come to it.
+    """Check what readers rely on in recipe.json and run.json.
+
+    Readers report any other damage when they come across it.
     """
     try:
         parse((path / MARK).read_bytes())
@@ -263,13 +266,13 @@ def _check_run(path: Path, label: str) -> None:
         ):
             raise ValueError
     except RecipeError as error:
-        raise BundleError(f"{label} holds a recipe that cannot be read here: {error}") from None
+        raise BundleError(f"{label} contains an invalid recipe: {error}") from None
     except (ValueError, RecursionError):
-        raise BundleError(f"{label} holds a run.json that is none.") from None
+        raise BundleError(f"{label} contains an invalid run.json.") from None
 
 
 def _settle(temporary: Path, folder: Path, wanted: str) -> Path:
-    """Give the finished folder its name, or one with a number where that is taken."""
+    """Rename the finished folder to its final name, with a number appended if that is taken."""
     name = wanted if NAME.fullmatch(wanted) and ".." not in wanted else "run"
     for n in itertools.count(1):
         path = folder / (name if n == 1 else f"{name[:100]}-{n}")
@@ -278,7 +281,7 @@ def _settle(temporary: Path, folder: Path, wanted: str) -> Path:
         try:
             os.rename(temporary, path)
         except OSError:
-            if os.path.lexists(path):  # somebody was faster
+            if os.path.lexists(path):  # another process was faster
                 continue
             raise
         sync_folder(folder)

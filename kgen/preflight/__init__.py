@@ -1,1 +1,1 @@
-"""A user's own teacher: examined without trust, matched to a network, and registered."""
+"""A user-supplied teacher: checked without trusting it, matched to a network, and registered."""

@@ -1,5 +1,5 @@
-"""Rows on what a teacher can do: where its map is and how large, which terms are off, what a step
-costs.
+"""Rows on a teacher's capabilities: location and size of its map, disabled terms, cost of a
+step.
 """
 
 from __future__ import annotations
@@ -13,50 +13,51 @@ from kgen.preflight.request import Row
 from kgen.teachers import MapKind, Teacher
 
 SECONDS = 12.0
-"""For real steps at all resolutions together; those that would not fit are reckoned by their
-pixels.
+"""Time limit for real steps at all resolutions together; beyond it, cost is extrapolated by pixels.
 """
 FLAT = 3
-"""Cells a side of a map on which the usual target is nearly flat."""
+"""Cells per side of a map on which the usual target is nearly flat."""
 KINDS = {
     "cam": "class activation map (Eq. 5)",
-    "linearised": "map of a head that is more than pooling and one Linear (linearised)",
-    "attention": "what [CLS] attends to in the last block",
+    "linearised": "map of a head that is more than pooling and one Linear (linearized)",
+    "attention": "attention of [CLS] in the last block",
 }
 
 
 def maps(
     teacher: Teacher, kind: MapKind, asked: tuple[int, ...] | None, smallest: int | None
 ) -> tuple[list[Row], tuple[int, ...]]:
-    """Rows on the spatial map at each resolution, and the resolutions that can be made: none where
-    the last row is a refusal.
+    """Rows on the spatial map at each resolution, and the usable resolutions.
 
-    `asked`: resolutions that a person wants; by default half, three quarters and all of the
-    teacher's side. `smallest`: the smallest side that it can look at, if known.
+    There are none if the last row is a failure.
+
+    Args:
+        asked: requested resolutions; by default half, three quarters and all of the teacher's side.
+        smallest: the smallest side that the teacher accepts, if known.
     """
     sizes: dict[int, tuple[int, int] | None] = {}
     lowered = {side: probes.lowered(teacher, side) for side in asked or probes.usual_sides(teacher)}
     for side in dict.fromkeys(lowered.values()):
         try:
             sizes[side] = probes.map_size(teacher, side)
-        except Exception as error:  # whatever a network raises for images that it does not bear
+        except Exception as error:  # whatever a network raises for images that it does not accept
             if asked:
                 advice = (
-                    f"Take {smallest} or more, as far as {teacher.card.side}."
+                    f"Use {smallest} or more, up to {teacher.card.side}."
                     if smallest
-                    else "Leave out --resolutions."
+                    else "Omit --resolutions."
                 )
                 return [
                     Row(
                         name="spatial map",
                         status="fail",
-                        finding=f"it cannot look at images of {side} × {side}: {brief(error)}",
+                        finding=f"it does not accept images of {side} × {side}: {brief(error)}",
                         advice=advice,
                     )
                 ], ()
     if not sizes:
         finding = (
-            f"it looks at images of {teacher.card.side} × {teacher.card.side} only, which the"
+            f"it only accepts images of {teacher.card.side} × {teacher.card.side}, which the"
             " generator cannot make"
         )
         return [
@@ -64,7 +65,7 @@ def maps(
                 name="spatial map",
                 status="fail",
                 finding=finding,
-                advice="Give --resolutions that both can do.",
+                advice="Give --resolutions that both support.",
             )
         ], ()
     limit = f"; smallest image {smallest} × {smallest}" if smallest else ""
@@ -77,7 +78,7 @@ def maps(
             f" {changed}."
         )
     if kind == "none":
-        advice = f"The key region is off: nothing tells where in the image it looks. {note}".strip()
+        advice = f"The key region is off: nothing shows where in the image it looks. {note}".strip()
         return [
             Row(
                 name="spatial map",
@@ -107,7 +108,7 @@ def maps(
                 status="warn",
                 finding=finding,
                 advice=(
-                    "It hardly says where to look; larger images help, or --set"
+                    "It barely says where to look; larger images help, or --set"
                     " target.sigma_fraction=0.25."
                 ),
             )
@@ -116,7 +117,7 @@ def maps(
 
 
 def batch_norm(network: nn.Module) -> Row:
-    """Does it remember statistics of its training data?"""
+    """Whether it stores statistics of its training data."""
     norms = [
         m
         for m in network.modules()
@@ -125,8 +126,8 @@ def batch_norm(network: nn.Module) -> Row:
     layers = len(norms)
     if layers and all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms):
         advice = (
-            "Was it trained, and is this the file of the trained one? Such a teacher answers nearly"
-            " alike to every image."
+            "Was it trained, and is this the trained file? Such a teacher gives nearly the same"
+            " answer to every image."
         )
         return Row(
             name="BatchNorm",
@@ -135,11 +136,11 @@ def batch_norm(network: nn.Module) -> Row:
             advice=advice,
         )
     if layers:
-        advice = "Use --set bn_scale=relative: it is of the same size in every network."
+        advice = "Use --set bn_scale=relative: it has the same magnitude in every network."
         return Row(
             name="BatchNorm",
             status="ok",
-            finding=f"{layers} layers remember the training data's statistics",
+            finding=f"{layers} layers store statistics of the training data",
             advice=advice,
         )
     return Row(
@@ -147,18 +148,18 @@ def batch_norm(network: nn.Module) -> Row:
         status="warn",
         finding="none",
         advice=(
-            "That term is off: the network remembers no statistics of its data. Images will be less"
+            "That term is off: the network stores no statistics of its data. Images will look less"
             " natural."
         ),
     )
 
 
 def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
-    """Three real generator steps a resolution, the smallest first; one where a step is long."""
+    """Three real generator steps per resolution, smallest first; only one if a step takes long."""
     told, left, last = [], SECONDS, None
     for side in sorted(sides):
         if last and last[1] * (side / last[0]) ** 2 * probes.STEPS > left:
-            told.append(f"{side}: about {last[1] * (side / last[0]) ** 2:.2g} s (reckoned)")
+            told.append(f"{side}: about {last[1] * (side / last[0]) ** 2:.2g} s (estimated)")
             continue
         try:
             found = probes.cost(teacher, side)
@@ -171,7 +172,7 @@ def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
             )
         except (RuntimeError, MemoryError) as error:
             if last is None:
-                advice = "Take smaller --resolutions, or a machine with more memory."
+                advice = "Use smaller --resolutions, or a machine with more memory."
                 return Row(
                     name="cost",
                     status="fail",
@@ -193,11 +194,11 @@ def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
         name="cost",
         status="ok",
         finding=finding,
-        advice="A batch of images takes as many steps as the recipe's 'generator_steps'.",
+        advice="A batch of images takes as many steps as recipe field 'generator_steps'.",
     )
 
 
 def brief(error: BaseException) -> str:
-    """An exception, short enough for a sentence."""
+    """An exception's message, short enough for a sentence."""
     text = " ".join(str(error).split())
     return text[:150].rstrip(". ") if text else type(error).__name__

@@ -1,6 +1,4 @@
-"""Are these names fit to stand for classes? As many as outputs, told apart, and with an embedding
-in the bundled table.
-"""
+"""Checks class names: one per output, distinct, and with an embedding in the bundled table."""
 
 from __future__ import annotations
 
@@ -25,8 +23,8 @@ def number(outputs: int, names: Sequence[str] | None) -> Row:
             status="fail",
             finding=f"{_count(outputs)} and no names",
             advice=(
-                "Give the names in the order of the outputs: --classes cat,dog or a file with a"
-                " name a line."
+                "Give the names in the order of the outputs: --classes cat,dog or a file with one"
+                " name per line."
             ),
         )
     if outputs == 1:
@@ -35,8 +33,8 @@ def number(outputs: int, names: Sequence[str] | None) -> Row:
             status="fail",
             finding="1 class: the network has a single output",
             advice=(
-                "A single output tells nothing apart; expected one output a class, two for yes"
-                " and no."
+                "A single output cannot distinguish classes; expected one output per class, so two"
+                " for yes and no."
             ),
         )
     if len(names) != outputs:
@@ -54,7 +52,7 @@ def number(outputs: int, names: Sequence[str] | None) -> Row:
 
 
 def texts(names: Sequence[str]) -> Row:
-    """Duplicates, texts that the table lacks, and pairs that nearly mean the same."""
+    """Duplicates, texts that the table lacks, and pairs with nearly the same meaning."""
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         where = ", ".join(
@@ -65,7 +63,7 @@ def texts(names: Sequence[str]) -> Row:
             name="class texts",
             status="fail",
             finding=f"the same text for several classes: {where}{_more(twice)}",
-            advice="Rename one of them; a class is chosen, shown and embedded by its text.",
+            advice="Rename one of them; a class is selected, shown and embedded by its text.",
         )
     rows = embedded()
     missing = [name for name in names if name not in rows]
@@ -78,7 +76,7 @@ def texts(names: Sequence[str]) -> Row:
         ]
         said.append(f"no embedding for {len(missing)} of {len(names)}: {_list(missing)}")
         advice.append(
-            "Run with --set embedding=centre, which needs no text"
+            "Run with --set embedding=centre, which needs no texts"
             + (f", or rename: {', '.join(near)}" if near else "")
             + ", or add them to the table: python -m kgen embed (needs sentence-transformers)."
         )

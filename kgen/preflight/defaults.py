@@ -1,8 +1,7 @@
-"""What is taken for granted of a brought teacher where nobody said it, and from where. Every value
-knows its source.
+"""Assumptions about a user's teacher where nothing was specified, each with its source.
 
-In this order: what was given, the card in the file, the data set's facts (of ImageNet what timm
-says of the architecture comes first), what timm says, a usual value.
+In order of precedence: given values, the card in the file, facts of the data set (for ImageNet,
+timm's values for the architecture come first), timm's values, a common default.
 """
 
 from __future__ import annotations
@@ -18,16 +17,14 @@ from kgen.preflight.request import order as parse_order
 
 FIELDS = ("classes", "mean", "std", "side", "channels", "n_train", "data", "flip", "title")
 OF_TRAINING = ("mean", "std", "side")
-"""Which of a data set's facts its teachers may have been trained without: they are a guess."""
+"""Facts of a data set that its teachers may not have been trained with: only a guess."""
 USUAL_SIDE = 224
 IMAGES_A_CLASS = 1_000
-"""Where the number of training images is not known: about as many as ImageNet has."""
+"""Assumed if the number of training images is unknown: about as many as in ImageNet."""
 
 
 class Known(NamedTuple):
-    """A value and where it comes from, in words; `sure` where somebody said it of this very
-    teacher.
-    """
+    """A value and its source, in words; `sure` if it was specified for this very teacher."""
 
     value: Any
     source: str
@@ -35,12 +32,12 @@ class Known(NamedTuple):
 
 
 class Presumptions:
-    """Of one teacher.
+    """The assumptions about one teacher.
 
     Args:
-        order: what was given.
-        metadata: of the file, which may carry a card as `kgen` writes it; one that makes no sense
-            is left aside.
+        order: the request, with the given values.
+        metadata: the file's metadata, which may include a card written by `kgen`; an invalid one is
+            ignored.
     """
 
     def __init__(self, order: PreflightRequest, metadata: dict[str, str]):
@@ -64,7 +61,7 @@ class Presumptions:
         ]
 
     def find(self, field: str) -> Known | None:
-        """The first that says it."""
+        """The value with the highest precedence."""
         found = next(
             (
                 (v, source)
@@ -78,8 +75,9 @@ class Presumptions:
         )
 
     def side(self, network: nn.Module | None = None) -> Known:
-        """Of the images that the teacher learnt from; `network` tells what timm says of it, once it
-        is built.
+        """The side of the teacher's training images.
+
+        `network`, once built, provides timm's value for it.
         """
         name, found = self.architecture or "", self.find("side")
         if found and (found.sure or not self._as_timm("input_size", network)):
@@ -91,8 +89,7 @@ class Presumptions:
         size = _config(network).get("input_size")
         if size and size[-1] != size[-2]:
             raise PreflightError(
-                f"{name} takes images of {size[-2]} × {size[-1]}; images are squares here, other"
-                " shapes are not offered."
+                f"{name} takes images of {size[-2]} × {size[-1]}; only square images are supported."
             )
         return (
             Known(size[-1], "timm's for this architecture", False)
@@ -101,13 +98,14 @@ class Presumptions:
         )
 
     def _as_timm(self, what: str, network: nn.Module | None) -> bool:
-        """Most networks for ImageNet are trained as timm says of them, not all with the data set's
-        own figures.
+        """Whether timm's value comes first.
+
+        Most ImageNet networks were trained with timm's values, not with the data set's own.
         """
         return self.data == "imagenet1k" and what in _config(network)
 
     def normalisation(self, network: nn.Module, channels: int) -> tuple[Known, Known]:
-        """(mean, std) of pixels in [0,1], a number a channel."""
+        """(mean, std) of pixels in [0,1], one number per channel."""
         mean, std, config = self.find("mean"), self.find("std"), _config(network)
         if mean and std and (mean.sure or not self._as_timm("mean", network)):
             return mean, std
@@ -118,16 +116,15 @@ class Presumptions:
             )
         if channels == 3:
             return tuple(
-                Known(v, "ImageNet's, for want of a better guess", False)
-                for v in catalogue.IMAGENET
+                Known(v, "ImageNet's, as the best guess", False) for v in catalogue.IMAGENET
             )
-        return Known(
-            (0.0,) * channels, "pixels as they are, for want of a better guess", False
-        ), Known((1.0,) * channels, "", False)
+        return Known((0.0,) * channels, "unnormalized pixels, as the best guess", False), Known(
+            (1.0,) * channels, "", False
+        )
 
 
 def _config(network: nn.Module | None) -> dict[str, Any]:
-    """What timm says of its published weights for an architecture; empty for other networks."""
+    """timm's config of its published weights for an architecture; empty for other networks."""
     for module in () if network is None else (network, *network.children()):
         config = getattr(module, "pretrained_cfg", None)
         if isinstance(config, dict) and config:
@@ -157,7 +154,7 @@ def _order(path: str, fields: dict[str, Any]) -> PreflightRequest | None:
 
 
 def _of_data(path: str, data: str | None) -> PreflightRequest | None:
-    """Facts of a data set that is known."""
+    """Facts of a known data set."""
     if data not in classes.known():
         return None
     fields: dict[str, Any] = {"classes": classes.names(data)}

@@ -1,8 +1,8 @@
-"""What a brought checkpoint can and cannot do, found out before anything trains.
+"""Finds out what a user's checkpoint can and cannot do, before anything trains.
 
-Rows are told as they are found. Nothing is downloaded, no real image is needed, and no code of the
-file's is run. A process that must survive a hostile file asks `kgen.preflight.request.inspect`,
-which calls this in a child.
+Rows are reported as they are found. Nothing is downloaded, no real images are needed, and no code
+in the file is run. A process that must survive a hostile file calls
+`kgen.preflight.request.inspect`, which runs this in a child.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from kgen.zoo import checkpoints
 from kgen.zoo.zoo import ZooError
 
 READING_SECONDS = 30
-"""Of processor time, for reading a file."""
+"""Limit on processor time for reading a file."""
 NAMED = 5
-"""Tensors of each kind that are named."""
+"""How many tensors of each kind are listed by name."""
 
 
 class _Enough(Exception):
-    """Nothing further can be found out."""
+    """Nothing further can be determined."""
 
 
 def preflight(
@@ -42,12 +42,11 @@ def preflight(
     class_names: Sequence[str] | None = None,
     **more: Any,
 ) -> Report:
-    """Check a file of weights as a teacher; `more` are further fields of
-    `kgen.preflight.request.Order`: mean, std, side, channels, n_train, data, flip, title,
-    resolutions, by_order.
+    """Check a file of weights as a teacher.
 
-    What is wrong with the file is a row, not an exception. PreflightError for an order that is
-    none.
+    `more` are further fields of `kgen.preflight.request.PreflightRequest`: mean, std, side,
+    channels, n_train, data, flip, title, resolutions, by_order. Problems with the file become rows,
+    not exceptions. Raises PreflightError for an invalid request.
     """
     names = None if class_names is None else list(class_names)
     return examine(
@@ -61,10 +60,10 @@ def examine(
     *,
     guarded: bool = False,
 ) -> Report:
-    """Carry out an order, telling each row as it is found.
+    """Carry out a request, reporting each row as it is found.
 
-    `guarded` keeps the limits of `kgen.preflight.limits` and may end this process: for a child that
-    does nothing else.
+    `guarded` enforces the limits of `kgen.preflight.limits` and may end this process: use it only
+    in a child that does nothing else.
     """
     examination = Examination(order, tell, guarded)
     with contextlib.suppress(_Enough):
@@ -129,7 +128,7 @@ class Examination:
         except MemoryError:
             self.refuse(
                 "file",
-                f"{path} wants more memory than its size allows; it is damaged or made to do harm.",
+                f"{path} needs more memory than its size allows; it is damaged or malicious.",
             )
         kind, tensors, notes = self.checkpoint.kind, self.checkpoint.tensors, self.checkpoint.notes
         self.say(
@@ -145,14 +144,14 @@ class Examination:
         if known.architecture is None:
             self.refuse(
                 "architecture",
-                "not given, and the file has no card that tells it",
+                "not given, and the file has no card that names it",
                 "Name it, for example --arch resnet18.",
             )
         if order.by_order and self.checkpoint.kind == "safetensors":
             self.refuse(
                 "tensors",
-                "a .safetensors file does not keep the order of its tensors",
-                "Leave out --by-order, or bring the .pt file.",
+                "a .safetensors file does not preserve the order of its tensors",
+                "Omit --by-order, or use the .pt file.",
             )
         try:
             self.architecture, self.shape = matching.shape_of(known.architecture, known.about)
@@ -185,33 +184,33 @@ class Examination:
             self.refuse(
                 "architecture",
                 f"not enough free memory for {known.architecture}",
-                "Close other programs, or take a smaller network.",
+                "Close other programs, or use a smaller network.",
             )
         except Exception as error:  # whatever a library's constructor raises
             self.refuse(
                 "architecture",
                 f"{known.architecture} cannot be built: {capabilities.brief(error)}",
-                "Another name of the same architecture may do.",
+                "Another name for the same architecture may work.",
             )
         parameters = sum(p.numel() for p in self.fit.network.parameters())
         self.say("architecture", "ok", f"{known.architecture}, {parameters / 1e6:.2f} M parameters")
         self.compare(renamed)
 
     def compare(self, renamed: bool) -> None:
-        """Which tensors fit; `renamed`: all shapes would agree one after the other."""
+        """Which tensors fit; `renamed`: all shapes would match in order."""
         fit, name = self.fit, self.known.architecture
         if fit.whole and self.order.by_order:
             doubt = (
-                "Names were not looked at: see that its images are recognisable, and that its"
-                " accuracy is the known one."
+                "Names were not checked: make sure that its images are recognizable and that its"
+                " accuracy is as published."
             )
-            return self.say("tensors", "warn", "matched by their order; all shapes agree", doubt)
+            return self.say("tensors", "warn", "matched by order; all shapes agree", doubt)
         if fit.whole:
-            return self.say("tensors", "ok", "all there, by name and shape")
+            return self.say("tensors", "ok", "all present, by name and shape")
         parts = {
             "missing": fit.missing,
             "unexpected": fit.unexpected,
-            "of another shape": fit.misshapen,
+            "of a different shape": fit.misshapen,
         }
         found = "; ".join(
             f"{len(t)} {kind}:"
@@ -220,17 +219,13 @@ class Examination:
             if t
         )
         advice = (
-            f"This is no {name}, or its layers are named otherwise; choose the architecture that it"
+            f"This is not a {name}, or its layers have other names; choose the architecture that it"
             " was trained with."
         )
         self.refuse(
             "tensors",
             found,
-            (
-                "Names differ, but all shapes agree one after the other: try --by-order."
-                if renamed
-                else advice
-            ),
+            ("Names differ, but all shapes match in order: try --by-order." if renamed else advice),
         )
 
     def name_classes(self) -> None:
@@ -248,14 +243,14 @@ class Examination:
     # --- what it sees ------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Normalisation, size of images, and the teacher itself."""
+        """Normalization, image size, and the teacher itself."""
         fit, known, side = self.fit, self.known, self.side
         mean, std = known.normalisation(fit.network, fit.channels)
         if len(mean.value) != fit.channels:
             self.refuse(
                 "normalisation",
                 f"{len(mean.value)} numbers, but images have {fit.channels} channels",
-                "Give --mean and --std with a number a channel.",
+                "Give --mean and --std with one number per channel.",
             )
         figures = (
             f"mean {_figures(mean.value)}, std {_figures(std.value)} of pixels in [0,1]:"
@@ -270,8 +265,8 @@ class Examination:
                     "warn",
                     figures,
                     (
-                        "If it was trained otherwise, give --mean and --std; a wrong one costs"
-                        " accuracy and nobody notices."
+                        "If it was trained with other values, give --mean and --std; wrong values"
+                        " reduce accuracy without any error."
                     ),
                 )
             ),
@@ -280,7 +275,7 @@ class Examination:
             self.refuse(
                 "input",
                 f"{fit.channels} channels in the file, but {given.value} {given.source}",
-                "Leave out --channels, or bring the other file.",
+                "Omit --channels, or use the other file.",
             )
         n_train, data, flip = known.find("n_train"), known.find("data"), known.find("flip")
         self.n_train = n_train.value if n_train else IMAGES_A_CLASS * fit.outputs
@@ -311,7 +306,7 @@ class Examination:
         except Exception as error:
             self.refuse(
                 "input",
-                f"it cannot look at images of {side.value} × {side.value} × {fit.channels}:"
+                f"it does not accept images of {side.value} × {side.value} × {fit.channels}:"
                 f" {capabilities.brief(error)}",
                 "Give the side of its training images with --side.",
             )
@@ -340,7 +335,7 @@ class Examination:
                     text,
                     (
                         "If it was trained on images of another size, give --side: the memory"
-                        " budget and the student's test depend on it."
+                        " budget and the student's evaluation depend on it."
                     ),
                 )
             ),
@@ -362,8 +357,8 @@ class Examination:
             raise _Enough
 
     def count(self) -> None:
-        """What the memory budget is counted against, and whether there are real images to measure
-        on.
+        """What the memory budget is relative to, and whether there are real images for
+        evaluation.
         """
         known, data = self.known.find("n_train"), self.known.find("data")
         if known:
@@ -376,23 +371,23 @@ class Examination:
             self.say(
                 "memory budget",
                 "warn",
-                f"number of training images unknown; counted against {IMAGES_A_CLASS:,} a class,"
-                f" {self.n_train:,} in all",
-                "Give it with --n-train: the data memory ratio is a share of it.",
+                f"number of training images unknown; assuming {IMAGES_A_CLASS:,} per class,"
+                f" {self.n_train:,} in total",
+                "Give it with --n-train: the data memory ratio is relative to it.",
             )
         if data and data.value in classes.known():
             self.say(
                 "real images",
                 "ok",
-                f"accuracy is measured on {data.value}, where its test images are on this machine",
+                f"accuracy is measured on {data.value} if its test images are on this machine",
             )
         else:
             self.say(
                 "real images",
                 "warn",
-                "no data set is named, so there is no accuracy on real images",
-                f"Name one with --data if it is one of: {', '.join(classes.known())}; or name a"
-                " folder of your own in a run: --set real_images=FOLDER.",
+                "no data set is named, so accuracy on real images is not measured",
+                f"Give --data if it is one of: {', '.join(classes.known())}; or give a run a folder"
+                " of your own: --set real_images=FOLDER.",
             )
 
 

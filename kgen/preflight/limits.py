@@ -1,8 +1,8 @@
-"""What a process that reads a stranger's file may use at most, and how much memory it used. Knows
-no torch.
+"""Resource limits for a process that reads an untrusted file, and how much memory it used.
 
-Limits are the system's own (`resource`): Linux keeps all of them, macOS processor time only,
-Windows none. There the time limit of the parent (`kgen.preflight.request`) is what is left.
+Independent of torch. The limits are the operating system's (`resource`): Linux enforces all of
+them, macOS only processor time, Windows none. There, only the parent's time limit
+(`kgen.preflight.request`) applies.
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ except ImportError:  # Windows
 
 STATUS, REFRESH = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SLACK = 2**30 + 2**28 * (os.cpu_count() or 1)
-"""Address space for stacks and heaps of threads that have yet to start, which is reserved and
-hardly used.
-"""
+"""Address space reserved for stacks and heaps of threads that have yet to start; hardly used."""
 
 
 @contextlib.contextmanager
 def limited(memory: int | None = None, seconds: float | None = None) -> Iterator[None]:
-    """At most so many bytes of memory more than now, and so many seconds of processor time; as
-    before afterwards.
+    """Limit additional memory in bytes and processor time in seconds; restores old limits on exit.
 
-    Beyond the memory an allocation fails (MemoryError, or what a library makes of it); beyond the
-    time the system ends the process with SIGXCPU.
+    Beyond the memory limit an allocation fails (MemoryError, or a library's version of it); beyond
+    the time limit the system ends the process with SIGXCPU.
     """
     before = []
     wanted = {
@@ -39,7 +36,7 @@ def limited(memory: int | None = None, seconds: float | None = None) -> Iterator
             None if memory is None or not (now := _status("VmSize")) else now + memory + SLACK
         ),
         "RLIMIT_CPU": None if seconds is None else int(time.process_time() + seconds) + 1,
-        "RLIMIT_CORE": 0,  # no dump of a process that the limit ends
+        "RLIMIT_CORE": 0,  # no core dump of a process that hits a limit
     }
     for name, value in wanted.items():
         kind = getattr(resource, name, None)
@@ -50,7 +47,7 @@ def limited(memory: int | None = None, seconds: float | None = None) -> Iterator
             value = min(value, hard)
         if soft != resource.RLIM_INFINITY:
             value = min(value, soft)
-        with contextlib.suppress(OSError, ValueError):  # a system that does not keep this limit
+        with contextlib.suppress(OSError, ValueError):  # a system without this limit
             resource.setrlimit(kind, (value, hard))
             before.append((kind, (soft, hard)))
     try:
@@ -61,7 +58,7 @@ def limited(memory: int | None = None, seconds: float | None = None) -> Iterator
 
 
 def free_memory() -> int | None:
-    """Bytes that the system could still give; None where it does not say."""
+    """Bytes of memory still available; None if the system does not say."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         return (
@@ -71,13 +68,13 @@ def free_memory() -> int | None:
 
 
 def forget_peak() -> None:
-    """Let `peak_memory` count from here, where the system can."""
+    """Restart the count of `peak_memory`, if the system supports it."""
     with contextlib.suppress(OSError):
         REFRESH.write_text("5")
 
 
 def peak_memory() -> int | None:
-    """Most bytes of memory that this process had at a time; None where the system does not say."""
+    """Peak memory of this process in bytes; None if the system does not say."""
     if (peak := _status("VmHWM")) is not None or resource is None:
         return peak
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,7 +1,7 @@
-"""A brought file of weights against a network: how many outputs and channels, and which tensor
-belongs where.
+"""Matches a user's weights file to a network: how many outputs and channels, which tensor goes
+where.
 
-Says what fits and what does not; judging it is `kgen.preflight.examination`'s.
+Reports what fits and what does not; `kgen.preflight.examination` draws the conclusions.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from torch import Tensor, nn
 from kgen.zoo import zoo
 
 COUNTER = "num_batches_tracked"
-"""BatchNorm's counter of training steps: older files lack it, and a frozen network has no use for
+"""BatchNorm's counter of training steps: older files lack it, and a frozen network does not need
 it.
 """
 
 MOST = 1024
-"""Of any size that a card tells; a network is built before its tensors are compared."""
+"""Limit on any size in a card, because a network is built before its tensors are compared."""
 
 
 class Fit(NamedTuple):
-    """A network and what the file has for it. With nothing missing, unexpected or misshapen, the
-    weights are in it.
+    """A network and how the file's tensors match it.
+
+    If nothing is missing, unexpected or misshapen, the weights are loaded.
     """
 
     network: nn.Module
@@ -32,9 +33,9 @@ class Fit(NamedTuple):
     missing: list[str]
     """Name and expected shape of tensors that the file lacks."""
     unexpected: list[str]
-    """Name and shape of those that the network has no place for."""
+    """Name and shape of tensors that have no place in the network."""
     misshapen: list[str]
-    """Name and both shapes of those that differ."""
+    """Name and both shapes of tensors whose shapes differ."""
 
     @property
     def whole(self) -> bool:
@@ -42,8 +43,7 @@ class Fit(NamedTuple):
 
 
 def shape_of(architecture: str, about: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(name of the architecture, what one of our own needs besides); `about` is the card in the
-    file, if it has one.
+    """(architecture name, extra arguments of one of our own); `about` is the file's card, if any.
 
     Raises ZooError for one of our own without its sizes.
     """
@@ -65,7 +65,7 @@ def shape_of(architecture: str, about: dict[str, Any]) -> tuple[str, dict[str, A
         ]
         if len(numbers) > 4 or not all(type(n) is int and 0 <= n <= MOST for n in numbers):
             raise zoo.ZooError(
-                f"The card in the file says {str(shape)[:80]} of a {architecture}; expected whole"
+                f"The card in the file says {str(shape)[:80]} for a {architecture}; expected whole"
                 f" numbers up to {MOST}. Name an architecture with --arch."
             )
         return architecture, shape
@@ -82,12 +82,12 @@ def fit(
     side: int,
     by_order: bool,
 ) -> Fit:
-    """Build the network with as many outputs and channels as the file's tensors have, and fill it.
+    """Build the network with the outputs and channels of the file's tensors, and load them.
 
     Args:
-        outputs, channels: a guess, which spares building it twice.
-        by_order: match tensors by their place in the file, not by name.
-    Raises ZooError for an architecture that is not known.
+        outputs, channels: a guess, which can avoid building it twice.
+        by_order: match tensors by their position in the file instead of by name.
+    Raises ZooError for an unknown architecture.
     """
     network = zoo.build(architecture, shape, 0, channels, outputs, side)
     wanted = network.state_dict()
@@ -130,7 +130,7 @@ def fit(
 def _named(
     tensors: dict[str, Tensor], wanted: dict[str, Tensor], by_order: bool
 ) -> dict[str, Tensor]:
-    """The file's tensors under the network's names, as far as they have one."""
+    """The file's tensors under the network's names, as far as they match."""
     if by_order:
         ours = [name for name in wanted if not name.endswith(COUNTER)]
         theirs = [t for name, t in tensors.items() if not name.endswith(COUNTER)]
@@ -145,7 +145,9 @@ def _named(
 
 
 def _classifier(network: nn.Module) -> str:
-    """Name of the weight of the last layer that gives logits; empty where it cannot be told."""
+    """Name of the weight of the last layer that outputs logits; empty if it cannot be
+    determined.
+    """
     head = network.get_classifier()
     head = head[0] if isinstance(head, tuple) else head  # distilled transformers have two
     layers = [

@@ -1,7 +1,6 @@
-"""What a teacher costs and bears, found by trying: sizes of images, sizes of its map, three real
-generator steps.
+"""Measures a teacher by trial: accepted image sizes, map sizes, the cost of three generator steps.
 
-It uses the engine's own parts without a run: no real images, no files, no student that learns.
+It uses the engine's own parts without a run: no real images, no files, no student training.
 """
 
 from __future__ import annotations
@@ -25,23 +24,21 @@ BATCH, STEPS, WIDTH = 20, 3, 32
 LONG = 6.0
 """Seconds after which no further step is tried."""
 DEEP_FROM = 96
-"""Side in pixels from which our own recipes let the generator start at a sixteenth of it."""
+"""Side in pixels from which our own recipes start the generator at one sixteenth of it."""
 
 
 def step(teacher: Teacher, side: int) -> int:
-    """Sides of synthetic images around `side` are multiples of this, for generator and teacher
-    together.
-    """
+    """Sides near `side` must be multiples of this, for generator and teacher together."""
     return math.lcm(teacher.unit, 16 if side >= DEEP_FROM else 4)
 
 
 def lowered(teacher: Teacher, side: int) -> int:
-    """The nearest side, not above where there is one, that generator and teacher can make."""
+    """The nearest side that generator and teacher support; not larger, if possible."""
     return max(step(teacher, side), side // step(teacher, side) * step(teacher, side))
 
 
 def usual_sides(teacher: Teacher) -> tuple[int, ...]:
-    """Half, three quarters and all of the teacher's side, as multiples that can be made."""
+    """Half, three quarters and all of the teacher's side, as supported multiples."""
     full = min(teacher.card.side, 1024)
     return tuple(
         sorted(
@@ -52,8 +49,9 @@ def usual_sides(teacher: Teacher) -> tuple[int, ...]:
 
 
 def map_size(teacher: Teacher, side: int) -> tuple[int, int] | None:
-    """(h,w) of the activation map for images of this side; None without a map. Raises what the
-    network raises.
+    """(h,w) of the activation map for images of this side; None without a map.
+
+    Raises whatever the network raises.
     """
     with torch.no_grad():
         probe = teacher(torch.zeros(1, teacher.card.channels, side, side))
@@ -64,32 +62,34 @@ def map_size(teacher: Teacher, side: int) -> tuple[int, int] | None:
 
 
 def smallest_side(teacher: Teacher, seconds: float = 5.0) -> int | None:
-    """The smallest side that the teacher can look at, found by trying from 8 pixels up; None where
-    none was found in time.
+    """The smallest side that the teacher accepts, found by trial from 8 pixels up.
+
+    None if none was found in time.
     """
     unit, end = math.lcm(teacher.unit, 4), time.monotonic() + seconds
     for side in range(math.ceil(8 / unit) * unit, teacher.card.side + 1, unit):
         try:
             map_size(teacher, side)
             return side
-        except Exception:  # whatever a network raises for images that are too small for it
+        except Exception:  # whatever a network raises for images that are too small
             if time.monotonic() > end:
                 return None
     return None
 
 
 class Cost(NamedTuple):
-    """Of generator steps with BATCH images."""
+    """The cost of generator steps with BATCH images."""
 
     seconds: float
-    """The median of STEPS steps; the first alone where it is long."""
+    """Median over STEPS steps; the first alone if it takes long."""
     memory: int | None
-    """Bytes that the process had at most; None where the system does not say."""
+    """Peak memory of the process in bytes; None if the system does not say."""
 
 
 def cost(teacher: Teacher, side: int) -> Cost:
-    """Three generator steps at this side. Raises Diverged, or RuntimeError and MemoryError where
-    memory is short.
+    """Three generator steps at this side.
+
+    Raises Diverged, or RuntimeError or MemoryError if memory runs out.
     """
     recipe = Recipe(
         name="preflight",
@@ -122,9 +122,7 @@ def cost(teacher: Teacher, side: int) -> Cost:
 
 
 class TrialSetting(Setting):
-    """A setting around a teacher that lies in memory, for all of its classes and one resolution,
-    without real images.
-    """
+    """A setting for a teacher in memory: all of its classes, one resolution, no real images."""
 
     def __init__(self, recipe: Recipe, teacher: Teacher):
         self.recipe, self.device, self.teacher, self.card = (
@@ -140,7 +138,5 @@ class TrialSetting(Setting):
         self.budget_pixels = recipe.batch * self.sides[0] ** 2
         self.scales = (self._scale(self.sides[0], recipe.batch),)
         self.budget_images = recipe.batch
-        self.table = (
-            self._table()
-        )  # rows without meaning: the cost is the same, and no text is needed
+        self.table = self._table()  # meaningless rows: the cost is the same, and no text is needed
         self.radii, self.student_total, self.real = None, 0, None

@@ -1,6 +1,4 @@
-"""A checked checkpoint becomes a teacher: a safetensors file with our card among the person's own
-teachers.
-"""
+"""Turns a checked checkpoint into a teacher: a safetensors file with our card."""
 
 from __future__ import annotations
 
@@ -11,24 +9,24 @@ from kgen.zoo import zoo
 
 
 def adopt(report: Report, name: str, *, half: bool = False) -> Path:
-    """Write the teacher of a report into its file, whole or not at all; from then on `name` is a
-    teacher. → the file.
+    """Write a report's teacher to its file, completely or not at all. → the file.
+
+    From then on, `name` is a teacher.
 
     Args:
-        half: store in half precision, which halves the file; the teacher computes in full precision
-            all the same.
-    Raises PreflightError for a name that cannot be given, or a report that is not ok or was read
-    from JSON.
+        half: store in half precision, which halves the file; the teacher still computes in full
+            precision.
+    Raises PreflightError for an invalid name, or a report that is not ok or was read from JSON.
     """
     path = check_name(name)
     if not report.ok:
         raise PreflightError(
-            "This checkpoint cannot be a teacher as it is; put right what the rows say first."
+            "This checkpoint cannot be used as a teacher yet; fix the failed rows first."
         )
     if report._network is None:
         raise PreflightError(
-            "This report came from another process and holds no weights; let that process adopt the"
-            " teacher (Order field 'save')."
+            "This report came from another process and contains no weights; have that process save"
+            " the teacher (PreflightRequest field 'save')."
         )
     try:
         network = zoo.halved(report._network) if half else report._network

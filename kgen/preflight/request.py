@@ -1,8 +1,7 @@
-"""What is asked of a teacher that somebody brought, and what is answered; a child process finds it
-out. Knows no torch.
+"""The request to check a user's teacher, and the report. A child process does the check.
 
-`inspect(order)` is for whoever must survive a hostile file: command line and app.
-`kgen.preflight.examination` does the work.
+Independent of torch. `inspect(order)` is for callers that must survive a hostile file: command line
+and app. `kgen.preflight.examination` does the work.
 """
 
 from __future__ import annotations
@@ -35,31 +34,30 @@ from kgen.zoo import published, zoo
 from kgen.zoo.zoo import ZooError, nearest
 
 SECONDS = 60.0
-"""How long a check may take, importing torch included."""
+"""Time limit for a check, importing torch included."""
 MOST_NAMES, LONGEST_NAME = 100_000, 200
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
-"""Of a teacher: it becomes a file's, on any system."""
+"""Valid names of teachers; the name becomes a file name, on any system."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
-"""Names that Windows keeps for devices."""
+"""Names that Windows reserves for devices."""
 
 
 class PreflightError(ZooError):
-    """An order that cannot be carried out; the message names the field and what was expected."""
+    """A request that cannot be carried out; the message names the field and what was expected."""
 
     code = "preflight"
 
 
 def _square(value: Any) -> Any:
     if isinstance(value, (list, tuple)) or (isinstance(value, str) and not value.strip().isdigit()):
-        raise ValueError(
-            "expected one number of pixels; images are squares here, other shapes are not offered"
-        )
+        raise ValueError("expected one number of pixels; only square images are supported")
     return value
 
 
 class PreflightRequest(BaseModel):
-    """A teacher to be checked. What is left out is taken from the file's card, or a usual value is
-    taken and named.
+    """A teacher to check.
+
+    Omitted fields come from the file's card; otherwise a default is used, and reported.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -100,9 +98,8 @@ class PreflightRequest(BaseModel):
     def _a_known_set(cls, value):
         if value is not None and value not in classes.known():
             raise ValueError(
-                f"no data set of that name is known here. {nearest(value, list(classes.known()))}"
-                " Leave it out where the data is another; --real names a folder of test images"
-                " later"
+                f"unknown data set. {nearest(value, list(classes.known()))} If it is another one,"
+                " omit this field; you can give a folder of test images later with --real"
             )
         return value
 
@@ -125,15 +122,15 @@ class PreflightRequest(BaseModel):
     @model_validator(mode="after")
     def _a_normalisation(self):
         if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std belong together; give both or none")
+            raise ValueError("mean and std belong together; give both or neither")
         if self.mean is not None and (
             len(self.mean) != len(self.std)
             or not all(0 < s <= 2 for s in self.std)
             or not all(-1 <= m <= 2 for m in self.mean)
         ):
             raise ValueError(
-                "mean and std are of pixels in [0,1], one number a channel, std above 0; divide"
-                " those of bytes by 255"
+                "mean and std must be for pixels in [0,1], one number per channel, std above 0;"
+                " divide values for bytes by 255"
             )
         return self
 
@@ -151,28 +148,27 @@ class Row(BaseModel):
 
 
 class Report(BaseModel):
-    """All findings, and the teacher's spec where it could be made a teacher of."""
+    """All findings, and the teacher's spec if it can be used as a teacher."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: tuple[Row, ...]
     sha256: str | None = None
     spec: dict[str, Any] | None = None
-    """Card, classes, normalisation and architecture, as they are written into the teacher's file.
-    """
+    """Card, classes, normalization and architecture, as written to the teacher's file."""
     saved: str | None = None
-    """The teacher's file, where it was asked for."""
+    """The teacher's file, if saving was requested."""
     _network: Any = PrivateAttr(None)
 
     @computed_field
     @property
     def ok(self) -> bool:
-        """Can it run? Warnings are allowed."""
+        """Whether the teacher can be used. Warnings are allowed."""
         return self.spec is not None and all(row.status != "fail" for row in self.rows)
 
 
 def order(data: dict[str, Any] | str | bytes) -> PreflightRequest:
-    """An order from a dictionary or JSON text. Raises PreflightError."""
+    """A request from a dictionary or JSON text. Raises PreflightError."""
     try:
         return (
             PreflightRequest.model_validate(data)
@@ -191,8 +187,8 @@ def order(data: dict[str, Any] | str | bytes) -> PreflightRequest:
 
 
 def read_names(text: str) -> tuple[str, ...]:
-    """Class names from "cat,dog", from a .txt file (a name a line) or .json file (a list), or of a
-    data set that is known.
+    """Class names from "cat,dog", a .txt file (one per line), a .json file (a list), or a known
+    data set.
 
     Raises PreflightError.
     """
@@ -201,13 +197,13 @@ def read_names(text: str) -> tuple[str, ...]:
         try:
             if path.stat().st_size > 2**24:
                 raise PreflightError(
-                    f"The class names {text} have more than 16 MB; expected a name a line."
+                    f"The class names {text} exceed 16 MB; expected one name per line."
                 )
             content = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise PreflightError(
                 f"The class names {text} cannot be read:"
-                f" {getattr(error, 'strerror', None) or 'no text in UTF-8'}."
+                f" {getattr(error, 'strerror', None) or 'not UTF-8 text'}."
             ) from None
         return (
             _json_names(text, content)
@@ -218,8 +214,7 @@ def read_names(text: str) -> tuple[str, ...]:
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """Class names from what somebody wrote: one a line, or commas between, or a JSON list; or of a
-    data set that is known.
+    """Class names from user input: one per line, comma-separated, a JSON list, or a known data set.
 
     Reads no file. Raises PreflightError.
     """
@@ -232,8 +227,8 @@ def listed(text: str) -> tuple[str, ...]:
     found = tuple(lines) if len(lines) > 1 else tuple(part.strip() for part in text.split(","))
     if len(found) < 2 and found[0]:
         raise PreflightError(
-            f"The class names are {text[:60]!r}: expected names with commas between, a .txt or"
-            f" .json file, or a data set. {nearest(text[:60], list(classes.known()))}"
+            f"The class names are {text[:60]!r}: expected comma-separated names, a .txt or .json"
+            f" file, or a data set. {nearest(text[:60], list(classes.known()))}"
         )
     return found
 
@@ -243,24 +238,22 @@ def _json_names(text: str, content: str) -> tuple[str, ...]:
         found = json.loads(content)
     except (ValueError, RecursionError):
         raise PreflightError(
-            f"The class names {text} are not JSON; expected a list of texts, or a .txt file with a"
-            " name a line."
+            f"The class names {text} are not JSON; expected a list of strings, or a .txt file with"
+            " one name per line."
         ) from None
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise PreflightError(
-            f'The class names {text} are no list of texts; expected ["cat", "dog"] in the order of'
-            " the network's outputs."
+            f'The class names {text} are not a list of strings; expected ["cat", "dog"] in the'
+            " order of the network's outputs."
         )
     return tuple(found)
 
 
 def check_name(name: str) -> Path:
-    """The file that a teacher of this name will have. Raises PreflightError for a name that cannot
-    be given.
-    """
+    """The file for a teacher of this name. Raises PreflightError for an invalid name."""
     if not NAME.fullmatch(name) or RESERVED.fullmatch(name):
         raise PreflightError(
-            f"The name {name[:70]!r} cannot be given to a teacher: expected 2 to 64 small letters,"
+            f"{name[:70]!r} is not a valid teacher name: expected 2 to 64 lowercase letters,"
             " digits, dots, - and _, such as 'my-resnet18'."
         )
     if name in zoo.TEACHERS or name in catalogue.TEACHERS or name in published.TEACHERS:
@@ -268,7 +261,7 @@ def check_name(name: str) -> Path:
     path = catalogue.teacher_file(name)
     if path.exists():
         raise PreflightError(
-            f"{path} is there already, and runs may depend on it; choose another name, or remove"
+            f"{path} already exists, and runs may depend on it; choose another name, or delete"
             " that file."
         )
     return path
@@ -279,12 +272,11 @@ def inspect(
     seconds: float = SECONDS,
     began: Callable[[subprocess.Popen], None] = lambda child: None,
 ) -> Iterator[dict[str, Any]]:
-    """Check a teacher in a process of its own; yields {"kind": "row", …} as they are found, then
-    one "report" or "error".
+    """Check a teacher in its own process.
 
-    A hostile file can end that process, and no other. It is stopped after so many seconds, or when
-    the iterator is closed. `began` is given the process, for whoever may have to end it from
-    another thread.
+    Yields {"kind": "row", …} as rows are found, then one "report" or "error". A hostile file can
+    crash only that process. It is stopped at the time limit, or when the iterator is closed.
+    `began` receives the process, for callers that may have to end it from another thread.
     """
     child = subprocess.Popen(
         [sys.executable, "-m", "kgen", "preflight", "-"],
@@ -294,8 +286,7 @@ def inspect(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # the processor only: a CUDA driver reserves more address space than any limit that would
-        # protect
+        # CPU only: a CUDA driver reserves more address space than any limit that would protect us
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"},
     )
     late = threading.Timer(seconds, child.kill)
@@ -327,24 +318,24 @@ def inspect(
 
 
 def _end(code: int, seconds: float, in_time: bool, read: bool) -> str:
-    """Why a check ended without an answer, in words. `read`: had the file been read by then?"""
+    """Why a check ended without an answer, in words. `read`: the file had been read by then."""
     if not in_time and read:
         return (
-            f"The check took more than {seconds:.0f} s and was stopped before its end, so nothing"
-            " is kept; the network is large, or this machine is busy. What was found so far holds:"
-            " try again."
+            f"The check took longer than {seconds:.0f} s and was stopped before it finished, so"
+            " nothing was saved; the network is large, or this machine is busy. The findings so"
+            " far are valid; try again."
         )
     if not in_time:
         return (
-            f"The check took more than {seconds:.0f} s and was stopped; the file is too large for"
-            " this machine, or made to do harm."
+            f"The check took longer than {seconds:.0f} s and was stopped; the file is too large for"
+            " this machine, or malicious."
         )
     if hasattr(signal, "SIGXCPU") and code == -signal.SIGXCPU:
         return (
-            "Reading the file took more processor time than a file of its size may, so it was"
-            " stopped; it is damaged or made to do harm."
+            "Reading the file took more processor time than its size justifies, so it was stopped;"
+            " it is damaged or malicious."
         )
     return (
-        f"The check ended without an answer (exit code {code}), probably for lack of memory; try a"
+        f"The check ended without an answer (exit code {code}), probably out of memory; try a"
         " smaller file or close other programs."
     )

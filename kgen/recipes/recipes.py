@@ -105,8 +105,7 @@ def tiny() -> Recipe:
     )
 
 
-# --- Table 4 on Fashion-MNIST, and the baselines
-# ---------------------------------------------------
+# --- Table 4 on Fashion-MNIST, and the baselines --------------------------------------------------
 
 
 def fashion_table_at(ratio: float) -> Recipe:
@@ -208,8 +207,7 @@ def deepinversion() -> Recipe:
     )
 
 
-# --- by name
-# ---------------------------------------------------------------------------------------
+# --- by name --------------------------------------------------------------------------------------
 
 _FASHION = (fashion_live, fashion_long, tiny, fashion_vit, fashion_lesson)
 _PHOTOGRAPHS = (

@@ -131,8 +131,7 @@ def test_beyond_sixteen_groups_jitter_tells_samples_apart():
     assert max(Counter(positions.tolist()).values()) == 20 > MOST_GROUPS
 
 
-# --- generator
-# -------------------------------------------------------------------------------------
+# --- generator ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("output", ["sigmoid", "batchnorm"])

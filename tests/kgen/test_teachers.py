@@ -124,8 +124,7 @@ def test_twin_shares_storage_but_not_modules(teacher, images):
     assert not seen
 
 
-# --- the map, whatever the architecture
-# ------------------------------------------------------------
+# --- the map, whatever the architecture -----------------------------------------------------------
 
 
 class Toy(nn.Module):
@@ -233,8 +232,7 @@ def test_a_vit_teacher_by_hand(rng):
     assert vit_teacher.activation_map(probe, torch.tensor([0, 1])) is probe.attention
 
 
-# --- the bundled teachers
-# --------------------------------------------------------------------------
+# --- the bundled teachers -------------------------------------------------------------------------
 
 
 BUNDLED = [
@@ -270,8 +268,7 @@ def test_teacher_files_are_small(name):
     assert os.path.getsize(zoo.locate(name)) <= 2_000_000
 
 
-# --- names and files that are none
-# -----------------------------------------------------------------
+# --- names and files that are none ----------------------------------------------------------------
 
 
 def test_unknown_names_are_answered_with_the_nearest(tmp_path):

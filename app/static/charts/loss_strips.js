@@ -2,7 +2,7 @@
 // marker, and why it may look so.
 
 import { h, math, num, pct, put, s, setText, signed, term } from '../core/dom.js';
-import { weightOf } from '../core/terms.js';
+import { colorOf, weightOf } from '../core/terms.js';
 import { roundEnd } from './ticks.js';
 
 /** @import { ImageDetail, Recipe, StripFacts, Term } from '../core/types.js' */
@@ -52,7 +52,7 @@ function strip(name, values, own, label) {
       'svg',
       { viewBox: '0 0 200 40', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
       s('line', { class: 'axis', x1: 4, x2: 196, y1: 34, y2: 34 }),
-      values.map((v) => line(v, 18, 34, { class: 'tick', stroke: `var(--l-${name})` })),
+      values.map((v) => line(v, 18, 34, { class: 'tick', style: { stroke: colorOf(name) } })),
       own == null ? null : line(own, 10, 34, { class: 'own' }),
     ),
     own == null ? null : h('i', { class: 'head', style: { left: `${at(own) / 2}%` } }),

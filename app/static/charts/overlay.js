@@ -10,6 +10,8 @@ import { ticks } from './ticks.js';
 const DASHES = ['', '7 4', '2 3', '9 3 2 3'];
 const LEFT = 34;
 const RIGHT = 44;
+/** Columns of every table that say where a row lies. */
+const AXES = [{ name: 'pixels' }, { name: 't' }, { name: 'step' }];
 const PLOTS = [
   {
     of: 'real',
@@ -115,12 +117,18 @@ export class Overlay {
     /** @type {Parameters<Overlay['draw']>} */
     this.last = [runs, by, axis, x, max];
     this.#legend(runs);
-    const there = PLOTS.filter(({ of, name }) => runs.some((run) => run.columns[of][name]?.length));
+    const own = new Set(runs.flatMap((run) => Object.keys(run.columns.loss)));
+    for (const { name } of [...PLOTS, ...AXES]) own.delete(name);
+    const plots = [
+      ...PLOTS,
+      ...[...own].map((name) => ({ of: 'loss', name, title: name, tip: '' })),
+    ];
+    const there = plots.filter(({ of, name }) => runs.some((run) => run.columns[of][name]?.length));
     setText(
       this.note,
       there.length ? `over ${UNITS[by]}; press in a chart to go there` : 'no step is reported yet',
     );
-    for (const plot of PLOTS) {
+    for (const plot of plots) {
       const key = `${plot.of} ${plot.name}`;
       const on = there.includes(plot);
       if (!this.charts.has(key)) {

@@ -3,7 +3,26 @@
 
 import { register } from 'node:module';
 
-const TERMS = `export const TERMS = new Proxy({}, {
+const LOSSES = [
+  ['ce', 'cross-entropy', 'generator'],
+  ['adv', 'adversarial', 'generator'],
+  ['bn', 'BN statistics', 'generator'],
+  ['kr', 'key region', 'generator'],
+  ['aed', 'embedding push', 'generator'],
+  ['tv', 'total variation', 'generator'],
+  ['l2', 'pixel size', 'generator'],
+  ['kl', 'distillation', 'student'],
+  ['ed', 'embedding pull', 'student'],
+].map(([name, title, loss]) => ({
+  name,
+  title,
+  loss,
+  tip: `tip of l-${name === 'kl' ? 's' : name}`,
+  color: `light-dark(#${name}, #${name})`,
+  reward: name === 'adv',
+}));
+const TERMS = `export const LOSS_TERMS = ${JSON.stringify(LOSSES)};
+export const TERMS = new Proxy({}, {
   get: (_, id) => ({ tip: 'tip of ' + String(id) }),
   getOwnPropertyDescriptor: () => ({ configurable: true, enumerable: true, value: 0 }),
 });`;

@@ -1,39 +1,63 @@
-// Names, symbols and explanations (the glossary's) of the method's terms. The names of the losses
-// are those of kgen/events.py.
+// The terms of the losses: what each is called, its explanation and its color. The server makes the
+// table from kgen/terms.py and the glossary; a run may have terms of its own.
 
-import { told } from './glossary.js';
+// @ts-expect-error: the server generates this module
+import { LOSS_TERMS } from './glossary-terms.js';
 
-/** @import { Recipe, Term } from './types.js' */
+/** @import { OwnTerms, Recipe, Term } from './types.js' */
 
-/** The generator's loss, stacked from zero upwards in this order. */
-export const GENERATOR = [
-  { name: 'bn', title: 'BN statistics', tip: told('l-bn') },
-  { name: 'kr', title: 'key region', tip: told('l-kr') },
-  { name: 'ce', title: 'cross-entropy', tip: told('l-ce') },
-  { name: 'aed', title: 'embedding push', tip: told('l-aed') },
-  { name: 'tv', title: 'total variation', tip: told('l-tv') },
-  { name: 'l2', title: 'pixel size', tip: told('l-l2') },
+/** From zero upwards in the stack of the generator's loss; terms that are not here lie on top. */
+const STACK = ['bn', 'kr', 'ce', 'aed', 'tv', 'l2'];
+const level = ({ name }) => (STACK.includes(name) ? STACK.indexOf(name) : STACK.length);
+const generator = LOSS_TERMS.filter((term) => term.loss === 'generator');
+
+/** The generator's loss, stacked from zero upwards in this order. @type {Term[]} */
+export const GENERATOR = generator
+  .filter((term) => !term.reward)
+  .sort((a, b) => level(a) - level(b));
+/** Minimized by growing: drawn below zero. @type {Term} */
+export const REWARD = generator.find((term) => term.reward);
+/** @type {Term[]} */
+export const STUDENT = LOSS_TERMS.filter((term) => term.loss === 'student');
+
+const OWN = 'light-dark(#3f9a3f, #7cc47c)';
+
+/**
+ * Lists the terms that a run's generator can have: those of the method and the run's own.
+ * @param {OwnTerms} run
+ * @returns {Term[]}
+ */
+export const generatorTerms = (run) => [
+  ...GENERATOR,
+  ...(run.own_terms ?? []).map((term) => ({ ...term, tip: term.tip || 'A term of its own.' })),
+  REWARD,
 ];
-/** Minimized by growing: drawn below zero. */
-export const REWARD = { name: 'adv', title: 'adversarial', tip: told('l-adv') };
-export const STUDENT = [
-  { name: 'kl', title: 'distillation', tip: told('l-s') },
-  { name: 'ed', title: 'embedding pull', tip: told('l-ed') },
-];
+
+/**
+ * Looks up a term's color.
+ * @param {string} name
+ * @returns {string}
+ */
+export const colorOf = (name) => LOSS_TERMS.find((term) => term.name === name)?.color ?? OWN;
+
 const UNWEIGHTED = ['kl'];
 
 /**
  * Looks up the weight of a term in its loss, α; 1 for terms without one.
- * @param {{ recipe: Recipe }} snap
+ * @param {{ recipe: Recipe } & OwnTerms} snap
  * @param {string} name
  * @returns {number}
  */
 export const weightOf = (snap, name) =>
-  UNWEIGHTED.includes(name) ? 1 : (snap.recipe.weights?.[name] ?? 0);
+  UNWEIGHTED.includes(name)
+    ? 1
+    : (snap.recipe.weights?.[name] ??
+      snap.own_terms?.find((term) => term.name === name)?.weight ??
+      0);
 
 /**
  * Selects the terms that take part in this run.
- * @param {{ recipe: Recipe }} snap
+ * @param {{ recipe: Recipe } & OwnTerms} snap
  * @param {Term[]} terms
  * @returns {Term[]}
  */

@@ -77,7 +77,13 @@
 
 /**
  * A term of the loss.
- * @typedef {{ name: string, title: string, tip: string }} Term
+ * @typedef {{ name: string, title: string, tip: string, reward?: boolean, color?: string }} Term
+ */
+
+/**
+ * What a run tells of loss terms that are not in the table.
+ * @typedef {object} OwnTerms
+ * @property {{ name: string, title: string, tip: string, weight: number }[]} [own_terms]
  */
 
 /**
@@ -339,6 +345,7 @@
  * @property {number[]} class_indices
  * @property {{ name: string }} teacher
  * @property {Judge & { indices: number[] } | null} judge
+ * @property {{ name: string, title: string, tip: string, weight: number }[]} [own_terms]
  * @property {boolean} student
  * @property {Recipe} recipe
  * @property {Scale[]} scales

@@ -2,7 +2,7 @@
 // on real images.
 
 import { h, num, pct, put, s, setAttr, setText } from '../core/dom.js';
-import { GENERATOR, REWARD, inUse } from '../core/terms.js';
+import { generatorTerms, inUse } from '../core/terms.js';
 import { value } from '../charts/loss_strips.js';
 import { VirtualGrid } from '../charts/virtual_grid.js';
 import * as where from '../store/image_filter.js';
@@ -88,9 +88,9 @@ export class Collection {
     const other = this.samples !== samples;
     this.store = store;
     this.samples = samples;
-    this.sorting = where.sorting(sort);
-    this.conditions = where.parse(conditions);
-    const terms = inUse(store.over, [...GENERATOR, REWARD]);
+    this.sorting = where.sorting(sort, store.over.own_terms);
+    this.conditions = where.parse(conditions, store.over.own_terms);
+    const terms = inUse(store.over, generatorTerms(store.over));
     if (other) this.#columns(terms);
     this.sort.value = this.sorting.name;
     setText(this.way, this.sorting.down ? 'highest first ↓' : 'lowest first ↑');

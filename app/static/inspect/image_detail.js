@@ -20,7 +20,7 @@ import { cellSize, figure, ghost, grid, hinge } from '../charts/maps.js';
 import * as strips from '../charts/loss_strips.js';
 import { told } from '../core/glossary.js';
 import { Surface } from '../charts/surface.js';
-import { GENERATOR, REWARD, inUse, mapNames } from '../core/terms.js';
+import { generatorTerms, inUse, mapNames } from '../core/terms.js';
 
 /** @import { Changes, ImageDetail, Neighbors, Props } from '../core/types.js' */
 /** @import { RunStore } from '../store/run_store.js' */
@@ -103,7 +103,7 @@ export class ImageView {
       this.frame = undefined;
     }
     this.#equation();
-    const terms = inUse(over, [...GENERATOR, REWARD]).sort(
+    const terms = inUse(over, generatorTerms(over)).sort(
       (a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name),
     );
     strips.draw(this.strips, terms, over, neighbors?.shared, {

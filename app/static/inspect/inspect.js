@@ -318,7 +318,11 @@ export class Inspect {
         return;
       }
       if (!now()) return;
-      const order = where.choose(columns, where.parse(at.where), where.sorting(at.sort));
+      const order = where.choose(
+        columns,
+        where.parse(at.where, store.over.own_terms),
+        where.sorting(at.sort, store.over.own_terms),
+      );
       const i = order.indexOf(samples.find(image.iteration, image.pos));
       const place = (k) =>
         order[k] == null ? null : [columns.it[order[k]], columns.pos[order[k]]];

@@ -29,38 +29,43 @@ const ALL = [
 ];
 
 /**
- * Looks up a column.
+ * Looks up a column; of a term of the run's own only the name is known.
  * @param {string} name
- * @returns {Column | undefined}
+ * @returns {Column}
  */
-export const columnOf = (name) => ALL.find((column) => column.name === name);
+export const columnOf = (name) =>
+  ALL.find((column) => column.name === name) ?? { name, title: name };
+
+/** Is there such a column? `own`: the run's own terms. */
+const isColumn = (name, own) =>
+  ALL.some((column) => column.name === name) || own.some((term) => term.name === name);
 
 /**
  * Selects the columns that a run has: the terms of its loss, a judge's answers if it has one, and
  * the rest.
- * @param {{ name: string }[]} terms
+ * @param {{ name: string, title?: string }[]} terms
  * @param {boolean} judged
  * @returns {Column[]}
  */
-export const columnsOf = (terms, judged) =>
-  ALL.filter(({ name, judge }) =>
-    judge
-      ? judged
-      : OTHERS.some((other) => other.name === name) || terms.some((term) => term.name === name),
-  );
+export const columnsOf = (terms, judged) => [
+  OTHERS[0],
+  ...terms.map(({ name, title }) => ({ name, title: title ?? name })),
+  ...OTHERS.slice(1).filter(({ judge }) => !judge || judged),
+];
 
 /**
  * Reads conditions, such as "kr:0.5:2,p::0.9"; what is not a condition is left out.
  * @param {string | null} [text]
+ * @param {{ name: string }[]} [own] The run's own terms.
  * @returns {Condition[]}
  */
-export function parse(text) {
+export function parse(text, own = []) {
   return (text ?? '')
     .split(',')
     .map((part) => part.split(':'))
     .filter(
       ([name, low, high, ...more]) =>
-        columnOf(name) && !more.length && NUMBER.test(low ?? '?') && NUMBER.test(high ?? '?'),
+        isColumn(name, own) && !more.length && NUMBER.test(low ?? '?') && NUMBER.test(high ?? '?'),
     )
     .map(([name, low, high]) => ({
       name,
@@ -84,11 +89,12 @@ export const format = (where) =>
 /**
  * Reads an order, such as "-kr"; anything else means by iteration.
  * @param {string | null} [text]
+ * @param {{ name: string }[]} [own] The run's own terms.
  * @returns {Sorting}
  */
-export function sorting(text) {
+export function sorting(text, own = []) {
   const name = (text ?? '').replace(/^-/, '');
-  return columnOf(name) ? { name, down: text.startsWith('-') } : { name: 'it', down: false };
+  return isColumn(name, own) ? { name, down: text.startsWith('-') } : { name: 'it', down: false };
 }
 
 /**

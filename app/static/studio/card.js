@@ -5,7 +5,7 @@ import { href, selection } from '../core/address.js';
 import { h, math, num, pct, picture, put, signed, term, whole } from '../core/dom.js';
 import { scaleOf } from '../store/groups.js';
 import { ACTIVE } from '../setup/sidebar.js';
-import { GENERATOR, REWARD, inUse, weightOf } from '../core/terms.js';
+import { generatorTerms, inUse, weightOf } from '../core/terms.js';
 
 /** @import { Changes, Reference, Sample, ShownImage, Snapshot } from '../core/types.js' */
 
@@ -138,7 +138,7 @@ export class Card {
     return h(
       'dl',
       { class: 'terms', 'aria-label': 'Terms of its loss' },
-      inUse(snap, [...GENERATOR, REWARD])
+      inUse(snap, generatorTerms(snap))
         .filter(({ name }) => parts[name] != null)
         .map(({ name, title, tip }) =>
           h(

@@ -5,7 +5,7 @@
 import { multiples, stepFor } from '../charts/ticks.js';
 import { h, num, put, s, setAttr, setText, signed } from '../core/dom.js';
 import { told } from '../core/glossary.js';
-import { GENERATOR, REWARD, STUDENT, inUse } from '../core/terms.js';
+import { REWARD, STUDENT, colorOf, generatorTerms, inUse } from '../core/terms.js';
 
 /** @import { Snapshot, Term } from '../core/types.js' */
 
@@ -13,7 +13,12 @@ const FEW = 50; // images below which a share would be more exact than it is
 const LEFT = 30;
 const RIGHT = 136;
 // as the legend lists them
-const LOSSES = { generator: [...GENERATOR.toReversed(), REWARD], student: STUDENT.toReversed() };
+/** Of a network's loss, as in the legend: the top of the stack first, the reward last. */
+const lossesOf = (snap, network) => {
+  if (network === 'student') return STUDENT.toReversed();
+  const terms = generatorTerms(snap).filter((term) => term !== REWARD);
+  return [...terms.toReversed(), REWARD];
+};
 
 const line = (points) => points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L');
 const pick = (series, names) =>
@@ -38,8 +43,8 @@ export class Curves {
     this.host = view.querySelector('.curves');
     this.of = 'generator';
     this.parts = new Map(
-      Object.values(LOSSES)
-        .flat()
+      ['generator', 'student']
+        .flatMap((network) => lossesOf({}, network))
         .map((part) => this.#part(part)),
     );
     this.legend = h(
@@ -50,7 +55,7 @@ export class Curves {
     this.choice = h(
       'div',
       { class: 'whose', role: 'group', 'aria-label': 'Whose loss' },
-      Object.keys(LOSSES).map((of) =>
+      ['generator', 'student'].map((of) =>
         h(
           'button',
           {
@@ -117,8 +122,13 @@ export class Curves {
     ]);
     if (key === this.key) return;
     this.key = key;
-    const terms = inUse(snap, LOSSES[this.of]);
+    const terms = inUse(snap, lossesOf(snap, this.of));
     const names = terms.map((t) => t.name);
+    for (const term of terms.filter(({ name }) => !this.parts.has(name))) {
+      const [name, part] = this.#part(term);
+      this.parts.set(name, part);
+      this.legend.append(part.button);
+    }
     const series = this.of === 'student' ? snap.student_loss : snap.loss;
     if (!names.includes(this.only)) this.only = null;
     const { budget } = snap;
@@ -322,7 +332,7 @@ export class Curves {
       if (n)
         out.push(
           s('path', {
-            fill: `var(--l-${name})`,
+            style: { fill: colorOf(name) },
             d: `M${line(to.map((v, i) => [X(loss.images[i]), Z(v)]))}L${line(from.map((v, i) => [X(loss.images[i]), Z(v)]).reverse())}Z`,
           }),
         );
@@ -370,7 +380,7 @@ export class Curves {
           this.#again();
         },
       },
-      h('i', { style: { background: `var(--l-${name})` } }),
+      h('i', { style: { background: colorOf(name) } }),
       h('span', null, title),
       value,
     );

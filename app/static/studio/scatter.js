@@ -8,7 +8,7 @@ import * as lasso from '../charts/lasso.js';
 import { colours, h, num, put, setAttr, setText } from '../core/dom.js';
 import { told } from '../core/glossary.js';
 import { place } from '../charts/labels.js';
-import { GENERATOR, REWARD, inUse } from '../core/terms.js';
+import { generatorTerms, inUse } from '../core/terms.js';
 
 /** @import { Frame, ImageKey, ImageOfClass, Pick } from '../core/types.js' */
 /** @import { CloudPoints, Point, Reference, Snapshot } from '../core/types.js' */
@@ -453,7 +453,7 @@ export class Scatter {
       'data-tip',
       this.space === 'student' ? TIPS[this.seen?.axes ?? 'anchors'] : TIPS.teacher + TIPS.height,
     );
-    const terms = inUse(snap, [...GENERATOR, REWARD]);
+    const terms = inUse(snap, generatorTerms(snap));
     const key = terms.map((t) => t.name).join();
     if (this.terms !== key) {
       this.terms = key;

@@ -71,8 +71,7 @@ def batches(folder: Path, name: str = "done") -> list[dict[str, np.ndarray]]:
     return [arrays for _, arrays in open_run(folder / name).batches()]
 
 
-# --- what a run is
-# ---------------------------------------------------------------------------------
+# --- what a run is --------------------------------------------------------------------------------
 
 
 def test_the_overview_tells_what_the_page_needs(client, folder):
@@ -110,8 +109,7 @@ def test_a_run_without_an_image_says_so(client, folder):
     assert answer.status_code == 404 and "no images" in answer.text
 
 
-# --- a class
-# ---------------------------------------------------------------------------------------
+# --- a class --------------------------------------------------------------------------------------
 
 
 def test_columns_of_a_class_are_those_of_the_files(client, folder):
@@ -225,8 +223,7 @@ def test_pieces_are_only_of_what_is_finished(client, folder):
         assert client.get(f"/kg/inspect/{name}/1/class/3/0/1").status_code == 404
 
 
-# --- one image
-# -------------------------------------------------------------------------------------
+# --- one image ------------------------------------------------------------------------------------
 
 
 def test_an_image_among_its_batch(client, folder):
@@ -397,8 +394,7 @@ def test_runs_of_earlier_versions_lack_things(client, folder):
     assert "did not keep" in client.get("/kg/inspect/old/1/kin/0/3/3").text
 
 
-# --- tests of the student
-# ---------------------------------------------------------------------------
+# --- tests of the student -------------------------------------------------------------------------
 
 
 def test_a_class_in_the_tests(client, folder):
@@ -433,8 +429,7 @@ def test_a_class_in_the_tests(client, folder):
     ).json()["rows"][0][1:] == [None, None]
 
 
-# --- downloads
-# --------------------------------------------------------------------------------------
+# --- downloads ------------------------------------------------------------------------------------
 
 
 def expected(folder: Path, keep, key, down: bool = False) -> list[tuple[int, int]]:
@@ -562,8 +557,7 @@ def test_a_class_name_is_no_formula_and_no_path():
     )
 
 
-# --- bounds and hostile input
-# -----------------------------------------------------------------------
+# --- bounds and hostile input ---------------------------------------------------------------------
 
 
 def odd_files() -> dict[str, dict[str, np.ndarray]]:

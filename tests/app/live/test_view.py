@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +14,14 @@ from PIL import Image
 
 from app.archive import sheets
 from app.archive.projection import Layout
+from app.lessons import glossary
 from app.live import plan, scales, view, words
 from app.live.state import MOST_POINTS, Curve, State, fold
 from app.live.view import Situation
 from kgen import events
 from kgen.recipe.fields import Target
 from kgen.recipes import recipes
-from kgen.terms import TITLES
+from kgen.terms import TERMS
 from tests.support import standin
 
 R = standin.recipe()
@@ -555,11 +555,28 @@ def test_a_validation_run_does_not_speak_of_the_test_images():
     assert "10,000 held-out real images" in text(s) and s["curve"]["kind"] == "held-out real images"
 
 
-def test_page_and_sentences_call_the_terms_the_same():
-    """The page's table of terms against the words that warnings use."""
-    table = (Path(scales.__file__).parent.parent / "static" / "core" / "terms.js").read_text()
-    named = dict(re.findall(r"name: '(\w+)', title: '([^']+)'", table))
-    assert named == TITLES and set(named) == {*events.PARTS, *events.STUDENT_PARTS}
+def test_the_page_reads_the_table_of_terms():
+    """What the page loads against the table: names, titles, order, and a tip for each."""
+    script = glossary.script().decode()
+    listed = json.loads(re.search(r"LOSS_TERMS = (.*);", script)[1])
+    assert [(t["name"], t["title"], t["loss"]) for t in listed] == [
+        (t.name, t.title, t.loss) for t in TERMS
+    ]
+    assert all(t["tip"] and t["color"].startswith("light-dark(") for t in listed)
+
+
+def test_an_own_term_is_a_column_of_the_loss_with_its_weight():
+    own = {"name": "edges", "weight": 0.5, "title": "edges", "tip": "Few edges."}
+    told = []
+    for event in standin.story(standin.recipe()):
+        if isinstance(event, events.RunStarted):
+            event = event.model_copy(update={"own_terms": [events.OwnTerm(**own)]})
+        elif isinstance(event, events.GeneratorStep):
+            event = event.model_copy(update={"parts": event.parts | {"edges": 3.0}})
+        told.append(event)
+    s = shown(folded(told))
+    assert s["own_terms"] == [own | {"symbol": ""}]
+    assert set(s["loss"]["edges"]) == {1.5} and len(s["loss"]["edges"]) == len(s["loss"]["kr"])
 
 
 def test_numbers_as_people_write_them():

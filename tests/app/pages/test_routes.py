@@ -380,7 +380,7 @@ def test_a_student_that_onnx_cannot_hold_comes_without(client, exports):
 
 def test_an_export_that_fails_or_lasts_is_a_sentence(client, folder, exports, monkeypatch):
     standin.write_run(folder / "begun", iterations=1)
-    assert "not exported yet" in client.get("/kg/export/begun").text
+    assert "not ready yet" in client.get("/kg/export/begun").text
     shutil.rmtree(folder / "begun")
     monkeypatch.setattr(
         exports, "_command", (sys.executable, "-c", "import sys; sys.exit('Error: no')")

@@ -102,7 +102,7 @@ def test_a_second_start_is_refused_in_words(make):
     runs = make()
     name = runs.start(standin.recipe(**LONG))
     for attempt in (lambda: runs.start(standin.recipe()), lambda: runs.resume(name)):
-        with pytest.raises(RunError, match=f"A run is going already \\({name}\\)"):
+        with pytest.raises(RunError, match=f"already in progress \\({name}\\)"):
             attempt()
     until(runs, phase("running"))  # a slow machine has not made the folder before
     assert len([p for p in runs.folder.iterdir() if p.is_dir()]) == 1
@@ -143,10 +143,10 @@ def test_pause_resume_stop(make):
 
 def test_controls_are_refused_in_words(make):
     runs = make()
-    with pytest.raises(RunError, match="No run is going"):
+    with pytest.raises(RunError, match="No run is in progress"):
         runs.control("pause")
     for do, unit in (("explode", None), ("step", "universe"), ("", None), (None, None)):
-        with pytest.raises(RunError, match="not something"):
+        with pytest.raises(RunError, match="Unknown run command"):
             runs.control(do, unit)
 
 
@@ -158,7 +158,7 @@ def test_an_engine_that_does_not_stop_is_ended(make, monkeypatch):
     runs.control("stop")
     assert until(runs, phase("stopping"), 2)
     s = until(runs, phase("died"), 10)
-    assert "Stop was pressed and the engine did not answer" in s["alert"]["text"]
+    assert "engine did not respond to Stop" in s["alert"]["text"]
 
 
 def test_a_crash_is_told_with_exit_code_cause_what_is_safe_and_a_way_on(make):
@@ -168,8 +168,8 @@ def test_a_crash_is_told_with_exit_code_cause_what_is_safe_and_a_way_on(make):
     assert s["alert"]["title"] == "The engine ended unexpectedly at iteration 2 of 3."
     assert (
         s["alert"]["text"]
-        == "It ended with exit code 3. Its last words: RuntimeError: the machine is on fire "
-        "There was no checkpoint yet, so it begins again."
+        == "It ended with exit code 3. Last line of the log: RuntimeError: the machine is on fire "
+        "There is no checkpoint yet, so the run starts over."
     )
     assert s["alert"]["actions"] == [
         {"do": "resume", "label": "Resume from the start"},
@@ -224,7 +224,7 @@ def test_stop_ends_a_deaf_engine_although_nothing_can_be_drawn(make, monkeypatch
     runs.control("stop")
     s = until(runs, phase("died"), 10)
     assert (
-        "Stop was pressed and the engine did not answer" in s["alert"]["text"]
+        "engine did not respond to Stop" in s["alert"]["text"]
         and "ZeroDivisionError" in s["alert"]["text"]
     )
 
@@ -244,7 +244,7 @@ def test_a_run_that_another_process_drives_is_watched_and_not_touched(make, tmp_
         lambda: runs.start(standin.recipe()),
         lambda: runs.resume("tiny-elsewhere"),
     ):
-        with pytest.raises(RunError, match="driven by another process"):
+        with pytest.raises(RunError, match="Another process controls"):
             act()
     lock.release()
     s = until(runs, phase("interrupted"), 3.0)
@@ -311,7 +311,7 @@ def test_an_engine_that_cannot_start_says_so(make, monkeypatch):
     assert "no module named torch" in (runs.folder / "engine.log").read_text(), (
         "the first spare has a log, though there was no folder"
     )
-    with pytest.raises(RunError, match="cannot be started.*no module named torch"):
+    with pytest.raises(RunError, match="could not be started.*no module named torch"):
         runs.start(standin.recipe())
     assert now(runs)["phase"] == "empty"
 

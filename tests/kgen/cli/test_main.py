@@ -107,14 +107,14 @@ BAD = [
     (["run", "tiny", "--set", "teacher=resnet"], "Teacher 'resnet' is not known"),
     (["run", "tiny", "--set", "student=big"], "Student 'big' is not known"),
     (["run", "tiny", "--schedule", "both"], "'schedule' is 'both'"),
-    (["run", "tiny", "--out", "FULL"], "exists already and is not empty"),
+    (["run", "tiny", "--out", "FULL"], "already exists and is not empty"),
     (["run", "tiny", "--out", "FILE/run"], "cannot be written"),
     (["run", "nowhere.json"], "cannot be read"),
     (["resume", "FULL"], "is not a run folder"),
     (["resume", "nowhere"], "does not exist"),
     (["evaluate", "FULL"], "is not a run folder"),
     (["evaluate", "nowhere.safetensors"], "does not exist"),
-    (["preflight", "x.pt", "--side", "48x64"], "images are squares here"),
+    (["preflight", "x.pt", "--side", "48x64"], "only square images"),
     (["preflight", "x.pt", "--mean", "a,b"], "expected a number a channel"),
     (["preflight", "x.pt", "--classes", "none.txt"], "cannot be read"),
     (["table", "laddr-1"], "Did you mean 'ladder-1'"),
@@ -210,8 +210,7 @@ def test_interrupt_stops_at_a_step_and_can_be_resumed(tmp_path):
     assert again.run().reason == "stopped" and open_run(folder).info["attempt"] == 2
 
 
-# --- a child under control
-# -----------------------------------------------------------------------------
+# --- a child under control ------------------------------------------------------------------------
 
 
 class Child:

@@ -229,8 +229,7 @@ def test_home_is_the_variable_or_the_cache(monkeypatch, tmp_path):
     assert paths.home() == tmp_path / "me" / ".cache" / "kgen"
 
 
-# --- names of the classes
-# --------------------------------------------------------------------------
+# --- names of the classes -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", classes.known())

@@ -111,8 +111,7 @@ def test_split_holds_out_the_same_images_and_loses_none():
     assert np.array_equal(held_out.images, data.split(whole)[1].images)
 
 
-# --- data that a person fetches
-# --------------------------------------------------------------------
+# --- data that a person fetches -------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -29,8 +29,7 @@ from kgen.recipe.recipe import Recipe
 from kgen.zoo import zoo
 from tests.support.small import few_images, grain, same_run, story
 
-# --- running, stopping, comparing
-# ------------------------------------------------------------------
+# --- running, stopping, comparing -----------------------------------------------------------------
 
 
 def go(runner):
@@ -48,7 +47,7 @@ def finish(folder):
     try:
         return go(Runner.resume(folder, checkpoint_seconds=0.0))
     except JournalError as error:
-        assert "finished already" in str(error)
+        assert "already finished" in str(error)
 
 
 @pytest.fixture
@@ -139,8 +138,7 @@ def disk_calls(recipe, folder):
     return disk.count
 
 
-# --- writing and reading
-# ----------------------------------------------------------------------------
+# --- writing and reading --------------------------------------------------------------------------
 
 
 def test_folder_holds_what_the_design_says(whole):
@@ -219,17 +217,17 @@ def test_what_is_no_run_is_one_sentence(tmp_path, whole):
 
 def test_nothing_is_written_over(tmp_path, whole):
     before = {f: f.read_bytes() for f in whole.rglob("*") if f.is_file()}
-    with pytest.raises(JournalError, match="exists already"):
+    with pytest.raises(JournalError, match="already exists"):
         Journal.create(whole, Recipe())
     for name in ("batches/x", "run.json", "notes.txt", "checkpoint/model.pt"):
         folder = tmp_path / name.replace("/", "-")
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text("mine")
-        with pytest.raises(JournalError, match="exists already"):
+        with pytest.raises(JournalError, match="already exists"):
             Journal.create(folder, Recipe())
         assert (folder / name).read_text() == "mine"
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(JournalError, match="exists already"):
+    with pytest.raises(JournalError, match="already exists"):
         Journal.create(tmp_path / "file", Recipe())
     with pytest.raises(JournalError, match="cannot be written"):
         Journal.create(tmp_path / "file" / "run", Recipe())
@@ -237,7 +235,7 @@ def test_nothing_is_written_over(tmp_path, whole):
 
 
 def test_a_finished_run_is_not_resumed(whole):
-    with pytest.raises(JournalError, match="finished already"):
+    with pytest.raises(JournalError, match="already finished"):
         Runner.resume(whole)
 
 
@@ -246,12 +244,11 @@ def test_another_teacher_is_noticed(tmp_path, whole):
     (copy / "student.safetensors").unlink()
     info = json.loads((copy / "run.json").read_text())
     (copy / "run.json").write_text(json.dumps(info | {"teacher_sha256": "0" * 64}))
-    with pytest.raises(JournalError, match="another version of the teacher"):
+    with pytest.raises(JournalError, match="another version of teacher"):
         Runner.resume(copy)
 
 
-# --- tails and followers
-# ----------------------------------------------------------------------------
+# --- tails and followers --------------------------------------------------------------------------
 
 
 def lines_of(folder):
@@ -391,8 +388,7 @@ def test_a_resume_that_is_refused_leaves_the_writers_files(tmp_path, quick):
     go(runner)
 
 
-# --- previews
-# -----------------------------------------------------------------------------------------
+# --- previews -------------------------------------------------------------------------------------
 
 
 def test_preview_is_thinned_in_time_and_skipped_when_held(tmp_path, monkeypatch):
@@ -448,8 +444,7 @@ def test_journal_pixels_thin_previews_only_and_the_same_after_a_resume(quick, tm
     assert same_run(tmp_path / "b", tmp_path / "a") is None
 
 
-# --- kills
-# ----------------------------------------------------------------------------------------------
+# --- kills ----------------------------------------------------------------------------------------
 
 
 def test_killed_after_any_event_then_resumed(quick, tmp_path, whole):
@@ -580,7 +575,7 @@ def test_events_cut_at_every_byte_after_the_checkpoint(cut_short, whole, tmp_pat
         finish(copy)
         assert same_run(copy, whole) is None
     (folder / "events.jsonl").write_bytes(data[: kept.offset - 1])
-    with pytest.raises(JournalError, match="cut by hand"):
+    with pytest.raises(JournalError, match="truncated by something else"):
         Runner.resume(folder)
 
 
@@ -603,13 +598,12 @@ def test_damaged_checkpoint_is_said(cut_short):
     file = folder / "checkpoint" / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(
-        JournalError, match="state.safetensors is damaged.*images and events are whole"
+        JournalError, match="state.safetensors is damaged.*images and events are intact"
     ):
         Runner.resume(folder)
 
 
-# --- disks that fail
-# --------------------------------------------------------------------------------------
+# --- disks that fail ------------------------------------------------------------------------------
 
 
 def test_io_error_at_any_call_of_the_disk(quick, tmp_path, whole):
@@ -696,8 +690,7 @@ def test_durable_write_keeps_old_or_new(tmp_path):
         file.write_bytes(b"old")
 
 
-# --- a loss that is not a number
-# ----------------------------------------------------------------------------
+# --- a loss that is not a number ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -737,8 +730,7 @@ def test_last_good_checkpoint_is_kept_and_resumed(
         assert same_run(tmp_path / "r", whole) is None
 
 
-# --- stopping
-# ---------------------------------------------------------------------------------------------
+# --- stopping -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("schedule", ["sequential", "concurrent"])

@@ -136,7 +136,7 @@ def test_safetensors_and_timms_resnet_with_the_usual_values(tmp_path, free):
     ]
     assert found["BatchNorm"].finding == "20 layers, all with the statistics of a new network"
     assert (
-        "pixels as they are" in found["normalisation"].finding
+        "unnormalized pixels" in found["normalisation"].finding
     )  # timm's three numbers are of no use for one channel
     assert "224 × 224 (timm's for this architecture), 1 channel" in found["input"].finding
     assert (
@@ -352,7 +352,7 @@ def test_networks_without_a_map_that_bear_one_size_only_or_give_nonsense(
     found, sides = capabilities.maps(teacher, "cam", None, probes.smallest_side(teacher))
     assert sides == (28,) and "smallest image 28 × 28" in found[0].finding
     found, sides = capabilities.maps(teacher, "cam", (20,), 28)
-    assert sides == () and "cannot look at images of 20 × 20: expected 28" in found[0].finding
+    assert sides == () and "does not accept images of 20 × 20: expected 28" in found[0].finding
 
 
 def test_weights_that_overflow_are_found(network, tmp_path):
@@ -371,7 +371,7 @@ def test_cost_is_measured_or_reckoned(monkeypatch):
     )
     row = capabilities.cost(zoo.load_teacher("fashion-cnn"), (28, 14, 20))
     assert made == [14, 20] and row.finding.endswith(
-        "14: 1.2 s, 1 MB at most; 20: 1.2 s, 1 MB at most; 28: about 2.4 s (reckoned)"
+        "14: 1.2 s, 1 MB at most; 20: 1.2 s, 1 MB at most; 28: about 2.4 s (estimated)"
     )
     monkeypatch.setattr(
         probes,
@@ -387,8 +387,7 @@ def test_real_steps_are_real(teacher):
     assert limits.free_memory() is None or limits.free_memory() > 2**26
 
 
-# --- keeping it
-# ---------------------------------------------------------------------------------------
+# --- keeping it -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -194,8 +194,7 @@ def test_budget_in_pixels():
     assert Recipe(ratio=0.1).budget_pixels(10, 224) == 224**2
 
 
-# --- the printed command
-# ---------------------------------------------------------------------------
+# --- the printed command --------------------------------------------------------------------------
 
 
 def reread(recipe: Recipe) -> Recipe:
@@ -266,8 +265,7 @@ def test_command_of_a_recipe_with_a_name_of_its_own():
     assert reread(recipe) == recipe
 
 
-# --- what the form is made from
-# ---------------------------------------------------------------------
+# --- what the form is made from -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda p: p.__name__)

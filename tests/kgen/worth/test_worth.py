@@ -164,7 +164,9 @@ def test_more_images_than_one_forward_pass_holds(real, monkeypatch):
     monkeypatch.setattr("kgen.evaluate.BATCH", 16)
     held = []
     monkeypatch.setattr(
-        worth, "Learner", lambda setting, state: held.append(state.pool) or learners(setting, state)
+        worth,
+        "StudentTrainer",
+        lambda setting, state: held.append(state.pool) or learners(setting, state),
     )
     assert 0 <= trainings.on_photos(photos, {28: 40}) <= 1 and 0 <= whole <= 1
     (shelf,) = held[0].shelves.values()

@@ -51,8 +51,7 @@ def command(*words) -> int:
     return ended.value.code
 
 
-# --- facts
-# -----------------------------------------------------------------------------------------
+# --- facts ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", published.TEACHERS)
@@ -125,8 +124,7 @@ def test_what_cannot_be_fetched_is_told_before_the_first_byte(name, words, home)
     assert not home.exists()
 
 
-# --- the whole way
-# ---------------------------------------------------------------------------------
+# --- the whole way --------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -288,8 +286,7 @@ def test_the_published_networks_for_cifar(depth, file, home, capsys):
     assert zoo.spec(name)["published_accuracy"] == published.TEACHERS[name].accuracy
 
 
-# --- lists
-# -----------------------------------------------------------------------------------------
+# --- lists ----------------------------------------------------------------------------------------
 
 
 def test_a_published_teacher_that_is_not_here_says_how_to_get_it(home):
