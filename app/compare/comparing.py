@@ -1,9 +1,8 @@
-"""Reads the runs that are compared, keeps what was folded, and flips switches. Safe from any
-thread.
+"""Reads the runs being compared, keeps the folded state, and flips switches. Safe from any thread.
 
-Events are read in blocks and folded at once, so a long run costs its length once and little memory;
-later only what is new. One lock is held while runs are read and laid side by side, so that none of
-them grows meanwhile.
+Events are read in blocks and folded right away, so a long run is read once and uses little memory;
+later only new events are read. One lock is held while runs are read and compared, so that none of
+them grows in between.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from kgen.zoo.zoo import ZooError
 
 MOST_KEPT = 12
 NOTE_SECONDS = 10.0
-"""How long a new run's folder is waited for, to put its note there."""
-ODD = "This run's files hold something else than they should."
-"""What reading a run from elsewhere may raise besides JournalError: it may hold anything."""
+"""How long to wait for a new run's folder to put a note there."""
+ODD = "This run's files have unexpected contents."
+"""For errors other than JournalError: a run from elsewhere may contain anything."""
 
 
 class Reading:
-    """The events of one run as they were folded so far."""
+    """One run's events, as folded so far."""
 
     def __init__(self, path):
         self.run = open_run(path)
@@ -63,12 +62,12 @@ class Reading:
                     self.columns = Columns(self.run.recipe)
                 for event in new:
                     self.columns.add(event)
-        except JournalError as error:  # what lies before the damage is shown
+        except JournalError as error:  # what precedes the damage is shown
             self.fault = without_place(error, self.run.path.parent)
         self.mark = seen
 
     def to_json(self) -> tuple[dict[str, Any], bool]:
-        """(for the page, will it stay so)."""
+        """(for the page, is it final)."""
         return (
             self.columns.to_json() | {"classes": list(self.columns.classes)},
             self.columns.state == "finished" and not self.fault,
@@ -90,12 +89,12 @@ class Comparisons:
         self._lock = threading.Lock()
         self._readings: OrderedDict[tuple, Reading] = OrderedDict()
         self._told: OrderedDict[tuple, tuple] = OrderedDict()
-        """names → (rows of the list, what was read, answer)"""
+        """names → (rows of the list, what was read, response)"""
 
     @_alone
     def to_json(self, names: list[str]) -> dict[str, Any]:
-        """For the page: each run, and where there are several that can be read, the comparison.
-        Worked out once for all who look.
+        """For the page: each run, and the comparison if there are several and all can be read.
+        Computed once for all viewers.
         """
         listed = self.shelf.listing.rows()
         rows = {row["name"]: row for row in listed}
@@ -115,14 +114,14 @@ class Comparisons:
             else:
                 beginning = (
                     name == self.runs.name and self.runs.active
-                )  # its folder is about to be made
+                )  # its folder is about to be created
                 told.append(
                     {"letter": letter, "name": name}
                     | ({"state": "just beginning"} if beginning else {"fault": reading})
                 )
         whole = (
             len(sides) == len(names) > 1
-        )  # letters stand for runs: a missing one would shift them
+        )  # letters stand for runs, so a missing one would shift them
         found = (
             {
                 "verdict": comparison.verdict(sides),
@@ -139,7 +138,7 @@ class Comparisons:
         return found
 
     def _try(self, name: str) -> Reading | str:
-        """A run's reading, or why there is none."""
+        """A run's reading, or the reason why there is none."""
         try:
             return self._read(name)
         except (Missing, RunError) as error:
@@ -153,10 +152,10 @@ class Comparisons:
 
     @_alone
     def columns(self, name: str, id: str) -> tuple[bytes, bool]:
-        """(a run's columns, encoded; may they be kept for ever). Raises Missing."""
+        """(a run's columns, encoded; may they be cached forever). Raises Missing."""
         reading = self._read(name)
         if reading.id != id:
-            raise Missing("This is another run of the same name. Reload the page.")
+            raise Missing("This is a different run with the same name. Reload the page.")
         found, final = reading.to_json()
         return encode(found), final
 
@@ -175,39 +174,41 @@ class Comparisons:
                 or "bn" in columns.uses,
             )
         except ZooError as error:
-            raise RunError(f"It cannot be run again here. {error}") from None
+            raise RunError(f"This run cannot be repeated here. {error}") from None
         except (OSError, KeyError, ValueError):
             raise RunError(
-                "It cannot be run again here: its teacher's file cannot be read."
+                "This run cannot be repeated here: its teacher's file cannot be read."
             ) from None
 
     def flip(self, name: str, id: str) -> str:
-        """Start the run again with one switch flipped. → the new run's name."""
+        """Rerun with one switch flipped; returns the new run's name."""
         switch = next((s for s in self.switches(name) if s.id == id), None)
         if switch is None:
-            raise RunError("That switch is not there for this run.")
+            raise RunError("This run has no such switch.")
         if switch.recipe is None:
             raise RunError(switch.refused)
         made = self.runs.start(switch.recipe, f"{switch.recipe.name} {switch.title}")
         end = time.monotonic() + NOTE_SECONDS
         while time.monotonic() < end:
             try:
-                self.shelf.note(made, f"{switch.recipe.name} with {switch.title}, beside {name}")
+                self.shelf.note(
+                    made, f"{switch.recipe.name} with {switch.title}, compared with {name}"
+                )
                 break
             except (
                 Missing,
                 RunError,
-            ):  # the engine is about to make the folder; without a note the run is as good
+            ):  # the engine is about to create the folder; the run is fine without a note too
                 time.sleep(0.05)
         return made
 
-    # --- inside ----------------------------------------------------------------------------------
+    # --- internals -------------------------------------------------------------------------------
 
     def _read(self, name: str) -> Reading:
         path = self.archive.path(name)
         try:
-            # a folder may be deleted and made again under its name, or taken up again: then this is
-            # another reading
+            # a folder may be deleted and recreated under the same name, or the run may be resumed:
+            # then this is a new reading
             key = (name, *(mark(path / file) for file in ("run.json", "recipe.json")))
             reading = self._readings.pop(key, None) or Reading(path)
             self._readings[key] = reading
@@ -230,7 +231,7 @@ class Comparisons:
             row.get("state", "interrupted") if state == "open" else state,
             reading.sha,
         )
-        # of the same recipe, with the kind of test that this run had
+        # runs with the same recipe and the same kind of test
         kin = [
             (r["seed"], r["score"]["share"], r["name"])
             for r in rows.values()
@@ -252,7 +253,7 @@ class Comparisons:
 
 
 def _one_a_seed(kin: list[tuple[int, float, str]], first: str) -> tuple[tuple[int, float], ...]:
-    """The same seed twice is one sample; of several runs the one that is compared."""
+    """Counts each seed once, preferring the run that is compared."""
     found: dict[int, float] = {}
     for seed, share, _ in sorted(kin, key=lambda k: k[2] != first):
         found.setdefault(seed, share)
@@ -260,7 +261,7 @@ def _one_a_seed(kin: list[tuple[int, float, str]], first: str) -> tuple[tuple[in
 
 
 def _ceiling(c: Columns) -> float | None:
-    """The teacher's share of the same test."""
+    """The teacher's accuracy on the same test."""
     test = c.last_test
     return (
         test.teacher.accuracy
@@ -286,8 +287,8 @@ def _about(side: Side, reading: Reading, row: dict[str, Any]) -> dict[str, Any]:
         "iterations": c.iterations,
         "end": [c.pixels, round(c.t, 1), c.steps],
         "fault": reading.fault,
-        # names what was read, so that the columns are fetched when there is something new, and not
-        # before
+        # identifies what was read, so that the page fetches the columns only when there is
+        # something new
         "key": (
             f"{reading.attempt}-{c.steps}-{c.student_steps}-{c.iterations}"
             f"-{c.tests[True].seen + c.tests[False].seen}-{c.state}"

@@ -1,8 +1,7 @@
-"""Runs side by side, in words: are they comparable, and is a difference larger than what chance
-makes?
+"""Comparing runs in words: are they comparable, and is a difference larger than chance?
 
-Pure: it gets what was read (`Side`). Accuracy on real images and agreement on synthetic ones are
-    never compared.
+Pure: it works on what was read (`Side`). Accuracy on real images and agreement on synthetic ones
+are never compared.
 """
 
 from __future__ import annotations
@@ -19,14 +18,12 @@ from kgen.worth.exchange import Rate
 
 LETTERS = "ABCD"
 NO_CAUSE = ("name", "seed", "device")
-"""Fields that are no cause of a difference in what is learnt: a name, chance, and where it was
-computed.
-"""
+"""Fields that do not count as the cause of a difference: the name, chance, and the device."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One run, read."""
+    """One run, as read from its folder."""
 
     name: str
     recipe: Recipe
@@ -35,11 +32,11 @@ class Side:
     sha: str = ""
     """Checksum of its teacher."""
     kin: tuple[tuple[int, float], ...] = ()
-    """(seed, final share) of the finished runs with the same recipe, this one included if it has
+    """(seed, final share) of the finished runs with the same recipe, including this one if it has
     finished.
     """
     rate: Rate | None = None
-    """Exchange rate: how many real photos teach as much; None where it is not measured."""
+    """Exchange rate: how many real photos teach as much; None if not measured."""
 
     @property
     def real(self) -> bool:
@@ -66,7 +63,7 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
     lines: list[dict[str, Any]] = []
 
     def line(values: list, same: str, differ: str, texts: list[str]) -> bool:
-        known = [v for v in values if v]  # a run that is about to begin has not told yet
+        known = [v for v in values if v]  # a run that is about to start has not reported yet
         equal = all(v == known[0] for v in known)
         lines.append(
             {
@@ -82,33 +79,33 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
 
     known = [s.sha or s.recipe.teacher for s in sides]
     titles = [s.teacher for s in sides]
-    twins = len(set(titles)) < len(set(known))  # two networks of one name
+    twins = len(set(titles)) < len(set(known))  # different networks with the same name
     told = [f"{s.teacher} ({s.sha[:8]})" if twins else s.teacher for s in sides]
     tests = [_test(s, all(s.state == "finished" for s in sides)) for s in sides]
     equal = [
-        line(known, "The same teacher, {}.", "Different teachers", told),
+        line(known, "Same teacher: {}.", "Different teachers", told),
         line(
             [s.columns.classes for s in sides],
-            "The same classes, {}.",
+            "Same classes: {}.",
             "Different classes",
             [_classes(s) for s in sides],
         ),
         line(
             [s.columns.budget for s in sides],
-            "The same budget, {}.",
+            "Same budget: {}.",
             "Different budgets",
             [_pixels(s.columns.budget) for s in sides],
         ),
         line(
             [f"{test} {s.recipe.real_images or ''}" for s, test in zip(sides, tests)],
-            "Tested on the same kind of images, {}.",
-            "Tested on different images, so the numbers stand apart",
+            "Tested on the same kind of images: {}.",
+            "Tested on different images, so the numbers are not comparable",
             tests,
         ),
     ]
     seeds = line(
         [str(s.recipe.seed) for s in sides],
-        "The same seed, {}.",
+        "Same seed: {}.",
         "Different seeds",
         [str(s.recipe.seed) for s in sides],
     )
@@ -118,16 +115,16 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
         {
             "same": not causes,
             "text": (
-                "Nothing else in their recipes differs."
+                "The recipes do not differ in anything else."
                 if not causes
                 else (
-                    f"One field of the recipe differs: {causes[0]}."
+                    f"One recipe field differs: {causes[0]}."
                     if len(causes) == 1
                     else (
-                        f"{len(causes)} fields of the recipes differ, so a difference may have more"
-                        " than one cause:"
+                        f"{len(causes)} recipe fields differ, so a difference may have more than"
+                        " one cause:"
                         f" {'; '.join(causes[:6])}"
-                        f"{'; and more, in the table below' if len(causes) > 6 else ''}."
+                        f"{'; and more (see the table below)' if len(causes) > 6 else ''}."
                     )
                 )
             ),
@@ -140,7 +137,7 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
             {
                 "same": False,
                 "text": (
-                    f"Their pools are not equally full now: {_each([_pixels(f) for f in filled])}."
+                    f"Their pools are not equally full: {_each([_pixels(f) for f in filled])}."
                 ),
             }
         )
@@ -158,25 +155,25 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
         head = f"Not directly comparable: {_listed(wrong)} differ."
     elif not seeds:
         head = "Comparable at equal budget, with different seeds: " + (
-            "what differs is chance." if not causes else "a part of what differs may be chance."
+            "any difference is chance." if not causes else "part of any difference may be chance."
         )
     else:
         head = (
-            "Comparable: equal budget, equal seed."
+            "Comparable: same budget, same seed."
             if causes
             else (
-                "The same recipe, seed and budget: nothing should differ but what machine and"
-                " threads do."
+                "Same recipe, seed and budget: any difference should come from the machine and"
+                " threading only."
             )
         )
     if not wrong and (unfinished or uneven):
-        head += " They have not come equally far: compare them at equal pixels, not at their ends."
+        head += " They are not equally far along: compare them at equal pixels, not at their ends."
     return {"comparable": not wrong, "head": head, "lines": lines}
 
 
 def spread(sides: Sequence[Side]) -> list[str]:
-    """Is a difference between the first run and another one larger than what the seed does? One
-    sentence for each other run that has finished.
+    """Is the difference between the first run and another one larger than the effect of the seed?
+    One sentence for each other finished run.
     """
     out, a = [], sides[0]
     for letter, b in zip(LETTERS[1:], sides[1:]):
@@ -185,8 +182,8 @@ def spread(sides: Sequence[Side]) -> list[str]:
         if kin_of(a.recipe, a.sha) == kin_of(b.recipe, b.sha):
             if len(a.kin) > 1:
                 out.append(
-                    f"A and {letter} have one recipe; over its {len(a.kin)} seeds {_kind(a)} is"
-                    f" {mean(a)}."
+                    f"A and {letter} use the same recipe; over its {len(a.kin)} seeds, {_kind(a)}"
+                    f" is {mean(a)}."
                 )
             continue
         apart = abs(
@@ -196,17 +193,17 @@ def spread(sides: Sequence[Side]) -> list[str]:
         deviations = [deviation(s) for s in (a, b) if len(s.kin) > 1]
         if not deviations:
             out.append(
-                f"A and {letter} differ by {points(apart)} points in {_kind(a)}. With one seed each"
-                " nothing is known of the spread: a difference of this size may be chance."
+                f"A and {letter} differ by {points(apart)} points in {_kind(a)}. With one seed"
+                " each, the spread is unknown: a difference of this size may be chance."
             )
         else:
             inside = (
-                "inside the spread over seeds, so it may be chance"
+                "within the spread over seeds, so it may be chance"
                 if apart <= max(deviations)
                 else "more than the spread over seeds"
             )
             out.append(
-                f"Over seeds, the recipe of A reaches {mean(a)} {_seeds(a)} and that of {letter}"
+                f"Over seeds, A's recipe reaches {mean(a)} {_seeds(a)} and {letter}'s recipe"
                 f" {mean(b)} {_seeds(b)}: {points(apart)} points apart, {inside}."
             )
     return out
@@ -215,7 +212,7 @@ def spread(sides: Sequence[Side]) -> list[str]:
 def mean(side: Side) -> str:
     """Mean and standard deviation over the seeds of a recipe; one seed has no spread."""
     middle = 100 * statistics.fmean(share for _, share in side.kin)
-    return f"{middle:.1f} ± {points(deviation(side))} %" if len(side.kin) > 1 else f"{middle:.1f} %"
+    return f"{middle:.1f} ± {points(deviation(side))}%" if len(side.kin) > 1 else f"{middle:.1f}%"
 
 
 def _seeds(side: Side) -> str:
@@ -255,11 +252,11 @@ def _pixels(n: int | None) -> str:
 
 
 def _test(side: Side, counted: bool) -> str:
-    """What it was tested on; tests on the way are of fewer images than the last one, so numbers are
-    told once all have ended.
+    """What it was tested on. Intermediate tests use fewer images than the final one, so counts are
+    shown only once all runs have finished.
     """
     test, started = side.columns.last_test, side.columns.started
-    kind = "real images" if side.real else "synthetic images that it was not given"
+    kind = "real images" if side.real else "held-out synthetic images"
     if (
         side.real
         and started
@@ -274,7 +271,7 @@ def _test(side: Side, counted: bool) -> str:
 
 def _standing(state: str) -> str:
     return {
-        "going": "is still going",
-        "stopped": "was stopped before its end",
-        "failed": "failed before its end",
-    }.get(state, "was interrupted before its end")
+        "going": "is still in progress",
+        "stopped": "was stopped early",
+        "failed": "failed before the end",
+    }.get(state, "was interrupted before the end")

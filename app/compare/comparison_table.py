@@ -1,5 +1,5 @@
-"""The table of runs side by side: what differs in their recipes, what came out, and each class; for
-the page and as CSV. Pure.
+"""The comparison table: recipe differences, results, and accuracy per class, for the page and as
+CSV. Pure.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Row = dict[str, Any]
 
 
 def table(sides: Sequence[Side]) -> list[Row]:
-    """Rows {part, label, tip, cells: [{text, note, value}]}; the notes of later runs say how far
-    they are from the first.
+    """Rows {part, label, tip, cells: [{text, note, value}]}; notes on later runs give the
+    difference from the first.
     """
     recipes = [s.recipe for s in sides]
     rows = [
@@ -47,28 +47,28 @@ def table(sides: Sequence[Side]) -> list[Row]:
             _row(
                 "result",
                 label,
-                "The last test: of a finished run the one at its end.",
+                "The last test; for a finished run, the one at its end.",
                 _shares(last),
             ),
             _row(
                 "result",
                 f"{'Accuracy' if real else 'Agreement'} at equal pixels",
                 f"The last test with at most {equal:,} pixels in the pool, which every run has"
-                " reached. Runs are not tested at the same pixels; each cell says at how many.",
+                " reached. Runs are tested at different pool sizes; each cell gives its own.",
                 _shares(at),
             ),
             _row(
                 "result",
                 "Best test",
-                "The highest of all tests; those on the way may be of fewer images than the one at"
-                " the end.",
+                "The highest of all tests. Intermediate tests may use fewer images than the final"
+                " one.",
                 _shares(best),
             ),
             _row(
                 "result",
                 "Mean over seeds",
-                "Mean ± standard deviation over finished runs of this folder with the same recipe"
-                " and other seeds.",
+                "Mean ± standard deviation over finished runs in this folder that differ only in"
+                " the seed.",
                 [_mean(s, real) for s in sides],
             ),
         ]
@@ -92,7 +92,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
         _row(
             "result",
             "Time",
-            "Seconds of the run's own clock.",
+            "Measured by the run's own clock.",
             [{"text": _seconds(x.t), "value": round(x.t, 1)} for x in c],
         ),
         _row(
@@ -104,11 +104,11 @@ def table(sides: Sequence[Side]) -> list[Row]:
         _row(
             "result",
             "Pixels",
-            "Of these images, and their share of the budget.",
+            "Total pixels of these images, and their share of the budget.",
             [
                 {
                     "text": f"{x.pixels:,}",
-                    "note": f"{100 * x.pixels / x.budget:.0f} % of budget" if x.budget else "",
+                    "note": f"{100 * x.pixels / x.budget:.0f}% of budget" if x.budget else "",
                     "value": x.pixels,
                 }
                 for x in c
@@ -125,7 +125,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
         ),
         _row(
             "result",
-            "Student's parameters",
+            "Student parameters",
             "",
             [
                 (
@@ -144,7 +144,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
 
 
 def _by_class(sides: Sequence[Side]) -> list[Row]:
-    """Accuracy of each class at the last test, where all of them were tested alike."""
+    """Accuracy per class at the last test, if all runs had the same kind of test."""
     if len({s.real for s in sides}) > 1:
         return []
     found = []
@@ -181,8 +181,8 @@ def _is(x: float | None) -> bool:
 
 
 def _shares(found: Sequence[tuple | None]) -> list[Cell]:
-    """Shares in per cent with the number of images (few are counted), and how many points later
-    ones are away from the first.
+    """Percentages with the number of images (or counts if there are few), and the difference from
+    the first in points.
     """
     first, cells = found[0], []
     for i, one in enumerate(found):
@@ -233,7 +233,7 @@ def _mean(side: Side, real: bool) -> Cell:
     note = (
         f"{len(side.kin)} seeds: {seeds}"
         if len(side.kin) > 1
-        else f"seed {seeds} alone, so no spread"
+        else f"seed {seeds} only, so no spread"
     )
     return {
         "text": mean(side),
@@ -247,8 +247,8 @@ def _seconds(t: float) -> str:
 
 
 def as_csv(sides: Sequence[Side]) -> str:
-    """The table for a spreadsheet: numbers bare (shares from 0 to 1), notes in columns of their
-    own.
+    """The table for a spreadsheet: plain numbers (shares from 0 to 1), with notes in separate
+    columns.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\r\n")

@@ -1,8 +1,7 @@
-"""What people do with the runs that are there: rename, note, delete and take back, send and receive
-as one file.
+"""Actions on existing runs: rename, annotate, delete and undo, download and upload as one file.
 
-A deleted run lies in a folder of its own for a week. Names are checked by the archive, bundles by
-`kgen.journal.unbundle`; a run that is going is refused in words (`Runs.aside`).
+A deleted run stays in a trash folder for a week. The archive checks names, `kgen.journal.unbundle`
+checks bundles, and `Runs.aside` rejects a run that is in progress.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ LARGEST_UPLOAD = 2 << 30
 LARGEST_OPENED = 4 << 30
 MOST_DOWNLOADS = 4
 PATIENCE = 30.0
-"""Seconds that an upload may be silent: only one is taken at a time."""
+"""Seconds an upload may stall; only one is accepted at a time."""
 
 
 class RunActions:
-    """The runs of a folder, beyond the one that is shown. Safe from any thread; every method raises
-    RunError or Missing, in words.
+    """The runs of a folder, not just the one being shown. Safe from any thread; every method raises
+    RunError or Missing.
     """
 
     def __init__(self, runs: Runs):
@@ -57,15 +56,15 @@ class RunActions:
         to = to.strip()
         if not NAME.fullmatch(to) or ".." in to:
             raise RunError(
-                "A name has letters, digits, dots, dashes and underscores, begins with a letter or"
-                " digit, and has at most 120 signs."
+                "A name may contain letters, digits, dots, dashes and underscores, must start with"
+                " a letter or digit, and is limited to 120 characters."
             )
         if to == name:
             return to
         shown = self.runs.name == name
         with self.runs.aside(name) as path:
             if os.path.lexists(self.folder / to):
-                raise RunError(f"There is something called {to} already; choose another name.")
+                raise RunError(f"The name {to} is already taken. Choose another one.")
             self._move(path, self.folder / to)
             if shown:
                 self.runs.show(to)
@@ -73,12 +72,14 @@ class RunActions:
         return to
 
     def note(self, name: str, text: str) -> str:
-        """Keep a text with the run; an empty one removes it. A run may be going meanwhile."""
+        """Store a note with the run; an empty one removes it. The run may be in progress."""
         text = "".join(
             c for c in text.replace("\r\n", "\n") if c.isprintable() or c == "\n"
         ).strip()
         if len(text) > MOST_NOTE:
-            raise RunError(f"A note has at most {MOST_NOTE} signs; this one has {len(text):,}.")
+            raise RunError(
+                f"A note is limited to {MOST_NOTE} characters; this one has {len(text):,}."
+            )
         file = self.archive.path(name) / NOTE
         try:
             write_durably(file, text.encode()) if text else file.unlink(missing_ok=True)
@@ -88,26 +89,26 @@ class RunActions:
         return name
 
     def delete(self, name: str) -> str:
-        """Put a run away. → what `undo` takes."""
+        """Move a run to the trash; returns what `undo` needs."""
         with self.runs.aside(name) as path:
             trashed = f"{name}-{time.time_ns():019d}"
             try:
                 (self.folder / TRASH).mkdir(exist_ok=True)
             except OSError as error:
-                raise RunError(f"The run cannot be put away: {error.strerror or error}.") from None
+                raise RunError(f"The run cannot be deleted: {error.strerror or error}.") from None
             self._move(path, self.folder / TRASH / trashed)
         self.listing.forget()
         return trashed
 
     def undo(self, trashed: str) -> str:
-        """Bring a deleted run back. → its name, with a number where the old one is taken."""
+        """Restore a deleted run; returns its name, numbered if the old one is taken."""
         found = TRASHED.fullmatch(trashed)
         if (
             not found
             or ".." in trashed
             or not (self.folder / TRASH / trashed / "recipe.json").is_file()
         ):
-            raise Missing("That run is not among the deleted ones any more.")
+            raise Missing("That run is no longer in the trash.")
         names = itertools.chain([found[1]], (f"{found[1][:100]}-{n}" for n in itertools.count(2)))
         name = next(n for n in names if not os.path.lexists(self.folder / n))
         self._move(self.folder / TRASH / trashed, self.folder / name)
@@ -120,13 +121,11 @@ class RunActions:
             sync_folder(to.parent)
         except OSError as error:
             raise RunError(
-                f"The folder of the run cannot be moved: {error.strerror or error}."
+                f"The run's folder cannot be moved: {error.strerror or error}."
             ) from None
 
     def purge(self) -> None:
-        """Remove what was deleted more than a week ago, and what a kill left of files that were
-        being opened.
-        """
+        """Remove what was deleted more than a week ago, and remnants of interrupted uploads."""
         now = time.time()
         for path in _within(self.folder / TRASH):
             found = TRASHED.fullmatch(path.name)
@@ -143,9 +142,9 @@ class RunActions:
     def download(self, name: str, *, real_images: bool, checkpoint: bool) -> Download:
         path = self.archive.path(name)
         if name == self.runs.name and self.runs.active:
-            raise RunError(f"The run {name} is going; stop it first, or wait for its end.")
+            raise RunError(f"The run {name} is in progress. Stop it first, or wait until it ends.")
         if not self._downloads.acquire(blocking=False):
-            raise RunError("Other runs are being downloaded; try again in a moment.")
+            raise RunError("Other runs are being downloaded. Please try again in a moment.")
         try:
             return Download(
                 pieces(path, real_images=real_images, checkpoint=checkpoint), self._downloads
@@ -155,9 +154,9 @@ class RunActions:
             raise RunError(without_place(error, self.folder)) from None
 
     async def receive(self, body: AsyncIterator[bytes]) -> str:
-        """Keep an uploaded bundle, check and open it. → the new run's name."""
+        """Store, check and unpack an uploaded bundle; returns the new run's name."""
         if not self._opening.acquire(blocking=False):
-            raise RunError("Another file is being opened; try again in a moment.")
+            raise RunError("Another file is being opened. Please try again in a moment.")
         file = self.folder / f".incoming-{secrets.token_hex(6)}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -166,8 +165,8 @@ class RunActions:
                     await run_in_threadpool(into.write, piece)
                     if into.tell() > LARGEST_UPLOAD:
                         raise RunError(
-                            f"That file is larger than {LARGEST_UPLOAD >> 30} GB; open it with"
-                            " `python -m kgen unbundle`."
+                            f"The file is larger than {LARGEST_UPLOAD >> 30} GB. Open it with"
+                            " `python -m kgen unbundle` instead."
                         )
             path = await run_in_threadpool(
                 unbundle, file, self.folder, largest=LARGEST_OPENED, label="The file"
@@ -175,9 +174,9 @@ class RunActions:
         except BundleError as error:
             raise RunError(str(error)) from None
         except (ClientDisconnect, asyncio.TimeoutError):
-            raise RunError("The file did not arrive whole; send it again.") from None
+            raise RunError("The upload was incomplete. Send the file again.") from None
         except OSError as error:
-            raise RunError(f"The file cannot be kept: {error.strerror or error}.") from None
+            raise RunError(f"The file cannot be saved: {error.strerror or error}.") from None
         finally:
             file.unlink(missing_ok=True)
             self._opening.release()
@@ -186,9 +185,7 @@ class RunActions:
 
 
 class Download:
-    """A bundle's bytes, once; gives its place back when it ends, breaks off, or nobody wants it any
-    more.
-    """
+    """A bundle's bytes, for one pass; frees its slot when it ends, fails or is abandoned."""
 
     def __init__(self, found: Iterator[bytes], place: threading.Semaphore):
         self._found, self._place = found, place
@@ -212,7 +209,7 @@ class Download:
 
 
 async def _in_time(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces of an upload. Raises asyncio.TimeoutError where none comes for PATIENCE
+    """The pieces of an upload. Raises asyncio.TimeoutError if none arrives for PATIENCE
     seconds.
     """
     while True:

@@ -1,7 +1,8 @@
-"""The runs of a folder as a list: what each one was, how far it came, and a small picture of it.
+"""The runs of a folder as a list: what each one is, how far it got, and a small picture.
 
-Cheap however long a run is: the first line of its events and the last few, never all of them, and
-one batch for the picture; read again only where a file has changed. Nothing here changes a run.
+Cheap no matter how long a run is: it reads the first line of its events and the last few, never all
+of them, plus one batch for the picture, and again only when a file has changed. Nothing here
+changes a run.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ MOST_NOTE = 500
 WATCHED = ("events.jsonl", "run.json", "recipe.json", NOTE, exchange.FILE)
 BLOCK = 1 << 16
 FARTHEST = 8 << 20
-"""Bytes from the end of the events in which the last test and batch are looked for."""
+"""How many bytes from the end of the events to search for the last test and batch."""
 FRESH = 1.0
-"""Seconds for which a list is not made again."""
+"""Seconds for which a list is reused."""
 TILES, TILE_COLUMNS = 10, 5
 KEPT_PICTURES = 256
 
@@ -46,7 +47,7 @@ class Listing:
     """Safe from any thread.
 
     Args:
-        current: the run that everybody sees and whether it is going.
+        current: the run everyone sees, and whether it is in progress.
     """
 
     def __init__(self, archive: Archive, current: Callable[[], tuple[str | None, bool]]):
@@ -58,11 +59,11 @@ class Listing:
         self._made = -math.inf
 
     def forget(self) -> None:
-        """Something was renamed, deleted or written: look again when asked."""
+        """Something was renamed, deleted or written: read again on the next request."""
         self._made = -math.inf
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every run, the one written last first."""
+        """Every run, most recently written first."""
         with self._lock:
             if time.monotonic() - self._made > FRESH:
                 self._made = time.monotonic()
@@ -80,11 +81,11 @@ class Listing:
             kept = self._facts.get(name)
             if kept is None or kept[0] != key:
                 kept = self._facts[name] = (key, facts(path))
-        except OSError:  # deleted meanwhile
+        except OSError:  # deleted in the meantime
             return None
         row, (shown, active) = dict(kept[1]), self._current()
-        # the follower asks for the lock of the run that is shown; two who ask may take each other
-        # for an engine
+        # the follower already probes the lock of the shown run, and two probes may mistake each
+        # other for an engine
         if active if name == shown else row["state"] == "interrupted" and being_written(path):
             row["state"] = "going"
         row["resumable"] = row["resumable"] and row["state"] != "going"
@@ -106,7 +107,7 @@ class Listing:
 
 
 def facts(path: Path) -> dict[str, Any]:
-    """What a run's files say of it. Raises OSError where they are gone."""
+    """What a run's files say about it. Raises OSError if they are gone."""
     row = {
         "title": "",
         "recipe": "",
@@ -184,14 +185,12 @@ def facts(path: Path) -> dict[str, Any]:
 
 
 def worth_of(run: Run) -> dict[str, Any] | None:
-    """What was measured of its exchange rate; None where nothing was."""
+    """Its measured exchange rate; None if it was not measured."""
     found = exchange.read(run)
     if found is None:
         return None
     rate = found.rate
-    told = found.model_dump(
-        exclude={"photos"}
-    )  # where they lie on that machine is nobody's business
+    told = found.model_dump(exclude={"photos"})  # nobody else needs the path on that machine
     return told | {"rate": rate and asdict(rate), "sentence": exchange.sentence(found)}
 
 
@@ -207,7 +206,7 @@ def first_event(run: Run) -> events.RunStarted | None:
 def newest_events(
     run: Run,
 ) -> tuple[events.Event | None, events.BatchSynthesised | None, events.Evaluated | None]:
-    """The last event, batch and test, looked for from the end."""
+    """The last event, batch and test, searching from the end."""
     last = batch = test = None
     for line in lines_backwards(run.path / "events.jsonl"):
         wanted = (batch is None and b'"kind":"batch_synthesised"' in line) or (
@@ -227,7 +226,7 @@ def newest_events(
 
 
 def lines_backwards(file: Path) -> Iterator[bytes]:
-    """The whole lines in the last FARTHEST bytes of a file, the last one first."""
+    """The complete lines in the last FARTHEST bytes of a file, last one first."""
     try:
         opened = file.open("rb")
     except FileNotFoundError:
@@ -247,7 +246,7 @@ def lines_backwards(file: Path) -> Iterator[bytes]:
 
 
 def _event(line: bytes) -> events.Event | None:
-    """None for a torn or damaged line: the Studio says where, a list goes on."""
+    """None for an incomplete or damaged line: the Studio says where, the list moves on."""
     try:
         return events.from_json(line)
     except ValidationError:
@@ -261,7 +260,7 @@ def _state(last: events.Event) -> str:
 
 
 def _score(last: events.Event | None, test: events.Evaluated | None) -> dict[str, Any] | None:
-    """What the student reached: on real images, or else its agreement with the teacher."""
+    """The student's accuracy on real images, or else its agreement with the teacher."""
     if isinstance(last, events.RunFinished) and (share := _share(last.accuracy)) is not None:
         return {"share": share, "n": last.n, "real": True}
     if isinstance(last, events.RunFinished) and (share := _share(last.agreement)) is not None:
@@ -285,7 +284,7 @@ def note_of(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of all files of a run; one that goes away meanwhile counts nothing."""
+    """Total size of a run's files; one that disappears in the meantime does not count."""
     total = 0
     for folder, _, names in os.walk(path):
         for name in names:
@@ -321,5 +320,5 @@ def drawn(file: Path) -> bytes:
         ValueError,
         IndexError,
         TypeError,
-    ):  # a file from elsewhere may hold anything
-        raise Missing("The newest images of this run cannot be read.") from None
+    ):  # a file from elsewhere may contain anything
+        raise Missing("This run's newest images cannot be read.") from None

@@ -1,7 +1,7 @@
-"""The engine's process: the very command that a person would type, fed through its standard input.
+"""The engine's process: the same command a person would type, controlled through standard input.
 
-It knows lines of JSON, not what they mean. Standard output is read by a small thread at all times
-and standard error goes to a file, so a talkative child never blocks on a full pipe.
+It exchanges lines of JSON without knowing what they mean. A small thread always reads standard
+output, and standard error goes to a file, so a talkative child never blocks on a full pipe.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from kgen.paths import ROOT
 
 COMMAND = (sys.executable, "-m", "kgen", "run", "-", "--control")
 LOG_BYTES = 1_000_000
-"""A longer log is begun anew by the next child."""
+"""The next child overwrites a log longer than this."""
 
 
 class Child:
-    """One engine process. `messages` grows in the order in which it said them.
+    """One engine process. `messages` collects what it said, in order.
 
     Args:
-        log: file for its standard error; None throws it away.
-        command: what to start; tests put a stand-in here.
+        log: file for its standard error; None discards it.
+        command: what to start; tests pass a stand-in.
     """
 
     def __init__(self, log: Path | None, command: tuple[str, ...] = COMMAND):
@@ -36,8 +36,8 @@ class Child:
         self._changed = threading.Condition()
         self._write = threading.Lock()
         self._log, self._log_start = log, 0
-        # a session (POSIX) or group (Windows) of its own: Ctrl-C in the app's terminal must reach
-        # the app only
+        # its own session (POSIX) or process group (Windows): Ctrl-C in the app's terminal must only
+        # reach the app
         apart = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
             if os.name == "nt"
@@ -77,7 +77,7 @@ class Child:
             try:
                 message = json.loads(line)
             except ValueError:
-                continue  # a library that prints
+                continue  # printed by a library
             if isinstance(message, dict):
                 with self._changed:
                     self.messages.append(message)
@@ -91,11 +91,11 @@ class Child:
 
     @property
     def code(self) -> int | None:
-        """The exit code once it has ended and everything it said has been read."""
+        """The exit code, once it has ended and all its output has been read."""
         code = self._process.poll()
         if code is not None:
             self._reader.join(1.0)
-        elif not self._reader.is_alive():  # it has closed its output: it is on its way out
+        elif not self._reader.is_alive():  # it closed its output, so it is about to exit
             try:
                 code = self._process.wait(1.0)
             except subprocess.TimeoutExpired:
@@ -103,12 +103,12 @@ class Child:
         return code
 
     def last_message(self, kind: str) -> dict[str, Any] | None:
-        """The last message of a kind."""
+        """The last message of this kind."""
         return next((m for m in reversed(self.messages) if m.get("kind") == kind), None)
 
     def wait_for(self, *kinds: str, seconds: float) -> dict[str, Any] | None:
-        """The first message of one of the kinds; None when time is up or the child has ended
-        without it.
+        """The first message of one of these kinds; None if time runs out or the child ends
+        first.
         """
         until = time.monotonic() + seconds
         with self._changed:
@@ -120,7 +120,7 @@ class Child:
                 self._changed.wait(min(left, 0.5))
 
     def send(self, order: dict[str, Any]) -> bool:
-        """One line to its standard input; False if it is gone."""
+        """Write one line to its standard input; False if it is gone."""
         with self._write:
             try:
                 self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -130,7 +130,7 @@ class Child:
                 return False
 
     def end_input(self) -> None:
-        """Tell it to come to an end by itself."""
+        """Tell it to finish on its own."""
         with self._write:
             try:
                 self._process.stdin.close()
@@ -142,8 +142,8 @@ class Child:
             self._process.terminate()
 
     def close(self, seconds: float) -> None:
-        """End of input, then `seconds` to finish by itself, then harder means. Returns when it has
-        ended.
+        """Close its input, wait `seconds` for it to finish on its own, then terminate it. Returns
+        when it has ended.
         """
         self.end_input()
         for end, patience in (
@@ -163,14 +163,14 @@ class Child:
             self._process.stdout.close()
 
     def death(self) -> str:
-        """How it ended, in a sentence: its own last error where it told one, else exit code or
-        signal and the log's last line.
+        """How it ended, in a sentence: its own last error if it reported one, otherwise the exit
+        code or signal and the log's last line.
         """
         if self.messages and self.messages[-1].get("kind") == "error":
             return str(self.messages[-1].get("text", ""))
         last = self._last_log_line()
         how = words.exit_words(self._process.returncode or 0)
-        return f"It ended with {how}." + (f" Its last words: {last}" if last else "")
+        return f"It ended with {how}." + (f" Last line of the log: {last}" if last else "")
 
     def _last_log_line(self) -> str:
         if self._log is None or (self._process.returncode or 0) < 0:

@@ -1,8 +1,7 @@
-"""What the page shows beside a run's events: the batch being made, and the layout that images lie
-in.
+"""What the page shows besides a run's events: the batch being made, and the layout of the images.
 
-Reads the run folder of one follower, on that follower's thread; knows neither the engine's process
-nor what is published.
+Reads the run folder of one follower, on that follower's thread. It knows neither the engine's
+process nor what is published.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from kgen.files import mark
 from kgen.journal.reading import Run
 
 FIT_IMAGES = 60
-"""Synthetic images that a layout is fitted to where there are no real ones."""
+"""Synthetic images needed to fit a layout if there are no real ones."""
 MAKING_BYTES = 60_000
-"""Pixels of the sheet of the batch being made: it travels in every snapshot."""
+"""Most pixels in the sheet of the batch being made, which is part of every snapshot."""
 
 
 class Exhibits:
-    """The pieces of one run folder that change while it is written."""
+    """The pieces of one run folder that change during the run."""
 
     def __init__(self, path: Path):
         self.path = path
         self.making: dict[str, Any] | None = None
-        """The batch being made, as a group with its step; None while there is none."""
+        """The batch being made, as a group with its step; None if there is none."""
         self._mark: tuple | None = None
         self._fitting, self._fitter = "none", None
 
@@ -38,7 +37,7 @@ class Exhibits:
         return "none" if self._fitting == "failed" else self._fitting
 
     def begin_anew(self) -> None:
-        """Another attempt of the run: what was made after its checkpoint does not count."""
+        """A new attempt of the run: what was made after the checkpoint does not count."""
         self.making = None
 
     def close(self) -> None:
@@ -46,12 +45,12 @@ class Exhibits:
             self._fitter.close()
 
     def look(self, run: Run, state: State) -> bool:
-        """Look again; is there anything new?"""
+        """Look again; returns whether there is anything new."""
         new = self._look_at_preview(run, state)
         return self._look_for_layout(run, state) or new
 
     def _examples(self, state: State) -> Path | None:
-        """What a layout is fitted to; None while there is too little."""
+        """What to fit a layout to; None as long as there is too little."""
         real = self.path / "reference.safetensors"
         made = state.iterations_done * min((scale.batch for scale in state.scales), default=0)
         enough = made >= FIT_IMAGES or state.phase in ENDED and made
@@ -96,8 +95,8 @@ class Exhibits:
         return True
 
     def _look_for_layout(self, run: Run, state: State) -> bool:
-        """Bundled, or fitted once for this run by a process of its own: of its real examples, else
-        of its first synthetic images.
+        """The bundled layout, or one fitted for this run in a separate process, from its real
+        examples or else its first synthetic images.
         """
         if self._fitting == "none":
             if run_reader.layout_of(run) is not None:

@@ -1,8 +1,8 @@
-"""A run's student as one ZIP: `python -m kgen export` in a process of its own, so that the app
-needs no torch.
+"""A run's student as one ZIP, made by `python -m kgen export` in a separate process, so that the
+app does not need torch.
 
-One at a time, on a thread of its own, and the newest is kept: a class that asks together waits for
-one, and holds up nobody.
+One at a time, on a separate thread, and the newest is kept: a whole class asking at once waits for
+one export and blocks nobody else.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from kgen.errors import KGenError
 from kgen.journal.export import missing_packages
 
 SECONDS = 240.0
-"""How long one export may take; a small student's takes 10 on two busy cores."""
+"""Time limit for an export; a small student takes 10 on two busy cores."""
 
 
 class ExportFailed(KGenError, RuntimeError):
-    """One sentence, without a place of this machine."""
+    """One sentence, without any path on this machine."""
 
     code = "export"
 
 
 class Bundle(NamedTuple):
-    """A ZIP, and a sentence about what is not in it."""
+    """A ZIP, and a sentence about what is missing from it."""
 
     body: bytes
     note: str = ""
 
 
 class Exports:
-    """Makes them. Safe from any thread; `close` ends the one on its way.
+    """Makes exports. Safe from any thread; `close` cancels the one in progress.
 
     Args:
-        command: what exports; tests put a stand-in here.
+        command: the export command; tests pass a stand-in.
     """
 
     def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "kgen", "export")):
@@ -62,7 +62,7 @@ class Exports:
             found = (run / "student.safetensors").stat()
         except OSError:
             raise ExportFailed(
-                "This run's student is not exported yet; it is when the run has ended."
+                "This run's student is not ready yet. It is exported when the run ends."
             ) from None
         key = (run, found.st_mtime_ns, found.st_size)
         if self._kept is None or self._kept[0] != key:
@@ -80,13 +80,13 @@ class Exports:
             return Bundle(zipped(out), note)
 
     def _run(self, run: Path, out: Path, *options: str) -> str:
-        """Export; what went wrong, in a sentence, or nothing."""
+        """Export; returns an error as one sentence, or an empty string."""
         apart = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
             if os.name == "nt"
             else {"start_new_session": True}
         )
-        few = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}  # a run may be at work
+        few = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}  # a run may be in progress
         self._process = subprocess.Popen(
             [*self._command, str(run), "--out", str(out), *options],
             cwd=ROOT,
@@ -107,14 +107,14 @@ class Exports:
             self._process.kill()
             self._process.communicate()
             return (
-                f"The export took more than {SECONDS / 60:.0f} minutes and was ended; try `python"
-                " -m kgen export` when the machine has less to do."
+                f"The export took more than {SECONDS / 60:.0f} minutes and was canceled. Try"
+                " `python -m kgen export` when the machine is less busy."
             )
         if self._process.returncode == 0:
             return ""
-        last = (said.strip().splitlines() or ["The export ended without a word."])[-1].removeprefix(
-            "Error: "
-        )
+        last = (said.strip().splitlines() or ["The export ended without a message."])[
+            -1
+        ].removeprefix("Error: ")
         for place in (run.parent, out.parent):
             last = last.replace(f"{place}{os.sep}", "")
         return last
@@ -127,8 +127,8 @@ class Exports:
 
 
 def zipped(folder: Path) -> bytes:
-    """A folder as a ZIP that unpacks into one folder of that name. Weights hardly shrink, so they
-    are only stored.
+    """A folder as a ZIP that unpacks into one folder of the same name. Weights hardly compress, so
+    they are just stored.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

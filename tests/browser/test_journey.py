@@ -204,7 +204,7 @@ def test_stop_ends_the_run_with_a_last_test(studio: Studio):
     studio.wait_phase("stopped")
     assert (
         studio.sentence.startswith("Stopped at iteration ")
-        and "The student names" in studio.sentence
+        and "The student classifies" in studio.sentence
     )
     assert studio.see("#kg-start").is_enabled() and studio.see("#kg-stop").is_disabled()
 

@@ -51,7 +51,7 @@ def test_a_second_start_is_refused_in_words(visit: Visit, start_little: Callable
     start_little(first)
     run = first.snapshot()["run"]
     late.press("Start")
-    assert late.toast().startswith(f"A run is going already ({run}).")
+    assert f"already in progress ({run})" in late.toast()
     late.page.unroute("**/kg/live")
     late.wait_phase("running")
     assert late.snapshot()["run"] == run

@@ -265,7 +265,9 @@ def test_resume_goes_on_and_while_a_run_is_going_nothing_happens_to_it(client, f
         ("begun", "resume", {}),
     ):
         answer = do(client, name, action, **said)
-        assert answer.status_code == 409 and "going" in answer.text and answer.text.endswith("."), (
+        assert (
+            answer.status_code == 409 and "in progress" in answer.text and answer.text.endswith(".")
+        ), (
             name,
             action,
         )
@@ -362,7 +364,7 @@ def test_a_note_is_kept_with_the_run(client, folder):
         rows(client)["done"]["note"] == "first\n<b>bold</b> ünïcode"
         and (folder / "done" / "note.txt").is_file()
     )
-    assert "at most 500" in do(client, "done", "note", note="x" * 501).text
+    assert "limited to 500" in do(client, "done", "note", note="x" * 501).text
     assert (
         do(client, "done", "note", note="").status_code == 200
         and not (folder / "done" / "note.txt").exists()
@@ -497,7 +499,7 @@ def test_an_upload_that_stops_coming_is_given_up(client, folder, monkeypatch):
         yield b"PK"
         await asyncio.sleep(20)
 
-    with pytest.raises(actions.RunError, match="did not arrive whole"):
+    with pytest.raises(actions.RunError, match="incomplete"):
         asyncio.run(found.receive(stalled()))
     assert not list(folder.glob(".incoming*")) and not found._opening.locked()
 
