@@ -44,6 +44,7 @@ def test_the_command_line_waits_with_torch():
     assert loaded_by("import kgen.__main__") == set()
 
 
+@pytest.mark.slow
 def test_the_engine_brings_torch_and_nothing_of_the_app():
     assert loaded_by("import kgen.engine.engine, kgen.journal.runner") == {"torch"}
     assert loaded_by("import kgen; kgen.distill") == {"torch"}

@@ -231,6 +231,7 @@ def test_none_is_none():
 # --- in a run -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_judge_leaves_no_trace_in_images_and_student(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     Runner.new(mini(judge="auto"), one).run()
@@ -255,6 +256,7 @@ def test_a_judge_leaves_no_trace_in_images_and_student(tmp_path):
     assert len(story(one)) > 20 and same_run(one, two) is None
 
 
+@pytest.mark.slow
 def test_a_run_tells_what_its_judge_says():
     recipe = mini(judge="auto")
     started, *rest = list(kgen.distill(recipe))

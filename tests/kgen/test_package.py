@@ -78,6 +78,7 @@ def test_both_commands_are_declared_and_dependencies_are_those_of_the_requiremen
     assert {n.split(">")[0] for n in needed} == {n.split(">")[0].split("<")[0] for n in listed}
 
 
+@pytest.mark.slow
 def test_a_run_from_another_folder(installed, tmp_path):
     code = """
 import sys
@@ -89,6 +90,7 @@ main()
     assert (tmp_path / "mine" / "student.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_app_finds_its_pages_and_lessons(installed, tmp_path):
     code = """
 import app.main

@@ -70,6 +70,7 @@ def test_every_source_learns_in_bfloat16(source):
     assert losses[-1] < losses[0] and made.images.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_weights_and_optimizers_stay_in_single_precision(tmp_path):
     runner = Runner.new(mini(precision="bf16", memory_format="channels_last"), tmp_path / "run")
     assert runner.run().reason == "done"
@@ -94,6 +95,7 @@ def test_weights_and_optimizers_stay_in_single_precision(tmp_path):
     assert info["formats"] == dict.fromkeys(precision.NETWORKS, ["bf16", "channels_last"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS, ids=str)
 def test_a_resume_keeps_the_format_and_ends_the_same(tmp_path, format, monkeypatch):
     recipe = mini(precision="auto", memory_format="auto")

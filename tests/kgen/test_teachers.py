@@ -245,6 +245,7 @@ shipped before they are good enough.
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), BUNDLED)
 def test_card_is_what_a_measurement_finds(name, least):
     real = data.test_set("fashion-mnist")

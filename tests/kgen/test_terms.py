@@ -97,6 +97,7 @@ def test_a_weight_of_0_changes_nothing_but_what_is_told(quick, tmp_path):
     assert np.array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_a_resume_needs_the_same_terms(tmp_path, monkeypatch):
     recipe = grain(epochs=4)
     whole = Runner.new(recipe, tmp_path / "whole", terms=[BRIGHT])

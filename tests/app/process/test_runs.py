@@ -108,6 +108,7 @@ def test_a_second_start_is_refused_in_words(make):
     assert len([p for p in runs.folder.iterdir() if p.is_dir()]) == 1
 
 
+@pytest.mark.slow
 def test_the_batch_being_made_is_shown(make):
     runs = make()
     runs.start(standin.recipe(**LONG))
@@ -184,6 +185,7 @@ def test_a_crash_is_told_with_exit_code_cause_what_is_safe_and_a_way_on(make):
     assert (runs.folder / "engine.log").read_text().count("on fire") == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_the_disk_says_so_and_goes_on(make):
     runs = make()
     runs.start(standin.recipe(name="full"))
@@ -201,6 +203,7 @@ def test_a_run_that_waits_for_the_disk_says_so_and_goes_on(make):
     assert alerts == {"None"} and until(runs, phase("finished"))["alert"] is None
 
 
+@pytest.mark.slow
 def test_the_end_of_an_engine_is_noticed_although_its_journal_is_damaged(make):
     runs = make()
     runs.start(standin.recipe(name="damaged"))
@@ -215,6 +218,7 @@ def test_the_end_of_an_engine_is_noticed_although_its_journal_is_damaged(make):
     assert died["alert"]["actions"]
 
 
+@pytest.mark.slow
 def test_stop_ends_a_deaf_engine_although_nothing_can_be_drawn(make, monkeypatch):
     monkeypatch.setattr(follow, "STOP_SECONDS", 1.0)
     runs = make()
@@ -431,6 +435,7 @@ def test_damage_in_the_journal_is_shown(make, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_versions_rise_and_an_unchanged_run_keeps_its_version(make, tmp_path):
     standin.write_run(tmp_path / "runs" / "tiny-new", iterations=1)
     runs = make()
@@ -463,6 +468,7 @@ def test_close_ends_every_child_and_thread(make):
         runs.start(standin.recipe())
 
 
+@pytest.mark.slow
 def test_the_real_engine_start_pause_step_kill_resume_stop(tmp_path):
     from kgen.recipes import recipes
 

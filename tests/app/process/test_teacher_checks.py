@@ -163,6 +163,7 @@ def test_no_name_leads_out_of_the_folder(client, folder, name, kept):
     assert files(folder) == [kept] and files(folder.parent) == [kept]
 
 
+@pytest.mark.slow
 def test_suffixes_are_those_that_the_check_reads():
     said = subprocess.run(
         [sys.executable, "-c", "from kgen.zoo.checkpoints import SUFFIXES; print(*SUFFIXES)"],
@@ -451,6 +452,7 @@ def test_suggestions(client):
     )
 
 
+@pytest.mark.slow
 def test_a_real_file_is_checked_kept_and_a_teacher_then(folder):
     """Through the real child: the bundled teacher's file, which carries its card."""
     app = FastAPI(middleware=routes.middleware(), openapi_url=None)

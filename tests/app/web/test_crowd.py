@@ -26,6 +26,7 @@ def server(tmp_path_factory) -> Iterator[crowd.Server]:
     server.end()
 
 
+@pytest.mark.slow
 def test_twenty_viewers_of_a_run_see_fresh_frames_and_the_presenter_stops_at_once(server):
     async def lesson() -> tuple[crowd.Seen, float, int]:
         presenter, room = (
@@ -52,6 +53,7 @@ def test_twenty_viewers_of_a_run_see_fresh_frames_and_the_presenter_stops_at_onc
     )
 
 
+@pytest.mark.slow
 def test_who_stalls_leaves_or_knocks_costs_little_memory_and_nobody_else_waits(server):
     """5 ask for the largest file and never read it, 20 ask and are never heard of again, 200 come
     and go in the middle of a question.

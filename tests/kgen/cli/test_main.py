@@ -59,6 +59,7 @@ def test_run_in_a_pipe_tells_plain_lines(tiny_run):
     assert "\x1b" not in done.stdout and done.stderr == ""
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_run(tiny_run, tmp_path):
     """The command's run against one in this process: journal, batches and student, bit for bit."""
     folder, _ = tiny_run
@@ -67,6 +68,7 @@ def test_two_processes_make_the_same_run(tiny_run, tmp_path):
     assert same_run(tmp_path / "here", folder) is None
 
 
+@pytest.mark.slow
 def test_evaluate_measures_the_exported_student_again(tiny_run):
     folder, _ = tiny_run
     done = shell("evaluate", folder, "--json")
@@ -115,7 +117,7 @@ BAD = [
     (["evaluate", "FULL"], "is not a run folder"),
     (["evaluate", "nowhere.safetensors"], "does not exist"),
     (["preflight", "x.pt", "--side", "48x64"], "only square images"),
-    (["preflight", "x.pt", "--mean", "a,b"], "expected a number a channel"),
+    (["preflight", "x.pt", "--mean", "a,b"], "expected one number per channel"),
     (["preflight", "x.pt", "--classes", "none.txt"], "cannot be read"),
     (["table", "laddr-1"], "Did you mean 'ladder-1'"),
     (["table", "ladder-1", "--show", "--runs", "full"], "cannot be read"),
@@ -146,6 +148,7 @@ def test_bad_input_is_one_sentence_and_exit_2(words, sentence, tmp_path, monkeyp
     assert [f.name for f in tmp_path.iterdir()] == ["full"]
 
 
+@pytest.mark.slow
 def test_bad_input_through_the_shell(tmp_path):
     done = shell("run", "fashion-life")
     assert (
@@ -174,6 +177,7 @@ def test_a_recipe_from_a_file(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_interrupt_stops_at_a_step_and_can_be_resumed(tmp_path):
     folder = tmp_path / "r"
     child = subprocess.Popen(
@@ -258,6 +262,7 @@ class Child:
         return code
 
 
+@pytest.mark.slow
 def test_child_is_ready_starts_and_obeys(tmp_path):
     child = Child(tmp_path / "r")
     assert child.hear() == {"kind": "ready"}
@@ -292,6 +297,7 @@ def test_child_is_ready_starts_and_obeys(tmp_path):
     assert last.kind == "run_finished" and last.reason == "stopped"
 
 
+@pytest.mark.slow
 def test_end_of_input_ends_the_child(tmp_path):
     idle = Child(tmp_path / "none")
     assert idle.hear() == {"kind": "ready"} and idle.end() == 0 and not (tmp_path / "none").exists()

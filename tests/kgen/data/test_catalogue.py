@@ -110,15 +110,15 @@ def test_what_is_missing_is_one_sentence_with_its_place(name, home):
         assert repr(name) in text and str(place) in text and "\n" not in text
     facts = catalogue.TEACHERS[name]
     if facts.weights:  # the command itself is run in test_fetch.py
-        assert text.endswith(f"To get there, fetch them: python -m kgen fetch {name}")
+        assert text.endswith(f"To get them, fetch them: python -m kgen fetch {name}")
     elif facts.data.startswith("cifar"):
         assert text.endswith(
-            f"To get there, train them: python -m kgen teach {facts.data} --network"
+            f"To get them, train them: python -m kgen teach {facts.data} --network"
             f" {facts.architecture}"
         )
         assert teach.plan(facts.data, facts.architecture).name == name
     else:
-        call = text.partition("train kgen.architectures.build")[2].partition(" on real")[0]
+        call = text.partition("train kgen.nets.architectures.build")[2].partition(" on real")[0]
         assert (
             call == f"('{facts.architecture}', channels={catalogue.DATA[facts.data].channels},"
             f" classes={len(classes.names(facts.data))})"
@@ -160,7 +160,7 @@ def test_other_weights_are_refused_by_name(damage, home):
     state = zoo.build("wrn-40-2", {}, 5, 3, 10, 32).state_dict()
     file = home / "teachers" / "cifar10-wrn-40-2.safetensors"
     file.parent.mkdir()
-    what = "is no wrn-40-2 with 10 classes: "
+    what = "is not a wrn-40-2 with 10 classes: "
     if damage == "shape":
         state["fc.weight"] = torch.zeros(100, 128)
         words = what + "tensor 'fc.weight' is 100 × 128, expected 10 × 128."
@@ -169,7 +169,7 @@ def test_other_weights_are_refused_by_name(damage, home):
         words = what + "tensor 'stem.weight' is missing, expected 16 × 3 × 3 × 3."
     elif damage == "surplus":
         state["more"] = torch.zeros(1)
-        words = what + "it has a tensor 'more' that such a network has not."
+        words = what + "it has an unexpected tensor 'more'."
     else:
         words = "cannot be read as a safetensors file"
     save_file(state, file)
@@ -194,6 +194,7 @@ def test_cards_need_neither_torch_nor_a_file(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_without_its_teacher_is_one_sentence_and_exit_code_2(tmp_path):
     done = subprocess.run(
         [

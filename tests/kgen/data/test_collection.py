@@ -93,7 +93,7 @@ def test_idx_files_are_read_back(tmp_path, home, name, monkeypatch):
     (only / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(
         data.DataError,
-        match="no images and labels of .*MNIST: expected files called train-images-idx3-ubyte.gz",
+        match="no images and labels of .*MNIST: expected files named train-images-idx3-ubyte.gz",
     ):
         added(name, only, replace=True)
 
@@ -167,7 +167,7 @@ def test_names_that_climb_out_of_the_archive_stay_inside(tmp_path, home):
     [
         (
             lambda p: zipped(p / "a.zip", {"cat/a.png": picture(1)}),
-            "has no image of Imagenette: expected one subfolder per class, called 'tench'",
+            "has no image of Imagenette: expected one subfolder per class, named 'tench'",
         ),
         (lambda p: p / "nowhere.zip", "is neither a folder nor a ZIP file"),
         (
@@ -185,7 +185,7 @@ def test_a_failure_is_a_sentence_and_leaves_nothing(tmp_path, home, make, text):
 def test_what_is_there_is_replaced_only_if_asked(tmp_path):
     file = zipped(tmp_path / "a.zip", ten("val/", classes.wnids("imagenette")))
     added("imagenette", file)
-    with pytest.raises(data.DataError, match="is there already; --replace"):
+    with pytest.raises(data.DataError, match="already exists; pass --replace"):
         list(collection.add("imagenette", file))
     more = zipped(tmp_path / "b.zip", ten("val/", classes.wnids("imagenette"), 5))
     assert (

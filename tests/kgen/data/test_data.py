@@ -229,7 +229,7 @@ def test_image_files_are_read_as_an_array(tmp_path, monkeypatch):
         and isinstance(files[np.array([4, 2])], np.ndarray)
     )
     (tmp_path / "0.png").write_bytes(b"no image")
-    with pytest.raises(data.DataError, match=r"0\.png is no image.*replace it"):
+    with pytest.raises(data.DataError, match=r"0\.png is not a readable image.*replace it"):
         files[0]
 
 
@@ -252,7 +252,7 @@ def test_cifar_in_torchvisions_layout(name, folder, file, key, home, monkeypatch
     (place / kind.meta["filename"]).write_bytes(
         pickle.dumps({kind.meta["key"]: list(classes.names(name))})
     )
-    with pytest.raises(data.DataError, match="no whole copy in .*download=True"):
+    with pytest.raises(data.DataError, match="no complete copy in .*download=True"):
         data.test_set(name)
 
     def checksum(path):

@@ -96,6 +96,7 @@ def watch(quick, monkeypatch):
         w.thread.join(30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_pause_step_resume_stop(watch, schedule):
     w = watch(schedule=schedule)

@@ -102,6 +102,7 @@ def test_sequential_is_algorithm_1(quick, made):
     assert [kind for kind, *_ in made.log] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slow", ["generator", "student"])
 def test_neither_leads_by_more_than_an_epoch(quick, made, slow):
     made.naps[slow] = 0.2 if slow == "student" else 0.03
@@ -288,7 +289,7 @@ def test_a_damaged_image_of_the_real_data_ends_the_run_in_words(quick, monkeypat
 
         def __getitem__(self, index):
             if isinstance(index, slice):
-                raise data.DataError("a/b.png is no image that can be read (broken); replace it.")
+                raise data.DataError("a/b.png is not a readable image (broken); replace it.")
             return self
 
     real = data.RealImages("x", Damaged(), np.arange(60) % 10, data.FASHION_CLASSES)
@@ -296,7 +297,7 @@ def test_a_damaged_image_of_the_real_data_ends_the_run_in_words(quick, monkeypat
     *_, failed = kgen.distill(quick)
     assert (
         failed.kind == "run_failed"
-        and "a/b.png is no image" in failed.cause
+        and "a/b.png is not a readable image" in failed.cause
         and "resume" in failed.remedy
     )
 
@@ -323,6 +324,7 @@ def test_a_plan_below_the_budget_is_a_warning(quick):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -385,6 +387,7 @@ def test_every_switch_runs_and_resumes_to_the_same_end(quick, changes):
         )
 
 
+@pytest.mark.slow
 def test_evaluating_a_subset_does_not_touch_the_generators_statistics(monkeypatch):
     """The student's thread measures the teacher on real images; no layer of that pass may enter
     L_bn.

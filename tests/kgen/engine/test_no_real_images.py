@@ -61,6 +61,7 @@ def test_only_the_newest_images_are_held():
     assert len(held) == MOST
 
 
+@pytest.mark.slow
 def test_held_out_images_survive_a_resume(tmp_path):
     recipe = without()
     whole = Runner.new(recipe, tmp_path / "whole").run()

@@ -117,6 +117,7 @@ def test_budget_that_holds_no_image_of_one_side_is_refused():
         Distillation(mini(resolutions=(12, 28), ratio=0.00002))
 
 
+@pytest.mark.slow
 def test_both_schedules_teach_from_both_resolutions():
     for schedule in ("sequential", "concurrent"):
         events = list(kgen.distill(mini(resolutions=(28, 20), schedule=schedule)))

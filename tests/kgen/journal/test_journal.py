@@ -447,6 +447,7 @@ def test_journal_pixels_thin_previews_only_and_the_same_after_a_resume(quick, tm
 # --- kills ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_killed_after_any_event_then_resumed(quick, tmp_path, whole):
     """Abandoned right after the k-th event was journaled, with a checkpoint wherever one is
     possible.
@@ -466,6 +467,7 @@ def test_killed_after_any_event_then_resumed(quick, tmp_path, whole):
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_of_the_disk_then_resumed(quick, tmp_path, whole):
     """Every fifth write, fsync, rename or removal of a short run (and all of the first and the last
     twelve) is its last.
@@ -485,6 +487,7 @@ def test_killed_at_any_call_of_the_disk_then_resumed(quick, tmp_path, whole):
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_a_resume_that_is_killed_is_resumed(quick, tmp_path, whole):
     def abandon(event):
         if event.kind == "batch_synthesised" and event.iteration == 1:
@@ -606,6 +609,7 @@ def test_damaged_checkpoint_is_said(cut_short):
 # --- disks that fail ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_io_error_at_any_call_of_the_disk(quick, tmp_path, whole):
     """Each fsync, write and rename may fail for good: one sentence, and the folder holds the old
     state or the new.
@@ -625,6 +629,7 @@ def test_io_error_at_any_call_of_the_disk(quick, tmp_path, whole):
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_full_disk_is_waited_for(quick, tmp_path, whole, monkeypatch):
     """The run says so once, stands still, and goes on when there is room: nothing is lost, nothing
     is doubled.

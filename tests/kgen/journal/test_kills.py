@@ -15,6 +15,7 @@ from kgen.paths import ROOT
 from tests.support.small import same_run
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_random_moments_then_resumed(tmp_path):
     command = [sys.executable, "-m", "tests.support.killing", str(tmp_path), "20", "24"]

@@ -144,7 +144,7 @@ def test_safetensors_and_timms_resnet_with_the_usual_values(tmp_path, free):
         and "101 becomes 96" in found["spatial map"].advice
     )
     assert (
-        "counted against 1,000 a class, 3,000 in all" in found["memory budget"].finding
+        "assuming 1,000 per class, 3,000 in total" in found["memory budget"].finding
         and report.spec["card"]["n_train"] == 3000
     )
     assert "20 layers" in found["BatchNorm"].finding
@@ -169,7 +169,7 @@ def test_wrong_architecture_names_tensors_and_shapes(file):
     assert not report.ok and report.spec is None and row.status == "fail" and report.rows[-1] is row
     assert (
         "missing: stages.1.shortcut" in row.finding
-        or "of another shape: stem.0.weight (16 × 1 × 3 × 3, expected 24 × 1 × 3 × 3)"
+        or "of a different shape: stem.0.weight (16 × 1 × 3 × 3, expected 24 × 1 × 3 × 3)"
         in row.finding
     )
     assert " more" in row.finding
@@ -182,7 +182,7 @@ def test_wrong_architecture_names_tensors_and_shapes(file):
         (lambda s: s.update(extra=torch.zeros(2, 3)), "1 unexpected: extra (2 × 3)"),
         (
             lambda s: s.update({"stem.1.bias": torch.zeros(17)}),
-            "1 of another shape: stem.1.bias (17, expected 16)",
+            "1 of a different shape: stem.1.bias (17, expected 16)",
         ),
         (
             lambda s: s.update({"stem.1.bias": torch.zeros(16, dtype=torch.int64)}),
@@ -225,7 +225,7 @@ def test_by_order(network, tmp_path, rng, free):
         )
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     assert (
-        "does not keep the order"
+        "does not preserve the order"
         in rows(preflight(tmp_path / "w.safetensors", "small-cnn-20k", NAMES, by_order=True))[
             "tensors"
         ].finding
@@ -295,7 +295,7 @@ def test_a_transformer_has_no_batch_norm_and_attends():
     assert (
         larger.status == "fail"
         and "grid" in larger.finding
-        and "Take 8 or more, as far as 28" in larger.advice
+        and "Use 8 or more, up to 28" in larger.advice
     )
 
 
@@ -327,7 +327,7 @@ def test_a_hostile_file_is_one_row(tmp_path):
     (row,) = report.rows
     assert (
         row.status == "fail"
-        and "refused" in row.finding
+        and "rejected" in row.finding
         and not report.ok
         and not (tmp_path / "x.mark").exists()
     )
@@ -418,9 +418,9 @@ def test_names_that_cannot_be_given(name, file, free, home):
 def test_what_is_not_kept(file, free, home):
     report = preflight(file, "small-cnn-20k", NAMES, **MINE)
     adopt(report, "mine")
-    with pytest.raises(PreflightError, match="is there already"):
+    with pytest.raises(PreflightError, match="already exists"):
         adopt(report, "mine")
-    with pytest.raises(PreflightError, match="cannot be a teacher"):
+    with pytest.raises(PreflightError, match="cannot be used as a teacher"):
         adopt(preflight(file, "small-cnn-20k", ["cat"], **MINE), "other")
     with pytest.raises(PreflightError, match="holds no weights"):
         adopt(Report.model_validate(report.model_dump(exclude={"ok"})), "other")

@@ -38,7 +38,7 @@ BAD = [
     ({"mean": [0.5]}, "Mean and std belong together"),
     ({"mean": [123.7], "std": [58.4]}, "divide values for bytes by 255"),
     ({"mean": [0.5], "std": [0]}, "std above 0"),
-    ({"mean": [0.5], "std": [0.5, 0.5]}, "one number a channel"),
+    ({"mean": [0.5], "std": [0.5, 0.5]}, "one number per channel"),
     ({"classes": ["cat", " "]}, "name 2 is ''"),
     ({"classes": ["cat\x1b[2J"]}, "expected printable text"),
     ({"classes": []}, "expected 1 to"),
@@ -95,8 +95,8 @@ def test_names_of_classes(tmp_path):
     [
         ("n.txt", None, "cannot be read"),
         ("n.txt", b"\xff\xfe\x00", "not UTF-8 text"),
-        ("n.json", b'{"0": "cat"}', "no list of texts"),
-        ("n.json", b"[1]", "no list of texts"),
+        ("n.json", b'{"0": "cat"}', "not a list of strings"),
+        ("n.json", b"[1]", "not a list of strings"),
         ("n.json", b"[" * 100_000, "are not JSON"),
         ("cifar", None, "Did you mean 'cifar10'"),
     ],
@@ -112,6 +112,7 @@ def test_names_that_cannot_be_read(name, content, words, tmp_path, monkeypatch):
 # --- the child ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
     """The whole way through the process: rows as they come, the report, and the file, which is a
     teacher at once.
@@ -152,7 +153,7 @@ def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
 def test_a_file_that_wants_all_memory_harms_nobody(tmp_path):
     path, start = hostile.old_and_huge(tmp_path / "huge.pt"), time.monotonic()
     row, report = inspect(order({"path": str(path), "architecture": "resnet18"}))
-    assert row["status"] == "fail" and "wants more memory than its size allows" in row["finding"]
+    assert row["status"] == "fail" and "needs more memory than its size allows" in row["finding"]
     assert not report["ok"] and report["spec"] is None and time.monotonic() - start < 60
 
 
@@ -198,9 +199,9 @@ def row(name, status):
 @pytest.mark.parametrize(
     ("last", "code", "words"),
     [
-        ({"kind": "report", "ok": True, "saved": None}, 0, "It can be a teacher."),
+        ({"kind": "report", "ok": True, "saved": None}, 0, "It can be used as a teacher."),
         ({"kind": "report", "ok": True, "saved": "/x/mine.safetensors"}, 0, "--set teacher=mine."),
-        ({"kind": "report", "ok": False, "saved": None}, 2, "It cannot be a teacher"),
+        ({"kind": "report", "ok": False, "saved": None}, 2, "It cannot be used as a teacher yet"),
         ({"kind": "error", "text": "It [i]died[/i]."}, 2, "Error: It [i]died[/i]."),
     ],
 )

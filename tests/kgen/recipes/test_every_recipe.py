@@ -127,6 +127,7 @@ def shrunk(name: str) -> kgen.Recipe:
     return recipe.replace(**small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_recipe_runs(name):
     recipe = shrunk(name)

@@ -99,6 +99,7 @@ def test_a_second_call_runs_nothing_and_more_seeds_run_only_themselves(few, tmp_
     assert made(small_table(), results, seeds=2)[0] == ["small: α_kr 0, 1", "small: α_kr 0.1, 1"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_table_goes_on(few, tmp_path, monkeypatch, capsys):
     """Ctrl-C during the third of four runs: two are kept, and the same command makes the third and
     the fourth.
@@ -114,7 +115,7 @@ def test_an_interrupted_table_goes_on(few, tmp_path, monkeypatch, capsys):
         patch.setattr(measure, "make", interrupted)
         assert made(small_table(), results, seeds=2)[1] == 130
     kept = results.read()
-    assert len(kept) == 2 and "Finished runs are kept (2 now)" in capsys.readouterr().err
+    assert len(kept) == 2 and "Finished runs are saved (2 now)" in capsys.readouterr().err
     assert made(small_table(), results, seeds=2)[0] == ["small: α_kr 0, 1", "small: α_kr 0.1, 1"]
     assert kept.items() < results.read().items() and len(results.read()) == 4
 
@@ -137,6 +138,7 @@ def test_a_run_that_fails_is_told_and_stops_no_other(few, tmp_path, capsys):
     assert made(table, results)[0] == ["half: one class, 0"]  # it is tried again
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_and_the_next_makes_the_same_student():
     """The first process is killed; the second makes bit for bit what this process makes."""
     r = row("two classes", grain(classes=("Bag", "Coat"), evaluate_every=100))
@@ -587,6 +589,7 @@ def shell(*words):
     )
 
 
+@pytest.mark.slow
 def test_the_command_lists_and_shows(tmp_path):
     results = Results(tmp_path / "runs.jsonl")
     first = tables.get("ladder-1").rows[0]

@@ -265,7 +265,7 @@ def test_without_test_images_nothing_is_measured(run, monkeypatch):
     with pytest.raises(
         DataError,
         match=(
-            "not on this machine. Or name a folder of your own, one subfolder a class: --real"
+            "not on this machine. Or give a folder of your own, one subfolder per class: --real"
             " FOLDER"
         ),
     ):
@@ -295,7 +295,7 @@ def test_a_student_that_diverges_is_told(real, monkeypatch):
 
     monkeypatch.setattr(learners, "step", spoilt)
     with pytest.raises(
-        WorthError, match="no number at step .* lower the recipe's optimisers.student.lr"
+        WorthError, match="not finite at step .* lower recipe field optimisers.student.lr"
     ):
         trainings.on_photos(trainings.photos(), {28: 40})
 
@@ -316,7 +316,7 @@ def test_a_photo_that_is_tested_on_teaches_nobody(real, tmp_path):
     trainings = Trainings(mini(classes=("Bag", "Coat"), real_images=str(tested)))
     assert trainings.tested == 4
     with pytest.raises(
-        DataError, match="no real training image of Bag that is not a test image too"
+        DataError, match="no real training image of Bag that is not also a test image"
     ):
         trainings.photos(str(tested))
     others = photo_folder(tmp_path / "others", 90)

@@ -110,13 +110,13 @@ def test_a_safetensors_file_that_is_none_is_one_sentence(make, tmp_path):
         (hostile.module, "'torch.nn.modules.linear.Linear'"),
         (hostile.system, "torch.save(model.state_dict()"),
         (hostile.packed, "is packed"),
-        (hostile.laid_over, "lie over each other"),
+        (hostile.laid_over, "parts overlap"),
         (hostile.traversal, "odd names"),
         (hostile.program, "TorchScript"),
         (hostile.keys, "20,001 tensors"),
         (hostile.repeated, "'a' claims 8,589,934,592 numbers"),
         (hostile.not_a_number, "'weight' has numbers that are not finite"),
-        (hostile.training_state, "'epoch', which is no tensor but int"),
+        (hostile.training_state, "'epoch', which is not a tensor but int"),
     ],
     ids=lambda v: getattr(v, "__name__", None),
 )
@@ -127,16 +127,16 @@ def test_the_reason_is_told(make, words, tmp_path):
 def test_names_of_files(tmp_path):
     assert "does not exist" in refused(tmp_path / "none.pt")
     (tmp_path / "w.pkl").write_bytes(b"x")
-    assert "expected a file of weights: .safetensors, .pt, .pth" in refused(tmp_path / "w.pkl")
+    assert "expected a weights file: .safetensors, .pt, .pth" in refused(tmp_path / "w.pkl")
     (tmp_path / "folder.pt").mkdir()
-    assert "is no file" in refused(tmp_path / "folder.pt")
+    assert "is not a file" in refused(tmp_path / "folder.pt")
 
 
 def test_size_is_limited_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "MOST_BYTES", 1000)
     torch.save({"a": torch.zeros(1000)}, tmp_path / "w.pt")
     monkeypatch.setattr(torch, "load", None)
-    assert "allowed are" in refused(tmp_path / "w.pt")
+    assert "the limit is" in refused(tmp_path / "w.pt")
 
 
 def test_an_old_torch_is_not_trusted(tmp_path, monkeypatch):

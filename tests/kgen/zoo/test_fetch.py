@@ -160,7 +160,7 @@ def test_interrupted_and_resumed_by_the_same_command(hub, capsys, monkeypatch, h
 
     monkeypatch.setattr(fetch.download, "Progress", interrupt)
     assert command("fetch", SMALL) == 130
-    assert capsys.readouterr().err.strip().endswith(f"go on with: python -m kgen fetch {SMALL}")
+    assert capsys.readouterr().err.strip().endswith(f"resume with: python -m kgen fetch {SMALL}")
     assert not (home / "teachers").exists()
     monkeypatch.undo()
     monkeypatch.setenv("KGEN_HOME", str(home))
@@ -224,7 +224,7 @@ def test_a_file_that_a_person_brought(trained, tmp_path):
     plan = fetch.plan(SMALL)
     with pytest.raises(
         zoo.ZooError,
-        match="does not exist; it should be the file of https://huggingface.co/timm/mobilenetv3",
+        match="does not exist; expected the file of https://huggingface.co/timm/mobilenetv3",
     ):
         list(fetch.fetch(plan, tmp_path / "none.safetensors"))
     file = tmp_path / "model.safetensors"

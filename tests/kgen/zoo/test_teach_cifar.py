@@ -126,7 +126,7 @@ def test_the_command_makes_a_teacher_of_the_catalogue(monkeypatch, tmp_path, cap
 def test_missing_training_images_are_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
     with pytest.raises(
-        data.DataError, match=r"CIFAR-10 is not on this machine \(no whole copy in .*CIFAR10\(r"
+        data.DataError, match=r"CIFAR-10 is not on this machine \(no complete copy in .*CIFAR10\(r"
     ):
         data.training_set("cifar10")
     with pytest.raises(data.DataError, match="none are held out; set evaluate_on to 'test'"):
