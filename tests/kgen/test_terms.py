@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +19,7 @@ from kgen.engine.objective import FUNCTIONS
 from kgen.engine.synthesis import Synthesis
 from kgen.journal.reading import JournalError, open_run
 from kgen.journal.runner import Runner
+from kgen.paths import ROOT
 from kgen.recipe.fields import Weights
 from kgen.terms import GENERATOR, STUDENT, TERMS, Term, TermError, with_own
 from tests.support.small import grain, mini, same_run
@@ -133,3 +140,53 @@ def test_evidence_is_what_it_says(quick):
     assert torch.equal(e.normalised, (e.images - teacher.mean) / teacher.std)
     assert torch.allclose(e.logits, teacher.logits(e.images), atol=1e-4)
     assert e.cam.shape[1:] == e.target.shape and e.student_logits.shape == e.logits.shape
+
+
+RUN = """
+import json
+import kgen
+from app.lessons import glossary
+recipe = kgen.recipes.get("tiny").replace(epochs=1, warmup=0, **{"weights.dark": 3.0})
+names = [sorted(e.parts) for e in kgen.distill(recipe) if e.kind == "generator_step"]
+print(json.dumps({"events": names, "page": '"name": "dark"' in glossary.script().decode()}))
+"""
+
+
+def link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # on another disk
+        shutil.copy2(source, target)
+
+
+@pytest.mark.slow
+def test_a_new_term_of_the_method_touches_three_files(tmp_path):
+    """In a copy: the table, the function, the weight. Then it is in the events and on the page."""
+    for folder in ("kgen", "app"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copytree(ROOT / "assets", tmp_path / "assets", copy_function=link)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+
+    def add(file: str, before: str, new: str) -> None:
+        path = tmp_path / file
+        text = path.read_text(encoding="utf-8")
+        assert text.count(before) == 1, (file, before)
+        path.write_text(text.replace(before, new + before), encoding="utf-8")
+
+    add(
+        "kgen/terms.py",
+        '    Term(\n        "kl",',
+        '    Term("dark", title="darkness", tip="x"),\n',
+    )
+    function = '    "dark": lambda e: e.images.mean((1, 2, 3)),\n'
+    add("kgen/engine/objective.py", '    "l2": lambda e:', function)
+    add(
+        "kgen/recipe/fields.py", "    l2: Annotated", '    dark: float = 0.0\n    """Darkness."""\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", RUN], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["page"] and told["events"]
+    assert all(names == sorted((*events.PARTS, "dark")) for names in told["events"])
