@@ -1,4 +1,4 @@
-"""The command that starts the app: its options, and the environment that Gradio is imported in."""
+"""The command that starts the app: its options, and the environment for importing Gradio."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import os
 import re
 import sys
 
-# Read by Gradio while it is imported: no telemetry, no look-ups, a short analytics table (it is
-# summed up after every event), and no proxy between the app and itself.
+# Gradio reads these on import: no telemetry, no lookups, a short analytics table (it is aggregated
+# after every event), and no proxy between the app and itself.
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_ANALYTICS_MAX_EVENTS": "50",
@@ -21,7 +21,7 @@ LOCAL = "127.0.0.1,localhost,::1"
 
 
 def prepare_environment() -> None:
-    """Before Gradio is imported."""
+    """Call this before Gradio is imported."""
     os.environ.update(ENVIRONMENT)
     for name in ("NO_PROXY", "no_proxy"):
         kept = os.environ.get(name)
@@ -37,7 +37,7 @@ def port_number(text: str) -> int:
 
 
 def url_path(text: str) -> str:
-    """It is written into the page, so nothing but plain path characters may be in it."""
+    """It is written into the page, so only plain path characters are allowed."""
     if not re.fullmatch(r"[A-Za-z0-9._~/-]*", text):
         raise argparse.ArgumentTypeError(
             f"{text} is not a path; letters, digits and / . _ ~ - are expected"
@@ -56,7 +56,7 @@ def host_name(text: str) -> str:
 
 
 def origin(text: str) -> str:
-    """It is written into a header, so nothing but an origin may be in it."""
+    """It is written into a header, so it must be an origin and nothing else."""
     from app.web.guard import ORIGIN
 
     if not ORIGIN.fullmatch(text):
@@ -92,20 +92,20 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--port", type=port_number, help="port (default: the first free one from 7860)"
     )
     parser.add_argument(
-        "--runs", default="runs", metavar="DIR", help="folder of the runs (default: runs)"
+        "--runs", default="runs", metavar="DIR", help="folder for the runs (default: runs)"
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     parser.add_argument(
         "--no-recording",
         action="store_true",
-        help="do not put the recorded run into a folder that has no run yet",
+        help="do not add the recorded runs to a folder without runs",
     )
     parser.add_argument(
         "--root-path",
         type=url_path,
         default="",
         metavar="PATH",
-        help="path below which a proxy serves the app",
+        help="path under which a proxy serves the app",
     )
     parser.add_argument(
         "--allow-host",
@@ -127,25 +127,26 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--presenter",
         action="store_true",
         help=(
-            "with an audience: others watch and follow, only you steer; --host 0.0.0.0 lets them in"
+            "with an audience: others can watch and follow, but only you are in control; use"
+            " --host 0.0.0.0 to let them in"
         ),
     )
     parser.add_argument(
         "--token",
         help=(
-            "the presenter's token (default: KGEN_TOKEN, else a new one); others on this computer"
-            " may see it here"
+            "the presenter's token (default: KGEN_TOKEN, or else a new one); other users of this"
+            " computer may see it on the command line"
         ),
     )
     parser.add_argument(
         "--link",
         type=link,
         metavar="URL",
-        help="address for the audience, where a proxy has another one than this computer",
+        help="address for the audience, if a proxy's address differs from this computer's",
     )
     args = parser.parse_args(argv)
     if not args.presenter and (args.token or args.link):
-        parser.error(f"{'--token' if args.token else '--link'} is for --presenter.")
+        parser.error(f"{'--token' if args.token else '--link'} is only for --presenter.")
     if args.presenter:
         from app.web.roles import token_from
 
@@ -160,8 +161,8 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     if not is_loopback(args.host) and not args.presenter:
         print(
-            f"--host {args.host} would open the app to other computers without a token. For an"
-            f" audience that watches while you steer: python launch.py --host {args.host}"
+            f"--host {args.host} would open the app to other computers without a token. To let an"
+            f" audience watch while you are in control: python launch.py --host {args.host}"
             " --presenter",
             file=sys.stderr,
         )

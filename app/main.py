@@ -1,8 +1,8 @@
-"""The page put together and served: panels, theme, launch settings.
+"""Builds and serves the page: panels, theme, launch settings.
 
-Everything that Gradio could switch on by itself or through the environment is set explicitly, so
-that the app listens where it was told to, shares nothing, and answers nobody but its own page. Live
-frames do not pass through Gradio at all; `app.pages.routes` serves them.
+Everything Gradio could enable on its own or through the environment is set explicitly, so that the
+app listens only where it should, shares nothing, and answers only its own page. Live frames bypass
+Gradio; `app.pages.routes` serves them.
 """
 
 from __future__ import annotations
@@ -45,31 +45,31 @@ STYLES = (
     "core/keys.css",
     "core/narrow.css",
 )
-"""In the order in which they are read: later ones win."""
+"""In loading order: later ones win."""
 FIRST_PORT = 7860
 
 
 class ServeError(KGenError):
-    """The app cannot be served as asked; the message is one sentence for a person."""
+    """The app cannot be served as requested; the message is one sentence for the user."""
 
     code = "serve"
 
 
 def build(runs: Runs, presenting: Presenting | None = None) -> gr.Blocks:
-    """The whole page. It holds no state of a run: whoever opens it reads that from the snapshot."""
+    """The whole page. It has no run state; every page reads that from the snapshot."""
     with gr.Blocks(title="K-Gen Explorer", analytics_enabled=False, fill_width=True) as demo:
         studio.build(demo, runs, version=static_version(), presenting=presenting or Presenting())
     return demo
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C or SIGTERM; the exit code."""
+    """Serve until Ctrl-C or SIGTERM; returns the exit code."""
     port = free_port(args.host) if args.port is None else claimed_port(args.host, args.port)
     root = root_path(args.root_path)
     presenting = Presenting(args.token, port, root)
     links = audience_links(args, port) if presenting.on else []
     ended = threading.Event()
-    # before the children start: a signal in between would otherwise leave them behind
+    # before the children start, because a signal in between would orphan them
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: ended.set())
     runs = Runs(Path(args.runs), recorded=not args.no_recording)
@@ -94,10 +94,10 @@ def serve(args: argparse.Namespace) -> int:
         own = f"{address}?token={args.token}" if presenting.on else address
         if presenting.on:
             invite(links, own)
-        print(f"K-Gen Explorer is at {address} (Ctrl-C ends it)", flush=True)
+        print(f"K-Gen Explorer is running at {address} (Ctrl-C to quit)", flush=True)
         if not args.no_browser:
             webbrowser.open(own)
-        while not ended.wait(0.5):  # without a timeout Windows would not hear Ctrl-C
+        while not ended.wait(0.5):  # without a timeout, Windows would not notice Ctrl-C
             pass
     finally:
         brought.close()
@@ -107,7 +107,7 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def audience_links(args: argparse.Namespace, port: int) -> list[str]:
-    """Addresses for the audience, the best guess first."""
+    """Addresses for the audience, best guess first."""
     if args.link:
         return [args.link]
     root = root_path(args.root_path)
@@ -117,24 +117,24 @@ def audience_links(args: argparse.Namespace, port: int) -> list[str]:
 
 
 def invite(links: list[str], own: str) -> None:
-    """The terminal's invitation."""
+    """Print the invitation in the terminal."""
     code = stage_routes.qr_text(links[0], sys.stdout.isatty())
     try:
         print(f"\n{code}\n")
     except UnicodeEncodeError:
-        pass  # a terminal without block characters; the page has the code too
+        pass  # no block characters in this terminal; the page has the QR code too
     print(f"For the audience: {links[0]}")
     for link in links[1:]:
-        print(f"  or, if they do not reach that: {link}")
+        print(f"  or, if that is not reachable: {link}")
     if any(name in links[0] for name in ("//127.", "//localhost", "//[::1]")):
-        print("  That is this computer only; others are let in with --host 0.0.0.0.")
-    print(f"For you alone, the presenter: {own}\n")
+        print("  Only this computer can open that. To let others in, use --host 0.0.0.0.")
+    print(f"For you only, the presenter: {own}\n")
 
 
 def launch_settings(
     args: argparse.Namespace, port: int, presenting: Presenting | None = None
 ) -> dict:
-    """Arguments of `Blocks.launch`: everything that reaches outside is off."""
+    """Arguments for `Blocks.launch`: everything that reaches outside is off."""
     root, presenting = root_path(args.root_path), presenting or Presenting()
     hosts = [
         *args.allow_host,
@@ -172,22 +172,20 @@ def launch_settings(
 
 
 def head(root: str) -> str:
-    """Style sheets as links, not as Gradio's `css`: that would be rewritten below the page's
-    container.
+    """Style sheets as links rather than Gradio's `css`, which would rewrite them to apply within
+    the page's container.
     """
     version = static_version()
     links = [
         f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in STYLES
     ]
-    # not a module: the form's listeners may ask for it as soon as Gradio has drawn them
+    # not a module: the form's listeners may need it as soon as Gradio has drawn them
     script = f'<script src="{root}/kg/static/setup/ladder.js?v={version}"></script>'
     return "\n".join([*links, script, '<meta name="color-scheme" content="light dark">'])
 
 
 def static_version() -> str:
-    """Changes when any file below static/ does, so that browsers may keep what they have for
-    ever.
-    """
+    """Changes with any file under static/, so that browsers may cache files forever."""
     digest = hashlib.sha256()
     for file in sorted(path for path in STATIC.rglob("*") if path.is_file()):
         digest.update(file.relative_to(STATIC).as_posix().encode() + b"\0" + file.read_bytes())
@@ -195,7 +193,7 @@ def static_version() -> str:
 
 
 def root_path(given: str | None) -> str:
-    """ "/kgen" for "kgen", "/kgen" or "/kgen/"; empty when the app lies at the top."""
+    """ "/kgen" for "kgen", "/kgen" or "/kgen/"; empty if the app is at the root."""
     trimmed = (given or "").strip("/")
     return f"/{trimmed}" if trimmed else ""
 
@@ -203,7 +201,7 @@ def root_path(given: str | None) -> str:
 def is_free(host: str, port: int) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if os.name != "nt":  # there it would find a port free that another server holds
+        if os.name != "nt":  # there, a port held by another server would seem free
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -215,17 +213,18 @@ def is_free(host: str, port: int) -> bool:
 def claimed_port(host: str, port: int) -> int:
     if not is_free(host, port):
         raise ServeError(
-            f"Port {port} is in use; choose another with --port, or leave --port out to take the"
-            " next free one."
+            f"Port {port} is in use. Choose another with --port, or omit --port to use the next"
+            " free one."
         )
     return port
 
 
 def free_port(host: str) -> int:
-    """The first free port from 7860 on."""
+    """The first free port, starting at 7860."""
     for port in range(FIRST_PORT, FIRST_PORT + 100):
         if is_free(host, port):
             return port
     raise ServeError(
-        f"All ports from {FIRST_PORT} to {FIRST_PORT + 99} are in use; name a free one with --port."
+        f"All ports from {FIRST_PORT} to {FIRST_PORT + 99} are in use. Choose a free one with"
+        " --port."
     )

@@ -1,7 +1,7 @@
-"""The look of Gradio's own components: one neutral ink, one accent, light and dark.
+"""The look of Gradio's components: one neutral ink color and one accent, in light and dark mode.
 
-Only Gradio's variables are set here; `static/*.css` builds on the same names, so the form and the
-live view cannot drift apart. Fonts are the system's: nothing is fetched.
+Only Gradio's variables are set here. The style sheets under static/ use the same names, so the form
+and the live view stay consistent. Fonts are the system's: nothing is fetched.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COLOURS = {
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's base theme with our colours and the fonts of the reader's system."""
+    """Gradio's base theme with our colors and the system's fonts."""
     pairs = {}
     for name, (light, dark) in COLOURS.items():
         pairs |= {name: light, f"{name}_dark": dark}

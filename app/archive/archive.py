@@ -1,9 +1,9 @@
-"""Reading run folders for the page: every run by its name, and pieces of it as ready JSON bytes.
+"""Reading run folders for the page: every run by name, and pieces of it as encoded JSON.
 
-Nothing here runs or changes a run. What a piece says can never change (a finished iteration of an
-attempt), so the routes let browsers keep it for ever; that is why an attempt that is over is
-refused. A folder may be deleted and made again under its name: only an answer to an address with
-the run's own id is kept.
+Nothing here runs or changes a run. A piece (a finished iteration of an attempt) never changes, so
+browsers may cache it forever; that is why requests for an earlier attempt are rejected. A folder
+may be deleted and recreated under the same name, so only responses to an address with the run's own
+id are cached.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from kgen.events import PARTS
 from kgen.journal.reading import NAME, JournalError, open_run
 
 MOST_OPEN = 24
-"""Opening one anew reads all its events again. An audience may look at that many at once."""
+"""Reopening a run reads all its events again. An audience may view this many at once."""
 MOST_VIEW_BYTES = 64 << 20
-"""Of students' views that open runs keep, together."""
+"""Most bytes of students' views kept by all open runs together."""
 MOST_BYTES = 8 << 20
-"""Of ready pieces: some forty iterations, made once for all who ask for them. Browsers keep what
-they have seen.
+"""Most bytes of encoded pieces: some forty iterations, made once for all viewers. Browsers cache
+what they have seen.
 """
 
 
 def without_place(error: JournalError, folder: Path) -> str:
-    """What is wrong, without where on this machine the runs lie."""
+    """The error message without the path of the run folder on this machine."""
     return str(error).replace(f"{folder}{os.sep}", "")
 
 
 @functools.cache
 def bundled_reference(teacher: str) -> bytes:
-    """The real examples of a bundled teacher's layout, encoded: what is shown before any run."""
+    """The real examples in a bundled teacher's layout, encoded; shown before any run."""
     layout = projection.load(projection.bundled(teacher))
     if layout is None or layout.images is None:
         raise Missing(f"There are no bundled examples for {teacher}.")
@@ -61,24 +61,24 @@ class Archive:
         self._open: OrderedDict[tuple[str, int, str], OpenRun] = OrderedDict()
 
     def path(self, name: str) -> Path:
-        """The folder of a run. Raises Missing for anything but the plain name of one."""
+        """The folder of a run. Raises Missing for anything but the name of an existing run."""
         if (
             not NAME.fullmatch(name)
             or ".." in name
             or not (self.folder / name / "recipe.json").is_file()
         ):
-            raise Missing("There is no run of that name here.")
+            raise Missing("There is no run with that name.")
         return self.folder / name
 
     def prepare(self) -> None:
-        """Make the folder and see whether it can be written. Raises OSError."""
+        """Create the folder and check that it is writable. Raises OSError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self.folder) as file:
             file.write(b"\0" * 4096)
             file.flush()
 
     def free_name(self, wanted: str) -> str:
-        """recipe-date-time: unique, and a legal file name everywhere."""
+        """recipe-date-time: unique, and a valid file name on any system."""
         slug = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")[:40] or "run"
         name = f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}"
         return next(
@@ -88,7 +88,7 @@ class Archive:
         )
 
     def names(self) -> Iterator[str]:
-        """Runs in the folder, the one written last first."""
+        """Runs in the folder, most recently written first."""
 
         def newest(path: Path) -> float:
             try:
@@ -107,13 +107,11 @@ class Archive:
         yield from (p.name for p in sorted(paths, key=newest, reverse=True))
 
     def latest(self, name: str) -> OpenRun:
-        """The attempt that a run is at. Raises Missing."""
+        """A run's current attempt. Raises Missing."""
         return self.open(name, None)
 
     def open(self, name: str, attempt: int | None, id: str | None = None) -> OpenRun:
-        """Raises Missing, in words, for a run or an attempt that is not there, or a run with
-        another id.
-        """
+        """Raises Missing if the run or attempt does not exist, or the run has another id."""
         try:
             run = open_run(self.path(name))
             info = run.info
@@ -124,10 +122,10 @@ class Archive:
             attempt = now
         if attempt != now:
             raise Missing(
-                f"This run is at attempt {now}; attempt {attempt} is over. Reload the page."
+                f"This run is at attempt {now}, so attempt {attempt} is over. Reload the page."
             )
         if id not in (None, own):
-            raise Missing("This is another run of the same name. Reload the page.")
+            raise Missing("This is a different run with the same name. Reload the page.")
         key = (name, attempt, own)
         with self._lock:
             opened = self._open.setdefault(key, OpenRun(run, attempt, own))
@@ -142,7 +140,7 @@ class Archive:
     def group(
         self, name: str, attempt: int, iteration: int, id: str | None = None
     ) -> tuple[bytes, bool]:
-        """(encoded group, may be kept for ever)."""
+        """(encoded group, may be cached forever)."""
         run = self.open(name, attempt, id)
         return self._piece(
             ("group", name, attempt, iteration), id, run, lambda: self._group(run, iteration)
@@ -162,7 +160,7 @@ class Archive:
     def moment(
         self, name: str, attempt: int, iteration: int, id: str | None = None
     ) -> tuple[bytes, bool]:
-        """What was known at the kept steps of an iteration, and at its end."""
+        """What was known at the stored steps of an iteration, and at its end."""
         run = self.open(name, attempt, id)
         try:
             steps = run.run.batch(iteration, ("preview_steps",)).get("preview_steps", ())
@@ -178,10 +176,10 @@ class Archive:
     def points(
         self, name: str, attempt: int, iteration: int, id: str | None = None
     ) -> tuple[bytes, bool]:
-        """Every image of an iteration as a point of the teacher's view."""
+        """Every image of an iteration as a point in the teacher's view."""
         run = self.open(name, attempt, id)
         if run.layout is None:
-            raise Missing("The images of this run have no places yet.")
+            raise Missing("This run's images have no positions yet.")
         return self._piece(
             ("points", name, attempt, iteration), id, run, lambda: self._points(run, iteration)
         )
@@ -221,9 +219,9 @@ class Archive:
     def _piece(
         self, key: tuple, id: str | None, run: OpenRun, make: Callable[[], dict[str, Any]]
     ) -> tuple[bytes, bool]:
-        """(encoded, final): final once the layout is there, for an address with the id."""
+        """(encoded, final): final once there is a layout, for an address with the id."""
         whole = run.layout is not None
-        final = whole and (id or "") == run.id  # a run without an id has none in its address either
+        final = whole and (id or "") == run.id  # a run without an id has none in its address
         return (
             self._in_words(lambda: self._pieces.get((*key, run.id, whole), lambda: encode(make()))),
             final,
@@ -234,7 +232,7 @@ class Archive:
             return make()
         except JournalError as error:
             raise Missing(without_place(error, self.folder)) from None
-        except HOSTILE:  # a run from elsewhere may hold anything
+        except HOSTILE:  # a run from elsewhere may contain anything
             raise Missing(FOREIGN) from None
 
     def _group(self, run: OpenRun, iteration: int) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""One iteration's file, opened for what is asked and no more: columns of all its images, single
-images, maps, frames of their making.
+"""One iteration's file, which reads only what is requested: columns of all images, single images,
+maps, and frames from their making.
 
-A run may come from elsewhere: shapes are read from the file's header and checked before any array
-is, so that no file can make the app hold more than a few megabytes. What a file of an earlier
-version lacks is None. It knows nothing of other iterations.
+A run may come from elsewhere, so shapes are read from the file's header and checked before any
+array is loaded: no file can make the app use more than a few megabytes. Anything missing from an
+older file is None. It knows nothing about other iterations.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from kgen.journal.reading import JournalError
 
 MOST_IMAGES, MOST_SIDE, MOST_CHANNELS = 4096, 1024, 4
 MOST_NUMBERS = 1 << 23
-"""Values of one array that is read whole."""
+"""Most values in an array that is read whole."""
 THUMB = 64
-"""Larger images are shrunk to at most this in grids."""
+"""Larger images are scaled down to at most this side in grids."""
 
 
 class BatchFileError(KGenError, ValueError):
-    """A file that does not hold what an iteration's file holds; one sentence."""
+    """A file without the contents of an iteration's file; one sentence."""
 
     code = "batch"
 
 
 @dataclass(frozen=True, slots=True)
 class PerImage:
-    """What is known of each image of an iteration, f64 [n] each; nan where it is not. Rounded as
-    the page gets it.
+    """What is known about each image of an iteration, f64 [n] each; nan if unknown. Rounded as on
+    the page.
     """
 
     labels: np.ndarray
@@ -45,13 +45,13 @@ class PerImage:
     p: np.ndarray
     """The teacher's probability of the pseudo-label."""
     s: np.ndarray
-    """The student's; nan where the label is not among its five likeliest."""
+    """The student's; nan if the label is not among its five likeliest."""
     parts: dict[str, np.ndarray]
     judge: np.ndarray
     """The judge's probability of the pseudo-label."""
     rank: np.ndarray
-    """The pseudo-label's rank among all classes that the judge knows; 1 is the likeliest (in the
-    file, 0).
+    """The pseudo-label's rank among all classes the judge knows; 1 is the likeliest (0 in the
+    file).
     """
 
     @property
@@ -60,8 +60,8 @@ class PerImage:
 
 
 class BatchFile:
-    """A context manager. Raises JournalError for a file that is missing or damaged, Odd for one
-    that holds something else.
+    """A context manager. Raises JournalError for a missing or damaged file, BatchFileError for one
+    with unexpected contents.
     """
 
     def __init__(self, folder: Path, iteration: int):
@@ -84,8 +84,7 @@ class BatchFile:
                 and 1 <= self.side == width <= MOST_SIDE
             ):
                 raise BatchFileError(
-                    f"Iteration {iteration_name(self.iteration)} has images of a shape that no run"
-                    " makes."
+                    f"Iteration {iteration_name(self.iteration)} has images with an invalid shape."
                 )
         except BaseException:
             self.__exit__()
@@ -99,8 +98,8 @@ class BatchFile:
         return name in self._names
 
     def array(self, name: str, dimensions: int, rows: int | None = None) -> np.ndarray | None:
-        """A small array, whole, with one row for each image (or `rows`: -1 for any); None where the
-        file lacks it.
+        """A small array, read whole, with one row per image (or `rows`; -1 for any); None if the
+        file does not have it.
         """
         if name not in self._names:
             return None
@@ -108,8 +107,7 @@ class BatchFile:
         wanted = self.n if rows is None else rows
         if wanted not in (-1, shape[0]) or int(np.prod(shape, dtype=object)) > MOST_NUMBERS:
             raise BatchFileError(
-                f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run"
-                " makes."
+                f"In iteration {iteration_name(self.iteration)}, “{name}” has an invalid shape."
             )
         return self._read(lambda: self._file.get_tensor(name))
 
@@ -120,8 +118,7 @@ class BatchFile:
         shape = self._shape(name, dimensions)
         if shape[0] != self.n or int(np.prod(shape[1:], dtype=object)) > MOST_NUMBERS:
             raise BatchFileError(
-                f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run"
-                " makes."
+                f"In iteration {iteration_name(self.iteration)}, “{name}” has an invalid shape."
             )
         return self._read(lambda: self._file.get_slice(name)[at : at + 1])[0]
 
@@ -172,8 +169,8 @@ class BatchFile:
         return found
 
     def frames(self, at: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
-        """The making of one image: (steps [S], u8 [S,c,e,e], the teacher's confidence at each step
-        or None); None where it was not kept.
+        """How one image was made: (steps [S], u8 [S,c,e,e], the teacher's confidence at each step
+        or None); None if it was not stored.
         """
         where, steps = self.array("preview_positions", 1, -1), self.array("preview_steps", 1, -1)
         if (
@@ -190,8 +187,7 @@ class BatchFile:
             or len(steps) > 64
         ):
             raise BatchFileError(
-                f"In iteration {iteration_name(self.iteration)}, “previews” has a shape that no run"
-                " makes."
+                f"In iteration {iteration_name(self.iteration)}, “previews” has an invalid shape."
             )
         i = int(np.flatnonzero(where == at)[0])
         pixels = self._read(lambda: self._file.get_slice("previews")[:, i : i + 1])[:, 0]
@@ -212,8 +208,7 @@ class BatchFile:
             ) from None
         if len(shape) != dimensions or kind not in (None, found):
             raise BatchFileError(
-                f"In iteration {iteration_name(self.iteration)}, “{name}” has a shape that no run"
-                " makes."
+                f"In iteration {iteration_name(self.iteration)}, “{name}” has an invalid shape."
             )
         return shape
 
@@ -233,13 +228,13 @@ def iteration_name(iteration: int) -> str:
 
 
 def shares(values: np.ndarray) -> np.ndarray:
-    """Probabilities with four digits; nan where there is no number."""
+    """Probabilities with four digits; nan if not a number."""
     values = values.astype(np.float64)
     return np.where(np.isfinite(values), np.round(values, 4), np.nan)
 
 
 def significant(values: np.ndarray) -> np.ndarray:
-    """Five significant digits, as JSON will write them; nan where there is no number."""
+    """Five significant digits, as JSON will write them; nan if not a number."""
     return np.array(
         [
             float(f"{v:.5g}") if np.isfinite(v) else np.nan
@@ -250,11 +245,11 @@ def significant(values: np.ndarray) -> np.ndarray:
 
 
 def to_json(values: np.ndarray) -> list[float | None]:
-    """For JSON: no number is null."""
+    """For JSON: nan becomes null."""
     return [v if v == v else None for v in values.tolist()]
 
 
 def thumb_of(side: int) -> tuple[int, int]:
-    """(by how much an image is shrunk in a grid, its side there)."""
+    """(by how much an image is scaled down in a grid, its side there)."""
     by = -(-side // THUMB)
     return by, -(-side // by)

@@ -1,7 +1,8 @@
-"""What a run tells, as columns that can be laid beside another run's: every point knows its pixels,
+"""A run's events as columns that can be compared with another run's: every point knows its pixels,
 seconds and generator steps.
 
-Pure and bounded: one event at a time, at most MOST points a column however long the run is.
+Pure and bounded: one event at a time, and at most MOST points per column no matter how long the run
+is.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from kgen.terms import TITLES
 
 MOST = 300
 PLACE = ("pixels", "t", "step")
-"""Where a point lies: pixels in the pool, seconds of the run's own clock, generator steps done."""
+"""A point's coordinates: pixels in the pool, seconds by the run's clock, generator steps."""
 MOST_WAITING = 10_000
-"""Generator steps that wait for their batch to end; a recipe cannot ask for more in one."""
+"""Most generator steps waiting for their batch to end; no recipe can have more in one."""
 MOST_NAMES, LONGEST = 1_000, 120
 
 
 class Means:
-    """An endless series as at most MOST rows, each the mean of as many consecutive ones. Its place
-    is where the last of them lies.
+    """An endless series as at most MOST rows, each the mean of equally many consecutive ones, at
+    the coordinates of the last of them.
 
-    Dropping rows instead would show the saw-tooth of a loss (each batch begins anew) as waves that
+    Dropping rows instead would turn the sawtooth of a loss (each batch starts over) into waves that
     are not there.
     """
 
@@ -52,7 +53,7 @@ class Means:
         )
 
     def rows(self, further: Iterable[tuple] = ()) -> list[tuple]:
-        """`further`: (place, values) that are not part of the series yet."""
+        """`further`: (place, values) pairs that are not part of the series yet."""
         rest = [*self._held, *further]
         each = max(self._each, math.ceil(len(rest) / (MOST - len(self._rows))))
         means = [self._mean(rest[i : i + each]) for i in range(0, len(rest), each)]
@@ -60,7 +61,7 @@ class Means:
 
 
 class Columns:
-    """Folds the events of one run. `recipe` is the run folder's, which was checked when it was
+    """Folds the events of one run. `recipe` comes from the run folder and was checked when it was
     opened.
     """
 
@@ -77,8 +78,8 @@ class Columns:
         """real → (place…, share, n): accuracy on real images, or agreement on synthetic ones."""
         self.batches = Curve()
         self._judged = [0, 0.0, 0.0]
-        """Images that the judge has looked at, and how many of them it names as intended: among the
-        chosen classes, among all.
+        """Images the judge has seen, and how many of them it classifies as intended, among the
+        chosen classes and among all.
         """
         self._loss, self._student_loss = Means(), Means()
         self._waiting: list[tuple[float, int, tuple[float, ...]]] = []
@@ -115,7 +116,7 @@ class Columns:
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Of the generator's loss."""
+        """The generator's loss terms."""
         return self.started.term_names if self.started else PARTS
 
     def term_title(self, name: str) -> str:
@@ -126,13 +127,13 @@ class Columns:
         return self.pixels, round(self.t, 3), self.steps
 
     def _losses(self) -> list[tuple]:
-        """Those of the batch being made lie at the pool before it, until it has ended."""
+        """Until a batch has ended, its steps are placed at the pool size before it."""
         return self._loss.rows(
             ((self.pixels, t, step), values) for t, step, values in self._waiting
         )
 
     def _let_go(self, after: int) -> None:
-        """The steps of a batch lie between the pool before it and the pool after it."""
+        """Places a batch's steps between the pool sizes before and after it."""
         n = len(self._waiting)
         for i, (t, step, values) in enumerate(self._waiting):
             self._loss.add(
@@ -160,11 +161,11 @@ class Columns:
         if real not in self.best or share > self.best[real][0]:
             self.best[real] = (share, e.student.n)
 
-    # --- what comes of it ------------------------------------------------------------------------
+    # --- results ---------------------------------------------------------------------------------
 
     @property
     def state(self) -> str:
-        """finished, stopped, failed, or open: whether it goes on is not in its events."""
+        """finished, stopped, failed, or open; events do not say whether an open run continues."""
         if isinstance(self.ended, events.RunFinished):
             return "finished" if self.ended.reason == "done" else "stopped"
         return "failed" if self.ended else "open"
@@ -179,16 +180,16 @@ class Columns:
 
     @property
     def budget(self) -> int | None:
-        """Pixels that the pool may hold."""
+        """Pixels the pool may hold."""
         return self.started.budget_pixels if self.started else None
 
     def at(self, pixels: float, real: bool) -> tuple[float, int, int] | None:
-        """(share, n, pixels) of the last test with at most so many pixels in the pool."""
+        """(share, n, pixels) of the last test with at most this many pixels in the pool."""
         fitting = [row for row in self.tests[real].rows() if row[0] <= pixels]
         return (fitting[-1][3], int(fitting[-1][4]), int(fitting[-1][0])) if fitting else None
 
     def last(self, real: bool) -> tuple[float, int] | None:
-        """(share, n) of the last test of a kind: of a finished run the one that its end tells."""
+        """(share, n) of the last test of a kind; for a finished run, its final result."""
         e = self.ended
         told = (e.accuracy if real else e.agreement) if isinstance(e, events.RunFinished) else None
         if told is not None and math.isfinite(told):
@@ -198,17 +199,15 @@ class Columns:
 
     @property
     def opinion(self) -> tuple[float, float] | None:
-        """Shares of all images that the judge names as intended, among the chosen classes and among
-        all; None without a judge.
+        """Shares of all images that the judge classifies as intended, among the chosen classes and
+        among all; None without a judge.
         """
         n, *named = self._judged
         return (named[0] / n, named[1] / n) if n else None
 
     @property
     def uses(self) -> set[str]:
-        """Terms of the loss that were ever anything but zero. What has no BatchNorm has no such
-        term.
-        """
+        """Loss terms that were ever nonzero. A teacher without BatchNorm has no such term."""
         pairs = [(self.terms, self._losses()), (STUDENT_PARTS, self._student_loss.rows())]
         return {
             name
@@ -218,7 +217,7 @@ class Columns:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """For the page, as JSON. A number that is none becomes null, and `warnings` says so."""
+        """For the page, as JSON. Non-finite numbers become null, and `warnings` says so."""
         odd: set[str] = set()
 
         def columns(names: Iterable[str], rows: Iterable[tuple]) -> dict[str, list]:

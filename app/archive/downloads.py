@@ -1,5 +1,5 @@
-"""Chosen images of a class as files: one PNG of all, or a ZIP of PNGs with a table of their losses,
-made while it is sent.
+"""Selected images of a class as files: one PNG with all of them, or a ZIP of PNGs with a table of
+their losses, created while it is sent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kgen.journal.bundle import Pipe
 from kgen.journal.reading import JournalError
 
 MOST_GRID, MOST_ZIP = 2_500, 20_000
-"""Images in one PNG, and in one ZIP."""
+"""Most images in one PNG and in one ZIP."""
 BEFORE = (
     "file",
     "iteration",
@@ -35,12 +35,12 @@ AFTER = ("judge_confidence", "judge_rank")
 
 
 def slug(name: str) -> str:
-    """A class's name in a file's name."""
+    """A class's name as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "class"
 
 
 def grid(album: Album, images: list[tuple[int, int]]) -> bytes:
-    """A PNG, row by row. Raises JournalError, Odd."""
+    """A PNG, filled row by row. Raises JournalError, BatchFileError."""
     cell = max((thumb_of(album.columns(it).side)[1] for it in {it for it, _ in images}), default=1)
     columns = max(1, math.ceil(math.sqrt(1.5 * len(images))))
     return sheets.png_bytes(
@@ -49,8 +49,8 @@ def grid(album: Album, images: list[tuple[int, int]]) -> bytes:
 
 
 def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[bytes]:
-    """The bytes of a ZIP, piece by piece: PNGs in full size, file by file, and losses.csv in the
-    order that was asked for.
+    """The bytes of a ZIP, piece by piece: full-size PNGs, file by file, and losses.csv in the
+    requested order.
     """
     pipe = Pipe()
     table = io.StringIO()
@@ -72,7 +72,10 @@ def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[
                             sheets.png_bytes(sheets.picture(opened.image(pos))),
                         )
                         yield pipe.take()
-            except (JournalError, BatchFileError):  # went away meanwhile: the table still names it
+            except (
+                JournalError,
+                BatchFileError,
+            ):  # deleted in the meantime: the table still lists it
                 continue
     yield pipe.take()
 
@@ -114,5 +117,5 @@ def _row(album: Album, iteration: int, pos: int, name: str) -> dict[str, Any]:
 
 
 def plain(text: str) -> str:
-    """A text that a spreadsheet will not take for a formula; a run may come from anybody."""
+    """A text that a spreadsheet will not read as a formula; runs may come from anywhere."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

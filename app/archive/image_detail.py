@@ -1,8 +1,8 @@
-"""One image of a run in full: itself, its map, its loss among its batch's, its making, and what
-lies near it in the teacher's embedding.
+"""One image of a run in full: the image, its map, its loss relative to its batch, how it was made,
+and its neighbors in the teacher's embedding.
 
-Functions from an opened file to JSON-able dictionaries. Nothing of another image is computed here
-but distances.
+Functions from an opened file to JSON-able dictionaries. Nothing about other images is computed here
+except distances.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from kgen.journal.reading import JournalError
 
 NEAREST = 7
 MOST_COMPARED, MOST_FILES = 20_000, 400
-"""Synthetic images, and iterations, in which near ones of other classes are looked for; a longer
-run is sampled evenly.
+"""Most synthetic images and iterations to search for neighbors from other classes; a longer run is
+sampled evenly.
 """
 MOST_WIDTH = 8192
 FRAME_BYTES = 4 << 20
-"""Of all frames of an image's making together; larger ones are shrunk."""
+"""Most bytes in all frames of an image together; larger ones are scaled down."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -35,8 +35,8 @@ def picture(image: np.ndarray, by: int = 1) -> str:
 
 
 def specimen(album: Album, iteration: int, pos: int, real: Arrays | None) -> dict[str, Any]:
-    """Everything that one image's own file says of it, and the nearest of the real examples. Raises
-    JournalError, Odd.
+    """Everything in the image's own file about it, and the nearest real examples. Raises
+    JournalError, BatchFileError.
     """
     columns = album.columns(iteration)
     with BatchFile(album.path, iteration) as opened:
@@ -51,7 +51,7 @@ def specimen(album: Album, iteration: int, pos: int, real: Arrays | None) -> dic
             for name, values in columns.parts.items()
         }
         if any(len(values) < opened.n for values in finite.values()):
-            odd.append("Some values of the loss in this batch are not numbers; they are left out.")
+            odd.append("Some loss values in this batch are not numbers and are left out.")
         out = {
             "iteration": iteration,
             "pos": pos,
@@ -83,8 +83,8 @@ def specimen(album: Album, iteration: int, pos: int, real: Arrays | None) -> dic
 
 
 def shared(parts: dict[str, np.ndarray]) -> list[str]:
-    """Terms that are one value for the whole batch, as BN statistics are. All zero is a hinge that
-    no image is caught in.
+    """Terms with one value for the whole batch, like BN statistics. If all are zero, it is just a
+    hinge that is inactive for every image.
     """
     return [
         name
@@ -104,7 +104,7 @@ def finite_or_zero(values: np.ndarray, what: str, odd: list[str]) -> np.ndarray:
 
 
 def top(opened: BatchFile, who: str, pos: int) -> list[list] | None:
-    """[[the teacher's class, probability], …], likeliest first; None where it was not kept."""
+    """[[class of the teacher, probability], …], likeliest first; None if not stored."""
     classes, p = opened.row(f"{who}_top", pos, 2), opened.row(f"{who}_top_p", pos, 2)
     if classes is None or p is None or classes.shape != p.shape:
         return None
@@ -114,8 +114,8 @@ def top(opened: BatchFile, who: str, pos: int) -> list[list] | None:
 
 
 def making(opened: BatchFile, pos: int) -> dict[str, Any]:
-    """The kept steps of its making before the one that was kept: `frames`, or whether there are any
-    of other images.
+    """The image's stored steps before the one that was kept, as `frames`; or whether other images
+    have any.
     """
     found = opened.frames(pos)
     kept = opened.array("kept_step", 1, -1)
@@ -124,7 +124,7 @@ def making(opened: BatchFile, pos: int) -> dict[str, Any]:
         return {"kept_step": last, "frames": [], "frames_kept": opened.has("previews")}
     steps, pixels, sure = found
     same = np.flatnonzero((pixels == opened.image(pos)).all((1, 2, 3)))
-    if last is None and len(same):  # a run of an earlier version does not tell
+    if last is None and len(same):  # older runs do not say
         last = int(steps[same[-1]])
     before = np.ones(len(steps), bool) if last is None else steps < last
     out: dict[str, Any] = {"kept_step": last}
@@ -143,7 +143,7 @@ def making(opened: BatchFile, pos: int) -> dict[str, Any]:
 
 
 def _before(album: Album, iteration: int, pos: int) -> list[int] | None:
-    """The image before this one; of the iteration before, its last."""
+    """The previous image, which may be the last one of the previous iteration."""
     if pos:
         return [iteration, pos - 1]
     try:
@@ -155,7 +155,7 @@ def _before(album: Album, iteration: int, pos: int) -> list[int] | None:
 def _nearest(
     embedding: np.ndarray | None, real: Arrays | None, odd: list[str]
 ) -> dict[str, Any] | None:
-    """The nearest of the real examples, with how many were looked at; None where there are none."""
+    """The nearest real examples, and how many were compared; None if there are none."""
     if (
         embedding is None
         or real is None
@@ -183,8 +183,8 @@ def _nearest(
 
 
 def kin(album: Album, iteration: int, pos: int, end: int) -> dict[str, Any]:
-    """The nearest images of other classes among the first `end` iterations, and what terms that a
-    batch shares are in those. Raises JournalError, Odd.
+    """The nearest images of other classes in the first `end` iterations, and the values there of
+    terms that a batch shares. Raises JournalError, BatchFileError.
     """
     with BatchFile(album.path, iteration) as opened:
         if pos >= opened.n:
@@ -194,7 +194,7 @@ def kin(album: Album, iteration: int, pos: int, end: int) -> dict[str, Any]:
         own = opened.row("embedding", pos, 2)
         files = min(MOST_FILES, max(1, MOST_COMPARED // opened.n), end)
     if own is None or not 1 <= len(own) <= MOST_WIDTH:
-        raise BatchFileError("This run did not keep the teacher's embeddings.")
+        raise BatchFileError("This run did not store the teacher's embeddings.")
     own, c = np.nan_to_num(own.astype(np.float32)), int(album.columns(iteration).labels[pos])
     looked = sorted(
         {*np.linspace(0, end - 1, files).round().astype(int).tolist(), min(iteration, end - 1)}

@@ -1,10 +1,10 @@
-"""Where an embedding lies on the page: a fitted 2-D layout of real examples, and new points placed
-among them.
+"""Where an embedding is drawn on the page: a fitted 2-D layout of real examples, and new points
+placed among them.
 
-A point is placed by its nearest neighbours in the layout, so placing it never moves another one.
-Fitting (UMAP) happens in a process of its own, `python -m app.projection fit REFERENCE OUT`, the
-command that also makes the bundled layouts: numba ends the whole process when threads meet in it,
-so the app never imports it.
+A point is placed by its nearest neighbors in the layout, so placing it never moves another point.
+Fitting (UMAP) runs in a separate process, `python -m app.archive.projection fit REFERENCE OUT`,
+which also makes the bundled layouts. The app never imports numba, because numba crashes the whole
+process if threads collide in it.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ LAYOUT = "layout.safetensors"
 
 
 class LayoutError(KGenError, ValueError):
-    """A layout or reference file that cannot be used; one sentence."""
+    """An unusable layout or reference file; one sentence."""
 
     code = "layout"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Real examples and their places: embedding f32 [n,d], xy f32 [n,2] in 0..1; images u8
-    [n,c,l,l] where they are kept.
+    """Real examples and their positions: embedding f32 [n,d], xy f32 [n,2] in 0..1; images u8
+    [n,c,l,l] if stored.
     """
 
     embedding: np.ndarray
@@ -54,19 +54,19 @@ class Layout:
     @functools.cached_property
     def z(self) -> np.ndarray:
         """The height of each example in three dimensions, f32 [n] in 0..1: the main direction of
-        what x and y leave out.
+        what x and y do not show.
         """
         return height(self.embedding, self.xy)
 
     def place3(self, points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
-        """[m,d] → [m,3]: x and y as `place` gives them, and the height by the same neighbours."""
+        """[m,d] → [m,3]: x and y as in `place`, and the height from the same neighbors."""
         index, weight = self._neighbours(points, k)
         xyz = np.concatenate([self.xy, self.z[:, None]], 1)
         return (xyz[index] * weight[:, :, None]).sum(1).astype(np.float32)
 
     def place(self, points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
-        """[m,d] → [m,2]: the mean of the k nearest examples' places, weighted by 1/distance. An
-        example lies on itself.
+        """[m,d] → [m,2]: the mean position of the k nearest examples, weighted by 1/distance. An
+        example maps to its own position.
         """
         index, weight = self._neighbours(points, k)
         return (self.xy[index] * weight[:, :, None]).sum(1).astype(np.float32)
@@ -80,8 +80,8 @@ class Layout:
 
 
 def height(embedding: np.ndarray, xy: np.ndarray) -> np.ndarray:
-    """[n,d], [n,2] → f32 [n] in 0..1: the first principal component of what a linear function of x
-    and y leaves of the embedding.
+    """[n,d], [n,2] → f32 [n] in 0..1: the first principal component of the embedding after removing
+    what is linear in x and y.
     """
     if len(embedding) < 4:
         return np.full(len(embedding), 0.5, np.float32)
@@ -101,22 +101,20 @@ def nearest(points: np.ndarray, among: np.ndarray, k: int) -> tuple[np.ndarray, 
         (points**2).sum(1)[:, None] + (among**2).sum(1)[None] - 2 * points @ among.T, 0
     )
     rough = np.argpartition(squared, k - 1, axis=1)[:, :k]
-    # once more without the cancellation of large squares, so that an example's distance to itself
-    # is exactly 0
+    # recompute without cancellation of large squares, so that an example's distance to itself is
+    # exactly 0
     exact = np.sqrt(((points[:, None, :] - among[rough]) ** 2).sum(2))
     order = np.argsort(exact, axis=1, kind="stable")
     return np.take_along_axis(rough, order, 1), np.take_along_axis(exact, order, 1)
 
 
 def bundled(teacher: str) -> Path:
-    """Where the layout of a teacher of the zoo lies, if it has one."""
+    """Path of the layout of a zoo teacher, if it has one."""
     return ASSETS / f"{teacher}.layout.safetensors"
 
 
 def load(path: Path, checksum: str | None = None) -> Layout | None:
-    """A layout file; None where it is missing, damaged, or was made with another version of the
-    teacher.
-    """
+    """A layout file; None if it is missing, damaged, or made for another version of the teacher."""
     try:
         made_for = zoo.header(path).get("teacher_sha256")
         arrays = load_arrays(path.read_bytes())
@@ -128,7 +126,7 @@ def load(path: Path, checksum: str | None = None) -> Layout | None:
             arrays["labels"],
             arrays.get("images"),
         )
-    except Exception:  # noqa: BLE001  a missing or broken layout only means that one is fitted anew
+    except Exception:  # noqa: BLE001  if a layout is missing or broken, a new one is fitted
         return None
 
 
@@ -156,8 +154,8 @@ def fit(embedding: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
-    """Fit the layout of a reference file (embedding, labels, images if any), or of the synthetic
-    images that a folder of batches holds so far; returns how many examples it holds."""
+    """Fit a layout to a reference file (embedding, labels, images if any), or to the synthetic
+    images in a folder of batches; returns the number of examples."""
     if reference.is_dir():
         arrays = _of_batches(reference)
     elif reference.suffix == ".npz":
@@ -167,12 +165,12 @@ def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
         arrays = load_arrays(reference.read_bytes())
     if missing := {"embedding", "labels"} - arrays.keys():
         raise LayoutError(
-            f"{reference} has no {' and no '.join(sorted(missing))}; expected a run's"
+            f"{reference} has no {' or '.join(sorted(missing))}; expected a run's"
             " reference.safetensors."
         )
     whole = np.flatnonzero(np.isfinite(arrays["embedding"]).all(1))[:MOST_EXAMPLES]
     if not len(whole):
-        raise LayoutError(f"{reference} holds no embedding whose numbers are all finite.")
+        raise LayoutError(f"{reference} has no embedding with only finite numbers.")
     kept = {
         k: np.ascontiguousarray(arrays[k][whole])
         for k in ("embedding", "labels", "images")
@@ -186,23 +184,22 @@ def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
 
 
 def _of_batches(folder: Path) -> dict[str, np.ndarray]:
-    """Embeddings and labels of the newest batches of a run, MOST_EXAMPLES or a few more."""
+    """Embeddings and labels of a run's newest batches, MOST_EXAMPLES or a few more."""
     found: list[dict[str, np.ndarray]] = []
     for path in sorted(folder.glob("*.safetensors"), reverse=True):
         found.append(load_arrays(path.read_bytes()))
         if sum(len(batch["labels"]) for batch in found) >= MOST_EXAMPLES:
             break
     if not found:
-        raise LayoutError(f"{folder} holds no batch of images.")
+        raise LayoutError(f"{folder} has no batches of images.")
     return {k: np.concatenate([batch[k] for batch in found]) for k in ("embedding", "labels")}
 
 
 class Fitter:
-    """One fit in a process of its own, at low priority, ended when it takes too long or the app
-    closes.
+    """One fit in a separate low-priority process, killed if it takes too long or the app closes.
 
-    A started command, not a fork: numba does not survive one, and `multiprocessing` would import
-    launch.py again.
+    It is a new command rather than a fork: numba does not survive a fork, and `multiprocessing`
+    would import launch.py again.
     """
 
     def __init__(self, reference: Path, out: Path, teacher_sha256: str = ""):
@@ -255,10 +252,10 @@ class Fitter:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m app.projection", description=__doc__.partition("\n\n")[0]
+        prog="python -m app.archive.projection", description=__doc__.partition("\n\n")[0]
     )
     command = parser.add_subparsers(required=True).add_parser(
-        "fit", help="fit a layout of real examples with UMAP"
+        "fit", help="fit a layout to real examples with UMAP"
     )
     command.add_argument(
         "reference",
@@ -273,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command.add_argument(
         "--teacher",
-        help="name of the teacher that made the embeddings; its checksum is kept in the file",
+        help="name of the teacher that made the embeddings; its checksum is stored in the file",
     )
     command.add_argument("--checksum", default="", help="the checksum itself, instead of --teacher")
     command.add_argument("--nice", action="store_true", help="run at low priority")

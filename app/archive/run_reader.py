@@ -1,5 +1,5 @@
-"""One attempt of a run, opened for the page: what its events say so far, its layout, its students'
-views. Nothing is read twice.
+"""One attempt of a run, opened for the page: its events so far, its layout, its student's views.
+Nothing is read twice.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from kgen.zoo import zoo
 MOST_TESTS = 500
 MOST_VIEWS = 1000
 HOSTILE = (AttributeError, KeyError, ValueError, IndexError, TypeError, OverflowError)
-"""What reading arrays and events raises where they hold something else than a run's."""
-FOREIGN = "This file of the run holds something else than it should."
+"""What reading arrays and events may raise if they have unexpected contents."""
+FOREIGN = "A file of this run has unexpected contents."
 
 
 def layout_of(run: Run) -> Layout | None:
-    """The layout of a run's teacher: the bundled one, else the one that was fitted for this run."""
+    """The bundled layout of a run's teacher, or else the one fitted for this run."""
     checksum = run.info.get("teacher_sha256")
     teacher = run.recipe.teacher
     found = (
@@ -35,7 +35,7 @@ def layout_of(run: Run) -> Layout | None:
 
 
 def slim(test: events.Evaluated) -> events.Evaluated:
-    """Without what only the newest test is asked for, which may be thousands of numbers."""
+    """Drops what only the newest test needs, which may be thousands of numbers."""
     scores = {
         who: score.model_copy(update={"confusion": []})
         for who in ("student", "teacher")
@@ -45,18 +45,18 @@ def slim(test: events.Evaluated) -> events.Evaluated:
 
 
 class Story(NamedTuple):
-    """What events say of a run: how it began, iterations done, tests, the last event's kind."""
+    """A run according to its events: its start, iterations done, tests, the last event's kind."""
 
     started: events.RunStarted | None
     done: int
     tests: tuple[events.Evaluated, ...]
     last: str
     count: int
-    """Of all tests; `tests` are the newest."""
+    """Number of all tests; `tests` are the newest."""
 
 
 class OpenRun:
-    """One attempt of a run, with what is read again and again kept. Safe from any thread."""
+    """One attempt of a run, which keeps what is read often. Safe from any thread."""
 
     def __init__(self, run: Run, attempt: int, id: str = ""):
         self.run, self.attempt, self.id = run, attempt, id
@@ -67,22 +67,20 @@ class OpenRun:
         self._moments = Moments()
         self._space, self._views, self.view_bytes = StudentSpace(), [], 0
         self._looking = threading.Lock()
-        """Held while students' views are read, which other pieces need not wait for."""
+        """Held while student views are read, so that other pieces need not wait for them."""
         self._tests: list[events.Evaluated] = []
         self._count = 0
         self._last = ""
 
     def refresh(self) -> OpenRun:
-        """Look again for what may come later: the reference examples, and a layout that is being
-        fitted.
-        """
+        """Look again for what may appear later: reference examples, and a layout being fitted."""
         with self._lock:
             self.reference = self.run.reference() if self.reference is None else self.reference
             self.layout = layout_of(self.run) if self.layout is None else self.layout
         return self
 
     def moments(self) -> Moments:
-        """Everything that was told until now; only what is new since the last time is read."""
+        """Everything known so far; reads only what is new since the last call."""
         with self._lock:
             for restarted, new in self._tail.blocks():
                 if restarted:
@@ -104,14 +102,14 @@ class OpenRun:
             )
 
     def student_view(self, test: int) -> bytes:
-        """The student's picture at its test `test`, from 1, encoded. Raises Missing; reads no test
-        twice, and none in vain.
+        """The student's view at a test (counted from 1), encoded. Raises Missing. Reads each test
+        at most once, and only when needed.
         """
         moments = self.moments()
         files, started = moments.views[:MOST_VIEWS], moments.state.started
         if started is None or not 0 < test <= len(files):
             raise Missing(
-                f"The student's view was kept of {len(files)} tests of this run, not of {test}."
+                f"This run has the student's view for {len(files)} tests; there is no test {test}."
             )
         with self._looking:
             for file in files[len(self._views) : test]:
@@ -121,7 +119,7 @@ class OpenRun:
                     self.view_bytes += len(self._views[-1])
                 except JournalError as error:
                     self._views.append(error)
-                except HOSTILE:  # a run from elsewhere may hold anything
+                except HOSTILE:  # a run from elsewhere may contain anything
                     self._views.append(Missing(FOREIGN))
             found = self._views[test - 1]
         if isinstance(found, Exception):

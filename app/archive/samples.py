@@ -1,9 +1,9 @@
-"""All images of a class of a run: columns to sort and filter by, contact sheets and mean images, in
-pieces of some iterations each.
+"""All images of one class in a run: columns to sort and filter by, contact sheets and mean images,
+in pieces of several iterations.
 
-A finished iteration never changes, so neither does a piece; each iteration's file is read once for
-its columns, which are kept as long as they fit. Sorting and filtering exist here for downloads and
-in `static/store/image_filter.js` for the page, by the same rules.
+A finished iteration never changes, so neither does a piece. Each iteration's file is read once for
+its columns, which are kept as long as there is room. Sorting and filtering exist here for downloads
+and in `static/store/image_filter.js` for the page, with the same rules.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from kgen.events import PARTS
 from kgen.journal.reading import JournalError
 
 TILES = 256
-"""Images of a class in a piece, about."""
+"""Approximate number of a class's images in a piece."""
 MOST_ITERATIONS, MOST_TILES = 128, 4096
-"""In a piece, at most."""
+"""Most iterations and images in a piece."""
 KEPT_BYTES = 64 << 20
-"""Of columns."""
+"""Most bytes of columns to keep."""
 MEAN_SIDE = 112
 MOST_SIDES = 8
 OTHERS = ("p", "s", "judge", "rank", "side", "pool")
-"""What images are sorted and filtered by, besides their iteration and the terms of the loss."""
+"""What images can be sorted and filtered by, besides iteration and loss terms."""
 CONDITION = re.compile(
     r"([a-z][a-z0-9]{0,11}):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?)"
 )
@@ -56,7 +56,7 @@ class Index:
     def columns(
         self, key: Any, opened: BatchFile, class_indices: np.ndarray, terms: tuple[str, ...] = PARTS
     ) -> PerImage:
-        """`key`: the attempt of a run that the file belongs to."""
+        """`key`: the attempt of a run to which the file belongs."""
         at = (key, opened.iteration)
         with self._lock:
             if at in self._held:
@@ -85,10 +85,10 @@ class Album:
     index: Index
     class_indices: np.ndarray
     terms: tuple[str, ...] = PARTS
-    """Of the generator's loss, in the order of the files' columns."""
+    """The generator's loss terms, in the order of the files' columns."""
 
     def columns(self, iteration: int) -> PerImage:
-        """Raises JournalError, Odd."""
+        """Raises JournalError, BatchFileError."""
         kept = self.index.kept(self.key, iteration)
         if kept is None:
             with BatchFile(self.path, iteration) as opened:
@@ -98,9 +98,7 @@ class Album:
     def places(
         self, c: int, first: int, end: int
     ) -> tuple[list[tuple[int, np.ndarray, PerImage]], list[int]]:
-        """([(iteration, positions of the class's images, columns)], iterations that cannot be
-        read).
-        """
+        """([(iteration, positions of the class's images, columns)], unreadable iterations)."""
         found, lost, count = [], [], 0
         for iteration in range(first, end):
             try:
@@ -116,7 +114,7 @@ class Album:
 
 
 def piece(album: Album, c: int, first: int, end: int) -> dict[str, Any]:
-    """Columns and mean images of a class in iterations first … end − 1."""
+    """A class's columns and mean images in iterations first … end − 1."""
     found, lost = album.places(c, first, end)
     out: dict[str, Any] = {"first": first, "end": end, "lost": lost}
     out["it"] = [iteration for iteration, at, _ in found for _ in at]
@@ -142,7 +140,7 @@ def piece(album: Album, c: int, first: int, end: int) -> dict[str, Any]:
 
 
 def frame(found: list[tuple[int, np.ndarray, PerImage]]) -> tuple[int, int, int]:
-    """(side of a place, places in a row, rows) of a contact sheet."""
+    """(side of a cell, cells per row, rows) of a contact sheet."""
     count = sum(len(at) for _, at, _ in found)
     columns = max(1, math.ceil(math.sqrt(count)))
     return (
@@ -153,7 +151,7 @@ def frame(found: list[tuple[int, np.ndarray, PerImage]]) -> tuple[int, int, int]
 
 
 def sheet(album: Album, c: int, first: int, end: int) -> bytes:
-    """A PNG of the same images in the same order, each at the upper left of its place."""
+    """A PNG of the same images in the same order, each at the top left of its cell."""
     found, _ = album.places(c, first, end)
     cell, columns, rows = frame(found)
     return sheets.png_bytes(
@@ -184,7 +182,7 @@ def canvas(
                 out = np.zeros((len(small), rows * cell, columns * cell), np.uint8)
             elif len(small) > len(
                 out
-            ):  # grey images before coloured ones: no run makes these, but a file may hold them
+            ):  # gray images before color ones: no run makes these, but a file may have them
                 out = np.repeat(out, 3, 0)
             y, x = divmod(k, columns)
             h, w = (min(cell, n) for n in small.shape[1:])
@@ -196,8 +194,8 @@ def canvas(
 
 
 def _means(album: Album, found: list[tuple[int, np.ndarray, PerImage]]) -> list[dict[str, Any]]:
-    """The mean image of each resolution, in 256ths of a grey value so that means of pieces add
-    up.
+    """The mean image at each resolution, in 1/256 of a gray level so that means of pieces can be
+    combined.
     """
     sums: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
     for iteration, at, _ in found:
@@ -226,7 +224,7 @@ def _means(album: Album, found: list[tuple[int, np.ndarray, PerImage]]) -> list[
 
 
 def conditions(text: str, terms: tuple[str, ...] = PARTS) -> list[tuple[str, float, float]]:
-    """ "kr:0.5:2,p::0.9" → [(name, low, high)]; an open end is infinite. Raises Odd."""
+    """ "kr:0.5:2,p::0.9" → [(name, low, high)]; an open end is infinite. Raises BatchFileError."""
     found = []
     for part in text.split(",") if text else []:
         match = CONDITION.fullmatch(part)
@@ -234,16 +232,16 @@ def conditions(text: str, terms: tuple[str, ...] = PARTS) -> list[tuple[str, flo
             found.append((match[1], float(match[2] or "-inf"), float(match[3] or "inf")))
         except (TypeError, ValueError):
             raise BatchFileError(
-                "That is no condition on images; it is NAME:LOW:HIGH, several with commas."
+                "Invalid image filter: expected NAME:LOW:HIGH, separated by commas."
             ) from None
         _check_known(found[-1][0], terms)
     if len(found) > MOST_CONDITIONS:
-        raise BatchFileError(f"At most {MOST_CONDITIONS} conditions on images at once.")
+        raise BatchFileError(f"Use at most {MOST_CONDITIONS} image filters at once.")
     return found
 
 
 def ordering(text: str, terms: tuple[str, ...] = PARTS) -> tuple[str, bool]:
-    """ "-kr" → ("kr", True): highest first. Raises Odd."""
+    """ "-kr" → ("kr", True): highest first. Raises BatchFileError."""
     name = text.removeprefix("-")
     _check_known(name, terms)
     return name, text.startswith("-")
@@ -252,9 +250,7 @@ def ordering(text: str, terms: tuple[str, ...] = PARTS) -> tuple[str, bool]:
 def _check_known(name: str, terms: tuple[str, ...]) -> None:
     known = ("it", *terms, *OTHERS)
     if name not in known:
-        raise BatchFileError(
-            f"Images are not sorted or filtered by that; choose one of {', '.join(known)}."
-        )
+        raise BatchFileError(f"Unknown image property. Choose one of {', '.join(known)}.")
 
 
 def chosen(
@@ -265,8 +261,8 @@ def chosen(
     sort: tuple[str, bool],
     most: int,
 ) -> tuple[list[tuple[int, int]], int]:
-    """([(iteration, position)] of the first `most`, how many there are). What is unknown fits no
-    condition and comes last.
+    """([(iteration, position)] of the first `most`, total number). Unknown values match no filter
+    and are sorted last.
     """
     its, positions, keys = [], [], []
     for iteration in range(end):

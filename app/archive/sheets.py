@@ -1,8 +1,8 @@
-"""Pictures and numbers of a batch as the page wants them: contact sheets, groups, samples,
+"""A batch's pictures and numbers in the form the page needs: contact sheets, groups, samples,
 reference examples.
 
-Pure functions from arrays to JSON-able dictionaries. Images travel as lossless PNG at native size;
-the browser enlarges them. A number that is none never leaves as null without a text that says so.
+Pure functions from arrays to JSON-able dictionaries. Images are sent as lossless PNG at native size
+and enlarged by the browser. Values that are not finite are never replaced without a warning.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from app.archive.projection import Layout, nearest
 from kgen.events import PARTS
 
 COLUMNS = 5
-"""Tiles shown of each class."""
+"""Tiles shown per class."""
 REFERENCE_COLUMNS = 20
 TILES_BYTES = 1_000_000
-"""Pixels of a sheet of all images of a batch, as far as shrinking allows."""
+"""Target size of a sheet with all images of a batch, as far as scaling allows."""
 SMALLEST, MOST_SMALL = 48, 2
-"""Side that images in the making are shrunk to at the least, and how many times over the limit they
-may then be together.
+"""Smallest side to which images in progress are scaled down, and how far over the limit they may
+then be in total (a factor).
 """
 Arrays = dict[str, np.ndarray]
 
@@ -38,13 +38,13 @@ def png_bytes(pixels: np.ndarray) -> bytes:
 
 
 def png(pixels: np.ndarray) -> str:
-    """The same as a data URI."""
+    """The same, as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(pixels)).decode()
 
 
 def picture(image: np.ndarray) -> np.ndarray:
-    """u8 [c,h,w] → [h,w] for one channel, else [h,w,3]: the first three channels, the last repeated
-    where there are two.
+    """u8 [c,h,w] → [h,w] for one channel, else [h,w,3]: the first three channels, repeating the
+    last if there are two.
     """
     if len(image) == 1:
         return image[0]
@@ -61,8 +61,8 @@ def sheet(
 def tiled(
     images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int]
 ) -> np.ndarray:
-    """Tiles [n,c,e,e] at their rows and columns of a sheet of shape (rows, columns), as a picture;
-    empty places are black.
+    """Tiles [n,c,e,e] at their rows and columns on a sheet of shape (rows, columns), as a picture;
+    empty cells are black.
     """
     n, c, h, w = images.shape
     canvas = np.zeros((c, shape[0] * h, shape[1] * w), np.uint8)
@@ -72,7 +72,7 @@ def tiled(
 
 
 def maps(batch: Arrays) -> np.ndarray:
-    """[B,h,w]: the teacher's maps; [B,0,0] of a teacher that has none."""
+    """[B,h,w]: the teacher's maps; [B,0,0] if the teacher has none."""
     return batch["cam"] if "cam" in batch else np.zeros((len(batch["images"]), 0, 0), np.float16)
 
 
@@ -98,12 +98,12 @@ def group(
     history: bool = True,
     most_bytes: int | None = None,
 ) -> dict[str, Any]:
-    """The shown tiles of a batch, with their maps and, if asked for, the frames of their making.
+    """The tiles of a batch to show, with their maps and, on request, the frames from their making.
 
     Args:
-        before, after: images in the pool before and after this batch.
-        most_bytes: where the sheet's pixels would be more than this, show fewer of each class, then
-            smaller ones.
+        before, after: images in the pool before and after this batch. most_bytes: if the sheet
+        would have more pixels than this, show fewer per class, then smaller
+            ones.
     """
     images, labels = batch["images"], batch["labels"]
     present = np.unique(labels[labels < classes]).tolist()
@@ -114,7 +114,7 @@ def group(
     if shrink > 1:
         tiles = tiles[: max(1, MOST_SMALL * most_bytes // (each // len(present) // shrink**2))]
     at = np.array([t[0] for t in tiles], int)
-    # classes that the batch has none of take no room: of a thousand, most
+    # classes without images in the batch take no room: of a thousand classes, that is most
     place = {c: row for row, c in enumerate(dict.fromkeys(t[1] for t in tiles))}
     rows, columns = [place[t[1]] for t in tiles], [t[2] for t in tiles]
     width, height = max(columns, default=0) + 1, max(1, len(place))
@@ -150,8 +150,8 @@ def group(
 
 
 def shrinking(side: int, excess: float) -> int:
-    """By which whole number a side is divided so that there are `excess` times fewer pixels;
-    SMALLEST pixels stay.
+    """The integer to divide a side by for `excess` times fewer pixels, keeping a side of at least
+    SMALLEST.
     """
     wanted = int(np.ceil(np.sqrt(max(1.0, excess))))
     return max(
@@ -160,9 +160,7 @@ def shrinking(side: int, excess: float) -> int:
 
 
 def shrunk(images: np.ndarray, by: int) -> np.ndarray:
-    """u8 […,h,w] → […,⌈h/by⌉,⌈w/by⌉], means of squares; those at the far edges may be of fewer
-    pixels.
-    """
+    """u8 […,h,w] → […,⌈h/by⌉,⌈w/by⌉], means of square blocks, padded at the far edges."""
     if by == 1:
         return images
     *n, h, w = images.shape
@@ -178,9 +176,7 @@ def shrunk(images: np.ndarray, by: int) -> np.ndarray:
 def _frames(
     batch: Arrays, at: np.ndarray, rows: list[int], columns: list[int], shape: tuple[int, int]
 ) -> list[dict[str, Any]]:
-    """One sheet for each kept step of the making, its tiles in the same places as in the group's
-    sheet.
-    """
+    """One sheet per stored step, with tiles in the same cells as on the group's sheet."""
     index = {int(pos): i for i, pos in enumerate(batch["preview_positions"])}
     there = [
         (index[int(pos)], row, column)
@@ -199,8 +195,8 @@ def _frames(
 def points(
     batch: Arrays, iteration: int, layout: Layout, columns: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Every image of a batch as a row: its class, its place, how sure the teacher is, and terms of
-    its loss. `columns`: term → its column in the file.
+    """Every image of a batch as a row: its class, position, the teacher's confidence, and loss
+    terms. `columns`: term → its column in the file.
     """
     odd: list[str] = []
     parts = _finite(batch["parts"], "the loss parts", odd)
@@ -214,8 +210,8 @@ def points(
 
 
 def tiles(batch: Arrays, iteration: int) -> dict[str, Any]:
-    """Every image of a batch on one sheet, twenty a row, in the order of the file; large ones are
-    smaller on it.
+    """Every image of a batch on one sheet, twenty per row, in file order; large ones are scaled
+    down.
     """
     images = batch["images"]
     small = shrunk(images, shrinking(images.shape[-1], images.nbytes / TILES_BYTES))
@@ -240,8 +236,8 @@ def sample(
     reference: Arrays | None,
     terms: Sequence[str] = PARTS,
 ) -> dict[str, Any]:
-    """Everything about one image. `terms`: what the file's columns of the loss are called. Raises
-    IndexError for a position that is not in the batch.
+    """Everything about one image. `terms`: names of the file's loss columns. Raises IndexError if
+    the position is not in the batch.
     """
     if not 0 <= pos < len(batch["images"]):
         raise IndexError(pos)
@@ -277,8 +273,8 @@ def sample(
 
 
 def reference(arrays: Arrays, layout: Layout | None) -> dict[str, Any]:
-    """The real examples: one sheet, twenty a row, in the order of the file; grey where a bundle
-    came without their pixels.
+    """The real examples on one sheet, twenty per row, in file order; gray if a bundle came without
+    their pixels.
     """
     labels = arrays["labels"]
     n, columns = len(labels), REFERENCE_COLUMNS
@@ -316,7 +312,7 @@ def _rounded(values: np.ndarray) -> list:
 
 
 def _finite(values: np.ndarray, what: str, odd: list[str]) -> np.ndarray:
-    """The values as f32; what is no number becomes 0 and is told in `odd`."""
+    """The values as f32; non-finite ones become 0 and are reported in `odd`."""
     values = np.asarray(values, np.float32)
     wrong = int((~np.isfinite(values)).sum())
     if wrong:

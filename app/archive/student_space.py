@@ -1,11 +1,11 @@
-"""The student's view test by test, in one plane (and one space) that stays: projections of its
-embedding. Pure; no files, no clock.
+"""The student's view at each test: projections of its embedding onto one stable plane (and space).
+Pure; no files, no clock.
 
-Where the embedding in-out game is on, the axes are fixed by the anchors f_y: the first principal
-directions of the anchors, an orthonormal basis, so that a class's ball of radius √(d·r) becomes a
-disc (in 3-D a ball) of exactly that radius. Where it is off there is nothing fixed: each test has
-principal axes of its own, turned to lie as much as possible like those of the test before
-(orthogonal Procrustes, on the real images and on the synthetic ones that both tests looked at).
+If the embedding in-out game is on, the anchors f_y determine the axes: the first principal
+directions of the anchors form an orthonormal basis, so that a class's ball of radius √(d·r) becomes
+a disk (in 3-D, a ball) of exactly that radius. If it is off, nothing is fixed: each test has its
+own principal axes, rotated to match those of the previous test as closely as possible (orthogonal
+Procrustes, on the real images and the synthetic ones that both tests include).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 DIMENSIONS = 3
 MOST_SEEN = 0.98
-"""Share of the points that must be within the picture."""
+"""Share of the points that must be inside the picture."""
 
 
 def principal(
     vectors: np.ndarray, k: int = DIMENSIONS, given: np.ndarray | None = None
 ) -> np.ndarray:
-    """[n,d] → orthonormal [d,≤k]: `given` first, then the directions of the largest variance that
-    are orthogonal to it. Signs are fixed: the largest component is positive."""
+    """[n,d] → orthonormal [d,≤k]: `given` first, then the directions of largest variance orthogonal
+    to it. Signs are fixed so that the largest component is positive."""
     basis = np.zeros((vectors.shape[1], 0)) if given is None else given
     centred = vectors - vectors.mean(0)
     centred = centred - centred @ basis @ basis.T
@@ -37,7 +37,7 @@ def principal(
 
 
 def turn(points: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The orthogonal [k,k] that brings `points` [n,k] closest to `like` [n,k]: both are turned
+    """The orthogonal [k,k] matrix that brings `points` [n,k] closest to `like` [n,k], rotating
     about their means (Procrustes).
     """
     u, _, v = np.linalg.svd((points - points.mean(0)).T @ (like - like.mean(0)))
@@ -45,7 +45,7 @@ def turn(points: np.ndarray, like: np.ndarray) -> np.ndarray:
 
 
 class StudentSpace:
-    """One test after the other, in order; each depends on those before it and on nothing else."""
+    """Adds tests in order; each depends only on those before it."""
 
     def __init__(self) -> None:
         self._half = 0.0
@@ -53,8 +53,8 @@ class StudentSpace:
         self._before: tuple[dict[tuple[int, int], np.ndarray], np.ndarray] | None = None
 
     def add(self, view: Arrays, radii: tuple[float, float] | None) -> dict[str, Any]:
-        """The next test's picture: places in 0…1 of synthetic images, real images and anchors, and
-        the radii in the same measure.
+        """The next test's picture: positions in 0…1 of synthetic images, real images and anchors,
+        and the radii on the same scale.
         """
         embedding, reference, anchors = (
             _finite(view.get(name, np.zeros((0, view["embedding"].shape[1]))))
@@ -64,7 +64,7 @@ class StudentSpace:
         if len(anchors) > 1:
             if (
                 self._basis is None
-            ):  # short of classes or dimensions: completed by what the first such test saw
+            ):  # too few classes or dimensions: completed from the first such test
                 axes = principal(anchors)
                 self._basis = (
                     principal(np.concatenate([embedding, reference]), given=axes)
@@ -98,7 +98,7 @@ class StudentSpace:
             reach.append(np.abs(fixed).max() + lengths[1])
         self._half = max(
             self._half, 1.05 * max(reach, default=1.0), 1e-6
-        )  # only grows, so that a test never looks larger than the one before
+        )  # only grows, so that no test looks larger than the one before
 
         def columns(p: np.ndarray) -> dict[str, list[float]]:
             p = np.round(0.5 + 0.5 * p / self._half, 4)

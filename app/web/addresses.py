@@ -1,5 +1,5 @@
-"""Under which addresses other computers reach this one. Nothing is sent and no name is looked
-up.
+"""The addresses at which other computers can reach this one. Nothing is sent and no names are
+looked up.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import socket
 import sys
 
 TRIED = ("192.0.2.1", "192.168.255.254", "10.255.255.254", "172.31.255.254", "169.254.255.254")
-"""An address of no network, so the default route, and one in each private network."""
+"""An address outside any network, for the default route, and one in each private network."""
 
 
 def addresses(host: str) -> list[str]:
-    """Addresses that an app listening on `host` is reached at from elsewhere, the likeliest first;
-    empty where there are none.
+    """Addresses at which an app listening on `host` can be reached from elsewhere, likeliest first;
+    may be empty.
     """
     try:
         asked = ipaddress.ip_address(host)
@@ -36,16 +36,16 @@ def link(host: str, port: int, root: str = "") -> str:
 
 
 def _unlikely(address: str) -> int:
-    """Networks of virtual machines and containers come after the usual ones, and addresses that
-    were given by nobody last.
+    """Networks of virtual machines and containers come after the usual ones; self-assigned
+    addresses come last.
     """
     ip = ipaddress.ip_address(address)
     return 2 if ip.is_link_local else 1 if ip in ipaddress.ip_network("172.17.0.0/16") else 0
 
 
 def _towards(target: str) -> str | None:
-    """From which address this computer would send there: a datagram socket that is connected, and
-    never written to.
+    """The local address this computer would use to send there: found by connecting a datagram
+    socket without writing to it.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -56,7 +56,7 @@ def _towards(target: str) -> str | None:
 
 
 def _of_interfaces() -> list[str]:
-    """Every interface's own, where the system tells it without looking up names (Linux)."""
+    """Each interface's address, if the system provides it without name lookups (Linux)."""
     if not sys.platform.startswith("linux"):
         return []
     import fcntl
@@ -70,6 +70,6 @@ def _of_interfaces() -> list[str]:
                     probe, 0x8915, struct.pack("256s", name.encode()[:15])
                 )  # SIOCGIFADDR
             except OSError:
-                continue  # it has none
+                continue  # it has no address
             found.append(socket.inet_ntoa(answer[20:24]))
     return found

@@ -1,5 +1,5 @@
-"""HTTP answers as all our routes give them: compressed once, revalidated by ETag; what is missing
-is one sentence.
+"""HTTP responses for all our routes: compressed once and revalidated by ETag; a 404 is one
+sentence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REVALIDATE = "no-cache"
 
 
 def known(request: Request, etag: str | None) -> bool:
-    """Has the browser this very answer?"""
+    """Does the browser already have this response?"""
     return bool(etag) and etag in [
         t.strip().removeprefix("W/") for t in request.headers.get("if-none-match", "").split(",")
     ]
@@ -27,7 +27,7 @@ def known(request: Request, etag: str | None) -> bool:
 def answer(
     request: Request, body: bytes, media: str, cache: str, etag: str | None = None
 ) -> Response:
-    """Compressed bytes as they are, or 304; uncompressed only for the rare client that cannot."""
+    """Compressed bytes as they are, or 304; decompressed only for the rare client without gzip."""
     headers = {"Cache-Control": cache, "Vary": "Accept-Encoding"} | ({"ETag": etag} if etag else {})
     if known(request, etag):
         return Response(status_code=304, headers=headers)
@@ -39,8 +39,8 @@ def answer(
 
 
 def fresh(request: Request, body: bytes) -> Response:
-    """Compressed JSON that changes now and then: the browser asks each time, and hears 304 where
-    its own is the same.
+    """Compressed JSON that changes occasionally: the browser asks each time and gets 304 if nothing
+    changed.
     """
     return answer(
         request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
@@ -48,9 +48,9 @@ def fresh(request: Request, body: bytes) -> Response:
 
 
 def number(text: str, digits: int = 9) -> int:
-    """A count in an address: at most so many digits and nothing else. Raises Missing."""
+    """A number in an address: at most `digits` digits and nothing else. Raises Missing."""
     if not re.fullmatch(f"[0-9]{{1,{digits}}}", text):
-        raise Missing("That is no number of an attempt, iteration, class or image.")
+        raise Missing("The address has an invalid attempt, iteration, class or image number.")
     return int(text)
 
 

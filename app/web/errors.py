@@ -1,4 +1,4 @@
-"""What is answered with 404."""
+"""The error that becomes a 404 response."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from kgen.errors import KGenError
 
 
 class Missing(KGenError, LookupError):
-    """What was asked for is not there; one sentence."""
+    """The requested thing does not exist; one sentence."""
 
     code = "missing"

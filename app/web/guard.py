@@ -1,9 +1,9 @@
-"""The door of the app: whose requests are answered at all. Plain ASGI, before Gradio sees anything.
+"""The app's gatekeeper: decides whose requests are answered at all. Plain ASGI, in front of Gradio.
 
-Gradio checks neither Host nor Origin on writes, fetches remote files for anyone who asks, and sets
-no headers against framing; all of that is refused or set here. With an audience it also lets the
-presenter in, gives everyone else the page that watches, and takes nothing from them but questions.
-It knows nothing of runs.
+Gradio does not check Host or Origin on writes, fetches remote files for anyone, and sets no headers
+against framing; all of that is handled here. With an audience, it also lets the presenter in,
+serves the viewers' page to everyone else, and accepts only read requests from them. It knows
+nothing about runs.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 HOST = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 )
-"""What --allow-host takes: a name or an address, with or without a port."""
+"""Format of --allow-host: a name or an address, with or without a port."""
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.*\[\]:-]+")
-"""What --allow-frame takes."""
+"""Format of --allow-frame."""
 READING = ("GET", "HEAD", "OPTIONS")
-# Gradio's /file=, /file/ and /proxy= fetch what they are given; only plain paths are its own files
+# Gradio's /file=, /file/ and /proxy= fetch any URL; only plain paths refer to its own files
 REMOTE = re.compile(r"/proxy=|/file[=/][\s/\\]*(?:[a-z][a-z0-9+.-]*:/|//|\\\\)", re.IGNORECASE)
 UPLOAD = re.compile(r"/(?:upload|process_recording)/?$", re.IGNORECASE)
-"""Gradio's doors for files, which no page of ours uses: their number has no limit."""
+"""Gradio's upload routes, which none of our pages use and which have no limit."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self'"
     " 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data:"
@@ -48,9 +48,9 @@ def middleware(
     """For `launch(app_kwargs={"middleware": …})`.
 
     Args:
-        hosts: further host names under which the app may be asked for ("kgen.example.org").
+        hosts: additional host names the app answers to ("kgen.example.org").
         frames: origins whose pages may show the app in a frame ("https://course.example.org").
-        presenting: tells the presenter from the audience, where there is one.
+        presenting: tells the presenter from the audience, if there is one.
     """
     return [
         Middleware(
@@ -63,7 +63,7 @@ def middleware(
 
 
 class Guard:
-    """Refuses foreign hosts (421), writes from foreign pages or the audience (403) and remote files
+    """Rejects unknown hosts (421), writes from other sites or the audience (403), and remote files
     (403); sets the security headers.
     """
 
@@ -129,7 +129,7 @@ class Guard:
             return (
                 421,
                 (
-                    "This app does not answer for that host name. Start it with --allow-host to add"
+                    "This app does not answer to that host name. Start it with --allow-host to add"
                     " one."
                 ),
             )
@@ -143,7 +143,7 @@ class Guard:
             "same-site",
         ) or not self._own(headers.get("origin"), host)
         if writes and foreign:
-            return 403, "A page of another site asked for this, so it was refused."
+            return 403, "This request came from another site, so it was rejected."
         return (
             (403, REFUSED)
             if writes and self.presenting.role(HTTPConnection(scope)) != PRESENTER
@@ -151,8 +151,8 @@ class Guard:
         )
 
     def _own(self, origin: str | None, host: str) -> bool:
-        """Is the page that asks ours? Programs send no Origin. Behind a proxy the page has one of
-        the named hosts.
+        """Does the request come from our own page? Programs send no Origin. Behind a proxy, the
+        page has one of the named hosts.
         """
         if origin is None:
             return True

@@ -1,5 +1,5 @@
-"""Answers that never change, kept up to so many bytes: made once, however many ask at the same
-time.
+"""A byte-limited cache of responses that never change; each is made once, no matter how many
+requests arrive at the same time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class Pieces:
-    """Safe from any thread. `most`: bytes of all answers together; a single one may be larger."""
+    """Safe from any thread. `most`: total bytes to keep; a single response may be larger."""
 
     def __init__(self, most: int = 48 << 20) -> None:
         self.most = most
@@ -19,7 +19,7 @@ class Pieces:
         self._bytes = 0
 
     def get(self, key: tuple, make: Callable[[], bytes]) -> bytes:
-        """What `make` gave for this key; whatever it raises is raised, and nothing is kept."""
+        """The result of `make` for this key; if it raises, nothing is kept."""
         if (found := self._look(key)) is not None:
             return found
         with self._making:

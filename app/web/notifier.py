@@ -1,4 +1,4 @@
-"""Rung when there is something new: who waits hears it at once, in whatever thread it happened."""
+"""Wakes waiting tasks as soon as there is something new, no matter in which thread it happens."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Notifier:
             try:
                 loop.call_soon_threadsafe(_wake, futures)
             except RuntimeError:
-                pass  # the loop has ended, and with it those who waited
+                pass  # the loop has ended, and so have its waiting tasks
 
     async def wait(self, seconds: float, over: Callable[[], bool]) -> None:
-        """Until it rings, `over()` holds already, or the time is up."""
+        """Wait until it rings, `over()` is already true, or time runs out."""
         future = asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiting.add(future)
         try:
-            if not over():  # looked at after we stand in line: what happens in between rings for us
+            if not over():  # checked after we registered, so nothing in between is missed
                 await asyncio.wait_for(future, seconds)
-        except asyncio.TimeoutError:  # another class before Python 3.11
+        except asyncio.TimeoutError:  # a different class before Python 3.11
             pass
         finally:
             with self._lock:

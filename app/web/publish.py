@@ -1,4 +1,4 @@
-"""A snapshot made ready for everyone: encoded and compressed once, never changed afterwards."""
+"""A snapshot prepared for everyone: encoded and compressed once, then never changed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 BOOT = secrets.token_hex(6)
-"""This server process; a page that sees another one reloads."""
+"""Identifies this server process; a page that sees a new one reloads."""
 _versions = itertools.count(1)
 
 
 def encode(data: dict[str, Any]) -> bytes:
-    """Compressed JSON. A number that is none is an error here, never null."""
+    """Compressed JSON. NaN or infinity is an error here, never null."""
     return gzip.compress(
         json.dumps(data, separators=(",", ":"), allow_nan=False).encode(), 1, mtime=0
     )
@@ -24,7 +24,7 @@ def encode(data: dict[str, Any]) -> bytes:
 
 @dataclass(frozen=True)
 class Published:
-    """What /kg/live answers: compressed once, however many ask."""
+    """The response of /kg/live: compressed once, no matter how many ask."""
 
     etag: str
     body: bytes

@@ -1,5 +1,5 @@
-"""What a POST brings in words, whole and bounded: a page may send as much as it likes, nothing
-holds more than it should.
+"""Reads the whole body of a POST, up to a limit: a page may send any amount, but only that much is
+held.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from kgen.errors import KGenError
 
 
 class TooLong(KGenError, ValueError):
-    """More bytes came than are taken."""
+    """The body exceeds the limit."""
 
     code = "too-long"
 
 
 async def whole(request: Request, most: int) -> bytes:
-    """The body of a request of at most `most` bytes; what comes is counted, whatever was announced.
-    Raises TooLong.
+    """A request's body of at most `most` bytes, counted as they arrive, regardless of the announced
+    length. Raises TooLong.
     """
     body = bytearray()
     async for piece in request.stream():

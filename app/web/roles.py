@@ -1,9 +1,9 @@
-"""Who may do what: every route and every callback in one table, and who somebody is. It knows
-neither Gradio nor runs.
+"""Who may do what: one table with every route and callback, and who is who. It knows neither Gradio
+nor runs.
 
-Without a token there is no audience: whoever reaches the app is its presenter, as on one's own
-computer. With one, only the cookie that the presenter's link gives makes a presenter; everyone else
-watches, this computer included, since a proxy asks from here too.
+Without a token, there is no audience: anyone who can reach the app is its presenter, as on your own
+computer. With a token, only the cookie set by the presenter's link makes someone the presenter.
+Everyone else is a viewer, including this computer, because a proxy's requests come from here too.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 PRESENTER, VIEWER = "presenter", "viewer"
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
-REFUSED = "Only the presenter can do that here; this page watches."
+REFUSED = "Only the presenter can do that. You are viewing."
 WRONG_TOKEN = (
-    "This is not the presenter's link, or no longer: the app prints a new one each time it starts."
-    " Without the token the page watches."
+    "This is not the presenter's link, or it has expired: the app prints a new one each time it"
+    " starts. Without the token, you can view the page."
 )
 
 ROUTES = {
-    # reading: what the page draws, made once however many ask
+    # reading: what the page draws, made once for all viewers
     "GET /kg/live": VIEWER,
     "GET /kg/me": VIEWER,
     "GET /kg/audience": VIEWER,
@@ -62,7 +62,7 @@ ROUTES = {
     "GET /kg/lessons/{slug}": VIEWER,
     "GET /kg/lessons/{slug}/runs": VIEWER,
     "GET /kg/lesson-figures/{run}/{attempt}": VIEWER,
-    # reading that costs: a whole run is read or packed for each that asks
+    # expensive reading: a whole run is read or packed for each request
     "GET /kg/export/{run}": PRESENTER,
     "GET /kg/bundle/{run}": PRESENTER,
     "GET /kg/csv/{run}": PRESENTER,
@@ -80,7 +80,7 @@ ROUTES = {
     "POST /kg/lessons/{slug}/run": PRESENTER,
     "POST /kg/teacher-file": PRESENTER,
     "POST /kg/check": PRESENTER,
-    # of Gradio's own: what it asks itself when it starts. The rest of it is the presenter's.
+    # Gradio's own: what it requests from itself at startup. All else of Gradio is the presenter's.
     "HEAD /": VIEWER,
     "GET /gradio_api/startup-events": VIEWER,
     "GET /favicon.ico": VIEWER,
@@ -102,16 +102,16 @@ CALLBACKS = {
         "step",
     )
 }
-"""Gradio's, by the function's name; the audience's page has none."""
+"""Gradio callbacks by function name; the audience's page has none."""
 
 
 def needed(method: str, path: str) -> str:
-    """The role for a route as it was declared; one that was forgotten is the presenter\'s."""
+    """The role a route requires; an undeclared route requires the presenter."""
     return ROUTES.get(f"{method} {path}", PRESENTER)
 
 
 def token_from(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
-    """What --token or KGEN_TOKEN say, else a new one. Raises ValueError, one sentence."""
+    """The token from --token or KGEN_TOKEN, else a new one. Raises ValueError."""
     token = (
         given if given is not None else environment.get("KGEN_TOKEN") or secrets.token_urlsafe(24)
     )
@@ -121,13 +121,13 @@ def token_from(given: str | None, environment: Mapping[str, str] = os.environ) -
 
 
 class Presenting:
-    """Tells presenter from viewer.
+    """Tells the presenter from viewers.
 
     Args:
-        token: the presenter's; None where there is no audience.
-        port: apps on one host share cookies, whatever their ports, so it is part of the cookie's
+        token: the presenter's; None if there is no audience.
+        port: apps on the same host share cookies across ports, so it is part of the cookie's
             name.
-        root: path below which a proxy serves the app.
+        root: path under which a proxy serves the app.
     """
 
     def __init__(self, token: str | None = None, port: int = 0, root: str = ""):
@@ -135,7 +135,7 @@ class Presenting:
         self.on = token is not None
         self.cookie = f"kgen-presenter-{port}"
         self.pages = ("/", f"{root}/")
-        """Where the page is."""
+        """Paths of the page."""
         self._path = f"{root}/"
 
     def knows(self, token: str | None) -> bool:
@@ -152,16 +152,16 @@ class Presenting:
         return role == VIEWER or self.role(connection) == PRESENTER
 
     async def check(self, request: Request) -> None:
-        """A dependency of every route: by the route that was found, not by how its address is
-        spelled. Raises HTTPException.
+        """A dependency of every route: checks the matched route, not the spelling of the address.
+        Raises HTTPException.
         """
         route = request.scope.get("route")
         if not self.may(needed(request.method, getattr(route, "path", "")), request):
             raise HTTPException(403, REFUSED)
 
     def entrance(self, request: Request) -> Response | None:
-        """The presenter comes in: the token leaves the address and becomes a cookie that no script
-        and no other site can use.
+        """Lets the presenter in: the token moves from the address into a cookie that no script and
+        no other site can use.
         """
         if (
             not self.on

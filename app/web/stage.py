@@ -1,7 +1,7 @@
-"""What the presenter shows and how many are watching: the newest state in memory, nothing kept,
-nobody known.
+"""What the presenter shows and how many viewers there are: only the newest state, in memory, and no
+identities.
 
-It travels in headers of the answer to a poll, so following costs no request.
+It is sent in headers of poll responses, so following costs no extra requests.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from urllib.parse import urlencode
 NAME = re.compile(r"[a-z]{1,12}")
 VALUE = re.compile(r"[A-Za-z0-9:.,_-]{0,400}")
 MOST = 16
-"""Parameters of an address."""
+"""Most parameters in an address."""
 PAGE = re.compile(r"[0-9a-f]{8,16}")
 PRESENT = 5.0
-"""Seconds after its last poll that a page counts as watching; a page in the background asks
-nothing.
+"""Seconds after its last poll for which a page counts as a viewer; pages in the background do not
+poll.
 """
 MOST_PAGES = 1_000
 
@@ -38,21 +38,23 @@ class Stage:
         self._shown = ""
 
     def show(self, said: Any) -> None:
-        """What the presenter's page has in its address. Raises ValueError, one sentence."""
+        """Set the parameters of the presenter's address. Raises ValueError with one sentence."""
         if not isinstance(said, dict) or len(said) > MOST:
-            raise ValueError(f"What the presenter shows must be an object of at most {MOST} words.")
+            raise ValueError(
+                f"What the presenter shows must be an object with at most {MOST} entries."
+            )
         for name, value in said.items():
             if not (NAME.fullmatch(name) and isinstance(value, str) and VALUE.fullmatch(value)):
                 raise ValueError(
-                    "What the presenter shows may have short lower-case names, and letters, digits"
-                    " and : . , _ - as values."
+                    "What the presenter shows must have short lowercase names, and values of"
+                    " letters, digits and : . , _ - only."
                 )
         with self._lock:
             self._shown = f"{self._start}{next(self._counts)};{urlencode(said, safe=':,')}"
 
     def seen(self, page: str | None) -> None:
-        """A viewer's page has asked. Its name is a random one of this very page; it is forgotten
-        seconds after the last poll.
+        """A viewer's page has polled. `page` is a random id of that page, forgotten seconds after
+        the last poll.
         """
         if page and PAGE.fullmatch(page):
             with self._lock:
@@ -73,7 +75,7 @@ class Stage:
             self._pages.popitem(last=False)
 
     def headers(self, presenter: bool) -> dict[str, str]:
-        """For the answer to a poll."""
+        """Headers for the response to a poll."""
         return ({"X-KGen-Shown": self._shown} if self._shown else {}) | (
             {"X-KGen-Viewers": str(self.viewers())} if presenter else {}
         )

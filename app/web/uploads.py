@@ -1,8 +1,8 @@
-"""Files that the page brings: streamed to a folder of the app's own, one kept at a time. Knows
-nothing of what is in them.
+"""Files uploaded by the page: streamed to the app's own folder, one at a time. It knows nothing
+about their contents.
 
-The page never learns where a file lies; it gets a token. Whatever is left from an earlier life of
-the app goes at its start.
+The page never learns a file's path; it gets a token. Anything left over from an earlier session is
+deleted on startup.
 """
 
 from __future__ import annotations
@@ -21,13 +21,11 @@ from kgen.preflight.request import RESERVED
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
 MOST_BYTES = 2 * 2**30
 SPARE_BYTES = 2**30
-"""Of the disk stay free: a run beside it needs room."""
+"""Disk space to leave free, because a run needs room too."""
 
 
 class Refused(KGenError, ValueError):
-    """What the page asked for is not done; one sentence for a person, and the status of the
-    answer.
-    """
+    """A rejected request: one sentence for the user, and the status of the response."""
 
     code = "upload"
 
@@ -37,7 +35,7 @@ class Refused(KGenError, ValueError):
 
 
 class Uploads:
-    """At most one file, in `folder`, which is its own. For one event loop."""
+    """At most one file, in `folder`, which it owns. For one event loop."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -46,21 +44,21 @@ class Uploads:
         self.clear()
 
     def path(self, token: str) -> Path:
-        """Where the file of a token lies. Raises Refused where it is gone."""
+        """The path of a token's file. Raises Refused if it is gone."""
         if self._kept is None or self._kept[0] != token or not self._kept[1].is_file():
-            raise Refused("The file is not here any more; choose it again.", 410)
+            raise Refused("The file is no longer here. Please choose it again.", 410)
         return self._kept[1]
 
     async def take(self, name: str, chunks: AsyncIterator[bytes], announced: int = 0) -> str:
-        """Keep a file in the place of the one before, whole or not at all; its token. Raises
-        Refused.
+        """Store a file, replacing the previous one, completely or not at all; returns its token.
+        Raises Refused.
 
         Args:
-            announced: bytes that are said to come; what comes is counted all the same.
+            announced: the announced size in bytes; the actual bytes are counted all the same.
         """
         name = _file_name(name)
         if self._busy:
-            raise Refused("Another file is on its way; wait until it is here.", 409)
+            raise Refused("Another file is being uploaded. Wait until it is done.", 409)
         self._check_room(announced, announced)
         self.clear()
         token = secrets.token_urlsafe(16)
@@ -75,13 +73,13 @@ class Uploads:
                     self._check_room(size, len(chunk))
                     await run_in_threadpool(file.write, chunk)
             if not size:
-                raise Refused("The file is empty; copy or download it again.")
+                raise Refused("The file is empty. Copy or download it again.")
         except OSError as error:
             self.clear()
             raise Refused(
-                f"The file cannot be kept: {error.strerror or 'the disk does not take it'}.", 507
+                f"The file cannot be saved: {error.strerror or 'the disk rejected it'}.", 507
             ) from None
-        except BaseException:  # also the page that goes away in the middle
+        except BaseException:  # including a page that closes halfway
             self.clear()
             raise
         finally:
@@ -90,34 +88,33 @@ class Uploads:
         return token
 
     def clear(self) -> None:
-        """Delete what is there."""
+        """Delete the stored file."""
         self._kept = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _check_room(self, size: int, more: int) -> None:
-        """Refuse a file of more bytes than are taken, or more than the disk can spare."""
+        """Reject a file that exceeds the limit or the available disk space."""
         if size > MOST_BYTES:
             raise Refused(
-                f"The file has more than {MOST_BYTES / 2**30:.0f} GB, which is not uploaded; type"
+                f"The file is larger than {MOST_BYTES / 2**30:.0f} GB, too large to upload. Enter"
                 " its path instead.",
                 413,
             )
         above = next(folder for folder in (self._folder, *self._folder.parents) if folder.exists())
         if shutil.disk_usage(above).free - more < SPARE_BYTES:
             raise Refused(
-                "There is not enough room on the disk for that file; free some, or type its path"
+                "There is not enough disk space for that file. Free some, or enter its path"
                 " instead.",
                 507,
             )
 
 
 def _file_name(name: str) -> str:
-    """A name as any system takes it, with the suffix of a file of weights."""
+    """A file name that is valid on any system, with the suffix of a weights file."""
     clean = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-100:].lstrip(".")
     suffix = Path(clean).suffix.lower()
     if suffix not in SUFFIXES:
         raise Refused(
-            f"That file is called {name[-60:]!r}; expected a file of weights:"
-            f" {', '.join(SUFFIXES)}."
+            f"The file name is {name[-60:]!r}; expected a weights file: {', '.join(SUFFIXES)}."
         )
     return f"_{clean}" if RESERVED.fullmatch(clean.lower()) else clean

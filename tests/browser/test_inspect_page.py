@@ -397,10 +397,10 @@ def test_back_comes_to_the_same_place(studio: Studio):
 
 def test_what_is_not_there_is_said(studio: Studio):
     for query, words in {
-        "run=nothing": "no run of that name",
+        "run=nothing": "no run with that name",
         "run=little&sel=99:1": "is not finished",
         "run=little&sel=1:10000": "images, not 10,000",
-        "run=..%2F..&sel=1:1": "no run of that name",
+        "run=..%2F..&sel=1:1": "no run with that name",
     }.items():
         studio.wait_settled()
         studio.page.goto(f"{studio.address}?tab=inspect&{query}")

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 from kgen.paths import ROOT
 
-ADDRESS = re.compile(r"K-Gen Explorer is at (\S+)")
+ADDRESS = re.compile(r"K-Gen Explorer is running at (\S+)")
 START_SECONDS = 120.0
 END_SECONDS = 20.0
 MARK = "KGEN_TEST_APP"

@@ -201,7 +201,7 @@ def test_pieces_are_only_of_what_is_finished(client, folder):
         "class/3/0/4": "finished",
         "class/3/2/2": "finished",
         "class/10/0/1": "no such class",
-        "class/x/0/1": "no number",
+        "class/x/0/1": "invalid number",
         "sheet/3/0/9999": "finished",
         "image/3/0": "not finished",
         "image/0/20": "has 20 images",
@@ -213,12 +213,12 @@ def test_pieces_are_only_of_what_is_finished(client, folder):
         "grid/3/9": "fewer iterations",
         "zip/99/1": "no such class",
         "tar/3/1": "no such download",
-        "class/-1/0/1": "no number",
+        "class/-1/0/1": "invalid number",
     }.items():
         answer = client.get(f"/kg/inspect/done/1/{address}")
         assert answer.status_code == 404 and words in answer.text, address
     assert "attempt 2 is over" in client.get("/kg/inspect/done/2/class/3/0/1").text
-    assert "another run" in client.get("/kg/inspect/done/1/class/3/0/1?id=other").text
+    assert "different run" in client.get("/kg/inspect/done/1/class/3/0/1?id=other").text
     for name in ("..", "nothing", "%2e%2e", "done%2f..", "a" * 300):
         assert client.get(f"/kg/inspect/{name}/1/class/3/0/1").status_code == 404
 
@@ -391,7 +391,7 @@ def test_runs_of_earlier_versions_lack_things(client, folder):
         and column["p"] == [None] * 6
         and column["pool"] == [0] * 6
     )
-    assert "did not keep" in client.get("/kg/inspect/old/1/kin/0/3/3").text
+    assert "did not store" in client.get("/kg/inspect/old/1/kin/0/3/3").text
 
 
 # --- tests of the student -------------------------------------------------------------------------

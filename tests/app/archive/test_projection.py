@@ -137,8 +137,8 @@ def test_rows_that_are_no_numbers_are_left_out_and_bad_files_refused(tmp_path):
 def test_a_bundled_layout_belongs_to_its_teacher_and_keeps_classes_together(teacher):
     layout = projection.load(projection.bundled(teacher), zoo.checksum(teacher))
     assert layout is not None, (
-        f"make it anew: python -m app.projection fit REFERENCE assets/{teacher}.layout.safetensors"
-        f" --teacher {teacher}"
+        f"make it again: python -m app.archive.projection fit REFERENCE"
+        f" assets/{teacher}.layout.safetensors --teacher {teacher}"
     )
     assert (
         layout.images.shape[1:] == (1, 28, 28)

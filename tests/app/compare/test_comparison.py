@@ -511,9 +511,7 @@ def test_events_are_read_once_and_in_blocks(client, monkeypatch):
 
 
 def test_what_cannot_be_compared_is_said_in_words(client, folder):
-    assert (
-        compare(client, "a", "nowhere")["runs"][1]["fault"] == "There is no run of that name here."
-    )
+    assert compare(client, "a", "nowhere")["runs"][1]["fault"] == "There is no run with that name."
     assert "verdict" not in compare(client, "a", "nowhere") and "verdict" not in compare(
         client, "a"
     )

@@ -138,7 +138,7 @@ def test_the_next_file_takes_the_place_of_the_one_before(client, folder):
     assert upload(client, "other.safetensors").status_code == 200 and files(folder) == [
         "other.safetensors"
     ]
-    assert "choose it again" in sentence(client.post("/kg/check", json={"file": first}), 410)
+    assert "no longer here" in sentence(client.post("/kg/check", json={"file": first}), 410)
 
 
 @pytest.mark.parametrize(
@@ -176,25 +176,25 @@ def test_suffixes_are_those_that_the_check_reads():
 
 def test_a_file_that_is_too_large_is_not_kept(client, folder, monkeypatch):
     monkeypatch.setattr(uploads, "MOST_BYTES", 1000)
-    assert "type its path instead" in sentence(upload(client, content=b"x" * 1001), 413)
-    assert "type its path instead" in sentence(
-        upload(client, content=iter([b"x" * 600] * 2)), 413
-    ), "nor where its length is not said before"
+    assert "path instead" in sentence(upload(client, content=b"x" * 1001), 413)
+    assert "path instead" in sentence(upload(client, content=iter([b"x" * 600] * 2)), 413), (
+        "nor where its length is not said before"
+    )
     assert not files(folder) and upload(client, content=b"x" * 1000).status_code == 200
 
 
 def test_a_full_disk_is_said_before_it_is_full(client, folder, monkeypatch):
     free = iter([10**12, uploads.SPARE_BYTES + 50])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(next(free)))
-    assert "not enough room" in sentence(upload(client, content=b"x" * 100), 507) and not files(
-        folder
-    )
+    assert "not enough disk space" in sentence(
+        upload(client, content=b"x" * 100), 507
+    ) and not files(folder)
 
 
 def test_a_disk_that_takes_nothing_is_a_sentence(client, folder):
     folder.parent.mkdir(exist_ok=True)
     folder.write_text("in the way")
-    assert "cannot be kept" in sentence(upload(client), 507)
+    assert "cannot be saved" in sentence(upload(client), 507)
 
 
 def test_an_empty_file_is_not_kept(client, folder):
@@ -224,7 +224,7 @@ def test_two_files_at_once_are_one_too_many(folder):
 
     async def chunks():
         yield b"first"
-        with pytest.raises(Refused, match="Another file is on its way"):
+        with pytest.raises(Refused, match="Another file is being uploaded"):
             await kept.take("second.pt", nothing())
 
     token = asyncio.run(kept.take("first.pt", chunks()))
