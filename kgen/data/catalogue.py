@@ -1,8 +1,7 @@
-"""Data sets and teachers of the paper that are not bundled: what is known of them, and what to
-fetch and where to put it.
+"""The paper's data sets and teachers that are not bundled: facts, and how to get them.
 
-Facts and sentences only: no torch, no download, and nothing is read but whether a file is there.
-Numbers of images are Table 6's, accuracies Tables 1 to 5's, as printed; nobody measured them here.
+No torch, no download; the only file access is to check whether a file exists. Numbers of images are
+from Table 6, accuracies from Tables 1 to 5 as published; none of them were measured here.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class DataFacts:
-    """A data set (Table 6). `size` is height and width; `crop`: photographs of many sizes, cut to
-    it.
+    """A data set (Table 6).
+
+    `size` is height and width; `crop`: photographs of various sizes, cropped to it.
     """
 
     title: str
@@ -33,9 +33,9 @@ class DataFacts:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fetch: str
-    """What to do, with {folder} where it belongs."""
+    """How to get it, with {folder} as its location."""
     places: tuple[str, ...] = ("test",)
-    """Folders below it that may hold the test images, one subfolder per class; `train_places` for
+    """Subfolders that may contain the test images, with one subfolder per class; `train_places` for
     the training images.
     """
     train_places: tuple[str, ...] = ("train",)
@@ -50,7 +50,7 @@ class DataFacts:
 
 def _torchvision(name: str, more: str = "") -> str:
     call = f"{name}(r'{{folder}}', {more}download=True)"
-    return f'type: python -c "from torchvision.datasets import {name}; {call}"'
+    return f'run: python -c "from torchvision.datasets import {name}; {call}"'
 
 
 _CIFAR = (
@@ -61,12 +61,12 @@ _CIFAR = (
     ),
 )
 _WORDS = (
-    "put its test images into {folder}/test, one subfolder a class, as .png or .jpg; the subfolders"
-    " are called "
+    "put its test images into {folder}/test, one subfolder per class, as .png or .jpg; name the"
+    " subfolders "
 )
 _OFFICIAL = (
-    "whose download needs an account; put its validation images into {folder}/test, one subfolder a"
-    " class, called by WordNet name (n01440764 …)"
+    "which requires an account; put its validation images into {folder}/test, one subfolder per"
+    " class, named by WordNet ID (n01440764 …)"
 )
 
 DATA = {
@@ -95,9 +95,9 @@ DATA = {
         10_000,
         (0.4802, 0.4481, 0.3975),
         (0.2302, 0.2265, 0.2262),
-        "fetch tiny-imagenet-200.zip of Stanford's course CS231n and put its 10,000 validation"
-        " images into {folder}/test, one subfolder a class, called by WordNet name as"
-        " val_annotations.txt gives it (n01443537 …)",
+        "download tiny-imagenet-200.zip from Stanford's course CS231n and put its 10,000 validation"
+        " images into {folder}/test, one subfolder per class, named by WordNet ID as given in"
+        " val_annotations.txt (n01443537 …)",
     ),
     "imagenette": DataFacts(
         "Imagenette",
@@ -118,8 +118,8 @@ DATA = {
         9_902,
         3_926,
         *IMAGENET,
-        "fetch imagewoof2.tgz of fast.ai and unpack it in {folder}, so that {folder}/imagewoof2/val"
-        " has one subfolder a class",
+        "download imagewoof2.tgz from fast.ai and unpack it in {folder}, so that"
+        " {folder}/imagewoof2/val has one subfolder per class",
         ("imagewoof2/val", "test", "val"),
         ("imagewoof2/train", "train"),
         True,
@@ -131,7 +131,7 @@ DATA = {
         1_281_167,
         50_000,
         *IMAGENET,
-        f"fetch ILSVRC 2012, {_OFFICIAL}",
+        f"download ILSVRC 2012, {_OFFICIAL}",
         ("test", "val"),
         ("train",),
         True,
@@ -143,7 +143,7 @@ DATA = {
         747,
         684,
         *IMAGENET,
-        "fetch the Swedish traffic signs as Katharopoulos and Fleuret (2019) split them and "
+        "get the Swedish traffic signs as split by Katharopoulos and Fleuret (2019) and "
         + _WORDS
         + "no speed limit, speed limit 50, speed limit 70 and speed limit 80",
         flip=False,
@@ -156,22 +156,22 @@ DATA = {
         1_000,
         (0.0,),
         (1.0,),
-        "make the set with the published code of Katharopoulos and Fleuret (2019) and "
+        "create the set with the published code of Katharopoulos and Fleuret (2019) and "
         + _WORDS
         + "zero … nine, by the largest digit",
         flip=False,
     ),
 }
-"""Data set → what is known of it."""
+"""Data set → its facts."""
 
 
 def data_folder(name: str) -> Path:
-    """Where a data set of the catalogue is looked for."""
+    """The location of a data set of the catalogue."""
     return home() / "data" / name
 
 
 def data_sentence(name: str, found: str) -> str:
-    """What was found of a data set, and exactly what to fetch and where to put it."""
+    """What was found of a data set, and exactly what to download and where to put it."""
     return (
         f"{DATA[name].title} is not on this machine ({found}):"
         f" {DATA[name].fetch.format(folder=data_folder(name))}."
@@ -180,8 +180,9 @@ def data_sentence(name: str, found: str) -> str:
 
 @dataclass(frozen=True)
 class TeacherFacts:
-    """A teacher of the paper. `parameters` and `features` (width of its embedding) follow from the
-    architecture.
+    """A teacher of the paper.
+
+    `parameters` and `features` (width of its embedding) follow from the architecture.
     """
 
     data: str
@@ -190,10 +191,10 @@ class TeacherFacts:
     parameters: int
     features: int
     printed: float | None
-    """Accuracy in the paper's tables, where they give it."""
+    """Accuracy in the paper's tables, if given."""
     weights: str | None = None
-    """Where weights are published (as in `kgen.zoo.published`); None where the paper trained the
-    teacher itself.
+    """Where its weights are published (as in `kgen.zoo.published`); None if the paper's authors
+    trained it themselves.
     """
     licence: str = ""
 
@@ -262,20 +263,20 @@ TEACHERS = {
         "megapixel-mnist", "cnn", "CNN on Megapixel MNIST", 1_165_930, 256, 0.919
     ),
 }
-"""Teacher → what is known of it."""
+"""Teacher → its facts."""
 
 
 def teacher_file(name: str) -> Path:
-    """Where the weights of a teacher of the catalogue are looked for."""
+    """The location of the weights of a teacher of the catalogue."""
     return home() / "teachers" / f"{name}.safetensors"
 
 
 TAUGHT = ("cifar10", "cifar100")
-"""Data sets whose teachers `python -m kgen teach` trains from the training images (C.1)."""
+"""Data sets whose teachers `python -m kgen teach` trains on the training images (C.1)."""
 
 
 def teacher_sentence(name: str) -> str:
-    """Exactly what to fetch for a teacher, and where to put it."""
+    """Exactly how to get a teacher, and where to put it."""
     facts, data, path = TEACHERS[name], DATA[TEACHERS[name].data], teacher_file(name)
     if facts.weights:
         how = f"fetch them: python -m kgen fetch {name}"
@@ -284,17 +285,18 @@ def teacher_sentence(name: str) -> str:
     else:
         mean, std = (list(v) for v in (data.mean, data.std))
         how = (
-            f"train kgen.architectures.build({facts.architecture!r}, channels={data.channels},"
-            f" classes={len(classes.names(facts.data))}) on real images of {data.size[0]} ×"
-            f" {data.size[1]}, (pixels in [0,1] − {mean}) / {std}, and write its state_dict() there"
-            " with safetensors."
+            f"train kgen.nets.architectures.build({facts.architecture!r},"
+            f" channels={data.channels}, classes={len(classes.names(facts.data))}) on real images"
+            f" of {data.size[0]} × {data.size[1]}, (pixels in [0,1] − {mean}) / {std}, and save"
+            " its state_dict() to that file with safetensors."
         )
-    return f"The weights of {name!r} are not on this machine; expected {path}. To get there, {how}"
+    return f"The weights of {name!r} are not on this machine; expected {path}. To get them, {how}"
 
 
 def spec(name: str) -> dict[str, Any]:
-    """Card, classes, normalisation and architecture of a teacher, as a bundled teacher's file
-    carries them. No file is read.
+    """Card, classes, normalization and architecture of a teacher, as in a bundled teacher's file.
+
+    Reads no file.
     """
     facts, data = TEACHERS[name], DATA[TEACHERS[name].data]
     card = TeacherCard(

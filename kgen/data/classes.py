@@ -1,9 +1,8 @@
-"""Names of the classes of every data set that the recipes speak of. It reads `assets/classes.json`
-and knows no image.
+"""Class names of every data set in the recipes, read from `assets/classes.json`.
 
-The texts are those that are embedded (P, Eq. 1), so no two classes of a data set may read alike: of
-ImageNet's two "crane" and two "maillot" one each has a longer name, and the dog "Cardigan" is told
-from the garment.
+These texts are embedded (P, Eq. 1), so all classes of a data set need different texts: of
+ImageNet's two "crane" and two "maillot" classes, one each has a longer name, and the dog "Cardigan"
+is distinguished from the garment.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from kgen.paths import ASSETS
 from kgen.specs import header
 
 SAME = {"mnist": "megapixel-mnist"}
-"""Data sets that share their class texts with another."""
+"""Data sets that share another one's class texts."""
 TABLE = ASSETS / "label-embeddings.safetensors"
 """The bundled embeddings of class texts (`kgen.embeddings`)."""
 
@@ -27,12 +26,12 @@ def _table() -> dict:
 
 
 def known() -> tuple[str, ...]:
-    """Data sets whose classes have names here, Fashion-MNIST first."""
+    """Data sets with known class names, Fashion-MNIST first."""
     return (*_table()["names"], *SAME, *_table()["imagenet_indices"])
 
 
 def names(data: str) -> tuple[str, ...]:
-    """Class texts in the order of the labels. KeyError for a data set that is not known."""
+    """Class texts in the order of the labels. KeyError for an unknown data set."""
     table, data = _table(), SAME.get(data, data)
     if data in table["names"]:
         return tuple(table["names"][data])
@@ -41,8 +40,9 @@ def names(data: str) -> tuple[str, ...]:
 
 
 def wnids(data: str) -> tuple[str, ...] | None:
-    """WordNet names of the classes ("n01440764"), which name the folders of ImageNet and its
-    subsets; None elsewhere.
+    """WordNet IDs of the classes ("n01440764"), used as folder names by ImageNet and its subsets.
+
+    None for other data sets.
     """
     table = _table()
     if data == "imagenet1k":
@@ -53,10 +53,10 @@ def wnids(data: str) -> tuple[str, ...] | None:
 
 
 def embedded(path: Path = TABLE) -> dict[str, int]:
-    """Text → its row in a table of embeddings. Raises ZooError where it cannot be read."""
+    """Text → its row in a table of embeddings. Raises ZooError if the table cannot be read."""
     return {text: i for i, text in enumerate(json.loads(header(path)["texts"]))}
 
 
 def texts() -> list[str]:
-    """Every class text once, in a fixed order: what the bundled table of embeddings holds."""
+    """Every class text once, in a fixed order: the contents of the bundled table of embeddings."""
     return list(dict.fromkeys(text for data in known() for text in names(data)))

@@ -1,9 +1,8 @@
-"""Real data sets on this machine: which there are, what they are honest for, and how one gets here.
-Nothing is downloaded unasked.
+"""Real data sets on this machine: which exist, what accuracy on them means, and how to add one.
 
-A data set lies in `kgen.data.catalogue.data_folder`: one subfolder per class below `train` and
-`test`, or as torchvision unpacks it. `kgen.data.data` reads it; this file puts it there, whole or
-not at all.
+Nothing is downloaded unless requested. A data set is stored in `kgen.data.catalogue.data_folder`:
+one subfolder per class in `train` and `test`, or as torchvision unpacks it. `kgen.data.data` reads
+it; this module writes it, completely or not at all.
 """
 
 from __future__ import annotations
@@ -25,27 +24,26 @@ from kgen.data.folders import SUFFIXES, DataError, plain
 from kgen.specs import nearest
 
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
-"""Folder names that say which split an image belongs to; where none does, images are test images.
-"""
+"""Folder names that mark the split of their images; without one, images are test images."""
 LARGEST = 64 << 20
-"""Bytes of one image file, at most."""
+"""Size limit of an image file in bytes."""
 IDX = re.compile(r"(?:.*-)?(train|t10k)-(images-idx3|labels-idx1)-ubyte(\.gz)?$")
 
 IDX_SETS = ("fashion-mnist", "mnist")
-"""Data sets that come as two files a part, and not as folders."""
+"""Data sets stored as two files per split rather than as folders."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a data set before it is here."""
+    """What is known about a data set before it is downloaded."""
 
     name: str
     title: str
     license: str
     honest: str
-    """What an accuracy on it means, and for whom."""
+    """What accuracy on it means, and for which teachers."""
     source: str
-    """Where it comes from and how large the download is."""
+    """Its source, and the size of the download."""
 
 
 _IMAGENET = "ImageNet's terms: non-commercial research"
@@ -62,7 +60,7 @@ CARDS = {
             "fashion-mnist",
             "Fashion-MNIST",
             "MIT",
-            "The test images are bundled; no teacher or student saw them.",
+            "The test images are bundled; no teacher or student was trained on them.",
             "torchvision, 30 MB, or Debian's dataset-fashion-mnist",
         ),
         Card(
@@ -94,7 +92,7 @@ CARDS = {
             "ImageNet-1k",
             _IMAGENET,
             "Its validation images are honest for networks trained on ImageNet.",
-            "image-net.org, an account is needed",
+            "image-net.org, account required",
         ),
     )
 }
@@ -103,7 +101,7 @@ CARDS = {
 
 @dataclass
 class Installed:
-    """What of a data set is on this machine: images per split, or why it cannot be read."""
+    """What this machine has of a data set: images per split, or why it cannot be read."""
 
     card: Card
     train: int = 0
@@ -116,7 +114,7 @@ class Installed:
 
 @dataclass
 class AddedImages:
-    """What `add` took, and what it left out."""
+    """What `add` copied, and what it skipped."""
 
     folder: Path
     train: Counter = field(default_factory=Counter)
@@ -124,11 +122,11 @@ class AddedImages:
     test: Counter = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
     unknown: Counter = field(default_factory=Counter)
-    """Folder that is no class → images."""
+    """Folder that matches no class → images."""
 
 
 def card(name: str) -> Card:
-    """DataError for a data set that is not known."""
+    """The card of a data set; DataError if it is unknown."""
     if name not in CARDS:
         raise DataError(f"Data set {name!r} is not known. {nearest(name, list(CARDS))}")
     return CARDS[name]
@@ -146,8 +144,9 @@ def here(name: str) -> Installed:
 
 
 def check(name: str) -> Iterator[tuple[str, int, int, str]]:
-    """Decode every image: yields (split, images looked at, images in all, what is wrong with the
-    one just seen or "").
+    """Decode every image.
+
+    Yields (split, images checked, images in total, problem with the latest one or "").
     """
     card(name)
     seen = 0
@@ -170,18 +169,17 @@ def check(name: str) -> Iterator[tuple[str, int, int, str]]:
 def add(
     name: str, source: Path, split: str = "test", replace: bool = False
 ) -> Iterator[tuple[int, int] | AddedImages]:
-    """Copy a folder or ZIP of class subfolders into the data set's place; yields (files done, files
-    in all), then `AddedImages`.
+    """Copy a folder or ZIP with class subfolders to the data set's location.
 
-    Subfolders are named by class or WordNet name, at any depth; a folder called train, val or test
-    above them says which split they are, `split` where there is none. Files that are no image are
-    left out and named. Raises DataError where no image of the data set is found; the place is then
-    as it was.
+    Yields (files done, files in total), then `AddedImages`. Subfolders are named after the class or
+    its WordNet ID, at any depth; a parent folder named train, val or test determines the split,
+    otherwise it is `split`. Files that are not images are skipped and reported. Raises DataError if
+    there is no image of the data set, and then leaves the location unchanged.
     """
     card(name)
     place = catalogue.data_folder(name)
     if place.exists() and not replace:
-        raise DataError(f"{place} is there already; --replace puts the new images in its place.")
+        raise DataError(f"{place} already exists; pass --replace to replace it.")
     files = _files(source)
     room = place.parent / f".adding-{secrets.token_hex(6)}"
     added = AddedImages(place)
@@ -197,14 +195,14 @@ def add(
             if not added.train and not added.test:
                 raise DataError(
                     f"{source} has no images and labels of {CARDS[name].title}: expected files"
-                    " called train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, and t10k-"
-                    " likewise."
+                    " named train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, and the same"
+                    " for t10k."
                 )
         if not any(room.iterdir()):
             some = ", ".join(list(added.unknown)[:3]) or "none"
             raise DataError(
                 f"{source} has no image of {CARDS[name].title}: expected one subfolder per class,"
-                f" called {classes.names(name)[0]!r} or by WordNet name; found: {some}."
+                f" named {classes.names(name)[0]!r} or by WordNet ID; found: {some}."
             )
         if place.exists():
             shutil.rmtree(place)
@@ -220,8 +218,9 @@ def add(
 
 
 def get(name: str) -> None:
-    """Download through torchvision, which shows its own progress and checks what came. DataError
-    where it cannot.
+    """Download through torchvision, which shows its own progress and verifies the files.
+
+    Raises DataError if that is not possible.
     """
     card(name)
     place = catalogue.data_folder(name)
@@ -239,16 +238,16 @@ def get(name: str) -> None:
             )
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
-            place.rmdir()  # which a failed download leaves empty
+            place.rmdir()  # a failed download leaves it empty
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise DataError(
-            f"{CARDS[name].title} could not be downloaded ({reason}). With a copy of your own:"
+            f"{CARDS[name].title} could not be downloaded ({reason}). If you have a copy:"
             f" python -m kgen data add {name} PATH"
         ) from None
 
 
 def _files(source: Path) -> list[tuple[PurePosixPath, object]]:
-    """Every file below a folder or in a ZIP: (its path inside, a function that gives its bytes)."""
+    """Every file in a folder or ZIP: (its relative path, a function that returns its bytes)."""
     if source.is_dir():
         found = sorted(p for p in source.rglob("*") if p.is_file())
         return [
@@ -282,8 +281,9 @@ def _within(size: int, name: object) -> bool:
 
 
 def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: AddedImages) -> None:
-    """One file into its class's folder, if it is an image of a class. Only its last name is taken
-    from the source.
+    """Store one file in its class's folder, if it is an image of a class.
+
+    Only its base name comes from the source.
     """
     from torchvision.datasets.folder import default_loader
 
@@ -318,8 +318,9 @@ def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: A
 
 @functools.cache
 def _class_folders(name: str) -> dict[str, str]:
-    """What a class's folder may be called, plainly → what it is called in our layout: its WordNet
-    name where it has one.
+    """Accepted folder names of a class, normalized → its folder in our layout.
+
+    That folder is named by WordNet ID if there is one.
     """
     texts = classes.names(name)
     folders = classes.wnids(name) or texts
@@ -331,7 +332,7 @@ def _class_folders(name: str) -> dict[str, str]:
 
 
 def _class_of(name: str, path: PurePosixPath) -> tuple[str | None, str]:
-    """(folder that a class has in our layout or None, what the source called it)."""
+    """(the class's folder in our layout or None, its name in the source)."""
     known = _class_folders(name)
     for part in reversed(path.parts[:-1]):
         if (key := known.get(plain(part))) is not None:

@@ -1,9 +1,9 @@
-"""Real images: for evaluation, and for training teachers. The distillation itself never reads them.
+"""Real images for evaluation, and for training teachers. Distillation itself never reads them.
 
 Fashion-MNIST's 10,000 test images ship in `assets/`. Its training images come from Debian's package
-`dataset-fashion-mnist`, from a folder, or, only when asked, from torchvision's download. The test
-images of the paper's other data sets are read where a person put them (`kgen.data.catalogue` says
-where); nothing is fetched.
+`dataset-fashion-mnist`, from a folder, or, only on request, from torchvision's download. Test
+images of the paper's other data sets are read from where the user put them (see
+`kgen.data.catalogue`); nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -25,23 +25,21 @@ from kgen.events import TeacherCard
 
 SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
 HOLDOUT = 5_000
-"""Images of the training split that no bundled teacher has seen; recipes are tuned on them."""
+"""Training images held out from all bundled teachers; recipes are tuned on them."""
 
 FASHION_CLASSES = classes.names("fashion-mnist")
 
 
 @dataclass(frozen=True)
 class RealImages:
-    """`images` u8 [n,c,h,w] (files of a folder are decoded when read), `labels` i64 [n], and what
-    the labels mean.
-    """
+    """Images u8 [n,c,h,w] (image files are decoded on access), labels i64 [n], and class names."""
 
     name: str
     images: np.ndarray | ImageFiles
     labels: np.ndarray
     classes: tuple[str, ...]
     left_out: tuple[str, ...] = ()
-    """Subfolders of a person's own folder that are no class."""
+    """Subfolders of the user's own folder that match no class."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,12 +50,13 @@ class RealImages:
     def stratified(
         self, n: int, chosen: tuple[int, ...] | None = None, seed: int = 0
     ) -> RealImages:
-        """A fixed subset of about `n` images with equal shares of the chosen classes (all by
-        default; of some where n is smaller).
+        """A fixed subset of about `n` images with equal shares of the chosen classes.
+
+        All classes by default; if n is smaller than their number, one image each of n classes.
         """
         chosen = tuple(range(len(self.classes))) if chosen is None else chosen
         rng = np.random.default_rng(seed)
-        if n < len(chosen):  # one image each of some
+        if n < len(chosen):  # one image each of some classes
             chosen = tuple(np.sort(rng.permutation(chosen)[:n]).tolist())
         share = max(1, n // len(chosen))
         picks = [rng.permutation(np.flatnonzero(self.labels == c))[:share] for c in chosen]
@@ -65,7 +64,7 @@ class RealImages:
 
 
 def _read_idx(path: Path) -> np.ndarray:
-    """An IDX file, gzipped or not, as NumPy (the format of MNIST: big-endian header, then u8)."""
+    """An IDX file, gzipped or not, as NumPy (MNIST's format: big-endian header, then u8)."""
     try:
         raw = path.read_bytes()
         data = gzip.decompress(raw) if path.suffix == ".gz" else raw
@@ -73,7 +72,7 @@ def _read_idx(path: Path) -> np.ndarray:
         shape = np.frombuffer(data, ">i4", rank, 4)
         return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
     except (OSError, EOFError, zlib.error, IndexError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); fetch the data set again.") from None
+        raise DataError(f"{path} cannot be read ({error}); download the data set again.") from None
 
 
 def _fashion(folder: Path, part: str) -> RealImages:
@@ -87,8 +86,9 @@ def _fashion(folder: Path, part: str) -> RealImages:
 
 
 def idx(name: str, folder: Path, part: str) -> RealImages | None:
-    """Images and labels of a part ("train", "t10k") as MNIST lays them out; None where one of the
-    two files is missing.
+    """Images and labels of a split ("train", "t10k") in MNIST's layout.
+
+    None if either of the two files is missing.
     """
 
     def read(kind: str) -> np.ndarray | None:
@@ -100,13 +100,13 @@ def idx(name: str, folder: Path, part: str) -> RealImages | None:
         return None
     if images.ndim != 3 or len(images) != len(labels):
         raise DataError(
-            f"{folder}: {images.shape} images but {len(labels)} labels; fetch the data set again."
+            f"{folder}: {images.shape} images but {len(labels)} labels; download it again."
         )
     return RealImages(name, images[:, None].copy(), labels.astype(np.int64), classes.names(name))
 
 
 def _mnist(folder: Path, train: bool = False, download: bool = False) -> RealImages:
-    """From where `kgen data add` puts its files, or where torchvision does."""
+    """From the location used by `kgen data add`, or by torchvision."""
     from torchvision.datasets import MNIST
 
     if download:
@@ -121,8 +121,9 @@ def _mnist(folder: Path, train: bool = False, download: bool = False) -> RealIma
 
 
 def _cifar(name: str, folder: Path, train: bool = False, download: bool = False) -> RealImages:
-    """Test or training images as torchvision lays them out: pickles, which it reads only where
-    their checksums are the published ones.
+    """Test or training images in torchvision's layout.
+
+    These are pickles, which torchvision reads only if their checksums match the published ones.
     """
     from torchvision.datasets import CIFAR10, CIFAR100
 
@@ -131,7 +132,7 @@ def _cifar(name: str, folder: Path, train: bool = False, download: bool = False)
             str(folder), train=train, download=download
         )
     except RuntimeError:
-        raise DataError(catalogue.data_sentence(name, f"no whole copy in {folder}")) from None
+        raise DataError(catalogue.data_sentence(name, f"no complete copy in {folder}")) from None
     except OSError as error:  # of a download too
         raise DataError(
             catalogue.data_sentence(
@@ -145,8 +146,9 @@ def _cifar(name: str, folder: Path, train: bool = False, download: bool = False)
 def _from_folder(
     name: str, folder: Path, train: bool = False, side: int | None = None
 ) -> RealImages:
-    """Test or training images from one subfolder per class, named by its text or its WordNet name,
-    brought to `side` pixels.
+    """Test or training images from one subfolder per class, resized to `side` pixels.
+
+    Subfolders are named by class text or WordNet ID.
     """
     facts, texts = catalogue.DATA[name], classes.names(name)
     places = facts.train_places if train else facts.places
@@ -172,11 +174,11 @@ def _from_folder(
 
 
 def held_out_photographs(chosen: Sequence[int], side: int) -> RealImages | None:
-    """Photographs of Imagenette and Imagewoof on this machine that no network trained on ImageNet
-    has seen; None if a chosen class has none.
+    """Imagenette and Imagewoof photographs that no ImageNet network was trained on.
 
-    Both sets are cut from ImageNet's *training* images, their validation folders included, but for
-    the files named ILSVRC2012_val_*. `chosen` are ImageNet's labels.
+    None if a chosen class has none. Both sets, including their validation folders, consist of
+    ImageNet's *training* images, except for the files named ILSVRC2012_val_*. `chosen` are ImageNet
+    labels.
     """
     wnids = classes.wnids("imagenet1k")
     sets = [
@@ -203,11 +205,10 @@ def held_out_photographs(chosen: Sequence[int], side: int) -> RealImages | None:
 
 
 def of_teacher(card: TeacherCard, chosen: Sequence[int] = ()) -> RealImages:
-    """Real test images of a teacher's data set at the teacher's side; DataError says what to fetch
-    where they are missing.
+    """Real test images of a teacher's data set at the teacher's side.
 
-    Where ImageNet's own are missing, `held_out_photographs` stand in, if they cover all `chosen`
-    classes.
+    If they are missing, DataError says what to download. For ImageNet, `held_out_photographs` are
+    used instead if they cover all `chosen` classes.
     """
     try:
         return test_set(card.data, side=card.side)
@@ -221,11 +222,10 @@ def of_teacher(card: TeacherCard, chosen: Sequence[int] = ()) -> RealImages:
 def image_folder(
     folder: str | Path, names: tuple[str, ...], card: TeacherCard, chosen: tuple[int, ...]
 ) -> RealImages:
-    """A person's own test images, one subfolder a class, brought to the teacher's size by scaling
-    and cutting out the middle.
+    """The user's own test images, one subfolder per class, scaled and center-cropped.
 
-    A subfolder is called as the class is, whatever the case, with _ or - for a space, or by WordNet
-    name. Raises DataError where the folder has no image of a chosen class.
+    A subfolder is named after its class, with any case and _ or - for spaces, or by WordNet ID.
+    Raises DataError if the folder has no image of a chosen class.
     """
     folder, wnids = Path(folder).expanduser(), classes.wnids(card.data or "")
     called = (
@@ -239,7 +239,7 @@ def image_folder(
     if not paths:
         some = ", ".join(repr(names[c]) for c in chosen[:3])
         raise DataError(
-            f"{folder} has no image of a chosen class: expected one subfolder a class, called"
+            f"{folder} has no image of a selected class: expected one subfolder per class, named"
             f" {some} …, with {' or '.join(SUFFIXES)} files."
         )
     labels = np.repeat(
@@ -256,9 +256,9 @@ def image_folder(
 
 @functools.cache
 def test_set(name: str, folder: Path | None = None, side: int | None = None) -> RealImages:
-    """The real test images of a data set; DataError says what to fetch where they are missing.
+    """The real test images of a data set; if they are missing, DataError says what to download.
 
-    `folder`: where they lie, if not where `kgen.data.catalogue` says. `side`: of the images, if not
+    `folder`: their location, if not the one of `kgen.data.catalogue`. `side`: of the images, if not
     the data set's own.
     """
     if name == "fashion-mnist":
@@ -275,8 +275,8 @@ def test_set(name: str, folder: Path | None = None, side: int | None = None) -> 
 
 
 def _pickled(name: str, folder: Path) -> bool:
-    """Is a data set read as torchvision's pickles? CIFAR may also lie there as folders of
-    images.
+    """Whether a data set is read as torchvision's pickles; CIFAR can also be stored as image
+    folders.
     """
     return name.startswith("cifar") and not any(
         (folder / part).is_dir() for part in ("test", "train")
@@ -286,29 +286,31 @@ def _pickled(name: str, folder: Path) -> bool:
 def of_run(
     folder: str | None, card: TeacherCard, names: tuple[str, ...], chosen: tuple[int, ...]
 ) -> RealImages:
-    """The real test images that a finished student is measured on: a person's folder, else the
-    teacher's data set. DataError.
+    """The real test images for evaluating a finished student.
+
+    From the user's folder if given, otherwise from the teacher's data set. Raises DataError.
     """
     if folder is not None:
         return image_folder(folder, names, card, chosen)
     if card.data is None:
         raise DataError(
-            f"No real test images are known for {card.title}; name a folder with one subfolder a"
+            f"No real test images are known for {card.title}; give a folder with one subfolder per"
             " class: --real FOLDER."
         )
     try:
         return of_teacher(card, chosen)
     except DataError as error:
         raise DataError(
-            f"{error} Or name a folder of your own, one subfolder a class: --real FOLDER."
+            f"{error} Or give a folder of your own, one subfolder per class: --real FOLDER."
         ) from None
 
 
 def training_set(
     name: str, folder: str | Path | None = None, download: bool = False, side: int | None = None
 ) -> RealImages:
-    """The full real training split (for `kgen teach` and `kgen worth`). Downloads only when
-    `download` is True. `side` as in `test_set`.
+    """The full real training split (for `kgen teach` and `kgen worth`).
+
+    Downloads only if `download` is True. `side` as in `test_set`.
     """
     if name in catalogue.DATA:
         place = Path(folder or catalogue.data_folder(name))
@@ -338,20 +340,20 @@ def training_set(
     raise DataError(
         "Fashion-MNIST's training images are not on this machine"
         + (f" (looked in {folder})" if folder else "")
-        + ": install Debian's package dataset-fashion-mnist, name a folder with --data, or allow"
-        " --download (30 MB)."
+        + ": install Debian's package dataset-fashion-mnist, give a folder with --data, or allow"
+        " the download with --download (30 MB)."
     )
 
 
 def split(train: RealImages, seed: int = 0) -> tuple[RealImages, RealImages]:
-    """(teacher's part, held-out validation part of HOLDOUT images), the same for everyone.
+    """(the teacher's part, the held-out validation part of HOLDOUT images), the same for everyone.
 
-    DataError for a data set of which nothing is held out.
+    DataError for a data set without held-out images.
     """
     if train.name in catalogue.DATA:
         raise DataError(
-            f"Teachers of {train.name} learn from all of its training images, so none are held out;"
-            " set evaluate_on to 'test'."
+            f"Teachers of {train.name} are trained on all of its training images, so none are held"
+            " out; set evaluate_on to 'test'."
         )
     order = np.random.default_rng(seed).permutation(len(train))
     return train.take(np.sort(order[HOLDOUT:])), train.take(np.sort(order[:HOLDOUT]))

@@ -1,9 +1,8 @@
-"""A folder of image files, one subfolder a class, as an array whose images are decoded when they
-are asked for.
+"""A folder of image files with one subfolder per class, as an array that decodes images on access.
 
-Fifty thousand images of ImageNet are 7.5 GB of pixels: a run wants 2,000 of them and an evaluation
-500 at a time. It knows no data set; `kgen.data.data` says where one lies and how large its images
-are.
+Fifty thousand ImageNet images are 7.5 GB of pixels, while a run needs 2,000 of them and an
+evaluation 500 at a time. Independent of data sets: `kgen.data.data` knows their locations and image
+sizes.
 """
 
 from __future__ import annotations
@@ -18,30 +17,30 @@ from kgen.errors import KGenError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 SELECTION = 2**29
-"""Bytes of pixels up to which a selection of images is decoded at once; a larger one stays files.
-"""
+"""Bytes of pixels up to which a selection of images is decoded at once; larger ones stay files."""
 MARGIN = 256 / 224
-"""Short side of a photograph before the crop, over the crop's side, as networks for ImageNet are
-tested.
+"""Short side of a photograph before the center crop, relative to the crop's side, as in the usual
+ImageNet evaluation.
 """
 
 
 class DataError(KGenError, ValueError):
-    """Real data is missing or is not what it should be; the message says what to do."""
+    """Real data is missing or invalid; the message says what to do."""
 
     code = "data"
 
 
 class ImageFiles:
-    """Images as u8 [n,c,h,w], read like NumPy: `files[3]`, `files[10:20]` and small selections are
-    decoded arrays.
+    """Images as u8 [n,c,h,w], indexed like NumPy.
+
+    `files[3]`, `files[10:20]` and small selections return decoded arrays.
 
     Args:
         paths: the files.
-        channels: 1 (grey) or 3 (RGB).
-        size: height and width that each image is brought to.
-        crop: keep the proportions, scale to `margin`, and cut out the middle; otherwise stretch.
-        margin: short side before the crop, over the crop's side.
+        channels: 1 (grayscale) or 3 (RGB).
+        size: height and width to which each image is resized.
+        crop: keep the aspect ratio, scale to `margin`, and crop the center; otherwise stretch.
+        margin: short side before the crop, relative to the crop's side.
     """
 
     dtype = np.dtype(np.uint8)
@@ -70,7 +69,7 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, index) -> np.ndarray | ImageFiles:
-        """DataError for a file that is no image."""
+        """Raises DataError for a file that is not an image."""
         wanted = np.arange(len(self.paths))[index]
         if wanted.ndim == 0:
             return self._decode(self.paths[wanted])
@@ -83,7 +82,7 @@ class ImageFiles:
         decoded = np.empty((len(chosen), self.channels, *self.size), np.uint8)
         with ThreadPoolExecutor(
             min(8, os.cpu_count() or 1)
-        ) as pool:  # Pillow lets go of the interpreter while it decodes
+        ) as pool:  # Pillow releases the GIL while decoding
             for i, image in enumerate(pool.map(self._decode, chosen)):
                 decoded[i] = image
         return decoded
@@ -97,9 +96,9 @@ class ImageFiles:
             image = default_loader(os.fspath(path))
         except (
             Exception
-        ) as error:  # Pillow raises OSError, SyntaxError, ValueError, and one of its own for bombs
+        ) as error:  # Pillow raises OSError, SyntaxError, ValueError, and its own for bombs
             raise DataError(
-                f"{path} is no image that can be read ({error}); replace it, or take it out of the"
+                f"{path} is not a readable image ({error}); replace it, or remove it from the"
                 " folder."
             ) from None
         if self.channels == 1:
@@ -124,12 +123,12 @@ def image_files(folder: Path) -> list[Path]:
 def match_folders(
     folder: Path, classes: list[tuple[str, ...]]
 ) -> tuple[dict[int, Path], tuple[str, ...]]:
-    """Which class each subfolder is: {label: its folder}, and the names of those that are none.
+    """Match subfolders to classes: {label: its folder}, and the names of unmatched subfolders.
 
     Args:
-        classes: names that a class's subfolder may have, in the order of the labels; case, and _ -
-            / for a space, do not matter.
-    Raises DataError for a folder that is not there, or two that are one class.
+        classes: accepted names of each class's subfolder, in the order of the labels; case does not
+            matter, and _ - / count as spaces.
+    Raises DataError for a missing folder, or if two subfolders match the same class.
     """
     try:
         places = sorted(p for p in folder.iterdir() if p.is_dir())
@@ -159,9 +158,9 @@ def list_images(folder: Path, classes: list[tuple[str, ...]]) -> tuple[list[Path
     """The image files of each class, sorted by name, and their labels i64 [n].
 
     Args:
-        folder: has one subfolder a class; others are left alone.
-        classes: names that a class's subfolder may have, in the order of the labels.
-    Raises ValueError naming the first class that has no subfolder or no image.
+        folder: has one subfolder per class; other subfolders are ignored.
+        classes: accepted names of each class's subfolder, in the order of the labels.
+    Raises ValueError naming the first class without a subfolder or an image.
     """
     paths, labels = [], []
     for label, names in enumerate(classes):

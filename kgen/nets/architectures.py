@@ -1,9 +1,10 @@
-"""Names → networks, for teachers and students alike, with random weights: the paper's, any of
-timm's, torchvision's.
+"""Networks by name, for teachers and students, with random weights: the paper's, timm's,
+torchvision's.
 
 All follow timm's convention: forward_features → last map [B,k,h,w] (tokens for a transformer),
 forward_head(pre_logits=) → embedding or logits, get_classifier → the last Linear. Nothing is
-downloaded; torch and timm are imported when a network is built, so that the names cost nothing.
+downloaded; torch and timm are imported only when a network is built, so that listing names is
+cheap.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _timm(name: str, channels: int, classes: int) -> nn.Module:
-    """timm's network, untrained; a transformer takes any number of patches (kgen.vit)."""
+    """timm's network, untrained; a transformer accepts any number of patches (kgen.nets.vit)."""
     import timm
 
     from kgen.nets.vit import windowed
@@ -31,8 +32,9 @@ def _timm(name: str, channels: int, classes: int) -> nn.Module:
 
 
 def _for_small_images(name: str, channels: int, classes: int) -> nn.Module:
-    """timm's ResNet with a 3×3 stem of stride 1 and no max-pool: 32×32 in, 4×4 map out (as CIFAR's
-    ResNets are built).
+    """timm's ResNet with a 3×3 stem of stride 1 and no max-pool, as usual for CIFAR.
+
+    32×32 in, 4×4 map out.
     """
     from torch import nn
 
@@ -68,8 +70,9 @@ def _cnn(channels: int, classes: int) -> nn.Module:
 
 
 def _slim(layers: tuple[int, ...], channels: int, classes: int) -> nn.Module:
-    """timm's ResNet with half of the channels and a last stage that does not halve the map: 128×128
-    in, 8×8 map out.
+    """timm's ResNet with half the channels and a last stage that does not halve the map.
+
+    128×128 in, 8×8 map out.
     """
     from timm.models.resnet import BasicBlock, ResNet
 
@@ -107,24 +110,22 @@ _BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
     "cnn": _cnn,
 }
 NAMES = tuple(_BUILDERS)
-"""The short list that people are shown; `build` knows more than a thousand other names."""
+"""The short list for display; `build` knows more than a thousand other names."""
 SHOWN = 6
-"""Names of a short list that fit into a sentence."""
+"""How many names of a short list fit into a sentence."""
 
 
 class ArchitectureError(KGenError, ValueError):
-    """A name that is not known, or a network that cannot be used; the message is one sentence."""
+    """An unknown name or an unusable network; the message is one sentence."""
 
     code = "architecture"
 
 
 def known(name: str) -> bool:
-    """Does `build` know a network of that name? timm is imported for names that are not in
-    NAMES.
-    """
+    """Whether `build` knows this name. Imports timm for names not in NAMES."""
     if name in _BUILDERS or name.startswith(
         "torchvision:"
-    ):  # a wrong name of torchvision's has a sentence of its own
+    ):  # a wrong torchvision name gets its own message
         return True
     import timm
 
@@ -132,12 +133,12 @@ def known(name: str) -> bool:
 
 
 def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> nn.Module:
-    """A network by name: one of NAMES, a classification network of timm (`convnext_tiny`, with or
-    without a tag of weights behind a dot), or `torchvision:NAME`. Draws initial weights from
-    torch's global generator (see kgen.networks.seeded).
+    """Build a network by name. Raises ArchitectureError.
 
-    One that is not in NAMES is tried on empty images of `side` pixels first. Raises
-    ArchitectureError.
+    One of NAMES, a timm classification network (`convnext_tiny`, optionally with a weights tag
+    after a dot), or `torchvision:NAME`. Initial weights come from torch's global generator (see
+    `kgen.nets.small_cnn.seeded`). A network not in NAMES is first tried on empty images of `side`
+    pixels.
     """
     if name in _BUILDERS:
         return _BUILDERS[name](channels, classes)
@@ -153,7 +154,7 @@ def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> n
 
 
 def _elsewhere(name: str, channels: int, classes: int) -> nn.Module:
-    """A network of torchvision or timm that is not in NAMES."""
+    """A torchvision or timm network that is not in NAMES."""
     from kgen.nets.torchvision_nets import PREFIX
     from kgen.nets.torchvision_nets import build as cut
 
@@ -170,7 +171,7 @@ def _elsewhere(name: str, channels: int, classes: int) -> nn.Module:
         RuntimeError,
         TypeError,
         AssertionError,
-    ) as error:  # a tag that is none; no such channels or classes
+    ) as error:  # an unknown tag; unsupported channels or classes
         raise ArchitectureError(
             f"timm cannot build {name!r} for {channels} channels and {classes} classes ({error})."
         ) from None
@@ -184,16 +185,17 @@ def _no_torchvision(name: str) -> str:
     bare = name.removeprefix(PREFIX).partition(".")[0]
     if bare in models.list_models(module=models):
         return (
-            f"Architecture {name!r} cannot be used: of torchvision only plain convolutional"
-            " networks are; take timm's, for example 'deit_tiny_patch16_224'."
+            f"Architecture {name!r} cannot be used: only plain convolutional networks of"
+            " torchvision are supported; use timm's, for example 'deit_tiny_patch16_224'."
         )
     near = difflib.get_close_matches(bare, names(), 1, 0.4) or ["resnet18"]
     return f"Architecture {name!r} is not known. Did you mean {PREFIX + near[0]!r}?"
 
 
 def unknown(kind: str, name: str, short: tuple[str, ...]) -> str:
-    """A sentence for a name that nobody knows: the nearest of the short list, else of everything;
-    never a list of a thousand.
+    """The message for an unknown name.
+
+    It suggests the nearest name of the short list, otherwise of all, but never lists a thousand.
     """
     import timm
 
@@ -207,8 +209,8 @@ def unknown(kind: str, name: str, short: tuple[str, ...]) -> str:
         f"Did you mean {near[0]!r}?"
         if near
         else (
-            f"Known: {', '.join(short[:SHOWN])} and {len(short) - SHOWN} more that `python -m kgen"
-            f" zoo` lists, any classification network of timm, and {PREFIX}NAME."
+            f"Known: {', '.join(short[:SHOWN])} and {len(short) - SHOWN} more listed by `python -m"
+            f" kgen zoo`, any classification network of timm, and {PREFIX}NAME."
         )
     )
     return f"{kind} {name!r} is not known. {hint}"

@@ -1,5 +1,5 @@
-"""Does a network do what teachers and students need: timm's convention at a given side? Tried on
-tensors without content.
+"""Checks, without real data, whether a network follows timm's convention at a given side, as
+teachers and students need.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class _Look(nn.Module):
 
 
 def incompatibility(network: nn.Module, channels: int, classes: int, side: int) -> str | None:
-    """What keeps a network from being used, as the end of a sentence; None if nothing does.
+    """Why a network cannot be used, as the end of a sentence; None if it can.
 
-    Weights and training mode stay as they are; nothing is computed, so this costs a fraction of a
-    second whatever the size.
+    Weights and training mode stay unchanged; nothing is computed, so this takes a fraction of a
+    second regardless of size.
     """
     if missing := [name for name in NEEDS if not hasattr(network, name)]:
         return f"it has no {missing[0]}()"
     if any(isinstance(m, nn.RNNBase) for m in network.modules()):
-        # torch unrolls these step by step, which takes a minute; timm's only ones follow the
+        # torch unrolls these step by step, which takes a minute; the only ones in timm follow the
         # convention
         return None
     was, look = network.training, _Look(network).eval()
@@ -42,19 +42,19 @@ def incompatibility(network: nn.Module, channels: int, classes: int, side: int) 
                 look, state, (torch.empty(2, channels, side, side, device="meta"),)
             )
     except AttributeError:
-        return "what its forward_features() gives is no single tensor"
-    except Exception as error:  # whatever a stranger's network raises about sizes
+        return "its forward_features() does not return a single tensor"
+    except Exception as error:  # whatever an unknown network raises about sizes
         return (
-            f"it does not take images of {side} × {side} pixels"
+            f"it does not accept images of {side} × {side} pixels"
             f" ({str(error).partition(chr(10))[0].strip().rstrip('.')})"
         )
     finally:
         network.train(was)
     if not isinstance(features, Tensor):
-        return "its forward_features() gives several maps, not the last one"
+        return "its forward_features() returns several maps, not just the last one"
     if logits.shape != (2, classes) or embedding.ndim != 2:
         return (
-            f"it gives logits {tuple(logits.shape)} and an embedding {tuple(embedding.shape)} for"
+            f"it returns logits {tuple(logits.shape)} and an embedding {tuple(embedding.shape)} for"
             f" two images of {classes} classes"
         )
     return None

@@ -1,7 +1,6 @@
-"""What a network costs whoever uses it: parameters, multiply–accumulates of one image, bytes of its
-tensors.
+"""The cost of a network: parameters, multiply–accumulates per image, bytes of its tensors.
 
-It knows nothing of teachers, students or runs, and leaves the network that it counts alone.
+Independent of teachers, students and runs; leaves the network unchanged.
 """
 
 from __future__ import annotations
@@ -16,16 +15,17 @@ from torch import nn
 class Cost(NamedTuple):
     parameters: int
     macs: int | None
-    """Multiply–accumulates of one image's forward; None for a network that cannot be followed
-    without its data.
+    """Multiply–accumulates of one image's forward pass; None if the network cannot be traced
+    without data.
     """
     bytes: int
-    """Of all its tensors, as they are stored."""
+    """Total size of its tensors as stored."""
 
 
 def cost(network: nn.Module, channels: int, side: int) -> Cost:
-    """What one image [1,channels,side,side] costs; torch counts, in eval mode, products of matrices
-    and convolutions.
+    """The cost of one image [1,channels,side,side].
+
+    torch counts matrix products and convolutions, in eval mode.
     """
     tensors = [*network.parameters(), *network.buffers()]
     return Cost(
@@ -36,12 +36,12 @@ def cost(network: nn.Module, channels: int, side: int) -> Cost:
 
 
 def _macs(network: nn.Module, channels: int, side: int) -> int | None:
-    """Counted on a twin without data: no kernel runs, and mode, gradients and random states stay as
-    they are.
+    """Count on a copy without data: no kernel runs, and mode, gradients and RNG states stay
+    unchanged.
     """
     from torch.utils.flop_counter import (
         FlopCounterMode,
-    )  # it brings sympy, 1.5 s, unless an optimiser has done so
+    )  # imports sympy, 1.5 s, unless an optimizer already has
 
     hollow = {
         id(t): torch.empty_like(t, device="meta")
@@ -51,6 +51,6 @@ def _macs(network: nn.Module, channels: int, side: int) -> int | None:
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             twin(torch.empty(1, channels, side, side, device="meta"))
-    except (NotImplementedError, RuntimeError):  # an operation that looks at values
+    except (NotImplementedError, RuntimeError):  # an operation that depends on values
         return None
     return counter.get_total_flops() // 2

@@ -1,5 +1,6 @@
-"""Convolutional networks of the paper that timm does not have, by timm's convention. They know
-nothing about distillation.
+"""The paper's convolutional networks that timm lacks, with timm's convention.
+
+Independent of distillation.
 
 Written from the publications: CIFAR's first residual networks (He et al. 2015), wide ones
 (Zagoruyko & Komodakis 2016), VGG's configuration A with batch norm (Simonyan & Zisserman 2014) in
@@ -15,7 +16,7 @@ from kgen.nets.small_cnn import PooledLinear, ResidualBlock
 
 
 class _Classifier(PooledLinear):
-    """Its Linear is made first and begins without bias."""
+    """Base class: creates the Linear first, with zero bias."""
 
     def __init__(self, features: int, classes: int):
         super().__init__()
@@ -25,8 +26,9 @@ class _Classifier(PooledLinear):
 
 
 class ZeroPadded(nn.Module):
-    """A shortcut without weights (option A): every second pixel where the map shrinks, channels
-    padded with zeros, half of them in front.
+    """A shortcut without weights (option A).
+
+    Every second pixel where the map shrinks, channels zero-padded, half of them in front.
     """
 
     def __init__(self, inside: int, outside: int, stride: int):
@@ -48,8 +50,8 @@ class CifarResNet(PooledLinear):
     """ResNet-depth for CIFAR (He et al. 2015, section 4.2): three groups of (depth − 2)/6 blocks
     with 16, 32 and 64 channels.
 
-    32×32 in, 8×8 map out. Tensors are named as in the weights that Y. Idelbayev publishes (`linear`
-    for the classifier).
+    32×32 in, 8×8 map out. Tensors are named as in Y. Idelbayev's published weights (`linear` for
+    the classifier).
     """
 
     def __init__(self, depth: int, channels: int = 3, classes: int = 10):
@@ -76,9 +78,10 @@ class CifarResNet(PooledLinear):
 
 
 class WideBlock(nn.Module):
-    """Batch norm and ReLU before each of two 3×3 convolutions; the shortcut branches off behind the
-    first ReLU where the shape changes (a 1×1 convolution), and before the batch norm where it does
-    not.
+    """Batch norm and ReLU before each of two 3×3 convolutions.
+
+    The shortcut branches off after the first ReLU if the shape changes (a 1×1 convolution),
+    otherwise before the batch norm.
     """
 
     def __init__(self, inside: int, outside: int, stride: int):
@@ -136,10 +139,10 @@ def _conv(inside: int, outside: int, stride: int = 1) -> list[nn.Module]:
 
 
 class VGG11(_Classifier):
-    """Configuration A with batch norm and one Linear behind global pooling, as it is used for
-    images of 32×32.
+    """Configuration A with batch norm and one Linear after global pooling, as usual for 32×32
+    images.
 
-    Halved after the first three stages only: 32×32 in, 4×4 map out (five halvings would leave a
+    Only the first three stages halve the map: 32×32 in, 4×4 map out (five halvings would leave a
     single cell, and none at 28).
     """
 
@@ -162,10 +165,10 @@ class VGG11(_Classifier):
 
 
 class PlainCNN(_Classifier):
-    """Four convolutions of stride 2, each but the first followed by one of stride 1: 112×112 in,
-    7×7 map out.
+    """Four convolutions of stride 2, all but the first followed by one of stride 1.
 
-    For images of 1200×1600 and 1500×1500; without shortcuts, 1 million parameters.
+    112×112 in, 7×7 map out. For images of 1200×1600 and 1500×1500; no shortcuts, 1 million
+    parameters.
     """
 
     WIDTHS = (32, 64, 128, 256)

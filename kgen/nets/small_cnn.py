@@ -1,7 +1,7 @@
 """Our own small convolutional networks, for the bundled teachers and students.
 
 They follow timm's convention (`forward_features`, `forward_head`, `get_classifier`), so that
-`kgen.teachers` reads ours and timm's networks alike. This file knows nothing about distillation.
+`kgen.teachers` reads ours and timm's networks alike. Independent of distillation.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions with batch norm and a shortcut; the first may halve the map.
 
-    `shortcut`: by default the identity, or where the shape changes a 1×1 convolution with batch
-    norm.
+    `shortcut`: by default the identity, or a 1×1 convolution with batch norm if the shape changes.
     """
 
     def __init__(
@@ -38,14 +37,15 @@ class ResidualBlock(nn.Module):
 
 
 class PooledLinear(nn.Module):
-    """A last map, global average pooling, one Linear. Subclasses give `forward_features` and
-    `fc`.
+    """A last map, global average pooling, one Linear.
+
+    Subclasses provide `forward_features` and `fc`.
     """
 
     fc: nn.Linear
 
     def initialise(self) -> None:
-        """Convolutions as for ReLU (He et al. 2015)."""
+        """Initialize convolutions for ReLU (He et al. 2015)."""
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
@@ -70,7 +70,7 @@ class SmallResNet(PooledLinear):
     """Stem, then one stage at half and one at a quarter of the input's side, pooling, Linear.
 
     28×28 in, 7×7 map out; 32×32 in, 8×8 map out. The stem has stride 2 because full-resolution maps
-    with few channels are bound by memory, not by arithmetic, on a CPU.
+    with few channels are limited by memory bandwidth, not by arithmetic, on a CPU.
 
     Args:
         width: channels of the stem and of the first stage; the second stage has twice as many.
@@ -115,8 +115,9 @@ class SmallResNet(PooledLinear):
 
 
 class FromPixels(nn.Module):
-    """A network behind its own normalisation: pixels in [0,1] → logits. `mean` and `std` have a
-    value a channel.
+    """A network with its own normalization: pixels in [0,1] → logits.
+
+    `mean` and `std` have one value per channel.
     """
 
     def __init__(self, network: nn.Module, mean: Tensor, std: Tensor):
@@ -131,11 +132,9 @@ class FromPixels(nn.Module):
 
 
 def seeded(build, seed: int, *args, **kwargs) -> nn.Module:
-    """Build a module whose initial weights depend on `seed` alone; the global random state is left
-    as it was.
+    """Build a module whose initial weights depend only on `seed`; the global RNG stays unchanged.
 
-    Initialisers of torch.nn draw from the global generator; this is the one place that lends it a
-    seed.
+    torch.nn initializers draw from the global generator; only this function seeds it for them.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device

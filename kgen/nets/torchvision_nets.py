@@ -1,8 +1,8 @@
-"""torchvision's convolutional classifiers by timm's convention, under torchvision's own tensor
-names. No weights are fetched.
+"""torchvision's convolutional classifiers with timm's convention and torchvision's tensor names.
 
-torchvision gives no way to ask for the last map; its networks do all hold their layers in the order
-in which they run: layers up to the map, a pooling, a classifier. This file cuts them there.
+No weights are downloaded. torchvision has no API for the last map, but all of its networks define
+their layers in execution order: layers up to the map, a pooling, a classifier. This module splits
+them there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FAMILIES = (
     "convnext_",
     "densenet",
 )
-"""Beginnings of the names of networks that are made of layers, pooling and classifier."""
+"""Name prefixes of networks that consist of layers, pooling and classifier."""
 _HEAD = ("avgpool", "fc", "classifier")
 
 
@@ -37,12 +37,13 @@ def names() -> list[str]:
 
 
 class CutNet(nn.Module):
-    """One of torchvision's networks, cut before its global pooling. It takes over the layers, so a
-    state dict has torchvision's names.
+    """A torchvision network, split before its global pooling.
+
+    It adopts the layers, so a state dict has torchvision's names.
 
     Args:
-        network: holds its layers in the order of running, the head's under names of `_HEAD`.
-        act: ReLU behind the last layer (DenseNet applies it outside of its layers).
+        network: defines its layers in execution order, the head's under names in `_HEAD`.
+        act: apply ReLU after the last layer (DenseNet does so outside of its layers).
     """
 
     def __init__(self, network: nn.Module, act: bool = False):
@@ -59,7 +60,7 @@ class CutNet(nn.Module):
         return F.relu(x) if self.act else x
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """[B,k,h,w] → what enters the last Linear [B,d] (`pre_logits`) or logits [B,K]."""
+        """[B,k,h,w] → input of the last Linear [B,d] (`pre_logits`) or logits [B,K]."""
         x = (
             self.avgpool(features)
             if hasattr(self, "avgpool")
@@ -68,7 +69,7 @@ class CutNet(nn.Module):
         *before, last = self._head()
         if not any(
             isinstance(layer, nn.Flatten) for layer in before
-        ):  # ConvNeXt flattens behind a norm of its own
+        ):  # ConvNeXt flattens after its own norm
             x = x.flatten(1)
         for layer in before:
             x = layer(x)
@@ -86,10 +87,10 @@ class CutNet(nn.Module):
 
 
 def build(name: str, channels: int = 3, classes: int = 10) -> CutNet:
-    """torchvision's network of that name (without prefix; a tag of weights behind a dot is
-    ignored), untrained.
+    """torchvision's network by name (without prefix; a weights tag after a dot is ignored),
+    untrained.
 
-    Draws initial weights from torch's global generator. KeyError for a name that is not in
+    Initial weights come from torch's global generator. KeyError for a name that is not in
     `names()`.
     """
     from torchvision import models
@@ -104,9 +105,7 @@ def build(name: str, channels: int = 3, classes: int = 10) -> CutNet:
 
 
 def _take(network: nn.Module, channels: int) -> None:
-    """Replace the first convolution by one for images of so many channels; torchvision's own take
-    three.
-    """
+    """Replace the first convolution with one for this many channels (torchvision's take three)."""
     name, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
     shape = (old.out_channels, old.kernel_size, old.stride, old.padding)
     new = nn.Conv2d(channels, *shape, bias=old.bias is not None)
@@ -115,7 +114,7 @@ def _take(network: nn.Module, channels: int) -> None:
 
 
 def own_name(tensor: str) -> str:
-    """The name of a published tensor as torchvision's network has it: DenseNet's files are older
-    than a renaming (norm.1 → norm1).
+    """The current name of a published tensor: DenseNet's files predate a renaming (norm.1 →
+    norm1).
     """
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", tensor)

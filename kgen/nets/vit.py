@@ -1,8 +1,8 @@
-"""Vision transformers: images of any number of patches, and what [CLS] attends to (A.1).
+"""Vision transformers: images with any number of patches, and the attention of [CLS] (A.1).
 
-A network for whole images is given smaller ones: fewer patches, with position embeddings from a
-contiguous window of its own grid. This file knows nothing of teachers, students or losses. timm is
-imported only where a network is built, because that takes seconds and brings torchvision.
+A network for whole images receives smaller ones: fewer patches, with position embeddings from a
+contiguous window of its own grid. Independent of teachers, students and losses. timm is imported
+only when a network is built, because that takes seconds and imports torchvision.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Corner = tuple[int, int]
 
 
 class WindowedViT(nn.Module):
-    """A timm VisionTransformer (ViT, DeiT, distilled DeiT) that takes images of any side that its
-    patches divide.
+    """A timm VisionTransformer (ViT, DeiT, distilled DeiT) for images of any side divisible by its
+    patch.
 
     Follows timm's convention: forward_features, forward_head(pre_logits=…), get_classifier.
 
@@ -32,7 +32,7 @@ class WindowedViT(nn.Module):
         super().__init__()
         if (lack := _lacks(vit)) is not None:
             raise ValueError(
-                f"{type(vit).__name__} has no {lack}: expected a VisionTransformer of timm with"
+                f"{type(vit).__name__} has no {lack}: expected a timm VisionTransformer with a"
                 " class token."
             )
         self.vit = vit
@@ -52,8 +52,8 @@ class WindowedViT(nn.Module):
     def observe(self, x: Tensor, corner: Corner | None = None) -> tuple[Tensor, Tensor]:
         """[B,c,h·P,w·P] → tokens [B,prefix+h·w,d] and attention [B,h,w].
 
-        Attention is that of [CLS] to the patches in the last block, mean over heads, times the
-        number of patches: 1 everywhere if it were uniform and spent none on prefix tokens.
+        The attention is that of [CLS] to the patches in the last block, averaged over heads, times
+        the number of patches: 1 everywhere if it is uniform and none goes to prefix tokens.
         """
         tokens, (h, w) = self._embed(x, corner)
         *first, last = self.vit.blocks
@@ -64,7 +64,7 @@ class WindowedViT(nn.Module):
         return self.vit.norm(last(tokens)), attention.unflatten(1, (h, w))
 
     def spatial(self, tokens: Tensor, side: int) -> Tensor:
-        """Tokens of images of `side` pixels in height [B,prefix+h·w,d] → patch tokens as a map
+        """Tokens [B,prefix+h·w,d] of images with `side` pixels in height → patch tokens as a map
         [B,d,h,w].
         """
         return (
@@ -84,8 +84,9 @@ class WindowedViT(nn.Module):
         return self.forward_head(self.forward_features(x, corner))
 
     def window(self, h: int, w: int, corner: Corner | None = None) -> Tensor:
-        """Position embeddings of an h×w window [1,h·w,d]; without a corner the middle one.
-        ValueError where it does not fit.
+        """Position embeddings of an h×w window [1,h·w,d]; without a corner, the central one.
+
+        ValueError if it does not fit.
         """
         rows, columns = self.grid
         if h > rows or w > columns:
@@ -96,14 +97,14 @@ class WindowedViT(nn.Module):
         top, left = ((rows - h) // 2, (columns - w) // 2) if corner is None else corner
         if not (0 <= top <= rows - h and 0 <= left <= columns - w):
             raise ValueError(
-                f"A window of {h} × {w} patches at {(top, left)} leaves the network's grid of"
+                f"A window of {h} × {w} patches at {(top, left)} exceeds the network's grid of"
                 f" {rows} × {columns}."
             )
         table = self.vit.pos_embed[:, -rows * columns :].unflatten(1, self.grid)
         return table[:, top : top + h, left : left + w].flatten(1, 2)
 
     def _embed(self, x: Tensor, corner: Corner | None) -> tuple[Tensor, tuple[int, int]]:
-        """Images → what enters the first block, and rows and columns of patches."""
+        """Images → the first block's input, and rows and columns of patches."""
         vit, p = self.vit, self.patch
         if x.shape[2] % p or x.shape[3] % p:
             raise ValueError(
@@ -128,11 +129,10 @@ class WindowedViT(nn.Module):
 
 
 def class_attention(attention: nn.Module, x: Tensor) -> Tensor:
-    """What the first token attends to: x [B,N,d] as it enters timm's `attention` → [B,heads,N],
-    each row sums to 1.
+    """The first token's attention: x [B,N,d] at the input of timm's `attention` → [B,heads,N].
 
-    Computed beside the block, which may keep its fused attention: only one row is needed, and no
-    hook.
+    Each row sums to 1. Computed separately from the block, which can keep its fused attention: this
+    needs only one row and no hook.
     """
     wq, wk, _ = attention.qkv.weight.chunk(3)
     bq, bk, _ = (None,) * 3 if attention.qkv.bias is None else attention.qkv.bias.chunk(3)
@@ -143,14 +143,15 @@ def class_attention(attention: nn.Module, x: Tensor) -> Tensor:
 
 
 def _lacks(network: nn.Module) -> str | None:
-    """The first thing that a WindowedViT needs and `network` has not. Names of classes, so that
-    timm need not be imported.
+    """The first requirement of a WindowedViT that `network` lacks.
+
+    Compares class names, so that timm need not be imported.
     """
     kinds = {f"{c.__module__}.{c.__name__}" for c in type(network).__mro__}
     if "timm.models.vision_transformer.VisionTransformer" not in kinds or network.cls_token is None:
         return "class token"
     if network.pos_embed is None:
-        return "learnt position embeddings"
+        return "learned position embeddings"
     if (
         type(network.patch_embed).__name__ != "PatchEmbed"
         or len(set(network.patch_embed.patch_size)) > 1
@@ -163,8 +164,8 @@ def _lacks(network: nn.Module) -> str | None:
 
 
 def windowed(network: nn.Module) -> nn.Module:
-    """The network itself, or a WindowedViT around it if it is a transformer of that kind. Twice is
-    the same as once.
+    """The network itself, or a WindowedViT around it if it is a suitable transformer.
+    Idempotent.
     """
     return network if isinstance(network, WindowedViT) or _lacks(network) else WindowedViT(network)
 
@@ -183,7 +184,7 @@ def small_vit(
     wide; `dim` is a multiple of 4.
 
     Position embeddings start as waves, and weights as in MoCo v3: timm's usual N(0, 0.02²) is far
-    too small at this width. After half an epoch on Fashion-MNIST, waves gave 66 % instead of 57 %,
+    too small at this width. After half an epoch on Fashion-MNIST, waves gave 66% instead of 57%,
     the weights 4 points more.
     """
     from timm.models.vision_transformer import VisionTransformer
@@ -219,8 +220,9 @@ def waves(n: int, dim: int) -> Tensor:
 
 
 def corner_probabilities(grid: tuple[int, int], decay: float) -> Tensor:
-    """P(p) ∝ 1/(1 + λ‖p − centre‖²) over the whole grid of window centres p (A.1). → [rows,columns]
-    f64, sums to 1.
+    """P(p) ∝ 1/(1 + λ‖p − center‖²) over the whole grid of window centers p (A.1).
+
+    → [rows,columns] f64, sums to 1.
     """
     y, x = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in grid)
     weight = 1 / (1 + decay * (y[:, None] ** 2 + x[None, :] ** 2))
@@ -228,16 +230,16 @@ def corner_probabilities(grid: tuple[int, int], decay: float) -> Tensor:
 
 
 def draw_corner(network: nn.Module, side: int, decay: float, rng: torch.Generator) -> Corner | None:
-    """Top-left of a random window of position embeddings for images of `side` pixels; None for a
-    CNN or a whole grid.
+    """Top-left of a random window of position embeddings for images of `side` pixels.
 
-    The window lies around the drawn centre and is moved inside the grid where it would stick out.
-    ValueError for a side that patches do not divide or that the grid does not hold.
+    None for a CNN or a whole grid. The window is centered at the drawn position and moved inside
+    the grid if necessary. ValueError for a side that patches do not divide or that exceeds the
+    grid.
     """
     if not isinstance(network, WindowedViT):
         return None
     n = side // network.patch
-    network.window(n, n)  # does it fit?
+    network.window(n, n)  # raises if it does not fit
     if side % network.patch:
         raise ValueError(
             f"A side of {side} pixels cannot be cut into patches of {network.patch}; use a multiple"
@@ -259,25 +261,25 @@ def draw_corner(network: nn.Module, side: int, decay: float, rng: torch.Generato
 
 
 def unit(network: nn.Module) -> int:
-    """Sides of images are multiples of this: the patch of a WindowedViT, 1 for other networks."""
+    """Image sides must be multiples of this: the patch of a WindowedViT, 1 for other networks."""
     return network.patch if isinstance(network, WindowedViT) else 1
 
 
 def forward_with_embedding(
     network: nn.Module, x: Tensor, corner: Corner | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Logits [B,K] and embedding [B,d] of a network that follows timm's convention; x [B,c,e,e] is
-    normalised already.
+    """Logits [B,K] and embedding [B,d] of a network with timm's convention.
 
-    `corner` is for transformers; a CNN has no use for it.
+    x [B,c,e,e] is already normalized. `corner` is for transformers; a CNN ignores it.
     """
     more = (corner,) if isinstance(network, WindowedViT) else ()
     return classify(network, precision.apply(network, network.forward_features, x, *more))
 
 
 def classify(network: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
-    """What forward_features gave → logits [B,K] and embedding [B,d], pooling once where the
-    classifier is one Linear.
+    """Output of forward_features → logits [B,K] and embedding [B,d].
+
+    Pools only once if the classifier is a single Linear.
     """
     embedding = network.forward_head(features, pre_logits=True)
     classifier = network.get_classifier()

@@ -1,5 +1,7 @@
-"""The exchange rate of a run: what `kgen.worth.worth` measured and keeps in the run folder, and
-what follows from it. No torch.
+"""The exchange rate of a run: the measurements of `kgen.worth.worth` in the run folder, and the
+rate.
+
+Independent of torch.
 """
 
 from __future__ import annotations
@@ -16,22 +18,22 @@ from kgen.journal.reading import Run
 FILE = "worth.json"
 """In the run folder."""
 MOST_POINTS, LARGEST = 100, 1 << 20
-"""Trainings, and bytes of the file; one with more is none of ours."""
+"""Limits on the trainings and the bytes of the file; one that exceeds them is not ours."""
 
 
 class Point(BaseModel):
-    """One student: what it learned from, and its accuracy on real test images."""
+    """One student: what it was trained on, and its accuracy on real test images."""
 
     model_config = ConfigDict(frozen=True)
 
     images: int = Field(gt=0)
     real: bool
-    """Real photos, or the run's pool?"""
+    """Whether these are real photos rather than the run's pool."""
     accuracy: float = Field(ge=0, le=1)
 
 
 class Worth(BaseModel):
-    """What was measured so far."""
+    """The measurements so far."""
 
     n: int
     """Real test images behind each accuracy."""
@@ -39,9 +41,9 @@ class Worth(BaseModel):
     """Student steps of each training."""
     seed: int
     photos: str | None = None
-    """The folder of real training images, where it is not the teacher's own training set."""
+    """The folder of real training images, if it is not the teacher's own training set."""
     pool: str = ""
-    """Which state of the run's pool was measured."""
+    """The state of the run's pool that was measured."""
     points: list[Point] = Field(default_factory=list, max_length=MOST_POINTS)
 
     @property
@@ -66,7 +68,7 @@ class Worth(BaseModel):
         )
 
     def same_measure(self, other: Worth) -> bool:
-        """Can points of the two be compared?"""
+        """Whether points of the two are comparable."""
         return self.model_dump(exclude={"points", "pool"}) == other.model_dump(
             exclude={"points", "pool"}
         )
@@ -74,8 +76,10 @@ class Worth(BaseModel):
 
 @dataclass(frozen=True)
 class Rate:
-    """How many real photos teach as much. `bound`: "" for a measured number, or the photos are
-    "fewer" or "more" than `photos`.
+    """How many real photos teach as much.
+
+    `bound`: "" for a measured number; otherwise the number of photos is "fewer" or "more" than
+    `photos`.
     """
 
     photos: int
@@ -86,10 +90,10 @@ class Rate:
 
 
 def exchange(accuracy: float, curve: Sequence[tuple[int, float]]) -> Rate:
-    """Where a curve of (real photos, accuracy), fewest photos first, reaches an accuracy; linear in
-    the logarithm of the photos.
+    """Where a curve of (real photos, accuracy), fewest photos first, reaches an accuracy.
 
-    More photos never count as worse: an accuracy below that of fewer photos is raised to it.
+    Interpolates linearly in the logarithm of the photos. More photos never count as worse: an
+    accuracy below that of fewer photos is raised to it.
     """
     photos = np.array([n for n, _ in curve])
     reached = np.maximum.accumulate([a for _, a in curve])
@@ -105,7 +109,7 @@ def exchange(accuracy: float, curve: Sequence[tuple[int, float]]) -> Rate:
 
 
 def read(run: Run) -> Worth | None:
-    """What the run folder tells of its exchange rate; None where nothing (readable) is there."""
+    """The exchange rate stored in the run folder; None if there is none, or it is unreadable."""
     file = run.path / FILE
     try:
         if file.stat().st_size > LARGEST:
@@ -116,7 +120,7 @@ def read(run: Run) -> Worth | None:
 
 
 def sentence(worth: Worth) -> str:
-    """What was found, in words; empty before there is anything to say."""
+    """The result, in words; empty if there is none yet."""
     if not worth.rate:
         return ""
     verb = {"": "as much as", "fewer": "less than", "more": "more than"}[worth.rate.bound]

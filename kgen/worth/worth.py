@@ -1,9 +1,9 @@
-"""The exchange rate: as how many real photos do a run's synthetic images teach?
+"""The exchange rate: how many real photos do a run's synthetic images replace in training?
 
-One fixed student, the run's own, is trained anew on the run's pool, and on real training images: as
-many, 1/2, 1/4, 1/8, and on with halves until they teach less than the pool. Every training has the
-same number of steps, the same starting weights and the same teacher, whose answers are the only
-labels. Accuracy is on real test images that none of them saw.
+One fixed student, the run's own, is retrained on the run's pool and on real training images: the
+same number, 1/2, 1/4, 1/8, and further halves until they teach less than the pool. Every training
+has the same number of steps, the same initial weights and the same teacher, whose answers are the
+only labels. Accuracy is measured on real test images that none of them were trained on.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ LEAST_HALVES = 4
 
 
 class WorthError(KGenError, ValueError):
-    """A run whose images cannot be weighed against real ones; the message says why."""
+    """A run whose images cannot be compared with real ones; the message says why."""
 
     code = "worth"
 
 
 Progress = Callable[[int, int], None]
-"""Hears how many student steps of a training are made, and of how many."""
+"""Called with the finished and the total student steps of a training."""
 
 
 def silent(done: int, total: int) -> None:
-    """Progress that nobody hears."""
+    """Ignore progress."""
 
 
 class Trainings:
-    """Trains one fixed student again and again, each time on other images.
+    """Retrains one fixed student, each time on other images.
 
     Args:
-        recipe: whose student, steps and views are used; with the embedding in-out game off, so that
-            images alone decide.
-        formats: in which the networks compute; measured where None.
+        recipe: provides the student, steps and views; the embedding in-out game is disabled, so
+            that only the images matter.
+        formats: precision and memory format of the networks; measured if None.
 
-    Raises WorthError where the recipe has no student, DataError where this machine has no real test
-    images, and what a `Setting` raises.
+    Raises WorthError if the recipe trains no student, DataError if this machine has no real test
+    images, and whatever a `Setting` raises.
     """
 
     def __init__(self, recipe: Recipe, formats: dict[str, Format] | None = None):
@@ -74,8 +74,8 @@ class Trainings:
         self.setting = Setting(self.recipe)
         if not self.setting.student_total:
             raise WorthError(
-                "A run without a student has no images to weigh: choose one with student steps and"
-                " two classes or more."
+                "A run without a student cannot be compared with real photos: choose one with"
+                " student steps and at least two classes."
             )
         self.formats = formats
         chosen = self.setting.chosen
@@ -84,13 +84,13 @@ class Trainings:
         )
         """Real test images."""
         self.tested = int(np.isin(self.real.labels, chosen).sum())
-        """How many of them are of the chosen classes."""
+        """How many of them belong to the selected classes."""
 
     def photos(self, folder: str | None = None) -> RealImages:
-        """The real training images of the chosen classes, in an order of which every beginning has
-        equal shares of the classes.
+        """The real training images of the selected classes, ordered so that every prefix is
+        balanced.
 
-        A file that is also a test image is left out. `folder`: a person's own, one subfolder a
+        Files that are also test images are left out. `folder`: the user's own, one subfolder per
         class. Raises DataError.
         """
         card, chosen = self.setting.card, self.setting.chosen
@@ -98,8 +98,8 @@ class Trainings:
             photos = data.image_folder(folder, self.setting.teacher.classes, card, tuple(chosen))
         elif card.data is None:
             raise DataError(
-                f"No real training images are known for {card.title}; name a folder with one"
-                " subfolder a class: --photos FOLDER."
+                f"No real training images are known for {card.title}; give a folder with one"
+                " subfolder per class: --photos FOLDER."
             )
         else:
             photos = data.training_set(card.data, side=card.side)
@@ -108,13 +108,13 @@ class Trainings:
         columns = [rng.permutation(np.flatnonzero((photos.labels == c) & usable)) for c in chosen]
         if empty := [photos.classes[c] for c, column in zip(chosen, columns) if not len(column)]:
             raise DataError(
-                f"There is no real training image of {empty[0]} that is not a test image too."
+                f"There is no real training image of {empty[0]} that is not also a test image."
             )
         turns = [(turn, i) for i, column in enumerate(columns) for turn in range(len(column))]
         return photos.take(np.array([columns[i][turn] for turn, i in sorted(turns)]))
 
     def _also_tested(self, photos: RealImages) -> np.ndarray:
-        """Which photos are files that the students are tested on, bool [n]."""
+        """Which photos are files that the students are evaluated on, bool [n]."""
         if not (isinstance(photos.images, ImageFiles) and isinstance(self.real.images, ImageFiles)):
             return np.zeros(len(photos), bool)
         tested = {path.resolve() for path in self.real.images.paths}
@@ -123,7 +123,7 @@ class Trainings:
     def on_photos(
         self, photos: RealImages, shares: dict[int, int], progress: Progress = silent
     ) -> float:
-        """Accuracy after training on the first of `photos`: `shares` says how many at each side."""
+        """Accuracy after training on the first of `photos`; `shares` is the number at each side."""
         chosen, first, shelves = self.setting.chosen, 0, {}
         for side, n in shares.items():
             if n:
@@ -136,14 +136,13 @@ class Trainings:
         return self.on(shelves, progress)
 
     def on(self, shelves: dict[int, tuple[Tensor, Tensor]], progress: Progress = silent) -> float:
-        """Accuracy after training on images u8 [n,c,e,e] with labels [n] (positions in the chosen
-        classes), by their side e.
+        """Accuracy after training on these images: side e → (u8 [n,c,e,e], labels [n]).
 
-        Raises WorthError where a loss is no number.
+        Labels are positions in the selected classes. Raises WorthError if a loss is not finite.
         """
         setting = self.setting
         state = LoopState(setting, self.formats)
-        self.formats = state.formats  # so that all students compute alike
+        self.formats = state.formats  # so that all students compute in the same format
         room = max(len(labels) * side**2 for side, (_, labels) in shelves.items())
         state.pool = MemoryPool(
             room * len(shelves), "fifo", device=setting.device, sides=tuple(shelves)
@@ -158,8 +157,8 @@ class Trainings:
                     learner.report()
                 except Diverged as error:
                     raise WorthError(
-                        f"The student's loss was no number at step {error.step}: lower the recipe's"
-                        " optimisers.student.lr, and run it again."
+                        f"The student's loss was not finite at step {error.step}: lower recipe"
+                        " field optimisers.student.lr, and run it again."
                     ) from None
                 progress(step, total)
         state.student.eval()
@@ -173,8 +172,8 @@ class Trainings:
 
     @torch.no_grad()
     def _fill(self, state: LoopState, side: int, images: Tensor, positions: Tensor) -> None:
-        """Put images into the state's pool, with the teacher's answers to their views where the
-        recipe keeps those.
+        """Add images to the state's pool, with the teacher's answers to their views if the recipe
+        stores them.
         """
         scale = self.setting.scale_of(side)
         for i, piece in enumerate(pieces(tuple(images.shape))):
@@ -204,8 +203,9 @@ def smaller(images, side: int) -> Tensor:
 
 
 def pool_of(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]:
-    """The run's pool as it stood after its last iteration: side → images u8 [n,c,e,e], labels [n].
-    Raises WorthError where it is empty.
+    """The run's pool after its last iteration: side → images u8 [n,c,e,e], labels [n].
+
+    Raises WorthError if it is empty.
     """
     r, pool = run.recipe, new_pool(setting, streams(run.recipe.seed)["pool"])
     kept_out = next(
@@ -227,7 +227,7 @@ def pool_of(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]:
         pool.add(images[:offered], positions[:offered], iteration, admitted=admitted)
     if not len(pool):
         raise WorthError(
-            f"{run.path} has no image in its pool yet; let it run on: python -m kgen resume"
+            f"{run.path} has no image in its pool yet; continue the run: python -m kgen resume"
             f" {run.path}"
         )
     return {
@@ -238,8 +238,9 @@ def pool_of(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]:
 
 
 def shares(counts: dict[int, int], n: int) -> dict[int, int]:
-    """n images over the sides, in proportion to what the pool has of each; the first side takes
-    what rounding leaves.
+    """Distribute n images over the sides in proportion to the pool's counts.
+
+    The first side gets the rounding remainder.
     """
     whole = sum(counts.values())
     found = {side: n * count // whole for side, count in counts.items()}
@@ -250,12 +251,12 @@ def shares(counts: dict[int, int], n: int) -> dict[int, int]:
 def weigh(
     run: Run, folder: str | None = None, real: str | None = None, progress: Progress = silent
 ) -> Iterator[Worth]:
-    """Measure a run's exchange rate; yields all that is known after each training, and keeps it in
-    the run folder (FILE).
+    """Measure a run's exchange rate; yields the results so far after each training.
 
-    What an earlier call measured is not measured again. `folder`: of real training images, as in
-    `Trainings.photos`, by default that of the earlier call; `real`: of real test images, by default
-    the recipe's. Raises WorthError, DataError and what a `Setting` raises.
+    They are stored in the run folder (FILE), and an earlier call's measurements are reused.
+    `folder`: real training images, as in `Trainings.photos`, by default that of the earlier call;
+    `real`: real test images, by default the recipe's. Raises WorthError, DataError and whatever a
+    `Setting` raises.
     """
     before = read(run)
     folder = folder or (before.photos if before else None)
@@ -267,8 +268,8 @@ def weigh(
     size, fewest = sum(counts.values()), len(setting.chosen)
     if min(size, len(photos)) < fewest:
         raise WorthError(
-            f"There are {size:,} synthetic images and {len(photos):,} real ones of {fewest:,}"
-            " classes; at least one of each class is needed."
+            f"There are {size:,} synthetic images and {len(photos):,} real ones for {fewest:,}"
+            " classes; at least one per class is needed."
         )
     made = f"attempt {run.info.get('attempt', 1)}, {len(run.iterations())} iterations"
     worth = Worth(

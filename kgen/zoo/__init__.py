@@ -1,4 +1,4 @@
-"""Trained networks in files: bundled, published, and those that users bring."""
+"""Trained networks in files: bundled, published, and user-supplied."""
 
 from kgen.zoo.zoo import card as card
 from kgen.zoo.zoo import classes as classes

@@ -1,10 +1,9 @@
-"""Reading weights that somebody brought: names → tensors, and never code. Knows nothing of
-networks.
+"""Reads untrusted weights: names → tensors, and never code. Independent of networks.
 
-`weights_only=True` keeps a pickle from running code, but not from asking for 64 GB. So the file's
-outside is looked at before torch reads it, and what torch made of it afterwards; the memory and the
-time in between belong to the caller (`kgen.preflight.limits`), who does this in a child process. A
-file that cannot be read in this way is refused, never read otherwise.
+`weights_only=True` keeps a pickle from running code, but not from allocating 64 GB. So the file's
+structure is checked before torch reads it, and torch's result afterwards; limits on memory and time
+in between are up to the caller (`kgen.preflight.limits`), who does this in a child process. A file
+that cannot be read in this way is rejected, never read otherwise.
 """
 
 from __future__ import annotations
@@ -24,13 +23,15 @@ from kgen.zoo.zoo import ZooError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
 MOST_BYTES = 4 * 2**30
-"""Of a file, and of its tensors together: twice the largest image classifiers in full precision."""
+"""Limit of a file, and of its tensors together: twice the largest image classifiers in full
+precision.
+"""
 MOST_TENSORS = 20_000
 MOST_PICKLE = 8 * 2**20
-"""Bytes that list the tensors of a .pt file: some 200 a tensor."""
+"""Limit on the bytes that list the tensors of a .pt file: about 200 per tensor."""
 LONGEST_NAME = 300
 OLDEST_TORCH = "2.10"
-"""Before it `weights_only` had two holes (CVE-2025-32434, CVE-2026-24747)."""
+"""Earlier versions have two holes in `weights_only` (CVE-2025-32434, CVE-2026-24747)."""
 TYPES = {
     torch.float32,
     torch.float16,
@@ -44,31 +45,29 @@ TYPES = {
     torch.bool,
 }
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
-"""Where training scripts put the weights inside a checkpoint, the most telling first."""
+"""Where training scripts store the weights inside a checkpoint, most specific first."""
 PREFIXES = ("module.", "_orig_mod.", "model.")
-"""What DataParallel, torch.compile and Lightning put before every name."""
+"""Prefixes that DataParallel, torch.compile and Lightning add to every name."""
 SAVE = "save the weights only: torch.save(model.state_dict(), 'weights.pt')"
 
 
 class CheckpointError(ZooError):
-    """A file of weights that is refused; the message is one sentence that says why and what to
-    do.
-    """
+    """A rejected weights file; the message is one sentence with the reason and what to do."""
 
     code = "checkpoint"
 
 
 class Checkpoint(NamedTuple):
-    """What a file of weights holds."""
+    """The contents of a weights file."""
 
     tensors: dict[str, Tensor]
     """In the order of the file."""
     kind: str
-    """What the file is, in words."""
+    """The file format, in words."""
     metadata: dict[str, str]
     """Of a .safetensors file; empty for a .pt."""
     notes: tuple[str, ...]
-    """What was taken off to get at the tensors."""
+    """What was stripped to get at the tensors."""
 
 
 def read(path: str | Path) -> dict[str, Tensor]:
@@ -77,8 +76,9 @@ def read(path: str | Path) -> dict[str, Tensor]:
 
 
 def open_checkpoint(path: str | Path, suffix: str | None = None) -> Checkpoint:
-    """As `read`, with what else is to be known. Raises CheckpointError. `suffix`: what the file is,
-    where its name does not say.
+    """Like `read`, with format, metadata and notes. Raises CheckpointError.
+
+    `suffix`: the file type, if the name does not show it.
     """
     path = Path(path)
     suffix = (path.suffix if suffix is None else suffix).lower()
@@ -91,22 +91,22 @@ def open_checkpoint(path: str | Path, suffix: str | None = None) -> Checkpoint:
 def _look_at_file(path: Path, suffix: str) -> None:
     if suffix not in SUFFIXES:
         raise CheckpointError(
-            f"{path} ends in {suffix or 'nothing'!r}; expected a file of weights:"
+            f"{path} ends in {suffix or 'nothing'!r}; expected a weights file:"
             f" {', '.join(SUFFIXES)}."
         )
     if not path.is_file():
         raise CheckpointError(
-            f"{path} does not exist or is no file; give the file with the teacher's weights."
+            f"{path} does not exist or is not a file; give the file with the teacher's weights."
         )
     if not os.access(path, os.R_OK):
-        raise CheckpointError(f"{path} may not be read; change its permissions, or copy it.")
+        raise CheckpointError(f"{path} is not readable; change its permissions, or copy it.")
     size = path.stat().st_size
     if not size:
         raise CheckpointError(f"{path} is empty; copy or download it again.")
     if size > MOST_BYTES:
         raise CheckpointError(
-            f"{path} has {size / 2**30:.1f} GB, allowed are {MOST_BYTES / 2**30:.0f}; {SAVE}"
-            " (optimisers take two thirds of a checkpoint)."
+            f"{path} has {size / 2**30:.1f} GB, the limit is {MOST_BYTES / 2**30:.0f}; {SAVE}"
+            " (optimizer states take up two thirds of a checkpoint)."
         )
 
 
@@ -114,8 +114,9 @@ def _look_at_file(path: Path, suffix: str) -> None:
 
 
 def _safetensors(path: Path) -> Checkpoint:
-    """The format's own reader checks the header's length, gaps and overlaps, and allocates no more
-    than the file holds.
+    """Read with the format's own library.
+
+    It checks the header's length, gaps and overlaps, and allocates no more than the file's size.
     """
     from safetensors import safe_open
 
@@ -133,13 +134,12 @@ def _safetensors(path: Path) -> Checkpoint:
         raise
     except Exception as error:
         raise CheckpointError(
-            f"{path} is damaged or no safetensors file ({_brief(error)}); copy or download it"
+            f"{path} is damaged or not a safetensors file ({_brief(error)}); copy or download it"
             " again."
         ) from None
 
 
-# --- .pt, .pth and .th
-# ---------------------------------------------------------------------------------
+# --- .pt, .pth and .th ----------------------------------------------------------------------------
 
 
 def _torch_file(path: Path) -> Checkpoint:
@@ -149,14 +149,14 @@ def _torch_file(path: Path) -> Checkpoint:
             f" {OLDEST_TORCH} or later."
         )
     with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"  # as torch tells them apart
+        zipped = file.read(4) == b"PK\x03\x04"  # torch uses the same test
     if zipped:
         _look_at_zip(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except Exception as error:  # thirteen kinds were counted
+    except Exception as error:  # we have seen thirteen kinds
         raise CheckpointError(_refusal(path, error)) from None
     tensors, notes = _unwrap(path, content)
     return Checkpoint(
@@ -165,8 +165,9 @@ def _torch_file(path: Path) -> Checkpoint:
 
 
 def _look_at_zip(path: Path) -> None:
-    """What the archive says of itself, before anything is unpacked. torch never packs, so a packed
-    member is no work of its.
+    """Check the archive's directory before anything is unpacked.
+
+    torch never compresses, so a compressed member was not written by torch.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -177,13 +178,13 @@ def _look_at_zip(path: Path) -> None:
         ) from None
     if len(members) > MOST_TENSORS + 100:
         raise CheckpointError(
-            f"{path} has {len(members):,} parts, allowed are {MOST_TENSORS:,}; {SAVE}."
+            f"{path} has {len(members):,} parts, the limit is {MOST_TENSORS:,}; {SAVE}."
         )
     names = [m.filename for m in members]
     odd = [n for n in names if n.startswith("/") or "\\" in n or ".." in n.split("/") or "\0" in n]
     if odd or len(set(names)) != len(names) or len({n.partition("/")[0] for n in names}) > 1:
         raise CheckpointError(
-            f"{path} is no file that torch.save wrote: its parts have odd names"
+            f"{path} was not written by torch.save: its parts have odd names"
             f" ({(odd or names)[0]!r}); {SAVE}."
         )
     inner = {n.partition("/")[2]: m for n, m in zip(names, members)}
@@ -193,22 +194,21 @@ def _look_at_zip(path: Path) -> None:
         )
     if any(m.compress_type != zipfile.ZIP_STORED for m in members):
         raise CheckpointError(
-            f"{path} is packed, which torch.save never does, and could grow without limit; unpack"
-            f" it, or {SAVE}."
+            f"{path} is compressed, which torch.save never does, and could expand without limit;"
+            f" unpack it, or {SAVE}."
         )
     if sum(m.file_size for m in members) > path.stat().st_size:
         raise CheckpointError(
-            f"{path} claims more bytes than it has: its parts lie over each other; copy or download"
-            " it again."
+            f"{path} claims more bytes than it has: its parts overlap; copy or download it again."
         )
     if "data.pkl" not in inner:
         raise CheckpointError(
-            f"{path} is a zip archive, but not one that torch.save wrote (no data.pkl); give the"
+            f"{path} is a ZIP archive, but was not written by torch.save (no data.pkl); give the"
             " .pt file itself."
         )
     if inner["data.pkl"].file_size > MOST_PICKLE:
         raise CheckpointError(
-            f"{path} lists its content in {inner['data.pkl'].file_size / 2**20:.0f} MB, allowed are"
+            f"{path} lists its contents in {inner['data.pkl'].file_size / 2**20:.0f} MB, limit"
             f" {MOST_PICKLE // 2**20}; {SAVE}."
         )
 
@@ -218,13 +218,13 @@ def _refusal(path: Path, error: Exception) -> str:
     text = str(error)
     if isinstance(error, MemoryError) or "allocate" in text:
         return (
-            f"{path} wants more memory than its size allows; it is damaged or made to do harm, so"
-            " fetch it from another place."
+            f"{path} needs more memory than its size allows; it is damaged or malicious, so get it"
+            " from another source."
         )
     if wanted := re.search(r"GLOBAL ([\w.]+)", text):
         return (
-            f"{path} wants to run code of {wanted[1]!r} when it is read, which is refused because"
-            f" that code could do anything; where you trust it, {SAVE}."
+            f"{path} tries to run code of {wanted[1]!r} when it is read, which is rejected because"
+            f" that code could do anything; if you trust it, {SAVE}."
         )
     if "TorchScript" in text:
         return (
@@ -233,13 +233,13 @@ def _refusal(path: Path, error: Exception) -> str:
     if "legacy .tar" in text:
         return f"{path} has the format of torch before 0.1.10; load and save it with a newer torch."
     return (
-        f"{path} is damaged or no file that torch.save wrote ({_brief(error)}); copy or download it"
+        f"{path} is damaged or was not written by torch.save ({_brief(error)}); copy or download it"
         f" again, or {SAVE}."
     )
 
 
 def _brief(error: Exception) -> str:
-    """The telling line of an exception, short enough for a sentence."""
+    """The relevant line of an exception, short enough for a sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = next(
         (line for line in lines if line.startswith(("Unsupported", "PytorchStreamReader"))),
@@ -252,7 +252,7 @@ def _brief(error: Exception) -> str:
 
 
 def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The innermost dictionary of names → tensors, without the prefix that all its names share."""
+    """The innermost dictionary of names → tensors, without a prefix shared by all names."""
     notes = []
     for _ in range(4):
         inner = next(
@@ -265,23 +265,23 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
         notes.append(f"taken from {inner!r}")
     if not isinstance(content, dict) or not content:
         raise CheckpointError(
-            f"{path} holds {'nothing' if content == {} else type(content).__name__}, expected names"
-            f" of tensors; {SAVE}."
+            f"{path} contains {'nothing' if content == {} else type(content).__name__}, expected"
+            f" names of tensors; {SAVE}."
         )
     _check_number(path, len(content))
     for name, value in content.items():
         if not isinstance(name, str) or type(value) not in (Tensor, torch.nn.Parameter):
             kind = type(value).__name__
             raise CheckpointError(
-                f"{path} holds {_name(name)}, which is no tensor but {kind}, and no weights under"
-                f" {', '.join(map(repr, WRAPPERS))}; {SAVE}."
+                f"{path} contains {_name(name)}, which is not a tensor but {kind}, and no weights"
+                f" under {', '.join(map(repr, WRAPPERS))}; {SAVE}."
             )
     tensors: dict[str, Tensor] = {name: value.detach() for name, value in content.items()}
     while prefix := next(
         (p for p in PREFIXES if all(n.startswith(p) and n != p for n in tensors)), None
     ):
         tensors = {name.removeprefix(prefix): t for name, t in tensors.items()}
-        notes.append(f"{prefix!r} taken off every name")
+        notes.append(f"{prefix!r} stripped from every name")
     return tensors, tuple(notes)
 
 
@@ -291,7 +291,7 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
 def _check_number(path: Path, found: int) -> None:
     if found > MOST_TENSORS:
         raise CheckpointError(
-            f"{path} has {found:,} tensors, allowed are {MOST_TENSORS:,}; {SAVE}."
+            f"{path} has {found:,} tensors, the limit is {MOST_TENSORS:,}; {SAVE}."
         )
 
 
@@ -300,42 +300,42 @@ def _name(name: object) -> str:
 
 
 def _look_at_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Type, layout and real size of all of them first: what comes after touches every number."""
+    """First check type, layout and actual size of all tensors: what follows reads every number."""
     if not tensors:
-        raise CheckpointError(f"{path} holds no tensor; {SAVE}.")
+        raise CheckpointError(f"{path} contains no tensors; {SAVE}.")
     total = 0
     for name, t in tensors.items():
         if len(name) > LONGEST_NAME or not name.isprintable():
             raise CheckpointError(
-                f"{path} has a tensor with an odd name {_name(name)}; expected letters, at most"
-                f" {LONGEST_NAME}; {SAVE}."
+                f"{path} has a tensor with an odd name {_name(name)}; expected at most printable"
+                f" {LONGEST_NAME} characters; {SAVE}."
             )
         if t.dtype not in TYPES:
             raise CheckpointError(
                 f"{path}: tensor {_name(name)} has numbers of type {t.dtype}; convert it to"
-                " torch.float32 and save anew."
+                " torch.float32 and save it again."
             )
         if t.layout is not torch.strided or t.device.type != "cpu" or t.is_quantized:
             raise CheckpointError(
-                f"{path}: tensor {_name(name)} is sparse, quantised or without content; convert it"
-                " with .dequantize() or .to_dense() and save anew."
+                f"{path}: tensor {_name(name)} is sparse, quantized or empty; convert it with"
+                " .dequantize() or .to_dense() and save it again."
             )
         size = t.numel() * t.element_size()
         repeated = any(n > 1 and step == 0 for n, step in zip(t.shape, t.stride()))
         if repeated or size > t.untyped_storage().nbytes():
             raise CheckpointError(
-                f"{path}: tensor {_name(name)} claims {t.numel():,} numbers but repeats fewer; make"
-                " it whole with .clone() and save anew."
+                f"{path}: tensor {_name(name)} claims {t.numel():,} numbers but repeats fewer; copy"
+                " it with .clone() and save it again."
             )
         total += size
     if total > MOST_BYTES:
         raise CheckpointError(
-            f"{path}: its tensors have {total / 2**30:.1f} GB together, allowed are"
+            f"{path}: its tensors total {total / 2**30:.1f} GB, the limit is"
             f" {MOST_BYTES / 2**30:.0f}; {SAVE}."
         )
     for name, t in tensors.items():
         if t.is_floating_point() and not bool(torch.isfinite(t).all()):
             raise CheckpointError(
-                f"{path}: tensor {_name(name)} has numbers that are not finite; the training that"
-                " made it diverged, so take an earlier checkpoint."
+                f"{path}: tensor {_name(name)} has numbers that are not finite; its training"
+                " diverged, so use an earlier checkpoint."
             )

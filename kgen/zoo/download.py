@@ -1,8 +1,8 @@
-"""One file over HTTP into a folder: resumed where it stopped, and checked. It knows nothing of
-networks and prints nothing.
+"""Downloads one file over HTTP into a folder, resuming where it stopped, and verifies it.
 
-While a file is on its way it is NAME.part, beside NAME.json: address, size, the server's mark of
-that version and the checksum, so that bytes of two versions never meet.
+Independent of networks; prints nothing. A file in progress is NAME.part, next to NAME.json with its
+URL, size, checksum and the server's identifier of that version, so that bytes of two versions never
+mix.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TIMEOUT = 30.0
 
 
 class DownloadError(ZooError):
-    """The file did not come, or is not what was published; the message says what to do."""
+    """The download failed, or the file is not what was published; the message says what to do."""
 
     code = "download"
 
@@ -34,22 +34,22 @@ class DownloadError(ZooError):
 class Progress:
     done: int
     total: int | None
-    """Bytes; None where the server does not say."""
+    """Bytes; None if the server does not say."""
 
 
 def download(url: str, part: Path, again: str) -> Iterator[Progress]:
-    """Fetch `url` into `part` (….part), going on where an earlier attempt stopped. `again`: the
-    command that goes on, for messages.
+    """Download `url` to `part` (….part), resuming an earlier attempt.
 
-    Returns (as a generator does) what the checksum said, in words. Raises DownloadError; what has
-    arrived is kept unless it is wrong.
+    `again`: the command that resumes it, for messages. Returns (as a generator) the result of the
+    checksum, in words. Raises DownloadError; downloaded bytes are kept unless they are wrong.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         lock = FolderLock(part.parent)
     except Locked:
         raise DownloadError(
-            f"Another download into {part.parent} is on its way; wait for its end, then: {again}"
+            f"Another download into {part.parent} is in progress; wait for it to finish, then:"
+            f" {again}"
         ) from None
     try:
         notes = _notes(part, url)
@@ -60,22 +60,22 @@ def download(url: str, part: Path, again: str) -> Iterator[Progress]:
             return verify(part, url, notes["sha256"])
         except DownloadError as error:
             forget(part)
-            raise DownloadError(f"{error} It was removed; to try once more: {again}") from None
+            raise DownloadError(f"{error} It was deleted; to try again: {again}") from None
     finally:
         lock.release()
 
 
 def forget(part: Path) -> None:
-    """Remove a file that is on its way, and what is known of it."""
+    """Delete a file in progress and its notes."""
     for path in (part, part.with_suffix(".json")):
         path.unlink(missing_ok=True)
 
 
 def verify(path: Path, url: str, sha256: str | None = None) -> str:
-    """Compare a file with what was published: `sha256`, else the digits in the address
-    (resnet18-f37072fd.pth). In words.
+    """Compare a file with what was published; returns the result in words.
 
-    Raises DownloadError where they differ.
+    Uses `sha256`, otherwise the digits in the URL (resnet18-f37072fd.pth). Raises DownloadError if
+    they differ.
     """
     expected = sha256 or digits_in(url)
     if not expected:
@@ -84,7 +84,7 @@ def verify(path: Path, url: str, sha256: str | None = None) -> str:
     if not found.startswith(expected):
         n = len(expected)
         raise DownloadError(
-            f"What came from {urlsplit(url).hostname} is not what was published: SHA-256"
+            f"The file from {urlsplit(url).hostname} is not what was published: SHA-256"
             f" {found[:n]}, expected {expected}."
         )
     return (
@@ -95,17 +95,15 @@ def verify(path: Path, url: str, sha256: str | None = None) -> str:
 
 
 def digits_in(url: str) -> str | None:
-    """Beginning of the SHA-256 that torch's file names carry; None without one, or where they look
-    like a date.
+    """The SHA-256 prefix in torch's file names; None if there is none, or if it looks like a
+    date.
     """
     found = re.search(r"-([0-9a-f]{8}|[0-9a-f]{64})\.\w+$", urlsplit(url).path)
     return found[1] if found and not found[1].isdecimal() else None
 
 
 def _notes(part: Path, url: str) -> dict[str, Any]:
-    """What is known of the file on its way; empty if it came from another address, or nothing can
-    be relied on.
-    """
+    """The notes on a file in progress; empty if it came from another URL, or they are invalid."""
     try:
         notes = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
         return notes if notes["url"] == url and {"mark", "total", "sha256"} <= notes.keys() else {}
@@ -116,8 +114,9 @@ def _notes(part: Path, url: str) -> dict[str, Any]:
 def _receive(
     url: str, part: Path, notes: dict[str, Any], start: int, again: str
 ) -> Iterator[Progress]:
-    """Append what is missing behind `start`; begin anew where the server cannot go on. Returns the
-    notes.
+    """Append what is missing after `start`; start over if the server cannot resume.
+
+    Returns the notes.
     """
     import httpx
 
@@ -131,12 +130,12 @@ def _receive(
         ) as response:
             begins, total = _extent(response)
             if start and (response.status_code == 416 or begins not in (0, start)):
-                forget(part)  # nothing that we have fits what is there now
+                forget(part)  # our part matches nothing that the server has now
                 return (yield from _receive(url, part, {}, 0, again))
             if response.status_code not in (200, 206):
-                kept = " What has arrived is kept." if start else ""
+                kept = " The downloaded part is kept." if start else ""
                 raise DownloadError(
-                    f"{response.url.host} answers {response.status_code} {response.reason_phrase}"
+                    f"{response.url.host} answered {response.status_code} {response.reason_phrase}"
                     f" for {url}.{kept} {_advice(response.status_code, again)}"
                 )
             notes = {
@@ -149,7 +148,7 @@ def _receive(
             done = begins
             with part.open("r+b" if begins else "wb") as file:
                 file.seek(begins)
-                # as they come: what is gathered into larger ones is lost when the connection breaks
+                # unbuffered: bytes gathered into larger chunks are lost if the connection breaks
                 for chunk in response.iter_bytes():
                     file.write(chunk)
                     done += len(chunk)
@@ -164,7 +163,7 @@ def _receive(
 
 
 def _extent(response: Any) -> tuple[int, int | None]:
-    """(where the body begins, size of the whole file) of an answer."""
+    """(where the body begins, size of the whole file) of a response."""
     if response.status_code == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", ""))
         return (int(found[1]), int(found[2]) if found[2] != "*" else None) if found else (-1, None)
@@ -173,13 +172,13 @@ def _extent(response: Any) -> tuple[int, int | None]:
 
 
 def _mark(response: Any) -> str | None:
-    """What tells this version of the file from another: a strong ETag, else the date."""
+    """An identifier of this version of the file: a strong ETag, otherwise the date."""
     etag = response.headers.get("etag", "")
     return etag if etag.startswith('"') else response.headers.get("last-modified")
 
 
 def _published(response: Any) -> str | None:
-    """SHA-256 that Hugging Face names in its first answer, before it redirects to the storage."""
+    """The SHA-256 in Hugging Face's first response, before it redirects to the storage."""
     for answer in (*response.history, response):
         found = answer.headers.get("x-linked-etag", "").strip('"').lower()
         if re.fullmatch("[0-9a-f]{64}", found):
@@ -189,7 +188,7 @@ def _published(response: Any) -> str | None:
 
 def _advice(status: int, again: str) -> str:
     return (
-        "Perhaps it moved: update timm and torchvision."
+        "It may have moved: update timm and torchvision."
         if status in (404, 410)
         else f"Try again later: {again}"
     )
@@ -197,16 +196,15 @@ def _advice(status: int, again: str) -> str:
 
 def _broken(error: Exception | None, url: str, done: int, total: int | None, again: str) -> str:
     host = urlsplit(url).hostname
-    with contextlib.suppress(RuntimeError, AttributeError):  # a redirection may have led elsewhere
+    with contextlib.suppress(RuntimeError, AttributeError):  # a redirect may lead elsewhere
         host = error.request.url.host
     why = f" ({str(error) or type(error).__name__})" if error else ""
     if not done:
         return (
             f"{host} cannot be reached{why}; nothing was written. Connect this machine and try"
-            f" again ({again}), or bring the file of {url} here and add --file FILE."
+            f" again ({again}), or copy the file at {url} to this machine and add --file FILE."
         )
     size = f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB" if total else f"{done / 1e6:,.1f} MB"
     return (
-        f"The connection to {host} broke after {size}{why}; they are kept, and this goes on from"
-        f" there: {again}"
+        f"The connection to {host} broke after {size}{why}; that part is kept. To resume: {again}"
     )

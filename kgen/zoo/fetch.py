@@ -1,8 +1,7 @@
-"""Published weights → one teacher file with its card, by name. Only `python -m kgen fetch` calls
-this; nothing else downloads.
+"""Turns published weights into a teacher file with its card, by name.
 
-Everything that can be wrong with a name is told before the first byte: its classes, its
-architecture, its address.
+Only `python -m kgen fetch` calls this; nothing else downloads. Everything that can be wrong with a
+name is reported before the first byte: its classes, its architecture, its URL.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 HUB = "https://huggingface.co"
-"""Or $HF_ENDPOINT, as for everything that fetches from Hugging Face."""
-_OWN = "for a network with class names of your own: python -m kgen preflight"
+"""Or $HF_ENDPOINT, as for every download from Hugging Face."""
+_OWN = "for a network with other class names, use: python -m kgen preflight"
 _LICENCES = {
     "apache-2.0": "Apache-2.0",
     "bsd-3-clause": "BSD-3-Clause",
@@ -38,25 +37,25 @@ _LICENCES = {
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Weights of a network: where they are and what they take."""
+    """A network's weights: their location and their input."""
 
     source: str
-    """timm:MODEL.TAG, torchvision:NAME.TAG, or the address of a file."""
+    """timm:MODEL.TAG, torchvision:NAME.TAG, or a URL."""
     url: str
     side: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     licence: str
     accuracy: float | None = None
-    """As its makers publish it; nobody measured it here."""
+    """As published by its authors; not measured here."""
     data: str = "imagenet1k"
     network: str | None = None
-    """Architecture, where the source does not say it."""
+    """Architecture, if it does not follow from the source."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What `fetch` will do: the name that the teacher gets, its weights, and its card."""
+    """What `fetch` will do: the teacher's name, its weights, and its card."""
 
     name: str
     weights: Weights
@@ -68,28 +67,28 @@ class Plan:
 
     @property
     def part(self) -> Path:
-        """Where the download lies until it is whole."""
+        """The download until it is complete."""
         return paths.home() / "downloads" / f"{self.name}.part"
 
     @property
     def again(self) -> str:
-        """The command that goes on."""
+        """The command that resumes it."""
         known = self.name in (*catalogue.TEACHERS, *published.TEACHERS)
         return f"python -m kgen fetch {self.name if known else self.weights.source}"
 
 
 def plan(name: str) -> Plan:
-    """What a name stands for: a teacher of the catalogue or of `kgen.zoo.published`, timm:MODEL.TAG
-    or torchvision:NAME.TAG.
+    """Resolve a name: a teacher of the catalogue or of `kgen.zoo.published`, timm:MODEL.TAG or
+    torchvision:NAME.TAG.
 
-    Raises ZooError for names that are not known, weights of other classes than ImageNet-1k's, and
-    networks that do not fit.
+    Raises ZooError for unknown names, weights for other classes than ImageNet-1k's, and unsuitable
+    networks.
     """
     if name in catalogue.TEACHERS:
         facts = catalogue.TEACHERS[name]
         if facts.weights is None:
             raise DownloadError(
-                f"Nobody publishes weights of {name!r}. {catalogue.teacher_sentence(name)}"
+                f"No weights of {name!r} are published. {catalogue.teacher_sentence(name)}"
             )
         return Plan(
             name, find(facts.weights), TeacherCard.model_validate(catalogue.spec(name)["card"])
@@ -101,8 +100,9 @@ def plan(name: str) -> Plan:
 
 
 def find(source: str) -> Weights:
-    """Where timm or torchvision says that weights are; without a tag their default. ZooError as in
-    `plan`.
+    """The location of weights according to timm or torchvision; without a tag, their default.
+
+    ZooError as in `plan`.
     """
     kind, _, rest = source.partition(":")
     if kind == "timm" and rest:
@@ -116,12 +116,12 @@ def find(source: str) -> Weights:
         if near
         else f"Known: {', '.join(known)}, timm:MODEL.TAG and torchvision:NAME."
     )
-    raise DownloadError(f"No published weights are known as {source!r}. {hint}")
+    raise DownloadError(f"Unknown published weights {source!r}. {hint}")
 
 
 def _file(short: published.Published) -> Weights:
-    """Weights at an address of their own. Those of `kgen.zoo.published` were all trained with
-    ImageNet's mean and std.
+    """Weights at a URL. Those of `kgen.zoo.published` were all trained with ImageNet's mean and
+    std.
     """
     return Weights(
         short.source,
@@ -148,13 +148,13 @@ def _timm(name: str) -> Weights:
     if full not in tags:
         raise DownloadError(
             f"timm has no weights {name!r}. "
-            + (f"It has {', '.join(tags)}." if tags else "It has none of that network.")
+            + (f"It has {', '.join(tags)}." if tags else "It has none for that network.")
         )
     cfg = timm.get_pretrained_cfg(full)
     if cfg.num_classes != 1000 or "in1k" not in (cfg.tag or ""):
         raise DownloadError(
-            f"The weights {full!r} are of {cfg.num_classes:,} classes other than ImageNet-1k's,"
-            f" which have no names here; {_OWN}"
+            f"The weights {full!r} are for {cfg.num_classes:,} classes other than ImageNet-1k's,"
+            f" whose names are unknown here; {_OWN}"
         )
     if cfg.hf_hub_id:
         hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
@@ -163,7 +163,7 @@ def _timm(name: str) -> Weights:
         url = cfg.url
     else:
         raise DownloadError(
-            f"timm says no address for the weights {full!r} that can be read here; choose another:"
+            f"timm has no supported URL for the weights {full!r}; choose other ones:"
             f" {', '.join(tags)}."
         )
     licence = _LICENCES.get(cfg.license or "", cfg.license or "licence not stated")
@@ -184,7 +184,7 @@ def _torchvision(name: str) -> Weights:
 
     bare, _, tag = name.partition(".")
     if bare not in names():
-        zoo.build(f"torchvision:{bare}", {}, 0, 3, 10, 224)  # says why not
+        zoo.build(f"torchvision:{bare}", {}, 0, 3, 10, 224)  # raises with the reason
     known = {w.name: w for w in models.get_model_weights(bare)}
     if tag and tag not in known:
         raise DownloadError(
@@ -211,8 +211,8 @@ def _torchvision(name: str) -> Weights:
 
 
 def _card(name: str, title: str, weights: Weights) -> TeacherCard:
-    """Sizes are counted on a network without content, which also tells whether it can be used at
-    all.
+    """The card. Sizes are counted on a network without data, which also shows whether it is
+    usable.
     """
     import torch
     from torch import nn
@@ -242,8 +242,9 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
 
 
 def fetch(plan: Plan, brought: Path | None = None) -> Iterator[Progress]:
-    """Download (or take the file that a person brought), check, and write the teacher's file.
-    Returns the checksum's words.
+    """Download (or take the user's file), verify, and write the teacher's file.
+
+    Returns the result of the checksum, in words.
     """
     url = plan.weights.url
     if brought is None:
@@ -252,15 +253,16 @@ def fetch(plan: Plan, brought: Path | None = None) -> Iterator[Progress]:
         download.forget(plan.part)
         return said
     if not brought.is_file():
-        raise DownloadError(f"--file {brought} does not exist; it should be the file of {url}.")
+        raise DownloadError(f"--file {brought} does not exist; expected the file of {url}.")
     said = download.verify(brought, url)
     install(plan, brought, said)
     return said
 
 
 def install(plan: Plan, file: Path, said: str) -> None:
-    """Weights as published → the teacher's file. ZooError where they do not fit the architecture,
-    tensor by tensor.
+    """Published weights → the teacher's file.
+
+    ZooError if they do not fit the architecture, tensor by tensor.
     """
     card, weights = plan.card, plan.weights
     names = classes.names(weights.data)
@@ -288,8 +290,9 @@ def install(plan: Plan, file: Path, said: str) -> None:
 
 
 def read(file: Path, url: str) -> dict[str, Tensor]:
-    """The tensors of a published file; one of torch's is read without running any code in it.
-    DownloadError.
+    """The tensors of a published file; torch files are read without running any code in them.
+
+    Raises DownloadError.
     """
     from kgen.nets.torchvision_nets import own_name
     from kgen.zoo import checkpoints
@@ -297,14 +300,12 @@ def read(file: Path, url: str) -> dict[str, Tensor]:
     try:
         found = checkpoints.open_checkpoint(file, Path(url).suffix).tensors
     except checkpoints.CheckpointError as error:
-        raise DownloadError(f"The file of {url} is refused: {error}") from None
+        raise DownloadError(f"The file of {url} was rejected: {error}") from None
     return {own_name(name): t for name, t in found.items()}
 
 
 def _complete(found: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Older files lack the number of batches that a BatchNorm has seen, which no trained network
-    needs.
-    """
+    """Add BatchNorm's batch counters, which older files lack and no trained network needs."""
     return {
         name: t for name, t in network.state_dict().items() if name.endswith("num_batches_tracked")
     } | found

@@ -1,5 +1,6 @@
-"""Every teacher and student that can be named, and what each needs to be used. Facts alone: no
-torch, no download.
+"""All known teachers and students, and what each needs before it can be used.
+
+Facts only: no torch, no download.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ GROUPS = {
     "bundled": "Bundled teachers",
     "here": "On this machine",
     "fetch": "Published weights: python -m kgen fetch NAME",
-    "teach": "To be trained: python -m kgen teach DATA --network NETWORK",
-    "bring": "Teachers of the paper that a person has to bring",
+    "teach": "Trained by you: python -m kgen teach DATA --network NETWORK",
+    "bring": "Teachers of the paper that you have to provide",
 }
-"""State of a teacher → what people call it."""
+"""State of a teacher → its title for display."""
 
 
 def teachers() -> list[dict[str, Any]]:
-    """One row a teacher: name, title, architecture, parameters, side, accuracy (measured, or None),
-    licence, state, and how to get it.
+    """One row per teacher.
+
+    Name, title, architecture, parameters, side, accuracy (measured, or None), licence, state, and
+    how to get it.
     """
     return sorted(_all(), key=lambda row: list(GROUPS).index(row["state"]))
 
@@ -69,9 +72,7 @@ def _all() -> Iterator[dict[str, Any]]:
 
 
 def _row(name: str, state: str, how: str = "") -> dict[str, Any]:
-    """A teacher with a card. A file that cannot be read is listed with the reason in place of its
-    title.
-    """
+    """A teacher with a card. An unreadable file is listed with the reason in place of its title."""
     try:
         card = zoo.card(name)
     except (zoo.ZooError, ValueError) as error:
@@ -84,8 +85,9 @@ def _row(name: str, state: str, how: str = "") -> dict[str, Any]:
 
 
 def students() -> list[dict[str, Any]]:
-    """One row a student of the short list; `python -m kgen run … --set student=NAME` takes any
-    network of timm and torchvision:NAME too.
+    """One row per student of the short list.
+
+    `python -m kgen run … --set student=NAME` also accepts any network of timm and torchvision:NAME.
     """
     ours = [
         {"name": name, "architecture": zoo.family(shape), **shape}

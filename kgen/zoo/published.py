@@ -1,10 +1,9 @@
-"""Teachers whose weights others publish, under short names: facts alone. `python -m kgen fetch
-NAME` gets one.
+"""Teachers with published weights, under short names: facts only.
 
-A short selection: one or two of each family trained on ImageNet-1k, and CIFAR-10's residual
-networks. `kgen.zoo.fetch` knows every other of timm's and torchvision's by `timm:MODEL.TAG` and
-`torchvision:NAME`. No torch, no download. A test compares the numbers with timm's and torchvision's
-own networks.
+`python -m kgen fetch NAME` downloads one. This is a short selection: one or two of each family
+trained on ImageNet-1k, and CIFAR-10's residual networks. `kgen.zoo.fetch` knows all others of timm
+and torchvision as `timm:MODEL.TAG` and `torchvision:NAME`. No torch, no download. A test compares
+the numbers with timm's and torchvision's own networks.
 """
 
 from __future__ import annotations
@@ -14,14 +13,16 @@ from dataclasses import dataclass
 from kgen.data import catalogue
 
 DATA = "non-commercial research (data)"
-"""What ImageNet's terms allow."""
+"""What ImageNet's terms of use allow."""
 _BSD, _APACHE = f"BSD-3-Clause (weights), {DATA}", f"Apache-2.0 (weights), {DATA}"
 
 
 @dataclass(frozen=True)
 class Published:
-    """`source`: timm:MODEL.TAG, torchvision:NAME.TAG, or the address of a file. `features`: width
-    of the embedding; `side`: of its training images.
+    """Facts about published weights.
+
+    `source`: timm:MODEL.TAG, torchvision:NAME.TAG, or a URL. `features`: width of the embedding;
+    `side`: of its training images.
     """
 
     source: str
@@ -32,18 +33,18 @@ class Published:
     side: int = 224
     data: str = "imagenet1k"
     network: str | None = None
-    """Architecture of a file at an address; timm's and torchvision's say theirs."""
+    """Architecture of a file at a URL; for timm and torchvision it follows from the source."""
     accuracy: float | None = None
-    """As its makers publish it, of a file at an address."""
+    """As published by its authors, for a file at a URL."""
 
     @property
     def megabytes(self) -> int:
-        """To download: four bytes a parameter."""
+        """Size of the download: four bytes per parameter."""
         return round(self.parameters * 4e-6)
 
     @property
     def architecture(self) -> str:
-        """As `kgen.nets.architectures.build` takes it."""
+        """The name that `kgen.nets.architectures.build` accepts."""
         return self.network or architecture(self.source)
 
 
@@ -53,8 +54,8 @@ def architecture(source: str) -> str:
 
 
 def _cifar(depth: int, file: str, parameters: int, accuracy: float) -> Published:
-    """Y. Idelbayev's networks as He et al. (2015) describe them, with shortcuts of option A,
-    trained with ImageNet's mean and std.
+    """Y. Idelbayev's networks as described by He et al. (2015), with option A shortcuts, trained
+    with ImageNet's mean and std.
     """
     url = f"https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models/{file}.th"
     licence = "BSD-2-Clause (weights), no licence stated (data)"
@@ -117,15 +118,13 @@ TEACHERS = {
     "resnet56-cifar10": _cifar(56, "resnet56-4bfd9763", 853_018, 0.9339),
     "resnet110-cifar10": _cifar(110, "resnet110-1d1ed7c2", 1_727_962, 0.9368),
 }
-"""Short name → what is known of it. ResNets and VGG are torchvision's first, plainly trained
-weights.
-"""
+"""Short name → facts. ResNets and VGG use torchvision's first, plainly trained weights."""
 
 
 def sentence(name: str) -> str:
-    """What to do for a teacher that is not on this machine yet."""
+    """How to get a teacher that is not on this machine yet."""
     path, facts = catalogue.teacher_file(name), TEACHERS[name]
     return (
-        f"The weights of {name!r} are not on this machine; expected {path}. To get them there"
+        f"The weights of {name!r} are not on this machine; expected {path}. To get them"
         f" ({facts.megabytes or 1} MB): python -m kgen fetch {name}"
     )

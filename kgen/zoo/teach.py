@@ -1,5 +1,6 @@
-"""Train a teacher on real images: the bundled ones, and the paper's on CIFAR (C.1). The only place
-where real images train a teacher.
+"""Trains teachers on real images: the bundled ones, and the paper's on CIFAR (C.1).
+
+Real images are used for training a teacher nowhere else.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from kgen.zoo.zoo import ZooError
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A teacher to be made: its network, and how it is trained. The rate rises to `lr` and falls
-    again, both as a cosine.
+    """A teacher to train: its network and training settings.
+
+    The learning rate rises to `lr` and falls again, both along a cosine.
     """
 
     name: str
@@ -37,37 +39,37 @@ class Plan:
     shape: dict[str, Any]
     """Arguments of the architecture, as in `kgen.zoo.zoo.STUDENTS`."""
     optimiser: Literal["sgd", "adamw", "plain-sgd"]
-    """plain-sgd: as torch has it, without Nesterov's step, and weights of every kind decay (C.1).
-    """
+    """plain-sgd: torch's SGD without Nesterov momentum, with weight decay on everything (C.1)."""
     epochs: int
     batch: int
     lr: float
     weight_decay: float
     rise: float
-    """Share of the steps in which the rate rises; 0: it only falls."""
+    """Share of the steps in which the learning rate rises; 0: it only falls."""
     shift: int
-    """Most pixels that an image is moved by, in each direction; half of the images are mirrored as
-    well.
+    """Largest shift of an image in pixels, in each direction; half of the images are mirrored
+    too.
     """
     hole: int
-    """Side in pixels of the square that random erasing cuts out of half of the images; 0 cuts none.
+    """Side in pixels of the square that random erasing removes from half of the images; 0 for
+    none.
     """
     crop: float = 1.0
-    """Smallest area that a random resized crop takes of an image; 1 leaves crops out."""
+    """Smallest area of a random resized crop; 1 disables crops."""
     first_side: int | None = None
-    """Side of the crops in the first epoch; it grows to the images' own within three quarters of
-    the epochs.
+    """Side of the crops in the first epoch; it grows to the full side over three quarters of the
+    epochs.
     """
     smoothing: float = 0.0
     """Label smoothing."""
     bf16: bool = False
-    """Train in bfloat16 and channels-last where the processor computes in it, which is 2 to 3 times
-    faster there.
+    """Train in bfloat16 and channels-last if the processor supports it, which is 2 to 3 times
+    faster.
     """
     side: int | None = None
-    """Side that the training images are brought to; by default the data set's own."""
+    """Side to which the training images are resized; by default the data set's own."""
     holds_out: bool = True
-    """Are `kgen.data.data.HOLDOUT` training images kept from it?"""
+    """Whether `kgen.data.data.HOLDOUT` training images are held out."""
     licence: str = "Apache-2.0 (weights), MIT (data)"
 
 
@@ -157,11 +159,10 @@ PAPER = (
 
 
 def paper_plan(dataset: str, network: str) -> Plan:
-    """C.1: SGD, rate 0.1 falling as a cosine, momentum 0.9, weight decay 5e-4, batch 128, 200
-    epochs, all training images.
+    """C.1: SGD, rate 0.1 with cosine decay, momentum 0.9, weight decay 5e-4, batch 128, 200 epochs.
 
-    The paper does not say how it varied the images; shifts of 4 pixels and mirroring are what
-    CIFAR's networks are trained with.
+    On all training images. The paper does not state its augmentation; shifts of 4 pixels and
+    mirroring are standard for CIFAR.
     """
     name = f"{dataset}-{network.removesuffix('-cifar')}"
     known = catalogue.TEACHERS.get(name)
@@ -188,9 +189,7 @@ def paper_plan(dataset: str, network: str) -> Plan:
 
 
 def plan(dataset: str, network: str | None = None, epochs: int | None = None) -> Plan:
-    """The plan for a data set and a network (by default the first that there is). ZooError for one
-    that is not known.
-    """
+    """The plan for a data set and a network (by default the first one). ZooError if unknown."""
     known = list(dict.fromkeys((*PLANS, *catalogue.TAUGHT)))
     if dataset not in known:
         raise ZooError(
@@ -202,14 +201,15 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
     network = network or next(iter(plans))
     if network not in plans:
         raise ZooError(
-            f"There is no network {network!r} to teach. {zoo.nearest(network, list(plans))}"
+            f"There is no network {network!r} to train. {zoo.nearest(network, list(plans))}"
         )
     return plans[network] if epochs is None else replace(plans[network], epochs=epochs)
 
 
 def place(plan: Plan, out: Path | None) -> Path:
-    """Where the teacher's file goes: where a person says, else where its name is looked for.
-    ZooError if nothing can be written there.
+    """The teacher's file: as requested, otherwise where its name is looked up.
+
+    ZooError if it is not writable.
     """
     if out is None and plan.name not in zoo.TEACHERS:
         out = catalogue.teacher_file(plan.name)
@@ -217,14 +217,14 @@ def place(plan: Plan, out: Path | None) -> Path:
     out = out or zoo.TEACHERS[plan.name]
     if not os.access(out.parent, os.W_OK):
         raise ZooError(
-            f"--out {out}: {out.parent} is not a folder that can be written; choose another place,"
-            " the training takes long."
+            f"--out {out}: {out.parent} is not a writable folder; choose another location before"
+            " the long training starts."
         )
     return out
 
 
 def divide(train: RealImages, plan: Plan) -> tuple[RealImages, RealImages | None]:
-    """(what the teacher learns from, what is kept from it or None)."""
+    """(the teacher's training images, held-out images or None)."""
     return data.split(train) if plan.holds_out else (train, None)
 
 
@@ -235,9 +235,7 @@ class TeachProgress:
     steps: int
     loss: float
     accuracy: float | None = None
-    """Share right on the held-out images, at the end of an epoch; None within one, and where none
-    are held out.
-    """
+    """Accuracy on the held-out images at the end of an epoch; None within one, or without any."""
     ends_epoch: bool = False
 
 
@@ -259,8 +257,9 @@ def teach(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[TeachProgress]:
-    """Cross-entropy on shifted, flipped and perhaps erased real images. Trains `network` in place,
-    and leaves it on `device`.
+    """Train `network` in place on shifted, flipped and optionally erased real images.
+
+    Uses cross-entropy, and leaves the network on `device`.
     """
     rng = torch.Generator().manual_seed(seed)
     normalise = normaliser(*statistics(train))
@@ -288,8 +287,8 @@ def teach(
             loss = F.cross_entropy(logits, labels[index].to(device), label_smoothing=plan.smoothing)
             if not torch.isfinite(loss):
                 raise ZooError(
-                    f"The teacher's loss was not a number at step {step}; lower the rate below"
-                    f" {plan.lr}."
+                    f"The teacher's loss was not finite at step {step}; lower the learning"
+                    f" rate below {plan.lr}."
                 )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -303,8 +302,10 @@ def teach(
 
 
 def crop_side(plan: Plan, epoch: int, full: int) -> int:
-    """Side of the crops in an epoch: small images first are cheap, and networks tested at a larger
-    side than trained at gain (Touvron et al. 2019).
+    """Side of the crops in an epoch.
+
+    Small images are cheap at first, and networks benefit from a larger side at test time than in
+    training (Touvron et al. 2019).
     """
     if plan.first_side is None:
         return full
@@ -313,8 +314,9 @@ def crop_side(plan: Plan, epoch: int, full: int) -> int:
 
 
 def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """Weight decay on matrices and kernels alone: not on biases, norms, tokens or position
-    embeddings. C.1: on everything.
+    """Weight decay applies to matrices and kernels only, or with C.1 to everything.
+
+    That excludes biases, norms, tokens and position embeddings.
     """
     if plan.optimiser == "plain-sgd":
         return torch.optim.SGD(
@@ -334,12 +336,12 @@ def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
 def _schedule(
     optimiser: torch.optim.Optimizer, plan: Plan, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The rate by step."""
+    """The learning rate schedule."""
     if not plan.rise:
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     turn = (
         plan.optimiser == "sgd"
-    )  # momentum falls while the rate rises, as the CNN was trained; AdamW keeps its own
+    )  # momentum falls while the rate rises, as in the CNN's training; AdamW keeps its own
     return torch.optim.lr_scheduler.OneCycleLR(
         optimiser, plan.lr, total_steps=steps, pct_start=plan.rise, cycle_momentum=turn
     )
@@ -354,7 +356,7 @@ def statistics(real: RealImages) -> tuple[list[float], list[float]]:
 def finish(
     network: nn.Module, train: RealImages, held_out: RealImages | None, test: RealImages, plan: Plan
 ) -> dict[str, Any]:
-    """Measure the trained teacher and write its card: what `kgen.zoo.zoo` stores beside the
+    """Evaluate the trained teacher and write its card, which `kgen.zoo.zoo` stores with the
     weights.
     """
     mean, std = statistics(train)
@@ -386,7 +388,7 @@ def finish(
 
 @torch.no_grad()
 def _cell(network: nn.Module, shape: tuple[int, ...]) -> int | None:
-    """Pixels of an image that a cell of the network's last map covers; None where it has no map."""
+    """Side in pixels of a cell of the network's last map; None if it has no map."""
     features = network.eval().forward_features(
         torch.zeros(1, *shape[1:], device=next(network.parameters()).device)
     )
@@ -394,6 +396,6 @@ def _cell(network: nn.Module, shape: tuple[int, ...]) -> int | None:
 
 
 def normaliser(mean: list[float], std: list[float]):
-    """Pixels in [0,1] → what the network takes."""
+    """Pixels in [0,1] → the network's input."""
     m, s = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
     return lambda x: (x - m.to(x.device)) / s.to(x.device)

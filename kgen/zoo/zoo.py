@@ -1,6 +1,6 @@
-"""Names → teachers and students. An explicit table; nothing is downloaded.
+"""Looks up teachers and students by name. An explicit table; nothing is downloaded.
 
-Reading a teacher's card needs no torch, so the app can show it at once.
+Reading a teacher's card does not need torch, so the app can show it immediately.
 """
 
 from __future__ import annotations
@@ -61,19 +61,19 @@ COSTS = {
     "small-vit-20k": (19_658, 1_164_608, 78_632),
     "small-vit-80k": (79_690, 4_684_512, 318_760),
 }
-"""Parameters, multiply–accumulates an image and bytes, as `kgen.nets.cost` counts them: teachers on
-their own images, students on 28×28 grey ones of ten classes. What can be told before there is a
-network.
+"""Parameters, multiply–accumulates per image and bytes, as counted by `kgen.nets.cost`: teachers on
+their own images, students on 28×28 grayscale images of ten classes. Available before a network is
+built.
 """
 SHAPES = {"SmallResNet": ("width", "blocks"), "SmallViT": ("patch", "dim", "depth", "heads")}
-"""Our own architectures, and what a file's spec tells to build one of them again."""
+"""Our own architectures, and the spec entries needed to rebuild one of them."""
 OPTIONS = {"SmallResNet": ("deep_stem",)}
-"""What it may tell as well."""
+"""Optional spec entries."""
 
 
 def here() -> tuple[str, ...]:
-    """Names of all teachers whose weights are on this machine and whose card can be read, bundled
-    ones first.
+    """Names of all teachers with weights on this machine and a readable card, bundled ones
+    first.
     """
     names = (
         *TEACHERS,
@@ -91,9 +91,7 @@ def _readable(name: str) -> bool:
 
 
 def own_teachers() -> tuple[str, ...]:
-    """Names of the teachers that a person brought or fetched: files with a card beside those of the
-    catalogue.
-    """
+    """Names of the user's own or fetched teachers: files with a card next to the catalogue's."""
     found = sorted(path.stem for path in catalogue.teacher_file("x").parent.glob("*.safetensors"))
     return tuple(name for name in found if name not in TEACHERS and name not in catalogue.TEACHERS)
 
@@ -116,17 +114,16 @@ def locate(name_or_path: str | Path) -> Path:
         raise ZooError(published.sentence(str(name_or_path)))
     known = [*TEACHERS, *own_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
     raise ZooError(
-        f"Teacher {str(name_or_path)!r} is not known and is no .safetensors file."
+        f"Teacher {str(name_or_path)!r} is not known and is not a .safetensors file."
         f" {nearest(str(name_or_path), known)}"
     )
 
 
 def spec(name_or_path: str | Path) -> dict[str, Any]:
-    """Card, classes, normalisation and architecture of a teacher: from its file's header, or from
-    the catalogue.
+    """Card, classes, normalization and architecture of a teacher.
 
-    A file of the catalogue's may be a bare state dict that a person put there; one that we wrote
-    carries its own card.
+    From its file's header, or from the catalogue: a catalogue teacher's file may be a bare state
+    dict from the user, while one that we wrote includes its own card.
     """
     name = str(name_or_path)
     if name not in catalogue.TEACHERS:
@@ -137,12 +134,12 @@ def spec(name_or_path: str | Path) -> dict[str, Any]:
 
 
 def card(name: str) -> TeacherCard:
-    """What is known of a teacher, whether or not its weights are on this machine."""
+    """The card of a teacher, whether or not its weights are on this machine."""
     return _facts(name, _written(name))[0]
 
 
 def classes(name: str) -> tuple[str, ...]:
-    """Names of a teacher's classes, whether or not its weights are on this machine."""
+    """A teacher's class names, whether or not its weights are on this machine."""
     return _facts(name, _written(name))[1]
 
 
@@ -153,13 +150,11 @@ def _facts(name: str, written: int) -> tuple[TeacherCard, tuple[str, ...]]:
 
 
 def _written(name: str) -> int:
-    """When a teacher's file was written, in nanoseconds: a person may bring another one of the same
-    name.
-    """
+    """When a teacher's file was written, in nanoseconds, because the user may replace it."""
     try:
         return locate(name).stat().st_mtime_ns
     except ZooError:
-        return 0  # of the catalogue, and not here; or not known, which `spec` says
+        return 0  # in the catalogue but not here; or unknown, which `spec` reports
 
 
 def checksum(name_or_path: str | Path) -> str:
@@ -168,8 +163,9 @@ def checksum(name_or_path: str | Path) -> str:
 
 
 def load_teacher(name_or_path: str | Path) -> Teacher:
-    """A bundled teacher or one of the catalogue by name, or one that `python -m kgen teach` wrote,
-    by path. On the CPU.
+    """A teacher on the CPU.
+
+    By name if it is bundled or in the catalogue; by path if `python -m kgen teach` wrote it.
     """
     import torch
 
@@ -189,8 +185,9 @@ def load_teacher(name_or_path: str | Path) -> Teacher:
 
 
 def load_weights(network: nn.Module, path: Path, what: str) -> None:
-    """Fill a network from a safetensors file; ZooError names the first tensor that is missing, of
-    another size or too many.
+    """Load a safetensors file into a network.
+
+    ZooError names the first tensor that is missing, unexpected or of another shape.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -203,7 +200,7 @@ def load_weights(network: nn.Module, path: Path, what: str) -> None:
 
 
 def fill(network: nn.Module, found: dict[str, Tensor], where: str, what: str) -> None:
-    """Fill a network from tensors that were read from `where`; ZooError as in `load_weights`."""
+    """Load tensors read from `where` into a network; ZooError as in `load_weights`."""
     wanted = network.state_dict()
     if all(name.startswith("vit.") for name in wanted) and not any(
         name.startswith("vit.") for name in found
@@ -213,41 +210,35 @@ def fill(network: nn.Module, found: dict[str, Tensor], where: str, what: str) ->
         there = " × ".join(map(str, found[name].shape)) if name in found else "missing"
         if name not in found or found[name].shape != tensor.shape:
             raise ZooError(
-                f"{where} is no {what}: tensor {name!r} is {there}, expected"
+                f"{where} is not a {what}: tensor {name!r} is {there}, expected"
                 f" {' × '.join(map(str, tensor.shape)) or 'one number'}."
             )
     if surplus := [name for name in found if name not in wanted]:
-        raise ZooError(
-            f"{where} is no {what}: it has a tensor {surplus[0]!r} that such a network has not."
-        )
+        raise ZooError(f"{where} is not a {what}: it has an unexpected tensor {surplus[0]!r}.")
     network.load_state_dict(found)
 
 
 def save_network(network: nn.Module, path: str | Path, spec: dict[str, Any]) -> None:
-    """Weights and what is needed to build them again, as one safetensors file; whole or not at
-    all.
-    """
+    """Weights and the spec to rebuild them, as one safetensors file; completely or not at all."""
     files.write_durably(Path(path), network_bytes(network, spec))
 
 
 def halved(network: nn.Module) -> nn.Module:
-    """The network itself, in half precision. ZooError names a tensor that half precision cannot
-    hold.
-    """
+    """The network itself, in half precision. ZooError names a tensor that exceeds its range."""
     import torch
 
     most = torch.finfo(torch.float16).max
     for name, tensor in network.state_dict().items():
         if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) > most:
             raise ZooError(
-                f"Tensor {name!r} has values above {most:.0f}, which half precision cannot hold;"
-                " leave out --half."
+                f"Tensor {name!r} has values above {most:.0f}, the limit of half precision; omit"
+                " --half."
             )
     return network.half()
 
 
 def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
-    """A network as the content of a safetensors file."""
+    """A network as the contents of a safetensors file."""
     from safetensors.torch import save
 
     state = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
@@ -257,10 +248,10 @@ def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
 def build(
     architecture: str, spec: dict[str, Any], seed: int, channels: int, classes: int, side: int
 ) -> nn.Module:
-    """A network by the name of its architecture (ours, or any that `kgen.nets.architectures.build`
-    knows).
+    """A network by architecture name: ours, or any that `kgen.nets.architectures.build` knows.
 
-    For our own `spec` holds at least SHAPES; `side` is the full resolution. Raises ZooError.
+    For ours, `spec` contains at least the entries of SHAPES; `side` is the full resolution. Raises
+    ZooError.
     """
     if architecture not in SHAPES and not architectures.known(architecture):
         raise ZooError(
@@ -290,10 +281,10 @@ def family(spec: dict[str, Any]) -> str:
 
 
 def build_student(name: str, channels: int, classes: int, seed: int, side: int = 28) -> nn.Module:
-    """A fresh student whose initial weights depend on `seed` alone. `side`: the teacher's, the
-    student's at test time.
+    """A fresh student whose initial weights depend only on `seed`.
 
-    `name`: one of STUDENTS, or any that `kgen.nets.architectures.build` knows. Raises ZooError.
+    `name`: one of STUDENTS, or any that `kgen.nets.architectures.build` knows. `side`: the
+    teacher's, and the student's at test time. Raises ZooError.
     """
     if name not in STUDENTS and not architectures.known(name):
         raise ZooError(architectures.unknown("Student", name, (*STUDENTS, *architectures.NAMES)))
@@ -303,7 +294,7 @@ def build_student(name: str, channels: int, classes: int, seed: int, side: int =
 
 def load_student(path: str | Path) -> nn.Module:
     """The network of an exported student.safetensors, in eval mode."""
-    about = read_spec(Path(path), "channels", "is no exported student")
+    about = read_spec(Path(path), "channels", "is not an exported student")
     network = build(
         family(about), about, 0, about["channels"], len(about["classes"]), about.get("side", 28)
     )
@@ -314,12 +305,12 @@ def load_student(path: str | Path) -> nn.Module:
 
 
 def load_classifier(path: str | Path) -> nn.Module:
-    """An exported student.safetensors as one who uses it wants it, in eval mode: pixels [B,c,e,e]
-    in [0,1] → logits [B,K_T].
+    """An exported student.safetensors, ready to use in eval mode: pixels [B,c,e,e] in [0,1] →
+    logits [B,K_T].
     """
     import torch
 
     from kgen.nets.small_cnn import FromPixels
 
-    about = read_spec(Path(path), "mean", "is no exported student")
+    about = read_spec(Path(path), "mean", "is not an exported student")
     return FromPixels(load_student(path), *(torch.tensor(about[k]) for k in ("mean", "std"))).eval()

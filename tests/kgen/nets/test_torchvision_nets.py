@@ -69,7 +69,7 @@ def test_old_names_of_densenet_are_read():
     [
         ("torchvision:vit_b_16", 64, "of torchvision are supported; use timm's"),
         ("torchvision:resnet19", 64, "Did you mean 'torchvision:resnet18'"),
-        ("coat_tiny", 224, "gives several maps"),
+        ("coat_tiny", 224, "returns several maps"),
         ("swin_tiny_patch4_window7_224", 96, "does not accept images of 96 × 96 pixels"),
         ("resnet18.nope", 64, "Invalid pretrained tag"),
         ("convnext_tinny", 64, "Did you mean 'convnext_tiny'"),

@@ -219,7 +219,7 @@ def test_images_that_do_not_fit_are_named(rng):
         network(torch.zeros(1, 1, 10, 12))
     with pytest.raises(ValueError, match="8 × 8 patches, but the network's grid has 7 × 7"):
         network(torch.zeros(1, 1, 32, 32))
-    with pytest.raises(ValueError, match=r"3 × 3 patches at \(5, 0\) leaves the network's grid"):
+    with pytest.raises(ValueError, match=r"3 × 3 patches at \(5, 0\) exceeds the network's grid"):
         network(torch.zeros(1, 1, 12, 12), (5, 0))
     with pytest.raises(ValueError, match="side of 10 pixels"):
         vit.draw_corner(network, 10, 0.1, rng)
@@ -243,7 +243,7 @@ def test_only_transformers_with_a_class_token_are_windowed():
     for network, lack in (
         (cnn, "class token"),
         (tokenless, "class token"),
-        (placeless, "learnt position embeddings"),
+        (placeless, "learned position embeddings"),
     ):
         with pytest.raises(ValueError, match=lack):
             vit.WindowedViT(network)

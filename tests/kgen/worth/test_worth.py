@@ -280,7 +280,7 @@ def test_fewer_images_than_classes_are_refused(run, monkeypatch):
         "pool_of",
         lambda run, setting: {28: (torch.zeros(7, 1, 28, 28, dtype=torch.uint8), torch.arange(7))},
     )
-    with pytest.raises(WorthError, match="7 synthetic images and 400 real ones of 10 classes"):
+    with pytest.raises(WorthError, match="7 synthetic images and 400 real ones for 10 classes"):
         list(weigh(run))
     assert len(lacks) == 400
 

@@ -109,7 +109,7 @@ def test_a_safetensors_file_that_is_none_is_one_sentence(make, tmp_path):
         (hostile.old_code, "system'"),
         (hostile.module, "'torch.nn.modules.linear.Linear'"),
         (hostile.system, "torch.save(model.state_dict()"),
-        (hostile.packed, "is packed"),
+        (hostile.packed, "is compressed"),
         (hostile.laid_over, "parts overlap"),
         (hostile.traversal, "odd names"),
         (hostile.program, "TorchScript"),

@@ -145,7 +145,7 @@ def test_the_checksum_of_the_redirecting_answer_counts(shelf, part):
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(404, "answers 404 Not Found"), (503, "answers 503 Service Unavailable")]
+    ("status", "words"), [(404, "404 Not Found"), (503, "503 Service Unavailable")]
 )
 def test_an_answer_that_is_none(status, words, shelf, part):
     shelf.status = status
@@ -181,7 +181,7 @@ def test_a_host_that_is_gone_keeps_what_has_arrived(part):
 def test_one_download_at_a_time(shelf, part):
     part.parent.mkdir()
     lock = FolderLock(part.parent)
-    with pytest.raises(DownloadError, match="is on its way"):
+    with pytest.raises(DownloadError, match="is in progress"):
         get(url(shelf), part)
     lock.release()
     assert not shelf.asked

@@ -113,8 +113,8 @@ def test_published_accuracy_is_kept_apart():
         ("timm:wrn-40-2", "is not known"),
         ("torchvision:resnet18.V9", "It has resnet18.IMAGENET1K_V1"),
         ("torchvision:vgg16.IMAGENET1K_FEATURES", "python -m kgen preflight"),
-        ("torchvision:vit_b_16", "take timm's"),
-        ("timm:coat_tiny", "gives several maps"),
+        ("torchvision:vit_b_16", "use timm's"),
+        ("timm:coat_tiny", "returns several maps"),
     ],
 )
 def test_what_cannot_be_fetched_is_told_before_the_first_byte(name, words, home):
@@ -236,7 +236,7 @@ def test_a_file_that_a_person_brought(trained, tmp_path):
     ):
         list(fetch.fetch(plan, file))
     file.write_bytes(b"nonsense")
-    with pytest.raises(zoo.ZooError, match="is refused: "):
+    with pytest.raises(zoo.ZooError, match="was rejected: "):
         list(fetch.fetch(plan, file))
     assert not plan.file.exists()
     file.write_bytes(save(state))
@@ -254,7 +254,7 @@ class Spy:
 @pytest.mark.parametrize("content", [{"w": Spy()}, {"state_dict": {"w": 3}}, [1, 2]])
 def test_a_file_of_torch_runs_no_code_and_holds_tensors_only(content, tmp_path):
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(zoo.ZooError, match="is refused: "):
+    with pytest.raises(zoo.ZooError, match="was rejected: "):
         fetch.read(tmp_path / "w.pth", "https://example.org/w.pth")
 
 

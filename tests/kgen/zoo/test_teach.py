@@ -58,7 +58,7 @@ def test_only_matrices_and_kernels_decay(name):
 
 
 def test_an_unknown_network_is_bad_input(tmp_path):
-    with pytest.raises(zoo.ZooError, match="no network 'vitt' to teach. Did you mean 'vit'"):
+    with pytest.raises(zoo.ZooError, match="no network 'vitt' to train. Did you mean 'vit'"):
         cli(
             [
                 "teach",

@@ -134,7 +134,7 @@ def test_missing_training_images_are_a_sentence(monkeypatch, tmp_path):
     with pytest.raises(zoo.ZooError, match="Did you mean 'cifar10'"):
         teach.plan("cifar-10")
     with pytest.raises(
-        zoo.ZooError, match="no network 'wrn-40-3' to teach. Did you mean 'wrn-40-2'"
+        zoo.ZooError, match="no network 'wrn-40-3' to train. Did you mean 'wrn-40-2'"
     ):
         teach.plan("cifar10", "wrn-40-3")
 
