@@ -37,7 +37,7 @@ def test_a_page_without_runs_opens_on_the_recorded_one(visit: Visit):
     )
     expect(studio.see("#kg-start")).to_be_visible()
     expect(studio.see(".p-gallery .note")).to_have_text(
-        "of EfficientNet-Lite0; Start turns this page to Fashion CNN"
+        "from EfficientNet-Lite0; Start switches to Fashion CNN"
     )
     assert studio.chosen("recipe") == ["live, 3 minutes"] and "second opinion" in studio.text(
         ".curves"
@@ -112,9 +112,7 @@ def test_a_link_of_another_run_opens_the_same_view(visit: Visit, app: App):
     assert studio.see(".strange").is_hidden()
     lost = visit(query="?run=nowhere&sel=3:7")
     bar = lost.see(".strange")
-    expect(bar).to_contain_text(
-        "There is no run of that name here; it may have been renamed or deleted."
-    )
+    expect(bar).to_contain_text("There is no run with that name here.")
     lost.until("the address is of what is shown", lambda: parameters(lost) == {"run": "another"})
     bar.get_by_role("button", name="Close").click()
     expect(bar).to_be_hidden()
@@ -132,10 +130,10 @@ def test_while_a_run_is_going_a_link_of_another_says_so(
     late = visit(query="?run=recorded-fashion-live&sel=3:7")
     bar = late.see(".strange")
     expect(bar).to_contain_text(
-        f"This link is of the run recorded-fashion-live; the Studio shows {going}. A run is going"
+        f"This link points to run recorded-fashion-live, but the Studio is showing {going}."
     )
     assert not bar.get_by_role("button", name="Show it here").count()
-    bar.get_by_role("link", name="Inspect it").click()
+    bar.get_by_role("link", name="Inspect that run").click()
     assert parameters(late) == {"tab": "inspect", "run": "recorded-fashion-live", "sel": "3:7"}
 
 

@@ -82,10 +82,10 @@ def test_runs_are_chosen_by_search_and_picture(studio: Studio, app: App):
         ]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=LATER)
     studio.page.get_by_role("link", name="Compare").click()
-    assert studio.query["tab"] == "compare" and "Compare runs of this folder" in studio.text(
+    assert studio.query["tab"] == "compare" and "Compare runs side by side" in studio.text(
         "main.compare .none"
     )
-    studio.press("Choose two runs or more …")
+    studio.press("Choose two or more runs…")
     search = studio.page.get_by_role("searchbox", name="Search runs")
     search.fill("seed 1")
     studio.until(
@@ -206,7 +206,7 @@ def test_a_reload_shows_the_same(studio: Studio):
 
 
 def test_one_switch_is_flipped_and_the_new_run_is_seen_beside_the_old(studio: Studio, app: App):
-    studio.see(".c-run[data-run='tiny-0']").get_by_role("button", name="Flip one switch …").click()
+    studio.see(".c-run[data-run='tiny-0']").get_by_role("button", name="Flip one switch…").click()
     switch = studio.see(".c-item").filter(has_text="key region off")
     assert "α_kr: 0.1 → 0" in switch.inner_text()
     assert studio.see(".c-item").filter(has_text="augment none").is_disabled(), (
@@ -261,7 +261,7 @@ def test_runs_are_marked_on_the_runs_page(studio: Studio):
         lambda: studio.query["runs"] == "tiny-1,tiny-0" and studio.see("main.compare").is_visible(),
     )
     drawn(studio)
-    studio.page.get_by_role("button", name="Leave out tiny-0").click()
+    studio.page.get_by_role("button", name="Remove tiny-0").click()
     studio.until("one is left", lambda: "Choose another run" in studio.text("main.compare .none"))
     assert studio.see("main.compare .c-runs > .btn:focus").count() == 1, (
         "who presses keys is not sent to the top of the page"

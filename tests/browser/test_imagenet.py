@@ -51,7 +51,7 @@ def test_a_list_is_pasted_and_what_is_no_class_is_named(imagenet: Studio):
     imagenet.page.evaluate(PASTE, "goldfish, Zebra; spaceship\nsports_car")
     expect(imagenet.see("#kg-chosen")).to_have_text("3 of 1,000")
     expect(imagenet.see("#kg-classes p[role=status]")).to_have_text(
-        "3 of 4 names chosen. Not a class of this teacher: spaceship."
+        "3 of 4 classes selected. Unknown to this teacher: spaceship."
     )
     assert imagenet.chosen("classes") == ["goldfish", "zebra", "sports car"]
     imagenet.see("#kg-setup [data-ten]").click()

@@ -180,7 +180,7 @@ def test_the_making_is_scrubbed(studio: Studio, batches):
     b = batches[it]
     i = b["preview_positions"].tolist().index(pos)
     before = [k for k, step in enumerate(b["preview_steps"]) if step < b["kept_step"][0]]
-    slider = studio.page.get_by_role("slider", name="Step of its making")
+    slider = studio.page.get_by_role("slider", name="Generation step")
     assert studio.see(".film li").count() == len(before) + 1
     for k in reversed(before):
         slider.press("ArrowLeft")
@@ -189,7 +189,7 @@ def test_the_making_is_scrubbed(studio: Studio, batches):
         )
         sure = float(b["preview_confidence"][k, i])
         assert f"step {b['preview_steps'][k] + 1}" in studio.text(".moment") and (
-            f"{100 * sure:.0f} %" in studio.text(".moment") or sure < 0.005
+            f"{100 * sure:.0f}%" in studio.text(".moment") or sure < 0.005
         )
     assert studio.query["step"] == str(b["preview_steps"][0] + 1)
     studio.see(".film button").last.click()
@@ -226,7 +226,7 @@ def test_networks_answers_and_what_is_near(studio: Studio, batches):
     judged = studio.see(".tops > div").last
     rank, answers = int(batches[it]["judge_rank"][pos]), batches[it]["judge_top"][pos]
     asked = standin.CLASSES[batches[it]["labels"][pos]]
-    said = "also names it" if rank == 0 else f"finds {rank} of its 10 classes likelier than"
+    said = "also classifies it as" if rank == 0 else f"ranks {rank} of its 10 classes above"
     assert (
         "Second opinion" in judged.inner_text()
         and f"Fashion ViT, which took no part in the run, {said} “{asked}”" in judged.inner_text()
@@ -290,7 +290,7 @@ def test_all_of_a_class_sorted_and_filtered(studio: Studio, batches):
     studio.page.get_by_label("At most").fill("-1")
     studio.page.get_by_role("button", name="Add").click()
     studio.until(
-        "none", lambda: count(studio) == f"None of {len(mine)} images fits; take a filter away"
+        "none", lambda: count(studio) == f"None of {len(mine)} images match. Remove a filter."
     )
     studio.see(".in-class .chip").last.click()
     studio.until("the surer half again", lambda: shown(studio) == kept)

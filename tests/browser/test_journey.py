@@ -34,7 +34,7 @@ def test_before_start_everything_known_is_on_screen(studio: Studio):
     target = studio.cells("Target")
     assert len(target) == 49 and target[24] == "1.0" and max(map(float, target)) == 1.0
     assert "teacher 9" in studio.see(".curves").inner_text()
-    assert "0 % of budget" in studio.see(".curves").inner_text()
+    assert "0% of budget" in studio.see(".curves").inner_text()
     studio.until("real examples in the scatter", lambda: len(studio.points("real")) >= 200)
     assert not studio.points("synthetic")
     assert studio.see("#kg-start").is_enabled() and studio.see("#kg-stop").is_disabled()

@@ -33,7 +33,7 @@ def test_a_preset_sets_its_rungs_and_a_lone_flip_makes_it_custom(visit: Visit):
     studio.until("all rungs", lambda: studio.chosen("ladder") == RUNGS)
     studio.until("two resolutions", lambda: studio.chosen("side") == ["20", "24"])
     assert studio.text("#kg-custom") == "" and studio.text("#kg-expect").startswith(
-        "All rungs are on"
+        "All ideas are on"
     )
     studio.choose("ladder", "+ key region")
     studio.until("a recipe of one's own", lambda: studio.text("#kg-custom").endswith(" of 4 ideas"))
@@ -171,7 +171,7 @@ def test_the_whole_method_runs_and_is_shown(visit: Visit):
         "adversarial",
     ]
     assert curves.locator("path[style^='fill']").count() == 5
-    curves.get_by_role("button", name="student's loss").click()
+    curves.get_by_role("button", name="student loss").click()
     studio.until(
         "the student's parts",
         lambda: (

@@ -104,7 +104,7 @@ def test_the_list_opens_a_lesson(studio: Studio):
 
 def test_nothing_runs_before_a_prediction(studio: Studio):
     run = studio.page.get_by_role("button", name="Run it", exact=True)
-    studio.until("what there is is known", lambda: "Predict first" in studio.text(".run-status"))
+    studio.until("what there is is known", lambda: "Make a prediction" in studio.text(".run-status"))
     assert run.is_disabled() and studio.page.get_by_role("button", name="Commit").is_disabled()
     studio.see(".predict label").filter(has_text="B is not worse").click()
     studio.page.get_by_role("button", name="Commit").click()
@@ -117,7 +117,7 @@ def test_both_run_and_the_numbers_are_the_folders(studio: Studio, app: App):
         "A is going", lambda: studio.text(".run-status").startswith("Run A, then B:"), LATER
     )
     assert studio.see(".lesson .bar").is_visible()
-    studio.until("both are there", lambda: "A is the run" in studio.text(".run-status"), 2 * LATER)
+    studio.until("both are there", lambda: "A is run" in studio.text(".run-status"), 2 * LATER)
     runs = made(app)
     a, b = (metrics.numbers(open_run(runs[kr])) for kr in (0.1, 0.0))
     assert a["accuracy"] == open_run(runs[0.1]).last_event.accuracy
@@ -129,7 +129,7 @@ def test_both_run_and_the_numbers_are_the_folders(studio: Studio, app: App):
         "difference.accuracy": metrics.difference("percent", a["accuracy"], b["accuracy"]),
     }
     right = b["accuracy"] >= a["accuracy"]
-    assert ("borne out" in studio.text(".verdict")) == right
+    assert ("was right" in studio.text(".verdict")) == right
     studio.until(
         "figures",
         lambda: (

@@ -50,7 +50,7 @@ def test_bad_files_are_answered_in_words_and_the_app_lives_on(
     studio.press(OPENER)
     assert (
         said(studio, weights(tmp_path / "pets.pt"), architecture="resnet18")
-        == "It cannot be a teacher as it is. Put right: tensors."
+        == "This file does not work as a teacher yet. Fix: tensors."
     )
     assert "100 missing: conv1.weight" in wrong(studio) and "This is no resnet18" in wrong(studio)
     assert studio.see("#kg-own .rows .ok").count() == 2, (
@@ -59,14 +59,14 @@ def test_bad_files_are_answered_in_words_and_the_app_lives_on(
 
     assert (
         said(studio, weights(tmp_path / "two.pt", outputs=2))
-        == "It cannot be a teacher as it is. Put right: classes."
+        == "This file does not work as a teacher yet. Fix: classes."
     )
     assert "2" in wrong(studio) and "3 names" in wrong(studio)
 
-    assert said(studio, hostile.truncated(tmp_path / "cut.pt")).endswith("Put right: file.")
+    assert said(studio, hostile.truncated(tmp_path / "cut.pt")).endswith("Fix: file.")
     assert "cut.pt is a damaged .pt file" in wrong(studio) and str(app.runs) not in wrong(studio)
-    assert said(studio, hostile.packed(tmp_path / "bomb.pt")).endswith("Put right: file.")
-    assert said(studio, hostile.code(tmp_path / "code.pt")).endswith("Put right: file.")
+    assert said(studio, hostile.packed(tmp_path / "bomb.pt")).endswith("Fix: file.")
+    assert said(studio, hostile.code(tmp_path / "code.pt")).endswith("Fix: file.")
     assert "run code" in wrong(studio) and not (tmp_path / "code.mark").exists()
     assert not studio.see("#kg-own .keep").is_visible()
 
@@ -81,7 +81,7 @@ def test_bad_files_are_answered_in_words_and_the_app_lives_on(
 def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_path: Path):
     studio = visit()
     studio.press(OPENER)
-    assert said(studio, weights(tmp_path / "My Pets.pt")) == "It can be a teacher."
+    assert said(studio, weights(tmp_path / "My Pets.pt")) == "This file works as a teacher."
     assert studio.see("#kg-own .keep input").input_value() == "my-pets" and not wrong(studio)
     studio.press("Use this teacher")
     expect(studio.see("#kg-own")).to_be_hidden(timeout=1000 * LATER)

@@ -45,7 +45,7 @@ def test_without_runs_the_page_says_so(studio: Studio):
         studio.page.get_by_role("heading", level=1).inner_text() == "Runs"
         and studio.query["tab"] == "runs"
     )
-    studio.until("no run", lambda: "no run yet" in studio.text("main.runs"))
+    studio.until("no run", lambda: "No runs yet" in studio.text("main.runs"))
     assert not studio.see("#kg-rail").is_visible() and not studio.see("main.view").is_visible()
     studio.page.go_back()
     assert (
@@ -65,7 +65,7 @@ def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
     )
     try:
         studio.until(
-            "it is going", lambda: names(studio) and "going" in studio.text(".run .state"), LATER
+            "it is going", lambda: names(studio) and "in progress" in studio.text(".run .state"), LATER
         )
         assert studio.page.get_by_role("button", name="Delete").is_hidden(), (
             "a run that is going cannot be deleted"
@@ -74,7 +74,7 @@ def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
     finally:
         made.kill()
     studio.until("it has finished", lambda: "finished" in studio.text(".run .state"))
-    share = f"{100 * json.loads(last)['accuracy']:.1f} %"
+    share = f"{100 * json.loads(last)['accuracy']:.1f}%"
     assert names(studio) == ["tiny-1"] and studio.see(
         ".run .facts dd"
     ).first.inner_text().startswith(share)
@@ -115,8 +115,8 @@ def test_the_exchange_rate_is_explained_then_drawn(studio: Studio, app: App):
     drawn = dialog.get_by_role("img")
     assert (
         drawn.get_attribute("aria-label")
-        == "15 real photos 30.0 %, 30 real photos 50.0 %, 60 real photos 60.0 %, 60 synthetic"
-        " images 40.0 %"
+        == "15 real photos 30.0%, 30 real photos 50.0%, 60 real photos 60.0%, 60 synthetic"
+        " images 40.0%"
     )
     dots = [
         (float(dot.get_attribute("cx")), float(dot.get_attribute("cy")))
@@ -148,14 +148,14 @@ def test_rename_note_and_search(studio: Studio, app: App):
     search.fill("bags TINY")
     assert names(studio) == ["my-first"] and studio.text(".runs .count") == "1 of 1 runs"
     search.fill("zebra")
-    assert not names(studio) and "No run has these words" in studio.text("main.runs")
+    assert not names(studio) and "No runs match" in studio.text("main.runs")
     search.fill("")
 
 
 def test_delete_and_undo(studio: Studio, app: App):
     row(studio, "my-first").get_by_role("button", name="Delete").click()
     studio.until("it is gone", lambda: not names(studio))
-    assert not folders(app) and "my-first was deleted." in studio.text(".notices")
+    assert not folders(app) and "Deleted my-first." in studio.text(".notices")
     studio.page.keyboard.press("Enter")  # the focus is on Undo
     studio.until("it is back", lambda: names(studio) == ["my-first"])
     assert folders(app) == ["my-first"] and not studio.see(".notice").count()

@@ -170,7 +170,7 @@ def test_in_space_a_lasso_is_of_the_screen_and_not_in_the_address(
 
 def test_a_class_is_selected_with_the_keyboard(opened: Callable[..., Studio], ended: Path):
     studio = opened()
-    studio.page.get_by_role("button", name="Dress: select all its images").focus()
+    studio.page.get_by_role("button", name="Select all images of Dress").focus()
     studio.page.keyboard.press("Enter")
     n = sum(int((open_run(ended).batch(i)["labels"] == 3).sum()) for i in range(EPOCHS))
     studio.until("all dresses", lambda: studio.text(".picked .counts b") == f"{n} selected")
@@ -233,7 +233,7 @@ def test_the_students_view_is_of_the_test_before_the_chosen_moment(
     studio.page.keyboard.press("Home")
     studio.until(
         "nothing is known yet",
-        lambda: "after the student's first test" in studio.text(".p-space .note"),
+        lambda: "after the student’s first test" in studio.text(".p-space .note"),
     )
     assert not studio.points("synthetic")
     for _ in range(4):

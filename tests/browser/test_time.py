@@ -137,7 +137,7 @@ def test_a_finished_run_shows_its_end_and_plays_from_its_beginning(
         "the first frame", lambda: studio.sentence.startswith(f"Replay: iteration 1 of {EPOCHS}")
     )
     studio.until("a later iteration", lambda: "iteration 3 of" in studio.sentence)
-    studio.press("Hold this view")
+    studio.press("Freeze this view")
     studio.until("the moment is in the address", lambda: "t" in studio.query)
     held = studio.sentence
     studio.page.wait_for_timeout(800)
@@ -190,12 +190,12 @@ def test_nothing_that_only_later_moments_know_is_on_the_page(
     pool = [e for e in open_run(ended).events() if e.kind == "batch_synthesised"][10].pool_images
     assert (
         f"{pool} images" in studio.see(".curves").inner_text()
-        and f"{round(100 * pool / 60)} % of budget" in studio.see(".curves").inner_text()
+        and f"{round(100 * pool / 60)}% of budget" in studio.see(".curves").inner_text()
     )
     assert (
         not studio.cells("CAM")
         and not studio.cells("Missing")
-        and "in the making" in studio.text(".quad figure")
+        and "in progress" in studio.text(".quad figure")
     )
     labels = studio.see(".grp .g-label").all_inner_texts()
     assert labels[-1].startswith("iteration 12, step 2") and labels[-2].startswith("iteration 11")
@@ -283,7 +283,7 @@ def test_a_phone_has_the_same_controls_without_scrolling_sideways(
     studio = open_ended("?t=5", size=PHONE, is_mobile=True, has_touch=True)
     studio.until("iteration 5", lambda: "iteration 5 of" in studio.sentence)
     assert studio.width() <= PHONE[0]
-    studio.page.get_by_role("button", name="One iteration on").tap()
+    studio.page.get_by_role("button", name="Forward one iteration").tap()
     studio.until("iteration 6", lambda: "iteration 6 of" in studio.sentence)
     for button in studio.see(".t-moves button").all():
         box = button.bounding_box()

@@ -1,4 +1,4 @@
-// The invitation: a code and a link that can be read from the last row.
+// The invitation: a QR code and a link, readable from the last row.
 
 import { modal } from '../core/dialog.js';
 import { h, put, setText } from '../core/dom.js';
@@ -7,7 +7,7 @@ import { h, put, setText } from '../core/dom.js';
 export class InviteDialog {
   /**
    * @param {string} base Path of the app.
-   * @param {string[]} links Addresses under which others may reach this server, the likeliest
+   * @param {string[]} links Addresses at which others may reach this server, most likely
    *   first.
    */
   constructor(base, [link, ...others]) {
@@ -44,14 +44,14 @@ export class InviteDialog {
         h('img', { src: `${base}/kg/invite.svg`, alt: `QR code of ${link}` }),
         h('p', null, this.address),
         others.length
-          ? h('p', { class: 'muted others' }, 'If that does not open: ', others.join('  ·  '))
+          ? h('p', { class: 'muted others' }, 'If that doesn’t open, try: ', others.join('  ·  '))
           : null,
         h(
           'p',
           { class: 'muted' },
           /\/\/(127\.|localhost|\[::1\])/.test(link)
-            ? 'This link works on this computer only; start the app with --host 0.0.0.0 to let others in.'
-            : 'Scan it, or type the address. You need the same network; whoever opens it watches, and steers nothing.',
+            ? 'This link only works on this computer. To let others in, start the app with --host 0.0.0.0.'
+            : 'Scan the code or type the address while on the same network. Viewers can watch, but not control the run.',
         ),
         h('div', { class: 'do' }, this.copy),
       ),
@@ -71,7 +71,7 @@ export class InviteDialog {
     } catch {
       // no clipboard outside a secure context
       getSelection().selectAllChildren(this.address);
-      setText(this.copy, 'Selected; press Ctrl-C');
+      setText(this.copy, 'Press Ctrl-C to copy');
     }
     setTimeout(() => put(this.copy, 'Copy link'), 1600);
   }

@@ -1,15 +1,14 @@
-// An audience: who is presenter and who watches. The presenter's page tells the server what its
-// address says; an audience's page goes there too, until its person goes somewhere else, and again
-// when asked to.
+// Presenting to an audience. The presenter's page sends its address to the server; viewers' pages
+// follow it until their user navigates elsewhere, and again on request.
 
 import { write } from '../core/address.js';
 import { InviteDialog } from './invite_dialog.js';
 import { h, put, setAttr, setText } from '../core/dom.js';
 
-const OWN = ['speed']; // each page's own, as everything that Gradio reads (__theme)
+const OWN = ['speed']; // personal to each page, like everything Gradio reads (__theme)
 const NAME = /^[a-z]{1,12}$/;
 const VALUE = /^[A-Za-z0-9:.,_-]{0,400}$/;
-// milliseconds after a press or a key in which a new address is a person's doing
+// for this many milliseconds after a click or key, an address change counts as the user's
 const RECENT = 1000;
 const KEPT = 'kgen-follow';
 
@@ -26,7 +25,7 @@ function shared(search) {
 }
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
-/** Presenter or audience: whose page leads, and whose follows. */
+/** The presenter leads, the audience follows. */
 export class Stage {
   /**
    * @param {HTMLElement} view
@@ -45,7 +44,7 @@ export class Stage {
       this.part = audience;
       this.headers['X-KGen-Page'] = audience.page;
     }
-    /** Resolves to: is there no audience, and so nobody else whose page would turn? */
+    /** Resolves to whether there is no audience, so that nobody else's page would change. */
     this.alone = new Promise((known) => {
       this.known = known;
     });
@@ -53,7 +52,7 @@ export class Stage {
   }
 
   /**
-   * Takes the headers of a poll's answer.
+   * Takes the headers of a poll's response.
    * @param {Headers} headers
    */
   hear(headers) {
@@ -69,14 +68,14 @@ export class Stage {
     }
     this.known(!me.audience);
     if (!me.audience) return;
-    // a link on another site had opened it without the cookie, or the token is an old one
+    // a link on another site opened the page without the cookie, or the token is outdated
     if ((me.role === 'viewer') !== watching) return this.#other();
     if (watching) return;
     document.body.dataset.role = 'presenter';
     this.part = new Presenter(this.nav, this.base, me.links);
   }
 
-  /** The server has another page for who we are; asked for once, not for ever. */
+  /** The server has a different page for our role; reloads once, not forever. */
   #other() {
     if (Date.now() - Number(sessionStorage.getItem('kgen-turned') ?? 0) < 10_000) return;
     sessionStorage.setItem('kgen-turned', String(Date.now()));
@@ -84,7 +83,7 @@ export class Stage {
   }
 }
 
-/** The presenter's part: tells the server what this page shows. */
+/** The presenter's side: tells the server what this page shows. */
 class Presenter {
   /**
    * @param {HTMLElement} nav
@@ -99,7 +98,7 @@ class Presenter {
     this.count = h('span', {
       class: 'watchers muted',
       role: 'status',
-      'data-tip': 'Pages of the audience that are open and in view.',
+      'data-tip': 'Viewers with this page open and visible.',
     });
     this.invite = h(
       'button',
@@ -122,7 +121,7 @@ class Presenter {
   }
 
   /**
-   * Shows how many are watching.
+   * Shows the number of viewers.
    * @param {Headers} headers
    */
   hear(headers) {
@@ -154,7 +153,7 @@ class Presenter {
   }
 }
 
-/** An audience's part: goes where the presenter goes, until its person goes elsewhere. */
+/** A viewer's side: follows the presenter until its user goes elsewhere. */
 class Audience {
   /** @param {HTMLElement} nav */
   constructor(nav) {
@@ -162,7 +161,7 @@ class Audience {
       .map((byte) => byte.toString(16).padStart(2, '0'))
       .join('');
     const kept = sessionStorage.getItem(KEPT);
-    // a link to a certain view shows that one
+    // a link to a specific view shows that view
     this.on = kept ? kept === 'on' : !Object.keys(shared(location.search)).length;
     this.touched = -RECENT;
     this.text = h('span', { class: 'muted', role: 'status' });
@@ -174,7 +173,7 @@ class Audience {
     nav.prepend(
       h(
         'div',
-        { class: 'following', role: 'group', 'aria-label': 'Who watches' },
+        { class: 'following', role: 'group', 'aria-label': 'Following the presenter' },
         this.text,
         this.button,
       ),
@@ -205,12 +204,12 @@ class Audience {
     if (this.on) this.#go();
   }
 
-  /** What the presenter shows; null before the first news of it. */
+  /** What the presenter shows; null before the first update. */
   #wanted() {
     return this.shown ? shared(this.shown.slice(this.shown.indexOf(';') + 1)) : null;
   }
 
-  /** Turn this page to what the presenter shows, as Back and Forward would. */
+  /** Goes to what the presenter shows, as Back and Forward would. */
   #go() {
     const wanted = this.#wanted();
     const here = shared(location.search);
@@ -248,8 +247,8 @@ class Audience {
       this.button,
       'data-tip',
       this.on
-        ? 'This page turns to what the presenter shows. It stops when you choose something yourself.'
-        : 'Turn to what the presenter shows now, and go on following.',
+        ? 'This page follows the presenter until you select something yourself.'
+        : 'Go to what the presenter shows now, and keep following.',
     );
   }
 }

@@ -1,14 +1,14 @@
-// The sidebar of the audience's page: what was chosen, to be read. It stands where the presenter
-// has the form.
+// The sidebar of the audience's page: a read-only summary of the run, in place of the presenter's
+// form.
 
 import { h, num, pct, put } from '../core/dom.js';
 import { teacherCard } from '../setup/teacher_card.js';
 
 /** @import { Snapshot } from '../core/types.js' */
 
-const MOST = 12; // names of classes
+const MOST = 12; // class names
 
-/** The sidebar of the audience's page. It answers to the same calls as the presenter's. */
+/** The sidebar of the audience's page. It has the same methods as the presenter's. */
 export class ViewerSidebar {
   /** Finds its list on the page. */
   constructor() {
@@ -16,7 +16,7 @@ export class ViewerSidebar {
   }
 
   /**
-   * Lists what was chosen for the run.
+   * Lists the settings of the run.
    * @param {Snapshot} snap
    */
   draw(snap) {
@@ -26,7 +26,7 @@ export class ViewerSidebar {
     const on = [
       weights.kr > 0 && 'key region',
       (weights.ed > 0 || weights.aed > 0) && 'embedding diversity',
-      recipe.resolutions.length > 1 && 'several resolutions',
+      recipe.resolutions.length > 1 && 'multi-resolution',
     ].filter(Boolean);
     const told = [
       ['Run', snap.title || 'none yet'],
@@ -39,7 +39,7 @@ export class ViewerSidebar {
       ['Resolution', recipe.resolutions.map((side) => `${side} × ${side}`).join(', ')],
       [
         'Budget',
-        `${+(100 * budget.ratio).toFixed(4)} % of the pixels, ${num(budget.images)} images`,
+        `${+(100 * budget.ratio).toFixed(4)}% of the pixels, ${num(budget.images)} images`,
       ],
       ['Method', on.join(', ') || 'plain generator'],
       ['Student', snap.student.name ?? '–'],
@@ -56,9 +56,9 @@ export class ViewerSidebar {
     );
   }
 
-  // what else the presenter's sidebar can do
+  // the rest of the presenter's sidebar interface
   /**
-   * Names the teacher of the form if it is not the run's; an audience has no form.
+   * Names the form's teacher if it is not the run's; viewers have no form.
    * @returns {string | null}
    */
   other() {
@@ -69,8 +69,8 @@ export class ViewerSidebar {
    * Opens or closes the phone's sheet; there is none here.
    */
   sheet() {}
-  /** Pauses or continues the run; an audience cannot. */
+  /** Pauses or continues the run; viewers cannot. */
   toggle() {}
-  /** Takes one step; an audience cannot. */
+  /** Takes one step; viewers cannot. */
   step() {}
 }

@@ -1,8 +1,8 @@
-// Where class names go in the scatter: near the middle of their class, over as few points as
-// possible.
+// Positions of class names in the scatter plot: near the center of their class, covering as few
+// points as possible.
 
 const FONT = 6.2;
-const PAD = 4; // pixels a sign takes, and the room around a name
+const PAD = 4; // pixels per character, and padding around a name
 
 const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 

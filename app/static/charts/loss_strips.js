@@ -1,5 +1,5 @@
-// Each term of an image's loss among the others of its batch: a strip of ticks a term, this image a
-// marker, and why it may look so.
+// Each loss term of an image compared with the rest of its batch: one strip of ticks per term, a
+// marker for this image, and an explanation of its value.
 
 import { h, math, num, pct, put, s, setText, signed, term } from '../core/dom.js';
 import { colorOf, weightOf } from '../core/terms.js';
@@ -29,7 +29,7 @@ export const value = (v) =>
           ? signed(v, 4)
           : signed(v, 2);
 
-/** From where to where the strip reaches: zero is on it; a few far ones lie at its end. */
+/** The range of a strip: it includes zero, and outliers are clipped to its ends. */
 function range(values) {
   const sorted = [...values].sort((a, b) => a - b);
   const low = sorted[0];
@@ -62,8 +62,8 @@ function strip(name, values, own, label) {
 }
 
 /**
- * Explains where the image stands among its batch.
- * @param {string} name Of the term.
+ * Explains where the image stands within its batch.
+ * @param {string} name Name of the term.
  * @param {number} v
  * @param {number} rank Share of the batch that is lower.
  * @param {StripFacts} facts
@@ -76,36 +76,36 @@ function because(name, v, rank, { image, nameOf, missing }) {
   switch (name) {
     case 'ce':
       return high && rival
-        ? `The teacher doubts it more than most: besides its class it thinks of ${nameOf(rival[0])} (${pct(rival[1])}).`
+        ? `The teacher is less sure than for most: its other guess is ${nameOf(rival[0])} (${pct(rival[1])}).`
         : low
-          ? 'The teacher is surer of its class than of most others’.'
-          : 'The teacher is about as sure as of the others.';
+          ? 'The teacher is surer of this image than of most.'
+          : 'The teacher is about as sure as for the others.';
     case 'kr':
       return v === 0
-        ? 'The evidence reaches the target everywhere: this image is not pulled any more.'
-        : `Evidence is missing at ${num(missing.count)} of ${num(missing.missing.length)} places${high ? ', more than in most' : ''}; the outlined cells pull.`;
+        ? 'The evidence reaches the target everywhere, so this term no longer has an effect.'
+        : `Evidence is missing in ${num(missing.count)} of ${num(missing.missing.length)} cells (outlined)${high ? ', more than in most images' : ''}.`;
     case 'adv':
       return low
-        ? 'Student and teacher disagree on it more than on most: that is what this term rewards, and why it may look unusual.'
+        ? 'Student and teacher disagree more than on most images. This term rewards that, so the image may look unusual.'
         : high
-          ? 'The student answers nearly as the teacher does: it gains little from this term.'
-          : 'Student and teacher differ on it about as much as on the others.';
+          ? 'The student answers almost like the teacher, so this term has little effect.'
+          : 'Student and teacher disagree about as much as on the others.';
     case 'aed':
       return v === 0
-        ? 'In the student’s embedding it lies at least r_o from its class: it is not pushed.'
-        : 'It lies within r_o of its class in the student’s embedding, so it is pushed to look unlike what the student knows of the class.';
+        ? 'In the student’s embedding it is at least r_o away from its class, so it is not pushed.'
+        : 'In the student’s embedding it is within r_o of its class, so it is pushed away from what the student already knows.';
     case 'tv':
       return high
-        ? 'Its neighbouring pixels differ more than in most: more edges, or more noise.'
+        ? 'Neighboring pixels differ more than in most: more edges or more noise.'
         : low
-          ? 'It is smoother than most.'
-          : 'It is about as smooth as the others.';
+          ? 'Smoother than most.'
+          : 'About as smooth as the others.';
     case 'l2':
       return high
-        ? 'Its pixels are farther from the mean than in most: more contrast.'
+        ? 'Pixels are farther from the mean than in most: more contrast.'
         : low
-          ? 'Its contrast is lower than that of most.'
-          : 'Its contrast is like that of the others.';
+          ? 'Lower contrast than most.'
+          : 'About the same contrast as the others.';
     default:
       return '';
   }
@@ -114,7 +114,7 @@ function because(name, v, rank, { image, nameOf, missing }) {
 /**
  * Draws one strip per term.
  * @param {HTMLElement} root
- * @param {Term[]} terms Those of the run.
+ * @param {Term[]} terms The run's terms.
  * @param {{ recipe: Recipe }} snap
  * @param {Record<string, number[]> | null | undefined} common Values of shared terms in other
  *   iterations; null until they arrive.
@@ -135,12 +135,12 @@ export function draw(root, terms, snap, common, facts) {
         const rank = shared
           ? 'of the whole batch'
           : own == null
-            ? 'no number'
+            ? 'no value'
             : `${num(lower)} of ${num(values.length)} lower`;
         const why = idle
-          ? 'It was measured, but has no weight in warm-up: the student has not begun to learn.'
+          ? 'Measured, but with no weight during warm-up: the student has not started training.'
           : shared
-            ? 'One value for the whole batch: no image has one of its own. The ticks are other iterations’ batches.'
+            ? 'One value for the whole batch, not per image. The ticks are other iterations.'
             : own == null
               ? ''
               : because(name, own, lower / Math.max(1, values.length), facts);
@@ -152,7 +152,7 @@ export function draw(root, terms, snap, common, facts) {
             null,
             term(
               title,
-              `${tip} Its factor in the sum is ${weightOf(snap, name)}${idle ? ', and 0 in warm-up' : ''}. ${shared ? 'One value for the whole batch; the ticks are other iterations.' : 'Every tick is an image of the batch.'}`,
+              `${tip} Weight in the loss: ${weightOf(snap, name)}${idle ? ' (0 during warm-up)' : ''}. ${shared ? 'One value for the whole batch; the ticks are other iterations.' : 'Each tick is an image of the batch.'}`,
             ),
             h('small', null, math('L', name)),
           ),
@@ -168,15 +168,12 @@ export function draw(root, terms, snap, common, facts) {
       }),
   );
   if (!root.childElementCount)
-    put(
-      root,
-      h('p', { class: 'small muted' }, 'This run did not keep the terms of each image’s loss.'),
-    );
+    put(root, h('p', { class: 'small muted' }, 'This run did not save per-image loss terms.'));
 }
 
 /**
- * Says how large the image's batch is.
+ * Shows the size of the image's batch.
  * @param {HTMLElement} node
  * @param {ImageDetail} image
  */
-export const note = (node, image) => setText(node, `among its batch of ${num(image.n)}`);
+export const note = (node, image) => setText(node, `compared with its batch of ${num(image.n)}`);

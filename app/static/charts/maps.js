@@ -1,5 +1,4 @@
-// Maps as grids of numbers, and how they are framed: of the key region's panel and of the Inspect
-// page.
+// Maps as grids of numbers, and their frames, for the key region panel and the Inspect page.
 
 import { cell, h } from '../core/dom.js';
 
@@ -8,10 +7,10 @@ import { cell, h } from '../core/dom.js';
 const clamp = (v) => Math.min(1, Math.max(0, v));
 
 /**
- * Chooses the size of a cell so that map and image line up: where possible, a pixel of the image is
- * a whole number of the screen's.
+ * Computes the cell size so that map and image line up; where possible, an image pixel covers a
+ * whole number of screen pixels.
  * @param {{ h: number, w: number }} map
- * @param {number} side Of the image.
+ * @param {number} side Side of the image.
  * @param {number} room
  * @returns {number} CSS pixels.
  */
@@ -19,7 +18,7 @@ export function cellSize({ h: rows, w: columns }, side, room) {
   const n = Math.max(rows, columns);
   const grain = (Number.isInteger(side / n) ? side / n : 1) / (window.devicePixelRatio || 1);
   const aligned = Math.floor(room / n / grain) * grain;
-  // a map of few cells would be small
+  // otherwise a map with few cells would be too small
   return aligned >= (0.8 * room) / n ? aligned : Math.max(1, Math.floor(room / n));
 }
 
@@ -30,7 +29,7 @@ export function cellSize({ h: rows, w: columns }, side, room) {
  * @param {ArrayLike<number>} values
  * @param {ArrayLike<number> | null} hinge Cells with a positive value are outlined.
  * @param {string} label For screen readers.
- * @param {number} [top] The value that has the fullest color.
+ * @param {number} [top] The value at the end of the color scale.
  * @returns {HTMLElement}
  */
 export function grid(kind, { h: rows, w: columns }, values, hinge, label, top = 1) {
@@ -86,8 +85,8 @@ export const ghost = (text) => h('div', { class: 'ghost' }, text);
  * Computes the missing evidence (Eq. 6).
  * @param {ArrayLike<number>} target
  * @param {ArrayLike<number>} cam
- * @returns {{ missing: number[], count: number, sum: number }} Per cell, cells that miss any, and
- *   in all.
+ * @returns {{ missing: number[], count: number, sum: number }} Missing evidence per cell, the
+ *   number of cells that miss any, and the total.
  */
 export function hinge(target, cam) {
   const missing = Array.from(cam, (v, i) => Math.max(0, target[i] - v));

@@ -10,21 +10,21 @@ import { ticks } from './ticks.js';
 const DASHES = ['', '7 4', '2 3', '9 3 2 3'];
 const LEFT = 34;
 const RIGHT = 44;
-/** Columns of every table that say where a row lies. */
+/** The columns of every table that hold a row's position on an axis. */
 const AXES = [{ name: 'pixels' }, { name: 't' }, { name: 'step' }];
 const PLOTS = [
   {
     of: 'real',
     name: 'share',
     title: 'Accuracy on real images, %',
-    tip: 'Share of real test images that the student names correctly. It never learns from one.',
+    tip: 'Share of real test images that the student classifies correctly. It is never trained on them.',
     large: true,
   },
   {
     of: 'agreement',
     name: 'share',
     title: 'Agreement with the teacher, %',
-    tip: 'On synthetic images that the student was not given. This is no accuracy, and higher than one would be.',
+    tip: 'On held-out synthetic images. This is not an accuracy, and is usually higher.',
     large: true,
   },
   ...[...GENERATOR, REWARD].map((t) => ({ of: 'loss', ...t })),
@@ -58,10 +58,10 @@ const short = (by, x) =>
       : x >= 1e4
         ? `${Math.round(x / 1e3)} k`
         : num(x);
-const UNITS = { budget: 'pixels in the pool', time: 'time of the run', step: 'generator steps' };
+const UNITS = { budget: 'pixels in the pool', time: 'run time', step: 'generator steps' };
 /**
- * A loss: two digits after the point, fewer where it is large. `short`: without zeros at its end,
- * as at an axis.
+ * Formats a loss with two decimals, fewer if it is large. `short`: without trailing zeros, as on an
+ * axis.
  */
 function written(v, short = false) {
   const a = Math.abs(v);
@@ -70,8 +70,8 @@ function written(v, short = false) {
 }
 
 /**
- * A run's points on the axis: where several lie at one place the last one counts. What is no number
- * is left out.
+ * A run's points on the axis. Of several points in one place, the last one counts; missing values
+ * are left out.
  */
 function points(table, axis, name) {
   const out = [];
@@ -84,14 +84,14 @@ function points(table, axis, name) {
   return out;
 }
 
-/** The last point that is not beyond x. */
+/** The last point at or before x. */
 const upTo = (list, x) => list.findLast((p) => p[0] <= x + 1e-9);
 
 /** The curves of several runs. */
 export class Overlay {
   /**
    * @param {HTMLElement} root
-   * @param {(x: number) => void} pick Called when a place on the axis is pressed.
+   * @param {(x: number) => void} pick Called when a place on the axis is clicked.
    */
   constructor(root, pick) {
     this.pick = pick;
@@ -126,7 +126,7 @@ export class Overlay {
     const there = plots.filter(({ of, name }) => runs.some((run) => run.columns[of][name]?.length));
     setText(
       this.note,
-      there.length ? `over ${UNITS[by]}; press in a chart to go there` : 'no step is reported yet',
+      there.length ? `over ${UNITS[by]}; click a chart to jump to that moment` : 'no steps yet',
     );
     for (const plot of plots) {
       const key = `${plot.of} ${plot.name}`;
@@ -280,7 +280,7 @@ export class Overlay {
       .sort((a, b) => a.y - b.y)
       .forEach((end, at) => {
         end.y = Math.max(end.y, at ? ends[at - 1].y + 12 : y0 + 4);
-      }); // letters side by side, not over one another
+      }); // spread the letters so that they do not overlap
     for (const { run, x: ex, y, style } of ends)
       out.push(
         text(ex + 6, Math.min(y + 4, y1 + 4), run.letter, { class: 'c-letter halo', style }),

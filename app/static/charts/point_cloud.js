@@ -1,6 +1,6 @@
-// A cloud of points on a canvas, in two or three dimensions: what is drawn, zoomed, turned, hovered
-// and lassoed. Knows nothing of runs. Places are in 0…1; 3-D is orthographic, so that a ball is a
-// disc of exactly its radius.
+// A cloud of points on a canvas, in 2-D or 3-D, with zooming, rotation, hovering and a lasso. It
+// knows nothing about runs. Positions are in 0…1; 3-D is orthographic, so that a ball is a disc of
+// exactly its radius.
 
 import * as lasso from './lasso.js';
 import { SpriteRaster } from './sprite_raster.js';
@@ -18,7 +18,7 @@ const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 export class PointCloud {
   /**
    * @param {HTMLElement & { cloud?: PointCloud }} host
-   * @param {CloudEvents} on An index is of `points`.
+   * @param {CloudEvents} on Indices refer to `points`.
    */
   constructor(host, on) {
     this.host = host;
@@ -34,19 +34,19 @@ export class PointCloud {
     this.balls = [];
     /** @type {{ x: number, y: number, z?: number } | null} */
     this.mark = null;
-    // colors, as CSS has them
+    // CSS colors
     this.surface = '';
     this.inkColour = '';
     this.lineColour = '';
     this.frames = 0;
-    /** @type {Polygon | null} What is being drawn with the pointer, in pixels. */
+    /** @type {Polygon | null} The shape being drawn with the pointer, in pixels. */
     this.path = null;
     this.stamps = new SpriteRaster(5, (...dot) => this.#dot(...dot));
     this.canvas = host.appendChild(
       Object.assign(document.createElement('canvas'), { className: 'cloud' }),
     );
     this.ctx = this.canvas.getContext('2d');
-    host.cloud = this; // for tests: what lies where on the screen
+    host.cloud = this; // for tests: the positions on the screen
     host.addEventListener('pointerdown', (e) => this.#press(e));
     host.addEventListener('pointermove', (e) => this.#hover(e));
     host.addEventListener('pointerleave', () => on.over(null));
@@ -70,8 +70,8 @@ export class PointCloud {
    * @param {object} options
    * @param {CloudPoints} options.real Hollow points.
    * @param {Ball[]} [options.balls]
-   * @param {{ x: number, y: number, z?: number } | null} [options.mark] The chosen point.
-   * @param {boolean} [options.ease] Move old points to their new places; otherwise they jump.
+   * @param {{ x: number, y: number, z?: number } | null} [options.mark] The selected point.
+   * @param {boolean} [options.ease] Animate points to their new positions; otherwise they jump.
    * @param {boolean} [options.square] Keep the shape of the cloud.
    * @param {string} [options.fit] When this changes, fit the view to the points.
    */
@@ -109,7 +109,7 @@ export class PointCloud {
     this.again();
   }
 
-  /** What does not fill 0…1 is drawn larger, all but the 2 % that lie furthest out. */
+  /** Enlarges a cloud that does not fill 0…1, ignoring the outermost 2% of the points. */
   #fit() {
     const from = (x, y, z) => Math.max(Math.abs(x - 0.5), Math.abs(y - 0.5), Math.abs(z - 0.5));
     const reach = (/** @type {CloudPoints} */ { n, x, y, z }) =>
@@ -132,7 +132,7 @@ export class PointCloud {
     });
   }
 
-  /** Places now, while they ease. */
+  /** Current positions during an animation. */
   /** @returns {{ x?: ArrayLike<number>, y?: ArrayLike<number>, z?: ArrayLike<number> }} */
   #eased() {
     const { points, ease } = this;
@@ -155,7 +155,7 @@ export class PointCloud {
   }
 
   /**
-   * Makes the projection of the present view.
+   * Makes the projection for the current view.
    * @returns {(x: number, y: number, z?: number) => [number, number, number]} To pixels right,
    *   pixels down, and depth.
    */
@@ -164,8 +164,8 @@ export class PointCloud {
     const { x, y, turn, tilt } = this.view;
     const zoom = this.view.zoom * this.view.fill;
     const flat = this.dim === 2;
-    // two dimensions of the layout fill the panel; what has a measure (the student's space, three
-    // dimensions) keeps its shape
+    // the 2-D layout fills the panel; where distances matter (the student's space, 3-D), the cloud
+    // keeps its shape
     const square = this.square || !flat;
     const side = Math.min(w, h);
     const kx = (zoom * (square ? side : w)) / (1 + 2 * PAD);
@@ -174,7 +174,7 @@ export class PointCloud {
     const [ct, st, ci, si] = [Math.cos(turn), Math.sin(turn), Math.cos(tilt), Math.sin(tilt)];
     const k = kx * SMALLER;
     return (px, py, pz) => {
-      // turned about the vertical, then seen from above by `tilt`: a quarter turn is the flat view
+      // turned about the vertical axis, then tilted: a quarter turn is the 2-D view
       const a = px - 0.5;
       const b = py - 0.5;
       const c = pz - 0.5;
@@ -185,7 +185,7 @@ export class PointCloud {
   }
 
   /**
-   * Computes how many pixels a unit of the layout takes.
+   * Computes how many pixels one unit of the layout spans.
    * @returns {number}
    */
   scale() {
@@ -333,7 +333,7 @@ export class PointCloud {
   }
 
   /**
-   * Finds the point nearest to a place, within a few pixels.
+   * Finds the point nearest to a position, within a few pixels.
    * @param {number[]} place
    * @returns {number | null} Its index.
    */
@@ -427,8 +427,8 @@ export class PointCloud {
   }
 
   /**
-   * The flat view's lasso is one of places, which an address can hold; in space it is one of this
-   * screen.
+   * A 2-D lasso is in layout coordinates, which an address can hold; a 3-D lasso only applies to
+   * this screen.
    */
   #pick(/** @type {Polygon} */ path) {
     const { at, points } = this;
@@ -446,7 +446,7 @@ export class PointCloud {
 
   /** @returns {Point} */
   #unproject(/** @type {Point} */ [px, py]) {
-    // of the flat view
+    // 2-D only
     const [ox, oy] = this.projection()(0, 0);
     const [ux, uy] = this.projection()(1, 1);
     return [(px - ox) / (ux - ox), (py - oy) / (uy - oy)];

@@ -1,10 +1,10 @@
-// Many equal dots, copied pixel by pixel into one picture: without a graphics card five thousand
-// calls of drawImage take 60 milliseconds, this takes 5.
+// Many equal dots, copied pixel by pixel into one picture. Without a GPU, five thousand calls of
+// drawImage take 60 milliseconds; this takes 5.
 
 /** Stamps equal dots into one picture. */
 export class SpriteRaster {
   /**
-   * @param {number} reach No dot reaches farther from its middle than so many CSS pixels.
+   * @param {number} reach Largest distance of a dot's edge from its center, in CSS pixels.
    * @param {(ctx: CanvasRenderingContext2D, kind: number, colour: string) => void} draw Draws one
    *   dot around (0, 0).
    */
@@ -69,7 +69,7 @@ export class SpriteRaster {
     const { at, rgba, soft } = this.#stamp(kind, colour, right & 1, down & 1);
     const origin = top * width + left;
     const whole = alpha === 1 ? soft : 0;
-    // covered altogether
+    // fully covered pixels
     for (let k = whole; k < at.length; k += 1) pixels[origin + at[k]] = rgba[k];
     const end = alpha === 1 ? soft : at.length;
     for (let k = 0; k < end; k += 1) {
@@ -101,8 +101,8 @@ export class SpriteRaster {
   }
 
   /**
-   * A dot's pixels as offsets from its middle and colors: first `soft` ones that are covered in
-   * part, then those that are covered altogether.
+   * A dot's pixels as offsets from its center, and colors: first the `soft` ones that are partly
+   * covered, then those that are fully covered.
    */
   #stamp(kind, colour, fx, fy) {
     const own = this.kept.get(colour) ?? this.kept.set(colour, []).get(colour);

@@ -1,12 +1,12 @@
-// The key region in three dimensions: the CAM as a solid surface, the target as a veil. Where the
-// veil shows above, evidence is missing.
+// The key region in 3-D: the CAM as a solid surface, the target as a translucent one. Where the
+// target is on top, evidence is missing.
 
 import { colours } from '../core/dom.js';
 import { CONFIG, layout, plotly } from '../core/plotly.js';
 
 /** @import { Scale } from '../core/types.js' */
 
-// the CAM often runs far above the target; what lies higher is cut off and said to be
+// the CAM often rises far above the target; higher values are clipped, and the caption says so
 const CEILING = 2;
 
 /** The key region as a surface in three dimensions. */
@@ -32,7 +32,7 @@ export class Surface {
    * Draws the target, and the map if there is one.
    * @param {Scale} scale
    * @param {ArrayLike<number> | null} cam
-   * @param {string} name Of the map.
+   * @param {string} name Name of the map.
    * @returns {Promise<void>}
    */
   async draw({ h, w, target }, cam, name) {
@@ -105,7 +105,7 @@ export class Surface {
         },
         annotations: [
           {
-            text: `blue: ${name}, cut at ${CEILING} · orange: target`,
+            text: `blue: ${name}, clipped at ${CEILING} · orange: target`,
             xref: 'paper',
             yref: 'paper',
             x: 0,

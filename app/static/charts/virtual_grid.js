@@ -1,5 +1,5 @@
-// Thousands of images as tiles, of which only those in sight are elements. It knows places on
-// contact sheets, not what an image is.
+// Thousands of images as tiles; only the visible ones are elements. It knows positions on contact
+// sheets, not what an image is.
 
 import { h, setAttr, setText, whole } from '../core/dom.js';
 
@@ -13,7 +13,7 @@ const SPARE = 2;
 
 /**
  * Computes the side of an image on a contact sheet (app/archive/batchfile.py).
- * @param {number} side Of the full image.
+ * @param {number} side Side of the full image.
  * @returns {number}
  */
 export const thumb = (side) => Math.ceil(side / Math.ceil(side / THUMB));
@@ -21,13 +21,14 @@ export const thumb = (side) => Math.ceil(side / Math.ceil(side / THUMB));
 /** @typedef {{ index: number, tile?: WallTile, size?: number, where?: string }} TileState */
 /** @typedef {HTMLElement & TileState} WallNode */
 
-/** A grid of image tiles, of which only those in sight are elements. */
+/** A grid of image tiles; only the visible ones are elements. */
 export class VirtualGrid {
   /**
    * @param {HTMLElement} host
    * @param {object} hooks
-   * @param {(i: number) => void} hooks.open Called when the i-th image is chosen.
-   * @param {(i: number) => { label: string, caption: string }} hooks.describe Of the i-th image.
+   * @param {(i: number) => void} hooks.open Called when the i-th image is selected.
+   * @param {(i: number) => { label: string, caption: string }} hooks.describe Describes the i-th
+   *   image.
    */
   constructor(host, { open, describe }) {
     this.host = host;

@@ -1,5 +1,5 @@
-// The Compare page: up to four runs side by side, aligned by budget, time or step. Which runs,
-// which axis and which moment are in the address.
+// The Compare page: up to four runs side by side, aligned by budget, time or step. The address
+// holds the runs, the axis and the moment.
 
 import * as address from '../core/address.js';
 import { close } from '../core/dialog.js';
@@ -24,8 +24,8 @@ export class Compare {
    * @param {HTMLElement} view
    * @param {object} hooks
    * @param {string} hooks.base
-   * @param {(names: string[]) => void} hooks.go Turns to the comparison of those runs, as a new
-   *   place in the history.
+   * @param {(names: string[]) => void} hooks.go Goes to the comparison of those runs, as a new
+   *   history entry.
    */
   constructor(view, { base, go }) {
     this.base = base;
@@ -101,7 +101,7 @@ export class Compare {
   }
 
   /**
-   * Nobody has chosen: the run that the Studio shows comes first, and others can be set beside it.
+   * Without a selection, starts with the run shown in the Studio; others can be added to it.
    */
   #begin() {
     if (!this.on || this.names.length || !this.shown) return;
@@ -110,7 +110,7 @@ export class Compare {
   }
 
   /**
-   * Looks again if the run in the Studio has changed: it may be one of these.
+   * Refreshes if the run in the Studio has changed: it may be one of these.
    * @param {Snapshot} snap
    */
   follow(snap) {
@@ -141,7 +141,7 @@ export class Compare {
       if (answer.status === 304) return;
       if (!answer.ok) throw new TypeError(`status ${answer.status}`);
       const told = await answer.json();
-      if (names !== this.names.join(',')) return; // others were chosen meanwhile
+      if (names !== this.names.join(',')) return; // other runs were selected in the meantime
       this.etag = answer.headers.get('ETag') ?? '';
       this.told = told;
       for (const run of told.runs) if (run.key) this.#fetch(run);
@@ -149,13 +149,13 @@ export class Compare {
     } catch (error) {
       if (error.name !== 'TimeoutError' && !(error instanceof TypeError)) throw error;
     } finally {
-      // the top line says that the server is away
+      // the status line says that the server is not responding
       this.#again(PERIOD);
     }
   }
 
   /**
-   * A run's columns, once for each key; the old ones stay on screen until the new ones are here.
+   * Fetches a run's columns, once per key; the old ones stay on screen until the new ones arrive.
    */
   async #fetch({ name, id, key }) {
     const what = `${name} ${id} ${key}`;
@@ -171,20 +171,20 @@ export class Compare {
       this.#draw();
     } catch (error) {
       if (error.name !== 'TimeoutError' && !(error instanceof TypeError)) throw error;
-      this.etag = ''; // asked for again with the next look
+      this.etag = ''; // retried at the next refresh
     } finally {
       this.fetching.delete(what);
     }
   }
 
-  /** To a moment of the axis; null: the newest. */
+  /** Moves to a moment on the axis; null is the newest. */
   #move(x) {
     this.point = x == null || x >= this.max ? null : x;
     clearTimeout(this.writing);
     this.writing = setTimeout(
       () => address.write({ point: this.point == null ? null : Math.round(this.point) }),
       200,
-    ); // browsers refuse a hundred a second
+    ); // browsers reject too many history updates
     this.#draw();
   }
 
@@ -276,10 +276,10 @@ export class Compare {
                   'data-at': `flip ${run.name}`,
                   'aria-haspopup': 'dialog',
                   'data-tip':
-                    'Run this again with one switch flipped: same seed, same budget, everything else the same.',
+                    'Rerun this with one switch flipped and everything else the same, including seed and budget.',
                   onclick: () => flip(this.base, run.name, (made) => this.go([run.name, made])),
                 },
-                'Flip one switch …',
+                'Flip one switch…',
               ),
           ),
           run.picture &&
@@ -294,8 +294,8 @@ export class Compare {
               type: 'button',
               class: 'link drop',
               'data-at': `drop ${run.name}`,
-              'aria-label': `Leave out ${run.name}`,
-              'data-tip': 'Leave this run out',
+              'aria-label': `Remove ${run.name}`,
+              'data-tip': 'Remove from comparison',
               onclick: () => this.#choose(this.names.filter((name) => name !== run.name)),
             },
             '×',
@@ -311,7 +311,7 @@ export class Compare {
           'aria-haspopup': 'dialog',
           onclick: () => pick(this.base, this.names, MOST, (names) => this.#choose(names)),
         },
-        runs.length ? 'Choose runs …' : 'Choose two runs or more …',
+        runs.length ? 'Choose runs…' : 'Choose two or more runs…',
       ),
     );
     if (held)
@@ -319,7 +319,7 @@ export class Compare {
         [.../** @type {NodeListOf<HTMLElement>} */ (this.cards.querySelectorAll('[data-at]'))].find(
           (node) => node.dataset.at === held,
         ) ?? /** @type {HTMLElement} */ (this.cards.lastChild)
-      ).focus(); // a run that was left out took its button along
+      ).focus(); // the button of a removed run is gone
   }
 
   #verdict(runs) {
@@ -330,12 +330,12 @@ export class Compare {
     setText(
       this.none,
       runs.some((run) => run.state === 'just beginning')
-        ? 'One of these runs is just beginning.'
+        ? 'One of these runs is just starting.'
         : wrong
-          ? 'One of these runs cannot be read. Leave it out, or choose another one.'
+          ? 'One of these runs could not be read. Remove it, or choose another.'
           : runs.length
             ? 'Choose another run to compare with.'
-            : 'Compare runs of this folder: their images, curves and recipes side by side, at equal budget, time or step.',
+            : 'Compare runs side by side: images, curves and recipes, at equal budget, time or step.',
     );
     if (!verdict) return;
     setText(this.verdict.querySelector('h2'), verdict.head);

@@ -1,5 +1,5 @@
-// Images of each class at the same moment, a column a run: those of the newest batch that was
-// finished by then.
+// Images of each class at the same moment, one column per run, from the newest batch finished by
+// then.
 
 import { badge, h, num, pct, picture, put, setText, time, whole } from '../core/dom.js';
 import { AnswerCache } from '../store/groups.js';
@@ -12,7 +12,8 @@ const MOST = 5;
 const WAIT = 120;
 
 /**
- * Tiles by class, each with its place on the sheet, which has a row for each class of the batch.
+ * Groups tiles by class, each with its place on the sheet, which has one row per class of the
+ * batch.
  */
 function byClass(raw) {
   const rows = new Map();
@@ -23,7 +24,7 @@ function byClass(raw) {
   return { ...raw, classes: rows };
 }
 
-/** Images of each class at the same moment, a column per run. */
+/** Images of each class at the same moment, one column per run. */
 export class CompareImages {
   /**
    * @param {HTMLElement} root
@@ -42,7 +43,7 @@ export class CompareImages {
   }
 
   /**
-   * Draws at once the first time, later only when the slider has come to rest.
+   * Draws at once the first time, then only when the slider comes to rest.
    * @param {ComparedRun[]} runs
    * @param {string} axis
    * @param {number} x
@@ -73,7 +74,7 @@ export class CompareImages {
       if (group)
         this.held.set(run.name, { of, it, t: batches.t[at], pixels: batches.pixels[at], group });
       const held = this.held.get(run.name);
-      // until the wanted one is here, the one before: its caption says which
+      // show the previous batch until the requested one arrives; its caption says which
       return { run, held: it != null && held?.of === of ? held : null, none: it == null };
     });
     const key = JSON.stringify([
@@ -89,7 +90,7 @@ export class CompareImages {
       this.note,
       names.length > ROWS
         ? `first ${ROWS} of ${num(names.length)} classes`
-        : 'newest batch finished by then',
+        : 'newest finished batch',
     );
     const narrow = this.grid.clientWidth < 560;
     const room = Math.floor((this.grid.clientWidth - (narrow ? 0 : 92)) / runs.length) - 16;
@@ -125,7 +126,7 @@ export class CompareImages {
       return h(
         'small',
         { class: 'muted' },
-        run.classes.includes(name) ? 'none in this batch' : 'not chosen',
+        run.classes.includes(name) ? 'none in this batch' : 'not in this run',
       );
     const size = whole(group.side, Math.min(room, group.side > 56 ? 64 : 56));
     const many = Math.max(1, Math.min(MOST, Math.floor((room + 4) / (size + 4))));

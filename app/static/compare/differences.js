@@ -1,26 +1,26 @@
-// The table of differences: what differs in the recipes, what came out, each class.
+// The table of differences: the recipes, the results, and the results per class.
 
 import { badge, h, put, setText, term } from '../core/dom.js';
 
 /** @import { ComparedRun } from '../core/types.js' */
 
 const PARTS = {
-  recipe: 'In the recipe',
-  result: 'What came out',
-  class: 'Each class, at the last test',
+  recipe: 'Recipe',
+  result: 'Results',
+  class: 'Per class, at the last test',
 };
 
 /**
  * Draws the table if it has changed.
  * @param {HTMLElement & { key?: string }} root
- * @param {any} told The answer of /kg/compare.
+ * @param {any} told The response of /kg/compare.
  * @param {ComparedRun[]} runs
  */
 export function draw(root, told, runs) {
   const key = JSON.stringify([told.table, runs.map((run) => run.name)]);
   if (root.key === key) return;
   root.key = key;
-  setText(root.querySelector('.note'), 'points: percentage points more or fewer than A');
+  setText(root.querySelector('.note'), 'points: difference from A in percentage points');
   const bodies = Object.entries(PARTS)
     .map(
       ([part, title]) =>

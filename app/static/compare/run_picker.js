@@ -1,15 +1,17 @@
-// Choosing the runs that are compared: a list with pictures and a search, each run pressed or not.
+// Selects the runs to compare: a searchable list with pictures, in which each run is a toggle
+// button.
 
 import { close, open } from '../core/dialog.js';
 import { h, num, pct, put, setAttr, setText } from '../core/dom.js';
+import { stateName } from '../runs/run_row.js';
 
 /**
  * Opens a dialog to choose runs.
  * @param {string} base
- * @param {string[]} names Those chosen now.
+ * @param {string[]} names The runs selected so far.
  * @param {number} most
  * @param {(names: string[]) => void} chosen Called at the end with the runs in the order in which
- *   they were pressed.
+ *   they were selected.
  * @returns {Promise<void>}
  */
 export async function pick(base, names, most, chosen) {
@@ -18,7 +20,7 @@ export async function pick(base, names, most, chosen) {
   const search = h('input', {
     type: 'search',
     'aria-label': 'Search runs',
-    placeholder: 'Search name, recipe, teacher, note',
+    placeholder: 'Search by name, recipe, teacher or note',
     autocomplete: 'off',
     spellcheck: 'false',
   });
@@ -53,7 +55,7 @@ export async function pick(base, names, most, chosen) {
       h(
         'p',
         { class: 'wrong', role: 'alert' },
-        error instanceof TypeError ? 'The server does not answer.' : error.message,
+        error instanceof TypeError ? 'The server is not responding.' : error.message,
       ),
     );
   }
@@ -88,7 +90,11 @@ export async function pick(base, names, most, chosen) {
         'span',
         null,
         h('b', null, run.name),
-        h('small', { class: 'muted' }, [run.title, run.teacher, result, run.state].join(' · ')),
+        h(
+          'small',
+          { class: 'muted' },
+          [run.title, run.teacher, result, stateName(run.state)].join(' · '),
+        ),
         run.note && h('small', { class: 'muted' }, run.note),
       ),
     );
@@ -101,7 +107,8 @@ export async function pick(base, names, most, chosen) {
     for (const run of runs) {
       const node = rows.get(run.name);
       const on = now.includes(run.name);
-      const text = `${run.name} ${run.title} ${run.teacher} ${run.note} ${run.state}`.toLowerCase();
+      const text =
+        `${run.name} ${run.title} ${run.teacher} ${run.note} ${stateName(run.state)}`.toLowerCase();
       setAttr(node, 'hidden', !asked.every((word) => text.includes(word)));
       setAttr(node, 'aria-pressed', String(on));
       setAttr(node, 'disabled', !on && now.length >= most);
@@ -110,8 +117,8 @@ export async function pick(base, names, most, chosen) {
     setText(
       count,
       runs.length
-        ? `${now.length} chosen${now.length >= most ? `, four at most` : ''}`
-        : 'There is no run yet. Start one in the Studio.',
+        ? `${now.length} selected${now.length >= most ? ` (the maximum)` : ''}`
+        : 'No runs yet. Start one in the Studio.',
     );
     setAttr(done, 'disabled', !now.length);
   }

@@ -1,5 +1,5 @@
-// What all dialogs do, and one for what is chosen on the way: which runs, which switch. It lies
-// outside all pages.
+// Behavior shared by all dialogs, and one shared dialog for quick choices: which runs, which
+// switch. It is outside all pages.
 
 import { h, put } from './dom.js';
 
@@ -8,8 +8,8 @@ import { h, put } from './dom.js';
 let dialog = null;
 
 /**
- * Makes a press beside a dialog close it, and keeps its keys from the page, where they would steer
- * the run.
+ * Makes a click outside a dialog close it, and keeps its keys from the page, where they would
+ * control the run.
  * @param {HTMLDialogElement} node
  * @returns {HTMLDialogElement} The same dialog.
  */
@@ -24,7 +24,7 @@ export function modal(node) {
 /**
  * Opens the shared dialog.
  * @param {string} title
- * @param {HTMLElement[]} buttons Beside Cancel.
+ * @param {HTMLElement[]} buttons Buttons beside Cancel.
  * @param {...Child} children
  */
 export function open(title, buttons, ...children) {

@@ -79,7 +79,7 @@ export const setAttr = (node, name, value) => {
     node.setAttribute(name, value === true ? '' : value);
 };
 
-// ---- how numbers are written
+// ---- number formats
 const WHOLE = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 
 /**
@@ -95,7 +95,7 @@ export const num = (n) => WHOLE.format(Math.round(n) + 0); // −0 is 0
  * @param {number} [digits]
  * @returns {string}
  */
-export const pct = (share, digits = 0) => `${(100 * share).toFixed(digits)} %`;
+export const pct = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
 
 /**
  * Formats a number with a typographic minus.
@@ -139,14 +139,14 @@ export function cell(v) {
 export const dot = (colour) => h('span', { class: 'dot', style: { '--c': `var(--c${colour})` } });
 
 /**
- * Makes the sign of a run among several: a letter on its color.
+ * Makes the badge of a run among several: a letter on its color.
  * @param {number} i
  * @returns {HTMLElement}
  */
 export const badge = (i) => h('b', { class: 'badge', style: { '--r': `var(--r${i})` } }, 'ABCD'[i]);
 
 /**
- * Makes a text that explains itself on hover and focus.
+ * Makes a text with an explanation on hover and focus.
  * @param {Child} text
  * @param {string} tip
  * @returns {HTMLElement}

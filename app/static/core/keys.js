@@ -1,31 +1,31 @@
-// What keys do, as one table: the sheet that lists them, and those that work on every page. Others
-// belong to their pages.
+// Keyboard shortcuts: the table of all shortcuts, the sheet that lists them, and those that work on
+// every page. Other pages handle their own.
 
 import { h, put } from './dom.js';
 
 /**
- * Keys, what they do, and the page where they do it, if not everywhere.
+ * Keys, what they do, and on which page, if not on all.
  * @type {[string[], string, string?][]}
  */
 const KEYS = [
   [['?'], 'Show or close this sheet'],
-  [['1', '…', '9'], 'Go to a part of the page, in reading order: a panel, the list, a run'],
-  [['Tab'], 'Go on within it; Enter presses, arrows move through images and choices'],
+  [['1', '…', '9'], 'Go to a part of the page, in reading order: a panel, list or run'],
+  [['Tab'], 'Move within it; Enter activates, arrow keys move through images and options'],
   [
     ['Space'],
-    'Pause or continue the run; while an earlier moment is shown, or when it has ended, play or hold this view',
+    'Pause or continue the run; during a replay or after the run, play or freeze this view',
     'studio',
   ],
-  [['←', '→'], 'A frame back or on; with Shift an iteration', 'studio'],
-  [['Home', 'End'], 'To the start; to live', 'studio'],
-  [['PageUp', 'PageDown'], 'On the time line: to the event after, before', 'studio'],
-  [['←', '→'], 'The image before or after', 'inspect'],
-  [['.'], 'One step, of the kind chosen beside Step', 'studio'],
-  [['Esc'], 'Close what is open'],
+  [['←', '→'], 'Back or forward one frame; with Shift, one iteration', 'studio'],
+  [['Home', 'End'], 'Go to the start; go live', 'studio'],
+  [['PageUp', 'PageDown'], 'On the timeline: next or previous event', 'studio'],
+  [['←', '→'], 'Previous or next image', 'inspect'],
+  [['.'], 'Run one step of the selected size', 'studio'],
+  [['Esc'], 'Close the open dialog or tip'],
 ];
 
 /**
- * Tells whether a key belongs to a field, or to the browser because Ctrl, Alt or ⌘ is down.
+ * Checks whether a key belongs to a field, or to the browser because Ctrl, Alt or ⌘ is down.
  * @param {KeyboardEvent} event
  * @returns {boolean}
  */
@@ -43,7 +43,7 @@ export const isTyping = (event) =>
 export class Keys {
   /**
    * @param {HTMLElement} view
-   * @param {() => string} page Names the page that is shown.
+   * @param {() => string} page Returns the page being shown.
    */
   constructor(view, page) {
     this.view = view;
@@ -54,7 +54,7 @@ export class Keys {
     this.sheet.querySelector('.close').addEventListener('click', () => this.sheet.close());
     this.sheet.addEventListener('click', (event) => {
       if (event.target === this.sheet) this.sheet.close();
-    }); // beside it
+    }); // a click on the backdrop
     document.addEventListener('keydown', (event) => this.#press(event));
   }
 
@@ -87,7 +87,7 @@ export class Keys {
     this.sheet.showModal();
   }
 
-  /** Panels that are shown, in their order; a press on one beyond the last does nothing. */
+  /** Focuses a visible panel by its position; a number beyond the last does nothing. */
   #enter(index) {
     const panels = [
       .../** @type {NodeListOf<HTMLElement>} */ (

@@ -1,4 +1,4 @@
-// Which page of the app is shown: the tabs of the top bar, the address, Back and Forward.
+// Switches between the pages of the app: the tabs in the top bar, the address, Back and Forward.
 
 import { go } from './address.js';
 import { setAttr, setText } from './dom.js';
@@ -6,7 +6,8 @@ import { setAttr, setText } from './dom.js';
 /** @import { Changes } from './types.js' */
 
 /**
- * Switches between the pages of the app. A page is a tab of the top bar and the <main> of its name.
+ * Switches between the pages of the app. A page is a tab in the top bar and the <main> of that
+ * name.
  */
 export class Pages {
   /**
@@ -24,7 +25,7 @@ export class Pages {
     this.parts = Object.fromEntries([...parts].map((part) => [part.dataset.page, part]));
     for (const tab of this.tabs)
       tab.addEventListener('click', (event) => {
-        if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a window of its own
+        if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab or window
         event.preventDefault();
         this.go(tab.dataset.page);
       });
@@ -45,7 +46,7 @@ export class Pages {
 
   #turn(popped = false) {
     const before = this.page;
-    // Gradio keeps the word page for itself
+    // Gradio reserves the parameter `page`
     const asked = new URLSearchParams(location.search).get('tab') ?? '';
     this.page = Object.hasOwn(this.parts, asked) ? asked : 'studio';
     document.body.dataset.page = this.page;

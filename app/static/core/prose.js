@@ -1,4 +1,4 @@
-// Draws the texts that the server has made of markdown (app/lessons/prose.py): known elements and
+// Draws the texts that the server made from Markdown (app/lessons/prose.py): known elements and
 // text nodes, nothing else.
 
 import { h, math } from './dom.js';
@@ -36,7 +36,7 @@ const signs = (nodes) =>
   );
 
 /**
- * Sets the symbols in a plain text as the paper does: L_kr with a subscript.
+ * Typesets the symbols in a plain text as in the paper: L_kr with a subscript.
  * @param {string} text
  * @returns {Child[]}
  */
@@ -47,9 +47,9 @@ export const symbols = (text) =>
 
 /**
  * Draws a text.
- * @param {any[]} nodes As app/lessons/prose.py makes them.
+ * @param {any[]} nodes From app/lessons/prose.py.
  * @param {object} hooks
- * @param {(name: string) => Child} hooks.place Makes the element for a number of a run.
+ * @param {(name: string) => Child} hooks.place Makes the element for a run's number.
  * @param {(event: MouseEvent, address: string) => void} hooks.go Follows a link within the page.
  * @returns {Child[]}
  */

@@ -1,21 +1,21 @@
-// The terms of the losses: what each is called, its explanation and its color. The server makes the
-// table from kgen/terms.py and the glossary; a run may have terms of its own.
+// The loss terms: name, explanation and color of each. The server generates the table from
+// kgen/terms.py and the glossary; a run may add its own terms.
 
 // @ts-expect-error: the server generates this module
 import { LOSS_TERMS } from './glossary-terms.js';
 
 /** @import { OwnTerms, Recipe, Term } from './types.js' */
 
-/** From zero upwards in the stack of the generator's loss; terms that are not here lie on top. */
+/** Stacking order of the generator's loss, from zero upward; terms not listed here go on top. */
 const STACK = ['bn', 'kr', 'ce', 'aed', 'tv', 'l2'];
 const level = ({ name }) => (STACK.includes(name) ? STACK.indexOf(name) : STACK.length);
 const generator = LOSS_TERMS.filter((term) => term.loss === 'generator');
 
-/** The generator's loss, stacked from zero upwards in this order. @type {Term[]} */
+/** The generator's loss, stacked from zero upward in this order. @type {Term[]} */
 export const GENERATOR = generator
   .filter((term) => !term.reward)
   .sort((a, b) => level(a) - level(b));
-/** Minimized by growing: drawn below zero. @type {Term} */
+/** Subtracted from the loss, so drawn below zero. @type {Term} */
 export const REWARD = generator.find((term) => term.reward);
 /** @type {Term[]} */
 export const STUDENT = LOSS_TERMS.filter((term) => term.loss === 'student');
@@ -29,7 +29,10 @@ const OWN = 'light-dark(#3f9a3f, #7cc47c)';
  */
 export const generatorTerms = (run) => [
   ...GENERATOR,
-  ...(run.own_terms ?? []).map((term) => ({ ...term, tip: term.tip || 'A term of its own.' })),
+  ...(run.own_terms ?? []).map((term) => ({
+    ...term,
+    tip: term.tip || 'A custom loss term of this run.',
+  })),
   REWARD,
 ];
 
@@ -67,15 +70,19 @@ const MAPS = {
   cam: { short: 'CAM', title: 'CAM', tip: 'Class activation map (Eq. 5)' },
   linearised: {
     short: 'CAM',
-    title: 'Linearised CAM',
-    tip: "Class activation map of a teacher with more than one layer after its last map: the logit's slope takes the place of the weights",
+    title: 'Linearized CAM',
+    tip: 'Class activation map for a teacher with several layers after its last map: the gradient of the logit replaces the weights',
   },
   attention: {
     short: 'attention',
-    title: 'Attention of [CLS]',
-    tip: "How much the last block's class token looks at each patch, where 1 is its even share",
+    title: '[CLS] attention',
+    tip: 'How much the class token of the last block attends to each patch; 1 is the uniform share',
   },
-  none: { short: '', title: 'No map', tip: 'This teacher has no spatial map: key region is off' },
+  none: {
+    short: '',
+    title: 'No map',
+    tip: 'This teacher has no spatial map, so key region is off',
+  },
 };
 
 /**

@@ -41,7 +41,7 @@ test('terms in use: every combination of two weights', () => {
 test('what a map is called', () => {
   const of = (kind) => mapNames({ map: { kind } });
   assert.equal(of('cam').short, 'CAM');
-  assert.equal(of('linearised').title, 'Linearised CAM');
+  assert.equal(of('linearised').title, 'Linearized CAM');
   assert.equal(of('attention').short, 'attention');
   assert.equal(of('none').short, '');
   assert.equal(of('of a later version'), of('cam'));

@@ -1,10 +1,10 @@
-// Explanations on hover and focus: any element with data-tip, or data-term for a term of the
-// glossary. Escape closes.
+// Tooltips on hover and focus: for any element with data-tip, or data-term for a glossary term.
+// Escape closes them.
 
 import { told } from './glossary.js';
 
 /**
- * Starts showing explanations.
+ * Starts showing tooltips.
  * @param {HTMLElement} tip The element that shows them.
  * @returns {{ hide: () => void, open: (at: HTMLElement) => void }}
  */
@@ -19,7 +19,7 @@ export function tips(tip) {
   const show = (event) => {
     const at = event.target.closest?.('[data-tip], [data-term]');
     if (!at || at === owner) return;
-    // it came under a pointer that has just pressed something else
+    // it appeared under a pointer that just clicked something else
     if (`${event.clientX} ${event.clientY}` === pressed) return;
     if (event.type === 'focusin' && !event.target.matches(':focus-visible')) return;
     open(at);
@@ -45,7 +45,7 @@ export function tips(tip) {
   document.addEventListener('click', (e) => {
     const chip = /** @type {HTMLElement} */ (e.target).closest?.('.chip[data-tip]');
     if (chip) open(chip);
-  }); // a chip has nothing to do but explain
+  }); // a chip has no action other than its tooltip
   document.addEventListener('pointerdown', (e) => {
     pressed = `${e.clientX} ${e.clientY}`;
     hide();

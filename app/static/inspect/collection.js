@@ -1,5 +1,5 @@
-// One class on the Inspect page: all its images, sorted and filtered; its mean image; how it fares
-// on real images.
+// One class on the Inspect page: all its images, sorted and filtered; its mean image; and the
+// student's results on real images of it.
 
 import { h, num, pct, put, s, setAttr, setText } from '../core/dom.js';
 import { generatorTerms, inUse } from '../core/terms.js';
@@ -17,8 +17,8 @@ export class Collection {
   /**
    * @param {HTMLElement} root
    * @param {object} hooks
-   * @param {(it: number, pos: number) => void} hooks.open Called when an image is chosen.
-   * @param {(changes: Changes) => void} hooks.change Changes what the address says is shown.
+   * @param {(it: number, pos: number) => void} hooks.open Called when an image is selected.
+   * @param {(changes: Changes) => void} hooks.change Changes what is shown, via the address.
    */
   constructor(root, { open, change }) {
     this.root = root;
@@ -111,8 +111,7 @@ export class Collection {
   }
 
   /**
-   * In an order of its own a list stands still while the run goes on: its new images wait for a
-   * click.
+   * A sorted list stays put while the run continues: new images wait for a click.
    */
   #hold(key) {
     const { n, done, total } = this.samples;
@@ -120,7 +119,7 @@ export class Collection {
       this.held = { key, n, done, whole: done >= total };
   }
 
-  /** Do new images only come behind those that are shown? */
+  /** Are new images only appended after those shown? */
   #grows() {
     return this.sorting.name === 'it' && !this.sorting.down;
   }
@@ -142,14 +141,14 @@ export class Collection {
     this.#fields();
   }
 
-  /** Two numbers for most; for the pool and the resolution a choice. */
+  /** Two numbers for most columns; a choice for the pool and the resolution. */
   #fields() {
     const name = this.what.value;
     const choices =
       name === 'pool'
         ? [
-            ['1', 'kept'],
-            ['0', 'not kept'],
+            ['1', 'in the pool'],
+            ['0', 'not in the pool'],
           ]
         : name === 'side'
           ? [...new Set(this.store.over.scales.map(({ side }) => side))].map((side) => [
@@ -216,7 +215,7 @@ export class Collection {
     const { most } = store.over;
     const whole = samples.done >= samples.total;
     const lost = samples.lost.length
-      ? ` ${num(samples.lost.length)} iterations cannot be read.`
+      ? ` ${num(samples.lost.length)} iterations could not be read.`
       : '';
     const late = samples.n - all;
     setText(this.newer, late ? `${num(late)} new` : '');
@@ -230,8 +229,8 @@ export class Collection {
             : `${num(all)} images`
           : order.length
             ? `${num(order.length)} of ${num(all)} images`
-            : `None of ${num(all)} images fits; take a filter away`
-        : `${num(order.length)} images, reading on …`) + lost,
+            : `None of ${num(all)} images match. Remove a filter.`
+        : `${num(order.length)} images, loading more…`) + lost,
     );
     for (const [link, form, limit, label] of /** @type {const} */ ([
       [this.png, 'grid', most.grid, 'PNG grid'],
@@ -256,11 +255,11 @@ export class Collection {
     const it = columns.it[i] + 1;
     const said =
       name === 'it'
-        ? `it. ${num(it)}`
+        ? `iter. ${num(it)}`
         : name === 'pool'
           ? v
-            ? 'kept'
-            : 'not kept'
+            ? 'in pool'
+            : 'not in pool'
           : v == null
             ? '–'
             : where.columnOf(name).times
@@ -290,7 +289,7 @@ export class Collection {
         'header',
         null,
         h('h2', null, samples.means.size > 1 ? 'Mean images' : 'Mean image'),
-        h('p', { class: 'note' }, `of ${num(samples.n)}`),
+        h('p', { class: 'note' }, `of ${num(samples.n)} images`),
       ),
       h(
         'div',
@@ -332,7 +331,7 @@ export class Collection {
       h('h2', null, 'On real images'),
       h('p', { class: 'small muted' }, text),
     ];
-    if (!over.student) return words('This run has no student to test.');
+    if (!over.student) return words('This run has no student.');
     if (!over.tests) return words('The student has not been tested yet.');
     if (!tests) return words('…');
     if (tests.error) return words(tests.error);
@@ -340,15 +339,15 @@ export class Collection {
     const [, student, teacher] = rows.at(-1);
     const title = h('h2', null, real ? 'On real images' : 'On synthetic images');
     const about = real
-      ? 'of this class named correctly in the last test'
-      : 'of this class named as the teacher does, in the last test; there are no real images';
+      ? 'of this class classified correctly in the last test'
+      : 'of this class classified as by the teacher in the last test; there are no real images';
     if (student == null)
       return [
         title,
         h(
           'p',
           { class: 'small muted' },
-          'The tests of this run do not tell classes apart, or hold no image of this one.',
+          'This run’s tests have no per-class results, or no images of this class.',
         ),
       ];
     const taken = (who, list) =>
@@ -356,7 +355,7 @@ export class Collection {
         ? h(
             'div',
             null,
-            h('h3', null, `${who} takes it for`),
+            h('h3', null, `${who} mistakes it for`),
             h(
               'ol',
               { class: 'top5' },
@@ -405,27 +404,23 @@ export class Collection {
       h(
         'p',
         { class: 'small muted' },
-        `${about} (${num(n)} images of all classes; all classes together ${pct(tests.all[0], 1)}).`,
+        `${about} (${num(n)} images over all classes; overall ${pct(tests.all[0], 1)}).`,
       ),
       rows.length > 1 ? this.#course(rows) : null,
       ...confused,
       confused.length
-        ? h(
-            'p',
-            { class: 'small muted' },
-            'Images of that test with a wrong answer, by what was said.',
-          )
+        ? h('p', { class: 'small muted' }, 'Misclassified images in that test, by predicted class.')
         : h(
             'p',
             { class: 'small muted' },
             student === 1
-              ? 'There was no wrong answer.'
-              : 'What it is taken for was not kept: this run is of an earlier version.',
+              ? 'No images were misclassified.'
+              : 'Misclassifications are not available: this run comes from an earlier version.',
           ),
     ].filter(Boolean);
   }
 
-  /** The share, test by test. */
+  /** The accuracy, test by test. */
   #course(rows) {
     const { w, h: tall } = CHART;
     const known = rows.filter(([, share]) => share != null);
@@ -440,7 +435,7 @@ export class Collection {
         {
           viewBox: `0 0 ${w} ${tall}`,
           role: 'img',
-          'aria-label': `Student, from ${pct(known[0][1])} to ${pct(known.at(-1)[1])} over ${known.length} tests`,
+          'aria-label': `Student: from ${pct(known[0][1])} to ${pct(known.at(-1)[1])} over ${known.length} tests`,
         },
         [0, 1].map((v) => s('line', { class: 'grid', x1: 4, x2: w - 4, y1: y(v), y2: y(v) })),
         teacher == null
@@ -456,7 +451,7 @@ export class Collection {
       h(
         'figcaption',
         { class: 'small muted' },
-        `${num(known.length)} tests, from ${num(known[0][0])} to ${num(known.at(-1)[0])} images in the pool; 0 to 100 %`,
+        `${num(known.length)} tests, from ${num(known[0][0])} to ${num(known.at(-1)[0])} images in the pool; scale 0 to 100%`,
       ),
     );
   }

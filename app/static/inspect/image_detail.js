@@ -1,5 +1,5 @@
-// One image on the Inspect page: itself and its maps, its loss, what the networks call it, how it
-// was made, and what is like it.
+// One image on the Inspect page: the image and its maps, its loss, the networks' predictions, how
+// it was made, and similar images.
 
 import { selection } from '../core/address.js';
 import {
@@ -29,9 +29,9 @@ const LARGEST = 280;
 const OPERATOR = 16;
 const SMALL = 56;
 
-/** In the order of a person's questions; what the whole batch shares comes last. */
+/** In the order in which people ask; the term shared by the whole batch comes last. */
 const ORDER = ['ce', 'kr', 'adv', 'aed', 'tv', 'l2', 'bn'];
-const sure = (p) => (p == null ? '' : p > 0 && p < 0.005 ? '< 1 %' : pct(p));
+const sure = (p) => (p == null ? '' : p > 0 && p < 0.005 ? '< 1%' : pct(p));
 
 /** One image in full. */
 export class ImageView {
@@ -39,7 +39,7 @@ export class ImageView {
    * @param {HTMLElement} root
    * @param {object} hooks
    * @param {string} hooks.plotly Address of Plotly.
-   * @param {(step: number | null) => void} hooks.step Looks at the frame of that step; null is the
+   * @param {(step: number | null) => void} hooks.step Shows the frame at that step; null is the
    *   finished image.
    * @param {(changes: Changes) => Props} hooks.link Makes the attributes of a link on this page.
    */
@@ -84,7 +84,7 @@ export class ImageView {
    * @param {RunStore} store
    * @param {ImageDetail} image
    * @param {Neighbors | null} neighbors Null until they arrive.
-   * @param {number | null} at The step that is looked at.
+   * @param {number | null} at The step being shown.
    */
   draw(store, image, neighbors, at) {
     const other = this.image !== image;
@@ -118,14 +118,14 @@ export class ImageView {
   }
 
   /**
-   * The kept steps of its making.
+   * The recorded steps of how it was made.
    * @returns {ImageDetail['frames']}
    */
   get frames() {
     return this.image.frames;
   }
 
-  /** The frame that is looked at; -1 for the finished image. */
+  /** The frame being shown; -1 for the finished image. */
   #frame() {
     return this.at == null ? -1 : this.frames.findIndex(({ step }) => step === this.at);
   }
@@ -181,7 +181,7 @@ export class ImageView {
           min: 0,
           max: this.frames.length,
           step: 1,
-          'aria-label': 'Step of its making',
+          'aria-label': 'Generation step',
           oninput: () => this.step(this.frames[+this.slider.value]?.step ?? null),
         })
       : null;
@@ -200,8 +200,8 @@ export class ImageView {
           '',
           ghost(
             image.map[0] * image.map[1] > 1
-              ? 'The target of this map is not known.'
-              : 'This teacher has no spatial map: key region is off.',
+              ? 'The target for this map is unknown.'
+              : 'This teacher has no spatial map, so key region is off.',
           ),
         ),
       );
@@ -217,7 +217,7 @@ export class ImageView {
       figure(
         term(
           'Target',
-          'G(i, j): a Gaussian of height i in the middle and width j in cells; Full(n): n everywhere. The loss asks the map to be at least this high.',
+          'G(i, j): a Gaussian with peak i at the center and a width of j cells; Full(n): n everywhere. The loss pushes the map to at least this height.',
         ),
         over.map.label,
         grid('', scale, target, null, 'Target'),
@@ -226,7 +226,7 @@ export class ImageView {
       figure(
         term(
           names.title,
-          `${names.tip}: how much each of the ${scale.h} × ${scale.w} places speaks for the class, as the teacher sees it. Raw values; colours end at 1 or at its own highest place.`,
+          `${names.tip}: how strongly each of the ${scale.h} × ${scale.w} cells supports the class, according to the teacher. Raw values; the color scale ends at the map’s maximum, or at 1 if that is higher.`,
         ),
         names.title.length > 9 ? '' : 'evidence, raw',
         grid(
@@ -240,18 +240,18 @@ export class ImageView {
       ),
       op('='),
       figure(
-        term('Missing', 'max(0, target − map). Only the outlined cells pull.'),
+        term('Missing', 'max(0, target − map). Only the outlined cells get a gradient.'),
         [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`],
         grid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`),
       ),
     );
     setText(
       this.eqNote,
-      `${off ? 'Key region has no weight in this run. ' : ''}${count ? `${num(count)} of ${num(target.length)} cells lie below the target${off ? '' : ' and pull'} (outlined); the others are satisfied and get no gradient.` : 'No cell lies below the target, so nothing pulls.'} Grey: evidence against the class.`,
+      `${off ? 'Key region has zero weight in this run. ' : ''}${count ? `${num(count)} of ${num(target.length)} cells are below the target (outlined); the others get no gradient.` : 'No cell is below the target, so there is no gradient.'} Gray: evidence against the class.`,
     );
   }
 
-  /** The finished image, or a step of its making. */
+  /** The finished image, or a step on the way to it. */
   #picture(side, frame) {
     const {
       image,
@@ -293,7 +293,8 @@ export class ImageView {
     return this.side.querySelectorAll('.film button');
   }
 
-  // --- what the networks call it -----------------------------------------------------------------
+  // --- predictions of the networks
+  // -----------------------------------------------------------------
 
   #tops() {
     const { image, store, warm } = this;
@@ -339,7 +340,7 @@ export class ImageView {
           ? h('p', { class: 'small muted' }, words)
           : rows?.length
             ? [note && h('p', { class: 'small muted' }, note), bars(rows, of)]
-            : h('p', { class: 'small muted' }, 'These answers were not kept.'),
+            : h('p', { class: 'small muted' }, 'These predictions were not saved.'),
       );
     put(
       this.tops,
@@ -348,9 +349,9 @@ export class ImageView {
         `Student, at iteration ${num(image.iteration + 1)}`,
         image.student_top,
         !over.student
-          ? 'This run has no student: with one class there is nothing to tell apart.'
+          ? 'This run has no student, because only one class is selected.'
           : warm
-            ? 'In warm-up only the pool grows; the student had not begun to learn.'
+            ? 'During warm-up only the pool grows; the student has not started training.'
             : '',
       ),
       judge &&
@@ -364,7 +365,7 @@ export class ImageView {
     );
   }
 
-  /** What the judge makes of it, in a sentence. */
+  /** The judge's opinion in a sentence. */
   #opinion() {
     const {
       image,
@@ -372,13 +373,13 @@ export class ImageView {
     } = this;
     const { title, classes } = over.judge;
     const name = over.classes[image.c];
-    if (image.rank == null) return `${title} did not look at it.`;
+    if (image.rank == null) return `${title} did not classify this image.`;
     return image.rank === 1
-      ? `${title}, which took no part in the run, also names it “${name}”.`
-      : `${title}, which took no part in the run, finds ${num(image.rank - 1)} of its ${num(classes)} classes likelier than “${name}”.`;
+      ? `${title}, which took no part in the run, also classifies it as “${name}”.`
+      : `${title}, which took no part in the run, ranks ${num(image.rank - 1)} of its ${num(classes)} classes above “${name}”.`;
   }
 
-  // --- its making, and what is like it
+  // --- how it was made, and similar images
   // -------------------------------------------------------------
 
   #side() {
@@ -425,17 +426,17 @@ export class ImageView {
           'p',
           { class: 'small muted' },
           image.frames_kept
-            ? 'The making was kept of some images of each class only, and not of this one.'
+            ? 'Intermediate steps are saved for a few images per class, and this is not one of them.'
             : over.recipe.journal_pixels
-              ? 'The making of this batch was not kept: the run had used up what it may spend on that (journal_pixels).'
-              : 'This run keeps no steps of the making (journal_pixels is 0).',
+              ? 'Intermediate steps of this batch were not saved: the run had used up its limit (journal_pixels).'
+              : 'This run does not save intermediate steps (journal_pixels is 0).',
         );
     const without =
       this.frames.length && this.frames.every(({ p }) => p == null)
         ? h(
             'p',
             { class: 'small muted' },
-            'How sure the teacher was in between was not kept: this run is of an earlier version.',
+            'Teacher confidence per step is not available: this run comes from an earlier version.',
           )
         : null;
     const real = image.nearest;
@@ -453,7 +454,7 @@ export class ImageView {
           h(
             'span',
             { class: 'muted' },
-            real ? `distance in the teacher’s embedding, of ${num(real.of)}` : '',
+            real ? `among ${num(real.of)}, by distance in the teacher’s embedding` : '',
           ),
         ),
         real
@@ -478,14 +479,14 @@ export class ImageView {
             : h(
                 'p',
                 { class: 'small muted' },
-                'Their pixels were left out of the file that this run came in.',
+                'Their pixels were left out of the file this run came from.',
               )
           : h(
               'p',
               { class: 'small muted' },
               over.tested_on === 'synthetic'
-                ? 'There are no real images to compare it with.'
-                : 'This run kept no real images to compare it with.',
+                ? 'There are no real images to compare with.'
+                : 'This run has no real images to compare with.',
             ),
       ),
       h(
@@ -521,9 +522,9 @@ export class ImageView {
               'p',
               { class: 'small muted' },
               neighbors == null
-                ? 'Looking …'
+                ? 'Searching…'
                 : (neighbors.error ??
-                    (over.classes.length < 2 ? 'This run has one class.' : 'There is none.')),
+                    (over.classes.length < 2 ? 'This run has only one class.' : 'None found.')),
             ),
       ),
     );
@@ -540,7 +541,7 @@ export class ImageView {
 
   #among(/** @type {Neighbors} */ { compared, looked, of }) {
     return looked < of
-      ? `a sample of ${num(compared)}, from ${num(looked)} of ${num(of)} iterations`
-      : `of ${num(compared)}, all ${num(of)} iterations so far`;
+      ? `among a sample of ${num(compared)} from ${num(looked)} of ${num(of)} iterations`
+      : `among ${num(compared)} from all ${num(of)} iterations so far`;
   }
 }

@@ -1,5 +1,5 @@
-// The Inspect page: any run's images, one by one or class by class. What is shown stands in the
-// address, so that a link shows the same.
+// The Inspect page: any run's images, one by one or class by class. The address holds what is
+// shown, so that a link opens the same view.
 
 import * as address from '../core/address.js';
 import { RunStore, ask } from '../store/run_store.js';
@@ -103,7 +103,7 @@ export class Inspect {
   }
 
   /**
-   * Looks again if the Studio shows another run, or more of the same.
+   * Refreshes if the Studio shows another run, or more of the same one.
    * @param {Snapshot} snap
    */
   follow(snap) {
@@ -126,18 +126,18 @@ export class Inspect {
       sort: query.get('sort'),
       where: query.get('where'),
       step: count('step') && count('step') - 1,
-    }; // as a person counts
+    }; // the address counts from one
     this.#again(0);
     if (this.store) this.#show();
   }
 
-  /** Another word for what is shown; Back does not go through these. */
+  /** Changes what is shown without adding a history entry. */
   #change(changes) {
     address.write(changes);
     this.#read();
   }
 
-  /** Opens an image; Back returns to this place of the grid. */
+  /** Opens an image; Back returns to this place in the grid. */
   #open(it, pos) {
     history.replaceState(
       {
@@ -162,7 +162,7 @@ export class Inspect {
     if (at) this.#change({ sel: address.selection({ it: at[0], pos: at[1] }), step: null });
   }
 
-  /** What belongs to this page does not stay in another one's address. */
+  /** Removes this page's parameters from the address before leaving. */
   #leave() {
     address.write({ class: null, sort: null, where: null, step: null });
   }
@@ -170,7 +170,7 @@ export class Inspect {
   // --- the run -----------------------------------------------------------------------------------
 
   /**
-   * The run that is shown.
+   * The run being shown.
    * @returns {string | null | undefined}
    */
   get name() {
@@ -189,10 +189,8 @@ export class Inspect {
     if (!name)
       return this.studio === undefined
         ? undefined
-        : this.#say(
-            'There is no run yet. Start one in the Studio, or open a file on the page Runs.',
-          );
-    if (!NAME.test(name)) return this.#say('There is no run of that name here.');
+        : this.#say('No runs yet. Start one in the Studio, or open a file on the Runs page.');
+    if (!NAME.test(name)) return this.#say('There is no run with that name here.');
     try {
       const over = await ask(`${this.base}/kg/inspect/${encodeURIComponent(name)}`);
       if (turn !== this.asked || !this.on) return;
@@ -207,14 +205,15 @@ export class Inspect {
     } catch (error) {
       if (turn !== this.asked || !this.on) return;
       this.told = null;
-      // the top line says that the server is away
-      if (error.message !== 'The server does not answer.' || !this.store) this.#say(error.message);
+      // the status line already says that the server is not responding
+      if (error.message !== 'The server is not responding.' || !this.store)
+        this.#say(error.message);
     } finally {
       if (turn === this.asked) this.#again(this.told && !this.store.over.over ? GOING : OVER);
     }
   }
 
-  // --- what is shown -----------------------------------------------------------------------------
+  // --- drawing -----------------------------------------------------------------------------
 
   #show() {
     const { store, at } = this;
@@ -222,14 +221,14 @@ export class Inspect {
     if (!store.over.classes.length || !store.over.done)
       return this.#say(
         store.over.over
-          ? 'This run ended before an image was finished.'
-          : 'No image of this run is finished yet; they appear here with the first iteration.',
+          ? 'This run ended before finishing an image.'
+          : 'No images yet. They appear here after the first iteration.',
       );
     if (at.sel) this.#image();
     else this.#class();
   }
 
-  /** A sentence in place of everything. */
+  /** Shows one sentence in place of everything else. */
   #say(text) {
     this.#parts({ none: true });
     setText(this.none, text);
@@ -260,7 +259,7 @@ export class Inspect {
     }
     if (!now()) return;
     if (!this.ends.has(`${store.mark} ${key}`))
-      // as long as it is shown, among the same images
+      // while it is shown, compare among the same images
       this.ends = new Map([[`${store.mark} ${key}`, store.over.done]]);
     const neighbors = store.get(`kin/${it}/${pos}/${this.ends.get(`${store.mark} ${key}`)}`);
     neighbors.then(
@@ -286,11 +285,11 @@ export class Inspect {
       !over.student || !image.student_top || image.iteration < over.warmup
         ? ''
         : image.s == null
-          ? '; for the student it is not among the five likeliest'
+          ? ', but the class is not in the student’s top five'
           : `, the student ${pct(image.s)}`;
     setText(
       this.line,
-      `iteration ${num(image.iteration + 1)}, image ${num(image.pos + 1)} of ${num(image.n)}.${image.p == null ? '' : ` The teacher is ${pct(image.p)} sure${student}.`} ${image.entered ? 'Kept in the pool' : 'Not kept in the pool'}. Run ${over.run}.${image.warning ? ` ${image.warning}` : ''}`,
+      `iteration ${num(image.iteration + 1)}, image ${num(image.pos + 1)} of ${num(image.n)}.${image.p == null ? '' : ` The teacher is ${pct(image.p)} sure${student}.`} ${image.entered ? 'In the pool' : 'Not in the pool'}. Run ${over.run}.${image.warning ? ` ${image.warning}` : ''}`,
     );
     this.toAll = { sel: null, step: null, class: at.class ?? image.c };
     setText(this.all, `All ${name}`);
@@ -302,7 +301,7 @@ export class Inspect {
     this.imageView.draw(store, image, found, step);
   }
 
-  /** Before and after: in the list that the image was opened from, else in its batch. */
+  /** Previous and next: in the list the image was opened from, or else in its batch. */
   async #neighbours(image, now) {
     const { store, at } = this;
     const { done } = store.over;
@@ -338,12 +337,10 @@ export class Inspect {
       setAttr(
         node,
         'data-tip',
-        to
-          ? `${words} image ${at.class != null ? 'of the list' : 'of the batch'} (arrow key)`
-          : null,
+        to ? `${words} image in the ${at.class != null ? 'list' : 'batch'} (arrow key)` : null,
       );
     }
-    // so that an arrow key shows it at once
+    // prefetch, so that an arrow key shows it at once
     for (const to of [before, after]) if (to) store.get(`image/${to.join('/')}`).catch(() => {});
   }
 
@@ -371,7 +368,7 @@ export class Inspect {
       const kept = samples.columns.pool?.reduce((n, v) => n + v, 0) ?? 0;
       setText(
         this.line,
-        `${num(samples.n)} images of ${num(samples.done)} iterations, ${num(kept)} of them kept in the pool. Run ${over.run}.`,
+        `${num(samples.n)} images from ${num(samples.done)} iterations, ${num(kept)} in the pool. Run ${over.run}.`,
       );
       this.collection.draw(
         store,
@@ -415,7 +412,7 @@ export class Inspect {
     const scroller = grid.scroller();
     const { top, i } = this.restore;
     const room = scroller.scrollHeight - scroller.clientHeight;
-    if (samples.done < samples.total && room < top) return; // its images are not here yet
+    if (samples.done < samples.total && room < top) return; // its images have not arrived yet
     this.restore = null;
     scroller.scrollTop = top;
     grid.draw();

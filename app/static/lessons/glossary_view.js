@@ -1,4 +1,4 @@
-// The glossary as a list: found by a few signs, each term with an address of its own.
+// The glossary as a searchable list; each term has its own address.
 
 import { h, put, setAttr, setText } from '../core/dom.js';
 import { symbols } from '../core/prose.js';

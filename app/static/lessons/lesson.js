@@ -1,5 +1,5 @@
-// One lesson: question, prediction, switch, run, what happened, why. Its texts are whole without a
-// run; only the places of numbers are empty then.
+// One lesson: question, prediction, switch, run, what happened, why. Its text is complete without a
+// run; only the run's numbers are missing.
 
 import { figures } from './lesson_figures.js';
 import { h, put, setAttr, setText, time } from '../core/dom.js';
@@ -36,7 +36,7 @@ export class LessonView {
     this.watch = h(
       'button',
       { type: 'button', class: 'link', hidden: true, onclick: () => page.studio() },
-      'Watch it in the Studio',
+      'Watch in the Studio',
     );
     this.button = h('button', {
       type: 'button',
@@ -52,7 +52,7 @@ export class LessonView {
         hidden: true,
         'data-for': 'presenter',
         'data-tip':
-          'Makes the runs of this lesson anew, as in a lecture. The same seed gives the same result.',
+          'Repeats this lesson’s runs, for example in a lecture. The same seed gives the same result.',
         onclick: () => this.#run(true),
       },
       'Run it again',
@@ -92,8 +92,8 @@ export class LessonView {
         { class: 'muted' },
         told.title,
         told.minutes
-          ? ` · a run takes about ${told.minutes} min on two cores${told.switch ? '; most lessons share A' : ''}`
-          : ' · looks at the bundled recording',
+          ? ` · about ${told.minutes} min per run on two cores${told.switch ? '; most lessons share run A' : ''}`
+          : ' · uses the bundled recording',
       ),
       h('div', { class: 'before' }, part(0)),
       section(1, 'Your prediction', h('p', null, symbols(told.predict)), this.predict),
@@ -149,7 +149,7 @@ export class LessonView {
   }
 
   /**
-   * Takes news of the run that everyone sees.
+   * Takes an update of the run that everyone sees.
    * @param {Snapshot} snap
    */
   follow(snap) {
@@ -170,11 +170,11 @@ export class LessonView {
         if (this.page.shown === this) this.#look();
       }, 2000);
       return;
-    } // the top line says that the server is away
+    } // the status line says that the server is not responding
     if (this.page.shown && this.page.shown !== this) return;
     this.#draw();
     if (this.state.following && !ACTIVE.includes(this.snap?.phase))
-      setTimeout(() => this.#look(), 700); // B begins in a moment
+      setTimeout(() => this.#look(), 700); // B starts in a moment
   }
 
   get #whole() {
@@ -211,24 +211,23 @@ export class LessonView {
         this.verdict,
         committed
           ? this.variants.some((v) => state?.runs[v])
-            ? 'A is done; B decides.'
-            : 'Nothing yet: the numbers come from the run.'
-          : 'Predict first; the numbers come from the run.',
+            ? 'A is done; waiting for B.'
+            : 'Nothing yet. The numbers come from the run.'
+          : 'Make a prediction first. The numbers come from the run.',
       );
-    else if (!committed)
-      setText(this.verdict, 'Commit to a prediction, and you see what happened.');
+    else if (!committed) setText(this.verdict, 'Commit to a prediction to see what happened.');
     else if (state.outcome == null)
       setText(
         this.verdict,
-        `You predicted: ${told.choices[said.choice]}. This run has no number that decides it.`,
+        `You predicted: ${told.choices[said.choice]}. This run has no number to settle it.`,
       );
     else {
       const right = state.outcome === said.choice;
       put(
         this.verdict,
-        h('b', null, right ? 'Your prediction was borne out: ' : 'Your prediction was '),
+        h('b', null, right ? 'Your prediction was right: ' : 'You predicted '),
         `“${told.choices[said.choice]}”`,
-        right ? '.' : ['. ', h('b', null, 'The run says: '), `“${told.choices[state.outcome]}”.`],
+        right ? '.' : ['. ', h('b', null, 'The result: '), `“${told.choices[state.outcome]}”.`],
       );
       if (!said.done) {
         this.said = { ...said, done: true };
@@ -238,7 +237,7 @@ export class LessonView {
     }
     setAttr(this.verdict, 'data-right', whole && committed && state.outcome === said.choice);
     for (const node of [this.after, this.why, this.table, this.figures])
-      setAttr(node, 'hidden', !committed); // seen only by those who have committed
+      setAttr(node, 'hidden', !committed); // hidden until the reader has committed
     const key = whole && committed ? JSON.stringify(state.runs) : '';
     if (key !== this.drawn) {
       this.drawn = key;
@@ -264,7 +263,7 @@ export class LessonView {
     }
   }
 
-  /** What is going, in the lesson's words. */
+  /** The current state, in the lesson's words. */
   #progress() {
     const { snap, state, said } = this;
     const going = state?.going;
@@ -274,7 +273,7 @@ export class LessonView {
     setAttr(this.button, 'disabled', said.choice == null || busy || this.asking || !state);
     setAttr(this.again, 'disabled', busy || this.asking);
     setAttr(this.watch, 'hidden', !active);
-    // a prediction stands while its run goes
+    // a prediction cannot be withdrawn during its run
     setAttr(this.withdraw, 'hidden', Boolean(going && active));
     setAttr(this.bar, 'hidden', !(going && active));
     if (going && active) {
@@ -285,35 +284,36 @@ export class LessonView {
         this.status,
         `${this.variants.length > 1 ? `Run ${NAMES[going]}${state.following ? ', then B' : ''}: ` : ''}${words}${snap.progress.left_s ? ` About ${time(snap.progress.left_s)} left.` : ''}`,
       );
-    } else if (state?.following) setText(this.status, 'Run B begins in a moment.');
+    } else if (state?.following) setText(this.status, 'Run B starts in a moment.');
     else if (this.#whole)
       setText(
         this.status,
         this.variants
           .map((v) =>
             this.variants.length > 1
-              ? `${NAMES[v]} is the run ${state.runs[v].run}`
-              : `It is the run ${state.runs[v].run}`,
+              ? `${NAMES[v]} is run ${state.runs[v].run}`
+              : `This is run ${state.runs[v].run}`,
           )
           .join('; ') + '.',
       );
     else if (other)
       setText(
         this.status,
-        `Another run is going (${snap.run}); it has to end or be stopped first.`,
+        `Another run is in progress (${snap.run}). Wait for it to end, or stop it first.`,
       );
-    else if (this.page.watching) setText(this.status, 'The presenter runs it; you see it here.');
-    else if (said.choice == null) setText(this.status, 'Predict first, then run it.');
+    else if (this.page.watching)
+      setText(this.status, 'The presenter runs it, and you see it here.');
+    else if (said.choice == null) setText(this.status, 'Make a prediction, then run it.');
     else {
       const there = this.variants.filter((v) => state?.runs[v]);
       setText(
         this.status,
         there.length
-          ? `Run ${NAMES[there[0]]} is in the folder already.`
+          ? `Run ${NAMES[there[0]]} already exists.`
           : !this.told.minutes
-            ? 'The recording is not in this folder of runs; the same recipe does as well.'
+            ? 'The recording is not in this runs folder, but running the same recipe works too.'
             : this.variants.length > 1
-              ? 'A first, then B; you may leave this page meanwhile.'
+              ? 'Runs A, then B. You can leave this page in the meantime.'
               : '',
       );
     }
@@ -374,7 +374,7 @@ export class LessonView {
           this.predict.querySelector('input').focus();
         },
       },
-      'Take it back',
+      'Change prediction',
     );
     put(
       this.predict,
@@ -398,7 +398,7 @@ export class LessonView {
     );
   }
 
-  /** Both states in words; the arrows say which way it is flipped. */
+  /** Both states in words; the arrow shows the direction of the flip. */
   #switch() {
     const { name, a, b, fields } = this.told.switch;
     const side = (v, text, at) =>
@@ -422,13 +422,13 @@ export class LessonView {
       h(
         'details',
         null,
-        h('summary', { class: 'muted small' }, 'The same from a terminal'),
+        h('summary', { class: 'muted small' }, 'Run this from a terminal'),
         this.variants.map((v) => h('code', { class: 'line' }, this.told.commands[v])),
       ),
     );
   }
 
-  /** The table of what the runs gave, beside what these recipes gave with other seeds. */
+  /** The table of the runs' results, beside the results of these recipes with other seeds. */
   #numbers() {
     const { told } = this;
     const difference = this.variants.length > 1;
@@ -456,11 +456,7 @@ export class LessonView {
             ),
             measured
               ? this.variants.map((v) =>
-                  h(
-                    'th',
-                    { class: 'muted' },
-                    difference ? `${NAMES[v]}, when measured` : 'when measured',
-                  ),
+                  h('th', { class: 'muted' }, difference ? `${NAMES[v]}, reference` : 'reference'),
                 )
               : null,
           ),
@@ -490,7 +486,7 @@ export class LessonView {
     return this.said.choice != null ? (this.state?.numbers[name] ?? null) : null;
   }
 
-  /** Where a number of the run goes. */
+  /** The placeholder for a number from the run. */
   #place(name) {
     const [of, variant, number] = name.split('.');
     if (of === 'seeds')

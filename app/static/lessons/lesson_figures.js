@@ -1,4 +1,4 @@
-// Small figures of a lesson's runs, side by side: images, the making of the first batch, maps, and
+// Small figures of a lesson's runs, side by side: images, the steps of the first batch, maps, and
 // two curves. Drawn once.
 
 import { cell, h, pct, s, setAttr } from '../core/dom.js';
@@ -7,17 +7,17 @@ import { cell, h, pct, s, setAttr } from '../core/dom.js';
 
 const NAMES = ['A', 'B'];
 const TITLES = {
-  images: 'The last batch, three images a class',
-  making: 'The first batch in the making, from its first generator step down',
-  maps: 'The mean map of the last batch, and its target',
-  agreement: 'Label agreement over the generator steps of a batch',
-  accuracy: 'Real test images named correctly, over student steps',
+  images: 'The last batch, three images per class',
+  making: 'The first batch, from the first generator step (top) to the last',
+  maps: 'Mean map of the last batch, and its target',
+  agreement: 'Label agreement during a batch, by generator step',
+  accuracy: 'Accuracy on real test images, by student step',
 };
 
 /**
  * Draws the figures of a lesson.
  * @param {Lesson} told
- * @param {any[]} found What the server tells of each run, A first.
+ * @param {any[]} found The server's data for each run, A first.
  * @returns {HTMLElement[]}
  */
 export function figures(told, found) {
@@ -35,7 +35,8 @@ export function figures(told, found) {
     making: () =>
       each(
         (run) =>
-          run.making && sheet(run.making, `Steps ${run.making.rows.join(', ')} of the making`),
+          run.making &&
+          sheet(run.making, `Images at generator steps ${run.making.rows.join(', ')}`),
       ),
     maps: () => [
       ...found.map(
@@ -103,7 +104,7 @@ function grid(rows, label, target = false) {
 }
 
 /**
- * Draws shares over steps, from 0 to 100 %, a line per run, named at its end.
+ * Draws shares over steps, from 0 to 100%, one line per run, named at its end.
  * @param {Polygon[]} series
  * @param {{ name: (i: number) => string, x: string, label: string, line?: number }} options `line`:
  *   the teacher's share.

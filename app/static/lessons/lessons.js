@@ -1,5 +1,5 @@
-// The Lessons page: the list, one lesson or the glossary. Which one is in the address; what a
-// reader has predicted stays in this browser.
+// The Lessons page: the list, one lesson or the glossary, as given by the address. The reader's
+// predictions stay in this browser.
 
 import { draw } from '../core/prose.js';
 import { GlossaryView } from './glossary_view.js';
@@ -12,11 +12,11 @@ const KEPT = 'kg-lessons';
 const PLACE = 'kg-lesson-place';
 
 /**
- * What a reader has predicted, kept in this browser, or until the page is left if the browser keeps
- * nothing.
+ * The reader's predictions, stored in this browser, or until the page is closed if the browser has
+ * no storage.
  */
 class Memory {
-  /** Reads what was kept. */
+  /** Reads the stored predictions. */
   constructor() {
     try {
       this.all = JSON.parse(localStorage.getItem(KEPT)) ?? {};
@@ -56,7 +56,7 @@ export class Lessons {
    * @param {HTMLElement} view
    * @param {object} hooks
    * @param {string} hooks.base
-   * @param {boolean} [hooks.watching] One of the audience.
+   * @param {boolean} [hooks.watching] Whether this is a viewer's page.
    * @param {() => void} hooks.studio Turns to the Studio.
    * @param {(changes: Changes) => void} hooks.go Turns to another place of this page.
    * @param {() => void} hooks.soon Asks for the snapshot at once.
@@ -76,7 +76,7 @@ export class Lessons {
     this.list = this.root.querySelector('.lesson-list');
     this.body = this.root.querySelector('article');
     this.scroller = () =>
-      // on a phone the window scrolls
+      // on a phone, the window scrolls
       this.root.scrollHeight > this.root.clientHeight + 1 ? this.root : document.scrollingElement;
     addEventListener('pagehide', () => {
       try {
@@ -98,7 +98,7 @@ export class Lessons {
   }
 
   /**
-   * Takes news of the run that everyone sees.
+   * Takes an update of the run that everyone sees.
    * @param {Snapshot} snap
    */
   follow(snap) {
@@ -136,7 +136,7 @@ export class Lessons {
           : { signal: AbortSignal.timeout(10_000) },
       );
     } catch {
-      throw new Error('The server does not answer.');
+      throw new Error('The server is not responding.');
     }
     if (!answer.ok) throw new Error(await answer.text());
     return answer.json();
@@ -167,7 +167,7 @@ export class Lessons {
           : slug && changed
             ? await this.ask(`lessons/${slug}`)
             : null;
-      if (turn !== this.turns) return; // turned again meanwhile
+      if (turn !== this.turns) return; // the page has changed in the meantime
       this.slug = slug;
       setAttr(this.root, 'data-place', slug ? 'lesson' : 'list');
       this.#draw();
@@ -186,8 +186,8 @@ export class Lessons {
   }
 
   /**
-   * Where a reader was before a reload, as soon as the page is long enough; not where they have
-   * moved meanwhile.
+   * Restores the scroll position after a reload, as soon as the page is long enough and unless the
+   * reader has scrolled in the meantime.
    */
   #return() {
     if (this.returned) return;
@@ -212,7 +212,7 @@ export class Lessons {
       };
       go();
     } catch {
-      /* nothing was kept */
+      /* nothing was stored */
     }
   }
 
@@ -253,7 +253,7 @@ export class Lessons {
                 this.memory.of(x.slug).done ? h('span', { class: 'vh' }, ', done') : null,
                 h('small', { class: 'muted' }, x.question),
               ),
-              h('small', { class: 'muted num' }, x.minutes ? `${x.minutes} min a run` : 'no run'),
+              h('small', { class: 'muted num' }, x.minutes ? `${x.minutes} min/run` : 'no run'),
             ),
           ),
         ),
@@ -266,7 +266,7 @@ export class Lessons {
           'span',
           null,
           h('b', null, 'Glossary'),
-          h('small', { class: 'muted' }, 'Every term of these pages'),
+          h('small', { class: 'muted' }, 'Every term used in this app'),
         ),
       ),
     );
@@ -284,12 +284,12 @@ export class Lessons {
       h(
         'p',
         null,
-        'Each lesson asks one question. You predict, flip one switch, run it, and see what happened. Numbers in the text come from your run; before it, their places are empty.',
+        'Each lesson asks one question. You make a prediction, flip one switch, run it, and see what happens. Numbers in the text come from your run and are blank until then.',
       ),
       h(
         'p',
         null,
-        'Two runs that differ in one switch are the whole experiment, so every lesson also says what the same switch did with other seeds, and what the paper reports.',
+        'Two runs that differ in one switch are a small experiment, so every lesson also shows what the same switch did with other seeds, and what the paper reports.',
       ),
       this.all.lessons[0]
         ? h(
@@ -302,12 +302,12 @@ export class Lessons {
                 href: `?tab=lessons&lesson=${this.all.lessons[0].slug}`,
                 onclick: (event) => this.link(event, event.currentTarget.getAttribute('href')),
               },
-              `Begin: ${this.all.lessons[0].title}`,
+              `Start: ${this.all.lessons[0].title}`,
             ),
           )
         : null,
       wanted
-        ? h('p', { class: 'wrong' }, 'There is no lesson of that name; choose one from the list.')
+        ? h('p', { class: 'wrong' }, 'There is no lesson with that name. Choose one from the list.')
         : null,
     );
     return {};

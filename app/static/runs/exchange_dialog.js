@@ -1,4 +1,4 @@
-// The exchange rate of a run: as how many real photos its synthetic images teach. A chart in a
+// The exchange rate of a run: how many real photos its synthetic images are worth. A chart in a
 // dialog; measured by `python -m kgen worth`.
 
 import { open } from '../core/dialog.js';
@@ -13,9 +13,9 @@ const TOP = 24;
 const BOTTOM = 44;
 
 /**
- * Opens the exchange rate of a run.
+ * Shows the exchange rate of a run.
  * @param {string} run
- * @param {Worth | null} worth Null if it was not measured.
+ * @param {Worth | null} worth Null if it has not been measured.
  */
 export function show(run, worth) {
   const command = h('code', { class: 'command' }, `python -m kgen worth runs/${run}`);
@@ -28,7 +28,7 @@ export function show(run, worth) {
       ? h(
           'p',
           { class: 'small muted' },
-          `The run's student, trained anew for ${num(worth.steps)} steps on each set of images, from the same starting weights and with the same teacher's answers; accuracy on ${num(worth.n)} real test images that it never saw. One seed (${worth.seed}).`,
+          `For each set of images, the run’s student is retrained for ${num(worth.steps)} steps from the same initial weights and with the same teacher. Accuracy is on ${num(worth.n)} real test images that it was never trained on. One seed (${worth.seed}).`,
         )
       : null,
     worth?.rate
@@ -41,8 +41,8 @@ export function show(run, worth) {
             'p',
             { class: 'muted' },
             worth
-              ? 'It is being measured, or the measuring was stopped. This goes on with it:'
-              : 'Not measured for this run yet. In a terminal, where real training images of its classes are on this computer:',
+              ? 'The measurement is in progress or was interrupted. To continue it, run:'
+              : 'Not measured yet for this run. If real training images of its classes are on this computer, run this in a terminal:',
           ),
           command,
         ),
@@ -68,7 +68,7 @@ function chart({ points, rate }) {
       ? text(end, y - 6, words, { class: 'ink halo', 'text-anchor': 'end' })
       : text(end + 12, y + 4, words, { class: 'ink' });
   /** @type {SVGElement[]} */
-  const out = [text(0, 10, 'right on real test images, %')];
+  const out = [text(0, 10, 'accuracy on real test images, %')];
   for (const v of [0, 0.25, 0.5, 0.75, 1])
     out.push(
       s('line', { class: v ? 'grid' : 'axis', x1: LEFT, x2: end, y1: Y(v), y2: Y(v) }),
@@ -77,7 +77,7 @@ function chart({ points, rate }) {
   for (const { images } of photos)
     out.push(text(X(images), H - BOTTOM + 18, num(images), { 'text-anchor': 'middle' }));
   out.push(
-    text((LEFT + end) / 2, H - 6, 'real photos that the student learned from', {
+    text((LEFT + end) / 2, H - 6, 'number of real photos for training', {
       'text-anchor': 'middle',
     }),
   );

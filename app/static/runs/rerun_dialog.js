@@ -1,30 +1,26 @@
-// "Run this again with one switch flipped": the switches of a run, each with exactly what it would
-// change. Pressing one starts the run.
+// Reruns a run with one switch flipped: lists the run's switches, each with exactly what it would
+// change. Clicking one starts the new run.
 
 import { close, open } from '../core/dialog.js';
 import { h, put, setAttr, setText } from '../core/dom.js';
 
 /**
- * Opens the dialog that runs a run again with one switch flipped.
+ * Opens the dialog to rerun a run with one switch flipped.
  * @param {string} base
  * @param {string} name
  * @param {(run: string) => void} done Called with the name of the new run.
  * @returns {Promise<void>}
  */
 export async function flip(base, name, done) {
-  const list = h(
-    'div',
-    { class: 'c-list' },
-    h('p', { class: 'muted' }, 'Looking what can be flipped …'),
-  );
+  const list = h('div', { class: 'c-list' }, h('p', { class: 'muted' }, 'Loading switches…'));
   const wrong = h('p', { class: 'wrong', role: 'alert', hidden: true });
   open(
-    `Run ${name} again with one switch flipped`,
+    `Rerun ${name} with one switch flipped`,
     [],
     h(
       'p',
       { class: 'muted' },
-      'Same seed, same budget; all but this stays as it was. The new run starts at once, and everyone sees it.',
+      'Everything else stays the same, including seed and budget. The new run starts right away, and everyone sees it.',
     ),
     wrong,
     list,
@@ -53,7 +49,7 @@ export async function flip(base, name, done) {
     );
   } catch (error) {
     put(list);
-    say(error instanceof TypeError ? 'The server does not answer.' : error.message);
+    say(error instanceof TypeError ? 'The server is not responding.' : error.message);
   }
 
   function row(one) {
@@ -87,7 +83,7 @@ export async function flip(base, name, done) {
       close();
       done(run);
     } catch (error) {
-      say(error instanceof TypeError ? 'The server does not answer.' : error.message);
+      say(error instanceof TypeError ? 'The server is not responding.' : error.message);
       wrong.scrollIntoView({ block: 'nearest' });
     }
     setAttr(list, 'aria-busy', null);

@@ -1,5 +1,5 @@
-// One run in the list: its picture, what it was and reached, and its buttons. Texts are always
-// text, whoever wrote them.
+// One run in the list: its picture, its settings and results, and its buttons. Texts are always
+// inserted as plain text, no matter who wrote them.
 
 import { show as exchange } from './exchange_dialog.js';
 import { flip } from './rerun_dialog.js';
@@ -10,7 +10,7 @@ import { h, num, pct, put, setAttr, setText, time } from '../core/dom.js';
 /** @import { Runs } from './runs.js' */
 
 const STATES = {
-  going: 'going',
+  going: 'in progress',
   finished: 'finished',
   stopped: 'stopped',
   interrupted: 'interrupted',
@@ -18,9 +18,16 @@ const STATES = {
   damaged: 'damaged',
 };
 const SEND =
-  'One file for another machine, where Open file … brings it back. The checkpoint stays here, and so do real images of your own.';
+  'Download as one file. To use it on another machine, choose Open file… there. Leaves out the checkpoint and your own real images.';
 const BOUNDS = { '': '', fewer: '< ', more: '> ' };
-const FACTS = ['Student', 'Teacher', 'Images', 'Took', 'Began', 'On disk'];
+const FACTS = ['Student', 'Teacher', 'Images', 'Duration', 'Started', 'On disk'];
+
+/**
+ * Names the state of a run.
+ * @param {string} state
+ * @returns {string}
+ */
+export const stateName = (state) => STATES[state] ?? state;
 
 const size = (bytes) =>
   bytes < 1e6
@@ -29,7 +36,8 @@ const size = (bytes) =>
       ? `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`
       : `${(bytes / 1e9).toFixed(1)} GB`;
 const day = (seconds) =>
-  new Date(1000 * seconds).toLocaleString('en-GB', {
+  new Date(1000 * seconds).toLocaleString('en-US', {
+    hourCycle: 'h23',
     day: 'numeric',
     month: 'short',
     hour: '2-digit',
@@ -91,7 +99,7 @@ export class RunRow {
         class: 'link',
         'aria-label': `Compare ${name}`,
         'aria-pressed': 'false',
-        'data-tip': 'Mark two runs or more, then press Compare above.',
+        'data-tip': 'Mark two or more runs, then press Compare above.',
         onclick: () => list.choose(name, this.beside.ariaPressed !== 'true'),
       },
       'Compare',
@@ -104,10 +112,10 @@ export class RunRow {
         'data-for': 'presenter',
         'aria-label': `Flip one switch of ${name}`,
         'aria-haspopup': 'dialog',
-        'data-tip': 'Run this again with one switch flipped, and compare both.',
+        'data-tip': 'Rerun this with one switch flipped, and compare the two.',
         onclick: () => flip(list.base, name, (made) => list.compare([name, made])),
       },
-      'Flip one switch …',
+      'Flip one switch…',
     );
     this.worth = h(
       'button',
@@ -119,13 +127,13 @@ export class RunRow {
         'data-tip': told('exchange-rate'),
         onclick: () => exchange(name, this.run.worth),
       },
-      'Exchange rate …',
+      'Exchange rate…',
     );
     this.send = link('Download', '', SEND);
     this.sendAll = link(
       'Download with real images',
       '?real=1',
-      'The same, with the pixels of your own real images.',
+      'Like Download, but includes your own real images.',
     );
     this.remove = button('Delete', async () =>
       list.deleted(name, await list.post(`${this.at}/delete`)),
@@ -184,9 +192,7 @@ export class RunRow {
     const rate = run.worth?.rate;
     setText(
       this.state,
-      run.shown && !going
-        ? `${STATES[run.state]}, in the Studio`
-        : (STATES[run.state] ?? run.state),
+      run.shown && !going ? `${stateName(run.state)}, in the Studio` : stateName(run.state),
     );
     setAttr(this.state, 'data-state', run.state);
     setText(
@@ -213,7 +219,7 @@ export class RunRow {
       score
         ? [
             pct(score.share, 1),
-            score.real ? `of ${num(score.n)} real images` : 'agrees with its teacher',
+            score.real ? `of ${num(score.n)} real images` : 'agreement with the teacher',
           ]
         : ['–', 'not tested yet'],
       [run.teacher_score == null ? '–' : pct(run.teacher_score, 1), ''],
@@ -256,13 +262,13 @@ export class RunRow {
     setText(this.beside, on ? 'Compare ✓' : 'Compare');
   }
 
-  /** Scrolls to it and gives it the focus. */
+  /** Scrolls to it and focuses it. */
   reveal() {
     this.root.scrollIntoView({ block: 'nearest' });
     this.open.focus();
   }
 
-  /** One thing at a time; what goes wrong is said in the row. */
+  /** Runs one action at a time; errors are shown in the row. */
   async #try(button, act) {
     if (this.busy) return;
     this.busy = true;
@@ -304,13 +310,13 @@ export class RunRow {
       rows: 3,
       maxlength: 500,
       'aria-label': 'Note',
-      placeholder: 'What it was for, what it showed',
+      placeholder: 'Its purpose and findings',
     });
     field.value = this.run.note;
     this.#ask(field, this.noting, () => this.list.post(`${this.at}/note`, { note: field.value }));
   }
 
-  /** A field in the row: Save or Enter keeps it, Cancel or Escape does not. */
+  /** Edits a field in the row: Save or Enter saves it, Cancel or Escape does not. */
   #ask(field, from, keep) {
     const close = () => {
       setAttr(this.form, 'hidden', true);

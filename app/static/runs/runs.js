@@ -1,8 +1,8 @@
-// The Runs page: every run of the folder, found by a few signs, and what can be done with it. Asked
-// for only while it is shown.
+// The Runs page: a searchable list of every run in the folder, with actions. It is only refreshed
+// while it is shown.
 
 import { h, num, setAttr, setText } from '../core/dom.js';
-import { RunRow } from './run_row.js';
+import { RunRow, stateName } from './run_row.js';
 
 /** @import { Snapshot } from '../core/types.js' */
 
@@ -14,8 +14,8 @@ export class Runs {
    * @param {HTMLElement} view
    * @param {object} hooks
    * @param {string} hooks.base
-   * @param {() => void} hooks.studio Turns to the Studio.
-   * @param {(names: string[]) => void} hooks.compare Turns to the comparison of those runs.
+   * @param {() => void} hooks.studio Goes to the Studio.
+   * @param {(names: string[]) => void} hooks.compare Goes to the comparison of those runs.
    */
   constructor(view, { base, studio, compare }) {
     this.base = base;
@@ -60,7 +60,7 @@ export class Runs {
   }
 
   /**
-   * Looks again at once if the Studio shows another run, or another phase.
+   * Refreshes soon if the Studio shows another run, or another phase.
    * @param {Snapshot} snap
    */
   follow(snap) {
@@ -97,13 +97,13 @@ export class Runs {
     } catch (error) {
       if (error.name !== 'TimeoutError' && !(error instanceof TypeError)) throw error;
     } finally {
-      // the top line says that the server is away
+      // the status line says that the server is not responding
       this.#again(PERIOD);
     }
   }
 
   /**
-   * A row stays the same element as long as its run has its name, so that focus and what is being
+   * A row stays the same element as long as its run keeps its name, so that focus and text being
    * typed survive.
    */
   #draw() {
@@ -129,7 +129,7 @@ export class Runs {
     let found = 0;
     for (const run of this.runs) {
       const text =
-        `${run.name} ${run.title} ${run.recipe} ${run.teacher} ${run.note} ${run.state}`.toLowerCase();
+        `${run.name} ${run.title} ${run.recipe} ${run.teacher} ${run.note} ${stateName(run.state)}`.toLowerCase();
       const fits = words.every((word) => text.includes(word));
       found += Number(fits);
       setAttr(this.rows.get(run.name).root, 'hidden', !fits);
@@ -142,14 +142,14 @@ export class Runs {
     setText(
       this.none,
       all
-        ? 'No run has these words in its name, recipe, teacher or note.'
-        : 'There is no run yet. Start one in the Studio, or open a file that was made elsewhere.',
+        ? 'No runs match these words in their name, recipe, teacher or note.'
+        : 'No runs yet. Start one in the Studio, or open a file from elsewhere.',
     );
     setAttr(this.none, 'hidden', found > 0);
   }
 
   /**
-   * Marks a run for comparison, or takes the mark back; at most four, in the order of marking.
+   * Marks a run for comparison, or removes the mark; at most four, in the order they were marked.
    * @param {string} name
    * @param {boolean} on
    */
@@ -161,15 +161,15 @@ export class Runs {
     setAttr(this.beside, 'hidden', !this.marked.length);
     setText(
       this.beside,
-      this.marked.length > 1 ? `Compare ${this.marked.length} runs` : 'Compare with …',
+      this.marked.length > 1 ? `Compare ${this.marked.length} runs` : 'Compare with…',
     );
   }
 
   /**
-   * Posts to the server and fetches the list again. Throws an Error whose message is one sentence.
+   * Posts to the server and fetches the list again. Throws an Error with a one-sentence message.
    * @param {string} address
    * @param {Blob | object} [said]
-   * @returns {Promise<string>} The run of the answer.
+   * @returns {Promise<string>} The run in the response.
    */
   async post(address, said) {
     let answer;
@@ -179,7 +179,7 @@ export class Runs {
         body: said instanceof Blob ? said : JSON.stringify(said ?? {}),
       });
     } catch {
-      throw new Error('The server does not answer.');
+      throw new Error('The server is not responding.');
     }
     if (!answer.ok) throw new Error(await answer.text());
     const { run } = await answer.json();
@@ -224,19 +224,19 @@ export class Runs {
   }
 
   /**
-   * Says that a run was deleted, and offers to undo that as long as this page is open.
+   * Reports that a run was deleted, and offers to undo that as long as this page is open.
    * @param {string} name
    * @param {string} trashed
    */
   deleted(name, trashed) {
-    this.notice(`${name} was deleted.`, [
+    this.notice(`Deleted ${name}.`, [
       'Undo',
       async () => this.reveal(await this.post('undo', { trashed })),
     ]);
   }
 
   /**
-   * Scrolls to a run, whatever is searched for.
+   * Clears the search and scrolls to a run.
    * @param {string} name
    */
   reveal(name) {
@@ -249,7 +249,7 @@ export class Runs {
     const [file] = this.file.files;
     if (!file) return;
     setAttr(this.bring, 'disabled', true);
-    setText(this.bring, 'Opening …');
+    setText(this.bring, 'Opening…');
     try {
       this.reveal(await this.post('bundle', file));
     } catch (error) {
@@ -257,6 +257,6 @@ export class Runs {
     }
     this.file.value = '';
     setAttr(this.bring, 'disabled', false);
-    setText(this.bring, 'Open file …');
+    setText(this.bring, 'Open file…');
   }
 }

@@ -1,27 +1,27 @@
-// What the check of a brought teacher has found, row by row, and its end: the name under which it
-// is kept, or what to put right.
+// The findings of the check of a custom teacher, row by row, and the result: the name to save it
+// under, or what to fix.
 
 import { h, put, s, setText } from '../core/dom.js';
 
 /** @import { Report } from '../core/types.js' */
 
-const WORDS = { ok: 'ok', warn: 'note', fail: 'no' };
+const WORDS = { ok: 'pass', warn: 'note', fail: 'fail' };
 const ICONS = { ok: 'm3 7.5 2.8 3L11 4', warn: 'M7 2.5v6M7 11v.5', fail: 'm3.5 3.5 7 7m0-7-7 7' };
 const PARTS = [
-  'The file and its architecture',
-  'Whether every tensor fits',
-  'Class names and their texts',
-  'Normalisation, size of images, the spatial map',
-  'What one generator step costs here',
+  'File and architecture',
+  'Tensor names and shapes',
+  'Class names and their prompts',
+  'Normalization, image size and spatial map',
+  'Cost of one generator step on this machine',
 ];
 
 const icon = (status) =>
   s('svg', { viewBox: '0 0 14 14', 'aria-hidden': 'true' }, s('path', { d: ICONS[status] }));
 const title = (name) => name[0].toUpperCase() + name.slice(1);
 
-/** What the check of a teacher finds. */
+/** The findings of a teacher check. */
 export class CheckReport {
-  /** @param {(name: string) => void} keep Keeps the teacher under that name. */
+  /** @param {(name: string) => void} keep Saves the teacher under that name. */
   constructor(keep) {
     this.said = h('p', { class: 'said', role: 'status' });
     this.rows = h('ol', { class: 'rows', 'aria-label': 'Findings' });
@@ -31,7 +31,7 @@ export class CheckReport {
       minlength: 2,
       maxlength: 64,
       pattern: '[a-z0-9][a-z0-9._\\-]*[a-z0-9]',
-      title: 'Small letters, digits, dots, - and _',
+      title: 'Lowercase letters, digits, periods, hyphens and underscores',
       autocomplete: 'off',
       spellcheck: 'false',
     });
@@ -51,7 +51,7 @@ export class CheckReport {
     );
     this.root = h(
       'section',
-      { class: 'findings', 'aria-label': 'What is found' },
+      { class: 'findings', 'aria-label': 'Check results' },
       this.said,
       this.rows,
       this.keeping,
@@ -59,12 +59,12 @@ export class CheckReport {
     this.clear();
   }
 
-  /** Shows what it does before any check. */
+  /** Describes the check before it starts. */
   clear() {
     this.fits = false;
     this.#say(
       '',
-      'The file is checked before anything trains, in a process of its own. Code in it is refused, never run.',
+      'Before any training, the file is checked in a separate process. Files that contain code are rejected and never run.',
     );
     put(
       this.rows,
@@ -84,7 +84,7 @@ export class CheckReport {
   }
 
   /**
-   * Says what is going on.
+   * Shows what is in progress.
    * @param {string} text
    */
   wait(text) {
@@ -92,7 +92,7 @@ export class CheckReport {
   }
 
   /**
-   * Adds the rows that have come since.
+   * Adds the rows that have arrived since.
    * @param {Report} found
    */
   draw(found) {
@@ -117,25 +117,25 @@ export class CheckReport {
   /**
    * Ends a check.
    * @param {Report} found
-   * @param {string} name Proposed for the teacher.
+   * @param {string} name Suggested name for the teacher.
    */
   end(found, name) {
     this.fits = found.ok;
     if (!found.ok) return this.refuse(found);
     this.name.value = name;
-    this.#say('ok', 'It can be a teacher.');
+    this.#say('ok', 'This file works as a teacher.');
     this.keeping.scrollIntoView({ block: 'nearest' });
   }
 
   /**
-   * Says that the file is not a teacher as it is, or could not be kept.
+   * Says that the file does not work as a teacher, or could not be saved.
    * @param {Report} found
    */
   refuse(found) {
     const wrong = found.rows.filter((row) => row.status === 'fail').map((row) => row.name);
     this.fail(
       found.error ??
-        `It cannot be a teacher as it is. Put right: ${wrong.join(', ') || 'what the rows say'}.`,
+        `This file does not work as a teacher yet. Fix: ${wrong.join(', ') || 'the issues listed below'}.`,
     );
   }
 
@@ -151,10 +151,10 @@ export class CheckReport {
   outdate() {
     if (!this.root.dataset.state) return;
     this.fits = false;
-    this.#say('', 'Something has changed; check again.');
+    this.#say('', 'The form has changed. Check again.');
   }
 
-  /** Where the file fits, it can be kept; where that failed, another name may do. */
+  /** A file that passes can be saved; if saving failed, another name may work. */
   #say(state, text) {
     this.root.dataset.state = state;
     this.keeping.hidden = !this.fits || state === 'busy';

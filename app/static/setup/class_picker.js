@@ -1,6 +1,6 @@
-// The class picker: a teacher's classes as chips with search, paste and chance. Its value is
-// {teacher, chosen}; Python sets it, a person changes it. A teacher's facts (names, resolutions,
-// card) are fetched once and kept.
+// The class picker: a teacher's classes as chips, with search, paste and random selection. Its
+// value is {teacher, chosen}; Python sets it and a person changes it. A teacher's facts (names,
+// resolutions, card) are fetched once and cached.
 
 import { h, num, put, setText } from '../core/dom.js';
 import { SLOTS, slots } from '../store/slots.js';
@@ -9,12 +9,12 @@ import { SLOTS, slots } from '../store/slots.js';
 
 export { slots };
 
-const SHOWN = 120; // chips drawn at once: a list of a thousand is searched, not scrolled
+const SHOWN = 120; // chips drawn at once; a list of a thousand is for searching, not scrolling
 
 const facts = new Map();
 
 /**
- * Fetches what the server knows of a teacher, once.
+ * Fetches what the server knows about a teacher, once.
  * @param {string} base
  * @param {string} teacher
  * @returns {Promise<Facts>}
@@ -98,12 +98,12 @@ class Picker {
     try {
       found = await factsOf(this.page.base, teacher);
     } catch {
-      setText(this.said, 'The names of this teacher’s classes cannot be read; reload the page.');
+      setText(this.said, 'Could not load this teacher’s class names. Reload the page.');
       return;
     }
-    if (this.page.value()?.teacher !== teacher) return; // another one was chosen meanwhile
+    if (this.page.value()?.teacher !== teacher) return; // the teacher has changed
     const other = this.teacher !== teacher;
-    // a person may have chosen while the names were on their way
+    // the selection may have changed while the names were loading
     const { chosen } = this.page.value();
     this.teacher = teacher;
     this.facts = found;
@@ -120,8 +120,8 @@ class Picker {
   }
 
   /**
-   * Chosen ones first in a long list, as they were when it was opened: nothing jumps under the
-   * pointer.
+   * Puts selected classes first in a long list. The order is fixed when the list opens, so that
+   * nothing jumps under the pointer.
    */
   #sort() {
     const all = this.names.map((_, i) => i);
@@ -139,7 +139,7 @@ class Picker {
     return wanted ? this.order.filter((i) => plain(this.names[i]).includes(wanted)) : this.order;
   }
 
-  /** Draws the classes that the search has found. */
+  /** Draws the classes that match the search. */
   draw() {
     const found = this.#matches();
     const shown = found.slice(0, SHOWN);
@@ -164,10 +164,10 @@ class Picker {
         ? h(
             'p',
             { class: 'small muted more' },
-            `and ${num(found.length - shown.length)} more: search`,
+            `and ${num(found.length - shown.length)} more. Use search to find them.`,
           )
         : null,
-      found.length ? null : h('p', { class: 'small muted more' }, 'No class of that name.'),
+      found.length ? null : h('p', { class: 'small muted more' }, 'No matching class.'),
     );
     setText(
       document.getElementById('kg-chosen'),
@@ -209,7 +209,7 @@ class Picker {
   }
 
   /**
-   * Enter: flip the class that the search has found, where it is one; a list chooses what it names.
+   * On Enter, toggles the class found if there is only one; a list selects the classes it names.
    */
   #only() {
     const given = split(this.query);
@@ -240,7 +240,7 @@ class Picker {
     this.#tell();
   }
 
-  /** A list of names chooses exactly these; what is no class is named. */
+  /** Selects exactly the pasted classes, and reports the unknown names. */
   #paste(event) {
     const given = split(event.clipboardData?.getData('text') ?? '');
     if (given.length < 2 || this.locked) return; // one name is a search
@@ -260,7 +260,7 @@ class Picker {
     }
     setText(
       this.said,
-      `${num(chosen.length)} of ${num(given.length)} names chosen.${unknown.length ? ` Not a class of this teacher: ${unknown.slice(0, 4).join(', ')}${unknown.length > 4 ? ' …' : ''}.` : ''}`,
+      `${num(chosen.length)} of ${num(given.length)} classes selected.${unknown.length ? ` Unknown to this teacher: ${unknown.slice(0, 4).join(', ')}${unknown.length > 4 ? ', …' : '.'}` : ''}`,
     );
   }
 
@@ -274,8 +274,8 @@ class Picker {
 }
 
 /**
- * Mounts the picker. It is kept on the window: Gradio imports this module by an address with a
- * version, the other modules by one without, so there are two of it.
+ * Mounts the picker. It is stored on the window because this module exists twice: Gradio imports it
+ * by an address with a version, the other modules by one without.
  * @param {HTMLElement} element
  * @param {PickerPage} page
  */

@@ -1,6 +1,6 @@
-// The ladder's switches, its presets, the resolutions and the weights are one thing seen four ways:
-// whichever a person moves, the others follow. Called by Gradio's listeners as
-// kgLadder.NAME(constants, ...values); gives values back.
+// The ladder's switches, presets, resolutions and weights are four views of one state: when a
+// person changes one, the others follow. Called by Gradio's listeners as kgLadder.NAME(constants,
+// ...values); returns values.
 
 /** @import { Ladder } from '../core/types.js' */
 
@@ -8,7 +8,7 @@ globalThis.kgLadder = (() => {
   const DEFAULTS = ['kr', 'ed', 'aed'];
 
   /**
-   * Finds the rungs that these resolutions and weights amount to, in ladder order.
+   * Finds the rungs that these resolutions and weights correspond to, in ladder order.
    * @param {Ladder} C
    * @param {number[]} sides
    * @param {number} kr
@@ -27,8 +27,8 @@ globalThis.kgLadder = (() => {
   }
 
   /**
-   * Chooses a resolution and, if there are to be two, the next larger one; the largest gets a
-   * smaller neighbor instead.
+   * Selects a resolution and, for multi-resolution, the next larger one; the largest gets a smaller
+   * neighbor instead.
    * @param {Ladder} C
    * @param {number} base
    * @param {boolean} multi
@@ -43,8 +43,8 @@ globalThis.kgLadder = (() => {
   const answer = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed), sides, kr, ed, aed];
 
   /**
-   * Computes the weights for switches: zero when off; when on, as they were, or the paper's if that
-   * was zero.
+   * Computes the weights from the switches: zero when off; when on, the current values, or the
+   * paper's if those were zero.
    * @param {Ladder} C
    * @param {boolean} keyRegion
    * @param {boolean} diversity
@@ -64,9 +64,9 @@ globalThis.kgLadder = (() => {
   }
 
   /**
-   * Follows a flipped switch.
+   * Updates the state after a switch was flipped.
    * @param {Ladder} C
-   * @param {string[]} rungs What the switches say now.
+   * @param {string[]} rungs The switches that are on.
    * @param {number[]} sides
    * @param {number} kr
    * @param {number} ed
@@ -84,7 +84,7 @@ globalThis.kgLadder = (() => {
   }
 
   /**
-   * Follows a pressed preset: all rungs up to it, none beyond.
+   * Applies a preset: all rungs up to it, none beyond.
    * @param {Ladder} C
    * @param {string} name
    * @param {number[]} sides
@@ -101,7 +101,7 @@ globalThis.kgLadder = (() => {
   }
 
   /**
-   * Follows resolutions or weights that were changed by hand.
+   * Updates the rungs after resolutions or weights were changed by hand.
    * @param {Ladder} C
    * @param {number[]} sides
    * @param {number} kr
@@ -112,8 +112,8 @@ globalThis.kgLadder = (() => {
   const seen = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed)];
 
   /**
-   * Finds the preset that these rungs are; null for any other combination, or without the noisy
-   * layer that all presets have.
+   * Finds the preset that matches these rungs; null for any other combination, or without the noisy
+   * layer that all presets share.
    * @param {Ladder} C
    * @param {string[]} rungs
    * @param {string} [source]
@@ -126,8 +126,7 @@ globalThis.kgLadder = (() => {
   ];
 
   /**
-   * The resolutions are the chosen teacher's, once the class picker knows them
-   * (globalThis.kgOffer).
+   * Uses the selected teacher's resolutions, once the class picker knows them (globalThis.kgOffer).
    */
   const here =
     (action) =>

@@ -1,6 +1,5 @@
-// The setup sidebar. Its controls are Gradio's; which of them are shown, locked or counted follows
-// the snapshot, so that every viewer sees the same. Whether an action is allowed is decided by the
-// server, not here.
+// The setup sidebar. Its controls are Gradio's; the snapshot determines which of them are shown or
+// locked, so that every viewer sees the same. The server decides whether an action is allowed.
 
 import { current } from './class_picker.js';
 import { num, setAttr, setText } from '../core/dom.js';
@@ -33,15 +32,15 @@ export class Sidebar {
       if (/** @type {HTMLElement} */ (e.target).closest('#kg-sheet'))
         this.sheet(!this.root.classList.contains('open'));
     });
-    // Gradio marks what is chosen by a class, whoever chose it: a click, another choice, the run
-    // that is shown
+    // Gradio marks what is selected with a CSS class, whether a click, another control or the run
+    // being shown selected it
     new MutationObserver(() => this.#count()).observe(this.setup, {
       subtree: true,
       attributeFilter: ['class'],
     });
     this.#dress();
     document.addEventListener('kg-teacher', (e) => {
-      // of the class picker: the form speaks of another teacher
+      // sent by the class picker: the form now has another teacher
       this.choice = /** @type {CustomEvent} */ (e).detail;
       this.redraw();
       if (this.snap && !ACTIVE.includes(this.snap.phase))
@@ -50,7 +49,7 @@ export class Sidebar {
     });
   }
 
-  /** Names and tips that Gradio's components have no place for. */
+  /** Names and tooltips that Gradio's components do not support. */
   #dress() {
     const texts = document.getElementById('kg-texts').dataset;
     this.without = JSON.parse(texts.without);
@@ -59,19 +58,19 @@ export class Sidebar {
         label.dataset.tip = list[i];
       });
     const tips = {
-      'kg-step': 'One step, then pause again. Key: full stop',
-      'kg-stop': 'Stop. Everything made so far is kept.',
+      'kg-step': 'Run one step, then pause. Key: period',
+      'kg-stop': 'Stop the run. Everything so far is saved.',
       'kg-pause': 'Pause after the current step. Key: space',
-      'kg-continue': 'Go on. Key: space',
+      'kg-continue': 'Continue. Key: space',
     };
     for (const [id, tip] of Object.entries(tips)) document.getElementById(id).dataset.tip = tip;
     for (const [id, name] of Object.entries({
       'kg-ladder': 'Method',
       'kg-recipe': 'Recipe',
       'kg-side': 'Resolution',
-      'kg-source': 'Source of images',
-      'kg-preset': 'Method, rungs up to',
-      'kg-unit': 'One step is',
+      'kg-source': 'Image source',
+      'kg-preset': 'Method preset',
+      'kg-unit': 'Step size',
     }))
       document.getElementById(id).setAttribute('aria-label', name);
     setAttr(this.root.querySelector('#kg-sheet'), 'aria-expanded', 'false');
@@ -89,7 +88,7 @@ export class Sidebar {
   /**
    * Shows, locks and counts the controls.
    * @param {Snapshot} snap
-   * @param {boolean} away The server does not answer.
+   * @param {boolean} away The server is not responding.
    */
   draw(snap, away) {
     this.snap = snap;
@@ -99,7 +98,7 @@ export class Sidebar {
     if (this.mark != null && this.mark !== mark) {
       this.repaint();
       if (active) this.sheet(false);
-    } // another viewer may have started it
+    } // another viewer may have started the run
     this.mark = mark;
     const focused = document.activeElement?.id;
     this.#button('kg-start', !active || phase === 'starting', phase === 'starting' || away);
@@ -121,7 +120,7 @@ export class Sidebar {
       if (!control.closest('#kg-classes') && !control.matches('.label-wrap'))
         setAttr(control, 'disabled', active);
     current()?.lock(active);
-    // afterwards the card is of the teacher that is chosen
+    // after a run, the card shows the selected teacher
     if (active || !this.choice || this.shown !== mark) teacherCard(snap);
     this.shown = mark;
     this.#count();
@@ -139,7 +138,7 @@ export class Sidebar {
    * @returns {string | null}
    */
   other(snap) {
-    // the class picker may have told of its teacher before this was there
+    // the class picker may have announced its teacher before this existed
     const card = (this.choice ?? current()?.facts)?.card;
     return card && card.title !== snap.teacher.title ? card.title : null;
   }
@@ -176,16 +175,16 @@ export class Sidebar {
     const each = sides.map((side) => Math.floor(Math.floor(pixels / sides.length) / side ** 2));
     for (const label of labels('#kg-rail #kg-side label')) {
       const side = parseInt(label.textContent, 10);
-      label.dataset.tip = `${num(side * side)} pixels, ${+((100 * side * side) / teacher.side ** 2).toPrecision(2)} % of a full image's, and so about that share of its time in a step. The budget holds ${num(Math.floor(pixels / side ** 2))} such images.`;
+      label.dataset.tip = `${num(side * side)} pixels, ${+((100 * side * side) / teacher.side ** 2).toPrecision(2)}% of a full-size image, so a step takes about that share of the time. The budget fits ${num(Math.floor(pixels / side ** 2))} such images.`;
     }
     const images = num(each.reduce((a, b) => a + b, 0));
     setText(
       document.getElementById('kg-budget-out'),
-      `${+share.toFixed(4)} % · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`,
+      `${+share.toFixed(4)}% · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`,
     );
   }
 
-  /** What to expect without the rung that was switched off last. */
+  /** What to expect without the rung switched off last. */
   #expect() {
     /** @type {NodeListOf<HTMLInputElement>} */
     const boxes = this.root.querySelectorAll('#kg-ladder input');
@@ -198,8 +197,8 @@ export class Sidebar {
       document.getElementById('kg-expect'),
       this.without[this.missing] ??
         (off.length
-          ? 'Switch an idea off to read what to expect without it.'
-          : 'All rungs are on: the whole method.'),
+          ? 'Turn off an idea to see what to expect without it.'
+          : 'All ideas are on: the full method.'),
     );
     const all = boxes.length;
     setText(

@@ -1,5 +1,5 @@
-// The teacher's card in the sidebar: what it is, how good it is, and what its student costs beside
-// it.
+// The teacher card in the sidebar: what it is, how accurate it is, and what its student costs in
+// comparison.
 
 import { num, pct, setAttr, setText } from '../core/dom.js';
 
@@ -17,8 +17,8 @@ const short = (n) =>
 
 /**
  * Draws the teacher's card.
- * @param {{ teacher: Teacher, scales: Scale[], student?: Student }} snap A snapshot, or as much of
- *   one as the choice of a teacher tells.
+ * @param {{ teacher: Teacher, scales: Scale[], student?: Student }} snap A snapshot, or the parts
+ *   of one that selecting a teacher provides.
  */
 export function teacherCard({ teacher, scales, student = {} }) {
   const root = document.getElementById('kg-teacher');
@@ -47,7 +47,7 @@ export function teacherCard({ teacher, scales, student = {} }) {
     root.querySelector('[data-t=student]'),
     'data-tip',
     student.macs && teacher.macs
-      ? `${student.name}: ${num(student.parameters)} parameters (${share('parameters')} of the teacher's), ${num(student.macs)} multiply-accumulates an image (${share('macs')}), ${num(student.bytes / 1024)} KB (${share('bytes')}).`
-      : `${student.name ?? 'The student'}: counted when the run starts.`,
+      ? `${student.name}: ${num(student.parameters)} parameters (${share('parameters')} of the teacher’s), ${num(student.macs)} multiply–accumulates per image (${share('macs')}), ${num(student.bytes / 1024)} KB (${share('bytes')}).`
+      : `${student.name ?? 'The student'}: size known once the run starts.`,
   );
 }

@@ -1,6 +1,5 @@
-// A teacher of one's own: a dialog that takes a file or a path, shows what the check finds as it
-// finds it, and keeps the teacher. Whether a file is any good is found out by the server, in a
-// process of its own.
+// Adds a custom teacher: a dialog that takes a file or a path, shows the check's findings as they
+// come in, and saves the teacher. The server checks the file in a separate process.
 
 import { CheckReport } from './check_report.js';
 import { h, num, setText } from '../core/dom.js';
@@ -18,7 +17,7 @@ const ends = (file, suffixes) =>
 const size = (bytes) => (bytes < 1e6 ? `${num(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`);
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** "C:\models\My Pets.pth" → "My Pets", and the name under which that may be kept: "my-pets" */
+/** "C:\models\My Pets.pth" → "My Pets"; nameFrom turns it into a valid name: "my-pets". */
 const stem = (path) =>
   path
     .split(/[\\/]/)
@@ -50,8 +49,8 @@ const list = (id, options) =>
     options.map((value) => h('option', { value })),
   );
 /**
- * What looks like a link and opens files; a label needs no script and the keyboard reaches its
- * input.
+ * A file picker that looks like a link; being a label, it needs no script and the keyboard reaches
+ * its input.
  */
 const opener = (label, accept, take) =>
   h(
@@ -69,7 +68,7 @@ const opener = (label, accept, take) =>
     h('span', { class: 'link' }, label),
   );
 
-/** The dialog for a teacher of one's own. */
+/** The dialog for a custom teacher. */
 class TeacherDialog {
   /**
    * @param {DialogPage} page
@@ -84,7 +83,7 @@ class TeacherDialog {
     this.chosen = h('p', { class: 'chosen', role: 'status' });
     this.path = text('path', {
       placeholder: '/home/me/pets.pth',
-      'aria-label': 'Path of the file on this machine',
+      'aria-label': 'Path to the file on this machine',
       maxlength: 4096,
     });
     this.classes = h('textarea', {
@@ -128,7 +127,7 @@ class TeacherDialog {
       h('div', { class: 'halves' }, this.form, this.report.root),
     );
     this.path.addEventListener('input', () => this.#choose(null));
-    this.dialog.addEventListener('keydown', (e) => e.stopPropagation()); // the page's own keys steer the run
+    this.dialog.addEventListener('keydown', (e) => e.stopPropagation()); // the page's keyboard shortcuts control the run
     this.dialog.addEventListener('close', () => this.upload?.abort());
     this.#listenToDrops();
     document.getElementById('kg-shell').append(this.dialog);
@@ -143,21 +142,21 @@ class TeacherDialog {
         h(
           'p',
           null,
-          'Drop a file of weights here, or ',
+          'Drop a weights file here, or ',
           opener('choose one', WEIGHTS, (file) => this.#choose(file)),
         ),
         this.chosen,
         h(
           'p',
           { class: 'or' },
-          h('span', { class: 'muted' }, 'or a path on this machine'),
+          h('span', { class: 'muted' }, 'or enter a path on this machine'),
           this.path,
         ),
       ),
       field(
         'Architecture',
         text('architecture', fits),
-        'Any of timm, or torchvision:NAME. Not needed where the file has a card.',
+        'Any timm model, or torchvision:NAME. Not needed if the file has a model card.',
       ),
       h(
         'div',
@@ -172,7 +171,7 @@ class TeacherDialog {
         h(
           'small',
           { class: 'muted' },
-          'In the order of the outputs: one a line, or with commas; or a data set, such as imagenet1k.',
+          'In output order, one per line or separated by commas; or the name of a data set, such as imagenet1k.',
         ),
       ),
       h(
@@ -186,7 +185,7 @@ class TeacherDialog {
           field('Std', text('std', { placeholder: '0.229, 0.224, 0.225', maxlength: 200 })),
           field('Side', number('side', 8, 4096, { placeholder: '224' })),
           field('Training images', number('n_train', 1, 1e10, { placeholder: '50000' })),
-          field('Title', text('title', { placeholder: 'what people see', maxlength: 200 })),
+          field('Title', text('title', { placeholder: 'shown in the app', maxlength: 200 })),
           field(
             'Real test images',
             text('data', { list: 'kg-own-data', placeholder: 'a data set', maxlength: 200 }),
@@ -195,15 +194,15 @@ class TeacherDialog {
             'label',
             { class: 'tick' },
             h('input', { type: 'checkbox', name: 'by_order' }),
-            'By order',
-            h('small', { class: 'muted' }, 'names of layers differ, shapes agree'),
+            'Match by order',
+            h('small', { class: 'muted' }, 'layer names differ, shapes match'),
           ),
           h(
             'label',
             { class: 'tick' },
             h('input', { type: 'checkbox', name: 'half' }),
             'Half precision',
-            h('small', { class: 'muted' }, 'a file of half the size'),
+            h('small', { class: 'muted' }, 'halves the file size'),
           ),
         ),
       ),
@@ -218,7 +217,7 @@ class TeacherDialog {
     this.dialog.showModal();
   }
 
-  // --- what is given ---------------------------------------------------------------------------
+  // --- input -----------------------------------------------------------------------------------
 
   #choose(file) {
     this.file = file;
@@ -227,10 +226,12 @@ class TeacherDialog {
     this.report.outdate();
   }
 
-  /** Class names in a file go into the field, where they can be read. */
+  /** Loads class names from a file into the field, where the user can see them. */
   async #read(file) {
     if (file.size > LARGEST_NAMES)
-      return this.report.fail(`${file.name} has more than 1 MB; expected class names, one a line.`);
+      return this.report.fail(
+        `${file.name} is larger than 1 MB. Choose a file of class names, one per line.`,
+      );
     this.classes.value = (await file.text()).replace(/^\ufeff/, '');
     this.report.outdate();
   }
@@ -269,7 +270,7 @@ class TeacherDialog {
     for (const name of ['architecture', 'classes', 'mean', 'std', 'title', 'data'])
       order[name] = given[name].trim();
     for (const name of ['side', 'n_train']) order[name] = given[name] && Number(given[name]);
-    // else a card in the file may tell it
+    // otherwise a card in the file may provide it
     if (order.architecture) order.title ||= stem(this.file?.name ?? given.path).slice(0, 200);
     if (!this.file) return { ...order, path: given.path };
     if (this.sent?.file !== this.file)
@@ -281,17 +282,15 @@ class TeacherDialog {
 
   #send(file) {
     if (file.size > LARGEST)
-      throw new Error(
-        `${file.name} has more than 2 GB, which is not uploaded; type its path instead.`,
-      );
+      throw new Error(`${file.name} is larger than the 2 GB upload limit. Enter its path instead.`);
     return new Promise((done, fail) => {
-      const upload = (this.upload = new XMLHttpRequest()); // fetch does not tell how far it is
+      const upload = (this.upload = new XMLHttpRequest()); // fetch does not report progress
       upload.open(
         'POST',
         `${this.page.base}/kg/teacher-file?name=${encodeURIComponent(file.name)}`,
       );
       upload.upload.addEventListener('progress', (e) =>
-        this.report.wait(`Uploading, ${Math.floor((100 * e.loaded) / file.size)} % …`),
+        this.report.wait(`Uploading… ${Math.floor((100 * e.loaded) / file.size)}%`),
       );
       upload.addEventListener('load', () =>
         upload.status === 200
@@ -300,7 +299,7 @@ class TeacherDialog {
       );
       upload.addEventListener('error', () => fail(new TypeError()));
       upload.addEventListener('abort', () =>
-        fail(new Error('The upload was ended; check again to take it up anew.')),
+        fail(new Error('The upload was canceled. Press Check to start over.')),
       );
       upload.addEventListener('loadend', () => {
         this.upload = null;
@@ -318,7 +317,7 @@ class TeacherDialog {
         headers: { 'Content-Type': 'application/json' },
       },
     );
-    if (answer.status === 410) this.sent = null; // the next check sends it once more
+    if (answer.status === 410) this.sent = null; // the next check uploads it again
     if (!answer.ok) throw new Error(await answer.text());
     return answer.json();
   }
@@ -335,9 +334,9 @@ class TeacherDialog {
 
   async #check() {
     await this.#work(async () => {
-      this.report.begin('Checking: takes about ten seconds …');
+      this.report.begin('Checking… This takes about ten seconds.');
       this.asked = await this.#order();
-      this.report.wait('Checking: takes about ten seconds …');
+      this.report.wait('Checking… This takes about ten seconds.');
       this.report.end(
         await this.#follow(this.asked, (found) => this.report.draw(found)),
         nameFrom(this.file?.name ?? this.asked.path),
@@ -345,10 +344,10 @@ class TeacherDialog {
     });
   }
 
-  /** The same order once more, and kept this time: nothing that was found is believed of a page. */
+  /** Repeats the request, saving this time: the server never trusts findings sent by a page. */
   async #keep(name) {
     await this.#work(async () => {
-      this.report.wait('Keeping it: the file is checked once more …');
+      this.report.wait('Saving… The file is checked again.');
       const found = await this.#follow({ ...this.asked, save: name }, () => {});
       if (!found.saved) return this.report.refuse(found);
       this.report.clear();
@@ -368,13 +367,13 @@ class TeacherDialog {
     } catch (error) {
       this.report.fail(
         error instanceof TypeError
-          ? 'The app does not answer; is it still running?'
+          ? 'The app is not responding. Is it still running?'
           : error.message,
       );
     }
     this.busy = this.go.disabled = this.form.inert = false;
     if (this.dialog.open)
-      // what was pressed has lost it
+      // the pressed button has lost focus
       (this.report.fits ? this.report.use : this.go).focus({ preventScroll: true });
   }
 }

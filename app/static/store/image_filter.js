@@ -1,5 +1,5 @@
-// Which images of a class are shown, and in which order: what stands in the address as `where` and
-// `sort`. The same rules as app/archive/samples.py.
+// Which images of a class to show, and in which order: the `where` and `sort` parameters of the
+// address. Follows the same rules as app/archive/samples.py.
 
 import { GENERATOR, REWARD } from '../core/terms.js';
 
@@ -9,15 +9,15 @@ const NUMBER = /^-?\d*\.?\d*(?:e-?\d{1,2})?$/;
 const MOST = 12;
 
 /**
- * By what images are sorted and filtered. `scale`: how a value is typed and shown (per cent,
- * counted from one).
+ * Columns for sorting and filtering images. `times` and `add` convert a value to what a person
+ * types and reads (percent, counted from one).
  */
 const OTHERS = [
   { name: 'it', title: 'iteration', add: 1 },
-  { name: 'p', title: 'teacher’s confidence', times: 100, unit: ' %' },
-  { name: 's', title: 'student’s confidence', times: 100, unit: ' %' },
-  { name: 'judge', title: 'second opinion’s confidence', times: 100, unit: ' %', judge: true },
-  { name: 'rank', title: 'second opinion’s rank', judge: true },
+  { name: 'p', title: 'teacher confidence', times: 100, unit: '%' },
+  { name: 's', title: 'student confidence', times: 100, unit: '%' },
+  { name: 'judge', title: 'second-opinion confidence', times: 100, unit: '%', judge: true },
+  { name: 'rank', title: 'second-opinion rank', judge: true },
   { name: 'side', title: 'resolution', unit: ' px' },
   { name: 'pool', title: 'kept in the pool' },
 ];
@@ -29,7 +29,7 @@ const ALL = [
 ];
 
 /**
- * Looks up a column; of a term of the run's own only the name is known.
+ * Looks up a column; for a run's own term, only the name is known.
  * @param {string} name
  * @returns {Column}
  */
@@ -137,8 +137,8 @@ export function words({ name, low, high }) {
 }
 
 /**
- * Filters and sorts. An unknown value meets no condition and comes last; equal ones stay in the
- * order of their making.
+ * Filters and sorts. An unknown value meets no condition and comes last; ties keep the order in
+ * which the images were made.
  * @param {Record<string, (number | null)[]>} columns
  * @param {Condition[]} where
  * @param {Sorting} sorting

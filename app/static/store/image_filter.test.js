@@ -129,8 +129,8 @@ test('values as people type them: percent, counted from one, or as they are', ()
 
 test('conditions in words', () => {
   const title = columnOf('p').title;
-  assert.equal(words({ name: 'p', low: 0.5, high: Infinity }), `${title} ≥ 50 %`);
-  assert.equal(words({ name: 'p', low: -Infinity, high: 0.5 }), `${title} ≤ 50 %`);
+  assert.equal(words({ name: 'p', low: 0.5, high: Infinity }), `${title} ≥ 50%`);
+  assert.equal(words({ name: 'p', low: -Infinity, high: 0.5 }), `${title} ≤ 50%`);
   assert.equal(words({ name: 'side', low: 20, high: 20 }), 'resolution 20 px');
   assert.equal(words({ name: 'it', low: 0, high: 4 }), 'iteration 1 to 5');
   assert.equal(words({ name: 'pool', low: 1, high: 1 }), 'kept in the pool');

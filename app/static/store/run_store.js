@@ -18,7 +18,7 @@ export async function ask(url) {
   try {
     answer = await fetch(url, { signal: AbortSignal.timeout(30_000) });
   } catch {
-    throw new Error('The server does not answer.');
+    throw new Error('The server is not responding.');
   }
   if (!answer.ok)
     throw new Error((await answer.text()).slice(0, 300) || `The server answers ${answer.status}.`);

@@ -1,5 +1,5 @@
-// Beside the scatter: the chosen image, what teacher and student call it, and the real images
-// nearest to it.
+// Beside the scatter plot: the selected image, the teacher's and student's predictions, and the
+// nearest real images.
 
 import { href, selection } from '../core/address.js';
 import { h, math, num, pct, picture, put, signed, term, whole } from '../core/dom.js';
@@ -9,7 +9,7 @@ import { generatorTerms, inUse, weightOf } from '../core/terms.js';
 
 /** @import { Changes, Reference, Sample, ShownImage, Snapshot } from '../core/types.js' */
 
-/** The chosen image beside the scatter. */
+/** The selected image beside the scatter plot. */
 export class Card {
   /**
    * @param {HTMLElement} view
@@ -45,8 +45,8 @@ export class Card {
           'p',
           { class: 'small muted' },
           alone
-            ? 'Every image as the teacher sees it: alike ones lie together.'
-            : 'Hollow points are real images as the teacher sees them. Synthetic ones will land among them, or not: watch.',
+            ? 'Every image as the teacher sees it. Similar images are close together.'
+            : 'Hollow points are real images as the teacher sees them. Watch whether synthetic images land among them.',
         ),
       );
       return;
@@ -96,18 +96,17 @@ export class Card {
             { class: 'small muted' },
             image.finished && !image.replay
               ? alone
-                ? 'There are no real images to compare it with.'
-                : 'Looking for the nearest real images …'
+                ? 'There are no real images to compare with.'
+                : 'Finding the nearest real images…'
               : image.replay || ACTIVE.includes(snap.phase)
-                ? `Being made. ${alone ? 'What the teacher and the student call it' : 'Its place among the real images'} is known when this iteration ends.`
+                ? `In progress. ${alone ? 'The teacher’s and student’s predictions appear' : 'Its position among the real images appears'} when this iteration ends.`
                 : 'The run ended before this image was finished.',
           ),
     );
   }
 
   /**
-   * To everything that is known of it, on a page of its own; from a replay to the step that is
-   * shown.
+   * Links to the image's own page; during a replay, to the step being shown.
    */
   #link(snap, /** @type {ShownImage} */ { it, pos, step }) {
     const changes = {
@@ -131,13 +130,13 @@ export class Card {
     );
   }
 
-  /** Each term of this image's loss, unweighted, and the factor that it enters the sum with. */
+  /** Each unweighted term of this image's loss, and its weight in the sum. */
   #losses(snap, parts) {
     const short = (v) =>
       (Math.abs(v) < 10 ? signed(v, Math.abs(v) < 1 ? 2 : 1) : num(v)).replace(/^(−?)0\./, '$1.');
     return h(
       'dl',
-      { class: 'terms', 'aria-label': 'Terms of its loss' },
+      { class: 'terms', 'aria-label': 'Loss terms of this image' },
       inUse(snap, generatorTerms(snap))
         .filter(({ name }) => parts[name] != null)
         .map(({ name, title, tip }) =>
@@ -145,7 +144,7 @@ export class Card {
             'div',
             {
               tabindex: 0,
-              'data-tip': `${title} of this image: ${signed(parts[name], 3)}, times its factor ${weightOf(snap, name)}. ${tip}`,
+              'data-tip': `${title} for this image: ${signed(parts[name], 3)}, with weight ${weightOf(snap, name)}. ${tip}`,
             },
             h('dt', null, math('L', name)),
             h(
@@ -165,9 +164,9 @@ export class Card {
 
   #nearest(snap, sample, reference) {
     const note =
-      'Real images that the teacher finds most alike, with the distance in its embedding. They are shown for comparison and never enter the training.' +
+      'The most similar real images according to the teacher, with their distance in its embedding. Shown for comparison only, never used for training.' +
       (reference.pixels === false
-        ? ' Their pixels were left out of the file that this run came in.'
+        ? ' Their pixels were left out of the file this run came from.'
         : '');
     return h(
       'div',
@@ -176,7 +175,7 @@ export class Card {
         'h3',
         null,
         term(
-          reference.pixels === false ? 'Nearest real images (not sent)' : 'Nearest real images',
+          reference.pixels === false ? 'Nearest real images (not included)' : 'Nearest real images',
           note,
         ),
       ),

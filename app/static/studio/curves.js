@@ -1,5 +1,5 @@
-// Progress: the student's accuracy on real images, and the generator's or the student's loss, over
-// the synthetic images stored. The budget bar is the axis that both share. Drawn as SVG in CSS
+// Progress: the student's accuracy on real images, and the generator's or student's loss, against
+// the number of stored synthetic images. The budget bar is their shared axis. Drawn as SVG in CSS
 // pixels.
 
 import { multiples, stepFor } from '../charts/ticks.js';
@@ -9,11 +9,10 @@ import { REWARD, STUDENT, colorOf, generatorTerms, inUse } from '../core/terms.j
 
 /** @import { Snapshot, Term } from '../core/types.js' */
 
-const FEW = 50; // images below which a share would be more exact than it is
+const FEW = 50; // with fewer images, a percentage would look more precise than it is
 const LEFT = 30;
 const RIGHT = 136;
-// as the legend lists them
-/** Of a network's loss, as in the legend: the top of the stack first, the reward last. */
+/** The terms of a network's loss in legend order: top of the stack first, reward last. */
 const lossesOf = (snap, network) => {
   if (network === 'student') return STUDENT.toReversed();
   const terms = generatorTerms(snap).filter((term) => term !== REWARD);
@@ -23,7 +22,7 @@ const lossesOf = (snap, network) => {
 const line = (points) => points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L');
 const pick = (series, names) =>
   Object.fromEntries(['images', ...names].map((name) => [name, series[name]]));
-/** Several values for the same images: the last one counts, so that a line goes one way. */
+/** Of several values for the same image count, keeps the last, so that a line never goes back. */
 const lastOfEach = (series) => {
   const kept = series.images
     .map((x, i) => i)
@@ -35,7 +34,7 @@ const lastOfEach = (series) => {
 const OPINION = ['chosen', 'top1', 'top5'];
 const text = (x, y, words, props) => s('text', { x, y, ...props }, words);
 
-/** The charts of progress. */
+/** The progress charts. */
 export class Curves {
   /** @param {HTMLElement} view */
   constructor(view) {
@@ -54,7 +53,7 @@ export class Curves {
     );
     this.choice = h(
       'div',
-      { class: 'whose', role: 'group', 'aria-label': 'Whose loss' },
+      { class: 'whose', role: 'group', 'aria-label': 'Which loss' },
       ['generator', 'student'].map((of) =>
         h(
           'button',
@@ -67,7 +66,7 @@ export class Curves {
               this.#again();
             },
           },
-          `${of}'s loss`,
+          `${of} loss`,
         ),
       ),
     );
@@ -155,7 +154,7 @@ export class Curves {
     const label =
       snap.curve.last == null
         ? 'No student yet'
-        : `Student ${(100 * snap.curve.last).toFixed(1)} % after ${num(budget.used_images)} of ${num(budget.images)} images`;
+        : `Student ${(100 * snap.curve.last).toFixed(1)}% after ${num(budget.used_images)} of ${num(budget.images)} images`;
     put(
       this.drawing,
       s(
@@ -163,7 +162,7 @@ export class Curves {
         {
           viewBox: `0 0 ${width} ${height}`,
           role: 'img',
-          'aria-label': `${label}; teacher ${snap.curve.teacher == null ? 'unknown' : `${(100 * snap.curve.teacher).toFixed(1)} %`}`,
+          'aria-label': `${label}; teacher ${snap.curve.teacher == null ? 'unknown' : `${(100 * snap.curve.teacher).toFixed(1)}%`}`,
         },
         this.#accuracy(),
         this.#budget(),
@@ -184,8 +183,8 @@ export class Curves {
         0,
         8,
         snap.tested_on === 'synthetic'
-          ? `agrees with the teacher on ${snap.curve.n ? num(snap.curve.n) : ''} held-out synthetic images, %`
-          : `right on ${snap.curve.n ? num(snap.curve.n) : ''} ${snap.curve.kind}, %`,
+          ? `agrees with the teacher on ${snap.curve.n ? `${num(snap.curve.n)} ` : ''}held-out synthetic images, %`
+          : `correct on ${snap.curve.n ? `${num(snap.curve.n)} ` : ''}${snap.curve.kind}, %`,
       ),
     ];
     for (const v of [0, 0.5, 1])
@@ -205,12 +204,12 @@ export class Curves {
       const chance = Math.round(100 / snap.classes.length);
       const words =
         snap.classes.length < 2
-          ? ['One class: images only,', 'there is nothing to tell apart.']
+          ? ['Only one class is selected:', 'no student is trained.']
           : [
-              `The student starts at chance, ${chance} %,`,
+              `The student starts at chance (${chance}%)`,
               snap.tested_on === 'synthetic'
-                ? 'and learns to answer as its teacher.'
-                : 'and climbs towards the dashed line.',
+                ? 'and learns to match the teacher.'
+                : 'and climbs toward the dashed line.',
             ];
       return [
         ...out,
@@ -244,17 +243,17 @@ export class Curves {
   }
 
   /**
-   * What the judge makes of the images: a line for the share that it names as intended among the
-   * chosen classes. `taken`: heights of other labels in the margin.
+   * The judge's opinion of the images: a line for the share it classifies as intended among the
+   * selected classes. `taken`: heights of other labels in the margin.
    */
   #opinion(Y, taken) {
     const { opinion, x1, X, a1, snap } = this.plot;
     const n = opinion.images.length;
     if (!n) return [];
-    const share = (name) => `${(100 * opinion[name].at(-1)).toFixed(0)} %`;
+    const share = (name) => `${(100 * opinion[name].at(-1)).toFixed(0)}%`;
     const points = opinion.images.map((x, i) => [X(x), Y(opinion.chosen[i])]);
     const [x, y] = points.at(-1);
-    const tip = `${told('second-opinion')} ${snap.judge.title}, newest batch: ${share('chosen')} among the ${snap.classes.length} chosen classes; among all ${num(snap.judge.classes)}, ${share('top1')} as its first choice and ${share('top5')} among its first five.`;
+    const tip = `${told('second-opinion')} ${snap.judge.title} on the newest batch: ${share('chosen')} correct among the ${snap.classes.length} selected classes; among all ${num(snap.judge.classes)}, ${share('top1')} top-1 and ${share('top5')} top-5.`;
     let at = y + 4;
     for (const other of [...taken].sort((a, b) => a - b))
       if (Math.abs(at - 4 - other) < 15) at = other + 19;
@@ -285,7 +284,7 @@ export class Curves {
         rx: 2,
         fill: 'var(--ink)',
       }),
-      text(g, bar + 8, `${Math.round((100 * stored) / total)} % of budget`, { class: 'ink' }),
+      text(g, bar + 8, `${Math.round((100 * stored) / total)}% of budget`, { class: 'ink' }),
       text(g, bar + 24, `${num(stored)} images`),
       [...marks, total].map((v) =>
         text(X(v), bar + 24, num(v), {
@@ -341,8 +340,8 @@ export class Curves {
   }
 
   /**
-   * Names and values of the parts: buttons that stay while the drawing is renewed, so that a click
-   * or focus is never lost.
+   * Names and values of the parts, as buttons that survive redraws so that a click or focus is
+   * never lost.
    */
   #legend() {
     const { x1, l0, l1, terms, loss } = this.plot;
@@ -374,7 +373,7 @@ export class Curves {
       {
         type: 'button',
         'data-part': name,
-        'data-tip': `${tip} Press to see this part alone, again for all.`,
+        'data-tip': `${tip} Click to show only this term; click again to show all.`,
         onclick: () => {
           this.only = this.only === name ? null : name;
           this.#again();
@@ -387,12 +386,12 @@ export class Curves {
     return [name, { button, value }];
   }
 
-  /** Where the pointer reads the curves; null elsewhere. */
+  /** The x position at which the pointer reads the curves; null elsewhere. */
   #read() {
     return this.at != null && this.at >= this.plot.x0 && this.at <= this.plot.x1 ? this.at : null;
   }
 
-  /** The sample that the pointer is at; the newest when it is elsewhere. */
+  /** The sample under the pointer; the newest one if the pointer is elsewhere. */
   #index(images) {
     const { X } = this.plot;
     const at = this.#read();
@@ -419,7 +418,7 @@ export class Curves {
         text(
           cx + (left ? -6 : 6),
           Math.max(a0 + 30, y + 16),
-          `${(100 * curve.accuracy[i]).toFixed(1)} % from ${num(curve.images[i])} images`,
+          `${(100 * curve.accuracy[i]).toFixed(1)}% after ${num(curve.images[i])} images`,
           { class: 'ink halo', 'text-anchor': left ? 'end' : 'start' },
         ),
       );
@@ -435,7 +434,7 @@ export class Curves {
         text(
           cx + (left ? -6 : 6),
           Math.min(a1 - 6, y + 16),
-          `${snap.judge.title}: ${(100 * opinion.chosen[k]).toFixed(0)} %`,
+          `${snap.judge.title}: ${(100 * opinion.chosen[k]).toFixed(0)}%`,
           { class: 'halo', 'text-anchor': left ? 'end' : 'start' },
         ),
       );

@@ -1,13 +1,13 @@
-// A link of another run than the one that the Studio shows. The only person here, with no run
-// going, is shown that run at once; else it is said once, with ways to see it. The link's image and
-// moment go along.
+// Handles a link to a run other than the one the Studio shows. If nobody else is watching and no
+// run is in progress, the Studio switches to it at once; otherwise a notice offers ways to see it.
+// The link's image and moment carry over.
 
 import { h, put } from '../core/dom.js';
 import { href, ofStudio, selection } from '../core/address.js';
 
 /** @import { Address, Changes, Snapshot } from '../core/types.js' */
 
-/** The notice that a link is of another run. */
+/** The notice that a link points to another run. */
 export class ForeignRunNotice {
   /**
    * @param {HTMLElement} view
@@ -15,8 +15,8 @@ export class ForeignRunNotice {
    * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
    * @param {(address: string) => Promise<any>} hooks.post
    * @param {(run: string) => Promise<boolean>} hooks.known Is the run in the folder?
-   * @param {() => Promise<boolean>} hooks.alone Is nobody else looking?
-   * @param {() => void} hooks.shown Called when the Studio shows the run of the link.
+   * @param {() => Promise<boolean>} hooks.alone Is nobody else watching?
+   * @param {() => void} hooks.shown Called when the Studio shows the linked run.
    */
   constructor(view, { inspect, post, known, alone, shown }) {
     this.inspect = inspect;
@@ -29,9 +29,9 @@ export class ForeignRunNotice {
   }
 
   /**
-   * Tells whether the Studio's address is of another run than this one, and deals with it.
+   * Checks whether the Studio's address points to another run, and deals with it if so.
    * @param {Snapshot} snap
-   * @param {boolean} active The shown run is going.
+   * @param {boolean} active The shown run is in progress.
    * @returns {boolean}
    */
   meets(snap, active) {
@@ -45,14 +45,14 @@ export class ForeignRunNotice {
   }
 
   /**
-   * Returns what the link says of the run, once, when that run is shown.
+   * Returns what the link says about the run, once, when that run is shown.
    * @param {Snapshot} snap
    * @returns {Address | null}
    */
   came(snap) {
     if (!this.asked || snap.run !== this.asked) return null;
     this.root.hidden = true;
-    if (!snap.counters.iterations) return null; // it is being read
+    if (!snap.counters.iterations) return null; // still loading
     this.asked = null;
     return this.at;
   }
@@ -64,23 +64,23 @@ export class ForeignRunNotice {
   }
 
   async #lead(asked, shown, active) {
-    const words = `This link is of the run ${asked.slice(0, 120)}; the Studio shows ${shown ?? 'none'}.`;
+    const words = `This link points to run ${asked.slice(0, 120)}, but the Studio ${shown ? `is showing ${shown}` : 'has no run open'}.`;
     const there = await this.known(asked);
     if (!there)
       return this.#say(
         asked,
-        `${words} There is no run of that name here; it may have been renamed or deleted.`,
+        `${words} There is no run with that name here. It may have been renamed or deleted.`,
         [],
       );
     if (active)
-      return this.#say(asked, `${words} A run is going, so another one cannot be shown here now.`, [
+      return this.#say(asked, `${words} The Studio can’t switch while a run is in progress.`, [
         'look',
       ]);
     const wrong = (await this.alone()) ? await this.#open(asked) : '';
     if (wrong != null) this.#say(asked, `${words} ${wrong}`, ['look', 'show']);
   }
 
-  /** What went wrong, in words; null if nothing. */
+  /** Returns an error message, or null on success. */
   async #open(asked) {
     try {
       await this.post(`runs/${encodeURIComponent(asked)}/open`);
@@ -93,7 +93,7 @@ export class ForeignRunNotice {
   }
 
   #say(asked, words, ways) {
-    if (asked !== this.asked) return; // meanwhile shown, or another one
+    if (asked !== this.asked) return; // it was shown in the meantime, or another run was requested
     const at = { run: asked, sel: selection(this.at.sel) };
     const close = () => this.hide();
     const text = h('span', null, words);
@@ -108,7 +108,7 @@ export class ForeignRunNotice {
           this.inspect(at);
         },
       },
-      'Inspect it',
+      'Inspect that run',
     );
     const show = h(
       'button',
@@ -116,7 +116,7 @@ export class ForeignRunNotice {
         type: 'button',
         class: 'btn small',
         'data-for': 'presenter',
-        'data-tip': 'For everyone who has this page open',
+        'data-tip': 'Switches the run for everyone viewing this page',
         onclick: async () => {
           text.textContent = (await this.#open(asked)) ?? words;
         },

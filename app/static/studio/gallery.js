@@ -1,5 +1,5 @@
-// Synthetic images: a row a class, a column group an iteration, the batch being made at the right.
-// Each group is one lossless sheet; a tile is a button that shows its piece of it.
+// Synthetic images: one row per class, one column group per iteration, with the current batch on
+// the right. Each group is one lossless sheet; a tile is a button that shows its piece of it.
 
 import { href } from '../core/address.js';
 import { dot, h, num, pct, picture, put, setAttr, setText, whole } from '../core/dom.js';
@@ -20,19 +20,19 @@ const NAMES = 84;
 const NARROW = 480;
 
 /**
- * Computes the sizes of the grid. A pixel of an image is a whole number of the screen's; tiles of
- * the largest images are close to 28 pixels, and larger if few classes leave room. Smaller images
- * lie within the same places.
+ * Computes the sizes of the grid. An image pixel covers a whole number of screen pixels; tiles of
+ * the largest images are close to 28 pixels, or larger if there are few classes. Smaller images are
+ * centered in slots of the same size.
  * @param {number} side
  * @param {number} rows
  * @param {number} columns
  * @param {number} width
  * @param {number} height
- * @returns {{ size: number, row: number }} Side of a place and height of a row, in CSS pixels.
+ * @returns {{ size: number, row: number }} Side of a slot and height of a row, in CSS pixels.
  */
 function placeSize(side, rows, columns, width, height) {
   if (side > LARGEST) {
-    // a whole number of the image's pixels is one of the screen's
+    // a whole number of image pixels per screen pixel
     const size = side / Math.max(2, Math.round(side / SMALLER));
     return { size, row: Math.max(size + 4, Math.min(size + 18, Math.floor(height / rows))) };
   }
@@ -53,12 +53,12 @@ function placeSize(side, rows, columns, width, height) {
 }
 
 /**
- * Says how sure the teacher is; of a replayed image, that is known at its end only.
+ * Says how sure the teacher is; for a replayed image, this is only known at the end.
  * @param {Group} group
  * @param {Tile} tile
  * @returns {string}
  */
-const sure = (group, tile) => (group.early ? 'in the making' : `${pct(tile.p)} sure`);
+const sure = (group, tile) => (group.early ? 'in progress' : `${pct(tile.p)} sure`);
 
 /** The gallery of synthetic images. */
 export class Gallery {
@@ -67,7 +67,7 @@ export class Gallery {
    * @param {object} hooks
    * @param {(at: ImageKey) => void} hooks.select
    * @param {(c: number) => number} hooks.colour
-   * @param {(c: number | null) => void} hooks.isolate Dims every other class in the scatter.
+   * @param {(c: number | null) => void} hooks.isolate Dims every other class in the scatter plot.
    * @param {(c: number) => void} hooks.all Selects all images of a class.
    * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
    */
@@ -124,8 +124,8 @@ export class Gallery {
    * @param {Snapshot} snap
    * @param {Frame} frame
    * @param {Archive} archive
-   * @param {ImageKey | null} chosen Followed or selected.
-   * @param {boolean} pinned A person selected it.
+   * @param {ImageKey | null} chosen Followed or selected image.
+   * @param {boolean} pinned It was selected by a person.
    */
   draw(snap, frame, archive, chosen, pinned) {
     /** @type {Parameters<Gallery['draw']>} */
@@ -160,7 +160,7 @@ export class Gallery {
     const width = this.root.clientWidth - 8;
     const pages = Math.max(1, Math.ceil(snap.classes.length / PAGE));
     const narrow = width < NARROW;
-    // the panel is then as high as its content
+    // then the panel is as tall as its content
     const stacked = matchMedia('(max-width: 1179px)').matches;
     const columns = Math.max(
       1,
@@ -177,7 +177,7 @@ export class Gallery {
     const gap = narrow ? 4 : 8;
     const group = columns * size + (columns - 1) * gap;
     const slots = Math.max(1, Math.floor((width - NAMES + BETWEEN - 2) / (group + BETWEEN)));
-    // where only one group fits, a part of the one before it
+    // if only one group fits, also show part of the previous one
     const part =
       slots > 1
         ? 0
@@ -223,8 +223,8 @@ export class Gallery {
               {
                 type: 'button',
                 class: 'all',
-                'aria-label': `${name}: select all its images`,
-                'data-tip': `Select the images of ${name}: here, and alone in the scatter`,
+                'aria-label': `Select all images of ${name}`,
+                'data-tip': `Select all images of ${name} and highlight them in the scatter plot`,
                 onclick: () => this.all(from + i),
               },
               dot(this.colour(from + i)),
@@ -246,7 +246,7 @@ export class Gallery {
               {
                 type: 'button',
                 class: 'btn small',
-                'aria-label': by < 0 ? 'Earlier classes' : 'More classes',
+                'aria-label': by < 0 ? 'Previous classes' : 'More classes',
                 disabled: this.page + by < 0 || this.page + by >= pages,
                 onclick: () => {
                   this.page += by;
@@ -266,7 +266,7 @@ export class Gallery {
     );
   }
 
-  /** Of a class: to all its images, where there is a run. */
+  /** A class name; links to all its images if there is a run. */
   #name(snap, c, name) {
     if (!snap.run) return h('span', { class: 'name', title: name }, name);
     const changes = { run: snap.run, class: c, sel: null };
@@ -347,7 +347,7 @@ export class Gallery {
       label,
       !group
         ? column === this.columns.at(-1) && snap.phase === 'empty'
-          ? 'new images arrive here'
+          ? 'new images appear here'
           : ' '
         : making && group.step != null
           ? [
@@ -356,7 +356,7 @@ export class Gallery {
                 ? `iteration ${num(group.iteration + 1)}`
                 : size || stopped
                   ? ''
-                  : 'being made',
+                  : 'in progress',
               `${stopped ? 'stopped at ' : ''}step ${group.step + 1} of ${group.steps}`,
             ]
               .filter(Boolean)
@@ -389,7 +389,7 @@ export class Gallery {
     return this.#held(event.target.closest?.('.tile'));
   }
 
-  /** What a button shows now: {button, tile, group}, or null. */
+  /** What a button currently shows: {button, tile, group}, or null. */
   #held(button) {
     const column = button?.tile && this.columns.find((c) => c.tiles.includes(button));
     return column ? { button, tile: button.tile, group: column.group } : null;
@@ -409,27 +409,27 @@ export class Gallery {
     let x = rows[y].indexOf(at.button);
     let next;
     do next = rows[(y += dy)]?.[(x += dx)];
-    while (next && !next.tile); // over gaps: a class may have fewer images than another
+    while (next && !next.tile); // skip gaps: a class may have fewer images than another
     if (!next) return;
     at.button.tabIndex = -1;
     next.tabIndex = 0;
     next.focus();
   }
 
-  /** The tile under the pointer may show another image by now, or none. */
+  /** By now the tile under the pointer may show another image, or none. */
   #keepPeek() {
     const now = this.#held(this.peeked.button);
     if (!now) this.peek.hidden = true;
     else if (now.tile !== this.peeked.tile) this.#show(now);
   }
 
-  /** Hover and focus: four times the size, the CAM over it. */
+  /** On hover and focus: four times the size, overlaid with the CAM. */
   #show({ button, tile, group }) {
     this.peeked = { button, tile };
     const [snap] = this.last;
     const place = { col: tile.col, row: tile.row, columns: group.columns, rows: group.rows };
     const size = whole(group.side, 112);
-    const maps = group.early ? '' : camSheet(group); // maps are kept of finished images only
+    const maps = group.early ? '' : camSheet(group); // maps are kept for finished images only
     put(
       this.peek,
       h(

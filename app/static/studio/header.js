@@ -1,4 +1,4 @@
-// The top bar: which run is shown, the command that makes the same one, light or dark; and the
+// The top bar: which run is shown, the command to reproduce it, the theme switch, and the
 // downloads.
 
 import { h, setAttr, setText } from '../core/dom.js';
@@ -7,9 +7,9 @@ import { href, write } from '../core/address.js';
 /** @import { Snapshot } from '../core/types.js' */
 
 const BUNDLE =
-  'The student as safetensors and ONNX, with class names, a card of facts and code that loads it. Takes some seconds.';
+  'The student as safetensors and ONNX, with class names, a model card and loading code. Takes a few seconds.';
 
-/** What one page alone reads; it stays in the address for the way back to that page. */
+/** Parameters that only one page reads; they stay in the address for the return to that page. */
 const OF = { lesson: 'lessons', runs: 'compare', point: 'compare' };
 
 /** The top bar. */
@@ -18,7 +18,7 @@ export class Header {
    * @param {HTMLElement} view
    * @param {object} hooks
    * @param {string} hooks.base
-   * @param {() => string} hooks.command The command for what the form says.
+   * @param {() => string} hooks.command The command for the current form.
    * @param {(node: HTMLElement) => void} hooks.explain Opens the tip of an element.
    */
   constructor(view, { base, command, explain }) {
@@ -57,7 +57,7 @@ export class Header {
     });
   }
 
-  /** Closes the sheet with the command. */
+  /** Closes the command sheet. */
   close() {
     if (!this.card.hidden) {
       this.#open(false);
@@ -75,20 +75,20 @@ export class Header {
       this.title,
       'data-tip',
       snap.run
-        ? `The Studio's run, ${snap.run}, and the command that makes the same one. Everyone who opens this address sees the same run.`
-        : 'The command that makes the run of this form.',
+        ? `The Studio’s run, ${snap.run}, and the command to reproduce it. Everyone at this address sees the same run.`
+        : 'The command for the run set up in this form.',
     );
     setText(
       this.title,
       `${document.body.dataset.page === 'studio' ? '' : 'Studio: '}${snap.title || 'no run yet'}`,
-    ); // other pages show runs of their own
-    if (this.card.hidden) this.#say(); // what is selected in it stays
+    ); // other pages show other runs
+    if (this.card.hidden) this.#say(); // keep any selected text
     const run = snap.run && encodeURIComponent(snap.run);
     setAttr(this.csv, 'hidden', !run);
     setAttr(this.csv, 'href', run && `${this.base}/kg/csv/${run}`);
     setAttr(this.bundle, 'hidden', !snap.student_ready);
     if (this.exported !== `${snap.run} ${snap.attempt}`) {
-      // what the last export said belongs to its run
+      // the last export's message belongs to its run
       this.exported = `${snap.run} ${snap.attempt}`;
       setAttr(this.bundle, 'data-tip', BUNDLE);
     }
@@ -101,20 +101,22 @@ export class Header {
       'data-tip',
       snap.student_ready
         ? 'The trained student as a safetensors file'
-        : 'Ready when the run has finished or was stopped',
+        : 'Available when the run finishes or is stopped',
     );
   }
 
-  /** The command of the run that is shown; before any, of what the form says now. */
+  /** The command of the run being shown; before any run, the command for the current form. */
   #say() {
     const { snap } = this;
     this.text = snap.phase !== 'empty' ? snap.command : this.command() || snap.command;
-    setText(this.card.querySelector('p'), 'The same run from a terminal:');
+    setText(this.card.querySelector('p'), 'Run this from a terminal:');
     setText(this.card.querySelector('code'), this.text);
-    setText(this.card.querySelector('.machine'), snap.machine ? `Made on ${snap.machine}.` : '');
+    setText(this.card.querySelector('.machine'), snap.machine ? `Trained on ${snap.machine}.` : '');
   }
 
-  /** Some seconds of work for the server: say so meanwhile, and what is missing afterwards. */
+  /**
+   * The server needs a few seconds: say so while it works, and report afterwards what is missing.
+   */
   async #export(run) {
     if (this.bundle.ariaBusy === 'true') return;
     this.bundle.ariaBusy = 'true';
@@ -132,7 +134,7 @@ export class Header {
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
       if (note) said = `Exported without ONNX. ${decodeURIComponent(note)}`;
     } catch (error) {
-      said = error instanceof TypeError ? 'The server does not answer.' : error.message;
+      said = error instanceof TypeError ? 'The server is not responding.' : error.message;
     }
     this.bundle.ariaBusy = 'false';
     setText(this.bundle, 'Export ZIP');
@@ -148,13 +150,13 @@ export class Header {
     if (on) /** @type {HTMLElement} */ (this.card.querySelector('.copy')).focus();
   }
 
-  /** The address of this view, into the clipboard; without one, selected in the sheet. */
+  /** Copies the address of this view; without a clipboard, selects it in the sheet. */
   async #share() {
     const { page } = document.body.dataset;
     const { snap } = this;
     const link = href({
       __theme: null,
-      speed: null, // the reader's own
+      speed: null, // personal to each viewer
       ...Object.fromEntries(
         Object.entries(OF)
           .filter(([, of]) => of !== page)
@@ -175,12 +177,12 @@ export class Header {
     } catch {
       this.#open(true);
       this.text = link;
-      setText(this.card.querySelector('p'), 'A link to this view; press Ctrl-C:');
+      setText(this.card.querySelector('p'), 'Link to this view. Press Ctrl-C to copy:');
       this.#select(link);
     }
   }
 
-  /** For Ctrl-C, where there is no clipboard: outside a secure context. */
+  /** For Ctrl-C where there is no clipboard, outside a secure context. */
   #select(text) {
     const code = this.card.querySelector('code');
     setText(code, text);
@@ -194,7 +196,7 @@ export class Header {
       setText(button, 'Copied');
     } catch {
       this.#select(text);
-      setText(button, 'Selected; press Ctrl-C');
+      setText(button, 'Press Ctrl-C to copy');
     }
     setTimeout(() => setText(button, said), 1600);
   }

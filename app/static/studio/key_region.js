@@ -1,4 +1,4 @@
-// Key region: where the teacher's evidence lies (CAM), where it should lie (target), and what is
+// Key region: where the teacher finds evidence (CAM), where it should be (target), and what is
 // still missing (Eq. 5, 6).
 
 import { cell, h, math, num, pct, picture, put, setText, term } from '../core/dom.js';
@@ -15,14 +15,14 @@ import { mapNames } from '../core/terms.js';
 const SIDE = { narrow: 168, wide: 224 };
 
 /**
- * Names class and certainty, with "sure" if the line has room for it beside the title.
+ * Names the class and the confidence, with "sure" if there is room for it beside the title.
  * @param {string} name
  * @param {ShownImage} image
  * @param {number} side
  * @returns {string}
  */
 function caption(name, { p, replay }, side) {
-  const text = `${name}, ${replay ? 'in the making' : pct(p)}`;
+  const text = `${name}, ${replay ? 'in progress' : pct(p)}`;
   const whole = `${text} sure`;
   return !replay && 5.8 * whole.length + 40 <= side ? whole : text;
 }
@@ -38,7 +38,7 @@ const ramp = (kind, ...marks) =>
     ),
   );
 
-/** The key region's panel. */
+/** The key region panel. */
 export class KeyRegion {
   /**
    * @param {HTMLElement} view
@@ -64,10 +64,10 @@ export class KeyRegion {
   }
 
   /**
-   * Draws image, map, target and what is missing.
+   * Draws the image, its map, the target and the missing evidence.
    * @param {Snapshot} snap
-   * @param {ShownImage | null} image Null before there is one.
-   * @param {boolean} following Nobody has selected an image.
+   * @param {ShownImage | null} image Null until there is one.
+   * @param {boolean} following No image is selected.
    */
   draw(snap, image, following) {
     /** @type {Parameters<KeyRegion['draw']>} */
@@ -113,8 +113,8 @@ export class KeyRegion {
       !image
         ? ''
         : !cam
-          ? 'known when the batch is done'
-          : `${following ? 'newest image, ' : ''}${off ? 'off in this run' : `${count} of ${cells} cells still pull`}`,
+          ? 'available when the batch is done'
+          : `${following ? 'newest image, ' : ''}${off ? 'off in this run' : `${count} of ${cells} cells below target`}`,
     );
     if (this.solid) {
       this.surface.draw(scale, cam ?? null, names.short);
@@ -136,16 +136,16 @@ export class KeyRegion {
           ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`))
           : ghost(
               snap.phase === 'empty'
-                ? 'Press Start and choose an image'
+                ? 'Press Start, then select an image'
                 : coming
-                  ? 'On its way …'
+                  ? 'Coming up…'
                   : 'No image was finished',
             ),
       ),
       figure(
         term(
           names.title,
-          `${names.tip}: how much each of the ${scale.h} × ${scale.w} places speaks for the class, as the teacher sees it. Raw values. The fullest colour is the map's own highest place, or 1 where all are lower; the target's is 1.`,
+          `${names.tip}: how strongly each of the ${scale.h} × ${scale.w} cells supports the class, according to the teacher. Raw values. The color scale ends at the map’s maximum, or at 1 if that is higher; the target’s ends at 1.`,
         ),
         names.title.length > 9 ? '' : 'evidence, raw',
         cam
@@ -158,7 +158,7 @@ export class KeyRegion {
               top,
             )
           : ghost(
-              image ? 'Kept of finished batches only' : 'What the teacher sees, place by place',
+              image ? 'Available for finished batches only' : 'What the teacher sees, cell by cell',
             ),
       ),
       ramp('', cell(top), '0', '< 0'),
@@ -170,25 +170,25 @@ export class KeyRegion {
           scale,
           target,
           null,
-          `Target, ${high.toFixed(2)} in the middle, ${low.toFixed(2)} in the corners`,
+          `Target: ${high.toFixed(2)} in the center, ${low.toFixed(2)} in the corners`,
         ),
       ),
       figure(
-        term('Missing', `${told('missing')} The cells that pull are outlined.`),
+        term('Missing', `${told('missing')} Cells below the target are outlined.`),
         cam ? [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`] : '',
         cam
           ? grid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`)
           : ghost(
               image
-                ? 'Known when the batch is done'
-                : 'What is still missing; only these cells pull',
+                ? 'Available when the batch is done'
+                : 'Missing evidence; only these cells get a gradient',
             ),
       ),
       ramp('miss', '1', '0'),
     );
   }
 
-  /** A teacher that pools before any map. */
+  /** For a teacher without a spatial map. */
   #without(snap, image, room) {
     setText(this.note, '');
     const side = Math.floor(room);
@@ -210,7 +210,7 @@ export class KeyRegion {
       figure(
         mapNames(snap).title,
         '',
-        ghost('This teacher has no spatial map: key region is off.'),
+        ghost('This teacher has no spatial map, so key region is off.'),
       ),
     );
   }

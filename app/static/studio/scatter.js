@@ -1,6 +1,7 @@
-// The images as points, as the teacher or as the student describes them. Synthetic filled, real
-// hollow; a class's anchor is a square. Which images, which places, which colors; drawing and
-// pointers are cloud.js's. Zoom and rotation survive every update.
+// The images as points in the teacher's or the student's embedding. Synthetic images are filled,
+// real ones hollow; a class anchor is a square. This module decides which images to show, where and
+// in which color; point_cloud.js handles drawing and pointers. Zoom and rotation survive every
+// update.
 
 import * as address from '../core/address.js';
 import { PointCloud } from '../charts/point_cloud.js';
@@ -15,31 +16,31 @@ import { generatorTerms, inUse } from '../core/terms.js';
 /** @import { Archive } from '../store/groups.js' */
 
 const MOST = 6000;
-const NEWEST = 4; // points; iterations that are shown in any case
+const NEWEST = 4; // iterations that are always shown
 const SHADES = 24;
 const TIPS = {
   teacher: told('embedding-map'),
   height:
-    ' In three dimensions width and depth are those of the flat map, and the height is the main direction of what the map leaves out (first principal component of the rest).',
+    ' In 3-D, width and depth are those of the 2-D map; height is the first principal component of what the map leaves out.',
   anchors:
-    "The student's own embedding of images of the pool (at most 600, evenly taken) and of real ones, newest test. The axes are fixed by the anchors f_y (squares): an orthonormal projection to the main directions of the anchors, so that the ball of radius √(d·r_i) or √(d·r_o) round each is a disc of exactly that radius (solid r_i, dashed r_o). Points move at a test because the student has learnt.",
+    'The student’s embedding of real images and of up to 600 images sampled evenly from the pool, at the newest test. The anchors f_y (squares) fix the axes: an orthonormal projection onto their principal directions, so the ball of radius √(d·r_i) or √(d·r_o) around each anchor is a disc of exactly that radius (solid r_i, dashed r_o). Points move at each test because the student has learned.',
   principal:
-    "The student's own embedding of images of the pool and of real ones, newest test: main directions, turned at each test to lie as at the test before (orthogonal Procrustes). Points move at a test because the student has learnt.",
+    'The student’s embedding of real images and images from the pool, at the newest test: principal directions, aligned with the previous test (orthogonal Procrustes). Points move at each test because the student has learned.',
 };
 const WITHOUT = {
-  early: "Known after the student's first test.",
-  old: "This run was made by an earlier version, which kept no student's view.",
+  early: 'Available after the student’s first test.',
+  old: 'This run comes from an earlier version, which did not record the student’s view.',
 };
 
-/** The scatter of images. */
+/** The scatter plot of images. */
 export class Scatter {
   /**
    * @param {HTMLElement} view
    * @param {object} hooks
    * @param {(at: ImageKey) => void} hooks.select
    * @param {(c: number) => number} hooks.colour
-   * @param {(images: ImageOfClass[] | null) => void} hooks.gather Shows images in the gallery's
-   *   place.
+   * @param {(images: ImageOfClass[] | null) => void} hooks.gather Shows images in place of the
+   *   gallery.
    */
   constructor(view, { select, colour, gather }) {
     const { space, dim, colour: by, pick } = address.ofStudio();
@@ -90,7 +91,7 @@ export class Scatter {
       if (name === 'kg-space') {
         this.space = value === 'student' ? 'student' : 'teacher';
         if (isTrusted) this.#hold({ held: this.held });
-      } // a lasso is of the places that it was drawn among
+      } // a lasso is only valid in the layout it was drawn in
       else if (name === 'kg-dim') this.dim = this.cloud.dim = value === '3' ? 3 : 2;
       else if (name === 'kg-paint') {
         this.by = value;
@@ -112,15 +113,15 @@ export class Scatter {
     return this.panel.querySelectorAll(`[name=${name}]`);
   }
 
-  /** Draws again although nothing seems to have changed. */
+  /** Forces a redraw. */
   redraw() {
     this.key = '';
     if (this.last) this.draw(...this.last);
   }
 
   /**
-   * Dims every class but one for now.
-   * @param {number | null} c Null is as before.
+   * Temporarily dims every class but one.
+   * @param {number | null} c Null restores the previous state.
    */
   isolate(c) {
     const only = c ?? this.held;
@@ -131,7 +132,7 @@ export class Scatter {
   }
 
   /**
-   * Holds a class and shows its images in the gallery; a second time lets it go.
+   * Holds a class and shows its images in the gallery; calling it again releases the class.
    * @param {number} c
    */
   all(c) {
@@ -139,7 +140,7 @@ export class Scatter {
     this.gather(this.held == null ? null : this.#of(c));
   }
 
-  /** Selects nothing. */
+  /** Clears the selection. */
   clear() {
     this.#hold({});
   }
@@ -159,7 +160,7 @@ export class Scatter {
     if (document.body.dataset.page === 'studio') address.write({ pick: address.picked(this) });
   }
 
-  /** The address has become another one. */
+  /** The address has changed. */
   #turn() {
     if (!address.onStudio()) return;
     const { pick, colour, space, dim } = address.read();
@@ -174,7 +175,7 @@ export class Scatter {
   }
 
   /**
-   * Selects what an address asks for, once its points are here.
+   * Selects what an address asks for, once its points have arrived.
    * @param {Pick} pick
    */
   ask({ held, lasso }) {
@@ -198,7 +199,7 @@ export class Scatter {
     if (!found?.length) this.clear();
   }
 
-  /** Others stand back while a lasso's images are in the gallery. */
+  /** Dims all other images while a lasso's images are in the gallery. */
   #mark(found) {
     this.within = found.length ? new Set(found.map((i) => this.points.keys[i])) : null;
     this.redraw();
@@ -265,18 +266,18 @@ export class Scatter {
         views
           ? seen
             ? `test ${num(seen.test)} of ${num(snap.views)}, ${num(seen.c.length)} images`
-            : 'is being fetched …'
+            : 'loading…'
           : WITHOUT[snap.curve.at.length && !frame.past ? 'old' : 'early'],
       );
     else
       setText(
         this.note,
         snap.layout === 'fitting'
-          ? 'places are being found …'
+          ? 'computing layout…'
           : snap.tested_on === 'synthetic' && snap.layout === 'none' && frame.making
-            ? 'drawn when 60 images are made'
+            ? 'shown after 60 images'
             : shown.every > 1
-              ? `every ${shown.every}th iteration and the newest`
+              ? `1 in ${shown.every} iterations, plus the newest`
               : '',
       );
     if (key === this.key) return;
@@ -285,8 +286,8 @@ export class Scatter {
   }
 
   /**
-   * Which iterations have points: all, or so many that a browser draws them at once; those that are
-   * shown stay while more come.
+   * Which iterations have points: all of them, or as many as a browser can draw at once; those
+   * already shown stay as more arrive.
    */
   #iterations(/** @type {Snapshot} */ snap, /** @type {Frame} */ frame) {
     const done =
@@ -426,7 +427,7 @@ export class Scatter {
     setAttr(
       this.host,
       'aria-label',
-      `${student ? 'Student' : 'Teacher'}'s embedding: ${num(points.n)} synthetic and ${num(real.n)} real images. A class's name in the gallery selects its images.`,
+      `${student ? 'Student' : 'Teacher'} embedding: ${num(points.n)} synthetic and ${num(real.n)} real images. Use the colored dots in the gallery to select a class.`,
     );
   }
 
@@ -461,7 +462,7 @@ export class Scatter {
         class: 'class',
         newest: 'newest batch',
         age: 'age',
-        p: "teacher's certainty",
+        p: 'teacher confidence',
         ...Object.fromEntries(terms.map((t) => [t.name, t.title])),
       };
       put(
@@ -494,7 +495,8 @@ export class Scatter {
               text(high),
             ),
       real && h('span', null, dot('hollow'), 'real, for comparison only'),
-      anchors && h('span', null, h('i', { class: 'anchor' }), 'anchor f_y, r_i, r_o dashed'),
+      anchors &&
+        h('span', null, h('i', { class: 'anchor' }), 'anchor f_y, r_i (solid), r_o (dashed)'),
     );
   }
 
@@ -515,7 +517,7 @@ export class Scatter {
     this.hint.style.top = `${Math.max(0, y - 28)}px`;
   }
 
-  /** Names of classes: beside their points in the flat view, at their middle in space. */
+  /** Class names: beside their points in 2-D, at their center in 3-D. */
   #names(ctx, project) {
     if (!this.base || this.classes.length > 20) return;
     const { base, classes, host, dim } = this;
@@ -564,7 +566,7 @@ export class Scatter {
           (s) => Math.abs(s.y - y) < 13 && Math.abs(s.x - x) < 3.2 * (s.text.length + text.length),
         )
       )
-        continue; // in space names cross: the first stays
+        continue; // in 3-D names may overlap: the first one stays
       said.push({ text, x, y });
       ctx.globalAlpha = this.only == null || this.only === c ? 1 : 0.15;
       ctx.strokeStyle = this.cloud.surface;
@@ -577,7 +579,8 @@ export class Scatter {
 }
 
 /**
- * Finds the 2nd and the 98th percentile, so that one odd value does not make all others alike.
+ * Finds the 2nd and 98th percentiles, so that one outlier does not make all other values look
+ * alike.
  * @param {number[]} values
  * @returns {Point}
  */

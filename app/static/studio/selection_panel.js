@@ -1,5 +1,5 @@
-// What was lassoed in the scatter, in the gallery's place: every chosen image, counts by class, and
-// a way back.
+// The images lassoed in the scatter plot, shown in place of the gallery: every selected image,
+// counts per class, and a way back.
 
 import { dot, h, num, picture, put, setAttr, setText, whole } from '../core/dom.js';
 
@@ -9,7 +9,7 @@ import { dot, h, num, picture, put, setAttr, setText, whole } from '../core/dom.
 const SIDE = 40;
 const GAP = 8;
 
-/** The selected images, in the gallery's place. */
+/** The selected images, shown in place of the gallery. */
 export class SelectionPanel {
   /**
    * @param {HTMLElement} view
@@ -45,7 +45,7 @@ export class SelectionPanel {
           {
             type: 'button',
             class: 'btn small',
-            'aria-label': by < 0 ? 'Earlier images' : 'More images',
+            'aria-label': by < 0 ? 'Previous images' : 'More images',
             onclick: () => {
               this.page += by;
               this.redraw();
@@ -87,7 +87,7 @@ export class SelectionPanel {
    * Draws the selection.
    * @param {Snapshot} snap
    * @param {Archive} archive
-   * @param {number} finished Iterations that count as finished at the moment that is shown.
+   * @param {number} finished Iterations that count as finished at the moment shown.
    * @param {ImageKey | null} chosen
    */
   draw(snap, archive, finished, chosen) {
@@ -96,7 +96,7 @@ export class SelectionPanel {
       this.of = mark;
       this.show(null);
       return;
-    } // of another run
+    } // a selection from another run
     this.of = mark;
     const on = Boolean(this.images);
     setAttr(this.root, 'hidden', !on);

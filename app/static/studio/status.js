@@ -1,5 +1,5 @@
-// The line at the top: one sentence about now, and how far the run is; or, in the same 40 pixels,
-// what went wrong and what to press.
+// The status line at the top: one sentence about the current state, and the run's progress; or, in
+// the same 40 pixels, what went wrong and what to do about it.
 
 import { dot, h, num, put, setAttr, setText, time } from '../core/dom.js';
 
@@ -9,7 +9,7 @@ const QUIET = 6000; // a screen reader hears a new sentence at most this often
 
 const ICON = 'M8 1 .5 14.5h15L8 1Zm-.8 5h1.6v4.2H7.2V6Zm0 5.2h1.6v1.6H7.2v-1.6Z';
 
-/** The line at the top. */
+/** The status line at the top. */
 export class Status {
   /**
    * @param {HTMLElement} view
@@ -42,7 +42,7 @@ export class Status {
     if (!snap.alert) this.#update(snap, away);
     if (!snap.alert && performance.now() - this.said > QUIET) {
       this.said = performance.now();
-      setText(this.announcer, away ? 'The server does not answer.' : this.#plain(snap));
+      setText(this.announcer, away ? 'The server is not responding.' : this.#plain(snap));
     }
   }
 
@@ -83,7 +83,7 @@ export class Status {
       put(
         text,
         away
-          ? `The server does not answer; last heard of ${time(away)} ago. Trying again.`
+          ? `The server is not responding. Last contact ${time(away)} ago. Retrying…`
           : snap.sentence.map((part) =>
               part.class == null
                 ? part.text

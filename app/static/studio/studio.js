@@ -1,5 +1,5 @@
-// The live view: polls the snapshot, decides what is shown, and has each panel draw its part.
-// Selection, speed and zoom belong to this viewer; the run belongs to everyone.
+// The live view: polls the snapshot, decides what to show, and lets each panel draw its part.
+// Selection, speed and zoom belong to this viewer; the run is shared by everyone.
 
 import * as address from '../core/address.js';
 import { Archive, decode } from '../store/groups.js';
@@ -36,10 +36,10 @@ import { ViewerSidebar } from '../audience/viewer_sidebar.js';
  * Starts the page.
  * @param {HTMLElement} element The template's host.
  * @param {Gradio} gradio
- * @returns {Studio | void} Nothing while Gradio has not filled the sidebar; then it tries again.
+ * @returns {Studio | void} Nothing until Gradio has filled the sidebar; it retries until then.
  */
 export function mount(element, gradio) {
-  // Gradio fills the sidebar's HTML in its own time, sometimes after this runs
+  // Gradio may fill the sidebar's HTML after this runs
   if (
     !gradio.watching &&
     (!document.getElementById('kg-texts') || !document.querySelector('#kg-speed input'))
@@ -93,8 +93,8 @@ class Studio {
     this.header = new Header(view, hooks);
     this.sidebar = gradio.watching ? new ViewerSidebar() : new Sidebar(hooks);
     this.tips = tips(view.querySelector('.tip'));
-    // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every news
-    // of the run that is shown
+    // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every update
+    // of the run being shown
     const studio = () => {
       this.pages.go('studio');
       this.live.soon();
@@ -152,7 +152,7 @@ class Studio {
   }
 
   #take(/** @type {Snapshot} */ snap) {
-    this.taking = true; // what the address becomes meanwhile is nobody's choice
+    this.taking = true; // address changes during this are not the user's
     try {
       this.#news(snap);
     } finally {
@@ -167,10 +167,10 @@ class Studio {
         this.snap.id !== snap.id ||
         this.snap.attempt !== snap.attempt);
     const lost =
-      // it was never finished
+      // the image was never finished
       !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done;
     const foreign = !this.snap && this.foreignRun.meets(snap, ACTIVE.includes(snap.phase));
-    const came = this.foreignRun.came(snap); // selection and moment are of the link's run
+    const came = this.foreignRun.came(snap); // selection and moment belong to the linked run
     if (other && !came && snap.run !== this.foreignRun.asked) this.foreignRun.hide();
     if (this.sel && (other || lost)) this.select(null, true);
     this.snap = snap;
@@ -193,8 +193,8 @@ class Studio {
   }
 
   /**
-   * Name of the teacher's class with that index, chosen or not; its number until the names are
-   * here.
+   * Name of the teacher's class with that index, whether or not it was selected; its number until
+   * the names arrive.
    */
   #nameOf(index) {
     const at = this.snap.class_indices.indexOf(index);
@@ -214,7 +214,7 @@ class Studio {
     return this.names?.[index] ?? `class ${index}`;
   }
 
-  /** Draws in the next animation frame, once, however many things have changed. */
+  /** Draws once in the next animation frame, no matter how much has changed. */
   schedule() {
     if (this.snap && !this.drawing)
       this.drawing = requestAnimationFrame(() => {
@@ -235,13 +235,13 @@ class Studio {
     this.header.draw(live);
     this.sidebar.draw(live, this.away > 0);
     for (const place of Object.values(this.places)) place.follow(live);
-    // what else is not shown has no size to be drawn in
+    // hidden panels have no size to draw in
     if (this.pages.page !== 'studio') return void this.status.draw(live, this.away);
     if (live.run !== new URLSearchParams(location.search).get('run'))
       address.write({ run: live.run }, true);
     this.timeline.draw(live, frame);
     this.#where(frame);
-    // what was seen last stays until the other moment is here
+    // keep the last view until the requested moment arrives
     if (frame.waiting) return void setTimeout(() => this.schedule(), 200);
     const chosen =
       this.sel && this.sel.it < frame.finished + Number(Boolean(frame.making))
@@ -272,7 +272,7 @@ class Studio {
     this.curves.draw(snap);
   }
 
-  /** Without a selection the page follows the newest batch, one class after the other. */
+  /** Without a selection, the page follows the newest batch, one class after another. */
   #newest(/** @type {Frame} */ frame) {
     const group = frame.making ?? this.archive.group(frame.finished - 1);
     if (!group?.tiles.length) return null;
@@ -281,14 +281,14 @@ class Studio {
     return { it: group.iteration, pos: tile.pos };
   }
 
-  /** Everything known of an image: from the group that it is shown in, else from its sample. */
+  /** Everything known about an image, from the group that shows it or else from its sample. */
   #image(/** @type {ImageKey} */ { it, pos }, /** @type {Frame} */ frame) {
     const group = frame.making?.iteration === it ? frame.making : this.archive.group(it);
     const tile = group?.byPos.get(pos);
     const finished = it < this.snap.counters.iterations_done;
     const sample = finished ? this.archive.sample(it, pos) : null;
-    // in a replay, what only the finished image has (its place, its answers) is not shown before
-    // its end
+    // in a replay, what only the finished image has (its position, its predictions) is hidden until
+    // the end
     if (tile)
       return {
         ...tile,
@@ -312,7 +312,7 @@ class Studio {
     return sample && { ...sample, it, sample, finished, piece: { url: sample.image } };
   }
 
-  /** Says when this view lags behind the run, and offers to catch up. */
+  /** Shows when this view lags behind the run, and offers to catch up. */
   #where(/** @type {Frame} */ frame) {
     const note = this.view.querySelector('.p-gallery .note');
     const button = this.view.querySelector('.live-now');
@@ -325,10 +325,10 @@ class Studio {
       lag
         ? `showing iteration ${num(lag.showing + 1)} · ${over ? 'the run ended' : 'live is'} at ${num(lag.live + 1)}`
         : other
-          ? `of ${this.snap.teacher.title}; Start turns this page to ${other}`
+          ? `from ${this.snap.teacher.title}; Start switches to ${other}`
           : 'newest on the right',
     );
-    setText(button, lag ? (over ? 'To the end' : 'Go live') : 'Play from the beginning');
+    setText(button, lag ? (over ? 'Go to end' : 'Go live') : 'Play from the beginning');
     setAttr(button, 'hidden', !lag && !(over && this.player.done));
     setAttr(this.view.querySelector('.follow'), 'hidden', !this.sel);
   }
@@ -336,30 +336,29 @@ class Studio {
   /**
    * Selects an image, or follows the newest again.
    * @param {ImageKey | null} at
-   * @param {boolean} [own] The page's doing, not a person's.
+   * @param {boolean} [own] Done by the page, not by a person.
    */
   select(at, own = false) {
     this.sel = at;
-    if (this.pages.page === 'studio') address.write({ sel: address.selection(at) }, own); // on another page it means that one's
+    if (this.pages.page === 'studio') address.write({ sel: address.selection(at) }, own); // on other pages, `sel` belongs to that page
     this.schedule();
   }
 
-  /** Back from another page: what this one shows may have changed meanwhile. */
+  /** Back from another page: what this one shows may have changed in the meantime. */
   #tell() {
     address.write({ run: this.snap.run, sel: address.selection(this.sel), t: this.player.moment });
     this.scatter.tell();
   }
 
   /**
-   * The address has become another one: by Back or Forward, or because the presenter shows
-   * something else.
+   * The address has changed, through Back or Forward or because the presenter shows something else.
    */
   #turn(event) {
     if (this.pages.page !== 'studio') return;
     const { run, sel, t } = address.ofStudio();
     if (this.snap && run && run !== this.snap.run) {
       if (event.isTrusted) this.foreignRun.meets(this.snap, ACTIVE.includes(this.snap.phase));
-      else this.foreignRun.hide(); // where the presenter was, which nobody asked for here
+      else this.foreignRun.hide(); // it followed the presenter; nobody asked for it here
       return this.#leaveLink();
     }
     if (this.snap && t) this.player.seek(t);
@@ -369,7 +368,7 @@ class Studio {
     this.schedule();
   }
 
-  /** What the address says is of another run. */
+  /** The address belongs to another run. */
   #leaveLink() {
     this.select(null, true);
     this.scatter.clear();
@@ -416,8 +415,8 @@ class Studio {
     if (isTyping(event) || within('dialog') || (event.repeat && !event.key.startsWith('Arrow')))
       return;
     if (event.key === '.') this.sidebar.step();
-    // Space is the engine's pause on a live run; when the run is over or an earlier moment is
-    // shown, that of this view
+    // Space pauses the engine during a live run; when the run is over or an earlier moment is
+    // shown, it pauses this view
     if (event.key === ' ' && !within('input:not([type=radio]:checked), button, a, [role=button]')) {
       event.preventDefault();
       if (this.player.replaying || (this.player.over && this.player.done)) this.player.toggle();
@@ -426,7 +425,7 @@ class Studio {
     this.#travel(event, within);
   }
 
-  /** Arrows, Home and End move through time where nothing else wants them. */
+  /** Arrows, Home and End move through time where nothing else uses them. */
   #travel(event, within) {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const { player } = this;

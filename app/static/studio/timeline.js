@@ -1,6 +1,6 @@
-// Time: the whole run as one line, from which any moment can be looked at again, live or
-// afterwards. The line counts generator steps. Ticks below it are tests, marks above it what
-// happened; each is a way back there.
+// The whole run as one timeline, from which any moment can be revisited, live or afterwards. The
+// line counts generator steps. Ticks below it are tests, marks above it are events; each one jumps
+// back to its moment.
 
 import { h, num, pct, put, s, setAttr } from '../core/dom.js';
 import { momentAt } from '../store/moments.js';
@@ -9,7 +9,7 @@ import { momentAt } from '../store/moments.js';
 /** @import { Player } from '../store/player.js' */
 
 const NEAR = 3;
-const WIDE = 16; // pixels: ticks, and signs, closer than that are one
+const WIDE = 16; // pixels: ticks, and signs, closer than this are merged
 const ICONS = {
   start: 'M3 2h2v12H3zM14 2v12L6 8z',
   'iteration-back': 'M8 2v12L1 8zM15 2v12L8 8z',
@@ -36,7 +36,7 @@ const SIGNS = {
 const icon = (name) =>
   s('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, s('path', { d: ICONS[name] }));
 
-/** The time line. */
+/** The timeline. */
 export class Timeline {
   /**
    * @param {HTMLElement} view
@@ -60,14 +60,14 @@ export class Timeline {
         icon(name),
       );
     this.buttons = {
-      start: button('start', 'To the start. Key: Home', () => player.start()),
-      earlier: button('iteration-back', 'One iteration back. Keys: Shift and left arrow', () =>
+      start: button('start', 'Go to the start. Key: Home', () => player.start()),
+      earlier: button('iteration-back', 'Back one iteration. Keys: Shift + left arrow', () =>
         player.iterations(-1),
       ),
-      back: button('back', 'One frame back. Key: left arrow', () => player.frames(-1)),
+      back: button('back', 'Back one frame. Key: left arrow', () => player.frames(-1)),
       play: button('play', '', () => player.toggle()),
-      on: button('on', 'One frame on. Key: right arrow', () => player.frames(1)),
-      later: button('iteration-on', 'One iteration on. Keys: Shift and right arrow', () =>
+      on: button('on', 'Forward one frame. Key: right arrow', () => player.frames(1)),
+      later: button('iteration-on', 'Forward one iteration. Keys: Shift + right arrow', () =>
         player.iterations(1),
       ),
       end: button('end', '', () => player.goLive()),
@@ -81,7 +81,7 @@ export class Timeline {
         class: 't-track',
         role: 'slider',
         tabindex: 0,
-        'aria-label': 'Moment of the run',
+        'aria-label': 'Moment in the run',
         'aria-valuemin': 0,
       },
       h('i', { class: 't-line' }),
@@ -145,27 +145,23 @@ export class Timeline {
       this.still = still;
       put(play, icon(still ? 'pause' : 'play'));
     }
-    setAttr(play, 'aria-label', still ? 'Hold this view' : 'Play');
+    setAttr(play, 'aria-label', still ? 'Freeze this view' : 'Play');
     setAttr(
       play,
       'data-tip',
-      `${still ? 'Hold this view; the training goes on.' : `Play the making of each batch ${replaying ? 'from here' : 'from the beginning'}, at the speed chosen beside Speed.`} Slow motion is this page's own: everything is read from the run's folder, and the engine is never slowed.${over || replaying ? ' Key: space' : ''}`,
+      `${still ? 'Freeze this view. Training continues.' : `Replay how each batch was made, ${replaying ? 'from here' : 'from the beginning'}, at the selected speed.`} Replay reads from the run folder and never slows training.${over || replaying ? ' Key: space' : ''}`,
     );
     setAttr(end, 'aria-label', over ? 'End of the run' : 'Live');
-    setAttr(
-      end,
-      'data-tip',
-      over ? 'To the end of the run. Key: End' : 'To the newest state. Key: End',
-    );
+    setAttr(end, 'data-tip', over ? 'Go to the end of the run. Key: End' : 'Go live. Key: End');
     setAttr(end, 'disabled', !replaying);
     this.#marks(snap);
   }
 
-  /** Marks and ticks, made again only when there is another one. */
+  /** Marks and ticks, rebuilt only when they change. */
   #marks(snap) {
     const { at, accuracy } = snap.curve;
     const width = this.track.clientWidth;
-    const what = snap.tested_on === 'synthetic' ? 'agrees with the teacher on' : 'right on';
+    const what = snap.tested_on === 'synthetic' ? 'agrees with the teacher on' : 'correct on';
     const key = JSON.stringify([
       snap.run,
       snap.attempt,
@@ -181,14 +177,14 @@ export class Timeline {
     const tests = at.map((when, i) => [
       when,
       'test',
-      `Test after ${num(snap.curve.images[i])} images: ${what} ${pct(accuracy[i], 1)} of that test's images.`,
+      `Test after ${num(snap.curve.images[i])} images: ${what} ${pct(accuracy[i], 1)} of the test images.`,
     ]);
     const best =
       snap.best && at.length > 1
-        ? [[snap.best[0], 'best', `Best test: ${what} ${pct(snap.best[1], 1)} of its images.`]]
+        ? [[snap.best[0], 'best', `Best test: ${what} ${pct(snap.best[1], 1)} of the test images.`]]
         : [];
     this.events = [...tests, ...snap.marks, ...best].sort((a, b) => a[0] - b[0]);
-    let next = Infinity; // of several in one place the last, which the chart shows as well
+    let next = Infinity; // of several in one place, the last: the chart shows that one too
     const apart = tests
       .toReversed()
       .filter(([when]) => {
@@ -218,7 +214,7 @@ export class Timeline {
     );
   }
 
-  /** Signs that would cover each other are one: that of the last, which tells of all. */
+  /** Signs that would overlap are merged into the last one, whose text covers them all. */
   #signs(marks, width) {
     const groups = [];
     for (const mark of marks.sort((a, b) => a[0] - b[0])) {
