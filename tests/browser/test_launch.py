@@ -32,4 +32,4 @@ def test_a_port_in_use_is_said_in_one_sentence(tmp_path):
         )
     assert ended.returncode == 2
     assert ended.stdout == "" and ended.stderr.count("\n") == 1
-    assert ended.stderr.startswith(f"Port {port} is in use; choose another with --port")
+    assert ended.stderr.startswith(f"Port {port} is in use. Choose another with --port")
