@@ -104,7 +104,7 @@ def test_the_list_opens_a_lesson(studio: Studio):
 
 def test_nothing_runs_before_a_prediction(studio: Studio):
     run = studio.page.get_by_role("button", name="Run it", exact=True)
-    studio.until("what there is is known", lambda: "Make a prediction" in studio.text(".run-status"))
+    studio.until("the state is known", lambda: "Make a prediction" in studio.text(".run-status"))
     assert run.is_disabled() and studio.page.get_by_role("button", name="Commit").is_disabled()
     studio.see(".predict label").filter(has_text="B is not worse").click()
     studio.page.get_by_role("button", name="Commit").click()

@@ -65,7 +65,7 @@ def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
     )
     try:
         studio.until(
-            "it is going", lambda: names(studio) and "in progress" in studio.text(".run .state"), LATER
+            "it runs", lambda: names(studio) and "in progress" in studio.text(".run .state"), LATER
         )
         assert studio.page.get_by_role("button", name="Delete").is_hidden(), (
             "a run that is going cannot be deleted"
