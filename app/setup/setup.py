@@ -19,7 +19,7 @@ from kgen.recipes import recipes
 from kgen.zoo import zoo
 
 TEACHER = (Path(__file__).parent / "teacher.html").read_text(encoding="utf-8")
-PLAIN = {"container": False, "show_label": False, "interactive": True}
+PLAIN: dict[str, Any] = {"container": False, "show_label": False, "interactive": True}
 SOURCES = {
     "noise": (
         "Noisy layer",
