@@ -1,5 +1,6 @@
-"""`python -m kgen bundle` and `unbundle`: what the commands' words mean; `kgen.journal.bundle` and
-`kgen.journal.unbundle` do the work.
+"""`python -m kgen bundle` and `unbundle`: their options.
+
+`kgen.journal.bundle` and `kgen.journal.unbundle` do the work.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def bundle(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FILE.kgen", help="File to write; default RUN.kgen, beside the run."
+            "--out", metavar="FILE.kgen", help="File to write; default RUN.kgen, next to the run."
         ),
     ] = None,
     real_images: Annotated[
@@ -29,7 +30,7 @@ def bundle(
         typer.Option(
             "--with-real-images",
             help=(
-                "With the pixels of your own real images, where the recipe names a folder of them."
+                "Include the pixels of your own real images, if the recipe names a folder of them."
             ),
         ),
     ] = False,
@@ -37,12 +38,12 @@ def bundle(
         bool,
         typer.Option(
             "--with-checkpoint",
-            help="With the checkpoint, so that the run can be resumed elsewhere.",
+            help="Include the checkpoint, so that the run can be resumed elsewhere.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a run as one file, to be opened on another machine."""
+    """Write a run to a single file that can be opened on another machine."""
     made = bundles.write(folder, out, real_images=real_images, checkpoint=checkpoint)
     progress.say(
         json.dumps({"file": str(made), "bytes": made.stat().st_size})
@@ -55,16 +56,17 @@ def unbundle(
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE.kgen", help="What `python -m kgen bundle` or the Runs page made."
+            metavar="FILE.kgen", help="A file from `python -m kgen bundle` or the Runs page."
         ),
     ],
     runs: Annotated[
-        Path, typer.Option("--runs", metavar="FOLDER", help="Folder of runs to put it into.")
+        Path, typer.Option("--runs", metavar="FOLDER", help="The folder of runs to add it to.")
     ] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Open a bundle as a run: checked against its manifest, written whole or not at all, never over
-    another run.
+    """Open a bundle as a run.
+
+    It is checked against its manifest, written completely or not at all, and never replaces a run.
     """
     made = open_bundle(file, runs)
     progress.say(json.dumps({"folder": str(made)}) if as_json else f"{made}")

@@ -1,4 +1,4 @@
-"""`python -m kgen data …`: what the commands' words mean; `kgen.data.collection` does the work."""
+"""`python -m kgen data …`: options and output; `kgen.data.collection` does the work."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from kgen.cli.progress import Json
 from kgen.data import collection
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A data set that `python -m kgen data list` names.")
+    str, typer.Argument(metavar="NAME", help="A data set listed by `python -m kgen data list`.")
 ]
 
 cli = typer.Typer(
     no_args_is_help=True,
     help=(
         "Real data sets: what is on this machine, and how to add one. Nothing is downloaded unless"
-        " you type `get`."
+        " you run `get`."
     ),
 )
 
 
 @cli.command("list")
 def list_sets(as_json: Json = False) -> None:
-    """List the data sets, what of each is on this machine, and what an accuracy on it means."""
+    """List the data sets, which images are on this machine, and what accuracy on them means."""
     for name in collection.CARDS:
         found = collection.here(name)
         if as_json:
@@ -47,7 +47,7 @@ def list_sets(as_json: Json = False) -> None:
 
 @cli.command()
 def check(name: Name, as_json: Json = False) -> None:
-    """Decode every image of a data set and name those that cannot be read."""
+    """Decode every image of a data set and report those that cannot be read."""
     bad, counts = [], {}
     with progress.progress_bar() as bar:
         task = bar.add_task(f"checking {name}", total=None, note="")
@@ -77,19 +77,20 @@ def add(
         Path,
         typer.Argument(
             metavar="PATH",
-            help="A folder or ZIP with one subfolder per class, named by class or WordNet name.",
+            help="A folder or ZIP with one subfolder per class, named by class or WordNet ID.",
         ),
     ],
     split: Annotated[
-        str, typer.Option(help="What images are whose path does not say: test or train.")
+        str, typer.Option(help="Split of images whose path does not tell: test or train.")
     ] = "test",
     replace: Annotated[
-        bool, typer.Option("--replace", help="Put them in the place of what is there.")
+        bool, typer.Option("--replace", help="Replace the existing images.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a data set of yours to where recipes look for it. Every image is decoded once; bad ones
-    are left out and named.
+    """Copy your own data set to where recipes look for it.
+
+    Every image is decoded once; unreadable ones are skipped and reported.
     """
     if split not in ("test", "train"):
         raise collection.DataError(f"--split is {split!r}; expected test or train.")
@@ -116,20 +117,20 @@ def add(
     )
     if added.unreadable:
         progress.say(
-            f"Left out, cannot be read: {len(added.unreadable)}, for example {added.unreadable[0]}."
+            f"Skipped, cannot be read: {len(added.unreadable)}, for example {added.unreadable[0]}."
         )
     if added.unknown:
         progress.say(
-            f"Left out, no class of {name}:"
+            f"Skipped, not a class of {name}:"
             f" {', '.join(f'{k} ({n})' for k, n in list(added.unknown.items())[:5])}."
         )
 
 
 @cli.command()
 def get(name: Name) -> None:
-    """Download a data set, through torchvision where it has it."""
+    """Download a data set, through torchvision if it provides it."""
     card = collection.card(name)
     progress.say(f"{card.title}: {card.source}. License: {card.license}.")
     collection.get(name)
     found = collection.here(name)
-    progress.say(f"{found.train:,} training and {found.test:,} test images are here.")
+    progress.say(f"{found.train:,} training and {found.test:,} test images are on this machine.")

@@ -1,5 +1,5 @@
-"""`python -m kgen preflight`: what the command's words mean. The check runs in a child, `screen.py`
-shows its answers.
+"""`python -m kgen preflight`: its options. The check runs in a child; `kgen/cli/progress.py` shows
+its findings.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ def preflight(
     arch: Annotated[
         str | None,
         typer.Option(
-            help="Name of the architecture, such as resnet18; not needed where the file has a card."
+            help="Name of the architecture, such as resnet18; optional if the file has a card."
         ),
     ] = None,
     classes: Annotated[
         str | None,
         typer.Option(
             help=(
-                "cat,dog or a .txt file (a name a line), a .json list, or a known data set, in the"
-                " order of the outputs."
+                "cat,dog or a .txt file (one name per line), a .json list, or a known data set, in"
+                " the order of the outputs."
             )
         ),
     ] = None,
     mean: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Per channel, of pixels in [0,1].")
+        str | None, typer.Option(metavar="A,B,C", help="Per channel, for pixels in [0,1].")
     ] = None,
     std: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Per channel, of pixels in [0,1].")
+        str | None, typer.Option(metavar="A,B,C", help="Per channel, for pixels in [0,1].")
     ] = None,
     side: Annotated[
         str | None,
-        typer.Option(metavar="N", help="Side in pixels of the images that it learnt from."),
+        typer.Option(metavar="N", help="Side of its training images in pixels."),
     ] = None,
-    channels: Annotated[int | None, typer.Option(help="Of an image; found in the file.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Image channels; found in the file.")] = None,
     n_train: Annotated[
         int | None,
-        typer.Option(help="Number of its training images: the memory budget is a share of them."),
+        typer.Option(help="Number of its training images; the memory budget is a share of them."),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data set whose real test images measure accuracy.")
@@ -57,34 +57,31 @@ def preflight(
     flip: Annotated[
         bool | None,
         typer.Option(
-            "--flip/--no-flip", help="May images be mirrored? Not letters, digits, signs."
+            "--flip/--no-flip", help="Whether images may be mirrored; not letters, digits, signs."
         ),
     ] = None,
-    title: Annotated[str | None, typer.Option(help="What people see.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title for display.")] = None,
     resolutions: Annotated[
         str | None, typer.Option(metavar="N,N", help="Sides of synthetic images to try.")
     ] = None,
     save: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Keep it as a teacher of this name, if nothing speaks against it."
-        ),
+        typer.Option(metavar="NAME", help="Save it as a teacher with this name if no check fails."),
     ] = None,
     by_order: Annotated[
         bool,
-        typer.Option(
-            "--by-order", help="Match tensors by their place: names differ, shapes agree."
-        ),
+        typer.Option("--by-order", help="Match tensors by position: names differ, shapes agree."),
     ] = False,
     half: Annotated[
         bool, typer.Option("--half", help="With --save: store in half precision.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line on standard output.")
+        bool, typer.Option("--json", help="Print one JSON object per line.")
     ] = False,
 ) -> None:
-    """Check your own teacher in seconds, before anything trains: what it can do, what will be off
-    and why.
+    """Check your own teacher in seconds, before anything trains.
+
+    Reports what it supports, and which terms are off and why.
     """
     if file == "-":
         from kgen.cli.worker import checked
@@ -115,6 +112,6 @@ def _numbers(option: str, text: str | None) -> list[float] | None:
         return None if text is None else [float(part) for part in text.split(",")]
     except ValueError:
         raise PreflightError(
-            f"{option} is {text!r}; expected a number a channel with commas between, such as"
+            f"{option} is {text!r}; expected one number per channel, comma-separated, such as"
             " 0.485,0.456,0.406."
         ) from None

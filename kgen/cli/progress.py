@@ -1,6 +1,4 @@
-"""What a person sees of runs that a terminal started: progress, plain lines or JSON, and what
-Ctrl-C does.
-"""
+"""Terminal output of runs: a progress bar, plain lines or JSON, and the handling of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -27,13 +25,13 @@ from kgen.tables.measure import Task, measure
 from kgen.tables.results import Pace, Results
 from kgen.tables.tables import Table
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 console = Console(stderr=True)
-"""For people; standard output is kept for results."""
+"""For messages; standard output is reserved for results."""
 
 
 def progress_bar(disable: bool = False) -> Progress:
-    """A bar with a word before it and a note behind; `add_task` wants `note=""`."""
+    """A bar between a description and a note; `add_task` needs `note=""`."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -45,8 +43,8 @@ def progress_bar(disable: bool = False) -> Progress:
 
 
 class Screen:
-    """What a person sees of the events: a progress bar on a terminal, plain lines in a pipe, JSON
-    if asked for.
+    """Shows events: as a progress bar on a terminal, as plain lines in a pipe, as JSON on
+    request.
     """
 
     def __init__(self, as_json: bool, iterations: int):
@@ -114,7 +112,7 @@ class Screen:
                 )
             )
         if self.bar and e.iteration is not None:
-            # a student's events name the iteration before: the bar never goes back
+            # a student's events name the previous iteration: the bar must not go back
             self.done = max(self.done, e.iteration + (e.kind == "batch_synthesised"))
             self.bar.update(self.task, completed=self.done, total=self.iterations, note=self.note)
 
@@ -126,8 +124,9 @@ class Screen:
 
 
 def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
-    """Run what `build(**options)` makes (a Runner) in the foreground; returns the exit code. Ctrl-C
-    asks it to stop, a second one insists.
+    """Run what `build(**options)` returns (a Runner) in the foreground; returns the exit code.
+
+    Ctrl-C asks it to stop, a second one forces it.
     """
     controls = Controls()
     interrupted = threading.Event()
@@ -136,7 +135,7 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
         if interrupted.is_set():
             raise KeyboardInterrupt
         interrupted.set()
-        console.print("Stopping at the next step; press Ctrl-C again to leave at once.")
+        console.print("Stopping at the next step; press Ctrl-C again to quit immediately.")
         controls.send("stop")
 
     signal.signal(signal.SIGINT, on_interrupt)
@@ -150,7 +149,7 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
         if not as_json:
             screen.line(f"Run folder: {runner.journal.path}")
     if last is None or (last.kind == "run_finished" and last.reason == "stopped"):
-        console.print(f"Go on with: python -m kgen resume {runner.journal.path}")
+        console.print(f"Resume with: python -m kgen resume {runner.journal.path}")
         return 130
     return 1 if last.kind == "run_failed" else 0
 
@@ -160,7 +159,7 @@ def say(text: str) -> None:
 
 
 def duration(seconds: float | None) -> str:
-    """In words, no more exact than a guess deserves."""
+    """A duration in words, no more precise than an estimate deserves."""
     if seconds is None:
         return "unknown time"
     if seconds < 45:
@@ -169,8 +168,9 @@ def duration(seconds: float | None) -> str:
 
 
 def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> int:
-    """Make these runs, keep each as it ends, and tell; returns the exit code. Ctrl-C drops the runs
-    on the way and keeps the others.
+    """Execute these runs, save each as it ends, and report; returns the exit code.
+
+    Ctrl-C discards the runs in progress and keeps the finished ones.
     """
     left, going, failed = list(tasks), [], 0
     columns = (
@@ -214,15 +214,15 @@ def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> 
                     console.print(f"     {note}", highlight=False)
         except KeyboardInterrupt:
             console.print(
-                f"Stopped. Finished runs are kept ({len(tasks) - len(left) - failed} now); the same"
-                " command goes on with the rest."
+                f"Stopped. Finished runs are saved ({len(tasks) - len(left) - failed} now); repeat"
+                " the command to continue with the rest."
             )
             return 130
     return 1 if failed else 0
 
 
 def list_recipes(as_json: bool) -> None:
-    """The named recipes, group by group, with the first sentence of what each does."""
+    """List the named recipes by group, each with the first line of its description."""
     if as_json:
         for name in recipes.NAMES:
             print(
@@ -246,11 +246,11 @@ def list_recipes(as_json: bool) -> None:
 def list_tables(
     tables: list[Table], seeds: int, jobs: int, results: Results, as_json: bool
 ) -> None:
-    """Each table with how many of its runs are there, and how long the rest would take."""
+    """List each table with how many of its runs are done, and how long the rest would take."""
     there = results.read()
     pace = Pace((row for t in tables for row in t.rows), there.values())
     grid = Grid(box=SIMPLE)
-    for name in ("table", "what it shows", "paper", "runs", "the rest takes"):
+    for name in ("table", "what it shows", "paper", "runs", "time left"):
         grid.add_column(name, no_wrap=name == "table")
     for t in tables:
         wanted = {(row.key, seed) for row in t.rows for seed in range(seeds)}
@@ -281,7 +281,7 @@ def list_tables(
 
 
 def show_tables(tables: list[Table], seeds: int, results: Results, as_json: bool) -> None:
-    """What the runs that are there come to."""
+    """Show the results of the finished runs."""
     there = results.read()
     for t in tables:
         found = report.lines(t, range(seeds), there)
@@ -295,8 +295,8 @@ STATUS = {"ok": "ok", "warn": "[yellow]note[/yellow]", "fail": "[red]no[/red]"}
 
 
 def show_inspection(messages: Iterator[dict[str, Any]], as_json: bool) -> int:
-    """The findings about a teacher that somebody brought, as a table or as they come; returns the
-    exit code.
+    """Show the findings about a user's teacher, as a table or as they arrive; returns the exit
+    code.
     """
     grid, last = Grid(box=SIMPLE, show_header=False), {}
     grid.add_column(no_wrap=True)
@@ -317,7 +317,11 @@ def show_inspection(messages: Iterator[dict[str, Any]], as_json: bool) -> int:
         if last["kind"] == "error":
             console.print(f"Error: {last['text']}", highlight=False, markup=False, soft_wrap=True)
         elif last["saved"]:
-            print(f"Kept as {last['saved']}; use it with --set teacher={Path(last['saved']).stem}.")
+            print(f"Saved as {last['saved']}; use --set teacher={Path(last['saved']).stem}.")
         else:
-            print("It can be a teacher." if last["ok"] else "It cannot be a teacher as it is.")
+            print(
+                "It can be used as a teacher."
+                if last["ok"]
+                else "It cannot be used as a teacher yet."
+            )
     return 0 if last.get("ok") else 2

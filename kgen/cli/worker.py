@@ -1,8 +1,9 @@
-"""Child processes. The app's waits warmed up, is told what to run on one line, and then obeys
-control lines; another checks a teacher that somebody brought, told on one line as well.
+"""Child processes of the app and the command line, driven by JSON lines.
 
-Standard output carries JSON lines {"kind": ready | started | error | waiting, …}, and the run
-itself goes to its folder; or {"kind": row | report | error, …}.
+One waits warmed up, receives a recipe on one line, and then obeys control lines; another checks a
+user's teacher, also described on one line. Standard output carries JSON lines {"kind": ready |
+started | error | waiting, …}, while the run itself goes to its folder; or {"kind": row | report |
+error, …}.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from kgen.zoo.zoo import ZooError
 
 
 def controlled(checkpoint_every: float) -> int:
-    """One line of input with recipe and folder, then control lines; end of input means stop.
-    Returns the exit code.
+    """Run the recipe and folder on the first line of input, then obey control lines.
+
+    End of input means stop. Returns the exit code.
     """
     from kgen.embeddings import EmbeddingError
     from kgen.engine.engine import Distillation
@@ -32,13 +34,13 @@ def controlled(checkpoint_every: float) -> int:
 
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C in the app's terminal reaches us too; the app decides
+    )  # Ctrl-C in the app's terminal reaches us too; the app decides what to do
 
     def tell(kind: str, **more: Any) -> None:
         print(json.dumps({"kind": kind, **more}), flush=True)
 
-    # while nobody waits: read the data, warm the kernels, and let torch import what its first
-    # optimiser wants (1.5 s)
+    # while nobody is waiting: load the data, warm up the kernels, and let torch import what its
+    # first optimizer needs (1.5 s)
     Distillation(recipes.get("fashion-live"))
     tell("ready")
     line = sys.stdin.readline()
@@ -60,9 +62,7 @@ def controlled(checkpoint_every: float) -> int:
         tell("error", text=str(error))
         return 2
     except (ValueError, KeyError, TypeError) as error:
-        tell(
-            "error", text=f"The first line of input is no order with recipe and folder: {error!r}."
-        )
+        tell("error", text=f"The first line of input is not a recipe and a folder: {error!r}.")
         return 2
     tell("started", folder=str(runner.journal.path))
     threading.Thread(target=read_controls, args=(controls, tell), daemon=True).start()
@@ -75,7 +75,7 @@ def controlled(checkpoint_every: float) -> int:
 
 
 def read_controls(controls: Controls, tell: Callable[..., None]) -> None:
-    """Pass on control lines until input ends, which means stop."""
+    """Forward control lines until input ends, which means stop."""
     for line in sys.stdin:
         try:
             order = json.loads(line)
@@ -86,8 +86,10 @@ def read_controls(controls: Controls, tell: Callable[..., None]) -> None:
 
 
 def checked() -> int:
-    """One line of input with an order (`kgen.preflight.request.Order`); a line a finding, then the
-    report. Returns the exit code.
+    """Read a request (`kgen.preflight.request.PreflightRequest`) from one line of input and check
+    it.
+
+    Prints one line per finding, then the report. Returns the exit code.
     """
 
     def tell(kind: str, **more: Any) -> None:
@@ -120,7 +122,7 @@ def checked() -> int:
             ),
         )
         return 2
-    except Exception as error:  # ours to mend, but the one who asked is owed a sentence
+    except Exception as error:  # an internal bug; still report it to the user
         tell(
             "error",
             text=(

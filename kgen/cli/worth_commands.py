@@ -1,5 +1,5 @@
-"""`python -m kgen worth`: what the command's words mean, and how a terminal shows it. The measuring
-is in `worth.py`.
+"""`python -m kgen worth`: its options and terminal output. `kgen.worth.worth` does the
+measuring.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def worth(
         typer.Option(
             "--photos",
             help=(
-                "Folder of real training images, one subfolder a class; default: the training"
+                "Folder of real training images, one subfolder per class; default: the training"
                 " images of the teacher's data set."
             ),
         ),
@@ -35,15 +35,16 @@ def worth(
         typer.Option(
             "--real",
             help=(
-                "Folder of real test images, one subfolder a class; default: the recipe's, else the"
-                " teacher's test set."
+                "Folder of real test images, one subfolder per class; default: the recipe's, else"
+                " the teacher's test set."
             ),
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The exchange rate: as how many real photos do a run's synthetic images teach? Kept in
-    RUN/worth.json; goes on where it stopped.
+    """Measure how many real photos a run's synthetic images are worth.
+
+    The results are stored in RUN/worth.json; repeat the command to continue where it stopped.
     """
     from kgen.worth.worth import weigh
 
@@ -88,7 +89,7 @@ def _name(point: Point) -> str:
 
 def _table(found: Worth) -> Grid:
     grid = Grid(
-        "what the student learned from",
+        "student trained on",
         "accuracy",
         box=SIMPLE,
         caption=(

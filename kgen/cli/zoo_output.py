@@ -1,4 +1,4 @@
-"""What a person sees of teachers: the lists, a download, a training."""
+"""Terminal output about teachers: the lists, a download, a training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from kgen.zoo import inventory
 
 
 def list_zoo(as_json: bool) -> None:
-    """Teachers by what it takes to use them, then students."""
+    """List teachers by what is needed to use them, then students."""
     teachers, students = inventory.teachers(), inventory.students()
     if as_json:
         for kind, rows in (("teacher", teachers), ("student", students)):
@@ -51,22 +51,23 @@ def list_zoo(as_json: bool) -> None:
             out.print(grid, "")
     out.print("Students: " + ", ".join(row["name"] for row in students), highlight=False)
     out.print(
-        "Teachers as well as students may be any classification network of timm, or"
+        "Teachers and students can also be any classification network of timm, or"
         " torchvision:NAME.",
         highlight=False,
     )
 
 
 def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
-    """Download a teacher and tell; returns the exit code. What has arrived stays when it is
-    interrupted.
+    """Download a teacher with progress output; returns the exit code.
+
+    If interrupted, the downloaded part is kept.
     """
     from kgen.zoo import fetch
 
     plan = fetch.plan(name)
     if plan.file.is_file():
         console.print(
-            f"{plan.file} is here already; remove it to fetch it again.",
+            f"{plan.file} already exists; delete it to fetch it again.",
             highlight=False,
             soft_wrap=True,
         )
@@ -77,7 +78,7 @@ def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
     except KeyboardInterrupt:
         stream.close()
         console.print(
-            f"Stopped. What has arrived is kept; go on with: {plan.again}",
+            f"Stopped. The downloaded part is kept; resume with: {plan.again}",
             highlight=False,
             soft_wrap=True,
         )
@@ -108,8 +109,9 @@ def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
 
 
 def _draw(stream: Generator, name: str, silent: bool) -> str:
-    """A download as a bar, from its first byte on (a host that cannot be reached is one sentence
-    alone); returns what the stream returns.
+    """Show a download as a bar from its first byte on; returns what the stream returns.
+
+    Until then there is no bar, so an unreachable host produces only its message.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -144,7 +146,7 @@ def watch_teaching(
     seed: int,
     half: bool = False,
 ) -> None:
-    """Train a teacher on real images, write its file and tell how good it is."""
+    """Train a teacher on real images, write its file and report its accuracy."""
     from kgen.data import data
     from kgen.engine.setting import pick_device
     from kgen.zoo import teach, zoo
@@ -152,8 +154,8 @@ def watch_teaching(
     plan = teach.plan(dataset, network, epochs)
     out = teach.place(plan, out)
     part, held_out = teach.divide(data.training_set(dataset, folder, download, plan.side), plan)
-    part = replace(part, images=part.images[:])  # decoded once, where they are files
-    together = folder and not plan.holds_out  # test and training images lie in one folder
+    part = replace(part, images=part.images[:])  # decode image files once
+    together = folder and not plan.holds_out  # test and training images share a folder
     test = data.test_set(dataset, folder if together else None, plan.side)
     made = zoo.build(
         plan.architecture,
