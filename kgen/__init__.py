@@ -1,6 +1,6 @@
 """K-Gen: data-free knowledge distillation that people can see.
 
-`for event in kgen.distill(kgen.recipes.get("fashion-live")): …` is all there is to a run.
+A run is just `for event in kgen.distill(kgen.recipes.get("fashion-live")): …`.
 torch is imported on first use, so reading recipes, events and run folders stays cheap.
 """
 

@@ -1,5 +1,5 @@
-"""The command line: `python -m kgen …`, or `kgen …` where it is installed. Only this file and
-kgen/cli print.
+"""The command line: `python -m kgen …`, or `kgen …` if installed. Only this file and kgen/cli
+print.
 
 Exit codes: 0 done or stopped on request, 1 the run failed, 2 bad input, 130 interrupted (the run
 folder can be resumed).
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-# Idle OpenMP threads that spin steal the cores from app and browser (measured: steps up to 8×
+# Spinning idle OpenMP threads take the cores from app and browser (measured: steps up to 8×
 # slower). Must be set before torch is imported.
 for _name, _value in {
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -48,8 +48,8 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help=(
-        "Data-free knowledge distillation: teach a student from a teacher whose training data is"
-        " gone."
+        "Data-free knowledge distillation: train a student from a teacher whose training data is no"
+        " longer available."
     ),
 )
 
@@ -69,11 +69,11 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """What comes before a command."""
+    """Options before a command."""
 
 
 Out = Annotated[
-    Path | None, typer.Option("--out", help="Run folder to make; default runs/NAME-TIME.")
+    Path | None, typer.Option("--out", help="Run folder to create; default runs/NAME-TIME.")
 ]
 Every = Annotated[
     float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")
@@ -115,16 +115,16 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a field: --set weights.kr=0"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Every random draw follows from it.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     schedule: Annotated[str | None, typer.Option(help="sequential or concurrent.")] = None,
     checkpoint_every: Every = 5.0,
     control: Annotated[
         bool,
-        typer.Option("--control", help="With -: go on reading control lines from standard input."),
+        typer.Option("--control", help="With -: keep reading control lines from standard input."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make images, teach a student, keep everything in a run folder."""
+    """Generate images and train a student; everything is saved in a run folder."""
     from kgen.journal.runner import Runner
 
     if recipe == "-":
@@ -144,8 +144,9 @@ def resume(
     checkpoint_every: Every = 5.0,
     as_json: Json = False,
 ) -> None:
-    """Go on with a run that was stopped or killed; sequential on a CPU the result is the same as
-    without the interruption.
+    """Resume a run that was stopped or killed.
+
+    A sequential run on a CPU gives the same result as without the interruption.
     """
     from kgen.journal.runner import Runner
 
@@ -161,11 +162,11 @@ def evaluate(
     ],
     real_folder: Annotated[
         Path | None,
-        typer.Option("--real", help="Folder of real test images, one subfolder a class."),
+        typer.Option("--real", help="Folder of real test images, one subfolder per class."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure an exported student on all real test images."""
+    """Evaluate an exported student on all real test images."""
     from kgen.data import data
     from kgen.engine.setting import choose_classes
     from kgen.evaluate import score
@@ -179,7 +180,7 @@ def evaluate(
     spec = zoo.read_spec(
         file,
         "recipe",
-        "is no exported student; give a run folder, or the student.safetensors in one",
+        "is not an exported student; give a run folder, or the student.safetensors in one",
     )
     recipe = parse(spec["recipe"])
     real_images = (
@@ -223,21 +224,23 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder to make; default RUN-student, beside the run."),
+        typer.Option("--out", help="Folder to create; default RUN-student, next to the run."),
     ] = None,
     onnx: Annotated[
         bool,
         typer.Option(
             "--onnx",
             help=(
-                "Write student.onnx too (needs onnx, onnxruntime, onnxscript), compared with torch."
+                "Also write student.onnx (needs onnx, onnxruntime, onnxscript), verified against"
+                " torch."
             ),
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a run's student into a folder for others: weights, class names, a card of facts, code
-    that loads it.
+    """Export a run's student to a folder for others to use.
+
+    It contains weights, class names, a card of facts, and code that loads the student.
     """
     from kgen.journal.export import export as write
 
@@ -252,7 +255,9 @@ def export(
             for name in ("parameters", "macs", "bytes")
             if (n := card[who][name]) is not None
         }
-        print(f"{who}: {', '.join(told.values()).replace('macs', 'multiply-accumulates an image')}")
+        print(
+            f"{who}: {', '.join(told.values()).replace('macs', 'multiply-accumulates per image')}"
+        )
     if card["onnx"]:
         print(
             f"student.onnx differs from torch by at most {card['onnx']['largest_difference']:.1e}"
@@ -265,7 +270,7 @@ def teach(
     dataset: Annotated[str, typer.Argument(help="fashion-mnist, cifar10, cifar100 or imagenette")],
     out: Annotated[
         Path | None,
-        typer.Option(help="File to write; default: where a recipe looks for that teacher."),
+        typer.Option(help="File to write; default: where recipes look for that teacher."),
     ] = None,
     data_folder: Annotated[
         Path | None, typer.Option("--data", help="Folder with the real training set.")
@@ -274,7 +279,7 @@ def teach(
         bool,
         typer.Option(
             "--download",
-            help="Allow torchvision to fetch the data set (Fashion-MNIST 30 MB, CIFAR 170 MB).",
+            help="Allow torchvision to download the data (Fashion-MNIST 30 MB, CIFAR 170 MB).",
         ),
     ] = False,
     network: Annotated[
@@ -290,7 +295,7 @@ def teach(
         int | None, typer.Option(min=1, help="Default: the plan's; 200 for the paper's networks.")
     ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda, mps or auto; CIFAR's plans want a GPU.")
+        str, typer.Option(help="cpu, cuda, mps or auto; CIFAR's plans need a GPU.")
     ] = "cpu",
     seed: int = 0,
     half: Annotated[
@@ -298,8 +303,9 @@ def teach(
         typer.Option("--half", help="Store the weights in half precision, which halves the file."),
     ] = False,
 ) -> None:
-    """Train a teacher on a real training set (the only command that does), and write it with its
-    card.
+    """Train a teacher on a real training set, and write it with its card.
+
+    This is the only command that trains on real images to make a teacher.
     """
     zoo_output.watch_teaching(
         dataset, network, out, data_folder, download, epochs, device, seed, half
@@ -311,19 +317,20 @@ def fetch(
     name: Annotated[
         str,
         typer.Argument(
-            help="A teacher that `python -m kgen zoo` lists, timm:MODEL.TAG or torchvision:NAME."
+            help="A teacher listed by `python -m kgen zoo`, timm:MODEL.TAG or torchvision:NAME."
         ),
     ],
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", help="Published file that is on this machine already: nothing is downloaded."
+            "--file", help="Published file that is already on this machine; downloads nothing."
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Download a teacher's published weights (nothing else ever does), check them, and keep them as
-    a teacher with its card.
+    """Download a teacher's published weights, verify them, and save them as a teacher with a card.
+
+    No other command downloads weights.
     """
     raise typer.Exit(zoo_output.watch_fetch(name, file, as_json))
 
@@ -359,36 +366,37 @@ def embed(
     new, everything = embeddings.extend_table(
         list(texts or classes.texts()), path, model or embeddings.MODEL
     )
-    print(f"{path}: {new} new texts, {everything} in all")
+    print(f"{path}: {new} new texts, {everything} in total")
 
 
 @cli.command()
 def table(
     name: Annotated[
         str | None,
-        typer.Argument(help="A table's name; fashion, photographs or all; none lists them."),
+        typer.Argument(help="A table's name; fashion, photographs or all; omit to list them."),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Runs a row: seeds 0 up to this, without it.")
+        int, typer.Option(min=1, help="Runs per row, with seeds from 0 to one less than this.")
     ] = 3,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Runs at once, each on one thread; default: one a core."),
+        typer.Option(min=1, help="Parallel runs, each on one thread; default: one per core."),
     ] = None,
     show: Annotated[
-        bool, typer.Option("--show", help="Make no runs, only print what is there.")
+        bool, typer.Option("--show", help="Start no runs, only print the available results.")
     ] = False,
     markdown: Annotated[
         bool,
-        typer.Option("--markdown", help="Make no runs, write what is there into docs/results.md."),
+        typer.Option("--markdown", help="Start no runs, write results to docs/results.md."),
     ] = False,
     as_json: Json = False,
     file: Annotated[
         Path, typer.Option("--runs", help="The finished runs, one JSON line each.")
     ] = tables.RUNS,
 ) -> None:
-    """Make the paper's tables, on Fashion-MNIST and on photographs: the runs that are missing, then
-    mean and spread. Goes on where it stopped.
+    """Run the paper's tables, on Fashion-MNIST and on photographs.
+
+    Executes the missing runs, then shows mean and spread; continues where it stopped.
     """
     from kgen.tables import report
     from kgen.tables.measure import missing
@@ -429,7 +437,7 @@ def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int
 
 
 def main() -> None:
-    """Errors of the user's become one sentence and exit code 2."""
+    """Turn user errors into one sentence and exit code 2."""
     from kgen.journal.runner import DiskError
 
     try:

@@ -1,4 +1,4 @@
-"""Random changes to images, drawn from a named generator on the CPU. [B,c,h,w] in, the same out."""
+"""Random augmentations, drawn from a named generator on the CPU. [B,c,h,w] in, the same out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SHIFT, SHIFT_SHARE = 2, 1 / 14
-"""Most pixels that a view is moved by in each direction: 2 at 28 pixels, in proportion where images
-are larger.
+"""Largest shift of a view in each direction: 2 at 28 pixels, proportionally more for larger
+images.
 """
 Edges = Literal["zeros", "reflect"]
 ASPECT = 4 / 3
@@ -21,8 +21,10 @@ ASPECT = 4 / 3
 def draw_views(
     shape: tuple[int, ...], rng: torch.Generator, flip: bool = True, shift: int = SHIFT
 ) -> Tensor:
-    """Parameters of random views: rows and columns moved (0 … 2·shift, middle: not moved), mirrored
-    or not. → u8 [*shape,3].
+    """Parameters of random views: row and column shift (0 … 2·shift, center: unshifted), mirrored
+    or not.
+
+    → u8 [*shape,3].
     """
     moved = torch.randint(0, 2 * shift + 1, (*shape, 2), generator=rng)
     mirrored = torch.rand(*shape, 1, generator=rng) < 0.5 if flip else torch.zeros(*shape, 1)
@@ -30,8 +32,9 @@ def draw_views(
 
 
 def apply_views(x: Tensor, views: Tensor, shift: int = SHIFT, edges: Edges = "zeros") -> Tensor:
-    """Move each image (zeros come in, or its own reflection) and mirror it as `views` u8 [B,3]
-    says. Differentiable.
+    """Shift and mirror each image according to `views` u8 [B,3]. Differentiable.
+
+    The edge is filled with zeros or with the image's own reflection.
     """
     n, c, h, w = x.shape
     wide = w + 2 * shift
@@ -60,10 +63,10 @@ def erase(x: Tensor, rng: torch.Generator, side: int = 8) -> Tensor:
 def draw_crops(
     shape: tuple[int, ...], rng: torch.Generator, smallest: float, flip: bool = True
 ) -> Tensor:
-    """Parameters of random resized crops: (height, width, top, left) as shares of the image, and
-    mirrored or not. → f32 [*shape,5].
+    """Parameters of random resized crops. → f32 [*shape,5].
 
-    `smallest`: smallest area of a crop, as a share of the image's; 1 is the whole image.
+    Height, width, top, left as shares of the image, and mirrored or not. `smallest`: smallest area
+    of a crop, as a share of the image's; 1 is the whole image.
     """
     area = torch.empty(shape).uniform_(smallest, 1, generator=rng)
     aspect = (
@@ -78,8 +81,9 @@ def draw_crops(
 
 
 def apply_crops(x: Tensor, crops: Tensor, side: int | None = None) -> Tensor:
-    """Cut `crops` f32 [B,5] out of the images and scale each to `side` (by default the images'
-    own). Bilinear, differentiable.
+    """Cut `crops` f32 [B,5] from the images and scale each to `side` (by default the images' own).
+
+    Bilinear, differentiable.
     """
     n, c, h, w = x.shape
     side_h, side_w = (side, side) if side else (h, w)
@@ -94,8 +98,9 @@ def apply_crops(x: Tensor, crops: Tensor, side: int | None = None) -> Tensor:
 
 
 class Variation(NamedTuple):
-    """How random views of images of one side come about: by shifts, or by random resized crops
-    where `crop` is below 1.
+    """How to draw random views of images of one side.
+
+    By shifts, or by random resized crops if `crop` is below 1.
     """
 
     shift: int
@@ -104,7 +109,7 @@ class Variation(NamedTuple):
     crop: float = 1.0
 
     def draw(self, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
-        """What `apply` needs: u8 [*shape,3] for shifts, f32 [*shape,5] for crops."""
+        """Parameters for `apply`: u8 [*shape,3] for shifts, f32 [*shape,5] for crops."""
         return (
             draw_crops(shape, rng, self.crop, self.flip)
             if self.crop < 1
@@ -125,15 +130,15 @@ class Variation(NamedTuple):
 
 
 def shift_at(side: int) -> int:
-    """Most pixels that images of a side are moved by."""
+    """Largest shift of images of this side."""
     return max(SHIFT, int(side * SHIFT_SHARE))
 
 
 def mix(x: Tensor, rng: torch.Generator, kind: Literal["mixup", "cutmix"]) -> Tensor:
-    """Each image with a part of another of its batch, at most half: blended (Zhang et al. 2018) or
-    as a rectangle (Yun et al. 2019).
+    """Mix each image with part of another one in its batch, at most half of it.
 
-    Labels are not mixed: the teacher is asked about the result.
+    Blended (Zhang et al. 2018) or as a rectangle (Yun et al. 2019). Labels are not mixed: the
+    teacher classifies the result.
     """
     n, _, h, w = x.shape
     others = x[torch.randperm(n, generator=rng).to(x.device)]

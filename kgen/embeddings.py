@@ -1,9 +1,9 @@
-"""Class text → the table P of class embeddings (Eq. 1). A bundled table; a live encoder only to
-make it.
+"""Class text → the table P of class embeddings (Eq. 1).
 
-P's unit vectors (all-MiniLM-L6-v2, d = 384) are multiplied by one factor so that the smallest mean
-squared error between two classes is 0.03: Z's normalisation cancels it, and the paper's radii mean
-something (D.7).
+Uses a bundled table; a live encoder is needed only to create it. P's unit vectors
+(all-MiniLM-L6-v2, d = 384) are multiplied by one factor so that the smallest mean squared error
+between two classes is 0.03: Z's normalization cancels it, and it makes the paper's radii meaningful
+(D.7).
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from kgen.zoo.zoo import header
 
 OUTER_RADIUS = 0.03
 NEARLY_THE_SAME = 0.93
-"""Cosine of two class texts; the closest pair of ImageNet's classes has 0.92."""
+"""Cosine between two class texts; the closest pair of ImageNet's classes has 0.92."""
 WIDTH = 384
 """d of the text encoder."""
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 class EmbeddingError(KGenError, ValueError):
-    """Class texts for which there is no embedding; the message says what to do."""
+    """Class texts without an embedding; the message says what to do."""
 
     code = "embedding"
 
 
 def smallest_mse(table: Tensor) -> float:
     """The smallest mean squared error between two different rows. [K,d] → scalar."""
-    # by differences: the matrix product that cdist takes for more than 25 rows does not give 0 for
-    # equal ones
+    # by differences: cdist uses a matrix product for more than 25 rows, which does not give 0 for
+    # equal rows
     table = table.cpu().double()  # MPS has no double precision
     distances = (
         torch.cdist(table, table, compute_mode="donot_use_mm_for_euclid_dist").square()
@@ -49,15 +49,16 @@ def smallest_mse(table: Tensor) -> float:
 
 
 def rescale(table: Tensor) -> Tensor:
-    """One factor for the whole table, so that `smallest_mse` is 0.03; fewer than two rows stay as
-    they are.
+    """Scale the whole table by one factor so that `smallest_mse` is 0.03.
+
+    Fewer than two rows stay unchanged.
     """
     if len(table) < 2:
         return table
     smallest = smallest_mse(table)
     if smallest <= 0:
         raise EmbeddingError(
-            "Two classes have the same text, so the generator could not tell them apart; rename"
+            "Two classes have the same text, so the generator could not distinguish them; rename"
             " one."
         )
     return table * (OUTER_RADIUS / smallest) ** 0.5
@@ -70,11 +71,13 @@ def radii(table: Tensor) -> tuple[float, float]:
 
 
 class ClassCentres:
-    """f_y as class centres (CC, §3.4): the mean teacher embedding of each class over the first
-    iterations, until every class was seen; then scaled by the rule of `rescale`, and fixed.
+    """f_y as class centers (CC, §3.4).
+
+    The mean teacher embedding of each class over the first iterations, until every class has been
+    seen; then scaled like `rescale`, and fixed.
 
     Args:
-        classes: K, the number of chosen classes.
+        classes: K, the number of selected classes.
         width: d_T, of the teacher's embedding.
     """
 
@@ -82,7 +85,7 @@ class ClassCentres:
         self.sums = torch.zeros(classes, width, device=device)
         self.counts = torch.zeros(classes, device=device)
         self.factor = torch.zeros((), device=device)
-        """What centres and embeddings are multiplied by; 0 until every class was seen."""
+        """Scale factor of centers and embeddings; 0 until every class has been seen."""
         self.ready = False
 
     def add(self, embedding: Tensor, positions: Tensor) -> None:
@@ -95,7 +98,7 @@ class ClassCentres:
         self._fix()
 
     def _fix(self) -> None:
-        """Once every class was seen."""
+        """Compute the final centers once every class has been seen."""
         if not bool((self.counts > 0).all()):
             return
         means = self.sums / self.counts[:, None]
@@ -115,17 +118,17 @@ class ClassCentres:
 
 
 def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = False) -> Tensor:
-    """P for these class texts, from the bundled file. → [K,d]. Raises EmbeddingError naming what is
-    missing.
+    """P for these class texts, from the bundled file. → [K,d].
 
-    `live`: encode what the file lacks now, with sentence-transformers.
+    `live`: encode missing texts with sentence-transformers. Raises EmbeddingError naming what is
+    missing.
     """
     rows = embedded(path)
     missing = list(dict.fromkeys(c for c in classes if c not in rows))
     if missing and not live:
         raise EmbeddingError(
-            f"No embedding for the class text(s) {', '.join(missing[:5])}. Choose embedding"
-            " 'centre', which needs no text; or text_encoder 'live', which needs"
+            f"No embedding for the class text(s) {', '.join(missing[:5])}. Set embedding to"
+            " 'centre', which needs no texts; or text_encoder to 'live', which needs"
             " sentence-transformers; or add them to the table with `python -m kgen embed`."
         )
     table = load_file(path)["embedding"].float()
@@ -136,7 +139,7 @@ def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = Fa
 
 
 def close_pairs(table: Tensor) -> list[tuple[int, int]]:
-    """Pairs of rows [K,d] that nearly mean the same, the closest first."""
+    """Pairs of rows [K,d] with nearly the same meaning, closest first."""
     unit = table / table.norm(dim=1, keepdim=True)
     cosine = (unit @ unit.T).triu(1)
     pairs = torch.nonzero(cosine > NEARLY_THE_SAME)
@@ -145,9 +148,8 @@ def close_pairs(table: Tensor) -> list[tuple[int, int]]:
 
 def embed(texts: list[str], model: str = MODEL) -> Tensor:
     """Encode class texts with sentence-transformers (an optional extra). → unit vectors [n,384].
-    Raises EmbeddingError.
 
-    `model` is a name in the local cache or a folder; nothing is downloaded.
+    `model` is a name in the local cache or a folder; nothing is downloaded. Raises EmbeddingError.
     """
     try:
         from sentence_transformers import SentenceTransformer
@@ -157,34 +159,34 @@ def embed(texts: list[str], model: str = MODEL) -> Tensor:
         ) from None
     try:
         encoder = SentenceTransformer(model, device="cpu", local_files_only=True)
-    except Exception as error:  # it raises what its hub and its readers raise
+    except Exception as error:  # it raises whatever its hub and its readers raise
         raise EmbeddingError(
             f"The text encoder {model} is not on this machine"
-            f" ({str(error).partition(chr(10))[0][:120]}); fetch it once with"
+            f" ({str(error).partition(chr(10))[0][:120]}); download it once with"
             " sentence-transformers."
         ) from None
     return torch.from_numpy(encoder.encode(texts, normalize_embeddings=True))
 
 
 def write_table(texts: list[str], vectors: Tensor, path: Path, model: str = MODEL) -> None:
-    """Half precision is enough: the error is 1e-4 of a unit vector, far below the distance of two
-    classes.
+    """Write a table in half precision.
+
+    The error is 1e-4 of a unit vector, far below the distance between two classes.
     """
     meta = {"texts": json.dumps(texts), "model": model}
     write_durably(path, save({"embedding": vectors.half().contiguous()}, meta))
 
 
 def extend_table(texts: list[str], path: Path, model: str = MODEL) -> tuple[int, int]:
-    """Embed the texts that the table lacks and write them behind its rows, which stay as they are.
-    → (new, all) texts.
+    """Embed the texts that the table lacks and append them to its rows. → (new, all) texts.
 
-    Where there is no table yet, all of them. Raises EmbeddingError where the table was made with
-    another model, or no encoder is installed.
+    Creates the table if there is none. Raises EmbeddingError if the table was made with another
+    model, or no encoder is installed.
     """
     meta = header(path) if path.is_file() else {"texts": "[]", "model": MODEL}
     if meta["model"] != MODEL:
         raise EmbeddingError(
-            f"{path} was made with {meta['model']}, which does not compare with {MODEL}; write to"
+            f"{path} was made with {meta['model']}, which is not comparable with {MODEL}; write to"
             " another file."
         )
     old = json.loads(meta["texts"])

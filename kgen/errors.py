@@ -1,4 +1,4 @@
-"""The base of every error that is a person's to put right, rather than ours."""
+"""The base class of all errors that the user can fix, as opposed to our bugs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any, ClassVar
 
 
 class KGenError(Exception):
-    """One sentence for a person, and for programs a code and the facts in it.
+    """An error with one sentence for people, and a code and fields for programs.
 
-    The sentence names what was found, what was expected and what to do. It is text: it may be
-    reworded at any time. Whoever has to tell errors apart asks `code` and `fields`.
+    The sentence says what was found, what was expected and what to do. It may be reworded at any
+    time, so code that distinguishes errors uses `code` and `fields`.
     """
 
     code: ClassVar[str] = "error"
-    """Kind of the error; the same for every error of a class unless it is raised with its own."""
+    """Kind of the error; one per class, unless it is raised with its own."""
 
     def __init__(self, message: str = "", *, code: str | None = None, **fields: Any):
         super().__init__(message)
         self.fields = fields
-        """The facts that the sentence tells, by name."""
+        """The facts in the sentence, by name."""
         if code is not None:
             self.code = code  # type: ignore[misc]
 
@@ -27,6 +27,6 @@ class KGenError(Exception):
 
 
 class ExportError(KGenError, ValueError):
-    """A student that cannot be exported as asked."""
+    """A student that cannot be exported as requested."""
 
     code = "export"

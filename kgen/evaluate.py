@@ -1,6 +1,4 @@
-"""Accuracy on real images: arg max over the chosen classes, on their images, at the teacher's full
-resolution.
-"""
+"""Accuracy on real images: argmax over the selected classes, at the teacher's full resolution."""
 
 from __future__ import annotations
 
@@ -16,13 +14,13 @@ from kgen.events import Score
 
 MOST_CONFUSIONS = 2_000
 BATCH, BATCH_VALUES = 500, 2**24
-"""Images in one forward pass, and how many values they may have together: 111 of 3 × 224 × 224, 2
-of 3 × 1200 × 1600.
+"""Images per forward pass, and the limit on their total values: 111 of 3 × 224 × 224, 2 of 3 × 1200
+× 1600.
 """
 
 
 def pieces(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Consecutive parts of n images [n,c,h,w] that a forward pass can hold."""
+    """Consecutive slices of n images [n,c,h,w], each small enough for a forward pass."""
     n, *image = shape
     size = min(BATCH, max(1, BATCH_VALUES // math.prod(image)))
     return (slice(i, min(n, i + size)) for i in range(0, n, size))
@@ -36,13 +34,14 @@ def score(
     *,
     device: torch.device | str = "cpu",
 ) -> Score:
-    """Accuracy among the chosen classes (indices into the network's logits and the data's labels).
+    """Accuracy among the selected classes (indices into the network's logits and the data's
+    labels).
 
-    Images of other classes are left out. Raises ValueError where no image is left.
+    Images of other classes are ignored. Raises ValueError if no image is left.
     """
     data = data.take(np.flatnonzero(np.isin(data.labels, chosen)))
     if not len(data):
-        raise ValueError(f"no real image of the chosen classes in {data.name}")
+        raise ValueError(f"no real image of the selected classes in {data.name}")
     columns, k = torch.tensor(chosen, device=device), len(chosen)
     position = {c: i for i, c in enumerate(chosen)}
     labels = torch.tensor([position[c] for c in data.labels.tolist()], device=device)
@@ -64,8 +63,6 @@ def score(
 
 
 def confusion(pairs: Tensor, times: Tensor, k: int) -> list[tuple[int, int, int]]:
-    """Wrong answers, as class · k + named class, and how often each was given; see
-    `Score.confusion`.
-    """
+    """Wrong answers, as class · k + predicted class, with their counts; see `Score.confusion`."""
     most = times.argsort(descending=True, stable=True)[:MOST_CONFUSIONS]
     return [(pair // k, pair % k, n) for pair, n in zip(pairs[most].tolist(), times[most].tolist())]

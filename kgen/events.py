@@ -1,10 +1,9 @@
-"""What a run tells: one small frozen model per event. The engine yields them, everything else
-consumes them.
+"""The events of a run: one small frozen model each.
 
-Every event has `kind` and `t` (seconds since the run started), and where they apply `epoch`,
-`iteration` (counted over the whole run), `step` and `resolution`, all counted from 0. Arrays ride
-along in Python as NumPy (`arrays`, or `preview()` for the batch being made) and are never part of
-the JSON.
+The engine yields them, everything else consumes them. Every event has `kind` and `t` (seconds since
+the run started), and where they apply `epoch`, `iteration` (counted over the whole run), `step` and
+`resolution`, all counted from 0. In Python, arrays are attached as NumPy (`arrays`, or `preview()`
+for the batch in progress); they are never part of the JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class _Event(BaseModel):
 
 
 class TeacherCard(BaseModel):
-    """What is known of the teacher; `accuracy` was measured on `n_test` real images."""
+    """Facts about a teacher; `accuracy` was measured on `n_test` real images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,15 +56,15 @@ class TeacherCard(BaseModel):
     n_test: int = 0
     data: str | None = None
     smallest: int | None = None
-    """Side of the smallest image that it can look at, where somebody tried."""
+    """Side of the smallest image that it accepts, if determined."""
     cell: int | None = None
-    """Pixels of an image that a cell of its map covers in each direction, where somebody looked."""
+    """Side in image pixels of a cell of its map, if determined."""
     flip: bool = True
     licence: str = ""
 
 
 class Scale(BaseModel):
-    """One of a run's resolutions; iterations take them in turn."""
+    """One of a run's resolutions; iterations cycle through them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,7 +76,7 @@ class Scale(BaseModel):
 
 
 def format_name(precision: str, memory_format: str) -> str:
-    """As people write it: "BF16 channels-last"."""
+    """The display form: "BF16 channels-last"."""
     return (
         f"{precision.upper()}"
         f" {'NCHW' if memory_format == 'nchw' else memory_format.replace('_', '-')}"
@@ -92,13 +91,13 @@ class JudgeCard(BaseModel):
     name: str
     title: str
     classes: int
-    """How many it knows."""
+    """The number of classes that it knows."""
     indices: list[int]
-    """Indices of the run's chosen classes among its own."""
+    """Indices of the run's selected classes among its own."""
 
 
 class OwnTerm(BaseModel):
-    """A term of the generator's loss that the caller brought (`kgen.terms.Term`)."""
+    """A custom term of the generator's loss (`kgen.terms.Term`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -120,9 +119,9 @@ class RunStarted(_Event):
     """Multiply–accumulates of one image at full resolution; None in runs of earlier versions."""
     student_bytes: int | None = None
     teacher_bytes: int | None = None
-    """Of all tensors of the network."""
+    """Total size of the network's tensors."""
     classes: list[str]
-    """Names of the chosen classes."""
+    """Names of the selected classes."""
     class_indices: list[int]
     """Their indices among the teacher's classes; labels in arrays are positions in `classes`."""
     budget_images: int
@@ -132,30 +131,30 @@ class RunStarted(_Event):
     """Map and target of the first resolution; `scales` has all."""
     scales: list[Scale] = []
     map_kind: Literal["cam", "linearised", "attention", "none"] = "cam"
-    """What the spatial map is: Eq. 5, the same with a linearised head, what [CLS] attends to, or
+    """What the spatial map is: Eq. 5, the same with a linearized head, the attention of [CLS], or
     nothing.
     """
     radii: tuple[float, float] | None = None
-    """(r_i, r_o) of the embedding in-out game; None where it is off."""
+    """(r_i, r_o) of the embedding in-out game; None if it is off."""
     generator_steps: int
     """Planned generator steps of the whole run."""
     student_steps: int
     """Planned student steps of the whole run."""
     device: str
     formats: dict[str, tuple[str, str]] = {}
-    """Precision and memory format of teacher, student and generator; none in runs of earlier
+    """Precision and memory format of teacher, student and generator; empty in runs of earlier
     versions.
     """
     schedule: Literal["sequential", "concurrent"] = "sequential"
     """The one in effect; on MPS a concurrent recipe runs sequentially."""
     tested_on: Literal["test", "validation", "synthetic"] = "test"
-    """What the student is tested on: real test images, held-out real training images, or synthetic
-    images that it is not given.
+    """What the student is evaluated on: real test images, held-out real training images, or
+    held-out synthetic images.
     """
     judge: JudgeCard | None = None
-    """None where there is no second opinion, and in runs of earlier versions."""
+    """None without a second opinion, and in runs of earlier versions."""
     own_terms: Annotated[list[OwnTerm], Field(max_length=8)] | None = None
-    """Terms that are not in `kgen.terms.TERMS`; None where there are none."""
+    """Terms that are not in `kgen.terms.TERMS`; None if there are none."""
     arrays: Arrays | None = Field(None, exclude=True)
     """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
 
@@ -165,7 +164,7 @@ class RunStarted(_Event):
         return (*PARTS, *(term.name for term in self.own_terms or ()))
 
     def term_title(self, name: str) -> str:
-        """What people call a term."""
+        """The display name of a term."""
         return next(
             (t.title for t in self.own_terms or () if t.name == name), TITLES.get(name, name)
         )
@@ -177,8 +176,8 @@ class RunStarted(_Event):
 
     @property
     def computing(self) -> str:
-        """`formats` in words: "BF16 channels-last", or network by network where they differ; empty
-        where nothing is told.
+        """`formats` in words: "BF16 channels-last", or per network if they differ; empty if
+        unknown.
         """
         words = {name: format_name(*format) for name, format in self.formats.items()}
         if len(different := list(dict.fromkeys(words.values()))) < 2:
@@ -197,31 +196,33 @@ class GeneratorStep(_Event):
     parts: dict[str, float]
     """Unweighted loss terms, batch means over the steps since the last report, by name."""
     loss: float
-    """The weighted sum that is minimised (Eq. 10)."""
+    """The weighted sum that is minimized (Eq. 10)."""
     agreement: float
-    """Share of the batch in which the teacher's arg max is the pseudo-label."""
+    """Share of the batch in which the teacher's argmax is the pseudo-label."""
     preview: Callable[[], Arrays] | None = Field(None, exclude=True)
-    """The batch as it stands; a function, so that a consumer that does not look does not pay."""
+    """The current batch; a function, so that an unused preview costs nothing."""
 
 
 class Opinion(BaseModel):
-    """Second opinion: shares of a batch's images that an independent network names as intended."""
+    """Second opinion: shares of a batch's images that an independent network classifies as
+    intended.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     top1: float
     """Among all classes that it knows."""
     top5: float
-    """As one of its five likeliest, among all classes that it knows."""
+    """Among its five most likely classes, out of all that it knows."""
     chosen: float
-    """Among the run's chosen classes."""
+    """Among the run's selected classes."""
 
 
 class BatchSynthesised(_Event):
     kind: Literal["batch_synthesised"] = "batch_synthesised"
     file: str
     entered: int
-    """Images of this batch that the pool took."""
+    """Images of this batch that entered the pool."""
     pool_images: int
     pool_pixels: int
     budget_used: float
@@ -234,13 +235,15 @@ class StudentStep(_Event):
     kind: Literal["student_step"] = "student_step"
     loss: float
     parts: dict[str, float]
-    """Unweighted: kl, and ed where the embedding in-out game is on (Eq. 8)."""
+    """Unweighted: kl, and ed if the embedding in-out game is on (Eq. 8)."""
     lr: float
 
 
 class Score(BaseModel):
-    """Share of real images named correctly among the chosen classes; where `real` is False, of
-    synthetic images that the student was not given, named as the teacher names them."""
+    """Share of real images classified correctly among the selected classes.
+
+    If `real` is False: share of held-out synthetic images with the teacher's answer.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -248,8 +251,8 @@ class Score(BaseModel):
     per_class: list[float | None] = []
     """None for a class without a real image."""
     confusion: list[tuple[int, int, int]] = []
-    """(class, named as, images) of the wrong answers, as positions in the chosen classes, the most
-    frequent first; at most 2,000.
+    """(class, predicted class, images) of the wrong answers, as positions in the selected classes,
+    most frequent first; at most 2,000.
     """
     n: int
     real: bool = True
@@ -259,12 +262,12 @@ class Evaluated(_Event):
     kind: Literal["evaluated"] = "evaluated"
     student: Score
     teacher: Score | None = None
-    """On the same real images; None where there are none."""
+    """On the same real images; None if there are none."""
     pool_images: int
     budget_used: float
     final: bool = False
     file: str | None = None
-    """What the student makes of images of the pool and of real ones at this moment; None in runs of
+    """The student's embeddings of pool images and real images at this moment; None in runs of
     earlier versions.
     """
     arrays: Arrays | None = Field(None, exclude=True)
@@ -297,9 +300,7 @@ class RunFinished(_Event):
     reason: Literal["done", "stopped"]
     accuracy: float | None = None
     agreement: float | None = None
-    """With the teacher, on `n` synthetic images that the student was not given; where there are no
-    real ones.
-    """
+    """With the teacher, on `n` held-out synthetic images, if there are no real ones."""
     n: int = 0
 
 

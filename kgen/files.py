@@ -1,6 +1,4 @@
-"""Writing files whole: a temporary name, fsync, rename, fsync of the folder. Old or new, never
-half.
-"""
+"""Atomic file writes: temporary name, fsync, rename, fsync of the folder."""
 
 from __future__ import annotations
 
@@ -14,9 +12,9 @@ ATTEMPTS = 20
 
 
 def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int = ATTEMPTS) -> None:
-    """Replace `path` by `data`; after a crash it holds the old bytes or the new ones.
+    """Replace `path` with `data`; after a crash it contains the old bytes or the new ones.
 
-    Tried `attempts` times, a tenth of a second apart, where a reader holds the file (Windows).
+    Retried `attempts` times, a tenth of a second apart, while a reader holds the file (Windows).
     Raises OSError; the old file is then intact.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -42,7 +40,7 @@ def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int =
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename last. Windows has no such call and needs none."""
+    """Make a rename durable. Windows has no such call and does not need one."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -53,7 +51,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content, read piece by piece. Raises OSError."""
+    """SHA-256 of a file's contents, read in pieces. Raises OSError."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
@@ -62,8 +60,9 @@ def sha256(path: Path) -> str:
 
 
 def mark(file: Path) -> tuple[int, int, int] | None:
-    """Another one for other content: time, size and inode of a file; None where there is none.
-    Raises OSError but for that.
+    """A value that changes with the contents: time, size and inode of a file; None without a file.
+
+    Raises any other OSError.
     """
     try:
         stat = file.stat()
@@ -73,8 +72,9 @@ def mark(file: Path) -> tuple[int, int, int] | None:
 
 
 def write_folder(path: Path, files: dict[str, bytes]) -> None:
-    """Make the folder `path`, which must not exist or be empty, with these files in it; all of them
-    or none. Raises OSError.
+    """Create the folder `path` with these files, all of them or none. Raises OSError.
+
+    The folder must not exist, or must be empty.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -96,11 +96,11 @@ class Locked(OSError):
 
 
 class FolderLock:
-    """Held by the one process that writes into a folder; the system lets go of it when that process
-    ends, however.
+    """A lock held by the one process that writes to a folder.
 
-    Raises Locked if it is held already, after `attempts` a tenth of a second apart: a reader that
-    only asks holds it for a moment.
+    The system releases it when that process ends, however it ends. Raises Locked if it is still
+    held after `attempts`, a tenth of a second apart, because a reader that only checks holds it for
+    a moment.
     """
 
     def __init__(self, folder: Path, attempts: int = 5):

@@ -1,9 +1,8 @@
-"""The second opinion: a network that took no part in the run names its images. It trains, chooses
-and changes nothing.
+"""The second opinion: a network that took no part in the run classifies its images.
 
-It looks at each finished batch once, in eval mode, at the images' own size and with its own
-normalization. Random numbers are not touched, so a run with a judge makes the same images and the
-same student as one without.
+It trains, selects and changes nothing. It sees each finished batch once, in eval mode, at the
+images' own size and with its own normalization. It draws no random numbers, so a run with a judge
+makes the same images and the same student as one without.
 """
 
 from __future__ import annotations
@@ -23,18 +22,17 @@ from kgen.teachers import Teacher
 from kgen.zoo import zoo
 
 BUNDLED = ("imagenet-lite2", "imagenet-lite0", "fashion-cnn", "fashion-vit")
-"""Where the recipe says "auto", the first of these that is not the teacher and knows all of the
-teacher's classes.
+"""Candidates for "auto": the first that is not the teacher and knows all of the teacher's classes.
 """
 TOP = 5
 
 
 class Judge:
-    """Names images.
+    """Classifies images.
 
     Args:
         network: not the run's teacher.
-        indices: of the run's chosen classes among the network's own.
+        indices: of the run's selected classes among the network's own.
     """
 
     def __init__(self, network: Teacher, indices: Sequence[int]):
@@ -53,13 +51,16 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, positions: Tensor) -> tuple[events.Opinion, events.Arrays]:
-        """Images u8 [B,c,e,e] and their pseudo-labels [B] as positions in the chosen classes →
-        shares of the batch, and per image
+        """Images u8 [B,c,e,e], pseudo-labels [B] as positions in the selected classes → opinion,
+        arrays.
 
-        judge_top i32 [B,5], judge_top_p f16 [B,5]: its likeliest classes (its own indices) and
-        their probabilities; judge_confidence f16 [B]: its probability of the pseudo-label;
-        judge_rank i32 [B]: how many classes it finds likelier; judge_chosen i32 [B]: the position
-        of the likeliest chosen class.
+        The opinion has shares of the batch. The arrays have, per image:
+
+        - judge_top i32 [B,5], judge_top_p f16 [B,5]: the most likely classes (its own indices) and
+          their probabilities
+        - judge_confidence f16 [B]: its probability of the pseudo-label
+        - judge_rank i32 [B]: how many classes it finds more likely
+        - judge_chosen i32 [B]: the position of the most likely selected class
         """
         device = self.indices.device
         logits = torch.cat(
@@ -95,11 +96,10 @@ class Judge:
 def find(
     recipe: Recipe, teacher: Teacher, chosen: Sequence[int], sides: Sequence[int]
 ) -> Judge | None:
-    """The judge that a recipe asks for, on the teacher's device; None where it asks for none, or
-    "auto" finds none.
+    """The judge that a recipe asks for, on the teacher's device.
 
-    RecipeError for a network that is the teacher, does not know a chosen class, or cannot look at
-    these images.
+    None if it asks for none, or "auto" finds none. RecipeError for a network that is the teacher,
+    does not know a selected class, or does not accept these images.
     """
     if recipe.judge == "none":
         return None
@@ -115,8 +115,9 @@ def find(
 
 
 def suitable(teacher: str) -> list[str]:
-    """Bundled networks that take a teacher's images and know all of its classes, by what their
-    cards say, best first.
+    """Bundled networks that accept a teacher's images and know all of its classes, best first.
+
+    According to their cards.
     """
     card, names = zoo.card(teacher), zoo.classes(teacher)
     found = [
@@ -130,7 +131,7 @@ def suitable(teacher: str) -> list[str]:
 def _appoint(
     name: str, teacher: Teacher, chosen: Sequence[int], sides: Sequence[int]
 ) -> Judge | str:
-    """The judge of that name, or in a sentence why it cannot be one."""
+    """The judge with this name, or a sentence why it cannot be one."""
     try:
         network = zoo.load_teacher(name).to(teacher.mean.device)
     except zoo.ZooError as error:
@@ -139,7 +140,7 @@ def _appoint(
         return f"{name} is the teacher itself, so it cannot give a second opinion."
     if network.card.channels != teacher.card.channels:
         return (
-            f"{name} takes images with {network.card.channels} channels, but these have"
+            f"{name} expects images with {network.card.channels} channels, but these have"
             f" {teacher.card.channels}."
         )
     matched = match(network.card, network.classes, teacher.card, teacher.classes)
@@ -152,12 +153,12 @@ def _appoint(
                 torch.zeros(1, network.card.channels, side, side, device=network.mean.device)
             )
         except (RuntimeError, ValueError, AssertionError):  # timm asserts its sizes
-            return f"{name} cannot look at images of {side} × {side}."
+            return f"{name} does not accept images of {side} × {side}."
     return Judge(network, indices)
 
 
 def _same(network: Teacher, teacher: Teacher) -> bool:
-    """Do they have the same weights, whatever they are called?"""
+    """Whether two networks have the same weights, regardless of name."""
     one, other = network.network.state_dict(), teacher.network.state_dict()
     return one.keys() == other.keys() and all(
         torch.equal(tensor, other[name]) for name, tensor in one.items()
@@ -167,8 +168,9 @@ def _same(network: Teacher, teacher: Teacher) -> bool:
 def match(
     judge: TeacherCard, names: Sequence[str], teacher: TeacherCard, wanted: Sequence[str]
 ) -> list[int | None]:
-    """Each of the teacher's classes → its index among the judge's, by WordNet ID or by name; None
-    where the judge lacks it.
+    """Each of the teacher's classes → its index among the judge's, by WordNet ID or by name.
+
+    None if the judge lacks it.
     """
     index = {key: i for i, keys in reversed([*enumerate(_keys(judge, names))]) for key in keys}
     return [
@@ -177,9 +179,7 @@ def match(
 
 
 def _keys(card: TeacherCard, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """What each class is known by: its WordNet ID where the network's data set has those, and its
-    name.
-    """
+    """The keys of each class: its WordNet ID if the network's data set has those, and its name."""
     wnids = classes.wnids(card.data) if card.data in classes.known() else None
     if wnids is None or len(wnids) != len(names):
         return [(plain(name),) for name in names]

@@ -11,7 +11,7 @@ from kgen.recipe.fields import Target
 
 
 def class_activation_map(features: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """CAM (Eq. 5): M = Σ_k w_k^ŷ F_k, raw: no bias, no ReLU, no normalisation, no upsampling.
+    """CAM (Eq. 5): M = Σ_k w_k^ŷ F_k, raw: no bias, no ReLU, no normalization, no upsampling.
 
     features [B,k,h,w] before global pooling, weight [K,k] of the classifier, labels [B] → [B,h,w].
     """
@@ -19,8 +19,9 @@ def class_activation_map(features: Tensor, weight: Tensor, labels: Tensor) -> Te
 
 
 def linearised_map(features: Tensor, head: Callable[[Tensor], Tensor], labels: Tensor) -> Tensor:
-    """CAM for any head: M = h·w·Σ_k F_k·∂logit_ŷ/∂F_k, where the derivative is held constant. Eq. 5
-    if the head is pooling and Linear.
+    """CAM for any head: M = h·w·Σ_k F_k·∂logit_ŷ/∂F_k, with the derivative held constant.
+
+    Equals Eq. 5 if the head is pooling and Linear.
 
     features [B,k,h,w], head: features → logits [B,K] image by image, labels [B] → [B,h,w],
     differentiable in the features.
@@ -32,8 +33,9 @@ def linearised_map(features: Tensor, head: Callable[[Tensor], Tensor], labels: T
 
 
 def gaussian_target(h: int, w: int, peak: float = 1.0, sigma: float = 2.0) -> Tensor:
-    """G(peak, sigma): peak·exp(−r²/2σ²) from the middle of the map, σ in cells; not renormalised. →
-    [h,w].
+    """G(peak, sigma): peak·exp(−r²/2σ²) around the center of the map, σ in cells; not renormalized.
+
+    → [h,w].
     """
     y = torch.arange(h, dtype=torch.float64) - (h - 1) / 2
     x = torch.arange(w, dtype=torch.float64) - (w - 1) / 2

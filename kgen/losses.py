@@ -1,7 +1,7 @@
-"""The loss terms, as pure functions: unweighted, one value a sample where the paper has one.
+"""The loss terms as pure functions: unweighted, one value per sample where the paper has one.
 
-They know nothing of networks; weights are applied in `kgen.engine.objective` and, for the student,
-in `kgen.engine.student_training`.
+Independent of networks; weights are applied in `kgen.engine.objective` and, for the student, in
+`kgen.engine.student_training`.
 Symbols: T teacher, S student, B batch, K classes, d embedding width.
 """
 
@@ -32,10 +32,10 @@ def adversarial(
     mask: Literal["none", "agree"] = "none",
     divergence: Literal["kl", "js"] = "kl",
 ) -> Tensor:
-    """L_adv (Eq. 3): −KL(softmax T ‖ softmax S), to be minimised. [B,K], [B,K] → [B].
+    """L_adv (Eq. 3): −KL(softmax T ‖ softmax S), to be minimized. [B,K], [B,K] → [B].
 
-    mask="agree" zeroes the samples on which the arg max of T and S differ. divergence="js" is
-    −JS(T, S), which lies between −ln 2 and 0 (Yin et al. 2020), where KL has no bound.
+    mask="agree" zeroes the samples on which the argmax of T and S differ. divergence="js" is −JS(T,
+    S), which lies between −ln 2 and 0 (Yin et al. 2020), while KL is unbounded.
     """
     teacher, student = F.log_softmax(teacher_logits, 1), F.log_softmax(student_logits, 1)
     if divergence == "js":
@@ -51,13 +51,14 @@ def adversarial(
 def batch_norm(
     statistics: Iterable[BatchNormStatistics], scale: Literal["raw", "relative"] = "raw"
 ) -> Tensor:
-    """L_bn (Yin et al. 2020): distance of a batch to the statistics stored in the teacher's
-    BatchNorm layers.
+    """L_bn (Yin et al. 2020): distance of a batch to the statistics in the teacher's BatchNorm
+    layers.
 
     raw: Σ over layers of ‖μ − μ_run‖₂ + ‖σ² − σ²_run‖₂.
-    relative: mean over layers of ‖μ − μ_run‖₂ / ‖σ_run‖₂ + ‖σ² − σ²_run‖₂ / ‖σ²_run‖₂; of the same
-        size in every
-    network, whereas raw sums differ 500-fold. Scalar; 0 without BatchNorm layers.
+    relative: mean over layers of ‖μ − μ_run‖₂ / ‖σ_run‖₂ + ‖σ² − σ²_run‖₂ / ‖σ²_run‖₂.
+
+    The relative distance has the same magnitude in every network, whereas raw sums differ 500-fold.
+    Scalar; 0 without BatchNorm layers.
     """
     terms = []
     for mean, variance, running_mean, running_var in statistics:
@@ -79,22 +80,26 @@ def key_region(cam: Tensor, target: Tensor) -> Tensor:
 
 
 def embedding_pull(f_s: Tensor, f_y: Tensor, r_i: float) -> Tensor:
-    """L_ed (Eq. 9): max(0, MSE(f_S, f_y) − r_i); draws the student's embedding to its class. [B,d],
-    [B,d] → [B].
+    """L_ed (Eq. 9): max(0, MSE(f_S, f_y) − r_i); pulls the student's embedding to its class.
+
+    [B,d], [B,d] → [B].
     """
     return ((f_s - f_y).square().mean(1) - r_i).clamp_min(0)
 
 
 def embedding_push(f_s: Tensor, f_y: Tensor, r_o: float) -> Tensor:
-    """L_aed (Eq. 11): max(0, r_o − MSE(f_S, f_y)); drives new images away from it. [B,d], [B,d] →
-    [B].
+    """L_aed (Eq. 11): max(0, r_o − MSE(f_S, f_y)); pushes new images away from their class.
+
+    [B,d], [B,d] → [B].
     """
     return (r_o - (f_s - f_y).square().mean(1)).clamp_min(0)
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Total variation prior (Yin et al. 2020): Σ over the four directions of neighbours of
-    ‖difference‖₂. [B,c,h,w] → [B].
+    """Total variation prior (Yin et al. 2020): Σ of ‖difference‖₂ over the four neighbor
+    directions.
+
+    [B,c,h,w] → [B].
     """
     across = images[:, :, :, 1:] - images[:, :, :, :-1]
     down = images[:, :, 1:] - images[:, :, :-1]
@@ -111,9 +116,7 @@ def squared_size(images: Tensor) -> Tensor:
 
 
 def distillation(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
-    """L_KL (Eq. 2) at temperature τ: τ²·KL(softmax T/τ ‖ softmax S/τ), mean over the batch.
-    Scalar.
-    """
+    """L_KL (Eq. 2) at temperature τ: τ²·KL(softmax T/τ ‖ softmax S/τ), mean over the batch."""
     return temperature**2 * F.kl_div(
         F.log_softmax(student_logits / temperature, 1),
         F.log_softmax(teacher_logits / temperature, 1),

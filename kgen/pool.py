@@ -1,5 +1,6 @@
-"""The memory pool M: synthetic images as bytes, under a budget of pixels (§3.6 of the paper), a
-shelf for each resolution.
+"""The memory pool M: synthetic images as bytes, within a pixel budget (§3.6 of the paper).
+
+It has one shelf per resolution.
 """
 
 from __future__ import annotations
@@ -14,22 +15,21 @@ Policy = Literal["spread", "fifo", "reservoir"]
 
 
 class MemoryPool:
-    """Images u8, labels, and where each came from, never more than `budget_pixels` pixels.
+    """Images u8, labels and their origins, never more than `budget_pixels` pixels.
 
-    Several resolutions share the budget equally by pixels. Policies at a shelf's budget of N
+    Several resolutions share the budget equally by pixels. Policies for a shelf with a budget of N
     images:
         spread: after the k-th of `planned` additions it holds ⌊N·k/planned⌋ images, chosen so that
-            the classes stay balanced over the whole run; nothing is ever thrown out.
-        fifo: everything enters; the oldest leave.
-        reservoir: a uniform sample of everything that was ever offered.
+            the classes stay balanced over the whole run; nothing is ever removed.
+        fifo: everything enters; the oldest images leave.
+        reservoir: a uniform sample of everything ever offered.
 
     Args:
         budget_pixels: Σ e² over the pool is at most this.
         planned: additions of each resolution in the whole run (for `spread`).
         classes: number of classes (for `spread`'s ledger).
-        rng: for the choices; sampling for the student has a generator of its own (see `sample`).
-        sides: the resolutions to come; none given: the first images decide, and all others must be
-            of their size.
+        rng: for these choices; sampling for the student has its own generator (see `sample`).
+        sides: the expected resolutions; if empty, the first images determine the only one.
     """
 
     def __init__(
@@ -74,17 +74,15 @@ class MemoryPool:
         extras: dict[str, Tensor] | None = None,
         admitted: Tensor | None = None,
     ) -> Tensor:
-        """Offer images u8 [B,c,e,e] with labels [B] and any further columns [B,…]; returns which
-        entered, bool [B].
+        """Offer images u8 [B,c,e,e] with labels [B] and any further columns [B,…].
 
-        `admitted` bool [B]: those that may enter; all by default.
-
-        Raises ValueError for images that are not bytes, of a size that has no shelf, or where the
-        budget holds none.
+        Returns which of them entered, bool [B]. `admitted` bool [B]: those that may enter; by
+        default all. Raises ValueError for images that are not bytes, have a size without a shelf,
+        or exceed the whole budget.
         """
         if images.dtype != torch.uint8 or images.ndim != 4:
             raise ValueError(
-                f"the pool takes images u8 [B,c,e,e], not {images.dtype} {tuple(images.shape)}"
+                f"the pool accepts images u8 [B,c,e,e], not {images.dtype} {tuple(images.shape)}"
             )
         side = images.shape[-1]
         if not self.shelves:
@@ -97,9 +95,7 @@ class MemoryPool:
         return self.shelves[side].add(images, labels, iteration, extras, admitted)
 
     def pick(self, rng: torch.Generator | None = None) -> Shelf:
-        """A shelf, drawn in proportion to the pixels that it holds. Raises ValueError when the pool
-        is empty.
-        """
+        """A shelf, drawn in proportion to its pixels. Raises ValueError if the pool is empty."""
         filled = [shelf for shelf in self.shelves.values() if len(shelf)]
         if not filled:
             raise ValueError("the memory pool is empty: nothing to sample")
@@ -110,14 +106,15 @@ class MemoryPool:
 
     def sample(self, n: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """n images of one resolution (with replacement) and their labels: u8 [n,c,e,e], i64 [n].
-        Raises ValueError when empty.
+
+        Raises ValueError if the pool is empty.
         """
         shelf = self.pick(rng)
         index = shelf.draw(n, rng or self.rng)
         return shelf.images[index.to(shelf.images.device)], shelf.labels[index]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything but the pixels, which the run folder's batches hold."""
+        """Everything but the pixels, which are in the run folder's batches."""
         return {
             f"{side}.{name}": value
             for side, shelf in self.shelves.items()
@@ -130,8 +127,10 @@ class MemoryPool:
         batch_of: Callable[[int], dict[str, Any]],
         extras: tuple[str, ...] = (),
     ) -> None:
-        """Restore; `batch_of(iteration)` gives that iteration's NumPy arrays: images u8 [B,c,e,e]
-        and the named extras.
+        """Restore the pool.
+
+        `batch_of(iteration)` returns that iteration's NumPy arrays: images u8 [B,c,e,e] and the
+        named extras.
         """
         for side in dict.fromkeys(int(name.partition(".")[0]) for name in state):
             if side not in self.shelves:
@@ -145,7 +144,7 @@ class MemoryPool:
 
 
 class Shelf:
-    """The images of one resolution, at most `capacity` of them; see MemoryPool for the policies."""
+    """The images of one resolution, at most `capacity`; see MemoryPool for the policies."""
 
     def __init__(
         self,
@@ -170,7 +169,7 @@ class Shelf:
         self.ledger = torch.zeros(classes, dtype=torch.int64)
         self._images: Tensor | None = None
         self.extras: dict[str, Tensor] = {}
-        """Further columns by name, [N,…] each, in step with the images."""
+        """Further columns by name, [N,…] each, aligned with the images."""
         self.labels = torch.zeros(0, dtype=torch.int64)
         self.origin = torch.zeros(0, 2, dtype=torch.int64)
         """[N,2]: iteration and position in its batch, for every image."""
@@ -207,8 +206,8 @@ class Shelf:
         slots[candidates] = getattr(self, f"_{self.policy}")(labels[candidates], n)
         self.offered += len(candidates)
         taken = torch.nonzero(slots >= 0).flatten()
-        # where a slot was given twice in this call the later image has it (indexed writes have no
-        # order of their own)
+        # if a slot was assigned twice in this call, the later image gets it (indexed writes have no
+        # defined order)
         last = {place: i for place, i in zip(slots[taken].tolist(), taken.tolist())}
         places, taken = (
             torch.tensor(list(last.keys()), dtype=torch.int64),
@@ -228,10 +227,10 @@ class Shelf:
         return entered
 
     def draw(self, n: int, rng: torch.Generator) -> Tensor:
-        """n random places (with replacement), i64 [n]."""
+        """n random positions (with replacement), i64 [n]."""
         return torch.randint(0, self._size, (n,), generator=rng)
 
-    # --- policies: labels [B], N → slot for each, −1 where it stays out --------------------------
+    # --- policies: labels [B], N → slot for each, −1 if it stays out ------------------------------
 
     def _spread(self, labels: Tensor, n: int) -> Tensor:
         room = min(n * min(self.additions, self.planned) // self.planned - self._size, len(labels))
@@ -241,7 +240,7 @@ class Shelf:
         for i in order:
             waiting.setdefault(int(labels[i]), []).append(i)
         for k in range(max(0, room)):
-            # the class that the run has stored least of, among those this batch still offers
+            # the class with the fewest stored images, among those this batch still offers
             c = min((c for c in waiting if waiting[c]), key=lambda c: (int(self.ledger[c]), c))
             slots[waiting[c].pop()] = self._size + k
             self.ledger[c] += 1

@@ -1,9 +1,8 @@
-"""In which precision and memory format each network of a run computes, and which is the fastest
-here.
+"""The precision and memory format of each network in a run, and which is the fastest here.
 
-The format is an attribute of the network, so copies compute as their original does. Only a
-network's own forward and backward pass may run in bfloat16: weights, BatchNorm statistics, losses
-and optimizers stay in single precision.
+The format is an attribute of the network, so copies compute like their original. Only a network's
+own forward and backward pass may run in bfloat16: weights, BatchNorm statistics, losses and
+optimizers stay in single precision.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from torch import Tensor, nn
 from kgen.recipe.recipe import Recipe, RecipeError
 
 PIXELS = 2**16
-"""Pixels of the images that formats are compared on: 5 of 112 × 112."""
+"""Pixels of the images used to compare formats: 5 of 112 × 112."""
 GAIN = 1.1
-"""A format has to be this many times as fast as single precision in NCHW to be taken."""
+"""A format is selected only if it is this many times as fast as single precision in NCHW."""
 
 
 class Format(NamedTuple):
-    """How a network computes."""
+    """Precision and memory format of a network."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     memory_format: Literal["nchw", "channels_last"] = "nchw"
@@ -48,7 +47,7 @@ def format_of(network: nn.Module) -> Format:
 
 
 def set_format(network: nn.Module, format: Format) -> None:
-    """From now on the network computes so (through `apply`), and so do its copies."""
+    """Set the format in which the network and its copies compute (through `apply`)."""
     network.compute_format = format
     network.to(memory_format=format.layout)
 
@@ -65,22 +64,23 @@ def apply(network: nn.Module, function: Callable[..., Tensor], x: Tensor, *more)
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Does the device compute in bfloat16, rather than imitate it?"""
+    """Whether the device computes in bfloat16 natively."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def candidates(recipe: Recipe, device: torch.device) -> list[Format]:
-    """The formats that a recipe allows on a device, PLAIN first if it is among them. RecipeError
-    where there is none.
+    """The formats that a recipe allows on a device, PLAIN first if it is among them.
+
+    RecipeError if there are none.
     """
     precisions = ["fp32", "bf16"] if has_bf16(device) else ["fp32"]
     layouts = ["nchw", "channels_last"] if device.type != "mps" else ["nchw"]
     if recipe.precision != "auto":
         if recipe.precision == "bf16" and device.type == "mps":
             raise RecipeError(
-                "Recipe field 'precision' is 'bf16', which MPS does not compute here; use 'fp32' or"
+                "Recipe field 'precision' is 'bf16', which is not supported on MPS; use 'fp32' or"
                 " 'auto'."
             )
         precisions = [recipe.precision]
@@ -92,10 +92,9 @@ def candidates(recipe: Recipe, device: torch.device) -> list[Format]:
 def fastest(
     formats: list[Format], network: nn.Module, step: Callable[[nn.Module], Tensor]
 ) -> Format:
-    """Which format makes forward and backward of `step(a copy of the network)` fastest: the best of
-    two after a warm-up.
+    """The format in which forward and backward of `step(a copy of the network)` are fastest.
 
-    The network itself is not touched.
+    Uses the better of two timings after a warm-up. The network itself is not modified.
     """
     if len(formats) == 1:
         return formats[0]
@@ -115,18 +114,16 @@ def fastest(
 
 
 def choose(seconds: dict[Format, float]) -> Format:
-    """The fastest; single precision in NCHW where it is among them and the fastest gains little
-    (GAIN).
-    """
+    """The fastest format, or PLAIN if it is available and the fastest gains less than GAIN."""
     best = min(seconds, key=seconds.__getitem__)
     return best if PLAIN not in seconds or seconds[PLAIN] >= GAIN * seconds[best] else PLAIN
 
 
 def recorded(formats: dict[str, Format]) -> dict[str, list[str]]:
-    """As run.json keeps it."""
+    """The representation in run.json."""
     return {name: list(format) for name, format in formats.items()}
 
 
 def of_record(record: dict[str, list[str]] | None) -> dict[str, Format]:
-    """What run.json tells; runs of earlier versions computed in PLAIN."""
+    """Formats from run.json; runs of earlier versions computed in PLAIN."""
     return {name: Format(*(record or {}).get(name, PLAIN)) for name in NETWORKS}

@@ -1,5 +1,6 @@
-"""Seeds and streams of random numbers. Every draw comes from a named generator on the CPU and is
-moved.
+"""Seeds and streams of random numbers.
+
+Every draw comes from a named generator on the CPU and is then moved to the device.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ STREAMS = (
 
 
 def stream_seed(seed: int, name: str) -> int:
-    """A seed of its own for each named stream: the first bytes of SHA-256("seed/name")."""
+    """A separate seed for each named stream: the first bytes of SHA-256("seed/name")."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:7], "little")
 
 

@@ -1,6 +1,4 @@
-"""Where synthetic images come from: class embeddings → noisy layer → generator (Eq. 1, Eq. 4, Table
-7).
-"""
+"""Noisy layer and generator: class embeddings → synthetic images (Eq. 1, Eq. 4, Table 7)."""
 
 from __future__ import annotations
 
@@ -21,31 +19,31 @@ def group_count(batch: int, classes: int) -> int:
 
 
 def balanced_labels(batch: int, classes: int, rng: torch.Generator) -> Tensor:
-    """Pseudo-labels ŷ: full shuffled class lists, then a random remainder. → [batch] positions
-    below `classes`.
+    """Pseudo-labels ŷ: full shuffled class lists, then a random remainder.
+
+    → [batch] positions below `classes`.
     """
     rounds = [torch.randperm(classes, generator=rng) for _ in range(math.ceil(batch / classes))]
     return torch.cat(rounds)[:batch]
 
 
 class NoisyLayer(nn.Module):
-    """Z (Eq. 1, C.2): BatchNorm over the class embeddings, then a Linear with weight N(0,1) for
-    each group.
+    """Z (Eq. 1, C.2): BatchNorm over the class embeddings, then a Linear with N(0,1) weights per
+    group.
 
-    Re-created in every iteration, so that the same class text gives new images. The batch is cut
-    into `groups` runs of equal length (each one round of the class list), each with a Linear of its
-    own, so that two samples of a class differ.
+    Re-created in every iteration, so that the same class text produces new images. The batch is
+    split into `groups` consecutive runs of equal length (each one round of the class list), each
+    with its own Linear, so that two samples of a class differ.
 
     Args:
         d: width of a class embedding.
         groups: number of Linear layers.
         width: width of the output.
         rng: source of the weights.
-        table: [K_T,d]; normalise with this table's statistics instead of the batch's (for fewer
+        table: [K_T,d]; normalize with this table's statistics instead of the batch's (for fewer
             than three classes, whose batch would become zeros).
-        jitter: [B,d] added to the normalised embedding, where there are more rounds than groups.
-        size: rows in a group (the last may have fewer); by default the batch is cut into equal
-            shares.
+        jitter: [B,d] added to the normalized embedding if there are more rounds than groups.
+        size: rows per group (the last may have fewer); by default the batch is split equally.
     """
 
     def __init__(
@@ -88,18 +86,17 @@ class NoisyLayer(nn.Module):
 
 
 _ROWS = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
-"""[phase, row of the small map, row of the kernel]: what a 3-tap kernel over a doubled signal
-becomes on the signal itself.
+"""[phase, row of the small map, row of the kernel]: the equivalent of a 3-tap kernel over a doubled
+signal, on the original signal.
 """
 
 
 def conv_of_doubled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """conv3×3 of the nearest-neighbour ×2 of x, computed on x: [B,k,h,w], [c,k,3,3], [c] →
-    [B,c,2h,2w].
+    """3×3 convolution of the nearest-neighbor ×2 upsampling of x, computed on x itself.
 
-    The same numbers up to rounding, but four times the channels on a quarter of the map:
-    convolutions to one or three channels at full resolution are slow on a CPU (a tenth of a
-    generator step).
+    [B,k,h,w], [c,k,3,3], [c] → [B,c,2h,2w]. The results are the same up to rounding, but it has
+    four times the channels on a quarter of the map: convolutions to one or three channels at full
+    resolution are slow on a CPU (a tenth of a generator step).
     """
     phases = _ROWS.to(weight)
     kernels = torch.einsum("pih,qjw,ckhw->cpqkij", phases, phases, weight).flatten(0, 2)
@@ -116,10 +113,10 @@ class Generator(nn.Module):
         width: channels of the last block; the ones before have twice as many (the paper: 64).
         deep: start at e/16 with four upsamplings instead of e/4 with two, which keeps the Linear
             small at e ≥ 96.
-        up_first: upsample before each convolution (Table 7's sizes), not after (its rows; 4×
-            cheaper).
+        up_first: upsample before each convolution (as the sizes in Table 7 imply) rather than after
+            (as its rows are ordered; 4× cheaper).
         noise_width: width of the input.
-        output: "sigmoid", or "batchnorm": standardise, then rescale with `statistics` and clip to
+        output: "sigmoid", or "batchnorm": standardize, then rescale with `statistics` and clip to
             [0,1].
         statistics: (mean, std) per channel of the teacher's data, for output="batchnorm".
     """
@@ -158,7 +155,7 @@ class Generator(nn.Module):
             blocks += [up, *core] if up_first else [*core, up]
             inside = outside
         if not up_first:
-            blocks.pop()  # the last doubling is a part of `conv_of_doubled`
+            blocks.pop()  # the last doubling is part of `conv_of_doubled`
         self.blocks = nn.Sequential(*blocks)
         self.to_image = spectral_norm(nn.Conv2d(width, channels, 3, padding=1))
         self.standardise = nn.BatchNorm2d(channels, affine=False) if output == "batchnorm" else None

@@ -1,6 +1,4 @@
-"""What a safetensors file of ours says of itself, in its header. No tensor is read, and no torch
-needed.
-"""
+"""Reads the specs in the headers of our safetensors files, without any tensor and without torch."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from kgen.events import TeacherCard
 
 
 class ZooError(KGenError, ValueError):
-    """A teacher or student that is not known or cannot be read; the message says what to do."""
+    """An unknown or unreadable teacher or student; the message says what to do."""
 
     code = "zoo"
 
@@ -37,15 +35,16 @@ def header(path: str | Path) -> dict[str, Any]:
                 raise ValueError("header too long")
             found = json.loads(file.read(length))
             if not isinstance(found, dict) or not isinstance(found.get("__metadata__") or {}, dict):
-                raise ValueError("its header is no list of tensors")
+                raise ValueError("its header is not a list of tensors")
             return found.get("__metadata__") or {}
     except (OSError, ValueError, RecursionError, struct.error) as error:
         raise ZooError(f"{path} cannot be read as a safetensors file: {error}.") from None
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What we wrote into a file of ours; empty for a file of others. Raises ZooError for one that
-    makes no sense.
+    """The metadata that we wrote to one of our files; empty for other files.
+
+    Raises ZooError if it is invalid.
     """
     try:
         found = json.loads(header(path).get("kgen") or "{}")
@@ -56,14 +55,14 @@ def about(path: Path) -> dict[str, Any]:
             if not isinstance(found["classes"], list) or not all(
                 isinstance(name, str) for name in found["classes"]
             ):
-                raise ValueError("the names of its classes are no list of texts")
+                raise ValueError("its class names are not a list of strings")
         return found
     except (ValidationError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, ZooError):
             raise
         raise ZooError(
-            f"{path} carries a card that cannot be read ({str(error).partition(chr(10))[0][:120]});"
-            " write the file again."
+            f"{path} has an invalid card ({str(error).partition(chr(10))[0][:120]}); write the file"
+            " again."
         ) from None
 
 
@@ -71,11 +70,11 @@ def read_spec(
     path: Path,
     sign: str = "card",
     lack: str = (
-        "carries no teacher card; write it with"
-        " `python -m kgen teach` or `python -m kgen preflight`"
+        "has no teacher card; write it with `python -m kgen teach` or `python -m kgen preflight`"
     ),
 ) -> dict[str, Any]:
-    """What is needed to build the network of a file of ours; `sign`: the field that it has to have.
+    """The spec to rebuild the network of one of our files; `sign`: a required field.
+
     Raises ZooError.
     """
     found = about(path)

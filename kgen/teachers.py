@@ -1,10 +1,9 @@
-"""The teacher: a frozen network that normalises at its own door and shows what the method needs of
-it.
+"""The teacher: a frozen network that normalizes its own input and exposes what the method needs.
 
-One forward gives logits, the last spatial map, the pooled embedding and the statistics at every
-BatchNorm, or what [CLS] attends to in a ViT. From these comes the map that the key region works on,
-whatever the architecture. Nothing stays behind: hooks live for one call, the network is in eval
-mode and takes no gradients for good.
+One forward pass gives logits, the last spatial map, the pooled embedding and the statistics at
+every BatchNorm, or the attention of [CLS] in a ViT. From these comes the map for the key region,
+whatever the architecture. Nothing remains afterwards: hooks live for one call, and the network is
+permanently in eval mode and without gradients.
 """
 
 from __future__ import annotations
@@ -27,7 +26,9 @@ MapKind = Literal["cam", "linearised", "attention", "none"]
 
 
 class Probe(NamedTuple):
-    """What one forward shows. B batch, K_T classes, k feature channels, d_T embedding width."""
+    """Outputs of one forward pass. B batch, K_T classes, k feature channels, d_T embedding
+    width.
+    """
 
     logits: Tensor
     """[B,K_T]"""
@@ -38,14 +39,14 @@ class Probe(NamedTuple):
     batch_norm: list[BatchNormStatistics]
     """(mean, var, running_mean, running_var) of each BatchNorm layer, in the order they ran"""
     attention: Tensor | None = None
-    """[B,h,w] of a ViT: what [CLS] attends to in the last block, times the number of patches"""
+    """[B,h,w] of a ViT: the attention of [CLS] in the last block, times the number of patches"""
 
 
 def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel. [B,k,…] → [k], [k].
 
-    Sums over the inner dimensions first: 16 ms against 1 ms for torch.var_mean, forward and
-    backward, on a CPU. The mean inside the variance may be detached: Σ(x − μ) = 0, so its gradient
+    Sums over the inner dimensions first: 1 ms instead of 16 ms for torch.var_mean, forward and
+    backward, on a CPU. The mean inside the variance can be detached: Σ(x − μ) = 0, so its gradient
     vanishes.
     """
     inner = tuple(range(2, x.ndim))
@@ -65,7 +66,7 @@ class Teacher:
     Args:
         network: follows timm's convention: forward_features, forward_head(pre_logits=…),
             get_classifier. A ViT of timm with class token becomes a `kgen.nets.vit.WindowedViT`.
-        card: what is known of it.
+        card: the facts about it.
         classes: names of its K_T classes.
         mean, std: per channel, of pixels in [0,1].
     """
@@ -96,8 +97,10 @@ class Teacher:
         return self
 
     def twin(self) -> Teacher:
-        """The same weights (shared storage) behind modules of their own, for a second thread: hooks
-        of one thread must not fire in the other's forward."""
+        """The same weights (shared storage) in separate modules, for a second thread.
+
+        Hooks of one thread must not fire in the other's forward pass.
+        """
         shared = {id(t): t for t in (*self.network.parameters(), *self.network.buffers())}
         return Teacher(
             copy.deepcopy(self.network, shared), self.card, self.classes, self.mean, self.std
@@ -105,22 +108,22 @@ class Teacher:
 
     @property
     def has_batch_norm(self) -> bool:
-        """Does it remember statistics of its data?"""
+        """Whether it stores statistics of its training data."""
         return bool(self._norms)
 
     @property
     def unit(self) -> int:
-        """Sides of images are multiples of this: the patch of a ViT, 1 for a CNN."""
+        """Image sides must be multiples of this: the patch of a ViT, 1 for a CNN."""
         return unit(self.network)
 
     @functools.cached_property
     def map_kind(self) -> MapKind:
-        """How the activation map comes about, found by trying two images of noise at full
-        resolution.
+        """How to compute the activation map, determined with two noise images at full resolution.
 
-        cam: the logits are a Linear of the mean over the map (Eq. 5 holds); linearised: another
-            head on a map;
-        attention: a ViT; none: no map, so there is no key region.
+        - cam: the logits are a Linear of the mean over the map (Eq. 5 holds)
+        - linearised: another head on a map
+        - attention: a ViT
+        - none: no map, so there is no key region
         """
         if isinstance(self.network, WindowedViT):
             return "attention"
@@ -135,7 +138,7 @@ class Teacher:
             features = self.network.forward_features(
                 (noise.to(self.mean.device) - self.mean) / self.std
             )
-            # some networks of timm put the channels last; their map would be read askew
+            # some timm networks put the channels last; their map would be misread
             if (
                 features.ndim != 4
                 or features.shape[2:].numel() == 1
@@ -156,8 +159,9 @@ class Teacher:
         )
 
     def activation_map(self, probe: Probe, labels: Tensor) -> Tensor | None:
-        """Where the teacher sees each image's class: [B,h,w], raw, differentiable; None without a
-        map. labels [B].
+        """Where the teacher sees each image's class: [B,h,w], raw, differentiable. labels [B].
+
+        None without a map.
         """
         match self.map_kind:
             case "cam":
@@ -167,12 +171,12 @@ class Teacher:
             case "attention":
                 return (
                     probe.attention
-                )  # the same for every class: [CLS] attends before the classes part
+                )  # the same for every class: [CLS] attends before the classes separate
             case "none":
                 return None
 
     def logits(self, images: Tensor, corner: Corner | None = None) -> Tensor:
-        """[B,c,e,e] in [0,1] → [B,K_T], without watching the inside. `corner` as in __call__."""
+        """[B,c,e,e] in [0,1] → [B,K_T], without intermediate outputs. `corner` as in __call__."""
         x = (images - self.mean) / self.std
         more = (corner,) if isinstance(self.network, WindowedViT) else ()
         return precision.apply(self.network, self.network, x, *more)
@@ -181,13 +185,13 @@ class Teacher:
         """[B,c,e,e] in [0,1] → Probe; differentiable with respect to the images.
 
         `corner` places the images in the grid of a ViT's position embeddings
-        (`kgen.nets.vit.draw_corner`), the middle without it; a CNN has no use for it. ValueError
-        for images that a ViT's patches do not divide.
+        (`kgen.nets.vit.draw_corner`), by default in the center; a CNN ignores it. ValueError for
+        images that a ViT's patches do not divide.
         """
         if isinstance(self.network, WindowedViT):
             tokens, attention = self.network.observe(
                 (images - self.mean) / self.std, corner
-            )  # in single precision always
+            )  # always in single precision
             logits, embedding = classify(self.network, tokens)
             return Probe(
                 logits, self.network.spatial(tokens, images.shape[2]), embedding, [], attention

@@ -1,12 +1,12 @@
 """The terms of the losses, in one table: name, symbol, equation, and what each needs.
 
-Engine, events, journal, page and downloads read the table and go by a term's name, never by its
-place. The functions of our own terms are in `kgen.engine.objective`, the numbers before them in
-`kgen.recipe.fields.Weights`. A notebook may bring terms of its own:
+Engine, events, journal, page and downloads read this table and refer to terms by name, never by
+position. The functions of our own terms are in `kgen.engine.objective`, their weights in
+`kgen.recipe.fields.Weights`. A notebook can add custom terms:
 
     kgen.distill(recipe, terms=[kgen.Term("edges", fn, weight=0.1)])
 
-No torch here: the app imports this file.
+No torch here, because the app imports this module.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ class Term:
     """One term of a loss.
 
     Args:
-        name: its name in events, files, addresses and downloads.
-        function: for a term of your own, evidence → [B] or a scalar, unweighted. It must be
+        name: its name in events, files, URLs and downloads.
+        function: for a custom term, evidence → [B] or a scalar, unweighted. It must be
             differentiable with respect to `evidence.images`; lower is better.
-        weight: α of a term of your own. Those of the table have theirs in the recipe.
-        title: what people call it; by default the name.
+        weight: α of a custom term. Terms of the table have theirs in the recipe.
+        title: display name; by default the name.
         symbol: as in the paper, "L_kr".
         equation: where the paper defines it, "Eq. 6".
-        tip: one sentence for tooltips; the glossary's entry comes first.
-        glossary: that entry, by default "l-NAME".
-        color: as CSS writes it, `light-dark(…)` included.
-        loss: of which network's training it is a part.
-        needs: what it looks at; without it the term is 0.
-        reward: it is minimized by growing, so it is drawn below zero (only in the table).
-        ranks: it counts where `keep="best"` compares batches. A term without a bound must not.
+        tip: one sentence for tooltips; a glossary entry takes precedence.
+        glossary: key of that entry, by default "l-NAME".
+        color: a CSS color, possibly with `light-dark(…)`.
+        loss: the network whose loss it belongs to.
+        needs: its requirements; without them the term is 0.
+        reward: it decreases the loss by growing, so it is drawn below zero (only in the table).
+        ranks: whether it counts when `keep="best"` compares batches. Unbounded terms must not.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Term:
     ranks: bool = False
 
     def facts(self) -> dict[str, Any]:
-        """What a run's first event tells of a term that is not in the table."""
+        """The description of a custom term in a run's first event."""
         return {
             "name": self.name,
             "weight": self.weight,
@@ -155,8 +155,8 @@ TERMS = (
         needs=("embeddings",),
     ),
 )
-"""Those of the method. In batches' files the generator's are columns in this order, so new ones go
-to the end of theirs.
+"""The method's terms. In batch files, the generator's are columns in this order, so new ones must
+be appended to theirs.
 """
 GENERATOR = tuple(term for term in TERMS if term.loss == "generator")
 STUDENT = tuple(term for term in TERMS if term.loss == "student")
@@ -164,32 +164,32 @@ TITLES = {term.name: term.title for term in TERMS}
 
 
 def with_own(own: Sequence[Term]) -> tuple[Term, ...]:
-    """The generator's terms, those of the caller's last. TermError names one that cannot be."""
+    """The generator's terms, followed by the caller's. TermError names an invalid one."""
     known = [term.name for term in TERMS]
     for term in own:
         if not NAME.fullmatch(term.name):
             raise TermError(
-                f"Term {term.name!r}: a name is a small letter and up to 11 small letters or"
-                " digits.",
+                f"Term {term.name!r}: a name must be a lowercase letter followed by up to 11"
+                " lowercase letters or digits.",
                 name=term.name,
             )
         if term.name in known:
             raise TermError(
-                f"Term {term.name!r} is there already; give yours another name.", name=term.name
+                f"Term {term.name!r} already exists; choose another name.", name=term.name
             )
         if not callable(term.function):
             raise TermError(
-                f"Term {term.name!r} has no function; kgen.Term(name, function, weight).",
+                f"Term {term.name!r} has no function; use kgen.Term(name, function, weight).",
                 name=term.name,
             )
         if not math.isfinite(term.weight):
             raise TermError(
-                f"Term {term.name!r} has the weight {term.weight}; expected a number.",
+                f"Term {term.name!r} has weight {term.weight}; expected a finite number.",
                 name=term.name,
             )
         if term.loss != "generator":
             raise TermError(
-                f"Term {term.name!r}: only the generator's loss can have terms of your own.",
+                f"Term {term.name!r}: custom terms are supported for the generator's loss only.",
                 name=term.name,
             )
         known.append(term.name)

@@ -1,5 +1,6 @@
-"""Makes the runs of tables, several at once: each on one thread of a process of its own. It yields,
-and writes nothing.
+"""Executes the runs of tables in parallel, each on one thread of its own process.
+
+It yields results and writes nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from kgen.tables.tables import Row, Table
 
 @dataclass(frozen=True)
 class Task:
-    """One run to make."""
+    """A run to execute."""
 
     label: str
     row: Row
@@ -30,7 +31,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a task that began (neither field), ended (`result`) or failed (`error`, a sentence)."""
+    """A task that began (neither field), ended (`result`) or failed (`error`, a sentence)."""
 
     task: Task
     result: Result | None = None
@@ -42,7 +43,7 @@ class Outcome:
 
 
 class RunError(KGenError, RuntimeError):
-    """A run that did not reach its end; the message says why."""
+    """A run that did not finish; the message says why."""
 
     code = "run"
 
@@ -50,8 +51,9 @@ class RunError(KGenError, RuntimeError):
 def missing(
     tables: Iterable[Table], seeds: Iterable[int], there: Iterable[tuple[str, int]]
 ) -> list[Task]:
-    """The runs that these tables lack, each once: the first table first, and within it seed by
-    seed. `there`: (key, seed).
+    """The runs that these tables lack, each once, ordered by table, then by seed.
+
+    `there`: (key, seed) of the finished runs.
     """
     seeds, known, tasks = list(seeds), set(there), []
     for table in tables:
@@ -64,8 +66,9 @@ def missing(
 
 
 def make(task: Task) -> Result:
-    """One run in this process, with as many threads as torch has here. Raises RunError, and what
-    the engine raises.
+    """Execute one run in this process, with torch's current number of threads.
+
+    Raises RunError, and whatever the engine raises.
     """
     import torch
 
@@ -86,7 +89,7 @@ def make(task: Task) -> Result:
             raise RunError(f"{event.cause} {event.remedy}")
     if event.kind != "run_finished" or event.accuracy is None:
         raise RunError(
-            "The run has no student to measure; a row needs student steps and two classes or more."
+            "The run has no student to measure; a row needs student steps and at least two classes."
         )
     return Result(
         key=task.row.key,
@@ -105,13 +108,13 @@ def make(task: Task) -> Result:
 
 
 def _share(name: str, opinions: list[tuple[int, Opinion]]) -> float | None:
-    """Of all images: the batches' shares, weighted by how many images each has."""
+    """Share over all images: the batches' shares, weighted by their number of images."""
     images = sum(n for n, _ in opinions)
     return sum(n * getattr(opinion, name) for n, opinion in opinions) / images if images else None
 
 
 def _on_photos(task: Task) -> Result:
-    """A student that learns from real training images (`Row.photos`)."""
+    """A student trained on real training images (`Row.photos`)."""
     import torch
 
     from kgen.worth.worth import Trainings
@@ -135,11 +138,11 @@ def _on_photos(task: Task) -> Result:
 
 
 def measure(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
-    """Make runs, `jobs` at once; yields an Outcome when a run begins and one when it ends. A run
-    that fails stops no other.
+    """Execute runs, `jobs` at once; yields an Outcome when a run begins and one when it ends.
 
-    Close the iterator (or let KeyboardInterrupt pass through it) and the runs on the way are
-    dropped. jobs = 0 makes them in this process, one after another.
+    A failed run does not stop the others. Closing the iterator (or a KeyboardInterrupt passing
+    through it) discards the runs in progress. jobs = 0 executes them in this process, one after
+    another.
     """
     if not jobs:
         yield from _here(tasks)
@@ -184,13 +187,13 @@ def _here(tasks: Iterable[Task]) -> Iterator[Outcome]:
 
 
 def _answer(task: Task) -> Result | str:
-    """The run's result, or why there is none."""
+    """The run's result, or the reason for its failure."""
     try:
         return make(task)
     except (
         RunError,
         ValueError,
-        # what a recipe, teacher or data set lacks is a ValueError and says it in a sentence
+        # recipe, teacher and data errors are ValueErrors with a readable message
     ) as error:
         return str(error)
     except Exception as error:
@@ -202,8 +205,9 @@ def _outcome(task: Task, answer: Result | str) -> Outcome:
 
 
 class _Worker:
-    """A process that makes one run after another, and our end of the pipe to it. Spawned, so that
-    torch starts clean.
+    """A process that executes one run after another, and our end of its pipe.
+
+    Spawned, so that torch starts clean.
     """
 
     def __init__(self) -> None:
@@ -211,12 +215,10 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs,), daemon=True)
         self.process.start()
-        theirs.close()  # so that its end ends the pipe
+        theirs.close()  # so that the pipe closes when the process ends
 
     def end(self) -> int | None:
-        """Wait for the end of a process that is ending; returns its exit code (a signal's number
-        below zero).
-        """
+        """Wait for a terminating process; returns its exit code (negative for a signal)."""
         self.pipe.close()
         self.process.join()
         return self.process.exitcode
@@ -225,7 +227,7 @@ class _Worker:
 def _work(pipe: Connection) -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches us too; the process that started us decides
+    )  # Ctrl-C reaches us too; the parent process decides what to do
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
     import torch
 
@@ -233,5 +235,5 @@ def _work(pipe: Connection) -> None:
     try:
         while True:
             pipe.send(_answer(pipe.recv()))
-    except (EOFError, ConnectionError):  # whoever started us has gone
+    except (EOFError, ConnectionError):  # the parent process is gone
         return

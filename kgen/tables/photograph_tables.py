@@ -1,9 +1,8 @@
-"""The paper's tables on photographs, as recipes with labels; `kgen.tables.tables` makes rows of
-them.
+"""The paper's tables on photographs, as labeled recipes; `kgen.tables.tables` turns them into rows.
 
-Every row has as many pixels and as many student steps, and no adversarial term, which diverges on
-photographs (docs/results.md), but for the one row that bounds it. Precision and memory format are
-fixed, so that a row is the same on every machine.
+All rows have the same number of pixels and student steps. None has an adversarial term, which
+diverges on photographs (docs/results.md), except for one row with a bounded one. Precision and
+memory format are fixed, so that a row is the same on every machine.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from kgen.recipe.recipe import Recipe, images_in
 from kgen.recipes import photographs
 
 Labelled = tuple[str, Recipe, float | None]
-"""A row's label, its recipe, and what the paper has there in percent."""
+"""A row's label, its recipe, and the paper's value in percent."""
 
 STUDENT_STEPS = 600
 BATCHES_AT_FULL_RATIO = 600
@@ -22,18 +21,18 @@ BATCHES_AT_FULL_RATIO = 600
 
 
 YARDSTICK = (10, 20, 40, 80, 160, 320, 640, 1280)
-"""Numbers of real photos that the yardstick's students learn from."""
+"""Numbers of real photos for the yardstick's students."""
 
 
 def base(ratio: float) -> Recipe:
-    """What the rows on Imagenette share: K-Gen-S without diversity, 80 × 80, at a data memory
-    ratio; one batch more than the pool needs.
+    """Shared settings of the Imagenette rows: K-Gen-S without diversity, 80 × 80, at a given ratio.
 
-    ValueError for a ratio whose batches do not divide STUDENT_STEPS.
+    It generates one batch more than the pool needs. ValueError for a ratio whose batches do not
+    divide STUDENT_STEPS.
     """
     batches = round(BATCHES_AT_FULL_RATIO * ratio)
     if STUDENT_STEPS % batches:
-        raise ValueError(f"{STUDENT_STEPS} student steps cannot be shared by {batches} batches")
+        raise ValueError(f"{STUDENT_STEPS} student steps are not divisible by {batches} batches")
     return photographs.imagenette_live().replace(
         resolutions=(80,),
         batch=40,
@@ -50,7 +49,7 @@ def base(ratio: float) -> Recipe:
 
 
 def cifar10(ratio: float) -> Recipe:
-    """What the rows on CIFAR-10 share: as `base`, 24 × 24."""
+    """Shared settings of the CIFAR-10 rows: like `base`, 24 × 24."""
     batches, full = round(500 * ratio), photographs.cifar10_live()
     return at(full, 24).replace(
         ratio=ratio,
@@ -65,7 +64,7 @@ def cifar10(ratio: float) -> Recipe:
 
 
 def at(recipe: Recipe, side: int, **changes) -> Recipe:
-    """The recipe at another resolution, with as many pixels in a batch and in a student step."""
+    """The recipe at another resolution, with as many pixels per batch and per student step."""
     student_batch = images_in(recipe.student_batch * recipe.resolutions[0] ** 2, side)
     return recipe.replace(
         resolutions=(side,), batch=recipe.batch_at(side), student_batch=student_batch, **changes
@@ -87,8 +86,9 @@ def cifar10_ladder(ratio: float) -> Iterator[Labelled]:
 
 
 def _rungs(single: Recipe, full: int, second: int) -> Iterator[Labelled]:
-    """`single`: with the key region, at the smaller resolution; `full`: the teacher's own;
-    `second`: beside the smaller one.
+    """Table 4 from the smaller resolution with the key region.
+
+    `single`: that recipe; `full`: the teacher's side; `second`: the side added to the smaller one.
     """
     (small,) = single.resolutions
     yield f"NAYER, {full} × {full}", at(single, full, **NO_KEY_REGION), 32.17
@@ -103,14 +103,14 @@ def _rungs(single: Recipe, full: int, second: int) -> Iterator[Labelled]:
 
 
 def resolutions(ratio: float) -> Iterator[Labelled]:
-    """Table 10: one resolution after the other, with and without the key region."""
+    """Table 10: one resolution at a time, with and without the key region."""
     for words, changes in (("", {}), (", no key region", NO_KEY_REGION)):
         for side in (48, 64, 80, 96, 112, 128):
             yield f"{side} × {side}{words}", at(base(ratio), side, **changes), None
 
 
 def sources(ratio: float) -> Iterator[Labelled]:
-    """Table 1: other ways to make the images, each with as many pixels."""
+    """Table 1: other image sources, each with the same number of pixels."""
     single = base(ratio)
     full = at(single, 128, **NO_KEY_REGION)
     pixels = {"source": "pixels", "restart_optimiser": False}
@@ -136,7 +136,7 @@ def sources(ratio: float) -> Iterator[Labelled]:
 
 
 def switches(ratio: float) -> Iterator[Labelled]:
-    """One switch of K-Gen-S without diversity flipped at a time, to see what the key region hangs
+    """K-Gen-S without diversity, with one change at a time, to see what the key region depends
     on.
     """
     single = base(ratio)
@@ -175,7 +175,7 @@ CDA = {
     "optimisers.images.momentum": 0.5,
     "optimisers.images.beta2": 0.9,
 }
-"""Yin & Shen 2024: crops whose least area falls to 0.08, Adam 0.25, no total variation. Its BN
-factor, 0.01, is for a raw sum over a ResNet-18; ours is relative, so as large as cross-entropy
-here.
+"""Yin & Shen 2024: crops whose smallest area falls to 0.08, Adam 0.25, no total variation. Its BN
+weight, 0.01, is for a raw sum over a ResNet-18; ours is relative, so here it equals that of
+cross-entropy.
 """

@@ -1,6 +1,4 @@
-"""What the runs of a table come to: mean and spread for each row, as text for a terminal, Markdown
-or plain data.
-"""
+"""The results of a table's runs: mean and spread per row, for a terminal, Markdown or JSON."""
 
 from __future__ import annotations
 
@@ -32,21 +30,20 @@ COLUMNS = (
     "real photos",
     "paper",
 )
-"""Second opinion: synthetic images that an independent network names as intended, among all of its
-classes / among the chosen ones. Real photos: how many teach as much."""
+"""Second opinion: share of synthetic images that an independent network classifies as intended,
+among all of its classes / among the selected ones. Real photos: how many teach as much.
+"""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table with what its runs reached: means over `n` seeds; None where nothing was
-    measured.
-    """
+    """A row of a table with its results: means over `n` seeds; None if nothing was measured."""
 
     label: str
     n: int
     seeds: tuple[int, ...]
     accuracy: float | None
-    """Mean share of the real test images named correctly, and over two seeds or more the sample
+    """Mean accuracy on the real test images; with two seeds or more, `deviation` is the sample
     standard deviation.
     """
     deviation: float | None
@@ -57,16 +54,16 @@ class Line:
     """Percent."""
     command: str
     second_opinion: tuple[float, float] | None = None
-    """Shares of all synthetic images, among all of the judge's classes and among the chosen ones;
-    means over the runs that had a judge.
+    """Shares of all synthetic images, among all of the judge's classes and among the selected ones;
+    means over the runs with a judge.
     """
     worth: Rate | None = None
-    """Exchange rate of the mean accuracy; None for a table without a yardstick, or while that is
-    not measured.
+    """Exchange rate of the mean accuracy; None for a table without a yardstick, or until the
+    yardstick is measured.
     """
 
     def cells(self) -> tuple[str, ...]:
-        """The line in words, as COLUMNS."""
+        """The line as text, in the order of COLUMNS."""
         paper = "" if self.paper is None else f"{self.paper:.2f}"
         if not self.n:
             return (self.label, "not yet measured", "0", "", "", "", "", "", paper)
@@ -81,7 +78,7 @@ class Line:
             (
                 ""
                 if self.second_opinion is None
-                else " / ".join(f"{100 * share:.0f}" for share in self.second_opinion) + " %"
+                else " / ".join(f"{100 * share:.0f}" for share in self.second_opinion) + "%"
             ),
             "" if self.worth is None else str(self.worth),
             paper,
@@ -89,7 +86,7 @@ class Line:
 
 
 def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) -> list[Line]:
-    """One line a row, from those of the seeds that are there."""
+    """One line per row, from the available runs with these seeds."""
     found, yardstick = [], _yardstick(table, seeds, results)
     for row in table.rows:
         runs = [results[row.key, s] for s in seeds if (row.key, s) in results]
@@ -122,7 +119,7 @@ def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) ->
 def _yardstick(
     table: Table, seeds: range, results: dict[tuple[str, int], Result]
 ) -> list[tuple[int, float]]:
-    """(real photos, mean accuracy) of what was measured, fewest photos first."""
+    """(real photos, mean accuracy) of the available runs, fewest photos first."""
     curve = []
     for row in tables.yardstick(table.name):
         if runs := [results[row.key, s].accuracy for s in seeds if (row.key, s) in results]:
@@ -131,15 +128,15 @@ def _yardstick(
 
 
 def _kept(cells: list[tuple[str, ...]]) -> list[int]:
-    """The columns that some line fills."""
+    """The columns that are not empty in every line."""
     return [i for i in range(len(COLUMNS)) if any(c[i] for c in cells)]
 
 
 def grid(table: Table, found: list[Line]) -> Grid:
-    """For a terminal."""
+    """The table for a terminal."""
     caption = (
-        "\nThe paper's column is ResNet-34 → ResNet-18 on Imagenette at 5 %: compare its order, not"
-        " its height."
+        "\nThe paper's column is ResNet-34 → ResNet-18 on Imagenette at 5%: compare the order, not"
+        " the values."
         if any(line.paper for line in found)
         else ""
     )
@@ -167,7 +164,7 @@ def grid(table: Table, found: list[Line]) -> Grid:
 
 
 def data(table: Table, found: list[Line]) -> dict[str, Any]:
-    """For JSON."""
+    """The table for JSON."""
     return {
         "table": table.name,
         "title": table.title,
@@ -178,7 +175,7 @@ def data(table: Table, found: list[Line]) -> dict[str, Any]:
 
 
 def markdown(table: Table, found: list[Line]) -> str:
-    """For the results page; a column that is empty in every line is left out."""
+    """The table for the results page; columns that are empty in every line are omitted."""
     cells = [line.cells() for line in found]
     kept = _kept(cells)
     rule = ["---" if not i else "--:" for i in kept]
@@ -187,7 +184,7 @@ def markdown(table: Table, found: list[Line]) -> str:
 
 
 def marks(name: str) -> tuple[str, str]:
-    """The two comments between which a table stands on the results page."""
+    """The two comments that enclose a table on the results page."""
     return (
         f"<!-- table {name}: written by `python -m kgen table all --markdown` -->",
         f"<!-- end of {name} -->",
@@ -195,8 +192,9 @@ def marks(name: str) -> tuple[str, str]:
 
 
 def write_page(texts: dict[str, str], path: Path = PAGE) -> None:
-    """Put each table's Markdown between its marks; every other word of the page stays. Raises
-    TableError where marks are missing.
+    """Put each table's Markdown between its marks; the rest of the page stays unchanged.
+
+    Raises TableError if marks are missing.
     """
     try:
         page = path.read_text(encoding="utf-8")
@@ -208,8 +206,8 @@ def write_page(texts: dict[str, str], path: Path = PAGE) -> None:
         _, ended, after = rest.partition(last)
         if not (found and ended):
             raise TableError(
-                f"{path} has no place for the table {name!r}. Add these two lines where it should"
-                f" stand: {first} and {last}"
+                f"{path} has no place for the table {name!r}. Add these two lines where it belongs:"
+                f" {first} and {last}"
             )
         page = f"{before}{first}\n\n{text}\n{last}{after}"
     write_durably(path, page.encode())

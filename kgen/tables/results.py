@@ -1,5 +1,6 @@
-"""Finished runs of the tables: one JSON line each in a file that only grows. What a line's `key`
-means, tables.py says.
+"""Finished runs of the tables: one JSON line each in an append-only file.
+
+`kgen.tables.tables` defines the `key` of a line.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from kgen.recipe.recipe import Recipe
 from kgen.tables.tables import Row, TableError
 
 STUDENT_COST = 0.1
-"""A pixel in a student step against one in a generator step, roughly as measured with kept views;
-only for guessing durations.
+"""Cost of a pixel in a student step relative to one in a generator step, roughly as measured with
+stored views; used only to estimate durations.
 """
 
 
 class Result(BaseModel):
-    """What a run reached. `accuracy` is the student's at the end, on `n` real test images;
-    `seconds` is wall time on one thread.
+    """The result of a run.
+
+    `accuracy` is the student's at the end, on `n` real test images; `seconds` is wall time on one
+    thread.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,23 +43,24 @@ class Result(BaseModel):
     student_steps: int
     torch: str
     second_opinion: float | None = None
-    """Share of all synthetic images that the judge names as intended, among all of its classes;
-    None without a judge.
+    """Share of all synthetic images that the judge classifies as intended, among all of its
+    classes; None without a judge.
     """
     second_opinion_chosen: float | None = None
-    """The same among the chosen classes alone."""
+    """The same among the selected classes only."""
 
 
 class Results:
-    """The file. Read anew with each `read()`; a process appends whole lines or nothing."""
+    """The file. Every `read()` reads it again; a process appends whole lines or nothing."""
 
     def __init__(self, path: Path):
         self.path = path
 
     def read(self) -> dict[tuple[str, int], Result]:
-        """(key, seed) → result; of two for the same run the last. A torn last line is no result.
+        """(key, seed) → result; the last one counts if a run has two. Ignores an incomplete last
+        line.
 
-        Raises TableError, with the line's number, for a damaged line before the last.
+        Raises TableError with the line number for an invalid line before the last.
         """
         try:
             whole, _, _ = self.path.read_bytes().rpartition(b"\n")
@@ -70,22 +74,23 @@ class Results:
                 result = Result.model_validate_json(line)
             except ValidationError:
                 raise TableError(
-                    f"{self.path}, line {number}, is no result of a run. Remove the line; its run"
-                    " is then made again."
+                    f"{self.path}, line {number}, is not a run's result. Delete the line; its run"
+                    " is then repeated."
                 ) from None
             found[result.key, result.seed] = result
         return found
 
     def append(self, result: Result) -> None:
-        """One line more, on the disk when this returns. Raises TableError if it cannot be written;
-        the file is then as before.
+        """Append one line, synced to disk when this returns.
+
+        Raises TableError if it cannot be written; the file is then unchanged.
         """
         line = result.model_dump_json(exclude_none=True).encode() + b"\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab+", buffering=0) as file:
                 file.seek(0)
-                end = file.read().rfind(b"\n") + 1  # behind it lies at most a torn line
+                end = file.read().rfind(b"\n") + 1  # at most an incomplete line follows
                 file.truncate(end)
                 if file.write(line) != len(line):
                     file.truncate(end)
@@ -93,13 +98,12 @@ class Results:
                 os.fsync(file.fileno())
         except OSError as error:
             raise TableError(
-                f"{self.path} cannot be written: {error.strerror or error}. The runs before are"
-                " kept."
+                f"{self.path} cannot be written: {error.strerror or error}. Earlier runs are saved."
             ) from None
 
 
 def work(recipe: Recipe) -> float:
-    """How long a run takes, up to a factor: pixels that go through a network in all its steps."""
+    """A run's duration, up to a factor: pixels that pass through a network in all its steps."""
     sides = recipe.sides()
     pixels = [b * e * e for b, e in zip(recipe.batch_sizes(sides), sides)]
     generator = recipe.epochs * recipe.iterations * recipe.generator_steps * sum(pixels)
@@ -110,7 +114,7 @@ def work(recipe: Recipe) -> float:
 
 
 class Pace:
-    """How long runs take, learnt from finished ones: of the same recipe, else of any, in proportion
+    """Estimates durations from finished runs: of the same recipe, otherwise of any, in proportion
     to their work.
     """
 
@@ -125,7 +129,7 @@ class Pace:
             self._seconds.setdefault(result.key, []).append(result.seconds)
 
     def seconds(self, keys: Iterable[str]) -> float | None:
-        """How long runs of these rows take one after another; None before any run has finished."""
+        """Total duration of runs of these rows, one after another; None before any has finished."""
         keys = list(keys)
         if not keys:
             return 0.0

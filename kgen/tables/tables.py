@@ -1,8 +1,8 @@
-"""The paper's tables as data: a table is rows, a row is a label and a recipe. Those on photographs
-are in `photograph_tables`.
+"""The paper's tables as data: a table has rows, and a row is a label and a recipe.
 
-It runs nothing (measure.py does), keeps nothing (results.py) and draws nothing (report.py). Rows of
-different tables that ask for the same recipe have the same `key`, so they share their runs.
+Tables on photographs are in `kgen.tables.photograph_tables`. This module runs nothing (measure.py
+does), stores nothing (results.py) and draws nothing (report.py). Rows of different tables with the
+same recipe have the same `key`, so they share their runs.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ from kgen.tables import photograph_tables as photos
 from kgen.zoo import zoo
 
 PROTOCOL = 1
-"""Part of every key. Raise it when the same recipe and seed give another student than before: the
-engine computes something else, or a default of `Recipe` has changed. All runs are then measured
-anew.
+"""Part of every key. Increase it when the same recipe and seed produce a different student than
+before, because the engine's computation or a default of `Recipe` has changed. All runs are then
+measured again.
 """
 
 RUNS = paths.TABLE_RUNS
 
 
 class TableError(KGenError, ValueError):
-    """A table that does not exist, or a place for tables that cannot be used; the message says what
-    to do.
-    """
+    """A table that does not exist, or an unusable file for tables; the message says what to do."""
 
     code = "table"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One recipe of a table; `paper` is what the paper has in this place (Imagenette, ResNet-34 →
-    ResNet-18, 5 %), in percent.
+    """One recipe of a table.
+
+    `paper` is the paper's value for it (Imagenette, ResNet-34 → ResNet-18, 5%), in percent.
     """
 
     label: str
     recipe: Recipe
     paper: float | None = None
     photos: int | None = None
-    """Number of real training images that the recipe's student learns from instead of synthetic
-    ones (`kgen.worth.worth`).
+    """Number of real training images to train the recipe's student on instead of synthetic ones
+    (`kgen.worth.worth`).
     """
 
     @functools.cached_property
     def key(self) -> str:
-        """What the student depends on besides the seed, as 16 hex digits: recipe without name,
-        teacher's weights, PROTOCOL.
+        """Hash of everything that determines the student besides the seed, as 16 hex digits.
+
+        Recipe without name, teacher's weights, PROTOCOL.
         """
         return key(self.recipe, self.photos)
 
@@ -74,8 +74,8 @@ class Table:
 
 
 def key(recipe: Recipe, photos: int | None = None) -> str:
-    """See `Row.key`. Fields at their defaults are left out, so that a recipe outlives new fields
-    that change nothing.
+    """See `Row.key`. Omits fields at their defaults, so that keys survive new fields that change
+    nothing.
     """
     fields = recipe.model_dump(mode="json", exclude_defaults=True)
     for free in ("name", "seed"):
@@ -90,8 +90,9 @@ _checksum = functools.cache(zoo.checksum)
 
 
 def row(label: str, recipe: Recipe, paper: float | None = None, **changes) -> Row:
-    """A row that gives the same student wherever it runs with one thread: sequential, on the CPU;
-    seeds come later.
+    """A row whose student is the same wherever it runs with one thread.
+
+    Sequential, on the CPU; seeds are set later.
     """
     return Row(label, recipe.replace(schedule="sequential", device="cpu", seed=0, **changes), paper)
 
@@ -105,13 +106,11 @@ RUNGS = {
     "fashion-ladder-4-diversity": ("+ ED, diversity (K-Gen-S)", 80.32),
     "fashion-ladder-5-multi": ("+ MSG, two sizes (K-Gen)", 82.21),
 }
-"""Recipe → label and what the paper has on Imagenette at 5 %."""
+"""Recipe → label and the paper's value on Imagenette at 5%."""
 
 
 def ladder(ratio: float) -> tuple[Row, ...]:
-    """The rungs at a data memory ratio: the named recipes, which are at 1 %, with the length that
-    goes with the ratio.
-    """
+    """The rungs at a data memory ratio: the named recipes, which use 1%, with matching length."""
     sized = recipes.fashion_table_at(ratio)
     length = {"ratio": sized.ratio, "epochs": sized.epochs, "warmup": sized.warmup}
     return tuple(
@@ -120,7 +119,7 @@ def ladder(ratio: float) -> tuple[Row, ...]:
 
 
 def single() -> Recipe:
-    """K-Gen-S at 1 %: what the sensitivity tables change one field of."""
+    """K-Gen-S at 1%, the base of the sensitivity tables, which change one field of it."""
     return recipes.get("fashion-ladder-4-diversity")
 
 
@@ -188,7 +187,7 @@ def mixed() -> tuple[Row, ...]:
 
 
 def sensitivity(field: str, found: dict[float, float]) -> tuple[Row, ...]:
-    """One row a value of a weight; value → what the paper has."""
+    """One row per value of a weight; value → the paper's accuracy."""
     return tuple(
         row(f"{value:g}", single(), paper, **{field: float(value)})
         for value, paper in found.items()
@@ -196,7 +195,7 @@ def sensitivity(field: str, found: dict[float, float]) -> tuple[Row, ...]:
 
 
 def radii() -> tuple[Row, ...]:
-    """Where the pair is the one that follows from the class embeddings, the fields stay empty."""
+    """Where the pair equals the default from the class embeddings, the fields stay empty."""
     found = {
         (0.015, 0.01): 80.21,
         (0.015, 0.03): 80.44,
@@ -217,7 +216,7 @@ def radii() -> tuple[Row, ...]:
 
 
 def real_photos() -> tuple[Row, ...]:
-    """The yardstick of the tables on photographs: the same student, the same steps, real training
+    """The yardstick of the tables on photographs: same student, same steps, real training
     images.
     """
     return tuple(
@@ -228,14 +227,14 @@ def real_photos() -> tuple[Row, ...]:
 def photographs(
     make: Callable[[float], Iterable[photos.Labelled]], ratio: float
 ) -> Callable[[], tuple[Row, ...]]:
-    """The rows of a table on photographs at a data memory ratio, made when they are asked for."""
+    """The rows of a table on photographs at a data memory ratio, built on demand."""
     return lambda: tuple(row(label, recipe, paper) for label, recipe, paper in make(ratio))
 
 
 _TABLES: dict[str, tuple[str, str, Callable[[], tuple[Row, ...]]]] = {
-    "ladder-1": ("What each part adds, at 1 %", "Table 4", lambda: ladder(0.01)),
-    "ladder-0.5": ("What each part adds, at 0.5 %", "Table 4", lambda: ladder(0.005)),
-    "ladder-5": ("What each part adds, at 5 %", "Table 4", lambda: ladder(0.05)),
+    "ladder-1": ("What each part adds, at 1%", "Table 4", lambda: ladder(0.01)),
+    "ladder-0.5": ("What each part adds, at 0.5%", "Table 4", lambda: ladder(0.005)),
+    "ladder-5": ("What each part adds, at 5%", "Table 4", lambda: ladder(0.05)),
     "baselines": ("Other sources of images", "Table 1", baselines),
     "representative": ("What stands for a class", "Table 21", representative),
     "targets": ("What the map is pushed up to", "Table 20", targets),
@@ -261,48 +260,48 @@ _TABLES: dict[str, tuple[str, str, Callable[[], tuple[Row, ...]]]] = {
     "radii": ("Radii of pull and push", "Table 14", radii),
     "imagenette-photos": ("Imagenette: real photos, the yardstick", "ours", real_photos),
     "imagenette-ladder-1": (
-        "Imagenette: what each part adds, at 1 %",
+        "Imagenette: what each part adds, at 1%",
         "Table 4",
         photographs(photos.ladder, 0.01),
     ),
     "imagenette-ladder-5": (
-        "Imagenette: what each part adds, at 5 %",
+        "Imagenette: what each part adds, at 5%",
         "Table 4",
         photographs(photos.ladder, 0.05),
     ),
     "imagenette-ladder-10": (
-        "Imagenette: what each part adds, at 10 %",
+        "Imagenette: what each part adds, at 10%",
         "Table 4",
         photographs(photos.ladder, 0.1),
     ),
     "cifar10-ladder-5": (
-        "CIFAR-10: what each part adds, at 5 %",
+        "CIFAR-10: what each part adds, at 5%",
         "Table 4",
         photographs(photos.cifar10_ladder, 0.05),
     ),
     "imagenette-resolutions": (
-        "Imagenette: one resolution, at 1 %",
+        "Imagenette: one resolution, at 1%",
         "Table 10",
         photographs(photos.resolutions, 0.01),
     ),
     "imagenette-sources": (
-        "Imagenette: other sources of images, at 1 %",
+        "Imagenette: other sources of images, at 1%",
         "Table 1",
         photographs(photos.sources, 0.01),
     ),
     "imagenette-switches": (
-        "Imagenette: what the key region hangs on, at 1 %",
+        "Imagenette: what the key region depends on, at 1%",
         "ours",
         photographs(photos.switches, 0.01),
     ),
 }
 NAMES = tuple(_TABLES)
 GROUPS = ("fashion", "photographs")
-"""Tables by what they need: the bundled test images, or Imagenette and CIFAR-10 on this machine."""
+"""Tables by requirements: the bundled test images, or Imagenette and CIFAR-10 on this machine."""
 
 
 def get(name: str) -> Table:
-    """The table of that name; TableError names the nearest one."""
+    """The table with this name; TableError suggests the nearest one."""
     if name not in _TABLES:
         near = difflib.get_close_matches(name, NAMES, 1, 0.4)
         raise TableError(
@@ -318,9 +317,7 @@ def get(name: str) -> Table:
 
 
 def yardstick(name: str) -> tuple[Row, ...]:
-    """The rows on real photos against which a table's exchange rates are read; empty where there
-    are none.
-    """
+    """The rows on real photos that a table's exchange rates refer to; empty if there are none."""
     return (
         real_photos()
         if name in _TABLES and name.startswith("imagenette-") and name != "imagenette-photos"
@@ -329,7 +326,7 @@ def yardstick(name: str) -> tuple[Row, ...]:
 
 
 def find(name: str) -> list[Table]:
-    """One table by name, those of a group (GROUPS), or every one for "all"."""
+    """One table by name, all of a group (GROUPS), or every table for "all"."""
     if name in GROUPS:
         return [
             get(n)

@@ -136,7 +136,7 @@ def test_new_texts_go_behind_the_old_rows_which_stay(tmp_path, encoder):
 def test_tables_of_two_encoders_are_not_mixed(tmp_path, encoder):
     file = tmp_path / "table.safetensors"
     embeddings.write_table(["a"], torch.ones(1, 384), file, "another/encoder")
-    with pytest.raises(embeddings.EmbeddingError, match="another/encoder, which does not compare"):
+    with pytest.raises(embeddings.EmbeddingError, match="another/encoder, which is not comparable"):
         embeddings.extend_table(["b"], file)
     assert encoder.asked == []
 

@@ -208,7 +208,7 @@ def test_what_cannot_judge_is_refused_in_a_sentence(tmp_path):
     for name, why in (
         ("fashion-cnn", "is the teacher itself"),
         (str(copy), "is the teacher itself"),
-        ("imagenet-lite0", "takes images with 3 channels, but these have 1"),
+        ("imagenet-lite0", "expects images with 3 channels, but these have 1"),
         ("fashion-vitt", "Did you mean 'fashion-vit'"),
     ):
         with pytest.raises(
