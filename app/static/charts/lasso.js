@@ -1,5 +1,5 @@
-// A lasso as a piece of an address: a polygon in the layout's own coordinates, so that a link
-// selects the same images on any screen.
+// A lasso as part of an address: a polygon in layout coordinates, so that a link selects the same
+// images on any screen.
 
 /** @import { Polygon } from '../core/types.js' */
 
@@ -10,8 +10,8 @@ const DIGITS = 4;
 const STEPS = 36 ** DIGITS - 1; // a fraction of a pixel, far beyond the largest zoom's frame
 
 /**
- * Reduces a polygon to at most MOST corners; those that change its area least go first (Visvalingam
- * and Whyatt).
+ * Reduces a polygon to at most MOST corners, removing those that change its area least first
+ * (Visvalingam and Whyatt).
  * @param {Polygon} polygon
  * @returns {Polygon}
  */

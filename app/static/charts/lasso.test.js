@@ -23,7 +23,7 @@ const shoelace = (points) =>
     return sum + (ax * y - x * ay) / 2;
   }, 0);
 
-test('a polygon is read as it was written, to half a step of the grid', () => {
+test('a polygon survives a round trip, to half a grid step', () => {
   const next = random(1);
   for (let n = 3; n <= 40; n += 1) {
     const sent = polygon(next, n);
@@ -32,7 +32,7 @@ test('a polygon is read as it was written, to half a step of the grid', () => {
     assert.match(text, new RegExp(`^([0-9a-z]{8}){${n}}$`));
     assert.equal(got.length, n);
     got.flat().forEach((v, i) => assert.ok(Math.abs(v - sent.flat()[i]) <= STEP / 2 + 1e-12));
-    assert.equal(write(got), text); // a link passed on stays the same link
+    assert.equal(write(got), text); // a shared link stays the same
   }
 });
 

@@ -2,7 +2,7 @@
 
 /**
  * Rounds up to 1, 2, 5 or 10 times a power of ten.
- * @param {number} raw The smallest step that will do.
+ * @param {number} raw The smallest acceptable step.
  * @returns {number}
  */
 function roundUp(raw) {

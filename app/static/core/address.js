@@ -1,11 +1,11 @@
-// Page, selection, moment, speed and theme live in the address: a link or a reload shows the same.
-// t=7.4 is generator step 4 of iteration 7, t=7 that iteration's end, sel=7:3 image 3 of iteration
-// 7, counted as the page says them; no t is live.
+// The address holds page, selection, moment, speed and theme, so that a link or a reload shows the
+// same view. t=7.4 is generator step 4 of iteration 7, t=7 the end of that iteration, and sel=7:3
+// image 3 of iteration 7, counted from 1 as on the page; no t means live.
 
 /** @import { Address, Changes, ImageKey, Moment, Pick } from './types.js' */
 
 /**
- * Reads the address; what is malformed counts as absent.
+ * Reads the address; malformed values count as absent.
  * @returns {Address}
  */
 export function read() {
@@ -25,8 +25,8 @@ export function read() {
 }
 
 /**
- * Reads what is selected in the scatter: c3 is a class, l… a lasso (lasso.js), c3l… a lasso among a
- * class's points.
+ * Reads the selection in the scatter plot: c3 is a class, l… a lasso (lasso.js), c3l… a lasso
+ * within a class.
  * @param {string | null} text
  * @returns {Pick}
  */
@@ -36,7 +36,7 @@ function pick(text) {
 }
 
 /**
- * Writes what is selected in the scatter.
+ * Writes the selection in the scatter plot.
  * @param {Pick} pick
  * @returns {string | null}
  */
@@ -44,14 +44,14 @@ export const picked = ({ held, lasso }) =>
   (held == null ? '' : `c${held}`) + (lasso ? `l${lasso}` : '') || null;
 
 /**
- * Reads what the Studio needs of the address; on another page, image and moment are that page's.
+ * Reads the Studio's part of the address; on another page, image and moment belong to that page.
  * @returns {Address}
  */
 export const ofStudio = () =>
   onStudio() ? read() : { ...read(), run: null, sel: null, t: null, pick: pick(null) };
 
 /**
- * Tells whether the address is of the Studio.
+ * Checks whether the address is the Studio's.
  * @returns {boolean}
  */
 export const onStudio = () => !new URLSearchParams(location.search).get('tab');
@@ -71,7 +71,7 @@ export function href(changes) {
 /**
  * Changes the address in place: Back still leaves the page.
  * @param {Changes} changes
- * @param {boolean} [own] The page's doing, not a person's.
+ * @param {boolean} [own] Done by the page, not by a person.
  */
 export function write(changes, own = false) {
   history.replaceState(history.state, '', href(changes));
@@ -79,7 +79,7 @@ export function write(changes, own = false) {
 }
 
 /**
- * Changes the address as a new place in the history: Back returns to this one.
+ * Changes the address as a new history entry: Back returns to the current one.
  * @param {Changes} changes
  */
 export function go(changes) {
@@ -87,14 +87,14 @@ export function go(changes) {
   told();
 }
 
-/** The page has changed its own address; the browser tells only of Back and Forward. */
+/** Announces that the page changed its own address; browsers only report Back and Forward. */
 function told(own = false) {
   document.dispatchEvent(new CustomEvent('kg-address', { detail: { own } }));
 }
 
 /**
- * Keeps groups of switches with data-address="name" and the address in step: it has the chosen
- * value, or nothing if that is the first.
+ * Syncs groups of switches with data-address="name" with the address, which holds the selected
+ * value, or nothing for the first one.
  * @param {HTMLElement} root
  */
 export function keepSwitches(root) {

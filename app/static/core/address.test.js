@@ -85,7 +85,7 @@ for (const [name, texts] of Object.entries({
   speed: ['', 'Slow', 'constructor', 'fast', '0'],
   pick: ['c', 'c-1', 'c12345', 'l', 'l0000000', `l${'0'.repeat(16)}`, `l${'A'.repeat(24)}`],
 }))
-  test(`hostile values of ${name} count as none`, () => {
+  test(`hostile values of ${name} count as absent`, () => {
     for (const text of texts)
       assert.deepEqual(at(`?${name}=${encodeURIComponent(text)}`), DEFAULTS, JSON.stringify(text));
   });
@@ -98,11 +98,11 @@ test('a lasso has from 3 to 40 corners', () => {
   assert.equal(lasso(41), null);
 });
 
-test('of a repeated parameter the first one counts', () => {
+test('the first of a repeated parameter counts', () => {
   assert.deepEqual(at('?sel=2:2&sel=3:3').sel, { it: 1, pos: 1 });
 });
 
-test('a selection is read as it was written', () => {
+test('a selection survives a round trip', () => {
   for (const sel of [
     { it: 0, pos: 0 },
     { it: 6, pos: 41 },
@@ -114,7 +114,7 @@ test('a selection is read as it was written', () => {
   assert.equal(address.selection(null), null);
 });
 
-test('a moment is read as it was written, for each step of each iteration', () => {
+test('a moment survives a round trip, for each step of each iteration', () => {
   const steps = 5;
   for (let iteration = 0; iteration < 4; iteration += 1)
     for (let step = 0; step <= steps; step += 1) {
@@ -126,7 +126,7 @@ test('a moment is read as it was written, for each step of each iteration', () =
     }
 });
 
-test('what is selected in the scatter is read as it was written', () => {
+test('a scatter selection survives a round trip', () => {
   const lasso = '0000zzzz00zz11110000abcd';
   for (const [pick, text] of [
     [{ held: 0, lasso: null }, 'c0'],
@@ -141,14 +141,14 @@ test('what is selected in the scatter is read as it was written', () => {
   }
 });
 
-test('names of runs survive an address, whatever they hold', () => {
+test('run names survive in an address, whatever they contain', () => {
   for (const run of ['a b', 'a&b=c', '50%', '%3A', 'a+b', 'ä/ö?#', '"><img src=x>', '日本', ':,']) {
     address.write({ run });
     assert.equal(address.read().run, run);
   }
 });
 
-test('href changes what it is told to and leaves the rest and the address alone', () => {
+test('href changes the given parameters and leaves the rest and the address alone', () => {
   at('?tab=inspect&run=a&where=kr:0.5:2,p::0.9&x=1#part');
   const before = location.href;
   const url = new URL(address.href({ run: 'b', x: null, sel: '1:2', none: undefined, n: 0 }));
@@ -187,7 +187,7 @@ test('write replaces, go adds to the history; both keep its state and tell the p
   assert.deepEqual(history.state, { of: 'Gradio' });
 });
 
-test('on another page, image and moment are that page’s', () => {
+test('on another page, image and moment belong to that page', () => {
   at('?tab=inspect&run=r&sel=1:2&t=3&pick=c1&space=student&dim=3&speed=watch&colour=kr');
   assert.equal(address.onStudio(), false);
   assert.deepEqual(address.ofStudio(), {

@@ -1,5 +1,5 @@
-// Polls the snapshot: one conditional GET, held by the server until something is new, for a second
-// at most, and then answered 304. Nothing is asked while the page is hidden.
+// Polls the snapshot: one conditional GET, which the server holds until there is something new, or
+// answers with 304 after at most a second. Nothing is requested while the page is hidden.
 
 /** @import { Snapshot } from './types.js' */
 
@@ -12,11 +12,11 @@ const RETRY = 1000;
  * @param {string} url
  * @param {object} hooks
  * @param {(snapshot: Snapshot) => void} hooks.onSnapshot Called for each new snapshot.
- * @param {(seconds: number) => void} hooks.onAway Called while the server does not answer.
+ * @param {(seconds: number) => void} hooks.onAway Called while the server is not responding.
  * @param {() => boolean} hooks.alive Polling ends when this is false.
  * @param {Record<string, string>} [hooks.headers] Sent with each request.
- * @param {(headers: Headers) => void} [hooks.onHeaders] Called for each answer, new or not.
- * @returns {{ soon: () => void }} `soon` asks again shortly.
+ * @param {(headers: Headers) => void} [hooks.onHeaders] Called for each response, new or not.
+ * @returns {{ soon: () => void }} `soon` polls again shortly.
  */
 export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders = () => {} }) {
   let etag = '';
@@ -70,7 +70,7 @@ export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders
           onAway((performance.now() - heard) / 1000);
         }
         try {
-          // a mistake from here on is the page's, not the network's
+          // any error from here on is the page's, not the network's
           if (answer.snapshot) onSnapshot(answer.snapshot);
           // where the presenter is may be a moment of this snapshot's run
           if (answer.told) onHeaders(answer.told);

@@ -1,5 +1,5 @@
-// Plotly, from our own server, loaded when the first chart needs it. Each chart gets layouts of its
-// own: Plotly writes into them.
+// Plotly, served by the app and loaded when the first chart needs it. Each chart gets its own
+// layouts, because Plotly writes into them.
 
 import { colours } from './dom.js';
 
@@ -7,7 +7,7 @@ let loading = null;
 
 /**
  * Loads Plotly once.
- * @param {string} address Of the script, with its version so that browsers may cache it.
+ * @param {string} address The script's address, with a version so that browsers can cache it.
  * @returns {Promise<any>}
  */
 export function plotly(address) {
@@ -24,7 +24,7 @@ export function plotly(address) {
   return loading;
 }
 
-/** The "Share" button of Plotly would send the chart to its maker's server. */
+/** Plotly's "Share" button would send the chart to Plotly's server. */
 export const CONFIG = {
   responsive: true,
   displaylogo: false,

@@ -13,7 +13,7 @@ test('the terms in the order in which charts stack them', () => {
   assert.deepEqual(names(STUDENT), ['kl', 'ed']);
 });
 
-test('each term has a title and an entry of its own in the glossary', () => {
+test('each term has a title and its own glossary entry', () => {
   const all = [...GENERATOR, REWARD, ...STUDENT];
   assert.ok(all.every(({ title }) => title));
   assert.deepEqual(

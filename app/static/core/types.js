@@ -1,5 +1,5 @@
-// Shapes that several modules share, for editors and `tsc`; nothing here runs. The server's answers
-// are described as far as the page reads them.
+// Types that several modules share, for editors and `tsc`; nothing here runs. The server's
+// responses are described as far as the page reads them.
 
 /**
  * Attributes and listeners of a new element: `class`, `style` as an object of properties, and
@@ -8,7 +8,7 @@
  */
 
 /**
- * What goes into an element: nodes, strings and numbers, nested in arrays at most twice; null and
+ * The content of an element: nodes, strings and numbers, nested in arrays at most twice; null and
  * false are left out.
  * @typedef {any} Child
  */
@@ -31,13 +31,13 @@
 /** @typedef {ImageKey & { c: number }} ImageOfClass */
 
 /**
- * A moment of the run: the generator step done last, counted from 0; without a step, or with the
- * number of steps, the end of the iteration.
+ * A moment of the run: the last completed generator step, counted from 0; without a step, or with
+ * the number of steps, the end of the iteration.
  * @typedef {{ iteration: number, step?: number }} Moment
  */
 
 /**
- * What is selected in the scatter: a class, a lasso as text, or a lasso among a class's points.
+ * The selection in the scatter plot: a class, a lasso as text, or a lasso within a class.
  * @typedef {{ held?: number | null, lasso?: string | null }} Pick
  */
 
@@ -45,10 +45,10 @@
  * @typedef {object} Address
  * @property {string | null} run
  * @property {ImageKey | null} sel The selected image.
- * @property {Moment | null} t Null is live.
+ * @property {Moment | null} t Null means live.
  * @property {'teacher' | 'student'} space
  * @property {2 | 3} dim
- * @property {string} colour What colors the points: `class`, `age`, a term of the loss …
+ * @property {string} colour What colors the points: `class`, `age`, a loss term…
  * @property {Pick} pick
  * @property {string} speed `slow`, `watch` or `full`.
  */
@@ -56,7 +56,7 @@
 // --- the snapshot, /kg/live
 
 /**
- * One resolution of the run; iterations take turns.
+ * One resolution of the run; iterations alternate between them.
  * @typedef {object} Scale
  * @property {number} side Pixels.
  * @property {number} batch Images per iteration.
@@ -81,13 +81,13 @@
  */
 
 /**
- * What a run tells of loss terms that are not in the table.
+ * A run's own loss terms, which are not in the table.
  * @typedef {object} OwnTerms
  * @property {{ name: string, title: string, tip: string, weight: number }[]} [own_terms]
  */
 
 /**
- * A table by columns, a row per report; `at` counts generator steps, `images` those in the pool.
+ * A table by columns, one row per report; `at` counts generator steps, `images` those in the pool.
  * @typedef {{ images: number[], at: number[], [column: string]: number[] }} Table
  */
 
@@ -110,7 +110,7 @@
  */
 
 /**
- * Something that happened: generator step, kind, sentence.
+ * An event: generator step, kind, sentence.
  * @typedef {[number, string, string]} Mark
  */
 
@@ -143,7 +143,7 @@
 /** @typedef {{ name?: string, parameters?: number, macs?: number, bytes?: number }} Student */
 
 /**
- * The state of the run that is shown, as /kg/live tells it.
+ * The state of the run being shown, from /kg/live.
  * @typedef {object} Snapshot
  * @property {string | null} run
  * @property {string} id
@@ -166,7 +166,7 @@
  * @property {Scale[]} scales
  * @property {{ kind: string, label: string }} map
  * @property {Judge | null} judge
- * @property {Group | null} making The batch that is being made.
+ * @property {Group | null} making The batch in progress.
  * @property {Curve} curve
  * @property {Table} opinion
  * @property {Table} loss
@@ -234,8 +234,8 @@
  * @property {number[]} map Rows and columns of the teacher's map.
  * @property {Tile[]} tiles
  * @property {Map<number, Tile>} byPos
- * @property {{ step: number, sheet: string }[]} [frames] Steps of the making that were kept.
- * @property {string} [cams] The sheet of maps, once it was asked for.
+ * @property {{ step: number, sheet: string }[]} [frames] The recorded intermediate steps.
+ * @property {string} [cams] The sheet of maps, once requested.
  * @property {number} [step]
  * @property {number} [steps]
  * @property {Group} [whole]
@@ -254,7 +254,7 @@
  */
 
 /**
- * Classes and probabilities, likeliest first.
+ * Classes and probabilities, most likely first.
  * @typedef {[number, number][]} Answers
  */
 
@@ -295,7 +295,7 @@
  * @property {boolean} finished
  * @property {boolean} [replay]
  * @property {number | null} [step]
- * @property {Float32Array | null} cam Null if that moment does not know it.
+ * @property {Float32Array | null} cam Null if unknown at that moment.
  * @property {Sample | null} sample
  * @property {Piece} piece
  * @property {number | null} [x]
@@ -304,7 +304,7 @@
  */
 
 /**
- * Real examples on one sheet, and their places.
+ * Real examples on one sheet, and their positions.
  * @typedef {object} Reference
  * @property {number} n
  * @property {string} sheet
@@ -318,7 +318,7 @@
  */
 
 /**
- * What the student made of some images at a test.
+ * The student's view of some images at a test.
  * @typedef {object} StudentView
  * @property {number} test
  * @property {number[]} c
@@ -336,7 +336,7 @@
 // --- the Inspect page
 
 /**
- * A run as /kg/inspect tells it.
+ * A run, from /kg/inspect.
  * @typedef {object} Overview
  * @property {string} run
  * @property {string} id
@@ -395,7 +395,7 @@
  */
 
 /**
- * Synthetic images of other classes that are like one, or why there are none.
+ * Similar synthetic images of other classes, or why there are none.
  * @typedef {object} Neighbors
  * @property {string} [error]
  * @property {(ImageOfClass & { d: number, image: string })[]} [found]
@@ -406,7 +406,7 @@
  */
 
 /**
- * How a class fares in the tests, or why that is not known.
+ * Test results of a class, or why they are not known.
  * @typedef {object} ClassTests
  * @property {string} [error]
  * @property {[number, number | null, number | null][]} [rows] Images, student, teacher.
@@ -421,7 +421,7 @@
 /** @typedef {{ name: string, down: boolean }} Sorting */
 
 /**
- * By what images are sorted and filtered; people see a value times `times`, plus `add`.
+ * A column for sorting and filtering images; people see a value times `times`, plus `add`.
  * @typedef {object} Column
  * @property {string} name
  * @property {string} title
@@ -436,7 +436,7 @@
 // --- runs, comparisons, setup, lessons
 
 /**
- * A run as /kg/runs lists it.
+ * A run in the list from /kg/runs.
  * @typedef {object} Run
  * @property {string} name
  * @property {string} title
@@ -462,7 +462,7 @@
  */
 
 /**
- * A run's exchange rate, or as much of it as was measured.
+ * A run's exchange rate, or as much of it as has been measured.
  * @typedef {object} Worth
  * @property {number} n
  * @property {number} steps
@@ -473,7 +473,7 @@
  */
 
 /**
- * A run that is compared, once its columns have arrived.
+ * A compared run, once its columns have arrived.
  * @typedef {object} ComparedRun
  * @property {number} i Which of the four.
  * @property {string} letter
@@ -489,7 +489,7 @@
 /** @typedef {'budget' | 'time' | 'step'} Axis */
 
 /**
- * What the server knows of a teacher.
+ * What the server knows about a teacher.
  * @typedef {object} Facts
  * @property {Teacher} card
  * @property {Student} [student]
@@ -510,7 +510,7 @@
  */
 
 /**
- * What the check of a teacher found.
+ * The findings of a teacher check.
  * @typedef {object} Report
  * @property {Finding[]} rows
  * @property {boolean} ok
@@ -548,19 +548,19 @@
  * @property {string} [equation]
  */
 
-// --- what modules hand to each other
+// --- passed between modules
 
 /**
- * Points of a cloud; places are in 0…1.
+ * Points of a cloud; positions are in 0…1.
  * @typedef {object} CloudPoints
  * @property {number} n
  * @property {number[]} [c] Classes.
  * @property {number[]} [x]
  * @property {number[]} [y]
  * @property {number[]} [z]
- * @property {string[]} [keys] Names that stay from one set of points to the next.
+ * @property {string[]} [keys] Keys that persist from one set of points to the next.
  * @property {string[]} [colour] CSS colors.
- * @property {boolean[] | null} [faint] Points that are hardly seen, and not hovered.
+ * @property {boolean[] | null} [faint] Points that are dimmed and ignore the pointer.
  * @property {boolean[] | null} [pale]
  * @property {number[]} [iteration]
  * @property {number[]} [pos]
@@ -581,7 +581,7 @@
 /** @typedef {(x: number, y: number, z?: number) => number[]} Projection */
 
 /**
- * What a cloud tells its owner.
+ * Callbacks of a cloud.
  * @typedef {object} CloudEvents
  * @property {(index: number) => void} click
  * @property {(indices: number[], lasso: string | null) => void} picked
@@ -592,7 +592,7 @@
 /** @typedef {{ sheet: ContactSheet, at: number, side: number }} WallTile */
 
 /**
- * What the strips of a loss know of their image.
+ * What the loss strips know about their image.
  * @typedef {object} StripFacts
  * @property {ImageDetail} image
  * @property {(index: number) => string} nameOf
@@ -603,7 +603,7 @@
 /** @typedef {{ choice?: number, done?: boolean }} Prediction */
 
 /**
- * What the ladder has to know (app/setup/ladder.py).
+ * Constants of the ladder (app/setup/ladder.py).
  * @typedef {object} Ladder
  * @property {string[]} rungs
  * @property {string[]} presets
@@ -616,7 +616,7 @@
  */
 
 /**
- * The class picker's way to Python.
+ * The class picker's connection to Python.
  * @typedef {object} PickerPage
  * @property {string} base
  * @property {() => ClassChoice | null} value
@@ -628,7 +628,7 @@
 /** @typedef {{ architectures: string[], data: string[] }} Suggestions */
 
 /**
- * The Studio's ways to Python; an audience has none.
+ * The Studio's connection to Python; viewers have none.
  * @typedef {object} Gradio
  * @property {string} base
  * @property {string} plotly Address of the script.

@@ -1,5 +1,5 @@
-// Groups (the shown images of one iteration) and samples (one image in full), fetched once and
-// kept: they never change.
+// Groups (the shown images of one iteration) and samples (one image in full), which never change
+// and are fetched once.
 
 /** @import { Group, Past, Reference, Sample } from '../core/types.js' */
 /** @import { Scale, Snapshot, StudentView } from '../core/types.js' */
@@ -22,7 +22,7 @@ function hundredths(text) {
 }
 
 /**
- * Finds the resolution of an iteration: they take turns.
+ * Finds the resolution of an iteration; resolutions alternate.
  * @param {{ scales: Scale[] }} snap
  * @param {number} [iteration]
  * @returns {Scale}
@@ -31,7 +31,7 @@ export const scaleOf = (snap, iteration) => snap.scales[(iteration ?? 0) % snap.
 
 /**
  * Decodes a group: each tile gets its place on the sheet and its map.
- * @param {any} raw The server's answer.
+ * @param {any} raw The server's response.
  * @param {{ scales: Scale[] }} snap
  * @returns {Group}
  */
@@ -60,14 +60,14 @@ export function decode(raw, snap) {
 }
 
 /**
- * Draws the sheet of the maps as translucent blue, each scaled to its own maximum, when it is first
- * asked for.
+ * Draws the maps on a sheet in translucent blue, each scaled to its own maximum, when first
+ * requested.
  * @param {Group} shown
  * @returns {string} A data URL; empty if there are no maps.
  */
 export function camSheet(shown) {
   const group = shown.whole ?? shown;
-  const [h, w] = group.map; // of a replayed frame: the finished group
+  const [h, w] = group.map; // for a replayed frame: the finished group
   if (group.cams || !h) return group.cams ?? '';
   const canvas = Object.assign(document.createElement('canvas'), {
     width: group.columns * w,
@@ -83,12 +83,12 @@ export function camSheet(shown) {
   return (group.cams = canvas.toDataURL());
 }
 
-/** A bounded cache of immutable answers. */
+/** A bounded cache of immutable responses. */
 export class AnswerCache {
   /**
-   * @param {number} limit Answers that are kept.
-   * @param {() => void} changed Called when a missing answer arrives.
-   * @param {number} [most] Requests at once.
+   * @param {number} limit Number of responses kept.
+   * @param {() => void} changed Called when a missing response arrives.
+   * @param {number} [most] Maximum number of concurrent requests.
    */
   constructor(limit, changed, most = Infinity) {
     this.limit = limit;
@@ -108,7 +108,7 @@ export class AnswerCache {
   }
 
   /**
-   * Returns the answer, or null and fetches it.
+   * Returns the response, or null while fetching it.
    * @template T
    * @param {string | number} key
    * @param {string} url
@@ -151,7 +151,7 @@ export class AnswerCache {
       this.away.delete(key);
       this.changed();
     } catch {
-      // asked again, but not at once
+      // retry, but not right away
       setTimeout(() => generation === this.generation && this.away.delete(key), 1500);
     }
   }
@@ -168,7 +168,7 @@ export class Archive {
     this.groups = new AnswerCache(KEPT_GROUPS, changed);
     this.moments = new AnswerCache(KEPT_MOMENTS, changed);
     this.samples = new AnswerCache(KEPT_SAMPLES, changed);
-    // a browser has six connections in all: the live view needs one
+    // a browser has six connections per host, and the live view needs one
     this.columns = new AnswerCache(KEPT_POINTS, changed, AT_ONCE);
     this.sheets = new AnswerCache(KEPT_SHEETS, changed, AT_ONCE);
     this.views = new AnswerCache(40, changed, AT_ONCE);
@@ -176,8 +176,8 @@ export class Archive {
   }
 
   /**
-   * Forgets everything if this is another run, the same run restarted, or a layout has been fitted
-   * and gives everything its place.
+   * Forgets everything if this is another run, the same run restarted, or a new layout has been
+   * fitted and all positions have changed.
    * @param {Snapshot} snap
    */
   turnTo(snap) {
@@ -199,7 +199,7 @@ export class Archive {
   }
 
   /**
-   * Gives only what is here and asks for nothing, or asks again.
+   * Stops or resumes fetching; while stopped, returns only what is loaded.
    * @param {boolean} on
    */
   hold(on) {
@@ -208,7 +208,7 @@ export class Archive {
   }
 
   /**
-   * What was known at the kept steps of a finished iteration; the last one is its end.
+   * What was known at the recorded steps of a finished iteration; the last one is its end.
    * @param {number} iteration
    * @returns {{ steps: Past[] } | null}
    */
@@ -222,8 +222,8 @@ export class Archive {
   }
 
   /**
-   * Every image of a finished iteration as columns: c, x, y, z, p and the terms of its loss; the
-   * position is the row.
+   * Every image of a finished iteration as columns: c, x, y, z, p and its loss terms; rows are
+   * positions.
    * @param {number} iteration
    * @returns {Record<string, number[]> | null}
    */
@@ -249,7 +249,7 @@ export class Archive {
   }
 
   /**
-   * What the student made of some images at a test.
+   * The student's view of some images at a test.
    * @param {number} test Counted from 1.
    * @returns {StudentView | null}
    */
@@ -291,15 +291,15 @@ export class Archive {
   }
 
   /**
-   * Real examples: the run's own once it has begun, the bundled ones (of all classes) before. They
-   * are kept from run to run.
+   * Real examples: the run's own once it has started, the bundled ones (of all classes) before.
+   * They are kept between runs.
    * @returns {Reference | null}
    */
   reference() {
     const { snap } = this;
     const begun = snap.making || snap.counters.iterations_done > 0;
     if (snap.tested_on === 'synthetic') return null; // there are no real images
-    // examples are bundled for that set alone
+    // examples are bundled for this data set only
     if (!begun && snap.teacher.data !== 'fashion-mnist') return null;
     if (!begun && !snap.class_indices.every((index, c) => index === c)) return null;
     const path = begun ? this.path + this.id : '-/0';

@@ -17,7 +17,7 @@ test('images are sorted and filtered by the same columns as in downloads', () =>
   );
 });
 
-test('a run has the columns of its own terms, and a judge’s if it has one', () => {
+test('a run has columns for its own terms, and for a judge if it has one', () => {
   const of = (terms, judged) =>
     columnsOf(
       terms.map((name) => ({ name })),
@@ -57,25 +57,25 @@ test('hand-read conditions', () => {
   assert.deepEqual(parse(undefined), []);
 });
 
-test('what is not a condition is left out, and the others stay', () => {
+test('invalid conditions are dropped, and the others stay', () => {
   const hostile =
     'kr,kr:1,kr:1:2:3,:1:2,KR:1:2,kr :1:2,kr:a:2,kr:1:b,kr:0x1:2,kr:1e5e5:2,kr:1e999:2,kr:1e+5:2,' +
     'kr:Infinity:2,kr:NaN:2,kr:.:2,kr:-:2,kr:1.2.3:4,kr:--1:2,kr:e5:2,constructor:1:2,' +
     '__proto__:1:2,kr: 1:2,kr:1_0:2,kr:１:2,kr:1\n:2,ed:1:2';
   for (const part of hostile.split(',')) {
     assert.deepEqual(parse(part), [], part);
-    assert.equal(conditions(part), null, part); // the server refuses it
+    assert.equal(conditions(part), null, part); // the server rejects it
     assert.deepEqual(parse(`${part},p:0.5:`), [{ name: 'p', low: 0.5, high: Infinity }], part);
   }
 });
 
-test('twelve conditions at most', () => {
+test('at most twelve conditions', () => {
   const text = new Array(14).fill('p:0.1:0.2').join(',');
   assert.equal(parse(text).length, 12);
   assert.equal(conditions(text), null);
 });
 
-test('random texts mean what they mean to the server, where it accepts them', () => {
+test('random texts mean the same as on the server, where it accepts them', () => {
   const next = random(20);
   const pick = (list) => list[Math.floor(next() * list.length)];
   let accepted = 0;
@@ -94,7 +94,7 @@ test('random texts mean what they mean to the server, where it accepts them', ()
   assert.ok(accepted > 100, `${accepted}`);
 });
 
-test('conditions are read as they were written', () => {
+test('conditions survive a round trip', () => {
   const next = random(21);
   for (let k = 0; k < 500; k += 1) {
     const value = () => +((next() - 0.3) * 10 ** Math.floor(9 * next() - 4)).toPrecision(8);
@@ -117,7 +117,7 @@ test('an order: its column, and highest first after a minus', () => {
     assert.deepEqual(sorting(none), { name: 'it', down: false });
 });
 
-test('values as people type them: percent, counted from one, or as they are', () => {
+test('values as people type them: percent, counted from one, or unchanged', () => {
   assert.equal(typed('it', 0), 1);
   assert.equal(meant('it', 1), 0);
   assert.equal(typed('p', 0.825), 82.5);
@@ -150,7 +150,7 @@ test('hand-chosen images', () => {
   assert.deepEqual(by('', '-it'), [4, 2, 3, 0, 1]);
   assert.deepEqual(by('', 'p'), [4, 2, 0, 3, 1]); // unknown comes last …
   assert.deepEqual(by('', '-p'), [0, 3, 2, 4, 1]); // … in either direction
-  assert.deepEqual(by('p:0.5:', ''), [0, 2, 3]); // both ends belong to it, what is unknown does not
+  assert.deepEqual(by('p:0.5:', ''), [0, 2, 3]); // both ends are included, unknown values are not
   assert.deepEqual(by('p::', ''), [0, 2, 3, 4]);
   assert.deepEqual(by('p:0.5:0.9,kr:1:', '-kr'), [0]);
   assert.deepEqual(by('p:0.9:0.1', ''), []);

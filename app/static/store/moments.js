@@ -3,7 +3,7 @@
 /** @import { Moment } from '../core/types.js' */
 
 /**
- * Finds the moment at so many generator steps.
+ * Finds the moment after the given number of generator steps.
  * @param {number} at
  * @param {number} steps Per iteration.
  * @returns {Moment}

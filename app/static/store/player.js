@@ -1,26 +1,24 @@
-// Which moment of the run this viewer looks at, and how fast it passes. The engine knows nothing of
-// it: a moment is read from what the run folder holds.
-//
-// A moment is {iteration, step}: the generator step done last, counted from 0; their number stands
-// for the finished batch. No moment (null) is live. Pages and addresses count both from 1, as the
-// sentence does.
+// Which moment of the run this viewer looks at, and the playback speed. The engine knows nothing
+// about it: moments are read from the run folder.  A moment is {iteration, step}: the last
+// completed generator step, counted from 0; a step equal to their number means the finished batch.
+// No moment (null) means live. The page and its address count both from 1.
 
 import { written } from '../core/address.js';
 
 /** @import { Frame, Moment, Snapshot } from '../core/types.js' */
 /** @import { Archive } from './groups.js' */
 
-export const PACE = { slow: 1430, watch: 500, full: 150 }; // milliseconds a frame
-const PATIENCE = 1500; // what does not arrive within that is shown as missing
-const DRAG = 90; // while the slider moves, only where it rests this long is anything fetched
+export const PACE = { slow: 1430, watch: 500, full: 150 }; // milliseconds per frame
+const PATIENCE = 1500; // what does not arrive in time is shown as missing
+const DRAG = 90; // while the slider moves, fetch only where it rests this long
 
 /** Which moment this viewer looks at. */
 export class Player {
   /**
    * @param {Archive} archive
    * @param {string} speed
-   * @param {(moved?: boolean) => void} changed Called to draw again; `moved`: to another moment.
-   * @param {Moment | null} [at] The moment to begin at.
+   * @param {(moved?: boolean) => void} changed Called to redraw; `moved`: to another moment.
+   * @param {Moment | null} [at] The moment to start at.
    */
   constructor(archive, speed, changed, at = null) {
     this.archive = archive;
@@ -69,7 +67,7 @@ export class Player {
   }
 
   /**
-   * Is an earlier moment than the newest shown?
+   * Is a moment earlier than the newest one shown?
    * @returns {boolean}
    */
   get replaying() {
@@ -117,9 +115,9 @@ export class Player {
   }
 
   /**
-   * Stands still at a moment.
+   * Stops at a moment.
    * @param {Moment} moment
-   * @param {boolean} [dragged] Many more will come.
+   * @param {boolean} [dragged] Many more calls will follow.
    */
   seek({ iteration, step = this.steps }, dragged = false) {
     this.following = false;
@@ -149,8 +147,8 @@ export class Player {
   }
 
   /**
-   * Plays or stands still. From live: at the newest finished batch. At a run's end: from its
-   * beginning.
+   * Plays or stops. When live, stops at the newest finished batch; at the end of a run, plays from
+   * its beginning.
    */
   toggle() {
     if (this.playing) {
@@ -169,13 +167,13 @@ export class Player {
   }
 
   /**
-   * Moves by one kept frame.
+   * Moves by one recorded frame.
    * @param {number} by 1 or −1.
    */
   frames(by) {
     const from = this.#now();
     const kept = this.kept(from.iteration);
-    if (!kept) return; // not here yet
+    if (!kept) return; // not loaded yet
     const shown = this.#shown(from, kept);
     const next = by > 0 ? kept.find((step) => step > shown) : kept.findLast((step) => step < shown);
     if (next != null) this.seek({ iteration: from.iteration, step: next });
@@ -184,7 +182,7 @@ export class Player {
   }
 
   /**
-   * Moves to the end of the iteration before or after.
+   * Moves to the end of the previous or next iteration.
    * @param {number} by 1 or −1.
    */
   iterations(by) {
@@ -203,7 +201,7 @@ export class Player {
   }
 
   /**
-   * Lists the steps at which an iteration's making was kept, and its end.
+   * Lists the recorded steps of an iteration, and its end.
    * @param {number} iteration
    * @returns {number[] | null} Null until they arrive.
    */
@@ -238,7 +236,7 @@ export class Player {
 
   #tick() {
     if (document.visibilityState !== 'visible' || !this.at || this.at.iteration >= this.done)
-      return; // being made
+      return; // still in progress
     const kept = this.kept(this.at.iteration);
     if (!kept && performance.now() - this.since < PATIENCE) return;
     const next = kept?.find((step) => step > this.#shown(this.at, kept));

@@ -1,4 +1,4 @@
-// A run as the Inspect page reads it: its overview, and pieces that never change, asked for once.
+// A run as the Inspect page reads it: its overview, and immutable pieces that are fetched once.
 
 import { factsOf } from '../setup/class_picker.js';
 import { slots } from './slots.js';
@@ -9,7 +9,7 @@ const KEPT = 60;
 const AT_ONCE = 3;
 
 /**
- * Fetches JSON. Throws an Error whose message is one sentence.
+ * Fetches JSON. Throws an Error with a one-sentence message.
  * @param {string} url
  * @returns {Promise<any>}
  */
@@ -44,7 +44,7 @@ export class RunStore {
   }
 
   /**
-   * Tells one attempt of a run from another.
+   * Identifies one attempt of a run.
    * @param {Overview} over
    * @returns {string}
    */
@@ -79,7 +79,7 @@ export class RunStore {
   }
 
   /**
-   * A class's images so far; `grow()` reads the rest.
+   * A class's images so far; `grow()` loads the rest.
    * @param {number} c
    * @returns {Samples}
    */
@@ -89,7 +89,7 @@ export class RunStore {
   }
 
   /**
-   * Names a class of the teacher, chosen or not.
+   * Names a class of the teacher, whether or not it was selected.
    * @param {number} index
    * @returns {string}
    */
@@ -106,7 +106,7 @@ export class RunStore {
     return this.#named(this.over.judge.name, this.over.judge.indices, index);
   }
 
-  /** `chosen`: the run's classes among those of the network; names of others are asked for once. */
+  /** `chosen`: the run's classes among those of the network; other names are fetched once. */
   #named(network, chosen, index) {
     const at = chosen.indexOf(index);
     if (at >= 0) return this.over.classes[at];
@@ -125,8 +125,7 @@ export class RunStore {
 }
 
 /**
- * Columns of a class's images, in the order of their making, and the contact sheets that they are
- * on.
+ * Columns of a class's images, in the order in which they were made, and their contact sheets.
  */
 export class Samples {
   /**
@@ -154,7 +153,7 @@ export class Samples {
   }
 
   /**
-   * Reads what is missing; there is one reader at a time.
+   * Loads what is missing; only one load runs at a time.
    * @param {() => void} step Called after each piece.
    * @returns {Promise<void>}
    */
@@ -186,7 +185,7 @@ export class Samples {
     const { first, end, cell, columns, rows, means, lost, ...values } = piece;
     const n = piece.it.length;
     for (const name of new Set([...Object.keys(this.columns), ...Object.keys(values)])) {
-      // a piece may lack a term that another has
+      // a piece may lack a term that another one has
       const column = (this.columns[name] ??= new Array(this.n).fill(null));
       const found = values[name];
       for (let i = 0; i < n; i++) column.push(found ? found[i] : null);
@@ -204,7 +203,7 @@ export class Samples {
     this.done = end;
   }
 
-  /** Means of pieces add up: 256ths of a gray value, little-endian. */
+  /** Adds up the means of pieces: 256ths of a gray value, little-endian. */
   #mean({ side, small, channels, n, data }) {
     const bytes = Uint8Array.from(atob(data), (ch) => ch.charCodeAt(0));
     const values = new Uint16Array(bytes.buffer);
@@ -227,7 +226,7 @@ export class Samples {
    * Finds the row of an image.
    * @param {number} it
    * @param {number} pos
-   * @returns {number} −1 if it is not here.
+   * @returns {number} −1 if it has not arrived.
    */
   find(it, pos) {
     return this.columns.it.findIndex((v, i) => v === it && this.columns.pos[i] === pos);

@@ -1,4 +1,4 @@
-// Which color of the palette each class has.
+// Assigns a palette color to each class.
 
 /** Number of colors in the palette. */
 export const SLOTS = 10;

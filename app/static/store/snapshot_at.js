@@ -1,12 +1,11 @@
-// The snapshot as it would have been at an earlier moment: nothing that only later ones know is
-// left in it.
+// The snapshot as it would have been at an earlier moment, without anything known only later.
 
 import { num } from '../core/dom.js';
 
 /** @import { Past, Snapshot } from '../core/types.js' */
 
 /**
- * Keeps the rows that were there at a moment.
+ * Keeps the rows that existed at a moment.
  * @template {{ at: number[] }} T
  * @param {T} curve
  * @param {number} at In generator steps.
@@ -27,7 +26,7 @@ const columns = (curve) => Object.keys(curve).filter((name) => !['images', 'at']
 /**
  * Computes the snapshot at an earlier moment.
  * @param {Snapshot} snap
- * @param {Past | null} past Null is live.
+ * @param {Past | null} past Null means live.
  * @returns {Snapshot}
  */
 export function snapshotAt(snap, past) {

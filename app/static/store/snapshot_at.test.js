@@ -73,7 +73,7 @@ const momentOf = (at) => ({
   used: at / 1000,
 });
 
-test('live, a snapshot is what it is', () => {
+test('live, a snapshot is unchanged', () => {
   const snap = snapshot(run(1));
   assert.equal(snapshotAt(snap, null), snap);
 });
@@ -97,10 +97,10 @@ test('each table has exactly the rows up to the moment', () => {
   }
 });
 
-test('nothing that only later moments know is left in', () => {
+test('nothing known only later is left in', () => {
   const at = 37;
   const past = snapshotAt(snapshot(run(6)), momentOf(at));
-  const { marks, ...rest } = past; // the time line shows the whole run
+  const { marks, ...rest } = past; // the timeline shows the whole run
   assert.ok(marks.length);
   const text = JSON.stringify(rest);
   for (const later of ['LATER', '999999', '888888', '777777', '0.98765'])
@@ -173,7 +173,7 @@ test('the sentence and the number of test images: what the server knows, or a st
   assert.equal(snapshotAt(snap, momentOf(37)).curve.n, 500);
 });
 
-test('the live snapshot is not touched', () => {
+test('the live snapshot is not modified', () => {
   const snap = snapshot(run(12));
   const before = structuredClone(snap);
   for (const at of [1, 37, 120]) snapshotAt(snap, { ...momentOf(at), accuracy: 0.123 });
