@@ -75,7 +75,7 @@ def test_the_card_follows_the_teacher_that_is_chosen(visit: Visit):
     studio.until(
         "its card",
         lambda: (
-            "Fashion ViT" in studio.text("#kg-teacher") and "80 k" in studio.text("#kg-teacher")
+            "Fashion ViT" in studio.text("#kg-teacher") and "80k" in studio.text("#kg-teacher")
         ),
     )
     studio.choose("which-teacher", "CNN")

@@ -54,9 +54,9 @@ const short = (by, x) =>
       ? `${Math.round(x)} s`
       : `${+(x / 60).toFixed(1)} min`
     : x >= 1e6
-      ? `${+(x / 1e6).toFixed(1)} M`
+      ? `${+(x / 1e6).toFixed(1)}M`
       : x >= 1e4
-        ? `${Math.round(x / 1e3)} k`
+        ? `${Math.round(x / 1e3)}k`
         : num(x);
 const UNITS = { budget: 'pixels in the pool', time: 'run time', step: 'generator steps' };
 /**

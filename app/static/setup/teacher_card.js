@@ -5,15 +5,15 @@ import { num, pct, setAttr, setText } from '../core/dom.js';
 
 /** @import { Scale, Student, Teacher } from '../core/types.js' */
 
-/** 74962 → "75 k". */
+/** 74962 → "75k". */
 const short = (n) =>
   n == null
     ? '–'
     : n < 1e6
-      ? `${Math.round(n / 1e3)} k`
+      ? `${Math.round(n / 1e3)}k`
       : n < 1e9
-        ? `${(n / 1e6).toFixed(1)} M`
-        : `${(n / 1e9).toFixed(1)} G`;
+        ? `${(n / 1e6).toFixed(1)}M`
+        : `${(n / 1e9).toFixed(1)}G`;
 
 /**
  * Draws the teacher's card.

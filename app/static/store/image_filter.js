@@ -19,7 +19,7 @@ const OTHERS = [
   { name: 'judge', title: 'second-opinion confidence', times: 100, unit: '%', judge: true },
   { name: 'rank', title: 'second-opinion rank', judge: true },
   { name: 'side', title: 'resolution', unit: ' px' },
-  { name: 'pool', title: 'kept in the pool' },
+  { name: 'pool', title: 'pool membership' },
 ];
 /** @type {Column[]} */
 const ALL = [
@@ -127,7 +127,7 @@ export const meant = (name, v) => {
 export function words({ name, low, high }) {
   const { title, unit = '' } = columnOf(name);
   const say = (v) => `${typed(name, v)}${unit}`;
-  if (name === 'pool') return low > 0 ? 'kept in the pool' : 'not kept';
+  if (name === 'pool') return low > 0 ? 'in the pool' : 'not in the pool';
   if (low === high) return `${title} ${say(low)}`;
   return Number.isFinite(low)
     ? Number.isFinite(high)

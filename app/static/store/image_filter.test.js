@@ -133,8 +133,8 @@ test('conditions in words', () => {
   assert.equal(words({ name: 'p', low: -Infinity, high: 0.5 }), `${title} ≤ 50%`);
   assert.equal(words({ name: 'side', low: 20, high: 20 }), 'resolution 20 px');
   assert.equal(words({ name: 'it', low: 0, high: 4 }), 'iteration 1 to 5');
-  assert.equal(words({ name: 'pool', low: 1, high: 1 }), 'kept in the pool');
-  assert.equal(words({ name: 'pool', low: 0, high: 0 }), 'not kept');
+  assert.equal(words({ name: 'pool', low: 1, high: 1 }), 'in the pool');
+  assert.equal(words({ name: 'pool', low: 0, high: 0 }), 'not in the pool');
 });
 
 const COLUMNS = {
