@@ -417,7 +417,7 @@ def test_a_damaged_line_is_named(tmp_path):
     results = Results(tmp_path / "runs.jsonl")
     line = result().model_dump_json()
     results.path.write_text(f"{line}\n<<<<<<< theirs\n{line}\n")
-    with pytest.raises(TableError, match="runs.jsonl, line 2, is no result"):
+    with pytest.raises(TableError, match="runs.jsonl, line 2, is not a run"):
         results.read()
 
 
@@ -498,7 +498,7 @@ def test_exchange_rates_and_second_opinions_of_rows(monkeypatch):
     assert (first.worth.photos, first.worth.bound) == (20, "") and str(
         second.worth
     ) == "> 40"  # halfway in the logarithm
-    assert first.cells()[6:8] == ("25 / 50 %", "20") and second.cells()[6:8] == ("", "> 40")
+    assert first.cells()[6:8] == ("25 / 50%", "20") and second.cells()[6:8] == ("", "> 40")
     assert "second opinion" in report.markdown(
         table, [first, second]
     ) and "second opinion" not in report.markdown(table, [second])
