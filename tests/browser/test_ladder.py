@@ -74,9 +74,7 @@ def test_the_card_follows_the_teacher_that_is_chosen(visit: Visit):
     studio.choose("which-teacher", "ViT")
     studio.until(
         "its card",
-        lambda: (
-            "Fashion ViT" in studio.text("#kg-teacher") and "80k" in studio.text("#kg-teacher")
-        ),
+        lambda: "Fashion ViT" in studio.text("#kg-teacher") and "80k" in studio.text("#kg-teacher"),
     )
     studio.choose("which-teacher", "CNN")
     studio.until("the other one", lambda: "Fashion CNN" in studio.text("#kg-teacher"))

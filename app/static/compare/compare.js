@@ -6,6 +6,7 @@ import { close } from '../core/dialog.js';
 import { draw as drawTable } from './differences.js';
 import { badge, h, put, setAttr, setText } from '../core/dom.js';
 import { flip } from '../runs/rerun_dialog.js';
+import { stateName } from '../runs/run_row.js';
 import { CompareImages } from './compare_images.js';
 import { Overlay, words } from '../charts/overlay.js';
 import { pick } from './run_picker.js';
@@ -263,7 +264,11 @@ export class Compare {
             'div',
             { class: 'what' },
             h('h2', null, run.name),
-            h('p', { class: 'muted' }, [run.title, run.state].filter(Boolean).join(' · ')),
+            h(
+              'p',
+              { class: 'muted' },
+              [run.title, stateName(run.state)].filter(Boolean).join(' · '),
+            ),
             run.note && h('p', { class: 'said' }, run.note),
             run.fault && h('p', { class: 'wrong', role: 'alert' }, run.fault),
             run.key &&
