@@ -98,7 +98,9 @@ class Runner:
         if _finished(run) and (
             (run.path / "student.safetensors").is_file() or not run.last_event.n
         ):
-            raise JournalError(f"{run.path} has already finished; there is nothing to resume.")
+            raise JournalError(
+                f"{run.path} has already finished; there is nothing to resume.", code="finished"
+            )
         info = run.info
         if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):
             raise JournalError(

@@ -41,7 +41,7 @@ def fork(folder: Path) -> int:
             attempt(folder)
             status = 0
         except JournalError as error:
-            status = 3 if "finished already" in str(error) else 1
+            status = 3 if error.code == "finished" else 1
             print(error, file=sys.stderr)
         finally:
             os._exit(status)

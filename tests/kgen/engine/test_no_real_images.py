@@ -112,7 +112,7 @@ def test_a_run_is_tested_on_the_folder(folder):
 
 @pytest.mark.parametrize(
     "chosen, place, words",
-    [((0, 2), "", "no image of a chosen class"), ((1,), "missing", "cannot be read")],
+    [((0, 2), "", "no image of a selected class"), ((1,), "missing", "cannot be read")],
 )
 def test_a_folder_without_the_classes_is_refused(folder, chosen, place, words):
     with pytest.raises(DataError, match=words):
