@@ -13,6 +13,7 @@ from typing import Any
 
 from kgen import __version__
 from kgen.errors import ExportError
+from kgen.events import Evaluated, RunStarted
 from kgen.files import write_folder
 from kgen.journal.reading import Run, open_run
 from kgen.zoo import zoo
@@ -85,13 +86,13 @@ def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
     """What to know before using the student (pixels in, logits out); `spec` is from its file."""
     from kgen.nets.cost import cost
 
-    told = {event.kind: event for event in run.events()}  # the last of each kind
-    if not {"run_started", "evaluated"} <= told.keys():
+    last = {event.kind: event for event in run.events()}
+    started, score = last.get("run_started"), last.get("evaluated")
+    if not isinstance(started, RunStarted) or not isinstance(score, Evaluated):
         raise ExportError(
             f"{run.path / 'events.jsonl'} does not say how good the student is; resume the run,"
             " let it finish, then export it."
         )
-    started, score = told["run_started"], told["evaluated"]
     teacher, channels, side, real = (
         started.teacher,
         spec["channels"],
