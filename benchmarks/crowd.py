@@ -309,7 +309,7 @@ class Server:
             env=os.environ | {"KGEN_TOKEN": self.token},
         )
         end = time.monotonic() + 120
-        while b"is at" not in (folder / "server.log").read_bytes():
+        while b"is running at" not in (folder / "server.log").read_bytes():
             assert self.process.poll() is None and time.monotonic() < end, (
                 folder / "server.log"
             ).read_text()
