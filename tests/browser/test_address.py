@@ -30,7 +30,7 @@ def parameters(studio: Studio) -> dict[str, str]:
 def test_a_page_without_runs_opens_on_the_recorded_one(visit: Visit):
     studio = visit()
     assert studio.phase == "finished" and studio.sentence.startswith(
-        "Recorded: the student agrees with the teacher on 9 of 16 synthetic images"
+        "Recorded: the student agrees with the teacher on 9 of 16 held-out synthetic images"
     )
     studio.until(
         "images of three iterations", lambda: studio.see(".tile:not(:disabled)").count() == 60

@@ -222,7 +222,7 @@ def test_one_switch_is_flipped_and_the_new_run_is_seen_beside_the_old(studio: St
     studio.until(
         "what it is",
         lambda: (
-            "tiny with key region off, beside tiny-0" in studio.text(f".c-run[data-run='{made}']")
+            "key region off, compared with tiny-0" in studio.text(f".c-run[data-run='{made}']")
         ),
     )
     studio.until(

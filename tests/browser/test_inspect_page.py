@@ -357,7 +357,7 @@ def test_of_many_images_only_those_in_sight_are_elements(studio: Studio):
         studio.page.wait_for_timeout(50)
         most = max(most, studio.see(".w-tile").count())
     assert 0 < most < 300 < 10 * MANY
-    shares = [int(text.split()[0]) for text in captions(studio)]
+    shares = [int(text.split("%")[0]) for text in captions(studio)]
     assert shares == sorted(shares, reverse=True) and shares[0] < 100
 
 

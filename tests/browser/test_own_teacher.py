@@ -52,7 +52,7 @@ def test_bad_files_are_answered_in_words_and_the_app_lives_on(
         said(studio, weights(tmp_path / "pets.pt"), architecture="resnet18")
         == "This file does not work as a teacher yet. Fix: tensors."
     )
-    assert "100 missing: conv1.weight" in wrong(studio) and "This is no resnet18" in wrong(studio)
+    assert "100 missing: conv1.weight" in wrong(studio) and "not a resnet18" in wrong(studio)
     assert studio.see("#kg-own .rows .ok").count() == 2, (
         "the file can be read, and the architecture is known"
     )
@@ -61,7 +61,7 @@ def test_bad_files_are_answered_in_words_and_the_app_lives_on(
         said(studio, weights(tmp_path / "two.pt", outputs=2))
         == "This file does not work as a teacher yet. Fix: classes."
     )
-    assert "2" in wrong(studio) and "3 names" in wrong(studio)
+    assert "2" in wrong(studio) and "3" in wrong(studio)
 
     assert said(studio, hostile.truncated(tmp_path / "cut.pt")).endswith("Fix: file.")
     assert "cut.pt is a damaged .pt file" in wrong(studio) and str(app.runs) not in wrong(studio)

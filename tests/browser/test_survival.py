@@ -32,7 +32,7 @@ def test_a_killed_engine_is_told_of_and_the_run_can_be_resumed(
     assert (
         alert.startswith("The engine ended unexpectedly at iteration ")
         and "SIGKILL" in alert
-        and " kept" in alert
+        and " saved" in alert
     )
     assert studio.see(".alert button").all_inner_texts()[1:] == ["Start again"]
     assert studio.see("#kg-start").is_enabled() and studio.see("#kg-pause").is_hidden()
