@@ -221,9 +221,7 @@ def test_one_switch_is_flipped_and_the_new_run_is_seen_beside_the_old(studio: St
     made = studio.query["runs"].split(",")[1]
     studio.until(
         "what it is",
-        lambda: (
-            "key region off, compared with tiny-0" in studio.text(f".c-run[data-run='{made}']")
-        ),
+        lambda: "key region off, compared with tiny-0" in studio.text(f".c-run[data-run='{made}']"),
     )
     studio.until(
         "it has ended",
