@@ -185,6 +185,16 @@ class RunStarted(_Event):
         return ", ".join(f"{name} {text}" for name, text in words.items())
 
 
+def term_names(started: RunStarted | None) -> tuple[str, ...]:
+    """The generator's terms of a run, or the method's before its first event."""
+    return started.term_names if started else PARTS
+
+
+def term_title(started: RunStarted | None, name: str) -> str:
+    """The display name of a run's term, or of the method's before its first event."""
+    return started.term_title(name) if started else TITLES.get(name, name)
+
+
 class IterationStarted(_Event):
     kind: Literal["iteration_started"] = "iteration_started"
     labels: list[int]

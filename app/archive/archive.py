@@ -24,7 +24,7 @@ from app.archive import projection, sheets
 from app.archive.run_reader import FOREIGN, HOSTILE, Missing, OpenRun
 from app.web.lru import Pieces
 from app.web.publish import encode
-from kgen.events import PARTS
+from kgen.events import term_names
 from kgen.journal.reading import NAME, JournalError, open_run
 
 MOST_OPEN = 24
@@ -250,7 +250,7 @@ class Archive:
         started = run.moments().state.started
         used = {
             name: at
-            for at, name in enumerate(started.term_names if started else PARTS)
+            for at, name in enumerate(term_names(started))
             if (started.term_weight(name) if started else 0)
         }
         return sheets.points(
@@ -270,7 +270,7 @@ class Archive:
                 pos,
                 layout=run.layout,
                 reference=run.reference,
-                terms=started.term_names if started else PARTS,
+                terms=term_names(started),
             )
         except IndexError:
             raise Missing(

@@ -13,9 +13,8 @@ from typing import Any
 
 from app.live.state import Curve
 from kgen import events
-from kgen.events import PARTS, STUDENT_PARTS
+from kgen.events import STUDENT_PARTS
 from kgen.recipe.recipe import Recipe
-from kgen.terms import TITLES
 
 MOST = 300
 PLACE = ("pixels", "t", "step")
@@ -117,10 +116,7 @@ class Columns:
     @property
     def terms(self) -> tuple[str, ...]:
         """The generator's loss terms."""
-        return self.started.term_names if self.started else PARTS
-
-    def term_title(self, name: str) -> str:
-        return self.started.term_title(name) if self.started else TITLES.get(name, name)
+        return events.term_names(self.started)
 
     @property
     def place(self) -> tuple[float, float, float]:
@@ -237,7 +233,7 @@ class Columns:
             "end": [_short(v, "t", odd) for v in self.place],
         }
         warnings = [
-            f"Values of {self.term_title(name)} that were not numbers are left out."
+            f"Values of {events.term_title(self.started, name)} that were not numbers are left out."
             for name in sorted(odd)
         ]
         return told | {"warnings": warnings}

@@ -97,10 +97,6 @@ class State:
     generator_mark: tuple[int, int, float] | None = None
     student_mark: tuple[int, float] | None = None
 
-    def term_title(self, name: str) -> str:
-        """The display name of a loss term."""
-        return self.started.term_title(name) if self.started else name
-
     @property
     def recipe(self) -> dict[str, Any]:
         return self.started.recipe if self.started else {}
@@ -194,8 +190,8 @@ def _generator_step(state: State, e: events.GeneratorStep) -> State:
     for name in odd:
         state = _warn(
             state,
-            f"The loss term “{state.term_title(name)}” was not a number at generator"
-            f" step {step + 1} of iteration {iteration + 1}.",
+            f"The loss term “{events.term_title(state.started, name)}” was not a number at"
+            f" generator step {step + 1} of iteration {iteration + 1}.",
             "A learning rate or a weight is probably too high. Start again with a lower one.",
         )
     if odd or not state.started:

@@ -13,7 +13,7 @@ from typing import Any
 from app.live import scales, words
 from app.live.state import ENDED, OPINION, Curve, State
 from kgen import events
-from kgen.events import PARTS, STUDENT_PARTS
+from kgen.events import STUDENT_PARTS, term_names
 
 ACTIVE = ("starting", "running", "paused", "stopping")
 
@@ -160,9 +160,7 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
             "final": state.final,
         },
         "opinion": _columns(("images", *OPINION, "at"), state.opinion),
-        "loss": _columns(
-            ("images", *(state.started.term_names if state.started else PARTS), "at"), state.loss
-        ),
+        "loss": _columns(("images", *term_names(state.started), "at"), state.loss),
         "own_terms": [t.model_dump() for t in (state.started and state.started.own_terms) or ()],
         "student_loss": _columns(("images", *STUDENT_PARTS, "at"), state.student_loss),
         "tested_on": state.tested_on,

@@ -252,9 +252,9 @@ def csv_lines(run: Run) -> Iterator[str]:
     before, after = COLUMNS
     try:
         started = run.started
-        terms = (*(started.term_names if started else events.PARTS), *events.STUDENT_PARTS)
     except JournalError:
-        terms = (*events.PARTS, *events.STUDENT_PARTS)
+        started = None
+    terms = (*events.term_names(started), *events.STUDENT_PARTS)
     columns = (*before, *terms, *after)
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\r\n")
     writer.writeheader()

@@ -160,24 +160,21 @@ class Objective:
             recipe=self.setting.recipe,
             radii=self.setting.radii,
         )
+        there = {"batch_norm"}  # without layers their sum is 0
+        there |= {"student"} if evidence.student_logits is not None else set()
+        there |= {"map"} if evidence.target is not None else set()
+        there |= {"embeddings"} if evidence.pushed is not None else set()
         zero = torch.zeros((), device=images.device)
         values = {
             term.name: (term.function or FUNCTIONS[term.name])(evidence)
-            if self._has_what_it_needs(term, evidence)
+            if there.issuperset(term.needs) and self._is_used(term)
             else zero
             for term in self.terms
         }
         return TermValues(values, cam, student_logits)
 
-    def _has_what_it_needs(self, term: Term, evidence: Evidence) -> bool:
-        there = {
-            "student": evidence.student_logits is not None,
-            "map": evidence.target is not None,
-            "embeddings": evidence.pushed is not None,
-            "batch_norm": True,  # without layers their sum is 0
-        }
-        used = term.name not in PRIORS or self.setting.weight(term)
-        return bool(used) and all(there[need] for need in term.needs)
+    def _is_used(self, term: Term) -> bool:
+        return term.name not in PRIORS or self.setting.weight(term) != 0
 
     def _pushed(self, probe: Probe, embedding: Tensor, student: Snapshot) -> Tensor | None:
         """What L_aed (Eq. 11) pushes away from its class; None while the term is off.
