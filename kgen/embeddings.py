@@ -59,7 +59,8 @@ def rescale(table: Tensor) -> Tensor:
     if smallest <= 0:
         raise EmbeddingError(
             "Two classes have the same text, so the generator could not distinguish them; rename"
-            " one."
+            " one.",
+            code="twice",
         )
     return table * (OUTER_RADIUS / smallest) ** 0.5
 
@@ -129,7 +130,9 @@ def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = Fa
         raise EmbeddingError(
             f"No embedding for the class text(s) {', '.join(missing[:5])}. Set embedding to"
             " 'centre', which needs no texts; or text_encoder to 'live', which needs"
-            " sentence-transformers; or add them to the table with `python -m kgen embed`."
+            " sentence-transformers; or add them to the table with `python -m kgen embed`.",
+            code="no-embedding",
+            texts=missing,
         )
     table = load_file(path)["embedding"].float()
     if missing:
@@ -155,7 +158,9 @@ def embed(texts: list[str], model: str = MODEL) -> Tensor:
         from sentence_transformers import SentenceTransformer
     except ImportError:
         raise EmbeddingError(
-            "Encoding text needs sentence-transformers: pip install sentence-transformers."
+            "Encoding text needs sentence-transformers: pip install sentence-transformers.",
+            code="package-missing",
+            package="sentence-transformers",
         ) from None
     try:
         encoder = SentenceTransformer(model, device="cpu", local_files_only=True)
@@ -163,7 +168,9 @@ def embed(texts: list[str], model: str = MODEL) -> Tensor:
         raise EmbeddingError(
             f"The text encoder {model} is not on this machine"
             f" ({str(error).partition(chr(10))[0][:120]}); download it once with"
-            " sentence-transformers."
+            " sentence-transformers.",
+            code="not-here",
+            name=model,
         ) from None
     return torch.from_numpy(encoder.encode(texts, normalize_embeddings=True))
 
@@ -187,7 +194,10 @@ def extend_table(texts: list[str], path: Path, model: str = MODEL) -> tuple[int,
     if meta["model"] != MODEL:
         raise EmbeddingError(
             f"{path} was made with {meta['model']}, which is not comparable with {MODEL}; write to"
-            " another file."
+            " another file.",
+            code="other-encoder",
+            file=str(path),
+            found=meta["model"],
         )
     old = json.loads(meta["texts"])
     new = [t for t in dict.fromkeys(texts) if t not in set(old)]

@@ -107,9 +107,11 @@ def find(
         candidates = (_appoint(name, teacher, chosen, sides) for name in suitable(recipe.teacher))
         return next((judge for judge in candidates if isinstance(judge, Judge)), None)
     judge = _appoint(recipe.judge, teacher, chosen, sides)
-    if isinstance(judge, str):
+    if isinstance(judge, zoo.ZooError):
         raise RecipeError(
-            f"Recipe field 'judge': {judge} Choose another network, 'auto' or 'none'."
+            f"Recipe field 'judge': {judge} Choose another network, 'auto' or 'none'.",
+            code=judge.code,
+            **(judge.fields | {"field": "judge", "value": recipe.judge}),
         )
     return judge
 
@@ -130,30 +132,40 @@ def suitable(teacher: str) -> list[str]:
 
 def _appoint(
     name: str, teacher: Teacher, chosen: Sequence[int], sides: Sequence[int]
-) -> Judge | str:
-    """The judge with this name, or a sentence why it cannot be one."""
+) -> Judge | zoo.ZooError:
+    """The judge with this name, or the error that says why it cannot be one."""
     try:
         network = zoo.load_teacher(name).to(teacher.mean.device)
     except zoo.ZooError as error:
-        return str(error)
+        return error
     if _same(network, teacher):
-        return f"{name} is the teacher itself, so it cannot give a second opinion."
+        return zoo.ZooError(
+            f"{name} is the teacher itself, so it cannot give a second opinion.", code="the-teacher"
+        )
     if network.card.channels != teacher.card.channels:
-        return (
+        return zoo.ZooError(
             f"{name} expects images with {network.card.channels} channels, but these have"
-            f" {teacher.card.channels}."
+            f" {teacher.card.channels}.",
+            code="channels",
+            expected=network.card.channels,
+            found=teacher.card.channels,
         )
     matched = match(network.card, network.classes, teacher.card, teacher.classes)
     indices = [matched[c] for c in chosen]
     if None in indices:
-        return f"{name} does not know the class {teacher.classes[chosen[indices.index(None)]]!r}."
+        lacking = teacher.classes[chosen[indices.index(None)]]
+        return zoo.ZooError(
+            f"{name} does not know the class {lacking!r}.", code="unknown-class", lacking=lacking
+        )
     for side in sides:
         try:
             network.logits(
                 torch.zeros(1, network.card.channels, side, side, device=network.mean.device)
             )
         except (RuntimeError, ValueError, AssertionError):  # timm asserts its sizes
-            return f"{name} does not accept images of {side} × {side}."
+            return zoo.ZooError(
+                f"{name} does not accept images of {side} × {side}.", code="size", side=side
+            )
     return Judge(network, indices)
 
 

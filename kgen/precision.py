@@ -81,7 +81,10 @@ def candidates(recipe: Recipe, device: torch.device) -> list[Format]:
         if recipe.precision == "bf16" and device.type == "mps":
             raise RecipeError(
                 "Recipe field 'precision' is 'bf16', which is not supported on MPS; use 'fp32' or"
-                " 'auto'."
+                " 'auto'.",
+                code="not-here",
+                field="precision",
+                value="bf16",
             )
         precisions = [recipe.precision]
     if recipe.memory_format != "auto":

@@ -20,9 +20,14 @@ class ZooError(KGenError, ValueError):
     code = "zoo"
 
 
+def meant(name: str, known: list[str]) -> str | None:
+    """The known name that is nearest to an unknown one."""
+    return next(iter(difflib.get_close_matches(name, known, 1, 0.4)), None)
+
+
 def nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.4)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+    near = meant(name, known)
+    return f"Did you mean {near!r}?" if near else f"Known: {', '.join(known)}."
 
 
 def header(path: str | Path) -> dict[str, Any]:
@@ -38,7 +43,11 @@ def header(path: str | Path) -> dict[str, Any]:
                 raise ValueError("its header is not a list of tensors")
             return found.get("__metadata__") or {}
     except (OSError, ValueError, RecursionError, struct.error) as error:
-        raise ZooError(f"{path} cannot be read as a safetensors file: {error}.") from None
+        raise ZooError(
+            f"{path} cannot be read as a safetensors file: {error}.",
+            code="unreadable",
+            file=str(path),
+        ) from None
 
 
 def about(path: Path) -> dict[str, Any]:
@@ -62,7 +71,9 @@ def about(path: Path) -> dict[str, Any]:
             raise
         raise ZooError(
             f"{path} has an invalid card ({str(error).partition(chr(10))[0][:120]}); write the file"
-            " again."
+            " again.",
+            code="card",
+            file=str(path),
         ) from None
 
 

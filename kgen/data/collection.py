@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from kgen.data import catalogue, classes, data
 from kgen.data.folders import SUFFIXES, DataError, plain
-from kgen.specs import nearest
+from kgen.specs import meant, nearest
 
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 """Folder names that mark the split of their images; without one, images are test images."""
@@ -128,7 +128,12 @@ class AddedImages:
 def card(name: str) -> Card:
     """The card of a data set; DataError if it is unknown."""
     if name not in CARDS:
-        raise DataError(f"Data set {name!r} is not known. {nearest(name, list(CARDS))}")
+        raise DataError(
+            f"Data set {name!r} is not known. {nearest(name, list(CARDS))}",
+            code="unknown-data",
+            name=name,
+            meant=meant(name, list(CARDS)),
+        )
     return CARDS[name]
 
 
@@ -163,7 +168,11 @@ def check(name: str) -> Iterator[tuple[str, int, int, str]]:
             except DataError as error:
                 yield split, i + 1, len(real), str(error)
     if not seen:
-        raise DataError(here(name).missing)
+        raise DataError(
+            here(name).missing,
+            code="not-here",
+            name=name,
+        )
 
 
 def add(
@@ -179,7 +188,11 @@ def add(
     card(name)
     place = catalogue.data_folder(name)
     if place.exists() and not replace:
-        raise DataError(f"{place} already exists; pass --replace to replace it.")
+        raise DataError(
+            f"{place} already exists; pass --replace to replace it.",
+            code="exists",
+            file=str(place),
+        )
     files = _files(source)
     room = place.parent / f".adding-{secrets.token_hex(6)}"
     added = AddedImages(place)
@@ -196,20 +209,27 @@ def add(
                 raise DataError(
                     f"{source} has no images and labels of {CARDS[name].title}: expected files"
                     " named train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, and the same"
-                    " for t10k."
+                    " for t10k.",
+                    code="no-images",
+                    file=str(source),
                 )
         if not any(room.iterdir()):
             some = ", ".join(list(added.unknown)[:3]) or "none"
             raise DataError(
                 f"{source} has no image of {CARDS[name].title}: expected one subfolder per class,"
-                f" named {classes.names(name)[0]!r} or by WordNet ID; found: {some}."
+                f" named {classes.names(name)[0]!r} or by WordNet ID; found: {some}.",
+                code="no-images",
+                file=str(source),
+                found=some,
             )
         if place.exists():
             shutil.rmtree(place)
         os.replace(room, place)
     except OSError as error:
         raise DataError(
-            f"{error.filename or place} cannot be written: {error.strerror or error}."
+            f"{error.filename or place} cannot be written: {error.strerror or error}.",
+            code="unwritable",
+            file=str(error.filename or place),
         ) from None
     finally:
         shutil.rmtree(room, ignore_errors=True)
@@ -234,7 +254,9 @@ def get(name: str) -> None:
         else:
             raise DataError(
                 f"{catalogue.data_sentence(name, 'nothing is downloaded')} Then: python -m kgen"
-                f" data add {name} PATH"
+                f" data add {name} PATH",
+                code="not-here",
+                name=name,
             )
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
@@ -242,7 +264,9 @@ def get(name: str) -> None:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise DataError(
             f"{CARDS[name].title} could not be downloaded ({reason}). If you have a copy:"
-            f" python -m kgen data add {name} PATH"
+            f" python -m kgen data add {name} PATH",
+            code="download",
+            name=name,
         ) from None
 
 
@@ -262,7 +286,9 @@ def _files(source: Path) -> list[tuple[PurePosixPath, object]]:
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{source} is neither a folder nor a ZIP file"
-            f" ({getattr(error, 'strerror', None) or error})."
+            f" ({getattr(error, 'strerror', None) or error}).",
+            code="not-a-folder",
+            file=str(source),
         ) from None
     members = [m for m in archive.infolist() if not m.is_dir()]
     return [

@@ -72,7 +72,11 @@ def _read_idx(path: Path) -> np.ndarray:
         shape = np.frombuffer(data, ">i4", rank, 4)
         return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
     except (OSError, EOFError, zlib.error, IndexError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); download the data set again.") from None
+        raise DataError(
+            f"{path} cannot be read ({error}); download the data set again.",
+            code="damaged",
+            file=str(path),
+        ) from None
 
 
 def _fashion(folder: Path, part: str) -> RealImages:
@@ -80,7 +84,9 @@ def _fashion(folder: Path, part: str) -> RealImages:
     if found is None:
         raise DataError(
             f"{folder} has no {part}-images-idx3-ubyte.gz and {part}-labels-idx1-ubyte.gz: it is"
-            " not a copy of Fashion-MNIST."
+            " not a copy of Fashion-MNIST.",
+            code="no-images",
+            file=str(folder),
         )
     return found
 
@@ -100,7 +106,11 @@ def idx(name: str, folder: Path, part: str) -> RealImages | None:
         return None
     if images.ndim != 3 or len(images) != len(labels):
         raise DataError(
-            f"{folder}: {images.shape} images but {len(labels)} labels; download it again."
+            f"{folder}: {images.shape} images but {len(labels)} labels; download it again.",
+            code="labels",
+            file=str(folder),
+            images=len(images),
+            labels=len(labels),
         )
     return RealImages(name, images[:, None].copy(), labels.astype(np.int64), classes.names(name))
 
@@ -115,7 +125,9 @@ def _mnist(folder: Path, train: bool = False, download: bool = False) -> RealIma
     found = idx("mnist", folder, part) or idx("mnist", folder / "MNIST" / "raw", part)
     if found is None:
         raise DataError(
-            catalogue.data_sentence("mnist", f"no {part}-images-idx3-ubyte.gz in {folder}")
+            catalogue.data_sentence("mnist", f"no {part}-images-idx3-ubyte.gz in {folder}"),
+            code="not-here",
+            name="mnist",
         )
     return found
 
@@ -132,12 +144,18 @@ def _cifar(name: str, folder: Path, train: bool = False, download: bool = False)
             str(folder), train=train, download=download
         )
     except RuntimeError:
-        raise DataError(catalogue.data_sentence(name, f"no complete copy in {folder}")) from None
+        raise DataError(
+            catalogue.data_sentence(name, f"no complete copy in {folder}"),
+            code="not-here",
+            name=name,
+        ) from None
     except OSError as error:  # of a download too
         raise DataError(
             catalogue.data_sentence(
                 name, f"{folder}: {getattr(error, 'reason', None) or error.strerror or error}"
-            )
+            ),
+            code="not-here",
+            name=name,
         ) from None
     images = np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
     return RealImages(name, images, np.array(found.targets, dtype=np.int64), classes.names(name))
@@ -154,7 +172,11 @@ def _from_folder(
     places = facts.train_places if train else facts.places
     place = next((folder / p for p in places if (folder / p).is_dir()), None)
     if place is None:
-        raise DataError(catalogue.data_sentence(name, f"no folder {folder / places[0]}"))
+        raise DataError(
+            catalogue.data_sentence(name, f"no folder {folder / places[0]}"),
+            code="not-here",
+            name=name,
+        )
     called = (
         [(w, t) for w, t in zip(classes.wnids(name), texts)]
         if classes.wnids(name)
@@ -163,7 +185,11 @@ def _from_folder(
     try:
         paths, labels = list_images(place, called)
     except ValueError as error:
-        raise DataError(catalogue.data_sentence(name, str(error))) from None
+        raise DataError(
+            catalogue.data_sentence(name, str(error)),
+            code="not-here",
+            name=name,
+        ) from None
     size = facts.size if side in (None, facts.side) else (side, side)
     return RealImages(
         name,
@@ -240,7 +266,9 @@ def image_folder(
         some = ", ".join(repr(names[c]) for c in chosen[:3])
         raise DataError(
             f"{folder} has no image of a selected class: expected one subfolder per class, named"
-            f" {some} …, with {' or '.join(SUFFIXES)} files."
+            f" {some} …, with {' or '.join(SUFFIXES)} files.",
+            code="no-images",
+            file=str(folder),
         )
     labels = np.repeat(
         np.array(list(found), dtype=np.int64), [len(files) for files in found.values()]
@@ -266,7 +294,9 @@ def test_set(name: str, folder: Path | None = None, side: int | None = None) -> 
     if name not in catalogue.DATA:
         raise DataError(
             f"No real test images for {name!r} on this machine; known: fashion-mnist,"
-            f" {', '.join(catalogue.DATA)}."
+            f" {', '.join(catalogue.DATA)}.",
+            code="unknown-data",
+            name=name,
         )
     folder = folder or catalogue.data_folder(name)
     if name == "mnist":
@@ -295,13 +325,17 @@ def of_run(
     if card.data is None:
         raise DataError(
             f"No real test images are known for {card.title}; give a folder with one subfolder per"
-            " class: --real FOLDER."
+            " class: --real FOLDER.",
+            code="no-data",
+            name=card.title,
         )
     try:
         return of_teacher(card, chosen)
     except DataError as error:
         raise DataError(
-            f"{error} Or give a folder of your own, one subfolder per class: --real FOLDER."
+            f"{error} Or give a folder of your own, one subfolder per class: --real FOLDER.",
+            code=error.code,
+            **error.fields,
         ) from None
 
 
@@ -324,7 +358,9 @@ def training_set(
     if name != "fashion-mnist":
         raise DataError(
             f"No training data known for {name!r}; known: fashion-mnist,"
-            f" {', '.join(catalogue.DATA)}."
+            f" {', '.join(catalogue.DATA)}.",
+            code="unknown-data",
+            name=name,
         )
     if folder and Path(folder).is_dir():
         return _fashion(Path(folder), "train")
@@ -341,7 +377,9 @@ def training_set(
         "Fashion-MNIST's training images are not on this machine"
         + (f" (looked in {folder})" if folder else "")
         + ": install Debian's package dataset-fashion-mnist, give a folder with --data, or allow"
-        " the download with --download (30 MB)."
+        " the download with --download (30 MB).",
+        code="not-here",
+        name="fashion-mnist",
     )
 
 
@@ -353,7 +391,9 @@ def split(train: RealImages, seed: int = 0) -> tuple[RealImages, RealImages]:
     if train.name in catalogue.DATA:
         raise DataError(
             f"Teachers of {train.name} are trained on all of its training images, so none are held"
-            " out; set evaluate_on to 'test'."
+            " out; set evaluate_on to 'test'.",
+            code="none-held-out",
+            name=train.name,
         )
     order = np.random.default_rng(seed).permutation(len(train))
     return train.take(np.sort(order[HOLDOUT:])), train.take(np.sort(order[:HOLDOUT]))

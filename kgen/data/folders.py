@@ -99,7 +99,9 @@ class ImageFiles:
         ) as error:  # Pillow raises OSError, SyntaxError, ValueError, and its own for bombs
             raise DataError(
                 f"{path} is not a readable image ({error}); replace it, or remove it from the"
-                " folder."
+                " folder.",
+                code="not-an-image",
+                file=str(path),
             ) from None
         if self.channels == 1:
             image = F.rgb_to_grayscale(image)
@@ -134,7 +136,9 @@ def match_folders(
         places = sorted(p for p in folder.iterdir() if p.is_dir())
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be read as a folder of images ({error.strerror or error})."
+            f"{folder} cannot be read as a folder of images ({error.strerror or error}).",
+            code="unreadable",
+            file=str(folder),
         ) from None
     label_of = {plain(name): label for label, names in enumerate(classes) for name in names}
     known: dict[int, Path] = {}
@@ -142,7 +146,9 @@ def match_folders(
         label = label_of.get(plain(place.name))
         if label in known:
             raise DataError(
-                f"{place} and {known[label]} are the same class; put their images into one folder."
+                f"{place} and {known[label]} are the same class; put their images into one folder.",
+                code="twice",
+                file=str(place),
             )
         if label is not None:
             known[label] = place

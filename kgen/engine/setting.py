@@ -45,7 +45,11 @@ def pick_device(wanted: str) -> torch.device:
     found = [name for name, ok in there.items() if ok]
     if wanted != "auto" and wanted not in found:
         raise RecipeError(
-            f"Recipe field 'device' is {wanted!r}, but this machine has: {', '.join(found)}."
+            f"Recipe field 'device' is {wanted!r}, but this machine has: {', '.join(found)}.",
+            code="not-here",
+            field="device",
+            value=wanted,
+            found=found,
         )
     return torch.device(found[0] if wanted == "auto" else wanted)
 
@@ -66,10 +70,15 @@ def choose_classes(recipe: Recipe, known: tuple[str, ...]) -> list[int]:
         else:
             raise RecipeError(
                 f"Recipe field 'classes': {c!r} is not a class of {recipe.teacher}."
-                f" {zoo.nearest(str(c), list(known))}"
+                f" {zoo.nearest(str(c), list(known))}",
+                code="unknown-class",
+                field="classes",
+                value=c,
             )
     if len(set(chosen)) != len(chosen):
-        raise RecipeError("Recipe field 'classes': a class is selected twice.")
+        raise RecipeError(
+            "Recipe field 'classes': a class is selected twice.", code="twice", field="classes"
+        )
     return chosen
 
 
@@ -139,7 +148,10 @@ class Setting:
             raise RecipeError(
                 f"Recipe field 'ratio' is {recipe.ratio}: a budget of {scarce} images, spread over"
                 f" {recipe.epochs} epochs, leaves the pool empty when student training begins."
-                " Raise 'ratio', or lower 'epochs'."
+                " Raise 'ratio', or lower 'epochs'.",
+                code="pool-empty",
+                field="ratio",
+                value=recipe.ratio,
             )
         self.judge = judge.find(recipe, self.teacher, self.chosen, self.sides)
         """The second opinion; None if the recipe has none."""
@@ -169,7 +181,12 @@ class Setting:
         if images < 1:
             raise RecipeError(
                 f"Recipe field 'ratio' is {recipe.ratio}: {self.budget_pixels} pixels for"
-                f" {len(self.sides)} resolution(s) hold no image of {side} × {side}. Raise 'ratio'."
+                f" {len(self.sides)} resolution(s) hold no image of {side} × {side}."
+                " Raise 'ratio'.",
+                code="budget",
+                field="ratio",
+                value=recipe.ratio,
+                side=side,
             )
         try:
             probe = self.teacher(torch.zeros(1, card.channels, side, side, device=self.device))
@@ -180,7 +197,10 @@ class Setting:
             least = f"; the smallest size it accepts is {card.smallest}" if card.smallest else ""
             raise RecipeError(
                 f"Recipe field 'resolutions': {recipe.teacher} does not accept images of {side} ×"
-                f" {side}{least} ({str(error).partition(chr(10))[0][:120].rstrip('.')})."
+                f" {side}{least} ({str(error).partition(chr(10))[0][:120].rstrip('.')}).",
+                code="size",
+                field="resolutions",
+                value=side,
             ) from None
         size = (0, 0) if cam is None else tuple(cam.shape[1:])
         student_batch = images_in(recipe.student_batch * self.sides[0] ** 2, side)
@@ -214,7 +234,9 @@ class Setting:
                 return None
             raise DataError(
                 f"{error} Or run without real images: set evaluate_on to 'auto' or 'none'; or set"
-                " real_images to a folder of your own."
+                " real_images to a folder of your own.",
+                code=error.code,
+                **error.fields,
             ) from None
 
     @property
@@ -244,7 +266,10 @@ class Setting:
             if unknown := [name for name in given if name not in classes]:
                 raise RecipeError(
                     f"Recipe field 'class_texts': {unknown[0]!r} is not a class of {r.teacher}."
-                    f" {zoo.nearest(unknown[0], list(classes))}"
+                    f" {zoo.nearest(unknown[0], list(classes))}",
+                    code="unknown-class",
+                    field="class_texts",
+                    value=unknown[0],
                 )
             return embeddings.class_table(
                 tuple(given.get(c, c) for c in classes), live=r.text_encoder == "live"

@@ -67,7 +67,11 @@ def write(
     path = Path(folder).resolve() if Path(folder).name in ("", "..") else Path(folder)
     out = path.with_name(path.name + SUFFIX) if out is None else Path(out)
     if os.path.lexists(out):
-        raise BundleError(f"{out} already exists; delete it, or choose another file with --out.")
+        raise BundleError(
+            f"{out} already exists; delete it, or choose another file with --out.",
+            code="exists",
+            file=str(out),
+        )
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -79,7 +83,9 @@ def write(
         sync_folder(out.parent)
     except OSError as error:
         raise BundleError(
-            f"{out} cannot be written: {error.strerror or error}; choose another file with --out."
+            f"{out} cannot be written: {error.strerror or error}; choose another file with --out.",
+            code="unwritable",
+            file=str(out),
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
@@ -92,13 +98,20 @@ def pieces(
     """The bytes of a run's bundle. Raises BundleError or JournalError before the first one."""
     run = open_run(folder)
     if being_written(run.path):
-        raise BundleError(f"The run {run.path.name} is in progress; stop it first, or wait for it.")
+        raise BundleError(
+            f"The run {run.path.name} is in progress; stop it first, or wait for it.",
+            code="busy",
+            run=run.path.name,
+        )
     own = run.recipe.real_images is not None and not real_images
     names = _names(run, checkpoint)
     if len(names) > MOST_FILES:
         raise BundleError(
             f"The run {run.path.name} has {len(names):,} files; a bundle is limited to"
-            f" {MOST_FILES:,}."
+            f" {MOST_FILES:,}.",
+            code="too-many-files",
+            count=len(names),
+            limit=MOST_FILES,
         )
     return _zipped(run, names, own)
 
@@ -177,7 +190,9 @@ def _contents(path: Path, name: str, own: bool) -> Iterator[bytes]:
                 yield piece
     except OSError as error:
         raise BundleError(
-            f"{name} of the run {path.name} cannot be read: {error.strerror or error}."
+            f"{name} of the run {path.name} cannot be read: {error.strerror or error}.",
+            code="unreadable",
+            file=name,
         ) from None
 
 
@@ -191,7 +206,9 @@ def without_images(data: bytes, name: str) -> bytes:
     except (SafetensorError, ValueError):
         raise BundleError(
             f"{name} is damaged, so its real images cannot be left out; delete it, or include the"
-            " real images."
+            " real images.",
+            code="damaged",
+            file=name,
         ) from None
     return save_arrays({k: v for k, v in arrays.items() if k != "images"}, said)
 

@@ -48,10 +48,15 @@ def export(
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ExportError(
             f"{out} already exists and is not empty; delete it, or choose another folder with"
-            " --out."
+            " --out.",
+            code="exists",
+            file=str(out),
         )
     if onnx and missing_packages():
-        raise ExportError(f"{missing_packages()}. Or export without --onnx.")
+        raise ExportError(
+            f"{missing_packages()}. Or export without --onnx.",
+            code="package-missing",
+        )
 
     student = zoo.load_classifier(file)
     about = card(run, student, zoo.read_spec(file, "mean", "is not an exported student"))
@@ -77,7 +82,10 @@ def export(
         write_folder(out, files | {name: text.encode() for name, text in pages(about).items()})
     except OSError as error:
         raise ExportError(
-            f"{out} cannot be written: {error.strerror or error}; choose another folder with --out."
+            f"{out} cannot be written: {error.strerror or error}; choose another folder"
+            " with --out.",
+            code="unwritable",
+            file=str(out),
         ) from None
     return out, about
 
@@ -91,7 +99,8 @@ def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(started, RunStarted) or not isinstance(score, Evaluated):
         raise ExportError(
             f"{run.path / 'events.jsonl'} does not say how good the student is; resume the run,"
-            " let it finish, then export it."
+            " let it finish, then export it.",
+            code="no-result",
         )
     teacher, channels, side, real = (
         started.teacher,

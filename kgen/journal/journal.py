@@ -67,7 +67,9 @@ class Journal:
         if path.exists() and not _unborn(path):
             raise JournalError(
                 f"{path} already exists and is not empty; choose another folder with --out, or"
-                " resume the run in it."
+                " resume the run in it.",
+                code="exists",
+                file=str(path),
             )
         try:
             for made in FOLDERS:
@@ -81,7 +83,9 @@ class Journal:
             return cls(path, 0)
         except OSError as error:
             raise JournalError(
-                f"{_unwritable(path, error)} Choose another folder with --out."
+                f"{_unwritable(path, error)} Choose another folder with --out.",
+                code="unwritable",
+                file=str(path),
             ) from None
 
     @classmethod
@@ -97,23 +101,32 @@ class Journal:
         if size < offset:
             raise JournalError(
                 f"{run.path / 'events.jsonl'} has {size} bytes, but the checkpoint was written at"
-                f" {offset}: the file was truncated by something else."
+                f" {offset}: the file was truncated by something else.",
+                code="truncated",
+                size=size,
+                expected=offset,
             )
         try:
             journal = cls(run.path, offset)
         except Locked:
             raise JournalError(
                 f"{run.path} is being written by another process; wait until it ends to resume"
-                " this run."
+                " this run.",
+                code="busy",
+                run=str(run.path),
             ) from None
         except OSError as error:
-            raise JournalError(_unwritable(run.path, error)) from None
+            raise JournalError(
+                _unwritable(run.path, error), code="unwritable", file=str(run.path)
+            ) from None
         try:
             journal._go_back(iterations)
         except BaseException as error:
             journal.close()
             if isinstance(error, OSError):
-                raise JournalError(_unwritable(run.path, error)) from None
+                raise JournalError(
+                    _unwritable(run.path, error), code="unwritable", file=str(run.path)
+                ) from None
             raise
         return journal
 
@@ -248,7 +261,11 @@ def _preview_size(file: Path) -> int:
         with safe_open(file, "np") as f:
             return math.prod(f.get_slice("previews").get_shape()) if "previews" in f.keys() else 0  # noqa: SIM118  safe_open is no dictionary
     except SafetensorError as error:
-        raise JournalError(f"{file} cannot be read: {error}.") from None
+        raise JournalError(
+            f"{file} cannot be read: {error}.",
+            code="unreadable",
+            file=str(file),
+        ) from None
 
 
 def _contiguous(arrays: events.Arrays) -> events.Arrays:

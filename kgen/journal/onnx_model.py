@@ -36,7 +36,8 @@ def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) 
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(
             f"torch cannot convert this network to ONNX ({str(error).strip().splitlines()[0]});"
-            " export it without --onnx."
+            " export it without --onnx.",
+            code="onnx-unsupported",
         ) from None
     model = program.model_proto
     # the origin of each node: paths on this machine, and a third of a small file
@@ -68,13 +69,15 @@ def compare(data: bytes, network: nn.Module, sample: tuple[int, ...]) -> float:
         if found.shape != wanted.shape:
             raise ExportError(
                 f"student.onnx produces logits of shape {tuple(found.shape)}, torch of"
-                f" {tuple(wanted.shape)}; {REMEDY}"
+                f" {tuple(wanted.shape)}; {REMEDY}",
+                code="onnx-differs",
             )
         difference = float((found - wanted).abs().max() / wanted.abs().max())
         if not difference <= TOLERANCE:  # catches NaN too
             raise ExportError(
                 f"student.onnx differs from torch by {difference:.1e} of the largest logit; the"
-                f" limit is {TOLERANCE:.0e}; {REMEDY}"
+                f" limit is {TOLERANCE:.0e}; {REMEDY}",
+                code="onnx-differs",
             )
         largest = max(largest, difference)
     return largest
@@ -94,5 +97,6 @@ def answers(data: bytes, batches: list[Tensor]) -> list[Tensor]:
         ]
     except Exception as error:  # its exceptions have no common base class
         raise ExportError(
-            f"onnxruntime cannot run student.onnx ({str(error).splitlines()[0]}); {REMEDY}"
+            f"onnxruntime cannot run student.onnx ({str(error).splitlines()[0]}); {REMEDY}",
+            code="onnx-unusable",
         ) from None

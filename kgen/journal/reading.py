@@ -61,12 +61,18 @@ class Run:
                 else f"is not a run folder (it has no {MARK})"
             )
             raise JournalError(
-                f"{self.path} {what}; give a folder that `python -m kgen run --out` created."
+                f"{self.path} {what}; give a folder that `python -m kgen run --out` created.",
+                code="not-a-run",
+                file=str(self.path),
             )
         try:
             self.recipe: Recipe = parse((self.path / MARK).read_bytes())
         except RecipeError as error:
-            raise JournalError(f"{self.path / MARK}: {error}") from None
+            raise JournalError(
+                f"{self.path / MARK}: {error}",
+                code=error.code,
+                **error.fields,
+            ) from None
 
     @property
     def info(self) -> dict[str, Any]:
@@ -74,7 +80,11 @@ class Run:
         try:
             return json.loads((self.path / "run.json").read_bytes())
         except (OSError, ValueError) as error:
-            raise JournalError(f"{self.path / 'run.json'} cannot be read: {error}.") from None
+            raise JournalError(
+                f"{self.path / 'run.json'} cannot be read: {error}.",
+                code="unreadable",
+                file=str(self.path / "run.json"),
+            ) from None
 
     def events(self) -> Iterator[events.Event]:
         """Every event so far.
@@ -131,7 +141,9 @@ class Run:
         folder, _, file = name.partition("/")
         if folder not in FOLDERS or not re.fullmatch(r"[0-9]{1,9}\.safetensors", file):
             raise JournalError(
-                f"{self.path} refers to a file {name[:80]!r}, which is not a valid name."
+                f"{self.path} refers to a file {name[:80]!r}, which is not a valid name.",
+                code="file-name",
+                name=name[:80],
             )
         return _load(self.path / folder / file, most=LARGEST_VIEW)
 
@@ -158,11 +170,14 @@ class Run:
         if not file.is_file():
             if self.finished:
                 raise JournalError(
-                    f"{self.path} has no student: a run with a single class does not train one."
+                    f"{self.path} has no student: a run with a single class does not train one.",
+                    code="no-student",
                 )
             raise JournalError(
                 f"{file} does not exist: the run has not finished, or student training never began."
-                f" Try `python -m kgen resume {self.path}`."
+                f" Try `python -m kgen resume {self.path}`.",
+                code="unfinished",
+                file=str(file),
             )
         return file
 
@@ -224,7 +239,9 @@ class Tail:
         if len(data) == most and b"\n" not in data:
             raise JournalError(
                 f"{self._file} is damaged at byte {self._offset}: no line of a run is longer than"
-                f" {most:,} bytes."
+                f" {most:,} bytes.",
+                code="line-too-long",
+                offset=self._offset,
             )
         found = []
         try:
@@ -256,7 +273,10 @@ def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[events.Event,
         except ValidationError:
             raise JournalError(
                 f"{file} is damaged at byte {offset}: this line is not an event. `python -m kgen"
-                " resume` goes back to the last checkpoint if the damage is after it."
+                " resume` goes back to the last checkpoint if the damage is after it.",
+                code="damaged",
+                file=str(file),
+                offset=offset,
             ) from None
         offset += len(line) + 1
         yield event, offset
@@ -285,7 +305,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         if (folder / BUNDLED).is_file():  # starting over would delete the bundle's contents
             raise JournalError(
                 f"{folder} was opened from a bundle without a checkpoint, so it cannot be resumed;"
-                " ask for a bundle made with --with-checkpoint."
+                " ask for a bundle made with --with-checkpoint.",
+                code="no-checkpoint",
             )
         return Checkpoint()
     try:
@@ -298,7 +319,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except (SafetensorError, KeyError, ValueError) as error:
         raise JournalError(
             f"{file} is damaged ({error}); the run cannot be resumed, but its images and events are"
-            " intact."
+            " intact.",
+            code="damaged",
+            file=str(file),
         ) from None
 
 
@@ -318,12 +341,18 @@ def being_written(path: str | Path) -> bool:
 def _load(file: Path, most: int = LARGEST) -> dict[str, np.ndarray]:
     try:
         if file.stat().st_size > most:
-            raise JournalError(f"{file} is larger than any file that a run writes.")
+            raise JournalError(
+                f"{file} is larger than any file that a run writes.",
+                code="too-large",
+                file=str(file),
+            )
         return load_arrays(file.read_bytes())
     except FileNotFoundError:
-        raise JournalError(f"{file} is missing.") from None
+        raise JournalError(f"{file} is missing.", code="no-file", file=str(file)) from None
     except (OSError, SafetensorError) as error:
-        raise JournalError(f"{file} cannot be read: {error}.") from None
+        raise JournalError(
+            f"{file} cannot be read: {error}.", code="unreadable", file=str(file)
+        ) from None
 
 
 def _load_some(file: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -332,9 +361,11 @@ def _load_some(file: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             there = f.keys()
             return {name: f.get_tensor(name) for name in names if name in there}
     except FileNotFoundError:
-        raise JournalError(f"{file} is missing.") from None
+        raise JournalError(f"{file} is missing.", code="no-file", file=str(file)) from None
     except (OSError, SafetensorError) as error:
-        raise JournalError(f"{file} cannot be read: {error}.") from None
+        raise JournalError(
+            f"{file} cannot be read: {error}.", code="unreadable", file=str(file)
+        ) from None
 
 
 def _load_or_none(file: Path) -> dict[str, np.ndarray] | None:

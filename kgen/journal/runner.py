@@ -105,7 +105,9 @@ class Runner:
         if info.get("teacher_sha256") != zoo.checksum(run.recipe.teacher):
             raise JournalError(
                 f"{run.path} was started with another version of teacher {run.recipe.teacher!r};"
-                " it cannot be resumed with this one."
+                " it cannot be resumed with this one.",
+                code="other-teacher",
+                teacher=run.recipe.teacher,
             )
         own = [term.name for term in (run.started and run.started.own_terms) or ()]
         if own != [term.name for term in terms]:
@@ -114,7 +116,9 @@ class Runner:
                 " not in its folder. Resume it where they are defined:"
                 " Runner.resume(folder, terms=[…])."
                 if own
-                else f"{run.path} was started without custom loss terms; resume it without terms."
+                else f"{run.path} was started without custom loss terms; resume it without terms.",
+                code="other-terms",
+                terms=own,
             )
         torch.set_num_threads(
             info.get("threads", torch.get_num_threads())
@@ -204,7 +208,9 @@ class Runner:
                     raise DiskError(
                         f"The run folder {self.journal.path} cannot be written:"
                         f" {error.strerror or error}. Everything up to the last checkpoint is safe;"
-                        " fix the disk, then resume."
+                        " fix the disk, then resume.",
+                        code="unwritable",
+                        file=str(self.journal.path),
                     ) from None
                 if not told:
                     self.say(
@@ -215,7 +221,8 @@ class Runner:
                 if self.distillation.gate.state == "stopping" or self.controls.stop_waits():
                     raise DiskError(
                         f"Stopped while the disk was full; resume {self.journal.path} once there is"
-                        " free space."
+                        " free space.",
+                        code="stopped-full",
                     ) from None
                 time.sleep(1)
 

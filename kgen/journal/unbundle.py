@@ -79,10 +79,14 @@ def unbundle(
         struct.error,
     ) as error:
         raise BundleError(
-            f"{label} is damaged ({error or type(error).__name__}); copy it again."
+            f"{label} is damaged ({error or type(error).__name__}); copy it again.",
+            code="damaged",
         ) from None
     except OSError as error:
-        raise BundleError(f"{label} cannot be opened: {error.strerror or error}.") from None
+        raise BundleError(
+            f"{label} cannot be opened: {error.strerror or error}.",
+            code="unreadable",
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -121,14 +125,22 @@ def _check_directory(opened: BinaryIO, label: str) -> int:
     opened.seek(max(0, size - 98))
     tail = opened.read()
     if len(tail) < 22 or tail[-22:-18] != b"PK\5\6" or tail[-2:] != b"\0\0":
-        raise BundleError(f"{label} {FOREIGN}. If it was cut short, copy it again.")
+        raise BundleError(
+            f"{label} {FOREIGN}. If it was cut short, copy it again.",
+            code="not-a-bundle",
+        )
     count, length = struct.unpack("<HL", tail[-12:-6])
     if len(tail) == 98 and tail[56:60] == b"PK\6\7":
         if tail[:4] != b"PK\6\6" or struct.unpack("<Q", tail[64:72])[0] != size - 98:
-            raise BundleError(f"{label} {FOREIGN}.")
+            raise BundleError(f"{label} {FOREIGN}.", code="not-a-bundle")
         count, length = struct.unpack("<QQ", tail[32:48])
     if count > MOST_FILES + 1 or length > LARGEST_DIRECTORY:
-        raise BundleError(f"{label} names {count:,} files; the limit is {MOST_FILES:,}.")
+        raise BundleError(
+            f"{label} names {count:,} files; the limit is {MOST_FILES:,}.",
+            code="too-many-files",
+            count=count,
+            limit=MOST_FILES,
+        )
     return size
 
 
@@ -157,11 +169,13 @@ def _manifest(archive: zipfile.ZipFile, label: str) -> dict[str, Any]:
             "files": files,
         }
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
-        raise BundleError(f"{label} {FOREIGN}.") from None
+        raise BundleError(f"{label} {FOREIGN}.", code="not-a-bundle") from None
     if version > VERSION:
         raise BundleError(
             f"{label} was made by a newer version of K-Gen Explorer ({kept['kgen']}); update this"
-            " one to open it."
+            " one to open it.",
+            code="newer-version",
+            version=kept["kgen"],
         )
     return kept
 
@@ -176,17 +190,26 @@ def _check(
     """Check names, kinds and sizes before anything is written."""
     infos = {info.filename: info for info in archive.infolist()}
     if len(infos) != len(archive.infolist()):
-        raise BundleError(f"{label} contains the same file twice.")
+        raise BundleError(
+            f"{label} contains the same file twice.",
+            code="twice",
+        )
     strange = next(
         (name for name in (*infos, *files) if name != MANIFEST and not is_known(name)), None
     )
     if strange is not None:
-        raise BundleError(f"{label} contains {strange[:60]!r}, which is not a file of a run.")
+        raise BundleError(
+            f"{label} contains {strange[:60]!r}, which is not a file of a run.",
+            code="file-name",
+            name=strange[:60],
+        )
     if infos.keys() != {*files, MANIFEST}:
         name = min(infos.keys() ^ {*files, MANIFEST})
         raise BundleError(
             f"{label} is incomplete: {name} is"
-            f" {'not in its manifest' if name in infos else 'missing'}."
+            f" {'not in its manifest' if name in infos else 'missing'}.",
+            code="manifest",
+            name=name,
         )
     for name, (size, _) in files.items():
         info = infos[name]
@@ -194,33 +217,49 @@ def _check(
         if kind not in (0, stat.S_IFREG) or info.flag_bits & 1:
             raise BundleError(
                 f"{label} contains {name} as a link, a device or encrypted; a bundle may contain"
-                " plain files only."
+                " plain files only.",
+                code="not-plain",
+                name=name,
             )
         if info.file_size != size or size < 0:
             raise BundleError(
                 f"{label} is damaged: the size of {name} does not match the manifest; copy it"
-                " again."
+                " again.",
+                code="size",
+                name=name,
             )
         packed = zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED
         grows = size > max(SMALL, COMPRESSED * info.compress_size)
         if grows or info.compress_type not in (packed, zipfile.ZIP_STORED):
-            raise BundleError(f"{label} contains {name} in an invalid compression format.")
+            raise BundleError(
+                f"{label} contains {name} in an invalid compression format.",
+                code="compression",
+                name=name,
+            )
         if name in TEXTS and size > (LARGEST_JOURNAL if name == "events.jsonl" else SMALL):
             raise BundleError(
-                f"{label} contains {name} with {size:,} bytes, which is more than a run can have."
+                f"{label} contains {name} with {size:,} bytes, which is more than a run can have.",
+                code="file-too-large",
+                name=name,
+                size=size,
             )
     if sum(info.compress_size for info in infos.values()) > packed_size:
         raise BundleError(
-            f"{label} contains overlapping files; a valid bundle stores each byte once."
+            f"{label} contains overlapping files; a valid bundle stores each byte once.",
+            code="overlap",
         )
     total = sum(size for size, _ in files.values())
     if total > largest:
         raise BundleError(
             f"{label} contains {total / 2**30:,.1f} GB of files; the limit is"
-            f" {largest / 2**30:,.1f} GB."
+            f" {largest / 2**30:,.1f} GB.",
+            code="too-large",
         )
     if MARK not in files or "run.json" not in files:
-        raise BundleError(f"{label} {FOREIGN}: it has no {MARK} or no run.json.")
+        raise BundleError(
+            f"{label} {FOREIGN}: it has no {MARK} or no run.json.",
+            code="not-a-run",
+        )
 
 
 def _extract(
@@ -240,7 +279,11 @@ def _extract(
 
     _write(to, contents())
     if digest.hexdigest() != told[1]:
-        raise BundleError(f"{label} is damaged: {name} does not match the manifest; copy it again.")
+        raise BundleError(
+            f"{label} is damaged: {name} does not match the manifest; copy it again.",
+            code="damaged",
+            name=name,
+        )
 
 
 def _write(to: Path, contents) -> None:
@@ -266,9 +309,15 @@ def _check_run(path: Path, label: str) -> None:
         ):
             raise ValueError
     except RecipeError as error:
-        raise BundleError(f"{label} contains an invalid recipe: {error}") from None
+        raise BundleError(
+            f"{label} contains an invalid recipe: {error}",
+            code="recipe",
+        ) from None
     except (ValueError, RecursionError):
-        raise BundleError(f"{label} contains an invalid run.json.") from None
+        raise BundleError(
+            f"{label} contains an invalid run.json.",
+            code="run-json",
+        ) from None
 
 
 def _settle(temporary: Path, folder: Path, wanted: str) -> Path:

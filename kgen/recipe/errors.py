@@ -24,12 +24,23 @@ def names(model: type[BaseModel], prefix: str = "") -> list[str]:
     return found
 
 
+class Invalid(ValueError):
+    """A value that a validator rejects: its sentence, the error's code, and the field at fault if
+    the validator is not that of one field.
+    """
+
+    def __init__(self, message: str, code: str, field: str = ""):
+        super().__init__(message)
+        self.code = code
+        self.field = field
+
+
 CALLED = {"budget": "ratio", "steps": "generator_steps"}
 """Common names for fields, and the fields they stand for."""
 
 
-def unknown(path: str, valid: list[str]) -> str:
-    """The message for a field that does not exist."""
+def unknown(path: str, valid: list[str]) -> tuple[str, dict[str, Any]]:
+    """The message for a field that does not exist, and its facts."""
     known = (
         valid
         if "." in path
@@ -43,11 +54,13 @@ def unknown(path: str, valid: list[str]) -> str:
     )
     return f"Recipe field {path!r} is not known." + (
         f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(valid)}."
-    )
+    ), {"code": "unknown-field", "field": path, "meant": near[0] if near else None}
 
 
-def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
-    """One of a ValidationError's errors, as a sentence."""
+def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict[str, Any]]:
+    """One of a ValidationError's errors as a sentence, and its facts: a code, the field, and what
+    applies of the value found, what is allowed, and what was probably meant.
+    """
     path = ".".join(str(p) for p in error["loc"])
     if error["type"] == "extra_forbidden":
         return unknown(path, names(model))
@@ -63,13 +76,27 @@ def sentence(error: Mapping[str, Any], model: type[BaseModel]) -> str:
         )
         return f"Recipe field {path!r} is {found}; expected {expected}." + (
             f" Did you mean {near[0]!r}?" if near else ""
-        )
+        ), {
+            "code": "not-a-choice",
+            "field": path,
+            "value": found,
+            "allowed": expected,
+            "meant": near[0] if near else None,
+        }
     if error["type"] == "value_error":
-        reason = str(error["ctx"]["error"])
-        return f"Recipe field {path!r}: {reason}." if path else f"Recipe field {reason}."
+        cause = error["ctx"]["error"]
+        return f"Recipe field {path!r}: {cause}." if path else f"Recipe field {cause}.", {
+            "code": getattr(cause, "code", "invalid-value"),
+            "field": path or getattr(cause, "field", ""),
+        }
     limits = _limits(error["loc"], model)
     wanted = limits or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"Recipe field {path!r} is {found}; allowed: {wanted}."
+    return f"Recipe field {path!r} is {found}; allowed: {wanted}.", {
+        "code": "invalid-value",
+        "field": path,
+        "value": found,
+        "allowed": wanted,
+    }
 
 
 def _limits(path: tuple, model: type[BaseModel]) -> str:

@@ -206,11 +206,12 @@ class Recipe(Part):
     @classmethod
     def _some_class(cls, value):
         if value is not None and not value:
-            raise ValueError(
-                "no class is selected; select at least one, or leave the field out for all"
+            raise errors.Invalid(
+                "no class is selected; select at least one, or leave the field out for all",
+                "empty",
             )
         if value is not None and len(set(value)) != len(value):
-            raise ValueError("a class is selected twice")
+            raise errors.Invalid("a class is selected twice", "twice")
         return value
 
     @field_validator("judge", mode="before")
@@ -228,40 +229,48 @@ class Recipe(Part):
     @classmethod
     def _some_resolution(cls, value):
         if not value:
-            raise ValueError("no resolution is given; at least one is required")
+            raise errors.Invalid("no resolution is given; at least one is required", "empty")
         if len(set(value)) != len(value):
-            raise ValueError("a resolution is given twice")
+            raise errors.Invalid("a resolution is given twice", "twice")
         return value
 
     @model_validator(mode="after")
     def _a_batch_for_each_resolution(self):
         if self.batches is not None and len(self.batches) != len(self.resolutions):
-            raise ValueError(
+            raise errors.Invalid(
                 f"batches has {len(self.batches)} numbers, but there are {len(self.resolutions)}"
-                " resolutions; give one per resolution, or null for equal pixels"
+                " resolutions; give one per resolution, or null for equal pixels",
+                "conflict",
+                "batches",
             )
         return self
 
     @model_validator(mode="after")
     def _teacher_embedding_needs_centres(self):
         if self.aed_embedding == "teacher" and self.embedding != "centre":
-            raise ValueError(
+            raise errors.Invalid(
                 "aed_embedding is 'teacher', but embedding is 'text': a teacher's embedding can"
-                " only be compared with class centers; set embedding to 'centre'"
+                " only be compared with class centers; set embedding to 'centre'",
+                "conflict",
+                "aed_embedding",
             )
         return self
 
     @model_validator(mode="after")
     def _views_need_augmentation(self):
         if self.views and self.augment == "none":
-            raise ValueError(
+            raise errors.Invalid(
                 f"views is {self.views}, but augment is 'none': stored views need augment 'student'"
-                " or 'both'"
+                " or 'both'",
+                "conflict",
+                "views",
             )
         if self.views and self.mix != "none":
-            raise ValueError(
+            raise errors.Invalid(
                 f"mix is {self.mix!r}, but views is {self.views}: mixed images need fresh teacher"
-                " answers; set views to 0"
+                " answers; set views to 0",
+                "conflict",
+                "mix",
             )
         return self
 
@@ -292,7 +301,11 @@ class Recipe(Part):
         if len(set(sides)) != len(sides):
             raise RecipeError(
                 f"Recipe field 'resolutions' is {list(self.resolutions)}: generator and teacher"
-                f" need multiples of {unit}, so these become {list(sides)}. Remove one of them."
+                f" need multiples of {unit}, so these become {list(sides)}. Remove one of them.",
+                code="twice",
+                field="resolutions",
+                unit=unit,
+                sides=list(sides),
             )
         return sides
 
@@ -358,10 +371,10 @@ class Recipe(Part):
             place = data
             for key in outer:
                 if not isinstance(place.get(key), dict):
-                    raise RecipeError(errors.unknown(path, field_names()))
+                    raise _invalid(errors.unknown(path, field_names()))
                 place = place[key]
             if last not in place:
-                raise RecipeError(errors.unknown(path, field_names()))
+                raise _invalid(errors.unknown(path, field_names()))
             place[last] = value.model_dump() if isinstance(value, BaseModel) else value
         return parse(data)
 
@@ -394,6 +407,12 @@ def field_names() -> list[str]:
     return errors.names(Recipe)
 
 
+def _invalid(*explained: tuple[str, dict[str, Any]]) -> RecipeError:
+    """The error with these sentences; its code and fields are the first one's."""
+    sentences, facts = zip(*explained)
+    return RecipeError(" ".join(sentences), **facts[0], count=len(facts))
+
+
 def parse(data: dict[str, Any] | str | bytes) -> Recipe:
     """Parse a recipe from a dictionary or JSON text.
 
@@ -406,20 +425,24 @@ def parse(data: dict[str, Any] | str | bytes) -> Recipe:
             ValueError,
             RecursionError,
         ) as error:  # not JSON, not UTF-8, a number of 5,000 digits, 1,000 brackets
-            raise RecipeError(f"The recipe is not JSON: {error}.") from None
+            raise RecipeError(f"The recipe is not JSON: {error}.", code="not-json") from None
         if not isinstance(data, dict):
-            raise RecipeError(f"The recipe must be a JSON object, not {type(data).__name__}.")
+            raise RecipeError(
+                f"The recipe must be a JSON object, not {type(data).__name__}.", code="not-json"
+            )
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        raise RecipeError(" ".join(errors.sentence(e, Recipe) for e in error.errors())) from None
+        raise _invalid(*(errors.explain(e, Recipe) for e in error.errors())) from None
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
     """Parse `field=value` from the command line; the value is JSON if it parses, otherwise text."""
     name, separator, raw = text.partition("=")
     if not separator or not name.strip():
-        raise RecipeError(f"--set {text}: expected field=value, for example weights.kr=0.")
+        raise RecipeError(
+            f"--set {text}: expected field=value, for example weights.kr=0.", code="setting"
+        )
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):

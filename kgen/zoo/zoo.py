@@ -17,7 +17,7 @@ from kgen.events import TeacherCard
 from kgen.nets import architectures
 from kgen.paths import ASSETS
 from kgen.specs import ZooError as ZooError
-from kgen.specs import about
+from kgen.specs import about, meant
 from kgen.specs import header as header
 from kgen.specs import nearest as nearest
 from kgen.specs import read_spec as read_spec
@@ -103,7 +103,11 @@ def locate(name_or_path: str | Path) -> Path:
     if str(name_or_path) in catalogue.TEACHERS:
         path = catalogue.teacher_file(str(name_or_path))
         if not path.is_file():
-            raise ZooError(catalogue.teacher_sentence(str(name_or_path)))
+            raise ZooError(
+                catalogue.teacher_sentence(str(name_or_path)),
+                code="not-here",
+                name=str(name_or_path),
+            )
         return path
     path = Path(name_or_path)
     if path.suffix == ".safetensors" and path.is_file():
@@ -111,11 +115,18 @@ def locate(name_or_path: str | Path) -> Path:
     if str(name_or_path) in own_teachers():
         return catalogue.teacher_file(str(name_or_path))
     if str(name_or_path) in published.TEACHERS:
-        raise ZooError(published.sentence(str(name_or_path)))
+        raise ZooError(
+            published.sentence(str(name_or_path)),
+            code="not-here",
+            name=str(name_or_path),
+        )
     known = [*TEACHERS, *own_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
     raise ZooError(
         f"Teacher {str(name_or_path)!r} is not known and is not a .safetensors file."
-        f" {nearest(str(name_or_path), known)}"
+        f" {nearest(str(name_or_path), known)}",
+        code="unknown-teacher",
+        name=str(name_or_path),
+        meant=meant(str(name_or_path), known),
     )
 
 
@@ -195,7 +206,11 @@ def load_weights(network: nn.Module, path: Path, what: str) -> None:
     try:
         found = load_file(os.fspath(path))
     except (OSError, SafetensorError) as error:
-        raise ZooError(f"{path} cannot be read as a safetensors file: {error}.") from None
+        raise ZooError(
+            f"{path} cannot be read as a safetensors file: {error}.",
+            code="unreadable",
+            file=str(path),
+        ) from None
     fill(network, found, str(path), what)
 
 
@@ -211,10 +226,19 @@ def fill(network: nn.Module, found: dict[str, Tensor], where: str, what: str) ->
         if name not in found or found[name].shape != tensor.shape:
             raise ZooError(
                 f"{where} is not a {what}: tensor {name!r} is {there}, expected"
-                f" {' × '.join(map(str, tensor.shape)) or 'one number'}."
+                f" {' × '.join(map(str, tensor.shape)) or 'one number'}.",
+                code="tensor",
+                tensor=name,
+                found=there,
+                expected=" × ".join(map(str, tensor.shape)),
             )
     if surplus := [name for name in found if name not in wanted]:
-        raise ZooError(f"{where} is not a {what}: it has an unexpected tensor {surplus[0]!r}.")
+        raise ZooError(
+            f"{where} is not a {what}: it has an unexpected tensor {surplus[0]!r}.",
+            code="tensor",
+            tensor=surplus[0],
+            expected=None,
+        )
     network.load_state_dict(found)
 
 
@@ -232,7 +256,9 @@ def halved(network: nn.Module) -> nn.Module:
         if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) > most:
             raise ZooError(
                 f"Tensor {name!r} has values above {most:.0f}, the limit of half precision; omit"
-                " --half."
+                " --half.",
+                code="half-precision",
+                tensor=name,
             )
     return network.half()
 
@@ -255,7 +281,9 @@ def build(
     """
     if architecture not in SHAPES and not architectures.known(architecture):
         raise ZooError(
-            architectures.unknown("Architecture", architecture, (*SHAPES, *architectures.NAMES))
+            architectures.unknown("Architecture", architecture, (*SHAPES, *architectures.NAMES)),
+            code="unknown-architecture",
+            name=architecture,
         )
     from kgen.nets.small_cnn import SmallResNet, seeded
     from kgen.nets.vit import small_vit
@@ -264,7 +292,11 @@ def build(
         try:
             return seeded(architectures.build, seed, architecture, channels, classes, side)
         except architectures.ArchitectureError as error:
-            raise ZooError(str(error)) from None
+            raise ZooError(
+                str(error),
+                code=error.code,
+                **error.fields,
+            ) from None
     shape = {k: tuple(v) if isinstance(v := spec[k], list) else v for k in SHAPES[architecture]}
     shape |= {k: spec[k] for k in OPTIONS.get(architecture, ()) if k in spec}
     if architecture == "SmallViT":
@@ -287,7 +319,11 @@ def build_student(name: str, channels: int, classes: int, seed: int, side: int =
     teacher's, and the student's at test time. Raises ZooError.
     """
     if name not in STUDENTS and not architectures.known(name):
-        raise ZooError(architectures.unknown("Student", name, (*STUDENTS, *architectures.NAMES)))
+        raise ZooError(
+            architectures.unknown("Student", name, (*STUDENTS, *architectures.NAMES)),
+            code="unknown-student",
+            name=name,
+        )
     shape = STUDENTS.get(name, {"architecture": name})
     return build(family(shape), shape, seed, channels, classes, side)
 

@@ -17,6 +17,7 @@ from kgen import embeddings
 from kgen.data import classes
 from kgen.data.data import FASHION_CLASSES
 from kgen.zoo.zoo import header
+from tests.support.errors import raises
 
 
 def slow_smallest(table):
@@ -62,9 +63,9 @@ def test_rows_follow_the_names():
 def test_duplicate_texts_are_refused(k, rng):
     table = torch.randn(k, 384, generator=rng)
     table[k - 1] = table[1]
-    with pytest.raises(embeddings.EmbeddingError, match="same text"):
+    with raises(embeddings.EmbeddingError, "twice"):
         embeddings.rescale(table)
-    with pytest.raises(embeddings.EmbeddingError, match="same text"):
+    with raises(embeddings.EmbeddingError, "twice"):
         embeddings.class_table(("Bag", "Coat", "Bag"))
 
 
@@ -74,7 +75,9 @@ def test_one_row_stays_as_it_is():
 
 
 def test_missing_text_is_named():
-    with pytest.raises(embeddings.EmbeddingError, match="giraffe.*kgen embed"):
+    with raises(
+        embeddings.EmbeddingError, "no-embedding", "giraffe", "kgen embed", texts=["giraffe"]
+    ):
         embeddings.class_table(("Bag", "giraffe"))
 
 
@@ -136,14 +139,20 @@ def test_new_texts_go_behind_the_old_rows_which_stay(tmp_path, encoder):
 def test_tables_of_two_encoders_are_not_mixed(tmp_path, encoder):
     file = tmp_path / "table.safetensors"
     embeddings.write_table(["a"], torch.ones(1, 384), file, "another/encoder")
-    with pytest.raises(embeddings.EmbeddingError, match="another/encoder, which is not comparable"):
+    with raises(
+        embeddings.EmbeddingError,
+        "other-encoder",
+        file,
+        embeddings.MODEL,
+        found="another/encoder",
+    ):
         embeddings.extend_table(["b"], file)
     assert encoder.asked == []
 
 
 def test_without_the_encoder_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(embeddings.EmbeddingError, match="pip install sentence-transformers"):
+    with raises(embeddings.EmbeddingError, "package-missing", "pip install sentence-transformers"):
         embeddings.extend_table(["b"], tmp_path / "table.safetensors")
     assert list(tmp_path.iterdir()) == []
 

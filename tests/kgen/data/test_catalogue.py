@@ -19,6 +19,7 @@ from kgen.nets import architectures
 from kgen.paths import ROOT
 from kgen.recipes import paper
 from kgen.zoo import teach, zoo
+from tests.support.errors import raises
 
 # Table 6, typed from the paper: image size, channels, classes, training and test images
 TABLE_6 = {
@@ -104,18 +105,14 @@ def test_published_weights_have_the_tensors_that_we_load(name):
 def test_what_is_missing_is_one_sentence_with_its_place(name, home):
     place = home / "teachers" / f"{name}.safetensors"
     for ask in (zoo.load_teacher, zoo.locate, zoo.checksum):
-        with pytest.raises(zoo.ZooError) as told:
+        with raises(zoo.ZooError, "not-here", repr(name), place, name=name) as told:
             ask(name)
         text = str(told.value)
-        assert repr(name) in text and str(place) in text and "\n" not in text
     facts = catalogue.TEACHERS[name]
     if facts.weights:  # the command itself is run in test_fetch.py
-        assert text.endswith(f"To get them, fetch them: python -m kgen fetch {name}")
+        assert text.endswith(f": python -m kgen fetch {name}")
     elif facts.data.startswith("cifar"):
-        assert text.endswith(
-            f"To get them, train them: python -m kgen teach {facts.data} --network"
-            f" {facts.architecture}"
-        )
+        assert text.endswith(f": python -m kgen teach {facts.data} --network {facts.architecture}")
         assert teach.plan(facts.data, facts.architecture).name == name
     else:
         call = text.partition("train kgen.nets.architectures.build")[2].partition(" on real")[0]
@@ -160,24 +157,24 @@ def test_other_weights_are_refused_by_name(damage, home):
     state = zoo.build("wrn-40-2", {}, 5, 3, 10, 32).state_dict()
     file = home / "teachers" / "cifar10-wrn-40-2.safetensors"
     file.parent.mkdir()
-    what = "is not a wrn-40-2 with 10 classes: "
+    code, what, facts = "tensor", ["wrn-40-2", "10 classes"], {}
     if damage == "shape":
         state["fc.weight"] = torch.zeros(100, 128)
-        words = what + "tensor 'fc.weight' is 100 × 128, expected 10 × 128."
+        facts = {"tensor": "fc.weight", "found": "100 × 128", "expected": "10 × 128"}
     elif damage == "missing":
         del state["stem.weight"]
-        words = what + "tensor 'stem.weight' is missing, expected 16 × 3 × 3 × 3."
+        facts = {"tensor": "stem.weight", "found": "missing", "expected": "16 × 3 × 3 × 3"}
     elif damage == "surplus":
         state["more"] = torch.zeros(1)
-        words = what + "it has an unexpected tensor 'more'."
+        facts = {"tensor": "more", "expected": None}
     else:
-        words = "cannot be read as a safetensors file"
+        code, what = "unreadable", []
     save_file(state, file)
     if damage == "bytes":
         file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(zoo.ZooError) as told:
+    said = [value for value in facts.values() if value]
+    with raises(zoo.ZooError, code, file, *what, *said, **facts):
         zoo.load_teacher("cifar10-wrn-40-2")
-    assert words in str(told.value) and str(file) in str(told.value)
 
 
 def test_cards_need_neither_torch_nor_a_file(tmp_path):
@@ -213,10 +210,8 @@ def test_a_run_without_its_teacher_is_one_sentence_and_exit_code_2(tmp_path):
     )
     place = tmp_path / "teachers" / "imagenette-resnet34.safetensors"
     assert done.returncode == 2 and done.stdout == "" and not (tmp_path / "run").exists()
-    assert done.stderr.startswith(
-        f"Error: The weights of 'imagenette-resnet34' are not on this machine; expected {place}."
-    )
-    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("Error: ") and len(done.stderr.splitlines()) == 1
+    assert "'imagenette-resnet34'" in done.stderr and str(place) in done.stderr
 
 
 def test_home_is_the_variable_or_the_cache(monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ from kgen.engine.setting import Setting
 from kgen.recipe.recipe import RecipeError
 from kgen.recipes import recipes
 from kgen.zoo import zoo
+from tests.support.errors import raises
 
 NAMES = zoo.classes("fashion-cnn")
 
@@ -24,15 +25,15 @@ def test_a_class_is_embedded_by_its_other_text():
 
 
 @pytest.mark.parametrize(
-    ("texts", "error", "words"),
+    ("texts", "error", "code", "facts"),
     [
-        ({"Spaceship": "a ship"}, RecipeError, "'Spaceship' is not a class"),
-        ({"Bag": "a thing that no table has"}, EmbeddingError, "text_encoder"),
-        ({"Bag": "Coat"}, EmbeddingError, "same text"),
+        ({"Spaceship": "a ship"}, RecipeError, "unknown-class", ["'Spaceship'"]),
+        ({"Bag": "spaceship food"}, EmbeddingError, "no-embedding", ["food", "text_encoder"]),
+        ({"Bag": "Coat"}, EmbeddingError, "twice", []),
     ],
 )
-def test_what_cannot_be_embedded_is_said(texts, error, words):
-    with pytest.raises(error, match=words):
+def test_what_cannot_be_embedded_is_said(texts, error, code, facts):
+    with raises(error, code, *facts):
         setting(class_texts=texts)
 
 

@@ -17,6 +17,7 @@ from kgen.engine.engine import Distillation
 from kgen.engine.student_training import StudentTrainer, learning_rate
 from kgen.engine.synthesis import Synthesis
 from kgen.recipe.recipe import RecipeError
+from tests.support.errors import raises
 from tests.support.small import mini, stored
 
 ON = {"weights.ed": 10.0, "weights.aed": 5.0}
@@ -199,11 +200,11 @@ def test_the_head_learns_and_is_dropped_on_export():
 
 
 def test_the_teachers_reading_needs_centres():
-    with pytest.raises(RecipeError, match="'centre'"):
+    with raises(RecipeError, "conflict", "'centre'", field="aed_embedding"):
         kgen.recipes.get("tiny").replace(aed_embedding="teacher")
 
 
 def test_equal_centres_are_said():
     centres = ClassCentres(2, 3)
-    with pytest.raises(EmbeddingError, match="class"):
+    with raises(EmbeddingError, "twice"):
         centres.add(torch.ones(2, 3), torch.tensor([0, 1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from kgen.engine.engine import Distillation
 from kgen.engine.student_training import StudentTrainer
 from kgen.engine.synthesis import Synthesis
 from kgen.recipe.recipe import RecipeError
+from tests.support.errors import raises
 from tests.support.small import mini
 
 SCHEDULES = ["sequential", "concurrent"]
@@ -295,33 +297,28 @@ def test_a_damaged_image_of_the_real_data_ends_the_run_in_words(quick, monkeypat
     real = data.RealImages("x", Damaged(), np.arange(60) % 10, data.FASHION_CLASSES)
     monkeypatch.setattr(data, "test_set", lambda name, side: real)
     *_, failed = kgen.distill(quick)
-    assert (
-        failed.kind == "run_failed"
-        and "a/b.png is not a readable image" in failed.cause
-        and "resume" in failed.remedy
-    )
+    assert failed.kind == "run_failed" and "a/b.png" in failed.cause and "resume" in failed.remedy
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "code", "facts"),
     [
-        ({"classes": ("Bga",)}, "'Bga' is not a class of fashion-cnn. Did you mean 'Bag'"),
-        ({"classes": (10,)}, "10 is not a class"),
-        ({"classes": ("Bag", 8)}, "twice"),
-        ({"ratio": 1e-6}, "hold no image of 28 × 28"),
-        ({"device": "mps"}, "'mps', but this machine has"),
+        ({"classes": ("Bga",)}, "unknown-class", ["'Bga'", "fashion-cnn", "'Bag'"]),
+        ({"classes": (10,)}, "unknown-class", ["10", "fashion-cnn"]),
+        ({"classes": ("Bag", 8)}, "twice", []),
+        ({"ratio": 1e-6}, "budget", ["1e-06", "28 × 28"]),
+        ({"device": "mps"}, "not-here", ["'mps'", "cpu"]),
     ],
 )
-def test_what_this_machine_cannot_do_is_said_before_the_run(changes, words):
-    with pytest.raises(RecipeError, match=words):
+def test_what_this_machine_cannot_do_is_said_before_the_run(changes, code, facts):
+    with raises(RecipeError, code, *facts, field=next(iter(changes))):
         Distillation(mini(**changes))
 
 
 def test_a_plan_below_the_budget_is_a_warning(quick):
     events = list(kgen.distill(quick.replace(ratio=0.01, epochs=1, warmup=0.0)))
-    assert [e.text for e in events if e.kind == "warning"] == [
-        "The run makes 24 images, but the budget holds 600."
-    ]
+    [text] = [e.text for e in events if e.kind == "warning"]
+    assert re.findall(r"\d+", text) == ["24", "600"]
 
 
 @pytest.mark.slow

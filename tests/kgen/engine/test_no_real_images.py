@@ -13,6 +13,7 @@ from kgen.journal.runner import Runner
 from kgen.recipe.recipe import held_of
 from kgen.recipes import recipes
 from kgen.zoo import zoo
+from tests.support.errors import raises
 
 FASHION = zoo.classes("fashion-cnn")
 
@@ -111,11 +112,10 @@ def test_a_run_is_tested_on_the_folder(folder):
 
 
 @pytest.mark.parametrize(
-    "chosen, place, words",
-    [((0, 2), "", "no image of a selected class"), ((1,), "missing", "cannot be read")],
+    "chosen, place, code", [((0, 2), "", "no-images"), ((1,), "missing", "unreadable")]
 )
-def test_a_folder_without_the_classes_is_refused(folder, chosen, place, words):
-    with pytest.raises(DataError, match=words):
+def test_a_folder_without_the_classes_is_refused(folder, chosen, place, code):
+    with raises(DataError, code, folder / place, file=str(folder / place)):
         image_folder(folder / place, FASHION, zoo.card("fashion-cnn"), chosen)
 
 
@@ -126,5 +126,5 @@ def test_missing_test_images_are_asked_for_or_done_without(monkeypatch, tmp_path
     )
     started = next(iter(kgen.distill(peek)))
     assert started.tested_on == "synthetic"
-    with pytest.raises(DataError, match="ImageNet-1k is not on this machine"):
+    with raises(DataError, "not-here", "ImageNet-1k", "evaluate_on", name="imagenet1k"):
         next(iter(kgen.distill(peek.replace(evaluate_on="test"))))

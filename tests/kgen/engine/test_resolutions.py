@@ -14,6 +14,7 @@ import kgen
 from kgen.engine.engine import Distillation
 from kgen.pool import MemoryPool
 from kgen.recipe.recipe import Recipe, RecipeError
+from tests.support.errors import raises
 from tests.support.small import mini
 
 
@@ -26,7 +27,7 @@ def test_batches_share_pixels_equally():
         assert max(pixels) - min(pixels) <= max(sides) ** 2
         assert sum(pixels) == pytest.approx(200 * sides[0] ** 2, rel=0.03)
     assert Recipe(resolutions=(112, 128), batches=(200, 150)).batch_sizes((112, 128)) == (200, 150)
-    with pytest.raises(RecipeError, match="batches has 1 numbers, but there are 2 resolutions"):
+    with raises(RecipeError, "conflict", field="batches"):
         Recipe().replace(resolutions=(16, 28), batches=(10,))
 
 
@@ -104,7 +105,7 @@ def test_sides_are_snapped_with_a_message(asked, deep, made):
 
 
 def test_sides_that_become_one_are_refused():
-    with pytest.raises(RecipeError, match=r"\[29, 30\].*multiples of 4.*\[28, 28\]"):
+    with raises(RecipeError, "twice", "[29, 30]", "[28, 28]", unit=4, sides=[28, 28]):
         Distillation(mini(resolutions=(29, 30)))
     assert Distillation(mini(resolutions=(29, 30), source="pixels")).setting.sides == (
         29,
@@ -113,7 +114,7 @@ def test_sides_that_become_one_are_refused():
 
 
 def test_budget_that_holds_no_image_of_one_side_is_refused():
-    with pytest.raises(RecipeError, match="hold no image of 28 × 28"):
+    with raises(RecipeError, "budget", "28 × 28", field="ratio", side=28):
         Distillation(mini(resolutions=(12, 28), ratio=0.00002))
 
 

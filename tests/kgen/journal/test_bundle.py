@@ -27,6 +27,7 @@ from kgen.journal.journal import Journal
 from kgen.journal.reading import JournalError, open_run, read_checkpoint
 from kgen.journal.unbundle import unbundle
 from kgen.recipes import recipes
+from tests.support.errors import check, raises
 
 
 def make_run(path: Path, **changes) -> Path:
@@ -135,13 +136,13 @@ def test_it_is_never_written_over_another_run(run, there):
     assert [unbundle(file, there).name for _ in range(2)] == ["first-2", "first-3"] and files_of(
         kept
     ) == before
-    with pytest.raises(BundleError, match="already exists"):
+    with raises(BundleError, "exists", file, file=str(file)):
         write(run)
 
 
 def test_a_run_that_is_going_is_refused(run):
     lock = FolderLock(run)
-    with pytest.raises(BundleError, match="in progress"):
+    with raises(BundleError, "busy", run.name, run=run.name):
         write(run)
     lock.release()
     assert not list(run.parent.glob("*.kgen")) and not list(run.parent.glob(".*"))
@@ -149,7 +150,7 @@ def test_a_run_that_is_going_is_refused(run):
 
 def test_a_resume_without_checkpoint_deletes_nothing_that_was_brought(run, there):
     made = unbundle(write(run), there)
-    with pytest.raises(JournalError, match="--with-checkpoint"):
+    with raises(JournalError, "no-checkpoint", made, "--with-checkpoint"):
         read_checkpoint(made)
 
 
@@ -200,15 +201,16 @@ class Forgery:
         return self.file
 
 
-def refused(file: Path, folder: Path, **options) -> str:
-    """The one sentence; nothing is left behind, in the folder or around it."""
+def refused(file: Path, folder: Path, code: str = "", *facts: str, **options) -> BundleError:
+    """Refused with this code, if given; nothing is left behind, in the folder or around it."""
     around = sorted(folder.parent.rglob("*"))
     with pytest.raises(BundleError) as told:
         unbundle(file, folder, **options)
     assert [p for p in sorted(folder.parent.rglob("*")) if p != folder] == around
-    text = str(told.value)
-    assert text.endswith(".") and "\n" not in text and len(text) < 300
-    return text
+    error = told.value
+    check(error, code or error.code, *facts)
+    assert error.code != BundleError.code and len(str(error)) < 300
+    return error
 
 
 @pytest.fixture
@@ -244,40 +246,40 @@ def test_the_forger_can_also_do_it_right(forged, there):
 )
 def test_only_names_that_a_run_has_are_taken(forged, there, name):
     forged.add(name, b"evil")
-    assert "not a file of a run" in refused(forged.save(), there)
+    assert refused(forged.save(), there, "file-name").fields["name"] == name[:60]
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil"])
 def test_a_manifest_alone_leads_nowhere_either(forged, there, name):
     forged.manifest["files"][name] = {"size": 4, "sha256": hashlib.sha256(b"evil").hexdigest()}
-    assert "not a file of a run" in refused(forged.save(), there)
+    assert refused(forged.save(), there, "file-name").fields["name"] == name[:60]
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFDIR])
 def test_links_and_devices_are_refused(forged, there, kind):
     forged.add("note.txt", b"/etc/passwd", mode=kind | 0o777)
-    assert "plain files only" in refused(forged.save(), there)
+    refused(forged.save(), there, "not-plain", "note.txt")
 
 
 def test_bombs_are_refused_before_they_are_written(forged, there, monkeypatch):
     forged.add("events.jsonl", b" " * 30_000_000, kind=zipfile.ZIP_DEFLATED)
-    assert "compression format" in refused(forged.save(), there)
+    refused(forged.save(), there, "compression", "events.jsonl")
     forged.add("events.jsonl", b"", kind=zipfile.ZIP_STORED)
     forged.add("batches/000003.safetensors", b"\0" * 2_000_000, kind=zipfile.ZIP_DEFLATED)
-    assert "compression format" in refused(forged.save(), there)
+    refused(forged.save(), there, "compression", "000003.safetensors")
     forged.add("batches/000003.safetensors", b"\0" * 2_000_000)
-    assert "GB of files; the limit" in refused(forged.save(), there, largest=2_000_000)
+    refused(forged.save(), there, "too-large", largest=2_000_000)
     forged.add("run.json", os.urandom(2_000_000))
-    assert "more than a run can have" in refused(forged.save(), there)
+    refused(forged.save(), there, "file-too-large", "run.json", "2,000,000")
 
 
 def test_a_list_of_files_that_would_fill_the_memory_is_not_read(forged, there, monkeypatch):
     data = bytearray(forged.save().read_bytes())
     data[-10:-6] = struct.pack("<L", 1 << 30)
     forged.file.write_bytes(data)
-    assert "limit is 50,000" in refused(forged.file, there)
+    refused(forged.file, there, "too-many-files", "50,000")
     monkeypatch.setattr(unbundling, "MOST_FILES", 3)
-    assert "limit is 3" in refused(forged.save(), there)
+    refused(forged.save(), there, "too-many-files", " 3")
 
 
 def test_files_over_one_another_are_refused(forged, there):
@@ -291,27 +293,37 @@ def test_files_over_one_another_are_refused(forged, there):
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         infos = {i.filename: i for i in archive.infolist()}
     cut = infos["batches/000001.safetensors"].header_offset
-    head, directory = whole[:cut], whole[whole.index(b"PK\1\2") :]
+    manifest, end = infos["manifest.json"].header_offset, whole.index(b"PK\1\2")
+    head, directory = whole[:cut] + whole[manifest:end], whole[end:]
     patched, at = bytearray(), 0
     while directory[at : at + 4] == b"PK\1\2":
         n, extra, comment = struct.unpack("<HHH", directory[at + 28 : at + 34])
         end = at + 46 + n + extra + comment
         entry = bytearray(directory[at:end])
-        if int.from_bytes(entry[42:46], "little") >= cut:
-            entry[42:46] = struct.pack("<L", infos["batches/000000.safetensors"].header_offset)
+        if (start := int.from_bytes(entry[42:46], "little")) >= cut:
+            first = infos["batches/000000.safetensors"].header_offset
+            entry[42:46] = struct.pack("<L", cut if start == manifest else first)
         patched += entry
         at = end
     tail = bytearray(directory[at:])
     tail[16:20] = struct.pack("<L", len(head))
     forged.file.write_bytes(head + patched + tail)
-    refused(forged.file, there)
+    refused(forged.file, there, "overlap")
 
 
 @pytest.mark.parametrize(
-    "harm, said",
+    "harm, code, fact",
     [
-        (lambda f: f.members.pop("batches/000001.safetensors"), "is missing"),
-        (lambda f: f.manifest["files"].pop("batches/000001.safetensors"), "not in its manifest"),
+        (
+            lambda f: f.members.pop("batches/000001.safetensors"),
+            "manifest",
+            "000001.safetensors is missing",
+        ),
+        (
+            lambda f: f.manifest["files"].pop("batches/000001.safetensors"),
+            "manifest",
+            "000001.safetensors is not",
+        ),
         (
             lambda f: f.members.update(
                 {
@@ -322,30 +334,33 @@ def test_files_over_one_another_are_refused(forged, there):
                     )
                 }
             ),
-            "000001.safetensors does not match",
+            "damaged",
+            "000001.safetensors",
         ),
-        (lambda f: f.members.update({"note.txt": (b"another", 0, 0o600)}), "the size of note.txt"),
-        (lambda f: f.manifest["files"]["note.txt"].update(size=-1), "the size of note.txt"),
-        (lambda f: setattr(f, "manifest", None), "not a run bundle"),
-        (lambda f: f.manifest.update(format="kgen student"), "not a run bundle"),
-        (lambda f: f.manifest.update(files=[1, 2]), "not a run bundle"),
-        (lambda f: f.manifest.update(began=float("inf")), "not a run bundle"),
+        (lambda f: f.members.update({"note.txt": (b"another", 0, 0o600)}), "size", "note.txt"),
+        (lambda f: f.manifest["files"]["note.txt"].update(size=-1), "size", "note.txt"),
+        (lambda f: setattr(f, "manifest", None), "not-a-bundle", ""),
+        (lambda f: f.manifest.update(format="kgen student"), "not-a-bundle", ""),
+        (lambda f: f.manifest.update(files=[1, 2]), "not-a-bundle", ""),
+        (lambda f: f.manifest.update(began=float("inf")), "not-a-bundle", ""),
         (
             lambda f: f.manifest.update(version=VERSION + 1, kgen="9.9"),
-            "newer version of K-Gen Explorer (9.9)",
+            "newer-version",
+            "(9.9)",
         ),
         (
             lambda f: (f.members.pop("recipe.json"), f.manifest["files"].pop("recipe.json")),
-            "no recipe.json",
+            "not-a-run",
+            "recipe.json",
         ),
-        (lambda f: f.add("recipe.json", b'{"epochs": -3}'), "invalid recipe"),
-        (lambda f: f.add("run.json", b"[]"), "invalid run.json"),
-        (lambda f: f.add("run.json", b'{"attempt": "../../x"}'), "invalid run.json"),
+        (lambda f: f.add("recipe.json", b'{"epochs": -3}'), "recipe", "'epochs' is -3"),
+        (lambda f: f.add("run.json", b"[]"), "run-json", "run.json"),
+        (lambda f: f.add("run.json", b'{"attempt": "../../x"}'), "run-json", "run.json"),
     ],
 )
-def test_what_is_not_whole_is_refused(forged, there, harm, said):
+def test_what_is_not_whole_is_refused(forged, there, harm, code, fact):
     harm(forged)
-    assert said in refused(forged.save(), there)
+    refused(forged.save(), there, code, fact)
 
 
 def test_a_file_cut_anywhere_or_with_a_flipped_byte_is_refused(run, there):
@@ -383,7 +398,7 @@ def test_no_name_leads_out_of_the_folder(forged, there, name):
 
 
 def test_a_file_that_is_not_there_or_something_else(tmp_path, there):
-    assert "No such file" in refused(tmp_path / "none.kgen", there)
+    refused(tmp_path / "none.kgen", there, "unreadable", "none.kgen")
     (tmp_path / "else.kgen").write_bytes(b"PK\5\6" + b"\0" * 18)
-    assert "not a run bundle" in refused(tmp_path / "else.kgen", there)
+    refused(tmp_path / "else.kgen", there, "not-a-bundle", "else.kgen")
     assert bundles.SUFFIX == ".kgen"

@@ -14,6 +14,7 @@ from kgen.nets.paper_cnns import VGG11, CifarResNet, PlainCNN, WideBlock, WideRe
 from kgen.nets.small_cnn import ResidualBlock
 from kgen.nets.vit import forward_with_embedding
 from kgen.zoo import zoo
+from tests.support.errors import raises
 
 # side in and map out as documented (tokens of a transformer); parameters with 1,000 classes as
 # torchvision and timm publish them
@@ -128,7 +129,7 @@ def test_wide_networks_are_as_large_as_in_their_paper(depth, width, millions):
 
 
 def test_a_wide_network_of_no_such_depth_is_refused():
-    with pytest.raises(ValueError, match="6n \\+ 4 layers, not 17"):
+    with pytest.raises(ValueError, match=r"6n \+ 4\b.*\b17\b"):
         WideResNet(17, 1)
 
 
@@ -170,7 +171,7 @@ def test_networks_for_cifar_are_as_large_as_in_their_paper(depth, millions):
     network = sketch(CifarResNet, depth)
     assert round(parameters(network) / 1e6, 1 if depth == 110 else 2) == millions
     assert len([m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]) == depth
-    with pytest.raises(ValueError, match="6n \\+ 2 layers, not 21"):
+    with pytest.raises(ValueError, match=r"6n \+ 2\b.*\b21\b"):
         CifarResNet(21)
 
 
@@ -203,7 +204,7 @@ def test_vgg_and_the_plain_network_by_counting_their_layers():
 
 
 def test_unknown_architectures_are_answered_with_the_nearest():
-    with pytest.raises(zoo.ZooError, match="Did you mean 'wrn-16-2'"):
+    with raises(zoo.ZooError, "unknown-architecture", "'wrn-16-2'"):
         zoo.build("wrn-16-3", {}, 0, 3, 10, 32)
-    with pytest.raises(zoo.ZooError, match="Did you mean 'mobilenetv2_100'"):
+    with raises(zoo.ZooError, "unknown-student", "'mobilenetv2_100'"):
         zoo.build_student("mobilenetv2", 3, 10, 0)

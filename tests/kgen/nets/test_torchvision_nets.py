@@ -12,6 +12,7 @@ from kgen.nets import architectures
 from kgen.nets.compatibility import incompatibility
 from kgen.nets.torchvision_nets import CutNet, names, own_name
 from kgen.zoo import zoo
+from tests.support.errors import raises
 
 ONE_EACH = (
     "resnet18",
@@ -65,35 +66,27 @@ def test_old_names_of_densenet_are_read():
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "words"),
+    ("name", "side", "code", "fact"),
     [
-        ("torchvision:vit_b_16", 64, "of torchvision are supported; use timm's"),
-        ("torchvision:resnet19", 64, "Did you mean 'torchvision:resnet18'"),
-        ("coat_tiny", 224, "returns several maps"),
-        ("swin_tiny_patch4_window7_224", 96, "does not accept images of 96 × 96 pixels"),
-        ("resnet18.nope", 64, "Invalid pretrained tag"),
-        ("convnext_tinny", 64, "Did you mean 'convnext_tiny'"),
-        ("qqqqqqqq", 64, "Known: SmallResNet, "),
+        ("torchvision:vit_b_16", 64, "architecture", "'deit_tiny_patch16_224'"),
+        ("torchvision:resnet19", 64, "architecture", "'torchvision:resnet18'"),
+        ("coat_tiny", 224, "architecture", "several maps"),
+        ("swin_tiny_patch4_window7_224", 96, "architecture", "96 × 96"),
+        ("resnet18.nope", 64, "architecture", "(Invalid pretrained tag"),
+        ("convnext_tinny", 64, "unknown-architecture", "'convnext_tiny'"),
+        ("qqqqqqqq", 64, "unknown-architecture", "SmallResNet, "),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(name, side, words):
-    with pytest.raises(zoo.ZooError) as told:
+def test_what_does_not_fit_is_refused_in_a_sentence(name, side, code, fact):
+    with raises(zoo.ZooError, code, name.split(":")[-1], fact) as told:
         zoo.build(name, {}, 0, 3, 4, side)
-    text = str(told.value)
-    assert (
-        words in text
-        and repr(name.split(":")[-1])[1:-1] in text
-        and "\n" not in text
-        and len(text) < 400
-    )
+    assert len(str(told.value)) < 400
 
 
 def test_a_student_may_be_any_network_of_timm(rng):
     one, same = (zoo.build_student("resnet10t.c3_in1k", 3, 4, 7, side=64) for _ in range(2))
     assert torch.equal(one.get_classifier().weight, same.get_classifier().weight) and one.training
-    with pytest.raises(
-        zoo.ZooError, match="Student 'rezneet18' is not known. Did you mean 'resnet18'"
-    ):
+    with raises(zoo.ZooError, "unknown-student", "'rezneet18'", "'resnet18'"):
         zoo.build_student("rezneet18", 3, 4, 0)
 
 

@@ -213,13 +213,11 @@ def test_no_corner_where_there_is_no_choice(rng):
 
 def test_images_that_do_not_fit_are_named(rng):
     network = vit.small_vit(dim=8, depth=1, heads=2)
-    with pytest.raises(
-        ValueError, match="10 × 12 pixels cannot be cut into patches of 4 × 4; use multiples of 4"
-    ):
+    with pytest.raises(ValueError, match="10 × 12.* 4 × 4"):
         network(torch.zeros(1, 1, 10, 12))
-    with pytest.raises(ValueError, match="8 × 8 patches, but the network's grid has 7 × 7"):
+    with pytest.raises(ValueError, match="8 × 8 .*7 × 7"):
         network(torch.zeros(1, 1, 32, 32))
-    with pytest.raises(ValueError, match=r"3 × 3 patches at \(5, 0\) exceeds the network's grid"):
+    with pytest.raises(ValueError, match=r"3 × 3 .*\(5, 0\).* 7 × 7"):
         network(torch.zeros(1, 1, 12, 12), (5, 0))
     with pytest.raises(ValueError, match="side of 10 pixels"):
         vit.draw_corner(network, 10, 0.1, rng)
