@@ -11,7 +11,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from app.live import words
 from app.live.state import ENDED, State, fold
@@ -19,6 +19,7 @@ from kgen.events import Event
 
 MOST_STEPS = 4_000_000
 """Most generator steps in a run: ten times the paper's longest."""
+N = TypeVar("N", int, float)
 
 
 class Moments:
@@ -48,15 +49,11 @@ class Moments:
             self._scores.append((state.last_accuracy, state.n))
         if event.kind == "evaluated" and event.file:
             self.views.append(event.file)
-        for column, value in (
-            (self._student, state.student_step),
-            (self._pool, state.pool_images),
-            (self._tests, len(self._scores) - 1),
-            (self._used, state.budget_used),
-            (self._views, len(self.views)),
-        ):
-            column.extend([column[-1] if column else 0] * (at + 1 - len(column)))
-            column[at] = value
+        _put(self._student, at, state.student_step)
+        _put(self._pool, at, state.pool_images)
+        _put(self._tests, at, len(self._scores) - 1)
+        _put(self._used, at, state.budget_used)
+        _put(self._views, at, len(self.views))
 
     @property
     def classes(self) -> int:
@@ -73,22 +70,23 @@ class Moments:
 
         Raises IndexError for an iteration that has not ended.
         """
-        each = self.state.recipe.get("generator_steps", 0)
-        if not self.state.started or not 0 <= iteration < self.state.iterations_done:
+        each, started = self.state.recipe.get("generator_steps", 0), self.state.started
+        if not started or not 0 <= iteration < self.state.iterations_done:
             raise IndexError(iteration)
         final = len(self._pool) > (iteration + 1) * each + 1 or self.state.phase in ENDED
         return {
             "iteration": iteration,
             "final": final,
-            "steps": [self._at(iteration, step, each) for step in steps if 0 <= step <= each],
+            "steps": [
+                self._at(iteration, step, each, started.teacher.n_test)
+                for step in steps
+                if 0 <= step <= each
+            ],
         }
 
-    def _at(self, iteration: int, step: int, each: int) -> dict[str, Any]:
-        ended = (
-            step == each
-            # the last step shares its moment with what followed, so it shows what was known just
-            # before
-        )
+    def _at(self, iteration: int, step: int, each: int, n_test: int) -> dict[str, Any]:
+        # the last step shares its moment with what followed, so it shows what was known just before
+        ended = step == each
         at = min(
             iteration * each + (each if ended else min(step + 1, each - 1)), len(self._pool) - 1
         )
@@ -103,7 +101,7 @@ class Moments:
             pool_images=self._pool[at],
             budget_used=self._used[at],
             last_accuracy=share,
-            n=n or self.state.started.teacher.n_test,
+            n=n or n_test,
             failure=None,
             finish=None,
         )
@@ -119,3 +117,9 @@ class Moments:
             "views": self._views[at],
             "sentence": words.replayed(then, entered if ended else None),
         }
+
+
+def _put(column: array[N], at: int, value: N) -> None:
+    """What is known at a moment; moments in between know what the one before them knew."""
+    column.extend([column[-1] if column else 0] * (at + 1 - len(column)))
+    column[at] = value

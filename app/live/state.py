@@ -349,6 +349,8 @@ def pool_after(state: State, iteration: int) -> int:
     """Images the pool will hold after this iteration: all that fit, or the policy's share of each
     resolution's budget.
     """
+    if state.started is None:
+        return state.pool_images
     sizes, here = state.scales, iteration % len(state.scales)
     batch = sizes[here].batch
     offered = batch - (held_of(batch) if state.tested_on == "synthetic" else 0)

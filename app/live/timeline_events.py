@@ -32,7 +32,8 @@ def marked(before: State, after: State, event: events.Event) -> tuple[Mark, ...]
 def _of(before: State, after: State, event: events.Event) -> Iterator[tuple[str, str]]:
     if isinstance(event, events.IterationStarted):
         iteration, life = event.iteration or 0, after.recipe.get("generator_life", 0)
-        if iteration and iteration == after.warmup_iterations and after.started.student_steps:
+        learns = after.started is not None and after.started.student_steps > 0
+        if iteration and iteration == after.warmup_iterations and learns:
             yield "warmup", "Warm-up ends: the student learns from here on."
         if life and iteration and iteration % (life * after.epoch_iterations) == 0:
             yield "reborn", f"A new generator starts, as it does every {words.number(life)} epochs."
@@ -43,7 +44,8 @@ def _of(before: State, after: State, event: events.Event) -> Iterator[tuple[str,
         yield "full", f"The budget is full: {words.images(after.pool_images)}."
     elif (
         isinstance(event, events.Evaluated)
-        and (after.last_accuracy or 0) >= HALF
+        and after.last_accuracy is not None
+        and after.last_accuracy >= HALF
         and all(kind != "half" for _, kind, _ in after.marks)
     ):
         yield "half", f"The student passes 50%: {words.percent(after.last_accuracy)}."

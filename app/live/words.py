@@ -123,28 +123,21 @@ def sentence(state: State, phase: str, situation: Situation) -> Pieces:
         ]
     if phase == "paused":
         first, *rest = doing
-        stands = (
-            [
-                _text(
-                    f" The student has taken {number(state.student_step)} of"
-                    f" {number(state.started.student_steps)} steps."
-                )
-            ]
-            if _learns_beside(state)
-            else []
-        )
-        return [_text("Paused. " + first["text"]), *rest, *stands]
+        return [_text("Paused. " + first["text"]), *rest, *_beside(state)]
     return doing
 
 
-def _learns_beside(state: State) -> bool:
-    """Is the sentence about the generator although the student has already started?"""
-    return (
-        state.started is not None
-        and state.student_step > 0
-        and not state.all_made
-        and not (state.sequential and state.activity == "student")
-    )
+def _beside(state: State) -> Pieces:
+    """How far the student is, if the sentence is about the generator although it has started."""
+    learning = state.student_step > 0 and not (state.sequential and state.activity == "student")
+    if state.started is None or state.all_made or not learning:
+        return []
+    return [
+        _text(
+            f" The student has taken {number(state.student_step)} of"
+            f" {number(state.started.student_steps)} steps."
+        )
+    ]
 
 
 def _text(text: str) -> dict[str, str]:
@@ -194,9 +187,12 @@ def replayed(state: State, entered: int | None) -> Pieces:
 
     `entered`: how many images went into the pool, once the batch was done.
     """
+    started = state.started
+    if started is None or state.iteration is None:
+        return []
     at, steps = f"Replay{where(state).replace(' at', ':', 1)}", state.recipe["generator_steps"]
     stood = (
-        f" Student: {number(state.student_step)} of {number(state.started.student_steps)} steps"
+        f" Student: {number(state.student_step)} of {number(started.student_steps)} steps"
         if state.student_step
         else ""
     )
@@ -215,8 +211,8 @@ def replayed(state: State, entered: int | None) -> Pieces:
         ]
     return [
         _text(f"{at}, generator step {number(state.step + 1)} of {number(steps)}: images of "),
-        {"class": state.iteration % len(state.started.classes)},
-        _text(f"{_others(state.started.classes)}.{stood}"),
+        {"class": state.iteration % len(started.classes)},
+        _text(f"{_others(started.classes)}.{stood}"),
     ]
 
 
@@ -252,8 +248,10 @@ def kind(state: State) -> str:
 def _score(state: State, who: str) -> str:
     """ "the student classifies 82.4% of 10,000 real images correctly, …"; empty before any test."""
     finish, started = state.finish, state.started
-    last = finish and (finish.agreement if state.tested_on == "synthetic" else finish.accuracy)
-    share, n = (last, finish.n) if last is not None else (state.last_accuracy, state.n)
+    share, n = state.last_accuracy, state.n
+    if finish is not None:
+        last = finish.agreement if state.tested_on == "synthetic" else finish.accuracy
+        share, n = (share, n) if last is None else (last, finish.n)
     if share is None or not math.isfinite(share) or started is None:
         return ""
     among = f" of these {len(started.classes)} classes" if state.chosen_some else ""
@@ -318,11 +316,11 @@ def _ending(state: State, phase: str, situation: Situation) -> dict[str, Any] | 
         if situation.checkpoint is not None
         else [start]
     )
-    at, safe = where(state), kept(state, situation.checkpoint)
-    if phase == "failed" and state.failure is None:
-        return {"title": "The run could not start.", "text": situation.text, "actions": [start]}
+    at, safe, failure = where(state), kept(state, situation.checkpoint), state.failure
     if phase == "failed":
-        text = " ".join(p for p in (state.failure.cause, state.failure.remedy, safe) if p)
+        if failure is None:
+            return {"title": "The run could not start.", "text": situation.text, "actions": [start]}
+        text = " ".join(p for p in (failure.cause, failure.remedy, safe) if p)
         return {"title": f"The run stopped{at}.", "text": text, "actions": actions}
     if phase == "died":
         return {
