@@ -24,6 +24,7 @@ from app.archive import projection, sheets
 from app.archive.run_reader import FOREIGN, HOSTILE, Missing, OpenRun
 from app.web.lru import Pieces
 from app.web.publish import encode
+from kgen.errors import KGenError
 from kgen.events import term_names
 from kgen.journal.reading import NAME, JournalError, open_run
 
@@ -37,7 +38,7 @@ what they have seen.
 """
 
 
-def without_place(error: JournalError, folder: Path) -> str:
+def without_place(error: KGenError, folder: Path) -> str:
     """The error message without the path of the run folder on this machine."""
     return str(error).replace(f"{folder}{os.sep}", "")
 
@@ -178,10 +179,14 @@ class Archive:
     ) -> tuple[bytes, bool]:
         """Every image of an iteration as a point in the teacher's view."""
         run = self.open(name, attempt, id)
-        if run.layout is None:
+        layout = run.layout
+        if layout is None:
             raise Missing("This run's images have no positions yet.")
         return self._piece(
-            ("points", name, attempt, iteration), id, run, lambda: self._points(run, iteration)
+            ("points", name, attempt, iteration),
+            id,
+            run,
+            lambda: self._points(run, iteration, layout),
         )
 
     def student_view(
@@ -207,13 +212,14 @@ class Archive:
     def reference(self, name: str, attempt: int, id: str | None = None) -> tuple[bytes, bool]:
         """The real examples of a run."""
         run = self.open(name, attempt, id)
-        if run.reference is None:
+        reference = run.reference
+        if reference is None:
             raise Missing("This run has no real examples.")
         return self._piece(
             ("reference", name, attempt),
             id,
             run,
-            lambda: sheets.reference(run.reference, run.layout),
+            lambda: sheets.reference(reference, run.layout),
         )
 
     def _piece(
@@ -246,7 +252,7 @@ class Archive:
             layout=run.layout,
         )
 
-    def _points(self, run: OpenRun, iteration: int) -> dict[str, Any]:
+    def _points(self, run: OpenRun, iteration: int, layout: projection.Layout) -> dict[str, Any]:
         started = run.moments().state.started
         used = {
             name: at
@@ -256,7 +262,7 @@ class Archive:
         return sheets.points(
             run.run.batch(iteration, ("labels", "embedding", "confidence", "parts")),
             iteration,
-            run.layout,
+            layout,
             used,
         )
 

@@ -136,14 +136,13 @@ class BatchFile:
             raise BatchFileError(f"Iteration {iteration_name(self.iteration)} has no labels.")
         labels = labels.astype(np.int64)
         entered, p = self.array("entered", 1), self.array("confidence", 1)
-        names = terms[: 0 if parts is None else parts.shape[1]]
         return PerImage(
             labels,
             self.side,
             np.zeros(self.n, bool) if entered is None else entered.astype(bool),
             nothing if p is None else shares(p),
             self._student(labels, class_indices),
-            {name: significant(parts[:, i]) for i, name in enumerate(names)},
+            {} if parts is None else {k: significant(v) for k, v in zip(terms, parts.T)},
             *self._judged(nothing),
         )
 

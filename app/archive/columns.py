@@ -22,6 +22,8 @@ PLACE = ("pixels", "t", "step")
 MOST_WAITING = 10_000
 """Most generator steps waiting for their batch to end; no recipe can have more in one."""
 MOST_NAMES, LONGEST = 1_000, 120
+Row = tuple[tuple[float, ...], tuple[float, ...]]
+"""A point's place, and its values."""
 
 
 class Means:
@@ -33,8 +35,9 @@ class Means:
     """
 
     def __init__(self) -> None:
-        self._rows: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
-        self._each, self._held = 1, []
+        self._rows: list[Row] = []
+        self._held: list[Row] = []
+        self._each = 1
 
     def add(self, place: tuple[float, ...], values: Iterable[float]) -> None:
         self._held.append((place, tuple(values)))
@@ -46,13 +49,13 @@ class Means:
             self._each *= 2
 
     @staticmethod
-    def _mean(rows: list) -> tuple:
+    def _mean(rows: list[Row]) -> Row:
         return rows[-1][0], tuple(
             sum(column) / len(rows) for column in zip(*(values for _, values in rows))
         )
 
-    def rows(self, further: Iterable[tuple] = ()) -> list[tuple]:
-        """`further`: (place, values) pairs that are not part of the series yet."""
+    def rows(self, further: Iterable[Row] = ()) -> list[tuple[float, ...]]:
+        """`further`: rows that are not part of the series yet."""
         rest = [*self._held, *further]
         each = max(self._each, math.ceil(len(rest) / (MOST - len(self._rows))))
         means = [self._mean(rest[i : i + each]) for i in range(0, len(rest), each)]
@@ -122,7 +125,7 @@ class Columns:
     def place(self) -> tuple[float, float, float]:
         return self.pixels, round(self.t, 3), self.steps
 
-    def _losses(self) -> list[tuple]:
+    def _losses(self) -> list[tuple[float, ...]]:
         """Until a batch has ended, its steps are placed at the pool size before it."""
         return self._loss.rows(
             ((self.pixels, t, step), values) for t, step, values in self._waiting
@@ -186,10 +189,10 @@ class Columns:
 
     def last(self, real: bool) -> tuple[float, int] | None:
         """(share, n) of the last test of a kind; for a finished run, its final result."""
-        e = self.ended
-        told = (e.accuracy if real else e.agreement) if isinstance(e, events.RunFinished) else None
-        if told is not None and math.isfinite(told):
-            return told, e.n
+        if isinstance(self.ended, events.RunFinished):
+            told = self.ended.accuracy if real else self.ended.agreement
+            if told is not None and math.isfinite(told):
+                return told, self.ended.n
         newest = self.tests[real].newest
         return (newest[3], int(newest[4])) if newest else None
 

@@ -199,7 +199,10 @@ def kin(album: Album, iteration: int, pos: int, end: int) -> dict[str, Any]:
     looked = sorted(
         {*np.linspace(0, end - 1, files).round().astype(int).tolist(), min(iteration, end - 1)}
     )
-    compared, best, common = 0, [], {}
+    compared = 0
+    best: list[tuple[float, int, int, int]] = []
+    """(distance, iteration, position, class), nearest first."""
+    common: dict[str, list[float]] = {}
     for it in looked:
         try:
             columns = album.columns(it)

@@ -171,7 +171,7 @@ def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
     whole = np.flatnonzero(np.isfinite(arrays["embedding"]).all(1))[:MOST_EXAMPLES]
     if not len(whole):
         raise LayoutError(f"{reference} has no embedding with only finite numbers.")
-    kept = {
+    kept: dict[str, np.ndarray] = {
         k: np.ascontiguousarray(arrays[k][whole])
         for k in ("embedding", "labels", "images")
         if k in arrays
@@ -193,6 +193,12 @@ def _of_batches(folder: Path) -> dict[str, np.ndarray]:
     if not found:
         raise LayoutError(f"{folder} has no batches of images.")
     return {k: np.concatenate([batch[k] for batch in found]) for k in ("embedding", "labels")}
+
+
+if sys.platform == "win32":
+    LOW_PRIORITY = subprocess.BELOW_NORMAL_PRIORITY_CLASS
+else:
+    LOW_PRIORITY = 0  # the command's --nice does it
 
 
 class Fitter:
@@ -223,7 +229,6 @@ class Fitter:
                 "MKL_NUM_THREADS",
             )
         }
-        flags = subprocess.BELOW_NORMAL_PRIORITY_CLASS if os.name == "nt" else 0
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -231,8 +236,8 @@ class Fitter:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            creationflags=flags,
-            start_new_session=os.name != "nt",
+            creationflags=LOW_PRIORITY,
+            start_new_session=sys.platform != "win32",
         )
         self._deadline = time.monotonic() + FIT_SECONDS
 

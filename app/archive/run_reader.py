@@ -5,7 +5,9 @@ Nothing is read twice.
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from dataclasses import dataclass
+
+import numpy as np
 
 from app.archive import projection
 from app.archive.projection import Layout
@@ -44,7 +46,8 @@ def slim(test: events.Evaluated) -> events.Evaluated:
     return test.model_copy(update=scores) if scores else test
 
 
-class Story(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Story:
     """A run according to its events: its start, iterations done, tests, the last event's kind."""
 
     started: events.RunStarted | None
@@ -61,11 +64,14 @@ class OpenRun:
     def __init__(self, run: Run, attempt: int, id: str = ""):
         self.run, self.attempt, self.id = run, attempt, id
         self.layout: Layout | None = None
-        self.reference: dict | None = None
+        self.reference: dict[str, np.ndarray] | None = None
         self._lock = threading.Lock()
         self._tail = run.tail()
         self._moments = Moments()
-        self._space, self._views, self.view_bytes = StudentSpace(), [], 0
+        self._space = StudentSpace()
+        self._views: list[bytes | Exception] = []
+        """Encoded, one per test; an exception if it cannot be read."""
+        self.view_bytes = 0
         self._looking = threading.Lock()
         """Held while student views are read, so that other pieces need not wait for them."""
         self._tests: list[events.Evaluated] = []
@@ -115,8 +121,9 @@ class OpenRun:
             for file in files[len(self._views) : test]:
                 try:
                     seen = self._space.add(self.run.array_file(file), started.radii)
-                    self._views.append(encode(seen | {"test": len(self._views) + 1}))
-                    self.view_bytes += len(self._views[-1])
+                    view = encode(seen | {"test": len(self._views) + 1})
+                    self._views.append(view)
+                    self.view_bytes += len(view)
                 except JournalError as error:
                     self._views.append(error)
                 except HOSTILE:  # a run from elsewhere may contain anything

@@ -9,6 +9,7 @@ and in `static/store/image_filter.js` for the page, with the same rules.
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 import re
 import threading
@@ -167,29 +168,20 @@ def canvas(
     """u8 [c,rows·cell,columns·cell]: images in reading order; each file is opened once."""
     out: np.ndarray | None = None
     order = sorted(range(len(images)), key=lambda k: images[k])
-    opened, now = None, -1
-    try:
-        for k in order:
-            iteration, at = images[k]
-            if iteration != now:
-                if opened:
-                    opened.__exit__()
-                opened, now = None, iteration
-                opened = BatchFile(album.path, iteration).__enter__()
-            small = sheets.picture(sheets.shrunk(opened.image(at), thumb_of(opened.side)[0]))
-            small = small[None] if small.ndim == 2 else np.moveaxis(small, -1, 0)
-            if out is None:
-                out = np.zeros((len(small), rows * cell, columns * cell), np.uint8)
-            elif len(small) > len(
-                out
-            ):  # gray images before color ones: no run makes these, but a file may have them
-                out = np.repeat(out, 3, 0)
-            y, x = divmod(k, columns)
-            h, w = (min(cell, n) for n in small.shape[1:])
-            out[:, y * cell : y * cell + h, x * cell : x * cell + w] = small[:, :h, :w]
-    finally:
-        if opened:
-            opened.__exit__()
+    for iteration, places in itertools.groupby(order, key=lambda k: images[k][0]):
+        with BatchFile(album.path, iteration) as opened:
+            by = thumb_of(opened.side)[0]
+            for k in places:
+                small = sheets.picture(sheets.shrunk(opened.image(images[k][1]), by))
+                small = small[None] if small.ndim == 2 else np.moveaxis(small, -1, 0)
+                if out is None:
+                    out = np.zeros((len(small), rows * cell, columns * cell), np.uint8)
+                elif len(small) > len(out):
+                    # gray images before color ones: no run makes these, but a file may have them
+                    out = np.repeat(out, 3, 0)
+                y, x = divmod(k, columns)
+                h, w = (min(cell, n) for n in small.shape[1:])
+                out[:, y * cell : y * cell + h, x * cell : x * cell + w] = small[:, :h, :w]
     return np.zeros((1, rows * cell, columns * cell), np.uint8) if out is None else out
 
 
@@ -227,17 +219,21 @@ def conditions(text: str, terms: tuple[str, ...] = PARTS) -> list[tuple[str, flo
     """ "kr:0.5:2,p::0.9" → [(name, low, high)]; an open end is infinite. Raises BatchFileError."""
     found = []
     for part in text.split(",") if text else []:
-        match = CONDITION.fullmatch(part)
-        try:
-            found.append((match[1], float(match[2] or "-inf"), float(match[3] or "inf")))
-        except (TypeError, ValueError):
-            raise BatchFileError(
-                "Invalid image filter: expected NAME:LOW:HIGH, separated by commas."
-            ) from None
-        _check_known(found[-1][0], terms)
+        condition = _condition(part)
+        _check_known(condition[0], terms)
+        found.append(condition)
     if len(found) > MOST_CONDITIONS:
         raise BatchFileError(f"Use at most {MOST_CONDITIONS} image filters at once.")
     return found
+
+
+def _condition(text: str) -> tuple[str, float, float]:
+    if match := CONDITION.fullmatch(text):
+        try:
+            return match[1], float(match[2] or "-inf"), float(match[3] or "inf")
+        except ValueError:
+            pass  # such as 1.2.3
+    raise BatchFileError("Invalid image filter: expected NAME:LOW:HIGH, separated by commas.")
 
 
 def ordering(text: str, terms: tuple[str, ...] = PARTS) -> tuple[str, bool]:
@@ -264,7 +260,7 @@ def chosen(
     """([(iteration, position)] of the first `most`, total number). Unknown values match no filter
     and are sorted last.
     """
-    its, positions, keys = [], [], []
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for iteration in range(end):
         try:
             columns = album.columns(iteration)
@@ -274,12 +270,10 @@ def chosen(
         for name, low, high in where:
             values = _values(columns, name, iteration, at)
             at = at[(values >= low) & (values <= high)]
-        its.append(np.full(len(at), iteration))
-        positions.append(at)
-        keys.append(_values(columns, sort[0], iteration, at))
-    if not its:
+        found.append((np.full(len(at), iteration), at, _values(columns, sort[0], iteration, at)))
+    if not found:
         return [], 0
-    its, positions, keys = (np.concatenate(x) for x in (its, positions, keys))
+    its, positions, keys = (np.concatenate(x) for x in zip(*found))
     order = np.lexsort(
         (positions, its, np.where(np.isnan(keys), np.inf, -keys if sort[1] else keys))
     )

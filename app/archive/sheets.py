@@ -108,10 +108,12 @@ def group(
     images, labels = batch["images"], batch["labels"]
     present = np.unique(labels[labels < classes]).tolist()
     each = int(np.prod(images.shape[1:])) * len(present)
-    most = COLUMNS if most_bytes is None else int(np.clip(most_bytes // max(1, each), 1, COLUMNS))
+    most, shrink = COLUMNS, 1
+    if most_bytes is not None:
+        most = int(np.clip(most_bytes // max(1, each), 1, COLUMNS))
+        shrink = shrinking(images.shape[-1], each * most / most_bytes)
     tiles = tiles_of(labels, classes, most)
-    shrink = 1 if most_bytes is None else shrinking(images.shape[-1], each * most / most_bytes)
-    if shrink > 1:
+    if most_bytes is not None and shrink > 1:
         tiles = tiles[: max(1, MOST_SMALL * most_bytes // (each // len(present) // shrink**2))]
     at = np.array([t[0] for t in tiles], int)
     # classes without images in the batch take no room: of a thousand classes, that is most
