@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from app.live import words
 from kgen.paths import ROOT
@@ -21,6 +21,12 @@ from kgen.paths import ROOT
 COMMAND = (sys.executable, "-m", "kgen", "run", "-", "--control")
 LOG_BYTES = 1_000_000
 """The next child overwrites a log longer than this."""
+# A child gets its own session (POSIX) or process group (Windows): Ctrl-C in the app's terminal must
+# only reach the app.
+if sys.platform == "win32":
+    OWN_SESSION, NEW_GROUP = False, subprocess.CREATE_NEW_PROCESS_GROUP
+else:
+    OWN_SESSION, NEW_GROUP = True, 0
 
 
 class Child:
@@ -36,13 +42,6 @@ class Child:
         self._changed = threading.Condition()
         self._write = threading.Lock()
         self._log, self._log_start = log, 0
-        # its own session (POSIX) or process group (Windows): Ctrl-C in the app's terminal must only
-        # reach the app
-        apart = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-            if os.name == "nt"
-            else {"start_new_session": True}
-        )
         errors = self._open_log()
         try:
             self._process = subprocess.Popen(
@@ -52,15 +51,18 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=errors or subprocess.DEVNULL,
                 env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
-                **apart,
+                start_new_session=OWN_SESSION,
+                creationflags=NEW_GROUP,
             )
         finally:
             if errors:
                 errors.close()
+        assert self._process.stdin and self._process.stdout, "both are pipes"
+        self._input, self._output = self._process.stdin, self._process.stdout
         self._reader = threading.Thread(target=self._read, name="engine output", daemon=True)
         self._reader.start()
 
-    def _open_log(self):
+    def _open_log(self) -> IO[bytes] | None:
         if self._log is None:
             return None
         try:
@@ -73,7 +75,7 @@ class Child:
             return None
 
     def _read(self) -> None:
-        for line in self._process.stdout:
+        for line in self._output:
             try:
                 message = json.loads(line)
             except ValueError:
@@ -123,8 +125,8 @@ class Child:
         """Write one line to its standard input; False if it is gone."""
         with self._write:
             try:
-                self._process.stdin.write(json.dumps(order).encode() + b"\n")
-                self._process.stdin.flush()
+                self._input.write(json.dumps(order).encode() + b"\n")
+                self._input.flush()
                 return True
             except (OSError, ValueError):
                 return False
@@ -133,7 +135,7 @@ class Child:
         """Tell it to finish on its own."""
         with self._write:
             try:
-                self._process.stdin.close()
+                self._input.close()
             except OSError:
                 pass
 
@@ -160,7 +162,7 @@ class Child:
                 continue
         self._reader.join(1.0)
         if not self._reader.is_alive():
-            self._process.stdout.close()
+            self._output.close()
 
     def death(self) -> str:
         """How it ended, in a sentence: its own last error if it reported one, otherwise the exit

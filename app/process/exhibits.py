@@ -29,7 +29,8 @@ class Exhibits:
         self.making: dict[str, Any] | None = None
         """The batch being made, as a group with its step; None if there is none."""
         self._mark: tuple | None = None
-        self._fitting, self._fitter = "none", None
+        self._fitting = "none"
+        self._fitter: Fitter | None = None
 
     @property
     def layout_state(self) -> str:
@@ -73,7 +74,7 @@ class Exhibits:
                 self.making = None
             return over
         batch = run.preview()
-        if batch is None:
+        if batch is None or state.started is None:
             return False
         self._mark, iteration = seen, int(batch["iteration"][0])
         if iteration < state.iterations_done:
@@ -107,9 +108,12 @@ class Exhibits:
                 )
                 self._fitting = "fitting"
             return self._fitting != "none"
-        if self._fitting == "fitting" and (fitted := self._fitter.poll()) != "fitting":
-            self._fitting = (
-                "ready" if fitted == "ready" and run_reader.layout_of(run) is not None else "failed"
-            )
-            return True
-        return False
+        if self._fitter is None or self._fitting != "fitting":
+            return False
+        fitted = self._fitter.poll()
+        if fitted == "fitting":
+            return False
+        self._fitting = (
+            "ready" if fitted == "ready" and run_reader.layout_of(run) is not None else "failed"
+        )
+        return True

@@ -18,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from app.process.child import ROOT
+from app.process.child import NEW_GROUP, OWN_SESSION
 from kgen.errors import KGenError
 from kgen.journal.export import missing_packages
+from kgen.paths import ROOT
 
 SECONDS = 240.0
 """Time limit for an export; a small student takes 10 on two busy cores."""
@@ -81,11 +82,6 @@ class Exports:
 
     def _run(self, run: Path, out: Path, *options: str) -> str:
         """Export; returns an error as one sentence, or an empty string."""
-        apart = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-            if os.name == "nt"
-            else {"start_new_session": True}
-        )
         few = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}  # a run may be in progress
         self._process = subprocess.Popen(
             [*self._command, str(run), "--out", str(out), *options],
@@ -97,7 +93,8 @@ class Exports:
             encoding="utf-8",
             errors="replace",
             env=os.environ | few,
-            **apart,
+            start_new_session=OWN_SESSION,
+            creationflags=NEW_GROUP,
         )
         if self._closed:
             self._process.kill()

@@ -61,10 +61,12 @@ class Follower:
         self.stage = "starting" if child else "interrupted"
         self._attempt, self._id, self._events = 0, "", 0
         self._elsewhere = False
-        self._waiting, self._waiting_since = None, None
+        self._waiting: dict[str, Any] | None = None
+        self._waiting_since: int | None = None
         self._run: Run | None = None
         self._tail: Tail | None = None
-        self._text, self._stop_at, self._over = "", None, False
+        self._text, self._over = "", False
+        self._stop_at: float | None = None
         self._heard = self._shown = time.monotonic()
         self._changed = True
         self.exhibits = Exhibits(path)
@@ -158,7 +160,7 @@ class Follower:
 
     def _watch_child(self, code: int | None) -> None:
         if self.child and code is not None and not self._over:
-            self._child_ended()
+            self._child_ended(self.child)
         # after it has responded, only the last test is left, which takes time on a slow machine
         patience = LAST_TEST_SECONDS if self.state.phase == "stopping" else 0.0
         if (
@@ -182,7 +184,7 @@ class Follower:
     def _hear_child(self) -> None:
         if not self.child:
             return
-        waiting = self._still_waiting()
+        waiting = self._still_waiting(self.child)
         if self.stage == "starting" and self.child.last_message("started"):
             self.stage, self._changed = "live", True
             self._run, self._tail = None, None
@@ -194,22 +196,20 @@ class Follower:
         if text != self._text and not self._over and not (self._stop_at and self._text):
             self._text, self._changed = text, True
 
-    def _still_waiting(self) -> dict[str, Any] | None:
+    def _still_waiting(self, child: Child) -> dict[str, Any] | None:
         """The engine's last message about waiting; None once an event has followed it."""
-        said = self.child.last_message("waiting")
+        said = child.last_message("waiting")
         if said is not self._waiting:
-            self._waiting, self._waiting_since = (
-                said,
-                None,
-            )  # events of this turn may be older than the message
+            # events of this turn may be older than the message
+            self._waiting, self._waiting_since = said, None
         elif said and self._waiting_since is None:
             self._waiting_since = self._events
         return said if self._waiting_since in (None, self._events) else None
 
-    def _child_ended(self) -> None:
+    def _child_ended(self, child: Child) -> None:
         self._over = self._changed = True
         if self.state.phase not in ENDED or self.stage == "starting":
-            self._text = self._text or self.child.death()
+            self._text = self._text or child.death()
             self.stage = "died" if self.stage == "live" else "refused"
             if self.stage == "refused":
                 self._text = self._text or "The engine ended before the run started."
@@ -219,7 +219,7 @@ class Follower:
 
     def _read(self) -> None:
         """Fold new events."""
-        if self._run is None:
+        if self._run is None or self._tail is None:
             if not (self.path / "recipe.json").is_file():
                 return
             self._run = open_run(self.path)

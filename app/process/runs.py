@@ -126,10 +126,10 @@ class Runs:
             self._check_folder()
             name = self.archive.free_name(called or recipe.name)
             path = self.folder / name
-            follower = self._begin(
+            follower, child = self._begin(
                 path, recipe, {"recipe": recipe.model_dump(mode="json"), "folder": str(path)}
             )
-        self._await_answer(follower)
+        self._await_answer(follower, child)
         return name
 
     def resume(self, name: str) -> str:
@@ -140,8 +140,8 @@ class Runs:
             self._refuse_second()
             path, recipe = self._find(name)
             self._check_folder()
-            follower = self._begin(path, recipe, {"resume": str(path)})
-        self._await_answer(follower)
+            follower, child = self._begin(path, recipe, {"resume": str(path)})
+        self._await_answer(follower, child)
         return name
 
     def show(self, name: str) -> str:
@@ -229,7 +229,7 @@ class Runs:
             spare.close(0)
         return self._spawn()
 
-    def _begin(self, path: Path, recipe: Recipe, order: dict[str, Any]) -> Follower:
+    def _begin(self, path: Path, recipe: Recipe, order: dict[str, Any]) -> tuple[Follower, Child]:
         """Send a child its order and follow it; the caller holds the lock."""
         child = self._take_child()
         old, old_child = self._follower, self._child
@@ -243,22 +243,23 @@ class Runs:
             child = self._spawn()
             child.send(order)
         self._child = child
-        self._follower = Follower(path, recipe, before(recipe), child, self._show, self._after_end)
-        self._follower.start()
-        return self._follower
+        follower = Follower(path, recipe, before(recipe), child, self._show, self._after_end)
+        self._follower = follower
+        follower.start()
+        return follower, child
 
-    def _await_answer(self, follower: Follower) -> None:
+    def _await_answer(self, follower: Follower, child: Child) -> None:
         """An early rejection becomes an error for the user who asked; a later one is shown on the
         page.
         """
-        answer = follower.child.wait_for("started", "error", seconds=ANSWER_SECONDS)
-        if answer is None and follower.child.code is not None:
+        answer = child.wait_for("started", "error", seconds=ANSWER_SECONDS)
+        if answer is None and child.code is not None:
             answer = {
                 "kind": "error",
-                "text": "The engine could not be started. " + follower.child.death(),
+                "text": "The engine could not be started. " + child.death(),
             }
         if answer and answer.get("kind") == "error":
-            follower.child.close(2.0)
+            child.close(2.0)
             with self._lock:
                 if self._follower is follower:
                     follower.close()
@@ -322,13 +323,14 @@ class Runs:
     def _refuse_second(self) -> None:
         if self._closed:
             raise RunError("The app is closing.")
-        if self.active and self._follower.elsewhere:
-            raise RunError(f"A run is already in progress ({self.name}). {words.ELSEWHERE}")
-        if self.active:
-            raise RunError(
-                f"A run is already in progress ({self.name}). Stop it first, or watch it: everyone"
-                " sees the same run."
-            )
+        follower = self._follower
+        if follower is None or not self.active:
+            return
+        advice = "Stop it first, or watch it: everyone sees the same run."
+        raise RunError(
+            f"A run is already in progress ({self.name})."
+            f" {words.ELSEWHERE if follower.elsewhere else advice}"
+        )
 
     def _check_folder(self) -> None:
         try:
