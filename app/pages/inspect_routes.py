@@ -49,6 +49,7 @@ class OpenedRun(NamedTuple):
 
     run: OpenRun
     story: Story
+    started: events.RunStarted
     album: Album
     key: tuple
     final: bool
@@ -68,6 +69,7 @@ def install(app: FastAPI, runs: Runs) -> None:
         return OpenedRun(
             run,
             story,
+            story.started,
             Album(
                 run.run.path,
                 key,
@@ -83,13 +85,19 @@ def install(app: FastAPI, runs: Runs) -> None:
         request: Request,
         name: str,
         attempt: str,
-        what: tuple,
-        make: Callable[[OpenedRun], bytes],
+        what: str,
+        texts: tuple[str, ...],
+        make: Callable[..., bytes],
         media: str = "application/json",
     ) -> Response:
+        """A piece, or 404. `make` gets the run and the numbers in `texts`."""
+        at = numbers(*texts)
+        if at is None:
+            return missing("The address has an invalid number.")
+
         def find() -> Response:
             opened = open_run(request, name, attempt)
-            body = pieces.get((*opened.key, *what), lambda: make(opened))
+            body = pieces.get((*opened.key, what, *at), lambda: make(opened, *at))
             return answer(request, body, media, FOR_EVER if opened.final else "no-store")
 
         return in_words(find)
@@ -105,7 +113,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             return missing(FOREIGN)
 
     def part_of(opened: OpenedRun, c: int, first: int, end: int) -> None:
-        if not 0 <= c < len(opened.story.started.classes):
+        if not 0 <= c < len(opened.started.classes):
             raise Missing("This run has no such class.")
         if not first < end <= opened.story.done or end - first > MOST_ITERATIONS:
             raise Missing(f"Request finished iterations, at most {MOST_ITERATIONS} at a time.")
@@ -118,34 +126,26 @@ def install(app: FastAPI, runs: Runs) -> None:
     def of_class(
         request: Request, run: str, attempt: str, c: str, first: str, end: str
     ) -> Response:
-        def make(opened: OpenedRun) -> bytes:
-            part_of(opened, *at)
-            return encode(piece(opened.album, *at))
+        def make(opened: OpenedRun, c: int, first: int, end: int) -> bytes:
+            part_of(opened, c, first, end)
+            return encode(piece(opened.album, c, first, end))
 
-        return (
-            in_words(lambda: respond(request, run, attempt, ("class", *at), make))
-            if (at := numbers(c, first, end))
-            else missing("The address has an invalid number.")
-        )
+        return respond(request, run, attempt, "class", (c, first, end), make)
 
     @app.get("/kg/inspect/{run}/{attempt}/sheet/{c}/{first}/{end}")
     def contact_sheet(
         request: Request, run: str, attempt: str, c: str, first: str, end: str
     ) -> Response:
-        def make(opened: OpenedRun) -> bytes:
-            part_of(opened, *at)
-            return gzip.compress(sheet(opened.album, *at), 1, mtime=0)
+        def make(opened: OpenedRun, c: int, first: int, end: int) -> bytes:
+            part_of(opened, c, first, end)
+            return gzip.compress(sheet(opened.album, c, first, end), 1, mtime=0)
 
-        return (
-            respond(request, run, attempt, ("sheet", *at), make, "image/png")
-            if (at := numbers(c, first, end))
-            else missing("The address has an invalid number.")
-        )
+        return respond(request, run, attempt, "sheet", (c, first, end), make, "image/png")
 
     @app.get("/kg/inspect/{run}/{attempt}/image/{iteration}/{pos}")
     def image(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
-        def make(opened: OpenedRun) -> bytes:
-            finished(opened, at[0])
+        def make(opened: OpenedRun, iteration: int, pos: int) -> bytes:
+            finished(opened, iteration)
             layout, reference = opened.run.layout, opened.run.reference
             real = (
                 reference
@@ -156,76 +156,64 @@ def install(app: FastAPI, runs: Runs) -> None:
                 real is None
                 and layout is not None
                 and layout.images is not None
-                and opened.story.started.tested_on != "synthetic"
+                and opened.started.tested_on != "synthetic"
             ):
                 real = {
                     "embedding": layout.embedding,
                     "labels": layout.labels,
                     "images": layout.images,
                 }
-            return encode(specimen(opened.album, *at, real))
+            return encode(specimen(opened.album, iteration, pos, real))
 
-        return (
-            respond(request, run, attempt, ("image", *at), make)
-            if (at := numbers(iteration, pos))
-            else missing("The address has an invalid number.")
-        )
+        return respond(request, run, attempt, "image", (iteration, pos), make)
 
     @app.get("/kg/inspect/{run}/{attempt}/kin/{iteration}/{pos}/{end}")
     def near(
         request: Request, run: str, attempt: str, iteration: str, pos: str, end: str
     ) -> Response:
-        def make(opened: OpenedRun) -> bytes:
-            finished(opened, at[0])
-            if (
-                not max(0, opened.story.done - LATE) < at[2] <= opened.story.done
-            ):  # any other end would be a separate search
+        def make(opened: OpenedRun, iteration: int, pos: int, end: int) -> bytes:
+            finished(opened, iteration)
+            done = opened.story.done
+            if not max(0, done - LATE) < end <= done:  # any other end would be a separate search
                 raise Missing("Request all finished iterations.")
-            return encode(kin(opened.album, *at))
+            return encode(kin(opened.album, iteration, pos, end))
 
-        return (
-            respond(request, run, attempt, ("kin", *at), make)
-            if (at := numbers(iteration, pos, end))
-            else missing("The address has an invalid number.")
-        )
+        return respond(request, run, attempt, "kin", (iteration, pos, end), make)
 
     @app.get("/kg/inspect/{run}/{attempt}/tests/{c}/{n}")
     def tests(request: Request, run: str, attempt: str, c: str, n: str) -> Response:
-        def make(opened: OpenedRun) -> bytes:
-            if not 0 <= at[0] < len(opened.story.started.classes) or at[1] < 1:
+        def make(opened: OpenedRun, c: int, n: int) -> bytes:
+            if not 0 <= c < len(opened.started.classes) or n < 1:
                 raise Missing("This run has no such class, or no such test.")
-            if at[1] != opened.story.count:  # confusions are kept for the newest test only
+            if n != opened.story.count:  # confusions are kept for the newest test only
                 raise Missing("There is a newer test. Please reload.")
-            return encode(tested(opened.story.tests, at[0]))
+            return encode(tested(opened.story.tests, c))
 
-        return (
-            respond(request, run, attempt, ("tests", *at), make)
-            if (at := numbers(c, n))
-            else missing("The address has an invalid number.")
-        )
+        return respond(request, run, attempt, "tests", (c, n), make)
 
     @app.get("/kg/inspect/{run}/{attempt}/{form}/{c}/{end}")
     def files(request: Request, run: str, attempt: str, form: str, c: str, end: str) -> Response:
         def find() -> Response:
             if form not in ("grid", "zip") or not (at := numbers(c, end)):
                 raise Missing("There is no such download.")
+            position, iterations = at
             opened = open_run(request, run, attempt)
-            if not (
-                0 <= at[0] < len(opened.story.started.classes) and 0 < at[1] <= opened.story.done
-            ):
+            classes = opened.started.classes
+            if not (0 <= position < len(classes) and 0 < iterations <= opened.story.done):
                 raise Missing("This run has no such class, or fewer iterations.")
             said = request.query_params
             most = downloads.MOST_GRID if form == "grid" else downloads.MOST_ZIP
             images, _ = chosen(
                 opened.album,
-                *at,
+                position,
+                iterations,
                 conditions(said.get("where", ""), opened.album.terms),
                 ordering(said.get("sort") or "it", opened.album.terms),
                 most,
             )
             if not images:
                 raise Missing("There are no images to download.")
-            name = opened.story.started.classes[at[0]]
+            name = classes[position]
             file = f"{run}-{downloads.slug(name)}.{'png' if form == 'grid' else 'zip'}"
             headers = {
                 "Content-Disposition": f'attachment; filename="{file}"',

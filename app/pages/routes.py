@@ -13,7 +13,7 @@ import gzip
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -261,7 +261,7 @@ def csv_lines(run: Run) -> Iterator[str]:
     try:
         pool: dict[str, Any] = {"pool_images": 0, "budget_used": 0.0}
         for e in run.events():
-            row = {
+            row: dict[str, Any] = {
                 "kind": e.kind,
                 "t": e.t,
                 "epoch": e.epoch,
@@ -314,7 +314,7 @@ def _id(request: Request) -> str | None:
     return request.query_params.get("id")
 
 
-def _piece(request: Request, find) -> Response:
+def _piece(request: Request, find: Callable[[], tuple[bytes, bool]]) -> Response:
     try:
         body, final = find()
     except Missing as missing:

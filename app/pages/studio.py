@@ -12,7 +12,7 @@ import html
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import gradio as gr
 import plotly
@@ -59,10 +59,21 @@ import(base + '/kg/static/studio/studio.js?v=' + VERSION).then((page) => page.mo
   repaint: () => trigger('repaint'), resume: () => trigger('resume'),
 }));
 """
+
+
+class Quiet(TypedDict):
+    """Options of an event listener."""
+
+    show_progress: Literal["hidden"]
+    api_visibility: Literal["private"]
+    concurrency_limit: None
+    preprocess: bool
+
+
 # For event listeners: no spinner over the page, no queue of one, not in the public API.
 # `form.read` validates the fields and explains errors; Gradio's own check would raise while choices
 # change.
-QUIET = {
+QUIET: Quiet = {
     "show_progress": "hidden",
     "api_visibility": "private",
     "concurrency_limit": None,
@@ -266,7 +277,7 @@ def guarded(action: Callable, presenting: Presenting) -> Callable:
     needed = CALLBACKS[action.__name__]
 
     def check(request: gr.Request) -> None:
-        if not presenting.may(needed, request.request):
+        if request.request is None or not presenting.may(needed, request.request):
             raise gr.Error(REFUSED, print_exception=False)
 
     # Gradio passes what the annotations ask for, and nothing else to functions that take any number
