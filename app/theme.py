@@ -35,7 +35,7 @@ COLOURS = {
 
 def theme() -> gr.themes.Base:
     """Gradio's base theme with our colors and the system's fonts."""
-    pairs = {}
+    pairs: dict[str, str] = {}
     for name, (light, dark) in COLOURS.items():
         pairs |= {name: light, f"{name}_dark": dark}
     return gr.themes.Base(

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from app.archive.archive import without_place
@@ -40,7 +41,7 @@ ODD = "This run's files have unexpected contents."
 class Reading:
     """One run's events, as folded so far."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path):
         self.run = open_run(path)
         info = self.run.info
         self.id, self.attempt, self.sha = (
@@ -49,7 +50,8 @@ class Reading:
             str(info.get("teacher_sha256", ""))[:64],
         )
         self.columns = Columns(self.run.recipe)
-        self._tail, self.mark, self.fault = self.run.tail(), None, ""
+        self._tail, self.fault = self.run.tail(), ""
+        self.mark: tuple[int, ...] | None = None
 
     def read_on(self) -> None:
         seen = mark(self.run.path / "events.jsonl")

@@ -240,10 +240,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _classes(side: Side) -> str:
-    names = side.columns.classes
-    if not names:
+    started, names = side.columns.started, side.columns.classes
+    if started is None or not names:
         return value(side.recipe, "classes")
-    n = len(side.columns.started.classes)
+    n = len(started.classes)
     return f"{n:,}" + (f" ({', '.join(names)[:MOST_TEXT]})" if n <= 10 else "")
 
 

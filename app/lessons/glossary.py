@@ -19,6 +19,7 @@ from app.lessons import prose
 from kgen.errors import KGenError
 from kgen.paths import ASSETS
 from kgen.terms import TERMS
+from kgen.terms import Term as LossTerm
 
 FILE = ASSETS / "lessons" / "glossary.toml"
 ID = r"[a-z][a-z0-9-]{0,39}"
@@ -86,11 +87,7 @@ def script() -> bytes:
         {
             "name": term.name,
             "title": term.title,
-            "tip": (
-                terms()[id].tip
-                if (id := term.glossary or f"l-{term.name}") in terms()
-                else term.tip
-            ),
+            "tip": _loss_tip(term),
             "color": term.color,
             "loss": term.loss,
             "reward": term.reward,
@@ -101,6 +98,12 @@ def script() -> bytes:
         "// Generated from the glossary; see app/lessons/glossary.py.\nexport const TERMS ="
         f" {json.dumps(told)};\nexport const LOSS_TERMS = {json.dumps(losses)};\n".encode()
     )
+
+
+def _loss_tip(term: LossTerm) -> str:
+    """The glossary's tooltip of a loss term, or else the term's own."""
+    id = term.glossary or f"l-{term.name}"
+    return terms()[id].tip if id in terms() else term.tip
 
 
 def to_json() -> dict[str, Any]:

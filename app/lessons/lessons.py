@@ -99,7 +99,7 @@ class Lesson(_Model):
     text: tuple[str, str, str] = ("", "", "")
 
     @model_validator(mode="after")
-    def _fits_together(self):
+    def _fits_together(self) -> Lesson:
         for name in (*self.numbers, self.decide.number):
             if name not in metrics.NUMBERS:
                 raise ValueError(
@@ -131,7 +131,7 @@ class Lesson(_Model):
     def made(self, variant: str) -> Recipe:
         """The recipe of A, or of B, which is A with the switch flipped. Raises RecipeError."""
         recipe = recipes.get(self.recipe).replace(**self.changes)
-        return recipe.replace(**self.switch.changes) if variant == "b" else recipe
+        return recipe.replace(**self.switch.changes) if self.switch and variant == "b" else recipe
 
     def outcome(self, values: dict[str, dict[str, Any]]) -> int | None:
         """Index of the choice that came true; None if a run is missing. `values`: variant →
@@ -141,9 +141,10 @@ class Lesson(_Model):
             values.get(v, {}).get(self.decide.number)
             for v in (("a", "b") if self.decide.of == "difference" else (self.decide.of,))
         ]
-        if any(not isinstance(v, (int, float)) for v in got):
+        known = [v for v in got if isinstance(v, (int, float))]
+        if len(known) < len(got):
             return None
-        value = got[-1] - got[0] if len(got) == 2 else got[0]
+        value = known[-1] - known[0] if len(known) == 2 else known[0]
         return next(i for i, choice in enumerate(self.choices) if choice.holds(round(value, 6)))
 
 
@@ -244,9 +245,8 @@ def summed(kind: metrics.Kind, values: list[Any]) -> str:
 def flipped(lesson: Lesson) -> list[list[str]]:
     """[field, A's value, B's value] for each field that the switch changes."""
     one, other = lesson.made("a"), lesson.made("b")
-    return [
-        [name, _value(one.value(name)), _value(other.value(name))] for name in lesson.switch.changes
-    ]
+    changes = lesson.switch.changes if lesson.switch else {}
+    return [[name, _value(one.value(name)), _value(other.value(name))] for name in changes]
 
 
 def _value(value: Any) -> str:

@@ -57,9 +57,6 @@ class Read:
             return float(np.mean(values)) if values else None
         return float(np.mean(values)) if any(values) else None
 
-    def images(self) -> np.ndarray | None:
-        return None if self.newest is None else self.newest["images"].astype(np.float32)
-
 
 @dataclass(frozen=True)
 class Number:
@@ -69,7 +66,7 @@ class Number:
 
 
 def _score(read: Read) -> float | None:
-    return read.last and read.last.student.accuracy
+    return read.last.student.accuracy if read.last else None
 
 
 def _hardest(read: Read) -> tuple[str, float] | None:
@@ -83,10 +80,15 @@ def _hardest(read: Read) -> tuple[str, float] | None:
     return min(known)[::-1] if known else None
 
 
+def _divergence(read: Read) -> float | None:
+    adv = read.part("adv")
+    return None if adv is None else -adv
+
+
 def _speckle(read: Read) -> float | None:
-    images = read.images()
-    if images is None:
+    if read.newest is None:
         return None
+    images = read.newest["images"].astype(np.float32)
     return float(
         (np.abs(np.diff(images, axis=2)).mean() + np.abs(np.diff(images, axis=3)).mean()) / 2
     )
@@ -96,10 +98,9 @@ def _within(read: Read) -> float | None:
     """How much the images of a class vary: a pixel's standard deviation within a class, averaged
     over pixels and classes.
     """
-    images = read.images()
-    if images is None:
+    if read.newest is None:
         return None
-    labels = read.newest["labels"]
+    images, labels = read.newest["images"].astype(np.float32), read.newest["labels"]
     return float(np.mean([images[labels == c].std(0).mean() for c in np.unique(labels)]))
 
 
@@ -175,7 +176,7 @@ NUMBERS: dict[str, Number] = {
     "adv": Number(
         "divergence of student and teacher on new images (KL)",
         "real",
-        lambda r: None if r.part("adv") is None else -r.part("adv"),
+        _divergence,
     ),
     "aed": Number("L_aed, push, at the last step", "real", lambda r: r.part("aed")),
     "ed_begin": Number(
@@ -324,7 +325,7 @@ def figures(run: Run) -> dict[str, Any]:
         "teacher": it.last.teacher.accuracy if it.last and it.last.teacher else None,
         "steps": it.started.student_steps if it.started else 0,
     }
-    if it.newest is not None and it.started is not None:
+    if it.first is not None and it.newest is not None and it.started is not None:
         classes = it.started.classes[:MOST_CLASSES]
         tiles = [
             (pos, row, c)

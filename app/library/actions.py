@@ -188,7 +188,8 @@ class Download:
     """A bundle's bytes, for one pass; frees its slot when it ends, fails or is abandoned."""
 
     def __init__(self, found: Iterator[bytes], place: threading.Semaphore):
-        self._found, self._place = found, place
+        self._found = found
+        self._place: threading.Semaphore | None = place
 
     def __iter__(self) -> Download:
         return self

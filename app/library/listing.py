@@ -265,10 +265,9 @@ def _score(last: events.Event | None, test: events.Evaluated | None) -> dict[str
         return {"share": share, "n": last.n, "real": True}
     if isinstance(last, events.RunFinished) and (share := _share(last.agreement)) is not None:
         return {"share": share, "n": last.n, "real": False}
-    share = _share(test.student.accuracy) if test is not None else None
-    return (
-        None if share is None else {"share": share, "n": test.student.n, "real": test.student.real}
-    )
+    if test is not None and (share := _share(test.student.accuracy)) is not None:
+        return {"share": share, "n": test.student.n, "real": test.student.real}
+    return None
 
 
 def _share(value: float | None) -> float | None:

@@ -221,8 +221,9 @@ def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
     lines = (
         [line for line in given.splitlines() if line.strip()] if isinstance(given, str) else [""]
     )
-    pairs = [tuple(part.strip() for part in line.partition("=")[::2]) for line in lines]
-    for name, text in pairs:
+    texts: dict[str, str] = {}
+    for line in lines:
+        name, text = (part.strip() for part in line.partition("=")[::2])
         if not name or not text:
             raise FormError("Class texts: write one line per class, such as “Bag = backpack”.")
         if name not in offer.classes:
@@ -230,7 +231,8 @@ def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
                 f"Class texts: {name[:60]!r} is not a class of this teacher."
                 f" {zoo.nearest(name, list(offer.classes))}"
             )
-    return dict(pairs) or None
+        texts[name] = text
+    return texts or None
 
 
 def _folder(given: Any) -> str | None:

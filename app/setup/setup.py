@@ -273,7 +273,7 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
     """
     with gr.Accordion("More", open=False, elem_id="kg-more"):
         _heading(form.TITLES["target"], "", term="target")
-        found = {
+        found: dict[str, gr.components.Component] = {
             "target": gr.Radio(
                 list(form.TARGETS),
                 value=said["target"],

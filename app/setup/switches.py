@@ -164,6 +164,7 @@ def _resolutions(recipe: Recipe, offer: Offer, rung: str, now: list[str]) -> dic
         )
     if len(offer.sides) < 2:
         raise NotFlippable("This teacher accepts only one image size.")
+    wanted: tuple[int, ...]
     if rung == ladder.SMALLER:
         wanted = (offer.sides[-1],) if rung in now else (offer.small,)
     else:
