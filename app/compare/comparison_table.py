@@ -15,7 +15,7 @@ from app.archive.columns import Columns
 from app.archive.downloads import plain
 from app.compare.comparison import Side, mean
 from app.lessons.glossary import terms
-from app.live import words
+from app.live import format
 from app.setup.differences import differing, labels, value
 
 Cell = dict[str, Any]
@@ -189,7 +189,7 @@ def _shares(found: Sequence[tuple | None]) -> list[Cell]:
         if one is None:
             cells.append(_none())
             continue
-        few = 0 < one[1] < words.FEW
+        few = 0 < one[1] < format.FEW
         notes = [f"of {one[1]:,}"] if one[1] and not few else []
         if len(one) > 2 and any(other and other[2] != one[2] for other in found):
             notes.append(f"at {one[2]:,} pixels")
@@ -197,7 +197,7 @@ def _shares(found: Sequence[tuple | None]) -> list[Cell]:
             notes.insert(0, f"{100 * (one[0] - first[0]):+.1f} points".replace("-", "−"))
         cells.append(
             {
-                "text": f"{round(one[0] * one[1])} of {one[1]}" if few else words.percent(one[0]),
+                "text": f"{round(one[0] * one[1])} of {one[1]}" if few else format.percent(one[0]),
                 "note": ", ".join(notes),
                 "value": round(one[0], 6),
             }
@@ -211,8 +211,8 @@ def _opinion(columns: Columns) -> Cell:
     chosen, everything = columns.opinion
     title = columns.started.judge.title if columns.started and columns.started.judge else "a judge"
     return {
-        "text": words.percent(chosen),
-        "note": f"{words.percent(everything)} among all classes of {title[:80]}",
+        "text": format.percent(chosen),
+        "note": f"{format.percent(everything)} among all classes of {title[:80]}",
         "value": round(chosen, 6),
     }
 

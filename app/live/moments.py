@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from app.live import words
+from app.live import narration
 from app.live.state import ENDED, State, fold
 from kgen.events import Event
 
@@ -115,7 +115,7 @@ class Moments:
             "accuracy": share,
             "n": n,
             "views": self._views[at],
-            "sentence": words.replayed(then, entered if ended else None),
+            "sentence": narration.replayed(then, entered if ended else None),
         }
 
 

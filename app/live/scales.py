@@ -11,7 +11,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from app.live import words
+from app.live import format
 from kgen import events
 from kgen.recipe.fields import Target
 from kgen.recipe.recipe import Recipe, RecipeError
@@ -103,5 +103,5 @@ def to_json(scales: tuple[Scale, ...], recipe: dict[str, Any], kind: str) -> dic
     """
     return {
         "scales": [s.to_json() for s in scales],
-        "map": {"kind": kind, "label": words.target_label(recipe["target"])},
+        "map": {"kind": kind, "label": format.target_label(recipe["target"])},
     }

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.live import scales, words
+from app.live import format, scales
 from app.live import timeline_events as marks
 from app.live.scales import Scale
 from kgen import events
@@ -241,7 +241,7 @@ def _student_step(state: State, e: events.StudentStep) -> State:
     if not all(map(math.isfinite, (e.loss, *e.parts.values()))):
         return _warn(
             state,
-            f"The student's loss was not a number at step {words.number(done)}.",
+            f"The student's loss was not a number at step {format.number(done)}.",
             "Lower the student's learning rate and start again.",
         )
     weights = {"kl": 1.0, "ed": state.recipe.get("weights", {}).get("ed", 0.0)}

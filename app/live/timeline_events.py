@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from app.live import words
+from app.live import format
 from kgen import events
 
 if TYPE_CHECKING:
@@ -36,19 +36,20 @@ def _of(before: State, after: State, event: events.Event) -> Iterator[tuple[str,
         if iteration and iteration == after.warmup_iterations and learns:
             yield "warmup", "Warm-up ends: the student learns from here on."
         if life and iteration and iteration % (life * after.epoch_iterations) == 0:
-            yield "reborn", f"A new generator starts, as it does every {words.number(life)} epochs."
+            every = f"{format.number(life)} epochs"
+            yield "reborn", f"A new generator starts, as it does every {every}."
     elif (
         isinstance(event, events.BatchSynthesised)
         and before.budget_used < FULL <= after.budget_used
     ):
-        yield "full", f"The budget is full: {words.images(after.pool_images)}."
+        yield "full", f"The budget is full: {format.images(after.pool_images)}."
     elif (
         isinstance(event, events.Evaluated)
         and after.last_accuracy is not None
         and after.last_accuracy >= HALF
         and all(kind != "half" for _, kind, _ in after.marks)
     ):
-        yield "half", f"The student passes 50%: {words.percent(after.last_accuracy)}."
+        yield "half", f"The student passes 50%: {format.percent(after.last_accuracy)}."
     elif isinstance(event, events.Control) and after.phase != before.phase:
         yield {
             "paused": ("paused", "Paused."),

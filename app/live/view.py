@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from app.live import scales, words
+from app.live import format, narration, scales
 from app.live.state import ENDED, OPINION, Curve, State
 from kgen import events
 from kgen.events import STUDENT_PARTS, term_names
@@ -88,11 +88,10 @@ def progress(state: State, phase: str) -> dict[str, Any]:
     known = [done / total for done, total in shares if total]
     share = 1.0 if phase == "finished" else min(1.0, sum(known) / max(1, len(known)))
     now = min(state.iterations, state.iterations_done + (phase not in ENDED))
-    label = f"Iteration {words.number(now)} of {words.number(state.iterations)}"
+    planned = format.number(state.iterations)
+    label = f"Iteration {format.number(now)} of {planned}"
     if phase not in (*ACTIVE, "finished"):
-        label = (
-            f"{words.number(state.iterations_done)} of {words.number(state.iterations)} iterations"
-        )
+        label = f"{format.number(state.iterations_done)} of {planned} iterations"
     return {
         "label": label,
         "share": round(share, 4),
@@ -113,11 +112,14 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
         "id": situation.id,
         "attempt": situation.attempt,
         "phase": phase,
-        "sentence": words.sentence(state, phase, situation),
-        "alert": words.alert(state, phase, situation),
+        "sentence": narration.sentence(state, phase, situation),
+        "alert": narration.alert(state, phase, situation),
         "warnings": [
             {"text": text, "remedy": remedy}
-            for text, remedy in (*((words.ELSEWHERE, ""),) * situation.elsewhere, *state.warnings)
+            for text, remedy in (
+                *((narration.ELSEWHERE, ""),) * situation.elsewhere,
+                *state.warnings,
+            )
         ],
         "progress": progress(state, phase),
         "counters": {
@@ -156,7 +158,7 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
                 )
             ),
             "last": state.last_accuracy,
-            "kind": words.kind(state),
+            "kind": narration.kind(state),
             "final": state.final,
         },
         "opinion": _columns(("images", *OPINION, "at"), state.opinion),

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from app.live import words
+from app.live import narration
 from kgen.paths import ROOT
 
 COMMAND = (sys.executable, "-m", "kgen", "run", "-", "--control")
@@ -171,7 +171,7 @@ class Child:
         if self.messages and self.messages[-1].get("kind") == "error":
             return str(self.messages[-1].get("text", ""))
         last = self._last_log_line()
-        how = words.exit_words(self._process.returncode or 0)
+        how = narration.exit_words(self._process.returncode or 0)
         return f"It ended with {how}." + (f" Last line of the log: {last}" if last else "")
 
     def _last_log_line(self) -> str:

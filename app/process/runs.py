@@ -16,7 +16,7 @@ from typing import Any
 
 from app.archive import projection
 from app.archive.archive import Archive
-from app.live import view, words
+from app.live import narration, view
 from app.live.plan import before
 from app.live.state import State
 from app.live.view import Situation
@@ -182,7 +182,7 @@ class Runs:
         with self._lock:
             child, follower = self._child, self._follower
             if follower and follower.elsewhere:
-                raise RunError(words.ELSEWHERE)
+                raise RunError(narration.ELSEWHERE)
             if child is None or follower is None or not self.active:
                 raise RunError("No run is in progress. Press Start first.")
             if not child.send({"id": next(self._ids), "do": do, "unit": unit or "generator"}):
@@ -329,7 +329,7 @@ class Runs:
         advice = "Stop it first, or watch it: everyone sees the same run."
         raise RunError(
             f"A run is already in progress ({self.name})."
-            f" {words.ELSEWHERE if follower.elsewhere else advice}"
+            f" {narration.ELSEWHERE if follower.elsewhere else advice}"
         )
 
     def _check_folder(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
-from app.live import words
+from app.live import format
 from app.setup import form
 from app.setup.knobs import knobs
 from kgen.recipe.recipe import Recipe, field_names
@@ -55,7 +55,7 @@ def value(recipe: Recipe, field: str) -> str:
     """A field's value, formatted for people."""
     found = recipe.value(field)
     if field == "target":
-        return words.target_label(found.model_dump())
+        return format.target_label(found.model_dump())
     if field == "ratio":
         return f"{100 * found:.6g}%"
     if found is None:

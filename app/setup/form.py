@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.live import words
+from app.live import format
 from app.setup import ladder, offers
 from app.setup.knobs import Knob, knobs
 from app.setup.offers import Offer
@@ -43,7 +43,7 @@ TITLES = {
 """The form's names for recipe fields that are not knobs."""
 OF_SOURCE = ("feature_memory", "optimisers.images", "optimisers.meta")
 TARGETS = {
-    words.target_label(t.model_dump()): t
+    format.target_label(t.model_dump()): t
     for t in (
         Target(),
         Target(sigma=3),

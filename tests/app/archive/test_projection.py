@@ -158,8 +158,9 @@ def test_a_bundled_layout_belongs_to_its_teacher_and_keeps_classes_together(teac
 def test_the_app_never_imports_torch_umap_or_numba():
     """In a fresh interpreter, as the app starts; gradio comes with app.main only."""
     modules = (
-        "app.live.view, app.live.state, app.live.plan, app.web.publish, app.live.words,"
-        " app.archive.sheets, app.archive.projection, app.process.child, app.archive.archive,"
+        "app.live.view, app.live.state, app.live.plan, app.web.publish,"
+        " app.live.format, app.live.narration, app.archive.sheets, app.archive.projection,"
+        " app.process.child, app.archive.archive,"
         " app.process.follow, app.process.runs, app.web.guard, app.pages.routes,"
         " app.process.teacher_checks, app.pages.teacher_routes"
     )

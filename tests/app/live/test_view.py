@@ -15,7 +15,7 @@ from PIL import Image
 from app.archive import sheets
 from app.archive.projection import Layout
 from app.lessons import glossary
-from app.live import plan, scales, view, words
+from app.live import format, narration, plan, scales, view
 from app.live.state import MOST_POINTS, Curve, State, fold
 from app.live.view import Situation
 from kgen import events
@@ -378,7 +378,7 @@ def test_warnings_are_bounded_and_not_repeated():
 def test_before_any_run_the_page_knows_what_is_planned():
     s = view.snapshot(State(), Situation(), before(recipes.get("fashion-live")))
     assert s["phase"] == "empty" and s["run"] is None and s["alert"] is None
-    assert text(s) == words.READY
+    assert text(s) == narration.READY
     assert (
         s["classes"] == standin.CLASSES
         and s["budget"]["images"] == 1_800
@@ -581,20 +581,20 @@ def test_an_own_term_is_a_column_of_the_loss_with_its_weight():
 
 def test_numbers_as_people_write_them():
     assert (
-        words.number(1500) == "1,500"
-        and words.images(1) == "1 image"
-        and words.images(1_234_567) == "1,234,567 images"
+        format.number(1500) == "1,500"
+        and format.images(1) == "1 image"
+        and format.images(1_234_567) == "1,234,567 images"
     )
-    assert [words.percent(x) for x in (0.8241, 0.99999, 1.0, 0.0)] == [
+    assert [format.percent(x) for x in (0.8241, 0.99999, 1.0, 0.0)] == [
         "82.4%",
         "99.9%",
         "100.0%",
         "0.0%",
     ]
     assert (
-        "memory" in words.exit_words(-9)
-        and words.exit_words(3) == "exit code 3"
-        and "0xc0000005" in words.exit_words(-1073741819 & 0xFFFFFFFF)
+        "memory" in narration.exit_words(-9)
+        and narration.exit_words(3) == "exit code 3"
+        and "0xc0000005" in narration.exit_words(-1073741819 & 0xFFFFFFFF)
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from app.live import words
+from app.live import narration
 from app.process import exhibits, follow
 from app.process.runs import RunError, Runs
 from kgen.files import FolderLock
@@ -240,7 +240,7 @@ def test_a_run_that_another_process_drives_is_watched_and_not_touched(make, tmp_
     assert (
         s["phase"] == "running"
         and s["alert"] is None
-        and s["warnings"][0]["text"] == words.ELSEWHERE
+        and s["warnings"][0]["text"] == narration.ELSEWHERE
         and runs.active
     )
     for act in (

@@ -1,4 +1,4 @@
-"""The page's sentences: formatted numbers, the status line, and alerts.
+"""The page's sentences about a run: the status line, alerts, and how a process ended.
 
 Pure functions of the folded state. Nothing here is markup; the page escapes what it shows.
 """
@@ -10,6 +10,8 @@ import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from app.live.format import FEW, images, number, percent
+
 if TYPE_CHECKING:
     from app.live.view import Situation, State
 
@@ -18,8 +20,6 @@ READY = (
     "Ready. Press Start. The generator begins with noise, and the first images appear after about"
     " 3 seconds."
 )
-FEW = 50
-"""With fewer images than this, a percentage would suggest precision that is not there."""
 ELSEWHERE = "Another process controls this run. You can only watch it here."
 _ENDS = {
     "SIGKILL": "it was killed from outside, most likely because the machine ran out of memory",
@@ -37,23 +37,6 @@ _WINDOWS_ENDS = {
 }
 
 
-def number(n: float) -> str:
-    """1500 → "1,500"."""
-    return f"{n:,.0f}"
-
-
-def percent(share: float) -> str:
-    """0.8241 → "82.4%"; never rounded up to a perfect 100."""
-    value = 100 * share
-    if 99.95 <= value < 100:
-        return "99.9%"
-    return f"{value:.1f}%"
-
-
-def images(n: int) -> str:
-    return "1 image" if n == 1 else f"{number(n)} images"
-
-
 def exit_words(code: int) -> str:
     """How a process ended, from its exit code (POSIX: negative signal; Windows: NTSTATUS)."""
     if code < 0:
@@ -65,15 +48,6 @@ def exit_words(code: int) -> str:
     if code & 0xFFFFFFFF in _WINDOWS_ENDS:
         return f"exit code {code & 0xFFFFFFFF:#x}: {_WINDOWS_ENDS[code & 0xFFFFFFFF]}"
     return f"exit code {code}"
-
-
-def target_label(target: dict[str, Any]) -> str:
-    """The target as the paper writes it: G(1, 2) or Full(1)."""
-    peak = f"{target['peak']:g}"
-    if target["kind"] == "full":
-        return f"Full({peak})"
-    fraction = target.get("sigma_fraction")
-    return f"G({peak}, {fraction:g} of the side)" if fraction else f"G({peak}, {target['sigma']:g})"
 
 
 def sentence(state: State, phase: str, situation: Situation) -> Pieces:
