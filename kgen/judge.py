@@ -151,12 +151,16 @@ def _appoint(
             found=teacher.card.channels,
         )
     matched = match(network.card, network.classes, teacher.card, teacher.classes)
-    indices = [matched[c] for c in chosen]
-    if None in indices:
-        lacking = teacher.classes[chosen[indices.index(None)]]
-        return zoo.ZooError(
-            f"{name} does not know the class {lacking!r}.", code="unknown-class", lacking=lacking
-        )
+    indices = []
+    for c in chosen:
+        index, lacking = matched[c], teacher.classes[c]
+        if index is None:
+            return zoo.ZooError(
+                f"{name} does not know the class {lacking!r}.",
+                code="unknown-class",
+                lacking=lacking,
+            )
+        indices.append(index)
     for side in sides:
         try:
             network.logits(

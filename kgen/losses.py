@@ -40,12 +40,13 @@ def adversarial(
     teacher, student = F.log_softmax(teacher_logits, 1), F.log_softmax(student_logits, 1)
     if divergence == "js":
         middle = torch.logaddexp(teacher, student) - math.log(2)
-        divergence = 0.5 * sum((p.exp() * (p - middle)).sum(1) for p in (teacher, student))
+        ours, theirs = ((p.exp() * (p - middle)).sum(1) for p in (teacher, student))
+        distance = 0.5 * (ours + theirs)
     else:
-        divergence = (teacher.exp() * (teacher - student)).sum(1)
+        distance = (teacher.exp() * (teacher - student)).sum(1)
     if mask == "agree":
-        divergence = divergence * (teacher_logits.argmax(1) == student_logits.argmax(1))
-    return -divergence
+        distance = distance * (teacher_logits.argmax(1) == student_logits.argmax(1))
+    return -distance
 
 
 def batch_norm(

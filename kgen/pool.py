@@ -195,7 +195,7 @@ class Shelf:
         admitted: Tensor | None = None,
     ) -> Tensor:
         """See MemoryPool.add."""
-        self._allocate(images)
+        stored = self._allocate(images)
         n = self.capacity
         images, labels = images.to(self.device), labels.cpu()
         self.additions += 1
@@ -213,7 +213,7 @@ class Shelf:
             torch.tensor(list(last.keys()), dtype=torch.int64),
             torch.tensor(list(last.values()), dtype=torch.int64),
         )
-        self._images[places.to(images.device)] = images[taken.to(images.device)]
+        stored[places.to(images.device)] = images[taken.to(images.device)]
         self.labels[places] = labels[taken]
         for name, column in (extras or {}).items():
             self._column(name, column)[places.to(images.device)] = column[
@@ -258,7 +258,8 @@ class Shelf:
 
     # --- storage ---------------------------------------------------------------------------------
 
-    def _allocate(self, images: Tensor) -> None:
+    def _allocate(self, images: Tensor) -> Tensor:
+        """The storage, for images like these."""
         if self._images is None:
             n = self.capacity
             if n < 1:
@@ -271,11 +272,12 @@ class Shelf:
                 f"the pool holds images {tuple(self._images.shape[1:])}, not"
                 f" {tuple(images.shape[1:])}"
             )
+        return self._images
 
     def _column(self, name: str, like: Tensor) -> Tensor:
         if name not in self.extras:
             self.extras[name] = torch.zeros(
-                len(self._images), *like.shape[1:], dtype=like.dtype, device=self.device
+                self.capacity, *like.shape[1:], dtype=like.dtype, device=self.device
             )
         return self.extras[name]
 
@@ -305,10 +307,10 @@ class Shelf:
                 for name, array in batch_of(iteration).items()
                 if name in ("images", *extras)
             }
-            self._allocate(batch["images"])
+            stored = self._allocate(batch["images"])
             mine = (origin[:size, 0] == iteration).nonzero().flatten()
             for name, column in batch.items():
-                where = self._images if name == "images" else self._column(name, column)
+                where = stored if name == "images" else self._column(name, column)
                 where[mine.to(where.device)] = column[origin[mine, 1]].to(where.device)
         self.labels.copy_(state["labels"])
         self.origin.copy_(origin)

@@ -23,11 +23,15 @@ GAIN = 1.1
 """A format is selected only if it is this many times as fast as single precision in NCHW."""
 
 
+Precision = Literal["fp32", "bf16"]
+Layout = Literal["nchw", "channels_last"]
+
+
 class Format(NamedTuple):
     """Precision and memory format of a network."""
 
-    precision: Literal["fp32", "bf16"] = "fp32"
-    memory_format: Literal["nchw", "channels_last"] = "nchw"
+    precision: Precision = "fp32"
+    memory_format: Layout = "nchw"
 
     @property
     def layout(self) -> torch.memory_format:
@@ -40,15 +44,16 @@ class Format(NamedTuple):
 
 PLAIN = Format()
 NETWORKS = ("teacher", "student", "generator")
+_ATTRIBUTE = "compute_format"
 
 
 def format_of(network: nn.Module) -> Format:
-    return getattr(network, "compute_format", PLAIN)
+    return getattr(network, _ATTRIBUTE, PLAIN)
 
 
 def set_format(network: nn.Module, format: Format) -> None:
     """Set the format in which the network and its copies compute (through `apply`)."""
-    network.compute_format = format
+    setattr(network, _ATTRIBUTE, format)
     network.to(memory_format=format.layout)
 
 
@@ -75,8 +80,8 @@ def candidates(recipe: Recipe, device: torch.device) -> list[Format]:
 
     RecipeError if there are none.
     """
-    precisions = ["fp32", "bf16"] if has_bf16(device) else ["fp32"]
-    layouts = ["nchw", "channels_last"] if device.type != "mps" else ["nchw"]
+    precisions: list[Precision] = ["fp32", "bf16"] if has_bf16(device) else ["fp32"]
+    layouts: list[Layout] = ["nchw", "channels_last"] if device.type != "mps" else ["nchw"]
     if recipe.precision != "auto":
         if recipe.precision == "bf16" and device.type == "mps":
             raise RecipeError(

@@ -46,6 +46,9 @@ class NoisyLayer(nn.Module):
         size: rows per group (the last may have fewer); by default the batch is split equally.
     """
 
+    fixed: Tensor | None
+    jitter: Tensor | None
+
     def __init__(
         self,
         d: int,
@@ -91,7 +94,7 @@ signal, on the original signal.
 """
 
 
-def conv_of_doubled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def conv_of_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3×3 convolution of the nearest-neighbor ×2 upsampling of x, computed on x itself.
 
     [B,k,h,w], [c,k,3,3], [c] → [B,c,2h,2w]. The results are the same up to rounding, but it has
@@ -100,7 +103,8 @@ def conv_of_doubled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     phases = _ROWS.to(weight)
     kernels = torch.einsum("pih,qjw,ckhw->cpqkij", phases, phases, weight).flatten(0, 2)
-    return F.pixel_shuffle(F.conv2d(x, kernels, bias.repeat_interleave(4), padding=1), 2)
+    biases = None if bias is None else bias.repeat_interleave(4)
+    return F.pixel_shuffle(F.conv2d(x, kernels, biases, padding=1), 2)
 
 
 class Generator(nn.Module):
@@ -120,6 +124,9 @@ class Generator(nn.Module):
             [0,1].
         statistics: (mean, std) per channel of the teacher's data, for output="batchnorm".
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -157,7 +164,8 @@ class Generator(nn.Module):
         if not up_first:
             blocks.pop()  # the last doubling is part of `conv_of_doubled`
         self.blocks = nn.Sequential(*blocks)
-        self.to_image = spectral_norm(nn.Conv2d(width, channels, 3, padding=1))
+        self.to_image = nn.Conv2d(width, channels, 3, padding=1)
+        spectral_norm(self.to_image)
         self.standardise = nn.BatchNorm2d(channels, affine=False) if output == "batchnorm" else None
         mean, std = statistics or (torch.zeros(channels), torch.ones(channels))
         self.register_buffer("mean", mean.view(1, -1, 1, 1), persistent=False)

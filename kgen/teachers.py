@@ -20,6 +20,7 @@ from kgen import precision
 from kgen.events import TeacherCard
 from kgen.keyregion import class_activation_map, linearised_map
 from kgen.losses import BatchNormStatistics
+from kgen.nets.network import Network
 from kgen.nets.vit import Corner, WindowedViT, classify, unit, windowed
 
 MapKind = Literal["cam", "linearised", "attention", "none"]
@@ -73,7 +74,7 @@ class Teacher:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         card: TeacherCard,
         classes: tuple[str, ...],
         mean: Tensor,
@@ -83,13 +84,17 @@ class Teacher:
         self.card, self.classes = card, tuple(classes)
         self.mean, self.std = mean.view(1, -1, 1, 1), std.view(1, -1, 1, 1)
         self._norms = [
-            m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+            m
+            for m in self.network.modules()
+            if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
         ]
 
     @property
     def weight(self) -> Tensor:
         """[K_T,k], of the classifier (Eq. 5)."""
-        return self.network.get_classifier().weight
+        head = self.network.get_classifier()
+        assert isinstance(head, nn.Linear)
+        return head.weight
 
     def to(self, device: torch.device | str) -> Teacher:
         self.network.to(device)
@@ -199,9 +204,9 @@ class Teacher:
         statistics: list[BatchNormStatistics] = []
 
         def watch(layer: nn.Module, inputs: tuple[Tensor]) -> None:
-            statistics.append(
-                (*channel_statistics(inputs[0].float()), layer.running_mean, layer.running_var)
-            )
+            mean, variance = channel_statistics(inputs[0].float())
+            stored = layer.get_buffer("running_mean"), layer.get_buffer("running_var")
+            statistics.append((mean, variance, *stored))
 
         hooks = [layer.register_forward_pre_hook(watch) for layer in self._norms]
         try:

@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING
 from kgen.errors import KGenError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from kgen.nets.network import Network
 
 
-def _timm(name: str, channels: int, classes: int) -> nn.Module:
+def _timm(name: str, channels: int, classes: int) -> Network:
     """timm's network, untrained; a transformer accepts any number of patches (kgen.nets.vit)."""
     import timm
 
+    from kgen.nets.network import of_timm
     from kgen.nets.vit import windowed
 
-    return windowed(
-        timm.create_model(name, pretrained=False, in_chans=channels, num_classes=classes)
-    )
+    network = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=classes)
+    return windowed(of_timm(network))
 
 
-def _for_small_images(name: str, channels: int, classes: int) -> nn.Module:
+def _for_small_images(name: str, channels: int, classes: int) -> Network:
     """timm's ResNet with a 3×3 stem of stride 1 and no max-pool, as usual for CIFAR.
 
     32×32 in, 4×4 map out.
@@ -39,51 +39,59 @@ def _for_small_images(name: str, channels: int, classes: int) -> nn.Module:
     from torch import nn
 
     network = _timm(name, channels, classes)
-    network.conv1 = nn.Conv2d(channels, network.conv1.out_channels, 3, 1, 1, bias=False)
-    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    theirs = network.conv1
+    assert isinstance(theirs, nn.Conv2d)
+    network.conv1 = stem = nn.Conv2d(channels, theirs.out_channels, 3, 1, 1, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     network.maxpool = nn.Identity()
     return network
 
 
-def _cifar_resnet(depth: int, channels: int, classes: int) -> nn.Module:
+def _cifar_resnet(depth: int, channels: int, classes: int) -> Network:
     from kgen.nets.paper_cnns import CifarResNet
 
     return CifarResNet(depth, channels, classes)
 
 
-def _wide(depth: int, width: int, channels: int, classes: int) -> nn.Module:
+def _wide(depth: int, width: int, channels: int, classes: int) -> Network:
     from kgen.nets.paper_cnns import WideResNet
 
     return WideResNet(depth, width, channels, classes)
 
 
-def _vgg11(channels: int, classes: int) -> nn.Module:
+def _vgg11(channels: int, classes: int) -> Network:
     from kgen.nets.paper_cnns import VGG11
 
     return VGG11(channels, classes)
 
 
-def _cnn(channels: int, classes: int) -> nn.Module:
+def _cnn(channels: int, classes: int) -> Network:
     from kgen.nets.paper_cnns import PlainCNN
 
     return PlainCNN(channels, classes)
 
 
-def _slim(layers: tuple[int, ...], channels: int, classes: int) -> nn.Module:
+def _slim(layers: tuple[int, ...], channels: int, classes: int) -> Network:
     """timm's ResNet with half the channels and a last stage that does not halve the map.
 
     128×128 in, 8×8 map out.
     """
     from timm.models.resnet import BasicBlock, ResNet
 
-    shape = {
-        "channels": (32, 64, 128, 256),
-        "stem_width": 16,
-        "stem_type": "deep",
-        "avg_down": True,
-        "output_stride": 16,
-    }
-    return ResNet(BasicBlock, layers, num_classes=classes, in_chans=channels, **shape)
+    from kgen.nets.network import of_timm
+
+    network = ResNet(
+        BasicBlock,  # type: ignore[arg-type]  # timm's annotation says instance, but means class
+        layers,
+        num_classes=classes,
+        in_chans=channels,
+        channels=(32, 64, 128, 256),
+        stem_width=16,
+        stem_type="deep",
+        avg_down=True,
+        output_stride=16,
+    )
+    return of_timm(network)
 
 
 _TIMM = (
@@ -95,7 +103,7 @@ _TIMM = (
     "deit_tiny_patch16_224",
     "deit_base_patch16_224",
 )
-_BUILDERS: dict[str, Callable[[int, int], nn.Module]] = {
+_BUILDERS: dict[str, Callable[[int, int], Network]] = {
     **{name: functools.partial(_timm, name) for name in _TIMM},
     "resnet18-cifar": functools.partial(_for_small_images, "resnet18"),
     "resnet34-cifar": functools.partial(_for_small_images, "resnet34"),
@@ -132,7 +140,7 @@ def known(name: str) -> bool:
     return timm.is_model(name.removeprefix("timm:"))
 
 
-def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> nn.Module:
+def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> Network:
     """Build a network by name. Raises ArchitectureError.
 
     One of NAMES, a timm classification network (`convnext_tiny`, optionally with a weights tag
@@ -153,7 +161,7 @@ def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> n
     return network
 
 
-def _elsewhere(name: str, channels: int, classes: int) -> nn.Module:
+def _elsewhere(name: str, channels: int, classes: int) -> Network:
     """A torchvision or timm network that is not in NAMES."""
     from kgen.nets.torchvision_nets import PREFIX
     from kgen.nets.torchvision_nets import build as cut

@@ -7,13 +7,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from kgen.nets.network import Network
 from kgen.nets.vit import classify
 
 NEEDS = ("forward_features", "forward_head", "get_classifier")
 
 
 class _Look(nn.Module):
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Network):
         super().__init__()
         self.network = network
 
@@ -22,7 +23,7 @@ class _Look(nn.Module):
         return features, *classify(self.network, features)
 
 
-def incompatibility(network: nn.Module, channels: int, classes: int, side: int) -> str | None:
+def incompatibility(network: Network, channels: int, classes: int, side: int) -> str | None:
     """Why a network cannot be used, as the end of a sentence; None if it can.
 
     Weights and training mode stay unchanged; nothing is computed, so this takes a fraction of a

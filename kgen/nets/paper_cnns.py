@@ -68,8 +68,7 @@ class CifarResNet(PooledLinear):
         self.linear = nn.Linear(64, classes)
         self.initialise()
 
-    @property
-    def fc(self) -> nn.Linear:
+    def get_classifier(self) -> nn.Linear:
         return self.linear
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -6,9 +6,17 @@ They follow timm's convention (`forward_features`, `forward_head`, `get_classifi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from kgen.nets.network import Network
+
+P = ParamSpec("P")
+M = TypeVar("M", bound=nn.Module)
 
 
 class ResidualBlock(nn.Module):
@@ -36,10 +44,10 @@ class ResidualBlock(nn.Module):
         return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x), inplace=True)
 
 
-class PooledLinear(nn.Module):
+class PooledLinear(Network):
     """A last map, global average pooling, one Linear.
 
-    Subclasses provide `forward_features` and `fc`.
+    Subclasses provide `forward_features` and `fc`, or another `get_classifier`.
     """
 
     fc: nn.Linear
@@ -50,14 +58,10 @@ class PooledLinear(nn.Module):
             if isinstance(m, nn.Conv2d):
                 nn.init.kaiming_normal_(m.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """[B,c,e,e] → the last spatial map [B,k,h,w]."""
-        raise NotImplementedError
-
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """[B,k,h,w] → pooled embedding [B,k] (`pre_logits`) or logits [B,K]."""
         pooled = features.mean((2, 3))
-        return pooled if pre_logits else self.fc(pooled)
+        return pooled if pre_logits else self.get_classifier()(pooled)
 
     def get_classifier(self) -> nn.Linear:
         return self.fc
@@ -120,6 +124,9 @@ class FromPixels(nn.Module):
     `mean` and `std` have one value per channel.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, mean: Tensor, std: Tensor):
         super().__init__()
         self.network = network
@@ -131,7 +138,7 @@ class FromPixels(nn.Module):
         return self.network((images - self.mean) / self.std)
 
 
-def seeded(build, seed: int, *args, **kwargs) -> nn.Module:
+def seeded(build: Callable[P, M], seed: int, *args: P.args, **kwargs: P.kwargs) -> M:
     """Build a module whose initial weights depend only on `seed`; the global RNG stays unchanged.
 
     torch.nn initializers draw from the global generator; only this function seeds it for them.

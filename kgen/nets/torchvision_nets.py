@@ -12,6 +12,8 @@ import re
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kgen.nets.network import Network
+
 PREFIX = "torchvision:"
 FAMILIES = (
     "resnet",
@@ -36,7 +38,7 @@ def names() -> list[str]:
     return [name for name in models.list_models(module=models) if name.startswith(FAMILIES)]
 
 
-class CutNet(nn.Module):
+class CutNet(Network):
     """A torchvision network, split before its global pooling.
 
     It adopts the layers, so a state dict has torchvision's names.
@@ -51,7 +53,7 @@ class CutNet(nn.Module):
         for name, layer in network.named_children():
             self.add_module(name, layer)
         self.act = act
-        self.num_features: int = self.get_classifier().in_features
+        self.num_features = self.get_classifier().in_features
 
     def forward_features(self, x: Tensor) -> Tensor:
         """[B,c,e,e] → the last map [B,k,h,w]."""
@@ -61,11 +63,8 @@ class CutNet(nn.Module):
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """[B,k,h,w] → input of the last Linear [B,d] (`pre_logits`) or logits [B,K]."""
-        x = (
-            self.avgpool(features)
-            if hasattr(self, "avgpool")
-            else F.adaptive_avg_pool2d(features, 1)
-        )
+        pool = dict(self.named_children()).get("avgpool", nn.AdaptiveAvgPool2d(1))
+        x = pool(features)
         *before, last = self._head()
         if not any(
             isinstance(layer, nn.Flatten) for layer in before
@@ -76,13 +75,16 @@ class CutNet(nn.Module):
         return x if pre_logits else last(x)
 
     def get_classifier(self) -> nn.Linear:
-        return self._head()[-1]
+        last = self._head()[-1]
+        assert isinstance(last, nn.Linear)
+        return last
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
 
     def _head(self) -> list[nn.Module]:
-        head = self.fc if hasattr(self, "fc") else self.classifier
+        layers = dict(self.named_children())
+        head = layers["fc"] if "fc" in layers else layers["classifier"]
         return list(head) if isinstance(head, nn.Sequential) else [head]
 
 
@@ -107,8 +109,14 @@ def build(name: str, channels: int = 3, classes: int = 10) -> CutNet:
 def _take(network: nn.Module, channels: int) -> None:
     """Replace the first convolution with one for this many channels (torchvision's take three)."""
     name, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
-    shape = (old.out_channels, old.kernel_size, old.stride, old.padding)
-    new = nn.Conv2d(channels, *shape, bias=old.bias is not None)
+    new = nn.Conv2d(
+        channels,
+        old.out_channels,
+        _pair(old.kernel_size),
+        _pair(old.stride),
+        old.padding if isinstance(old.padding, str) else _pair(old.padding),
+        bias=old.bias is not None,
+    )
     nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
     network.set_submodule(name, new)
 
@@ -118,3 +126,8 @@ def own_name(tensor: str) -> str:
     norm1).
     """
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", tensor)
+
+
+def _pair(size: tuple[int, ...]) -> tuple[int, int]:
+    height, width = size
+    return height, width

@@ -7,17 +7,24 @@ only when a network is built, because that takes seconds and imports torchvision
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeGuard, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kgen import precision
+from kgen.nets.network import Network
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import Attention, Block, VisionTransformer
 
 Corner = tuple[int, int]
 """Row and column, in the network's grid, of the window's first position embedding."""
 
 
-class WindowedViT(nn.Module):
+class WindowedViT(Network):
     """A timm VisionTransformer (ViT, DeiT, distilled DeiT) for images of any side divisible by its
     patch.
 
@@ -28,7 +35,7 @@ class WindowedViT(nn.Module):
     Raises ValueError for another kind of network.
     """
 
-    def __init__(self, vit: nn.Module):
+    def __init__(self, vit: VisionTransformer):
         super().__init__()
         if (lack := _lacks(vit)) is not None:
             raise ValueError(
@@ -39,7 +46,8 @@ class WindowedViT(nn.Module):
         self.num_features = vit.num_features
         self.patch: int = vit.patch_embed.patch_size[0]
         """P: side of a patch in pixels."""
-        self.grid: tuple[int, int] = tuple(vit.patch_embed.grid_size)
+        rows, columns = vit.patch_embed.grid_size
+        self.grid: tuple[int, int] = rows, columns
         """Rows and columns of position embeddings."""
 
     def forward_features(self, x: Tensor, corner: Corner | None = None) -> Tensor:
@@ -56,11 +64,12 @@ class WindowedViT(nn.Module):
         the number of patches: 1 everywhere if it is uniform and none goes to prefix tokens.
         """
         tokens, (h, w) = self._embed(x, corner)
-        *first, last = self.vit.blocks
+        *first, last = cast("Sequence[Block]", self.vit.blocks)
         for block in first:
             tokens = block(tokens)
         prefix = self.vit.num_prefix_tokens
-        attention = class_attention(last.attn, last.norm1(tokens)).mean(1)[:, prefix:] * (h * w)
+        heads = class_attention(cast("Attention", last.attn), last.norm1(tokens))
+        attention = heads.mean(1)[:, prefix:] * (h * w)
         return self.vit.norm(last(tokens)), attention.unflatten(1, (h, w))
 
     def spatial(self, tokens: Tensor, side: int) -> Tensor:
@@ -73,11 +82,11 @@ class WindowedViT(nn.Module):
             .unflatten(2, (side // self.patch, -1))
         )
 
-    def forward_head(self, tokens: Tensor, pre_logits: bool = False) -> Tensor:
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens → embedding [B,d] (`pre_logits`) or logits [B,K]."""
-        return self.vit.forward_head(tokens, pre_logits=pre_logits)
+        return self.vit.forward_head(features, pre_logits=pre_logits)
 
-    def get_classifier(self) -> nn.Module:
+    def get_classifier(self) -> nn.Module | tuple[nn.Module, ...]:
         return self.vit.get_classifier()
 
     def forward(self, x: Tensor, corner: Corner | None = None) -> Tensor:
@@ -100,8 +109,15 @@ class WindowedViT(nn.Module):
                 f"A window of {h} × {w} patches at {(top, left)} exceeds the network's grid of"
                 f" {rows} × {columns}."
             )
-        table = self.vit.pos_embed[:, -rows * columns :].unflatten(1, self.grid)
+        table = self.positions[:, -rows * columns :].unflatten(1, self.grid)
         return table[:, top : top + h, left : left + w].flatten(1, 2)
+
+    @property
+    def positions(self) -> Tensor:
+        """The position embeddings, those of prefix tokens first: [1,prefix+rows·columns,d]."""
+        table = self.vit.pos_embed
+        assert table is not None  # `_lacks` has checked
+        return table
 
     def _embed(self, x: Tensor, corner: Corner | None) -> tuple[Tensor, tuple[int, int]]:
         """Images → the first block's input, and rows and columns of patches."""
@@ -112,9 +128,9 @@ class WindowedViT(nn.Module):
                 f" {p}; use multiples of {p}."
             )
         patches = vit.patch_embed.proj(x)
-        size = tuple(patches.shape[2:])
+        h, w = patches.shape[2:]
         patches = vit.patch_embed.norm(patches.flatten(2).transpose(1, 2)) + self.window(
-            *size, corner
+            h, w, corner
         )
         first = [
             t
@@ -123,12 +139,12 @@ class WindowedViT(nn.Module):
         ]
         prefix = torch.cat(first, 1)
         if not vit.no_embed_class:
-            prefix = prefix + vit.pos_embed[:, : prefix.shape[1]]
+            prefix = prefix + self.positions[:, : prefix.shape[1]]
         tokens = torch.cat([prefix.expand(x.shape[0], -1, -1), patches], 1)
-        return vit.norm_pre(vit.patch_drop(vit.pos_drop(tokens))), size
+        return vit.norm_pre(vit.patch_drop(vit.pos_drop(tokens))), (h, w)
 
 
-def class_attention(attention: nn.Module, x: Tensor) -> Tensor:
+def class_attention(attention: Attention, x: Tensor) -> Tensor:
     """The first token's attention: x [B,N,d] at the input of timm's `attention` → [B,heads,N].
 
     Each row sums to 1. Computed separately from the block, which can keep its fused attention: this
@@ -142,13 +158,15 @@ def class_attention(attention: nn.Module, x: Tensor) -> Tensor:
     return (q * attention.scale @ k.transpose(2, 3)).softmax(-1)[:, :, 0]
 
 
-def _lacks(network: nn.Module) -> str | None:
-    """The first requirement of a WindowedViT that `network` lacks.
-
-    Compares class names, so that timm need not be imported.
-    """
+def _is_timms(network: nn.Module) -> TypeGuard[VisionTransformer]:
+    """Compares class names, so that timm need not be imported."""
     kinds = {f"{c.__module__}.{c.__name__}" for c in type(network).__mro__}
-    if "timm.models.vision_transformer.VisionTransformer" not in kinds or network.cls_token is None:
+    return "timm.models.vision_transformer.VisionTransformer" in kinds
+
+
+def _lacks(network: nn.Module) -> str | None:
+    """The first requirement of a WindowedViT that `network` lacks."""
+    if not _is_timms(network) or network.cls_token is None:
         return "class token"
     if network.pos_embed is None:
         return "learned position embeddings"
@@ -163,11 +181,11 @@ def _lacks(network: nn.Module) -> str | None:
     return None if plain and len(network.blocks) else "plain attention blocks"
 
 
-def windowed(network: nn.Module) -> nn.Module:
+def windowed(network: Network) -> Network:
     """The network itself, or a WindowedViT around it if it is a suitable transformer.
     Idempotent.
     """
-    return network if isinstance(network, WindowedViT) or _lacks(network) else WindowedViT(network)
+    return WindowedViT(network) if _is_timms(network) and not _lacks(network) else network
 
 
 def small_vit(
@@ -189,7 +207,7 @@ def small_vit(
     """
     from timm.models.vision_transformer import VisionTransformer
 
-    network = VisionTransformer(
+    vit = VisionTransformer(
         side,
         patch,
         channels,
@@ -200,8 +218,9 @@ def small_vit(
         mlp_ratio=2.0,
         weight_init="moco",
     )
-    network.pos_embed.data[0, 1:] = 0.5 * waves(side // patch, dim)
-    return WindowedViT(network)
+    network = WindowedViT(vit)
+    network.positions.data[0, 1:] = 0.5 * waves(side // patch, dim)
+    return network
 
 
 def waves(n: int, dim: int) -> Tensor:
@@ -265,8 +284,14 @@ def unit(network: nn.Module) -> int:
     return network.patch if isinstance(network, WindowedViT) else 1
 
 
+def embedding_width(network: Network) -> int:
+    """d of `forward_with_embedding`."""
+    head = network.get_classifier()
+    return head.in_features if isinstance(head, nn.Linear) else network.num_features
+
+
 def forward_with_embedding(
-    network: nn.Module, x: Tensor, corner: Corner | None = None
+    network: Network, x: Tensor, corner: Corner | None = None
 ) -> tuple[Tensor, Tensor]:
     """Logits [B,K] and embedding [B,d] of a network with timm's convention.
 
@@ -276,7 +301,7 @@ def forward_with_embedding(
     return classify(network, precision.apply(network, network.forward_features, x, *more))
 
 
-def classify(network: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
+def classify(network: Network, features: Tensor) -> tuple[Tensor, Tensor]:
     """Output of forward_features → logits [B,K] and embedding [B,d].
 
     Pools only once if the classifier is a single Linear.

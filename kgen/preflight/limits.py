@@ -16,7 +16,7 @@ from pathlib import Path
 try:
     import resource
 except ImportError:  # Windows
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 STATUS, REFRESH = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SLACK = 2**30 + 2**28 * (os.cpu_count() or 1)

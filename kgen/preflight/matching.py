@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from kgen.nets.network import Network
 from kgen.zoo import zoo
 
 COUNTER = "num_batches_tracked"
@@ -27,7 +28,7 @@ class Fit(NamedTuple):
     If nothing is missing, unexpected or misshapen, the weights are loaded.
     """
 
-    network: nn.Module
+    network: Network
     outputs: int
     channels: int
     missing: list[str]
@@ -144,14 +145,16 @@ def _named(
     return tensors
 
 
-def _classifier(network: nn.Module) -> str:
+def _classifier(network: Network) -> str:
     """Name of the weight of the last layer that outputs logits; empty if it cannot be
     determined.
     """
     head = network.get_classifier()
     head = head[0] if isinstance(head, tuple) else head  # distilled transformers have two
     layers = [
-        m for m in head.modules() if getattr(m, "weight", None) is not None and m.weight.ndim >= 2
+        m
+        for m in head.modules()
+        if isinstance(weight := getattr(m, "weight", None), Tensor) and weight.ndim >= 2
     ]
     names = {id(m): name for name, m in network.named_modules()}
     return f"{names.get(id(layers[-1]), '')}.weight" if layers else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,12 +145,12 @@ def _timm(name: str) -> Weights:
     tags = [n for n in timm.list_pretrained() if n.partition(".")[0] == name.partition(".")[0]]
     bare = timm.get_pretrained_cfg(name.partition(".")[0])
     full = name if "." in name else f"{name}.{bare.tag}" if bare else name
-    if full not in tags:
+    cfg = timm.get_pretrained_cfg(full) if full in tags else None
+    if cfg is None:
         raise DownloadError(
             f"timm has no weights {name!r}. "
             + (f"It has {', '.join(tags)}." if tags else "It has none for that network.")
         )
-    cfg = timm.get_pretrained_cfg(full)
     if cfg.num_classes != 1000 or "in1k" not in (cfg.tag or ""):
         raise DownloadError(
             f"The weights {full!r} are for {cfg.num_classes:,} classes other than ImageNet-1k's,"
@@ -159,7 +159,7 @@ def _timm(name: str) -> Weights:
     if cfg.hf_hub_id:
         hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
         url = f"{hub}/{cfg.hf_hub_id}/resolve/main/{cfg.hf_hub_filename or 'model.safetensors'}"
-    elif cfg.url and not cfg.custom_load:
+    elif isinstance(cfg.url, str) and cfg.url and not cfg.custom_load:
         url = cfg.url
     else:
         raise DownloadError(
@@ -215,7 +215,8 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
     usable.
     """
     import torch
-    from torch import nn
+
+    from kgen.nets.vit import embedding_width
 
     data, count = catalogue.DATA[weights.data], len(classes.names(weights.data))
     architecture = weights.network or published.architecture(weights.source)
@@ -224,7 +225,6 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
             network = zoo.build(architecture, {}, 0, 3, count, weights.side)
     except NotImplementedError:  # torchvision's RegNets compute their widths with tensors
         network = zoo.build(architecture, {}, 0, 3, count, weights.side)
-    head = network.get_classifier()
     return TeacherCard(
         name=name,
         title=f"{title} on {data.title}",
@@ -232,7 +232,7 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
         parameters=sum(p.numel() for p in network.parameters()),
         channels=3,
         side=weights.side,
-        features=head.in_features if isinstance(head, nn.Linear) else network.num_features,
+        features=embedding_width(network),
         n_train=data.n_train,
         n_test=data.n_test,
         data=weights.data,
@@ -241,7 +241,7 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
     )
 
 
-def fetch(plan: Plan, brought: Path | None = None) -> Iterator[Progress]:
+def fetch(plan: Plan, brought: Path | None = None) -> Generator[Progress, None, str]:
     """Download (or take the user's file), verify, and write the teacher's file.
 
     Returns the result of the checksum, in words.

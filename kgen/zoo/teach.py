@@ -21,6 +21,7 @@ from kgen.data import catalogue, data
 from kgen.data.data import RealImages
 from kgen.evaluate import score
 from kgen.events import TeacherCard
+from kgen.nets.network import Network
 from kgen.precision import Format, apply, has_bf16, set_format
 from kgen.zoo import zoo
 from kgen.zoo.zoo import ZooError
@@ -349,12 +350,12 @@ def _schedule(
 
 def statistics(real: RealImages) -> tuple[list[float], list[float]]:
     """Per-channel mean and standard deviation of [0,1] pixels."""
-    pixels = real.images.astype(np.float64) / 255
+    pixels = real.images[:].astype(np.float64) / 255
     return pixels.mean((0, 2, 3)).round(4).tolist(), pixels.std((0, 2, 3)).round(4).tolist()
 
 
 def finish(
-    network: nn.Module, train: RealImages, held_out: RealImages | None, test: RealImages, plan: Plan
+    network: Network, train: RealImages, held_out: RealImages | None, test: RealImages, plan: Plan
 ) -> dict[str, Any]:
     """Evaluate the trained teacher and write its card, which `kgen.zoo.zoo` stores with the
     weights.
@@ -387,7 +388,7 @@ def finish(
 
 
 @torch.no_grad()
-def _cell(network: nn.Module, shape: tuple[int, ...]) -> int | None:
+def _cell(network: Network, shape: tuple[int, ...]) -> int | None:
     """Side in pixels of a cell of the network's last map; None if it has no map."""
     features = network.eval().forward_features(
         torch.zeros(1, *shape[1:], device=next(network.parameters()).device)

@@ -26,6 +26,7 @@ from kgen.zoo import published
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from kgen.nets.network import Network
     from kgen.teachers import Teacher
 
 TEACHERS = {
@@ -39,7 +40,7 @@ TEACHERS = {
         "imagenet-lite2",
     )
 }
-STUDENTS = {
+STUDENTS: dict[str, dict[str, Any]] = {
     "small-cnn-20k": {"width": 16, "blocks": (1, 1)},
     "small-cnn-45k": {"width": 24, "blocks": (1, 1)},
     "small-cnn-75k": {"width": 24, "blocks": (0, 2)},
@@ -273,7 +274,7 @@ def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
 
 def build(
     architecture: str, spec: dict[str, Any], seed: int, channels: int, classes: int, side: int
-) -> nn.Module:
+) -> Network:
     """A network by architecture name: ours, or any that `kgen.nets.architectures.build` knows.
 
     For ours, `spec` contains at least the entries of SHAPES; `side` is the full resolution. Raises
@@ -297,7 +298,9 @@ def build(
                 code=error.code,
                 **error.fields,
             ) from None
-    shape = {k: tuple(v) if isinstance(v := spec[k], list) else v for k in SHAPES[architecture]}
+    shape: dict[str, Any] = {
+        k: tuple(v) if isinstance(v := spec[k], list) else v for k in SHAPES[architecture]
+    }
     shape |= {k: spec[k] for k in OPTIONS.get(architecture, ()) if k in spec}
     if architecture == "SmallViT":
         return seeded(small_vit, seed, channels, classes, side=side, **shape)
@@ -312,7 +315,7 @@ def family(spec: dict[str, Any]) -> str:
     return ours or spec["architecture"]
 
 
-def build_student(name: str, channels: int, classes: int, seed: int, side: int = 28) -> nn.Module:
+def build_student(name: str, channels: int, classes: int, seed: int, side: int = 28) -> Network:
     """A fresh student whose initial weights depend only on `seed`.
 
     `name`: one of STUDENTS, or any that `kgen.nets.architectures.build` knows. `side`: the
@@ -328,7 +331,7 @@ def build_student(name: str, channels: int, classes: int, seed: int, side: int =
     return build(family(shape), shape, seed, channels, classes, side)
 
 
-def load_student(path: str | Path) -> nn.Module:
+def load_student(path: str | Path) -> Network:
     """The network of an exported student.safetensors, in eval mode."""
     about = read_spec(Path(path), "channels", "is not an exported student")
     network = build(
