@@ -177,11 +177,8 @@ def _from_folder(
             code="not-here",
             name=name,
         )
-    called = (
-        [(w, t) for w, t in zip(classes.wnids(name), texts)]
-        if classes.wnids(name)
-        else [(t,) for t in texts]
-    )
+    wnids = classes.wnids(name)
+    called: list[tuple[str, ...]] = list(zip(wnids, texts)) if wnids else [(t,) for t in texts]
     try:
         paths, labels = list_images(place, called)
     except ValueError as error:
@@ -206,7 +203,7 @@ def held_out_photographs(chosen: Sequence[int], side: int) -> RealImages | None:
     ImageNet's *training* images, except for the files named ILSVRC2012_val_*. `chosen` are ImageNet
     labels.
     """
-    wnids = classes.wnids("imagenet1k")
+    wnids = classes.wnids("imagenet1k") or ()
     sets = [
         (catalogue.DATA[name], catalogue.data_folder(name)) for name in ("imagenette", "imagewoof")
     ]
@@ -254,11 +251,9 @@ def image_folder(
     Raises DataError if the folder has no image of a chosen class.
     """
     folder, wnids = Path(folder).expanduser(), classes.wnids(card.data or "")
-    called = (
-        list(zip(names, wnids))
-        if wnids and len(wnids) == len(names)
-        else [(name,) for name in names]
-    )
+    called: list[tuple[str, ...]] = [(name,) for name in names]
+    if wnids and len(wnids) == len(names):
+        called = list(zip(names, wnids))
     places, left_out = match_folders(folder, called)
     found = {label: image_files(places[label]) for label in chosen if label in places}
     paths = [path for files in found.values() for path in files]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -68,7 +69,13 @@ class ImageFiles:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index) -> np.ndarray | ImageFiles:
+    @overload
+    def __getitem__(self, index: int | slice) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: np.ndarray) -> np.ndarray | ImageFiles: ...
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray | ImageFiles:
         """Raises DataError for a file that is not an image."""
         wanted = np.arange(len(self.paths))[index]
         if wanted.ndim == 0:

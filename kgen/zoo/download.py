@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Progress:
     """Bytes; None if the server does not say."""
 
 
-def download(url: str, part: Path, again: str) -> Iterator[Progress]:
+def download(url: str, part: Path, again: str) -> Generator[Progress, None, str]:
     """Download `url` to `part` (….part), resuming an earlier attempt.
 
     `again`: the command that resumes it, for messages. Returns (as a generator) the result of the
@@ -113,7 +113,7 @@ def _notes(part: Path, url: str) -> dict[str, Any]:
 
 def _receive(
     url: str, part: Path, notes: dict[str, Any], start: int, again: str
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, dict[str, Any]]:
     """Append what is missing after `start`; start over if the server cannot resume.
 
     Returns the notes.
@@ -196,8 +196,9 @@ def _advice(status: int, again: str) -> str:
 
 def _broken(error: Exception | None, url: str, done: int, total: int | None, again: str) -> str:
     host = urlsplit(url).hostname
-    with contextlib.suppress(RuntimeError, AttributeError):  # a redirect may lead elsewhere
-        host = error.request.url.host
+    with contextlib.suppress(RuntimeError):  # an httpx error that no request has been given
+        if request := getattr(error, "request", None):
+            host = request.url.host  # a redirect may lead elsewhere
     why = f" ({str(error) or type(error).__name__})" if error else ""
     if not done:
         return (

@@ -53,19 +53,19 @@ def _all() -> Iterator[dict[str, Any]]:
                 catalogue.teacher_sentence(name),
             )
     here = zoo.own_teachers()
-    for name, facts in published.TEACHERS.items():
+    for name, weights in published.TEACHERS.items():
         if name not in here:
             about = {
-                "title": f"{facts.title} on {catalogue.DATA[facts.data].title}",
-                "architecture": facts.architecture,
+                "title": f"{weights.title} on {catalogue.DATA[weights.data].title}",
+                "architecture": weights.architecture,
                 "accuracy": None,
-                "licence": facts.licence,
+                "licence": weights.licence,
             }
             yield {
                 "name": name,
                 **about,
-                "parameters": facts.parameters,
-                "side": facts.side,
+                "parameters": weights.parameters,
+                "side": weights.side,
                 "state": "fetch",
                 "how": published.sentence(name),
             }
