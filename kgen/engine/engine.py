@@ -11,7 +11,8 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ from kgen.precision import Format
 from kgen.recipe.recipe import Recipe
 from kgen.terms import Term
 
+E = TypeVar("E", bound=events.Event)
 EVALUATION_IMAGES = 2_000
 
 
@@ -79,6 +81,8 @@ class Distillation:
         self.setting = Setting(recipe, terms)
         self.state = LoopState(self.setting, formats)
         if resume is not None:
+            if batch_of is None:
+                raise ValueError("to resume a run, its batches are needed: batch_of")
             self.state.load(resume, batch_of)
         self.concurrent = (
             recipe.schedule == "concurrent"
@@ -103,7 +107,7 @@ class Distillation:
 
     # --- the stream --------------------------------------------------------------------------
 
-    def __iter__(self) -> Iterator[events.Event]:
+    def __iter__(self) -> Generator[events.Event, None, None]:
         self._start, self._main = time.monotonic(), threading.get_ident()
         try:
             if not self.resumed:
@@ -382,14 +386,14 @@ class Distillation:
 
     # --- reporting -----------------------------------------------------------------------------
 
-    def _event(self, kind: type[events.Event], **fields) -> events.Event:
+    def _event(self, kind: type[E], **fields: Any) -> E:
         return kind(t=round(self.elapsed, 3), **fields)
 
     def _pool_size(self) -> dict[str, float]:
         pool = self.state.pool
         return {"pool_images": len(pool), "budget_used": pool.pixels / pool.budget_pixels}
 
-    def _evaluate(self, n: int | None, **where) -> events.Event:
+    def _evaluate(self, n: int | None, **where: int) -> events.Evaluated:
         """Evaluate student and teacher on the same real images: n of them, stratified, or all.
 
         Without real images: their agreement on held-out synthetic ones.
@@ -420,9 +424,11 @@ class Distillation:
         setting, student = self.setting, self.state.student
         if setting.real is None:
             return self.state.held_out.score(student), None
-        if n is not None and self._sample is None:
-            self._sample = setting.real.stratified(n, tuple(setting.chosen))  # decoded once
-        real = setting.real if n is None else self._sample
+        real = setting.real
+        if n is not None:
+            if self._sample is None:
+                self._sample = real.stratified(n, tuple(setting.chosen))  # decoded once
+            real = self._sample
         mean, std = setting.teacher.mean, setting.teacher.std
         mine = score(
             lambda x: student((x - mean) / std), real, setting.chosen, device=setting.device
@@ -431,7 +437,7 @@ class Distillation:
             self._teacher_scores[len(real)] = setting.teacher_score(real, self._second_teacher)
         return mine, self._teacher_scores[len(real)]
 
-    def _run_started(self) -> events.Event:
+    def _run_started(self) -> events.RunStarted:
         card = self.setting.card
         student, teacher = (
             cost(network, card.channels, card.side)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -189,7 +190,7 @@ class PyramidSource(ImageSource):
         return x.sigmoid()
 
 
-SOURCES: dict[str, type[ImageSource]] = {
+SOURCES: dict[str, Callable[[Setting, LoopState, Scale, Tensor], ImageSource]] = {
     "noise": NoiseSource,
     "latent": LatentSource,
     "pixels": PixelSource,

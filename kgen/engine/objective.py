@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from kgen.nets.vit import Corner, forward_with_embedding
 from kgen.recipe.recipe import Recipe
 from kgen.teachers import Probe
 from kgen.terms import Term
+
+T = TypeVar("T")
 
 
 class TermValues(NamedTuple):
@@ -63,14 +65,22 @@ class Evidence:
     """(r_i, r_o)"""
 
 
+def _there(needed: T | None) -> T:
+    """What a term needs: without it, the term is not evaluated."""
+    assert needed is not None
+    return needed
+
+
 FUNCTIONS: dict[str, Callable[[Evidence], Tensor]] = {
     "ce": lambda e: losses.cross_entropy(e.logits, e.labels),
     "adv": lambda e: losses.adversarial(
-        e.logits, e.student_logits, e.recipe.adv_mask, e.recipe.adv_divergence
+        e.logits, _there(e.student_logits), e.recipe.adv_mask, e.recipe.adv_divergence
     ),
     "bn": lambda e: losses.batch_norm(e.batch_norm, e.recipe.bn_scale).to(e.images.device),
-    "kr": lambda e: losses.key_region(e.cam, e.target),
-    "aed": lambda e: losses.embedding_push(e.pushed, e.class_vectors, e.radii[1]),
+    "kr": lambda e: losses.key_region(e.cam, _there(e.target)),
+    "aed": lambda e: losses.embedding_push(
+        _there(e.pushed), _there(e.class_vectors), _there(e.radii)[1]
+    ),
     "tv": lambda e: losses.total_variation(e.normalised),
     "l2": lambda e: losses.squared_size(e.normalised),
 }
@@ -181,10 +191,11 @@ class Objective:
 
         The student's embedding (as in the formula) or the teacher's (as in the text).
         """
-        if self.f_y is None:
+        centres = self.state.centres
+        if self.f_y is None or student.projection is None:
             return None
-        if self.setting.recipe.aed_embedding == "teacher":
-            return probe.embedding * self.state.centres.factor
+        if self.setting.recipe.aed_embedding == "teacher" and centres is not None:
+            return probe.embedding * centres.factor
         return student.projection(embedding)
 
     def _remembered(self, probe: Probe) -> list[losses.BatchNormStatistics]:

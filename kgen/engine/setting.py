@@ -202,7 +202,7 @@ class Setting:
                 field="resolutions",
                 value=side,
             ) from None
-        size = (0, 0) if cam is None else tuple(cam.shape[1:])
+        size = (0, 0) if cam is None else (cam.shape[1], cam.shape[2])
         student_batch = images_in(recipe.student_batch * self.sides[0] ** 2, side)
         target = make_target(recipe.target, *size).to(self.device)
         views = Variation(shift_at(side), card.flip, recipe.edges)
@@ -222,6 +222,11 @@ class Setting:
                 r.real_images, self.teacher.classes, self.card, tuple(self.chosen)
             )
         if r.evaluate_on == "validation":
+            if known is None:
+                raise DataError(
+                    f"The training data of {self.card.title} is unknown, so there are no held-out"
+                    " images; set evaluate_on to 'auto' or 'none'."
+                )
             return data.split(data.training_set(known))[1]
         if (
             r.evaluate_on == "none" or known is None

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 
 from kgen import precision
 from kgen.embeddings import ClassCentres
 from kgen.engine.heldout_agreement import HeldOut
 from kgen.engine.setting import Setting
+from kgen.nets.network import Network
 from kgen.nets.small_cnn import seeded
+from kgen.nets.vit import embedding_width
 from kgen.pool import MemoryPool
 from kgen.precision import PIXELS, PLAIN, Format, candidates, fastest, set_format
-from kgen.recipe import recipe as recipes
+from kgen.recipe.fields import Optimiser
 from kgen.rng import stream_seed, streams
 from kgen.sources import Generator
 from kgen.zoo.zoo import build_student
 
+M = TypeVar("M", bound=nn.Module)
 VIEWS = ("views", "view_logits")
 """Pool columns that hold each image's views and the teacher's answers to them."""
 
 
 def build_optimiser(
-    spec: recipes.Optimiser, parameters, fused: bool | None = None
+    spec: Optimiser, parameters: ParamsT, fused: bool | None = None
 ) -> torch.optim.Optimizer:
     """The optimizer that the recipe specifies."""
     if spec.name == "sgd":
@@ -52,7 +56,7 @@ def build_optimiser(
 class Snapshot(NamedTuple):
     """An immutable copy of the student at one moment."""
 
-    network: nn.Module
+    network: Network
     projection: nn.Module | None
     """The head that produces f̂_S; None if the embedding in-out game is off."""
 
@@ -170,7 +174,7 @@ class LoopState:
     def _projection(self) -> nn.Module | None:
         if self.setting.radii is None:
             return None
-        width = self.student.get_classifier().in_features
+        width = embedding_width(self.student)
         out = self.setting.table.shape[1] if self.centres is None else self.centres.sums.shape[1]
         return seeded(
             nn.Linear, stream_seed(self.recipe.seed, "projection") % 2**31, width, out
@@ -224,10 +228,7 @@ class LoopState:
     def snapshot(self) -> Snapshot:
         """An immutable copy of the student, for the generator's loss terms that depend on it."""
         return Snapshot(
-            *(
-                m and copy.deepcopy(m).eval().requires_grad_(False)
-                for m in (self.student, self.projection)
-            )
+            _frozen(self.student), None if self.projection is None else _frozen(self.projection)
         )
 
     def student_is_finite(self) -> bool:
@@ -281,7 +282,7 @@ class LoopState:
         for name, state in part("rng.").items():
             self.rng[name].set_state(state)
 
-    def _parts(self):
+    def _parts(self) -> Iterator[tuple[str, Callable[[], dict[str, Tensor]]]]:
         for side, generator in self.generators.items():
             yield f"generator.{side}", generator.state_dict
             yield (
@@ -299,6 +300,10 @@ class LoopState:
             lambda: {str(side): memory for side, memory in self.feature_memory.items()},
         )
         yield "pool", self.pool.state_dict
+
+
+def _frozen(network: M) -> M:
+    return copy.deepcopy(network).eval().requires_grad_(False)
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

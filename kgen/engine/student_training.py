@@ -53,8 +53,14 @@ class StudentTrainer:
         logits, embedding = forward_with_embedding(s.student, (images - t.mean) / t.std, corner)
         loss = kl = losses.distillation(wanted, logits, r.temperature)
         pull = torch.zeros_like(kl)
-        if r.weights.ed and (f_y := s.class_vectors(positions)) is not None:
-            pull = losses.embedding_pull(s.projection(embedding), f_y, self.setting.radii[0]).mean()
+        radii = self.setting.radii
+        if (
+            r.weights.ed
+            and radii
+            and s.projection
+            and (f_y := s.class_vectors(positions)) is not None
+        ):
+            pull = losses.embedding_pull(s.projection(embedding), f_y, radii[0]).mean()
             loss = kl + r.weights.ed * pull
         s.student_optimiser.zero_grad(set_to_none=True)
         loss.backward()

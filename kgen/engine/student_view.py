@@ -69,6 +69,6 @@ def student_view(
     }
     if real is not None and real.images[:1].size * len(real) <= MOST_VALUES:
         seen["reference"] = embedding(torch.from_numpy(real.images[:])).half()
-    if state.knows_classes:
-        seen["anchors"] = state.class_vectors(torch.arange(len(setting.chosen))).half()
+    if (anchors := state.class_vectors(torch.arange(len(setting.chosen)))) is not None:
+        seen["anchors"] = anchors.half()
     return {name: value.cpu().numpy() for name, value in seen.items()}

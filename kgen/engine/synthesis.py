@@ -5,9 +5,11 @@ Independent of schedules, files and the student's training.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,10 @@ def check_finite(values: dict[str, float], step: int) -> None:
             raise Diverged(term, step, value)
 
 
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(operator.add, terms)
+
+
 class Synthesis:
     """One iteration.
 
@@ -84,13 +90,22 @@ class Synthesis:
         self.weights = self.objective.weights()
         self.done = 0
         """Steps made."""
-        self.images: Tensor | None = None
-        """The latest step's batch [B,c,e,e] in [0,1], detached."""
-        self._probe: Probe | None = None
+        self._latest: tuple[Tensor, Probe | None] | None = None
         self._best: tuple[Tensor, Tensor, Tensor] | None = None
         """With keep="best": images, value and step of the best batch so far."""
         self._sums, self._since = torch.zeros(len(self.weights) + 1, device=setting.device), 0
         self._history = History(self.positions, r.generator_steps)
+
+    def _seen(self) -> tuple[Tensor, Probe | None]:
+        """The latest step's batch, and the teacher's answers unless it saw augmented views."""
+        if self._latest is None:
+            raise RuntimeError("no step has been made yet")
+        return self._latest
+
+    @property
+    def images(self) -> Tensor:
+        """The latest step's batch [B,c,e,e] in [0,1], detached."""
+        return self._seen()[0]
 
     @property
     def place(self) -> dict[str, int]:
@@ -115,7 +130,7 @@ class Synthesis:
         probe = self.objective.probe(views)
         values = self.objective.evaluate(probe, views).values
         means = {name: value.mean() for name, value in values.items()}
-        loss = sum(self.weights[name] * mean for name, mean in means.items())
+        loss = _sum(self.weights[name] * mean for name, mean in means.items())
         with torch.no_grad():
             self._sums += torch.stack(
                 [*means.values(), (probe.logits.argmax(1) == self.labels).float().mean()]
@@ -128,11 +143,13 @@ class Synthesis:
         loss.backward()
         for optimiser in self.source.optimisers:
             optimiser.step()
-        self.images, self._probe = images.detach(), probe if views is images else None
+        seen = probe if views is images else None
+        images = images.detach()
+        self._latest = images, seen
         if r.keep == "best":
-            self._best = self._better(means)
+            self._best = self._better(images, means)
         if self.done in self._history.steps:
-            self._history.keep(self.images, self._confidence(probe.logits.detach()))
+            self._history.keep(images, self._confidence(probe.logits.detach()))
         self.source.after_step()
         self.done += 1
         if last:
@@ -163,21 +180,21 @@ class Synthesis:
             "agreement": agreement,
         }
 
-    def _better(self, means: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _better(self, images: Tensor, means: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """(images, value, step) of the best batch so far, compared on the device (no transfer).
 
         The best has the lowest sum of the terms that rank (CE, BN, KR). The adversarial term is
         excluded: it is unbounded and would let noise win.
         """
         terms = [term for term in self.objective.terms if term.ranks]
-        value = sum(self.setting.weight(term) * means[term.name] for term in terms).detach()
+        value = _sum(self.setting.weight(term) * means[term.name] for term in terms).detach()
         step = torch.full_like(value, self.done, dtype=torch.int32)
         if self._best is None:
-            return self.images, value, step
-        images, least, best = self._best
+            return images, value, step
+        kept, least, best = self._best
         better = value < least
         return (
-            torch.where(better, self.images, images),
+            torch.where(better, images, kept),
             torch.minimum(value, least),
             torch.where(better, step, best),
         )
@@ -233,6 +250,7 @@ class Synthesis:
         """One forward pass of teacher and student on the stored images."""
         probe = self.objective.probe(images)
         values, cam, student_logits = self.objective.evaluate(probe, images, student)
+        assert student_logits is not None  # because there is a student
         columns = [value.expand(len(images)) for value in values.values()]
         out = {
             "cam": cam.half(),
@@ -251,7 +269,7 @@ class Synthesis:
 
     def previewer(self) -> Callable[[], Arrays]:
         """The current batch as a function, so that an unused preview costs nothing."""
-        images, probe, step = self.images, self._probe, self.done - 1
+        (images, probe), step = self._seen(), self.done - 1
 
         @torch.no_grad()
         def preview() -> Arrays:
@@ -279,7 +297,8 @@ class History:
 
     def __init__(self, positions: Tensor, steps: int):
         self.steps = sorted({0, steps - 1} | {2**i for i in range(20) if 2**i < steps})
-        seen, turns = Counter(), []
+        seen: Counter[int] = Counter()
+        turns = []
         for c in positions.tolist():
             turns.append(seen[c])
             seen[c] += 1
