@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,13 +48,9 @@ class Screen:
     """
 
     def __init__(self, as_json: bool, iterations: int):
-        self.as_json, self.iterations, self.bar, self.note, self.done = (
-            as_json,
-            iterations,
-            None,
-            "",
-            0,
-        )
+        self.as_json, self.iterations = as_json, iterations
+        self.bar: Progress | None = None
+        self.note, self.done = "", 0
 
     def __enter__(self) -> Screen:
         if console.is_terminal and not self.as_json:
@@ -294,7 +290,7 @@ def show_tables(tables: list[Table], seeds: int, results: Results, as_json: bool
 STATUS = {"ok": "ok", "warn": "[yellow]note[/yellow]", "fail": "[red]no[/red]"}
 
 
-def show_inspection(messages: Iterator[dict[str, Any]], as_json: bool) -> int:
+def show_inspection(messages: Generator[dict[str, Any], None, None], as_json: bool) -> int:
     """Show the findings about a user's teacher, as a table or as they arrive; returns the exit
     code.
     """

@@ -47,7 +47,7 @@ def controlled(checkpoint_every: float) -> int:
     if not line.strip():
         return 0
     controls = Controls()
-    options = {
+    options: dict[str, Any] = {
         "controls": controls,
         "checkpoint_seconds": checkpoint_every,
         "say": lambda text: tell("waiting", text=text),
@@ -71,7 +71,7 @@ def controlled(checkpoint_every: float) -> int:
     except DiskError as error:
         tell("error", text=str(error))
         return 1
-    return 1 if last is None or last.kind == "run_failed" else 0
+    return 1 if last.kind == "run_failed" else 0
 
 
 def read_controls(controls: Controls, tell: Callable[..., None]) -> None:

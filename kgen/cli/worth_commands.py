@@ -48,18 +48,20 @@ def worth(
     """
     from kgen.worth.worth import weigh
 
-    run, found = open_run(folder), None
+    run = open_run(folder)
+    found: Worth | None = None
     with progress_bar(disable=as_json or not console.is_terminal) as bar:
         task = bar.add_task("student", total=1, note="")
-        folders = [str(path.resolve()) if path else None for path in (photos, real)]
+        training, test = (str(path.resolve()) if path else None for path in (photos, real))
         seen: list[Point] = []
         for found in weigh(
-            run, *folders, lambda done, total: bar.update(task, completed=done, total=total)
+            run, training, test, lambda done, total: bar.update(task, completed=done, total=total)
         ):
             for point in found.points:
                 if point not in seen:
                     seen.append(point)
                     _tell(point, as_json)
+    assert found is not None  # `weigh` always has results, if only earlier ones
     rate = found.rate
     if as_json:
         say(

@@ -21,6 +21,7 @@ from rich.table import Table as Grid
 
 from kgen.cli.progress import console, progress_bar
 from kgen.zoo import inventory
+from kgen.zoo.download import Progress as Downloaded
 
 
 def list_zoo(as_json: bool) -> None:
@@ -108,7 +109,7 @@ def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
     return 0
 
 
-def _draw(stream: Generator, name: str, silent: bool) -> str:
+def _draw(stream: Generator[Downloaded, None, str], name: str, silent: bool) -> str:
     """Show a download as a bar from its first byte on; returns what the stream returns.
 
     Until then there is no bar, so an unreachable host produces only its message.

@@ -147,6 +147,9 @@ class Pipe:
     def flush(self) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def take(self) -> bytes:
         taken, self._held = bytes(self._held), bytearray()
         return taken

@@ -17,6 +17,7 @@ import platform
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,12 +160,14 @@ class Journal:
                 self.path / "reference.safetensors", save_arrays(_contiguous(event.arrays))
             )
         previews = (
-            self._write_batch(event) if event.kind == "batch_synthesised" and event.arrays else 0
+            self._write_batch(event, event.arrays)
+            if event.kind == "batch_synthesised" and event.arrays
+            else 0
         )
-        if event.kind == "evaluated" and event.arrays:
+        if event.kind == "evaluated" and event.file and event.arrays:
             write_durably(self.path / event.file, save_arrays(_contiguous(event.arrays)))
         if event.kind == "generator_step" and event.preview:
-            self._write_preview(event)
+            self._write_preview(event.preview)
         self._append(event.to_json().encode() + b"\n")
         self._preview_bytes += previews  # counted once, even if a full disk made us retry
 
@@ -179,9 +182,10 @@ class Journal:
             raise
         self._offset += len(line)
 
-    def _write_batch(self, event: events.BatchSynthesised) -> int:
+    def _write_batch(self, event: events.BatchSynthesised, arrays: events.Arrays) -> int:
         """Write a batch; returns the bytes of previews in it."""
-        arrays = dict(event.arrays)
+        assert event.iteration is not None
+        arrays = dict(arrays)
         previews = arrays["previews"]
         recipe = self.run.recipe
         allowed = (
@@ -196,7 +200,7 @@ class Journal:
         write_durably(self.path / event.file, save_arrays(_contiguous(arrays)))
         return arrays["previews"].nbytes if room else 0
 
-    def _write_preview(self, event: events.GeneratorStep) -> None:
+    def _write_preview(self, preview: Callable[[], events.Arrays]) -> None:
         """At most four times a second, not synced; skipped while a reader holds the file."""
         now = time.monotonic()
         if now - self._last_preview < PREVIEW_SECONDS:
@@ -205,7 +209,7 @@ class Journal:
         try:
             write_durably(
                 self.path / "preview.safetensors",
-                save_arrays(_contiguous(event.preview())),
+                save_arrays(_contiguous(preview())),
                 sync=False,
                 attempts=1,
             )

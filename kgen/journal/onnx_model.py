@@ -39,6 +39,7 @@ def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) 
             " export it without --onnx.",
             code="onnx-unsupported",
         ) from None
+    assert program is not None  # with dynamo=True
     model = program.model_proto
     # the origin of each node: paths on this machine, and a third of a small file
     for part in (

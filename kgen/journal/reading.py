@@ -20,8 +20,8 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load as load_arrays
 
-from kgen import events
 from kgen.errors import KGenError
+from kgen.events import Event, RunFinished, RunStarted, from_json
 from kgen.files import FolderLock, Locked
 from kgen.recipe.recipe import Recipe, RecipeError, parse
 
@@ -86,7 +86,7 @@ class Run:
                 file=str(self.path / "run.json"),
             ) from None
 
-    def events(self) -> Iterator[events.Event]:
+    def events(self) -> Iterator[Event]:
         """Every event so far.
 
         An incomplete last line is ignored; damage elsewhere raises JournalError with its offset,
@@ -111,7 +111,7 @@ class Run:
     def tail(self) -> Tail:
         return Tail(self)
 
-    def follow(self, poll: float = 0.2) -> Iterator[events.Event]:
+    def follow(self, poll: float = 0.2) -> Iterator[Event]:
         """Yield events as they arrive until the run finishes or fails.
 
         Starts over if the run was resumed.
@@ -186,22 +186,27 @@ class Run:
         return _load_or_none(self.path / "reference.safetensors")
 
     @property
-    def started(self) -> events.RunStarted | None:
+    def started(self) -> RunStarted | None:
         """The run's first event; None before it is written."""
         first = next(iter(self.events()), None)
-        return first if isinstance(first, events.RunStarted) else None
+        return first if isinstance(first, RunStarted) else None
 
     @property
-    def last_event(self) -> events.Event | None:
+    def last_event(self) -> Event | None:
         """The latest event; None before the first."""
         newest = collections.deque(self.events(), maxlen=1)
         return newest[0] if newest else None
 
     @property
+    def end(self) -> RunFinished | None:
+        """The last event of a run that reached its end, rather than being stopped."""
+        last = self.last_event
+        return last if isinstance(last, RunFinished) and last.reason == "done" else None
+
+    @property
     def finished(self) -> bool:
         """Whether the run reached its end, rather than being stopped."""
-        last = self.last_event
-        return last is not None and last.kind == "run_finished" and last.reason == "done"
+        return self.end is not None
 
 
 def open_run(path: str | Path) -> Run:
@@ -216,7 +221,7 @@ class Tail:
         self._file, self._run = run.path / "events.jsonl", run
         self._offset, self._attempt = 0, None
 
-    def read(self, most: int = -1) -> tuple[bool, list[events.Event]]:
+    def read(self, most: int = -1) -> tuple[bool, list[Event]]:
         """(restarted, new events in the next `most` bytes).
 
         Restarted: discard all earlier events; the list begins at the start. Raises JournalError
@@ -253,15 +258,16 @@ class Tail:
                 raise
         return restarted, found
 
-    def blocks(self) -> Iterator[tuple[bool, list[events.Event]]]:
+    def blocks(self) -> Iterator[tuple[bool, list[Event]]]:
         """Everything new, as from `read`, one block at a time."""
-        new = True
-        while new:
+        while True:
             restarted, new = self.read(BLOCK)
             yield restarted, new
+            if not new:
+                return
 
 
-def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[events.Event, int]]:
+def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[Event, int]]:
     """(event, offset after it) for each complete line of `data`, which begins at `offset`.
 
     JournalError at a damaged line.
@@ -269,7 +275,7 @@ def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[events.Event,
     whole, *_ = data.rpartition(b"\n")
     for line in whole.split(b"\n") if whole else []:
         try:
-            event = events.from_json(line)
+            event = from_json(line)
         except ValidationError:
             raise JournalError(
                 f"{file} is damaged at byte {offset}: this line is not an event. `python -m kgen"

@@ -95,9 +95,8 @@ class Runner:
         `terms`: the same custom terms that the run was started with. Raises JournalError.
         """
         run = open_run(folder)
-        if _finished(run) and (
-            (run.path / "student.safetensors").is_file() or not run.last_event.n
-        ):
+        end = _end(run)
+        if end and ((run.path / "student.safetensors").is_file() or not end.n):
             raise JournalError(
                 f"{run.path} has already finished; there is nothing to resume.", code="finished"
             )
@@ -142,7 +141,8 @@ class Runner:
 
     def run(self) -> events.Event:
         """Run to the end; returns the last event (run_finished or run_failed). Raises DiskError."""
-        last, stream = None, iter(self.distillation)
+        last: events.Event | None = None
+        stream = iter(self.distillation)
         try:
             for event in stream:
                 if event.kind == "run_finished" and event.n:
@@ -158,6 +158,7 @@ class Runner:
         finally:
             stream.close()  # ends the student's thread before closing its journal
             self.journal.close()
+        assert last is not None  # every run ends with an event
         return last
 
     def checkpoint(self) -> None:
@@ -227,12 +228,12 @@ class Runner:
                 time.sleep(1)
 
 
-def _finished(run: Run) -> bool:
-    """Whether the run reached its end.
+def _end(run: Run) -> events.RunFinished | None:
+    """The last event of a run that reached its end.
 
-    False if its events are damaged: then the location of the damage matters (see `Run.verify`).
+    None if its events are damaged: then the location of the damage matters (see `Run.verify`).
     """
     try:
-        return run.finished
+        return run.end
     except JournalError:
-        return False
+        return None

@@ -87,7 +87,8 @@ def maps(
                 advice=advice,
             )
         ], tuple(sizes)
-    told = ", ".join(f"{side} → {size[0]} × {size[1]}" for side, size in sizes.items())
+    cells = {side: size for side, size in sizes.items() if size is not None}
+    told = ", ".join(f"{side} → {size[0]} × {size[1]}" for side, size in cells.items())
     rows = [
         Row(
             name="spatial map",
@@ -96,7 +97,7 @@ def maps(
             advice=note,
         )
     ]
-    if flat := {side: gaussian_target(*size) for side, size in sizes.items() if min(size) <= FLAT}:
+    if flat := {side: gaussian_target(*size) for side, size in cells.items() if min(size) <= FLAT}:
         low = ", ".join(
             f"{side}: {float(target.min()):.2f} to {float(target.max()):.2f}"
             for side, target in flat.items()
@@ -124,7 +125,7 @@ def batch_norm(network: nn.Module) -> Row:
         if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
     ]
     layers = len(norms)
-    if layers and all(not m.running_mean.any() and (m.running_var == 1).all() for m in norms):
+    if layers and all(_is_new(layer) for layer in norms):
         advice = (
             "Was it trained, and is this the trained file? Such a teacher gives nearly the same"
             " answer to every image."
@@ -152,6 +153,12 @@ def batch_norm(network: nn.Module) -> Row:
             " natural."
         ),
     )
+
+
+def _is_new(norm: nn.Module) -> bool:
+    """Whether a BatchNorm layer has seen no data."""
+    mean, var = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    return not mean.any() and bool((var == 1).all())
 
 
 def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:

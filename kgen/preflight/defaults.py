@@ -110,17 +110,18 @@ class Presumptions:
         if mean and std and (mean.sure or not self._as_timm("mean", network)):
             return mean, std
         if channels == len(config.get("mean", ())):
-            return tuple(
+            mean, std = (
                 Known(tuple(config[k]), "timm's for this architecture", False)
                 for k in ("mean", "std")
             )
-        if channels == 3:
-            return tuple(
+        elif channels == 3:
+            mean, std = (
                 Known(v, "ImageNet's, as the best guess", False) for v in catalogue.IMAGENET
             )
-        return Known((0.0,) * channels, "unnormalized pixels, as the best guess", False), Known(
-            (1.0,) * channels, "", False
-        )
+        else:
+            mean = Known((0.0,) * channels, "unnormalized pixels, as the best guess", False)
+            std = Known((1.0,) * channels, "", False)
+        return mean, std
 
 
 def _config(network: nn.Module | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -20,7 +20,7 @@ from kgen.events import TeacherCard
 from kgen.preflight import capabilities, classtexts, limits, matching, probes
 from kgen.preflight.defaults import IMAGES_A_CLASS, Presumptions
 from kgen.preflight.register import adopt
-from kgen.preflight.request import PreflightError, PreflightRequest, Report, Row
+from kgen.preflight.request import PreflightError, PreflightRequest, Report, Row, Status
 from kgen.preflight.request import order as parse_order
 from kgen.teachers import Teacher
 from kgen.zoo import checkpoints
@@ -78,7 +78,6 @@ class Examination:
         self.order, self.tell, self.guarded = order, tell, guarded
         self.rows: list[Row] = []
         self.sha256: str | None = None
-        self.teacher: Teacher | None = None
         self.spec: dict[str, Any] | None = None
 
     def report(self) -> Report:
@@ -89,10 +88,10 @@ class Examination:
         report._network = self.teacher.network if whole else None
         return report
 
-    def say(self, name: str, status: str, finding: str, advice: str = "") -> None:
+    def say(self, name: str, status: Status, finding: str, advice: str = "") -> None:
         self._add(Row(name=name, status=status, finding=finding, advice=advice))
 
-    def refuse(self, name: str, finding: str, advice: str = "") -> None:
+    def refuse(self, name: str, finding: str, advice: str = "") -> NoReturn:
         self.say(name, "fail", finding, advice)
         raise _Enough
 
@@ -122,7 +121,7 @@ class Examination:
         try:
             with self._limited(3 * size, READING_SECONDS):
                 self.checkpoint = checkpoints.open_checkpoint(path)
-                self.sha256 = files.sha256(path)
+                self.sha256 = sha256 = files.sha256(path)
         except ZooError as error:
             self.refuse("file", str(error))
         except MemoryError:
@@ -134,7 +133,7 @@ class Examination:
         self.say(
             "file",
             "ok",
-            f"{kind}, {size / 1e6:.1f} MB, {len(tensors):,} tensors, SHA-256 {self.sha256[:12]}…",
+            f"{kind}, {size / 1e6:.1f} MB, {len(tensors):,} tensors, SHA-256 {sha256[:12]}…",
             "; ".join(notes),
         )
 
@@ -236,7 +235,7 @@ class Examination:
             self._add(classtexts.texts(names.value))
         self.names = (
             tuple(names.value)
-            if row.status == "ok"
+            if names and row.status == "ok"
             else tuple(f"class {i}" for i in range(self.fit.outputs))
         )
 
@@ -279,11 +278,10 @@ class Examination:
             )
         n_train, data, flip = known.find("n_train"), known.find("data"), known.find("flip")
         self.n_train = n_train.value if n_train else IMAGES_A_CLASS * fit.outputs
+        title, file = known.find("title"), Path(self.order.path)
         card = TeacherCard(
-            name=Path(self.order.path).stem,
-            title=(t := known.find("title"))
-            and t.value
-            or f"{known.architecture} ({Path(self.order.path).name[:100]})",
+            name=file.stem,
+            title=(title and title.value) or f"{known.architecture} ({file.name[:100]})",
             architecture=self.architecture,
             parameters=sum(p.numel() for p in fit.network.parameters()),
             channels=fit.channels,

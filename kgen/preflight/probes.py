@@ -16,6 +16,7 @@ from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
 from kgen.engine.synthesis import Synthesis
 from kgen.preflight import limits
+from kgen.recipe.fields import Weights
 from kgen.recipe.recipe import Recipe
 from kgen.teachers import Teacher
 from kgen.terms import GENERATOR
@@ -100,7 +101,7 @@ def cost(teacher: Teacher, side: int) -> Cost:
         generator_steps=STEPS,
         batch=BATCH,
         warmup=0,
-        weights={"ed": 0, "aed": 0},
+        weights=Weights(ed=0, aed=0),
         bn_scale="relative",
         embedding="centre",
         width=WIDTH,

@@ -19,7 +19,7 @@ def adopt(report: Report, name: str, *, half: bool = False) -> Path:
     Raises PreflightError for an invalid name, or a report that is not ok or was read from JSON.
     """
     path = check_name(name)
-    if not report.ok:
+    if not report.ok or report.spec is None:
         raise PreflightError(
             "This checkpoint cannot be used as a teacher yet; fix the failed rows first."
         )

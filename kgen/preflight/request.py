@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -123,7 +123,9 @@ class PreflightRequest(BaseModel):
     def _a_normalisation(self):
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together; give both or neither")
-        if self.mean is not None and (
+        if self.mean is None or self.std is None:
+            return self
+        if (
             len(self.mean) != len(self.std)
             or not all(0 < s <= 2 for s in self.std)
             or not all(-1 <= m <= 2 for m in self.mean)
@@ -135,13 +137,16 @@ class PreflightRequest(BaseModel):
         return self
 
 
+Status = Literal["ok", "warn", "fail"]
+
+
 class Row(BaseModel):
     """One finding."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    status: Literal["ok", "warn", "fail"]
+    status: Status
     finding: str
     advice: str = ""
     """What it means, or what to do."""
@@ -160,7 +165,7 @@ class Report(BaseModel):
     """The teacher's file, if saving was requested."""
     _network: Any = PrivateAttr(None)
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
         """Whether the teacher can be used. Warnings are allowed."""
@@ -270,8 +275,8 @@ def check_name(name: str) -> Path:
 def inspect(
     what: PreflightRequest,
     seconds: float = SECONDS,
-    began: Callable[[subprocess.Popen], None] = lambda child: None,
-) -> Iterator[dict[str, Any]]:
+    began: Callable[[subprocess.Popen[str]], None] = lambda child: None,
+) -> Generator[dict[str, Any], None, None]:
     """Check a teacher in its own process.
 
     Yields {"kind": "row", …} as rows are found, then one "report" or "error". A hostile file can
@@ -289,20 +294,22 @@ def inspect(
         # CPU only: a CUDA driver reserves more address space than any limit that would protect us
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONIOENCODING": "utf-8"},
     )
+    stdin, stdout = child.stdin, child.stdout
+    assert stdin and stdout  # pipes
     late = threading.Timer(seconds, child.kill)
     late.start()
     kind, read = None, False
     try:
         began(child)
         try:
-            child.stdin.write(
+            stdin.write(
                 what.model_copy(update={"path": str(Path(what.path).absolute())}).model_dump_json()
                 + "\n"
             )
-            child.stdin.close()
+            stdin.close()
         except BrokenPipeError:
             pass
-        for line in child.stdout:
+        for line in stdout:
             message = json.loads(line)
             kind = message["kind"]
             read = read or (kind == "row" and message["name"] == "tensors")
@@ -314,7 +321,7 @@ def inspect(
         late.cancel()
         child.kill()
         child.wait()
-        child.stdout.close()
+        stdout.close()
 
 
 def _end(code: int, seconds: float, in_time: bool, read: bool) -> str:

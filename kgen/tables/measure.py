@@ -10,12 +10,12 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from kgen.errors import KGenError
-from kgen.events import Opinion
+from kgen.events import BatchSynthesised, Opinion, RunStarted
 from kgen.tables.results import Result
 from kgen.tables.tables import Row, Table
 
@@ -75,19 +75,20 @@ def make(task: Task) -> Result:
     from kgen.engine.engine import distill
 
     if task.row.photos is not None:
-        return _on_photos(task)
-    plan = batch = None
+        return _on_photos(task, task.row.photos)
+    plan: RunStarted | None = None
+    batch: BatchSynthesised | None = None
     opinions: list[tuple[int, Opinion]] = []
     for event in distill(task.row.recipe.replace(seed=task.seed)):
         if event.kind == "run_started":
             plan = event
         elif event.kind == "batch_synthesised":
             batch = event
-            if event.judged:
+            if event.judged and event.arrays:
                 opinions.append((len(event.arrays["labels"]), event.judged))
         elif event.kind == "run_failed":
             raise RunError(f"{event.cause} {event.remedy}")
-    if event.kind != "run_finished" or event.accuracy is None:
+    if not (plan and batch and event.kind == "run_finished") or event.accuracy is None:
         raise RunError(
             "The run has no student to measure; a row needs student steps and at least two classes."
         )
@@ -113,13 +114,13 @@ def _share(name: str, opinions: list[tuple[int, Opinion]]) -> float | None:
     return sum(n * getattr(opinion, name) for n, opinion in opinions) / images if images else None
 
 
-def _on_photos(task: Task) -> Result:
-    """A student trained on real training images (`Row.photos`)."""
+def _on_photos(task: Task, n: int) -> Result:
+    """A student trained on n real training images (`Row.photos`)."""
     import torch
 
     from kgen.worth.worth import Trainings
 
-    start, n = time.monotonic(), task.row.photos
+    start = time.monotonic()
     trainings = Trainings(task.row.recipe.replace(seed=task.seed))
     (side,) = trainings.setting.sides
     accuracy = trainings.on_photos(trainings.photos(), {side: n})
@@ -137,7 +138,7 @@ def _on_photos(task: Task) -> Result:
     )
 
 
-def measure(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
+def measure(tasks: Iterable[Task], jobs: int) -> Generator[Outcome, None, None]:
     """Execute runs, `jobs` at once; yields an Outcome when a run begins and one when it ends.
 
     A failed run does not stop the others. Closing the iterator (or a KeyboardInterrupt passing
@@ -147,18 +148,21 @@ def measure(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
     if not jobs:
         yield from _here(tasks)
         return
-    todo, busy, idle = deque(tasks), {}, []
+    todo = deque(tasks)
+    busy: dict[_Worker, Task] = {}
+    idle: list[_Worker] = []
     try:
         while todo or busy:
             while todo and len(busy) < jobs:
                 worker, task = idle.pop() if idle else _Worker(), todo.popleft()
                 worker.pipe.send(task)
-                busy[worker.pipe] = worker, task
+                busy[worker] = task
                 yield Outcome(task)
-            for pipe in wait(list(busy)):
-                worker, task = busy.pop(pipe)
+            ready = wait([worker.pipe for worker in busy])
+            for worker in [worker for worker in busy if worker.pipe in ready]:
+                task = busy.pop(worker)
                 try:
-                    answer = pipe.recv()
+                    answer = worker.pipe.recv()
                     idle.append(worker)
                 except (EOFError, ConnectionError):
                     answer = (
@@ -167,7 +171,7 @@ def measure(tasks: Iterable[Task], jobs: int) -> Iterator[Outcome]:
                     )
                 yield _outcome(task, answer)
     finally:
-        for worker in [*idle, *(worker for worker, _ in busy.values())]:
+        for worker in [*idle, *busy]:
             worker.process.terminate()
             worker.end()
 

@@ -65,7 +65,7 @@ class Line:
     def cells(self) -> tuple[str, ...]:
         """The line as text, in the order of COLUMNS."""
         paper = "" if self.paper is None else f"{self.paper:.2f}"
-        if not self.n:
+        if self.accuracy is None:
             return (self.label, "not yet measured", "0", "", "", "", "", "", paper)
         spread = "" if self.deviation is None else f" ± {100 * self.deviation:.2f}"
         return (
@@ -90,16 +90,14 @@ def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) ->
     found, yardstick = [], _yardstick(table, seeds, results)
     for row in table.rows:
         runs = [results[row.key, s] for s in seeds if (row.key, s) in results]
-        mean = {
+        mean: dict[str, float | None] = {
             f: statistics.fmean(getattr(r, f) for r in runs) if runs else None
             for f in ("accuracy", "images", "pixels", "seconds")
         }
         deviation = statistics.stdev(r.accuracy for r in runs) if len(runs) > 1 else None
-        opinions = [
-            (r.second_opinion, r.second_opinion_chosen)
-            for r in runs
-            if r.second_opinion is not None
-        ]
+        judged = [r.second_opinion for r in runs if r.second_opinion is not None]
+        chosen = [r.second_opinion_chosen for r in runs if r.second_opinion_chosen is not None]
+        accuracy = mean["accuracy"]
         found.append(
             Line(
                 row.label,
@@ -108,8 +106,12 @@ def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) ->
                 deviation=deviation,
                 paper=row.paper,
                 command=recipes.command(row.recipe) if row.photos is None else table.command,
-                second_opinion=tuple(map(statistics.fmean, zip(*opinions))) if opinions else None,
-                worth=exchange(mean["accuracy"], yardstick) if runs and yardstick else None,
+                second_opinion=(
+                    (statistics.fmean(judged), statistics.fmean(chosen))
+                    if judged and chosen
+                    else None
+                ),
+                worth=exchange(accuracy, yardstick) if accuracy is not None and yardstick else None,
                 **mean,
             )
         )
@@ -122,7 +124,8 @@ def _yardstick(
     """(real photos, mean accuracy) of the available runs, fewest photos first."""
     curve = []
     for row in tables.yardstick(table.name):
-        if runs := [results[row.key, s].accuracy for s in seeds if (row.key, s) in results]:
+        runs = [results[row.key, s].accuracy for s in seeds if (row.key, s) in results]
+        if runs and row.photos is not None:
             curve.append((row.photos, statistics.fmean(runs)))
     return curve
 

@@ -203,7 +203,7 @@ def radii() -> tuple[Row, ...]:
         (0.015, 0.1): 79.07,
         (0.05, 0.1): 77.46,
     }
-    usual = {(0.015, 0.03): {}}
+    usual: dict[tuple[float, float], dict[str, float]] = {(0.015, 0.03): {}}
     return tuple(
         row(
             f"r_i {i:g}, r_o {o:g}",

@@ -121,10 +121,8 @@ def read(run: Run) -> Worth | None:
 
 def sentence(worth: Worth) -> str:
     """The result, in words; empty if there is none yet."""
-    if not worth.rate:
+    rate, pool = worth.rate, worth.synthetic
+    if not rate or not pool:
         return ""
-    verb = {"": "as much as", "fewer": "less than", "more": "more than"}[worth.rate.bound]
-    return (
-        f"These {worth.synthetic.images:,} synthetic images teach {verb} {worth.rate.photos:,} real"
-        " photos."
-    )
+    verb = {"": "as much as", "fewer": "less than", "more": "more than"}[rate.bound]
+    return f"These {pool.images:,} synthetic images teach {verb} {rate.photos:,} real photos."

@@ -287,10 +287,10 @@ def weigh(
     yield worth
     if (size, False) not in known:
         yield add(size, False, trainings.on(pool, progress))
+    synthetic = next(point.accuracy for point in worth.points if not point.real)
     n, halves = min(size, len(photos)), 0
     while n >= fewest and (
-        halves < LEAST_HALVES
-        or worth.synthetic.accuracy < min(p.accuracy for p in worth.photographs)
+        halves < LEAST_HALVES or synthetic < min(p.accuracy for p in worth.photographs)
     ):
         if (n, True) not in known:
             yield add(n, True, trainings.on_photos(photos, shares(counts, n), progress))
