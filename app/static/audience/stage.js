@@ -1,28 +1,14 @@
 // Presenting to an audience. The presenter's page sends its address to the server; viewers' pages
 // follow it until their user navigates elsewhere, and again on request.
 
-import { write } from '../core/address.js';
+import { follow, shared } from '../core/address.js';
 import { InviteDialog } from './invite_dialog.js';
 import { h, put, setAttr, setText } from '../core/dom.js';
 
-const OWN = ['speed']; // personal to each page, like everything Gradio reads (__theme)
-const NAME = /^[a-z]{1,12}$/;
-const VALUE = /^[A-Za-z0-9:.,_-]{0,400}$/;
 // for this many milliseconds after a click or key, an address change counts as the user's
 const RECENT = 1000;
 const KEPT = 'kgen-follow';
 
-/**
- * Extracts the part of an address that followers share, in a fixed order.
- * @param {string} search
- * @returns {Record<string, string>}
- */
-function shared(search) {
-  const found = [...new URLSearchParams(search)].filter(
-    ([name, value]) => NAME.test(name) && VALUE.test(value) && !OWN.includes(name),
-  );
-  return Object.fromEntries(found.sort(([a], [b]) => (a < b ? -1 : 1)));
-}
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 /** The presenter leads, the audience follows. */
@@ -135,7 +121,7 @@ class Presenter {
   }
 
   async #tell() {
-    const text = JSON.stringify(shared(location.search));
+    const text = JSON.stringify(shared());
     if (text === this.told) return;
     this.told = text;
     const kept = await fetch(`${this.base}/kg/shown`, {
@@ -162,7 +148,7 @@ class Audience {
       .join('');
     const kept = sessionStorage.getItem(KEPT);
     // a link to a specific view shows that view
-    this.on = kept ? kept === 'on' : !Object.keys(shared(location.search)).length;
+    this.on = kept ? kept === 'on' : !Object.keys(shared()).length;
     this.touched = -RECENT;
     this.text = h('span', { class: 'muted', role: 'status' });
     this.button = h('button', {
@@ -212,10 +198,9 @@ class Audience {
   /** Goes to what the presenter shows, as Back and Forward would. */
   #go() {
     const wanted = this.#wanted();
-    const here = shared(location.search);
-    if (!wanted || same(wanted, here)) return;
+    if (!wanted || same(wanted, shared())) return;
     this.going = true;
-    write({ ...Object.fromEntries(Object.keys(here).map((name) => [name, null])), ...wanted });
+    follow(wanted);
     dispatchEvent(new PopStateEvent('popstate', { state: history.state }));
     this.going = false;
   }
@@ -227,7 +212,7 @@ class Audience {
       !this.going &&
       wanted &&
       performance.now() - this.touched < RECENT &&
-      !same(wanted, shared(location.search))
+      !same(wanted, shared())
     )
       this.#turn(false);
   }

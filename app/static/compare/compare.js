@@ -14,10 +14,8 @@ import { pick } from './run_picker.js';
 /** @import { Axis, Snapshot } from '../core/types.js' */
 
 const PERIOD = 1500;
-const MOST = 4;
 const STEPS = 200;
 const AXES = { budget: 'pixels', time: 't', step: 'step' };
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$/;
 
 /** The Compare page. */
 export class Compare {
@@ -64,7 +62,7 @@ export class Compare {
       input.addEventListener('change', () => {
         this.by = /** @type {Axis} */ (input.value);
         this.point = null;
-        address.write({ by: this.by === 'budget' ? null : this.by, point: null });
+        address.write({ by: this.by, point: null });
         this.#draw();
       });
     this.slider.addEventListener('input', () =>
@@ -84,15 +82,8 @@ export class Compare {
   turn(on) {
     this.on = on;
     if (!on) return close();
-    const query = new URLSearchParams(location.search);
-    const point = Number(query.get('point') ?? NaN);
-    this.names = [
-      ...new Set((query.get('runs') ?? '').split(',').filter((name) => NAME.test(name))),
-    ].slice(0, MOST);
-    this.by = Object.hasOwn(AXES, query.get('by') ?? '')
-      ? /** @type {Axis} */ (query.get('by'))
-      : 'budget';
-    this.point = Number.isFinite(point) && point >= 0 ? point : null;
+    const { runs, by, point } = address.read('compare');
+    Object.assign(this, { names: runs, by, point });
     if (this.told && this.told.runs.map((run) => run.name).join() !== this.names.join())
       this.told = null;
     this.etag = '';
@@ -107,7 +98,7 @@ export class Compare {
   #begin() {
     if (!this.on || this.names.length || !this.shown) return;
     this.names = [this.shown];
-    address.write({ runs: this.shown });
+    address.write({ runs: this.names });
   }
 
   /**
@@ -182,10 +173,8 @@ export class Compare {
   #move(x) {
     this.point = x == null || x >= this.max ? null : x;
     clearTimeout(this.writing);
-    this.writing = setTimeout(
-      () => address.write({ point: this.point == null ? null : Math.round(this.point) }),
-      200,
-    ); // browsers reject too many history updates
+    // browsers reject too many history updates
+    this.writing = setTimeout(() => address.write({ point: this.point }), 200);
     this.#draw();
   }
 
@@ -314,7 +303,8 @@ export class Compare {
           class: 'btn',
           'data-at': 'choose',
           'aria-haspopup': 'dialog',
-          onclick: () => pick(this.base, this.names, MOST, (names) => this.#choose(names)),
+          onclick: () =>
+            pick(this.base, this.names, address.MOST_RUNS, (names) => this.#choose(names)),
         },
         runs.length ? 'Choose runs…' : 'Choose two or more runs…',
       ),

@@ -1,6 +1,6 @@
 // Switches between the pages of the app: the tabs in the top bar, the address, Back and Forward.
 
-import { go } from './address.js';
+import * as address from './address.js';
 import { setAttr, setText } from './dom.js';
 
 /** @import { Changes } from './types.js' */
@@ -40,14 +40,13 @@ export class Pages {
    */
   go(page, changes = {}) {
     if (page === this.page && !Object.keys(changes).length) return;
-    go({ tab: page === 'studio' ? null : page, ...changes });
+    address.go({ tab: page, ...changes });
     this.#turn();
   }
 
   #turn(popped = false) {
     const before = this.page;
-    // Gradio reserves the parameter `page`
-    const asked = new URLSearchParams(location.search).get('tab') ?? '';
+    const asked = address.page();
     this.page = Object.hasOwn(this.parts, asked) ? asked : 'studio';
     document.body.dataset.page = this.page;
     for (const tab of this.tabs) {

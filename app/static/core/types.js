@@ -20,7 +20,7 @@
 
 /**
  * New values of address parameters by name; null removes one.
- * @typedef {Record<string, string | number | null | undefined>} Changes
+ * @typedef {Partial<Address>} Changes
  */
 
 /**
@@ -42,15 +42,42 @@
  */
 
 /**
+ * What the address says, by the names of its parameters (address.js).
  * @typedef {object} Address
+ * @property {string} tab The page.
  * @property {string | null} run
  * @property {ImageKey | null} sel The selected image.
  * @property {Moment | null} t Null means live.
+ * @property {Pick} pick
  * @property {'teacher' | 'student'} space
  * @property {2 | 3} dim
  * @property {string} colour What colors the points: `class`, `age`, a loss term…
- * @property {Pick} pick
- * @property {string} speed `slow`, `watch` or `full`.
+ * @property {'image' | 'cam'} over
+ * @property {'numbers' | 'surface'} as
+ * @property {'full' | 'watch' | 'slow'} speed
+ * @property {number | null} class
+ * @property {string | null} sort Read by image_filter.js, which knows the columns.
+ * @property {string | null} where Likewise.
+ * @property {number | null} step A generator step of the selected image.
+ * @property {'numbers' | 'surface'} maps
+ * @property {string[]} runs Compared ones.
+ * @property {Axis} by
+ * @property {number | null} point A place on that axis; null is its end.
+ * @property {string | null} lesson
+ * @property {string | null} term
+ * @property {'light' | 'dark' | null} __theme
+ */
+
+/**
+ * A parameter of the address. `parse` returns undefined for what is malformed.
+ * @template T
+ * @typedef {object} Parameter
+ * @property {string[]} pages The pages that have it.
+ * @property {'kept' | 'waits' | 'theirs' | 'gone'} elsewhere
+ * @property {boolean} [personal]
+ * @property {T} fallback
+ * @property {(text: string) => T | undefined} parse
+ * @property {(value: T) => string} format
  */
 
 // --- the snapshot, /kg/live

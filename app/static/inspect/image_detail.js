@@ -1,7 +1,6 @@
 // One image on the Inspect page: the image and its maps, its loss, the networks' predictions, how
 // it was made, and similar images.
 
-import { selection } from '../core/address.js';
 import {
   dot,
   h,
@@ -509,7 +508,7 @@ export class ImageView {
                   h(
                     'a',
                     {
-                      ...link({ sel: selection({ it, pos }), class: null, step: null }),
+                      ...link({ sel: { it, pos }, class: null, step: null }),
                       'aria-label': `${over.classes[c]}, iteration ${it + 1}, distance ${d.toFixed(2)}`,
                     },
                     thumb(url, 28),

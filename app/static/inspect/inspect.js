@@ -65,14 +65,14 @@ export class Inspect {
     this.imageView = new ImageView(this.one, {
       plotly,
       link,
-      step: (step) => this.#change({ step: step == null ? null : step + 1 }),
+      step: (step) => this.#change({ step }),
     });
     this.collection = new Collection(this.many, {
       open: (it, pos) => this.#open(it, pos),
       change: (changes) => this.#change(changes),
     });
     this.pick.addEventListener('change', () =>
-      go({ class: this.pick.value, sel: null, step: null }),
+      go({ class: +this.pick.value, sel: null, step: null }),
     );
     this.all.addEventListener('click', (e) => {
       if (!(e.ctrlKey || e.metaKey || e.shiftKey)) {
@@ -98,7 +98,7 @@ export class Inspect {
       clearTimeout(this.timer);
       return;
     }
-    this.restore = history.state?.kgWall ?? null;
+    this.restore = address.remembered();
     this.#read();
   }
 
@@ -117,16 +117,7 @@ export class Inspect {
   // --- the address -------------------------------------------------------------------------------
 
   #read() {
-    const query = new URLSearchParams(location.search);
-    const count = (name) => (/^\d{1,7}$/.test(query.get(name) ?? '') ? +query.get(name) : null);
-    this.at = {
-      run: query.get('run'),
-      sel: address.read().sel,
-      class: count('class'),
-      sort: query.get('sort'),
-      where: query.get('where'),
-      step: count('step') && count('step') - 1,
-    }; // the address counts from one
+    this.at = address.read('inspect');
     this.#again(0);
     if (this.store) this.#show();
   }
@@ -139,18 +130,12 @@ export class Inspect {
 
   /** Opens an image; Back returns to this place in the grid. */
   #open(it, pos) {
-    history.replaceState(
-      {
-        ...history.state,
-        kgWall: {
-          of: this.#list(),
-          top: this.collection.grid.scroller().scrollTop,
-          i: this.collection.grid.at,
-        },
-      },
-      '',
-    );
-    this.go({ sel: address.selection({ it, pos }), class: this.c, step: null });
+    address.remember({
+      of: this.#list(),
+      top: this.collection.grid.scroller().scrollTop,
+      i: this.collection.grid.at,
+    });
+    this.go({ sel: { it, pos }, class: this.c, step: null });
   }
 
   /** Describes the list of images that the grid shows. */
@@ -159,12 +144,12 @@ export class Inspect {
   }
 
   #turnTo(at) {
-    if (at) this.#change({ sel: address.selection({ it: at[0], pos: at[1] }), step: null });
+    if (at) this.#change({ sel: { it: at[0], pos: at[1] }, step: null });
   }
 
   /** Removes this page's parameters from the address before leaving. */
   #leave() {
-    address.write({ class: null, sort: null, where: null, step: null });
+    address.leave('inspect');
   }
 
   // --- the run -----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 // The glossary as a searchable list; each term has its own address.
 
+import * as address from '../core/address.js';
 import { h, put, setAttr, setText } from '../core/dom.js';
 import { symbols } from '../core/prose.js';
 
@@ -35,8 +36,8 @@ export class GlossaryView {
         'a',
         {
           class: 'link back',
-          href: '?tab=lessons',
-          onclick: (event) => page.link(event, '?tab=lessons'),
+          href: address.link({ tab: 'lessons' }),
+          onclick: (event) => page.link(event, address.link({ tab: 'lessons' })),
         },
         'All lessons',
       ),
@@ -64,7 +65,7 @@ export class GlossaryView {
   }
 
   #row(page, term, terms) {
-    const to = (id) => `?tab=lessons&lesson=glossary&term=${id}`;
+    const to = (id) => address.link({ tab: 'lessons', lesson: 'glossary', term: id });
     const link = (id, text, props) =>
       h('a', { ...props, href: to(id), onclick: (event) => page.link(event, to(id)) }, text);
     const see = term.see.map((id) => terms.find((other) => other.id === id));

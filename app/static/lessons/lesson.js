@@ -1,6 +1,7 @@
 // One lesson: question, prediction, switch, run, what happened, why. Its text is complete without a
 // run; only the run's numbers are missing.
 
+import * as address from '../core/address.js';
 import { figures } from './lesson_figures.js';
 import { h, put, setAttr, setText, time } from '../core/dom.js';
 import { symbols } from '../core/prose.js';
@@ -81,8 +82,8 @@ export class LessonView {
         'a',
         {
           class: 'link back',
-          href: '?tab=lessons',
-          onclick: (event) => page.link(event, '?tab=lessons'),
+          href: address.link({ tab: 'lessons' }),
+          onclick: (event) => page.link(event, address.link({ tab: 'lessons' })),
         },
         'All lessons',
       ),
@@ -122,7 +123,7 @@ export class LessonView {
               'a',
               {
                 class: 'btn',
-                href: `?tab=lessons&lesson=${told.next.slug}`,
+                href: address.link({ tab: 'lessons', lesson: told.next.slug }),
                 onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')),
               },
               `Next: ${told.next.title}`,
@@ -135,7 +136,7 @@ export class LessonView {
               'a',
               {
                 class: 'btn',
-                href: '?tab=lessons&lesson=glossary',
+                href: address.link({ tab: 'lessons', lesson: 'glossary' }),
                 onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')),
               },
               'Glossary',

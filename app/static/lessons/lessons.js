@@ -1,6 +1,7 @@
 // The Lessons page: the list, one lesson or the glossary, as given by the address. The reader's
 // predictions stay in this browser.
 
+import * as address from '../core/address.js';
 import { draw } from '../core/prose.js';
 import { GlossaryView } from './glossary_view.js';
 import { LessonView } from './lesson.js';
@@ -109,28 +110,28 @@ export class Lessons {
   /**
    * Follows a link to another place of this page without loading it again.
    * @param {MouseEvent} event
-   * @param {string} address
+   * @param {string} to
    */
-  link(event, address) {
+  link(event, to) {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-    const query = new URLSearchParams(address);
-    if (query.get('tab') !== 'lessons') return;
+    const { tab, lesson, term } = address.parse(to);
+    if (tab !== 'lessons') return;
     event.preventDefault();
-    this.go({ lesson: query.get('lesson'), term: query.get('term') });
+    this.go({ lesson, term });
     if (this.scroller() === this.root) this.root.scrollTop = 0;
   }
 
   /**
    * Asks the server.
-   * @param {string} address
+   * @param {string} path
    * @param {object} [said] Sent as JSON.
    * @returns {Promise<any>}
    */
-  async ask(address, said) {
+  async ask(path, said) {
     let answer;
     try {
       answer = await fetch(
-        `${this.base}/kg/${address}`,
+        `${this.base}/kg/${path}`,
         said
           ? { method: 'POST', body: JSON.stringify(said) }
           : { signal: AbortSignal.timeout(10_000) },
@@ -149,12 +150,11 @@ export class Lessons {
    * @returns {Child[]}
    */
   prose(nodes, place) {
-    return draw(nodes, { place, go: (event, address) => this.link(event, address) });
+    return draw(nodes, { place, go: (event, to) => this.link(event, to) });
   }
 
   async #show() {
-    const query = new URLSearchParams(location.search);
-    const wanted = query.get('lesson') ?? '';
+    const { lesson: wanted, term } = address.read('lessons');
     const turn = (this.turns = (this.turns ?? 0) + 1);
     try {
       this.all ??= await this.ask('lessons');
@@ -171,8 +171,7 @@ export class Lessons {
       this.slug = slug;
       setAttr(this.root, 'data-place', slug ? 'lesson' : 'list');
       this.#draw();
-      if (slug === 'glossary')
-        this.shown = new GlossaryView(this.body, this, told, query.get('term'));
+      if (slug === 'glossary') this.shown = new GlossaryView(this.body, this, told, term);
       else if (changed)
         this.shown = slug ? new LessonView(this.body, this, told) : this.#welcome(wanted);
       if (this.snap) this.shown?.follow?.(this.snap);
@@ -223,7 +222,7 @@ export class Lessons {
       h(
         'a',
         {
-          href: `?tab=lessons&lesson=${slug}`,
+          href: address.link({ tab: 'lessons', lesson: slug }),
           'aria-current': slug === this.slug ? 'page' : null,
           onclick: (event) => this.link(event, event.currentTarget.getAttribute('href')),
         },
@@ -299,7 +298,7 @@ export class Lessons {
               'a',
               {
                 class: 'btn',
-                href: `?tab=lessons&lesson=${this.all.lessons[0].slug}`,
+                href: address.link({ tab: 'lessons', lesson: this.all.lessons[0].slug }),
                 onclick: (event) => this.link(event, event.currentTarget.getAttribute('href')),
               },
               `Start: ${this.all.lessons[0].title}`,

@@ -1,6 +1,7 @@
 // One run in the list: its picture, its settings and results, and its buttons. Texts are always
 // inserted as plain text, no matter who wrote them.
 
+import * as address from '../core/address.js';
 import { show as exchange } from './exchange_dialog.js';
 import { flip } from './rerun_dialog.js';
 import { told } from '../core/glossary.js';
@@ -84,7 +85,7 @@ export class RunRow {
       'a',
       {
         class: 'link',
-        href: `?tab=inspect&run=${encodeURIComponent(name)}`,
+        href: address.link({ tab: 'inspect', run: name }),
         'aria-label': `Inspect ${name}`,
       },
       'Inspect',

@@ -76,7 +76,19 @@ export function parse(text, own = []) {
     .slice(0, MOST);
 }
 
-const bound = (v) => (Number.isFinite(v) ? String(+v.toPrecision(8)).slice(0, 16) : '');
+/**
+ * Writes a bound, with eight digits, in a form that this module and the server read: at most 16
+ * characters before the exponent, which has at most two digits and no plus. What lies beyond, as no
+ * 32-bit value does, becomes the nearest number within.
+ */
+function bound(v) {
+  if (!Number.isFinite(v)) return '';
+  const text = String(+v.toPrecision(8));
+  if (text.length <= 16 && !text.includes('e')) return text;
+  const [digits, power] = v.toExponential(7).split('e');
+  if (+power > 99) return `${v < 0 ? '-' : ''}9.9999999e99`;
+  return +power < -99 ? '0' : `${+digits}e${+power}`;
+}
 
 /**
  * Writes conditions.

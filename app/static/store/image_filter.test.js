@@ -110,6 +110,28 @@ test('conditions survive a round trip', () => {
   assert.equal(format([]), '');
 });
 
+test('very large, very small and very long bounds survive a round trip', () => {
+  for (const v of [
+    1e16, -12345678e9, 1e20, 1e21, 1.2345678e21, -1.2345678e38, 3.4e38, 1e99, 123456789012345680,
+    1e-7, -1.2345678e-6, 1.2345678e-38, -1e-99, 0, -0.0000012345678,
+  ]) {
+    const [low, high] = [Math.min(v, 2 * v), Math.max(v, 2 * v)].map((x) => +x.toPrecision(8));
+    const where = [{ name: 'kr', low, high }];
+    assert.deepEqual(parse(format(where)), where, format(where));
+    assert.deepEqual(conditions(format(where)), where, format(where)); // the server agrees
+  }
+});
+
+test('bounds that no image can have become the nearest that can be written', () => {
+  const of = (low, high) => format([{ name: 'kr', low, high }]);
+  assert.equal(of(-1e200, 1e100), 'kr:-9.9999999e99:9.9999999e99');
+  assert.equal(of(-1e-100, 1e-300), 'kr:0:0');
+  for (const text of [of(-1e200, 1e100), of(-1e-100, 1e-300)]) {
+    assert.equal(format(parse(text)), text);
+    assert.deepEqual(conditions(text), parse(text));
+  }
+});
+
 test('an order: its column, and highest first after a minus', () => {
   assert.deepEqual(sorting('-kr'), { name: 'kr', down: true });
   assert.deepEqual(sorting('p'), { name: 'p', down: false });

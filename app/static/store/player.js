@@ -3,8 +3,6 @@
 // completed generator step, counted from 0; a step equal to their number means the finished batch.
 // No moment (null) means live. The page and its address count both from 1.
 
-import { written } from '../core/address.js';
-
 /** @import { Frame, Moment, Snapshot } from '../core/types.js' */
 /** @import { Archive } from './groups.js' */
 
@@ -30,7 +28,7 @@ export class Player {
     this.playing = false;
     this.following = speed !== 'full';
     this.since = 0;
-    /** @type {((moment: string | null) => void) | null} Called when the moment has changed. */
+    /** @type {((moment: Moment | null) => void) | null} Called when the moment has changed. */
     this.told = null;
   }
 
@@ -60,10 +58,12 @@ export class Player {
 
   /**
    * The moment that the address should name, or null.
-   * @returns {string | null}
+   * @returns {Moment | null}
    */
   get moment() {
-    return this.playing || !this.replaying ? null : written(this.at, this.steps);
+    if (this.playing || !this.replaying) return null;
+    const { iteration, step } = this.at;
+    return step < this.steps ? { iteration, step } : { iteration };
   }
 
   /**

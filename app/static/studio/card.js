@@ -1,7 +1,7 @@
 // Beside the scatter plot: the selected image, the teacher's and student's predictions, and the
 // nearest real images.
 
-import { href, selection } from '../core/address.js';
+import { href } from '../core/address.js';
 import { h, math, num, pct, picture, put, signed, term, whole } from '../core/dom.js';
 import { scaleOf } from '../store/groups.js';
 import { ACTIVE } from '../setup/sidebar.js';
@@ -109,11 +109,7 @@ export class Card {
    * Links to the image's own page; during a replay, to the step being shown.
    */
   #link(snap, /** @type {ShownImage} */ { it, pos, step }) {
-    const changes = {
-      run: snap.run,
-      sel: selection({ it, pos }),
-      step: step == null ? null : step + 1,
-    };
+    const changes = { run: snap.run, sel: { it, pos }, step };
     return h(
       'a',
       {

@@ -3,7 +3,7 @@
 // The link's image and moment carry over.
 
 import { h, put } from '../core/dom.js';
-import { href, ofStudio, selection } from '../core/address.js';
+import { href, read } from '../core/address.js';
 
 /** @import { Address, Changes, Snapshot } from '../core/types.js' */
 
@@ -35,7 +35,7 @@ export class ForeignRunNotice {
    * @returns {boolean}
    */
   meets(snap, active) {
-    const at = ofStudio();
+    const at = read('studio');
     const asked = at.run;
     if (!asked || asked === snap.run) return false;
     this.asked = asked;
@@ -94,7 +94,7 @@ export class ForeignRunNotice {
 
   #say(asked, words, ways) {
     if (asked !== this.asked) return; // it was shown in the meantime, or another run was requested
-    const at = { run: asked, sel: selection(this.at.sel) };
+    const at = { run: asked, sel: this.at.sel };
     const close = () => this.hide();
     const text = h('span', null, words);
     const look = h(

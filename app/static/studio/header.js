@@ -2,15 +2,12 @@
 // downloads.
 
 import { h, setAttr, setText } from '../core/dom.js';
-import { href, write } from '../core/address.js';
+import * as address from '../core/address.js';
 
 /** @import { Snapshot } from '../core/types.js' */
 
 const BUNDLE =
   'The student as safetensors and ONNX, with class names, a model card and loading code. Takes a few seconds.';
-
-/** Parameters that only one page reads; they stay in the address for the return to that page. */
-const OF = { lesson: 'lessons', runs: 'compare', point: 'compare' };
 
 /** The top bar. */
 export class Header {
@@ -49,7 +46,7 @@ export class Header {
     view
       .querySelector('.theme')
       .addEventListener('click', () =>
-        write({ __theme: document.body.classList.toggle('dark') ? 'dark' : 'light' }),
+        address.write({ __theme: document.body.classList.toggle('dark') ? 'dark' : 'light' }),
       );
     this.bundle.addEventListener('click', () => this.#export(this.snap.run));
     this.student.addEventListener('click', (e) => {
@@ -154,18 +151,10 @@ export class Header {
   async #share() {
     const { page } = document.body.dataset;
     const { snap } = this;
-    const link = href({
-      __theme: null,
-      speed: null, // personal to each viewer
-      ...Object.fromEntries(
-        Object.entries(OF)
-          .filter(([, of]) => of !== page)
-          .map(([name]) => [name, null]),
-      ),
-      ...(page === 'inspect' && snap?.run && !new URLSearchParams(location.search).get('run')
-        ? { run: snap.run }
-        : {}),
-    });
+    const link = address.copied(
+      page,
+      page === 'inspect' ? { run: address.read(page).run ?? snap?.run } : {},
+    );
     try {
       await navigator.clipboard.writeText(link);
       this.link.classList.add('copied');

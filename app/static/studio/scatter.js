@@ -43,7 +43,7 @@ export class Scatter {
    *   gallery.
    */
   constructor(view, { select, colour, gather }) {
-    const { space, dim, colour: by, pick } = address.ofStudio();
+    const { space, dim, colour: by, pick } = address.read('studio');
     this.select = select;
     this.colour = colour;
     this.gather = gather;
@@ -55,7 +55,7 @@ export class Scatter {
     this.held = pick.held;
     this.only = pick.held;
     this.lasso = pick.lasso;
-    this.asked = address.picked(pick) && pick;
+    this.asked = address.format('pick', pick) && pick;
     this.key = '';
     /** @type {HTMLElement} */
     this.panel = view.querySelector('.p-space');
@@ -95,7 +95,7 @@ export class Scatter {
       else if (name === 'kg-dim') this.dim = this.cloud.dim = value === '3' ? 3 : 2;
       else if (name === 'kg-paint') {
         this.by = value;
-        address.write({ colour: value === 'class' ? null : value });
+        address.write({ colour: value });
       } else if (name === 'kg-tool') {
         this.cloud.tool = value;
         return;
@@ -157,13 +157,14 @@ export class Scatter {
 
   /** Writes the selection into the address. */
   tell() {
-    if (document.body.dataset.page === 'studio') address.write({ pick: address.picked(this) });
+    if (document.body.dataset.page === 'studio')
+      address.write({ pick: { held: this.held, lasso: this.lasso } });
   }
 
   /** The address has changed. */
   #turn() {
-    if (!address.onStudio()) return;
-    const { pick, colour, space, dim } = address.read();
+    if (address.page() !== 'studio') return;
+    const { pick, colour, space, dim } = address.read('studio');
     this.space = space;
     this.dim = dim;
     this.cloud.dim = dim;
@@ -171,7 +172,7 @@ export class Scatter {
       this.by = this.paint.value = colour;
       this.redraw();
     }
-    if (address.picked(pick) !== address.picked(this)) this.ask(pick);
+    if (pick.held !== this.held || pick.lasso !== this.lasso) this.ask(pick);
   }
 
   /**

@@ -30,7 +30,7 @@ import { Keys, isTyping } from '../core/keys.js';
 import { tips } from '../core/tips.js';
 import { ViewerSidebar } from '../audience/viewer_sidebar.js';
 
-/** @import { Frame, Gradio, ImageKey, Snapshot } from '../core/types.js' */
+/** @import { Address, Frame, Gradio, ImageKey, Snapshot } from '../core/types.js' */
 
 /**
  * Starts the page.
@@ -55,7 +55,7 @@ class Studio {
    * @param {Gradio} gradio
    */
   constructor(view, gradio) {
-    const { sel, speed, t } = address.ofStudio();
+    const { sel, speed, t } = address.read('studio');
     this.view = view;
     this.gradio = gradio;
     this.sel = sel;
@@ -100,7 +100,7 @@ class Studio {
       this.live.soon();
     };
     const compare = (runs) => {
-      this.pages.go('compare', { runs: runs.join(','), point: null });
+      this.pages.go('compare', { runs, point: null });
       this.live.soon();
     };
     this.places = {
@@ -237,8 +237,7 @@ class Studio {
     for (const place of Object.values(this.places)) place.follow(live);
     // hidden panels have no size to draw in
     if (this.pages.page !== 'studio') return void this.status.draw(live, this.away);
-    if (live.run !== new URLSearchParams(location.search).get('run'))
-      address.write({ run: live.run }, true);
+    if (live.run !== address.read('studio').run) address.write({ run: live.run }, true);
     this.timeline.draw(live, frame);
     this.#where(frame);
     // keep the last view until the requested moment arrives
@@ -340,13 +339,13 @@ class Studio {
    */
   select(at, own = false) {
     this.sel = at;
-    if (this.pages.page === 'studio') address.write({ sel: address.selection(at) }, own); // on other pages, `sel` belongs to that page
+    if (this.pages.page === 'studio') address.write({ sel: at }, own); // on other pages, `sel` belongs to that page
     this.schedule();
   }
 
   /** Back from another page: what this one shows may have changed in the meantime. */
   #tell() {
-    address.write({ run: this.snap.run, sel: address.selection(this.sel), t: this.player.moment });
+    address.write({ run: this.snap.run, sel: this.sel, t: this.player.moment });
     this.scatter.tell();
   }
 
@@ -355,7 +354,7 @@ class Studio {
    */
   #turn(event) {
     if (this.pages.page !== 'studio') return;
-    const { run, sel, t } = address.ofStudio();
+    const { run, sel, t } = address.read('studio');
     if (this.snap && run && run !== this.snap.run) {
       if (event.isTrusted) this.foreignRun.meets(this.snap, ACTIVE.includes(this.snap.phase));
       else this.foreignRun.hide(); // it followed the presenter; nobody asked for it here
@@ -394,7 +393,7 @@ class Studio {
       input.checked = input.value === this.player.speed;
       input.addEventListener('change', () => {
         this.player.setSpeed(input.value);
-        address.write({ speed: input.value === 'full' ? null : input.value });
+        address.write({ speed: /** @type {Address['speed']} */ (input.value) });
       });
     }
     document.querySelector('#kg-buttons')?.addEventListener('click', () => this.live.soon());
