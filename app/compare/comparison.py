@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.archive.columns import Columns
+from app.live.format import percent, percentage, points
 from app.setup.differences import MOST_TEXT, differing, kin_of, labels, value
 from kgen.recipe.recipe import Recipe
 from kgen.worth.exchange import Rate
@@ -211,8 +212,9 @@ def spread(sides: Sequence[Side]) -> list[str]:
 
 def mean(side: Side) -> str:
     """Mean and standard deviation over the seeds of a recipe; one seed has no spread."""
-    middle = 100 * statistics.fmean(share for _, share in side.kin)
-    return f"{middle:.1f} ± {points(deviation(side))}%" if len(side.kin) > 1 else f"{middle:.1f}%"
+    middle = statistics.fmean(share for _, share in side.kin)
+    several = len(side.kin) > 1
+    return f"{percentage(middle)} ± {points(deviation(side))}%" if several else percent(middle)
 
 
 def _seeds(side: Side) -> str:
@@ -225,10 +227,6 @@ def deviation(side: Side) -> float:
 
 def _kind(side: Side) -> str:
     return "accuracy" if side.real else "agreement"
-
-
-def points(share: float) -> str:
-    return f"{100 * share:.1f}"
 
 
 def _each(texts: Sequence[str]) -> str:

@@ -108,7 +108,11 @@ def table(sides: Sequence[Side]) -> list[Row]:
             [
                 {
                     "text": f"{x.pixels:,}",
-                    "note": f"{100 * x.pixels / x.budget:.0f}% of budget" if x.budget else "",
+                    "note": (
+                        f"{format.half_up(100 * x.pixels / x.budget)}% of budget"
+                        if x.budget
+                        else ""
+                    ),
                     "value": x.pixels,
                 }
                 for x in c
@@ -194,7 +198,7 @@ def _shares(found: Sequence[tuple | None]) -> list[Cell]:
         if len(one) > 2 and any(other and other[2] != one[2] for other in found):
             notes.append(f"at {one[2]:,} pixels")
         if i and first is not None:
-            notes.insert(0, f"{100 * (one[0] - first[0]):+.1f} points".replace("-", "−"))
+            notes.insert(0, f"{format.points(one[0] - first[0]):+} points".replace("-", "−"))
         cells.append(
             {
                 "text": f"{round(one[0] * one[1])} of {one[1]}" if few else format.percent(one[0]),

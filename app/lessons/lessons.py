@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tomlkit.exceptions import TOMLKitError
 
 from app.lessons import glossary, metrics, prose
+from app.live.format import percentage, points
 from kgen.errors import KGenError
 from kgen.paths import ASSETS
 from kgen.recipe.recipe import Recipe, RecipeError
@@ -235,7 +236,7 @@ def summed(kind: metrics.Kind, values: list[Any]) -> str:
     written = metrics.write(kind, mean)
     digits = len(written.partition(".")[2]) if kind == "real" and "e" not in written else 0
     text = (
-        f"{100 * mean:.1f} ± {100 * deviation:.1f}%"
+        f"{percentage(mean)} ± {points(deviation)}%"
         if kind == "percent"
         else f"{written} ± {deviation:.{digits}f}"
     )

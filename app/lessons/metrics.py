@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from app.archive import sheets
+from app.live.format import SHARE_DIGITS, percent, percentage
 from kgen import events
 from kgen.journal.reading import JournalError, Run
 
@@ -274,7 +275,7 @@ def write(kind: Kind, value: Any) -> str:
     if value is None:
         return "–"
     if kind == "percent":
-        return f"{100 * value:.1f}%"
+        return percent(value)
     if kind == "count":
         return f"{value:,.0f}"
     if kind == "seconds":
@@ -299,7 +300,7 @@ def difference(kind: Kind, one: Any, other: Any) -> str:
     if one is None or other is None or kind == "text":
         return "–"
     d = (
-        round(100 * other, 1) - round(100 * one, 1)
+        float(percentage(other) - percentage(one))
         if kind == "percent"
         else (
             float(write("real", other)) - float(write("real", one))
@@ -321,7 +322,9 @@ def figures(run: Run) -> dict[str, Any]:
             [step + 1, round(float(np.mean(values)), 4)]
             for step, values in sorted(it.agreement.items())
         ],
-        "accuracy": [[steps, round(share, 4)] for steps, share in it.tests if math.isfinite(share)],
+        "accuracy": [
+            [steps, round(share, SHARE_DIGITS)] for steps, share in it.tests if math.isfinite(share)
+        ],
         "teacher": it.last.teacher.accuracy if it.last and it.last.teacher else None,
         "steps": it.started.student_steps if it.started else 0,
     }

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from app.archive import sheets
 from app.archive.archive import Archive
+from app.live.format import SHARE_DIGITS
 from app.setup.differences import kin_of
 from app.web.errors import Missing
 from kgen import events
@@ -271,7 +272,7 @@ def _score(last: events.Event | None, test: events.Evaluated | None) -> dict[str
 
 
 def _share(value: float | None) -> float | None:
-    return round(value, 4) if value is not None and math.isfinite(value) else None
+    return round(value, SHARE_DIGITS) if value is not None and math.isfinite(value) else None
 
 
 def note_of(path: Path) -> str:

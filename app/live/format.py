@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 FEW = 50
 """With fewer images than this, a percentage would suggest precision that is not there."""
+SHARE_DIGITS = 6
+"""Of a share that the page rounds itself. With fewer digits, rounding twice would show: 0.812496
+becomes 0.8125 with four, and then 81.3%.
+"""
+_HALF_UP = Context(prec=400, rounding=ROUND_HALF_UP, traps=[])  # for any float, and for nan
 
 
 def number(n: float) -> str:
@@ -13,12 +19,27 @@ def number(n: float) -> str:
     return f"{n:,.0f}"
 
 
+def half_up(value: float, digits: int = 0) -> Decimal:
+    """Rounded as by the page's `toFixed`, so that texts and charts show the same number: halves go
+    up. 81.25 → 81.3, where Python's formats give 81.2.
+    """
+    return _HALF_UP.quantize(Decimal(value), Decimal(1).scaleb(-digits))
+
+
+def points(share: float) -> Decimal:
+    """A difference of shares, in percentage points with one digit."""
+    return half_up(100 * share, 1)
+
+
+def percentage(share: float) -> Decimal:
+    """0.8241 → 82.4; never rounded up to a perfect 100."""
+    found = points(share)
+    return Decimal("99.9") if share < 1 and found == 100 else found
+
+
 def percent(share: float) -> str:
-    """0.8241 → "82.4%"; never rounded up to a perfect 100."""
-    value = 100 * share
-    if 99.95 <= value < 100:
-        return "99.9%"
-    return f"{value:.1f}%"
+    """0.8241 → "82.4%"."""
+    return f"{percentage(share)}%"
 
 
 def images(n: int) -> str:

@@ -146,7 +146,7 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
             else None
         ),
         "curve": {
-            **_columns(("images", "accuracy", "at"), state.accuracy),
+            **_columns(("images", "accuracy", "at"), state.accuracy, format.SHARE_DIGITS),
             "n": state.n,
             "teacher": (
                 None
@@ -181,9 +181,9 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
     }
 
 
-def _columns(names: tuple[str, ...], curve: Curve) -> dict[str, list[float]]:
+def _columns(names: tuple[str, ...], curve: Curve, digits: int = 4) -> dict[str, list[float]]:
     columns = list(zip(*curve.rows())) or [()] * len(names)
-    return {name: [round(v, 4) for v in column] for name, column in zip(names, columns)}
+    return {name: [round(v, digits) for v in column] for name, column in zip(names, columns)}
 
 
 def _known(e: events.RunStarted) -> dict[str, Any]:

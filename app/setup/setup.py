@@ -11,6 +11,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.live.format import percent
 from app.setup import form, ladder, offers
 from app.setup.knobs import Knob, knobs
 from app.setup.offers import Offer
@@ -196,7 +197,7 @@ def _teachers() -> list[tuple[str, str]]:
     cards = {name: offers.offer(name).card for name in offers.teachers()}
     return [
         (
-            c.title.removeprefix("Fashion ") + (f", {100 * c.accuracy:.1f}%" if c.accuracy else ""),
+            c.title.removeprefix("Fashion ") + (f", {percent(c.accuracy)}" if c.accuracy else ""),
             name,
         )
         for name, c in cards.items()

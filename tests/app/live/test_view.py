@@ -15,7 +15,7 @@ from PIL import Image
 from app.archive import sheets
 from app.archive.projection import Layout
 from app.lessons import glossary
-from app.live import format, narration, plan, scales, view
+from app.live import narration, plan, scales, view
 from app.live.state import MOST_POINTS, Curve, State, fold
 from app.live.view import Situation
 from kgen import events
@@ -579,18 +579,7 @@ def test_an_own_term_is_a_column_of_the_loss_with_its_weight():
     assert set(s["loss"]["edges"]) == {1.5} and len(s["loss"]["edges"]) == len(s["loss"]["kr"])
 
 
-def test_numbers_as_people_write_them():
-    assert (
-        format.number(1500) == "1,500"
-        and format.images(1) == "1 image"
-        and format.images(1_234_567) == "1,234,567 images"
-    )
-    assert [format.percent(x) for x in (0.8241, 0.99999, 1.0, 0.0)] == [
-        "82.4%",
-        "99.9%",
-        "100.0%",
-        "0.0%",
-    ]
+def test_an_exit_code_in_words():
     assert (
         "memory" in narration.exit_words(-9)
         and narration.exit_words(3) == "exit code 3"
