@@ -86,7 +86,11 @@ def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str 
         try:
             recipe = parse(Path(name).read_bytes())
         except OSError as error:
-            raise RecipeError(f"The recipe {name} cannot be read: {error.strerror}.") from None
+            raise RecipeError(
+                f"The recipe {name} cannot be read: {error.strerror}.",
+                code="unreadable",
+                file=str(name),
+            ) from None
     else:
         recipe = Recipe() if name == "custom" else recipes.get(name)
     changes: dict[str, Any] = dict(parse_setting(s) for s in settings)
@@ -175,7 +179,9 @@ def evaluate(
     file = folder if folder.suffix == ".safetensors" else open_run(folder).student()
     if not file.is_file():
         raise ZooError(
-            f"{file} does not exist; give a run folder, or the student.safetensors in one."
+            f"{file} does not exist; give a run folder, or the student.safetensors in one.",
+            code="no-file",
+            file=str(file),
         )
     spec = zoo.read_spec(
         file,

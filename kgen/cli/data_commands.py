@@ -93,7 +93,11 @@ def add(
     Every image is decoded once; unreadable ones are skipped and reported.
     """
     if split not in ("test", "train"):
-        raise collection.DataError(f"--split is {split!r}; expected test or train.")
+        raise collection.DataError(
+            f"--split is {split!r}; expected test or train.",
+            code="not-a-choice",
+            field="--split",
+        )
     with progress.progress_bar() as bar:
         task = bar.add_task(f"adding {name}", total=None, note="")
         for step in collection.add(name, path, split, replace):

@@ -113,5 +113,7 @@ def _numbers(option: str, text: str | None) -> list[float] | None:
     except ValueError:
         raise PreflightError(
             f"{option} is {text!r}; expected one number per channel, comma-separated, such as"
-            " 0.485,0.456,0.406."
+            " 0.485,0.456,0.406.",
+            code="field",
+            field=option,
         ) from None

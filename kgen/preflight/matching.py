@@ -58,7 +58,9 @@ def shape_of(architecture: str, about: dict[str, Any]) -> tuple[str, dict[str, A
             ]
             raise zoo.ZooError(
                 f"Architecture {architecture!r} comes in many sizes; name one of them:"
-                f" {', '.join(sizes)}."
+                f" {', '.join(sizes)}.",
+                code="which-size",
+                known=list(sizes),
             )
         shape = {key: about[key] for key in needs}
         numbers = [
@@ -67,7 +69,8 @@ def shape_of(architecture: str, about: dict[str, Any]) -> tuple[str, dict[str, A
         if len(numbers) > 4 or not all(type(n) is int and 0 <= n <= MOST for n in numbers):
             raise zoo.ZooError(
                 f"The card in the file says {str(shape)[:80]} for a {architecture}; expected whole"
-                f" numbers up to {MOST}. Name an architecture with --arch."
+                f" numbers up to {MOST}. Name an architecture with --arch.",
+                code="card",
             )
         return architecture, shape
     return architecture, {}

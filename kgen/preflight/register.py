@@ -21,17 +21,23 @@ def adopt(report: Report, name: str, *, half: bool = False) -> Path:
     path = check_name(name)
     if not report.ok or report.spec is None:
         raise PreflightError(
-            "This checkpoint cannot be used as a teacher yet; fix the failed rows first."
+            "This checkpoint cannot be used as a teacher yet; fix the failed rows first.",
+            code="failed-rows",
         )
     if report._network is None:
         raise PreflightError(
             "This report came from another process and contains no weights; have that process save"
-            " the teacher (PreflightRequest field 'save')."
+            " the teacher (PreflightRequest field 'save').",
+            code="no-weights",
         )
     try:
         network = zoo.halved(report._network) if half else report._network
     except zoo.ZooError as error:
-        raise PreflightError(str(error)) from None
+        raise PreflightError(
+            str(error),
+            code=error.code,
+            **error.fields,
+        ) from None
     spec = report.spec | {"card": report.spec["card"] | {"name": name}}
     path.parent.mkdir(parents=True, exist_ok=True)
     zoo.save_network(network, path, spec)

@@ -187,7 +187,9 @@ def order(data: dict[str, Any] | str | bytes) -> PreflightRequest:
         said = first["msg"].removeprefix("Value error, ")
         said = said[0].lower() + said[1:]
         raise PreflightError(
-            f"{where} is {found[:60]}: {said}." if where else f"{said[0].upper() + said[1:]}."
+            f"{where} is {found[:60]}: {said}." if where else f"{said[0].upper() + said[1:]}.",
+            code="field",
+            field=where,
         ) from None
 
 
@@ -202,13 +204,17 @@ def read_names(text: str) -> tuple[str, ...]:
         try:
             if path.stat().st_size > 2**24:
                 raise PreflightError(
-                    f"The class names {text} exceed 16 MB; expected one name per line."
+                    f"The class names {text} exceed 16 MB; expected one name per line.",
+                    code="too-large",
+                    file=text,
                 )
             content = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise PreflightError(
                 f"The class names {text} cannot be read:"
-                f" {getattr(error, 'strerror', None) or 'not UTF-8 text'}."
+                f" {getattr(error, 'strerror', None) or 'not UTF-8 text'}.",
+                code="unreadable",
+                file=text,
             ) from None
         return (
             _json_names(text, content)
@@ -233,7 +239,8 @@ def listed(text: str) -> tuple[str, ...]:
     if len(found) < 2 and found[0]:
         raise PreflightError(
             f"The class names are {text[:60]!r}: expected comma-separated names, a .txt or .json"
-            f" file, or a data set. {nearest(text[:60], list(classes.known()))}"
+            f" file, or a data set. {nearest(text[:60], list(classes.known()))}",
+            code="names",
         )
     return found
 
@@ -244,12 +251,14 @@ def _json_names(text: str, content: str) -> tuple[str, ...]:
     except (ValueError, RecursionError):
         raise PreflightError(
             f"The class names {text} are not JSON; expected a list of strings, or a .txt file with"
-            " one name per line."
+            " one name per line.",
+            code="not-json",
         ) from None
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise PreflightError(
             f'The class names {text} are not a list of strings; expected ["cat", "dog"] in the'
-            " order of the network's outputs."
+            " order of the network's outputs.",
+            code="not-strings",
         )
     return tuple(found)
 
@@ -259,15 +268,23 @@ def check_name(name: str) -> Path:
     if not NAME.fullmatch(name) or RESERVED.fullmatch(name):
         raise PreflightError(
             f"{name[:70]!r} is not a valid teacher name: expected 2 to 64 lowercase letters,"
-            " digits, dots, - and _, such as 'my-resnet18'."
+            " digits, dots, - and _, such as 'my-resnet18'.",
+            code="name",
+            name=name[:70],
         )
     if name in zoo.TEACHERS or name in catalogue.TEACHERS or name in published.TEACHERS:
-        raise PreflightError(f"The name {name!r} belongs to a known teacher; choose another.")
+        raise PreflightError(
+            f"The name {name!r} belongs to a known teacher; choose another.",
+            code="taken",
+            name=name,
+        )
     path = catalogue.teacher_file(name)
     if path.exists():
         raise PreflightError(
             f"{path} already exists, and runs may depend on it; choose another name, or delete"
-            " that file."
+            " that file.",
+            code="exists",
+            file=str(path),
         )
     return path
 

@@ -90,7 +90,9 @@ def make(task: Task) -> Result:
             raise RunError(f"{event.cause} {event.remedy}")
     if not (plan and batch and event.kind == "run_finished") or event.accuracy is None:
         raise RunError(
-            "The run has no student to measure; a row needs student steps and at least two classes."
+            "The run has no student to measure; a row needs student steps and at least two"
+            " classes.",
+            code="no-student",
         )
     return Result(
         key=task.row.key,

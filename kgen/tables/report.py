@@ -202,7 +202,11 @@ def write_page(texts: dict[str, str], path: Path = PAGE) -> None:
     try:
         page = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise TableError(f"{path} cannot be read: {error.strerror or error}.") from None
+        raise TableError(
+            f"{path} cannot be read: {error.strerror or error}.",
+            code="unreadable",
+            file=str(path),
+        ) from None
     for name, text in texts.items():
         first, last = marks(name)
         before, found, rest = page.partition(first)
@@ -210,7 +214,10 @@ def write_page(texts: dict[str, str], path: Path = PAGE) -> None:
         if not (found and ended):
             raise TableError(
                 f"{path} has no place for the table {name!r}. Add these two lines where it belongs:"
-                f" {first} and {last}"
+                f" {first} and {last}",
+                code="no-place",
+                file=str(path),
+                table=name,
             )
         page = f"{before}{first}\n\n{text}\n{last}{after}"
     write_durably(path, page.encode())

@@ -67,7 +67,11 @@ class Results:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise TableError(f"{self.path} cannot be read: {error.strerror or error}.") from None
+            raise TableError(
+                f"{self.path} cannot be read: {error.strerror or error}.",
+                code="unreadable",
+                file=str(self.path),
+            ) from None
         found = {}
         for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
             try:
@@ -75,7 +79,10 @@ class Results:
             except ValidationError:
                 raise TableError(
                     f"{self.path}, line {number}, is not a run's result. Delete the line; its run"
-                    " is then repeated."
+                    " is then repeated.",
+                    code="damaged",
+                    file=str(self.path),
+                    line=number,
                 ) from None
             found[result.key, result.seed] = result
         return found
@@ -98,7 +105,10 @@ class Results:
                 os.fsync(file.fileno())
         except OSError as error:
             raise TableError(
-                f"{self.path} cannot be written: {error.strerror or error}. Earlier runs are saved."
+                f"{self.path} cannot be written: {error.strerror or error}. Earlier runs are"
+                " saved.",
+                code="unwritable",
+                file=str(self.path),
             ) from None
 
 

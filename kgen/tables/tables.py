@@ -310,7 +310,9 @@ def get(name: str) -> Table:
                 f"Did you mean {near[0]!r}?"
                 if near
                 else f"Known: all, {', '.join((*GROUPS, *NAMES))}."
-            )
+            ),
+            code="unknown-table",
+            name=name,
         )
     title, source, rows = _TABLES[name]
     return Table(name, title, source, rows())

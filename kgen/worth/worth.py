@@ -75,7 +75,8 @@ class Trainings:
         if not self.setting.student_total:
             raise WorthError(
                 "A run without a student cannot be compared with real photos: choose one with"
-                " student steps and at least two classes."
+                " student steps and at least two classes.",
+                code="no-student",
             )
         self.formats = formats
         chosen = self.setting.chosen
@@ -99,7 +100,8 @@ class Trainings:
         elif card.data is None:
             raise DataError(
                 f"No real training images are known for {card.title}; give a folder with one"
-                " subfolder per class: --photos FOLDER."
+                " subfolder per class: --photos FOLDER.",
+                code="no-data",
             )
         else:
             photos = data.training_set(card.data, side=card.side)
@@ -108,7 +110,9 @@ class Trainings:
         columns = [rng.permutation(np.flatnonzero((photos.labels == c) & usable)) for c in chosen]
         if empty := [photos.classes[c] for c, column in zip(chosen, columns) if not len(column)]:
             raise DataError(
-                f"There is no real training image of {empty[0]} that is not also a test image."
+                f"There is no real training image of {empty[0]} that is not also a test image.",
+                code="no-images",
+                lacking=empty[0],
             )
         turns = [(turn, i) for i, column in enumerate(columns) for turn in range(len(column))]
         return photos.take(np.array([columns[i][turn] for turn, i in sorted(turns)]))
@@ -158,7 +162,9 @@ class Trainings:
                 except Diverged as error:
                     raise WorthError(
                         f"The student's loss was not finite at step {error.step}: lower recipe"
-                        " field optimisers.student.lr, and run it again."
+                        " field optimisers.student.lr, and run it again.",
+                        code="diverged",
+                        step=error.step,
                     ) from None
                 progress(step, total)
         state.student.eval()
@@ -228,7 +234,8 @@ def pool_of(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]:
     if not len(pool):
         raise WorthError(
             f"{run.path} has no image in its pool yet; continue the run: python -m kgen resume"
-            f" {run.path}"
+            f" {run.path}",
+            code="no-images",
         )
     return {
         side: (shelf.images.cpu(), shelf.labels[: len(shelf)])
@@ -269,7 +276,11 @@ def weigh(
     if min(size, len(photos)) < fewest:
         raise WorthError(
             f"There are {size:,} synthetic images and {len(photos):,} real ones for {fewest:,}"
-            " classes; at least one per class is needed."
+            " classes; at least one per class is needed.",
+            code="too-few",
+            images=size,
+            photos=len(photos),
+            classes=fewest,
         )
     made = f"attempt {run.info.get('attempt', 1)}, {len(run.iterations())} iterations"
     worth = Worth(

@@ -92,21 +92,35 @@ def _look_at_file(path: Path, suffix: str) -> None:
     if suffix not in SUFFIXES:
         raise CheckpointError(
             f"{path} ends in {suffix or 'nothing'!r}; expected a weights file:"
-            f" {', '.join(SUFFIXES)}."
+            f" {', '.join(SUFFIXES)}.",
+            code="file-name",
+            file=str(path),
         )
     if not path.is_file():
         raise CheckpointError(
-            f"{path} does not exist or is not a file; give the file with the teacher's weights."
+            f"{path} does not exist or is not a file; give the file with the teacher's weights.",
+            code="no-file",
+            file=str(path),
         )
     if not os.access(path, os.R_OK):
-        raise CheckpointError(f"{path} is not readable; change its permissions, or copy it.")
+        raise CheckpointError(
+            f"{path} is not readable; change its permissions, or copy it.",
+            code="unreadable",
+            file=str(path),
+        )
     size = path.stat().st_size
     if not size:
-        raise CheckpointError(f"{path} is empty; copy or download it again.")
+        raise CheckpointError(
+            f"{path} is empty; copy or download it again.",
+            code="empty",
+            file=str(path),
+        )
     if size > MOST_BYTES:
         raise CheckpointError(
             f"{path} has {size / 2**30:.1f} GB, the limit is {MOST_BYTES / 2**30:.0f}; {SAVE}"
-            " (optimizer states take up two thirds of a checkpoint)."
+            " (optimizer states take up two thirds of a checkpoint).",
+            code="too-large",
+            file=str(path),
         )
 
 
@@ -135,7 +149,8 @@ def _safetensors(path: Path) -> Checkpoint:
     except Exception as error:
         raise CheckpointError(
             f"{path} is damaged or not a safetensors file ({_brief(error)}); copy or download it"
-            " again."
+            " again.",
+            code="damaged",
         ) from None
 
 
@@ -146,7 +161,9 @@ def _torch_file(path: Path) -> Checkpoint:
     if torch.__version__ < TorchVersion(OLDEST_TORCH):
         raise CheckpointError(
             f"{path} cannot be read safely with torch {torch.__version__}; install torch"
-            f" {OLDEST_TORCH} or later."
+            f" {OLDEST_TORCH} or later.",
+            code="old-torch",
+            needed=str(OLDEST_TORCH),
         )
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"  # torch uses the same test
@@ -157,7 +174,7 @@ def _torch_file(path: Path) -> Checkpoint:
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except Exception as error:  # we have seen thirteen kinds
-        raise CheckpointError(_refusal(path, error)) from None
+        raise _refusal(path, error) from None
     tensors, notes = _unwrap(path, content)
     return Checkpoint(
         tensors, "torch" if zipped else "torch, as written before version 1.6", {}, notes
@@ -174,67 +191,85 @@ def _look_at_zip(path: Path) -> None:
             members = archive.infolist()
     except (OSError, ValueError, NotImplementedError, RecursionError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{path} is a damaged .pt file ({_brief(error)}); copy or download it again."
+            f"{path} is a damaged .pt file ({_brief(error)}); copy or download it again.",
+            code="damaged",
         ) from None
     if len(members) > MOST_TENSORS + 100:
         raise CheckpointError(
-            f"{path} has {len(members):,} parts, the limit is {MOST_TENSORS:,}; {SAVE}."
+            f"{path} has {len(members):,} parts, the limit is {MOST_TENSORS:,}; {SAVE}.",
+            code="too-many",
+            count=len(members),
         )
     names = [m.filename for m in members]
     odd = [n for n in names if n.startswith("/") or "\\" in n or ".." in n.split("/") or "\0" in n]
     if odd or len(set(names)) != len(names) or len({n.partition("/")[0] for n in names}) > 1:
         raise CheckpointError(
             f"{path} was not written by torch.save: its parts have odd names"
-            f" ({(odd or names)[0]!r}); {SAVE}."
+            f" ({(odd or names)[0]!r}); {SAVE}.",
+            code="part-names",
+            name=(odd or names)[0],
         )
     inner = {n.partition("/")[2]: m for n, m in zip(names, members)}
     if "constants.pkl" in inner or any(n.startswith("code/") for n in inner):
         raise CheckpointError(
-            f"{path} is a TorchScript program, which is code; in the Python that made it, {SAVE}."
+            f"{path} is a TorchScript program, which is code; in the Python that made it, {SAVE}.",
+            code="code",
         )
     if any(m.compress_type != zipfile.ZIP_STORED for m in members):
         raise CheckpointError(
             f"{path} is compressed, which torch.save never does, and could expand without limit;"
-            f" unpack it, or {SAVE}."
+            f" unpack it, or {SAVE}.",
+            code="compressed",
         )
     if sum(m.file_size for m in members) > path.stat().st_size:
         raise CheckpointError(
-            f"{path} claims more bytes than it has: its parts overlap; copy or download it again."
+            f"{path} claims more bytes than it has: its parts overlap; copy or download it again.",
+            code="overlap",
         )
     if "data.pkl" not in inner:
         raise CheckpointError(
             f"{path} is a ZIP archive, but was not written by torch.save (no data.pkl); give the"
-            " .pt file itself."
+            " .pt file itself.",
+            code="not-torch",
         )
     if inner["data.pkl"].file_size > MOST_PICKLE:
         raise CheckpointError(
             f"{path} lists its contents in {inner['data.pkl'].file_size / 2**20:.0f} MB, limit"
-            f" {MOST_PICKLE // 2**20}; {SAVE}."
+            f" {MOST_PICKLE // 2**20}; {SAVE}.",
+            code="too-large",
         )
 
 
-def _refusal(path: Path, error: Exception) -> str:
-    """Any of torch's exceptions as one sentence."""
+def _refusal(path: Path, error: Exception) -> CheckpointError:
+    """Any of torch's exceptions as one of ours."""
     text = str(error)
     if isinstance(error, MemoryError) or "allocate" in text:
-        return (
+        return CheckpointError(
             f"{path} needs more memory than its size allows; it is damaged or malicious, so get it"
-            " from another source."
+            " from another source.",
+            code="memory",
         )
     if wanted := re.search(r"GLOBAL ([\w.]+)", text):
-        return (
+        return CheckpointError(
             f"{path} tries to run code of {wanted[1]!r} when it is read, which is rejected because"
-            f" that code could do anything; if you trust it, {SAVE}."
+            f" that code could do anything; if you trust it, {SAVE}.",
+            code="code",
+            found=wanted[1],
         )
     if "TorchScript" in text:
-        return (
-            f"{path} is a TorchScript program, which is code; in the Python that made it, {SAVE}."
+        return CheckpointError(
+            f"{path} is a TorchScript program, which is code; in the Python that made it, {SAVE}.",
+            code="code",
         )
     if "legacy .tar" in text:
-        return f"{path} has the format of torch before 0.1.10; load and save it with a newer torch."
-    return (
+        return CheckpointError(
+            f"{path} has the format of torch before 0.1.10; load and save it with a newer torch.",
+            code="not-torch",
+        )
+    return CheckpointError(
         f"{path} is damaged or was not written by torch.save ({_brief(error)}); copy or download it"
-        f" again, or {SAVE}."
+        f" again, or {SAVE}.",
+        code="damaged",
     )
 
 
@@ -266,7 +301,8 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
     if not isinstance(content, dict) or not content:
         raise CheckpointError(
             f"{path} contains {'nothing' if content == {} else type(content).__name__}, expected"
-            f" names of tensors; {SAVE}."
+            f" names of tensors; {SAVE}.",
+            code="not-tensors",
         )
     _check_number(path, len(content))
     for name, value in content.items():
@@ -274,7 +310,9 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
             kind = type(value).__name__
             raise CheckpointError(
                 f"{path} contains {_name(name)}, which is not a tensor but {kind}, and no weights"
-                f" under {', '.join(map(repr, WRAPPERS))}; {SAVE}."
+                f" under {', '.join(map(repr, WRAPPERS))}; {SAVE}.",
+                code="not-tensors",
+                name=str(name)[:60],
             )
     tensors: dict[str, Tensor] = {name: value.detach() for name, value in content.items()}
     while prefix := next(
@@ -291,7 +329,9 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
 def _check_number(path: Path, found: int) -> None:
     if found > MOST_TENSORS:
         raise CheckpointError(
-            f"{path} has {found:,} tensors, the limit is {MOST_TENSORS:,}; {SAVE}."
+            f"{path} has {found:,} tensors, the limit is {MOST_TENSORS:,}; {SAVE}.",
+            code="too-many",
+            count=found,
         )
 
 
@@ -302,40 +342,53 @@ def _name(name: object) -> str:
 def _look_at_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """First check type, layout and actual size of all tensors: what follows reads every number."""
     if not tensors:
-        raise CheckpointError(f"{path} contains no tensors; {SAVE}.")
+        raise CheckpointError(
+            f"{path} contains no tensors; {SAVE}.",
+            code="not-tensors",
+        )
     total = 0
     for name, t in tensors.items():
         if len(name) > LONGEST_NAME or not name.isprintable():
             raise CheckpointError(
                 f"{path} has a tensor with an odd name {_name(name)}; expected at most printable"
-                f" {LONGEST_NAME} characters; {SAVE}."
+                f" {LONGEST_NAME} characters; {SAVE}.",
+                code="tensor-name",
             )
         if t.dtype not in TYPES:
             raise CheckpointError(
                 f"{path}: tensor {_name(name)} has numbers of type {t.dtype}; convert it to"
-                " torch.float32 and save it again."
+                " torch.float32 and save it again.",
+                code="tensor-type",
+                tensor=name,
             )
         if t.layout is not torch.strided or t.device.type != "cpu" or t.is_quantized:
             raise CheckpointError(
                 f"{path}: tensor {_name(name)} is sparse, quantized or empty; convert it with"
-                " .dequantize() or .to_dense() and save it again."
+                " .dequantize() or .to_dense() and save it again.",
+                code="tensor-layout",
+                tensor=name,
             )
         size = t.numel() * t.element_size()
         repeated = any(n > 1 and step == 0 for n, step in zip(t.shape, t.stride()))
         if repeated or size > t.untyped_storage().nbytes():
             raise CheckpointError(
                 f"{path}: tensor {_name(name)} claims {t.numel():,} numbers but repeats fewer; copy"
-                " it with .clone() and save it again."
+                " it with .clone() and save it again.",
+                code="repeated",
+                tensor=name,
             )
         total += size
     if total > MOST_BYTES:
         raise CheckpointError(
             f"{path}: its tensors total {total / 2**30:.1f} GB, the limit is"
-            f" {MOST_BYTES / 2**30:.0f}; {SAVE}."
+            f" {MOST_BYTES / 2**30:.0f}; {SAVE}.",
+            code="too-large",
         )
     for name, t in tensors.items():
         if t.is_floating_point() and not bool(torch.isfinite(t).all()):
             raise CheckpointError(
                 f"{path}: tensor {_name(name)} has numbers that are not finite; its training"
-                " diverged, so use an earlier checkpoint."
+                " diverged, so use an earlier checkpoint.",
+                code="not-finite",
+                tensor=name,
             )

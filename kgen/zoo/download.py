@@ -49,7 +49,8 @@ def download(url: str, part: Path, again: str) -> Generator[Progress, None, str]
     except Locked:
         raise DownloadError(
             f"Another download into {part.parent} is in progress; wait for it to finish, then:"
-            f" {again}"
+            f" {again}",
+            code="busy",
         ) from None
     try:
         notes = _notes(part, url)
@@ -60,7 +61,11 @@ def download(url: str, part: Path, again: str) -> Generator[Progress, None, str]
             return verify(part, url, notes["sha256"])
         except DownloadError as error:
             forget(part)
-            raise DownloadError(f"{error} It was deleted; to try again: {again}") from None
+            raise DownloadError(
+                f"{error} It was deleted; to try again: {again}",
+                code=error.code,
+                **error.fields,
+            ) from None
     finally:
         lock.release()
 
@@ -85,7 +90,10 @@ def verify(path: Path, url: str, sha256: str | None = None) -> str:
         n = len(expected)
         raise DownloadError(
             f"The file from {urlsplit(url).hostname} is not what was published: SHA-256"
-            f" {found[:n]}, expected {expected}."
+            f" {found[:n]}, expected {expected}.",
+            code="checksum",
+            found=found[:n],
+            expected=expected,
         )
     return (
         f"SHA-256 {expected} as published"
@@ -136,7 +144,9 @@ def _receive(
                 kept = " The downloaded part is kept." if start else ""
                 raise DownloadError(
                     f"{response.url.host} answered {response.status_code} {response.reason_phrase}"
-                    f" for {url}.{kept} {_advice(response.status_code, again)}"
+                    f" for {url}.{kept} {_advice(response.status_code, again)}",
+                    code="http",
+                    status=response.status_code,
                 )
             notes = {
                 "url": url,
@@ -156,9 +166,9 @@ def _receive(
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         if not done:
             forget(part)
-        raise DownloadError(_broken(error, url, done, total, again)) from None
+        raise _broken(error, url, done, total, again) from None
     if total is not None and done != total:
-        raise DownloadError(_broken(None, url, done, total, again))
+        raise _broken(None, url, done, total, again)
     return notes | {"total": done}
 
 
@@ -194,18 +204,26 @@ def _advice(status: int, again: str) -> str:
     )
 
 
-def _broken(error: Exception | None, url: str, done: int, total: int | None, again: str) -> str:
+def _broken(
+    error: Exception | None, url: str, done: int, total: int | None, again: str
+) -> DownloadError:
     host = urlsplit(url).hostname
     with contextlib.suppress(RuntimeError):  # an httpx error that no request has been given
         if request := getattr(error, "request", None):
             host = request.url.host  # a redirect may lead elsewhere
     why = f" ({str(error) or type(error).__name__})" if error else ""
     if not done:
-        return (
+        return DownloadError(
             f"{host} cannot be reached{why}; nothing was written. Connect this machine and try"
-            f" again ({again}), or copy the file at {url} to this machine and add --file FILE."
+            f" again ({again}), or copy the file at {url} to this machine and add --file FILE.",
+            code="unreachable",
+            host=host,
         )
     size = f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB" if total else f"{done / 1e6:,.1f} MB"
-    return (
-        f"The connection to {host} broke after {size}{why}; that part is kept. To resume: {again}"
+    return DownloadError(
+        f"The connection to {host} broke after {size}{why}; that part is kept. To resume: {again}",
+        code="broke",
+        host=host,
+        done=done,
+        total=total,
     )

@@ -88,7 +88,9 @@ def plan(name: str) -> Plan:
         facts = catalogue.TEACHERS[name]
         if facts.weights is None:
             raise DownloadError(
-                f"No weights of {name!r} are published. {catalogue.teacher_sentence(name)}"
+                f"No weights of {name!r} are published. {catalogue.teacher_sentence(name)}",
+                code="unpublished",
+                name=name,
             )
         return Plan(
             name, find(facts.weights), TeacherCard.model_validate(catalogue.spec(name)["card"])
@@ -116,7 +118,11 @@ def find(source: str) -> Weights:
         if near
         else f"Known: {', '.join(known)}, timm:MODEL.TAG and torchvision:NAME."
     )
-    raise DownloadError(f"Unknown published weights {source!r}. {hint}")
+    raise DownloadError(
+        f"Unknown published weights {source!r}. {hint}",
+        code="unknown-weights",
+        name=source,
+    )
 
 
 def _file(short: published.Published) -> Weights:
@@ -140,7 +146,9 @@ def _timm(name: str) -> Weights:
 
     if not timm.is_model(name):
         raise DownloadError(
-            architectures.unknown("Network of timm", name, tuple(published.TEACHERS))
+            architectures.unknown("Network of timm", name, tuple(published.TEACHERS)),
+            code="unknown-architecture",
+            name=name,
         )
     tags = [n for n in timm.list_pretrained() if n.partition(".")[0] == name.partition(".")[0]]
     bare = timm.get_pretrained_cfg(name.partition(".")[0])
@@ -149,12 +157,16 @@ def _timm(name: str) -> Weights:
     if cfg is None:
         raise DownloadError(
             f"timm has no weights {name!r}. "
-            + (f"It has {', '.join(tags)}." if tags else "It has none for that network.")
+            + (f"It has {', '.join(tags)}." if tags else "It has none for that network."),
+            code="unknown-weights",
+            name=name,
         )
     if cfg.num_classes != 1000 or "in1k" not in (cfg.tag or ""):
         raise DownloadError(
             f"The weights {full!r} are for {cfg.num_classes:,} classes other than ImageNet-1k's,"
-            f" whose names are unknown here; {_OWN}"
+            f" whose names are unknown here; {_OWN}",
+            code="other-classes",
+            classes=cfg.num_classes,
         )
     if cfg.hf_hub_id:
         hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
@@ -164,7 +176,9 @@ def _timm(name: str) -> Weights:
     else:
         raise DownloadError(
             f"timm has no supported URL for the weights {full!r}; choose other ones:"
-            f" {', '.join(tags)}."
+            f" {', '.join(tags)}.",
+            code="unpublished",
+            name=full,
         )
     licence = _LICENCES.get(cfg.license or "", cfg.license or "licence not stated")
     return Weights(
@@ -189,12 +203,16 @@ def _torchvision(name: str) -> Weights:
     if tag and tag not in known:
         raise DownloadError(
             f"torchvision has no weights {name!r}. It has"
-            f" {', '.join(f'{bare}.{t}' for t in known)}."
+            f" {', '.join(f'{bare}.{t}' for t in known)}.",
+            code="unknown-weights",
+            name=name,
         )
     weights = known[tag] if tag else models.get_model_weights(bare).DEFAULT
     if len(weights.meta.get("categories") or ()) != 1000:
         raise DownloadError(
-            f"The weights {name!r} have no classifier for ImageNet-1k's classes; {_OWN}"
+            f"The weights {name!r} have no classifier for ImageNet-1k's classes; {_OWN}",
+            code="no-classifier",
+            name=name,
         )
     looks = weights.transforms()
     accuracy = weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
@@ -253,7 +271,12 @@ def fetch(plan: Plan, brought: Path | None = None) -> Generator[Progress, None, 
         download.forget(plan.part)
         return said
     if not brought.is_file():
-        raise DownloadError(f"--file {brought} does not exist; expected the file of {url}.")
+        raise DownloadError(
+            f"--file {brought} does not exist; expected the file of {url}.",
+            code="no-file",
+            file=str(brought),
+            url=url,
+        )
     said = download.verify(brought, url)
     install(plan, brought, said)
     return said
@@ -300,7 +323,11 @@ def read(file: Path, url: str) -> dict[str, Tensor]:
     try:
         found = checkpoints.open_checkpoint(file, Path(url).suffix).tensors
     except checkpoints.CheckpointError as error:
-        raise DownloadError(f"The file of {url} was rejected: {error}") from None
+        raise DownloadError(
+            f"The file of {url} was rejected: {error}",
+            code=error.code,
+            **error.fields,
+        ) from None
     return {own_name(name): t for name, t in found.items()}
 
 

@@ -194,7 +194,10 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
     known = list(dict.fromkeys((*PLANS, *catalogue.TAUGHT)))
     if dataset not in known:
         raise ZooError(
-            f"No teacher of {dataset!r} can be trained here. {zoo.nearest(dataset, known)}"
+            f"No teacher of {dataset!r} can be trained here. {zoo.nearest(dataset, known)}",
+            code="unknown-data",
+            name=dataset,
+            known=list(known),
         )
     plans = dict(PLANS.get(dataset, {}))
     if dataset in catalogue.TAUGHT:
@@ -202,7 +205,9 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
     network = network or next(iter(plans))
     if network not in plans:
         raise ZooError(
-            f"There is no network {network!r} to train. {zoo.nearest(network, list(plans))}"
+            f"There is no network {network!r} to train. {zoo.nearest(network, list(plans))}",
+            code="unknown-network",
+            name=network,
         )
     return plans[network] if epochs is None else replace(plans[network], epochs=epochs)
 
@@ -219,7 +224,9 @@ def place(plan: Plan, out: Path | None) -> Path:
     if not os.access(out.parent, os.W_OK):
         raise ZooError(
             f"--out {out}: {out.parent} is not a writable folder; choose another location before"
-            " the long training starts."
+            " the long training starts.",
+            code="unwritable",
+            file=str(out),
         )
     return out
 
@@ -289,7 +296,9 @@ def teach(
             if not torch.isfinite(loss):
                 raise ZooError(
                     f"The teacher's loss was not finite at step {step}; lower the learning"
-                    f" rate below {plan.lr}."
+                    f" rate below {plan.lr}.",
+                    code="diverged",
+                    step=step,
                 )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

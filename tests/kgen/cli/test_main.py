@@ -23,6 +23,7 @@ from kgen.journal.reading import open_run
 from kgen.journal.runner import Runner
 from kgen.paths import ROOT
 from kgen.recipes import recipes
+from tests.support.errors import check
 from tests.support.small import same_run
 
 COMMAND = [sys.executable, "-m", "kgen"]
@@ -101,31 +102,31 @@ def test_recipes_for_people_come_in_groups():
 
 
 BAD = [
-    (["run", "fashion-life"], "Did you mean 'fashion-live'"),
-    (["run", "tiny", "--set", "sede=1"], "Did you mean 'seed'"),
-    (["run", "tiny", "--set", "epochs=0"], "'epochs' is 0; allowed: 1 or more"),
-    (["run", "tiny", "--set", "epochs"], "expected field=value"),
-    (["run", "tiny", "--set", "classes=Bga"], "'Bga' is not a class"),
-    (["run", "tiny", "--set", "teacher=resnet"], "Teacher 'resnet' is not known"),
-    (["run", "tiny", "--set", "student=big"], "Student 'big' is not known"),
-    (["run", "tiny", "--schedule", "both"], "'schedule' is 'both'"),
-    (["run", "tiny", "--out", "FULL"], "already exists and is not empty"),
-    (["run", "tiny", "--out", "FILE/run"], "cannot be written"),
-    (["run", "nowhere.json"], "cannot be read"),
-    (["resume", "FULL"], "is not a run folder"),
-    (["resume", "nowhere"], "does not exist"),
-    (["evaluate", "FULL"], "is not a run folder"),
-    (["evaluate", "nowhere.safetensors"], "does not exist"),
-    (["preflight", "x.pt", "--side", "48x64"], "only square images"),
-    (["preflight", "x.pt", "--mean", "a,b"], "expected one number per channel"),
-    (["preflight", "x.pt", "--classes", "none.txt"], "cannot be read"),
-    (["table", "laddr-1"], "Did you mean 'ladder-1'"),
-    (["table", "ladder-1", "--show", "--runs", "full"], "cannot be read"),
+    (["run", "fashion-life"], "unknown-recipe", "'fashion-live'"),
+    (["run", "tiny", "--set", "sede=1"], "unknown-field", "'seed'"),
+    (["run", "tiny", "--set", "epochs=0"], "invalid-value", "'epochs' is 0; allowed: 1 or more"),
+    (["run", "tiny", "--set", "epochs"], "setting", "--set epochs: "),
+    (["run", "tiny", "--set", "classes=Bga"], "unknown-class", "'Bga'"),
+    (["run", "tiny", "--set", "teacher=resnet"], "unknown-teacher", "'resnet'"),
+    (["run", "tiny", "--set", "student=big"], "unknown-student", "'big'"),
+    (["run", "tiny", "--schedule", "both"], "not-a-choice", "'schedule' is 'both'"),
+    (["run", "tiny", "--out", "FULL"], "exists", "full "),
+    (["run", "tiny", "--out", "FILE/run"], "unwritable", "full/notes/run "),
+    (["run", "nowhere.json"], "unreadable", "nowhere.json "),
+    (["resume", "FULL"], "not-a-run", "full "),
+    (["resume", "nowhere"], "not-a-run", "nowhere "),
+    (["evaluate", "FULL"], "not-a-run", "full "),
+    (["evaluate", "nowhere.safetensors"], "no-file", "nowhere.safetensors "),
+    (["preflight", "x.pt", "--side", "48x64"], "field", "'48x64'"),
+    (["preflight", "x.pt", "--mean", "a,b"], "field", "--mean is 'a,b'"),
+    (["preflight", "x.pt", "--classes", "none.txt"], "unreadable", "none.txt "),
+    (["table", "laddr-1"], "unknown-table", "'ladder-1'"),
+    (["table", "ladder-1", "--show", "--runs", "full"], "unreadable", "full"),
 ]
 
 
-@pytest.mark.parametrize(("words", "sentence"), BAD, ids=[" ".join(w) for w, _ in BAD])
-def test_bad_input_is_one_sentence_and_exit_2(words, sentence, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("words", "code", "fact"), BAD, ids=[" ".join(w) for w, *_ in BAD])
+def test_bad_input_is_one_sentence_and_exit_2(words, code, fact, tmp_path, monkeypatch, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes").write_text("mine")
     monkeypatch.chdir(tmp_path)
@@ -139,8 +140,9 @@ def test_bad_input_is_one_sentence_and_exit_2(words, sentence, tmp_path, monkeyp
         signal.signal(signal.SIGINT, handler)
     said = capsys.readouterr()
     assert ended.value.code == 2 and said.out == ""
+    check(ended.value.__context__, code, fact)
     assert (
-        sentence in said.err
+        fact in said.err
         and said.err.startswith("Error: ")
         and said.err.count("\n") == 1
         and "Traceback" not in said.err

@@ -4,6 +4,8 @@ by hand.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -17,6 +19,7 @@ from kgen.preflight.examination import adopt, preflight
 from kgen.preflight.request import PreflightError, Report, Row
 from kgen.zoo import zoo
 from tests.support import hostile
+from tests.support.errors import raises
 
 NAMES = ["cat", "dog", "horse"]
 MINE = {
@@ -134,17 +137,17 @@ def test_safetensors_and_timms_resnet_with_the_usual_values(tmp_path, free):
         "memory budget",
         "real images",
     ]
-    assert found["BatchNorm"].finding == "20 layers, all with the statistics of a new network"
+    assert found["BatchNorm"].finding.startswith("20 layers, all ")
     assert (
         "unnormalized pixels" in found["normalisation"].finding
     )  # timm's three numbers are of no use for one channel
-    assert "224 × 224 (timm's for this architecture), 1 channel" in found["input"].finding
+    assert re.search(r"\b224 × 224 .*timm.*\b1 channel\b", found["input"].finding)
     assert (
         "64 → 2 × 2, 96 → 3 × 3" in found["spatial map"].finding
         and "101 becomes 96" in found["spatial map"].advice
     )
     assert (
-        "assuming 1,000 per class, 3,000 in total" in found["memory budget"].finding
+        re.search(r"1,000 per class.* 3,000 ", found["memory budget"].finding)
         and report.spec["card"]["n_train"] == 3000
     )
     assert "20 layers" in found["BatchNorm"].finding
@@ -169,8 +172,7 @@ def test_wrong_architecture_names_tensors_and_shapes(file):
     assert not report.ok and report.spec is None and row.status == "fail" and report.rows[-1] is row
     assert (
         "missing: stages.1.shortcut" in row.finding
-        or "of a different shape: stem.0.weight (16 × 1 × 3 × 3, expected 24 × 1 × 3 × 3)"
-        in row.finding
+        or "stem.0.weight (16 × 1 × 3 × 3, expected 24 × 1 × 3 × 3)" in row.finding
     )
     assert " more" in row.finding
 
@@ -182,7 +184,7 @@ def test_wrong_architecture_names_tensors_and_shapes(file):
         (lambda s: s.update(extra=torch.zeros(2, 3)), "1 unexpected: extra (2 × 3)"),
         (
             lambda s: s.update({"stem.1.bias": torch.zeros(17)}),
-            "1 of a different shape: stem.1.bias (17, expected 16)",
+            ": stem.1.bias (17, expected 16)",
         ),
         (
             lambda s: s.update({"stem.1.bias": torch.zeros(16, dtype=torch.int64)}),
@@ -225,7 +227,7 @@ def test_by_order(network, tmp_path, rng, free):
         )
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     assert (
-        "does not preserve the order"
+        "order"
         in rows(preflight(tmp_path / "w.safetensors", "small-cnn-20k", NAMES, by_order=True))[
             "tensors"
         ].finding
@@ -236,14 +238,14 @@ def test_by_order(network, tmp_path, rng, free):
     ("names", "name", "status", "words"),
     [
         (["cat", "dog"], "classes", "fail", "3 classes but 2 names"),
-        (None, "classes", "fail", "3 classes and no names"),
+        (None, "classes", "fail", "3 classes and no "),
         (["cat", "dog", "cat"], "class texts", "fail", "'cat' (classes 0, 2)"),
-        (["cat", "dog", "hors"], "class texts", "warn", "no embedding for 1 of 3: hors"),
+        (["cat", "dog", "hors"], "class texts", "warn", " 1 of 3: hors"),
         (
             ["cat", "sandal", "Sandal"],
             "class texts",
             "warn",
-            "nearly the same text: 'sandal' and 'Sandal'",
+            ": 'sandal' and 'Sandal'",
         ),
     ],
 )
@@ -282,11 +284,7 @@ def test_what_the_card_in_a_file_says_is_enough():
 def test_a_transformer_has_no_batch_norm_and_attends():
     report = preflight(zoo.TEACHERS["fashion-vit"], resolutions=(28, 12))
     found = rows(report)
-    assert (
-        report.ok
-        and found["BatchNorm"].status == "warn"
-        and "That term is off" in found["BatchNorm"].advice
-    )
+    assert report.ok and found["BatchNorm"].status == "warn" and "off" in found["BatchNorm"].advice
     assert (
         "[CLS]" in found["spatial map"].finding
         and "28 → 7 × 7, 12 → 3 × 3" in found["spatial map"].finding
@@ -295,23 +293,23 @@ def test_a_transformer_has_no_batch_norm_and_attends():
     assert (
         larger.status == "fail"
         and "grid" in larger.finding
-        and "Use 8 or more, up to 28" in larger.advice
+        and re.findall(r"\d+", larger.advice) == ["8", "28"]
     )
 
 
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        ({"kgen": "["}, "not given, and the file has no card"),
+        ({"kgen": "["}, "no card"),
         (
             {"kgen": '{"architecture": "SmallResNet", "width": 1000000000, "blocks": [1, 1]}'},
-            "expected whole numbers up to 1024",
+            "1024",
         ),
         (
             {"kgen": '{"architecture": "SmallResNet"}'},
-            "comes in many sizes; name one of them: small-cnn-20k",
+            ": small-cnn-20k",
         ),
-        ({"kgen": '{"architecture": "resnet1"}'}, "is not known"),
+        ({"kgen": '{"architecture": "resnet1"}'}, "'resnet1' is not known"),
         ({"kgen": '{"architecture": 7}'}, "has no card"),
         ({"kgen": '{"card": []}'}, "has no card"),
     ],
@@ -338,7 +336,7 @@ def test_networks_without_a_map_that_bear_one_size_only_or_give_nonsense(
 ):
     monkeypatch.setattr(probes, "map_size", lambda teacher, side: None)
     assert (
-        "key region is off"
+        "key region"
         in capabilities.maps(zoo.load_teacher("fashion-cnn"), "none", (28,), 8)[0][0].advice
     )
 
@@ -352,7 +350,7 @@ def test_networks_without_a_map_that_bear_one_size_only_or_give_nonsense(
     found, sides = capabilities.maps(teacher, "cam", None, probes.smallest_side(teacher))
     assert sides == (28,) and "smallest image 28 × 28" in found[0].finding
     found, sides = capabilities.maps(teacher, "cam", (20,), 28)
-    assert sides == () and "does not accept images of 20 × 20: expected 28" in found[0].finding
+    assert sides == () and "20 × 20: expected 28" in found[0].finding
 
 
 def test_weights_that_overflow_are_found(network, tmp_path):
@@ -370,9 +368,9 @@ def test_cost_is_measured_or_reckoned(monkeypatch):
         probes, "cost", lambda teacher, side: made.append(side) or probes.Cost(1.2, 2**20)
     )
     row = capabilities.cost(zoo.load_teacher("fashion-cnn"), (28, 14, 20))
-    assert made == [14, 20] and row.finding.endswith(
-        "14: 1.2 s, 1 MB at most; 20: 1.2 s, 1 MB at most; 28: about 2.4 s (estimated)"
-    )
+    assert made == [14, 20]
+    measured, reckoned = r"{}: 1\.2 s, 1 MB\b[^;]*; ", r"28: about 2\.4 s\b"
+    assert re.search(measured.format(14) + measured.format(20) + reckoned, row.finding)
     monkeypatch.setattr(
         probes,
         "cost",
@@ -418,11 +416,11 @@ def test_names_that_cannot_be_given(name, file, free, home):
 def test_what_is_not_kept(file, free, home):
     report = preflight(file, "small-cnn-20k", NAMES, **MINE)
     adopt(report, "mine")
-    with pytest.raises(PreflightError, match="already exists"):
+    with raises(PreflightError, "exists", home / "teachers" / "mine.safetensors"):
         adopt(report, "mine")
-    with pytest.raises(PreflightError, match="cannot be used as a teacher"):
+    with raises(PreflightError, "failed-rows"):
         adopt(preflight(file, "small-cnn-20k", ["cat"], **MINE), "other")
-    with pytest.raises(PreflightError, match="no weights"):
+    with raises(PreflightError, "no-weights", "'save'"):
         adopt(Report.model_validate(report.model_dump(exclude={"ok"})), "other")
     assert [f.name for f in (home / "teachers").iterdir()] == ["mine.safetensors"]
 
@@ -433,7 +431,7 @@ def test_half_precision_that_overflows_is_refused(network, tmp_path, free, home)
         tmp_path / "w.pt",
     )
     report = preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE)
-    with pytest.raises(PreflightError, match="'fc.bias' has values above 65504"):
+    with raises(PreflightError, "half-precision", "'fc.bias'", "65504"):
         adopt(report, "mine", half=True)
     assert not home.exists() and adopt(report, "mine")
 

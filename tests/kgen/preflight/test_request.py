@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import time
 
@@ -18,6 +19,7 @@ from kgen.preflight import request
 from kgen.preflight.request import PreflightError, inspect, order, read_names
 from kgen.zoo import zoo
 from tests.support import hostile
+from tests.support.errors import raises
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +31,10 @@ def home(monkeypatch, tmp_path):
 BAD = [
     (
         {"side": "48x64"},
-        ("side is '48x64': expected one number of pixels; only square images are supported."),
+        "side is '48x64': ",
     ),
-    ({"side": [48, 64]}, "only square images"),
-    ({"resolutions": ["48x64"]}, "only square images"),
+    ({"side": [48, 64]}, "side is [48, 64]: "),
+    ({"resolutions": ["48x64"]}, "resolutions is ['48x64']: "),
     ({"resolutions": [4]}, "resolutions.0 is 4"),
     ({"resolutions": []}, "resolutions is []"),
     ({"mean": [0.5]}, "Mean and std belong together"),
@@ -49,13 +51,10 @@ BAD = [
 
 @pytest.mark.parametrize(("fields", "words"), BAD, ids=[str(f) for f, _ in BAD])
 def test_a_bad_order_is_one_sentence(fields, words):
-    with pytest.raises(PreflightError) as caught:
+    with raises(PreflightError, "field", words) as caught:
         order({"path": "x.pt", **fields})
-    assert (
-        words in str(caught.value)
-        and str(caught.value).endswith(".")
-        and "\n" not in str(caught.value)
-    )
+    assert str(caught.value).endswith(".")
+    assert caught.value.fields["field"].partition(".")[0] in {"", *fields}
 
 
 def test_an_order_survives_json():
@@ -91,21 +90,21 @@ def test_names_of_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "code", "facts"),
     [
-        ("n.txt", None, "cannot be read"),
-        ("n.txt", b"\xff\xfe\x00", "not UTF-8 text"),
-        ("n.json", b'{"0": "cat"}', "not a list of strings"),
-        ("n.json", b"[1]", "not a list of strings"),
-        ("n.json", b"[" * 100_000, "are not JSON"),
-        ("cifar", None, "Did you mean 'cifar10'"),
+        ("n.txt", None, "unreadable", ["n.txt"]),
+        ("n.txt", b"\xff\xfe\x00", "unreadable", ["n.txt", "UTF-8"]),
+        ("n.json", b'{"0": "cat"}', "not-strings", ["n.json"]),
+        ("n.json", b"[1]", "not-strings", ["n.json"]),
+        ("n.json", b"[" * 100_000, "not-json", ["n.json"]),
+        ("cifar", None, "names", ["'cifar10'"]),
     ],
 )
-def test_names_that_cannot_be_read(name, content, words, tmp_path, monkeypatch):
+def test_names_that_cannot_be_read(name, content, code, facts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if content:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(PreflightError, match=words.replace("[", r"\[")):
+    with raises(PreflightError, code, *facts):
         read_names(name)
 
 
@@ -153,17 +152,17 @@ def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
 def test_a_file_that_wants_all_memory_harms_nobody(tmp_path):
     path, start = hostile.old_and_huge(tmp_path / "huge.pt"), time.monotonic()
     row, report = inspect(order({"path": str(path), "architecture": "resnet18"}))
-    assert row["status"] == "fail" and "needs more memory than its size allows" in row["finding"]
+    assert row["status"] == "fail" and "more memory" in row["finding"]
     assert not report["ok"] and report["spec"] is None and time.monotonic() - start < 60
 
 
 def test_a_child_that_dies_or_takes_too_long_is_one_sentence(tmp_path, monkeypatch):
     what = order({"path": str(hostile.good(tmp_path / "good.pt"))})
     (late,) = inspect(what, seconds=0.05)
-    assert late["kind"] == "error" and "took longer than" in late["text"]
+    assert late["kind"] == "error" and re.search(r"longer than 0\b", late["text"])
     monkeypatch.setattr(request, "sys", type("sys", (), {"executable": "/bin/false"}))
     (gone,) = inspect(what)
-    assert gone["kind"] == "error" and "ended without an answer" in gone["text"]
+    assert gone["kind"] == "error" and gone["text"] != late["text"]
 
 
 # --- the two ends of the pipe, in this process ----------------------------------------------------
@@ -199,9 +198,9 @@ def row(name, status):
 @pytest.mark.parametrize(
     ("last", "code", "words"),
     [
-        ({"kind": "report", "ok": True, "saved": None}, 0, "It can be used as a teacher."),
+        ({"kind": "report", "ok": True, "saved": None}, 0, " can be used"),
         ({"kind": "report", "ok": True, "saved": "/x/mine.safetensors"}, 0, "--set teacher=mine."),
-        ({"kind": "report", "ok": False, "saved": None}, 2, "It cannot be used as a teacher yet"),
+        ({"kind": "report", "ok": False, "saved": None}, 2, " cannot be used"),
         ({"kind": "error", "text": "It [i]died[/i]."}, 2, "Error: It [i]died[/i]."),
     ],
 )
@@ -216,7 +215,7 @@ def test_a_person_sees_a_table(last, code, words, capsys):
     said = capsys.readouterr()
     assert (
         words in said.out + said.err
-        and "[red]file[/red] was looked at" in said.out
+        and "[red]file[/red] " in said.out
         and "[b]do[/b] this" in said.out
         and "note" in said.out
     )

@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import json
 import multiprocessing
+import re
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from kgen.tables import measure, report, tables
 from kgen.tables.measure import Task, missing
 from kgen.tables.results import Pace, Result, Results, work
 from kgen.tables.tables import TableError, row
+from tests.support.errors import raises
 from tests.support.small import few_images, grain
 
 
@@ -115,7 +117,7 @@ def test_an_interrupted_table_goes_on(few, tmp_path, monkeypatch, capsys):
         patch.setattr(measure, "make", interrupted)
         assert made(small_table(), results, seeds=2)[1] == 130
     kept = results.read()
-    assert len(kept) == 2 and "Finished runs are saved (2 now)" in capsys.readouterr().err
+    assert len(kept) == 2 and "(2 now)" in capsys.readouterr().err
     assert made(small_table(), results, seeds=2)[0] == ["small: α_kr 0, 1", "small: α_kr 0.1, 1"]
     assert kept.items() < results.read().items() and len(results.read()) == 4
 
@@ -131,10 +133,7 @@ def test_a_run_that_fails_is_told_and_stops_no_other(few, tmp_path, capsys):
     labels, code = made(table, results)
     told = capsys.readouterr().err
     assert code == 1 and len(labels) == 3 and len(results.read()) == 2
-    assert (
-        "one class, seed 0: failed. The run has no student to measure" in told
-        and "Traceback" not in told
-    )
+    assert "one class, seed 0: failed" in told and "Traceback" not in told
     assert made(table, results)[0] == ["half: one class, 0"]  # it is tried again
 
 
@@ -154,10 +153,7 @@ def test_a_worker_that_dies_is_told_and_the_next_makes_the_same_student():
         (second, True),
         (second, False),
     ]
-    assert (
-        "ended before the run did (exit code" in told[1].error
-        and not multiprocessing.active_children()
-    )
+    assert re.search(r"exit code -?\d+", told[1].error) and not multiprocessing.active_children()
     assert (
         told[3].result.accuracy == list(kgen.distill(r.recipe.replace(seed=1)))[-1].accuracy
         and told[3].result.n == 2_000
@@ -417,7 +413,7 @@ def test_a_damaged_line_is_named(tmp_path):
     results = Results(tmp_path / "runs.jsonl")
     line = result().model_dump_json()
     results.path.write_text(f"{line}\n<<<<<<< theirs\n{line}\n")
-    with pytest.raises(TableError, match="runs.jsonl, line 2, is not a run"):
+    with raises(TableError, "damaged", results.path, "line 2,", line=2):
         results.read()
 
 
@@ -445,7 +441,7 @@ def test_what_a_disk_that_is_full_leaves_is_whole(tmp_path, monkeypatch):
         return Short()
 
     monkeypatch.setattr(Path, "open", short)
-    with pytest.raises(TableError, match="cannot be written: No space left"):
+    with raises(TableError, "unwritable", results.path, "No space left"):
         results.append(result(seed=1))
     monkeypatch.undo()
     assert list(results.read()) == [("k", 0)] and results.path.read_bytes().endswith(b"\n")
@@ -536,7 +532,7 @@ def test_the_page_keeps_every_word_around_a_table(tmp_path):
 After: ± 3
 """
         )
-    with pytest.raises(TableError, match="no place for the table 'other'"):
+    with raises(TableError, "no-place", page, "'other'", *report.marks("other"), table="other"):
         report.write_page({"other": "x"}, page)
 
 

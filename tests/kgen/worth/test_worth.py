@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from kgen.journal.runner import Runner
 from kgen.worth import worth
 from kgen.worth.exchange import FILE, Point, Worth, exchange, read, sentence
 from kgen.worth.worth import Trainings, WorthError, pool_of, shares, smaller, weigh
+from tests.support.errors import raises
 from tests.support.small import few_images, mini
 
 
@@ -199,7 +201,7 @@ def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
     assert (
         found.pool == "attempt 1, 6 iterations"
         and found.rate.bound == "fewer"
-        and sentence(found) == "These 60 synthetic images teach less than 15 real photos."
+        and re.findall(r"\d+|less|more", sentence(found)) == ["60", "less", "15"]
     )
     assert [*weigh(run)][-1] == found and len(trained) == 4
 
@@ -239,36 +241,30 @@ def test_a_changed_measure_begins_anew(run):
 
 
 def test_refusals_say_what_is_missing(real, tmp_path, monkeypatch):
-    with pytest.raises(WorthError, match="without a student"):
+    with raises(WorthError, "no-student"):
         Trainings(mini(classes=("Bag",)))
     trainings = Trainings(mini())
     lacks = few_training_images("fashion-mnist")
     monkeypatch.setattr(
         data, "training_set", lambda *a, **k: lacks.take(np.flatnonzero(lacks.labels != 3))
     )
-    with pytest.raises(DataError, match="no real training image of Dress"):
+    with raises(DataError, "no-images", "Dress", lacking="Dress"):
         trainings.photos()
     Runner.new(mini(), tmp_path / "run").run()
     for file in (tmp_path / "run" / "batches").glob("*"):
         file.unlink()
     monkeypatch.setattr(data, "training_set", few_training_images)
-    with pytest.raises(WorthError, match="no image in its pool yet"):
+    with raises(WorthError, "no-images", f"kgen resume {tmp_path / 'run'}"):
         list(weigh(open_run(tmp_path / "run"), None))
     assert not (tmp_path / "run" / FILE).exists()
 
 
 def test_without_test_images_nothing_is_measured(run, monkeypatch):
     def missing(*words, **options):
-        raise DataError("They are not on this machine.")
+        raise DataError("They are not on this machine.", code="not-here", name="x")
 
     monkeypatch.setattr(data, "test_set", missing)
-    with pytest.raises(
-        DataError,
-        match=(
-            "not on this machine. Or give a folder of your own, one subfolder per class: --real"
-            " FOLDER"
-        ),
-    ):
+    with raises(DataError, "not-here", "They are not on this machine.", "--real FOLDER", name="x"):
         list(weigh(run))
     assert not (run.path / FILE).exists()
 
@@ -280,7 +276,7 @@ def test_fewer_images_than_classes_are_refused(run, monkeypatch):
         "pool_of",
         lambda run, setting: {28: (torch.zeros(7, 1, 28, 28, dtype=torch.uint8), torch.arange(7))},
     )
-    with pytest.raises(WorthError, match="7 synthetic images and 400 real ones for 10 classes"):
+    with raises(WorthError, "too-few", images=7, photos=400, classes=10):
         list(weigh(run))
     assert len(lacks) == 400
 
@@ -294,9 +290,7 @@ def test_a_student_that_diverges_is_told(real, monkeypatch):
         self._sums[0] = math.nan
 
     monkeypatch.setattr(learners, "step", spoilt)
-    with pytest.raises(
-        WorthError, match="not finite at step .* lower recipe field optimisers.student.lr"
-    ):
+    with raises(WorthError, "diverged", "optimisers.student.lr"):
         trainings.on_photos(trainings.photos(), {28: 40})
 
 
@@ -315,9 +309,7 @@ def test_a_photo_that_is_tested_on_teaches_nobody(real, tmp_path):
     tested = photo_folder(tmp_path / "tested", 10)
     trainings = Trainings(mini(classes=("Bag", "Coat"), real_images=str(tested)))
     assert trainings.tested == 4
-    with pytest.raises(
-        DataError, match="no real training image of Bag that is not also a test image"
-    ):
+    with raises(DataError, "no-images", "Bag", lacking="Bag"):
         trainings.photos(str(tested))
     others = photo_folder(tmp_path / "others", 90)
     (others / "Bag" / "0.png").unlink()

@@ -17,6 +17,7 @@ from kgen.data import catalogue, classes
 from kgen.nets import architectures
 from kgen.paths import ROOT
 from kgen.zoo import fetch, inventory, published, zoo
+from tests.support.errors import raises
 from tests.support.loopback import Shelf, serving
 
 SMALL = "timm:mobilenetv3_small_050.lamb_in1k"
@@ -103,24 +104,24 @@ def test_published_accuracy_is_kept_apart():
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "code", "fact"),
     [
-        ("resnet19", "Did you mean 'resnet18'"),
-        ("cifar10-wrn-40-2", "python -m kgen teach cifar10 --network wrn-40-2"),
-        ("timm:resnet18.nope", "It has resnet18.a1_in1k, "),
-        ("timm:reznet18", "Did you mean 'resnet18'"),
-        ("timm:convnext_tiny.fb_in22k", "21,841 classes other than ImageNet-1k's"),
-        ("timm:wrn-40-2", "is not known"),
-        ("torchvision:resnet18.V9", "It has resnet18.IMAGENET1K_V1"),
-        ("torchvision:vgg16.IMAGENET1K_FEATURES", "python -m kgen preflight"),
-        ("torchvision:vit_b_16", "use timm's"),
-        ("timm:coat_tiny", "returns several maps"),
+        ("resnet19", "unknown-weights", "'resnet18'"),
+        ("cifar10-wrn-40-2", "unpublished", "python -m kgen teach cifar10 --network wrn-40-2"),
+        ("timm:resnet18.nope", "unknown-weights", " resnet18.a1_in1k, "),
+        ("timm:reznet18", "unknown-architecture", "'resnet18'"),
+        ("timm:convnext_tiny.fb_in22k", "other-classes", " 21,841 "),
+        ("timm:wrn-40-2", "unknown-architecture", "wrn-40-2"),
+        ("torchvision:resnet18.V9", "unknown-weights", " resnet18.IMAGENET1K_V1"),
+        ("torchvision:vgg16.IMAGENET1K_FEATURES", "no-classifier", "python -m kgen preflight"),
+        ("torchvision:vit_b_16", "architecture", "'deit_tiny_patch16_224'"),
+        ("timm:coat_tiny", "architecture", "several maps"),
     ],
 )
-def test_what_cannot_be_fetched_is_told_before_the_first_byte(name, words, home):
-    with pytest.raises(zoo.ZooError) as told:
+def test_what_cannot_be_fetched_is_told_before_the_first_byte(name, code, fact, home):
+    with raises(zoo.ZooError, code, fact) as told:
         fetch.plan(name)
-    assert words in str(told.value) and "\n" not in str(told.value) and len(str(told.value)) < 500
+    assert len(str(told.value)) < 500
     assert not home.exists()
 
 
@@ -160,7 +161,7 @@ def test_interrupted_and_resumed_by_the_same_command(hub, capsys, monkeypatch, h
 
     monkeypatch.setattr(fetch.download, "Progress", interrupt)
     assert command("fetch", SMALL) == 130
-    assert capsys.readouterr().err.strip().endswith(f"resume with: python -m kgen fetch {SMALL}")
+    assert capsys.readouterr().err.strip().endswith(f": python -m kgen fetch {SMALL}")
     assert not (home / "teachers").exists()
     monkeypatch.undo()
     monkeypatch.setenv("KGEN_HOME", str(home))
@@ -178,7 +179,8 @@ def test_offline_is_one_sentence_and_exit_code_2(monkeypatch, capsys, home):
     assert (
         ended.value.code == 2
         and out.out == ""
-        and out.err.startswith("Error: 127.0.0.1 cannot be reached")
+        and out.err.startswith("Error: 127.0.0.1 ")
+        and f"python -m kgen fetch {SMALL}" in out.err
         and len(out.err.splitlines()) == 1
     )
     assert not (home / "teachers").exists() and {
@@ -222,26 +224,22 @@ def test_a_teacher_of_the_paper_from_torchvisions_file(monkeypatch, home):
 
 def test_a_file_that_a_person_brought(trained, tmp_path):
     plan = fetch.plan(SMALL)
-    with pytest.raises(
-        zoo.ZooError,
-        match="does not exist; expected the file of https://huggingface.co/timm/mobilenetv3",
-    ):
-        list(fetch.fetch(plan, tmp_path / "none.safetensors"))
+    brought = tmp_path / "none.safetensors"
+    with raises(zoo.ZooError, "no-file", brought, "https://huggingface.co/timm/mobilenetv3"):
+        list(fetch.fetch(plan, brought))
     file = tmp_path / "model.safetensors"
     state = {name: t.contiguous() for name, t in trained.state_dict().items()}
     file.write_bytes(save({k: t for k, t in state.items() if k != "conv_stem.weight"}))
-    with pytest.raises(
-        zoo.ZooError,
-        match="with 1,000 classes: tensor 'conv_stem.weight' is missing, expected 16 × 3 × 3 × 3",
-    ):
+    facts = {"tensor": "conv_stem.weight", "found": "missing", "expected": "16 × 3 × 3 × 3"}
+    with raises(zoo.ZooError, "tensor", "1,000 classes", *facts.values(), **facts):
         list(fetch.fetch(plan, file))
     file.write_bytes(b"nonsense")
-    with pytest.raises(zoo.ZooError, match="was rejected: "):
+    with raises(zoo.ZooError, "damaged", plan.weights.url):
         list(fetch.fetch(plan, file))
     assert not plan.file.exists()
     file.write_bytes(save(state))
     assert list(fetch.fetch(plan, file)) == [] and file.is_file()
-    assert zoo.spec(plan.name)["checksum"] == "no checksum to compare with"
+    assert zoo.spec(plan.name)["checksum"].startswith("no checksum")
 
 
 class Spy:
@@ -251,10 +249,17 @@ class Spy:
         return (open, ("/dev/null",))
 
 
-@pytest.mark.parametrize("content", [{"w": Spy()}, {"state_dict": {"w": 3}}, [1, 2]])
-def test_a_file_of_torch_runs_no_code_and_holds_tensors_only(content, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ({"w": Spy()}, "code"),
+        ({"state_dict": {"w": 3}}, "not-tensors"),
+        ([1, 2], "not-tensors"),
+    ],
+)
+def test_a_file_of_torch_runs_no_code_and_holds_tensors_only(content, code, tmp_path):
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(zoo.ZooError, match="was rejected: "):
+    with raises(zoo.ZooError, code, "https://example.org/w.pth"):
         fetch.read(tmp_path / "w.pth", "https://example.org/w.pth")
 
 
@@ -290,9 +295,10 @@ def test_the_published_networks_for_cifar(depth, file, home, capsys):
 
 
 def test_a_published_teacher_that_is_not_here_says_how_to_get_it(home):
-    with pytest.raises(zoo.ZooError, match="python -m kgen fetch resnet18$") as told:
+    with raises(zoo.ZooError, "not-here", name="resnet18") as told:
         zoo.load_teacher("resnet18")
     assert str(home / "teachers" / "resnet18.safetensors") in str(told.value)
+    assert str(told.value).endswith(": python -m kgen fetch resnet18")
 
 
 def test_the_list_is_whole_and_says_what_to_do(capsys, home):

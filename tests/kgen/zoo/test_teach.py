@@ -10,6 +10,7 @@ import torch
 from kgen.__main__ import cli
 from kgen.zoo import zoo
 from kgen.zoo.teach import PLANS, _optimiser, finish, normaliser, statistics, teach
+from tests.support.errors import raises
 from tests.support.small import few_images
 
 
@@ -58,7 +59,7 @@ def test_only_matrices_and_kernels_decay(name):
 
 
 def test_an_unknown_network_is_bad_input(tmp_path):
-    with pytest.raises(zoo.ZooError, match="no network 'vitt' to train. Did you mean 'vit'"):
+    with raises(zoo.ZooError, "unknown-network", "'vit'", name="vitt"):
         cli(
             [
                 "teach",
