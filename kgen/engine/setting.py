@@ -225,7 +225,10 @@ class Setting:
             if known is None:
                 raise DataError(
                     f"The training data of {self.card.title} is unknown, so there are no held-out"
-                    " images; set evaluate_on to 'auto' or 'none'."
+                    " images; set evaluate_on to 'auto' or 'none'.",
+                    code="unknown-data",
+                    field="evaluate_on",
+                    value="validation",
                 )
             return data.split(data.training_set(known))[1]
         if (

@@ -75,6 +75,15 @@ def test_batch_norm_statistics_layer_by_layer(teacher, images):
         assert mu is wanted[2] and sigma2 is wanted[3]
 
 
+def test_a_batch_norm_without_running_statistics_is_left_out(images):
+    """It normalizes by each batch: there is nothing to compare the batch's statistics with."""
+    teacher = zoo.load_teacher("fashion-cnn")
+    network, found = teacher.network, len(teacher(images).batch_norm)
+    network.stem[1] = nn.BatchNorm2d(network.stem[1].num_features, track_running_stats=False)
+    left = Teacher(network.eval(), teacher.card, teacher.classes, teacher.mean, teacher.std)
+    assert len(left(images).batch_norm) == found - 1
+
+
 @pytest.mark.parametrize("shape", [(4, 3, 5, 6), (7, 3)])
 def test_channel_statistics_and_their_gradient_are_torchs(shape, rng):
     x = torch.randn(shape, generator=rng, dtype=torch.float64, requires_grad=True)

@@ -12,6 +12,7 @@ from kgen.journal.reading import open_run, read_checkpoint
 from kgen.journal.runner import Runner
 from kgen.recipe.recipe import held_of
 from kgen.recipes import recipes
+from kgen.teachers import Teacher
 from kgen.zoo import zoo
 from tests.support.errors import raises
 
@@ -128,3 +129,12 @@ def test_missing_test_images_are_asked_for_or_done_without(monkeypatch, tmp_path
     assert started.tested_on == "synthetic"
     with raises(DataError, "not-here", "ImageNet-1k", "evaluate_on", name="imagenet1k"):
         next(iter(kgen.distill(peek.replace(evaluate_on="test"))))
+
+
+def test_validation_images_of_an_unknown_data_set_are_refused(monkeypatch):
+    teacher = zoo.load_teacher("fashion-cnn")
+    card = teacher.card.model_copy(update={"data": None})
+    unknown = Teacher(teacher.network, card, teacher.classes, teacher.mean, teacher.std)
+    monkeypatch.setattr(zoo, "load_teacher", lambda *args, **more: unknown)
+    with raises(DataError, "unknown-data", card.title, field="evaluate_on", value="validation"):
+        next(iter(kgen.distill(without().replace(evaluate_on="validation"))))

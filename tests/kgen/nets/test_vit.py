@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+import timm
 import torch
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
@@ -259,6 +260,15 @@ def test_look_at_a_cnn_is_its_own_forward(rng):
     logits, embedding = vit.forward_with_embedding(network, x, None)
     assert torch.equal(logits, network(x))
     torch.testing.assert_close(embedding, network.forward_features(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "deit_tiny_distilled_patch16_224"])
+@torch.no_grad()
+def test_the_embedding_is_as_wide_as_said(name):
+    """A distilled DeiT has two heads, so its classifier is not a single Linear."""
+    network = timm.create_model(name, num_classes=5).eval()
+    embedding = vit.forward_with_embedding(network, torch.zeros(1, 3, 224, 224))[1]
+    assert embedding.shape == (1, vit.embedding_width(network))
 
 
 def test_a_vit_student_learns_at_low_resolution_and_its_copy_stays(rng):
