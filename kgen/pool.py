@@ -1,6 +1,6 @@
 """The memory pool M: synthetic images as bytes, within a pixel budget (§3.6 of the paper).
 
-It has one shelf per resolution.
+It has one buffer per resolution.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Policy = Literal["spread", "fifo", "reservoir"]
 class MemoryPool:
     """Images u8, labels and their origins, never more than `budget_pixels` pixels.
 
-    Several resolutions share the budget equally by pixels. Policies for a shelf with a budget of N
+    Several resolutions share the budget equally by pixels. Policies for a buffer with a budget of N
     images:
         spread: after the k-th of `planned` additions it holds ⌊N·k/planned⌋ images, chosen so that
             the classes stay balanced over the whole run; nothing is ever removed.
@@ -45,7 +45,7 @@ class MemoryPool:
     ):
         self.budget_pixels, self.policy = budget_pixels, policy
         self.rng = rng or torch.Generator().manual_seed(0)
-        self._new = lambda pixels, side: Shelf(
+        self._new_buffer = lambda pixels, side: Buffer(
             pixels // side**2,
             side,
             policy,
@@ -54,17 +54,17 @@ class MemoryPool:
             rng=self.rng,
             device=device,
         )
-        self.shelves: dict[int, Shelf] = {
-            side: self._new(budget_pixels // len(sides), side) for side in sides
+        self.buffers: dict[int, Buffer] = {
+            side: self._new_buffer(budget_pixels // len(sides), side) for side in sides
         }
 
     def __len__(self) -> int:
-        return sum(len(shelf) for shelf in self.shelves.values())
+        return sum(len(buffer) for buffer in self.buffers.values())
 
     @property
     def pixels(self) -> int:
         """Σ e² over the pool."""
-        return sum(shelf.pixels for shelf in self.shelves.values())
+        return sum(buffer.pixels for buffer in self.buffers.values())
 
     def add(
         self,
@@ -77,7 +77,7 @@ class MemoryPool:
         """Offer images u8 [B,c,e,e] with labels [B] and any further columns [B,…].
 
         Returns which of them entered, bool [B]. `admitted` bool [B]: those that may enter; by
-        default all. Raises ValueError for images that are not bytes, have a size without a shelf,
+        default all. Raises ValueError for images that are not bytes, have a size without a buffer,
         or exceed the whole budget.
         """
         if images.dtype != torch.uint8 or images.ndim != 4:
@@ -85,23 +85,23 @@ class MemoryPool:
                 f"the pool accepts images u8 [B,c,e,e], not {images.dtype} {tuple(images.shape)}"
             )
         side = images.shape[-1]
-        if not self.shelves:
-            self.shelves[side] = self._new(self.budget_pixels, side)
-        if side not in self.shelves:
+        if not self.buffers:
+            self.buffers[side] = self._new_buffer(self.budget_pixels, side)
+        if side not in self.buffers:
             raise ValueError(
-                f"the pool holds images of side {', '.join(map(str, self.shelves))}, not"
+                f"the pool holds images of side {', '.join(map(str, self.buffers))}, not"
                 f" {tuple(images.shape[1:])}"
             )
-        return self.shelves[side].add(images, labels, iteration, extras, admitted)
+        return self.buffers[side].add(images, labels, iteration, extras, admitted)
 
-    def pick(self, rng: torch.Generator | None = None) -> Shelf:
-        """A shelf, drawn in proportion to its pixels. Raises ValueError if the pool is empty."""
-        filled = [shelf for shelf in self.shelves.values() if len(shelf)]
+    def sample_buffer(self, rng: torch.Generator | None = None) -> Buffer:
+        """A buffer, drawn in proportion to its pixels. Raises ValueError if the pool is empty."""
+        filled = [buffer for buffer in self.buffers.values() if len(buffer)]
         if not filled:
             raise ValueError("the memory pool is empty: nothing to sample")
-        if len(self.shelves) == 1:
+        if len(self.buffers) == 1:
             return filled[0]
-        pixels = torch.tensor([float(shelf.pixels) for shelf in filled])
+        pixels = torch.tensor([float(buffer.pixels) for buffer in filled])
         return filled[int(torch.multinomial(pixels, 1, generator=rng or self.rng))]
 
     def sample(self, n: int, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
@@ -109,16 +109,16 @@ class MemoryPool:
 
         Raises ValueError if the pool is empty.
         """
-        shelf = self.pick(rng)
-        index = shelf.draw(n, rng or self.rng)
-        return shelf.images[index.to(shelf.images.device)], shelf.labels[index]
+        buffer = self.sample_buffer(rng)
+        index = buffer.draw(n, rng or self.rng)
+        return buffer.images[index.to(buffer.images.device)], buffer.labels[index]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything but the pixels, which are in the run folder's batches."""
         return {
             f"{side}.{name}": value
-            for side, shelf in self.shelves.items()
-            for name, value in shelf.state_dict().items()
+            for side, buffer in self.buffers.items()
+            for name, value in buffer.state_dict().items()
         }
 
     def load_state_dict(
@@ -133,17 +133,17 @@ class MemoryPool:
         named extras.
         """
         for side in dict.fromkeys(int(name.partition(".")[0]) for name in state):
-            if side not in self.shelves:
-                self.shelves[side] = self._new(self.budget_pixels, side)
-            mine = {
+            if side not in self.buffers:
+                self.buffers[side] = self._new_buffer(self.budget_pixels, side)
+            buffer_state = {
                 name.partition(".")[2]: value
                 for name, value in state.items()
                 if name.startswith(f"{side}.")
             }
-            self.shelves[side].load_state_dict(mine, batch_of, extras)
+            self.buffers[side].load_state_dict(buffer_state, batch_of, extras)
 
 
-class Shelf:
+class Buffer:
     """The images of one resolution, at most `capacity`; see MemoryPool for the policies."""
 
     def __init__(
@@ -195,7 +195,7 @@ class Shelf:
         admitted: Tensor | None = None,
     ) -> Tensor:
         """See MemoryPool.add."""
-        stored = self._allocate(images)
+        storage = self._allocate(images)
         n = self.capacity
         images, labels = images.to(self.device), labels.cpu()
         self.additions += 1
@@ -205,25 +205,27 @@ class Shelf:
         slots = torch.full((len(labels),), -1)  # [B] slot in the pool, −1: stays out
         slots[candidates] = getattr(self, f"_{self.policy}")(labels[candidates], n)
         self.offered += len(candidates)
-        taken = torch.nonzero(slots >= 0).flatten()
+        sources = torch.nonzero(slots >= 0).flatten()
         # if a slot was assigned twice in this call, the later image gets it (indexed writes have no
         # defined order)
-        last = {place: i for place, i in zip(slots[taken].tolist(), taken.tolist())}
-        places, taken = (
-            torch.tensor(list(last.keys()), dtype=torch.int64),
-            torch.tensor(list(last.values()), dtype=torch.int64),
+        winners = {slot: i for slot, i in zip(slots[sources].tolist(), sources.tolist())}
+        destinations, sources = (
+            torch.tensor(list(winners.keys()), dtype=torch.int64),
+            torch.tensor(list(winners.values()), dtype=torch.int64),
         )
-        stored[places.to(images.device)] = images[taken.to(images.device)]
-        self.labels[places] = labels[taken]
+        storage[destinations.to(images.device)] = images[sources.to(images.device)]
+        self.labels[destinations] = labels[sources]
         for name, column in (extras or {}).items():
-            self._column(name, column)[places.to(images.device)] = column[
-                taken.to(column.device)
+            self._column(name, column)[destinations.to(images.device)] = column[
+                sources.to(column.device)
             ].to(images.device)
-        self.origin[places] = torch.stack([torch.full_like(taken, iteration), taken], 1)
-        self._size = min(n, max(self._size, int(places.max()) + 1 if len(places) else 0))
+        self.origin[destinations] = torch.stack([torch.full_like(sources, iteration), sources], 1)
+        self._size = min(
+            n, max(self._size, int(destinations.max()) + 1 if len(destinations) else 0)
+        )
         entered = torch.zeros(len(labels), dtype=torch.bool)
-        mine = (self.origin[: self._size, 0] == iteration).nonzero().flatten()
-        entered[self.origin[mine, 1]] = True
+        added = (self.origin[: self._size, 0] == iteration).nonzero().flatten()
+        entered[self.origin[added, 1]] = True
         return entered
 
     def draw(self, n: int, rng: torch.Generator) -> Tensor:
@@ -233,13 +235,13 @@ class Shelf:
     # --- policies: labels [B], N → slot for each, −1 if it stays out ------------------------------
 
     def _spread(self, labels: Tensor, n: int) -> Tensor:
-        room = min(n * min(self.additions, self.planned) // self.planned - self._size, len(labels))
+        limit = min(n * min(self.additions, self.planned) // self.planned - self._size, len(labels))
         slots = torch.full((len(labels),), -1)
         order = torch.randperm(len(labels), generator=self.rng).tolist()
         waiting: dict[int, list[int]] = {}
         for i in order:
             waiting.setdefault(int(labels[i]), []).append(i)
-        for k in range(max(0, room)):
+        for k in range(max(0, limit)):
             # the class with the fewest stored images, among those this batch still offers
             c = min((c for c in waiting if waiting[c]), key=lambda c: (int(self.ledger[c]), c))
             slots[waiting[c].pop()] = self._size + k
@@ -274,10 +276,10 @@ class Shelf:
             )
         return self._images
 
-    def _column(self, name: str, like: Tensor) -> Tensor:
+    def _column(self, name: str, example: Tensor) -> Tensor:
         if name not in self.extras:
             self.extras[name] = torch.zeros(
-                self.capacity, *like.shape[1:], dtype=like.dtype, device=self.device
+                self.capacity, *example.shape[1:], dtype=example.dtype, device=self.device
             )
         return self.extras[name]
 
@@ -307,11 +309,13 @@ class Shelf:
                 for name, array in batch_of(iteration).items()
                 if name in ("images", *extras)
             }
-            stored = self._allocate(batch["images"])
-            mine = (origin[:size, 0] == iteration).nonzero().flatten()
+            storage = self._allocate(batch["images"])
+            rows = (origin[:size, 0] == iteration).nonzero().flatten()
             for name, column in batch.items():
-                where = stored if name == "images" else self._column(name, column)
-                where[mine.to(where.device)] = column[origin[mine, 1]].to(where.device)
+                destination = storage if name == "images" else self._column(name, column)
+                destination[rows.to(destination.device)] = column[origin[rows, 1]].to(
+                    destination.device
+                )
         self.labels.copy_(state["labels"])
         self.origin.copy_(origin)
         self._size = size

@@ -21,7 +21,9 @@ STREAMS = (
     "corner_student",
     "shelf",
 )
-"""Named sources of random numbers."""
+"""Named sources of random numbers. Seeds depend on these names, so they never change; "shelf" picks
+the resolution of a student batch.
+"""
 
 
 def stream_seed(seed: int, name: str) -> int:

@@ -23,7 +23,7 @@ from kgen.engine.controls import Controls, Gate
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
 from kgen.engine.student_training import REPORT_EVERY, StudentTrainer
-from kgen.engine.student_view import pick, student_view
+from kgen.engine.student_view import sample_pool, student_view
 from kgen.engine.synthesis import Diverged, Synthesis
 from kgen.evaluate import score
 from kgen.nets.cost import cost
@@ -404,8 +404,8 @@ class Distillation:
         try:
             mine, teachers = self._scores(n)
             with self._student_lock:
-                picked = pick(s.pool)
-            arrays = student_view(self.setting, s, picked, self.setting.examples)
+                sample = sample_pool(s.pool)
+            arrays = student_view(self.setting, s, sample, self.setting.examples)
         finally:
             s.student.train(was_training)
         file = f"students/{s.student_steps:07d}.safetensors"

@@ -17,7 +17,7 @@ from kgen.engine.setting import Setting
 from kgen.engine.state import VIEWS, LoopState
 from kgen.engine.synthesis import check_finite
 from kgen.nets.vit import Corner, draw_corner, forward_with_embedding
-from kgen.pool import Shelf
+from kgen.pool import Buffer
 from kgen.recipe.recipe import Recipe
 from kgen.teachers import Teacher
 
@@ -46,9 +46,9 @@ class StudentTrainer:
         r, s, t = self.setting.recipe, self.state, self.teacher
         for group in s.student_optimiser.param_groups:
             group["lr"] = learning_rate(r, s.student_steps, self.setting.student_total)
-        shelf = s.pool.pick(s.rng["shelf"])
-        corner = draw_corner(t.network, shelf.side, r.position_decay, s.rng["corner_student"])
-        images, wanted, positions = self._batch(shelf, corner)
+        buffer = s.pool.sample_buffer(s.rng["shelf"])
+        corner = draw_corner(t.network, buffer.side, r.position_decay, s.rng["corner_student"])
+        images, wanted, positions = self._batch(buffer, corner)
         s.student.train()
         logits, embedding = forward_with_embedding(s.student, (images - t.mean) / t.std, corner)
         loss = kl = losses.distillation(wanted, logits, r.temperature)
@@ -69,19 +69,19 @@ class StudentTrainer:
         self._sums += torch.stack([kl.detach(), pull.detach()])
         self._since += 1
 
-    def _batch(self, shelf: Shelf, corner: Corner | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _batch(self, buffer: Buffer, corner: Corner | None) -> tuple[Tensor, Tensor, Tensor]:
         """A student batch: (views, teacher logits, labels).
 
         Views of stored images [n,c,e,e], the teacher's logits [n,K_T] for exactly these views, and
         labels [n] as positions.
         """
         r, s, device = self.setting.recipe, self.state, self.setting.device
-        scale = self.setting.scale_of(shelf.side)
-        index = shelf.draw(scale.student_batch, s.rng["student_batch"])
-        images, positions = shelf.images[index.to(device)].float() / 255, shelf.labels[index]
+        scale = self.setting.scale_of(buffer.side)
+        index = buffer.draw(scale.student_batch, s.rng["student_batch"])
+        images, positions = buffer.images[index.to(device)].float() / 255, buffer.labels[index]
         if r.views:
             which = torch.randint(0, r.views, index.shape, generator=s.rng["augment_student"])
-            views, answers = (shelf.extras[name] for name in VIEWS)
+            views, answers = (buffer.extras[name] for name in VIEWS)
             place = (index.to(device), which.to(device))
             return scale.student_views.apply(images, views[place].cpu()), answers[place], positions
         if r.augment != "none":

@@ -14,32 +14,36 @@ from kgen.events import Arrays
 from kgen.nets.vit import forward_with_embedding
 from kgen.pool import MemoryPool
 
-MOST_IMAGES, MOST_VALUES = 600, 2**23
+MAX_IMAGES, MAX_VALUES = 600, 2**23
 """How many pool images are embedded, and how many values they may have in total; the same limit on
 values applies to the real images.
 """
 
-Picked = list[tuple[Tensor, Tensor, Tensor]]
+PoolSample = list[tuple[Tensor, Tensor, Tensor]]
 
 
-def pick(pool: MemoryPool) -> Picked:
-    """Evenly spaced images of the pool, shelf by shelf, as a copy.
+def sample_pool(pool: MemoryPool) -> PoolSample:
+    """Evenly spaced images of the pool, buffer by buffer, as a copy.
 
     (u8 [n,c,e,e], origin [n,2] as iteration and position, labels [n])
     """
-    filled, picked = [shelf for shelf in pool.shelves.values() if len(shelf)], []
-    for shelf in filled:
-        room = min(MOST_IMAGES, MOST_VALUES // shelf.images[0].numel()) // len(filled)
-        at = torch.linspace(0, len(shelf) - 1, max(1, min(len(shelf), room))).round().long()
-        picked.append(
-            (shelf.images[at.to(shelf.images.device)], shelf.origin[at], shelf.labels[at])
+    filled, sample = [buffer for buffer in pool.buffers.values() if len(buffer)], []
+    for buffer in filled:
+        limit = min(MAX_IMAGES, MAX_VALUES // buffer.images[0].numel()) // len(filled)
+        indices = torch.linspace(0, len(buffer) - 1, max(1, min(len(buffer), limit))).round().long()
+        sample.append(
+            (
+                buffer.images[indices.to(buffer.images.device)],
+                buffer.origin[indices],
+                buffer.labels[indices],
+            )
         )
-    return picked
+    return sample
 
 
 @torch.no_grad()
 def student_view(
-    setting: Setting, state: LoopState, picked: Picked, real: RealImages | None
+    setting: Setting, state: LoopState, sample: PoolSample, real: RealImages | None
 ) -> Arrays:
     """The arrays of students/NNNNNNN.safetensors, from the student in eval mode.
 
@@ -55,20 +59,20 @@ def student_view(
     student, projection, t = state.student, state.projection, setting.teacher
 
     def embedding(images: Tensor) -> Tensor:
-        found = forward_with_embedding(
+        result = forward_with_embedding(
             student, (images.to(setting.device).float() / 255 - t.mean) / t.std
         )[1]
-        return found if projection is None else projection(found)
+        return result if projection is None else projection(result)
 
-    origin, labels = (torch.cat([p[i] for p in picked]).int() for i in (1, 2))
-    seen = {
+    origin, labels = (torch.cat([p[i] for p in sample]).int() for i in (1, 2))
+    arrays = {
         "iteration": origin[:, 0],
         "pos": origin[:, 1],
         "labels": labels,
-        "embedding": torch.cat([embedding(p[0]) for p in picked]).half(),
+        "embedding": torch.cat([embedding(p[0]) for p in sample]).half(),
     }
-    if real is not None and real.images[:1].size * len(real) <= MOST_VALUES:
-        seen["reference"] = embedding(torch.from_numpy(real.images[:])).half()
+    if real is not None and real.images[:1].size * len(real) <= MAX_VALUES:
+        arrays["reference"] = embedding(torch.from_numpy(real.images[:])).half()
     if (anchors := state.class_vectors(torch.arange(len(setting.chosen)))) is not None:
-        seen["anchors"] = anchors.half()
-    return {name: value.cpu().numpy() for name, value in seen.items()}
+        arrays["anchors"] = anchors.half()
+    return {name: value.cpu().numpy() for name, value in arrays.items()}

@@ -128,18 +128,18 @@ class Trainings:
         self, photos: RealImages, shares: dict[int, int], progress: Progress = silent
     ) -> float:
         """Accuracy after training on the first of `photos`; `shares` is the number at each side."""
-        chosen, first, shelves = self.setting.chosen, 0, {}
+        chosen, first, buffers = self.setting.chosen, 0, {}
         for side, n in shares.items():
             if n:
                 some = photos.take(np.arange(first, first + n))
-                shelves[side] = (
+                buffers[side] = (
                     smaller(some.images, side),
                     torch.tensor([chosen.index(c) for c in some.labels.tolist()]),
                 )
             first += n
-        return self.on(shelves, progress)
+        return self.on(buffers, progress)
 
-    def on(self, shelves: dict[int, tuple[Tensor, Tensor]], progress: Progress = silent) -> float:
+    def on(self, buffers: dict[int, tuple[Tensor, Tensor]], progress: Progress = silent) -> float:
         """Accuracy after training on these images: side e → (u8 [n,c,e,e], labels [n]).
 
         Labels are positions in the selected classes. Raises WorthError if a loss is not finite.
@@ -147,11 +147,11 @@ class Trainings:
         setting = self.setting
         state = LoopState(setting, self.formats)
         self.formats = state.formats  # so that all students compute in the same format
-        room = max(len(labels) * side**2 for side, (_, labels) in shelves.items())
+        room = max(len(labels) * side**2 for side, (_, labels) in buffers.items())
         state.pool = MemoryPool(
-            room * len(shelves), "fifo", device=setting.device, sides=tuple(shelves)
+            room * len(buffers), "fifo", device=setting.device, sides=tuple(buffers)
         )
-        for side, (images, positions) in shelves.items():
+        for side, (images, positions) in buffers.items():
             self._fill(state, side, images, positions)
         learner, total = StudentTrainer(setting, state), setting.student_total
         for step in range(1, total + 1):
@@ -238,9 +238,9 @@ def pool_of(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]:
             code="no-images",
         )
     return {
-        side: (shelf.images.cpu(), shelf.labels[: len(shelf)])
-        for side, shelf in pool.shelves.items()
-        if len(shelf)
+        side: (buffer.images.cpu(), buffer.labels[: len(buffer)])
+        for side, buffer in pool.buffers.items()
+        if len(buffer)
     }
 
 

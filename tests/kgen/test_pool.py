@@ -28,8 +28,8 @@ def batch(n, start=0):
 
 def numbers(pool):
     return (
-        pool.shelves[SIDE].images[:, 0, 0, 0].int() * 256
-        + pool.shelves[SIDE].images[:, 0, 0, 1].int()
+        pool.buffers[SIDE].images[:, 0, 0, 0].int() * 256
+        + pool.buffers[SIDE].images[:, 0, 0, 1].int()
     ).tolist()
 
 
@@ -67,7 +67,7 @@ def test_spread_follows_its_plan(run):
                 if stored[c] > before[c] and stored[other] - before[other] < offered[other]:
                     assert stored[c] <= stored[other] + 1
         assert len(pool) == size and pool.pixels == size * SIDE**2 <= pool.budget_pixels
-        assert pool.shelves[SIDE].ledger.tolist() == [stored[c] for c in range(3)]
+        assert pool.buffers[SIDE].ledger.tolist() == [stored[c] for c in range(3)]
         start += b
     assert numbers(pool) == sorted(
         numbers(pool), key=lambda i: [i >= s for s in np.cumsum(sizes)]
@@ -80,7 +80,7 @@ def test_spread_balances_over_the_run():
     for k in range(10):
         labels = torch.tensor([0] * 7 + [1] * 3) if k % 2 else torch.tensor([0] * 3 + [1] * 7)
         pool.add(batch(10, 10 * k), labels, k)
-    counts = Counter(pool.shelves[SIDE].labels[: len(pool)].tolist())
+    counts = Counter(pool.buffers[SIDE].labels[: len(pool)].tolist())
     assert counts == {0: 25, 1: 25}
 
 
@@ -144,10 +144,10 @@ def test_labels_origin_and_extras_stay_with_their_images(policy):
         offered += labels.tolist()
     for i, number in enumerate(numbers(pool)):
         assert (
-            pool.shelves[SIDE].labels[i] == offered[number]
-            and pool.shelves[SIDE].extras["number"][i] == number
+            pool.buffers[SIDE].labels[i] == offered[number]
+            and pool.buffers[SIDE].extras["number"][i] == number
         )
-        assert pool.shelves[SIDE].origin[i].tolist() == [number // 6, number % 6]
+        assert pool.buffers[SIDE].origin[i].tolist() == [number // 6, number % 6]
 
 
 @pytest.mark.parametrize("policy", ["spread", "fifo", "reservoir"])
@@ -161,11 +161,11 @@ def test_only_admitted_images_enter(policy):
     admitted = torch.tensor([True, False, True, True, False])
     entered = pool.add(batch(5, 10), labels, 1, {"n": torch.arange(5)}, admitted)
     assert torch.equal(entered, admitted) and sorted(numbers(pool)) == [10, 12, 13]
-    shelf = pool.shelves[SIDE]
+    buffer = pool.buffers[SIDE]
     where = {n: i for i, n in enumerate(numbers(pool))}
-    assert [shelf.labels[where[n]].item() for n in (10, 12, 13)] == [0, 0, 1]
-    assert [shelf.origin[where[n]].tolist() for n in (10, 12, 13)] == [[1, 0], [1, 2], [1, 3]]
-    assert [shelf.extras["n"][where[n]].item() for n in (10, 12, 13)] == [0, 2, 3]
+    assert [buffer.labels[where[n]].item() for n in (10, 12, 13)] == [0, 0, 1]
+    assert [buffer.origin[where[n]].tolist() for n in (10, 12, 13)] == [[1, 0], [1, 2], [1, 3]]
+    assert [buffer.extras["n"][where[n]].item() for n in (10, 12, 13)] == [0, 2, 3]
 
 
 def test_sampling_is_uniform_and_from_the_given_generator():
@@ -230,15 +230,15 @@ def test_restored_pool_goes_on_as_if_nothing_had_happened(policy, stop):
     n = len(whole)
     assert (
         n == len(second)
-        and torch.equal(whole.shelves[SIDE].images, second.shelves[SIDE].images)
-        and torch.equal(whole.shelves[SIDE].labels[:n], second.shelves[SIDE].labels[:n])
+        and torch.equal(whole.buffers[SIDE].images, second.buffers[SIDE].images)
+        and torch.equal(whole.buffers[SIDE].labels[:n], second.buffers[SIDE].labels[:n])
     )
     assert torch.equal(
-        whole.shelves[SIDE].origin[:n], second.shelves[SIDE].origin[:n]
+        whole.buffers[SIDE].origin[:n], second.buffers[SIDE].origin[:n]
     ) and torch.equal(
-        whole.shelves[SIDE].extras["number"][:n], second.shelves[SIDE].extras["number"][:n]
+        whole.buffers[SIDE].extras["number"][:n], second.buffers[SIDE].extras["number"][:n]
     )
-    assert torch.equal(whole.shelves[SIDE].ledger, second.shelves[SIDE].ledger) and (
-        whole.shelves[SIDE].additions,
-        whole.shelves[SIDE].offered,
-    ) == (second.shelves[SIDE].additions, second.shelves[SIDE].offered)
+    assert torch.equal(whole.buffers[SIDE].ledger, second.buffers[SIDE].ledger) and (
+        whole.buffers[SIDE].additions,
+        whole.buffers[SIDE].offered,
+    ) == (second.buffers[SIDE].additions, second.buffers[SIDE].offered)

@@ -73,12 +73,12 @@ def test_student_step_is_a_plain_step():
     )
     draw = torch.Generator()
     draw.set_state(s.rng["student_batch"].get_state())
-    learner, shelf, ed = StudentTrainer(setting, s), s.pool.shelves[28], []
+    learner, buffer, ed = StudentTrainer(setting, s), s.pool.buffers[28], []
     for step in range(3):
         sgd.param_groups[0]["lr"] = learning_rate(r, step, setting.student_total)
         index = torch.randint(0, len(s.pool), (r.student_batch,), generator=draw)
-        images = shelf.images[index].float() / 255
-        f_y = torch.stack([setting.table[setting.chosen[c]] for c in shelf.labels[index].tolist()])
+        images = buffer.images[index].float() / 255
+        f_y = torch.stack([setting.table[setting.chosen[c]] for c in buffer.labels[index].tolist()])
         features = student.train().forward_features((images - t.mean) / t.std)
         f_s = head(features.mean((2, 3)))
         pull = torch.stack(

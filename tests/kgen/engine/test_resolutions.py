@@ -49,10 +49,10 @@ def test_iterations_take_turns_and_the_budget_holds():
         )
         assert e.epoch == e.iteration // 4
     budget = int(0.0016 * 60_000 * 28 * 28)
-    shelves = d.state.pool.shelves
+    buffers = d.state.pool.buffers
     for e in made:
         assert e.pool_pixels <= budget
-    assert {side: len(s) for side, s in shelves.items()} == {
+    assert {side: len(s) for side, s in buffers.items()} == {
         28: budget // 2 // 784,
         16: budget // 2 // 256,
     }
@@ -72,7 +72,7 @@ def test_student_batches_have_one_resolution_in_proportion_to_pixels():
     pool.add(torch.zeros(30, 1, 8, 8, dtype=torch.uint8), torch.zeros(30, dtype=torch.int64))
     pool.add(torch.zeros(30, 1, 16, 16, dtype=torch.uint8), torch.zeros(30, dtype=torch.int64))
     rng = torch.Generator().manual_seed(0)
-    drawn = Counter(pool.pick(rng).side for _ in range(4000))
+    drawn = Counter(pool.sample_buffer(rng).side for _ in range(4000))
     assert drawn[16] / 4000 == pytest.approx(256 / (256 + 64), abs=0.03)
     images, labels = pool.sample(5, rng)
     assert len(images) == len(labels) == 5

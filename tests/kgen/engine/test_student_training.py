@@ -44,7 +44,7 @@ def test_only_the_student_changes(own, views):
         "twin": learner.teacher.network,
     }
     before = {k: {n: v.clone() for n, v in m.state_dict().items()} for k, m in modules.items()}
-    pool = s.pool.shelves[28].images.clone()
+    pool = s.pool.buffers[28].images.clone()
     grads = [p.grad.clone() for p in s.generators[28].parameters()]
     student = copy.deepcopy(s.student.state_dict())
     for _ in range(2):
@@ -54,7 +54,7 @@ def test_only_the_student_changes(own, views):
     )
     assert all(p.grad is None and not p.requires_grad for p in learner.teacher.network.parameters())
     assert all(torch.equal(a, p.grad) for a, p in zip(grads, s.generators[28].parameters()))
-    assert torch.equal(pool, s.pool.shelves[28].images)
+    assert torch.equal(pool, s.pool.buffers[28].images)
     assert all(not torch.equal(v, student[n]) for n, v in s.student.state_dict().items())
 
 
@@ -84,10 +84,10 @@ def test_a_step_is_a_plain_step(augment, views, mixed):
     for step in range(3):
         optimiser.param_groups[0]["lr"] = learning_rate(r, step, setting.student_total)
         index = torch.randint(0, len(s.pool), (r.student_batch,), generator=draw)
-        images = s.pool.shelves[28].images[index].float() / 255
+        images = s.pool.buffers[28].images[index].float() / 255
         if views:
             which = torch.randint(0, views, (r.student_batch,), generator=turn)
-            images = apply_views(images, s.pool.shelves[28].extras["views"][index, which])
+            images = apply_views(images, s.pool.buffers[28].extras["views"][index, which])
         elif augment != "none":
             images = Variation(2, True)(images, turn)
         if mixed != "none":

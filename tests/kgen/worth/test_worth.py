@@ -100,9 +100,9 @@ def test_the_pool_is_what_the_run_had(real, tmp_path, changes):
     """
     runner = Runner.new(mini(ratio=0.0004, **changes), tmp_path / "run")
     runner.run()
-    had = runner.distillation.state.pool.shelves
+    had = runner.distillation.state.pool.buffers
     found = pool_of(open_run(tmp_path / "run"), runner.distillation.setting)
-    assert {side: len(shelf) for side, shelf in had.items() if len(shelf)} == {
+    assert {side: len(buffer) for side, buffer in had.items() if len(buffer)} == {
         side: len(labels) for side, (_, labels) in found.items()
     }
     for side, (images, labels) in found.items():
@@ -171,19 +171,19 @@ def test_more_images_than_one_forward_pass_holds(real, monkeypatch):
         lambda setting, state: held.append(state.pool) or learners(setting, state),
     )
     assert 0 <= trainings.on_photos(photos, {28: 40}) <= 1 and 0 <= whole <= 1
-    (shelf,) = held[0].shelves.values()
+    (buffer,) = held[0].buffers.values()
     assert (
-        len(shelf) == 40
-        and torch.equal(shelf.images, torch.from_numpy(photos.images[:40]))
-        and shelf.extras["views"].shape[:2] == (40, 2)
+        len(buffer) == 40
+        and torch.equal(buffer.images, torch.from_numpy(photos.images[:40]))
+        and buffer.extras["views"].shape[:2] == (40, 2)
     )
 
 
 def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
     answers, trained = iter((0.35, 0.6, 0.5, 0.4)), []
 
-    def on(self, shelves, progress=None):
-        trained.append(sum(len(labels) for _, labels in shelves.values()))
+    def on(self, buffers, progress=None):
+        trained.append(sum(len(labels) for _, labels in buffers.values()))
         return next(answers)
 
     monkeypatch.setattr(Trainings, "on", on)
