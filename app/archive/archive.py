@@ -48,7 +48,10 @@ def bundled_reference(teacher: str) -> bytes:
     """The real examples in a bundled teacher's layout, encoded; shown before any run."""
     layout = projection.load(projection.bundled(teacher))
     if layout is None or layout.images is None:
-        raise Missing(f"There are no bundled examples for {teacher}.")
+        raise Missing(
+            f"There are no bundled examples for {teacher}.",
+            code="no-examples",
+        )
     arrays = {"images": layout.images, "labels": layout.labels, "embedding": layout.embedding}
     return encode(sheets.reference(arrays, layout))
 
@@ -68,7 +71,10 @@ class Archive:
             or ".." in name
             or not (self.folder / name / "recipe.json").is_file()
         ):
-            raise Missing("There is no run with that name.")
+            raise Missing(
+                "There is no run with that name.",
+                code="no-run",
+            )
         return self.folder / name
 
     def prepare(self) -> None:
@@ -123,10 +129,15 @@ class Archive:
             attempt = now
         if attempt != now:
             raise Missing(
-                f"This run is at attempt {now}, so attempt {attempt} is over. Reload the page."
+                f"This run is at attempt {now}, so attempt {attempt} is over. Reload the page.",
+                code="attempt-over",
+                attempt=now,
             )
         if id not in (None, own):
-            raise Missing("This is a different run with the same name. Reload the page.")
+            raise Missing(
+                "This is a different run with the same name. Reload the page.",
+                code="other-run",
+            )
         key = (name, attempt, own)
         with self._lock:
             opened = self._open.setdefault(key, OpenRun(run, attempt, own))
@@ -167,7 +178,10 @@ class Archive:
             steps = run.run.batch(iteration, ("preview_steps",)).get("preview_steps", ())
             found = run.moments().of(iteration, [*map(int, steps), run.run.recipe.generator_steps])
         except IndexError:
-            raise Missing(f"Iteration {iteration + 1} has not ended yet.") from None
+            raise Missing(
+                f"Iteration {iteration + 1} has not ended yet.",
+                code="not-yet",
+            ) from None
         except JournalError as error:
             raise Missing(without_place(error, self.folder)) from None
         except HOSTILE:
@@ -181,7 +195,10 @@ class Archive:
         run = self.open(name, attempt, id)
         layout = run.layout
         if layout is None:
-            raise Missing("This run's images have no positions yet.")
+            raise Missing(
+                "This run's images have no positions yet.",
+                code="no-positions",
+            )
         return self._piece(
             ("points", name, attempt, iteration),
             id,
@@ -214,7 +231,10 @@ class Archive:
         run = self.open(name, attempt, id)
         reference = run.reference
         if reference is None:
-            raise Missing("This run has no real examples.")
+            raise Missing(
+                "This run has no real examples.",
+                code="no-examples",
+            )
         return self._piece(
             ("reference", name, attempt),
             id,
@@ -280,5 +300,6 @@ class Archive:
             )
         except IndexError:
             raise Missing(
-                f"Iteration {iteration + 1} has {len(batch['images'])} images, not {pos + 1}."
+                f"Iteration {iteration + 1} has {len(batch['images'])} images, not {pos + 1}.",
+                code="no-image",
             ) from None

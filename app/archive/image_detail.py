@@ -194,7 +194,10 @@ def kin(album: Album, iteration: int, pos: int, end: int) -> dict[str, Any]:
         own = opened.row("embedding", pos, 2)
         files = min(MOST_FILES, max(1, MOST_COMPARED // opened.n), end)
     if own is None or not 1 <= len(own) <= MOST_WIDTH:
-        raise BatchFileError("This run did not store the teacher's embeddings.")
+        raise BatchFileError(
+            "This run did not store the teacher's embeddings.",
+            code="not-stored",
+        )
     own, c = np.nan_to_num(own.astype(np.float32)), int(album.columns(iteration).labels[pos])
     looked = sorted(
         {*np.linspace(0, end - 1, files).round().astype(int).tolist(), min(iteration, end - 1)}

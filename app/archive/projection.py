@@ -166,11 +166,16 @@ def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
     if missing := {"embedding", "labels"} - arrays.keys():
         raise LayoutError(
             f"{reference} has no {' or '.join(sorted(missing))}; expected a run's"
-            " reference.safetensors."
+            " reference.safetensors.",
+            code="no-embedding",
+            lacking=sorted(missing),
         )
     whole = np.flatnonzero(np.isfinite(arrays["embedding"]).all(1))[:MOST_EXAMPLES]
     if not len(whole):
-        raise LayoutError(f"{reference} has no embedding with only finite numbers.")
+        raise LayoutError(
+            f"{reference} has no embedding with only finite numbers.",
+            code="not-finite",
+        )
     kept: dict[str, np.ndarray] = {
         k: np.ascontiguousarray(arrays[k][whole])
         for k in ("embedding", "labels", "images")
@@ -191,7 +196,10 @@ def _of_batches(folder: Path) -> dict[str, np.ndarray]:
         if sum(len(batch["labels"]) for batch in found) >= MOST_EXAMPLES:
             break
     if not found:
-        raise LayoutError(f"{folder} has no batches of images.")
+        raise LayoutError(
+            f"{folder} has no batches of images.",
+            code="no-images",
+        )
     return {k: np.concatenate([batch[k] for batch in found]) for k in ("embedding", "labels")}
 
 

@@ -157,7 +157,10 @@ class Comparisons:
         """(a run's columns, encoded; may they be cached forever). Raises Missing."""
         reading = self._read(name)
         if reading.id != id:
-            raise Missing("This is a different run with the same name. Reload the page.")
+            raise Missing(
+                "This is a different run with the same name. Reload the page.",
+                code="other-run",
+            )
         found, final = reading.to_json()
         return encode(found), final
 
@@ -176,19 +179,29 @@ class Comparisons:
                 or "bn" in columns.uses,
             )
         except ZooError as error:
-            raise RunError(f"This run cannot be repeated here. {error}") from None
+            raise RunError(
+                f"This run cannot be repeated here. {error}",
+                code="not-repeatable",
+            ) from None
         except (OSError, KeyError, ValueError):
             raise RunError(
-                "This run cannot be repeated here: its teacher's file cannot be read."
+                "This run cannot be repeated here: its teacher's file cannot be read.",
+                code="not-repeatable",
             ) from None
 
     def flip(self, name: str, id: str) -> str:
         """Rerun with one switch flipped; returns the new run's name."""
         switch = next((s for s in self.switches(name) if s.id == id), None)
         if switch is None:
-            raise RunError("This run has no such switch.")
+            raise RunError(
+                "This run has no such switch.",
+                code="no-switch",
+            )
         if switch.recipe is None:
-            raise RunError(switch.refused)
+            raise RunError(
+                switch.refused,
+                code="switch",
+            )
         made = self.runs.start(switch.recipe, f"{switch.recipe.name} {switch.title}")
         end = time.monotonic() + NOTE_SECONDS
         while time.monotonic() < end:

@@ -58,7 +58,10 @@ class LessonRuns:
         """
         wanted = [v for v in lesson.variants if again or self.found(lesson, v) is None]
         if not wanted:
-            raise RunError("This lesson's runs are already in the folder.")
+            raise RunError(
+                "This lesson's runs are already in the folder.",
+                code="here",
+            )
         name = self.runs.start(lesson.made(wanted[0]))
         with self._lock:
             self._next = (lesson.slug, wanted[1]) if len(wanted) > 1 else None

@@ -57,14 +57,19 @@ class RunActions:
         if not NAME.fullmatch(to) or ".." in to:
             raise RunError(
                 "A name may contain letters, digits, dots, dashes and underscores, must start with"
-                " a letter or digit, and is limited to 120 characters."
+                " a letter or digit, and is limited to 120 characters.",
+                code="name",
             )
         if to == name:
             return to
         shown = self.runs.name == name
         with self.runs.aside(name) as path:
             if os.path.lexists(self.folder / to):
-                raise RunError(f"The name {to} is already taken. Choose another one.")
+                raise RunError(
+                    f"The name {to} is already taken. Choose another one.",
+                    code="taken",
+                    name=to,
+                )
             self._move(path, self.folder / to)
             if shown:
                 self.runs.show(to)
@@ -78,7 +83,10 @@ class RunActions:
         ).strip()
         if len(text) > MOST_NOTE:
             raise RunError(
-                f"A note is limited to {MOST_NOTE} characters; this one has {len(text):,}."
+                f"A note is limited to {MOST_NOTE} characters; this one has {len(text):,}.",
+                code="note-too-long",
+                length=len(text),
+                limit=MOST_NOTE,
             )
         file = self.archive.path(name) / NOTE
         try:
@@ -108,7 +116,10 @@ class RunActions:
             or ".." in trashed
             or not (self.folder / TRASH / trashed / "recipe.json").is_file()
         ):
-            raise Missing("That run is no longer in the trash.")
+            raise Missing(
+                "That run is no longer in the trash.",
+                code="no-trash",
+            )
         names = itertools.chain([found[1]], (f"{found[1][:100]}-{n}" for n in itertools.count(2)))
         name = next(n for n in names if not os.path.lexists(self.folder / n))
         self._move(self.folder / TRASH / trashed, self.folder / name)
@@ -142,9 +153,16 @@ class RunActions:
     def download(self, name: str, *, real_images: bool, checkpoint: bool) -> Download:
         path = self.archive.path(name)
         if name == self.runs.name and self.runs.active:
-            raise RunError(f"The run {name} is in progress. Stop it first, or wait until it ends.")
+            raise RunError(
+                f"The run {name} is in progress. Stop it first, or wait until it ends.",
+                code="busy",
+                run=name,
+            )
         if not self._downloads.acquire(blocking=False):
-            raise RunError("Other runs are being downloaded. Please try again in a moment.")
+            raise RunError(
+                "Other runs are being downloaded. Please try again in a moment.",
+                code="downloading",
+            )
         try:
             return Download(
                 pieces(path, real_images=real_images, checkpoint=checkpoint), self._downloads
@@ -156,7 +174,10 @@ class RunActions:
     async def receive(self, body: AsyncIterator[bytes]) -> str:
         """Store, check and unpack an uploaded bundle; returns the new run's name."""
         if not self._opening.acquire(blocking=False):
-            raise RunError("Another file is being opened. Please try again in a moment.")
+            raise RunError(
+                "Another file is being opened. Please try again in a moment.",
+                code="opening",
+            )
         file = self.folder / f".incoming-{secrets.token_hex(6)}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -166,15 +187,23 @@ class RunActions:
                     if into.tell() > LARGEST_UPLOAD:
                         raise RunError(
                             f"The file is larger than {LARGEST_UPLOAD >> 30} GB. Open it with"
-                            " `python -m kgen unbundle` instead."
+                            " `python -m kgen unbundle` instead.",
+                            code="too-large",
                         )
             path = await run_in_threadpool(
                 unbundle, file, self.folder, largest=LARGEST_OPENED, label="The file"
             )
         except BundleError as error:
-            raise RunError(str(error)) from None
+            raise RunError(
+                str(error),
+                code=error.code,
+                **error.fields,
+            ) from None
         except (ClientDisconnect, asyncio.TimeoutError):
-            raise RunError("The upload was incomplete. Send the file again.") from None
+            raise RunError(
+                "The upload was incomplete. Send the file again.",
+                code="incomplete",
+            ) from None
         except OSError as error:
             raise RunError(f"The file cannot be saved: {error.strerror or error}.") from None
         finally:

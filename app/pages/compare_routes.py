@@ -26,7 +26,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
         try:
             return fresh(request, encode(comparing.to_json(_names(request))))
         except Missing as error:
-            return missing(str(error))
+            return missing(error)
 
     @app.get("/kg/compare.csv")
     def table(request: Request) -> Response:
@@ -34,7 +34,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
             names = _names(request)
             body = comparing.csv(names)
         except Missing as error:
-            return missing(str(error))
+            return missing(error)
         headers = {
             "Content-Disposition": f'attachment; filename="compare-{"-".join(names)[:100]}.csv"',
             "Cache-Control": REVALIDATE,
@@ -47,7 +47,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
         try:
             body, final = comparing.columns(run, request.query_params.get("id", ""))
         except Missing as error:
-            return missing(str(error))
+            return missing(error)
         return answer(request, body, "application/json", FOR_EVER if final else "no-store")
 
     @app.get("/kg/switches/{run}")
@@ -71,7 +71,13 @@ def _names(request: Request) -> list[str]:
         dict.fromkeys(name for name in request.query_params.get("runs", "").split(",") if name)
     )
     if not 1 <= len(names) <= len(LETTERS):
-        raise Missing(f"Request 1 to {len(LETTERS)} runs: runs=NAME,NAME.")
+        raise Missing(
+            f"Request 1 to {len(LETTERS)} runs: runs=NAME,NAME.",
+            code="how-many",
+        )
     if any(not NAME.fullmatch(name) or ".." in name for name in names):
-        raise Missing("That is not a valid run name.")
+        raise Missing(
+            "That is not a valid run name.",
+            code="name",
+        )
     return names

@@ -33,7 +33,7 @@ from app.archive.samples import (
 )
 from app.live import scales
 from app.process.runs import Runs
-from app.web.answers import FOR_EVER, answer, fresh, missing, number
+from app.web.answers import FOR_EVER, answer, fresh, missing, number, refusal
 from app.web.lru import Pieces
 from app.web.publish import encode
 from kgen import events
@@ -64,7 +64,10 @@ def install(app: FastAPI, runs: Runs) -> None:
         run = runs.archive.open(name, number(attempt), id)
         story = run.story()
         if story.started is None:
-            raise Missing("This run has no images yet.")
+            raise Missing(
+                "This run has no images yet.",
+                code="no-images",
+            )
         key = (name, run.attempt, run.id)
         return OpenedRun(
             run,
@@ -106,9 +109,9 @@ def install(app: FastAPI, runs: Runs) -> None:
         try:
             return find()
         except JournalError as error:
-            return missing(without_place(error, runs.archive.folder))
+            return refusal(error, 404, without_place(error, runs.archive.folder))
         except (Missing, BatchFileError) as error:
-            return missing(str(error))
+            return missing(error)
         except HOSTILE:  # a run from elsewhere may contain anything
             return missing(FOREIGN)
 
@@ -212,7 +215,10 @@ def install(app: FastAPI, runs: Runs) -> None:
                 most,
             )
             if not images:
-                raise Missing("There are no images to download.")
+                raise Missing(
+                    "There are no images to download.",
+                    code="nothing-chosen",
+                )
             name = classes[position]
             file = f"{run}-{downloads.slug(name)}.{'png' if form == 'grid' else 'zip'}"
             headers = {
@@ -242,7 +248,8 @@ def numbers(*texts: str) -> tuple[int, ...] | None:
 def finished(opened: OpenedRun, iteration: int) -> None:
     if iteration >= opened.story.done:
         raise Missing(
-            f"Iteration {iteration + 1:,} is not finished yet; {opened.story.done:,} are."
+            f"Iteration {iteration + 1:,} is not finished yet; {opened.story.done:,} are.",
+            code="not-yet",
         )
 
 

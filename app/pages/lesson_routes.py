@@ -34,7 +34,10 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     def lesson(slug: str) -> Lesson:
         if slug not in shelf.lessons:
-            raise Missing("There is no lesson with that name.")
+            raise Missing(
+                "There is no lesson with that name.",
+                code="no-lesson",
+            )
         return shelf.lessons[slug]
 
     def figures(name: str, attempt: int, id: str) -> bytes:
@@ -60,21 +63,21 @@ def install(app: FastAPI, runs: Runs) -> None:
         try:
             return fresh(request, encode(shelf.to_json(lesson(slug).slug)))
         except Missing as error:
-            return missing(str(error))
+            return missing(error)
 
     @app.get("/kg/lessons/{slug}/runs")
     def state(request: Request, slug: str) -> Response:
         try:
             return fresh(request, encode(lesson_runs.state(lesson(slug))))
         except Missing as error:
-            return missing(str(error))
+            return missing(error)
 
     @app.get("/kg/lesson-figures/{run}/{attempt}")
     def drawn(request: Request, run: str, attempt: str) -> Response:
         try:
             body = figures(run, number(attempt, digits=6), request.query_params.get("id", ""))
         except Missing as error:
-            return missing(str(error))
+            return missing(error)
         return answer(request, body, "application/json", FOR_EVER)
 
     @app.post("/kg/lessons/{slug}/run")

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.library.actions import LARGEST_UPLOAD, RunActions
 from app.process.runs import RunError
-from app.web import request_body
+from app.web import answers, request_body
 from app.web.answers import FOR_EVER, fresh, known, missing
 from app.web.errors import Missing
 from app.web.publish import encode
@@ -40,7 +40,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
         try:
             body, etag = shelf.listing.picture(run, key), f'"{key}"'
         except Missing as error:
-            return missing(str(error))
+            return missing(error)
         headers = {"Cache-Control": FOR_EVER, "ETag": etag}
         return (
             Response(status_code=304, headers=headers)
@@ -121,13 +121,13 @@ async def act(
 def text(said: dict[str, Any], field: str) -> str:
     value = said.get(field)
     if not isinstance(value, str):
-        raise RunError(f"The field {field!r} is missing.")
+        raise RunError(
+            f"The field {field!r} is missing.",
+            code="no-field",
+            field=field,
+        )
     return value
 
 
 def refusal(error: Missing | RunError) -> Response:
-    return (
-        missing(str(error))
-        if isinstance(error, Missing)
-        else PlainTextResponse(str(error), 409, {"Cache-Control": "no-store"})
-    )
+    return answers.refusal(error, 404 if isinstance(error, Missing) else 409)

@@ -160,7 +160,7 @@ def install(
         try:
             return fresh(request, bundled_reference(DEFAULT_TEACHER))
         except Missing as missing:
-            return _missing(str(missing))
+            return _missing(missing)
 
     @app.get("/kg/reference/{run}/{attempt}")
     def reference(request: Request, run: str, attempt: str) -> Response:
@@ -171,7 +171,7 @@ def install(
         try:
             file = archive.path(run) / "student.safetensors"
         except Missing as missing:
-            return _missing(str(missing))
+            return _missing(missing)
         if not file.is_file():
             return _missing(
                 "This run's student is not ready yet. It is exported when the run ends."
@@ -188,7 +188,7 @@ def install(
         try:
             made = await runs.exports.get(archive.path(run))
         except (Missing, ExportFailed) as missing:
-            return _missing(str(missing))
+            return _missing(missing)
         headers = {
             "Content-Disposition": f'attachment; filename="{run}-student.zip"',
             "Cache-Control": "no-store",
@@ -204,7 +204,7 @@ def install(
         try:
             opened = open_run(archive.path(run))
         except (Missing, JournalError) as missing:
-            return _missing(str(missing))
+            return _missing(missing)
         headers = {
             "Content-Disposition": f'attachment; filename="{run}.csv"',
             "Cache-Control": REVALIDATE,
@@ -318,7 +318,7 @@ def _piece(request: Request, find: Callable[[], tuple[bytes, bool]]) -> Response
     try:
         body, final = find()
     except Missing as missing:
-        return _missing(str(missing))
+        return _missing(missing)
     return _answer(request, body, "application/json", FOR_EVER if final else "no-store")
 
 

@@ -330,7 +330,11 @@ def _read(values: tuple) -> Recipe:
     try:
         return form.read(_said(values))
     except form.FormError as error:
-        raise RunError(str(error)) from None
+        raise RunError(
+            str(error),
+            code=error.code,
+            **error.fields,
+        ) from None
 
 
 def _refuse(sentence: str) -> None:

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from app.process import teacher_checks
 from app.process.teacher_checks import TeacherChecks
 from app.web import request_body
+from app.web.answers import refusal
 from app.web.uploads import Refused
 
 MOST_ORDER = 10**6
@@ -41,7 +42,9 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
         except Refused as refused:
             return _refusal(refused)
         except ClientDisconnect:
-            return _refusal(Refused("The page was closed before the upload finished."))
+            return _refusal(
+                Refused("The page was closed before the upload finished.", code="closed")
+            )
         return JSONResponse({"file": token}, headers=FRESH)
 
     @app.post("/kg/check")
@@ -53,6 +56,7 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
                 Refused(
                     f"The request is larger than {MOST_ORDER / 1e6:.0f} MB. Shorten class names.",
                     413,
+                    code="too-long",
                 )
             )
         except Refused as refused:
@@ -70,7 +74,10 @@ def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise Refused("Invalid check request: expected JSON.") from None
+        raise Refused(
+            "Invalid check request: expected JSON.",
+            code="not-json",
+        ) from None
 
 
 def _answer(make: Callable[[], dict[str, Any]]) -> Response:
@@ -81,4 +88,4 @@ def _answer(make: Callable[[], dict[str, Any]]) -> Response:
 
 
 def _refusal(refused: Refused) -> Response:
-    return PlainTextResponse(str(refused), refused.status, FRESH)
+    return refusal(refused, refused.status)

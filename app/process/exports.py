@@ -63,7 +63,8 @@ class Exports:
             found = (run / "student.safetensors").stat()
         except OSError:
             raise ExportFailed(
-                "This run's student is not ready yet. It is exported when the run ends."
+                "This run's student is not ready yet. It is exported when the run ends.",
+                code="not-ready",
             ) from None
         key = (run, found.st_mtime_ns, found.st_size)
         if self._kept is None or self._kept[0] != key:

@@ -162,13 +162,19 @@ class Runs:
         with self._lock:
             path, shown = self.archive.path(name), name == self.name
             if shown and self.active:
-                raise RunError(f"The run {name} is in progress. Stop it first.")
+                raise RunError(
+                    f"The run {name} is in progress. Stop it first.",
+                    code="busy",
+                    run=name,
+                )
             if shown:
                 self._detach()
             try:
                 if being_written(path):
                     raise RunError(
-                        f"Another process is writing the run {name}. Try again when it is done."
+                        f"Another process is writing the run {name}. Try again when it is done.",
+                        code="elsewhere",
+                        run=name,
                     )
                 yield path
             finally:
@@ -178,15 +184,21 @@ class Runs:
     def control(self, do: str, unit: str | None = None) -> None:
         """pause, resume, step (one generator step, iteration or student step) or stop."""
         if do not in ACTIONS or unit not in (None, *UNITS):
-            raise RunError("Unknown run command.")
+            raise RunError("Unknown run command.", code="command")
         with self._lock:
             child, follower = self._child, self._follower
             if follower and follower.elsewhere:
-                raise RunError(narration.ELSEWHERE)
+                raise RunError(narration.ELSEWHERE, code="elsewhere")
             if child is None or follower is None or not self.active:
-                raise RunError("No run is in progress. Press Start first.")
+                raise RunError(
+                    "No run is in progress. Press Start first.",
+                    code="none",
+                )
             if not child.send({"id": next(self._ids), "do": do, "unit": unit or "generator"}):
-                raise RunError("The engine just ended. The page will show why in a moment.")
+                raise RunError(
+                    "The engine just ended. The page will show why in a moment.",
+                    code="ended",
+                )
             if do == "stop":
                 follower.stop_asked()
 
@@ -219,7 +231,10 @@ class Runs:
                 self.folder / "engine.log" if self.folder.is_dir() else None, *self._command
             )
         except OSError as error:
-            raise RunError(f"The engine could not be started: {error.strerror or error}.") from None
+            raise RunError(
+                f"The engine could not be started: {error.strerror or error}.",
+                code="engine",
+            ) from None
 
     def _take_child(self) -> Child:
         spare, self._spare = self._spare, None
@@ -267,7 +282,10 @@ class Runs:
                     self._show(self._empty)
                     if self._previous and self._previous.is_dir():
                         self._attach(self._previous)
-            raise RunError(str(answer.get("text") or "The engine rejected this run."))
+            raise RunError(
+                str(answer.get("text") or "The engine rejected this run."),
+                code="engine",
+            )
 
     def _show(self, answer: Published) -> None:
         self._live = answer
@@ -302,7 +320,7 @@ class Runs:
             path = self.archive.path(name)
             return path, open_run(path).recipe
         except (Missing, JournalError) as error:
-            raise RunError(str(error)) from None
+            raise RunError(str(error), code=error.code, **error.fields) from None
 
     def _detach(self) -> None:
         """Show no run. The caller holds the lock, and no run is in progress."""
@@ -322,14 +340,19 @@ class Runs:
 
     def _refuse_second(self) -> None:
         if self._closed:
-            raise RunError("The app is closing.")
+            raise RunError(
+                "The app is closing.",
+                code="closing",
+            )
         follower = self._follower
         if follower is None or not self.active:
             return
         advice = "Stop it first, or watch it: everyone sees the same run."
         raise RunError(
             f"A run is already in progress ({self.name})."
-            f" {narration.ELSEWHERE if follower.elsewhere else advice}"
+            f" {narration.ELSEWHERE if follower.elsewhere else advice}",
+            code="elsewhere" if follower.elsewhere else "busy",
+            run=self.name,
         )
 
     def _check_folder(self) -> None:
@@ -338,5 +361,7 @@ class Runs:
         except OSError as error:
             raise RunError(
                 f"The run folder {self.folder} cannot be written: {error.strerror}. Start the app"
-                " with --runs and another folder."
+                " with --runs and another folder.",
+                code="unwritable",
+                file=str(self.folder),
             ) from None

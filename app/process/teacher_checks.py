@@ -75,7 +75,11 @@ class TeacherChecks:
             if order.save:
                 request.check_name(order.save)
         except PreflightError as error:
-            raise Refused(in_words(str(error))) from None
+            raise Refused(
+                in_words(str(error)),
+                code=error.code,
+                **error.fields,
+            ) from None
         with self._lock:
             self._refuse_second()
             self._id = secrets.token_urlsafe(8)
@@ -92,7 +96,11 @@ class TeacherChecks:
         """
         with self._lock:
             if not self._id or id != self._id:
-                raise Refused("That check no longer exists. Check again.", 404)
+                raise Refused(
+                    "That check no longer exists. Check again.",
+                    404,
+                    code="gone",
+                )
             return self._found | {"rows": list(self._found["rows"])}
 
     def close(self) -> None:
@@ -106,14 +114,24 @@ class TeacherChecks:
 
     def _refuse_second(self) -> None:
         if not self._found["done"]:
-            raise Refused("A check is already in progress. It ends within a minute.", 409)
+            raise Refused(
+                "A check is already in progress. It ends within a minute.",
+                409,
+                code="busy",
+            )
 
     def _order(self, asked: Any) -> PreflightRequest:
         if not isinstance(asked, dict):
-            raise Refused("Invalid check request: expected the fields of the form.")
+            raise Refused(
+                "Invalid check request: expected the fields of the form.",
+                code="order",
+            )
         fields = {name: value for name, value in asked.items() if value not in (None, "")}
         if ("file" in fields) == ("path" in fields):
-            raise Refused("Choose a file, or enter the path of one on this machine.")
+            raise Refused(
+                "Choose a file, or enter the path of one on this machine.",
+                code="which-file",
+            )
         path = (
             self._uploads.path(fields.pop("file")) if "file" in fields else _typed(fields["path"])
         )
@@ -189,11 +207,17 @@ def in_words(text: str) -> str:
 def _typed(path: Any) -> Path:
     """A path typed by the user: any file on this machine, which the child will look at."""
     if not isinstance(path, str) or len(path) > 4096 or not path.isprintable():
-        raise Refused("The file path must be one line of text.")
+        raise Refused(
+            "The file path must be one line of text.",
+            code="path",
+        )
     try:
         return Path(path.strip().strip('"')).expanduser()
     except RuntimeError:
-        raise Refused(f"The path {path[:60]!r} starts with an unknown user.") from None
+        raise Refused(
+            f"The path {path[:60]!r} starts with an unknown user.",
+            code="unknown-user",
+        ) from None
 
 
 def _numbers(what: str, text: str) -> list[float]:
@@ -202,5 +226,7 @@ def _numbers(what: str, text: str) -> list[float]:
     except ValueError:
         raise Refused(
             f"{what} is {text[:60]!r}; expected one number per channel, separated by commas, such"
-            " as 0.485, 0.456, 0.406."
+            " as 0.485, 0.456, 0.406.",
+            code="field",
+            field=what,
         ) from None

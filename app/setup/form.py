@@ -106,7 +106,11 @@ def read(given: Mapping[str, Any]) -> Recipe:
             }
         )
     except RecipeError as error:
-        raise FormError(str(error)) from None
+        raise FormError(
+            str(error),
+            code=error.code,
+            **error.fields,
+        ) from None
 
 
 def write(recipe: Recipe) -> dict[str, Any]:
@@ -162,7 +166,11 @@ def rung_changes(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
     """
     rungs, usual = given.get("rungs"), Weights()
     if not isinstance(rungs, list) or not set(map(str, rungs)) <= set(ladder.NAMES):
-        raise FormError("Unknown part of the method.")
+        raise FormError(
+            "Unknown part of the method.",
+            code="choice",
+            field="rungs",
+        )
     changes: dict[str, float] = {}
     for rung, fields in ((ladder.KEY_REGION, ("kr",)), (ladder.DIVERSITY, ("ed", "aed"))):
         if rung not in rungs:
@@ -183,7 +191,11 @@ def _sides(given: Any, offer: Offer) -> tuple[int, ...]:
         or not all(type(s) is int and s in known for s in given)
         or len(set(given)) != len(given)
     ):
-        raise FormError(f"Choose at least one resolution: {', '.join(map(str, known))}.")
+        raise FormError(
+            f"Choose at least one resolution: {', '.join(map(str, known))}.",
+            code="choice",
+            field="sides",
+        )
     return tuple(sorted(given))
 
 
@@ -191,9 +203,17 @@ def _classes(given: Any, offer: Offer) -> tuple[str, ...] | None:
     """Chosen names in the teacher's order; None for all of them, as in a recipe."""
     names = offer.classes
     if not isinstance(given, list) or not set(map(str, given)) <= set(names):
-        raise FormError("The teacher does not know one of these classes.")
+        raise FormError(
+            "The teacher does not know one of these classes.",
+            code="unknown-class",
+            field="classes",
+        )
     if not given:
-        raise FormError("Choose at least one class.")
+        raise FormError(
+            "Choose at least one class.",
+            code="empty",
+            field="classes",
+        )
     chosen = tuple(n for n in names if n in set(given))
     return None if chosen == names else chosen
 
@@ -209,7 +229,9 @@ def _student(given: Any) -> str:
     """A name; only the engine knows which networks exist."""
     if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", given):
         raise FormError(
-            "Choose a student: the name of a network, such as small-cnn-75k or resnet18."
+            "Choose a student: the name of a network, such as small-cnn-75k or resnet18.",
+            code="choice",
+            field="student",
         )
     return given
 
@@ -225,11 +247,17 @@ def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
     for line in lines:
         name, text = (part.strip() for part in line.partition("=")[::2])
         if not name or not text:
-            raise FormError("Class texts: write one line per class, such as “Bag = backpack”.")
+            raise FormError(
+                "Class texts: write one line per class, such as “Bag = backpack”.",
+                code="lines",
+                field="class_texts",
+            )
         if name not in offer.classes:
             raise FormError(
                 f"Class texts: {name[:60]!r} is not a class of this teacher."
-                f" {zoo.nearest(name, list(offer.classes))}"
+                f" {zoo.nearest(name, list(offer.classes))}",
+                code="unknown-class",
+                field="class_texts",
             )
         texts[name] = text
     return texts or None
@@ -240,13 +268,20 @@ def _folder(given: Any) -> str | None:
     if given is None or isinstance(given, str) and not given.strip():
         return None
     if not isinstance(given, str) or len(given) > 4096 or "\0" in given:
-        raise FormError("The folder of real images must be a path.")
+        raise FormError(
+            "The folder of real images must be a path.",
+            code="path",
+            field="real_images",
+        )
     return given.strip()
 
 
 def _one_of(known: Mapping[str, Any], given: Any, what: str) -> Any:
     if not isinstance(given, str) or given not in known:
-        raise FormError(f"Choose {what}: {', '.join(known)}.")
+        raise FormError(
+            f"Choose {what}: {', '.join(known)}.",
+            code="choice",
+        )
     return known[given]
 
 
@@ -265,11 +300,17 @@ def _number(value: Any, low: float, high: float, what: str, unit: str = "") -> f
         or not math.isfinite(value)
         or not low <= value <= high
     ):
-        raise FormError(f"{what} must be a number from {low:g}{unit} to {high:,.10g}{unit}.")
+        raise FormError(
+            f"{what} must be a number from {low:g}{unit} to {high:,.10g}{unit}.",
+            code="range",
+        )
     return value
 
 
 def _whole(value: Any, high: int, what: str) -> int:
     if _number(value, 0, high, what) != int(value):
-        raise FormError(f"{what} must be a whole number.")
+        raise FormError(
+            f"{what} must be a whole number.",
+            code="whole",
+        )
     return int(value)

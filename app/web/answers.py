@@ -12,6 +12,7 @@ from fastapi import Request
 from fastapi.responses import PlainTextResponse, Response
 
 from app.web.errors import Missing
+from kgen.errors import KGenError
 
 FOR_EVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
@@ -50,9 +51,17 @@ def fresh(request: Request, body: bytes) -> Response:
 def number(text: str, digits: int = 9) -> int:
     """A number in an address: at most `digits` digits and nothing else. Raises Missing."""
     if not re.fullmatch(f"[0-9]{{1,{digits}}}", text):
-        raise Missing("The address has an invalid attempt, iteration, class or image number.")
+        raise Missing(
+            "The address has an invalid attempt, iteration, class or image number.", code="address"
+        )
     return int(text)
 
 
-def missing(text: str) -> Response:
-    return PlainTextResponse(text, 404, {"Cache-Control": "no-store"})
+def refusal(error: KGenError, status: int, text: str = "") -> Response:
+    """An error as one sentence for people, by default its own, and its code as a header."""
+    headers = {"Cache-Control": "no-store", "X-KGen-Code": error.code}
+    return PlainTextResponse(text or str(error), status, headers)
+
+
+def missing(error: KGenError | str) -> Response:
+    return refusal(error if isinstance(error, KGenError) else Missing(error), 404)

@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
@@ -29,8 +30,8 @@ class Refused(KGenError, ValueError):
 
     code = "upload"
 
-    def __init__(self, sentence: str, status: int = 400):
-        super().__init__(sentence)
+    def __init__(self, sentence: str, status: int = 400, *, code: str | None = None, **fields: Any):
+        super().__init__(sentence, code=code, **fields)
         self.status = status
 
 
@@ -46,7 +47,11 @@ class Uploads:
     def path(self, token: str) -> Path:
         """The path of a token's file. Raises Refused if it is gone."""
         if self._kept is None or self._kept[0] != token or not self._kept[1].is_file():
-            raise Refused("The file is no longer here. Please choose it again.", 410)
+            raise Refused(
+                "The file is no longer here. Please choose it again.",
+                410,
+                code="gone",
+            )
         return self._kept[1]
 
     async def take(self, name: str, chunks: AsyncIterator[bytes], announced: int = 0) -> str:
@@ -58,7 +63,11 @@ class Uploads:
         """
         name = _file_name(name)
         if self._busy:
-            raise Refused("Another file is being uploaded. Wait until it is done.", 409)
+            raise Refused(
+                "Another file is being uploaded. Wait until it is done.",
+                409,
+                code="busy",
+            )
         self._check_room(announced, announced)
         self.clear()
         token = secrets.token_urlsafe(16)
@@ -73,11 +82,16 @@ class Uploads:
                     self._check_room(size, len(chunk))
                     await run_in_threadpool(file.write, chunk)
             if not size:
-                raise Refused("The file is empty. Copy or download it again.")
+                raise Refused(
+                    "The file is empty. Copy or download it again.",
+                    code="empty",
+                )
         except OSError as error:
             self.clear()
             raise Refused(
-                f"The file cannot be saved: {error.strerror or 'the disk rejected it'}.", 507
+                f"The file cannot be saved: {error.strerror or 'the disk rejected it'}.",
+                507,
+                code="unwritable",
             ) from None
         except BaseException:  # including a page that closes halfway
             self.clear()
@@ -99,6 +113,7 @@ class Uploads:
                 f"The file is larger than {MOST_BYTES / 2**30:.0f} GB, too large to upload. Enter"
                 " its path instead.",
                 413,
+                code="too-large",
             )
         above = next(folder for folder in (self._folder, *self._folder.parents) if folder.exists())
         if shutil.disk_usage(above).free - more < SPARE_BYTES:
@@ -106,6 +121,7 @@ class Uploads:
                 "There is not enough disk space for that file. Free some, or enter its path"
                 " instead.",
                 507,
+                code="disk-full",
             )
 
 
@@ -115,6 +131,8 @@ def _file_name(name: str) -> str:
     suffix = Path(clean).suffix.lower()
     if suffix not in SUFFIXES:
         raise Refused(
-            f"The file name is {name[-60:]!r}; expected a weights file: {', '.join(SUFFIXES)}."
+            f"The file name is {name[-60:]!r}; expected a weights file: {', '.join(SUFFIXES)}.",
+            code="file-name",
+            name=name[-60:],
         )
     return f"_{clean}" if RESERVED.fullmatch(clean.lower()) else clean

@@ -80,7 +80,7 @@ def test_weights_and_optimizers_stay_in_single_precision(tmp_path):
         *state.student.state_dict().values(),
         *(
             v
-            for s in state.student_optimiser.state.values()
+            for s in state.student_optimizer.state.values()
             for v in s.values()
             if isinstance(v, torch.Tensor)
         ),

@@ -89,7 +89,7 @@ def engine_noisy(batch, classes):
     """Noisy layer, class embeddings and labels of an iteration as the engine makes them."""
     d = Distillation(mini(batch=batch, classes=tuple(range(classes))))
     made = Synthesis(d.setting, d.state, None)
-    return made.source.noisy, d.setting.table[made.labels], made.positions
+    return made.source.noisy_layer, d.setting.table[made.labels], made.positions
 
 
 @pytest.mark.parametrize(("batch", "classes"), [(20, 10), (25, 10), (12, 10), (7, 3), (20, 9)])

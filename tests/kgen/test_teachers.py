@@ -120,15 +120,15 @@ def test_hooks_go_even_when_the_forward_fails(teacher):
 
 
 def test_twin_shares_storage_but_not_modules(teacher, images):
-    twin = teacher.twin()
-    mine, its = teacher.network.state_dict(), twin.network.state_dict()
+    clone = teacher.clone()
+    mine, its = teacher.network.state_dict(), clone.network.state_dict()
     assert all(mine[k].data_ptr() == its[k].data_ptr() for k in mine)
-    assert not {id(m) for m in teacher.network.modules()} & {id(m) for m in twin.network.modules()}
+    assert not {id(m) for m in teacher.network.modules()} & {id(m) for m in clone.network.modules()}
     with torch.no_grad():
-        assert torch.equal(teacher(images).logits, twin.logits(images))
+        assert torch.equal(teacher(images).logits, clone.logits(images))
         # a hook in the one does not fire in the other
         seen = []
-        handle = twin.network.fc.register_forward_hook(lambda *_: seen.append(1))
+        handle = clone.network.fc.register_forward_hook(lambda *_: seen.append(1))
         teacher(images)
         handle.remove()
     assert not seen
@@ -222,17 +222,17 @@ def test_a_vit_teacher_by_hand(rng):
     network = small_vit(side=12, dim=8, depth=2, heads=2)
     vit_teacher = toy_teacher(network.vit)
     assert isinstance(vit_teacher.network, WindowedViT)
-    twin, images, corner = vit_teacher.twin(), torch.rand(2, 1, 8, 8, generator=rng), (1, 0)
+    clone, images, corner = vit_teacher.clone(), torch.rand(2, 1, 8, 8, generator=rng), (1, 0)
     assert all(
         a is b
-        for a, b in zip(vit_teacher.network.parameters(), twin.network.parameters(), strict=True)
+        for a, b in zip(vit_teacher.network.parameters(), clone.network.parameters(), strict=True)
     )
     with torch.no_grad():
         probe = vit_teacher(images, corner)
         tokens = network.forward_features((images - 0.3) / 0.4, corner)
         torch.testing.assert_close(probe.logits, network.forward_head(tokens))
         torch.testing.assert_close(probe.embedding, tokens[:, 0])
-        assert torch.equal(vit_teacher.logits(images, corner), twin.logits(images, corner))
+        assert torch.equal(vit_teacher.logits(images, corner), clone.logits(images, corner))
         assert not torch.equal(probe.logits, vit_teacher(images).logits)
     assert (
         probe.batch_norm == []

@@ -137,7 +137,7 @@ def test_evidence_is_what_it_says(quick):
     e, teacher = seen["e"], run.setting.teacher
     b = len(synthesis.positions)
     assert e.images.shape[0] == b and e.images.min() >= 0 and e.images.max() <= 1
-    assert torch.equal(e.normalised, (e.images - teacher.mean) / teacher.std)
+    assert torch.equal(e.normalized, (e.images - teacher.mean) / teacher.std)
     assert torch.allclose(e.logits, teacher.logits(e.images), atol=1e-4)
     assert e.cam.shape[1:] == e.target.shape and e.student_logits.shape == e.logits.shape
 

@@ -33,3 +33,12 @@ def check(error: KGenError, code: str, *facts: object, **fields: Any) -> None:
     for fact in facts:
         assert str(fact) in text
     assert text and "\n" not in text
+
+
+def refused(answer: Any, status: int, code: str, *facts: object) -> None:
+    """An HTTP answer that is an error: its status, its code, and one sentence with these facts."""
+    found = (answer.status_code, answer.headers.get("x-kgen-code"))
+    assert found == (status, code), f"{found}: {answer.text}"
+    assert answer.text.endswith((".", "?")) and "\n" not in answer.text
+    assert all(str(fact) in answer.text for fact in facts), answer.text
+    assert "Traceback" not in answer.text

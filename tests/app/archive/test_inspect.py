@@ -23,6 +23,7 @@ from kgen import events
 from kgen.events import PARTS
 from kgen.journal.reading import open_run
 from tests.support import standin
+from tests.support.errors import refused
 from tests.support.served import served
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -106,7 +107,7 @@ def test_a_run_without_an_image_says_so(client, folder):
     (folder / "unborn" / "events.jsonl").unlink()
     assert client.get("/kg/inspect/unborn").json()["classes"] == []
     answer = client.get("/kg/inspect/unborn/1/class/0/0/1")
-    assert answer.status_code == 404 and "no images" in answer.text
+    refused(answer, 404, "no-images")
 
 
 # --- a class --------------------------------------------------------------------------------------
@@ -217,8 +218,8 @@ def test_pieces_are_only_of_what_is_finished(client, folder):
     }.items():
         answer = client.get(f"/kg/inspect/done/1/{address}")
         assert answer.status_code == 404 and words in answer.text, address
-    assert "attempt 2 is over" in client.get("/kg/inspect/done/2/class/3/0/1").text
-    assert "different run" in client.get("/kg/inspect/done/1/class/3/0/1?id=other").text
+    refused(client.get("/kg/inspect/done/2/class/3/0/1"), 404, "attempt-over", "attempt 2")
+    refused(client.get("/kg/inspect/done/1/class/3/0/1?id=other"), 404, "other-run")
     for name in ("..", "nothing", "%2e%2e", "done%2f..", "a" * 300):
         assert client.get(f"/kg/inspect/{name}/1/class/3/0/1").status_code == 404
 
@@ -391,7 +392,7 @@ def test_runs_of_earlier_versions_lack_things(client, folder):
         and column["p"] == [None] * 6
         and column["pool"] == [0] * 6
     )
-    assert "did not store" in client.get("/kg/inspect/old/1/kin/0/3/3").text
+    refused(client.get("/kg/inspect/old/1/kin/0/3/3"), 404, "not-stored")
 
 
 # --- tests of the student -------------------------------------------------------------------------
@@ -527,10 +528,7 @@ def test_what_is_no_order_and_no_condition_is_refused(client, query):
 
 
 def test_nothing_chosen_is_said(client):
-    assert (
-        client.get(f"/kg/inspect/done/1/grid/{C}/3?where=p:2:").text
-        == "There are no images to download."
-    )
+    refused(client.get(f"/kg/inspect/done/1/grid/{C}/3?where=p:2:"), 404, "nothing-chosen")
 
 
 def test_what_is_unknown_fits_no_condition_and_comes_last(folder):

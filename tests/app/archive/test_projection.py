@@ -17,6 +17,7 @@ from app.archive import projection
 from app.archive.projection import Fitter, Layout
 from kgen.paths import ROOT
 from kgen.zoo import zoo
+from tests.support.errors import raises
 
 
 @pytest.fixture
@@ -122,7 +123,9 @@ def test_rows_that_are_no_numbers_are_left_out_and_bad_files_refused(tmp_path):
     assert projection.fit_file(tmp_path / "r.npz", tmp_path / "out.safetensors") == 3
     assert load_file(tmp_path / "out.safetensors")["labels"].tolist() == [0, 1, 3]
     np.savez(tmp_path / "bad.npz", labels=np.arange(4))
-    with pytest.raises(projection.LayoutError, match="no embedding"):
+    with raises(
+        projection.LayoutError, "no-embedding", tmp_path / "bad.npz", lacking=["embedding"]
+    ):
         projection.fit_file(tmp_path / "bad.npz", tmp_path / "out.safetensors")
     (tmp_path / "broken").write_bytes(b"nonsense")
     assert (

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import statistics
 import sys
 import time
@@ -30,6 +31,7 @@ from kgen.journal.reading import open_run
 from kgen.recipes import recipes
 from kgen.worth.exchange import Rate
 from tests.support import standin
+from tests.support.errors import refused
 from tests.support.served import served
 
 STANDIN = (sys.executable, "-m", "tests.support.standin")
@@ -141,9 +143,9 @@ def test_what_is_no_number_is_left_out_in_words():
         )
     )
     told = columns.to_json()
-    assert told["student_loss"]["kl"][-1] is None and told["warnings"] == [
-        "Values of distillation that were not numbers are left out."
-    ]
+    assert told["student_loss"]["kl"][-1] is None
+    (warning,) = told["warnings"]
+    assert "distillation" in warning
     json.dumps(told, allow_nan=False)
     assert columns.last_test.student.accuracy == 0.824
 
@@ -163,7 +165,7 @@ def test_second_opinion_and_exchange_rate_have_rows_where_they_are_known():
     rows = {row["label"]: row["cells"] for row in table([one, replace(two, rate=Rate(227))])}
     assert (
         rows["Second opinion"][0]["value"] == pytest.approx(one.columns.opinion[0], abs=1e-6)
-        and "among all classes of Another network" in rows["Second opinion"][0]["note"]
+        and "Another network" in rows["Second opinion"][0]["note"]
     )
     assert [cell["text"] for cell in rows["Exchange rate"]] == ["–", "227 real photos"]
     assert table([replace(one, rate=Rate(15, "fewer"))])[-1] and "< 15 real photos" in as_csv(
@@ -243,10 +245,10 @@ def test_no_difference_is_hidden():
     said = verdict([a, replace(b, sha="another", state="going")])
     assert (
         not said["comparable"]
-        and said["head"] == "Not directly comparable: teachers, classes and budgets differ."
+        and said["head"].partition(": ")[2] == "teachers, classes and budgets differ."
     )
     text = " ".join(line["text"] for line in said["lines"] if not line["same"])
-    assert "Different teachers: A Hand-made (sha), B Hand-made (another)." in text, (
+    assert "A Hand-made (sha), B Hand-made (another)." in text, (
         "two networks of one name are told apart"
     )
     assert (
@@ -257,7 +259,7 @@ def test_no_difference_is_hidden():
     assert (
         "Different seeds: A 0, B 1." in text
         and "epochs (3 / 4)" in text
-        and "B is still in progress." in text
+        and re.search(r"\bB is .*progress", text)
     )
 
 
@@ -293,13 +295,13 @@ def test_accuracy_and_agreement_stand_apart():
 def test_a_difference_is_held_against_the_spread_over_seeds():
     flipped = {"weights.kr": 0.0}
     (alone,) = spread([side(), side("b", kin=((0, 0.80),), **flipped)])
-    assert "2.4 points" in alone and "the spread is unknown" in alone
+    assert "2.4 points" in alone and "unknown" in alone
     (inside,) = spread([side(kin=((0, 0.80), (1, 0.84))), side("b", kin=((0, 0.81),), **flipped)])
-    assert "82.0 ± 2.8% (2 seeds)" in inside and "1.0 points apart, within the spread" in inside
+    assert "82.0 ± 2.8% (2 seeds)" in inside and re.search(r" 1\.0 points .*within", inside)
     (beyond,) = spread(
         [side(kin=((0, 0.80), (1, 0.81))), side("b", kin=((0, 0.70), (1, 0.71)), **flipped)]
     )
-    assert "10.0 points apart, more than the spread" in beyond
+    assert re.search(r" 10\.0 points .*more than", beyond)
     (one,) = spread(
         [side(kin=((0, 0.80), (1, 0.84))), side("b", seed=1, kin=((0, 0.80), (1, 0.84)))]
     )
@@ -324,10 +326,9 @@ def test_the_table_says_what_the_run_folders_say():
         and rows["Pixels"][0]["note"] == "100% of budget"
         and rows["Student parameters"][0]["text"] == "19,706"
     )
-    assert (
-        rows["Time"][0]["value"] == round(standin.story(a.recipe)[-1].t, 1)
-        and rows["Mean over seeds"][0]["note"] == "seed 0 only, so no spread"
-    )
+    assert rows["Time"][0]["value"] == round(standin.story(a.recipe)[-1].t, 1) and rows[
+        "Mean over seeds"
+    ][0]["note"].startswith("seed 0 only")
     found = list(csv.reader(io.StringIO(as_csv([a, b]))))
     assert (
         found[0] == ["part", "field", "a", "b", "note on a", "note on b"]
@@ -511,13 +512,15 @@ def test_events_are_read_once_and_in_blocks(client, monkeypatch):
 
 
 def test_what_cannot_be_compared_is_said_in_words(client, folder):
-    assert compare(client, "a", "nowhere")["runs"][1]["fault"] == "There is no run with that name."
+    assert compare(client, "a", "nowhere")["runs"][1]["fault"]
+    assert not compare(client, "a", "b")["runs"][1]["fault"]
     assert "verdict" not in compare(client, "a", "nowhere") and "verdict" not in compare(
         client, "a"
     )
     for bad in ("", "a,b,flat,half,nowhere", "../a,b", "a,..%2F..", "a,<b>"):
         answer = client.get(f"/kg/compare?runs={bad}")
         assert answer.status_code == 404 and answer.text[:1].isupper(), bad
+        assert answer.headers["x-kgen-code"] in ("how-many", "name"), bad
     assert client.get("/kg/compare.csv?runs=a,nowhere").status_code == 404
     assert (
         client.get("/kg/columns/a/x?id=another").status_code == 404
@@ -559,7 +562,7 @@ def test_one_switch_flipped_runs_beside_the_first(client, folder):
         and "key region off" in (folder / made / "note.txt").read_text()
     )
     second = client.post("/kg/flip/a", json={"switch": one["id"]})
-    assert second.status_code == 409 and "already in progress" in second.text
+    refused(second, 409, "busy")
     said = compare(client, "a", made)
     assert said["verdict"]["comparable"] and said["runs"][1]["note"].endswith("compared with a")
     end = time.monotonic() + 30
@@ -569,14 +572,13 @@ def test_one_switch_flipped_runs_beside_the_first(client, folder):
 
 
 def test_flips_that_are_none_are_refused(client):
-    for body, status in (
-        ({"switch": "weights.kr=9"}, 409),
-        ({}, 409),
-        ({"switch": 7}, 409),
-        ({"switch": "augment:none"}, 409),
+    for body, code in (
+        ({"switch": "weights.kr=9"}, "no-switch"),
+        ({}, "no-field"),
+        ({"switch": 7}, "no-field"),
+        ({"switch": "augment:none"}, "switch"),
     ):
-        answer = client.post("/kg/flip/a", json=body)
-        assert answer.status_code == status and answer.text.endswith("."), answer.text
+        refused(client.post("/kg/flip/a", json=body), 409, code)
     assert client.post("/kg/flip/nowhere", json={"switch": "seed"}).status_code == 404
     assert (
         client.post(
@@ -590,12 +592,7 @@ def test_flips_that_are_none_are_refused(client):
 def test_a_teacher_that_is_not_here_is_said(client, folder):
     data = json.loads((folder / "a" / "recipe.json").read_text()) | {"teacher": "from-elsewhere"}
     (folder / "a" / "recipe.json").write_text(json.dumps(data))
-    answer = client.get("/kg/switches/a")
-    assert (
-        answer.status_code == 409
-        and "cannot be repeated here" in answer.text
-        and "from-elsewhere" in answer.text
-    )
+    refused(client.get("/kg/switches/a"), 409, "not-repeatable", "from-elsewhere")
 
 
 def test_few_images_are_counted_and_a_folder_is_only_named():

@@ -5,6 +5,7 @@ the next generator step.
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -63,11 +64,11 @@ def test_a_moment_knows_what_had_been_told_by_then_and_nothing_later(iteration):
 def test_a_moment_says_in_words_what_it_shows():
     steps = walked(STORY).of(3, range(R.generator_steps + 1))["steps"]
     first = "".join(p.get("text", standin.CLASSES[p.get("class", 0)]) for p in steps[0]["sentence"])
-    assert first.startswith("Replay: iteration 4 of 6, generator step 1 of 3: images of Dress")
-    assert "4 of 16 steps, 52.0%" in first
+    assert re.search(r"iteration 4 of 6\b.* step 1 of 3\b.* Dress\b.* 4 of 16 .* 52\.0%", first)
     (last,) = steps[-1]["sentence"]
-    assert last["text"].startswith("Replay: iteration 4 of 6, done. 10 images entered the pool")
-    assert "now holds 40" in last["text"] and "8 of 16 steps, 53.0%" in last["text"]
+    assert re.search(
+        r"iteration 4 of 6, done\b.* 10 images .* 40\b.* 8 of 16 .* 53\.0%", last["text"]
+    )
 
 
 def test_a_moment_is_final_once_a_later_step_was_told():
@@ -114,6 +115,7 @@ def test_controls_and_failures_are_marks_and_marks_stay_few():
     state = fold(state, events.RunFailed(cause="bn was not a number"))
     assert (
         len(state.marks) == 60
-        and state.marks[-1] == (at, "failed", "The run failed: bn was not a number")
+        and state.marks[-1][:2] == (at, "failed")
+        and state.marks[-1][2].endswith(": bn was not a number")
         and state.marks[-2][:2] == (at, "resumed")
     )

@@ -201,7 +201,7 @@ def test_a_students_part_that_is_no_number_is_told():
     odd = events.StudentStep(t=9, step=9, loss=1.0, parts={"kl": 1.0, "ed": math.nan}, lr=0.1)
     s = shown(fold(folded(standin.story(R)), odd))
     assert (
-        s["warnings"][-1]["text"] == "The student's loss was not a number at step 10."
+        re.search(r"student.* loss .* step 10\b", s["warnings"][-1]["text"])
         and len(s["student_loss"]["kl"]) == 2
     )
 
@@ -350,16 +350,13 @@ def test_a_loss_part_that_is_no_number_becomes_a_warning_and_no_point():
     )
     s = shown(fold(whole, odd))
     said = " ".join(w["text"] for w in s["warnings"])
-    assert (
-        "“cross-entropy” was not a number at generator step 5 of iteration 2" in said
-        and "“key region”" in said
-    )
+    assert re.search(r"“cross-entropy” .*step 5 .*iteration 2\b", said) and "“key region”" in said
     assert len(s["loss"]["ce"]) == len(shown(whole)["loss"]["ce"])
 
 
 def test_an_accuracy_that_is_no_number_is_told():
     s = shown(fold(folded(standin.story(R, 2)), standin.evaluated(9, 2, 60, math.nan, 2_000)))
-    assert s["warnings"][-1]["text"] == "The student's accuracy was not a number."
+    assert re.search("student.* accuracy ", s["warnings"][-1]["text"])
     assert s["curve"]["last"] == 0.51
 
 
@@ -417,11 +414,11 @@ def test_the_sentence_of_every_moment():
     said = [text(shown(folded(story[: i + 1]))) for i in range(len(story))]
     first = said[kinds.index("generator_step")]
     assert first.startswith("Warm-up") and "Generator step 1 of 3" in first
-    assert "images of T-shirt and 9 more classes" in first
+    assert "T-shirt and 9 more classes" in first
     second = [i for i, k in enumerate(kinds) if k == "generator_step"][4]
     assert said[second].startswith("Generator step 2 of 3")
-    assert "images of Trouser and 9 more classes" in said[second]
-    assert "student is waiting; the pool holds 20 images" in said[second]
+    assert "Trouser and 9 more classes" in said[second]
+    assert re.search(r"student is waiting\b.*\b20 images", said[second])
     learning = said[kinds.index("student_step")]
     assert learning.startswith("Student step 4 of 8") and "40 images" in learning
     assert said[-3].startswith("Evaluating") and "real images" in said[-3]
@@ -436,15 +433,14 @@ def test_in_the_concurrent_schedule_the_student_learns_meanwhile():
         for i, e in enumerate(story)
         if e.kind == "generator_step" and e.iteration == 1 and e.step == 1
     )
-    assert text(shown(folded(story[: upto + 1]))).endswith("student is learning from 20 images.")
+    assert re.search(r"student is learning\b.*\b20 images", text(shown(folded(story[: upto + 1]))))
 
 
 def test_a_paused_run_says_where():
     story = standin.story(R, 1)
     s = shown(folded([*story[:4], events.Control(id=1, action="pause", state="paused")]))
-    assert s["phase"] == "paused" and text(s).startswith(
-        "Paused. Warm-up: only the pool grows. Generator step 2 of 3"
-    )
+    assert s["phase"] == "paused"
+    assert re.match(r"Paused\. Warm-up: .*Generator step 2 of 3\b", text(s))
     assert s["progress"]["left_s"] is None
 
 
@@ -457,12 +453,10 @@ def test_a_failed_run_says_what_why_what_is_safe_and_what_to_press():
     )
     s = shown(folded([*standin.story(R, 2), failed]), Situation(run="r", attempt=1, checkpoint=2))
     assert s["phase"] == "failed"
-    assert s["alert"]["title"] == "The run stopped at iteration 2 of 3."
-    assert (
-        s["alert"]["text"]
-        == "The loss part “adversarial” was not a number. The rate is probably too high. "
-        "No finished work is lost: 40 images and the student after 4 steps are saved."
-    )
+    assert "iteration 2 of 3" in s["alert"]["title"]
+    assert s["alert"]["text"].startswith(f"{failed.cause} {failed.remedy} ")
+    rest = s["alert"]["text"].removeprefix(f"{failed.cause} {failed.remedy} ")
+    assert re.search(r"\b40 images and the student after 4 steps\b", rest)
     assert s["alert"]["actions"] == [
         {"do": "resume", "label": "Resume from iteration 2"},
         {"do": "start", "label": "Start again"},
@@ -474,18 +468,18 @@ def test_a_failed_run_says_what_why_what_is_safe_and_what_to_press():
     [
         (
             2,
-            "40 images and the student after 4 steps are saved",
+            "40 images and the student after 4 steps",
             "Resume from iteration 2",
         ),
         (
             1,
-            "up to iteration 1 is saved",
+            "up to iteration 1 ",
             "Resume from iteration 1",
         ),
         (0, "no checkpoint", "Resume from the start"),
         (
             None,
-            "40 images and the student after 4 steps are saved",
+            "40 images and the student after 4 steps",
             "Start again",
         ),
     ],
@@ -544,10 +538,8 @@ def test_a_fault_of_the_view_and_a_full_disk_are_told():
         "disk is full"
         in shown(state, Situation(run="r", waiting="The disk is full."))["alert"]["text"]
     )
-    assert (
-        "the page keeps trying"
-        in shown(state, Situation(run="r", fault="It broke."))["alert"]["text"]
-    )
+    told = shown(state, Situation(run="r", fault="It broke."))["alert"]["text"]
+    assert "It broke." in told and len(told) > len("It broke. ")
 
 
 def test_a_validation_run_does_not_speak_of_the_test_images():
@@ -658,10 +650,8 @@ def test_map_values_beyond_the_range_are_clipped_and_odd_ones_told():
     batch["cam"][1, 0, 0] = np.nan
     group = sheets.group(batch, 1, 10, before=0, after=0)
     assert np.frombuffer(base64.b64decode(group["cam"]), "<i2").max() == 32767
-    assert (
-        group["warning"]
-        == "Values of the class activation maps that were not numbers, shown as 0: 1."
-    )
+    assert "class activation maps" in group["warning"]
+    assert re.findall(r"\d+", group["warning"]) == ["0", "1"]
 
 
 def test_a_sample_holds_what_the_batch_holds():

@@ -86,9 +86,9 @@ def test_a_presenter_has_a_token_whatever_is_given(monkeypatch):
         (["--presenter", "--token", "a; Domain=evil.example"], "16 to 200"),
         (["--token", "sixteen-letters-"], "for --presenter"),
         (["--link", "https://kgen.example.org"], "for --presenter"),
-        (["--presenter", "--link", "kgen.example.org"], "is not an address"),
-        (["--presenter", "--link", "javascript:alert(1)"], "is not an address"),
-        (["--presenter", "--link", "https://a.example/?x=<b>"], "is not an address"),
+        (["--presenter", "--link", "kgen.example.org"], "kgen.example.org is not"),
+        (["--presenter", "--link", "javascript:alert(1)"], "javascript:alert(1) is not"),
+        (["--presenter", "--link", "https://a.example/?x=<b>"], "https://a.example/?x=<b> is not"),
     ],
 )
 def test_what_is_no_token_or_link_is_refused(capsys, argv, said):

@@ -32,6 +32,7 @@ from app.web.roles import (
     REFUSED,
     ROUTES,
     VIEWER,
+    WRONG_TOKEN,
     Presenting,
     needed,
     token_from,
@@ -328,7 +329,7 @@ def test_another_token_is_refused_in_a_sentence(served, token):
     answer = served.viewer.get("/", params={"token": token})
     assert (
         answer.status_code == 403
-        and answer.text.startswith("This is not the presenter's link")
+        and answer.text == WRONG_TOKEN
         and "set-cookie" not in answer.headers
     )
 

@@ -36,6 +36,7 @@ from kgen.events import PARTS
 from kgen.journal.reading import open_run
 from kgen.recipes import recipes
 from tests.support import standin
+from tests.support.errors import refused
 from tests.support.served import served
 
 FOR_EVER = "public, max-age=31536000, immutable"
@@ -380,7 +381,7 @@ def test_a_student_that_onnx_cannot_hold_comes_without(client, exports):
 
 def test_an_export_that_fails_or_lasts_is_a_sentence(client, folder, exports, monkeypatch):
     standin.write_run(folder / "begun", iterations=1)
-    assert "not ready yet" in client.get("/kg/export/begun").text
+    refused(client.get("/kg/export/begun"), 404, "not-ready")
     shutil.rmtree(folder / "begun")
     monkeypatch.setattr(
         exports, "_command", (sys.executable, "-c", "import sys; sys.exit('Error: no')")

@@ -249,32 +249,32 @@ def test_words_that_are_none_are_refused_at_the_door(order):
     controls = Controls()
     with pytest.raises(ValueError, match="unknown|neither"):
         controls.send(*order)
-    assert controls.take() is None
+    assert controls.pop_command() is None
 
 
 def test_gate_lets_only_the_wanted_thread_step():
-    gate = Gate(controls := Controls(), alone=False)
+    gate = Gate(controls := Controls(), single_thread=False)
     assert gate.try_enter("generator")
     controls.send("pause")
-    assert gate.apply() == []  # not answered while a thread is inside a step
+    assert gate.process_commands() == []  # not answered while a thread is inside a step
     assert not gate.try_enter("student")
     gate.leave("generator", "generator")
-    assert [a["action"] for a in gate.apply()] == ["pause"]
+    assert [a["action"] for a in gate.process_commands()] == ["pause"]
     controls.send("step", "student")
-    assert gate.apply() == []
+    assert gate.process_commands() == []
     assert not gate.try_enter("generator") and gate.try_enter("student")
     gate.leave("student", "student")
     assert not gate.try_enter("student")
-    assert [a["action"] for a in gate.apply()] == ["step"]
+    assert [a["action"] for a in gate.process_commands()] == ["step"]
 
 
 def test_a_stop_cannot_be_undone():
     controls = Controls()
-    gate = Gate(controls, alone=True)
+    gate = Gate(controls, single_thread=True)
     controls.send("stop")
     controls.send("resume")
     controls.send("pause")
-    answers = gate.apply()
+    answers = gate.process_commands()
     assert gate.state == "stopping"
     assert [a["action"] for a in answers] == ["stop", "resume", "pause"] and all(
         a["text"] for a in answers[1:]

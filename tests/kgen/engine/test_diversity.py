@@ -12,7 +12,7 @@ from torch import nn
 
 import kgen
 from kgen import embeddings, losses
-from kgen.embeddings import ClassCentres, EmbeddingError
+from kgen.embeddings import ClassCenters, EmbeddingError
 from kgen.engine.engine import Distillation
 from kgen.engine.student_training import StudentTrainer, learning_rate
 from kgen.engine.synthesis import Synthesis
@@ -78,7 +78,9 @@ def test_student_step_is_a_plain_step():
         sgd.param_groups[0]["lr"] = learning_rate(r, step, setting.student_total)
         index = torch.randint(0, len(s.pool), (r.student_batch,), generator=draw)
         images = buffer.images[index].float() / 255
-        f_y = torch.stack([setting.table[setting.chosen[c]] for c in buffer.labels[index].tolist()])
+        f_y = torch.stack(
+            [setting.table[setting.selected[c]] for c in buffer.labels[index].tolist()]
+        )
         features = student.train().forward_features((images - t.mean) / t.std)
         f_s = head(features.mean((2, 3)))
         pull = torch.stack(
@@ -112,10 +114,10 @@ def test_generator_step_pushes_by_the_formula(embedding):
         embedding="centre", aed_embedding=embedding, batch=20, **{"radii.outer": 50.0}
     )
     made_batch(setting, s)
-    assert s.centres.ready
+    assert s.centers.ready
     shot = s.snapshot()
     made = Synthesis(setting, s, shot)
-    generator, noisy = copy.deepcopy(s.generators[28]), copy.deepcopy(made.source.noisy)
+    generator, noisy = copy.deepcopy(s.generators[28]), copy.deepcopy(made.source.noisy_layer)
     report = made.step()
     t = setting.teacher
     with torch.no_grad():
@@ -125,10 +127,10 @@ def test_generator_step_pushes_by_the_formula(embedding):
     features = (
         (t.network if embedding == "teacher" else shot.network).forward_features(x).mean((2, 3))
     )
-    f = features * s.centres.factor if embedding == "teacher" else shot.projection(features)
+    f = features * s.centers.factor if embedding == "teacher" else shot.projection(features)
     pushes = []
     for row, c in zip(f, made.positions.tolist()):
-        pushes.append(torch.clamp(50 - torch.mean((row - s.centres.table[c]) ** 2), min=0))
+        pushes.append(torch.clamp(50 - torch.mean((row - s.centers.table[c]) ** 2), min=0))
     assert report["parts"]["aed"] == pytest.approx(
         torch.stack(pushes).mean().item(), rel=1e-3, abs=1e-7
     )
@@ -140,7 +142,7 @@ def test_generator_step_pushes_by_the_formula(embedding):
 
 def test_centres_are_the_mean_embeddings_of_the_first_images():
     g = torch.Generator().manual_seed(3)
-    centres = ClassCentres(3, 5)
+    centres = ClassCenters(3, 5)
     first, second = torch.randn(4, 5, generator=g), torch.randn(6, 5, generator=g)
     centres.add(first, torch.tensor([0, 0, 1, 1]))
     assert not centres.ready
@@ -160,7 +162,7 @@ def test_centres_are_the_mean_embeddings_of_the_first_images():
     assert float(centres.factor) == pytest.approx(factor, rel=1e-5)
     centres.add(torch.ones(3, 5), torch.tensor([0, 1, 2]))  # they are fixed now
     torch.testing.assert_close(centres.table, means * factor)
-    again = ClassCentres(3, 5)
+    again = ClassCenters(3, 5)
     again.load_state_dict(centres.state_dict())
     assert again.ready and torch.equal(again.table, centres.table)
 
@@ -205,6 +207,6 @@ def test_the_teachers_reading_needs_centres():
 
 
 def test_equal_centres_are_said():
-    centres = ClassCentres(2, 3)
+    centres = ClassCenters(2, 3)
     with raises(EmbeddingError, "twice"):
         centres.add(torch.ones(2, 3), torch.tensor([0, 1]))

@@ -177,7 +177,7 @@ def test_the_students_view_is_told_at_every_test(quick, diverse):
     assert (
         ("anchors" in a) == diverse
         and len(a["pos"]) == len(s.pool)
-        and len(a["reference"]) == len(d.setting.examples)
+        and len(a["reference"]) == len(d.setting.reference_images)
     )
     images = (
         torch.from_numpy(
@@ -376,7 +376,7 @@ def test_every_switch_runs_and_resumes_to_the_same_end(quick, changes):
         return e.model_dump(mode="json", exclude={"t", "arrays", "preview"})
 
     for at, tensors in kept[1::3]:
-        again = Distillation(r, resume=tensors, batch_of=batches.__getitem__)
+        again = Distillation(r, resume=tensors, read_batch=batches.__getitem__)
         assert [bare(e) for e in again if e.kind != "control"] == [bare(e) for e in whole[at:]]
         assert all(
             torch.equal(v, d.state.student.state_dict()[k])

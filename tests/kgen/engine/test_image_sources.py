@@ -86,7 +86,7 @@ def test_nayer(monkeypatch):
     setting, s = build(adv_mask="agree")
     shot = s.snapshot()
     made = Synthesis(setting, s, shot)
-    generator, noisy = copy.deepcopy(s.generators[28]), copy.deepcopy(made.source.noisy)
+    generator, noisy = copy.deepcopy(s.generators[28]), copy.deepcopy(made.source.noisy_layer)
     literal = Literal(setting, made.labels, shot.network, mask=True)
     adam = torch.optim.Adam([*generator.parameters(), *noisy.parameters()], 4e-3, (0.5, 0.999))
     for step in range(3):
@@ -213,7 +213,7 @@ def test_a_new_iteration_begins_anew(source):
     setting, s = build(source=source)
     first, second = (Synthesis(setting, s, None).source for _ in range(2))
     new = {
-        "noise": lambda x: x.noisy.weight,
+        "noise": lambda x: x.noisy_layer.weight,
         "latent": lambda x: x.code,
         "pixels": lambda x: x.pixels,
     }[source]
@@ -238,7 +238,7 @@ def test_one_noisy_layer_for_everything_makes_copies():
         batches = []
         for _ in range(2):
             made = Synthesis(setting, state, None)
-            weight = made.source.noisy.weight.detach().clone()
+            weight = made.source.noisy_layer.weight.detach().clone()
             made.step()
             batches.append((weight, made.positions, made.images))
             state.iterations += 1
@@ -275,6 +275,6 @@ def test_the_pyramid_is_the_sum_of_its_levels_in_opponent_colors():
 def test_opponent_colors_are_luminance_and_two_differences():
     from kgen.engine.image_sources import PyramidSource
 
-    colors = torch.tensor(PyramidSource.OPPONENT)
+    colors = torch.tensor(PyramidSource.OPPONENT_COLORS)
     assert torch.allclose(colors @ colors.T, torch.diag((colors**2).sum(1)), atol=1e-6)
     assert colors[0].std() == 0 and torch.allclose(colors[1:].sum(1), torch.zeros(2), atol=1e-6)

@@ -7,7 +7,7 @@ from PIL import Image
 
 import kgen
 from kgen.data.data import DataError, image_folder
-from kgen.engine.heldout_agreement import MOST, HeldOut
+from kgen.engine.heldout_agreement import MAX_IMAGES, HeldOut
 from kgen.journal.reading import open_run, read_checkpoint
 from kgen.journal.runner import Runner
 from kgen.recipe.recipe import held_of
@@ -60,7 +60,7 @@ def test_only_the_newest_images_are_held():
     held = HeldOut(kgen.load_teacher("fashion-cnn"), list(range(10)))
     for _ in range(7):
         held.add(torch.zeros(100, 1, 28, 28, dtype=torch.uint8))
-    assert len(held) == MOST
+    assert len(held) == MAX_IMAGES
 
 
 @pytest.mark.slow

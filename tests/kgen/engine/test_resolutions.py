@@ -86,7 +86,7 @@ def test_one_generator_and_optimiser_for_each():
     assert list(generators) == [28, 16]
     owned = [
         {id(p) for g in o.param_groups for p in g["params"]}
-        for o in d.state.generator_optimisers.values()
+        for o in d.state.generator_optimizers.values()
     ]
     assert owned == [{id(p) for p in g.parameters()} for g in generators.values()]
     assert not torch.equal(generators[28].to_image.weight, generators[16].to_image.weight)

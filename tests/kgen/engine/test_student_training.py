@@ -37,7 +37,7 @@ def clone(rng):
 @pytest.mark.parametrize("views", [0, 2])
 def test_only_the_student_changes(own, views):
     setting, s = filled(views=views)
-    learner = StudentTrainer(setting, s, setting.teacher.twin() if own else None)
+    learner = StudentTrainer(setting, s, setting.teacher.clone() if own else None)
     modules = {
         "teacher": setting.teacher.network,
         "generator": s.generators[28],

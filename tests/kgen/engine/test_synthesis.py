@@ -35,7 +35,7 @@ def test_only_generator_and_noisy_layer_change(augment):
     teacher, student, frozen = setting.teacher.network, s.student, shot.network
     before = [state_of(m) for m in (teacher, student, frozen)]
     made = Synthesis(setting, s, shot)
-    generator, noisy = state_of(s.generators[28]), state_of(made.source.noisy)
+    generator, noisy = state_of(s.generators[28]), state_of(made.source.noisy_layer)
     for _ in range(2):
         made.step()
     stored(made)
@@ -43,7 +43,7 @@ def test_only_generator_and_noisy_layer_change(augment):
         True
     ] * 3  # BN buffers too
     assert all(p.grad is None for m in (teacher, student, frozen) for p in m.parameters())
-    for old, module in ((generator, s.generators[28]), (noisy, made.source.noisy)):
+    for old, module in ((generator, s.generators[28]), (noisy, made.source.noisy_layer)):
         for name, p in module.named_parameters():
             assert p.grad is not None and torch.isfinite(p.grad).all(), name
             # a bias right before a BatchNorm has no effect and so no gradient but rounding
@@ -71,7 +71,7 @@ def test_first_step_is_a_plain_loop(bn_scale):
     _, setting, s = build(bn_scale=bn_scale, augment="none")
     frozen = s.snapshot()
     made = Synthesis(setting, s, frozen)
-    generator, noisy = copy.deepcopy(s.generators[28]), copy.deepcopy(made.source.noisy)
+    generator, noisy = copy.deepcopy(s.generators[28]), copy.deepcopy(made.source.noisy_layer)
     report = made.step()
     r, t = setting.recipe, setting.teacher
     images = generator(noisy(setting.table[made.labels]))
@@ -99,7 +99,7 @@ def test_first_step_is_a_plain_loop(bn_scale):
     adam.step()
     # compared in what Adam sees: the gradients (its first step is their sign)
     for mine, plain in zip(
-        [*s.generators[28].parameters(), *made.source.noisy.parameters()],
+        [*s.generators[28].parameters(), *made.source.noisy_layer.parameters()],
         [*generator.parameters(), *noisy.parameters()],
     ):
         torch.testing.assert_close(mine.grad, plain.grad, rtol=1e-2, atol=1e-4)
@@ -110,7 +110,7 @@ def test_first_step_is_a_plain_loop(bn_scale):
 def test_chosen_classes_are_positions_outside_and_indices_inside():
     _, setting, s = build(classes=("Bag", 2, "Trouser"))
     made = Synthesis(setting, s, None)
-    assert setting.chosen == [8, 2, 1]
+    assert setting.selected == [8, 2, 1]
     assert torch.equal(made.labels, torch.tensor([8, 2, 1])[made.positions]) and set(
         made.positions.tolist()
     ) == {0, 1, 2}
@@ -229,10 +229,10 @@ def test_the_making_is_kept_class_by_class_as_far_as_there_is_room(monkeypatch):
     positions = torch.tensor([0, 0, 1, 0, 1, 2])
     images = torch.rand(6, 1, 4, 4)
     for room, kept in ((10**6, [0, 2, 5, 1, 4, 3]), (2 * 16 * 4, [0, 2, 5, 1]), (0, [0])):
-        monkeypatch.setattr("kgen.engine.synthesis.MOST_HISTORY", room)
+        monkeypatch.setattr("kgen.engine.synthesis.MAX_HISTORY_BYTES", room)
         history = History(positions, 2)
         for _ in range(2):
-            history.keep(images, torch.arange(6.0).half())
+            history.record(images, torch.arange(6.0).half())
         a = history.arrays()
         assert (
             a["preview_positions"].tolist() == kept and a["preview_confidence"][0].tolist() == kept
@@ -271,7 +271,7 @@ def test_preview_is_the_batch_as_it_was():
     _, setting, s = build(generator_steps=3)
     made = Synthesis(setting, s, None)
     made.step()
-    early, shown = made.previewer(), (made.images * 255).round().byte().numpy()
+    early, shown = made.make_preview(), (made.images * 255).round().byte().numpy()
     made.step()
     seen = early()
     assert (
@@ -292,7 +292,7 @@ def test_generator_life():
         made = Synthesis(setting, s, None)
         made.step(), made.step(), stored(made)
         s.iterations += 1
-        assert s.generator_births == expected
+        assert s.generators_created == expected
     assert s.generators[28] is not first
 
 
@@ -305,7 +305,7 @@ def test_a_part_that_is_no_number_stops_before_the_update(term, monkeypatch):
     _, setting, s = build(generator_steps=3)
     made = Synthesis(setting, s, s.snapshot())
     made.step()
-    before = state_of(s.generators[28]), state_of(made.source.noisy)
+    before = state_of(s.generators[28]), state_of(made.source.noisy_layer)
     monkeypatch.setattr(losses, name, lambda *a, **k: honest(*a, **k) * float("nan"))
     with pytest.raises(Diverged) as caught:
         made.step()
@@ -314,7 +314,7 @@ def test_a_part_that_is_no_number_stops_before_the_update(term, monkeypatch):
     assert all(
         torch.equal(v, dict(s.generators[28].named_parameters())[k]) for k, v in learned.items()
     )
-    assert same(before[1], state_of(made.source.noisy))
+    assert same(before[1], state_of(made.source.noisy_layer))
 
 
 def test_only_what_the_teacher_names_as_intended_enters():
@@ -350,7 +350,7 @@ def test_the_optimiser_starts_anew_and_the_generator_goes_on():
     first = Synthesis(setting, s, None)
     first.step(), stored(first)
     s.iterations += 1
-    before, old = state_of(generator), s.generator_optimisers[28]
+    before, old = state_of(generator), s.generator_optimizers[28]
     Synthesis(setting, s, None)
     assert s.generators[28] is generator and same(before, state_of(generator))
-    assert old.state and not s.generator_optimisers[28].state
+    assert old.state and not s.generator_optimizers[28].state

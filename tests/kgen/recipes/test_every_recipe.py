@@ -18,7 +18,7 @@ import kgen
 from kgen import embeddings
 from kgen.data import catalogue, data
 from kgen.engine import state
-from kgen.engine.setting import choose_classes
+from kgen.engine.setting import select_classes
 from kgen.journal.runner import Runner
 from kgen.nets.small_cnn import SmallResNet, seeded
 from kgen.nets.vit import small_vit
@@ -133,7 +133,7 @@ def test_recipe_runs(name):
     recipe = shrunk(name)
     seen = list(kgen.distill(recipe))
     card, w, sides = load_teacher(recipe.teacher).card, recipe.weights, recipe.resolutions
-    chosen = choose_classes(recipe, load_teacher(recipe.teacher).classes)
+    chosen = select_classes(recipe, load_teacher(recipe.teacher).classes)
     assert (seen[-1].kind, seen[-1].reason, seen[-1].n) == (
         "run_finished",
         "done",

@@ -8,7 +8,7 @@ import pytest
 
 from kgen import embeddings
 from kgen.data import catalogue
-from kgen.engine.setting import choose_classes
+from kgen.engine.setting import select_classes
 from kgen.nets import architectures
 from kgen.recipe.recipe import Recipe, parse
 from kgen.recipes import paper, recipes
@@ -40,7 +40,7 @@ def test_every_recipe_reads_back_and_names_what_there_is(name):
     assert recipe.student in {*zoo.STUDENTS, *architectures.NAMES}
     card, classes = zoo.card(recipe.teacher), zoo.classes(recipe.teacher)
     assert (
-        len(choose_classes(recipe, classes)) == len(recipe.classes or classes)
+        len(select_classes(recipe, classes)) == len(recipe.classes or classes)
         and max(recipe.resolutions) <= card.side
     )
     assert recipe.batch_sizes(recipe.sides(1)) and recipe.budget_pixels(

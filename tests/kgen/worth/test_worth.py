@@ -114,7 +114,7 @@ def test_the_pool_is_what_the_run_had(real, tmp_path, changes):
 def test_photos_are_balanced_and_nested(real):
     trainings = Trainings(mini(classes=("Bag", "Coat", "Sandal")))
     photos = trainings.photos()
-    assert set(photos.labels.tolist()) == set(trainings.setting.chosen) and len(photos) == 3 * 40
+    assert set(photos.labels.tolist()) == set(trainings.setting.selected) and len(photos) == 3 * 40
     for n in range(3, 120):
         counts = np.unique(photos.labels[:n], return_counts=True)[1]
         assert len(counts) == 3 and counts.max() - counts.min() <= 1
