@@ -45,7 +45,7 @@ def main() -> None:
     state = LoopState(setting)
     synthesis = Synthesis(setting, state, state.snapshot())
     synthesis.step()
-    synthesis.done = 0
+    synthesis.steps_done = 0
     synthesis.store(synthesis.measure(state.snapshot()))
     learner, fresh = (
         StudentTrainer(setting, state),
@@ -54,7 +54,7 @@ def main() -> None:
     images = synthesis.images.clone().requires_grad_()
 
     def generator_alone() -> None:
-        made = state.generators[28](synthesis.source.noisy(setting.table[synthesis.labels]))
+        made = state.generators[28](synthesis.source.noisy_layer(setting.table[synthesis.labels]))
         made.backward(torch.ones_like(made))
 
     def teacher_alone() -> None:

@@ -172,7 +172,7 @@ def evaluate(
 ) -> None:
     """Evaluate an exported student on all real test images."""
     from kgen.data import data
-    from kgen.engine.setting import choose_classes
+    from kgen.engine.setting import select_classes
     from kgen.evaluate import score
     from kgen.zoo import zoo
 
@@ -197,7 +197,7 @@ def evaluate(
         else open_run(folder).recipe.real_images
     )
     recipe = recipe.replace(real_images=real_images)
-    chosen = choose_classes(recipe, tuple(spec["classes"]))
+    chosen = select_classes(recipe, tuple(spec["classes"]))
     real = data.of_run(
         recipe.real_images, zoo.card(recipe.teacher), tuple(spec["classes"]), tuple(chosen)
     )

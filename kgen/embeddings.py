@@ -71,7 +71,7 @@ def radii(table: Tensor) -> tuple[float, float]:
     return outer / 2, outer
 
 
-class ClassCentres:
+class ClassCenters:
     """f_y as class centers (CC, §3.4).
 
     The mean teacher embedding of each class over the first iterations, until every class has been

@@ -30,7 +30,7 @@ def pieces(shape: tuple[int, ...]) -> Iterator[slice]:
 def score(
     logits_of: Callable[[Tensor], Tensor],
     data: RealImages,
-    chosen: list[int],
+    selected: list[int],
     *,
     device: torch.device | str = "cpu",
 ) -> Score:
@@ -39,11 +39,11 @@ def score(
 
     Images of other classes are ignored. Raises ValueError if no image is left.
     """
-    data = data.take(np.flatnonzero(np.isin(data.labels, chosen)))
+    data = data.take(np.flatnonzero(np.isin(data.labels, selected)))
     if not len(data):
         raise ValueError(f"no real image of the selected classes in {data.name}")
-    columns, k = torch.tensor(chosen, device=device), len(chosen)
-    position = {c: i for i, c in enumerate(chosen)}
+    columns, k = torch.tensor(selected, device=device), len(selected)
+    position = {c: i for i, c in enumerate(selected)}
     labels = torch.tensor([position[c] for c in data.labels.tolist()], device=device)
     pairs = []
     for piece in pieces(data.images.shape):

@@ -94,7 +94,7 @@ class Judge:
 
 
 def find(
-    recipe: Recipe, teacher: Teacher, chosen: Sequence[int], sides: Sequence[int]
+    recipe: Recipe, teacher: Teacher, selected: Sequence[int], sides: Sequence[int]
 ) -> Judge | None:
     """The judge that a recipe asks for, on the teacher's device.
 
@@ -104,9 +104,9 @@ def find(
     if recipe.judge == "none":
         return None
     if recipe.judge == "auto":
-        candidates = (_appoint(name, teacher, chosen, sides) for name in suitable(recipe.teacher))
+        candidates = (_appoint(name, teacher, selected, sides) for name in suitable(recipe.teacher))
         return next((judge for judge in candidates if isinstance(judge, Judge)), None)
-    judge = _appoint(recipe.judge, teacher, chosen, sides)
+    judge = _appoint(recipe.judge, teacher, selected, sides)
     if isinstance(judge, zoo.ZooError):
         raise RecipeError(
             f"Recipe field 'judge': {judge} Choose another network, 'auto' or 'none'.",
@@ -131,7 +131,7 @@ def suitable(teacher: str) -> list[str]:
 
 
 def _appoint(
-    name: str, teacher: Teacher, chosen: Sequence[int], sides: Sequence[int]
+    name: str, teacher: Teacher, selected: Sequence[int], sides: Sequence[int]
 ) -> Judge | zoo.ZooError:
     """The judge with this name, or the error that says why it cannot be one."""
     try:
@@ -152,7 +152,7 @@ def _appoint(
         )
     matched = match(network.card, network.classes, teacher.card, teacher.classes)
     indices = []
-    for c in chosen:
+    for c in selected:
         index, lacking = matched[c], teacher.classes[c]
         if index is None:
             return zoo.ZooError(

@@ -124,7 +124,7 @@ class MemoryPool:
     def load_state_dict(
         self,
         state: dict[str, Tensor],
-        batch_of: Callable[[int], dict[str, Any]],
+        read_batch: Callable[[int], dict[str, Any]],
         extras: tuple[str, ...] = (),
     ) -> None:
         """Restore the pool.
@@ -140,7 +140,7 @@ class MemoryPool:
                 for name, value in state.items()
                 if name.startswith(f"{side}.")
             }
-            self.buffers[side].load_state_dict(buffer_state, batch_of, extras)
+            self.buffers[side].load_state_dict(buffer_state, read_batch, extras)
 
 
 class Buffer:
@@ -295,7 +295,7 @@ class Buffer:
     def load_state_dict(
         self,
         state: dict[str, Tensor],
-        batch_of: Callable[[int], dict[str, Any]],
+        read_batch: Callable[[int], dict[str, Any]],
         extras: tuple[str, ...],
     ) -> None:
         self.additions, self.offered, size = state["counts"].tolist()
@@ -306,7 +306,7 @@ class Buffer:
         for iteration in origin[:size, 0].unique().tolist():
             batch = {
                 name: torch.from_numpy(array)
-                for name, array in batch_of(iteration).items()
+                for name, array in read_batch(iteration).items()
                 if name in ("images", *extras)
             }
             storage = self._allocate(batch["images"])

@@ -101,7 +101,7 @@ class Teacher:
         self.mean, self.std = self.mean.to(device), self.std.to(device)
         return self
 
-    def twin(self) -> Teacher:
+    def clone(self) -> Teacher:
         """The same weights (shared storage) in separate modules, for a second thread.
 
         Hooks of one thread must not fire in the other's forward pass.

@@ -149,7 +149,7 @@ def watch_teaching(
 ) -> None:
     """Train a teacher on real images, write its file and report its accuracy."""
     from kgen.data import data
-    from kgen.engine.setting import pick_device
+    from kgen.engine.setting import select_device
     from kgen.zoo import teach, zoo
 
     plan = teach.plan(dataset, network, epochs)
@@ -168,7 +168,7 @@ def watch_teaching(
     )
     with progress_bar() as bar:
         task = bar.add_task(f"teaching {dataset}", total=None, note="")
-        for p in teach.teach(made, part, held_out, plan, seed=seed, device=pick_device(device)):
+        for p in teach.teach(made, part, held_out, plan, seed=seed, device=select_device(device)):
             note = (
                 f"epoch {p.epoch + 1}/{plan.epochs}, loss {p.loss:.3f}"
                 if p.accuracy is None

@@ -48,18 +48,18 @@ class RealImages:
         return replace(self, images=self.images[index], labels=self.labels[index])
 
     def stratified(
-        self, n: int, chosen: tuple[int, ...] | None = None, seed: int = 0
+        self, n: int, selected: tuple[int, ...] | None = None, seed: int = 0
     ) -> RealImages:
-        """A fixed subset of about `n` images with equal shares of the chosen classes.
+        """A fixed subset of about `n` images with equal shares of the selected classes.
 
         All classes by default; if n is smaller than their number, one image each of n classes.
         """
-        chosen = tuple(range(len(self.classes))) if chosen is None else chosen
+        selected = tuple(range(len(self.classes))) if selected is None else selected
         rng = np.random.default_rng(seed)
-        if n < len(chosen):  # one image each of some classes
-            chosen = tuple(np.sort(rng.permutation(chosen)[:n]).tolist())
-        share = max(1, n // len(chosen))
-        picks = [rng.permutation(np.flatnonzero(self.labels == c))[:share] for c in chosen]
+        if n < len(selected):  # one image each of some classes
+            selected = tuple(np.sort(rng.permutation(selected)[:n]).tolist())
+        share = max(1, n // len(selected))
+        picks = [rng.permutation(np.flatnonzero(self.labels == c))[:share] for c in selected]
         return self.take(np.sort(np.concatenate(picks)))
 
 
@@ -196,12 +196,12 @@ def _from_folder(
     )
 
 
-def held_out_photographs(chosen: Sequence[int], side: int) -> RealImages | None:
+def held_out_photographs(selected: Sequence[int], side: int) -> RealImages | None:
     """Imagenette and Imagewoof photographs that no ImageNet network was trained on.
 
-    None if a chosen class has none. Both sets, including their validation folders, consist of
-    ImageNet's *training* images, except for the files named ILSVRC2012_val_*. `chosen` are ImageNet
-    labels.
+    None if a selected class has none. Both sets, including their validation folders, consist of
+    ImageNet's *training* images, except for the files named ILSVRC2012_val_*. `selected` are
+    ImageNet labels.
     """
     wnids = classes.wnids("imagenet1k") or ()
     sets = [
@@ -214,7 +214,7 @@ def held_out_photographs(chosen: Sequence[int], side: int) -> RealImages | None:
         c: [
             path for place in places for path in sorted((place / wnids[c]).glob("ILSVRC2012_val_*"))
         ]
-        for c in chosen
+        for c in selected
     }
     if not found or not all(found.values()):
         return None
@@ -227,38 +227,38 @@ def held_out_photographs(chosen: Sequence[int], side: int) -> RealImages | None:
     return RealImages("held-out photographs", files, labels, classes.names("imagenet1k"))
 
 
-def of_teacher(card: TeacherCard, chosen: Sequence[int] = ()) -> RealImages:
+def of_teacher(card: TeacherCard, selected: Sequence[int] = ()) -> RealImages:
     """Real test images of a teacher's data set at the teacher's side.
 
     If they are missing, DataError says what to download. For ImageNet, `held_out_photographs` are
-    used instead if they cover all `chosen` classes.
+    used instead if they cover all `selected` classes.
     """
     try:
         return test_set(card.data, side=card.side)
     except DataError:
-        stand_in = held_out_photographs(chosen, card.side) if card.data == "imagenet1k" else None
+        stand_in = held_out_photographs(selected, card.side) if card.data == "imagenet1k" else None
         if stand_in is None:
             raise
         return stand_in
 
 
 def image_folder(
-    folder: str | Path, names: tuple[str, ...], card: TeacherCard, chosen: tuple[int, ...]
+    folder: str | Path, names: tuple[str, ...], card: TeacherCard, selected: tuple[int, ...]
 ) -> RealImages:
     """The user's own test images, one subfolder per class, scaled and center-cropped.
 
     A subfolder is named after its class, with any case and _ or - for spaces, or by WordNet ID.
-    Raises DataError if the folder has no image of a chosen class.
+    Raises DataError if the folder has no image of a selected class.
     """
     folder, wnids = Path(folder).expanduser(), classes.wnids(card.data or "")
     called: list[tuple[str, ...]] = [(name,) for name in names]
     if wnids and len(wnids) == len(names):
         called = list(zip(names, wnids))
     places, left_out = match_folders(folder, called)
-    found = {label: image_files(places[label]) for label in chosen if label in places}
+    found = {label: image_files(places[label]) for label in selected if label in places}
     paths = [path for files in found.values() for path in files]
     if not paths:
-        some = ", ".join(repr(names[c]) for c in chosen[:3])
+        some = ", ".join(repr(names[c]) for c in selected[:3])
         raise DataError(
             f"{folder} has no image of a selected class: expected one subfolder per class, named"
             f" {some} …, with {' or '.join(SUFFIXES)} files.",
@@ -309,14 +309,14 @@ def _pickled(name: str, folder: Path) -> bool:
 
 
 def of_run(
-    folder: str | None, card: TeacherCard, names: tuple[str, ...], chosen: tuple[int, ...]
+    folder: str | None, card: TeacherCard, names: tuple[str, ...], selected: tuple[int, ...]
 ) -> RealImages:
     """The real test images for evaluating a finished student.
 
     From the user's folder if given, otherwise from the teacher's data set. Raises DataError.
     """
     if folder is not None:
-        return image_folder(folder, names, card, chosen)
+        return image_folder(folder, names, card, selected)
     if card.data is None:
         raise DataError(
             f"No real test images are known for {card.title}; give a folder with one subfolder per"
@@ -325,7 +325,7 @@ def of_run(
             name=card.title,
         )
     try:
-        return of_teacher(card, chosen)
+        return of_teacher(card, selected)
     except DataError as error:
         raise DataError(
             f"{error} Or give a folder of your own, one subfolder per class: --real FOLDER.",

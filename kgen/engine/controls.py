@@ -1,4 +1,4 @@
-"""Pause, resume, step and stop: a mailbox for commands, and a gate that both threads pass.
+"""Pause, resume, step and stop: a queue of commands, and a gate that both threads pass.
 
 The gate holds a thread at its next step boundary. It is independent of training.
 """
@@ -18,87 +18,87 @@ class Controls:
     """Receives commands from any thread: `controls.send("pause")`."""
 
     def __init__(self) -> None:
-        self._waiting: collections.deque[dict[str, Any]] = collections.deque()
+        self._queue: collections.deque[dict[str, Any]] = collections.deque()
         self._next = 0
         self.changed = threading.Condition()
 
-    def send(self, do: str, unit: str | None = None, id: str | int | None = None) -> str | int:
+    def send(self, action: str, unit: str | None = None, id: str | int | None = None) -> str | int:
         """Queue one command and return its id. Raises ValueError for an unknown command."""
-        if do not in ACTIONS:
-            raise ValueError(f"unknown control {do!r}; expected one of {', '.join(ACTIONS)}")
-        if do == "step" and (unit or "generator") not in UNITS:
+        if action not in ACTIONS:
+            raise ValueError(f"unknown control {action!r}; expected one of {', '.join(ACTIONS)}")
+        if action == "step" and (unit or "generator") not in UNITS:
             raise ValueError(f"unknown unit {unit!r}; expected one of {', '.join(UNITS)}")
         if id is not None and not isinstance(id, (int, str)):
             raise ValueError(f"id {id!r} is neither a number nor a string")
         with self.changed:
             self._next += 1
             id = self._next if id is None else id
-            self._waiting.append({"id": id, "do": do, "unit": unit or "generator"})
+            self._queue.append({"id": id, "do": action, "unit": unit or "generator"})
             self.changed.notify_all()
         return id
 
-    def take(self) -> dict[str, Any] | None:
+    def pop_command(self) -> dict[str, Any] | None:
         with self.changed:
-            return self._waiting.popleft() if self._waiting else None
+            return self._queue.popleft() if self._queue else None
 
-    def stop_waits(self) -> bool:
+    def stop_pending(self) -> bool:
         """Whether a stop was sent that nobody has taken yet."""
         with self.changed:
-            return any(command["do"] == "stop" for command in self._waiting)
+            return any(command["do"] == "stop" for command in self._queue)
 
 
 class Gate:
     """Holds and releases the threads, of two kinds: generator and student.
 
-    With one thread (`alone`), a step of the other kind runs the schedule until one such step is
+    With a `single_thread`, a step of the other kind runs the schedule until one such step is
     done, which preserves Algorithm 1's order; with two threads, it runs only that thread.
     """
 
-    def __init__(self, controls: Controls, alone: bool):
-        self.controls, self.alone = controls, alone
+    def __init__(self, controls: Controls, single_thread: bool):
+        self.controls, self.single_thread = controls, single_thread
         self.lock = controls.changed
         self.state: Literal["running", "paused", "stopping"] = "running"
-        self.until: str | None = None
-        self.pending: dict[str, Any] | None = None
+        self.step_unit: str | None = None
+        self.pending_command: dict[str, Any] | None = None
         """The command to answer once it has taken effect."""
-        self.busy: set[str] = set()
+        self.active: set[str] = set()
         """Threads that are inside a step."""
 
-    def apply(self) -> list[dict[str, Any]]:
+    def process_commands(self) -> list[dict[str, Any]]:
         """Take the queued commands and return the answers that are due: {id, action, text}.
 
         Called by the main thread.
         """
         answers: list[dict[str, Any]] = []
-        while (self.pending is None or self.controls.stop_waits()) and (
-            command := self.controls.take()
+        while (self.pending_command is None or self.controls.stop_pending()) and (
+            command := self.controls.pop_command()
         ):
-            do = command["do"]
-            if self.pending:  # a stop queued behind it takes precedence
+            action = command["do"]
+            if self.pending_command:  # a stop queued behind it takes precedence
                 answers.append(
                     {
-                        "id": self.pending["id"],
-                        "action": self.pending["do"],
+                        "id": self.pending_command["id"],
+                        "action": self.pending_command["do"],
                         "text": "The run was stopped first.",
                     }
                 )
-                self.pending = self.until = None
+                self.pending_command = self.step_unit = None
             if self.state == "stopping":
                 answers.append(
                     {
                         "id": command["id"],
-                        "action": do,
-                        "text": None if do == "stop" else "The run is stopping.",
+                        "action": action,
+                        "text": None if action == "stop" else "The run is stopping.",
                     }
                 )
-            elif do == "stop":
+            elif action == "stop":
                 self.state = "stopping"
                 answers.append({"id": command["id"], "action": "stop", "text": None})
-            elif do == "resume":
-                self.state, self.until = "running", None
+            elif action == "resume":
+                self.state, self.step_unit = "running", None
                 answers.append({"id": command["id"], "action": "resume", "text": None})
-            elif do == "pause":
-                self.state, self.until, self.pending = "paused", None, command
+            elif action == "pause":
+                self.state, self.step_unit, self.pending_command = "paused", None, command
             elif self.state != "paused":
                 answers.append(
                     {
@@ -108,34 +108,44 @@ class Gate:
                     }
                 )
             else:
-                self.until, self.pending = command["unit"], command
+                self.step_unit, self.pending_command = command["unit"], command
         with self.lock:
             self.lock.notify_all()
-            if self.pending and self.until is None and not self.busy:
+            if self.pending_command and self.step_unit is None and not self.active:
                 answers.append(
-                    {"id": self.pending["id"], "action": self.pending["do"], "text": None}
+                    {
+                        "id": self.pending_command["id"],
+                        "action": self.pending_command["do"],
+                        "text": None,
+                    }
                 )
-                self.pending = None
+                self.pending_command = None
         return answers
 
-    def refuse(self, text: str) -> list[dict[str, Any]]:
+    def reject_step(self, text: str) -> list[dict[str, Any]]:
         """Abandon the requested step, saying why; returns the answer to send, if any."""
-        if self.until is None or self.pending is None:
+        if self.step_unit is None or self.pending_command is None:
             return []
-        answer = {"id": self.pending["id"], "action": self.pending["do"], "text": text}
-        self.until = self.pending = None
+        answer = {
+            "id": self.pending_command["id"],
+            "action": self.pending_command["do"],
+            "text": text,
+        }
+        self.step_unit = self.pending_command = None
         return [answer]
 
     def try_enter(self, kind: str) -> bool:
         """Whether this thread may make one step now; if so, it is inside until `leave`."""
         with self.lock:
-            wanted = "generator" if self.until == "iteration" else self.until
-            open_ = self.state == "running" or (
-                self.state == "paused" and self.until is not None and (self.alone or wanted == kind)
+            step_kind = "generator" if self.step_unit == "iteration" else self.step_unit
+            allowed = self.state == "running" or (
+                self.state == "paused"
+                and self.step_unit is not None
+                and (self.single_thread or step_kind == kind)
             )
-            if open_:
-                self.busy.add(kind)
-            return open_
+            if allowed:
+                self.active.add(kind)
+            return allowed
 
     def leave(self, kind: str, *finished: str) -> None:
         """End the step.
@@ -143,9 +153,9 @@ class Gate:
         `finished` names the units that it completed ("generator", "iteration", "student").
         """
         with self.lock:
-            self.busy.discard(kind)
-            if self.until in finished:
-                self.until = None
+            self.active.discard(kind)
+            if self.step_unit in finished:
+                self.step_unit = None
             self.lock.notify_all()
 
     def wait(self, seconds: float = 0.05) -> None:

@@ -1,8 +1,8 @@
 """The engine: Algorithm 1 as a stream of events.
 
-It does no disk I/O, prints nothing and never sleeps to slow down. `synthesise()` makes one batch of
-images, `learn()` makes student steps; the two schedules are short loops over them. All state that a
-resume needs is in `LoopState`; `Distillation.checkpoint()` copies it.
+It does no disk I/O, prints nothing and never sleeps to slow down. `synthesize()` makes one batch of
+images, `train_student()` makes student steps; the two schedules are short loops over them. All
+state that a resume needs is in `LoopState`; `Distillation.checkpoint()` copies it.
 """
 
 from __future__ import annotations
@@ -72,43 +72,43 @@ class Distillation:
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
         resume: dict[str, Tensor] | None = None,
-        batch_of: Callable[[int], events.Arrays] | None = None,
+        read_batch: Callable[[int], events.Arrays] | None = None,
         elapsed: float = 0.0,
         formats: dict[str, Format] | None = None,
     ):
-        self.recipe, self.resumed, self._before = recipe, resume is not None, elapsed
-        self._start = time.monotonic()
+        self.recipe, self.resumed, self._elapsed_before = recipe, resume is not None, elapsed
+        self._started_at = time.monotonic()
         self.setting = Setting(recipe, terms)
         self.state = LoopState(self.setting, formats)
         if resume is not None:
-            if batch_of is None:
+            if read_batch is None:
                 raise ValueError("to resume a run, its batches are needed: batch_of")
-            self.state.load(resume, batch_of)
+            self.state.load(resume, read_batch)
         self.concurrent = (
             recipe.schedule == "concurrent"
             and self.setting.student_total > 0
             and self.setting.device.type != "mps"
         )
-        self.gate = Gate(controls or Controls(), alone=not self.concurrent)
+        self.gate = Gate(controls or Controls(), single_thread=not self.concurrent)
         self.resumable = False
-        self._outbox: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
+        self._student_events: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         self._student_lock = threading.RLock()
         """Held during each student step and each change to the pool, so that no snapshot or
         checkpoint sees one half done.
         """
         self._student_failure: BaseException | None = None
         # hooks of the main thread's probes must not fire in the student thread's passes
-        self._second_teacher = self.setting.teacher.twin()
-        self._main = threading.get_ident()
+        self._teacher_clone = self.setting.teacher.clone()
+        self._main_thread = threading.get_ident()
         self._teacher_scores: dict[int, events.Score] = {}
-        self._sample: RealImages | None = None
+        self._evaluation_images: RealImages | None = None
         """The real images for evaluations during the run."""
         self._threads = torch.get_num_threads()
 
     # --- the stream --------------------------------------------------------------------------
 
     def __iter__(self) -> Generator[events.Event, None, None]:
-        self._start, self._main = time.monotonic(), threading.get_ident()
+        self._started_at, self._main_thread = time.monotonic(), threading.get_ident()
         try:
             if not self.resumed:
                 yield self._run_started()
@@ -147,7 +147,7 @@ class Distillation:
     @property
     def elapsed(self) -> float:
         """Seconds that the run has been active, over all its attempts."""
-        return self._before + time.monotonic() - self._start
+        return self._elapsed_before + time.monotonic() - self._started_at
 
     def checkpoint(self) -> dict[str, Tensor]:
         """The complete state as CPU tensors. RuntimeError if `resumable` is False."""
@@ -161,7 +161,7 @@ class Distillation:
     def _sequentially(self) -> Iterator[events.Event]:
         """Algorithm 1 as written: I iterations, then S student steps, E times."""
         r, s = self.recipe, self.state
-        learner = StudentTrainer(self.setting, s)
+        trainer = StudentTrainer(self.setting, s)
         while True:
             epochs = s.iterations // r.epoch_iterations
             due = (
@@ -170,9 +170,9 @@ class Distillation:
                 else 0
             )
             if s.student_steps < due:
-                yield from self.learn(learner, due)
+                yield from self.train_student(trainer, due)
             elif s.iterations < r.total_iterations:
-                yield from self.synthesise()
+                yield from self.synthesize()
             else:
                 return
 
@@ -186,17 +186,19 @@ class Distillation:
         try:
             while s.iterations < r.total_iterations:
                 warm_up = s.iterations < r.warmup_iterations
-                self._share_threads(alone=warm_up or s.student_steps >= self.setting.student_total)
-                yield from self.synthesise()
-            while thread.is_alive() or not self._outbox.empty():
+                self._share_threads(
+                    exclusive=warm_up or s.student_steps >= self.setting.student_total
+                )
+                yield from self.synthesize()
+            while thread.is_alive() or not self._student_events.empty():
                 self.resumable = True
-                yield from self._attend()
-                if self.gate.until in ("generator", "iteration"):
-                    yield from self._attend("The generator has made all its images.")
+                yield from self._handle_controls()
+                if self.gate.step_unit in ("generator", "iteration"):
+                    yield from self._handle_controls("The generator has made all its images.")
                 if self.gate.state == "stopping":
                     raise Stopped
                 self.gate.wait()
-            yield from self._attend()
+            yield from self._handle_controls()
         finally:
             if thread.is_alive():
                 self.gate.state = "stopping"
@@ -204,22 +206,22 @@ class Distillation:
 
     def _student_thread(self) -> None:
         try:
-            for event in self.learn(
-                StudentTrainer(self.setting, self.state, self._second_teacher),
+            for event in self.train_student(
+                StudentTrainer(self.setting, self.state, self._teacher_clone),
                 self.setting.student_total,
             ):
-                self._outbox.put(event)
+                self._student_events.put(event)
         except Stopped:
             pass
-        except BaseException as error:  # re-raised on the main thread, see _attend
+        except BaseException as error:  # re-raised on the main thread, see _handle_controls
             self._student_failure = error
 
-    def _share_threads(self, alone: bool) -> None:
-        """Half of the cores for each of the two threads; all of them for a thread running alone."""
+    def _share_threads(self, exclusive: bool) -> None:
+        """Half of the cores for each of the two threads; all of them for an `exclusive` thread."""
         if self.concurrent and self.setting.device.type == "cpu":
-            torch.set_num_threads(self._threads if alone else max(1, self._threads // 2))
+            torch.set_num_threads(self._threads if exclusive else max(1, self._threads // 2))
 
-    def _may(self, kind: str) -> bool:
+    def _may_step(self, kind: str) -> bool:
         """Whether this thread may make its next step.
 
         Concurrent: the student works on epoch k once the generator has finished k − 1; the
@@ -231,68 +233,70 @@ class Distillation:
         if kind == "student":
             epoch = r.warmup_epochs + s.student_steps // max(1, r.student_steps)
             return len(s.pool) > 0 and s.iterations >= epoch * r.epoch_iterations
-        owed = (s.iterations // r.epoch_iterations - 1 - r.warmup_epochs) * r.student_steps
-        return s.student_steps >= min(self.setting.student_total, owed)
+        required = (s.iterations // r.epoch_iterations - 1 - r.warmup_epochs) * r.student_steps
+        return s.student_steps >= min(self.setting.student_total, required)
 
     # --- controls ----------------------------------------------------------------------------
 
-    def _attend(self, refuse: str = "") -> Iterator[events.Event]:
+    def _handle_controls(self, rejection: str = "") -> Iterator[events.Event]:
         """On the main thread: answer controls, forward the student's events and failure."""
-        answers = self.gate.apply()
-        if refuse:
-            answers += self.gate.refuse(refuse)
-        while not self._outbox.empty():
-            yield self._outbox.get()
+        answers = self.gate.process_commands()
+        if rejection:
+            answers += self.gate.reject_step(rejection)
+        while not self._student_events.empty():
+            yield self._student_events.get()
         if self._student_failure is not None:
             failure, self._student_failure = self._student_failure, None
             raise failure
         for answer in answers:
             yield self._event(events.Control, state=self.gate.state, **answer)
 
-    def _enter(self, kind: str, learner: StudentTrainer | None = None) -> Iterator[events.Event]:
+    def _wait_for_turn(
+        self, kind: str, trainer: StudentTrainer | None = None
+    ) -> Iterator[events.Event]:
         """Wait at the step boundary until this thread may make one step. Raises Stopped.
 
-        While paused, a learner reports any steps it has not reported yet.
+        While paused, a trainer reports any steps it has not reported yet.
         """
         while True:
-            if threading.get_ident() == self._main:
-                yield from self._attend()
-                until = self.gate.until
-                if "student" in self.gate.busy:
+            if threading.get_ident() == self._main_thread:
+                yield from self._handle_controls()
+                until = self.gate.step_unit
+                if "student" in self.gate.active:
                     pass  # it is inside the requested step
                 elif until == "student" and self.state.student_steps >= self.setting.student_total:
-                    yield from self._attend("The student has made all its steps.")
+                    yield from self._handle_controls("The student has made all its steps.")
                 elif (
                     until in ("generator", "iteration")
                     and self.state.iterations >= self.recipe.total_iterations
                 ):
-                    yield from self._attend("The generator has made all its images.")
-                elif until == "student" and not self._may("student"):
-                    yield from self._attend(
+                    yield from self._handle_controls("The generator has made all its images.")
+                elif until == "student" and not self._may_step("student"):
+                    yield from self._handle_controls(
                         "The student has to wait: it is an epoch ahead of the generator, or the"
                         " pool is still empty (warm-up)."
                     )
-                elif until in ("generator", "iteration") and not self._may("generator"):
-                    yield from self._attend(
+                elif until in ("generator", "iteration") and not self._may_step("generator"):
+                    yield from self._handle_controls(
                         "The generator has to wait: it is an epoch ahead of the student."
                     )
             if self.gate.state == "stopping":
                 raise Stopped
-            if self._may(kind) and self.gate.try_enter(kind):
+            if self._may_step(kind) and self.gate.try_enter(kind):
                 return
-            if learner and learner.unreported and self.gate.state == "paused":
-                yield self._event(events.StudentStep, **learner.place(), **learner.report())
+            if trainer and trainer.unreported and self.gate.state == "paused":
+                yield self._event(events.StudentStep, **trainer.coordinates(), **trainer.report())
             self.gate.wait()
 
     # --- one iteration, some student steps ---------------------------------------------------
 
-    def synthesise(self) -> Iterator[events.Event]:
+    def synthesize(self) -> Iterator[events.Event]:
         """One iteration (Alg. 1, l. 5–9).
 
         New pseudo-labels and noisy layer, g generator steps, images into the pool.
         """
         r, s = self.recipe, self.state
-        yield from self._enter("generator")
+        yield from self._wait_for_turn("generator")
         self.resumable = False
         try:
             warm_up = s.iterations < r.warmup_iterations
@@ -301,16 +305,16 @@ class Distillation:
                     not s.student_is_finite()
                 ):  # on its own thread, the student may be past its last report
                     raise Diverged("kl", s.student_steps - 1, math.nan)
-                watched = r.weights.adv > 0 or (r.weights.aed > 0 and s.knows_classes)
-                wanted = watched and self.setting.student_total > 0 and not warm_up
-                synthesis = Synthesis(self.setting, s, s.snapshot() if wanted else None)
+                needs_student = r.weights.adv > 0 or (r.weights.aed > 0 and s.has_class_vectors)
+                needs_snapshot = needs_student and self.setting.student_total > 0 and not warm_up
+                synthesis = Synthesis(self.setting, s, s.snapshot() if needs_snapshot else None)
         finally:
             self.gate.leave("generator")
         yield self._event(
-            events.IterationStarted, **synthesis.place, labels=synthesis.positions.tolist()
+            events.IterationStarted, **synthesis.coordinates, labels=synthesis.positions.tolist()
         )
         for step in range(r.generator_steps):
-            yield from self._enter("generator")
+            yield from self._wait_for_turn("generator")
             last = step == r.generator_steps - 1
             try:
                 report = synthesis.step()
@@ -331,15 +335,15 @@ class Distillation:
             if report:
                 yield self._event(
                     events.GeneratorStep,
-                    **synthesis.place,
+                    **synthesis.coordinates,
                     step=step,
                     **report,
-                    preview=synthesis.previewer(),
+                    preview=synthesis.make_preview(),
                 )
         self.resumable = True
         yield self._event(
             events.BatchSynthesised,
-            **synthesis.place,
+            **synthesis.coordinates,
             step=step,
             file=f"batches/{synthesis.iteration:06d}.safetensors",
             entered=int(entered.sum()),
@@ -349,23 +353,27 @@ class Distillation:
             pool_pixels=s.pool.pixels,
         )
 
-    def learn(self, learner: StudentTrainer, until: int) -> Iterator[events.Event]:
-        """Student steps (Alg. 1, l. 10–11) until the whole run has made `until` of them."""
+    def train_student(self, trainer: StudentTrainer, target_steps: int) -> Iterator[events.Event]:
+        """Student steps (Alg. 1, l. 10–11) until the whole run has made `target_steps` of them."""
         r, s = self.recipe, self.state
-        own_thread = threading.get_ident() != self._main
+        separate_thread = threading.get_ident() != self._main_thread
         evaluate_every = r.evaluate_every or r.student_steps
-        while s.student_steps < until:
-            yield from self._enter("student", learner)
+        while s.student_steps < target_steps:
+            yield from self._wait_for_turn("student", trainer)
             try:
-                if own_thread:
-                    self._share_threads(alone=s.iterations >= r.total_iterations)
+                if separate_thread:
+                    self._share_threads(exclusive=s.iterations >= r.total_iterations)
                 else:
                     self.resumable = False
                 with self._student_lock:
-                    learner.step()
-                asked_for = self.gate.until == "student"  # report a single step immediately
-                due = s.student_steps % REPORT_EVERY == 0 or s.student_steps == until or asked_for
-                report = learner.report() if due else None
+                    trainer.step()
+                single_step = self.gate.step_unit == "student"  # report a single step immediately
+                due = (
+                    s.student_steps % REPORT_EVERY == 0
+                    or s.student_steps == target_steps
+                    or single_step
+                )
+                report = trainer.report() if due else None
             finally:
                 self.gate.leave("student", "student")
             evaluate = (
@@ -374,13 +382,13 @@ class Distillation:
             )
             if report:
                 if (
-                    not own_thread and not evaluate
+                    not separate_thread and not evaluate
                 ):  # only with a step's last event, so a resume neither repeats nor skips an event
                     self.resumable = True
-                yield self._event(events.StudentStep, **learner.place(), **report)
+                yield self._event(events.StudentStep, **trainer.coordinates(), **report)
             if evaluate:
-                evaluated = self._evaluate(EVALUATION_IMAGES, **learner.place())
-                if not own_thread and due:
+                evaluated = self._evaluate(EVALUATION_IMAGES, **trainer.coordinates())
+                if not separate_thread and due:
                     self.resumable = True
                 yield evaluated
 
@@ -393,7 +401,7 @@ class Distillation:
         pool = self.state.pool
         return {"pool_images": len(pool), "budget_used": pool.pixels / pool.budget_pixels}
 
-    def _evaluate(self, n: int | None, **where: int) -> events.Evaluated:
+    def _evaluate(self, n: int | None, **coordinates: int) -> events.Evaluated:
         """Evaluate student and teacher on the same real images: n of them, stratified, or all.
 
         Without real images: their agreement on held-out synthetic ones.
@@ -402,18 +410,18 @@ class Distillation:
         was_training = s.student.training
         s.student.eval()
         try:
-            mine, teachers = self._scores(n)
+            student_score, teacher_score = self._scores(n)
             with self._student_lock:
                 sample = sample_pool(s.pool)
-            arrays = student_view(self.setting, s, sample, self.setting.examples)
+            arrays = student_view(self.setting, s, sample, self.setting.reference_images)
         finally:
             s.student.train(was_training)
         file = f"students/{s.student_steps:07d}.safetensors"
         return self._event(
             events.Evaluated,
-            **where,
-            student=mine,
-            teacher=teachers,
+            **coordinates,
+            student=student_score,
+            teacher=teacher_score,
             **self._pool_size(),
             final=n is None,
             file=file,
@@ -426,16 +434,18 @@ class Distillation:
             return self.state.held_out.score(student), None
         real = setting.real
         if n is not None:
-            if self._sample is None:
-                self._sample = real.stratified(n, tuple(setting.chosen))  # decoded once
-            real = self._sample
+            if self._evaluation_images is None:
+                self._evaluation_images = real.stratified(
+                    n, tuple(setting.selected)
+                )  # decoded once
+            real = self._evaluation_images
         mean, std = setting.teacher.mean, setting.teacher.std
-        mine = score(
-            lambda x: student((x - mean) / std), real, setting.chosen, device=setting.device
+        student_score = score(
+            lambda x: student((x - mean) / std), real, setting.selected, device=setting.device
         )
         if len(real) not in self._teacher_scores:
-            self._teacher_scores[len(real)] = setting.teacher_score(real, self._second_teacher)
-        return mine, self._teacher_scores[len(real)]
+            self._teacher_scores[len(real)] = setting.teacher_score(real, self._teacher_clone)
+        return student_score, self._teacher_scores[len(real)]
 
     def _run_started(self) -> events.RunStarted:
         card = self.setting.card
@@ -445,31 +455,31 @@ class Distillation:
         )
         return self._event(
             events.RunStarted,
-            **self.setting.announcement(),
+            **self.setting.run_started_fields(),
             student_parameters=student.parameters,
             student_macs=student.macs,
             teacher_macs=teacher.macs,
             student_bytes=student.bytes,
             teacher_bytes=teacher.bytes,
             formats={
-                name: format
-                for name, format in self.state.formats.items()
+                name: compute_format
+                for name, compute_format in self.state.formats.items()
                 if name != "generator" or self.state.generators
             },
             schedule="concurrent" if self.concurrent else "sequential",
             own_terms=[term.facts() for term in self.setting.terms if term.function] or None,
-            arrays=self.setting.reference(),
+            arrays=self.setting.reference_arrays(),
         )
 
     def _finish(self, stopped: bool) -> Iterator[events.Event]:
         # the student thread's last events come before the final evaluation
-        yield from self._attend()
+        yield from self._handle_controls()
         result = None
         if self.state.student_steps:
             result = self._evaluate(None)
             yield result
-        yield from self._attend()
-        found = (
+        yield from self._handle_controls()
+        outcome = (
             {
                 "accuracy" if result.student.real else "agreement": result.student.accuracy,
                 "n": result.student.n,
@@ -477,4 +487,4 @@ class Distillation:
             if result
             else {}
         )
-        yield self._event(events.RunFinished, reason="stopped" if stopped else "done", **found)
+        yield self._event(events.RunFinished, reason="stopped" if stopped else "done", **outcome)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from kgen import precision
 from kgen.engine.setting import Scale, Setting
-from kgen.engine.state import LoopState, build_optimiser
+from kgen.engine.state import LoopState, build_optimizer
 from kgen.rng import stream_seed
 from kgen.sources import JITTER, NoisyLayer, group_count
 
@@ -31,7 +31,7 @@ from kgen.sources import JITTER, NoisyLayer, group_count
 class ImageSource:
     """The interface of a source, for one iteration."""
 
-    optimisers: list[torch.optim.Optimizer]
+    optimizers: list[torch.optim.Optimizer]
     """Optimizers of everything that a step trains."""
 
     def images(self) -> Tensor:
@@ -54,35 +54,47 @@ class NoiseSource(ImageSource):
         r = setting.recipe
         self.generator = state.generators[scale.side]
         self.embeddings = setting.table[labels]
-        self.noisy = self._noisy_layer(setting, state, scale.batch)
-        own = build_optimiser(r.optimisers.generator, self.noisy.parameters(), fused=True)
+        self.noisy_layer = self._noisy_layer(setting, state, scale.batch)
+        layer_optimizer = build_optimizer(
+            r.optimisers.generator, self.noisy_layer.parameters(), fused=True
+        )
         if r.restart_optimiser:
-            state.generator_optimisers[scale.side] = build_optimiser(
+            state.generator_optimizers[scale.side] = build_optimizer(
                 r.optimisers.generator, self.generator.parameters(), fused=True
             )
-        self.optimisers = [state.generator_optimisers[scale.side], own]
+        self.optimizers = [state.generator_optimizers[scale.side], layer_optimizer]
 
     @staticmethod
     def _noisy_layer(setting: Setting, state: LoopState, batch: int) -> NoisyLayer:
-        r, k, table = setting.recipe, len(setting.chosen), setting.table
+        r, k, table = setting.recipe, len(setting.selected), setting.table
         rng, groups = state.rng["noise"], group_count(batch, k)
         if (
             r.noisy_layers == "one"
         ):  # the same weights again: images of a class differ only as the generator changes
-            same = torch.Generator().manual_seed(stream_seed(r.seed, "noise"))
+            fixed_rng = torch.Generator().manual_seed(stream_seed(r.seed, "noise"))
             return NoisyLayer(
-                table.shape[1], 1, r.noise_width, rng=same, table=table.cpu() if k < 3 else None
+                table.shape[1],
+                1,
+                r.noise_width,
+                rng=fixed_rng,
+                table=table.cpu() if k < 3 else None,
             ).to(setting.device)
-        more_rounds = math.ceil(batch / k) > groups
-        jitter = JITTER * torch.randn(batch, table.shape[1], generator=rng) if more_rounds else None
-        fixed = table.cpu() if k < 3 else None
-        size = None if more_rounds else k
+        jittered = math.ceil(batch / k) > groups
+        jitter = JITTER * torch.randn(batch, table.shape[1], generator=rng) if jittered else None
+        statistics_table = table.cpu() if k < 3 else None
+        size = None if jittered else k
         return NoisyLayer(
-            table.shape[1], groups, r.noise_width, rng=rng, table=fixed, jitter=jitter, size=size
+            table.shape[1],
+            groups,
+            r.noise_width,
+            rng=rng,
+            table=statistics_table,
+            jitter=jitter,
+            size=size,
         ).to(setting.device)
 
     def images(self) -> Tensor:
-        return precision.apply(self.generator, self.generator, self.noisy(self.embeddings))
+        return precision.apply(self.generator, self.generator, self.noisy_layer(self.embeddings))
 
 
 class LatentSource(ImageSource):
@@ -95,27 +107,34 @@ class LatentSource(ImageSource):
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
         r = setting.recipe
-        self.start, self.meta = state.generators[scale.side], state.generator_optimisers[scale.side]
-        self.generator = copy.deepcopy(self.start)
+        self.initial_generator, self.meta_optimizer = (
+            state.generators[scale.side],
+            state.generator_optimizers[scale.side],
+        )
+        self.generator = copy.deepcopy(self.initial_generator)
         self.code = nn.Parameter(
             torch.randn(scale.batch, r.noise_width, generator=state.rng["noise"]).to(setting.device)
         )
-        self.optimisers = [
-            build_optimiser(r.optimisers.generator, self.generator.parameters(), fused=True),
-            build_optimiser(r.optimisers.images, [self.code], fused=True),
+        self.optimizers = [
+            build_optimizer(r.optimisers.generator, self.generator.parameters(), fused=True),
+            build_optimizer(r.optimisers.images, [self.code], fused=True),
         ]
 
     def images(self) -> Tensor:
         return precision.apply(self.generator, self.generator, self.code)
 
     def finish(self) -> None:
-        for learnt, adapted in zip(self.start.parameters(), self.generator.parameters()):
-            learnt.grad = None if adapted.grad is None else adapted.grad.clone()
+        for shared, adapted in zip(
+            self.initial_generator.parameters(), self.generator.parameters()
+        ):
+            shared.grad = None if adapted.grad is None else adapted.grad.clone()
         with torch.no_grad():  # spectral norm's vectors and BatchNorm's averages follow the copy
-            for kept, newer in zip(self.start.buffers(), self.generator.buffers()):
-                kept.copy_(newer)
-        self.meta.step()
-        self.meta.zero_grad(set_to_none=True)
+            for shared_buffer, adapted_buffer in zip(
+                self.initial_generator.buffers(), self.generator.buffers()
+            ):
+                shared_buffer.copy_(adapted_buffer)
+        self.meta_optimizer.step()
+        self.meta_optimizer.zero_grad(set_to_none=True)
 
 
 class PixelSource(ImageSource):
@@ -129,7 +148,7 @@ class PixelSource(ImageSource):
             len(labels), t.card.channels, scale.side, scale.side, generator=state.rng["noise"]
         ).to(setting.device)
         self.pixels = nn.Parameter(noise.clamp(self.low, self.high))
-        self.optimisers = [build_optimiser(setting.recipe.optimisers.images, [self.pixels])]
+        self.optimizers = [build_optimizer(setting.recipe.optimisers.images, [self.pixels])]
 
     def images(self) -> Tensor:
         return self.pixels * self.std + self.mean
@@ -148,35 +167,38 @@ class PyramidSource(ImageSource):
     use the Fourier basis for the same reason).
     """
 
-    COARSEST, DECAY, START = 3, 0.7, 0.05
+    MIN_LEVEL_SIDE, LEVEL_DECAY, INITIAL_NOISE = 3, 0.7, 0.05
     """Smallest side of a level in pixels; factor on learning rate and initial noise from each level
     to the next finer one; initial noise of the coarsest level.
     """
-    OPPONENT = ((2.0, 2.0, 2.0), (0.55, 0.0, -0.55), (0.27, -0.54, 0.27))
+    OPPONENT_COLORS = ((2.0, 2.0, 2.0), (0.55, 0.0, -0.55), (0.27, -0.54, 0.27))
     """Luminance, red–blue, green–magenta: natural images vary most in the first, least in the last.
     """
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
         spec, channels = setting.recipe.optimisers.images, setting.teacher.card.channels
         self.side, sides = scale.side, [scale.side]
-        while sides[-1] // 2 >= self.COARSEST:
+        while sides[-1] // 2 >= self.MIN_LEVEL_SIDE:
             sides.append(sides[-1] // 2)
-        shares = [self.DECAY ** (len(sides) - 1 - i) for i in range(len(sides))]
+        factors = [self.LEVEL_DECAY ** (len(sides) - 1 - i) for i in range(len(sides))]
         rng = state.rng["noise"]
         self.levels = [
             nn.Parameter(
-                self.START
-                * share
+                self.INITIAL_NOISE
+                * factor
                 * torch.randn(len(labels), channels, e, e, generator=rng).to(setting.device)
             )
-            for e, share in zip(sides, shares)
+            for e, factor in zip(sides, factors)
         ]
         groups = [
-            {"params": [level], "lr": spec.lr * share} for level, share in zip(self.levels, shares)
+            {"params": [level], "lr": spec.lr * factor}
+            for level, factor in zip(self.levels, factors)
         ]
-        self.optimisers = [build_optimiser(spec, groups)]
+        self.optimizers = [build_optimizer(spec, groups)]
         self.colors = (
-            torch.tensor(self.OPPONENT, device=setting.device) / 3**0.5 if channels == 3 else None
+            torch.tensor(self.OPPONENT_COLORS, device=setting.device) / 3**0.5
+            if channels == 3
+            else None
         )
 
     def images(self) -> Tensor:

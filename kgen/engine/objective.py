@@ -40,7 +40,7 @@ class Evidence:
 
     images: Tensor
     """[B,c,e,e] in [0,1]"""
-    normalised: Tensor
+    normalized: Tensor
     """[B,c,e,e], as the teacher's input"""
     labels: Tensor
     """[B], pseudo-labels as indices into the teacher's logits"""
@@ -56,7 +56,7 @@ class Evidence:
     """For each of the teacher's BatchNorm layers: the batch's statistics and the stored ones"""
     student_logits: Tensor | None
     """[B,K_T]; None in warm-up"""
-    pushed: Tensor | None
+    push_embedding: Tensor | None
     """[B,d], what L_aed pushes away from `class_vectors`; None if the term is off"""
     class_vectors: Tensor | None
     """f_y [B,d]"""
@@ -65,24 +65,24 @@ class Evidence:
     """(r_i, r_o)"""
 
 
-def _there(needed: T | None) -> T:
+def _required(value: T | None) -> T:
     """What a term needs: without it, the term is not evaluated."""
-    assert needed is not None
-    return needed
+    assert value is not None
+    return value
 
 
 FUNCTIONS: dict[str, Callable[[Evidence], Tensor]] = {
     "ce": lambda e: losses.cross_entropy(e.logits, e.labels),
     "adv": lambda e: losses.adversarial(
-        e.logits, _there(e.student_logits), e.recipe.adv_mask, e.recipe.adv_divergence
+        e.logits, _required(e.student_logits), e.recipe.adv_mask, e.recipe.adv_divergence
     ),
     "bn": lambda e: losses.batch_norm(e.batch_norm, e.recipe.bn_scale).to(e.images.device),
-    "kr": lambda e: losses.key_region(e.cam, _there(e.target)),
+    "kr": lambda e: losses.key_region(e.cam, _required(e.target)),
     "aed": lambda e: losses.embedding_push(
-        _there(e.pushed), _there(e.class_vectors), _there(e.radii)[1]
+        _required(e.push_embedding), _required(e.class_vectors), _required(e.radii)[1]
     ),
-    "tv": lambda e: losses.total_variation(e.normalised),
-    "l2": lambda e: losses.squared_size(e.normalised),
+    "tv": lambda e: losses.total_variation(e.normalized),
+    "l2": lambda e: losses.squared_size(e.normalized),
 }
 """The functions of `kgen.terms.GENERATOR`, by name."""
 PRIORS = ("tv", "l2")
@@ -118,7 +118,7 @@ class Objective:
         self.labels = setting.classes[positions.to(setting.device)]
         """[B], indices into the teacher's logits"""
         self.f_y = state.class_vectors(positions)
-        self.memory = state.feature_memory.get(scale.side)
+        self.feature_memory = state.feature_memory.get(scale.side)
         self.terms = setting.terms
 
     def weights(self) -> dict[str, float]:
@@ -147,37 +147,37 @@ class Objective:
         """
         t = self.setting.teacher
         student = student or self.student
-        normalised = (images - t.mean) / t.std
-        student_logits = pushed = None
+        normalized = (images - t.mean) / t.std
+        student_logits = push_embedding = None
         if student is not None:
             student_logits, embedding = forward_with_embedding(
-                student.network, normalised, self.corner
+                student.network, normalized, self.corner
             )
-            pushed = self._pushed(probe, embedding, student)
+            push_embedding = self._push_embedding(probe, embedding, student)
         cam = self.activation_map(probe)
         evidence = Evidence(
             images=images,
-            normalised=normalised,
+            normalized=normalized,
             labels=self.labels,
             logits=probe.logits,
             embedding=probe.embedding,
             cam=cam,
             target=self.scale.target if all(self.scale.map_size) else None,
-            batch_norm=self._remembered(probe),
+            batch_norm=self._smoothed_statistics(probe),
             student_logits=student_logits,
-            pushed=pushed,
+            push_embedding=push_embedding,
             class_vectors=self.f_y,
             recipe=self.setting.recipe,
             radii=self.setting.radii,
         )
-        there = {"batch_norm"}  # without layers their sum is 0
-        there |= {"student"} if evidence.student_logits is not None else set()
-        there |= {"map"} if evidence.target is not None else set()
-        there |= {"embeddings"} if evidence.pushed is not None else set()
+        available = {"batch_norm"}  # without layers their sum is 0
+        available |= {"student"} if evidence.student_logits is not None else set()
+        available |= {"map"} if evidence.target is not None else set()
+        available |= {"embeddings"} if evidence.push_embedding is not None else set()
         zero = torch.zeros((), device=images.device)
         values = {
             term.name: (term.function or FUNCTIONS[term.name])(evidence)
-            if there.issuperset(term.needs) and self._is_used(term)
+            if available.issuperset(term.needs) and self._is_used(term)
             else zero
             for term in self.terms
         }
@@ -186,41 +186,46 @@ class Objective:
     def _is_used(self, term: Term) -> bool:
         return term.name not in PRIORS or self.setting.weight(term) != 0
 
-    def _pushed(self, probe: Probe, embedding: Tensor, student: Snapshot) -> Tensor | None:
+    def _push_embedding(self, probe: Probe, embedding: Tensor, student: Snapshot) -> Tensor | None:
         """What L_aed (Eq. 11) pushes away from its class; None while the term is off.
 
         The student's embedding (as in the formula) or the teacher's (as in the text).
         """
-        centres = self.state.centres
+        centers = self.state.centers
         if self.f_y is None or student.projection is None:
             return None
-        if self.setting.recipe.aed_embedding == "teacher" and centres is not None:
-            return probe.embedding * centres.factor
+        if self.setting.recipe.aed_embedding == "teacher" and centers is not None:
+            return probe.embedding * centers.factor
         return student.projection(embedding)
 
-    def _remembered(self, probe: Probe) -> list[losses.BatchNormStatistics]:
+    def _smoothed_statistics(self, probe: Probe) -> list[losses.BatchNormStatistics]:
         """The batch's statistics, mixed with those of earlier batches if the recipe has a feature
         memory.
         """
-        m = self.setting.recipe.feature_memory
-        if not m or self.memory is None:
+        momentum = self.setting.recipe.feature_memory
+        if not momentum or self.feature_memory is None:
             return probe.batch_norm
         means, variances = (
-            half.split([len(s[0]) for s in probe.batch_norm]) for half in self.memory
+            statistics.split([len(s[0]) for s in probe.batch_norm])
+            for statistics in self.feature_memory
         )
         return [
-            (m * old_mean + (1 - m) * mean, m * old_variance + (1 - m) * variance, *stored)
+            (
+                momentum * old_mean + (1 - momentum) * mean,
+                momentum * old_variance + (1 - momentum) * variance,
+                *stored,
+            )
             for old_mean, old_variance, (mean, variance, *stored) in zip(
                 means, variances, probe.batch_norm
             )
         ]
 
     @torch.no_grad()
-    def remember(self, probe: Probe) -> None:
+    def update_feature_memory(self, probe: Probe) -> None:
         """Mix the statistics of a finished batch into the feature memory."""
         if not self.setting.recipe.feature_memory or not probe.batch_norm:
             return
-        mixed = self._remembered(probe)
+        mixed = self._smoothed_statistics(probe)
         self.state.feature_memory[self.scale.side] = torch.stack(
             [torch.cat([s[i] for s in mixed]) for i in (0, 1)]
         )

@@ -32,54 +32,54 @@ REFERENCE_IMAGES, REFERENCE_BYTES = 400, 2**26
 """How many real examples to show beside the synthetic ones, and their total size limit."""
 
 
-def pick_device(wanted: str) -> torch.device:
+def select_device(requested: str) -> torch.device:
     """The device that a recipe requests; auto picks CUDA, then MPS, then the CPU.
 
     RecipeError if this machine does not have it.
     """
-    there = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
-    found = [name for name, ok in there.items() if ok]
-    if wanted != "auto" and wanted not in found:
+    devices = [name for name, ok in available.items() if ok]
+    if requested != "auto" and requested not in devices:
         raise RecipeError(
-            f"Recipe field 'device' is {wanted!r}, but this machine has: {', '.join(found)}.",
+            f"Recipe field 'device' is {requested!r}, but this machine has: {', '.join(devices)}.",
             code="not-here",
             field="device",
-            value=wanted,
-            found=found,
+            value=requested,
+            found=devices,
         )
-    return torch.device(found[0] if wanted == "auto" else wanted)
+    return torch.device(devices[0] if requested == "auto" else requested)
 
 
-def choose_classes(recipe: Recipe, known: tuple[str, ...]) -> list[int]:
+def select_classes(recipe: Recipe, names: tuple[str, ...]) -> list[int]:
     """Indices of the recipe's classes among the teacher's.
 
     RecipeError names a class that the teacher does not have.
     """
     if recipe.classes is None:
-        return list(range(len(known)))
-    chosen = []
+        return list(range(len(names)))
+    selected = []
     for c in recipe.classes:
-        if isinstance(c, str) and c in known:
-            chosen.append(known.index(c))
-        elif isinstance(c, int) and 0 <= c < len(known):
-            chosen.append(c)
+        if isinstance(c, str) and c in names:
+            selected.append(names.index(c))
+        elif isinstance(c, int) and 0 <= c < len(names):
+            selected.append(c)
         else:
             raise RecipeError(
                 f"Recipe field 'classes': {c!r} is not a class of {recipe.teacher}."
-                f" {zoo.nearest(str(c), list(known))}",
+                f" {zoo.nearest(str(c), list(names))}",
                 code="unknown-class",
                 field="classes",
                 value=c,
             )
-    if len(set(chosen)) != len(chosen):
+    if len(set(selected)) != len(selected):
         raise RecipeError(
             "Recipe field 'classes': a class is selected twice.", code="twice", field="classes"
         )
-    return chosen
+    return selected
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,15 @@ class Setting:
     Raises RecipeError, ZooError, DataError, EmbeddingError.
     """
 
-    def __init__(self, recipe: Recipe, own_terms: Sequence[Term] = ()):
+    def __init__(self, recipe: Recipe, custom_terms: Sequence[Term] = ()):
         self.recipe = recipe
-        self.terms = with_own(own_terms)
+        self.terms = with_own(custom_terms)
         """Terms of the generator's loss; custom terms come last."""
-        self.device = pick_device(recipe.device)
+        self.device = select_device(recipe.device)
         self.teacher = zoo.load_teacher(recipe.teacher).to(self.device)
         self.card = card = self.teacher.card
-        self.chosen = choose_classes(recipe, self.teacher.classes)
-        self.classes = torch.tensor(self.chosen, device=self.device)
+        self.selected = select_classes(recipe, self.teacher.classes)
+        self.classes = torch.tensor(self.selected, device=self.device)
         """[K], the teacher's index of each selected class; labels elsewhere are positions in this
         list.
         """
@@ -136,24 +136,24 @@ class Setting:
         """P [K_T,d]; with class centers, fixed random rows that only the noisy layer sees"""
         self.radii = self._radii()
         """(r_i, r_o) of Eq. 9 and 11; None if the embedding in-out game is off."""
-        self.student_total = recipe.total_student_steps if len(self.chosen) > 1 else 0
+        self.student_total = recipe.total_student_steps if len(self.selected) > 1 else 0
         """Student steps of the whole run; 0 for a single class, which leaves nothing to classify.
         """
-        scarce = min(scale.budget_images for scale in self.scales)
+        smallest_budget = min(scale.budget_images for scale in self.scales)
         if (
             self.student_total
             and recipe.pool_policy == "spread"
-            and scarce * (recipe.warmup_epochs + 1) < recipe.epochs
+            and smallest_budget * (recipe.warmup_epochs + 1) < recipe.epochs
         ):
             raise RecipeError(
-                f"Recipe field 'ratio' is {recipe.ratio}: a budget of {scarce} images, spread over"
-                f" {recipe.epochs} epochs, leaves the pool empty when student training begins."
-                " Raise 'ratio', or lower 'epochs'.",
+                f"Recipe field 'ratio' is {recipe.ratio}: a budget of {smallest_budget} images,"
+                f" spread over {recipe.epochs} epochs, leaves the pool empty when student training"
+                " begins. Raise 'ratio', or lower 'epochs'.",
                 code="pool-empty",
                 field="ratio",
                 value=recipe.ratio,
             )
-        self.judge = judge.find(recipe, self.teacher, self.chosen, self.sides)
+        self.judge = judge.find(recipe, self.teacher, self.selected, self.sides)
         """The second opinion; None if the recipe has none."""
         self.real = self._real()
         """Real images for the accuracy curve; None if none are available or requested."""
@@ -194,10 +194,10 @@ class Setting:
                 probe, torch.zeros(1, dtype=torch.int64, device=self.device)
             )
         except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts its sizes
-            least = f"; the smallest size it accepts is {card.smallest}" if card.smallest else ""
+            minimum = f"; the smallest size it accepts is {card.smallest}" if card.smallest else ""
             raise RecipeError(
                 f"Recipe field 'resolutions': {recipe.teacher} does not accept images of {side} ×"
-                f" {side}{least} ({str(error).partition(chr(10))[0][:120].rstrip('.')}).",
+                f" {side}{minimum} ({str(error).partition(chr(10))[0][:120].rstrip('.')}).",
                 code="size",
                 field="resolutions",
                 value=side,
@@ -216,13 +216,13 @@ class Setting:
 
         If they are missing, DataError says what to fetch.
         """
-        r, known = self.recipe, self.card.data
+        r, dataset = self.recipe, self.card.data
         if r.real_images is not None:
             return data.image_folder(
-                r.real_images, self.teacher.classes, self.card, tuple(self.chosen)
+                r.real_images, self.teacher.classes, self.card, tuple(self.selected)
             )
         if r.evaluate_on == "validation":
-            if known is None:
+            if dataset is None:
                 raise DataError(
                     f"The training data of {self.card.title} is unknown, so there are no held-out"
                     " images; set evaluate_on to 'auto' or 'none'.",
@@ -230,13 +230,13 @@ class Setting:
                     field="evaluate_on",
                     value="validation",
                 )
-            return data.split(data.training_set(known))[1]
+            return data.split(data.training_set(dataset))[1]
         if (
-            r.evaluate_on == "none" or known is None
+            r.evaluate_on == "none" or dataset is None
         ):  # user-supplied teachers have no known data set
             return None
         try:
-            return data.of_teacher(self.card, self.chosen)
+            return data.of_teacher(self.card, self.selected)
         except DataError as error:
             if r.evaluate_on == "auto":
                 return None
@@ -270,8 +270,8 @@ class Setting:
     def _table(self) -> Tensor:
         r, classes = self.recipe, self.teacher.classes
         if r.embedding == "text":
-            given = r.class_texts or {}
-            if unknown := [name for name in given if name not in classes]:
+            texts = r.class_texts or {}
+            if unknown := [name for name in texts if name not in classes]:
                 raise RecipeError(
                     f"Recipe field 'class_texts': {unknown[0]!r} is not a class of {r.teacher}."
                     f" {zoo.nearest(unknown[0], list(classes))}",
@@ -280,7 +280,7 @@ class Setting:
                     value=unknown[0],
                 )
             return embeddings.class_table(
-                tuple(given.get(c, c) for c in classes), live=r.text_encoder == "live"
+                tuple(texts.get(c, c) for c in classes), live=r.text_encoder == "live"
             )
         rng = torch.Generator().manual_seed(stream_seed(self.recipe.seed, "rows"))
         return torch.randn(len(self.teacher.classes), embeddings.WIDTH, generator=rng)
@@ -291,25 +291,30 @@ class Setting:
         By default, r_o is the smallest MSE between two class embeddings (scaled to 0.03), and r_i
         is half of it.
         """
-        given = self.recipe.radii
-        if not self.recipe.diverse or len(self.chosen) < 2:
+        radii = self.recipe.radii
+        if not self.recipe.diverse or len(self.selected) < 2:
             return None
-        outer = embeddings.OUTER_RADIUS if given.outer is None else given.outer
-        return (outer / 2 if given.inner is None else given.inner), outer
+        outer = embeddings.OUTER_RADIUS if radii.outer is None else radii.outer
+        return (outer / 2 if radii.inner is None else radii.inner), outer
 
     def teacher_score(self, real: data.RealImages, teacher: Teacher) -> events.Score:
         """The teacher's accuracy among the selected classes.
 
         The published value on all test images if it applies; otherwise measured on these images.
         """
-        card, everything = self.card, len(self.chosen) == len(self.teacher.classes)
-        own = self.recipe.real_images is not None
-        if card.accuracy is not None and self.tested_on == "test" and everything and not own:
+        card, all_classes = self.card, len(self.selected) == len(self.teacher.classes)
+        custom_images = self.recipe.real_images is not None
+        if (
+            card.accuracy is not None
+            and self.tested_on == "test"
+            and all_classes
+            and not custom_images
+        ):
             # measured on all test images when the teacher was made; a test verifies it
             return events.Score(accuracy=card.accuracy, n=card.n_test)
-        return score(teacher.logits, real, self.chosen, device=self.device)
+        return score(teacher.logits, real, self.selected, device=self.device)
 
-    def announcement(self) -> dict[str, Any]:
+    def run_started_fields(self) -> dict[str, Any]:
         """The fields of a run_started event that describe the setting."""
         r = self.recipe
         scales = [
@@ -326,8 +331,8 @@ class Setting:
             "name": r.name,
             "recipe": r.model_dump(mode="json"),
             "teacher": self.card,
-            "classes": [self.teacher.classes[c] for c in self.chosen],
-            "class_indices": self.chosen,
+            "classes": [self.teacher.classes[c] for c in self.selected],
+            "class_indices": self.selected,
             "budget_images": self.budget_images,
             "budget_pixels": self.budget_pixels,
             "map_size": scales[0].map_size,
@@ -343,39 +348,42 @@ class Setting:
         }
 
     @functools.cached_property
-    def examples(self) -> data.RealImages | None:
+    def reference_images(self) -> data.RealImages | None:
         """A few hundred real images, for comparison only; None if there are none."""
         if self.real is None:
             return None
         count = min(REFERENCE_IMAGES, REFERENCE_BYTES // math.prod(self.real.images.shape[1:]))
-        return self.real.stratified(count, tuple(self.chosen), seed=1)
+        return self.real.stratified(count, tuple(self.selected), seed=1)
 
     @torch.no_grad()
-    def reference(self) -> events.Arrays | None:
+    def reference_arrays(self) -> events.Arrays | None:
         """The examples and the teacher's embeddings of them."""
-        real = self.examples
+        real = self.reference_images
         if real is None:
             return None
         images = real.images[:]
-        position = {c: i for i, c in enumerate(self.chosen)}
+        position = {c: i for i, c in enumerate(self.selected)}
         labels = np.array([position[c] for c in real.labels.tolist()], dtype=np.int64)
-        seen = [
-            self.teacher(torch.from_numpy(images[piece]).to(self.device).float() / 255).embedding
-            for piece in pieces(images.shape)
+        teacher_embeddings = [
+            self.teacher(torch.from_numpy(images[batch]).to(self.device).float() / 255).embedding
+            for batch in pieces(images.shape)
         ]
         return {
             "images": images,
             "labels": labels,
-            "embedding": torch.cat(seen).half().cpu().numpy(),
+            "embedding": torch.cat(teacher_embeddings).half().cpu().numpy(),
         }
 
     def warnings(self) -> list[tuple[str, str]]:
         """(what may be surprising, what to do about it)"""
-        r, found = self.recipe, []
-        for asked, side in zip(r.resolutions, self.sides):
-            if asked != side:
-                text = f"Images of {asked} × {asked} are not possible; {side} × {side} is used."
-                found.append(
+        r, warnings = self.recipe, []
+        for requested, side in zip(r.resolutions, self.sides):
+            if requested != side:
+                text = (
+                    f"Images of {requested} × {requested} are not possible;"
+                    f" {side} × {side} is used."
+                )
+                warnings.append(
                     (
                         text,
                         (
@@ -386,32 +394,34 @@ class Setting:
                 )
         # a few images less than the budget is just rounding: batches of several sides hold whole
         # images
-        offered = (
+        generated = (
             sum(scale.batch - self.held_out(scale.batch) for scale in self.scales)
             * r.total_iterations
             // len(self.scales)
         )
         if (
             r.pool_policy == "spread"
-            and offered < self.budget_images - max(scale.batch for scale in self.scales) // 2
+            and generated < self.budget_images - max(scale.batch for scale in self.scales) // 2
         ):
-            text = f"The run makes {offered:,} images, but the budget holds {self.budget_images:,}."
-            found.append((text, "Add epochs or iterations, or lower the ratio."))
-        if self.student_total and self.budget_images < len(self.chosen):
             text = (
-                f"The budget holds {self.budget_images:,} images of {len(self.chosen):,} classes,"
+                f"The run makes {generated:,} images, but the budget holds {self.budget_images:,}."
+            )
+            warnings.append((text, "Add epochs or iterations, or lower the ratio."))
+        if self.student_total and self.budget_images < len(self.selected):
+            text = (
+                f"The budget holds {self.budget_images:,} images of {len(self.selected):,} classes,"
                 " so the student never sees some of the classes."
             )
-            found.append((text, "Raise the ratio, or select fewer classes."))
+            warnings.append((text, "Raise the ratio, or select fewer classes."))
         if self.teacher.map_kind == "none" and r.weights.kr:
-            found.append(
+            warnings.append(
                 (
                     "This teacher has no spatial map before its pooling, so the key region is off.",
                     "Nothing to do.",
                 )
             )
         if not self.teacher.has_batch_norm and r.weights.bn:
-            found.append(
+            warnings.append(
                 (
                     (
                         "This teacher has no BatchNorm layers, so it stores no statistics and"
@@ -426,7 +436,7 @@ class Setting:
                 " see how often it agrees with the teacher on synthetic images that it was not"
                 " trained on."
             )
-            found.append(
+            warnings.append(
                 (
                     text,
                     (
@@ -436,7 +446,7 @@ class Setting:
                 )
             )
         if self.real is not None and self.real.left_out:
-            found.append(
+            warnings.append(
                 (
                     (
                         f"{len(self.real.left_out)} subfolders of {self.recipe.real_images} do not"
@@ -446,24 +456,24 @@ class Setting:
                 )
             )
         if self.real is not None and (
-            empty := len(set(self.chosen).difference(np.unique(self.real.labels).tolist()))
+            missing := len(set(self.selected).difference(np.unique(self.real.labels).tolist()))
         ):
-            found.append(
+            warnings.append(
                 (
                     (
-                        f"{empty} of {len(self.chosen)} selected classes have no real test image;"
-                        " accuracy covers the others only."
+                        f"{missing} of {len(self.selected)} selected classes have no real test"
+                        " image; accuracy covers the others only."
                     ),
                     "Nothing to do.",
                 )
             )
-        if len(self.chosen) == 1:
+        if len(self.selected) == 1:
             text = "Only one class is selected: images are generated, but no student is trained."
-            found.append((text, "Select two or more classes to train a student."))
-        if r.embedding == "text" and (close := embeddings.close_pairs(self.table[self.chosen])):
-            a, b = (self.teacher.classes[self.chosen[i]] for i in close[0])
-            more = f" ({len(close) - 1} more such pairs)" if len(close) > 1 else ""
-            found.append(
+            warnings.append((text, "Select two or more classes to train a student."))
+        if r.embedding == "text" and (pairs := embeddings.close_pairs(self.table[self.selected])):
+            a, b = (self.teacher.classes[self.selected[i]] for i in pairs[0])
+            more = f" ({len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""
+            warnings.append(
                 (
                     (
                         f"The texts for {a} and {b} mean nearly the same{more}, so their images may"
@@ -473,10 +483,10 @@ class Setting:
                 )
             )
         if r.schedule == "concurrent" and self.device.type == "mps":
-            found.append(
+            warnings.append(
                 ("Two threads are not safe on MPS; the run is sequential.", "Nothing to do.")
             )
-        return found
+        return warnings
 
     def device_title(self) -> str:
         """The selected device, for display."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
 from kgen import precision
-from kgen.embeddings import ClassCentres
+from kgen.embeddings import ClassCenters
 from kgen.engine.heldout_agreement import HeldOut
 from kgen.engine.setting import Setting
 from kgen.nets.network import Network
@@ -27,11 +27,11 @@ from kgen.sources import Generator
 from kgen.zoo.zoo import build_student
 
 M = TypeVar("M", bound=nn.Module)
-VIEWS = ("views", "view_logits")
+VIEW_COLUMNS = ("views", "view_logits")
 """Pool columns that hold each image's views and the teacher's answers to them."""
 
 
-def build_optimiser(
+def build_optimizer(
     spec: Optimiser, parameters: ParamsT, fused: bool | None = None
 ) -> torch.optim.Optimizer:
     """The optimizer that the recipe specifies."""
@@ -68,7 +68,7 @@ def new_pool(setting: Setting, rng: torch.Generator) -> MemoryPool:
         setting.budget_pixels,
         r.pool_policy,
         planned=r.epochs * r.iterations,
-        classes=len(setting.chosen),
+        classes=len(setting.selected),
         rng=rng,
         device=setting.device,
         sides=setting.sides,
@@ -94,7 +94,7 @@ class LoopState:
             stream_seed(recipe.seed, "student") % 2**31,
             self.teacher.card.side,
         ).to(self.device)
-        self.centres = self._centres()
+        self.centers = self._class_centers()
         """f_y as class centers; None if class texts represent the classes."""
         self.projection = self._projection()
         """S_dim → d, trained with the student and dropped on export; None if the embedding in-out
@@ -104,9 +104,9 @@ class LoopState:
             *self.student.parameters(),
             *(self.projection.parameters() if self.projection else ()),
         ]
-        self.student_optimiser = build_optimiser(recipe.optimisers.student, trained)
+        self.student_optimizer = build_optimizer(recipe.optimisers.student, trained)
         self.pool = new_pool(setting, self.rng["pool"])
-        self.held_out = HeldOut(self.teacher, setting.chosen)
+        self.held_out = HeldOut(self.teacher, setting.selected)
         """What the student is evaluated on without real images."""
         self.feature_memory: dict[int, Tensor] = {}
         """Side → means and variances of earlier batches, concatenated over all BatchNorm layers
@@ -116,12 +116,12 @@ class LoopState:
         """Iterations finished."""
         self.student_steps = 0
         """Student steps finished."""
-        self.generator_births = 0
+        self.generators_created = 0
         self.generators: dict[int, Generator] = {}
         """Side → generator, or with source "latent" the shared initialization of its copies; empty
         if the source has no generator.
         """
-        self.generator_optimisers: dict[int, torch.optim.Optimizer] = {}
+        self.generator_optimizers: dict[int, torch.optim.Optimizer] = {}
         self.formats: dict[str, Format] = {}
         """The format each network computes in: as given (a resumed run), otherwise the fastest that
         the recipe allows here.
@@ -147,10 +147,10 @@ class LoopState:
         )
         images = (torch.rand(shape, generator=rng).to(device) - t.mean) / t.std
         code = torch.randn(shape[0], r.noise_width, generator=rng).to(device)
-        seen = images.requires_grad_()
-        found = {
+        inputs = images.requires_grad_()
+        formats = {
             "teacher": fastest(
-                allowed, t.network, lambda network: precision.apply(network, network, seen)
+                allowed, t.network, lambda network: precision.apply(network, network, inputs)
             ),
             "student": fastest(
                 allowed,
@@ -159,23 +159,23 @@ class LoopState:
             ),
         }
         generator = self.generators.get(side)
-        found["generator"] = (
+        formats["generator"] = (
             fastest(allowed, generator, lambda g: precision.apply(g, g, code))
             if generator
             else allowed[0]
         )
-        return found
+        return formats
 
-    def _centres(self) -> ClassCentres | None:
+    def _class_centers(self) -> ClassCenters | None:
         if self.setting.radii is None or self.recipe.embedding != "centre":
             return None
-        return ClassCentres(len(self.setting.chosen), self.teacher.card.features, self.device)
+        return ClassCenters(len(self.setting.selected), self.teacher.card.features, self.device)
 
     def _projection(self) -> nn.Module | None:
         if self.setting.radii is None:
             return None
         width = embedding_width(self.student)
-        out = self.setting.table.shape[1] if self.centres is None else self.centres.sums.shape[1]
+        out = self.setting.table.shape[1] if self.centers is None else self.centers.sums.shape[1]
         return seeded(
             nn.Linear, stream_seed(self.recipe.seed, "projection") % 2**31, width, out
         ).to(self.device)
@@ -187,7 +187,7 @@ class LoopState:
             return
         spec = r.optimisers.meta if r.source == "latent" else r.optimisers.generator
         for i, side in enumerate(self.setting.sides):
-            name = f"generator/{self.generator_births}" + (f"/{side}" if i else "")
+            name = f"generator/{self.generators_created}" + (f"/{side}" if i else "")
             self.generators[side] = seeded(
                 Generator,
                 stream_seed(r.seed, name) % 2**31,
@@ -201,34 +201,35 @@ class LoopState:
                 statistics=(t.mean.flatten().cpu(), t.std.flatten().cpu()),
             ).to(self.device)
             set_format(self.generators[side], self.formats.get("generator", PLAIN))
-            self.generator_optimisers[side] = build_optimiser(
+            self.generator_optimizers[side] = build_optimizer(
                 spec, self.generators[side].parameters(), fused=True
             )
-        self.generator_births += 1
+        self.generators_created += 1
 
     @property
-    def knows_classes(self) -> bool:
+    def has_class_vectors(self) -> bool:
         """Whether the embedding in-out game is on and every class has its f_y.
 
         Class centers are known only after some iterations.
         """
-        return self.setting.radii is not None and (self.centres is None or self.centres.ready)
+        return self.setting.radii is not None and (self.centers is None or self.centers.ready)
 
     def class_vectors(self, positions: Tensor) -> Tensor | None:
-        """f_y [B,d] for positions [B] in the chosen classes; None unless `knows_classes`."""
-        if not self.knows_classes:
+        """f_y [B,d] for positions [B] in the selected classes; None unless `has_class_vectors`."""
+        if not self.has_class_vectors:
             return None
         positions = positions.to(self.device)
         return (
             self.setting.table[self.setting.classes[positions]]
-            if self.centres is None
-            else self.centres.table[positions]
+            if self.centers is None
+            else self.centers.table[positions]
         )
 
     def snapshot(self) -> Snapshot:
         """An immutable copy of the student, for the generator's loss terms that depend on it."""
         return Snapshot(
-            _frozen(self.student), None if self.projection is None else _frozen(self.projection)
+            _frozen_copy(self.student),
+            None if self.projection is None else _frozen_copy(self.projection),
         )
 
     def student_is_finite(self) -> bool:
@@ -241,60 +242,65 @@ class LoopState:
 
         The pool's pixels are not included: they stay in the run folder's batches.
         """
-        out = {
-            "counters": torch.tensor([self.iterations, self.student_steps, self.generator_births])
+        tensors = {
+            "counters": torch.tensor([self.iterations, self.student_steps, self.generators_created])
         }
-        for part, state in self._parts():
-            out |= {f"{part}.{k}": v for k, v in state().items()}
-        out |= {f"rng.{name}": g.get_state() for name, g in self.rng.items()}
-        return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in out.items()}
+        for component, state in self._components():
+            tensors |= {f"{component}.{k}": v for k, v in state().items()}
+        tensors |= {f"rng.{name}": generator.get_state() for name, generator in self.rng.items()}
+        return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
 
     def load(
-        self, tensors: dict[str, Tensor], batch_of: Callable[[int], dict[str, np.ndarray]]
+        self, tensors: dict[str, Tensor], read_batch: Callable[[int], dict[str, np.ndarray]]
     ) -> None:
         """Restore the output of `tensors`.
 
         `batch_of(iteration)` returns the arrays of a journaled batch.
         """
-        self.iterations, self.student_steps, births = tensors["counters"].tolist()
-        if births != self.generator_births:
-            self.generator_births = births - 1
+        self.iterations, self.student_steps, generators_created = tensors["counters"].tolist()
+        if generators_created != self.generators_created:
+            self.generators_created = generators_created - 1
             self.new_generators()
 
-        def part(prefix: str) -> dict[str, Tensor]:
+        def with_prefix(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         for side, generator in self.generators.items():
-            generator.load_state_dict(part(f"generator.{side}."))
-            _load_optimiser(self.generator_optimisers[side], part(f"generator_optimiser.{side}."))
-        self.student.load_state_dict(part("student."))
-        _load_optimiser(self.student_optimiser, part("student_optimiser."))
+            generator.load_state_dict(with_prefix(f"generator.{side}."))
+            _load_optimizer(
+                self.generator_optimizers[side], with_prefix(f"generator_optimiser.{side}.")
+            )
+        self.student.load_state_dict(with_prefix("student."))
+        _load_optimizer(self.student_optimizer, with_prefix("student_optimiser."))
         if self.projection is not None:
-            self.projection.load_state_dict(part("projection."))
-        if self.centres is not None:
-            self.centres.load_state_dict(part("centres."))
+            self.projection.load_state_dict(with_prefix("projection."))
+        if self.centers is not None:
+            self.centers.load_state_dict(with_prefix("centres."))
         self.feature_memory = {
-            int(side): memory.to(self.device) for side, memory in part("feature_memory.").items()
+            int(side): memory.to(self.device)
+            for side, memory in with_prefix("feature_memory.").items()
         }
-        self.pool.load_state_dict(part("pool."), batch_of, VIEWS if self.recipe.views else ())
+        self.pool.load_state_dict(
+            with_prefix("pool."), read_batch, VIEW_COLUMNS if self.recipe.views else ()
+        )
         if self.setting.real is None and self.setting.student_total:
-            self.held_out.restore(self.iterations, batch_of)
-        for name, state in part("rng.").items():
+            self.held_out.restore(self.iterations, read_batch)
+        for name, state in with_prefix("rng.").items():
             self.rng[name].set_state(state)
 
-    def _parts(self) -> Iterator[tuple[str, Callable[[], dict[str, Tensor]]]]:
+    def _components(self) -> Iterator[tuple[str, Callable[[], dict[str, Tensor]]]]:
         for side, generator in self.generators.items():
             yield f"generator.{side}", generator.state_dict
             yield (
                 f"generator_optimiser.{side}",
-                functools.partial(_optimiser_tensors, self.generator_optimisers[side]),
+                functools.partial(_optimizer_tensors, self.generator_optimizers[side]),
             )
         yield "student", self.student.state_dict
-        yield "student_optimiser", functools.partial(_optimiser_tensors, self.student_optimiser)
+        yield "student_optimiser", functools.partial(_optimizer_tensors, self.student_optimizer)
         if self.projection is not None:
             yield "projection", self.projection.state_dict
-        if self.centres is not None:
-            yield "centres", self.centres.state_dict
+        if self.centers is not None:
+            yield "centres", self.centers.state_dict
         yield (
             "feature_memory",
             lambda: {str(side): memory for side, memory in self.feature_memory.items()},
@@ -302,12 +308,12 @@ class LoopState:
         yield "pool", self.pool.state_dict
 
 
-def _frozen(network: M) -> M:
+def _frozen_copy(network: M) -> M:
     return copy.deepcopy(network).eval().requires_grad_(False)
 
 
-def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
     return {
         f"{i}.{k}": v
         for i, slots in state.items()
@@ -316,8 +322,8 @@ def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         i, _, key = name.partition(".")
@@ -327,6 +333,6 @@ def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]
         ):  # fused optimizers need state in the parameter's own memory layout
             value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(i), {})[key] = value
-    optimiser.load_state_dict(
-        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 from kgen import losses
 from kgen.augment import mix
 from kgen.engine.setting import Setting
-from kgen.engine.state import VIEWS, LoopState
+from kgen.engine.state import VIEW_COLUMNS, LoopState
 from kgen.engine.synthesis import check_finite
 from kgen.nets.vit import Corner, draw_corner, forward_with_embedding
 from kgen.pool import Buffer
@@ -27,31 +27,33 @@ REPORT_EVERY = 10
 
 def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     """At student step `step` of `total`: a linear ramp after warm-up, then cosine to zero (C.4)."""
-    highest, ramp = recipe.optimisers.student.lr, recipe.warmup_epochs * recipe.student_steps
-    if step < ramp:
-        return highest * (step + 1) / ramp
-    return highest * 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
+    peak_lr, ramp_steps = recipe.optimisers.student.lr, recipe.warmup_epochs * recipe.student_steps
+    if step < ramp_steps:
+        return peak_lr * (step + 1) / ramp_steps
+    return (
+        peak_lr * 0.5 * (1 + math.cos(math.pi * (step - ramp_steps) / max(1, total - ramp_steps)))
+    )
 
 
 class StudentTrainer:
-    """Makes student steps. On a separate thread it needs its own `teacher` (`Teacher.twin`)."""
+    """Makes student steps. On a separate thread it needs its own `teacher` (`Teacher.clone`)."""
 
     def __init__(self, setting: Setting, state: LoopState, teacher: Teacher | None = None):
         self.setting, self.state = setting, state
         self.teacher = teacher or setting.teacher
-        self._sums, self._since = torch.zeros(2, device=setting.device), 0
+        self._loss_sums, self._steps_since_report = torch.zeros(2, device=setting.device), 0
 
     def step(self) -> None:
         """One update of the student (Eq. 8); its losses are summed on the device."""
         r, s, t = self.setting.recipe, self.state, self.teacher
-        for group in s.student_optimiser.param_groups:
+        for group in s.student_optimizer.param_groups:
             group["lr"] = learning_rate(r, s.student_steps, self.setting.student_total)
         buffer = s.pool.sample_buffer(s.rng["shelf"])
         corner = draw_corner(t.network, buffer.side, r.position_decay, s.rng["corner_student"])
-        images, wanted, positions = self._batch(buffer, corner)
+        views, teacher_logits, positions = self._batch(buffer, corner)
         s.student.train()
-        logits, embedding = forward_with_embedding(s.student, (images - t.mean) / t.std, corner)
-        loss = kl = losses.distillation(wanted, logits, r.temperature)
+        logits, embedding = forward_with_embedding(s.student, (views - t.mean) / t.std, corner)
+        loss = kl = losses.distillation(teacher_logits, logits, r.temperature)
         pull = torch.zeros_like(kl)
         radii = self.setting.radii
         if (
@@ -62,12 +64,12 @@ class StudentTrainer:
         ):
             pull = losses.embedding_pull(s.projection(embedding), f_y, radii[0]).mean()
             loss = kl + r.weights.ed * pull
-        s.student_optimiser.zero_grad(set_to_none=True)
+        s.student_optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        s.student_optimiser.step()
+        s.student_optimizer.step()
         s.student_steps += 1
-        self._sums += torch.stack([kl.detach(), pull.detach()])
-        self._since += 1
+        self._loss_sums += torch.stack([kl.detach(), pull.detach()])
+        self._steps_since_report += 1
 
     def _batch(self, buffer: Buffer, corner: Corner | None) -> tuple[Tensor, Tensor, Tensor]:
         """A student batch: (views, teacher logits, labels).
@@ -80,10 +82,10 @@ class StudentTrainer:
         index = buffer.draw(scale.student_batch, s.rng["student_batch"])
         images, positions = buffer.images[index.to(device)].float() / 255, buffer.labels[index]
         if r.views:
-            which = torch.randint(0, r.views, index.shape, generator=s.rng["augment_student"])
-            views, answers = (buffer.extras[name] for name in VIEWS)
-            place = (index.to(device), which.to(device))
-            return scale.student_views.apply(images, views[place].cpu()), answers[place], positions
+            view = torch.randint(0, r.views, index.shape, generator=s.rng["augment_student"])
+            views, answers = (buffer.extras[name] for name in VIEW_COLUMNS)
+            key = (index.to(device), view.to(device))
+            return scale.student_views.apply(images, views[key].cpu()), answers[key], positions
         if r.augment != "none":
             images = scale.student_views(images, s.rng["augment_student"])
         if r.mix != "none":
@@ -94,7 +96,7 @@ class StudentTrainer:
     @property
     def unreported(self) -> int:
         """Steps made since the last report."""
-        return self._since
+        return self._steps_since_report
 
     def report(self) -> dict[str, Any]:
         """Means since the last report (the only transfer from the device). Raises Diverged.
@@ -102,10 +104,10 @@ class StudentTrainer:
         The loss, its parts {kl, ed}, and the learning rate of the last step.
         """
         r, step = self.setting.recipe, self.state.student_steps - 1
-        kl, ed = (self._sums / self._since).tolist()
+        kl, ed = (self._loss_sums / self._steps_since_report).tolist()
         parts = {"kl": kl, "ed": ed} if r.weights.ed else {"kl": kl}
         check_finite(parts, step)
-        self._sums, self._since = torch.zeros_like(self._sums), 0
+        self._loss_sums, self._steps_since_report = torch.zeros_like(self._loss_sums), 0
         loss = kl + r.weights.ed * ed
         return {
             "loss": loss,
@@ -113,7 +115,7 @@ class StudentTrainer:
             "lr": learning_rate(r, step, self.setting.student_total),
         }
 
-    def place(self) -> dict[str, int]:
+    def coordinates(self) -> dict[str, int]:
         """Position of the last step: epoch, step, iteration."""
         r, step = self.setting.recipe, self.state.student_steps - 1
         return {

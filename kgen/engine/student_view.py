@@ -73,6 +73,6 @@ def student_view(
     }
     if real is not None and real.images[:1].size * len(real) <= MAX_VALUES:
         arrays["reference"] = embedding(torch.from_numpy(real.images[:])).half()
-    if (anchors := state.class_vectors(torch.arange(len(setting.chosen)))) is not None:
+    if (anchors := state.class_vectors(torch.arange(len(setting.selected)))) is not None:
         arrays["anchors"] = anchors.half()
     return {name: value.cpu().numpy() for name, value in arrays.items()}

@@ -20,14 +20,14 @@ from kgen.augment import Variation
 from kgen.engine.image_sources import SOURCES
 from kgen.engine.objective import Objective
 from kgen.engine.setting import Scale, Setting
-from kgen.engine.state import VIEWS, LoopState, Snapshot
+from kgen.engine.state import VIEW_COLUMNS, LoopState, Snapshot
 from kgen.errors import KGenError
 from kgen.events import Arrays
 from kgen.nets.vit import draw_corner
 from kgen.sources import balanced_labels
 from kgen.teachers import Probe
 
-MOST_HISTORY = 2**26
+MAX_HISTORY_BYTES = 2**26
 """Bytes of a batch's step-by-step history kept in memory."""
 
 
@@ -77,7 +77,9 @@ class Synthesis:
             and self.iteration % (r.generator_life * r.epoch_iterations) == 0
         ):
             state.new_generators()
-        self.positions = balanced_labels(self.scale.batch, len(setting.chosen), state.rng["labels"])
+        self.positions = balanced_labels(
+            self.scale.batch, len(setting.selected), state.rng["labels"]
+        )
         corner = draw_corner(
             setting.teacher.network,
             self.scale.side,
@@ -88,15 +90,18 @@ class Synthesis:
         self.labels = self.objective.labels
         self.source = SOURCES[r.source](setting, state, self.scale, self.labels)
         self.weights = self.objective.weights()
-        self.done = 0
+        self.steps_done = 0
         """Steps made."""
         self._latest: tuple[Tensor, Probe | None] | None = None
         self._best: tuple[Tensor, Tensor, Tensor] | None = None
         """With keep="best": images, value and step of the best batch so far."""
-        self._sums, self._since = torch.zeros(len(self.weights) + 1, device=setting.device), 0
+        self._loss_sums, self._steps_since_report = (
+            torch.zeros(len(self.weights) + 1, device=setting.device),
+            0,
+        )
         self._history = History(self.positions, r.generator_steps)
 
-    def _seen(self) -> tuple[Tensor, Probe | None]:
+    def _latest_step(self) -> tuple[Tensor, Probe | None]:
         """The latest step's batch, and the teacher's answers unless it saw augmented views."""
         if self._latest is None:
             raise RuntimeError("no step has been made yet")
@@ -105,10 +110,10 @@ class Synthesis:
     @property
     def images(self) -> Tensor:
         """The latest step's batch [B,c,e,e] in [0,1], detached."""
-        return self._seen()[0]
+        return self._latest_step()[0]
 
     @property
-    def place(self) -> dict[str, int]:
+    def coordinates(self) -> dict[str, int]:
         r = self.setting.recipe
         return {
             "iteration": self.iteration,
@@ -132,29 +137,29 @@ class Synthesis:
         means = {name: value.mean() for name, value in values.items()}
         loss = _sum(self.weights[name] * mean for name, mean in means.items())
         with torch.no_grad():
-            self._sums += torch.stack(
+            self._loss_sums += torch.stack(
                 [*means.values(), (probe.logits.argmax(1) == self.labels).float().mean()]
             )
-        self._since += 1
-        last = self.done == r.generator_steps - 1
-        report = self._report() if (self.done + 1) % r.report_every == 0 or last else None
-        for optimiser in self.source.optimisers:
-            optimiser.zero_grad(set_to_none=True)
+        self._steps_since_report += 1
+        last = self.steps_done == r.generator_steps - 1
+        report = self._report() if (self.steps_done + 1) % r.report_every == 0 or last else None
+        for optimizer in self.source.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        for optimiser in self.source.optimisers:
-            optimiser.step()
-        seen = probe if views is images else None
+        for optimizer in self.source.optimizers:
+            optimizer.step()
+        unaugmented_probe = probe if views is images else None
         images = images.detach()
-        self._latest = images, seen
+        self._latest = images, unaugmented_probe
         if r.keep == "best":
-            self._best = self._better(images, means)
-        if self.done in self._history.steps:
-            self._history.keep(images, self._confidence(probe.logits.detach()))
+            self._best = self._best_batch(images, means)
+        if self.steps_done in self._history.steps:
+            self._history.record(images, self._confidence(probe.logits.detach()))
         self.source.after_step()
-        self.done += 1
+        self.steps_done += 1
         if last:
             self.source.finish()
-            self.objective.remember(probe)
+            self.objective.update_feature_memory(probe)
         return report
 
     def _variation(self) -> Variation:
@@ -165,22 +170,26 @@ class Synthesis:
         r, views = self.setting.recipe, self.scale.generator_views
         if not r.crop_curriculum:
             return views
-        rest = 0.5 * (1 + math.cos(math.pi * self.done / max(1, r.generator_steps - 1)))
-        return views._replace(crop=views.crop + rest * (1 - views.crop))
+        remaining = 0.5 * (1 + math.cos(math.pi * self.steps_done / max(1, r.generator_steps - 1)))
+        return views._replace(crop=views.crop + remaining * (1 - views.crop))
 
     def _report(self) -> dict[str, Any]:
-        *values, agreement = (self._sums / self._since).tolist()  # the one transfer from the device
+        *values, agreement = (
+            self._loss_sums / self._steps_since_report
+        ).tolist()  # the one transfer from the device
         parts = dict(zip(self.weights, values, strict=True))
-        check_finite(parts, self.done)
-        self._sums.zero_()
-        self._since = 0
+        check_finite(parts, self.steps_done)
+        self._loss_sums.zero_()
+        self._steps_since_report = 0
         return {
             "parts": parts,
             "loss": sum(self.weights[name] * value for name, value in parts.items()),
             "agreement": agreement,
         }
 
-    def _better(self, images: Tensor, means: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _best_batch(
+        self, images: Tensor, means: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(images, value, step) of the best batch so far, compared on the device (no transfer).
 
         The best has the lowest sum of the terms that rank (CE, BN, KR). The adversarial term is
@@ -188,15 +197,15 @@ class Synthesis:
         """
         terms = [term for term in self.objective.terms if term.ranks]
         value = _sum(self.setting.weight(term) * means[term.name] for term in terms).detach()
-        step = torch.full_like(value, self.done, dtype=torch.int32)
+        step = torch.full_like(value, self.steps_done, dtype=torch.int32)
         if self._best is None:
             return images, value, step
-        kept, least, best = self._best
-        better = value < least
+        best_images, best_value, best_step = self._best
+        is_better = value < best_value
         return (
-            torch.where(better, images, kept),
-            torch.minimum(value, least),
-            torch.where(better, step, best),
+            torch.where(is_better, images, best_images),
+            torch.minimum(value, best_value),
+            torch.where(is_better, step, best_step),
         )
 
     @torch.no_grad()
@@ -221,9 +230,9 @@ class Synthesis:
 
     def store(self, batch: dict[str, Tensor]) -> tuple[Tensor, Arrays]:
         """Store a measured batch in the pool: (which entered [B], arrays for the journal)."""
-        answers = {name: batch[name] for name in VIEWS if name in batch}
-        if self.state.centres is not None:
-            self.state.centres.add(batch["embedding"], self.positions)
+        answers = {name: batch[name] for name in VIEW_COLUMNS if name in batch}
+        if self.state.centers is not None:
+            self.state.centers.add(batch["embedding"], self.positions)
         images, positions = batch["images"], self.positions
         offered = len(images) - self.setting.held_out(len(images))
         if offered < len(images):
@@ -241,10 +250,10 @@ class Synthesis:
         step = (
             self._best[2].reshape(1)
             if self._best
-            else torch.tensor([self.done - 1], dtype=torch.int32)
+            else torch.tensor([self.steps_done - 1], dtype=torch.int32)
         )
-        kept = batch | {"entered": entered.to(torch.uint8), "kept_step": step}
-        return entered, {k: v.cpu().numpy() for k, v in kept.items()} | self._history.arrays()
+        stored = batch | {"entered": entered.to(torch.uint8), "kept_step": step}
+        return entered, {k: v.cpu().numpy() for k, v in stored.items()} | self._history.arrays()
 
     def _measure(self, images: Tensor, student: Snapshot) -> dict[str, Tensor]:
         """One forward pass of teacher and student on the stored images."""
@@ -252,7 +261,7 @@ class Synthesis:
         values, cam, student_logits = self.objective.evaluate(probe, images, student)
         assert student_logits is not None  # because there is a student
         columns = [value.expand(len(images)) for value in values.values()]
-        out = {
+        arrays = {
             "cam": cam.half(),
             "parts": torch.stack(columns, 1),
             "embedding": probe.embedding.half(),
@@ -260,28 +269,32 @@ class Synthesis:
         }
         for name, logits in (("teacher", probe.logits), ("student", student_logits)):
             p, top = logits.softmax(1).topk(min(5, logits.shape[1]))
-            out |= {f"{name}_top": top.int(), f"{name}_top_p": p.half()}
-        return out
+            arrays |= {f"{name}_top": top.int(), f"{name}_top_p": p.half()}
+        return arrays
 
     def _confidence(self, logits: Tensor) -> Tensor:
         """The teacher's probability of the pseudo-label, f16 [B]."""
         return logits.softmax(1).gather(1, self.labels[:, None])[:, 0].half()
 
-    def previewer(self) -> Callable[[], Arrays]:
+    def make_preview(self) -> Callable[[], Arrays]:
         """The current batch as a function, so that an unused preview costs nothing."""
-        (images, probe), step = self._seen(), self.done - 1
+        (images, probe), step = self._latest_step(), self.steps_done - 1
 
         @torch.no_grad()
         def preview() -> Arrays:
-            seen = probe or self.objective.probe(images)
-            where = {"epoch": self.place["epoch"], "iteration": self.iteration, "step": step}
+            teacher_probe = probe or self.objective.probe(images)
+            coordinates = {
+                "epoch": self.coordinates["epoch"],
+                "iteration": self.iteration,
+                "step": step,
+            }
             arrays = {
                 "images": to_bytes(images),
                 "labels": self.positions,
-                "cam": self.objective.activation_map(seen).detach().half(),
-                "embedding": seen.embedding.detach().half(),
-                "confidence": self._confidence(seen.logits.detach()),
-                **{name: torch.tensor([value]) for name, value in where.items()},
+                "cam": self.objective.activation_map(teacher_probe).detach().half(),
+                "embedding": teacher_probe.embedding.detach().half(),
+                "confidence": self._confidence(teacher_probe.logits.detach()),
+                **{name: torch.tensor([value]) for name, value in coordinates.items()},
             }
             return {k: v.cpu().numpy() for k, v in arrays.items()}
 
@@ -297,17 +310,17 @@ class History:
 
     def __init__(self, positions: Tensor, steps: int):
         self.steps = sorted({0, steps - 1} | {2**i for i in range(20) if 2**i < steps})
-        seen: Counter[int] = Counter()
-        turns = []
+        counts: Counter[int] = Counter()
+        occurrence = []
         for c in positions.tolist():
-            turns.append(seen[c])
-            seen[c] += 1
-        self.order = torch.tensor(turns).argsort(stable=True)
+            occurrence.append(counts[c])
+            counts[c] += 1
+        self.order = torch.tensor(occurrence).argsort(stable=True)
         self._frames: list[tuple[Tensor, Tensor]] = []
 
-    def keep(self, images: Tensor, confidence: Tensor) -> None:
+    def record(self, images: Tensor, confidence: Tensor) -> None:
         """images [B,c,e,e] in [0,1], confidence f16 [B]; at each of `steps`."""
-        order = self.order[: max(1, MOST_HISTORY // (len(self.steps) * images[0].numel()))].to(
+        order = self.order[: max(1, MAX_HISTORY_BYTES // (len(self.steps) * images[0].numel()))].to(
             images.device
         )
         self._frames.append((to_bytes(images[order]), confidence[order]))
@@ -325,7 +338,7 @@ class History:
 def answer_views(
     setting: Setting, scale: Scale, pixels: Tensor, rng: dict[str, torch.Generator]
 ) -> dict[str, Tensor]:
-    """Random views of images u8 [n,c,e,e] and the teacher's answers to them, as VIEWS.
+    """Random views of images u8 [n,c,e,e] and the teacher's answers to them, as VIEW_COLUMNS.
 
     Computed once, instead of a teacher pass in every student step.
     """
@@ -335,7 +348,7 @@ def answer_views(
     for i in range(r.views):
         corner = draw_corner(teacher.network, scale.side, r.position_decay, rng["corner_generator"])
         logits.append(teacher.logits(variation.apply(images, views[:, i]), corner))
-    return dict(zip(VIEWS, (views, torch.stack(logits, 1)), strict=True))
+    return dict(zip(VIEW_COLUMNS, (views, torch.stack(logits, 1)), strict=True))
 
 
 def to_bytes(images: Tensor) -> Tensor:

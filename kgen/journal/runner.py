@@ -131,7 +131,7 @@ class Runner:
             controls=controls,
             terms=terms,
             resume=kept.tensors,
-            batch_of=run.batch,
+            read_batch=run.batch,
             elapsed=kept.t,
             formats=formats,
         )
@@ -219,7 +219,7 @@ class Runner:
                         f" {self.journal.path} and it continues; nothing is lost."
                     )
                     told = True
-                if self.distillation.gate.state == "stopping" or self.controls.stop_waits():
+                if self.distillation.gate.state == "stopping" or self.controls.stop_pending():
                     raise DiskError(
                         f"Stopped while the disk was full; resume {self.journal.path} once there is"
                         " free space.",

@@ -47,10 +47,10 @@ def _macs(network: nn.Module, channels: int, side: int) -> int | None:
         id(t): torch.empty_like(t, device="meta")
         for t in (*network.parameters(), *network.buffers())
     }
-    twin = copy.deepcopy(network, hollow).eval()
+    clone = copy.deepcopy(network, hollow).eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            twin(torch.empty(1, channels, side, side, device="meta"))
+            clone(torch.empty(1, channels, side, side, device="meta"))
     except (NotImplementedError, RuntimeError):  # an operation that depends on values
         return None
     return counter.get_total_flops() // 2

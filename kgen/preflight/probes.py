@@ -133,8 +133,8 @@ class TrialSetting(Setting):
             teacher.card,
         )
         self.terms = GENERATOR
-        self.chosen = list(range(len(teacher.classes)))
-        self.classes: Tensor = torch.tensor(self.chosen)
+        self.selected = list(range(len(teacher.classes)))
+        self.classes: Tensor = torch.tensor(self.selected)
         self.sides = recipe.sides(teacher.unit)
         self.budget_pixels = recipe.batch * self.sides[0] ** 2
         self.scales = (self._scale(self.sides[0], recipe.batch),)

@@ -79,12 +79,12 @@ class Trainings:
                 code="no-student",
             )
         self.formats = formats
-        chosen = self.setting.chosen
+        selected = self.setting.selected
         self.real = data.of_run(
-            recipe.real_images, self.setting.card, self.setting.teacher.classes, tuple(chosen)
+            recipe.real_images, self.setting.card, self.setting.teacher.classes, tuple(selected)
         )
         """Real test images."""
-        self.tested = int(np.isin(self.real.labels, chosen).sum())
+        self.tested = int(np.isin(self.real.labels, selected).sum())
         """How many of them belong to the selected classes."""
 
     def photos(self, folder: str | None = None) -> RealImages:
@@ -94,9 +94,9 @@ class Trainings:
         Files that are also test images are left out. `folder`: the user's own, one subfolder per
         class. Raises DataError.
         """
-        card, chosen = self.setting.card, self.setting.chosen
+        card, selected = self.setting.card, self.setting.selected
         if folder is not None:
-            photos = data.image_folder(folder, self.setting.teacher.classes, card, tuple(chosen))
+            photos = data.image_folder(folder, self.setting.teacher.classes, card, tuple(selected))
         elif card.data is None:
             raise DataError(
                 f"No real training images are known for {card.title}; give a folder with one"
@@ -107,8 +107,8 @@ class Trainings:
             photos = data.training_set(card.data, side=card.side)
         usable = ~self._also_tested(photos)
         rng = np.random.default_rng(self.recipe.seed)
-        columns = [rng.permutation(np.flatnonzero((photos.labels == c) & usable)) for c in chosen]
-        if empty := [photos.classes[c] for c, column in zip(chosen, columns) if not len(column)]:
+        columns = [rng.permutation(np.flatnonzero((photos.labels == c) & usable)) for c in selected]
+        if empty := [photos.classes[c] for c, column in zip(selected, columns) if not len(column)]:
             raise DataError(
                 f"There is no real training image of {empty[0]} that is not also a test image.",
                 code="no-images",
@@ -128,13 +128,13 @@ class Trainings:
         self, photos: RealImages, shares: dict[int, int], progress: Progress = silent
     ) -> float:
         """Accuracy after training on the first of `photos`; `shares` is the number at each side."""
-        chosen, first, buffers = self.setting.chosen, 0, {}
+        selected, first, buffers = self.setting.selected, 0, {}
         for side, n in shares.items():
             if n:
                 some = photos.take(np.arange(first, first + n))
                 buffers[side] = (
                     smaller(some.images, side),
-                    torch.tensor([chosen.index(c) for c in some.labels.tolist()]),
+                    torch.tensor([selected.index(c) for c in some.labels.tolist()]),
                 )
             first += n
         return self.on(buffers, progress)
@@ -172,7 +172,7 @@ class Trainings:
         return score(
             lambda x: state.student((x - t.mean) / t.std),
             self.real,
-            setting.chosen,
+            setting.selected,
             device=setting.device,
         ).accuracy
 
@@ -272,7 +272,7 @@ def weigh(
     setting = trainings.setting
     photos, pool = trainings.photos(folder), pool_of(run, setting)
     counts = {side: len(labels) for side, (_, labels) in pool.items()}
-    size, fewest = sum(counts.values()), len(setting.chosen)
+    size, fewest = sum(counts.values()), len(setting.selected)
     if min(size, len(photos)) < fewest:
         raise WorthError(
             f"There are {size:,} synthetic images and {len(photos):,} real ones for {fewest:,}"
