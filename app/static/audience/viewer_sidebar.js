@@ -4,7 +4,7 @@
 import { h, num, pct, put } from '../core/dom.js';
 import { teacherCard } from '../setup/teacher_card.js';
 
-/** @import { Snapshot } from '../core/types.js' */
+/** @import { Shown } from '../core/types.js' */
 
 const MOST = 12; // class names
 
@@ -17,9 +17,9 @@ export class ViewerSidebar {
 
   /**
    * Lists the settings of the run.
-   * @param {Snapshot} snap
+   * @param {Shown} shown With the live snapshot.
    */
-  draw(snap) {
+  draw({ snapshot: snap }) {
     teacherCard(snap);
     const { recipe, budget, classes } = snap;
     const { weights } = recipe;

@@ -5,7 +5,7 @@ import { badge, h, num, pct, put, s, setText, term, time } from '../core/dom.js'
 import { GENERATOR, REWARD, STUDENT } from '../core/terms.js';
 import { ticks } from './ticks.js';
 
-/** @import { Axis, ComparedRun } from '../core/types.js' */
+/** @import { Axis, ComparedRun, Comparison, Place, Shown } from '../core/types.js' */
 
 const DASHES = ['', '7 4', '2 3', '9 3 2 3'];
 const LEFT = 34;
@@ -101,21 +101,18 @@ export class Overlay {
     this.charts = new Map();
     new ResizeObserver(() => {
       cancelAnimationFrame(this.pending);
-      this.pending = requestAnimationFrame(() => this.last && this.draw(...this.last));
+      this.pending = requestAnimationFrame(() => this.last && this.draw(this.last));
     }).observe(this.host);
   }
 
   /**
    * Draws all charts.
-   * @param {ComparedRun[]} runs
-   * @param {Axis} by
-   * @param {string} axis The column that holds the axis.
-   * @param {number} x The moment.
-   * @param {number} max The end of the axis.
+   * @param {Shown<Comparison, Place, null>} shown
    */
-  draw(runs, by, axis, x, max) {
-    /** @type {Parameters<Overlay['draw']>} */
-    this.last = [runs, by, axis, x, max];
+  draw(shown) {
+    this.last = shown;
+    const { ready: runs } = shown.snapshot;
+    const { by, column: axis, x, max } = shown.moment;
     this.#legend(runs);
     const own = new Set(runs.flatMap((run) => Object.keys(run.columns.loss)));
     for (const { name } of [...PLOTS, ...AXES]) own.delete(name);

@@ -3,18 +3,18 @@
 
 import * as address from '../core/address.js';
 import { close } from '../core/dialog.js';
-import { draw as drawTable } from './differences.js';
-import { badge, h, put, setAttr, setText } from '../core/dom.js';
-import { flip } from '../runs/rerun_dialog.js';
-import { stateName } from '../runs/run_row.js';
+import { Differences } from './differences.js';
+import { setAttr, setText } from '../core/dom.js';
 import { CompareImages } from './compare_images.js';
 import { Overlay, words } from '../charts/overlay.js';
-import { pick } from './run_picker.js';
+import { RunCards } from './run_cards.js';
+import { Verdict } from './verdict.js';
 
-/** @import { Axis, Snapshot } from '../core/types.js' */
+/** @import { Axis, Comparison, Panel, Place, Shown } from '../core/types.js' */
 
 const PERIOD = 1500;
 const STEPS = 200;
+/** @type {Record<Axis, Place['column']>} */
 const AXES = { budget: 'pixels', time: 't', step: 'step' };
 
 /** The Compare page. */
@@ -39,12 +39,6 @@ export class Compare {
     this.fetching = new Set();
     this.root = view.querySelector('main.compare');
     /** @type {HTMLElement} */
-    this.cards = this.root.querySelector('.c-runs');
-    /** @type {HTMLElement} */
-    this.verdict = this.root.querySelector('.c-verdict');
-    /** @type {HTMLElement} */
-    this.none = this.root.querySelector('.none');
-    /** @type {HTMLElement} */
     this.align = this.root.querySelector('.c-align');
     /** @type {HTMLInputElement} */
     this.slider = this.root.querySelector('[type=range]');
@@ -56,8 +50,18 @@ export class Compare {
     this.board = this.root.querySelector('.c-board');
     /** @type {HTMLElement} */
     this.table = this.root.querySelector('.c-table');
-    this.images = new CompareImages(this.root.querySelector('.c-pictures'), base);
-    this.overlay = new Overlay(this.root.querySelector('.c-curves'), (x) => this.#move(x));
+    const choose = (names) => names.join() !== this.names.join() && this.go(names);
+    /** @type {Panel<Shown<Comparison, null, null>>[]} */
+    this.about = [
+      new RunCards(this.root.querySelector('.c-runs'), { base, choose }),
+      new Verdict(this.root),
+    ];
+    /** @type {Panel<Shown<Comparison, Place, null>>[]} */
+    this.panels = [
+      new CompareImages(this.root.querySelector('.c-pictures'), base),
+      new Overlay(this.root.querySelector('.c-curves'), (x) => this.#move(x)),
+      new Differences(this.table, base),
+    ];
     for (const input of this.#radios())
       input.addEventListener('change', () => {
         this.by = /** @type {Axis} */ (input.value);
@@ -103,9 +107,9 @@ export class Compare {
 
   /**
    * Refreshes if the run in the Studio has changed: it may be one of these.
-   * @param {Snapshot} snap
+   * @param {Shown} shown With the live snapshot.
    */
-  follow(snap) {
+  draw({ snapshot: snap }) {
     const mark = `${snap.run} ${snap.phase}`;
     this.shown = snap.run;
     this.#begin();
@@ -178,178 +182,41 @@ export class Compare {
     this.#draw();
   }
 
-  #choose(names) {
-    if (names.join() !== this.names.join()) this.go(names);
-  }
-
   #draw() {
     if (!this.on) return;
     const runs = this.told?.runs ?? this.names.map((name, i) => ({ letter: 'ABCD'[i], name }));
-    const ready = runs.filter((run) => run.key);
-    this.#cards(runs);
-    this.#verdict(runs);
-    const shown = ready
+    const ready = runs
+      .filter((run) => run.key)
       .map((run) => ({
         ...run,
         i: 'ABCD'.indexOf(run.letter),
         columns: this.columns.get(run.name),
       }))
       .filter((run) => run.columns);
-    for (const node of [this.align, this.board]) setAttr(node, 'hidden', !shown.length);
+    const snapshot = { told: this.told, runs, ready };
+    for (const panel of this.about) panel.draw({ snapshot, moment: null, selection: null });
+    for (const node of [this.align, this.board]) setAttr(node, 'hidden', !ready.length);
     setAttr(this.table, 'hidden', !this.told?.table);
-    if (!shown.length) return;
-    const axis = AXES[this.by];
+    if (!ready.length) return;
+    const column = AXES[this.by];
     this.max = Math.max(
       1,
-      ...shown.map((run) => run.columns.end[['pixels', 't', 'step'].indexOf(axis)]),
+      ...ready.map((run) => run.columns.end[['pixels', 't', 'step'].indexOf(column)]),
     );
     const x = Math.min(this.point ?? this.max, this.max);
-    const told = words(this.by, x, shown);
+    const told = words(this.by, x, ready);
     for (const input of this.#radios()) input.checked = input.value === this.by;
     if (document.activeElement !== this.slider || this.point == null)
       this.slider.value = String(Math.round((STEPS * x) / this.max));
     setAttr(this.slider, 'aria-valuetext', told);
     setText(this.said, told);
     setAttr(this.newest, 'hidden', this.point == null);
-    this.images.draw(shown, axis, x);
-    this.overlay.draw(shown, this.by, axis, x, this.max);
-    if (this.told.table) {
-      drawTable(this.table, this.told, shown);
-      setAttr(
-        this.table.querySelector('.csv'),
-        'href',
-        `${this.base}/kg/compare.csv?runs=${this.names.join(',')}`,
-      );
-    }
+    const moment = { by: this.by, column, x, max: this.max };
+    for (const panel of this.panels) panel.draw({ snapshot, moment, selection: null });
   }
 
   /** @returns {NodeListOf<HTMLInputElement>} */
   #radios() {
     return this.align.querySelectorAll('input[type=radio]');
-  }
-
-  #cards(runs) {
-    const key = JSON.stringify(
-      runs.map(({ name, title, state, note, picture, fault }) => [
-        name,
-        title,
-        state,
-        note,
-        state !== 'going' && picture,
-        fault,
-      ]),
-    );
-    if (key === this.cardsKey) return;
-    this.cardsKey = key;
-    const held = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.at;
-    put(
-      this.cards,
-      runs.map((run, i) =>
-        h(
-          'div',
-          { class: 'c-run', 'data-run': run.name },
-          badge(i),
-          h(
-            'div',
-            { class: 'what' },
-            h('h2', null, run.name),
-            h(
-              'p',
-              { class: 'muted' },
-              [run.title, stateName(run.state)].filter(Boolean).join(' · '),
-            ),
-            run.note && h('p', { class: 'said' }, run.note),
-            run.fault && h('p', { class: 'wrong', role: 'alert' }, run.fault),
-            run.key &&
-              h(
-                'button',
-                {
-                  type: 'button',
-                  class: 'link',
-                  'data-for': 'presenter',
-                  'data-at': `flip ${run.name}`,
-                  'aria-haspopup': 'dialog',
-                  'data-tip':
-                    'Rerun this with one switch flipped and everything else the same, including seed and budget.',
-                  onclick: () => flip(this.base, run.name, (made) => this.go([run.name, made])),
-                },
-                'Flip one switch…',
-              ),
-          ),
-          run.picture &&
-            run.state !== 'going' &&
-            h('img', {
-              alt: '',
-              src: `${this.base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}`,
-            }),
-          h(
-            'button',
-            {
-              type: 'button',
-              class: 'link drop',
-              'data-at': `drop ${run.name}`,
-              'aria-label': `Remove ${run.name}`,
-              'data-tip': 'Remove from comparison',
-              onclick: () => this.#choose(this.names.filter((name) => name !== run.name)),
-            },
-            '×',
-          ),
-        ),
-      ),
-      h(
-        'button',
-        {
-          type: 'button',
-          class: 'btn',
-          'data-at': 'choose',
-          'aria-haspopup': 'dialog',
-          onclick: () =>
-            pick(this.base, this.names, address.MOST_RUNS, (names) => this.#choose(names)),
-        },
-        runs.length ? 'Choose runs…' : 'Choose two or more runs…',
-      ),
-    );
-    if (held)
-      (
-        [.../** @type {NodeListOf<HTMLElement>} */ (this.cards.querySelectorAll('[data-at]'))].find(
-          (node) => node.dataset.at === held,
-        ) ?? /** @type {HTMLElement} */ (this.cards.lastChild)
-      ).focus(); // the button of a removed run is gone
-  }
-
-  #verdict(runs) {
-    const { verdict, spread } = this.told ?? {};
-    const wrong = runs.some((run) => run.fault && !run.key);
-    setAttr(this.verdict, 'hidden', !verdict);
-    setAttr(this.none, 'hidden', Boolean(verdict) || (!this.told && runs.length > 0));
-    setText(
-      this.none,
-      runs.some((run) => run.state === 'just beginning')
-        ? 'One of these runs is just starting.'
-        : wrong
-          ? 'One of these runs could not be read. Remove it, or choose another.'
-          : runs.length
-            ? 'Choose another run to compare with.'
-            : 'Compare runs side by side: images, curves and recipes, at equal budget, time or step.',
-    );
-    if (!verdict) return;
-    setText(this.verdict.querySelector('h2'), verdict.head);
-    setAttr(this.verdict, 'data-comparable', String(verdict.comparable));
-    const lines = [...verdict.lines, ...spread.map((text) => ({ text }))];
-    const list = this.verdict.querySelector('ul');
-    const key = JSON.stringify(lines);
-    if (this.linesKey === key) return;
-    this.linesKey = key;
-    put(
-      list,
-      lines.map(({ same, text }) =>
-        h(
-          'li',
-          { class: same == null ? 'spread' : same ? 'same' : 'differs' },
-          h('i', { 'aria-hidden': 'true' }, same == null ? '±' : same ? '=' : '≠'),
-          h('span', null, text),
-        ),
-      ),
-    );
   }
 }

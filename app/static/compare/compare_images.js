@@ -4,7 +4,7 @@
 import { badge, h, num, pct, picture, put, setText, time, whole } from '../core/dom.js';
 import { AnswerCache } from '../store/groups.js';
 
-/** @import { ComparedRun } from '../core/types.js' */
+/** @import { Comparison, Place, Shown } from '../core/types.js' */
 
 const KEPT = 120;
 const ROWS = 40;
@@ -44,23 +44,21 @@ export class CompareImages {
 
   /**
    * Draws at once the first time, then only when the slider comes to rest.
-   * @param {ComparedRun[]} runs
-   * @param {string} axis
-   * @param {number} x
+   * @param {Shown<Comparison, Place, null>} shown
    */
-  draw(runs, axis, x) {
-    /** @type {Parameters<CompareImages['draw']>} */
-    this.last = [runs, axis, x];
+  draw(shown) {
+    this.last = shown;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.#show(), this.key ? WAIT : 0);
   }
 
   #show() {
     if (!this.last || !this.grid.clientWidth) return;
-    const [runs, axis, x] = this.last;
+    const { ready: runs } = this.last.snapshot;
+    const { column, x } = this.last.moment;
     const columns = runs.map((run) => {
       const { batches } = run.columns;
-      const at = batches[axis].findLastIndex((v) => v <= x + 1e-9);
+      const at = batches[column].findLastIndex((v) => v <= x + 1e-9);
       const it = at < 0 ? null : batches.iteration[at];
       const of = `${run.name} ${run.id} ${run.attempt}`;
       const group =

@@ -1,8 +1,8 @@
 // The table of differences: the recipes, the results, and the results per class.
 
-import { badge, h, put, setText, term } from '../core/dom.js';
+import { badge, h, put, setAttr, setText, term } from '../core/dom.js';
 
-/** @import { ComparedRun } from '../core/types.js' */
+/** @import { Comparison, Place, Shown } from '../core/types.js' */
 
 const PARTS = {
   recipe: 'Recipe',
@@ -10,17 +10,35 @@ const PARTS = {
   class: 'Per class, at the last test',
 };
 
-/**
- * Draws the table if it has changed.
- * @param {HTMLElement & { key?: string }} root
- * @param {any} told The response of /kg/compare.
- * @param {ComparedRun[]} runs
- */
-export function draw(root, told, runs) {
-  const key = JSON.stringify([told.table, runs.map((run) => run.name)]);
-  if (root.key === key) return;
-  root.key = key;
-  setText(root.querySelector('.note'), 'points: difference from A in percentage points');
+/** The table of differences. */
+export class Differences {
+  /**
+   * @param {HTMLElement} root
+   * @param {string} base
+   */
+  constructor(root, base) {
+    this.root = root;
+    this.base = base;
+  }
+
+  /**
+   * Draws the table if it has changed.
+   * @param {Shown<Comparison, Place, null>} shown
+   */
+  draw({ snapshot: { told, ready } }) {
+    if (!told.table) return;
+    const names = told.runs.map((run) => run.name);
+    const csv = `${this.base}/kg/compare.csv?runs=${names.join(',')}`;
+    setAttr(this.root.querySelector('.csv'), 'href', csv);
+    const key = JSON.stringify([told.table, ready.map((run) => run.name)]);
+    if (this.key === key) return;
+    this.key = key;
+    setText(this.root.querySelector('.note'), 'points: difference from A in percentage points');
+    put(this.root.querySelector('.c-scroll'), tables(told));
+  }
+}
+
+function tables(told) {
   const bodies = Object.entries(PARTS)
     .map(
       ([part, title]) =>
@@ -69,10 +87,7 @@ export function draw(root, told, runs) {
     );
   const classes = bodies.filter(([title]) => title === PARTS.class);
   const rest = bodies.filter(([title]) => title !== PARTS.class);
-  put(
-    root.querySelector('.c-scroll'),
-    [rest, classes]
-      .filter((some) => some.length)
-      .map((some) => h('table', null, head(), some.map(body))),
-  );
+  return [rest, classes]
+    .filter((some) => some.length)
+    .map((some) => h('table', null, head(), some.map(body)));
 }

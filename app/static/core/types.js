@@ -281,6 +281,32 @@
  */
 
 /**
+ * What a page shows, as it hands it to each of its panels: what is known of the run, when, and what
+ * of it. A panel takes what it needs, and skips what has not changed since it last drew.
+ * @template [Known=Snapshot]
+ * @template [When=Frame]
+ * @template [What=Selection]
+ * @typedef {object} Shown
+ * @property {Known} snapshot
+ * @property {When} moment
+ * @property {What} selection
+ */
+
+/**
+ * A part of a page. Elements and services are arguments of its constructor.
+ * @template [S=Shown]
+ * @typedef {{ draw(shown: S): void }} Panel
+ */
+
+/**
+ * The image that the Studio's panels are about.
+ * @typedef {object} Selection
+ * @property {ImageKey | null} at
+ * @property {boolean} pinned A person selected it; otherwise it is one of the newest batch.
+ * @property {ShownImage | null} image Null until it is known.
+ */
+
+/**
  * Classes and probabilities, most likely first.
  * @typedef {[number, number][]} Answers
  */
@@ -444,6 +470,20 @@
  * @property {[number, number][]} [teacher]
  */
 
+/**
+ * What the Inspect page shows of an image; the neighbors are null until they arrive.
+ * @typedef {{ image: ImageDetail, neighbors: Neighbors | null }} ImageAndNeighbors
+ */
+
+/**
+ * What the Inspect page shows of a class; order and filter are as in the address.
+ * @typedef {object} ImagesOfClass
+ * @property {import('../store/run_store.js').Samples} samples
+ * @property {string | null} sort
+ * @property {string | null} where
+ * @property {ClassTests | null} tests
+ */
+
 /** @typedef {{ name: string, low: number, high: number }} Condition */
 /** @typedef {{ name: string, down: boolean }} Sorting */
 
@@ -513,7 +553,24 @@
  * @property {any} columns
  */
 
+/**
+ * What the Compare page knows of its runs.
+ * @typedef {object} Comparison
+ * @property {any} told The response of /kg/compare; null until it arrives.
+ * @property {any[]} runs All of them, in order.
+ * @property {ComparedRun[]} ready Those whose columns have arrived.
+ */
+
 /** @typedef {'budget' | 'time' | 'step'} Axis */
+
+/**
+ * A place on an axis.
+ * @typedef {object} Place
+ * @property {Axis} by
+ * @property {'pixels' | 't' | 'step'} column The one that holds the axis.
+ * @property {number} x
+ * @property {number} max The end of the axis.
+ */
 
 /**
  * What the server knows about a teacher.

@@ -8,7 +8,7 @@ import { h, num, pct, put, setAttr, setText } from '../core/dom.js';
 import { ImageView } from './image_detail.js';
 import * as where from '../store/image_filter.js';
 
-/** @import { Changes, Snapshot } from '../core/types.js' */
+/** @import { Changes, Shown } from '../core/types.js' */
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/; // of a run
 const GOING = 2000;
@@ -104,9 +104,9 @@ export class Inspect {
 
   /**
    * Refreshes if the Studio shows another run, or more of the same one.
-   * @param {Snapshot} snap
+   * @param {Shown} shown With the live snapshot.
    */
-  follow(snap) {
+  draw({ snapshot: snap }) {
     const mark = `${snap.run} ${snap.id} ${snap.attempt} ${snap.counters.iterations_done} ${snap.phase}`;
     if (mark === this.mark) return;
     this.mark = mark;
@@ -283,7 +283,11 @@ export class Inspect {
     setAttr(this.pick, 'hidden', true);
     setAttr(this.title, 'hidden', false);
     const step = image.frames.some((frame) => frame.step === at.step) ? at.step : null;
-    this.imageView.draw(store, image, found, step);
+    this.imageView.draw({
+      snapshot: store,
+      moment: step,
+      selection: { image, neighbors: found },
+    });
   }
 
   /** Previous and next: in the list the image was opened from, or else in its batch. */
@@ -355,13 +359,12 @@ export class Inspect {
         this.line,
         `${num(samples.n)} images from ${num(samples.done)} iterations, ${num(kept)} in the pool. Run ${over.run}.`,
       );
-      this.collection.draw(
-        store,
-        samples,
-        at.sort,
-        at.where,
-        this.tests?.of === `${store.mark} ${c} ${over.tests}` ? this.tests.found : null,
-      );
+      const tests = this.tests?.of === `${store.mark} ${c} ${over.tests}` ? this.tests.found : null;
+      this.collection.draw({
+        snapshot: store,
+        moment: null,
+        selection: { samples, sort: at.sort, where: at.where, tests },
+      });
       this.#restore(samples);
     };
     draw();

@@ -7,7 +7,7 @@ import { h, put, setAttr, setText, time } from '../core/dom.js';
 import { symbols } from '../core/prose.js';
 import { ACTIVE } from '../setup/sidebar.js';
 
-/** @import { Lesson, Snapshot } from '../core/types.js' */
+/** @import { Lesson, Shown } from '../core/types.js' */
 /** @import { Lessons } from './lessons.js' */
 
 const NAMES = { a: 'A', b: 'B' };
@@ -146,14 +146,14 @@ export class LessonView {
     this.#choices();
     if (told.switch) this.#switch();
     this.#numbers();
-    this.#draw();
+    this.#results();
   }
 
   /**
    * Takes an update of the run that everyone sees.
-   * @param {Snapshot} snap
+   * @param {Shown} shown With the live snapshot.
    */
-  follow(snap) {
+  draw({ snapshot: snap }) {
     this.snap = snap;
     const mark = `${snap.run} ${snap.id} ${snap.phase}`;
     if (mark !== this.mark) {
@@ -173,7 +173,7 @@ export class LessonView {
       return;
     } // the status line says that the server is not responding
     if (this.page.shown && this.page.shown !== this) return;
-    this.#draw();
+    this.#results();
     if (this.state.following && !ACTIVE.includes(this.snap?.phase))
       setTimeout(() => this.#look(), 700); // B starts in a moment
   }
@@ -182,7 +182,7 @@ export class LessonView {
     return Boolean(this.state) && this.variants.every((v) => this.state.runs[v]);
   }
 
-  #draw() {
+  #results() {
     const { state, said, told } = this;
     for (const [name, nodes] of this.places) for (const node of nodes) this.#fill(node, name);
     for (const row of this.rows)
@@ -353,7 +353,7 @@ export class LessonView {
           this.said = { choice, done: false };
           this.page.memory.keep(told.slug, this.said);
           this.#choices();
-          this.#draw();
+          this.#results();
           (this.button.hidden || this.button.disabled
             ? this.predict.querySelector('button')
             : this.button
@@ -371,7 +371,7 @@ export class LessonView {
           this.said = {};
           this.page.memory.keep(told.slug, {});
           this.#choices();
-          this.#draw();
+          this.#results();
           this.predict.querySelector('input').focus();
         },
       },

@@ -2,12 +2,12 @@
 // predictions stay in this browser.
 
 import * as address from '../core/address.js';
-import { draw } from '../core/prose.js';
+import * as prose from '../core/prose.js';
 import { GlossaryView } from './glossary_view.js';
 import { LessonView } from './lesson.js';
 import { h, put, setAttr } from '../core/dom.js';
 
-/** @import { Changes, Child, Lesson, Prediction, Snapshot } from '../core/types.js' */
+/** @import { Changes, Child, Lesson, Prediction, Shown } from '../core/types.js' */
 
 const KEPT = 'kg-lessons';
 const PLACE = 'kg-lesson-place';
@@ -100,11 +100,11 @@ export class Lessons {
 
   /**
    * Takes an update of the run that everyone sees.
-   * @param {Snapshot} snap
+   * @param {Shown} shown With the live snapshot.
    */
-  follow(snap) {
-    this.snap = snap;
-    if (this.on) this.shown?.follow?.(snap);
+  draw(shown) {
+    this.last = shown;
+    if (this.on) this.shown?.draw?.(shown);
   }
 
   /**
@@ -150,7 +150,7 @@ export class Lessons {
    * @returns {Child[]}
    */
   prose(nodes, place) {
-    return draw(nodes, { place, go: (event, to) => this.link(event, to) });
+    return prose.draw(nodes, { place, go: (event, to) => this.link(event, to) });
   }
 
   async #show() {
@@ -170,11 +170,11 @@ export class Lessons {
       if (turn !== this.turns) return; // the page has changed in the meantime
       this.slug = slug;
       setAttr(this.root, 'data-place', slug ? 'lesson' : 'list');
-      this.#draw();
+      this.#contents();
       if (slug === 'glossary') this.shown = new GlossaryView(this.body, this, told, term);
       else if (changed)
         this.shown = slug ? new LessonView(this.body, this, told) : this.#welcome(wanted);
-      if (this.snap) this.shown?.follow?.(this.snap);
+      if (this.last) this.shown?.draw?.(this.last);
       this.#return();
     } catch (error) {
       if (turn === this.turns) {
@@ -215,7 +215,7 @@ export class Lessons {
     }
   }
 
-  #draw() {
+  #contents() {
     const { lessons, wrong } = this.all;
     const done = lessons.filter((x) => this.memory.of(x.slug).done).length;
     const row = (slug, ...what) =>
@@ -273,7 +273,7 @@ export class Lessons {
 
   /** Redraws the list when a lesson is done. */
   done() {
-    this.#draw();
+    this.#contents();
   }
 
   #welcome(wanted) {

@@ -4,7 +4,7 @@
 import { h, num, setAttr, setText } from '../core/dom.js';
 import { RunRow, stateName } from './run_row.js';
 
-/** @import { Snapshot } from '../core/types.js' */
+/** @import { Shown } from '../core/types.js' */
 
 const PERIOD = 2000;
 
@@ -61,9 +61,9 @@ export class Runs {
 
   /**
    * Refreshes soon if the Studio shows another run, or another phase.
-   * @param {Snapshot} snap
+   * @param {Shown} shown With the live snapshot.
    */
-  follow(snap) {
+  draw({ snapshot: snap }) {
     const mark = `${snap.run} ${snap.phase}`;
     if (this.mark !== mark) {
       this.mark = mark;
@@ -92,7 +92,7 @@ export class Runs {
       if (answer.status !== 304) {
         this.etag = answer.headers.get('ETag') ?? '';
         this.runs = (await answer.json()).runs;
-        this.#draw();
+        this.#list();
       }
     } catch (error) {
       if (error.name !== 'TimeoutError' && !(error instanceof TypeError)) throw error;
@@ -106,7 +106,7 @@ export class Runs {
    * A row stays the same element as long as its run keeps its name, so that focus and text being
    * typed survive.
    */
-  #draw() {
+  #list() {
     const names = new Set(this.runs.map((run) => run.name));
     for (const [name, row] of this.rows)
       if (!names.has(name)) {

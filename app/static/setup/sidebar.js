@@ -5,7 +5,7 @@ import { current } from './class_picker.js';
 import { num, setAttr, setText } from '../core/dom.js';
 import { teacherCard } from './teacher_card.js';
 
-/** @import { Snapshot } from '../core/types.js' */
+/** @import { Shown, Snapshot } from '../core/types.js' */
 
 export const ACTIVE = ['starting', 'running', 'paused', 'stopping'];
 
@@ -19,8 +19,10 @@ export class Sidebar {
    * @param {() => void} hooks.repaint Has Gradio draw the form again.
    * @param {(c: number) => number} hooks.colour
    * @param {() => void} hooks.redraw
+   * @param {() => number} hooks.away Seconds since the server last answered, if too many; or 0.
    */
-  constructor({ repaint, colour, redraw }) {
+  constructor({ repaint, colour, redraw, away }) {
+    this.away = away;
     this.repaint = repaint;
     this.colour = colour;
     this.redraw = redraw;
@@ -87,10 +89,10 @@ export class Sidebar {
 
   /**
    * Shows, locks and counts the controls.
-   * @param {Snapshot} snap
-   * @param {boolean} away The server is not responding.
+   * @param {Shown} shown With the live snapshot.
    */
-  draw(snap, away) {
+  draw({ snapshot: snap }) {
+    const away = this.away() > 0;
     this.snap = snap;
     const { phase } = snap;
     const active = ACTIVE.includes(phase);

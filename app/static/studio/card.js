@@ -7,17 +7,20 @@ import { scaleOf } from '../store/groups.js';
 import { ACTIVE } from '../setup/sidebar.js';
 import { generatorTerms, inUse, weightOf } from '../core/terms.js';
 
-/** @import { Changes, Reference, Sample, ShownImage, Snapshot } from '../core/types.js' */
+/** @import { Changes, Shown, ShownImage } from '../core/types.js' */
+/** @import { Archive } from '../store/groups.js' */
 
 /** The selected image beside the scatter plot. */
 export class Card {
   /**
    * @param {HTMLElement} view
    * @param {object} hooks
+   * @param {Archive} hooks.archive
    * @param {(index: number) => string} hooks.nameOf Names a class of the teacher.
    * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
    */
-  constructor(view, { nameOf, inspect }) {
+  constructor(view, { archive, nameOf, inspect }) {
+    this.archive = archive;
     this.nameOf = nameOf;
     this.inspect = inspect;
     this.root = view.querySelector('.p-space .card');
@@ -26,12 +29,11 @@ export class Card {
 
   /**
    * Draws the image.
-   * @param {Snapshot} snap
-   * @param {ShownImage | null} image
-   * @param {Sample | null | undefined} sample Null until it arrives.
-   * @param {Reference | null} reference
+   * @param {Shown} shown
    */
-  draw(snap, image, sample, reference) {
+  draw({ snapshot: snap, selection: { image } }) {
+    const sample = image?.sample;
+    const reference = this.archive.reference();
     const key = image
       ? `${snap.run}|${image.it}:${image.pos}|${Boolean(sample)}|${Boolean(reference)}|${image.finished}|${image.replay}|${image.piece.url.slice(-40)}`
       : `none ${snap.phase}`;

@@ -7,7 +7,7 @@ import { h, num, put, s, setAttr, setText, signed } from '../core/dom.js';
 import { told } from '../core/glossary.js';
 import { REWARD, STUDENT, colorOf, generatorTerms, inUse } from '../core/terms.js';
 
-/** @import { Snapshot, Term } from '../core/types.js' */
+/** @import { Shown, Term } from '../core/types.js' */
 
 const FEW = 50; // with fewer images, a percentage would look more precise than it is
 const LEFT = 30;
@@ -85,16 +85,16 @@ export class Curves {
 
   #again() {
     cancelAnimationFrame(this.pending);
-    this.pending = requestAnimationFrame(() => this.last && this.draw(...this.last));
+    this.pending = requestAnimationFrame(() => this.last && this.draw(this.last));
   }
 
   /**
    * Draws the charts if they have changed.
-   * @param {Snapshot} snap
+   * @param {Shown} shown
    */
-  draw(snap) {
-    /** @type {Parameters<Curves['draw']>} */
-    this.last = [snap];
+  draw(shown) {
+    this.last = shown;
+    const { snapshot: snap } = shown;
     const width = this.host.clientWidth;
     const height = this.host.clientHeight;
     if (width < 200 || height < 120) return;

@@ -6,7 +6,8 @@ import { dot, h, num, pct, picture, put, setAttr, setText, whole } from '../core
 import { camSheet } from '../store/groups.js';
 import { mapNames } from '../core/terms.js';
 
-/** @import { Changes, Frame, Group, ImageKey, Snapshot, Tile } from '../core/types.js' */
+/** @import { Changes, Frame, Group, ImageKey, Selection, Shown } from '../core/types.js' */
+/** @import { Snapshot, Tile } from '../core/types.js' */
 /** @import { Archive } from '../store/groups.js' */
 
 const PAGE = 10;
@@ -65,13 +66,15 @@ export class Gallery {
   /**
    * @param {HTMLElement} view
    * @param {object} hooks
+   * @param {Archive} hooks.archive
    * @param {(at: ImageKey) => void} hooks.select
    * @param {(c: number) => number} hooks.colour
    * @param {(c: number | null) => void} hooks.isolate Dims every other class in the scatter plot.
    * @param {(c: number) => void} hooks.all Selects all images of a class.
    * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
    */
-  constructor(view, { select, colour, isolate, all, inspect }) {
+  constructor(view, { archive, select, colour, isolate, all, inspect }) {
+    this.archive = archive;
     this.select = select;
     this.colour = colour;
     this.isolate = isolate;
@@ -114,45 +117,41 @@ export class Gallery {
         this.peek.hidden = true;
       });
     }
-    new ResizeObserver(() => this.last && this.root.clientWidth && this.draw(...this.last)).observe(
+    new ResizeObserver(() => this.last && this.root.clientWidth && this.draw(this.last)).observe(
       this.root,
     );
   }
 
   /**
    * Draws the newest iterations that fit.
-   * @param {Snapshot} snap
-   * @param {Frame} frame
-   * @param {Archive} archive
-   * @param {ImageKey | null} chosen Followed or selected image.
-   * @param {boolean} pinned It was selected by a person.
+   * @param {Shown} shown
    */
-  draw(snap, frame, archive, chosen, pinned) {
-    /** @type {Parameters<Gallery['draw']>} */
-    this.last = [snap, frame, archive, chosen, pinned];
+  draw(shown) {
+    this.last = shown;
+    const { snapshot: snap, moment: frame, selection } = shown;
+    this.#turnTo(selection);
     this.#build(snap);
     const { short } = mapNames(snap);
     setText(this.over, `With ${short}`);
     setAttr(this.over.closest('.seg'), 'hidden', !short);
     const slots = this.columns.length;
-    const shown = [];
-    if (frame.making) shown.push(frame.making);
-    for (let it = frame.finished - 1; it >= 0 && shown.length < slots; it--)
-      shown.push(archive.group(it) ?? { iteration: it, coming: true });
-    shown.reverse();
+    const groups = [];
+    if (frame.making) groups.push(frame.making);
+    for (let it = frame.finished - 1; it >= 0 && groups.length < slots; it--)
+      groups.push(this.archive.group(it) ?? { iteration: it, coming: true });
+    groups.reverse();
     this.columns.forEach((column, i) =>
-      this.#fill(column, shown[i - slots + shown.length], snap, frame),
+      this.#fill(column, groups[i - slots + groups.length], snap, frame),
     );
-    this.#mark(chosen, pinned);
+    this.#mark(selection.at, selection.pinned);
     if (!this.peek.hidden) this.#keepPeek();
   }
 
-  /**
-   * Turns to the page of a class.
-   * @param {number} c
-   */
-  turnTo(c) {
-    this.page = Math.floor(c / PAGE);
+  /** Turns to the class of an image, once, when a person has selected it. */
+  #turnTo(/** @type {Selection} */ { at, pinned, image }) {
+    if (!image || !pinned || this.turned === at) return;
+    this.turned = at;
+    this.page = Math.floor(image.c / PAGE);
   }
 
   #build(/** @type {Snapshot} */ snap) {
@@ -250,7 +249,7 @@ export class Gallery {
                 disabled: this.page + by < 0 || this.page + by >= pages,
                 onclick: () => {
                   this.page += by;
-                  this.draw(...this.last);
+                  this.draw(this.last);
                 },
               },
               by < 0 ? '‹' : '›',
@@ -426,7 +425,7 @@ export class Gallery {
   /** On hover and focus: four times the size, overlaid with the CAM. */
   #show({ button, tile, group }) {
     this.peeked = { button, tile };
-    const [snap] = this.last;
+    const { snapshot: snap } = this.last;
     const place = { col: tile.col, row: tile.row, columns: group.columns, rows: group.rows };
     const size = whole(group.side, 112);
     const maps = group.early ? '' : camSheet(group); // maps are kept for finished images only

@@ -4,7 +4,7 @@
 import { h, setAttr, setText } from '../core/dom.js';
 import * as address from '../core/address.js';
 
-/** @import { Snapshot } from '../core/types.js' */
+/** @import { Shown } from '../core/types.js' */
 
 const BUNDLE =
   'The student as safetensors and ONNX, with class names, a model card and loading code. Takes a few seconds.';
@@ -64,9 +64,9 @@ export class Header {
 
   /**
    * Draws the run's title and links.
-   * @param {Snapshot} snap
+   * @param {Shown} shown With the live snapshot.
    */
-  draw(snap) {
+  draw({ snapshot: snap }) {
     this.snap = snap;
     setAttr(
       this.title,

@@ -9,7 +9,7 @@ import { ACTIVE } from '../setup/sidebar.js';
 import { Surface } from '../charts/surface.js';
 import { mapNames } from '../core/terms.js';
 
-/** @import { ShownImage, Snapshot } from '../core/types.js' */
+/** @import { Shown, ShownImage } from '../core/types.js' */
 
 // pixels of a map, before it is aligned with the image's pixels
 const SIDE = { narrow: 168, wide: 224 };
@@ -59,19 +59,19 @@ export class KeyRegion {
       this.quad.hidden = this.solid;
       this.surface.show(this.solid);
       this.key = '';
-      if (this.last) this.draw(...this.last);
+      if (this.last) this.draw(this.last);
     });
   }
 
   /**
    * Draws the image, its map, the target and the missing evidence.
-   * @param {Snapshot} snap
-   * @param {ShownImage | null} image Null until there is one.
-   * @param {boolean} following No image is selected.
+   * @param {Shown} shown
    */
-  draw(snap, image, following) {
-    /** @type {Parameters<KeyRegion['draw']>} */
-    this.last = [snap, image, following];
+  draw(shown) {
+    this.last = shown;
+    const { snapshot: snap, selection } = shown;
+    const { image } = selection;
+    const following = !selection.pinned;
     const room = matchMedia('(min-width: 1680px) and (min-height: 1040px)').matches
       ? SIDE.wide
       : Math.min(SIDE.narrow, (this.panel.clientWidth - 44) / 2);

@@ -9,10 +9,11 @@ import * as lasso from '../charts/lasso.js';
 import { colours, h, num, put, setAttr, setText } from '../core/dom.js';
 import { told } from '../core/glossary.js';
 import { place } from '../charts/labels.js';
+import { finishedAt } from '../store/moments.js';
 import { generatorTerms, inUse } from '../core/terms.js';
 
 /** @import { Frame, ImageKey, ImageOfClass, Pick } from '../core/types.js' */
-/** @import { CloudPoints, Point, Reference, Snapshot } from '../core/types.js' */
+/** @import { CloudPoints, Point, Shown, Snapshot } from '../core/types.js' */
 /** @import { Archive } from '../store/groups.js' */
 
 const MOST = 6000;
@@ -37,12 +38,14 @@ export class Scatter {
   /**
    * @param {HTMLElement} view
    * @param {object} hooks
+   * @param {Archive} hooks.archive
    * @param {(at: ImageKey) => void} hooks.select
    * @param {(c: number) => number} hooks.colour
    * @param {(images: ImageOfClass[] | null) => void} hooks.gather Shows images in place of the
    *   gallery.
    */
-  constructor(view, { select, colour, gather }) {
+  constructor(view, { archive, select, colour, gather }) {
+    this.archive = archive;
     const { space, dim, colour: by, pick } = address.read('studio');
     this.select = select;
     this.colour = colour;
@@ -116,7 +119,7 @@ export class Scatter {
   /** Forces a redraw. */
   redraw() {
     this.key = '';
-    if (this.last) this.draw(...this.last);
+    if (this.last) this.draw(this.last);
   }
 
   /**
@@ -222,15 +225,14 @@ export class Scatter {
 
   /**
    * Draws the points.
-   * @param {Snapshot} snap
-   * @param {Frame} frame
-   * @param {Archive} archive
-   * @param {Reference | null} reference
-   * @param {(ImageKey & { x?: number | null, y?: number, z?: number }) | null} chosen
+   * @param {Shown} now
    */
-  draw(snap, frame, archive, reference, chosen) {
-    /** @type {Parameters<Scatter['draw']>} */
-    this.last = [snap, frame, archive, reference, chosen];
+  draw(now) {
+    this.last = now;
+    const { archive } = this;
+    const { snapshot: snap, moment: frame } = now;
+    const chosen = now.selection.image;
+    const reference = archive.reference();
     const whose = `${snap.run} ${snap.id} ${snap.attempt}`;
     if (whose !== this.whose) {
       this.whose = whose;
@@ -291,8 +293,7 @@ export class Scatter {
    * already shown stay as more arrive.
    */
   #iterations(/** @type {Snapshot} */ snap, /** @type {Frame} */ frame) {
-    const done =
-      frame.finished + Number(Boolean(frame.past && frame.making && !frame.making.early));
+    const done = finishedAt(frame);
     const batch = Math.max(...snap.scales.map((s) => s.batch));
     if (snap.layout !== 'ready') return { list: [], every: 1 };
     let every = 1;

@@ -2,8 +2,9 @@
 // counts per class, and a way back.
 
 import { dot, h, num, picture, put, setAttr, setText, whole } from '../core/dom.js';
+import { finishedAt } from '../store/moments.js';
 
-/** @import { ImageKey, ImageOfClass, Snapshot } from '../core/types.js' */
+/** @import { ImageKey, ImageOfClass, Shown } from '../core/types.js' */
 /** @import { Archive } from '../store/groups.js' */
 
 const SIDE = 40;
@@ -14,12 +15,14 @@ export class SelectionPanel {
   /**
    * @param {HTMLElement} view
    * @param {object} hooks
+   * @param {Archive} hooks.archive
    * @param {(at: ImageKey) => void} hooks.select
    * @param {(c: number) => number} hooks.colour
    * @param {() => void} hooks.redraw
    * @param {() => void} hooks.cleared Called when the selection was cleared.
    */
-  constructor(view, { select, colour, redraw, cleared }) {
+  constructor(view, { archive, select, colour, redraw, cleared }) {
+    this.archive = archive;
     this.select = select;
     this.colour = colour;
     this.redraw = redraw;
@@ -85,12 +88,11 @@ export class SelectionPanel {
 
   /**
    * Draws the selection.
-   * @param {Snapshot} snap
-   * @param {Archive} archive
-   * @param {number} finished Iterations that count as finished at the moment shown.
-   * @param {ImageKey | null} chosen
+   * @param {Shown} shown
    */
-  draw(snap, archive, finished, chosen) {
+  draw({ snapshot: snap, moment, selection }) {
+    const chosen = selection.pinned ? selection.at : null;
+    const finished = finishedAt(moment);
     const mark = `${snap.run} ${snap.id} ${snap.attempt}`;
     if (this.images && this.of != null && this.of !== mark) {
       this.of = mark;
@@ -115,7 +117,7 @@ export class SelectionPanel {
     this.page = Math.max(0, Math.min(pages - 1, this.page));
     const shown = images.slice(this.page * each, (this.page + 1) * each);
     const sheets = new Map(
-      [...new Set(shown.map(({ it }) => it))].map((it) => [it, archive.tiles(it)]),
+      [...new Set(shown.map(({ it }) => it))].map((it) => [it, this.archive.tiles(it)]),
     );
     const key = JSON.stringify([
       mark,

@@ -3,7 +3,7 @@
 
 import { dot, h, num, put, setAttr, setText, time } from '../core/dom.js';
 
-/** @import { Alert, Snapshot } from '../core/types.js' */
+/** @import { Alert, Shown } from '../core/types.js' */
 
 const QUIET = 6000; // a screen reader hears a new sentence at most this often
 
@@ -16,8 +16,10 @@ export class Status {
    * @param {object} hooks
    * @param {(what: string) => void} hooks.act Does what an alert offers.
    * @param {(c: number) => number} hooks.colour
+   * @param {() => number} hooks.away Seconds since the server last answered, if too many; or 0.
    */
-  constructor(view, { act, colour }) {
+  constructor(view, { act, colour, away }) {
+    this.away = away;
     this.act = act;
     this.colour = colour;
     this.line = view.querySelector('.status-line');
@@ -28,10 +30,10 @@ export class Status {
 
   /**
    * Draws the sentence and the progress, or the alert.
-   * @param {Snapshot} snap
-   * @param {number} away Seconds since the server last answered.
+   * @param {Shown} shown
    */
-  draw(snap, away) {
+  draw({ snapshot: snap }) {
+    const away = this.away();
     const kind = snap.alert ? 'alert' : 'status';
     const key = snap.alert ? JSON.stringify(snap.alert) : kind;
     if (key !== this.key) {

@@ -30,7 +30,11 @@ import { Keys, isTyping } from '../core/keys.js';
 import { tips } from '../core/tips.js';
 import { ViewerSidebar } from '../audience/viewer_sidebar.js';
 
-/** @import { Address, Frame, Gradio, ImageKey, Snapshot } from '../core/types.js' */
+/** @import { Address, Frame, Gradio, ImageKey, Panel, Selection } from '../core/types.js' */
+/** @import { Shown, Snapshot } from '../core/types.js' */
+
+/** @type {Selection} */
+const NOTHING = { at: null, pinned: false, image: null };
 
 /**
  * Starts the page.
@@ -62,7 +66,10 @@ class Studio {
     this.away = 0;
     this.drawing = 0;
     const redraw = () => this.schedule();
+    this.archive = new Archive(gradio.base, redraw);
     const hooks = {
+      archive: this.archive,
+      away: () => this.away,
       base: gradio.base,
       plotly: gradio.plotly,
       command: gradio.command,
@@ -79,22 +86,26 @@ class Studio {
       explain: (node) => this.tips.open(node),
       act: (what) => this.#act(what),
     };
-    this.archive = new Archive(gradio.base, redraw);
     this.player = new Player(this.archive, speed, redraw, t);
     this.player.told = (t) => this.pages.page === 'studio' && address.write({ t }, this.taking);
     this.timeline = new Timeline(view, this.player);
     this.status = new Status(view, hooks);
-    this.gallery = new Gallery(view, hooks);
     this.selectionPanel = new SelectionPanel(view, hooks);
-    this.key = new KeyRegion(view, hooks);
     this.scatter = new Scatter(view, hooks);
-    this.card = new Card(view, hooks);
-    this.curves = new Curves(view);
     this.header = new Header(view, hooks);
     this.sidebar = gradio.watching ? new ViewerSidebar() : new Sidebar(hooks);
+    /** @type {Panel[]} */
+    this.panels = [
+      this.status,
+      new Gallery(view, hooks),
+      new KeyRegion(view, hooks),
+      this.selectionPanel,
+      this.scatter,
+      new Card(view, hooks),
+      new Curves(view),
+    ];
     this.tips = tips(view.querySelector('.tip'));
-    // the other pages: turn(shown) when a page is entered or left, follow(snapshot) at every update
-    // of the run being shown
+    // the other pages are panels too; besides, turn(shown) is called when one is entered or left
     const studio = () => {
       this.pages.go('studio');
       this.live.soon();
@@ -226,49 +237,33 @@ class Studio {
   /** Draws everything. */
   draw() {
     const live = this.snap;
-    const { archive } = this;
     const frame = this.player.frame();
-    const snap = snapshotAt(live, frame.past);
-    const reference = archive.reference();
     document.body.dataset.kg = live.phase;
     document.body.classList.toggle('kg-away', this.away > 0);
-    this.header.draw(live);
-    this.sidebar.draw(live, this.away > 0);
-    for (const place of Object.values(this.places)) place.follow(live);
+    /** @type {Shown} */
+    const now = { snapshot: live, moment: frame, selection: NOTHING };
+    for (const panel of [this.header, this.sidebar, ...Object.values(this.places)]) panel.draw(now);
     // hidden panels have no size to draw in
-    if (this.pages.page !== 'studio') return void this.status.draw(live, this.away);
+    if (this.pages.page !== 'studio') return void this.status.draw(now);
     if (live.run !== address.read('studio').run) address.write({ run: live.run }, true);
-    this.timeline.draw(live, frame);
+    this.timeline.draw(now);
     this.#where(frame);
     // keep the last view until the requested moment arrives
     if (frame.waiting) return void setTimeout(() => this.schedule(), 200);
-    const chosen =
-      this.sel && this.sel.it < frame.finished + Number(Boolean(frame.making))
-        ? this.sel
-        : this.#newest(frame);
-    const image = chosen && this.#image(chosen, frame);
-    this.status.draw(snap, this.away);
-    if (image && chosen === this.sel && this.turned !== this.sel) {
-      this.turned = this.sel;
-      this.gallery.turnTo(image.c);
-    }
-    this.gallery.draw(snap, frame, archive, chosen, chosen === this.sel);
-    this.key.draw(snap, image, chosen !== this.sel);
-    this.selectionPanel.draw(
-      snap,
-      archive,
-      frame.finished + Number(Boolean(frame.past && frame.making && !frame.making.early)),
-      chosen === this.sel ? chosen : null,
-    );
-    this.scatter.draw(
-      snap,
-      frame,
-      archive,
-      reference,
-      image && { ...chosen, x: image.x, y: image.y, z: image.z },
-    );
-    this.card.draw(snap, image, image?.sample, reference);
-    this.curves.draw(snap);
+    /** @type {Shown} */
+    const shown = {
+      snapshot: snapshotAt(live, frame.past),
+      moment: frame,
+      selection: this.#selection(frame),
+    };
+    for (const panel of this.panels) panel.draw(shown);
+  }
+
+  /** The selected image, if it is already there at that moment; otherwise one of the newest. */
+  #selection(/** @type {Frame} */ frame) {
+    const pinned = this.sel?.it < frame.finished + Number(Boolean(frame.making));
+    const at = pinned ? this.sel : this.#newest(frame);
+    return { at, pinned, image: at && this.#image(at, frame) };
   }
 
   /** Without a selection, the page follows the newest batch, one class after another. */
@@ -308,7 +303,7 @@ class Studio {
           rows: group.rows,
         },
       };
-    return sample && { ...sample, it, sample, finished, piece: { url: sample.image } };
+    return sample && { ...sample, it, pos, sample, finished, piece: { url: sample.image } };
   }
 
   /** Shows when this view lags behind the run, and offers to catch up. */

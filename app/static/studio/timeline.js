@@ -5,7 +5,7 @@
 import { h, num, pct, put, s, setAttr } from '../core/dom.js';
 import { momentAt } from '../store/moments.js';
 
-/** @import { Frame, Snapshot } from '../core/types.js' */
+/** @import { Shown } from '../core/types.js' */
 /** @import { Player } from '../store/player.js' */
 
 const NEAR = 3;
@@ -102,18 +102,17 @@ export class Timeline {
     });
     new ResizeObserver(() => {
       this.key = '';
-      if (this.last) this.draw(...this.last);
+      if (this.last) this.draw(this.last);
     }).observe(this.track);
   }
 
   /**
    * Draws the line.
-   * @param {Snapshot} snap The live one.
-   * @param {Frame} frame
+   * @param {Shown} shown With the live snapshot: the line is of the whole run.
    */
-  draw(snap, frame) {
-    /** @type {Parameters<Timeline['draw']>} */
-    this.last = [snap, frame];
+  draw(shown) {
+    this.last = shown;
+    const { snapshot: snap, moment: frame } = shown;
     const { player } = this;
     const { counters } = snap;
     const { replaying, playing, over } = player;
@@ -248,7 +247,7 @@ export class Timeline {
   }
 
   #drag(event) {
-    if (event.button || !this.last?.[0].counters.iterations_done) return;
+    if (event.button || !this.last?.snapshot.counters.iterations_done) return;
     const { left, width } = this.track.getBoundingClientRect();
     const { track } = this;
     const move = (e) =>
