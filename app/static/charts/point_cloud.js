@@ -1,8 +1,8 @@
-// A cloud of points on a canvas, in 2-D or 3-D, with zooming, rotation, hovering and a lasso. It
-// knows nothing about runs. Positions are in 0…1; 3-D is orthographic, so that a ball is a disc of
-// exactly its radius.
+// A cloud of points on a canvas, in 2-D or 3-D; cloud_pointer.js has zooming, rotation, hovering
+// and a lasso. It knows nothing about runs. Positions are in 0…1; 3-D is orthographic, so that a
+// ball is a disc of exactly its radius.
 
-import * as lasso from './lasso.js';
+import { CloudPointer } from './cloud_pointer.js';
 import { SpriteRaster } from './sprite_raster.js';
 
 /** @import { Ball, CloudEvents, CloudPoints, Point, Polygon } from '../core/types.js' */
@@ -10,7 +10,6 @@ import { SpriteRaster } from './sprite_raster.js';
 const PAD = 0.04;
 const NEAR = 9;
 const EASE = 700;
-const LEAST = 4;
 const SMALLER = 0.86;
 const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
@@ -47,20 +46,7 @@ export class PointCloud {
     );
     this.ctx = this.canvas.getContext('2d');
     host.cloud = this; // for tests: the positions on the screen
-    host.addEventListener('pointerdown', (e) => this.#press(e));
-    host.addEventListener('pointermove', (e) => this.#hover(e));
-    host.addEventListener('pointerleave', () => on.over(null));
-    host.addEventListener('dblclick', () => this.whole());
-    host.addEventListener(
-      'wheel',
-      (e) => {
-        if (e.ctrlKey || matchMedia('(min-width: 1180px)').matches) {
-          e.preventDefault();
-          this.#zoom(Math.exp(-e.deltaY / 400), e);
-        }
-      },
-      { passive: false },
-    );
+    new CloudPointer(this);
     new ResizeObserver(() => this.again()).observe(host);
   }
 
@@ -325,13 +311,6 @@ export class PointCloud {
     ctx.stroke();
   }
 
-  // ---- pointers
-  /** @returns {Point} */
-  #place(e) {
-    const box = this.host.getBoundingClientRect();
-    return [e.clientX - box.left, e.clientY - box.top];
-  }
-
   /**
    * Finds the point nearest to a position, within a few pixels.
    * @param {number[]} place
@@ -348,133 +327,5 @@ export class PointCloud {
       }
     }
     return best;
-  }
-
-  #hover(e) {
-    if (!this.held) {
-      const at = this.#place(e);
-      this.on.over(this.nearest(at), ...at);
-    }
-  }
-
-  #press(e) {
-    if (e.button || this.held || e.target.closest('button, select')) return;
-    const start = this.#place(e);
-    const touch = e.pointerType === 'touch';
-    const turning = this.dim === 3 && this.tool === 'zoom';
-    const from = { ...this.view };
-    const around = [start];
-    if (touch && this.tool === 'zoom' && !turning) {
-      this.#tap(start);
-      return;
-    } // a finger scrolls the page
-    this.held = true;
-    this.host.setPointerCapture(e.pointerId);
-    const move = (m) => {
-      const now = this.#place(m);
-      const dx = now[0] - start[0];
-      const dy = now[1] - start[1];
-      if (Math.hypot(dx, dy) < LEAST && !this.path && !this.turned) return;
-      this.on.over(null);
-      if (turning) {
-        this.turned = true;
-        this.view.turn = from.turn - dx / 160;
-        this.view.tilt = Math.max(-1.5, Math.min(1.5, from.tilt + dy / 160));
-      } else if (this.tool === 'lasso') {
-        around.push(now);
-        this.path = around;
-      } else this.path = [start, [now[0], start[1]], now, [start[0], now[1]]];
-      this.again();
-    };
-    const drop = (m) => {
-      for (const [name, act] of /** @type {const} */ ([
-        ['pointermove', move],
-        ['pointerup', drop],
-        ['pointercancel', drop],
-      ]))
-        this.host.removeEventListener(name, act);
-      const { path, turned } = this;
-      this.held = false;
-      this.path = null;
-      this.turned = false;
-      if (m.type === 'pointerup') {
-        if (path && this.tool === 'zoom') this.#zoomTo(path[0], path[2]);
-        else if (path) this.#pick(path);
-        else if (!turned) {
-          const i = this.nearest(start);
-          if (i != null) this.on.click(i);
-        }
-      }
-      this.again();
-    };
-    for (const [name, act] of /** @type {const} */ ([
-      ['pointermove', move],
-      ['pointerup', drop],
-      ['pointercancel', drop],
-    ]))
-      this.host.addEventListener(name, act);
-  }
-
-  #tap(start) {
-    this.host.addEventListener(
-      'pointerup',
-      () => {
-        const i = this.nearest(start);
-        if (i != null) this.on.click(i);
-      },
-      { once: true },
-    );
-  }
-
-  /**
-   * A 2-D lasso is in layout coordinates, which an address can hold; a 3-D lasso only applies to
-   * this screen.
-   */
-  #pick(/** @type {Polygon} */ path) {
-    const { at, points } = this;
-    const polygon =
-      this.dim === 2 ? lasso.simple(path.map((place) => this.#unproject(place))) : null;
-    const text = polygon && lasso.write(polygon);
-    const found = text
-      ? lasso.within(lasso.read(text), points.x, points.y)
-      : lasso.within(path, at.x, at.y);
-    this.on.picked(
-      found.filter((i) => !points.faint?.[i]),
-      text,
-    );
-  }
-
-  /** @returns {Point} */
-  #unproject(/** @type {Point} */ [px, py]) {
-    // 2-D only
-    const [ox, oy] = this.projection()(0, 0);
-    const [ux, uy] = this.projection()(1, 1);
-    return [(px - ox) / (ux - ox), (py - oy) / (uy - oy)];
-  }
-
-  #zoomTo(a, b) {
-    const { clientWidth: w, clientHeight: h } = this.host;
-    const dx = Math.abs(a[0] - b[0]);
-    const dy = Math.abs(a[1] - b[1]);
-    if (Math.max(dx, dy) < 8) return;
-    const [x, y] = this.#unproject([(a[0] + b[0]) / 2, (a[1] + b[1]) / 2]);
-    Object.assign(this.view, {
-      x,
-      y,
-      zoom: Math.min(60, this.view.zoom * Math.min(w / Math.max(8, dx), h / Math.max(8, dy))),
-    });
-  }
-
-  #zoom(by, e) {
-    const { view } = this;
-    const zoom = Math.max(0.5, Math.min(60, view.zoom * by));
-    if (this.dim === 2) {
-      const [x, y] = this.#unproject(this.#place(e));
-      const share = 1 - view.zoom / zoom;
-      view.x += (x - view.x) * share;
-      view.y += (y - view.y) * share;
-    }
-    view.zoom = zoom;
-    this.again();
   }
 }

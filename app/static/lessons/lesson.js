@@ -3,14 +3,13 @@
 
 import * as address from '../core/address.js';
 import { figures } from './lesson_figures.js';
+import { NAMES, drawSwitch, drawTable } from './lesson_parts.js';
 import { h, put, setAttr, setText, time } from '../core/dom.js';
 import { symbols } from '../core/prose.js';
 import { ACTIVE } from '../setup/sidebar.js';
 
 /** @import { Lesson, Shown } from '../core/types.js' */
 /** @import { Lessons } from './lessons.js' */
-
-const NAMES = { a: 'A', b: 'B' };
 
 /** One lesson. */
 export class LessonView {
@@ -144,8 +143,8 @@ export class LessonView {
           ),
     );
     this.#choices();
-    if (told.switch) this.#switch();
-    this.#numbers();
+    if (told.switch) drawSwitch(this.control, told, this.variants);
+    this.cells = drawTable(this.table, told, this.variants);
     this.#results();
   }
 
@@ -185,12 +184,11 @@ export class LessonView {
   #results() {
     const { state, said, told } = this;
     for (const [name, nodes] of this.places) for (const node of nodes) this.#fill(node, name);
-    for (const row of this.rows)
-      for (const cell of row.cells) {
-        const text = this.#number(cell.name);
-        setText(cell.node, text ?? '');
-        setAttr(cell.node, 'class', text == null ? 'empty' : null);
-      }
+    for (const { name, node } of this.cells) {
+      const text = this.#number(name);
+      setText(node, text ?? '');
+      setAttr(node, 'class', text == null ? 'empty' : null);
+    }
     const committed = said.choice != null;
     const whole = this.#whole;
     setAttr(this.button, 'hidden', whole || this.page.watching);
@@ -396,90 +394,6 @@ export class LessonView {
         ),
       ),
       committed ? this.withdraw : commit,
-    );
-  }
-
-  /** Both states in words; the arrow shows the direction of the flip. */
-  #switch() {
-    const { name, a, b, fields } = this.told.switch;
-    const side = (v, text, at) =>
-      h(
-        'div',
-        { class: 'state', 'data-v': v },
-        h('b', null, NAMES[v]),
-        h('span', null, symbols(text)),
-        h('code', null, fields.map((field) => `${field[0]} = ${field[at]}`).join('\n')),
-      );
-    put(
-      this.control,
-      h('p', { class: 'muted' }, symbols(name)),
-      h(
-        'div',
-        { class: 'states', role: 'group', 'aria-label': name },
-        side('a', a, 1),
-        h('span', { class: 'arrow', 'aria-hidden': 'true' }, '→'),
-        side('b', b, 2),
-      ),
-      h(
-        'details',
-        null,
-        h('summary', { class: 'muted small' }, 'Run this from a terminal'),
-        this.variants.map((v) => h('code', { class: 'line' }, this.told.commands[v])),
-      ),
-    );
-  }
-
-  /** The table of the runs' results, beside the results of these recipes with other seeds. */
-  #numbers() {
-    const { told } = this;
-    const difference = this.variants.length > 1;
-    const columns = [...this.variants, ...(difference ? ['difference'] : [])];
-    const measured = Object.keys(told.seeds).length;
-    this.rows = told.table.map(({ name, title }) => ({
-      title,
-      name,
-      cells: columns.map((v) => ({ name: `${v}.${name}`, node: h('span', { class: 'empty' }) })),
-    }));
-    put(
-      this.table,
-      h(
-        'table',
-        null,
-        h(
-          'thead',
-          null,
-          h(
-            'tr',
-            null,
-            h('th', null, 'This run'),
-            columns.map((v) =>
-              h('th', null, v === 'difference' ? 'B − A' : difference ? NAMES[v] : ''),
-            ),
-            measured
-              ? this.variants.map((v) =>
-                  h('th', { class: 'muted' }, difference ? `${NAMES[v]}, reference` : 'reference'),
-                )
-              : null,
-          ),
-        ),
-        h(
-          'tbody',
-          null,
-          this.rows.map((row) =>
-            h(
-              'tr',
-              null,
-              h('th', { scope: 'row' }, symbols(row.title)),
-              row.cells.map((cell) => h('td', null, cell.node)),
-              measured
-                ? this.variants.map((v) =>
-                    h('td', { class: 'muted' }, told.seeds[row.name]?.[v] ?? ''),
-                  )
-                : null,
-            ),
-          ),
-        ),
-      ),
     );
   }
 

@@ -1,24 +1,22 @@
 // The images as points in the teacher's or the student's embedding. Synthetic images are filled,
-// real ones hollow; a class anchor is a square. This module decides which images to show, where and
-// in which color; point_cloud.js handles drawing and pointers. Zoom and rotation survive every
-// update.
+// real ones hollow; a class anchor is a square. scatter_points.js decides which images to show,
+// where and in which color; point_cloud.js handles drawing and pointers. Zoom and rotation survive
+// every update.
 
 import * as address from '../core/address.js';
 import { PointCloud } from '../charts/point_cloud.js';
 import * as lasso from '../charts/lasso.js';
 import { colours, h, num, put, setAttr, setText } from '../core/dom.js';
 import { told } from '../core/glossary.js';
-import { place } from '../charts/labels.js';
-import { finishedAt } from '../store/moments.js';
+import { Legend } from './scatter_legend.js';
+import { ClassNames } from './scatter_names.js';
+import { ballsOf, coloursOf, iterationsOf, pointsOf, realOf, span } from './scatter_points.js';
 import { generatorTerms, inUse } from '../core/terms.js';
 
 /** @import { Frame, ImageKey, ImageOfClass, Pick } from '../core/types.js' */
 /** @import { CloudPoints, Point, Shown, Snapshot } from '../core/types.js' */
 /** @import { Archive } from '../store/groups.js' */
 
-const MOST = 6000;
-const NEWEST = 4; // iterations that are always shown
-const SHADES = 24;
 const TIPS = {
   teacher: told('embedding-map'),
   height:
@@ -68,8 +66,7 @@ export class Scatter {
     this.note = this.panel.querySelector('.note');
     /** @type {HTMLElement} */
     this.title = this.panel.querySelector('h2 .term');
-    /** @type {HTMLElement} */
-    this.legend = this.panel.querySelector('.key');
+    this.legend = new Legend(this.panel.querySelector('.key'));
     /** @type {HTMLSelectElement} */
     this.paint = this.panel.querySelector('.paint');
     this.hint = this.host.appendChild(h('div', { class: 'cloud-tip', hidden: true }));
@@ -83,6 +80,7 @@ export class Scatter {
       over: (i, x, y) => this.#over(i, x, y),
       drawn: (ctx, project) => this.#names(ctx, project),
     });
+    this.names = new ClassNames(this.host, this.cloud);
     this.cloud.dim = dim;
     for (const [name, value] of [
       ['kg-space', space],
@@ -246,7 +244,7 @@ export class Scatter {
         : null;
     this.seen = seen;
     this.#switches(snap, views);
-    const shown = this.#iterations(snap, frame);
+    const shown = iterationsOf(snap, frame);
     const columns = shown.list.map((it) => archive.points(it));
     const key = JSON.stringify([
       snap.run,
@@ -288,56 +286,9 @@ export class Scatter {
     this.#fill(snap, shown, columns, student, seen, reference, chosen);
   }
 
-  /**
-   * Which iterations have points: all of them, or as many as a browser can draw at once; those
-   * already shown stay as more arrive.
-   */
-  #iterations(/** @type {Snapshot} */ snap, /** @type {Frame} */ frame) {
-    const done = finishedAt(frame);
-    const batch = Math.max(...snap.scales.map((s) => s.batch));
-    if (snap.layout !== 'ready') return { list: [], every: 1 };
-    let every = 1;
-    while (Math.ceil(done / every) * batch > MOST) every *= 2;
-    return {
-      every,
-      list: Array.from({ length: done }, (_, it) => it).filter(
-        (it) => it % every === 0 || it >= done - NEWEST,
-      ),
-    };
-  }
-
   #fill(snap, { list }, columns, student, seen, reference, chosen) {
-    /** @type {CloudPoints} */
-    const points = { n: 0, c: [], x: [], y: [], z: [], iteration: [], pos: [], value: [] };
-    const byIteration = new Map(list.map((it, i) => [it, columns[i]]));
     const { by } = this;
-    const value = (it, pos) =>
-      by === 'age'
-        ? it
-        : by === 'newest' || by === 'class'
-          ? 0
-          : (byIteration.get(it)?.[by]?.[pos] ?? NaN);
-    if (student && seen)
-      seen.c.forEach((c, i) => {
-        if (c < snap.classes.length)
-          this.#add(
-            points,
-            seen,
-            i,
-            c,
-            seen.iteration[i],
-            seen.pos[i],
-            value(seen.iteration[i], seen.pos[i]),
-          );
-      });
-    if (!student)
-      list.forEach((it, k) =>
-        columns[k]?.c.forEach((c, pos) =>
-          this.#add(points, columns[k], pos, c, it, pos, value(it, pos)),
-        ),
-      );
-    points.n = points.c.length;
-    points.keys = points.iteration.map((it, i) => `${it}:${points.pos[i]}`);
+    const points = pointsOf(snap, { list, columns, seen, student }, by);
     const names = snap.classes.map((_, c) => `--c${this.colour(c)}`);
     const [surface, ink, line, muted, old, fresh, ...palette] = colours(this.host, [
       '--surface',
@@ -350,55 +301,16 @@ export class Scatter {
     ]);
     if (this.cloud.surface !== surface) this.cloud.stamps.clear();
     Object.assign(this.cloud, { surface, inkColour: ink, lineColour: line });
-    const newest = Math.max(-1, ...list);
-    const ramp = shades(old, fresh);
-    const [low, high] = span(points.value);
-    points.colour = points.c.map((c, i) =>
-      by === 'class'
-        ? palette[c]
-        : by === 'newest'
-          ? points.iteration[i] === newest
-            ? fresh
-            : old
-          : Number.isNaN(points.value[i])
-            ? muted
-            : ramp[
-                Math.max(
-                  0,
-                  Math.min(
-                    SHADES - 1,
-                    Math.floor(((points.value[i] - low) / (high - low || 1)) * SHADES),
-                  ),
-                )
-              ],
-    );
+    const ends = span(points.value);
+    const look = { palette, old, fresh, muted };
+    points.colour = coloursOf(points, by, look, Math.max(-1, ...list), ends);
     points.pale = this.within && points.keys.map((key) => !this.within.has(key));
     points.faint = this.only == null ? null : points.c.map((c) => c !== this.only);
     const at = student ? seen?.reference : reference;
-    const c = reference?.c ?? [];
-    const known = at?.x && (!student || at.x.length === c.length);
-    const real = known
-      ? {
-          n: at.x.length,
-          x: at.x,
-          y: at.y,
-          z: at.z ?? at.x.map(() => 0.5),
-          c,
-          colour: c.map((k) => (by === 'class' ? palette[k] : muted)),
-          faint: this.only == null ? null : c.map((k) => k !== this.only),
-        }
-      : { n: 0, c: [] };
-    const balls =
-      student && seen?.anchors
-        ? seen.anchors.x.map((x, k) => ({
-            x,
-            y: seen.anchors.y[k],
-            z: seen.anchors.z[k],
-            radii: seen.radii,
-            colour: palette[k],
-            faint: this.only != null && this.only !== k,
-          }))
-        : [];
+    const real = realOf(at, reference?.c ?? [], student, this.only, (c) =>
+      by === 'class' ? palette[c] : muted,
+    );
+    const balls = student && seen ? ballsOf(seen, this.only, palette) : [];
     const own = chosen && (student ? points.keys.indexOf(`${chosen.it}:${chosen.pos}`) : -1);
     const mark = !chosen
       ? null
@@ -415,7 +327,7 @@ export class Scatter {
     this.points = points;
     this.classes = snap.classes;
     this.base = real.n ? real : points;
-    this.faintInk = ink;
+    this.ink = ink;
     this.cloud.set(points, {
       real,
       balls,
@@ -425,20 +337,12 @@ export class Scatter {
       fit: student ? `${snap.run} ${snap.id}` : '',
     });
     if (this.asked && points.n && (student ? seen : columns.every(Boolean))) this.#gather();
-    this.#legend(by, low, high, real.n > 0, balls.length > 0);
+    this.legend.draw(by, ends, real.n > 0, balls.length > 0);
     setAttr(
       this.host,
       'aria-label',
       `${student ? 'Student' : 'Teacher'} embedding: ${num(points.n)} synthetic and ${num(real.n)} real images. Use the colored dots in the gallery to select a class.`,
     );
-  }
-
-  #add(points, from, i, c, it, pos, value) {
-    for (const axis of 'xyz') points[axis].push(from[axis][i]);
-    points.c.push(c);
-    points.iteration.push(it);
-    points.pos.push(pos);
-    points.value.push(value);
   }
 
   #switches(snap, views) {
@@ -476,32 +380,6 @@ export class Scatter {
     }
   }
 
-  #legend(by, low, high, real, anchors) {
-    const key = [by, low, high, real, anchors].join();
-    if (this.legendKey === key) return;
-    this.legendKey = key;
-    const text = (v) => (by === 'age' ? num(v + 1) : Math.abs(v) < 10 ? v.toFixed(2) : num(v));
-    const dot = (...props) => h('i', { class: ['dot', ...props].join(' ') });
-    put(
-      this.legend,
-      by === 'newest'
-        ? [h('span', null, dot('old'), 'earlier'), h('span', null, dot('fresh'), 'newest batch')]
-        : by === 'class'
-          ? h('span', null, dot(), 'synthetic')
-          : h(
-              'span',
-              null,
-              by === 'age' ? 'iteration ' : '',
-              text(low),
-              h('i', { class: 'shade' }),
-              text(high),
-            ),
-      real && h('span', null, dot('hollow'), 'real, for comparison only'),
-      anchors &&
-        h('span', null, h('i', { class: 'anchor' }), 'anchor f_y, r_i (solid), r_o (dashed)'),
-    );
-  }
-
   #over(i, x, y) {
     this.hint.hidden = i == null;
     this.host.classList.toggle('on', i != null);
@@ -519,91 +397,8 @@ export class Scatter {
     this.hint.style.top = `${Math.max(0, y - 28)}px`;
   }
 
-  /** Class names: beside their points in 2-D, at their center in 3-D. */
   #names(ctx, project) {
-    if (!this.base || this.classes.length > 20) return;
-    const { base, classes, host, dim } = this;
-    const { clientWidth: w, clientHeight: height } = host;
-    const n = base.x.length;
-    const step = Math.max(1, Math.ceil(n / 600));
-    const key = [
-      dim,
-      JSON.stringify(this.cloud.view),
-      w,
-      height,
-      n,
-      base.x[0],
-      base.x[n - 1],
-      this.space,
-    ].join();
-    if (this.namesKey !== key) {
-      this.namesKey = key;
-      const spots = [];
-      for (let i = 0; i < n; i += step) {
-        const [x, y] = project(base.x[i], base.y[i], base.z[i]);
-        spots.push({ c: base.c[i], x, y });
-      }
-      this.spots =
-        dim === 2
-          ? place(classes, spots, w, height)
-          : classes
-              .map((text, c) => {
-                const own = spots.filter((s) => s.c === c);
-                const mean = (axis) => own.reduce((sum, s) => sum + s[axis], 0) / own.length;
-                return own.length ? { text, c, x: mean('x'), y: mean('y') - 12 } : null;
-              })
-              .filter(Boolean);
-    }
-    ctx.font = `11px ${getComputedStyle(host).fontFamily}`;
-    ctx.textAlign = 'center';
-    ctx.textBaseline = 'middle';
-    ctx.lineJoin = 'round';
-    ctx.lineWidth = 3;
-    const said = [];
-    for (const { text, c, x, y } of this.spots) {
-      if (
-        dim === 3 &&
-        this.only !== c &&
-        said.some(
-          (s) => Math.abs(s.y - y) < 13 && Math.abs(s.x - x) < 3.2 * (s.text.length + text.length),
-        )
-      )
-        continue; // in 3-D names may overlap: the first one stays
-      said.push({ text, x, y });
-      ctx.globalAlpha = this.only == null || this.only === c ? 1 : 0.15;
-      ctx.strokeStyle = this.cloud.surface;
-      ctx.strokeText(text, x, y - 4);
-      ctx.fillStyle = this.faintInk;
-      ctx.fillText(text, x, y - 4);
-    }
-    ctx.globalAlpha = 1;
+    const { base, classes, space, only, ink } = this;
+    if (base) this.names.draw(ctx, project, { base, classes, space, only, ink });
   }
-}
-
-/**
- * Finds the 2nd and 98th percentiles, so that one outlier does not make all other values look
- * alike.
- * @param {number[]} values
- * @returns {Point}
- */
-function span(values) {
-  const known = values.filter((v) => !Number.isNaN(v)).sort((a, b) => a - b);
-  return known.length
-    ? [known[Math.floor(0.02 * (known.length - 1))], known[Math.ceil(0.98 * (known.length - 1))]]
-    : [0, 1];
-}
-
-/**
- * Makes a ramp of colors.
- * @param {string} from
- * @param {string} to
- * @returns {string[]}
- */
-function shades(from, to) {
-  const [a, b] = [from, to].map((text) => text.match(/[\d.]+/g).map(Number));
-  return Array.from(
-    { length: SHADES },
-    (_, k) =>
-      `rgb(${[0, 1, 2].map((i) => Math.round(a[i] + ((b[i] - a[i]) * k) / (SHADES - 1))).join(' ')})`,
-  );
 }
