@@ -2,7 +2,7 @@
 // marker for this image, and an explanation of its value.
 
 import { h, math, num, pct, put, s, setText, signed, term } from '../core/dom.js';
-import { colorOf, weightOf } from '../core/terms.js';
+import { weightOf } from '../core/terms.js';
 import { roundEnd } from './ticks.js';
 
 /** @import { ImageDetail, Recipe, StripFacts, Term } from '../core/types.js' */
@@ -41,7 +41,7 @@ function range(values) {
   return begin === end ? [0, 1] : [begin, end];
 }
 
-function strip(name, values, own, label) {
+function strip(color, values, own, label) {
   const [low, high] = range(own == null ? values : [...values, own]);
   const at = (v) => 4 + (192 * (Math.min(high, Math.max(low, v)) - low)) / (high - low);
   const line = (v, y1, y2, more) => s('line', { x1: at(v), x2: at(v), y1, y2, ...more });
@@ -52,7 +52,7 @@ function strip(name, values, own, label) {
       'svg',
       { viewBox: '0 0 200 40', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
       s('line', { class: 'axis', x1: 4, x2: 196, y1: 34, y2: 34 }),
-      values.map((v) => line(v, 18, 34, { class: 'tick', style: { stroke: colorOf(name) } })),
+      values.map((v) => line(v, 18, 34, { class: 'tick', style: { stroke: color } })),
       own == null ? null : line(own, 10, 34, { class: 'own' }),
     ),
     own == null ? null : h('i', { class: 'head', style: { left: `${at(own) / 2}%` } }),
@@ -126,7 +126,7 @@ export function draw(root, terms, snap, common, facts) {
     root,
     terms
       .filter(({ name }) => image.batch[name])
-      .map(({ name, title, tip }) => {
+      .map(({ name, title, tip, color }) => {
         const shared = image.shared.includes(name);
         const values = shared ? (common?.[name] ?? []) : image.batch[name];
         const own = image.parts[name];
@@ -156,7 +156,7 @@ export function draw(root, terms, snap, common, facts) {
             ),
             h('small', null, math('L', name)),
           ),
-          strip(name, values, own, `${title} ${value(own)}, ${rank}`),
+          strip(color, values, own, `${title} ${value(own)}, ${rank}`),
           h(
             'div',
             { class: 'num' },

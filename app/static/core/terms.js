@@ -20,7 +20,11 @@ export const REWARD = generator.find((term) => term.reward);
 /** @type {Term[]} */
 export const STUDENT = LOSS_TERMS.filter((term) => term.loss === 'student');
 
+/** Of a run's own term, if the run does not say. */
 const OWN = 'light-dark(#3f9a3f, #7cc47c)';
+const PLAIN = '(?:#[0-9a-f]{3,8}|[a-z]+|(?:rgb|hsl|hwb|lab|lch|oklab|oklch)a?\\([-0-9.%,/ ]+\\))';
+/** Nothing but colors: a run may come from elsewhere, and CSS could fetch something. */
+const COLOR = new RegExp(`^(?:${PLAIN}|light-dark\\( *${PLAIN} *, *${PLAIN} *\\))$`, 'i');
 
 /**
  * Lists the terms that a run's generator can have: those of the method and the run's own.
@@ -32,16 +36,10 @@ export const generatorTerms = (run) => [
   ...(run.own_terms ?? []).map((term) => ({
     ...term,
     tip: term.tip || 'A custom loss term of this run.',
+    color: COLOR.test(term.color ?? '') ? term.color : OWN,
   })),
   REWARD,
 ];
-
-/**
- * Looks up a term's color.
- * @param {string} name
- * @returns {string}
- */
-export const colorOf = (name) => LOSS_TERMS.find((term) => term.name === name)?.color ?? OWN;
 
 const UNWEIGHTED = ['kl'];
 

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import './glossary.stub.js';
-const { GENERATOR, REWARD, STUDENT, inUse, mapNames, weightOf } = await import('./terms.js');
+const { GENERATOR, REWARD, STUDENT, generatorTerms, inUse, mapNames, weightOf } =
+  await import('./terms.js');
 
 const names = (terms) => terms.map(({ name }) => name);
 const snap = (weights) => ({ recipe: { weights } });
@@ -36,6 +37,25 @@ test('terms in use: every combination of two weights', () => {
       assert.deepEqual(used, [...(bn ? ['bn'] : []), ...(aed ? ['aed'] : [])]);
     }
   assert.deepEqual(names(inUse(snap({}), STUDENT)), ['kl']);
+});
+
+test('a run’s own term has its color, unless that is not one', () => {
+  const colorOf = (color) =>
+    generatorTerms({
+      own_terms: [{ name: 'mine', title: 'Mine', tip: '', weight: 1, color }],
+    }).find(({ name }) => name === 'mine').color;
+  const none = colorOf(undefined);
+  assert.match(none, /^light-dark\(/);
+  for (const color of [
+    ...['#123456', '#abc', 'teal', 'rgb(1, 2, 3)', 'hsl(120 50% 40% / 0.5)'],
+    ...['light-dark(#3f9a3f, #7cc47c)', 'light-dark(teal,oklch(0.7 -0.1 20))'],
+  ])
+    assert.equal(colorOf(color), color);
+  for (const color of [
+    ...['', 'url(//x.y/z)', 'var(--x, url(z))', 'image-set("z")', 'red; background: url(z)'],
+    ...['light-dark(url(z), red)', 'light-dark(red)', 'rgb(var(--x))', 'red url(z)', 'red\n'],
+  ])
+    assert.equal(colorOf(color), none, color);
 });
 
 test('what a map is called', () => {

@@ -104,13 +104,18 @@
 
 /**
  * A term of the loss.
- * @typedef {{ name: string, title: string, tip: string, reward?: boolean, color?: string }} Term
+ * @typedef {{ name: string, title: string, tip: string, reward?: boolean, color: string }} Term
+ */
+
+/**
+ * A run's own term.
+ * @typedef {{ name: string, title: string, tip: string, weight: number, color?: string }} OwnTerm
  */
 
 /**
  * A run's own loss terms, which are not in the table.
  * @typedef {object} OwnTerms
- * @property {{ name: string, title: string, tip: string, weight: number }[]} [own_terms]
+ * @property {OwnTerm[]} [own_terms]
  */
 
 /**
@@ -398,7 +403,7 @@
  * @property {number[]} class_indices
  * @property {{ name: string }} teacher
  * @property {Judge & { indices: number[] } | null} judge
- * @property {{ name: string, title: string, tip: string, weight: number }[]} [own_terms]
+ * @property {OwnTerm[]} [own_terms]
  * @property {boolean} student
  * @property {Recipe} recipe
  * @property {Scale[]} scales

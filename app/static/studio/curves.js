@@ -5,7 +5,7 @@
 import { multiples, stepFor } from '../charts/ticks.js';
 import { h, num, put, s, setAttr, setText, signed } from '../core/dom.js';
 import { told } from '../core/glossary.js';
-import { REWARD, STUDENT, colorOf, generatorTerms, inUse } from '../core/terms.js';
+import { REWARD, STUDENT, generatorTerms, inUse } from '../core/terms.js';
 
 /** @import { Shown, Term } from '../core/types.js' */
 
@@ -298,18 +298,18 @@ export class Curves {
     const { x0, x1, l0, l1, X, terms, loss } = this.plot;
     const n = loss.images.length;
     const out = [];
-    const names = terms.map((t) => t.name).filter((name) => !this.only || this.only === name);
-    const reward = names.includes(REWARD.name);
+    const drawn = terms.filter(({ name }) => !this.only || this.only === name);
+    const reward = drawn.includes(REWARD);
     const stack = [];
     const base = new Array(n).fill(0);
-    for (const name of names.filter((p) => p !== REWARD.name).reverse()) {
+    for (const { name, color } of drawn.filter((term) => term !== REWARD).reverse()) {
       const low = base.slice();
       loss[name].forEach((v, i) => {
         base[i] += Math.max(0, v);
       });
-      stack.push([name, low, base.slice()]);
+      stack.push([color, low, base.slice()]);
     }
-    if (reward) stack.push(['adv', new Array(n).fill(0), loss.adv]);
+    if (reward) stack.push([REWARD.color, new Array(n).fill(0), loss.adv]);
     const high = Math.max(0, ...base);
     const low = reward ? Math.min(0, ...loss.adv) : 0;
     const span = high - low || 1;
@@ -327,11 +327,11 @@ export class Curves {
           { 'text-anchor': 'end' },
         ),
       );
-    for (const [name, from, to] of stack)
+    for (const [color, from, to] of stack)
       if (n)
         out.push(
           s('path', {
-            style: { fill: colorOf(name) },
+            style: { fill: color },
             d: `M${line(to.map((v, i) => [X(loss.images[i]), Z(v)]))}L${line(from.map((v, i) => [X(loss.images[i]), Z(v)]).reverse())}Z`,
           }),
         );
@@ -366,7 +366,7 @@ export class Curves {
    * @param {Term} term
    * @returns {[string, { button: HTMLButtonElement, value: HTMLElement }]}
    */
-  #part({ name, title, tip }) {
+  #part({ name, title, tip, color }) {
     const value = h('span', { class: 'muted' });
     const button = h(
       'button',
@@ -379,7 +379,7 @@ export class Curves {
           this.#again();
         },
       },
-      h('i', { style: { background: colorOf(name) } }),
+      h('i', { style: { background: color } }),
       h('span', null, title),
       value,
     );
