@@ -60,7 +60,7 @@ def sha256(path: Path) -> str:
     return found.hexdigest()
 
 
-def mark(file: Path) -> tuple[int, int, int] | None:
+def fingerprint(file: Path) -> tuple[int, int, int] | None:
     """A value that changes with the contents: time, size and inode of a file; None without a file.
 
     Raises any other OSError.

@@ -20,13 +20,13 @@ class ZooError(KGenError, ValueError):
     code = "zoo"
 
 
-def meant(name: str, known: list[str]) -> str | None:
+def closest(name: str, known: list[str]) -> str | None:
     """The known name that is nearest to an unknown one."""
     return next(iter(difflib.get_close_matches(name, known, 1, 0.4)), None)
 
 
-def nearest(name: str, known: list[str]) -> str:
-    near = meant(name, known)
+def did_you_mean(name: str, known: list[str]) -> str:
+    near = closest(name, known)
     return f"Did you mean {near!r}?" if near else f"Known: {', '.join(known)}."
 
 

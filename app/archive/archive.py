@@ -26,7 +26,7 @@ from app.web.lru import Pieces
 from app.web.publish import encode
 from kgen.errors import KGenError
 from kgen.events import term_names
-from kgen.journal.reading import NAME, JournalError, open_run
+from kgen.journal.reading import RUN_NAME, JournalError, open_run
 
 MOST_OPEN = 24
 """Reopening a run reads all its events again. An audience may view this many at once."""
@@ -67,7 +67,7 @@ class Archive:
     def path(self, name: str) -> Path:
         """The folder of a run. Raises Missing for anything but the name of an existing run."""
         if (
-            not NAME.fullmatch(name)
+            not RUN_NAME.fullmatch(name)
             or ".." in name
             or not (self.folder / name / "recipe.json").is_file()
         ):
@@ -107,7 +107,7 @@ class Archive:
             paths = [
                 p
                 for p in self.folder.iterdir()
-                if NAME.fullmatch(p.name) and (p / "recipe.json").is_file()
+                if RUN_NAME.fullmatch(p.name) and (p / "recipe.json").is_file()
             ]
         except OSError:
             return

@@ -62,7 +62,7 @@ def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[
         for row in (_row(album, it, pos, name) for it, pos in images):
             writer.writerow(row)
         into.writestr(zipfile.ZipInfo("losses.csv"), table.getvalue(), zipfile.ZIP_DEFLATED)
-        yield pipe.take()
+        yield pipe.drain()
         for it, positions in _by_file(images).items():
             try:
                 with BatchFile(album.path, it) as opened:
@@ -71,13 +71,13 @@ def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[
                             zipfile.ZipInfo(_file(it, pos, name)),
                             sheets.png_bytes(sheets.picture(opened.image(pos))),
                         )
-                        yield pipe.take()
+                        yield pipe.drain()
             except (
                 JournalError,
                 BatchFileError,
             ):  # deleted in the meantime: the table still lists it
                 continue
-    yield pipe.take()
+    yield pipe.drain()
 
 
 def _by_file(images: list[tuple[int, int]]) -> dict[int, list[int]]:

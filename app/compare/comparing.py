@@ -26,7 +26,7 @@ from app.process.runs import RunError
 from app.setup.switches import Switch, switches
 from app.web.errors import Missing
 from app.web.publish import encode
-from kgen.files import mark
+from kgen.files import fingerprint
 from kgen.journal.reading import JournalError, open_run
 from kgen.worth.exchange import Rate
 from kgen.zoo.zoo import ZooError
@@ -54,7 +54,7 @@ class Reading:
         self.mark: tuple[int, ...] | None = None
 
     def read_on(self) -> None:
-        seen = mark(self.run.path / "events.jsonl")
+        seen = fingerprint(self.run.path / "events.jsonl")
         if seen == self.mark:
             return
         self.fault = ""
@@ -224,7 +224,7 @@ class Comparisons:
         try:
             # a folder may be deleted and recreated under the same name, or the run may be resumed:
             # then this is a new reading
-            key = (name, *(mark(path / file) for file in ("run.json", "recipe.json")))
+            key = (name, *(fingerprint(path / file) for file in ("run.json", "recipe.json")))
             reading = self._readings.pop(key, None) or Reading(path)
             self._readings[key] = reading
             while len(self._readings) > MOST_KEPT:

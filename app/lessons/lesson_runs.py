@@ -18,7 +18,7 @@ from app.lessons import metrics
 from app.lessons.lessons import Lesson
 from app.process.runs import RunError, Runs
 from app.web.errors import Missing
-from kgen.files import mark
+from kgen.files import fingerprint
 from kgen.journal.reading import JournalError, open_run
 from kgen.recipe.recipe import Recipe, RecipeError
 
@@ -48,7 +48,9 @@ class LessonRuns:
     def _facts(self, name: str) -> tuple[str, bool]:
         path = self.runs.folder / name
         try:
-            return _facts(path, (mark(path / "events.jsonl"), mark(path / "recipe.json")))
+            return _facts(
+                path, (fingerprint(path / "events.jsonl"), fingerprint(path / "recipe.json"))
+            )
         except OSError:  # deleted in the meantime
             return "", False
 
@@ -102,7 +104,7 @@ class LessonRuns:
                     }
                     with self._reading:  # once, no matter how many ask
                         values[variant] = _numbers(
-                            path, (mark(path / "events.jsonl"), info.get("id"))
+                            path, (fingerprint(path / "events.jsonl"), info.get("id"))
                         )
                 except (JournalError, OSError, TypeError, ValueError):
                     told[variant] = None

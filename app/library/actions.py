@@ -25,12 +25,12 @@ from app.library.listing import MOST_NOTE, NOTE, Listing
 from app.process.runs import RunError, Runs
 from app.web.errors import Missing
 from kgen.files import sync_folder, write_durably
-from kgen.journal.bundle import BundleError, pieces
-from kgen.journal.reading import NAME, JournalError
+from kgen.journal.bundle import BundleError, chunks
+from kgen.journal.reading import RUN_NAME, JournalError
 from kgen.journal.unbundle import unbundle
 
 TRASH = ".trash"
-TRASHED = re.compile(rf"({NAME.pattern})-([0-9]{{19}})", re.ASCII)
+TRASHED = re.compile(rf"({RUN_NAME.pattern})-([0-9]{{19}})", re.ASCII)
 KEPT_SECONDS = 7 * 86_400
 LEFT_BEHIND = re.compile(r"\.(?:opening|incoming)-[0-9a-f]{12}", re.ASCII)
 LEFT_SECONDS = 86_400
@@ -54,7 +54,7 @@ class RunActions:
 
     def rename(self, name: str, to: str) -> str:
         to = to.strip()
-        if not NAME.fullmatch(to) or ".." in to:
+        if not RUN_NAME.fullmatch(to) or ".." in to:
             raise RunError(
                 "A name may contain letters, digits, dots, dashes and underscores, must start with"
                 " a letter or digit, and is limited to 120 characters.",
@@ -165,7 +165,7 @@ class RunActions:
             )
         try:
             return Download(
-                pieces(path, real_images=real_images, checkpoint=checkpoint), self._downloads
+                chunks(path, real_images=real_images, checkpoint=checkpoint), self._downloads
             )
         except (BundleError, JournalError) as error:
             self._downloads.release()

@@ -28,8 +28,8 @@ from app.live.format import SHARE_DIGITS
 from app.setup.differences import kin_of
 from app.web.errors import Missing
 from kgen import events
-from kgen.files import mark
-from kgen.journal.reading import BUNDLED, JournalError, Run, being_written, open_run
+from kgen.files import fingerprint
+from kgen.journal.reading import BUNDLE_MANIFEST, JournalError, Run, being_written, open_run
 from kgen.worth import exchange
 
 NOTE = "note.txt"
@@ -78,7 +78,7 @@ class Listing:
     def _row(self, name: str) -> dict[str, Any] | None:
         path = self._archive.folder / name
         try:
-            key = tuple(mark(path / file) for file in WATCHED)
+            key = tuple(fingerprint(path / file) for file in WATCHED)
             kept = self._facts.get(name)
             if kept is None or kept[0] != key:
                 kept = self._facts[name] = (key, facts(path))
@@ -128,7 +128,7 @@ def facts(path: Path) -> dict[str, Any]:
         "own_images": False,
         "kin": "",
         "seed": 0,
-        "brought": (path / BUNDLED).is_file(),
+        "brought": (path / BUNDLE_MANIFEST).is_file(),
         "picture": None,
         "newest": None,
         "worth": None,
@@ -192,7 +192,7 @@ def worth_of(run: Run) -> dict[str, Any] | None:
         return None
     rate = found.rate
     told = found.model_dump(exclude={"photos"})  # nobody else needs the path on that machine
-    return told | {"rate": rate and asdict(rate), "sentence": exchange.sentence(found)}
+    return told | {"rate": rate and asdict(rate), "sentence": exchange.summary(found)}
 
 
 def first_event(run: Run) -> events.RunStarted | None:

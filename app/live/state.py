@@ -15,7 +15,7 @@ from app.live import timeline_events as marks
 from app.live.scales import Scale
 from kgen import events
 from kgen.events import STUDENT_PARTS, Event
-from kgen.recipe.recipe import held_of
+from kgen.recipe.recipe import held_out_count
 
 MOST_POINTS = 300
 MOST_WARNINGS = 5
@@ -353,7 +353,7 @@ def pool_after(state: State, iteration: int) -> int:
         return state.pool_images
     sizes, here = state.scales, iteration % len(state.scales)
     batch = sizes[here].batch
-    offered = batch - (held_of(batch) if state.tested_on == "synthetic" else 0)
+    offered = batch - (held_out_count(batch) if state.tested_on == "synthetic" else 0)
     after = min(state.started.budget_images, state.pool_images + offered)
     if state.recipe["pool_policy"] == "spread":
         rounds = state.iterations // len(sizes)

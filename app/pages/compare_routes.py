@@ -15,7 +15,7 @@ from app.process.runs import RunError
 from app.web.answers import FOR_EVER, REVALIDATE, answer, fresh, missing
 from app.web.errors import Missing
 from app.web.publish import encode
-from kgen.journal.reading import NAME
+from kgen.journal.reading import RUN_NAME
 
 
 def install(app: FastAPI, shelf: RunActions) -> None:
@@ -75,7 +75,7 @@ def _names(request: Request) -> list[str]:
             f"Request 1 to {len(LETTERS)} runs: runs=NAME,NAME.",
             code="how-many",
         )
-    if any(not NAME.fullmatch(name) or ".." in name for name in names):
+    if any(not RUN_NAME.fullmatch(name) or ".." in name for name in names):
         raise Missing(
             "That is not a valid run name.",
             code="name",

@@ -12,7 +12,7 @@ from typing import Any
 from app.archive import projection, run_reader, sheets
 from app.archive.projection import Fitter
 from app.live.state import ENDED, State, pool_after
-from kgen.files import mark
+from kgen.files import fingerprint
 from kgen.journal.reading import Run
 
 FIT_IMAGES = 60
@@ -65,7 +65,7 @@ class Exhibits:
 
     def _look_at_preview(self, run: Run, state: State) -> bool:
         try:
-            seen = mark(self.path / "preview.safetensors")
+            seen = fingerprint(self.path / "preview.safetensors")
         except OSError:
             seen = None
         if seen is None or seen == self._mark:

@@ -20,7 +20,7 @@ from app.live.view import Situation
 from app.process.child import Child
 from app.process.exhibits import Exhibits
 from app.web.publish import Published, publish
-from kgen.journal.reading import BUNDLED, JournalError, Run, Tail, being_written, open_run
+from kgen.journal.reading import BUNDLE_MANIFEST, JournalError, Run, Tail, being_written, open_run
 from kgen.recipe.recipe import Recipe
 from kgen.zoo import zoo
 
@@ -271,14 +271,14 @@ class Follower:
             updated=time.monotonic() - self._heard,
             making=self.exhibits.making,
             elsewhere=self._elsewhere,
-            brought=(self.path / BUNDLED).is_file(),
+            brought=(self.path / BUNDLE_MANIFEST).is_file(),
         )
 
     def _checkpoint(self) -> int | None:
         """Iterations in the last checkpoint of a run that is not in progress."""
         if self.phase in view.ACTIVE or not (self.path / "recipe.json").is_file():
             return None
-        if (self.path / BUNDLED).is_file() and not (
+        if (self.path / BUNDLE_MANIFEST).is_file() and not (
             self.path / "checkpoint" / "state.safetensors"
         ).is_file():
             return None  # imported without its checkpoint

@@ -139,13 +139,13 @@ class TeacherChecks:
             if isinstance(fields.get(name), str):
                 fields[name] = _numbers(LABELS[name], fields[name])
         if isinstance(fields.get("classes"), str):
-            fields["classes"] = request.listed(fields["classes"])
-        return request.order(fields | {"path": str(path)})
+            fields["classes"] = request.parse_names(fields["classes"])
+        return request.parse_request(fields | {"path": str(path)})
 
     def _check(self, order: PreflightRequest) -> None:
         """Runs on its own thread: collects what the child says until it ends."""
         try:
-            for message in self._inspect(order, began=self._began):
+            for message in self._inspect(order, on_start=self._began):
                 self._take(message, order.path)
         except Exception as error:  # an internal bug; still report it to the user
             self._add(

@@ -255,7 +255,7 @@ def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
         if name not in offer.classes:
             raise FormError(
                 f"Class texts: {name[:60]!r} is not a class of this teacher."
-                f" {zoo.nearest(name, list(offer.classes))}",
+                f" {zoo.did_you_mean(name, list(offer.classes))}",
                 code="unknown-class",
                 field="class_texts",
             )

@@ -133,4 +133,4 @@ def offer(teacher: str) -> Offer:
 
 def teachers() -> tuple[str, ...]:
     """Teachers whose weights are on this machine and whose card can be read."""
-    return zoo.here()
+    return zoo.available()

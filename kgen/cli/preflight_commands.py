@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from kgen.cli import progress
-from kgen.preflight.request import PreflightError, inspect, order, read_names
+from kgen.preflight.request import PreflightError, inspect, parse_request, read_names
 
 
 def preflight(
@@ -104,7 +104,7 @@ def preflight(
         "half": half,
         "save": save,
     }
-    raise typer.Exit(progress.show_inspection(inspect(order(fields)), as_json))
+    raise typer.Exit(progress.show_inspection(inspect(parse_request(fields)), as_json))
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

@@ -53,11 +53,11 @@ def controlled(checkpoint_every: float) -> int:
         "say": lambda text: tell("waiting", text=text),
     }
     try:
-        order = json.loads(line)
-        if "resume" in order:
-            runner = Runner.resume(order["resume"], **options)
+        command = json.loads(line)
+        if "resume" in command:
+            runner = Runner.resume(command["resume"], **options)
         else:
-            runner = Runner.new(parse(order["recipe"]), order["folder"], **options)
+            runner = Runner.new(parse(command["recipe"]), command["folder"], **options)
     except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, OSError) as error:
         tell("error", text=str(error))
         return 2
@@ -78,8 +78,8 @@ def read_controls(controls: Controls, tell: Callable[..., None]) -> None:
     """Forward control lines until input ends, which means stop."""
     for line in sys.stdin:
         try:
-            order = json.loads(line)
-            controls.send(order["do"], order.get("unit"), order.get("id"))
+            command = json.loads(line)
+            controls.send(command["do"], command.get("unit"), command.get("id"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             tell("error", text=f"Not a control line: {error}")
     controls.send("stop")
@@ -96,9 +96,9 @@ def checked() -> int:
         print(json.dumps({"kind": kind, **more}), flush=True)
 
     try:
-        from kgen.preflight.request import check_name, order
+        from kgen.preflight.request import check_name, parse_request
 
-        what = order(sys.stdin.readline())
+        what = parse_request(sys.stdin.readline())
         if what.save:
             check_name(what.save)
         from kgen.preflight import examination, register  # torch

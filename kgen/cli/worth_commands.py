@@ -15,7 +15,7 @@ from rich.table import Table as Grid
 
 from kgen.cli.progress import Json, console, progress_bar, say
 from kgen.journal.reading import open_run
-from kgen.worth.exchange import Point, Worth, sentence
+from kgen.worth.exchange import Point, Worth, summary
 
 
 def worth(
@@ -75,7 +75,7 @@ def worth(
         )
         return
     Console().print(_table(found))
-    say(sentence(found))
+    say(summary(found))
 
 
 def _tell(point: Point, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from kgen.data import catalogue, classes, data
 from kgen.data.folders import SUFFIXES, DataError, plain
-from kgen.specs import meant, nearest
+from kgen.specs import closest, did_you_mean
 
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 """Folder names that mark the split of their images; without one, images are test images."""
@@ -129,10 +129,10 @@ def card(name: str) -> Card:
     """The card of a data set; DataError if it is unknown."""
     if name not in CARDS:
         raise DataError(
-            f"Data set {name!r} is not known. {nearest(name, list(CARDS))}",
+            f"Data set {name!r} is not known. {did_you_mean(name, list(CARDS))}",
             code="unknown-data",
             name=name,
-            meant=meant(name, list(CARDS)),
+            meant=closest(name, list(CARDS)),
         )
     return CARDS[name]
 

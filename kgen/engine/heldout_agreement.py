@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kgen.events import Arrays, Score
-from kgen.recipe.recipe import held_of
+from kgen.recipe.recipe import held_out_count
 from kgen.teachers import Teacher
 
 MAX_IMAGES = 500
@@ -51,7 +51,9 @@ class HeldOut:
         newest: list[Tensor] = []
         for i in reversed(range(iterations)):
             images = torch.from_numpy(read_batch(i)["images"])
-            newest.append(images[len(images) - held_of(len(images)) :].to(self.selected.device))
+            newest.append(
+                images[len(images) - held_out_count(len(images)) :].to(self.selected.device)
+            )
             if sum(map(len, newest)) >= MAX_IMAGES:
                 break
         for images in reversed(newest):

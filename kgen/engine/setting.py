@@ -22,7 +22,7 @@ from kgen.data import data
 from kgen.data.data import DataError
 from kgen.evaluate import pieces, score
 from kgen.keyregion import make_target
-from kgen.recipe.recipe import Recipe, RecipeError, held_of, images_in
+from kgen.recipe.recipe import Recipe, RecipeError, held_out_count, images_in
 from kgen.rng import stream_seed
 from kgen.teachers import Teacher
 from kgen.terms import TITLES, Term, with_own
@@ -70,7 +70,7 @@ def select_classes(recipe: Recipe, names: tuple[str, ...]) -> list[int]:
         else:
             raise RecipeError(
                 f"Recipe field 'classes': {c!r} is not a class of {recipe.teacher}."
-                f" {zoo.nearest(str(c), list(names))}",
+                f" {zoo.did_you_mean(str(c), list(names))}",
                 code="unknown-class",
                 field="classes",
                 value=c,
@@ -265,7 +265,7 @@ class Setting:
 
         0 with real images, or without student training.
         """
-        return held_of(batch) if self.real is None and self.student_total else 0
+        return held_out_count(batch) if self.real is None and self.student_total else 0
 
     def _table(self) -> Tensor:
         r, classes = self.recipe, self.teacher.classes
@@ -274,7 +274,7 @@ class Setting:
             if unknown := [name for name in texts if name not in classes]:
                 raise RecipeError(
                     f"Recipe field 'class_texts': {unknown[0]!r} is not a class of {r.teacher}."
-                    f" {zoo.nearest(unknown[0], list(classes))}",
+                    f" {zoo.did_you_mean(unknown[0], list(classes))}",
                     code="unknown-class",
                     field="class_texts",
                     value=unknown[0],

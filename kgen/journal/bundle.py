@@ -1,6 +1,6 @@
 """A run as a single file for another machine: a ZIP of the run folder with sizes and checksums.
 
-`pieces` yields its bytes incrementally, so that it needs neither much memory nor a second copy on
+`chunks` yields its bytes incrementally, so that it needs neither much memory nor a second copy on
 disk; the manifest comes last, when all checksums are known. `kgen.journal.unbundle` opens a bundle.
 The user's own real images and the checkpoint are left out unless requested. Depends on files, not
 on torch.
@@ -36,10 +36,10 @@ CHECKPOINT = "checkpoint/state.safetensors"
 SERIES = re.compile(r"(batches|students)/[0-9]{6,9}\.safetensors", re.ASCII)
 """Files that a run has many of."""
 WITH_REAL_IMAGES = ("reference.safetensors", "layout.safetensors")
-COMPRESSED = 100
+MAX_COMPRESSION = 100
 """A text compresses by less than this factor; a bundle with one that expands more is rejected."""
-MOST_FILES = 50_000
-PIECE = 1 << 20
+MAX_FILES = 50_000
+CHUNK_BYTES = 1 << 20
 
 
 class BundleError(KGenError, ValueError):
@@ -75,7 +75,7 @@ def write(
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            for piece in pieces(path, real_images=real_images, checkpoint=checkpoint):
+            for piece in chunks(path, real_images=real_images, checkpoint=checkpoint):
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
@@ -92,7 +92,7 @@ def write(
     return out
 
 
-def pieces(
+def chunks(
     folder: str | Path, *, real_images: bool = False, checkpoint: bool = False
 ) -> Iterator[bytes]:
     """The bytes of a run's bundle. Raises BundleError or JournalError before the first one."""
@@ -105,13 +105,13 @@ def pieces(
         )
     own = run.recipe.real_images is not None and not real_images
     names = _names(run, checkpoint)
-    if len(names) > MOST_FILES:
+    if len(names) > MAX_FILES:
         raise BundleError(
             f"The run {run.path.name} has {len(names):,} files; a bundle is limited to"
-            f" {MOST_FILES:,}.",
+            f" {MAX_FILES:,}.",
             code="too-many-files",
             count=len(names),
-            limit=MOST_FILES,
+            limit=MAX_FILES,
         )
     return _zipped(run, names, own)
 
@@ -138,10 +138,10 @@ class Pipe:
     """A write buffer for zipfile, emptied piece by piece."""
 
     def __init__(self):
-        self._held = bytearray()
+        self._data = bytearray()
 
     def write(self, data: bytes) -> int:
-        self._held += data
+        self._data += data
         return len(data)
 
     def flush(self) -> None:
@@ -150,8 +150,8 @@ class Pipe:
     def close(self) -> None:
         pass
 
-    def take(self) -> bytes:
-        taken, self._held = bytes(self._held), bytearray()
+    def drain(self) -> bytes:
+        taken, self._data = bytes(self._data), bytearray()
         return taken
 
 
@@ -171,12 +171,12 @@ def _zipped(run: Run, names: list[str], own: bool) -> Iterator[bytes]:
                     size += len(piece)
                     digest.update(piece)
                     into.write(piece)
-                    yield pipe.take()
+                    yield pipe.drain()
             files[name] = {"size": size, "sha256": digest.hexdigest()}
         archive.writestr(
             zipfile.ZipInfo(MANIFEST), json.dumps(_manifest(run, files, own), indent=1).encode()
         )
-    yield pipe.take()
+    yield pipe.drain()
 
 
 def _contents(path: Path, name: str, own: bool) -> Iterator[bytes]:
@@ -189,7 +189,7 @@ def _contents(path: Path, name: str, own: bool) -> Iterator[bytes]:
             yield without_images((path / name).read_bytes(), name)
             return
         with (path / name).open("rb") as file:
-            while piece := file.read(PIECE):
+            while piece := file.read(CHUNK_BYTES):
                 yield piece
     except OSError as error:
         raise BundleError(

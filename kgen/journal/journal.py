@@ -27,7 +27,7 @@ from safetensors.numpy import save as save_arrays
 
 from kgen import events
 from kgen.files import FolderLock, Locked, write_durably
-from kgen.journal.reading import FOLDERS, MARK, JournalError, Run, open_run
+from kgen.journal.reading import FOLDERS, RECIPE_FILE, JournalError, Run, open_run
 from kgen.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Journal:
                 path / "run.json",
                 _json(_versions() | info | {"attempt": 1, "id": secrets.token_hex(6)}),
             )
-            write_durably(path / MARK, recipe.to_json().encode())
+            write_durably(path / RECIPE_FILE, recipe.to_json().encode())
             return cls(path, 0)
         except OSError as error:
             raise JournalError(
@@ -253,7 +253,9 @@ def _unborn(path: Path) -> bool:
     if not path.is_dir():
         return False
     made = [*FOLDERS, "run.json"]  # in this order
-    found = {f.name for f in path.iterdir() if not f.name.startswith((".run.json.", f".{MARK}."))}
+    found = {
+        f.name for f in path.iterdir() if not f.name.startswith((".run.json.", f".{RECIPE_FILE}."))
+    }
     return found == set(made[: len(found)]) and not any(
         any((path / f).iterdir()) for f in found & set(FOLDERS)
     )

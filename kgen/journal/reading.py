@@ -28,7 +28,7 @@ from kgen.recipe.recipe import Recipe, RecipeError, parse
 if TYPE_CHECKING:
     from torch import Tensor
 
-MARK = "recipe.json"
+RECIPE_FILE = "recipe.json"
 """The file that makes a folder a run."""
 LARGEST, LARGEST_VIEW = 1 << 30, 64 << 20
 """Size limits in bytes: of a file of arrays, and of one in students/."""
@@ -36,9 +36,9 @@ BLOCK = 4 << 20
 """Bytes of events to read at once, so that a long run needs little memory."""
 FOLDERS = ("batches", "checkpoint", "students")
 """Subfolders of every run folder, in the order in which they are created."""
-NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
+RUN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,118}[A-Za-z0-9_-])?")
 """Valid names of runs in a folder of runs; names with ".." are rejected too."""
-BUNDLED = "bundle.json"
+BUNDLE_MANIFEST = "bundle.json"
 """In a run opened from a bundle (`kgen.journal.unbundle`): the bundle's manifest."""
 
 
@@ -54,11 +54,11 @@ class Run:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._events = self.path / "events.jsonl"
-        if not (self.path / MARK).is_file():
+        if not (self.path / RECIPE_FILE).is_file():
             what = (
                 "does not exist"
                 if not self.path.exists()
-                else f"is not a run folder (it has no {MARK})"
+                else f"is not a run folder (it has no {RECIPE_FILE})"
             )
             raise JournalError(
                 f"{self.path} {what}; give a folder that `python -m kgen run --out` created.",
@@ -66,10 +66,10 @@ class Run:
                 file=str(self.path),
             )
         try:
-            self.recipe: Recipe = parse((self.path / MARK).read_bytes())
+            self.recipe: Recipe = parse((self.path / RECIPE_FILE).read_bytes())
         except RecipeError as error:
             raise JournalError(
-                f"{self.path / MARK}: {error}",
+                f"{self.path / RECIPE_FILE}: {error}",
                 code=error.code,
                 **error.fields,
             ) from None
@@ -308,7 +308,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     folder = open_run(path).path
     file = folder / "checkpoint" / "state.safetensors"
     if not file.is_file():
-        if (folder / BUNDLED).is_file():  # starting over would delete the bundle's contents
+        if (folder / BUNDLE_MANIFEST).is_file():  # starting over would delete the bundle's contents
             raise JournalError(
                 f"{folder} was opened from a bundle without a checkpoint, so it cannot be resumed;"
                 " ask for a bundle made with --with-checkpoint.",

@@ -23,17 +23,17 @@ from typing import Any, BinaryIO
 
 from kgen.files import sync_folder
 from kgen.journal.bundle import (
-    COMPRESSED,
+    CHUNK_BYTES,
     FORMAT,
     MANIFEST,
-    MOST_FILES,
-    PIECE,
+    MAX_COMPRESSION,
+    MAX_FILES,
     TEXTS,
     VERSION,
     BundleError,
     is_known,
 )
-from kgen.journal.reading import BUNDLED, FOLDERS, MARK, NAME
+from kgen.journal.reading import BUNDLE_MANIFEST, FOLDERS, RECIPE_FILE, RUN_NAME
 from kgen.recipe.recipe import RecipeError, parse
 
 LARGEST = 16 << 30
@@ -107,7 +107,7 @@ def _unpack(opened: BinaryIO, label: str, into: Path, largest: int) -> dict[str,
             _extract(archive, name, files[name], into / name, label)
     _check_run(into, label)
     _write(
-        into / BUNDLED,
+        into / BUNDLE_MANIFEST,
         [json.dumps({k: v for k, v in manifest.items() if k != "files"}, indent=1).encode()],
     )
     now = int(time.time())
@@ -134,12 +134,12 @@ def _check_directory(opened: BinaryIO, label: str) -> int:
         if tail[:4] != b"PK\6\6" or struct.unpack("<Q", tail[64:72])[0] != size - 98:
             raise BundleError(f"{label} {FOREIGN}.", code="not-a-bundle")
         count, length = struct.unpack("<QQ", tail[32:48])
-    if count > MOST_FILES + 1 or length > LARGEST_DIRECTORY:
+    if count > MAX_FILES + 1 or length > LARGEST_DIRECTORY:
         raise BundleError(
-            f"{label} names {count:,} files; the limit is {MOST_FILES:,}.",
+            f"{label} names {count:,} files; the limit is {MAX_FILES:,}.",
             code="too-many-files",
             count=count,
-            limit=MOST_FILES,
+            limit=MAX_FILES,
         )
     return size
 
@@ -229,7 +229,7 @@ def _check(
                 name=name,
             )
         packed = zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED
-        grows = size > max(SMALL, COMPRESSED * info.compress_size)
+        grows = size > max(SMALL, MAX_COMPRESSION * info.compress_size)
         if grows or info.compress_type not in (packed, zipfile.ZIP_STORED):
             raise BundleError(
                 f"{label} contains {name} in an invalid compression format.",
@@ -255,9 +255,9 @@ def _check(
             f" {largest / 2**30:,.1f} GB.",
             code="too-large",
         )
-    if MARK not in files or "run.json" not in files:
+    if RECIPE_FILE not in files or "run.json" not in files:
         raise BundleError(
-            f"{label} {FOREIGN}: it has no {MARK} or no run.json.",
+            f"{label} {FOREIGN}: it has no {RECIPE_FILE} or no run.json.",
             code="not-a-run",
         )
 
@@ -270,7 +270,7 @@ def _extract(
     def contents():
         left = size
         with archive.open(name) as file:
-            while piece := file.read(PIECE):
+            while piece := file.read(CHUNK_BYTES):
                 left -= len(piece)
                 if left < 0:
                     break
@@ -300,7 +300,7 @@ def _check_run(path: Path, label: str) -> None:
     Readers report any other damage when they come across it.
     """
     try:
-        parse((path / MARK).read_bytes())
+        parse((path / RECIPE_FILE).read_bytes())
         info = json.loads((path / "run.json").read_bytes())
         if (
             not isinstance(info, dict)
@@ -322,7 +322,7 @@ def _check_run(path: Path, label: str) -> None:
 
 def _settle(temporary: Path, folder: Path, wanted: str) -> Path:
     """Rename the finished folder to its final name, with a number appended if that is taken."""
-    name = wanted if NAME.fullmatch(wanted) and ".." not in wanted else "run"
+    name = wanted if RUN_NAME.fullmatch(wanted) and ".." not in wanted else "run"
     for n in itertools.count(1):
         path = folder / (name if n == 1 else f"{name[:100]}-{n}")
         if os.path.lexists(path):

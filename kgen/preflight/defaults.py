@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from kgen.data import catalogue, classes
-from kgen.preflight.request import PreflightError, PreflightRequest
-from kgen.preflight.request import order as parse_order
+from kgen.preflight.request import PreflightError, PreflightRequest, parse_request
 
 FIELDS = ("classes", "mean", "std", "side", "channels", "n_train", "data", "flip", "title")
 OF_TRAINING = ("mean", "std", "side")
@@ -149,7 +148,7 @@ def _card(metadata: dict[str, str]) -> dict[str, Any]:
 
 def _order(path: str, fields: dict[str, Any]) -> PreflightRequest | None:
     try:
-        return parse_order({"path": path, **fields}) if fields else None
+        return parse_request({"path": path, **fields}) if fields else None
     except PreflightError:
         return None
 

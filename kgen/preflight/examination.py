@@ -20,8 +20,14 @@ from kgen.events import TeacherCard
 from kgen.preflight import capabilities, classtexts, limits, matching, probes
 from kgen.preflight.defaults import IMAGES_A_CLASS, Presumptions
 from kgen.preflight.register import adopt
-from kgen.preflight.request import PreflightError, PreflightRequest, Report, Row, Status
-from kgen.preflight.request import order as parse_order
+from kgen.preflight.request import (
+    PreflightError,
+    PreflightRequest,
+    Report,
+    Row,
+    Status,
+    parse_request,
+)
 from kgen.teachers import Teacher
 from kgen.zoo import checkpoints
 from kgen.zoo.zoo import ZooError
@@ -50,7 +56,7 @@ def preflight(
     """
     names = None if class_names is None else list(class_names)
     return examine(
-        parse_order({"path": str(path), "architecture": architecture, "classes": names, **more})
+        parse_request({"path": str(path), "architecture": architecture, "classes": names, **more})
     )
 
 

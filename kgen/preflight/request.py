@@ -1,6 +1,6 @@
 """The request to check a user's teacher, and the report. A child process does the check.
 
-Independent of torch. `inspect(order)` is for callers that must survive a hostile file: command line
+Independent of torch. `inspect` is for callers that must survive a hostile file: command line
 and app. `kgen.preflight.examination` does the work.
 """
 
@@ -31,12 +31,12 @@ from pydantic import (
 from kgen.data import catalogue, classes
 from kgen.paths import ROOT
 from kgen.zoo import published, zoo
-from kgen.zoo.zoo import ZooError, nearest
+from kgen.zoo.zoo import ZooError, did_you_mean
 
 SECONDS = 60.0
 """Time limit for a check, importing torch included."""
 MOST_NAMES, LONGEST_NAME = 100_000, 200
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
+TEACHER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 """Valid names of teachers; the name becomes a file name, on any system."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 """Names that Windows reserves for devices."""
@@ -98,8 +98,8 @@ class PreflightRequest(BaseModel):
     def _a_known_set(cls, value):
         if value is not None and value not in classes.known():
             raise ValueError(
-                f"unknown data set. {nearest(value, list(classes.known()))} If it is another one,"
-                " omit this field; you can give a folder of test images later with --real"
+                f"unknown data set. {did_you_mean(value, list(classes.known()))} If it is another"
+                " one, omit this field; you can give a folder of test images later with --real"
             )
         return value
 
@@ -172,7 +172,7 @@ class Report(BaseModel):
         return self.spec is not None and all(row.status != "fail" for row in self.rows)
 
 
-def order(data: dict[str, Any] | str | bytes) -> PreflightRequest:
+def parse_request(data: dict[str, Any] | str | bytes) -> PreflightRequest:
     """A request from a dictionary or JSON text. Raises PreflightError."""
     try:
         return (
@@ -221,10 +221,10 @@ def read_names(text: str) -> tuple[str, ...]:
             if path.suffix.lower() == ".json"
             else tuple(line.strip() for line in content.splitlines() if line.strip())
         )
-    return listed(text)
+    return parse_names(text)
 
 
-def listed(text: str) -> tuple[str, ...]:
+def parse_names(text: str) -> tuple[str, ...]:
     """Class names from user input: one per line, comma-separated, a JSON list, or a known data set.
 
     Reads no file. Raises PreflightError.
@@ -239,7 +239,7 @@ def listed(text: str) -> tuple[str, ...]:
     if len(found) < 2 and found[0]:
         raise PreflightError(
             f"The class names are {text[:60]!r}: expected comma-separated names, a .txt or .json"
-            f" file, or a data set. {nearest(text[:60], list(classes.known()))}",
+            f" file, or a data set. {did_you_mean(text[:60], list(classes.known()))}",
             code="names",
         )
     return found
@@ -265,7 +265,7 @@ def _json_names(text: str, content: str) -> tuple[str, ...]:
 
 def check_name(name: str) -> Path:
     """The file for a teacher of this name. Raises PreflightError for an invalid name."""
-    if not NAME.fullmatch(name) or RESERVED.fullmatch(name):
+    if not TEACHER_NAME.fullmatch(name) or RESERVED.fullmatch(name):
         raise PreflightError(
             f"{name[:70]!r} is not a valid teacher name: expected 2 to 64 lowercase letters,"
             " digits, dots, - and _, such as 'my-resnet18'.",
@@ -292,7 +292,7 @@ def check_name(name: str) -> Path:
 def inspect(
     what: PreflightRequest,
     seconds: float = SECONDS,
-    began: Callable[[subprocess.Popen[str]], None] = lambda child: None,
+    on_start: Callable[[subprocess.Popen[str]], None] = lambda child: None,
 ) -> Generator[dict[str, Any], None, None]:
     """Check a teacher in its own process.
 
@@ -317,7 +317,7 @@ def inspect(
     late.start()
     kind, read = None, False
     try:
-        began(child)
+        on_start(child)
         try:
             stdin.write(
                 what.model_copy(update={"path": str(Path(what.path).absolute())}).model_dump_json()

@@ -394,7 +394,7 @@ def images_in(pixels: float, side: int) -> int:
     return max(2, round(pixels / side**2))
 
 
-def held_of(batch: int) -> int:
+def held_out_count(batch: int) -> int:
     """How many images at the end of a batch are held out of the pool if there is no real test set.
 
     A tenth of the batch, but at least one.

@@ -119,7 +119,7 @@ def read(run: Run) -> Worth | None:
         return None
 
 
-def sentence(worth: Worth) -> str:
+def summary(worth: Worth) -> str:
     """The result, in words; empty if there is none yet."""
     rate, pool = worth.rate, worth.synthetic
     if not rate or not pool:

@@ -29,7 +29,7 @@ from kgen.files import write_durably
 from kgen.journal.reading import Run
 from kgen.pool import MemoryPool
 from kgen.precision import Format
-from kgen.recipe.recipe import Recipe, held_of
+from kgen.recipe.recipe import Recipe, held_out_count
 from kgen.rng import streams
 from kgen.worth.exchange import FILE, Point, Worth, read
 
@@ -224,7 +224,7 @@ def pool_of(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]:
             name: torch.from_numpy(array) for name, array in run.batch(iteration, wanted).items()
         }
         images, positions = batch["images"], batch["labels"].long()
-        offered = len(images) - (held_of(len(images)) if kept_out else 0)
+        offered = len(images) - (held_out_count(len(images)) if kept_out else 0)
         admitted = None
         if r.admit == "recognized":
             admitted = (

@@ -35,7 +35,7 @@ def _all() -> Iterator[dict[str, Any]]:
     for name, path in zoo.TEACHERS.items():
         if path.is_file():
             yield _row(name, "bundled")
-    for name in zoo.own_teachers():
+    for name in zoo.user_teachers():
         yield _row(name, "here")
     for name, facts in catalogue.TEACHERS.items():
         if catalogue.teacher_file(name).is_file():
@@ -52,7 +52,7 @@ def _all() -> Iterator[dict[str, Any]]:
                 ),
                 catalogue.teacher_sentence(name),
             )
-    here = zoo.own_teachers()
+    here = zoo.user_teachers()
     for name, weights in published.TEACHERS.items():
         if name not in here:
             about = {

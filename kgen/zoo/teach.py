@@ -194,7 +194,7 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
     known = list(dict.fromkeys((*PLANS, *catalogue.TAUGHT)))
     if dataset not in known:
         raise ZooError(
-            f"No teacher of {dataset!r} can be trained here. {zoo.nearest(dataset, known)}",
+            f"No teacher of {dataset!r} can be trained here. {zoo.did_you_mean(dataset, known)}",
             code="unknown-data",
             name=dataset,
             known=list(known),
@@ -205,7 +205,7 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
     network = network or next(iter(plans))
     if network not in plans:
         raise ZooError(
-            f"There is no network {network!r} to train. {zoo.nearest(network, list(plans))}",
+            f"There is no network {network!r} to train. {zoo.did_you_mean(network, list(plans))}",
             code="unknown-network",
             name=network,
         )

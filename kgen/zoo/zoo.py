@@ -17,9 +17,9 @@ from kgen.events import TeacherCard
 from kgen.nets import architectures
 from kgen.paths import ASSETS
 from kgen.specs import ZooError as ZooError
-from kgen.specs import about, meant
+from kgen.specs import about, closest
+from kgen.specs import did_you_mean as did_you_mean
 from kgen.specs import header as header
-from kgen.specs import nearest as nearest
 from kgen.specs import read_spec as read_spec
 from kgen.zoo import published
 
@@ -72,14 +72,14 @@ OPTIONS = {"SmallResNet": ("deep_stem",)}
 """Optional spec entries."""
 
 
-def here() -> tuple[str, ...]:
+def available() -> tuple[str, ...]:
     """Names of all teachers with weights on this machine and a readable card, bundled ones
     first.
     """
     names = (
         *TEACHERS,
         *(name for name in catalogue.TEACHERS if catalogue.teacher_file(name).is_file()),
-        *own_teachers(),
+        *user_teachers(),
     )
     return tuple(name for name in names if _readable(name))
 
@@ -91,7 +91,7 @@ def _readable(name: str) -> bool:
         return False
 
 
-def own_teachers() -> tuple[str, ...]:
+def user_teachers() -> tuple[str, ...]:
     """Names of the user's own or fetched teachers: files with a card next to the catalogue's."""
     found = sorted(path.stem for path in catalogue.teacher_file("x").parent.glob("*.safetensors"))
     return tuple(name for name in found if name not in TEACHERS and name not in catalogue.TEACHERS)
@@ -113,7 +113,7 @@ def locate(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix == ".safetensors" and path.is_file():
         return path
-    if str(name_or_path) in own_teachers():
+    if str(name_or_path) in user_teachers():
         return catalogue.teacher_file(str(name_or_path))
     if str(name_or_path) in published.TEACHERS:
         raise ZooError(
@@ -121,13 +121,13 @@ def locate(name_or_path: str | Path) -> Path:
             code="not-here",
             name=str(name_or_path),
         )
-    known = [*TEACHERS, *own_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
+    known = [*TEACHERS, *user_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
     raise ZooError(
         f"Teacher {str(name_or_path)!r} is not known and is not a .safetensors file."
-        f" {nearest(str(name_or_path), known)}",
+        f" {did_you_mean(str(name_or_path), known)}",
         code="unknown-teacher",
         name=str(name_or_path),
-        meant=meant(str(name_or_path), known),
+        meant=closest(str(name_or_path), known),
     )
 
 

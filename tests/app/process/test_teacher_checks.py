@@ -43,7 +43,7 @@ class Check:
         self.go.set()
         self.wrong: Exception | None = None
 
-    def __call__(self, order, began):
+    def __call__(self, order, on_start):
         self.orders.append(order)
         for message in self.says:
             assert self.go.wait(30)

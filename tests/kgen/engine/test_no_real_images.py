@@ -10,7 +10,7 @@ from kgen.data.data import DataError, image_folder
 from kgen.engine.heldout_agreement import MAX_IMAGES, HeldOut
 from kgen.journal.reading import open_run, read_checkpoint
 from kgen.journal.runner import Runner
-from kgen.recipe.recipe import held_of
+from kgen.recipe.recipe import held_out_count
 from kgen.recipes import recipes
 from kgen.teachers import Teacher
 from kgen.zoo import zoo
@@ -33,9 +33,9 @@ def test_a_run_without_real_images_tells_agreement_and_no_accuracy():
     tests = [e for e in events if e.kind == "evaluated"]
     assert tests and all(not e.student.real and e.teacher is None for e in tests)
     assert events[-1].accuracy is None and events[-1].agreement == tests[-1].student.accuracy
-    assert tests[-1].student.n == sum(held_of(len(b.arrays["images"])) for b in batches)
+    assert tests[-1].student.n == sum(held_out_count(len(b.arrays["images"])) for b in batches)
     for batch in batches:  # the last tenth of a batch never enters the pool
-        assert not batch.arrays["entered"][-held_of(len(batch.arrays["images"])) :].any()
+        assert not batch.arrays["entered"][-held_out_count(len(batch.arrays["images"])) :].any()
 
 
 def test_agreement_is_the_share_of_equal_answers():

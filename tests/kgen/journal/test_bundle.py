@@ -278,7 +278,7 @@ def test_a_list_of_files_that_would_fill_the_memory_is_not_read(forged, there, m
     data[-10:-6] = struct.pack("<L", 1 << 30)
     forged.file.write_bytes(data)
     refused(forged.file, there, "too-many-files", "50,000")
-    monkeypatch.setattr(unbundling, "MOST_FILES", 3)
+    monkeypatch.setattr(unbundling, "MAX_FILES", 3)
     refused(forged.save(), there, "too-many-files", " 3")
 
 

@@ -16,7 +16,7 @@ from kgen.cli import progress
 from kgen.cli.worker import checked
 from kgen.data import classes
 from kgen.preflight import request
-from kgen.preflight.request import PreflightError, inspect, order, read_names
+from kgen.preflight.request import PreflightError, inspect, parse_request, read_names
 from kgen.zoo import zoo
 from tests.support import hostile
 from tests.support.errors import raises
@@ -52,13 +52,13 @@ BAD = [
 @pytest.mark.parametrize(("fields", "words"), BAD, ids=[str(f) for f, _ in BAD])
 def test_a_bad_order_is_one_sentence(fields, words):
     with raises(PreflightError, "field", words) as caught:
-        order({"path": "x.pt", **fields})
+        parse_request({"path": "x.pt", **fields})
     assert str(caught.value).endswith(".")
     assert caught.value.fields["field"].partition(".")[0] in {"", *fields}
 
 
 def test_an_order_survives_json():
-    mine = order(
+    mine = parse_request(
         {
             "path": "x.pt",
             "classes": [" cat ", "dog"],
@@ -69,9 +69,9 @@ def test_an_order_survives_json():
         }
     )
     assert mine.classes == ("cat", "dog") and mine.side == 32 and mine.resolutions == (16, 32)
-    assert order(mine.model_dump_json()) == mine
+    assert parse_request(mine.model_dump_json()) == mine
     with pytest.raises(PreflightError):
-        order("nonsense")
+        parse_request("nonsense")
 
 
 def test_names_of_classes(tmp_path):
@@ -125,7 +125,7 @@ def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
         "mean": [0.5],
         "std": [0.25],
     }
-    what = order(fields | {"n_train": 300, "save": "my-pets", "half": True})
+    what = parse_request(fields | {"n_train": 300, "save": "my-pets", "half": True})
     messages = list(inspect(what))
     assert [m["kind"] for m in messages] == ["row"] * (len(messages) - 1) + ["report"]
     report = messages[-1]
@@ -133,7 +133,7 @@ def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
     assert [
         {k: m[k] for k in ("name", "status", "finding", "advice")} for m in messages[:-1]
     ] == report["rows"]
-    assert zoo.own_teachers() == ("my-pets",)
+    assert zoo.user_teachers() == ("my-pets",)
     teacher = zoo.load_teacher("my-pets")
     assert (
         teacher.classes == ("cat", "dog", "horse")
@@ -151,13 +151,13 @@ def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system's limits")
 def test_a_file_that_wants_all_memory_harms_nobody(tmp_path):
     path, start = hostile.old_and_huge(tmp_path / "huge.pt"), time.monotonic()
-    row, report = inspect(order({"path": str(path), "architecture": "resnet18"}))
+    row, report = inspect(parse_request({"path": str(path), "architecture": "resnet18"}))
     assert row["status"] == "fail" and "more memory" in row["finding"]
     assert not report["ok"] and report["spec"] is None and time.monotonic() - start < 60
 
 
 def test_a_child_that_dies_or_takes_too_long_is_one_sentence(tmp_path, monkeypatch):
-    what = order({"path": str(hostile.good(tmp_path / "good.pt"))})
+    what = parse_request({"path": str(hostile.good(tmp_path / "good.pt"))})
     (late,) = inspect(what, seconds=0.05)
     assert late["kind"] == "error" and re.search(r"longer than 0\b", late["text"])
     monkeypatch.setattr(request, "sys", type("sys", (), {"executable": "/bin/false"}))

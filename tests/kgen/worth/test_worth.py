@@ -23,7 +23,7 @@ from kgen.engine.student_training import StudentTrainer as learners
 from kgen.journal.reading import open_run
 from kgen.journal.runner import Runner
 from kgen.worth import worth
-from kgen.worth.exchange import FILE, Point, Worth, exchange, read, sentence
+from kgen.worth.exchange import FILE, Point, Worth, exchange, read, summary
 from kgen.worth.worth import Trainings, WorthError, pool_of, shares, smaller, weigh
 from tests.support.errors import raises
 from tests.support.small import few_images, mini
@@ -201,7 +201,7 @@ def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
     assert (
         found.pool == "attempt 1, 6 iterations"
         and found.rate.bound == "fewer"
-        and re.findall(r"\d+|less|more", sentence(found)) == ["60", "less", "15"]
+        and re.findall(r"\d+|less|more", summary(found)) == ["60", "less", "15"]
     )
     assert [*weigh(run)][-1] == found and len(trained) == 4
 
@@ -226,7 +226,7 @@ def test_real_trainings_end_to_end(run, capsys):
     assert lines[-1]["photos_worth"] == found.rate.photos
     with pytest.raises(SystemExit):
         cli(["worth", str(run.path)])
-    assert sentence(found) in capsys.readouterr().out
+    assert summary(found) in capsys.readouterr().out
 
 
 def test_a_changed_measure_begins_anew(run):
@@ -287,7 +287,7 @@ def test_a_student_that_diverges_is_told(real, monkeypatch):
 
     def spoilt(self):
         step(self)
-        self._sums[0] = math.nan
+        self._loss_sums[0] = math.nan
 
     monkeypatch.setattr(learners, "step", spoilt)
     with raises(WorthError, "diverged", "optimisers.student.lr"):

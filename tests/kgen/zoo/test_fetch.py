@@ -136,7 +136,7 @@ def test_from_a_name_to_a_teacher_in_a_recipe(hub, trained, home, capsys):
     assert told["name"] == name and told["checksum"] == f"SHA-256 {hub.linked} as published"
     assert hub.asked[0][0] == f"/hub/timm/{name}/resolve/main/model.safetensors"
     assert {p.name for p in (home / "downloads").iterdir()} == {"lock"}
-    assert zoo.own_teachers() == (name,) and zoo.classes(name) == classes.names("imagenet1k")
+    assert zoo.user_teachers() == (name,) and zoo.classes(name) == classes.names("imagenet1k")
     teacher = zoo.load_teacher(name)
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in catalogue.IMAGENET)
