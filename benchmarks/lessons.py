@@ -94,7 +94,7 @@ def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
             if list(x.switch.changes) == ["seed"]:  # both are of one recipe: the seeds' own values
                 own = measured.get(tables.key(x.made("a")), {})
                 spread = {
-                    v: f"{100 * own[s]['accuracy']:.1f} %, seed {s}"
+                    v: f"{100 * own[s]['accuracy']:.1f}%, seed {s}"
                     for v, s in zip("ab", (str(x.made(v).seed) for v in "ab"))
                     if s in own
                 }
