@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class KGenError(Exception):
@@ -12,7 +12,7 @@ class KGenError(Exception):
     time, so code that distinguishes errors uses `code` and `fields`.
     """
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
     """Kind of the error; one per class, unless it is raised with its own."""
 
     def __init__(self, message: str = "", *, code: str | None = None, **fields: Any):
@@ -20,7 +20,7 @@ class KGenError(Exception):
         self.fields = fields
         """The facts in the sentence, by name."""
         if code is not None:
-            self.code = code  # type: ignore[misc]
+            self.code = code
 
     def to_json(self) -> dict[str, Any]:
         return {"code": self.code, "message": str(self), **self.fields}
