@@ -54,8 +54,8 @@ cli = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(__version__)
         raise typer.Exit
 
@@ -72,10 +72,10 @@ def _options(
     """Options before a command."""
 
 
-Out = Annotated[
+OutOption = Annotated[
     Path | None, typer.Option("--out", help="Run folder to create; default runs/NAME-TIME.")
 ]
-Every = Annotated[
+CheckpointOption = Annotated[
     float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")
 ]
 
@@ -114,14 +114,14 @@ def run(
         str,
         typer.Argument(help="A recipe's name, a JSON file, or - for JSON lines on standard input."),
     ],
-    out: Out = None,
+    out: OutOption = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a field: --set weights.kr=0"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     schedule: Annotated[str | None, typer.Option(help="sequential or concurrent.")] = None,
-    checkpoint_every: Every = 5.0,
+    checkpoint_every: CheckpointOption = 5.0,
     control: Annotated[
         bool,
         typer.Option("--control", help="With -: keep reading control lines from standard input."),
@@ -132,20 +132,24 @@ def run(
     from kgen.journal.runner import Runner
 
     if recipe == "-":
-        from kgen.cli.worker import controlled
+        from kgen.cli.worker import run_controlled
 
         raise typer.Exit(
-            controlled(checkpoint_every) if control else _from_stdin(out, checkpoint_every, as_json)
+            run_controlled(checkpoint_every)
+            if control
+            else _from_stdin(out, checkpoint_every, as_json)
         )
-    chosen = read_recipe(recipe, settings or [], seed, schedule)
-    folder = out or default_folder(chosen)
-    raise typer.Exit(watch(lambda **o: Runner.new(chosen, folder, **o), as_json, checkpoint_every))
+    run_recipe = read_recipe(recipe, settings or [], seed, schedule)
+    folder = out or default_folder(run_recipe)
+    raise typer.Exit(
+        watch(lambda **o: Runner.new(run_recipe, folder, **o), as_json, checkpoint_every)
+    )
 
 
 @cli.command()
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    checkpoint_every: Every = 5.0,
+    checkpoint_every: CheckpointOption = 5.0,
     as_json: Json = False,
 ) -> None:
     """Resume a run that was stopped or killed.
@@ -197,19 +201,21 @@ def evaluate(
         else open_run(folder).recipe.real_images
     )
     recipe = recipe.replace(real_images=real_images)
-    chosen = select_classes(recipe, tuple(spec["classes"]))
-    real = data.of_run(
-        recipe.real_images, zoo.card(recipe.teacher), tuple(spec["classes"]), tuple(chosen)
+    selected = select_classes(recipe, tuple(spec["classes"]))
+    real = data.images_for_run(
+        recipe.real_images, zoo.card(recipe.teacher), tuple(spec["classes"]), tuple(selected)
     )
-    result = score(zoo.load_classifier(file), real, chosen)
-    teacher = score(zoo.load_teacher(recipe.teacher).logits, real, chosen)
+    result = score(zoo.load_classifier(file), real, selected)
+    teacher = score(zoo.load_teacher(recipe.teacher).logits, real, selected)
     if as_json:
         print(
             json.dumps(
                 {
                     "accuracy": result.accuracy,
                     "n": result.n,
-                    "per_class": dict(zip([spec["classes"][c] for c in chosen], result.per_class)),
+                    "per_class": dict(
+                        zip([spec["classes"][c] for c in selected], result.per_class)
+                    ),
                     "teacher": teacher.accuracy,
                 }
             )
@@ -219,7 +225,7 @@ def evaluate(
         f"student {result.accuracy:.2%} of {result.n:,} real images (teacher"
         f" {teacher.accuracy:.2%})"
     )
-    for c, share in zip(chosen, result.per_class):
+    for c, share in zip(selected, result.per_class):
         print(
             f"  {spec['classes'][c]:<12} " + ("no real image" if share is None else f"{share:.1%}")
         )
@@ -250,19 +256,19 @@ def export(
     """
     from kgen.journal.export import export as write
 
-    made, card = write(folder, out, onnx=onnx)
+    path, card = write(folder, out, onnx=onnx)
     if as_json:
-        print(json.dumps({"folder": str(made), **card}))
+        print(json.dumps({"folder": str(path), **card}))
         return
-    print(f"{made}: {', '.join(sorted(f.name for f in made.iterdir()))}")
-    for who in ("student", "teacher"):
-        told = {
+    print(f"{path}: {', '.join(sorted(f.name for f in path.iterdir()))}")
+    for role in ("student", "teacher"):
+        sizes = {
             name: f"{n:,} {name}"
             for name in ("parameters", "macs", "bytes")
-            if (n := card[who][name]) is not None
+            if (n := card[role][name]) is not None
         }
         print(
-            f"{who}: {', '.join(told.values()).replace('macs', 'multiply-accumulates per image')}"
+            f"{role}: {', '.join(sizes.values()).replace('macs', 'multiply-accumulates per image')}"
         )
     if card["onnx"]:
         print(
@@ -369,10 +375,10 @@ def embed(
     from kgen.data import classes
 
     path = out or embeddings.TABLE
-    new, everything = embeddings.extend_table(
+    added, total = embeddings.extend_table(
         list(texts or classes.texts()), path, model or embeddings.MODEL
     )
-    print(f"{path}: {new} new texts, {everything} in total")
+    print(f"{path}: {added} new texts, {total} in total")
 
 
 @cli.command()
@@ -408,19 +414,19 @@ def table(
     from kgen.tables.measure import missing
     from kgen.tables.results import Pace, Results
 
-    results, jobs, everything = Results(file), jobs or os.cpu_count() or 1, tables.find("all")
+    results, jobs, all_tables = Results(file), jobs or os.cpu_count() or 1, tables.find("all")
     if name is None:
-        return progress.list_tables(everything, seeds, jobs, results, as_json)
-    chosen, there, code = tables.find(name), results.read(), 0
+        return progress.list_tables(all_tables, seeds, jobs, results, as_json)
+    selected, finished, code = tables.find(name), results.read(), 0
     if markdown:
         return report.write_page(
-            {t.name: report.markdown(t, report.lines(t, range(seeds), there)) for t in chosen}
+            {t.name: report.markdown(t, report.lines(t, range(seeds), finished)) for t in selected}
         )
     if not show:
-        tasks = missing(chosen, range(seeds), there)
-        pace = Pace((row for t in everything for row in t.rows), there.values())
+        tasks = missing(selected, range(seeds), finished)
+        pace = Pace((row for t in all_tables for row in t.rows), finished.values())
         code = progress.watch_tables(tasks, jobs, results, pace) if tasks else 0
-    progress.show_tables(chosen, seeds, results, as_json)
+    progress.show_tables(selected, seeds, results, as_json)
     raise typer.Exit(code)
 
 
@@ -434,9 +440,9 @@ cli.command()(bundle_commands.unbundle)
 def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int:
     from kgen.journal.runner import Runner
 
-    chosen = parse(sys.stdin.buffer.read())
+    recipe = parse(sys.stdin.buffer.read())
     return watch(
-        lambda **o: Runner.new(chosen, out or default_folder(chosen), **o),
+        lambda **o: Runner.new(recipe, out or default_folder(recipe), **o),
         as_json,
         checkpoint_every,
     )

@@ -26,9 +26,9 @@ def draw_views(
 
     → u8 [*shape,3].
     """
-    moved = torch.randint(0, 2 * shift + 1, (*shape, 2), generator=rng)
+    shifts = torch.randint(0, 2 * shift + 1, (*shape, 2), generator=rng)
     mirrored = torch.rand(*shape, 1, generator=rng) < 0.5 if flip else torch.zeros(*shape, 1)
-    return torch.cat([moved, mirrored.long()], -1).to(torch.uint8)
+    return torch.cat([shifts, mirrored.long()], -1).to(torch.uint8)
 
 
 def apply_views(x: Tensor, views: Tensor, shift: int = SHIFT, edges: Edges = "zeros") -> Tensor:
@@ -37,11 +37,11 @@ def apply_views(x: Tensor, views: Tensor, shift: int = SHIFT, edges: Edges = "ze
     The edge is filled with zeros or with the image's own reflection.
     """
     n, c, h, w = x.shape
-    wide = w + 2 * shift
+    padded_width = w + 2 * shift
     dy, dx, mirrored = views.long().unsqueeze(2).unbind(1)  # [n,1] each
     columns = torch.where(mirrored == 1, w - 1 - torch.arange(w), torch.arange(w))
     rows = dy + torch.arange(h)
-    index = (rows[:, :, None] * wide + (dx + columns)[:, None, :]).reshape(n, 1, -1)
+    index = (rows[:, :, None] * padded_width + (dx + columns)[:, None, :]).reshape(n, 1, -1)
     padded = F.pad(x, (shift,) * 4, "constant" if edges == "zeros" else "reflect").reshape(n, c, -1)
     return padded.gather(2, index.to(x.device).expand(n, c, -1)).reshape(n, c, h, w)
 
@@ -52,12 +52,12 @@ def erase(x: Tensor, rng: torch.Generator, side: int = 8) -> Tensor:
     cy, cx = torch.randint(0, h, (n, 1), generator=rng), torch.randint(0, w, (n, 1), generator=rng)
     cut = torch.rand(n, 1, 1, generator=rng) < 0.5
     rows, columns = torch.arange(h), torch.arange(w)
-    hole = (
+    cutout = (
         ((rows - cy).abs() < side // 2)[:, :, None]
         & ((columns - cx).abs() < side // 2)[:, None, :]
         & cut
     )
-    return x.masked_fill(hole[:, None].to(x.device), 0.0)
+    return x.masked_fill(cutout[:, None].to(x.device), 0.0)
 
 
 def draw_crops(

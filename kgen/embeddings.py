@@ -22,7 +22,7 @@ from kgen.files import write_durably
 from kgen.zoo.zoo import header
 
 OUTER_RADIUS = 0.03
-NEARLY_THE_SAME = 0.93
+CLOSE_COSINE = 0.93
 """Cosine between two class texts; the closest pair of ImageNet's classes has 0.92."""
 WIDTH = 384
 """d of the text encoder."""
@@ -143,9 +143,9 @@ def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = Fa
 
 def close_pairs(table: Tensor) -> list[tuple[int, int]]:
     """Pairs of rows [K,d] with nearly the same meaning, closest first."""
-    unit = table / table.norm(dim=1, keepdim=True)
-    cosine = (unit @ unit.T).triu(1)
-    pairs = torch.nonzero(cosine > NEARLY_THE_SAME)
+    unit_vectors = table / table.norm(dim=1, keepdim=True)
+    cosine = (unit_vectors @ unit_vectors.T).triu(1)
+    pairs = torch.nonzero(cosine > CLOSE_COSINE)
     return [tuple(p) for p in pairs[cosine[tuple(pairs.T)].argsort(descending=True)].tolist()]
 
 
@@ -180,8 +180,8 @@ def write_table(texts: list[str], vectors: Tensor, path: Path, model: str = MODE
 
     The error is 1e-4 of a unit vector, far below the distance between two classes.
     """
-    meta = {"texts": json.dumps(texts), "model": model}
-    write_durably(path, save({"embedding": vectors.half().contiguous()}, meta))
+    metadata = {"texts": json.dumps(texts), "model": model}
+    write_durably(path, save({"embedding": vectors.half().contiguous()}, metadata))
 
 
 def extend_table(texts: list[str], path: Path, model: str = MODEL) -> tuple[int, int]:
@@ -190,16 +190,16 @@ def extend_table(texts: list[str], path: Path, model: str = MODEL) -> tuple[int,
     Creates the table if there is none. Raises EmbeddingError if the table was made with another
     model, or no encoder is installed.
     """
-    meta = header(path) if path.is_file() else {"texts": "[]", "model": MODEL}
-    if meta["model"] != MODEL:
+    metadata = header(path) if path.is_file() else {"texts": "[]", "model": MODEL}
+    if metadata["model"] != MODEL:
         raise EmbeddingError(
-            f"{path} was made with {meta['model']}, which is not comparable with {MODEL}; write to"
-            " another file.",
+            f"{path} was made with {metadata['model']}, which is not comparable with {MODEL};"
+            " write to another file.",
             code="other-encoder",
             file=str(path),
-            found=meta["model"],
+            found=metadata["model"],
         )
-    old = json.loads(meta["texts"])
+    old = json.loads(metadata["texts"])
     new = [t for t in dict.fromkeys(texts) if t not in set(old)]
     if new:
         rows = [load_file(path)["embedding"]] if old else []

@@ -44,20 +44,20 @@ def sync_folder(folder: Path) -> None:
     """Make a rename durable. Windows has no such call and does not need one."""
     if os.name == "nt":
         return
-    handle = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file's contents, read in pieces. Raises OSError."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            found.update(piece)
-    return found.hexdigest()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def fingerprint(file: Path) -> tuple[int, int, int] | None:
@@ -108,14 +108,14 @@ class FolderLock:
         self._file = (folder / "lock").open("a+b")
         for attempt in range(attempts):
             try:
-                return self._take()
+                return self._acquire()
             except OSError:
                 if attempt < attempts - 1:
                     time.sleep(0.1)
         self._file.close()
         raise Locked(f"{folder} is being written by another process")
 
-    def _take(self) -> None:
+    def _acquire(self) -> None:
         if sys.platform == "win32":
             import msvcrt
 

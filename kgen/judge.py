@@ -14,8 +14,8 @@ from torch import Tensor
 
 from kgen import events
 from kgen.data import classes
-from kgen.data.folders import plain
-from kgen.evaluate import pieces
+from kgen.data.folders import normalize_name
+from kgen.evaluate import batch_slices
 from kgen.events import TeacherCard
 from kgen.recipe.recipe import Recipe, RecipeError
 from kgen.teachers import Teacher
@@ -24,7 +24,7 @@ from kgen.zoo import zoo
 BUNDLED = ("imagenet-lite2", "imagenet-lite0", "fashion-cnn", "fashion-vit")
 """Candidates for "auto": the first that is not the teacher and knows all of the teacher's classes.
 """
-TOP = 5
+TOP_K = 5
 
 
 class Judge:
@@ -65,31 +65,31 @@ class Judge:
         device = self.indices.device
         logits = torch.cat(
             [
-                self.network.logits(images[piece].to(device).float() / 255)
-                for piece in pieces(tuple(images.shape))
+                self.network.logits(images[batch].to(device).float() / 255)
+                for batch in batch_slices(tuple(images.shape))
             ]
         )
         positions = positions.to(device)
-        wanted = self.indices[positions][:, None]
+        targets = self.indices[positions][:, None]
         share = logits.softmax(1)
-        p, top = share.topk(min(TOP, logits.shape[1]))
-        rank = (logits > logits.gather(1, wanted)).sum(1)
-        chosen = logits[:, self.indices].argmax(1)
-        named = top[:, :1] == wanted
+        p, top = share.topk(min(TOP_K, logits.shape[1]))
+        rank = (logits > logits.gather(1, targets)).sum(1)
+        selected = logits[:, self.indices].argmax(1)
+        correct = top[:, :1] == targets
         columns = {
             "judge_top": top.int(),
             "judge_top_p": p.half(),
-            "judge_confidence": share.gather(1, wanted)[:, 0].half(),
+            "judge_confidence": share.gather(1, targets)[:, 0].half(),
             "judge_rank": rank.int(),
-            "judge_chosen": chosen.int(),
+            "judge_chosen": selected.int(),
         }
-        found = (
-            torch.stack([named[:, 0], (top == wanted).any(1), chosen == positions])
+        shares = (
+            torch.stack([correct[:, 0], (top == targets).any(1), selected == positions])
             .double()
             .mean(1)
             .tolist()
         )
-        opinion = events.Opinion(**dict(zip(("top1", "top5", "chosen"), found, strict=True)))
+        opinion = events.Opinion(**dict(zip(("top1", "top5", "chosen"), shares, strict=True)))
         return opinion, {name: column.cpu().numpy() for name, column in columns.items()}
 
 
@@ -104,9 +104,12 @@ def find(
     if recipe.judge == "none":
         return None
     if recipe.judge == "auto":
-        candidates = (_appoint(name, teacher, selected, sides) for name in suitable(recipe.teacher))
+        candidates = (
+            _load_judge(name, teacher, selected, sides)
+            for name in compatible_networks(recipe.teacher)
+        )
         return next((judge for judge in candidates if isinstance(judge, Judge)), None)
-    judge = _appoint(recipe.judge, teacher, selected, sides)
+    judge = _load_judge(recipe.judge, teacher, selected, sides)
     if isinstance(judge, zoo.ZooError):
         raise RecipeError(
             f"Recipe field 'judge': {judge} Choose another network, 'auto' or 'none'.",
@@ -116,21 +119,23 @@ def find(
     return judge
 
 
-def suitable(teacher: str) -> list[str]:
+def compatible_networks(teacher: str) -> list[str]:
     """Bundled networks that accept a teacher's images and know all of its classes, best first.
 
     According to their cards.
     """
     card, names = zoo.card(teacher), zoo.classes(teacher)
-    found = [
+    candidates = [
         name for name in BUNDLED if name != teacher and zoo.card(name).channels == card.channels
     ]
     return [
-        name for name in found if None not in match(zoo.card(name), zoo.classes(name), card, names)
+        name
+        for name in candidates
+        if None not in match(zoo.card(name), zoo.classes(name), card, names)
     ]
 
 
-def _appoint(
+def _load_judge(
     name: str, teacher: Teacher, selected: Sequence[int], sides: Sequence[int]
 ) -> Judge | zoo.ZooError:
     """The judge with this name, or the error that says why it cannot be one."""
@@ -138,7 +143,7 @@ def _appoint(
         network = zoo.load_teacher(name).to(teacher.mean.device)
     except zoo.ZooError as error:
         return error
-    if _same(network, teacher):
+    if _same_weights(network, teacher):
         return zoo.ZooError(
             f"{name} is the teacher itself, so it cannot give a second opinion.", code="the-teacher"
         )
@@ -173,16 +178,16 @@ def _appoint(
     return Judge(network, indices)
 
 
-def _same(network: Teacher, teacher: Teacher) -> bool:
+def _same_weights(network: Teacher, teacher: Teacher) -> bool:
     """Whether two networks have the same weights, regardless of name."""
-    one, other = network.network.state_dict(), teacher.network.state_dict()
-    return one.keys() == other.keys() and all(
-        torch.equal(tensor, other[name]) for name, tensor in one.items()
+    state, teacher_state = network.network.state_dict(), teacher.network.state_dict()
+    return state.keys() == teacher_state.keys() and all(
+        torch.equal(tensor, teacher_state[name]) for name, tensor in state.items()
     )
 
 
 def match(
-    judge: TeacherCard, names: Sequence[str], teacher: TeacherCard, wanted: Sequence[str]
+    judge: TeacherCard, names: Sequence[str], teacher: TeacherCard, teacher_names: Sequence[str]
 ) -> list[int | None]:
     """Each of the teacher's classes → its index among the judge's, by WordNet ID or by name.
 
@@ -190,7 +195,8 @@ def match(
     """
     index = {key: i for i, keys in reversed([*enumerate(_keys(judge, names))]) for key in keys}
     return [
-        next((index[key] for key in keys if key in index), None) for keys in _keys(teacher, wanted)
+        next((index[key] for key in keys if key in index), None)
+        for keys in _keys(teacher, teacher_names)
     ]
 
 
@@ -198,5 +204,5 @@ def _keys(card: TeacherCard, names: Sequence[str]) -> list[tuple[str, ...]]:
     """The keys of each class: its WordNet ID if the network's data set has those, and its name."""
     wnids = classes.wnids(card.data) if card.data in classes.known() else None
     if wnids is None or len(wnids) != len(names):
-        return [(plain(name),) for name in names]
-    return [(wnid, plain(name)) for wnid, name in zip(wnids, names)]
+        return [(normalize_name(name),) for name in names]
+    return [(wnid, normalize_name(name)) for wnid, name in zip(wnids, names)]

@@ -18,7 +18,7 @@ def class_activation_map(features: Tensor, weight: Tensor, labels: Tensor) -> Te
     return torch.einsum("bkhw,bk->bhw", features, weight[labels])
 
 
-def linearised_map(features: Tensor, head: Callable[[Tensor], Tensor], labels: Tensor) -> Tensor:
+def linearized_map(features: Tensor, head: Callable[[Tensor], Tensor], labels: Tensor) -> Tensor:
     """CAM for any head: M = h·w·Σ_k F_k·∂logit_ŷ/∂F_k, with the derivative held constant.
 
     Equals Eq. 5 if the head is pooling and Linear.
@@ -27,9 +27,9 @@ def linearised_map(features: Tensor, head: Callable[[Tensor], Tensor], labels: T
     differentiable in the features.
     """
     with torch.enable_grad():
-        still = features.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(head(still).gather(1, labels[:, None]).sum(), still)
-    return features.shape[2] * features.shape[3] * (features * slope).sum(1)
+        detached = features.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(head(detached).gather(1, labels[:, None]).sum(), detached)
+    return features.shape[2] * features.shape[3] * (features * gradient).sum(1)
 
 
 def gaussian_target(h: int, w: int, peak: float = 1.0, sigma: float = 2.0) -> Tensor:

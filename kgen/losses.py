@@ -39,9 +39,9 @@ def adversarial(
     """
     teacher, student = F.log_softmax(teacher_logits, 1), F.log_softmax(student_logits, 1)
     if divergence == "js":
-        middle = torch.logaddexp(teacher, student) - math.log(2)
-        ours, theirs = ((p.exp() * (p - middle)).sum(1) for p in (teacher, student))
-        distance = 0.5 * (ours + theirs)
+        mixture = torch.logaddexp(teacher, student) - math.log(2)
+        teacher_kl, student_kl = ((p.exp() * (p - mixture)).sum(1) for p in (teacher, student))
+        distance = 0.5 * (teacher_kl + student_kl)
     else:
         distance = (teacher.exp() * (teacher - student)).sum(1)
     if mask == "agree":
@@ -63,12 +63,12 @@ def batch_norm(
     """
     terms = []
     for mean, variance, running_mean, running_var in statistics:
-        off_mean = torch.linalg.vector_norm(mean - running_mean)
-        off_variance = torch.linalg.vector_norm(variance - running_var)
+        mean_distance = torch.linalg.vector_norm(mean - running_mean)
+        variance_distance = torch.linalg.vector_norm(variance - running_var)
         if scale == "relative":
-            off_mean = off_mean / running_var.sum().sqrt()
-            off_variance = off_variance / torch.linalg.vector_norm(running_var)
-        terms.append(off_mean + off_variance)
+            mean_distance = mean_distance / running_var.sum().sqrt()
+            variance_distance = variance_distance / torch.linalg.vector_norm(running_var)
+        terms.append(mean_distance + variance_distance)
     if not terms:
         return torch.zeros(())
     total = torch.stack(terms)
@@ -102,12 +102,13 @@ def total_variation(images: Tensor) -> Tensor:
 
     [B,c,h,w] → [B].
     """
-    across = images[:, :, :, 1:] - images[:, :, :, :-1]
-    down = images[:, :, 1:] - images[:, :, :-1]
-    falling = images[:, :, 1:, 1:] - images[:, :, :-1, :-1]
-    rising = images[:, :, 1:, :-1] - images[:, :, :-1, 1:]
+    horizontal = images[:, :, :, 1:] - images[:, :, :, :-1]
+    vertical = images[:, :, 1:] - images[:, :, :-1]
+    diagonal = images[:, :, 1:, 1:] - images[:, :, :-1, :-1]
+    antidiagonal = images[:, :, 1:, :-1] - images[:, :, :-1, 1:]
     return sum(
-        torch.linalg.vector_norm(d.flatten(1), dim=1) for d in (across, down, falling, rising)
+        torch.linalg.vector_norm(difference.flatten(1), dim=1)
+        for difference in (horizontal, vertical, diagonal, antidiagonal)
     )
 
 

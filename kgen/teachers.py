@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from kgen import precision
 from kgen.events import TeacherCard
-from kgen.keyregion import class_activation_map, linearised_map
+from kgen.keyregion import class_activation_map, linearized_map
 from kgen.losses import BatchNormStatistics
 from kgen.nets.network import Network
 from kgen.nets.vit import Corner, WindowedViT, classify, unit, windowed
@@ -172,7 +172,7 @@ class Teacher:
             case "cam":
                 return class_activation_map(probe.features, self.weight, labels)
             case "linearised":
-                return linearised_map(probe.features, self.network.forward_head, labels)
+                return linearized_map(probe.features, self.network.forward_head, labels)
             case "attention":
                 return (
                     probe.attention

@@ -191,7 +191,7 @@ class RunActions:
                             code="too-large",
                         )
             path = await run_in_threadpool(
-                unbundle, file, self.folder, largest=LARGEST_OPENED, label="The file"
+                unbundle, file, self.folder, max_bytes=LARGEST_OPENED, label="The file"
             )
         except BundleError as error:
             raise RunError(

@@ -44,11 +44,11 @@ def bundle(
     as_json: Json = False,
 ) -> None:
     """Write a run to a single file that can be opened on another machine."""
-    made = bundles.write(folder, out, real_images=real_images, checkpoint=checkpoint)
-    progress.say(
-        json.dumps({"file": str(made), "bytes": made.stat().st_size})
+    path = bundles.write(folder, out, real_images=real_images, checkpoint=checkpoint)
+    progress.print_line(
+        json.dumps({"file": str(path), "bytes": path.stat().st_size})
         if as_json
-        else f"{made}: {made.stat().st_size / 2**20:,.1f} MB"
+        else f"{path}: {path.stat().st_size / 2**20:,.1f} MB"
     )
 
 
@@ -68,5 +68,5 @@ def unbundle(
 
     It is checked against its manifest, written completely or not at all, and never replaces a run.
     """
-    made = open_bundle(file, runs)
-    progress.say(json.dumps({"folder": str(made)}) if as_json else f"{made}")
+    path = open_bundle(file, runs)
+    progress.print_line(json.dumps({"folder": str(path)}) if as_json else f"{path}")

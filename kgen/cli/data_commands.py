@@ -29,44 +29,44 @@ cli = typer.Typer(
 def list_sets(as_json: Json = False) -> None:
     """List the data sets, which images are on this machine, and what accuracy on them means."""
     for name in collection.CARDS:
-        found = collection.here(name)
+        installed = collection.installed(name)
         if as_json:
-            progress.say(json.dumps(found.to_json()))
+            progress.print_line(json.dumps(installed.to_json()))
             continue
-        there = (
-            f"{found.train:,} training and {found.test:,} test images"
-            if found.train or found.test
+        counts = (
+            f"{installed.train:,} training and {installed.test:,} test images"
+            if installed.train or installed.test
             else "not on this machine"
         )
-        progress.say(
-            f"{name:<14} {found.card.title}: {there}. License: {found.card.license}. Source:"
-            f" {found.card.source}."
+        progress.print_line(
+            f"{name:<14} {installed.card.title}: {counts}. License: {installed.card.license}."
+            f" Source: {installed.card.source}."
         )
-        progress.say(f"{'':<14} {found.card.honest}")
+        progress.print_line(f"{'':<14} {installed.card.honest}")
 
 
 @cli.command()
 def check(name: Name, as_json: Json = False) -> None:
     """Decode every image of a data set and report those that cannot be read."""
-    bad, counts = [], {}
+    unreadable, counts = [], {}
     with progress.progress_bar() as bar:
         task = bar.add_task(f"checking {name}", total=None, note="")
-        for split, done, total, wrong in collection.check(name):
+        for split, done, total, problem in collection.check(name):
             counts[split] = total
-            bad += [wrong] if wrong else []
+            unreadable += [problem] if problem else []
             if done % 100 == 0 or done == total:
                 bar.update(task, total=total, completed=done, note=split)
     if as_json:
-        progress.say(json.dumps({"name": name, **counts, "unreadable": bad}))
+        progress.print_line(json.dumps({"name": name, **counts, "unreadable": unreadable}))
     else:
-        progress.say(
+        progress.print_line(
             f"{name}: "
             + ", ".join(f"{n:,} {split} images" for split, n in counts.items())
-            + (f"; {len(bad)} cannot be read." if bad else "; all can be read.")
+            + (f"; {len(unreadable)} cannot be read." if unreadable else "; all can be read.")
         )
-        for sentence in bad[:20]:
-            progress.say(f"  {sentence}")
-    if bad:
+        for sentence in unreadable[:20]:
+            progress.print_line(f"  {sentence}")
+    if unreadable:
         raise typer.Exit(1)
 
 
@@ -107,24 +107,24 @@ def add(
                 bar.update(task, completed=step[0], total=step[1], note="")
     train, test = added.train.total(), added.test.total()
     if as_json:
-        told = {
+        fields = {
             "train": dict(added.train),
             "test": dict(added.test),
             "unreadable": added.unreadable,
             "unknown": dict(added.unknown),
         }
-        progress.say(json.dumps({"name": name, "folder": str(added.folder), **told}))
+        progress.print_line(json.dumps({"name": name, "folder": str(added.folder), **fields}))
         return
-    progress.say(
+    progress.print_line(
         f"{added.folder}: {train:,} training and {test:,} test images of"
         f" {len(added.train | added.test)} classes."
     )
     if added.unreadable:
-        progress.say(
+        progress.print_line(
             f"Skipped, cannot be read: {len(added.unreadable)}, for example {added.unreadable[0]}."
         )
     if added.unknown:
-        progress.say(
+        progress.print_line(
             f"Skipped, not a class of {name}:"
             f" {', '.join(f'{k} ({n})' for k, n in list(added.unknown.items())[:5])}."
         )
@@ -134,7 +134,9 @@ def add(
 def get(name: Name) -> None:
     """Download a data set, through torchvision if it provides it."""
     card = collection.card(name)
-    progress.say(f"{card.title}: {card.source}. License: {card.license}.")
+    progress.print_line(f"{card.title}: {card.source}. License: {card.license}.")
     collection.get(name)
-    found = collection.here(name)
-    progress.say(f"{found.train:,} training and {found.test:,} test images are on this machine.")
+    installed = collection.installed(name)
+    progress.print_line(
+        f"{installed.train:,} training and {installed.test:,} test images are on this machine."
+    )

@@ -84,9 +84,9 @@ def preflight(
     Reports what it supports, and which terms are off and why.
     """
     if file == "-":
-        from kgen.cli.worker import checked
+        from kgen.cli.worker import run_check
 
-        raise typer.Exit(checked())
+        raise typer.Exit(run_check())
     fields: dict[str, Any] = {
         "path": str(Path(file)),
         "architecture": arch,
@@ -104,7 +104,7 @@ def preflight(
         "half": half,
         "save": save,
     }
-    raise typer.Exit(progress.show_inspection(inspect(parse_request(fields)), as_json))
+    raise typer.Exit(progress.show_findings(inspect(parse_request(fields)), as_json))
 
 
 def _numbers(option: str, text: str | None) -> list[float] | None:

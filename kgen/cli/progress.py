@@ -42,7 +42,7 @@ def progress_bar(disable: bool = False) -> Progress:
     )
 
 
-class Screen:
+class RunDisplay:
     """Shows events: as a progress bar on a terminal, as plain lines in a pipe, as JSON on
     request.
     """
@@ -50,9 +50,9 @@ class Screen:
     def __init__(self, as_json: bool, iterations: int):
         self.as_json, self.iterations = as_json, iterations
         self.bar: Progress | None = None
-        self.note, self.done = "", 0
+        self.status, self.completed = "", 0
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> RunDisplay:
         if console.is_terminal and not self.as_json:
             self.bar = progress_bar()
             self.bar.start()
@@ -76,22 +76,22 @@ class Screen:
         elif isinstance(e, events.Warned):
             self.line(f"Warning: {e.text} {e.remedy}")
         elif isinstance(e, events.Evaluated):
-            what = (
+            metric = (
                 "of {:,} real images"
                 if e.student.real
                 else "agreement with the teacher on {:,} held-out synthetic images"
             )
-            self.note = (
-                f"student {e.student.accuracy:.1%} {what.format(e.student.n)}, {e.pool_images:,}"
+            self.status = (
+                f"student {e.student.accuracy:.1%} {metric.format(e.student.n)}, {e.pool_images:,}"
                 " synthetic images"
             )
             self.line(
-                f"{e.t:7.1f} s  {self.note}"
+                f"{e.t:7.1f} s  {self.status}"
                 + (f" (teacher {e.teacher.accuracy:.1%})" if e.teacher else "")
             )
         elif isinstance(e, events.RunFailed):
-            where = "" if e.step is None else f" at step {e.step}"
-            self.line(f"The run stopped{where}: {e.cause} {e.remedy}")
+            location = "" if e.step is None else f" at step {e.step}"
+            self.line(f"The run stopped{location}: {e.cause} {e.remedy}")
         elif isinstance(e, events.RunFinished):
             self.line(
                 f"{'Done' if e.reason == 'done' else 'Stopped'} after {e.t:.1f} s."
@@ -109,8 +109,10 @@ class Screen:
             )
         if self.bar and e.iteration is not None:
             # a student's events name the previous iteration: the bar must not go back
-            self.done = max(self.done, e.iteration + (e.kind == "batch_synthesised"))
-            self.bar.update(self.task, completed=self.done, total=self.iterations, note=self.note)
+            self.completed = max(self.completed, e.iteration + (e.kind == "batch_synthesised"))
+            self.bar.update(
+                self.task, completed=self.completed, total=self.iterations, note=self.status
+            )
 
     def line(self, text: str) -> None:
         if self.bar:
@@ -135,22 +137,22 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
         controls.send("stop")
 
     signal.signal(signal.SIGINT, on_interrupt)
-    runner = build(controls=controls, checkpoint_seconds=checkpoint_every, say=console.print)
-    with Screen(as_json, runner.distillation.recipe.total_iterations) as screen:
-        runner.listen = screen.on_event
+    runner = build(controls=controls, checkpoint_seconds=checkpoint_every, on_message=console.print)
+    with RunDisplay(as_json, runner.distillation.recipe.total_iterations) as display:
+        runner.on_event = display.on_event
         try:
             last = runner.run()
         except KeyboardInterrupt:
             last = None
         if not as_json:
-            screen.line(f"Run folder: {runner.journal.path}")
+            display.line(f"Run folder: {runner.journal.path}")
     if last is None or (last.kind == "run_finished" and last.reason == "stopped"):
         console.print(f"Resume with: python -m kgen resume {runner.journal.path}")
         return 130
     return 1 if last.kind == "run_failed" else 0
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     print(text, flush=True)
 
 
@@ -168,7 +170,7 @@ def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> 
 
     Ctrl-C discards the runs in progress and keeps the finished ones.
     """
-    left, going, failed = list(tasks), [], 0
+    remaining, running, failed = list(tasks), [], 0
     columns = (
         TextColumn("{task.completed:.0f}/{task.total:.0f} runs"),
         BarColumn(),
@@ -176,42 +178,41 @@ def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> 
     )
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
     with bar, closing(measure(tasks, jobs)) as stream:
-        whole = bar.add_task("", total=len(tasks))
+        overall = bar.add_task("", total=len(tasks))
         try:
             for outcome in stream:
                 name = f"{outcome.task.label}, seed {outcome.task.seed}"
                 if outcome.began:
-                    going.append(name)
+                    running.append(name)
                 else:
-                    going.remove(name)
-                    left.remove(outcome.task)
-                    told = f"{len(tasks) - len(left)}/{len(tasks)}  {name}: "
+                    running.remove(name)
+                    remaining.remove(outcome.task)
+                    line = f"{len(tasks) - len(remaining)}/{len(tasks)}  {name}: "
                     if outcome.result:
                         results.append(outcome.result)
                         pace.learn(outcome.result)
-                        told += (
+                        line += (
                             f"{outcome.result.accuracy:.2%} after {outcome.result.seconds:.0f} s"
                         )
                     else:
                         failed += 1
-                        told += f"failed. {outcome.error}"
-                    console.print(told, highlight=False, markup=False, soft_wrap=True)
-                rest = pace.seconds(task.row.key for task in left)
-                note = (
-                    f"{duration(None if rest is None else rest / max(1, min(jobs, len(left))))}"
-                    " left"
-                )
+                        line += f"failed. {outcome.error}"
+                    console.print(line, highlight=False, markup=False, soft_wrap=True)
+                seconds_left = pace.seconds(task.row.key for task in remaining)
+                if seconds_left is not None:
+                    seconds_left /= max(1, min(jobs, len(remaining)))
+                note = f"{duration(seconds_left)} left"
                 bar.update(
-                    whole,
-                    completed=len(tasks) - len(left),
-                    description=f"{note}; {' | '.join(going)}",
+                    overall,
+                    completed=len(tasks) - len(remaining),
+                    description=f"{note}; {' | '.join(running)}",
                 )
-                if not console.is_terminal and not outcome.began and left:
+                if not console.is_terminal and not outcome.began and remaining:
                     console.print(f"     {note}", highlight=False)
         except KeyboardInterrupt:
             console.print(
-                f"Stopped. Finished runs are saved ({len(tasks) - len(left) - failed} now); repeat"
-                " the command to continue with the rest."
+                f"Stopped. Finished runs are saved ({len(tasks) - len(remaining) - failed} now);"
+                " repeat the command to continue with the rest."
             )
             return 130
     return 1 if failed else 0
@@ -243,15 +244,15 @@ def list_tables(
     tables: list[Table], seeds: int, jobs: int, results: Results, as_json: bool
 ) -> None:
     """List each table with how many of its runs are done, and how long the rest would take."""
-    there = results.read()
-    pace = Pace((row for t in tables for row in t.rows), there.values())
+    finished = results.read()
+    pace = Pace((row for t in tables for row in t.rows), finished.values())
     grid = Grid(box=SIMPLE)
     for name in ("table", "what it shows", "paper", "runs", "time left"):
         grid.add_column(name, no_wrap=name == "table")
     for t in tables:
-        wanted = {(row.key, seed) for row in t.rows for seed in range(seeds)}
-        rest = pace.seconds(key for key, _ in wanted - there.keys())
-        rest = None if rest is None else rest / jobs
+        runs = {(row.key, seed) for row in t.rows for seed in range(seeds)}
+        seconds_left = pace.seconds(key for key, _ in runs - finished.keys())
+        seconds_left = None if seconds_left is None else seconds_left / jobs
         if as_json:
             print(
                 json.dumps(
@@ -259,9 +260,9 @@ def list_tables(
                         "table": t.name,
                         "title": t.title,
                         "source": t.source,
-                        "runs": len(wanted & there.keys()),
-                        "of": len(wanted),
-                        "seconds_left": rest,
+                        "runs": len(runs & finished.keys()),
+                        "of": len(runs),
+                        "seconds_left": seconds_left,
                     }
                 )
             )
@@ -269,8 +270,8 @@ def list_tables(
             t.name,
             t.title,
             t.source,
-            f"{len(wanted & there.keys())} of {len(wanted)}",
-            duration(rest) if rest != 0 else "nothing",
+            f"{len(runs & finished.keys())} of {len(runs)}",
+            duration(seconds_left) if seconds_left != 0 else "nothing",
         )
     if not as_json:
         Console().print(grid)
@@ -278,19 +279,19 @@ def list_tables(
 
 def show_tables(tables: list[Table], seeds: int, results: Results, as_json: bool) -> None:
     """Show the results of the finished runs."""
-    there = results.read()
+    finished = results.read()
     for t in tables:
-        found = report.lines(t, range(seeds), there)
+        lines = report.lines(t, range(seeds), finished)
         if as_json:
-            print(json.dumps(report.data(t, found)))
+            print(json.dumps(report.data(t, lines)))
         else:
-            Console().print(report.grid(t, found))
+            Console().print(report.grid(t, lines))
 
 
 STATUS = {"ok": "ok", "warn": "[yellow]note[/yellow]", "fail": "[red]no[/red]"}
 
 
-def show_inspection(messages: Generator[dict[str, Any], None, None], as_json: bool) -> int:
+def show_findings(messages: Generator[dict[str, Any], None, None], as_json: bool) -> int:
     """Show the findings about a user's teacher, as a table or as they arrive; returns the exit
     code.
     """
@@ -303,10 +304,10 @@ def show_inspection(messages: Generator[dict[str, Any], None, None], as_json: bo
             if as_json:
                 print(json.dumps(last), flush=True)
             elif last["kind"] == "row":
-                told = Text(last["finding"]) + Text(
+                finding = Text(last["finding"]) + Text(
                     f"\n{last['advice']}" if last["advice"] else "", style="dim"
                 )
-                grid.add_row(Text(last["name"]), STATUS[last["status"]], told)
+                grid.add_row(Text(last["name"]), STATUS[last["status"]], finding)
     if not as_json:
         if grid.row_count:
             Console().print(grid)

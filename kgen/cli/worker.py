@@ -23,7 +23,7 @@ from kgen.recipes import recipes
 from kgen.zoo.zoo import ZooError
 
 
-def controlled(checkpoint_every: float) -> int:
+def run_controlled(checkpoint_every: float) -> int:
     """Run the recipe and folder on the first line of input, then obey control lines.
 
     End of input means stop. Returns the exit code.
@@ -36,13 +36,13 @@ def controlled(checkpoint_every: float) -> int:
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C in the app's terminal reaches us too; the app decides what to do
 
-    def tell(kind: str, **more: Any) -> None:
-        print(json.dumps({"kind": kind, **more}), flush=True)
+    def send_message(kind: str, **fields: Any) -> None:
+        print(json.dumps({"kind": kind, **fields}), flush=True)
 
     # while nobody is waiting: load the data, warm up the kernels, and let torch import what its
     # first optimizer needs (1.5 s)
     Distillation(recipes.get("fashion-live"))
-    tell("ready")
+    send_message("ready")
     line = sys.stdin.readline()
     if not line.strip():
         return 0
@@ -50,7 +50,7 @@ def controlled(checkpoint_every: float) -> int:
     options: dict[str, Any] = {
         "controls": controls,
         "checkpoint_seconds": checkpoint_every,
-        "say": lambda text: tell("waiting", text=text),
+        "say": lambda text: send_message("waiting", text=text),
     }
     try:
         command = json.loads(line)
@@ -59,62 +59,64 @@ def controlled(checkpoint_every: float) -> int:
         else:
             runner = Runner.new(parse(command["recipe"]), command["folder"], **options)
     except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, OSError) as error:
-        tell("error", text=str(error))
+        send_message("error", text=str(error))
         return 2
     except (ValueError, KeyError, TypeError) as error:
-        tell("error", text=f"The first line of input is not a recipe and a folder: {error!r}.")
+        send_message(
+            "error", text=f"The first line of input is not a recipe and a folder: {error!r}."
+        )
         return 2
-    tell("started", folder=str(runner.journal.path))
-    threading.Thread(target=read_controls, args=(controls, tell), daemon=True).start()
+    send_message("started", folder=str(runner.journal.path))
+    threading.Thread(target=read_controls, args=(controls, send_message), daemon=True).start()
     try:
         last = runner.run()
     except DiskError as error:
-        tell("error", text=str(error))
+        send_message("error", text=str(error))
         return 1
     return 1 if last.kind == "run_failed" else 0
 
 
-def read_controls(controls: Controls, tell: Callable[..., None]) -> None:
+def read_controls(controls: Controls, send_message: Callable[..., None]) -> None:
     """Forward control lines until input ends, which means stop."""
     for line in sys.stdin:
         try:
             command = json.loads(line)
             controls.send(command["do"], command.get("unit"), command.get("id"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            tell("error", text=f"Not a control line: {error}")
+            send_message("error", text=f"Not a control line: {error}")
     controls.send("stop")
 
 
-def checked() -> int:
+def run_check() -> int:
     """Read a request (`kgen.preflight.request.PreflightRequest`) from one line of input and check
     it.
 
     Prints one line per finding, then the report. Returns the exit code.
     """
 
-    def tell(kind: str, **more: Any) -> None:
-        print(json.dumps({"kind": kind, **more}), flush=True)
+    def send_message(kind: str, **fields: Any) -> None:
+        print(json.dumps({"kind": kind, **fields}), flush=True)
 
     try:
         from kgen.preflight.request import check_name, parse_request
 
-        what = parse_request(sys.stdin.readline())
-        if what.save:
-            check_name(what.save)
+        request = parse_request(sys.stdin.readline())
+        if request.save:
+            check_name(request.save)
         from kgen.preflight import examination, register  # torch
 
         report = examination.examine(
-            what, lambda row: tell("row", **row.model_dump()), guarded=True
+            request, lambda row: send_message("row", **row.model_dump()), guarded=True
         )
-        if what.save and report.ok:
+        if request.save and report.ok:
             report = report.model_copy(
-                update={"saved": str(register.adopt(report, what.save, half=what.half))}
+                update={"saved": str(register.adopt(report, request.save, half=request.half))}
             )
     except ZooError as error:
-        tell("error", text=str(error))
+        send_message("error", text=str(error))
         return 2
     except OSError as error:
-        tell(
+        send_message(
             "error",
             text=(
                 f"{error.filename or 'A file'} cannot be read or written:"
@@ -123,7 +125,7 @@ def checked() -> int:
         )
         return 2
     except Exception as error:  # an internal bug; still report it to the user
-        tell(
+        send_message(
             "error",
             text=(
                 f"The check itself failed ({type(error).__name__}:"
@@ -131,5 +133,5 @@ def checked() -> int:
             ),
         )
         return 2
-    tell("report", **report.model_dump())
+    send_message("report", **report.model_dump())
     return 0 if report.ok else 2

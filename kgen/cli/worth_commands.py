@@ -13,7 +13,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Grid
 
-from kgen.cli.progress import Json, console, progress_bar, say
+from kgen.cli.progress import Json, console, print_line, progress_bar
 from kgen.journal.reading import open_run
 from kgen.worth.exchange import Point, Worth, summary
 
@@ -49,24 +49,24 @@ def worth(
     from kgen.worth.worth import weigh
 
     run = open_run(folder)
-    found: Worth | None = None
+    result: Worth | None = None
     with progress_bar(disable=as_json or not console.is_terminal) as bar:
         task = bar.add_task("student", total=1, note="")
         training, test = (str(path.resolve()) if path else None for path in (photos, real))
         seen: list[Point] = []
-        for found in weigh(
+        for result in weigh(
             run, training, test, lambda done, total: bar.update(task, completed=done, total=total)
         ):
-            for point in found.points:
+            for point in result.points:
                 if point not in seen:
                     seen.append(point)
-                    _tell(point, as_json)
-    assert found is not None  # `weigh` always has results, if only earlier ones
-    rate = found.rate
+                    _print_point(point, as_json)
+    assert result is not None  # `weigh` always has results, if only earlier ones
+    rate = result.rate
     if as_json:
-        say(
+        print_line(
             json.dumps(
-                found.model_dump()
+                result.model_dump()
                 | {
                     "photos_worth": rate and rate.photos,
                     "bound": rate and rate.bound,
@@ -74,31 +74,34 @@ def worth(
             )
         )
         return
-    Console().print(_table(found))
-    say(summary(found))
+    Console().print(_table(result))
+    print_line(summary(result))
 
 
-def _tell(point: Point, as_json: bool) -> None:
+def _print_point(point: Point, as_json: bool) -> None:
     if as_json:
-        say(point.model_dump_json())
+        print_line(point.model_dump_json())
     else:
-        console.print(f"{_name(point)}: {point.accuracy:.1%}", highlight=False)
+        console.print(f"{_point_label(point)}: {point.accuracy:.1%}", highlight=False)
 
 
-def _name(point: Point) -> str:
+def _point_label(point: Point) -> str:
     return f"{point.images:,} real photos" if point.real else f"{point.images:,} synthetic images"
 
 
-def _table(found: Worth) -> Grid:
+def _table(result: Worth) -> Grid:
     grid = Grid(
         "student trained on",
         "accuracy",
         box=SIMPLE,
         caption=(
-            f"of {found.n:,} real test images, after {found.steps:,} steps each, seed {found.seed}"
+            f"of {result.n:,} real test images, after {result.steps:,} steps each,"
+            f" seed {result.seed}"
         ),
         caption_justify="left",
     )
-    for point in sorted(found.points, key=lambda point: point.accuracy):
-        grid.add_row(_name(point), f"{point.accuracy:.1%}", style="" if point.real else "bold")
+    for point in sorted(result.points, key=lambda point: point.accuracy):
+        grid.add_row(
+            _point_label(point), f"{point.accuracy:.1%}", style="" if point.real else "bold"
+        )
     return grid

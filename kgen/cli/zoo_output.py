@@ -32,7 +32,7 @@ def list_zoo(as_json: bool) -> None:
             for row in rows:
                 print(json.dumps({"kind": kind, **row}))
         return
-    out = Console()
+    stdout = Console()
     for state, title in inventory.GROUPS.items():
         if rows := [row for row in teachers if row["state"] == state]:
             grid = Grid(
@@ -41,24 +41,24 @@ def list_zoo(as_json: bool) -> None:
             grid.add_column(no_wrap=True)  # it has to be typed
             for row in rows:
                 size = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else ""
-                seen = f"{row['accuracy']:.1%}" if row["accuracy"] else ""
+                accuracy = f"{row['accuracy']:.1%}" if row["accuracy"] else ""
                 grid.add_row(
                     row["name"],
                     row["title"],
                     size,
                     f"{row['side']} px" if row["side"] else "",
-                    seen,
+                    accuracy,
                 )
-            out.print(grid, "")
-    out.print("Students: " + ", ".join(row["name"] for row in students), highlight=False)
-    out.print(
+            stdout.print(grid, "")
+    stdout.print("Students: " + ", ".join(row["name"] for row in students), highlight=False)
+    stdout.print(
         "Teachers and students can also be any classification network of timm, or"
         " torchvision:NAME.",
         highlight=False,
     )
 
 
-def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
+def watch_fetch(name: str, local_file: Path | None, as_json: bool) -> int:
     """Download a teacher with progress output; returns the exit code.
 
     If interrupted, the downloaded part is kept.
@@ -73,9 +73,9 @@ def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
             soft_wrap=True,
         )
         return 0
-    stream = fetch.fetch(plan, brought)
+    stream = fetch.fetch(plan, local_file)
     try:
-        said = _draw(stream, plan.name, as_json or not console.is_terminal)
+        verification = _show_download(stream, plan.name, as_json or not console.is_terminal)
     except KeyboardInterrupt:
         stream.close()
         console.print(
@@ -91,7 +91,7 @@ def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
                 {
                     "name": plan.name,
                     "file": str(plan.file),
-                    "checksum": said,
+                    "checksum": verification,
                     **card.model_dump(exclude={"name"}),
                 }
             )
@@ -99,7 +99,7 @@ def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
     else:
         print(
             f"{plan.file}: {card.title}, {card.parameters / 1e6:.1f} million parameters, images of"
-            f" {card.side} × {card.side}; {said}."
+            f" {card.side} × {card.side}; {verification}."
         )
         recipe = "imagenet-peek" if card.data == "imagenet1k" else "custom"
         print(
@@ -109,7 +109,7 @@ def watch_fetch(name: str, brought: Path | None, as_json: bool) -> int:
     return 0
 
 
-def _draw(stream: Generator[Downloaded, None, str], name: str, silent: bool) -> str:
+def _show_download(stream: Generator[Downloaded, None, str], name: str, quiet: bool) -> str:
     """Show a download as a bar from its first byte on; returns what the stream returns.
 
     Until then there is no bar, so an unreachable host produces only its message.
@@ -128,7 +128,7 @@ def _draw(stream: Generator[Downloaded, None, str], name: str, silent: bool) -> 
                 progress = next(stream)
             except StopIteration as end:
                 return end.value
-            if silent:
+            if quiet:
                 continue
             if bar is None:
                 bar = stack.enter_context(Progress(*columns, console=console))
@@ -154,32 +154,34 @@ def watch_teaching(
 
     plan = teach.plan(dataset, network, epochs)
     out = teach.place(plan, out)
-    part, held_out = teach.divide(data.training_set(dataset, folder, download, plan.side), plan)
-    part = replace(part, images=part.images[:])  # decode image files once
-    together = folder and not plan.holds_out  # test and training images share a folder
-    test = data.test_set(dataset, folder if together else None, plan.side)
-    made = zoo.build(
+    train, held_out = teach.divide(data.training_set(dataset, folder, download, plan.side), plan)
+    train = replace(train, images=train.images[:])  # decode image files once
+    shared_folder = folder and not plan.holds_out  # test and training images share a folder
+    test = data.test_set(dataset, folder if shared_folder else None, plan.side)
+    teacher = zoo.build(
         plan.architecture,
         plan.shape,
         seed,
-        part.images.shape[1],
-        len(part.classes),
-        part.images.shape[2],
+        train.images.shape[1],
+        len(train.classes),
+        train.images.shape[2],
     )
     with progress_bar() as bar:
         task = bar.add_task(f"teaching {dataset}", total=None, note="")
-        for p in teach.teach(made, part, held_out, plan, seed=seed, device=select_device(device)):
+        for report in teach.teach(
+            teacher, train, held_out, plan, seed=seed, device=select_device(device)
+        ):
             note = (
-                f"epoch {p.epoch + 1}/{plan.epochs}, loss {p.loss:.3f}"
-                if p.accuracy is None
-                else f"held-out accuracy {p.accuracy:.2%}"
+                f"epoch {report.epoch + 1}/{plan.epochs}, loss {report.loss:.3f}"
+                if report.accuracy is None
+                else f"held-out accuracy {report.accuracy:.2%}"
             )
-            bar.update(task, total=p.steps, completed=p.step, note=note)
-            if p.ends_epoch and not console.is_terminal:
-                console.print(f"epoch {p.epoch + 1}: {note}", highlight=False)
-    spec = teach.finish(made, part, held_out, test, plan)
-    zoo.save_network(zoo.halved(made) if half else made, out, spec)
-    held = (
+            bar.update(task, total=report.steps, completed=report.step, note=note)
+            if report.ends_epoch and not console.is_terminal:
+                console.print(f"epoch {report.epoch + 1}: {note}", highlight=False)
+    spec = teach.finish(teacher, train, held_out, test, plan)
+    zoo.save_network(zoo.halved(teacher) if half else teacher, out, spec)
+    held_out_text = (
         f", {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out ones" if held_out else ""
     )
-    print(f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images{held}")
+    print(f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images{held_out_text}")

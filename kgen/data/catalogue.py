@@ -34,11 +34,11 @@ class DataFacts:
     std: tuple[float, ...]
     fetch: str
     """How to get it, with {folder} as its location."""
-    places: tuple[str, ...] = ("test",)
-    """Subfolders that may contain the test images, with one subfolder per class; `train_places` for
+    test_folders: tuple[str, ...] = ("test",)
+    """Subfolders that may contain the test images, with one subfolder per class; `train_folders` for
     the training images.
     """
-    train_places: tuple[str, ...] = ("train",)
+    train_folders: tuple[str, ...] = ("train",)
     crop: bool = False
     flip: bool = True
 
@@ -60,7 +60,7 @@ _CIFAR = (
         (0.2675, 0.2565, 0.2761),
     ),
 )
-_WORDS = (
+_FOLDER_INSTRUCTIONS = (
     "put its test images into {folder}/test, one subfolder per class, as .png or .jpg; name the"
     " subfolders "
 )
@@ -144,7 +144,7 @@ DATA = {
         684,
         *IMAGENET,
         "get the Swedish traffic signs as split by Katharopoulos and Fleuret (2019) and "
-        + _WORDS
+        + _FOLDER_INSTRUCTIONS
         + "no speed limit, speed limit 50, speed limit 70 and speed limit 80",
         flip=False,
     ),
@@ -157,7 +157,7 @@ DATA = {
         (0.0,),
         (1.0,),
         "create the set with the published code of Katharopoulos and Fleuret (2019) and "
-        + _WORDS
+        + _FOLDER_INSTRUCTIONS
         + "zero … nine, by the largest digit",
         flip=False,
     ),
@@ -170,10 +170,10 @@ def data_folder(name: str) -> Path:
     return home() / "data" / name
 
 
-def data_sentence(name: str, found: str) -> str:
+def data_instructions(name: str, reason: str) -> str:
     """What was found of a data set, and exactly what to download and where to put it."""
     return (
-        f"{DATA[name].title} is not on this machine ({found}):"
+        f"{DATA[name].title} is not on this machine ({reason}):"
         f" {DATA[name].fetch.format(folder=data_folder(name))}."
     )
 
@@ -190,7 +190,7 @@ class TeacherFacts:
     title: str
     parameters: int
     features: int
-    printed: float | None
+    paper_accuracy: float | None
     """Accuracy in the paper's tables, if given."""
     weights: str | None = None
     """Where its weights are published (as in `kgen.zoo.published`); None if the paper's authors
@@ -271,16 +271,16 @@ def teacher_file(name: str) -> Path:
     return home() / "teachers" / f"{name}.safetensors"
 
 
-TAUGHT = ("cifar10", "cifar100")
+TRAINABLE = ("cifar10", "cifar100")
 """Data sets whose teachers `python -m kgen teach` trains on the training images (C.1)."""
 
 
-def teacher_sentence(name: str) -> str:
+def teacher_instructions(name: str) -> str:
     """Exactly how to get a teacher, and where to put it."""
     facts, data, path = TEACHERS[name], DATA[TEACHERS[name].data], teacher_file(name)
     if facts.weights:
         how = f"fetch them: python -m kgen fetch {name}"
-    elif facts.data in TAUGHT:
+    elif facts.data in TRAINABLE:
         how = f"train them: python -m kgen teach {facts.data} --network {facts.architecture}"
     else:
         mean, std = (list(v) for v in (data.mean, data.std))

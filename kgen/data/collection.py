@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from kgen.data import catalogue, classes, data
-from kgen.data.folders import SUFFIXES, DataError, plain
+from kgen.data.folders import SUFFIXES, DataError, normalize_name
 from kgen.specs import closest, did_you_mean
 
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
 """Folder names that mark the split of their images; without one, images are test images."""
-LARGEST = 64 << 20
+MAX_IMAGE_BYTES = 64 << 20
 """Size limit of an image file in bytes."""
 IDX = re.compile(r"(?:.*-)?(train|t10k)-(images-idx3|labels-idx1)-ubyte(\.gz)?$")
 
@@ -137,15 +137,15 @@ def card(name: str) -> Card:
     return CARDS[name]
 
 
-def here(name: str) -> Installed:
+def installed(name: str) -> Installed:
     """What is on this machine; image files are counted, not opened."""
-    found = Installed(card(name))
+    status = Installed(card(name))
     for split, read in (("train", data.training_set), ("test", data.test_set)):
         try:
-            setattr(found, split, len(read(name)))
+            setattr(status, split, len(read(name)))
         except DataError as error:
-            found.missing = found.missing or str(error)
-    return found
+            status.missing = status.missing or str(error)
+    return status
 
 
 def check(name: str) -> Iterator[tuple[str, int, int, str]]:
@@ -154,22 +154,22 @@ def check(name: str) -> Iterator[tuple[str, int, int, str]]:
     Yields (split, images checked, images in total, problem with the latest one or "").
     """
     card(name)
-    seen = 0
+    checked = 0
     for split, read in (("train", data.training_set), ("test", data.test_set)):
         try:
             real = read(name)
         except DataError:
             continue
-        seen += len(real)
+        checked += len(real)
         for i in range(len(real)):
             try:
                 real.images[i]
                 yield split, i + 1, len(real), ""
             except DataError as error:
                 yield split, i + 1, len(real), str(error)
-    if not seen:
+    if not checked:
         raise DataError(
-            here(name).missing,
+            installed(name).missing,
             code="not-here",
             name=name,
         )
@@ -186,24 +186,24 @@ def add(
     there is no image of the data set, and then leaves the location unchanged.
     """
     card(name)
-    place = catalogue.data_folder(name)
-    if place.exists() and not replace:
+    folder = catalogue.data_folder(name)
+    if folder.exists() and not replace:
         raise DataError(
-            f"{place} already exists; pass --replace to replace it.",
+            f"{folder} already exists; pass --replace to replace it.",
             code="exists",
-            file=str(place),
+            file=str(folder),
         )
     files = _files(source)
-    room = place.parent / f".adding-{secrets.token_hex(6)}"
-    added = AddedImages(place)
+    staging = folder.parent / f".adding-{secrets.token_hex(6)}"
+    added = AddedImages(folder)
     try:
-        room.mkdir(parents=True)
+        staging.mkdir(parents=True)
         for i, (path, read) in enumerate(files):
-            _take(name, path, read, room, split, added)
+            _copy_image(name, path, read, staging, split, added)
             yield i + 1, len(files)
         if name in IDX_SETS:
-            for part, counts in (("train", added.train), ("t10k", added.test)):
-                if real := data.idx(name, room, part):
+            for prefix, counts in (("train", added.train), ("t10k", added.test)):
+                if real := data.idx(name, staging, prefix):
                     counts.update(real.classes[label] for label in real.labels.tolist())
             if not added.train and not added.test:
                 raise DataError(
@@ -213,26 +213,26 @@ def add(
                     code="no-images",
                     file=str(source),
                 )
-        if not any(room.iterdir()):
-            some = ", ".join(list(added.unknown)[:3]) or "none"
+        if not any(staging.iterdir()):
+            examples = ", ".join(list(added.unknown)[:3]) or "none"
             raise DataError(
                 f"{source} has no image of {CARDS[name].title}: expected one subfolder per class,"
-                f" named {classes.names(name)[0]!r} or by WordNet ID; found: {some}.",
+                f" named {classes.names(name)[0]!r} or by WordNet ID; found: {examples}.",
                 code="no-images",
                 file=str(source),
-                found=some,
+                found=examples,
             )
-        if place.exists():
-            shutil.rmtree(place)
-        os.replace(room, place)
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(staging, folder)
     except OSError as error:
         raise DataError(
-            f"{error.filename or place} cannot be written: {error.strerror or error}.",
+            f"{error.filename or folder} cannot be written: {error.strerror or error}.",
             code="unwritable",
-            file=str(error.filename or place),
+            file=str(error.filename or folder),
         ) from None
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
     data.test_set.cache_clear()
     yield added
 
@@ -243,24 +243,24 @@ def get(name: str) -> None:
     Raises DataError if that is not possible.
     """
     card(name)
-    place = catalogue.data_folder(name)
+    folder = catalogue.data_folder(name)
     try:
         if name == "imagenette":
             from torchvision.datasets import Imagenette
 
-            Imagenette(str(place), split="val", size="160px", download=True)
+            Imagenette(str(folder), split="val", size="160px", download=True)
         elif name.startswith("cifar") or name in IDX_SETS:
             data.training_set(name, download=True)
         else:
             raise DataError(
-                f"{catalogue.data_sentence(name, 'nothing is downloaded')} Then: python -m kgen"
+                f"{catalogue.data_instructions(name, 'nothing is downloaded')} Then: python -m kgen"
                 f" data add {name} PATH",
                 code="not-here",
                 name=name,
             )
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):
-            place.rmdir()  # a failed download leaves it empty
+            folder.rmdir()  # a failed download leaves it empty
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise DataError(
             f"{CARDS[name].title} could not be downloaded ({reason}). If you have a copy:"
@@ -301,12 +301,14 @@ def _files(source: Path) -> list[tuple[PurePosixPath, object]]:
 
 
 def _within(size: int, name: object) -> bool:
-    if size > LARGEST:
-        raise ValueError(f"{name} is larger than {LARGEST >> 20} MB")
+    if size > MAX_IMAGE_BYTES:
+        raise ValueError(f"{name} is larger than {MAX_IMAGE_BYTES >> 20} MB")
     return True
 
 
-def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: AddedImages) -> None:
+def _copy_image(
+    name: str, path: PurePosixPath, read, staging: Path, split: str, added: AddedImages
+) -> None:
     """Store one file in its class's folder, if it is an image of a class.
 
     Only its base name comes from the source.
@@ -315,17 +317,17 @@ def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: A
 
     if name in IDX_SETS:
         if found := IDX.match(path.name):
-            (room / f"{found[1]}-{found[2]}-ubyte{found[3] or ''}").write_bytes(read())
+            (staging / f"{found[1]}-{found[2]}-ubyte{found[3] or ''}").write_bytes(read())
         return
     if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
         return
-    label, where = _class_of(name, path)
+    label, source_folder = _class_of(name, path)
     if label is None:
-        added.unknown[where] += 1
+        added.unknown[source_folder] += 1
         return
     parts = {p.lower() for p in path.parts[:-1]}
-    part = "train" if parts & set(TRAIN) else "test" if parts & set(TEST) else split
-    folder = room / part / label
+    image_split = "train" if parts & set(TRAIN) else "test" if parts & set(TEST) else split
+    folder = staging / image_split / label
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / path.name
     if target.exists():
@@ -339,7 +341,7 @@ def _take(name: str, path: PurePosixPath, read, room: Path, split: str, added: A
         target.unlink(missing_ok=True)
         added.unreadable.append(f"{path} ({error})")
         return
-    (added.train if part == "train" else added.test)[label] += 1
+    (added.train if image_split == "train" else added.test)[label] += 1
 
 
 @functools.cache
@@ -351,16 +353,16 @@ def _class_folders(name: str) -> dict[str, str]:
     texts = classes.names(name)
     folders = classes.wnids(name) or texts
     return {
-        plain(called): folder
+        normalize_name(text): folder
         for names in (texts, folders)
-        for called, folder in zip(names, folders)
+        for text, folder in zip(names, folders)
     }
 
 
 def _class_of(name: str, path: PurePosixPath) -> tuple[str | None, str]:
     """(the class's folder in our layout or None, its name in the source)."""
-    known = _class_folders(name)
+    folders = _class_folders(name)
     for part in reversed(path.parts[:-1]):
-        if (key := known.get(plain(part))) is not None:
+        if (key := folders.get(normalize_name(part))) is not None:
             return key, part
     return None, path.parts[-2] if len(path.parts) > 1 else path.name

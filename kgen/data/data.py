@@ -38,7 +38,7 @@ class RealImages:
     images: np.ndarray | ImageFiles
     labels: np.ndarray
     classes: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
     """Subfolders of the user's own folder that match no class."""
 
     def __len__(self) -> int:
@@ -59,8 +59,8 @@ class RealImages:
         if n < len(selected):  # one image each of some classes
             selected = tuple(np.sort(rng.permutation(selected)[:n]).tolist())
         share = max(1, n // len(selected))
-        picks = [rng.permutation(np.flatnonzero(self.labels == c))[:share] for c in selected]
-        return self.take(np.sort(np.concatenate(picks)))
+        indices = [rng.permutation(np.flatnonzero(self.labels == c))[:share] for c in selected]
+        return self.take(np.sort(np.concatenate(indices)))
 
 
 def _read_idx(path: Path) -> np.ndarray:
@@ -79,26 +79,26 @@ def _read_idx(path: Path) -> np.ndarray:
         ) from None
 
 
-def _fashion(folder: Path, part: str) -> RealImages:
-    found = idx("fashion-mnist", folder, part)
+def _fashion(folder: Path, prefix: str) -> RealImages:
+    found = idx("fashion-mnist", folder, prefix)
     if found is None:
         raise DataError(
-            f"{folder} has no {part}-images-idx3-ubyte.gz and {part}-labels-idx1-ubyte.gz: it is"
-            " not a copy of Fashion-MNIST.",
+            f"{folder} has no {prefix}-images-idx3-ubyte.gz and {prefix}-labels-idx1-ubyte.gz: it"
+            " is not a copy of Fashion-MNIST.",
             code="no-images",
             file=str(folder),
         )
     return found
 
 
-def idx(name: str, folder: Path, part: str) -> RealImages | None:
+def idx(name: str, folder: Path, prefix: str) -> RealImages | None:
     """Images and labels of a split ("train", "t10k") in MNIST's layout.
 
     None if either of the two files is missing.
     """
 
     def read(kind: str) -> np.ndarray | None:
-        files = (folder / f"{part}-{kind}-ubyte{suffix}" for suffix in (".gz", ""))
+        files = (folder / f"{prefix}-{kind}-ubyte{suffix}" for suffix in (".gz", ""))
         return next((_read_idx(file) for file in files if file.is_file()), None)
 
     images, labels = read("images-idx3"), read("labels-idx1")
@@ -121,11 +121,11 @@ def _mnist(folder: Path, train: bool = False, download: bool = False) -> RealIma
 
     if download:
         MNIST(str(folder), train=train, download=True)
-    part = "train" if train else "t10k"
-    found = idx("mnist", folder, part) or idx("mnist", folder / "MNIST" / "raw", part)
+    prefix = "train" if train else "t10k"
+    found = idx("mnist", folder, prefix) or idx("mnist", folder / "MNIST" / "raw", prefix)
     if found is None:
         raise DataError(
-            catalogue.data_sentence("mnist", f"no {part}-images-idx3-ubyte.gz in {folder}"),
+            catalogue.data_instructions("mnist", f"no {prefix}-images-idx3-ubyte.gz in {folder}"),
             code="not-here",
             name="mnist",
         )
@@ -145,13 +145,13 @@ def _cifar(name: str, folder: Path, train: bool = False, download: bool = False)
         )
     except RuntimeError:
         raise DataError(
-            catalogue.data_sentence(name, f"no complete copy in {folder}"),
+            catalogue.data_instructions(name, f"no complete copy in {folder}"),
             code="not-here",
             name=name,
         ) from None
     except OSError as error:  # of a download too
         raise DataError(
-            catalogue.data_sentence(
+            catalogue.data_instructions(
                 name, f"{folder}: {getattr(error, 'reason', None) or error.strerror or error}"
             ),
             code="not-here",
@@ -169,21 +169,23 @@ def _from_folder(
     Subfolders are named by class text or WordNet ID.
     """
     facts, texts = catalogue.DATA[name], classes.names(name)
-    places = facts.train_places if train else facts.places
-    place = next((folder / p for p in places if (folder / p).is_dir()), None)
-    if place is None:
+    candidates = facts.train_folders if train else facts.test_folders
+    root = next((folder / p for p in candidates if (folder / p).is_dir()), None)
+    if root is None:
         raise DataError(
-            catalogue.data_sentence(name, f"no folder {folder / places[0]}"),
+            catalogue.data_instructions(name, f"no folder {folder / candidates[0]}"),
             code="not-here",
             name=name,
         )
     wnids = classes.wnids(name)
-    called: list[tuple[str, ...]] = list(zip(wnids, texts)) if wnids else [(t,) for t in texts]
+    folder_names: list[tuple[str, ...]] = (
+        list(zip(wnids, texts)) if wnids else [(t,) for t in texts]
+    )
     try:
-        paths, labels = list_images(place, called)
+        paths, labels = list_images(root, folder_names)
     except ValueError as error:
         raise DataError(
-            catalogue.data_sentence(name, str(error)),
+            catalogue.data_instructions(name, str(error)),
             code="not-here",
             name=name,
         ) from None
@@ -207,12 +209,16 @@ def held_out_photographs(selected: Sequence[int], side: int) -> RealImages | Non
     sets = [
         (catalogue.DATA[name], catalogue.data_folder(name)) for name in ("imagenette", "imagewoof")
     ]
-    places = [
-        folder / place for facts, folder in sets for place in (*facts.places, *facts.train_places)
+    folders = [
+        folder / subfolder
+        for facts, folder in sets
+        for subfolder in (*facts.test_folders, *facts.train_folders)
     ]
     found = {
         c: [
-            path for place in places for path in sorted((place / wnids[c]).glob("ILSVRC2012_val_*"))
+            path
+            for subfolder in folders
+            for path in sorted((subfolder / wnids[c]).glob("ILSVRC2012_val_*"))
         ]
         for c in selected
     }
@@ -227,7 +233,7 @@ def held_out_photographs(selected: Sequence[int], side: int) -> RealImages | Non
     return RealImages("held-out photographs", files, labels, classes.names("imagenet1k"))
 
 
-def of_teacher(card: TeacherCard, selected: Sequence[int] = ()) -> RealImages:
+def images_for_teacher(card: TeacherCard, selected: Sequence[int] = ()) -> RealImages:
     """Real test images of a teacher's data set at the teacher's side.
 
     If they are missing, DataError says what to download. For ImageNet, `held_out_photographs` are
@@ -236,10 +242,12 @@ def of_teacher(card: TeacherCard, selected: Sequence[int] = ()) -> RealImages:
     try:
         return test_set(card.data, side=card.side)
     except DataError:
-        stand_in = held_out_photographs(selected, card.side) if card.data == "imagenet1k" else None
-        if stand_in is None:
+        substitute = (
+            held_out_photographs(selected, card.side) if card.data == "imagenet1k" else None
+        )
+        if substitute is None:
             raise
-        return stand_in
+        return substitute
 
 
 def image_folder(
@@ -251,17 +259,17 @@ def image_folder(
     Raises DataError if the folder has no image of a selected class.
     """
     folder, wnids = Path(folder).expanduser(), classes.wnids(card.data or "")
-    called: list[tuple[str, ...]] = [(name,) for name in names]
+    folder_names: list[tuple[str, ...]] = [(name,) for name in names]
     if wnids and len(wnids) == len(names):
-        called = list(zip(names, wnids))
-    places, left_out = match_folders(folder, called)
-    found = {label: image_files(places[label]) for label in selected if label in places}
+        folder_names = list(zip(names, wnids))
+    folders, unmatched = match_folders(folder, folder_names)
+    found = {label: image_files(folders[label]) for label in selected if label in folders}
     paths = [path for files in found.values() for path in files]
     if not paths:
-        some = ", ".join(repr(names[c]) for c in selected[:3])
+        examples = ", ".join(repr(names[c]) for c in selected[:3])
         raise DataError(
             f"{folder} has no image of a selected class: expected one subfolder per class, named"
-            f" {some} …, with {' or '.join(SUFFIXES)} files.",
+            f" {examples} …, with {' or '.join(SUFFIXES)} files.",
             code="no-images",
             file=str(folder),
         )
@@ -273,7 +281,7 @@ def image_folder(
         ImageFiles(paths, card.channels, (card.side, card.side), crop=True),
         labels,
         names,
-        left_out,
+        unmatched,
     )
 
 
@@ -308,7 +316,7 @@ def _pickled(name: str, folder: Path) -> bool:
     )
 
 
-def of_run(
+def images_for_run(
     folder: str | None, card: TeacherCard, names: tuple[str, ...], selected: tuple[int, ...]
 ) -> RealImages:
     """The real test images for evaluating a finished student.
@@ -325,7 +333,7 @@ def of_run(
             name=card.title,
         )
     try:
-        return of_teacher(card, selected)
+        return images_for_teacher(card, selected)
     except DataError as error:
         raise DataError(
             f"{error} Or give a folder of your own, one subfolder per class: --real FOLDER.",
@@ -342,13 +350,13 @@ def training_set(
     Downloads only if `download` is True. `side` as in `test_set`.
     """
     if name in catalogue.DATA:
-        place = Path(folder or catalogue.data_folder(name))
+        location = Path(folder or catalogue.data_folder(name))
         if name == "mnist":
-            return _mnist(place, True, download)
+            return _mnist(location, True, download)
         return (
-            _cifar(name, place, True, download)
-            if _pickled(name, place)
-            else _from_folder(name, place, True, side)
+            _cifar(name, location, True, download)
+            if _pickled(name, location)
+            else _from_folder(name, location, True, side)
         )
     if name != "fashion-mnist":
         raise DataError(
@@ -359,8 +367,8 @@ def training_set(
         )
     if folder and Path(folder).is_dir():
         return _fashion(Path(folder), "train")
-    for place in () if folder else (catalogue.data_folder(name), *SYSTEM_FOLDERS):
-        if found := idx(name, place, "train"):
+    for location in () if folder else (catalogue.data_folder(name), *SYSTEM_FOLDERS):
+        if found := idx(name, location, "train"):
             return found
     if download:
         from torchvision.datasets import FashionMNIST

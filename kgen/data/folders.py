@@ -17,7 +17,7 @@ import numpy as np
 from kgen.errors import KGenError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-SELECTION = 2**29
+MAX_DECODED_BYTES = 2**29
 """Bytes of pixels up to which a selection of images is decoded at once; larger ones stay files."""
 MARGIN = 256 / 224
 """Short side of a photograph before the center crop, relative to the crop's side, as in the usual
@@ -77,20 +77,20 @@ class ImageFiles:
 
     def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray | ImageFiles:
         """Raises DataError for a file that is not an image."""
-        wanted = np.arange(len(self.paths))[index]
-        if wanted.ndim == 0:
-            return self._decode(self.paths[wanted])
-        chosen = [self.paths[i] for i in wanted]
+        indices = np.arange(len(self.paths))[index]
+        if indices.ndim == 0:
+            return self._decode(self.paths[indices])
+        paths = [self.paths[i] for i in indices]
         if (
             not isinstance(index, slice)
-            and len(chosen) * self.channels * self.size[0] * self.size[1] > SELECTION
+            and len(paths) * self.channels * self.size[0] * self.size[1] > MAX_DECODED_BYTES
         ):
-            return ImageFiles(chosen, self.channels, self.size, self.crop, self.margin)
-        decoded = np.empty((len(chosen), self.channels, *self.size), np.uint8)
+            return ImageFiles(paths, self.channels, self.size, self.crop, self.margin)
+        decoded = np.empty((len(paths), self.channels, *self.size), np.uint8)
         with ThreadPoolExecutor(
             min(8, os.cpu_count() or 1)
         ) as pool:  # Pillow releases the GIL while decoding
-            for i, image in enumerate(pool.map(self._decode, chosen)):
+            for i, image in enumerate(pool.map(self._decode, paths)):
                 decoded[i] = image
         return decoded
 
@@ -140,29 +140,32 @@ def match_folders(
     Raises DataError for a missing folder, or if two subfolders match the same class.
     """
     try:
-        places = sorted(p for p in folder.iterdir() if p.is_dir())
+        subfolders = sorted(p for p in folder.iterdir() if p.is_dir())
     except OSError as error:
         raise DataError(
             f"{folder} cannot be read as a folder of images ({error.strerror or error}).",
             code="unreadable",
             file=str(folder),
         ) from None
-    label_of = {plain(name): label for label, names in enumerate(classes) for name in names}
-    known: dict[int, Path] = {}
-    for place in places:
-        label = label_of.get(plain(place.name))
-        if label in known:
+    label_of = {
+        normalize_name(name): label for label, names in enumerate(classes) for name in names
+    }
+    matched: dict[int, Path] = {}
+    for subfolder in subfolders:
+        label = label_of.get(normalize_name(subfolder.name))
+        if label in matched:
             raise DataError(
-                f"{place} and {known[label]} are the same class; put their images into one folder.",
+                f"{subfolder} and {matched[label]} are the same class; put their images into one"
+                " folder.",
                 code="twice",
-                file=str(place),
+                file=str(subfolder),
             )
         if label is not None:
-            known[label] = place
-    return known, tuple(p.name for p in places if plain(p.name) not in label_of)
+            matched[label] = subfolder
+    return matched, tuple(p.name for p in subfolders if normalize_name(p.name) not in label_of)
 
 
-def plain(name: str) -> str:
+def normalize_name(name: str) -> str:
     """T-shirt, t_shirt → "t shirt"."""
     return " ".join(name.casefold().translate(str.maketrans("_-/\\", "    ")).split())
 
@@ -177,13 +180,13 @@ def list_images(folder: Path, classes: list[tuple[str, ...]]) -> tuple[list[Path
     """
     paths, labels = [], []
     for label, names in enumerate(classes):
-        place = next((folder / n for n in names if (folder / n).is_dir()), None)
-        found = image_files(place) if place else []
-        if not found:
-            wanted = " or ".join(repr(n) for n in names)
+        subfolder = next((folder / n for n in names if (folder / n).is_dir()), None)
+        files = image_files(subfolder) if subfolder else []
+        if not files:
+            expected = " or ".join(repr(n) for n in names)
             raise ValueError(
-                f"{place or folder} has no {'image' if place else f'subfolder {wanted}'}"
+                f"{subfolder or folder} has no {'image' if subfolder else f'subfolder {expected}'}"
             )
-        paths += found
-        labels += [label] * len(found)
+        paths += files
+        labels += [label] * len(files)
     return paths, np.array(labels, dtype=np.int64)

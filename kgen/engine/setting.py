@@ -20,7 +20,7 @@ from kgen import embeddings, events, judge
 from kgen.augment import Variation, shift_at
 from kgen.data import data
 from kgen.data.data import DataError
-from kgen.evaluate import pieces, score
+from kgen.evaluate import batch_slices, score
 from kgen.keyregion import make_target
 from kgen.recipe.recipe import Recipe, RecipeError, held_out_count, images_in
 from kgen.rng import stream_seed
@@ -236,7 +236,7 @@ class Setting:
         ):  # user-supplied teachers have no known data set
             return None
         try:
-            return data.of_teacher(self.card, self.selected)
+            return data.images_for_teacher(self.card, self.selected)
         except DataError as error:
             if r.evaluate_on == "auto":
                 return None
@@ -366,7 +366,7 @@ class Setting:
         labels = np.array([position[c] for c in real.labels.tolist()], dtype=np.int64)
         teacher_embeddings = [
             self.teacher(torch.from_numpy(images[batch]).to(self.device).float() / 255).embedding
-            for batch in pieces(images.shape)
+            for batch in batch_slices(images.shape)
         ]
         return {
             "images": images,
@@ -445,12 +445,12 @@ class Setting:
                     ),
                 )
             )
-        if self.real is not None and self.real.left_out:
+        if self.real is not None and self.real.unmatched:
             warnings.append(
                 (
                     (
-                        f"{len(self.real.left_out)} subfolders of {self.recipe.real_images} do not"
-                        f" match any class of the teacher: {', '.join(self.real.left_out[:5])}."
+                        f"{len(self.real.unmatched)} subfolders of {self.recipe.real_images} do not"
+                        f" match any class of the teacher: {', '.join(self.real.unmatched[:5])}."
                     ),
                     "Name the subfolders after the classes.",
                 )

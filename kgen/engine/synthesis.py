@@ -305,7 +305,7 @@ class History:
     """A batch's synthesis at log-spaced steps: images, and the teacher's confidence in each.
 
     Images are ordered as the first of each class, then the second of each, and so on, up to
-    MOST_HISTORY. A journal with less room keeps the first of them.
+    MAX_HISTORY_BYTES. A journal with less room keeps the first of them.
     """
 
     def __init__(self, positions: Tensor, steps: int):

@@ -75,8 +75,8 @@ def write(
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            for piece in chunks(path, real_images=real_images, checkpoint=checkpoint):
-                file.write(piece)
+            for chunk in chunks(path, real_images=real_images, checkpoint=checkpoint):
+                file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, out)
@@ -103,7 +103,7 @@ def chunks(
             code="busy",
             run=run.path.name,
         )
-    own = run.recipe.real_images is not None and not real_images
+    omit_real_images = run.recipe.real_images is not None and not real_images
     names = _names(run, checkpoint)
     if len(names) > MAX_FILES:
         raise BundleError(
@@ -113,7 +113,7 @@ def chunks(
             count=len(names),
             limit=MAX_FILES,
         )
-    return _zipped(run, names, own)
+    return _zipped(run, names, omit_real_images)
 
 
 def _names(run: Run, checkpoint: bool) -> list[str]:
@@ -125,13 +125,13 @@ def _names(run: Run, checkpoint: bool) -> list[str]:
         for folder in ("batches", "students")
         for file in (run.path / folder).glob("*.safetensors")
     )
-    wanted = (
+    names = (
         *TEXTS,
         *ARRAYS,
         *((CHECKPOINT,) if checkpoint else ()),
         *sorted(name for name in series if is_known(name)),
     )
-    return [name for name in wanted if (run.path / name).is_file()]
+    return [name for name in names if (run.path / name).is_file()]
 
 
 class Pipe:
@@ -151,11 +151,11 @@ class Pipe:
         pass
 
     def drain(self) -> bytes:
-        taken, self._data = bytes(self._data), bytearray()
-        return taken
+        data, self._data = bytes(self._data), bytearray()
+        return data
 
 
-def _zipped(run: Run, names: list[str], own: bool) -> Iterator[bytes]:
+def _zipped(run: Run, names: list[str], omit_real_images: bool) -> Iterator[bytes]:
     files: dict[str, dict[str, Any]] = {}
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w") as archive:
@@ -166,31 +166,32 @@ def _zipped(run: Run, names: list[str], own: bool) -> Iterator[bytes]:
                 (zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED),
                 0o600 << 16,
             )
-            with archive.open(info, "w", force_zip64=True) as into:
-                for piece in _contents(run.path, name, own):
-                    size += len(piece)
-                    digest.update(piece)
-                    into.write(piece)
+            with archive.open(info, "w", force_zip64=True) as target:
+                for chunk in _contents(run.path, name, omit_real_images):
+                    size += len(chunk)
+                    digest.update(chunk)
+                    target.write(chunk)
                     yield pipe.drain()
             files[name] = {"size": size, "sha256": digest.hexdigest()}
         archive.writestr(
-            zipfile.ZipInfo(MANIFEST), json.dumps(_manifest(run, files, own), indent=1).encode()
+            zipfile.ZipInfo(MANIFEST),
+            json.dumps(_manifest(run, files, omit_real_images), indent=1).encode(),
         )
     yield pipe.drain()
 
 
-def _contents(path: Path, name: str, own: bool) -> Iterator[bytes]:
+def _contents(path: Path, name: str, omit_real_images: bool) -> Iterator[bytes]:
     """A file's bytes, without the pixels of the user's own real images.
 
     BundleError if the file has disappeared in the meantime.
     """
     try:
-        if own and name in WITH_REAL_IMAGES:
+        if omit_real_images and name in WITH_REAL_IMAGES:
             yield without_images((path / name).read_bytes(), name)
             return
         with (path / name).open("rb") as file:
-            while piece := file.read(CHUNK_BYTES):
-                yield piece
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
     except OSError as error:
         raise BundleError(
             f"{name} of the run {path.name} cannot be read: {error.strerror or error}.",
@@ -205,7 +206,7 @@ def without_images(data: bytes, name: str) -> bytes:
     """
     try:
         arrays = load_arrays(data)
-        said = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__")
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__")
     except (SafetensorError, ValueError):
         raise BundleError(
             f"{name} is damaged, so its real images cannot be left out; delete it, or include the"
@@ -213,12 +214,17 @@ def without_images(data: bytes, name: str) -> bytes:
             code="damaged",
             file=name,
         ) from None
-    return save_arrays({k: v for k, v in arrays.items() if k != "images"}, said)
+    return save_arrays({k: v for k, v in arrays.items() if k != "images"}, metadata)
 
 
-def _manifest(run: Run, files: dict[str, dict[str, Any]], own: bool) -> dict[str, Any]:
+def _manifest(run: Run, files: dict[str, dict[str, Any]], omit_real_images: bool) -> dict[str, Any]:
     left_out = [
-        what for what, out in (("real images", own), ("checkpoint", CHECKPOINT not in files)) if out
+        part
+        for part, omitted in (
+            ("real images", omit_real_images),
+            ("checkpoint", CHECKPOINT not in files),
+        )
+        if omitted
     ]
     return {
         "format": FORMAT,
@@ -235,7 +241,7 @@ def times(path: Path) -> dict[str, int]:
     """When a run began and when it last wrote, in seconds since 1970, from its files'
     timestamps.
     """
-    found = {"began": path / "recipe.json", "ended": path / "events.jsonl"}
+    files = {"began": path / "recipe.json", "ended": path / "events.jsonl"}
     return {
-        what: int(file.stat().st_mtime) if file.is_file() else 0 for what, file in found.items()
+        name: int(file.stat().st_mtime) if file.is_file() else 0 for name, file in files.items()
     }

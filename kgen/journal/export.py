@@ -24,10 +24,10 @@ PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 def missing_packages() -> str:
     """A sentence with the packages missing for student.onnx; empty if none are."""
-    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     return (
-        f"student.onnx needs {', '.join(absent)}: pip install {' '.join(PACKAGES)}"
-        if absent
+        f"student.onnx needs {', '.join(missing)}: pip install {' '.join(PACKAGES)}"
+        if missing
         else ""
     )
 
@@ -59,27 +59,27 @@ def export(
         )
 
     student = zoo.load_classifier(file)
-    about = card(run, student, zoo.read_spec(file, "mean", "is not an exported student"))
+    facts = card(run, student, zoo.read_spec(file, "mean", "is not an exported student"))
     files = {
         "student.safetensors": file.read_bytes(),
-        "classes.txt": "\n".join(about["classes"]).encode(),
+        "classes.txt": "\n".join(facts["classes"]).encode(),
     }
     if onnx:
         from kgen.journal.onnx_model import compare, convert
 
-        sample = (about["input"]["channels"], about["input"]["side"], about["input"]["side"])
+        sample = (facts["input"]["channels"], facts["input"]["side"], facts["input"]["side"])
         files["student.onnx"] = convert(
             student,
             sample,
-            {"kgen": json.dumps(about)} | {k: about[k]["about"] for k in ("input", "output")},
+            {"kgen": json.dumps(facts)} | {k: facts[k]["about"] for k in ("input", "output")},
         )
-        about["onnx"] = {
+        facts["onnx"] = {
             "largest_difference": compare(files["student.onnx"], student, sample),
             "bytes": len(files["student.onnx"]),
         }
-    files["card.json"] = json.dumps(about, indent=2, ensure_ascii=False).encode()
+    files["card.json"] = json.dumps(facts, indent=2, ensure_ascii=False).encode()
     try:
-        write_folder(out, files | {name: text.encode() for name, text in pages(about).items()})
+        write_folder(out, files | {name: text.encode() for name, text in documents(facts).items()})
     except OSError as error:
         raise ExportError(
             f"{out} cannot be written: {error.strerror or error}; choose another folder"
@@ -87,7 +87,7 @@ def export(
             code="unwritable",
             file=str(out),
         ) from None
-    return out, about
+    return out, facts
 
 
 def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
@@ -161,65 +161,65 @@ def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def pages(about: dict[str, Any]) -> dict[str, str]:
+def documents(facts: dict[str, Any]) -> dict[str, str]:
     """README.md and its code samples, by file name."""
     student, teacher, shape = (
-        about["student"],
-        about["teacher"],
-        f"1, {about['input']['channels']}, {about['input']['side']}, {about['input']['side']}",
+        facts["student"],
+        facts["teacher"],
+        f"1, {facts['input']['channels']}, {facts['input']['side']}, {facts['input']['side']}",
     )
-    torch, runtime = TORCH.replace("SHAPE", shape), RUNTIME.replace("SHAPE", shape)
+    torch, runtime = TORCH_EXAMPLE.replace("SHAPE", shape), ONNX_EXAMPLE.replace("SHAPE", shape)
     onnx = f"\n## With onnxruntime only\n\n```python\n{runtime}```\n"
-    without = (
+    no_onnx = (
         f"\nThere is no student.onnx here. To add one, `pip install {' '.join(PACKAGES)}` and"
         " export with `--onnx`.\n"
     )
     size = f"{student['parameters']:,} parameters{_macs(student)}"
     readme = f"""# A student distilled from {teacher["title"]}
 
-Made by K-Gen Explorer without the teacher's training data{_reached(about)}
+Made by K-Gen Explorer without the teacher's training data{_result_sentence(facts)}
 {size}; the teacher has {teacher["parameters"]:,}{_macs(teacher)}.
 
-Input: {about["input"]["about"]}. Output: {about["output"]["about"]}.
+Input: {facts["input"]["about"]}. Output: {facts["output"]["about"]}.
 Everything else, including the recipe, is in card.json.
 
 ## With torch, inside K-Gen Explorer's folder or with it on PYTHONPATH
 
 ```python
 {torch}```
-{onnx if about["onnx"] else without}"""
+{onnx if facts["onnx"] else no_onnx}"""
     return {"README.md": readme, "load_torch.py": torch} | (
-        {"load_onnx.py": runtime} if about["onnx"] else {}
+        {"load_onnx.py": runtime} if facts["onnx"] else {}
     )
 
 
-def _reached(about: dict[str, Any]) -> str:
-    among, teacher = (
-        f"among {len(about['classes_of_the_run'])} classes",
-        about["teacher"]["accuracy"],
+def _result_sentence(facts: dict[str, Any]) -> str:
+    scope, teacher = (
+        f"among {len(facts['classes_of_the_run'])} classes",
+        facts["teacher"]["accuracy"],
     )
-    if about["accuracy"] is None:
+    if facts["accuracy"] is None:
         return (
-            f". It agrees with its\nteacher on {about['agreement']:.2%} of {about['n']:,} held-out"
-            f" synthetic images, {among}. There were no real test images."
+            f". It agrees with its\nteacher on {facts['agreement']:.2%} of {facts['n']:,} held-out"
+            f" synthetic images, {scope}. There were no real test images."
         )
     return (
-        f": {about['accuracy']:.2%} of {about['n']:,} real images classified correctly\n{among}"
+        f": {facts['accuracy']:.2%} of {facts['n']:,} real images classified correctly\n{scope}"
         + (f" (teacher {teacher:.2%})." if teacher is not None else ".")
     )
 
 
-def _macs(of: dict[str, Any]) -> str:
-    return f" and {of['macs']:,} multiply-accumulates per image" if of["macs"] else ""
+def _macs(network: dict[str, Any]) -> str:
+    return f" and {network['macs']:,} multiply-accumulates per image" if network["macs"] else ""
 
 
-TORCH = """import kgen, torch
+TORCH_EXAMPLE = """import kgen, torch
 student = kgen.zoo.load_classifier("student.safetensors")
 classes = open("classes.txt", encoding="utf-8").read().splitlines()
 images = torch.rand(SHAPE)  # yours: pixels in [0,1]
 print(classes[student(images).argmax(1)[0]])
 """
-RUNTIME = """import numpy, onnxruntime
+ONNX_EXAMPLE = """import numpy, onnxruntime
 student = onnxruntime.InferenceSession("student.onnx")
 classes = open("classes.txt", encoding="utf-8").read().splitlines()
 images = numpy.random.rand(SHAPE).astype("float32")  # yours: pixels in [0,1]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PREVIEW_SECONDS = 0.25
-HISTORY = {"previews": 1, "preview_confidence": 1, "preview_positions": 0}
+HISTORY_AXES = {"previews": 1, "preview_confidence": 1, "preview_positions": 0}
 """Arrays of a batch's step-by-step history, and the axis of their images."""
 
 
@@ -65,7 +65,7 @@ class Journal:
         A folder created here becomes a run when its recipe is written.
         """
         path = Path(path)
-        if path.exists() and not _unborn(path):
+        if path.exists() and not _is_unfinished(path):
             raise JournalError(
                 f"{path} already exists and is not empty; choose another folder with --out, or"
                 " resume the run in it.",
@@ -73,8 +73,8 @@ class Journal:
                 file=str(path),
             )
         try:
-            for made in FOLDERS:
-                (path / made).mkdir(parents=True, exist_ok=True)
+            for subfolder in FOLDERS:
+                (path / subfolder).mkdir(parents=True, exist_ok=True)
             _remove_leftovers(path)
             write_durably(
                 path / "run.json",
@@ -84,7 +84,7 @@ class Journal:
             return cls(path, 0)
         except OSError as error:
             raise JournalError(
-                f"{_unwritable(path, error)} Choose another folder with --out.",
+                f"{_write_error(path, error)} Choose another folder with --out.",
                 code="unwritable",
                 file=str(path),
             ) from None
@@ -118,20 +118,20 @@ class Journal:
             ) from None
         except OSError as error:
             raise JournalError(
-                _unwritable(run.path, error), code="unwritable", file=str(run.path)
+                _write_error(run.path, error), code="unwritable", file=str(run.path)
             ) from None
         try:
-            journal._go_back(iterations)
+            journal._rewind(iterations)
         except BaseException as error:
             journal.close()
             if isinstance(error, OSError):
                 raise JournalError(
-                    _unwritable(run.path, error), code="unwritable", file=str(run.path)
+                    _write_error(run.path, error), code="unwritable", file=str(run.path)
                 ) from None
             raise
         return journal
 
-    def _go_back(self, iterations: int) -> None:
+    def _rewind(self, iterations: int) -> None:
         """Drop everything after the checkpoint, and tell readers to start over."""
         run = self.run
         _remove_leftovers(run.path)
@@ -140,10 +140,10 @@ class Journal:
                 file.unlink()
             else:
                 self._preview_bytes += _preview_size(file)
-        told = {e.file for e in run.events() if e.kind == "evaluated"}
+        evaluated_files = {e.file for e in run.events() if e.kind == "evaluated"}
         (run.path / "students").mkdir(exist_ok=True)  # runs of earlier versions have none
         for file in (run.path / "students").glob("*.safetensors"):
-            if f"students/{file.name}" not in told:
+            if f"students/{file.name}" not in evaluated_files:
                 file.unlink()
         for leftover in (run.path / "preview.safetensors", run.path / "student.safetensors"):
             leftover.unlink(missing_ok=True)
@@ -188,17 +188,17 @@ class Journal:
         arrays = dict(arrays)
         previews = arrays["previews"]
         recipe = self.run.recipe
-        allowed = (
+        budget = (
             recipe.journal_pixels * (event.iteration + 1) // recipe.total_iterations
         )  # evenly, so that no part of a run goes without
-        room = max(0, allowed - self._preview_bytes) // previews[:, 0].nbytes
-        for name, images in HISTORY.items():
-            arrays[name] = arrays[name].take(range(min(room, previews.shape[1])), axis=images)
-        if not room:
-            for name in (*HISTORY, "preview_steps"):
+        frames = max(0, budget - self._preview_bytes) // previews[:, 0].nbytes
+        for name, axis in HISTORY_AXES.items():
+            arrays[name] = arrays[name].take(range(min(frames, previews.shape[1])), axis=axis)
+        if not frames:
+            for name in (*HISTORY_AXES, "preview_steps"):
                 arrays.pop(name)
         write_durably(self.path / event.file, save_arrays(_contiguous(arrays)))
-        return arrays["previews"].nbytes if room else 0
+        return arrays["previews"].nbytes if frames else 0
 
     def _write_preview(self, preview: Callable[[], events.Arrays]) -> None:
         """At most four times a second, not synced; skipped while a reader holds the file."""
@@ -224,8 +224,8 @@ class Journal:
         from safetensors.torch import save
 
         os.fsync(self._events.fileno())
-        meta = {"offset": str(self._offset), "iterations": str(iterations), "t": str(t)}
-        write_durably(self.path / "checkpoint" / "state.safetensors", save(tensors, meta))
+        metadata = {"offset": str(self._offset), "iterations": str(iterations), "t": str(t)}
+        write_durably(self.path / "checkpoint" / "state.safetensors", save(tensors, metadata))
 
     def write_student(self, data: bytes) -> None:
         write_durably(self.path / "student.safetensors", data)
@@ -244,20 +244,20 @@ def _remove_leftovers(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, error: OSError) -> str:
+def _write_error(path: Path, error: OSError) -> str:
     return f"The run folder {path} cannot be written: {error.strerror or error}."
 
 
-def _unborn(path: Path) -> bool:
+def _is_unfinished(path: Path) -> bool:
     """Whether it is empty, or left by a `create` that ended before recipe.json made it a run."""
     if not path.is_dir():
         return False
-    made = [*FOLDERS, "run.json"]  # in this order
-    found = {
+    entries = [*FOLDERS, "run.json"]  # in this order
+    present = {
         f.name for f in path.iterdir() if not f.name.startswith((".run.json.", f".{RECIPE_FILE}."))
     }
-    return found == set(made[: len(found)]) and not any(
-        any((path / f).iterdir()) for f in found & set(FOLDERS)
+    return present == set(entries[: len(present)]) and not any(
+        any((path / f).iterdir()) for f in present & set(FOLDERS)
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kgen.errors import ExportError
 
-BATCHES = (1, 7)
+BATCH_SIZES = (1, 7)
 TOLERANCE = 1e-3
 """As a share of the largest logit. Typical: 1e-6."""
 REMEDY = "it was discarded; export without --onnx, or try other versions of torch and onnxruntime."
@@ -42,7 +42,7 @@ def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) 
     assert program is not None  # with dynamo=True
     model = program.model_proto
     # the origin of each node: paths on this machine, and a third of a small file
-    for part in (
+    for proto in (
         model,
         model.graph,
         *model.graph.node,
@@ -51,7 +51,7 @@ def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) 
         *model.graph.output,
         *model.graph.initializer,
     ):
-        part.ClearField("metadata_props")
+        proto.ClearField("metadata_props")
     onnx.helper.set_model_props(model, facts)
     return model.SerializeToString()
 
@@ -64,16 +64,16 @@ def compare(data: bytes, network: nn.Module, sample: tuple[int, ...]) -> float:
     TOLERANCE, or if onnxruntime cannot run the file.
     """
     rng, largest = torch.Generator().manual_seed(0), 0.0
-    batches = [torch.rand(n, *sample, generator=rng) for n in BATCHES]
-    for images, found in zip(batches, answers(data, batches)):
-        wanted = network(images)
-        if found.shape != wanted.shape:
+    batches = [torch.rand(n, *sample, generator=rng) for n in BATCH_SIZES]
+    for images, logits in zip(batches, onnx_logits(data, batches)):
+        expected = network(images)
+        if logits.shape != expected.shape:
             raise ExportError(
-                f"student.onnx produces logits of shape {tuple(found.shape)}, torch of"
-                f" {tuple(wanted.shape)}; {REMEDY}",
+                f"student.onnx produces logits of shape {tuple(logits.shape)}, torch of"
+                f" {tuple(expected.shape)}; {REMEDY}",
                 code="onnx-differs",
             )
-        difference = float((found - wanted).abs().max() / wanted.abs().max())
+        difference = float((logits - expected).abs().max() / expected.abs().max())
         if not difference <= TOLERANCE:  # catches NaN too
             raise ExportError(
                 f"student.onnx differs from torch by {difference:.1e} of the largest logit; the"
@@ -84,7 +84,7 @@ def compare(data: bytes, network: nn.Module, sample: tuple[int, ...]) -> float:
     return largest
 
 
-def answers(data: bytes, batches: list[Tensor]) -> list[Tensor]:
+def onnx_logits(data: bytes, batches: list[Tensor]) -> list[Tensor]:
     """onnxruntime's logits for each batch of images. Raises ExportError."""
     import onnxruntime
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 RECIPE_FILE = "recipe.json"
 """The file that makes a folder a run."""
-LARGEST, LARGEST_VIEW = 1 << 30, 64 << 20
+MAX_FILE_BYTES, MAX_VIEW_BYTES = 1 << 30, 64 << 20
 """Size limits in bytes: of a file of arrays, and of one in students/."""
-BLOCK = 4 << 20
+BLOCK_BYTES = 4 << 20
 """Bytes of events to read at once, so that a long run needs little memory."""
 FOLDERS = ("batches", "checkpoint", "students")
 """Subfolders of every run folder, in the order in which they are created."""
@@ -55,13 +55,13 @@ class Run:
         self.path = Path(path)
         self._events = self.path / "events.jsonl"
         if not (self.path / RECIPE_FILE).is_file():
-            what = (
+            problem = (
                 "does not exist"
                 if not self.path.exists()
                 else f"is not a run folder (it has no {RECIPE_FILE})"
             )
             raise JournalError(
-                f"{self.path} {what}; give a folder that `python -m kgen run --out` created.",
+                f"{self.path} {problem}; give a folder that `python -m kgen run --out` created.",
                 code="not-a-run",
                 file=str(self.path),
             )
@@ -124,14 +124,14 @@ class Run:
                 return
             time.sleep(poll)
 
-    def batch(self, iteration: int, only: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+    def batch(self, iteration: int, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
         """The arrays of a finished iteration.
 
-        With `only`, reads just those of these names that exist. Raises JournalError if the file is
+        With `names`, reads only those of them that exist. Raises JournalError if the file is
         missing or damaged.
         """
         file = self.path / "batches" / f"{iteration:06d}.safetensors"
-        return _load(file) if only is None else _load_some(file, only)
+        return _load(file) if names is None else _load_some(file, names)
 
     def array_file(self, name: str) -> dict[str, np.ndarray]:
         """The arrays of a file that an event names, such as students/0000330.safetensors.
@@ -145,7 +145,7 @@ class Run:
                 code="file-name",
                 name=name[:80],
             )
-        return _load(self.path / folder / file, most=LARGEST_VIEW)
+        return _load(self.path / folder / file, max_bytes=MAX_VIEW_BYTES)
 
     def iterations(self) -> list[int]:
         """The finished iterations, from 0."""
@@ -194,8 +194,8 @@ class Run:
     @property
     def last_event(self) -> Event | None:
         """The latest event; None before the first."""
-        newest = collections.deque(self.events(), maxlen=1)
-        return newest[0] if newest else None
+        latest = collections.deque(self.events(), maxlen=1)
+        return latest[0] if latest else None
 
     @property
     def end(self) -> RunFinished | None:
@@ -221,8 +221,8 @@ class Tail:
         self._file, self._run = run.path / "events.jsonl", run
         self._offset, self._attempt = 0, None
 
-    def read(self, most: int = -1) -> tuple[bool, list[Event]]:
-        """(restarted, new events in the next `most` bytes).
+    def read(self, max_bytes: int = -1) -> tuple[bool, list[Event]]:
+        """(restarted, new events in the next `max_bytes` bytes).
 
         Restarted: discard all earlier events; the list begins at the start. Raises JournalError
         with the offset for a damaged line that is not the last, once everything before it has been
@@ -240,28 +240,28 @@ class Tail:
             return restarted, []
         with self._file.open("rb") as file:
             file.seek(self._offset)
-            data = file.read(most)
-        if len(data) == most and b"\n" not in data:
+            data = file.read(max_bytes)
+        if len(data) == max_bytes and b"\n" not in data:
             raise JournalError(
                 f"{self._file} is damaged at byte {self._offset}: no line of a run is longer than"
-                f" {most:,} bytes.",
+                f" {max_bytes:,} bytes.",
                 code="line-too-long",
                 offset=self._offset,
             )
-        found = []
+        events = []
         try:
             for event, offset in _parse(self._file, data, self._offset):
-                found.append(event)
+                events.append(event)
                 self._offset = offset
         except JournalError:
-            if not found:
+            if not events:
                 raise
-        return restarted, found
+        return restarted, events
 
     def blocks(self) -> Iterator[tuple[bool, list[Event]]]:
         """Everything new, as from `read`, one block at a time."""
         while True:
-            restarted, new = self.read(BLOCK)
+            restarted, new = self.read(BLOCK_BYTES)
             yield restarted, new
             if not new:
                 return
@@ -272,8 +272,8 @@ def _parse(file: Path, data: bytes, offset: int) -> Iterator[tuple[Event, int]]:
 
     JournalError at a damaged line.
     """
-    whole, *_ = data.rpartition(b"\n")
-    for line in whole.split(b"\n") if whole else []:
+    complete, *_ = data.rpartition(b"\n")
+    for line in complete.split(b"\n") if complete else []:
         try:
             event = from_json(line)
         except ValidationError:
@@ -317,10 +317,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         return Checkpoint()
     try:
         with safe_open(file, "pt") as f:
-            meta = f.metadata()
+            metadata = f.metadata()
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  safe_open is no dictionary
             return Checkpoint(
-                tensors, int(meta["offset"]), int(meta["iterations"]), float(meta["t"])
+                tensors, int(metadata["offset"]), int(metadata["iterations"]), float(metadata["t"])
             )
     except (SafetensorError, KeyError, ValueError) as error:
         raise JournalError(
@@ -344,9 +344,9 @@ def being_written(path: str | Path) -> bool:
     return False
 
 
-def _load(file: Path, most: int = LARGEST) -> dict[str, np.ndarray]:
+def _load(file: Path, max_bytes: int = MAX_FILE_BYTES) -> dict[str, np.ndarray]:
     try:
-        if file.stat().st_size > most:
+        if file.stat().st_size > max_bytes:
             raise JournalError(
                 f"{file} is larger than any file that a run writes.",
                 code="too-large",
@@ -364,8 +364,8 @@ def _load(file: Path, most: int = LARGEST) -> dict[str, np.ndarray]:
 def _load_some(file: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     try:
         with safe_open(file, "np") as f:
-            there = f.keys()
-            return {name: f.get_tensor(name) for name in names if name in there}
+            available = f.keys()
+            return {name: f.get_tensor(name) for name in names if name in available}
     except FileNotFoundError:
         raise JournalError(f"{file} is missing.", code="no-file", file=str(file)) from None
     except (OSError, SafetensorError) as error:

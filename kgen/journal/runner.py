@@ -1,7 +1,7 @@
 """Runs a distillation into a run folder: events, batches, checkpoints, the exported student.
 
-It prints nothing: `listen` receives every event after it was journaled, `say` receives messages
-about the disk.
+It prints nothing: `on_event` receives every event after it was journaled, `on_message`
+receives messages about the disk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kgen.terms import Term
 from kgen.zoo import zoo
 
 CHECKPOINT_SECONDS = 5.0
-FULL_DISK = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
 Listener = Callable[[events.Event], None]
 
@@ -46,12 +46,15 @@ class Runner:
         controls: Controls,
         *,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
-        listen: Listener | None = None,
-        say: Callable[[str], None] | None = None,
+        on_event: Listener | None = None,
+        on_message: Callable[[str], None] | None = None,
     ):
         self.distillation, self.journal, self.controls = distillation, journal, controls
         self.checkpoint_seconds = checkpoint_seconds
-        self.listen, self.say = listen or (lambda event: None), say or (lambda text: None)
+        self.on_event, self.on_message = (
+            on_event or (lambda event: None),
+            on_message or (lambda text: None),
+        )
         self._last_checkpoint = time.monotonic()
 
     @classmethod
@@ -108,35 +111,38 @@ class Runner:
                 code="other-teacher",
                 teacher=run.recipe.teacher,
             )
-        own = [term.name for term in (run.started and run.started.own_terms) or ()]
-        if own != [term.name for term in terms]:
+        term_names = [term.name for term in (run.started and run.started.own_terms) or ()]
+        if term_names != [term.name for term in terms]:
             raise JournalError(
-                f"{run.path} was started with the loss terms {', '.join(own)}, whose functions are"
-                " not in its folder. Resume it where they are defined:"
+                f"{run.path} was started with the loss terms {', '.join(term_names)}, whose functions"
+                " are not in its folder. Resume it where they are defined:"
                 " Runner.resume(folder, terms=[…])."
-                if own
+                if term_names
                 else f"{run.path} was started without custom loss terms; resume it without terms.",
                 code="other-terms",
-                terms=own,
+                terms=term_names,
             )
         torch.set_num_threads(
             info.get("threads", torch.get_num_threads())
         )  # results depend on how sums are split over threads
         controls = controls or Controls()
-        kept = read_checkpoint(folder)
-        run.verify(kept.offset)
+        checkpoint = read_checkpoint(folder)
+        run.verify(checkpoint.offset)
         formats = precision.of_record(info.get("formats"))
         distillation = Distillation(
             run.recipe,
             controls=controls,
             terms=terms,
-            resume=kept.tensors,
+            resume=checkpoint.tensors,
             read_batch=run.batch,
-            elapsed=kept.t,
+            elapsed=checkpoint.t,
             formats=formats,
         )
         return cls(
-            distillation, Journal.reopen(folder, kept.offset, kept.iterations), controls, **options
+            distillation,
+            Journal.reopen(folder, checkpoint.offset, checkpoint.iterations),
+            controls,
+            **options,
         )
 
     def run(self) -> events.Event:
@@ -146,13 +152,13 @@ class Runner:
         try:
             for event in stream:
                 if event.kind == "run_finished" and event.n:
-                    self._patiently(self.journal.write_student, self.student_bytes(event))
-                self._patiently(self.journal.write, event)
-                self.listen(event)
+                    self._retry_while_full(self.journal.write_student, self.student_bytes(event))
+                self._retry_while_full(self.journal.write, event)
+                self.on_event(event)
                 last = event
-                held = self.distillation.gate.state != "running"
+                paused = self.distillation.gate.state != "running"
                 if self.distillation.resumable and (
-                    held or time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds
+                    paused or time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds
                 ):
                     self.checkpoint()
         finally:
@@ -167,7 +173,7 @@ class Runner:
             t.isfinite().all() for name, t in tensors.items() if name.startswith("student.")
         ):
             return  # the run is about to fail; the last good checkpoint stays
-        self._patiently(
+        self._retry_while_full(
             self.journal.write_checkpoint,
             tensors,
             int(tensors["counters"][0]),
@@ -177,8 +183,8 @@ class Runner:
 
     def student_bytes(self, end: events.RunFinished) -> bytes:
         """The student as a safetensors file for `kgen.zoo.load_student`, with its provenance."""
-        d, r = self.distillation, self.distillation.recipe
-        teacher = d.setting.teacher
+        distillation, r = self.distillation, self.distillation.recipe
+        teacher = distillation.setting.teacher
         spec = {
             "format": "kgen student",
             "architecture": r.student,
@@ -196,16 +202,16 @@ class Runner:
                 " in [0,1] -> logits"
             ),
         }
-        return zoo.network_bytes(d.state.student, spec)
+        return zoo.network_bytes(distillation.state.student, spec)
 
-    def _patiently(self, write: Callable[..., None], *what: Any) -> None:
+    def _retry_while_full(self, write: Callable[..., None], *args: Any) -> None:
         """Write; while the disk is full, say so and wait. The run pauses, so nothing is lost."""
-        told = False
+        reported = False
         while True:
             try:
-                return write(*what)
+                return write(*args)
             except OSError as error:
-                if error.errno not in FULL_DISK:
+                if error.errno not in DISK_FULL_ERRORS:
                     raise DiskError(
                         f"The run folder {self.journal.path} cannot be written:"
                         f" {error.strerror or error}. Everything up to the last checkpoint is safe;"
@@ -213,12 +219,12 @@ class Runner:
                         code="unwritable",
                         file=str(self.journal.path),
                     ) from None
-                if not told:
-                    self.say(
+                if not reported:
+                    self.on_message(
                         "The disk is full, so the run is waiting. Free some space for"
                         f" {self.journal.path} and it continues; nothing is lost."
                     )
-                    told = True
+                    reported = True
                 if self.distillation.gate.state == "stopping" or self.controls.stop_pending():
                     raise DiskError(
                         f"Stopped while the disk was full; resume {self.journal.path} once there is"

@@ -36,23 +36,27 @@ from kgen.journal.bundle import (
 from kgen.journal.reading import BUNDLE_MANIFEST, FOLDERS, RECIPE_FILE, RUN_NAME
 from kgen.recipe.recipe import RecipeError, parse
 
-LARGEST = 16 << 30
+MAX_TOTAL_BYTES = 16 << 30
 """Limit on the total bytes of a bundle's files."""
-LARGEST_MANIFEST = 32 << 20
-LARGEST_DIRECTORY = 6 << 20
+MAX_MANIFEST_BYTES = 32 << 20
+MAX_DIRECTORY_BYTES = 6 << 20
 """Limit on the bytes of the ZIP's central directory, which zipfile reads completely before any
 check.
 """
-SMALL = 1 << 20
+MAX_TEXT_BYTES = 1 << 20
 """Limit on the bytes of a text that is read at once; texts up to this size may compress arbitrarily
 well.
 """
-LARGEST_JOURNAL = 512 << 20
+MAX_JOURNAL_BYTES = 512 << 20
 FOREIGN = "is not a run bundle; give a file that `python -m kgen bundle` created"
 
 
 def unbundle(
-    file: str | Path, folder: str | Path, *, largest: int = LARGEST, label: str | None = None
+    file: str | Path,
+    folder: str | Path,
+    *,
+    max_bytes: int = MAX_TOTAL_BYTES,
+    label: str | None = None,
 ) -> Path:
     """Open a bundle as a new run in `folder`. → the run.
 
@@ -67,8 +71,8 @@ def unbundle(
     label = label or file.name
     temporary = folder / f".opening-{secrets.token_hex(6)}"
     try:
-        with file.open("rb") as opened:
-            manifest = _unpack(opened, label, temporary, largest)
+        with file.open("rb") as stream:
+            manifest = _unpack(stream, label, temporary, max_bytes)
         return _settle(temporary, folder, manifest["run"])
     except (
         zipfile.BadZipFile,
@@ -91,39 +95,39 @@ def unbundle(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _unpack(opened: BinaryIO, label: str, into: Path, largest: int) -> dict[str, Any]:
+def _unpack(stream: BinaryIO, label: str, folder: Path, max_bytes: int) -> dict[str, Any]:
     """Check everything that can be checked in advance, then write and verify the files. →
     manifest.
     """
-    packed_size = _check_directory(opened, label)
-    with zipfile.ZipFile(opened) as archive:
+    archive_size = _check_directory(stream, label)
+    with zipfile.ZipFile(stream) as archive:
         manifest = _manifest(archive, label)
         files = manifest["files"]
-        _check(archive, files, packed_size, label, largest)
-        into.mkdir(parents=True)
-        for made in FOLDERS:
-            (into / made).mkdir()
+        _check(archive, files, archive_size, label, max_bytes)
+        folder.mkdir(parents=True)
+        for subfolder in FOLDERS:
+            (folder / subfolder).mkdir()
         for name in files:
-            _extract(archive, name, files[name], into / name, label)
-    _check_run(into, label)
+            _extract(archive, name, files[name], folder / name, label)
+    _check_run(folder, label)
     _write(
-        into / BUNDLE_MANIFEST,
+        folder / BUNDLE_MANIFEST,
         [json.dumps({k: v for k, v in manifest.items() if k != "files"}, indent=1).encode()],
     )
     now = int(time.time())
-    for name, when in (("recipe.json", manifest["began"]), ("events.jsonl", manifest["ended"])):
-        if (into / name).is_file() and 0 < when <= now:
-            os.utime(into / name, (when, when))
+    for name, modified in (("recipe.json", manifest["began"]), ("events.jsonl", manifest["ended"])):
+        if (folder / name).is_file() and 0 < modified <= now:
+            os.utime(folder / name, (modified, modified))
     return manifest
 
 
-def _check_directory(opened: BinaryIO, label: str) -> int:
+def _check_directory(stream: BinaryIO, label: str) -> int:
     """Check, from the end of the ZIP alone, that its directory is small enough. → size of the
     ZIP.
     """
-    size = opened.seek(0, os.SEEK_END)
-    opened.seek(max(0, size - 98))
-    tail = opened.read()
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - 98))
+    tail = stream.read()
     if len(tail) < 22 or tail[-22:-18] != b"PK\5\6" or tail[-2:] != b"\0\0":
         raise BundleError(
             f"{label} {FOREIGN}. If it was cut short, copy it again.",
@@ -134,7 +138,7 @@ def _check_directory(opened: BinaryIO, label: str) -> int:
         if tail[:4] != b"PK\6\6" or struct.unpack("<Q", tail[64:72])[0] != size - 98:
             raise BundleError(f"{label} {FOREIGN}.", code="not-a-bundle")
         count, length = struct.unpack("<QQ", tail[32:48])
-    if count > MAX_FILES + 1 or length > LARGEST_DIRECTORY:
+    if count > MAX_FILES + 1 or length > MAX_DIRECTORY_BYTES:
         raise BundleError(
             f"{label} names {count:,} files; the limit is {MAX_FILES:,}.",
             code="too-many-files",
@@ -149,43 +153,43 @@ def _manifest(archive: zipfile.ZipFile, label: str) -> dict[str, Any]:
     try:
         info = archive.getinfo(MANIFEST)
         if (
-            max(info.file_size, info.compress_size) > LARGEST_MANIFEST
+            max(info.file_size, info.compress_size) > MAX_MANIFEST_BYTES
             or info.compress_type != zipfile.ZIP_STORED
         ):
             raise ValueError
-        told = json.loads(archive.read(info))
-        files = {name: (int(f["size"]), str(f["sha256"])) for name, f in told["files"].items()}
-        if told["format"] != FORMAT:
+        payload = json.loads(archive.read(info))
+        files = {name: (int(f["size"]), str(f["sha256"])) for name, f in payload["files"].items()}
+        if payload["format"] != FORMAT:
             raise ValueError
-        version = int(told["version"])
-        kept = {
+        version = int(payload["version"])
+        manifest = {
             "format": FORMAT,
             "version": version,
-            "kgen": str(told["kgen"])[:40],
-            "run": str(told["run"]),
-            "began": int(told["began"]),
-            "ended": int(told["ended"]),
-            "left_out": [str(what)[:40] for what in told["left_out"]][:10],
+            "kgen": str(payload["kgen"])[:40],
+            "run": str(payload["run"]),
+            "began": int(payload["began"]),
+            "ended": int(payload["ended"]),
+            "left_out": [str(what)[:40] for what in payload["left_out"]][:10],
             "files": files,
         }
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         raise BundleError(f"{label} {FOREIGN}.", code="not-a-bundle") from None
     if version > VERSION:
         raise BundleError(
-            f"{label} was made by a newer version of K-Gen Explorer ({kept['kgen']}); update this"
-            " one to open it.",
+            f"{label} was made by a newer version of K-Gen Explorer ({manifest['kgen']}); update"
+            " this one to open it.",
             code="newer-version",
-            version=kept["kgen"],
+            version=manifest["kgen"],
         )
-    return kept
+    return manifest
 
 
 def _check(
     archive: zipfile.ZipFile,
     files: dict[str, tuple[int, str]],
-    packed_size: int,
+    archive_size: int,
     label: str,
-    largest: int,
+    max_bytes: int,
 ) -> None:
     """Check names, kinds and sizes before anything is written."""
     infos = {info.filename: info for info in archive.infolist()}
@@ -194,14 +198,14 @@ def _check(
             f"{label} contains the same file twice.",
             code="twice",
         )
-    strange = next(
+    unexpected = next(
         (name for name in (*infos, *files) if name != MANIFEST and not is_known(name)), None
     )
-    if strange is not None:
+    if unexpected is not None:
         raise BundleError(
-            f"{label} contains {strange[:60]!r}, which is not a file of a run.",
+            f"{label} contains {unexpected[:60]!r}, which is not a file of a run.",
             code="file-name",
-            name=strange[:60],
+            name=unexpected[:60],
         )
     if infos.keys() != {*files, MANIFEST}:
         name = min(infos.keys() ^ {*files, MANIFEST})
@@ -228,31 +232,33 @@ def _check(
                 code="size",
                 name=name,
             )
-        packed = zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED
-        grows = size > max(SMALL, MAX_COMPRESSION * info.compress_size)
-        if grows or info.compress_type not in (packed, zipfile.ZIP_STORED):
+        compression = zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED
+        expands = size > max(MAX_TEXT_BYTES, MAX_COMPRESSION * info.compress_size)
+        if expands or info.compress_type not in (compression, zipfile.ZIP_STORED):
             raise BundleError(
                 f"{label} contains {name} in an invalid compression format.",
                 code="compression",
                 name=name,
             )
-        if name in TEXTS and size > (LARGEST_JOURNAL if name == "events.jsonl" else SMALL):
+        if name in TEXTS and size > (
+            MAX_JOURNAL_BYTES if name == "events.jsonl" else MAX_TEXT_BYTES
+        ):
             raise BundleError(
                 f"{label} contains {name} with {size:,} bytes, which is more than a run can have.",
                 code="file-too-large",
                 name=name,
                 size=size,
             )
-    if sum(info.compress_size for info in infos.values()) > packed_size:
+    if sum(info.compress_size for info in infos.values()) > archive_size:
         raise BundleError(
             f"{label} contains overlapping files; a valid bundle stores each byte once.",
             code="overlap",
         )
     total = sum(size for size, _ in files.values())
-    if total > largest:
+    if total > max_bytes:
         raise BundleError(
             f"{label} contains {total / 2**30:,.1f} GB of files; the limit is"
-            f" {largest / 2**30:,.1f} GB.",
+            f" {max_bytes / 2**30:,.1f} GB.",
             code="too-large",
         )
     if RECIPE_FILE not in files or "run.json" not in files:
@@ -263,22 +269,22 @@ def _check(
 
 
 def _extract(
-    archive: zipfile.ZipFile, name: str, told: tuple[int, str], to: Path, label: str
+    archive: zipfile.ZipFile, name: str, expected: tuple[int, str], path: Path, label: str
 ) -> None:
-    size, digest = told[0], hashlib.sha256()
+    size, digest = expected[0], hashlib.sha256()
 
     def contents():
-        left = size
+        remaining = size
         with archive.open(name) as file:
-            while piece := file.read(CHUNK_BYTES):
-                left -= len(piece)
-                if left < 0:
+            while chunk := file.read(CHUNK_BYTES):
+                remaining -= len(chunk)
+                if remaining < 0:
                     break
-                digest.update(piece)
-                yield piece
+                digest.update(chunk)
+                yield chunk
 
-    _write(to, contents())
-    if digest.hexdigest() != told[1]:
+    _write(path, contents())
+    if digest.hexdigest() != expected[1]:
         raise BundleError(
             f"{label} is damaged: {name} does not match the manifest; copy it again.",
             code="damaged",
@@ -286,10 +292,10 @@ def _extract(
         )
 
 
-def _write(to: Path, contents) -> None:
-    with to.open("xb") as file:
-        for piece in contents:
-            file.write(piece)
+def _write(path: Path, contents) -> None:
+    with path.open("xb") as file:
+        for chunk in contents:
+            file.write(chunk)
         file.flush()
         os.fsync(file.fileno())
 
@@ -320,9 +326,13 @@ def _check_run(path: Path, label: str) -> None:
         ) from None
 
 
-def _settle(temporary: Path, folder: Path, wanted: str) -> Path:
+def _settle(temporary: Path, folder: Path, requested_name: str) -> Path:
     """Rename the finished folder to its final name, with a number appended if that is taken."""
-    name = wanted if RUN_NAME.fullmatch(wanted) and ".." not in wanted else "run"
+    name = (
+        requested_name
+        if RUN_NAME.fullmatch(requested_name) and ".." not in requested_name
+        else "run"
+    )
     for n in itertools.count(1):
         path = folder / (name if n == 1 else f"{name[:100]}-{n}")
         if os.path.lexists(path):

@@ -67,7 +67,7 @@ class Pair:
     teacher: str
     student: str
     table: int
-    printed: tuple[float | None, ...]
+    paper_accuracy: tuple[float | None, ...]
 
     @property
     def name(self) -> str:
@@ -247,7 +247,7 @@ def build(pair: Pair, method: str) -> Recipe:
 
 def about(pair: Pair, method: str) -> str:
     """Describes a recipe: what it is, where the paper reports it, and how to run it."""
-    row, number = ROWS[pair.data], pair.printed[list(METHODS).index(method)]
+    row, number = ROWS[pair.data], pair.paper_accuracy[list(METHODS).index(method)]
     title = catalogue.TEACHERS[pair.teacher].title
     result = (
         f"The paper reports {number:.2f}% (Table {pair.table})."

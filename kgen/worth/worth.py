@@ -24,7 +24,7 @@ from kgen.engine.state import LoopState, new_pool
 from kgen.engine.student_training import REPORT_EVERY, StudentTrainer
 from kgen.engine.synthesis import Diverged, answer_views
 from kgen.errors import KGenError
-from kgen.evaluate import pieces, score
+from kgen.evaluate import batch_slices, score
 from kgen.files import write_durably
 from kgen.journal.reading import Run
 from kgen.pool import MemoryPool
@@ -80,7 +80,7 @@ class Trainings:
             )
         self.formats = formats
         selected = self.setting.selected
-        self.real = data.of_run(
+        self.real = data.images_for_run(
             recipe.real_images, self.setting.card, self.setting.teacher.classes, tuple(selected)
         )
         """Real test images."""
@@ -182,19 +182,19 @@ class Trainings:
         stores them.
         """
         scale = self.setting.scale_of(side)
-        for i, piece in enumerate(pieces(tuple(images.shape))):
-            pixels = images[piece].to(self.setting.device)
+        for i, batch in enumerate(batch_slices(tuple(images.shape))):
+            pixels = images[batch].to(self.setting.device)
             extras = (
                 answer_views(self.setting, scale, pixels, state.rng) if self.recipe.views else None
             )
-            state.pool.add(pixels, positions[piece], i, extras)
+            state.pool.add(pixels, positions[batch], i, extras)
 
 
 def smaller(images, side: int) -> Tensor:
     """Real images [n,c,h,w] as bytes at a side, scaled without aliasing."""
     parts = []
-    for piece in pieces(images.shape):
-        some = torch.from_numpy(np.ascontiguousarray(images[piece]))
+    for batch in batch_slices(images.shape):
+        some = torch.from_numpy(np.ascontiguousarray(images[batch]))
         if some.shape[-2:] != (side, side):
             some = (
                 F.interpolate(

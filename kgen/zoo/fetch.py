@@ -88,7 +88,7 @@ def plan(name: str) -> Plan:
         facts = catalogue.TEACHERS[name]
         if facts.weights is None:
             raise DownloadError(
-                f"No weights of {name!r} are published. {catalogue.teacher_sentence(name)}",
+                f"No weights of {name!r} are published. {catalogue.teacher_instructions(name)}",
                 code="unpublished",
                 name=name,
             )

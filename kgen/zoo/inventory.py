@@ -47,10 +47,10 @@ def _all() -> Iterator[dict[str, Any]]:
                     "fetch"
                     if facts.weights
                     else "teach"
-                    if facts.data in catalogue.TAUGHT
+                    if facts.data in catalogue.TRAINABLE
                     else "bring"
                 ),
-                catalogue.teacher_sentence(name),
+                catalogue.teacher_instructions(name),
             )
     here = zoo.user_teachers()
     for name, weights in published.TEACHERS.items():
@@ -67,7 +67,7 @@ def _all() -> Iterator[dict[str, Any]]:
                 "parameters": weights.parameters,
                 "side": weights.side,
                 "state": "fetch",
-                "how": published.sentence(name),
+                "how": published.instructions(name),
             }
 
 

@@ -121,7 +121,7 @@ TEACHERS = {
 """Short name → facts. ResNets and VGG use torchvision's first, plainly trained weights."""
 
 
-def sentence(name: str) -> str:
+def instructions(name: str) -> str:
     """How to get a teacher that is not on this machine yet."""
     path, facts = catalogue.teacher_file(name), TEACHERS[name]
     return (

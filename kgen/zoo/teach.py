@@ -191,7 +191,7 @@ def paper_plan(dataset: str, network: str) -> Plan:
 
 def plan(dataset: str, network: str | None = None, epochs: int | None = None) -> Plan:
     """The plan for a data set and a network (by default the first one). ZooError if unknown."""
-    known = list(dict.fromkeys((*PLANS, *catalogue.TAUGHT)))
+    known = list(dict.fromkeys((*PLANS, *catalogue.TRAINABLE)))
     if dataset not in known:
         raise ZooError(
             f"No teacher of {dataset!r} can be trained here. {zoo.did_you_mean(dataset, known)}",
@@ -200,7 +200,7 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
             known=list(known),
         )
     plans = dict(PLANS.get(dataset, {}))
-    if dataset in catalogue.TAUGHT:
+    if dataset in catalogue.TRAINABLE:
         plans |= {name: paper_plan(dataset, name) for name in PAPER}
     network = network or next(iter(plans))
     if network not in plans:

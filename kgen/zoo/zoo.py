@@ -105,7 +105,7 @@ def locate(name_or_path: str | Path) -> Path:
         path = catalogue.teacher_file(str(name_or_path))
         if not path.is_file():
             raise ZooError(
-                catalogue.teacher_sentence(str(name_or_path)),
+                catalogue.teacher_instructions(str(name_or_path)),
                 code="not-here",
                 name=str(name_or_path),
             )
@@ -117,7 +117,7 @@ def locate(name_or_path: str | Path) -> Path:
         return catalogue.teacher_file(str(name_or_path))
     if str(name_or_path) in published.TEACHERS:
         raise ZooError(
-            published.sentence(str(name_or_path)),
+            published.instructions(str(name_or_path)),
             code="not-here",
             name=str(name_or_path),
         )

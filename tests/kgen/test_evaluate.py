@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kgen.data.data import RealImages
-from kgen.evaluate import confusion, pieces, score
+from kgen.evaluate import batch_slices, confusion, score
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_score_is_a_count(real, weight, chosen, values, monkeypatch):
 
 
 def test_the_most_frequent_confusions_are_told(monkeypatch):
-    monkeypatch.setattr("kgen.evaluate.MOST_CONFUSIONS", 2)
+    monkeypatch.setattr("kgen.evaluate.MAX_CONFUSIONS", 2)
     assert confusion(torch.tensor([1, 2, 6]), torch.tensor([1, 5, 4]), 3) == [(0, 2, 5), (2, 0, 4)]
 
 
@@ -64,6 +64,6 @@ def test_no_image_of_the_chosen_classes(real):
     [((1, 28, 28), 500), ((3, 224, 224), 111), ((3, 1200, 1600), 2), ((3, 4000, 4000), 1)],
 )
 def test_a_forward_pass_holds_few_large_images(image, most):
-    parts = list(pieces((1001, *image)))
+    parts = list(batch_slices((1001, *image)))
     assert [i for part in parts for i in range(1001)[part]] == list(range(1001))
     assert max(part.stop - part.start for part in parts) == most

@@ -110,7 +110,9 @@ def test_a_network_of_three_classes_has_a_top_of_three():
     ],
 )
 def test_bundled_networks_judge_each_other(teacher, first):
-    assert judge.suitable(teacher)[0] == first and teacher not in judge.suitable(teacher)
+    assert judge.compatible_networks(teacher)[
+        0
+    ] == first and teacher not in judge.compatible_networks(teacher)
 
 
 def cards(data, names):

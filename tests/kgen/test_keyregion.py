@@ -66,7 +66,7 @@ def test_linearised_map_is_eq_5_for_pooling_and_linear(rng):
     )
     labels = torch.tensor([5, 0, 5])
     maps = (
-        keyregion.linearised_map(
+        keyregion.linearized_map(
             features, lambda f: torch.nn.functional.linear(f.mean((2, 3)), weight, bias), labels
         ),
         keyregion.class_activation_map(features, weight, labels),
@@ -100,13 +100,13 @@ def test_linearised_map_of_a_bent_head_is_finite_differences(rng):
             slope[b].view(-1)[place] = (up - down) / (2 * eps)
     with torch.no_grad():
         torch.testing.assert_close(
-            keyregion.linearised_map(features, head, labels),
+            keyregion.linearized_map(features, head, labels),
             6 * (features * slope).sum(1),
             rtol=1e-6,
             atol=1e-8,
         )
     (gradient,) = torch.autograd.grad(
-        keyregion.linearised_map(features, head, labels).sum(), features
+        keyregion.linearized_map(features, head, labels).sum(), features
     )
     torch.testing.assert_close(gradient, 6 * slope, rtol=1e-6, atol=1e-8)
 

@@ -76,7 +76,7 @@ def test_an_own_term_is_part_of_the_loss_and_of_its_gradient(quick):
 
 def test_events_and_files_have_it_by_name(quick, tmp_path):
     told: list[events.Event] = []
-    runner = Runner.new(quick, tmp_path / "run", terms=[BRIGHT], listen=told.append)
+    runner = Runner.new(quick, tmp_path / "run", terms=[BRIGHT], on_event=told.append)
     runner.run()
     started = told[0]
     assert started.term_names == (*events.PARTS, "bright")
@@ -115,7 +115,7 @@ def test_a_resume_needs_the_same_terms(tmp_path, monkeypatch):
         if isinstance(event, events.BatchSynthesised) and event.iteration == 1:
             raise KeyboardInterrupt
 
-    cut.listen = stop
+    cut.on_event = stop
     with pytest.raises(KeyboardInterrupt):
         cut.run()
     with pytest.raises(JournalError, match="bright"):

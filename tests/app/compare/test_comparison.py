@@ -505,7 +505,7 @@ def test_a_run_that_is_not_finished_is_not_kept_for_ever_and_grows(client, folde
 
 
 def test_events_are_read_once_and_in_blocks(client, monkeypatch):
-    monkeypatch.setattr(reading, "BLOCK", 1 << 16)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", 1 << 16)
     compare(client, "a", "b")
     monkeypatch.setattr(Columns, "add", lambda self, e: pytest.fail("read again"))
     compare(client, "a", "b")

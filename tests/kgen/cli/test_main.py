@@ -18,7 +18,7 @@ import torch
 
 from kgen import __main__ as main
 from kgen import events
-from kgen.cli.worker import controlled
+from kgen.cli.worker import run_controlled
 from kgen.journal.reading import open_run
 from kgen.journal.runner import Runner
 from kgen.paths import ROOT
@@ -331,7 +331,7 @@ def test_an_order_that_is_none_is_an_error_line(order, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO(order + "\n"))
     handler = signal.getsignal(signal.SIGINT)
     try:
-        assert controlled(5.0) == 2
+        assert run_controlled(5.0) == 2
     finally:
         signal.signal(signal.SIGINT, handler)
     ready, error = map(json.loads, capsys.readouterr().out.splitlines())

@@ -121,7 +121,7 @@ def test_a_zip_of_train_and_val_is_read_back(tmp_path, home, top, named):
             20 * label,
             20 * label + 1,
         ]
-    found = collection.here("imagenette")
+    found = collection.installed("imagenette")
     assert (found.train, found.test) == (30, 20)
 
 
@@ -196,7 +196,7 @@ def test_what_is_there_is_replaced_only_if_asked(tmp_path):
 
 
 def test_an_image_beyond_the_limit_is_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(collection, "LARGEST", 150)
+    monkeypatch.setattr(collection, "MAX_IMAGE_BYTES", 150)
     files = ten("val/", classes.wnids("imagenette")) | {
         "val/n01440764/large.png": picture(1) + b"\0" * 200
     }
@@ -242,12 +242,12 @@ def test_an_imagenet_teacher_is_tested_on_photographs_it_never_saw(tmp_path):
     added("imagenette", zipped(tmp_path / "a.zip", files))
     card, everything = zoo.card("imagenet-lite0"), classes.wnids("imagenet1k")
     chosen = [everything.index(k) for k in keys]
-    real = data.of_teacher(card, chosen)
+    real = data.images_for_teacher(card, chosen)
     assert (
         len(real) == 20
         and sorted(set(real.labels.tolist())) == chosen
         and real.images[:].shape == (20, 3, 224, 224)
     )
     with raises(data.DataError, "not-here", "ImageNet-1k", name="imagenet1k"):
-        data.of_teacher(card, [*chosen, 1])  # one class more than they cover
+        data.images_for_teacher(card, [*chosen, 1])  # one class more than they cover
     assert catalogue.data_folder("imagenet1k").exists() is False

@@ -219,7 +219,7 @@ def test_image_files_are_read_as_an_array(tmp_path, monkeypatch):
         np.array([True, False] * 3),
     ):
         assert np.array_equal(files[index], images[index])
-    monkeypatch.setattr("kgen.data.folders.SELECTION", 3 * 5 * 7 * 2)
+    monkeypatch.setattr("kgen.data.folders.MAX_DECODED_BYTES", 3 * 5 * 7 * 2)
     large = files[np.array([4, 2, 1])]
     assert (
         isinstance(large, ImageFiles)

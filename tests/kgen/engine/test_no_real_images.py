@@ -68,7 +68,7 @@ def test_held_out_images_survive_a_resume(tmp_path):
     recipe = without()
     whole = Runner.new(recipe, tmp_path / "whole").run()
     half = Runner.new(recipe, tmp_path / "half", checkpoint_seconds=0)
-    half.listen = lambda event: (
+    half.on_event = lambda event: (
         half.distillation.gate.controls.send("stop")
         if event.kind == "batch_synthesised" and event.iteration == 1
         else None
@@ -95,7 +95,7 @@ def folder(tmp_path):
 def test_a_folder_is_matched_by_name(folder):
     found = image_folder(folder, FASHION, zoo.card("fashion-cnn"), tuple(range(10)))
     assert found.labels.tolist() == [1, 1, 1, 9, 9] and found.images[:].shape == (5, 1, 28, 28)
-    assert found.left_out == ("Spaceship",)
+    assert found.unmatched == ("Spaceship",)
 
 
 def test_a_run_is_tested_on_the_folder(folder):

@@ -268,7 +268,7 @@ def test_bombs_are_refused_before_they_are_written(forged, there, monkeypatch):
     forged.add("batches/000003.safetensors", b"\0" * 2_000_000, kind=zipfile.ZIP_DEFLATED)
     refused(forged.save(), there, "compression", "000003.safetensors")
     forged.add("batches/000003.safetensors", b"\0" * 2_000_000)
-    refused(forged.save(), there, "too-large", largest=2_000_000)
+    refused(forged.save(), there, "too-large", max_bytes=2_000_000)
     forged.add("run.json", os.urandom(2_000_000))
     refused(forged.save(), there, "file-too-large", "run.json", "2,000,000")
 

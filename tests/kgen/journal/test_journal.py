@@ -293,11 +293,11 @@ def test_tail_begins_anew_when_the_run_does(tmp_path, whole):
 def test_events_come_in_blocks_and_no_line_is_longer_than_one(tmp_path, whole, monkeypatch):
     copy = shutil.copytree(whole, tmp_path / "copy")
     longest = max(map(len, (copy / "events.jsonl").read_bytes().split(b"\n")))
-    monkeypatch.setattr(reading, "BLOCK", longest + 1)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", longest + 1)
     assert [e for _, new in open_run(copy).tail().blocks() for e in new] == list(
         open_run(whole).events()
     )
-    monkeypatch.setattr(reading, "BLOCK", longest // 2)
+    monkeypatch.setattr(reading, "BLOCK_BYTES", longest // 2)
     with raises(JournalError, "line-too-long", copy / "events.jsonl", f"{longest // 2:,}"):
         list(open_run(copy).tail().blocks())
 
@@ -357,7 +357,7 @@ def test_a_resume_gets_over_damage_behind_the_checkpoint_alone(tmp_path, quick, 
     runner = new(
         quick,
         folder,
-        listen=lambda e: (
+        on_event=lambda e: (
             runner.controls.send("stop")
             if e.kind == "generator_step" and e.iteration == 1
             else None
@@ -440,7 +440,7 @@ def test_journal_pixels_thin_previews_only_and_the_same_after_a_resume(quick, tm
             raise Killed
 
     with pytest.raises(Killed):
-        go(new(recipe, tmp_path / "b", listen=stop))
+        go(new(recipe, tmp_path / "b", on_event=stop))
     go(Runner.resume(tmp_path / "b"))
     assert same_run(tmp_path / "b", tmp_path / "a") is None
 
@@ -462,7 +462,7 @@ def test_killed_after_any_event_then_resumed(quick, tmp_path, whole):
                 raise Killed
 
         with pytest.raises(Killed):
-            go(new(quick, folder, listen=count))
+            go(new(quick, folder, on_event=count))
         finish(folder)
         assert same_run(folder, whole) is None, k
         shutil.rmtree(folder)
@@ -495,7 +495,7 @@ def test_a_resume_that_is_killed_is_resumed(quick, tmp_path, whole):
             raise Killed
 
     with pytest.raises(Killed):
-        go(new(quick, tmp_path / "start", listen=abandon))
+        go(new(quick, tmp_path / "start", on_event=abandon))
     for k in range(1, 30, 4):
         folder = shutil.copytree(tmp_path / "start", tmp_path / str(k))
         with pytest.MonkeyPatch.context() as patch:
@@ -545,7 +545,7 @@ def cut_short(quick, tmp_path):
         if event.kind == "batch_synthesised" and event.iteration == 2:
             raise Killed
 
-    runner = new(quick, folder, listen=stop)
+    runner = new(quick, folder, on_event=stop)
     with pytest.raises(Killed):
         go(runner)
     kept = read_checkpoint(folder)
@@ -638,7 +638,7 @@ def test_full_disk_is_waited_for(quick, tmp_path, whole, monkeypatch):
         folder = tmp_path / str(k)
         with pytest.MonkeyPatch.context() as patch:
             disk = Disk(patch, at=k, fail=errno.ENOSPC)
-            assert go(new(quick, folder, say=said.append)).reason == "done"
+            assert go(new(quick, folder, on_message=said.append)).reason == "done"
         assert disk.failed == 1 and len(said) == 1 and "disk is full" in said[0]
         assert same_run(folder, whole) is None, k
 
@@ -746,7 +746,7 @@ def test_a_stopped_run_goes_on(quick, tmp_path, whole, schedule):
         ):
             runner.controls.send("stop")
 
-    runner = new(recipe, folder, listen=stop)
+    runner = new(recipe, folder, on_event=stop)
     assert go(runner).reason == "stopped" and not open_run(folder).finished
     assert (folder / "student.safetensors").exists() == any(
         e.kind == "evaluated" and e.final for e in open_run(folder).events()

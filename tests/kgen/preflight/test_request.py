@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from kgen.cli import progress
-from kgen.cli.worker import checked
+from kgen.cli.worker import run_check
 from kgen.data import classes
 from kgen.preflight import request
 from kgen.preflight.request import PreflightError, inspect, parse_request, read_names
@@ -180,7 +180,7 @@ def test_a_child_that_dies_or_takes_too_long_is_one_sentence(tmp_path, monkeypat
 )
 def test_an_order_that_is_none_is_an_error_line(line, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO(line + "\n"))
-    assert checked() == 2
+    assert run_check() == 2
     (message,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert message["kind"] == "error" and message["text"].endswith(".")
 
@@ -207,9 +207,7 @@ def row(name, status):
 def test_a_person_sees_a_table(last, code, words, capsys):
     """What a file says is shown as it is, not as markup."""
     assert (
-        progress.show_inspection(
-            (m for m in [row("file", "ok"), row("input", "warn"), last]), False
-        )
+        progress.show_findings((m for m in [row("file", "ok"), row("input", "warn"), last]), False)
         == code
     )
     said = capsys.readouterr()
@@ -223,5 +221,5 @@ def test_a_person_sees_a_table(last, code, words, capsys):
 
 def test_a_program_sees_lines(capsys):
     messages = [row("file", "ok"), {"kind": "report", "ok": True}]
-    assert progress.show_inspection((m for m in messages), True) == 0
+    assert progress.show_findings((m for m in messages), True) == 0
     assert list(map(json.loads, capsys.readouterr().out.splitlines())) == messages
