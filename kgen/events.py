@@ -106,6 +106,7 @@ class OwnTerm(BaseModel):
     title: Annotated[str, Field(max_length=60)]
     symbol: Annotated[str, Field(max_length=20)] = ""
     tip: Annotated[str, Field(max_length=400)] = ""
+    color: Annotated[str, Field(max_length=100)] = ""
 
 
 class RunStarted(_Event):

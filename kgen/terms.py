@@ -77,6 +77,7 @@ class Term:
             "title": self.title or self.name,
             "symbol": self.symbol,
             "tip": self.tip,
+            "color": self.color,
         }
 
 

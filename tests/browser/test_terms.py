@@ -25,7 +25,14 @@ def brightness(evidence):
 
 @pytest.fixture(scope="module")
 def bright(app: App) -> str:
-    term = Term("bright", brightness, weight=2.0, title="brightness", tip="Makes images dark.")
+    term = Term(
+        "bright",
+        brightness,
+        weight=2.0,
+        title="brightness",
+        tip="Makes images dark.",
+        color="#102030",
+    )
     Runner.new(recipes.get("tiny"), app.runs / "bright", terms=[term]).run()
     return "bright"
 
@@ -36,6 +43,9 @@ def test_an_own_term_is_in_the_chart_of_the_loss(app: App, visit: Visit, bright:
     studio.until("the run is shown", lambda: studio.snapshot()["run"] == bright)
     part = studio.see(".curves [data-part=bright]")
     expect(part).to_contain_text("brightness")
+    assert "rgb(16, 32, 48)" in part.evaluate(
+        "e => [e, ...e.querySelectorAll('*')].map((n) => getComputedStyle(n).backgroundColor).join()"
+    )
     before = studio.see(".curves path[style^='fill']").count()
     part.click()  # this part alone
     studio.until("one part", lambda: studio.see(".curves path[style^='fill']").count() == 1)

@@ -567,7 +567,7 @@ def test_an_own_term_is_a_column_of_the_loss_with_its_weight():
             event = event.model_copy(update={"parts": event.parts | {"edges": 3.0}})
         told.append(event)
     s = shown(folded(told))
-    assert s["own_terms"] == [own | {"symbol": ""}]
+    assert s["own_terms"] == [own | {"symbol": "", "color": ""}]
     assert set(s["loss"]["edges"]) == {1.5} and len(s["loss"]["edges"]) == len(s["loss"]["kr"])
 
 
