@@ -96,7 +96,7 @@ class JudgeCard(BaseModel):
     """Indices of the run's selected classes among its own."""
 
 
-class OwnTerm(BaseModel):
+class CustomTerm(BaseModel):
     """A custom term of the generator's loss (`kgen.terms.Term`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -154,7 +154,7 @@ class RunStarted(_Event):
     """
     judge: JudgeCard | None = None
     """None without a second opinion, and in runs of earlier versions."""
-    own_terms: Annotated[list[OwnTerm], Field(max_length=8)] | None = None
+    own_terms: Annotated[list[CustomTerm], Field(max_length=8)] | None = None
     """Terms that are not in `kgen.terms.TERMS`; None if there are none."""
     arrays: Arrays | None = Field(None, exclude=True)
     """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
@@ -172,18 +172,18 @@ class RunStarted(_Event):
 
     def term_weight(self, name: str) -> float:
         """α of a term of the generator's loss."""
-        own = {term.name: term.weight for term in self.own_terms or ()}
-        return own[name] if name in own else self.recipe.get("weights", {}).get(name, 0.0)
+        custom = {term.name: term.weight for term in self.own_terms or ()}
+        return custom[name] if name in custom else self.recipe.get("weights", {}).get(name, 0.0)
 
     @property
     def computing(self) -> str:
         """`formats` in words: "BF16 channels-last", or per network if they differ; empty if
         unknown.
         """
-        words = {name: format_name(*format) for name, format in self.formats.items()}
-        if len(different := list(dict.fromkeys(words.values()))) < 2:
+        descriptions = {name: format_name(*format) for name, format in self.formats.items()}
+        if len(different := list(dict.fromkeys(descriptions.values()))) < 2:
             return different[0] if different else ""
-        return ", ".join(f"{name} {text}" for name, text in words.items())
+        return ", ".join(f"{name} {text}" for name, text in descriptions.items())
 
 
 def term_names(started: RunStarted | None) -> tuple[str, ...]:
@@ -229,7 +229,7 @@ class Opinion(BaseModel):
     """Among the run's selected classes."""
 
 
-class BatchSynthesised(_Event):
+class BatchSynthesized(_Event):
     kind: Literal["batch_synthesised"] = "batch_synthesised"
     file: str
     entered: int
@@ -319,7 +319,7 @@ Event = Annotated[
     RunStarted
     | IterationStarted
     | GeneratorStep
-    | BatchSynthesised
+    | BatchSynthesized
     | StudentStep
     | Evaluated
     | Control

@@ -19,7 +19,7 @@ from kgen.recipe.recipe import Recipe, RecipeError
 
 PIXELS = 2**16
 """Pixels of the images used to compare formats: 5 of 112 × 112."""
-GAIN = 1.1
+MIN_SPEEDUP = 1.1
 """A format is selected only if it is this many times as fast as single precision in NCHW."""
 
 
@@ -57,15 +57,15 @@ def set_format(network: nn.Module, format: Format) -> None:
     network.to(memory_format=format.layout)
 
 
-def apply(network: nn.Module, function: Callable[..., Tensor], x: Tensor, *more) -> Tensor:
+def apply(network: nn.Module, function: Callable[..., Tensor], x: Tensor, *args) -> Tensor:
     """function(x, *more) in the network's format; the result is in single precision."""
     format = format_of(network)
     if format == PLAIN:
-        return function(x, *more)
+        return function(x, *args)
     if x.ndim == 4:
         x = x.contiguous(memory_format=format.layout)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=format.precision == "bf16"):
-        return function(x, *more).float()
+        return function(x, *args).float()
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -108,12 +108,12 @@ def fastest(
         return formats[0]
     seconds = {}
     for format in formats:
-        trial = copy.deepcopy(network)
-        set_format(trial, format)
+        clone = copy.deepcopy(network)
+        set_format(clone, format)
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            step(trial).sum().backward()
+            step(clone).sum().backward()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             times.append(time.perf_counter() - start)
@@ -124,14 +124,14 @@ def fastest(
 def choose(seconds: dict[Format, float]) -> Format:
     """The fastest format, or PLAIN if it is available and the fastest gains less than GAIN."""
     best = min(seconds, key=seconds.__getitem__)
-    return best if PLAIN not in seconds or seconds[PLAIN] >= GAIN * seconds[best] else PLAIN
+    return best if PLAIN not in seconds or seconds[PLAIN] >= MIN_SPEEDUP * seconds[best] else PLAIN
 
 
-def recorded(formats: dict[str, Format]) -> dict[str, list[str]]:
+def to_record(formats: dict[str, Format]) -> dict[str, list[str]]:
     """The representation in run.json."""
     return {name: list(format) for name, format in formats.items()}
 
 
-def of_record(record: dict[str, list[str]] | None) -> dict[str, Format]:
+def from_record(record: dict[str, list[str]] | None) -> dict[str, Format]:
     """Formats from run.json; runs of earlier versions computed in PLAIN."""
     return {name: Format(*(record or {}).get(name, PLAIN)) for name in NETWORKS}

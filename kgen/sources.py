@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-MOST_GROUPS = 16
+MAX_GROUPS = 16
 JITTER = 0.1
 
 
 def group_count(batch: int, classes: int) -> int:
-    """Linear layers in a noisy layer: one for each round of the class list, at most MOST_GROUPS."""
-    return min(math.ceil(batch / classes), MOST_GROUPS)
+    """Linear layers in a noisy layer: one for each round of the class list, at most MAX_GROUPS."""
+    return min(math.ceil(batch / classes), MAX_GROUPS)
 
 
 def balanced_labels(batch: int, classes: int, rng: torch.Generator) -> Tensor:
@@ -88,7 +88,7 @@ class NoisyLayer(nn.Module):
         return z.reshape(groups * size, -1)[: len(h)]
 
 
-_ROWS = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
+_PHASE_ROWS = torch.tensor([[[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]])
 """[phase, row of the small map, row of the kernel]: the equivalent of a 3-tap kernel over a doubled
 signal, on the original signal.
 """
@@ -101,7 +101,7 @@ def conv_of_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     four times the channels on a quarter of the map: convolutions to one or three channels at full
     resolution are slow on a CPU (a tenth of a generator step).
     """
-    phases = _ROWS.to(weight)
+    phases = _PHASE_ROWS.to(weight)
     kernels = torch.einsum("pih,qjw,ckhw->cpqkij", phases, phases, weight).flatten(0, 2)
     biases = None if bias is None else bias.repeat_interleave(4)
     return F.pixel_shuffle(F.conv2d(x, kernels, biases, padding=1), 2)
@@ -153,14 +153,14 @@ class Generator(nn.Module):
         self.linear = nn.Linear(noise_width, self.first * self.side**2)
         self.norm = nn.BatchNorm1d(self.first * self.side**2)
         widths = [2 * width] * (4 if deep else 2)
-        blocks, inside = [], self.first
-        for i, outside in enumerate(widths):
-            outside = width if i == len(widths) - 1 else outside
-            conv = spectral_norm(nn.Conv2d(inside, outside, 3, padding=1))
-            core = [conv, nn.BatchNorm2d(outside), nn.LeakyReLU(0.2, inplace=True)]
+        blocks, in_channels = [], self.first
+        for i, out_channels in enumerate(widths):
+            out_channels = width if i == len(widths) - 1 else out_channels
+            conv = spectral_norm(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+            core = [conv, nn.BatchNorm2d(out_channels), nn.LeakyReLU(0.2, inplace=True)]
             up = nn.Upsample(scale_factor=2, mode="nearest")
             blocks += [up, *core] if up_first else [*core, up]
-            inside = outside
+            in_channels = out_channels
         if not up_first:
             blocks.pop()  # the last doubling is part of `conv_of_doubled`
         self.blocks = nn.Sequential(*blocks)

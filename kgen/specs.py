@@ -26,8 +26,8 @@ def closest(name: str, known: list[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    near = closest(name, known)
-    return f"Did you mean {near!r}?" if near else f"Known: {', '.join(known)}."
+    suggestion = closest(name, known)
+    return f"Did you mean {suggestion!r}?" if suggestion else f"Known: {', '.join(known)}."
 
 
 def header(path: str | Path) -> dict[str, Any]:
@@ -79,16 +79,17 @@ def about(path: Path) -> dict[str, Any]:
 
 def read_spec(
     path: Path,
-    sign: str = "card",
-    lack: str = (
+    required: str = "card",
+    message: str = (
         "has no teacher card; write it with `python -m kgen teach` or `python -m kgen preflight`"
     ),
 ) -> dict[str, Any]:
-    """The spec to rebuild the network of one of our files; `sign`: a required field.
+    """The spec to rebuild the network of one of our files; `required`: a field that
+    it must have.
 
     Raises ZooError.
     """
     found = about(path)
-    if sign not in found:
-        raise ZooError(f"{path} {lack}.")
+    if required not in found:
+        raise ZooError(f"{path} {message}.")
     return found

@@ -21,7 +21,7 @@ from kgen.events import TeacherCard
 from kgen.keyregion import class_activation_map, linearized_map
 from kgen.losses import BatchNormStatistics
 from kgen.nets.network import Network
-from kgen.nets.vit import Corner, WindowedViT, classify, unit, windowed
+from kgen.nets.vit import Corner, WindowedViT, classify, side_multiple, windowed
 
 MapKind = Literal["cam", "linearised", "attention", "none"]
 
@@ -57,8 +57,8 @@ def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
         return (t.sum(inner) if inner else t).sum(0)
 
     mean = total(x) / n
-    centred = x - mean.detach().view(1, -1, *[1] * len(inner))
-    return mean, total(centred.square()) / n
+    centered = x - mean.detach().view(1, -1, *[1] * len(inner))
+    return mean, total(centered.square()) / n
 
 
 class Teacher:
@@ -117,9 +117,9 @@ class Teacher:
         return bool(self._norms)
 
     @property
-    def unit(self) -> int:
+    def side_multiple(self) -> int:
         """Image sides must be multiples of this: the patch of a ViT, 1 for a CNN."""
-        return unit(self.network)
+        return side_multiple(self.network)
 
     @functools.cached_property
     def map_kind(self) -> MapKind:
@@ -153,13 +153,13 @@ class Teacher:
             head = self.network.get_classifier()
             if not isinstance(head, nn.Linear) or head.in_features != features.shape[1]:
                 return "linearised"
-            logits, by_eq5 = (
+            logits, eq5_logits = (
                 self.network.forward_head(features),
                 F.linear(features.mean((2, 3)), head.weight, head.bias),
             )
         return (
             "cam"
-            if torch.allclose(logits, by_eq5, rtol=1e-3, atol=1e-3 * float(logits.abs().max()))
+            if torch.allclose(logits, eq5_logits, rtol=1e-3, atol=1e-3 * float(logits.abs().max()))
             else "linearised"
         )
 
@@ -183,8 +183,8 @@ class Teacher:
     def logits(self, images: Tensor, corner: Corner | None = None) -> Tensor:
         """[B,c,e,e] in [0,1] → [B,K_T], without intermediate outputs. `corner` as in __call__."""
         x = (images - self.mean) / self.std
-        more = (corner,) if isinstance(self.network, WindowedViT) else ()
-        return precision.apply(self.network, self.network, x, *more)
+        extra = (corner,) if isinstance(self.network, WindowedViT) else ()
+        return precision.apply(self.network, self.network, x, *extra)
 
     def __call__(self, images: Tensor, corner: Corner | None = None) -> Probe:
         """[B,c,e,e] in [0,1] → Probe; differentiable with respect to the images.
@@ -194,7 +194,7 @@ class Teacher:
         images that a ViT's patches do not divide.
         """
         if isinstance(self.network, WindowedViT):
-            tokens, attention = self.network.observe(
+            tokens, attention = self.network.forward_with_attention(
                 (images - self.mean) / self.std, corner
             )  # always in single precision
             logits, embedding = classify(self.network, tokens)
@@ -203,12 +203,12 @@ class Teacher:
             )
         statistics: list[BatchNormStatistics] = []
 
-        def watch(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        def record_statistics(layer: nn.Module, inputs: tuple[Tensor]) -> None:
             mean, variance = channel_statistics(inputs[0].float())
-            stored = layer.get_buffer("running_mean"), layer.get_buffer("running_var")
-            statistics.append((mean, variance, *stored))
+            running = layer.get_buffer("running_mean"), layer.get_buffer("running_var")
+            statistics.append((mean, variance, *running))
 
-        hooks = [layer.register_forward_pre_hook(watch) for layer in self._norms]
+        hooks = [layer.register_forward_pre_hook(record_statistics) for layer in self._norms]
         try:
             features = precision.apply(
                 self.network, self.network.forward_features, (images - self.mean) / self.std

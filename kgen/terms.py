@@ -164,10 +164,10 @@ STUDENT = tuple(term for term in TERMS if term.loss == "student")
 TITLES = {term.name: term.title for term in TERMS}
 
 
-def with_own(own: Sequence[Term]) -> tuple[Term, ...]:
+def with_custom(custom: Sequence[Term]) -> tuple[Term, ...]:
     """The generator's terms, followed by the caller's. TermError names an invalid one."""
     known = [term.name for term in TERMS]
-    for term in own:
+    for term in custom:
         if not NAME.fullmatch(term.name):
             raise TermError(
                 f"Term {term.name!r}: a name must be a lowercase letter followed by up to 11"
@@ -194,4 +194,4 @@ def with_own(own: Sequence[Term]) -> tuple[Term, ...]:
                 name=term.name,
             )
         known.append(term.name)
-    return (*GENERATOR, *own)
+    return (*GENERATOR, *custom)

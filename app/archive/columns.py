@@ -99,7 +99,7 @@ class Columns:
             self._waiting.append((e.t, self.steps, values))
             if len(self._waiting) > MOST_WAITING:
                 self._let_go(self.pixels)
-        elif isinstance(e, events.BatchSynthesised):
+        elif isinstance(e, events.BatchSynthesized):
             self._let_go(e.pool_pixels)
             self.pixels, self.images, self.iterations = (
                 e.pool_pixels,
@@ -140,7 +140,7 @@ class Columns:
             )
         self._waiting = []
 
-    def _hear_judge(self, e: events.BatchSynthesised) -> None:
+    def _hear_judge(self, e: events.BatchSynthesized) -> None:
         shares = (e.judged.chosen, e.judged.top1) if e.judged else ()
         if shares and all(map(math.isfinite, shares)) and self.started:
             n = next(

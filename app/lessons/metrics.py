@@ -29,7 +29,7 @@ class Read:
 
     started: events.RunStarted | None = None
     last: events.Evaluated | None = None
-    pool: events.BatchSynthesised | None = None
+    pool: events.BatchSynthesized | None = None
     seconds: float = 0.0
     ends: list[events.GeneratorStep] = field(default_factory=list)
     """The last generator step of each iteration."""
@@ -215,7 +215,7 @@ def read(run: Run) -> Read:
             found.begin = found.begin or e
             newest_step = e
             found.agreement.setdefault(e.step or 0, []).append(e.agreement)
-        elif isinstance(e, events.BatchSynthesised):
+        elif isinstance(e, events.BatchSynthesized):
             found.pool = e
             if newest_step is not None:
                 found.ends.append(newest_step)

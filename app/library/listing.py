@@ -206,7 +206,7 @@ def first_event(run: Run) -> events.RunStarted | None:
 
 def newest_events(
     run: Run,
-) -> tuple[events.Event | None, events.BatchSynthesised | None, events.Evaluated | None]:
+) -> tuple[events.Event | None, events.BatchSynthesized | None, events.Evaluated | None]:
     """The last event, batch and test, searching from the end."""
     last = batch = test = None
     for line in lines_backwards(run.path / "events.jsonl"):
@@ -217,7 +217,7 @@ def newest_events(
             continue
         found = _event(line)
         last = last or found
-        if isinstance(found, events.BatchSynthesised) and found.iteration is not None:
+        if isinstance(found, events.BatchSynthesized) and found.iteration is not None:
             batch = batch or found
         elif isinstance(found, events.Evaluated):
             test = test or found

@@ -207,7 +207,7 @@ def _generator_step(state: State, e: events.GeneratorStep) -> State:
     )
 
 
-def _batch_synthesised(state: State, e: events.BatchSynthesised) -> State:
+def _batch_synthesised(state: State, e: events.BatchSynthesized) -> State:
     opinion, shares = (
         state.opinion,
         ([getattr(e.judged, name) for name in OPINION] if e.judged else []),
@@ -306,7 +306,7 @@ _FOLDS: dict[type, Any] = {
     events.RunStarted: _run_started,
     events.IterationStarted: _iteration_started,
     events.GeneratorStep: _generator_step,
-    events.BatchSynthesised: _batch_synthesised,
+    events.BatchSynthesized: _batch_synthesised,
     events.StudentStep: _student_step,
     events.Evaluated: _evaluated,
     events.Control: _control,

@@ -39,7 +39,7 @@ def _of(before: State, after: State, event: events.Event) -> Iterator[tuple[str,
             every = f"{format.number(life)} epochs"
             yield "reborn", f"A new generator starts, as it does every {every}."
     elif (
-        isinstance(event, events.BatchSynthesised)
+        isinstance(event, events.BatchSynthesized)
         and before.budget_used < FULL <= after.budget_used
     ):
         yield "full", f"The budget is full: {format.images(after.pool_images)}."

@@ -269,7 +269,7 @@ def csv_lines(run: Run) -> Iterator[str]:
                 "step": e.step,
                 "resolution": e.resolution,
             }
-            if isinstance(e, events.BatchSynthesised):
+            if isinstance(e, events.BatchSynthesized):
                 pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
                 if not e.judged:
                     continue

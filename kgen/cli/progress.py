@@ -190,7 +190,7 @@ def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> 
                     line = f"{len(tasks) - len(remaining)}/{len(tasks)}  {name}: "
                     if outcome.result:
                         results.append(outcome.result)
-                        pace.learn(outcome.result)
+                        pace.add(outcome.result)
                         line += (
                             f"{outcome.result.accuracy:.2%} after {outcome.result.seconds:.0f} s"
                         )

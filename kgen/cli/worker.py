@@ -110,7 +110,9 @@ def run_check() -> int:
         )
         if request.save and report.ok:
             report = report.model_copy(
-                update={"saved": str(register.adopt(report, request.save, half=request.half))}
+                update={
+                    "saved": str(register.save_teacher(report, request.save, half=request.half))
+                }
             )
     except ZooError as error:
         send_message("error", text=str(error))

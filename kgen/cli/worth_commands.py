@@ -46,7 +46,7 @@ def worth(
 
     The results are stored in RUN/worth.json; repeat the command to continue where it stopped.
     """
-    from kgen.worth.worth import weigh
+    from kgen.worth.worth import measure
 
     run = open_run(folder)
     result: Worth | None = None
@@ -54,14 +54,14 @@ def worth(
         task = bar.add_task("student", total=1, note="")
         training, test = (str(path.resolve()) if path else None for path in (photos, real))
         seen: list[Point] = []
-        for result in weigh(
+        for result in measure(
             run, training, test, lambda done, total: bar.update(task, completed=done, total=total)
         ):
             for point in result.points:
                 if point not in seen:
                     seen.append(point)
                     _print_point(point, as_json)
-    assert result is not None  # `weigh` always has results, if only earlier ones
+    assert result is not None  # `measure` always has results, if only earlier ones
     rate = result.rate
     if as_json:
         print_line(

@@ -79,7 +79,7 @@ def watch_fetch(name: str, local_file: Path | None, as_json: bool) -> int:
     except KeyboardInterrupt:
         stream.close()
         console.print(
-            f"Stopped. The downloaded part is kept; resume with: {plan.again}",
+            f"Stopped. The downloaded part is kept; resume with: {plan.command}",
             highlight=False,
             soft_wrap=True,
         )
@@ -153,8 +153,10 @@ def watch_teaching(
     from kgen.zoo import teach, zoo
 
     plan = teach.plan(dataset, network, epochs)
-    out = teach.place(plan, out)
-    train, held_out = teach.divide(data.training_set(dataset, folder, download, plan.side), plan)
+    out = teach.output_file(plan, out)
+    train, held_out = teach.split_held_out(
+        data.training_set(dataset, folder, download, plan.side), plan
+    )
     train = replace(train, images=train.images[:])  # decode image files once
     shared_folder = folder and not plan.holds_out  # test and training images share a folder
     test = data.test_set(dataset, folder if shared_folder else None, plan.side)

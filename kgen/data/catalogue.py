@@ -35,8 +35,8 @@ class DataFacts:
     fetch: str
     """How to get it, with {folder} as its location."""
     test_folders: tuple[str, ...] = ("test",)
-    """Subfolders that may contain the test images, with one subfolder per class; `train_folders` for
-    the training images.
+    """Subfolders that may contain the test images, with one subfolder per class; `train_folders`
+    for the training images.
     """
     train_folders: tuple[str, ...] = ("train",)
     crop: bool = False

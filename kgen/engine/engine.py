@@ -342,7 +342,7 @@ class Distillation:
                 )
         self.resumable = True
         yield self._event(
-            events.BatchSynthesised,
+            events.BatchSynthesized,
             **synthesis.coordinates,
             step=step,
             file=f"batches/{synthesis.iteration:06d}.safetensors",

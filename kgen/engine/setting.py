@@ -25,7 +25,7 @@ from kgen.keyregion import make_target
 from kgen.recipe.recipe import Recipe, RecipeError, held_out_count, images_in
 from kgen.rng import stream_seed
 from kgen.teachers import Teacher
-from kgen.terms import TITLES, Term, with_own
+from kgen.terms import TITLES, Term, with_custom
 from kgen.zoo import zoo
 
 REFERENCE_IMAGES, REFERENCE_BYTES = 400, 2**26
@@ -114,7 +114,7 @@ class Setting:
 
     def __init__(self, recipe: Recipe, custom_terms: Sequence[Term] = ()):
         self.recipe = recipe
-        self.terms = with_own(custom_terms)
+        self.terms = with_custom(custom_terms)
         """Terms of the generator's loss; custom terms come last."""
         self.device = select_device(recipe.device)
         self.teacher = zoo.load_teacher(recipe.teacher).to(self.device)
@@ -124,7 +124,7 @@ class Setting:
         """[K], the teacher's index of each selected class; labels elsewhere are positions in this
         list.
         """
-        self.sides = recipe.sides(self.teacher.unit)
+        self.sides = recipe.sides(self.teacher.side_multiple)
         self.budget_pixels = recipe.budget_pixels(card.n_train, card.side)
         self.scales = tuple(
             self._scale(side, batch)
@@ -388,7 +388,7 @@ class Setting:
                         text,
                         (
                             "This generator and teacher need sides that are a multiple of"
-                            f" {math.lcm(r.needs, self.teacher.unit)}."
+                            f" {math.lcm(r.side_multiple, self.teacher.side_multiple)}."
                         ),
                     )
                 )

@@ -182,7 +182,7 @@ class Journal:
             raise
         self._offset += len(line)
 
-    def _write_batch(self, event: events.BatchSynthesised, arrays: events.Arrays) -> int:
+    def _write_batch(self, event: events.BatchSynthesized, arrays: events.Arrays) -> int:
         """Write a batch; returns the bytes of previews in it."""
         assert event.iteration is not None
         arrays = dict(arrays)

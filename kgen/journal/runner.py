@@ -80,7 +80,7 @@ class Runner:
             threads=torch.get_num_threads(),
             teacher_sha256=zoo.checksum(recipe.teacher),
             n_train=distillation.setting.card.n_train,
-            formats=precision.recorded(distillation.state.formats),
+            formats=precision.to_record(distillation.state.formats),
         )
         return cls(distillation, journal, controls, **options)
 
@@ -114,8 +114,8 @@ class Runner:
         term_names = [term.name for term in (run.started and run.started.own_terms) or ()]
         if term_names != [term.name for term in terms]:
             raise JournalError(
-                f"{run.path} was started with the loss terms {', '.join(term_names)}, whose functions"
-                " are not in its folder. Resume it where they are defined:"
+                f"{run.path} was started with the loss terms {', '.join(term_names)}, whose"
+                " functions are not in its folder. Resume it where they are defined:"
                 " Runner.resume(folder, terms=[…])."
                 if term_names
                 else f"{run.path} was started without custom loss terms; resume it without terms.",
@@ -128,7 +128,7 @@ class Runner:
         controls = controls or Controls()
         checkpoint = read_checkpoint(folder)
         run.verify(checkpoint.offset)
-        formats = precision.of_record(info.get("formats"))
+        formats = precision.from_record(info.get("formats"))
         distillation = Distillation(
             run.recipe,
             controls=controls,

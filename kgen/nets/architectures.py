@@ -39,9 +39,9 @@ def _for_small_images(name: str, channels: int, classes: int) -> Network:
     from torch import nn
 
     network = _timm(name, channels, classes)
-    theirs = network.conv1
-    assert isinstance(theirs, nn.Conv2d)
-    network.conv1 = stem = nn.Conv2d(channels, theirs.out_channels, 3, 1, 1, bias=False)
+    conv1 = network.conv1
+    assert isinstance(conv1, nn.Conv2d)
+    network.conv1 = stem = nn.Conv2d(channels, conv1.out_channels, 3, 1, 1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     network.maxpool = nn.Identity()
     return network
@@ -152,7 +152,7 @@ def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> N
         return _BUILDERS[name](channels, classes)
     from kgen.nets.compatibility import incompatibility
 
-    network = _elsewhere(name, channels, classes)
+    network = _from_libraries(name, channels, classes)
     if reason := incompatibility(network, channels, classes, side):
         raise ArchitectureError(
             f"Architecture {name!r} cannot be used: {reason}; choose another, for example"
@@ -161,14 +161,14 @@ def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> N
     return network
 
 
-def _elsewhere(name: str, channels: int, classes: int) -> Network:
+def _from_libraries(name: str, channels: int, classes: int) -> Network:
     """A torchvision or timm network that is not in NAMES."""
     from kgen.nets.torchvision_nets import PREFIX
-    from kgen.nets.torchvision_nets import build as cut
+    from kgen.nets.torchvision_nets import build as build_torchvision
 
     if name.startswith(PREFIX):
         try:
-            return cut(name.removeprefix(PREFIX), channels, classes)
+            return build_torchvision(name.removeprefix(PREFIX), channels, classes)
         except KeyError:
             raise ArchitectureError(_no_torchvision(name)) from None
     if not known(name):
@@ -190,17 +190,17 @@ def _no_torchvision(name: str) -> str:
 
     from kgen.nets.torchvision_nets import PREFIX, names
 
-    bare = name.removeprefix(PREFIX).partition(".")[0]
-    if bare in models.list_models(module=models):
+    base_name = name.removeprefix(PREFIX).partition(".")[0]
+    if base_name in models.list_models(module=models):
         return (
             f"Architecture {name!r} cannot be used: only plain convolutional networks of"
             " torchvision are supported; use timm's, for example 'deit_tiny_patch16_224'."
         )
-    near = difflib.get_close_matches(bare, names(), 1, 0.4) or ["resnet18"]
-    return f"Architecture {name!r} is not known. Did you mean {PREFIX + near[0]!r}?"
+    matches = difflib.get_close_matches(base_name, names(), 1, 0.4) or ["resnet18"]
+    return f"Architecture {name!r} is not known. Did you mean {PREFIX + matches[0]!r}?"
 
 
-def unknown(kind: str, name: str, short: tuple[str, ...]) -> str:
+def unknown(kind: str, name: str, short_list: tuple[str, ...]) -> str:
     """The message for an unknown name.
 
     It suggests the nearest name of the short list, otherwise of all, but never lists a thousand.
@@ -209,16 +209,16 @@ def unknown(kind: str, name: str, short: tuple[str, ...]) -> str:
 
     from kgen.nets.torchvision_nets import PREFIX, names
 
-    everything = (*timm.list_models(), *timm.list_pretrained(), *(PREFIX + n for n in names()))
-    near = difflib.get_close_matches(name, short, 1, 0.7) or difflib.get_close_matches(
-        name, everything, 1, 0.6
+    all_names = (*timm.list_models(), *timm.list_pretrained(), *(PREFIX + n for n in names()))
+    matches = difflib.get_close_matches(name, short_list, 1, 0.7) or difflib.get_close_matches(
+        name, all_names, 1, 0.6
     )
     hint = (
-        f"Did you mean {near[0]!r}?"
-        if near
+        f"Did you mean {matches[0]!r}?"
+        if matches
         else (
-            f"Known: {', '.join(short[:SHOWN])} and {len(short) - SHOWN} more listed by `python -m"
-            f" kgen zoo`, any classification network of timm, and {PREFIX}NAME."
+            f"Known: {', '.join(short_list[:SHOWN])} and {len(short_list) - SHOWN} more listed by"
+            f" `python -m kgen zoo`, any classification network of timm, and {PREFIX}NAME."
         )
     )
     return f"{kind} {name!r} is not known. {hint}"

@@ -13,7 +13,7 @@ from kgen.nets.vit import classify
 NEEDS = ("forward_features", "forward_head", "get_classifier")
 
 
-class _Look(nn.Module):
+class _Probe(nn.Module):
     def __init__(self, network: Network):
         super().__init__()
         self.network = network
@@ -35,12 +35,12 @@ def incompatibility(network: Network, channels: int, classes: int, side: int) ->
         # torch unrolls these step by step, which takes a minute; the only ones in timm follow the
         # convention
         return None
-    was, look = network.training, _Look(network).eval()
-    state = {name: t.to("meta") for name, t in (*look.named_parameters(), *look.named_buffers())}
+    was_training, probe = network.training, _Probe(network).eval()
+    state = {name: t.to("meta") for name, t in (*probe.named_parameters(), *probe.named_buffers())}
     try:
         with torch.no_grad():
             features, logits, embedding = torch.func.functional_call(
-                look, state, (torch.empty(2, channels, side, side, device="meta"),)
+                probe, state, (torch.empty(2, channels, side, side, device="meta"),)
             )
     except AttributeError:
         return "its forward_features() does not return a single tensor"
@@ -50,7 +50,7 @@ def incompatibility(network: Network, channels: int, classes: int, side: int) ->
             f" ({str(error).partition(chr(10))[0].strip().rstrip('.')})"
         )
     finally:
-        network.train(was)
+        network.train(was_training)
     if not isinstance(features, Tensor):
         return "its forward_features() returns several maps, not just the last one"
     if logits.shape != (2, classes) or embedding.ndim != 2:

@@ -43,11 +43,11 @@ def _macs(network: nn.Module, channels: int, side: int) -> int | None:
         FlopCounterMode,
     )  # imports sympy, 1.5 s, unless an optimizer already has
 
-    hollow = {
+    meta_tensors = {
         id(t): torch.empty_like(t, device="meta")
         for t in (*network.parameters(), *network.buffers())
     }
-    clone = copy.deepcopy(network, hollow).eval()
+    clone = copy.deepcopy(network, meta_tensors).eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             clone(torch.empty(1, channels, side, side, device="meta"))

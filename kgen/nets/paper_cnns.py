@@ -31,9 +31,9 @@ class ZeroPadded(nn.Module):
     Every second pixel where the map shrinks, channels zero-padded, half of them in front.
     """
 
-    def __init__(self, inside: int, outside: int, stride: int):
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
-        self.stride, self.padding = stride, (outside - inside) // 2
+        self.stride, self.padding = stride, (out_channels - in_channels) // 2
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pad(
@@ -41,8 +41,11 @@ class ZeroPadded(nn.Module):
         )
 
 
-def _padded_group(inside: int, outside: int, stride: int, blocks: int) -> nn.Sequential:
-    shapes = [(inside, outside, stride), *[(outside, outside, 1)] * (blocks - 1)]
+def _padded_group(in_channels: int, out_channels: int, stride: int, blocks: int) -> nn.Sequential:
+    shapes = [
+        (in_channels, out_channels, stride),
+        *[(out_channels, out_channels, 1)] * (blocks - 1),
+    ]
     return nn.Sequential(*(ResidualBlock(*shape, shortcut=ZeroPadded(*shape)) for shape in shapes))
 
 
@@ -66,7 +69,7 @@ class CifarResNet(PooledLinear):
             _padded_group(*shape, blocks) for shape in ((16, 16, 1), (16, 32, 2), (32, 64, 2))
         )
         self.linear = nn.Linear(64, classes)
-        self.initialise()
+        self.initialize()
 
     def get_classifier(self) -> nn.Linear:
         return self.linear
@@ -83,22 +86,22 @@ class WideBlock(nn.Module):
     otherwise before the batch norm.
     """
 
-    def __init__(self, inside: int, outside: int, stride: int):
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(inside)
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outside)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
         self.shortcut = (
-            nn.Conv2d(inside, outside, 1, stride, bias=False)
-            if stride != 1 or inside != outside
+            nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            if stride != 1 or in_channels != out_channels
             else None
         )
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(x))
-        around = x if self.shortcut is None else self.shortcut(y)
-        return self.conv2(F.relu(self.bn2(self.conv1(y)))) + around
+        shortcut = x if self.shortcut is None else self.shortcut(y)
+        return self.conv2(F.relu(self.bn2(self.conv1(y)))) + shortcut
 
 
 class WideResNet(_Classifier):
@@ -114,25 +117,25 @@ class WideResNet(_Classifier):
         if rest:
             raise ValueError(f"A wide residual network has 6n + 4 layers, not {depth}.")
         self.stem = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
-        layers, inside = [], 16
+        layers, in_channels = [], 16
         for group in range(3):
-            outside = 16 * 2**group * width
+            out_channels = 16 * 2**group * width
             for i in range(blocks):
-                layers.append(WideBlock(inside, outside, 2 if group and i == 0 else 1))
-                inside = outside
+                layers.append(WideBlock(in_channels, out_channels, 2 if group and i == 0 else 1))
+                in_channels = out_channels
         self.blocks = nn.Sequential(*layers)
-        self.bn = nn.BatchNorm2d(inside)
-        self.initialise()
+        self.bn = nn.BatchNorm2d(in_channels)
+        self.initialize()
 
     def forward_features(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.blocks(self.stem(x))))
 
 
-def _conv(inside: int, outside: int, stride: int = 1) -> list[nn.Module]:
+def _conv(in_channels: int, out_channels: int, stride: int = 1) -> list[nn.Module]:
     """A 3×3 convolution, batch norm, ReLU."""
     return [
-        nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(outside),
+        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     ]
 
@@ -149,15 +152,15 @@ class VGG11(_Classifier):
 
     def __init__(self, channels: int = 3, classes: int = 10):
         super().__init__(512, classes)
-        layers, inside = [], channels
+        layers, in_channels = [], channels
         for stage, widths in enumerate(self.STAGES):
-            for outside in widths:
-                layers += _conv(inside, outside)
-                inside = outside
+            for out_channels in widths:
+                layers += _conv(in_channels, out_channels)
+                in_channels = out_channels
             if stage < 3:
                 layers.append(nn.MaxPool2d(2))
         self.layers = nn.Sequential(*layers)
-        self.initialise()
+        self.initialize()
 
     def forward_features(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -174,14 +177,14 @@ class PlainCNN(_Classifier):
 
     def __init__(self, channels: int = 3, classes: int = 10):
         super().__init__(self.WIDTHS[-1], classes)
-        layers, inside = [], channels
-        for outside in self.WIDTHS:
-            layers += _conv(inside, outside, 2)
-            if inside != channels:
-                layers += _conv(outside, outside)
-            inside = outside
+        layers, in_channels = [], channels
+        for out_channels in self.WIDTHS:
+            layers += _conv(in_channels, out_channels, 2)
+            if in_channels != channels:
+                layers += _conv(out_channels, out_channels)
+            in_channels = out_channels
         self.layers = nn.Sequential(*layers)
-        self.initialise()
+        self.initialize()
 
     def forward_features(self, x: Tensor) -> Tensor:
         return self.layers(x)

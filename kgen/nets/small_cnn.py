@@ -26,17 +26,22 @@ class ResidualBlock(nn.Module):
     """
 
     def __init__(
-        self, inside: int, outside: int, stride: int = 1, shortcut: nn.Module | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        shortcut: nn.Module | None = None,
     ):
         super().__init__()
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outside)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outside)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
         self.shortcut = shortcut or nn.Identity()
-        if shortcut is None and (stride != 1 or inside != outside):
+        if shortcut is None and (stride != 1 or in_channels != out_channels):
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
+                nn.BatchNorm2d(out_channels),
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -52,7 +57,7 @@ class PooledLinear(Network):
 
     fc: nn.Linear
 
-    def initialise(self) -> None:
+    def initialize(self) -> None:
         """Initialize convolutions for ReLU (He et al. 2015)."""
         for m in self.modules():
             if isinstance(m, nn.Conv2d):
@@ -93,10 +98,10 @@ class SmallResNet(PooledLinear):
     ):
         super().__init__()
 
-        def convolution(inside: int, outside: int, stride: int) -> list[nn.Module]:
+        def convolution(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:
             return [
-                nn.Conv2d(inside, outside, 3, stride, 1, bias=False),
-                nn.BatchNorm2d(outside),
+                nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(out_channels),
                 nn.ReLU(inplace=True),
             ]
 
@@ -112,7 +117,7 @@ class SmallResNet(PooledLinear):
         self.stages = nn.Sequential(*first, *second)
         self.num_features = 2 * width
         self.fc = nn.Linear(self.num_features, classes)
-        self.initialise()
+        self.initialize()
 
     def forward_features(self, x: Tensor) -> Tensor:
         return self.stages(self.stem(x))

@@ -38,7 +38,7 @@ def names() -> list[str]:
     return [name for name in models.list_models(module=models) if name.startswith(FAMILIES)]
 
 
-class CutNet(Network):
+class TorchvisionNet(Network):
     """A torchvision network, split before its global pooling.
 
     It adopts the layers, so a state dict has torchvision's names.
@@ -48,18 +48,18 @@ class CutNet(Network):
         act: apply ReLU after the last layer (DenseNet does so outside of its layers).
     """
 
-    def __init__(self, network: nn.Module, act: bool = False):
+    def __init__(self, network: nn.Module, final_relu: bool = False):
         super().__init__()
         for name, layer in network.named_children():
             self.add_module(name, layer)
-        self.act = act
+        self.final_relu = final_relu
         self.num_features = self.get_classifier().in_features
 
     def forward_features(self, x: Tensor) -> Tensor:
         """[B,c,e,e] → the last map [B,k,h,w]."""
         for name, layer in self.named_children():
             x = x if name in _HEAD else layer(x)
-        return F.relu(x) if self.act else x
+        return F.relu(x) if self.final_relu else x
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """[B,k,h,w] → input of the last Linear [B,d] (`pre_logits`) or logits [B,K]."""
@@ -88,7 +88,7 @@ class CutNet(Network):
         return list(head) if isinstance(head, nn.Sequential) else [head]
 
 
-def build(name: str, channels: int = 3, classes: int = 10) -> CutNet:
+def build(name: str, channels: int = 3, classes: int = 10) -> TorchvisionNet:
     """torchvision's network by name (without prefix; a weights tag after a dot is ignored),
     untrained.
 
@@ -102,11 +102,11 @@ def build(name: str, channels: int = 3, classes: int = 10) -> CutNet:
         raise KeyError(name)
     network = models.get_model(name, weights=None, num_classes=classes)
     if channels != 3:
-        _take(network, channels)
-    return CutNet(network, act=name.startswith("densenet"))
+        _replace_first_conv(network, channels)
+    return TorchvisionNet(network, final_relu=name.startswith("densenet"))
 
 
-def _take(network: nn.Module, channels: int) -> None:
+def _replace_first_conv(network: nn.Module, channels: int) -> None:
     """Replace the first convolution with one for this many channels (torchvision's take three)."""
     name, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
     new = nn.Conv2d(
@@ -121,7 +121,7 @@ def _take(network: nn.Module, channels: int) -> None:
     network.set_submodule(name, new)
 
 
-def own_name(tensor: str) -> str:
+def current_name(tensor: str) -> str:
     """The current name of a published tensor: DenseNet's files predate a renaming (norm.1 →
     norm1).
     """

@@ -37,9 +37,9 @@ class WindowedViT(Network):
 
     def __init__(self, vit: VisionTransformer):
         super().__init__()
-        if (lack := _lacks(vit)) is not None:
+        if (missing := _missing_requirement(vit)) is not None:
             raise ValueError(
-                f"{type(vit).__name__} has no {lack}: expected a timm VisionTransformer with a"
+                f"{type(vit).__name__} has no {missing}: expected a timm VisionTransformer with a"
                 " class token."
             )
         self.vit = vit
@@ -57,7 +57,9 @@ class WindowedViT(Network):
             tokens = block(tokens)
         return self.vit.norm(tokens)
 
-    def observe(self, x: Tensor, corner: Corner | None = None) -> tuple[Tensor, Tensor]:
+    def forward_with_attention(
+        self, x: Tensor, corner: Corner | None = None
+    ) -> tuple[Tensor, Tensor]:
         """[B,c,h·P,w·P] → tokens [B,prefix+h·w,d] and attention [B,h,w].
 
         The attention is that of [CLS] to the patches in the last block, averaged over heads, times
@@ -132,12 +134,12 @@ class WindowedViT(Network):
         patches = vit.patch_embed.norm(patches.flatten(2).transpose(1, 2)) + self.window(
             h, w, corner
         )
-        first = [
+        prefix_tokens = [
             t
             for name in ("cls_token", "dist_token", "reg_token")
             if (t := getattr(vit, name, None)) is not None
         ]
-        prefix = torch.cat(first, 1)
+        prefix = torch.cat(prefix_tokens, 1)
         if not vit.no_embed_class:
             prefix = prefix + self.positions[:, : prefix.shape[1]]
         tokens = torch.cat([prefix.expand(x.shape[0], -1, -1), patches], 1)
@@ -158,15 +160,15 @@ def class_attention(attention: Attention, x: Tensor) -> Tensor:
     return (q * attention.scale @ k.transpose(2, 3)).softmax(-1)[:, :, 0]
 
 
-def _is_timms(network: nn.Module) -> TypeGuard[VisionTransformer]:
+def _is_timm_vit(network: nn.Module) -> TypeGuard[VisionTransformer]:
     """Compares class names, so that timm need not be imported."""
-    kinds = {f"{c.__module__}.{c.__name__}" for c in type(network).__mro__}
-    return "timm.models.vision_transformer.VisionTransformer" in kinds
+    class_names = {f"{c.__module__}.{c.__name__}" for c in type(network).__mro__}
+    return "timm.models.vision_transformer.VisionTransformer" in class_names
 
 
-def _lacks(network: nn.Module) -> str | None:
+def _missing_requirement(network: nn.Module) -> str | None:
     """The first requirement of a WindowedViT that `network` lacks."""
-    if not _is_timms(network) or network.cls_token is None:
+    if not _is_timm_vit(network) or network.cls_token is None:
         return "class token"
     if network.pos_embed is None:
         return "learned position embeddings"
@@ -175,17 +177,21 @@ def _lacks(network: nn.Module) -> str | None:
         or len(set(network.patch_embed.patch_size)) > 1
     ):
         return "square patches cut from the image itself"
-    plain = all(
+    standard_blocks = all(
         type(b).__name__ == "Block" and type(b.attn).__name__ == "Attention" for b in network.blocks
     )
-    return None if plain and len(network.blocks) else "plain attention blocks"
+    return None if standard_blocks and len(network.blocks) else "plain attention blocks"
 
 
 def windowed(network: Network) -> Network:
     """The network itself, or a WindowedViT around it if it is a suitable transformer.
     Idempotent.
     """
-    return WindowedViT(network) if _is_timms(network) and not _lacks(network) else network
+    return (
+        WindowedViT(network)
+        if _is_timm_vit(network) and not _missing_requirement(network)
+        else network
+    )
 
 
 def small_vit(
@@ -219,11 +225,11 @@ def small_vit(
         weight_init="moco",
     )
     network = WindowedViT(vit)
-    network.positions.data[0, 1:] = 0.5 * waves(side // patch, dim)
+    network.positions.data[0, 1:] = 0.5 * sinusoidal_positions(side // patch, dim)
     return network
 
 
-def waves(n: int, dim: int) -> Tensor:
+def sinusoidal_positions(n: int, dim: int) -> Tensor:
     """Sines and cosines of column and row of an n×n grid, wavelengths from 2π to 200π cells. →
     [n²,dim].
     """
@@ -279,7 +285,7 @@ def draw_corner(network: nn.Module, side: int, decay: float, rng: torch.Generato
 # --- any network ---------------------------------------------------------------------------------
 
 
-def unit(network: nn.Module) -> int:
+def side_multiple(network: nn.Module) -> int:
     """Image sides must be multiples of this: the patch of a WindowedViT, 1 for other networks."""
     return network.patch if isinstance(network, WindowedViT) else 1
 
@@ -297,8 +303,8 @@ def forward_with_embedding(
 
     x [B,c,e,e] is already normalized. `corner` is for transformers; a CNN ignores it.
     """
-    more = (corner,) if isinstance(network, WindowedViT) else ()
-    return classify(network, precision.apply(network, network.forward_features, x, *more))
+    extra = (corner,) if isinstance(network, WindowedViT) else ()
+    return classify(network, precision.apply(network, network.forward_features, x, *extra))
 
 
 def classify(network: Network, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,10 @@ from kgen.preflight import probes
 from kgen.preflight.request import Row
 from kgen.teachers import MapKind, Teacher
 
-SECONDS = 12.0
+MAX_SECONDS = 12.0
 """Time limit for real steps at all resolutions together; beyond it, cost is extrapolated by pixels.
 """
-FLAT = 3
+FLAT_CELLS = 3
 """Cells per side of a map on which the usual target is nearly flat."""
 KINDS = {
     "cam": "class activation map (Eq. 5)",
@@ -25,7 +25,7 @@ KINDS = {
 
 
 def maps(
-    teacher: Teacher, kind: MapKind, asked: tuple[int, ...] | None, smallest: int | None
+    teacher: Teacher, kind: MapKind, requested: tuple[int, ...] | None, smallest: int | None
 ) -> tuple[list[Row], tuple[int, ...]]:
     """Rows on the spatial map at each resolution, and the usable resolutions.
 
@@ -36,12 +36,15 @@ def maps(
         smallest: the smallest side that the teacher accepts, if known.
     """
     sizes: dict[int, tuple[int, int] | None] = {}
-    lowered = {side: probes.lowered(teacher, side) for side in asked or probes.usual_sides(teacher)}
-    for side in dict.fromkeys(lowered.values()):
+    supported = {
+        side: probes.supported_side(teacher, side)
+        for side in requested or probes.default_sides(teacher)
+    }
+    for side in dict.fromkeys(supported.values()):
         try:
             sizes[side] = probes.map_size(teacher, side)
         except Exception as error:  # whatever a network raises for images that it does not accept
-            if asked:
+            if requested:
                 advice = (
                     f"Use {smallest} or more, up to {teacher.card.side}."
                     if smallest
@@ -51,7 +54,9 @@ def maps(
                     Row(
                         name="spatial map",
                         status="fail",
-                        finding=f"it does not accept images of {side} × {side}: {brief(error)}",
+                        finding=(
+                            f"it does not accept images of {side} × {side}: {short_message(error)}"
+                        ),
                         advice=advice,
                     )
                 ], ()
@@ -71,7 +76,9 @@ def maps(
     limit = f"; smallest image {smallest} × {smallest}" if smallest else ""
     note = ""
     if changed := ", ".join(
-        f"{wanted} becomes {side}" for wanted, side in lowered.items() if asked and wanted != side
+        f"{requested_side} becomes {side}"
+        for requested_side, side in supported.items()
+        if requested and requested_side != side
     ):
         note = (
             f"Generator and teacher need multiples of {probes.step(teacher, max(sizes))}:"
@@ -88,21 +95,26 @@ def maps(
             )
         ], tuple(sizes)
     cells = {side: size for side, size in sizes.items() if size is not None}
-    told = ", ".join(f"{side} → {size[0]} × {size[1]}" for side, size in cells.items())
+    sizes_text = ", ".join(f"{side} → {size[0]} × {size[1]}" for side, size in cells.items())
     rows = [
         Row(
             name="spatial map",
             status="ok",
-            finding=f"{KINDS[kind]}, by image: {told}{limit}",
+            finding=f"{KINDS[kind]}, by image: {sizes_text}{limit}",
             advice=note,
         )
     ]
-    if flat := {side: gaussian_target(*size) for side, size in cells.items() if min(size) <= FLAT}:
+    if flat := {
+        side: gaussian_target(*size) for side, size in cells.items() if min(size) <= FLAT_CELLS
+    }:
         low = ", ".join(
             f"{side}: {float(target.min()):.2f} to {float(target.max()):.2f}"
             for side, target in flat.items()
         )
-        finding = f"the target G(1, 2) is nearly flat on maps of {FLAT} × {FLAT} or less ({low})"
+        finding = (
+            f"the target G(1, 2) is nearly flat on maps of {FLAT_CELLS} × {FLAT_CELLS} or less"
+            f" ({low})"
+        )
         rows.append(
             Row(
                 name="key region",
@@ -125,7 +137,7 @@ def batch_norm(network: nn.Module) -> Row:
         if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
     ]
     layers = len(norms)
-    if layers and all(_is_new(layer) for layer in norms):
+    if layers and all(_is_untrained(layer) for layer in norms):
         advice = (
             "Was it trained, and is this the trained file? Such a teacher gives nearly the same"
             " answer to every image."
@@ -155,7 +167,7 @@ def batch_norm(network: nn.Module) -> Row:
     )
 
 
-def _is_new(norm: nn.Module) -> bool:
+def _is_untrained(norm: nn.Module) -> bool:
     """Whether a BatchNorm layer has seen no data."""
     mean, var = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
     return not mean.any() and bool((var == 1).all())
@@ -163,13 +175,13 @@ def _is_new(norm: nn.Module) -> bool:
 
 def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
     """Three real generator steps per resolution, smallest first; only one if a step takes long."""
-    told, left, last = [], SECONDS, None
+    entries, seconds_left, last = [], MAX_SECONDS, None
     for side in sorted(sides):
-        if last and last[1] * (side / last[0]) ** 2 * probes.STEPS > left:
-            told.append(f"{side}: about {last[1] * (side / last[0]) ** 2:.2g} s (estimated)")
+        if last and last[1] * (side / last[0]) ** 2 * probes.STEPS > seconds_left:
+            entries.append(f"{side}: about {last[1] * (side / last[0]) ** 2:.2g} s (estimated)")
             continue
         try:
-            found = probes.cost(teacher, side)
+            measured = probes.cost(teacher, side)
         except Diverged as error:
             return Row(
                 name="cost",
@@ -183,19 +195,22 @@ def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
                 return Row(
                     name="cost",
                     status="fail",
-                    finding=f"a step at {side} × {side} failed: {brief(error)}",
+                    finding=f"a step at {side} × {side} failed: {short_message(error)}",
                     advice=advice,
                 )
-            told.append(f"{side}: not possible here ({brief(error)})")
+            entries.append(f"{side}: not possible here ({short_message(error)})")
             continue
-        last, left = (side, found.seconds), left - found.seconds * probes.STEPS
-        told.append(
-            f"{side}: {found.seconds:.2g} s"
-            + (f", {found.memory / 2**20:,.0f} MB at most" if found.memory else "")
+        last, seconds_left = (
+            (side, measured.seconds),
+            seconds_left - measured.seconds * probes.STEPS,
+        )
+        entries.append(
+            f"{side}: {measured.seconds:.2g} s"
+            + (f", {measured.memory / 2**20:,.0f} MB at most" if measured.memory else "")
         )
     finding = (
         f"one generator step with {probes.BATCH} images on this processor, by resolution:"
-        f" {'; '.join(told)}"
+        f" {'; '.join(entries)}"
     )
     return Row(
         name="cost",
@@ -205,7 +220,7 @@ def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
     )
 
 
-def brief(error: BaseException) -> str:
+def short_message(error: BaseException) -> str:
     """An exception's message, short enough for a sentence."""
     text = " ".join(str(error).split())
     return text[:150].rstrip(". ") if text else type(error).__name__

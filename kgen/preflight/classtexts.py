@@ -12,10 +12,10 @@ from kgen import embeddings
 from kgen.data.classes import embedded
 from kgen.preflight.request import Row
 
-NAMED = 5
+MAX_LISTED = 5
 
 
-def number(outputs: int, names: Sequence[str] | None) -> Row:
+def check_count(outputs: int, names: Sequence[str] | None) -> Row:
     """The network's outputs against the names."""
     if names is None:
         return Row(
@@ -51,51 +51,53 @@ def number(outputs: int, names: Sequence[str] | None) -> Row:
     )
 
 
-def texts(names: Sequence[str]) -> Row:
+def check_texts(names: Sequence[str]) -> Row:
     """Duplicates, texts that the table lacks, and pairs with nearly the same meaning."""
-    twice = [name for name, n in Counter(names).items() if n > 1]
-    if twice:
-        where = ", ".join(
+    duplicates = [name for name, n in Counter(names).items() if n > 1]
+    if duplicates:
+        occurrences = ", ".join(
             f"{name!r} (classes {', '.join(str(i) for i, n in enumerate(names) if n == name)})"
-            for name in twice[:NAMED]
+            for name in duplicates[:MAX_LISTED]
         )
         return Row(
             name="class texts",
             status="fail",
-            finding=f"the same text for several classes: {where}{_more(twice)}",
+            finding=f"the same text for several classes: {occurrences}{_more(duplicates)}",
             advice="Rename one of them; a class is selected, shown and embedded by its text.",
         )
     rows = embedded()
     missing = [name for name in names if name not in rows]
-    said, advice = [], []
+    findings, advice = [], []
     if missing:
-        near = [
+        suggestions = [
             f"{name!r} → {found[0]!r}"
-            for name in missing[:NAMED]
+            for name in missing[:MAX_LISTED]
             if (found := difflib.get_close_matches(name, rows, 1, 0.75))
         ]
-        said.append(f"no embedding for {len(missing)} of {len(names)}: {_list(missing)}")
+        findings.append(f"no embedding for {len(missing)} of {len(names)}: {_list(missing)}")
         advice.append(
             "Run with --set embedding=centre, which needs no texts"
-            + (f", or rename: {', '.join(near)}" if near else "")
+            + (f", or rename: {', '.join(suggestions)}" if suggestions else "")
             + ", or add them to the table: python -m kgen embed (needs sentence-transformers)."
         )
     if close := _close([name for name in names if name in rows], rows):
-        said.append(
+        findings.append(
             "nearly the same text:"
-            f" {', '.join(f'{a!r} and {b!r}' for a, b in close[:NAMED])}{_more(close)}"
+            f" {', '.join(f'{a!r} and {b!r}' for a, b in close[:MAX_LISTED])}{_more(close)}"
         )
         advice.append(
             "Rename one of each pair, or run with --set embedding=centre: the nearest pair sets the"
             " scale for all classes."
         )
-    if not said:
+    if not findings:
         return Row(
             name="class texts",
             status="ok",
             finding="all different, each with an embedding in the bundled table",
         )
-    return Row(name="class texts", status="warn", finding="; ".join(said), advice=" ".join(advice))
+    return Row(
+        name="class texts", status="warn", finding="; ".join(findings), advice=" ".join(advice)
+    )
 
 
 def _close(names: list[str], rows: dict[str, int]) -> list[tuple[str, str]]:
@@ -110,8 +112,8 @@ def _count(outputs: int) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + _more(names)
+    return ", ".join(names[:MAX_LISTED]) + _more(names)
 
 
-def _more(found: Sequence) -> str:
-    return f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+def _more(items: Sequence) -> str:
+    return f" and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""

@@ -15,22 +15,22 @@ from kgen.data import catalogue, classes
 from kgen.preflight.request import PreflightError, PreflightRequest, parse_request
 
 FIELDS = ("classes", "mean", "std", "side", "channels", "n_train", "data", "flip", "title")
-OF_TRAINING = ("mean", "std", "side")
+TRAINING_FIELDS = ("mean", "std", "side")
 """Facts of a data set that its teachers may not have been trained with: only a guess."""
-USUAL_SIDE = 224
-IMAGES_A_CLASS = 1_000
+DEFAULT_SIDE = 224
+IMAGES_PER_CLASS = 1_000
 """Assumed if the number of training images is unknown: about as many as in ImageNet."""
 
 
-class Known(NamedTuple):
-    """A value and its source, in words; `sure` if it was specified for this very teacher."""
+class SourcedValue(NamedTuple):
+    """A value and its source, in words; `certain` if it was specified for this very teacher."""
 
     value: Any
     source: str
-    sure: bool = True
+    certain: bool = True
 
 
-class Presumptions:
+class TeacherDefaults:
     """The assumptions about one teacher.
 
     Args:
@@ -39,87 +39,88 @@ class Presumptions:
             ignored.
     """
 
-    def __init__(self, order: PreflightRequest, metadata: dict[str, str]):
-        self.order = order
-        self.about = _card(metadata)
+    def __init__(self, request: PreflightRequest, metadata: dict[str, str]):
+        self.request = request
+        self.spec = _card(metadata)
         """The spec of a teacher or student that kgen wrote; empty for other files."""
-        card, data = self.about.get("card", {}), order.data
+        card, data = self.spec.get("card", {}), request.data
         self.architecture = (
-            order.architecture or self.about.get("architecture") or card.get("architecture")
+            request.architecture or self.spec.get("architecture") or card.get("architecture")
         )
         known = {
-            **{f: v for f, v in self.about.items() if f in FIELDS},
+            **{f: v for f, v in self.spec.items() if f in FIELDS},
             **{f: v for f, v in card.items() if f in FIELDS},
         }
-        mine = _order(order.path, known)
-        self.data = data = data or (mine.data if mine else None)
-        self._layers = [
-            ("given", order),
-            ("from the file's card", mine),
-            (f"of the data set {data}", _of_data(order.path, data)),
+        card_fields = _request_or_none(request.path, known)
+        self.data = data = data or (card_fields.data if card_fields else None)
+        self._sources = [
+            ("given", request),
+            ("from the file's card", card_fields),
+            (f"of the data set {data}", _data_fields(request.path, data)),
         ]
 
-    def find(self, field: str) -> Known | None:
+    def find(self, field: str) -> SourcedValue | None:
         """The value with the highest precedence."""
         found = next(
             (
                 (v, source)
-                for source, layer in self._layers
+                for source, layer in self._sources
                 if layer and (v := getattr(layer, field)) is not None
             ),
             None,
         )
-        return found and Known(
-            *found, sure=field not in OF_TRAINING or not found[1].startswith("of the data set")
+        return found and SourcedValue(
+            *found,
+            certain=field not in TRAINING_FIELDS or not found[1].startswith("of the data set"),
         )
 
-    def side(self, network: nn.Module | None = None) -> Known:
+    def side(self, network: nn.Module | None = None) -> SourcedValue:
         """The side of the teacher's training images.
 
         `network`, once built, provides timm's value for it.
         """
         name, found = self.architecture or "", self.find("side")
-        if found and (found.sure or not self._as_timm("input_size", network)):
+        if found and (found.certain or not self._prefers_timm("input_size", network)):
             return found
         if name.startswith(("small-", "Small")):
-            return Known(28, "usual for this architecture", False)
+            return SourcedValue(28, "usual for this architecture", False)
         if name.endswith(("-cifar", "-cifar-a")) or name.startswith("wrn-"):
-            return Known(32, "usual for this architecture", False)
+            return SourcedValue(32, "usual for this architecture", False)
         size = _config(network).get("input_size")
         if size and size[-1] != size[-2]:
             raise PreflightError(
                 f"{name} takes images of {size[-2]} × {size[-1]}; only square images are supported."
             )
         return (
-            Known(size[-1], "timm's for this architecture", False)
+            SourcedValue(size[-1], "timm's for this architecture", False)
             if size
-            else Known(USUAL_SIDE, "usual", False)
+            else SourcedValue(DEFAULT_SIDE, "usual", False)
         )
 
-    def _as_timm(self, what: str, network: nn.Module | None) -> bool:
+    def _prefers_timm(self, field: str, network: nn.Module | None) -> bool:
         """Whether timm's value comes first.
 
         Most ImageNet networks were trained with timm's values, not with the data set's own.
         """
-        return self.data == "imagenet1k" and what in _config(network)
+        return self.data == "imagenet1k" and field in _config(network)
 
-    def normalisation(self, network: nn.Module, channels: int) -> tuple[Known, Known]:
+    def normalization(self, network: nn.Module, channels: int) -> tuple[SourcedValue, SourcedValue]:
         """(mean, std) of pixels in [0,1], one number per channel."""
         mean, std, config = self.find("mean"), self.find("std"), _config(network)
-        if mean and std and (mean.sure or not self._as_timm("mean", network)):
+        if mean and std and (mean.certain or not self._prefers_timm("mean", network)):
             return mean, std
         if channels == len(config.get("mean", ())):
             mean, std = (
-                Known(tuple(config[k]), "timm's for this architecture", False)
+                SourcedValue(tuple(config[k]), "timm's for this architecture", False)
                 for k in ("mean", "std")
             )
         elif channels == 3:
             mean, std = (
-                Known(v, "ImageNet's, as the best guess", False) for v in catalogue.IMAGENET
+                SourcedValue(v, "ImageNet's, as the best guess", False) for v in catalogue.IMAGENET
             )
         else:
-            mean = Known((0.0,) * channels, "unnormalized pixels, as the best guess", False)
-            std = Known((1.0,) * channels, "", False)
+            mean = SourcedValue((0.0,) * channels, "unnormalized pixels, as the best guess", False)
+            std = SourcedValue((1.0,) * channels, "", False)
         return mean, std
 
 
@@ -134,26 +135,26 @@ def _config(network: nn.Module | None) -> dict[str, Any]:
 
 def _card(metadata: dict[str, str]) -> dict[str, Any]:
     try:
-        found = json.loads(metadata.get("kgen", "{}"))
+        spec = json.loads(metadata.get("kgen", "{}"))
     except (ValueError, RecursionError):
         return {}
     if (
-        not isinstance(found, dict)
-        or not isinstance(found.get("card", {}), dict)
-        or not isinstance(found.get("architecture", ""), str)
+        not isinstance(spec, dict)
+        or not isinstance(spec.get("card", {}), dict)
+        or not isinstance(spec.get("architecture", ""), str)
     ):
         return {}
-    return found
+    return spec
 
 
-def _order(path: str, fields: dict[str, Any]) -> PreflightRequest | None:
+def _request_or_none(path: str, fields: dict[str, Any]) -> PreflightRequest | None:
     try:
         return parse_request({"path": path, **fields}) if fields else None
     except PreflightError:
         return None
 
 
-def _of_data(path: str, data: str | None) -> PreflightRequest | None:
+def _data_fields(path: str, data: str | None) -> PreflightRequest | None:
     """Facts of a known data set."""
     if data not in classes.known():
         return None
@@ -167,4 +168,4 @@ def _of_data(path: str, data: str | None) -> PreflightRequest | None:
             "n_train": facts.n_train,
             "flip": facts.flip,
         }
-    return _order(path, fields)
+    return _request_or_none(path, fields)

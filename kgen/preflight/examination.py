@@ -18,8 +18,8 @@ from kgen import files
 from kgen.data import classes
 from kgen.events import TeacherCard
 from kgen.preflight import capabilities, classtexts, limits, matching, probes
-from kgen.preflight.defaults import IMAGES_A_CLASS, Presumptions
-from kgen.preflight.register import adopt
+from kgen.preflight.defaults import IMAGES_PER_CLASS, TeacherDefaults
+from kgen.preflight.register import save_teacher
 from kgen.preflight.request import (
     PreflightError,
     PreflightRequest,
@@ -34,11 +34,11 @@ from kgen.zoo.zoo import ZooError
 
 READING_SECONDS = 30
 """Limit on processor time for reading a file."""
-NAMED = 5
+MAX_LISTED = 5
 """How many tensors of each kind are listed by name."""
 
 
-class _Enough(Exception):
+class _Finished(Exception):
     """Nothing further can be determined."""
 
 
@@ -61,8 +61,8 @@ def preflight(
 
 
 def examine(
-    order: PreflightRequest,
-    tell: Callable[[Row], None] = lambda row: None,
+    request: PreflightRequest,
+    on_row: Callable[[Row], None] = lambda row: None,
     *,
     guarded: bool = False,
 ) -> Report:
@@ -71,8 +71,8 @@ def examine(
     `guarded` enforces the limits of `kgen.preflight.limits` and may end this process: use it only
     in a child that does nothing else.
     """
-    examination = Examination(order, tell, guarded)
-    with contextlib.suppress(_Enough):
+    examination = Examination(request, on_row, guarded)
+    with contextlib.suppress(_Finished):
         examination.run()
     return examination.report()
 
@@ -80,30 +80,30 @@ def examine(
 class Examination:
     """One check, row by row."""
 
-    def __init__(self, order: PreflightRequest, tell: Callable[[Row], None], guarded: bool):
-        self.order, self.tell, self.guarded = order, tell, guarded
+    def __init__(self, request: PreflightRequest, on_row: Callable[[Row], None], guarded: bool):
+        self.request, self.on_row, self.guarded = request, on_row, guarded
         self.rows: list[Row] = []
         self.sha256: str | None = None
         self.spec: dict[str, Any] | None = None
 
     def report(self) -> Report:
-        whole = self.spec is not None and not any(row.status == "fail" for row in self.rows)
+        usable = self.spec is not None and not any(row.status == "fail" for row in self.rows)
         report = Report(
-            rows=tuple(self.rows), sha256=self.sha256, spec=self.spec if whole else None
+            rows=tuple(self.rows), sha256=self.sha256, spec=self.spec if usable else None
         )
-        report._network = self.teacher.network if whole else None
+        report._network = self.teacher.network if usable else None
         return report
 
-    def say(self, name: str, status: Status, finding: str, advice: str = "") -> None:
-        self._add(Row(name=name, status=status, finding=finding, advice=advice))
+    def report_row(self, name: str, status: Status, finding: str, advice: str = "") -> None:
+        self.add_row(Row(name=name, status=status, finding=finding, advice=advice))
 
-    def refuse(self, name: str, finding: str, advice: str = "") -> NoReturn:
-        self.say(name, "fail", finding, advice)
-        raise _Enough
+    def fail(self, name: str, finding: str, advice: str = "") -> NoReturn:
+        self.report_row(name, "fail", finding, advice)
+        raise _Finished
 
-    def _add(self, row: Row) -> None:
+    def add_row(self, row: Row) -> None:
         self.rows.append(row)
-        self.tell(row)
+        self.on_row(row)
 
     def _limited(
         self, memory: int | None, seconds: float | None = None
@@ -111,55 +111,55 @@ class Examination:
         return limits.limited(memory, seconds) if self.guarded else contextlib.nullcontext()
 
     def run(self) -> None:
-        self.read()
+        self.read_file()
         with self._limited(limits.free_memory()):
-            self.build()
-            self.name_classes()
-            self.look()
-            self.count()
-            self._add(capabilities.cost(self.teacher, self.sides))
+            self.build_network()
+            self.check_classes()
+            self.check_input()
+            self.check_data()
+            self.add_row(capabilities.cost(self.teacher, self.sides))
 
     # --- the file and its network ------------------------------------------------------------
 
-    def read(self) -> None:
-        path = Path(self.order.path)
+    def read_file(self) -> None:
+        path = Path(self.request.path)
         size = path.stat().st_size if path.is_file() else 0
         try:
             with self._limited(3 * size, READING_SECONDS):
                 self.checkpoint = checkpoints.open_checkpoint(path)
                 self.sha256 = sha256 = files.sha256(path)
         except ZooError as error:
-            self.refuse("file", str(error))
+            self.fail("file", str(error))
         except MemoryError:
-            self.refuse(
+            self.fail(
                 "file",
                 f"{path} needs more memory than its size allows; it is damaged or malicious.",
             )
         kind, tensors, notes = self.checkpoint.kind, self.checkpoint.tensors, self.checkpoint.notes
-        self.say(
+        self.report_row(
             "file",
             "ok",
             f"{kind}, {size / 1e6:.1f} MB, {len(tensors):,} tensors, SHA-256 {sha256[:12]}…",
             "; ".join(notes),
         )
 
-    def build(self) -> None:
-        order, known = self.order, Presumptions(self.order, self.checkpoint.metadata)
+    def build_network(self) -> None:
+        request, known = self.request, TeacherDefaults(self.request, self.checkpoint.metadata)
         self.known, names, channels = known, known.find("classes"), known.find("channels")
         if known.architecture is None:
-            self.refuse(
+            self.fail(
                 "architecture",
                 "not given, and the file has no card that names it",
                 "Name it, for example --arch resnet18.",
             )
-        if order.by_order and self.checkpoint.kind == "safetensors":
-            self.refuse(
+        if request.by_order and self.checkpoint.kind == "safetensors":
+            self.fail(
                 "tensors",
                 "a .safetensors file does not preserve the order of its tensors",
                 "Omit --by-order, or use the .pt file.",
             )
         try:
-            self.architecture, self.shape = matching.shape_of(known.architecture, known.about)
+            self.architecture, self.shape = matching.resolve_shape(known.architecture, known.spec)
             guess = {
                 "outputs": len(names.value) if names else 10,
                 "channels": channels.value if channels else 3,
@@ -170,7 +170,7 @@ class Examination:
                 self.architecture,
                 self.shape,
                 **guess,
-                by_order=order.by_order,
+                by_order=request.by_order,
             )
             self.side = known.side(self.fit.network)
             renamed = (
@@ -181,45 +181,47 @@ class Examination:
                 renamed
                 and matching.fit(
                     self.checkpoint.tensors, self.architecture, self.shape, **guess, by_order=True
-                ).whole
+                ).complete
             )
         except ZooError as error:
-            self.refuse("architecture", str(error))
+            self.fail("architecture", str(error))
         except (MemoryError, torch.OutOfMemoryError):
-            self.refuse(
+            self.fail(
                 "architecture",
                 f"not enough free memory for {known.architecture}",
                 "Close other programs, or use a smaller network.",
             )
         except Exception as error:  # whatever a library's constructor raises
-            self.refuse(
+            self.fail(
                 "architecture",
-                f"{known.architecture} cannot be built: {capabilities.brief(error)}",
+                f"{known.architecture} cannot be built: {capabilities.short_message(error)}",
                 "Another name for the same architecture may work.",
             )
         parameters = sum(p.numel() for p in self.fit.network.parameters())
-        self.say("architecture", "ok", f"{known.architecture}, {parameters / 1e6:.2f} M parameters")
-        self.compare(renamed)
+        self.report_row(
+            "architecture", "ok", f"{known.architecture}, {parameters / 1e6:.2f} M parameters"
+        )
+        self.compare_tensors(renamed)
 
-    def compare(self, renamed: bool) -> None:
+    def compare_tensors(self, renamed: bool) -> None:
         """Which tensors fit; `renamed`: all shapes would match in order."""
         fit, name = self.fit, self.known.architecture
-        if fit.whole and self.order.by_order:
-            doubt = (
+        if fit.complete and self.request.by_order:
+            caution = (
                 "Names were not checked: make sure that its images are recognizable and that its"
                 " accuracy is as published."
             )
-            return self.say("tensors", "warn", "matched by order; all shapes agree", doubt)
-        if fit.whole:
-            return self.say("tensors", "ok", "all present, by name and shape")
+            return self.report_row("tensors", "warn", "matched by order; all shapes agree", caution)
+        if fit.complete:
+            return self.report_row("tensors", "ok", "all present, by name and shape")
         parts = {
             "missing": fit.missing,
             "unexpected": fit.unexpected,
             "of a different shape": fit.misshapen,
         }
-        found = "; ".join(
-            f"{len(t)} {kind}:"
-            f" {', '.join(t[:NAMED])}{f' and {len(t) - NAMED} more' if len(t) > NAMED else ''}"
+        summary = "; ".join(
+            f"{len(t)} {kind}: {', '.join(t[:MAX_LISTED])}"
+            f"{f' and {len(t) - MAX_LISTED} more' if len(t) > MAX_LISTED else ''}"
             for kind, t in parts.items()
             if t
         )
@@ -227,18 +229,18 @@ class Examination:
             f"This is not a {name}, or its layers have other names; choose the architecture that it"
             " was trained with."
         )
-        self.refuse(
+        self.fail(
             "tensors",
-            found,
+            summary,
             ("Names differ, but all shapes match in order: try --by-order." if renamed else advice),
         )
 
-    def name_classes(self) -> None:
+    def check_classes(self) -> None:
         names = self.known.find("classes")
-        row = classtexts.number(self.fit.outputs, names.value if names else None)
-        self._add(row)
+        row = classtexts.check_count(self.fit.outputs, names.value if names else None)
+        self.add_row(row)
         if names:
-            self._add(classtexts.texts(names.value))
+            self.add_row(classtexts.check_texts(names.value))
         self.names = (
             tuple(names.value)
             if names and row.status == "ok"
@@ -247,28 +249,28 @@ class Examination:
 
     # --- what it sees ------------------------------------------------------------------------
 
-    def look(self) -> None:
+    def check_input(self) -> None:
         """Normalization, image size, and the teacher itself."""
         fit, known, side = self.fit, self.known, self.side
-        mean, std = known.normalisation(fit.network, fit.channels)
+        mean, std = known.normalization(fit.network, fit.channels)
         if len(mean.value) != fit.channels:
-            self.refuse(
+            self.fail(
                 "normalisation",
                 f"{len(mean.value)} numbers, but images have {fit.channels} channels",
                 "Give --mean and --std with one number per channel.",
             )
-        figures = (
-            f"mean {_figures(mean.value)}, std {_figures(std.value)} of pixels in [0,1]:"
-            f" {mean.source}"
+        normalization = (
+            f"mean {_format_numbers(mean.value)}, std {_format_numbers(std.value)} of pixels in"
+            f" [0,1]: {mean.source}"
         )
-        self.say(
+        self.report_row(
             "normalisation",
             *(
-                ("ok", figures)
-                if mean.sure
+                ("ok", normalization)
+                if mean.certain
                 else (
                     "warn",
-                    figures,
+                    normalization,
                     (
                         "If it was trained with other values, give --mean and --std; wrong values"
                         " reduce accuracy without any error."
@@ -276,15 +278,15 @@ class Examination:
                 )
             ),
         )
-        if (given := known.find("channels")) and given.value != fit.channels:
-            self.refuse(
+        if (channels := known.find("channels")) and channels.value != fit.channels:
+            self.fail(
                 "input",
-                f"{fit.channels} channels in the file, but {given.value} {given.source}",
+                f"{fit.channels} channels in the file, but {channels.value} {channels.source}",
                 "Omit --channels, or use the other file.",
             )
         n_train, data, flip = known.find("n_train"), known.find("data"), known.find("flip")
-        self.n_train = n_train.value if n_train else IMAGES_A_CLASS * fit.outputs
-        title, file = known.find("title"), Path(self.order.path)
+        self.n_train = n_train.value if n_train else IMAGES_PER_CLASS * fit.outputs
+        title, file = known.find("title"), Path(self.request.path)
         card = TeacherCard(
             name=file.stem,
             title=(title and title.value) or f"{known.architecture} ({file.name[:100]})",
@@ -302,16 +304,16 @@ class Examination:
         )
         try:
             probes.map_size(self.teacher, side.value)
-            kind = self.teacher.map_kind
+            map_kind = self.teacher.map_kind
             with torch.no_grad():
                 width = self.teacher(
                     torch.zeros(1, fit.channels, side.value, side.value)
                 ).embedding.shape[1]
         except Exception as error:
-            self.refuse(
+            self.fail(
                 "input",
                 f"it does not accept images of {side.value} × {side.value} × {fit.channels}:"
-                f" {capabilities.brief(error)}",
+                f" {capabilities.short_message(error)}",
                 "Give the side of its training images with --side.",
             )
         smallest, size = (
@@ -329,11 +331,11 @@ class Examination:
             f"squares of {side.value} × {side.value} ({side.source}), {fit.channels}"
             f" channel{'s' * (fit.channels > 1)} (the file's)"
         )
-        self.say(
+        self.report_row(
             "input",
             *(
                 ("ok", text)
-                if side.sure
+                if side.certain
                 else (
                     "warn",
                     text,
@@ -344,7 +346,7 @@ class Examination:
                 )
             ),
         )
-        source = {"file": Path(self.order.path).name, "sha256": self.sha256}
+        source = {"file": Path(self.request.path).name, "sha256": self.sha256}
         self.spec = {
             "card": card.model_dump(),
             "architecture": self.architecture,
@@ -354,39 +356,41 @@ class Examination:
             "std": list(std.value),
             "source": source,
         }
-        rows, self.sides = capabilities.maps(self.teacher, kind, self.order.resolutions, smallest)
+        rows, self.sides = capabilities.maps(
+            self.teacher, map_kind, self.request.resolutions, smallest
+        )
         for row in (*rows, capabilities.batch_norm(fit.network)):
-            self._add(row)
+            self.add_row(row)
         if not self.sides:
-            raise _Enough
+            raise _Finished
 
-    def count(self) -> None:
+    def check_data(self) -> None:
         """What the memory budget is relative to, and whether there are real images for
         evaluation.
         """
         known, data = self.known.find("n_train"), self.known.find("data")
         if known:
-            self.say(
+            self.report_row(
                 "memory budget",
                 "ok",
                 f"a share of {known.value:,} training images ({known.source})",
             )
         else:
-            self.say(
+            self.report_row(
                 "memory budget",
                 "warn",
-                f"number of training images unknown; assuming {IMAGES_A_CLASS:,} per class,"
+                f"number of training images unknown; assuming {IMAGES_PER_CLASS:,} per class,"
                 f" {self.n_train:,} in total",
                 "Give it with --n-train: the data memory ratio is relative to it.",
             )
         if data and data.value in classes.known():
-            self.say(
+            self.report_row(
                 "real images",
                 "ok",
                 f"accuracy is measured on {data.value} if its test images are on this machine",
             )
         else:
-            self.say(
+            self.report_row(
                 "real images",
                 "warn",
                 "no data set is named, so accuracy on real images is not measured",
@@ -395,8 +399,8 @@ class Examination:
             )
 
 
-def _figures(values: Sequence[float]) -> str:
+def _format_numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{v:.4g}" for v in values)
 
 
-__all__ = ["Examination", "PreflightError", "adopt", "examine", "preflight"]
+__all__ = ["Examination", "PreflightError", "examine", "preflight", "save_teacher"]

@@ -30,15 +30,15 @@ def limited(memory: int | None = None, seconds: float | None = None) -> Iterator
     Beyond the memory limit an allocation fails (MemoryError, or a library's version of it); beyond
     the time limit the system ends the process with SIGXCPU.
     """
-    before = []
-    wanted = {
+    previous = []
+    limits = {
         "RLIMIT_AS": (
             None if memory is None or not (now := _status("VmSize")) else now + memory + SLACK
         ),
         "RLIMIT_CPU": None if seconds is None else int(time.process_time() + seconds) + 1,
         "RLIMIT_CORE": 0,  # no core dump of a process that hits a limit
     }
-    for name, value in wanted.items():
+    for name, value in limits.items():
         kind = getattr(resource, name, None)
         if kind is None or value is None:
             continue
@@ -49,11 +49,11 @@ def limited(memory: int | None = None, seconds: float | None = None) -> Iterator
             value = min(value, soft)
         with contextlib.suppress(OSError, ValueError):  # a system without this limit
             resource.setrlimit(kind, (value, hard))
-            before.append((kind, (soft, hard)))
+            previous.append((kind, (soft, hard)))
     try:
         yield
     finally:
-        for kind, old in before:
+        for kind, old in previous:
             resource.setrlimit(kind, old)
 
 
@@ -67,7 +67,7 @@ def free_memory() -> int | None:
     return None
 
 
-def forget_peak() -> None:
+def reset_peak() -> None:
     """Restart the count of `peak_memory`, if the system supports it."""
     with contextlib.suppress(OSError):
         REFRESH.write_text("5")
@@ -77,8 +77,8 @@ def peak_memory() -> int | None:
     """Peak memory of this process in bytes; None if the system does not say."""
     if (peak := _status("VmHWM")) is not None or resource is None:
         return peak
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if os.uname().sysname == "Darwin" else most * 1024
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_bytes if os.uname().sysname == "Darwin" else peak_bytes * 1024
 
 
 def _status(field: str) -> int | None:

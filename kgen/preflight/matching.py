@@ -18,7 +18,7 @@ COUNTER = "num_batches_tracked"
 it.
 """
 
-MOST = 1024
+MAX_SIZE = 1024
 """Limit on any size in a card, because a network is built before its tensors are compared."""
 
 
@@ -39,12 +39,12 @@ class Fit(NamedTuple):
     """Name and both shapes of tensors whose shapes differ."""
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         return not (self.missing or self.unexpected or self.misshapen)
 
 
-def shape_of(architecture: str, about: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(architecture name, extra arguments of one of our own); `about` is the file's card, if any.
+def resolve_shape(architecture: str, about: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(architecture name, extra arguments of one of our own); `spec` is the file's card, if any.
 
     Raises ZooError for one of our own without its sizes.
     """
@@ -66,10 +66,10 @@ def shape_of(architecture: str, about: dict[str, Any]) -> tuple[str, dict[str, A
         numbers = [
             n for value in shape.values() for n in (value if isinstance(value, list) else [value])
         ]
-        if len(numbers) > 4 or not all(type(n) is int and 0 <= n <= MOST for n in numbers):
+        if len(numbers) > 4 or not all(type(n) is int and 0 <= n <= MAX_SIZE for n in numbers):
             raise zoo.ZooError(
                 f"The card in the file says {str(shape)[:80]} for a {architecture}; expected whole"
-                f" numbers up to {MOST}. Name an architecture with --arch.",
+                f" numbers up to {MAX_SIZE}. Name an architecture with --arch.",
                 code="card",
             )
         return architecture, shape
@@ -94,56 +94,56 @@ def fit(
     Raises ZooError for an unknown architecture.
     """
     network = zoo.build(architecture, shape, 0, channels, outputs, side)
-    wanted = network.state_dict()
-    found = _named(tensors, wanted, by_order)
-    first = next((name for name, t in wanted.items() if t.ndim == 4), "")
-    there = (
-        _length(found.get(_classifier(network)), 0, outputs),
-        _length(found.get(first), 1, channels),
+    expected = network.state_dict()
+    found = _rename_tensors(tensors, expected, by_order)
+    first_conv = next((name for name, t in expected.items() if t.ndim == 4), "")
+    detected = (
+        _axis_length(found.get(_classifier(network)), 0, outputs),
+        _axis_length(found.get(first_conv), 1, channels),
     )
-    if there != (outputs, channels):
-        outputs, channels = there
+    if detected != (outputs, channels):
+        outputs, channels = detected
         network = zoo.build(architecture, shape, 0, channels, outputs, side)
-        wanted = network.state_dict()
-    kept = {name: t for name, t in found.items() if name in wanted}
+        expected = network.state_dict()
+    loadable = {name: t for name, t in found.items() if name in expected}
     result = Fit(
         network,
         outputs,
         channels,
         [
             f"{name} ({_shape(t)})"
-            for name, t in wanted.items()
+            for name, t in expected.items()
             if name not in found and not name.endswith(COUNTER)
         ],
         [
             f"{name} ({_shape(t)})"
             for name, t in found.items()
-            if name not in wanted and not name.endswith(COUNTER)
+            if name not in expected and not name.endswith(COUNTER)
         ],
         [
-            f"{name} ({_shape(t)}, expected {_shape(wanted[name])})"
-            for name, t in kept.items()
-            if not _same(t, wanted[name])
+            f"{name} ({_shape(t)}, expected {_shape(expected[name])})"
+            for name, t in loadable.items()
+            if not _is_compatible(t, expected[name])
         ],
     )
-    if result.whole:
-        network.load_state_dict(kept, strict=False)
+    if result.complete:
+        network.load_state_dict(loadable, strict=False)
     return result
 
 
-def _named(
-    tensors: dict[str, Tensor], wanted: dict[str, Tensor], by_order: bool
+def _rename_tensors(
+    tensors: dict[str, Tensor], expected: dict[str, Tensor], by_order: bool
 ) -> dict[str, Tensor]:
     """The file's tensors under the network's names, as far as they match."""
     if by_order:
-        ours = [name for name in wanted if not name.endswith(COUNTER)]
-        theirs = [t for name, t in tensors.items() if not name.endswith(COUNTER)]
-        surplus = {f"number {i + 1}": t for i, t in enumerate(theirs) if i >= len(ours)}
-        return dict(zip(ours, theirs)) | surplus
-    shared = {name.partition(".")[0] + "." for name in wanted}
-    if len(shared) == 1 and not any(name.startswith(tuple(shared)) for name in tensors):
+        names = [name for name in expected if not name.endswith(COUNTER)]
+        values = [t for name, t in tensors.items() if not name.endswith(COUNTER)]
+        surplus = {f"number {i + 1}": t for i, t in enumerate(values) if i >= len(names)}
+        return dict(zip(names, values)) | surplus
+    prefixes = {name.partition(".")[0] + "." for name in expected}
+    if len(prefixes) == 1 and not any(name.startswith(tuple(prefixes)) for name in tensors):
         return {
-            f"{next(iter(shared))}{name}": t for name, t in tensors.items()
+            f"{next(iter(prefixes))}{name}": t for name, t in tensors.items()
         }  # our wrapper around another library's network
     return tensors
 
@@ -163,16 +163,18 @@ def _classifier(network: Network) -> str:
     return f"{names.get(id(layers[-1]), '')}.weight" if layers else ""
 
 
-def _length(tensor: Tensor | None, axis: int, otherwise: int) -> int:
+def _axis_length(tensor: Tensor | None, axis: int, default: int) -> int:
     return (
         tensor.shape[axis]
         if tensor is not None and tensor.ndim > axis and 0 < tensor.shape[axis] <= 1_000_000
-        else otherwise
+        else default
     )
 
 
-def _same(found: Tensor, wanted: Tensor) -> bool:
-    return found.shape == wanted.shape and found.is_floating_point() == wanted.is_floating_point()
+def _is_compatible(found: Tensor, expected: Tensor) -> bool:
+    return (
+        found.shape == expected.shape and found.is_floating_point() == expected.is_floating_point()
+    )
 
 
 def _shape(tensor: Tensor) -> str:

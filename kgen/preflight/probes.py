@@ -22,7 +22,7 @@ from kgen.teachers import Teacher
 from kgen.terms import GENERATOR
 
 BATCH, STEPS, WIDTH = 20, 3, 32
-LONG = 6.0
+MAX_STEP_SECONDS = 6.0
 """Seconds after which no further step is tried."""
 DEEP_FROM = 96
 """Side in pixels from which our own recipes start the generator at one sixteenth of it."""
@@ -30,21 +30,25 @@ DEEP_FROM = 96
 
 def step(teacher: Teacher, side: int) -> int:
     """Sides near `side` must be multiples of this, for generator and teacher together."""
-    return math.lcm(teacher.unit, 16 if side >= DEEP_FROM else 4)
+    return math.lcm(teacher.side_multiple, 16 if side >= DEEP_FROM else 4)
 
 
-def lowered(teacher: Teacher, side: int) -> int:
+def supported_side(teacher: Teacher, side: int) -> int:
     """The nearest side that generator and teacher support; not larger, if possible."""
     return max(step(teacher, side), side // step(teacher, side) * step(teacher, side))
 
 
-def usual_sides(teacher: Teacher) -> tuple[int, ...]:
+def default_sides(teacher: Teacher) -> tuple[int, ...]:
     """Half, three quarters and all of the teacher's side, as supported multiples."""
     full = min(teacher.card.side, 1024)
     return tuple(
         sorted(
-            {lowered(teacher, side) for side in (full // 2, full * 3 // 4, full) if side >= 8}
-            or {lowered(teacher, 8)}
+            {
+                supported_side(teacher, side)
+                for side in (full // 2, full * 3 // 4, full)
+                if side >= 8
+            }
+            or {supported_side(teacher, 8)}
         )
     )
 
@@ -67,13 +71,13 @@ def smallest_side(teacher: Teacher, seconds: float = 5.0) -> int | None:
 
     None if none was found in time.
     """
-    unit, end = math.lcm(teacher.unit, 4), time.monotonic() + seconds
+    unit, deadline = math.lcm(teacher.side_multiple, 4), time.monotonic() + seconds
     for side in range(math.ceil(8 / unit) * unit, teacher.card.side + 1, unit):
         try:
             map_size(teacher, side)
             return side
         except Exception:  # whatever a network raises for images that are too small
-            if time.monotonic() > end:
+            if time.monotonic() > deadline:
                 return None
     return None
 
@@ -110,16 +114,16 @@ def cost(teacher: Teacher, side: int) -> Cost:
         device="cpu",
     )
     state = LoopState(setting := TrialSetting(recipe, teacher))
-    limits.forget_peak()
+    limits.reset_peak()
     synthesis = Synthesis(setting, state, state.snapshot())
-    taken = []
+    seconds = []
     for _ in range(STEPS):
         start = time.perf_counter()
         synthesis.step()
-        taken.append(time.perf_counter() - start)
-        if sum(taken) > LONG:
+        seconds.append(time.perf_counter() - start)
+        if sum(seconds) > MAX_STEP_SECONDS:
             break
-    return Cost(sorted(taken)[len(taken) // 2], limits.peak_memory())
+    return Cost(sorted(seconds)[len(seconds) // 2], limits.peak_memory())
 
 
 class TrialSetting(Setting):
@@ -135,7 +139,7 @@ class TrialSetting(Setting):
         self.terms = GENERATOR
         self.selected = list(range(len(teacher.classes)))
         self.classes: Tensor = torch.tensor(self.selected)
-        self.sides = recipe.sides(teacher.unit)
+        self.sides = recipe.sides(teacher.side_multiple)
         self.budget_pixels = recipe.batch * self.sides[0] ** 2
         self.scales = (self._scale(self.sides[0], recipe.batch),)
         self.budget_images = recipe.batch

@@ -8,7 +8,7 @@ from kgen.preflight.request import PreflightError, Report, check_name
 from kgen.zoo import zoo
 
 
-def adopt(report: Report, name: str, *, half: bool = False) -> Path:
+def save_teacher(report: Report, name: str, *, half: bool = False) -> Path:
     """Write a report's teacher to its file, completely or not at all. → the file.
 
     From then on, `name` is a teacher.

@@ -35,7 +35,7 @@ from kgen.zoo.zoo import ZooError, did_you_mean
 
 SECONDS = 60.0
 """Time limit for a check, importing torch included."""
-MOST_NAMES, LONGEST_NAME = 100_000, 200
+MAX_NAMES, MAX_NAME_LENGTH = 100_000, 200
 TEACHER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 """Valid names of teachers; the name becomes a file name, on any system."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
@@ -85,17 +85,17 @@ class PreflightRequest(BaseModel):
 
     @field_validator("side", mode="before")
     @classmethod
-    def _a_square(cls, value):
+    def _check_side(cls, value):
         return _square(value)
 
     @field_validator("resolutions", mode="before")
     @classmethod
-    def _squares(cls, value):
+    def _check_resolutions(cls, value):
         return value if value is None else [_square(v) for v in value]
 
     @field_validator("data")
     @classmethod
-    def _a_known_set(cls, value):
+    def _check_data(cls, value):
         if value is not None and value not in classes.known():
             raise ValueError(
                 f"unknown data set. {did_you_mean(value, list(classes.known()))} If it is another"
@@ -105,22 +105,22 @@ class PreflightRequest(BaseModel):
 
     @field_validator("classes")
     @classmethod
-    def _texts(cls, value):
+    def _check_classes(cls, value):
         if value is None:
             return None
         value = tuple(name.strip() for name in value)
-        if not 1 <= len(value) <= MOST_NAMES:
-            raise ValueError(f"expected 1 to {MOST_NAMES:,} names, found {len(value):,}")
+        if not 1 <= len(value) <= MAX_NAMES:
+            raise ValueError(f"expected 1 to {MAX_NAMES:,} names, found {len(value):,}")
         for i, name in enumerate(value):
-            if not name or len(name) > LONGEST_NAME or not name.isprintable():
+            if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
                 raise ValueError(
-                    f"name {i + 1} is {name[:40]!r}; expected printable text of 1 to {LONGEST_NAME}"
-                    " characters"
+                    f"name {i + 1} is {name[:40]!r}; expected printable text of 1 to"
+                    f" {MAX_NAME_LENGTH} characters"
                 )
         return value
 
     @model_validator(mode="after")
-    def _a_normalisation(self):
+    def _check_normalization(self):
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together; give both or neither")
         if self.mean is None or self.std is None:
@@ -182,14 +182,16 @@ def parse_request(data: dict[str, Any] | str | bytes) -> PreflightRequest:
         )
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        field = ".".join(map(str, first["loc"]))
         found = repr(first.get("input"))
-        said = first["msg"].removeprefix("Value error, ")
-        said = said[0].lower() + said[1:]
+        message = first["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
         raise PreflightError(
-            f"{where} is {found[:60]}: {said}." if where else f"{said[0].upper() + said[1:]}.",
+            f"{field} is {found[:60]}: {message}."
+            if field
+            else f"{message[0].upper() + message[1:]}.",
             code="field",
-            field=where,
+            field=field,
         ) from None
 
 
@@ -247,20 +249,20 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 def _json_names(text: str, content: str) -> tuple[str, ...]:
     try:
-        found = json.loads(content)
+        names = json.loads(content)
     except (ValueError, RecursionError):
         raise PreflightError(
             f"The class names {text} are not JSON; expected a list of strings, or a .txt file with"
             " one name per line.",
             code="not-json",
         ) from None
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise PreflightError(
             f'The class names {text} are not a list of strings; expected ["cat", "dog"] in the'
             " order of the network's outputs.",
             code="not-strings",
         )
-    return tuple(found)
+    return tuple(names)
 
 
 def check_name(name: str) -> Path:
@@ -290,7 +292,7 @@ def check_name(name: str) -> Path:
 
 
 def inspect(
-    what: PreflightRequest,
+    request: PreflightRequest,
     seconds: float = SECONDS,
     on_start: Callable[[subprocess.Popen[str]], None] = lambda child: None,
 ) -> Generator[dict[str, Any], None, None]:
@@ -313,14 +315,16 @@ def inspect(
     )
     stdin, stdout = child.stdin, child.stdout
     assert stdin and stdout  # pipes
-    late = threading.Timer(seconds, child.kill)
-    late.start()
-    kind, read = None, False
+    timer = threading.Timer(seconds, child.kill)
+    timer.start()
+    kind, file_read = None, False
     try:
         on_start(child)
         try:
             stdin.write(
-                what.model_copy(update={"path": str(Path(what.path).absolute())}).model_dump_json()
+                request.model_copy(
+                    update={"path": str(Path(request.path).absolute())}
+                ).model_dump_json()
                 + "\n"
             )
             stdin.close()
@@ -329,21 +333,24 @@ def inspect(
         for line in stdout:
             message = json.loads(line)
             kind = message["kind"]
-            read = read or (kind == "row" and message["name"] == "tensors")
+            file_read = file_read or (kind == "row" and message["name"] == "tensors")
             yield message
         child.wait()
         if kind not in ("report", "error"):
-            yield {"kind": "error", "text": _end(child.returncode, seconds, late.is_alive(), read)}
+            yield {
+                "kind": "error",
+                "text": _failure_message(child.returncode, seconds, timer.is_alive(), file_read),
+            }
     finally:
-        late.cancel()
+        timer.cancel()
         child.kill()
         child.wait()
         stdout.close()
 
 
-def _end(code: int, seconds: float, in_time: bool, read: bool) -> str:
+def _failure_message(code: int, seconds: float, in_time: bool, file_read: bool) -> str:
     """Why a check ended without an answer, in words. `read`: the file had been read by then."""
-    if not in_time and read:
+    if not in_time and file_read:
         return (
             f"The check took longer than {seconds:.0f} s and was stopped before it finished, so"
             " nothing was saved; the network is large, or this machine is busy. The findings so"

@@ -12,16 +12,16 @@ from typing import Any
 from pydantic import BaseModel
 
 
-def names(model: type[BaseModel], prefix: str = "") -> list[str]:
+def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
     """Every settable field, dotted if nested: "seed", "weights.kr", "optimisers.student.lr"."""
-    found = []
+    paths = []
     for name, info in model.model_fields.items():
         kind = info.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found += names(kind, f"{prefix}{name}.")
+            paths += field_names(kind, f"{prefix}{name}.")
         else:
-            found.append(prefix + name)
-    return found
+            paths.append(prefix + name)
+    return paths
 
 
 class Invalid(ValueError):
@@ -35,7 +35,7 @@ class Invalid(ValueError):
         self.field = field
 
 
-CALLED = {"budget": "ratio", "steps": "generator_steps"}
+ALIASES = {"budget": "ratio", "steps": "generator_steps"}
 """Common names for fields, and the fields they stand for."""
 
 
@@ -46,15 +46,15 @@ def unknown(path: str, valid: list[str]) -> tuple[str, dict[str, Any]]:
         if "." in path
         else [*valid, *dict.fromkeys(v.partition(".")[0] for v in valid if "." in v)]
     )
-    same_end = [v for v in valid if v.rpartition(".")[2] == path.rpartition(".")[2]]
-    near = (
-        [CALLED[path]]
-        if path in CALLED
-        else difflib.get_close_matches(path, known, 1, 0.6) or same_end
+    same_name = [v for v in valid if v.rpartition(".")[2] == path.rpartition(".")[2]]
+    matches = (
+        [ALIASES[path]]
+        if path in ALIASES
+        else difflib.get_close_matches(path, known, 1, 0.6) or same_name
     )
     return f"Recipe field {path!r} is not known." + (
-        f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(valid)}."
-    ), {"code": "unknown-field", "field": path, "meant": near[0] if near else None}
+        f" Did you mean {matches[0]!r}?" if matches else f" Known: {', '.join(valid)}."
+    ), {"code": "unknown-field", "field": path, "meant": matches[0] if matches else None}
 
 
 def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict[str, Any]]:
@@ -63,25 +63,25 @@ def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict
     """
     path = ".".join(str(p) for p in error["loc"])
     if error["type"] == "extra_forbidden":
-        return unknown(path, names(model))
+        return unknown(path, field_names(model))
     found = repr(error.get("input"))
     found = found if len(found) < 60 else found[:57] + "…"
     if error["type"] == "literal_error":
         expected = error["ctx"]["expected"]
-        near = difflib.get_close_matches(
+        matches = difflib.get_close_matches(
             str(error.get("input")),
             expected.replace("'", "").replace(" or ", ", ").split(", "),
             1,
             0.4,
         )
         return f"Recipe field {path!r} is {found}; expected {expected}." + (
-            f" Did you mean {near[0]!r}?" if near else ""
+            f" Did you mean {matches[0]!r}?" if matches else ""
         ), {
             "code": "not-a-choice",
             "field": path,
             "value": found,
             "allowed": expected,
-            "meant": near[0] if near else None,
+            "meant": matches[0] if matches else None,
         }
     if error["type"] == "value_error":
         cause = error["ctx"]["error"]
@@ -90,12 +90,12 @@ def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict
             "field": path or getattr(cause, "field", ""),
         }
     limits = _limits(error["loc"], model)
-    wanted = limits or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"Recipe field {path!r} is {found}; allowed: {wanted}.", {
+    allowed = limits or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    return f"Recipe field {path!r} is {found}; allowed: {allowed}.", {
         "code": "invalid-value",
         "field": path,
         "value": found,
-        "allowed": wanted,
+        "allowed": allowed,
     }
 
 
@@ -112,10 +112,10 @@ def _limits(path: tuple, model: type[BaseModel]) -> str:
             else node.get("properties", {}).get(key, {})
         )
     node = next((n for n in node.get("anyOf", []) if n.get("type") in ("number", "integer")), node)
-    words = (
+    phrases = (
         ("minimum", "{:g} or more"),
         ("exclusiveMinimum", "above {:g}"),
         ("maximum", "at most {:g}"),
         ("exclusiveMaximum", "below {:g}"),
     )
-    return " and ".join(text.format(node[key]) for key, text in words if key in node)
+    return " and ".join(text.format(node[key]) for key, text in phrases if key in node)

@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
 
-class Weights(Part):
+class Weights(Section):
     """Weights of the loss terms (the paper's α)."""
 
     ce: Annotated[float, Field(ge=0, le=1e4)] = 0.5
@@ -37,7 +37,7 @@ class Weights(Part):
     """Squared norm of the normalized image, DeepInversion's other prior."""
 
 
-class Target(Part):
+class Target(Section):
     """The target that the class activation map is pushed up to (M_target, Eq. 6)."""
 
     kind: Literal["gaussian", "full"] = "gaussian"
@@ -50,7 +50,7 @@ class Target(Part):
     """Width as a share of the map's side instead of in cells; overrides sigma."""
 
 
-class Radii(Part):
+class Radii(Section):
     """Radii of the embedding in-out game (Eq. 9, 11).
 
     If omitted, they are derived from the class embeddings (D.7).
@@ -66,7 +66,7 @@ class Radii(Part):
     """
 
 
-class Optimiser(Part):
+class Optimiser(Section):
     """An optimizer and its hyperparameters."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -81,7 +81,7 @@ class Optimiser(Part):
     """Weight decay (decoupled for AdamW)."""
 
 
-class Optimisers(Part):
+class Optimisers(Section):
     generator: Optimiser = Optimiser(name="adam", lr=4e-3, momentum=0.5)
     """For the generator and the noisy layer."""
     student: Optimiser = Optimiser(name="adamw", lr=1e-3)

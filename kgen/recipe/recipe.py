@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from kgen.errors import KGenError
 from kgen.recipe import errors
-from kgen.recipe.fields import Optimisers, Part, Radii, Target, Weights
+from kgen.recipe.fields import Optimisers, Radii, Section, Target, Weights
 
 
 class RecipeError(KGenError, ValueError):
@@ -29,7 +29,7 @@ class RecipeError(KGenError, ValueError):
     code = "recipe"
 
 
-class Recipe(Part):
+class Recipe(Section):
     """One run. Defaults are the paper's constants (Table 8, C.2–C.4) where the paper gives them."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)] = "custom"
@@ -204,7 +204,7 @@ class Recipe(Part):
 
     @field_validator("classes")
     @classmethod
-    def _some_class(cls, value):
+    def _check_classes(cls, value):
         if value is not None and not value:
             raise errors.Invalid(
                 "no class is selected; select at least one, or leave the field out for all",
@@ -216,18 +216,18 @@ class Recipe(Part):
 
     @field_validator("judge", mode="before")
     @classmethod
-    def _null_is_none(cls, value):
+    def _null_to_none(cls, value):
         return "none" if value is None else value
 
     @field_validator("real_images")
     @classmethod
-    def _from_anywhere(cls, value):
+    def _make_absolute(cls, value):
         """Make the path absolute: a run may be resumed from another folder."""
         return value and os.path.abspath(os.path.expanduser(value))
 
     @field_validator("resolutions")
     @classmethod
-    def _some_resolution(cls, value):
+    def _check_resolutions(cls, value):
         if not value:
             raise errors.Invalid("no resolution is given; at least one is required", "empty")
         if len(set(value)) != len(value):
@@ -235,7 +235,7 @@ class Recipe(Part):
         return value
 
     @model_validator(mode="after")
-    def _a_batch_for_each_resolution(self):
+    def _check_batches(self):
         if self.batches is not None and len(self.batches) != len(self.resolutions):
             raise errors.Invalid(
                 f"batches has {len(self.batches)} numbers, but there are {len(self.resolutions)}"
@@ -246,7 +246,7 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
-    def _teacher_embedding_needs_centres(self):
+    def _check_aed_embedding(self):
         if self.aed_embedding == "teacher" and self.embedding != "centre":
             raise errors.Invalid(
                 "aed_embedding is 'teacher', but embedding is 'text': a teacher's embedding can"
@@ -257,7 +257,7 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
-    def _views_need_augmentation(self):
+    def _check_views(self):
         if self.views and self.augment == "none":
             raise errors.Invalid(
                 f"views is {self.views}, but augment is 'none': stored views need augment 'student'"
@@ -287,24 +287,25 @@ class Recipe(Part):
         return self.source in ("noise", "latent")
 
     @property
-    def needs(self) -> int:
+    def side_multiple(self) -> int:
         """The generator's sides must be multiples of this; 1 without a generator."""
         return 1 if not self.generates else 16 if self.deep else 4
 
-    def sides(self, needs: int = 1) -> tuple[int, ...]:
+    def sides(self, multiple: int = 1) -> tuple[int, ...]:
         """The resolutions, each rounded down to a multiple that generator and teacher support.
 
-        `needs` is the teacher's own unit. Raises RecipeError if two resolutions become equal.
+        `multiple` is the teacher's own. Raises RecipeError if two resolutions become equal.
         """
-        unit = math.lcm(self.needs, needs)
-        sides = tuple(max(unit, e // unit * unit) for e in self.resolutions)
+        combined = math.lcm(self.side_multiple, multiple)
+        sides = tuple(max(combined, e // combined * combined) for e in self.resolutions)
         if len(set(sides)) != len(sides):
             raise RecipeError(
                 f"Recipe field 'resolutions' is {list(self.resolutions)}: generator and teacher"
-                f" need multiples of {unit}, so these become {list(sides)}. Remove one of them.",
+                f" need multiples of {combined}, so these become {list(sides)}. Remove one of"
+                " them.",
                 code="twice",
                 field="resolutions",
-                unit=unit,
+                unit=combined,
                 sides=list(sides),
             )
         return sides
@@ -368,14 +369,14 @@ class Recipe(Part):
         data = self.model_dump()
         for path, value in changes.items():
             *outer, last = path.split(".")
-            place = data
+            section = data
             for key in outer:
-                if not isinstance(place.get(key), dict):
+                if not isinstance(section.get(key), dict):
                     raise _invalid(errors.unknown(path, field_names()))
-                place = place[key]
-            if last not in place:
+                section = section[key]
+            if last not in section:
                 raise _invalid(errors.unknown(path, field_names()))
-            place[last] = value.model_dump() if isinstance(value, BaseModel) else value
+            section[last] = value.model_dump() if isinstance(value, BaseModel) else value
         return parse(data)
 
     def value(self, field: str) -> Any:
@@ -404,7 +405,7 @@ def held_out_count(batch: int) -> int:
 
 def field_names() -> list[str]:
     """Every settable name of a recipe: "seed", "weights.kr", "optimisers.student.lr"."""
-    return errors.names(Recipe)
+    return errors.field_names(Recipe)
 
 
 def _invalid(*explained: tuple[str, dict[str, Any]]) -> RecipeError:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from kgen.errors import KGenError
-from kgen.events import BatchSynthesised, Opinion, RunStarted
+from kgen.events import BatchSynthesized, Opinion, RunStarted
 from kgen.tables.results import Result
 from kgen.tables.tables import Row, Table
 
@@ -49,13 +49,13 @@ class RunError(KGenError, RuntimeError):
 
 
 def missing(
-    tables: Iterable[Table], seeds: Iterable[int], there: Iterable[tuple[str, int]]
+    tables: Iterable[Table], seeds: Iterable[int], finished: Iterable[tuple[str, int]]
 ) -> list[Task]:
     """The runs that these tables lack, each once, ordered by table, then by seed.
 
     `there`: (key, seed) of the finished runs.
     """
-    seeds, known, tasks = list(seeds), set(there), []
+    seeds, known, tasks = list(seeds), set(finished), []
     for table in tables:
         for seed in seeds:
             for r in table.rows:
@@ -65,7 +65,7 @@ def missing(
     return tasks
 
 
-def make(task: Task) -> Result:
+def run_task(task: Task) -> Result:
     """Execute one run in this process, with torch's current number of threads.
 
     Raises RunError, and whatever the engine raises.
@@ -77,7 +77,7 @@ def make(task: Task) -> Result:
     if task.row.photos is not None:
         return _on_photos(task, task.row.photos)
     plan: RunStarted | None = None
-    batch: BatchSynthesised | None = None
+    batch: BatchSynthesized | None = None
     opinions: list[tuple[int, Opinion]] = []
     for event in distill(task.row.recipe.replace(seed=task.seed)):
         if event.kind == "run_started":
@@ -125,7 +125,7 @@ def _on_photos(task: Task, n: int) -> Result:
     start = time.monotonic()
     trainings = Trainings(task.row.recipe.replace(seed=task.seed))
     (side,) = trainings.setting.sides
-    accuracy = trainings.on_photos(trainings.photos(), {side: n})
+    accuracy = trainings.train_on_photos(trainings.photos(), {side: n})
     return Result(
         key=task.row.key,
         seed=task.seed,
@@ -148,15 +148,15 @@ def measure(tasks: Iterable[Task], jobs: int) -> Generator[Outcome, None, None]:
     another.
     """
     if not jobs:
-        yield from _here(tasks)
+        yield from _run_inline(tasks)
         return
-    todo = deque(tasks)
+    queue = deque(tasks)
     busy: dict[_Worker, Task] = {}
     idle: list[_Worker] = []
     try:
-        while todo or busy:
-            while todo and len(busy) < jobs:
-                worker, task = idle.pop() if idle else _Worker(), todo.popleft()
+        while queue or busy:
+            while queue and len(busy) < jobs:
+                worker, task = idle.pop() if idle else _Worker(), queue.popleft()
                 worker.pipe.send(task)
                 busy[worker] = task
                 yield Outcome(task)
@@ -164,21 +164,21 @@ def measure(tasks: Iterable[Task], jobs: int) -> Generator[Outcome, None, None]:
             for worker in [worker for worker in busy if worker.pipe in ready]:
                 task = busy.pop(worker)
                 try:
-                    answer = worker.pipe.recv()
+                    result = worker.pipe.recv()
                     idle.append(worker)
                 except (EOFError, ConnectionError):
-                    answer = (
+                    result = (
                         f"Its process ended before the run did (exit code {worker.end()}); if"
                         " memory is short, try fewer --jobs."
                     )
-                yield _outcome(task, answer)
+                yield _outcome(task, result)
     finally:
         for worker in [*idle, *busy]:
             worker.process.terminate()
             worker.end()
 
 
-def _here(tasks: Iterable[Task]) -> Iterator[Outcome]:
+def _run_inline(tasks: Iterable[Task]) -> Iterator[Outcome]:
     import torch
 
     threads = torch.get_num_threads()
@@ -186,16 +186,16 @@ def _here(tasks: Iterable[Task]) -> Iterator[Outcome]:
         yield Outcome(task)
         torch.set_num_threads(1)
         try:
-            answer = _answer(task)
+            result = _run_or_error(task)
         finally:
             torch.set_num_threads(threads)
-        yield _outcome(task, answer)
+        yield _outcome(task, result)
 
 
-def _answer(task: Task) -> Result | str:
+def _run_or_error(task: Task) -> Result | str:
     """The run's result, or the reason for its failure."""
     try:
-        return make(task)
+        return run_task(task)
     except (
         RunError,
         ValueError,
@@ -206,8 +206,8 @@ def _answer(task: Task) -> Result | str:
         return f"{type(error).__name__}: {error}"
 
 
-def _outcome(task: Task, answer: Result | str) -> Outcome:
-    return Outcome(task, error=answer) if isinstance(answer, str) else Outcome(task, result=answer)
+def _outcome(task: Task, result: Result | str) -> Outcome:
+    return Outcome(task, error=result) if isinstance(result, str) else Outcome(task, result=result)
 
 
 class _Worker:
@@ -218,10 +218,10 @@ class _Worker:
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        self.pipe, worker_pipe = context.Pipe()
+        self.process = context.Process(target=_worker_main, args=(worker_pipe,), daemon=True)
         self.process.start()
-        theirs.close()  # so that the pipe closes when the process ends
+        worker_pipe.close()  # so that the pipe closes when the process ends
 
     def end(self) -> int | None:
         """Wait for a terminating process; returns its exit code (negative for a signal)."""
@@ -230,7 +230,7 @@ class _Worker:
         return self.process.exitcode
 
 
-def _work(pipe: Connection) -> None:
+def _worker_main(pipe: Connection) -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches us too; the parent process decides what to do
@@ -240,6 +240,6 @@ def _work(pipe: Connection) -> None:
     torch.set_num_threads(1)
     try:
         while True:
-            pipe.send(_answer(pipe.recv()))
+            pipe.send(_run_or_error(pipe.recv()))
     except (EOFError, ConnectionError):  # the parent process is gone
         return

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from kgen.recipe.recipe import Recipe, images_in
 from kgen.recipes import photographs
 
-Labelled = tuple[str, Recipe, float | None]
+LabeledRecipe = tuple[str, Recipe, float | None]
 """A row's label, its recipe, and the paper's value in percent."""
 
 STUDENT_STEPS = 600
@@ -51,7 +51,7 @@ def base(ratio: float) -> Recipe:
 def cifar10(ratio: float) -> Recipe:
     """Shared settings of the CIFAR-10 rows: like `base`, 24 × 24."""
     batches, full = round(500 * ratio), photographs.cifar10_live()
-    return at(full, 24).replace(
+    return at_resolution(full, 24).replace(
         ratio=ratio,
         epochs=batches + 1,
         student_steps=2_000 // batches,
@@ -63,7 +63,7 @@ def cifar10(ratio: float) -> Recipe:
     )
 
 
-def at(recipe: Recipe, side: int, **changes) -> Recipe:
+def at_resolution(recipe: Recipe, side: int, **changes) -> Recipe:
     """The recipe at another resolution, with as many pixels per batch and per student step."""
     student_batch = images_in(recipe.student_batch * recipe.resolutions[0] ** 2, side)
     return recipe.replace(
@@ -75,23 +75,23 @@ DIVERSE = {"weights.ed": 10.0, "weights.aed": 5.0}
 NO_KEY_REGION = {"weights.kr": 0.0}
 
 
-def ladder(ratio: float) -> Iterator[Labelled]:
+def ladder(ratio: float) -> Iterator[LabeledRecipe]:
     """Table 4."""
     yield from _rungs(base(ratio), 128, 96)
 
 
-def cifar10_ladder(ratio: float) -> Iterator[Labelled]:
+def cifar10_ladder(ratio: float) -> Iterator[LabeledRecipe]:
     """Table 4 on CIFAR-10: 24 × 24 against 32 × 32, and both."""
     yield from _rungs(cifar10(ratio), 32, 32)
 
 
-def _rungs(single: Recipe, full: int, second: int) -> Iterator[Labelled]:
+def _rungs(single: Recipe, full: int, second: int) -> Iterator[LabeledRecipe]:
     """Table 4 from the smaller resolution with the key region.
 
     `single`: that recipe; `full`: the teacher's side; `second`: the side added to the smaller one.
     """
     (small,) = single.resolutions
-    yield f"NAYER, {full} × {full}", at(single, full, **NO_KEY_REGION), 32.17
+    yield f"NAYER, {full} × {full}", at_resolution(single, full, **NO_KEY_REGION), 32.17
     yield f"+ SRG, {small} × {small}", single.replace(**NO_KEY_REGION), 41.13
     yield "+ KR, key region", single, 77.62
     yield "+ ED, diversity (K-Gen-S)", single.replace(**DIVERSE), 80.32
@@ -102,17 +102,17 @@ def _rungs(single: Recipe, full: int, second: int) -> Iterator[Labelled]:
     )
 
 
-def resolutions(ratio: float) -> Iterator[Labelled]:
+def resolutions(ratio: float) -> Iterator[LabeledRecipe]:
     """Table 10: one resolution at a time, with and without the key region."""
-    for words, changes in (("", {}), (", no key region", NO_KEY_REGION)):
+    for suffix, changes in (("", {}), (", no key region", NO_KEY_REGION)):
         for side in (48, 64, 80, 96, 112, 128):
-            yield f"{side} × {side}{words}", at(base(ratio), side, **changes), None
+            yield f"{side} × {side}{suffix}", at_resolution(base(ratio), side, **changes), None
 
 
-def sources(ratio: float) -> Iterator[Labelled]:
+def sources(ratio: float) -> Iterator[LabeledRecipe]:
     """Table 1: other image sources, each with the same number of pixels."""
     single = base(ratio)
-    full = at(single, 128, **NO_KEY_REGION)
+    full = at_resolution(single, 128, **NO_KEY_REGION)
     pixels = {"source": "pixels", "restart_optimiser": False}
     yield (
         "DeepInversion, pixels",
@@ -135,7 +135,7 @@ def sources(ratio: float) -> Iterator[Labelled]:
     yield "K-Gen", single.replace(resolutions=(80, 96), **DIVERSE), 82.21
 
 
-def switches(ratio: float) -> Iterator[Labelled]:
+def switches(ratio: float) -> Iterator[LabeledRecipe]:
     """K-Gen-S without diversity, with one change at a time, to see what the key region depends
     on.
     """

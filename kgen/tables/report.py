@@ -87,7 +87,7 @@ class Line:
 
 def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) -> list[Line]:
     """One line per row, from the available runs with these seeds."""
-    found, yardstick = [], _yardstick(table, seeds, results)
+    table_lines, yardstick = [], _yardstick(table, seeds, results)
     for row in table.rows:
         runs = [results[row.key, s] for s in seeds if (row.key, s) in results]
         mean: dict[str, float | None] = {
@@ -98,7 +98,7 @@ def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) ->
         judged = [r.second_opinion for r in runs if r.second_opinion is not None]
         chosen = [r.second_opinion_chosen for r in runs if r.second_opinion_chosen is not None]
         accuracy = mean["accuracy"]
-        found.append(
+        table_lines.append(
             Line(
                 row.label,
                 len(runs),
@@ -115,7 +115,7 @@ def lines(table: Table, seeds: range, results: dict[tuple[str, int], Result]) ->
                 **mean,
             )
         )
-    return found
+    return table_lines
 
 
 def _yardstick(
@@ -130,20 +130,20 @@ def _yardstick(
     return curve
 
 
-def _kept(cells: list[tuple[str, ...]]) -> list[int]:
+def _nonempty_columns(cells: list[tuple[str, ...]]) -> list[int]:
     """The columns that are not empty in every line."""
     return [i for i in range(len(COLUMNS)) if any(c[i] for c in cells)]
 
 
-def grid(table: Table, found: list[Line]) -> Grid:
+def grid(table: Table, table_lines: list[Line]) -> Grid:
     """The table for a terminal."""
     caption = (
         "\nThe paper's column is ResNet-34 → ResNet-18 on Imagenette at 5%: compare the order, not"
         " the values."
-        if any(line.paper for line in found)
+        if any(line.paper for line in table_lines)
         else ""
     )
-    drawn = Grid(
+    rich_table = Grid(
         title=f"{table.title} ({table.source})",
         caption=table.command + caption,
         title_justify="left",
@@ -152,41 +152,41 @@ def grid(table: Table, found: list[Line]) -> Grid:
         collapse_padding=True,
         pad_edge=False,
     )
-    cells = [line.cells() for line in found]
-    kept = _kept(cells)
-    for i in kept:
-        drawn.add_column(
+    cells = [line.cells() for line in table_lines]
+    columns = _nonempty_columns(cells)
+    for i in columns:
+        rich_table.add_column(
             COLUMNS[i].replace(" ", "\n"),
             justify="right" if i else "left",
             no_wrap=bool(i),
             vertical="bottom",
         )
     for line in cells:
-        drawn.add_row(*(line[i] for i in kept))
-    return drawn
+        rich_table.add_row(*(line[i] for i in columns))
+    return rich_table
 
 
-def data(table: Table, found: list[Line]) -> dict[str, Any]:
+def data(table: Table, table_lines: list[Line]) -> dict[str, Any]:
     """The table for JSON."""
     return {
         "table": table.name,
         "title": table.title,
         "source": table.source,
         "command": table.command,
-        "rows": [asdict(f) for f in found],
+        "rows": [asdict(f) for f in table_lines],
     }
 
 
-def markdown(table: Table, found: list[Line]) -> str:
+def markdown(table: Table, table_lines: list[Line]) -> str:
     """The table for the results page; columns that are empty in every line are omitted."""
-    cells = [line.cells() for line in found]
-    kept = _kept(cells)
-    rule = ["---" if not i else "--:" for i in kept]
-    rows = [[COLUMNS[i] for i in kept], rule, *([c[i] for i in kept] for c in cells)]
+    cells = [line.cells() for line in table_lines]
+    columns = _nonempty_columns(cells)
+    rule = ["---" if not i else "--:" for i in columns]
+    rows = [[COLUMNS[i] for i in columns], rule, *([c[i] for i in columns] for c in cells)]
     return "\n".join("| " + " | ".join(r) + " |" for r in rows) + f"\n\n    {table.command}\n"
 
 
-def marks(name: str) -> tuple[str, str]:
+def markers(name: str) -> tuple[str, str]:
     """The two comments that enclose a table on the results page."""
     return (
         f"<!-- table {name}: written by `python -m kgen table all --markdown` -->",
@@ -208,10 +208,10 @@ def write_page(texts: dict[str, str], path: Path = PAGE) -> None:
             file=str(path),
         ) from None
     for name, text in texts.items():
-        first, last = marks(name)
-        before, found, rest = page.partition(first)
-        _, ended, after = rest.partition(last)
-        if not (found and ended):
+        first, last = markers(name)
+        before, opened, rest = page.partition(first)
+        _, closed, after = rest.partition(last)
+        if not (opened and closed):
             raise TableError(
                 f"{path} has no place for the table {name!r}. Add these two lines where it belongs:"
                 f" {first} and {last}",

@@ -63,7 +63,7 @@ class Results:
         Raises TableError with the line number for an invalid line before the last.
         """
         try:
-            whole, _, _ = self.path.read_bytes().rpartition(b"\n")
+            complete, _, _ = self.path.read_bytes().rpartition(b"\n")
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -73,7 +73,7 @@ class Results:
                 file=str(self.path),
             ) from None
         found = {}
-        for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
+        for number, line in enumerate(complete.split(b"\n") if complete else [], 1):
             try:
                 result = Result.model_validate_json(line)
             except ValidationError:
@@ -112,7 +112,7 @@ class Results:
             ) from None
 
 
-def work(recipe: Recipe) -> float:
+def estimated_work(recipe: Recipe) -> float:
     """A run's duration, up to a factor: pixels that pass through a network in all its steps."""
     sides = recipe.sides()
     pixels = [b * e * e for b, e in zip(recipe.batch_sizes(sides), sides)]
@@ -129,12 +129,12 @@ class Pace:
     """
 
     def __init__(self, rows: Iterable[Row], results: Iterable[Result] = ()):
-        self._work = {row.key: work(row.recipe) for row in rows}
+        self._work = {row.key: estimated_work(row.recipe) for row in rows}
         self._seconds: dict[str, list[float]] = {}
         for result in results:
-            self.learn(result)
+            self.add(result)
 
-    def learn(self, result: Result) -> None:
+    def add(self, result: Result) -> None:
         if result.key in self._work:
             self._seconds.setdefault(result.key, []).append(result.seconds)
 

@@ -78,8 +78,8 @@ def key(recipe: Recipe, photos: int | None = None) -> str:
     nothing.
     """
     fields = recipe.model_dump(mode="json", exclude_defaults=True)
-    for free in ("name", "seed"):
-        fields.pop(free, None)
+    for name in ("name", "seed"):
+        fields.pop(name, None)
     content = {"recipe": fields, "teacher": _checksum(recipe.teacher), "protocol": PROTOCOL} | (
         {} if photos is None else {"photos": photos}
     )
@@ -111,8 +111,8 @@ RUNGS = {
 
 def ladder(ratio: float) -> tuple[Row, ...]:
     """The rungs at a data memory ratio: the named recipes, which use 1%, with matching length."""
-    sized = recipes.fashion_table_at(ratio)
-    length = {"ratio": sized.ratio, "epochs": sized.epochs, "warmup": sized.warmup}
+    reference = recipes.fashion_table_at(ratio)
+    length = {"ratio": reference.ratio, "epochs": reference.epochs, "warmup": reference.warmup}
     return tuple(
         row(label, recipes.get(name), paper, **length) for name, (label, paper) in RUNGS.items()
     )
@@ -148,10 +148,10 @@ def representative() -> tuple[Row, ...]:
 
 
 def targets() -> tuple[Row, ...]:
-    found = {(1, 2): 80.32, (1, 3): 79.99, (2, 2): 78.68}
+    values = {(1, 2): 80.32, (1, 3): 79.99, (2, 2): 78.68}
     gaussians = (
         row(f"G({i},{j})", single(), paper, target=Target(peak=i, sigma=j))
-        for (i, j), paper in found.items()
+        for (i, j), paper in values.items()
     )
     full = (
         row(f"Full({n})", single(), paper, target=Target(kind="full", peak=n))
@@ -161,9 +161,9 @@ def targets() -> tuple[Row, ...]:
 
 
 def resolutions() -> tuple[Row, ...]:
-    def at(side: int, words: str, **changes) -> Row:
+    def row_at(side: int, suffix: str, **changes) -> Row:
         return row(
-            f"{side} × {side}{words}",
+            f"{side} × {side}{suffix}",
             single(),
             resolutions=(side,),
             batch=single().batch_at(side),
@@ -172,8 +172,8 @@ def resolutions() -> tuple[Row, ...]:
 
     sides = (12, 16, 20, 24, 28)
     return (
-        *(at(e, "") for e in sides),
-        *(at(e, ", no key region", **{"weights.kr": 0.0}) for e in sides),
+        *(row_at(e, "") for e in sides),
+        *(row_at(e, ", no key region", **{"weights.kr": 0.0}) for e in sides),
     )
 
 
@@ -186,32 +186,32 @@ def mixed() -> tuple[Row, ...]:
     )
 
 
-def sensitivity(field: str, found: dict[float, float]) -> tuple[Row, ...]:
+def sensitivity(field: str, values: dict[float, float]) -> tuple[Row, ...]:
     """One row per value of a weight; value → the paper's accuracy."""
     return tuple(
         row(f"{value:g}", single(), paper, **{field: float(value)})
-        for value, paper in found.items()
+        for value, paper in values.items()
     )
 
 
 def radii() -> tuple[Row, ...]:
     """Where the pair equals the default from the class embeddings, the fields stay empty."""
-    found = {
+    values = {
         (0.015, 0.01): 80.21,
         (0.015, 0.03): 80.44,
         (0.03, 0.03): 80.24,
         (0.015, 0.1): 79.07,
         (0.05, 0.1): 77.46,
     }
-    usual: dict[tuple[float, float], dict[str, float]] = {(0.015, 0.03): {}}
+    defaults: dict[tuple[float, float], dict[str, float]] = {(0.015, 0.03): {}}
     return tuple(
         row(
             f"r_i {i:g}, r_o {o:g}",
             single(),
             paper,
-            **usual.get((i, o), {"radii.inner": i, "radii.outer": o}),
+            **defaults.get((i, o), {"radii.inner": i, "radii.outer": o}),
         )
-        for (i, o), paper in found.items()
+        for (i, o), paper in values.items()
     )
 
 
@@ -225,7 +225,7 @@ def real_photos() -> tuple[Row, ...]:
 
 
 def photographs(
-    make: Callable[[float], Iterable[photos.Labelled]], ratio: float
+    make: Callable[[float], Iterable[photos.LabeledRecipe]], ratio: float
 ) -> Callable[[], tuple[Row, ...]]:
     """The rows of a table on photographs at a data memory ratio, built on demand."""
     return lambda: tuple(row(label, recipe, paper) for label, recipe, paper in make(ratio))

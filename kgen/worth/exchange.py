@@ -17,7 +17,7 @@ from kgen.journal.reading import Run
 
 FILE = "worth.json"
 """In the run folder."""
-MOST_POINTS, LARGEST = 100, 1 << 20
+MAX_POINTS, MAX_BYTES = 100, 1 << 20
 """Limits on the trainings and the bytes of the file; one that exceeds them is not ours."""
 
 
@@ -44,7 +44,7 @@ class Worth(BaseModel):
     """The folder of real training images, if it is not the teacher's own training set."""
     pool: str = ""
     """The state of the run's pool that was measured."""
-    points: list[Point] = Field(default_factory=list, max_length=MOST_POINTS)
+    points: list[Point] = Field(default_factory=list, max_length=MAX_POINTS)
 
     @property
     def synthetic(self) -> Point | None:
@@ -112,7 +112,7 @@ def read(run: Run) -> Worth | None:
     """The exchange rate stored in the run folder; None if there is none, or it is unreadable."""
     file = run.path / FILE
     try:
-        if file.stat().st_size > LARGEST:
+        if file.stat().st_size > MAX_BYTES:
             return None
         return Worth.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):

@@ -33,7 +33,7 @@ from kgen.recipe.recipe import Recipe, held_out_count
 from kgen.rng import streams
 from kgen.worth.exchange import FILE, Point, Worth, read
 
-LEAST_HALVES = 4
+MIN_HALVINGS = 4
 """As many real images as synthetic ones, and 1/2, 1/4, 1/8 as many, are always measured."""
 
 
@@ -47,7 +47,7 @@ Progress = Callable[[int, int], None]
 """Called with the finished and the total student steps of a training."""
 
 
-def silent(done: int, total: int) -> None:
+def ignore_progress(done: int, total: int) -> None:
     """Ignore progress."""
 
 
@@ -64,13 +64,13 @@ class Trainings:
     """
 
     def __init__(self, recipe: Recipe, formats: dict[str, Format] | None = None):
-        alone = {
+        overrides = {
             "schedule": "sequential",
             "judge": "none",
             "evaluate_on": "none",
             "real_images": None,
         }
-        self.recipe = recipe.replace(**alone, **{"weights.ed": 0.0, "weights.aed": 0.0})
+        self.recipe = recipe.replace(**overrides, **{"weights.ed": 0.0, "weights.aed": 0.0})
         self.setting = Setting(self.recipe)
         if not self.setting.student_total:
             raise WorthError(
@@ -105,7 +105,7 @@ class Trainings:
             )
         else:
             photos = data.training_set(card.data, side=card.side)
-        usable = ~self._also_tested(photos)
+        usable = ~self._is_test_image(photos)
         rng = np.random.default_rng(self.recipe.seed)
         columns = [rng.permutation(np.flatnonzero((photos.labels == c) & usable)) for c in selected]
         if empty := [photos.classes[c] for c, column in zip(selected, columns) if not len(column)]:
@@ -117,29 +117,31 @@ class Trainings:
         turns = [(turn, i) for i, column in enumerate(columns) for turn in range(len(column))]
         return photos.take(np.array([columns[i][turn] for turn, i in sorted(turns)]))
 
-    def _also_tested(self, photos: RealImages) -> np.ndarray:
+    def _is_test_image(self, photos: RealImages) -> np.ndarray:
         """Which photos are files that the students are evaluated on, bool [n]."""
         if not (isinstance(photos.images, ImageFiles) and isinstance(self.real.images, ImageFiles)):
             return np.zeros(len(photos), bool)
         tested = {path.resolve() for path in self.real.images.paths}
         return np.array([path.resolve() in tested for path in photos.images.paths], bool)
 
-    def on_photos(
-        self, photos: RealImages, shares: dict[int, int], progress: Progress = silent
+    def train_on_photos(
+        self, photos: RealImages, shares: dict[int, int], progress: Progress = ignore_progress
     ) -> float:
         """Accuracy after training on the first of `photos`; `shares` is the number at each side."""
         selected, first, buffers = self.setting.selected, 0, {}
         for side, n in shares.items():
             if n:
-                some = photos.take(np.arange(first, first + n))
+                subset = photos.take(np.arange(first, first + n))
                 buffers[side] = (
-                    smaller(some.images, side),
-                    torch.tensor([selected.index(c) for c in some.labels.tolist()]),
+                    downscale(subset.images, side),
+                    torch.tensor([selected.index(c) for c in subset.labels.tolist()]),
                 )
             first += n
-        return self.on(buffers, progress)
+        return self.train_on(buffers, progress)
 
-    def on(self, buffers: dict[int, tuple[Tensor, Tensor]], progress: Progress = silent) -> float:
+    def train_on(
+        self, buffers: dict[int, tuple[Tensor, Tensor]], progress: Progress = ignore_progress
+    ) -> float:
         """Accuracy after training on these images: side e → (u8 [n,c,e,e], labels [n]).
 
         Labels are positions in the selected classes. Raises WorthError if a loss is not finite.
@@ -147,18 +149,18 @@ class Trainings:
         setting = self.setting
         state = LoopState(setting, self.formats)
         self.formats = state.formats  # so that all students compute in the same format
-        room = max(len(labels) * side**2 for side, (_, labels) in buffers.items())
+        capacity = max(len(labels) * side**2 for side, (_, labels) in buffers.items())
         state.pool = MemoryPool(
-            room * len(buffers), "fifo", device=setting.device, sides=tuple(buffers)
+            capacity * len(buffers), "fifo", device=setting.device, sides=tuple(buffers)
         )
         for side, (images, positions) in buffers.items():
             self._fill(state, side, images, positions)
-        learner, total = StudentTrainer(setting, state), setting.student_total
+        trainer, total = StudentTrainer(setting, state), setting.student_total
         for step in range(1, total + 1):
-            learner.step()
+            trainer.step()
             if step % REPORT_EVERY == 0 or step == total:
                 try:
-                    learner.report()
+                    trainer.report()
                 except Diverged as error:
                     raise WorthError(
                         f"The student's loss was not finite at step {error.step}: lower recipe"
@@ -190,41 +192,45 @@ class Trainings:
             state.pool.add(pixels, positions[batch], i, extras)
 
 
-def smaller(images, side: int) -> Tensor:
+def downscale(images, side: int) -> Tensor:
     """Real images [n,c,h,w] as bytes at a side, scaled without aliasing."""
     parts = []
     for batch in batch_slices(images.shape):
-        some = torch.from_numpy(np.ascontiguousarray(images[batch]))
-        if some.shape[-2:] != (side, side):
-            some = (
+        pixels = torch.from_numpy(np.ascontiguousarray(images[batch]))
+        if pixels.shape[-2:] != (side, side):
+            pixels = (
                 F.interpolate(
-                    some.float(), (side, side), mode="bilinear", antialias=True, align_corners=False
+                    pixels.float(),
+                    (side, side),
+                    mode="bilinear",
+                    antialias=True,
+                    align_corners=False,
                 )
                 .round_()
                 .clamp_(0, 255)
                 .to(torch.uint8)
             )
-        parts.append(some)
+        parts.append(pixels)
     return torch.cat(parts)
 
 
-def pool_of(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]:
+def rebuild_pool(run: Run, setting: Setting) -> dict[int, tuple[Tensor, Tensor]]:
     """The run's pool after its last iteration: side → images u8 [n,c,e,e], labels [n].
 
     Raises WorthError if it is empty.
     """
     r, pool = run.recipe, new_pool(setting, streams(run.recipe.seed)["pool"])
-    kept_out = next(
+    held_out = next(
         (event.tested_on == "synthetic" for event in run.events() if event.kind == "run_started"),
         False,
     )
-    wanted = ("images", "labels", "teacher_top")
+    names = ("images", "labels", "teacher_top")
     for iteration in run.iterations():
         batch = {
-            name: torch.from_numpy(array) for name, array in run.batch(iteration, wanted).items()
+            name: torch.from_numpy(array) for name, array in run.batch(iteration, names).items()
         }
         images, positions = batch["images"], batch["labels"].long()
-        offered = len(images) - (held_out_count(len(images)) if kept_out else 0)
+        offered = len(images) - (held_out_count(len(images)) if held_out else 0)
         admitted = None
         if r.admit == "recognized":
             admitted = (
@@ -249,14 +255,17 @@ def shares(counts: dict[int, int], n: int) -> dict[int, int]:
 
     The first side gets the rounding remainder.
     """
-    whole = sum(counts.values())
-    found = {side: n * count // whole for side, count in counts.items()}
+    total = sum(counts.values())
+    found = {side: n * count // total for side, count in counts.items()}
     found[next(iter(found))] += n - sum(found.values())
     return found
 
 
-def weigh(
-    run: Run, folder: str | None = None, real: str | None = None, progress: Progress = silent
+def measure(
+    run: Run,
+    folder: str | None = None,
+    real: str | None = None,
+    progress: Progress = ignore_progress,
 ) -> Iterator[Worth]:
     """Measure a run's exchange rate; yields the results so far after each training.
 
@@ -265,30 +274,36 @@ def weigh(
     `real`: real test images, by default the recipe's. Raises WorthError, DataError and whatever a
     `Setting` raises.
     """
-    before = read(run)
-    folder = folder or (before.photos if before else None)
+    previous = read(run)
+    folder = folder or (previous.photos if previous else None)
     recipe = run.recipe.replace(real_images=real) if real else run.recipe
-    trainings = Trainings(recipe, precision.of_record(run.info.get("formats")))
+    trainings = Trainings(recipe, precision.from_record(run.info.get("formats")))
     setting = trainings.setting
-    photos, pool = trainings.photos(folder), pool_of(run, setting)
+    photos, pool = trainings.photos(folder), rebuild_pool(run, setting)
     counts = {side: len(labels) for side, (_, labels) in pool.items()}
-    size, fewest = sum(counts.values()), len(setting.selected)
-    if min(size, len(photos)) < fewest:
+    size, minimum = sum(counts.values()), len(setting.selected)
+    if min(size, len(photos)) < minimum:
         raise WorthError(
-            f"There are {size:,} synthetic images and {len(photos):,} real ones for {fewest:,}"
+            f"There are {size:,} synthetic images and {len(photos):,} real ones for {minimum:,}"
             " classes; at least one per class is needed.",
             code="too-few",
             images=size,
             photos=len(photos),
-            classes=fewest,
+            classes=minimum,
         )
-    made = f"attempt {run.info.get('attempt', 1)}, {len(run.iterations())} iterations"
+    pool_state = f"attempt {run.info.get('attempt', 1)}, {len(run.iterations())} iterations"
     worth = Worth(
-        n=trainings.tested, steps=setting.student_total, seed=recipe.seed, photos=folder, pool=made
+        n=trainings.tested,
+        steps=setting.student_total,
+        seed=recipe.seed,
+        photos=folder,
+        pool=pool_state,
     )
-    if before and before.same_measure(worth):
-        worth.points = [point for point in before.points if point.real or before.pool == made]
-    known = {(point.images, point.real) for point in worth.points}
+    if previous and previous.same_measure(worth):
+        worth.points = [
+            point for point in previous.points if point.real or previous.pool == pool_state
+        ]
+    measured = {(point.images, point.real) for point in worth.points}
 
     def add(images: int, real: bool, accuracy: float) -> Worth:
         worth.points.append(Point(images=images, real=real, accuracy=accuracy))
@@ -296,13 +311,13 @@ def weigh(
         return worth
 
     yield worth
-    if (size, False) not in known:
-        yield add(size, False, trainings.on(pool, progress))
+    if (size, False) not in measured:
+        yield add(size, False, trainings.train_on(pool, progress))
     synthetic = next(point.accuracy for point in worth.points if not point.real)
     n, halves = min(size, len(photos)), 0
-    while n >= fewest and (
-        halves < LEAST_HALVES or synthetic < min(p.accuracy for p in worth.photographs)
+    while n >= minimum and (
+        halves < MIN_HALVINGS or synthetic < min(p.accuracy for p in worth.photographs)
     ):
-        if (n, True) not in known:
-            yield add(n, True, trainings.on_photos(photos, shares(counts, n), progress))
+        if (n, True) not in measured:
+            yield add(n, True, trainings.train_on_photos(photos, shares(counts, n), progress))
         n, halves = n // 2, halves + 1

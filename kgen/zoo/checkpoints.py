@@ -22,17 +22,17 @@ from torch.torch_version import TorchVersion
 from kgen.zoo.zoo import ZooError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
-MOST_BYTES = 4 * 2**30
+MAX_BYTES = 4 * 2**30
 """Limit of a file, and of its tensors together: twice the largest image classifiers in full
 precision.
 """
-MOST_TENSORS = 20_000
-MOST_PICKLE = 8 * 2**20
+MAX_TENSORS = 20_000
+MAX_PICKLE_BYTES = 8 * 2**20
 """Limit on the bytes that list the tensors of a .pt file: about 200 per tensor."""
-LONGEST_NAME = 300
-OLDEST_TORCH = "2.10"
+MAX_NAME_LENGTH = 300
+MIN_TORCH = "2.10"
 """Earlier versions have two holes in `weights_only` (CVE-2025-32434, CVE-2026-24747)."""
-TYPES = {
+ALLOWED_DTYPES = {
     torch.float32,
     torch.float16,
     torch.bfloat16,
@@ -48,7 +48,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "weights")
 """Where training scripts store the weights inside a checkpoint, most specific first."""
 PREFIXES = ("module.", "_orig_mod.", "model.")
 """Prefixes that DataParallel, torch.compile and Lightning add to every name."""
-SAVE = "save the weights only: torch.save(model.state_dict(), 'weights.pt')"
+SAVE_HINT = "save the weights only: torch.save(model.state_dict(), 'weights.pt')"
 
 
 class CheckpointError(ZooError):
@@ -82,13 +82,13 @@ def open_checkpoint(path: str | Path, suffix: str | None = None) -> Checkpoint:
     """
     path = Path(path)
     suffix = (path.suffix if suffix is None else suffix).lower()
-    _look_at_file(path, suffix)
+    _check_file(path, suffix)
     found = _safetensors(path) if suffix == ".safetensors" else _torch_file(path)
-    _look_at_tensors(path, found.tensors)
+    _check_tensors(path, found.tensors)
     return found
 
 
-def _look_at_file(path: Path, suffix: str) -> None:
+def _check_file(path: Path, suffix: str) -> None:
     if suffix not in SUFFIXES:
         raise CheckpointError(
             f"{path} ends in {suffix or 'nothing'!r}; expected a weights file:"
@@ -115,9 +115,9 @@ def _look_at_file(path: Path, suffix: str) -> None:
             code="empty",
             file=str(path),
         )
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise CheckpointError(
-            f"{path} has {size / 2**30:.1f} GB, the limit is {MOST_BYTES / 2**30:.0f}; {SAVE}"
+            f"{path} has {size / 2**30:.1f} GB, the limit is {MAX_BYTES / 2**30:.0f}; {SAVE_HINT}"
             " (optimizer states take up two thirds of a checkpoint).",
             code="too-large",
             file=str(path),
@@ -137,7 +137,7 @@ def _safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, "pt", device="cpu") as file:
             names = list(file.keys())
-            _check_number(path, len(names))
+            _check_count(path, len(names))
             return Checkpoint(
                 {name: file.get_tensor(name) for name in names},
                 "safetensors",
@@ -148,8 +148,8 @@ def _safetensors(path: Path) -> Checkpoint:
         raise
     except Exception as error:
         raise CheckpointError(
-            f"{path} is damaged or not a safetensors file ({_brief(error)}); copy or download it"
-            " again.",
+            f"{path} is damaged or not a safetensors file ({_short_message(error)}); copy or"
+            " download it again.",
             code="damaged",
         ) from None
 
@@ -158,30 +158,30 @@ def _safetensors(path: Path) -> Checkpoint:
 
 
 def _torch_file(path: Path) -> Checkpoint:
-    if torch.__version__ < TorchVersion(OLDEST_TORCH):
+    if torch.__version__ < TorchVersion(MIN_TORCH):
         raise CheckpointError(
             f"{path} cannot be read safely with torch {torch.__version__}; install torch"
-            f" {OLDEST_TORCH} or later.",
+            f" {MIN_TORCH} or later.",
             code="old-torch",
-            needed=str(OLDEST_TORCH),
+            needed=str(MIN_TORCH),
         )
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"  # torch uses the same test
     if zipped:
-        _look_at_zip(path)
+        _check_zip(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except Exception as error:  # we have seen thirteen kinds
-        raise _refusal(path, error) from None
+        raise _load_error(path, error) from None
     tensors, notes = _unwrap(path, content)
     return Checkpoint(
         tensors, "torch" if zipped else "torch, as written before version 1.6", {}, notes
     )
 
 
-def _look_at_zip(path: Path) -> None:
+def _check_zip(path: Path) -> None:
     """Check the archive's directory before anything is unpacked.
 
     torch never compresses, so a compressed member was not written by torch.
@@ -191,34 +191,37 @@ def _look_at_zip(path: Path) -> None:
             members = archive.infolist()
     except (OSError, ValueError, NotImplementedError, RecursionError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{path} is a damaged .pt file ({_brief(error)}); copy or download it again.",
+            f"{path} is a damaged .pt file ({_short_message(error)}); copy or download it again.",
             code="damaged",
         ) from None
-    if len(members) > MOST_TENSORS + 100:
+    if len(members) > MAX_TENSORS + 100:
         raise CheckpointError(
-            f"{path} has {len(members):,} parts, the limit is {MOST_TENSORS:,}; {SAVE}.",
+            f"{path} has {len(members):,} parts, the limit is {MAX_TENSORS:,}; {SAVE_HINT}.",
             code="too-many",
             count=len(members),
         )
     names = [m.filename for m in members]
-    odd = [n for n in names if n.startswith("/") or "\\" in n or ".." in n.split("/") or "\0" in n]
-    if odd or len(set(names)) != len(names) or len({n.partition("/")[0] for n in names}) > 1:
+    invalid = [
+        n for n in names if n.startswith("/") or "\\" in n or ".." in n.split("/") or "\0" in n
+    ]
+    if invalid or len(set(names)) != len(names) or len({n.partition("/")[0] for n in names}) > 1:
         raise CheckpointError(
             f"{path} was not written by torch.save: its parts have odd names"
-            f" ({(odd or names)[0]!r}); {SAVE}.",
+            f" ({(invalid or names)[0]!r}); {SAVE_HINT}.",
             code="part-names",
-            name=(odd or names)[0],
+            name=(invalid or names)[0],
         )
     inner = {n.partition("/")[2]: m for n, m in zip(names, members)}
     if "constants.pkl" in inner or any(n.startswith("code/") for n in inner):
         raise CheckpointError(
-            f"{path} is a TorchScript program, which is code; in the Python that made it, {SAVE}.",
+            f"{path} is a TorchScript program, which is code; in the Python that made it,"
+            f" {SAVE_HINT}.",
             code="code",
         )
     if any(m.compress_type != zipfile.ZIP_STORED for m in members):
         raise CheckpointError(
             f"{path} is compressed, which torch.save never does, and could expand without limit;"
-            f" unpack it, or {SAVE}.",
+            f" unpack it, or {SAVE_HINT}.",
             code="compressed",
         )
     if sum(m.file_size for m in members) > path.stat().st_size:
@@ -232,15 +235,15 @@ def _look_at_zip(path: Path) -> None:
             " .pt file itself.",
             code="not-torch",
         )
-    if inner["data.pkl"].file_size > MOST_PICKLE:
+    if inner["data.pkl"].file_size > MAX_PICKLE_BYTES:
         raise CheckpointError(
             f"{path} lists its contents in {inner['data.pkl'].file_size / 2**20:.0f} MB, limit"
-            f" {MOST_PICKLE // 2**20}; {SAVE}.",
+            f" {MAX_PICKLE_BYTES // 2**20}; {SAVE_HINT}.",
             code="too-large",
         )
 
 
-def _refusal(path: Path, error: Exception) -> CheckpointError:
+def _load_error(path: Path, error: Exception) -> CheckpointError:
     """Any of torch's exceptions as one of ours."""
     text = str(error)
     if isinstance(error, MemoryError) or "allocate" in text:
@@ -249,16 +252,17 @@ def _refusal(path: Path, error: Exception) -> CheckpointError:
             " from another source.",
             code="memory",
         )
-    if wanted := re.search(r"GLOBAL ([\w.]+)", text):
+    if match := re.search(r"GLOBAL ([\w.]+)", text):
         return CheckpointError(
-            f"{path} tries to run code of {wanted[1]!r} when it is read, which is rejected because"
-            f" that code could do anything; if you trust it, {SAVE}.",
+            f"{path} tries to run code of {match[1]!r} when it is read, which is rejected because"
+            f" that code could do anything; if you trust it, {SAVE_HINT}.",
             code="code",
-            found=wanted[1],
+            found=match[1],
         )
     if "TorchScript" in text:
         return CheckpointError(
-            f"{path} is a TorchScript program, which is code; in the Python that made it, {SAVE}.",
+            f"{path} is a TorchScript program, which is code; in the Python that made it,"
+            f" {SAVE_HINT}.",
             code="code",
         )
     if "legacy .tar" in text:
@@ -267,23 +271,25 @@ def _refusal(path: Path, error: Exception) -> CheckpointError:
             code="not-torch",
         )
     return CheckpointError(
-        f"{path} is damaged or was not written by torch.save ({_brief(error)}); copy or download it"
-        f" again, or {SAVE}.",
+        f"{path} is damaged or was not written by torch.save ({_short_message(error)}); copy or"
+        f" download it again, or {SAVE_HINT}.",
         code="damaged",
     )
 
 
-def _brief(error: Exception) -> str:
+def _short_message(error: Exception) -> str:
     """The relevant line of an exception, short enough for a sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next(
+    message = next(
         (line for line in lines if line.startswith(("Unsupported", "PytorchStreamReader"))),
         lines[0] if lines else "",
     )
-    if said.startswith("Weights only load failed"):
-        said = "not weights only"
-    said = re.sub(r"[^\x20-\x7e]", "?", said.partition(". ")[0])
-    return f"{type(error).__name__}: {said[:100].rstrip('. ')}" if said else type(error).__name__
+    if message.startswith("Weights only load failed"):
+        message = "not weights only"
+    message = re.sub(r"[^\x20-\x7e]", "?", message.partition(". ")[0])
+    return (
+        f"{type(error).__name__}: {message[:100].rstrip('. ')}" if message else type(error).__name__
+    )
 
 
 def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -301,16 +307,16 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
     if not isinstance(content, dict) or not content:
         raise CheckpointError(
             f"{path} contains {'nothing' if content == {} else type(content).__name__}, expected"
-            f" names of tensors; {SAVE}.",
+            f" names of tensors; {SAVE_HINT}.",
             code="not-tensors",
         )
-    _check_number(path, len(content))
+    _check_count(path, len(content))
     for name, value in content.items():
         if not isinstance(name, str) or type(value) not in (Tensor, torch.nn.Parameter):
             kind = type(value).__name__
             raise CheckpointError(
                 f"{path} contains {_name(name)}, which is not a tensor but {kind}, and no weights"
-                f" under {', '.join(map(repr, WRAPPERS))}; {SAVE}.",
+                f" under {', '.join(map(repr, WRAPPERS))}; {SAVE_HINT}.",
                 code="not-tensors",
                 name=str(name)[:60],
             )
@@ -326,12 +332,12 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
 # --- both -----------------------------------------------------------------------------------------
 
 
-def _check_number(path: Path, found: int) -> None:
-    if found > MOST_TENSORS:
+def _check_count(path: Path, count: int) -> None:
+    if count > MAX_TENSORS:
         raise CheckpointError(
-            f"{path} has {found:,} tensors, the limit is {MOST_TENSORS:,}; {SAVE}.",
+            f"{path} has {count:,} tensors, the limit is {MAX_TENSORS:,}; {SAVE_HINT}.",
             code="too-many",
-            count=found,
+            count=count,
         )
 
 
@@ -339,22 +345,22 @@ def _name(name: object) -> str:
     return repr(name)[:60]
 
 
-def _look_at_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """First check type, layout and actual size of all tensors: what follows reads every number."""
     if not tensors:
         raise CheckpointError(
-            f"{path} contains no tensors; {SAVE}.",
+            f"{path} contains no tensors; {SAVE_HINT}.",
             code="not-tensors",
         )
     total = 0
     for name, t in tensors.items():
-        if len(name) > LONGEST_NAME or not name.isprintable():
+        if len(name) > MAX_NAME_LENGTH or not name.isprintable():
             raise CheckpointError(
                 f"{path} has a tensor with an odd name {_name(name)}; expected at most printable"
-                f" {LONGEST_NAME} characters; {SAVE}.",
+                f" {MAX_NAME_LENGTH} characters; {SAVE_HINT}.",
                 code="tensor-name",
             )
-        if t.dtype not in TYPES:
+        if t.dtype not in ALLOWED_DTYPES:
             raise CheckpointError(
                 f"{path}: tensor {_name(name)} has numbers of type {t.dtype}; convert it to"
                 " torch.float32 and save it again.",
@@ -378,10 +384,10 @@ def _look_at_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
                 tensor=name,
             )
         total += size
-    if total > MOST_BYTES:
+    if total > MAX_BYTES:
         raise CheckpointError(
             f"{path}: its tensors total {total / 2**30:.1f} GB, the limit is"
-            f" {MOST_BYTES / 2**30:.0f}; {SAVE}.",
+            f" {MAX_BYTES / 2**30:.0f}; {SAVE_HINT}.",
             code="too-large",
         )
     for name, t in tensors.items():

@@ -37,10 +37,10 @@ class Progress:
     """Bytes; None if the server does not say."""
 
 
-def download(url: str, part: Path, again: str) -> Generator[Progress, None, str]:
+def download(url: str, part: Path, command: str) -> Generator[Progress, None, str]:
     """Download `url` to `part` (….part), resuming an earlier attempt.
 
-    `again`: the command that resumes it, for messages. Returns (as a generator) the result of the
+    `command`: the one that resumes it, for messages. Returns (as a generator) the result of the
     checksum, in words. Raises DownloadError; downloaded bytes are kept unless they are wrong.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -49,20 +49,20 @@ def download(url: str, part: Path, again: str) -> Generator[Progress, None, str]
     except Locked:
         raise DownloadError(
             f"Another download into {part.parent} is in progress; wait for it to finish, then:"
-            f" {again}",
+            f" {command}",
             code="busy",
         ) from None
     try:
         notes = _notes(part, url)
         start = part.stat().st_size if part.is_file() and notes else 0
         if not start or start != notes["total"]:
-            notes = yield from _receive(url, part, notes, start, again)
+            notes = yield from _receive(url, part, notes, start, command)
         try:
             return verify(part, url, notes["sha256"])
         except DownloadError as error:
-            forget(part)
+            discard(part)
             raise DownloadError(
-                f"{error} It was deleted; to try again: {again}",
+                f"{error} It was deleted; to try again: {command}",
                 code=error.code,
                 **error.fields,
             ) from None
@@ -70,7 +70,7 @@ def download(url: str, part: Path, again: str) -> Generator[Progress, None, str]
         lock.release()
 
 
-def forget(part: Path) -> None:
+def discard(part: Path) -> None:
     """Delete a file in progress and its notes."""
     for path in (part, part.with_suffix(".json")):
         path.unlink(missing_ok=True)
@@ -85,14 +85,14 @@ def verify(path: Path, url: str, sha256: str | None = None) -> str:
     expected = sha256 or digits_in(url)
     if not expected:
         return "no checksum to compare with"
-    found = sha256_of(path)
-    if not found.startswith(expected):
+    digest = sha256_of(path)
+    if not digest.startswith(expected):
         n = len(expected)
         raise DownloadError(
             f"The file from {urlsplit(url).hostname} is not what was published: SHA-256"
-            f" {found[:n]}, expected {expected}.",
+            f" {digest[:n]}, expected {expected}.",
             code="checksum",
-            found=found[:n],
+            found=digest[:n],
             expected=expected,
         )
     return (
@@ -120,7 +120,7 @@ def _notes(part: Path, url: str) -> dict[str, Any]:
 
 
 def _receive(
-    url: str, part: Path, notes: dict[str, Any], start: int, again: str
+    url: str, part: Path, notes: dict[str, Any], start: int, command: str
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Append what is missing after `start`; start over if the server cannot resume.
 
@@ -136,28 +136,28 @@ def _receive(
         with httpx.stream(
             "GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT
         ) as response:
-            begins, total = _extent(response)
-            if start and (response.status_code == 416 or begins not in (0, start)):
-                forget(part)  # our part matches nothing that the server has now
-                return (yield from _receive(url, part, {}, 0, again))
+            offset, total = _content_range(response)
+            if start and (response.status_code == 416 or offset not in (0, start)):
+                discard(part)  # our part matches nothing that the server has now
+                return (yield from _receive(url, part, {}, 0, command))
             if response.status_code not in (200, 206):
-                kept = " The downloaded part is kept." if start else ""
+                note = " The downloaded part is kept." if start else ""
                 raise DownloadError(
                     f"{response.url.host} answered {response.status_code} {response.reason_phrase}"
-                    f" for {url}.{kept} {_advice(response.status_code, again)}",
+                    f" for {url}.{note} {_advice(response.status_code, command)}",
                     code="http",
                     status=response.status_code,
                 )
             notes = {
                 "url": url,
-                "mark": _mark(response),
+                "mark": _version_tag(response),
                 "total": total,
                 "sha256": _published(response),
             }
             write_durably(part.with_suffix(".json"), json.dumps(notes).encode(), sync=False)
-            done = begins
-            with part.open("r+b" if begins else "wb") as file:
-                file.seek(begins)
+            done = offset
+            with part.open("r+b" if offset else "wb") as file:
+                file.seek(offset)
                 # unbuffered: bytes gathered into larger chunks are lost if the connection breaks
                 for chunk in response.iter_bytes():
                     file.write(chunk)
@@ -165,14 +165,14 @@ def _receive(
                     yield Progress(done, total)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         if not done:
-            forget(part)
-        raise _broken(error, url, done, total, again) from None
+            discard(part)
+        raise _connection_error(error, url, done, total, command) from None
     if total is not None and done != total:
-        raise _broken(None, url, done, total, again)
+        raise _connection_error(None, url, done, total, command)
     return notes | {"total": done}
 
 
-def _extent(response: Any) -> tuple[int, int | None]:
+def _content_range(response: Any) -> tuple[int, int | None]:
     """(where the body begins, size of the whole file) of a response."""
     if response.status_code == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", ""))
@@ -181,7 +181,7 @@ def _extent(response: Any) -> tuple[int, int | None]:
     return 0, int(length) if length.isdecimal() else None
 
 
-def _mark(response: Any) -> str | None:
+def _version_tag(response: Any) -> str | None:
     """An identifier of this version of the file: a strong ETag, otherwise the date."""
     etag = response.headers.get("etag", "")
     return etag if etag.startswith('"') else response.headers.get("last-modified")
@@ -189,39 +189,40 @@ def _mark(response: Any) -> str | None:
 
 def _published(response: Any) -> str | None:
     """The SHA-256 in Hugging Face's first response, before it redirects to the storage."""
-    for answer in (*response.history, response):
-        found = answer.headers.get("x-linked-etag", "").strip('"').lower()
+    for hop in (*response.history, response):
+        found = hop.headers.get("x-linked-etag", "").strip('"').lower()
         if re.fullmatch("[0-9a-f]{64}", found):
             return found
     return None
 
 
-def _advice(status: int, again: str) -> str:
+def _advice(status: int, command: str) -> str:
     return (
         "It may have moved: update timm and torchvision."
         if status in (404, 410)
-        else f"Try again later: {again}"
+        else f"Try again later: {command}"
     )
 
 
-def _broken(
-    error: Exception | None, url: str, done: int, total: int | None, again: str
+def _connection_error(
+    error: Exception | None, url: str, done: int, total: int | None, command: str
 ) -> DownloadError:
     host = urlsplit(url).hostname
     with contextlib.suppress(RuntimeError):  # an httpx error that no request has been given
         if request := getattr(error, "request", None):
             host = request.url.host  # a redirect may lead elsewhere
-    why = f" ({str(error) or type(error).__name__})" if error else ""
+    reason = f" ({str(error) or type(error).__name__})" if error else ""
     if not done:
         return DownloadError(
-            f"{host} cannot be reached{why}; nothing was written. Connect this machine and try"
-            f" again ({again}), or copy the file at {url} to this machine and add --file FILE.",
+            f"{host} cannot be reached{reason}; nothing was written. Connect this machine and try"
+            f" again ({command}), or copy the file at {url} to this machine and add --file FILE.",
             code="unreachable",
             host=host,
         )
     size = f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB" if total else f"{done / 1e6:,.1f} MB"
     return DownloadError(
-        f"The connection to {host} broke after {size}{why}; that part is kept. To resume: {again}",
+        f"The connection to {host} broke after {size}{reason}; that part is kept. To resume:"
+        f" {command}",
         code="broke",
         host=host,
         done=done,

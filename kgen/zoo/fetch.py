@@ -71,7 +71,7 @@ class Plan:
         return paths.home() / "downloads" / f"{self.name}.part"
 
     @property
-    def again(self) -> str:
+    def command(self) -> str:
         """The command that resumes it."""
         known = self.name in (*catalogue.TEACHERS, *published.TEACHERS)
         return f"python -m kgen fetch {self.name if known else self.weights.source}"
@@ -95,10 +95,12 @@ def plan(name: str) -> Plan:
         return Plan(
             name, find(facts.weights), TeacherCard.model_validate(catalogue.spec(name)["card"])
         )
-    short = published.TEACHERS.get(name)
-    weights = _file(short) if short and short.network else find(short.source if short else name)
-    name = name if short else weights.source.partition(":")[2]
-    return Plan(name, weights, _card(name, short.title if short else name, weights))
+    entry = published.TEACHERS.get(name)
+    weights = (
+        _weights_at_url(entry) if entry and entry.network else find(entry.source if entry else name)
+    )
+    name = name if entry else weights.source.partition(":")[2]
+    return Plan(name, weights, _card(name, entry.title if entry else name, weights))
 
 
 def find(source: str) -> Weights:
@@ -112,10 +114,10 @@ def find(source: str) -> Weights:
     if kind == "torchvision" and rest:
         return _torchvision(rest)
     known = [*published.TEACHERS, *(n for n, facts in catalogue.TEACHERS.items() if facts.weights)]
-    near = difflib.get_close_matches(source, known, 1, 0.4)
+    matches = difflib.get_close_matches(source, known, 1, 0.4)
     hint = (
-        f"Did you mean {near[0]!r}?"
-        if near
+        f"Did you mean {matches[0]!r}?"
+        if matches
         else f"Known: {', '.join(known)}, timm:MODEL.TAG and torchvision:NAME."
     )
     raise DownloadError(
@@ -125,19 +127,19 @@ def find(source: str) -> Weights:
     )
 
 
-def _file(short: published.Published) -> Weights:
+def _weights_at_url(entry: published.Published) -> Weights:
     """Weights at a URL. Those of `kgen.zoo.published` were all trained with ImageNet's mean and
     std.
     """
     return Weights(
-        short.source,
-        short.source,
-        short.side,
+        entry.source,
+        entry.source,
+        entry.side,
         *catalogue.IMAGENET,
-        short.licence,
-        short.accuracy,
-        short.data,
-        short.network,
+        entry.licence,
+        entry.accuracy,
+        entry.data,
+        entry.network,
     )
 
 
@@ -151,9 +153,9 @@ def _timm(name: str) -> Weights:
             name=name,
         )
     tags = [n for n in timm.list_pretrained() if n.partition(".")[0] == name.partition(".")[0]]
-    bare = timm.get_pretrained_cfg(name.partition(".")[0])
-    full = name if "." in name else f"{name}.{bare.tag}" if bare else name
-    cfg = timm.get_pretrained_cfg(full) if full in tags else None
+    default_cfg = timm.get_pretrained_cfg(name.partition(".")[0])
+    tagged_name = name if "." in name else f"{name}.{default_cfg.tag}" if default_cfg else name
+    cfg = timm.get_pretrained_cfg(tagged_name) if tagged_name in tags else None
     if cfg is None:
         raise DownloadError(
             f"timm has no weights {name!r}. "
@@ -163,8 +165,8 @@ def _timm(name: str) -> Weights:
         )
     if cfg.num_classes != 1000 or "in1k" not in (cfg.tag or ""):
         raise DownloadError(
-            f"The weights {full!r} are for {cfg.num_classes:,} classes other than ImageNet-1k's,"
-            f" whose names are unknown here; {_OWN}",
+            f"The weights {tagged_name!r} are for {cfg.num_classes:,} classes other than"
+            f" ImageNet-1k's, whose names are unknown here; {_OWN}",
             code="other-classes",
             classes=cfg.num_classes,
         )
@@ -175,14 +177,14 @@ def _timm(name: str) -> Weights:
         url = cfg.url
     else:
         raise DownloadError(
-            f"timm has no supported URL for the weights {full!r}; choose other ones:"
+            f"timm has no supported URL for the weights {tagged_name!r}; choose other ones:"
             f" {', '.join(tags)}.",
             code="unpublished",
-            name=full,
+            name=tagged_name,
         )
     licence = _LICENCES.get(cfg.license or "", cfg.license or "licence not stated")
     return Weights(
-        f"timm:{full}",
+        f"timm:{tagged_name}",
         url,
         cfg.input_size[1],
         cfg.mean,
@@ -196,33 +198,33 @@ def _torchvision(name: str) -> Weights:
 
     from kgen.nets.torchvision_nets import names
 
-    bare, _, tag = name.partition(".")
-    if bare not in names():
-        zoo.build(f"torchvision:{bare}", {}, 0, 3, 10, 224)  # raises with the reason
-    known = {w.name: w for w in models.get_model_weights(bare)}
+    base_name, _, tag = name.partition(".")
+    if base_name not in names():
+        zoo.build(f"torchvision:{base_name}", {}, 0, 3, 10, 224)  # raises with the reason
+    known = {w.name: w for w in models.get_model_weights(base_name)}
     if tag and tag not in known:
         raise DownloadError(
             f"torchvision has no weights {name!r}. It has"
-            f" {', '.join(f'{bare}.{t}' for t in known)}.",
+            f" {', '.join(f'{base_name}.{t}' for t in known)}.",
             code="unknown-weights",
             name=name,
         )
-    weights = known[tag] if tag else models.get_model_weights(bare).DEFAULT
+    weights = known[tag] if tag else models.get_model_weights(base_name).DEFAULT
     if len(weights.meta.get("categories") or ()) != 1000:
         raise DownloadError(
             f"The weights {name!r} have no classifier for ImageNet-1k's classes; {_OWN}",
             code="no-classifier",
             name=name,
         )
-    looks = weights.transforms()
+    transforms = weights.transforms()
     accuracy = weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
     licence = weights.meta.get("license", "BSD-3-Clause")
     return Weights(
-        f"torchvision:{bare}.{weights.name}",
+        f"torchvision:{base_name}.{weights.name}",
         weights.url,
-        looks.crop_size[0],
-        tuple(looks.mean),
-        tuple(looks.std),
+        transforms.crop_size[0],
+        tuple(transforms.mean),
+        tuple(transforms.std),
         f"{licence} (weights), {published.DATA}",
         None if accuracy is None else round(accuracy / 100, 5),
     )
@@ -259,30 +261,30 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
     )
 
 
-def fetch(plan: Plan, brought: Path | None = None) -> Generator[Progress, None, str]:
+def fetch(plan: Plan, local_file: Path | None = None) -> Generator[Progress, None, str]:
     """Download (or take the user's file), verify, and write the teacher's file.
 
     Returns the result of the checksum, in words.
     """
     url = plan.weights.url
-    if brought is None:
-        said = yield from download.download(url, plan.part, plan.again)
-        install(plan, plan.part, said)
-        download.forget(plan.part)
-        return said
-    if not brought.is_file():
+    if local_file is None:
+        verification = yield from download.download(url, plan.part, plan.command)
+        install(plan, plan.part, verification)
+        download.discard(plan.part)
+        return verification
+    if not local_file.is_file():
         raise DownloadError(
-            f"--file {brought} does not exist; expected the file of {url}.",
+            f"--file {local_file} does not exist; expected the file of {url}.",
             code="no-file",
-            file=str(brought),
+            file=str(local_file),
             url=url,
         )
-    said = download.verify(brought, url)
-    install(plan, brought, said)
-    return said
+    verification = download.verify(local_file, url)
+    install(plan, local_file, verification)
+    return verification
 
 
-def install(plan: Plan, file: Path, said: str) -> None:
+def install(plan: Plan, file: Path, verification: str) -> None:
     """Published weights → the teacher's file.
 
     ZooError if they do not fit the architecture, tensor by tensor.
@@ -291,7 +293,7 @@ def install(plan: Plan, file: Path, said: str) -> None:
     names = classes.names(weights.data)
     network = zoo.build(card.architecture, {}, 0, card.channels, len(names), card.side)
     found = read(file, weights.url)
-    zoo.fill(
+    zoo.load_tensors(
         network,
         _complete(found, network),
         f"The file of {weights.url}",
@@ -305,7 +307,7 @@ def install(plan: Plan, file: Path, said: str) -> None:
         "std": list(weights.std),
         "source": weights.source,
         "url": weights.url,
-        "checksum": said,
+        "checksum": verification,
         "published_accuracy": weights.accuracy,
     }
     plan.file.parent.mkdir(parents=True, exist_ok=True)
@@ -317,7 +319,7 @@ def read(file: Path, url: str) -> dict[str, Tensor]:
 
     Raises DownloadError.
     """
-    from kgen.nets.torchvision_nets import own_name
+    from kgen.nets.torchvision_nets import current_name
     from kgen.zoo import checkpoints
 
     try:
@@ -328,7 +330,7 @@ def read(file: Path, url: str) -> dict[str, Tensor]:
             code=error.code,
             **error.fields,
         ) from None
-    return {own_name(name): t for name, t in found.items()}
+    return {current_name(name): t for name, t in found.items()}
 
 
 def _complete(found: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

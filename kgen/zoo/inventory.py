@@ -28,10 +28,10 @@ def teachers() -> list[dict[str, Any]]:
     Name, title, architecture, parameters, side, accuracy (measured, or None), licence, state, and
     how to get it.
     """
-    return sorted(_all(), key=lambda row: list(GROUPS).index(row["state"]))
+    return sorted(_teacher_rows(), key=lambda row: list(GROUPS).index(row["state"]))
 
 
-def _all() -> Iterator[dict[str, Any]]:
+def _teacher_rows() -> Iterator[dict[str, Any]]:
     for name, path in zoo.TEACHERS.items():
         if path.is_file():
             yield _row(name, "bundled")
@@ -52,9 +52,9 @@ def _all() -> Iterator[dict[str, Any]]:
                 ),
                 catalogue.teacher_instructions(name),
             )
-    here = zoo.user_teachers()
+    user_teachers = zoo.user_teachers()
     for name, weights in published.TEACHERS.items():
-        if name not in here:
+        if name not in user_teachers:
             about = {
                 "title": f"{weights.title} on {catalogue.DATA[weights.data].title}",
                 "architecture": weights.architecture,

@@ -39,19 +39,19 @@ class Plan:
     architecture: str
     shape: dict[str, Any]
     """Arguments of the architecture, as in `kgen.zoo.zoo.STUDENTS`."""
-    optimiser: Literal["sgd", "adamw", "plain-sgd"]
+    optimizer: Literal["sgd", "adamw", "plain-sgd"]
     """plain-sgd: torch's SGD without Nesterov momentum, with weight decay on everything (C.1)."""
     epochs: int
     batch: int
     lr: float
     weight_decay: float
-    rise: float
+    pct_start: float
     """Share of the steps in which the learning rate rises; 0: it only falls."""
     shift: int
     """Largest shift of an image in pixels, in each direction; half of the images are mirrored
     too.
     """
-    hole: int
+    cutout: int
     """Side in pixels of the square that random erasing removes from half of the images; 0 for
     none.
     """
@@ -79,43 +79,43 @@ CNN = Plan(
     title="Fashion CNN",
     architecture="SmallResNet",
     shape={"width": 48, "blocks": (1, 2)},
-    optimiser="sgd",
+    optimizer="sgd",
     epochs=15,
     batch=256,
     lr=0.2,
     weight_decay=5e-4,
-    rise=0.25,
+    pct_start=0.25,
     shift=2,
-    hole=8,
+    cutout=8,
 )
 VIT = Plan(
     name="fashion-vit",
     title="Fashion ViT",
     architecture="SmallViT",
     shape={"patch": 4, "dim": 48, "depth": 4, "heads": 2},
-    optimiser="adamw",
+    optimizer="adamw",
     epochs=14,
     batch=32,
     lr=2e-3,
     weight_decay=0.05,
-    rise=0.1,
+    pct_start=0.1,
     # moved across its patches an image is another one: in so few epochs no more variety than this
     shift=1,
-    hole=0,
+    cutout=0,
 )
 CIFAR = Plan(
     name="cifar10-cnn",
     title="CIFAR-10 CNN",
     architecture="SmallResNet",
     shape={"width": 64, "blocks": (2, 2), "deep_stem": True},
-    optimiser="sgd",
+    optimizer="sgd",
     epochs=20,
     batch=128,
     lr=0.2,
     weight_decay=5e-4,
-    rise=0.25,
+    pct_start=0.25,
     shift=4,
-    hole=0,
+    cutout=0,
     bf16=True,
     holds_out=False,
     licence="Apache-2.0 (weights), no licence stated (data)",
@@ -125,14 +125,14 @@ IMAGENETTE = Plan(
     title="Imagenette ResNet",
     architecture="resnet18-slim",
     shape={},
-    optimiser="sgd",
+    optimizer="sgd",
     epochs=48,
     batch=64,
     lr=0.2,
     weight_decay=5e-4,
-    rise=0.2,
+    pct_start=0.2,
     shift=0,
-    hole=0,
+    cutout=0,
     crop=0.3,
     side=128,
     first_side=80,
@@ -176,14 +176,14 @@ def paper_plan(dataset: str, network: str) -> Plan:
         ),
         architecture=network,
         shape={},
-        optimiser="plain-sgd",
+        optimizer="plain-sgd",
         epochs=200,
         batch=128,
         lr=0.1,
         weight_decay=5e-4,
-        rise=0.0,
+        pct_start=0.0,
         shift=4,
-        hole=0,
+        cutout=0,
         holds_out=False,
         licence="Apache-2.0 (weights), no licence stated (data)",
     )
@@ -212,7 +212,7 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
     return plans[network] if epochs is None else replace(plans[network], epochs=epochs)
 
 
-def place(plan: Plan, out: Path | None) -> Path:
+def output_file(plan: Plan, out: Path | None) -> Path:
     """The teacher's file: as requested, otherwise where its name is looked up.
 
     ZooError if it is not writable.
@@ -231,7 +231,7 @@ def place(plan: Plan, out: Path | None) -> Path:
     return out
 
 
-def divide(train: RealImages, plan: Plan) -> tuple[RealImages, RealImages | None]:
+def split_held_out(train: RealImages, plan: Plan) -> tuple[RealImages, RealImages | None]:
     """(the teacher's training images, held-out images or None)."""
     return data.split(train) if plan.holds_out else (train, None)
 
@@ -247,12 +247,12 @@ class TeachProgress:
     ends_epoch: bool = False
 
 
-def accuracy(network: nn.Module, real: RealImages, normalise) -> float:
+def accuracy(network: nn.Module, real: RealImages, normalize) -> float:
     """Share of real images whose largest logit is their label."""
     network.eval()
     device = next(network.parameters()).device
     return score(
-        lambda x: network(normalise(x)), real, list(range(len(real.classes))), device=device
+        lambda x: network(normalize(x)), real, list(range(len(real.classes))), device=device
     ).accuracy
 
 
@@ -270,14 +270,14 @@ def teach(
     Uses cross-entropy, and leaves the network on `device`.
     """
     rng = torch.Generator().manual_seed(seed)
-    normalise = normaliser(*statistics(train))
+    normalize = make_normalizer(*statistics(train))
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
     steps = plan.epochs * (len(train) // plan.batch)
     network.to(device)
     if plan.bf16 and has_bf16(torch.device(device)):
         set_format(network, Format("bf16", "channels_last"))
-    optimiser = _optimiser(network, plan)
-    schedule = _schedule(optimiser, plan, steps)
+    optimizer = make_optimizer(network, plan)
+    schedule = make_schedule(optimizer, plan, steps)
     step = 0
     for epoch in range(plan.epochs):
         network.train()
@@ -289,9 +289,9 @@ def teach(
                 x = apply_crops(x, draw_crops((len(index),), rng, plan.crop), side)
             else:
                 x = apply_views(x, draw_views((len(index),), rng, shift=plan.shift), plan.shift)
-            if plan.hole:
-                x = erase(x, rng, plan.hole)
-            logits = apply(network, network, normalise(x))
+            if plan.cutout:
+                x = erase(x, rng, plan.cutout)
+            logits = apply(network, network, normalize(x))
             loss = F.cross_entropy(logits, labels[index].to(device), label_smoothing=plan.smoothing)
             if not torch.isfinite(loss):
                 raise ZooError(
@@ -300,15 +300,17 @@ def teach(
                     code="diverged",
                     step=step,
                 )
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             step += 1
             if step % 10 == 0:
                 yield TeachProgress(epoch, step, steps, float(loss.detach()))
-        right = accuracy(network, held_out, normalise) if held_out else None
-        yield TeachProgress(epoch, step, steps, float(loss.detach()), right, ends_epoch=True)
+        held_out_accuracy = accuracy(network, held_out, normalize) if held_out else None
+        yield TeachProgress(
+            epoch, step, steps, float(loss.detach()), held_out_accuracy, ends_epoch=True
+        )
 
 
 def crop_side(plan: Plan, epoch: int, full: int) -> int:
@@ -323,37 +325,41 @@ def crop_side(plan: Plan, epoch: int, full: int) -> int:
     return min(full, int(plan.first_side + share * (full - plan.first_side)) // 16 * 16)
 
 
-def _optimiser(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     """Weight decay applies to matrices and kernels only, or with C.1 to everything.
 
     That excludes biases, norms, tokens and position embeddings.
     """
-    if plan.optimiser == "plain-sgd":
+    if plan.optimizer == "plain-sgd":
         return torch.optim.SGD(
             network.parameters(), lr=plan.lr, momentum=0.9, weight_decay=plan.weight_decay
         )
     decayed = [p for p in network.parameters() if p.ndim in (2, 4)]
-    free = [p for p in network.parameters() if p.ndim not in (2, 4)]
+    undecayed = [p for p in network.parameters() if p.ndim not in (2, 4)]
     groups = [
         {"params": decayed, "weight_decay": plan.weight_decay},
-        {"params": free, "weight_decay": 0.0},
+        {"params": undecayed, "weight_decay": 0.0},
     ]
-    if plan.optimiser == "adamw":
+    if plan.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=plan.lr)
     return torch.optim.SGD(groups, lr=plan.lr, momentum=0.9, nesterov=True)
 
 
-def _schedule(
-    optimiser: torch.optim.Optimizer, plan: Plan, steps: int
+def make_schedule(
+    optimizer: torch.optim.Optimizer, plan: Plan, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning rate schedule."""
-    if not plan.rise:
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    turn = (
-        plan.optimiser == "sgd"
+    if not plan.pct_start:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    cycle_momentum = (
+        plan.optimizer == "sgd"
     )  # momentum falls while the rate rises, as in the CNN's training; AdamW keeps its own
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, plan.lr, total_steps=steps, pct_start=plan.rise, cycle_momentum=turn
+        optimizer,
+        plan.lr,
+        total_steps=steps,
+        pct_start=plan.pct_start,
+        cycle_momentum=cycle_momentum,
     )
 
 
@@ -370,7 +376,7 @@ def finish(
     weights.
     """
     mean, std = statistics(train)
-    normalise = normaliser(mean, std)
+    normalize = make_normalizer(mean, std)
     card = TeacherCard(
         name=plan.name,
         title=plan.title,
@@ -381,7 +387,7 @@ def finish(
         features=network.num_features,
         cell=_cell(network, train.images.shape),
         n_train=len(train) + len(held_out or ()),
-        accuracy=accuracy(network, test, normalise),
+        accuracy=accuracy(network, test, normalize),
         n_test=len(test),
         data=train.name,
         licence=plan.licence,
@@ -392,7 +398,7 @@ def finish(
         "mean": mean,
         "std": std,
         **plan.shape,
-        "held_out_accuracy": accuracy(network, held_out, normalise) if held_out else None,
+        "held_out_accuracy": accuracy(network, held_out, normalize) if held_out else None,
     }
 
 
@@ -405,7 +411,7 @@ def _cell(network: Network, shape: tuple[int, ...]) -> int | None:
     return round(shape[2] / features.shape[2]) if features.ndim == 4 else None
 
 
-def normaliser(mean: list[float], std: list[float]):
+def make_normalizer(mean: list[float], std: list[float]):
     """Pixels in [0,1] → the network's input."""
     m, s = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
     return lambda x: (x - m.to(x.device)) / s.to(x.device)

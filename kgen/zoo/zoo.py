@@ -141,27 +141,27 @@ def spec(name_or_path: str | Path) -> dict[str, Any]:
     if name not in catalogue.TEACHERS:
         return read_spec(locate(name_or_path))
     path = catalogue.teacher_file(name)
-    own = about(path) if path.is_file() else {}
-    return own if "card" in own else catalogue.spec(name)
+    file_spec = about(path) if path.is_file() else {}
+    return file_spec if "card" in file_spec else catalogue.spec(name)
 
 
 def card(name: str) -> TeacherCard:
     """The card of a teacher, whether or not its weights are on this machine."""
-    return _facts(name, _written(name))[0]
+    return _facts(name, _modified_ns(name))[0]
 
 
 def classes(name: str) -> tuple[str, ...]:
     """A teacher's class names, whether or not its weights are on this machine."""
-    return _facts(name, _written(name))[1]
+    return _facts(name, _modified_ns(name))[1]
 
 
 @functools.lru_cache(64)
-def _facts(name: str, written: int) -> tuple[TeacherCard, tuple[str, ...]]:
+def _facts(name: str, modified_ns: int) -> tuple[TeacherCard, tuple[str, ...]]:
     found = spec(name)
     return TeacherCard.model_validate(found["card"]), tuple(found["classes"])
 
 
-def _written(name: str) -> int:
+def _modified_ns(name: str) -> int:
     """When a teacher's file was written, in nanoseconds, because the user may replace it."""
     try:
         return locate(name).stat().st_mtime_ns
@@ -212,32 +212,32 @@ def load_weights(network: nn.Module, path: Path, what: str) -> None:
             code="unreadable",
             file=str(path),
         ) from None
-    fill(network, found, str(path), what)
+    load_tensors(network, found, str(path), what)
 
 
-def fill(network: nn.Module, found: dict[str, Tensor], where: str, what: str) -> None:
-    """Load tensors read from `where` into a network; ZooError as in `load_weights`."""
-    wanted = network.state_dict()
-    if all(name.startswith("vit.") for name in wanted) and not any(
+def load_tensors(network: nn.Module, found: dict[str, Tensor], source: str, what: str) -> None:
+    """Load tensors read from `source` into a network; ZooError as in `load_weights`."""
+    state = network.state_dict()
+    if all(name.startswith("vit.") for name in state) and not any(
         name.startswith("vit.") for name in found
     ):
         found = {f"vit.{name}": t for name, t in found.items()}  # timm's own names
-    for name, tensor in wanted.items():
-        there = " × ".join(map(str, found[name].shape)) if name in found else "missing"
+    for name, tensor in state.items():
+        shape = " × ".join(map(str, found[name].shape)) if name in found else "missing"
         if name not in found or found[name].shape != tensor.shape:
             raise ZooError(
-                f"{where} is not a {what}: tensor {name!r} is {there}, expected"
+                f"{source} is not a {what}: tensor {name!r} is {shape}, expected"
                 f" {' × '.join(map(str, tensor.shape)) or 'one number'}.",
                 code="tensor",
                 tensor=name,
-                found=there,
+                found=shape,
                 expected=" × ".join(map(str, tensor.shape)),
             )
-    if surplus := [name for name in found if name not in wanted]:
+    if unexpected := [name for name in found if name not in state]:
         raise ZooError(
-            f"{where} is not a {what}: it has an unexpected tensor {surplus[0]!r}.",
+            f"{source} is not a {what}: it has an unexpected tensor {unexpected[0]!r}.",
             code="tensor",
-            tensor=surplus[0],
+            tensor=unexpected[0],
             expected=None,
         )
     network.load_state_dict(found)
@@ -252,11 +252,11 @@ def halved(network: nn.Module) -> nn.Module:
     """The network itself, in half precision. ZooError names a tensor that exceeds its range."""
     import torch
 
-    most = torch.finfo(torch.float16).max
+    limit = torch.finfo(torch.float16).max
     for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) > most:
+        if tensor.is_floating_point() and tensor.numel() and float(tensor.abs().max()) > limit:
             raise ZooError(
-                f"Tensor {name!r} has values above {most:.0f}, the limit of half precision; omit"
+                f"Tensor {name!r} has values above {limit:.0f}, the limit of half precision; omit"
                 " --half.",
                 code="half-precision",
                 tensor=name,

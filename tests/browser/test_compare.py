@@ -119,7 +119,7 @@ def test_the_table_says_what_the_run_folders_say(studio: Studio, app: App):
         f"{100 * max(e.student.accuracy for e in one):.1f}%" for one in tests
     ]
     pools = [
-        [e for e in run.events() if isinstance(e, events.BatchSynthesised)][-1] for run in runs
+        [e for e in run.events() if isinstance(e, events.BatchSynthesized)][-1] for run in runs
     ]
     assert cells(studio, "Pixels") == [f"{e.pool_pixels:,}" for e in pools] and cells(
         studio, "Images"
@@ -138,7 +138,7 @@ def test_the_table_says_what_the_run_folders_say(studio: Studio, app: App):
 
 def test_every_alignment_shows_the_same_moment_of_both(studio: Studio, app: App):
     batches = {
-        name: [e for e in of(app, name).events() if isinstance(e, events.BatchSynthesised)]
+        name: [e for e in of(app, name).events() if isinstance(e, events.BatchSynthesized)]
         for name in ("tiny-0", "tiny-1")
     }
     slider, steps = (

@@ -35,7 +35,7 @@ ONE_OF_EACH = [
     events.GeneratorStep(
         parts={"ce": 1.5, "adv": -0.5}, loss=1.0, agreement=0.5, preview=dict, **where
     ),
-    events.BatchSynthesised(
+    events.BatchSynthesized(
         file="f",
         entered=1,
         pool_images=2,

@@ -278,7 +278,7 @@ def test_a_run_tells_what_its_judge_says():
 
 
 def test_events_of_earlier_versions_have_no_judge():
-    old = events.BatchSynthesised(
+    old = events.BatchSynthesized(
         file="batches/000000.safetensors", entered=1, pool_images=1, pool_pixels=1, budget_used=0.1
     )
     assert "judged" not in old.to_json() and events.from_json(old.to_json()).judged is None

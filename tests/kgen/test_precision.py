@@ -164,5 +164,7 @@ def test_words():
         computing(same | {"student": ("fp32", "nchw")})
         == "teacher BF16 channels-last, student FP32 NCHW, generator BF16 channels-last"
     )
-    assert precision.of_record(None) == dict.fromkeys(precision.NETWORKS, PLAIN)
-    assert precision.of_record(precision.recorded({"teacher": FORMATS[3]}))["teacher"] == FORMATS[3]
+    assert precision.from_record(None) == dict.fromkeys(precision.NETWORKS, PLAIN)
+    assert (
+        precision.from_record(precision.to_record({"teacher": FORMATS[3]}))["teacher"] == FORMATS[3]
+    )

@@ -13,7 +13,7 @@ from torch import nn
 
 from kgen.engine.engine import Distillation
 from kgen.engine.synthesis import Synthesis
-from kgen.sources import MOST_GROUPS, Generator, NoisyLayer, balanced_labels, group_count
+from kgen.sources import MAX_GROUPS, Generator, NoisyLayer, balanced_labels, group_count
 from tests.support.small import mini
 
 
@@ -38,7 +38,7 @@ def test_group_count():
         group_count(b, k)
         for b, k in [(100, 10), (101, 10), (5, 10), (20, 10), (100, 1), (1000, 10)]
     ] == [10, 11, 1, 2, 16, 16]
-    assert MOST_GROUPS == 16
+    assert MAX_GROUPS == 16
 
 
 def slow_noisy(layer, f, group_of):
@@ -124,11 +124,11 @@ def test_fewer_than_three_classes_use_the_tables_statistics(classes):
 @torch.no_grad()
 def test_beyond_sixteen_groups_jitter_tells_samples_apart():
     noisy, f, positions = engine_noisy(60, 3)
-    assert len(noisy.weight) == MOST_GROUPS and noisy.jitter.shape == f.shape
+    assert len(noisy.weight) == MAX_GROUPS and noisy.jitter.shape == f.shape
     assert abs(noisy.jitter.std() - 0.1) < 0.005
     z = noisy(f)
     assert len({tuple(row.tolist()) for row in z}) == 60
-    assert max(Counter(positions.tolist()).values()) == 20 > MOST_GROUPS
+    assert max(Counter(positions.tolist()).values()) == 20 > MAX_GROUPS
 
 
 # --- generator ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from kgen.keyregion import class_activation_map
 from kgen.nets.vit import WindowedViT, small_vit
 from kgen.teachers import Teacher, channel_statistics
 from kgen.zoo import zoo
-from kgen.zoo.teach import accuracy, normaliser
+from kgen.zoo.teach import accuracy, make_normalizer
 from tests.support.errors import raises
 
 
@@ -188,7 +188,7 @@ def toy_teacher(network):
 )
 def test_kind_of_map_is_found_by_trying(network, kind, rng):
     toy = toy_teacher(network)
-    assert toy.map_kind == kind and toy.unit == (4 if kind == "attention" else 1)
+    assert toy.map_kind == kind and toy.side_multiple == (4 if kind == "attention" else 1)
     images = torch.rand(3, 1, 8, 8, generator=rng, requires_grad=True)
     probe = toy(images)
     seen = toy.activation_map(probe, torch.tensor([1, 0, 9]))
@@ -205,7 +205,7 @@ def test_map_of_the_bundled_teacher_is_eq_5(teacher, images):
     with torch.no_grad():
         probe = teacher(images)
         labels = torch.arange(5)
-        assert teacher.map_kind == "cam" and teacher.unit == 1
+        assert teacher.map_kind == "cam" and teacher.side_multiple == 1
         assert torch.equal(
             teacher.activation_map(probe, labels),
             class_activation_map(probe.features, teacher.weight, labels),
@@ -264,7 +264,7 @@ def test_card_is_what_a_measurement_finds(name, least):
     measured = accuracy(
         teacher.network,
         real,
-        normaliser(teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()),
+        make_normalizer(teacher.mean.flatten().tolist(), teacher.std.flatten().tolist()),
     )
     assert len(real) == card.n_test == 10_000
     # sums may round differently on another processor: two images of 10,000

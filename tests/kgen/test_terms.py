@@ -21,7 +21,7 @@ from kgen.journal.reading import JournalError, open_run
 from kgen.journal.runner import Runner
 from kgen.paths import ROOT
 from kgen.recipe.fields import Weights
-from kgen.terms import GENERATOR, STUDENT, TERMS, Term, TermError, with_own
+from kgen.terms import GENERATOR, STUDENT, TERMS, Term, TermError, with_custom
 from tests.support.small import grain, mini, same_run
 
 
@@ -59,7 +59,7 @@ def test_a_term_that_cannot_be_is_refused_by_name(term, fields):
 
 def test_two_terms_of_one_name_are_refused():
     with pytest.raises(TermError):
-        with_own([BRIGHT, BRIGHT])
+        with_custom([BRIGHT, BRIGHT])
 
 
 def test_an_own_term_is_part_of_the_loss_and_of_its_gradient(quick):
@@ -112,7 +112,7 @@ def test_a_resume_needs_the_same_terms(tmp_path, monkeypatch):
     cut = Runner.new(recipe, tmp_path / "cut", terms=[BRIGHT], checkpoint_seconds=0.0)
 
     def stop(event):
-        if isinstance(event, events.BatchSynthesised) and event.iteration == 1:
+        if isinstance(event, events.BatchSynthesized) and event.iteration == 1:
             raise KeyboardInterrupt
 
     cut.on_event = stop

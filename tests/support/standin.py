@@ -220,7 +220,7 @@ def story(r: Recipe, iterations: int | None = None, dt: float = 0.1) -> list[eve
         pool, filled = pool + entered, filled + entered * here.side**2
         used, made = filled / first.budget_pixels, batch(i, here.batch, here.side)
         out.append(
-            events.BatchSynthesised(
+            events.BatchSynthesized(
                 t=t,
                 **place,
                 step=r.generator_steps - 1,

@@ -712,7 +712,7 @@ def test_an_event_of_a_far_iteration_makes_nobody_count(client, folder):
     path = shutil.copytree(folder / "done", folder / "far")
     with (path / "events.jsonl").open("a") as file:
         file.write(
-            events.BatchSynthesised(
+            events.BatchSynthesized(
                 iteration=10**9,
                 file="batches/x",
                 entered=1,

@@ -63,7 +63,7 @@ def test_every_point_knows_its_pixels_seconds_and_steps():
         told["real"]["pixels"] == [e.pool_images * 28 * 28 for e in tests]
         and told["agreement"]["share"] == []
     )
-    batches = [e for e in story if isinstance(e, events.BatchSynthesised)]
+    batches = [e for e in story if isinstance(e, events.BatchSynthesized)]
     assert (
         told["batches"]["iteration"] == [0, 1, 2]
         and told["batches"]["step"] == [3, 6, 9]
@@ -152,7 +152,7 @@ def test_what_is_no_number_is_left_out_in_words():
 
 def test_second_opinion_and_exchange_rate_have_rows_where_they_are_known():
     one, two = side("a"), side("b", resolutions=(28, 20))
-    judged = [e for e in standin.story(two.recipe) if isinstance(e, events.BatchSynthesised)]
+    judged = [e for e in standin.story(two.recipe) if isinstance(e, events.BatchSynthesized)]
     sizes = {scale.side: scale.batch for scale in two.columns.started.scales}
     weights = [sizes[e.resolution] for e in judged]
     assert len(set(weights)) == 2, "batches of two resolutions count by their images"
@@ -175,7 +175,7 @@ def test_second_opinion_and_exchange_rate_have_rows_where_they_are_known():
     blind = Columns(one.recipe)
     for e in standin.story(one.recipe):
         blind.add(
-            e.model_copy(update={"judged": None}) if isinstance(e, events.BatchSynthesised) else e
+            e.model_copy(update={"judged": None}) if isinstance(e, events.BatchSynthesized) else e
         )
     assert blind.opinion is None and "Second opinion" not in {
         row["label"] for row in table([replace(one, columns=blind)])

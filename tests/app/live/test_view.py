@@ -235,7 +235,7 @@ def test_time_left_follows_the_rates_and_pauses_do_not_count():
                 )
             )
         out.append(
-            events.BatchSynthesised(
+            events.BatchSynthesized(
                 t=clock,
                 iteration=i,
                 file="f",
@@ -562,7 +562,7 @@ def test_an_own_term_is_a_column_of_the_loss_with_its_weight():
     told = []
     for event in standin.story(standin.recipe()):
         if isinstance(event, events.RunStarted):
-            event = event.model_copy(update={"own_terms": [events.OwnTerm(**own)]})
+            event = event.model_copy(update={"own_terms": [events.CustomTerm(**own)]})
         elif isinstance(event, events.GeneratorStep):
             event = event.model_copy(update={"parts": event.parts | {"edges": 3.0}})
         told.append(event)

@@ -141,7 +141,7 @@ def test_weights_that_are_there_are_the_teacher(home, rng):
     torch.testing.assert_close(teacher.logits(images), network((images - mean) / std))
     assert (
         teacher.map_kind == "cam"
-        and teacher.unit == 1
+        and teacher.side_multiple == 1
         and teacher.classes == classes.names("cifar10")
     )
     assert (

@@ -135,24 +135,26 @@ def test_a_wide_network_of_no_such_depth_is_refused():
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("inside", "outside", "stride"), [(4, 4, 1), (4, 6, 1), (4, 4, 2), (4, 6, 2)]
+    ("in_channels", "out_channels", "stride"), [(4, 4, 1), (4, 6, 1), (4, 4, 2), (4, 6, 2)]
 )
-def test_a_wide_block_whose_last_convolution_is_zero_is_its_shortcut(inside, outside, stride, rng):
+def test_a_wide_block_whose_last_convolution_is_zero_is_its_shortcut(
+    in_channels, out_channels, stride, rng
+):
     """Identity where the shape stays; else a 1×1 convolution of relu(bn(x)), here by a loop over
     the pixels that it takes.
     """
-    block = WideBlock(inside, outside, stride).eval()
-    block.bn1.running_mean.copy_(torch.arange(inside) / 10)
-    x = torch.randn(2, inside, 6, 6, generator=rng)
+    block = WideBlock(in_channels, out_channels, stride).eval()
+    block.bn1.running_mean.copy_(torch.arange(in_channels) / 10)
+    x = torch.randn(2, in_channels, 6, 6, generator=rng)
     full, inner = block(x), F.relu(block.bn1(x))
     by_hand = block.conv2(F.relu(block.bn2(block.conv1(inner))))
     block.conv2.weight.zero_()
     around = block(x)
     torch.testing.assert_close(full, by_hand + around)
     if block.shortcut is None:
-        assert torch.equal(around, x) and (inside, stride) == (outside, 1)
+        assert torch.equal(around, x) and (in_channels, stride) == (out_channels, 1)
         return
-    expected = torch.empty(2, outside, 6 // stride, 6 // stride)
+    expected = torch.empty(2, out_channels, 6 // stride, 6 // stride)
     for i in range(6 // stride):
         for j in range(6 // stride):
             expected[:, :, i, j] = (
@@ -176,14 +178,21 @@ def test_networks_for_cifar_are_as_large_as_in_their_paper(depth, millions):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("inside", "outside", "stride"), [(4, 4, 1), (4, 8, 2)])
-def test_a_padded_block_without_its_last_norm_is_its_shortcut(inside, outside, stride, rng):
+@pytest.mark.parametrize(("in_channels", "out_channels", "stride"), [(4, 4, 1), (4, 8, 2)])
+def test_a_padded_block_without_its_last_norm_is_its_shortcut(
+    in_channels, out_channels, stride, rng
+):
     """Every second pixel between zeros, by a loop over the channels."""
-    block = ResidualBlock(inside, outside, stride, ZeroPadded(inside, outside, stride)).eval()
+    block = ResidualBlock(
+        in_channels, out_channels, stride, ZeroPadded(in_channels, out_channels, stride)
+    ).eval()
     block.bn2.weight.zero_()
-    x = torch.randn(2, inside, 6, 6, generator=rng)
-    expected, front = torch.zeros(2, outside, 6 // stride, 6 // stride), (outside - inside) // 2
-    for c in range(inside):
+    x = torch.randn(2, in_channels, 6, 6, generator=rng)
+    expected, front = (
+        torch.zeros(2, out_channels, 6 // stride, 6 // stride),
+        (out_channels - in_channels) // 2,
+    )
+    for c in range(in_channels):
         for i in range(6 // stride):
             for j in range(6 // stride):
                 expected[:, front + c, i, j] = x[:, c, i * stride, j * stride].clamp(min=0)
@@ -195,11 +204,11 @@ def test_vgg_and_the_plain_network_by_counting_their_layers():
     widths = [3, 64, 128, 256, 256, 512, 512, 512, 512]
     by_hand = sum(9 * a * b + 2 * b for a, b in zip(widths, widths[1:])) + 512 * 10 + 10
     assert parameters(sketch(VGG11)) == by_hand
-    inside = [3, 32, 64, 64, 128, 128, 256]
-    outside = [32, 64, 64, 128, 128, 256, 256]
+    in_channels = [3, 32, 64, 64, 128, 128, 256]
+    out_channels = [32, 64, 64, 128, 128, 256, 256]
     assert (
         parameters(sketch(PlainCNN))
-        == sum(9 * a * b + 2 * b for a, b in zip(inside, outside)) + 256 * 10 + 10
+        == sum(9 * a * b + 2 * b for a, b in zip(in_channels, out_channels)) + 256 * 10 + 10
     )
 
 

@@ -10,7 +10,7 @@ from torchvision import models
 
 from kgen.nets import architectures
 from kgen.nets.compatibility import incompatibility
-from kgen.nets.torchvision_nets import CutNet, names, own_name
+from kgen.nets.torchvision_nets import TorchvisionNet, current_name, names
 from kgen.zoo import zoo
 from tests.support.errors import raises
 
@@ -45,7 +45,9 @@ def test_every_name_is_one_of_torchvisions_and_can_be_sketched():
     with torch.device("meta"):
         for name in ("wide_resnet50_2", "resnext50_32x4d", "vgg19"):
             network = architectures.build(f"torchvision:{name}", 1, 3, 64)
-            assert isinstance(network, CutNet) and network(torch.empty(2, 1, 64, 64)).shape == (
+            assert isinstance(network, TorchvisionNet) and network(
+                torch.empty(2, 1, 64, 64)
+            ).shape == (
                 2,
                 3,
             )
@@ -61,8 +63,8 @@ def test_other_channels_take_another_first_convolution(rng):
 def test_old_names_of_densenet_are_read():
     old = "features.denseblock1.denselayer2.norm.1.weight"
     wanted = zoo.build("torchvision:densenet121", {}, 0, 3, 2, 64).state_dict()
-    assert own_name(old) == "features.denseblock1.denselayer2.norm1.weight" in wanted
-    assert all(own_name(name) == name for name in wanted)
+    assert current_name(old) == "features.denseblock1.denselayer2.norm1.weight" in wanted
+    assert all(current_name(name) == name for name in wanted)
 
 
 @pytest.mark.parametrize(

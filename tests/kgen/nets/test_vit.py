@@ -113,7 +113,7 @@ def test_attention_is_the_first_row_of_all_of_it(network, size, rng):
     windowed, caught = vit.windowed(network), []
     with torch.no_grad():
         fused = windowed.forward_features(x)
-    _, attention = windowed.observe(x)
+    _, attention = windowed.forward_with_attention(x)
     last = network.blocks[-1].attn
     last.fused_attn = False
     last.attn_drop.register_forward_hook(lambda _module, inputs, _output: caught.append(inputs[0]))
@@ -139,7 +139,7 @@ def test_uniform_attention_is_one_but_for_the_prefix():
     network = vit.small_vit(dim=8, depth=1, heads=2, side=12)
     with torch.no_grad():
         network.vit.blocks[-1].attn.qkv.weight.zero_()
-        _, attention = network.observe(torch.zeros(1, 1, 12, 12))
+        _, attention = network.forward_with_attention(torch.zeros(1, 1, 12, 12))
     torch.testing.assert_close(attention, torch.full((1, 3, 3), 9 / 10))
 
 
@@ -238,7 +238,7 @@ def test_only_transformers_with_a_class_token_are_windowed():
         and vit.windowed(tokenless) is tokenless
         and vit.windowed(windowed) is windowed
     )
-    assert [vit.unit(n) for n in (cnn, windowed)] == [1, 4]
+    assert [vit.side_multiple(n) for n in (cnn, windowed)] == [1, 4]
     for network, lack in (
         (cnn, "class token"),
         (tokenless, "class token"),

@@ -15,7 +15,7 @@ from kgen.keyregion import gaussian_target
 from kgen.nets import architectures
 from kgen.nets.small_cnn import seeded
 from kgen.preflight import capabilities, classtexts, limits, matching, probes
-from kgen.preflight.examination import adopt, preflight
+from kgen.preflight.examination import preflight, save_teacher
 from kgen.preflight.request import PreflightError, Report, Row
 from kgen.zoo import zoo
 from tests.support import hostile
@@ -110,7 +110,7 @@ def test_a_good_checkpoint_has_nothing_to_note(file):
 
 
 def test_a_kept_teacher_answers_as_the_network_by_hand(file, network, rng, free):
-    path = adopt(preflight(file, "small-cnn-20k", NAMES, **MINE), "my-pets")
+    path = save_teacher(preflight(file, "small-cnn-20k", NAMES, **MINE), "my-pets")
     teacher, images = zoo.load_teacher("my-pets"), torch.rand(4, 1, 28, 28, generator=rng)
     with torch.no_grad():
         assert torch.equal(teacher.logits(images), network((images - 0.5) / 0.25))
@@ -207,7 +207,7 @@ def test_counters_of_batches_may_be_missing(network, tmp_path, free):
         tmp_path / "w.pt",
     )
     report = preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE)
-    assert report.ok and zoo.load_teacher(adopt(report, "mine"))
+    assert report.ok and zoo.load_teacher(save_teacher(report, "mine"))
 
 
 def test_by_order(network, tmp_path, rng, free):
@@ -219,7 +219,7 @@ def test_by_order(network, tmp_path, rng, free):
     assert row.status == "fail" and "try --by-order" in row.advice
     report = preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE, by_order=True)
     assert report.ok and rows(report)["tensors"].status == "warn"
-    adopt(report, "by-order")
+    save_teacher(report, "by-order")
     images = torch.rand(2, 1, 28, 28, generator=rng)
     with torch.no_grad():
         assert torch.equal(
@@ -409,19 +409,19 @@ def test_real_steps_are_real(teacher):
 )
 def test_names_that_cannot_be_given(name, file, free, home):
     with pytest.raises(PreflightError):
-        adopt(preflight(file, "small-cnn-20k", NAMES, **MINE), name)
+        save_teacher(preflight(file, "small-cnn-20k", NAMES, **MINE), name)
     assert not home.exists()
 
 
 def test_what_is_not_kept(file, free, home):
     report = preflight(file, "small-cnn-20k", NAMES, **MINE)
-    adopt(report, "mine")
+    save_teacher(report, "mine")
     with raises(PreflightError, "exists", home / "teachers" / "mine.safetensors"):
-        adopt(report, "mine")
+        save_teacher(report, "mine")
     with raises(PreflightError, "failed-rows"):
-        adopt(preflight(file, "small-cnn-20k", ["cat"], **MINE), "other")
+        save_teacher(preflight(file, "small-cnn-20k", ["cat"], **MINE), "other")
     with raises(PreflightError, "no-weights", "'save'"):
-        adopt(Report.model_validate(report.model_dump(exclude={"ok"})), "other")
+        save_teacher(Report.model_validate(report.model_dump(exclude={"ok"})), "other")
     assert [f.name for f in (home / "teachers").iterdir()] == ["mine.safetensors"]
 
 
@@ -432,11 +432,13 @@ def test_half_precision_that_overflows_is_refused(network, tmp_path, free, home)
     )
     report = preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE)
     with raises(PreflightError, "half-precision", "'fc.bias'", "65504"):
-        adopt(report, "mine", half=True)
-    assert not home.exists() and adopt(report, "mine")
+        save_teacher(report, "mine", half=True)
+    assert not home.exists() and save_teacher(report, "mine")
 
 
 def test_the_nearest_class_texts_of_known_data_are_no_warning():
     assert [
-        data for data in classes.known() if classtexts.texts(classes.names(data)).status != "ok"
+        data
+        for data in classes.known()
+        if classtexts.check_texts(classes.names(data)).status != "ok"
     ] == []

@@ -24,7 +24,7 @@ from kgen.paths import ROOT
 from kgen.recipe.recipe import Recipe, field_names
 from kgen.tables import measure, report, tables
 from kgen.tables.measure import Task, missing
-from kgen.tables.results import Pace, Result, Results, work
+from kgen.tables.results import Pace, Result, Results, estimated_work
 from kgen.tables.tables import TableError, row
 from tests.support.errors import raises
 from tests.support.small import few_images, grain
@@ -106,7 +106,7 @@ def test_an_interrupted_table_goes_on(few, tmp_path, monkeypatch, capsys):
     """Ctrl-C during the third of four runs: two are kept, and the same command makes the third and
     the fourth.
     """
-    results, make = Results(tmp_path / "runs.jsonl"), measure.make
+    results, make = Results(tmp_path / "runs.jsonl"), measure.run_task
 
     def interrupted(task):
         if len(results.read()) == 2:
@@ -114,7 +114,7 @@ def test_an_interrupted_table_goes_on(few, tmp_path, monkeypatch, capsys):
         return make(task)
 
     with monkeypatch.context() as patch:
-        patch.setattr(measure, "make", interrupted)
+        patch.setattr(measure, "run_task", interrupted)
         assert made(small_table(), results, seeds=2)[1] == 130
     kept = results.read()
     assert len(kept) == 2 and "(2 now)" in capsys.readouterr().err
@@ -506,7 +506,7 @@ def test_exchange_rates_and_second_opinions_of_rows(monkeypatch):
 
 def test_the_page_keeps_every_word_around_a_table(tmp_path):
     page = tmp_path / "results.md"
-    first, last = report.marks("small")
+    first, last = report.markers("small")
     page.write_text(f"Before\n\n{first}\nold\n{last}\n\nAfter: ± 3\n", encoding="utf-8")
     table = small_table()
     found = {(table.rows[1].key, 0): result(key=table.rows[1].key)}
@@ -532,14 +532,14 @@ def test_the_page_keeps_every_word_around_a_table(tmp_path):
 After: ± 3
 """
         )
-    with raises(TableError, "no-place", page, "'other'", *report.marks("other"), table="other"):
+    with raises(TableError, "no-place", page, "'other'", *report.markers("other"), table="other"):
         report.write_page({"other": "x"}, page)
 
 
 def test_the_results_page_has_a_place_for_every_table():
     page = report.PAGE.read_text(encoding="utf-8")
     for name in tables.NAMES:
-        first, last = report.marks(name)
+        first, last = report.markers(name)
         assert page.count(first) == page.count(last) == 1 and page.index(first) < page.index(last)
 
 
@@ -549,12 +549,12 @@ def test_pace_learns_from_runs_of_the_same_work():
     """
     one, twice = grain(), grain(epochs=6, warmup=0.34)
     rows = [row("one", one), row("twice", twice)]
-    assert work(twice) == pytest.approx(2 * work(one))
+    assert estimated_work(twice) == pytest.approx(2 * estimated_work(one))
     pace = Pace(rows)
     assert pace.seconds([rows[0].key]) is None and pace.seconds([]) == 0
     for seconds in (10.0, 14.0):
-        pace.learn(result(key=rows[0].key, seconds=seconds))
-    pace.learn(result(key="of no table", seconds=1e6))
+        pace.add(result(key=rows[0].key, seconds=seconds))
+    pace.add(result(key="of no table", seconds=1e6))
     assert pace.seconds([rows[0].key]) == 12 and pace.seconds(
         [r.key for r in rows]
     ) == pytest.approx(36)
@@ -569,7 +569,7 @@ def test_the_work_of_a_recipe_counted_step_by_step():
                 made += batch * side * side
     for _ in range(recipe.total_student_steps):
         learnt += recipe.student_batch * (20 * 20 + 28 * 28) / 2
-    assert work(recipe) == pytest.approx(made + 0.1 * learnt)
+    assert estimated_work(recipe) == pytest.approx(made + 0.1 * learnt)
 
 
 # --- the command ---------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from kgen.journal.reading import open_run
 from kgen.journal.runner import Runner
 from kgen.worth import worth
 from kgen.worth.exchange import FILE, Point, Worth, exchange, read, summary
-from kgen.worth.worth import Trainings, WorthError, pool_of, shares, smaller, weigh
+from kgen.worth.worth import Trainings, WorthError, downscale, measure, rebuild_pool, shares
 from tests.support.errors import raises
 from tests.support.small import few_images, mini
 
@@ -101,7 +101,7 @@ def test_the_pool_is_what_the_run_had(real, tmp_path, changes):
     runner = Runner.new(mini(ratio=0.0004, **changes), tmp_path / "run")
     runner.run()
     had = runner.distillation.state.pool.buffers
-    found = pool_of(open_run(tmp_path / "run"), runner.distillation.setting)
+    found = rebuild_pool(open_run(tmp_path / "run"), runner.distillation.setting)
     assert {side: len(buffer) for side, buffer in had.items() if len(buffer)} == {
         side: len(labels) for side, (_, labels) in found.items()
     }
@@ -125,13 +125,13 @@ def test_photos_are_balanced_and_nested(real):
 def test_a_photo_is_scaled_without_aliasing():
     """A checkerboard of single pixels becomes grey at half of its size."""
     board = (np.indices((28, 28)).sum(0) % 2 * 255).astype(np.uint8)[None, None]
-    half = smaller(board, 14)
+    half = downscale(board, 14)
     assert (
         half.shape == (1, 1, 14, 14)
         and half.dtype == torch.uint8
         and half[..., 2:-2, 2:-2].float().sub(127.5).abs().max() < 3
     )
-    assert torch.equal(smaller(board, 28), torch.from_numpy(board))
+    assert torch.equal(downscale(board, 28), torch.from_numpy(board))
 
 
 @given(
@@ -153,16 +153,16 @@ def test_students_differ_only_in_their_images(real):
     """The same images teach the same student, whatever was trained before."""
     trainings = Trainings(mini())
     photos = trainings.photos()
-    first = trainings.on_photos(photos, {28: 40})
-    trainings.on_photos(photos, {28: 10})
-    assert trainings.on_photos(photos, {28: 40}) == first
-    assert Trainings(mini()).on_photos(photos, {28: 40}) == first
+    first = trainings.train_on_photos(photos, {28: 40})
+    trainings.train_on_photos(photos, {28: 10})
+    assert trainings.train_on_photos(photos, {28: 40}) == first
+    assert Trainings(mini()).train_on_photos(photos, {28: 40}) == first
 
 
 def test_more_images_than_one_forward_pass_holds(real, monkeypatch):
     trainings = Trainings(mini(views=2))
     photos = trainings.photos()
-    whole = trainings.on_photos(photos, {28: 40})
+    whole = trainings.train_on_photos(photos, {28: 40})
     monkeypatch.setattr("kgen.evaluate.BATCH", 16)
     held = []
     monkeypatch.setattr(
@@ -170,7 +170,7 @@ def test_more_images_than_one_forward_pass_holds(real, monkeypatch):
         "StudentTrainer",
         lambda setting, state: held.append(state.pool) or learners(setting, state),
     )
-    assert 0 <= trainings.on_photos(photos, {28: 40}) <= 1 and 0 <= whole <= 1
+    assert 0 <= trainings.train_on_photos(photos, {28: 40}) <= 1 and 0 <= whole <= 1
     (buffer,) = held[0].buffers.values()
     assert (
         len(buffer) == 40
@@ -186,15 +186,15 @@ def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
         trained.append(sum(len(labels) for _, labels in buffers.values()))
         return next(answers)
 
-    monkeypatch.setattr(Trainings, "on", on)
-    steps = weigh(run)
+    monkeypatch.setattr(Trainings, "train_on", on)
+    steps = measure(run)
     next(steps), next(steps), next(steps)
     steps.close()  # interrupted after the pool and as many photos
     assert trained == [60, 60] and [(p.images, p.real) for p in read(run).points] == [
         (60, False),
         (60, True),
     ]
-    *_, found = weigh(run)
+    *_, found = measure(run)
     assert trained == [60, 60, 30, 15] and found == read(
         run
     )  # seven photos would be fewer than classes
@@ -203,7 +203,7 @@ def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
         and found.rate.bound == "fewer"
         and re.findall(r"\d+|less|more", summary(found)) == ["60", "less", "15"]
     )
-    assert [*weigh(run)][-1] == found and len(trained) == 4
+    assert [*measure(run)][-1] == found and len(trained) == 4
 
 
 def test_real_trainings_end_to_end(run, capsys):
@@ -232,9 +232,9 @@ def test_real_trainings_end_to_end(run, capsys):
 def test_a_changed_measure_begins_anew(run):
     old = Worth(n=7, steps=1, seed=0, points=[Point(images=24, real=True, accuracy=0.9)])
     (run.path / FILE).write_text(old.model_dump_json())
-    assert next(weigh(run)).points == []
+    assert next(measure(run)).points == []
     (run.path / FILE).write_text("{")
-    assert read(run) is None and next(weigh(run)).points == []
+    assert read(run) is None and next(measure(run)).points == []
 
 
 # --- what cannot be weighed ----------------------------------------------------------------------
@@ -255,7 +255,7 @@ def test_refusals_say_what_is_missing(real, tmp_path, monkeypatch):
         file.unlink()
     monkeypatch.setattr(data, "training_set", few_training_images)
     with raises(WorthError, "no-images", f"kgen resume {tmp_path / 'run'}"):
-        list(weigh(open_run(tmp_path / "run"), None))
+        list(measure(open_run(tmp_path / "run"), None))
     assert not (tmp_path / "run" / FILE).exists()
 
 
@@ -265,7 +265,7 @@ def test_without_test_images_nothing_is_measured(run, monkeypatch):
 
     monkeypatch.setattr(data, "test_set", missing)
     with raises(DataError, "not-here", "They are not on this machine.", "--real FOLDER", name="x"):
-        list(weigh(run))
+        list(measure(run))
     assert not (run.path / FILE).exists()
 
 
@@ -273,11 +273,11 @@ def test_fewer_images_than_classes_are_refused(run, monkeypatch):
     lacks = few_training_images("fashion-mnist")
     monkeypatch.setattr(
         worth,
-        "pool_of",
+        "rebuild_pool",
         lambda run, setting: {28: (torch.zeros(7, 1, 28, 28, dtype=torch.uint8), torch.arange(7))},
     )
     with raises(WorthError, "too-few", images=7, photos=400, classes=10):
-        list(weigh(run))
+        list(measure(run))
     assert len(lacks) == 400
 
 
@@ -291,7 +291,7 @@ def test_a_student_that_diverges_is_told(real, monkeypatch):
 
     monkeypatch.setattr(learners, "step", spoilt)
     with raises(WorthError, "diverged", "optimisers.student.lr"):
-        trainings.on_photos(trainings.photos(), {28: 40})
+        trainings.train_on_photos(trainings.photos(), {28: 40})
 
 
 def photo_folder(folder: Path, shade: int) -> Path:
@@ -320,7 +320,7 @@ def test_a_photo_that_is_tested_on_teaches_nobody(real, tmp_path):
 
 def test_a_resolution_may_get_no_photo(real):
     trainings = Trainings(mini(resolutions=(20, 28), batches=(12, 8)))
-    assert 0 <= trainings.on_photos(trainings.photos(), {20: 10, 28: 0}) <= 1
+    assert 0 <= trainings.train_on_photos(trainings.photos(), {20: 10, 28: 0}) <= 1
 
 
 def test_a_changed_pool_is_measured_again_and_photos_are_kept(run):
@@ -330,4 +330,4 @@ def test_a_changed_pool_is_measured_again_and_photos_are_kept(run):
     ]
     old = Worth(n=100, steps=8, seed=0, pool="attempt 1, 2 iterations", points=folder_points)
     (run.path / FILE).write_text(old.model_dump_json())
-    assert next(weigh(run)).points == folder_points[1:]
+    assert next(measure(run)).points == folder_points[1:]

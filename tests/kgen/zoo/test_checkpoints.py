@@ -128,7 +128,7 @@ def test_names_of_files(tmp_path):
 
 
 def test_size_is_limited_before_anything_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "MOST_BYTES", 1000)
+    monkeypatch.setattr(checkpoints, "MAX_BYTES", 1000)
     torch.save({"a": torch.zeros(1000)}, tmp_path / "w.pt")
     monkeypatch.setattr(torch, "load", None)
     refused(tmp_path / "w.pt", "too-large")

@@ -86,7 +86,7 @@ def test_the_papers_published_teachers_keep_their_cards(name, facts):
     plan = fetch.plan(name)
     assert (
         plan.card == zoo.card(name)
-        and plan.again == f"python -m kgen fetch {name}"
+        and plan.command == f"python -m kgen fetch {name}"
         and plan.weights.source == facts.weights
     )
     assert (

@@ -9,7 +9,7 @@ import torch
 
 from kgen.__main__ import cli
 from kgen.zoo import zoo
-from kgen.zoo.teach import PLANS, _optimiser, finish, normaliser, statistics, teach
+from kgen.zoo.teach import PLANS, finish, make_normalizer, make_optimizer, statistics, teach
 from tests.support.errors import raises
 from tests.support.small import few_images
 
@@ -31,7 +31,7 @@ def fresh(plan):
 
 @pytest.mark.parametrize("name", PLANS["fashion-mnist"])
 def test_it_learns_and_its_file_tells_what_is_true(name, tmp_path):
-    plan, real = short(name, hole=4), few_images("fashion-mnist")
+    plan, real = short(name, cutout=4), few_images("fashion-mnist")
     network = fresh(plan)
     told = list(teach(network, real, real, plan, seed=1))
     again = list(teach(fresh(plan), real, real, plan, seed=1))
@@ -42,7 +42,7 @@ def test_it_learns_and_its_file_tells_what_is_true(name, tmp_path):
     images = torch.from_numpy(real.images).float() / 255
     with torch.no_grad():
         logits = teacher.logits(images)
-        torch.testing.assert_close(logits, network(normaliser(*statistics(real))(images)))
+        torch.testing.assert_close(logits, network(make_normalizer(*statistics(real))(images)))
     right = sum(int(row.argmax()) == label for row, label in zip(logits, real.labels.tolist()))
     assert teacher.card.accuracy == right / 100 == told[-1].accuracy
     assert teacher.card.architecture == plan.architecture and teacher.card.n_train == 200
@@ -51,7 +51,7 @@ def test_it_learns_and_its_file_tells_what_is_true(name, tmp_path):
 @pytest.mark.parametrize("name", PLANS["fashion-mnist"])
 def test_only_matrices_and_kernels_decay(name):
     network = fresh(short(name))
-    decayed, free = (group["params"] for group in _optimiser(network, short(name)).param_groups)
+    decayed, free = (group["params"] for group in make_optimizer(network, short(name)).param_groups)
     names = {id(p): n for n, p in network.named_parameters()}
     assert len(decayed) + len(free) == len(names)
     assert all(names[id(p)].endswith("weight") and p.ndim > 1 for p in decayed)

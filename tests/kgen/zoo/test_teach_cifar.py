@@ -36,12 +36,12 @@ def test_the_plan_is_c_1():
         for network in teach.PAPER:
             plan = teach.plan(dataset, network)
             assert (
-                plan.optimiser,
+                plan.optimizer,
                 plan.lr,
                 plan.weight_decay,
                 plan.batch,
                 plan.epochs,
-                plan.rise,
+                plan.pct_start,
             ) == ("plain-sgd", 0.1, 5e-4, 128, 200, 0)
             assert plan.architecture in architectures.NAMES and not plan.holds_out
     assert (
@@ -75,7 +75,10 @@ def test_steps_are_torchs_sgd_under_a_cosine():
         and told[-1].step == told[-1].steps == 4
         and all(p.accuracy is None for p in told)
     )
-    rng, normalise = torch.Generator().manual_seed(4), teach.normaliser(*teach.statistics(real))
+    rng, normalise = (
+        torch.Generator().manual_seed(4),
+        teach.make_normalizer(*teach.statistics(real)),
+    )
     momentum: dict[str, torch.Tensor] = {}
     theirs.train()
     step = 0
