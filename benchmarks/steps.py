@@ -92,7 +92,7 @@ def main() -> None:
         - medians["  the same with BatchNorm statistics"]
     )
     print(
-        f"{'  losses, student, optimisers (the rest)':<40} {1e3 * rest:7.1f} ms  "
+        f"{'  losses, student, optimizers (the rest)':<40} {1e3 * rest:7.1f} ms  "
         f" {rest / whole:5.2f} of a generator step"
     )
 

@@ -129,7 +129,7 @@ def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = Fa
     if missing and not live:
         raise EmbeddingError(
             f"No embedding for the class text(s) {', '.join(missing[:5])}. Set embedding to"
-            " 'centre', which needs no texts; or text_encoder to 'live', which needs"
+            " 'center', which needs no texts; or text_encoder to 'live', which needs"
             " sentence-transformers; or add them to the table with `python -m kgen embed`.",
             code="no-embedding",
             texts=missing,

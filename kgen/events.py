@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
+from kgen.recipe.recipe import current_names
 from kgen.terms import GENERATOR, STUDENT, TITLES
 
 Arrays = dict[str, np.ndarray]
@@ -158,6 +159,12 @@ class RunStarted(_Event):
     """Terms that are not in `kgen.terms.TERMS`; None if there are none."""
     arrays: Arrays | None = Field(None, exclude=True)
     """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
+
+    @field_validator("recipe")
+    @classmethod
+    def _read_old_names(cls, recipe: dict[str, Any]) -> dict[str, Any]:
+        """Runs of earlier versions have other names for some fields."""
+        return current_names(recipe)
 
     @property
     def term_names(self) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ TITLES = {
     "class_texts": "Class texts",
 }
 """The form's names for recipe fields that are not knobs."""
-OF_SOURCE = ("feature_memory", "optimisers.images", "optimisers.meta")
+OF_SOURCE = ("feature_memory", "optimizers.images", "optimizers.meta")
 TARGETS = {
     format.target_label(t.model_dump()): t
     for t in (

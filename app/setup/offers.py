@@ -104,7 +104,7 @@ class Offer:
             resolutions=(side,),
             ratio=ratio,
             evaluate_on="auto",
-            embedding="text" if known else "centre",
+            embedding="text" if known else "center",
         )
 
     @property

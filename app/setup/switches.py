@@ -208,7 +208,7 @@ def _idle(recipe: Recipe, offer: Offer, maps: bool, norms: bool) -> set[str]:
         "adv_divergence": not w.adv,
         "edges": recipe.augment == "none",
         "crop_curriculum": recipe.generator_crop == 1 or recipe.augment != "both",
-        "restart_optimiser": recipe.source != "noise",
+        "restart_optimizer": recipe.source != "noise",
         "mix": bool(recipe.views),
         **dict.fromkeys(("deep", "up_first", "output", "generator_life"), not recipe.generates),
     }

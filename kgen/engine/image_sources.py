@@ -56,11 +56,11 @@ class NoiseSource(ImageSource):
         self.embeddings = setting.table[labels]
         self.noisy_layer = self._noisy_layer(setting, state, scale.batch)
         layer_optimizer = build_optimizer(
-            r.optimisers.generator, self.noisy_layer.parameters(), fused=True
+            r.optimizers.generator, self.noisy_layer.parameters(), fused=True
         )
-        if r.restart_optimiser:
+        if r.restart_optimizer:
             state.generator_optimizers[scale.side] = build_optimizer(
-                r.optimisers.generator, self.generator.parameters(), fused=True
+                r.optimizers.generator, self.generator.parameters(), fused=True
             )
         self.optimizers = [state.generator_optimizers[scale.side], layer_optimizer]
 
@@ -116,8 +116,8 @@ class LatentSource(ImageSource):
             torch.randn(scale.batch, r.noise_width, generator=state.rng["noise"]).to(setting.device)
         )
         self.optimizers = [
-            build_optimizer(r.optimisers.generator, self.generator.parameters(), fused=True),
-            build_optimizer(r.optimisers.images, [self.code], fused=True),
+            build_optimizer(r.optimizers.generator, self.generator.parameters(), fused=True),
+            build_optimizer(r.optimizers.images, [self.code], fused=True),
         ]
 
     def images(self) -> Tensor:
@@ -148,7 +148,7 @@ class PixelSource(ImageSource):
             len(labels), t.card.channels, scale.side, scale.side, generator=state.rng["noise"]
         ).to(setting.device)
         self.pixels = nn.Parameter(noise.clamp(self.low, self.high))
-        self.optimizers = [build_optimizer(setting.recipe.optimisers.images, [self.pixels])]
+        self.optimizers = [build_optimizer(setting.recipe.optimizers.images, [self.pixels])]
 
     def images(self) -> Tensor:
         return self.pixels * self.std + self.mean
@@ -176,7 +176,7 @@ class PyramidSource(ImageSource):
     """
 
     def __init__(self, setting: Setting, state: LoopState, scale: Scale, labels: Tensor):
-        spec, channels = setting.recipe.optimisers.images, setting.teacher.card.channels
+        spec, channels = setting.recipe.optimizers.images, setting.teacher.card.channels
         self.side, sides = scale.side, [scale.side]
         while sides[-1] // 2 >= self.MIN_LEVEL_SIDE:
             sides.append(sides[-1] // 2)

@@ -21,7 +21,7 @@ from kgen.nets.small_cnn import seeded
 from kgen.nets.vit import embedding_width
 from kgen.pool import MemoryPool
 from kgen.precision import PIXELS, PLAIN, Format, candidates, fastest, set_format
-from kgen.recipe.fields import Optimiser
+from kgen.recipe.fields import Optimizer
 from kgen.rng import stream_seed, streams
 from kgen.sources import Generator
 from kgen.zoo.zoo import build_student
@@ -32,7 +32,7 @@ VIEW_COLUMNS = ("views", "view_logits")
 
 
 def build_optimizer(
-    spec: Optimiser, parameters: ParamsT, fused: bool | None = None
+    spec: Optimizer, parameters: ParamsT, fused: bool | None = None
 ) -> torch.optim.Optimizer:
     """The optimizer that the recipe specifies."""
     if spec.name == "sgd":
@@ -104,7 +104,7 @@ class LoopState:
             *self.student.parameters(),
             *(self.projection.parameters() if self.projection else ()),
         ]
-        self.student_optimizer = build_optimizer(recipe.optimisers.student, trained)
+        self.student_optimizer = build_optimizer(recipe.optimizers.student, trained)
         self.pool = new_pool(setting, self.rng["pool"])
         self.held_out = HeldOut(self.teacher, setting.selected)
         """What the student is evaluated on without real images."""
@@ -167,7 +167,7 @@ class LoopState:
         return formats
 
     def _class_centers(self) -> ClassCenters | None:
-        if self.setting.radii is None or self.recipe.embedding != "centre":
+        if self.setting.radii is None or self.recipe.embedding != "center":
             return None
         return ClassCenters(len(self.setting.selected), self.teacher.card.features, self.device)
 
@@ -185,7 +185,7 @@ class LoopState:
         r, t = self.recipe, self.teacher
         if not r.generates:
             return
-        spec = r.optimisers.meta if r.source == "latent" else r.optimisers.generator
+        spec = r.optimizers.meta if r.source == "latent" else r.optimizers.generator
         for i, side in enumerate(self.setting.sides):
             name = f"generator/{self.generators_created}" + (f"/{side}" if i else "")
             self.generators[side] = seeded(

@@ -27,7 +27,7 @@ REPORT_EVERY = 10
 
 def learning_rate(recipe: Recipe, step: int, total: int) -> float:
     """At student step `step` of `total`: a linear ramp after warm-up, then cosine to zero (C.4)."""
-    peak_lr, ramp_steps = recipe.optimisers.student.lr, recipe.warmup_epochs * recipe.student_steps
+    peak_lr, ramp_steps = recipe.optimizers.student.lr, recipe.warmup_epochs * recipe.student_steps
     if step < ramp_steps:
         return peak_lr * (step + 1) / ramp_steps
     return (

@@ -76,7 +76,7 @@ def check_texts(names: Sequence[str]) -> Row:
         ]
         findings.append(f"no embedding for {len(missing)} of {len(names)}: {_list(missing)}")
         advice.append(
-            "Run with --set embedding=centre, which needs no texts"
+            "Run with --set embedding=center, which needs no texts"
             + (f", or rename: {', '.join(suggestions)}" if suggestions else "")
             + ", or add them to the table: python -m kgen embed (needs sentence-transformers)."
         )
@@ -86,7 +86,7 @@ def check_texts(names: Sequence[str]) -> Row:
             f" {', '.join(f'{a!r} and {b!r}' for a, b in close[:MAX_LISTED])}{_more(close)}"
         )
         advice.append(
-            "Rename one of each pair, or run with --set embedding=centre: the nearest pair sets the"
+            "Rename one of each pair, or run with --set embedding=center: the nearest pair sets the"
             " scale for all classes."
         )
     if not findings:

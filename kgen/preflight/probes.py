@@ -107,7 +107,7 @@ def cost(teacher: Teacher, side: int) -> Cost:
         warmup=0,
         weights=Weights(ed=0, aed=0),
         bn_scale="relative",
-        embedding="centre",
+        embedding="center",
         width=WIDTH,
         deep=side >= DEEP_FROM,
         up_first=False,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 
 def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Every settable field, dotted if nested: "seed", "weights.kr", "optimisers.student.lr"."""
+    """Every settable field, dotted if nested: "seed", "weights.kr", "optimizers.student.lr"."""
     paths = []
     for name, info in model.model_fields.items():
         kind = info.annotation

@@ -66,7 +66,7 @@ class Radii(Section):
     """
 
 
-class Optimiser(Section):
+class Optimizer(Section):
     """An optimizer and its hyperparameters."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -81,16 +81,16 @@ class Optimiser(Section):
     """Weight decay (decoupled for AdamW)."""
 
 
-class Optimisers(Section):
-    generator: Optimiser = Optimiser(name="adam", lr=4e-3, momentum=0.5)
+class Optimizers(Section):
+    generator: Optimizer = Optimizer(name="adam", lr=4e-3, momentum=0.5)
     """For the generator and the noisy layer."""
-    student: Optimiser = Optimiser(name="adamw", lr=1e-3)
+    student: Optimizer = Optimizer(name="adamw", lr=1e-3)
     """For the student."""
-    images: Optimiser = Optimiser(name="adam", lr=0.01, momentum=0.5)
+    images: Optimizer = Optimizer(name="adam", lr=0.01, momentum=0.5)
     """For what each iteration optimizes from scratch without a noisy layer: the latent code, or the
     pixels.
     """
-    meta: Optimiser = Optimiser(name="adam", lr=0.02, momentum=0.5)
+    meta: Optimizer = Optimizer(name="adam", lr=0.02, momentum=0.5)
     """For the shared initialization of the generators of source "latent", updated once per
     iteration.
     """

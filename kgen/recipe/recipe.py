@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from kgen.errors import KGenError
 from kgen.recipe import errors
-from kgen.recipe.fields import Optimisers, Radii, Section, Target, Weights
+from kgen.recipe.fields import Optimizers, Radii, Section, Target, Weights
 
 
 class RecipeError(KGenError, ValueError):
@@ -27,6 +27,41 @@ class RecipeError(KGenError, ValueError):
     """
 
     code = "recipe"
+
+
+RENAMED_FIELDS = {"optimisers": "optimizers", "restart_optimiser": "restart_optimizer"}
+RENAMED_VALUES = {"embedding": {"centre": "center"}}
+"""Fields and values of earlier versions → their names today. Recipes, runs, and bundles with the
+old ones still open.
+"""
+
+
+def current_names(data: dict[str, Any]) -> dict[str, Any]:
+    """Recipe data with today's names. An old name beside its new one stays, and is rejected."""
+    return _renamed(data, RENAMED_FIELDS, RENAMED_VALUES)
+
+
+def original_names(data: dict[str, Any]) -> dict[str, Any]:
+    """Recipe data with the names of earlier versions, for hashes that outlive a renaming."""
+    return _renamed(
+        data,
+        {new: old for old, new in RENAMED_FIELDS.items()},
+        {
+            field: {new: old for old, new in values.items()}
+            for field, values in RENAMED_VALUES.items()
+        },
+    )
+
+
+def _renamed(
+    data: dict[str, Any], fields: dict[str, str], values: dict[str, dict[str, str]]
+) -> dict[str, Any]:
+    return {
+        name if fields.get(name) in data else fields.get(name, name): (
+            values.get(name, {}).get(value, value) if isinstance(value, str) else value
+        )
+        for name, value in data.items()
+    }
 
 
 class Recipe(Section):
@@ -79,7 +114,7 @@ class Recipe(Section):
     """Divergence between teacher and student in the adversarial term: Kullback–Leibler (the
     paper's, unbounded), or Jensen–Shannon (at most ln 2).
     """
-    embedding: Literal["text", "centre"] = "text"
+    embedding: Literal["text", "center"] = "text"
     """Class representative f_y, what stands for a class: the embedding of its name (LTE), or the
     mean teacher embedding of its first images (CC).
     """
@@ -97,7 +132,7 @@ class Recipe(Section):
     """
     aed_embedding: Literal["student", "teacher"] = "student"
     """Embedding pushed away by Eq. 11: the student's (as in the formula), or the teacher's (as in
-    the text; needs embedding "centre").
+    the text; needs embedding "center").
     """
     radii: Radii = Radii()
     """Radii of the embedding in-out game."""
@@ -121,7 +156,7 @@ class Recipe(Section):
     """
     generator_life: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Re-create the generator after this many epochs; 0 keeps it for the whole run."""
-    restart_optimiser: bool = False
+    restart_optimizer: bool = False
     """Reset the generator's optimizer for each batch, but keep the generator's weights."""
     width: Annotated[int, Field(ge=4, le=512)] = 64
     """Channels of the generator's last block (the first has twice as many)."""
@@ -137,7 +172,7 @@ class Recipe(Section):
     """Upsample before each convolution (the paper's order) or after it (4× cheaper)."""
     output: Literal["sigmoid", "batchnorm"] = "sigmoid"
     """How the generator's last layer maps to an image in [0,1]."""
-    optimisers: Optimisers = Optimisers()
+    optimizers: Optimizers = Optimizers()
     """Optimizers of the generator and the student."""
     augment: Literal["none", "student", "both"] = "both"
     """Random views of synthetic images: never, in student steps, or in generator steps too."""
@@ -202,6 +237,11 @@ class Recipe(Section):
     spread over all iterations.
     """
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, data):
+        return current_names(data) if isinstance(data, dict) else data
+
     @field_validator("classes")
     @classmethod
     def _check_classes(cls, value):
@@ -247,10 +287,10 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check_aed_embedding(self):
-        if self.aed_embedding == "teacher" and self.embedding != "centre":
+        if self.aed_embedding == "teacher" and self.embedding != "center":
             raise errors.Invalid(
                 "aed_embedding is 'teacher', but embedding is 'text': a teacher's embedding can"
-                " only be compared with class centers; set embedding to 'centre'",
+                " only be compared with class centers; set embedding to 'center'",
                 "conflict",
                 "aed_embedding",
             )
@@ -369,6 +409,10 @@ class Recipe(Section):
         data = self.model_dump()
         for path, value in changes.items():
             *outer, last = path.split(".")
+            if outer:
+                outer[0] = RENAMED_FIELDS.get(outer[0], outer[0])
+            else:
+                last = RENAMED_FIELDS.get(last, last)
             section = data
             for key in outer:
                 if not isinstance(section.get(key), dict):
@@ -404,7 +448,7 @@ def held_out_count(batch: int) -> int:
 
 
 def field_names() -> list[str]:
-    """Every settable name of a recipe: "seed", "weights.kr", "optimisers.student.lr"."""
+    """Every settable name of a recipe: "seed", "weights.kr", "optimizers.student.lr"."""
     return errors.field_names(Recipe)
 
 

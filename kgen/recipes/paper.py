@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kgen.data import catalogue
-from kgen.recipe.fields import Optimiser, Optimisers, Radii, Weights
+from kgen.recipe.fields import Optimizer, Optimizers, Radii, Weights
 from kgen.recipe.recipe import Recipe
 
 
@@ -154,7 +154,7 @@ def kgen_s(pair: Pair) -> Recipe:
         bn_scale="raw",
         up_first=True,
         deep=False,
-        optimisers=Optimisers(student=Optimiser(name="adamw", lr=1e-3, momentum=0.9)),
+        optimizers=Optimizers(student=Optimizer(name="adamw", lr=1e-3, momentum=0.9)),
         warmup=0.1,
     )
 
@@ -213,7 +213,7 @@ def deepinversion(pair: Pair) -> Recipe:
         if small
         else {"ce": 1.0, "adv": 0.2, "bn": 0.01, "tv": 1e-4, "l2": 1e-5}
     )
-    images = {"optimisers.images.lr": 0.05, "optimisers.images.momentum": 0.9}
+    images = {"optimizers.images.lr": 0.05, "optimizers.images.momentum": 0.9}
     changes = {
         "source": "pixels",
         "keep": "last",

@@ -5,7 +5,7 @@ CIFAR-10, Imagenette and ten ImageNet classes, distilled from the bundled teache
 
 from __future__ import annotations
 
-from kgen.recipe.fields import Optimiser, Optimisers, Weights
+from kgen.recipe.fields import Optimizer, Optimizers, Weights
 from kgen.recipe.recipe import Recipe
 
 
@@ -18,13 +18,13 @@ def _photographs() -> Recipe:
         name="photographs",
         weights=Weights(ce=0.5, adv=0.0, bn=10.0, kr=0.1, ed=0.0, aed=0.0),
         bn_scale="relative",
-        embedding="centre",
+        embedding="center",
         noise_width=256,
         deep=True,
         up_first=False,
-        optimisers=Optimisers(
-            images=Optimiser(name="adam", lr=0.05, momentum=0.5, beta2=0.9),
-            student=Optimiser(name="sgd", lr=0.1, momentum=0.9, weight_decay=5e-4),
+        optimizers=Optimizers(
+            images=Optimizer(name="adam", lr=0.05, momentum=0.5, beta2=0.9),
+            student=Optimizer(name="sgd", lr=0.1, momentum=0.9, weight_decay=5e-4),
         ),
         temperature=4.0,
         iterations=1,
@@ -55,7 +55,7 @@ def imagenette_live() -> Recipe:
         ratio=0.05,
         epochs=32,
         generator_steps=25,
-        restart_optimiser=True,
+        restart_optimizer=True,
         width=48,
         student_steps=50,
         batch=60,
@@ -89,7 +89,7 @@ def cifar10_live() -> Recipe:
         ratio=0.05,
         epochs=25,
         generator_steps=25,
-        restart_optimiser=True,
+        restart_optimizer=True,
         deep=False,
         width=32,
         student_steps=110,

@@ -14,7 +14,7 @@ import re
 import shlex
 from collections.abc import Callable
 
-from kgen.recipe.fields import Optimiser, Optimisers, Weights
+from kgen.recipe.fields import Optimizer, Optimizers, Weights
 from kgen.recipe.recipe import Recipe, RecipeError, field_names, parse_setting
 from kgen.recipes import paper, photographs
 from kgen.recipes.paper import at_ratio as at_ratio
@@ -47,8 +47,8 @@ def fashion_live() -> Recipe:
         up_first=False,
         augment="student",
         views=8,
-        optimisers=Optimisers(
-            student=Optimiser(name="sgd", lr=0.2, momentum=0.9, weight_decay=5e-4)
+        optimizers=Optimizers(
+            student=Optimizer(name="sgd", lr=0.2, momentum=0.9, weight_decay=5e-4)
         ),
         warmup=0.12,
         evaluate_every=200,
@@ -195,7 +195,7 @@ def deepinversion() -> Recipe:
     Six times as many steps as the others: the teacher agrees with 7 of 10 labels after ten steps,
     and with all of them after forty (Table 1 gives it ten times the time).
     """
-    images = {"optimisers.images.lr": 0.05, "optimisers.images.momentum": 0.9}
+    images = {"optimizers.images.lr": 0.05, "optimizers.images.momentum": 0.9}
     priors = {"weights.ce": 1.0, "weights.tv": 2.5e-5, "weights.l2": 3e-8}
     return nayer().replace(
         name="deepinversion",

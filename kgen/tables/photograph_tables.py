@@ -113,7 +113,7 @@ def sources(ratio: float) -> Iterator[LabeledRecipe]:
     """Table 1: other image sources, each with the same number of pixels."""
     single = base(ratio)
     full = at_resolution(single, 128, **NO_KEY_REGION)
-    pixels = {"source": "pixels", "restart_optimiser": False}
+    pixels = {"source": "pixels", "restart_optimizer": False}
     yield (
         "DeepInversion, pixels",
         full.replace(**pixels, generator_steps=100, **{"weights.tv": 2e-3}),
@@ -122,13 +122,13 @@ def sources(ratio: float) -> Iterator[LabeledRecipe]:
     yield "CDA, pixels seen through shrinking crops", full.replace(**pixels, **CDA), None
     yield (
         "Fast, latent codes",
-        full.replace(source="latent", restart_optimiser=False, feature_memory=0.9),
+        full.replace(source="latent", restart_optimizer=False, feature_memory=0.9),
         28.32,
     )
     yield "NAYER", full, 32.17
     yield (
         "pyramid, shrinking crops, 80 × 80",
-        single.replace(source="pyramid", restart_optimiser=False, **CURRICULUM, generator_steps=50),
+        single.replace(source="pyramid", restart_optimizer=False, **CURRICULUM, generator_steps=50),
         None,
     )
     yield "K-Gen-S", single.replace(**DIVERSE), 80.32
@@ -171,9 +171,9 @@ CDA = {
     "generator_steps": 100,
     "weights.ce": 1.0,
     "weights.bn": 1.0,
-    "optimisers.images.lr": 0.25,
-    "optimisers.images.momentum": 0.5,
-    "optimisers.images.beta2": 0.9,
+    "optimizers.images.lr": 0.25,
+    "optimizers.images.momentum": 0.5,
+    "optimizers.images.beta2": 0.9,
 }
 """Yin & Shen 2024: crops whose smallest area falls to 0.08, Adam 0.25, no total variation. Its BN
 weight, 0.01, is for a raw sum over a ResNet-18; ours is relative, so here it equals that of

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from kgen import paths
 from kgen.errors import KGenError
 from kgen.recipe.fields import Target
-from kgen.recipe.recipe import Recipe
+from kgen.recipe.recipe import Recipe, original_names
 from kgen.recipes import recipes
 from kgen.tables import photograph_tables as photos
 from kgen.zoo import zoo
@@ -77,7 +77,7 @@ def key(recipe: Recipe, photos: int | None = None) -> str:
     """See `Row.key`. Omits fields at their defaults, so that keys survive new fields that change
     nothing.
     """
-    fields = recipe.model_dump(mode="json", exclude_defaults=True)
+    fields = original_names(recipe.model_dump(mode="json", exclude_defaults=True))
     for name in ("name", "seed"):
         fields.pop(name, None)
     content = {"recipe": fields, "teacher": _checksum(recipe.teacher), "protocol": PROTOCOL} | (
@@ -140,9 +140,9 @@ def representative() -> tuple[Row, ...]:
     return (
         row("NAYER", recipes.get("nayer"), 32.17),
         row("LTE, label text", single(), 80.36),
-        row("CC, class centre", single(), 80.22, embedding="centre"),
+        row("CC, class center", single(), 80.22, embedding="center"),
         row(
-            "CC, on the teacher's embedding", single(), embedding="centre", aed_embedding="teacher"
+            "CC, on the teacher's embedding", single(), embedding="center", aed_embedding="teacher"
         ),
     )
 

@@ -164,7 +164,7 @@ class Trainings:
                 except Diverged as error:
                     raise WorthError(
                         f"The student's loss was not finite at step {error.step}: lower recipe"
-                        " field optimisers.student.lr, and run it again.",
+                        " field optimizers.student.lr, and run it again.",
                         code="diverged",
                         step=error.step,
                     ) from None

@@ -193,7 +193,7 @@ def test_where_nothing_fits_there_is_none(imagenette, tmp_path):
         teacher=str(tmp_path / "other.safetensors"),
         resolutions=(32,),
         evaluate_on="none",
-        embedding="centre",
+        embedding="center",
     )
     assert Setting(recipe).judge is None
     with raises(RecipeError, "unknown-class", "imagenet-lite2", "'kind 0'", field="judge"):

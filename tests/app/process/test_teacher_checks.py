@@ -411,8 +411,8 @@ def test_an_error_is_a_sentence_in_the_pages_words(client, check):
             "or “target.sigma_fraction=0.25” on the command line.",
         ),
         (
-            "run with --set embedding=centre, which needs no text",
-            "run with “embedding=centre” in the sidebar, under “More”, which needs no text",
+            "run with --set embedding=center, which needs no text",
+            "run with “embedding=center” in the sidebar, under “More”, which needs no text",
         ),
     ],
 )
@@ -422,7 +422,7 @@ def test_the_command_lines_words_become_the_pages(said, told):
 
 def test_the_apps_end_ends_a_check(folder, monkeypatch):
     """A real child that never ends by itself."""
-    monkeypatch.setattr(request, "_end", lambda *_: "It was ended.")
+    monkeypatch.setattr(request, "_failure_message", lambda *_: "It was ended.")
     popen, children = subprocess.Popen, []
 
     def sleeping(command, **options):

@@ -114,9 +114,9 @@ def test_a_source_brings_its_own_settings(source):
     assert (r.weights.tv > 0 and r.weights.l2 > 0) == (source == "pixels")
     if source != "noise":
         donor = recipes.get(form.SOURCES[source])
-        assert (r.optimisers.images, r.optimisers.meta) == (
-            donor.optimisers.images,
-            donor.optimisers.meta,
+        assert (r.optimizers.images, r.optimizers.meta) == (
+            donor.optimizers.images,
+            donor.optimizers.meta,
         )
 
 
@@ -144,7 +144,7 @@ def test_the_rest_of_the_method_is_named_and_limited_by_the_schema():
         100,
         True,
     )
-    assert known["embedding"].choices == ("text", "centre")
+    assert known["embedding"].choices == ("text", "center")
 
 
 def test_an_empty_radius_is_left_to_the_engine():
@@ -217,7 +217,7 @@ def test_student_texts_and_real_images_are_taken_over():
         ("radii.outer", 101, "r_o"),
         ("radii.outer", "", "r_o"),
         ("embedding", "speech", "Class representative f_y"),
-        ("aed_embedding", "teacher", "centre"),
+        ("aed_embedding", "teacher", "center"),
     ],
 )
 def test_what_is_wrong_is_said(field, value, says):

@@ -67,7 +67,7 @@ def test_nearly_equal_texts_are_warned_of(monkeypatch):
     }
     assert not any("nearly the same" in text for text, _ in setting(**near).warnings())
     monkeypatch.setattr(
-        embeddings, "NEARLY_THE_SAME", 0.9
+        embeddings, "CLOSE_COSINE", 0.9
     )  # these two have 0.92; no two bundled texts have more
     assert "Bag and Coat mean nearly the same" in " ".join(
         text for text, _ in setting(**near).warnings()

@@ -63,7 +63,7 @@ def test_student_step_is_a_plain_step():
         setting.recipe,
         setting.teacher,
     )
-    spec = r.optimisers.student
+    spec = r.optimizers.student
     sgd = torch.optim.SGD(
         [*student.parameters(), *head.parameters()],
         spec.lr,
@@ -111,7 +111,7 @@ def test_generator_step_pushes_by_the_formula(embedding):
     student.
     """
     setting, s = build(
-        embedding="centre", aed_embedding=embedding, batch=20, **{"radii.outer": 50.0}
+        embedding="center", aed_embedding=embedding, batch=20, **{"radii.outer": 50.0}
     )
     made_batch(setting, s)
     assert s.centers.ready
@@ -168,8 +168,8 @@ def test_centres_are_the_mean_embeddings_of_the_first_images():
 
 
 def test_with_centres_the_noisy_layer_takes_fixed_random_rows():
-    setting, s = build(embedding="centre")
-    again, other = build(embedding="centre")[0], build(embedding="centre", seed=1)[0]
+    setting, s = build(embedding="center")
+    again, other = build(embedding="center")[0], build(embedding="center", seed=1)[0]
     assert torch.equal(setting.table, again.table) and not torch.equal(setting.table, other.table)
     assert (
         s.class_vectors(torch.tensor([0])) is None
@@ -202,7 +202,7 @@ def test_the_head_learns_and_is_dropped_on_export():
 
 
 def test_the_teachers_reading_needs_centres():
-    with raises(RecipeError, "conflict", "'centre'", field="aed_embedding"):
+    with raises(RecipeError, "conflict", "'center'", field="aed_embedding"):
         kgen.recipes.get("tiny").replace(aed_embedding="teacher")
 
 

@@ -108,7 +108,7 @@ def test_fast():
     setting, s = build(
         source="latent",
         feature_memory=0.9,
-        **{"optimisers.images.lr": 0.02, "optimisers.meta.lr": 0.01},
+        **{"optimizers.images.lr": 0.02, "optimizers.meta.lr": 0.01},
     )
     shot = s.snapshot()
     start, memory = copy.deepcopy(s.generators[28]), []
@@ -166,8 +166,8 @@ def test_deepinversion():
         **{
             "weights.tv": 0.02,
             "weights.l2": 1e-4,
-            "optimisers.images.lr": 0.05,
-            "optimisers.images.momentum": 0.9,
+            "optimizers.images.lr": 0.05,
+            "optimizers.images.momentum": 0.9,
         },
     )
     assert not s.generators
@@ -266,7 +266,7 @@ def test_the_pyramid_is_the_sum_of_its_levels_in_opponent_colors():
     before = [level.detach().clone() for level in levels]
     made.step()
     moved = [float((level.detach() - old).abs().max()) for level, old in zip(levels, before)]
-    lr = setting.recipe.optimisers.images.lr
+    lr = setting.recipe.optimizers.images.lr
     assert moved == pytest.approx(
         [lr * 0.7**3, lr * 0.7**2, lr * 0.7, lr], rel=1e-3
     )  # Adam's first step is its rate

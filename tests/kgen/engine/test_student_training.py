@@ -75,7 +75,7 @@ def test_a_step_is_a_plain_step(augment, views, mixed):
     r, t = setting.recipe, setting.teacher
     draw, turn = clone(s.rng["student_batch"]), clone(s.rng["augment_student"])
     plain = copy.deepcopy(s.student)
-    spec = r.optimisers.student
+    spec = r.optimizers.student
     optimiser = torch.optim.SGD(
         plain.parameters(), spec.lr, spec.momentum, nesterov=True, weight_decay=spec.weight_decay
     )
@@ -110,7 +110,7 @@ def test_a_step_is_a_plain_step(augment, views, mixed):
 
 
 def test_rate_ramps_up_then_falls_as_a_cosine():
-    recipe = mini(epochs=10, warmup=0.2, student_steps=5, **{"optimisers.student.lr": 0.4})
+    recipe = mini(epochs=10, warmup=0.2, student_steps=5, **{"optimizers.student.lr": 0.4})
     total, ramp = 40, 10
     assert recipe.total_student_steps == total
     rates = [learning_rate(recipe, i, total) for i in range(total)]
@@ -120,7 +120,7 @@ def test_rate_ramps_up_then_falls_as_a_cosine():
     )
     assert max(rates) == rates[ramp] == pytest.approx(0.4) and rates[-1] < 0.01
     assert learning_rate(
-        mini(warmup=0.0, **{"optimisers.student.lr": 0.4}), 0, 12
+        mini(warmup=0.0, **{"optimizers.student.lr": 0.4}), 0, 12
     ) == pytest.approx(0.4)
 
 

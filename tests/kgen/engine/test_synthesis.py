@@ -345,7 +345,7 @@ def test_the_smallest_crop_falls_over_a_batch():
 
 
 def test_the_optimiser_starts_anew_and_the_generator_goes_on():
-    _, setting, s = build(restart_optimiser=True, iterations=2)
+    _, setting, s = build(restart_optimizer=True, iterations=2)
     generator = s.generators[28]
     first = Synthesis(setting, s, None)
     first.step(), stored(first)

@@ -16,12 +16,17 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from kgen.__main__ import read_recipe
+from kgen.journal.reading import open_run
+from kgen.journal.unbundle import unbundle
+from kgen.paths import ASSETS, TABLE_RUNS
 from kgen.recipe import fields
 from kgen.recipe.recipe import Recipe, RecipeError, field_names, parse, parse_setting
 from kgen.recipes import recipes
+from kgen.tables import tables
+from kgen.tables.results import Results
 from tests.support.errors import raises
 
-PARTS = [fields.Weights, fields.Target, fields.Optimiser, fields.Optimisers, Recipe]
+PARTS = [fields.Weights, fields.Target, fields.Optimizer, fields.Optimizers, Recipe]
 
 
 @pytest.mark.parametrize(
@@ -39,9 +44,9 @@ PARTS = [fields.Weights, fields.Target, fields.Optimiser, fields.Optimisers, Rec
         ({"ratio": 0}, "invalid-value", "ratio", {"value": "0", "allowed": ("above 0", 1)}),
         ({"ratio": math.nan}, "invalid-value", "ratio", {"value": "nan"}),
         (
-            {"optimisers.student.momentum": 1.0},
+            {"optimizers.student.momentum": 1.0},
             "invalid-value",
-            "optimisers.student.momentum",
+            "optimizers.student.momentum",
             {"value": "1.0", "allowed": (0, "below 1")},
         ),
         (
@@ -97,7 +102,7 @@ def test_an_unknown_field_without_a_near_one_lists_all():
     ("changes", "facts"),
     [
         ({"resolutions": [28, 32], "batches": [10]}, ["1 numbers", "2 resolutions"]),
-        ({"aed_embedding": "teacher"}, ["'teacher'", "embedding to 'centre'"]),
+        ({"aed_embedding": "teacher"}, ["'teacher'", "embedding to 'center'"]),
         ({"views": 2, "augment": "none"}, ["views is 2", "'none'", "'student'", "'both'"]),
     ],
 )
@@ -145,10 +150,10 @@ def test_what_is_no_json_object(text):
 
 def test_replace_reaches_inside_and_changes_nothing_else():
     old = Recipe()
-    new = old.replace(seed=1, **{"weights.kr": 0.0, "optimisers.student.lr": 0.5})
-    assert (new.seed, new.weights.kr, new.optimisers.student.lr) == (1, 0.0, 0.5)
+    new = old.replace(seed=1, **{"weights.kr": 0.0, "optimizers.student.lr": 0.5})
+    assert (new.seed, new.weights.kr, new.optimizers.student.lr) == (1, 0.0, 0.5)
     assert (
-        new.replace(seed=0, **{"weights.kr": 0.1, "optimisers.student.lr": 1e-3}) == old == Recipe()
+        new.replace(seed=0, **{"weights.kr": 0.1, "optimizers.student.lr": 1e-3}) == old == Recipe()
     )
     assert old.replace(weights=fields.Weights(ce=2)).weights.ce == 2
     with pytest.raises(Exception, match="frozen"):
@@ -274,7 +279,7 @@ changed = st.fixed_dictionaries(
         "ratio": st.floats(1e-9, 1),
         "weights.bn": st.floats(0, 1e4),
         "target.sigma_fraction": st.none() | st.floats(1e-6, 10),
-        "optimisers.student.name": st.sampled_from(["adam", "adamw", "sgd"]),
+        "optimizers.student.name": st.sampled_from(["adam", "adamw", "sgd"]),
     },
 )
 
@@ -346,3 +351,56 @@ def path_of(part, name):
         for p in field_names()
         if p.rpartition(".")[2] == name and (part is Recipe) == ("." not in p)
     )
+
+
+# --- names of earlier versions -------------------------------------------------------------------
+
+
+def test_a_recorded_run_with_old_names_opens(tmp_path):
+    run = open_run(unbundle(ASSETS / "recordings" / "fashion-live.kgen", tmp_path))
+    text = (run.path / "recipe.json").read_text()
+    old = json.loads(text)
+    assert "optimisers" in old and "optimizers" not in old, "the recording is of the old format"
+    new = json.loads(text.replace("optimiser", "optimizer"))
+    assert run.recipe == parse(new)
+    assert run.recipe.optimizers.student.lr == old["optimisers"]["student"]["lr"]
+    assert run.started and parse(run.started.recipe) == run.recipe
+    assert run.started.recipe["optimizers"] == old["optimisers"]
+
+
+def test_old_and_new_names_are_the_same_recipe(tmp_path):
+    student = {"student": {"name": "adamw", "lr": 0.5}}
+    old = {"optimisers": student, "restart_optimiser": True, "embedding": "centre"}
+    new = {"optimizers": student, "restart_optimizer": True, "embedding": "center"}
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    settings = ["optimisers.student.lr=0.5", "restart_optimiser=true", "embedding=centre"]
+    same = [
+        parse(old),
+        parse(json.dumps(old)),
+        Recipe(**old),
+        Recipe(**new),
+        read_recipe(str(tmp_path / "old.json"), [], None, None),
+        read_recipe("custom", settings, None, None),
+    ]
+    assert all(recipe == parse(new) for recipe in same)
+    assert json.loads(parse(old).to_json()).keys() == Recipe.model_fields.keys()
+    with raises(RecipeError, "unknown-field", field="restart_optimiser"):
+        parse({"restart_optimiser": True, "restart_optimizer": False})
+
+
+@pytest.mark.parametrize("field, value", [("embedding", "center"), ("optimizers.student.lr", None)])
+def test_published_runs_are_still_found(field, value):
+    """Keys of published runs are hashes of recipes with the old names."""
+    found = {key for key, _ in Results(TABLE_RUNS).read()}
+    default = Recipe().value(field)
+    rows = [row for table in tables.find("fashion") for row in table.rows]
+    rows = [
+        row
+        for row in rows
+        if (
+            row.recipe.value(field) != default
+            if value is None
+            else row.recipe.value(field) == value
+        )
+    ]
+    assert rows and all(row.key in found for row in rows)

@@ -158,7 +158,7 @@ def test_table_8(pair):
             1000,
             0.1,
         )
-        student, generator = r.optimisers.student, r.optimisers.generator
+        student, generator = r.optimizers.student, r.optimizers.generator
         assert (student.name, student.lr, student.momentum, generator.name, generator.lr) == (
             "adamw",
             1e-3,

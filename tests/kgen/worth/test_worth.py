@@ -290,7 +290,7 @@ def test_a_student_that_diverges_is_told(real, monkeypatch):
         self._loss_sums[0] = math.nan
 
     monkeypatch.setattr(learners, "step", spoilt)
-    with raises(WorthError, "diverged", "optimisers.student.lr"):
+    with raises(WorthError, "diverged", "optimizers.student.lr"):
         trainings.train_on_photos(trainings.photos(), {28: 40})
 
 
