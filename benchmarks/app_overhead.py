@@ -1,10 +1,10 @@
-"""What the app costs the engine: the same run alone, with the app and one polling viewer, and with
-a real browser.
+"""Measure how much the app slows the engine: the same run alone, with the app and one polling
+viewer, and with a real browser.
 
     python benchmarks/app_overhead.py [--rounds 3] [--epochs 4] [--browser /usr/bin/chromium]
 
-Rounds are interleaved, since machines are noisy; the ratio of the medians is the answer. Time is
-the engine's own, from its first step to its last, so that starting processes does not count.
+Rounds are interleaved because machines are noisy; the result is the ratio of the medians. Only the
+time from the engine's first step to its last counts, not process startup.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def alone(recipe, folder: Path) -> float:
 
 
 def watched(recipe, runs_folder: Path, viewer: list[str] | None, port: int = 7990) -> float:
-    """The real app in this process, the engine in its child, the viewer in a process of its own."""
+    """Run the real app in this process, the engine in its child, the viewer in another process."""
     launch.prepare_environment()
     from app import main
     from app.pages import routes
@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--browser", help="path of a Chromium; left out: no browser")
+    parser.add_argument("--browser", help="path to Chromium; default: skip the browser")
     args = parser.parse_args()
     base = recipes.get("fashion-live")
     recipe = base.replace(
@@ -127,7 +127,7 @@ def main() -> None:
     for name, values in times.items():
         print(
             f"{name:<26} median {statistics.median(values):6.1f} s  "
-            f" {statistics.median(values) / base_seconds:.3f} of alone"
+            f" {statistics.median(values) / base_seconds:.3f}× alone"
         )
 
 

@@ -1,18 +1,20 @@
-"""A class room on one machine: many viewers, one presenter, a real run; what they wait for and what
-they cost.
+"""Load-test a classroom on one machine: many viewers and one presenter during a real run.
+
+Measures how long they wait, and how much they slow the engine.
 
     python benchmarks/crowd.py [--viewers 60] [--blocks 12] [--block 15] [--stops 12]
 
-The server is `launch.py --presenter` in a process of its own. Viewers are one process of plain
-sockets that ask what the audience's page asks, when it asks it: page, style sheets and modules
-first, the snapshot twice a second with its ETag, groups as they are finished, a sample now and
-then; a poll is held until something is new. They draw nothing and read of a snapshot what they
-need, so the two cores are the server's and the engine's as far as possible; what they use
-themselves is printed.
+The server, `launch.py --presenter`, runs in its own process. All viewers share one process with
+plain sockets and send the same requests as the audience's page, at the same times. They load the
+page, style sheets and modules, then poll for a new snapshot about twice a second with an ETag,
+fetch groups as they finish, and occasionally fetch a sample. The server holds a poll until there is
+something new. Viewers render nothing and parse only the parts of a snapshot that they need, which
+leaves as much of the two cores as possible to the server and the engine; the processor time of the
+viewers is printed.
 
-Blocks with the crowd and blocks without alternate within one run: how long the engine's steps took
-is read from its own journal, and the medians of both kinds are compared. Frame age: a snapshot
-carries the time at which it was made, and the machine has one clock.
+Blocks with and without the crowd alternate within one run. Step durations come from the engine's
+journal, and the medians with and without the crowd are compared. The age of a frame is measured
+from the creation time in its snapshot, since both processes use the same clock.
 """
 
 from __future__ import annotations
@@ -48,14 +50,14 @@ PERIOD = 0.4
 """Seconds between a poll's answer and the next poll, as in static/core/live.js."""
 SAMPLE_EVERY = 10.0
 PLAIN_EVERY = 5.0
-"""Seconds between two polls that are not held, to see how long an answer takes."""
+"""Seconds between two polls that are not held, which measure response time."""
 AT = re.compile(rb'"at":([0-9.]+)')
 DONE = re.compile(rb'"iterations_done":([0-9]+)')
 WHOSE = re.compile(rb'"run":"([^"]+)","id":"([^"]*)","attempt":([0-9]+)')
 
 
 class Line:
-    """One kept connection, as a browser has; opened anew where the server has closed it."""
+    """One persistent connection, like a browser's; reopened if the server has closed it."""
 
     def __init__(self, port: int, headers: str = ""):
         self.port, self.headers, self.reader, self.writer = port, headers, None, None
@@ -87,7 +89,7 @@ class Line:
                     found,
                     await self.reader.readexactly(int(found.get("content-length", 0))),
                 )
-            except (asyncio.IncompleteReadError, ConnectionError):  # kept for too long
+            except (asyncio.IncompleteReadError, ConnectionError):  # closed by the server
                 self.close()
         raise ConnectionError(f"{path}: no answer")
 
@@ -99,7 +101,7 @@ class Line:
 
 @dataclass
 class Seen:
-    """What all viewers measured, in seconds."""
+    """Measurements of all viewers, in seconds."""
 
     latency: list[float] = field(default_factory=list)
     age: list[float] = field(default_factory=list)
@@ -111,7 +113,7 @@ class Seen:
 
 
 class Crowd:
-    """`viewers` pages; they ask while `asking` is set."""
+    """`viewers` simulated pages, which send requests while `asking` is set."""
 
     def __init__(self, port: int, viewers: int, ramp: float = 10.0):
         self.port, self.viewers, self.ramp, self.seen = port, viewers, ramp, Seen()
@@ -201,7 +203,7 @@ class Crowd:
 
 
 class Presenter:
-    """Presses the page's buttons, through the same events."""
+    """Presses the page's buttons by sending the same events."""
 
     def __init__(self, address: str, cookie: tuple[str, str]):
         self.client = httpx.AsyncClient(base_url=address, cookies=dict([cookie]), timeout=60)
@@ -220,7 +222,7 @@ class Presenter:
                     }
 
     async def press(self, button: str, values: list | None = None) -> float:
-        """Seconds until its event has ended, as the page hears it."""
+        """Press a button; returns the seconds until the page receives the end of its event."""
         session, began = secrets.token_hex(5), time.perf_counter()
         order = {
             "fn_index": self.buttons[button],
@@ -236,7 +238,7 @@ class Presenter:
                 if '"process_completed"' in said:
                     assert '"success":true' in said.replace(" ", ""), said
                     return time.perf_counter() - began
-        raise AssertionError("the event never ended")
+        raise AssertionError("the event did not complete")
 
     async def snapshot(self) -> dict:
         return (await self.client.get("/kg/live")).json()
@@ -257,8 +259,9 @@ class Presenter:
         return snapshot
 
     async def stop(self) -> float:
-        """Seconds from the press until its event has ended and the page shows it (it looks 120 ms
-        after a press, then as always).
+        """Press Stop; returns the seconds until its event has ended and the page shows it.
+
+        The page polls 120 ms after a press, then at its usual rate.
         """
         began, etag = time.perf_counter(), ""
         pressed = asyncio.create_task(self.press("kg-stop"))
@@ -274,14 +277,14 @@ class Presenter:
                 "finished",
             ):
                 break
-            assert time.perf_counter() - began < 60, "Stop is not shown"
+            assert time.perf_counter() - began < 60, "the page does not show Stop"
             await asyncio.sleep(PERIOD)
         await pressed
         return time.perf_counter() - began
 
 
 class Server:
-    """`launch.py --presenter`, and what /proc says of it."""
+    """`launch.py --presenter`, with its memory and processor time from /proc."""
 
     def __init__(self, folder: Path):
         with socket.socket() as probe:
@@ -316,7 +319,7 @@ class Server:
             time.sleep(0.2)
 
     def rss(self) -> float:
-        """Megabytes of the server's process alone."""
+        """Resident memory of the server's process in MB, without its children."""
         return (
             int(
                 re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[
@@ -327,7 +330,7 @@ class Server:
         )
 
     def cpu(self) -> float:
-        """Seconds of processor time so far, without its children."""
+        """Processor time of the server's process so far in seconds, without its children."""
         words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -347,7 +350,7 @@ def percentile(values: list[float], p: float) -> float:
 
 
 def slope(points: list[tuple[float, float]]) -> float:
-    """Of y over x, least squares."""
+    """Least-squares slope of y over x."""
     return (
         statistics.linear_regression([x for x, _ in points], [y for _, y in points]).slope
         if len(points) > 2
@@ -356,25 +359,23 @@ def slope(points: list[tuple[float, float]]) -> float:
 
 
 class Clock:
-    """Which wall time an event of a run was written at: the engine counts seconds from its own
-    start.
-    """
+    """Converts event times to wall time: the engine counts seconds from its own start."""
 
     def __init__(self, runs: Path):
         self.runs, self.starts = runs, {}
 
     def look(self) -> None:
-        for path in self.runs.glob("fashion-*/events.jsonl"):  # not the recorded one
+        for path in self.runs.glob("fashion-*/events.jsonl"):  # not the recording
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - 20_000))
                 times = [float(t) for t in re.findall(rb'"t":([0-9.]+)', file.read())]
-            if times:  # the event was there by now: the smallest difference is nearest to the truth
+            if times:  # an event is read some time after it is written: keep the smallest gap
                 self.starts[path] = min(
                     self.starts.get(path, float("inf")), time.time() - max(times)
                 )
 
     def steps(self, blocks: list[tuple[bool, float, float]]) -> dict[str, dict[bool, list[float]]]:
-        """Seconds a step, of both of the engine's threads, with the crowd and without."""
+        """Seconds per step of each of the engine's threads, with and without the crowd."""
         found = {kind: {True: [], False: []} for kind in ("generator_step", "student_step")}
         for path, start in self.starts.items():
             last: dict[str, dict] = {}
@@ -385,7 +386,7 @@ class Clock:
                 whole = e["kind"] == "student_step" or (
                     before and before.get("iteration") == e.get("iteration")
                 )
-                if steps > 0 and whole:  # between two iterations other work is done
+                if steps > 0 and whole:  # other work happens between iterations
                     asking = next(
                         (
                             on
@@ -400,7 +401,7 @@ class Clock:
 
 
 async def watch(server: Server, clock: Clock, memory: list[tuple[float, float]]) -> None:
-    """Memory by minutes, and the engine's clock."""
+    """Record the server's memory over time, and the engine's clock."""
     began = time.monotonic()
     while True:
         await asyncio.sleep(2)
@@ -437,9 +438,8 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
         counts = clock.steps(blocks)
         stops: dict[bool, list[float]] = {True: [], False: []}
         for i in range(args.stops):
-            asking = bool(
-                i % 2 == 0
-            )  # every other one without the crowd: what of it is the machine's own
+            # every other press is without the crowd, as a baseline
+            asking = i % 2 == 0
             (crowd.asking.set if asking else crowd.asking.clear)()
             await presenter.phase("running")
             await asyncio.sleep(1 + random.random())
@@ -463,11 +463,11 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
         "viewers": args.viewers,
         "counted by the app": told,
         "failed requests": len(seen.failed),
-        "asked for, s": on,
-        "open a page p50, s": percentile(seen.opening, 50),
-        "open a page p95, s": percentile(seen.opening, 95),
+        "crowd active, s": on,
+        "page load p50, s": percentile(seen.opening, 50),
+        "page load p95, s": percentile(seen.opening, 95),
         "polls": seen.polls,
-        "of them new, %": 100 * seen.new / max(1, seen.polls),
+        "polls with something new, %": 100 * seen.new / max(1, seen.polls),
         **{f"plain poll p{p}, ms": 1000 * percentile(seen.latency, p) for p in (50, 95, 99)},
         "group or sample p95, ms": 1000 * percentile(seen.other, 95),
         "frame age p50, ms": 1000 * percentile(seen.age, 50),
@@ -480,12 +480,12 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
         **{
             f"{kind}s measured": len(took[True]) + len(took[False]) for kind, took in counts.items()
         },
-        **{f"speed of a {kind} with the crowd": ratio for kind, ratio in speeds.items()},
-        "engine's speed with the crowd": (
+        **{f"{kind} speed with the crowd": ratio for kind, ratio in speeds.items()},
+        "engine speed with the crowd": (
             statistics.geometric_mean(speeds.values()) if speeds else float("nan")
         ),
         "server, cores": statistics.median(busy) if busy else float("nan"),
-        "viewers' own process, s": spent.ru_utime + spent.ru_stime - own.ru_utime - own.ru_stime,
+        "viewers' processor time, s": spent.ru_utime + spent.ru_stime - own.ru_utime - own.ru_stime,
         "memory at the start, MB": warm[0][1],
         "memory at the end, MB": warm[-1][1],
         "minutes": warm[-1][0],
@@ -498,7 +498,7 @@ def verdicts(found: dict[str, float]) -> dict[str, bool]:
     return {
         "Stop p95 < 1 s": found["Stop p95, s"] < 1,
         f"frame age p95 < {age} ms": found["frame age p95, ms"] < age,
-        "engine slowed < 20 %": found["engine's speed with the crowd"] > 0.8,
+        "engine slowdown < 20%": found["engine speed with the crowd"] > 0.8,
         "memory < 1 MB/min": found["memory, MB/min"] < 1,
         "no request failed": not found["failed requests"],
     }
@@ -508,9 +508,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--viewers", type=int, default=60)
     parser.add_argument(
-        "--blocks", type=int, default=12, help="pairs of blocks, with the crowd and without"
+        "--blocks", type=int, default=12, help="pairs of blocks, with and without the crowd"
     )
-    parser.add_argument("--block", type=float, default=15, help="seconds of each")
+    parser.add_argument("--block", type=float, default=15, help="seconds per block")
     parser.add_argument(
         "--stops", type=int, default=12, help="presses of Stop, half of them without the crowd"
     )

@@ -1,15 +1,15 @@
-"""The default runs as a person makes them: the real app, a real browser that watches, Start pressed
-on the page.
+"""Time the default runs as a user starts them: in the real app, by pressing Start in a real browser
+that then shows the run.
 
     python benchmarks/default_runs.py [--teacher CNN] [--recipes live long] [--seeds 0 1 2]
     [--browser /usr/bin/chromium]
 
-Teacher and recipes as the page calls them: --teacher "Imagenette ResNet" --recipes imagenette-live,
---teacher "CIFAR-10 CNN" --recipes cifar10-live.
+Teachers and recipes have the names shown on the page, for example: --teacher "Imagenette ResNet"
+--recipes imagenette-live, or --teacher "CIFAR-10 CNN" --recipes cifar10-live.
 
-Prints, for each run: seconds from the click to the first synthetic image on screen, seconds of the
-whole run, and the student's accuracy on all real test images at the end (never its best moment).
-Needs playwright.
+For each run, prints the seconds from the click to the first synthetic image on screen, the seconds
+for the whole run, and the student's final (not best) accuracy on all real test images. Needs
+playwright.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FIRST_IMAGE = (
 def one_run(
     page: Page, address: str, runs: Path, teacher: str, recipe: str, seed: int, picture: Path | None
 ) -> tuple[float, float, float, int]:
-    """(seconds to the first image, seconds in all, accuracy, real images)"""
+    """(seconds to the first image, total seconds, accuracy, number of real images)"""
     page.goto(address)
     page.wait_for_function(
         "() => document.body.dataset.kg && !['running',"
@@ -58,7 +58,7 @@ def one_run(
     page.locator("#kg-recipe label").filter(has_text=re.compile(rf"^\s*{recipe}")).click()
     page.locator("#kg-seed input").fill(str(seed))
     page.locator("#kg-seed input").press("Tab")
-    page.wait_for_timeout(5000)  # the engine is warm, and the machine still
+    page.wait_for_timeout(5000)  # let the engine warm up and the machine settle
     known = set(runs.iterdir()) if runs.is_dir() else set()
     start = time.monotonic()
     page.get_by_role("button", name="Start", exact=True).click()

@@ -1,11 +1,11 @@
-"""What precision and memory format are worth to each bundled teacher, student and generator on this
-machine.
+"""Measure how much each precision and memory format speeds up the bundled teachers, students and
+generators on this machine.
 
     python benchmarks/formats.py [--threads N] [--rounds N]
 
-One forward and backward pass in each format, in interleaved rounds of one process; printed is how
-many times as fast as single precision in NCHW (medians), and the whole generator step in the format
-that the engine would take. CUDA is used where it is.
+Times one forward and backward pass in each format, in interleaved rounds in one process. Prints the
+speedup over single precision in NCHW (medians), and that of a whole generator step in the formats
+that the engine would choose. Uses CUDA if available.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ WORK = {
         )
     ),
 }
-"""Teacher → a recipe whose batch, side and student are used."""
+"""Teacher → a recipe that provides the batch, side and student."""
 Name = TypeVar("Name")
 
 
 def medians(parts: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, float]:
-    """Seconds of each, interleaved; the first round only warms up."""
+    """Median seconds of each part over interleaved rounds, after a warm-up round."""
     times: dict[Name, list[float]] = {name: [] for name in parts}
     for _ in range(rounds + 1):
         for name, work in parts.items():
@@ -73,7 +73,7 @@ def medians(parts: dict[Name, Callable[[], object]], rounds: int) -> dict[Name, 
 def passes(
     network: nn.Module, x: torch.Tensor, formats: list[Format]
 ) -> dict[Format, Callable[[], object]]:
-    """A forward and backward pass of a copy in each format."""
+    """For each format, a function that runs a forward and backward pass of a copy."""
 
     def work(format: Format) -> Callable[[], object]:
         trial = copy.deepcopy(network)
@@ -84,7 +84,7 @@ def passes(
 
 
 def step(recipe: Recipe, formats: dict[str, Format]) -> Callable[[], object]:
-    """A whole generator step with these formats."""
+    """A function that makes a whole generator step in these formats."""
     setting = Setting(recipe.replace(generator_steps=10_000, judge="none", evaluate_on="none"))
     synthesis = Synthesis(setting, LoopState(setting, formats), None)
     return synthesis.step
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     if args.rounds < 1:
-        parser.error("--rounds: one or more")
+        parser.error("--rounds must be at least 1")
     torch.set_num_threads(args.threads)
     for name, recipe in WORK.items():
         recipe = recipe.replace(
@@ -124,7 +124,7 @@ def main() -> None:
             print(
                 f"  {part:<10}"
                 + "   ".join(
-                    f"{format_name(*format)} {found[PLAIN] / seconds:4.2f} ×"
+                    f"{format_name(*format)} {found[PLAIN] / seconds:4.2f}×"
                     for format, seconds in found.items()
                 )
             )
@@ -138,7 +138,7 @@ def main() -> None:
         print(
             "  a whole generator step,"
             f" {', '.join(f'{part} {format_name(*format)}' for part, format in chosen.items())}:"
-            f" {before / after:.2f} ×"
+            f" {before / after:.2f}×"
         )
 
 

@@ -1,9 +1,10 @@
-"""Damaged and hostile files of weights in quantity: python benchmarks/fuzz_checkpoints.py [FILES]
-[SEED].
+"""Fuzz the checkpoint reader with damaged and hostile weights files.
 
-Mutates a .pt, a .pt of the old format and a .safetensors, and reads each as the preflight does,
-under its limits, with pickles in them that would leave a mark. Ends with exit code 1 where code
-ran, an answer was no sentence, or one took 10 s.
+    python benchmarks/fuzz_checkpoints.py [FILES] [SEED]
+
+Mutates a .pt, a .pt in the old format and a .safetensors file, and reads each like the preflight
+check, under its limits. The pickles in them would create a marker file if run. Exits with code 1 if
+any code ran, an error was not a proper sentence, or a read took 10 s or longer.
 """
 
 from __future__ import annotations
@@ -33,8 +34,7 @@ STATE = {
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
     broken = bytearray(data)
-    # the tensors' bytes are of little interest: aim at the lists of names and shapes half of the
-    # time
+    # half of the time, damage only the lists of names and shapes: tensor bytes matter little
     place = rng.choice((len(broken), min(len(broken), 1500)))
     for _ in range(rng.choice((1, 1, 1, 2, 5, 30))):
         at = rng.randrange(place)
@@ -97,11 +97,11 @@ def main(files: int, seed: int) -> int:
         marks = list(folder.glob("*.mark"))
         bad += len(marks) + (slowest >= 10)
         print(
-            f"{name:<14} {counts}, slowest {slowest:.2f} s, marks {len(marks)},"
+            f"{name:<14} {counts}, slowest {slowest:.2f} s, markers {len(marks)},"
             f" {time.monotonic() - start:.0f} s, peak {limits.peak_memory() / 2**20:.0f} MB",
             flush=True,
         )
-    print(f"{bad} bad answers; files in {folder}")
+    print(f"{bad} failures; files in {folder}")
     return bad > 0
 
 

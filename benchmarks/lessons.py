@@ -1,12 +1,11 @@
-"""Makes every run of the lessons for a few seeds, and writes what they gave where the lessons and
-docs/results.md read it.
+"""Run the recipes of all lessons with a few seeds, and write the results for the lessons and
+docs/results.md.
 
-    python benchmarks/lessons.py --runs FOLDER             # one run after the other; goes on where
-    it stopped python benchmarks/lessons.py --runs FOLDER --show      # make nothing, write what is
-    there
+    python benchmarks/lessons.py --runs FOLDER         # one run at a time, resuming if interrupted
+    python benchmarks/lessons.py --runs FOLDER --show  # start no runs, only write existing results
 
-A run is a folder NAME-SEED in FOLDER, made by `python -m kgen run` on one thread. Recordings
-(lessons without minutes) are left out.
+Each run is a folder lesson-KEY-SEED in FOLDER, made by `python -m kgen run` on one thread.
+Recordings (lessons without minutes) are left out.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ BEGIN, END = (
 
 
 def recipes() -> dict[str, Recipe]:
-    """key → recipe with seed 0, each once."""
+    """key → recipe with seed 0, without duplicates."""
     shelf = lessons.Lessons(lessons.FOLDER)
     assert not shelf.wrong, shelf.wrong
     made = [x.made(v) for x in shelf.lessons.values() if x.minutes for v in x.variants]
@@ -76,7 +75,7 @@ def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
     for (key, seed), path in sorted(runs.items()):
         if key in wanted:
             values = metrics.numbers(open_run(path))
-            values.pop("seconds")  # of a machine that did other things as well
+            values.pop("seconds")  # not comparable: the machine was also doing other work
             measured[key][str(seed)] = {
                 n: round(v, 4) if isinstance(v, float) else v
                 for n, v in values.items()
@@ -91,7 +90,7 @@ def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
     for x in shelf.lessons.values():
         if x.switch:
             spread = shelf.spread(x).get("accuracy", {})
-            if list(x.switch.changes) == ["seed"]:  # both are of one recipe: the seeds' own values
+            if list(x.switch.changes) == ["seed"]:  # A and B share a recipe: each seed's value
                 own = measured.get(tables.key(x.made("a")), {})
                 spread = {
                     v: f"{100 * own[s]['accuracy']:.1f}%, seed {s}"

@@ -1,11 +1,12 @@
-"""What several resolutions cost against one, at equal pixels (the paper reports 1.3 to 1.6 times).
+"""Compare the cost of several resolutions and one, at equal pixels (the paper reports 1.3× to
+1.6×).
 
     python benchmarks/resolutions.py [RECIPE] [--sides 28 20] [--threads N] [--rounds N] [--device
     auto]
 
-A round is one iteration at the first side alone (batch B), then one at each of the sides with their
-shares of the same pixels; then as many student steps from either pool. Rounds are interleaved in
-one process; the ratio of the medians is the answer.
+A round consists of one iteration at the first side alone (batch B), one iteration at each of the
+sides with its share of the same pixels, and the same number of student steps from each pool. Rounds
+are interleaved in one process; the result is the ratio of the medians.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ STUDENT_STEPS = 30
 
 
 class Contender:
-    """A recipe whose iterations and student steps are made one round at a time."""
+    """Makes a recipe's iterations and student steps one round at a time."""
 
     def __init__(self, recipe):
         self.recipe, self.setting = recipe, Setting(recipe)
@@ -47,7 +48,7 @@ class Contender:
         self.learner = StudentTrainer(self.setting, self.state)
 
     def images(self) -> int:
-        """One epoch's iterations; returns the pixels made."""
+        """Run one epoch's iterations; returns the number of pixels generated."""
         pixels = 0
         for _ in self.recipe.resolutions:
             made = Synthesis(self.setting, self.state, self.state.snapshot())
@@ -95,14 +96,14 @@ def main() -> None:
         for who in (one, many):
             images = timed(lambda who=who: pixels.update({who: who.images()}))
             student = timed(who.steps)
-            if i:  # the first round warms up
+            if i:  # the first round is a warm-up
                 times["images"][who].append(images)
                 times["student"][who].append(student)
     print(
         f"{args.recipe}, {args.threads} threads, {one.setting.device_title()}, {args.rounds} rounds"
     )
     print(
-        f"pixels an iteration: {pixels[one]:,} at {args.sides[:1]}, {pixels[many]:,} at"
+        f"pixels per iteration: {pixels[one]:,} at {args.sides[:1]}, {pixels[many]:,} at"
         f" {args.sides} ({pixels[many] / pixels[one]:.3f})"
     )
     times["both"] = {
@@ -111,7 +112,7 @@ def main() -> None:
     }
     for what, by in times.items():
         a, b = (statistics.median(by[who]) for who in (one, many))
-        print(f"{what:<8} one resolution {a:7.2f} s   several {b:7.2f} s   {b / a:.3f} of one")
+        print(f"{what:<8} one resolution {a:7.2f} s   several {b:7.2f} s   ratio {b / a:.3f}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What a generator step and a student step cost, part by part.
+"""Measure the cost of a generator step and a student step, part by part.
 
     python benchmarks/steps.py [RECIPE] [--threads N] [--repeats N]
 
-Medians over interleaved rounds of one process; read the shares and ratios, not the milliseconds.
+Prints medians over interleaved rounds in one process; rely on the shares and ratios, not on the
+milliseconds.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ def main() -> None:
         "  generator, forward and backward": generator_alone,
         "  teacher, forward and backward": teacher_alone,
         "  the same with BatchNorm statistics": teacher_watched,
-        "storing a batch, with its kept views": lambda: synthesis.measure(state.snapshot()),
+        "storing a batch with its views": lambda: synthesis.measure(state.snapshot()),
         "student step": learner.step,
-        "  the same with a teacher pass in each": fresh.step,
+        "    the same with a teacher pass": fresh.step,
     }
     times: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(args.repeats):
