@@ -29,7 +29,7 @@ def maps(
 ) -> tuple[list[Row], tuple[int, ...]]:
     """Rows on the spatial map at each resolution, and the usable resolutions.
 
-    There are none if the last row is a failure.
+    No resolution is usable if the last row is a failure.
 
     Args:
         asked: requested resolutions; by default half, three quarters and all of the teacher's side.
@@ -85,7 +85,7 @@ def maps(
             f" {changed}."
         )
     if kind == "none":
-        advice = f"The key region is off: nothing shows where in the image it looks. {note}".strip()
+        advice = f"The key region is off: nothing shows where the teacher looks. {note}".strip()
         return [
             Row(
                 name="spatial map",
@@ -121,7 +121,7 @@ def maps(
                 status="warn",
                 finding=finding,
                 advice=(
-                    "It barely says where to look; larger images help, or --set"
+                    "Such a target has little effect; larger images help, or --set"
                     " target.sigma_fraction=0.25."
                 ),
             )
@@ -139,13 +139,13 @@ def batch_norm(network: nn.Module) -> Row:
     layers = len(norms)
     if layers and all(_is_untrained(layer) for layer in norms):
         advice = (
-            "Was it trained, and is this the trained file? Such a teacher gives nearly the same"
-            " answer to every image."
+            "Check that this is the trained file: an untrained network gives nearly the same answer"
+            " to every image."
         )
         return Row(
             name="BatchNorm",
             status="warn",
-            finding=f"{layers} layers, all with the statistics of a new network",
+            finding=f"{layers} layers, all with the statistics of an untrained network",
             advice=advice,
         )
     if layers:
@@ -187,7 +187,7 @@ def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
                 name="cost",
                 status="fail",
                 finding=f"a step at {side} × {side} failed: {error}",
-                advice="Is the normalisation right?",
+                advice="Check the normalization.",
             )
         except (RuntimeError, MemoryError) as error:
             if last is None:

@@ -16,7 +16,7 @@ MAX_LISTED = 5
 
 
 def check_count(outputs: int, names: Sequence[str] | None) -> Row:
-    """The network's outputs against the names."""
+    """Compares the number of outputs with the number of names."""
     if names is None:
         return Row(
             name="classes",
@@ -52,7 +52,7 @@ def check_count(outputs: int, names: Sequence[str] | None) -> Row:
 
 
 def check_texts(names: Sequence[str]) -> Row:
-    """Duplicates, texts that the table lacks, and pairs with nearly the same meaning."""
+    """Checks for duplicates, texts that the table lacks, and pairs with nearly the same meaning."""
     duplicates = [name for name, n in Counter(names).items() if n > 1]
     if duplicates:
         occurrences = ", ".join(

@@ -16,14 +16,14 @@ from kgen.preflight.request import PreflightError, PreflightRequest, parse_reque
 
 FIELDS = ("classes", "mean", "std", "side", "channels", "n_train", "data", "flip", "title")
 TRAINING_FIELDS = ("mean", "std", "side")
-"""Facts of a data set that its teachers may not have been trained with: only a guess."""
+"""Values that are only a guess if they come from the data set: its teachers may use others."""
 DEFAULT_SIDE = 224
 IMAGES_PER_CLASS = 1_000
 """Assumed if the number of training images is unknown: about as many as in ImageNet."""
 
 
 class SourcedValue(NamedTuple):
-    """A value and its source, in words; `certain` if it was specified for this very teacher."""
+    """A value and its source as text; `certain` if it was specified for this teacher."""
 
     value: Any
     source: str

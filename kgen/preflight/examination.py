@@ -247,7 +247,7 @@ class Examination:
             else tuple(f"class {i}" for i in range(self.fit.outputs))
         )
 
-    # --- what it sees ------------------------------------------------------------------------
+    # --- its input ---------------------------------------------------------------------------
 
     def check_input(self) -> None:
         """Normalization, image size, and the teacher itself."""
@@ -255,7 +255,7 @@ class Examination:
         mean, std = known.normalization(fit.network, fit.channels)
         if len(mean.value) != fit.channels:
             self.fail(
-                "normalisation",
+                "normalization",
                 f"{len(mean.value)} numbers, but images have {fit.channels} channels",
                 "Give --mean and --std with one number per channel.",
             )
@@ -264,7 +264,7 @@ class Examination:
             f" [0,1]: {mean.source}"
         )
         self.report_row(
-            "normalisation",
+            "normalization",
             *(
                 ("ok", normalization)
                 if mean.certain
@@ -329,7 +329,7 @@ class Examination:
         )
         text = (
             f"squares of {side.value} × {side.value} ({side.source}), {fit.channels}"
-            f" channel{'s' * (fit.channels > 1)} (the file's)"
+            f" channel{'s' * (fit.channels > 1)} (from the file)"
         )
         self.report_row(
             "input",

@@ -58,7 +58,7 @@ def limited(memory: int | None = None, seconds: float | None = None) -> Iterator
 
 
 def free_memory() -> int | None:
-    """Bytes of memory still available; None if the system does not say."""
+    """Bytes of memory still available; None if the system does not report it."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         return (
@@ -74,7 +74,7 @@ def reset_peak() -> None:
 
 
 def peak_memory() -> int | None:
-    """Peak memory of this process in bytes; None if the system does not say."""
+    """Peak memory of this process in bytes; None if the system does not report it."""
     if (peak := _status("VmHWM")) is not None or resource is None:
         return peak
     peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -88,7 +88,7 @@ class Cost(NamedTuple):
     seconds: float
     """Median over STEPS steps; the first alone if it takes long."""
     memory: int | None
-    """Peak memory of the process in bytes; None if the system does not say."""
+    """Peak memory of the process in bytes; None if the system does not report it."""
 
 
 def cost(teacher: Teacher, side: int) -> Cost:

@@ -34,7 +34,7 @@ from kgen.zoo import published, zoo
 from kgen.zoo.zoo import ZooError, did_you_mean
 
 SECONDS = 60.0
-"""Time limit for a check, importing torch included."""
+"""Time limit for a check, including the import of torch."""
 MAX_NAMES, MAX_NAME_LENGTH = 100_000, 200
 TEACHER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 """Valid names of teachers; the name becomes a file name, on any system."""
@@ -235,7 +235,7 @@ def parse_names(text: str) -> tuple[str, ...]:
     if text in classes.known():
         return classes.names(text)
     if text.startswith("["):
-        return _json_names("as they were written", text)
+        return _json_names("as entered", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     found = tuple(lines) if len(lines) > 1 else tuple(part.strip() for part in text.split(","))
     if len(found) < 2 and found[0]:
@@ -349,7 +349,7 @@ def inspect(
 
 
 def _failure_message(code: int, seconds: float, in_time: bool, file_read: bool) -> str:
-    """Why a check ended without an answer, in words. `read`: the file had been read by then."""
+    """The message for a check that ended without an answer. `read`: the file was read by then."""
     if not in_time and file_read:
         return (
             f"The check took longer than {seconds:.0f} s and was stopped before it finished, so"

@@ -83,7 +83,7 @@ def test_a_good_checkpoint_has_nothing_to_note(file):
         "tensors",
         "classes",
         "class texts",
-        "normalisation",
+        "normalization",
         "input",
         "spatial map",
         "BatchNorm",
@@ -130,7 +130,7 @@ def test_safetensors_and_timms_resnet_with_the_usual_values(tmp_path, free):
     report = preflight(tmp_path / "w.safetensors", "resnet18", NAMES, resolutions=(64, 101))
     found = rows(report)
     assert report.ok and statuses(report, "warn") == [
-        "normalisation",
+        "normalization",
         "input",
         "key region",
         "BatchNorm",
@@ -139,7 +139,7 @@ def test_safetensors_and_timms_resnet_with_the_usual_values(tmp_path, free):
     ]
     assert found["BatchNorm"].finding.startswith("20 layers, all ")
     assert (
-        "unnormalized pixels" in found["normalisation"].finding
+        "unnormalized pixels" in found["normalization"].finding
     )  # timm's three numbers are of no use for one channel
     assert re.search(r"\b224 × 224 .*timm.*\b1 channel\b", found["input"].finding)
     assert (
@@ -161,8 +161,8 @@ def test_three_channels_are_timms(tmp_path, free):
     )
     report = preflight(tmp_path / "w.safetensors", "resnet18", NAMES, resolutions=(64,))
     assert (
-        "0.485, 0.456, 0.406" in rows(report)["normalisation"].finding
-        and "timm's" in rows(report)["normalisation"].finding
+        "0.485, 0.456, 0.406" in rows(report)["normalization"].finding
+        and "timm's" in rows(report)["normalization"].finding
     )
 
 
