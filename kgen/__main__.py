@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-# Spinning idle OpenMP threads take the cores from app and browser (measured: steps up to 8×
+# Idle OpenMP threads spin and take the cores away from app and browser (measured: steps up to 8×
 # slower). Must be set before torch is imported.
 for _name, _value in {
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -252,7 +252,7 @@ def export(
 ) -> None:
     """Export a run's student to a folder for others to use.
 
-    It contains weights, class names, a card of facts, and code that loads the student.
+    The folder contains weights, class names, a card, and code that loads the student.
     """
     from kgen.journal.export import export as write
 
@@ -307,7 +307,7 @@ def teach(
         int | None, typer.Option(min=1, help="Default: the plan's; 200 for the paper's networks.")
     ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda, mps or auto; CIFAR's plans need a GPU.")
+        str, typer.Option(help="cpu, cuda, mps or auto; the plans for CIFAR need a GPU.")
     ] = "cpu",
     seed: int = 0,
     half: Annotated[
@@ -335,7 +335,8 @@ def fetch(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", help="Published file that is already on this machine; downloads nothing."
+            "--file",
+            help="A published file that is already on this machine; nothing is downloaded.",
         ),
     ] = None,
     as_json: Json = False,
@@ -365,7 +366,9 @@ def embed(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Name in the local cache, or folder, of a sentence-transformers model."),
+        typer.Option(
+            help="A sentence-transformers model: its name in the local cache, or its folder."
+        ),
     ] = None,
 ) -> None:
     """Add class texts to the table of label embeddings (needs the optional
@@ -388,18 +391,18 @@ def table(
         typer.Argument(help="A table's name; fashion, photographs or all; omit to list them."),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Runs per row, with seeds from 0 to one less than this.")
+        int, typer.Option(min=1, help="Number of runs per row, with seeds counted from 0.")
     ] = 3,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, help="Parallel runs, each on one thread; default: one per core."),
     ] = None,
     show: Annotated[
-        bool, typer.Option("--show", help="Start no runs, only print the available results.")
+        bool, typer.Option("--show", help="Start no runs; only print the available results.")
     ] = False,
     markdown: Annotated[
         bool,
-        typer.Option("--markdown", help="Start no runs, write results to docs/results.md."),
+        typer.Option("--markdown", help="Start no runs; write the results to docs/results.md."),
     ] = False,
     as_json: Json = False,
     file: Annotated[

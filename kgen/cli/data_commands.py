@@ -81,7 +81,7 @@ def add(
         ),
     ],
     split: Annotated[
-        str, typer.Option(help="Split of images whose path does not tell: test or train.")
+        str, typer.Option(help="Split for images whose path does not name one: test or train.")
     ] = "test",
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace the existing images.")
@@ -121,11 +121,12 @@ def add(
     )
     if added.unreadable:
         progress.print_line(
-            f"Skipped, cannot be read: {len(added.unreadable)}, for example {added.unreadable[0]}."
+            f"Skipped unreadable images: {len(added.unreadable)}, for example"
+            f" {added.unreadable[0]}."
         )
     if added.unknown:
         progress.print_line(
-            f"Skipped, not a class of {name}:"
+            f"Skipped folders that are not a class of {name}:"
             f" {', '.join(f'{k} ({n})' for k, n in list(added.unknown.items())[:5])}."
         )
 

@@ -1,5 +1,5 @@
-"""`python -m kgen preflight`: its options. The check runs in a child; `kgen/cli/progress.py` shows
-its findings.
+"""`python -m kgen preflight`: its options. The check runs in a child process;
+`kgen/cli/progress.py` shows its findings.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def preflight(
         str | None,
         typer.Option(metavar="N", help="Side of its training images in pixels."),
     ] = None,
-    channels: Annotated[int | None, typer.Option(help="Image channels; found in the file.")] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Image channels; default: read from the file.")
+    ] = None,
     n_train: Annotated[
         int | None,
         typer.Option(help="Number of its training images; the memory budget is a share of them."),
@@ -57,7 +59,8 @@ def preflight(
     flip: Annotated[
         bool | None,
         typer.Option(
-            "--flip/--no-flip", help="Whether images may be mirrored; not letters, digits, signs."
+            "--flip/--no-flip",
+            help="Whether images may be mirrored; not for letters, digits or signs.",
         ),
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title for display.")] = None,

@@ -157,7 +157,7 @@ def print_line(text: str) -> None:
 
 
 def duration(seconds: float | None) -> str:
-    """A duration in words, no more precise than an estimate deserves."""
+    """An estimated duration as text, suitably rounded."""
     if seconds is None:
         return "unknown time"
     if seconds < 45:

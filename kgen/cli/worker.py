@@ -1,9 +1,9 @@
 """Child processes of the app and the command line, driven by JSON lines.
 
-One waits warmed up, receives a recipe on one line, and then obeys control lines; another checks a
-user's teacher, also described on one line. Standard output carries JSON lines {"kind": ready |
-started | error | waiting, …}, while the run itself goes to its folder; or {"kind": row | report |
-error, …}.
+One kind of child warms up, receives a recipe on one line, and then obeys control lines. It prints
+JSON lines {"kind": ready | started | error | waiting, …} and writes the run to its folder. The
+other kind checks a user's teacher, which is also described on one line, and prints JSON lines
+{"kind": row | report | error, …}.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run_controlled(checkpoint_every: float) -> int:
     def send_message(kind: str, **fields: Any) -> None:
         print(json.dumps({"kind": kind, **fields}), flush=True)
 
-    # while nobody is waiting: load the data, warm up the kernels, and let torch import what its
+    # while nobody is waiting, load the data, warm up the kernels, and make torch import what its
     # first optimizer needs (1.5 s)
     Distillation(recipes.get("fashion-live"))
     send_message("ready")

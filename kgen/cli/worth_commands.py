@@ -61,7 +61,7 @@ def worth(
                 if point not in seen:
                     seen.append(point)
                     _print_point(point, as_json)
-    assert result is not None  # `measure` always has results, if only earlier ones
+    assert result is not None  # `measure` always yields results, even if only earlier ones
     rate = result.rate
     if as_json:
         print_line(

@@ -1,4 +1,4 @@
-"""Terminal output about teachers: the lists, a download, a training."""
+"""Terminal output about teachers: lists, downloads and training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kgen.zoo.download import Progress as Downloaded
 
 
 def list_zoo(as_json: bool) -> None:
-    """List teachers by what is needed to use them, then students."""
+    """List teachers grouped by what is needed to use them, followed by students."""
     teachers, students = inventory.teachers(), inventory.students()
     if as_json:
         for kind, rows in (("teacher", teachers), ("student", students)):
@@ -38,7 +38,7 @@ def list_zoo(as_json: bool) -> None:
             grid = Grid(
                 title=title, title_justify="left", box=None, show_header=False, padding=(0, 2)
             )
-            grid.add_column(no_wrap=True)  # it has to be typed
+            grid.add_column(no_wrap=True)  # users have to type the name
             for row in rows:
                 size = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else ""
                 accuracy = f"{row['accuracy']:.1%}" if row["accuracy"] else ""
@@ -103,16 +103,16 @@ def watch_fetch(name: str, local_file: Path | None, as_json: bool) -> int:
         )
         recipe = "imagenet-peek" if card.data == "imagenet1k" else "custom"
         print(
-            f"Licence: {card.licence}. Use it with: python -m kgen run {recipe} --set"
+            f"License: {card.licence}. Use it with: python -m kgen run {recipe} --set"
             f" teacher={plan.name}"
         )
     return 0
 
 
 def _show_download(stream: Generator[Downloaded, None, str], name: str, quiet: bool) -> str:
-    """Show a download as a bar from its first byte on; returns what the stream returns.
+    """Show a download as a progress bar; returns what the stream returns.
 
-    Until then there is no bar, so an unreachable host produces only its message.
+    The bar appears with the first byte, so an unreachable host produces only the error message.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -184,6 +184,8 @@ def watch_teaching(
     spec = teach.finish(teacher, train, held_out, test, plan)
     zoo.save_network(zoo.halved(teacher) if half else teacher, out, spec)
     held_out_text = (
-        f", {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out ones" if held_out else ""
+        f", {spec['held_out_accuracy']:.2%} of {len(held_out):,} held-out images"
+        if held_out
+        else ""
     )
     print(f"{out}: {spec['card']['accuracy']:.2%} of {len(test):,} real test images{held_out_text}")

@@ -1,7 +1,7 @@
 """The paper's data sets and teachers that are not bundled: facts, and how to get them.
 
 No torch, no download; the only file access is to check whether a file exists. Numbers of images are
-from Table 6, accuracies from Tables 1 to 5 as published; none of them were measured here.
+from Table 6, accuracies from Tables 1 to 5 as published; none were measured here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DataFacts:
 
     @property
     def side(self) -> int:
-        """l: the side of a square with as many pixels (the memory budget counts pixels)."""
+        """l: the side of a square with the same pixel count (the memory budget counts pixels)."""
         return round((self.size[0] * self.size[1]) ** 0.5)
 
 
@@ -166,12 +166,12 @@ DATA = {
 
 
 def data_folder(name: str) -> Path:
-    """The location of a data set of the catalogue."""
+    """The location of a catalogue data set."""
     return home() / "data" / name
 
 
 def data_instructions(name: str, reason: str) -> str:
-    """What was found of a data set, and exactly what to download and where to put it."""
+    """The message for a missing data set: the reason, what to download, and where to put it."""
     return (
         f"{DATA[name].title} is not on this machine ({reason}):"
         f" {DATA[name].fetch.format(folder=data_folder(name))}."
@@ -267,7 +267,7 @@ TEACHERS = {
 
 
 def teacher_file(name: str) -> Path:
-    """The location of the weights of a teacher of the catalogue."""
+    """The location of a catalogue teacher's weights."""
     return home() / "teachers" / f"{name}.safetensors"
 
 
@@ -276,7 +276,7 @@ TRAINABLE = ("cifar10", "cifar100")
 
 
 def teacher_instructions(name: str) -> str:
-    """Exactly how to get a teacher, and where to put it."""
+    """The message for a missing teacher: how to get it, and where to put it."""
     facts, data, path = TEACHERS[name], DATA[TEACHERS[name].data], teacher_file(name)
     if facts.weights:
         how = f"fetch them: python -m kgen fetch {name}"

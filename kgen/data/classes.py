@@ -1,8 +1,8 @@
 """Class names of every data set in the recipes, read from `assets/classes.json`.
 
 These texts are embedded (P, Eq. 1), so all classes of a data set need different texts: of
-ImageNet's two "crane" and two "maillot" classes, one each has a longer name, and the dog "Cardigan"
-is distinguished from the garment.
+ImageNet's two "crane" and two "maillot" classes, one of each has a longer name, and the dog
+"Cardigan" is distinguished from the garment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kgen.paths import ASSETS
 from kgen.specs import header
 
 SAME = {"mnist": "megapixel-mnist"}
-"""Data sets that share another one's class texts."""
+"""Data sets that use another one's class texts."""
 TABLE = ASSETS / "label-embeddings.safetensors"
 """The bundled embeddings of class texts (`kgen.embeddings`)."""
 

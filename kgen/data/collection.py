@@ -48,9 +48,9 @@ class Card:
 
 _IMAGENET = "ImageNet's terms: non-commercial research"
 _SUBSET = (
-    "Honest for teachers trained on its own training images. Its photos, validation included, are"
-    " ImageNet training images: for a teacher trained on ImageNet only the files named"
-    " ILSVRC2012_val_* count, and only they are used."
+    "Honest for teachers trained on its own training images. All of its photos, including the"
+    " validation photos, are ImageNet training images, except for the files named"
+    " ILSVRC2012_val_*: for a teacher trained on ImageNet, only those are used."
 )
 _OWN = "Honest for any teacher that was not trained on its test images."
 CARDS = {
@@ -82,7 +82,7 @@ CARDS = {
             "tiny-imagenet",
             "Tiny ImageNet",
             _IMAGENET,
-            "Honest for teachers trained on its own training images; they are ImageNet's.",
+            "Honest for teachers trained on its own training images, which come from ImageNet.",
             "cs231n.stanford.edu, 248 MB",
         ),
         Card("imagenette", "Imagenette", _IMAGENET, _SUBSET, "torchvision, 1.6 GB (160 px: 99 MB)"),
@@ -91,7 +91,7 @@ CARDS = {
             "imagenet1k",
             "ImageNet-1k",
             _IMAGENET,
-            "Its validation images are honest for networks trained on ImageNet.",
+            "Honest for networks trained on ImageNet; measured on its validation images.",
             "image-net.org, account required",
         ),
     )
@@ -101,7 +101,7 @@ CARDS = {
 
 @dataclass
 class Installed:
-    """What this machine has of a data set: images per split, or why it cannot be read."""
+    """A data set on this machine: images per split, or why it cannot be read."""
 
     card: Card
     train: int = 0
@@ -253,7 +253,7 @@ def get(name: str) -> None:
             data.training_set(name, download=True)
         else:
             raise DataError(
-                f"{catalogue.data_instructions(name, 'nothing is downloaded')} Then: python -m kgen"
+                f"{catalogue.data_instructions(name, 'no automatic download')} Then: python -m kgen"
                 f" data add {name} PATH",
                 code="not-here",
                 name=name,
@@ -336,8 +336,8 @@ def _copy_image(
         target.write_bytes(read())
         default_loader(os.fspath(target))
     except Exception as error:
-        # Pillow raises OSError, SyntaxError, ValueError and others; zipfile for damage and
-        # passwords
+        # Pillow raises OSError, SyntaxError, ValueError and others; zipfile raises its own errors
+        # for damage and passwords
         target.unlink(missing_ok=True)
         added.unreadable.append(f"{path} ({error})")
         return

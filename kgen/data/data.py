@@ -64,7 +64,7 @@ class RealImages:
 
 
 def _read_idx(path: Path) -> np.ndarray:
-    """An IDX file, gzipped or not, as NumPy (MNIST's format: big-endian header, then u8)."""
+    """Read an IDX file, gzipped or not (MNIST's format: big-endian header, then u8)."""
     try:
         raw = path.read_bytes()
         data = gzip.decompress(raw) if path.suffix == ".gz" else raw
@@ -149,7 +149,7 @@ def _cifar(name: str, folder: Path, train: bool = False, download: bool = False)
             code="not-here",
             name=name,
         ) from None
-    except OSError as error:  # of a download too
+    except OSError as error:  # includes failed downloads
         raise DataError(
             catalogue.data_instructions(
                 name, f"{folder}: {getattr(error, 'reason', None) or error.strerror or error}"
@@ -236,7 +236,7 @@ def held_out_photographs(selected: Sequence[int], side: int) -> RealImages | Non
 def images_for_teacher(card: TeacherCard, selected: Sequence[int] = ()) -> RealImages:
     """Real test images of a teacher's data set at the teacher's side.
 
-    If they are missing, DataError says what to download. For ImageNet, `held_out_photographs` are
+    Raises DataError with instructions if they are missing. For ImageNet, `held_out_photographs` are
     used instead if they cover all `selected` classes.
     """
     try:
@@ -287,7 +287,7 @@ def image_folder(
 
 @functools.cache
 def test_set(name: str, folder: Path | None = None, side: int | None = None) -> RealImages:
-    """The real test images of a data set; if they are missing, DataError says what to download.
+    """The real test images of a data set. Raises DataError with instructions if they are missing.
 
     `folder`: their location, if not the one of `kgen.data.catalogue`. `side`: of the images, if not
     the data set's own.
@@ -387,9 +387,9 @@ def training_set(
 
 
 def split(train: RealImages, seed: int = 0) -> tuple[RealImages, RealImages]:
-    """(the teacher's part, the held-out validation part of HOLDOUT images), the same for everyone.
+    """Split training images into the teacher's part and a held-out part of HOLDOUT images.
 
-    DataError for a data set without held-out images.
+    The split is the same on every machine. DataError for a data set without held-out images.
     """
     if train.name in catalogue.DATA:
         raise DataError(

@@ -18,7 +18,7 @@ from kgen.errors import KGenError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_DECODED_BYTES = 2**29
-"""Bytes of pixels up to which a selection of images is decoded at once; larger ones stay files."""
+"""A selection with up to this many bytes of pixels is decoded at once; larger ones stay files."""
 MARGIN = 256 / 224
 """Short side of a photograph before the center crop, relative to the crop's side, as in the usual
 ImageNet evaluation.
@@ -103,7 +103,7 @@ class ImageFiles:
             image = default_loader(os.fspath(path))
         except (
             Exception
-        ) as error:  # Pillow raises OSError, SyntaxError, ValueError, and its own for bombs
+        ) as error:  # Pillow raises OSError, SyntaxError, ValueError and its own types
             raise DataError(
                 f"{path} is not a readable image ({error}); replace it, or remove it from the"
                 " folder.",

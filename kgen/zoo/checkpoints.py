@@ -3,7 +3,7 @@
 `weights_only=True` keeps a pickle from running code, but not from allocating 64 GB. So the file's
 structure is checked before torch reads it, and torch's result afterwards; limits on memory and time
 in between are up to the caller (`kgen.preflight.limits`), who does this in a child process. A file
-that cannot be read in this way is rejected, never read otherwise.
+that cannot be read in this way is rejected.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Tensor]
     """In the order of the file."""
     kind: str
-    """The file format, in words."""
+    """The file format, for display."""
     metadata: dict[str, str]
     """Of a .safetensors file; empty for a .pt."""
     notes: tuple[str, ...]
@@ -117,8 +117,8 @@ def _check_file(path: Path, suffix: str) -> None:
         )
     if size > MAX_BYTES:
         raise CheckpointError(
-            f"{path} has {size / 2**30:.1f} GB, the limit is {MAX_BYTES / 2**30:.0f}; {SAVE_HINT}"
-            " (optimizer states take up two thirds of a checkpoint).",
+            f"{path} is {size / 2**30:.1f} GB, above the limit of {MAX_BYTES / 2**30:.0f} GB;"
+            f" {SAVE_HINT} (optimizer states take up two thirds of a checkpoint).",
             code="too-large",
             file=str(path),
         )
@@ -173,7 +173,7 @@ def _torch_file(path: Path) -> Checkpoint:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except Exception as error:  # we have seen thirteen kinds
+    except Exception as error:  # at least thirteen types occur
         raise _load_error(path, error) from None
     tensors, notes = _unwrap(path, content)
     return Checkpoint(
@@ -196,7 +196,7 @@ def _check_zip(path: Path) -> None:
         ) from None
     if len(members) > MAX_TENSORS + 100:
         raise CheckpointError(
-            f"{path} has {len(members):,} parts, the limit is {MAX_TENSORS:,}; {SAVE_HINT}.",
+            f"{path} has {len(members):,} parts, above the limit of {MAX_TENSORS:,}; {SAVE_HINT}.",
             code="too-many",
             count=len(members),
         )
@@ -206,7 +206,7 @@ def _check_zip(path: Path) -> None:
     ]
     if invalid or len(set(names)) != len(names) or len({n.partition("/")[0] for n in names}) > 1:
         raise CheckpointError(
-            f"{path} was not written by torch.save: its parts have odd names"
+            f"{path} was not written by torch.save: its parts have invalid names"
             f" ({(invalid or names)[0]!r}); {SAVE_HINT}.",
             code="part-names",
             name=(invalid or names)[0],
@@ -226,7 +226,7 @@ def _check_zip(path: Path) -> None:
         )
     if sum(m.file_size for m in members) > path.stat().st_size:
         raise CheckpointError(
-            f"{path} claims more bytes than it has: its parts overlap; copy or download it again.",
+            f"{path} is damaged: its parts overlap; copy or download it again.",
             code="overlap",
         )
     if "data.pkl" not in inner:
@@ -237,14 +237,14 @@ def _check_zip(path: Path) -> None:
         )
     if inner["data.pkl"].file_size > MAX_PICKLE_BYTES:
         raise CheckpointError(
-            f"{path} lists its contents in {inner['data.pkl'].file_size / 2**20:.0f} MB, limit"
-            f" {MAX_PICKLE_BYTES // 2**20}; {SAVE_HINT}.",
+            f"{path} has a list of contents of {inner['data.pkl'].file_size / 2**20:.0f} MB, above"
+            f" the limit of {MAX_PICKLE_BYTES // 2**20} MB; {SAVE_HINT}.",
             code="too-large",
         )
 
 
 def _load_error(path: Path, error: Exception) -> CheckpointError:
-    """Any of torch's exceptions as one of ours."""
+    """Convert one of torch's exceptions to one of ours."""
     text = str(error)
     if isinstance(error, MemoryError) or "allocate" in text:
         return CheckpointError(
@@ -267,7 +267,7 @@ def _load_error(path: Path, error: Exception) -> CheckpointError:
         )
     if "legacy .tar" in text:
         return CheckpointError(
-            f"{path} has the format of torch before 0.1.10; load and save it with a newer torch.",
+            f"{path} has a format older than torch 0.1.10; load and save it with a newer torch.",
             code="not-torch",
         )
     return CheckpointError(
@@ -306,8 +306,8 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
         notes.append(f"taken from {inner!r}")
     if not isinstance(content, dict) or not content:
         raise CheckpointError(
-            f"{path} contains {'nothing' if content == {} else type(content).__name__}, expected"
-            f" names of tensors; {SAVE_HINT}.",
+            f"{path} contains {'nothing' if content == {} else type(content).__name__}; expected a"
+            f" dictionary of tensors; {SAVE_HINT}.",
             code="not-tensors",
         )
     _check_count(path, len(content))
@@ -335,7 +335,7 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
 def _check_count(path: Path, count: int) -> None:
     if count > MAX_TENSORS:
         raise CheckpointError(
-            f"{path} has {count:,} tensors, the limit is {MAX_TENSORS:,}; {SAVE_HINT}.",
+            f"{path} has {count:,} tensors, above the limit of {MAX_TENSORS:,}; {SAVE_HINT}.",
             code="too-many",
             count=count,
         )
@@ -346,7 +346,7 @@ def _name(name: object) -> str:
 
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """First check type, layout and actual size of all tensors: what follows reads every number."""
+    """Check type, layout and actual size of all tensors first: later checks read every number."""
     if not tensors:
         raise CheckpointError(
             f"{path} contains no tensors; {SAVE_HINT}.",
@@ -356,13 +356,13 @@ def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     for name, t in tensors.items():
         if len(name) > MAX_NAME_LENGTH or not name.isprintable():
             raise CheckpointError(
-                f"{path} has a tensor with an odd name {_name(name)}; expected at most printable"
-                f" {MAX_NAME_LENGTH} characters; {SAVE_HINT}.",
+                f"{path} has a tensor with the invalid name {_name(name)}; expected at most"
+                f" {MAX_NAME_LENGTH} printable characters; {SAVE_HINT}.",
                 code="tensor-name",
             )
         if t.dtype not in ALLOWED_DTYPES:
             raise CheckpointError(
-                f"{path}: tensor {_name(name)} has numbers of type {t.dtype}; convert it to"
+                f"{path}: tensor {_name(name)} has dtype {t.dtype}; convert it to"
                 " torch.float32 and save it again.",
                 code="tensor-type",
                 tensor=name,
@@ -378,23 +378,23 @@ def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         repeated = any(n > 1 and step == 0 for n, step in zip(t.shape, t.stride()))
         if repeated or size > t.untyped_storage().nbytes():
             raise CheckpointError(
-                f"{path}: tensor {_name(name)} claims {t.numel():,} numbers but repeats fewer; copy"
-                " it with .clone() and save it again.",
+                f"{path}: tensor {_name(name)} has {t.numel():,} numbers but stores fewer; copy it"
+                " with .clone() and save it again.",
                 code="repeated",
                 tensor=name,
             )
         total += size
     if total > MAX_BYTES:
         raise CheckpointError(
-            f"{path}: its tensors total {total / 2**30:.1f} GB, the limit is"
-            f" {MAX_BYTES / 2**30:.0f}; {SAVE_HINT}.",
+            f"{path}: its tensors total {total / 2**30:.1f} GB, above the limit of"
+            f" {MAX_BYTES / 2**30:.0f} GB; {SAVE_HINT}.",
             code="too-large",
         )
     for name, t in tensors.items():
         if t.is_floating_point() and not bool(torch.isfinite(t).all()):
             raise CheckpointError(
-                f"{path}: tensor {_name(name)} has numbers that are not finite; its training"
-                " diverged, so use an earlier checkpoint.",
+                f"{path}: tensor {_name(name)} has numbers that are not finite: its training"
+                " diverged; use an earlier checkpoint.",
                 code="not-finite",
                 tensor=name,
             )

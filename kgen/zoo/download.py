@@ -34,14 +34,15 @@ class DownloadError(ZooError):
 class Progress:
     done: int
     total: int | None
-    """Bytes; None if the server does not say."""
+    """Bytes; None if the server does not report it."""
 
 
 def download(url: str, part: Path, command: str) -> Generator[Progress, None, str]:
     """Download `url` to `part` (….part), resuming an earlier attempt.
 
     `command`: the one that resumes it, for messages. Returns (as a generator) the result of the
-    checksum, in words. Raises DownloadError; downloaded bytes are kept unless they are wrong.
+    checksum comparison, as text. Raises DownloadError; downloaded bytes are kept unless they are
+    wrong.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -77,7 +78,7 @@ def discard(part: Path) -> None:
 
 
 def verify(path: Path, url: str, sha256: str | None = None) -> str:
-    """Compare a file with what was published; returns the result in words.
+    """Compare a file with what was published; returns the result as text.
 
     Uses `sha256`, otherwise the digits in the URL (resnet18-f37072fd.pth). Raises DownloadError if
     they differ.
@@ -208,13 +209,13 @@ def _connection_error(
     error: Exception | None, url: str, done: int, total: int | None, command: str
 ) -> DownloadError:
     host = urlsplit(url).hostname
-    with contextlib.suppress(RuntimeError):  # an httpx error that no request has been given
+    with contextlib.suppress(RuntimeError):  # an httpx error without a request
         if request := getattr(error, "request", None):
             host = request.url.host  # a redirect may lead elsewhere
     reason = f" ({str(error) or type(error).__name__})" if error else ""
     if not done:
         return DownloadError(
-            f"{host} cannot be reached{reason}; nothing was written. Connect this machine and try"
+            f"{host} cannot be reached{reason}; nothing was written. Check the connection and try"
             f" again ({command}), or copy the file at {url} to this machine and add --file FILE.",
             code="unreachable",
             host=host,

@@ -1,7 +1,7 @@
 """Turns published weights into a teacher file with its card, by name.
 
-Only `python -m kgen fetch` calls this; nothing else downloads. Everything that can be wrong with a
-name is reported before the first byte: its classes, its architecture, its URL.
+Only `python -m kgen fetch` calls this; nothing else downloads. All problems with a name (its
+classes, architecture or URL) are reported before the download starts.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def plan(name: str) -> Plan:
     """Resolve a name: a teacher of the catalogue or of `kgen.zoo.published`, timm:MODEL.TAG or
     torchvision:NAME.TAG.
 
-    Raises ZooError for unknown names, weights for other classes than ImageNet-1k's, and unsuitable
+    Raises ZooError for unknown names, weights for classes other than ImageNet-1k's, and unsuitable
     networks.
     """
     if name in catalogue.TEACHERS:
@@ -148,7 +148,7 @@ def _timm(name: str) -> Weights:
 
     if not timm.is_model(name):
         raise DownloadError(
-            architectures.unknown("Network of timm", name, tuple(published.TEACHERS)),
+            architectures.unknown("timm network", name, tuple(published.TEACHERS)),
             code="unknown-architecture",
             name=name,
         )
@@ -177,12 +177,12 @@ def _timm(name: str) -> Weights:
         url = cfg.url
     else:
         raise DownloadError(
-            f"timm has no supported URL for the weights {tagged_name!r}; choose other ones:"
+            f"timm has no supported URL for the weights {tagged_name!r}; choose others:"
             f" {', '.join(tags)}.",
             code="unpublished",
             name=tagged_name,
         )
-    licence = _LICENCES.get(cfg.license or "", cfg.license or "licence not stated")
+    licence = _LICENCES.get(cfg.license or "", cfg.license or "license not stated")
     return Weights(
         f"timm:{tagged_name}",
         url,
@@ -264,7 +264,7 @@ def _card(name: str, title: str, weights: Weights) -> TeacherCard:
 def fetch(plan: Plan, local_file: Path | None = None) -> Generator[Progress, None, str]:
     """Download (or take the user's file), verify, and write the teacher's file.
 
-    Returns the result of the checksum, in words.
+    Returns the result of the checksum comparison, as text.
     """
     url = plan.weights.url
     if local_file is None:

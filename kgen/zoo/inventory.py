@@ -25,7 +25,7 @@ GROUPS = {
 def teachers() -> list[dict[str, Any]]:
     """One row per teacher.
 
-    Name, title, architecture, parameters, side, accuracy (measured, or None), licence, state, and
+    Name, title, architecture, parameters, side, accuracy (measured, or None), license, state, and
     how to get it.
     """
     return sorted(_teacher_rows(), key=lambda row: list(GROUPS).index(row["state"]))

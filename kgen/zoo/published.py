@@ -58,7 +58,7 @@ def _cifar(depth: int, file: str, parameters: int, accuracy: float) -> Published
     with ImageNet's mean and std.
     """
     url = f"https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models/{file}.th"
-    licence = "BSD-2-Clause (weights), no licence stated (data)"
+    licence = "BSD-2-Clause (weights), no license stated (data)"
     return Published(
         url,
         f"ResNet-{depth}",

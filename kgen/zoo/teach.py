@@ -1,6 +1,6 @@
 """Trains teachers on real images: the bundled ones, and the paper's on CIFAR (C.1).
 
-Real images are used for training a teacher nowhere else.
+No other module trains a teacher on real images.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ VIT = Plan(
     lr=2e-3,
     weight_decay=0.05,
     pct_start=0.1,
-    # moved across its patches an image is another one: in so few epochs no more variety than this
+    # shifts change all of a ViT's patches, so a few epochs allow no larger ones
     shift=1,
     cutout=0,
 )
@@ -118,7 +118,7 @@ CIFAR = Plan(
     cutout=0,
     bf16=True,
     holds_out=False,
-    licence="Apache-2.0 (weights), no licence stated (data)",
+    licence="Apache-2.0 (weights), no license stated (data)",
 )
 IMAGENETTE = Plan(
     name="imagenette-slim",
@@ -185,7 +185,7 @@ def paper_plan(dataset: str, network: str) -> Plan:
         shift=4,
         cutout=0,
         holds_out=False,
-        licence="Apache-2.0 (weights), no licence stated (data)",
+        licence="Apache-2.0 (weights), no license stated (data)",
     )
 
 
@@ -223,8 +223,7 @@ def output_file(plan: Plan, out: Path | None) -> Path:
     out = out or zoo.TEACHERS[plan.name]
     if not os.access(out.parent, os.W_OK):
         raise ZooError(
-            f"--out {out}: {out.parent} is not a writable folder; choose another location before"
-            " the long training starts.",
+            f"--out {out}: {out.parent} is not a writable folder; choose another location.",
             code="unwritable",
             file=str(out),
         )
@@ -243,7 +242,7 @@ class TeachProgress:
     steps: int
     loss: float
     accuracy: float | None = None
-    """Accuracy on the held-out images at the end of an epoch; None within one, or without any."""
+    """Accuracy on the held-out images at the end of an epoch; None before that or without any."""
     ends_epoch: bool = False
 
 
