@@ -1,4 +1,4 @@
-"""Random augmentations, drawn from a named generator on the CPU. [B,c,h,w] in, the same out."""
+"""Random augmentations, drawn from a named generator on the CPU. [B,c,h,w] → [B,c,h,w]."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ images.
 """
 Edges = Literal["zeros", "reflect"]
 ASPECT = 4 / 3
-"""Random crops are between 3:4 and 4:3."""
+"""Aspect ratios of random crops range from 3:4 to 4:3."""
 
 
 def draw_views(
     shape: tuple[int, ...], rng: torch.Generator, flip: bool = True, shift: int = SHIFT
 ) -> Tensor:
-    """Parameters of random views: row and column shift (0 … 2·shift, center: unshifted), mirrored
-    or not.
+    """Parameters of random views: row and column shift (0 … 2·shift; `shift` is unshifted), and
+    mirrored or not.
 
     → u8 [*shape,3].
     """
@@ -98,9 +98,9 @@ def apply_crops(x: Tensor, crops: Tensor, side: int | None = None) -> Tensor:
 
 
 class Variation(NamedTuple):
-    """How to draw random views of images of one side.
+    """Draws random views of images of one size.
 
-    By shifts, or by random resized crops if `crop` is below 1.
+    Uses shifts, or random resized crops if `crop` is below 1.
     """
 
     shift: int
@@ -117,7 +117,7 @@ class Variation(NamedTuple):
         )
 
     def apply(self, x: Tensor, views: Tensor) -> Tensor:
-        """[B,c,h,w] → its views, of the same size."""
+        """[B,c,h,w] → the images' views, of the same size."""
         return (
             apply_crops(x, views)
             if views.is_floating_point()
@@ -130,15 +130,15 @@ class Variation(NamedTuple):
 
 
 def shift_at(side: int) -> int:
-    """Largest shift of images of this side."""
+    """Largest shift for images of this side."""
     return max(SHIFT, int(side * SHIFT_SHARE))
 
 
 def mix(x: Tensor, rng: torch.Generator, kind: Literal["mixup", "cutmix"]) -> Tensor:
-    """Mix each image with part of another one in its batch, at most half of it.
+    """Mix each image with another one from its batch, which contributes at most half.
 
-    Blended (Zhang et al. 2018) or as a rectangle (Yun et al. 2019). Labels are not mixed: the
-    teacher classifies the result.
+    The two are blended (Zhang et al. 2018), or a rectangle is pasted (Yun et al. 2019). Labels are
+    not mixed: the teacher classifies the result.
     """
     n, _, h, w = x.shape
     others = x[torch.randperm(n, generator=rng).to(x.device)]

@@ -23,7 +23,9 @@ from kgen.zoo.zoo import header
 
 OUTER_RADIUS = 0.03
 CLOSE_COSINE = 0.93
-"""Cosine between two class texts; the closest pair of ImageNet's classes has 0.92."""
+"""Two class texts above this cosine similarity mean nearly the same; ImageNet's closest pair has
+0.92.
+"""
 WIDTH = 384
 """d of the text encoder."""
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -74,12 +76,12 @@ def radii(table: Tensor) -> tuple[float, float]:
 class ClassCenters:
     """f_y as class centers (CC, §3.4).
 
-    The mean teacher embedding of each class over the first iterations, until every class has been
-    seen; then scaled like `rescale`, and fixed.
+    Averages the teacher's embeddings of each class over the first iterations, until every class has
+    been seen. Then the means are scaled by `rescale` and stay fixed.
 
     Args:
         classes: K, the number of selected classes.
-        width: d_T, of the teacher's embedding.
+        width: d_T, the width of the teacher's embedding.
     """
 
     def __init__(self, classes: int, width: int, device: torch.device | str = "cpu"):
@@ -90,7 +92,7 @@ class ClassCenters:
         self.ready = False
 
     def add(self, embedding: Tensor, positions: Tensor) -> None:
-        """Teacher embeddings [B,d_T] of images of these classes [B]; no effect once `ready`."""
+        """Add teacher embeddings [B,d_T] of images of these classes [B]; no effect once `ready`."""
         if self.ready:
             return
         positions = positions.to(self.sums.device)
@@ -129,8 +131,8 @@ def class_table(classes: tuple[str, ...], path: Path = TABLE, *, live: bool = Fa
     if missing and not live:
         raise EmbeddingError(
             f"No embedding for the class text(s) {', '.join(missing[:5])}. Set embedding to"
-            " 'center', which needs no texts; or text_encoder to 'live', which needs"
-            " sentence-transformers; or add them to the table with `python -m kgen embed`.",
+            " 'center', which needs no texts; set text_encoder to 'live', which needs"
+            " sentence-transformers; or add the texts to the table with `python -m kgen embed`.",
             code="no-embedding",
             texts=missing,
         )
@@ -164,7 +166,7 @@ def embed(texts: list[str], model: str = MODEL) -> Tensor:
         ) from None
     try:
         encoder = SentenceTransformer(model, device="cpu", local_files_only=True)
-    except Exception as error:  # it raises whatever its hub and its readers raise
+    except Exception as error:  # its hub and readers raise many types
         raise EmbeddingError(
             f"The text encoder {model} is not on this machine"
             f" ({str(error).partition(chr(10))[0][:120]}); download it once with"

@@ -1,6 +1,6 @@
 """The events of a run: one small frozen model each.
 
-The engine yields them, everything else consumes them. Every event has `kind` and `t` (seconds since
+The engine yields them; everything else consumes them. Every event has `kind` and `t` (seconds since
 the run started), and where they apply `epoch`, `iteration` (counted over the whole run), `step` and
 `resolution`, all counted from 0. In Python, arrays are attached as NumPy (`arrays`, or `preview()`
 for the batch in progress); they are never part of the JSON.
@@ -184,8 +184,9 @@ class RunStarted(_Event):
 
     @property
     def computing(self) -> str:
-        """`formats` in words: "BF16 channels-last", or per network if they differ; empty if
-        unknown.
+        """`formats` for display: "BF16 channels-last", or per network if they differ.
+
+        Empty if unknown.
         """
         descriptions = {name: format_name(*format) for name, format in self.formats.items()}
         if len(different := list(dict.fromkeys(descriptions.values()))) < 2:
@@ -194,12 +195,12 @@ class RunStarted(_Event):
 
 
 def term_names(started: RunStarted | None) -> tuple[str, ...]:
-    """The generator's terms of a run, or the method's before its first event."""
+    """A run's generator terms; before its first event, those of the method."""
     return started.term_names if started else PARTS
 
 
 def term_title(started: RunStarted | None, name: str) -> str:
-    """The display name of a run's term, or of the method's before its first event."""
+    """The display name of a run's term; before its first event, of the method's."""
     return started.term_title(name) if started else TITLES.get(name, name)
 
 
@@ -260,7 +261,7 @@ class StudentStep(_Event):
 class Score(BaseModel):
     """Share of real images classified correctly among the selected classes.
 
-    If `real` is False: share of held-out synthetic images with the teacher's answer.
+    If `real` is False: share of held-out synthetic images on which it agrees with the teacher.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -297,7 +298,7 @@ class Control(_Event):
     action: str
     state: Literal["running", "paused", "stopping"]
     text: str | None = None
-    """Why a control was refused, in words."""
+    """Why a control was refused; None otherwise."""
 
 
 class Warned(_Event):

@@ -15,8 +15,8 @@ ATTEMPTS = 20
 def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int = ATTEMPTS) -> None:
     """Replace `path` with `data`; after a crash it contains the old bytes or the new ones.
 
-    Retried `attempts` times, a tenth of a second apart, while a reader holds the file (Windows).
-    Raises OSError; the old file is then intact.
+    Tries up to `attempts` times, a tenth of a second apart, while a reader holds the file
+    (Windows). Raises OSError; the old file is then intact.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -61,7 +61,8 @@ def sha256(path: Path) -> str:
 
 
 def fingerprint(file: Path) -> tuple[int, int, int] | None:
-    """A value that changes with the contents: time, size and inode of a file; None without a file.
+    """A value that changes with the contents: time, size and inode of a file; None if there is no
+    file.
 
     Raises any other OSError.
     """

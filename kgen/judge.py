@@ -22,7 +22,7 @@ from kgen.teachers import Teacher
 from kgen.zoo import zoo
 
 BUNDLED = ("imagenet-lite2", "imagenet-lite0", "fashion-cnn", "fashion-vit")
-"""Candidates for "auto": the first that is not the teacher and knows all of the teacher's classes.
+"""Candidates for "auto", which selects the first that is not the teacher and knows all its classes.
 """
 TOP_K = 5
 
@@ -122,7 +122,7 @@ def find(
 def compatible_networks(teacher: str) -> list[str]:
     """Bundled networks that accept a teacher's images and know all of its classes, best first.
 
-    According to their cards.
+    Decides from their cards alone.
     """
     card, names = zoo.card(teacher), zoo.classes(teacher)
     candidates = [
@@ -191,7 +191,7 @@ def match(
 ) -> list[int | None]:
     """Each of the teacher's classes → its index among the judge's, by WordNet ID or by name.
 
-    None if the judge lacks it.
+    None if the judge does not know the class.
     """
     index = {key: i for i, keys in reversed([*enumerate(_keys(judge, names))]) for key in keys}
     return [

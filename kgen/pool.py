@@ -202,7 +202,7 @@ class Buffer:
         candidates = (
             torch.arange(len(labels)) if admitted is None else admitted.cpu().nonzero().flatten()
         )
-        slots = torch.full((len(labels),), -1)  # [B] slot in the pool, −1: stays out
+        slots = torch.full((len(labels),), -1)  # [B] slot in the pool; −1 stays out
         slots[candidates] = getattr(self, f"_{self.policy}")(labels[candidates], n)
         self.offered += len(candidates)
         sources = torch.nonzero(slots >= 0).flatten()
@@ -261,7 +261,7 @@ class Buffer:
     # --- storage ---------------------------------------------------------------------------------
 
     def _allocate(self, images: Tensor) -> Tensor:
-        """The storage, for images like these."""
+        """Return the storage, which is allocated for images like these if there is none yet."""
         if self._images is None:
             n = self.capacity
             if n < 1:

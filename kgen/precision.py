@@ -20,7 +20,8 @@ from kgen.recipe.recipe import Recipe, RecipeError
 PIXELS = 2**16
 """Pixels of the images used to compare formats: 5 of 112 × 112."""
 MIN_SPEEDUP = 1.1
-"""A format is selected only if it is this many times as fast as single precision in NCHW."""
+"""A format is selected only if it is at least this many times as fast as single precision in NCHW.
+"""
 
 
 Precision = Literal["fp32", "bf16"]

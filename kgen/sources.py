@@ -97,9 +97,9 @@ signal, on the original signal.
 def conv_of_doubled(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3×3 convolution of the nearest-neighbor ×2 upsampling of x, computed on x itself.
 
-    [B,k,h,w], [c,k,3,3], [c] → [B,c,2h,2w]. The results are the same up to rounding, but it has
-    four times the channels on a quarter of the map: convolutions to one or three channels at full
-    resolution are slow on a CPU (a tenth of a generator step).
+    [B,k,h,w], [c,k,3,3], [c] → [B,c,2h,2w]. The result is the same up to rounding, but the
+    convolution has four times the channels on a quarter of the map, because convolutions to one or
+    three channels at full resolution are slow on a CPU (a tenth of a generator step).
     """
     phases = _PHASE_ROWS.to(weight)
     kernels = torch.einsum("pih,qjw,ckhw->cpqkij", phases, phases, weight).flatten(0, 2)

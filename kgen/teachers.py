@@ -1,9 +1,9 @@
 """The teacher: a frozen network that normalizes its own input and exposes what the method needs.
 
 One forward pass gives logits, the last spatial map, the pooled embedding and the statistics at
-every BatchNorm, or the attention of [CLS] in a ViT. From these comes the map for the key region,
-whatever the architecture. Nothing remains afterwards: hooks live for one call, and the network is
-permanently in eval mode and without gradients.
+every BatchNorm, or the attention of [CLS] in a ViT. The map for the key region is computed from
+these, for any architecture. No state remains afterwards: hooks live for one call, and the network
+is permanently in eval mode and without gradients.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Teacher:
 
         `corner` places the images in the grid of a ViT's position embeddings
         (`kgen.nets.vit.draw_corner`), by default in the center; a CNN ignores it. ValueError for
-        images that a ViT's patches do not divide.
+        images whose sides are not multiples of a ViT's patch.
         """
         if isinstance(self.network, WindowedViT):
             tokens, attention = self.network.forward_with_attention(

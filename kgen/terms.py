@@ -42,7 +42,7 @@ class Term:
         name: its name in events, files, URLs and downloads.
         function: for a custom term, evidence → [B] or a scalar, unweighted. It must be
             differentiable with respect to `evidence.images`; lower is better.
-        weight: α of a custom term. Terms of the table have theirs in the recipe.
+        weight: α of a custom term. The recipe has those of the method's own terms.
         title: display name; by default the name.
         symbol: as in the paper, "L_kr".
         equation: where the paper defines it, "Eq. 6".
@@ -51,7 +51,7 @@ class Term:
         color: a CSS color, possibly with `light-dark(…)`.
         loss: the network whose loss it belongs to.
         needs: its requirements; without them the term is 0.
-        reward: it decreases the loss by growing, so it is drawn below zero (only in the table).
+        reward: a larger value decreases the loss, so it is drawn below zero (only in the table).
         ranks: whether it counts when `keep="best"` compares batches. Unbounded terms must not.
     """
 

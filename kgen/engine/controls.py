@@ -42,13 +42,13 @@ class Controls:
             return self._queue.popleft() if self._queue else None
 
     def stop_pending(self) -> bool:
-        """Whether a stop was sent that nobody has taken yet."""
+        """Whether a stop is still queued."""
         with self.changed:
             return any(command["do"] == "stop" for command in self._queue)
 
 
 class Gate:
-    """Holds and releases the threads, of two kinds: generator and student.
+    """Holds and releases the generator and student threads.
 
     With a `single_thread`, a step of the other kind runs the schedule until one such step is
     done, which preserves Algorithm 1's order; with two threads, it runs only that thread.

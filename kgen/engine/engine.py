@@ -94,7 +94,7 @@ class Distillation:
         self._student_events: queue.SimpleQueue[events.Event] = queue.SimpleQueue()
         self._student_lock = threading.RLock()
         """Held during each student step and each change to the pool, so that no snapshot or
-        checkpoint sees one half done.
+        checkpoint is taken halfway through one.
         """
         self._student_failure: BaseException | None = None
         # hooks of the main thread's probes must not fire in the student thread's passes
@@ -291,9 +291,10 @@ class Distillation:
     # --- one iteration, some student steps ---------------------------------------------------
 
     def synthesize(self) -> Iterator[events.Event]:
-        """One iteration (Alg. 1, l. 5–9).
+        """Make one iteration (Alg. 1, l. 5–9).
 
-        New pseudo-labels and noisy layer, g generator steps, images into the pool.
+        Draws new pseudo-labels and a new noisy layer, makes g generator steps, and stores the
+        images.
         """
         r, s = self.recipe, self.state
         yield from self._wait_for_turn("generator")
@@ -354,7 +355,7 @@ class Distillation:
         )
 
     def train_student(self, trainer: StudentTrainer, target_steps: int) -> Iterator[events.Event]:
-        """Student steps (Alg. 1, l. 10–11) until the whole run has made `target_steps` of them."""
+        """Make student steps (Alg. 1, l. 10–11) until the run has made `target_steps` in total."""
         r, s = self.recipe, self.state
         separate_thread = threading.get_ident() != self._main_thread
         evaluate_every = r.evaluate_every or r.student_steps

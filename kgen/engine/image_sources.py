@@ -168,8 +168,8 @@ class PyramidSource(ImageSource):
     """
 
     MIN_LEVEL_SIDE, LEVEL_DECAY, INITIAL_NOISE = 3, 0.7, 0.05
-    """Smallest side of a level in pixels; factor on learning rate and initial noise from each level
-    to the next finer one; initial noise of the coarsest level.
+    """The smallest side of a level in pixels, the factor on learning rate and initial noise from
+    each level to the next finer one, and the initial noise of the coarsest level.
     """
     OPPONENT_COLORS = ((2.0, 2.0, 2.0), (0.55, 0.0, -0.55), (0.27, -0.54, 0.27))
     """Luminance, red–blue, green–magenta: natural images vary most in the first, least in the last.
@@ -218,4 +218,4 @@ SOURCES: dict[str, Callable[[Setting, LoopState, Scale, Tensor], ImageSource]] =
     "pixels": PixelSource,
     "pyramid": PyramidSource,
 }
-"""By recipe field `source`."""
+"""Image sources by the value of recipe field `source`."""

@@ -36,7 +36,7 @@ class TermValues(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a term can use: one batch, and the outputs of the networks for it."""
+    """What a term can use: one batch, and the networks' outputs for it."""
 
     images: Tensor
     """[B,c,e,e] in [0,1]"""
@@ -66,7 +66,7 @@ class Evidence:
 
 
 def _required(value: T | None) -> T:
-    """What a term needs: without it, the term is not evaluated."""
+    """A value that the term needs; it is not evaluated without one."""
     assert value is not None
     return value
 

@@ -214,7 +214,7 @@ class Setting:
     def _real(self) -> data.RealImages | None:
         """The images that `evaluate_on` and `real_images` ask for.
 
-        If they are missing, DataError says what to fetch.
+        Raises DataError with instructions if they are missing.
         """
         r, dataset = self.recipe, self.card.data
         if r.real_images is not None:
@@ -375,12 +375,12 @@ class Setting:
         }
 
     def warnings(self) -> list[tuple[str, str]]:
-        """(what may be surprising, what to do about it)"""
+        """Warnings: (what may be surprising, what to do about it)."""
         r, warnings = self.recipe, []
         for requested, side in zip(r.resolutions, self.sides):
             if requested != side:
                 text = (
-                    f"Images of {requested} × {requested} are not possible;"
+                    f"Images of {requested} × {requested} are not supported;"
                     f" {side} × {side} is used."
                 )
                 warnings.append(
@@ -392,7 +392,7 @@ class Setting:
                         ),
                     )
                 )
-        # a few images less than the budget is just rounding: batches of several sides hold whole
+        # a few images fewer than the budget is just rounding: batches of several sides hold whole
         # images
         generated = (
             sum(scale.batch - self.held_out(scale.batch) for scale in self.scales)
@@ -417,7 +417,7 @@ class Setting:
             warnings.append(
                 (
                     "This teacher has no spatial map before its pooling, so the key region is off.",
-                    "Nothing to do.",
+                    "No action needed.",
                 )
             )
         if not self.teacher.has_batch_norm and r.weights.bn:
@@ -427,7 +427,7 @@ class Setting:
                         "This teacher has no BatchNorm layers, so it stores no statistics and"
                         " that term is off."
                     ),
-                    "Nothing to do.",
+                    "No action needed.",
                 )
             )
         if self.real is None and self.student_total:
@@ -464,7 +464,7 @@ class Setting:
                         f"{missing} of {len(self.selected)} selected classes have no real test"
                         " image; accuracy covers the others only."
                     ),
-                    "Nothing to do.",
+                    "No action needed.",
                 )
             )
         if len(self.selected) == 1:
@@ -484,7 +484,7 @@ class Setting:
             )
         if r.schedule == "concurrent" and self.device.type == "mps":
             warnings.append(
-                ("Two threads are not safe on MPS; the run is sequential.", "Nothing to do.")
+                ("Two threads are not safe on MPS; the run is sequential.", "No action needed.")
             )
         return warnings
 

@@ -1,4 +1,4 @@
-"""All of a run that must survive a resume: networks, optimizers, pool, counters, RNG states."""
+"""Everything that must survive a resume: networks, optimizers, pool, counters, RNG states."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class LoopState:
         ).to(self.device)
 
     def new_generators(self) -> None:
-        """Fresh generators and optimizers (at the start, and every `generator_life` epochs)."""
+        """Create generators and optimizers (at the start, and every `generator_life` epochs)."""
         r, t = self.recipe, self.teacher
         if not r.generates:
             return

@@ -210,7 +210,8 @@ class Synthesis:
 
     @torch.no_grad()
     def measure(self, student: Snapshot) -> dict[str, Tensor]:
-        """The batch as bytes, with everything pool and journal need, measured on those very bytes.
+        """The batch as bytes, with everything that pool and journal need, measured on exactly these
+        bytes.
 
         `student` is a snapshot. This is the slow part of storing a batch and touches nothing that
         the student's thread uses.

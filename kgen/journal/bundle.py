@@ -34,7 +34,7 @@ TEXTS = ("recipe.json", "run.json", "events.jsonl", "note.txt")
 ARRAYS = ("reference.safetensors", "layout.safetensors", "student.safetensors")
 CHECKPOINT = "checkpoint/state.safetensors"
 SERIES = re.compile(r"(batches|students)/[0-9]{6,9}\.safetensors", re.ASCII)
-"""Files that a run has many of."""
+"""Numbered files, of which a run has many."""
 WITH_REAL_IMAGES = ("reference.safetensors", "layout.safetensors")
 MAX_COMPRESSION = 100
 """A text compresses by less than this factor; a bundle with one that expands more is rejected."""

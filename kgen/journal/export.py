@@ -91,14 +91,14 @@ def export(
 
 
 def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
-    """What to know before using the student (pixels in, logits out); `spec` is from its file."""
+    """Facts to know before using the student (pixels in, logits out); `spec` is from its file."""
     from kgen.nets.cost import cost
 
     last = {event.kind: event for event in run.events()}
     started, score = last.get("run_started"), last.get("evaluated")
     if not isinstance(started, RunStarted) or not isinstance(score, Evaluated):
         raise ExportError(
-            f"{run.path / 'events.jsonl'} does not say how good the student is; resume the run,"
+            f"{run.path / 'events.jsonl'} contains no evaluation of the student; resume the run,"
             " let it finish, then export it.",
             code="no-result",
         )

@@ -1,10 +1,10 @@
 """The run folder, for writing: the interface between the engine and everything else.
 
-One process writes it here, any number read it (`kgen.journal.reading`). Depends on files, recipes
-and events, not on torch (only `write_checkpoint` imports it, on call). The order of writes is
-batch, event, checkpoint, so every file that an event names exists. A resume goes back to the last
-complete checkpoint and cuts `events.jsonl` at its offset; `attempt` in run.json tells readers to
-start over.
+One process writes it with this module; any number of processes read it (`kgen.journal.reading`).
+Depends on files, recipes and events, not on torch (only `write_checkpoint` imports it, on call).
+The order of writes is batch, event, checkpoint, so every file that an event names exists. A resume
+goes back to the last complete checkpoint and cuts `events.jsonl` at its offset; `attempt` in
+run.json tells readers to start over.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Journal:
 
     @classmethod
     def reopen(cls, path: str | Path, offset: int, iterations: int) -> Journal:
-        """Go back to a checkpoint: cut the events at its offset, drop later batches, raise
+        """Go back to a checkpoint: cut the events at its offset, drop later batches, increment
         `attempt`.
         """
         run = open_run(path)
@@ -190,7 +190,7 @@ class Journal:
         recipe = self.run.recipe
         budget = (
             recipe.journal_pixels * (event.iteration + 1) // recipe.total_iterations
-        )  # evenly, so that no part of a run goes without
+        )  # spread evenly over the run
         frames = max(0, budget - self._preview_bytes) // previews[:, 0].nbytes
         for name, axis in HISTORY_AXES.items():
             arrays[name] = arrays[name].take(range(min(frames, previews.shape[1])), axis=axis)
@@ -201,7 +201,9 @@ class Journal:
         return arrays["previews"].nbytes if frames else 0
 
     def _write_preview(self, preview: Callable[[], events.Arrays]) -> None:
-        """At most four times a second, not synced; skipped while a reader holds the file."""
+        """Write a preview at most four times a second, unsynced; skip it while a reader holds the
+        file.
+        """
         now = time.monotonic()
         if now - self._last_preview < PREVIEW_SECONDS:
             return

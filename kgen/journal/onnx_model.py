@@ -41,7 +41,7 @@ def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) 
         ) from None
     assert program is not None  # with dynamo=True
     model = program.model_proto
-    # the origin of each node: paths on this machine, and a third of a small file
+    # drop the origin of each node: it has paths on this machine and takes a third of a small file
     for proto in (
         model,
         model.graph,

@@ -100,8 +100,8 @@ class Run:
             yield event
 
     def verify(self, size: int) -> None:
-        """Check that the first `size` bytes of the events are intact. JournalError says where
-        not.
+        """Check that the first `size` bytes of the events are intact. JournalError gives the offset
+        of any damage.
         """
         if size:
             with self._events.open("rb") as file:
@@ -127,7 +127,7 @@ class Run:
     def batch(self, iteration: int, names: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
         """The arrays of a finished iteration.
 
-        With `names`, reads only those of them that exist. Raises JournalError if the file is
+        With `names`, reads only the named arrays that exist. Raises JournalError if the file is
         missing or damaged.
         """
         file = self.path / "batches" / f"{iteration:06d}.safetensors"
@@ -141,7 +141,7 @@ class Run:
         folder, _, file = name.partition("/")
         if folder not in FOLDERS or not re.fullmatch(r"[0-9]{1,9}\.safetensors", file):
             raise JournalError(
-                f"{self.path} refers to a file {name[:80]!r}, which is not a valid name.",
+                f"{self.path} refers to a file named {name[:80]!r}, which is invalid.",
                 code="file-name",
                 name=name[:80],
             )
@@ -215,7 +215,7 @@ def open_run(path: str | Path) -> Run:
 
 
 class Tail:
-    """Reads events.jsonl incrementally; each call to `read` costs only what is new."""
+    """Reads events.jsonl incrementally; each call to `read` reads only what is new."""
 
     def __init__(self, run: Run):
         self._file, self._run = run.path / "events.jsonl", run

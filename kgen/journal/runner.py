@@ -196,7 +196,7 @@ class Runner:
             "side": teacher.card.side,
             "accuracy": end.accuracy,
             "agreement": end.agreement,
-            "recipe": r.model_dump(mode="json") | {"real_images": None},  # a place on this machine
+            "recipe": r.model_dump(mode="json") | {"real_images": None},  # a path on this machine
             "load": (
                 "import kgen; student = kgen.zoo.load_classifier('student.safetensors')  # pixels"
                 " in [0,1] -> logits"
@@ -205,7 +205,7 @@ class Runner:
         return zoo.network_bytes(distillation.state.student, spec)
 
     def _retry_while_full(self, write: Callable[..., None], *args: Any) -> None:
-        """Write; while the disk is full, say so and wait. The run pauses, so nothing is lost."""
+        """Write. If the disk is full, report it and wait; the run pauses, so nothing is lost."""
         reported = False
         while True:
             try:

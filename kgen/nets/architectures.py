@@ -120,7 +120,7 @@ _BUILDERS: dict[str, Callable[[int, int], Network]] = {
 NAMES = tuple(_BUILDERS)
 """The short list for display; `build` knows more than a thousand other names."""
 SHOWN = 6
-"""How many names of a short list fit into a sentence."""
+"""How many names of the short list an error message shows."""
 
 
 class ArchitectureError(KGenError, ValueError):

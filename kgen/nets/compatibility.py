@@ -32,8 +32,8 @@ def incompatibility(network: Network, channels: int, classes: int, side: int) ->
     if missing := [name for name in NEEDS if not hasattr(network, name)]:
         return f"it has no {missing[0]}()"
     if any(isinstance(m, nn.RNNBase) for m in network.modules()):
-        # torch unrolls these step by step, which takes a minute; the only ones in timm follow the
-        # convention
+        # torch unrolls recurrent layers step by step, which takes a minute; timm's few recurrent
+        # networks follow the convention
         return None
     was_training, probe = network.training, _Probe(network).eval()
     state = {name: t.to("meta") for name, t in (*probe.named_parameters(), *probe.named_buffers())}
@@ -44,7 +44,7 @@ def incompatibility(network: Network, channels: int, classes: int, side: int) ->
             )
     except AttributeError:
         return "its forward_features() does not return a single tensor"
-    except Exception as error:  # whatever an unknown network raises about sizes
+    except Exception as error:  # an unknown network can raise anything about sizes
         return (
             f"it does not accept images of {side} × {side} pixels"
             f" ({str(error).partition(chr(10))[0].strip().rstrip('.')})"

@@ -1,7 +1,7 @@
 """Our own small convolutional networks, for the bundled teachers and students.
 
 They follow timm's convention (`forward_features`, `forward_head`, `get_classifier`), so that
-`kgen.teachers` reads ours and timm's networks alike. Independent of distillation.
+`kgen.teachers` handles them like timm's networks. Independent of distillation.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class WindowedViT(Network):
     Follows timm's convention: forward_features, forward_head(pre_logits=…), get_classifier.
 
     Args:
-        vit: with a class token, learnt position embeddings, and blocks that attend to norm1(x).
+        vit: with a class token, learned position embeddings, and blocks that attend to norm1(x).
     Raises ValueError for another kind of network.
     """
 
@@ -207,9 +207,9 @@ def small_vit(
     """Our own small ViT: `depth` blocks of width `dim` on (side/patch)² patches, MLPs twice as
     wide; `dim` is a multiple of 4.
 
-    Position embeddings start as waves, and weights as in MoCo v3: timm's usual N(0, 0.02²) is far
-    too small at this width. After half an epoch on Fashion-MNIST, waves gave 66% instead of 57%,
-    the weights 4 points more.
+    Position embeddings are initialized as sinusoids, and weights as in MoCo v3: timm's usual N(0,
+    0.02²) is far too small at this width. After half an epoch on Fashion-MNIST, sinusoids gave 66%
+    instead of 57%, and the weights added 4 points.
     """
     from timm.models.vision_transformer import VisionTransformer
 
@@ -258,7 +258,7 @@ def draw_corner(network: nn.Module, side: int, decay: float, rng: torch.Generato
     """Top-left of a random window of position embeddings for images of `side` pixels.
 
     None for a CNN or a whole grid. The window is centered at the drawn position and moved inside
-    the grid if necessary. ValueError for a side that patches do not divide or that exceeds the
+    the grid if necessary. ValueError for a side that is not a multiple of the patch or exceeds the
     grid.
     """
     if not isinstance(network, WindowedViT):

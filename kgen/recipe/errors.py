@@ -26,7 +26,7 @@ def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 class Invalid(ValueError):
     """A value that a validator rejects: its sentence, the error's code, and the field at fault if
-    the validator is not that of one field.
+    the validator covers several.
     """
 
     def __init__(self, message: str, code: str, field: str = ""):
@@ -58,8 +58,10 @@ def unknown(path: str, valid: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict[str, Any]]:
-    """One of a ValidationError's errors as a sentence, and its facts: a code, the field, and what
-    applies of the value found, what is allowed, and what was probably meant.
+    """One of a ValidationError's errors as a sentence, and its facts.
+
+    The facts are a code, the field, and where they apply the value found, the allowed values and
+    the nearest valid value.
     """
     path = ".".join(str(p) for p in error["loc"])
     if error["type"] == "extra_forbidden":
@@ -100,7 +102,7 @@ def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict
 
 
 def _limits(path: tuple, model: type[BaseModel]) -> str:
-    """The allowed range of a numeric field, in words, from the schema; empty if it has none."""
+    """The allowed range of a numeric field as text, from the schema; empty if it has none."""
     schema = model.model_json_schema()
     node: dict[str, Any] = schema
     for key in path:

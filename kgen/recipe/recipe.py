@@ -31,13 +31,13 @@ class RecipeError(KGenError, ValueError):
 
 RENAMED_FIELDS = {"optimisers": "optimizers", "restart_optimiser": "restart_optimizer"}
 RENAMED_VALUES = {"embedding": {"centre": "center"}}
-"""Fields and values of earlier versions → their names today. Recipes, runs, and bundles with the
-old ones still open.
+"""Fields and values of earlier versions → their current names. Recipes, runs and bundles with the
+old names can still be opened.
 """
 
 
 def current_names(data: dict[str, Any]) -> dict[str, Any]:
-    """Recipe data with today's names. An old name beside its new one stays, and is rejected."""
+    """Recipe data with current names. An old name next to its new one stays and is rejected."""
     return _renamed(data, RENAMED_FIELDS, RENAMED_VALUES)
 
 
@@ -453,7 +453,7 @@ def field_names() -> list[str]:
 
 
 def _invalid(*explained: tuple[str, dict[str, Any]]) -> RecipeError:
-    """The error with these sentences; its code and fields are the first one's."""
+    """One error with all these sentences, and the code and fields of the first."""
     sentences, facts = zip(*explained)
     return RecipeError(" ".join(sentences), **facts[0], count=len(facts))
 

@@ -1,8 +1,8 @@
 """The paper's own experiments as recipes.
 
 Table 8 × pairs of teacher and student, with K-Gen, K-Gen-S and three baselines. Constants are the
-paper's; where the paper gives none, the docstrings state our choice. None of these runs was made
-here: they need the teachers and data of `kgen.data.catalogue`, and all but the smallest need a GPU.
+paper's; where the paper gives none, the docstrings state our choice. We have run none of them: they
+need the teachers and data of `kgen.data.catalogue`, and all but the smallest need a GPU.
 """
 
 from __future__ import annotations

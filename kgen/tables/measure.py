@@ -51,7 +51,7 @@ class RunError(KGenError, RuntimeError):
 def missing(
     tables: Iterable[Table], seeds: Iterable[int], finished: Iterable[tuple[str, int]]
 ) -> list[Task]:
-    """The runs that these tables lack, each once, ordered by table, then by seed.
+    """The missing runs of these tables, without duplicates, ordered by table, then by seed.
 
     `there`: (key, seed) of the finished runs.
     """

@@ -51,7 +51,7 @@ class Result(BaseModel):
 
 
 class Results:
-    """The file. Every `read()` reads it again; a process appends whole lines or nothing."""
+    """The results file. Every `read()` rereads it; a process appends whole lines or nothing."""
 
     def __init__(self, path: Path):
         self.path = path

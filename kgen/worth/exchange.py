@@ -120,7 +120,7 @@ def read(run: Run) -> Worth | None:
 
 
 def summary(worth: Worth) -> str:
-    """The result, in words; empty if there is none yet."""
+    """The result as a sentence; empty if there is none yet."""
     rate, pool = worth.rate, worth.synthetic
     if not rate or not pool:
         return ""

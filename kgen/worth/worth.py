@@ -34,7 +34,7 @@ from kgen.rng import streams
 from kgen.worth.exchange import FILE, Point, Worth, read
 
 MIN_HALVINGS = 4
-"""As many real images as synthetic ones, and 1/2, 1/4, 1/8 as many, are always measured."""
+"""Always measured: the same number of real images as synthetic ones, and 1/2, 1/4 and 1/8 of it."""
 
 
 class WorthError(KGenError, ValueError):
