@@ -15,12 +15,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from kgen.data.data import DataError
 from kgen.engine.controls import Controls
-from kgen.journal.reading import JournalError
-from kgen.recipe.recipe import RecipeError, parse
+from kgen.errors import KGenError
+from kgen.recipe.recipe import Recipe, RecipeError, parse
 from kgen.recipes import recipes
-from kgen.zoo.zoo import ZooError
 
 
 def run_controlled(checkpoint_every: float) -> int:
@@ -28,9 +26,8 @@ def run_controlled(checkpoint_every: float) -> int:
 
     End of input means stop. Returns the exit code.
     """
-    from kgen.embeddings import EmbeddingError
     from kgen.engine.engine import Distillation
-    from kgen.journal.runner import DiskError, Runner
+    from kgen.journal.runner import DiskError, Runner, RunnerOptions
 
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
@@ -46,25 +43,28 @@ def run_controlled(checkpoint_every: float) -> int:
     line = sys.stdin.readline()
     if not line.strip():
         return 0
-    controls = Controls()
-    options: dict[str, Any] = {
-        "controls": controls,
-        "checkpoint_seconds": checkpoint_every,
-        "say": lambda text: send_message("waiting", text=text),
-    }
     try:
-        command = json.loads(line)
-        if "resume" in command:
-            runner = Runner.resume(command["resume"], **options)
-        else:
-            runner = Runner.new(parse(command["recipe"]), command["folder"], **options)
-    except (RecipeError, ZooError, DataError, JournalError, EmbeddingError, OSError) as error:
+        recipe, folder = _parse_command(line)
+    except RecipeError as error:
         send_message("error", text=str(error))
         return 2
     except (ValueError, KeyError, TypeError) as error:
         send_message(
             "error", text=f"The first line of input is not a recipe and a folder: {error!r}."
         )
+        return 2
+    controls = Controls()
+    options: RunnerOptions = {
+        "checkpoint_seconds": checkpoint_every,
+        "on_message": lambda text: send_message("waiting", text=text),
+    }
+    try:
+        if recipe is None:
+            runner = Runner.resume(folder, controls=controls, **options)
+        else:
+            runner = Runner.new(recipe, folder, controls=controls, **options)
+    except (KGenError, OSError) as error:
+        send_message("error", text=str(error))
         return 2
     send_message("started", folder=str(runner.journal.path))
     threading.Thread(target=read_controls, args=(controls, send_message), daemon=True).start()
@@ -74,6 +74,14 @@ def run_controlled(checkpoint_every: float) -> int:
         send_message("error", text=str(error))
         return 1
     return 1 if last.kind == "run_failed" else 0
+
+
+def _parse_command(line: str) -> tuple[Recipe | None, str]:
+    """(recipe, folder) of a new run, or (None, folder) of a run to resume."""
+    command = json.loads(line)
+    if "resume" in command:
+        return None, str(command["resume"])
+    return parse(command["recipe"]), str(command["folder"])
 
 
 def read_controls(controls: Controls, send_message: Callable[..., None]) -> None:
@@ -114,7 +122,7 @@ def run_check() -> int:
                     "saved": str(register.save_teacher(report, request.save, half=request.half))
                 }
             )
-    except ZooError as error:
+    except KGenError as error:
         send_message("error", text=str(error))
         return 2
     except OSError as error:

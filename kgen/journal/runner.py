@@ -10,7 +10,7 @@ import errno
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 
@@ -24,10 +24,21 @@ from kgen.recipe.recipe import Recipe
 from kgen.terms import Term
 from kgen.zoo import zoo
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 CHECKPOINT_SECONDS = 5.0
 DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
 Listener = Callable[[events.Event], None]
+
+
+class RunnerOptions(TypedDict, total=False):
+    """How a runner reports and how often it saves; none of it changes what a run computes."""
+
+    checkpoint_seconds: float
+    on_event: Listener | None
+    on_message: Callable[[str], None] | None
 
 
 class DiskError(KGenError, RuntimeError):
@@ -65,7 +76,7 @@ class Runner:
         *,
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
-        **options: Any,
+        **options: Unpack[RunnerOptions],
     ) -> Runner:
         """Check the recipe on this machine, then create the folder.
 
@@ -91,7 +102,7 @@ class Runner:
         *,
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
-        **options: Any,
+        **options: Unpack[RunnerOptions],
     ) -> Runner:
         """Continue from the last complete checkpoint, or from the start if there is none.
 
@@ -229,7 +240,7 @@ class Runner:
                     raise DiskError(
                         f"Stopped while the disk was full; resume {self.journal.path} once there is"
                         " free space.",
-                        code="stopped-full",
+                        code="disk-full",
                     ) from None
                 time.sleep(1)
 

@@ -44,7 +44,8 @@ def test_an_own_term_is_in_the_chart_of_the_loss(app: App, visit: Visit, bright:
     part = studio.see(".curves [data-part=bright]")
     expect(part).to_contain_text("brightness")
     assert "rgb(16, 32, 48)" in part.evaluate(
-        "e => [e, ...e.querySelectorAll('*')].map((n) => getComputedStyle(n).backgroundColor).join()"
+        "e => [e, ...e.querySelectorAll('*')]"
+        ".map((n) => getComputedStyle(n).backgroundColor).join()"
     )
     before = studio.see(".curves path[style^='fill']").count()
     part.click()  # this part alone

@@ -72,7 +72,7 @@ def test_every_file_is_a_lesson():
 def test_a_lesson_is_whole(slug):
     lesson, told = SHELF.lessons[slug], SHELF.to_json(slug)
     assert lesson.minutes <= 2 and set(lesson.figures) <= set(lessons.FIGURES)
-    asked = set(prose.test_folders([n for part in told["text"] for n in part]))
+    asked = set(prose.places([n for part in told["text"] for n in part]))
     assert {
         f"{v}.{lesson.decide.number}"
         for v in lesson.variants
@@ -97,10 +97,7 @@ def test_a_lesson_is_whole(slug):
 def test_what_a_text_says_of_other_seeds_was_measured(slug):
     lesson, spread = SHELF.lessons[slug], SHELF.spread(SHELF.lessons[slug])
     asked = {
-        p
-        for part in lesson.text
-        for p in prose.test_folders(prose.tree(part))
-        if p.startswith("seeds.")
+        p for part in lesson.text for p in prose.places(prose.tree(part)) if p.startswith("seeds.")
     }
     assert asked, "a lesson of two runs says how far seeds spread"
     assert all(spread[number][variant] for _, variant, number in (p.split(".") for p in asked))
@@ -486,7 +483,7 @@ def test_what_nobody_should_ask(client):
     )
     assert (
         client.get("/kg/lessons/..%2f..%2fetc/runs").status_code == 404
-        and client.get("/kg/lessons/nothing").headers["x-kgen-code"] == "no-lesson"
+        and client.get("/kg/lessons/nothing").headers["x-kgen-code"] == "unknown-lesson"
     )
     assert (
         client.post("/kg/lessons/nothing/run").status_code == 404
