@@ -179,6 +179,25 @@ def test_every_alignment_shows_the_same_moment_of_both(studio: Studio, app: App)
     assert float(read(studio, "loss ce")["B"]) == pytest.approx(last.parts["ce"], abs=0.006)
 
 
+def test_a_click_on_a_chart_goes_to_that_moment(studio: Studio, app: App):
+    end = max(
+        [e for e in of(app, name).events() if isinstance(e, events.BatchSynthesized)][
+            -1
+        ].pool_pixels
+        for name in ("tiny-0", "tiny-1")
+    )
+    chart = studio.see("figure[data-plot='real share'] .c-drawing")
+    left, right = 34, 44  # margins of the chart, charts/overlay.js
+    middle = (left + chart.bounding_box()["width"] - right) / 2
+    chart.click(position={"x": middle, "y": 40})
+    studio.until(
+        "half of the axis in the address",
+        lambda: abs(float(studio.query.get("point", "-9")) - end / 2) <= end / 100,
+    )
+    studio.press("Go to newest")
+    studio.until("the newest of both", lambda: "point" not in studio.query)
+
+
 def test_a_reload_shows_the_same(studio: Studio):
     studio.see(".c-align label").filter(has_text="Step").click()
     studio.page.get_by_role("slider", name="Moment").fill("140")

@@ -1,7 +1,7 @@
 // Curves of several runs in one frame: accuracy or agreement (never both in one), and each term of
 // the loss. A run is a color, a dash and a letter.
 
-import { badge, h, num, pct, put, s, setText, term, time } from '../core/dom.js';
+import { badge, h, num, percentage, pct, put, s, setText, term, time } from '../core/dom.js';
 import { GENERATOR, REWARD, STUDENT } from '../core/terms.js';
 import { ticks } from './ticks.js';
 
@@ -184,7 +184,7 @@ export class Overlay {
     drawing.addEventListener('pointerdown', (event) => {
       const box = drawing.getBoundingClientRect();
       const share = (event.clientX - box.left - LEFT) / (box.width - LEFT - RIGHT);
-      if (share >= 0 && share <= 1.02) this.pick(Math.min(1, share) * this.last[4]);
+      if (share >= 0 && share <= 1.02) this.pick(Math.min(1, share) * this.last.moment.max);
     });
     return { root, values, drawing };
   }
@@ -242,7 +242,7 @@ export class Overlay {
         text(
           LEFT + 4,
           Y(ceiling) < 20 ? Y(ceiling) + 14 : Y(ceiling) - 4,
-          `teacher ${(100 * ceiling).toFixed(1)}`,
+          `teacher ${percentage(ceiling)}`,
           { class: 'halo' },
         ),
       );
@@ -284,8 +284,7 @@ export class Overlay {
       );
     const values = lines.map(({ run, list }) => [run.letter, upTo(list, x)?.[1]]);
     const said = values.map(
-      ([letter, v]) =>
-        `${letter} ${v == null ? '–' : plot.large ? (100 * v).toFixed(1) : written(v)}`,
+      ([letter, v]) => `${letter} ${v == null ? '–' : plot.large ? percentage(v) : written(v)}`,
     );
     put(
       chart.drawing,

@@ -90,12 +90,22 @@ const WHOLE = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 export const num = (n) => WHOLE.format(Math.round(n) + 0); // −0 is 0
 
 /**
+ * Formats a share in percent, without the sign. With decimals, only a share of 1 becomes 100, as in
+ * app/live/format.py.
+ * @param {number} share
+ * @param {number} [digits]
+ * @returns {string}
+ */
+export const percentage = (share, digits = 1) =>
+  (share < 1 && digits ? Math.min(100 * share, 100 - 10 ** -digits) : 100 * share).toFixed(digits);
+
+/**
  * Formats a share as a percentage.
  * @param {number} share
  * @param {number} [digits]
  * @returns {string}
  */
-export const pct = (share, digits = 0) => `${(100 * share).toFixed(digits)}%`;
+export const pct = (share, digits = 0) => `${percentage(share, digits)}%`;
 
 /**
  * Formats a number with a typographic minus.

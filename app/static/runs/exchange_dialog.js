@@ -3,7 +3,7 @@
 
 import { open } from '../core/dialog.js';
 import { told } from '../core/glossary.js';
-import { h, num, pct, s } from '../core/dom.js';
+import { h, num, percentage, pct, s } from '../core/dom.js';
 
 /** @import { Worth } from '../core/types.js' */
 
@@ -90,7 +90,7 @@ function chart({ points, rate }) {
       ...photos.map(({ images, accuracy }) =>
         s('circle', { cx: X(images), cy: Y(accuracy), r: 4, fill: 'var(--ink)' }),
       ),
-      beside(Y(photos.at(-1).accuracy), `real ${(100 * photos.at(-1).accuracy).toFixed(1)}`),
+      beside(Y(photos.at(-1).accuracy), `real ${percentage(photos.at(-1).accuracy)}`),
     );
   if (synthetic) {
     const y = Y(synthetic.accuracy);
@@ -98,10 +98,7 @@ function chart({ points, rate }) {
       photos.length && Math.abs(y - Y(photos.at(-1).accuracy)) < 16 ? (narrow ? 24 : 16) : 0;
     out.push(
       s('line', { class: 'synthetic-line', x1: LEFT, x2: end, y1: y, y2: y }),
-      beside(
-        y + near,
-        `${num(synthetic.images)} synthetic ${(100 * synthetic.accuracy).toFixed(1)}`,
-      ),
+      beside(y + near, `${num(synthetic.images)} synthetic ${percentage(synthetic.accuracy)}`),
     );
     if (rate && !rate.bound)
       out.push(

@@ -3,7 +3,7 @@
 // pixels.
 
 import { multiples, stepFor } from '../charts/ticks.js';
-import { h, num, put, s, setAttr, setText, signed } from '../core/dom.js';
+import { h, num, percentage, put, s, setAttr, setText, signed } from '../core/dom.js';
 import { told } from '../core/glossary.js';
 import { REWARD, STUDENT, generatorTerms, inUse } from '../core/terms.js';
 
@@ -154,7 +154,7 @@ export class Curves {
     const label =
       snap.curve.last == null
         ? 'No student yet'
-        : `Student ${(100 * snap.curve.last).toFixed(1)}% after ${num(budget.used_images)} of ${num(budget.images)} images`;
+        : `Student ${percentage(snap.curve.last)}% after ${num(budget.used_images)} of ${num(budget.images)} images`;
     put(
       this.drawing,
       s(
@@ -162,7 +162,7 @@ export class Curves {
         {
           viewBox: `0 0 ${width} ${height}`,
           role: 'img',
-          'aria-label': `${label}; teacher ${snap.curve.teacher == null ? 'unknown' : `${(100 * snap.curve.teacher).toFixed(1)}%`}`,
+          'aria-label': `${label}; teacher ${snap.curve.teacher == null ? 'unknown' : `${percentage(snap.curve.teacher)}%`}`,
         },
         this.#accuracy(),
         this.#budget(),
@@ -195,7 +195,7 @@ export class Curves {
     if (teacher != null)
       out.push(
         s('line', { class: 'teacher-line', x1: x0, x2: x1, y1: Y(teacher), y2: Y(teacher) }),
-        text(x1 + 12, Y(teacher) + 4, `teacher ${(100 * teacher).toFixed(1)}`, { class: 'ink' }),
+        text(x1 + 12, Y(teacher) + 4, `teacher ${percentage(teacher)}`, { class: 'ink' }),
       );
     const points = curve.images.map((x, i) => [X(x), Y(curve.accuracy[i])]);
     const taken = teacher == null ? [] : [Y(teacher)];
@@ -235,7 +235,7 @@ export class Curves {
           late ? Math.max(y + 4, teacher == null ? 0 : Y(teacher) + 20) : Math.min(y + 20, a1 - 6),
           snap.tested_on === 'synthetic' && snap.curve.n < FEW
             ? `${Math.round(now * snap.curve.n)} of ${snap.curve.n}`
-            : `student ${(100 * now).toFixed(1)}`,
+            : `student ${percentage(now)}`,
           { class: 'ink halo' },
         ),
       );
@@ -418,7 +418,7 @@ export class Curves {
         text(
           cx + (left ? -6 : 6),
           Math.max(a0 + 30, y + 16),
-          `${(100 * curve.accuracy[i]).toFixed(1)}% after ${num(curve.images[i])} images`,
+          `${percentage(curve.accuracy[i])}% after ${num(curve.images[i])} images`,
           { class: 'ink halo', 'text-anchor': left ? 'end' : 'start' },
         ),
       );
