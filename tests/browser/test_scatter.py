@@ -133,7 +133,7 @@ def test_a_lasso_brings_exactly_the_images_inside_into_the_gallery(
     assert all(f"{name} {n}" in studio.text(".picked .counts") for name, n in counts.items())
     bright = studio.page.evaluate(
         "() => { const { points } = document.querySelector('.scatter').cloud; return"
-        " points.keys.filter((_, i) => !points.pale[i]); }"
+        " points.keys.filter((_, i) => !points.faded[i]); }"
     )
     assert set(bright) == shown, "others stand back"
     one = studio.see(".picked .one").first
@@ -176,7 +176,7 @@ def test_a_class_is_selected_with_the_keyboard(opened: Callable[..., Studio], en
     studio.until("all dresses", lambda: studio.text(".picked .counts b") == f"{n} selected")
     assert studio.page.evaluate(
         "() => { const { points } = document.querySelector('.scatter').cloud; return"
-        " points.c.every((c, i) => points.faint[i] === (c !== 3)); }"
+        " points.c.every((c, i) => points.dimmed[i] === (c !== 3)); }"
     )
     assert studio.query["pick"] == "c3"
     again = opened("?pick=c3")
@@ -191,7 +191,7 @@ def test_a_class_is_selected_with_the_keyboard(opened: Callable[..., Studio], en
     studio.until(
         "all classes again",
         lambda: studio.page.evaluate(
-            "() => document.querySelector('.scatter').cloud.points.faint === null"
+            "() => document.querySelector('.scatter').cloud.points.dimmed === null"
         ),
     )
 
@@ -209,7 +209,7 @@ def test_switches_live_in_the_address_and_zoom_is_kept(opened: Callable[..., Stu
     studio.see(".paint").select_option("kr")
     studio.until("the address", lambda: studio.query.get("colour") == "kr")
     colours = studio.page.evaluate(
-        "() => new Set(document.querySelector('.scatter').cloud.points.colour).size"
+        "() => new Set(document.querySelector('.scatter').cloud.points.colors).size"
     )
     assert colours > 5 and studio.ranges() == turned
     studio.see(".p-space label").filter(has_text="2-D").click()
@@ -217,7 +217,7 @@ def test_switches_live_in_the_address_and_zoom_is_kept(opened: Callable[..., Stu
     studio.see(".paint").select_option("newest")
     newest = studio.page.evaluate(
         "() => { const { points } = document.querySelector('.scatter').cloud; return [...new"
-        " Set(points.iteration.filter((_, i) => points.colour[i] === points.colour.at(-1)))]; }"
+        " Set(points.iteration.filter((_, i) => points.colors[i] === points.colors.at(-1)))]; }"
     )
     assert newest == [EPOCHS - 1]
 
@@ -256,7 +256,7 @@ FLUID = """async (dim) => {
   for (let i = 0; performance.now() - begin < 3000; i += 1) {
     cloud.view.turn += 0.03;
     cloud.view.zoom = 1 + 0.2 * Math.sin(i / 9);
-    cloud.again();
+    cloud.requestPaint();
     await new Promise(requestAnimationFrame);
   }
   const begun = performance.now(), most = 10;

@@ -56,14 +56,15 @@ SHEET = """async () => {
 MARKS = """() => {
   const host = document.querySelector('.scatter'), { cloud } = host, marks = [];
   const box = host.getBoundingClientRect();
-  if (!cloud?.at) return marks;
+  if (!cloud?.screenPoints) return marks;
   const add = (name, x, y, more) => marks.push({ name, x: box.x + x, y: box.y + y, ...more });
   const { keys, c, x, y, z } = cloud.points;
   keys.forEach((key, i) => {
     const [it, pos] = key.split(':').map(Number);
-    add('synthetic', cloud.at.x[i], cloud.at.y[i], { it, pos, c: c[i], place: [x[i], y[i], z[i]] });
+    const { x: px, y: py } = cloud.screenPoints;
+    add('synthetic', px[i], py[i], { it, pos, c: c[i], place: [x[i], y[i], z[i]] });
   });
-  for (const [x, y] of cloud.realAt) add('real', x, y);
+  for (const [x, y] of cloud.screenReal) add('real', x, y);
   if (cloud.mark) {
     const [x, y] = cloud.projection()(cloud.mark.x, cloud.mark.y, cloud.mark.z);
     add('chosen', x, y);

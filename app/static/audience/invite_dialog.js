@@ -1,7 +1,7 @@
 // The invitation: a QR code and a link, readable from the last row.
 
 import { modal } from '../core/dialog.js';
-import { h, put, setText } from '../core/dom.js';
+import { h, setChildren, setText } from '../core/dom.js';
 
 /** The dialog that invites an audience. */
 export class InviteDialog {
@@ -12,7 +12,7 @@ export class InviteDialog {
    */
   constructor(base, [link, ...others]) {
     this.link = link;
-    this.copy = h(
+    this.copyButton = h(
       'button',
       { type: 'button', class: 'btn', onclick: () => this.#copy() },
       'Copy link',
@@ -53,7 +53,7 @@ export class InviteDialog {
             ? 'This link only works on this computer. To let others in, start the app with --host 0.0.0.0.'
             : 'Scan the code or type the address while on the same network. Viewers can watch, but not control the run.',
         ),
-        h('div', { class: 'do' }, this.copy),
+        h('div', { class: 'do' }, this.copyButton),
       ),
     );
     document.getElementById('kg-shell').append(this.dialog);
@@ -67,12 +67,12 @@ export class InviteDialog {
   async #copy() {
     try {
       await navigator.clipboard.writeText(this.link);
-      setText(this.copy, 'Copied');
+      setText(this.copyButton, 'Copied');
     } catch {
       // no clipboard outside a secure context
       getSelection().selectAllChildren(this.address);
-      setText(this.copy, 'Press Ctrl-C to copy');
+      setText(this.copyButton, 'Press Ctrl-C to copy');
     }
-    setTimeout(() => put(this.copy, 'Copy link'), 1600);
+    setTimeout(() => setChildren(this.copyButton, 'Copy link'), 1600);
   }
 }

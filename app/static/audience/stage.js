@@ -3,13 +3,13 @@
 
 import { follow, shared } from '../core/address.js';
 import { InviteDialog } from './invite_dialog.js';
-import { h, put, setAttr, setText } from '../core/dom.js';
+import { h, setChildren, setAttr, setText } from '../core/dom.js';
 
 // for this many milliseconds after a click or key, an address change counts as the user's
-const RECENT = 1000;
-const KEPT = 'kgen-follow';
+const RECENT_MS = 1000;
+const STORAGE_KEY = 'kgen-follow';
 
-const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+const isEqual = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 /** The presenter leads, the audience follows. */
 export class Stage {
@@ -24,45 +24,45 @@ export class Stage {
     /** @type {Record<string, string>} */
     this.headers = {};
     /** @type {Presenter | Audience | null} */
-    this.part = null;
+    this.participant = null;
     if (watching) {
       const audience = new Audience(this.nav);
-      this.part = audience;
-      this.headers['X-KGen-Page'] = audience.page;
+      this.participant = audience;
+      this.headers['X-KGen-Page'] = audience.pageId;
     }
     /** Resolves to whether there is no audience, so that nobody else's page would change. */
-    this.alone = new Promise((known) => {
-      this.known = known;
+    this.isAlone = new Promise((resolveAlone) => {
+      this.resolveAlone = resolveAlone;
     });
-    this.#ask(watching);
+    this.#identify(watching);
   }
 
   /**
    * Takes the headers of a poll's response.
    * @param {Headers} headers
    */
-  hear(headers) {
-    this.part?.hear(headers);
+  onHeaders(headers) {
+    this.participant?.onHeaders(headers);
   }
 
-  async #ask(watching) {
-    let me;
+  async #identify(watching) {
+    let identity;
     try {
-      me = await (await fetch(`${this.base}/kg/me`, { cache: 'no-store' })).json();
+      identity = await (await fetch(`${this.base}/kg/me`, { cache: 'no-store' })).json();
     } catch {
-      return void setTimeout(() => this.#ask(watching), 2000);
+      return void setTimeout(() => this.#identify(watching), 2000);
     }
-    this.known(!me.audience);
-    if (!me.audience) return;
+    this.resolveAlone(!identity.audience);
+    if (!identity.audience) return;
     // a link on another site opened the page without the cookie, or the token is outdated
-    if ((me.role === 'viewer') !== watching) return this.#other();
+    if ((identity.role === 'viewer') !== watching) return this.#reloadOnce();
     if (watching) return;
     document.body.dataset.role = 'presenter';
-    this.part = new Presenter(this.nav, this.base, me.links);
+    this.participant = new Presenter(this.nav, this.base, identity.links);
   }
 
   /** The server has a different page for our role; reloads once, not forever. */
-  #other() {
+  #reloadOnce() {
     if (Date.now() - Number(sessionStorage.getItem('kgen-turned') ?? 0) < 10_000) return;
     sessionStorage.setItem('kgen-turned', String(Date.now()));
     location.replace(location.href);
@@ -78,15 +78,15 @@ class Presenter {
    */
   constructor(nav, base, links) {
     this.base = base;
-    this.told = '';
+    this.lastSent = '';
     /** @type {InviteDialog | null} */
     this.dialog = null;
-    this.count = h('span', {
+    this.viewerCount = h('span', {
       class: 'watchers muted',
       role: 'status',
       'data-tip': 'Viewers with this page open and visible.',
     });
-    this.invite = h(
+    this.inviteButton = h(
       'button',
       {
         type: 'button',
@@ -100,41 +100,41 @@ class Presenter {
       },
       'Invite',
     );
-    nav.prepend(this.count, this.invite);
-    document.addEventListener('kg-address', () => this.#soon());
-    addEventListener('popstate', () => this.#soon());
-    this.#soon();
+    nav.prepend(this.viewerCount, this.inviteButton);
+    document.addEventListener('kg-address', () => this.#sendSoon());
+    addEventListener('popstate', () => this.#sendSoon());
+    this.#sendSoon();
   }
 
   /**
    * Shows the number of viewers.
    * @param {Headers} headers
    */
-  hear(headers) {
+  onHeaders(headers) {
     const n = +headers.get('X-KGen-Viewers');
-    setText(this.count, n === 1 ? '1 viewer' : `${n} viewers`);
+    setText(this.viewerCount, n === 1 ? '1 viewer' : `${n} viewers`);
   }
 
-  #soon(wait = 100) {
+  #sendSoon(wait = 100) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.#tell(), wait);
+    this.timer = setTimeout(() => this.#send(), wait);
   }
 
-  async #tell() {
-    const text = JSON.stringify(shared());
-    if (text === this.told) return;
-    this.told = text;
-    const kept = await fetch(`${this.base}/kg/shown`, {
+  async #send() {
+    const body = JSON.stringify(shared());
+    if (body === this.lastSent) return;
+    this.lastSent = body;
+    const accepted = await fetch(`${this.base}/kg/shown`, {
       method: 'POST',
-      body: text,
+      body,
       headers: { 'Content-Type': 'application/json' },
     }).then(
-      (answer) => answer.status < 500,
+      (response) => response.status < 500,
       () => false,
     );
-    if (!kept) {
-      this.told = '';
-      this.#soon(2000);
+    if (!accepted) {
+      this.lastSent = '';
+      this.#sendSoon(2000);
     }
   }
 }
@@ -143,24 +143,24 @@ class Presenter {
 class Audience {
   /** @param {HTMLElement} nav */
   constructor(nav) {
-    this.page = [...crypto.getRandomValues(new Uint8Array(6))]
+    this.pageId = [...crypto.getRandomValues(new Uint8Array(6))]
       .map((byte) => byte.toString(16).padStart(2, '0'))
       .join('');
-    const kept = sessionStorage.getItem(KEPT);
+    const stored = sessionStorage.getItem(STORAGE_KEY);
     // a link to a specific view shows that view
-    this.on = kept ? kept === 'on' : !Object.keys(shared()).length;
-    this.touched = -RECENT;
-    this.text = h('span', { class: 'muted', role: 'status' });
+    this.following = stored ? stored === 'on' : !Object.keys(shared()).length;
+    this.lastInputAt = -RECENT_MS;
+    this.status = h('span', { class: 'muted', role: 'status' });
     this.button = h('button', {
       type: 'button',
       class: 'btn small',
-      onclick: () => this.#turn(!this.on),
+      onclick: () => this.#setFollowing(!this.following),
     });
     nav.prepend(
       h(
         'div',
         { class: 'following', role: 'group', 'aria-label': 'Following the presenter' },
-        this.text,
+        this.status,
         this.button,
       ),
     );
@@ -168,14 +168,14 @@ class Audience {
       document.addEventListener(
         kind,
         (event) => {
-          if (event.isTrusted) this.touched = performance.now();
+          if (event.isTrusted) this.lastInputAt = performance.now();
         },
         true,
       );
     document.addEventListener('kg-address', (event) => {
-      if (!(/** @type {CustomEvent} */ (event).detail.own)) this.#moved();
+      if (!(/** @type {CustomEvent} */ (event).detail.automatic)) this.#onNavigate();
     });
-    addEventListener('popstate', () => this.#moved());
+    addEventListener('popstate', () => this.#onNavigate());
     this.#draw();
   }
 
@@ -183,55 +183,58 @@ class Audience {
    * Follows the presenter to a new view.
    * @param {Headers} headers
    */
-  hear(headers) {
-    const shown = headers.get('X-KGen-Shown');
-    if (!shown || shown === this.shown) return;
-    this.shown = shown;
-    if (this.on) this.#go();
+  onHeaders(headers) {
+    const latest = headers.get('X-KGen-Shown');
+    if (!latest || latest === this.latest) return;
+    this.latest = latest;
+    if (this.following) this.#goToPresenter();
   }
 
   /** What the presenter shows; null before the first update. */
-  #wanted() {
-    return this.shown ? shared(this.shown.slice(this.shown.indexOf(';') + 1)) : null;
+  #presenterView() {
+    return this.latest ? shared(this.latest.slice(this.latest.indexOf(';') + 1)) : null;
   }
 
   /** Goes to what the presenter shows, as Back and Forward would. */
-  #go() {
-    const wanted = this.#wanted();
-    if (!wanted || same(wanted, shared())) return;
-    this.going = true;
-    follow(wanted);
+  #goToPresenter() {
+    const presenterView = this.#presenterView();
+    if (!presenterView || isEqual(presenterView, shared())) return;
+    this.isNavigating = true;
+    follow(presenterView);
     dispatchEvent(new PopStateEvent('popstate', { state: history.state }));
-    this.going = false;
+    this.isNavigating = false;
   }
 
-  #moved() {
-    const wanted = this.#wanted();
+  #onNavigate() {
+    const presenterView = this.#presenterView();
     if (
-      this.on &&
-      !this.going &&
-      wanted &&
-      performance.now() - this.touched < RECENT &&
-      !same(wanted, shared())
+      this.following &&
+      !this.isNavigating &&
+      presenterView &&
+      performance.now() - this.lastInputAt < RECENT_MS &&
+      !isEqual(presenterView, shared())
     )
-      this.#turn(false);
+      this.#setFollowing(false);
   }
 
-  #turn(on) {
-    this.on = on;
-    sessionStorage.setItem(KEPT, on ? 'on' : 'off');
+  #setFollowing(following) {
+    this.following = following;
+    sessionStorage.setItem(STORAGE_KEY, following ? 'on' : 'off');
     this.#draw();
-    if (on) this.#go();
+    if (following) this.#goToPresenter();
   }
 
   #draw() {
-    setText(this.text, this.on ? 'Viewer · following the presenter' : 'Viewer · on your own');
-    put(this.button, this.on ? 'Stop following' : 'Follow again');
-    this.button.dataset.on = String(this.on);
+    setText(
+      this.status,
+      this.following ? 'Viewer · following the presenter' : 'Viewer · on your own',
+    );
+    setChildren(this.button, this.following ? 'Stop following' : 'Follow again');
+    this.button.dataset.on = String(this.following);
     setAttr(
       this.button,
       'data-tip',
-      this.on
+      this.following
         ? 'This page follows the presenter until you select something yourself.'
         : 'Go to what the presenter shows now, and keep following.',
     );

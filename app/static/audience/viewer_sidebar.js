@@ -1,12 +1,12 @@
 // The sidebar of the audience's page: a read-only summary of the run, in place of the presenter's
 // form.
 
-import { h, num, pct, put } from '../core/dom.js';
+import { h, num, pct, setChildren } from '../core/dom.js';
 import { teacherCard } from '../setup/teacher_card.js';
 
-/** @import { Shown } from '../core/types.js' */
+/** @import { PanelState } from '../core/types.js' */
 
-const MOST = 12; // class names
+const MAX_NAMES = 12; // class names
 
 /** The sidebar of the audience's page. It has the same methods as the presenter's. */
 export class ViewerSidebar {
@@ -17,23 +17,23 @@ export class ViewerSidebar {
 
   /**
    * Lists the settings of the run.
-   * @param {Shown} shown With the live snapshot.
+   * @param {PanelState} shown With the live snapshot.
    */
   draw({ snapshot: snap }) {
     teacherCard(snap);
     const { recipe, budget, classes } = snap;
     const { weights } = recipe;
-    const on = [
+    const methods = [
       weights.kr > 0 && 'key region',
       (weights.ed > 0 || weights.aed > 0) && 'embedding diversity',
       recipe.resolutions.length > 1 && 'multi-resolution',
     ].filter(Boolean);
-    const told = [
+    const rows = [
       ['Run', snap.title || 'none yet'],
       [
         'Classes',
-        classes.length > MOST
-          ? `${classes.slice(0, MOST).join(', ')} and ${num(classes.length - MOST)} more`
+        classes.length > MAX_NAMES
+          ? `${classes.slice(0, MAX_NAMES).join(', ')} and ${num(classes.length - MAX_NAMES)} more`
           : classes.join(', '),
       ],
       ['Resolution', recipe.resolutions.map((side) => `${side} × ${side}`).join(', ')],
@@ -41,18 +41,18 @@ export class ViewerSidebar {
         'Budget',
         `${+(100 * budget.ratio).toFixed(4)}% of the pixels, ${num(budget.images)} images`,
       ],
-      ['Method', on.join(', ') || 'plain generator'],
+      ['Method', methods.join(', ') || 'plain generator'],
       ['Student', snap.student.name ?? '–'],
       ...(budget.images
         ? [['In the pool', `${num(budget.used_images)} images, ${pct(budget.used)} of the budget`]]
         : []),
     ];
-    const text = JSON.stringify(told);
-    if (text === this.text) return;
-    this.text = text;
-    put(
+    const text = JSON.stringify(rows);
+    if (text === this.rowsKey) return;
+    this.rowsKey = text;
+    setChildren(
       this.facts,
-      told.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))),
+      rows.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))),
     );
   }
 
@@ -61,14 +61,14 @@ export class ViewerSidebar {
    * Names the form's teacher if it is not the run's; viewers have no form.
    * @returns {string | null}
    */
-  other() {
+  otherTeacher() {
     return null;
   }
 
   /**
    * Opens or closes the phone's sheet; there is none here.
    */
-  sheet() {}
+  setSheetOpen() {}
   /** Pauses or continues the run; viewers cannot. */
   toggle() {}
   /** Takes one step; viewers cannot. */

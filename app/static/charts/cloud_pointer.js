@@ -1,11 +1,11 @@
-// What a pointer does in a cloud of points: zoom, rotate, hover, select one point or several.
+// Pointer interactions in a cloud of points: zoom, rotate, hover, and select one or several points.
 
 import * as lasso from './lasso.js';
 
 /** @import { Point, Polygon } from '../core/types.js' */
 /** @import { PointCloud } from './point_cloud.js' */
 
-const LEAST = 4; // pixels that make a drag
+const MIN_DRAG = 4; // pixels; anything shorter is a click
 
 /** The pointer in a cloud of points. */
 export class CloudPointer {
@@ -13,10 +13,10 @@ export class CloudPointer {
   constructor(cloud) {
     const { host } = cloud;
     this.cloud = cloud;
-    host.addEventListener('pointerdown', (e) => this.#press(e));
-    host.addEventListener('pointermove', (e) => this.#hover(e));
-    host.addEventListener('pointerleave', () => cloud.on.over(null));
-    host.addEventListener('dblclick', () => cloud.whole());
+    host.addEventListener('pointerdown', (e) => this.#onPointerDown(e));
+    host.addEventListener('pointermove', (e) => this.#onPointerMove(e));
+    host.addEventListener('pointerleave', () => cloud.handlers.onHover(null));
+    host.addEventListener('dblclick', () => cloud.resetView());
     host.addEventListener(
       'wheel',
       (e) => {
@@ -30,75 +30,75 @@ export class CloudPointer {
   }
 
   /** @returns {Point} */
-  #place(e) {
+  #position(e) {
     const box = this.cloud.host.getBoundingClientRect();
     return [e.clientX - box.left, e.clientY - box.top];
   }
 
-  #hover(e) {
-    if (!this.held) {
-      const at = this.#place(e);
-      this.cloud.on.over(this.cloud.nearest(at), ...at);
+  #onPointerMove(e) {
+    if (!this.dragging) {
+      const position = this.#position(e);
+      this.cloud.handlers.onHover(this.cloud.nearest(position), ...position);
     }
   }
 
-  #press(e) {
-    if (e.button || this.held || e.target.closest('button, select')) return;
-    const start = this.#place(e);
+  #onPointerDown(e) {
+    if (e.button || this.dragging || e.target.closest('button, select')) return;
+    const start = this.#position(e);
     const touch = e.pointerType === 'touch';
-    const turning = this.cloud.dim === 3 && this.cloud.tool === 'zoom';
+    const rotating = this.cloud.dim === 3 && this.cloud.tool === 'zoom';
     const from = { ...this.cloud.view };
-    const around = [start];
-    if (touch && this.cloud.tool === 'zoom' && !turning) {
+    const shape = [start];
+    if (touch && this.cloud.tool === 'zoom' && !rotating) {
       this.#tap(start);
       return;
     } // a finger scrolls the page
-    this.held = true;
+    this.dragging = true;
     this.cloud.host.setPointerCapture(e.pointerId);
-    const move = (m) => {
-      const now = this.#place(m);
+    const onMove = (m) => {
+      const now = this.#position(m);
       const dx = now[0] - start[0];
       const dy = now[1] - start[1];
-      if (Math.hypot(dx, dy) < LEAST && !this.cloud.path && !this.turned) return;
-      this.cloud.on.over(null);
-      if (turning) {
-        this.turned = true;
+      if (Math.hypot(dx, dy) < MIN_DRAG && !this.cloud.path && !this.rotated) return;
+      this.cloud.handlers.onHover(null);
+      if (rotating) {
+        this.rotated = true;
         this.cloud.view.turn = from.turn - dx / 160;
         this.cloud.view.tilt = Math.max(-1.5, Math.min(1.5, from.tilt + dy / 160));
       } else if (this.cloud.tool === 'lasso') {
-        around.push(now);
-        this.cloud.path = around;
+        shape.push(now);
+        this.cloud.path = shape;
       } else this.cloud.path = [start, [now[0], start[1]], now, [start[0], now[1]]];
-      this.cloud.again();
+      this.cloud.requestPaint();
     };
-    const drop = (m) => {
-      for (const [name, act] of /** @type {const} */ ([
-        ['pointermove', move],
-        ['pointerup', drop],
-        ['pointercancel', drop],
+    const onUp = (m) => {
+      for (const [name, listener] of /** @type {const} */ ([
+        ['pointermove', onMove],
+        ['pointerup', onUp],
+        ['pointercancel', onUp],
       ]))
-        this.cloud.host.removeEventListener(name, act);
-      const { turned } = this;
+        this.cloud.host.removeEventListener(name, listener);
+      const { rotated } = this;
       const { path } = this.cloud;
-      this.held = false;
+      this.dragging = false;
       this.cloud.path = null;
-      this.turned = false;
+      this.rotated = false;
       if (m.type === 'pointerup') {
         if (path && this.cloud.tool === 'zoom') this.#zoomTo(path[0], path[2]);
-        else if (path) this.#pick(path);
-        else if (!turned) {
+        else if (path) this.#select(path);
+        else if (!rotated) {
           const i = this.cloud.nearest(start);
-          if (i != null) this.cloud.on.click(i);
+          if (i != null) this.cloud.handlers.onClick(i);
         }
       }
-      this.cloud.again();
+      this.cloud.requestPaint();
     };
-    for (const [name, act] of /** @type {const} */ ([
-      ['pointermove', move],
-      ['pointerup', drop],
-      ['pointercancel', drop],
+    for (const [name, listener] of /** @type {const} */ ([
+      ['pointermove', onMove],
+      ['pointerup', onUp],
+      ['pointercancel', onUp],
     ]))
-      this.cloud.host.addEventListener(name, act);
+      this.cloud.host.addEventListener(name, listener);
   }
 
   #tap(start) {
@@ -106,26 +106,26 @@ export class CloudPointer {
       'pointerup',
       () => {
         const i = this.cloud.nearest(start);
-        if (i != null) this.cloud.on.click(i);
+        if (i != null) this.cloud.handlers.onClick(i);
       },
       { once: true },
     );
   }
 
   /**
-   * A 2-D lasso is in layout coordinates, which an address can hold; a 3-D lasso only applies to
-   * this screen.
+   * A 2-D lasso is stored in the address, in layout coordinates. A 3-D lasso only applies to this
+   * screen.
    */
-  #pick(/** @type {Polygon} */ path) {
-    const { at, points } = this.cloud;
+  #select(/** @type {Polygon} */ path) {
+    const { screenPoints, points } = this.cloud;
     const polygon =
-      this.cloud.dim === 2 ? lasso.simple(path.map((place) => this.#unproject(place))) : null;
+      this.cloud.dim === 2 ? lasso.simplify(path.map((point) => this.#unproject(point))) : null;
     const text = polygon && lasso.write(polygon);
-    const found = text
-      ? lasso.within(lasso.read(text), points.x, points.y)
-      : lasso.within(path, at.x, at.y);
-    this.cloud.on.picked(
-      found.filter((i) => !points.faint?.[i]),
+    const inside = text
+      ? lasso.pointsInside(lasso.read(text), points.x, points.y)
+      : lasso.pointsInside(path, screenPoints.x, screenPoints.y);
+    this.cloud.handlers.onSelect(
+      inside.filter((i) => !points.dimmed?.[i]),
       text,
     );
   }
@@ -155,12 +155,12 @@ export class CloudPointer {
     const { view } = this.cloud;
     const zoom = Math.max(0.5, Math.min(60, view.zoom * by));
     if (this.cloud.dim === 2) {
-      const [x, y] = this.#unproject(this.#place(e));
-      const share = 1 - view.zoom / zoom;
-      view.x += (x - view.x) * share;
-      view.y += (y - view.y) * share;
+      const [x, y] = this.#unproject(this.#position(e));
+      const fraction = 1 - view.zoom / zoom;
+      view.x += (x - view.x) * fraction;
+      view.y += (y - view.y) * fraction;
     }
     view.zoom = zoom;
-    this.cloud.again();
+    this.cloud.requestPaint();
   }
 }

@@ -1,8 +1,8 @@
 // Positions of class names in the scatter plot: near the center of their class, covering as few
 // points as possible.
 
-const FONT = 6.2;
-const PAD = 4; // pixels per character, and padding around a name
+const CHARACTER_WIDTH = 6.2; // pixels
+const PADDING = 4; // around a name, in pixels
 
 const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 
@@ -15,14 +15,14 @@ const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
  * @returns {{ text: string, c: number, x: number, y: number }[]} The middle of each baseline, in
  *   pixels.
  */
-export function place(names, points, width, height) {
+export function placeLabels(names, points, width, height) {
   const placed = [];
   names.forEach((text, c) => {
-    const own = points.filter((p) => p.c === c);
-    if (!own.length) return;
-    const mx = median(own.map((p) => p.x));
-    const my = median(own.map((p) => p.y));
-    const half = (text.length * FONT) / 2 + PAD;
+    const classPoints = points.filter((p) => p.c === c);
+    if (!classPoints.length) return;
+    const mx = median(classPoints.map((p) => p.x));
+    const my = median(classPoints.map((p) => p.y));
+    const half = (text.length * CHARACTER_WIDTH) / 2 + PADDING;
     let best = null;
     for (let dy = -56; dy <= 64; dy += 8)
       for (let dx = -72; dx <= 72; dx += 12) {

@@ -1,11 +1,11 @@
-// A lasso as part of an address: a polygon in layout coordinates, so that a link selects the same
+// Encodes a lasso for the address: a polygon in layout coordinates, so that a link selects the same
 // images on any screen.
 
 /** @import { Polygon } from '../core/types.js' */
 
-const MOST = 40; // corners
-const LOW = -8;
-const HIGH = 9;
+const MAX_CORNERS = 40;
+const MIN = -8;
+const MAX = 9;
 const DIGITS = 4;
 const STEPS = 36 ** DIGITS - 1; // a fraction of a pixel, far beyond the largest zoom's frame
 
@@ -15,18 +15,22 @@ const STEPS = 36 ** DIGITS - 1; // a fraction of a pixel, far beyond the largest
  * @param {Polygon} polygon
  * @returns {Polygon}
  */
-export function simple(polygon) {
-  const kept = [...polygon];
+export function simplify(polygon) {
+  const corners = [...polygon];
   const area = (i) => {
-    const [[ax, ay], [bx, by], [cx, cy]] = [kept.at(i - 1), kept[i], kept[(i + 1) % kept.length]];
+    const [[ax, ay], [bx, by], [cx, cy]] = [
+      corners.at(i - 1),
+      corners[i],
+      corners[(i + 1) % corners.length],
+    ];
     return Math.abs((bx - ax) * (cy - ay) - (cx - ax) * (by - ay));
   };
-  while (kept.length > MOST) {
+  while (corners.length > MAX_CORNERS) {
     let least = 0;
-    for (let i = 1; i < kept.length; i += 1) if (area(i) < area(least)) least = i;
-    kept.splice(least, 1);
+    for (let i = 1; i < corners.length; i += 1) if (area(i) < area(least)) least = i;
+    corners.splice(least, 1);
   }
-  return kept;
+  return corners;
 }
 
 /**
@@ -38,7 +42,7 @@ export const write = (polygon) =>
   polygon
     .flat()
     .map((v) =>
-      Math.round(((Math.max(LOW, Math.min(HIGH, v)) - LOW) / (HIGH - LOW)) * STEPS)
+      Math.round(((Math.max(MIN, Math.min(MAX, v)) - MIN) / (MAX - MIN)) * STEPS)
         .toString(36)
         .padStart(DIGITS, '0'),
     )
@@ -52,7 +56,7 @@ export const write = (polygon) =>
 export function read(text) {
   const numbers = text
     .match(/.{4}/g)
-    .map((letters) => LOW + (parseInt(letters, 36) / STEPS) * (HIGH - LOW));
+    .map((letters) => MIN + (parseInt(letters, 36) / STEPS) * (MAX - MIN));
   return Array.from({ length: numbers.length / 2 }, (_, i) => [numbers[2 * i], numbers[2 * i + 1]]);
 }
 
@@ -63,16 +67,16 @@ export function read(text) {
  * @param {ArrayLike<number>} ys
  * @returns {number[]} Their indices.
  */
-export function within(polygon, xs, ys) {
-  const found = [];
+export function pointsInside(polygon, xs, ys) {
+  const inside = [];
   for (let i = 0; i < xs.length; i += 1) {
-    let odd = false;
+    let isInside = false;
     polygon.forEach(([ax, ay], k) => {
       const [bx, by] = polygon.at(k - 1);
       if (ay > ys[i] !== by > ys[i] && xs[i] < ((bx - ax) * (ys[i] - ay)) / (by - ay) + ax)
-        odd = !odd;
+        isInside = !isInside;
     });
-    if (odd) found.push(i);
+    if (isInside) inside.push(i);
   }
-  return found;
+  return inside;
 }

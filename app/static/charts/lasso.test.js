@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { random } from '../core/random.stub.js';
-import { read, simple, within, write } from './lasso.js';
+import { read, simplify, pointsInside, write } from './lasso.js';
 
 const STEP = 17 / (36 ** 4 - 1); // the grid that an address can name, from −8 to 9
 
@@ -52,14 +52,14 @@ test('places inside a square', () => {
   ];
   const xs = [0.5, 1.5, -0.5, 0.5, 0.5, 0.01];
   const ys = [0.5, 0.5, 0.5, 1.5, -0.5, 0.99];
-  assert.deepEqual(within(square, xs, ys), [0, 5]);
-  assert.deepEqual(within(square.toReversed(), xs, ys), [0, 5]);
-  assert.deepEqual(within(square, [], []), []);
+  assert.deepEqual(pointsInside(square, xs, ys), [0, 5]);
+  assert.deepEqual(pointsInside(square.toReversed(), xs, ys), [0, 5]);
+  assert.deepEqual(pointsInside(square, [], []), []);
 });
 
 test('the middle of a pentagram is outside: even–odd', () => {
   const corner = (k) => [Math.sin((4 * Math.PI * k) / 5), Math.cos((4 * Math.PI * k) / 5)];
-  assert.deepEqual(within([0, 1, 2, 3, 4].map(corner), [0, 0], [0, 0.7]), [1]);
+  assert.deepEqual(pointsInside([0, 1, 2, 3, 4].map(corner), [0, 0], [0, 0.7]), [1]);
 });
 
 /** Oracle: how often the polygon goes round the place, from the sum of angles. */
@@ -83,7 +83,7 @@ test('random places in random polygons, against winding numbers', () => {
     const xs = Array.from({ length: 50 }, () => next() * 2 - 0.5);
     const ys = Array.from({ length: 50 }, () => next() * 2 - 0.5);
     const wanted = xs.map((_, i) => i).filter((i) => windings(points, xs[i], ys[i]) % 2 !== 0);
-    assert.deepEqual(within(points, xs, ys), wanted);
+    assert.deepEqual(pointsInside(points, xs, ys), wanted);
     inside += wanted.length;
   }
   assert.ok(inside > 300 && inside < 2700); // the test saw both kinds
@@ -105,7 +105,7 @@ test('a long lasso keeps the 40 corners that matter, against brute force', () =>
   for (const corners of [41, 60, 150]) {
     const points = star(next, corners);
     const before = structuredClone(points);
-    assert.deepEqual(simple(points), simplified(points, 40));
+    assert.deepEqual(simplify(points), simplified(points, 40));
     assert.deepEqual(points, before); // the given polygon is not touched
   }
 });
@@ -113,7 +113,7 @@ test('a long lasso keeps the 40 corners that matter, against brute force', () =>
 test('a short lasso stays as it is', () => {
   for (const corners of [3, 40]) {
     const points = star(random(4), corners);
-    assert.deepEqual(simple(points), points);
+    assert.deepEqual(simplify(points), points);
   }
 });
 
@@ -126,7 +126,7 @@ test('corners on a straight line are the first to go', () => {
     ...side(1, 1, 0, 1),
     ...side(0, 1, 0, 0),
   ];
-  const kept = simple(square);
+  const kept = simplify(square);
   assert.equal(kept.length, 40);
   for (const corner of [
     [0, 0],

@@ -1,6 +1,6 @@
-// Maps as grids of numbers, and their frames, for the key region panel and the Inspect page.
+// Renders maps as grids of numbers with captions, for the key region panel and the Inspect page.
 
-import { cell, h } from '../core/dom.js';
+import { cellText, h } from '../core/dom.js';
 
 /** @import { Child } from '../core/types.js' */
 
@@ -11,15 +11,15 @@ const clamp = (v) => Math.min(1, Math.max(0, v));
  * whole number of screen pixels.
  * @param {{ h: number, w: number }} map
  * @param {number} side Side of the image.
- * @param {number} room
+ * @param {number} available
  * @returns {number} CSS pixels.
  */
-export function cellSize({ h: rows, w: columns }, side, room) {
+export function cellSize({ h: rows, w: columns }, side, available) {
   const n = Math.max(rows, columns);
-  const grain = (Number.isInteger(side / n) ? side / n : 1) / (window.devicePixelRatio || 1);
-  const aligned = Math.floor(room / n / grain) * grain;
+  const step = (Number.isInteger(side / n) ? side / n : 1) / (window.devicePixelRatio || 1);
+  const aligned = Math.floor(available / n / step) * step;
   // otherwise a map with few cells would be too small
-  return aligned >= (0.8 * room) / n ? aligned : Math.max(1, Math.floor(room / n));
+  return aligned >= (0.8 * available) / n ? aligned : Math.max(1, Math.floor(available / n));
 }
 
 /**
@@ -27,31 +27,32 @@ export function cellSize({ h: rows, w: columns }, side, room) {
  * @param {string} kind Its CSS class.
  * @param {{ h: number, w: number }} map
  * @param {ArrayLike<number>} values
- * @param {ArrayLike<number> | null} hinge Cells with a positive value are outlined.
+ * @param {ArrayLike<number> | null} outlined Cells with a positive value are outlined.
  * @param {string} label For screen readers.
- * @param {number} [top] The value at the end of the color scale.
+ * @param {number} [max] The value at the end of the color scale.
  * @returns {HTMLElement}
  */
-export function grid(kind, { h: rows, w: columns }, values, hinge, label, top = 1) {
-  const on = (r, c) => r >= 0 && r < rows && c >= 0 && c < columns && hinge[r * columns + c] > 0;
+export function mapGrid(kind, { h: rows, w: columns }, values, outlined, label, max = 1) {
+  const isOutlined = (r, c) =>
+    r >= 0 && r < rows && c >= 0 && c < columns && outlined[r * columns + c] > 0;
   const edges = (r, c) =>
-    !hinge || !on(r, c)
+    !outlined || !isOutlined(r, c)
       ? ''
       : ' hinge' +
-        (on(r - 1, c) ? '' : ' t') +
-        (on(r, c + 1) ? '' : ' r') +
-        (on(r + 1, c) ? '' : ' b') +
-        (on(r, c - 1) ? '' : ' l');
+        (isOutlined(r - 1, c) ? '' : ' t') +
+        (isOutlined(r, c + 1) ? '' : ' r') +
+        (isOutlined(r + 1, c) ? '' : ' b') +
+        (isOutlined(r, c - 1) ? '' : ' l');
   return h(
     'div',
     { class: `map ${kind}`, role: 'img', 'aria-label': label, style: { '--w': columns } },
     Array.from(values, (v, i) => {
-      const text = cell(v);
+      const text = cellText(v);
       return h(
         'i',
         {
           class: `${v < 0 ? 'neg' : ''}${edges(Math.floor(i / columns), i % columns)}${text.length > 3 ? ' long' : ''}`,
-          style: { '--v': clamp(Math.abs(v) / top).toFixed(2) },
+          style: { '--v': clamp(Math.abs(v) / max).toFixed(2) },
         },
         text,
       );
@@ -60,13 +61,13 @@ export function grid(kind, { h: rows, w: columns }, values, hinge, label, top = 
 }
 
 /**
- * Frames a map with its title.
+ * Adds a caption to a map.
  * @param {Child} title
  * @param {Child} note
  * @param {Child} body
  * @returns {HTMLElement}
  */
-export const figure = (title, note, body) =>
+export const mapFigure = (title, note, body) =>
   h(
     'figure',
     { class: 'fig' },
@@ -79,7 +80,7 @@ export const figure = (title, note, body) =>
  * @param {string} text
  * @returns {HTMLElement}
  */
-export const ghost = (text) => h('div', { class: 'ghost' }, text);
+export const placeholder = (text) => h('div', { class: 'ghost' }, text);
 
 /**
  * Computes the missing evidence (Eq. 6).
@@ -88,7 +89,7 @@ export const ghost = (text) => h('div', { class: 'ghost' }, text);
  * @returns {{ missing: number[], count: number, sum: number }} Missing evidence per cell, the
  *   number of cells that miss any, and the total.
  */
-export function hinge(target, cam) {
+export function missingEvidence(target, cam) {
   const missing = Array.from(cam, (v, i) => Math.max(0, target[i] - v));
   return {
     missing,

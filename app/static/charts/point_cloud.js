@@ -1,27 +1,27 @@
-// A cloud of points on a canvas, in 2-D or 3-D; cloud_pointer.js has zooming, rotation, hovering
-// and a lasso. It knows nothing about runs. Positions are in 0…1; 3-D is orthographic, so that a
-// ball is a disc of exactly its radius.
+// A cloud of points on a canvas, in 2-D or 3-D, independent of runs. cloud_pointer.js handles
+// zooming, rotation, hovering and the lasso. Positions are in 0…1. The 3-D projection is
+// orthographic, so a ball appears as a disc of exactly its radius.
 
 import { CloudPointer } from './cloud_pointer.js';
 import { SpriteRaster } from './sprite_raster.js';
 
 /** @import { Ball, CloudEvents, CloudPoints, Point, Polygon } from '../core/types.js' */
 
-const PAD = 0.04;
-const NEAR = 9;
-const EASE = 700;
-const SMALLER = 0.86;
-const still = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
+const PADDING = 0.04;
+const HIT_RADIUS = 9;
+const EASE_MS = 700;
+const SCALE_3D = 0.86;
+const prefersReducedMotion = () => matchMedia('(prefers-reduced-motion: reduce)').matches;
 
 /** A cloud of points on a canvas. */
 export class PointCloud {
   /**
    * @param {HTMLElement & { cloud?: PointCloud }} host
-   * @param {CloudEvents} on Indices refer to `points`.
+   * @param {CloudEvents} handlers Indices refer to `points`.
    */
-  constructor(host, on) {
+  constructor(host, handlers) {
     this.host = host;
-    this.on = on;
+    this.handlers = handlers;
     this.dim = 2;
     this.tool = 'zoom';
     this.view = { x: 0.5, y: 0.5, zoom: 1, fill: 1, turn: 0.6, tilt: 0.5 };
@@ -34,20 +34,20 @@ export class PointCloud {
     /** @type {{ x: number, y: number, z?: number } | null} */
     this.mark = null;
     // CSS colors
-    this.surface = '';
-    this.inkColour = '';
-    this.lineColour = '';
+    this.backgroundColor = '';
+    this.textColor = '';
+    this.lineColor = '';
     this.frames = 0;
     /** @type {Polygon | null} The shape being drawn with the pointer, in pixels. */
     this.path = null;
-    this.stamps = new SpriteRaster(5, (...dot) => this.#dot(...dot));
+    this.raster = new SpriteRaster(5, (...dot) => this.#drawDot(...dot));
     this.canvas = host.appendChild(
       Object.assign(document.createElement('canvas'), { className: 'cloud' }),
     );
     this.ctx = this.canvas.getContext('2d');
     host.cloud = this; // for tests: the positions on the screen
     new CloudPointer(this);
-    new ResizeObserver(() => this.again()).observe(host);
+    new ResizeObserver(() => this.requestPaint()).observe(host);
   }
 
   /**
@@ -62,17 +62,17 @@ export class PointCloud {
    * @param {string} [options.fit] When this changes, fit the view to the points.
    */
   set(points, { real, balls = [], mark = null, ease = false, square = false, fit = '' }) {
-    if (ease && !still() && this.points.n && points.n) {
+    if (ease && !prefersReducedMotion() && this.points.n && points.n) {
       const before = new Map(this.points.keys.map((key, i) => [key, i]));
-      const now = this.#eased();
+      const now = this.#currentPositions();
       const from = {
         x: Float32Array.from(points.x),
         y: Float32Array.from(points.y),
         z: Float32Array.from(points.z),
       };
       points.keys.forEach((key, i) => {
-        const at = before.get(key);
-        if (at != null) for (const axis of 'xyz') from[axis][i] = now[axis][at];
+        const index = before.get(key);
+        if (index != null) for (const axis of 'xyz') from[axis][i] = now[axis][index];
       });
       this.ease = { from, since: performance.now() };
     } else if (points.n !== this.points.n || points.keys !== this.points.keys) this.ease = null;
@@ -81,18 +81,18 @@ export class PointCloud {
     this.balls = balls;
     this.mark = mark;
     this.square = square;
-    if (fit !== this.fitted && (points.n || !fit)) {
-      this.fitted = fit;
+    if (fit !== this.fitKey && (points.n || !fit)) {
+      this.fitKey = fit;
       this.#fit();
     }
-    this.again();
+    this.requestPaint();
   }
 
   /** Resets zoom and rotation. */
-  whole() {
+  resetView() {
     Object.assign(this.view, { x: 0.5, y: 0.5, zoom: 1, turn: 0.6, tilt: 0.5 });
     this.#fit();
-    this.again();
+    this.requestPaint();
   }
 
   /** Enlarges a cloud that does not fill 0…1, ignoring the outermost 2% of the points. */
@@ -102,16 +102,16 @@ export class PointCloud {
       Array.from({ length: n }, (_, i) => from(x[i], y[i], z[i])).sort((a, b) => a - b)[
         Math.floor(0.98 * (n - 1))
       ] ?? 0;
-    const most = Math.max(
+    const extent = Math.max(
       reach(this.points),
       reach(this.real),
       ...this.balls.map(({ x, y, z, radii }) => from(x, y, z) + Math.max(0, ...(radii ?? []))),
     );
-    this.view.fill = this.fitted && most ? Math.max(1, Math.min(5, 0.46 / most)) : 1;
+    this.view.fill = this.fitKey && extent ? Math.max(1, Math.min(5, 0.46 / extent)) : 1;
   }
 
   /** Paints in the next animation frame. */
-  again() {
+  requestPaint() {
     this.pending ||= requestAnimationFrame(() => {
       this.pending = 0;
       this.paint();
@@ -120,10 +120,10 @@ export class PointCloud {
 
   /** Current positions during an animation. */
   /** @returns {{ x?: ArrayLike<number>, y?: ArrayLike<number>, z?: ArrayLike<number> }} */
-  #eased() {
+  #currentPositions() {
     const { points, ease } = this;
     if (!ease) return points;
-    const t = Math.min(1, (performance.now() - ease.since) / EASE);
+    const t = Math.min(1, (performance.now() - ease.since) / EASE_MS);
     const s = t * t * (3 - 2 * t);
     if (t >= 1) {
       this.ease = null;
@@ -154,19 +154,19 @@ export class PointCloud {
     // keeps its shape
     const square = this.square || !flat;
     const side = Math.min(w, h);
-    const kx = (zoom * (square ? side : w)) / (1 + 2 * PAD);
-    const ky = (zoom * (square ? side : h)) / (1 + 2 * PAD);
+    const kx = (zoom * (square ? side : w)) / (1 + 2 * PADDING);
+    const ky = (zoom * (square ? side : h)) / (1 + 2 * PADDING);
     if (flat) return (px, py) => [w / 2 + (px - x) * kx, h / 2 - (py - y) * ky, 0];
     const [ct, st, ci, si] = [Math.cos(turn), Math.sin(turn), Math.cos(tilt), Math.sin(tilt)];
-    const k = kx * SMALLER;
+    const k = kx * SCALE_3D;
     return (px, py, pz) => {
-      // turned about the vertical axis, then tilted: a quarter turn is the 2-D view
+      // rotated about the vertical axis, then tilted; a tilt of 90° is the 2-D view
       const a = px - 0.5;
       const b = py - 0.5;
       const c = pz - 0.5;
       const right = a * ct - b * st;
-      const away = a * st + b * ct;
-      return [w / 2 + right * k, h / 2 - (c * ci + away * si) * k, away * ci - c * si];
+      const depth = a * st + b * ct;
+      return [w / 2 + right * k, h / 2 - (c * ci + depth * si) * k, depth * ci - c * si];
     };
   }
 
@@ -177,8 +177,8 @@ export class PointCloud {
   scale() {
     const { clientWidth: w, clientHeight: h } = this.host;
     return (
-      ((this.view.zoom * this.view.fill * Math.min(w, h)) / (1 + 2 * PAD)) *
-      (this.dim === 3 ? SMALLER : 1)
+      ((this.view.zoom * this.view.fill * Math.min(w, h)) / (1 + 2 * PADDING)) *
+      (this.dim === 3 ? SCALE_3D : 1)
     );
   }
 
@@ -187,36 +187,42 @@ export class PointCloud {
     const { host, canvas, ctx } = this;
     const w = host.clientWidth;
     const h = host.clientHeight;
-    const dense = window.devicePixelRatio || 1;
+    const pixelRatio = window.devicePixelRatio || 1;
     if (w < 40 || h < 40) return;
-    if (canvas.width !== Math.round(w * dense) || canvas.height !== Math.round(h * dense)) {
-      canvas.width = Math.round(w * dense);
-      canvas.height = Math.round(h * dense);
+    if (
+      canvas.width !== Math.round(w * pixelRatio) ||
+      canvas.height !== Math.round(h * pixelRatio)
+    ) {
+      canvas.width = Math.round(w * pixelRatio);
+      canvas.height = Math.round(h * pixelRatio);
     }
     ctx.setTransform(1, 0, 0, 1, 0, 0);
     ctx.clearRect(0, 0, canvas.width, canvas.height);
-    ctx.setTransform(dense, 0, 0, dense, 0, 0);
+    ctx.setTransform(pixelRatio, 0, 0, pixelRatio, 0, 0);
     this.frames += 1;
     const project = this.projection();
-    const now = this.#eased();
-    const { points, real, stamps } = this;
-    if (this.dim === 3) this.#box(project);
-    for (const ball of this.balls) this.#ball(ball, project);
-    const at = (this.at = { x: new Float32Array(points.n), y: new Float32Array(points.n) });
+    const now = this.#currentPositions();
+    const { points, real, raster } = this;
+    if (this.dim === 3) this.#drawBox(project);
+    for (const ball of this.balls) this.#drawBall(ball, project);
+    const screenPoints = (this.screenPoints = {
+      x: new Float32Array(points.n),
+      y: new Float32Array(points.n),
+    });
     const depth = new Float32Array(points.n);
     for (let i = 0; i < points.n; i += 1)
-      [at.x[i], at.y[i], depth[i]] = project(now.x[i], now.y[i], now.z[i]);
-    this.realAt = Array.from({ length: real.n }, (_, i) =>
+      [screenPoints.x[i], screenPoints.y[i], depth[i]] = project(now.x[i], now.y[i], now.z[i]);
+    this.screenReal = Array.from({ length: real.n }, (_, i) =>
       project(real.x[i], real.y[i], real.z[i]),
     );
-    stamps.begin(w, h, dense);
+    raster.start(w, h, pixelRatio);
     for (let i = 0; i < real.n; i += 1)
-      stamps.put(
-        this.realAt[i][0],
-        this.realAt[i][1],
+      raster.stamp(
+        this.screenReal[i][0],
+        this.screenReal[i][1],
         1,
-        real.colour[i],
-        real.faint?.[i] ? 0.12 : 0.8,
+        real.colors[i],
+        real.dimmed?.[i] ? 0.12 : 0.8,
       );
     const order =
       this.dim === 3
@@ -224,26 +230,26 @@ export class PointCloud {
         : null;
     for (let k = 0; k < points.n; k += 1) {
       const i = order ? order[k] : k;
-      stamps.put(
-        at.x[i],
-        at.y[i],
+      raster.stamp(
+        screenPoints.x[i],
+        screenPoints.y[i],
         0,
-        points.colour[i],
-        points.faint?.[i] ? 0.1 : points.pale?.[i] ? 0.3 : 1,
+        points.colors[i],
+        points.dimmed?.[i] ? 0.1 : points.faded?.[i] ? 0.3 : 1,
       );
     }
-    stamps.end(ctx);
+    raster.finish(ctx);
     if (this.mark) {
       const [x, y] = project(this.mark.x, this.mark.y, this.mark.z ?? 0.5);
-      ctx.strokeStyle = this.inkColour;
+      ctx.strokeStyle = this.textColor;
       ctx.lineWidth = 2;
       ctx.beginPath();
       ctx.arc(x, y, 8, 0, 7);
       ctx.stroke();
     }
-    this.on.drawn(ctx, project);
+    this.handlers.afterPaint(ctx, project);
     if (this.path) {
-      ctx.strokeStyle = this.inkColour;
+      ctx.strokeStyle = this.textColor;
       ctx.lineWidth = 1;
       ctx.setLineDash([4, 3]);
       ctx.beginPath();
@@ -252,30 +258,30 @@ export class PointCloud {
       ctx.stroke();
       ctx.setLineDash([]);
     }
-    if (this.ease) this.again();
+    if (this.ease) this.requestPaint();
   }
 
-  #dot(ctx, hollow, colour) {
+  #drawDot(ctx, hollow, color) {
     ctx.beginPath();
     ctx.arc(0, 0, hollow ? 2.75 : 4, 0, 7);
     if (hollow) {
-      ctx.strokeStyle = colour;
+      ctx.strokeStyle = color;
       ctx.lineWidth = 1.5;
     } else {
-      ctx.fillStyle = colour;
+      ctx.fillStyle = color;
       ctx.fill();
-      ctx.strokeStyle = this.surface;
+      ctx.strokeStyle = this.backgroundColor;
       ctx.lineWidth = 0.75;
     }
     ctx.stroke();
   }
 
-  #ball(/** @type {Ball} */ { x, y, z, radii, colour, faint }, project) {
+  #drawBall(/** @type {Ball} */ { x, y, z, radii, color, dimmed }, project) {
     const { ctx } = this;
     const [cx, cy] = project(x, y, z);
     const scale = this.scale();
-    ctx.strokeStyle = ctx.fillStyle = colour;
-    ctx.globalAlpha = faint ? 0.15 : 0.9;
+    ctx.strokeStyle = ctx.fillStyle = color;
+    ctx.globalAlpha = dimmed ? 0.15 : 0.9;
     radii?.forEach((r, i) => {
       ctx.setLineDash(i ? [3, 3] : []);
       ctx.lineWidth = 1;
@@ -285,7 +291,7 @@ export class PointCloud {
       if (!i) {
         ctx.globalAlpha *= 0.12;
         ctx.fill();
-        ctx.globalAlpha = faint ? 0.15 : 0.9;
+        ctx.globalAlpha = dimmed ? 0.15 : 0.9;
       }
     });
     ctx.setLineDash([]);
@@ -293,11 +299,11 @@ export class PointCloud {
     ctx.globalAlpha = 1;
   }
 
-  #box(project) {
+  #drawBox(project) {
     const { ctx } = this;
     const half = 0.5 / this.view.fill;
     const corner = (i) => project(...[0, 1, 2].map((bit) => 0.5 + ((i >> bit) & 1 ? half : -half)));
-    ctx.strokeStyle = this.lineColour;
+    ctx.strokeStyle = this.lineColor;
     ctx.lineWidth = 1;
     ctx.beginPath();
     for (let i = 0; i < 8; i += 1)
@@ -318,10 +324,10 @@ export class PointCloud {
    */
   nearest([x, y]) {
     let best = null;
-    let least = NEAR * NEAR;
-    for (let i = 0; i < (this.at?.x.length ?? 0); i += 1) {
-      const d = (this.at.x[i] - x) ** 2 + (this.at.y[i] - y) ** 2;
-      if (d <= least && !this.points.faint?.[i]) {
+    let least = HIT_RADIUS * HIT_RADIUS;
+    for (let i = 0; i < (this.screenPoints?.x.length ?? 0); i += 1) {
+      const d = (this.screenPoints.x[i] - x) ** 2 + (this.screenPoints.y[i] - y) ** 2;
+      if (d <= least && !this.points.dimmed?.[i]) {
         least = d;
         best = i;
       }

@@ -1,39 +1,43 @@
-// Many equal dots, copied pixel by pixel into one picture. Without a GPU, five thousand calls of
-// drawImage take 60 milliseconds; this takes 5.
+// Draws many equal dots by copying their pixels into one picture. Without a GPU, five thousand
+// calls to drawImage take 60 milliseconds; this takes 5.
 
 /** Stamps equal dots into one picture. */
 export class SpriteRaster {
   /**
    * @param {number} reach Largest distance of a dot's edge from its center, in CSS pixels.
-   * @param {(ctx: CanvasRenderingContext2D, kind: number, colour: string) => void} draw Draws one
+   * @param {(ctx: CanvasRenderingContext2D, kind: number, color: string) => void} draw Draws one
    *   dot around (0, 0).
    */
   constructor(reach, draw) {
     this.reach = reach;
     this.draw = draw;
     this.canvas = document.createElement('canvas');
-    this.dense = 0;
+    this.pixelRatio = 0;
     this.clear();
   }
 
   /** Forgets how dots look. */
   clear() {
-    this.kept = new Map();
+    this.stamps = new Map();
   }
 
   /**
    * Starts an empty picture, with a margin around it for dots that are cut off.
    * @param {number} w CSS pixels.
    * @param {number} h CSS pixels.
-   * @param {number} dense Device pixels per CSS pixel.
+   * @param {number} pixelRatio Device pixels per CSS pixel.
    */
-  begin(w, h, dense) {
-    const margin = Math.ceil(this.reach * dense) + 1;
-    const width = Math.ceil(w * dense) + 4 * margin;
-    const height = Math.ceil(h * dense) + 4 * margin;
-    if (dense !== this.dense || width !== this.canvas.width || height !== this.canvas.height) {
+  start(w, h, pixelRatio) {
+    const margin = Math.ceil(this.reach * pixelRatio) + 1;
+    const width = Math.ceil(w * pixelRatio) + 4 * margin;
+    const height = Math.ceil(h * pixelRatio) + 4 * margin;
+    if (
+      pixelRatio !== this.pixelRatio ||
+      width !== this.canvas.width ||
+      height !== this.canvas.height
+    ) {
       Object.assign(this.canvas, { width, height });
-      this.dense = dense;
+      this.pixelRatio = pixelRatio;
       this.margin = margin;
       this.width = width;
       this.height = height;
@@ -49,38 +53,38 @@ export class SpriteRaster {
    * @param {number} x
    * @param {number} y
    * @param {number} kind
-   * @param {string} colour
+   * @param {string} color
    * @param {number} [alpha]
    */
-  put(x, y, kind, colour, alpha = 1) {
+  stamp(x, y, kind, color, alpha = 1) {
     const {
-      dense,
+      pixelRatio,
       margin,
       width,
       height,
       pixels,
       image: { data },
     } = this;
-    const right = Math.round(2 * (x * dense + 2 * margin));
-    const down = Math.round(2 * (y * dense + 2 * margin));
+    const right = Math.round(2 * (x * pixelRatio + 2 * margin));
+    const down = Math.round(2 * (y * pixelRatio + 2 * margin));
     const left = right >> 1;
     const top = down >> 1;
     if (left < margin || top < margin || left >= width - margin || top >= height - margin) return;
-    const { at, rgba, soft } = this.#stamp(kind, colour, right & 1, down & 1);
+    const { offsets, rgba, partialCount } = this.#stampFor(kind, color, right & 1, down & 1);
     const origin = top * width + left;
-    const whole = alpha === 1 ? soft : 0;
+    const firstSolid = alpha === 1 ? partialCount : 0;
     // fully covered pixels
-    for (let k = whole; k < at.length; k += 1) pixels[origin + at[k]] = rgba[k];
-    const end = alpha === 1 ? soft : at.length;
+    for (let k = firstSolid; k < offsets.length; k += 1) pixels[origin + offsets[k]] = rgba[k];
+    const end = alpha === 1 ? partialCount : offsets.length;
     for (let k = 0; k < end; k += 1) {
-      const o = 4 * (origin + at[k]);
+      const o = 4 * (origin + offsets[k]);
       const a = (alpha * (rgba[k] >>> 24)) / 255;
-      const under = (data[o + 3] / 255) * (1 - a);
-      const both = a + under;
-      data[o] = ((rgba[k] & 255) * a + data[o] * under) / both;
-      data[o + 1] = (((rgba[k] >>> 8) & 255) * a + data[o + 1] * under) / both;
-      data[o + 2] = (((rgba[k] >>> 16) & 255) * a + data[o + 2] * under) / both;
-      data[o + 3] = 255 * both;
+      const backgroundAlpha = (data[o + 3] / 255) * (1 - a);
+      const totalAlpha = a + backgroundAlpha;
+      data[o] = ((rgba[k] & 255) * a + data[o] * backgroundAlpha) / totalAlpha;
+      data[o + 1] = (((rgba[k] >>> 8) & 255) * a + data[o + 1] * backgroundAlpha) / totalAlpha;
+      data[o + 2] = (((rgba[k] >>> 16) & 255) * a + data[o + 2] * backgroundAlpha) / totalAlpha;
+      data[o + 3] = 255 * totalAlpha;
     }
   }
 
@@ -88,48 +92,48 @@ export class SpriteRaster {
    * Draws the picture.
    * @param {CanvasRenderingContext2D} ctx
    */
-  end(ctx) {
-    const { canvas, dense, margin, width, height } = this;
+  finish(ctx) {
+    const { canvas, pixelRatio, margin, width, height } = this;
     canvas.getContext('2d').putImageData(this.image, 0, 0);
     ctx.drawImage(
       canvas,
-      (-2 * margin) / dense,
-      (-2 * margin) / dense,
-      width / dense,
-      height / dense,
+      (-2 * margin) / pixelRatio,
+      (-2 * margin) / pixelRatio,
+      width / pixelRatio,
+      height / pixelRatio,
     );
   }
 
   /**
-   * A dot's pixels as offsets from its center, and colors: first the `soft` ones that are partly
-   * covered, then those that are fully covered.
+   * A dot's pixels as offsets from its center, and their colors: first the `partialCount` pixels
+   * that are partly covered, then those that are fully covered.
    */
-  #stamp(kind, colour, fx, fy) {
-    const own = this.kept.get(colour) ?? this.kept.set(colour, []).get(colour);
+  #stampFor(kind, color, fx, fy) {
+    const variants = this.stamps.get(color) ?? this.stamps.set(color, []).get(color);
     const i = 4 * kind + 2 * fy + fx;
-    return (own[i] ??= this.#made(kind, colour, fx, fy));
+    return (variants[i] ??= this.#renderStamp(kind, color, fx, fy));
   }
 
-  #made(kind, colour, fx, fy) {
-    const { margin, dense, width } = this;
+  #renderStamp(kind, color, fx, fy) {
+    const { margin, pixelRatio, width } = this;
     const side = 2 * margin + 1;
     const ctx = Object.assign(document.createElement('canvas'), {
       width: side,
       height: side,
     }).getContext('2d', { willReadFrequently: true });
     ctx.translate(margin + fx / 2, margin + fy / 2);
-    ctx.scale(dense, dense);
-    this.draw(ctx, kind, colour);
-    const found = [...new Uint32Array(ctx.getImageData(0, 0, side, side).data.buffer)].map(
+    ctx.scale(pixelRatio, pixelRatio);
+    this.draw(ctx, kind, color);
+    const pixels = [...new Uint32Array(ctx.getImageData(0, 0, side, side).data.buffer)].map(
       (rgba, i) => [(Math.floor(i / side) - margin) * width + (i % side) - margin, rgba],
     );
-    const solid = found.filter(([, rgba]) => rgba >>> 24 === 255);
-    const soft = found.filter(([, rgba]) => rgba >>> 24 && rgba >>> 24 < 255);
-    const all = [...soft, ...solid];
+    const solidPixels = pixels.filter(([, rgba]) => rgba >>> 24 === 255);
+    const partialPixels = pixels.filter(([, rgba]) => rgba >>> 24 && rgba >>> 24 < 255);
+    const all = [...partialPixels, ...solidPixels];
     return {
-      at: Int32Array.from(all, ([at]) => at),
+      offsets: Int32Array.from(all, ([offset]) => offset),
       rgba: Uint32Array.from(all, ([, rgba]) => rgba),
-      soft: soft.length,
+      partialCount: partialPixels.length,
     };
   }
 }

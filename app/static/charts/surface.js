@@ -1,13 +1,13 @@
-// The key region in 3-D: the CAM as a solid surface, the target as a translucent one. Where the
-// target is on top, evidence is missing.
+// The key region in 3-D: the CAM is a solid surface, the target a translucent one. Evidence is
+// missing wherever the target is on top.
 
-import { colours } from '../core/dom.js';
-import { CONFIG, layout, plotly } from '../core/plotly.js';
+import { resolveColors } from '../core/dom.js';
+import { CONFIG, layout, loadPlotly } from '../core/plotly.js';
 
 /** @import { Scale } from '../core/types.js' */
 
 // the CAM often rises far above the target; higher values are clipped, and the caption says so
-const CEILING = 2;
+const MAX_HEIGHT = 2;
 
 /** The key region as a surface in three dimensions. */
 export class Surface {
@@ -38,12 +38,12 @@ export class Surface {
   async draw({ h, w, target }, cam, name) {
     let Plotly;
     try {
-      Plotly = await plotly(this.script);
+      Plotly = await loadPlotly(this.script);
     } catch {
       return;
     }
     if (this.host.hidden) return;
-    const [low, high, veil, line, muted] = colours(this.host, [
+    const [lowColor, highColor, targetColor, lineColor, mutedColor] = resolveColors(this.host, [
       '--map-0',
       '--map-1',
       '--hinge',
@@ -53,11 +53,11 @@ export class Surface {
     const rows = (at) =>
       Array.from({ length: h }, (_, r) => Array.from({ length: w }, (_, c) => at(r * w + c)));
     const axis = (title, more) => ({
-      title: { text: title, font: { size: 11, color: muted } },
-      gridcolor: line,
-      zerolinecolor: line,
+      title: { text: title, font: { size: 11, color: mutedColor } },
+      gridcolor: lineColor,
+      zerolinecolor: lineColor,
       showbackground: false,
-      tickfont: { size: 10, color: muted },
+      tickfont: { size: 10, color: mutedColor },
       ...more,
     });
     const flat = target.flat();
@@ -70,8 +70,8 @@ export class Surface {
         opacity: 0.55,
         showscale: false,
         colorscale: [
-          [0, veil],
-          [1, veil],
+          [0, targetColor],
+          [1, targetColor],
         ],
         hovertemplate: 'target %{z:.2f}<extra></extra>',
       },
@@ -79,15 +79,15 @@ export class Surface {
     if (cam)
       traces.push({
         type: 'surface',
-        z: rows((i) => Math.min(CEILING, cam[i])),
+        z: rows((i) => Math.min(MAX_HEIGHT, cam[i])),
         customdata: rows((i) => cam[i]),
         name,
         showscale: false,
         cmin: 0,
         cmax: 1,
         colorscale: [
-          [0, low],
-          [1, high],
+          [0, lowColor],
+          [1, highColor],
         ],
         hovertemplate: `${name} %{customdata:.2f}<extra></extra>`,
       });
@@ -98,20 +98,20 @@ export class Surface {
         scene: {
           xaxis: axis('column', { showticklabels: false }),
           yaxis: axis('row', { autorange: 'reversed', showticklabels: false }),
-          zaxis: axis('', { range: [-1, CEILING + 0.05] }),
+          zaxis: axis('', { range: [-1, MAX_HEIGHT + 0.05] }),
           camera: { eye: { x: 1.2, y: 1.2, z: 0.7 }, center: { x: 0, y: 0, z: -0.12 } },
           aspectmode: 'manual',
           aspectratio: { x: 1, y: 1, z: 0.75 },
         },
         annotations: [
           {
-            text: `blue: ${name}, clipped at ${CEILING} · orange: target`,
+            text: `blue: ${name}, clipped at ${MAX_HEIGHT} · orange: target`,
             xref: 'paper',
             yref: 'paper',
             x: 0,
             y: 0,
             showarrow: false,
-            font: { color: muted, size: 11 },
+            font: { color: mutedColor, size: 11 },
           },
         ],
       }),

@@ -1,25 +1,25 @@
-// Thousands of images as tiles; only the visible ones are elements. It knows positions on contact
-// sheets, not what an image is.
+// A grid of thousands of image tiles, of which only the visible ones are elements. A tile is a
+// position on a contact sheet.
 
-import { h, setAttr, setText, whole } from '../core/dom.js';
+import { h, setAttr, setText, crispSize } from '../core/dom.js';
 
-/** @import { WallTile } from '../core/types.js' */
+/** @import { GridTile } from '../core/types.js' */
 
-const ROOM = 56;
+const TARGET_SIZE = 56;
 const THUMB = 64;
 const GAP = 8;
 const LABEL = 20;
-const SPARE = 2;
+const SPARE_ROWS = 2;
 
 /**
  * Computes the side of an image on a contact sheet (app/archive/batchfile.py).
  * @param {number} side Side of the full image.
  * @returns {number}
  */
-export const thumb = (side) => Math.ceil(side / Math.ceil(side / THUMB));
+export const thumbnailSide = (side) => Math.ceil(side / Math.ceil(side / THUMB));
 
-/** @typedef {{ index: number, tile?: WallTile, size?: number, where?: string }} TileState */
-/** @typedef {HTMLElement & TileState} WallNode */
+/** @typedef {{ index: number, tile?: GridTile, size?: number, transform?: string }} TileState */
+/** @typedef {HTMLElement & TileState} GridNode */
 
 /** A grid of image tiles; only the visible ones are elements. */
 export class VirtualGrid {
@@ -36,47 +36,46 @@ export class VirtualGrid {
     this.inner = host.querySelector('.wall-in');
     this.open = open;
     this.describe = describe;
-    /** @type {Map<number, WallNode>} */
+    /** @type {Map<number, GridNode>} */
     this.nodes = new Map();
-    /** @type {WallNode[]} */
-    this.spare = [];
-    /** @type {WallTile[]} */
+    /** @type {GridNode[]} */
+    this.unusedNodes = [];
+    /** @type {GridTile[]} */
     this.tiles = [];
-    this.at = 0;
+    this.tabStop = 0;
     this.frame = 0;
     this.main = host.closest('main');
-    addEventListener('scroll', () => this.#soon(), { capture: true, passive: true });
-    new ResizeObserver(() => this.#soon()).observe(host);
+    addEventListener('scroll', () => this.#scheduleDraw(), { capture: true, passive: true });
+    new ResizeObserver(() => this.#scheduleDraw()).observe(host);
     host.addEventListener('click', (e) => {
       const tile = /** @type {HTMLElement} */ (e.target).closest('.w-tile');
-      if (tile) this.open(/** @type {WallNode} */ (tile).index);
+      if (tile) this.open(/** @type {GridNode} */ (tile).index);
     });
-    host.addEventListener('keydown', (e) => this.#move(e));
+    host.addEventListener('keydown', (e) => this.#onKeydown(e));
     host.addEventListener('focusin', (e) => {
-      const { index } = /** @type {WallNode} */ (e.target);
-      if (index != null) this.#stop(index);
+      const { index } = /** @type {GridNode} */ (e.target);
+      if (index != null) this.#setTabStop(index);
     });
   }
 
   /**
-   * Shows tiles; if only the end has grown, what is shown stays.
-   * @param {WallTile[]} tiles
-   * @param {string} key Changes when the tiles are others or in another order.
+   * Shows tiles. If tiles were only appended, the ones already drawn stay.
+   * @param {GridTile[]} tiles
+   * @param {string} key Changes with the tiles or their order, but not when tiles are appended.
    */
   show(tiles, key) {
-    // grown at its end: what is shown stays
     const same = key === this.key && tiles.length >= this.tiles.length;
     this.tiles = tiles;
     this.key = key;
-    this.largest = Math.max(1, ...new Set(tiles.map((tile) => thumb(tile.side))));
+    this.largestSide = Math.max(1, ...new Set(tiles.map((tile) => thumbnailSide(tile.side))));
     if (!same) {
-      this.at = 0;
-      for (const node of this.nodes.values()) this.#drop(node);
+      this.tabStop = 0;
+      for (const node of this.nodes.values()) this.#release(node);
     }
     this.draw(!same);
   }
 
-  #soon() {
+  #scheduleDraw() {
     this.frame ||= requestAnimationFrame(() => {
       this.frame = 0;
       this.draw();
@@ -84,53 +83,55 @@ export class VirtualGrid {
   }
 
   /**
-   * Draws what is in sight.
-   * @param {boolean} [force] Redraw tiles that have not changed, too.
+   * Draws the visible tiles.
+   * @param {boolean} [force] Also redraw tiles that have not changed.
    */
   draw(force = false) {
-    if (!this.host.clientWidth) return; // not shown
-    const { largest } = this;
+    if (!this.host.clientWidth) return; // hidden
+    const { largestSide } = this;
     const width = this.inner.clientWidth;
-    const size = largest > ROOM / 2 ? largest : whole(largest, ROOM);
-    const per = Math.max(1, Math.floor((width + GAP) / (size + GAP)));
-    const row = size + GAP + LABEL;
+    const size = largestSide > TARGET_SIZE / 2 ? largestSide : crispSize(largestSide, TARGET_SIZE);
+    const perRow = Math.max(1, Math.floor((width + GAP) / (size + GAP)));
+    const rowHeight = size + GAP + LABEL;
     const pitch =
-      per > 1 && this.tiles.length > per
-        ? Math.min(size + 2 * GAP, Math.floor((width - size) / (per - 1)))
+      perRow > 1 && this.tiles.length > perRow
+        ? Math.min(size + 2 * GAP, Math.floor((width - size) / (perRow - 1)))
         : size + GAP; // whole pixels, so that pixels stay square
     this.size = size;
-    this.per = per;
-    this.row = row;
+    this.perRow = perRow;
+    this.rowHeight = rowHeight;
     this.pitch = pitch;
-    this.inner.style.height = `${Math.ceil(this.tiles.length / per) * row}px`;
+    this.inner.style.height = `${Math.ceil(this.tiles.length / perRow) * rowHeight}px`;
     this.inner.style.setProperty('--tile', `${size}px`);
     const top = this.inner.getBoundingClientRect().top;
     const clip = this.host.getBoundingClientRect();
-    const from = per * Math.max(0, Math.floor((Math.max(clip.top, 0) - top) / row) - SPARE);
+    const from =
+      perRow * Math.max(0, Math.floor((Math.max(clip.top, 0) - top) / rowHeight) - SPARE_ROWS);
     const to = Math.min(
       this.tiles.length,
-      per * (Math.ceil((Math.min(clip.bottom, innerHeight) - top) / row) + SPARE),
+      perRow * (Math.ceil((Math.min(clip.bottom, innerHeight) - top) / rowHeight) + SPARE_ROWS),
     );
-    // moved, not taken out and put in again: that would cost the browser more than all the rest
-    const free = [];
+    // reuse elements where they are: removing and reinserting them would cost more than everything
+    // else
+    const freeNodes = [];
     for (const [i, node] of this.nodes)
       if ((i < from || i >= to) && node !== document.activeElement) {
         this.nodes.delete(i);
-        free.push(node);
+        freeNodes.push(node);
       }
     for (let i = from; i < to; i++)
-      this.#place(this.nodes.get(i) ?? this.#take(i, free.pop()), i, force);
-    for (const node of free) {
+      this.#placeNode(this.nodes.get(i) ?? this.#acquire(i, freeNodes.pop()), i, force);
+    for (const node of freeNodes) {
       node.remove();
-      this.spare.push(node);
+      this.unusedNodes.push(node);
     }
   }
 
-  #take(i, moved) {
+  #acquire(i, reused) {
     /** @type {any} */
     const node =
-      moved ??
-      this.spare.pop() ??
+      reused ??
+      this.unusedNodes.pop() ??
       h(
         'button',
         { type: 'button', class: 'w-tile', tabindex: -1 },
@@ -140,63 +141,63 @@ export class VirtualGrid {
     this.nodes.set(i, node);
     node.index = i;
     node.tile = null;
-    if (!moved) this.inner.append(node);
+    if (!reused) this.inner.append(node);
     return node;
   }
 
-  #drop(node) {
+  #release(node) {
     this.nodes.delete(node.index);
     node.remove();
-    this.spare.push(node);
+    this.unusedNodes.push(node);
   }
 
-  #place(node, i, force) {
-    const { size, per, row, pitch } = this;
+  #placeNode(node, i, force) {
+    const { size, perRow, rowHeight, pitch } = this;
     const tile = this.tiles[i];
     const [picture, caption] = node.children;
-    const x = (i % per) * pitch;
-    const y = Math.floor(i / per) * row;
-    const where = `translate(${x}px, ${y}px)`;
-    if (node.where !== where) node.style.transform = node.where = where;
-    if (node.tabIndex !== -(i !== this.at)) node.tabIndex = -(i !== this.at);
+    const x = (i % perRow) * pitch;
+    const y = Math.floor(i / perRow) * rowHeight;
+    const transform = `translate(${x}px, ${y}px)`;
+    if (node.transform !== transform) node.style.transform = node.transform = transform;
+    if (node.tabIndex !== -(i !== this.tabStop)) node.tabIndex = -(i !== this.tabStop);
     if (node.tile === tile && node.size === size && !force) return;
     Object.assign(node, { tile, size });
-    const { sheet, at, side } = tile;
-    const own = thumb(side);
-    const shown = whole(own, size);
-    const k = shown / own;
+    const { sheet, index, side } = tile;
+    const originalSize = thumbnailSide(side);
+    const displayedSize = crispSize(originalSize, size);
+    const k = displayedSize / originalSize;
     const { caption: text, label } = this.describe(i);
     Object.assign(picture.style, {
-      width: `${shown}px`,
-      height: `${shown}px`,
+      width: `${displayedSize}px`,
+      height: `${displayedSize}px`,
       imageRendering: side > THUMB ? 'auto' : 'pixelated',
       backgroundImage: `url("${sheet.url}")`,
       backgroundSize: `${sheet.columns * sheet.cell * k}px ${sheet.rows * sheet.cell * k}px`,
-      backgroundPosition: `${-(at % sheet.columns) * sheet.cell * k}px ${-Math.floor(at / sheet.columns) * sheet.cell * k}px`,
+      backgroundPosition: `${-(index % sheet.columns) * sheet.cell * k}px ${-Math.floor(index / sheet.columns) * sheet.cell * k}px`,
     });
     setText(caption, text);
     setAttr(node, 'aria-label', label);
   }
 
-  /** The one tile that Tab stops at. */
-  #stop(i) {
-    const old = this.nodes.get(this.at);
+  /** Makes this tile the only one that Tab stops at. */
+  #setTabStop(i) {
+    const old = this.nodes.get(this.tabStop);
     if (old) old.tabIndex = -1;
-    this.at = i;
+    this.tabStop = i;
     const node = this.nodes.get(i);
     if (node) node.tabIndex = 0;
   }
 
-  #move(event) {
+  #onKeydown(event) {
     const by = {
       ArrowLeft: -1,
       ArrowRight: 1,
-      ArrowUp: -this.per,
-      ArrowDown: this.per,
-      Home: -this.at,
-      End: this.tiles.length - 1 - this.at,
+      ArrowUp: -this.perRow,
+      ArrowDown: this.perRow,
+      Home: -this.tabStop,
+      End: this.tiles.length - 1 - this.tabStop,
     }[event.key];
-    const next = this.at + by;
+    const next = this.tabStop + by;
     if (
       by == null ||
       event.ctrlKey ||
@@ -211,42 +212,43 @@ export class VirtualGrid {
   }
 
   /**
-   * Brings the i-th image into sight and gives it the focus.
+   * Scrolls to the i-th image and focuses it.
    * @param {number} i
    */
   focus(i) {
-    this.#stop(i);
+    this.#setTabStop(i);
     this.reveal(i);
     this.draw();
     this.nodes.get(i)?.focus({ preventScroll: true });
   }
 
   /**
-   * Gives the focus back to the i-th image without scrolling.
+   * Returns the focus to the i-th image without scrolling.
    * @param {number} i
    */
-  resume(i) {
-    this.#stop(i);
+  restoreFocus(i) {
+    this.#setTabStop(i);
     this.nodes.get(i)?.focus({ preventScroll: true });
   }
 
   /**
-   * Scrolls until the i-th image is in sight.
+   * Scrolls until the i-th image is visible.
    * @param {number} i
    */
   reveal(i) {
     const scroller = this.scroller();
-    const top = this.inner.getBoundingClientRect().top + Math.floor(i / this.per) * this.row;
+    const top =
+      this.inner.getBoundingClientRect().top + Math.floor(i / this.perRow) * this.rowHeight;
     const page = scroller === document.scrollingElement;
     const { top: low, bottom: high } = page
       ? { top: 100, bottom: innerHeight }
       : scroller.getBoundingClientRect();
     if (top < low) scroller.scrollTop += top - low - GAP;
-    else if (top + this.row > high) scroller.scrollTop += top + this.row - high + GAP;
+    else if (top + this.rowHeight > high) scroller.scrollTop += top + this.rowHeight - high + GAP;
   }
 
   /**
-   * Finds what scrolls: the grid itself, or the page on smaller screens.
+   * Finds the scrolling element: the grid itself or, on smaller screens, the page.
    * @returns {Element}
    */
   scroller() {

@@ -1,19 +1,18 @@
-// Images of each class at the same moment, one column per run, from the newest batch finished by
-// then.
+// Images of each class at the same moment, one column per run. They come from the newest batch
+// finished by that moment.
 
-import { badge, h, num, pct, picture, put, setText, time, whole } from '../core/dom.js';
-import { AnswerCache } from '../store/groups.js';
+import { badge, h, num, pct, picture, setChildren, setText, time, crispSize } from '../core/dom.js';
+import { ResponseCache } from '../store/groups.js';
 
-/** @import { Comparison, Place, Shown } from '../core/types.js' */
+/** @import { Comparison, AxisPosition, PanelState } from '../core/types.js' */
 
-const KEPT = 120;
-const ROWS = 40;
-const MOST = 5;
-const WAIT = 120;
+const MAX_RESPONSES = 120;
+const MAX_CLASSES = 40;
+const MAX_TILES = 5;
+const WAIT_MS = 120;
 
 /**
- * Groups tiles by class, each with its place on the sheet, which has one row per class of the
- * batch.
+ * Groups tiles by class. The sheet has one row per class of the batch.
  */
 function byClass(raw) {
   const rows = new Map();
@@ -36,67 +35,83 @@ export class CompareImages {
     this.note = root.querySelector('.note');
     /** @type {HTMLElement} */
     this.grid = root.querySelector('.c-grid');
-    this.held = new Map();
-    this.asked = 0;
-    this.cache = new AnswerCache(KEPT, () => this.#show());
+    this.displayed = new Map();
+    this.cache = new ResponseCache(MAX_RESPONSES, () => this.#show());
     new ResizeObserver(() => this.#show()).observe(this.grid);
   }
 
   /**
-   * Draws at once the first time, then only when the slider comes to rest.
-   * @param {Shown<Comparison, Place, null>} shown
+   * Draws at once the first time, and later only when the slider has stopped moving.
+   * @param {PanelState<Comparison, AxisPosition, null>} state
    */
-  draw(shown) {
-    this.last = shown;
+  draw(state) {
+    this.state = state;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.#show(), this.key ? WAIT : 0);
+    this.timer = setTimeout(() => this.#show(), this.key ? WAIT_MS : 0);
   }
 
   #show() {
-    if (!this.last || !this.grid.clientWidth) return;
-    const { ready: runs } = this.last.snapshot;
-    const { column, x } = this.last.moment;
+    if (!this.state || !this.grid.clientWidth) return;
+    const { loadedRuns: runs } = this.state.snapshot;
+    const { column, x } = this.state.moment;
     const columns = runs.map((run) => {
       const { batches } = run.columns;
-      const at = batches[column].findLastIndex((v) => v <= x + 1e-9);
-      const it = at < 0 ? null : batches.iteration[at];
-      const of = `${run.name} ${run.id} ${run.attempt}`;
+      const index = batches[column].findLastIndex((v) => v <= x + 1e-9);
+      const it = index < 0 ? null : batches.iteration[index];
+      const attempt = `${run.name} ${run.id} ${run.attempt}`;
       const group =
         it == null
           ? null
           : this.cache.get(
-              `${of} ${it}`,
+              `${attempt} ${it}`,
               `${this.base}/kg/group/${encodeURIComponent(run.name)}/${run.attempt}/${it}?id=${encodeURIComponent(run.id)}`,
               byClass,
             );
       if (group)
-        this.held.set(run.name, { of, it, t: batches.t[at], pixels: batches.pixels[at], group });
-      const held = this.held.get(run.name);
-      // show the previous batch until the requested one arrives; its caption says which
-      return { run, held: it != null && held?.of === of ? held : null, none: it == null };
+        this.displayed.set(run.name, {
+          attempt,
+          it,
+          t: batches.t[index],
+          pixels: batches.pixels[index],
+          group,
+        });
+      const displayed = this.displayed.get(run.name);
+      // show the previous batch until the requested one arrives; the caption names the batch shown
+      return {
+        run,
+        displayed: it != null && displayed?.attempt === attempt ? displayed : null,
+        isEmpty: it == null,
+      };
     });
     const key = JSON.stringify([
       this.grid.clientWidth,
       runs.map((run) => run.classes),
-      columns.map(({ run, held, none }) => [run.i, run.name, held?.of, held?.it, none]),
+      columns.map(({ run, displayed, isEmpty }) => [
+        run.i,
+        run.name,
+        displayed?.attempt,
+        displayed?.it,
+        isEmpty,
+      ]),
     ]);
     if (key === this.key) return;
     this.key = key;
-    const names = [...new Set(runs.flatMap((run) => run.classes))];
-    const shown = names.slice(0, ROWS);
+    const classNames = [...new Set(runs.flatMap((run) => run.classes))];
+    const shownNames = classNames.slice(0, MAX_CLASSES);
     setText(
       this.note,
-      names.length > ROWS
-        ? `first ${ROWS} of ${num(names.length)} classes`
+      classNames.length > MAX_CLASSES
+        ? `first ${MAX_CLASSES} of ${num(classNames.length)} classes`
         : 'newest finished batch',
     );
-    const narrow = this.grid.clientWidth < 560;
-    const room = Math.floor((this.grid.clientWidth - (narrow ? 0 : 92)) / runs.length) - 16;
+    const isNarrow = this.grid.clientWidth < 560;
+    const availableWidth =
+      Math.floor((this.grid.clientWidth - (isNarrow ? 0 : 92)) / runs.length) - 16;
     this.grid.style.setProperty('--runs', String(runs.length));
-    put(
+    setChildren(
       this.grid,
       h('span', { class: 'c-corner' }),
-      columns.map(({ run, held, none }) =>
+      columns.map(({ run, displayed, isEmpty }) =>
         h(
           'div',
           { class: 'c-head' },
@@ -104,38 +119,47 @@ export class CompareImages {
           h(
             'span',
             null,
-            held ? `iteration ${num(held.it + 1)}` : none ? 'no images yet' : '…',
-            held && h('small', { class: 'muted' }, `${num(held.pixels)} pixels · ${time(held.t)}`),
+            displayed ? `iteration ${num(displayed.it + 1)}` : isEmpty ? 'no images yet' : '…',
+            displayed &&
+              h(
+                'small',
+                { class: 'muted' },
+                `${num(displayed.pixels)} pixels · ${time(displayed.t)}`,
+              ),
           ),
         ),
       ),
-      shown.map((name) => [
+      shownNames.map((name) => [
         h('span', { class: 'c-name' }, name),
-        ...columns.map(({ run, held }) =>
-          h('div', { class: 'c-tiles' }, held && this.#tiles(run, held, name, room)),
+        ...columns.map(({ run, displayed }) =>
+          h(
+            'div',
+            { class: 'c-tiles' },
+            displayed && this.#tiles(run, displayed, name, availableWidth),
+          ),
         ),
       ]),
     );
   }
 
-  #tiles(run, { group }, name, room) {
-    const found = group.classes.get(run.classes.indexOf(name));
-    if (!found)
+  #tiles(run, { group }, name, availableWidth) {
+    const classRow = group.classes.get(run.classes.indexOf(name));
+    if (!classRow)
       return h(
         'small',
         { class: 'muted' },
         run.classes.includes(name) ? 'none in this batch' : 'not in this run',
       );
-    const size = whole(group.side, Math.min(room, group.side > 56 ? 64 : 56));
-    const many = Math.max(1, Math.min(MOST, Math.floor((room + 4) / (size + 4))));
-    return found.tiles
-      .slice(0, many)
+    const size = crispSize(group.side, Math.min(availableWidth, group.side > 56 ? 64 : 56));
+    const count = Math.max(1, Math.min(MAX_TILES, Math.floor((availableWidth + 4) / (size + 4))));
+    return classRow.tiles
+      .slice(0, count)
       .map((p, col) =>
         h(
           'span',
           { 'data-tip': `${name}: the teacher is ${pct(p)} sure.` },
           picture(
-            { url: group.sheet, col, row: found.row, columns: group.columns, rows: group.rows },
+            { url: group.sheet, col, row: classRow.row, columns: group.columns, rows: group.rows },
             size,
             `${name}, run ${run.letter}, teacher ${pct(p)} sure`,
           ),

@@ -1,10 +1,10 @@
-// The table of differences: the recipes, the results, and the results per class.
+// The table of differences in recipes, results, and results per class.
 
-import { badge, h, put, setAttr, setText, term } from '../core/dom.js';
+import { badge, h, setChildren, setAttr, setText, term } from '../core/dom.js';
 
-/** @import { Comparison, Place, Shown } from '../core/types.js' */
+/** @import { Comparison, AxisPosition, PanelState } from '../core/types.js' */
 
-const PARTS = {
+const SECTIONS = {
   recipe: 'Recipe',
   result: 'Results',
   class: 'Per class, at the last test',
@@ -23,26 +23,26 @@ export class Differences {
 
   /**
    * Draws the table if it has changed.
-   * @param {Shown<Comparison, Place, null>} shown
+   * @param {PanelState<Comparison, AxisPosition, null>} shown
    */
-  draw({ snapshot: { told, ready } }) {
-    if (!told.table) return;
-    const names = told.runs.map((run) => run.name);
+  draw({ snapshot: { response, loadedRuns } }) {
+    if (!response.table) return;
+    const names = response.runs.map((run) => run.name);
     const csv = `${this.base}/kg/compare.csv?runs=${names.join(',')}`;
     setAttr(this.root.querySelector('.csv'), 'href', csv);
-    const key = JSON.stringify([told.table, ready.map((run) => run.name)]);
+    const key = JSON.stringify([response.table, loadedRuns.map((run) => run.name)]);
     if (this.key === key) return;
     this.key = key;
     setText(this.root.querySelector('.note'), 'points: difference from A in percentage points');
-    put(this.root.querySelector('.c-scroll'), tables(told));
+    setChildren(this.root.querySelector('.c-scroll'), renderTables(response));
   }
 }
 
-function tables(told) {
-  const bodies = Object.entries(PARTS)
+function renderTables(response) {
+  const bodies = Object.entries(SECTIONS)
     .map(
       ([part, title]) =>
-        /** @type {[string, any[]]} */ ([title, told.table.filter((row) => row.part === part)]),
+        /** @type {[string, any[]]} */ ([title, response.table.filter((row) => row.part === part)]),
     )
     .filter(([, rows]) => rows.length);
   const head = () =>
@@ -53,7 +53,7 @@ function tables(told) {
         'tr',
         null,
         h('td', null),
-        told.runs.map((run, i) => h('th', { scope: 'col' }, badge(i), ' ', run.name)),
+        response.runs.map((run, i) => h('th', { scope: 'col' }, badge(i), ' ', run.name)),
       ),
     );
   const body = (/** @type {[string, any[]]} */ [title, rows]) =>
@@ -63,7 +63,7 @@ function tables(told) {
       h(
         'tr',
         { class: 'part' },
-        h('th', { scope: 'rowgroup', colspan: told.runs.length + 1 }, title),
+        h('th', { scope: 'rowgroup', colspan: response.runs.length + 1 }, title),
       ),
       rows.map((row) =>
         h(
@@ -85,9 +85,9 @@ function tables(told) {
         ),
       ),
     );
-  const classes = bodies.filter(([title]) => title === PARTS.class);
-  const rest = bodies.filter(([title]) => title !== PARTS.class);
+  const classes = bodies.filter(([title]) => title === SECTIONS.class);
+  const rest = bodies.filter(([title]) => title !== SECTIONS.class);
   return [rest, classes]
-    .filter((some) => some.length)
-    .map((some) => h('table', null, head(), some.map(body)));
+    .filter((group) => group.length)
+    .map((group) => h('table', null, head(), group.map(body)));
 }

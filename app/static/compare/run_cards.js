@@ -1,12 +1,12 @@
-// The compared runs, one card each; runs are removed and added here.
+// A card for each compared run, with buttons to remove and add runs.
 
-import { MOST_RUNS } from '../core/address.js';
-import { badge, h, put } from '../core/dom.js';
-import { flip } from '../runs/rerun_dialog.js';
+import { MAX_RUNS } from '../core/address.js';
+import { badge, h, setChildren } from '../core/dom.js';
+import { openRerunDialog } from '../runs/rerun_dialog.js';
 import { stateName } from '../runs/run_row.js';
-import { pick } from './run_picker.js';
+import { openRunPicker } from './run_picker.js';
 
-/** @import { Comparison, Shown } from '../core/types.js' */
+/** @import { Comparison, PanelState } from '../core/types.js' */
 
 /** The cards of the compared runs. */
 export class RunCards {
@@ -24,7 +24,7 @@ export class RunCards {
 
   /**
    * Draws the cards if they have changed.
-   * @param {Shown<Comparison, null, null>} shown
+   * @param {PanelState<Comparison, null, null>} shown
    */
   draw({ snapshot: { runs } }) {
     const key = JSON.stringify(
@@ -40,8 +40,8 @@ export class RunCards {
     if (key === this.key) return;
     this.key = key;
     const names = runs.map((run) => run.name);
-    const held = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.at;
-    put(
+    const focusedKey = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.at;
+    setChildren(
       this.root,
       runs.map((run, i) =>
         h(
@@ -70,7 +70,10 @@ export class RunCards {
                   'aria-haspopup': 'dialog',
                   'data-tip':
                     'Rerun this with one switch flipped and everything else the same, including seed and budget.',
-                  onclick: () => flip(this.base, run.name, (made) => this.choose([run.name, made])),
+                  onclick: () =>
+                    openRerunDialog(this.base, run.name, (newRun) =>
+                      this.choose([run.name, newRun]),
+                    ),
                 },
                 'Flip one switch…',
               ),
@@ -102,15 +105,15 @@ export class RunCards {
           class: 'btn',
           'data-at': 'choose',
           'aria-haspopup': 'dialog',
-          onclick: () => pick(this.base, names, MOST_RUNS, this.choose),
+          onclick: () => openRunPicker(this.base, names, MAX_RUNS, this.choose),
         },
         runs.length ? 'Choose runs…' : 'Choose two or more runs…',
       ),
     );
-    if (held)
+    if (focusedKey)
       (
         [.../** @type {NodeListOf<HTMLElement>} */ (this.root.querySelectorAll('[data-at]'))].find(
-          (node) => node.dataset.at === held,
+          (node) => node.dataset.at === focusedKey,
         ) ?? /** @type {HTMLElement} */ (this.root.lastChild)
       ).focus(); // the button of a removed run is gone
   }

@@ -1,21 +1,20 @@
-// Selects the runs to compare: a searchable list with pictures, in which each run is a toggle
-// button.
+// A dialog to select the runs to compare: a searchable list in which each run is a toggle button.
 
 import { close, open } from '../core/dialog.js';
-import { h, num, pct, put, setAttr, setText } from '../core/dom.js';
+import { h, num, pct, setChildren, setAttr, setText } from '../core/dom.js';
 import { stateName } from '../runs/run_row.js';
 
 /**
  * Opens a dialog to choose runs.
  * @param {string} base
  * @param {string[]} names The runs selected so far.
- * @param {number} most
- * @param {(names: string[]) => void} chosen Called at the end with the runs in the order in which
+ * @param {number} max
+ * @param {(names: string[]) => void} onDone Called at the end with the runs in the order in which
  *   they were selected.
  * @returns {Promise<void>}
  */
-export async function pick(base, names, most, chosen) {
-  let now = [...names];
+export async function openRunPicker(base, names, max, onDone) {
+  let selection = [...names];
   let runs = [];
   const search = h('input', {
     type: 'search',
@@ -34,23 +33,23 @@ export async function pick(base, names, most, chosen) {
       class: 'btn small primary',
       onclick: () => {
         close();
-        chosen(now);
+        onDone(selection);
       },
     },
     'Compare',
   );
   open('Choose two to four runs', [done], search, count, list);
   search.focus();
-  search.addEventListener('input', show);
+  search.addEventListener('input', update);
   try {
-    const answer = await fetch(`${base}/kg/runs`, { cache: 'no-cache' });
-    if (!answer.ok) throw new Error(await answer.text());
-    runs = (await answer.json()).runs.filter((run) => run.state !== 'damaged');
-    now = now.filter((name) => runs.some((run) => run.name === name));
-    put(list, runs.map(row));
-    show();
+    const response = await fetch(`${base}/kg/runs`, { cache: 'no-cache' });
+    if (!response.ok) throw new Error(await response.text());
+    runs = (await response.json()).runs.filter((run) => run.state !== 'damaged');
+    selection = selection.filter((name) => runs.some((run) => run.name === name));
+    setChildren(list, runs.map(row));
+    update();
   } catch (error) {
-    put(
+    setChildren(
       list,
       h(
         'p',
@@ -72,10 +71,10 @@ export async function pick(base, names, most, chosen) {
         class: 'c-item',
         'data-run': run.name,
         onclick: () => {
-          now = now.includes(run.name)
-            ? now.filter((n) => n !== run.name)
-            : [...now, run.name].slice(0, most);
-          show();
+          selection = selection.includes(run.name)
+            ? selection.filter((n) => n !== run.name)
+            : [...selection, run.name].slice(0, max);
+          update();
         },
       },
       h('i', { class: 'tick', 'aria-hidden': 'true' }),
@@ -102,24 +101,24 @@ export async function pick(base, names, most, chosen) {
     return node;
   }
 
-  function show() {
-    const asked = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+  function update() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const run of runs) {
       const node = rows.get(run.name);
-      const on = now.includes(run.name);
+      const isSelected = selection.includes(run.name);
       const text =
         `${run.name} ${run.title} ${run.teacher} ${run.note} ${stateName(run.state)}`.toLowerCase();
-      setAttr(node, 'hidden', !asked.every((word) => text.includes(word)));
-      setAttr(node, 'aria-pressed', String(on));
-      setAttr(node, 'disabled', !on && now.length >= most);
-      setText(node.querySelector('.tick'), on ? 'ABCD'[now.indexOf(run.name)] : '');
+      setAttr(node, 'hidden', !words.every((word) => text.includes(word)));
+      setAttr(node, 'aria-pressed', String(isSelected));
+      setAttr(node, 'disabled', !isSelected && selection.length >= max);
+      setText(node.querySelector('.tick'), isSelected ? 'ABCD'[selection.indexOf(run.name)] : '');
     }
     setText(
       count,
       runs.length
-        ? `${now.length} selected${now.length >= most ? ` (the maximum)` : ''}`
+        ? `${selection.length} selected${selection.length >= max ? ' (the maximum)' : ''}`
         : 'No runs yet. Start one in the Studio.',
     );
-    setAttr(done, 'disabled', !now.length);
+    setAttr(done, 'disabled', !selection.length);
   }
 }

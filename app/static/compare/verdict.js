@@ -1,8 +1,9 @@
-// Whether the compared runs can be compared, and what differs; or what to do until that is known.
+// Says whether the selected runs are comparable and what differs, or what to do until that is
+// known.
 
-import { h, put, setAttr, setText } from '../core/dom.js';
+import { h, setChildren, setAttr, setText } from '../core/dom.js';
 
-/** @import { Comparison, Shown } from '../core/types.js' */
+/** @import { Comparison, PanelState } from '../core/types.js' */
 
 /** The verdict on the compared runs. */
 export class Verdict {
@@ -16,18 +17,18 @@ export class Verdict {
 
   /**
    * Draws the sentences if they have changed.
-   * @param {Shown<Comparison, null, null>} shown
+   * @param {PanelState<Comparison, null, null>} shown
    */
-  draw({ snapshot: { told, runs } }) {
-    const { verdict, spread } = told ?? {};
-    const wrong = runs.some((run) => run.fault && !run.key);
+  draw({ snapshot: { response, runs } }) {
+    const { verdict, spread } = response ?? {};
+    const hasUnreadable = runs.some((run) => run.fault && !run.key);
     setAttr(this.root, 'hidden', !verdict);
-    setAttr(this.none, 'hidden', Boolean(verdict) || (!told && runs.length > 0));
+    setAttr(this.none, 'hidden', Boolean(verdict) || (!response && runs.length > 0));
     setText(
       this.none,
       runs.some((run) => run.state === 'just beginning')
         ? 'One of these runs is just starting.'
-        : wrong
+        : hasUnreadable
           ? 'One of these runs could not be read. Remove it, or choose another.'
           : runs.length
             ? 'Choose another run to compare with.'
@@ -41,7 +42,7 @@ export class Verdict {
     const key = JSON.stringify(lines);
     if (this.key === key) return;
     this.key = key;
-    put(
+    setChildren(
       list,
       lines.map(({ same, text }) =>
         h(

@@ -1,10 +1,10 @@
-// The address holds what a page shows, so that a link or a reload shows the same. All its
-// parameters are in one table; every module reads and writes them here, as values, never as text.
+// The address stores what a page shows, so that a link or a reload restores the same view. One
+// table defines all parameters. Other modules read and write them as values, never as text.
 
-/** @import { Address, Changes, ImageKey, Moment, Parameter, Pick } from './types.js' */
+/** @import { Address, Changes, ImageKey, Moment, Parameter, ScatterSelection } from './types.js' */
 
 const RUN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,119}$/;
-export const MOST_RUNS = 4; // side by side
+export const MAX_RUNS = 4; // side by side
 const PAGES = ['studio', 'inspect', 'compare', 'lessons', 'runs'];
 
 /**
@@ -12,41 +12,42 @@ const PAGES = ['studio', 'inspect', 'compare', 'lessons', 'runs'];
  * @template {string | number} T
  * @param {T[]} values
  */
-const choice = (...values) => ({
-  fallback: values[0],
+const oneOf = (...values) => ({
+  defaultValue: values[0],
   parse: (text) => values.find((value) => String(value) === text),
   format: String,
 });
 
-/** Any text. Only the run that is shown can tell what it means: it may have terms of its own. */
-const anything = { fallback: null, parse: (text) => text || undefined, format: String };
+/** Any text. What it means depends on the run being shown, which may have custom terms. */
+const anyText = { defaultValue: null, parse: (text) => text || undefined, format: String };
 
 /**
- * A whole number, which people count from `first` and the page from 0.
+ * A whole number, counted from `first` in the address and from 0 in the code.
  * @param {0 | 1} first
  */
-const count = (first) => ({
-  fallback: null,
+const integerFrom = (first) => ({
+  defaultValue: null,
   parse: (text) => (/^\d{1,7}$/.test(text) && +text >= first ? +text - first : undefined),
   format: (/** @type {number} */ n) => String(n + first),
 });
 
 /** An image: 7:3 is image 3 of iteration 7. */
 const image = {
-  fallback: null,
+  defaultValue: null,
   parse: (text) => {
-    const at = /^([1-9]\d{0,6}):([1-9]\d{0,6})$/.exec(text);
-    return at ? { it: +at[1] - 1, pos: +at[2] - 1 } : undefined;
+    const match = /^([1-9]\d{0,6}):([1-9]\d{0,6})$/.exec(text);
+    return match ? { it: +match[1] - 1, pos: +match[2] - 1 } : undefined;
   },
   format: (/** @type {ImageKey} */ { it, pos }) => `${it + 1}:${pos + 1}`,
 };
 
-/** A moment: 7.4 is generator step 4 of iteration 7, 7 the end of that iteration. */
+/** A moment: 7.4 is generator step 4 of iteration 7; 7 alone is the end of that iteration. */
 const moment = {
-  fallback: null, // live
+  defaultValue: null, // live
   parse: (text) => {
-    const t = /^([1-9]\d{0,6})(?:\.([1-9]\d{0,6}))?$/.exec(text);
-    return t ? { iteration: +t[1] - 1, step: t[2] ? +t[2] - 1 : undefined } : undefined;
+    const match = /^([1-9]\d{0,6})(?:\.([1-9]\d{0,6}))?$/.exec(text);
+    if (!match) return undefined;
+    return { iteration: +match[1] - 1, step: match[2] ? +match[2] - 1 : undefined };
   },
   format: (/** @type {Moment} */ { iteration, step }) =>
     step == null ? `${iteration + 1}` : `${iteration + 1}.${step + 1}`,
@@ -56,292 +57,298 @@ const moment = {
  * A selection in the scatter plot: c3 is a class, l… a lasso (lasso.js), c3l… a lasso within a
  * class.
  */
-const pick = {
-  fallback: { held: null, lasso: null },
+const selection = {
+  defaultValue: { selectedClass: null, lasso: null },
   parse: (text) => {
-    const found = /^(?:c(\d{1,4}))?(?:l((?:[0-9a-z]{8}){3,40}))?$/.exec(text);
-    return found ? { held: found[1] ? +found[1] : null, lasso: found[2] ?? null } : undefined;
+    const match = /^(?:c(\d{1,4}))?(?:l((?:[0-9a-z]{8}){3,40}))?$/.exec(text);
+    if (!match) return undefined;
+    return { selectedClass: match[1] ? +match[1] : null, lasso: match[2] ?? null };
   },
-  format: (/** @type {Pick} */ { held, lasso }) =>
-    (held == null ? '' : `c${held}`) + (lasso ? `l${lasso}` : ''),
+  format: (/** @type {ScatterSelection} */ { selectedClass, lasso }) =>
+    (selectedClass == null ? '' : `c${selectedClass}`) + (lasso ? `l${lasso}` : ''),
 };
 
 /** What colors the points: a word, or the name of a loss term. */
 const word = {
-  fallback: 'class',
+  defaultValue: 'class',
   parse: (text) => /^[a-z0-9]{1,12}$/.exec(text)?.[0],
   format: String,
 };
 
 const runs = {
-  fallback: [],
+  defaultValue: [],
   parse: (text) =>
-    [...new Set(text.split(',').filter((name) => RUN.test(name)))].slice(0, MOST_RUNS),
+    [...new Set(text.split(',').filter((name) => RUN.test(name)))].slice(0, MAX_RUNS),
   format: (/** @type {string[]} */ names) => names.join(','),
 };
 
-/** A place on an axis; null is its end. */
-const place = {
-  fallback: null,
+/** A position on an axis; null is the end of the axis. */
+const axisPosition = {
+  defaultValue: null,
   parse: (text) => (text.trim() && +text >= 0 && +text < Infinity ? +text : undefined),
   format: (/** @type {number} */ x) => String(Math.round(x)),
 };
 
 /**
- * Every parameter of the address. `elsewhere` says what becomes of it while a page is shown that
- * does not have it:
+ * Every parameter of the address. `elsewhere` says what happens to it while a page that does not
+ * use it is shown:
  *
- * - `kept`: a preference, which applies again on return and is part of every link
- * - `waits`: it stays for the return, but a copied link leaves it out
- * - `theirs`: it belongs to the page that is shown, so the others must not read it meanwhile
- * - `gone`: it is removed
+ * - `keep`: it is a preference: it stays in the address and in every copied link
+ * - `unshared`: it stays in the address, but copied links leave it out
+ * - `ignore`: another page uses the same name for itself, so pages that are not shown must not read
+ *   it
+ * - `remove`: it is removed
  *
- * `personal` ones are neither copied nor shown to an audience. The name `page` is Gradio's.
+ * `personal` parameters are neither copied nor sent to an audience. Gradio reserves the name
+ * `page`.
  * @type {{ [name in keyof Address]: Parameter<Address[name]> }}
  */
 export const PARAMETERS = {
-  tab: { pages: PAGES, elsewhere: 'kept', ...choice(...PAGES) },
-  run: { pages: ['studio', 'inspect'], elsewhere: 'theirs', ...anything },
-  sel: { pages: ['studio', 'inspect'], elsewhere: 'theirs', ...image },
-  t: { pages: ['studio'], elsewhere: 'theirs', ...moment },
-  pick: { pages: ['studio'], elsewhere: 'theirs', ...pick },
-  space: { pages: ['studio'], elsewhere: 'kept', ...choice('teacher', 'student') },
-  dim: { pages: ['studio'], elsewhere: 'kept', ...choice(2, 3) },
-  colour: { pages: ['studio'], elsewhere: 'kept', ...word },
-  over: { pages: ['studio'], elsewhere: 'kept', ...choice('image', 'cam') },
-  as: { pages: ['studio'], elsewhere: 'kept', ...choice('numbers', 'surface') },
+  tab: { pages: PAGES, elsewhere: 'keep', ...oneOf(...PAGES) },
+  run: { pages: ['studio', 'inspect'], elsewhere: 'ignore', ...anyText },
+  sel: { pages: ['studio', 'inspect'], elsewhere: 'ignore', ...image },
+  t: { pages: ['studio'], elsewhere: 'ignore', ...moment },
+  pick: { pages: ['studio'], elsewhere: 'ignore', ...selection },
+  space: { pages: ['studio'], elsewhere: 'keep', ...oneOf('teacher', 'student') },
+  dim: { pages: ['studio'], elsewhere: 'keep', ...oneOf(2, 3) },
+  colour: { pages: ['studio'], elsewhere: 'keep', ...word },
+  over: { pages: ['studio'], elsewhere: 'keep', ...oneOf('image', 'cam') },
+  as: { pages: ['studio'], elsewhere: 'keep', ...oneOf('numbers', 'surface') },
   speed: {
     pages: ['studio'],
-    elsewhere: 'kept',
+    elsewhere: 'keep',
     personal: true,
-    ...choice('full', 'watch', 'slow'),
+    ...oneOf('full', 'watch', 'slow'),
   },
-  class: { pages: ['inspect'], elsewhere: 'gone', ...count(0) },
-  sort: { pages: ['inspect'], elsewhere: 'gone', ...anything },
-  where: { pages: ['inspect'], elsewhere: 'gone', ...anything },
-  step: { pages: ['inspect'], elsewhere: 'gone', ...count(1) },
-  maps: { pages: ['inspect'], elsewhere: 'kept', ...choice('numbers', 'surface') },
-  runs: { pages: ['compare'], elsewhere: 'waits', ...runs },
-  by: { pages: ['compare'], elsewhere: 'waits', ...choice('budget', 'time', 'step') },
-  point: { pages: ['compare'], elsewhere: 'waits', ...place },
-  lesson: { pages: ['lessons'], elsewhere: 'waits', ...anything },
-  term: { pages: ['lessons'], elsewhere: 'waits', ...anything },
+  class: { pages: ['inspect'], elsewhere: 'remove', ...integerFrom(0) },
+  sort: { pages: ['inspect'], elsewhere: 'remove', ...anyText },
+  where: { pages: ['inspect'], elsewhere: 'remove', ...anyText },
+  step: { pages: ['inspect'], elsewhere: 'remove', ...integerFrom(1) },
+  maps: { pages: ['inspect'], elsewhere: 'keep', ...oneOf('numbers', 'surface') },
+  runs: { pages: ['compare'], elsewhere: 'unshared', ...runs },
+  by: { pages: ['compare'], elsewhere: 'unshared', ...oneOf('budget', 'time', 'step') },
+  point: { pages: ['compare'], elsewhere: 'unshared', ...axisPosition },
+  lesson: { pages: ['lessons'], elsewhere: 'unshared', ...anyText },
+  term: { pages: ['lessons'], elsewhere: 'unshared', ...anyText },
   __theme: {
     pages: PAGES,
-    elsewhere: 'kept',
+    elsewhere: 'keep',
     personal: true,
-    ...choice('light', 'dark'),
-    fallback: null, // as the system has it; read by Gradio
+    ...oneOf('light', 'dark'),
+    defaultValue: null, // the system's setting; Gradio reads this parameter
   },
 };
 
-/** What an audience follows; the server checks the same (app/web/stage.py). */
+/** The parameters that an audience follows; the server checks them too (app/web/stage.py). */
 const SHARED = { name: /^[a-z]{1,12}$/, value: /^[A-Za-z0-9:.,_-]{0,400}$/ };
 
 // --- reading -------------------------------------------------------------------------------------
 
 /**
- * Reads all parameters of a query; what is missing or malformed has its default.
+ * Reads all parameters of a query. Missing or malformed ones get their defaults.
  * @param {string} query
  * @returns {Address}
  */
 export function parse(query) {
-  const texts = new URLSearchParams(query);
-  return values((name, { fallback, parse: of }) => {
-    const text = texts.get(name);
-    return (text == null ? undefined : of(text)) ?? fallback;
+  const search = new URLSearchParams(query);
+  return mapParameters((name, { defaultValue, parse: parseValue }) => {
+    const text = search.get(name);
+    return (text == null ? undefined : parseValue(text)) ?? defaultValue;
   });
 }
 
 /** @returns {Address} */
-const values = (of) =>
+const mapParameters = (compute) =>
   /** @type {any} */ (
-    Object.fromEntries(Object.entries(PARAMETERS).map(([name, one]) => [name, of(name, one)]))
+    Object.fromEntries(
+      Object.entries(PARAMETERS).map(([name, parameter]) => [name, compute(name, parameter)]),
+    )
   );
 
 /**
- * Reads the address as a page sees it: parameters of other pages, and those that meanwhile belong
- * to the page that is shown, have their defaults.
+ * Reads the parameters of a page. Parameters of other pages, and those that the shown page
+ * currently uses for itself, get their defaults.
  * @param {string} page
  * @returns {Address}
  */
 export function read(page) {
   const all = parse(location.search);
-  return values((name, { pages, elsewhere, fallback }) =>
-    pages.includes(page) && (elsewhere !== 'theirs' || all.tab === page) ? all[name] : fallback,
+  return mapParameters((name, { pages, elsewhere, defaultValue }) =>
+    pages.includes(page) && (elsewhere !== 'ignore' || all.tab === page) ? all[name] : defaultValue,
   );
 }
 
 /**
- * Reads which page the address is of.
+ * Reads the name of the page from the address.
  * @returns {string}
  */
 export const page = () => parse(location.search).tab;
 
 /**
- * Writes a value as in the address; empty for the default.
+ * Formats a value for the address. The default becomes an empty string.
  * @template {keyof Address} Name
  * @param {Name} name
  * @param {Address[Name]} value
  * @returns {string}
  */
 export function format(name, value) {
-  const { fallback, format: of } = PARAMETERS[name];
+  const { defaultValue, format: formatValue } = PARAMETERS[name];
   if (value == null) return '';
-  const text = of(value);
-  return fallback != null && text === of(fallback) ? '' : text;
+  const text = formatValue(value);
+  return defaultValue != null && text === formatValue(defaultValue) ? '' : text;
 }
 
 // --- writing -------------------------------------------------------------------------------------
 
-/** Sets texts by name; an empty one is left out. */
-function changed(/** @type {URL} */ url, /** @type {[string, string][]} */ texts) {
+/** Sets parameters of a URL; an empty text removes one. */
+function withParameters(/** @type {URL} */ url, /** @type {[string, string][]} */ texts) {
   for (const [name, text] of texts)
     text ? url.searchParams.set(name, text) : url.searchParams.delete(name);
   return url;
 }
 
-/** Keeps 7:3 and a,b as they are: they are allowed in a query, and legible. */
-const legible = (text) => text.replaceAll('%3A', ':').replaceAll('%2C', ',');
+/** Leaves 7:3 and a,b unescaped: both are valid in a query, and easier to read. */
+const readable = (text) => text.replaceAll('%3A', ':').replaceAll('%2C', ',');
 
 /** @returns {[string, string][]} */
-const texts = (/** @type {Changes} */ changes) =>
+const formatChanges = (/** @type {Changes} */ changes) =>
   Object.entries(changes).map(([name, value]) => [
     name,
     format(/** @type {keyof Address} */ (name), value),
   ]);
 
 /**
- * Computes the address with some parameters changed; those that nothing here knows stay.
+ * Computes the address with some parameters changed. Unknown parameters stay.
  * @param {Changes} changes
  * @returns {string}
  */
-export const href = (changes) => legible(changed(new URL(location.href), texts(changes)).href);
+export const href = (changes) =>
+  readable(withParameters(new URL(location.href), formatChanges(changes)).href);
 
 /**
- * Computes a link, relative to the page, with these parameters and no others.
+ * Computes a relative link with only these parameters.
  * @param {Changes} changes
  * @returns {string}
  */
 export const link = (changes) =>
-  legible(changed(new URL('?', 'http://localhost'), texts(changes)).search) || '?';
+  readable(withParameters(new URL('?', 'http://localhost'), formatChanges(changes)).search) || '?';
 
-/** The parameters, each with its default, that fit. @returns {Changes} */
-const without = (fits) =>
+/** Changes that reset all matching parameters to their defaults. @returns {Changes} */
+const resetWhere = (matches) =>
   Object.fromEntries(
     Object.entries(PARAMETERS)
-      .filter(([, one]) => fits(one))
+      .filter(([, parameter]) => matches(parameter))
       .map(([name]) => [name, null]),
   );
 
 /**
- * Computes the link to what a page shows, for someone else.
- * @param {string} of The page.
+ * Computes a link to the current view that can be shared.
+ * @param {string} forPage
  * @param {Changes} [changes]
  * @returns {string}
  */
-export const copied = (of, changes = {}) =>
+export const shareableHref = (forPage, changes = {}) =>
   href({
-    ...without(
+    ...resetWhere(
       ({ pages, elsewhere, personal }) =>
-        personal || (elsewhere === 'waits' && !pages.includes(of)),
+        personal || (elsewhere === 'unshared' && !pages.includes(forPage)),
     ),
     ...changes,
   });
 
 /**
- * Changes the address in place: Back still leaves the page.
+ * Changes the address without adding a history entry.
  * @param {Changes} changes
- * @param {boolean} [own] Done by the page, not by a person.
+ * @param {boolean} [automatic] The page made the change, not a person.
  */
-export const write = (changes, own = false) => replace(href(changes), own);
+export const write = (changes, automatic = false) => replace(href(changes), automatic);
 
 /**
- * Changes the address as a new history entry: Back returns to the current one.
+ * Changes the address and adds a history entry, so that Back returns to the current one.
  * @param {Changes} changes
  */
 export function go(changes) {
   history.pushState(history.state, '', href(changes));
-  told();
+  announce();
 }
 
 /**
- * Removes what only concerns the page that was left.
- * @param {string} left
+ * Removes the parameters that only concern a page, when that page is left.
+ * @param {string} leftPage
  */
-export const leave = (left) =>
-  write(without(({ pages, elsewhere }) => elsewhere === 'gone' && pages.includes(left)));
+export const leave = (leftPage) =>
+  write(resetWhere(({ pages, elsewhere }) => elsewhere === 'remove' && pages.includes(leftPage)));
 
-function replace(url, own) {
+function replace(url, automatic) {
   history.replaceState(history.state, '', url);
-  told(own);
+  announce(automatic);
 }
 
 /** Announces that the page changed its own address; browsers only report Back and Forward. */
-function told(own = false) {
-  document.dispatchEvent(new CustomEvent('kg-address', { detail: { own } }));
+function announce(automatic = false) {
+  document.dispatchEvent(new CustomEvent('kg-address', { detail: { automatic } }));
 }
 
 // --- what an audience follows --------------------------------------------------------------------
 
 /**
- * Extracts the part of a query that followers share, in a fixed order, as texts: a viewer's page
- * may be of another version.
+ * Extracts the parameters that an audience follows, in a fixed order. They stay text, because a
+ * viewer's page may come from another version.
  * @param {string} [query]
  * @returns {Record<string, string>}
  */
 export function shared(query = location.search) {
-  const found = [...new URLSearchParams(query)].filter(
+  const entries = [...new URLSearchParams(query)].filter(
     ([name, value]) =>
       SHARED.name.test(name) && SHARED.value.test(value) && !PARAMETERS[name]?.personal,
   );
-  return Object.fromEntries(found.sort(([a], [b]) => (a < b ? -1 : 1)));
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /**
- * Replaces the part of the address that followers share.
- * @param {Record<string, string>} wanted
+ * Replaces the parameters that an audience follows.
+ * @param {Record<string, string>} parameters
  */
-export function follow(wanted) {
-  const none = Object.keys(shared()).map((name) => [name, '']);
-  const all = Object.entries({ ...Object.fromEntries(none), ...wanted });
-  replace(legible(changed(new URL(location.href), all).href), false);
+export function follow(parameters) {
+  const cleared = Object.keys(shared()).map((name) => [name, '']);
+  const all = Object.entries({ ...Object.fromEntries(cleared), ...parameters });
+  replace(readable(withParameters(new URL(location.href), all).href), false);
 }
 
-// --- what a history entry holds ------------------------------------------------------------------
+// --- the state of a history entry ----------------------------------------------------------------
 
 /**
- * Remembers where a list was scrolled to, for Back.
- * @param {any} where
+ * Saves the scroll position of a list in this history entry, for Back.
+ * @param {any} state
  */
-export const remember = (where) => history.replaceState({ ...history.state, kgWall: where }, '');
+export const remember = (state) => history.replaceState({ ...history.state, kgWall: state }, '');
 
 /**
- * Returns what this history entry remembers.
- * @returns {any} Null if nothing.
+ * Returns what was saved in this history entry.
+ * @returns {any} Null if nothing was saved.
  */
 export const remembered = () => history.state?.kgWall ?? null;
 
 // --- switches ------------------------------------------------------------------------------------
 
 /**
- * Syncs groups of switches with data-address="name" with the address, which holds the selected
- * value, or nothing for the first one.
+ * Syncs groups of switches marked with data-address="name" with the address, which stores the
+ * selected value unless it is the first one.
  * @param {HTMLElement} root
  */
-export function keepSwitches(root) {
+export function syncSwitches(root) {
   /** @returns {HTMLInputElement[]} */
   const radios = (group) => [...group.querySelectorAll('input[type=radio]')];
   /** @returns {NodeListOf<HTMLElement>} */
   const groups = () => root.querySelectorAll('[data-address]');
-  const turn = () => {
+  const update = () => {
     const all = parse(location.search);
     for (const group of groups()) {
       const value = String(all[group.dataset.address]);
-      const wanted = radios(group).find((radio) => radio.value === value);
-      if (wanted.checked) continue;
-      wanted.checked = true;
-      wanted.dispatchEvent(new Event('change', { bubbles: true }));
+      const selected = radios(group).find((radio) => radio.value === value);
+      if (selected.checked) continue;
+      selected.checked = true;
+      selected.dispatchEvent(new Event('change', { bubbles: true }));
     }
   };
   root.addEventListener('change', (event) => {
@@ -351,6 +358,6 @@ export function keepSwitches(root) {
     const name = group?.dataset.address;
     if (name) write({ [name]: PARAMETERS[name].parse(value) });
   });
-  addEventListener('popstate', turn);
-  turn();
+  addEventListener('popstate', update);
+  update();
 }

@@ -5,13 +5,13 @@ import { beforeEach, test } from 'node:test';
 import * as address from './address.js';
 
 const BASE = 'http://localhost:7860/proxy/';
-let kept; // what the history was asked to do, and what was heard of it
+let calls; // calls to the history, and the events they caused
 
 beforeEach(() => {
-  kept = { replaced: 0, pushed: 0, heard: [] };
+  calls = { replaced: 0, pushed: 0, events: [] };
   globalThis.location = new URL(BASE);
   const turn = (name) => (state, _, url) => {
-    kept[name] += 1;
+    calls[name] += 1;
     globalThis.history.state = state;
     if (url) globalThis.location = new URL(url);
   };
@@ -21,7 +21,7 @@ beforeEach(() => {
     pushState: turn('pushed'),
   };
   globalThis.document = new EventTarget();
-  document.addEventListener('kg-address', ({ detail }) => kept.heard.push(detail));
+  document.addEventListener('kg-address', ({ detail }) => calls.events.push(detail));
 });
 
 const go = (query) => {
@@ -38,7 +38,7 @@ const DEFAULTS = {
   run: null,
   sel: null,
   t: null,
-  pick: { held: null, lasso: null },
+  pick: { selectedClass: null, lasso: null },
   space: 'teacher',
   dim: 2,
   colour: 'class',
@@ -74,10 +74,10 @@ const WRITTEN = {
     9999999.9999999: { iteration: 9999998, step: 9999998 },
   },
   pick: {
-    c0: { held: 0, lasso: null },
-    c999: { held: 999, lasso: null },
-    [`l${LASSO}`]: { held: null, lasso: LASSO },
-    [`c12l${LASSO}`]: { held: 12, lasso: LASSO },
+    c0: { selectedClass: 0, lasso: null },
+    c999: { selectedClass: 999, lasso: null },
+    [`l${LASSO}`]: { selectedClass: null, lasso: LASSO },
+    [`c12l${LASSO}`]: { selectedClass: 12, lasso: LASSO },
   },
   space: { student: 'student' },
   dim: { 3: 3 },
@@ -294,10 +294,10 @@ test('write replaces, go adds to the history; both keep its state and tell the p
   address.write({ t: { iteration: 3 } });
   address.go({ tab: 'runs' });
   assert.equal(location.search, '?t=4&tab=runs');
-  assert.deepEqual(kept, {
+  assert.deepEqual(calls, {
     replaced: 2,
     pushed: 1,
-    heard: [{ own: true }, { own: false }, { own: false }],
+    events: [{ automatic: true }, { automatic: false }, { automatic: false }],
   });
   assert.deepEqual(history.state, { of: 'Gradio' });
 });
@@ -313,12 +313,12 @@ test('leaving a page removes what only concerns its list', () => {
 
 test('a copied link has nothing personal, and nothing that waits on another page', () => {
   go('?tab=inspect&run=r&sel=1:2&runs=a,b&by=time&point=7&lesson=l&term=t&speed=slow&__theme=dark');
-  assert.equal(address.copied('inspect'), `${BASE}?tab=inspect&run=r&sel=1:2`);
+  assert.equal(address.shareableHref('inspect'), `${BASE}?tab=inspect&run=r&sel=1:2`);
   assert.equal(
-    address.copied('compare', { tab: 'compare' }),
+    address.shareableHref('compare', { tab: 'compare' }),
     `${BASE}?tab=compare&run=r&sel=1:2&runs=a,b&by=time&point=7`,
   );
-  assert.equal(address.copied('inspect', { run: 's' }), `${BASE}?tab=inspect&run=s&sel=1:2`);
+  assert.equal(address.shareableHref('inspect', { run: 's' }), `${BASE}?tab=inspect&run=s&sel=1:2`);
 });
 
 test('an audience follows everything that is legible and not personal, known or not', () => {
@@ -334,7 +334,7 @@ test('an audience follows everything that is legible and not personal, known or 
     ['speed', 'slow'],
     ['tab', 'runs'],
   ]);
-  assert.deepEqual(kept.heard, [{ own: false }]);
+  assert.deepEqual(calls.events, [{ automatic: false }]);
 });
 
 test('a history entry remembers a place beside what Gradio keeps there', () => {
@@ -356,8 +356,8 @@ test('switches on the page have the values of the table, the default first', () 
   assert.deepEqual(groups.map(([, name]) => name).sort(), ['as', 'dim', 'maps', 'over', 'space']);
   for (const [, name, html] of groups) {
     const texts = [...html.matchAll(/value="(\w+)"/g)].map(([, value]) => value);
-    const { parse, fallback } = address.PARAMETERS[name];
-    assert.equal(texts[0], String(fallback));
+    const { parse, defaultValue } = address.PARAMETERS[name];
+    assert.equal(texts[0], String(defaultValue));
     assert.deepEqual(
       texts.map((text) => String(parse(text))),
       texts,

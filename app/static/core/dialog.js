@@ -1,24 +1,24 @@
-// Behavior shared by all dialogs, and one shared dialog for quick choices: which runs, which
-// switch. It is outside all pages.
+// Behavior shared by all dialogs, and one dialog for quick choices (runs, switches) that all pages
+// share.
 
-import { h, put } from './dom.js';
+import { h, setChildren } from './dom.js';
 
 /** @import { Child } from './types.js' */
 
 let dialog = null;
 
 /**
- * Makes a click outside a dialog close it, and keeps its keys from the page, where they would
- * control the run.
- * @param {HTMLDialogElement} node
+ * Closes a dialog on a click outside it, and keeps its keystrokes from reaching the page, where
+ * they would control the run.
+ * @param {HTMLDialogElement} dialog
  * @returns {HTMLDialogElement} The same dialog.
  */
-export function modal(node) {
-  node.addEventListener('keydown', (event) => event.stopPropagation());
-  node.addEventListener('click', (event) => {
-    if (event.target === node) node.close();
+export function modal(dialog) {
+  dialog.addEventListener('keydown', (event) => event.stopPropagation());
+  dialog.addEventListener('click', (event) => {
+    if (event.target === dialog) dialog.close();
   });
-  return node;
+  return dialog;
 }
 
 /**
@@ -32,7 +32,7 @@ export function open(title, buttons, ...children) {
     dialog = modal(h('dialog', { class: 'c-dialog', 'aria-labelledby': 'kg-c-title' }));
     document.getElementById('kg-shell').append(dialog);
   }
-  put(
+  setChildren(
     dialog,
     h(
       'header',

@@ -1,12 +1,12 @@
-// Elements without markup strings: text always goes in as text, so nothing from a recipe or
-// checkpoint can become code.
+// Creates elements without markup strings. Text is always inserted as text, so nothing from a
+// recipe or checkpoint can become code.
 
-/** @import { Child, Piece, Props } from './types.js' */
+/** @import { Child, Crop, Props } from './types.js' */
 
 const SVG = 'http://www.w3.org/2000/svg';
 
 /**
- * Gives an element its attributes, listeners and children.
+ * Sets an element's attributes, listeners and children.
  * @template {HTMLElement | SVGElement} E
  * @param {E} node
  * @param {Props | null | undefined} props
@@ -52,13 +52,13 @@ export const s = (tag, props, ...children) =>
  * @param {...Child} children
  * @returns {E} The same element.
  */
-export const put = (node, ...children) => {
+export const setChildren = (node, ...children) => {
   node.replaceChildren(...children.flat(2).filter((c) => c != null && c !== false));
   return node;
 };
 
 /**
- * Sets the text of an element if it differs, so that an unchanged page costs nothing.
+ * Sets the text of an element if it differs, so that an unchanged page is not touched.
  * @param {Node} node
  * @param {string} text
  */
@@ -67,7 +67,7 @@ export const setText = (node, text) => {
 };
 
 /**
- * Sets an attribute if it differs; null and false remove it, true leaves it empty.
+ * Sets an attribute if it differs. Null and false remove it; true makes it empty.
  * @param {Element} node
  * @param {string} name
  * @param {any} value
@@ -131,7 +131,7 @@ export const time = (seconds) =>
  * @param {number} v
  * @returns {string}
  */
-export function cell(v) {
+export function cellText(v) {
   const sign = v < 0 ? '−' : '';
   const a = Math.abs(v);
   if (a < 0.005) return '0';
@@ -143,13 +143,13 @@ export function cell(v) {
 // ---- small pieces used by several panels
 /**
  * Makes a dot in a class's color.
- * @param {number} colour Slot of the palette.
+ * @param {number} color Slot in the palette.
  * @returns {HTMLElement}
  */
-export const dot = (colour) => h('span', { class: 'dot', style: { '--c': `var(--c${colour})` } });
+export const dot = (color) => h('span', { class: 'dot', style: { '--c': `var(--c${color})` } });
 
 /**
- * Makes the badge of a run among several: a letter on its color.
+ * Makes the badge of a compared run: a letter on the run's color.
  * @param {number} i
  * @returns {HTMLElement}
  */
@@ -164,7 +164,7 @@ export const badge = (i) => h('b', { class: 'badge', style: { '--r': `var(--r${i
 export const term = (text, tip) => h('span', { class: 'term', tabindex: 0, 'data-tip': tip }, text);
 
 /**
- * Sets a symbol as the paper does, such as L_kr: italic, with an upright subscript.
+ * Typesets a symbol such as L_kr as in the paper: italic, with an upright subscript.
  * @param {string} letter
  * @param {string} index
  * @returns {HTMLElement}
@@ -173,14 +173,14 @@ export const math = (letter, index) =>
   h('span', { class: 'math' }, letter, index && h('sub', null, index));
 
 /**
- * Shows a square piece of a contact sheet, or a whole image; pixels stay square.
- * @param {Piece} piece
+ * Shows a square crop of a contact sheet, or a whole image. Pixels stay square.
+ * @param {Crop} crop
  * @param {number} size CSS pixels.
- * @param {string} [label] For screen readers; without one it is decoration.
+ * @param {string} [label] For screen readers. Without a label, they skip the image.
  * @returns {HTMLElement}
  */
-export function picture(piece, size, label) {
-  const { url, col = 0, row = 0, columns = 1, rows = 1 } = piece;
+export function picture(crop, size, label) {
+  const { url, col = 0, row = 0, columns = 1, rows = 1 } = crop;
   return h('span', {
     class: 'pix',
     role: label ? 'img' : null,
@@ -197,29 +197,29 @@ export function picture(piece, size, label) {
 }
 
 /**
- * Finds the largest size at which a pixel of an image is a whole number of the screen's.
+ * Finds the largest size at which each image pixel covers a whole number of screen pixels.
  * @param {number} side Of the image.
- * @param {number} room CSS pixels.
- * @returns {number} CSS pixels; `room` if there is no such size.
+ * @param {number} available CSS pixels.
+ * @returns {number} CSS pixels; `available` if there is no such size.
  */
-export function whole(side, room) {
-  const dense = window.devicePixelRatio || 1;
-  const k = Math.floor((room * dense) / side + 1e-6);
-  return k ? (k * side) / dense : room;
+export function crispSize(side, available) {
+  const pixelRatio = window.devicePixelRatio || 1;
+  const scale = Math.floor((available * pixelRatio) / side + 1e-6);
+  return scale ? (scale * side) / pixelRatio : available;
 }
 
 /**
- * Computes the values of color variables for code that cannot read variables (Plotly, canvas).
+ * Computes the values of CSS color variables, for code that cannot use variables (Plotly, canvas).
  * @param {HTMLElement} host
  * @param {string[]} names
  * @returns {string[]}
  */
-export function colours(host, names) {
+export function resolveColors(host, names) {
   const probe = host.appendChild(h('i', { hidden: true }));
-  const found = names.map((name) => {
+  const values = names.map((name) => {
     probe.style.color = `var(${name})`;
     return getComputedStyle(probe).color;
   });
   probe.remove();
-  return found;
+  return values;
 }

@@ -8,4 +8,4 @@ import { TERMS } from './glossary-terms.js';
  * @param {string} id
  * @returns {string} Empty if there is no such term.
  */
-export const told = (id) => (Object.hasOwn(TERMS, id) ? TERMS[id].tip : '');
+export const glossaryTip = (id) => (Object.hasOwn(TERMS, id) ? TERMS[id].tip : '');

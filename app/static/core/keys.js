@@ -1,23 +1,23 @@
-// Keyboard shortcuts: the table of all shortcuts, the sheet that lists them, and those that work on
-// every page. Other pages handle their own.
+// Keyboard shortcuts: the table of all shortcuts, the sheet that lists them, and the handlers for
+// those that work on every page. Each page handles its own.
 
-import { h, put } from './dom.js';
+import { h, setChildren } from './dom.js';
 
 /**
- * Keys, what they do, and on which page, if not on all.
+ * Keys, what they do, and the page on which they work, unless they work everywhere.
  * @type {[string[], string, string?][]}
  */
 const KEYS = [
-  [['?'], 'Show or close this sheet'],
-  [['1', '…', '9'], 'Go to a part of the page, in reading order: a panel, list or run'],
-  [['Tab'], 'Move within it; Enter activates, arrow keys move through images and options'],
+  [['?'], 'Show or hide this sheet'],
+  [['1', '…', '9'], 'Jump to a panel, list or run, in reading order'],
+  [['Tab'], 'Move within it. Enter activates; arrow keys move through images and options'],
   [
     ['Space'],
-    'Pause or continue the run; during a replay or after the run, play or freeze this view',
+    'Pause or continue the run. During a replay or after the run, play or freeze this view',
     'studio',
   ],
   [['←', '→'], 'Back or forward one frame; with Shift, one iteration', 'studio'],
-  [['Home', 'End'], 'Go to the start; go live', 'studio'],
+  [['Home', 'End'], 'Go to the start, or go live', 'studio'],
   [['PageUp', 'PageDown'], 'On the timeline: next or previous event', 'studio'],
   [['←', '→'], 'Previous or next image', 'inspect'],
   [['.'], 'Run one step of the selected size', 'studio'],
@@ -39,7 +39,7 @@ export const isTyping = (event) =>
     ),
   );
 
-/** The keys that work on every page, and the sheet that lists all. */
+/** The shortcuts that work on every page, and the sheet that lists all shortcuts. */
 export class Keys {
   /**
    * @param {HTMLElement} view
@@ -55,23 +55,23 @@ export class Keys {
     this.sheet.addEventListener('click', (event) => {
       if (event.target === this.sheet) this.sheet.close();
     }); // a click on the backdrop
-    document.addEventListener('keydown', (event) => this.#press(event));
+    document.addEventListener('keydown', (event) => this.#onKeydown(event));
   }
 
-  #press(event) {
+  #onKeydown(event) {
     if (isTyping(event) || event.repeat) return;
     if (event.key === '?') this.#toggle();
     else if (/^[1-9]$/.test(event.key) && !document.querySelector('dialog[open]'))
-      this.#enter(Number(event.key) - 1);
+      this.#focusPanel(Number(event.key) - 1);
   }
 
   #toggle() {
     if (this.sheet.open) return this.sheet.close();
-    const here = this.page();
-    const rows = KEYS.filter(([, , page]) => !page || page === here);
-    put(
+    const currentPage = this.page();
+    const rows = KEYS.filter(([, , page]) => !page || page === currentPage);
+    setChildren(
       this.sheet.querySelector('dl'),
-      rows.map(([keys, does]) =>
+      rows.map(([keys, description]) =>
         h(
           'div',
           null,
@@ -80,15 +80,15 @@ export class Keys {
             null,
             keys.map((key) => (key === '…' ? ' … ' : h('kbd', null, key))),
           ),
-          h('dd', null, does),
+          h('dd', null, description),
         ),
       ),
     );
     this.sheet.showModal();
   }
 
-  /** Focuses a visible panel by its position; a number beyond the last does nothing. */
-  #enter(index) {
+  /** Focuses a visible panel by its position. A number beyond the last one does nothing. */
+  #focusPanel(index) {
     const panels = [
       .../** @type {NodeListOf<HTMLElement>} */ (
         this.view.querySelectorAll(

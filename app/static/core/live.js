@@ -1,42 +1,42 @@
-// Polls the snapshot: one conditional GET, which the server holds until there is something new, or
-// answers with 304 after at most a second. Nothing is requested while the page is hidden.
+// Polls the snapshot with a conditional GET. The server responds as soon as there is something new,
+// or with 304 after at most a second. While the page is hidden, nothing is requested.
 
 /** @import { Snapshot } from './types.js' */
 
-const PERIOD = 400;
-const PATIENCE = 5000;
-const RETRY = 1000;
+const PERIOD_MS = 400;
+const TIMEOUT_MS = 5000;
+const RETRY_MS = 1000;
 
 /**
  * Polls the snapshot.
  * @param {string} url
  * @param {object} hooks
  * @param {(snapshot: Snapshot) => void} hooks.onSnapshot Called for each new snapshot.
- * @param {(seconds: number) => void} hooks.onAway Called while the server is not responding.
+ * @param {(seconds: number) => void} hooks.onOffline Called while the server is not responding.
  * @param {() => boolean} hooks.alive Polling ends when this is false.
  * @param {Record<string, string>} [hooks.headers] Sent with each request.
  * @param {(headers: Headers) => void} [hooks.onHeaders] Called for each response, new or not.
- * @returns {{ soon: () => void }} `soon` polls again shortly.
+ * @returns {{ pollSoon: () => void }} `pollSoon` polls again shortly.
  */
-export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders = () => {} }) {
+export function follow(url, { onSnapshot, onOffline, alive, headers = {}, onHeaders = () => {} }) {
   let etag = '';
   let boot = null;
-  let heard = performance.now();
+  let lastResponseAt = performance.now();
   /** @type {(value?: any) => void} */
   let wake = () => {};
 
-  async function ask() {
+  async function poll() {
     const response = await fetch(url, {
       headers: etag ? { ...headers, 'If-None-Match': etag, Prefer: 'wait=1' } : headers,
       cache: 'no-store',
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     });
     if (response.status !== 304 && !response.ok) throw new Error(`status ${response.status}`);
-    heard = performance.now();
-    const { headers: told } = response;
+    lastResponseAt = performance.now();
+    const { headers: responseHeaders } = response;
     if (response.status === 304) {
-      onAway(0);
-      return { told };
+      onOffline(0);
+      return { responseHeaders };
     }
     const snapshot = await response.json();
     if (boot && boot !== snapshot.boot) {
@@ -45,19 +45,19 @@ export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders
     } // another server process: its page may differ
     boot = snapshot.boot;
     etag = response.headers.get('ETag') ?? '';
-    onAway(0);
-    return { snapshot, told };
+    onOffline(0);
+    return { snapshot, responseHeaders };
   }
 
   const visible = () => document.visibilityState === 'visible';
   document.addEventListener('visibilitychange', () => visible() && wake());
   (async () => {
     while (alive()) {
-      let pause = PERIOD;
+      let pause = PERIOD_MS;
       if (visible()) {
-        let answer = {};
+        let result = {};
         try {
-          answer = await ask();
+          result = await poll();
         } catch (error) {
           if (!(
             error instanceof TypeError ||
@@ -66,14 +66,14 @@ export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders
             error.message.startsWith('status')
           ))
             console.error(error);
-          pause = RETRY;
-          onAway((performance.now() - heard) / 1000);
+          pause = RETRY_MS;
+          onOffline((performance.now() - lastResponseAt) / 1000);
         }
         try {
           // any error from here on is the page's, not the network's
-          if (answer.snapshot) onSnapshot(answer.snapshot);
-          // where the presenter is may be a moment of this snapshot's run
-          if (answer.told) onHeaders(answer.told);
+          if (result.snapshot) onSnapshot(result.snapshot);
+          // after the snapshot: the presenter may be at a moment of this snapshot's run
+          if (result.responseHeaders) onHeaders(result.responseHeaders);
         } catch (error) {
           console.error(error);
         }
@@ -84,5 +84,5 @@ export function follow(url, { onSnapshot, onAway, alive, headers = {}, onHeaders
       });
     }
   })();
-  return { soon: () => setTimeout(() => wake(), 120) };
+  return { pollSoon: () => setTimeout(() => wake(), 120) };
 }

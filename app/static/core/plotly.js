@@ -1,23 +1,22 @@
-// Plotly, served by the app and loaded when the first chart needs it. Each chart gets its own
-// layouts, because Plotly writes into them.
+// Plotly, served by the app and loaded when the first chart needs it.
 
-import { colours } from './dom.js';
+import { resolveColors } from './dom.js';
 
 let loading = null;
 
 /**
  * Loads Plotly once.
- * @param {string} address The script's address, with a version so that browsers can cache it.
+ * @param {string} url The script's address, with a version so that browsers can cache it.
  * @returns {Promise<any>}
  */
-export function plotly(address) {
+export function loadPlotly(url) {
   loading ??= new Promise((resolve, reject) => {
     const script = document.createElement('script');
-    script.src = address;
+    script.src = url;
     script.onload = () => resolve(globalThis.Plotly);
     script.onerror = () => {
       loading = null;
-      reject(new Error('plotly.min.js did not arrive'));
+      reject(new Error('Could not load plotly.min.js.'));
     };
     document.head.append(script);
   });
@@ -35,12 +34,12 @@ export const CONFIG = {
 /**
  * Makes a layout in the page's colors. Plotly writes into layouts, so each chart gets its own.
  * @param {HTMLElement} host
- * @param {Record<string, any>} more
+ * @param {Record<string, any>} overrides
  * @returns {Record<string, any>}
  */
-export function layout(host, more) {
-  const [ink, line, surface] = colours(host, ['--ink', '--line', '--surface']);
-  const font = { color: ink, size: 11, family: getComputedStyle(host).fontFamily };
+export function layout(host, overrides) {
+  const [textColor, lineColor, background] = resolveColors(host, ['--ink', '--line', '--surface']);
+  const font = { color: textColor, size: 11, family: getComputedStyle(host).fontFamily };
   return {
     paper_bgcolor: 'rgba(0,0,0,0)',
     plot_bgcolor: 'rgba(0,0,0,0)',
@@ -49,7 +48,7 @@ export function layout(host, more) {
     showlegend: false,
     autosize: true,
     margin: { l: 0, r: 0, t: 0, b: 0 },
-    hoverlabel: { bgcolor: surface, bordercolor: line, font },
-    ...more,
+    hoverlabel: { bgcolor: background, bordercolor: lineColor, font },
+    ...overrides,
   };
 }

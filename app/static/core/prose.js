@@ -1,5 +1,5 @@
-// Draws the texts that the server made from Markdown (app/lessons/prose.py): known elements and
-// text nodes, nothing else.
+// Renders the texts that the server generates from Markdown (app/lessons/prose.py). Creates only
+// known elements and text nodes.
 
 import { h, math } from './dom.js';
 
@@ -24,7 +24,7 @@ const TAGS = new Set([
   'pre',
 ]);
 
-const signs = (nodes) =>
+const renderMath = (nodes) =>
   nodes.map((node) =>
     typeof node === 'string'
       ? node
@@ -32,7 +32,7 @@ const signs = (nodes) =>
         ? h('br')
         : node.i
           ? h('i', null, node.i)
-          : h(node.sub ? 'sub' : 'sup', null, signs(node.sub ?? node.sup)),
+          : h(node.sub ? 'sub' : 'sup', null, renderMath(node.sub ?? node.sup)),
   );
 
 /**
@@ -40,37 +40,46 @@ const signs = (nodes) =>
  * @param {string} text
  * @returns {Child[]}
  */
-export const symbols = (text) =>
+export const renderSymbols = (text) =>
   text
     .split(/(?<!\w)([A-Za-zα-ω]_\w+)/)
     .map((piece, i) => (i % 2 ? math(piece[0], piece.slice(2)) : piece));
 
 /**
- * Draws a text.
+ * Renders a text.
  * @param {any[]} nodes From app/lessons/prose.py.
  * @param {object} hooks
- * @param {(name: string) => Child} hooks.place Makes the element for a run's number.
- * @param {(event: MouseEvent, address: string) => void} hooks.go Follows a link within the page.
+ * @param {(name: string) => Child} hooks.numberNode Makes the element for a run's number.
+ * @param {(event: MouseEvent, address: string) => void} hooks.followLink Follows a link within the
+ *   page.
  * @returns {Child[]}
  */
-export function draw(nodes, { place, go }) {
+export function draw(nodes, { numberNode, followLink }) {
   return nodes.map((node) => {
-    if (typeof node === 'string') return symbols(node);
+    if (typeof node === 'string') return renderSymbols(node);
     if (node.math)
       return h(
         node.block ? 'div' : 'span',
         { class: node.block ? 'formula' : 'math' },
-        signs(node.math),
+        renderMath(node.math),
       );
-    if (node.number) return place(node.number);
+    if (node.number) return numberNode(node.number);
     if (node.term)
-      return h('span', { class: 'term', tabindex: 0, 'data-term': node.term }, symbols(node.text));
+      return h(
+        'span',
+        { class: 'term', tabindex: 0, 'data-term': node.term },
+        renderSymbols(node.text),
+      );
     const children =
       node.tag === 'code' || node.tag === 'pre'
         ? node.children
-        : draw(node.children, { place, go });
+        : draw(node.children, { numberNode, followLink });
     if (node.tag === 'a')
-      return h('a', { href: node.href, onclick: (event) => go(event, node.href) }, children);
+      return h(
+        'a',
+        { href: node.href, onclick: (event) => followLink(event, node.href) },
+        children,
+      );
     return TAGS.has(node.tag) ? h(node.tag, null, children) : h('span', null, children);
   });
 }

@@ -4,31 +4,36 @@
 // @ts-expect-error: the server generates this module
 import { LOSS_TERMS } from './glossary-terms.js';
 
-/** @import { OwnTerms, Recipe, Term } from './types.js' */
+/** @import { WithCustomTerms, Recipe, Term } from './types.js' */
 
 /** Stacking order of the generator's loss, from zero upward; terms not listed here go on top. */
-const STACK = ['bn', 'kr', 'ce', 'aed', 'tv', 'l2'];
-const level = ({ name }) => (STACK.includes(name) ? STACK.indexOf(name) : STACK.length);
-const generator = LOSS_TERMS.filter((term) => term.loss === 'generator');
+const STACK_ORDER = ['bn', 'kr', 'ce', 'aed', 'tv', 'l2'];
+const stackIndex = ({ name }) =>
+  STACK_ORDER.includes(name) ? STACK_ORDER.indexOf(name) : STACK_ORDER.length;
+const generatorLoss = LOSS_TERMS.filter((term) => term.loss === 'generator');
 
-/** The generator's loss, stacked from zero upward in this order. @type {Term[]} */
-export const GENERATOR = generator
+/** The generator's loss terms, stacked from zero upward in this order. @type {Term[]} */
+export const GENERATOR = generatorLoss
   .filter((term) => !term.reward)
-  .sort((a, b) => level(a) - level(b));
+  .sort((a, b) => stackIndex(a) - stackIndex(b));
 /** Subtracted from the loss, so drawn below zero. @type {Term} */
-export const REWARD = generator.find((term) => term.reward);
+export const REWARD = generatorLoss.find((term) => term.reward);
 /** @type {Term[]} */
 export const STUDENT = LOSS_TERMS.filter((term) => term.loss === 'student');
 
-/** Of a run's own term, if the run does not say. */
-const OWN = 'light-dark(#3f9a3f, #7cc47c)';
-const PLAIN = '(?:#[0-9a-f]{3,8}|[a-z]+|(?:rgb|hsl|hwb|lab|lch|oklab|oklch)a?\\([-0-9.%,/ ]+\\))';
-/** Nothing but colors: a run may come from elsewhere, and CSS could fetch something. */
-const COLOR = new RegExp(`^(?:${PLAIN}|light-dark\\( *${PLAIN} *, *${PLAIN} *\\))$`, 'i');
+/** The color of a custom term that does not specify one. */
+const DEFAULT_CUSTOM_COLOR = 'light-dark(#3f9a3f, #7cc47c)';
+const SIMPLE_COLOR =
+  '(?:#[0-9a-f]{3,8}|[a-z]+|(?:rgb|hsl|hwb|lab|lch|oklab|oklch)a?\\([-0-9.%,/ ]+\\))';
+/** Accepts only colors: runs can come from elsewhere, and other CSS values could fetch URLs. */
+const COLOR = new RegExp(
+  `^(?:${SIMPLE_COLOR}|light-dark\\( *${SIMPLE_COLOR} *, *${SIMPLE_COLOR} *\\))$`,
+  'i',
+);
 
 /**
- * Lists the terms that a run's generator can have: those of the method and the run's own.
- * @param {OwnTerms} run
+ * Lists the terms that a run's generator can have: those of the method, and the run's custom terms.
+ * @param {WithCustomTerms} run
  * @returns {Term[]}
  */
 export const generatorTerms = (run) => [
@@ -36,7 +41,7 @@ export const generatorTerms = (run) => [
   ...(run.own_terms ?? []).map((term) => ({
     ...term,
     tip: term.tip || 'A custom loss term of this run.',
-    color: COLOR.test(term.color ?? '') ? term.color : OWN,
+    color: COLOR.test(term.color ?? '') ? term.color : DEFAULT_CUSTOM_COLOR,
   })),
   REWARD,
 ];
@@ -45,7 +50,7 @@ const UNWEIGHTED = ['kl'];
 
 /**
  * Looks up the weight of a term in its loss, α; 1 for terms without one.
- * @param {{ recipe: Recipe } & OwnTerms} snap
+ * @param {{ recipe: Recipe } & WithCustomTerms} snap
  * @param {string} name
  * @returns {number}
  */
@@ -57,8 +62,8 @@ export const weightOf = (snap, name) =>
       0);
 
 /**
- * Selects the terms that take part in this run.
- * @param {{ recipe: Recipe } & OwnTerms} snap
+ * Selects the terms that have a weight in this run.
+ * @param {{ recipe: Recipe } & WithCustomTerms} snap
  * @param {Term[]} terms
  * @returns {Term[]}
  */
@@ -69,12 +74,12 @@ const MAPS = {
   linearised: {
     short: 'CAM',
     title: 'Linearized CAM',
-    tip: 'Class activation map for a teacher with several layers after its last map: the gradient of the logit replaces the weights',
+    tip: 'Class activation map for a teacher with several layers after its last feature map. The gradient of the logit replaces the weights',
   },
   attention: {
     short: 'attention',
     title: '[CLS] attention',
-    tip: 'How much the class token of the last block attends to each patch; 1 is the uniform share',
+    tip: 'How much the class token of the last block attends to each patch. A value of 1 corresponds to uniform attention',
   },
   none: {
     short: '',

@@ -38,7 +38,7 @@
 
 /**
  * The selection in the scatter plot: a class, a lasso as text, or a lasso within a class.
- * @typedef {{ held?: number | null, lasso?: string | null }} Pick
+ * @typedef {{ selectedClass?: number | null, lasso?: string | null }} ScatterSelection
  */
 
 /**
@@ -48,7 +48,7 @@
  * @property {string | null} run
  * @property {ImageKey | null} sel The selected image.
  * @property {Moment | null} t Null means live.
- * @property {Pick} pick
+ * @property {ScatterSelection} pick
  * @property {'teacher' | 'student'} space
  * @property {2 | 3} dim
  * @property {string} colour What colors the points: `class`, `age`, a loss term…
@@ -73,9 +73,9 @@
  * @template T
  * @typedef {object} Parameter
  * @property {string[]} pages The pages that have it.
- * @property {'kept' | 'waits' | 'theirs' | 'gone'} elsewhere
+ * @property {'keep' | 'unshared' | 'ignore' | 'remove'} elsewhere
  * @property {boolean} [personal]
- * @property {T} fallback
+ * @property {T} defaultValue
  * @property {(text: string) => T | undefined} parse
  * @property {(value: T) => string} format
  */
@@ -109,13 +109,14 @@
 
 /**
  * A run's own term.
- * @typedef {{ name: string, title: string, tip: string, weight: number, color?: string }} OwnTerm
+ * @typedef {{ name: string, title: string, tip: string, weight: number, color?: string }}
+ *   CustomTerm
  */
 
 /**
  * A run's own loss terms, which are not in the table.
- * @typedef {object} OwnTerms
- * @property {OwnTerm[]} [own_terms]
+ * @typedef {object} WithCustomTerms
+ * @property {CustomTerm[]} [own_terms]
  */
 
 /**
@@ -270,16 +271,16 @@
  * @property {string} [cams] The sheet of maps, once requested.
  * @property {number} [step]
  * @property {number} [steps]
- * @property {Group} [whole]
+ * @property {Group} [finishedGroup]
  * @property {boolean} [replay]
- * @property {boolean} [early] Before the end of the iteration.
+ * @property {boolean} [unfinished] Before the end of the iteration.
  */
 
 /**
  * What the Studio draws at a moment.
  * @typedef {object} Frame
- * @property {number} finished Iterations that count as finished.
- * @property {Group | null} making The group in the last place.
+ * @property {number} finishedIterations Iterations that count as finished.
+ * @property {Group | null} current The group in the last place.
  * @property {Past | null} past Null when live.
  * @property {{ showing: number, live: number } | null} lag Iterations.
  * @property {boolean} [waiting] The moment has not arrived yet.
@@ -288,32 +289,32 @@
 /**
  * What a page shows, as it hands it to each of its panels: what is known of the run, when, and what
  * of it. A panel takes what it needs, and skips what has not changed since it last drew.
- * @template [Known=Snapshot]
- * @template [When=Frame]
- * @template [What=Selection]
- * @typedef {object} Shown
- * @property {Known} snapshot
- * @property {When} moment
- * @property {What} selection
+ * @template [Snap=Snapshot]
+ * @template [Time=Frame]
+ * @template [Selected=Selection]
+ * @typedef {object} PanelState
+ * @property {Snap} snapshot
+ * @property {Time} moment
+ * @property {Selected} selection
  */
 
 /**
  * A part of a page. Elements and services are arguments of its constructor.
- * @template [S=Shown]
+ * @template [S=PanelState]
  * @typedef {{ draw(shown: S): void }} Panel
  */
 
 /**
  * The image that the Studio's panels are about.
  * @typedef {object} Selection
- * @property {ImageKey | null} at
+ * @property {ImageKey | null} imageKey
  * @property {boolean} pinned A person selected it; otherwise it is one of the newest batch.
- * @property {ShownImage | null} image Null until it is known.
+ * @property {DisplayedImage | null} image Null until it is known.
  */
 
 /**
  * Classes and probabilities, most likely first.
- * @typedef {[number, number][]} Answers
+ * @typedef {[number, number][]} TopClasses
  */
 
 /**
@@ -325,8 +326,8 @@
  * @property {string} image
  * @property {Float32Array} cam
  * @property {Record<string, number>} [parts] Terms of its loss.
- * @property {Answers} [teacher_top]
- * @property {Answers} [student_top]
+ * @property {TopClasses} [teacher_top]
+ * @property {TopClasses} [student_top]
  * @property {{ i: number, c: number, d: number }[]} [nearest]
  * @property {number} [x]
  * @property {number} [y]
@@ -335,7 +336,7 @@
 
 /**
  * A piece of a contact sheet, or a whole image.
- * @typedef {object} Piece
+ * @typedef {object} Crop
  * @property {string} url
  * @property {number} [col]
  * @property {number} [row]
@@ -345,17 +346,17 @@
 
 /**
  * The image that the Studio's panels show.
- * @typedef {object} ShownImage
+ * @typedef {object} DisplayedImage
  * @property {number} it
  * @property {number} pos
  * @property {number} c
  * @property {number} p
  * @property {boolean} finished
- * @property {boolean} [replay]
+ * @property {boolean} [replayed]
  * @property {number | null} [step]
  * @property {Float32Array | null} cam Null if unknown at that moment.
  * @property {Sample | null} sample
- * @property {Piece} piece
+ * @property {Crop} crop
  * @property {number | null} [x]
  * @property {number} [y]
  * @property {number} [z]
@@ -403,7 +404,7 @@
  * @property {number[]} class_indices
  * @property {{ name: string }} teacher
  * @property {Judge & { indices: number[] } | null} judge
- * @property {OwnTerm[]} [own_terms]
+ * @property {CustomTerm[]} [own_terms]
  * @property {boolean} student
  * @property {Recipe} recipe
  * @property {Scale[]} scales
@@ -419,7 +420,7 @@
 
 /**
  * A real image and its distance.
- * @typedef {{ c: number, d: number, image?: string }} Near
+ * @typedef {{ c: number, d: number, image?: string }} RealNeighbor
  */
 
 /**
@@ -442,10 +443,10 @@
  * @property {Record<string, number>} parts
  * @property {Record<string, number[]>} batch
  * @property {string[]} shared Terms with one value per batch.
- * @property {Answers} [teacher_top]
- * @property {Answers} [student_top]
- * @property {Answers} [judge_top]
- * @property {{ of: number, pixels: boolean, found: Near[] }} [nearest] Real images.
+ * @property {TopClasses} [teacher_top]
+ * @property {TopClasses} [student_top]
+ * @property {TopClasses} [judge_top]
+ * @property {{ of: number, pixels: boolean, found: RealNeighbor[] }} [nearest] Real images.
  * @property {boolean} entered
  * @property {string} [warning]
  * @property {[number, number]} before
@@ -490,15 +491,15 @@
  */
 
 /** @typedef {{ name: string, low: number, high: number }} Condition */
-/** @typedef {{ name: string, down: boolean }} Sorting */
+/** @typedef {{ name: string, descending: boolean }} Sorting */
 
 /**
  * A column for sorting and filtering images; people see a value times `times`, plus `add`.
  * @typedef {object} Column
  * @property {string} name
  * @property {string} title
- * @property {number} [times]
- * @property {number} [add]
+ * @property {number} [scale]
+ * @property {number} [offset]
  * @property {string} [unit]
  * @property {boolean} [judge]
  */
@@ -561,17 +562,17 @@
 /**
  * What the Compare page knows of its runs.
  * @typedef {object} Comparison
- * @property {any} told The response of /kg/compare; null until it arrives.
+ * @property {any} response The response of /kg/compare; null until it arrives.
  * @property {any[]} runs All of them, in order.
- * @property {ComparedRun[]} ready Those whose columns have arrived.
+ * @property {ComparedRun[]} loadedRuns Those whose columns have arrived.
  */
 
 /** @typedef {'budget' | 'time' | 'step'} Axis */
 
 /**
  * A place on an axis.
- * @typedef {object} Place
- * @property {Axis} by
+ * @typedef {object} AxisPosition
+ * @property {Axis} axis
  * @property {'pixels' | 't' | 'step'} column The one that holds the axis.
  * @property {number} x
  * @property {number} max The end of the axis.
@@ -648,9 +649,9 @@
  * @property {number[]} [y]
  * @property {number[]} [z]
  * @property {string[]} [keys] Keys that persist from one set of points to the next.
- * @property {string[]} [colour] CSS colors.
- * @property {boolean[] | null} [faint] Points that are dimmed and ignore the pointer.
- * @property {boolean[] | null} [pale]
+ * @property {string[]} [colors] CSS colors.
+ * @property {boolean[] | null} [dimmed] Points that are dimmed and ignore the pointer.
+ * @property {boolean[] | null} [faded]
  * @property {number[]} [iteration]
  * @property {number[]} [pos]
  * @property {number[]} [value]
@@ -663,8 +664,8 @@
  * @property {number} y
  * @property {number} z
  * @property {number[]} [radii]
- * @property {string} colour
- * @property {boolean} faint
+ * @property {string} color
+ * @property {boolean} dimmed
  */
 
 /** @typedef {(x: number, y: number, z?: number) => number[]} Projection */
@@ -672,13 +673,13 @@
 /**
  * Callbacks of a cloud.
  * @typedef {object} CloudEvents
- * @property {(index: number) => void} click
- * @property {(indices: number[], lasso: string | null) => void} picked
- * @property {(index: number | null, x?: number, y?: number) => void} over
- * @property {(ctx: CanvasRenderingContext2D, project: Projection) => void} drawn
+ * @property {(index: number) => void} onClick
+ * @property {(indices: number[], lasso: string | null) => void} onSelect
+ * @property {(index: number | null, x?: number, y?: number) => void} onHover
+ * @property {(ctx: CanvasRenderingContext2D, project: Projection) => void} afterPaint
  */
 
-/** @typedef {{ sheet: ContactSheet, at: number, side: number }} WallTile */
+/** @typedef {{ sheet: ContactSheet, index: number, side: number }} GridTile */
 
 /**
  * What the loss strips know about their image.
@@ -686,7 +687,7 @@
  * @property {ImageDetail} image
  * @property {(index: number) => string} nameOf
  * @property {{ missing: number[], count: number, sum: number }} missing
- * @property {boolean} warm In warm-up.
+ * @property {boolean} inWarmup In warm-up.
  */
 
 /** @typedef {{ choice?: number, done?: boolean }} Prediction */

@@ -1,14 +1,14 @@
-// A class as a whole on the Inspect page: its mean image, and the student's results on real images
-// of it.
+// An overview of a class on the Inspect page: its mean image, and how the student classifies real
+// images of it.
 
-import { h, num, pct, put, s } from '../core/dom.js';
+import { h, num, pct, setChildren, s } from '../core/dom.js';
 
-/** @import { ImagesOfClass, Shown } from '../core/types.js' */
+/** @import { ImagesOfClass, PanelState } from '../core/types.js' */
 /** @import { RunStore } from '../store/run_store.js' */
 
 const CHART = { w: 240, h: 72 };
 
-/** A class as a whole. */
+/** An overview of a class. */
 export class ClassFacts {
   /** @param {HTMLElement} root */
   constructor(root) {
@@ -17,14 +17,14 @@ export class ClassFacts {
 
   /**
    * Draws the class if it has changed.
-   * @param {Shown<RunStore, null, ImagesOfClass>} shown
+   * @param {PanelState<RunStore, null, ImagesOfClass>} shown
    */
   draw({ snapshot: store, selection: { samples, tests } }) {
     this.store = store;
-    const key = `${store.mark} ${samples.c} ${samples.n} ${tests?.rows?.length ?? tests?.error ?? '-'}`;
+    const key = `${store.attemptKey} ${samples.c} ${samples.n} ${tests?.rows?.length ?? tests?.error ?? '-'}`;
     if (key === this.key) return;
     this.key = key;
-    put(
+    setChildren(
       this.root,
       h(
         'header',
@@ -43,7 +43,7 @@ export class ClassFacts {
     );
   }
 
-  #mean({ side, small, channels, n, sum }, several) {
+  #mean({ side, small, channels, n, sum }, showSide) {
     const canvas = h('canvas', {
       width: small,
       height: small,
@@ -62,26 +62,26 @@ export class ClassFacts {
       'figure',
       null,
       canvas,
-      h('figcaption', { class: 'small muted' }, several ? `${side} px, ${num(n)} images` : ''),
+      h('figcaption', { class: 'small muted' }, showSide ? `${side} px, ${num(n)} images` : ''),
     );
   }
 
   #scores(tests) {
-    const { over } = this.store;
-    const words = (text) => [
+    const { overview } = this.store;
+    const message = (text) => [
       h('h2', null, 'On real images'),
       h('p', { class: 'small muted' }, text),
     ];
-    if (!over.student) return words('This run has no student.');
-    if (!over.tests) return words('The student has not been tested yet.');
-    if (!tests) return words('…');
-    if (tests.error) return words(tests.error);
+    if (!overview.student) return message('This run has no student.');
+    if (!overview.tests) return message('The student has not been tested yet.');
+    if (!tests) return message('…');
+    if (tests.error) return message(tests.error);
     const { rows, real, n } = tests;
     const [, student, teacher] = rows.at(-1);
     const title = h('h2', null, real ? 'On real images' : 'On synthetic images');
-    const about = real
+    const description = real
       ? 'of this class classified correctly in the last test'
-      : 'of this class classified as by the teacher in the last test; there are no real images';
+      : 'of this class classified as the teacher does in the last test; there are no real images';
     if (student == null)
       return [
         title,
@@ -91,23 +91,23 @@ export class ClassFacts {
           'This run’s tests have no per-class results, or no images of this class.',
         ),
       ];
-    const taken = (who, list) =>
+    const mistakes = (subject, list) =>
       list.length
         ? h(
             'div',
             null,
-            h('h3', null, `${who} mistakes it for`),
+            h('h3', null, `${subject} mistakes it for`),
             h(
               'ol',
               { class: 'top5' },
-              list.map(([named, count]) =>
+              list.map(([predicted, count]) =>
                 h(
                   'li',
                   null,
                   h(
                     'span',
-                    { title: over.classes[named] },
-                    over.classes[named] ?? `class ${named}`,
+                    { title: overview.classes[predicted] },
+                    overview.classes[predicted] ?? `class ${predicted}`,
                   ),
                   h(
                     'span',
@@ -115,7 +115,7 @@ export class ClassFacts {
                       class: 'track',
                       style: {
                         '--v': count / list[0][1],
-                        '--c': `var(--c${this.store.colours[named] ?? 0})`,
+                        '--c': `var(--c${this.store.colorSlots[predicted] ?? 0})`,
                       },
                     },
                     h('i'),
@@ -126,9 +126,9 @@ export class ClassFacts {
             ),
           )
         : null;
-    const confused = [
-      taken('The student', tests.student),
-      taken('The teacher', tests.teacher),
+    const confusions = [
+      mistakes('The student', tests.student),
+      mistakes('The teacher', tests.teacher),
     ].filter(Boolean);
     return [
       title,
@@ -145,11 +145,11 @@ export class ClassFacts {
       h(
         'p',
         { class: 'small muted' },
-        `${about} (${num(n)} images over all classes; overall ${pct(tests.all[0], 1)}).`,
+        `${description} (${num(n)} images over all classes; overall ${pct(tests.all[0], 1)}).`,
       ),
-      rows.length > 1 ? this.#course(rows) : null,
-      ...confused,
-      confused.length
+      rows.length > 1 ? this.#history(rows) : null,
+      ...confusions,
+      confusions.length
         ? h('p', { class: 'small muted' }, 'Misclassified images in that test, by predicted class.')
         : h(
             'p',
@@ -162,11 +162,11 @@ export class ClassFacts {
   }
 
   /** The accuracy, test by test. */
-  #course(rows) {
-    const { w, h: tall } = CHART;
+  #history(rows) {
+    const { w, h: height } = CHART;
     const known = rows.filter(([, share]) => share != null);
     const x = (i) => 4 + ((w - 8) * i) / Math.max(1, known.length - 1);
-    const y = (v) => tall - 4 - (tall - 8) * v;
+    const y = (v) => height - 4 - (height - 8) * v;
     const teacher = rows.findLast(([, , t]) => t != null)?.[2];
     return h(
       'figure',
@@ -174,7 +174,7 @@ export class ClassFacts {
       s(
         'svg',
         {
-          viewBox: `0 0 ${w} ${tall}`,
+          viewBox: `0 0 ${w} ${height}`,
           role: 'img',
           'aria-label': `Student: from ${pct(known[0][1])} to ${pct(known.at(-1)[1])} over ${known.length} tests`,
         },

@@ -1,14 +1,14 @@
-// One class on the Inspect page: all its images, sorted and filtered, beside what class_facts.js
-// says of the class as a whole.
+// One class on the Inspect page: all its images, sorted and filtered. class_facts.js describes the
+// class as a whole.
 
-import { h, num, pct, put, setAttr, setText } from '../core/dom.js';
+import { h, num, pct, setChildren, setAttr, setText } from '../core/dom.js';
 import { ClassFacts } from './class_facts.js';
 import { generatorTerms, inUse } from '../core/terms.js';
-import { value } from '../charts/loss_strips.js';
+import { formatLoss } from '../charts/loss_strips.js';
 import { VirtualGrid } from '../charts/virtual_grid.js';
-import * as where from '../store/image_filter.js';
+import * as imageFilter from '../store/image_filter.js';
 
-/** @import { Changes, ImagesOfClass, Shown } from '../core/types.js' */
+/** @import { Changes, ImagesOfClass, PanelState } from '../core/types.js' */
 /** @import { RunStore } from '../store/run_store.js' */
 
 /** All images of a class, sorted and filtered, and the class as a whole. */
@@ -17,7 +17,7 @@ export class Collection {
    * @param {HTMLElement} root
    * @param {object} hooks
    * @param {(it: number, pos: number) => void} hooks.open Called when an image is selected.
-   * @param {(changes: Changes) => void} hooks.change Changes what is shown, via the address.
+   * @param {(changes: Changes) => void} hooks.change Changes the address, and so what is shown.
    */
   constructor(root, { open, change }) {
     this.root = root;
@@ -27,29 +27,29 @@ export class Collection {
     /** @type {HTMLSelectElement} */
     this.sort = root.querySelector('.sort');
     /** @type {HTMLButtonElement} */
-    this.way = root.querySelector('.way');
+    this.directionButton = root.querySelector('.way');
     /** @type {HTMLFormElement} */
-    this.filter = root.querySelector('.filter');
+    this.filterForm = root.querySelector('.filter');
     /** @type {HTMLSelectElement} */
-    this.what = root.querySelector('.what');
+    this.filterColumn = root.querySelector('.what');
     /** @type {HTMLInputElement} */
-    this.low = root.querySelector('.low');
+    this.lowField = root.querySelector('.low');
     /** @type {HTMLInputElement} */
-    this.high = root.querySelector('.high');
+    this.highField = root.querySelector('.high');
     /** @type {HTMLSelectElement} */
-    this.which = root.querySelector('.which');
+    this.filterChoice = root.querySelector('.which');
     /** @type {HTMLElement} */
     this.chips = root.querySelector('.chips');
     /** @type {HTMLElement} */
     this.count = root.querySelector('.count');
     /** @type {HTMLButtonElement} */
-    this.newer = root.querySelector('.newer');
+    this.newerButton = root.querySelector('.newer');
     /** @type {HTMLAnchorElement} */
-    this.png = root.querySelector('.png');
+    this.pngLink = root.querySelector('.png');
     /** @type {HTMLAnchorElement} */
-    this.zip = root.querySelector('.zip');
+    this.zipLink = root.querySelector('.zip');
     /** @type {HTMLElement} */
-    this.range = root.querySelector('.range');
+    this.rangeFields = root.querySelector('.range');
     this.grid = new VirtualGrid(root.querySelector('.wall'), {
       open: (i) => {
         const { it, pos } = this.samples.columns;
@@ -58,17 +58,17 @@ export class Collection {
       describe: (i) => this.#describe(this.order[i]),
     });
     this.sort.addEventListener('change', () =>
-      this.change({ sort: this.#sorted(this.sort.value, this.sorting.down) }),
+      this.change({ sort: this.#sortParameter(this.sort.value, this.sorting.descending) }),
     );
-    this.way.addEventListener('click', () =>
-      this.change({ sort: this.#sorted(this.sorting.name, !this.sorting.down) }),
+    this.directionButton.addEventListener('click', () =>
+      this.change({ sort: this.#sortParameter(this.sorting.name, !this.sorting.descending) }),
     );
-    this.what.addEventListener('change', () => this.#fields());
-    this.newer.addEventListener('click', () => {
-      this.held = null;
+    this.filterColumn.addEventListener('change', () => this.#updateFilterFields());
+    this.newerButton.addEventListener('click', () => {
+      this.frozen = null;
       this.change({});
     });
-    this.filter.addEventListener('submit', (e) => {
+    this.filterForm.addEventListener('submit', (e) => {
       e.preventDefault();
       this.#add();
     });
@@ -76,70 +76,75 @@ export class Collection {
 
   /**
    * Draws the class.
-   * @param {Shown<RunStore, null, ImagesOfClass>} shown
+   * @param {PanelState<RunStore, null, ImagesOfClass>} state
    */
-  draw(shown) {
-    const { snapshot: store, selection } = shown;
+  draw(state) {
+    const { snapshot: store, selection } = state;
     const { samples, sort, where: conditions } = selection;
-    const other = this.samples !== samples;
+    const isNewClass = this.samples !== samples;
     this.store = store;
     this.samples = samples;
-    this.sorting = where.sorting(sort, store.over.own_terms);
-    this.conditions = where.parse(conditions, store.over.own_terms);
-    const terms = inUse(store.over, generatorTerms(store.over));
-    if (other) this.#columns(terms);
+    this.sorting = imageFilter.parseSorting(sort, store.overview.own_terms);
+    this.conditions = imageFilter.parse(conditions, store.overview.own_terms);
+    const terms = inUse(store.overview, generatorTerms(store.overview));
+    if (isNewClass) this.#columns(terms);
     this.sort.value = this.sorting.name;
-    setText(this.way, this.sorting.down ? 'highest first ↓' : 'lowest first ↑');
-    this.#hold(`${store.mark} ${samples.c} ${sort} ${conditions}`);
-    this.order = where.choose(samples.columns, this.conditions, this.sorting, this.held.n);
-    const { sheets, place, columns } = samples;
+    setText(this.directionButton, this.sorting.descending ? 'highest first ↓' : 'lowest first ↑');
+    this.#freeze(`${store.attemptKey} ${samples.c} ${sort} ${conditions}`);
+    this.order = imageFilter.selectRows(
+      samples.columns,
+      this.conditions,
+      this.sorting,
+      this.frozen.n,
+    );
+    const { sheets, positions, columns } = samples;
     this.grid.show(
       this.order.map((i) => ({
-        sheet: sheets[place[i].sheet],
-        at: place[i].at,
+        sheet: sheets[positions[i].sheet],
+        index: positions[i].index,
         side: columns.side[i],
       })),
-      `${this.held.key}${this.#grows() ? '' : ` ${this.held.n}`}`,
+      `${this.frozen.key}${this.#appendsOnly() ? '' : ` ${this.frozen.n}`}`,
     );
     this.#chips();
     this.#count();
-    this.facts.draw(shown);
+    this.facts.draw(state);
   }
 
   /**
-   * A sorted list stays put while the run continues: new images wait for a click.
+   * Keeps a sorted list unchanged while the run continues. New images appear on a click.
    */
-  #hold(key) {
+  #freeze(key) {
     const { n, done, total } = this.samples;
-    if (this.held?.key !== key || this.#grows() || !this.held.whole)
-      this.held = { key, n, done, whole: done >= total };
+    if (this.frozen?.key !== key || this.#appendsOnly() || !this.frozen.isComplete)
+      this.frozen = { key, n, done, isComplete: done >= total };
   }
 
-  /** Are new images only appended after those shown? */
-  #grows() {
-    return this.sorting.name === 'it' && !this.sorting.down;
+  /** Are new images only ever appended? */
+  #appendsOnly() {
+    return this.sorting.name === 'it' && !this.sorting.descending;
   }
 
-  #sorted(name, down) {
-    return name === 'it' && !down ? null : `${down ? '-' : ''}${name}`;
+  #sortParameter(name, descending) {
+    return name === 'it' && !descending ? null : `${descending ? '-' : ''}${name}`;
   }
 
   #columns(terms) {
-    const columns = where.columnsOf(terms, Boolean(this.store.over.judge));
-    const sides = new Set(this.store.over.scales.map(({ side }) => side));
+    const columns = imageFilter.columnsOf(terms, Boolean(this.store.overview.judge));
+    const sides = new Set(this.store.overview.scales.map(({ side }) => side));
     const options = () =>
       columns
         .filter(({ name }) => name !== 'side' || sides.size > 1)
         .map(({ name, title }) => h('option', { value: name }, title));
-    put(this.sort, options());
-    put(this.what, options());
-    this.what.value = 'p';
-    this.#fields();
+    setChildren(this.sort, options());
+    setChildren(this.filterColumn, options());
+    this.filterColumn.value = 'p';
+    this.#updateFilterFields();
   }
 
-  /** Two numbers for most columns; a choice for the pool and the resolution. */
-  #fields() {
-    const name = this.what.value;
+  /** Most columns have two numeric fields; pool and resolution have a menu instead. */
+  #updateFilterFields() {
+    const name = this.filterColumn.value;
     const choices =
       name === 'pool'
         ? [
@@ -147,21 +152,21 @@ export class Collection {
             ['0', 'not in the pool'],
           ]
         : name === 'side'
-          ? [...new Set(this.store.over.scales.map(({ side }) => side))].map((side) => [
+          ? [...new Set(this.store.overview.scales.map(({ side }) => side))].map((side) => [
               side,
               `${side} px`,
             ])
           : null;
-    setAttr(this.which, 'hidden', !choices);
-    setAttr(this.range, 'hidden', Boolean(choices));
-    put(
-      this.which,
+    setAttr(this.filterChoice, 'hidden', !choices);
+    setAttr(this.rangeFields, 'hidden', Boolean(choices));
+    setChildren(
+      this.filterChoice,
       (choices ?? []).map(([v, label]) => h('option', { value: v }, label)),
     );
-    const percent = where.columnOf(name).times ? ', %' : '';
+    const percent = imageFilter.columnOf(name).scale ? ', %' : '';
     for (const [field, words] of /** @type {const} */ ([
-      [this.low, 'at least'],
-      [this.high, 'at most'],
+      [this.lowField, 'at least'],
+      [this.highField, 'at most'],
     ])) {
       setAttr(field, 'placeholder', words + percent);
       field.value = '';
@@ -169,25 +174,26 @@ export class Collection {
   }
 
   #add() {
-    const name = this.what.value;
-    const read = (field, open) => (field.value === '' ? open : where.meant(name, +field.value));
-    const [low, high] = this.which.hidden
-      ? [read(this.low, -Infinity), read(this.high, Infinity)]
-      : [+this.which.value, +this.which.value];
-    if (low === -Infinity && high === Infinity) return void this.low.focus();
-    this.#only([...this.conditions.filter((c) => c.name !== name), { name, low, high }]);
-    this.low.value = this.high.value = '';
+    const name = this.filterColumn.value;
+    const readBound = (field, open) =>
+      field.value === '' ? open : imageFilter.fromDisplayed(name, +field.value);
+    const [low, high] = this.filterChoice.hidden
+      ? [readBound(this.lowField, -Infinity), readBound(this.highField, Infinity)]
+      : [+this.filterChoice.value, +this.filterChoice.value];
+    if (low === -Infinity && high === Infinity) return void this.lowField.focus();
+    this.#setConditions([...this.conditions.filter((c) => c.name !== name), { name, low, high }]);
+    this.lowField.value = this.highField.value = '';
   }
 
-  #only(conditions) {
-    this.change({ where: where.format(conditions) || null });
+  #setConditions(conditions) {
+    this.change({ where: imageFilter.format(conditions) || null });
   }
 
   #chips() {
-    const text = where.format(this.conditions);
-    if (text === this.chipped) return;
-    this.chipped = text;
-    put(
+    const text = imageFilter.format(this.conditions);
+    if (text === this.chipsKey) return;
+    this.chipsKey = text;
+    setChildren(
       this.chips,
       this.conditions.map((c, at) =>
         h(
@@ -195,10 +201,10 @@ export class Collection {
           {
             type: 'button',
             class: 'chip',
-            'aria-label': `Remove: ${where.words(c)}`,
-            onclick: () => this.#only(this.conditions.filter((_, i) => i !== at)),
+            'aria-label': `Remove: ${imageFilter.describe(c)}`,
+            onclick: () => this.#setConditions(this.conditions.filter((_, i) => i !== at)),
           },
-          where.words(c),
+          imageFilter.describe(c),
           ' ×',
         ),
       ),
@@ -207,39 +213,39 @@ export class Collection {
 
   #count() {
     const { samples, order, store } = this;
-    const all = this.held.n;
-    const { most } = store.over;
-    const whole = samples.done >= samples.total;
+    const total = this.frozen.n;
+    const { most } = store.overview;
+    const isComplete = samples.done >= samples.total;
     const lost = samples.lost.length
       ? ` ${num(samples.lost.length)} iterations could not be read.`
       : '';
-    const late = samples.n - all;
-    setText(this.newer, late ? `${num(late)} new` : '');
-    setAttr(this.newer, 'hidden', !late);
+    const newCount = samples.n - total;
+    setText(this.newerButton, newCount ? `${num(newCount)} new` : '');
+    setAttr(this.newerButton, 'hidden', !newCount);
     setText(
       this.count,
-      (whole
-        ? order.length === all
-          ? all === 1
+      (isComplete
+        ? order.length === total
+          ? total === 1
             ? '1 image'
-            : `${num(all)} images`
+            : `${num(total)} images`
           : order.length
-            ? `${num(order.length)} of ${num(all)} images`
-            : `None of ${num(all)} images match. Remove a filter.`
+            ? `${num(order.length)} of ${num(total)} images`
+            : `None of ${num(total)} images match. Remove a filter.`
         : `${num(order.length)} images, loading more…`) + lost,
     );
-    for (const [link, form, limit, label] of /** @type {const} */ ([
-      [this.png, 'grid', most.grid, 'PNG grid'],
-      [this.zip, 'zip', most.zip, 'ZIP'],
+    for (const [link, format, limit, label] of /** @type {const} */ ([
+      [this.pngLink, 'grid', most.grid, 'PNG grid'],
+      [this.zipLink, 'zip', most.zip, 'ZIP'],
     ])) {
-      const on = whole && order.length > 0;
-      const query = `&sort=${this.sorting.down ? '-' : ''}${this.sorting.name}&where=${encodeURIComponent(where.format(this.conditions))}`;
+      const isAvailable = isComplete && order.length > 0;
+      const query = `&sort=${this.sorting.descending ? '-' : ''}${this.sorting.name}&where=${encodeURIComponent(imageFilter.format(this.conditions))}`;
       setAttr(
         link,
         'href',
-        on ? store.address(`${form}/${samples.c}/${this.held.done}`, query) : null,
+        isAvailable ? store.url(`${format}/${samples.c}/${this.frozen.done}`, query) : null,
       );
-      setAttr(link, 'aria-disabled', String(!on));
+      setAttr(link, 'aria-disabled', String(!isAvailable));
       setText(link, order.length > limit ? `${label}, first ${num(limit)}` : label);
     }
   }
@@ -249,7 +255,7 @@ export class Collection {
     const { name } = this.sorting;
     const v = columns[name]?.[i];
     const it = columns.it[i] + 1;
-    const said =
+    const text =
       name === 'it'
         ? `iter. ${num(it)}`
         : name === 'pool'
@@ -258,16 +264,16 @@ export class Collection {
             : 'not in pool'
           : v == null
             ? '–'
-            : where.columnOf(name).times
+            : imageFilter.columnOf(name).scale
               ? pct(v)
               : name === 'side'
                 ? `${v} px`
                 : name === 'rank'
                   ? `no. ${num(v)}`
-                  : value(v);
+                  : formatLoss(v);
     return {
-      caption: said,
-      label: `${this.store.over.classes[this.samples.c]}, iteration ${it}, image ${columns.pos[i] + 1}${name === 'it' ? '' : `, ${where.columnOf(name).title} ${said}`}`,
+      caption: text,
+      label: `${this.store.overview.classes[this.samples.c]}, iteration ${it}, image ${columns.pos[i] + 1}${name === 'it' ? '' : `, ${imageFilter.columnOf(name).title} ${text}`}`,
     };
   }
 }

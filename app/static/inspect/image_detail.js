@@ -1,23 +1,24 @@
 // One image on the Inspect page: the image, its maps and its loss, with the networks' predictions
 // (predictions.js), how it was made, and similar images (relatives.js).
 
-import { h, math, num, picture, put, setAttr, setText, term } from '../core/dom.js';
+import { h, math, num, picture, setChildren, setAttr, setText, term } from '../core/dom.js';
 import { scaleOf } from '../store/groups.js';
-import { cellSize, figure, ghost, grid, hinge } from '../charts/maps.js';
+import { cellSize, mapFigure, placeholder, mapGrid, missingEvidence } from '../charts/maps.js';
 import * as strips from '../charts/loss_strips.js';
 import { Predictions } from './predictions.js';
-import { Relatives, sure } from './relatives.js';
+import { Relatives, confidence } from './relatives.js';
 import { Surface } from '../charts/surface.js';
 import { generatorTerms, inUse, mapNames } from '../core/terms.js';
 
-/** @import { Changes, ImageAndNeighbors, ImageDetail, Props, Shown } from '../core/types.js' */
+/** @import { Changes, ImageAndNeighbors, ImageDetail, PanelState } from '../core/types.js' */
+/** @import { Props } from '../core/types.js' */
 /** @import { RunStore } from '../store/run_store.js' */
 
-const LARGEST = 280;
-const OPERATOR = 16;
+const MAX_SIDE = 280;
+const OPERATOR_WIDTH = 16;
 
-/** In the order in which people ask; the term shared by the whole batch comes last. */
-const ORDER = ['ce', 'kr', 'adv', 'aed', 'tv', 'l2', 'bn'];
+/** The order of the terms. The one shared by the whole batch comes last. */
+const TERM_ORDER = ['ce', 'kr', 'adv', 'aed', 'tv', 'l2', 'bn'];
 
 /** One image in full. */
 export class ImageView {
@@ -25,15 +26,15 @@ export class ImageView {
    * @param {HTMLElement} root
    * @param {object} hooks
    * @param {string} hooks.plotly Address of Plotly.
-   * @param {(step: number | null) => void} hooks.step Shows the frame at that step; null is the
+   * @param {(step: number | null) => void} hooks.onStep Shows the frame at that step; null is the
    *   finished image.
    * @param {(changes: Changes) => Props} hooks.link Makes the attributes of a link on this page.
    */
-  constructor(root, { plotly, step, link }) {
+  constructor(root, { plotly, onStep, link }) {
     this.root = root;
-    this.step = step;
+    this.onStep = onStep;
     /** @type {HTMLElement} */
-    this.key = root.querySelector('.in-key');
+    this.panel = root.querySelector('.in-key');
     /** @type {HTMLElement} */
     this.equation = root.querySelector('.equation');
     /** @type {HTMLElement} */
@@ -43,63 +44,63 @@ export class ImageView {
     /** @type {HTMLElement} */
     this.lossNote = root.querySelector('.loss-note');
     /** @type {HTMLButtonElement} */
-    this.why = root.querySelector('.why');
+    this.explainButton = root.querySelector('.why');
     this.predictions = new Predictions(root.querySelector('.tops'));
-    this.relatives = new Relatives(root.querySelector('.side'), { step, link });
+    this.relatives = new Relatives(root.querySelector('.side'), { onStep, link });
     /** @type {HTMLElement} */
-    this.solid = root.querySelector('.surface');
-    this.surface = new Surface(this.solid, plotly);
-    this.why.addEventListener('click', () =>
-      setAttr(this.why, 'aria-expanded', String(this.root.classList.toggle('explained'))),
+    this.surfaceHost = root.querySelector('.surface');
+    this.surface = new Surface(this.surfaceHost, plotly);
+    this.explainButton.addEventListener('click', () =>
+      setAttr(this.explainButton, 'aria-expanded', String(this.root.classList.toggle('explained'))),
     );
-    this.key.addEventListener('change', (e) => {
+    this.panel.addEventListener('change', (e) => {
       const { name, value } = /** @type {HTMLInputElement} */ (e.target);
       if (name === 'kg-in-as') {
-        this.as = value;
+        this.mapView = value;
         if (this.image) this.#equation();
       }
     });
-    new ResizeObserver(() => this.image && this.#equation(true)).observe(this.key);
+    new ResizeObserver(() => this.image && this.#equation(true)).observe(this.panel);
   }
 
   /**
    * Draws the image.
-   * @param {Shown<RunStore, number | null, ImageAndNeighbors>} shown At a generator step; null is
-   *   the finished image.
+   * @param {PanelState<RunStore, number | null, ImageAndNeighbors>} state At a generator step; null
+   *   is the finished image.
    */
-  draw(shown) {
-    const { snapshot: store, moment: at } = shown;
-    const { image, neighbors } = shown.selection;
-    const other = this.image !== image;
+  draw(state) {
+    const { snapshot: store, moment } = state;
+    const { image, neighbors } = state.selection;
+    const isNewImage = this.image !== image;
     this.store = store;
     this.image = image;
-    this.at = at;
-    const { over } = store;
-    const scale = scaleOf(over, image.iteration);
+    this.currentStep = moment;
+    const { overview } = store;
+    const scale = scaleOf(overview, image.iteration);
     const target = scale?.target.flat() ?? [];
     this.scale = image.map[0] * image.map[1] && target.length === image.cam.length ? scale : null;
-    this.missing = hinge(target, this.scale ? image.cam : []);
-    if (other) {
+    this.missing = missingEvidence(target, this.scale ? image.cam : []);
+    if (isNewImage) {
       this.size = null;
       this.frame = undefined;
     }
     this.#equation();
-    const terms = inUse(over, generatorTerms(over)).sort(
-      (a, b) => ORDER.indexOf(a.name) - ORDER.indexOf(b.name),
+    const terms = inUse(overview, generatorTerms(overview)).sort(
+      (a, b) => TERM_ORDER.indexOf(a.name) - TERM_ORDER.indexOf(b.name),
     );
-    strips.draw(this.strips, terms, over, neighbors?.shared, {
+    strips.draw(this.strips, terms, overview, neighbors?.shared, {
       image,
       nameOf: (index) => store.nameOf(index),
       missing: this.missing,
-      warm: image.iteration < over.warmup,
+      inWarmup: image.iteration < overview.warmup,
     });
-    strips.note(this.lossNote, image);
-    this.predictions.draw(shown);
-    this.relatives.draw(shown);
+    strips.drawBatchSize(this.lossNote, image);
+    this.predictions.draw(state);
+    this.relatives.draw(state);
   }
 
   /**
-   * The recorded steps of how it was made.
+   * The recorded steps of the image.
    * @returns {ImageDetail['frames']}
    */
   get frames() {
@@ -108,7 +109,9 @@ export class ImageView {
 
   /** The frame being shown; -1 for the finished image. */
   #frame() {
-    return this.at == null ? -1 : this.frames.findIndex(({ step }) => step === this.at);
+    return this.currentStep == null
+      ? -1
+      : this.frames.findIndex(({ step }) => step === this.currentStep);
   }
 
   // --- the key region ---------------------------------------------------------------------------
@@ -117,25 +120,25 @@ export class ImageView {
     const {
       image,
       scale,
-      store: { over },
+      store: { overview },
     } = this;
-    const width = this.key.clientWidth - 32;
-    const narrow = width < 720;
-    const solid = this.as === 'surface' && Boolean(scale);
+    const width = this.panel.clientWidth - 32;
+    const isNarrow = width < 720;
+    const surfaceHost = this.mapView === 'surface' && Boolean(scale);
     if (width <= 0) return;
-    setAttr(this.key.querySelector('.seg'), 'hidden', !scale);
-    this.surface.show(solid);
-    setAttr(this.equation, 'hidden', solid);
-    if (solid) {
-      if (!resized) this.surface.draw(scale, image.cam, mapNames(over).short);
+    setAttr(this.panel.querySelector('.seg'), 'hidden', !scale);
+    this.surface.show(surfaceHost);
+    setAttr(this.equation, 'hidden', surfaceHost);
+    if (surfaceHost) {
+      if (!resized) this.surface.draw(scale, image.cam, mapNames(overview).short);
       return;
     }
-    const room = narrow
+    const available = isNarrow
       ? Math.floor((width - 20) / 2)
-      : Math.min(LARGEST, Math.floor((width - 2 * OPERATOR - 6 * 12) / 4));
-    const cell = scale ? cellSize(scale, image.side, room) : room;
+      : Math.min(MAX_SIDE, Math.floor((width - 2 * OPERATOR_WIDTH - 6 * 12) / 4));
+    const cell = scale ? cellSize(scale, image.side, available) : available;
     const side = cell * (scale ? Math.max(scale.h, scale.w) : 1);
-    const size = `${cell} ${side} ${narrow}`;
+    const size = `${cell} ${side} ${isNarrow}`;
     const frame = this.#frame();
     if (size === this.size && frame === this.frame) return;
     if (size !== this.size) this.#figures(cell, side);
@@ -149,13 +152,13 @@ export class ImageView {
       image,
       scale,
       missing: { missing, count, sum },
-      store: { over },
+      store: { overview },
     } = this;
-    const names = mapNames(over);
-    const fine = image.side > 64 ? ' fine' : '';
+    const names = mapNames(overview);
+    const smoothClass = image.side > 64 ? ' fine' : '';
     this.equation.style.setProperty('--cell', `${cell}px`);
     this.equation.style.setProperty('--side', `${side}px`);
-    this.large = h('div', { class: `pic-lg${fine}${scale ? '' : ' bare'}` });
+    this.largeImage = h('div', { class: `pic-lg${smoothClass}${scale ? '' : ' bare'}` });
     this.slider = this.frames.length
       ? h('input', {
           type: 'range',
@@ -163,23 +166,23 @@ export class ImageView {
           max: this.frames.length,
           step: 1,
           'aria-label': 'Generation step',
-          oninput: () => this.step(this.frames[+this.slider.value]?.step ?? null),
+          oninput: () => this.onStep(this.frames[+this.slider.value]?.step ?? null),
         })
       : null;
-    this.moment = h('small', { class: 'moment' });
-    const op = (sign) => h('div', { class: 'op', 'aria-hidden': 'true' }, sign);
-    const own = figure('Image', `${image.side} × ${image.side}`, this.large);
-    own.append(h('div', { class: 'scrub' }, this.slider, this.moment));
-    const top = Math.max(1, ...image.cam);
+    this.stepLabel = h('small', { class: 'moment' });
+    const operator = (sign) => h('div', { class: 'op', 'aria-hidden': 'true' }, sign);
+    const imageFigure = mapFigure('Image', `${image.side} × ${image.side}`, this.largeImage);
+    imageFigure.append(h('div', { class: 'scrub' }, this.slider, this.stepLabel));
+    const max = Math.max(1, ...image.cam);
     this.equation.classList.toggle('bare', !scale);
     if (!scale) {
-      put(
+      setChildren(
         this.equation,
-        own,
-        figure(
+        imageFigure,
+        mapFigure(
           names.title,
           '',
-          ghost(
+          placeholder(
             image.map[0] * image.map[1] > 1
               ? 'The target for this map is unknown.'
               : 'This teacher has no spatial map, so key region is off.',
@@ -190,61 +193,61 @@ export class ImageView {
       return;
     }
     const target = scale.target.flat();
-    const off = over.recipe.weights.kr === 0;
-    put(
+    const isDisabled = overview.recipe.weights.kr === 0;
+    setChildren(
       this.equation,
-      own,
-      op(''),
-      figure(
+      imageFigure,
+      operator(''),
+      mapFigure(
         term(
           'Target',
           'G(i, j): a Gaussian with peak i at the center and a width of j cells; Full(n): n everywhere. The loss pushes the map to at least this height.',
         ),
-        over.map.label,
-        grid('', scale, target, null, 'Target'),
+        overview.map.label,
+        mapGrid('', scale, target, null, 'Target'),
       ),
-      op('−'),
-      figure(
+      operator('−'),
+      mapFigure(
         term(
           names.title,
           `${names.tip}: how strongly each of the ${scale.h} × ${scale.w} cells supports the class, according to the teacher. Raw values; the color scale ends at the map’s maximum, or at 1 if that is higher.`,
         ),
         names.title.length > 9 ? '' : 'evidence, raw',
-        grid(
+        mapGrid(
           '',
           scale,
           image.cam,
           missing,
           `${names.title}, ${count} of ${target.length} cells below the target`,
-          top,
+          max,
         ),
       ),
-      op('='),
-      figure(
+      operator('='),
+      mapFigure(
         term('Missing', 'max(0, target − map). Only the outlined cells get a gradient.'),
         [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`],
-        grid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`),
+        mapGrid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`),
       ),
     );
     setText(
       this.eqNote,
-      `${off ? 'Key region has zero weight in this run. ' : ''}${count ? `${num(count)} of ${num(target.length)} cells are below the target (outlined); the others get no gradient.` : 'No cell is below the target, so there is no gradient.'} Gray: evidence against the class.`,
+      `${isDisabled ? 'Key region has zero weight in this run. ' : ''}${count ? `${num(count)} of ${num(target.length)} cells are below the target (outlined); the others get no gradient.` : 'No cell is below the target, so there is no gradient.'} Gray: evidence against the class.`,
     );
   }
 
-  /** The finished image, or a step on the way to it. */
+  /** Draws the finished image, or one of the steps that led to it. */
   #picture(side, frame) {
     const {
       image,
-      store: { over },
+      store: { overview },
     } = this;
-    const shown = this.frames[frame];
-    put(
-      this.large,
+    const shownFrame = this.frames[frame];
+    setChildren(
+      this.largeImage,
       picture(
-        { url: shown?.image ?? image.image },
+        { url: shownFrame?.image ?? image.image },
         side,
-        `Synthetic ${over.classes[image.c]}${shown ? `, step ${shown.step + 1}` : ', enlarged'}`,
+        `Synthetic ${overview.classes[image.c]}${shownFrame ? `, step ${shownFrame.step + 1}` : ', enlarged'}`,
       ),
     );
     if (this.slider) {
@@ -252,19 +255,19 @@ export class ImageView {
       setAttr(
         this.slider,
         'aria-valuetext',
-        shown
-          ? `step ${shown.step + 1}${shown.p == null ? '' : `, teacher ${sure(shown.p)} sure`}`
-          : `finished, teacher ${sure(image.p)} sure`,
+        shownFrame
+          ? `step ${shownFrame.step + 1}${shownFrame.p == null ? '' : `, teacher ${confidence(shownFrame.p)} sure`}`
+          : `finished, teacher ${confidence(image.p)} sure`,
       );
     }
     setText(
-      this.moment,
+      this.stepLabel,
       this.slider
-        ? shown
-          ? `step ${num(shown.step + 1)}${shown.p == null ? '' : `, ${sure(shown.p)} sure`}`
-          : `${image.kept_step == null ? '' : `step ${num(image.kept_step + 1)}, `}kept, ${sure(image.p)} sure`
+        ? shownFrame
+          ? `step ${num(shownFrame.step + 1)}${shownFrame.p == null ? '' : `, ${confidence(shownFrame.p)} sure`}`
+          : `${image.kept_step == null ? '' : `step ${num(image.kept_step + 1)}, `}kept, ${confidence(image.p)} sure`
         : '',
     );
-    this.relatives.mark(frame);
+    this.relatives.markFrame(frame);
   }
 }

@@ -1,18 +1,18 @@
-// The Inspect page: any run's images, one by one or class by class. The address holds what is
+// The Inspect page: any run's images, one by one or class by class. The address stores what is
 // shown, so that a link opens the same view.
 
 import * as address from '../core/address.js';
-import { RunStore, ask } from '../store/run_store.js';
+import { RunStore, fetchJson } from '../store/run_store.js';
 import { Collection } from './collection.js';
-import { h, num, pct, put, setAttr, setText } from '../core/dom.js';
+import { h, num, pct, setChildren, setAttr, setText } from '../core/dom.js';
 import { ImageView } from './image_detail.js';
-import * as where from '../store/image_filter.js';
+import * as imageFilter from '../store/image_filter.js';
 
-/** @import { Changes, Shown } from '../core/types.js' */
+/** @import { Changes, PanelState } from '../core/types.js' */
 
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/; // of a run
-const GOING = 2000;
-const OVER = 8000;
+const RUN_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]*$/; // of a run
+const ACTIVE_PERIOD_MS = 2000;
+const ENDED_PERIOD_MS = 8000;
 
 /** The Inspect page. */
 export class Inspect {
@@ -21,38 +21,37 @@ export class Inspect {
    * @param {object} hooks
    * @param {string} hooks.base
    * @param {string} hooks.plotly Address of Plotly.
-   * @param {(changes: Changes) => void} hooks.go Turns to another address of this page.
+   * @param {(changes: Changes) => void} hooks.go Goes to another address of this page.
    */
   constructor(view, { base, plotly, go }) {
     this.base = base;
     this.go = go;
-    this.on = false;
-    this.asked = 0;
-    this.said = null;
-    this.ends = new Map();
+    this.visible = false;
+    this.requestId = 0;
+    this.comparedIterations = new Map();
     this.root = view.querySelector('main.inspect');
     /** @type {HTMLElement} */
-    this.head = this.root.querySelector('.in-head');
+    this.header = this.root.querySelector('.in-head');
     /** @type {HTMLElement} */
     this.dot = this.root.querySelector('.in-head .dot');
     /** @type {HTMLElement} */
-    this.title = this.root.querySelector('.in-head h2');
+    this.heading = this.root.querySelector('.in-head h2');
     /** @type {HTMLSelectElement} */
-    this.pick = this.root.querySelector('.in-pick');
+    this.classSelect = this.root.querySelector('.in-pick');
     /** @type {HTMLElement} */
-    this.line = this.root.querySelector('.in-head .said');
+    this.summary = this.root.querySelector('.in-head .said');
     /** @type {HTMLAnchorElement} */
-    this.all = this.root.querySelector('.all');
+    this.allLink = this.root.querySelector('.all');
     /** @type {HTMLButtonElement} */
-    this.before = this.root.querySelector('.before');
+    this.previousButton = this.root.querySelector('.before');
     /** @type {HTMLButtonElement} */
-    this.after = this.root.querySelector('.after');
+    this.nextButton = this.root.querySelector('.after');
     /** @type {HTMLElement} */
-    this.none = this.root.querySelector('.none');
+    this.emptyState = this.root.querySelector('.none');
     /** @type {HTMLElement} */
-    this.one = this.root.querySelector('.in-image');
+    this.imageSection = this.root.querySelector('.in-image');
     /** @type {HTMLElement} */
-    this.many = this.root.querySelector('.in-class');
+    this.classSection = this.root.querySelector('.in-class');
     const link = (changes) => ({
       href: address.href({ tab: 'inspect', ...changes }),
       onclick: (e) => {
@@ -62,89 +61,89 @@ export class Inspect {
         }
       },
     });
-    this.imageView = new ImageView(this.one, {
+    this.imageView = new ImageView(this.imageSection, {
       plotly,
       link,
-      step: (step) => this.#change({ step }),
+      onStep: (step) => this.#change({ step }),
     });
-    this.collection = new Collection(this.many, {
+    this.collection = new Collection(this.classSection, {
       open: (it, pos) => this.#open(it, pos),
       change: (changes) => this.#change(changes),
     });
-    this.pick.addEventListener('change', () =>
-      go({ class: +this.pick.value, sel: null, step: null }),
+    this.classSelect.addEventListener('change', () =>
+      go({ class: +this.classSelect.value, sel: null, step: null }),
     );
-    this.all.addEventListener('click', (e) => {
+    this.allLink.addEventListener('click', (e) => {
       if (!(e.ctrlKey || e.metaKey || e.shiftKey)) {
         e.preventDefault();
-        go(this.toAll);
+        go(this.allParameters);
       }
     });
-    this.before.addEventListener('click', () => this.#turnTo(this.previous));
-    this.after.addEventListener('click', () => this.#turnTo(this.next));
-    document.addEventListener('keydown', (e) => this.#press(e));
-    document.addEventListener('visibilitychange', () => this.#again(0));
+    this.previousButton.addEventListener('click', () => this.#goTo(this.previous));
+    this.nextButton.addEventListener('click', () => this.#goTo(this.next));
+    document.addEventListener('keydown', (e) => this.#onKeydown(e));
+    document.addEventListener('visibilitychange', () => this.#refreshSoon(0));
   }
 
   /**
    * Enters or leaves the page.
-   * @param {boolean} on
-   * @param {boolean} popped The address came first, through a link or Back.
+   * @param {boolean} visible
+   * @param {boolean} popped Back or Forward changed the address.
    */
-  turn(on, popped) {
-    if (this.on && !on && !popped) this.#leave();
-    this.on = on;
-    if (!on) {
+  setVisible(visible, popped) {
+    if (this.visible && !visible && !popped) this.#leave();
+    this.visible = visible;
+    if (!visible) {
       clearTimeout(this.timer);
       return;
     }
-    this.restore = address.remembered();
-    this.#read();
+    this.scrollToRestore = address.remembered();
+    this.#readAddress();
   }
 
   /**
-   * Refreshes if the Studio shows another run, or more of the same one.
-   * @param {Shown} shown With the live snapshot.
+   * Refreshes if the Studio shows another run, or if its run has progressed.
+   * @param {PanelState} shown With the live snapshot.
    */
   draw({ snapshot: snap }) {
-    const mark = `${snap.run} ${snap.id} ${snap.attempt} ${snap.counters.iterations_done} ${snap.phase}`;
-    if (mark === this.mark) return;
-    this.mark = mark;
-    this.studio = snap.run;
-    if (this.on) this.#again(0);
+    const studioKey = `${snap.run} ${snap.id} ${snap.attempt} ${snap.counters.iterations_done} ${snap.phase}`;
+    if (studioKey === this.studioKey) return;
+    this.studioKey = studioKey;
+    this.studioRun = snap.run;
+    if (this.visible) this.#refreshSoon(0);
   }
 
   // --- the address -------------------------------------------------------------------------------
 
-  #read() {
-    this.at = address.read('inspect');
-    this.#again(0);
+  #readAddress() {
+    this.parameters = address.read('inspect');
+    this.#refreshSoon(0);
     if (this.store) this.#show();
   }
 
   /** Changes what is shown without adding a history entry. */
   #change(changes) {
     address.write(changes);
-    this.#read();
+    this.#readAddress();
   }
 
   /** Opens an image; Back returns to this place in the grid. */
   #open(it, pos) {
     address.remember({
-      of: this.#list(),
+      of: this.#listKey(),
       top: this.collection.grid.scroller().scrollTop,
-      i: this.collection.grid.at,
+      i: this.collection.grid.tabStop,
     });
     this.go({ sel: { it, pos }, class: this.c, step: null });
   }
 
   /** Describes the list of images that the grid shows. */
-  #list() {
-    return `${this.store.mark} ${this.c} ${this.at.sort} ${this.at.where}`;
+  #listKey() {
+    return `${this.store.attemptKey} ${this.c} ${this.parameters.sort} ${this.parameters.where}`;
   }
 
-  #turnTo(at) {
-    if (at) this.#change({ sel: { it: at[0], pos: at[1] }, step: null });
+  #goTo(image) {
+    if (image) this.#change({ sel: { it: image[0], pos: image[1] }, step: null });
   }
 
   /** Removes this page's parameters from the address before leaving. */
@@ -159,264 +158,276 @@ export class Inspect {
    * @returns {string | null | undefined}
    */
   get name() {
-    return this.at?.run ?? this.studio;
+    return this.parameters?.run ?? this.studioRun;
   }
 
-  #again(wait) {
+  #refreshSoon(wait) {
     clearTimeout(this.timer);
-    if (this.on && document.visibilityState === 'visible')
+    if (this.visible && document.visibilityState === 'visible')
       this.timer = setTimeout(() => this.#refresh(), wait);
   }
 
   async #refresh() {
     const { name } = this;
-    const turn = ++this.asked;
+    const requestId = ++this.requestId;
     if (!name)
-      return this.studio === undefined
+      return this.studioRun === undefined
         ? undefined
-        : this.#say('No runs yet. Start one in the Studio, or open a file on the Runs page.');
-    if (!NAME.test(name)) return this.#say('There is no run with that name here.');
+        : this.#showMessage(
+            'No runs yet. Start one in the Studio, or open a file on the Runs page.',
+          );
+    if (!RUN_NAME.test(name)) return this.#showMessage('There is no run with that name here.');
     try {
-      const over = await ask(`${this.base}/kg/inspect/${encodeURIComponent(name)}`);
-      if (turn !== this.asked || !this.on) return;
-      if (!this.store || this.store.mark !== RunStore.mark(over))
-        this.store = new RunStore(this.base, over, () => this.#show());
-      const text = JSON.stringify(over);
-      if (text !== this.told) {
-        this.told = text;
-        this.store.over = over;
+      const overview = await fetchJson(`${this.base}/kg/inspect/${encodeURIComponent(name)}`);
+      if (requestId !== this.requestId || !this.visible) return;
+      if (!this.store || this.store.attemptKey !== RunStore.attemptKey(overview))
+        this.store = new RunStore(this.base, overview, () => this.#show());
+      const text = JSON.stringify(overview);
+      if (text !== this.overviewText) {
+        this.overviewText = text;
+        this.store.overview = overview;
         this.#show();
       }
     } catch (error) {
-      if (turn !== this.asked || !this.on) return;
-      this.told = null;
+      if (requestId !== this.requestId || !this.visible) return;
+      this.overviewText = null;
       // the status line already says that the server is not responding
       if (error.message !== 'The server is not responding.' || !this.store)
-        this.#say(error.message);
+        this.#showMessage(error.message);
     } finally {
-      if (turn === this.asked) this.#again(this.told && !this.store.over.over ? GOING : OVER);
+      if (requestId === this.requestId)
+        this.#refreshSoon(
+          this.overviewText && !this.store.overview.over ? ACTIVE_PERIOD_MS : ENDED_PERIOD_MS,
+        );
     }
   }
 
   // --- drawing -----------------------------------------------------------------------------
 
   #show() {
-    const { store, at } = this;
-    if (!this.on || !store || store.over.run !== this.name) return;
-    if (!store.over.classes.length || !store.over.done)
-      return this.#say(
-        store.over.over
+    const { store, parameters } = this;
+    if (!this.visible || !store || store.overview.run !== this.name) return;
+    if (!store.overview.classes.length || !store.overview.done)
+      return this.#showMessage(
+        store.overview.over
           ? 'This run ended before finishing an image.'
           : 'No images yet. They appear here after the first iteration.',
       );
-    if (at.sel) this.#image();
+    if (parameters.sel) this.#image();
     else this.#class();
   }
 
-  /** Shows one sentence in place of everything else. */
-  #say(text) {
-    this.#parts({ none: true });
-    setText(this.none, text);
-    setText(this.title, 'Inspect');
-    setText(this.line, this.at?.run ?? '');
+  /** Shows only a message. */
+  #showMessage(text) {
+    this.#showSection(this.emptyState);
+    setText(this.emptyState, text);
+    setText(this.heading, 'Inspect');
+    setText(this.summary, this.parameters?.run ?? '');
     setAttr(this.dot, 'hidden', true);
-    for (const node of [this.pick, this.all, this.before, this.after])
+    for (const node of [this.classSelect, this.allLink, this.previousButton, this.nextButton])
       setAttr(node, 'hidden', true);
   }
 
-  #parts({ one = false, many = false, none = false }) {
-    setAttr(this.one, 'hidden', !one);
-    setAttr(this.many, 'hidden', !many);
-    setAttr(this.none, 'hidden', !none);
+  #showSection(section) {
+    for (const node of [this.imageSection, this.classSection, this.emptyState])
+      setAttr(node, 'hidden', node !== section);
   }
 
   async #image() {
-    const { store, at } = this;
-    const { it, pos } = at.sel;
+    const { store, parameters } = this;
+    const { it, pos } = parameters.sel;
     const key = `${it}:${pos}`;
-    const now = () => this.on && this.store === store && this.at === at;
+    const isCurrent = () => this.visible && this.store === store && this.parameters === parameters;
     let image;
     try {
       image = await store.get(`image/${it}/${pos}`);
     } catch (error) {
-      if (now()) this.#say(error.message);
+      if (isCurrent()) this.#showMessage(error.message);
       return;
     }
-    if (!now()) return;
-    if (!this.ends.has(`${store.mark} ${key}`))
-      // while it is shown, compare among the same images
-      this.ends = new Map([[`${store.mark} ${key}`, store.over.done]]);
-    const neighbors = store.get(`kin/${it}/${pos}/${this.ends.get(`${store.mark} ${key}`)}`);
+    if (!isCurrent()) return;
+    if (!this.comparedIterations.has(`${store.attemptKey} ${key}`))
+      // while an image is shown, compare it with the same set of images
+      this.comparedIterations = new Map([[`${store.attemptKey} ${key}`, store.overview.done]]);
+    const neighbors = store.get(
+      `kin/${it}/${pos}/${this.comparedIterations.get(`${store.attemptKey} ${key}`)}`,
+    );
     neighbors.then(
       (found) => {
-        if (now()) this.#specimen(image, found);
+        if (isCurrent()) this.#drawImage(image, found);
       },
       (error) => {
-        if (now()) this.#specimen(image, { error: error.message });
+        if (isCurrent()) this.#drawImage(image, { error: error.message });
       },
     );
-    this.#specimen(image, this.neighbors?.of === image ? this.neighbors.found : null);
-    await this.#neighbours(image, now);
+    this.#drawImage(image, this.neighbors?.of === image ? this.neighbors.neighbors : null);
+    await this.#updateNavigation(image, isCurrent);
   }
 
-  #specimen(image, found) {
-    const { store, at } = this;
-    const { over } = store;
-    const name = over.classes[image.c] ?? `class ${image.c + 1}`;
-    if (found) this.neighbors = { of: image, found };
-    this.#parts({ one: true });
+  #drawImage(image, neighbors) {
+    const { store, parameters } = this;
+    const { overview } = store;
+    const name = overview.classes[image.c] ?? `class ${image.c + 1}`;
+    if (neighbors) this.neighbors = { of: image, neighbors };
+    this.#showSection(this.imageSection);
     this.#heading(image.c, name);
     const student =
-      !over.student || !image.student_top || image.iteration < over.warmup
+      !overview.student || !image.student_top || image.iteration < overview.warmup
         ? ''
         : image.s == null
           ? ', but the class is not in the student’s top five'
           : `, the student ${pct(image.s)}`;
     setText(
-      this.line,
-      `iteration ${num(image.iteration + 1)}, image ${num(image.pos + 1)} of ${num(image.n)}.${image.p == null ? '' : ` The teacher is ${pct(image.p)} sure${student}.`} ${image.entered ? 'In the pool' : 'Not in the pool'}. Run ${over.run}.${image.warning ? ` ${image.warning}` : ''}`,
+      this.summary,
+      `iteration ${num(image.iteration + 1)}, image ${num(image.pos + 1)} of ${num(image.n)}.${image.p == null ? '' : ` The teacher is ${pct(image.p)} sure${student}.`} ${image.entered ? 'In the pool' : 'Not in the pool'}. Run ${overview.run}.${image.warning ? ` ${image.warning}` : ''}`,
     );
-    this.toAll = { sel: null, step: null, class: at.class ?? image.c };
-    setText(this.all, `All ${name}`);
-    setAttr(this.all, 'href', address.href(this.toAll));
-    setAttr(this.all, 'hidden', image.c >= over.classes.length || image.c < 0);
-    setAttr(this.pick, 'hidden', true);
-    setAttr(this.title, 'hidden', false);
-    const step = image.frames.some((frame) => frame.step === at.step) ? at.step : null;
+    this.allParameters = { sel: null, step: null, class: parameters.class ?? image.c };
+    setText(this.allLink, `All ${name}`);
+    setAttr(this.allLink, 'href', address.href(this.allParameters));
+    setAttr(this.allLink, 'hidden', image.c >= overview.classes.length || image.c < 0);
+    setAttr(this.classSelect, 'hidden', true);
+    setAttr(this.heading, 'hidden', false);
+    const step = image.frames.some((frame) => frame.step === parameters.step)
+      ? parameters.step
+      : null;
     this.imageView.draw({
       snapshot: store,
       moment: step,
-      selection: { image, neighbors: found },
+      selection: { image, neighbors },
     });
   }
 
-  /** Previous and next: in the list the image was opened from, or else in its batch. */
-  async #neighbours(image, now) {
-    const { store, at } = this;
-    const { done } = store.over;
-    let before = image.before;
-    let after = image.after[0] < done ? image.after : null;
-    for (const node of [this.before, this.after]) setAttr(node, 'hidden', false);
-    if (at.class != null && at.class < store.over.classes.length) {
-      const samples = store.of(at.class);
+  /** Finds the previous and next image, in the list it was opened from or else in its batch. */
+  async #updateNavigation(image, isCurrent) {
+    const { store, parameters } = this;
+    const { done } = store.overview;
+    let previous = image.before;
+    let next = image.after[0] < done ? image.after : null;
+    for (const node of [this.previousButton, this.nextButton]) setAttr(node, 'hidden', false);
+    if (parameters.class != null && parameters.class < store.overview.classes.length) {
+      const samples = store.samplesOf(parameters.class);
       const { columns } = samples;
       try {
-        await samples.grow(() => {});
+        await samples.load(() => {});
       } catch {
         return;
       }
-      if (!now()) return;
-      const order = where.choose(
+      if (!isCurrent()) return;
+      const order = imageFilter.selectRows(
         columns,
-        where.parse(at.where, store.over.own_terms),
-        where.sorting(at.sort, store.over.own_terms),
+        imageFilter.parse(parameters.where, store.overview.own_terms),
+        imageFilter.parseSorting(parameters.sort, store.overview.own_terms),
       );
       const i = order.indexOf(samples.find(image.iteration, image.pos));
-      const place = (k) =>
+      const imageAt = (k) =>
         order[k] == null ? null : [columns.it[order[k]], columns.pos[order[k]]];
-      if (i >= 0) [before, after] = [place(i - 1), place(i + 1)];
+      if (i >= 0) [previous, next] = [imageAt(i - 1), imageAt(i + 1)];
     }
-    this.previous = before;
-    this.next = after;
-    for (const [node, to, words] of [
-      [this.before, before, 'Previous'],
-      [this.after, after, 'Next'],
+    this.previous = previous;
+    this.next = next;
+    for (const [node, to, label] of [
+      [this.previousButton, previous, 'Previous'],
+      [this.nextButton, next, 'Next'],
     ]) {
       setAttr(node, 'disabled', !to);
       setAttr(
         node,
         'data-tip',
-        to ? `${words} image in the ${at.class != null ? 'list' : 'batch'} (arrow key)` : null,
+        to
+          ? `${label} image in the ${parameters.class != null ? 'list' : 'batch'} (arrow key)`
+          : null,
       );
     }
     // prefetch, so that an arrow key shows it at once
-    for (const to of [before, after]) if (to) store.get(`image/${to.join('/')}`).catch(() => {});
+    for (const to of [previous, next]) if (to) store.get(`image/${to.join('/')}`).catch(() => {});
   }
 
   #class() {
-    const { store, at } = this;
-    const { over } = store;
-    const c = (this.c = Math.min(at.class ?? 0, over.classes.length - 1));
-    const samples = store.of(c);
-    const now = () => this.on && this.store === store && this.at === at;
-    this.#parts({ many: true });
-    this.#heading(c, over.classes[c]);
-    const several = over.classes.length > 1;
-    setAttr(this.title, 'hidden', several);
-    setAttr(this.pick, 'hidden', !several);
-    if (several && this.picked !== store.mark) {
-      this.picked = store.mark;
-      put(
-        this.pick,
-        over.classes.map((name, i) => h('option', { value: i }, name)),
+    const { store, parameters } = this;
+    const { overview } = store;
+    const c = (this.c = Math.min(parameters.class ?? 0, overview.classes.length - 1));
+    const samples = store.samplesOf(c);
+    const isCurrent = () => this.visible && this.store === store && this.parameters === parameters;
+    this.#showSection(this.classSection);
+    this.#heading(c, overview.classes[c]);
+    const hasSeveral = overview.classes.length > 1;
+    setAttr(this.heading, 'hidden', hasSeveral);
+    setAttr(this.classSelect, 'hidden', !hasSeveral);
+    if (hasSeveral && this.classOptionsKey !== store.attemptKey) {
+      this.classOptionsKey = store.attemptKey;
+      setChildren(
+        this.classSelect,
+        overview.classes.map((name, i) => h('option', { value: i }, name)),
       );
     }
-    this.pick.value = String(c);
-    for (const node of [this.all, this.before, this.after]) setAttr(node, 'hidden', true);
+    this.classSelect.value = String(c);
+    for (const node of [this.allLink, this.previousButton, this.nextButton])
+      setAttr(node, 'hidden', true);
     const draw = () => {
-      const kept = samples.columns.pool?.reduce((n, v) => n + v, 0) ?? 0;
+      const poolCount = samples.columns.pool?.reduce((n, v) => n + v, 0) ?? 0;
       setText(
-        this.line,
-        `${num(samples.n)} images from ${num(samples.done)} iterations, ${num(kept)} in the pool. Run ${over.run}.`,
+        this.summary,
+        `${num(samples.n)} images from ${num(samples.done)} iterations, ${num(poolCount)} in the pool. Run ${overview.run}.`,
       );
-      const tests = this.tests?.of === `${store.mark} ${c} ${over.tests}` ? this.tests.found : null;
+      const tests =
+        this.tests?.of === `${store.attemptKey} ${c} ${overview.tests}` ? this.tests.found : null;
       this.collection.draw({
         snapshot: store,
         moment: null,
-        selection: { samples, sort: at.sort, where: at.where, tests },
+        selection: { samples, sort: parameters.sort, where: parameters.where, tests },
       });
       this.#restore(samples);
     };
     draw();
     samples
-      .grow(() => {
-        if (now()) draw();
+      .load(() => {
+        if (isCurrent()) draw();
       })
       .then(
         () => {
-          if (now()) draw();
+          if (isCurrent()) draw();
         },
         (error) => {
-          if (now()) {
-            if (samples.n) setText(this.line, error.message);
-            else this.#say(error.message);
+          if (isCurrent()) {
+            if (samples.n) setText(this.summary, error.message);
+            else this.#showMessage(error.message);
           }
         },
       );
-    if (over.tests)
+    if (overview.tests)
       store
-        .get(`tests/${c}/${over.tests}`)
+        .get(`tests/${c}/${overview.tests}`)
         .catch((error) => ({ error: error.message }))
         .then((found) => {
-          this.tests = { of: `${store.mark} ${c} ${over.tests}`, found };
-          if (now()) draw();
+          this.tests = { of: `${store.attemptKey} ${c} ${overview.tests}`, found };
+          if (isCurrent()) draw();
         });
   }
 
   /** Scrolls back to where the grid was when an image was opened from it. */
   #restore(samples) {
-    if (this.restore?.of !== this.#list()) return;
+    if (this.scrollToRestore?.of !== this.#listKey()) return;
     const { grid } = this.collection;
     const scroller = grid.scroller();
-    const { top, i } = this.restore;
-    const room = scroller.scrollHeight - scroller.clientHeight;
-    if (samples.done < samples.total && room < top) return; // its images have not arrived yet
-    this.restore = null;
+    const { top, i } = this.scrollToRestore;
+    const maxScroll = scroller.scrollHeight - scroller.clientHeight;
+    if (samples.done < samples.total && maxScroll < top) return; // its images have not arrived yet
+    this.scrollToRestore = null;
     scroller.scrollTop = top;
     grid.draw();
-    grid.resume(i);
+    grid.restoreFocus(i);
   }
 
   #heading(c, name) {
-    setText(this.title, name ?? '');
+    setText(this.heading, name ?? '');
     setAttr(this.dot, 'hidden', false);
-    this.dot.style.setProperty('--c', `var(--c${this.store.colours[c] ?? 0})`);
+    this.dot.style.setProperty('--c', `var(--c${this.store.colorSlots[c] ?? 0})`);
   }
 
-  #press(event) {
+  #onKeydown(event) {
     if (
-      !this.on ||
-      this.one.hidden ||
+      !this.visible ||
+      this.imageSection.hidden ||
       event.ctrlKey ||
       event.metaKey ||
       event.altKey ||
@@ -427,7 +438,7 @@ export class Inspect {
     const to = { ArrowLeft: this.previous, ArrowRight: this.next }[event.key];
     if (to) {
       event.preventDefault();
-      this.#turnTo(to);
+      this.#goTo(to);
     }
   }
 }

@@ -1,9 +1,9 @@
-// What the networks say about an image on the Inspect page: teacher, student, and second opinion.
+// The predictions for an image on the Inspect page: teacher, student, and second opinion.
 
-import { h, num, put, term } from '../core/dom.js';
-import { told } from '../core/glossary.js';
+import { h, num, setChildren, term } from '../core/dom.js';
+import { glossaryTip } from '../core/glossary.js';
 
-/** @import { ImageAndNeighbors, ImageDetail, Overview, Shown } from '../core/types.js' */
+/** @import { ImageAndNeighbors, ImageDetail, Overview, PanelState } from '../core/types.js' */
 /** @import { RunStore } from '../store/run_store.js' */
 
 /** The predictions of the networks. */
@@ -15,26 +15,29 @@ export class Predictions {
 
   /**
    * Draws the predictions.
-   * @param {Shown<RunStore, number | null, ImageAndNeighbors>} shown
+   * @param {PanelState<RunStore, number | null, ImageAndNeighbors>} shown
    */
   draw({ snapshot: store, selection: { image } }) {
-    const { over } = store;
-    const warm = image.iteration < over.warmup;
-    const own = { wanted: over.class_indices, nameOf: (index) => store.nameOf(index) };
-    const judge = over.judge && {
-      wanted: over.judge.indices,
-      nameOf: (index) => store.judgedName(index),
+    const { overview } = store;
+    const inWarmup = image.iteration < overview.warmup;
+    const teacherClasses = {
+      indices: overview.class_indices,
+      nameOf: (index) => store.nameOf(index),
     };
-    const bars = (rows, { wanted, nameOf }) =>
+    const judge = overview.judge && {
+      indices: overview.judge.indices,
+      nameOf: (index) => store.judgeNameOf(index),
+    };
+    const renderBars = (rows, { indices, nameOf }) =>
       h(
         'ol',
         { class: 'top5' },
         rows.map(([index, p]) => {
-          const slot = store.colours[wanted.indexOf(index)] ?? null;
+          const slot = store.colorSlots[indices.indexOf(index)] ?? null;
           const name = nameOf(index);
           return h(
             'li',
-            { class: index === wanted[image.c] ? 'want' : null },
+            { class: index === indices[image.c] ? 'want' : null },
             h('span', { title: name }, name),
             h(
               'span',
@@ -52,45 +55,45 @@ export class Predictions {
           );
         }),
       );
-    const part = (title, rows, words, of = own, note = '') =>
+    const renderSection = (title, rows, message, classes = teacherClasses, note = '') =>
       h(
         'div',
         null,
         h('h3', null, title),
-        words
-          ? h('p', { class: 'small muted' }, words)
+        message
+          ? h('p', { class: 'small muted' }, message)
           : rows?.length
-            ? [note && h('p', { class: 'small muted' }, note), bars(rows, of)]
+            ? [note && h('p', { class: 'small muted' }, note), renderBars(rows, classes)]
             : h('p', { class: 'small muted' }, 'These predictions were not saved.'),
       );
-    put(
+    setChildren(
       this.root,
-      part('Teacher', image.teacher_top, ''),
-      part(
+      renderSection('Teacher', image.teacher_top, ''),
+      renderSection(
         `Student, at iteration ${num(image.iteration + 1)}`,
         image.student_top,
-        !over.student
+        !overview.student
           ? 'This run has no student, because only one class is selected.'
-          : warm
-            ? 'During warm-up only the pool grows; the student has not started training.'
+          : inWarmup
+            ? 'During warm-up, only the pool grows. The student has not started training.'
             : '',
       ),
       judge &&
-        part(
-          term('Second opinion', told('second-opinion')),
+        renderSection(
+          term('Second opinion', glossaryTip('second-opinion')),
           image.judge_top,
           '',
           judge,
-          opinion(image, over),
+          describeOpinion(image, overview),
         ),
     );
   }
 }
 
-/** The judge's opinion in a sentence. */
-function opinion(/** @type {ImageDetail} */ image, /** @type {Overview} */ over) {
-  const { title, classes } = over.judge;
-  const name = over.classes[image.c];
+/** Describes the judge's opinion. */
+function describeOpinion(/** @type {ImageDetail} */ image, /** @type {Overview} */ overview) {
+  const { title, classes } = overview.judge;
+  const name = overview.classes[image.c];
   if (image.rank == null) return `${title} did not classify this image.`;
   return image.rank === 1
     ? `${title}, which took no part in the run, also classifies it as “${name}”.`

@@ -1,31 +1,31 @@
-// Beside an image on the Inspect page: how it was made, and similar images.
+// How an image on the Inspect page was made, and similar images.
 
-import { dot, h, num, pct, picture, put, setAttr, whole } from '../core/dom.js';
+import { dot, h, num, pct, picture, setChildren, setAttr, crispSize } from '../core/dom.js';
 
-/** @import { Changes, ImageAndNeighbors, Neighbors, Props, Shown } from '../core/types.js' */
+/** @import { Changes, ImageAndNeighbors, Neighbors, Props, PanelState } from '../core/types.js' */
 /** @import { RunStore } from '../store/run_store.js' */
 
-const SMALL = 56;
+const THUMB_SIZE = 56;
 
 /**
- * Says how sure the teacher is.
+ * Formats how sure the teacher is.
  * @param {number | null} p
  * @returns {string} Empty if unknown.
  */
-export const sure = (p) => (p == null ? '' : p > 0 && p < 0.005 ? '< 1%' : pct(p));
+export const confidence = (p) => (p == null ? '' : p > 0 && p < 0.005 ? '< 1%' : pct(p));
 
 /** How an image was made, and images similar to it. */
 export class Relatives {
   /**
    * @param {HTMLElement} root
    * @param {object} hooks
-   * @param {(step: number | null) => void} hooks.step Shows the frame at that step; null is the
+   * @param {(step: number | null) => void} hooks.onStep Shows the frame at that step; null is the
    *   finished image.
    * @param {(changes: Changes) => Props} hooks.link Makes the attributes of a link on this page.
    */
-  constructor(root, { step, link }) {
+  constructor(root, { onStep, link }) {
     this.root = root;
-    this.step = step;
+    this.onStep = onStep;
     this.link = link;
   }
 
@@ -33,7 +33,7 @@ export class Relatives {
    * Marks the frame being shown.
    * @param {number} frame -1 for the finished image.
    */
-  mark(frame) {
+  markFrame(frame) {
     /** @type {NodeListOf<HTMLElement>} */
     const film = this.root.querySelectorAll('.film button');
     for (const button of film)
@@ -42,16 +42,16 @@ export class Relatives {
 
   /**
    * Draws the steps and the images.
-   * @param {Shown<RunStore, number | null, ImageAndNeighbors>} shown
+   * @param {PanelState<RunStore, number | null, ImageAndNeighbors>} shown
    */
   draw({ snapshot: store, moment, selection: { image, neighbors } }) {
     const { link } = this;
-    const { over } = store;
+    const { overview } = store;
     const { frames } = image;
     const pressed = moment == null ? -1 : frames.findIndex(({ step }) => step === moment);
-    const thumb = (url, side, label) =>
-      picture({ url }, side > 64 ? SMALL : whole(side, SMALL), label);
-    const at = image.kept_step;
+    const renderThumb = (url, side, label) =>
+      picture({ url }, side > 64 ? THUMB_SIZE : crispSize(side, THUMB_SIZE), label);
+    const keptStep = image.kept_step;
     const film = frames.length
       ? h(
           'ol',
@@ -64,7 +64,13 @@ export class Relatives {
               p,
               step,
             ]),
-            [-1, image.image, at == null ? 'kept' : `step ${num(at + 1)}, kept`, image.p, null],
+            [
+              -1,
+              image.image,
+              keptStep == null ? 'kept' : `step ${num(keptStep + 1)}, kept`,
+              image.p,
+              null,
+            ],
           ]).map(([i, url, label, p, step]) =>
             h(
               'li',
@@ -75,14 +81,14 @@ export class Relatives {
                   type: 'button',
                   'data-frame': i,
                   'aria-pressed': String(i === pressed),
-                  'aria-label': `${label}${p == null ? '' : `, teacher ${sure(p)} sure`}`,
-                  onclick: () => this.step(step),
+                  'aria-label': `${label}${p == null ? '' : `, teacher ${confidence(p)} sure`}`,
+                  onclick: () => this.onStep(step),
                 },
-                thumb(url, image.side),
+                renderThumb(url, image.side),
               ),
               h('div', { class: 'bar' }, h('i', { style: { width: `${100 * (p ?? 0)}%` } })),
               h('span', { class: 'muted' }, i < 0 ? 'kept' : label.replace('step ', '')),
-              h('span', { class: 'num' }, p == null ? '' : sure(p)),
+              h('span', { class: 'num' }, p == null ? '' : confidence(p)),
             ),
           ),
         )
@@ -91,11 +97,11 @@ export class Relatives {
           { class: 'small muted' },
           image.frames_kept
             ? 'Intermediate steps are saved for a few images per class, and this is not one of them.'
-            : over.recipe.journal_pixels
-              ? 'Intermediate steps of this batch were not saved: the run had used up its limit (journal_pixels).'
+            : overview.recipe.journal_pixels
+              ? 'Intermediate steps of this batch were not saved because the run had used up its limit (journal_pixels).'
               : 'This run does not save intermediate steps (journal_pixels is 0).',
         );
-    const without =
+    const missingNote =
       frames.length && frames.every(({ p }) => p == null)
         ? h(
             'p',
@@ -103,11 +109,11 @@ export class Relatives {
             'Teacher confidence per step is not available: this run comes from an earlier version.',
           )
         : null;
-    const real = image.nearest;
-    const others = neighbors?.found;
-    put(
+    const nearest = image.nearest;
+    const neighborImages = neighbors?.found;
+    setChildren(
       this.root,
-      h('div', null, film, without),
+      h('div', null, film, missingNote),
       h(
         'div',
         null,
@@ -118,27 +124,27 @@ export class Relatives {
           h(
             'span',
             { class: 'muted' },
-            real ? `among ${num(real.of)}, by distance in the teacher’s embedding` : '',
+            nearest ? `among ${num(nearest.of)}, by distance in the teacher’s embedding` : '',
           ),
         ),
-        real
+        nearest
           ? h(
               'ul',
               { class: 'near' },
-              real.found.map(({ c, d, image: url }) =>
+              nearest.found.map(({ c, d, image: url }) =>
                 h(
                   'li',
                   null,
                   url
-                    ? thumb(url, 28, `Real ${over.classes[c] ?? ''}`)
+                    ? renderThumb(url, 28, `Real ${overview.classes[c] ?? ''}`)
                     : h('span', { class: 'gone' }),
-                  under(store, c, d),
+                  renderCaption(store, c, d),
                 ),
               ),
             )
           : null,
-        real
-          ? real.pixels
+        nearest
+          ? nearest.pixels
             ? null
             : h(
                 'p',
@@ -148,7 +154,7 @@ export class Relatives {
           : h(
               'p',
               { class: 'small muted' },
-              over.tested_on === 'synthetic'
+              overview.tested_on === 'synthetic'
                 ? 'There are no real images to compare with.'
                 : 'This run has no real images to compare with.',
             ),
@@ -160,13 +166,13 @@ export class Relatives {
           'h3',
           null,
           'Nearest synthetic images of other classes ',
-          h('span', { class: 'muted' }, neighbors?.compared ? among(neighbors) : ''),
+          h('span', { class: 'muted' }, neighbors?.compared ? describeScope(neighbors) : ''),
         ),
-        others?.length
+        neighborImages?.length
           ? h(
               'ul',
               { class: 'near' },
-              others.map(({ it, pos, c, d, image: url }) =>
+              neighborImages.map(({ it, pos, c, d, image: url }) =>
                 h(
                   'li',
                   null,
@@ -174,11 +180,11 @@ export class Relatives {
                     'a',
                     {
                       ...link({ sel: { it, pos }, class: null, step: null }),
-                      'aria-label': `${over.classes[c]}, iteration ${it + 1}, distance ${d.toFixed(2)}`,
+                      'aria-label': `${overview.classes[c]}, iteration ${it + 1}, distance ${d.toFixed(2)}`,
                     },
-                    thumb(url, 28),
+                    renderThumb(url, 28),
                   ),
-                  under(store, c, d),
+                  renderCaption(store, c, d),
                 ),
               ),
             )
@@ -188,23 +194,23 @@ export class Relatives {
               neighbors == null
                 ? 'Searching…'
                 : (neighbors.error ??
-                    (over.classes.length < 2 ? 'This run has only one class.' : 'None found.')),
+                    (overview.classes.length < 2 ? 'This run has only one class.' : 'None found.')),
             ),
       ),
     );
   }
 }
 
-function under(/** @type {RunStore} */ store, c, d) {
+function renderCaption(/** @type {RunStore} */ store, c, d) {
   return h(
     'span',
-    { class: 'num', title: store.over.classes[c] ?? '' },
-    dot(store.colours[c] ?? 0),
+    { class: 'num', title: store.overview.classes[c] ?? '' },
+    dot(store.colorSlots[c] ?? 0),
     d < 99.5 ? d.toFixed(2) : num(d),
   );
 }
 
-function among(/** @type {Neighbors} */ { compared, looked, of }) {
+function describeScope(/** @type {Neighbors} */ { compared, looked, of }) {
   return looked < of
     ? `among a sample of ${num(compared)} from ${num(looked)} of ${num(of)} iterations`
     : `among ${num(compared)} from all ${num(of)} iterations so far`;

@@ -1,8 +1,8 @@
 // The glossary as a searchable list; each term has its own address.
 
 import * as address from '../core/address.js';
-import { h, put, setAttr, setText } from '../core/dom.js';
-import { symbols } from '../core/prose.js';
+import { h, setChildren, setAttr, setText } from '../core/dom.js';
+import { renderSymbols } from '../core/prose.js';
 
 /** @import { GlossaryTerm } from '../core/types.js' */
 /** @import { Lessons } from './lessons.js' */
@@ -13,9 +13,9 @@ export class GlossaryView {
    * @param {HTMLElement} body
    * @param {Lessons} page
    * @param {{ terms: GlossaryTerm[] }} told
-   * @param {string | null} wanted The term to scroll to.
+   * @param {string | null} requestedTerm The term to scroll to.
    */
-  constructor(body, page, { terms }, wanted) {
+  constructor(body, page, { terms }, requestedTerm) {
     this.rows = terms.map((term) => ({
       term,
       text: `${term.name} ${term.also.join(' ')} ${term.tip}`.toLowerCase(),
@@ -30,7 +30,7 @@ export class GlossaryView {
       oninput: () => this.#filter(),
     });
     this.count = h('p', { class: 'muted', role: 'status' });
-    put(
+    setChildren(
       body,
       h(
         'a',
@@ -50,46 +50,55 @@ export class GlossaryView {
       ),
     );
     this.#filter();
-    const there = this.rows.find((row) => row.term.id === wanted);
-    if (!there && matchMedia('(hover: hover)').matches)
+    const target = this.rows.find((row) => row.term.id === requestedTerm);
+    if (!target && matchMedia('(hover: hover)').matches)
       // on a phone it would bring the keyboard up
       requestAnimationFrame(() => this.search.focus({ preventScroll: true }));
-    if (there)
+    if (target)
       requestAnimationFrame(() => {
-        there.root.scrollIntoView({ block: 'center' });
-        there.root.classList.add('here');
-        /** @type {HTMLElement} */ (there.root.querySelector('dt a')).focus({
+        target.root.scrollIntoView({ block: 'center' });
+        target.root.classList.add('here');
+        /** @type {HTMLElement} */ (target.root.querySelector('dt a')).focus({
           preventScroll: true,
         });
       });
   }
 
   #row(page, term, terms) {
-    const to = (id) => address.link({ tab: 'lessons', lesson: 'glossary', term: id });
-    const link = (id, text, props) =>
-      h('a', { ...props, href: to(id), onclick: (event) => page.link(event, to(id)) }, text);
-    const see = term.see.map((id) => terms.find((other) => other.id === id));
+    const hrefOf = (id) => address.link({ tab: 'lessons', lesson: 'glossary', term: id });
+    const renderLink = (id, text, props) =>
+      h(
+        'a',
+        { ...props, href: hrefOf(id), onclick: (event) => page.link(event, hrefOf(id)) },
+        text,
+      );
+    const related = term.see.map((id) => terms.find((other) => other.id === id));
     return h(
       'div',
       { id: `term-${term.id}` },
       h(
         'dt',
         null,
-        link(term.id, symbols(term.name)),
-        term.also.length ? h('span', { class: 'muted' }, ' ', symbols(term.also.join(', '))) : null,
+        renderLink(term.id, renderSymbols(term.name)),
+        term.also.length
+          ? h('span', { class: 'muted' }, ' ', renderSymbols(term.also.join(', ')))
+          : null,
         term.equation ? h('small', { class: 'muted num' }, term.equation) : null,
       ),
       h(
         'dd',
         null,
-        h('p', null, symbols(term.tip)),
+        h('p', null, renderSymbols(term.tip)),
         page.prose(term.more, () => ''),
-        see.length
+        related.length
           ? h(
               'p',
               { class: 'muted small' },
               'See ',
-              see.map((other, i) => [i ? ', ' : '', link(other.id, symbols(other.name))]),
+              related.map((other, i) => [
+                i ? ', ' : '',
+                renderLink(other.id, renderSymbols(other.name)),
+              ]),
             )
           : null,
       ),
@@ -98,15 +107,15 @@ export class GlossaryView {
 
   #filter() {
     const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let found = 0;
+    let count = 0;
     for (const { root, text } of this.rows) {
-      const fits = words.every((word) => text.includes(word));
-      found += Number(fits);
-      setAttr(root, 'hidden', !fits);
+      const matches = words.every((word) => text.includes(word));
+      count += Number(matches);
+      setAttr(root, 'hidden', !matches);
     }
     setText(
       this.count,
-      words.length ? `${found} of ${this.rows.length} terms` : `${this.rows.length} terms`,
+      words.length ? `${count} of ${this.rows.length} terms` : `${this.rows.length} terms`,
     );
   }
 }

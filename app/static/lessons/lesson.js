@@ -4,11 +4,11 @@
 import * as address from '../core/address.js';
 import { figures } from './lesson_figures.js';
 import { NAMES, drawSwitch, drawTable } from './lesson_parts.js';
-import { h, put, setAttr, setText, time } from '../core/dom.js';
-import { symbols } from '../core/prose.js';
+import { h, setChildren, setAttr, setText, time } from '../core/dom.js';
+import { renderSymbols } from '../core/prose.js';
 import { ACTIVE } from '../setup/sidebar.js';
 
-/** @import { Lesson, Shown } from '../core/types.js' */
+/** @import { Lesson, PanelState } from '../core/types.js' */
 /** @import { Lessons } from './lessons.js' */
 
 /** One lesson. */
@@ -16,26 +16,26 @@ export class LessonView {
   /**
    * @param {HTMLElement} body
    * @param {Lessons} page
-   * @param {Lesson} told
+   * @param {Lesson} lesson
    */
-  constructor(body, page, told) {
+  constructor(body, page, lesson) {
     this.body = body;
     this.page = page;
-    this.told = told;
-    this.said = page.memory.of(told.slug);
+    this.lesson = lesson;
+    this.prediction = page.memory.get(lesson.slug);
     this.state = null;
-    this.mark = '';
-    this.variants = told.switch ? ['a', 'b'] : ['a'];
-    this.places = new Map();
-    const place = (name) => this.#place(name);
-    const part = (i) => page.prose(told.text[i], place);
-    this.predict = h('fieldset', { class: 'predict' });
-    this.control = h('div', { class: 'flip' });
+    this.runKey = '';
+    this.variants = lesson.switch ? ['a', 'b'] : ['a'];
+    this.numberNodes = new Map();
+    const renderNumber = (name) => this.#renderNumber(name);
+    const renderPart = (i) => page.prose(lesson.text[i], renderNumber);
+    this.predictionForm = h('fieldset', { class: 'predict' });
+    this.switchControl = h('div', { class: 'flip' });
     this.status = h('p', { class: 'run-status', role: 'status' });
-    this.bar = h('i', { class: 'bar', hidden: true }, h('b'));
-    this.watch = h(
+    this.progressBar = h('i', { class: 'bar', hidden: true }, h('b'));
+    this.watchButton = h(
       'button',
-      { type: 'button', class: 'link', hidden: true, onclick: () => page.studio() },
+      { type: 'button', class: 'link', hidden: true, onclick: () => page.openStudio() },
       'Watch in the Studio',
     );
     this.button = h('button', {
@@ -44,7 +44,7 @@ export class LessonView {
       'data-for': 'presenter',
       onclick: () => this.#run(),
     });
-    this.again = h(
+    this.repeatButton = h(
       'button',
       {
         type: 'button',
@@ -57,25 +57,26 @@ export class LessonView {
       },
       'Run it again',
     );
-    this.wrong = h('p', { class: 'wrong', role: 'alert', hidden: true });
+    this.errorMessage = h('p', { class: 'wrong', role: 'alert', hidden: true });
     this.verdict = h('p', { class: 'verdict', role: 'status' });
-    this.table = h('div', { class: 'numbers' });
+    this.numbersTable = h('div', { class: 'numbers' });
     this.figures = h('div', { class: 'figures' });
-    this.after = h('div', { class: 'after' }, part(1));
-    this.why = h(
+    this.after = h('div', { class: 'after' }, renderPart(1));
+    this.explanation = h(
       'div',
       null,
-      h('div', { class: 'after' }, part(2)),
-      told.paper && h('p', { class: 'paper' }, h('b', null, 'In the paper: '), symbols(told.paper)),
+      h('div', { class: 'after' }, renderPart(2)),
+      lesson.paper &&
+        h('p', { class: 'paper' }, h('b', null, 'In the paper: '), renderSymbols(lesson.paper)),
     );
-    const section = (n, title, ...what) =>
+    const section = (n, title, ...content) =>
       h(
         'section',
         { 'aria-label': title },
         h('h2', null, h('span', { class: 'mark', 'aria-hidden': 'true' }, n), title),
-        what,
+        content,
       );
-    put(
+    setChildren(
       body,
       h(
         'a',
@@ -86,35 +87,40 @@ export class LessonView {
         },
         'All lessons',
       ),
-      h('h2', { class: 'title' }, told.question),
+      h('h2', { class: 'title' }, lesson.question),
       h(
         'p',
         { class: 'muted' },
-        told.title,
-        told.minutes
-          ? ` · about ${told.minutes} min per run on two cores${told.switch ? '; most lessons share run A' : ''}`
+        lesson.title,
+        lesson.minutes
+          ? ` · about ${lesson.minutes} min per run on two cores${lesson.switch ? '; most lessons share run A' : ''}`
           : ' · uses the bundled recording',
       ),
-      h('div', { class: 'before' }, part(0)),
-      section(1, 'Your prediction', h('p', null, symbols(told.predict)), this.predict),
-      told.switch && section(2, 'The switch', this.control),
+      h('div', { class: 'before' }, renderPart(0)),
       section(
-        told.switch ? 3 : 2,
-        told.minutes ? 'Run it' : 'The recording',
-        h('div', { class: 'go' }, this.button, this.status, this.watch, this.again),
-        this.bar,
-        this.wrong,
+        1,
+        'Your prediction',
+        h('p', null, renderSymbols(lesson.predict)),
+        this.predictionForm,
+      ),
+      lesson.switch && section(2, 'The switch', this.switchControl),
+      section(
+        lesson.switch ? 3 : 2,
+        lesson.minutes ? 'Run it' : 'The recording',
+        h('div', { class: 'go' }, this.button, this.status, this.watchButton, this.repeatButton),
+        this.progressBar,
+        this.errorMessage,
       ),
       section(
-        told.switch ? 4 : 3,
+        lesson.switch ? 4 : 3,
         'What happened',
         this.verdict,
         this.after,
-        this.table,
+        this.numbersTable,
         this.figures,
       ),
-      section(told.switch ? 5 : 4, 'Why', this.why),
-      told.next
+      section(lesson.switch ? 5 : 4, 'Why', this.explanation),
+      lesson.next
         ? h(
             'p',
             { class: 'next' },
@@ -122,10 +128,10 @@ export class LessonView {
               'a',
               {
                 class: 'btn',
-                href: address.link({ tab: 'lessons', lesson: told.next.slug }),
+                href: address.link({ tab: 'lessons', lesson: lesson.next.slug }),
                 onclick: (event) => page.link(event, event.currentTarget.getAttribute('href')),
               },
-              `Next: ${told.next.title}`,
+              `Next: ${lesson.next.title}`,
             ),
           )
         : h(
@@ -142,70 +148,71 @@ export class LessonView {
             ),
           ),
     );
-    this.#choices();
-    if (told.switch) drawSwitch(this.control, told, this.variants);
-    this.cells = drawTable(this.table, told, this.variants);
-    this.#results();
+    this.#drawChoices();
+    if (lesson.switch) drawSwitch(this.switchControl, lesson, this.variants);
+    this.cells = drawTable(this.numbersTable, lesson, this.variants);
+    this.#drawResults();
   }
 
   /**
    * Takes an update of the run that everyone sees.
-   * @param {Shown} shown With the live snapshot.
+   * @param {PanelState} shown With the live snapshot.
    */
   draw({ snapshot: snap }) {
     this.snap = snap;
     const mark = `${snap.run} ${snap.id} ${snap.phase}`;
-    if (mark !== this.mark) {
-      this.mark = mark;
-      this.#look();
+    if (mark !== this.runKey) {
+      this.runKey = mark;
+      this.#loadState();
     }
-    this.#progress();
+    this.#drawProgress();
   }
 
-  async #look() {
+  async #loadState() {
     try {
-      this.state = await this.page.ask(`lessons/${this.told.slug}/runs`);
+      this.state = await this.page.request(`lessons/${this.lesson.slug}/runs`);
     } catch {
       setTimeout(() => {
-        if (this.page.shown === this) this.#look();
+        if (this.page.view === this) this.#loadState();
       }, 2000);
       return;
     } // the status line says that the server is not responding
-    if (this.page.shown && this.page.shown !== this) return;
-    this.#results();
+    if (this.page.view && this.page.view !== this) return;
+    this.#drawResults();
     if (this.state.following && !ACTIVE.includes(this.snap?.phase))
-      setTimeout(() => this.#look(), 700); // B starts in a moment
+      setTimeout(() => this.#loadState(), 700); // B starts in a moment
   }
 
-  get #whole() {
+  get #isComplete() {
     return Boolean(this.state) && this.variants.every((v) => this.state.runs[v]);
   }
 
-  #results() {
-    const { state, said, told } = this;
-    for (const [name, nodes] of this.places) for (const node of nodes) this.#fill(node, name);
+  #drawResults() {
+    const { state, prediction, lesson } = this;
+    for (const [name, nodes] of this.numberNodes)
+      for (const node of nodes) this.#fillNumber(node, name);
     for (const { name, node } of this.cells) {
-      const text = this.#number(name);
+      const text = this.#numberText(name);
       setText(node, text ?? '');
       setAttr(node, 'class', text == null ? 'empty' : null);
     }
-    const committed = said.choice != null;
-    const whole = this.#whole;
-    setAttr(this.button, 'hidden', whole || this.page.watching);
-    setAttr(this.again, 'hidden', !whole || !told.minutes || this.page.watching);
-    const there = state && this.variants.filter((v) => state.runs[v]);
+    const committed = prediction.choice != null;
+    const isComplete = this.#isComplete;
+    setAttr(this.button, 'hidden', isComplete || this.page.watching);
+    setAttr(this.repeatButton, 'hidden', !isComplete || !lesson.minutes || this.page.watching);
+    const existing = state && this.variants.filter((v) => state.runs[v]);
     setText(
       this.button,
-      there?.length
+      existing?.length
         ? `Run ${this.variants
             .filter((v) => !state.runs[v])
             .map((v) => NAMES[v])
             .join(' and ')}`
-        : told.minutes
+        : lesson.minutes
           ? 'Run it'
           : 'Run it: about 3 min',
     );
-    if (!whole)
+    if (!isComplete)
       setText(
         this.verdict,
         committed
@@ -218,73 +225,81 @@ export class LessonView {
     else if (state.outcome == null)
       setText(
         this.verdict,
-        `You predicted: ${told.choices[said.choice]}. This run has no number to settle it.`,
+        `You predicted: ${lesson.choices[prediction.choice]}. This run has no number to settle it.`,
       );
     else {
-      const right = state.outcome === said.choice;
-      put(
+      const right = state.outcome === prediction.choice;
+      setChildren(
         this.verdict,
         h('b', null, right ? 'Your prediction was right: ' : 'You predicted '),
-        `“${told.choices[said.choice]}”`,
-        right ? '.' : ['. ', h('b', null, 'The result: '), `“${told.choices[state.outcome]}”.`],
+        `“${lesson.choices[prediction.choice]}”`,
+        right ? '.' : ['. ', h('b', null, 'The result: '), `“${lesson.choices[state.outcome]}”.`],
       );
-      if (!said.done) {
-        this.said = { ...said, done: true };
-        this.page.memory.keep(told.slug, this.said);
-        this.page.done();
+      if (!prediction.done) {
+        this.prediction = { ...prediction, done: true };
+        this.page.memory.set(lesson.slug, this.prediction);
+        this.page.updateList();
       }
     }
-    setAttr(this.verdict, 'data-right', whole && committed && state.outcome === said.choice);
-    for (const node of [this.after, this.why, this.table, this.figures])
+    setAttr(
+      this.verdict,
+      'data-right',
+      isComplete && committed && state.outcome === prediction.choice,
+    );
+    for (const node of [this.after, this.explanation, this.numbersTable, this.figures])
       setAttr(node, 'hidden', !committed); // hidden until the reader has committed
-    const key = whole && committed ? JSON.stringify(state.runs) : '';
-    if (key !== this.drawn) {
-      this.drawn = key;
-      if (key) this.#pictures(key);
-      else put(this.figures);
+    const key = isComplete && committed ? JSON.stringify(state.runs) : '';
+    if (key !== this.figuresKey) {
+      this.figuresKey = key;
+      if (key) this.#drawFigures(key);
+      else setChildren(this.figures);
     }
-    this.#progress();
+    this.#drawProgress();
   }
 
-  async #pictures(key) {
+  async #drawFigures(key) {
     const { runs } = this.state;
     try {
-      const found = await Promise.all(
+      const figureData = await Promise.all(
         this.variants.map((v) =>
-          this.page.ask(
+          this.page.request(
             `lesson-figures/${encodeURIComponent(runs[v].run)}/${runs[v].attempt}?id=${encodeURIComponent(runs[v].id)}`,
           ),
         ),
       );
-      if (key === this.drawn) put(this.figures, figures(this.told, found));
+      if (key === this.figuresKey) setChildren(this.figures, figures(this.lesson, figureData));
     } catch (error) {
-      put(this.figures, h('p', { class: 'muted' }, error.message));
+      setChildren(this.figures, h('p', { class: 'muted' }, error.message));
     }
   }
 
   /** The current state, in the lesson's words. */
-  #progress() {
-    const { snap, state, said } = this;
-    const going = state?.going;
-    const active = Boolean(snap) && ACTIVE.includes(snap.phase);
-    const other = active && !going;
-    const busy = active || Boolean(state?.following);
-    setAttr(this.button, 'disabled', said.choice == null || busy || this.asking || !state);
-    setAttr(this.again, 'disabled', busy || this.asking);
-    setAttr(this.watch, 'hidden', !active);
+  #drawProgress() {
+    const { snap, state, prediction } = this;
+    const runningVariant = state?.going;
+    const isActive = Boolean(snap) && ACTIVE.includes(snap.phase);
+    const isOtherRunActive = isActive && !runningVariant;
+    const isBusy = isActive || Boolean(state?.following);
+    setAttr(
+      this.button,
+      'disabled',
+      prediction.choice == null || isBusy || this.isStarting || !state,
+    );
+    setAttr(this.repeatButton, 'disabled', isBusy || this.isStarting);
+    setAttr(this.watchButton, 'hidden', !isActive);
     // a prediction cannot be withdrawn during its run
-    setAttr(this.withdraw, 'hidden', Boolean(going && active));
-    setAttr(this.bar, 'hidden', !(going && active));
-    if (going && active) {
-      /** @type {HTMLElement} */ (this.bar.firstChild).style.width =
+    setAttr(this.changeButton, 'hidden', Boolean(runningVariant && isActive));
+    setAttr(this.progressBar, 'hidden', !(runningVariant && isActive));
+    if (runningVariant && isActive) {
+      /** @type {HTMLElement} */ (this.progressBar.firstChild).style.width =
         `${(100 * snap.progress.share).toFixed(1)}%`;
       const words = snap.sentence.map((piece) => piece.text ?? snap.classes[piece.class]).join('');
       setText(
         this.status,
-        `${this.variants.length > 1 ? `Run ${NAMES[going]}${state.following ? ', then B' : ''}: ` : ''}${words}${snap.progress.left_s ? ` About ${time(snap.progress.left_s)} left.` : ''}`,
+        `${this.variants.length > 1 ? `Run ${NAMES[runningVariant]}${state.following ? ', then B' : ''}: ` : ''}${words}${snap.progress.left_s ? ` About ${time(snap.progress.left_s)} left.` : ''}`,
       );
     } else if (state?.following) setText(this.status, 'Run B starts in a moment.');
-    else if (this.#whole)
+    else if (this.#isComplete)
       setText(
         this.status,
         this.variants
@@ -295,21 +310,21 @@ export class LessonView {
           )
           .join('; ') + '.',
       );
-    else if (other)
+    else if (isOtherRunActive)
       setText(
         this.status,
         `Another run is in progress (${snap.run}). Wait for it to end, or stop it first.`,
       );
     else if (this.page.watching)
       setText(this.status, 'The presenter runs it, and you see it here.');
-    else if (said.choice == null) setText(this.status, 'Make a prediction, then run it.');
+    else if (prediction.choice == null) setText(this.status, 'Make a prediction, then run it.');
     else {
-      const there = this.variants.filter((v) => state?.runs[v]);
+      const existing = this.variants.filter((v) => state?.runs[v]);
       setText(
         this.status,
-        there.length
-          ? `Run ${NAMES[there[0]]} already exists.`
-          : !this.told.minutes
+        existing.length
+          ? `Run ${NAMES[existing[0]]} already exists.`
+          : !this.lesson.minutes
             ? 'The recording is not in this runs folder, but running the same recipe works too.'
             : this.variants.length > 1
               ? 'Runs A, then B. You can leave this page in the meantime.'
@@ -318,27 +333,27 @@ export class LessonView {
     }
   }
 
-  async #run(again = false) {
-    this.asking = true;
-    setAttr(this.wrong, 'hidden', true);
-    this.#progress();
+  async #run(repeat = false) {
+    this.isStarting = true;
+    setAttr(this.errorMessage, 'hidden', true);
+    this.#drawProgress();
     try {
-      await this.page.ask(`lessons/${this.told.slug}/run`, { again });
-      this.page.soon();
+      await this.page.request(`lessons/${this.lesson.slug}/run`, { again: repeat });
+      this.page.pollSoon();
     } catch (error) {
-      setText(this.wrong, error.message);
-      setAttr(this.wrong, 'hidden', false);
+      setText(this.errorMessage, error.message);
+      setAttr(this.errorMessage, 'hidden', false);
     }
-    this.asking = false;
-    await this.#look();
+    this.isStarting = false;
+    await this.#loadState();
   }
 
   // ---- the parts
 
-  #choices() {
-    const { told, said } = this;
-    const committed = said.choice != null;
-    const commit = h(
+  #drawChoices() {
+    const { lesson, prediction } = this;
+    const committed = prediction.choice != null;
+    const commitButton = h(
       'button',
       {
         type: 'button',
@@ -346,73 +361,74 @@ export class LessonView {
         disabled: true,
         onclick: () => {
           const choice = +(
-            /** @type {HTMLInputElement} */ (this.predict.querySelector('input:checked')).value
+            /** @type {HTMLInputElement} */ (this.predictionForm.querySelector('input:checked'))
+              .value
           );
-          this.said = { choice, done: false };
-          this.page.memory.keep(told.slug, this.said);
-          this.#choices();
-          this.#results();
+          this.prediction = { choice, done: false };
+          this.page.memory.set(lesson.slug, this.prediction);
+          this.#drawChoices();
+          this.#drawResults();
           (this.button.hidden || this.button.disabled
-            ? this.predict.querySelector('button')
+            ? this.predictionForm.querySelector('button')
             : this.button
           ).focus();
         },
       },
       'Commit',
     );
-    this.withdraw = h(
+    this.changeButton = h(
       'button',
       {
         type: 'button',
         class: 'link',
         onclick: () => {
-          this.said = {};
-          this.page.memory.keep(told.slug, {});
-          this.#choices();
-          this.#results();
-          this.predict.querySelector('input').focus();
+          this.prediction = {};
+          this.page.memory.set(lesson.slug, {});
+          this.#drawChoices();
+          this.#drawResults();
+          this.predictionForm.querySelector('input').focus();
         },
       },
       'Change prediction',
     );
-    put(
-      this.predict,
-      h('legend', { class: 'vh' }, told.predict),
-      told.choices.map((text, i) =>
+    setChildren(
+      this.predictionForm,
+      h('legend', { class: 'vh' }, lesson.predict),
+      lesson.choices.map((text, i) =>
         h(
           'label',
           null,
           h('input', {
             type: 'radio',
-            name: `kg-predict-${told.slug}`,
+            name: `kg-predict-${lesson.slug}`,
             value: i,
-            checked: said.choice === i,
+            checked: prediction.choice === i,
             disabled: committed,
-            onchange: () => setAttr(commit, 'disabled', null),
+            onchange: () => setAttr(commitButton, 'disabled', null),
           }),
           h('span', null, text),
         ),
       ),
-      committed ? this.withdraw : commit,
+      committed ? this.changeButton : commitButton,
     );
   }
 
-  #number(name) {
-    return this.said.choice != null ? (this.state?.numbers[name] ?? null) : null;
+  #numberText(name) {
+    return this.prediction.choice != null ? (this.state?.numbers[name] ?? null) : null;
   }
 
   /** The placeholder for a number from the run. */
-  #place(name) {
-    const [of, variant, number] = name.split('.');
-    if (of === 'seeds')
-      return h('span', { class: 'num' }, this.told.seeds[number]?.[variant] ?? 'not measured');
+  #renderNumber(name) {
+    const [source, variant, number] = name.split('.');
+    if (source === 'seeds')
+      return h('span', { class: 'num' }, this.lesson.seeds[number]?.[variant] ?? 'not measured');
     const node = h('output', { class: 'place', 'data-number': name });
-    this.places.set(name, [...(this.places.get(name) ?? []), node]);
+    this.numberNodes.set(name, [...(this.numberNodes.get(name) ?? []), node]);
     return node;
   }
 
-  #fill(node, name) {
-    const text = this.#number(name);
+  #fillNumber(node, name) {
+    const text = this.#numberText(name);
     setText(node, text ?? '…');
     setAttr(node, 'data-tip', text == null ? 'This number comes from your run.' : null);
     setAttr(node, 'data-empty', text == null);

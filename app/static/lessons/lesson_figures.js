@@ -1,7 +1,7 @@
 // Small figures of a lesson's runs, side by side: images, the steps of the first batch, maps, and
 // two curves. Drawn once.
 
-import { cell, h, pct, s, setAttr } from '../core/dom.js';
+import { cellText, h, pct, s, setAttr } from '../core/dom.js';
 
 /** @import { Lesson, Polygon } from '../core/types.js' */
 
@@ -16,56 +16,62 @@ const TITLES = {
 
 /**
  * Draws the figures of a lesson.
- * @param {Lesson} told
- * @param {any[]} found The server's data for each run, A first.
+ * @param {Lesson} lesson
+ * @param {any[]} runs The server's data for each run, A first.
  * @returns {HTMLElement[]}
  */
-export function figures(told, found) {
-  const two = found.length > 1;
-  const name = (i) => (two ? NAMES[i] : '');
-  const each = (make) =>
-    found.map(
-      (run, i) => make(run) && h('figure', null, h('figcaption', null, name(i)), make(run)),
+export function figures(lesson, runs) {
+  const hasTwo = runs.length > 1;
+  const runName = (i) => (hasTwo ? NAMES[i] : '');
+  const renderEach = (render) =>
+    runs.map(
+      (run, i) => render(run) && h('figure', null, h('figcaption', null, runName(i)), render(run)),
     );
-  const drawn = {
+  const renderers = {
     images: () =>
-      each(
-        (run) => run.images && sheet(run.images, `Synthetic images of ${run.classes.join(', ')}`),
+      renderEach(
+        (run) =>
+          run.images && renderSheet(run.images, `Synthetic images of ${run.classes.join(', ')}`),
       ),
     making: () =>
-      each(
+      renderEach(
         (run) =>
           run.making &&
-          sheet(run.making, `Images at generator steps ${run.making.rows.join(', ')}`),
+          renderSheet(run.making, `Images at generator steps ${run.making.rows.join(', ')}`),
       ),
     maps: () => [
-      ...found.map(
+      ...runs.map(
         (run, i) =>
           run.cam &&
           h(
             'figure',
             null,
-            h('figcaption', null, `${name(i)} map`),
-            grid(run.cam, `Mean map ${name(i)}`),
+            h('figcaption', null, `${runName(i)} map`),
+            renderMap(run.cam, `Mean map ${runName(i)}`),
           ),
       ),
-      found[0].target &&
-        h('figure', null, h('figcaption', null, 'Target'), grid(found[0].target, 'Target', true)),
+      runs[0].target &&
+        h(
+          'figure',
+          null,
+          h('figcaption', null, 'Target'),
+          renderMap(runs[0].target, 'Target', true),
+        ),
     ],
     agreement: () => [
-      curve(
-        found.map((run) => run.agreement),
-        { name, x: 'generator step', label: 'Label agreement' },
+      renderCurve(
+        runs.map((run) => run.agreement),
+        { runName, x: 'generator step', label: 'Label agreement' },
       ),
     ],
     accuracy: () => [
-      curve(
-        found.map((run) => run.accuracy),
-        { name, x: 'student steps', label: 'Accuracy', line: found[0].teacher },
+      renderCurve(
+        runs.map((run) => run.accuracy),
+        { runName, x: 'student steps', label: 'Accuracy', teacherShare: runs[0].teacher },
       ),
     ],
   };
-  return told.figures.map((kind) =>
+  return lesson.figures.map((kind) =>
     h(
       'div',
       { class: `fig-${kind}` },
@@ -73,32 +79,32 @@ export function figures(told, found) {
         'h3',
         null,
         TITLES[kind],
-        ['images', 'making'].includes(kind) && found[0].classes
-          ? h('small', { class: 'muted' }, ` ${found[0].classes.join(', ')}`)
+        ['images', 'making'].includes(kind) && runs[0].classes
+          ? h('small', { class: 'muted' }, ` ${runs[0].classes.join(', ')}`)
           : null,
       ),
-      h('div', { class: 'side' }, drawn[kind]()),
+      h('div', { class: 'side' }, renderers[kind]()),
     ),
   );
 }
 
-const sheet = ({ url, width, height }, label) =>
+const renderSheet = ({ url, width, height }, label) =>
   h('img', { src: url, alt: label, width: 2 * width, height: 2 * height });
 
-function grid(rows, label, target = false) {
+function renderMap(rows, label, target = false) {
   const top = Math.max(1, ...rows.flat());
   return h(
     'div',
     {
       class: `cells${target ? ' target' : ''}`,
       role: 'img',
-      'aria-label': `${label}: ${rows.map((row) => row.map(cell).join(' ')).join('; ')}`,
+      'aria-label': `${label}: ${rows.map((row) => row.map(cellText).join(' ')).join('; ')}`,
       style: { '--w': rows[0].length },
     },
     rows
       .flat()
       .map((v) =>
-        h('i', { style: { '--v': Math.max(0, Math.min(1, v / top)).toFixed(2) } }, cell(v)),
+        h('i', { style: { '--v': Math.max(0, Math.min(1, v / top)).toFixed(2) } }, cellText(v)),
       ),
   );
 }
@@ -106,13 +112,13 @@ function grid(rows, label, target = false) {
 /**
  * Draws shares over steps, from 0 to 100%, one line per run, named at its end.
  * @param {Polygon[]} series
- * @param {{ name: (i: number) => string, x: string, label: string, line?: number }} options `line`:
- *   the teacher's share.
+ * @param {{ runName: (i: number) => string, x: string, label: string, teacherShare?: number }}
+ *   options `line`: the teacher's share.
  * @returns {SVGElement}
  */
-function curve(series, { name, x, label, line }) {
+function renderCurve(series, { runName, x, label, teacherShare }) {
   const w = 440;
-  const high = 180;
+  const height = 180;
   const left = 40;
   const right = 28;
   const top = 10;
@@ -120,32 +126,38 @@ function curve(series, { name, x, label, line }) {
   const last = Math.max(1, ...series.flat().map((p) => p[0]));
   const first = Math.min(...series.flat().map((p) => p[0]), last);
   const X = (v) => left + ((w - left - right) * (v - first)) / Math.max(1, last - first);
-  const Y = (v) => top + (high - top - bottom) * (1 - v);
-  const said = series
-    .map((points, i) => (points.length ? `${name(i)} ends at ${pct(points.at(-1)[1], 1)}` : ''))
+  const Y = (v) => top + (height - top - bottom) * (1 - v);
+  const description = series
+    .map((points, i) => (points.length ? `${runName(i)} ends at ${pct(points.at(-1)[1], 1)}` : ''))
     .join(', ');
   const ends = series.map((points) => (points.length ? Y(points.at(-1)[1]) : 0));
   if (ends.length > 1 && Math.abs(ends[0] - ends[1]) < 12) {
     const middle = (ends[0] + ends[1]) / 2;
-    const up = ends[0] <= ends[1] ? -6 : 6;
-    ends[0] = middle + up;
-    ends[1] = middle - up;
+    const offset = ends[0] <= ends[1] ? -6 : 6;
+    ends[0] = middle + offset;
+    ends[1] = middle - offset;
   }
   const node = s(
     'svg',
-    { viewBox: `0 0 ${w} ${high}`, role: 'img', 'aria-label': `${label}: ${said}` },
+    { viewBox: `0 0 ${w} ${height}`, role: 'img', 'aria-label': `${label}: ${description}` },
     [0, 0.5, 1].map((v) => [
       s('line', { class: 'axis', x1: left, x2: w - right, y1: Y(v), y2: Y(v) }),
       s('text', { x: left - 6, y: Y(v) + 4, 'text-anchor': 'end' }, pct(v)),
     ]),
-    line
+    teacherShare
       ? [
-          s('line', { class: 'teacher', x1: left, x2: w - right, y1: Y(line), y2: Y(line) }),
-          s('text', { x: left + 4, y: Y(line) + 13 }, `teacher ${pct(line, 1)}`),
+          s('line', {
+            class: 'teacher',
+            x1: left,
+            x2: w - right,
+            y1: Y(teacherShare),
+            y2: Y(teacherShare),
+          }),
+          s('text', { x: left + 4, y: Y(teacherShare) + 13 }, `teacher ${pct(teacherShare, 1)}`),
         ]
       : [],
-    s('text', { x: left, y: high - 10 }, first),
-    s('text', { x: w - right, y: high - 10, 'text-anchor': 'end' }, `${last} ${x}`),
+    s('text', { x: left, y: height - 10 }, first),
+    s('text', { x: w - right, y: height - 10, 'text-anchor': 'end' }, `${last} ${x}`),
     series.map((points, i) =>
       points.length
         ? [
@@ -154,7 +166,7 @@ function curve(series, { name, x, label, line }) {
               d: `M${points.map(([a, b]) => `${X(a).toFixed(1)} ${Y(b).toFixed(1)}`).join('L')}`,
             }),
             points.map(([a, b]) => s('circle', { class: `v${i}`, cx: X(a), cy: Y(b), r: 2.5 })),
-            s('text', { class: `v${i} end`, x: w - right + 8, y: ends[i] + 4 }, name(i)),
+            s('text', { class: `v${i} end`, x: w - right + 8, y: ends[i] + 4 }, runName(i)),
           ]
         : [],
     ),

@@ -1,8 +1,8 @@
 // What of a lesson does not depend on its runs: the switch, and the table that their numbers go
 // into.
 
-import { h, put } from '../core/dom.js';
-import { symbols } from '../core/prose.js';
+import { h, setChildren } from '../core/dom.js';
+import { renderSymbols } from '../core/prose.js';
 
 /** @import { Lesson } from '../core/types.js' */
 
@@ -16,23 +16,23 @@ export const NAMES = { a: 'A', b: 'B' };
  * @param {string[]} variants
  */
 export function drawSwitch(root, { switch: { name, a, b, fields }, commands }, variants) {
-  const side = (v, text, at) =>
+  const renderSide = (v, text, index) =>
     h(
       'div',
       { class: 'state', 'data-v': v },
       h('b', null, NAMES[v]),
-      h('span', null, symbols(text)),
-      h('code', null, fields.map((field) => `${field[0]} = ${field[at]}`).join('\n')),
+      h('span', null, renderSymbols(text)),
+      h('code', null, fields.map((field) => `${field[0]} = ${field[index]}`).join('\n')),
     );
-  put(
+  setChildren(
     root,
-    h('p', { class: 'muted' }, symbols(name)),
+    h('p', { class: 'muted' }, renderSymbols(name)),
     h(
       'div',
       { class: 'states', role: 'group', 'aria-label': name },
-      side('a', a, 1),
+      renderSide('a', a, 1),
       h('span', { class: 'arrow', 'aria-hidden': 'true' }, '→'),
-      side('b', b, 2),
+      renderSide('b', b, 2),
     ),
     h(
       'details',
@@ -46,20 +46,20 @@ export function drawSwitch(root, { switch: { name, a, b, fields }, commands }, v
 /**
  * Draws the table of the runs' results, beside the results of these recipes with other seeds.
  * @param {HTMLElement} root
- * @param {Lesson} told
+ * @param {Lesson} lesson
  * @param {string[]} variants
  * @returns {{ name: string, node: HTMLElement }[]} The cells to fill, with their numbers' names.
  */
-export function drawTable(root, told, variants) {
+export function drawTable(root, lesson, variants) {
   const difference = variants.length > 1;
   const columns = [...variants, ...(difference ? ['difference'] : [])];
-  const measured = Object.keys(told.seeds).length;
-  const rows = told.table.map(({ name, title }) => ({
+  const hasReference = Object.keys(lesson.seeds).length;
+  const rows = lesson.table.map(({ name, title }) => ({
     title,
     name,
     cells: columns.map((v) => ({ name: `${v}.${name}`, node: h('span', { class: 'empty' }) })),
   }));
-  put(
+  setChildren(
     root,
     h(
       'table',
@@ -74,7 +74,7 @@ export function drawTable(root, told, variants) {
           columns.map((v) =>
             h('th', null, v === 'difference' ? 'B − A' : difference ? NAMES[v] : ''),
           ),
-          measured
+          hasReference
             ? variants.map((v) =>
                 h('th', { class: 'muted' }, difference ? `${NAMES[v]}, reference` : 'reference'),
               )
@@ -88,10 +88,10 @@ export function drawTable(root, told, variants) {
           h(
             'tr',
             null,
-            h('th', { scope: 'row' }, symbols(row.title)),
+            h('th', { scope: 'row' }, renderSymbols(row.title)),
             row.cells.map((cell) => h('td', null, cell.node)),
-            measured
-              ? variants.map((v) => h('td', { class: 'muted' }, told.seeds[row.name]?.[v] ?? ''))
+            hasReference
+              ? variants.map((v) => h('td', { class: 'muted' }, lesson.seeds[row.name]?.[v] ?? ''))
               : null,
           ),
         ),

@@ -5,22 +5,22 @@ import * as address from '../core/address.js';
 import * as prose from '../core/prose.js';
 import { GlossaryView } from './glossary_view.js';
 import { LessonView } from './lesson.js';
-import { h, put, setAttr } from '../core/dom.js';
+import { h, setChildren, setAttr } from '../core/dom.js';
 
-/** @import { Changes, Child, Lesson, Prediction, Shown } from '../core/types.js' */
+/** @import { Changes, Child, Lesson, Prediction, PanelState } from '../core/types.js' */
 
-const KEPT = 'kg-lessons';
-const PLACE = 'kg-lesson-place';
+const STORAGE_KEY = 'kg-lessons';
+const SCROLL_KEY = 'kg-lesson-place';
 
 /**
  * The reader's predictions, stored in this browser, or until the page is closed if the browser has
  * no storage.
  */
-class Memory {
+class Predictions {
   /** Reads the stored predictions. */
   constructor() {
     try {
-      this.all = JSON.parse(localStorage.getItem(KEPT)) ?? {};
+      this.all = JSON.parse(localStorage.getItem(STORAGE_KEY)) ?? {};
     } catch {
       this.all = {};
     }
@@ -32,19 +32,19 @@ class Memory {
    * @param {string} slug
    * @returns {Prediction}
    */
-  of(slug) {
+  get(slug) {
     return this.all[slug] ?? {};
   }
 
   /**
    * Remembers a prediction.
    * @param {string} slug
-   * @param {Prediction} said
+   * @param {Prediction} prediction
    */
-  keep(slug, said) {
-    this.all[slug] = said;
+  set(slug, prediction) {
+    this.all[slug] = prediction;
     try {
-      localStorage.setItem(KEPT, JSON.stringify(this.all));
+      localStorage.setItem(STORAGE_KEY, JSON.stringify(this.all));
     } catch {
       /* private window */
     }
@@ -58,31 +58,34 @@ export class Lessons {
    * @param {object} hooks
    * @param {string} hooks.base
    * @param {boolean} [hooks.watching] Whether this is a viewer's page.
-   * @param {() => void} hooks.studio Turns to the Studio.
+   * @param {() => void} hooks.openStudio Turns to the Studio.
    * @param {(changes: Changes) => void} hooks.go Turns to another place of this page.
-   * @param {() => void} hooks.soon Asks for the snapshot at once.
+   * @param {() => void} hooks.pollSoon Asks for the snapshot at once.
    */
-  constructor(view, { base, watching, studio, go, soon }) {
+  constructor(view, { base, watching, openStudio, go, pollSoon }) {
     this.base = base;
     this.watching = watching;
-    this.studio = studio;
+    this.openStudio = openStudio;
     this.go = go;
-    this.soon = soon;
-    this.on = false;
-    this.memory = new Memory();
+    this.pollSoon = pollSoon;
+    this.visible = false;
+    this.memory = new Predictions();
     this.slug = null;
     /** @type {{ lessons: Lesson[], wrong: string[] } | null} */
     this.all = null;
     this.root = view.querySelector('main.lessons');
     this.list = this.root.querySelector('.lesson-list');
     this.body = this.root.querySelector('article');
-    this.scroller = () =>
+    this.findScroller = () =>
       // on a phone, the window scrolls
       this.root.scrollHeight > this.root.clientHeight + 1 ? this.root : document.scrollingElement;
     addEventListener('pagehide', () => {
       try {
-        if (this.on)
-          sessionStorage.setItem(PLACE, JSON.stringify([this.slug, this.scroller().scrollTop]));
+        if (this.visible)
+          sessionStorage.setItem(
+            SCROLL_KEY,
+            JSON.stringify([this.slug, this.findScroller().scrollTop]),
+          );
       } catch {
         /* private window */
       }
@@ -91,20 +94,20 @@ export class Lessons {
 
   /**
    * Enters or leaves the page.
-   * @param {boolean} on
+   * @param {boolean} visible
    */
-  turn(on) {
-    this.on = on;
-    if (on) this.#show();
+  setVisible(visible) {
+    this.visible = visible;
+    if (visible) this.#show();
   }
 
   /**
    * Takes an update of the run that everyone sees.
-   * @param {Shown} shown With the live snapshot.
+   * @param {PanelState} state With the live snapshot.
    */
-  draw(shown) {
-    this.last = shown;
-    if (this.on) this.shown?.draw?.(shown);
+  draw(state) {
+    this.state = state;
+    if (this.visible) this.view?.draw?.(state);
   }
 
   /**
@@ -118,68 +121,73 @@ export class Lessons {
     if (tab !== 'lessons') return;
     event.preventDefault();
     this.go({ lesson, term });
-    if (this.scroller() === this.root) this.root.scrollTop = 0;
+    if (this.findScroller() === this.root) this.root.scrollTop = 0;
   }
 
   /**
    * Asks the server.
    * @param {string} path
-   * @param {object} [said] Sent as JSON.
+   * @param {object} [body] Sent as JSON.
    * @returns {Promise<any>}
    */
-  async ask(path, said) {
-    let answer;
+  async request(path, body) {
+    let response;
     try {
-      answer = await fetch(
+      response = await fetch(
         `${this.base}/kg/${path}`,
-        said
-          ? { method: 'POST', body: JSON.stringify(said) }
+        body
+          ? { method: 'POST', body: JSON.stringify(body) }
           : { signal: AbortSignal.timeout(10_000) },
       );
     } catch {
       throw new Error('The server is not responding.');
     }
-    if (!answer.ok) throw new Error(await answer.text());
-    return answer.json();
+    if (!response.ok) throw new Error(await response.text());
+    return response.json();
   }
 
   /**
    * Draws a text.
    * @param {any[]} nodes
-   * @param {(name: string) => Child} place
+   * @param {(name: string) => Child} numberNode
    * @returns {Child[]}
    */
-  prose(nodes, place) {
-    return prose.draw(nodes, { place, go: (event, to) => this.link(event, to) });
+  prose(nodes, numberNode) {
+    return prose.draw(nodes, {
+      numberNode,
+      followLink: (event, to) => this.link(event, to),
+    });
   }
 
   async #show() {
-    const { lesson: wanted, term } = address.read('lessons');
-    const turn = (this.turns = (this.turns ?? 0) + 1);
+    const { lesson: requestedSlug, term } = address.read('lessons');
+    const setVisible = (this.requestId = (this.requestId ?? 0) + 1);
     try {
-      this.all ??= await this.ask('lessons');
+      this.all ??= await this.request('lessons');
       const slug =
-        wanted === 'glossary' || this.all.lessons.some((x) => x.slug === wanted) ? wanted : '';
-      const changed = slug !== this.slug || !this.shown;
-      const told =
+        requestedSlug === 'glossary' || this.all.lessons.some((x) => x.slug === requestedSlug)
+          ? requestedSlug
+          : '';
+      const changed = slug !== this.slug || !this.view;
+      const data =
         slug === 'glossary'
-          ? await this.ask('glossary')
+          ? await this.request('glossary')
           : slug && changed
-            ? await this.ask(`lessons/${slug}`)
+            ? await this.request(`lessons/${slug}`)
             : null;
-      if (turn !== this.turns) return; // the page has changed in the meantime
+      if (setVisible !== this.requestId) return; // the page has changed in the meantime
       this.slug = slug;
       setAttr(this.root, 'data-place', slug ? 'lesson' : 'list');
-      this.#contents();
-      if (slug === 'glossary') this.shown = new GlossaryView(this.body, this, told, term);
+      this.#drawList();
+      if (slug === 'glossary') this.view = new GlossaryView(this.body, this, data, term);
       else if (changed)
-        this.shown = slug ? new LessonView(this.body, this, told) : this.#welcome(wanted);
-      if (this.last) this.shown?.draw?.(this.last);
-      this.#return();
+        this.view = slug ? new LessonView(this.body, this, data) : this.#drawWelcome(requestedSlug);
+      if (this.state) this.view?.draw?.(this.state);
+      this.#restoreScroll();
     } catch (error) {
-      if (turn === this.turns) {
-        put(this.body, h('p', { class: 'wrong', role: 'alert' }, error.message));
-        this.shown = null;
+      if (setVisible === this.requestId) {
+        setChildren(this.body, h('p', { class: 'wrong', role: 'alert' }, error.message));
+        this.view = null;
       }
     }
   }
@@ -188,37 +196,37 @@ export class Lessons {
    * Restores the scroll position after a reload, as soon as the page is long enough and unless the
    * reader has scrolled in the meantime.
    */
-  #return() {
-    if (this.returned) return;
-    this.returned = true;
+  #restoreScroll() {
+    if (this.scrollRestored) return;
+    this.scrollRestored = true;
     try {
-      const [slug, top] = JSON.parse(sessionStorage.getItem(PLACE)) ?? [];
+      const [slug, top] = JSON.parse(sessionStorage.getItem(SCROLL_KEY)) ?? [];
       if (slug !== this.slug || !top) return;
       const end = performance.now() + 8000;
-      const moved = new AbortController();
-      for (const what of ['wheel', 'touchstart', 'pointerdown', 'keydown'])
-        addEventListener(what, () => moved.abort(), {
+      const interrupted = new AbortController();
+      for (const eventType of ['wheel', 'touchstart', 'pointerdown', 'keydown'])
+        addEventListener(eventType, () => interrupted.abort(), {
           once: true,
           passive: true,
-          signal: moved.signal,
+          signal: interrupted.signal,
         });
-      const go = () => {
-        if (moved.signal.aborted || !this.on) return;
-        const at = this.scroller();
-        at.scrollTop = top;
-        if (at.scrollTop < top - 1 && performance.now() < end) setTimeout(go, 100);
-        else moved.abort();
+      const restore = () => {
+        if (interrupted.signal.aborted || !this.visible) return;
+        const scroller = this.findScroller();
+        scroller.scrollTop = top;
+        if (scroller.scrollTop < top - 1 && performance.now() < end) setTimeout(restore, 100);
+        else interrupted.abort();
       };
-      go();
+      restore();
     } catch {
       /* nothing was stored */
     }
   }
 
-  #contents() {
+  #drawList() {
     const { lessons, wrong } = this.all;
-    const done = lessons.filter((x) => this.memory.of(x.slug).done).length;
-    const row = (slug, ...what) =>
+    const done = lessons.filter((x) => this.memory.get(x.slug).done).length;
+    const row = (slug, ...content) =>
       h(
         'a',
         {
@@ -226,9 +234,9 @@ export class Lessons {
           'aria-current': slug === this.slug ? 'page' : null,
           onclick: (event) => this.link(event, event.currentTarget.getAttribute('href')),
         },
-        what,
+        content,
       );
-    put(
+    setChildren(
       this.list,
       h('p', { class: 'muted small' }, `${done} of ${lessons.length} done`),
       h(
@@ -243,13 +251,13 @@ export class Lessons {
               h(
                 'span',
                 { class: 'mark', 'aria-hidden': 'true' },
-                this.memory.of(x.slug).done ? '✓' : i + 1,
+                this.memory.get(x.slug).done ? '✓' : i + 1,
               ),
               h(
                 'span',
                 null,
                 h('b', null, x.title),
-                this.memory.of(x.slug).done ? h('span', { class: 'vh' }, ', done') : null,
+                this.memory.get(x.slug).done ? h('span', { class: 'vh' }, ', done') : null,
                 h('small', { class: 'muted' }, x.question),
               ),
               h('small', { class: 'muted num' }, x.minutes ? `${x.minutes} min/run` : 'no run'),
@@ -272,12 +280,12 @@ export class Lessons {
   }
 
   /** Redraws the list when a lesson is done. */
-  done() {
-    this.#contents();
+  updateList() {
+    this.#drawList();
   }
 
-  #welcome(wanted) {
-    put(
+  #drawWelcome(requestedSlug) {
+    setChildren(
       this.body,
       h('h2', { class: 'title' }, 'Lessons'),
       h(
@@ -305,7 +313,7 @@ export class Lessons {
             ),
           )
         : null,
-      wanted
+      requestedSlug
         ? h('p', { class: 'wrong' }, 'There is no lesson with that name. Choose one from the list.')
         : null,
     );

@@ -2,7 +2,7 @@
 // dialog; measured by `python -m kgen worth`.
 
 import { open } from '../core/dialog.js';
-import { told } from '../core/glossary.js';
+import { glossaryTip } from '../core/glossary.js';
 import { h, num, percentage, pct, s } from '../core/dom.js';
 
 /** @import { Worth } from '../core/types.js' */
@@ -17,7 +17,7 @@ const BOTTOM = 44;
  * @param {string} run
  * @param {Worth | null} worth Null if it has not been measured.
  */
-export function show(run, worth) {
+export function openExchangeDialog(run, worth) {
   const command = h('code', { class: 'command' }, `python -m kgen worth runs/${run}`);
   open(
     'Exchange rate',
@@ -36,7 +36,7 @@ export function show(run, worth) {
       : h(
           'div',
           null,
-          h('p', null, told('exchange-rate')),
+          h('p', null, glossaryTip('exchange-rate')),
           h(
             'p',
             { class: 'muted' },
@@ -62,11 +62,11 @@ function chart({ points, rate }) {
   const X = (n) =>
     LEFT + (high > low ? (Math.log(n) - low) / (high - low) : 0.5) * (W - LEFT - RIGHT);
   const Y = (v) => H - BOTTOM - v * (H - TOP - BOTTOM);
-  const text = (x, y, words, props) => s('text', { x, y, ...props }, words);
-  const beside = (y, words) =>
+  const text = (x, y, content, props) => s('text', { x, y, ...props }, content);
+  const marginLabel = (y, content) =>
     narrow
-      ? text(end, y - 6, words, { class: 'ink halo', 'text-anchor': 'end' })
-      : text(end + 12, y + 4, words, { class: 'ink' });
+      ? text(end, y - 6, content, { class: 'ink halo', 'text-anchor': 'end' })
+      : text(end + 12, y + 4, content, { class: 'ink' });
   /** @type {SVGElement[]} */
   const out = [text(0, 10, 'accuracy on real test images, %')];
   for (const v of [0, 0.25, 0.5, 0.75, 1])
@@ -90,15 +90,18 @@ function chart({ points, rate }) {
       ...photos.map(({ images, accuracy }) =>
         s('circle', { cx: X(images), cy: Y(accuracy), r: 4, fill: 'var(--ink)' }),
       ),
-      beside(Y(photos.at(-1).accuracy), `real ${percentage(photos.at(-1).accuracy)}`),
+      marginLabel(Y(photos.at(-1).accuracy), `real ${percentage(photos.at(-1).accuracy)}`),
     );
   if (synthetic) {
     const y = Y(synthetic.accuracy);
-    const near =
+    const offset =
       photos.length && Math.abs(y - Y(photos.at(-1).accuracy)) < 16 ? (narrow ? 24 : 16) : 0;
     out.push(
       s('line', { class: 'synthetic-line', x1: LEFT, x2: end, y1: y, y2: y }),
-      beside(y + near, `${num(synthetic.images)} synthetic ${percentage(synthetic.accuracy)}`),
+      marginLabel(
+        y + offset,
+        `${num(synthetic.images)} synthetic ${percentage(synthetic.accuracy)}`,
+      ),
     );
     if (rate && !rate.bound)
       out.push(
@@ -113,7 +116,7 @@ function chart({ points, rate }) {
         text(X(rate.photos) + 6, H - BOTTOM - 8, `≈ ${num(rate.photos)}`, { class: 'ink halo' }),
       );
   }
-  const said = [
+  const description = [
     ...photos.map(({ images, accuracy }) => `${num(images)} real photos ${pct(accuracy, 1)}`),
     synthetic && `${num(synthetic.images)} synthetic images ${pct(synthetic.accuracy, 1)}`,
   ]
@@ -122,6 +125,6 @@ function chart({ points, rate }) {
   return h(
     'div',
     { class: 'exchange' },
-    s('svg', { viewBox: `0 0 ${W} ${H}`, role: 'img', 'aria-label': said }, out),
+    s('svg', { viewBox: `0 0 ${W} ${H}`, role: 'img', 'aria-label': description }, out),
   );
 }

@@ -2,18 +2,18 @@
 // change. Clicking one starts the new run.
 
 import { close, open } from '../core/dialog.js';
-import { h, put, setAttr, setText } from '../core/dom.js';
+import { h, setChildren, setAttr, setText } from '../core/dom.js';
 
 /**
  * Opens the dialog to rerun a run with one switch flipped.
  * @param {string} base
  * @param {string} name
- * @param {(run: string) => void} done Called with the name of the new run.
+ * @param {(run: string) => void} onDone Called with the name of the new run.
  * @returns {Promise<void>}
  */
-export async function flip(base, name, done) {
+export async function openRerunDialog(base, name, onDone) {
   const list = h('div', { class: 'c-list' }, h('p', { class: 'muted' }, 'Loading switches…'));
-  const wrong = h('p', { class: 'wrong', role: 'alert', hidden: true });
+  const errorMessage = h('p', { class: 'wrong', role: 'alert', hidden: true });
   open(
     `Rerun ${name} with one switch flipped`,
     [],
@@ -22,72 +22,72 @@ export async function flip(base, name, done) {
       { class: 'muted' },
       'Everything else stays the same, including seed and budget. The new run starts right away, and everyone sees it.',
     ),
-    wrong,
+    errorMessage,
     list,
   );
-  const say = (text) => {
-    setText(wrong, text);
-    setAttr(wrong, 'hidden', !text);
+  const showError = (text) => {
+    setText(errorMessage, text);
+    setAttr(errorMessage, 'hidden', !text);
   };
   try {
-    const answer = await fetch(`${base}/kg/switches/${encodeURIComponent(name)}`, {
+    const response = await fetch(`${base}/kg/switches/${encodeURIComponent(name)}`, {
       cache: 'no-cache',
     });
-    if (!answer.ok) throw new Error(await answer.text());
-    const { switches } = await answer.json();
-    const parts = [...new Set(switches.map((one) => one.part))];
-    put(
+    if (!response.ok) throw new Error(await response.text());
+    const { switches } = await response.json();
+    const parts = [...new Set(switches.map((rerunSwitch) => rerunSwitch.part))];
+    setChildren(
       list,
       parts.map((part) =>
         h(
           'section',
           { 'aria-label': part },
           h('h3', null, part),
-          switches.filter((one) => one.part === part).map(row),
+          switches.filter((rerunSwitch) => rerunSwitch.part === part).map(row),
         ),
       ),
     );
   } catch (error) {
-    put(list);
-    say(error instanceof TypeError ? 'The server is not responding.' : error.message);
+    setChildren(list);
+    showError(error instanceof TypeError ? 'The server is not responding.' : error.message);
   }
 
-  function row(one) {
+  function row(rerunSwitch) {
     return h(
       'button',
       {
         type: 'button',
         class: 'c-item',
-        'data-switch': one.id,
-        disabled: Boolean(one.refused),
-        onclick: () => start(one),
+        'data-switch': rerunSwitch.id,
+        disabled: Boolean(rerunSwitch.refused),
+        onclick: () => start(rerunSwitch),
       },
-      h('b', null, one.title),
-      h('span', null, one.refused || one.words),
-      one.tip && h('small', { class: 'muted' }, one.tip),
+      h('b', null, rerunSwitch.title),
+      h('span', null, rerunSwitch.refused || rerunSwitch.words),
+      rerunSwitch.tip && h('small', { class: 'muted' }, rerunSwitch.tip),
     );
   }
 
-  async function start(one) {
-    if (setting) return;
-    setting = true;
-    say('');
+  async function start(rerunSwitch) {
+    if (isStarting) return;
+    isStarting = true;
+    showError('');
     setAttr(list, 'aria-busy', 'true');
     try {
-      const answer = await fetch(`${base}/kg/flip/${encodeURIComponent(name)}`, {
+      const response = await fetch(`${base}/kg/flip/${encodeURIComponent(name)}`, {
         method: 'POST',
-        body: JSON.stringify({ switch: one.id }),
+        body: JSON.stringify({ switch: rerunSwitch.id }),
       });
-      if (!answer.ok) throw new Error(await answer.text());
-      const { run } = await answer.json();
+      if (!response.ok) throw new Error(await response.text());
+      const { run } = await response.json();
       close();
-      done(run);
+      onDone(run);
     } catch (error) {
-      say(error instanceof TypeError ? 'The server is not responding.' : error.message);
-      wrong.scrollIntoView({ block: 'nearest' });
+      showError(error instanceof TypeError ? 'The server is not responding.' : error.message);
+      errorMessage.scrollIntoView({ block: 'nearest' });
     }
     setAttr(list, 'aria-busy', null);
-    setting = false;
+    isStarting = false;
   }
 }
-let setting = false; // one start at a time
+let isStarting = false; // one start at a time

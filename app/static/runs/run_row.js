@@ -2,15 +2,15 @@
 // inserted as plain text, no matter who wrote them.
 
 import * as address from '../core/address.js';
-import { show as exchange } from './exchange_dialog.js';
-import { flip } from './rerun_dialog.js';
-import { told } from '../core/glossary.js';
-import { h, num, pct, put, setAttr, setText, time } from '../core/dom.js';
+import { openExchangeDialog as exchange } from './exchange_dialog.js';
+import { openRerunDialog } from './rerun_dialog.js';
+import { glossaryTip } from '../core/glossary.js';
+import { h, num, pct, setChildren, setAttr, setText, time } from '../core/dom.js';
 
 /** @import { Run } from '../core/types.js' */
 /** @import { Runs } from './runs.js' */
 
-const STATES = {
+const STATE_NAMES = {
   going: 'in progress',
   finished: 'finished',
   stopped: 'stopped',
@@ -18,25 +18,25 @@ const STATES = {
   failed: 'failed',
   damaged: 'damaged',
 };
-const SEND =
+const DOWNLOAD_TIP =
   'Download as one file. To use it on another machine, choose Open file… there. Leaves out the checkpoint and your own real images.';
-const BOUNDS = { '': '', fewer: '< ', more: '> ' };
-const FACTS = ['Student', 'Teacher', 'Images', 'Duration', 'Started', 'On disk'];
+const BOUND_SIGNS = { '': '', fewer: '< ', more: '> ' };
+const FACT_LABELS = ['Student', 'Teacher', 'Images', 'Duration', 'Started', 'On disk'];
 
 /**
  * Names the state of a run.
  * @param {string} state
  * @returns {string}
  */
-export const stateName = (state) => STATES[state] ?? state;
+export const stateName = (state) => STATE_NAMES[state] ?? state;
 
-const size = (bytes) =>
+const formatSize = (bytes) =>
   bytes < 1e6
     ? `${num(bytes / 1e3)} KB`
     : bytes < 1e9
       ? `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`
       : `${(bytes / 1e9).toFixed(1)} GB`;
-const day = (seconds) =>
+const formatDate = (seconds) =>
   new Date(1000 * seconds).toLocaleString('en-US', {
     hourCycle: 'h23',
     day: 'numeric',
@@ -54,16 +54,16 @@ export class RunRow {
   constructor(name, list) {
     this.name = name;
     this.list = list;
-    this.at = `runs/${encodeURIComponent(name)}`;
-    const button = (label, act, kind = 'link') =>
+    this.path = `runs/${encodeURIComponent(name)}`;
+    const button = (label, action, className = 'link') =>
       h(
         'button',
         {
           type: 'button',
-          class: kind,
+          class: className,
           'data-for': 'presenter',
           'aria-label': `${label} ${name}`,
-          onclick: (event) => this.#try(event.currentTarget, act),
+          onclick: (event) => this.#runAction(event.currentTarget, action),
         },
         label,
       );
@@ -80,8 +80,8 @@ export class RunRow {
         },
         label,
       );
-    this.open = button('Open', () => this.#studio('open'), 'btn small');
-    this.inspect = h(
+    this.openButton = button('Open', () => this.#openInStudio('open'), 'btn small');
+    this.inspectLink = h(
       'a',
       {
         class: 'link',
@@ -90,10 +90,10 @@ export class RunRow {
       },
       'Inspect',
     );
-    this.resume = button('Resume', () => this.#studio('resume'), 'btn small');
-    this.renaming = button('Rename', () => this.#rename());
-    this.noting = button('Note', () => this.#write());
-    this.beside = h(
+    this.resumeButton = button('Resume', () => this.#openInStudio('resume'), 'btn small');
+    this.renameButton = button('Rename', () => this.#editName());
+    this.noteButton = button('Note', () => this.#editNote());
+    this.compareButton = h(
       'button',
       {
         type: 'button',
@@ -101,11 +101,11 @@ export class RunRow {
         'aria-label': `Compare ${name}`,
         'aria-pressed': 'false',
         'data-tip': 'Mark two or more runs, then press Compare above.',
-        onclick: () => list.choose(name, this.beside.ariaPressed !== 'true'),
+        onclick: () => list.setMarked(name, this.compareButton.ariaPressed !== 'true'),
       },
       'Compare',
     );
-    this.flip = h(
+    this.rerunButton = h(
       'button',
       {
         type: 'button',
@@ -114,67 +114,68 @@ export class RunRow {
         'aria-label': `Flip one switch of ${name}`,
         'aria-haspopup': 'dialog',
         'data-tip': 'Rerun this with one switch flipped, and compare the two.',
-        onclick: () => flip(list.base, name, (made) => list.compare([name, made])),
+        onclick: () =>
+          openRerunDialog(list.base, name, (newRun) => list.openComparison([name, newRun])),
       },
       'Flip one switch…',
     );
-    this.worth = h(
+    this.exchangeButton = h(
       'button',
       {
         type: 'button',
         class: 'link',
         'aria-label': `Exchange rate of ${name}`,
         'aria-haspopup': 'dialog',
-        'data-tip': told('exchange-rate'),
+        'data-tip': glossaryTip('exchange-rate'),
         onclick: () => exchange(name, this.run.worth),
       },
       'Exchange rate…',
     );
-    this.send = link('Download', '', SEND);
-    this.sendAll = link(
+    this.downloadLink = link('Download', '', DOWNLOAD_TIP);
+    this.downloadAllLink = link(
       'Download with real images',
       '?real=1',
       'Like Download, but includes your own real images.',
     );
-    this.remove = button('Delete', async () =>
-      list.deleted(name, await list.post(`${this.at}/delete`)),
+    this.deleteButton = button('Delete', async () =>
+      list.deleted(name, await list.post(`${this.path}/delete`)),
     );
-    this.picture = h('img', { alt: '', loading: 'lazy', hidden: true });
+    this.image = h('img', { alt: '', loading: 'lazy', hidden: true });
     this.title = h('h2', null, name);
-    this.state = h('span', { class: 'state' });
-    this.what = h('p', { class: 'muted' });
-    this.note = h('p', { class: 'said', hidden: true });
-    this.form = h('div', { class: 'form', hidden: true });
-    this.wrong = h('p', { class: 'wrong', role: 'alert', hidden: true });
-    this.facts = FACTS.map((fact) => h('div', null, h('dt', null, fact), h('dd')));
+    this.stateLabel = h('span', { class: 'state' });
+    this.summary = h('p', { class: 'muted' });
+    this.noteText = h('p', { class: 'said', hidden: true });
+    this.editForm = h('div', { class: 'form', hidden: true });
+    this.errorMessage = h('p', { class: 'wrong', role: 'alert', hidden: true });
+    this.factNodes = FACT_LABELS.map((fact) => h('div', null, h('dt', null, fact), h('dd')));
     this.root = h(
       'li',
       { class: 'run', 'data-run': name },
-      h('div', { class: 'thumb' }, this.picture),
+      h('div', { class: 'thumb' }, this.image),
       h(
         'div',
         { class: 'what' },
-        h('div', { class: 'name' }, this.title, this.state),
-        this.what,
-        this.note,
-        this.form,
-        this.wrong,
+        h('div', { class: 'name' }, this.title, this.stateLabel),
+        this.summary,
+        this.noteText,
+        this.editForm,
+        this.errorMessage,
       ),
-      h('dl', { class: 'facts' }, this.facts),
+      h('dl', { class: 'facts' }, this.factNodes),
       h(
         'div',
         { class: 'do' },
-        this.resume,
-        this.open,
-        this.inspect,
-        this.beside,
-        this.flip,
-        this.worth,
-        this.renaming,
-        this.noting,
-        this.send,
-        this.sendAll,
-        this.remove,
+        this.resumeButton,
+        this.openButton,
+        this.inspectLink,
+        this.compareButton,
+        this.rerunButton,
+        this.exchangeButton,
+        this.renameButton,
+        this.noteButton,
+        this.downloadLink,
+        this.downloadAllLink,
+        this.deleteButton,
       ),
     );
   }
@@ -185,19 +186,19 @@ export class RunRow {
    */
   draw(run) {
     const text = JSON.stringify(run);
-    if (text === this.text) return;
+    if (text === this.runKey) return;
     this.run = run;
-    this.text = text;
-    const going = run.state === 'going';
+    this.runKey = text;
+    const isActive = run.state === 'going';
     const { score } = run;
     const rate = run.worth?.rate;
     setText(
-      this.state,
-      run.shown && !going ? `${stateName(run.state)}, in the Studio` : stateName(run.state),
+      this.stateLabel,
+      run.shown && !isActive ? `${stateName(run.state)}, in the Studio` : stateName(run.state),
     );
-    setAttr(this.state, 'data-state', run.state);
+    setAttr(this.stateLabel, 'data-state', run.state);
     setText(
-      this.what,
+      this.summary,
       [
         run.title,
         run.teacher,
@@ -207,12 +208,12 @@ export class RunRow {
         .filter(Boolean)
         .join(' · '),
     );
-    setText(this.note, run.note);
-    setAttr(this.note, 'hidden', !run.note);
-    setAttr(this.picture, 'hidden', !run.picture);
+    setText(this.noteText, run.note);
+    setAttr(this.noteText, 'hidden', !run.note);
+    setAttr(this.image, 'hidden', !run.picture);
     if (run.picture)
       setAttr(
-        this.picture,
+        this.image,
         'src',
         `${this.list.base}/kg/picture/${encodeURIComponent(run.name)}/${run.picture}`,
       );
@@ -227,70 +228,76 @@ export class RunRow {
       [
         num(run.images),
         rate
-          ? `worth ${BOUNDS[rate.bound]}${num(rate.photos)} real photos`
+          ? `worth ${BOUND_SIGNS[rate.bound]}${num(rate.photos)} real photos`
           : run.budget
             ? `${pct(run.used)} of budget`
             : '',
       ],
       [run.seconds ? time(run.seconds) : '–', ''],
-      [day(run.began), ''],
-      [size(run.bytes), ''],
+      [formatDate(run.began), ''],
+      [formatSize(run.bytes), ''],
     ];
-    this.facts.forEach((fact, i) =>
-      put(
+    this.factNodes.forEach((fact, i) =>
+      setChildren(
         /** @type {HTMLElement} */ (fact.lastChild),
         facts[i][0],
         facts[i][1] && h('small', null, facts[i][1]),
       ),
     );
-    setAttr(this.resume, 'hidden', !run.resumable);
-    setAttr(this.open, 'hidden', run.state === 'damaged');
-    setAttr(this.inspect, 'hidden', run.state === 'damaged');
-    setAttr(this.worth, 'hidden', going || !score);
-    for (const node of [this.renaming, this.remove, this.send]) setAttr(node, 'hidden', going);
-    setAttr(this.sendAll, 'hidden', going || !run.own_images);
+    setAttr(this.resumeButton, 'hidden', !run.resumable);
+    setAttr(this.openButton, 'hidden', run.state === 'damaged');
+    setAttr(this.inspectLink, 'hidden', run.state === 'damaged');
+    setAttr(this.exchangeButton, 'hidden', isActive || !score);
+    for (const node of [this.renameButton, this.deleteButton, this.downloadLink])
+      setAttr(node, 'hidden', isActive);
+    setAttr(this.downloadAllLink, 'hidden', isActive || !run.own_images);
     if (run.state === 'damaged')
-      for (const node of [this.send, this.renaming, this.beside, this.flip])
+      for (const node of [
+        this.downloadLink,
+        this.renameButton,
+        this.compareButton,
+        this.rerunButton,
+      ])
         setAttr(node, 'hidden', true);
   }
 
   /**
    * Marks it for comparison.
-   * @param {boolean} on
+   * @param {boolean} isMarked
    */
-  marked(on) {
-    setAttr(this.beside, 'aria-pressed', String(on));
-    setText(this.beside, on ? 'Compare ✓' : 'Compare');
+  setMarked(isMarked) {
+    setAttr(this.compareButton, 'aria-pressed', String(isMarked));
+    setText(this.compareButton, isMarked ? 'Compare ✓' : 'Compare');
   }
 
   /** Scrolls to it and focuses it. */
   reveal() {
     this.root.scrollIntoView({ block: 'nearest' });
-    this.open.focus();
+    this.openButton.focus();
   }
 
   /** Runs one action at a time; errors are shown in the row. */
-  async #try(button, act) {
-    if (this.busy) return;
-    this.busy = true;
-    setAttr(this.wrong, 'hidden', true);
+  async #runAction(button, action) {
+    if (this.isBusy) return;
+    this.isBusy = true;
+    setAttr(this.errorMessage, 'hidden', true);
     setAttr(button, 'aria-busy', 'true');
     try {
-      await act();
+      await action();
     } catch (error) {
-      setText(this.wrong, error.message);
-      setAttr(this.wrong, 'hidden', false);
+      setText(this.errorMessage, error.message);
+      setAttr(this.errorMessage, 'hidden', false);
     }
     setAttr(button, 'aria-busy', null);
-    this.busy = false;
+    this.isBusy = false;
   }
 
-  async #studio(action) {
-    await this.list.post(`${this.at}/${action}`);
-    this.list.studio();
+  async #openInStudio(action) {
+    await this.list.post(`${this.path}/${action}`);
+    this.list.openStudio();
   }
 
-  #rename() {
+  #editName() {
     const field = h('input', {
       type: 'text',
       maxlength: 120,
@@ -299,14 +306,14 @@ export class RunRow {
       autocomplete: 'off',
     });
     field.value = this.name;
-    this.#ask(field, this.renaming, async () => {
-      const to = await this.list.post(`${this.at}/rename`, { to: field.value });
+    this.#editField(field, this.renameButton, async () => {
+      const to = await this.list.post(`${this.path}/rename`, { to: field.value });
       if (to !== this.name) this.list.reveal(to);
     });
     field.select();
   }
 
-  #write() {
+  #editNote() {
     const field = h('textarea', {
       rows: 3,
       maxlength: 500,
@@ -314,40 +321,42 @@ export class RunRow {
       placeholder: 'Its purpose and findings',
     });
     field.value = this.run.note;
-    this.#ask(field, this.noting, () => this.list.post(`${this.at}/note`, { note: field.value }));
+    this.#editField(field, this.noteButton, () =>
+      this.list.post(`${this.path}/note`, { note: field.value }),
+    );
   }
 
   /** Edits a field in the row: Save or Enter saves it, Cancel or Escape does not. */
-  #ask(field, from, keep) {
+  #editField(field, trigger, onSave) {
     const close = () => {
-      setAttr(this.form, 'hidden', true);
-      put(this.form);
-      setAttr(this.wrong, 'hidden', true);
-      if (from.isConnected) from.focus();
+      setAttr(this.editForm, 'hidden', true);
+      setChildren(this.editForm);
+      setAttr(this.errorMessage, 'hidden', true);
+      if (trigger.isConnected) trigger.focus();
     };
     const save = h('button', { type: 'button', class: 'btn small primary' }, 'Save');
     const cancel = h('button', { type: 'button', class: 'btn small', onclick: close }, 'Cancel');
-    let kept = false;
-    const done = async () => {
-      await this.#try(save, async () => {
-        await keep();
-        kept = true;
+    let saved = false;
+    const submit = async () => {
+      await this.#runAction(save, async () => {
+        await onSave();
+        saved = true;
       });
-      if (kept) close();
+      if (saved) close();
     };
-    save.addEventListener('click', done);
+    save.addEventListener('click', submit);
     field.addEventListener('keydown', (event) => {
       if (event.key === 'Enter' && (field.tagName === 'INPUT' || event.ctrlKey || event.metaKey)) {
         event.preventDefault();
-        done();
+        submit();
       }
       if (event.key === 'Escape') {
         event.stopPropagation();
         close();
       }
     });
-    put(this.form, field, save, cancel);
-    setAttr(this.form, 'hidden', false);
+    setChildren(this.editForm, field, save, cancel);
+    setAttr(this.editForm, 'hidden', false);
     field.focus();
   }
 }

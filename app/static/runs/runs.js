@@ -4,9 +4,9 @@
 import { h, num, setAttr, setText } from '../core/dom.js';
 import { RunRow, stateName } from './run_row.js';
 
-/** @import { Shown } from '../core/types.js' */
+/** @import { PanelState } from '../core/types.js' */
 
-const PERIOD = 2000;
+const PERIOD_MS = 2000;
 
 /** The Runs page. */
 export class Runs {
@@ -14,15 +14,15 @@ export class Runs {
    * @param {HTMLElement} view
    * @param {object} hooks
    * @param {string} hooks.base
-   * @param {() => void} hooks.studio Goes to the Studio.
-   * @param {(names: string[]) => void} hooks.compare Goes to the comparison of those runs.
+   * @param {() => void} hooks.openStudio Goes to the Studio.
+   * @param {(names: string[]) => void} hooks.openComparison Goes to the comparison of those runs.
    */
-  constructor(view, { base, studio, compare }) {
+  constructor(view, { base, openStudio, openComparison }) {
     this.base = base;
-    this.studio = studio;
-    this.compare = compare;
-    this.marked = [];
-    this.on = false;
+    this.openStudio = openStudio;
+    this.openComparison = openComparison;
+    this.markedRuns = [];
+    this.visible = false;
     this.etag = '';
     this.rows = new Map();
     this.runs = [];
@@ -32,48 +32,48 @@ export class Runs {
     /** @type {HTMLElement} */
     this.count = this.root.querySelector('.count');
     /** @type {HTMLInputElement} */
-    this.file = this.root.querySelector('.file');
+    this.fileInput = this.root.querySelector('.file');
     /** @type {HTMLButtonElement} */
-    this.bring = this.root.querySelector('.bring');
+    this.openFileButton = this.root.querySelector('.bring');
     /** @type {HTMLButtonElement} */
-    this.beside = this.root.querySelector('.beside');
+    this.compareButton = this.root.querySelector('.beside');
     /** @type {HTMLElement} */
     this.notices = this.root.querySelector('.notices');
     /** @type {HTMLElement} */
-    this.none = this.root.querySelector('.none');
+    this.emptyState = this.root.querySelector('.none');
     /** @type {HTMLElement} */
     this.list = this.root.querySelector('.run-list');
     this.search.addEventListener('input', () => this.#filter());
-    this.beside.addEventListener('click', () => this.compare(this.marked));
-    this.bring.addEventListener('click', () => this.file.click());
-    this.file.addEventListener('change', () => this.#bring());
-    document.addEventListener('visibilitychange', () => this.#again(0));
+    this.compareButton.addEventListener('click', () => this.openComparison(this.markedRuns));
+    this.openFileButton.addEventListener('click', () => this.fileInput.click());
+    this.fileInput.addEventListener('change', () => this.#openFile());
+    document.addEventListener('visibilitychange', () => this.#refreshSoon(0));
   }
 
   /**
    * Enters or leaves the page.
-   * @param {boolean} on
+   * @param {boolean} visible
    */
-  turn(on) {
-    this.on = on;
-    if (on) this.#again(0);
+  setVisible(visible) {
+    this.visible = visible;
+    if (visible) this.#refreshSoon(0);
   }
 
   /**
    * Refreshes soon if the Studio shows another run, or another phase.
-   * @param {Shown} shown With the live snapshot.
+   * @param {PanelState} shown With the live snapshot.
    */
   draw({ snapshot: snap }) {
-    const mark = `${snap.run} ${snap.phase}`;
-    if (this.mark !== mark) {
-      this.mark = mark;
-      this.#again(300);
+    const studioKey = `${snap.run} ${snap.phase}`;
+    if (this.studioKey !== studioKey) {
+      this.studioKey = studioKey;
+      this.#refreshSoon(300);
     }
   }
 
-  #again(wait) {
+  #refreshSoon(wait) {
     clearTimeout(this.timer);
-    if (this.on && document.visibilityState === 'visible')
+    if (this.visible && document.visibilityState === 'visible')
       this.timer = setTimeout(() => this.refresh(), wait);
   }
 
@@ -83,22 +83,22 @@ export class Runs {
    */
   async refresh() {
     try {
-      const answer = await fetch(`${this.base}/kg/runs`, {
+      const response = await fetch(`${this.base}/kg/runs`, {
         headers: this.etag ? { 'If-None-Match': this.etag } : {},
         cache: 'no-store',
         signal: AbortSignal.timeout(10_000),
       });
-      if (answer.status !== 304 && !answer.ok) throw new TypeError(`status ${answer.status}`);
-      if (answer.status !== 304) {
-        this.etag = answer.headers.get('ETag') ?? '';
-        this.runs = (await answer.json()).runs;
-        this.#list();
+      if (response.status !== 304 && !response.ok) throw new TypeError(`status ${response.status}`);
+      if (response.status !== 304) {
+        this.etag = response.headers.get('ETag') ?? '';
+        this.runs = (await response.json()).runs;
+        this.#drawList();
       }
     } catch (error) {
       if (error.name !== 'TimeoutError' && !(error instanceof TypeError)) throw error;
     } finally {
       // the status line says that the server is not responding
-      this.#again(PERIOD);
+      this.#refreshSoon(PERIOD_MS);
     }
   }
 
@@ -106,83 +106,84 @@ export class Runs {
    * A row stays the same element as long as its run keeps its name, so that focus and text being
    * typed survive.
    */
-  #list() {
+  #drawList() {
     const names = new Set(this.runs.map((run) => run.name));
     for (const [name, row] of this.rows)
       if (!names.has(name)) {
         row.root.remove();
         this.rows.delete(name);
-        this.choose(name, false);
+        this.setMarked(name, false);
       }
-    this.runs.forEach((run, at) => {
+    this.runs.forEach((run, index) => {
       if (!this.rows.has(run.name)) this.rows.set(run.name, new RunRow(run.name, this));
       const row = this.rows.get(run.name);
       row.draw(run);
-      if (this.list.children[at] !== row.root)
-        this.list.insertBefore(row.root, this.list.children[at] ?? null);
+      if (this.list.children[index] !== row.root)
+        this.list.insertBefore(row.root, this.list.children[index] ?? null);
     });
     this.#filter();
   }
 
   #filter() {
     const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let found = 0;
+    let count = 0;
     for (const run of this.runs) {
       const text =
         `${run.name} ${run.title} ${run.recipe} ${run.teacher} ${run.note} ${stateName(run.state)}`.toLowerCase();
-      const fits = words.every((word) => text.includes(word));
-      found += Number(fits);
-      setAttr(this.rows.get(run.name).root, 'hidden', !fits);
+      const matches = words.every((word) => text.includes(word));
+      count += Number(matches);
+      setAttr(this.rows.get(run.name).root, 'hidden', !matches);
     }
     const all = this.runs.length;
     setText(
       this.count,
-      words.length ? `${num(found)} of ${num(all)} runs` : all === 1 ? '1 run' : `${num(all)} runs`,
+      words.length ? `${num(count)} of ${num(all)} runs` : all === 1 ? '1 run' : `${num(all)} runs`,
     );
     setText(
-      this.none,
+      this.emptyState,
       all
         ? 'No runs match these words in their name, recipe, teacher or note.'
         : 'No runs yet. Start one in the Studio, or open a file from elsewhere.',
     );
-    setAttr(this.none, 'hidden', found > 0);
+    setAttr(this.emptyState, 'hidden', count > 0);
   }
 
   /**
    * Marks a run for comparison, or removes the mark; at most four, in the order they were marked.
    * @param {string} name
-   * @param {boolean} on
+   * @param {boolean} isMarked
    */
-  choose(name, on) {
-    this.marked = [...this.marked.filter((other) => other !== name), ...(on ? [name] : [])].slice(
-      -4,
-    );
-    for (const row of this.rows.values()) row.marked(this.marked.includes(row.name));
-    setAttr(this.beside, 'hidden', !this.marked.length);
+  setMarked(name, isMarked) {
+    this.markedRuns = [
+      ...this.markedRuns.filter((other) => other !== name),
+      ...(isMarked ? [name] : []),
+    ].slice(-4);
+    for (const row of this.rows.values()) row.marked(this.markedRuns.includes(row.name));
+    setAttr(this.compareButton, 'hidden', !this.markedRuns.length);
     setText(
-      this.beside,
-      this.marked.length > 1 ? `Compare ${this.marked.length} runs` : 'Compare with…',
+      this.compareButton,
+      this.markedRuns.length > 1 ? `Compare ${this.markedRuns.length} runs` : 'Compare with…',
     );
   }
 
   /**
    * Posts to the server and fetches the list again. Throws an Error with a one-sentence message.
    * @param {string} address
-   * @param {Blob | object} [said]
+   * @param {Blob | object} [body]
    * @returns {Promise<string>} The run in the response.
    */
-  async post(address, said) {
-    let answer;
+  async post(address, body) {
+    let response;
     try {
-      answer = await fetch(`${this.base}/kg/${address}`, {
+      response = await fetch(`${this.base}/kg/${address}`, {
         method: 'POST',
-        body: said instanceof Blob ? said : JSON.stringify(said ?? {}),
+        body: body instanceof Blob ? body : JSON.stringify(body ?? {}),
       });
     } catch {
       throw new Error('The server is not responding.');
     }
-    if (!answer.ok) throw new Error(await answer.text());
-    const { run } = await answer.json();
+    if (!response.ok) throw new Error(await response.text());
+    const { run } = await response.json();
     await this.refresh();
     return run;
   }
@@ -193,12 +194,12 @@ export class Runs {
    * @param {[string, () => Promise<void>]} [action] Label, and what to do.
    */
   notice(text, action) {
-    const close = h(
+    const closeButton = h(
       'button',
-      { type: 'button', class: 'link', onclick: () => line.remove() },
+      { type: 'button', class: 'link', onclick: () => box.remove() },
       'Close',
     );
-    const act =
+    const actionButton =
       action &&
       h(
         'button',
@@ -206,21 +207,21 @@ export class Runs {
           type: 'button',
           class: 'btn small',
           onclick: async () => {
-            act.disabled = true;
+            actionButton.disabled = true;
             try {
               await action[1]();
-              line.remove();
+              box.remove();
             } catch (error) {
-              setText(line.firstChild, error.message);
-              act.disabled = false;
+              setText(box.firstChild, error.message);
+              actionButton.disabled = false;
             }
           },
         },
         action[0],
       );
-    const line = h('div', { class: 'notice' }, h('span', null, text), act, close);
-    this.notices.prepend(line);
-    (act ?? close).focus();
+    const box = h('div', { class: 'notice' }, h('span', null, text), actionButton, closeButton);
+    this.notices.prepend(box);
+    (actionButton ?? closeButton).focus();
   }
 
   /**
@@ -245,18 +246,18 @@ export class Runs {
     this.rows.get(name)?.reveal();
   }
 
-  async #bring() {
-    const [file] = this.file.files;
+  async #openFile() {
+    const [file] = this.fileInput.files;
     if (!file) return;
-    setAttr(this.bring, 'disabled', true);
-    setText(this.bring, 'Opening…');
+    setAttr(this.openFileButton, 'disabled', true);
+    setText(this.openFileButton, 'Opening…');
     try {
       this.reveal(await this.post('bundle', file));
     } catch (error) {
       this.notice(`${file.name}: ${error.message}`);
     }
-    this.file.value = '';
-    setAttr(this.bring, 'disabled', false);
-    setText(this.bring, 'Open file…');
+    this.fileInput.value = '';
+    setAttr(this.openFileButton, 'disabled', false);
+    setText(this.openFileButton, 'Open file…');
   }
 }

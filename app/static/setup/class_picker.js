@@ -2,16 +2,16 @@
 // value is {teacher, chosen}; Python sets it and a person changes it. A teacher's facts (names,
 // resolutions, card) are fetched once and cached.
 
-import { h, num, put, setText } from '../core/dom.js';
+import { h, num, setChildren, setText } from '../core/dom.js';
 import { SLOTS, slots } from '../store/slots.js';
 
 /** @import { Facts, PickerPage } from '../core/types.js' */
 
 export { slots };
 
-const SHOWN = 120; // chips drawn at once; a list of a thousand is for searching, not scrolling
+const MAX_CHIPS = 120; // chips drawn at once; a list of a thousand is for searching, not scrolling
 
-const facts = new Map();
+const factsCache = new Map();
 
 /**
  * Fetches what the server knows about a teacher, once.
@@ -19,18 +19,18 @@ const facts = new Map();
  * @param {string} teacher
  * @returns {Promise<Facts>}
  */
-export async function factsOf(base, teacher) {
-  if (!facts.has(teacher)) {
-    facts.set(
+export async function fetchFacts(base, teacher) {
+  if (!factsCache.has(teacher)) {
+    factsCache.set(
       teacher,
       fetch(`${base}/kg/teacher/${encodeURIComponent(teacher)}`).then((r) => {
         if (!r.ok) throw new Error(`status ${r.status}`);
         return r.json();
       }),
     );
-    facts.get(teacher).catch(() => facts.delete(teacher));
+    factsCache.get(teacher).catch(() => factsCache.delete(teacher));
   }
-  return facts.get(teacher);
+  return factsCache.get(teacher);
 }
 
 /**
@@ -44,7 +44,7 @@ export const split = (text) =>
     .map((name) => name.trim().replace(/^["']|["']$/g, ''))
     .filter(Boolean);
 
-const plain = (name) => name.toLowerCase().replace(/[_-]/g, ' ').replace(/\s+/g, ' ').trim();
+const normalize = (name) => name.toLowerCase().replace(/[_-]/g, ' ').replace(/\s+/g, ' ').trim();
 
 /** The class picker. */
 class Picker {
@@ -56,7 +56,7 @@ class Picker {
     this.element = element;
     this.page = page;
     this.names = [];
-    this.chosen = new Set();
+    this.selectedIndices = new Set();
     this.order = [];
     this.query = '';
     this.search = h('input', {
@@ -66,57 +66,57 @@ class Picker {
       autocomplete: 'off',
     });
     this.list = h('div', { class: 'wrap', role: 'group', 'aria-label': 'Classes' });
-    this.said = h('p', { class: 'small muted', role: 'status' });
-    put(element, h('div', { class: 'find' }, this.search), this.list, this.said);
+    this.message = h('p', { class: 'small muted', role: 'status' });
+    setChildren(element, h('div', { class: 'find' }, this.search), this.list, this.message);
     this.search.addEventListener('input', () => {
       this.query = this.search.value;
       this.draw();
     });
     this.search.addEventListener('paste', (e) => this.#paste(e));
     this.search.addEventListener('keydown', (e) => {
-      if (e.key === 'Enter') this.#only();
+      if (e.key === 'Enter') this.#applyQuery();
     });
-    this.list.addEventListener('change', (e) => this.#flip(e.target));
+    this.list.addEventListener('change', (e) => this.#toggle(e.target));
     document.getElementById('kg-setup').addEventListener('click', (e) => {
       const target = /** @type {HTMLElement} */ (e.target);
-      if (target.closest('[data-all]')) this.#choose(this.#matches(), true);
-      if (target.closest('[data-none]')) this.#choose(this.#matches(), false);
+      if (target.closest('[data-all]')) this.#setSelected(this.#matches(), true);
+      if (target.closest('[data-none]')) this.#setSelected(this.#matches(), false);
       if (target.closest('[data-ten]')) this.#random();
     });
-    page.watch(() => this.take());
-    this.take();
+    page.watch(() => this.update());
+    this.update();
   }
 
   /**
    * Takes the value that Python has set.
    * @returns {Promise<void>}
    */
-  async take() {
+  async update() {
     const { teacher } = this.page.value() ?? {};
     if (!teacher) return;
-    let found;
+    let facts;
     try {
-      found = await factsOf(this.page.base, teacher);
+      facts = await fetchFacts(this.page.base, teacher);
     } catch {
-      setText(this.said, 'Could not load this teacher’s class names. Reload the page.');
+      setText(this.message, 'Could not load this teacher’s class names. Reload the page.');
       return;
     }
     if (this.page.value()?.teacher !== teacher) return; // the teacher has changed
-    const other = this.teacher !== teacher;
+    const isNewTeacher = this.teacher !== teacher;
     // the selection may have changed while the names were loading
     const { chosen } = this.page.value();
     this.teacher = teacher;
-    this.facts = found;
-    this.names = found.classes;
-    this.chosen = new Set(chosen);
-    if (other) {
+    this.facts = facts;
+    this.names = facts.classes;
+    this.selectedIndices = new Set(chosen);
+    if (isNewTeacher) {
       this.search.value = this.query = '';
-      setText(this.said, '');
+      setText(this.message, '');
       this.#sort();
     }
-    globalThis.kgOffer = { sides: found.sides, small: found.small, full: found.full };
+    globalThis.kgOffer = { sides: facts.sides, small: facts.small, full: facts.full };
     this.draw();
-    document.dispatchEvent(new CustomEvent('kg-teacher', { detail: found }));
+    document.dispatchEvent(new CustomEvent('kg-teacher', { detail: facts }));
   }
 
   /**
@@ -126,52 +126,54 @@ class Picker {
   #sort() {
     const all = this.names.map((_, i) => i);
     this.order =
-      all.length <= SHOWN
+      all.length <= MAX_CHIPS
         ? all
         : [
-            ...all.filter((i) => this.chosen.has(this.names[i])),
-            ...all.filter((i) => !this.chosen.has(this.names[i])),
+            ...all.filter((i) => this.selectedIndices.has(this.names[i])),
+            ...all.filter((i) => !this.selectedIndices.has(this.names[i])),
           ];
   }
 
   #matches() {
-    const wanted = plain(this.query);
-    return wanted ? this.order.filter((i) => plain(this.names[i]).includes(wanted)) : this.order;
+    const query = normalize(this.query);
+    return query ? this.order.filter((i) => normalize(this.names[i]).includes(query)) : this.order;
   }
 
   /** Draws the classes that match the search. */
   draw() {
-    const found = this.#matches();
-    const shown = found.slice(0, SHOWN);
-    const picked = this.names.flatMap((name, i) => (this.chosen.has(name) ? [i] : []));
-    const slot = new Map(slots(picked).map((s, k) => [picked[k], s]));
-    put(
+    const matches = this.#matches();
+    const visible = matches.slice(0, MAX_CHIPS);
+    const selectedIndices = this.names.flatMap((name, i) =>
+      this.selectedIndices.has(name) ? [i] : [],
+    );
+    const slot = new Map(slots(selectedIndices).map((s, k) => [selectedIndices[k], s]));
+    setChildren(
       this.list,
-      shown.map((i) =>
+      visible.map((i) =>
         h(
           'label',
           { title: this.names[i], style: { '--c': `var(--c${slot.get(i) ?? i % SLOTS})` } },
           h('input', {
             type: 'checkbox',
             value: i,
-            checked: this.chosen.has(this.names[i]),
+            checked: this.selectedIndices.has(this.names[i]),
             disabled: this.locked,
           }),
           h('span', null, this.names[i]),
         ),
       ),
-      found.length > shown.length
+      matches.length > visible.length
         ? h(
             'p',
             { class: 'small muted more' },
-            `and ${num(found.length - shown.length)} more. Use search to find them.`,
+            `and ${num(matches.length - visible.length)} more. Use search to find them.`,
           )
         : null,
-      found.length ? null : h('p', { class: 'small muted more' }, 'No matching class.'),
+      matches.length ? null : h('p', { class: 'small muted more' }, 'No matching class.'),
     );
     setText(
       document.getElementById('kg-chosen'),
-      `${num(this.chosen.size)} of ${num(this.names.length)}`,
+      `${num(this.selectedIndices.size)} of ${num(this.names.length)}`,
     );
     /** @type {HTMLElement} */
     const ten = document.querySelector('#kg-setup [data-ten]');
@@ -188,87 +190,87 @@ class Picker {
     for (const input of this.list.querySelectorAll('input')) input.disabled = locked;
   }
 
-  #flip(box) {
+  #toggle(box) {
     const name = this.names[box.value];
-    if (box.checked) this.chosen.add(name);
-    else this.chosen.delete(name);
-    this.#tell();
+    if (box.checked) this.selectedIndices.add(name);
+    else this.selectedIndices.delete(name);
+    this.#commit();
     /** @type {HTMLInputElement | null} */
     const redrawn = this.list.querySelector(`input[value="${box.value}"]`);
     redrawn?.focus(); // the chips were redrawn
   }
 
-  #choose(indices, on) {
+  #setSelected(indices, selected) {
     if (this.locked) return;
-    setText(this.said, '');
+    setText(this.message, '');
     for (const i of indices) {
-      if (on) this.chosen.add(this.names[i]);
-      else this.chosen.delete(this.names[i]);
+      if (selected) this.selectedIndices.add(this.names[i]);
+      else this.selectedIndices.delete(this.names[i]);
     }
-    this.#tell();
+    this.#commit();
   }
 
   /**
    * On Enter, toggles the class found if there is only one; a list selects the classes it names.
    */
-  #only() {
-    const given = split(this.query);
-    if (given.length > 1) return void this.#exactly(given);
-    const found = this.#matches();
-    const exact = found.filter((i) => plain(this.names[i]) === plain(this.query));
-    const [i] = exact.length ? exact : found;
-    if (i == null || this.locked || (found.length > 1 && !exact.length)) return;
-    this.#choose([i], !this.chosen.has(this.names[i]));
+  #applyQuery() {
+    const names = split(this.query);
+    if (names.length > 1) return void this.#selectNames(names);
+    const matches = this.#matches();
+    const exact = matches.filter((i) => normalize(this.names[i]) === normalize(this.query));
+    const [i] = exact.length ? exact : matches;
+    if (i == null || this.locked || (matches.length > 1 && !exact.length)) return;
+    this.#setSelected([i], !this.selectedIndices.has(this.names[i]));
     this.search.select();
   }
 
   #random() {
     if (this.locked) return;
-    setText(this.said, '');
-    const left = this.names.map((_, i) => i);
+    setText(this.message, '');
+    const indices = this.names.map((_, i) => i);
     for (let k = 0; k < SLOTS; k++) {
-      const at = k + Math.floor(Math.random() * (left.length - k));
-      [left[k], left[at]] = [left[at], left[k]];
+      const other = k + Math.floor(Math.random() * (indices.length - k));
+      [indices[k], indices[other]] = [indices[other], indices[k]];
     }
-    this.chosen = new Set(
-      left
+    this.selectedIndices = new Set(
+      indices
         .slice(0, SLOTS)
         .sort((a, b) => a - b)
         .map((i) => this.names[i]),
     );
     this.#sort();
-    this.#tell();
+    this.#commit();
   }
 
   /** Selects exactly the pasted classes, and reports the unknown names. */
   #paste(event) {
-    const given = split(event.clipboardData?.getData('text') ?? '');
-    if (given.length < 2 || this.locked) return; // one name is a search
+    const names = split(event.clipboardData?.getData('text') ?? '');
+    if (names.length < 2 || this.locked) return; // one name is a search
     event.preventDefault();
-    this.#exactly(given);
+    this.#selectNames(names);
   }
 
-  #exactly(given) {
-    const index = new Map(this.names.map((name, i) => [plain(name), i]));
-    const known = given.map((name) => index.get(plain(name)));
-    const unknown = given.filter((_, k) => known[k] == null);
-    const chosen = known.filter((i) => i != null);
-    if (chosen.length) {
-      this.chosen = new Set(chosen.map((i) => this.names[i]));
+  #selectNames(names) {
+    const index = new Map(this.names.map((name, i) => [normalize(name), i]));
+    const indices = names.map((name) => index.get(normalize(name)));
+    const unknownNames = names.filter((_, k) => indices[k] == null);
+    const selectedIndices = indices.filter((i) => i != null);
+    if (selectedIndices.length) {
+      this.selectedIndices = new Set(selectedIndices.map((i) => this.names[i]));
       this.#sort();
-      this.#tell();
+      this.#commit();
     }
     setText(
-      this.said,
-      `${num(chosen.length)} of ${num(given.length)} classes selected.${unknown.length ? ` Unknown to this teacher: ${unknown.slice(0, 4).join(', ')}${unknown.length > 4 ? ', …' : '.'}` : ''}`,
+      this.message,
+      `${num(selectedIndices.length)} of ${num(names.length)} classes selected.${unknownNames.length ? ` Unknown to this teacher: ${unknownNames.slice(0, 4).join(', ')}${unknownNames.length > 4 ? ', …' : '.'}` : ''}`,
     );
   }
 
-  #tell() {
+  #commit() {
     this.draw();
     this.page.set({
       teacher: this.teacher,
-      chosen: this.names.filter((name) => this.chosen.has(name)),
+      chosen: this.names.filter((name) => this.selectedIndices.has(name)),
     });
   }
 }

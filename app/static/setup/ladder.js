@@ -40,7 +40,7 @@ globalThis.kgLadder = (() => {
     return C.sides.slice(at, at + 2);
   }
 
-  const answer = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed), sides, kr, ed, aed];
+  const state = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed), sides, kr, ed, aed];
 
   /**
    * Computes the weights from the switches: zero when off; when on, the current values, or the
@@ -53,14 +53,15 @@ globalThis.kgLadder = (() => {
    * @param {number} aed
    * @returns {number[]}
    */
-  function weigh(C, keyRegion, diversity, kr, ed, aed) {
-    const now = { kr, ed, aed };
-    const some = (on, names) => {
-      if (!on || names.every((n) => !(now[n] > 0))) for (const n of names) now[n] = on ? C[n] : 0;
+  function weightsFrom(C, keyRegion, diversity, kr, ed, aed) {
+    const weights = { kr, ed, aed };
+    const apply = (on, names) => {
+      if (!on || names.every((n) => !(weights[n] > 0)))
+        for (const n of names) weights[n] = on ? C[n] : 0;
     };
-    some(keyRegion, ['kr']);
-    some(diversity, ['ed', 'aed']);
-    return DEFAULTS.map((n) => now[n]);
+    apply(keyRegion, ['kr']);
+    apply(diversity, ['ed', 'aed']);
+    return DEFAULTS.map((n) => weights[n]);
   }
 
   /**
@@ -74,13 +75,13 @@ globalThis.kgLadder = (() => {
    * @returns {any[]} Rungs, resolutions and weights.
    */
   function flip(C, rungs, sides, kr, ed, aed) {
-    const has = (i) => rungs.includes(C.rungs[i]);
-    const low = sides.length ? Math.min(...sides) : C.full;
-    const many = sides.length > 1;
+    const isOn = (i) => rungs.includes(C.rungs[i]);
+    const smallest = sides.length ? Math.min(...sides) : C.full;
+    const isMulti = sides.length > 1;
     let next = [...sides].sort((a, b) => a - b);
-    if (has(0) !== low < C.full) next = has(0) ? sidesFrom(C, C.small, has(3)) : [C.full];
-    else if (has(3) !== many) next = sidesFrom(C, low, has(3));
-    return answer(C, next, ...weigh(C, has(1), has(2), kr, ed, aed));
+    if (isOn(0) !== smallest < C.full) next = isOn(0) ? sidesFrom(C, C.small, isOn(3)) : [C.full];
+    else if (isOn(3) !== isMulti) next = sidesFrom(C, smallest, isOn(3));
+    return state(C, next, ...weightsFrom(C, isOn(1), isOn(2), kr, ed, aed));
   }
 
   /**
@@ -95,9 +96,9 @@ globalThis.kgLadder = (() => {
    */
   function preset(C, name, sides, kr, ed, aed) {
     const n = C.presets.indexOf(name);
-    const low = sides.length ? Math.min(...sides) : C.full;
-    const base = n < 1 ? C.full : low < C.full ? low : C.small;
-    return answer(C, sidesFrom(C, base, n > 3), ...weigh(C, n > 1, n > 2, kr, ed, aed));
+    const smallest = sides.length ? Math.min(...sides) : C.full;
+    const base = n < 1 ? C.full : smallest < C.full ? smallest : C.small;
+    return state(C, sidesFrom(C, base, n > 3), ...weightsFrom(C, n > 1, n > 2, kr, ed, aed));
   }
 
   /**
@@ -128,10 +129,10 @@ globalThis.kgLadder = (() => {
   /**
    * Uses the selected teacher's resolutions, once the class picker knows them (globalThis.kgOffer).
    */
-  const here =
+  const withTeacher =
     (action) =>
     (C, ...values) =>
       action({ ...C, ...globalThis.kgOffer }, ...values);
 
-  return { flip: here(flip), preset: here(preset), seen: here(seen), which };
+  return { flip: withTeacher(flip), preset: withTeacher(preset), seen: withTeacher(seen), which };
 })();

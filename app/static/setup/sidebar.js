@@ -5,7 +5,7 @@ import { current } from './class_picker.js';
 import { num, setAttr, setText } from '../core/dom.js';
 import { teacherCard } from './teacher_card.js';
 
-/** @import { Shown, Snapshot } from '../core/types.js' */
+/** @import { PanelState, Snapshot } from '../core/types.js' */
 
 export const ACTIVE = ['starting', 'running', 'paused', 'stopping'];
 
@@ -17,44 +17,49 @@ export class Sidebar {
   /**
    * @param {object} hooks
    * @param {() => void} hooks.repaint Has Gradio draw the form again.
-   * @param {(c: number) => number} hooks.colour
+   * @param {(c: number) => number} hooks.colorOf
    * @param {() => void} hooks.redraw
-   * @param {() => number} hooks.away Seconds since the server last answered, if too many; or 0.
+   * @param {() => number} hooks.secondsOffline Seconds since the server last answered, if too many;
+   *   or 0.
    */
-  constructor({ repaint, colour, redraw, away }) {
-    this.away = away;
+  constructor({ repaint, colorOf, redraw, secondsOffline }) {
+    this.secondsOffline = secondsOffline;
     this.repaint = repaint;
-    this.colour = colour;
+    this.colorOf = colorOf;
     this.redraw = redraw;
     /** @type {HTMLElement} */
     this.root = document.querySelector('#kg-rail');
     this.setup = this.root.querySelector('#kg-setup');
-    this.root.addEventListener('input', () => this.#count());
+    this.root.addEventListener('input', () => this.#updateBudget());
     this.root.addEventListener('click', (e) => {
       if (/** @type {HTMLElement} */ (e.target).closest('#kg-sheet'))
-        this.sheet(!this.root.classList.contains('open'));
+        this.setSheetOpen(!this.root.classList.contains('open'));
     });
     // Gradio marks what is selected with a CSS class, whether a click, another control or the run
     // being shown selected it
-    new MutationObserver(() => this.#count()).observe(this.setup, {
+    new MutationObserver(() => this.#updateBudget()).observe(this.setup, {
       subtree: true,
       attributeFilter: ['class'],
     });
-    this.#dress();
+    this.#labelControls();
     document.addEventListener('kg-teacher', (e) => {
       // sent by the class picker: the form now has another teacher
-      this.choice = /** @type {CustomEvent} */ (e).detail;
+      this.selectedTeacher = /** @type {CustomEvent} */ (e).detail;
       this.redraw();
       if (this.snap && !ACTIVE.includes(this.snap.phase))
-        teacherCard({ teacher: this.choice.card, student: this.choice.student, scales: [] });
-      this.#count();
+        teacherCard({
+          teacher: this.selectedTeacher.card,
+          student: this.selectedTeacher.student,
+          scales: [],
+        });
+      this.#updateBudget();
     });
   }
 
   /** Names and tooltips that Gradio's components do not support. */
-  #dress() {
+  #labelControls() {
     const texts = document.getElementById('kg-texts').dataset;
-    this.without = JSON.parse(texts.without);
+    this.expectations = JSON.parse(texts.without);
     for (const [id, list] of JSON.parse(texts.tips))
       labels(`#${id} label`).forEach((label, i) => {
         label.dataset.tip = list[i];
@@ -80,55 +85,59 @@ export class Sidebar {
 
   /**
    * Opens or closes the phone's sheet.
-   * @param {boolean} open
+   * @param {boolean} isOpen
    */
-  sheet(open) {
-    this.root.classList.toggle('open', open);
-    setAttr(this.root.querySelector('#kg-sheet'), 'aria-expanded', String(open));
+  setSheetOpen(isOpen) {
+    this.root.classList.toggle('open', isOpen);
+    setAttr(this.root.querySelector('#kg-sheet'), 'aria-expanded', String(isOpen));
   }
 
   /**
    * Shows, locks and counts the controls.
-   * @param {Shown} shown With the live snapshot.
+   * @param {PanelState} shown With the live snapshot.
    */
   draw({ snapshot: snap }) {
-    const away = this.away() > 0;
+    const isOffline = this.secondsOffline() > 0;
     this.snap = snap;
     const { phase } = snap;
-    const active = ACTIVE.includes(phase);
-    const mark = `${snap.run} ${snap.attempt} ${active}`;
-    if (this.mark != null && this.mark !== mark) {
+    const isActive = ACTIVE.includes(phase);
+    const runKey = `${snap.run} ${snap.attempt} ${isActive}`;
+    if (this.runKey != null && this.runKey !== runKey) {
       this.repaint();
-      if (active) this.sheet(false);
+      if (isActive) this.setSheetOpen(false);
     } // another viewer may have started the run
-    this.mark = mark;
+    this.runKey = runKey;
     const focused = document.activeElement?.id;
-    this.#button('kg-start', !active || phase === 'starting', phase === 'starting' || away);
-    this.#button(
+    this.#updateButton(
+      'kg-start',
+      !isActive || phase === 'starting',
+      phase === 'starting' || isOffline,
+    );
+    this.#updateButton(
       'kg-pause',
       phase === 'running' || phase === 'stopping',
-      phase === 'stopping' || away,
+      phase === 'stopping' || isOffline,
     );
-    this.#button('kg-continue', phase === 'paused', away);
-    this.#button('kg-step', true, phase !== 'paused' || away);
-    this.#button('kg-stop', true, !['running', 'paused'].includes(phase) || away);
+    this.#updateButton('kg-continue', phase === 'paused', isOffline);
+    this.#updateButton('kg-step', true, phase !== 'paused' || isOffline);
+    this.#updateButton('kg-stop', true, !['running', 'paused'].includes(phase) || isOffline);
     if (
       ['kg-start', 'kg-pause', 'kg-continue'].includes(focused) &&
       document.activeElement === document.body
     )
-      this.#go()?.focus();
-    this.root.classList.toggle('locked', active);
+      this.#primaryButton()?.focus();
+    this.root.classList.toggle('locked', isActive);
     for (const control of this.setup.querySelectorAll('input, button'))
       if (!control.closest('#kg-classes') && !control.matches('.label-wrap'))
-        setAttr(control, 'disabled', active);
-    current()?.lock(active);
+        setAttr(control, 'disabled', isActive);
+    current()?.lock(isActive);
     // after a run, the card shows the selected teacher
-    if (active || !this.choice || this.shown !== mark) teacherCard(snap);
-    this.shown = mark;
-    this.#count();
+    if (isActive || !this.selectedTeacher || this.cardKey !== runKey) teacherCard(snap);
+    this.cardKey = runKey;
+    this.#updateBudget();
   }
 
-  #go() {
+  #primaryButton() {
     return ['kg-start', 'kg-pause', 'kg-continue']
       .map((id) => /** @type {HTMLButtonElement} */ (document.getElementById(id)))
       .find((b) => !b.hidden && !b.disabled);
@@ -139,15 +148,15 @@ export class Sidebar {
    * @param {Snapshot} snap
    * @returns {string | null}
    */
-  other(snap) {
+  otherTeacher(snap) {
     // the class picker may have announced its teacher before this existed
-    const card = (this.choice ?? current()?.facts)?.card;
+    const card = (this.selectedTeacher ?? current()?.facts)?.card;
     return card && card.title !== snap.teacher.title ? card.title : null;
   }
 
   /** Pauses or continues the run, but never starts one. */
   toggle() {
-    const button = this.#go();
+    const button = this.#primaryButton();
     if (button && button.id !== 'kg-start') button.click();
   }
 
@@ -157,15 +166,15 @@ export class Sidebar {
     if (!button.disabled) button.click();
   }
 
-  #button(id, shown, disabled) {
+  #updateButton(id, visible, disabled) {
     const button = document.getElementById(id);
-    setAttr(button, 'hidden', !shown);
+    setAttr(button, 'hidden', !visible);
     setAttr(button, 'disabled', Boolean(disabled));
   }
 
-  #count() {
-    const teacher = this.choice?.card ?? this.snap?.teacher;
-    this.#expect();
+  #updateBudget() {
+    const teacher = this.selectedTeacher?.card ?? this.snap?.teacher;
+    this.#drawExpectation();
     const sides = [...this.root.querySelectorAll('#kg-side label:has(:checked)')].map((label) =>
       parseInt(label.textContent, 10),
     );
@@ -174,12 +183,14 @@ export class Sidebar {
     const share = +budget.value;
     if (!teacher || !sides.length) return;
     const pixels = Math.floor((share / 100) * teacher.n_train * teacher.side ** 2 + 1e-6);
-    const each = sides.map((side) => Math.floor(Math.floor(pixels / sides.length) / side ** 2));
+    const imageCounts = sides.map((side) =>
+      Math.floor(Math.floor(pixels / sides.length) / side ** 2),
+    );
     for (const label of labels('#kg-rail #kg-side label')) {
       const side = parseInt(label.textContent, 10);
       label.dataset.tip = `${num(side * side)} pixels, ${+((100 * side * side) / teacher.side ** 2).toPrecision(2)}% of a full-size image, so a step takes about that share of the time. The budget fits ${num(Math.floor(pixels / side ** 2))} such images.`;
     }
-    const images = num(each.reduce((a, b) => a + b, 0));
+    const images = num(imageCounts.reduce((a, b) => a + b, 0));
     setText(
       document.getElementById('kg-budget-out'),
       `${+share.toFixed(4)}% · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`,
@@ -187,18 +198,18 @@ export class Sidebar {
   }
 
   /** What to expect without the rung switched off last. */
-  #expect() {
+  #drawExpectation() {
     /** @type {NodeListOf<HTMLInputElement>} */
     const boxes = this.root.querySelectorAll('#kg-ladder input');
-    const off = [...boxes].map((box, i) => (box.checked ? -1 : i)).filter((i) => i >= 0);
-    const flipped = off.find((i) => this.off && !this.off.includes(i));
-    if (!off.includes(this.missing)) this.missing = null;
-    if (flipped != null) this.missing = flipped;
-    this.off = off;
+    const offRungs = [...boxes].map((box, i) => (box.checked ? -1 : i)).filter((i) => i >= 0);
+    const switchedOff = offRungs.find((i) => this.offRungs && !this.offRungs.includes(i));
+    if (!offRungs.includes(this.lastSwitchedOff)) this.lastSwitchedOff = null;
+    if (switchedOff != null) this.lastSwitchedOff = switchedOff;
+    this.offRungs = offRungs;
     setText(
       document.getElementById('kg-expect'),
-      this.without[this.missing] ??
-        (off.length
+      this.expectations[this.lastSwitchedOff] ??
+        (offRungs.length
           ? 'Turn off an idea to see what to expect without it.'
           : 'All ideas are on: the full method.'),
     );
@@ -207,7 +218,7 @@ export class Sidebar {
       document.getElementById('kg-custom'),
       this.root.querySelector('#kg-preset input:checked')
         ? ''
-        : `${all - off.length} of ${all} ideas`,
+        : `${all - offRungs.length} of ${all} ideas`,
     );
   }
 }

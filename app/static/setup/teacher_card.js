@@ -6,7 +6,7 @@ import { num, pct, setAttr, setText } from '../core/dom.js';
 /** @import { Scale, Student, Teacher } from '../core/types.js' */
 
 /** 74962 → "75k". */
-const short = (n) =>
+const shortNumber = (n) =>
   n == null
     ? '–'
     : n < 1e6
@@ -22,32 +22,32 @@ const short = (n) =>
  */
 export function teacherCard({ teacher, scales, student = {} }) {
   const root = document.getElementById('kg-teacher');
-  const put = (name, text) => setText(root.querySelector(`[data-t=${name}]`), text);
-  put('title', teacher.title);
-  put('accuracy', teacher.accuracy == null ? '' : pct(teacher.accuracy, 1));
+  const setField = (name, text) => setText(root.querySelector(`[data-t=${name}]`), text);
+  setField('title', teacher.title);
+  setField('accuracy', teacher.accuracy == null ? '' : pct(teacher.accuracy, 1));
   setAttr(root.querySelector('p'), 'hidden', teacher.accuracy == null);
-  put('n', num(teacher.n_test));
+  setField('n', num(teacher.n_test));
   setAttr(root.querySelector('h2'), 'title', teacher.licence || null);
-  put(
+  setField(
     'input',
     [teacher.side, teacher.side, ...(teacher.channels > 1 ? [teacher.channels] : [])].join(' × '),
   );
-  put(
+  setField(
     'map',
     scales.length > 1
       ? scales.map((s) => `${s.w}²`).join(', ')
       : `${teacher.map[0]} × ${teacher.map[1]}`,
   );
   for (const name of ['parameters', 'macs']) {
-    put(name, short(teacher[name]));
-    put(`student-${name}`, short(student[name]));
+    setField(name, shortNumber(teacher[name]));
+    setField(`student-${name}`, shortNumber(student[name]));
   }
-  const share = (name) => (student[name] / teacher[name]).toPrecision(2);
+  const ratio = (name) => (student[name] / teacher[name]).toPrecision(2);
   setAttr(
     root.querySelector('[data-t=student]'),
     'data-tip',
     student.macs && teacher.macs
-      ? `${student.name}: ${num(student.parameters)} parameters (${share('parameters')} of the teacher’s), ${num(student.macs)} multiply–accumulates per image (${share('macs')}), ${num(student.bytes / 1024)} KB (${share('bytes')}).`
+      ? `${student.name}: ${num(student.parameters)} parameters (${ratio('parameters')} of the teacher’s), ${num(student.macs)} multiply–accumulates per image (${ratio('macs')}), ${num(student.bytes / 1024)} KB (${ratio('bytes')}).`
       : `${student.name ?? 'The student'}: size known once the run starts.`,
   );
 }

@@ -12,19 +12,20 @@ const LARGEST = 2 ** 31;
 const LARGEST_NAMES = 1e6;
 const POLL = 300;
 
-const ends = (file, suffixes) =>
+const hasSuffix = (file, suffixes) =>
   suffixes.some((suffix) => file.name.toLowerCase().endsWith(suffix));
-const size = (bytes) => (bytes < 1e6 ? `${num(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`);
-const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const formatSize = (bytes) =>
+  bytes < 1e6 ? `${num(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
+const delay = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** "C:\models\My Pets.pth" → "My Pets"; nameFrom turns it into a valid name: "my-pets". */
-const stem = (path) =>
+const fileStem = (path) =>
   path
     .split(/[\\/]/)
     .pop()
     .replace(/\.[^.]*$/, '');
-const nameFrom = (path) =>
-  stem(path)
+const teacherName = (path) =>
+  fileStem(path)
     .toLowerCase()
     .replace(/[^a-z0-9._-]+/g, '-')
     .replace(/^[._-]+|[._-]+$/g, '')
@@ -42,7 +43,7 @@ const text = (name, props) =>
   h('input', { type: 'text', name, autocomplete: 'off', spellcheck: 'false', ...props });
 const number = (name, low, high, props) =>
   h('input', { type: 'number', name, min: low, max: high, step: 1, ...props });
-const list = (id, options) =>
+const datalist = (id, options) =>
   h(
     'datalist',
     { id },
@@ -52,7 +53,7 @@ const list = (id, options) =>
  * A file picker that looks like a link; being a label, it needs no script and the keyboard reaches
  * its input.
  */
-const opener = (label, accept, take) =>
+const fileLink = (label, accept, onFile) =>
   h(
     'label',
     { class: 'opener' },
@@ -61,7 +62,7 @@ const opener = (label, accept, take) =>
       accept: accept.join(),
       class: 'vh',
       onchange: (e) => {
-        if (e.target.files[0]) take(e.target.files[0]);
+        if (e.target.files[0]) onFile(e.target.files[0]);
         e.target.value = '';
       },
     }),
@@ -72,15 +73,15 @@ const opener = (label, accept, take) =>
 class TeacherDialog {
   /**
    * @param {DialogPage} page
-   * @param {Suggestions} known
+   * @param {Suggestions} suggestions
    */
-  constructor(page, known) {
+  constructor(page, suggestions) {
     this.page = page;
     this.file = null;
-    this.sent = null;
-    this.asked = null;
-    this.busy = false;
-    this.chosen = h('p', { class: 'chosen', role: 'status' });
+    this.uploaded = null;
+    this.lastRequest = null;
+    this.isBusy = false;
+    this.fileLabel = h('p', { class: 'chosen', role: 'status' });
     this.path = text('path', {
       placeholder: '/home/me/pets.pth',
       'aria-label': 'Path to the file on this machine',
@@ -93,19 +94,19 @@ class TeacherDialog {
       'aria-label': 'Class names',
       placeholder: 'cat, dog, horse',
     });
-    this.go = h('button', { type: 'submit', class: 'btn primary' }, 'Check');
+    this.checkButton = h('button', { type: 'submit', class: 'btn primary' }, 'Check');
     this.form = h(
       'form',
       {
         onsubmit: (e) => {
           e.preventDefault();
-          this.#check();
+          this.#runCheck();
         },
         oninput: () => this.report.outdate(),
       },
-      this.#fields(known),
+      this.#fields(suggestions),
     );
-    this.report = new CheckReport((name) => this.#keep(name));
+    this.report = new CheckReport((name) => this.#save(name));
     this.dialog = h(
       'dialog',
       { id: 'kg-own', 'aria-labelledby': 'kg-own-title' },
@@ -126,14 +127,14 @@ class TeacherDialog {
       ),
       h('div', { class: 'halves' }, this.form, this.report.root),
     );
-    this.path.addEventListener('input', () => this.#choose(null));
+    this.path.addEventListener('input', () => this.#setFile(null));
     this.dialog.addEventListener('keydown', (e) => e.stopPropagation()); // the page's keyboard shortcuts control the run
     this.dialog.addEventListener('close', () => this.upload?.abort());
     this.#listenToDrops();
     document.getElementById('kg-shell').append(this.dialog);
   }
 
-  #fields(known) {
+  #fields(suggestions) {
     const fits = { list: 'kg-own-architectures', placeholder: 'resnet18', maxlength: 200 };
     return [
       h(
@@ -143,9 +144,9 @@ class TeacherDialog {
           'p',
           null,
           'Drop a weights file here, or ',
-          opener('choose one', WEIGHTS, (file) => this.#choose(file)),
+          fileLink('choose one', WEIGHTS, (file) => this.#setFile(file)),
         ),
-        this.chosen,
+        this.fileLabel,
         h(
           'p',
           { class: 'or' },
@@ -165,7 +166,7 @@ class TeacherDialog {
           'div',
           { class: 'line' },
           h('b', null, 'Class names'),
-          opener('open .txt or .json', NAMES, (file) => this.#read(file)),
+          fileLink('open .txt or .json', NAMES, (file) => this.#readClassNames(file)),
         ),
         this.classes,
         h(
@@ -206,9 +207,9 @@ class TeacherDialog {
           ),
         ),
       ),
-      list('kg-own-architectures', known.architectures),
-      list('kg-own-data', known.data),
-      h('div', { class: 'do' }, this.go),
+      datalist('kg-own-architectures', suggestions.architectures),
+      datalist('kg-own-data', suggestions.data),
+      h('div', { class: 'do' }, this.checkButton),
     ];
   }
 
@@ -219,15 +220,15 @@ class TeacherDialog {
 
   // --- input -----------------------------------------------------------------------------------
 
-  #choose(file) {
+  #setFile(file) {
     this.file = file;
-    setText(this.chosen, file ? `${file.name}, ${size(file.size)}` : '');
+    setText(this.fileLabel, file ? `${file.name}, ${formatSize(file.size)}` : '');
     if (file) this.path.value = '';
     this.report.outdate();
   }
 
   /** Loads class names from a file into the field, where the user can see them. */
-  async #read(file) {
+  async #readClassNames(file) {
     if (file.size > LARGEST_NAMES)
       return this.report.fail(
         `${file.name} is larger than 1 MB. Choose a file of class names, one per line.`,
@@ -253,8 +254,8 @@ class TeacherDialog {
       e.preventDefault();
       over(false);
       for (const file of e.dataTransfer.files)
-        if (ends(file, NAMES)) this.#read(file);
-        else this.#choose(file);
+        if (hasSuffix(file, NAMES)) this.#readClassNames(file);
+        else this.#setFile(file);
     });
   }
 
@@ -262,44 +263,45 @@ class TeacherDialog {
    * Reads the form as a request, its file uploaded.
    * @returns {Promise<Record<string, any>>}
    */
-  async #order() {
+  async #buildRequest() {
     /** @type {Record<string, any>} */
-    const given = Object.fromEntries(new FormData(this.form));
+    const values = Object.fromEntries(new FormData(this.form));
     /** @type {Record<string, any>} */
-    const order = { by_order: 'by_order' in given, half: 'half' in given };
+    const request = { by_order: 'by_order' in values, half: 'half' in values };
     for (const name of ['architecture', 'classes', 'mean', 'std', 'title', 'data'])
-      order[name] = given[name].trim();
-    for (const name of ['side', 'n_train']) order[name] = given[name] && Number(given[name]);
+      request[name] = values[name].trim();
+    for (const name of ['side', 'n_train']) request[name] = values[name] && Number(values[name]);
     // otherwise a card in the file may provide it
-    if (order.architecture) order.title ||= stem(this.file?.name ?? given.path).slice(0, 200);
-    if (!this.file) return { ...order, path: given.path };
-    if (this.sent?.file !== this.file)
-      this.sent = { file: this.file, token: await this.#send(this.file) };
-    return { ...order, file: this.sent.token };
+    if (request.architecture)
+      request.title ||= fileStem(this.file?.name ?? values.path).slice(0, 200);
+    if (!this.file) return { ...request, path: values.path };
+    if (this.uploaded?.file !== this.file)
+      this.uploaded = { file: this.file, token: await this.#uploadFile(this.file) };
+    return { ...request, file: this.uploaded.token };
   }
 
   // --- the server ------------------------------------------------------------------------------
 
-  #send(file) {
+  #uploadFile(file) {
     if (file.size > LARGEST)
       throw new Error(`${file.name} is larger than the 2 GB upload limit. Enter its path instead.`);
-    return new Promise((done, fail) => {
+    return new Promise((resolve, reject) => {
       const upload = (this.upload = new XMLHttpRequest()); // fetch does not report progress
       upload.open(
         'POST',
         `${this.page.base}/kg/teacher-file?name=${encodeURIComponent(file.name)}`,
       );
       upload.upload.addEventListener('progress', (e) =>
-        this.report.wait(`Uploading… ${Math.floor((100 * e.loaded) / file.size)}%`),
+        this.report.showProgress(`Uploading… ${Math.floor((100 * e.loaded) / file.size)}%`),
       );
       upload.addEventListener('load', () =>
         upload.status === 200
-          ? done(JSON.parse(upload.responseText).file)
-          : fail(new Error(upload.responseText)),
+          ? resolve(JSON.parse(upload.responseText).file)
+          : reject(new Error(upload.responseText)),
       );
-      upload.addEventListener('error', () => fail(new TypeError()));
+      upload.addEventListener('error', () => reject(new TypeError()));
       upload.addEventListener('abort', () =>
-        fail(new Error('The upload was canceled. Press Check to start over.')),
+        reject(new Error('The upload was canceled. Press Check to start over.')),
       );
       upload.addEventListener('loadend', () => {
         this.upload = null;
@@ -308,62 +310,62 @@ class TeacherDialog {
     });
   }
 
-  async #ask(address, body) {
-    const answer = await fetch(
-      `${this.page.base}/kg/check${address}`,
+  async #fetch(path, body) {
+    const response = await fetch(
+      `${this.page.base}/kg/check${path}`,
       body && {
         method: 'POST',
         body: JSON.stringify(body),
         headers: { 'Content-Type': 'application/json' },
       },
     );
-    if (answer.status === 410) this.sent = null; // the next check uploads it again
-    if (!answer.ok) throw new Error(await answer.text());
-    return answer.json();
+    if (response.status === 410) this.uploaded = null; // the next check uploads it again
+    if (!response.ok) throw new Error(await response.text());
+    return response.json();
   }
 
-  async #follow(order, show) {
-    const { id } = await this.#ask('', order);
+  async #pollCheck(request, onReport) {
+    const { id } = await this.#fetch('', request);
     for (;;) {
-      const found = await this.#ask(`/${encodeURIComponent(id)}`);
-      show(found);
-      if (found.done) return found;
-      await wait(POLL);
+      const report = await this.#fetch(`/${encodeURIComponent(id)}`);
+      onReport(report);
+      if (report.done) return report;
+      await delay(POLL);
     }
   }
 
-  async #check() {
-    await this.#work(async () => {
+  async #runCheck() {
+    await this.#runExclusive(async () => {
       this.report.begin('Checking… This takes about ten seconds.');
-      this.asked = await this.#order();
-      this.report.wait('Checking… This takes about ten seconds.');
+      this.lastRequest = await this.#buildRequest();
+      this.report.showProgress('Checking… This takes about ten seconds.');
       this.report.end(
-        await this.#follow(this.asked, (found) => this.report.draw(found)),
-        nameFrom(this.file?.name ?? this.asked.path),
+        await this.#pollCheck(this.lastRequest, (found) => this.report.draw(found)),
+        teacherName(this.file?.name ?? this.lastRequest.path),
       );
     });
   }
 
   /** Repeats the request, saving this time: the server never trusts findings sent by a page. */
-  async #keep(name) {
-    await this.#work(async () => {
-      this.report.wait('Saving… The file is checked again.');
-      const found = await this.#follow({ ...this.asked, save: name }, () => {});
-      if (!found.saved) return this.report.refuse(found);
+  async #save(name) {
+    await this.#runExclusive(async () => {
+      this.report.showProgress('Saving… The file is checked again.');
+      const report = await this.#pollCheck({ ...this.lastRequest, save: name }, () => {});
+      if (!report.saved) return this.report.refuse(report);
       this.report.clear();
-      this.#choose(null);
-      this.sent = null;
+      this.#setFile(null);
+      this.uploaded = null;
       this.form.reset();
       this.dialog.close();
-      this.page.adopted(found.saved);
+      this.page.adopted(report.saved);
     });
   }
 
-  async #work(what) {
-    if (this.busy) return;
-    this.busy = this.go.disabled = this.form.inert = true;
+  async #runExclusive(action) {
+    if (this.isBusy) return;
+    this.isBusy = this.checkButton.disabled = this.form.inert = true;
     try {
-      await what();
+      await action();
     } catch (error) {
       this.report.fail(
         error instanceof TypeError
@@ -371,10 +373,12 @@ class TeacherDialog {
           : error.message,
       );
     }
-    this.busy = this.go.disabled = this.form.inert = false;
+    this.isBusy = this.checkButton.disabled = this.form.inert = false;
     if (this.dialog.open)
       // the pressed button has lost focus
-      (this.report.fits ? this.report.use : this.go).focus({ preventScroll: true });
+      (this.report.isValid ? this.report.submitButton : this.checkButton).focus({
+        preventScroll: true,
+      });
   }
 }
 
@@ -388,9 +392,9 @@ export function mount(element, page) {
   element.querySelector('button').addEventListener('click', async () => {
     const nothing = { architectures: [], data: [] };
     dialog ??= fetch(`${page.base}/kg/known`)
-      .then((answer) => (answer.ok ? answer.json() : nothing))
+      .then((response) => (response.ok ? response.json() : nothing))
       .catch(() => nothing)
-      .then((known) => new TeacherDialog(page, known));
+      .then((suggestions) => new TeacherDialog(page, suggestions));
     (await dialog).open();
   });
 }

@@ -1,18 +1,18 @@
-// Groups (the shown images of one iteration) and samples (one image in full), which never change
-// and are fetched once.
+// Fetches groups (the images shown of one iteration) and samples (one image in full). They never
+// change, so each is fetched once.
 
 /** @import { Group, Past, Reference, Sample } from '../core/types.js' */
 /** @import { Scale, Snapshot, StudentView } from '../core/types.js' */
 
-const KEPT_GROUPS = 40;
-const KEPT_MOMENTS = 400;
-const KEPT_SAMPLES = 200;
-const KEPT_POINTS = 400;
-const KEPT_SHEETS = 24;
-const AT_ONCE = 3;
+const MAX_GROUPS = 40;
+const MAX_MOMENTS = 400;
+const MAX_SAMPLES = 200;
+const MAX_POINTS = 400;
+const MAX_SHEETS = 24;
+const MAX_REQUESTS = 3;
 
 /**
- * Decodes base64 of int16, in hundredths.
+ * Decodes base64-encoded int16 hundredths.
  * @param {string} text
  * @returns {Float32Array}
  */
@@ -30,7 +30,7 @@ function hundredths(text) {
 export const scaleOf = (snap, iteration) => snap.scales[(iteration ?? 0) % snap.scales.length];
 
 /**
- * Decodes a group: each tile gets its place on the sheet and its map.
+ * Decodes a group: adds each tile's position on the sheet and its map.
  * @param {any} raw The server's response.
  * @param {{ scales: Scale[] }} snap
  * @returns {Group}
@@ -40,11 +40,11 @@ export function decode(raw, snap) {
   const map = raw.map ?? [h, w];
   const cells = map[0] * map[1];
   const cams = hundredths(raw.cam);
-  const seen = new Map();
+  const columnsUsed = new Map();
   const rows = new Map();
   const tiles = raw.tiles.map((tile, i) => {
-    const col = seen.get(tile.c) ?? 0;
-    seen.set(tile.c, col + 1);
+    const col = columnsUsed.get(tile.c) ?? 0;
+    columnsUsed.set(tile.c, col + 1);
     if (!rows.has(tile.c)) rows.set(tile.c, rows.size);
     return {
       ...tile,
@@ -60,14 +60,14 @@ export function decode(raw, snap) {
 }
 
 /**
- * Draws the maps on a sheet in translucent blue, each scaled to its own maximum, when first
- * requested.
- * @param {Group} shown
+ * Draws the maps onto a sheet, in translucent blue and each scaled to its own maximum. The sheet is
+ * drawn once, when first requested.
+ * @param {Group} displayed
  * @returns {string} A data URL; empty if there are no maps.
  */
-export function camSheet(shown) {
-  const group = shown.whole ?? shown;
-  const [h, w] = group.map; // for a replayed frame: the finished group
+export function camSheet(displayed) {
+  const group = displayed.finishedGroup ?? displayed;
+  const [h, w] = group.map;
   if (group.cams || !h) return group.cams ?? '';
   const canvas = Object.assign(document.createElement('canvas'), {
     width: group.columns * w,
@@ -76,34 +76,34 @@ export function camSheet(shown) {
   const ctx = canvas.getContext('2d');
   for (const tile of group.tiles) {
     const image = ctx.createImageData(w, h);
-    const top = Math.max(...tile.cam, 1e-6);
-    tile.cam.forEach((v, i) => image.data.set([70, 140, 255, (190 * Math.max(0, v)) / top], 4 * i));
+    const max = Math.max(...tile.cam, 1e-6);
+    tile.cam.forEach((v, i) => image.data.set([70, 140, 255, (190 * Math.max(0, v)) / max], 4 * i));
     ctx.putImageData(image, tile.col * w, tile.row * h);
   }
   return (group.cams = canvas.toDataURL());
 }
 
 /** A bounded cache of immutable responses. */
-export class AnswerCache {
+export class ResponseCache {
   /**
    * @param {number} limit Number of responses kept.
-   * @param {() => void} changed Called when a missing response arrives.
-   * @param {number} [most] Maximum number of concurrent requests.
+   * @param {() => void} onChange Called when a missing response arrives.
+   * @param {number} [maxRequests] Maximum number of concurrent requests.
    */
-  constructor(limit, changed, most = Infinity) {
+  constructor(limit, onChange, maxRequests = Infinity) {
     this.limit = limit;
-    this.changed = changed;
-    this.most = most;
-    this.held = new Map();
-    this.away = new Set();
+    this.onChange = onChange;
+    this.maxRequests = maxRequests;
+    this.entries = new Map();
+    this.pending = new Set();
     this.generation = 0;
     this.paused = false;
   }
 
-  /** Forgets everything. */
+  /** Removes all entries. */
   clear() {
-    this.held.clear();
-    this.away.clear();
+    this.entries.clear();
+    this.pending.clear();
     this.generation += 1;
   }
 
@@ -116,14 +116,14 @@ export class AnswerCache {
    * @returns {T | null}
    */
   get(key, url, prepare) {
-    const found = this.held.get(key);
-    if (found) {
-      this.held.delete(key);
-      this.held.set(key, found);
-      return found;
+    const entry = this.entries.get(key);
+    if (entry) {
+      this.entries.delete(key);
+      this.entries.set(key, entry);
+      return entry;
     } // newest last
-    if (!this.paused && !this.away.has(key) && this.away.size < this.most) {
-      this.away.add(key);
+    if (!this.paused && !this.pending.has(key) && this.pending.size < this.maxRequests) {
+      this.pending.add(key);
       this.#fetch(key, url, prepare, this.generation);
     }
     return null;
@@ -133,54 +133,54 @@ export class AnswerCache {
     try {
       const response = await fetch(url, { signal: AbortSignal.timeout(8000) });
       if (!response.ok) throw new Error(`status ${response.status}`);
-      const answer = prepare(await response.json());
+      const value = prepare(await response.json());
       if (generation !== this.generation) return;
-      if (answer.final === false)
+      if (value.final === false)
         setTimeout(
           () =>
             generation === this.generation &&
-            this.held.get(key) === answer &&
-            this.held.delete(key),
+            this.entries.get(key) === value &&
+            this.entries.delete(key),
           1500,
         );
-      this.held.set(key, answer);
-      for (const old of this.held.keys()) {
-        if (this.held.size <= this.limit) break;
-        this.held.delete(old);
+      this.entries.set(key, value);
+      for (const oldest of this.entries.keys()) {
+        if (this.entries.size <= this.limit) break;
+        this.entries.delete(oldest);
       }
-      this.away.delete(key);
-      this.changed();
+      this.pending.delete(key);
+      this.onChange();
     } catch {
       // retry, but not right away
-      setTimeout(() => generation === this.generation && this.away.delete(key), 1500);
+      setTimeout(() => generation === this.generation && this.pending.delete(key), 1500);
     }
   }
 }
 
-/** Everything immutable about the current run. */
+/** The immutable data of the current run. */
 export class Archive {
   /**
    * @param {string} base
-   * @param {() => void} changed Called when something arrives.
+   * @param {() => void} onChange Called when something arrives.
    */
-  constructor(base, changed) {
+  constructor(base, onChange) {
     this.base = base;
-    this.groups = new AnswerCache(KEPT_GROUPS, changed);
-    this.moments = new AnswerCache(KEPT_MOMENTS, changed);
-    this.samples = new AnswerCache(KEPT_SAMPLES, changed);
+    this.groups = new ResponseCache(MAX_GROUPS, onChange);
+    this.moments = new ResponseCache(MAX_MOMENTS, onChange);
+    this.samples = new ResponseCache(MAX_SAMPLES, onChange);
     // a browser has six connections per host, and the live view needs one
-    this.columns = new AnswerCache(KEPT_POINTS, changed, AT_ONCE);
-    this.sheets = new AnswerCache(KEPT_SHEETS, changed, AT_ONCE);
-    this.views = new AnswerCache(40, changed, AT_ONCE);
-    this.references = new AnswerCache(2, changed);
+    this.columns = new ResponseCache(MAX_POINTS, onChange, MAX_REQUESTS);
+    this.sheets = new ResponseCache(MAX_SHEETS, onChange, MAX_REQUESTS);
+    this.views = new ResponseCache(40, onChange, MAX_REQUESTS);
+    this.references = new ResponseCache(2, onChange);
   }
 
   /**
-   * Forgets everything if this is another run, the same run restarted, or a new layout has been
-   * fitted and all positions have changed.
+   * Clears the caches if the run is another one or has been restarted, or if a new layout has
+   * changed all positions.
    * @param {Snapshot} snap
    */
-  turnTo(snap) {
+  update(snap) {
     const path = `${encodeURIComponent(snap.run ?? '-')}/${snap.run ? snap.attempt : 0}`;
     const id = snap.id ? `?id=${encodeURIComponent(snap.id)}` : '';
     if (path !== this.path || id !== this.id || snap.layout !== this.snap.layout)
@@ -199,16 +199,16 @@ export class Archive {
   }
 
   /**
-   * Stops or resumes fetching; while stopped, returns only what is loaded.
-   * @param {boolean} on
+   * Pauses or resumes fetching. While paused, only what is already loaded is returned.
+   * @param {boolean} paused
    */
-  hold(on) {
+  setPaused(paused) {
     for (const cache of [this.groups, this.moments, this.samples, this.columns, this.views])
-      cache.paused = on;
+      cache.paused = paused;
   }
 
   /**
-   * What was known at the recorded steps of a finished iteration; the last one is its end.
+   * What was known at each recorded step of a finished iteration, the last of which is its end.
    * @param {number} iteration
    * @returns {{ steps: Past[] } | null}
    */
@@ -291,20 +291,20 @@ export class Archive {
   }
 
   /**
-   * Real examples: the run's own once it has started, the bundled ones (of all classes) before.
-   * They are kept between runs.
+   * Real examples: the run's own once it has started, and the bundled ones (of all classes) before.
+   * They stay cached between runs.
    * @returns {Reference | null}
    */
   reference() {
     const { snap } = this;
-    const begun = snap.making || snap.counters.iterations_done > 0;
+    const hasStarted = snap.making || snap.counters.iterations_done > 0;
     if (snap.tested_on === 'synthetic') return null; // there are no real images
     // examples are bundled for this data set only
-    if (!begun && snap.teacher.data !== 'fashion-mnist') return null;
-    if (!begun && !snap.class_indices.every((index, c) => index === c)) return null;
-    const path = begun ? this.path + this.id : '-/0';
+    if (!hasStarted && snap.teacher.data !== 'fashion-mnist') return null;
+    if (!hasStarted && !snap.class_indices.every((index, c) => index === c)) return null;
+    const path = hasStarted ? this.path + this.id : '-/0';
     return this.references.get(
-      `${path} ${begun && snap.layout}`,
+      `${path} ${hasStarted && snap.layout}`,
       `${this.base}/kg/reference/${path}`,
       (raw) => ({ ...raw, rows: Math.ceil(raw.n / raw.columns) }),
     );

@@ -1,71 +1,76 @@
-// Which images of a class to show, and in which order: the `where` and `sort` parameters of the
-// address. Follows the same rules as app/archive/samples.py.
+// Selects and sorts the images of a class: the `where` and `sort` parameters of the address.
+// Follows the same rules as app/archive/samples.py.
 
 import { GENERATOR, REWARD } from '../core/terms.js';
 
 /** @import { Column, Condition, Sorting } from '../core/types.js' */
 
-const NUMBER = /^-?\d*\.?\d*(?:e-?\d{1,2})?$/;
-const MOST = 12;
+const BOUND = /^-?\d*\.?\d*(?:e-?\d{1,2})?$/;
+const MAX_CONDITIONS = 12;
 
 /**
- * Columns for sorting and filtering images. `times` and `add` convert a value to what a person
- * types and reads (percent, counted from one).
+ * Columns for sorting and filtering images. `scale` and `offset` convert a value to what people
+ * type and read (percent, counted from one).
  */
-const OTHERS = [
-  { name: 'it', title: 'iteration', add: 1 },
-  { name: 'p', title: 'teacher confidence', times: 100, unit: '%' },
-  { name: 's', title: 'student confidence', times: 100, unit: '%' },
-  { name: 'judge', title: 'second-opinion confidence', times: 100, unit: '%', judge: true },
+/** @type {Column[]} */
+const OTHER_COLUMNS = [
+  { name: 'it', title: 'iteration', offset: 1 },
+  { name: 'p', title: 'teacher confidence', scale: 100, unit: '%' },
+  { name: 's', title: 'student confidence', scale: 100, unit: '%' },
+  { name: 'judge', title: 'second-opinion confidence', scale: 100, unit: '%', judge: true },
   { name: 'rank', title: 'second-opinion rank', judge: true },
   { name: 'side', title: 'resolution', unit: ' px' },
   { name: 'pool', title: 'pool membership' },
 ];
 /** @type {Column[]} */
-const ALL = [
-  OTHERS[0],
+const ALL_COLUMNS = [
+  OTHER_COLUMNS[0],
   ...[...GENERATOR, REWARD].map(({ name, title }) => ({ name, title })),
-  ...OTHERS.slice(1),
+  ...OTHER_COLUMNS.slice(1),
 ];
 
 /**
- * Looks up a column; for a run's own term, only the name is known.
+ * Looks up a column. For a custom term, only the name is known.
  * @param {string} name
  * @returns {Column}
  */
 export const columnOf = (name) =>
-  ALL.find((column) => column.name === name) ?? { name, title: name };
+  ALL_COLUMNS.find((column) => column.name === name) ?? { name, title: name };
 
-/** Is there such a column? `own`: the run's own terms. */
-const isColumn = (name, own) =>
-  ALL.some((column) => column.name === name) || own.some((term) => term.name === name);
+/** Does this column exist? */
+const isColumn = (name, customTerms) =>
+  ALL_COLUMNS.some((column) => column.name === name) ||
+  customTerms.some((term) => term.name === name);
 
 /**
- * Selects the columns that a run has: the terms of its loss, a judge's answers if it has one, and
- * the rest.
+ * Lists the columns of a run: its loss terms, the judge's opinion if it has a judge, and the
+ * others.
  * @param {{ name: string, title?: string }[]} terms
- * @param {boolean} judged
+ * @param {boolean} hasJudge
  * @returns {Column[]}
  */
-export const columnsOf = (terms, judged) => [
-  OTHERS[0],
+export const columnsOf = (terms, hasJudge) => [
+  OTHER_COLUMNS[0],
   ...terms.map(({ name, title }) => ({ name, title: title ?? name })),
-  ...OTHERS.slice(1).filter(({ judge }) => !judge || judged),
+  ...OTHER_COLUMNS.slice(1).filter(({ judge }) => !judge || hasJudge),
 ];
 
 /**
- * Reads conditions, such as "kr:0.5:2,p::0.9"; what is not a condition is left out.
+ * Parses conditions, such as "kr:0.5:2,p::0.9". Invalid ones are dropped.
  * @param {string | null} [text]
- * @param {{ name: string }[]} [own] The run's own terms.
+ * @param {{ name: string }[]} [customTerms] The run's custom terms.
  * @returns {Condition[]}
  */
-export function parse(text, own = []) {
+export function parse(text, customTerms = []) {
   return (text ?? '')
     .split(',')
     .map((part) => part.split(':'))
     .filter(
       ([name, low, high, ...more]) =>
-        isColumn(name, own) && !more.length && NUMBER.test(low ?? '?') && NUMBER.test(high ?? '?'),
+        isColumn(name, customTerms) &&
+        !more.length &&
+        BOUND.test(low ?? '?') &&
+        BOUND.test(high ?? '?'),
     )
     .map(([name, low, high]) => ({
       name,
@@ -73,62 +78,66 @@ export function parse(text, own = []) {
       high: high === '' ? Infinity : +high,
     }))
     .filter(({ low, high }) => !Number.isNaN(low) && !Number.isNaN(high))
-    .slice(0, MOST);
+    .slice(0, MAX_CONDITIONS);
 }
 
 /**
- * Writes a bound, with eight digits, in a form that this module and the server read: at most 16
- * characters before the exponent, which has at most two digits and no plus. What lies beyond, as no
- * 32-bit value does, becomes the nearest number within.
+ * Formats a bound, with eight digits, so that this module and the server can parse it: at most 16
+ * characters before the exponent, which has at most two digits and no plus sign. Values outside
+ * this range, which no 32-bit value reaches, become the nearest value within it.
  */
-function bound(v) {
+function formatBound(v) {
   if (!Number.isFinite(v)) return '';
   const text = String(+v.toPrecision(8));
   if (text.length <= 16 && !text.includes('e')) return text;
-  const [digits, power] = v.toExponential(7).split('e');
-  if (+power > 99) return `${v < 0 ? '-' : ''}9.9999999e99`;
-  return +power < -99 ? '0' : `${+digits}e${+power}`;
+  const [mantissa, exponent] = v.toExponential(7).split('e');
+  if (+exponent > 99) return `${v < 0 ? '-' : ''}9.9999999e99`;
+  return +exponent < -99 ? '0' : `${+mantissa}e${+exponent}`;
 }
 
 /**
- * Writes conditions.
- * @param {Condition[]} where
+ * Formats conditions for the address.
+ * @param {Condition[]} conditions
  * @returns {string}
  */
-export const format = (where) =>
-  where.map(({ name, low, high }) => `${name}:${bound(low)}:${bound(high)}`).join(',');
+export const format = (conditions) =>
+  conditions
+    .map(({ name, low, high }) => `${name}:${formatBound(low)}:${formatBound(high)}`)
+    .join(',');
 
 /**
- * Reads an order, such as "-kr"; anything else means by iteration.
+ * Parses a sort order, such as "-kr". Anything invalid means by iteration.
  * @param {string | null} [text]
- * @param {{ name: string }[]} [own] The run's own terms.
+ * @param {{ name: string }[]} [customTerms] The run's custom terms.
  * @returns {Sorting}
  */
-export function sorting(text, own = []) {
+export function parseSorting(text, customTerms = []) {
   const name = (text ?? '').replace(/^-/, '');
-  return isColumn(name, own) ? { name, down: text.startsWith('-') } : { name: 'it', down: false };
+  return isColumn(name, customTerms)
+    ? { name, descending: text.startsWith('-') }
+    : { name: 'it', descending: false };
 }
 
 /**
- * Converts a value to what a person reads.
+ * Converts a value to what people read.
  * @param {string} name
  * @param {number} v
  * @returns {number}
  */
-export const typed = (name, v) => {
-  const { times = 1, add = 0 } = columnOf(name);
-  return +(v * times + add).toPrecision(6);
+export const toDisplayed = (name, v) => {
+  const { scale = 1, offset = 0 } = columnOf(name);
+  return +(v * scale + offset).toPrecision(6);
 };
 
 /**
- * Converts what a person types to a value.
+ * Converts what people type to a value.
  * @param {string} name
  * @param {number} v
  * @returns {number}
  */
-export const meant = (name, v) => {
-  const { times = 1, add = 0 } = columnOf(name);
-  return +((v - add) / times).toPrecision(8);
+export const fromDisplayed = (name, v) => {
+  const { scale = 1, offset = 0 } = columnOf(name);
+  return +((v - offset) / scale).toPrecision(8);
 };
 
 /**
@@ -136,37 +145,37 @@ export const meant = (name, v) => {
  * @param {Condition} condition
  * @returns {string}
  */
-export function words({ name, low, high }) {
+export function describe({ name, low, high }) {
   const { title, unit = '' } = columnOf(name);
-  const say = (v) => `${typed(name, v)}${unit}`;
+  const show = (v) => `${toDisplayed(name, v)}${unit}`;
   if (name === 'pool') return low > 0 ? 'in the pool' : 'not in the pool';
-  if (low === high) return `${title} ${say(low)}`;
+  if (low === high) return `${title} ${show(low)}`;
   return Number.isFinite(low)
     ? Number.isFinite(high)
-      ? `${title} ${say(low)} to ${say(high)}`
-      : `${title} ≥ ${say(low)}`
-    : `${title} ≤ ${say(high)}`;
+      ? `${title} ${show(low)} to ${show(high)}`
+      : `${title} ≥ ${show(low)}`
+    : `${title} ≤ ${show(high)}`;
 }
 
 /**
- * Filters and sorts. An unknown value meets no condition and comes last; ties keep the order in
+ * Filters and sorts. Unknown values match no condition and are sorted last. Ties keep the order in
  * which the images were made.
  * @param {Record<string, (number | null)[]>} columns
- * @param {Condition[]} where
+ * @param {Condition[]} conditions
  * @param {Sorting} sorting
- * @param {number} [n] Only of the first n images.
+ * @param {number} [n] Consider only the first n images.
  * @returns {number[]} Rows of the columns.
  */
-export function choose(columns, where, { name, down }, n = columns.it.length) {
+export function selectRows(columns, conditions, { name, descending }, n = columns.it.length) {
   const order = [];
-  const fits = (i) =>
-    where.every((c) => {
+  const matches = (i) =>
+    conditions.every((c) => {
       const v = columns[c.name]?.[i];
       return v != null && v >= c.low && v <= c.high;
     });
-  for (let i = 0; i < n; i++) if (fits(i)) order.push(i);
+  for (let i = 0; i < n; i++) if (matches(i)) order.push(i);
   const key = columns[name] ?? [];
-  const sign = down ? -1 : 1;
+  const sign = descending ? -1 : 1;
   return order.sort((a, b) =>
     key[a] == null || key[b] == null
       ? Number(key[a] == null) - Number(key[b] == null)

@@ -3,8 +3,17 @@ import { test } from 'node:test';
 
 import '../core/glossary.stub.js';
 import { random } from '../core/random.stub.js';
-const { choose, columnOf, columnsOf, format, meant, parse, sorting, typed, words } =
-  await import('./image_filter.js');
+const {
+  selectRows,
+  columnOf,
+  columnsOf,
+  format,
+  fromDisplayed,
+  parse,
+  parseSorting,
+  toDisplayed,
+  describe,
+} = await import('./image_filter.js');
 
 // as in app/archive/samples.py: the iteration, the terms (PARTS), and OTHERS
 const NAMES = 'it bn kr ce aed tv l2 adv p s judge rank side pool'.split(' ');
@@ -133,30 +142,31 @@ test('bounds that no image can have become the nearest that can be written', () 
 });
 
 test('an order: its column, and highest first after a minus', () => {
-  assert.deepEqual(sorting('-kr'), { name: 'kr', down: true });
-  assert.deepEqual(sorting('p'), { name: 'p', down: false });
+  assert.deepEqual(parseSorting('-kr'), { name: 'kr', descending: true });
+  assert.deepEqual(parseSorting('p'), { name: 'p', descending: false });
   for (const none of [null, undefined, '', '-', '--kr', 'KR', 'pos', '__proto__', 'kr '])
-    assert.deepEqual(sorting(none), { name: 'it', down: false });
+    assert.deepEqual(parseSorting(none), { name: 'it', descending: false });
 });
 
 test('values as people type them: percent, counted from one, or unchanged', () => {
-  assert.equal(typed('it', 0), 1);
-  assert.equal(meant('it', 1), 0);
-  assert.equal(typed('p', 0.825), 82.5);
-  assert.equal(meant('s', 90), 0.9);
-  assert.equal(typed('kr', 0.123), 0.123);
+  assert.equal(toDisplayed('it', 0), 1);
+  assert.equal(fromDisplayed('it', 1), 0);
+  assert.equal(toDisplayed('p', 0.825), 82.5);
+  assert.equal(fromDisplayed('s', 90), 0.9);
+  assert.equal(toDisplayed('kr', 0.123), 0.123);
   for (const name of NAMES)
-    for (const v of [0, 0.5, 0.07, 3, 140]) assert.equal(meant(name, typed(name, v)), v);
+    for (const v of [0, 0.5, 0.07, 3, 140])
+      assert.equal(fromDisplayed(name, toDisplayed(name, v)), v);
 });
 
 test('conditions in words', () => {
   const title = columnOf('p').title;
-  assert.equal(words({ name: 'p', low: 0.5, high: Infinity }), `${title} ≥ 50%`);
-  assert.equal(words({ name: 'p', low: -Infinity, high: 0.5 }), `${title} ≤ 50%`);
-  assert.equal(words({ name: 'side', low: 20, high: 20 }), 'resolution 20 px');
-  assert.equal(words({ name: 'it', low: 0, high: 4 }), 'iteration 1 to 5');
-  assert.equal(words({ name: 'pool', low: 1, high: 1 }), 'in the pool');
-  assert.equal(words({ name: 'pool', low: 0, high: 0 }), 'not in the pool');
+  assert.equal(describe({ name: 'p', low: 0.5, high: Infinity }), `${title} ≥ 50%`);
+  assert.equal(describe({ name: 'p', low: -Infinity, high: 0.5 }), `${title} ≤ 50%`);
+  assert.equal(describe({ name: 'side', low: 20, high: 20 }), 'resolution 20 px');
+  assert.equal(describe({ name: 'it', low: 0, high: 4 }), 'iteration 1 to 5');
+  assert.equal(describe({ name: 'pool', low: 1, high: 1 }), 'in the pool');
+  assert.equal(describe({ name: 'pool', low: 0, high: 0 }), 'not in the pool');
 });
 
 const COLUMNS = {
@@ -167,7 +177,7 @@ const COLUMNS = {
 };
 
 test('hand-chosen images', () => {
-  const by = (where, sort, n) => choose(COLUMNS, parse(where), sorting(sort), n);
+  const by = (where, sort, n) => selectRows(COLUMNS, parse(where), parseSorting(sort), n);
   assert.deepEqual(by('', ''), [0, 1, 2, 3, 4]);
   assert.deepEqual(by('', '-it'), [4, 2, 3, 0, 1]);
   assert.deepEqual(by('', 'p'), [4, 2, 0, 3, 1]); // unknown comes last …
@@ -218,7 +228,7 @@ test('random images, filters and orders, as a download would have them', () => {
     for (const name of ['it', 'p', 'kr'])
       for (const down of [false, true])
         assert.deepEqual(
-          choose(columns, where, { name, down }),
+          selectRows(columns, where, { name, descending: down }),
           chosen(columns, where, { name, down }),
         );
   }

@@ -4,13 +4,13 @@
 
 /**
  * Finds the moment after the given number of generator steps.
- * @param {number} at
+ * @param {number} stepsDone
  * @param {number} steps Per iteration.
  * @returns {Moment}
  */
-export function momentAt(at, steps) {
-  const iteration = Math.max(0, Math.ceil(at / steps) - 1);
-  const step = at - iteration * steps;
+export function momentAt(stepsDone, steps) {
+  const iteration = Math.max(0, Math.ceil(stepsDone / steps) - 1);
+  const step = stepsDone - iteration * steps;
   return { iteration, step: step >= steps ? steps : Math.max(0, step - 1) };
 }
 
@@ -20,5 +20,5 @@ export function momentAt(at, steps) {
  * @param {Frame} frame
  * @returns {number}
  */
-export const finishedAt = ({ finished, past, making }) =>
-  finished + Number(Boolean(past && making && !making.early));
+export const finishedAt = ({ finishedIterations, past, current }) =>
+  finishedIterations + Number(Boolean(past && current && !current.unfinished));

@@ -1,35 +1,36 @@
-// Which moment of the run this viewer looks at, and the playback speed. The engine knows nothing
-// about it: moments are read from the run folder.  A moment is {iteration, step}: the last
-// completed generator step, counted from 0; a step equal to their number means the finished batch.
-// No moment (null) means live. The page and its address count both from 1.
+// Which moment of the run this viewer sees, and the playback speed. The engine is not involved:
+// moments are read from the run folder. A moment is {iteration, step}, where `step` is the last
+// completed generator step, counted from 0; if it equals the number of steps, the batch is
+// finished. Null means live. The page and its address count from 1.
 
 /** @import { Frame, Moment, Snapshot } from '../core/types.js' */
 /** @import { Archive } from './groups.js' */
 
-export const PACE = { slow: 1430, watch: 500, full: 150 }; // milliseconds per frame
-const PATIENCE = 1500; // what does not arrive in time is shown as missing
-const DRAG = 90; // while the slider moves, fetch only where it rests this long
+export const FRAME_MS = { slow: 1430, watch: 500, full: 150 }; // milliseconds per frame
+const LOAD_TIMEOUT_MS = 1500; // anything that takes longer is shown as missing
+const DRAG_PAUSE_MS = 90; // while the slider is dragged, fetch only where it rests this long
 
-/** Which moment this viewer looks at. */
+/** The moment of the run that this viewer sees. */
 export class Player {
   /**
    * @param {Archive} archive
    * @param {string} speed
-   * @param {(moved?: boolean) => void} changed Called to redraw; `moved`: to another moment.
-   * @param {Moment | null} [at] The moment to start at.
+   * @param {(moved?: boolean) => void} onChange Called to redraw. `moved` means that another
+   *   moment is shown.
+   * @param {Moment | null} [current] The moment to start at.
    */
-  constructor(archive, speed, changed, at = null) {
+  constructor(archive, speed, onChange, current = null) {
     this.archive = archive;
-    this.changed = changed;
-    this.speed = speed in PACE ? speed : 'full';
+    this.onChange = onChange;
+    this.speed = speed in FRAME_MS ? speed : 'full';
     /** @type {Moment | null} */
-    this.at = null;
-    this.asked = at;
+    this.moment = null;
+    this.requestedMoment = current;
     this.playing = false;
     this.following = speed !== 'full';
-    this.since = 0;
+    this.movedAt = 0;
     /** @type {((moment: Moment | null) => void) | null} Called when the moment has changed. */
-    this.told = null;
+    this.onMomentChange = null;
   }
 
   /**
@@ -44,7 +45,7 @@ export class Player {
    * Iterations done.
    * @returns {number}
    */
-  get done() {
+  get iterationsDone() {
     return this.snap.counters.iterations_done;
   }
 
@@ -52,17 +53,17 @@ export class Player {
    * Has the run ended?
    * @returns {boolean}
    */
-  get over() {
+  get ended() {
     return !['starting', 'running', 'paused', 'stopping'].includes(this.snap.phase);
   }
 
   /**
-   * The moment that the address should name, or null.
+   * The moment to write into the address, or null.
    * @returns {Moment | null}
    */
-  get moment() {
+  get addressMoment() {
     if (this.playing || !this.replaying) return null;
-    const { iteration, step } = this.at;
+    const { iteration, step } = this.moment;
     return step < this.steps ? { iteration, step } : { iteration };
   }
 
@@ -71,28 +72,28 @@ export class Player {
    * @returns {boolean}
    */
   get replaying() {
-    return this.at != null && this.at.iteration < this.done;
+    return this.moment != null && this.moment.iteration < this.iterationsDone;
   }
 
   /**
    * Takes a new snapshot.
    * @param {Snapshot} snap
    */
-  turnTo(snap) {
-    const other =
+  update(snap) {
+    const isOtherRun =
       this.snap &&
       (this.snap.run !== snap.run ||
         this.snap.id !== snap.id ||
         this.snap.attempt !== snap.attempt);
     this.snap = snap;
-    if (other) this.goLive();
-    if (this.asked && snap.counters.iterations) {
-      const { asked } = this;
-      this.asked = null;
-      if (asked.iteration < this.done) this.seek(asked);
-      else this.#tell();
+    if (isOtherRun) this.goLive();
+    if (this.requestedMoment && snap.counters.iterations) {
+      const { requestedMoment } = this;
+      this.requestedMoment = null;
+      if (requestedMoment.iteration < this.iterationsDone) this.seek(requestedMoment);
+      else this.#reportMoment();
     }
-    if (this.following && !this.at && !this.over) this.#follow();
+    if (this.following && !this.moment && !this.ended) this.#followLive();
   }
 
   /**
@@ -102,37 +103,40 @@ export class Player {
    */
   setSpeed(speed) {
     this.speed = speed;
-    const over = !this.snap || this.over;
-    this.following = speed !== 'full' && !over;
-    if (!this.snap || over) return this.#wind();
-    if (this.following && (!this.at || this.playing)) this.#follow();
+    const ended = !this.snap || this.ended;
+    this.following = speed !== 'full' && !ended;
+    if (!this.snap || ended) return this.#restartTimer();
+    if (this.following && (!this.moment || this.playing)) this.#followLive();
     else if (!this.following && this.playing) this.goLive();
-    this.#wind();
+    this.#restartTimer();
   }
 
-  #follow() {
-    this.#go(this.at ?? { iteration: Math.max(0, this.done - 1), step: 0 }, true);
+  #followLive() {
+    this.#go(this.moment ?? { iteration: Math.max(0, this.iterationsDone - 1), step: 0 }, true);
   }
 
   /**
-   * Stops at a moment.
+   * Stops playback at a moment.
    * @param {Moment} moment
-   * @param {boolean} [dragged] Many more calls will follow.
+   * @param {boolean} [isDragging] Many more calls will follow.
    */
-  seek({ iteration, step = this.steps }, dragged = false) {
+  seek({ iteration, step = this.steps }, isDragging = false) {
     this.following = false;
     if (
-      iteration >= this.done ||
-      (this.over && !this.snap.making && iteration === this.done - 1 && step >= this.steps)
+      iteration >= this.iterationsDone ||
+      (this.ended &&
+        !this.snap.making &&
+        iteration === this.iterationsDone - 1 &&
+        step >= this.steps)
     )
       return this.goLive();
-    if (dragged) {
-      this.archive.hold(true);
-      clearTimeout(this.dragging);
-      this.dragging = setTimeout(() => {
-        this.archive.hold(false);
-        this.changed();
-      }, DRAG);
+    if (isDragging) {
+      this.archive.setPaused(true);
+      clearTimeout(this.dragTimer);
+      this.dragTimer = setTimeout(() => {
+        this.archive.setPaused(false);
+        this.onChange();
+      }, DRAG_PAUSE_MS);
     }
     this.#go(
       { iteration: Math.max(0, iteration), step: Math.max(0, Math.min(this.steps, step)) },
@@ -142,40 +146,43 @@ export class Player {
 
   /** Returns to the newest state. */
   goLive() {
-    this.following = this.speed !== 'full' && !this.over;
-    this.#go(this.following ? { iteration: this.done, step: 0 } : null, this.following);
+    this.following = this.speed !== 'full' && !this.ended;
+    this.#go(this.following ? { iteration: this.iterationsDone, step: 0 } : null, this.following);
   }
 
   /**
-   * Plays or stops. When live, stops at the newest finished batch; at the end of a run, plays from
-   * its beginning.
+   * Plays or stops. When live, this stops at the newest finished batch; after the run, it plays
+   * from the beginning.
    */
   toggle() {
     if (this.playing) {
       this.following = false;
-      return this.#go(this.replaying ? this.at : this.#end(), false);
+      return this.#go(this.replaying ? this.moment : this.#end(), false);
     }
     this.following = false;
-    if (!this.done) return;
-    if (this.replaying) this.#go(this.at, true);
-    else if (this.over) this.#go({ iteration: 0, step: 0 }, true);
+    if (!this.iterationsDone) return;
+    if (this.replaying) this.#go(this.moment, true);
+    else if (this.ended) this.#go({ iteration: 0, step: 0 }, true);
     else this.#go(this.#end(), false);
   }
 
   #end() {
-    return { iteration: this.done - 1, step: this.steps };
+    return { iteration: this.iterationsDone - 1, step: this.steps };
   }
 
   /**
    * Moves by one recorded frame.
    * @param {number} by 1 or −1.
    */
-  frames(by) {
-    const from = this.#now();
-    const kept = this.kept(from.iteration);
-    if (!kept) return; // not loaded yet
-    const shown = this.#shown(from, kept);
-    const next = by > 0 ? kept.find((step) => step > shown) : kept.findLast((step) => step < shown);
+  stepFrames(by) {
+    const from = this.#currentMoment();
+    const recordedSteps = this.recordedSteps(from.iteration);
+    if (!recordedSteps) return; // not loaded yet
+    const shownStep = this.#recordedStep(from, recordedSteps);
+    const next =
+      by > 0
+        ? recordedSteps.find((step) => step > shownStep)
+        : recordedSteps.findLast((step) => step < shownStep);
     if (next != null) this.seek({ iteration: from.iteration, step: next });
     else if (by > 0) this.seek({ iteration: from.iteration + 1, step: 0 });
     else if (from.iteration > 0) this.seek({ iteration: from.iteration - 1 });
@@ -185,65 +192,76 @@ export class Player {
    * Moves to the end of the previous or next iteration.
    * @param {number} by 1 or −1.
    */
-  iterations(by) {
-    const iteration = this.#now().iteration + by;
-    if (iteration < 0) this.start();
+  stepIterations(by) {
+    const iteration = this.#currentMoment().iteration + by;
+    if (iteration < 0) this.goToStart();
     else this.seek({ iteration });
   }
 
-  #now() {
-    return this.replaying ? this.at : this.over ? this.#end() : { iteration: this.done, step: 0 };
+  #currentMoment() {
+    return this.replaying
+      ? this.moment
+      : this.ended
+        ? this.#end()
+        : { iteration: this.iterationsDone, step: 0 };
   }
 
   /** Moves to the start of the run. */
-  start() {
-    if (this.done) this.seek({ iteration: 0, step: 0 });
+  goToStart() {
+    if (this.iterationsDone) this.seek({ iteration: 0, step: 0 });
   }
 
   /**
-   * Lists the recorded steps of an iteration, and its end.
+   * Lists the recorded steps of an iteration, including its end.
    * @param {number} iteration
    * @returns {number[] | null} Null until they arrive.
    */
-  kept(iteration) {
-    if (iteration >= this.done) return [0];
+  recordedSteps(iteration) {
+    if (iteration >= this.iterationsDone) return [0];
     const group = this.archive.group(iteration);
     return group && [...(group.frames ?? []).map((frame) => frame.step), this.steps];
   }
 
-  #shown(/** @type {Moment} */ { step }, kept) {
-    return kept.findLast((k) => k <= step) ?? kept[0];
+  #recordedStep(/** @type {Moment} */ { step }, recordedSteps) {
+    return recordedSteps.findLast((k) => k <= step) ?? recordedSteps[0];
   }
 
-  #go(at, playing) {
-    const moved = at?.iteration !== this.at?.iteration || at?.step !== this.at?.step;
-    if (at?.iteration !== this.at?.iteration) this.since = performance.now();
-    this.at = at;
+  #go(moment, playing) {
+    const moved =
+      moment?.iteration !== this.moment?.iteration || moment?.step !== this.moment?.step;
+    if (moment?.iteration !== this.moment?.iteration) this.movedAt = performance.now();
+    this.moment = moment;
     this.playing = playing;
-    this.#wind();
-    this.#tell();
-    if (this.snap) this.changed(moved);
+    this.#restartTimer();
+    this.#reportMoment();
+    if (this.snap) this.onChange(moved);
   }
 
-  #wind() {
+  #restartTimer() {
     clearInterval(this.timer);
-    this.timer = this.playing ? setInterval(() => this.#tick(), PACE[this.speed]) : null;
+    this.timer = this.playing ? setInterval(() => this.#tick(), FRAME_MS[this.speed]) : null;
   }
 
-  #tell() {
-    if (!this.asked) this.told?.(this.moment);
+  #reportMoment() {
+    if (!this.requestedMoment) this.onMomentChange?.(this.addressMoment);
   }
 
   #tick() {
-    if (document.visibilityState !== 'visible' || !this.at || this.at.iteration >= this.done)
+    if (
+      document.visibilityState !== 'visible' ||
+      !this.moment ||
+      this.moment.iteration >= this.iterationsDone
+    )
       return; // still in progress
-    const kept = this.kept(this.at.iteration);
-    if (!kept && performance.now() - this.since < PATIENCE) return;
-    const next = kept?.find((step) => step > this.#shown(this.at, kept));
-    if (next != null) return this.#go({ ...this.at, step: next }, true);
-    const iteration = this.at.iteration + 1;
-    if (iteration < this.done || this.following) this.#go({ iteration, step: 0 }, true);
-    else if (this.over) this.#go(null, false);
+    const recordedSteps = this.recordedSteps(this.moment.iteration);
+    if (!recordedSteps && performance.now() - this.movedAt < LOAD_TIMEOUT_MS) return;
+    const next = recordedSteps?.find(
+      (step) => step > this.#recordedStep(this.moment, recordedSteps),
+    );
+    if (next != null) return this.#go({ ...this.moment, step: next }, true);
+    const iteration = this.moment.iteration + 1;
+    if (iteration < this.iterationsDone || this.following) this.#go({ iteration, step: 0 }, true);
+    else if (this.ended) this.#go(null, false);
     else this.goLive();
   }
 
@@ -252,33 +270,34 @@ export class Player {
    * @returns {Frame}
    */
   frame() {
-    const { snap, done, steps } = this;
-    if (!this.replaying) return { finished: done, making: snap.making, past: null, lag: null };
-    const { iteration, step } = this.at;
+    const { snap, iterationsDone, steps } = this;
+    if (!this.replaying)
+      return { finishedIterations: iterationsDone, current: snap.making, past: null, lag: null };
+    const { iteration, step } = this.moment;
     const group = this.archive.group(iteration);
-    const moment = this.archive.moment(iteration);
-    const kept = this.kept(iteration) ?? [step];
-    const shown = this.#shown(this.at, kept);
-    const picture = group?.frames?.find((frame) => frame.step === shown);
+    const momentData = this.archive.moment(iteration);
+    const recordedSteps = this.recordedSteps(iteration) ?? [step];
+    const shownStep = this.#recordedStep(this.moment, recordedSteps);
+    const recordedFrame = group?.frames?.find((frame) => frame.step === shownStep);
     if (this.playing) this.archive.group(iteration + 1);
-    const past = moment?.steps.findLast((known) => known.step <= shown) ?? {
-      step: shown,
-      at: iteration * steps + shown,
+    const past = momentData?.steps.findLast((known) => known.step <= shownStep) ?? {
+      step: shownStep,
+      at: iteration * steps + shownStep,
     };
     return {
-      finished: iteration,
+      finishedIterations: iteration,
       past: { ...past, iteration },
-      waiting: (!group || !moment) && performance.now() - this.since < PATIENCE,
-      making: group && {
+      waiting: (!group || !momentData) && performance.now() - this.movedAt < LOAD_TIMEOUT_MS,
+      current: group && {
         ...group,
-        whole: group,
-        sheet: picture?.sheet ?? group.sheet,
-        step: picture ? shown : steps - 1,
+        finishedGroup: group,
+        sheet: recordedFrame?.sheet ?? group.sheet,
+        step: recordedFrame ? shownStep : steps - 1,
         steps,
         replay: true,
-        early: Boolean(picture),
+        unfinished: Boolean(recordedFrame),
       },
-      lag: { showing: iteration, live: Math.min(done, snap.counters.iterations - 1) },
+      lag: { showing: iteration, live: Math.min(iterationsDone, snap.counters.iterations - 1) },
     };
   }
 }

@@ -1,54 +1,57 @@
-// A run as the Inspect page reads it: its overview, and immutable pieces that are fetched once.
+// The Inspect page's data of a run: its overview, and immutable pieces that are fetched once each.
 
-import { factsOf } from '../setup/class_picker.js';
+import { fetchFacts } from '../setup/class_picker.js';
 import { slots } from './slots.js';
 
 /** @import { Overview } from '../core/types.js' */
 
-const KEPT = 60;
-const AT_ONCE = 3;
+const MAX_PIECES = 60;
+const MAX_REQUESTS = 3;
 
 /**
  * Fetches JSON. Throws an Error with a one-sentence message.
  * @param {string} url
  * @returns {Promise<any>}
  */
-export async function ask(url) {
-  let answer;
+export async function fetchJson(url) {
+  let response;
   try {
-    answer = await fetch(url, { signal: AbortSignal.timeout(30_000) });
+    response = await fetch(url, { signal: AbortSignal.timeout(30_000) });
   } catch {
     throw new Error('The server is not responding.');
   }
-  if (!answer.ok)
-    throw new Error((await answer.text()).slice(0, 300) || `The server answers ${answer.status}.`);
-  return answer.json();
+  if (!response.ok)
+    throw new Error(
+      (await response.text()).slice(0, 300) ||
+        `The server responded with status ${response.status}.`,
+    );
+  return response.json();
 }
 
-/** A run as the Inspect page reads it. */
+/** The Inspect page's data of a run. */
 export class RunStore {
   /**
    * @param {string} base
-   * @param {Overview} over
-   * @param {() => void} changed Called when names have arrived.
+   * @param {Overview} overview
+   * @param {() => void} onChange Called when names have arrived.
    */
-  constructor(base, over, changed) {
+  constructor(base, overview, onChange) {
     this.base = base;
-    this.over = over;
-    this.changed = changed;
-    this.held = new Map();
+    this.overview = overview;
+    this.onChange = onChange;
+    this.pieces = new Map();
     this.samples = new Map();
     this.names = new Map();
-    this.colours = slots(over.class_indices);
-    this.mark = RunStore.mark(over);
+    this.colorSlots = slots(overview.class_indices);
+    this.attemptKey = RunStore.attemptKey(overview);
   }
 
   /**
    * Identifies one attempt of a run.
-   * @param {Overview} over
+   * @param {Overview} overview
    * @returns {string}
    */
-  static mark = (over) => `${over.run} ${over.id} ${over.attempt}`;
+  static attemptKey = (overview) => `${overview.run} ${overview.id} ${overview.attempt}`;
 
   /**
    * Computes the address of a piece.
@@ -56,8 +59,8 @@ export class RunStore {
    * @param {string} [query]
    * @returns {string}
    */
-  address(path, query = '') {
-    const { run, attempt, id } = this.over;
+  url(path, query = '') {
+    const { run, attempt, id } = this.overview;
     return `${this.base}/kg/inspect/${encodeURIComponent(run)}/${attempt}/${path}?id=${encodeURIComponent(id)}${query}`;
   }
 
@@ -67,23 +70,23 @@ export class RunStore {
    * @returns {Promise<any>}
    */
   get(path) {
-    const found = this.held.get(path) ?? ask(this.address(path));
-    this.held.delete(path);
-    this.held.set(path, found);
-    found.catch(() => this.held.delete(path));
-    for (const old of this.held.keys()) {
-      if (this.held.size <= KEPT) break;
-      this.held.delete(old);
+    const piece = this.pieces.get(path) ?? fetchJson(this.url(path));
+    this.pieces.delete(path);
+    this.pieces.set(path, piece);
+    piece.catch(() => this.pieces.delete(path));
+    for (const oldest of this.pieces.keys()) {
+      if (this.pieces.size <= MAX_PIECES) break;
+      this.pieces.delete(oldest);
     }
-    return found;
+    return piece;
   }
 
   /**
-   * A class's images so far; `grow()` loads the rest.
+   * The images of a class loaded so far. `load()` fetches the rest.
    * @param {number} c
    * @returns {Samples}
    */
-  of(c) {
+  samplesOf(c) {
     if (!this.samples.has(c)) this.samples.set(c, new Samples(this, c));
     return this.samples.get(c);
   }
@@ -94,7 +97,7 @@ export class RunStore {
    * @returns {string}
    */
   nameOf(index) {
-    return this.#named(this.over.teacher.name, this.over.class_indices, index);
+    return this.#nameIn(this.overview.teacher.name, this.overview.class_indices, index);
   }
 
   /**
@@ -102,20 +105,20 @@ export class RunStore {
    * @param {number} index
    * @returns {string}
    */
-  judgedName(index) {
-    return this.#named(this.over.judge.name, this.over.judge.indices, index);
+  judgeNameOf(index) {
+    return this.#nameIn(this.overview.judge.name, this.overview.judge.indices, index);
   }
 
-  /** `chosen`: the run's classes among those of the network; other names are fetched once. */
-  #named(network, chosen, index) {
-    const at = chosen.indexOf(index);
-    if (at >= 0) return this.over.classes[at];
+  /** Names a class of a network. Names of classes that the run does not use are fetched once. */
+  #nameIn(network, runIndices, index) {
+    const c = runIndices.indexOf(index);
+    if (c >= 0) return this.overview.classes[c];
     if (!this.names.has(network)) {
       this.names.set(network, null);
-      factsOf(this.base, network).then(
-        (found) => {
-          this.names.set(network, found.classes);
-          this.changed();
+      fetchFacts(this.base, network).then(
+        (facts) => {
+          this.names.set(network, facts.classes);
+          this.onChange();
         },
         () => {},
       );
@@ -125,7 +128,7 @@ export class RunStore {
 }
 
 /**
- * Columns of a class's images, in the order in which they were made, and their contact sheets.
+ * The columns and contact sheets of a class's images, in the order in which they were made.
  */
 export class Samples {
   /**
@@ -139,7 +142,7 @@ export class Samples {
     this.n = 0;
     this.columns = { it: [], pos: [] };
     this.sheets = [];
-    this.place = [];
+    this.positions = [];
     this.means = new Map();
     this.lost = [];
   }
@@ -149,35 +152,35 @@ export class Samples {
    * @returns {number}
    */
   get total() {
-    return this.store.over.done;
+    return this.store.overview.done;
   }
 
   /**
-   * Loads what is missing; only one load runs at a time.
-   * @param {() => void} step Called after each piece.
+   * Loads what is missing. Only one load runs at a time.
+   * @param {() => void} onProgress Called after each piece.
    * @returns {Promise<void>}
    */
-  grow(step) {
-    this.reading ??= this.#read(step).finally(() => {
-      this.reading = null;
+  load(onProgress) {
+    this.loading ??= this.#load(onProgress).finally(() => {
+      this.loading = null;
     });
-    return this.reading;
+    return this.loading;
   }
 
-  async #read(step) {
-    const { span } = this.store.over;
+  async #load(onProgress) {
+    const { span } = this.store.overview;
     while (this.done < this.total) {
-      const wanted = [];
-      for (let first = this.done; first < this.total && wanted.length < AT_ONCE;) {
+      const ranges = [];
+      for (let first = this.done; first < this.total && ranges.length < MAX_REQUESTS;) {
         const end = Math.min(this.total, (Math.floor(first / span) + 1) * span);
-        wanted.push([first, end]);
+        ranges.push([first, end]);
         first = end;
       }
       for (const piece of await Promise.all(
-        wanted.map(([first, end]) => ask(this.store.address(`class/${this.c}/${first}/${end}`))),
+        ranges.map(([first, end]) => fetchJson(this.store.url(`class/${this.c}/${first}/${end}`))),
       ))
         this.#add(piece);
-      step();
+      onProgress();
     }
   }
 
@@ -185,30 +188,30 @@ export class Samples {
     const { first, end, cell, columns, rows, means, lost, ...values } = piece;
     const n = piece.it.length;
     for (const name of new Set([...Object.keys(this.columns), ...Object.keys(values)])) {
-      // a piece may lack a term that another one has
+      // a term may be missing in some pieces
       const column = (this.columns[name] ??= new Array(this.n).fill(null));
       const found = values[name];
       for (let i = 0; i < n; i++) column.push(found ? found[i] : null);
     }
-    for (let i = 0; i < n; i++) this.place.push({ sheet: this.sheets.length, at: i });
+    for (let i = 0; i < n; i++) this.positions.push({ sheet: this.sheets.length, index: i });
     this.sheets.push({
-      url: this.store.address(`sheet/${this.c}/${first}/${end}`),
+      url: this.store.url(`sheet/${this.c}/${first}/${end}`),
       cell,
       columns,
       rows,
     });
     this.lost.push(...lost);
-    for (const mean of means) this.#mean(mean);
+    for (const mean of means) this.#addMean(mean);
     this.n = this.n + n;
     this.done = end;
   }
 
-  /** Adds up the means of pieces: 256ths of a gray value, little-endian. */
-  #mean({ side, small, channels, n, data }) {
+  /** Adds the mean of a piece (256ths of a gray value, little-endian) to the total. */
+  #addMean({ side, small, channels, n, data }) {
     const bytes = Uint8Array.from(atob(data), (ch) => ch.charCodeAt(0));
     const values = new Uint16Array(bytes.buffer);
     const key = `${side} ${channels}`;
-    const held = this.means.get(key) ?? {
+    const total = this.means.get(key) ?? {
       side,
       small,
       channels,
@@ -216,10 +219,10 @@ export class Samples {
       sum: new Float64Array(values.length),
     };
     values.forEach((v, i) => {
-      held.sum[i] += (v / 256) * n;
+      total.sum[i] += (v / 256) * n;
     });
-    held.n += n;
-    this.means.set(key, held);
+    total.n += n;
+    this.means.set(key, total);
   }
 
   /**

@@ -10,10 +10,10 @@ export const SLOTS = 10;
  * @returns {number[]} One slot per class.
  */
 export function slots(indices) {
-  const own = indices.map((i) => i % SLOTS);
-  if (indices.length > SLOTS) return own;
+  const preferred = indices.map((i) => i % SLOTS);
+  if (indices.length > SLOTS) return preferred;
   const taken = new Set();
-  return own.map((slot) => {
+  return preferred.map((slot) => {
     while (taken.has(slot)) slot = (slot + 1) % SLOTS;
     taken.add(slot);
     return slot;

@@ -1,4 +1,4 @@
-// The snapshot as it would have been at an earlier moment, without anything known only later.
+// Computes the snapshot at an earlier moment, without anything that became known later.
 
 import { num } from '../core/dom.js';
 
@@ -12,8 +12,8 @@ import { num } from '../core/dom.js';
  * @param {string[]} names Columns.
  * @returns {T}
  */
-function until(curve, at, names) {
-  const n = curve.at.findLastIndex((when) => when <= at) + 1;
+function rowsUntil(curve, at, names) {
+  const n = curve.at.findLastIndex((step) => step <= at) + 1;
   return {
     ...curve,
     ...Object.fromEntries(
@@ -31,7 +31,7 @@ const columns = (curve) => Object.keys(curve).filter((name) => !['images', 'at']
  */
 export function snapshotAt(snap, past) {
   if (!past) return snap;
-  const curve = until(snap.curve, past.at, ['accuracy']);
+  const curve = rowsUntil(snap.curve, past.at, ['accuracy']);
   const last = past.accuracy === undefined ? (curve.accuracy.at(-1) ?? null) : past.accuracy;
   const used = past.used_images ?? 0;
   const steps = snap.recipe.generator_steps;
@@ -42,7 +42,7 @@ export function snapshotAt(snap, past) {
     curve.at.push(past.at);
     curve.accuracy.push(last);
   }
-  const whole = snap.counters.generator_steps;
+  const totalSteps = snap.counters.generator_steps;
   return {
     ...snap,
     alert: null,
@@ -53,7 +53,7 @@ export function snapshotAt(snap, past) {
       .map(([, , text]) => ({ text })),
     progress: {
       label: `Iteration ${num(past.iteration + 1)} of ${num(snap.counters.iterations)}`,
-      share: whole ? past.at / whole : 0,
+      share: totalSteps ? past.at / totalSteps : 0,
       left_s: null,
     },
     sentence: past.sentence ?? [
@@ -66,9 +66,9 @@ export function snapshotAt(snap, past) {
       iterations_done: past.iteration + Number(ended),
     },
     curve: { ...curve, last, n: past.n ?? snap.curve.n, final: false },
-    loss: until(snap.loss, past.at, columns(snap.loss)),
-    student_loss: until(snap.student_loss, past.at, columns(snap.student_loss)),
-    opinion: until(snap.opinion, past.at, columns(snap.opinion)),
+    loss: rowsUntil(snap.loss, past.at, columns(snap.loss)),
+    student_loss: rowsUntil(snap.student_loss, past.at, columns(snap.student_loss)),
+    opinion: rowsUntil(snap.opinion, past.at, columns(snap.opinion)),
     budget: { ...snap.budget, used_images: used, used: past.used ?? 0 },
   };
 }

@@ -2,12 +2,12 @@
 // nearest real images.
 
 import { href } from '../core/address.js';
-import { h, math, num, pct, picture, put, signed, term, whole } from '../core/dom.js';
+import { h, math, num, pct, picture, setChildren, signed, term, crispSize } from '../core/dom.js';
 import { scaleOf } from '../store/groups.js';
 import { ACTIVE } from '../setup/sidebar.js';
 import { generatorTerms, inUse, weightOf } from '../core/terms.js';
 
-/** @import { Changes, Shown, ShownImage } from '../core/types.js' */
+/** @import { Changes, PanelState, DisplayedImage } from '../core/types.js' */
 /** @import { Archive } from '../store/groups.js' */
 
 /** The selected image beside the scatter plot. */
@@ -29,24 +29,24 @@ export class Card {
 
   /**
    * Draws the image.
-   * @param {Shown} shown
+   * @param {PanelState} shown
    */
   draw({ snapshot: snap, selection: { image } }) {
     const sample = image?.sample;
     const reference = this.archive.reference();
     const key = image
-      ? `${snap.run}|${image.it}:${image.pos}|${Boolean(sample)}|${Boolean(reference)}|${image.finished}|${image.replay}|${image.piece.url.slice(-40)}`
+      ? `${snap.run}|${image.it}:${image.pos}|${Boolean(sample)}|${Boolean(reference)}|${image.finished}|${image.replayed}|${image.crop.url.slice(-40)}`
       : `none ${snap.phase}`;
     if (key === this.key) return;
     this.key = key;
-    const alone = snap.tested_on === 'synthetic';
+    const noRealImages = snap.tested_on === 'synthetic';
     if (!image) {
-      put(
+      setChildren(
         this.root,
         h(
           'p',
           { class: 'small muted' },
-          alone
+          noRealImages
             ? 'Every image as the teacher sees it. Similar images are close together.'
             : 'Hollow points are real images as the teacher sees them. Watch whether synthetic images land among them.',
         ),
@@ -54,16 +54,16 @@ export class Card {
       return;
     }
     const { side } = scaleOf(snap, image.it);
-    const says = (who, top) =>
+    const renderPrediction = (network, top) =>
       top?.length
         ? h(
             'div',
             null,
-            h('dt', null, who),
+            h('dt', null, network),
             h('dd', null, `${this.nameOf(top[0][0])}, ${pct(top[0][1])}`),
           )
         : null;
-    put(
+    setChildren(
       this.root,
       h(
         'div',
@@ -71,7 +71,7 @@ export class Card {
         h(
           'div',
           { class: 'thumb' },
-          picture(image.piece, whole(side, 56), `Synthetic ${snap.classes[image.c]}`),
+          picture(image.crop, crispSize(side, 56), `Synthetic ${snap.classes[image.c]}`),
         ),
         h(
           'div',
@@ -87,8 +87,8 @@ export class Card {
       h(
         'dl',
         { class: 'says' },
-        says('Teacher', sample?.teacher_top),
-        says('Student', sample?.student_top),
+        renderPrediction('Teacher', sample?.teacher_top),
+        renderPrediction('Student', sample?.student_top),
       ),
       sample?.parts && this.#losses(snap, sample.parts),
       sample?.nearest?.length && reference
@@ -96,12 +96,12 @@ export class Card {
         : h(
             'p',
             { class: 'small muted' },
-            image.finished && !image.replay
-              ? alone
+            image.finished && !image.replayed
+              ? noRealImages
                 ? 'There are no real images to compare with.'
                 : 'Finding the nearest real images…'
-              : image.replay || ACTIVE.includes(snap.phase)
-                ? `In progress. ${alone ? 'The teacher’s and student’s predictions appear' : 'Its position among the real images appears'} when this iteration ends.`
+              : image.replayed || ACTIVE.includes(snap.phase)
+                ? `In progress. ${noRealImages ? 'The teacher’s and student’s predictions appear' : 'Its position among the real images appears'} when this iteration ends.`
                 : 'The run ended before this image was finished.',
           ),
     );
@@ -110,7 +110,7 @@ export class Card {
   /**
    * Links to the image's own page; during a replay, to the step being shown.
    */
-  #link(snap, /** @type {ShownImage} */ { it, pos, step }) {
+  #link(snap, /** @type {DisplayedImage} */ { it, pos, step }) {
     const changes = { run: snap.run, sel: { it, pos }, step };
     return h(
       'a',
@@ -130,7 +130,7 @@ export class Card {
 
   /** Each unweighted term of this image's loss, and its weight in the sum. */
   #losses(snap, parts) {
-    const short = (v) =>
+    const shortNumber = (v) =>
       (Math.abs(v) < 10 ? signed(v, Math.abs(v) < 1 ? 2 : 1) : num(v)).replace(/^(−?)0\./, '$1.');
     return h(
       'dl',
@@ -148,7 +148,7 @@ export class Card {
             h(
               'dd',
               null,
-              `${short(parts[name])} `,
+              `${shortNumber(parts[name])} `,
               h(
                 'span',
                 { class: 'muted' },

@@ -1,15 +1,15 @@
-// Progress: the student's accuracy on real images, and the generator's or student's loss, against
-// the number of stored synthetic images. The budget bar is their shared axis. Drawn as SVG in CSS
-// pixels.
+// Progress charts: the student's accuracy on real images, and the generator's or student's loss,
+// against the number of stored synthetic images. The budget bar is their shared axis. The charts
+// are SVG in CSS pixels.
 
 import { multiples, stepFor } from '../charts/ticks.js';
-import { h, num, percentage, put, s, setAttr, setText, signed } from '../core/dom.js';
-import { told } from '../core/glossary.js';
+import { h, num, percentage, setChildren, s, setAttr, setText, signed } from '../core/dom.js';
+import { glossaryTip } from '../core/glossary.js';
 import { REWARD, STUDENT, generatorTerms, inUse } from '../core/terms.js';
 
-/** @import { Shown, Term } from '../core/types.js' */
+/** @import { PanelState, Term } from '../core/types.js' */
 
-const FEW = 50; // with fewer images, a percentage would look more precise than it is
+const MIN_FOR_PERCENT = 50; // with fewer images, a percentage would look more precise than it is
 const LEFT = 30;
 const RIGHT = 136;
 /** The terms of a network's loss in legend order: top of the stack first, reward last. */
@@ -20,15 +20,15 @@ const lossesOf = (snap, network) => {
 };
 
 const line = (points) => points.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join('L');
-const pick = (series, names) =>
+const pickColumns = (series, names) =>
   Object.fromEntries(['images', ...names].map((name) => [name, series[name]]));
-/** Of several values for the same image count, keeps the last, so that a line never goes back. */
+/** Keeps the last of several values with the same image count, so that a line never goes back. */
 const lastOfEach = (series) => {
-  const kept = series.images
+  const indices = series.images
     .map((x, i) => i)
     .filter((i) => series.images[i + 1] !== series.images[i]);
   return Object.fromEntries(
-    Object.entries(series).map(([name, column]) => [name, kept.map((i) => column[i])]),
+    Object.entries(series).map(([name, column]) => [name, indices.map((i) => column[i])]),
   );
 };
 const OPINION = ['chosen', 'top1', 'top5'];
@@ -40,61 +40,61 @@ export class Curves {
   constructor(view) {
     /** @type {HTMLElement} */
     this.host = view.querySelector('.curves');
-    this.of = 'generator';
-    this.parts = new Map(
+    this.network = 'generator';
+    this.legendItems = new Map(
       ['generator', 'student']
         .flatMap((network) => lossesOf({}, network))
-        .map((part) => this.#part(part)),
+        .map((term) => this.#legendItem(term)),
     );
     this.legend = h(
       'div',
       { class: 'legend' },
-      [...this.parts.values()].map(({ button }) => button),
+      [...this.legendItems.values()].map(({ button }) => button),
     );
-    this.choice = h(
+    this.networkSwitch = h(
       'div',
       { class: 'whose', role: 'group', 'aria-label': 'Which loss' },
-      ['generator', 'student'].map((of) =>
+      ['generator', 'student'].map((network) =>
         h(
           'button',
           {
             type: 'button',
-            'data-of': of,
+            'data-of': network,
             onclick: () => {
-              this.of = of;
-              this.only = null;
-              this.#again();
+              this.network = network;
+              this.isolatedTerm = null;
+              this.#redrawSoon();
             },
           },
-          `${of} loss`,
+          `${network} loss`,
         ),
       ),
     );
     this.drawing = h('div');
-    this.host.append(this.drawing, this.choice, this.legend);
-    new ResizeObserver(() => this.#again()).observe(this.host);
+    this.host.append(this.drawing, this.networkSwitch, this.legend);
+    new ResizeObserver(() => this.#redrawSoon()).observe(this.host);
     this.host.addEventListener('pointermove', (e) => {
-      this.at = e.clientX - this.host.getBoundingClientRect().left;
-      this.#again();
+      this.pointerX = e.clientX - this.host.getBoundingClientRect().left;
+      this.#redrawSoon();
     });
     this.host.addEventListener('pointerleave', () => {
-      this.at = null;
-      this.#again();
+      this.pointerX = null;
+      this.#redrawSoon();
     });
   }
 
-  #again() {
+  #redrawSoon() {
     cancelAnimationFrame(this.pending);
-    this.pending = requestAnimationFrame(() => this.last && this.draw(this.last));
+    this.pending = requestAnimationFrame(() => this.state && this.draw(this.state));
   }
 
   /**
    * Draws the charts if they have changed.
-   * @param {Shown} shown
+   * @param {PanelState} state
    */
-  draw(shown) {
-    this.last = shown;
-    const { snapshot: snap } = shown;
+  draw(state) {
+    this.state = state;
+    const { snapshot: snap } = state;
     const width = this.host.clientWidth;
     const height = this.host.clientHeight;
     if (width < 200 || height < 120) return;
@@ -110,26 +110,26 @@ export class Curves {
       snap.loss?.images?.length,
       last(snap.student_loss),
       snap.student_loss.kl.at(-1),
-      this.of,
+      this.network,
       snap.recipe.weights,
       snap.budget,
       snap.phase === 'empty',
       width,
       height,
-      this.only,
-      this.at,
+      this.isolatedTerm,
+      this.pointerX,
     ]);
     if (key === this.key) return;
     this.key = key;
-    const terms = inUse(snap, lossesOf(snap, this.of));
+    const terms = inUse(snap, lossesOf(snap, this.network));
     const names = terms.map((t) => t.name);
-    for (const term of terms.filter(({ name }) => !this.parts.has(name))) {
-      const [name, part] = this.#part(term);
-      this.parts.set(name, part);
-      this.legend.append(part.button);
+    for (const term of terms.filter(({ name }) => !this.legendItems.has(name))) {
+      const [name, item] = this.#legendItem(term);
+      this.legendItems.set(name, item);
+      this.legend.append(item.button);
     }
-    const series = this.of === 'student' ? snap.student_loss : snap.loss;
-    if (!names.includes(this.only)) this.only = null;
+    const series = this.network === 'student' ? snap.student_loss : snap.loss;
+    if (!names.includes(this.isolatedTerm)) this.isolatedTerm = null;
     const { budget } = snap;
     const total = Math.max(1, budget.images);
     this.plot = {
@@ -140,10 +140,10 @@ export class Curves {
       x1: width - RIGHT,
       total,
       stored: budget.used_images,
-      curve: lastOfEach(pick(snap.curve, ['accuracy'])),
-      opinion: snap.judge ? lastOfEach(pick(snap.opinion, OPINION)) : { images: [] },
+      curve: lastOfEach(pickColumns(snap.curve, ['accuracy'])),
+      opinion: snap.judge ? lastOfEach(pickColumns(snap.opinion, OPINION)) : { images: [] },
       terms,
-      loss: lastOfEach(pick(series, names)),
+      loss: lastOfEach(pickColumns(series, names)),
       X: (v) => LEFT + Math.min(1, v / total) * (width - RIGHT - LEFT),
     };
     // heights: caption, accuracy, bar with its numbers, caption, loss
@@ -155,7 +155,7 @@ export class Curves {
       snap.curve.last == null
         ? 'No student yet'
         : `Student ${percentage(snap.curve.last)}% after ${num(budget.used_images)} of ${num(budget.images)} images`;
-    put(
+    setChildren(
       this.drawing,
       s(
         'svg',
@@ -164,16 +164,16 @@ export class Curves {
           role: 'img',
           'aria-label': `${label}; teacher ${snap.curve.teacher == null ? 'unknown' : `${percentage(snap.curve.teacher)}%`}`,
         },
-        this.#accuracy(),
-        this.#budget(),
-        this.#loss(),
-        this.#reading(),
+        this.#drawAccuracy(),
+        this.#drawBudget(),
+        this.#drawLoss(),
+        this.#drawReading(),
       ),
     );
-    this.#legend();
+    this.#drawLegend();
   }
 
-  #accuracy() {
+  #drawAccuracy() {
     const { snap, x0, x1, a0, a1, X, curve, total } = this.plot;
     const Y = (v) => a1 - v * (a1 - a0);
     const { teacher } = snap.curve;
@@ -198,11 +198,11 @@ export class Curves {
         text(x1 + 12, Y(teacher) + 4, `teacher ${percentage(teacher)}`, { class: 'ink' }),
       );
     const points = curve.images.map((x, i) => [X(x), Y(curve.accuracy[i])]);
-    const taken = teacher == null ? [] : [Y(teacher)];
-    if (!points.length) out.push(...this.#opinion(Y, taken));
+    const occupied = teacher == null ? [] : [Y(teacher)];
+    if (!points.length) out.push(...this.#drawOpinion(Y, occupied));
     if (!points.length && !this.plot.opinion.images.length) {
       const chance = Math.round(100 / snap.classes.length);
-      const words =
+      const lines =
         snap.classes.length < 2
           ? ['Only one class is selected:', 'no student is trained.']
           : [
@@ -213,29 +213,31 @@ export class Curves {
             ];
       return [
         ...out,
-        ...words.map((w, i) =>
+        ...lines.map((w, i) =>
           text(X(total / 2), Y(0.5) + 16 + 14 * i, w, { class: 'halo', 'text-anchor': 'middle' }),
         ),
       ];
     }
     if (!points.length) return out;
     const [x, y] = points.at(-1);
-    const now = curve.accuracy.at(-1);
-    const late = x > x1 - 96;
-    if (late) taken.push(Math.max(y, teacher == null ? 0 : Y(teacher) + 16));
+    const accuracy = curve.accuracy.at(-1);
+    const isNearEdge = x > x1 - 96;
+    if (isNearEdge) occupied.push(Math.max(y, teacher == null ? 0 : Y(teacher) + 16));
     out.push(
-      ...this.#opinion(Y, taken),
+      ...this.#drawOpinion(Y, occupied),
       s('path', { class: 'student-line', d: `M${line(points)}` }),
       s('circle', { cx: x, cy: y, r: 4, fill: 'var(--ink)' }),
     );
-    if (this.#read() == null || late)
+    if (this.#pointerPosition() == null || isNearEdge)
       out.push(
         text(
-          late ? x1 + 12 : x + 4,
-          late ? Math.max(y + 4, teacher == null ? 0 : Y(teacher) + 20) : Math.min(y + 20, a1 - 6),
-          snap.tested_on === 'synthetic' && snap.curve.n < FEW
-            ? `${Math.round(now * snap.curve.n)} of ${snap.curve.n}`
-            : `student ${percentage(now)}`,
+          isNearEdge ? x1 + 12 : x + 4,
+          isNearEdge
+            ? Math.max(y + 4, teacher == null ? 0 : Y(teacher) + 20)
+            : Math.min(y + 20, a1 - 6),
+          snap.tested_on === 'synthetic' && snap.curve.n < MIN_FOR_PERCENT
+            ? `${Math.round(accuracy * snap.curve.n)} of ${snap.curve.n}`
+            : `student ${percentage(accuracy)}`,
           { class: 'ink halo' },
         ),
       );
@@ -243,37 +245,37 @@ export class Curves {
   }
 
   /**
-   * The judge's opinion of the images: a line for the share it classifies as intended among the
-   * selected classes. `taken`: heights of other labels in the margin.
+   * Draws the second opinion: the share of images that the judge classifies as intended among the
+   * selected classes. `occupied` holds the heights of other labels in the margin.
    */
-  #opinion(Y, taken) {
+  #drawOpinion(Y, occupied) {
     const { opinion, x1, X, a1, snap } = this.plot;
     const n = opinion.images.length;
     if (!n) return [];
     const share = (name) => `${(100 * opinion[name].at(-1)).toFixed(0)}%`;
     const points = opinion.images.map((x, i) => [X(x), Y(opinion.chosen[i])]);
     const [x, y] = points.at(-1);
-    const tip = `${told('second-opinion')} ${snap.judge.title} on the newest batch: ${share('chosen')} correct among the ${snap.classes.length} selected classes; among all ${num(snap.judge.classes)}, ${share('top1')} top-1 and ${share('top5')} top-5.`;
-    let at = y + 4;
-    for (const other of [...taken].sort((a, b) => a - b))
-      if (Math.abs(at - 4 - other) < 15) at = other + 19;
+    const tip = `${glossaryTip('second-opinion')} ${snap.judge.title} on the newest batch: ${share('chosen')} correct among the ${snap.classes.length} selected classes; among all ${num(snap.judge.classes)}, ${share('top1')} top-1 and ${share('top5')} top-5.`;
+    let labelY = y + 4;
+    for (const other of [...occupied].sort((a, b) => a - b))
+      if (Math.abs(labelY - 4 - other) < 15) labelY = other + 19;
     return [
       s('path', { class: 'opinion-line', d: `M${line(points)}` }),
       s('circle', { cx: x, cy: y, r: 3, fill: 'var(--muted)' }),
       text(
         x1 + 12,
-        Math.min(at, a1 + 4),
+        Math.min(labelY, a1 + 4),
         `second opinion ${(100 * opinion.chosen.at(-1)).toFixed(0)}`,
         { class: 'halo', 'data-tip': tip, tabindex: 0 },
       ),
     ];
   }
 
-  #budget() {
+  #drawBudget() {
     const { x0, x1, X, bar, total, stored } = this.plot;
-    const by = stepFor(total, 3);
-    const g = x1 + 12;
-    const marks = multiples(0, total, by).filter((v) => v === 0 || X(total) - X(v) > 56);
+    const step = stepFor(total, 3);
+    const marginX = x1 + 12;
+    const marks = multiples(0, total, step).filter((v) => v === 0 || X(total) - X(v) > 56);
     return [
       s('rect', { x: x0, y: bar, width: x1 - x0, height: 8, rx: 2, fill: 'var(--line)' }),
       s('rect', {
@@ -284,8 +286,8 @@ export class Curves {
         rx: 2,
         fill: 'var(--ink)',
       }),
-      text(g, bar + 8, `${Math.round((100 * stored) / total)}% of budget`, { class: 'ink' }),
-      text(g, bar + 24, `${num(stored)} images`),
+      text(marginX, bar + 8, `${Math.round((100 * stored) / total)}% of budget`, { class: 'ink' }),
+      text(marginX, bar + 24, `${num(stored)} images`),
       [...marks, total].map((v) =>
         text(X(v), bar + 24, num(v), {
           'text-anchor': v === 0 ? 'start' : v === total ? 'end' : 'middle',
@@ -294,30 +296,30 @@ export class Curves {
     ];
   }
 
-  #loss() {
+  #drawLoss() {
     const { x0, x1, l0, l1, X, terms, loss } = this.plot;
     const n = loss.images.length;
     const out = [];
-    const drawn = terms.filter(({ name }) => !this.only || this.only === name);
-    const reward = drawn.includes(REWARD);
+    const drawnTerms = terms.filter(({ name }) => !this.isolatedTerm || this.isolatedTerm === name);
+    const hasReward = drawnTerms.includes(REWARD);
     const stack = [];
     const base = new Array(n).fill(0);
-    for (const { name, color } of drawn.filter((term) => term !== REWARD).reverse()) {
+    for (const { name, color } of drawnTerms.filter((term) => term !== REWARD).reverse()) {
       const low = base.slice();
       loss[name].forEach((v, i) => {
         base[i] += Math.max(0, v);
       });
       stack.push([color, low, base.slice()]);
     }
-    if (reward) stack.push([REWARD.color, new Array(n).fill(0), loss.adv]);
+    if (hasReward) stack.push([REWARD.color, new Array(n).fill(0), loss.adv]);
     const high = Math.max(0, ...base);
-    const low = reward ? Math.min(0, ...loss.adv) : 0;
+    const low = hasReward ? Math.min(0, ...loss.adv) : 0;
     const span = high - low || 1;
-    const [top, bottom] = n ? [high + 0.04 * span, low - 0.04 * span] : [4, reward ? -2 : 0];
+    const [top, bottom] = n ? [high + 0.04 * span, low - 0.04 * span] : [4, hasReward ? -2 : 0];
     const Z = (v) => l0 + ((top - v) / (top - bottom)) * (l1 - l0);
-    const by = stepFor(top - bottom, Math.max(2, (l1 - l0) / 26));
-    const digits = by < 0.095 ? 2 : by < 0.95 ? 1 : 0;
-    for (const v of multiples(bottom, top, by))
+    const step = stepFor(top - bottom, Math.max(2, (l1 - l0) / 26));
+    const digits = step < 0.095 ? 2 : step < 0.95 ? 1 : 0;
+    for (const v of multiples(bottom, top, step))
       out.push(
         s('line', { class: 'grid', x1: x0, x2: x1, y1: Z(v), y2: Z(v) }),
         text(
@@ -340,25 +342,28 @@ export class Curves {
   }
 
   /**
-   * Names and values of the parts, as buttons that survive redraws so that a click or focus is
-   * never lost.
+   * Draws the names and values of the terms. Their buttons survive redraws, so no click or focus is
+   * lost.
    */
-  #legend() {
+  #drawLegend() {
     const { x1, l0, l1, terms, loss } = this.plot;
     const pitch = Math.min(20, (l1 - l0 + 12) / Math.max(2, terms.length));
-    const at = this.#index(loss.images);
+    const index = this.#nearestIndex(loss.images);
     this.legend.style.left = `${x1 + 8}px`;
     this.legend.style.top = `${l0 - 12}px`;
-    this.choice.style.top = `${l0 - 22}px`;
-    for (const button of /** @type {Iterable<HTMLElement>} */ (this.choice.children))
-      setAttr(button, 'aria-pressed', String(button.dataset.of === this.of));
-    for (const [name, { button, value }] of this.parts) {
+    this.networkSwitch.style.top = `${l0 - 22}px`;
+    for (const button of /** @type {Iterable<HTMLElement>} */ (this.networkSwitch.children))
+      setAttr(button, 'aria-pressed', String(button.dataset.of === this.network));
+    for (const [name, { button, value }] of this.legendItems) {
       setAttr(button, 'hidden', !terms.some((t) => t.name === name));
       if (button.hidden) continue;
       button.style.height = `${pitch}px`;
-      setText(value, loss.images.length ? signed(loss[name][at]).replace(/^(−?)0\./, '$1.') : '');
-      setAttr(button, 'aria-pressed', String(this.only === name));
-      button.classList.toggle('dim', Boolean(this.only) && this.only !== name);
+      setText(
+        value,
+        loss.images.length ? signed(loss[name][index]).replace(/^(−?)0\./, '$1.') : '',
+      );
+      setAttr(button, 'aria-pressed', String(this.isolatedTerm === name));
+      button.classList.toggle('dim', Boolean(this.isolatedTerm) && this.isolatedTerm !== name);
     }
   }
 
@@ -366,7 +371,7 @@ export class Curves {
    * @param {Term} term
    * @returns {[string, { button: HTMLButtonElement, value: HTMLElement }]}
    */
-  #part({ name, title, tip, color }) {
+  #legendItem({ name, title, tip, color }) {
     const value = h('span', { class: 'muted' });
     const button = h(
       'button',
@@ -375,8 +380,8 @@ export class Curves {
         'data-part': name,
         'data-tip': `${tip} Click to show only this term; click again to show all.`,
         onclick: () => {
-          this.only = this.only === name ? null : name;
-          this.#again();
+          this.isolatedTerm = this.isolatedTerm === name ? null : name;
+          this.#redrawSoon();
         },
       },
       h('i', { style: { background: color } }),
@@ -387,55 +392,57 @@ export class Curves {
   }
 
   /** The x position at which the pointer reads the curves; null elsewhere. */
-  #read() {
-    return this.at != null && this.at >= this.plot.x0 && this.at <= this.plot.x1 ? this.at : null;
+  #pointerPosition() {
+    return this.pointerX != null && this.pointerX >= this.plot.x0 && this.pointerX <= this.plot.x1
+      ? this.pointerX
+      : null;
   }
 
-  /** The sample under the pointer; the newest one if the pointer is elsewhere. */
-  #index(images) {
+  /** Finds the sample nearest to the pointer, or the newest one if the pointer is elsewhere. */
+  #nearestIndex(images) {
     const { X } = this.plot;
-    const at = this.#read();
-    if (at == null || !images.length) return images.length - 1;
+    const pointer = this.#pointerPosition();
+    if (pointer == null || !images.length) return images.length - 1;
     return images.reduce(
-      (best, x, i) => (Math.abs(X(x) - at) < Math.abs(X(images[best]) - at) ? i : best),
+      (best, x, i) => (Math.abs(X(x) - pointer) < Math.abs(X(images[best]) - pointer) ? i : best),
       0,
     );
   }
 
-  #reading() {
+  #drawReading() {
     const { x0, x1, X, a0, a1, l1, curve, loss } = this.plot;
-    if (this.#read() == null || !loss.images.length) return null;
-    const x = X(loss.images[this.#index(loss.images)]);
-    const i = this.#index(curve.images);
+    if (this.#pointerPosition() == null || !loss.images.length) return null;
+    const x = X(loss.images[this.#nearestIndex(loss.images)]);
+    const index = this.#nearestIndex(curve.images);
     /** @type {SVGElement[]} */
     const out = [s('line', { class: 'axis', x1: x, x2: x, y1: a0, y2: l1 })];
     if (curve.images.length) {
-      const y = a1 - curve.accuracy[i] * (a1 - a0);
-      const cx = X(curve.images[i]);
-      const left = cx > (x0 + x1) / 2;
+      const y = a1 - curve.accuracy[index] * (a1 - a0);
+      const cx = X(curve.images[index]);
+      const isLeft = cx > (x0 + x1) / 2;
       out.push(
         s('circle', { cx, cy: y, r: 3, fill: 'var(--ink)' }),
         text(
-          cx + (left ? -6 : 6),
+          cx + (isLeft ? -6 : 6),
           Math.max(a0 + 30, y + 16),
-          `${percentage(curve.accuracy[i])}% after ${num(curve.images[i])} images`,
-          { class: 'ink halo', 'text-anchor': left ? 'end' : 'start' },
+          `${percentage(curve.accuracy[index])}% after ${num(curve.images[index])} images`,
+          { class: 'ink halo', 'text-anchor': isLeft ? 'end' : 'start' },
         ),
       );
     }
     const { opinion, snap } = this.plot;
-    const k = this.#index(opinion.images);
+    const opinionIndex = this.#nearestIndex(opinion.images);
     if (opinion.images.length) {
-      const y = a1 - opinion.chosen[k] * (a1 - a0);
-      const cx = X(opinion.images[k]);
-      const left = cx > (x0 + x1) / 2;
+      const y = a1 - opinion.chosen[opinionIndex] * (a1 - a0);
+      const cx = X(opinion.images[opinionIndex]);
+      const isLeft = cx > (x0 + x1) / 2;
       out.push(
         s('circle', { cx, cy: y, r: 3, fill: 'var(--muted)' }),
         text(
-          cx + (left ? -6 : 6),
+          cx + (isLeft ? -6 : 6),
           Math.min(a1 - 6, y + 16),
-          `${snap.judge.title}: ${(100 * opinion.chosen[k]).toFixed(0)}%`,
-          { class: 'halo', 'text-anchor': left ? 'end' : 'start' },
+          `${snap.judge.title}: ${(100 * opinion.chosen[opinionIndex]).toFixed(0)}%`,
+          { class: 'halo', 'text-anchor': isLeft ? 'end' : 'start' },
         ),
       );
     }

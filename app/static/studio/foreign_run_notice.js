@@ -2,7 +2,7 @@
 // run is in progress, the Studio switches to it at once; otherwise a notice offers ways to see it.
 // The link's image and moment carry over.
 
-import { h, put } from '../core/dom.js';
+import { h, setChildren } from '../core/dom.js';
 import { href, read } from '../core/address.js';
 
 /** @import { Address, Changes, Snapshot } from '../core/types.js' */
@@ -14,16 +14,16 @@ export class ForeignRunNotice {
    * @param {object} hooks
    * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
    * @param {(address: string) => Promise<any>} hooks.post
-   * @param {(run: string) => Promise<boolean>} hooks.known Is the run in the folder?
-   * @param {() => Promise<boolean>} hooks.alone Is nobody else watching?
-   * @param {() => void} hooks.shown Called when the Studio shows the linked run.
+   * @param {(run: string) => Promise<boolean>} hooks.runExists Is the run in the folder?
+   * @param {() => Promise<boolean>} hooks.isAlone Is nobody else watching?
+   * @param {() => void} hooks.onShown Called when the Studio shows the linked run.
    */
-  constructor(view, { inspect, post, known, alone, shown }) {
+  constructor(view, { inspect, post, runExists, isAlone, onShown }) {
     this.inspect = inspect;
     this.post = post;
-    this.known = known;
-    this.alone = alone;
-    this.shown = shown;
+    this.runExists = runExists;
+    this.isAlone = isAlone;
+    this.onShown = onShown;
     /** @type {HTMLElement} */
     this.root = view.querySelector('.strange');
   }
@@ -31,16 +31,16 @@ export class ForeignRunNotice {
   /**
    * Checks whether the Studio's address points to another run, and deals with it if so.
    * @param {Snapshot} snap
-   * @param {boolean} active The shown run is in progress.
+   * @param {boolean} isActive The shown run is in progress.
    * @returns {boolean}
    */
-  meets(snap, active) {
-    const at = read('studio');
-    const asked = at.run;
-    if (!asked || asked === snap.run) return false;
-    this.asked = asked;
-    this.at = at;
-    this.#lead(asked, snap.run, active);
+  check(snap, isActive) {
+    const linkAddress = read('studio');
+    const requestedRun = linkAddress.run;
+    if (!requestedRun || requestedRun === snap.run) return false;
+    this.requestedRun = requestedRun;
+    this.linkAddress = linkAddress;
+    this.#resolve(requestedRun, snap.run, isActive);
     return true;
   }
 
@@ -49,68 +49,72 @@ export class ForeignRunNotice {
    * @param {Snapshot} snap
    * @returns {Address | null}
    */
-  came(snap) {
-    if (!this.asked || snap.run !== this.asked) return null;
+  takeLinkedState(snap) {
+    if (!this.requestedRun || snap.run !== this.requestedRun) return null;
     this.root.hidden = true;
     if (!snap.counters.iterations) return null; // still loading
-    this.asked = null;
-    return this.at;
+    this.requestedRun = null;
+    return this.linkAddress;
   }
 
   /** Hides the notice: another run is shown now, or another link was followed. */
   hide() {
     this.root.hidden = true;
-    this.asked = null;
+    this.requestedRun = null;
   }
 
-  async #lead(asked, shown, active) {
-    const words = `This link points to run ${asked.slice(0, 120)}, but the Studio ${shown ? `is showing ${shown}` : 'has no run open'}.`;
-    const there = await this.known(asked);
-    if (!there)
-      return this.#say(
-        asked,
-        `${words} There is no run with that name here. It may have been renamed or deleted.`,
+  async #resolve(requestedRun, currentRun, isActive) {
+    const message = `This link points to run ${requestedRun.slice(0, 120)}, but the Studio ${currentRun ? `is showing ${currentRun}` : 'has no run open'}.`;
+    const exists = await this.runExists(requestedRun);
+    if (!exists)
+      return this.#showNotice(
+        requestedRun,
+        `${message} There is no run with that name here. It may have been renamed or deleted.`,
         [],
       );
-    if (active)
-      return this.#say(asked, `${words} The Studio can’t switch while a run is in progress.`, [
-        'look',
-      ]);
-    const wrong = (await this.alone()) ? await this.#open(asked) : '';
-    if (wrong != null) this.#say(asked, `${words} ${wrong}`, ['look', 'show']);
+    if (isActive)
+      return this.#showNotice(
+        requestedRun,
+        `${message} The Studio can’t switch while a run is in progress.`,
+        ['look'],
+      );
+    const errorMessage = (await this.isAlone()) ? await this.#open(requestedRun) : '';
+    if (errorMessage != null)
+      this.#showNotice(requestedRun, `${message} ${errorMessage}`, ['look', 'show']);
   }
 
   /** Returns an error message, or null on success. */
-  async #open(asked) {
+  async #open(requestedRun) {
     try {
-      await this.post(`runs/${encodeURIComponent(asked)}/open`);
+      await this.post(`runs/${encodeURIComponent(requestedRun)}/open`);
     } catch (error) {
       return error.message;
     }
     this.root.hidden = true;
-    this.shown();
+    this.onShown();
     return null;
   }
 
-  #say(asked, words, ways) {
-    if (asked !== this.asked) return; // it was shown in the meantime, or another run was requested
-    const at = { run: asked, sel: this.at.sel };
+  #showNotice(requestedRun, message, actions) {
+    // the run has been shown in the meantime, or another one was requested
+    if (requestedRun !== this.requestedRun) return;
+    const changes = { run: requestedRun, sel: this.linkAddress.sel };
     const close = () => this.hide();
-    const text = h('span', null, words);
-    const look = h(
+    const text = h('span', null, message);
+    const inspectLink = h(
       'a',
       {
         class: 'link',
-        href: href({ tab: 'inspect', ...at }),
+        href: href({ tab: 'inspect', ...changes }),
         onclick: (event) => {
           event.preventDefault();
           close();
-          this.inspect(at);
+          this.inspect(changes);
         },
       },
       'Inspect that run',
     );
-    const show = h(
+    const showButton = h(
       'button',
       {
         type: 'button',
@@ -118,16 +122,16 @@ export class ForeignRunNotice {
         'data-for': 'presenter',
         'data-tip': 'Switches the run for everyone viewing this page',
         onclick: async () => {
-          text.textContent = (await this.#open(asked)) ?? words;
+          text.textContent = (await this.#open(requestedRun)) ?? message;
         },
       },
       'Show it here',
     );
-    put(
+    setChildren(
       this.root,
       text,
-      ways.includes('look') && look,
-      ways.includes('show') && show,
+      actions.includes('look') && inspectLink,
+      actions.includes('show') && showButton,
       h('button', { type: 'button', class: 'link', onclick: close }, 'Close'),
     );
     this.root.hidden = false;

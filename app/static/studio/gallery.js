@@ -1,24 +1,35 @@
-// Synthetic images: one row per class, one column group per iteration, with the current batch on
-// the right. Each group is one lossless sheet; a tile is a button that shows its piece of it.
+// The gallery of synthetic images: one row per class and one group of columns per iteration, with
+// the current batch on the right. Each group is one lossless sheet; each tile is a button that
+// shows a crop of it.
 
 import { href } from '../core/address.js';
-import { dot, h, num, pct, picture, put, setAttr, setText, whole } from '../core/dom.js';
+import {
+  dot,
+  h,
+  num,
+  pct,
+  picture,
+  setChildren,
+  setAttr,
+  setText,
+  crispSize,
+} from '../core/dom.js';
 import { camSheet } from '../store/groups.js';
 import { mapNames } from '../core/terms.js';
 
-/** @import { Changes, Frame, Group, ImageKey, Selection, Shown } from '../core/types.js' */
+/** @import { Changes, Frame, Group, ImageKey, Selection, PanelState } from '../core/types.js' */
 /** @import { Snapshot, Tile } from '../core/types.js' */
 /** @import { Archive } from '../store/groups.js' */
 
-const PAGE = 10;
-const MOST = 5;
-const BETWEEN = 16;
-const ROOM = 28;
-const LARGEST = 64;
-const SMALLER = 52;
-const LABEL = 24;
-const NAMES = 84;
-const NARROW = 480;
+const CLASSES_PER_PAGE = 10;
+const MAX_COLUMNS = 5;
+const GROUP_GAP = 16;
+const TARGET_SIZE = 28;
+const MAX_SIZE = 64;
+const REDUCED_SIZE = 52;
+const LABEL_HEIGHT = 24;
+const NAMES_WIDTH = 84;
+const NARROW_WIDTH = 480;
 
 /**
  * Computes the sizes of the grid. An image pixel covers a whole number of screen pixels; tiles of
@@ -31,35 +42,35 @@ const NARROW = 480;
  * @param {number} height
  * @returns {{ size: number, row: number }} Side of a slot and height of a row, in CSS pixels.
  */
-function placeSize(side, rows, columns, width, height) {
-  if (side > LARGEST) {
+function slotSize(side, rows, columns, width, height) {
+  if (side > MAX_SIZE) {
     // a whole number of image pixels per screen pixel
-    const size = side / Math.max(2, Math.round(side / SMALLER));
+    const size = side / Math.max(2, Math.round(side / REDUCED_SIZE));
     return { size, row: Math.max(size + 4, Math.min(size + 18, Math.floor(height / rows))) };
   }
-  const dense = window.devicePixelRatio || 1;
-  const base = Math.max(1, Math.round((ROOM / side) * dense));
+  const pixelRatio = window.devicePixelRatio || 1;
+  const base = Math.max(1, Math.round((TARGET_SIZE / side) * pixelRatio));
   const fits = (k) => {
-    const size = (side * k) / dense;
+    const size = (side * k) / pixelRatio;
     return (
-      size <= LARGEST &&
+      size <= MAX_SIZE &&
       rows * (size + 8) <= height &&
-      (columns + 2) * (size + 8) + 8 <= width - NAMES
+      (columns + 2) * (size + 8) + 8 <= width - NAMES_WIDTH
     );
   };
   let k = base;
   while (fits(k + 1)) k += 1;
-  const size = (side * k) / dense;
+  const size = (side * k) / pixelRatio;
   return { size, row: Math.max(size + 4, 36, Math.min(size + 18, Math.floor(height / rows))) };
 }
 
 /**
- * Says how sure the teacher is; for a replayed image, this is only known at the end.
+ * Formats how sure the teacher is. During a replay, this is only known at the end.
  * @param {Group} group
  * @param {Tile} tile
  * @returns {string}
  */
-const sure = (group, tile) => (group.early ? 'in progress' : `${pct(tile.p)} sure`);
+const confidence = (group, tile) => (group.unfinished ? 'in progress' : `${pct(tile.p)} sure`);
 
 /** The gallery of synthetic images. */
 export class Gallery {
@@ -68,17 +79,17 @@ export class Gallery {
    * @param {object} hooks
    * @param {Archive} hooks.archive
    * @param {(at: ImageKey) => void} hooks.select
-   * @param {(c: number) => number} hooks.colour
+   * @param {(c: number) => number} hooks.colorOf
    * @param {(c: number | null) => void} hooks.isolate Dims every other class in the scatter plot.
-   * @param {(c: number) => void} hooks.all Selects all images of a class.
+   * @param {(c: number) => void} hooks.selectClass Selects all images of a class.
    * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
    */
-  constructor(view, { archive, select, colour, isolate, all, inspect }) {
+  constructor(view, { archive, select, colorOf, isolate, selectClass, inspect }) {
     this.archive = archive;
     this.select = select;
-    this.colour = colour;
+    this.colorOf = colorOf;
     this.isolate = isolate;
-    this.all = all;
+    this.selectClass = selectClass;
     this.inspect = inspect;
     /** @type {HTMLElement} */
     this.panel = view.querySelector('.p-gallery');
@@ -91,96 +102,105 @@ export class Gallery {
     /** @type {HTMLElement} */
     this.pager = this.panel.querySelector('.pager');
     /** @type {HTMLElement} */
-    this.over = this.panel.querySelector('[value=cam] + span');
+    this.camLabel = this.panel.querySelector('[value=cam] + span');
     this.panel.addEventListener('change', ({ target }) => {
       const { name, value } = /** @type {HTMLInputElement} */ (target);
       if (name === 'kg-over') this.root.classList.toggle('cams', value === 'cam');
     });
     this.root.addEventListener('click', (e) => {
-      const tile = this.#tile(e);
+      const tile = this.#contentAt(e);
       if (tile) this.select({ it: tile.group.iteration, pos: tile.tile.pos });
     });
-    this.root.addEventListener('keydown', (e) => this.#move(e));
+    this.root.addEventListener('keydown', (e) => this.#onKeydown(e));
     for (const [on, off] of [
       ['pointerover', 'pointerout'],
       ['focusin', 'focusout'],
     ]) {
       this.root.addEventListener(on, (e) => {
-        const tile = this.#tile(e);
+        const tile = this.#contentAt(e);
         if (
           tile &&
           (on !== 'focusin' || /** @type {HTMLElement} */ (e.target).matches(':focus-visible'))
         )
-          this.#show(tile);
+          this.#showPeek(tile);
       });
       this.root.addEventListener(off, () => {
         this.peek.hidden = true;
       });
     }
-    new ResizeObserver(() => this.last && this.root.clientWidth && this.draw(this.last)).observe(
+    new ResizeObserver(() => this.state && this.root.clientWidth && this.draw(this.state)).observe(
       this.root,
     );
   }
 
   /**
-   * Draws the newest iterations that fit.
-   * @param {Shown} shown
+   * Draws as many of the newest iterations as fit.
+   * @param {PanelState} state
    */
-  draw(shown) {
-    this.last = shown;
-    const { snapshot: snap, moment: frame, selection } = shown;
-    this.#turnTo(selection);
+  draw(state) {
+    this.state = state;
+    const { snapshot: snap, moment: frame, selection } = state;
+    this.#showPageOf(selection);
     this.#build(snap);
     const { short } = mapNames(snap);
-    setText(this.over, `With ${short}`);
-    setAttr(this.over.closest('.seg'), 'hidden', !short);
+    setText(this.camLabel, `With ${short}`);
+    setAttr(this.camLabel.closest('.seg'), 'hidden', !short);
     const slots = this.columns.length;
     const groups = [];
-    if (frame.making) groups.push(frame.making);
-    for (let it = frame.finished - 1; it >= 0 && groups.length < slots; it--)
-      groups.push(this.archive.group(it) ?? { iteration: it, coming: true });
+    if (frame.current) groups.push(frame.current);
+    for (let it = frame.finishedIterations - 1; it >= 0 && groups.length < slots; it--)
+      groups.push(this.archive.group(it) ?? { iteration: it, isLoading: true });
     groups.reverse();
     this.columns.forEach((column, i) =>
       this.#fill(column, groups[i - slots + groups.length], snap, frame),
     );
-    this.#mark(selection.at, selection.pinned);
-    if (!this.peek.hidden) this.#keepPeek();
+    this.#markSelected(selection.imageKey, selection.pinned);
+    if (!this.peek.hidden) this.#updatePeek();
   }
 
-  /** Turns to the class of an image, once, when a person has selected it. */
-  #turnTo(/** @type {Selection} */ { at, pinned, image }) {
-    if (!image || !pinned || this.turned === at) return;
-    this.turned = at;
-    this.page = Math.floor(image.c / PAGE);
+  /** Shows the page with the class of an image, once, after a person has selected it. */
+  #showPageOf(/** @type {Selection} */ { imageKey, pinned, image }) {
+    if (!image || !pinned || this.turnedTo === imageKey) return;
+    this.turnedTo = imageKey;
+    this.page = Math.floor(image.c / CLASSES_PER_PAGE);
   }
 
   #build(/** @type {Snapshot} */ snap) {
-    if (!this.root.clientWidth && this.key) return; // hidden behind a selection
+    if (!this.root.clientWidth && this.gridKey) return; // hidden behind a selection
     const width = this.root.clientWidth - 8;
-    const pages = Math.max(1, Math.ceil(snap.classes.length / PAGE));
-    const narrow = width < NARROW;
+    const pages = Math.max(1, Math.ceil(snap.classes.length / CLASSES_PER_PAGE));
+    const isNarrow = width < NARROW_WIDTH;
     // then the panel is as tall as its content
-    const stacked = matchMedia('(max-width: 1179px)').matches;
+    const isStacked = matchMedia('(max-width: 1179px)').matches;
     const columns = Math.max(
       1,
-      Math.min(MOST, Math.ceil(Math.max(...snap.scales.map((s) => s.batch)) / snap.classes.length)),
+      Math.min(
+        MAX_COLUMNS,
+        Math.ceil(Math.max(...snap.scales.map((s) => s.batch)) / snap.classes.length),
+      ),
     );
     const side = Math.max(...snap.scales.map((s) => s.side));
-    const { size, row } = placeSize(
+    const { size, row } = slotSize(
       side,
-      Math.min(PAGE, snap.classes.length),
+      Math.min(CLASSES_PER_PAGE, snap.classes.length),
       columns,
       width,
-      stacked ? 0 : this.root.clientHeight - 8 - LABEL,
+      isStacked ? 0 : this.root.clientHeight - 8 - LABEL_HEIGHT,
     );
-    const gap = narrow ? 4 : 8;
-    const group = columns * size + (columns - 1) * gap;
-    const slots = Math.max(1, Math.floor((width - NAMES + BETWEEN - 2) / (group + BETWEEN)));
+    const gap = isNarrow ? 4 : 8;
+    const groupWidth = columns * size + (columns - 1) * gap;
+    const slots = Math.max(
+      1,
+      Math.floor((width - NAMES_WIDTH + GROUP_GAP - 2) / (groupWidth + GROUP_GAP)),
+    );
     // if only one group fits, also show part of the previous one
-    const part =
+    const partialColumns =
       slots > 1
         ? 0
-        : Math.min(columns - 1, Math.floor((width - NAMES - group - BETWEEN + gap) / (size + gap)));
+        : Math.min(
+            columns - 1,
+            Math.floor((width - NAMES_WIDTH - groupWidth - GROUP_GAP + gap) / (size + gap)),
+          );
     this.page = Math.min(this.page, pages - 1);
     const key = JSON.stringify([
       snap.run,
@@ -188,24 +208,28 @@ export class Gallery {
       snap.classes,
       this.page,
       slots,
-      part,
+      partialColumns,
       columns,
       size,
       row,
     ]);
-    if (key === this.key) return;
-    this.key = key;
-    this.range = [this.page * PAGE, Math.min(snap.classes.length, (this.page + 1) * PAGE)];
+    if (key === this.gridKey) return;
+    this.gridKey = key;
+    this.range = [
+      this.page * CLASSES_PER_PAGE,
+      Math.min(snap.classes.length, (this.page + 1) * CLASSES_PER_PAGE),
+    ];
     const [from, to] = this.range;
     const rows = snap.classes.slice(from, to);
-    this.columns = [...(part > 1 ? [part] : []), ...new Array(slots).fill(columns)].map((count) =>
-      this.#column(to - from, count),
-    );
+    this.columns = [
+      ...(partialColumns > 1 ? [partialColumns] : []),
+      ...new Array(slots).fill(columns),
+    ].map((count) => this.#column(to - from, count));
     this.size = size;
     this.root.classList.toggle('fine', side > size);
     this.root.style.setProperty('--place', `${size}px`);
     this.root.style.setProperty('--row', `${row}px`);
-    put(
+    setChildren(
       this.root,
       h(
         'div',
@@ -224,9 +248,9 @@ export class Gallery {
                 class: 'all',
                 'aria-label': `Select all images of ${name}`,
                 'data-tip': `Select all images of ${name} and highlight them in the scatter plot`,
-                onclick: () => this.all(from + i),
+                onclick: () => this.selectClass(from + i),
               },
-              dot(this.colour(from + i)),
+              dot(this.colorOf(from + i)),
             ),
             this.#name(snap, from + i, name),
           ),
@@ -235,7 +259,7 @@ export class Gallery {
       this.columns.map((column) => column.root),
     );
     this.pager.hidden = pages < 2;
-    put(
+    setChildren(
       this.pager,
       pages < 2
         ? null
@@ -249,7 +273,7 @@ export class Gallery {
                 disabled: this.page + by < 0 || this.page + by >= pages,
                 onclick: () => {
                   this.page += by;
-                  this.draw(this.last);
+                  this.draw(this.state);
                 },
               },
               by < 0 ? '‹' : '›',
@@ -265,7 +289,7 @@ export class Gallery {
     );
   }
 
-  /** A class name; links to all its images if there is a run. */
+  /** Makes a class name, which links to all images of the class if there is a run. */
   #name(snap, c, name) {
     if (!snap.run) return h('span', { class: 'name', title: name }, name);
     const changes = { run: snap.run, class: c, sel: null };
@@ -307,27 +331,31 @@ export class Gallery {
 
   #fill(column, group, /** @type {Snapshot} */ snap, /** @type {Frame} */ frame) {
     const { root, tiles, label, count } = column;
-    const making = group && group === frame.making;
+    const isCurrent = group && group === frame.current;
     const [from] = this.range;
-    if (column.group === group && column.made === making && column.phase === snap.phase) return;
-    const fresh = group && column.group?.iteration !== group.iteration;
-    Object.assign(column, { group, made: making, phase: snap.phase });
+    if (column.group === group && column.isCurrent === isCurrent && column.phase === snap.phase)
+      return;
+    const isNew = group && column.group?.iteration !== group.iteration;
+    Object.assign(column, { group, isCurrent, phase: snap.phase });
     const sheet = group?.sheet;
     root.classList.toggle('none', !sheet);
-    if (fresh) {
-      root.classList.toggle('making', Boolean(making) && !group.replay);
+    if (isNew) {
+      root.classList.toggle('making', Boolean(isCurrent) && !group.replay);
     }
     root.style.setProperty('--sheet', sheet ? `url("${sheet}")` : 'none');
     root.style.setProperty(
       '--cams',
-      sheet && group.map[0] && !group.early ? `url("${camSheet(group)}")` : 'none',
+      sheet && group.map[0] && !group.unfinished ? `url("${camSheet(group)}")` : 'none',
     );
-    root.style.setProperty('--tile', `${group?.side ? whole(group.side, this.size) : this.size}px`);
-    root.style.setProperty('--cols', group?.columns ?? MOST);
+    root.style.setProperty(
+      '--tile',
+      `${group?.side ? crispSize(group.side, this.size) : this.size}px`,
+    );
+    root.style.setProperty('--cols', group?.columns ?? MAX_COLUMNS);
     root.style.setProperty('--rows', group?.rows ?? 1);
-    const held = new Map(sheet ? group.tiles.map((t) => [`${t.c - from}:${t.col}`, t]) : []);
+    const tileAt = new Map(sheet ? group.tiles.map((t) => [`${t.c - from}:${t.col}`, t]) : []);
     tiles.forEach((button, i) => {
-      const tile = held.get(`${Math.floor(i / count)}:${i % count}`);
+      const tile = tileAt.get(`${Math.floor(i / count)}:${i % count}`);
       button.tile = tile ?? null;
       setAttr(button, 'disabled', !tile);
       button.style.setProperty('--y', tile?.row ?? 0);
@@ -335,12 +363,14 @@ export class Gallery {
         button,
         'aria-label',
         tile
-          ? `${snap.classes[tile.c]}, iteration ${group.iteration + 1}, ${sure(group, tile)}`
+          ? `${snap.classes[tile.c]}, iteration ${group.iteration + 1}, ${confidence(group, tile)}`
           : null,
       );
     });
-    const stopped =
-      making && !group.replay && ['failed', 'died', 'interrupted', 'stopped'].includes(snap.phase);
+    const isStopped =
+      isCurrent &&
+      !group.replay &&
+      ['failed', 'died', 'interrupted', 'stopped'].includes(snap.phase);
     const size = snap.scales.length > 1 && group?.side ? `${group.side} px` : '';
     setText(
       label,
@@ -348,96 +378,96 @@ export class Gallery {
         ? column === this.columns.at(-1) && snap.phase === 'empty'
           ? 'new images appear here'
           : ' '
-        : making && group.step != null
+        : isCurrent && group.step != null
           ? [
               size,
               group.replay
                 ? `iteration ${num(group.iteration + 1)}`
-                : size || stopped
+                : size || isStopped
                   ? ''
                   : 'in progress',
-              `${stopped ? 'stopped at ' : ''}step ${group.step + 1} of ${group.steps}`,
+              `${isStopped ? 'stopped at ' : ''}step ${group.step + 1} of ${group.steps}`,
             ]
               .filter(Boolean)
               .join(', ')
           : `iteration ${num(group.iteration + 1)}${size && `, ${size}`}`,
     );
-    label.classList.toggle('on', Boolean(making));
+    label.classList.toggle('on', Boolean(isCurrent));
   }
 
-  #mark(chosen, pinned) {
-    let stop = null;
+  #markSelected(selected, pinned) {
+    let tabStop = null;
     for (const column of this.columns)
       for (const button of column.tiles) {
-        const here = Boolean(
+        const isSelected = Boolean(
           button.tile &&
-          chosen &&
-          column.group?.iteration === chosen.it &&
-          button.tile.pos === chosen.pos,
+          selected &&
+          column.group?.iteration === selected.it &&
+          button.tile.pos === selected.pos,
         );
-        setAttr(button, 'aria-pressed', button.tile ? String(here && pinned) : null);
-        button.classList.toggle('chosen', here);
-        if (here) stop = button;
+        setAttr(button, 'aria-pressed', button.tile ? String(isSelected && pinned) : null);
+        button.classList.toggle('chosen', isSelected);
+        if (isSelected) tabStop = button;
         else if (button.tabIndex === 0 && document.activeElement !== button) button.tabIndex = -1;
       }
-    stop ??= this.columns.flatMap((c) => c.tiles).findLast((b) => b.tile);
-    if (stop && !this.root.contains(document.activeElement)) stop.tabIndex = 0;
+    tabStop ??= this.columns.flatMap((c) => c.tiles).findLast((b) => b.tile);
+    if (tabStop && !this.root.contains(document.activeElement)) tabStop.tabIndex = 0;
   }
 
-  #tile(event) {
-    return this.#held(event.target.closest?.('.tile'));
+  #contentAt(event) {
+    return this.#contentOf(event.target.closest?.('.tile'));
   }
 
-  /** What a button currently shows: {button, tile, group}, or null. */
-  #held(button) {
+  /** Returns what a button currently shows: {button, tile, group}, or null. */
+  #contentOf(button) {
     const column = button?.tile && this.columns.find((c) => c.tiles.includes(button));
     return column ? { button, tile: button.tile, group: column.group } : null;
   }
 
-  #move(event) {
+  #onKeydown(event) {
     const [dx, dy] =
       { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ??
       [];
-    const at = this.#tile(event);
-    if (!at || dx == null) return;
+    const content = this.#contentAt(event);
+    if (!content || dx == null) return;
     event.preventDefault();
     const rows = Array.from({ length: this.range[1] - this.range[0] }, (_, y) =>
       this.columns.flatMap((c) => c.tiles.slice(y * c.count, (y + 1) * c.count)),
     );
-    let y = rows.findIndex((row) => row.includes(at.button));
-    let x = rows[y].indexOf(at.button);
+    let y = rows.findIndex((row) => row.includes(content.button));
+    let x = rows[y].indexOf(content.button);
     let next;
     do next = rows[(y += dy)]?.[(x += dx)];
     while (next && !next.tile); // skip gaps: a class may have fewer images than another
     if (!next) return;
-    at.button.tabIndex = -1;
+    content.button.tabIndex = -1;
     next.tabIndex = 0;
     next.focus();
   }
 
-  /** By now the tile under the pointer may show another image, or none. */
-  #keepPeek() {
-    const now = this.#held(this.peeked.button);
-    if (!now) this.peek.hidden = true;
-    else if (now.tile !== this.peeked.tile) this.#show(now);
+  /** Updates the preview, because its tile may show another image by now, or none. */
+  #updatePeek() {
+    const content = this.#contentOf(this.peekContent.button);
+    if (!content) this.peek.hidden = true;
+    else if (content.tile !== this.peekContent.tile) this.#showPeek(content);
   }
 
-  /** On hover and focus: four times the size, overlaid with the CAM. */
-  #show({ button, tile, group }) {
-    this.peeked = { button, tile };
-    const { snapshot: snap } = this.last;
-    const place = { col: tile.col, row: tile.row, columns: group.columns, rows: group.rows };
-    const size = whole(group.side, 112);
-    const maps = group.early ? '' : camSheet(group); // maps are kept for finished images only
-    put(
+  /** Shows an enlarged image with the CAM overlaid, on hover and focus. */
+  #showPeek({ button, tile, group }) {
+    this.peekContent = { button, tile };
+    const { snapshot: snap } = this.state;
+    const position = { col: tile.col, row: tile.row, columns: group.columns, rows: group.rows };
+    const size = crispSize(group.side, 112);
+    const maps = group.unfinished ? '' : camSheet(group); // maps are kept for finished images only
+    setChildren(
       this.peek,
       h(
         'div',
         { class: 'pic', style: { width: `${size}px`, height: `${size}px` } },
-        picture({ url: group.sheet, ...place }, size),
-        maps && picture({ url: maps, ...place }, size),
+        picture({ url: group.sheet, ...position }, size),
+        maps && picture({ url: maps, ...position }, size),
       ),
-      h('b', null, `${snap.classes[tile.c]}, ${sure(group, tile)}`),
+      h('b', null, `${snap.classes[tile.c]}, ${confidence(group, tile)}`),
       h(
         'span',
         { class: 'muted' },
@@ -445,9 +475,9 @@ export class Gallery {
       ),
     );
     this.peek.hidden = false;
-    const at = button.getBoundingClientRect();
-    const tall = this.peek.offsetHeight;
-    this.peek.style.left = `${Math.max(8, Math.min(innerWidth - 148, at.left - 56))}px`;
-    this.peek.style.top = `${at.top > tall + 56 ? at.top - tall - 8 : at.bottom + 8}px`;
+    const box = button.getBoundingClientRect();
+    const height = this.peek.offsetHeight;
+    this.peek.style.left = `${Math.max(8, Math.min(innerWidth - 148, box.left - 56))}px`;
+    this.peek.style.top = `${box.top > height + 56 ? box.top - height - 8 : box.bottom + 8}px`;
   }
 }

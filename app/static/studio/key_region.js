@@ -1,32 +1,32 @@
 // Key region: where the teacher finds evidence (CAM), where it should be (target), and what is
 // still missing (Eq. 5, 6).
 
-import { cell, h, math, num, pct, picture, put, setText, term } from '../core/dom.js';
-import { told } from '../core/glossary.js';
+import { cellText, h, math, num, pct, picture, setChildren, setText, term } from '../core/dom.js';
+import { glossaryTip } from '../core/glossary.js';
 import { scaleOf } from '../store/groups.js';
-import { cellSize, figure, ghost, grid, hinge } from '../charts/maps.js';
+import { cellSize, mapFigure, placeholder, mapGrid, missingEvidence } from '../charts/maps.js';
 import { ACTIVE } from '../setup/sidebar.js';
 import { Surface } from '../charts/surface.js';
 import { mapNames } from '../core/terms.js';
 
-/** @import { Shown, ShownImage } from '../core/types.js' */
+/** @import { PanelState, DisplayedImage } from '../core/types.js' */
 
 // pixels of a map, before it is aligned with the image's pixels
-const SIDE = { narrow: 168, wide: 224 };
+const MAX_SIDE = { narrow: 168, wide: 224 };
 
 /**
  * Names the class and the confidence, with "sure" if there is room for it beside the title.
  * @param {string} name
- * @param {ShownImage} image
+ * @param {DisplayedImage} image
  * @param {number} side
  * @returns {string}
  */
-function caption(name, { p, replay }, side) {
-  const text = `${name}, ${replay ? 'in progress' : pct(p)}`;
-  const whole = `${text} sure`;
-  return !replay && 5.8 * whole.length + 40 <= side ? whole : text;
+function caption(name, { p, replayed }, side) {
+  const text = `${name}, ${replayed ? 'in progress' : pct(p)}`;
+  const fullText = `${text} sure`;
+  return !replayed && 5.8 * fullText.length + 40 <= side ? fullText : text;
 }
-const ramp = (kind, ...marks) =>
+const renderRamp = (kind, ...marks) =>
   h(
     'div',
     { class: `ramp ${kind}`, 'aria-hidden': 'true' },
@@ -44,37 +44,37 @@ export class KeyRegion {
    * @param {HTMLElement} view
    * @param {{ plotly: string }} hooks Address of Plotly.
    */
-  constructor(view, { plotly: script }) {
+  constructor(view, { plotly: plotlyUrl }) {
     /** @type {HTMLElement} */
     this.panel = view.querySelector('.p-key');
     /** @type {HTMLElement} */
-    this.quad = this.panel.querySelector('.quad');
+    this.figures = this.panel.querySelector('.quad');
     /** @type {HTMLElement} */
     this.note = this.panel.querySelector('.note');
-    this.surface = new Surface(this.panel.querySelector('.surface'), script);
+    this.surface = new Surface(this.panel.querySelector('.surface'), plotlyUrl);
     this.panel.addEventListener('change', (e) => {
       const { name, value } = /** @type {HTMLInputElement} */ (e.target);
       if (name !== 'kg-as') return;
-      this.solid = value === 'surface';
-      this.quad.hidden = this.solid;
-      this.surface.show(this.solid);
+      this.is3d = value === 'surface';
+      this.figures.hidden = this.is3d;
+      this.surface.show(this.is3d);
       this.key = '';
-      if (this.last) this.draw(this.last);
+      if (this.state) this.draw(this.state);
     });
   }
 
   /**
    * Draws the image, its map, the target and the missing evidence.
-   * @param {Shown} shown
+   * @param {PanelState} state
    */
-  draw(shown) {
-    this.last = shown;
-    const { snapshot: snap, selection } = shown;
+  draw(state) {
+    this.state = state;
+    const { snapshot: snap, selection } = state;
     const { image } = selection;
-    const following = !selection.pinned;
-    const room = matchMedia('(min-width: 1680px) and (min-height: 1040px)').matches
-      ? SIDE.wide
-      : Math.min(SIDE.narrow, (this.panel.clientWidth - 44) / 2);
+    const isNewest = !selection.pinned;
+    const available = matchMedia('(min-width: 1680px) and (min-height: 1040px)').matches
+      ? MAX_SIDE.wide
+      : Math.min(MAX_SIDE.narrow, (this.panel.clientWidth - 44) / 2);
     const scale = scaleOf(snap, image?.it);
     const names = mapNames(snap);
     const key = [
@@ -87,85 +87,86 @@ export class KeyRegion {
         image.c,
         image.p,
         Boolean(image.cam),
-        image.piece.url.length,
-        image.piece.url.slice(-64),
-        image.piece.col,
+        image.crop.url.length,
+        image.crop.url.slice(-64),
+        image.crop.col,
       ],
-      following,
-      room,
+      isNewest,
+      available,
       snap.phase,
     ].join('|');
     if (key === this.key) return;
     this.key = key;
     const target = scale.target.flat();
     const cells = target.length;
-    const flat = !cells || !names.short;
-    if (flat) {
-      this.#without(snap, image, room);
+    const hasNoMap = !cells || !names.short;
+    if (hasNoMap) {
+      this.#drawWithoutMap(snap, image, available);
       return;
     }
     const cam = image?.cam;
-    const { missing, count, sum } = hinge(target, cam ?? []);
-    const off = snap.recipe.weights?.kr === 0;
-    const coming = ACTIVE.includes(snap.phase) || snap.making || snap.counters.iterations_done;
+    const { missing, count, sum } = missingEvidence(target, cam ?? []);
+    const isDisabled = snap.recipe.weights?.kr === 0;
+    const imagesExpected =
+      ACTIVE.includes(snap.phase) || snap.making || snap.counters.iterations_done;
     setText(
       this.note,
       !image
         ? ''
         : !cam
           ? 'available when the batch is done'
-          : `${following ? 'newest image, ' : ''}${off ? 'off in this run' : `${count} of ${cells} cells below target`}`,
+          : `${isNewest ? 'newest image, ' : ''}${isDisabled ? 'off in this run' : `${count} of ${cells} cells below target`}`,
     );
-    if (this.solid) {
+    if (this.is3d) {
       this.surface.draw(scale, cam ?? null, names.short);
       return;
     }
-    const size = cellSize(scale, scale.side, room);
+    const size = cellSize(scale, scale.side, available);
     const side = size * Math.max(scale.w, scale.h);
     const name = image && snap.classes[image.c];
-    this.quad.style.setProperty('--cell', `${size}px`);
-    this.quad.style.setProperty('--side', `${side}px`);
+    this.figures.style.setProperty('--cell', `${size}px`);
+    this.figures.style.setProperty('--side', `${side}px`);
     const [low, high] = [Math.min(...target), Math.max(...target)];
-    const top = Math.max(1, ...(image?.cam ?? []));
-    put(
-      this.quad,
-      figure(
+    const max = Math.max(1, ...(image?.cam ?? []));
+    setChildren(
+      this.figures,
+      mapFigure(
         'Image',
         image ? caption(name, image, side) : '',
         image
-          ? h('div', { class: 'pic-lg' }, picture(image.piece, side, `Synthetic ${name}`))
-          : ghost(
+          ? h('div', { class: 'pic-lg' }, picture(image.crop, side, `Synthetic ${name}`))
+          : placeholder(
               snap.phase === 'empty'
                 ? 'Press Start, then select an image'
-                : coming
+                : imagesExpected
                   ? 'Coming up…'
                   : 'No image was finished',
             ),
       ),
-      figure(
+      mapFigure(
         term(
           names.title,
           `${names.tip}: how strongly each of the ${scale.h} × ${scale.w} cells supports the class, according to the teacher. Raw values. The color scale ends at the map’s maximum, or at 1 if that is higher; the target’s ends at 1.`,
         ),
         names.title.length > 9 ? '' : 'evidence, raw',
         cam
-          ? grid(
+          ? mapGrid(
               '',
               scale,
               cam,
               missing,
               `${names.title}, ${count} of ${cells} cells below the target`,
-              top,
+              max,
             )
-          : ghost(
+          : placeholder(
               image ? 'Available for finished batches only' : 'What the teacher sees, cell by cell',
             ),
       ),
-      ramp('', cell(top), '0', '< 0'),
-      figure(
-        term('Target', told('target')),
+      renderRamp('', cellText(max), '0', '< 0'),
+      mapFigure(
+        term('Target', glossaryTip('target')),
         snap.map.label,
-        grid(
+        mapGrid(
           '',
           scale,
           target,
@@ -173,44 +174,44 @@ export class KeyRegion {
           `Target: ${high.toFixed(2)} in the center, ${low.toFixed(2)} in the corners`,
         ),
       ),
-      figure(
-        term('Missing', `${told('missing')} Cells below the target are outlined.`),
+      mapFigure(
+        term('Missing', `${glossaryTip('missing')} Cells below the target are outlined.`),
         cam ? [math('L', 'kr'), ` = Σ = ${sum < 99.5 ? sum.toFixed(2) : num(sum)}`] : '',
         cam
-          ? grid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`)
-          : ghost(
+          ? mapGrid('miss', scale, missing, missing, `Missing evidence, sum ${sum.toFixed(2)}`)
+          : placeholder(
               image
                 ? 'Available when the batch is done'
                 : 'Missing evidence; only these cells get a gradient',
             ),
       ),
-      ramp('miss', '1', '0'),
+      renderRamp('miss', '1', '0'),
     );
   }
 
   /** For a teacher without a spatial map. */
-  #without(snap, image, room) {
+  #drawWithoutMap(snap, image, available) {
     setText(this.note, '');
-    const side = Math.floor(room);
-    this.quad.style.setProperty('--side', `${side}px`);
-    this.quad.style.setProperty('--cell', `${side}px`);
-    put(
-      this.quad,
-      figure(
+    const side = Math.floor(available);
+    this.figures.style.setProperty('--side', `${side}px`);
+    this.figures.style.setProperty('--cell', `${side}px`);
+    setChildren(
+      this.figures,
+      mapFigure(
         'Image',
         image ? caption(snap.classes[image.c], image, side) : '',
         image
           ? h(
               'div',
               { class: 'pic-lg' },
-              picture(image.piece, side, `Synthetic ${snap.classes[image.c]}`),
+              picture(image.crop, side, `Synthetic ${snap.classes[image.c]}`),
             )
-          : ghost(''),
+          : placeholder(''),
       ),
-      figure(
+      mapFigure(
         mapNames(snap).title,
         '',
-        ghost('This teacher has no spatial map, so key region is off.'),
+        placeholder('This teacher has no spatial map, so key region is off.'),
       ),
     );
   }

@@ -1,32 +1,32 @@
-// The images as points in the teacher's or the student's embedding. Synthetic images are filled,
-// real ones hollow; a class anchor is a square. scatter_points.js decides which images to show,
-// where and in which color; point_cloud.js handles drawing and pointers. Zoom and rotation survive
-// every update.
+// Shows the images as points in the teacher's or the student's embedding. Synthetic images are
+// filled points, real images hollow ones, class anchors squares. scatter_points.js selects the
+// images and computes their positions and colors. point_cloud.js handles drawing and the pointer.
+// Zoom and rotation survive every update.
 
 import * as address from '../core/address.js';
 import { PointCloud } from '../charts/point_cloud.js';
 import * as lasso from '../charts/lasso.js';
-import { colours, h, num, put, setAttr, setText } from '../core/dom.js';
-import { told } from '../core/glossary.js';
+import { resolveColors, h, num, setChildren, setAttr, setText } from '../core/dom.js';
+import { glossaryTip } from '../core/glossary.js';
 import { Legend } from './scatter_legend.js';
 import { ClassNames } from './scatter_names.js';
-import { ballsOf, coloursOf, iterationsOf, pointsOf, realOf, span } from './scatter_points.js';
+import { ballsOf, colorsOf, iterationsOf, pointsOf, realOf, span } from './scatter_points.js';
 import { generatorTerms, inUse } from '../core/terms.js';
 
-/** @import { Frame, ImageKey, ImageOfClass, Pick } from '../core/types.js' */
-/** @import { CloudPoints, Point, Shown, Snapshot } from '../core/types.js' */
+/** @import { Frame, ImageKey, ImageOfClass, ScatterSelection } from '../core/types.js' */
+/** @import { CloudPoints, Point, PanelState, Snapshot } from '../core/types.js' */
 /** @import { Archive } from '../store/groups.js' */
 
 const TIPS = {
-  teacher: told('embedding-map'),
+  teacher: glossaryTip('embedding-map'),
   height:
-    ' In 3-D, width and depth are those of the 2-D map; height is the first principal component of what the map leaves out.',
+    ' In 3-D, width and depth come from the 2-D map; height is the first principal component of what the map leaves out.',
   anchors:
     'The student’s embedding of real images and of up to 600 images sampled evenly from the pool, at the newest test. The anchors f_y (squares) fix the axes: an orthonormal projection onto their principal directions, so the ball of radius √(d·r_i) or √(d·r_o) around each anchor is a disc of exactly that radius (solid r_i, dashed r_o). Points move at each test because the student has learned.',
   principal:
-    'The student’s embedding of real images and images from the pool, at the newest test: principal directions, aligned with the previous test (orthogonal Procrustes). Points move at each test because the student has learned.',
+    'The student’s embedding of real images and images from the pool at the newest test, projected onto its principal directions and aligned with the previous test (orthogonal Procrustes). Points move at each test because the student has learned.',
 };
-const WITHOUT = {
+const UNAVAILABLE = {
   early: 'Available after the student’s first test.',
   old: 'This run comes from an earlier version, which did not record the student’s view.',
 };
@@ -38,25 +38,25 @@ export class Scatter {
    * @param {object} hooks
    * @param {Archive} hooks.archive
    * @param {(at: ImageKey) => void} hooks.select
-   * @param {(c: number) => number} hooks.colour
-   * @param {(images: ImageOfClass[] | null) => void} hooks.gather Shows images in place of the
-   *   gallery.
+   * @param {(c: number) => number} hooks.colorOf
+   * @param {(images: ImageOfClass[] | null) => void} hooks.showSelection Shows images in place of
+   *   the gallery.
    */
-  constructor(view, { archive, select, colour, gather }) {
+  constructor(view, { archive, select, colorOf, showSelection }) {
     this.archive = archive;
-    const { space, dim, colour: by, pick } = address.read('studio');
+    const { space, dim, colour: colorBy, pick } = address.read('studio');
     this.select = select;
-    this.colour = colour;
-    this.gather = gather;
+    this.colorOf = colorOf;
+    this.showSelection = showSelection;
     /** @type {'teacher' | 'student'} */
     this.space = space;
     /** @type {2 | 3} */
     this.dim = dim;
-    this.by = by;
-    this.held = pick.held;
-    this.only = pick.held;
+    this.colorBy = colorBy;
+    this.selectedClass = pick.selectedClass;
+    this.highlightedClass = pick.selectedClass;
     this.lasso = pick.lasso;
-    this.asked = address.format('pick', pick) && pick;
+    this.pendingSelection = address.format('pick', pick) && pick;
     this.key = '';
     /** @type {HTMLElement} */
     this.panel = view.querySelector('.p-space');
@@ -68,17 +68,20 @@ export class Scatter {
     this.title = this.panel.querySelector('h2 .term');
     this.legend = new Legend(this.panel.querySelector('.key'));
     /** @type {HTMLSelectElement} */
-    this.paint = this.panel.querySelector('.paint');
-    this.hint = this.host.appendChild(h('div', { class: 'cloud-tip', hidden: true }));
+    this.colorSelect = this.panel.querySelector('.paint');
+    this.tooltip = this.host.appendChild(h('div', { class: 'cloud-tip', hidden: true }));
     this.cloud = new PointCloud(this.host, {
-      click: (i) => this.select(this.#image(i)),
-      picked: (found, text) => {
-        this.#hold({ held: this.held, lasso: found.length ? text : null });
-        this.#mark(found);
-        this.gather(this.#images(found));
+      onClick: (i) => this.select(this.#image(i)),
+      onSelect: (indices, text) => {
+        this.#setSelection({
+          selectedClass: this.selectedClass,
+          lasso: indices.length ? text : null,
+        });
+        this.#highlight(indices);
+        this.showSelection(this.#images(indices));
       },
-      over: (i, x, y) => this.#over(i, x, y),
-      drawn: (ctx, project) => this.#names(ctx, project),
+      onHover: (i, x, y) => this.#showTooltip(i, x, y),
+      afterPaint: (ctx, project) => this.#drawNames(ctx, project),
     });
     this.names = new ClassNames(this.host, this.cloud);
     this.cloud.dim = dim;
@@ -91,11 +94,11 @@ export class Scatter {
       const { name, value } = /** @type {HTMLInputElement} */ (target);
       if (name === 'kg-space') {
         this.space = value === 'student' ? 'student' : 'teacher';
-        if (isTrusted) this.#hold({ held: this.held });
+        if (isTrusted) this.#setSelection({ selectedClass: this.selectedClass });
       } // a lasso is only valid in the layout it was drawn in
       else if (name === 'kg-dim') this.dim = this.cloud.dim = value === '3' ? 3 : 2;
       else if (name === 'kg-paint') {
-        this.by = value;
+        this.colorBy = value;
         address.write({ colour: value });
       } else if (name === 'kg-tool') {
         this.cloud.tool = value;
@@ -103,7 +106,7 @@ export class Scatter {
       }
       this.redraw();
     });
-    addEventListener('popstate', () => this.#turn());
+    addEventListener('popstate', () => this.#readAddress());
     new MutationObserver(() => this.redraw()).observe(document.body, {
       attributeFilter: ['class'],
     });
@@ -117,7 +120,7 @@ export class Scatter {
   /** Forces a redraw. */
   redraw() {
     this.key = '';
-    if (this.last) this.draw(this.last);
+    if (this.state) this.draw(this.state);
   }
 
   /**
@@ -125,96 +128,106 @@ export class Scatter {
    * @param {number | null} c Null restores the previous state.
    */
   isolate(c) {
-    const only = c ?? this.held;
-    if (this.only !== only) {
-      this.only = only;
+    const highlightedClass = c ?? this.selectedClass;
+    if (this.highlightedClass !== highlightedClass) {
+      this.highlightedClass = highlightedClass;
       this.redraw();
     }
   }
 
   /**
-   * Holds a class and shows its images in the gallery; calling it again releases the class.
+   * Selects a class and shows its images in the gallery, or clears the selection if the class is
+   * already selected.
    * @param {number} c
    */
-  all(c) {
-    this.#hold({ held: this.held === c ? null : c });
-    this.gather(this.held == null ? null : this.#of(c));
+  selectClass(c) {
+    this.#setSelection({ selectedClass: this.selectedClass === c ? null : c });
+    this.showSelection(this.selectedClass == null ? null : this.#imagesOfClass(c));
   }
 
   /** Clears the selection. */
   clear() {
-    this.#hold({});
+    this.#setSelection({});
   }
 
-  #hold({ held = null, lasso = null }) {
-    this.held = held;
+  #setSelection({ selectedClass = null, lasso = null }) {
+    this.selectedClass = selectedClass;
     this.lasso = lasso;
-    this.only = held;
-    this.asked = null;
-    this.within = null;
-    this.tell();
+    this.highlightedClass = selectedClass;
+    this.pendingSelection = null;
+    this.highlightedKeys = null;
+    this.writeAddress();
     this.redraw();
   }
 
   /** Writes the selection into the address. */
-  tell() {
+  writeAddress() {
     if (document.body.dataset.page === 'studio')
-      address.write({ pick: { held: this.held, lasso: this.lasso } });
+      address.write({ pick: { selectedClass: this.selectedClass, lasso: this.lasso } });
   }
 
   /** The address has changed. */
-  #turn() {
+  #readAddress() {
     if (address.page() !== 'studio') return;
-    const { pick, colour, space, dim } = address.read('studio');
+    const { pick, colour: colorBy, space, dim } = address.read('studio');
     this.space = space;
     this.dim = dim;
     this.cloud.dim = dim;
-    if (colour !== this.by && [...this.paint.options].some((o) => o.value === colour)) {
-      this.by = this.paint.value = colour;
+    if (
+      colorBy !== this.colorBy &&
+      [...this.colorSelect.options].some((o) => o.value === colorBy)
+    ) {
+      this.colorBy = this.colorSelect.value = colorBy;
       this.redraw();
     }
-    if (pick.held !== this.held || pick.lasso !== this.lasso) this.ask(pick);
+    if (pick.selectedClass !== this.selectedClass || pick.lasso !== this.lasso)
+      this.requestSelection(pick);
   }
 
   /**
-   * Selects what an address asks for, once its points have arrived.
-   * @param {Pick} pick
+   * Applies a selection from the address as soon as its points have arrived.
+   * @param {ScatterSelection} pick
    */
-  ask({ held, lasso }) {
-    this.held = held;
+  requestSelection({ selectedClass, lasso }) {
+    this.selectedClass = selectedClass;
     this.lasso = lasso;
-    this.only = held;
-    this.asked = { held, lasso };
+    this.highlightedClass = selectedClass;
+    this.pendingSelection = { selectedClass, lasso };
     this.redraw();
   }
 
-  #gather() {
-    const { held, lasso: text } = this.asked;
+  #applyPendingSelection() {
+    const { selectedClass, lasso: text } = this.pendingSelection;
     const { points } = this;
-    this.asked = null;
-    if (held >= this.classes.length) return this.clear();
-    const inside =
-      text && lasso.within(lasso.read(text), points.x, points.y).filter((i) => !points.faint?.[i]);
-    const found = text ? this.#images(inside) : held == null ? null : this.#of(held);
-    if (text) this.#mark(inside);
-    this.gather(found);
+    this.pendingSelection = null;
+    if (selectedClass >= this.classes.length) return this.clear();
+    const indices =
+      text &&
+      lasso.pointsInside(lasso.read(text), points.x, points.y).filter((i) => !points.dimmed?.[i]);
+    const found = text
+      ? this.#images(indices)
+      : selectedClass == null
+        ? null
+        : this.#imagesOfClass(selectedClass);
+    if (text) this.#highlight(indices);
+    this.showSelection(found);
     if (!found?.length) this.clear();
   }
 
   /** Dims all other images while a lasso's images are in the gallery. */
-  #mark(found) {
-    this.within = found.length ? new Set(found.map((i) => this.points.keys[i])) : null;
+  #highlight(indices) {
+    this.highlightedKeys = indices.length ? new Set(indices.map((i) => this.points.keys[i])) : null;
     this.redraw();
   }
 
-  #of(c) {
+  #imagesOfClass(c) {
     return this.#images(
-      this.points ? this.points.c.flatMap((own, i) => (own === c ? [i] : [])) : [],
+      this.points ? this.points.c.flatMap((other, i) => (other === c ? [i] : [])) : [],
     );
   }
 
-  #images(found) {
-    return found.map((i) => ({ ...this.#image(i), c: this.points.c[i] }));
+  #images(indices) {
+    return indices.map((i) => ({ ...this.#image(i), c: this.points.c[i] }));
   }
 
   #image(i) {
@@ -223,40 +236,43 @@ export class Scatter {
 
   /**
    * Draws the points.
-   * @param {Shown} now
+   * @param {PanelState} state
    */
-  draw(now) {
-    this.last = now;
+  draw(state) {
+    this.state = state;
     const { archive } = this;
-    const { snapshot: snap, moment: frame } = now;
-    const chosen = now.selection.image;
+    const { snapshot: snap, moment: frame } = state;
+    const selected = state.selection.image;
     const reference = archive.reference();
-    const whose = `${snap.run} ${snap.id} ${snap.attempt}`;
-    if (whose !== this.whose) {
-      this.whose = whose;
-      this.seen = null;
+    const runKey = `${snap.run} ${snap.id} ${snap.attempt}`;
+    if (runKey !== this.runKey) {
+      this.runKey = runKey;
+      this.studentView = null;
     }
     const views = frame.past ? (frame.past.views ?? 0) : snap.views;
     const student = this.space === 'student';
-    const seen =
+    const studentView =
       student && views
-        ? (archive.studentView(views) ?? (this.seen?.test <= views ? this.seen : null))
+        ? (archive.studentView(views) ??
+          (this.studentView?.test <= views ? this.studentView : null))
         : null;
-    this.seen = seen;
-    this.#switches(snap, views);
-    const shown = iterationsOf(snap, frame);
-    const columns = shown.list.map((it) => archive.points(it));
+    this.studentView = studentView;
+    this.#updateControls(snap, views);
+    const { iterations, interval } = iterationsOf(snap, frame);
+    const columns = iterations.map((it) => archive.points(it));
     const key = JSON.stringify([
       snap.run,
       snap.attempt,
       snap.id,
-      student ? ['s', views, seen?.test] : [shown.list.length, shown.list[0], shown.list.at(-1)],
+      student
+        ? ['s', views, studentView?.test]
+        : [iterations.length, iterations[0], iterations.at(-1)],
       columns.map(Boolean).lastIndexOf(true),
       columns.reduce((n, c) => n + Number(Boolean(c)), 0),
-      student ? seen?.reference.x.length : reference?.x?.length,
-      chosen && [chosen.it, chosen.pos, chosen.x],
-      this.by,
-      this.only,
+      student ? studentView?.reference.x.length : reference?.x?.length,
+      selected && [selected.it, selected.pos, selected.x],
+      this.colorBy,
+      this.highlightedClass,
       this.dim,
       this.space,
       snap.classes.length,
@@ -265,69 +281,77 @@ export class Scatter {
       setText(
         this.note,
         views
-          ? seen
-            ? `test ${num(seen.test)} of ${num(snap.views)}, ${num(seen.c.length)} images`
+          ? studentView
+            ? `test ${num(studentView.test)} of ${num(snap.views)}, ${num(studentView.c.length)} images`
             : 'loading…'
-          : WITHOUT[snap.curve.at.length && !frame.past ? 'old' : 'early'],
+          : UNAVAILABLE[snap.curve.at.length && !frame.past ? 'old' : 'early'],
       );
     else
       setText(
         this.note,
         snap.layout === 'fitting'
           ? 'computing layout…'
-          : snap.tested_on === 'synthetic' && snap.layout === 'none' && frame.making
+          : snap.tested_on === 'synthetic' && snap.layout === 'none' && frame.current
             ? 'shown after 60 images'
-            : shown.every > 1
-              ? `1 in ${shown.every} iterations, plus the newest`
+            : interval > 1
+              ? `1 in ${interval} iterations, plus the newest`
               : '',
       );
     if (key === this.key) return;
     this.key = key;
-    this.#fill(snap, shown, columns, student, seen, reference, chosen);
+    this.#fill(snap, iterations, columns, student, studentView, reference, selected);
   }
 
-  #fill(snap, { list }, columns, student, seen, reference, chosen) {
-    const { by } = this;
-    const points = pointsOf(snap, { list, columns, seen, student }, by);
-    const names = snap.classes.map((_, c) => `--c${this.colour(c)}`);
-    const [surface, ink, line, muted, old, fresh, ...palette] = colours(this.host, [
-      '--surface',
-      '--ink',
-      '--line',
-      '--muted',
-      '--pool',
-      '--newest',
-      ...names,
-    ]);
-    if (this.cloud.surface !== surface) this.cloud.stamps.clear();
-    Object.assign(this.cloud, { surface, inkColour: ink, lineColour: line });
-    const ends = span(points.value);
-    const look = { palette, old, fresh, muted };
-    points.colour = coloursOf(points, by, look, Math.max(-1, ...list), ends);
-    points.pale = this.within && points.keys.map((key) => !this.within.has(key));
-    points.faint = this.only == null ? null : points.c.map((c) => c !== this.only);
-    const at = student ? seen?.reference : reference;
-    const real = realOf(at, reference?.c ?? [], student, this.only, (c) =>
-      by === 'class' ? palette[c] : muted,
+  #fill(snap, iterations, columns, student, studentView, reference, selected) {
+    const { colorBy } = this;
+    const points = pointsOf(
+      snap,
+      { iterations, columns, studentView, isStudentView: student },
+      colorBy,
     );
-    const balls = student && seen ? ballsOf(seen, this.only, palette) : [];
-    const own = chosen && (student ? points.keys.indexOf(`${chosen.it}:${chosen.pos}`) : -1);
-    const mark = !chosen
+    const names = snap.classes.map((_, c) => `--c${this.colorOf(c)}`);
+    const [backgroundColor, textColor, lineColor, mutedColor, oldColor, newestColor, ...palette] =
+      resolveColors(this.host, [
+        '--surface',
+        '--ink',
+        '--line',
+        '--muted',
+        '--pool',
+        '--newest',
+        ...names,
+      ]);
+    if (this.cloud.backgroundColor !== backgroundColor) this.cloud.raster.clear();
+    Object.assign(this.cloud, { backgroundColor, textColor, lineColor });
+    const range = span(points.value);
+    const colors = { palette, oldColor, newestColor, mutedColor };
+    points.colors = colorsOf(points, colorBy, colors, Math.max(-1, ...iterations), range);
+    points.faded = this.highlightedKeys && points.keys.map((key) => !this.highlightedKeys.has(key));
+    points.dimmed =
+      this.highlightedClass == null ? null : points.c.map((c) => c !== this.highlightedClass);
+    const positions = student ? studentView?.reference : reference;
+    const real = realOf(positions, reference?.c ?? [], student, this.highlightedClass, (c) =>
+      colorBy === 'class' ? palette[c] : mutedColor,
+    );
+    const balls =
+      student && studentView ? ballsOf(studentView, this.highlightedClass, palette) : [];
+    const index =
+      selected && (student ? points.keys.indexOf(`${selected.it}:${selected.pos}`) : -1);
+    const mark = !selected
       ? null
       : student
-        ? own >= 0
-          ? { x: points.x[own], y: points.y[own], z: points.z[own] }
+        ? index >= 0
+          ? { x: points.x[index], y: points.y[index], z: points.z[index] }
           : null
-        : chosen.x == null
+        : selected.x == null
           ? null
-          : { x: chosen.x, y: chosen.y, z: chosen.z ?? 0.5 };
-    const moved = `${this.space} ${seen?.test}`;
-    const ease = this.moved != null && this.moved !== moved && points.n > 0;
-    if (points.n) this.moved = moved;
+          : { x: selected.x, y: selected.y, z: selected.z ?? 0.5 };
+    const layoutKey = `${this.space} ${studentView?.test}`;
+    const ease = this.layoutKey != null && this.layoutKey !== layoutKey && points.n > 0;
+    if (points.n) this.layoutKey = layoutKey;
     this.points = points;
     this.classes = snap.classes;
-    this.base = real.n ? real : points;
-    this.ink = ink;
+    this.labelPoints = real.n ? real : points;
+    this.textColor = textColor;
     this.cloud.set(points, {
       real,
       balls,
@@ -336,8 +360,9 @@ export class Scatter {
       square: student,
       fit: student ? `${snap.run} ${snap.id}` : '',
     });
-    if (this.asked && points.n && (student ? seen : columns.every(Boolean))) this.#gather();
-    this.legend.draw(by, ends, real.n > 0, balls.length > 0);
+    if (this.pendingSelection && points.n && (student ? studentView : columns.every(Boolean)))
+      this.#applyPendingSelection();
+    this.legend.draw(colorBy, range, real.n > 0, balls.length > 0);
     setAttr(
       this.host,
       'aria-label',
@@ -345,25 +370,27 @@ export class Scatter {
     );
   }
 
-  #switches(snap, views) {
+  #updateControls(snap, views) {
     const input = this.panel.querySelector('[value=student]');
     const span = input.nextElementSibling;
     const tip =
       views || this.space === 'student'
         ? TIPS[snap.radii ? 'anchors' : 'principal']
-        : WITHOUT[snap.curve.at.length ? 'old' : 'early'];
+        : UNAVAILABLE[snap.curve.at.length ? 'old' : 'early'];
     setAttr(input, 'disabled', !views && this.space !== 'student');
     setAttr(span, 'data-tip', tip);
     setText(this.title, this.space === 'student' ? "Student's view" : "Teacher's view");
     setAttr(
       this.title,
       'data-tip',
-      this.space === 'student' ? TIPS[this.seen?.axes ?? 'anchors'] : TIPS.teacher + TIPS.height,
+      this.space === 'student'
+        ? TIPS[this.studentView?.axes ?? 'anchors']
+        : TIPS.teacher + TIPS.height,
     );
     const terms = inUse(snap, generatorTerms(snap));
     const key = terms.map((t) => t.name).join();
-    if (this.terms !== key) {
-      this.terms = key;
+    if (this.termsKey !== key) {
+      this.termsKey = key;
       const options = {
         class: 'class',
         newest: 'newest batch',
@@ -371,34 +398,41 @@ export class Scatter {
         p: 'teacher confidence',
         ...Object.fromEntries(terms.map((t) => [t.name, t.title])),
       };
-      put(
-        this.paint,
+      setChildren(
+        this.colorSelect,
         Object.entries(options).map(([value, text]) => h('option', { value }, text)),
       );
-      if (!(this.by in options)) this.by = 'class';
-      this.paint.value = this.by;
+      if (!(this.colorBy in options)) this.colorBy = 'class';
+      this.colorSelect.value = this.colorBy;
     }
   }
 
-  #over(i, x, y) {
-    this.hint.hidden = i == null;
+  #showTooltip(i, x, y) {
+    this.tooltip.hidden = i == null;
     this.host.classList.toggle('on', i != null);
     if (i == null) return;
     const v = this.points.value[i];
     const value =
-      ['class', 'newest', 'age'].includes(this.by) || Number.isNaN(v)
+      ['class', 'newest', 'age'].includes(this.colorBy) || Number.isNaN(v)
         ? ''
-        : `, ${this.paint.selectedOptions[0]?.text} ${v.toFixed(2)}`;
+        : `, ${this.colorSelect.selectedOptions[0]?.text} ${v.toFixed(2)}`;
     setText(
-      this.hint,
+      this.tooltip,
       `${this.classes[this.points.c[i]]}, iteration ${num(this.points.iteration[i] + 1)}${value}`,
     );
-    this.hint.style.left = `${Math.min(x + 12, this.host.clientWidth - this.hint.offsetWidth - 4)}px`;
-    this.hint.style.top = `${Math.max(0, y - 28)}px`;
+    this.tooltip.style.left = `${Math.min(x + 12, this.host.clientWidth - this.tooltip.offsetWidth - 4)}px`;
+    this.tooltip.style.top = `${Math.max(0, y - 28)}px`;
   }
 
-  #names(ctx, project) {
-    const { base, classes, space, only, ink } = this;
-    if (base) this.names.draw(ctx, project, { base, classes, space, only, ink });
+  #drawNames(ctx, project) {
+    const { labelPoints, classes, space, highlightedClass, textColor } = this;
+    if (labelPoints)
+      this.names.draw(ctx, project, {
+        points: labelPoints,
+        classes,
+        space,
+        highlightedClass,
+        textColor,
+      });
   }
 }

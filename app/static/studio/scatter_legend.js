@@ -1,6 +1,6 @@
 // The legend of the scatter plot.
 
-import { h, num, put } from '../core/dom.js';
+import { h, num, setChildren } from '../core/dom.js';
 
 /** @import { Point } from '../core/types.js' */
 
@@ -13,33 +13,33 @@ export class Legend {
 
   /**
    * Draws what is there, if it has changed.
-   * @param {string} by What colors the points.
+   * @param {string} colorBy What colors the points.
    * @param {Point} ends The values that have the first and the last shade.
-   * @param {boolean} real
-   * @param {boolean} anchors
+   * @param {boolean} hasReal
+   * @param {boolean} hasAnchors
    */
-  draw(by, [low, high], real, anchors) {
-    const key = [by, low, high, real, anchors].join();
+  draw(colorBy, [low, high], hasReal, hasAnchors) {
+    const key = [colorBy, low, high, hasReal, hasAnchors].join();
     if (this.key === key) return;
     this.key = key;
-    const text = (v) => (by === 'age' ? num(v + 1) : Math.abs(v) < 10 ? v.toFixed(2) : num(v));
+    const text = (v) => (colorBy === 'age' ? num(v + 1) : Math.abs(v) < 10 ? v.toFixed(2) : num(v));
     const dot = (...props) => h('i', { class: ['dot', ...props].join(' ') });
-    put(
+    setChildren(
       this.root,
-      by === 'newest'
+      colorBy === 'newest'
         ? [h('span', null, dot('old'), 'earlier'), h('span', null, dot('fresh'), 'newest batch')]
-        : by === 'class'
+        : colorBy === 'class'
           ? h('span', null, dot(), 'synthetic')
           : h(
               'span',
               null,
-              by === 'age' ? 'iteration ' : '',
+              colorBy === 'age' ? 'iteration ' : '',
               text(low),
               h('i', { class: 'shade' }),
               text(high),
             ),
-      real && h('span', null, dot('hollow'), 'real, for comparison only'),
-      anchors &&
+      hasReal && h('span', null, dot('hollow'), 'real, for comparison only'),
+      hasAnchors &&
         h('span', null, h('i', { class: 'anchor' }), 'anchor f_y, r_i (solid), r_o (dashed)'),
     );
   }

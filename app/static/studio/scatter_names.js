@@ -1,6 +1,6 @@
 // Class names in the scatter plot: beside their points in 2-D, at their center in 3-D.
 
-import { place } from '../charts/labels.js';
+import { placeLabels } from '../charts/labels.js';
 
 /** @import { CloudPoints, Projection } from '../core/types.js' */
 /** @import { PointCloud } from '../charts/point_cloud.js' */
@@ -21,18 +21,18 @@ export class ClassNames {
    * @param {CanvasRenderingContext2D} ctx
    * @param {Projection} project
    * @param {object} of
-   * @param {CloudPoints} of.base The points that they name.
+   * @param {CloudPoints} of.points The points that they name.
    * @param {string[]} of.classes
    * @param {string} of.space Whose view.
-   * @param {number | null} of.only The class that is not dimmed.
-   * @param {string} of.ink
+   * @param {number | null} of.highlightedClass The class that is not dimmed.
+   * @param {string} of.textColor
    */
-  draw(ctx, project, { base, classes, space, only, ink }) {
+  draw(ctx, project, { points, classes, space, highlightedClass, textColor }) {
     if (classes.length > 20) return;
     const { host, cloud } = this;
     const { dim } = cloud;
     const { clientWidth: w, clientHeight: height } = host;
-    const n = base.x.length;
+    const n = points.x.length;
     const step = Math.max(1, Math.ceil(n / 600));
     const key = [
       dim,
@@ -40,25 +40,26 @@ export class ClassNames {
       w,
       height,
       n,
-      base.x[0],
-      base.x[n - 1],
+      points.x[0],
+      points.x[n - 1],
       space,
     ].join();
     if (this.key !== key) {
       this.key = key;
       const spots = [];
       for (let i = 0; i < n; i += step) {
-        const [x, y] = project(base.x[i], base.y[i], base.z[i]);
-        spots.push({ c: base.c[i], x, y });
+        const [x, y] = project(points.x[i], points.y[i], points.z[i]);
+        spots.push({ c: points.c[i], x, y });
       }
       this.spots =
         dim === 2
-          ? place(classes, spots, w, height)
+          ? placeLabels(classes, spots, w, height)
           : classes
               .map((text, c) => {
-                const own = spots.filter((s) => s.c === c);
-                const mean = (axis) => own.reduce((sum, s) => sum + s[axis], 0) / own.length;
-                return own.length ? { text, c, x: mean('x'), y: mean('y') - 12 } : null;
+                const classSpots = spots.filter((s) => s.c === c);
+                const mean = (axis) =>
+                  classSpots.reduce((sum, s) => sum + s[axis], 0) / classSpots.length;
+                return classSpots.length ? { text, c, x: mean('x'), y: mean('y') - 12 } : null;
               })
               .filter(Boolean);
     }
@@ -67,21 +68,21 @@ export class ClassNames {
     ctx.textBaseline = 'middle';
     ctx.lineJoin = 'round';
     ctx.lineWidth = 3;
-    const said = [];
+    const placed = [];
     for (const { text, c, x, y } of this.spots) {
       if (
         dim === 3 &&
-        only !== c &&
-        said.some(
+        highlightedClass !== c &&
+        placed.some(
           (s) => Math.abs(s.y - y) < 13 && Math.abs(s.x - x) < 3.2 * (s.text.length + text.length),
         )
       )
         continue; // in 3-D names may overlap: the first one stays
-      said.push({ text, x, y });
-      ctx.globalAlpha = only == null || only === c ? 1 : 0.15;
-      ctx.strokeStyle = cloud.surface;
+      placed.push({ text, x, y });
+      ctx.globalAlpha = highlightedClass == null || highlightedClass === c ? 1 : 0.15;
+      ctx.strokeStyle = cloud.backgroundColor;
       ctx.strokeText(text, x, y - 4);
-      ctx.fillStyle = ink;
+      ctx.fillStyle = textColor;
       ctx.fillText(text, x, y - 4);
     }
     ctx.globalAlpha = 1;

@@ -1,11 +1,11 @@
-// Which images are points of the scatter plot, where, and in which color.
+// Selects the images in the scatter plot, and computes their positions and colors.
 
 import { finishedAt } from '../store/moments.js';
 
 /** @import { Ball, CloudPoints, Frame, Point, Snapshot, StudentView } from '../core/types.js' */
 
-const MOST = 6000;
-const NEWEST = 4; // iterations that are always shown
+const MAX_POINTS = 6000;
+const NEWEST_ITERATIONS = 4; // iterations that are always shown
 const SHADES = 24;
 
 /**
@@ -13,18 +13,18 @@ const SHADES = 24;
  * already shown stay as more arrive.
  * @param {Snapshot} snap
  * @param {Frame} frame
- * @returns {{ list: number[], every: number }}
+ * @returns {{ iterations: number[], interval: number }}
  */
 export function iterationsOf(snap, frame) {
   const done = finishedAt(frame);
   const batch = Math.max(...snap.scales.map((s) => s.batch));
-  if (snap.layout !== 'ready') return { list: [], every: 1 };
-  let every = 1;
-  while (Math.ceil(done / every) * batch > MOST) every *= 2;
+  if (snap.layout !== 'ready') return { iterations: [], interval: 1 };
+  let interval = 1;
+  while (Math.ceil(done / interval) * batch > MAX_POINTS) interval *= 2;
   return {
-    every,
-    list: Array.from({ length: done }, (_, it) => it).filter(
-      (it) => it % every === 0 || it >= done - NEWEST,
+    interval,
+    iterations: Array.from({ length: done }, (_, it) => it).filter(
+      (it) => it % interval === 0 || it >= done - NEWEST_ITERATIONS,
     ),
   };
 }
@@ -33,23 +33,23 @@ export function iterationsOf(snap, frame) {
  * Makes the points of the synthetic images.
  * @param {Snapshot} snap
  * @param {object} from
- * @param {number[]} from.list Iterations.
+ * @param {number[]} from.iterations Iterations.
  * @param {any[]} from.columns Of each iteration, as far as they have arrived.
- * @param {StudentView | null} from.seen
- * @param {boolean} from.student In the student's view rather than the teacher's.
- * @param {string} by What colors them.
+ * @param {StudentView | null} from.studentView
+ * @param {boolean} from.isStudentView In the student's view rather than the teacher's.
+ * @param {string} colorBy What colors them.
  * @returns {CloudPoints}
  */
-export function pointsOf(snap, { list, columns, seen, student }, by) {
+export function pointsOf(snap, { iterations, columns, studentView, isStudentView }, colorBy) {
   /** @type {CloudPoints} */
   const points = { n: 0, c: [], x: [], y: [], z: [], iteration: [], pos: [], value: [] };
-  const byIteration = new Map(list.map((it, i) => [it, columns[i]]));
+  const byIteration = new Map(iterations.map((it, i) => [it, columns[i]]));
   const value = (it, pos) =>
-    by === 'age'
+    colorBy === 'age'
       ? it
-      : by === 'newest' || by === 'class'
+      : colorBy === 'newest' || colorBy === 'class'
         ? 0
-        : (byIteration.get(it)?.[by]?.[pos] ?? NaN);
+        : (byIteration.get(it)?.[colorBy]?.[pos] ?? NaN);
   const add = (from, i, c, it, pos) => {
     for (const axis of 'xyz') points[axis].push(from[axis][i]);
     points.c.push(c);
@@ -57,12 +57,15 @@ export function pointsOf(snap, { list, columns, seen, student }, by) {
     points.pos.push(pos);
     points.value.push(value(it, pos));
   };
-  if (student && seen)
-    seen.c.forEach((c, i) => {
-      if (c < snap.classes.length) add(seen, i, c, seen.iteration[i], seen.pos[i]);
+  if (isStudentView && studentView)
+    studentView.c.forEach((c, i) => {
+      if (c < snap.classes.length)
+        add(studentView, i, c, studentView.iteration[i], studentView.pos[i]);
     });
-  if (!student)
-    list.forEach((it, k) => columns[k]?.c.forEach((c, pos) => add(columns[k], pos, c, it, pos)));
+  if (!isStudentView)
+    iterations.forEach((it, k) =>
+      columns[k]?.c.forEach((c, pos) => add(columns[k], pos, c, it, pos)),
+    );
   points.n = points.c.length;
   points.keys = points.iteration.map((it, i) => `${it}:${points.pos[i]}`);
   return points;
@@ -71,70 +74,76 @@ export function pointsOf(snap, { list, columns, seen, student }, by) {
 /**
  * Colors the points.
  * @param {CloudPoints} points
- * @param {string} by
+ * @param {string} colorBy
  * @param {object} look
  * @param {string[]} look.palette By class.
- * @param {string} look.old
- * @param {string} look.fresh
- * @param {string} look.muted Of unknown values.
+ * @param {string} look.oldColor
+ * @param {string} look.newestColor
+ * @param {string} look.mutedColor Of unknown values.
  * @param {number} newest Iteration.
  * @param {Point} ends Values that have the first and the last shade.
  * @returns {string[]}
  */
-export function coloursOf(points, by, { palette, old, fresh, muted }, newest, [low, high]) {
-  const ramp = shades(old, fresh);
+export function colorsOf(
+  points,
+  colorBy,
+  { palette, oldColor, newestColor, mutedColor },
+  newest,
+  [low, high],
+) {
+  const ramp = shades(oldColor, newestColor);
   const shade = (v) =>
     Math.max(0, Math.min(SHADES - 1, Math.floor(((v - low) / (high - low || 1)) * SHADES)));
   return points.c.map((c, i) =>
-    by === 'class'
+    colorBy === 'class'
       ? palette[c]
-      : by === 'newest'
+      : colorBy === 'newest'
         ? points.iteration[i] === newest
-          ? fresh
-          : old
+          ? newestColor
+          : oldColor
         : Number.isNaN(points.value[i])
-          ? muted
+          ? mutedColor
           : ramp[shade(points.value[i])],
   );
 }
 
 /**
  * Makes the hollow points of the real images; none if their positions are not known.
- * @param {{ x?: number[], y?: number[], z?: number[] } | null | undefined} at
+ * @param {{ x?: number[], y?: number[], z?: number[] } | null | undefined} positions
  * @param {number[]} c Their classes.
- * @param {boolean} student In the student's view rather than the teacher's.
- * @param {number | null} only The class that is not dimmed.
- * @param {(c: number) => string} colour
+ * @param {boolean} isStudentView In the student's view rather than the teacher's.
+ * @param {number | null} highlightedClass The class that is not dimmed.
+ * @param {(c: number) => string} colorOf
  * @returns {CloudPoints}
  */
-export function realOf(at, c, student, only, colour) {
-  if (!at?.x || (student && at.x.length !== c.length)) return { n: 0, c: [] };
+export function realOf(positions, c, isStudentView, highlightedClass, colorOf) {
+  if (!positions?.x || (isStudentView && positions.x.length !== c.length)) return { n: 0, c: [] };
   return {
-    n: at.x.length,
-    x: at.x,
-    y: at.y,
-    z: at.z ?? at.x.map(() => 0.5),
+    n: positions.x.length,
+    x: positions.x,
+    y: positions.y,
+    z: positions.z ?? positions.x.map(() => 0.5),
     c,
-    colour: c.map(colour),
-    faint: only == null ? null : c.map((k) => k !== only),
+    colors: c.map(colorOf),
+    dimmed: highlightedClass == null ? null : c.map((k) => k !== highlightedClass),
   };
 }
 
 /**
  * Makes the anchors of the student's view with their balls.
- * @param {StudentView} seen
- * @param {number | null} only The class that is not dimmed.
+ * @param {StudentView} studentView
+ * @param {number | null} highlightedClass The class that is not dimmed.
  * @param {string[]} palette By class.
  * @returns {Ball[]}
  */
-export const ballsOf = ({ anchors, radii }, only, palette) =>
+export const ballsOf = ({ anchors, radii }, highlightedClass, palette) =>
   (anchors?.x ?? []).map((x, k) => ({
     x,
     y: anchors.y[k],
     z: anchors.z[k],
     radii,
-    colour: palette[k],
-    faint: only != null && only !== k,
+    color: palette[k],
+    dimmed: highlightedClass != null && highlightedClass !== k,
   }));
 
 /**

@@ -1,10 +1,10 @@
 // The images lassoed in the scatter plot, shown in place of the gallery: every selected image,
 // counts per class, and a way back.
 
-import { dot, h, num, picture, put, setAttr, setText, whole } from '../core/dom.js';
+import { dot, h, num, picture, setChildren, setAttr, setText, crispSize } from '../core/dom.js';
 import { finishedAt } from '../store/moments.js';
 
-/** @import { ImageKey, ImageOfClass, Shown } from '../core/types.js' */
+/** @import { ImageKey, ImageOfClass, PanelState } from '../core/types.js' */
 /** @import { Archive } from '../store/groups.js' */
 
 const SIDE = 40;
@@ -17,16 +17,16 @@ export class SelectionPanel {
    * @param {object} hooks
    * @param {Archive} hooks.archive
    * @param {(at: ImageKey) => void} hooks.select
-   * @param {(c: number) => number} hooks.colour
+   * @param {(c: number) => number} hooks.colorOf
    * @param {() => void} hooks.redraw
-   * @param {() => void} hooks.cleared Called when the selection was cleared.
+   * @param {() => void} hooks.onClear Called when the selection was cleared.
    */
-  constructor(view, { archive, select, colour, redraw, cleared }) {
+  constructor(view, { archive, select, colorOf, redraw, onClear }) {
     this.archive = archive;
     this.select = select;
-    this.colour = colour;
+    this.colorOf = colorOf;
     this.redraw = redraw;
-    this.cleared = cleared;
+    this.onClear = onClear;
     this.images = null;
     this.page = 0;
     this.key = '';
@@ -38,7 +38,7 @@ export class SelectionPanel {
     this.root = this.panel.querySelector('.picked');
     this.counts = h('p', { class: 'counts', role: 'status' });
     this.grid = h('div', { class: 'grid-of', role: 'group', 'aria-label': 'Selected images' });
-    this.turn = h('span', { class: 'muted small' });
+    this.rangeLabel = h('span', { class: 'muted small' });
     this.pager = h(
       'div',
       { class: 'pager' },
@@ -57,14 +57,14 @@ export class SelectionPanel {
           by < 0 ? '‹' : '›',
         ),
       ),
-      this.turn,
+      this.rangeLabel,
     );
     this.clear = h(
       'button',
       { type: 'button', class: 'btn small clear', onclick: () => this.show(null) },
       'Clear selection',
     );
-    put(
+    setChildren(
       this.root,
       h('div', { class: 'picked-head' }, this.counts, this.pager, this.clear),
       this.grid,
@@ -77,78 +77,81 @@ export class SelectionPanel {
    * @param {ImageOfClass[] | null} images
    */
   show(images) {
-    const was = this.images;
+    const previous = this.images;
     this.images = images?.length
       ? images.toSorted((a, b) => a.c - b.c || a.it - b.it || a.pos - b.pos)
       : null;
     this.page = 0;
-    if (was && !this.images) this.cleared();
+    if (previous && !this.images) this.onClear();
     this.redraw();
   }
 
   /**
    * Draws the selection.
-   * @param {Shown} shown
+   * @param {PanelState} shown
    */
   draw({ snapshot: snap, moment, selection }) {
-    const chosen = selection.pinned ? selection.at : null;
+    const selected = selection.pinned ? selection.imageKey : null;
     const finished = finishedAt(moment);
-    const mark = `${snap.run} ${snap.id} ${snap.attempt}`;
-    if (this.images && this.of != null && this.of !== mark) {
-      this.of = mark;
+    const runKey = `${snap.run} ${snap.id} ${snap.attempt}`;
+    if (this.images && this.runKey != null && this.runKey !== runKey) {
+      this.runKey = runKey;
       this.show(null);
       return;
     } // a selection from another run
-    this.of = mark;
-    const on = Boolean(this.images);
-    setAttr(this.root, 'hidden', !on);
-    setAttr(this.gallery, 'hidden', on);
-    if (!on) {
+    this.runKey = runKey;
+    const isShown = Boolean(this.images);
+    setAttr(this.root, 'hidden', !isShown);
+    setAttr(this.gallery, 'hidden', isShown);
+    if (!isShown) {
       this.key = '';
       return;
     }
     const images = this.images.filter(({ it }) => it < finished);
-    const size = whole(Math.max(...snap.scales.map((s) => s.side)), SIDE);
+    const size = crispSize(Math.max(...snap.scales.map((s) => s.side)), SIDE);
     const cell = Math.min(size, 56);
     const columns = Math.max(1, Math.floor((this.root.clientWidth + GAP) / (cell + GAP)));
     const rows = Math.max(4, Math.floor((this.panel.clientHeight - 110) / (cell + GAP)));
-    const each = columns * rows;
-    const pages = Math.max(1, Math.ceil(images.length / each));
+    const perPage = columns * rows;
+    const pages = Math.max(1, Math.ceil(images.length / perPage));
     this.page = Math.max(0, Math.min(pages - 1, this.page));
-    const shown = images.slice(this.page * each, (this.page + 1) * each);
+    const shownImages = images.slice(this.page * perPage, (this.page + 1) * perPage);
     const sheets = new Map(
-      [...new Set(shown.map(({ it }) => it))].map((it) => [it, this.archive.tiles(it)]),
+      [...new Set(shownImages.map(({ it }) => it))].map((it) => [it, this.archive.tiles(it)]),
     );
     const key = JSON.stringify([
-      mark,
+      runKey,
       images.length,
-      shown[0],
-      shown.at(-1),
+      shownImages[0],
+      shownImages.at(-1),
       [...sheets.values()].map(Boolean),
       cell,
-      chosen,
+      selected,
       this.page,
     ]);
     if (key === this.key) return;
     this.key = key;
-    const by = new Map();
-    for (const { c } of images) by.set(c, (by.get(c) ?? 0) + 1);
-    put(
+    const countByClass = new Map();
+    for (const { c } of images) countByClass.set(c, (countByClass.get(c) ?? 0) + 1);
+    setChildren(
       this.counts,
       h('b', null, `${num(images.length)} selected`),
-      [...by].map(([c, n]) =>
-        h('span', null, dot(this.colour(c)), ` ${snap.classes[c]} ${num(n)}`),
+      [...countByClass].map(([c, n]) =>
+        h('span', null, dot(this.colorOf(c)), ` ${snap.classes[c]} ${num(n)}`),
       ),
     );
     setAttr(this.pager, 'hidden', pages < 2);
-    setText(this.turn, `${num(this.page * each + 1)}–${num(this.page * each + shown.length)}`);
+    setText(
+      this.rangeLabel,
+      `${num(this.page * perPage + 1)}–${num(this.page * perPage + shownImages.length)}`,
+    );
     [...this.pager.querySelectorAll('button')].forEach((button, i) =>
       setAttr(button, 'disabled', i ? this.page >= pages - 1 : !this.page),
     );
-    const focused = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.image;
-    put(
+    const focusedImage = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.image;
+    setChildren(
       this.grid,
-      shown.map(({ it, pos, c }) => {
+      shownImages.map(({ it, pos, c }) => {
         const sheet = sheets.get(it);
         const name = `${snap.classes[c]}, iteration ${num(it + 1)}`;
         return h(
@@ -158,7 +161,7 @@ export class SelectionPanel {
             class: 'one',
             'data-image': `${it}:${pos}`,
             'aria-label': name,
-            'aria-pressed': String(chosen?.it === it && chosen.pos === pos),
+            'aria-pressed': String(selected?.it === it && selected.pos === pos),
             'data-tip': name,
             onclick: () => this.select({ it, pos }),
           },
@@ -177,9 +180,9 @@ export class SelectionPanel {
         );
       }),
     );
-    if (!focused) return;
+    if (!focusedImage) return;
     /** @type {HTMLElement | null} */
-    const again = this.grid.querySelector(`[data-image="${focused}"]`);
-    again?.focus();
+    const node = this.grid.querySelector(`[data-image="${focusedImage}"]`);
+    node?.focus();
   }
 }

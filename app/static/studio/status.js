@@ -1,11 +1,11 @@
 // The status line at the top: one sentence about the current state, and the run's progress; or, in
 // the same 40 pixels, what went wrong and what to do about it.
 
-import { dot, h, num, put, setAttr, setText, time } from '../core/dom.js';
+import { dot, h, num, setChildren, setAttr, setText, time } from '../core/dom.js';
 
-/** @import { Alert, Shown } from '../core/types.js' */
+/** @import { Alert, PanelState } from '../core/types.js' */
 
-const QUIET = 6000; // a screen reader hears a new sentence at most this often
+const ANNOUNCE_INTERVAL_MS = 6000; // a screen reader hears a new sentence at most this often
 
 const ICON = 'M8 1 .5 14.5h15L8 1Zm-.8 5h1.6v4.2H7.2V6Zm0 5.2h1.6v1.6H7.2v-1.6Z';
 
@@ -14,41 +14,45 @@ export class Status {
   /**
    * @param {HTMLElement} view
    * @param {object} hooks
-   * @param {(what: string) => void} hooks.act Does what an alert offers.
-   * @param {(c: number) => number} hooks.colour
-   * @param {() => number} hooks.away Seconds since the server last answered, if too many; or 0.
+   * @param {(what: string) => void} hooks.onAction Does what an alert offers.
+   * @param {(c: number) => number} hooks.colorOf
+   * @param {() => number} hooks.secondsOffline Seconds since the server last answered, if too many;
+   *   or 0.
    */
-  constructor(view, { act, colour, away }) {
-    this.away = away;
-    this.act = act;
-    this.colour = colour;
+  constructor(view, { onAction, colorOf, secondsOffline }) {
+    this.secondsOffline = secondsOffline;
+    this.onAction = onAction;
+    this.colorOf = colorOf;
     this.line = view.querySelector('.status-line');
     this.announcer = view.querySelector('.announce');
-    this.said = 0;
+    this.announcedAt = 0;
     this.key = '';
   }
 
   /**
    * Draws the sentence and the progress, or the alert.
-   * @param {Shown} shown
+   * @param {PanelState} shown
    */
   draw({ snapshot: snap }) {
-    const away = this.away();
+    const secondsOffline = this.secondsOffline();
     const kind = snap.alert ? 'alert' : 'status';
     const key = snap.alert ? JSON.stringify(snap.alert) : kind;
     if (key !== this.key) {
       // an alert is written once: role=alert speaks when it appears
       this.key = key;
-      put(this.line, snap.alert ? this.#alert(snap.alert) : this.#status());
+      setChildren(this.line, snap.alert ? this.#alert(snap.alert) : this.#status());
     }
-    if (!snap.alert) this.#update(snap, away);
-    if (!snap.alert && performance.now() - this.said > QUIET) {
-      this.said = performance.now();
-      setText(this.announcer, away ? 'The server is not responding.' : this.#plain(snap));
+    if (!snap.alert) this.#update(snap, secondsOffline);
+    if (!snap.alert && performance.now() - this.announcedAt > ANNOUNCE_INTERVAL_MS) {
+      this.announcedAt = performance.now();
+      setText(
+        this.announcer,
+        secondsOffline ? 'The server is not responding.' : this.#plainText(snap),
+      );
     }
   }
 
-  #plain = (snap) =>
+  #plainText = (snap) =>
     snap.sentence.map((part) => part.text ?? snap.classes[part.class] ?? '').join('');
 
   #status() {
@@ -76,26 +80,28 @@ export class Status {
     return h('div', { class: 'status' }, this.parts.pulse, text, note, this.parts.progress);
   }
 
-  #update(snap, away) {
+  #update(snap, secondsOffline) {
     const { text, label, left, fill, note, bar, progress } = this.parts;
-    const sentence = away ? `away ${Math.round(away)}` : JSON.stringify(snap.sentence);
+    const sentence = secondsOffline
+      ? `away ${Math.round(secondsOffline)}`
+      : JSON.stringify(snap.sentence);
     if (sentence !== this.sentence) {
       this.sentence = sentence;
       this.parts.pulse.classList.toggle('low');
-      put(
+      setChildren(
         text,
-        away
-          ? `The server is not responding. Last contact ${time(away)} ago. Retrying…`
+        secondsOffline
+          ? `The server is not responding. Last contact ${time(secondsOffline)} ago. Retrying…`
           : snap.sentence.map((part) =>
               part.class == null
                 ? part.text
-                : h('b', null, dot(this.colour(part.class)), ' ', snap.classes[part.class]),
+                : h('b', null, dot(this.colorOf(part.class)), ' ', snap.classes[part.class]),
             ),
       );
     }
-    const known = snap.progress && snap.phase !== 'empty';
-    setAttr(progress, 'hidden', !known);
-    if (known) {
+    const isKnown = snap.progress && snap.phase !== 'empty';
+    setAttr(progress, 'hidden', !isKnown);
+    if (isKnown) {
       const share = Math.min(100, 100 * snap.progress.share).toFixed(1);
       setText(label, snap.progress.label);
       setText(
@@ -144,7 +150,7 @@ export class Status {
               type: 'button',
               class: `btn ${i ? '' : 'primary'}`,
               'data-for': 'presenter',
-              onclick: () => this.act(action.do),
+              onclick: () => this.onAction(action.do),
             },
             action.label,
           ),

@@ -1,11 +1,11 @@
-// The live view: polls the snapshot, decides what to show, and lets each panel draw its part.
-// Selection, speed and zoom belong to this viewer; the run is shared by everyone.
+// The live view: polls the snapshot, decides what to show, and has each panel draw its part.
+// Everyone sees the same run; selection, speed and zoom are each viewer's own.
 
 import * as address from '../core/address.js';
 import { Archive, decode } from '../store/groups.js';
 import { Card } from './card.js';
 import { Compare } from '../compare/compare.js';
-import { factsOf } from '../setup/class_picker.js';
+import { fetchFacts } from '../setup/class_picker.js';
 import { slots } from '../store/slots.js';
 import { Curves } from './curves.js';
 import { Gallery } from './gallery.js';
@@ -31,10 +31,10 @@ import { tips } from '../core/tips.js';
 import { ViewerSidebar } from '../audience/viewer_sidebar.js';
 
 /** @import { Address, Frame, Gradio, ImageKey, Panel, Selection } from '../core/types.js' */
-/** @import { Shown, Snapshot } from '../core/types.js' */
+/** @import { PanelState, Snapshot } from '../core/types.js' */
 
 /** @type {Selection} */
-const NOTHING = { at: null, pinned: false, image: null };
+const NO_SELECTION = { imageKey: null, pinned: false, image: null };
 
 /**
  * Starts the page.
@@ -62,32 +62,33 @@ class Studio {
     const { sel, speed, t } = address.read('studio');
     this.view = view;
     this.gradio = gradio;
-    this.sel = sel;
-    this.away = 0;
-    this.drawing = 0;
+    this.selected = sel;
+    this.secondsOffline = 0;
+    this.pendingDraw = 0;
     const redraw = () => this.schedule();
     this.archive = new Archive(gradio.base, redraw);
     const hooks = {
       archive: this.archive,
-      away: () => this.away,
+      secondsOffline: () => this.secondsOffline,
       base: gradio.base,
       plotly: gradio.plotly,
       command: gradio.command,
       repaint: gradio.repaint,
       redraw,
       nameOf: (index) => this.#nameOf(index),
-      colour: (c) => this.slots[c] ?? c % 10,
+      colorOf: (c) => this.colorSlots[c] ?? c % 10,
       select: (at) => this.select(at),
       isolate: (c) => this.scatter.isolate(c),
-      gather: (images) => this.selectionPanel.show(images),
+      showSelection: (images) => this.selectionPanel.show(images),
       inspect: (changes) => this.pages.go('inspect', changes),
-      cleared: () => this.scatter.clear(),
-      all: (c) => this.scatter.all(c),
-      explain: (node) => this.tips.open(node),
-      act: (what) => this.#act(what),
+      onClear: () => this.scatter.clear(),
+      selectClass: (c) => this.scatter.selectClass(c),
+      showTip: (node) => this.tips.open(node),
+      onAction: (action) => this.#onAction(action),
     };
     this.player = new Player(this.archive, speed, redraw, t);
-    this.player.told = (t) => this.pages.page === 'studio' && address.write({ t }, this.taking);
+    this.player.onMomentChange = (t) =>
+      this.pages.page === 'studio' && address.write({ t }, this.isUpdating);
     this.timeline = new Timeline(view, this.player);
     this.status = new Status(view, hooks);
     this.selectionPanel = new SelectionPanel(view, hooks);
@@ -105,107 +106,110 @@ class Studio {
       new Curves(view),
     ];
     this.tips = tips(view.querySelector('.tip'));
-    // the other pages are panels too; besides, turn(shown) is called when one is entered or left
-    const studio = () => {
+    // the other pages are panels too; setVisible is called when one is entered or left
+    const openStudio = () => {
       this.pages.go('studio');
-      this.live.soon();
+      this.live.pollSoon();
     };
-    const compare = (runs) => {
+    const openComparison = (runs) => {
       this.pages.go('compare', { runs, point: null });
-      this.live.soon();
+      this.live.pollSoon();
     };
-    this.places = {
+    this.pageViews = {
       inspect: new Inspect(view, { base: gradio.base, plotly: gradio.plotly, go: hooks.inspect }),
-      compare: new Compare(view, { base: gradio.base, go: compare }),
+      compare: new Compare(view, { base: gradio.base, go: openComparison }),
       lessons: new Lessons(view, {
         base: gradio.base,
         watching: gradio.watching,
-        studio,
+        openStudio,
         go: (changes) => this.pages.go('lessons', changes),
-        soon: () => this.live.soon(),
+        pollSoon: () => this.live.pollSoon(),
       }),
-      runs: new Runs(view, { base: gradio.base, studio, compare }),
+      runs: new Runs(view, { base: gradio.base, openStudio, openComparison }),
     };
     this.pages = new Pages(view, (page, popped) => {
       this.tips.hide();
-      for (const [name, place] of Object.entries(this.places)) place.turn(name === page, popped);
-      if (page === 'studio' && !popped && this.snap) this.#tell();
+      for (const [name, pageView] of Object.entries(this.pageViews))
+        pageView.setVisible(name === page, popped);
+      if (page === 'studio' && !popped && this.snap) this.#writeAddress();
       redraw();
     });
     this.foreignRun = new ForeignRunNotice(view, {
       inspect: hooks.inspect,
-      post: (what) => this.places.runs.post(what),
-      known: (run) =>
+      post: (path) => this.pageViews.runs.post(path),
+      runExists: (run) =>
         fetch(`${gradio.base}/kg/inspect/${encodeURIComponent(run)}`, { cache: 'no-store' }).then(
-          (answer) => answer.ok,
+          (response) => response.ok,
           () => true,
         ),
-      alone: () => this.stage.alone,
-      shown: () => this.live.soon(),
+      isAlone: () => this.stage.isAlone,
+      onShown: () => this.live.pollSoon(),
     });
     this.keys = new Keys(view, () => this.pages.page);
     this.#listen();
-    address.keepSwitches(view);
+    address.syncSwitches(view);
     this.stage = new Stage(view, gradio);
     this.live = follow(`${gradio.base}/kg/live`, {
       alive: () => view.isConnected,
-      onAway: (seconds) => {
-        const away = seconds > 2 ? seconds : 0;
-        if (away || this.away) {
-          this.away = away;
+      onOffline: (seconds) => {
+        const secondsOffline = seconds > 2 ? seconds : 0;
+        if (secondsOffline || this.secondsOffline) {
+          this.secondsOffline = secondsOffline;
           redraw();
         }
       },
-      onSnapshot: (snap) => this.#take(snap),
+      onSnapshot: (snap) => this.#onSnapshot(snap),
       headers: this.stage.headers,
-      onHeaders: (headers) => this.stage.hear(headers),
+      onHeaders: (headers) => this.stage.onHeaders(headers),
     });
   }
 
-  #take(/** @type {Snapshot} */ snap) {
-    this.taking = true; // address changes during this are not the user's
+  #onSnapshot(/** @type {Snapshot} */ snap) {
+    this.isUpdating = true; // address changes during the update are not the user's
     try {
-      this.#news(snap);
+      this.#update(snap);
     } finally {
-      this.taking = false;
+      this.isUpdating = false;
     }
   }
 
-  #news(/** @type {Snapshot} */ snap) {
-    const other =
+  #update(/** @type {Snapshot} */ snap) {
+    const isOtherRun =
       this.snap &&
       (this.snap.run !== snap.run ||
         this.snap.id !== snap.id ||
         this.snap.attempt !== snap.attempt);
-    const lost =
-      // the image was never finished
-      !ACTIVE.includes(snap.phase) && !snap.making && this.sel?.it >= snap.counters.iterations_done;
-    const foreign = !this.snap && this.foreignRun.meets(snap, ACTIVE.includes(snap.phase));
-    const came = this.foreignRun.came(snap); // selection and moment belong to the linked run
-    if (other && !came && snap.run !== this.foreignRun.asked) this.foreignRun.hide();
-    if (this.sel && (other || lost)) this.select(null, true);
+    const isLost =
+      // the selected image was never finished
+      !ACTIVE.includes(snap.phase) &&
+      !snap.making &&
+      this.selected?.it >= snap.counters.iterations_done;
+    const linksElsewhere = !this.snap && this.foreignRun.check(snap, ACTIVE.includes(snap.phase));
+    const linked = this.foreignRun.takeLinkedState(snap);
+    if (isOtherRun && !linked && snap.run !== this.foreignRun.requestedRun) this.foreignRun.hide();
+    if (this.selected && (isOtherRun || isLost)) this.select(null, true);
     this.snap = snap;
-    this.slots = slots(snap.class_indices);
+    this.colorSlots = slots(snap.class_indices);
     if (snap.making)
       snap.making = {
         ...decode(snap.making, snap),
         step: snap.making.step,
         steps: snap.making.steps,
       };
-    this.archive.turnTo(snap);
-    if (came) {
-      this.player.asked = came.t;
-      this.scatter.ask(came.pick);
+    this.archive.update(snap);
+    if (linked) {
+      this.player.requestedMoment = linked.t;
+      this.scatter.requestSelection(linked.pick);
     }
-    this.player.turnTo(snap);
-    if (foreign) this.#leaveLink();
-    if (came?.sel) this.select(came.sel);
+    this.player.update(snap);
+    if (linksElsewhere) this.#dropLink();
+    if (linked?.sel) this.select(linked.sel);
     this.schedule();
   }
 
   /**
-   * Name of the teacher's class with that index, whether or not it was selected; its number until
-   * the names arrive.
+   * Names a class of the teacher, whether or not it was selected. Until the names arrive, this is
+   * its number.
    */
   #nameOf(index) {
     const at = this.snap.class_indices.indexOf(index);
@@ -214,9 +218,9 @@ class Studio {
     if (this.namesOf !== name) {
       this.namesOf = name;
       this.names = null;
-      factsOf(this.gradio.base, name).then(
-        (found) => {
-          this.names = found.classes;
+      fetchFacts(this.gradio.base, name).then(
+        (facts) => {
+          this.names = facts.classes;
           this.schedule();
         },
         () => {},
@@ -227,9 +231,9 @@ class Studio {
 
   /** Draws once in the next animation frame, no matter how much has changed. */
   schedule() {
-    if (this.snap && !this.drawing)
-      this.drawing = requestAnimationFrame(() => {
-        this.drawing = 0;
+    if (this.snap && !this.pendingDraw)
+      this.pendingDraw = requestAnimationFrame(() => {
+        this.pendingDraw = 0;
         this.draw();
       });
   }
@@ -239,63 +243,66 @@ class Studio {
     const live = this.snap;
     const frame = this.player.frame();
     document.body.dataset.kg = live.phase;
-    document.body.classList.toggle('kg-away', this.away > 0);
-    /** @type {Shown} */
-    const now = { snapshot: live, moment: frame, selection: NOTHING };
-    for (const panel of [this.header, this.sidebar, ...Object.values(this.places)]) panel.draw(now);
+    document.body.classList.toggle('kg-away', this.secondsOffline > 0);
+    /** @type {PanelState} */
+    const liveState = { snapshot: live, moment: frame, selection: NO_SELECTION };
+    for (const panel of [this.header, this.sidebar, ...Object.values(this.pageViews)])
+      panel.draw(liveState);
     // hidden panels have no size to draw in
-    if (this.pages.page !== 'studio') return void this.status.draw(now);
+    if (this.pages.page !== 'studio') return void this.status.draw(liveState);
     if (live.run !== address.read('studio').run) address.write({ run: live.run }, true);
-    this.timeline.draw(now);
-    this.#where(frame);
+    this.timeline.draw(liveState);
+    this.#drawLag(frame);
     // keep the last view until the requested moment arrives
     if (frame.waiting) return void setTimeout(() => this.schedule(), 200);
-    /** @type {Shown} */
-    const shown = {
+    /** @type {PanelState} */
+    const state = {
       snapshot: snapshotAt(live, frame.past),
       moment: frame,
       selection: this.#selection(frame),
     };
-    for (const panel of this.panels) panel.draw(shown);
+    for (const panel of this.panels) panel.draw(state);
   }
 
   /** The selected image, if it is already there at that moment; otherwise one of the newest. */
   #selection(/** @type {Frame} */ frame) {
-    const pinned = this.sel?.it < frame.finished + Number(Boolean(frame.making));
-    const at = pinned ? this.sel : this.#newest(frame);
-    return { at, pinned, image: at && this.#image(at, frame) };
+    const pinned = this.selected?.it < frame.finishedIterations + Number(Boolean(frame.current));
+    const imageKey = pinned ? this.selected : this.#newest(frame);
+    return { imageKey, pinned, image: imageKey && this.#image(imageKey, frame) };
   }
 
   /** Without a selection, the page follows the newest batch, one class after another. */
   #newest(/** @type {Frame} */ frame) {
-    const group = frame.making ?? this.archive.group(frame.finished - 1);
+    const group = frame.current ?? this.archive.group(frame.finishedIterations - 1);
     if (!group?.tiles.length) return null;
     const c = group.iteration % this.snap.classes.length;
     const tile = group.tiles.find((t) => t.c === c) ?? group.tiles[0];
     return { it: group.iteration, pos: tile.pos };
   }
 
-  /** Everything known about an image, from the group that shows it or else from its sample. */
+  /**
+   * Collects what is known about an image, from the group that shows it or else from its sample.
+   */
   #image(/** @type {ImageKey} */ { it, pos }, /** @type {Frame} */ frame) {
-    const group = frame.making?.iteration === it ? frame.making : this.archive.group(it);
+    const group = frame.current?.iteration === it ? frame.current : this.archive.group(it);
     const tile = group?.byPos.get(pos);
     const finished = it < this.snap.counters.iterations_done;
     const sample = finished ? this.archive.sample(it, pos) : null;
-    // in a replay, what only the finished image has (its position, its predictions) is hidden until
-    // the end
+    // during a replay, hide what is only known of finished images (position, predictions) until the
+    // end
     if (tile)
       return {
         ...tile,
         it,
         finished,
-        replay: group.early,
-        step: group.early ? group.step : null,
-        cam: group.early ? null : tile.cam,
-        sample: group.early ? null : sample,
-        x: group.early ? null : (tile.x ?? sample?.x),
+        replayed: group.unfinished,
+        step: group.unfinished ? group.step : null,
+        cam: group.unfinished ? null : tile.cam,
+        sample: group.unfinished ? null : sample,
+        x: group.unfinished ? null : (tile.x ?? sample?.x),
         y: tile.y ?? sample?.y,
         z: tile.z ?? sample?.z,
-        piece: {
+        crop: {
           url: group.sheet,
           col: tile.col,
           row: tile.row,
@@ -303,76 +310,79 @@ class Studio {
           rows: group.rows,
         },
       };
-    return sample && { ...sample, it, pos, sample, finished, piece: { url: sample.image } };
+    return sample && { ...sample, it, pos, sample, finished, crop: { url: sample.image } };
   }
 
   /** Shows when this view lags behind the run, and offers to catch up. */
-  #where(/** @type {Frame} */ frame) {
+  #drawLag(/** @type {Frame} */ frame) {
     const note = this.view.querySelector('.p-gallery .note');
     const button = this.view.querySelector('.live-now');
     const { lag } = frame;
-    const { over } = this.player;
+    const { ended } = this.player;
     note.classList.toggle('lag', Boolean(lag));
-    const other = over ? this.sidebar.other(this.snap) : null;
+    const otherTeacher = ended ? this.sidebar.otherTeacher(this.snap) : null;
     setText(
       note,
       lag
-        ? `showing iteration ${num(lag.showing + 1)} · ${over ? 'the run ended' : 'live is'} at ${num(lag.live + 1)}`
-        : other
-          ? `from ${this.snap.teacher.title}; Start switches to ${other}`
+        ? `showing iteration ${num(lag.showing + 1)} · ${ended ? 'the run ended' : 'live is'} at ${num(lag.live + 1)}`
+        : otherTeacher
+          ? `from ${this.snap.teacher.title}; Start switches to ${otherTeacher}`
           : 'newest on the right',
     );
-    setText(button, lag ? (over ? 'Go to end' : 'Go live') : 'Play from the beginning');
-    setAttr(button, 'hidden', !lag && !(over && this.player.done));
-    setAttr(this.view.querySelector('.follow'), 'hidden', !this.sel);
+    setText(button, lag ? (ended ? 'Go to end' : 'Go live') : 'Play from the beginning');
+    setAttr(button, 'hidden', !lag && !(ended && this.player.iterationsDone));
+    setAttr(this.view.querySelector('.follow'), 'hidden', !this.selected);
   }
 
   /**
    * Selects an image, or follows the newest again.
-   * @param {ImageKey | null} at
-   * @param {boolean} [own] Done by the page, not by a person.
+   * @param {ImageKey | null} imageKey
+   * @param {boolean} [automatic] The page made the change, not a person.
    */
-  select(at, own = false) {
-    this.sel = at;
-    if (this.pages.page === 'studio') address.write({ sel: at }, own); // on other pages, `sel` belongs to that page
+  select(imageKey, automatic = false) {
+    this.selected = imageKey;
+    // on other pages, `sel` belongs to that page
+    if (this.pages.page === 'studio') address.write({ sel: imageKey }, automatic);
     this.schedule();
   }
 
-  /** Back from another page: what this one shows may have changed in the meantime. */
-  #tell() {
-    address.write({ run: this.snap.run, sel: this.sel, t: this.player.moment });
-    this.scatter.tell();
+  /**
+   * Writes this page's state on return from another page, because it may have changed meanwhile.
+   */
+  #writeAddress() {
+    address.write({ run: this.snap.run, sel: this.selected, t: this.player.addressMoment });
+    this.scatter.writeAddress();
   }
 
   /**
    * The address has changed, through Back or Forward or because the presenter shows something else.
    */
-  #turn(event) {
+  #onPopState(event) {
     if (this.pages.page !== 'studio') return;
     const { run, sel, t } = address.read('studio');
     if (this.snap && run && run !== this.snap.run) {
-      if (event.isTrusted) this.foreignRun.meets(this.snap, ACTIVE.includes(this.snap.phase));
-      else this.foreignRun.hide(); // it followed the presenter; nobody asked for it here
-      return this.#leaveLink();
+      if (event.isTrusted) this.foreignRun.check(this.snap, ACTIVE.includes(this.snap.phase));
+      else this.foreignRun.hide(); // the presenter changed the address, not the viewer
+      return this.#dropLink();
     }
     if (this.snap && t) this.player.seek(t);
     else if (this.snap && this.player.replaying && !this.player.playing) this.player.goLive();
-    if (sel?.it === this.sel?.it && sel?.pos === this.sel?.pos) return;
-    this.sel = sel;
+    if (sel?.it === this.selected?.it && sel?.pos === this.selected?.pos) return;
+    this.selected = sel;
     this.schedule();
   }
 
   /** The address belongs to another run. */
-  #leaveLink() {
+  #dropLink() {
     this.select(null, true);
     this.scatter.clear();
     this.player.goLive();
   }
 
-  #act(what) {
-    if (what === 'resume') this.gradio.resume();
-    if (what === 'start') document.getElementById('kg-start')?.click();
-    this.live.soon();
+  #onAction(action) {
+    if (action === 'resume') this.gradio.resume();
+    if (action === 'start') document.getElementById('kg-start')?.click();
+    this.live.pollSoon();
   }
 
   #listen() {
@@ -391,17 +401,17 @@ class Studio {
         address.write({ speed: /** @type {Address['speed']} */ (input.value) });
       });
     }
-    document.querySelector('#kg-buttons')?.addEventListener('click', () => this.live.soon());
-    addEventListener('popstate', (event) => this.#turn(event));
-    document.addEventListener('keydown', (event) => this.#press(event));
+    document.querySelector('#kg-buttons')?.addEventListener('click', () => this.live.pollSoon());
+    addEventListener('popstate', (event) => this.#onPopState(event));
+    document.addEventListener('keydown', (event) => this.#onKeydown(event));
   }
 
-  #press(event) {
+  #onKeydown(event) {
     if (event.key === 'Escape') {
       this.tips.hide();
       /** @type {HTMLElement} */ (this.view.querySelector('.peek')).hidden = true;
       this.header.close();
-      this.sidebar.sheet(false);
+      this.sidebar.setSheetOpen(false);
     }
     if (this.pages.page !== 'studio') return;
     // Space belongs to a focused button or link
@@ -409,18 +419,19 @@ class Studio {
     if (isTyping(event) || within('dialog') || (event.repeat && !event.key.startsWith('Arrow')))
       return;
     if (event.key === '.') this.sidebar.step();
-    // Space pauses the engine during a live run; when the run is over or an earlier moment is
-    // shown, it pauses this view
+    // Space pauses the engine during a live run. When the run is over or an earlier moment is
+    // shown, it pauses this view instead.
     if (event.key === ' ' && !within('input:not([type=radio]:checked), button, a, [role=button]')) {
       event.preventDefault();
-      if (this.player.replaying || (this.player.over && this.player.done)) this.player.toggle();
+      if (this.player.replaying || (this.player.ended && this.player.iterationsDone))
+        this.player.toggle();
       else this.sidebar.toggle();
     }
-    this.#travel(event, within);
+    this.#navigateTime(event, within);
   }
 
-  /** Arrows, Home and End move through time where nothing else uses them. */
-  #travel(event, within) {
+  /** Arrow keys, Home and End move through time unless the focused element uses them. */
+  #navigateTime(event, within) {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     const { player } = this;
     if (
@@ -430,12 +441,12 @@ class Studio {
       return;
     if (by) {
       event.preventDefault();
-      if (event.shiftKey) player.iterations(by);
-      else player.frames(by);
+      if (event.shiftKey) player.stepIterations(by);
+      else player.stepFrames(by);
     }
     if (event.key === 'Home') {
       event.preventDefault();
-      player.start();
+      player.goToStart();
     }
     if (event.key === 'End') {
       event.preventDefault();

@@ -2,14 +2,14 @@
 // line counts generator steps. Ticks below it are tests, marks above it are events; each one jumps
 // back to its moment.
 
-import { h, num, pct, put, s, setAttr } from '../core/dom.js';
+import { h, num, pct, setChildren, s, setAttr } from '../core/dom.js';
 import { momentAt } from '../store/moments.js';
 
-/** @import { Shown } from '../core/types.js' */
+/** @import { PanelState } from '../core/types.js' */
 /** @import { Player } from '../store/player.js' */
 
-const NEAR = 3;
-const WIDE = 16; // pixels: ticks, and signs, closer than this are merged
+const MIN_TICK_DISTANCE = 3;
+const MIN_SIGN_DISTANCE = 16; // pixels: ticks, and signs, closer than this are merged
 const ICONS = {
   start: 'M3 2h2v12H3zM14 2v12L6 8z',
   'iteration-back': 'M8 2v12L1 8zM15 2v12L8 8z',
@@ -46,7 +46,7 @@ export class Timeline {
     this.player = player;
     /** @type {HTMLElement} */
     this.root = view.querySelector('.timeline');
-    const button = (name, tip, act) =>
+    const button = (name, tip, action) =>
       h(
         'button',
         {
@@ -55,20 +55,20 @@ export class Timeline {
           'data-do': name,
           'aria-label': tip.split('.')[0],
           'data-tip': tip,
-          onclick: act,
+          onclick: action,
         },
         icon(name),
       );
     this.buttons = {
-      start: button('start', 'Go to the start. Key: Home', () => player.start()),
+      start: button('start', 'Go to the start. Key: Home', () => player.goToStart()),
       earlier: button('iteration-back', 'Back one iteration. Keys: Shift + left arrow', () =>
-        player.iterations(-1),
+        player.stepIterations(-1),
       ),
-      back: button('back', 'Back one frame. Key: left arrow', () => player.frames(-1)),
+      back: button('back', 'Back one frame. Key: left arrow', () => player.stepFrames(-1)),
       play: button('play', '', () => player.toggle()),
-      on: button('on', 'Forward one frame. Key: right arrow', () => player.frames(1)),
+      forward: button('on', 'Forward one frame. Key: right arrow', () => player.stepFrames(1)),
       later: button('iteration-on', 'Forward one iteration. Keys: Shift + right arrow', () =>
-        player.iterations(1),
+        player.stepIterations(1),
       ),
       end: button('end', '', () => player.goLive()),
     };
@@ -88,12 +88,12 @@ export class Timeline {
       this.fill,
       this.knob,
     );
-    put(
+    setChildren(
       this.root,
       h('div', { class: 't-moves' }, Object.values(this.buttons)),
       h('div', { class: 't-ribbon' }, this.track, this.marks),
     );
-    this.track.addEventListener('pointerdown', (e) => this.#drag(e));
+    this.track.addEventListener('pointerdown', (e) => this.#onPointerDown(e));
     this.track.addEventListener('keydown', (e) => {
       if (['PageUp', 'PageDown'].includes(e.key)) {
         e.preventDefault();
@@ -102,20 +102,20 @@ export class Timeline {
     });
     new ResizeObserver(() => {
       this.key = '';
-      if (this.last) this.draw(this.last);
+      if (this.state) this.draw(this.state);
     }).observe(this.track);
   }
 
   /**
    * Draws the line.
-   * @param {Shown} shown With the live snapshot: the line is of the whole run.
+   * @param {PanelState} state With the live snapshot: the line is of the whole run.
    */
-  draw(shown) {
-    this.last = shown;
-    const { snapshot: snap, moment: frame } = shown;
+  draw(state) {
+    this.state = state;
+    const { snapshot: snap, moment: frame } = state;
     const { player } = this;
     const { counters } = snap;
-    const { replaying, playing, over } = player;
+    const { replaying, playing, ended } = player;
     setAttr(this.root, 'hidden', snap.phase === 'empty');
     this.total = Math.max(1, counters.generator_steps);
     this.live = Math.min(this.total, counters.generator_step);
@@ -131,36 +131,37 @@ export class Timeline {
       'aria-valuetext',
       frame.past
         ? `iteration ${num(frame.past.iteration + 1)}, ${frame.past.step >= player.steps ? 'done' : `generator step ${num(frame.past.step + 1)}`}`
-        : over
+        : ended
           ? 'end'
           : 'live',
     );
-    const none = !counters.iterations_done;
-    const { start, earlier, back, play, on, later, end } = this.buttons;
-    for (const button of [start, earlier, back, play]) setAttr(button, 'disabled', none);
-    for (const button of [on, later]) setAttr(button, 'disabled', !replaying);
-    const still = playing || (!replaying && !over);
-    if (this.still !== still) {
-      this.still = still;
-      put(play, icon(still ? 'pause' : 'play'));
+    const isEmpty = !counters.iterations_done;
+    const { start, earlier, back, play, forward, later, end } = this.buttons;
+    for (const button of [start, earlier, back, play]) setAttr(button, 'disabled', isEmpty);
+    for (const button of [forward, later]) setAttr(button, 'disabled', !replaying);
+    const showsPause = playing || (!replaying && !ended);
+    if (this.showsPause !== showsPause) {
+      this.showsPause = showsPause;
+      setChildren(play, icon(showsPause ? 'pause' : 'play'));
     }
-    setAttr(play, 'aria-label', still ? 'Freeze this view' : 'Play');
+    setAttr(play, 'aria-label', showsPause ? 'Freeze this view' : 'Play');
     setAttr(
       play,
       'data-tip',
-      `${still ? 'Freeze this view. Training continues.' : `Replay how each batch was made, ${replaying ? 'from here' : 'from the beginning'}, at the selected speed.`} Replay reads from the run folder and never slows training.${over || replaying ? ' Key: space' : ''}`,
+      `${showsPause ? 'Freeze this view. Training continues.' : `Replay how each batch was made, ${replaying ? 'from here' : 'from the beginning'}, at the selected speed.`} Replay reads from the run folder and never slows training.${ended || replaying ? ' Key: space' : ''}`,
     );
-    setAttr(end, 'aria-label', over ? 'End of the run' : 'Live');
-    setAttr(end, 'data-tip', over ? 'Go to the end of the run. Key: End' : 'Go live. Key: End');
+    setAttr(end, 'aria-label', ended ? 'End of the run' : 'Live');
+    setAttr(end, 'data-tip', ended ? 'Go to the end of the run. Key: End' : 'Go live. Key: End');
     setAttr(end, 'disabled', !replaying);
-    this.#marks(snap);
+    this.#drawMarks(snap);
   }
 
   /** Marks and ticks, rebuilt only when they change. */
-  #marks(snap) {
+  #drawMarks(snap) {
     const { at, accuracy } = snap.curve;
     const width = this.track.clientWidth;
-    const what = snap.tested_on === 'synthetic' ? 'agrees with the teacher on' : 'correct on';
+    const description =
+      snap.tested_on === 'synthetic' ? 'agrees with the teacher on' : 'correct on';
     const key = JSON.stringify([
       snap.run,
       snap.attempt,
@@ -173,52 +174,60 @@ export class Timeline {
     ]);
     if (key === this.key || !width) return;
     this.key = key;
-    const tests = at.map((when, i) => [
-      when,
+    const tests = at.map((step, i) => [
+      step,
       'test',
-      `Test after ${num(snap.curve.images[i])} images: ${what} ${pct(accuracy[i], 1)} of the test images.`,
+      `Test after ${num(snap.curve.images[i])} images: ${description} ${pct(accuracy[i], 1)} of the test images.`,
     ]);
     const best =
       snap.best && at.length > 1
-        ? [[snap.best[0], 'best', `Best test: ${what} ${pct(snap.best[1], 1)} of the test images.`]]
+        ? [
+            [
+              snap.best[0],
+              'best',
+              `Best test: ${description} ${pct(snap.best[1], 1)} of the test images.`,
+            ],
+          ]
         : [];
     this.events = [...tests, ...snap.marks, ...best].sort((a, b) => a[0] - b[0]);
-    let next = Infinity; // of several in one place, the last: the chart shows that one too
-    const apart = tests
+    let nextX = Infinity; // of several in one place, the last: the chart shows that one too
+    const visibleTicks = tests
       .toReversed()
-      .filter(([when]) => {
-        const x = (when / this.total) * width;
-        const keep = next - x >= NEAR;
-        if (keep) next = x;
-        return keep;
+      .filter(([step]) => {
+        const x = (step / this.total) * width;
+        const isKept = nextX - x >= MIN_TICK_DISTANCE;
+        if (isKept) nextX = x;
+        return isKept;
       })
       .reverse();
-    put(
+    setChildren(
       this.marks,
-      [...apart, ...this.#signs([...snap.marks, ...best], width)].map(([when, kind, text]) =>
-        h(
-          'button',
-          {
-            type: 'button',
-            class: `t-mark ${kind}`,
-            tabindex: kind === 'test' ? -1 : 0,
-            style: { left: `${((100 * when) / this.total).toFixed(3)}%` },
-            'aria-label': text,
-            'data-tip': text,
-            onclick: () => this.#to(when),
-          },
-          SIGNS[kind] ?? '',
-        ),
+      [...visibleTicks, ...this.#mergeMarks([...snap.marks, ...best], width)].map(
+        ([step, kind, text]) =>
+          h(
+            'button',
+            {
+              type: 'button',
+              class: `t-mark ${kind}`,
+              tabindex: kind === 'test' ? -1 : 0,
+              style: { left: `${((100 * step) / this.total).toFixed(3)}%` },
+              'aria-label': text,
+              'data-tip': text,
+              onclick: () => this.#seekTo(step),
+            },
+            SIGNS[kind] ?? '',
+          ),
       ),
     );
   }
 
   /** Signs that would overlap are merged into the last one, whose text covers them all. */
-  #signs(marks, width) {
+  #mergeMarks(marks, width) {
     const groups = [];
     for (const mark of marks.sort((a, b) => a[0] - b[0])) {
       const group = groups.at(-1);
-      if (group && ((mark[0] - group.at(-1)[0]) / this.total) * width < WIDE) group.push(mark);
+      if (group && ((mark[0] - group.at(-1)[0]) / this.total) * width < MIN_SIGN_DISTANCE)
+        group.push(mark);
       else groups.push([mark]);
     }
     return groups.map((group) => [
@@ -228,8 +237,8 @@ export class Timeline {
     ]);
   }
 
-  #to(at) {
-    this.player.seek(momentAt(at, this.player.steps));
+  #seekTo(step) {
+    this.player.seek(momentAt(step, this.player.steps));
   }
 
   /**
@@ -237,20 +246,20 @@ export class Timeline {
    * @param {number} by
    */
   jump(by) {
-    const found =
+    const event =
       by > 0
         ? this.events?.find(([at]) => at > this.at)
         : this.events?.findLast(([at]) => at < this.at);
-    if (found) this.#to(found[0]);
+    if (event) this.#seekTo(event[0]);
     else if (by > 0) this.player.goLive();
-    else this.player.start();
+    else this.player.goToStart();
   }
 
-  #drag(event) {
-    if (event.button || !this.last?.snapshot.counters.iterations_done) return;
+  #onPointerDown(event) {
+    if (event.button || !this.state?.snapshot.counters.iterations_done) return;
     const { left, width } = this.track.getBoundingClientRect();
     const { track } = this;
-    const move = (e) =>
+    const onMove = (e) =>
       this.player.seek(
         momentAt(
           Math.round(Math.min(1, Math.max(0, (e.clientX - left) / width)) * this.total),
@@ -258,15 +267,15 @@ export class Timeline {
         ),
         true,
       );
-    const drop = () => {
-      track.removeEventListener('pointermove', move);
-      track.removeEventListener('pointerup', drop);
-      track.removeEventListener('pointercancel', drop);
+    const onUp = () => {
+      track.removeEventListener('pointermove', onMove);
+      track.removeEventListener('pointerup', onUp);
+      track.removeEventListener('pointercancel', onUp);
     };
     track.setPointerCapture(event.pointerId);
-    track.addEventListener('pointermove', move);
-    track.addEventListener('pointerup', drop);
-    track.addEventListener('pointercancel', drop);
-    move(event);
+    track.addEventListener('pointermove', onMove);
+    track.addEventListener('pointerup', onUp);
+    track.addEventListener('pointercancel', onUp);
+    onMove(event);
   }
 }
