@@ -40,7 +40,7 @@ FLAGS = [
     "--disable-sync",
 ]
 FIRST_IMAGE = (
-    "() => [...document.querySelectorAll('.gallery .grp')].some((g) =>"
+    "() => [...document.querySelectorAll('.gallery .image-group')].some((g) =>"
     " g.style.getPropertyValue('--sheet').includes('url'))"
 )
 

@@ -109,9 +109,9 @@ def test_a_link_of_another_run_opens_the_same_view(visit: Visit, app: App):
         ),
     )
     expect(studio.see(".p-gallery .note")).to_contain_text("showing iteration 5")
-    assert studio.see(".strange").is_hidden()
+    assert studio.see(".foreign-run").is_hidden()
     lost = visit(query="?run=nowhere&sel=3:7")
-    bar = lost.see(".strange")
+    bar = lost.see(".foreign-run")
     expect(bar).to_contain_text("There is no run with that name here.")
     lost.until("the address is of what is shown", lambda: parameters(lost) == {"run": "another"})
     bar.get_by_role("button", name="Close").click()
@@ -128,7 +128,7 @@ def test_while_a_run_is_going_a_link_of_another_says_so(
     start_little(studio)
     going = studio.snapshot()["run"]
     late = visit(query="?run=recorded-fashion-live&sel=3:7")
-    bar = late.see(".strange")
+    bar = late.see(".foreign-run")
     expect(bar).to_contain_text(
         f"This link points to run recorded-fashion-live, but the Studio is showing {going}."
     )

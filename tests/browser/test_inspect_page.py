@@ -93,7 +93,7 @@ def pixels(studio: Studio, selector: str = ".in-image .pic-lg .pix") -> list[int
 def captions(studio: Studio) -> list[str]:
     """Of the tiles in sight, in reading order."""
     return studio.page.evaluate(
-        "() => [...document.querySelectorAll('.w-tile')].sort((a, b) => a.index -"
+        "() => [...document.querySelectorAll('.grid-tile')].sort((a, b) => a.index -"
         " b.index).map((tile) => tile.lastChild.textContent)"
     )
 
@@ -103,7 +103,7 @@ def shown(studio: Studio) -> list[tuple[int, int]]:
     return [
         (int(it) - 1, int(pos) - 1)
         for it, pos in studio.page.evaluate(
-            "() => [...document.querySelectorAll('.w-tile')].sort((a, b) => a.index -"
+            "() => [...document.querySelectorAll('.grid-tile')].sort((a, b) => a.index -"
             " b.index).map((tile) => /iteration ([0-9]+), image"
             " ([0-9]+)/.exec(tile.ariaLabel).slice(1))"
         )
@@ -166,10 +166,10 @@ def test_each_term_is_told_among_its_batch(studio: Studio, batches, app: App):
         "other iterations' statistics", lambda: bn.locator(".tick").count() == len(batches)
     )
     assert "whole batch" in bn.inner_text()
-    assert not studio.see(".because").first.is_visible()
+    assert not studio.see(".explanation").first.is_visible()
     studio.page.get_by_role("button", name="Why does it look like this?").click()
     assert (
-        studio.see(".because").first.inner_text().endswith(".")
+        studio.see(".explanation").first.inner_text().endswith(".")
         and "other iterations" in bn.inner_text()
     )
     studio.page.get_by_role("button", name="Why does it look like this?").click()
@@ -270,8 +270,8 @@ def test_all_of_a_class_sorted_and_filtered(studio: Studio, batches):
     studio.until("all of them", lambda: count(studio) == f"{len(mine)} images")
     assert studio.query["class"] == str(c) and "sel" not in studio.query and shown(studio) == mine
     studio.page.get_by_label("Sort by", exact=True).select_option("kr")
-    studio.see(".way").click()
-    assert studio.query["sort"] == "-kr" and "highest first" in studio.text(".way")
+    studio.see(".direction").click()
+    assert studio.query["sort"] == "-kr" and "highest first" in studio.text(".direction")
     losses = [float(f"{batches[i]['parts'][k, kr]:.5g}") for i, k in mine]
     order = [mine[k] for k in sorted(range(len(mine)), key=lambda k: -losses[k])]
     studio.until("the highest first", lambda: shown(studio) == order)
@@ -330,7 +330,7 @@ def test_a_copied_address_shows_the_same(studio: Studio, browser: Browser):
         other.until(
             "the same list", lambda: count(other) == count(studio) and shown(other) == shown(studio)
         )
-        other.see(".w-tile").first.click()
+        other.see(".grid-tile").first.click()
         other.until("the first image", lambda: other.see(".in-image").is_visible())
         other.page.keyboard.press("ArrowRight")
         other.until("the next of the list", lambda: other.selected == shown(studio)[1])
@@ -350,27 +350,29 @@ def test_of_many_images_only_those_in_sight_are_elements(studio: Studio):
     studio.wait_drawn()
     studio.until("all of them", lambda: count(studio) == f"{10 * MANY} images")
     studio.until("tiles", lambda: captions(studio))
-    wall = studio.see(".wall")
+    wall = studio.see(".image-grid")
     most = 0
     for _ in range(20):
         wall.evaluate("(wall) => { wall.scrollTop += 150; }")
         studio.page.wait_for_timeout(50)
-        most = max(most, studio.see(".w-tile").count())
+        most = max(most, studio.see(".grid-tile").count())
     assert 0 < most < 300 < 10 * MANY
     shares = [int(text.split("%")[0]) for text in captions(studio)]
     assert shares == sorted(shares, reverse=True) and shares[0] < 100
 
 
 def test_back_comes_to_the_same_place(studio: Studio):
-    wall = studio.see(".wall")
+    wall = studio.see(".image-grid")
     top = wall.evaluate("(wall) => wall.scrollTop")
     assert top > 500
     middle = studio.page.evaluate(
-        "() => { const box = document.querySelector('.wall').getBoundingClientRect(); return"
-        " document.elementFromPoint(box.x + 60, box.y + box.height / 2).closest('.w-tile').index; }"
+        "() => { const box = document.querySelector('.image-grid').getBoundingClientRect(); return"
+        " document.elementFromPoint(box.x + 60, box.y + box.height / 2)"
+        ".closest('.grid-tile').index; }"
     )
     tile = studio.page.evaluate_handle(
-        "(i) => [...document.querySelectorAll('.w-tile')].find((tile) => tile.index === i)", middle
+        "(i) => [...document.querySelectorAll('.grid-tile')].find((tile) => tile.index === i)",
+        middle,
     ).as_element()
     label = tile.get_attribute("aria-label")
     tile.click()
@@ -422,7 +424,7 @@ def test_at_phone_width_nothing_is_cut(studio: Studio, browser: Browser):
 
 
 def look_at(phone: Studio, a_class: bool) -> None:
-    phone.until("the page", lambda: phone.see(".strip, .w-tile").count())
+    phone.until("the page", lambda: phone.see(".strip, .grid-tile").count())
     assert phone.width() == PHONE[0]
     if not a_class:
         return
@@ -431,8 +433,8 @@ def look_at(phone: Studio, a_class: bool) -> None:
     phone.until(
         "tiles there",
         lambda: phone.page.evaluate(
-            "[...document.querySelectorAll('.w-tile')].some((t) => { const { top } ="
+            "[...document.querySelectorAll('.grid-tile')].some((t) => { const { top } ="
             " t.getBoundingClientRect(); return top > 0 && top < innerHeight; })"
         ),
     )
-    assert phone.see(".w-tile").count() < 200
+    assert phone.see(".grid-tile").count() < 200

@@ -118,7 +118,7 @@ def test_a_click_on_a_point_selects_the_same_image_everywhere(studio: Studio):
     label = tile.get_attribute("aria-label")
     assert tile.evaluate("tile => tile.tile.pos") == pos and f"iteration {iteration + 1}," in label
     name = label.split(",")[0]
-    assert studio.text(".quad figure:first-child small").startswith(f"{name}, ")
+    assert studio.text(".key-figures figure:first-child small").startswith(f"{name}, ")
     assert studio.text(".card .who").startswith(
         name
     ) and f"iteration {iteration + 1}" in studio.text(".card .who")

@@ -142,7 +142,7 @@ def test_the_whole_method_runs_and_is_shown(visit: Visit):
     seen = {}
     for i, text in enumerate(labels.all_inner_texts()):
         side = 20 if "20 px" in text else 24
-        tile = studio.see(".gallery .grp").nth(i).locator(".tile:not(:disabled)").first
+        tile = studio.see(".gallery .image-group").nth(i).locator(".tile:not(:disabled)").first
         assert tile.bounding_box()["width"] % side == 0, (
             "an image's pixel is a whole number of the screen's"
         )
@@ -182,7 +182,7 @@ def test_the_whole_method_runs_and_is_shown(visit: Visit):
     finished = next(
         i for i, text in enumerate(labels.all_inner_texts()) if text.startswith("iteration")
     )
-    studio.see(".gallery .grp").nth(finished).locator(".tile:not(:disabled)").first.click()
+    studio.see(".gallery .image-group").nth(finished).locator(".tile:not(:disabled)").first.click()
     studio.until(
         "each part of the image's loss", lambda: studio.see(".card .terms > div").count() == 5
     )

@@ -107,7 +107,7 @@ def test_stop_lets_go_of_an_image_that_was_never_finished(little_run: Studio):
     studio.wait_phase("paused")
     while studio.snapshot()["making"] is None:
         studio.step("Generator")
-    studio.see(".gallery .grp").last.locator(".tile:not(:disabled)").first.click()
+    studio.see(".gallery .image-group").last.locator(".tile:not(:disabled)").first.click()
     studio.until("a selection", lambda: "sel" in studio.query)
     studio.press("Stop")
     studio.wait_phase("stopped")

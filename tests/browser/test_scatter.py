@@ -113,30 +113,30 @@ def test_a_lasso_brings_exactly_the_images_inside_into_the_gallery(
     ]
     use(studio, "Lasso")
     drag(studio, (0.2, 0.2), (0.6, 0.2), (0.6, 0.7), (0.2, 0.7))
-    studio.until("the selection", lambda: studio.see(".picked .one").count())
+    studio.until("the selection", lambda: studio.see(".selection .one").count())
     assert (
-        studio.text(".picked .counts b") == f"{len(inside)} selected"
+        studio.text(".selection .counts b") == f"{len(inside)} selected"
         and studio.see(".gallery").is_hidden()
     )
     shown = set(
-        studio.see(".picked .one").evaluate_all("all => all.map((one) => one.dataset.image)")
+        studio.see(".selection .one").evaluate_all("all => all.map((one) => one.dataset.image)")
     )
     more = studio.see("[aria-label='More images']")
     while more.is_visible() and more.is_enabled():
         more.click()
         shown |= set(
-            studio.see(".picked .one").evaluate_all("all => all.map((one) => one.dataset.image)")
+            studio.see(".selection .one").evaluate_all("all => all.map((one) => one.dataset.image)")
         )
     assert shown == {f"{p['it']}:{p['pos']}" for p in inside}
     labels = [open_run(ended).batch(p["it"])["labels"][p["pos"]] for p in inside]
     counts = {standin.CLASSES[c]: labels.count(c) for c in set(labels)}
-    assert all(f"{name} {n}" in studio.text(".picked .counts") for name, n in counts.items())
+    assert all(f"{name} {n}" in studio.text(".selection .counts") for name, n in counts.items())
     bright = studio.page.evaluate(
         "() => { const { points } = document.querySelector('.scatter').cloud; return"
         " points.keys.filter((_, i) => !points.faded[i]); }"
     )
     assert set(bright) == shown, "others stand back"
-    one = studio.see(".picked .one").first
+    one = studio.see(".selection .one").first
     one.click()
     studio.until(
         "the image is selected",
@@ -152,8 +152,8 @@ def test_a_lasso_brings_exactly_the_images_inside_into_the_gallery(
     again.until(
         "the same selection",
         lambda: (
-            again.see(".picked .one").count()
-            and again.text(".picked .counts b") == f"{len(inside)} selected"
+            again.see(".selection .one").count()
+            and again.text(".selection .counts b") == f"{len(inside)} selected"
         ),
     )
 
@@ -164,7 +164,7 @@ def test_in_space_a_lasso_is_of_the_screen_and_not_in_the_address(
     studio = opened("?dim=3")
     use(studio, "Lasso")
     drag(studio, (0.25, 0.15), (0.75, 0.15), (0.75, 0.85), (0.25, 0.85))
-    studio.until("the selection", lambda: studio.see(".picked .one").count())
+    studio.until("the selection", lambda: studio.see(".selection .one").count())
     assert "pick" not in studio.query and studio.query["dim"] == "3"
 
 
@@ -173,7 +173,7 @@ def test_a_class_is_selected_with_the_keyboard(opened: Callable[..., Studio], en
     studio.page.get_by_role("button", name="Select all images of Dress").focus()
     studio.page.keyboard.press("Enter")
     n = sum(int((open_run(ended).batch(i)["labels"] == 3).sum()) for i in range(EPOCHS))
-    studio.until("all dresses", lambda: studio.text(".picked .counts b") == f"{n} selected")
+    studio.until("all dresses", lambda: studio.text(".selection .counts b") == f"{n} selected")
     assert studio.page.evaluate(
         "() => { const { points } = document.querySelector('.scatter').cloud; return"
         " points.c.every((c, i) => points.dimmed[i] === (c !== 3)); }"
@@ -183,8 +183,8 @@ def test_a_class_is_selected_with_the_keyboard(opened: Callable[..., Studio], en
     again.until(
         "all dresses by a link",
         lambda: (
-            again.see(".picked .counts").is_visible()
-            and again.text(".picked .counts b") == f"{n} selected"
+            again.see(".selection .counts").is_visible()
+            and again.text(".selection .counts b") == f"{n} selected"
         ),
     )
     studio.press("Clear selection")

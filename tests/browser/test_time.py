@@ -195,9 +195,9 @@ def test_nothing_that_only_later_moments_know_is_on_the_page(
     assert (
         not studio.cells("CAM")
         and not studio.cells("Missing")
-        and "in progress" in studio.text(".quad figure")
+        and "in progress" in studio.text(".key-figures figure")
     )
-    labels = studio.see(".grp .g-label").all_inner_texts()
+    labels = studio.see(".image-group .g-label").all_inner_texts()
     assert labels[-1].startswith("iteration 12, step 2") and labels[-2].startswith("iteration 11")
     assert {point["it"] for point in studio.points("synthetic")} <= set(
         range(11)

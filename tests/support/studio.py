@@ -39,7 +39,7 @@ T = TypeVar("T")
 # The grey values of the newest group's sheet, decoded as the browser shows it; null while there is
 # none.
 SHEET = """async () => {
-  const group = [...document.querySelectorAll('.gallery .grp')].at(-1);
+  const group = [...document.querySelectorAll('.gallery .image-group')].at(-1);
   const url = group && /url\\("(.*)"\\)/.exec(group.style.getPropertyValue('--sheet'))?.[1];
   if (!url) return null;
   const image = new Image();
@@ -226,7 +226,7 @@ class Studio:
     def cells(self, title: str) -> list[str]:
         """The numbers of a map of the key region: CAM, Target or Missing."""
         return (
-            self.page.locator(".quad figure", has=self.page.get_by_text(title, exact=True))
+            self.page.locator(".key-figures figure", has=self.page.get_by_text(title, exact=True))
             .locator(".map i")
             .all_inner_texts()
         )

@@ -1,4 +1,4 @@
-// The invitation: a QR code and a link, readable from the last row.
+// The invitation: a QR code and a link, large enough to read from the last row.
 
 import { modal } from '../core/dialog.js';
 import { h, setChildren, setText } from '../core/dom.js';

@@ -1,17 +1,17 @@
-// Presenting to an audience. The presenter's page sends its address to the server; viewers' pages
-// follow it until their user navigates elsewhere, and again on request.
+// Presenting to an audience. The presenter's page sends its address to the server. A viewer's page
+// follows it until the viewer navigates elsewhere, and again on request.
 
 import { follow, shared } from '../core/address.js';
 import { InviteDialog } from './invite_dialog.js';
 import { h, setChildren, setAttr, setText } from '../core/dom.js';
 
-// for this many milliseconds after a click or key, an address change counts as the user's
+// an address change this soon after a click or key press counts as the viewer's
 const RECENT_MS = 1000;
 const STORAGE_KEY = 'kgen-follow';
 
 const isEqual = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
-/** The presenter leads, the audience follows. */
+/** Connects this page to the presentation, as the presenter or as a viewer. */
 export class Stage {
   /**
    * @param {HTMLElement} view
@@ -30,7 +30,7 @@ export class Stage {
       this.participant = audience;
       this.headers['X-KGen-Page'] = audience.pageId;
     }
-    /** Resolves to whether there is no audience, so that nobody else's page would change. */
+    /** Resolves to true if there is no audience whose pages would change. */
     this.isAlone = new Promise((resolveAlone) => {
       this.resolveAlone = resolveAlone;
     });
@@ -38,7 +38,7 @@ export class Stage {
   }
 
   /**
-   * Takes the headers of a poll's response.
+   * Handles the headers of a poll's response.
    * @param {Headers} headers
    */
   onHeaders(headers) {
@@ -61,7 +61,7 @@ export class Stage {
     this.participant = new Presenter(this.nav, this.base, identity.links);
   }
 
-  /** The server has a different page for our role; reloads once, not forever. */
+  /** Reloads the page to get the one for this role, at most once in ten seconds. */
   #reloadOnce() {
     if (Date.now() - Number(sessionStorage.getItem('kgen-turned') ?? 0) < 10_000) return;
     sessionStorage.setItem('kgen-turned', String(Date.now()));
@@ -139,7 +139,7 @@ class Presenter {
   }
 }
 
-/** A viewer's side: follows the presenter until its user goes elsewhere. */
+/** A viewer's side: follows the presenter until the viewer goes elsewhere. */
 class Audience {
   /** @param {HTMLElement} nav */
   constructor(nav) {
@@ -147,7 +147,7 @@ class Audience {
       .map((byte) => byte.toString(16).padStart(2, '0'))
       .join('');
     const stored = sessionStorage.getItem(STORAGE_KEY);
-    // a link to a specific view shows that view
+    // a link to a specific view opens that view
     this.following = stored ? stored === 'on' : !Object.keys(shared()).length;
     this.lastInputAt = -RECENT_MS;
     this.status = h('span', { class: 'muted', role: 'status' });
@@ -190,7 +190,7 @@ class Audience {
     if (this.following) this.#goToPresenter();
   }
 
-  /** What the presenter shows; null before the first update. */
+  /** Returns what the presenter shows, or null before the first update. */
   #presenterView() {
     return this.latest ? shared(this.latest.slice(this.latest.indexOf(';') + 1)) : null;
   }

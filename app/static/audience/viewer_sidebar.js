@@ -17,7 +17,7 @@ export class ViewerSidebar {
 
   /**
    * Lists the settings of the run.
-   * @param {PanelState} shown With the live snapshot.
+   * @param {PanelState} state With the live snapshot.
    */
   draw({ snapshot: snap }) {
     teacherCard(snap);
@@ -56,9 +56,9 @@ export class ViewerSidebar {
     );
   }
 
-  // the rest of the presenter's sidebar interface
+  // the other methods of the presenter's sidebar
   /**
-   * Names the form's teacher if it is not the run's; viewers have no form.
+   * Returns null: viewers have no form that could name another teacher.
    * @returns {string | null}
    */
   otherTeacher() {
@@ -66,7 +66,7 @@ export class ViewerSidebar {
   }
 
   /**
-   * Opens or closes the phone's sheet; there is none here.
+   * Does nothing: the viewers' sidebar has no sheet on phones.
    */
   setSheetOpen() {}
   /** Pauses or continues the run; viewers cannot. */

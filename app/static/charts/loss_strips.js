@@ -166,7 +166,7 @@ export function draw(root, terms, snap, sharedValues, facts) {
             h('b', null, formatLoss(imageValue)),
             h('small', null, isShared ? 'whole batch' : rank.replace(/ of .*/, ' lower')),
           ),
-          h('p', { class: 'because' }, explanation),
+          h('p', { class: 'explanation' }, explanation),
         );
       }),
   );

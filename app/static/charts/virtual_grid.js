@@ -33,7 +33,7 @@ export class VirtualGrid {
   constructor(host, { open, describe }) {
     this.host = host;
     /** @type {HTMLElement} */
-    this.inner = host.querySelector('.wall-in');
+    this.inner = host.querySelector('.image-grid-inner');
     this.open = open;
     this.describe = describe;
     /** @type {Map<number, GridNode>} */
@@ -48,7 +48,7 @@ export class VirtualGrid {
     addEventListener('scroll', () => this.#scheduleDraw(), { capture: true, passive: true });
     new ResizeObserver(() => this.#scheduleDraw()).observe(host);
     host.addEventListener('click', (e) => {
-      const tile = /** @type {HTMLElement} */ (e.target).closest('.w-tile');
+      const tile = /** @type {HTMLElement} */ (e.target).closest('.grid-tile');
       if (tile) this.open(/** @type {GridNode} */ (tile).index);
     });
     host.addEventListener('keydown', (e) => this.#onKeydown(e));
@@ -134,8 +134,8 @@ export class VirtualGrid {
       this.unusedNodes.pop() ??
       h(
         'button',
-        { type: 'button', class: 'w-tile', tabindex: -1 },
-        h('span', { class: 'w-pic' }),
+        { type: 'button', class: 'grid-tile', tabindex: -1 },
+        h('span', { class: 'grid-picture' }),
         h('small'),
       );
     this.nodes.set(i, node);

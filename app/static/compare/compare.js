@@ -107,7 +107,7 @@ export class Compare {
 
   /**
    * Refreshes if the Studio's run has changed, because it may be one of those compared.
-   * @param {PanelState} shown With the live snapshot.
+   * @param {PanelState} state With the live snapshot.
    */
   draw({ snapshot: snap }) {
     const studioKey = `${snap.run} ${snap.phase}`;

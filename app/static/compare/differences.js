@@ -23,7 +23,7 @@ export class Differences {
 
   /**
    * Draws the table if it has changed.
-   * @param {PanelState<Comparison, AxisPosition, null>} shown
+   * @param {PanelState<Comparison, AxisPosition, null>} state
    */
   draw({ snapshot: { response, loadedRuns } }) {
     if (!response.table) return;

@@ -24,7 +24,7 @@ export class RunCards {
 
   /**
    * Draws the cards if they have changed.
-   * @param {PanelState<Comparison, null, null>} shown
+   * @param {PanelState<Comparison, null, null>} state
    */
   draw({ snapshot: { runs } }) {
     const key = JSON.stringify(
@@ -58,7 +58,7 @@ export class RunCards {
               [run.title, stateName(run.state)].filter(Boolean).join(' · '),
             ),
             run.note && h('p', { class: 'said' }, run.note),
-            run.fault && h('p', { class: 'wrong', role: 'alert' }, run.fault),
+            run.fault && h('p', { class: 'error-message', role: 'alert' }, run.fault),
             run.key &&
               h(
                 'button',

@@ -53,7 +53,7 @@ export async function openRunPicker(base, names, max, onDone) {
       list,
       h(
         'p',
-        { class: 'wrong', role: 'alert' },
+        { class: 'error-message', role: 'alert' },
         error instanceof TypeError ? 'The server is not responding.' : error.message,
       ),
     );

@@ -17,7 +17,7 @@ export class Verdict {
 
   /**
    * Draws the sentences if they have changed.
-   * @param {PanelState<Comparison, null, null>} shown
+   * @param {PanelState<Comparison, null, null>} state
    */
   draw({ snapshot: { response, runs } }) {
     const { verdict, spread } = response ?? {};

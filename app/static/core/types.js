@@ -1,15 +1,15 @@
-// Types that several modules share, for editors and `tsc`; nothing here runs. The server's
-// responses are described as far as the page reads them.
+// Types shared by several modules, for editors and `tsc`. Nothing here runs. Of the server's
+// responses, only the parts that the page reads are described.
 
 /**
  * Attributes and listeners of a new element: `class`, `style` as an object of properties, and
- * `onclick` and the like as functions. Null and false are left out, true is an empty attribute.
+ * `onclick` and the like as functions. Null and false are skipped; true makes an empty attribute.
  * @typedef {Record<string, any>} Props
  */
 
 /**
- * The content of an element: nodes, strings and numbers, nested in arrays at most twice; null and
- * false are left out.
+ * The content of an element: nodes, strings and numbers, in arrays nested at most two levels deep.
+ * Null and false are skipped.
  * @typedef {any} Child
  */
 
@@ -19,7 +19,7 @@
 // --- the address
 
 /**
- * New values of address parameters by name; null removes one.
+ * New values of address parameters by name. Null removes a parameter.
  * @typedef {Partial<Address>} Changes
  */
 
@@ -31,18 +31,18 @@
 /** @typedef {ImageKey & { c: number }} ImageOfClass */
 
 /**
- * A moment of the run: the last completed generator step, counted from 0; without a step, or with
- * the number of steps, the end of the iteration.
+ * A moment of the run: the last completed generator step, counted from 0. If `step` is missing or
+ * equals the number of steps, it is the end of the iteration.
  * @typedef {{ iteration: number, step?: number }} Moment
  */
 
 /**
- * The selection in the scatter plot: a class, a lasso as text, or a lasso within a class.
+ * A selection in the scatter plot: a class, a lasso as text, or a lasso within a class.
  * @typedef {{ selectedClass?: number | null, lasso?: string | null }} ScatterSelection
  */
 
 /**
- * What the address says, by the names of its parameters (address.js).
+ * The values of the address parameters, by name (address.js).
  * @typedef {object} Address
  * @property {string} tab The page.
  * @property {string | null} run
@@ -56,23 +56,23 @@
  * @property {'numbers' | 'surface'} as
  * @property {'full' | 'watch' | 'slow'} speed
  * @property {number | null} class
- * @property {string | null} sort Read by image_filter.js, which knows the columns.
+ * @property {string | null} sort Parsed by image_filter.js, which defines the columns.
  * @property {string | null} where Likewise.
  * @property {number | null} step A generator step of the selected image.
  * @property {'numbers' | 'surface'} maps
- * @property {string[]} runs Compared ones.
+ * @property {string[]} runs The compared runs.
  * @property {Axis} by
- * @property {number | null} point A place on that axis; null is its end.
+ * @property {number | null} point A position on that axis; null is its end.
  * @property {string | null} lesson
  * @property {string | null} term
  * @property {'light' | 'dark' | null} __theme
  */
 
 /**
- * A parameter of the address. `parse` returns undefined for what is malformed.
+ * A parameter of the address. `parse` returns undefined for malformed texts.
  * @template T
  * @typedef {object} Parameter
- * @property {string[]} pages The pages that have it.
+ * @property {string[]} pages The pages that use it.
  * @property {'keep' | 'unshared' | 'ignore' | 'remove'} elsewhere
  * @property {boolean} [personal]
  * @property {T} defaultValue
@@ -83,7 +83,7 @@
 // --- the snapshot, /kg/live
 
 /**
- * One resolution of the run; iterations alternate between them.
+ * One resolution of the run. Iterations alternate between the resolutions.
  * @typedef {object} Scale
  * @property {number} side Pixels.
  * @property {number} batch Images per iteration.
@@ -108,13 +108,13 @@
  */
 
 /**
- * A run's own term.
+ * A custom term of a run.
  * @typedef {{ name: string, title: string, tip: string, weight: number, color?: string }}
  *   CustomTerm
  */
 
 /**
- * A run's own loss terms, which are not in the table.
+ * A run's custom loss terms, which are not in the table.
  * @typedef {object} WithCustomTerms
  * @property {CustomTerm[]} [own_terms]
  */
@@ -226,7 +226,7 @@
  */
 
 /**
- * What was known at an earlier moment, or as much of it as has arrived.
+ * What was known at an earlier moment, or the part of it that has arrived.
  * @typedef {object} Past
  * @property {number} at In generator steps of the run.
  * @property {number} iteration
@@ -243,7 +243,7 @@
 // --- images
 
 /**
- * An image of a group and its place on the group's sheet.
+ * An image of a group and its position on the group's sheet.
  * @typedef {object} Tile
  * @property {number} pos Position in the batch.
  * @property {number} c Class.
@@ -257,7 +257,8 @@
  */
 
 /**
- * The shown images of one iteration on one sheet. A replayed one has `whole`, the finished group.
+ * The images shown of one iteration, on one sheet. During a replay, `finishedGroup` is the group at
+ * the end of the iteration.
  * @typedef {object} Group
  * @property {number} iteration
  * @property {number} side
@@ -279,16 +280,16 @@
 /**
  * What the Studio draws at a moment.
  * @typedef {object} Frame
- * @property {number} finishedIterations Iterations that count as finished.
- * @property {Group | null} current The group in the last place.
+ * @property {number} finishedIterations Number of iterations shown as finished.
+ * @property {Group | null} current The group shown last.
  * @property {Past | null} past Null when live.
  * @property {{ showing: number, live: number } | null} lag Iterations.
- * @property {boolean} [waiting] The moment has not arrived yet.
+ * @property {boolean} [waiting] The moment's data has not arrived yet.
  */
 
 /**
- * What a page shows, as it hands it to each of its panels: what is known of the run, when, and what
- * of it. A panel takes what it needs, and skips what has not changed since it last drew.
+ * What a page passes to each of its panels: the run's data, the moment, and the selection. A panel
+ * uses what it needs, and skips the work if nothing has changed since it last drew.
  * @template [Snap=Snapshot]
  * @template [Time=Frame]
  * @template [Selected=Selection]
@@ -299,16 +300,16 @@
  */
 
 /**
- * A part of a page. Elements and services are arguments of its constructor.
+ * A part of a page. Its constructor takes the elements and services that it needs.
  * @template [S=PanelState]
  * @typedef {{ draw(shown: S): void }} Panel
  */
 
 /**
- * The image that the Studio's panels are about.
+ * The image that the Studio's panels show.
  * @typedef {object} Selection
  * @property {ImageKey | null} imageKey
- * @property {boolean} pinned A person selected it; otherwise it is one of the newest batch.
+ * @property {boolean} pinned A person selected it; otherwise it comes from the newest batch.
  * @property {DisplayedImage | null} image Null until it is known.
  */
 
@@ -335,7 +336,7 @@
  */
 
 /**
- * A piece of a contact sheet, or a whole image.
+ * A crop of a contact sheet, or a whole image.
  * @typedef {object} Crop
  * @property {string} url
  * @property {number} [col]
@@ -477,12 +478,12 @@
  */
 
 /**
- * What the Inspect page shows of an image; the neighbors are null until they arrive.
+ * What the Inspect page shows of an image. The neighbors are null until they arrive.
  * @typedef {{ image: ImageDetail, neighbors: Neighbors | null }} ImageAndNeighbors
  */
 
 /**
- * What the Inspect page shows of a class; order and filter are as in the address.
+ * What the Inspect page shows of a class. Order and filter are as in the address.
  * @typedef {object} ImagesOfClass
  * @property {import('../store/run_store.js').Samples} samples
  * @property {string | null} sort
@@ -494,7 +495,7 @@
 /** @typedef {{ name: string, descending: boolean }} Sorting */
 
 /**
- * A column for sorting and filtering images; people see a value times `times`, plus `add`.
+ * A column for sorting and filtering images. People see a value times `scale`, plus `offset`.
  * @typedef {object} Column
  * @property {string} name
  * @property {string} title
@@ -535,7 +536,7 @@
  */
 
 /**
- * A run's exchange rate, or as much of it as has been measured.
+ * A run's exchange rate, or the part of it that has been measured.
  * @typedef {object} Worth
  * @property {number} n
  * @property {number} steps
@@ -548,7 +549,7 @@
 /**
  * A compared run, once its columns have arrived.
  * @typedef {object} ComparedRun
- * @property {number} i Which of the four.
+ * @property {number} i Its position among the compared runs.
  * @property {string} letter
  * @property {string} name
  * @property {string} id
@@ -560,7 +561,7 @@
  */
 
 /**
- * What the Compare page knows of its runs.
+ * The Compare page's data.
  * @typedef {object} Comparison
  * @property {any} response The response of /kg/compare; null until it arrives.
  * @property {any[]} runs All of them, in order.
@@ -570,10 +571,10 @@
 /** @typedef {'budget' | 'time' | 'step'} Axis */
 
 /**
- * A place on an axis.
+ * A position on an axis.
  * @typedef {object} AxisPosition
  * @property {Axis} axis
- * @property {'pixels' | 't' | 'step'} column The one that holds the axis.
+ * @property {'pixels' | 't' | 'step'} column The column that holds the axis.
  * @property {number} x
  * @property {number} max The end of the axis.
  */
@@ -641,7 +642,7 @@
 // --- passed between modules
 
 /**
- * Points of a cloud; positions are in 0…1.
+ * Points of a cloud, with positions in 0…1.
  * @typedef {object} CloudPoints
  * @property {number} n
  * @property {number[]} [c] Classes.
@@ -682,7 +683,7 @@
 /** @typedef {{ sheet: ContactSheet, index: number, side: number }} GridTile */
 
 /**
- * What the loss strips know about their image.
+ * What the loss strips need to know about their image.
  * @typedef {object} StripFacts
  * @property {ImageDetail} image
  * @property {(index: number) => string} nameOf
@@ -718,7 +719,7 @@
 /** @typedef {{ architectures: string[], data: string[] }} Suggestions */
 
 /**
- * The Studio's connection to Python; viewers have none.
+ * The Studio's connection to Python. A viewer's page has none.
  * @typedef {object} Gradio
  * @property {string} base
  * @property {string} plotly Address of the script.

@@ -17,7 +17,7 @@ export class ClassFacts {
 
   /**
    * Draws the class if it has changed.
-   * @param {PanelState<RunStore, null, ImagesOfClass>} shown
+   * @param {PanelState<RunStore, null, ImagesOfClass>} state
    */
   draw({ snapshot: store, selection: { samples, tests } }) {
     this.store = store;

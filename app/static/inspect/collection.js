@@ -27,7 +27,7 @@ export class Collection {
     /** @type {HTMLSelectElement} */
     this.sort = root.querySelector('.sort');
     /** @type {HTMLButtonElement} */
-    this.directionButton = root.querySelector('.way');
+    this.directionButton = root.querySelector('.direction');
     /** @type {HTMLFormElement} */
     this.filterForm = root.querySelector('.filter');
     /** @type {HTMLSelectElement} */
@@ -50,7 +50,7 @@ export class Collection {
     this.zipLink = root.querySelector('.zip');
     /** @type {HTMLElement} */
     this.rangeFields = root.querySelector('.range');
-    this.grid = new VirtualGrid(root.querySelector('.wall'), {
+    this.grid = new VirtualGrid(root.querySelector('.image-grid'), {
       open: (i) => {
         const { it, pos } = this.samples.columns;
         open(it[this.order[i]], pos[this.order[i]]);

@@ -103,7 +103,7 @@ export class Inspect {
 
   /**
    * Refreshes if the Studio shows another run, or if its run has progressed.
-   * @param {PanelState} shown With the live snapshot.
+   * @param {PanelState} state With the live snapshot.
    */
   draw({ snapshot: snap }) {
     const studioKey = `${snap.run} ${snap.id} ${snap.attempt} ${snap.counters.iterations_done} ${snap.phase}`;

@@ -15,7 +15,7 @@ export class Predictions {
 
   /**
    * Draws the predictions.
-   * @param {PanelState<RunStore, number | null, ImageAndNeighbors>} shown
+   * @param {PanelState<RunStore, number | null, ImageAndNeighbors>} state
    */
   draw({ snapshot: store, selection: { image } }) {
     const { overview } = store;

@@ -42,7 +42,7 @@ export class Relatives {
 
   /**
    * Draws the steps and the images.
-   * @param {PanelState<RunStore, number | null, ImageAndNeighbors>} shown
+   * @param {PanelState<RunStore, number | null, ImageAndNeighbors>} state
    */
   draw({ snapshot: store, moment, selection: { image, neighbors } }) {
     const { link } = this;

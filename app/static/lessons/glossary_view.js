@@ -1,4 +1,4 @@
-// The glossary as a searchable list; each term has its own address.
+// The glossary as a searchable list. Each term has its own address.
 
 import * as address from '../core/address.js';
 import { h, setChildren, setAttr, setText } from '../core/dom.js';
@@ -12,7 +12,7 @@ export class GlossaryView {
   /**
    * @param {HTMLElement} body
    * @param {Lessons} page
-   * @param {{ terms: GlossaryTerm[] }} told
+   * @param {{ terms: GlossaryTerm[] }} glossary
    * @param {string | null} requestedTerm The term to scroll to.
    */
   constructor(body, page, { terms }, requestedTerm) {
@@ -52,7 +52,7 @@ export class GlossaryView {
     this.#filter();
     const target = this.rows.find((row) => row.term.id === requestedTerm);
     if (!target && matchMedia('(hover: hover)').matches)
-      // on a phone it would bring the keyboard up
+      // on a phone, this would open the keyboard
       requestAnimationFrame(() => this.search.focus({ preventScroll: true }));
     if (target)
       requestAnimationFrame(() => {

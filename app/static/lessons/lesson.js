@@ -1,5 +1,5 @@
-// One lesson: question, prediction, switch, run, what happened, why. Its text is complete without a
-// run; only the run's numbers are missing.
+// One lesson: question, prediction, switch, run, result, and explanation. Without a run, the text
+// is complete except for the run's numbers.
 
 import * as address from '../core/address.js';
 import { figures } from './lesson_figures.js';
@@ -57,7 +57,7 @@ export class LessonView {
       },
       'Run it again',
     );
-    this.errorMessage = h('p', { class: 'wrong', role: 'alert', hidden: true });
+    this.errorMessage = h('p', { class: 'error-message', role: 'alert', hidden: true });
     this.verdict = h('p', { class: 'verdict', role: 'status' });
     this.numbersTable = h('div', { class: 'numbers' });
     this.figures = h('div', { class: 'figures' });
@@ -155,8 +155,8 @@ export class LessonView {
   }
 
   /**
-   * Takes an update of the run that everyone sees.
-   * @param {PanelState} shown With the live snapshot.
+   * Updates the lesson for a new snapshot.
+   * @param {PanelState} state With the live snapshot.
    */
   draw({ snapshot: snap }) {
     this.snap = snap;
@@ -273,7 +273,7 @@ export class LessonView {
     }
   }
 
-  /** The current state, in the lesson's words. */
+  /** Describes the current state. */
   #drawProgress() {
     const { snap, state, prediction } = this;
     const runningVariant = state?.going;
@@ -316,7 +316,7 @@ export class LessonView {
         `Another run is in progress (${snap.run}). Wait for it to end, or stop it first.`,
       );
     else if (this.page.watching)
-      setText(this.status, 'The presenter runs it, and you see it here.');
+      setText(this.status, 'The presenter starts the run, and you see it here.');
     else if (prediction.choice == null) setText(this.status, 'Make a prediction, then run it.');
     else {
       const existing = this.variants.filter((v) => state?.runs[v]);

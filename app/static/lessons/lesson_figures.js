@@ -1,5 +1,5 @@
-// Small figures of a lesson's runs, side by side: images, the steps of the first batch, maps, and
-// two curves. Drawn once.
+// Small figures that show a lesson's runs side by side: images, the steps of the first batch, maps,
+// and two curves. They are drawn once.
 
 import { cellText, h, pct, s, setAttr } from '../core/dom.js';
 
@@ -110,10 +110,10 @@ function renderMap(rows, label, target = false) {
 }
 
 /**
- * Draws shares over steps, from 0 to 100%, one line per run, named at its end.
+ * Draws shares over steps, from 0 to 100%, with one line per run and the run's name at its end.
  * @param {Polygon[]} series
  * @param {{ runName: (i: number) => string, x: string, label: string, teacherShare?: number }}
- *   options `line`: the teacher's share.
+ *   options
  * @returns {SVGElement}
  */
 function renderCurve(series, { runName, x, label, teacherShare }) {

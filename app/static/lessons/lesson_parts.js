@@ -1,5 +1,5 @@
-// What of a lesson does not depend on its runs: the switch, and the table that their numbers go
-// into.
+// The parts of a lesson that do not depend on its runs: the switch, and the empty table for the
+// runs' numbers.
 
 import { h, setChildren } from '../core/dom.js';
 import { renderSymbols } from '../core/prose.js';
@@ -10,7 +10,7 @@ import { renderSymbols } from '../core/prose.js';
 export const NAMES = { a: 'A', b: 'B' };
 
 /**
- * Draws both states of the switch in words; the arrow shows the direction of the flip.
+ * Draws both states of the switch. The arrow shows the direction of the flip.
  * @param {HTMLElement} root
  * @param {Lesson} lesson
  * @param {string[]} variants
@@ -44,7 +44,7 @@ export function drawSwitch(root, { switch: { name, a, b, fields }, commands }, v
 }
 
 /**
- * Draws the table of the runs' results, beside the results of these recipes with other seeds.
+ * Draws the table of the runs' results, next to the results of the same recipes with other seeds.
  * @param {HTMLElement} root
  * @param {Lesson} lesson
  * @param {string[]} variants

@@ -1,4 +1,4 @@
-// The Lessons page: the list, one lesson or the glossary, as given by the address. The reader's
+// The Lessons page: the list, and the lesson or glossary named in the address. The reader's
 // predictions stay in this browser.
 
 import * as address from '../core/address.js';
@@ -13,8 +13,8 @@ const STORAGE_KEY = 'kg-lessons';
 const SCROLL_KEY = 'kg-lesson-place';
 
 /**
- * The reader's predictions, stored in this browser, or until the page is closed if the browser has
- * no storage.
+ * The reader's predictions. They are stored in this browser or, if it has no storage, kept until
+ * the page is closed.
  */
 class Predictions {
   /** Reads the stored predictions. */
@@ -28,7 +28,7 @@ class Predictions {
   }
 
   /**
-   * Looks up a lesson.
+   * Returns the prediction for a lesson.
    * @param {string} slug
    * @returns {Prediction}
    */
@@ -37,7 +37,7 @@ class Predictions {
   }
 
   /**
-   * Remembers a prediction.
+   * Stores a prediction.
    * @param {string} slug
    * @param {Prediction} prediction
    */
@@ -58,9 +58,9 @@ export class Lessons {
    * @param {object} hooks
    * @param {string} hooks.base
    * @param {boolean} [hooks.watching] Whether this is a viewer's page.
-   * @param {() => void} hooks.openStudio Turns to the Studio.
-   * @param {(changes: Changes) => void} hooks.go Turns to another place of this page.
-   * @param {() => void} hooks.pollSoon Asks for the snapshot at once.
+   * @param {() => void} hooks.openStudio Goes to the Studio.
+   * @param {(changes: Changes) => void} hooks.go Goes to another lesson or term.
+   * @param {() => void} hooks.pollSoon Polls the snapshot right away.
    */
   constructor(view, { base, watching, openStudio, go, pollSoon }) {
     this.base = base;
@@ -102,7 +102,7 @@ export class Lessons {
   }
 
   /**
-   * Takes an update of the run that everyone sees.
+   * Updates the open lesson for a new snapshot.
    * @param {PanelState} state With the live snapshot.
    */
   draw(state) {
@@ -111,7 +111,7 @@ export class Lessons {
   }
 
   /**
-   * Follows a link to another place of this page without loading it again.
+   * Follows a link within this page without reloading it.
    * @param {MouseEvent} event
    * @param {string} to
    */
@@ -125,7 +125,7 @@ export class Lessons {
   }
 
   /**
-   * Asks the server.
+   * Sends a request to the server.
    * @param {string} path
    * @param {object} [body] Sent as JSON.
    * @returns {Promise<any>}
@@ -147,7 +147,7 @@ export class Lessons {
   }
 
   /**
-   * Draws a text.
+   * Renders a text.
    * @param {any[]} nodes
    * @param {(name: string) => Child} numberNode
    * @returns {Child[]}
@@ -186,7 +186,7 @@ export class Lessons {
       this.#restoreScroll();
     } catch (error) {
       if (setVisible === this.requestId) {
-        setChildren(this.body, h('p', { class: 'wrong', role: 'alert' }, error.message));
+        setChildren(this.body, h('p', { class: 'error-message', role: 'alert' }, error.message));
         this.view = null;
       }
     }
@@ -265,7 +265,7 @@ export class Lessons {
           ),
         ),
       ),
-      wrong.map((text) => h('p', { class: 'wrong' }, text)),
+      wrong.map((text) => h('p', { class: 'error-message' }, text)),
       row(
         'glossary',
         h('span', { class: 'mark', 'aria-hidden': 'true' }, 'A–Z'),
@@ -314,7 +314,11 @@ export class Lessons {
           )
         : null,
       requestedSlug
-        ? h('p', { class: 'wrong' }, 'There is no lesson with that name. Choose one from the list.')
+        ? h(
+            'p',
+            { class: 'error-message' },
+            'There is no lesson with that name. Choose one from the list.',
+          )
         : null,
     );
     return {};

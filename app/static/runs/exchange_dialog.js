@@ -1,5 +1,5 @@
-// The exchange rate of a run: how many real photos its synthetic images are worth. A chart in a
-// dialog; measured by `python -m kgen worth`.
+// A dialog with the exchange rate of a run, which says how many real photos its synthetic images
+// are worth. It is measured by `python -m kgen worth`.
 
 import { open } from '../core/dialog.js';
 import { glossaryTip } from '../core/glossary.js';

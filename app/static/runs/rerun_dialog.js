@@ -1,5 +1,5 @@
-// Reruns a run with one switch flipped: lists the run's switches, each with exactly what it would
-// change. Clicking one starts the new run.
+// A dialog to rerun a run with one switch flipped. It lists the run's switches and exactly what
+// each would change. A click starts the new run.
 
 import { close, open } from '../core/dialog.js';
 import { h, setChildren, setAttr, setText } from '../core/dom.js';
@@ -13,7 +13,7 @@ import { h, setChildren, setAttr, setText } from '../core/dom.js';
  */
 export async function openRerunDialog(base, name, onDone) {
   const list = h('div', { class: 'c-list' }, h('p', { class: 'muted' }, 'Loading switches…'));
-  const errorMessage = h('p', { class: 'wrong', role: 'alert', hidden: true });
+  const errorMessage = h('p', { class: 'error-message', role: 'alert', hidden: true });
   open(
     `Rerun ${name} with one switch flipped`,
     [],

@@ -1,5 +1,5 @@
-// One run in the list: its picture, its settings and results, and its buttons. Texts are always
-// inserted as plain text, no matter who wrote them.
+// A run in the list: its picture, settings, results, and buttons. Texts are always inserted as
+// plain text, no matter who wrote them.
 
 import * as address from '../core/address.js';
 import { openExchangeDialog as exchange } from './exchange_dialog.js';
@@ -146,7 +146,7 @@ export class RunRow {
     this.summary = h('p', { class: 'muted' });
     this.noteText = h('p', { class: 'said', hidden: true });
     this.editForm = h('div', { class: 'form', hidden: true });
-    this.errorMessage = h('p', { class: 'wrong', role: 'alert', hidden: true });
+    this.errorMessage = h('p', { class: 'error-message', role: 'alert', hidden: true });
     this.factNodes = FACT_LABELS.map((fact) => h('div', null, h('dt', null, fact), h('dd')));
     this.root = h(
       'li',
@@ -262,7 +262,7 @@ export class RunRow {
   }
 
   /**
-   * Marks it for comparison.
+   * Shows whether the run is marked for comparison.
    * @param {boolean} isMarked
    */
   setMarked(isMarked) {
@@ -276,7 +276,7 @@ export class RunRow {
     this.openButton.focus();
   }
 
-  /** Runs one action at a time; errors are shown in the row. */
+  /** Runs one action at a time and shows errors in the row. */
   async #runAction(button, action) {
     if (this.isBusy) return;
     this.isBusy = true;
@@ -326,7 +326,7 @@ export class RunRow {
     );
   }
 
-  /** Edits a field in the row: Save or Enter saves it, Cancel or Escape does not. */
+  /** Edits a field in the row. Save or Enter saves it; Cancel or Escape discards it. */
   #editField(field, trigger, onSave) {
     const close = () => {
       setAttr(this.editForm, 'hidden', true);

@@ -34,9 +34,9 @@ export class Runs {
     /** @type {HTMLInputElement} */
     this.fileInput = this.root.querySelector('.file');
     /** @type {HTMLButtonElement} */
-    this.openFileButton = this.root.querySelector('.bring');
+    this.openFileButton = this.root.querySelector('.open-file');
     /** @type {HTMLButtonElement} */
-    this.compareButton = this.root.querySelector('.beside');
+    this.compareButton = this.root.querySelector('.compare-runs');
     /** @type {HTMLElement} */
     this.notices = this.root.querySelector('.notices');
     /** @type {HTMLElement} */
@@ -60,8 +60,8 @@ export class Runs {
   }
 
   /**
-   * Refreshes soon if the Studio shows another run, or another phase.
-   * @param {PanelState} shown With the live snapshot.
+   * Refreshes soon if the Studio's run or its phase has changed.
+   * @param {PanelState} state With the live snapshot.
    */
   draw({ snapshot: snap }) {
     const studioKey = `${snap.run} ${snap.phase}`;
@@ -103,8 +103,8 @@ export class Runs {
   }
 
   /**
-   * A row stays the same element as long as its run keeps its name, so that focus and text being
-   * typed survive.
+   * Draws the list. A run keeps its row element as long as it keeps its name, so that focus and
+   * unsaved text survive.
    */
   #drawList() {
     const names = new Set(this.runs.map((run) => run.name));
@@ -149,7 +149,8 @@ export class Runs {
   }
 
   /**
-   * Marks a run for comparison, or removes the mark; at most four, in the order they were marked.
+   * Marks a run for comparison, or removes the mark. At most four runs stay marked, in the order in
+   * which they were marked.
    * @param {string} name
    * @param {boolean} isMarked
    */

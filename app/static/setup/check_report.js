@@ -1,5 +1,5 @@
-// The findings of the check of a custom teacher, row by row, and the result: the name to save it
-// under, or what to fix.
+// The findings of a custom teacher's check, row by row, followed by the result: a field for the
+// name, or what to fix.
 
 import { h, setChildren, s, setText } from '../core/dom.js';
 
@@ -92,7 +92,7 @@ export class CheckReport {
   }
 
   /**
-   * Adds the rows that have arrived since.
+   * Adds the rows that have arrived since the last call.
    * @param {Report} report
    */
   draw(report) {
@@ -154,7 +154,7 @@ export class CheckReport {
     this.#setState('', 'The form has changed. Check again.');
   }
 
-  /** A file that passes can be saved; if saving failed, another name may work. */
+  /** Shows a state. A valid file can be saved; if that failed, another name may work. */
   #setState(state, text) {
     this.root.dataset.state = state;
     this.saveForm.hidden = !this.isValid || state === 'busy';

@@ -1,6 +1,6 @@
 // The class picker: a teacher's classes as chips, with search, paste and random selection. Its
-// value is {teacher, chosen}; Python sets it and a person changes it. A teacher's facts (names,
-// resolutions, card) are fetched once and cached.
+// value is {teacher, chosen}, set by Python and changed by people. Facts about a teacher (class
+// names, resolutions, card) are fetched once and cached.
 
 import { h, num, setChildren, setText } from '../core/dom.js';
 import { SLOTS, slots } from '../store/slots.js';
@@ -9,7 +9,7 @@ import { SLOTS, slots } from '../store/slots.js';
 
 export { slots };
 
-const MAX_CHIPS = 120; // chips drawn at once; a list of a thousand is for searching, not scrolling
+const MAX_CHIPS = 120; // drawn at once; people search longer lists rather than scroll them
 
 const factsCache = new Map();
 
@@ -88,7 +88,7 @@ class Picker {
   }
 
   /**
-   * Takes the value that Python has set.
+   * Reads the value that Python has set.
    * @returns {Promise<void>}
    */
   async update() {
@@ -120,8 +120,8 @@ class Picker {
   }
 
   /**
-   * Puts selected classes first in a long list. The order is fixed when the list opens, so that
-   * nothing jumps under the pointer.
+   * Moves selected classes to the front of a long list. The order only changes when the list opens,
+   * so that nothing moves under the pointer.
    */
   #sort() {
     const all = this.names.map((_, i) => i);
@@ -211,7 +211,7 @@ class Picker {
   }
 
   /**
-   * On Enter, toggles the class found if there is only one; a list selects the classes it names.
+   * Handles Enter: toggles the class if only one matches. A list of names selects those classes.
    */
   #applyQuery() {
     const names = split(this.query);
@@ -276,8 +276,8 @@ class Picker {
 }
 
 /**
- * Mounts the picker. It is stored on the window because this module exists twice: Gradio imports it
- * by an address with a version, the other modules by one without.
+ * Mounts the picker. It is stored on the window because this module is loaded twice: Gradio imports
+ * it by a URL with a version, and the other modules by one without.
  * @param {HTMLElement} element
  * @param {PickerPage} page
  */

@@ -1,6 +1,6 @@
 // The ladder's switches, presets, resolutions and weights are four views of one state: when a
-// person changes one, the others follow. Called by Gradio's listeners as kgLadder.NAME(constants,
-// ...values); returns values.
+// person changes one, the others are updated. Gradio's listeners call kgLadder.NAME(constants,
+// ...values), which returns the new values.
 
 /** @import { Ladder } from '../core/types.js' */
 
@@ -27,8 +27,8 @@ globalThis.kgLadder = (() => {
   }
 
   /**
-   * Selects a resolution and, for multi-resolution, the next larger one; the largest gets a smaller
-   * neighbor instead.
+   * Selects a resolution and, for multi-resolution, the next larger one, or the next smaller one if
+   * it is the largest.
    * @param {Ladder} C
    * @param {number} base
    * @param {boolean} multi
@@ -43,8 +43,8 @@ globalThis.kgLadder = (() => {
   const state = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed), sides, kr, ed, aed];
 
   /**
-   * Computes the weights from the switches: zero when off; when on, the current values, or the
-   * paper's if those were zero.
+   * Computes the weights from the switches. A switch that is off makes its weights zero. One that
+   * is on keeps the current weights, or uses the paper's if they are zero.
    * @param {Ladder} C
    * @param {boolean} keyRegion
    * @param {boolean} diversity
@@ -85,7 +85,7 @@ globalThis.kgLadder = (() => {
   }
 
   /**
-   * Applies a preset: all rungs up to it, none beyond.
+   * Applies a preset: switches on all rungs up to it, and none beyond it.
    * @param {Ladder} C
    * @param {string} name
    * @param {number[]} sides
@@ -113,8 +113,8 @@ globalThis.kgLadder = (() => {
   const seen = (C, sides, kr, ed, aed) => [rungsOf(C, sides, kr, ed, aed)];
 
   /**
-   * Finds the preset that matches these rungs; null for any other combination, or without the noisy
-   * layer that all presets share.
+   * Finds the preset that matches these rungs. It is null for any other combination, and without
+   * the noisy layer that all presets share.
    * @param {Ladder} C
    * @param {string[]} rungs
    * @param {string} [source]
@@ -127,7 +127,8 @@ globalThis.kgLadder = (() => {
   ];
 
   /**
-   * Uses the selected teacher's resolutions, once the class picker knows them (globalThis.kgOffer).
+   * Uses the selected teacher's resolutions as soon as the class picker has loaded them
+   * (globalThis.kgOffer).
    */
   const withTeacher =
     (action) =>

@@ -1,5 +1,5 @@
-// The setup sidebar. Its controls are Gradio's; the snapshot determines which of them are shown or
-// locked, so that every viewer sees the same. The server decides whether an action is allowed.
+// The setup sidebar. Gradio renders its controls. The snapshot determines which of them are shown
+// and locked, so that everyone sees the same. The server decides whether an action is allowed.
 
 import { current } from './class_picker.js';
 import { num, setAttr, setText } from '../core/dom.js';
@@ -16,11 +16,11 @@ const labels = (selector) => document.querySelectorAll(selector);
 export class Sidebar {
   /**
    * @param {object} hooks
-   * @param {() => void} hooks.repaint Has Gradio draw the form again.
+   * @param {() => void} hooks.repaint Makes Gradio redraw the form.
    * @param {(c: number) => number} hooks.colorOf
    * @param {() => void} hooks.redraw
-   * @param {() => number} hooks.secondsOffline Seconds since the server last answered, if too many;
-   *   or 0.
+   * @param {() => number} hooks.secondsOffline Seconds without a response from the server; 0 if
+   *   it responds.
    */
   constructor({ repaint, colorOf, redraw, secondsOffline }) {
     this.secondsOffline = secondsOffline;
@@ -35,8 +35,7 @@ export class Sidebar {
       if (/** @type {HTMLElement} */ (e.target).closest('#kg-sheet'))
         this.setSheetOpen(!this.root.classList.contains('open'));
     });
-    // Gradio marks what is selected with a CSS class, whether a click, another control or the run
-    // being shown selected it
+    // Gradio marks selected options with a CSS class, no matter what selected them
     new MutationObserver(() => this.#updateBudget()).observe(this.setup, {
       subtree: true,
       attributeFilter: ['class'],
@@ -56,7 +55,7 @@ export class Sidebar {
     });
   }
 
-  /** Names and tooltips that Gradio's components do not support. */
+  /** Adds names and tooltips, which Gradio's components do not support. */
   #labelControls() {
     const texts = document.getElementById('kg-texts').dataset;
     this.expectations = JSON.parse(texts.without);
@@ -94,7 +93,7 @@ export class Sidebar {
 
   /**
    * Shows, locks and counts the controls.
-   * @param {PanelState} shown With the live snapshot.
+   * @param {PanelState} state With the live snapshot.
    */
   draw({ snapshot: snap }) {
     const isOffline = this.secondsOffline() > 0;
@@ -144,12 +143,12 @@ export class Sidebar {
   }
 
   /**
-   * Names the teacher of the form if it is not the shown run's.
+   * Returns the title of the form's teacher if the run has another one.
    * @param {Snapshot} snap
    * @returns {string | null}
    */
   otherTeacher(snap) {
-    // the class picker may have announced its teacher before this existed
+    // the class picker may have announced its teacher before the sidebar existed
     const card = (this.selectedTeacher ?? current()?.facts)?.card;
     return card && card.title !== snap.teacher.title ? card.title : null;
   }
@@ -197,7 +196,7 @@ export class Sidebar {
     );
   }
 
-  /** What to expect without the rung switched off last. */
+  /** Says what to expect without the rung that was switched off last. */
   #drawExpectation() {
     /** @type {NodeListOf<HTMLInputElement>} */
     const boxes = this.root.querySelectorAll('#kg-ladder input');

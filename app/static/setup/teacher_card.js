@@ -1,4 +1,4 @@
-// The teacher card in the sidebar: what it is, how accurate it is, and what its student costs in
+// The teacher card in the sidebar: the teacher's size and accuracy, and the size of its student in
 // comparison.
 
 import { num, pct, setAttr, setText } from '../core/dom.js';
@@ -18,7 +18,7 @@ const shortNumber = (n) =>
 /**
  * Draws the teacher's card.
  * @param {{ teacher: Teacher, scales: Scale[], student?: Student }} snap A snapshot, or the parts
- *   of one that selecting a teacher provides.
+ *   of it that are known when a teacher is selected.
  */
 export function teacherCard({ teacher, scales, student = {} }) {
   const root = document.getElementById('kg-teacher');

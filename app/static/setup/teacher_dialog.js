@@ -50,8 +50,8 @@ const datalist = (id, options) =>
     options.map((value) => h('option', { value })),
   );
 /**
- * A file picker that looks like a link; being a label, it needs no script and the keyboard reaches
- * its input.
+ * Makes a file picker that looks like a link. Because it is a label, it needs no script, and its
+ * input can be reached from the keyboard.
  */
 const fileLink = (label, accept, onFile) =>
   h(
@@ -172,7 +172,7 @@ class TeacherDialog {
         h(
           'small',
           { class: 'muted' },
-          'In output order, one per line or separated by commas; or the name of a data set, such as imagenet1k.',
+          'In output order, one per line or separated by commas. Or enter the name of a data set, such as imagenet1k.',
         ),
       ),
       h(
@@ -260,7 +260,7 @@ class TeacherDialog {
   }
 
   /**
-   * Reads the form as a request, its file uploaded.
+   * Uploads the file and builds a request from the form.
    * @returns {Promise<Record<string, any>>}
    */
   async #buildRequest() {
@@ -346,7 +346,7 @@ class TeacherDialog {
     });
   }
 
-  /** Repeats the request, saving this time: the server never trusts findings sent by a page. */
+  /** Repeats the request and saves the teacher: the server never trusts findings sent by a page. */
   async #save(name) {
     await this.#runExclusive(async () => {
       this.report.showProgress('Saving… The file is checked again.');

@@ -1,5 +1,5 @@
-// Beside the scatter plot: the selected image, the teacher's and student's predictions, and the
-// nearest real images.
+// The card beside the scatter plot: the selected image, its predictions, and the nearest real
+// images.
 
 import { href } from '../core/address.js';
 import { h, math, num, pct, picture, setChildren, signed, term, crispSize } from '../core/dom.js';
@@ -17,7 +17,7 @@ export class Card {
    * @param {object} hooks
    * @param {Archive} hooks.archive
    * @param {(index: number) => string} hooks.nameOf Names a class of the teacher.
-   * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
+   * @param {(changes: Changes) => void} hooks.inspect Goes to the Inspect page.
    */
   constructor(view, { archive, nameOf, inspect }) {
     this.archive = archive;
@@ -29,7 +29,7 @@ export class Card {
 
   /**
    * Draws the image.
-   * @param {PanelState} shown
+   * @param {PanelState} state
    */
   draw({ snapshot: snap, selection: { image } }) {
     const sample = image?.sample;
@@ -108,7 +108,7 @@ export class Card {
   }
 
   /**
-   * Links to the image's own page; during a replay, to the step being shown.
+   * Links to the image on the Inspect page and, during a replay, to the step being shown.
    */
   #link(snap, /** @type {DisplayedImage} */ { it, pos, step }) {
     const changes = { run: snap.run, sel: { it, pos }, step };
@@ -128,7 +128,7 @@ export class Card {
     );
   }
 
-  /** Each unweighted term of this image's loss, and its weight in the sum. */
+  /** Lists each unweighted loss term of this image and its weight in the sum. */
   #losses(snap, parts) {
     const shortNumber = (v) =>
       (Math.abs(v) < 10 ? signed(v, Math.abs(v) < 1 ? 2 : 1) : num(v)).replace(/^(−?)0\./, '$1.');

@@ -53,7 +53,7 @@ export class Curves {
     );
     this.networkSwitch = h(
       'div',
-      { class: 'whose', role: 'group', 'aria-label': 'Which loss' },
+      { class: 'which-loss', role: 'group', 'aria-label': 'Which loss' },
       ['generator', 'student'].map((network) =>
         h(
           'button',

@@ -1,6 +1,6 @@
-// Handles a link to a run other than the one the Studio shows. If nobody else is watching and no
-// run is in progress, the Studio switches to it at once; otherwise a notice offers ways to see it.
-// The link's image and moment carry over.
+// Handles links to a run that the Studio is not showing. If nobody else is watching and no run is
+// in progress, the Studio switches to it at once. Otherwise, a notice offers ways to see it. The
+// link's image and moment carry over.
 
 import { h, setChildren } from '../core/dom.js';
 import { href, read } from '../core/address.js';
@@ -12,7 +12,7 @@ export class ForeignRunNotice {
   /**
    * @param {HTMLElement} view
    * @param {object} hooks
-   * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
+   * @param {(changes: Changes) => void} hooks.inspect Goes to the Inspect page.
    * @param {(address: string) => Promise<any>} hooks.post
    * @param {(run: string) => Promise<boolean>} hooks.runExists Is the run in the folder?
    * @param {() => Promise<boolean>} hooks.isAlone Is nobody else watching?
@@ -25,11 +25,11 @@ export class ForeignRunNotice {
     this.isAlone = isAlone;
     this.onShown = onShown;
     /** @type {HTMLElement} */
-    this.root = view.querySelector('.strange');
+    this.root = view.querySelector('.foreign-run');
   }
 
   /**
-   * Checks whether the Studio's address points to another run, and deals with it if so.
+   * Checks whether the Studio's address points to another run, and handles that case.
    * @param {Snapshot} snap
    * @param {boolean} isActive The shown run is in progress.
    * @returns {boolean}
@@ -45,7 +45,7 @@ export class ForeignRunNotice {
   }
 
   /**
-   * Returns what the link says about the run, once, when that run is shown.
+   * Returns the link's parameters, once, when its run is shown.
    * @param {Snapshot} snap
    * @returns {Address | null}
    */

@@ -82,7 +82,7 @@ export class Gallery {
    * @param {(c: number) => number} hooks.colorOf
    * @param {(c: number | null) => void} hooks.isolate Dims every other class in the scatter plot.
    * @param {(c: number) => void} hooks.selectClass Selects all images of a class.
-   * @param {(changes: Changes) => void} hooks.inspect Turns to the Inspect page.
+   * @param {(changes: Changes) => void} hooks.inspect Goes to the Inspect page.
    */
   constructor(view, { archive, select, colorOf, isolate, selectClass, inspect }) {
     this.archive = archive;
@@ -322,7 +322,7 @@ export class Gallery {
     );
     const label = h('div', { class: 'g-label' });
     return {
-      root: h('div', { class: 'grp', style: { '--count': count } }, tiles, label),
+      root: h('div', { class: 'image-group', style: { '--count': count } }, tiles, label),
       tiles,
       label,
       count,

@@ -65,7 +65,7 @@ export class Header {
 
   /**
    * Draws the run's title and links.
-   * @param {PanelState} shown With the live snapshot.
+   * @param {PanelState} state With the live snapshot.
    */
   draw({ snapshot: snap }) {
     this.snap = snap;

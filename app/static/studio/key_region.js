@@ -1,5 +1,5 @@
-// Key region: where the teacher finds evidence (CAM), where it should be (target), and what is
-// still missing (Eq. 5, 6).
+// The key region panel: where the teacher finds evidence (CAM), where it should be (target), and
+// what is missing (Eq. 5, 6).
 
 import { cellText, h, math, num, pct, picture, setChildren, setText, term } from '../core/dom.js';
 import { glossaryTip } from '../core/glossary.js';
@@ -15,7 +15,7 @@ import { mapNames } from '../core/terms.js';
 const MAX_SIDE = { narrow: 168, wide: 224 };
 
 /**
- * Names the class and the confidence, with "sure" if there is room for it beside the title.
+ * Names the class and the confidence, with "sure" if it fits beside the title.
  * @param {string} name
  * @param {DisplayedImage} image
  * @param {number} side
@@ -48,7 +48,7 @@ export class KeyRegion {
     /** @type {HTMLElement} */
     this.panel = view.querySelector('.p-key');
     /** @type {HTMLElement} */
-    this.figures = this.panel.querySelector('.quad');
+    this.figures = this.panel.querySelector('.key-figures');
     /** @type {HTMLElement} */
     this.note = this.panel.querySelector('.note');
     this.surface = new Surface(this.panel.querySelector('.surface'), plotlyUrl);
@@ -189,7 +189,7 @@ export class KeyRegion {
     );
   }
 
-  /** For a teacher without a spatial map. */
+  /** Draws the panel for a teacher without a spatial map. */
   #drawWithoutMap(snap, image, available) {
     setText(this.note, '');
     const side = Math.floor(available);

@@ -1,5 +1,5 @@
-// The images lassoed in the scatter plot, shown in place of the gallery: every selected image,
-// counts per class, and a way back.
+// The images selected in the scatter plot, shown in place of the gallery, with counts per class and
+// a way back.
 
 import { dot, h, num, picture, setChildren, setAttr, setText, crispSize } from '../core/dom.js';
 import { finishedAt } from '../store/moments.js';
@@ -35,9 +35,13 @@ export class SelectionPanel {
     /** @type {HTMLElement} */
     this.gallery = this.panel.querySelector('.gallery');
     /** @type {HTMLElement} */
-    this.root = this.panel.querySelector('.picked');
+    this.root = this.panel.querySelector('.selection');
     this.counts = h('p', { class: 'counts', role: 'status' });
-    this.grid = h('div', { class: 'grid-of', role: 'group', 'aria-label': 'Selected images' });
+    this.grid = h('div', {
+      class: 'selection-images',
+      role: 'group',
+      'aria-label': 'Selected images',
+    });
     this.rangeLabel = h('span', { class: 'muted small' });
     this.pager = h(
       'div',
@@ -66,7 +70,7 @@ export class SelectionPanel {
     );
     setChildren(
       this.root,
-      h('div', { class: 'picked-head' }, this.counts, this.pager, this.clear),
+      h('div', { class: 'selection-head' }, this.counts, this.pager, this.clear),
       this.grid,
     );
     new ResizeObserver(() => this.images && this.redraw()).observe(this.panel);
@@ -88,7 +92,7 @@ export class SelectionPanel {
 
   /**
    * Draws the selection.
-   * @param {PanelState} shown
+   * @param {PanelState} state
    */
   draw({ snapshot: snap, moment, selection }) {
     const selected = selection.pinned ? selection.imageKey : null;

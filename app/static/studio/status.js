@@ -1,11 +1,11 @@
-// The status line at the top: one sentence about the current state, and the run's progress; or, in
+// The status line at the top: one sentence about the current state and the run's progress or, in
 // the same 40 pixels, what went wrong and what to do about it.
 
 import { dot, h, num, setChildren, setAttr, setText, time } from '../core/dom.js';
 
 /** @import { Alert, PanelState } from '../core/types.js' */
 
-const ANNOUNCE_INTERVAL_MS = 6000; // a screen reader hears a new sentence at most this often
+const ANNOUNCE_INTERVAL_MS = 6000; // a screen reader gets a new sentence at most this often
 
 const ICON = 'M8 1 .5 14.5h15L8 1Zm-.8 5h1.6v4.2H7.2V6Zm0 5.2h1.6v1.6H7.2v-1.6Z';
 
@@ -14,10 +14,10 @@ export class Status {
   /**
    * @param {HTMLElement} view
    * @param {object} hooks
-   * @param {(what: string) => void} hooks.onAction Does what an alert offers.
+   * @param {(what: string) => void} hooks.onAction Performs the action that an alert offers.
    * @param {(c: number) => number} hooks.colorOf
-   * @param {() => number} hooks.secondsOffline Seconds since the server last answered, if too many;
-   *   or 0.
+   * @param {() => number} hooks.secondsOffline Seconds without a response from the server; 0 if
+   *   it responds.
    */
   constructor(view, { onAction, colorOf, secondsOffline }) {
     this.secondsOffline = secondsOffline;
@@ -31,14 +31,14 @@ export class Status {
 
   /**
    * Draws the sentence and the progress, or the alert.
-   * @param {PanelState} shown
+   * @param {PanelState} state
    */
   draw({ snapshot: snap }) {
     const secondsOffline = this.secondsOffline();
     const kind = snap.alert ? 'alert' : 'status';
     const key = snap.alert ? JSON.stringify(snap.alert) : kind;
     if (key !== this.key) {
-      // an alert is written once: role=alert speaks when it appears
+      // write an alert only once, because screen readers announce it when it appears
       this.key = key;
       setChildren(this.line, snap.alert ? this.#alert(snap.alert) : this.#status());
     }

@@ -243,7 +243,7 @@ class Studio {
     const live = this.snap;
     const frame = this.player.frame();
     document.body.dataset.kg = live.phase;
-    document.body.classList.toggle('kg-away', this.secondsOffline > 0);
+    document.body.classList.toggle('kg-offline', this.secondsOffline > 0);
     /** @type {PanelState} */
     const liveState = { snapshot: live, moment: frame, selection: NO_SELECTION };
     for (const panel of [this.header, this.sidebar, ...Object.values(this.pageViews)])

@@ -1,5 +1,5 @@
-// The whole run as one timeline, from which any moment can be revisited, live or afterwards. The
-// line counts generator steps. Ticks below it are tests, marks above it are events; each one jumps
+// The timeline of the whole run, from which any moment can be revisited, live or afterwards. It
+// counts generator steps. Ticks below the line are tests, marks above it are events. Each jumps
 // back to its moment.
 
 import { h, num, pct, setChildren, s, setAttr } from '../core/dom.js';
@@ -8,8 +8,8 @@ import { momentAt } from '../store/moments.js';
 /** @import { PanelState } from '../core/types.js' */
 /** @import { Player } from '../store/player.js' */
 
-const MIN_TICK_DISTANCE = 3;
-const MIN_SIGN_DISTANCE = 16; // pixels: ticks, and signs, closer than this are merged
+const MIN_TICK_DISTANCE = 3; // pixels
+const MIN_SIGN_DISTANCE = 16; // pixels; signs closer than this are merged
 const ICONS = {
   start: 'M3 2h2v12H3zM14 2v12L6 8z',
   'iteration-back': 'M8 2v12L1 8zM15 2v12L8 8z',
@@ -156,7 +156,7 @@ export class Timeline {
     this.#drawMarks(snap);
   }
 
-  /** Marks and ticks, rebuilt only when they change. */
+  /** Draws marks and ticks, but only when they change. */
   #drawMarks(snap) {
     const { at, accuracy } = snap.curve;
     const width = this.track.clientWidth;
@@ -190,7 +190,7 @@ export class Timeline {
           ]
         : [];
     this.events = [...tests, ...snap.marks, ...best].sort((a, b) => a[0] - b[0]);
-    let nextX = Infinity; // of several in one place, the last: the chart shows that one too
+    let nextX = Infinity; // of several ticks in one place, keep the last, as the chart does
     const visibleTicks = tests
       .toReversed()
       .filter(([step]) => {
@@ -221,7 +221,7 @@ export class Timeline {
     );
   }
 
-  /** Signs that would overlap are merged into the last one, whose text covers them all. */
+  /** Merges signs that would overlap into the last one, whose text covers them all. */
   #mergeMarks(marks, width) {
     const groups = [];
     for (const mark of marks.sort((a, b) => a[0] - b[0])) {
