@@ -22,6 +22,8 @@ PARTS = tuple(term.name for term in GENERATOR)
 """Terms of the generator's loss, in the order of the columns of `parts` in a batch's file. A run
 may have more: see `RunStarted.term_names`.
 """
+FIRST_PARTS = ("ce", "adv", "bn", "kr", "aed", "tv", "l2")
+"""The columns of runs that do not name theirs."""
 STUDENT_PARTS = tuple(term.name for term in STUDENT)
 """Terms of the student's loss."""
 
@@ -157,6 +159,8 @@ class RunStarted(_Event):
     """None without a second opinion, and in runs of earlier versions."""
     own_terms: Annotated[list[CustomTerm], Field(max_length=8)] | None = None
     """Terms that are not in `kgen.terms.TERMS`; None if there are none."""
+    parts: tuple[str, ...] = FIRST_PARTS
+    """The method's terms when the run was started; the method may have gained some since."""
     arrays: Arrays | None = Field(None, exclude=True)
     """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
 
@@ -169,7 +173,7 @@ class RunStarted(_Event):
     @property
     def term_names(self) -> tuple[str, ...]:
         """The generator's terms, in the order of the columns of `parts` in a batch's file."""
-        return (*PARTS, *(term.name for term in self.own_terms or ()))
+        return (*self.parts, *(term.name for term in self.own_terms or ()))
 
     def term_title(self, name: str) -> str:
         """The display name of a term."""

@@ -122,6 +122,13 @@ class Runner:
                 code="other-teacher",
                 teacher=run.recipe.teacher,
             )
+        if run.started and run.started.parts != events.PARTS:
+            raise JournalError(
+                f"{run.path} was started by a version with other loss terms"
+                f" ({', '.join(run.started.parts)}); it can be opened but not resumed.",
+                code="other-terms",
+                terms=list(run.started.parts),
+            )
         term_names = [term.name for term in (run.started and run.started.own_terms) or ()]
         if term_names != [term.name for term in terms]:
             raise JournalError(

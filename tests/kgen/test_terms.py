@@ -96,6 +96,13 @@ def test_without_own_terms_the_first_event_says_nothing_of_them(quick):
     assert first.own_terms is None and "own_terms" not in first.to_json()
 
 
+def test_columns_keep_their_names_when_the_method_gains_a_term(quick, monkeypatch):
+    run = next(iter(Distillation(quick, terms=[BRIGHT]))).to_json()
+    monkeypatch.setattr(events, "PARTS", (*events.PARTS, "contrast"))
+    started = events.from_json(run)
+    assert started.term_names == (*events.FIRST_PARTS, "bright")
+
+
 def test_a_weight_of_0_changes_nothing_but_what_is_told(quick, tmp_path):
     plain, watched = tmp_path / "plain", tmp_path / "watched"
     Runner.new(quick, plain).run()
