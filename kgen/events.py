@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from kgen.recipe.recipe import current_names
-from kgen.terms import GENERATOR, STUDENT, TITLES
+from kgen.terms import GENERATOR, MAX_CUSTOM, MAX_LENGTH, STUDENT, TITLES
 
 Arrays = dict[str, np.ndarray]
 PARTS = tuple(term.name for term in GENERATOR)
@@ -106,10 +106,10 @@ class CustomTerm(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,11}$")]
     weight: float
-    title: Annotated[str, Field(max_length=60)]
-    symbol: Annotated[str, Field(max_length=20)] = ""
-    tip: Annotated[str, Field(max_length=400)] = ""
-    color: Annotated[str, Field(max_length=100)] = ""
+    title: Annotated[str, Field(max_length=MAX_LENGTH["title"])]
+    symbol: Annotated[str, Field(max_length=MAX_LENGTH["symbol"])] = ""
+    tip: Annotated[str, Field(max_length=MAX_LENGTH["tip"])] = ""
+    color: Annotated[str, Field(max_length=MAX_LENGTH["color"])] = ""
 
 
 class RunStarted(_Event):
@@ -157,7 +157,7 @@ class RunStarted(_Event):
     """
     judge: JudgeCard | None = None
     """None without a second opinion, and in runs of earlier versions."""
-    own_terms: Annotated[list[CustomTerm], Field(max_length=8)] | None = None
+    own_terms: Annotated[list[CustomTerm], Field(max_length=MAX_CUSTOM)] | None = None
     """Terms that are not in `kgen.terms.TERMS`; None if there are none."""
     parts: tuple[str, ...] = FIRST_PARTS
     """The method's terms when the run was started; the method may have gained some since."""

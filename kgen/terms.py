@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Need = Literal["student", "batch_norm", "map", "embeddings"]
 NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
+MAX_CUSTOM = 8
+MAX_LENGTH = {"title": 60, "symbol": 20, "tip": 400, "color": 100}
+"""Characters of a custom term's texts, which travel with its run."""
 
 
 class TermError(KGenError, ValueError):
@@ -52,6 +55,7 @@ class Term:
         loss: the network whose loss it belongs to.
         needs: its requirements; without them the term is 0.
         reward: a larger value decreases the loss, so it is drawn below zero (only in the table).
+        optional: skipped at weight 0, because nothing displays it then.
         ranks: whether it counts when `keep="best"` compares batches. Unbounded terms must not.
     """
 
@@ -67,6 +71,7 @@ class Term:
     loss: Literal["generator", "student"] = "generator"
     needs: tuple[Need, ...] = ()
     reward: bool = False
+    optional: bool = False
     ranks: bool = False
 
     def facts(self) -> dict[str, Any]:
@@ -130,12 +135,14 @@ TERMS = (
         color="light-dark(#a4911b, #dccb68)",
         title="total variation",
         symbol="R_tv",
+        optional=True,
     ),
     Term(
         "l2",
         color="light-dark(#b0568c, #d184b0)",
         title="pixel size",
         symbol="R_l2",
+        optional=True,
     ),
     Term(
         "kl",
@@ -167,6 +174,8 @@ TITLES = {term.name: term.title for term in TERMS}
 def with_custom(custom: Sequence[Term]) -> tuple[Term, ...]:
     """The generator's terms, followed by the caller's. TermError names an invalid one."""
     known = [term.name for term in TERMS]
+    if len(custom) > MAX_CUSTOM:
+        raise TermError(f"{len(custom)} custom terms; at most {MAX_CUSTOM} are supported.")
     for term in custom:
         if not NAME.fullmatch(term.name):
             raise TermError(
@@ -193,5 +202,18 @@ def with_custom(custom: Sequence[Term]) -> tuple[Term, ...]:
                 f"Term {term.name!r}: custom terms are supported for the generator's loss only.",
                 name=term.name,
             )
+        if term.reward:
+            raise TermError(
+                f"Term {term.name!r}: a reward is not supported; negate the function instead.",
+                name=term.name,
+            )
+        for field, most in MAX_LENGTH.items():
+            if (length := len(getattr(term, field))) > most:
+                raise TermError(
+                    f"Term {term.name!r}: its {field} has {length} characters, the limit is"
+                    f" {most}.",
+                    name=term.name,
+                    field=field,
+                )
         known.append(term.name)
     return (*GENERATOR, *custom)

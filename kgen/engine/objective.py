@@ -85,8 +85,6 @@ FUNCTIONS: dict[str, Callable[[Evidence], Tensor]] = {
     "l2": lambda e: losses.squared_size(e.normalized),
 }
 """The functions of `kgen.terms.GENERATOR`, by name."""
-PRIORS = ("tv", "l2")
-"""Terms to skip if their weight is 0, because nothing displays them then."""
 
 
 class Objective:
@@ -184,7 +182,7 @@ class Objective:
         return TermValues(values, cam, student_logits)
 
     def _is_used(self, term: Term) -> bool:
-        return term.name not in PRIORS or self.setting.weight(term) != 0
+        return not term.optional or self.setting.weight(term) != 0
 
     def _push_embedding(self, probe: Probe, embedding: Tensor, student: Snapshot) -> Tensor | None:
         """What L_aed (Eq. 11) pushes away from its class; None while the term is off.

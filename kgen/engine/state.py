@@ -29,6 +29,10 @@ from kgen.zoo.zoo import build_student
 M = TypeVar("M", bound=nn.Module)
 VIEW_COLUMNS = ("views", "view_logits")
 """Pool columns that hold each image's views and the teacher's answers to them."""
+# Names in checkpoints: runs of every version must stay resumable, so these never change.
+GENERATOR_OPTIMIZER = "generator_optimiser"
+STUDENT_OPTIMIZER = "student_optimiser"
+CLASS_CENTERS = "centres"
 
 
 def build_optimizer(
@@ -268,14 +272,14 @@ class LoopState:
         for side, generator in self.generators.items():
             generator.load_state_dict(with_prefix(f"generator.{side}."))
             _load_optimizer(
-                self.generator_optimizers[side], with_prefix(f"generator_optimiser.{side}.")
+                self.generator_optimizers[side], with_prefix(f"{GENERATOR_OPTIMIZER}.{side}.")
             )
         self.student.load_state_dict(with_prefix("student."))
-        _load_optimizer(self.student_optimizer, with_prefix("student_optimiser."))
+        _load_optimizer(self.student_optimizer, with_prefix(f"{STUDENT_OPTIMIZER}."))
         if self.projection is not None:
             self.projection.load_state_dict(with_prefix("projection."))
         if self.centers is not None:
-            self.centers.load_state_dict(with_prefix("centres."))
+            self.centers.load_state_dict(with_prefix(f"{CLASS_CENTERS}."))
         self.feature_memory = {
             int(side): memory.to(self.device)
             for side, memory in with_prefix("feature_memory.").items()
@@ -292,15 +296,15 @@ class LoopState:
         for side, generator in self.generators.items():
             yield f"generator.{side}", generator.state_dict
             yield (
-                f"generator_optimiser.{side}",
+                f"{GENERATOR_OPTIMIZER}.{side}",
                 functools.partial(_optimizer_tensors, self.generator_optimizers[side]),
             )
         yield "student", self.student.state_dict
-        yield "student_optimiser", functools.partial(_optimizer_tensors, self.student_optimizer)
+        yield STUDENT_OPTIMIZER, functools.partial(_optimizer_tensors, self.student_optimizer)
         if self.projection is not None:
             yield "projection", self.projection.state_dict
         if self.centers is not None:
-            yield "centres", self.centers.state_dict
+            yield CLASS_CENTERS, self.centers.state_dict
         yield (
             "feature_memory",
             lambda: {str(side): memory for side, memory in self.feature_memory.items()},

@@ -49,6 +49,8 @@ def test_each_term_of_the_table_has_a_function_and_a_weight():
         (Term("edges"), {"name": "edges"}),
         (Term("edges", brightness, weight=float("nan")), {"name": "edges"}),
         (Term("edges", brightness, loss="student"), {"name": "edges"}),
+        (Term("edges", brightness, reward=True), {"name": "edges"}),
+        (Term("edges", brightness, tip="a" * 401), {"name": "edges", "field": "tip"}),
     ],
 )
 def test_a_term_that_cannot_be_is_refused_by_name(term, fields):
@@ -60,6 +62,11 @@ def test_a_term_that_cannot_be_is_refused_by_name(term, fields):
 def test_two_terms_of_one_name_are_refused():
     with pytest.raises(TermError):
         with_custom([BRIGHT, BRIGHT])
+
+
+def test_more_terms_than_an_event_holds_are_refused():
+    with pytest.raises(TermError, match="9"):
+        with_custom([Term(f"edges{i}", brightness) for i in range(9)])
 
 
 def test_an_own_term_is_part_of_the_loss_and_of_its_gradient(quick):
