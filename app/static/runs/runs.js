@@ -159,7 +159,7 @@ export class Runs {
       ...this.markedRuns.filter((other) => other !== name),
       ...(isMarked ? [name] : []),
     ].slice(-4);
-    for (const row of this.rows.values()) row.marked(this.markedRuns.includes(row.name));
+    for (const row of this.rows.values()) row.setMarked(this.markedRuns.includes(row.name));
     setAttr(this.compareButton, 'hidden', !this.markedRuns.length);
     setText(
       this.compareButton,
