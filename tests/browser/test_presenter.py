@@ -78,7 +78,7 @@ def test_a_viewer_sees_no_controls_and_loads_nothing_of_gradio(room: SimpleNames
         assert not viewer.page.get_by_role("button", name=name, exact=True).count(), name
     assert viewer.text(".following") == "Viewer · following the presenter Stop following"
     assert (
-        "the presenter chooses" in viewer.text(".watching-why")
+        "The presenter chooses" in viewer.text(".watching-why")
         and viewer.text("#kg-teacher h2") == "Fashion CNN"
     )
     assert not viewer.page.evaluate(
