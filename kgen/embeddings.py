@@ -62,7 +62,7 @@ def rescale(table: Tensor) -> Tensor:
         raise EmbeddingError(
             "Two classes have the same text, so the generator could not distinguish them; rename"
             " one.",
-            code="twice",
+            code="duplicate-text",
         )
     return table * (OUTER_RADIUS / smallest) ** 0.5
 
@@ -161,7 +161,7 @@ def embed(texts: list[str], model: str = MODEL) -> Tensor:
     except ImportError:
         raise EmbeddingError(
             "Encoding text needs sentence-transformers: pip install sentence-transformers.",
-            code="package-missing",
+            code="no-package",
             package="sentence-transformers",
         ) from None
     try:
@@ -171,7 +171,7 @@ def embed(texts: list[str], model: str = MODEL) -> Tensor:
             f"The text encoder {model} is not on this machine"
             f" ({str(error).partition(chr(10))[0][:120]}); download it once with"
             " sentence-transformers.",
-            code="not-here",
+            code="no-encoder",
             name=model,
         ) from None
     return torch.from_numpy(encoder.encode(texts, normalize_embeddings=True))

@@ -145,13 +145,14 @@ def _load_judge(
         return error
     if _same_weights(network, teacher):
         return zoo.ZooError(
-            f"{name} is the teacher itself, so it cannot give a second opinion.", code="the-teacher"
+            f"{name} is the teacher itself, so it cannot give a second opinion.",
+            code="duplicate-teacher",
         )
     if network.card.channels != teacher.card.channels:
         return zoo.ZooError(
             f"{name} expects images with {network.card.channels} channels, but these have"
             f" {teacher.card.channels}.",
-            code="channels",
+            code="other-channels",
             expected=network.card.channels,
             found=teacher.card.channels,
         )
@@ -173,7 +174,9 @@ def _load_judge(
             )
         except (RuntimeError, ValueError, AssertionError):  # timm asserts its sizes
             return zoo.ZooError(
-                f"{name} does not accept images of {side} × {side}.", code="size", side=side
+                f"{name} does not accept images of {side} × {side}.",
+                code="unsupported-size",
+                side=side,
             )
     return Judge(network, indices)
 

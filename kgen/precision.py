@@ -88,7 +88,7 @@ def candidates(recipe: Recipe, device: torch.device) -> list[Format]:
             raise RecipeError(
                 "Recipe field 'precision' is 'bf16', which is not supported on MPS; use 'fp32' or"
                 " 'auto'.",
-                code="not-here",
+                code="unsupported-precision",
                 field="precision",
                 value="bf16",
             )

@@ -72,7 +72,7 @@ def about(path: Path) -> dict[str, Any]:
         raise ZooError(
             f"{path} has an invalid card ({str(error).partition(chr(10))[0][:120]}); write the file"
             " again.",
-            code="card",
+            code="invalid-card",
             file=str(path),
         ) from None
 

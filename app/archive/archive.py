@@ -73,7 +73,7 @@ class Archive:
         ):
             raise Missing(
                 "There is no run with that name.",
-                code="no-run",
+                code="unknown-run",
             )
         return self.folder / name
 
@@ -130,7 +130,7 @@ class Archive:
         if attempt != now:
             raise Missing(
                 f"This run is at attempt {now}, so attempt {attempt} is over. Reload the page.",
-                code="attempt-over",
+                code="other-attempt",
                 attempt=now,
             )
         if id not in (None, own):
@@ -180,7 +180,7 @@ class Archive:
         except IndexError:
             raise Missing(
                 f"Iteration {iteration + 1} has not ended yet.",
-                code="not-yet",
+                code="unfinished",
             ) from None
         except JournalError as error:
             raise Missing(without_place(error, self.folder)) from None
@@ -301,5 +301,5 @@ class Archive:
         except IndexError:
             raise Missing(
                 f"Iteration {iteration + 1} has {len(batch['images'])} images, not {pos + 1}.",
-                code="no-image",
+                code="unknown-image",
             ) from None

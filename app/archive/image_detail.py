@@ -196,7 +196,7 @@ def kin(album: Album, iteration: int, pos: int, end: int) -> dict[str, Any]:
     if own is None or not 1 <= len(own) <= MOST_WIDTH:
         raise BatchFileError(
             "This run did not store the teacher's embeddings.",
-            code="not-stored",
+            code="no-embedding",
         )
     own, c = np.nan_to_num(own.astype(np.float32)), int(album.columns(iteration).labels[pos])
     looked = sorted(

@@ -195,12 +195,12 @@ class Comparisons:
         if switch is None:
             raise RunError(
                 "This run has no such switch.",
-                code="no-switch",
+                code="unknown-switch",
             )
         if switch.recipe is None:
             raise RunError(
                 switch.refused,
-                code="switch",
+                code="unsupported-switch",
             )
         made = self.runs.start(switch.recipe, f"{switch.recipe.name} {switch.title}")
         end = time.monotonic() + NOTE_SECONDS

@@ -62,7 +62,7 @@ class LessonRuns:
         if not wanted:
             raise RunError(
                 "This lesson's runs are already in the folder.",
-                code="here",
+                code="exists",
             )
         name = self.runs.start(lesson.made(wanted[0]))
         with self._lock:

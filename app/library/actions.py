@@ -58,7 +58,7 @@ class RunActions:
             raise RunError(
                 "A name may contain letters, digits, dots, dashes and underscores, must start with"
                 " a letter or digit, and is limited to 120 characters.",
-                code="name",
+                code="invalid-name",
             )
         if to == name:
             return to
@@ -67,7 +67,7 @@ class RunActions:
             if os.path.lexists(self.folder / to):
                 raise RunError(
                     f"The name {to} is already taken. Choose another one.",
-                    code="taken",
+                    code="exists",
                     name=to,
                 )
             self._move(path, self.folder / to)
@@ -84,7 +84,7 @@ class RunActions:
         if len(text) > MOST_NOTE:
             raise RunError(
                 f"A note is limited to {MOST_NOTE} characters; this one has {len(text):,}.",
-                code="note-too-long",
+                code="too-long",
                 length=len(text),
                 limit=MOST_NOTE,
             )
@@ -118,7 +118,7 @@ class RunActions:
         ):
             raise Missing(
                 "That run is no longer in the trash.",
-                code="no-trash",
+                code="unknown-run",
             )
         names = itertools.chain([found[1]], (f"{found[1][:100]}-{n}" for n in itertools.count(2)))
         name = next(n for n in names if not os.path.lexists(self.folder / n))
@@ -161,7 +161,7 @@ class RunActions:
         if not self._downloads.acquire(blocking=False):
             raise RunError(
                 "Other runs are being downloaded. Please try again in a moment.",
-                code="downloading",
+                code="busy",
             )
         try:
             return Download(
@@ -176,7 +176,7 @@ class RunActions:
         if not self._opening.acquire(blocking=False):
             raise RunError(
                 "Another file is being opened. Please try again in a moment.",
-                code="opening",
+                code="busy",
             )
         file = self.folder / f".incoming-{secrets.token_hex(6)}"
         try:

@@ -73,11 +73,11 @@ def _names(request: Request) -> list[str]:
     if not 1 <= len(names) <= len(LETTERS):
         raise Missing(
             f"Request 1 to {len(LETTERS)} runs: runs=NAME,NAME.",
-            code="how-many",
+            code="invalid-value",
         )
     if any(not RUN_NAME.fullmatch(name) or ".." in name for name in names):
         raise Missing(
             "That is not a valid run name.",
-            code="name",
+            code="invalid-name",
         )
     return names

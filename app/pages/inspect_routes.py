@@ -217,7 +217,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             if not images:
                 raise Missing(
                     "There are no images to download.",
-                    code="nothing-chosen",
+                    code="no-images",
                 )
             name = classes[position]
             file = f"{run}-{downloads.slug(name)}.{'png' if form == 'grid' else 'zip'}"
@@ -249,7 +249,7 @@ def finished(opened: OpenedRun, iteration: int) -> None:
     if iteration >= opened.story.done:
         raise Missing(
             f"Iteration {iteration + 1:,} is not finished yet; {opened.story.done:,} are.",
-            code="not-yet",
+            code="unfinished",
         )
 
 

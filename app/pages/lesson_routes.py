@@ -36,7 +36,7 @@ def install(app: FastAPI, runs: Runs) -> None:
         if slug not in shelf.lessons:
             raise Missing(
                 "There is no lesson with that name.",
-                code="no-lesson",
+                code="unknown-lesson",
             )
         return shelf.lessons[slug]
 

@@ -43,7 +43,7 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
             return _refusal(refused)
         except ClientDisconnect:
             return _refusal(
-                Refused("The page was closed before the upload finished.", code="closed")
+                Refused("The page was closed before the upload finished.", code="incomplete")
             )
         return JSONResponse({"file": token}, headers=FRESH)
 
@@ -56,7 +56,7 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
                 Refused(
                     f"The request is larger than {MOST_ORDER / 1e6:.0f} MB. Shorten class names.",
                     413,
-                    code="too-long",
+                    code="too-large",
                 )
             )
         except Refused as refused:

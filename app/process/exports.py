@@ -64,7 +64,7 @@ class Exports:
         except OSError:
             raise ExportFailed(
                 "This run's student is not ready yet. It is exported when the run ends.",
-                code="not-ready",
+                code="unfinished",
             ) from None
         key = (run, found.st_mtime_ns, found.st_size)
         if self._kept is None or self._kept[0] != key:

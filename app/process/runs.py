@@ -173,7 +173,7 @@ class Runs:
                 if being_written(path):
                     raise RunError(
                         f"Another process is writing the run {name}. Try again when it is done.",
-                        code="elsewhere",
+                        code="busy",
                         run=name,
                     )
                 yield path
@@ -184,20 +184,20 @@ class Runs:
     def control(self, do: str, unit: str | None = None) -> None:
         """pause, resume, step (one generator step, iteration or student step) or stop."""
         if do not in ACTIONS or unit not in (None, *UNITS):
-            raise RunError("Unknown run command.", code="command")
+            raise RunError("Unknown run command.", code="unknown-command")
         with self._lock:
             child, follower = self._child, self._follower
             if follower and follower.elsewhere:
-                raise RunError(narration.ELSEWHERE, code="elsewhere")
+                raise RunError(narration.ELSEWHERE, code="busy")
             if child is None or follower is None or not self.active:
                 raise RunError(
                     "No run is in progress. Press Start first.",
-                    code="none",
+                    code="no-run",
                 )
             if not child.send({"id": next(self._ids), "do": do, "unit": unit or "generator"}):
                 raise RunError(
                     "The engine just ended. The page will show why in a moment.",
-                    code="ended",
+                    code="finished",
                 )
             if do == "stop":
                 follower.stop_asked()
@@ -233,7 +233,7 @@ class Runs:
         except OSError as error:
             raise RunError(
                 f"The engine could not be started: {error.strerror or error}.",
-                code="engine",
+                code="start-failed",
             ) from None
 
     def _take_child(self) -> Child:
@@ -284,7 +284,7 @@ class Runs:
                         self._attach(self._previous)
             raise RunError(
                 str(answer.get("text") or "The engine rejected this run."),
-                code="engine",
+                code="start-failed",
             )
 
     def _show(self, answer: Published) -> None:
@@ -351,7 +351,7 @@ class Runs:
         raise RunError(
             f"A run is already in progress ({self.name})."
             f" {narration.ELSEWHERE if follower.elsewhere else advice}",
-            code="elsewhere" if follower.elsewhere else "busy",
+            code="busy",
             run=self.name,
         )
 

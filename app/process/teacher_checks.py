@@ -99,7 +99,7 @@ class TeacherChecks:
                 raise Refused(
                     "That check no longer exists. Check again.",
                     404,
-                    code="gone",
+                    code="unknown-check",
                 )
             return self._found | {"rows": list(self._found["rows"])}
 
@@ -124,13 +124,13 @@ class TeacherChecks:
         if not isinstance(asked, dict):
             raise Refused(
                 "Invalid check request: expected the fields of the form.",
-                code="order",
+                code="invalid-request",
             )
         fields = {name: value for name, value in asked.items() if value not in (None, "")}
         if ("file" in fields) == ("path" in fields):
             raise Refused(
                 "Choose a file, or enter the path of one on this machine.",
-                code="which-file",
+                code="no-choice",
             )
         path = (
             self._uploads.path(fields.pop("file")) if "file" in fields else _typed(fields["path"])
@@ -209,7 +209,7 @@ def _typed(path: Any) -> Path:
     if not isinstance(path, str) or len(path) > 4096 or not path.isprintable():
         raise Refused(
             "The file path must be one line of text.",
-            code="path",
+            code="invalid-path",
         )
     try:
         return Path(path.strip().strip('"')).expanduser()
@@ -227,6 +227,6 @@ def _numbers(what: str, text: str) -> list[float]:
         raise Refused(
             f"{what} is {text[:60]!r}; expected one number per channel, separated by commas, such"
             " as 0.485, 0.456, 0.406.",
-            code="field",
+            code="invalid-value",
             field=what,
         ) from None

@@ -168,7 +168,7 @@ def rung_changes(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
     if not isinstance(rungs, list) or not set(map(str, rungs)) <= set(ladder.NAMES):
         raise FormError(
             "Unknown part of the method.",
-            code="choice",
+            code="invalid-choice",
             field="rungs",
         )
     changes: dict[str, float] = {}
@@ -193,7 +193,7 @@ def _sides(given: Any, offer: Offer) -> tuple[int, ...]:
     ):
         raise FormError(
             f"Choose at least one resolution: {', '.join(map(str, known))}.",
-            code="choice",
+            code="invalid-choice",
             field="sides",
         )
     return tuple(sorted(given))
@@ -211,7 +211,7 @@ def _classes(given: Any, offer: Offer) -> tuple[str, ...] | None:
     if not given:
         raise FormError(
             "Choose at least one class.",
-            code="empty",
+            code="no-class",
             field="classes",
         )
     chosen = tuple(n for n in names if n in set(given))
@@ -230,7 +230,7 @@ def _student(given: Any) -> str:
     if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", given):
         raise FormError(
             "Choose a student: the name of a network, such as small-cnn-75k or resnet18.",
-            code="choice",
+            code="invalid-choice",
             field="student",
         )
     return given
@@ -249,7 +249,7 @@ def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
         if not name or not text:
             raise FormError(
                 "Class texts: write one line per class, such as “Bag = backpack”.",
-                code="lines",
+                code="invalid-class-texts",
                 field="class_texts",
             )
         if name not in offer.classes:
@@ -270,7 +270,7 @@ def _folder(given: Any) -> str | None:
     if not isinstance(given, str) or len(given) > 4096 or "\0" in given:
         raise FormError(
             "The folder of real images must be a path.",
-            code="path",
+            code="invalid-path",
             field="real_images",
         )
     return given.strip()
@@ -280,7 +280,7 @@ def _one_of(known: Mapping[str, Any], given: Any, what: str) -> Any:
     if not isinstance(given, str) or given not in known:
         raise FormError(
             f"Choose {what}: {', '.join(known)}.",
-            code="choice",
+            code="invalid-choice",
         )
     return known[given]
 
@@ -302,7 +302,7 @@ def _number(value: Any, low: float, high: float, what: str, unit: str = "") -> f
     ):
         raise FormError(
             f"{what} must be a number from {low:g}{unit} to {high:,.10g}{unit}.",
-            code="range",
+            code="invalid-value",
         )
     return value
 
@@ -311,6 +311,6 @@ def _whole(value: Any, high: int, what: str) -> int:
     if _number(value, 0, high, what) != int(value):
         raise FormError(
             f"{what} must be a whole number.",
-            code="whole",
+            code="invalid-value",
         )
     return int(value)

@@ -50,7 +50,7 @@ class Uploads:
             raise Refused(
                 "The file is no longer here. Please choose it again.",
                 410,
-                code="gone",
+                code="no-file",
             )
         return self._kept[1]
 
@@ -132,7 +132,7 @@ def _file_name(name: str) -> str:
     if suffix not in SUFFIXES:
         raise Refused(
             f"The file name is {name[-60:]!r}; expected a weights file: {', '.join(SUFFIXES)}.",
-            code="file-name",
+            code="unsupported-format",
             name=name[-60:],
         )
     return f"_{clean}" if RESERVED.fullmatch(clean.lower()) else clean

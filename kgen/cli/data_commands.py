@@ -95,7 +95,7 @@ def add(
     if split not in ("test", "train"):
         raise collection.DataError(
             f"--split is {split!r}; expected test or train.",
-            code="not-a-choice",
+            code="invalid-choice",
             field="--split",
         )
     with progress.progress_bar() as bar:

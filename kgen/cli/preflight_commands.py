@@ -117,6 +117,6 @@ def _numbers(option: str, text: str | None) -> list[float] | None:
         raise PreflightError(
             f"{option} is {text!r}; expected one number per channel, comma-separated, such as"
             " 0.485,0.456,0.406.",
-            code="field",
+            code="invalid-value",
             field=option,
         ) from None

@@ -170,7 +170,7 @@ def check(name: str) -> Iterator[tuple[str, int, int, str]]:
     if not checked:
         raise DataError(
             installed(name).missing,
-            code="not-here",
+            code="no-data",
             name=name,
         )
 
@@ -255,7 +255,7 @@ def get(name: str) -> None:
             raise DataError(
                 f"{catalogue.data_instructions(name, 'no automatic download')} Then: python -m kgen"
                 f" data add {name} PATH",
-                code="not-here",
+                code="no-data",
                 name=name,
             )
     except (OSError, RuntimeError) as error:
@@ -265,7 +265,7 @@ def get(name: str) -> None:
         raise DataError(
             f"{CARDS[name].title} could not be downloaded ({reason}). If you have a copy:"
             f" python -m kgen data add {name} PATH",
-            code="download",
+            code="download-failed",
             name=name,
         ) from None
 

@@ -107,7 +107,7 @@ def idx(name: str, folder: Path, prefix: str) -> RealImages | None:
     if images.ndim != 3 or len(images) != len(labels):
         raise DataError(
             f"{folder}: {images.shape} images but {len(labels)} labels; download it again.",
-            code="labels",
+            code="damaged",
             file=str(folder),
             images=len(images),
             labels=len(labels),
@@ -126,7 +126,7 @@ def _mnist(folder: Path, train: bool = False, download: bool = False) -> RealIma
     if found is None:
         raise DataError(
             catalogue.data_instructions("mnist", f"no {prefix}-images-idx3-ubyte.gz in {folder}"),
-            code="not-here",
+            code="no-data",
             name="mnist",
         )
     return found
@@ -146,7 +146,7 @@ def _cifar(name: str, folder: Path, train: bool = False, download: bool = False)
     except RuntimeError:
         raise DataError(
             catalogue.data_instructions(name, f"no complete copy in {folder}"),
-            code="not-here",
+            code="no-data",
             name=name,
         ) from None
     except OSError as error:  # includes failed downloads
@@ -154,7 +154,7 @@ def _cifar(name: str, folder: Path, train: bool = False, download: bool = False)
             catalogue.data_instructions(
                 name, f"{folder}: {getattr(error, 'reason', None) or error.strerror or error}"
             ),
-            code="not-here",
+            code="no-data",
             name=name,
         ) from None
     images = np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
@@ -174,7 +174,7 @@ def _from_folder(
     if root is None:
         raise DataError(
             catalogue.data_instructions(name, f"no folder {folder / candidates[0]}"),
-            code="not-here",
+            code="no-data",
             name=name,
         )
     wnids = classes.wnids(name)
@@ -186,7 +186,7 @@ def _from_folder(
     except ValueError as error:
         raise DataError(
             catalogue.data_instructions(name, str(error)),
-            code="not-here",
+            code="no-data",
             name=name,
         ) from None
     size = facts.size if side in (None, facts.side) else (side, side)
@@ -329,7 +329,7 @@ def images_for_run(
         raise DataError(
             f"No real test images are known for {card.title}; give a folder with one subfolder per"
             " class: --real FOLDER.",
-            code="no-data",
+            code="unknown-data",
             name=card.title,
         )
     try:
@@ -381,7 +381,7 @@ def training_set(
         + (f" (looked in {folder})" if folder else "")
         + ": install Debian's package dataset-fashion-mnist, give a folder with --data, or allow"
         " the download with --download (30 MB).",
-        code="not-here",
+        code="no-data",
         name="fashion-mnist",
     )
 
@@ -395,7 +395,7 @@ def split(train: RealImages, seed: int = 0) -> tuple[RealImages, RealImages]:
         raise DataError(
             f"Teachers of {train.name} are trained on all of its training images, so none are held"
             " out; set evaluate_on to 'test'.",
-            code="none-held-out",
+            code="no-held-out",
             name=train.name,
         )
     order = np.random.default_rng(seed).permutation(len(train))

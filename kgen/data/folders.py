@@ -157,7 +157,7 @@ def match_folders(
             raise DataError(
                 f"{subfolder} and {matched[label]} are the same class; put their images into one"
                 " folder.",
-                code="twice",
+                code="duplicate-class",
                 file=str(subfolder),
             )
         if label is not None:

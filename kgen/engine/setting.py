@@ -46,7 +46,7 @@ def select_device(requested: str) -> torch.device:
     if requested != "auto" and requested not in devices:
         raise RecipeError(
             f"Recipe field 'device' is {requested!r}, but this machine has: {', '.join(devices)}.",
-            code="not-here",
+            code="no-device",
             field="device",
             value=requested,
             found=devices,
@@ -77,7 +77,9 @@ def select_classes(recipe: Recipe, names: tuple[str, ...]) -> list[int]:
             )
     if len(set(selected)) != len(selected):
         raise RecipeError(
-            "Recipe field 'classes': a class is selected twice.", code="twice", field="classes"
+            "Recipe field 'classes': a class is selected twice.",
+            code="duplicate-class",
+            field="classes",
         )
     return selected
 
@@ -149,7 +151,7 @@ class Setting:
                 f"Recipe field 'ratio' is {recipe.ratio}: a budget of {smallest_budget} images,"
                 f" spread over {recipe.epochs} epochs, leaves the pool empty when student training"
                 " begins. Raise 'ratio', or lower 'epochs'.",
-                code="pool-empty",
+                code="too-small",
                 field="ratio",
                 value=recipe.ratio,
             )
@@ -183,7 +185,7 @@ class Setting:
                 f"Recipe field 'ratio' is {recipe.ratio}: {self.budget_pixels} pixels for"
                 f" {len(self.sides)} resolution(s) hold no image of {side} × {side}."
                 " Raise 'ratio'.",
-                code="budget",
+                code="too-small",
                 field="ratio",
                 value=recipe.ratio,
                 side=side,
@@ -198,7 +200,7 @@ class Setting:
             raise RecipeError(
                 f"Recipe field 'resolutions': {recipe.teacher} does not accept images of {side} ×"
                 f" {side}{minimum} ({str(error).partition(chr(10))[0][:120].rstrip('.')}).",
-                code="size",
+                code="unsupported-size",
                 field="resolutions",
                 value=side,
             ) from None

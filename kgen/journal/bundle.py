@@ -109,7 +109,7 @@ def chunks(
         raise BundleError(
             f"The run {run.path.name} has {len(names):,} files; a bundle is limited to"
             f" {MAX_FILES:,}.",
-            code="too-many-files",
+            code="too-many",
             count=len(names),
             limit=MAX_FILES,
         )

@@ -55,7 +55,7 @@ def export(
     if onnx and missing_packages():
         raise ExportError(
             f"{missing_packages()}. Or export without --onnx.",
-            code="package-missing",
+            code="no-package",
         )
 
     student = zoo.load_classifier(file)
@@ -100,7 +100,7 @@ def card(run: Run, student: Any, spec: dict[str, Any]) -> dict[str, Any]:
         raise ExportError(
             f"{run.path / 'events.jsonl'} contains no evaluation of the student; resume the run,"
             " let it finish, then export it.",
-            code="no-result",
+            code="unfinished",
         )
     teacher, channels, side, real = (
         started.teacher,

@@ -103,7 +103,7 @@ class Journal:
             raise JournalError(
                 f"{run.path / 'events.jsonl'} has {size} bytes, but the checkpoint was written at"
                 f" {offset}: the file was truncated by something else.",
-                code="truncated",
+                code="damaged",
                 size=size,
                 expected=offset,
             )

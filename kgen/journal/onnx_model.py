@@ -37,7 +37,7 @@ def convert(network: nn.Module, sample: tuple[int, ...], facts: dict[str, str]) 
         raise ExportError(
             f"torch cannot convert this network to ONNX ({str(error).strip().splitlines()[0]});"
             " export it without --onnx.",
-            code="onnx-unsupported",
+            code="unsupported-network",
         ) from None
     assert program is not None  # with dynamo=True
     model = program.model_proto
@@ -71,14 +71,14 @@ def compare(data: bytes, network: nn.Module, sample: tuple[int, ...]) -> float:
             raise ExportError(
                 f"student.onnx produces logits of shape {tuple(logits.shape)}, torch of"
                 f" {tuple(expected.shape)}; {REMEDY}",
-                code="onnx-differs",
+                code="other-logits",
             )
         difference = float((logits - expected).abs().max() / expected.abs().max())
         if not difference <= TOLERANCE:  # catches NaN too
             raise ExportError(
                 f"student.onnx differs from torch by {difference:.1e} of the largest logit; the"
                 f" limit is {TOLERANCE:.0e}; {REMEDY}",
-                code="onnx-differs",
+                code="other-logits",
             )
         largest = max(largest, difference)
     return largest
@@ -99,5 +99,5 @@ def onnx_logits(data: bytes, batches: list[Tensor]) -> list[Tensor]:
     except Exception as error:  # its exceptions have no common base class
         raise ExportError(
             f"onnxruntime cannot run student.onnx ({str(error).splitlines()[0]}); {REMEDY}",
-            code="onnx-unusable",
+            code="onnx-failed",
         ) from None

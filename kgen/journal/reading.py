@@ -142,7 +142,7 @@ class Run:
         if folder not in FOLDERS or not re.fullmatch(r"[0-9]{1,9}\.safetensors", file):
             raise JournalError(
                 f"{self.path} refers to a file named {name[:80]!r}, which is invalid.",
-                code="file-name",
+                code="invalid-name",
                 name=name[:80],
             )
         return _load(self.path / folder / file, max_bytes=MAX_VIEW_BYTES)
@@ -245,7 +245,7 @@ class Tail:
             raise JournalError(
                 f"{self._file} is damaged at byte {self._offset}: no line of a run is longer than"
                 f" {max_bytes:,} bytes.",
-                code="line-too-long",
+                code="damaged",
                 offset=self._offset,
             )
         events = []

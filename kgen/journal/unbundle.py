@@ -141,7 +141,7 @@ def _check_directory(stream: BinaryIO, label: str) -> int:
     if count > MAX_FILES + 1 or length > MAX_DIRECTORY_BYTES:
         raise BundleError(
             f"{label} names {count:,} files; the limit is {MAX_FILES:,}.",
-            code="too-many-files",
+            code="too-many",
             count=count,
             limit=MAX_FILES,
         )
@@ -178,7 +178,7 @@ def _manifest(archive: zipfile.ZipFile, label: str) -> dict[str, Any]:
         raise BundleError(
             f"{label} was made by a newer version of K-Gen Explorer ({manifest['kgen']}); update"
             " this one to open it.",
-            code="newer-version",
+            code="unsupported-version",
             version=manifest["kgen"],
         )
     return manifest
@@ -196,7 +196,7 @@ def _check(
     if len(infos) != len(archive.infolist()):
         raise BundleError(
             f"{label} contains the same file twice.",
-            code="twice",
+            code="duplicate-file",
         )
     unexpected = next(
         (name for name in (*infos, *files) if name != MANIFEST and not is_known(name)), None
@@ -204,7 +204,7 @@ def _check(
     if unexpected is not None:
         raise BundleError(
             f"{label} contains {unexpected[:60]!r}, which is not a file of a run.",
-            code="file-name",
+            code="unknown-file",
             name=unexpected[:60],
         )
     if infos.keys() != {*files, MANIFEST}:
@@ -212,7 +212,7 @@ def _check(
         raise BundleError(
             f"{label} is incomplete: {name} is"
             f" {'not in its manifest' if name in infos else 'missing'}.",
-            code="manifest",
+            code="incomplete",
             name=name,
         )
     for name, (size, _) in files.items():
@@ -222,14 +222,14 @@ def _check(
             raise BundleError(
                 f"{label} contains {name} as a link, a device or encrypted; a bundle may contain"
                 " plain files only.",
-                code="not-plain",
+                code="not-a-file",
                 name=name,
             )
         if info.file_size != size or size < 0:
             raise BundleError(
                 f"{label} is damaged: the size of {name} does not match the manifest; copy it"
                 " again.",
-                code="size",
+                code="damaged",
                 name=name,
             )
         compression = zipfile.ZIP_DEFLATED if name in TEXTS else zipfile.ZIP_STORED
@@ -237,7 +237,7 @@ def _check(
         if expands or info.compress_type not in (compression, zipfile.ZIP_STORED):
             raise BundleError(
                 f"{label} contains {name} in an invalid compression format.",
-                code="compression",
+                code="invalid-compression",
                 name=name,
             )
         if name in TEXTS and size > (
@@ -245,14 +245,14 @@ def _check(
         ):
             raise BundleError(
                 f"{label} contains {name} with {size:,} bytes, which is more than a run can have.",
-                code="file-too-large",
+                code="too-large",
                 name=name,
                 size=size,
             )
     if sum(info.compress_size for info in infos.values()) > archive_size:
         raise BundleError(
             f"{label} contains overlapping files; a valid bundle stores each byte once.",
-            code="overlap",
+            code="overlapping",
         )
     total = sum(size for size, _ in files.values())
     if total > max_bytes:
@@ -317,12 +317,12 @@ def _check_run(path: Path, label: str) -> None:
     except RecipeError as error:
         raise BundleError(
             f"{label} contains an invalid recipe: {error}",
-            code="recipe",
+            code="invalid-recipe",
         ) from None
     except (ValueError, RecursionError):
         raise BundleError(
             f"{label} contains an invalid run.json.",
-            code="run-json",
+            code="invalid-run",
         ) from None
 
 

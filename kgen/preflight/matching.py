@@ -59,7 +59,7 @@ def resolve_shape(architecture: str, about: dict[str, Any]) -> tuple[str, dict[s
             raise zoo.ZooError(
                 f"Architecture {architecture!r} comes in many sizes; name one of them:"
                 f" {', '.join(sizes)}.",
-                code="which-size",
+                code="ambiguous",
                 known=list(sizes),
             )
         shape = {key: about[key] for key in needs}
@@ -70,7 +70,7 @@ def resolve_shape(architecture: str, about: dict[str, Any]) -> tuple[str, dict[s
             raise zoo.ZooError(
                 f"The card in the file says {str(shape)[:80]} for a {architecture}; expected whole"
                 f" numbers up to {MAX_SIZE}. Name an architecture with --arch.",
-                code="card",
+                code="invalid-card",
             )
         return architecture, shape
     return architecture, {}

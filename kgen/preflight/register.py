@@ -22,7 +22,7 @@ def save_teacher(report: Report, name: str, *, half: bool = False) -> Path:
     if not report.ok or report.spec is None:
         raise PreflightError(
             "This checkpoint cannot be used as a teacher yet; fix the failed rows first.",
-            code="failed-rows",
+            code="check-failed",
         )
     if report._network is None:
         raise PreflightError(

@@ -190,7 +190,7 @@ def parse_request(data: dict[str, Any] | str | bytes) -> PreflightRequest:
             f"{field} is {found[:60]}: {message}."
             if field
             else f"{message[0].upper() + message[1:]}.",
-            code="field",
+            code="invalid-value",
             field=field,
         ) from None
 
@@ -242,7 +242,7 @@ def parse_names(text: str) -> tuple[str, ...]:
         raise PreflightError(
             f"The class names are {text[:60]!r}: expected comma-separated names, a .txt or .json"
             f" file, or a data set. {did_you_mean(text[:60], list(classes.known()))}",
-            code="names",
+            code="invalid-classes",
         )
     return found
 
@@ -260,7 +260,7 @@ def _json_names(text: str, content: str) -> tuple[str, ...]:
         raise PreflightError(
             f'The class names {text} are not a list of strings; expected ["cat", "dog"] in the'
             " order of the network's outputs.",
-            code="not-strings",
+            code="invalid-classes",
         )
     return tuple(names)
 
@@ -271,13 +271,13 @@ def check_name(name: str) -> Path:
         raise PreflightError(
             f"{name[:70]!r} is not a valid teacher name: expected 2 to 64 lowercase letters,"
             " digits, dots, - and _, such as 'my-resnet18'.",
-            code="name",
+            code="invalid-name",
             name=name[:70],
         )
     if name in zoo.TEACHERS or name in catalogue.TEACHERS or name in published.TEACHERS:
         raise PreflightError(
             f"The name {name!r} belongs to a known teacher; choose another.",
-            code="taken",
+            code="exists",
             name=name,
         )
     path = catalogue.teacher_file(name)

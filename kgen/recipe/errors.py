@@ -6,6 +6,7 @@ Each one names the field, the value, the allowed range and the nearest valid nam
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ class Invalid(ValueError):
     the validator covers several.
     """
 
-    def __init__(self, message: str, code: str, field: str = ""):
+    def __init__(self, message: str, *, code: str, field: str = ""):
         super().__init__(message)
         self.code = code
         self.field = field
@@ -60,31 +61,23 @@ def unknown(path: str, valid: list[str]) -> tuple[str, dict[str, Any]]:
 def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict[str, Any]]:
     """One of a ValidationError's errors as a sentence, and its facts.
 
-    The facts are a code, the field, and where they apply the value found, the allowed values and
-    the nearest valid value.
+    The facts are a code, the field, and where they apply the value found, the valid `choices`, the
+    limits (`minimum`, `maximum`, `exclusive_minimum`, `exclusive_maximum`) and the nearest valid
+    value.
     """
     path = ".".join(str(p) for p in error["loc"])
     if error["type"] == "extra_forbidden":
         return unknown(path, field_names(model))
     found = repr(error.get("input"))
     found = found if len(found) < 60 else found[:57] + "…"
+    facts: dict[str, Any] = {"code": "invalid-value", "field": path, "value": found}
     if error["type"] == "literal_error":
-        expected = error["ctx"]["expected"]
-        matches = difflib.get_close_matches(
-            str(error.get("input")),
-            expected.replace("'", "").replace(" or ", ", ").split(", "),
-            1,
-            0.4,
-        )
-        return f"Recipe field {path!r} is {found}; expected {expected}." + (
+        choices = _choices(error["loc"], model)
+        matches = difflib.get_close_matches(str(error.get("input")), map(str, choices), 1, 0.4)
+        facts |= {"code": "invalid-choice", "choices": choices}
+        return f"Recipe field {path!r} is {found}; expected {_one_of(choices)}." + (
             f" Did you mean {matches[0]!r}?" if matches else ""
-        ), {
-            "code": "not-a-choice",
-            "field": path,
-            "value": found,
-            "allowed": expected,
-            "meant": matches[0] if matches else None,
-        }
+        ), facts | {"meant": matches[0] if matches else None}
     if error["type"] == "value_error":
         cause = error["ctx"]["error"]
         return f"Recipe field {path!r}: {cause}." if path else f"Recipe field {cause}.", {
@@ -92,17 +85,25 @@ def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict
             "field": path or getattr(cause, "field", ""),
         }
     limits = _limits(error["loc"], model)
-    allowed = limits or error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"Recipe field {path!r} is {found}; allowed: {allowed}.", {
-        "code": "invalid-value",
-        "field": path,
-        "value": found,
-        "allowed": allowed,
-    }
+    expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+    allowed = " and ".join(PHRASES[name].format(limit) for name, limit in limits.items())
+    return (
+        f"Recipe field {path!r} is {found}; allowed: {allowed or expected}.",
+        facts | (limits or {"expected": expected}),
+    )
 
 
-def _limits(path: tuple, model: type[BaseModel]) -> str:
-    """The allowed range of a numeric field as text, from the schema; empty if it has none."""
+PHRASES = {
+    "minimum": "{:g} or more",
+    "exclusive_minimum": "above {:g}",
+    "maximum": "at most {:g}",
+    "exclusive_maximum": "below {:g}",
+}
+"""How a limit is put in a sentence, by its field in the error."""
+
+
+def _schemas(path: tuple, model: type[BaseModel]) -> list[dict[str, Any]]:
+    """The JSON schemas that a field may follow: one, or one per type."""
     schema = model.model_json_schema()
     node: dict[str, Any] = schema
     for key in path:
@@ -113,11 +114,28 @@ def _limits(path: tuple, model: type[BaseModel]) -> str:
             if isinstance(key, int)
             else node.get("properties", {}).get(key, {})
         )
-    node = next((n for n in node.get("anyOf", []) if n.get("type") in ("number", "integer")), node)
-    phrases = (
-        ("minimum", "{:g} or more"),
-        ("exclusiveMinimum", "above {:g}"),
-        ("maximum", "at most {:g}"),
-        ("exclusiveMaximum", "below {:g}"),
-    )
-    return " and ".join(text.format(node[key]) for key, text in phrases if key in node)
+    return node.get("anyOf", [node])
+
+
+def _limits(path: tuple, model: type[BaseModel]) -> dict[str, float]:
+    """The limits of a numeric field, named as in PHRASES; empty if it has none."""
+    schemas = _schemas(path, model)
+    number = next((s for s in schemas if s.get("type") in ("number", "integer")), schemas[0])
+    keys = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"} & number.keys()
+    found = {re.sub("M", "_m", key): number[key] for key in keys}
+    return {name: found[name] for name in PHRASES if name in found}
+
+
+def _choices(path: tuple, model: type[BaseModel]) -> list[Any]:
+    """The values that a field with a list of choices may have."""
+    return [
+        value
+        for schema in _schemas(path, model)
+        for value in schema.get("enum", [schema["const"]] if "const" in schema else [])
+    ]
+
+
+def _one_of(choices: list[Any]) -> str:
+    """['a', 'b', 'c'] → "'a', 'b' or 'c'"."""
+    *most, last = map(repr, choices)
+    return f"{', '.join(most)} or {last}" if most else last

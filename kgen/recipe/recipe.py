@@ -248,10 +248,10 @@ class Recipe(Section):
         if value is not None and not value:
             raise errors.Invalid(
                 "no class is selected; select at least one, or leave the field out for all",
-                "empty",
+                code="no-class",
             )
         if value is not None and len(set(value)) != len(value):
-            raise errors.Invalid("a class is selected twice", "twice")
+            raise errors.Invalid("a class is selected twice", code="duplicate-class")
         return value
 
     @field_validator("judge", mode="before")
@@ -269,9 +269,11 @@ class Recipe(Section):
     @classmethod
     def _check_resolutions(cls, value):
         if not value:
-            raise errors.Invalid("no resolution is given; at least one is required", "empty")
+            raise errors.Invalid(
+                "no resolution is given; at least one is required", code="no-resolution"
+            )
         if len(set(value)) != len(value):
-            raise errors.Invalid("a resolution is given twice", "twice")
+            raise errors.Invalid("a resolution is given twice", code="duplicate-resolution")
         return value
 
     @model_validator(mode="after")
@@ -280,8 +282,8 @@ class Recipe(Section):
             raise errors.Invalid(
                 f"batches has {len(self.batches)} numbers, but there are {len(self.resolutions)}"
                 " resolutions; give one per resolution, or null for equal pixels",
-                "conflict",
-                "batches",
+                code="conflict",
+                field="batches",
             )
         return self
 
@@ -291,8 +293,8 @@ class Recipe(Section):
             raise errors.Invalid(
                 "aed_embedding is 'teacher', but embedding is 'text': a teacher's embedding can"
                 " only be compared with class centers; set embedding to 'center'",
-                "conflict",
-                "aed_embedding",
+                code="conflict",
+                field="aed_embedding",
             )
         return self
 
@@ -302,15 +304,15 @@ class Recipe(Section):
             raise errors.Invalid(
                 f"views is {self.views}, but augment is 'none': stored views need augment 'student'"
                 " or 'both'",
-                "conflict",
-                "views",
+                code="conflict",
+                field="views",
             )
         if self.views and self.mix != "none":
             raise errors.Invalid(
                 f"mix is {self.mix!r}, but views is {self.views}: mixed images need fresh teacher"
                 " answers; set views to 0",
-                "conflict",
-                "mix",
+                code="conflict",
+                field="mix",
             )
         return self
 
@@ -343,7 +345,7 @@ class Recipe(Section):
                 f"Recipe field 'resolutions' is {list(self.resolutions)}: generator and teacher"
                 f" need multiples of {combined}, so these become {list(sides)}. Remove one of"
                 " them.",
-                code="twice",
+                code="duplicate-resolution",
                 field="resolutions",
                 unit=combined,
                 sides=list(sides),
@@ -486,7 +488,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     name, separator, raw = text.partition("=")
     if not separator or not name.strip():
         raise RecipeError(
-            f"--set {text}: expected field=value, for example weights.kr=0.", code="setting"
+            f"--set {text}: expected field=value, for example weights.kr=0.", code="invalid-setting"
         )
     try:
         value = json.loads(raw)

@@ -215,7 +215,7 @@ def write_page(texts: dict[str, str], path: Path = PAGE) -> None:
             raise TableError(
                 f"{path} has no place for the table {name!r}. Add these two lines where it belongs:"
                 f" {first} and {last}",
-                code="no-place",
+                code="no-markers",
                 file=str(path),
                 table=name,
             )

@@ -101,7 +101,7 @@ class Trainings:
             raise DataError(
                 f"No real training images are known for {card.title}; give a folder with one"
                 " subfolder per class: --photos FOLDER.",
-                code="no-data",
+                code="unknown-data",
             )
         else:
             photos = data.training_set(card.data, side=card.side)
@@ -165,7 +165,7 @@ class Trainings:
                     raise WorthError(
                         f"The student's loss was not finite at step {error.step}: lower recipe"
                         " field optimizers.student.lr, and run it again.",
-                        code="diverged",
+                        code="not-finite",
                         step=error.step,
                     ) from None
                 progress(step, total)

@@ -93,7 +93,7 @@ def _check_file(path: Path, suffix: str) -> None:
         raise CheckpointError(
             f"{path} ends in {suffix or 'nothing'!r}; expected a weights file:"
             f" {', '.join(SUFFIXES)}.",
-            code="file-name",
+            code="unsupported-format",
             file=str(path),
         )
     if not path.is_file():
@@ -162,7 +162,7 @@ def _torch_file(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} cannot be read safely with torch {torch.__version__}; install torch"
             f" {MIN_TORCH} or later.",
-            code="old-torch",
+            code="unsupported-version",
             needed=str(MIN_TORCH),
         )
     with path.open("rb") as file:
@@ -208,7 +208,7 @@ def _check_zip(path: Path) -> None:
         raise CheckpointError(
             f"{path} was not written by torch.save: its parts have invalid names"
             f" ({(invalid or names)[0]!r}); {SAVE_HINT}.",
-            code="part-names",
+            code="invalid-name",
             name=(invalid or names)[0],
         )
     inner = {n.partition("/")[2]: m for n, m in zip(names, members)}
@@ -216,24 +216,24 @@ def _check_zip(path: Path) -> None:
         raise CheckpointError(
             f"{path} is a TorchScript program, which is code; in the Python that made it,"
             f" {SAVE_HINT}.",
-            code="code",
+            code="executable",
         )
     if any(m.compress_type != zipfile.ZIP_STORED for m in members):
         raise CheckpointError(
             f"{path} is compressed, which torch.save never does, and could expand without limit;"
             f" unpack it, or {SAVE_HINT}.",
-            code="compressed",
+            code="invalid-compression",
         )
     if sum(m.file_size for m in members) > path.stat().st_size:
         raise CheckpointError(
             f"{path} is damaged: its parts overlap; copy or download it again.",
-            code="overlap",
+            code="overlapping",
         )
     if "data.pkl" not in inner:
         raise CheckpointError(
             f"{path} is a ZIP archive, but was not written by torch.save (no data.pkl); give the"
             " .pt file itself.",
-            code="not-torch",
+            code="not-a-checkpoint",
         )
     if inner["data.pkl"].file_size > MAX_PICKLE_BYTES:
         raise CheckpointError(
@@ -250,25 +250,25 @@ def _load_error(path: Path, error: Exception) -> CheckpointError:
         return CheckpointError(
             f"{path} needs more memory than its size allows; it is damaged or malicious, so get it"
             " from another source.",
-            code="memory",
+            code="too-large",
         )
     if match := re.search(r"GLOBAL ([\w.]+)", text):
         return CheckpointError(
             f"{path} tries to run code of {match[1]!r} when it is read, which is rejected because"
             f" that code could do anything; if you trust it, {SAVE_HINT}.",
-            code="code",
+            code="executable",
             found=match[1],
         )
     if "TorchScript" in text:
         return CheckpointError(
             f"{path} is a TorchScript program, which is code; in the Python that made it,"
             f" {SAVE_HINT}.",
-            code="code",
+            code="executable",
         )
     if "legacy .tar" in text:
         return CheckpointError(
             f"{path} has a format older than torch 0.1.10; load and save it with a newer torch.",
-            code="not-torch",
+            code="unsupported-version",
         )
     return CheckpointError(
         f"{path} is damaged or was not written by torch.save ({_short_message(error)}); copy or"
@@ -308,7 +308,7 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
         raise CheckpointError(
             f"{path} contains {'nothing' if content == {} else type(content).__name__}; expected a"
             f" dictionary of tensors; {SAVE_HINT}.",
-            code="not-tensors",
+            code="no-tensors",
         )
     _check_count(path, len(content))
     for name, value in content.items():
@@ -317,7 +317,7 @@ def _unwrap(path: Path, content: Any) -> tuple[dict[str, Tensor], tuple[str, ...
             raise CheckpointError(
                 f"{path} contains {_name(name)}, which is not a tensor but {kind}, and no weights"
                 f" under {', '.join(map(repr, WRAPPERS))}; {SAVE_HINT}.",
-                code="not-tensors",
+                code="no-tensors",
                 name=str(name)[:60],
             )
     tensors: dict[str, Tensor] = {name: value.detach() for name, value in content.items()}
@@ -350,7 +350,7 @@ def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     if not tensors:
         raise CheckpointError(
             f"{path} contains no tensors; {SAVE_HINT}.",
-            code="not-tensors",
+            code="no-tensors",
         )
     total = 0
     for name, t in tensors.items():
@@ -358,20 +358,20 @@ def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
             raise CheckpointError(
                 f"{path} has a tensor with the invalid name {_name(name)}; expected at most"
                 f" {MAX_NAME_LENGTH} printable characters; {SAVE_HINT}.",
-                code="tensor-name",
+                code="invalid-name",
             )
         if t.dtype not in ALLOWED_DTYPES:
             raise CheckpointError(
                 f"{path}: tensor {_name(name)} has dtype {t.dtype}; convert it to"
                 " torch.float32 and save it again.",
-                code="tensor-type",
+                code="unsupported-dtype",
                 tensor=name,
             )
         if t.layout is not torch.strided or t.device.type != "cpu" or t.is_quantized:
             raise CheckpointError(
                 f"{path}: tensor {_name(name)} is sparse, quantized or empty; convert it with"
                 " .dequantize() or .to_dense() and save it again.",
-                code="tensor-layout",
+                code="unsupported-layout",
                 tensor=name,
             )
         size = t.numel() * t.element_size()
@@ -380,7 +380,7 @@ def _check_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
             raise CheckpointError(
                 f"{path}: tensor {_name(name)} has {t.numel():,} numbers but stores fewer; copy it"
                 " with .clone() and save it again.",
-                code="repeated",
+                code="unsupported-layout",
                 tensor=name,
             )
         total += size

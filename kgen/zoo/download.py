@@ -92,7 +92,7 @@ def verify(path: Path, url: str, sha256: str | None = None) -> str:
         raise DownloadError(
             f"The file from {urlsplit(url).hostname} is not what was published: SHA-256"
             f" {digest[:n]}, expected {expected}.",
-            code="checksum",
+            code="other-checksum",
             found=digest[:n],
             expected=expected,
         )
@@ -146,7 +146,7 @@ def _receive(
                 raise DownloadError(
                     f"{response.url.host} answered {response.status_code} {response.reason_phrase}"
                     f" for {url}.{note} {_advice(response.status_code, command)}",
-                    code="http",
+                    code="unavailable",
                     status=response.status_code,
                 )
             notes = {
@@ -224,7 +224,7 @@ def _connection_error(
     return DownloadError(
         f"The connection to {host} broke after {size}{reason}; that part is kept. To resume:"
         f" {command}",
-        code="broke",
+        code="interrupted",
         host=host,
         done=done,
         total=total,

@@ -296,7 +296,7 @@ def teach(
                 raise ZooError(
                     f"The teacher's loss was not finite at step {step}; lower the learning"
                     f" rate below {plan.lr}.",
-                    code="diverged",
+                    code="not-finite",
                     step=step,
                 )
             optimizer.zero_grad(set_to_none=True)

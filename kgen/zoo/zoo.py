@@ -106,7 +106,7 @@ def locate(name_or_path: str | Path) -> Path:
         if not path.is_file():
             raise ZooError(
                 catalogue.teacher_instructions(str(name_or_path)),
-                code="not-here",
+                code="no-teacher",
                 name=str(name_or_path),
             )
         return path
@@ -118,7 +118,7 @@ def locate(name_or_path: str | Path) -> Path:
     if str(name_or_path) in published.TEACHERS:
         raise ZooError(
             published.instructions(str(name_or_path)),
-            code="not-here",
+            code="no-teacher",
             name=str(name_or_path),
         )
     known = [*TEACHERS, *user_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
@@ -228,7 +228,7 @@ def load_tensors(network: nn.Module, found: dict[str, Tensor], source: str, what
             raise ZooError(
                 f"{source} is not a {what}: tensor {name!r} is {shape}, expected"
                 f" {' × '.join(map(str, tensor.shape)) or 'one number'}.",
-                code="tensor",
+                code="invalid-tensor",
                 tensor=name,
                 found=shape,
                 expected=" × ".join(map(str, tensor.shape)),
@@ -236,7 +236,7 @@ def load_tensors(network: nn.Module, found: dict[str, Tensor], source: str, what
     if unexpected := [name for name in found if name not in state]:
         raise ZooError(
             f"{source} is not a {what}: it has an unexpected tensor {unexpected[0]!r}.",
-            code="tensor",
+            code="invalid-tensor",
             tensor=unexpected[0],
             expected=None,
         )
@@ -258,7 +258,7 @@ def halved(network: nn.Module) -> nn.Module:
             raise ZooError(
                 f"Tensor {name!r} has values above {limit:.0f}, the limit of half precision; omit"
                 " --half.",
-                code="half-precision",
+                code="out-of-range",
                 tensor=name,
             )
     return network.half()

@@ -209,15 +209,15 @@ def test_what_cannot_judge_is_refused_in_a_sentence(tmp_path):
         spec | {"card": spec["card"] | {"name": "copy"}},
     )
     for name, code, facts in (
-        ("fashion-cnn", "the-teacher", {}),
-        (str(copy), "the-teacher", {}),
-        ("imagenet-lite0", "channels", {"expected": 3, "found": 1}),
+        ("fashion-cnn", "duplicate-teacher", {}),
+        (str(copy), "duplicate-teacher", {}),
+        ("imagenet-lite0", "other-channels", {"expected": 3, "found": 1}),
         ("fashion-vitt", "unknown-teacher", {"meant": "fashion-vit"}),
     ):
         said = (name, "'auto'", "'none'", *facts.values())
         with raises(RecipeError, code, *said, field="judge", value=name, **facts):
             Setting(grain(judge=name))
-    with raises(RecipeError, "size", "fashion-vit", "18 × 18", field="judge", side=18):
+    with raises(RecipeError, "unsupported-size", "fashion-vit", "18 × 18", field="judge", side=18):
         Setting(grain(judge="fashion-vit", resolutions=(18,), source="pixels"))
     assert (
         Setting(grain(judge="auto", resolutions=(18,), source="pixels")).judge is None

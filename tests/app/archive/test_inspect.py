@@ -218,7 +218,7 @@ def test_pieces_are_only_of_what_is_finished(client, folder):
     }.items():
         answer = client.get(f"/kg/inspect/done/1/{address}")
         assert answer.status_code == 404 and words in answer.text, address
-    refused(client.get("/kg/inspect/done/2/class/3/0/1"), 404, "attempt-over", "attempt 2")
+    refused(client.get("/kg/inspect/done/2/class/3/0/1"), 404, "other-attempt", "attempt 2")
     refused(client.get("/kg/inspect/done/1/class/3/0/1?id=other"), 404, "other-run")
     for name in ("..", "nothing", "%2e%2e", "done%2f..", "a" * 300):
         assert client.get(f"/kg/inspect/{name}/1/class/3/0/1").status_code == 404
@@ -392,7 +392,7 @@ def test_runs_of_earlier_versions_lack_things(client, folder):
         and column["p"] == [None] * 6
         and column["pool"] == [0] * 6
     )
-    refused(client.get("/kg/inspect/old/1/kin/0/3/3"), 404, "not-stored")
+    refused(client.get("/kg/inspect/old/1/kin/0/3/3"), 404, "no-embedding")
 
 
 # --- tests of the student -------------------------------------------------------------------------
@@ -528,7 +528,7 @@ def test_what_is_no_order_and_no_condition_is_refused(client, query):
 
 
 def test_nothing_chosen_is_said(client):
-    refused(client.get(f"/kg/inspect/done/1/grid/{C}/3?where=p:2:"), 404, "nothing-chosen")
+    refused(client.get(f"/kg/inspect/done/1/grid/{C}/3?where=p:2:"), 404, "no-images")
 
 
 def test_what_is_unknown_fits_no_condition_and_comes_last(folder):

@@ -329,7 +329,7 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_new_name_leads_out_of_the_folder(client, folder, name):
     answer = do(client, "done", "rename", to=name)
-    refused(answer, 409, "name")
+    refused(answer, 409, "invalid-name")
     assert (folder / "done").is_dir()
 
 
@@ -361,7 +361,7 @@ def test_a_note_is_kept_with_the_run(client, folder):
         rows(client)["done"]["note"] == "first\n<b>bold</b> ünïcode"
         and (folder / "done" / "note.txt").is_file()
     )
-    refused(do(client, "done", "note", note="x" * 501), 409, "note-too-long", " 500 ", " 501")
+    refused(do(client, "done", "note", note="x" * 501), 409, "too-long", " 500 ", " 501")
     assert (
         do(client, "done", "note", note="").status_code == 200
         and not (folder / "done" / "note.txt").exists()
@@ -481,7 +481,7 @@ def test_downloads_and_uploads_are_bounded(client, folder):
     first, second, *rest = (
         found.download("done", real_images=False, checkpoint=False) for _ in range(4)
     )
-    with raises(actions.RunError, "downloading"):
+    with raises(actions.RunError, "busy"):
         found.download("done", real_images=False, checkpoint=False)
     assert b"".join(first)[:2] == b"PK"
     del second  # nobody wants it any more

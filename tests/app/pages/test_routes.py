@@ -381,7 +381,7 @@ def test_a_student_that_onnx_cannot_hold_comes_without(client, exports):
 
 def test_an_export_that_fails_or_lasts_is_a_sentence(client, folder, exports, monkeypatch):
     standin.write_run(folder / "begun", iterations=1)
-    refused(client.get("/kg/export/begun"), 404, "not-ready")
+    refused(client.get("/kg/export/begun"), 404, "unfinished")
     shutil.rmtree(folder / "begun")
     monkeypatch.setattr(
         exports, "_command", (sys.executable, "-c", "import sys; sys.exit('Error: no')")

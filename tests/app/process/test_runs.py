@@ -145,10 +145,10 @@ def test_pause_resume_stop(make):
 
 def test_controls_are_refused_in_words(make):
     runs = make()
-    with raises(RunError, "none"):
+    with raises(RunError, "no-run"):
         runs.control("pause")
     for do, unit in (("explode", None), ("step", "universe"), ("", None), (None, None)):
-        with raises(RunError, "command"):
+        with raises(RunError, "unknown-command"):
             runs.control(do, unit)
 
 
@@ -244,7 +244,7 @@ def test_a_run_that_another_process_drives_is_watched_and_not_touched(make, tmp_
         lambda: runs.start(standin.recipe()),
         lambda: runs.resume("tiny-elsewhere"),
     ):
-        with raises(RunError, "elsewhere", narration.ELSEWHERE):
+        with raises(RunError, "busy", narration.ELSEWHERE):
             act()
     lock.release()
     s = until(runs, phase("interrupted"), 3.0)
@@ -293,7 +293,7 @@ def test_a_refused_recipe_is_an_error_of_start_and_leaves_what_was_shown(make, m
     runs = make()
     first = runs.start(standin.recipe())
     until(runs, phase("finished"))
-    with raises(RunError, "engine", "Recipe field 'ratio' is 0.00001: "):
+    with raises(RunError, "start-failed", "Recipe field 'ratio' is 0.00001: "):
         runs.start(standin.recipe(name="refuse"))
     assert now(runs)["run"] == first and now(runs)["phase"] == "finished" and not runs.active
     second = runs.start(standin.recipe())
@@ -308,7 +308,7 @@ def test_an_engine_that_cannot_start_says_so(make, monkeypatch):
     assert "no module named torch" in (runs.folder / "engine.log").read_text(), (
         "the first spare has a log, though there was no folder"
     )
-    with raises(RunError, "engine", "no module named torch"):
+    with raises(RunError, "start-failed", "no module named torch"):
         runs.start(standin.recipe())
     assert now(runs)["phase"] == "empty"
 

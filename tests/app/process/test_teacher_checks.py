@@ -307,29 +307,29 @@ def test_no_file_is_read_for_class_names(client, tmp_path, check):
 @pytest.mark.parametrize(
     ("order", "code", "fact"),
     [
-        ([], "order", ""),
+        ([], "invalid-request", ""),
         (None, "not-json", ""),
-        ("pets.pt", "order", ""),
-        ({}, "which-file", ""),
-        ({"file": "a", "path": "b"}, "which-file", ""),
-        ({"path": 7}, "path", ""),
-        ({"path": "a\0b.pt"}, "path", ""),
-        ({"path": "x" * 5000}, "path", ""),
-        ({"path": ["a"]}, "path", ""),
+        ("pets.pt", "invalid-request", ""),
+        ({}, "no-choice", ""),
+        ({"file": "a", "path": "b"}, "no-choice", ""),
+        ({"path": 7}, "invalid-path", ""),
+        ({"path": "a\0b.pt"}, "invalid-path", ""),
+        ({"path": "x" * 5000}, "invalid-path", ""),
+        ({"path": ["a"]}, "invalid-path", ""),
         ({"path": "~nobody-of-that-name/x.pt"}, "unknown-user", "~nobody-of-that-name"),
-        ({"path": "a.pt", "colour": 1}, "field", "colour is 1"),
-        ({"path": "a.pt", "side": 10**9}, "field", "side is 1000000000"),
-        ({"path": "a.pt", "classes": ["cat", {}]}, "field", "classes.1"),
-        ({"path": "a.pt", "classes": "cat"}, "names", "'cat'"),
+        ({"path": "a.pt", "colour": 1}, "invalid-value", "colour is 1"),
+        ({"path": "a.pt", "side": 10**9}, "invalid-value", "side is 1000000000"),
+        ({"path": "a.pt", "classes": ["cat", {}]}, "invalid-value", "classes.1"),
+        ({"path": "a.pt", "classes": "cat"}, "invalid-classes", "'cat'"),
         ({"path": "a.pt", "classes": "[" * 9000}, "not-json", ""),
-        ({"path": "a.pt", "classes": "cat,\x1b[2J"}, "field", "name 2 "),
-        ({"path": "a.pt", "mean": "0.5"}, "field", "ean and std"),
-        ({"path": "a.pt", "mean": "a", "std": "1"}, "field", "Mean is 'a'"),
-        ({"path": "a.pt", "mean": "nan", "std": "1"}, "field", "mean"),
-        ({"path": "a.pt", "half": "perhaps"}, "field", "half is 'perhaps'"),
-        ({"path": "a.pt", "save": "../x"}, "name", "'../x'"),
-        ({"path": "a.pt", "save": "fashion-cnn"}, "taken", "'fashion-cnn'"),
-        ({"path": "a.pt", "save": "nul.x"}, "name", "'nul.x'"),
+        ({"path": "a.pt", "classes": "cat,\x1b[2J"}, "invalid-value", "name 2 "),
+        ({"path": "a.pt", "mean": "0.5"}, "invalid-value", "ean and std"),
+        ({"path": "a.pt", "mean": "a", "std": "1"}, "invalid-value", "Mean is 'a'"),
+        ({"path": "a.pt", "mean": "nan", "std": "1"}, "invalid-value", "mean"),
+        ({"path": "a.pt", "half": "perhaps"}, "invalid-value", "half is 'perhaps'"),
+        ({"path": "a.pt", "save": "../x"}, "invalid-name", "'../x'"),
+        ({"path": "a.pt", "save": "fashion-cnn"}, "exists", "'fashion-cnn'"),
+        ({"path": "a.pt", "save": "nul.x"}, "invalid-name", "'nul.x'"),
     ],
 )
 def test_a_hostile_order_is_refused_in_a_sentence(client, check, order, code, fact):
@@ -345,7 +345,7 @@ def test_what_is_no_json_is_refused(client, check, body):
 
 def test_an_order_is_bounded(client, check):
     for content in (b" " * (teacher_routes.MOST_ORDER + 1), iter([b" " * 10**5] * 11)):
-        refused(client.post("/kg/check", content=content), 413, "too-long", "1 MB")
+        refused(client.post("/kg/check", content=content), 413, "too-large", "1 MB")
     checked(client, path="a.pt", classes="\n".join(f"class {i}" for i in range(50_000)))
 
 
@@ -381,7 +381,7 @@ def test_rows_are_told_as_they_are_found_and_a_second_check_waits_its_turn(clien
     ]
     other = client.post("/kg/check", json={"path": "b.pt"}).json()["id"]
     ended(client, other)
-    refused(client.get(f"/kg/check/{id}"), 404, "gone")
+    refused(client.get(f"/kg/check/{id}"), 404, "unknown-check")
 
 
 def test_no_check_is_known_before_the_first(client):

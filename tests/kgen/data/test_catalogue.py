@@ -105,7 +105,7 @@ def test_published_weights_have_the_tensors_that_we_load(name):
 def test_what_is_missing_is_one_sentence_with_its_place(name, home):
     place = home / "teachers" / f"{name}.safetensors"
     for ask in (zoo.load_teacher, zoo.locate, zoo.checksum):
-        with raises(zoo.ZooError, "not-here", repr(name), place, name=name) as told:
+        with raises(zoo.ZooError, "no-teacher", repr(name), place, name=name) as told:
             ask(name)
         text = str(told.value)
     facts = catalogue.TEACHERS[name]
@@ -157,16 +157,16 @@ def test_other_weights_are_refused_by_name(damage, home):
     state = zoo.build("wrn-40-2", {}, 5, 3, 10, 32).state_dict()
     file = home / "teachers" / "cifar10-wrn-40-2.safetensors"
     file.parent.mkdir()
-    code, what, facts = "tensor", ["wrn-40-2", "10 classes"], {}
+    code, what, facts = "invalid-tensor", ["wrn-40-2", "10 classes"], {}
     if damage == "shape":
         state["fc.weight"] = torch.zeros(100, 128)
-        facts = {"tensor": "fc.weight", "found": "100 × 128", "expected": "10 × 128"}
+        facts = {"invalid-tensor": "fc.weight", "found": "100 × 128", "expected": "10 × 128"}
     elif damage == "missing":
         del state["stem.weight"]
-        facts = {"tensor": "stem.weight", "found": "missing", "expected": "16 × 3 × 3 × 3"}
+        facts = {"invalid-tensor": "stem.weight", "found": "missing", "expected": "16 × 3 × 3 × 3"}
     elif damage == "surplus":
         state["more"] = torch.zeros(1)
-        facts = {"tensor": "more", "expected": None}
+        facts = {"invalid-tensor": "more", "expected": None}
     else:
         code, what = "unreadable", []
     save_file(state, file)

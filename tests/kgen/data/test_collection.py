@@ -89,7 +89,7 @@ def test_idx_files_are_read_back(tmp_path, home, name, monkeypatch):
             (tmp_path / f"{name}-t10k-{kind}-ubyte.gz").read_bytes()
         )
     assert added(name, only, replace=True).train.total() == 0
-    with raises(data.DataError, "not-here", name=name):
+    with raises(data.DataError, "no-data", name=name):
         data.training_set(name)
     (only / "t10k-labels-idx1-ubyte.gz").unlink()
     with raises(data.DataError, "no-images", "MNIST", "train-images-idx3-ubyte.gz", file=str(only)):
@@ -248,6 +248,6 @@ def test_an_imagenet_teacher_is_tested_on_photographs_it_never_saw(tmp_path):
         and sorted(set(real.labels.tolist())) == chosen
         and real.images[:].shape == (20, 3, 224, 224)
     )
-    with raises(data.DataError, "not-here", "ImageNet-1k", name="imagenet1k"):
+    with raises(data.DataError, "no-data", "ImageNet-1k", name="imagenet1k"):
         data.images_for_teacher(card, [*chosen, 1])  # one class more than they cover
     assert catalogue.data_folder("imagenet1k").exists() is False

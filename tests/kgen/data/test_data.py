@@ -52,9 +52,9 @@ def test_wrong_files_are_a_sentence(tmp_path, images):
     with raises(data.DataError, "no-images", "train-images-idx3-ubyte.gz", file=str(tmp_path)):
         data.training_set("fashion-mnist", tmp_path)
     write(tmp_path, images, np.array([1, 2], dtype=np.uint8))
-    with raises(data.DataError, "labels", tmp_path, "2 labels", images=3, labels=2):
+    with raises(data.DataError, "damaged", tmp_path, "2 labels", images=3, labels=2):
         data.training_set("fashion-mnist", tmp_path)
-    with raises(data.DataError, "not-here", tmp_path / "nowhere", "--download"):
+    with raises(data.DataError, "no-data", tmp_path / "nowhere", "--download"):
         data.training_set("fashion-mnist", tmp_path / "nowhere")
     with raises(data.DataError, "unknown-data", "'cifar'", "fashion-mnist", name="cifar"):
         data.training_set("cifar")
@@ -133,7 +133,7 @@ def picture(path, array, mode="RGB"):
 @pytest.mark.parametrize("name", catalogue.DATA)
 def test_what_was_not_fetched_is_a_sentence_with_its_place(name, home):
     folder = str(home / "data" / name)
-    with raises(data.DataError, "not-here", catalogue.DATA[name].title, name=name) as told:
+    with raises(data.DataError, "no-data", catalogue.DATA[name].title, name=name) as told:
         data.test_set(name)
     text = str(told.value)
     assert text.count(folder) >= 2
@@ -193,10 +193,10 @@ def test_a_folder_that_lacks_a_class_or_an_image_is_a_sentence(home):
     place = home / "data" / "traffic-signs" / "test"
     for word in ("no speed limit", "speed limit 50", "speed limit 70"):
         picture(place / word / "a.png", np.zeros((12, 16, 3), np.uint8))
-    with raises(data.DataError, "not-here", place, "'speed limit 80'", "Katharopoulos"):
+    with raises(data.DataError, "no-data", place, "'speed limit 80'", "Katharopoulos"):
         data.test_set("traffic-signs")
     (place / "speed limit 80").mkdir()
-    with raises(data.DataError, "not-here", f"{place / 'speed limit 80'} has no image"):
+    with raises(data.DataError, "no-data", f"{place / 'speed limit 80'} has no image"):
         data.test_set("traffic-signs")
     picture(place / "speed limit 80" / "a.jpg", np.zeros((12, 16, 3), np.uint8))
     assert data.test_set("traffic-signs").images[0].shape == (3, 1200, 1600)
@@ -250,7 +250,7 @@ def test_cifar_in_torchvisions_layout(name, folder, file, key, home, monkeypatch
     (place / kind.meta["filename"]).write_bytes(
         pickle.dumps({kind.meta["key"]: list(classes.names(name))})
     )
-    with raises(data.DataError, "not-here", place.parent, "download=True", name=name):
+    with raises(data.DataError, "no-data", place.parent, "download=True", name=name):
         data.test_set(name)
 
     def checksum(path):

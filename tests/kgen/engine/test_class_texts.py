@@ -29,7 +29,7 @@ def test_a_class_is_embedded_by_its_other_text():
     [
         ({"Spaceship": "a ship"}, RecipeError, "unknown-class", ["'Spaceship'"]),
         ({"Bag": "spaceship food"}, EmbeddingError, "no-embedding", ["food", "text_encoder"]),
-        ({"Bag": "Coat"}, EmbeddingError, "twice", []),
+        ({"Bag": "Coat"}, EmbeddingError, "duplicate-text", []),
     ],
 )
 def test_what_cannot_be_embedded_is_said(texts, error, code, facts):

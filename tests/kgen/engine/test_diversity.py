@@ -208,5 +208,5 @@ def test_the_teachers_reading_needs_centres():
 
 def test_equal_centres_are_said():
     centres = ClassCenters(2, 3)
-    with raises(EmbeddingError, "twice"):
+    with raises(EmbeddingError, "duplicate-text"):
         centres.add(torch.ones(2, 3), torch.tensor([0, 1]))

@@ -305,9 +305,9 @@ def test_a_damaged_image_of_the_real_data_ends_the_run_in_words(quick, monkeypat
     [
         ({"classes": ("Bga",)}, "unknown-class", ["'Bga'", "fashion-cnn", "'Bag'"]),
         ({"classes": (10,)}, "unknown-class", ["10", "fashion-cnn"]),
-        ({"classes": ("Bag", 8)}, "twice", []),
-        ({"ratio": 1e-6}, "budget", ["1e-06", "28 × 28"]),
-        ({"device": "mps"}, "not-here", ["'mps'", "cpu"]),
+        ({"classes": ("Bag", 8)}, "duplicate-class", []),
+        ({"ratio": 1e-6}, "too-small", ["1e-06", "28 × 28"]),
+        ({"device": "mps"}, "no-device", ["'mps'", "cpu"]),
     ],
 )
 def test_what_this_machine_cannot_do_is_said_before_the_run(changes, code, facts):

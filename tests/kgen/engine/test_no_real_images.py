@@ -127,7 +127,7 @@ def test_missing_test_images_are_asked_for_or_done_without(monkeypatch, tmp_path
     )
     started = next(iter(kgen.distill(peek)))
     assert started.tested_on == "synthetic"
-    with raises(DataError, "not-here", "ImageNet-1k", "evaluate_on", name="imagenet1k"):
+    with raises(DataError, "no-data", "ImageNet-1k", "evaluate_on", name="imagenet1k"):
         next(iter(kgen.distill(peek.replace(evaluate_on="test"))))
 
 

@@ -105,7 +105,9 @@ def test_sides_are_snapped_with_a_message(asked, deep, made):
 
 
 def test_sides_that_become_one_are_refused():
-    with raises(RecipeError, "twice", "[29, 30]", "[28, 28]", unit=4, sides=[28, 28]):
+    with raises(
+        RecipeError, "duplicate-resolution", "[29, 30]", "[28, 28]", unit=4, sides=[28, 28]
+    ):
         Distillation(mini(resolutions=(29, 30)))
     assert Distillation(mini(resolutions=(29, 30), source="pixels")).setting.sides == (
         29,
@@ -114,7 +116,7 @@ def test_sides_that_become_one_are_refused():
 
 
 def test_budget_that_holds_no_image_of_one_side_is_refused():
-    with raises(RecipeError, "budget", "28 × 28", field="ratio", side=28):
+    with raises(RecipeError, "too-small", "28 × 28", field="ratio", side=28):
         Distillation(mini(resolutions=(12, 28), ratio=0.00002))
 
 

@@ -298,7 +298,7 @@ def test_events_come_in_blocks_and_no_line_is_longer_than_one(tmp_path, whole, m
         open_run(whole).events()
     )
     monkeypatch.setattr(reading, "BLOCK_BYTES", longest // 2)
-    with raises(JournalError, "line-too-long", copy / "events.jsonl", f"{longest // 2:,}"):
+    with raises(JournalError, "damaged", copy / "events.jsonl", f"{longest // 2:,}"):
         list(open_run(copy).tail().blocks())
 
 
@@ -579,7 +579,7 @@ def test_events_cut_at_every_byte_after_the_checkpoint(cut_short, whole, tmp_pat
         finish(copy)
         assert same_run(copy, whole) is None
     (folder / "events.jsonl").write_bytes(data[: kept.offset - 1])
-    with raises(JournalError, "truncated", folder, size=kept.offset - 1, expected=kept.offset):
+    with raises(JournalError, "damaged", folder, size=kept.offset - 1, expected=kept.offset):
         Runner.resume(folder)
 
 
@@ -672,7 +672,7 @@ def test_stop_is_heard_while_the_disk_is_full(quick, tmp_path, monkeypatch):
         "kgen.journal.runner.time.sleep", lambda seconds: runner.controls.send("stop")
     )
     monkeypatch.setattr(runner.journal, "write", full)
-    with raises(DiskError, "stopped-full", tmp_path / "r"):
+    with raises(DiskError, "disk-full", tmp_path / "r"):
         go(runner)
 
 

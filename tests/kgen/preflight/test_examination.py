@@ -418,7 +418,7 @@ def test_what_is_not_kept(file, free, home):
     save_teacher(report, "mine")
     with raises(PreflightError, "exists", home / "teachers" / "mine.safetensors"):
         save_teacher(report, "mine")
-    with raises(PreflightError, "failed-rows"):
+    with raises(PreflightError, "check-failed"):
         save_teacher(preflight(file, "small-cnn-20k", ["cat"], **MINE), "other")
     with raises(PreflightError, "no-weights", "'save'"):
         save_teacher(Report.model_validate(report.model_dump(exclude={"ok"})), "other")
@@ -431,7 +431,7 @@ def test_half_precision_that_overflows_is_refused(network, tmp_path, free, home)
         tmp_path / "w.pt",
     )
     report = preflight(tmp_path / "w.pt", "small-cnn-20k", NAMES, **MINE)
-    with raises(PreflightError, "half-precision", "'fc.bias'", "65504"):
+    with raises(PreflightError, "out-of-range", "'fc.bias'", "65504"):
         save_teacher(report, "mine", half=True)
     assert not home.exists() and save_teacher(report, "mine")
 

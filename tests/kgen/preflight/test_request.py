@@ -51,7 +51,7 @@ BAD = [
 
 @pytest.mark.parametrize(("fields", "words"), BAD, ids=[str(f) for f, _ in BAD])
 def test_a_bad_order_is_one_sentence(fields, words):
-    with raises(PreflightError, "field", words) as caught:
+    with raises(PreflightError, "invalid-value", words) as caught:
         parse_request({"path": "x.pt", **fields})
     assert str(caught.value).endswith(".")
     assert caught.value.fields["field"].partition(".")[0] in {"", *fields}
@@ -94,10 +94,10 @@ def test_names_of_classes(tmp_path):
     [
         ("n.txt", None, "unreadable", ["n.txt"]),
         ("n.txt", b"\xff\xfe\x00", "unreadable", ["n.txt", "UTF-8"]),
-        ("n.json", b'{"0": "cat"}', "not-strings", ["n.json"]),
-        ("n.json", b"[1]", "not-strings", ["n.json"]),
+        ("n.json", b'{"0": "cat"}', "invalid-classes", ["n.json"]),
+        ("n.json", b"[1]", "invalid-classes", ["n.json"]),
         ("n.json", b"[" * 100_000, "not-json", ["n.json"]),
-        ("cifar", None, "names", ["'cifar10'"]),
+        ("cifar", None, "invalid-classes", ["'cifar10'"]),
     ],
 )
 def test_names_that_cannot_be_read(name, content, code, facts, tmp_path, monkeypatch):

@@ -532,7 +532,7 @@ def test_the_page_keeps_every_word_around_a_table(tmp_path):
 After: ± 3
 """
         )
-    with raises(TableError, "no-place", page, "'other'", *report.markers("other"), table="other"):
+    with raises(TableError, "no-markers", page, "'other'", *report.markers("other"), table="other"):
         report.write_page({"other": "x"}, page)
 
 

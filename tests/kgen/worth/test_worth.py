@@ -261,10 +261,10 @@ def test_refusals_say_what_is_missing(real, tmp_path, monkeypatch):
 
 def test_without_test_images_nothing_is_measured(run, monkeypatch):
     def missing(*words, **options):
-        raise DataError("They are not on this machine.", code="not-here", name="x")
+        raise DataError("They are not on this machine.", code="no-data", name="x")
 
     monkeypatch.setattr(data, "test_set", missing)
-    with raises(DataError, "not-here", "They are not on this machine.", "--real FOLDER", name="x"):
+    with raises(DataError, "no-data", "They are not on this machine.", "--real FOLDER", name="x"):
         list(measure(run))
     assert not (run.path / FILE).exists()
 
@@ -290,7 +290,7 @@ def test_a_student_that_diverges_is_told(real, monkeypatch):
         self._loss_sums[0] = math.nan
 
     monkeypatch.setattr(learners, "step", spoilt)
-    with raises(WorthError, "diverged", "optimizers.student.lr"):
+    with raises(WorthError, "not-finite", "optimizers.student.lr"):
         trainings.train_on_photos(trainings.photos(), {28: 40})
 
 

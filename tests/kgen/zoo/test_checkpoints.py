@@ -101,17 +101,17 @@ def test_a_safetensors_file_that_is_none_is_one_sentence(make, tmp_path):
 @pytest.mark.parametrize(
     ("make", "code", "facts"),
     [
-        (hostile.system, "code", ["system'", "torch.save(model.state_dict()"]),
-        (hostile.old_code, "code", ["system'"]),
-        (hostile.module, "code", ["'torch.nn.modules.linear.Linear'"]),
-        (hostile.packed, "compressed", []),
-        (hostile.laid_over, "overlap", []),
-        (hostile.traversal, "part-names", ["etc/x"]),
-        (hostile.program, "code", ["TorchScript"]),
+        (hostile.system, "executable", ["system'", "torch.save(model.state_dict()"]),
+        (hostile.old_code, "executable", ["system'"]),
+        (hostile.module, "executable", ["'torch.nn.modules.linear.Linear'"]),
+        (hostile.packed, "invalid-compression", []),
+        (hostile.laid_over, "overlapping", []),
+        (hostile.traversal, "invalid-name", ["etc/x"]),
+        (hostile.program, "executable", ["TorchScript"]),
         (hostile.keys, "too-many", ["20,001"]),
-        (hostile.repeated, "repeated", ["'a'", "8,589,934,592"]),
+        (hostile.repeated, "unsupported-layout", ["'a'", "8,589,934,592"]),
         (hostile.not_a_number, "not-finite", ["'weight'"]),
-        (hostile.training_state, "not-tensors", ["'epoch'", "int"]),
+        (hostile.training_state, "no-tensors", ["'epoch'", "int"]),
     ],
     ids=lambda v: getattr(v, "__name__", None),
 )
@@ -122,7 +122,7 @@ def test_the_reason_is_told(make, code, facts, tmp_path):
 def test_names_of_files(tmp_path):
     refused(tmp_path / "none.pt", "no-file")
     (tmp_path / "w.pkl").write_bytes(b"x")
-    refused(tmp_path / "w.pkl", "file-name", "'.pkl'", ".safetensors, .pt, .pth")
+    refused(tmp_path / "w.pkl", "unsupported-format", "'.pkl'", ".safetensors, .pt, .pth")
     (tmp_path / "folder.pt").mkdir()
     refused(tmp_path / "folder.pt", "no-file")
 
@@ -137,7 +137,7 @@ def test_size_is_limited_before_anything_is_read(tmp_path, monkeypatch):
 def test_an_old_torch_is_not_trusted(tmp_path, monkeypatch):
     hostile.good(tmp_path / "good.pt")
     monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.9.1"))
-    refused(tmp_path / "good.pt", "old-torch", "2.10")
+    refused(tmp_path / "good.pt", "unsupported-version", "2.10")
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])

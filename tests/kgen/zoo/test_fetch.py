@@ -231,7 +231,7 @@ def test_a_file_that_a_person_brought(trained, tmp_path):
     state = {name: t.contiguous() for name, t in trained.state_dict().items()}
     file.write_bytes(save({k: t for k, t in state.items() if k != "conv_stem.weight"}))
     facts = {"tensor": "conv_stem.weight", "found": "missing", "expected": "16 × 3 × 3 × 3"}
-    with raises(zoo.ZooError, "tensor", "1,000 classes", *facts.values(), **facts):
+    with raises(zoo.ZooError, "invalid-tensor", "1,000 classes", *facts.values(), **facts):
         list(fetch.fetch(plan, file))
     file.write_bytes(b"nonsense")
     with raises(zoo.ZooError, "damaged", plan.weights.url):
@@ -252,9 +252,9 @@ class Spy:
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        ({"w": Spy()}, "code"),
-        ({"state_dict": {"w": 3}}, "not-tensors"),
-        ([1, 2], "not-tensors"),
+        ({"w": Spy()}, "executable"),
+        ({"state_dict": {"w": 3}}, "no-tensors"),
+        ([1, 2], "no-tensors"),
     ],
 )
 def test_a_file_of_torch_runs_no_code_and_holds_tensors_only(content, code, tmp_path):
@@ -295,7 +295,7 @@ def test_the_published_networks_for_cifar(depth, file, home, capsys):
 
 
 def test_a_published_teacher_that_is_not_here_says_how_to_get_it(home):
-    with raises(zoo.ZooError, "not-here", name="resnet18") as told:
+    with raises(zoo.ZooError, "no-teacher", name="resnet18") as told:
         zoo.load_teacher("resnet18")
     assert str(home / "teachers" / "resnet18.safetensors") in str(told.value)
     assert str(told.value).endswith(": python -m kgen fetch resnet18")

@@ -131,9 +131,9 @@ def test_the_command_makes_a_teacher_of_the_catalogue(monkeypatch, tmp_path, cap
 
 def test_missing_training_images_are_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
-    with raises(data.DataError, "not-here", "CIFAR-10", tmp_path, "CIFAR10(r", name="cifar10"):
+    with raises(data.DataError, "no-data", "CIFAR-10", tmp_path, "CIFAR10(r", name="cifar10"):
         data.training_set("cifar10")
-    with raises(data.DataError, "none-held-out", "evaluate_on to 'test'"):
+    with raises(data.DataError, "no-held-out", "evaluate_on to 'test'"):
         data.split(few())
     with raises(zoo.ZooError, "unknown-data", "'cifar10'", name="cifar-10"):
         teach.plan("cifar-10")
