@@ -159,7 +159,7 @@ class RunStarted(_Event):
     """None without a second opinion, and in runs of earlier versions."""
     own_terms: Annotated[list[CustomTerm], Field(max_length=MAX_CUSTOM)] | None = None
     """Terms that are not in `kgen.terms.TERMS`; None if there are none."""
-    parts: tuple[str, ...] = FIRST_PARTS
+    loss_terms: tuple[str, ...] = FIRST_PARTS
     """The method's terms when the run was started; the method may have gained some since."""
     arrays: Arrays | None = Field(None, exclude=True)
     """Real examples, for comparison only: images, labels, embedding (reference.safetensors)."""
@@ -173,7 +173,7 @@ class RunStarted(_Event):
     @property
     def term_names(self) -> tuple[str, ...]:
         """The generator's terms, in the order of the columns of `parts` in a batch's file."""
-        return (*self.parts, *(term.name for term in self.own_terms or ()))
+        return (*self.loss_terms, *(term.name for term in self.own_terms or ()))
 
     def term_title(self, name: str) -> str:
         """The display name of a term."""

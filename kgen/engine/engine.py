@@ -468,7 +468,7 @@ class Distillation:
                 if name != "generator" or self.state.generators
             },
             schedule="concurrent" if self.concurrent else "sequential",
-            parts=events.PARTS,
+            loss_terms=events.PARTS,
             own_terms=[term.facts() for term in self.setting.terms if term.function] or None,
             arrays=self.setting.reference_arrays(),
         )

@@ -122,12 +122,12 @@ class Runner:
                 code="other-teacher",
                 teacher=run.recipe.teacher,
             )
-        if run.started and run.started.parts != events.PARTS:
+        if run.started and run.started.loss_terms != events.PARTS:
             raise JournalError(
                 f"{run.path} was started by a version with other loss terms"
-                f" ({', '.join(run.started.parts)}); it can be opened but not resumed.",
+                f" ({', '.join(run.started.loss_terms)}); it can be opened but not resumed.",
                 code="other-terms",
-                terms=list(run.started.parts),
+                terms=list(run.started.loss_terms),
             )
         term_names = [term.name for term in (run.started and run.started.own_terms) or ()]
         if term_names != [term.name for term in terms]:
