@@ -168,7 +168,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         return 2
     prepare_environment()
-    from app.main import ServeError, serve  # after the environment is set
+    from app.main import serve  # after the environment is set
+    from app.web.errors import ServeError
 
     try:
         return serve(args)

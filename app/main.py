@@ -26,8 +26,8 @@ from app.process.runs import Runs
 from app.process.teacher_checks import TeacherChecks
 from app.theme import theme
 from app.web import addresses
+from app.web.errors import ServeError
 from app.web.roles import Presenting
-from kgen.errors import KGenError
 
 STATIC = Path(__file__).parent / "static"
 STYLES = (
@@ -47,12 +47,6 @@ STYLES = (
 )
 """In loading order: later ones win."""
 FIRST_PORT = 7860
-
-
-class ServeError(KGenError):
-    """The app cannot be served as requested; the message is one sentence for the user."""
-
-    code = "serve"
 
 
 def build(runs: Runs, presenting: Presenting | None = None) -> gr.Blocks:
@@ -214,7 +208,9 @@ def claimed_port(host: str, port: int) -> int:
     if not is_free(host, port):
         raise ServeError(
             f"Port {port} is in use. Choose another with --port, or omit --port to use the next"
-            " free one."
+            " free one.",
+            code="busy",
+            port=port,
         )
     return port
 
@@ -226,5 +222,6 @@ def free_port(host: str) -> int:
             return port
     raise ServeError(
         f"All ports from {FIRST_PORT} to {FIRST_PORT + 99} are in use. Choose a free one with"
-        " --port."
+        " --port.",
+        code="busy",
     )

@@ -124,7 +124,7 @@ class Archive:
             info = run.info
             now, own = int(info.get("attempt", 1)), str(info.get("id", ""))
         except JournalError as error:
-            raise Missing(without_place(error, self.folder)) from None
+            raise Missing(without_place(error, self.folder), code=error.code) from None
         if attempt is None:
             attempt = now
         if attempt != now:
@@ -183,9 +183,9 @@ class Archive:
                 code="unfinished",
             ) from None
         except JournalError as error:
-            raise Missing(without_place(error, self.folder)) from None
+            raise Missing(without_place(error, self.folder), code=error.code) from None
         except HOSTILE:
-            raise Missing(FOREIGN) from None
+            raise Missing(FOREIGN, code="damaged") from None
         return encode(found), found["final"] and (id or "") == run.id
 
     def points(
@@ -257,9 +257,9 @@ class Archive:
         try:
             return make()
         except JournalError as error:
-            raise Missing(without_place(error, self.folder)) from None
+            raise Missing(without_place(error, self.folder), code=error.code) from None
         except HOSTILE:  # a run from elsewhere may contain anything
-            raise Missing(FOREIGN) from None
+            raise Missing(FOREIGN, code="damaged") from None
 
     def _group(self, run: OpenRun, iteration: int) -> dict[str, Any]:
         batch, moments = run.run.batch(iteration), run.moments()

@@ -115,7 +115,8 @@ class OpenRun:
         files, started = moments.views[:MOST_VIEWS], moments.state.started
         if started is None or not 0 < test <= len(files):
             raise Missing(
-                f"This run has the student's view for {len(files)} tests; there is no test {test}."
+                f"This run has the student's view for {len(files)} tests; there is no test {test}.",
+                code="unknown-test",
             )
         with self._looking:
             for file in files[len(self._views) : test]:
@@ -127,7 +128,7 @@ class OpenRun:
                 except JournalError as error:
                     self._views.append(error)
                 except HOSTILE:  # a run from elsewhere may contain anything
-                    self._views.append(Missing(FOREIGN))
+                    self._views.append(Missing(FOREIGN, code="damaged"))
             found = self._views[test - 1]
         if isinstance(found, Exception):
             raise found

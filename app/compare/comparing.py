@@ -232,9 +232,9 @@ class Comparisons:
             reading.read_on()
             return reading
         except JournalError as error:
-            raise Missing(without_place(error, self.archive.folder)) from None
+            raise Missing(without_place(error, self.archive.folder), code=error.code) from None
         except (OSError, *HOSTILE):
-            raise Missing(ODD) from None
+            raise Missing(ODD, code="damaged") from None
 
     def _side(self, name: str, reading: Reading, rows: dict[str, dict]) -> Side:
         row = rows.get(name, {})

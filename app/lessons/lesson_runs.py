@@ -145,12 +145,14 @@ class LessonRuns:
         if not finished or all(
             recipe != _same(lesson.made(v)) for lesson in lessons for v in lesson.variants
         ):
-            raise Missing("Figures are only available for finished runs of lessons.")
+            raise Missing(
+                "Figures are only available for finished runs of lessons.", code="unfinished"
+            )
         try:
             path = self.runs.archive.path(name)
             return metrics.figures(open_run(path))
         except (JournalError, OSError, *HOSTILE):
-            raise Missing("This run's images cannot be read.") from None
+            raise Missing("This run's images cannot be read.", code="unreadable") from None
 
 
 def _same(recipe: Recipe) -> str:

@@ -41,6 +41,16 @@ PATIENCE = 30.0
 """Seconds an upload may stall; only one is accepted at a time."""
 
 
+def too_large() -> RunError:
+    """The error for a bundle above LARGEST_UPLOAD."""
+    return RunError(
+        f"The file is larger than {LARGEST_UPLOAD >> 30} GB. Open it with `python -m kgen"
+        " unbundle` instead.",
+        code="too-large",
+        limit=LARGEST_UPLOAD,
+    )
+
+
 class RunActions:
     """The runs of a folder, not just the one being shown. Safe from any thread; every method raises
     RunError or Missing.
@@ -92,7 +102,9 @@ class RunActions:
         try:
             write_durably(file, text.encode()) if text else file.unlink(missing_ok=True)
         except OSError as error:
-            raise RunError(f"The note cannot be written: {error.strerror or error}.") from None
+            raise RunError(
+                f"The note cannot be written: {error.strerror or error}.", code="unwritable"
+            ) from None
         self.listing.forget()
         return name
 
@@ -103,7 +115,9 @@ class RunActions:
             try:
                 (self.folder / TRASH).mkdir(exist_ok=True)
             except OSError as error:
-                raise RunError(f"The run cannot be deleted: {error.strerror or error}.") from None
+                raise RunError(
+                    f"The run cannot be deleted: {error.strerror or error}.", code="unwritable"
+                ) from None
             self._move(path, self.folder / TRASH / trashed)
         self.listing.forget()
         return trashed
@@ -132,7 +146,8 @@ class RunActions:
             sync_folder(to.parent)
         except OSError as error:
             raise RunError(
-                f"The run's folder cannot be moved: {error.strerror or error}."
+                f"The run's folder cannot be moved: {error.strerror or error}.",
+                code="unwritable",
             ) from None
 
     def purge(self) -> None:
@@ -169,7 +184,7 @@ class RunActions:
             )
         except (BundleError, JournalError) as error:
             self._downloads.release()
-            raise RunError(without_place(error, self.folder)) from None
+            raise RunError(without_place(error, self.folder), code=error.code) from None
 
     async def receive(self, body: AsyncIterator[bytes]) -> str:
         """Store, check and unpack an uploaded bundle; returns the new run's name."""
@@ -185,11 +200,7 @@ class RunActions:
                 async for piece in _in_time(body):
                     await run_in_threadpool(into.write, piece)
                     if into.tell() > LARGEST_UPLOAD:
-                        raise RunError(
-                            f"The file is larger than {LARGEST_UPLOAD >> 30} GB. Open it with"
-                            " `python -m kgen unbundle` instead.",
-                            code="too-large",
-                        )
+                        raise too_large()
             path = await run_in_threadpool(
                 unbundle, file, self.folder, max_bytes=LARGEST_OPENED, label="The file"
             )
@@ -205,7 +216,9 @@ class RunActions:
                 code="incomplete",
             ) from None
         except OSError as error:
-            raise RunError(f"The file cannot be saved: {error.strerror or error}.") from None
+            raise RunError(
+                f"The file cannot be saved: {error.strerror or error}.", code="unwritable"
+            ) from None
         finally:
             file.unlink(missing_ok=True)
             self._opening.release()

@@ -99,7 +99,7 @@ class Listing:
             if key not in self._pictures:
                 row = facts(path)
                 if row["picture"] != key:
-                    raise Missing("This run has newer images. Reload the page.")
+                    raise Missing("This run has newer images. Reload the page.", code="outdated")
                 self._pictures[key] = drawn(path / "batches" / f"{row['newest']:06d}.safetensors")
                 while len(self._pictures) > KEPT_PICTURES:
                     self._pictures.popitem(last=False)
@@ -321,4 +321,4 @@ def drawn(file: Path) -> bytes:
         IndexError,
         TypeError,
     ):  # a file from elsewhere may contain anything
-        raise Missing("This run's newest images cannot be read.") from None
+        raise Missing("This run's newest images cannot be read.", code="unreadable") from None

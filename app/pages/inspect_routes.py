@@ -117,9 +117,12 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     def part_of(opened: OpenedRun, c: int, first: int, end: int) -> None:
         if not 0 <= c < len(opened.started.classes):
-            raise Missing("This run has no such class.")
+            raise Missing("This run has no such class.", code="unknown-class")
         if not first < end <= opened.story.done or end - first > MOST_ITERATIONS:
-            raise Missing(f"Request finished iterations, at most {MOST_ITERATIONS} at a time.")
+            raise Missing(
+                f"Request finished iterations, at most {MOST_ITERATIONS} at a time.",
+                code="invalid-value",
+            )
 
     @app.get("/kg/inspect/{run}")
     def overview(request: Request, run: str) -> Response:
@@ -178,7 +181,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             finished(opened, iteration)
             done = opened.story.done
             if not max(0, done - LATE) < end <= done:  # any other end would be a separate search
-                raise Missing("Request all finished iterations.")
+                raise Missing("Request all finished iterations.", code="invalid-value")
             return encode(kin(opened.album, iteration, pos, end))
 
         return respond(request, run, attempt, "kin", (iteration, pos, end), make)
@@ -187,9 +190,9 @@ def install(app: FastAPI, runs: Runs) -> None:
     def tests(request: Request, run: str, attempt: str, c: str, n: str) -> Response:
         def make(opened: OpenedRun, c: int, n: int) -> bytes:
             if not 0 <= c < len(opened.started.classes) or n < 1:
-                raise Missing("This run has no such class, or no such test.")
+                raise Missing("This run has no such class, or no such test.", code="unknown-class")
             if n != opened.story.count:  # confusions are kept for the newest test only
-                raise Missing("There is a newer test. Please reload.")
+                raise Missing("There is a newer test. Please reload.", code="outdated")
             return encode(tested(opened.story.tests, c))
 
         return respond(request, run, attempt, "tests", (c, n), make)
@@ -198,12 +201,14 @@ def install(app: FastAPI, runs: Runs) -> None:
     def files(request: Request, run: str, attempt: str, form: str, c: str, end: str) -> Response:
         def find() -> Response:
             if form not in ("grid", "zip") or not (at := numbers(c, end)):
-                raise Missing("There is no such download.")
+                raise Missing("There is no such download.", code="unknown-download")
             position, iterations = at
             opened = open_run(request, run, attempt)
             classes = opened.started.classes
             if not (0 <= position < len(classes) and 0 < iterations <= opened.story.done):
-                raise Missing("This run has no such class, or fewer iterations.")
+                raise Missing(
+                    "This run has no such class, or fewer iterations.", code="unknown-class"
+                )
             said = request.query_params
             most = downloads.MOST_GRID if form == "grid" else downloads.MOST_ZIP
             images, _ = chosen(

@@ -6,20 +6,20 @@ rejection is one sentence.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.library import actions
 from app.library.actions import LARGEST_UPLOAD, RunActions
 from app.process.runs import RunError
 from app.web import answers, request_body
 from app.web.answers import FOR_EVER, fresh, known, missing
-from app.web.errors import Missing
+from app.web.errors import Missing, RequestError
 from app.web.publish import encode
 from kgen.journal.bundle import SUFFIX
 
@@ -69,11 +69,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
     async def receive(request: Request) -> Response:
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > LARGEST_UPLOAD:
-            return PlainTextResponse(
-                f"The file is larger than {LARGEST_UPLOAD >> 30} GB. Open it with `python -m kgen"
-                " unbundle` instead.",
-                413,
-            )
+            return answers.refusal(actions.too_large(), 413)
         try:
             return JSONResponse({"run": await shelf.receive(request.stream())})
         except (Missing, RunError) as error:
@@ -83,7 +79,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
     async def undo(request: Request) -> Response:
         return await act(request, lambda said: shelf.undo(text(said, "trashed")))
 
-    actions = {
+    doing = {
         "open": lambda run, said: runs.show(run),
         "resume": lambda run, said: runs.resume(run),
         "rename": lambda run, said: shelf.rename(run, text(said, "to")),
@@ -93,9 +89,9 @@ def install(app: FastAPI, shelf: RunActions) -> None:
 
     @app.post("/kg/runs/{run}/{action}")
     async def change(request: Request, run: str, action: str) -> Response:
-        if action not in actions:
-            return missing("Unknown action for a run.")
-        return await act(request, lambda said: actions[action](run, said))
+        if action not in doing:
+            return missing(Missing("Unknown action for a run.", code="unknown-action"))
+        return await act(request, lambda said: doing[action](run, said))
 
 
 async def act(
@@ -105,13 +101,9 @@ async def act(
     sentence.
     """
     try:
-        said = json.loads(await request_body.whole(request, most) or b"{}")
-        if not isinstance(said, dict):
-            raise ValueError
-    except request_body.TooLong:
-        return PlainTextResponse("The request is too long.", 413)
-    except (ValueError, RecursionError):
-        return PlainTextResponse("Expected a JSON object.", 400)
+        said = await request_body.json_object(request, most)
+    except RequestError as error:
+        return answers.refusal(error, error.status)
     try:
         return JSONResponse({"run": await run_in_threadpool(do, said)})
     except (Missing, RunError) as error:

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 from typing import Any
 
 import segno
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, Response
 
 from app.web import request_body
-from app.web.answers import REVALIDATE, answer
+from app.web.answers import REVALIDATE, answer, refusal
+from app.web.errors import RequestError
 from app.web.notifier import Notifier
 from app.web.roles import Presenting
 from app.web.stage import Stage
@@ -66,19 +66,10 @@ def install(
     @app.post("/kg/shown")
     async def shown(request: Request) -> Response:
         try:
-            stage.show(json.loads(await request_body.whole(request, LARGEST) or b"null"))
-            news.ring()
-        except request_body.TooLong:
-            return PlainTextResponse("The request is too long.", 413, FRESH)
-        except RecursionError:
-            return PlainTextResponse("Expected a JSON object.", 400, FRESH)
-        except ValueError as error:
-            said = (
-                "Expected a JSON object."
-                if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
-                else str(error)
-            )
-            return PlainTextResponse(said, 400, FRESH)
+            stage.show(await request_body.json_object(request, LARGEST, empty="null"))
+        except RequestError as error:
+            return refusal(error, error.status)
+        news.ring()
         return JSONResponse({}, headers=FRESH)
 
 

@@ -18,6 +18,7 @@ from app.process import teacher_checks
 from app.process.teacher_checks import TeacherChecks
 from app.web import request_body
 from app.web.answers import refusal
+from app.web.errors import RequestError
 from app.web.uploads import Refused
 
 MOST_ORDER = 10**6
@@ -51,7 +52,7 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
     async def inspect(request: Request) -> Response:
         try:
             asked = _json(await request_body.whole(request, MOST_ORDER))
-        except request_body.TooLong:
+        except RequestError:
             return _refusal(
                 Refused(
                     f"The request is larger than {MOST_ORDER / 1e6:.0f} MB. Shorten class names.",
@@ -62,7 +63,9 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
         except Refused as refused:
             return _refusal(refused)
         except ClientDisconnect:
-            return _refusal(Refused("The page was closed before the request was complete."))
+            return _refusal(
+                Refused("The page was closed before the request was complete.", code="incomplete")
+            )
         return _answer(lambda: {"id": teachers.begin(asked)})
 
     @app.get("/kg/check/{id}")

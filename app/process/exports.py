@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.process.child import NEW_GROUP, OWN_SESSION
-from kgen.errors import KGenError
+from kgen.errors import ExportError
 from kgen.journal.export import missing_packages
 from kgen.paths import ROOT
 
@@ -27,10 +27,8 @@ SECONDS = 240.0
 """Time limit for an export; a small student takes 10 on two busy cores."""
 
 
-class ExportFailed(KGenError, RuntimeError):
+class ExportFailed(ExportError):
     """One sentence, without any path on this machine."""
-
-    code = "export"
 
 
 class Bundle(NamedTuple):
@@ -78,7 +76,7 @@ class Exports:
             if not note:
                 note = self._run(run, out, "--onnx")
             if note and (failed := self._run(run, out)):
-                raise ExportFailed(failed)
+                raise ExportFailed(failed, code="export-failed")
             return Bundle(zipped(out), note)
 
     def _run(self, run: Path, out: Path, *options: str) -> str:

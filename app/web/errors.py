@@ -1,4 +1,4 @@
-"""The error that becomes a 404 response."""
+"""The errors of our routes and of the app's start."""
 
 from __future__ import annotations
 
@@ -6,6 +6,28 @@ from kgen.errors import KGenError
 
 
 class Missing(KGenError, LookupError):
-    """The requested thing does not exist; one sentence."""
+    """The requested thing does not exist (404)."""
 
     code = "missing"
+
+
+class Forbidden(KGenError):
+    """A request that is not allowed to whoever sent it (403)."""
+
+    code = "forbidden"
+
+
+class RequestError(KGenError, ValueError):
+    """A request whose body is too large or not as expected (413 or 400)."""
+
+    code = "request"
+
+    @property
+    def status(self) -> int:
+        return 413 if self.code == "too-large" else 400
+
+
+class ServeError(KGenError, ValueError):
+    """The app cannot be served as requested; the message is one sentence for the user."""
+
+    code = "serve"

@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.web.answers import refusal
+from app.web.errors import Forbidden, ServeError
 from app.web.roles import PRESENTER, REFUSED, Presenting
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -79,9 +80,10 @@ class Guard:
         self.named = {_hostname(h) for h in hosts}
         for origin in frames:
             if not ORIGIN.fullmatch(origin):
-                raise ValueError(
+                raise ServeError(
                     f"--allow-frame {origin}: expected an origin such as"
-                    " https://course.example.org."
+                    " https://course.example.org.",
+                    code="invalid-origin",
                 )
         self.headers = {
             "Content-Security-Policy": " ".join([POLICY, *frames]),
@@ -108,8 +110,8 @@ class Guard:
             await send(message)
 
         if refused:
-            status, text = refused
-            return await PlainTextResponse(text, status)(scope, receive, send_guarded)
+            status = 421 if refused.code == "unknown-host" else 403
+            return await refusal(refused, status)(scope, receive, send_guarded)
         if self.presenting.on and scope["type"] == "http":
             entered = self.presenting.entrance(Request(scope))
             if entered:
@@ -122,30 +124,30 @@ class Guard:
                 scope = {**scope, "path": "/kg/audience", "raw_path": b"/kg/audience"}
         await self.app(scope, receive, send_guarded)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+    def _refusal(self, scope: Scope) -> Forbidden | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or _hostname(host) not in self.named | set(LOCAL):
-            return (
-                421,
-                (
-                    "This app does not answer to that host name. Start it with --allow-host to add"
-                    " one."
-                ),
+            return Forbidden(
+                "This app does not answer to that host name. Start it with --allow-host to add"
+                " one.",
+                code="unknown-host",
             )
         if REMOTE.search(scope.get("path", "")):
-            return 403, "This app fetches nothing from elsewhere."
+            return Forbidden("This app fetches nothing from elsewhere.")
         if UPLOAD.search(scope.get("path", "")):
-            return 403, "This app takes no files."
+            return Forbidden("This app takes no files.")
         writes = scope["type"] == "websocket" or scope["method"] not in READING
         foreign = headers.get("sec-fetch-site", "none") in (
             "cross-site",
             "same-site",
         ) or not self._own(headers.get("origin"), host)
         if writes and foreign:
-            return 403, "This request came from another site, so it was rejected."
+            return Forbidden(
+                "This request came from another site, so it was rejected.", code="other-site"
+            )
         return (
-            (403, REFUSED)
+            Forbidden(REFUSED)
             if writes and self.presenting.role(HTTPConnection(scope)) != PRESENTER
             else None
         )

@@ -16,7 +16,10 @@ from collections.abc import Mapping
 
 from fastapi import HTTPException, Request
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
+
+from app.web.answers import refusal
+from app.web.errors import Forbidden, ServeError
 
 PRESENTER, VIEWER = "presenter", "viewer"
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
@@ -111,12 +114,15 @@ def needed(method: str, path: str) -> str:
 
 
 def token_from(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
-    """The token from --token or KGEN_TOKEN, else a new one. Raises ValueError."""
+    """The token from --token or KGEN_TOKEN, else a new one. Raises ServeError."""
     token = (
         given if given is not None else environment.get("KGEN_TOKEN") or secrets.token_urlsafe(24)
     )
     if not TOKEN.fullmatch(token):
-        raise ValueError("The presenter's token must have 16 to 200 letters, digits, - or _.")
+        raise ServeError(
+            "The presenter's token must have 16 to 200 letters, digits, - or _.",
+            code="invalid-token",
+        )
     return token
 
 
@@ -157,7 +163,7 @@ class Presenting:
         """
         route = request.scope.get("route")
         if not self.may(needed(request.method, getattr(route, "path", "")), request):
-            raise HTTPException(403, REFUSED)
+            raise HTTPException(403, REFUSED, {"X-KGen-Code": Forbidden.code})
 
     def entrance(self, request: Request) -> Response | None:
         """Lets the presenter in: the token moves from the address into a cookie that no script and
@@ -171,7 +177,7 @@ class Presenting:
         ):
             return None
         if not self.knows(request.query_params["token"]):
-            return PlainTextResponse(WRONG_TOKEN, 403, {"Cache-Control": "no-store"})
+            return refusal(Forbidden(WRONG_TOKEN, code="invalid-token"), 403)
         kept = request.url.remove_query_params("token").query
         answer = RedirectResponse(
             f"./?{kept}" if kept else "./", 303, {"Cache-Control": "no-store"}

@@ -15,6 +15,8 @@ from collections import OrderedDict
 from typing import Any
 from urllib.parse import urlencode
 
+from app.web.errors import RequestError
+
 NAME = re.compile(r"[a-z]{1,12}")
 VALUE = re.compile(r"[A-Za-z0-9:.,_-]{0,400}")
 MOST = 16
@@ -37,17 +39,20 @@ class Stage:
         self._start = secrets.token_hex(2)
         self._shown = ""
 
-    def show(self, said: Any) -> None:
-        """Set the parameters of the presenter's address. Raises ValueError with one sentence."""
-        if not isinstance(said, dict) or len(said) > MOST:
-            raise ValueError(
-                f"What the presenter shows must be an object with at most {MOST} entries."
+    def show(self, said: dict[str, Any]) -> None:
+        """Set the parameters of the presenter's address. Raises RequestError."""
+        if len(said) > MOST:
+            raise RequestError(
+                f"What the presenter shows must have at most {MOST} entries.",
+                code="too-many",
+                limit=MOST,
             )
         for name, value in said.items():
             if not (NAME.fullmatch(name) and isinstance(value, str) and VALUE.fullmatch(value)):
-                raise ValueError(
+                raise RequestError(
                     "What the presenter shows must have short lowercase names, and values of"
-                    " letters, digits and : . , _ - only."
+                    " letters, digits and : . , _ - only.",
+                    code="invalid-request",
                 )
         with self._lock:
             self._shown = f"{self._start}{next(self._counts)};{urlencode(said, safe=':,')}"

@@ -14,10 +14,9 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
-from kgen.errors import KGenError
 from kgen.events import BatchSynthesized, Opinion, RunStarted
 from kgen.tables.results import Result
-from kgen.tables.tables import Row, Table
+from kgen.tables.tables import Row, Table, TableError
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,6 @@ class Outcome:
         return self.result is None and self.error is None
 
 
-class RunError(KGenError, RuntimeError):
-    """A run that did not finish; the message says why."""
-
-    code = "run"
-
-
 def missing(
     tables: Iterable[Table], seeds: Iterable[int], finished: Iterable[tuple[str, int]]
 ) -> list[Task]:
@@ -68,7 +61,7 @@ def missing(
 def run_task(task: Task) -> Result:
     """Execute one run in this process, with torch's current number of threads.
 
-    Raises RunError, and whatever the engine raises.
+    Raises TableError, and whatever the engine raises.
     """
     import torch
 
@@ -87,9 +80,9 @@ def run_task(task: Task) -> Result:
             if event.judged and event.arrays:
                 opinions.append((len(event.arrays["labels"]), event.judged))
         elif event.kind == "run_failed":
-            raise RunError(f"{event.cause} {event.remedy}")
+            raise TableError(f"{event.cause} {event.remedy}", code="run-failed")
     if not (plan and batch and event.kind == "run_finished") or event.accuracy is None:
-        raise RunError(
+        raise TableError(
             "The run has no student to measure; a row needs student steps and at least two"
             " classes.",
             code="no-student",
@@ -196,11 +189,7 @@ def _run_or_error(task: Task) -> Result | str:
     """The run's result, or the reason for its failure."""
     try:
         return run_task(task)
-    except (
-        RunError,
-        ValueError,
-        # recipe, teacher and data errors are ValueErrors with a readable message
-    ) as error:
+    except ValueError as error:  # table, recipe, teacher and data errors have a readable message
         return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}"

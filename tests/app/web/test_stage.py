@@ -16,6 +16,7 @@ from app.process.runs import Runs
 from app.web import addresses, stage
 from app.web.roles import Presenting
 from app.web.stage import Stage
+from tests.support.errors import refused
 
 TOKEN = "the-presenters-own-token"
 
@@ -107,7 +108,7 @@ def test_what_the_presenter_shows_reaches_every_poll_even_where_nothing_else_is_
 def test_anything_else_is_refused_in_a_sentence_and_not_shown(runs, said):
     viewer, presenter = clients(runs)
     answer = presenter.post("/kg/shown", json=said)
-    assert answer.status_code == 400 and answer.text[:1].isupper() and answer.text.endswith(".")
+    refused(answer, 400, answer.headers["x-kgen-code"])
     assert "x-kgen-shown" not in viewer.get("/kg/live").headers
 
 
@@ -118,7 +119,7 @@ def test_anything_else_is_refused_in_a_sentence_and_not_shown(runs, said):
 def test_a_body_that_is_none_is_refused(runs, body, status):
     _, presenter = clients(runs)
     answer = presenter.post("/kg/shown", content=body)
-    assert answer.status_code == status and answer.text.endswith(".")
+    refused(answer, status, "too-large" if status == 413 else "not-json")
 
 
 # --- who is there --------------------------------------------------------------------------------
