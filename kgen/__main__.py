@@ -452,22 +452,31 @@ def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int
 
 
 def main() -> None:
-    """Turn user errors into one sentence and exit code 2."""
+    """Turn user errors into one sentence, or one line of JSON with --json, and an exit code."""
     from kgen.journal.runner import DiskError
 
     try:
         cli()
     except KGenError as error:
-        console.print(f"Error: {error}", highlight=False, soft_wrap=True)
+        _print_error(error)
         sys.exit(1 if isinstance(error, DiskError) else 2)
     except OSError as error:
-        console.print(
-            f"Error: {error.filename or 'a file'} cannot be read or written:"
-            f" {error.strerror or error}.",
-            highlight=False,
-            soft_wrap=True,
+        _print_error(
+            KGenError(
+                f"{error.filename or 'a file'} cannot be read or written:"
+                f" {error.strerror or error}.",
+                code="file-failed",
+                file=error.filename,
+            )
         )
         sys.exit(1)
+
+
+def _print_error(error: KGenError) -> None:
+    if "--json" in sys.argv:
+        print(json.dumps(error.to_json()), file=sys.stderr)
+    else:
+        console.print(f"Error: {error}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

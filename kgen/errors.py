@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 
@@ -23,7 +24,9 @@ class KGenError(Exception):
             self.code = code
 
     def to_json(self) -> dict[str, Any]:
-        return {"code": self.code, "message": str(self), **self.fields}
+        """Code, sentence and fields, as JSON has them: a path is a string, a tuple a list."""
+        facts = {"code": self.code, "message": str(self), **self.fields}
+        return json.loads(json.dumps(facts, default=str))
 
 
 class ExportError(KGenError, ValueError):

@@ -81,7 +81,7 @@ def explain(error: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, dict
     if error["type"] == "value_error":
         cause = error["ctx"]["error"]
         return f"Recipe field {path!r}: {cause}." if path else f"Recipe field {cause}.", {
-            "code": getattr(cause, "code", "invalid-value"),
+            "code": cause.code if isinstance(cause, Invalid) else "invalid-value",
             "field": path or getattr(cause, "field", ""),
         }
     limits = _limits(error["loc"], model)

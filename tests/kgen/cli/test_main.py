@@ -150,6 +150,26 @@ def test_bad_input_is_one_sentence_and_exit_2(words, code, fact, tmp_path, monke
     assert [f.name for f in tmp_path.iterdir()] == ["full"]
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "field", "value"),
+    [
+        (["resume", "nowhere"], "not-a-run", "file", "nowhere"),
+        (["evaluate", "nowhere.safetensors"], "no-file", "file", "nowhere.safetensors"),
+        (["run", "tiny", "--set", "epochs=0"], "invalid-value", "minimum", 1),
+    ],
+)
+def test_with_json_an_error_is_one_object(words, code, field, value, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["kgen", *words, "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    found = json.loads(said.err)
+    assert (found["code"], found[field]) == (code, value)
+    assert found["message"] == str(ended.value.__context__)
+
+
 @pytest.mark.slow
 def test_bad_input_through_the_shell(tmp_path):
     done = shell("run", "fashion-life")
