@@ -22,6 +22,7 @@ from kgen.journal.runner import Runner
 from kgen.paths import ROOT
 from kgen.recipe.fields import Weights
 from kgen.terms import GENERATOR, STUDENT, TERMS, Term, TermError, with_custom
+from tests.support.errors import raises
 from tests.support.small import grain, mini, same_run
 
 
@@ -54,13 +55,12 @@ def test_each_term_of_the_table_has_a_function_and_a_weight():
     ],
 )
 def test_a_term_that_cannot_be_is_refused_by_name(term, fields):
-    with pytest.raises(TermError) as refused:
+    with raises(TermError, "term", **fields):
         kgen.distill(mini(), terms=[term]).__next__()
-    assert refused.value.code == "term" and refused.value.fields == fields
 
 
 def test_two_terms_of_one_name_are_refused():
-    with pytest.raises(TermError):
+    with raises(TermError, "term", "'bright'", name="bright"):
         with_custom([BRIGHT, BRIGHT])
 
 
