@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ def set_format(network: nn.Module, format: Format) -> None:
     network.to(memory_format=format.layout)
 
 
-def apply(network: nn.Module, function: Callable[..., Tensor], x: Tensor, *args) -> Tensor:
+def apply(network: nn.Module, function: Callable[..., Tensor], x: Tensor, *args: Any) -> Tensor:
     """function(x, *more) in the network's format; the result is in single precision."""
     format = format_of(network)
     if format == PLAIN:

@@ -18,6 +18,7 @@ from app.archive import sheets
 from app.live.format import SHARE_DIGITS, percent, percentage
 from kgen import events
 from kgen.journal.reading import JournalError, Run
+from kgen.recipe.recipe import warmup_epochs
 
 Kind = Literal["percent", "count", "real", "seconds", "text"]
 ROWS, MOST_CLASSES = 3, 10
@@ -53,7 +54,8 @@ class Read:
             name in ("adv", "aed") and self.started is not None
         ):  # off during warm-up, or entirely; afterward, 0 is a valid value
             recipe = self.started.recipe
-            warm, on = int(recipe["warmup"] * recipe["epochs"] + 1e-9), recipe["weights"][name] > 0
+            warm = warmup_epochs(recipe["warmup"], recipe["epochs"])
+            on = recipe["weights"][name] > 0
             values = [v for v, e in zip(values, self.ends) if on and (e.epoch or 0) >= warm]
             return float(np.mean(values)) if values else None
         return float(np.mean(values)) if any(values) else None

@@ -15,7 +15,7 @@ from app.live import timeline_events as marks
 from app.live.scales import Scale
 from kgen import events
 from kgen.events import STUDENT_PARTS, Event
-from kgen.recipe.recipe import held_out_count
+from kgen.recipe.recipe import held_out_count, warmup_epochs
 
 MOST_POINTS = 300
 MOST_WARNINGS = 5
@@ -131,7 +131,7 @@ class State:
 
     @property
     def warmup_iterations(self) -> int:
-        return int(self.recipe["warmup"] * self.recipe["epochs"] + 1e-9) * self.epoch_iterations
+        return warmup_epochs(self.recipe["warmup"], self.recipe["epochs"]) * self.epoch_iterations
 
     @property
     def all_made(self) -> bool:

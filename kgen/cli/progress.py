@@ -59,7 +59,7 @@ class RunDisplay:
             self.task = self.bar.add_task("images and student", total=1, note="")
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 
@@ -129,7 +129,7 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
     controls = Controls()
     interrupted = threading.Event()
 
-    def on_interrupt(*_) -> None:
+    def on_interrupt(*_: object) -> None:
         if interrupted.is_set():
             raise KeyboardInterrupt
         interrupted.set()

@@ -15,7 +15,7 @@ import secrets
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -270,14 +270,14 @@ def get(name: str) -> None:
         ) from None
 
 
-def _files(source: Path) -> list[tuple[PurePosixPath, object]]:
+def _files(source: Path) -> list[tuple[PurePosixPath, Callable[[], bytes]]]:
     """Every file in a folder or ZIP: (its relative path, a function that returns its bytes)."""
     if source.is_dir():
         found = sorted(p for p in source.rglob("*") if p.is_file())
         return [
             (
                 PurePosixPath(p.relative_to(source).as_posix()),
-                lambda p=p: _within(p.stat().st_size, p) and p.read_bytes(),
+                functools.partial(_read_file, p),
             )
             for p in found
         ]
@@ -294,20 +294,35 @@ def _files(source: Path) -> list[tuple[PurePosixPath, object]]:
     return [
         (
             PurePosixPath(m.filename),
-            lambda m=m: _within(m.file_size, m.filename) and archive.read(m),
+            functools.partial(_read_member, archive, m),
         )
         for m in members
     ]
 
 
-def _within(size: int, name: object) -> bool:
+def _read_file(path: Path) -> bytes:
+    _check_size(path.stat().st_size, path)
+    return path.read_bytes()
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    _check_size(member.file_size, member.filename)
+    return archive.read(member)
+
+
+def _check_size(size: int, name: Path | str) -> None:
+    """Raise ValueError for a file that is too large to be an image."""
     if size > MAX_IMAGE_BYTES:
         raise ValueError(f"{name} is larger than {MAX_IMAGE_BYTES >> 20} MB")
-    return True
 
 
 def _copy_image(
-    name: str, path: PurePosixPath, read, staging: Path, split: str, added: AddedImages
+    name: str,
+    path: PurePosixPath,
+    read: Callable[[], bytes],
+    staging: Path,
+    split: str,
+    added: AddedImages,
 ) -> None:
     """Store one file in its class's folder, if it is an image of a class.
 

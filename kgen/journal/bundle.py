@@ -137,7 +137,7 @@ def _names(run: Run, checkpoint: bool) -> list[str]:
 class Pipe:
     """A write buffer for zipfile, emptied piece by piece."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._data = bytearray()
 
     def write(self, data: bytes) -> int:

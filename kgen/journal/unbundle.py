@@ -18,6 +18,7 @@ import struct
 import time
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -273,7 +274,7 @@ def _extract(
 ) -> None:
     size, digest = expected[0], hashlib.sha256()
 
-    def contents():
+    def contents() -> Iterator[bytes]:
         remaining = size
         with archive.open(name) as file:
             while chunk := file.read(CHUNK_BYTES):
@@ -292,7 +293,7 @@ def _extract(
         )
 
 
-def _write(path: Path, contents) -> None:
+def _write(path: Path, contents: Iterable[bytes]) -> None:
     with path.open("xb") as file:
         for chunk in contents:
             file.write(chunk)

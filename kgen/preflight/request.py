@@ -85,17 +85,17 @@ class PreflightRequest(BaseModel):
 
     @field_validator("side", mode="before")
     @classmethod
-    def _check_side(cls, value):
+    def _check_side(cls, value: Any) -> Any:
         return _square(value)
 
     @field_validator("resolutions", mode="before")
     @classmethod
-    def _check_resolutions(cls, value):
+    def _check_resolutions(cls, value: Any) -> Any:
         return value if value is None else [_square(v) for v in value]
 
     @field_validator("data")
     @classmethod
-    def _check_data(cls, value):
+    def _check_data(cls, value: str | None) -> str | None:
         if value is not None and value not in classes.known():
             raise ValueError(
                 f"unknown data set. {did_you_mean(value, list(classes.known()))} If it is another"
@@ -105,7 +105,7 @@ class PreflightRequest(BaseModel):
 
     @field_validator("classes")
     @classmethod
-    def _check_classes(cls, value):
+    def _check_classes(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value is None:
             return None
         value = tuple(name.strip() for name in value)
@@ -120,7 +120,7 @@ class PreflightRequest(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _check_normalization(self):
+    def _check_normalization(self) -> PreflightRequest:
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std belong together; give both or neither")
         if self.mean is None or self.std is None:

@@ -64,6 +64,14 @@ def _renamed(
     }
 
 
+Classes = tuple[int | str, ...] | None
+
+
+def warmup_epochs(warmup: float, epochs: int) -> int:
+    """Epochs in which only the pool grows; 1e-9 makes 0.29 · 100 epochs 29, not 28."""
+    return int(warmup * epochs + 1e-9)
+
+
 class Recipe(Section):
     """One run. Defaults are the paper's constants (Table 8, C.2–C.4) where the paper gives them."""
 
@@ -73,7 +81,7 @@ class Recipe(Section):
     """The trained network whose training data is no longer available."""
     student: Annotated[str, Field(min_length=1, max_length=200)] = "small-cnn-20k"
     """The network to train."""
-    classes: tuple[int | str, ...] | None = None
+    classes: Classes = None
     """Selected classes, by name or index; all of the teacher's if omitted."""
     resolutions: tuple[Annotated[int, Field(ge=8, le=1024)], ...] = (28,)
     """Side of a synthetic image in pixels; with several, each gets a batch in turn (Eq. 7)."""
@@ -239,12 +247,12 @@ class Recipe(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_old_names(cls, data):
+    def _read_old_names(cls, data: Any) -> Any:
         return current_names(data) if isinstance(data, dict) else data
 
     @field_validator("classes")
     @classmethod
-    def _check_classes(cls, value):
+    def _check_classes(cls, value: Classes) -> Classes:
         if value is not None and not value:
             raise errors.Invalid(
                 "no class is selected; select at least one, or leave the field out for all",
@@ -256,18 +264,18 @@ class Recipe(Section):
 
     @field_validator("judge", mode="before")
     @classmethod
-    def _null_to_none(cls, value):
+    def _null_to_none(cls, value: Any) -> Any:
         return "none" if value is None else value
 
     @field_validator("real_images")
     @classmethod
-    def _make_absolute(cls, value):
+    def _make_absolute(cls, value: str | None) -> str | None:
         """Make the path absolute: a run may be resumed from another folder."""
         return value and os.path.abspath(os.path.expanduser(value))
 
     @field_validator("resolutions")
     @classmethod
-    def _check_resolutions(cls, value):
+    def _check_resolutions(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value:
             raise errors.Invalid(
                 "no resolution is given; at least one is required", code="no-resolution"
@@ -277,7 +285,7 @@ class Recipe(Section):
         return value
 
     @model_validator(mode="after")
-    def _check_batches(self):
+    def _check_batches(self) -> Recipe:
         if self.batches is not None and len(self.batches) != len(self.resolutions):
             raise errors.Invalid(
                 f"batches has {len(self.batches)} numbers, but there are {len(self.resolutions)}"
@@ -288,7 +296,7 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _check_aed_embedding(self):
+    def _check_aed_embedding(self) -> Recipe:
         if self.aed_embedding == "teacher" and self.embedding != "center":
             raise errors.Invalid(
                 "aed_embedding is 'teacher', but embedding is 'text': a teacher's embedding can"
@@ -299,7 +307,7 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _check_views(self):
+    def _check_views(self) -> Recipe:
         if self.views and self.augment == "none":
             raise errors.Invalid(
                 f"views is {self.views}, but augment is 'none': stored views need augment 'student'"
@@ -321,7 +329,7 @@ class Recipe(Section):
     @property
     def warmup_epochs(self) -> int:
         """Epochs in which only the pool grows."""
-        return int(self.warmup * self.epochs + 1e-9)
+        return warmup_epochs(self.warmup, self.epochs)
 
     @property
     def generates(self) -> bool:

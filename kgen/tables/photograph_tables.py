@@ -8,6 +8,7 @@ memory format are fixed, so that a row is the same on every machine.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from kgen.recipe.recipe import Recipe, images_in
 from kgen.recipes import photographs
@@ -63,7 +64,7 @@ def cifar10(ratio: float) -> Recipe:
     )
 
 
-def at_resolution(recipe: Recipe, side: int, **changes) -> Recipe:
+def at_resolution(recipe: Recipe, side: int, **changes: Any) -> Recipe:
     """The recipe at another resolution, with as many pixels per batch and per student step."""
     student_batch = images_in(recipe.student_batch * recipe.resolutions[0] ** 2, side)
     return recipe.replace(

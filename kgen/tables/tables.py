@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kgen import paths
 from kgen.errors import KGenError
@@ -89,7 +90,7 @@ def key(recipe: Recipe, photos: int | None = None) -> str:
 _checksum = functools.cache(zoo.checksum)
 
 
-def row(label: str, recipe: Recipe, paper: float | None = None, **changes) -> Row:
+def row(label: str, recipe: Recipe, paper: float | None = None, **changes: Any) -> Row:
     """A row whose student is the same wherever it runs with one thread.
 
     Sequential, on the CPU; seeds are set later.
@@ -161,7 +162,7 @@ def targets() -> tuple[Row, ...]:
 
 
 def resolutions() -> tuple[Row, ...]:
-    def row_at(side: int, suffix: str, **changes) -> Row:
+    def row_at(side: int, suffix: str, **changes: Any) -> Row:
         return row(
             f"{side} × {side}{suffix}",
             single(),

@@ -192,7 +192,7 @@ class Trainings:
             state.pool.add(pixels, positions[batch], i, extras)
 
 
-def downscale(images, side: int) -> Tensor:
+def downscale(images: np.ndarray | ImageFiles, side: int) -> Tensor:
     """Real images [n,c,h,w] as bytes at a side, scaled without aliasing."""
     parts = []
     for batch in batch_slices(images.shape):

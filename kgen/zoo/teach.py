@@ -6,7 +6,7 @@ No other module trains a teacher on real images.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -246,7 +246,10 @@ class TeachProgress:
     ends_epoch: bool = False
 
 
-def accuracy(network: nn.Module, real: RealImages, normalize) -> float:
+Normalizer = Callable[[torch.Tensor], torch.Tensor]
+
+
+def accuracy(network: nn.Module, real: RealImages, normalize: Normalizer) -> float:
     """Share of real images whose largest logit is their label."""
     network.eval()
     device = next(network.parameters()).device
@@ -264,11 +267,11 @@ def teach(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[TeachProgress]:
-    """Train `network` in place on shifted, flipped and optionally erased real images.
+    """Train `network` in place on shifted and optionally flipped and erased real images.
 
     Uses cross-entropy, and leaves the network on `device`.
     """
-    rng = torch.Generator().manual_seed(seed)
+    rng, flip = torch.Generator().manual_seed(seed), _may_flip(train)
     normalize = make_normalizer(*statistics(train))
     images, labels = torch.from_numpy(train.images), torch.from_numpy(train.labels)
     steps = plan.epochs * (len(train) // plan.batch)
@@ -285,9 +288,9 @@ def teach(
         for index in order[: len(order) // plan.batch * plan.batch].split(plan.batch):
             x = images[index].to(device).float() / 255
             if plan.crop < 1:
-                x = apply_crops(x, draw_crops((len(index),), rng, plan.crop), side)
+                x = apply_crops(x, draw_crops((len(index),), rng, plan.crop, flip), side)
             else:
-                x = apply_views(x, draw_views((len(index),), rng, shift=plan.shift), plan.shift)
+                x = apply_views(x, draw_views((len(index),), rng, flip, plan.shift), plan.shift)
             if plan.cutout:
                 x = erase(x, rng, plan.cutout)
             logits = apply(network, network, normalize(x))
@@ -389,6 +392,7 @@ def finish(
         accuracy=accuracy(network, test, normalize),
         n_test=len(test),
         data=train.name,
+        flip=_may_flip(train),
         licence=plan.licence,
     )
     return {
@@ -401,6 +405,11 @@ def finish(
     }
 
 
+def _may_flip(train: RealImages) -> bool:
+    """Whether a mirrored image is still one of its class; a mirrored digit is not."""
+    return train.name not in catalogue.DATA or catalogue.DATA[train.name].flip
+
+
 @torch.no_grad()
 def _cell(network: Network, shape: tuple[int, ...]) -> int | None:
     """Side in pixels of a cell of the network's last map; None if it has no map."""
@@ -410,7 +419,7 @@ def _cell(network: Network, shape: tuple[int, ...]) -> int | None:
     return round(shape[2] / features.shape[2]) if features.ndim == 4 else None
 
 
-def make_normalizer(mean: list[float], std: list[float]):
+def make_normalizer(mean: list[float], std: list[float]) -> Normalizer:
     """Pixels in [0,1] → the network's input."""
     m, s = (torch.tensor(v).view(1, -1, 1, 1) for v in (mean, std))
     return lambda x: (x - m.to(x.device)) / s.to(x.device)

@@ -71,3 +71,17 @@ def test_an_unknown_network_is_bad_input(tmp_path):
             ],
             standalone_mode=False,
         )
+
+
+@pytest.mark.parametrize(("data", "flip"), [("fashion-mnist", True), ("mnist", False)])
+def test_digits_are_not_mirrored(data, flip):
+    plan, real = short("cnn"), dataclasses.replace(few_images("fashion-mnist"), name=data)
+    plan = dataclasses.replace(plan, epochs=1, shift=0, cutout=0)
+    network = fresh(plan)
+    normalize, seen = make_normalizer(*statistics(real)), []
+    network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    list(teach(network, real, None, plan))
+    originals = normalize(torch.from_numpy(real.images).float() / 255).flatten(1)
+    nearest = torch.cdist(torch.cat(seen).flatten(1), originals).amin(1)
+    assert bool((nearest > 1).any()) == flip
+    assert finish(network, real, None, real, plan)["card"]["flip"] == flip
