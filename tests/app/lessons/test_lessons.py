@@ -131,7 +131,7 @@ def test_every_term_that_a_page_names_is_in_the_glossary():
     )
     used = (
         set(re.findall(r"""data-term="([a-z-]+)\"""", text))
-        | set(re.findall(r"told\('([a-z-]+)'\)", text))
+        | set(re.findall(r"glossaryTip\('([a-z-]+)'\)", text))
         | set(re.findall(r"""term="([a-z-]+)\"""", text))
         | {term.glossary or f"l-{term.name}" for term in TERMS}
     )
