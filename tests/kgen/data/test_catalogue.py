@@ -160,13 +160,13 @@ def test_other_weights_are_refused_by_name(damage, home):
     code, what, facts = "invalid-tensor", ["wrn-40-2", "10 classes"], {}
     if damage == "shape":
         state["fc.weight"] = torch.zeros(100, 128)
-        facts = {"invalid-tensor": "fc.weight", "found": "100 × 128", "expected": "10 × 128"}
+        facts = {"tensor": "fc.weight", "found": "100 × 128", "expected": "10 × 128"}
     elif damage == "missing":
         del state["stem.weight"]
-        facts = {"invalid-tensor": "stem.weight", "found": "missing", "expected": "16 × 3 × 3 × 3"}
+        facts = {"tensor": "stem.weight", "found": "missing", "expected": "16 × 3 × 3 × 3"}
     elif damage == "surplus":
         state["more"] = torch.zeros(1)
-        facts = {"invalid-tensor": "more", "expected": None}
+        facts = {"tensor": "more", "expected": None}
     else:
         code, what = "unreadable", []
     save_file(state, file)
