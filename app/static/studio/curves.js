@@ -302,18 +302,24 @@ export class Curves {
     const out = [];
     const drawnTerms = terms.filter(({ name }) => !this.isolatedTerm || this.isolatedTerm === name);
     const hasReward = drawnTerms.includes(REWARD);
+    /** @type {[string, number[], number[]][]} Color, lower and upper edge of each area. */
     const stack = [];
-    const base = new Array(n).fill(0);
-    for (const { name, color } of drawnTerms.filter((term) => term !== REWARD).reverse()) {
-      const low = base.slice();
-      loss[name].forEach((v, i) => {
-        base[i] += Math.max(0, v);
-      });
-      stack.push([color, low, base.slice()]);
+    // Positive values are stacked above zero, negative ones below it.
+    const above = new Array(n).fill(0);
+    const below = new Array(n).fill(0);
+    for (const { name, color } of drawnTerms.toReversed()) {
+      const values = loss[name];
+      const sides = [values.some((v) => v > 0) && above, values.some((v) => v < 0) && below];
+      for (const base of sides.some(Boolean) ? sides.filter(Boolean) : [above]) {
+        const from = base.slice();
+        values.forEach((v, i) => {
+          if (base === above ? v > 0 : v < 0) base[i] += v;
+        });
+        stack.push([color, from, base.slice()]);
+      }
     }
-    if (hasReward) stack.push([REWARD.color, new Array(n).fill(0), loss.adv]);
-    const high = Math.max(0, ...base);
-    const low = hasReward ? Math.min(0, ...loss.adv) : 0;
+    const high = Math.max(0, ...above);
+    const low = Math.min(0, ...below);
     const span = high - low || 1;
     const [top, bottom] = n ? [high + 0.04 * span, low - 0.04 * span] : [4, hasReward ? -2 : 0];
     const Z = (v) => l0 + ((top - v) / (top - bottom)) * (l1 - l0);
