@@ -46,9 +46,9 @@ def url_path(text: str) -> str:
 
 
 def host_name(text: str) -> str:
-    from app.web.guard import HOST  # it does not import Gradio
+    from app.web.guard import HOST_PATTERN  # it does not import Gradio
 
-    if not HOST.fullmatch(text):
+    if not HOST_PATTERN.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text} is not a host name; something like kgen.example.org is expected"
         )
@@ -57,9 +57,9 @@ def host_name(text: str) -> str:
 
 def origin(text: str) -> str:
     """It is written into a header, so it must be an origin and nothing else."""
-    from app.web.guard import ORIGIN
+    from app.web.guard import ORIGIN_PATTERN
 
-    if not ORIGIN.fullmatch(text):
+    if not ORIGIN_PATTERN.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text} is not an origin; something like https://course.example.org is expected"
         )
@@ -148,10 +148,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     if not args.presenter and (args.token or args.link):
         parser.error(f"{'--token' if args.token else '--link'} is only for --presenter.")
     if args.presenter:
-        from app.web.roles import token_from
+        from app.web.roles import resolve_token
 
         try:
-            args.token = token_from(args.token)
+            args.token = resolve_token(args.token)
         except ValueError as error:
             parser.error(str(error))
     return args

@@ -27,7 +27,7 @@ from app.process.teacher_checks import TeacherChecks
 from app.theme import theme
 from app.web import addresses
 from app.web.errors import ServeError
-from app.web.roles import Presenting
+from app.web.roles import AccessControl
 
 STATIC = Path(__file__).parent / "static"
 STYLES = (
@@ -49,10 +49,10 @@ STYLES = (
 FIRST_PORT = 7860
 
 
-def build(runs: Runs, presenting: Presenting | None = None) -> gr.Blocks:
+def build(runs: Runs, presenting: AccessControl | None = None) -> gr.Blocks:
     """The whole page. It has no run state; every page reads that from the snapshot."""
     with gr.Blocks(title="K-Gen Explorer", analytics_enabled=False, fill_width=True) as demo:
-        studio.build(demo, runs, version=static_version(), presenting=presenting or Presenting())
+        studio.build(demo, runs, version=static_version(), presenting=presenting or AccessControl())
     return demo
 
 
@@ -60,8 +60,8 @@ def serve(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; returns the exit code."""
     port = free_port(args.host) if args.port is None else claimed_port(args.host, args.port)
     root = root_path(args.root_path)
-    presenting = Presenting(args.token, port, root)
-    links = audience_links(args, port) if presenting.on else []
+    presenting = AccessControl(args.token, port, root)
+    links = audience_links(args, port) if presenting.enabled else []
     ended = threading.Event()
     # before the children start, because a signal in between would orphan them
     for name in (signal.SIGINT, signal.SIGTERM):
@@ -85,8 +85,8 @@ def serve(args: argparse.Namespace) -> int:
         address = addresses.link(
             {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host), port, root
         )
-        own = f"{address}?token={args.token}" if presenting.on else address
-        if presenting.on:
+        own = f"{address}?token={args.token}" if presenting.enabled else address
+        if presenting.enabled:
             invite(links, own)
         print(f"K-Gen Explorer is running at {address} (Ctrl-C to quit)", flush=True)
         if not args.no_browser:
@@ -126,13 +126,17 @@ def invite(links: list[str], own: str) -> None:
 
 
 def launch_settings(
-    args: argparse.Namespace, port: int, presenting: Presenting | None = None
+    args: argparse.Namespace, port: int, presenting: AccessControl | None = None
 ) -> dict:
     """Arguments for `Blocks.launch`: everything that reaches outside is off."""
-    root, presenting = root_path(args.root_path), presenting or Presenting()
+    root, presenting = root_path(args.root_path), presenting or AccessControl()
     hosts = [
         *args.allow_host,
-        *((urlsplit(link).netloc for link in audience_links(args, port)) if presenting.on else ()),
+        *(
+            (urlsplit(link).netloc for link in audience_links(args, port))
+            if presenting.enabled
+            else ()
+        ),
     ]
     return dict(
         server_name=args.host,

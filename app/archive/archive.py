@@ -22,7 +22,7 @@ from typing import Any
 
 from app.archive import projection, sheets
 from app.archive.run_reader import FOREIGN, HOSTILE, Missing, OpenRun
-from app.web.lru import Pieces
+from app.web.lru import ResponseCache
 from app.web.publish import encode
 from kgen.errors import KGenError
 from kgen.events import term_names
@@ -61,7 +61,7 @@ class Archive:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._lock, self._pieces = threading.Lock(), Pieces(MOST_BYTES)
+        self._lock, self._pieces = threading.Lock(), ResponseCache(MOST_BYTES)
         self._open: OrderedDict[tuple[str, int, str], OpenRun] = OrderedDict()
 
     def path(self, name: str) -> Path:

@@ -283,8 +283,8 @@ def read(file: Path) -> Lesson:
         for place in prose.places(prose.tree(part)):
             if place not in known:
                 raise LessonError(
-                    f"{file.name}: text: {{{{{place}}}}} is not a number of this lesson; `numbers`"
-                    f" has {', '.join(lesson.numbers)}."
+                    f"{file.name}: text: {{{{{place}}}}} is not a number of this lesson;"
+                    f" `numbers` has {', '.join(lesson.numbers)}."
                 )
     if any(not p.startswith("seeds.") for p in prose.places(prose.tree(lesson.text[0]))):
         raise LessonError(

@@ -12,7 +12,7 @@ from app.compare.comparison import LETTERS
 from app.library.actions import RunActions
 from app.pages.library_routes import act, refusal, text
 from app.process.runs import RunError
-from app.web.answers import FOR_EVER, REVALIDATE, answer, fresh, missing
+from app.web.answers import IMMUTABLE, REVALIDATE, compressed_response, not_found, revalidated_json
 from app.web.errors import Missing
 from app.web.publish import encode
 from kgen.journal.reading import RUN_NAME
@@ -24,9 +24,9 @@ def install(app: FastAPI, shelf: RunActions) -> None:
     @app.get("/kg/compare")
     def compare(request: Request) -> Response:
         try:
-            return fresh(request, encode(comparing.to_json(_names(request))))
+            return revalidated_json(request, encode(comparing.to_json(_names(request))))
         except Missing as error:
-            return missing(error)
+            return not_found(error)
 
     @app.get("/kg/compare.csv")
     def table(request: Request) -> Response:
@@ -34,7 +34,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
             names = _names(request)
             body = comparing.csv(names)
         except Missing as error:
-            return missing(error)
+            return not_found(error)
         headers = {
             "Content-Disposition": f'attachment; filename="compare-{"-".join(names)[:100]}.csv"',
             "Cache-Control": REVALIDATE,
@@ -47,13 +47,15 @@ def install(app: FastAPI, shelf: RunActions) -> None:
         try:
             body, final = comparing.columns(run, request.query_params.get("id", ""))
         except Missing as error:
-            return missing(error)
-        return answer(request, body, "application/json", FOR_EVER if final else "no-store")
+            return not_found(error)
+        return compressed_response(
+            request, body, "application/json", IMMUTABLE if final else "no-store"
+        )
 
     @app.get("/kg/switches/{run}")
     def switches(request: Request, run: str) -> Response:
         try:
-            return fresh(
+            return revalidated_json(
                 request,
                 encode({"switches": [s.to_json() for s in comparing.switches(run)]}),
             )

@@ -33,8 +33,15 @@ from app.archive.samples import (
 )
 from app.live import scales
 from app.process.runs import Runs
-from app.web.answers import FOR_EVER, answer, fresh, missing, number, refusal
-from app.web.lru import Pieces
+from app.web.answers import (
+    IMMUTABLE,
+    compressed_response,
+    error_response,
+    not_found,
+    parse_number,
+    revalidated_json,
+)
+from app.web.lru import ResponseCache
 from app.web.publish import encode
 from kgen import events
 from kgen.journal.reading import JournalError
@@ -57,11 +64,11 @@ class OpenedRun(NamedTuple):
 
 
 def install(app: FastAPI, runs: Runs) -> None:
-    pieces, index = Pieces(), Index()
+    pieces, index = ResponseCache(), Index()
 
     def open_run(request: Request, name: str, attempt: str) -> OpenedRun:
         id = request.query_params.get("id")
-        run = runs.archive.open(name, number(attempt), id)
+        run = runs.archive.open(name, parse_number(attempt), id)
         story = run.story()
         if story.started is None:
             raise Missing(
@@ -96,12 +103,14 @@ def install(app: FastAPI, runs: Runs) -> None:
         """A piece, or 404. `make` gets the run and the numbers in `texts`."""
         at = numbers(*texts)
         if at is None:
-            return missing("The address has an invalid number.")
+            return not_found("The address has an invalid number.")
 
         def find() -> Response:
             opened = open_run(request, name, attempt)
             body = pieces.get((*opened.key, what, *at), lambda: make(opened, *at))
-            return answer(request, body, media, FOR_EVER if opened.final else "no-store")
+            return compressed_response(
+                request, body, media, IMMUTABLE if opened.final else "no-store"
+            )
 
         return in_words(find)
 
@@ -109,11 +118,11 @@ def install(app: FastAPI, runs: Runs) -> None:
         try:
             return find()
         except JournalError as error:
-            return refusal(error, 404, without_place(error, runs.archive.folder))
+            return error_response(error, 404, without_place(error, runs.archive.folder))
         except (Missing, BatchFileError) as error:
-            return missing(error)
+            return not_found(error)
         except HOSTILE:  # a run from elsewhere may contain anything
-            return missing(FOREIGN)
+            return not_found(FOREIGN)
 
     def part_of(opened: OpenedRun, c: int, first: int, end: int) -> None:
         if not 0 <= c < len(opened.started.classes):
@@ -126,7 +135,7 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     @app.get("/kg/inspect/{run}")
     def overview(request: Request, run: str) -> Response:
-        return in_words(lambda: fresh(request, encode(facts(runs.archive.latest(run)))))
+        return in_words(lambda: revalidated_json(request, encode(facts(runs.archive.latest(run)))))
 
     @app.get("/kg/inspect/{run}/{attempt}/class/{c}/{first}/{end}")
     def of_class(
@@ -245,7 +254,7 @@ def install(app: FastAPI, runs: Runs) -> None:
 
 def numbers(*texts: str) -> tuple[int, ...] | None:
     try:
-        return tuple(number(text) for text in texts)
+        return tuple(parse_number(text) for text in texts)
     except Missing:
         return None
 

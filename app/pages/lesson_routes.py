@@ -15,16 +15,23 @@ from app.lessons.lesson_runs import LessonRuns
 from app.lessons.lessons import Lesson, Lessons
 from app.pages.library_routes import act
 from app.process.runs import Runs
-from app.web.answers import FOR_EVER, REVALIDATE, answer, fresh, missing, number
+from app.web.answers import (
+    IMMUTABLE,
+    REVALIDATE,
+    compressed_response,
+    not_found,
+    parse_number,
+    revalidated_json,
+)
 from app.web.errors import Missing
-from app.web.lru import Pieces
+from app.web.lru import ResponseCache
 from app.web.publish import encode
 
 LARGEST = 1024
 
 
 def install(app: FastAPI, runs: Runs) -> None:
-    shelf, lesson_runs, pieces = Lessons(), LessonRuns(runs), Pieces()
+    shelf, lesson_runs, pieces = Lessons(), LessonRuns(runs), ResponseCache()
     words = glossary.script()
     script, etag, terms = (
         gzip.compress(words, 6, mtime=0),
@@ -48,37 +55,37 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     @app.get("/kg/static/core/glossary-terms.js")
     def tooltips(request: Request) -> Response:
-        return answer(request, script, "text/javascript", REVALIDATE, etag)
+        return compressed_response(request, script, "text/javascript", REVALIDATE, etag)
 
     @app.get("/kg/glossary")
     def whole(request: Request) -> Response:
-        return fresh(request, terms)
+        return revalidated_json(request, terms)
 
     @app.get("/kg/lessons")
     def listed(request: Request) -> Response:
-        return fresh(request, encode(shelf.listed()))
+        return revalidated_json(request, encode(shelf.listed()))
 
     @app.get("/kg/lessons/{slug}")
     def one_lesson(request: Request, slug: str) -> Response:
         try:
-            return fresh(request, encode(shelf.to_json(lesson(slug).slug)))
+            return revalidated_json(request, encode(shelf.to_json(lesson(slug).slug)))
         except Missing as error:
-            return missing(error)
+            return not_found(error)
 
     @app.get("/kg/lessons/{slug}/runs")
     def state(request: Request, slug: str) -> Response:
         try:
-            return fresh(request, encode(lesson_runs.state(lesson(slug))))
+            return revalidated_json(request, encode(lesson_runs.state(lesson(slug))))
         except Missing as error:
-            return missing(error)
+            return not_found(error)
 
     @app.get("/kg/lesson-figures/{run}/{attempt}")
     def drawn(request: Request, run: str, attempt: str) -> Response:
         try:
-            body = figures(run, number(attempt, digits=6), request.query_params.get("id", ""))
+            body = figures(run, parse_number(attempt, digits=6), request.query_params.get("id", ""))
         except Missing as error:
-            return missing(error)
-        return answer(request, body, "application/json", FOR_EVER)
+            return not_found(error)
+        return compressed_response(request, body, "application/json", IMMUTABLE)
 
     @app.post("/kg/lessons/{slug}/run")
     async def run(request: Request, slug: str) -> Response:

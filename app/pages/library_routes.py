@@ -18,7 +18,7 @@ from app.library import actions
 from app.library.actions import LARGEST_UPLOAD, RunActions
 from app.process.runs import RunError
 from app.web import answers, request_body
-from app.web.answers import FOR_EVER, fresh, known, missing
+from app.web.answers import IMMUTABLE, etag_matches, not_found, revalidated_json
 from app.web.errors import Missing, RequestError
 from app.web.publish import encode
 from kgen.journal.bundle import SUFFIX
@@ -33,18 +33,18 @@ def install(app: FastAPI, shelf: RunActions) -> None:
 
     @app.get("/kg/runs")
     def rows(request: Request) -> Response:
-        return fresh(request, encode({"runs": shelf.listing.rows()}))
+        return revalidated_json(request, encode({"runs": shelf.listing.rows()}))
 
     @app.get("/kg/picture/{run}/{key}")
     def picture(request: Request, run: str, key: str) -> Response:
         try:
             body, etag = shelf.listing.picture(run, key), f'"{key}"'
         except Missing as error:
-            return missing(error)
-        headers = {"Cache-Control": FOR_EVER, "ETag": etag}
+            return not_found(error)
+        headers = {"Cache-Control": IMMUTABLE, "ETag": etag}
         return (
             Response(status_code=304, headers=headers)
-            if known(request, etag)
+            if etag_matches(request, etag)
             else Response(body, media_type="image/png", headers=headers)
         )
 
@@ -69,7 +69,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
     async def receive(request: Request) -> Response:
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > LARGEST_UPLOAD:
-            return answers.refusal(actions.too_large(), 413)
+            return answers.error_response(actions.too_large(), 413)
         try:
             return JSONResponse({"run": await shelf.receive(request.stream())})
         except (Missing, RunError) as error:
@@ -90,7 +90,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
     @app.post("/kg/runs/{run}/{action}")
     async def change(request: Request, run: str, action: str) -> Response:
         if action not in doing:
-            return missing(Missing("Unknown action for a run.", code="unknown-action"))
+            return not_found(Missing("Unknown action for a run.", code="unknown-action"))
         return await act(request, lambda said: doing[action](run, said))
 
 
@@ -103,7 +103,7 @@ async def act(
     try:
         said = await request_body.json_object(request, most)
     except RequestError as error:
-        return answers.refusal(error, error.status)
+        return answers.error_response(error, error.status)
     try:
         return JSONResponse({"run": await run_in_threadpool(do, said)})
     except (Missing, RunError) as error:
@@ -122,4 +122,4 @@ def text(said: dict[str, Any], field: str) -> str:
 
 
 def refusal(error: Missing | RunError) -> Response:
-    return answers.refusal(error, 404 if isinstance(error, Missing) else 409)
+    return answers.error_response(error, 404 if isinstance(error, Missing) else 409)

@@ -29,14 +29,14 @@ from app.pages import compare_routes, inspect_routes, lesson_routes, library_rou
 from app.process.exports import ExportFailed
 from app.process.runs import DEFAULT, Runs
 from app.setup import offers
-from app.web.answers import FOR_EVER, REVALIDATE, fresh, number
-from app.web.answers import answer as _answer
-from app.web.answers import known as _known
-from app.web.answers import missing as _missing
+from app.web.answers import IMMUTABLE, REVALIDATE, parse_number, revalidated_json
+from app.web.answers import compressed_response as _answer
+from app.web.answers import etag_matches as _known
+from app.web.answers import not_found as _missing
 from app.web.errors import Missing
 from app.web.guard import middleware
 from app.web.publish import encode
-from app.web.roles import PRESENTER, Presenting
+from app.web.roles import PRESENTER, AccessControl
 from app.web.stage import Stage
 from kgen import events
 from kgen.journal.reading import JournalError, Run, open_run
@@ -77,7 +77,7 @@ COLUMNS = (
 
 
 def install(
-    app: FastAPI, runs: Runs, presenting: Presenting | None = None, **audience: Any
+    app: FastAPI, runs: Runs, presenting: AccessControl | None = None, **audience: Any
 ) -> None:
     """Add the routes to the FastAPI app returned by Gradio's launch. `audience`: passed on to
     `stage_routes.install`.
@@ -86,7 +86,7 @@ def install(
         runs.archive,
         RunActions(runs),
         Stage(),
-        presenting or Presenting(),
+        presenting or AccessControl(),
     )
     library_routes.install(app, shelf)
     compare_routes.install(app, shelf)
@@ -103,17 +103,20 @@ def install(
             )
         now = runs.live
         found = _answer(request, now.body, "application/json", REVALIDATE, now.etag)
-        if presenting.on:
+        if presenting.enabled:
             role = presenting.role(request)
             if role != PRESENTER:
-                stage.seen(request.headers.get("x-kgen-page"))
+                stage.record_poll(request.headers.get("x-kgen-page"))
             found.headers.update(stage.headers(role == PRESENTER))
         return found
 
     @app.get("/kg/group/{run}/{attempt}/{iteration}")
     def group(request: Request, run: str, attempt: str, iteration: str) -> Response:
         return _piece(
-            request, lambda: archive.group(run, number(attempt), number(iteration), _id(request))
+            request,
+            lambda: archive.group(
+                run, parse_number(attempt), parse_number(iteration), _id(request)
+            ),
         )
 
     @app.get("/kg/sample/{run}/{attempt}/{iteration}/{pos}")
@@ -121,50 +124,62 @@ def install(
         return _piece(
             request,
             lambda: archive.sample(
-                run, number(attempt), number(iteration), number(pos), _id(request)
+                run, parse_number(attempt), parse_number(iteration), parse_number(pos), _id(request)
             ),
         )
 
     @app.get("/kg/moment/{run}/{attempt}/{iteration}")
     def moment(request: Request, run: str, attempt: str, iteration: str) -> Response:
         return _piece(
-            request, lambda: archive.moment(run, number(attempt), number(iteration), _id(request))
+            request,
+            lambda: archive.moment(
+                run, parse_number(attempt), parse_number(iteration), _id(request)
+            ),
         )
 
     @app.get("/kg/points/{run}/{attempt}/{iteration}")
     def points(request: Request, run: str, attempt: str, iteration: str) -> Response:
         return _piece(
-            request, lambda: archive.points(run, number(attempt), number(iteration), _id(request))
+            request,
+            lambda: archive.points(
+                run, parse_number(attempt), parse_number(iteration), _id(request)
+            ),
         )
 
     @app.get("/kg/tiles/{run}/{attempt}/{iteration}")
     def tiles(request: Request, run: str, attempt: str, iteration: str) -> Response:
         return _piece(
-            request, lambda: archive.tiles(run, number(attempt), number(iteration), _id(request))
+            request,
+            lambda: archive.tiles(
+                run, parse_number(attempt), parse_number(iteration), _id(request)
+            ),
         )
 
     @app.get("/kg/student-view/{run}/{attempt}/{test}")
     def student_view(request: Request, run: str, attempt: str, test: str) -> Response:
         return _piece(
-            request, lambda: archive.student_view(run, number(attempt), number(test), _id(request))
+            request,
+            lambda: archive.student_view(
+                run, parse_number(attempt), parse_number(test), _id(request)
+            ),
         )
 
     @app.get("/kg/teacher/{name}")
     def teacher(request: Request, name: str) -> Response:
         if name not in offers.teachers():
             return _missing("There is no teacher with that name.")
-        return fresh(request, encode(offers.offer(name).to_json()))
+        return revalidated_json(request, encode(offers.offer(name).to_json()))
 
     @app.get("/kg/reference/-/0")
     def bundled(request: Request) -> Response:
         try:
-            return fresh(request, bundled_reference(DEFAULT_TEACHER))
+            return revalidated_json(request, bundled_reference(DEFAULT_TEACHER))
         except Missing as missing:
             return _missing(missing)
 
     @app.get("/kg/reference/{run}/{attempt}")
     def reference(request: Request, run: str, attempt: str) -> Response:
-        return _piece(request, lambda: archive.reference(run, number(attempt), _id(request)))
+        return _piece(request, lambda: archive.reference(run, parse_number(attempt), _id(request)))
 
     @app.get("/kg/student/{run}")
     def student(run: str) -> Response:
@@ -220,7 +235,7 @@ def install(
             request,
             body,
             kind,
-            FOR_EVER if request.query_params.get("v") == plotly.__version__ else REVALIDATE,
+            IMMUTABLE if request.query_params.get("v") == plotly.__version__ else REVALIDATE,
             etag,
         )
 
@@ -233,7 +248,7 @@ def install(
         if not kind or not folder.isalpha() or not path.is_file():
             return _missing("There is no such file.")
         body, etag = _compressed(path, path.stat().st_mtime_ns)
-        cache = FOR_EVER if request.query_params.get("v") else REVALIDATE
+        cache = IMMUTABLE if request.query_params.get("v") else REVALIDATE
         return _answer(request, body, TYPES[kind[1]], cache, etag)
 
 
@@ -319,7 +334,7 @@ def _piece(request: Request, find: Callable[[], tuple[bytes, bool]]) -> Response
         body, final = find()
     except Missing as missing:
         return _missing(missing)
-    return _answer(request, body, "application/json", FOR_EVER if final else "no-store")
+    return _answer(request, body, "application/json", IMMUTABLE if final else "no-store")
 
 
 @functools.cache

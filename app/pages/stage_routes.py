@@ -13,10 +13,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from app.web import request_body
-from app.web.answers import REVALIDATE, answer, refusal
+from app.web.answers import REVALIDATE, compressed_response, error_response
 from app.web.errors import RequestError
 from app.web.notifier import Notifier
-from app.web.roles import Presenting
+from app.web.roles import AccessControl
 from app.web.stage import Stage
 
 LARGEST = 4_096
@@ -28,7 +28,7 @@ def install(
     app: FastAPI,
     stage: Stage,
     news: Notifier,
-    presenting: Presenting,
+    presenting: AccessControl,
     links: list[str],
     page: str = "",
     theme: str = "",
@@ -42,22 +42,22 @@ def install(
     @app.get("/kg/me")
     def me(request: Request) -> Response:
         role = presenting.role(request)
-        told: dict[str, Any] = {"role": role, "audience": presenting.on}
+        told: dict[str, Any] = {"role": role, "audience": presenting.enabled}
         return JSONResponse(
-            told | ({"links": links} if presenting.on and role == "presenter" else {}),
+            told | ({"links": links} if presenting.enabled and role == "presenter" else {}),
             headers=FRESH,
         )
 
-    if not presenting.on:
+    if not presenting.enabled:
         return
 
     @app.get("/kg/audience")
     def watching(request: Request) -> Response:
-        return answer(request, audience, "text/html; charset=utf-8", "no-store")
+        return compressed_response(request, audience, "text/html; charset=utf-8", "no-store")
 
     @app.get("/kg/theme.css")
     def look(request: Request) -> Response:
-        return answer(request, style, "text/css", REVALIDATE)
+        return compressed_response(request, style, "text/css", REVALIDATE)
 
     @app.get("/kg/invite.svg")
     def invite() -> Response:
@@ -68,8 +68,8 @@ def install(
         try:
             stage.show(await request_body.json_object(request, LARGEST, empty="null"))
         except RequestError as error:
-            return refusal(error, error.status)
-        news.ring()
+            return error_response(error, error.status)
+        news.notify()
         return JSONResponse({}, headers=FRESH)
 
 

@@ -20,7 +20,7 @@ import plotly
 from app.process import recording
 from app.process.runs import RunError, Runs
 from app.setup import form, ladder, offers, setup
-from app.web.roles import CALLBACKS, REFUSED, Presenting
+from app.web.roles import CALLBACKS, PRESENTER_ONLY, AccessControl
 from kgen.engine.controls import UNITS
 from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
@@ -90,7 +90,7 @@ RELEASE = (
 )
 
 
-def build(demo: gr.Blocks, runs: Runs, version: str, presenting: Presenting) -> None:
+def build(demo: gr.Blocks, runs: Runs, version: str, presenting: AccessControl) -> None:
     """Put the page into `demo` and connect it to `runs`."""
     with gr.Row(elem_id="kg-shell"):
         with gr.Column(elem_id="kg-rail", min_width=0):
@@ -143,7 +143,12 @@ def _transport() -> dict[str, gr.components.Component]:
 
 
 def _connect(
-    demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.HTML, presenting: Presenting
+    demo: gr.Blocks,
+    runs: Runs,
+    fields: dict,
+    buttons: dict,
+    live: gr.HTML,
+    presenting: AccessControl,
 ) -> None:
     """Permissions are enforced here and in `runs`, never by what the page shows."""
     inputs = [fields[name] for name in form.FIELDS]
@@ -270,15 +275,15 @@ def _keep_in_step(fields: dict) -> None:
     fields["preset"].input(None, None, [fields["source"], *smooth], js=f"() => {noisy}", **LOCAL)
 
 
-def guarded(action: Callable, presenting: Presenting) -> Callable:
+def guarded(action: Callable, presenting: AccessControl) -> Callable:
     """The callback with a role check on every call, since a hidden button is no protection. A
     callback without a role cannot be connected.
     """
     needed = CALLBACKS[action.__name__]
 
     def check(request: gr.Request) -> None:
-        if request.request is None or not presenting.may(needed, request.request):
-            raise gr.Error(REFUSED, print_exception=False)
+        if request.request is None or not presenting.allows(needed, request.request):
+            raise gr.Error(PRESENTER_ONLY, print_exception=False)
 
     # Gradio passes what the annotations ask for, and nothing else to functions that take any number
     # of values

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from app.process import teacher_checks
 from app.process.teacher_checks import TeacherChecks
 from app.web import request_body
-from app.web.answers import refusal
+from app.web.answers import error_response
 from app.web.errors import RequestError
 from app.web.uploads import Refused
 
@@ -51,7 +51,7 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
     @app.post("/kg/check")
     async def inspect(request: Request) -> Response:
         try:
-            asked = _json(await request_body.whole(request, MOST_ORDER))
+            asked = _json(await request_body.read_body(request, MOST_ORDER))
         except RequestError:
             return _refusal(
                 Refused(
@@ -91,4 +91,4 @@ def _answer(make: Callable[[], dict[str, Any]]) -> Response:
 
 
 def _refusal(refused: Refused) -> Response:
-    return refusal(refused, refused.status)
+    return error_response(refused, refused.status)

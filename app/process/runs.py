@@ -289,7 +289,7 @@ class Runs:
 
     def _show(self, answer: Published) -> None:
         self._live = answer
-        self.news.ring()
+        self.news.notify()
 
     def _after_end(self) -> None:
         """Warm up a new spare now that no run needs the time. Called from the follower's thread,

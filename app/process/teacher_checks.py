@@ -64,7 +64,7 @@ class TeacherChecks:
     async def take(self, name: str, chunks: AsyncIterator[bytes], announced: int = 0) -> str:
         """Store a file for a check; returns its token. Raises Refused."""
         self._refuse_second()
-        return await self._uploads.take(name, chunks, announced)
+        return await self._uploads.store(name, chunks, announced)
 
     def begin(self, asked: Any) -> str:
         """Start a check; returns its id. Raises Refused if the request is invalid or another check

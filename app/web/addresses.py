@@ -8,7 +8,13 @@ import ipaddress
 import socket
 import sys
 
-TRIED = ("192.0.2.1", "192.168.255.254", "10.255.255.254", "172.31.255.254", "169.254.255.254")
+PROBE_TARGETS = (
+    "192.0.2.1",
+    "192.168.255.254",
+    "10.255.255.254",
+    "172.31.255.254",
+    "169.254.255.254",
+)
 """An address outside any network, for the default route, and one in each private network."""
 
 
@@ -17,25 +23,25 @@ def addresses(host: str) -> list[str]:
     may be empty.
     """
     try:
-        asked = ipaddress.ip_address(host)
+        ip = ipaddress.ip_address(host)
     except ValueError:
         return [] if host == "localhost" else [host]
-    if not asked.is_unspecified:
-        return [] if asked.is_loopback else [host]
-    found = [a for a in map(_towards, TRIED) if a] + _of_interfaces()
-    plain = [
+    if not ip.is_unspecified:
+        return [] if ip.is_loopback else [host]
+    candidates = [a for a in map(_source_address, PROBE_TARGETS) if a] + _interface_addresses()
+    reachable = [
         a
-        for a in dict.fromkeys(found)
+        for a in dict.fromkeys(candidates)
         if not (ipaddress.ip_address(a).is_loopback or ipaddress.ip_address(a).is_unspecified)
     ]
-    return sorted(plain, key=_unlikely)
+    return sorted(reachable, key=_rank)
 
 
 def link(host: str, port: int, root: str = "") -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{root}/"
 
 
-def _unlikely(address: str) -> int:
+def _rank(address: str) -> int:
     """Networks of virtual machines and containers come after the usual ones; self-assigned
     addresses come last.
     """
@@ -43,7 +49,7 @@ def _unlikely(address: str) -> int:
     return 2 if ip.is_link_local else 1 if ip in ipaddress.ip_network("172.17.0.0/16") else 0
 
 
-def _towards(target: str) -> str | None:
+def _source_address(target: str) -> str | None:
     """The local address this computer would use to send there: found by connecting a datagram
     socket without writing to it.
     """
@@ -55,7 +61,7 @@ def _towards(target: str) -> str | None:
             return None
 
 
-def _of_interfaces() -> list[str]:
+def _interface_addresses() -> list[str]:
     """Each interface's address, if the system provides it without name lookups (Linux)."""
     if not sys.platform.startswith("linux"):
         return []
@@ -66,10 +72,10 @@ def _of_interfaces() -> list[str]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             try:
-                answer = fcntl.ioctl(
+                ifreq = fcntl.ioctl(
                     probe, 0x8915, struct.pack("256s", name.encode()[:15])
                 )  # SIOCGIFADDR
             except OSError:
                 continue  # it has no address
-            found.append(socket.inet_ntoa(answer[20:24]))
+            found.append(socket.inet_ntoa(ifreq[20:24]))
     return found

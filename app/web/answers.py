@@ -14,23 +14,23 @@ from fastapi.responses import PlainTextResponse, Response
 from app.web.errors import Missing
 from kgen.errors import KGenError
 
-FOR_EVER = "public, max-age=31536000, immutable"
+IMMUTABLE = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
 
 
-def known(request: Request, etag: str | None) -> bool:
+def etag_matches(request: Request, etag: str | None) -> bool:
     """Does the browser already have this response?"""
     return bool(etag) and etag in [
         t.strip().removeprefix("W/") for t in request.headers.get("if-none-match", "").split(",")
     ]
 
 
-def answer(
+def compressed_response(
     request: Request, body: bytes, media: str, cache: str, etag: str | None = None
 ) -> Response:
     """Compressed bytes as they are, or 304; decompressed only for the rare client without gzip."""
     headers = {"Cache-Control": cache, "Vary": "Accept-Encoding"} | ({"ETag": etag} if etag else {})
-    if known(request, etag):
+    if etag_matches(request, etag):
         return Response(status_code=304, headers=headers)
     if "gzip" in request.headers.get("accept-encoding", ""):
         headers["Content-Encoding"] = "gzip"
@@ -39,16 +39,16 @@ def answer(
     return Response(body, media_type=media, headers=headers)
 
 
-def fresh(request: Request, body: bytes) -> Response:
+def revalidated_json(request: Request, body: bytes) -> Response:
     """Compressed JSON that changes occasionally: the browser asks each time and gets 304 if nothing
     changed.
     """
-    return answer(
+    return compressed_response(
         request, body, "application/json", REVALIDATE, f'"{hashlib.sha256(body).hexdigest()[:16]}"'
     )
 
 
-def number(text: str, digits: int = 9) -> int:
+def parse_number(text: str, digits: int = 9) -> int:
     """A number in an address: at most `digits` digits and nothing else. Raises Missing."""
     if not re.fullmatch(f"[0-9]{{1,{digits}}}", text):
         raise Missing(
@@ -58,11 +58,11 @@ def number(text: str, digits: int = 9) -> int:
     return int(text)
 
 
-def refusal(error: KGenError, status: int, text: str = "") -> Response:
+def error_response(error: KGenError, status: int, text: str = "") -> Response:
     """An error as one sentence for people, by default its own, and its code as a header."""
     headers = {"Cache-Control": "no-store", "X-KGen-Code": error.code}
     return PlainTextResponse(text or str(error), status, headers)
 
 
-def missing(error: KGenError | str) -> Response:
-    return refusal(error if isinstance(error, KGenError) else Missing(error), 404)
+def not_found(error: KGenError | str) -> Response:
+    return error_response(error if isinstance(error, KGenError) else Missing(error), 404)

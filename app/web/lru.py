@@ -9,32 +9,32 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 
-class Pieces:
-    """Safe from any thread. `most`: total bytes to keep; a single response may be larger."""
+class ResponseCache:
+    """Safe from any thread. `max_bytes`: total bytes to keep; a single response may be larger."""
 
-    def __init__(self, most: int = 48 << 20) -> None:
-        self.most = most
-        self._lock, self._making = threading.Lock(), threading.Lock()
-        self._held: OrderedDict[tuple, bytes] = OrderedDict()
-        self._bytes = 0
+    def __init__(self, max_bytes: int = 48 << 20) -> None:
+        self.max_bytes = max_bytes
+        self._lock, self._make_lock = threading.Lock(), threading.Lock()
+        self._entries: OrderedDict[tuple, bytes] = OrderedDict()
+        self._size = 0
 
     def get(self, key: tuple, make: Callable[[], bytes]) -> bytes:
         """The result of `make` for this key; if it raises, nothing is kept."""
-        if (found := self._look(key)) is not None:
-            return found
-        with self._making:
-            if (found := self._look(key)) is not None:
-                return found
+        if (cached := self._lookup(key)) is not None:
+            return cached
+        with self._make_lock:
+            if (cached := self._lookup(key)) is not None:
+                return cached
             body = make()
             with self._lock:
-                self._held[key] = body
-                self._bytes += len(body)
-                while self._bytes > self.most and len(self._held) > 1:
-                    self._bytes -= len(self._held.popitem(last=False)[1])
+                self._entries[key] = body
+                self._size += len(body)
+                while self._size > self.max_bytes and len(self._entries) > 1:
+                    self._size -= len(self._entries.popitem(last=False)[1])
             return body
 
-    def _look(self, key: tuple) -> bytes | None:
+    def _lookup(self, key: tuple) -> bytes | None:
         with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-            return self._held.get(key)
+            if key in self._entries:
+                self._entries.move_to_end(key)
+            return self._entries.get(key)

@@ -13,13 +13,13 @@ class Notifier:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: set[asyncio.Future] = set()
+        self._waiters: set[asyncio.Future] = set()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         with self._lock:
-            waiting, self._waiting = self._waiting, set()
+            waiters, self._waiters = self._waiters, set()
         loops = defaultdict(list)
-        for future in waiting:
+        for future in waiters:
             loops[future.get_loop()].append(future)
         for loop, futures in loops.items():
             try:
@@ -27,19 +27,19 @@ class Notifier:
             except RuntimeError:
                 pass  # the loop has ended, and so have its waiting tasks
 
-    async def wait(self, seconds: float, over: Callable[[], bool]) -> None:
-        """Wait until it rings, `over()` is already true, or time runs out."""
+    async def wait(self, timeout: float, is_done: Callable[[], bool]) -> None:
+        """Wait until it rings, `is_done()` is already true, or time runs out."""
         future = asyncio.get_running_loop().create_future()
         with self._lock:
-            self._waiting.add(future)
+            self._waiters.add(future)
         try:
-            if not over():  # checked after we registered, so nothing in between is missed
-                await asyncio.wait_for(future, seconds)
+            if not is_done():  # checked after we registered, so nothing in between is missed
+                await asyncio.wait_for(future, timeout)
         except asyncio.TimeoutError:  # a different class before Python 3.11
             pass
         finally:
             with self._lock:
-                self._waiting.discard(future)
+                self._waiters.discard(future)
 
 
 def _wake(futures: list[asyncio.Future]) -> None:

@@ -12,27 +12,29 @@ from fastapi import Request
 from app.web.errors import RequestError
 
 
-async def whole(request: Request, most: int) -> bytes:
-    """A request's body of at most `most` bytes, counted as they arrive, regardless of the announced
-    length. Raises RequestError.
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """A request's body of at most `max_bytes` bytes, counted as they arrive, regardless of the
+    announced length. Raises RequestError.
     """
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
             raise RequestError(
-                f"The request is larger than {most:,} bytes.", code="too-large", limit=most
+                f"The request is larger than {max_bytes:,} bytes.",
+                code="too-large",
+                limit=max_bytes,
             )
     return bytes(body)
 
 
-async def json_object(request: Request, most: int, empty: str = "{}") -> dict[str, Any]:
+async def json_object(request: Request, max_bytes: int, empty: str = "{}") -> dict[str, Any]:
     """A body that is a JSON object; `empty` stands for no body. Raises RequestError."""
-    body = await whole(request, most)
+    body = await read_body(request, max_bytes)
     try:
-        said = json.loads(body or empty)
+        payload = json.loads(body or empty)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
+        payload = None
+    if not isinstance(payload, dict):
         raise RequestError("Expected a JSON object.", code="not-json")
-    return said
+    return payload

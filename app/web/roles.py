@@ -18,13 +18,13 @@ from fastapi import HTTPException, Request
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse, Response
 
-from app.web.answers import refusal
+from app.web.answers import error_response
 from app.web.errors import Forbidden, ServeError
 
 PRESENTER, VIEWER = "presenter", "viewer"
-TOKEN = re.compile(r"[A-Za-z0-9_-]{16,200}")
-REFUSED = "Only the presenter can do that. You are viewing."
-WRONG_TOKEN = (
+TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,200}")
+PRESENTER_ONLY = "Only the presenter can do that. You are viewing."
+INVALID_TOKEN = (
     "This is not the presenter's link, or it has expired: the app prints a new one each time it"
     " starts. Without the token, you can view the page."
 )
@@ -108,17 +108,17 @@ CALLBACKS = {
 """Gradio callbacks by function name; the audience's page has none."""
 
 
-def needed(method: str, path: str) -> str:
+def required_role(method: str, path: str) -> str:
     """The role a route requires; an undeclared route requires the presenter."""
     return ROUTES.get(f"{method} {path}", PRESENTER)
 
 
-def token_from(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
+def resolve_token(option: str | None, environment: Mapping[str, str] = os.environ) -> str:
     """The token from --token or KGEN_TOKEN, else a new one. Raises ServeError."""
     token = (
-        given if given is not None else environment.get("KGEN_TOKEN") or secrets.token_urlsafe(24)
+        option if option is not None else environment.get("KGEN_TOKEN") or secrets.token_urlsafe(24)
     )
-    if not TOKEN.fullmatch(token):
+    if not TOKEN_PATTERN.fullmatch(token):
         raise ServeError(
             "The presenter's token must have 16 to 200 letters, digits, - or _.",
             code="invalid-token",
@@ -126,7 +126,7 @@ def token_from(given: str | None, environment: Mapping[str, str] = os.environ) -
     return token
 
 
-class Presenting:
+class AccessControl:
     """Tells the presenter from viewers.
 
     Args:
@@ -138,23 +138,25 @@ class Presenting:
 
     def __init__(self, token: str | None = None, port: int = 0, root: str = ""):
         self._token = token
-        self.on = token is not None
+        self.enabled = token is not None
         self.cookie = f"kgen-presenter-{port}"
         self.pages = ("/", f"{root}/")
         """Paths of the page."""
         self._path = f"{root}/"
 
-    def knows(self, token: str | None) -> bool:
+    def is_presenter_token(self, token: str | None) -> bool:
         return self._token is not None and hmac.compare_digest(
             (token or "").encode(), self._token.encode()
         )
 
     def role(self, connection: HTTPConnection) -> str:
         return (
-            PRESENTER if not self.on or self.knows(connection.cookies.get(self.cookie)) else VIEWER
+            PRESENTER
+            if not self.enabled or self.is_presenter_token(connection.cookies.get(self.cookie))
+            else VIEWER
         )
 
-    def may(self, role: str, connection: HTTPConnection) -> bool:
+    def allows(self, role: str, connection: HTTPConnection) -> bool:
         return role == VIEWER or self.role(connection) == PRESENTER
 
     async def check(self, request: Request) -> None:
@@ -162,27 +164,27 @@ class Presenting:
         Raises HTTPException.
         """
         route = request.scope.get("route")
-        if not self.may(needed(request.method, getattr(route, "path", "")), request):
-            raise HTTPException(403, REFUSED, {"X-KGen-Code": Forbidden.code})
+        if not self.allows(required_role(request.method, getattr(route, "path", "")), request):
+            raise HTTPException(403, PRESENTER_ONLY, {"X-KGen-Code": Forbidden.code})
 
-    def entrance(self, request: Request) -> Response | None:
+    def login_response(self, request: Request) -> Response | None:
         """Lets the presenter in: the token moves from the address into a cookie that no script and
         no other site can use.
         """
         if (
-            not self.on
+            not self.enabled
             or request.method != "GET"
             or request.scope["path"] not in self.pages
             or "token" not in request.query_params
         ):
             return None
-        if not self.knows(request.query_params["token"]):
-            return refusal(Forbidden(WRONG_TOKEN, code="invalid-token"), 403)
-        kept = request.url.remove_query_params("token").query
-        answer = RedirectResponse(
-            f"./?{kept}" if kept else "./", 303, {"Cache-Control": "no-store"}
+        if not self.is_presenter_token(request.query_params["token"]):
+            return error_response(Forbidden(INVALID_TOKEN, code="invalid-token"), 403)
+        query = request.url.remove_query_params("token").query
+        response = RedirectResponse(
+            f"./?{query}" if query else "./", 303, {"Cache-Control": "no-store"}
         )
-        answer.set_cookie(
+        response.set_cookie(
             self.cookie,
             self._token or "",
             path=self._path,
@@ -190,4 +192,4 @@ class Presenting:
             samesite="strict",
             secure=request.url.scheme == "https",
         )
-        return answer
+        return response

@@ -17,16 +17,16 @@ from urllib.parse import urlencode
 
 from app.web.errors import RequestError
 
-NAME = re.compile(r"[a-z]{1,12}")
-VALUE = re.compile(r"[A-Za-z0-9:.,_-]{0,400}")
-MOST = 16
+PARAMETER_NAME = re.compile(r"[a-z]{1,12}")
+PARAMETER_VALUE = re.compile(r"[A-Za-z0-9:.,_-]{0,400}")
+MAX_PARAMETERS = 16
 """Most parameters in an address."""
-PAGE = re.compile(r"[0-9a-f]{8,16}")
-PRESENT = 5.0
+PAGE_ID = re.compile(r"[0-9a-f]{8,16}")
+VIEWER_TIMEOUT = 5.0
 """Seconds after its last poll for which a page counts as a viewer; pages in the background do not
 poll.
 """
-MOST_PAGES = 1_000
+MAX_PAGES = 1_000
 
 
 class Stage:
@@ -35,47 +35,51 @@ class Stage:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pages: OrderedDict[str, float] = OrderedDict()
-        self._counts = itertools.count(1)
+        self._counter = itertools.count(1)
         self._start = secrets.token_hex(2)
         self._shown = ""
 
-    def show(self, said: dict[str, Any]) -> None:
+    def show(self, parameters: dict[str, Any]) -> None:
         """Set the parameters of the presenter's address. Raises RequestError."""
-        if len(said) > MOST:
+        if len(parameters) > MAX_PARAMETERS:
             raise RequestError(
-                f"What the presenter shows must have at most {MOST} entries.",
+                f"What the presenter shows must have at most {MAX_PARAMETERS} entries.",
                 code="too-many",
-                limit=MOST,
+                limit=MAX_PARAMETERS,
             )
-        for name, value in said.items():
-            if not (NAME.fullmatch(name) and isinstance(value, str) and VALUE.fullmatch(value)):
+        for name, value in parameters.items():
+            if not (
+                PARAMETER_NAME.fullmatch(name)
+                and isinstance(value, str)
+                and PARAMETER_VALUE.fullmatch(value)
+            ):
                 raise RequestError(
                     "What the presenter shows must have short lowercase names, and values of"
                     " letters, digits and : . , _ - only.",
                     code="invalid-request",
                 )
         with self._lock:
-            self._shown = f"{self._start}{next(self._counts)};{urlencode(said, safe=':,')}"
+            self._shown = f"{self._start}{next(self._counter)};{urlencode(parameters, safe=':,')}"
 
-    def seen(self, page: str | None) -> None:
+    def record_poll(self, page: str | None) -> None:
         """A viewer's page has polled. `page` is a random id of that page, forgotten seconds after
         the last poll.
         """
-        if page and PAGE.fullmatch(page):
+        if page and PAGE_ID.fullmatch(page):
             with self._lock:
                 self._pages[page] = time.monotonic()
                 self._pages.move_to_end(page)
-                self._forget()
+                self._expire()
 
     def viewers(self) -> int:
         with self._lock:
-            self._forget()
+            self._expire()
             return len(self._pages)
 
-    def _forget(self) -> None:
-        since = time.monotonic() - PRESENT
+    def _expire(self) -> None:
+        cutoff = time.monotonic() - VIEWER_TIMEOUT
         while self._pages and (
-            len(self._pages) > MOST_PAGES or next(iter(self._pages.values())) < since
+            len(self._pages) > MAX_PAGES or next(iter(self._pages.values())) < cutoff
         ):
             self._pages.popitem(last=False)
 

@@ -20,8 +20,8 @@ from kgen.errors import KGenError
 from kgen.preflight.request import RESERVED
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
-MOST_BYTES = 2 * 2**30
-SPARE_BYTES = 2**30
+MAX_BYTES = 2 * 2**30
+RESERVED_BYTES = 2**30
 """Disk space to leave free, because a run needs room too."""
 
 
@@ -40,26 +40,26 @@ class Uploads:
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._kept: tuple[str, Path] | None = None
+        self._stored: tuple[str, Path] | None = None
         self._busy = False
         self.clear()
 
     def path(self, token: str) -> Path:
         """The path of a token's file. Raises Refused if it is gone."""
-        if self._kept is None or self._kept[0] != token or not self._kept[1].is_file():
+        if self._stored is None or self._stored[0] != token or not self._stored[1].is_file():
             raise Refused(
                 "The file is no longer here. Please choose it again.",
                 410,
                 code="no-file",
             )
-        return self._kept[1]
+        return self._stored[1]
 
-    async def take(self, name: str, chunks: AsyncIterator[bytes], announced: int = 0) -> str:
+    async def store(self, name: str, chunks: AsyncIterator[bytes], content_length: int = 0) -> str:
         """Store a file, replacing the previous one, completely or not at all; returns its token.
         Raises Refused.
 
         Args:
-            announced: the announced size in bytes; the actual bytes are counted all the same.
+            content_length: the announced size in bytes; the actual bytes are counted all the same.
         """
         name = _file_name(name)
         if self._busy:
@@ -68,7 +68,7 @@ class Uploads:
                 409,
                 code="busy",
             )
-        self._check_room(announced, announced)
+        self._check_space(content_length, content_length)
         self.clear()
         token = secrets.token_urlsafe(16)
         path = self._folder / token / name
@@ -79,7 +79,7 @@ class Uploads:
             with path.open("xb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
-                    self._check_room(size, len(chunk))
+                    self._check_space(size, len(chunk))
                     await run_in_threadpool(file.write, chunk)
             if not size:
                 raise Refused(
@@ -98,25 +98,25 @@ class Uploads:
             raise
         finally:
             self._busy = False
-        self._kept = token, path
+        self._stored = token, path
         return token
 
     def clear(self) -> None:
         """Delete the stored file."""
-        self._kept = None
+        self._stored = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _check_room(self, size: int, more: int) -> None:
+    def _check_space(self, size: int, additional: int) -> None:
         """Reject a file that exceeds the limit or the available disk space."""
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             raise Refused(
-                f"The file is larger than {MOST_BYTES / 2**30:.0f} GB, too large to upload. Enter"
+                f"The file is larger than {MAX_BYTES / 2**30:.0f} GB, too large to upload. Enter"
                 " its path instead.",
                 413,
                 code="too-large",
             )
-        above = next(folder for folder in (self._folder, *self._folder.parents) if folder.exists())
-        if shutil.disk_usage(above).free - more < SPARE_BYTES:
+        parent = next(folder for folder in (self._folder, *self._folder.parents) if folder.exists())
+        if shutil.disk_usage(parent).free - additional < RESERVED_BYTES:
             raise Refused(
                 "There is not enough disk space for that file. Free some, or enter its path"
                 " instead.",
@@ -127,12 +127,12 @@ class Uploads:
 
 def _file_name(name: str) -> str:
     """A file name that is valid on any system, with the suffix of a weights file."""
-    clean = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-100:].lstrip(".")
-    suffix = Path(clean).suffix.lower()
+    sanitized = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-100:].lstrip(".")
+    suffix = Path(sanitized).suffix.lower()
     if suffix not in SUFFIXES:
         raise Refused(
             f"The file name is {name[-60:]!r}; expected a weights file: {', '.join(SUFFIXES)}.",
             code="unsupported-format",
             name=name[-60:],
         )
-    return f"_{clean}" if RESERVED.fullmatch(clean.lower()) else clean
+    return f"_{sanitized}" if RESERVED.fullmatch(sanitized.lower()) else sanitized

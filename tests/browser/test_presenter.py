@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.web.roles import REFUSED
+from app.web.roles import PRESENTER_ONLY
 from tests.support.serving import App
 from tests.support.studio import LATER, PHONE, Studio
 
@@ -120,7 +120,7 @@ def test_forged_calls_of_a_viewer_are_refused_in_words(app: App, room: SimpleNam
         "gradio_api/run/predict",
     ):
         answer = ask.post(app.address + path, data=order)
-        assert (answer.status, answer.text()) == (403, REFUSED), path
+        assert (answer.status, answer.text()) == (403, PRESENTER_ONLY), path
     for path in (
         "config",
         f"kg/export/{run}",
@@ -129,7 +129,7 @@ def test_forged_calls_of_a_viewer_are_refused_in_words(app: App, room: SimpleNam
         "gradio_api/info",
     ):
         answer = ask.get(app.address + path)
-        assert answer.status == 403 and REFUSED in answer.text(), path
+        assert answer.status == 403 and PRESENTER_ONLY in answer.text(), path
     page = room.viewer.page
     room.viewer.see(".status p").click()  # the keys are the page's, not a button's
     for key in (" ", ".", "Escape"):

@@ -28,14 +28,14 @@ from app.process.runs import Runs
 from app.process.teacher_checks import TeacherChecks
 from app.web.roles import (
     CALLBACKS,
+    INVALID_TOKEN,
     PRESENTER,
-    REFUSED,
+    PRESENTER_ONLY,
     ROUTES,
     VIEWER,
-    WRONG_TOKEN,
-    Presenting,
-    needed,
-    token_from,
+    AccessControl,
+    required_role,
+    resolve_token,
 )
 from tests.support import standin
 
@@ -69,7 +69,7 @@ def served(tmp_path_factory) -> Iterator[SimpleNamespace]:
             "--no-browser",
         ]
     )
-    presenting = Presenting(args.token, port)
+    presenting = AccessControl(args.token, port)
     runs = Runs(folder / "runs", (sys.executable, "-m", "tests.support.standin"))
     brought = TeacherChecks(folder / "uploads")
     demo = main.build(runs, presenting)
@@ -178,11 +178,11 @@ def test_a_viewer_reads_what_viewers_may_and_nothing_else(served):
         status, text = asked(served.viewer, method, path)
         if (method, path) == ("GET", "/"):
             assert status == 200 and "gradio_config" not in text and 'data-role="viewer"' in text
-        elif needed(method, path) == VIEWER:
+        elif required_role(method, path) == VIEWER:
             assert status not in (401, 403, 405, 421), (method, path)
         else:
             assert status == 403 and (
-                REFUSED in text
+                PRESENTER_ONLY in text
                 or "takes no files" in text
                 or "fetches nothing" in text
                 or method == "HEAD"
@@ -191,7 +191,10 @@ def test_a_viewer_reads_what_viewers_may_and_nothing_else(served):
 
 def test_the_presenter_is_never_refused_for_being_nobody(served):
     for method, path in endpoints(served.app):
-        assert REFUSED not in asked(served.presenter, method, path, timeout=1)[1], (method, path)
+        assert PRESENTER_ONLY not in asked(served.presenter, method, path, timeout=1)[1], (
+            method,
+            path,
+        )
 
 
 def test_without_the_door_the_routes_themselves_refuse(served):
@@ -208,12 +211,17 @@ def test_without_the_door_the_routes_themselves_refuse(served):
 
 def test_what_is_in_no_line_is_the_presenters():
     assert (
-        needed("GET", "/kg/new/{thing}")
-        == needed("POST", "/kg/new")
-        == needed("DELETE", "/kg/new")
+        required_role("GET", "/kg/new/{thing}")
+        == required_role("POST", "/kg/new")
+        == required_role("DELETE", "/kg/new")
         == PRESENTER
     )
-    assert needed("GET", "/gradio_api/new") == needed("GET", "/") == needed("GET", "") == PRESENTER
+    assert (
+        required_role("GET", "/gradio_api/new")
+        == required_role("GET", "/")
+        == required_role("GET", "")
+        == PRESENTER
+    )
 
 
 # --- Gradio's callbacks --------------------------------------------------------------------------
@@ -264,7 +272,7 @@ def test_every_callback_refuses_a_viewer_by_itself(served, monkeypatch):
         ):
             with pytest.raises(gr.Error) as refused:
                 fn.fn(request(cookie), *given)
-            assert refused.value.message == REFUSED
+            assert refused.value.message == PRESENTER_ONLY
 
 
 def test_forged_calls_are_refused_in_words_and_the_presenters_run(served):
@@ -281,7 +289,7 @@ def test_forged_calls_are_refused_in_words_and_the_presenters_run(served):
             "/gradio_api/call/predict",
         ):
             answer = served.viewer.post(path, json=order)
-            assert (answer.status_code, answer.text) == (403, REFUSED), fn.fn.__name__
+            assert (answer.status_code, answer.text) == (403, PRESENTER_ONLY), fn.fn.__name__
         assert not served.runs.active
     for id, fn in callbacks(served.demo).items():
         order = {
@@ -329,7 +337,7 @@ def test_another_token_is_refused_in_a_sentence(served, token):
     answer = served.viewer.get("/", params={"token": token})
     assert (
         answer.status_code == 403
-        and answer.text == WRONG_TOKEN
+        and answer.text == INVALID_TOKEN
         and "set-cookie" not in answer.headers
     )
 
@@ -354,7 +362,7 @@ def test_this_computer_alone_is_a_viewer_and_so_is_whoever_comes_through_a_proxy
 
 
 def test_behind_a_proxy_that_speaks_https_the_cookie_stays_there():
-    presenting = Presenting(TOKEN, 7860, "/kgen")
+    presenting = AccessControl(TOKEN, 7860, "/kgen")
     app = FastAPI(middleware=routes.middleware(["kgen.example.org"], None, presenting))
     with TestClient(app, base_url="https://kgen.example.org", follow_redirects=False) as client:
         for path in ("/", "/kgen/"):
@@ -376,18 +384,20 @@ def test_behind_a_proxy_that_speaks_https_the_cookie_stays_there():
 )
 def test_a_token_that_can_be_guessed_or_is_no_cookie_is_refused(token):
     with pytest.raises(ValueError, match="16 to 200"):
-        token_from(token, {})
+        resolve_token(token, {})
 
 
 def test_where_the_token_comes_from():
-    assert token_from(TOKEN, {"KGEN_TOKEN": "another-token-of-the-environment"}) == TOKEN
-    assert token_from(None, {"KGEN_TOKEN": TOKEN}) == TOKEN
-    made = {token_from(None, {}) for _ in range(20)}
+    assert resolve_token(TOKEN, {"KGEN_TOKEN": "another-token-of-the-environment"}) == TOKEN
+    assert resolve_token(None, {"KGEN_TOKEN": TOKEN}) == TOKEN
+    made = {resolve_token(None, {}) for _ in range(20)}
     assert len(made) == 20 and all(len(token) >= 32 for token in made)
 
 
 def test_without_an_audience_everyone_here_is_the_presenter():
-    alone = Presenting()
+    alone = AccessControl()
     assert (
-        alone.role(request().request) == PRESENTER and not alone.knows("") and not alone.knows(None)
+        alone.role(request().request) == PRESENTER
+        and not alone.is_presenter_token("")
+        and not alone.is_presenter_token(None)
     )

@@ -176,7 +176,7 @@ def test_suffixes_are_those_that_the_check_reads():
 
 
 def test_a_file_that_is_too_large_is_not_kept(client, folder, monkeypatch):
-    monkeypatch.setattr(uploads, "MOST_BYTES", 1000)
+    monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
     refused(upload(client, content=b"x" * 1001), 413, "too-large")
     # nor where its length is not said before
     refused(upload(client, content=iter([b"x" * 600] * 2)), 413, "too-large")
@@ -184,7 +184,7 @@ def test_a_file_that_is_too_large_is_not_kept(client, folder, monkeypatch):
 
 
 def test_a_full_disk_is_said_before_it_is_full(client, folder, monkeypatch):
-    free = iter([10**12, uploads.SPARE_BYTES + 50])
+    free = iter([10**12, uploads.RESERVED_BYTES + 50])
     monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(next(free)))
     refused(upload(client, content=b"x" * 100), 507, "disk-full")
     assert not files(folder)
@@ -212,7 +212,7 @@ def test_half_a_file_is_removed_when_the_page_goes_away(folder, error):
 
     kept = Uploads(folder)
     with pytest.raises((Refused, RuntimeError, asyncio.CancelledError)):
-        asyncio.run(kept.take("pets.pt", chunks()))
+        asyncio.run(kept.store("pets.pt", chunks()))
     assert not folder.exists()
 
 
@@ -225,9 +225,9 @@ def test_two_files_at_once_are_one_too_many(folder):
     async def chunks():
         yield b"first"
         with raises(Refused, "busy"):
-            await kept.take("second.pt", nothing())
+            await kept.store("second.pt", nothing())
 
-    token = asyncio.run(kept.take("first.pt", chunks()))
+    token = asyncio.run(kept.store("first.pt", chunks()))
     assert kept.path(token).read_bytes() == b"first"
 
 

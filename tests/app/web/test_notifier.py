@@ -15,12 +15,12 @@ def test_it_is_heard_at_once_from_another_thread_by_all():
     bell = Notifier()
 
     async def wait() -> float:
-        threading.Timer(0.2, bell.ring).start()
+        threading.Timer(0.2, bell.notify).start()
         began = time.monotonic()
         await asyncio.gather(*(bell.wait(30, lambda: False) for _ in range(60)))
         return time.monotonic() - began
 
-    assert 0.1 < asyncio.run(wait()) < 10 and not bell._waiting
+    assert 0.1 < asyncio.run(wait()) < 10 and not bell._waiters
 
 
 def test_news_between_looking_and_waiting_are_not_missed():
@@ -28,7 +28,7 @@ def test_news_between_looking_and_waiting_are_not_missed():
 
     async def wait() -> float:
         began = time.monotonic()
-        await bell.wait(30, lambda: bell.ring() or False)  # it rings while we look
+        await bell.wait(30, lambda: bell.notify() or False)  # it rings while we look
         await bell.wait(30, lambda: True)
         return time.monotonic() - began
 
@@ -47,13 +47,13 @@ def test_the_time_is_up_and_nobody_stays_in_line():
             await task
 
     asyncio.run(wait())
-    assert not bell._waiting
-    bell.ring()
+    assert not bell._waiters
+    bell.notify()
 
 
 def test_those_of_a_loop_that_has_ended_are_passed_over():
     bell = Notifier()
     loop = asyncio.new_event_loop()
-    bell._waiting.add(loop.create_future())
+    bell._waiters.add(loop.create_future())
     loop.close()
-    bell.ring()
+    bell.notify()

@@ -14,7 +14,7 @@ from app import launch, main
 from app.pages import routes, stage_routes
 from app.process.runs import Runs
 from app.web import addresses, stage
-from app.web.roles import Presenting
+from app.web.roles import AccessControl
 from app.web.stage import Stage
 from tests.support.errors import refused
 
@@ -30,7 +30,7 @@ def runs(tmp_path):
 
 def clients(runs: Runs) -> tuple[TestClient, TestClient]:
     """(a viewer, the presenter) of one app."""
-    presenting = Presenting(TOKEN)
+    presenting = AccessControl(TOKEN)
     app = FastAPI(
         middleware=routes.middleware(None, None, presenting),
         dependencies=[Depends(presenting.check)],
@@ -137,11 +137,11 @@ def test_who_asks_no_more_is_forgotten_and_no_one_can_fill_the_memory(monkeypatc
     clock = [0.0]
     monkeypatch.setattr(stage.time, "monotonic", lambda: clock[0])
     here = Stage()
-    for i in range(3 * stage.MOST_PAGES):
-        here.seen(f"{i:08x}")
-    assert here.viewers() == stage.MOST_PAGES == len(here._pages)
-    clock[0] = stage.PRESENT + 1
-    here.seen("0" * 12)
+    for i in range(3 * stage.MAX_PAGES):
+        here.record_poll(f"{i:08x}")
+    assert here.viewers() == stage.MAX_PAGES == len(here._pages)
+    clock[0] = stage.VIEWER_TIMEOUT + 1
+    here.record_poll("0" * 12)
     assert here.viewers() == 1 == len(here._pages)
     clock[0] *= 3
     assert here.viewers() == 0
@@ -216,7 +216,7 @@ def test_nothing_is_sent_and_no_name_is_looked_up(monkeypatch):
 def test_the_likeliest_address_comes_first(monkeypatch):
     monkeypatch.setattr(
         addresses,
-        "_towards",
+        "_source_address",
         {
             "192.0.2.1": "172.17.0.1",
             "10.255.255.254": "10.0.0.3",
@@ -224,7 +224,7 @@ def test_the_likeliest_address_comes_first(monkeypatch):
         }.get,
     )
     monkeypatch.setattr(
-        addresses, "_of_interfaces", lambda: ["127.0.0.1", "192.168.1.7", "10.0.0.3"]
+        addresses, "_interface_addresses", lambda: ["127.0.0.1", "192.168.1.7", "10.0.0.3"]
     )
     assert addresses.addresses("0.0.0.0") == [
         "10.0.0.3",
@@ -261,7 +261,7 @@ def test_exactly_the_hosts_that_were_printed_are_answered(monkeypatch, runs):
     args = launch.arguments(
         ["--host", "0.0.0.0", "--presenter", "--token", TOKEN, "--allow-host", "kgen.example.org"]
     )
-    presenting = Presenting(TOKEN)
+    presenting = AccessControl(TOKEN)
     app = FastAPI(
         middleware=main.launch_settings(args, 7860, presenting)["app_kwargs"]["middleware"]
     )
