@@ -176,7 +176,9 @@ class Archive:
         run = self.open(name, attempt, id)
         try:
             steps = run.run.batch(iteration, ("preview_steps",)).get("preview_steps", ())
-            found = run.moments().of(iteration, [*map(int, steps), run.run.recipe.generator_steps])
+            found = run.moments().of_iteration(
+                iteration, [*map(int, steps), run.run.recipe.generator_steps]
+            )
         except IndexError:
             raise Missing(
                 f"Iteration {iteration + 1} has not ended yet.",

@@ -306,6 +306,6 @@ def _about(side: Side, reading: Reading, row: dict[str, Any]) -> dict[str, Any]:
         # something new
         "key": (
             f"{reading.attempt}-{c.steps}-{c.student_steps}-{c.iterations}"
-            f"-{c.tests[True].seen + c.tests[False].seen}-{c.state}"
+            f"-{c.tests[True].count + c.tests[False].count}-{c.state}"
         ),
     }

@@ -35,7 +35,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
         (True, "Accuracy on real images"),
         (False, "Agreement with the teacher, synthetic images"),
     ):
-        if not any(s.columns.tests[real].seen for s in sides):
+        if not any(s.columns.tests[real].count for s in sides):
             continue
         equal = min(s.columns.pixels for s in sides)
         last, best = (
@@ -193,7 +193,7 @@ def _shares(found: Sequence[tuple | None]) -> list[Cell]:
         if one is None:
             cells.append(_none())
             continue
-        few = 0 < one[1] < format.FEW
+        few = 0 < one[1] < format.FEW_IMAGES
         notes = [f"of {one[1]:,}"] if one[1] and not few else []
         if len(one) > 2 and any(other and other[2] != one[2] for other in found):
             notes.append(f"at {one[2]:,} pixels")

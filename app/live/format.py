@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
-FEW = 50
+FEW_IMAGES = 50
 """With fewer images than this, a percentage would suggest precision that is not there."""
 SHARE_DIGITS = 6
 """Of a share that the page rounds itself. With fewer digits, rounding twice would show: 0.812496
@@ -33,8 +33,8 @@ def points(share: float) -> Decimal:
 
 def percentage(share: float) -> Decimal:
     """0.8241 → 82.4; never rounded up to a perfect 100."""
-    found = points(share)
-    return Decimal("99.9") if share < 1 and found == 100 else found
+    rounded = points(share)
+    return Decimal("99.9") if share < 1 and rounded == 100 else rounded
 
 
 def percent(share: float) -> str:

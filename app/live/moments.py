@@ -17,7 +17,7 @@ from app.live import narration
 from app.live.state import ENDED, State, fold
 from kgen.events import Event
 
-MOST_STEPS = 4_000_000
+MAX_STEPS = 4_000_000
 """Most generator steps in a run: ten times the paper's longest."""
 N = TypeVar("N", int, float)
 
@@ -27,7 +27,7 @@ class Moments:
 
     def __init__(self) -> None:
         self.state = State()
-        self._student, self._pool, self._tests, self._used = (
+        self._student, self._pool, self._tests, self._budget_used = (
             array("q"),
             array("q"),
             array("q"),
@@ -41,19 +41,19 @@ class Moments:
     def add(self, event: Event) -> None:
         """Events beyond the planned steps, which only a damaged journal contains, are ignored."""
         state = fold(self.state, event)
-        at = state.generator_step
-        if at > min(MOST_STEPS, state.started.generator_steps if state.started else 0):
+        moment = state.generator_step
+        if moment > min(MAX_STEPS, state.started.generator_steps if state.started else 0):
             return
         self.state = state
         if event.kind == "evaluated" and state.last_accuracy is not None:
-            self._scores.append((state.last_accuracy, state.n))
+            self._scores.append((state.last_accuracy, state.test_size))
         if event.kind == "evaluated" and event.file:
             self.views.append(event.file)
-        _put(self._student, at, state.student_step)
-        _put(self._pool, at, state.pool_images)
-        _put(self._tests, at, len(self._scores) - 1)
-        _put(self._used, at, state.budget_used)
-        _put(self._views, at, len(self.views))
+        _record(self._student, moment, state.student_step)
+        _record(self._pool, moment, state.pool_images)
+        _record(self._tests, moment, len(self._scores) - 1)
+        _record(self._budget_used, moment, state.budget_used)
+        _record(self._views, moment, len(self.views))
 
     @property
     def classes(self) -> int:
@@ -61,65 +61,74 @@ class Moments:
 
     def pool(self, iterations: int) -> int:
         """Images in the pool after this many iterations."""
-        at = iterations * self.state.recipe.get("generator_steps", 0)
-        return self._pool[at] if 0 < at < len(self._pool) else 0
+        moment = iterations * self.state.recipe.get("generator_steps", 0)
+        return self._pool[moment] if 0 < moment < len(self._pool) else 0
 
-    def of(self, iteration: int, steps: Iterable[int]) -> dict[str, Any]:
+    def of_iteration(self, iteration: int, steps: Iterable[int]) -> dict[str, Any]:
         """What was known after these steps of an iteration (from 0; the step count itself means its
         end). `final`: it can no longer change.
 
         Raises IndexError for an iteration that has not ended.
         """
-        each, started = self.state.recipe.get("generator_steps", 0), self.state.started
+        steps_per_iteration, started = (
+            self.state.recipe.get("generator_steps", 0),
+            self.state.started,
+        )
         if not started or not 0 <= iteration < self.state.iterations_done:
             raise IndexError(iteration)
-        final = len(self._pool) > (iteration + 1) * each + 1 or self.state.phase in ENDED
+        final = (
+            len(self._pool) > (iteration + 1) * steps_per_iteration + 1 or self.state.phase in ENDED
+        )
         return {
             "iteration": iteration,
             "final": final,
             "steps": [
-                self._at(iteration, step, each, started.teacher.n_test)
+                self._snapshot(iteration, step, steps_per_iteration, started.teacher.n_test)
                 for step in steps
-                if 0 <= step <= each
+                if 0 <= step <= steps_per_iteration
             ],
         }
 
-    def _at(self, iteration: int, step: int, each: int, n_test: int) -> dict[str, Any]:
+    def _snapshot(
+        self, iteration: int, step: int, steps_per_iteration: int, n_test: int
+    ) -> dict[str, Any]:
         # the last step shares its moment with what followed, so it shows what was known just before
-        ended = step == each
-        at = min(
-            iteration * each + (each if ended else min(step + 1, each - 1)), len(self._pool) - 1
+        ended = step == steps_per_iteration
+        moment = min(
+            iteration * steps_per_iteration
+            + (steps_per_iteration if ended else min(step + 1, steps_per_iteration - 1)),
+            len(self._pool) - 1,
         )
-        share, n = self._scores[self._tests[at]]
-        then = replace(
+        share, n = self._scores[self._tests[moment]]
+        past = replace(
             self.state,
             phase="running",
             iteration=iteration,
-            step=min(step, each - 1),
+            step=min(step, steps_per_iteration - 1),
             iterations_done=iteration + ended,
-            student_step=self._student[at],
-            pool_images=self._pool[at],
-            budget_used=self._used[at],
+            student_step=self._student[moment],
+            pool_images=self._pool[moment],
+            budget_used=self._budget_used[moment],
             last_accuracy=share,
-            n=n or n_test,
+            test_size=n or n_test,
             failure=None,
             finish=None,
         )
-        entered = self.pool(iteration + 1) - self.pool(iteration)
+        new_images = self.pool(iteration + 1) - self.pool(iteration)
         return {
             "step": step,
-            "at": at,
-            "student_step": then.student_step,
-            "used_images": then.pool_images,
-            "used": round(then.budget_used, 4),
+            "at": moment,
+            "student_step": past.student_step,
+            "used_images": past.pool_images,
+            "used": round(past.budget_used, 4),
             "accuracy": share,
             "n": n,
-            "views": self._views[at],
-            "sentence": narration.replayed(then, entered if ended else None),
+            "views": self._views[moment],
+            "sentence": narration.replay_sentence(past, new_images if ended else None),
         }
 
 
-def _put(column: array[N], at: int, value: N) -> None:
+def _record(column: array[N], moment: int, value: N) -> None:
     """What is known at a moment; moments in between know what the one before them knew."""
-    column.extend([column[-1] if column else 0] * (at + 1 - len(column)))
-    column[at] = value
+    column.extend([column[-1] if column else 0] * (moment + 1 - len(column)))
+    column[moment] = value

@@ -15,7 +15,7 @@ from kgen.recipes import recipes
 from kgen.zoo import zoo
 
 
-def before(recipe: Recipe) -> dict[str, Any]:
+def public_plan(recipe: Recipe) -> dict[str, Any]:
     """The plan of a recipe, safe for everyone to read, with its teacher's card. A missing teacher
     gets a card without facts.
 
@@ -53,36 +53,36 @@ def plan(
     """What is known about a run before its first event. Until the engine reports map sizes, a map
     has one cell per `scales.cell` pixels.
     """
-    r = recipe.model_dump(mode="json")
-    chosen = (
+    recipe_json = recipe.model_dump(mode="json")
+    selected = (
         range(len(classes))
         if recipe.classes is None
         else [classes.index(c) if isinstance(c, str) else c for c in recipe.classes]
     )
-    sizes = scales.planned(recipe, card, patch(card))
+    resolutions = scales.planned(recipe, card, patch(card))
     radii = [recipe.radii.inner, recipe.radii.outer]
-    teacher = costs(recipe.teacher, card, len(classes))
+    teacher_costs = costs(recipe.teacher, card, len(classes))
     return {
         "title": f"{recipe.name}, seed {recipe.seed}",
         "teacher": {
             **card.model_dump(),
-            "map": [sizes[0].h, sizes[0].w],
-            "macs": teacher["macs"],
-            "bytes": teacher["bytes"],
+            "map": [resolutions[0].h, resolutions[0].w],
+            "macs": teacher_costs["macs"],
+            "bytes": teacher_costs["bytes"],
         },
         "student": {**costs(recipe.student, card, len(classes)), "name": recipe.student},
-        "classes": [classes[c] for c in chosen],
-        "class_indices": list(chosen),
-        "recipe": r,
+        "classes": [classes[c] for c in selected],
+        "class_indices": list(selected),
+        "recipe": recipe_json,
         "command": command,
-        **scales.to_json(sizes, r, "attention" if sees_patches(card) else "cam"),
+        **scales.to_json(resolutions, recipe_json, "attention" if sees_patches(card) else "cam"),
         "judge": None,
         "machine": "",  # detected when a run starts
         "radii": radii if recipe.diverse and None not in radii else None,
-        "budget": sum(s.budget for s in sizes),
+        "budget": sum(s.budget for s in resolutions),
         "planned": (
             recipe.total_generator_steps,
-            recipe.total_student_steps if len(chosen) > 1 else 0,
+            recipe.total_student_steps if len(selected) > 1 else 0,
             recipe.total_iterations,
         ),
     }
@@ -92,12 +92,12 @@ def costs(name: str, card: TeacherCard, classes: int) -> dict[str, int | None]:
     """Cost of a bundled teacher or student at the image size it was counted for; None for others,
     which are counted when a run starts.
     """
-    known = (
+    counted = (
         zoo.COSTS.get(name)
         if name in zoo.TEACHERS or (card.channels, card.side, classes) == (1, 28, 10)
         else None
     )
-    return dict(zip(("parameters", "macs", "bytes"), known or (None,) * 3))
+    return dict(zip(("parameters", "macs", "bytes"), counted or (None,) * 3))
 
 
 def sees_patches(card: TeacherCard) -> bool:
@@ -111,5 +111,5 @@ def patch(card: TeacherCard) -> int:
     """
     if card.architecture == "SmallViT":
         return card.cell or 4
-    found = re.search(r"(?:^|:|_)(?:vit|deit3?|beit|flexivit)\w*_patch(\d+)", card.architecture)
-    return int(found[1]) if found else 1
+    match = re.search(r"(?:^|:|_)(?:vit|deit3?|beit|flexivit)\w*_patch(\d+)", card.architecture)
+    return int(match[1]) if match else 1

@@ -65,14 +65,14 @@ def planned(recipe: Recipe, card: events.TeacherCard, patch: int) -> tuple[Scale
     """Before the engine has reported them: each resolution gets an equal share of the budget's
     pixels. `patch`: a ViT's patch side, else 1.
     """
-    size = patch if patch > 1 else cell(card)
+    cell_size = patch if patch > 1 else cell(card)
     try:
         sides = recipe.sides(patch)
     except RecipeError:  # two resolutions become the same; the engine reports that as an error
         sides = recipe.resolutions[:1]
         recipe = recipe.replace(resolutions=sides, batches=None)
     batches, pixels = recipe.batch_sizes(sides), recipe.budget_pixels(card.n_train, card.side)
-    cells = [math.ceil(side / size) for side in sides]
+    cells = [math.ceil(side / cell_size) for side in sides]
     return tuple(
         Scale(side, batch, n, n, target(recipe.target, n, n), pixels // len(sides) // side**2)
         for side, batch, n in zip(sides, batches, cells)

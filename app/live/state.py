@@ -17,8 +17,8 @@ from kgen import events
 from kgen.events import STUDENT_PARTS, Event
 from kgen.recipe.recipe import held_out_count, warmup_epochs
 
-MOST_POINTS = 300
-MOST_WARNINGS = 5
+MAX_POINTS = 300
+MAX_WARNINGS = 5
 ENDED = ("finished", "stopped", "failed")
 OPINION = ("chosen", "top1", "top5")
 """Shares of a batch that the judge classifies as intended: among the chosen classes, among all the
@@ -28,28 +28,28 @@ classes it knows, and among its five likeliest.
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """At most MOST_POINTS rows of an endless series, evenly thinned; the first and the newest are
+    """At most MAX_POINTS rows of an endless series, evenly thinned; the first and the newest are
     always kept.
     """
 
-    kept: tuple[tuple[float, ...], ...] = ()
+    thinned: tuple[tuple[float, ...], ...] = ()
     newest: tuple[float, ...] | None = None
     stride: int = 1
-    seen: int = 0
+    count: int = 0
 
     def add(self, *row: float) -> Curve:
-        if self.seen % self.stride:
-            return replace(self, newest=row, seen=self.seen + 1)
-        kept, stride = (*self.kept, row), self.stride
-        if len(kept) >= MOST_POINTS:
-            kept, stride = kept[::2], 2 * stride
-        return Curve(kept, row, stride, self.seen + 1)
+        if self.count % self.stride:
+            return replace(self, newest=row, count=self.count + 1)
+        thinned, stride = (*self.thinned, row), self.stride
+        if len(thinned) >= MAX_POINTS:
+            thinned, stride = thinned[::2], 2 * stride
+        return Curve(thinned, row, stride, self.count + 1)
 
     def rows(self) -> tuple[tuple[float, ...], ...]:
         return (
-            self.kept
-            if self.newest is None or self.kept[-1] is self.newest
-            else (*self.kept, self.newest)
+            self.thinned
+            if self.newest is None or self.thinned[-1] is self.newest
+            else (*self.thinned, self.newest)
         )
 
 
@@ -86,7 +86,7 @@ class State:
     """Tests for which the student's view was kept."""
     last_accuracy: float | None = None
     teacher_accuracy: float | None = None
-    n: int = 0
+    test_size: int = 0
     final: bool = False
     warnings: tuple[tuple[str, str], ...] = ()
     failure: events.RunFailed | None = None
@@ -134,111 +134,114 @@ class State:
         return warmup_epochs(self.recipe["warmup"], self.recipe["epochs"]) * self.epoch_iterations
 
     @property
-    def all_made(self) -> bool:
+    def generation_done(self) -> bool:
         return self.started is not None and self.iterations_done >= self.iterations
 
     @property
     def generator_step(self) -> int:
         """Generator steps done in the whole run so far."""
-        making = (
+        current_steps = (
             self.step + 1
             if self.iteration is not None and self.iteration >= self.iterations_done
             else 0
         )
-        return self.iterations_done * self.recipe.get("generator_steps", 0) + making
+        return self.iterations_done * self.recipe.get("generator_steps", 0) + current_steps
 
     @property
-    def chosen_some(self) -> bool:
+    def has_class_subset(self) -> bool:
         return self.recipe.get("classes") is not None
 
 
 def fold(state: State, event: Event) -> State:
     """The state after one more event. A NaN or infinity becomes a warning and never a point."""
     after = _FOLDS[type(event)](state, event)
-    return replace(after, t=event.t, marks=marks.marked(state, after, event))
+    return replace(after, t=event.t, marks=marks.add_marks(state, after, event))
 
 
-def _run_started(state: State, e: events.RunStarted) -> State:
-    if e.tested_on == "synthetic":  # no real images to be right about
-        return State(started=e, phase="running")
+def _run_started(state: State, event: events.RunStarted) -> State:
+    if event.tested_on == "synthetic":  # no real images to be right about
+        return State(started=event, phase="running")
     return State(
-        started=e, phase="running", teacher_accuracy=e.teacher.accuracy, n=e.teacher.n_test
+        started=event,
+        phase="running",
+        teacher_accuracy=event.teacher.accuracy,
+        test_size=event.teacher.n_test,
     )
 
 
-def _iteration_started(state: State, e: events.IterationStarted) -> State:
+def _iteration_started(state: State, event: events.IterationStarted) -> State:
     return replace(
         state,
-        iteration=e.iteration,
+        iteration=event.iteration,
         step=-1,
         activity="generator",
-        generator_mark=(e.iteration or 0, -1, e.t),
+        generator_mark=(event.iteration or 0, -1, event.t),
     )
 
 
-def _generator_step(state: State, e: events.GeneratorStep) -> State:
-    iteration, step = e.iteration or 0, e.step or 0
+def _generator_step(state: State, event: events.GeneratorStep) -> State:
+    iteration, step = event.iteration or 0, event.step or 0
     state = replace(
         state,
         iteration=iteration,
         step=step,
         activity="generator",
-        generator_mark=(iteration, step, e.t),
-        generator_cost=_cost(state.generator_cost, state.generator_mark, iteration, step, e.t),
+        generator_mark=(iteration, step, event.t),
+        generator_cost=_cost(state.generator_cost, state.generator_mark, iteration, step, event.t),
     )
-    odd = [name for name, value in e.parts.items() if not math.isfinite(value)]
-    for name in odd:
+    non_finite = [name for name, value in event.parts.items() if not math.isfinite(value)]
+    for name in non_finite:
         state = _warn(
             state,
             f"The loss term “{events.term_title(state.started, name)}” was not a number at"
             f" generator step {step + 1} of iteration {iteration + 1}.",
             "A learning rate or a weight is probably too high. Start again with a lower one.",
         )
-    if odd or not state.started:
+    if non_finite or not state.started:
         return state
     weight = state.started.term_weight
     return replace(
         state,
         loss=state.loss.add(
             _images_at(state, iteration, step),
-            *(weight(k) * e.parts.get(k, 0.0) for k in state.started.term_names),
+            *(weight(k) * event.parts.get(k, 0.0) for k in state.started.term_names),
             state.generator_step,
         ),
     )
 
 
-def _batch_synthesised(state: State, e: events.BatchSynthesized) -> State:
+def _batch_synthesised(state: State, event: events.BatchSynthesized) -> State:
     opinion, shares = (
         state.opinion,
-        ([getattr(e.judged, name) for name in OPINION] if e.judged else []),
+        ([getattr(event.judged, name) for name in OPINION] if event.judged else []),
     )
     if shares and all(map(math.isfinite, shares)):
         opinion = opinion.add(
-            e.pool_images,
+            event.pool_images,
             *shares,
-            ((e.iteration or 0) + 1) * state.recipe.get("generator_steps", 0),
+            ((event.iteration or 0) + 1) * state.recipe.get("generator_steps", 0),
         )
     return replace(
         state,
-        iterations_done=(e.iteration or 0) + 1,
-        pool_images=e.pool_images,
-        budget_used=e.budget_used,
+        iterations_done=(event.iteration or 0) + 1,
+        pool_images=event.pool_images,
+        budget_used=event.budget_used,
         opinion=opinion,
-        student_mark=(state.student_step, e.t) if state.sequential else state.student_mark,
+        student_mark=(state.student_step, event.t) if state.sequential else state.student_mark,
     )
 
 
-def _student_step(state: State, e: events.StudentStep) -> State:
-    done = (e.step or 0) + 1
+def _student_step(state: State, event: events.StudentStep) -> State:
+    done = (event.step or 0) + 1
     mark = state.student_mark and (0, *state.student_mark)
     state = replace(
         state,
         student_step=done,
         activity="student",
-        student_mark=(done, e.t),
-        student_cost=_cost(state.student_cost, mark, 0, done, e.t),
+        student_mark=(done, event.t),
+        student_cost=_cost(state.student_cost, mark, 0, done, event.t),
     )
-    if not all(map(math.isfinite, (e.loss, *e.parts.values()))):
+    if not all(map(math.isfinite, (event.loss, *event.parts.values()))):
         return _warn(
             state,
             f"The student's loss was not a number at step {format.number(done)}.",
@@ -249,57 +252,57 @@ def _student_step(state: State, e: events.StudentStep) -> State:
         state,
         student_loss=state.student_loss.add(
             state.pool_images,
-            *(weights[k] * e.parts.get(k, 0.0) for k in STUDENT_PARTS),
+            *(weights[k] * event.parts.get(k, 0.0) for k in STUDENT_PARTS),
             state.generator_step,
         ),
     )
 
 
-def _evaluated(state: State, e: events.Evaluated) -> State:
-    state = replace(state, views=state.views + bool(e.file))
-    if not math.isfinite(e.student.accuracy):
+def _evaluated(state: State, event: events.Evaluated) -> State:
+    state = replace(state, views=state.views + bool(event.file))
+    if not math.isfinite(event.student.accuracy):
         return _warn(
             state,
             "The student's accuracy was not a number.",
             "Stop the run and lower the student's learning rate.",
         )
     teacher = (
-        e.teacher.accuracy
-        if e.teacher and math.isfinite(e.teacher.accuracy)
+        event.teacher.accuracy
+        if event.teacher and math.isfinite(event.teacher.accuracy)
         else state.teacher_accuracy
     )
-    share, at = e.student.accuracy, state.generator_step
+    share, moment = event.student.accuracy, state.generator_step
     return replace(
         state,
-        accuracy=state.accuracy.add(e.pool_images, share, at),
+        accuracy=state.accuracy.add(event.pool_images, share, moment),
         last_accuracy=share,
-        best=(at, share) if state.best is None or share > state.best[1] else state.best,
+        best=(moment, share) if state.best is None or share > state.best[1] else state.best,
         teacher_accuracy=teacher,
-        n=e.student.n,
-        final=e.final,
+        test_size=event.student.n,
+        final=event.final,
     )
 
 
-def _control(state: State, e: events.Control) -> State:
+def _control(state: State, event: events.Control) -> State:
     state = replace(
         state,
-        phase=e.state if state.phase not in ENDED else state.phase,
+        phase=event.state if state.phase not in ENDED else state.phase,
         generator_mark=None,
         student_mark=None,
     )
-    return _warn(state, e.text, "") if e.text else state
+    return _warn(state, event.text, "") if event.text else state
 
 
-def _warning(state: State, e: events.Warned) -> State:
-    return _warn(state, e.text, e.remedy)
+def _warning(state: State, event: events.Warned) -> State:
+    return _warn(state, event.text, event.remedy)
 
 
-def _run_failed(state: State, e: events.RunFailed) -> State:
-    return replace(state, phase="failed", failure=e)
+def _run_failed(state: State, event: events.RunFailed) -> State:
+    return replace(state, phase="failed", failure=event)
 
 
-def _run_finished(state: State, e: events.RunFinished) -> State:
-    return replace(state, phase="finished" if e.reason == "done" else "stopped", finish=e)
+def _run_finished(state: State, event: events.RunFinished) -> State:
+    return replace(state, phase="finished" if event.reason == "done" else "stopped", finish=event)
 
 
 _FOLDS: dict[type, Any] = {
@@ -318,19 +321,19 @@ _FOLDS: dict[type, Any] = {
 
 def _warn(state: State, text: str, remedy: str) -> State:
     rest = tuple(w for w in state.warnings if w[0] != text)
-    return replace(state, warnings=(*rest, (text, remedy))[-MOST_WARNINGS:])
+    return replace(state, warnings=(*rest, (text, remedy))[-MAX_WARNINGS:])
 
 
 def _cost(
-    old: float | None, mark: tuple[int, int, float] | None, group: int, step: int, t: float
+    previous: float | None, mark: tuple[int, int, float] | None, group: int, step: int, t: float
 ) -> float | None:
     """Seconds per step, smoothed. Measured only between two reports with no pause and no other work
     between them.
     """
     if mark is None or mark[0] != group or step <= mark[1] or t <= mark[2]:
-        return old
-    new = (t - mark[2]) / (step - mark[1])
-    return new if old is None else old + 0.15 * (new - old)
+        return previous
+    measured = (t - mark[2]) / (step - mark[1])
+    return measured if previous is None else previous + 0.15 * (measured - previous)
 
 
 def _images_at(state: State, iteration: int, step: int) -> float:
@@ -351,12 +354,14 @@ def pool_after(state: State, iteration: int) -> int:
     """
     if state.started is None:
         return state.pool_images
-    sizes, here = state.scales, iteration % len(state.scales)
-    batch = sizes[here].batch
-    offered = batch - (held_out_count(batch) if state.tested_on == "synthetic" else 0)
-    after = min(state.started.budget_images, state.pool_images + offered)
+    scales, index = state.scales, iteration % len(state.scales)
+    batch = scales[index].batch
+    new_images = batch - (held_out_count(batch) if state.tested_on == "synthetic" else 0)
+    after = min(state.started.budget_images, state.pool_images + new_images)
     if state.recipe["pool_policy"] == "spread":
-        rounds = state.iterations // len(sizes)
-        done = [iteration // len(sizes) + (k <= here) for k in range(len(sizes))]
-        after = min(after, sum(scale.budget * n // max(1, rounds) for scale, n in zip(sizes, done)))
+        rounds = state.iterations // len(scales)
+        done = [iteration // len(scales) + (k <= index) for k in range(len(scales))]
+        after = min(
+            after, sum(scale.budget * n // max(1, rounds) for scale, n in zip(scales, done))
+        )
     return max(after, state.pool_images)

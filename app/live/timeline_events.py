@@ -15,29 +15,33 @@ from kgen import events
 if TYPE_CHECKING:
     from app.live.state import State
 
-MOST = 60
+MAX_MARKS = 60
 HALF, FULL = 0.5, 0.999
 Mark = tuple[int, str, str]
 """Generator steps done by then, the kind of mark, and a sentence about it."""
 
 
-def marked(before: State, after: State, event: events.Event) -> tuple[Mark, ...]:
+def add_marks(before: State, after: State, event: events.Event) -> tuple[Mark, ...]:
     """The marks after one more event: the earlier ones plus any that this event adds."""
     return (
         *after.marks,
-        *((after.generator_step, kind, text) for kind, text in _of(before, after, event)),
-    )[-MOST:]
+        *((after.generator_step, kind, text) for kind, text in _new_marks(before, after, event)),
+    )[-MAX_MARKS:]
 
 
-def _of(before: State, after: State, event: events.Event) -> Iterator[tuple[str, str]]:
+def _new_marks(before: State, after: State, event: events.Event) -> Iterator[tuple[str, str]]:
     if isinstance(event, events.IterationStarted):
-        iteration, life = event.iteration or 0, after.recipe.get("generator_life", 0)
+        iteration, generator_life = event.iteration or 0, after.recipe.get("generator_life", 0)
         learns = after.started is not None and after.started.student_steps > 0
         if iteration and iteration == after.warmup_iterations and learns:
             yield "warmup", "Warm-up ends: the student learns from here on."
-        if life and iteration and iteration % (life * after.epoch_iterations) == 0:
-            every = f"{format.number(life)} epochs"
-            yield "reborn", f"A new generator starts, as it does every {every}."
+        if (
+            generator_life
+            and iteration
+            and iteration % (generator_life * after.epoch_iterations) == 0
+        ):
+            interval = f"{format.number(generator_life)} epochs"
+            yield "reborn", f"A new generator starts, as it does every {interval}."
     elif (
         isinstance(event, events.BatchSynthesized)
         and before.budget_used < FULL <= after.budget_used

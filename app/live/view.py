@@ -29,7 +29,7 @@ class Situation:
     stage: str = "live"
     """live, starting, stopping (asked for), refused (could not start), died or interrupted."""
     text: str = ""
-    fault: str = ""
+    error: str = ""
     waiting: str = ""
     """Why a live engine is on hold (a full disk, for example), in its own words."""
     checkpoint: int | None = None
@@ -39,10 +39,10 @@ class Situation:
     student_ready: bool = False
     layout: str = "none"
     updated: float = 0.0
-    making: dict[str, Any] | None = None
-    elsewhere: bool = False
+    preview: dict[str, Any] | None = None
+    controlled_externally: bool = False
     """Another process controls the run."""
-    brought: bool = False
+    imported: bool = False
     """It was opened from a bundle."""
 
 
@@ -74,19 +74,19 @@ def time_left(state: State) -> float | None:
     if steps > 0 and state.student_cost is None:
         return None
     student = steps * (state.student_cost or 0.0)
-    left = generator + student if state.sequential else max(generator, student)
-    return round(left) if left < 60 else 10.0 * round(left / 10)
+    remaining = generator + student if state.sequential else max(generator, student)
+    return round(remaining) if remaining < 60 else 10.0 * round(remaining / 10)
 
 
 def progress(state: State, phase: str) -> dict[str, Any]:
     if state.started is None:
         return {"label": "", "share": 0.0, "left_s": None}
-    shares = [
+    counts = [
         (state.generator_step, state.started.generator_steps),
         (state.student_step, state.started.student_steps),
     ]
-    known = [done / total for done, total in shares if total]
-    share = 1.0 if phase == "finished" else min(1.0, sum(known) / max(1, len(known)))
+    fractions = [done / total for done, total in counts if total]
+    share = 1.0 if phase == "finished" else min(1.0, sum(fractions) / max(1, len(fractions)))
     now = min(state.iterations, state.iterations_done + (phase not in ENDED))
     planned = format.number(state.iterations)
     label = f"Iteration {format.number(now)} of {planned}"
@@ -99,14 +99,14 @@ def progress(state: State, phase: str) -> dict[str, Any]:
     }
 
 
-def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict[str, Any]:
-    """The dictionary of /kg/live, without boot and version. `before` is what `plan` knows before
+def snapshot(state: State, situation: Situation, plan: dict[str, Any]) -> dict[str, Any]:
+    """The dictionary of /kg/live, without boot and version. `plan` is what `plan` knows before
     any events.
     """
     phase = phase_of(state, situation)
-    known = before | (_known(state.started) if state.started else {})
-    budget = known["budget"]
-    used = state.pool_images
+    facts = plan | (_run_facts(state.started) if state.started else {})
+    budget = facts["budget"]
+    used_images = state.pool_images
     return {
         "run": situation.run,
         "id": situation.id,
@@ -117,22 +117,22 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
         "warnings": [
             {"text": text, "remedy": remedy}
             for text, remedy in (
-                *((narration.ELSEWHERE, ""),) * situation.elsewhere,
+                *((narration.ELSEWHERE, ""),) * situation.controlled_externally,
                 *state.warnings,
             )
         ],
         "progress": progress(state, phase),
         "counters": {
             "generator_step": state.generator_step,
-            "generator_steps": known["planned"][0],
+            "generator_steps": facts["planned"][0],
             "student_step": state.student_step,
-            "student_steps": known["planned"][1],
+            "student_steps": facts["planned"][1],
             "iterations_done": state.iterations_done,
-            "iterations": known["planned"][2],
+            "iterations": facts["planned"][2],
         },
-        **{k: v for k, v in known.items() if k not in ("budget", "planned")},
+        **{k: v for k, v in facts.items() if k not in ("budget", "planned")},
         "making": (
-            situation.making
+            situation.preview
             if phase
             in (
                 "starting",
@@ -147,18 +147,18 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
         ),
         "curve": {
             **_columns(("images", "accuracy", "at"), state.accuracy, format.SHARE_DIGITS),
-            "n": state.n,
+            "n": state.test_size,
             "teacher": (
                 None
                 if state.tested_on == "synthetic"
                 else (
-                    known["teacher"].get("accuracy")
+                    facts["teacher"].get("accuracy")
                     if state.teacher_accuracy is None
                     else state.teacher_accuracy
                 )
             ),
             "last": state.last_accuracy,
-            "kind": narration.kind(state),
+            "kind": narration.test_kind(state),
             "final": state.final,
         },
         "opinion": _columns(("images", *OPINION, "at"), state.opinion),
@@ -171,9 +171,9 @@ def snapshot(state: State, situation: Situation, before: dict[str, Any]) -> dict
         "views": state.views,
         "budget": {
             "images": budget,
-            "used_images": used,
+            "used_images": used_images,
             "used": round(state.budget_used, 4),
-            "ratio": known["recipe"]["ratio"],
+            "ratio": facts["recipe"]["ratio"],
         },
         "student_ready": situation.student_ready,
         "layout": situation.layout,
@@ -186,34 +186,41 @@ def _columns(names: tuple[str, ...], curve: Curve, digits: int = 4) -> dict[str,
     return {name: [round(v, digits) for v in column] for name, column in zip(names, columns)}
 
 
-def _known(e: events.RunStarted) -> dict[str, Any]:
-    r, sizes = e.recipe, scales.of_run(e)
-    rounds = r["iterations"] * len(r["resolutions"])
-    if r.get("real_images"):
-        r = r | {"real_images": PurePath(r["real_images"]).name}
+def _run_facts(started: events.RunStarted) -> dict[str, Any]:
+    recipe, resolutions = started.recipe, scales.of_run(started)
+    rounds = recipe["iterations"] * len(recipe["resolutions"])
+    if recipe.get("real_images"):
+        recipe = recipe | {"real_images": PurePath(recipe["real_images"]).name}
     return {
-        "title": f"{r['name']}, seed {r['seed']}",
-        "classes": e.classes,
+        "title": f"{recipe['name']}, seed {recipe['seed']}",
+        "classes": started.classes,
         "teacher": {
-            **e.teacher.model_dump(),
-            "map": list(e.map_size),
-            "macs": e.teacher_macs,
-            "bytes": e.teacher_bytes,
+            **started.teacher.model_dump(),
+            "map": list(started.map_size),
+            "macs": started.teacher_macs,
+            "bytes": started.teacher_bytes,
         },
         "student": {
-            "parameters": e.student_parameters,
-            "macs": e.student_macs,
-            "bytes": e.student_bytes,
-            "name": r["student"],
+            "parameters": started.student_parameters,
+            "macs": started.student_macs,
+            "bytes": started.student_bytes,
+            "name": recipe["student"],
         },
-        "class_indices": e.class_indices,
-        "recipe": r,
-        "budget": e.budget_images,
-        **scales.to_json(sizes, r, e.map_kind),
+        "class_indices": started.class_indices,
+        "recipe": recipe,
+        "budget": started.budget_images,
+        **scales.to_json(resolutions, recipe, started.map_kind),
         "judge": (
-            e.judge and {"name": e.judge.name, "title": e.judge.title, "classes": e.judge.classes}
+            started.judge
+            and {
+                "name": started.judge.name,
+                "title": started.judge.title,
+                "classes": started.judge.classes,
+            }
         ),
-        "machine": ", ".join([e.device[:80], *([e.computing[:200]] if e.formats else [])]),
-        "radii": e.radii and list(e.radii),
-        "planned": (e.generator_steps, e.student_steps, r["epochs"] * rounds),
+        "machine": ", ".join(
+            [started.device[:80], *([started.computing[:200]] if started.formats else [])]
+        ),
+        "radii": started.radii and list(started.radii),
+        "planned": (started.generator_steps, started.student_steps, recipe["epochs"] * rounds),
     }

@@ -171,7 +171,7 @@ class Child:
         if self.messages and self.messages[-1].get("kind") == "error":
             return str(self.messages[-1].get("text", ""))
         last = self._last_log_line()
-        how = narration.exit_words(self._process.returncode or 0)
+        how = narration.describe_exit(self._process.returncode or 0)
         return f"It ended with {how}." + (f" Last line of the log: {last}" if last else "")
 
     def _last_log_line(self) -> str:

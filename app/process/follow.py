@@ -133,7 +133,7 @@ class Follower:
                     publish(
                         view.snapshot(
                             State(),
-                            Situation(run=self.path.name, stage="starting", fault=text),
+                            Situation(run=self.path.name, stage="starting", error=text),
                             self.before,
                         )
                     )
@@ -263,15 +263,15 @@ class Follower:
             attempt=self._attempt,
             stage=stage,
             text=self._text,
-            fault=self.fault,
+            error=self.fault,
             waiting=waiting,
             checkpoint=self._checkpoint(),
             student_ready=(self.path / "student.safetensors").is_file(),
             layout=self.exhibits.layout_state,
             updated=time.monotonic() - self._heard,
-            making=self.exhibits.making,
-            elsewhere=self._elsewhere,
-            brought=(self.path / BUNDLE_MANIFEST).is_file(),
+            preview=self.exhibits.making,
+            controlled_externally=self._elsewhere,
+            imported=(self.path / BUNDLE_MANIFEST).is_file(),
         )
 
     def _checkpoint(self) -> int | None:

@@ -17,7 +17,7 @@ from typing import Any
 from app.archive import projection
 from app.archive.archive import Archive
 from app.live import narration, view
-from app.live.plan import before
+from app.live.plan import public_plan
 from app.live.state import State
 from app.live.view import Situation
 from app.process import recording
@@ -73,7 +73,7 @@ class Runs:
             view.snapshot(
                 State(),
                 Situation(layout="ready" if bundled else "none"),
-                before(recipes.get(DEFAULT)),
+                public_plan(recipes.get(DEFAULT)),
             )
         )
         self._live, self.news = self._empty, Notifier()
@@ -258,7 +258,7 @@ class Runs:
             child = self._spawn()
             child.send(order)
         self._child = child
-        follower = Follower(path, recipe, before(recipe), child, self._show, self._after_end)
+        follower = Follower(path, recipe, public_plan(recipe), child, self._show, self._after_end)
         self._follower = follower
         follower.start()
         return follower, child
@@ -335,7 +335,7 @@ class Runs:
     def _attach(self, path: Path) -> None:
         """Show a run that has no engine."""
         recipe = open_run(path).recipe
-        self._follower = Follower(path, recipe, before(recipe), None, self._show)
+        self._follower = Follower(path, recipe, public_plan(recipe), None, self._show)
         self._follower.start()
 
     def _refuse_second(self) -> None:

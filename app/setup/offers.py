@@ -114,7 +114,7 @@ class Offer:
 
     def to_json(self) -> dict[str, Any]:
         """For the page, as JSON."""
-        known = plan.before(self.base(self.recipes[0]))
+        known = plan.public_plan(self.base(self.recipes[0]))
         return {
             "card": {k: known["teacher"][k] for k in CARD},
             "student": known["student"],

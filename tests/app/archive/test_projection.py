@@ -171,7 +171,7 @@ def test_the_app_never_imports_torch_umap_or_numba():
 import {modules}, kgen.events, kgen.recipe, kgen.recipes, kgen.journal.journal, kgen.zoo
 import kgen.data, sys
 kgen.zoo.card('fashion-cnn')
-app.live.plan.before(kgen.recipes.get('fashion-live'))
+app.live.plan.public_plan(kgen.recipes.get('fashion-live'))
 app.archive.projection.load(app.archive.projection.bundled('fashion-cnn'))
 print(sorted({{'torch', 'umap', 'numba', 'sklearn', 'gradio'}} & sys.modules.keys()))
 """

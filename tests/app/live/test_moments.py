@@ -48,7 +48,7 @@ def before_next_step(story: list[events.Event], iteration: int, step: int) -> St
 
 @pytest.mark.parametrize("iteration", range(6))
 def test_a_moment_knows_what_had_been_told_by_then_and_nothing_later(iteration):
-    found = walked(STORY).of(iteration, range(R.generator_steps + 1))["steps"]
+    found = walked(STORY).of_iteration(iteration, range(R.generator_steps + 1))["steps"]
     for step, known in enumerate(found):
         state = before_next_step(STORY, iteration, step)
         assert known["step"] == step
@@ -62,7 +62,7 @@ def test_a_moment_knows_what_had_been_told_by_then_and_nothing_later(iteration):
 
 
 def test_a_moment_says_in_words_what_it_shows():
-    steps = walked(STORY).of(3, range(R.generator_steps + 1))["steps"]
+    steps = walked(STORY).of_iteration(3, range(R.generator_steps + 1))["steps"]
     first = "".join(p.get("text", standin.CLASSES[p.get("class", 0)]) for p in steps[0]["sentence"])
     assert re.search(r"iteration 4 of 6\b.* step 1 of 3\b.* Dress\b.* 4 of 16 .* 52\.0%", first)
     (last,) = steps[-1]["sentence"]
@@ -73,15 +73,18 @@ def test_a_moment_says_in_words_what_it_shows():
 
 def test_a_moment_is_final_once_a_later_step_was_told():
     until_step = [i for i, e in enumerate(STORY) if e.kind == "generator_step" and e.iteration == 3]
-    assert not walked(STORY[: until_step[0]]).of(2, [3])["final"]
-    early, late = walked(STORY[: until_step[0] + 1]).of(2, range(4)), walked(STORY).of(2, range(4))
+    assert not walked(STORY[: until_step[0]]).of_iteration(2, [3])["final"]
+    early, late = (
+        walked(STORY[: until_step[0] + 1]).of_iteration(2, range(4)),
+        walked(STORY).of_iteration(2, range(4)),
+    )
     assert early["final"] and json.dumps(early["steps"]) == json.dumps(late["steps"]), (
         "what is final never changes"
     )
-    assert walked(STORY).of(5, [3])["final"], "the run has ended"
+    assert walked(STORY).of_iteration(5, [3])["final"], "the run has ended"
     for iteration in (3, 99, -1):
         with pytest.raises(IndexError):
-            walked(STORY[: until_step[1] + 1]).of(iteration, [3])
+            walked(STORY[: until_step[1] + 1]).of_iteration(iteration, [3])
 
 
 def test_marks_are_where_things_happened():

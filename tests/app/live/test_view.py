@@ -16,7 +16,7 @@ from app.archive import sheets
 from app.archive.projection import Layout
 from app.lessons import glossary
 from app.live import narration, plan, scales, view
-from app.live.state import MOST_POINTS, Curve, State, fold
+from app.live.state import MAX_POINTS, Curve, State, fold
 from app.live.view import Situation
 from kgen import events
 from kgen.recipe.fields import Target
@@ -67,7 +67,7 @@ def test_a_curve_is_bounded_and_keeps_its_first_and_newest_row(n):
     for i in range(n):
         curve = curve.add(float(i), float(-i))
     rows = curve.rows()
-    assert len(rows) <= MOST_POINTS and len(rows) >= min(n, MOST_POINTS // 2)
+    assert len(rows) <= MAX_POINTS and len(rows) >= min(n, MAX_POINTS // 2)
     assert rows[0] == (0.0, 0.0) and rows[-1] == (n - 1, 1 - n)
     steps = np.diff([x for x, _ in rows])
     assert (steps > 0).all()
@@ -113,14 +113,14 @@ def test_what_student_and_teacher_cost_is_told_and_may_be_unknown():
 
 
 def test_what_is_bundled_is_known_before_a_run_and_the_rest_is_not():
-    planned = plan.before(R)
+    planned = plan.public_plan(R)
     assert planned["teacher"]["macs"] == 22_664_832 and planned["student"] == {
         "name": R.student,
         "parameters": 74_962,
         "macs": 3_655_488,
         "bytes": 302_008,
     }
-    assert plan.before(R.replace(student="resnet18"))["student"]["parameters"] is None
+    assert plan.public_plan(R.replace(student="resnet18"))["student"]["parameters"] is None
     larger = plan.costs(R.student, standin.CARD.model_copy(update={"side": 32}), 10)
     assert set(larger.values()) == {None}
 
@@ -523,7 +523,7 @@ def test_phases(events_after, stage, phase):
 def test_a_stopped_run_that_came_without_its_checkpoint_is_no_alarm():
     s = shown(
         folded([*standin.story(R, 1), events.RunFinished(reason="stopped")]),
-        Situation(run="r", stage="interrupted", checkpoint=None, brought=True),
+        Situation(run="r", stage="interrupted", checkpoint=None, imported=True),
     )
     assert (
         s["phase"] == "stopped"
@@ -538,7 +538,7 @@ def test_a_fault_of_the_view_and_a_full_disk_are_told():
         "disk is full"
         in shown(state, Situation(run="r", waiting="The disk is full."))["alert"]["text"]
     )
-    told = shown(state, Situation(run="r", fault="It broke."))["alert"]["text"]
+    told = shown(state, Situation(run="r", error="It broke."))["alert"]["text"]
     assert "It broke." in told and len(told) > len("It broke. ")
 
 
@@ -573,9 +573,9 @@ def test_an_own_term_is_a_column_of_the_loss_with_its_weight():
 
 def test_an_exit_code_in_words():
     assert (
-        "memory" in narration.exit_words(-9)
-        and narration.exit_words(3) == "exit code 3"
-        and "0xc0000005" in narration.exit_words(-1073741819 & 0xFFFFFFFF)
+        "memory" in narration.describe_exit(-9)
+        and narration.describe_exit(3) == "exit code 3"
+        and "0xc0000005" in narration.describe_exit(-1073741819 & 0xFFFFFFFF)
     )
 
 

@@ -600,7 +600,7 @@ def test_snapshots_stay_small_for_a_whole_class_of_viewers():
     )
     snapshot = view.snapshot(
         state,
-        view.Situation(run="r", making=making),
+        view.Situation(run="r", preview=making),
         plan.plan(r, standin.CARD, tuple(standin.CLASSES), "c"),
     )
     body = publish.encode(snapshot)
