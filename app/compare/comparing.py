@@ -173,8 +173,8 @@ class Comparisons:
         try:
             return switches(
                 reading.run.recipe,
-                maps=started is None or started.map_kind != "none",
-                norms=not columns.iterations
+                has_maps=started is None or started.map_kind != "none",
+                has_batch_norm=not columns.iterations
                 or not reading.run.recipe.weights.bn
                 or "bn" in columns.uses,
             )

@@ -13,7 +13,7 @@ from typing import Any
 
 from app.archive.columns import Columns
 from app.live.format import percent, percentage, points
-from app.setup.differences import MOST_TEXT, differing, kin_of, labels, value
+from app.setup.differences import MAX_TEXT, differing_fields, labels, replicate_key, value
 from kgen.recipe.recipe import Recipe
 from kgen.worth.exchange import Rate
 
@@ -56,7 +56,7 @@ class Side:
     @property
     def teacher(self) -> str:
         started = self.columns.started
-        return (started.teacher.title if started else self.recipe.teacher)[:MOST_TEXT]
+        return (started.teacher.title if started else self.recipe.teacher)[:MAX_TEXT]
 
 
 def verdict(sides: Sequence[Side]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
         "Different seeds",
         [str(s.recipe.seed) for s in sides],
     )
-    fields = [f for f in differing([s.recipe for s in sides]) if f not in NO_CAUSE]
+    fields = [f for f in differing_fields([s.recipe for s in sides]) if f not in NO_CAUSE]
     causes = [f"{labels()[f][0]} ({' / '.join(value(s.recipe, f) for s in sides)})" for f in fields]
     lines.append(
         {
@@ -180,7 +180,7 @@ def spread(sides: Sequence[Side]) -> list[str]:
     for letter, b in zip(LETTERS[1:], sides[1:]):
         if not (a.kin and b.kin and a.state == b.state == "finished") or a.real != b.real:
             continue
-        if kin_of(a.recipe, a.sha) == kin_of(b.recipe, b.sha):
+        if replicate_key(a.recipe, a.sha) == replicate_key(b.recipe, b.sha):
             if len(a.kin) > 1:
                 out.append(
                     f"A and {letter} use the same recipe; over its {len(a.kin)} seeds, {_kind(a)}"
@@ -242,7 +242,7 @@ def _classes(side: Side) -> str:
     if started is None or not names:
         return value(side.recipe, "classes")
     n = len(started.classes)
-    return f"{n:,}" + (f" ({', '.join(names)[:MOST_TEXT]})" if n <= 10 else "")
+    return f"{n:,}" + (f" ({', '.join(names)[:MAX_TEXT]})" if n <= 10 else "")
 
 
 def _pixels(n: int | None) -> str:

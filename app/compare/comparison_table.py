@@ -16,7 +16,7 @@ from app.archive.downloads import plain
 from app.compare.comparison import Side, mean
 from app.lessons.glossary import terms
 from app.live import format
-from app.setup.differences import differing, labels, value
+from app.setup.differences import differing_fields, labels, value
 
 Cell = dict[str, Any]
 Row = dict[str, Any]
@@ -29,7 +29,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
     recipes = [s.recipe for s in sides]
     rows = [
         _row("recipe", *labels()[f], [{"text": value(r, f)} for r in recipes])
-        for f in differing(recipes)
+        for f in differing_fields(recipes)
     ]
     for real, label in (
         (True, "Accuracy on real images"),

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from app.archive import sheets
 from app.archive.archive import Archive
 from app.live.format import SHARE_DIGITS
-from app.setup.differences import kin_of
+from app.setup.differences import replicate_key
 from app.web.errors import Missing
 from kgen import events
 from kgen.files import fingerprint
@@ -147,7 +147,7 @@ def facts(path: Path) -> dict[str, Any]:
         "own_images": r.real_images is not None,
         "state": "interrupted",
         "classes": len(r.classes or ()),
-        "kin": kin_of(r, sha),
+        "kin": replicate_key(r, sha),
         "seed": r.seed,
     }
     started = first_event(run)

@@ -30,7 +30,7 @@ def page(root: str, version: str, styles: tuple[str, ...]) -> str:
         "VERSION": version,
         "PLOTLY": plotly.__version__,
         "STYLES": links,
-        "TEACHER": setup.TEACHER,
+        "TEACHER": setup.TEACHER_HTML,
         "SPEED": studio.SPEED,
         "VIEW": studio.VIEW,
     }

@@ -157,7 +157,7 @@ def _connect(
         return guarded(action, presenting)
 
     def paint() -> list:
-        return setup.shown(
+        return setup.field_updates(
             form.write(
                 runs.recipe
                 if runs.recipe and runs.name not in recording.RUNS
@@ -186,7 +186,7 @@ def _connect(
     def adopted(event: gr.EventData) -> list:
         name = event._data.get("name") if isinstance(event._data, dict) else None
         return (
-            setup.with_choices()
+            setup.teacher_choice_updates()
             if runs.active or name not in offers.teachers()
             else _begin(name, None)
         )
@@ -307,7 +307,7 @@ def _begin(teacher: Any, name: Any) -> list:
         if isinstance(teacher, str) and teacher in offers.teachers()
         else recipes.get("fashion-live").teacher
     )
-    return setup.shown(
+    return setup.field_updates(
         form.write(
             offer.base(
                 name if isinstance(name, str) and name in offer.recipes else offer.recipes[0]

@@ -41,7 +41,7 @@ TITLES = {
     "class_texts": "Class texts",
 }
 """The form's names for recipe fields that are not knobs."""
-OF_SOURCE = ("feature_memory", "optimizers.images", "optimizers.meta")
+SOURCE_FIELDS = ("feature_memory", "optimizers.images", "optimizers.meta")
 TARGETS = {
     format.target_label(t.model_dump()): t
     for t in (
@@ -53,7 +53,7 @@ TARGETS = {
     )
 }
 """The targets of the paper's comparison, by name: G(1, 2), G(1, 3), G(2, 2), Full(1), Full(3)."""
-LARGEST_SEED = 2**31 - 1
+MAX_SEED = 2**31 - 1
 FIELDS = (
     "teacher",
     "recipe",
@@ -78,31 +78,31 @@ class FormError(KGenError, ValueError):
     code = "form"
 
 
-def read(given: Mapping[str, Any]) -> Recipe:
+def read(values: Mapping[str, Any]) -> Recipe:
     """The recipe that the form describes; FormError says what to change."""
     offer = offers.offer(
-        _one_of({name: name for name in offers.teachers()}, given.get("teacher"), "a teacher")
+        _option({name: name for name in offers.teachers()}, values.get("teacher"), "a teacher")
     )
     base = offer.base(
-        _one_of({name: name for name in offer.recipes}, given.get("recipe"), "a recipe")
+        _option({name: name for name in offer.recipes}, values.get("recipe"), "a recipe")
     )
-    sides = _sides(given.get("sides"), offer)
+    sides = _sides(values.get("sides"), offer)
     try:
         return base.replace(
             **{
-                "classes": _classes(given.get("classes"), offer),
+                "classes": _classes(values.get("classes"), offer),
                 "resolutions": sides,
                 "batch": base.batch_at(sides[0]),  # smaller images, more per batch
-                "ratio": _budget(given.get("budget"), base, offer),
-                "real_images": _folder(given.get("real_images")),
-                "student": _student(given.get("student")),
-                "class_texts": _texts(given.get("class_texts"), offer),
-                "seed": _whole(given.get("seed"), LARGEST_SEED, "The seed"),
+                "ratio": _budget(values.get("budget"), base, offer),
+                "real_images": _folder(values.get("real_images")),
+                "student": _student(values.get("student")),
+                "class_texts": _texts(values.get("class_texts"), offer),
+                "seed": _integer(values.get("seed"), MAX_SEED, "The seed"),
                 "schedule": "concurrent",
-                "target": _one_of(TARGETS, given.get("target"), "a target"),
-                **source_changes(base, given.get("source")),
-                **{knob.field: _knob(knob, given.get(knob.field)) for knob in knobs()},
-                **rung_changes(base, given),
+                "target": _option(TARGETS, values.get("target"), "a target"),
+                **source_changes(base, values.get("source")),
+                **{knob.field: _knob(knob, values.get(knob.field)) for knob in knobs()},
+                **rung_changes(base, values),
             }
         )
     except RecipeError as error:
@@ -117,23 +117,23 @@ def write(recipe: Recipe) -> dict[str, Any]:
     """Form values that show a recipe, as far as the form can express it (a run may come from the
     command line).
     """
-    r, here = recipe, recipe.teacher in offers.teachers()
-    offer = offers.offer(r.teacher if here else recipes.get("fashion-live").teacher)
-    names, w = offer.classes, r.weights
-    chosen = (
+    r, available = recipe, recipe.teacher in offers.teachers()
+    offer = offers.offer(r.teacher if available else recipes.get("fashion-live").teacher)
+    names, weights = offer.classes, r.weights
+    selected = (
         names
         if r.classes is None
         else [names[c] if isinstance(c, int) and 0 <= c < len(names) else c for c in r.classes]
     )
-    on = (min(r.resolutions) < offer.sides[-1], w.kr > 0, r.diverse, len(r.resolutions) > 1)
+    on = (min(r.resolutions) < offer.sides[-1], weights.kr > 0, r.diverse, len(r.resolutions) > 1)
     low, high, _ = offer.budget
     values = {
-        "teacher": r.teacher if here else None,
+        "teacher": r.teacher if available else None,
         "recipe": r.name if r.name in offer.recipes else None,
-        "classes": [n for n in names if n in set(chosen)],
+        "classes": [n for n in names if n in set(selected)],
         "sides": [s for s in offer.sides if s in r.resolutions],
         "source": r.source,
-        "rungs": [name for name, there in zip(ladder.NAMES, on) if there],
+        "rungs": [name for name, is_on in zip(ladder.NAMES, on) if is_on],
         "budget": min(max(round(100 * r.ratio, 4), low), high),
         "seed": r.seed,
         "target": next((name for name, target in TARGETS.items() if target == r.target), None),
@@ -153,18 +153,18 @@ def priors(source: str) -> tuple[float, float]:
 
 
 def source_changes(base: Recipe, source: Any) -> dict[str, Any]:
-    _one_of(SOURCES, source, "an image source")
+    _option(SOURCES, source, "an image source")
     if source == base.source:
         return {}
-    donor = recipes.get(SOURCES[source])
-    return {"source": source} | {field: donor.value(field) for field in OF_SOURCE}
+    source_recipe = recipes.get(SOURCES[source])
+    return {"source": source} | {field: source_recipe.value(field) for field in SOURCE_FIELDS}
 
 
-def rung_changes(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
+def rung_changes(base: Recipe, values: Mapping[str, Any]) -> dict[str, float]:
     """A switch decides whether a weight is zero; the number next to it sets the value otherwise.
     Resolutions need no switch.
     """
-    rungs, usual = given.get("rungs"), Weights()
+    rungs, defaults = values.get("rungs"), Weights()
     if not isinstance(rungs, list) or not set(map(str, rungs)) <= set(ladder.NAMES):
         raise FormError(
             "Unknown part of the method.",
@@ -175,73 +175,73 @@ def rung_changes(base: Recipe, given: Mapping[str, Any]) -> dict[str, float]:
     for rung, fields in ((ladder.KEY_REGION, ("kr",)), (ladder.DIVERSITY, ("ed", "aed"))):
         if rung not in rungs:
             changes |= {f"weights.{f}": 0.0 for f in fields}
-        elif not any(given[f"weights.{f}"] for f in fields):
+        elif not any(values[f"weights.{f}"] for f in fields):
             changes |= {
-                f"weights.{f}": getattr(base.weights, f) or getattr(usual, f) for f in fields
+                f"weights.{f}": getattr(base.weights, f) or getattr(defaults, f) for f in fields
             }
     return changes
 
 
-def _sides(given: Any, offer: Offer) -> tuple[int, ...]:
+def _sides(value: Any, offer: Offer) -> tuple[int, ...]:
     """Chosen resolutions, the smallest first."""
-    known = offer.sides
+    offered = offer.sides
     if (
-        not isinstance(given, list)
-        or not given
-        or not all(type(s) is int and s in known for s in given)
-        or len(set(given)) != len(given)
+        not isinstance(value, list)
+        or not value
+        or not all(type(s) is int and s in offered for s in value)
+        or len(set(value)) != len(value)
     ):
         raise FormError(
-            f"Choose at least one resolution: {', '.join(map(str, known))}.",
+            f"Choose at least one resolution: {', '.join(map(str, offered))}.",
             code="invalid-choice",
             field="sides",
         )
-    return tuple(sorted(given))
+    return tuple(sorted(value))
 
 
-def _classes(given: Any, offer: Offer) -> tuple[str, ...] | None:
+def _classes(value: Any, offer: Offer) -> tuple[str, ...] | None:
     """Chosen names in the teacher's order; None for all of them, as in a recipe."""
     names = offer.classes
-    if not isinstance(given, list) or not set(map(str, given)) <= set(names):
+    if not isinstance(value, list) or not set(map(str, value)) <= set(names):
         raise FormError(
             "The teacher does not know one of these classes.",
             code="unknown-class",
             field="classes",
         )
-    if not given:
+    if not value:
         raise FormError(
             "Choose at least one class.",
             code="no-class",
             field="classes",
         )
-    chosen = tuple(n for n in names if n in set(given))
-    return None if chosen == names else chosen
+    selected = tuple(n for n in names if n in set(value))
+    return None if selected == names else selected
 
 
-def _budget(given: Any, base: Recipe, offer: Offer) -> float:
+def _budget(value: Any, base: Recipe, offer: Offer) -> float:
     """As a share; exactly the recipe's own if the slider is still at that value."""
     low, high, _ = offer.budget
-    value = _number(given, low, high, "The budget", "%")
-    return base.ratio if math.isclose(value, round(100 * base.ratio, 4)) else value / 100
+    percent = _number(value, low, high, "The budget", "%")
+    return base.ratio if math.isclose(percent, round(100 * base.ratio, 4)) else percent / 100
 
 
-def _student(given: Any) -> str:
+def _student(value: Any) -> str:
     """A name; only the engine knows which networks exist."""
-    if not isinstance(given, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", given):
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}", value):
         raise FormError(
             "Choose a student: the name of a network, such as small-cnn-75k or resnet18.",
             code="invalid-choice",
             field="student",
         )
-    return given
+    return value
 
 
-def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
+def _texts(value: Any, offer: Offer) -> dict[str, str] | None:
     """Lines "class = text"."""
-    if given is None or given == "":
+    if value is None or value == "":
         return None
     lines = (
-        [line for line in given.splitlines() if line.strip()] if isinstance(given, str) else [""]
+        [line for line in value.splitlines() if line.strip()] if isinstance(value, str) else [""]
     )
     texts: dict[str, str] = {}
     for line in lines:
@@ -263,37 +263,37 @@ def _texts(given: Any, offer: Offer) -> dict[str, str] | None:
     return texts or None
 
 
-def _folder(given: Any) -> str | None:
+def _folder(value: Any) -> str | None:
     """The folder of real test images; the engine checks whether it can read it."""
-    if given is None or isinstance(given, str) and not given.strip():
+    if value is None or isinstance(value, str) and not value.strip():
         return None
-    if not isinstance(given, str) or len(given) > 4096 or "\0" in given:
+    if not isinstance(value, str) or len(value) > 4096 or "\0" in value:
         raise FormError(
             "The folder of real images must be a path.",
             code="invalid-path",
             field="real_images",
         )
-    return given.strip()
+    return value.strip()
 
 
-def _one_of(known: Mapping[str, Any], given: Any, what: str) -> Any:
-    if not isinstance(given, str) or given not in known:
+def _option(options: Mapping[str, Any], value: Any, label: str) -> Any:
+    if not isinstance(value, str) or value not in options:
         raise FormError(
-            f"Choose {what}: {', '.join(known)}.",
+            f"Choose {label}: {', '.join(options)}.",
             code="invalid-choice",
         )
-    return known[given]
+    return options[value]
 
 
-def _knob(knob: Knob, given: Any) -> Any:
+def _knob(knob: Knob, value: Any) -> Any:
     if knob.choices:
-        return _one_of({choice: choice for choice in knob.choices}, given, knob.label)
+        return _option({choice: choice for choice in knob.choices}, value, knob.label)
     return (
-        None if knob.optional and given is None else _number(given, knob.low, knob.high, knob.label)
+        None if knob.optional and value is None else _number(value, knob.low, knob.high, knob.label)
     )
 
 
-def _number(value: Any, low: float, high: float, what: str, unit: str = "") -> float:
+def _number(value: Any, low: float, high: float, label: str, unit: str = "") -> float:
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
@@ -301,16 +301,16 @@ def _number(value: Any, low: float, high: float, what: str, unit: str = "") -> f
         or not low <= value <= high
     ):
         raise FormError(
-            f"{what} must be a number from {low:g}{unit} to {high:,.10g}{unit}.",
+            f"{label} must be a number from {low:g}{unit} to {high:,.10g}{unit}.",
             code="invalid-value",
         )
     return value
 
 
-def _whole(value: Any, high: int, what: str) -> int:
-    if _number(value, 0, high, what) != int(value):
+def _integer(value: Any, high: int, label: str) -> int:
+    if _number(value, 0, high, label) != int(value):
         raise FormError(
-            f"{what} must be a whole number.",
+            f"{label} must be a whole number.",
             code="invalid-value",
         )
     return int(value)

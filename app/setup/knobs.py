@@ -13,9 +13,9 @@ from typing import Any
 
 from kgen.recipe.recipe import Recipe
 
-PARTS = ("weights", "radii")
+FIELD_GROUPS = ("weights", "radii")
 """Parts of a recipe whose numbers all become controls."""
-CHOICES = ("embedding", "text_encoder", "aed_embedding")
+CHOICE_FIELDS = ("embedding", "text_encoder", "aed_embedding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,15 @@ def knobs() -> tuple[Knob, ...]:
     def resolved(node: dict[str, Any]) -> dict[str, Any]:
         return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
 
-    found = []
-    for part in PARTS:
-        properties = resolved(schema["properties"][part])["properties"]
-        found += [_number(f"{part}.{name}", node) for name, node in properties.items()]
+    numbers = []
+    for group in FIELD_GROUPS:
+        properties = resolved(schema["properties"][group])["properties"]
+        numbers += [_number(f"{group}.{name}", node) for name, node in properties.items()]
     return (
-        *found,
+        *numbers,
         *(
             _choice(name, resolved(schema["properties"][name]), schema["properties"][name])
-            for name in CHOICES
+            for name in CHOICE_FIELDS
         ),
     )
 
@@ -56,18 +56,18 @@ def _number(field: str, node: dict[str, Any]) -> Knob:
     limits = next((n for n in node.get("anyOf", []) if n.get("type") == "number"), node)
     return Knob(
         field,
-        *_words(field, node),
+        *_label_and_tip(field, node),
         low=limits["minimum"],
         high=limits["maximum"],
         optional="anyOf" in node,
     )
 
 
-def _choice(field: str, node: dict[str, Any], own: dict[str, Any]) -> Knob:
-    return Knob(field, *_words(field, {**node, **own}), choices=tuple(node["enum"]))
+def _choice(field: str, node: dict[str, Any], override: dict[str, Any]) -> Knob:
+    return Knob(field, *_label_and_tip(field, {**node, **override}), choices=tuple(node["enum"]))
 
 
-def _words(field: str, node: dict[str, Any]) -> tuple[str, str]:
+def _label_and_tip(field: str, node: dict[str, Any]) -> tuple[str, str]:
     """(label, tip): "α_ce, cross-entropy of …" gets the label "α_ce"."""
     tip = " ".join((node.get("description") or field).split())
     return re.split("[,:;] ", tip, maxsplit=1)[0].rstrip("."), tip

@@ -80,16 +80,23 @@ def pair(sides: tuple[int, ...], side: int) -> tuple[int, ...]:
     """A resolution and the next larger one on offer; the largest is paired with the next
     smaller.
     """
-    at = min(next((i for i, s in enumerate(sides) if s >= side), len(sides)), len(sides) - 2)
-    return sides[at : at + 2]
+    start = min(next((i for i, s in enumerate(sides) if s >= side), len(sides)), len(sides) - 2)
+    return sides[start : start + 2]
 
 
 def constants(offer: Offer) -> str:
     """What `static/setup/ladder.js` needs to know, as JSON. It gets another teacher's resolutions
     through the class picker.
     """
-    w = Weights()
-    told = {"sides": offer.sides, "full": offer.sides[-1], "small": offer.small}
+    weights = Weights()
+    resolutions = {"sides": offer.sides, "full": offer.sides[-1], "small": offer.small}
     return json.dumps(
-        {"rungs": NAMES, "presets": PRESETS, **told, "kr": w.kr, "ed": w.ed, "aed": w.aed}
+        {
+            "rungs": NAMES,
+            "presets": PRESETS,
+            **resolutions,
+            "kr": weights.kr,
+            "ed": weights.ed,
+            "aed": weights.aed,
+        }
     )

@@ -25,13 +25,13 @@ TIMES = {
     "imagenet-peek": "10 minutes",
 }
 """Recipes offered on the page, and how long they take on two CPU cores."""
-SHARES = (2 / 7, 3 / 7, 1 / 2, 4 / 7, 5 / 7, 6 / 7, 1)
+SIDE_SHARES = (2 / 7, 3 / 7, 1 / 2, 4 / 7, 5 / 7, 6 / 7, 1)
 """Resolutions offered for large inputs, as shares of the full side: 64, 96, 112 … 224."""
-SMALL = 48
+SMALL_SIDE = 48
 """Below this side, resolutions come in steps of 4 and the generator is the shallow one."""
 FEW_CLASSES = 10
 """A teacher with more classes starts with this many, its first ones."""
-CARD = (
+CARD_FIELDS = (
     "title",
     "accuracy",
     "n_test",
@@ -45,7 +45,7 @@ CARD = (
     "licence",
 )
 """What the page shows of a chosen teacher before a run."""
-LARGE_SET = 200_000
+LARGE_TRAINING_SET = 200_000
 """Above this size of the real training set, the budget is in thousandths of a percent."""
 
 
@@ -62,11 +62,15 @@ class Offer:
         """Resolutions that work for both generator and teacher, smallest first. The last is the
         teacher's own, or the closest one below.
         """
-        full, least = self.card.side, self.card.smallest or 0
-        unit = math.lcm(4 if full < SMALL else 16, plan.patch(self.card))
-        wanted = range(16, full + 1, 4) if full < SMALL else (full * share for share in SHARES)
-        found = {min(round(side / unit), full // unit) * unit for side in wanted}
-        return tuple(sorted(side for side in found if side >= max(least, unit, 16))) or (full,)
+        full, smallest = self.card.side, self.card.smallest or 0
+        unit = math.lcm(4 if full < SMALL_SIDE else 16, plan.patch(self.card))
+        candidates = (
+            range(16, full + 1, 4) if full < SMALL_SIDE else (full * share for share in SIDE_SHARES)
+        )
+        multiples = {min(round(side / unit), full // unit) * unit for side in candidates}
+        return tuple(sorted(side for side in multiples if side >= max(smallest, unit, 16))) or (
+            full,
+        )
 
     @property
     def small(self) -> int:
@@ -76,35 +80,39 @@ class Offer:
     @property
     def budget(self) -> tuple[float, float, float]:
         """(lowest, highest, step) of the budget, in percent of the real training set's pixels."""
-        return (1, 20, 0.5) if self.card.n_train < LARGE_SET else (0.001, 0.1, 0.0001)
+        return (1, 20, 0.5) if self.card.n_train < LARGE_TRAINING_SET else (0.001, 0.1, 0.0001)
 
     @property
     def recipes(self) -> tuple[str, ...]:
         """Names of the recipes made for this teacher, or else the one that suits its size."""
-        made = tuple(name for name in TIMES if recipes.get(name).teacher == self.teacher)
-        return made or ("fashion-live" if self.card.side < SMALL else "imagenet-peek",)
+        matching = tuple(name for name in TIMES if recipes.get(name).teacher == self.teacher)
+        return matching or ("fashion-live" if self.card.side < SMALL_SIDE else "imagenet-peek",)
 
     def base(self, name: str) -> Recipe:
         """The named recipe, adapted to this teacher."""
         recipe = recipes.get(name)
         if recipe.teacher == self.teacher:
             return recipe
-        chosen = None if len(self.classes) <= FEW_CLASSES else self.classes[:FEW_CLASSES]
-        side = self.sides[-1] if self.card.side < SMALL else self.small
+        selected = None if len(self.classes) <= FEW_CLASSES else self.classes[:FEW_CLASSES]
+        side = self.sides[-1] if self.card.side < SMALL_SIDE else self.small
         # a budget of as many pixels as the recipe's own, whatever the size of the training set
-        own = zoo.card(recipe.teacher)
-        pixels = recipe.budget_pixels(own.n_train, own.side) * side**2 / recipe.resolutions[0] ** 2
+        original_card = zoo.card(recipe.teacher)
+        pixels = (
+            recipe.budget_pixels(original_card.n_train, original_card.side)
+            * side**2
+            / recipe.resolutions[0] ** 2
+        )
         low, high, step = self.budget
         share = 100 * pixels / (self.card.n_train * self.card.side**2)
         ratio = min(max(round(share / step) * step, low), high) / 100
-        known = set(self.classes) <= classes.embedded().keys()
+        has_embeddings = set(self.classes) <= classes.embedded().keys()
         return recipe.replace(
             teacher=self.teacher,
-            classes=chosen,
+            classes=selected,
             resolutions=(side,),
             ratio=ratio,
             evaluate_on="auto",
-            embedding="text" if known else "center",
+            embedding="text" if has_embeddings else "center",
         )
 
     @property
@@ -114,10 +122,10 @@ class Offer:
 
     def to_json(self) -> dict[str, Any]:
         """For the page, as JSON."""
-        known = plan.public_plan(self.base(self.recipes[0]))
+        facts = plan.public_plan(self.base(self.recipes[0]))
         return {
-            "card": {k: known["teacher"][k] for k in CARD},
-            "student": known["student"],
+            "card": {k: facts["teacher"][k] for k in CARD_FIELDS},
+            "student": facts["student"],
             "classes": self.classes,
             "sides": self.sides,
             "small": self.small,

@@ -19,8 +19,8 @@ from kgen.nets import architectures
 from kgen.recipes import recipes
 from kgen.zoo import zoo
 
-TEACHER = (Path(__file__).parent / "teacher.html").read_text(encoding="utf-8")
-PLAIN: dict[str, Any] = {"container": False, "show_label": False, "interactive": True}
+TEACHER_HTML = (Path(__file__).parent / "teacher.html").read_text(encoding="utf-8")
+UNFRAMED: dict[str, Any] = {"container": False, "show_label": False, "interactive": True}
 SOURCES = {
     "noise": (
         "Noisy layer",
@@ -46,7 +46,7 @@ SOURCES = {
     ),
 }
 # Runs once; the module owns the picker's DOM. The value is {teacher, chosen}.
-PICKER = """
+CLASS_PICKER_JS = """
 const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
 import(base + '/kg/static/setup/class_picker.js?v=' + VERSION).then((picker) =>
   picker.mount(element, {
@@ -57,7 +57,7 @@ import(base + '/kg/static/setup/class_picker.js?v=' + VERSION).then((picker) =>
   }));
 """
 # Runs once; the module owns the dialog. Only the name of a teacher that was kept comes back.
-OWN = """
+TEACHER_DIALOG_JS = """
 const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
 import(base + '/kg/static/setup/teacher_dialog.js?v=' + VERSION).then((own) =>
   own.mount(element, { base, adopted: (name) => trigger('adopted', { name }) }));
@@ -70,17 +70,17 @@ def build(version: str) -> dict[str, gr.components.Component]:
 
     `version`: of the static files.
     """
-    said = form.write(recipes.get("fashion-live"))
-    offer = offers.offer(said["teacher"])
-    teacher, own = _teacher(said["teacher"], version)
+    values = form.write(recipes.get("fashion-live"))
+    offer = offers.offer(values["teacher"])
+    teacher, add_teacher = _teacher(values["teacher"], version)
     _heading(form.TITLES["name"], "time on two CPU cores")
     recipe = gr.Radio(
         _recipes(offer),
-        value=said["recipe"],
+        value=values["recipe"],
         label="Recipe",
         elem_id="kg-recipe",
         elem_classes="kg-seg",
-        **PLAIN,
+        **UNFRAMED,
     )
     _heading(
         form.TITLES["classes"],
@@ -89,9 +89,9 @@ def build(version: str) -> dict[str, gr.components.Component]:
         " ten</button>",
     )
     classes = gr.HTML(
-        value={"teacher": offer.teacher, "chosen": said["classes"]},
+        value={"teacher": offer.teacher, "chosen": values["classes"]},
         html_template="<div></div>",
-        js_on_load=PICKER.replace("VERSION", json.dumps(version)),
+        js_on_load=CLASS_PICKER_JS.replace("VERSION", json.dumps(version)),
         apply_default_css=False,
         padding=False,
         elem_id="kg-classes",
@@ -103,41 +103,41 @@ def build(version: str) -> dict[str, gr.components.Component]:
         " many images. Several resolutions take turns.",
     )
     sides = gr.CheckboxGroup(
-        _sides(offer), value=said["sides"], label="Resolution", elem_id="kg-side", **PLAIN
+        _sides(offer), value=values["sides"], label="Resolution", elem_id="kg-side", **UNFRAMED
     )
-    preset, rungs = _ladder(said["rungs"])
+    preset, rungs = _ladder(values["rungs"])
     _heading(form.TITLES["source"], "", "What is optimized to produce images.")
     source = gr.Radio(
         [(label, name) for name, (label, _) in SOURCES.items()],
-        value=said["source"],
+        value=values["source"],
         label="Image source",
         elem_id="kg-source",
         elem_classes="kg-seg",
-        **PLAIN,
+        **UNFRAMED,
     )
     _heading(form.TITLES["ratio"], '<output id="kg-budget-out"></output>', term="budget")
     low, high, step = offer.budget
     budget = gr.Slider(
         low,
         high,
-        value=said["budget"],
+        value=values["budget"],
         step=step,
         label="Budget in percent",
         elem_id="kg-budget",
         buttons=[],
-        **PLAIN,
+        **UNFRAMED,
     )
     seed = gr.Number(
-        said["seed"],
+        values["seed"],
         label="Seed",
         precision=0,
         minimum=0,
-        maximum=form.LARGEST_SEED,
+        maximum=form.MAX_SEED,
         container=False,
         interactive=True,
         elem_id="kg-seed",
     )
-    more = _more(said)
+    advanced = _advanced_fields(values)
     _tips()
     fields = {
         "teacher": teacher,
@@ -148,12 +148,12 @@ def build(version: str) -> dict[str, gr.components.Component]:
         "rungs": rungs,
         "budget": budget,
         "seed": seed,
-        **more,
+        **advanced,
     }
-    return {name: fields[name] for name in form.FIELDS} | {"preset": preset, "own": own}
+    return {name: fields[name] for name in form.FIELDS} | {"preset": preset, "own": add_teacher}
 
 
-def with_choices() -> list[Any]:
+def teacher_choice_updates() -> list[Any]:
     """Field updates after a teacher was added during another one's run: it is listed and can be
     chosen later.
     """
@@ -162,7 +162,7 @@ def with_choices() -> list[Any]:
     ]
 
 
-def shown(values: dict[str, Any]) -> list[Any]:
+def field_updates(values: dict[str, Any]) -> list[Any]:
     """The result of `form.write` as field updates, including the choices for its teacher."""
     teacher = values["teacher"] or recipes.get("fashion-live").teacher
     offer = offers.offer(teacher)
@@ -178,11 +178,11 @@ def shown(values: dict[str, Any]) -> list[Any]:
 
 
 def _recipes(offer: Offer) -> list[tuple[str, str]]:
-    own = offer.base(offer.recipes[0]) == recipes.get(offer.recipes[0])
+    is_named_recipe = offer.base(offer.recipes[0]) == recipes.get(offer.recipes[0])
     return [
         (
             n.removeprefix("fashion-").removeprefix("imagenet-")
-            + (f", {offers.TIMES[n]}" if own else ""),
+            + (f", {offers.TIMES[n]}" if is_named_recipe else ""),
             n,
         )
         for n in offer.recipes
@@ -204,29 +204,31 @@ def _teachers() -> list[tuple[str, str]]:
     ]
 
 
-def _teacher(chosen: str, version: str) -> tuple[gr.Radio, gr.HTML]:
+def _teacher(selected: str, version: str) -> tuple[gr.Radio, gr.HTML]:
     """The teacher's card, the choice of teachers below it, and the button to add another."""
     with gr.Column(elem_id="kg-teachers", min_width=0):
-        gr.HTML(html_template=TEACHER, apply_default_css=False, padding=False, elem_id="kg-teacher")
-        which = gr.Radio(
+        gr.HTML(
+            html_template=TEACHER_HTML, apply_default_css=False, padding=False, elem_id="kg-teacher"
+        )
+        choice = gr.Radio(
             _teachers(),
-            value=chosen,
+            value=selected,
             label="Teacher",
             elem_id="kg-which-teacher",
             elem_classes="kg-seg",
-            **PLAIN,
+            **UNFRAMED,
         )
-        own = gr.HTML(
+        add_teacher = gr.HTML(
             html_template=(
                 '<button type="button" class="link" aria-haspopup="dialog">Your own teacher'
                 "…</button>"
             ),
-            js_on_load=OWN.replace("VERSION", json.dumps(version)),
+            js_on_load=TEACHER_DIALOG_JS.replace("VERSION", json.dumps(version)),
             apply_default_css=False,
             padding=False,
             elem_id="kg-bring",
         )
-    return which, own
+    return choice, add_teacher
 
 
 def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
@@ -242,7 +244,7 @@ def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
         label="Method preset",
         elem_id="kg-preset",
         elem_classes="kg-seg",
-        **PLAIN,
+        **UNFRAMED,
     )
     gr.HTML(
         html_template=(
@@ -258,7 +260,7 @@ def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
         value=rungs,
         label="Method",
         elem_id="kg-ladder",
-        **PLAIN,
+        **UNFRAMED,
     )
     gr.HTML(
         html_template='<p class="small muted" id="kg-expect" role="status"></p>',
@@ -268,31 +270,31 @@ def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
     return preset, switches
 
 
-def _more(said: dict) -> dict[str, gr.components.Component]:
+def _advanced_fields(values: dict) -> dict[str, gr.components.Component]:
     """The rest of the method: weights, radii, target and class representatives, each from the
     recipe's schema.
     """
     with gr.Accordion("More", open=False, elem_id="kg-more"):
         _heading(form.TITLES["target"], "", term="target")
-        found: dict[str, gr.components.Component] = {
+        fields: dict[str, gr.components.Component] = {
             "target": gr.Radio(
                 list(form.TARGETS),
-                value=said["target"],
+                value=values["target"],
                 label="Target",
                 elem_id="kg-target",
                 elem_classes="kg-chips",
-                **PLAIN,
+                **UNFRAMED,
             )
         }
         for knob in (k for k in knobs() if k.choices):
             _heading(html.escape(knob.label), "", html.escape(knob.tip))
-            found[knob.field] = gr.Radio(
+            fields[knob.field] = gr.Radio(
                 list(knob.choices),
-                value=said[knob.field],
+                value=values[knob.field],
                 label=knob.label,
                 elem_id=_id(knob),
                 elem_classes="kg-seg",
-                **PLAIN,
+                **UNFRAMED,
             )
         _heading(
             "Weights and radii",
@@ -301,8 +303,8 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
         )
         with gr.Row(elem_id="kg-knobs"):
             for knob in (k for k in knobs() if not k.choices):
-                found[knob.field] = gr.Number(
-                    said[knob.field],
+                fields[knob.field] = gr.Number(
+                    values[knob.field],
                     label=knob.label,
                     minimum=knob.low,
                     maximum=knob.high,
@@ -319,13 +321,13 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
             "Folder of real images, with one subfolder per class, named after it. Used for"
             " evaluation only, never for training.",
         )
-        found["real_images"] = gr.Textbox(
-            said["real_images"],
+        fields["real_images"] = gr.Textbox(
+            values["real_images"],
             label="Folder of real test images",
             placeholder="the teacher's own test set, if available",
             max_length=4096,
             elem_id="kg-real",
-            **PLAIN,
+            **UNFRAMED,
         )
         _heading(
             form.TITLES["student"],
@@ -333,13 +335,13 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
             "The network that learns: one of our small ones, any timm model, or torchvision:NAME."
             " Larger networks make each step slower.",
         )
-        found["student"] = gr.Dropdown(
+        fields["student"] = gr.Dropdown(
             [*zoo.STUDENTS, *architectures.NAMES],
-            value=said["student"],
+            value=values["student"],
             label="Student",
             allow_custom_value=True,
             elem_id="kg-student",
-            **PLAIN,
+            **UNFRAMED,
         )
         _heading(
             form.TITLES["class_texts"],
@@ -348,16 +350,16 @@ def _more(said: dict) -> dict[str, gr.components.Component]:
             " write one line per class: name = text. Texts other than class names of bundled data"
             " sets need the live encoder (above).",
         )
-        found["class_texts"] = gr.Textbox(
-            said["class_texts"],
+        fields["class_texts"] = gr.Textbox(
+            values["class_texts"],
             label="Class texts",
             placeholder="Bag = backpack",
             lines=2,
             max_length=20_000,
             elem_id="kg-texts-of",
-            **PLAIN,
+            **UNFRAMED,
         )
-    return found
+    return fields
 
 
 def _id(knob: Knob) -> str:
@@ -368,13 +370,13 @@ def _tips() -> None:
     """Tips for choices, which Gradio has no place for: [id, [one per choice]]. `sidebar.js`
     attaches them.
     """
-    up_to = [
+    preset_tips = [
         ladder.BASELINE,
         *(f"All ideas up to “{rung.name}”. {rung.adds}" for rung in ladder.RUNGS),
     ]
     tips = [
         ["kg-ladder", [rung.adds for rung in ladder.RUNGS]],
-        ["kg-preset", up_to],
+        ["kg-preset", preset_tips],
         ["kg-source", [tip for _, tip in SOURCES.values()]],
         *([_id(k), [k.tip]] for k in knobs() if not k.choices),
     ]
@@ -393,10 +395,14 @@ def _heading(title: str, aside: str, tip: str = "", term: str = "") -> None:
     """A field's heading, explained by its own tip or by a glossary term. Only constant text from
     this package is passed in, so nothing needs escaping.
     """
-    said = f'data-term="{term}"' if term else f'data-tip="{tip}"'
-    head = f'<b class="term" tabindex="0" {said}>{title}</b>' if tip or term else f"<b>{title}</b>"
+    attribute = f'data-term="{term}"' if term else f'data-tip="{tip}"'
+    label = (
+        f'<b class="term" tabindex="0" {attribute}>{title}</b>'
+        if tip or term
+        else f"<b>{title}</b>"
+    )
     gr.HTML(
-        html_template=f'<div class="field-head">{head}<span>{aside}</span></div>',
+        html_template=f'<div class="field-head">{label}<span>{aside}</span></div>',
         apply_default_css=False,
         padding=False,
         elem_classes="kg-head",

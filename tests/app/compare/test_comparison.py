@@ -22,7 +22,7 @@ from app.compare.comparison_table import as_csv, table
 from app.library import listing
 from app.process import exhibits
 from app.setup import ladder
-from app.setup.differences import change, differing, kin_of, labels
+from app.setup.differences import describe_change, differing_fields, labels, replicate_key
 from app.setup.knobs import knobs
 from app.setup.switches import switches
 from kgen import events
@@ -196,22 +196,22 @@ def test_fields_are_called_as_in_the_form():
     )
     r = standin.recipe()
     new = r.replace(seed=3, **{"weights.kr": 0.0, "target.kind": "full"})
-    assert set(differing([r, new])) == {"target", "weights.kr", "seed"}
-    assert change(
+    assert set(differing_fields([r, new])) == {"target", "weights.kr", "seed"}
+    assert describe_change(
         r, r.replace(**{"weights.kr": 0.0})
-    ) == "α_kr: 0.1 → 0" and "Target: G(1, 2) → Full(1)" in change(r, new)
+    ) == "α_kr: 0.1 → 0" and "Target: G(1, 2) → Full(1)" in describe_change(r, new)
 
 
 def test_kin_differ_in_seed_and_name_only():
     r = standin.recipe()
-    assert kin_of(r, "x") == kin_of(r.replace(seed=7, name="else"), "x")
+    assert replicate_key(r, "x") == replicate_key(r.replace(seed=7, name="else"), "x")
     assert (
         len(
             {
-                kin_of(r, "x"),
-                kin_of(r, "another teacher"),
-                kin_of(r.replace(epochs=4), "x"),
-                kin_of(r.replace(**{"weights.kr": 0.0}), "x"),
+                replicate_key(r, "x"),
+                replicate_key(r, "another teacher"),
+                replicate_key(r.replace(epochs=4), "x"),
+                replicate_key(r.replace(**{"weights.kr": 0.0}), "x"),
             }
         )
         == 4
@@ -386,7 +386,7 @@ def test_a_switch_changes_what_it_says_and_keeps_seed_and_budget(name):
     for s in found:
         assert bool(s.recipe) != bool(s.refused), s
         if s.recipe:
-            assert s.words == change(r, s.recipe) != "" and s.recipe != r
+            assert s.words == describe_change(r, s.recipe) != "" and s.recipe != r
             assert (
                 s.recipe.ratio == r.ratio
                 and s.recipe.classes == r.classes
@@ -415,7 +415,7 @@ def test_flipping_twice_is_where_one_began():
         "up_first",
     ):
         there = flip(r, id)
-        assert change(r, there) and change(r, flip(there, id)) == "", id
+        assert describe_change(r, there) and describe_change(r, flip(there, id)) == "", id
 
 
 def test_what_is_not_for_a_run_is_refused_or_not_offered():
@@ -433,7 +433,9 @@ def test_what_is_not_for_a_run_is_refused_or_not_offered():
         and "position_decay" in vit
         and "position_decay" not in live
     )
-    blind = {s.id for s in switches(recipes.get("fashion-live"), maps=False, norms=False)}
+    blind = {
+        s.id for s in switches(recipes.get("fashion-live"), has_maps=False, has_batch_norm=False)
+    }
     assert not blind & {f"rung:{ladder.KEY_REGION}", "target:Full(1)", "weights.bn"}
     multi = {s.id: s for s in switches(recipes.get("fashion-ladder-5-multi"))}
     assert "Turn off multi-resolution" in multi[f"rung:{ladder.SMALLER}"].refused
@@ -556,7 +558,10 @@ def test_one_switch_flipped_runs_beside_the_first(client, folder):
     assert answer.status_code == 200, answer.text
     made = answer.json()["run"]
     old, new = open_run(folder / "a").recipe, open_run(folder / made).recipe
-    assert change(old, new) == one["words"] and (new.seed, new.ratio) == (old.seed, old.ratio)
+    assert describe_change(old, new) == one["words"] and (new.seed, new.ratio) == (
+        old.seed,
+        old.ratio,
+    )
     assert (
         made.startswith("tiny-key-region-off-")
         and "key region off" in (folder / made / "note.txt").read_text()
