@@ -21,24 +21,24 @@ from pathlib import Path
 from typing import Any
 
 from app.archive import projection, sheets
-from app.archive.run_reader import FOREIGN, HOSTILE, Missing, OpenRun
+from app.archive.run_reader import CONTENT_ERRORS, UNEXPECTED_CONTENTS, Missing, OpenRun
 from app.web.lru import ResponseCache
 from app.web.publish import encode
 from kgen.errors import KGenError
 from kgen.events import term_names
 from kgen.journal.reading import RUN_NAME, JournalError, open_run
 
-MOST_OPEN = 24
+MAX_OPEN = 24
 """Reopening a run reads all its events again. An audience may view this many at once."""
-MOST_VIEW_BYTES = 64 << 20
+MAX_VIEW_BYTES = 64 << 20
 """Most bytes of students' views kept by all open runs together."""
-MOST_BYTES = 8 << 20
+MAX_CACHE_BYTES = 8 << 20
 """Most bytes of encoded pieces: some forty iterations, made once for all viewers. Browsers cache
 what they have seen.
 """
 
 
-def without_place(error: KGenError, folder: Path) -> str:
+def without_folder(error: KGenError, folder: Path) -> str:
     """The error message without the path of the run folder on this machine."""
     return str(error).replace(f"{folder}{os.sep}", "")
 
@@ -61,7 +61,7 @@ class Archive:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._lock, self._pieces = threading.Lock(), ResponseCache(MOST_BYTES)
+        self._lock, self._responses = threading.Lock(), ResponseCache(MAX_CACHE_BYTES)
         self._open: OrderedDict[tuple[str, int, str], OpenRun] = OrderedDict()
 
     def path(self, name: str) -> Path:
@@ -84,9 +84,9 @@ class Archive:
             file.write(b"\0" * 4096)
             file.flush()
 
-    def free_name(self, wanted: str) -> str:
+    def free_name(self, label: str) -> str:
         """recipe-date-time: unique, and a valid file name on any system."""
-        slug = re.sub(r"[^a-z0-9]+", "-", wanted.lower()).strip("-")[:40] or "run"
+        slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40] or "run"
         name = f"{slug}-{time.strftime('%Y%m%d-%H%M%S')}"
         return next(
             n
@@ -97,7 +97,7 @@ class Archive:
     def names(self) -> Iterator[str]:
         """Runs in the folder, most recently written first."""
 
-        def newest(path: Path) -> float:
+        def modified(path: Path) -> float:
             try:
                 return (path / "events.jsonl").stat().st_mtime
             except OSError:
@@ -111,7 +111,7 @@ class Archive:
             ]
         except OSError:
             return
-        yield from (p.name for p in sorted(paths, key=newest, reverse=True))
+        yield from (p.name for p in sorted(paths, key=modified, reverse=True))
 
     def latest(self, name: str) -> OpenRun:
         """A run's current attempt. Raises Missing."""
@@ -122,29 +122,29 @@ class Archive:
         try:
             run = open_run(self.path(name))
             info = run.info
-            now, own = int(info.get("attempt", 1)), str(info.get("id", ""))
+            current, run_id = int(info.get("attempt", 1)), str(info.get("id", ""))
         except JournalError as error:
-            raise Missing(without_place(error, self.folder), code=error.code) from None
+            raise Missing(without_folder(error, self.folder), code=error.code) from None
         if attempt is None:
-            attempt = now
-        if attempt != now:
+            attempt = current
+        if attempt != current:
             raise Missing(
-                f"This run is at attempt {now}, so attempt {attempt} is over. Reload the page.",
+                f"This run is at attempt {current}, so attempt {attempt} is over. Reload the page.",
                 code="other-attempt",
-                attempt=now,
+                attempt=current,
             )
-        if id not in (None, own):
+        if id not in (None, run_id):
             raise Missing(
                 "This is a different run with the same name. Reload the page.",
                 code="other-run",
             )
-        key = (name, attempt, own)
+        key = (name, attempt, run_id)
         with self._lock:
-            opened = self._open.setdefault(key, OpenRun(run, attempt, own))
+            opened = self._open.setdefault(key, OpenRun(run, attempt, run_id))
             self._open.move_to_end(key)
-            while len(self._open) > MOST_OPEN or (
+            while len(self._open) > MAX_OPEN or (
                 len(self._open) > 1
-                and sum(o.view_bytes for o in self._open.values()) > MOST_VIEW_BYTES
+                and sum(o.view_bytes for o in self._open.values()) > MAX_VIEW_BYTES
             ):
                 self._open.popitem(last=False)
         return opened.refresh()
@@ -154,7 +154,7 @@ class Archive:
     ) -> tuple[bytes, bool]:
         """(encoded group, may be cached forever)."""
         run = self.open(name, attempt, id)
-        return self._piece(
+        return self._cached(
             ("group", name, attempt, iteration), id, run, lambda: self._group(run, iteration)
         )
 
@@ -162,7 +162,7 @@ class Archive:
         self, name: str, attempt: int, iteration: int, pos: int, id: str | None = None
     ) -> tuple[bytes, bool]:
         run = self.open(name, attempt, id)
-        return self._piece(
+        return self._cached(
             ("sample", name, attempt, iteration, pos),
             id,
             run,
@@ -176,7 +176,7 @@ class Archive:
         run = self.open(name, attempt, id)
         try:
             steps = run.run.batch(iteration, ("preview_steps",)).get("preview_steps", ())
-            found = run.moments().of_iteration(
+            moments = run.moments().of_iteration(
                 iteration, [*map(int, steps), run.run.recipe.generator_steps]
             )
         except IndexError:
@@ -185,10 +185,10 @@ class Archive:
                 code="unfinished",
             ) from None
         except JournalError as error:
-            raise Missing(without_place(error, self.folder), code=error.code) from None
-        except HOSTILE:
-            raise Missing(FOREIGN, code="damaged") from None
-        return encode(found), found["final"] and (id or "") == run.id
+            raise Missing(without_folder(error, self.folder), code=error.code) from None
+        except CONTENT_ERRORS:
+            raise Missing(UNEXPECTED_CONTENTS, code="damaged") from None
+        return encode(moments), moments["final"] and (id or "") == run.id
 
     def points(
         self, name: str, attempt: int, iteration: int, id: str | None = None
@@ -201,7 +201,7 @@ class Archive:
                 "This run's images have no positions yet.",
                 code="no-positions",
             )
-        return self._piece(
+        return self._cached(
             ("points", name, attempt, iteration),
             id,
             run,
@@ -213,14 +213,14 @@ class Archive:
     ) -> tuple[bytes, bool]:
         """The student's view at a test, counted from 1."""
         run = self.open(name, attempt, id)
-        return self._in_words(lambda: run.student_view(test)), (id or "") == run.id
+        return self._or_missing(lambda: run.student_view(test)), (id or "") == run.id
 
     def tiles(
         self, name: str, attempt: int, iteration: int, id: str | None = None
     ) -> tuple[bytes, bool]:
         """Every image of an iteration, on one sheet."""
         run = self.open(name, attempt, id)
-        body, _ = self._piece(
+        body, _ = self._cached(
             ("tiles", name, attempt, iteration),
             id,
             run,
@@ -237,31 +237,33 @@ class Archive:
                 "This run has no real examples.",
                 code="no-examples",
             )
-        return self._piece(
+        return self._cached(
             ("reference", name, attempt),
             id,
             run,
             lambda: sheets.reference(reference, run.layout),
         )
 
-    def _piece(
+    def _cached(
         self, key: tuple, id: str | None, run: OpenRun, make: Callable[[], dict[str, Any]]
     ) -> tuple[bytes, bool]:
         """(encoded, final): final once there is a layout, for an address with the id."""
-        whole = run.layout is not None
-        final = whole and (id or "") == run.id  # a run without an id has none in its address
+        has_layout = run.layout is not None
+        final = has_layout and (id or "") == run.id  # a run without an id has none in its address
         return (
-            self._in_words(lambda: self._pieces.get((*key, run.id, whole), lambda: encode(make()))),
+            self._or_missing(
+                lambda: self._responses.get((*key, run.id, has_layout), lambda: encode(make()))
+            ),
             final,
         )
 
-    def _in_words(self, make: Callable[[], bytes]) -> bytes:
+    def _or_missing(self, make: Callable[[], bytes]) -> bytes:
         try:
             return make()
         except JournalError as error:
-            raise Missing(without_place(error, self.folder), code=error.code) from None
-        except HOSTILE:  # a run from elsewhere may contain anything
-            raise Missing(FOREIGN, code="damaged") from None
+            raise Missing(without_folder(error, self.folder), code=error.code) from None
+        except CONTENT_ERRORS:  # a run from elsewhere may contain anything
+            raise Missing(UNEXPECTED_CONTENTS, code="damaged") from None
 
     def _group(self, run: OpenRun, iteration: int) -> dict[str, Any]:
         batch, moments = run.run.batch(iteration), run.moments()
@@ -276,16 +278,16 @@ class Archive:
 
     def _points(self, run: OpenRun, iteration: int, layout: projection.Layout) -> dict[str, Any]:
         started = run.moments().state.started
-        used = {
-            name: at
-            for at, name in enumerate(term_names(started))
+        columns = {
+            name: column
+            for column, name in enumerate(term_names(started))
             if (started.term_weight(name) if started else 0)
         }
         return sheets.points(
             run.run.batch(iteration, ("labels", "embedding", "confidence", "parts")),
             iteration,
             layout,
-            used,
+            columns,
         )
 
     def _sample(self, run: OpenRun, iteration: int, pos: int) -> dict[str, Any]:

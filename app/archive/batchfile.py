@@ -19,10 +19,10 @@ from kgen.errors import KGenError
 from kgen.events import PARTS
 from kgen.journal.reading import JournalError
 
-MOST_IMAGES, MOST_SIDE, MOST_CHANNELS = 4096, 1024, 4
-MOST_NUMBERS = 1 << 23
+MAX_IMAGES, MAX_SIDE, MAX_CHANNELS = 4096, 1024, 4
+MAX_VALUES = 1 << 23
 """Most values in an array that is read whole."""
-THUMB = 64
+THUMBNAIL_SIDE = 64
 """Larger images are scaled down to at most this side in grids."""
 
 
@@ -79,9 +79,9 @@ class BatchFile:
         try:
             self.n, self.channels, self.side, width = self._shape("images", 4, "U8")
             if not (
-                self.n <= MOST_IMAGES
-                and 1 <= self.channels <= MOST_CHANNELS
-                and 1 <= self.side == width <= MOST_SIDE
+                self.n <= MAX_IMAGES
+                and 1 <= self.channels <= MAX_CHANNELS
+                and 1 <= self.side == width <= MAX_SIDE
             ):
                 raise BatchFileError(
                     f"Iteration {iteration_name(self.iteration)} has images with an invalid shape."
@@ -104,33 +104,33 @@ class BatchFile:
         if name not in self._names:
             return None
         shape = self._shape(name, dimensions)
-        wanted = self.n if rows is None else rows
-        if wanted not in (-1, shape[0]) or int(np.prod(shape, dtype=object)) > MOST_NUMBERS:
+        expected_rows = self.n if rows is None else rows
+        if expected_rows not in (-1, shape[0]) or int(np.prod(shape, dtype=object)) > MAX_VALUES:
             raise BatchFileError(
                 f"In iteration {iteration_name(self.iteration)}, “{name}” has an invalid shape."
             )
         return self._read(lambda: self._file.get_tensor(name))
 
-    def row(self, name: str, at: int, dimensions: int) -> np.ndarray | None:
+    def row(self, name: str, pos: int, dimensions: int) -> np.ndarray | None:
         """One image's row of an array."""
         if name not in self._names:
             return None
         shape = self._shape(name, dimensions)
-        if shape[0] != self.n or int(np.prod(shape[1:], dtype=object)) > MOST_NUMBERS:
+        if shape[0] != self.n or int(np.prod(shape[1:], dtype=object)) > MAX_VALUES:
             raise BatchFileError(
                 f"In iteration {iteration_name(self.iteration)}, “{name}” has an invalid shape."
             )
-        return self._read(lambda: self._file.get_slice(name)[at : at + 1])[0]
+        return self._read(lambda: self._file.get_slice(name)[pos : pos + 1])[0]
 
-    def image(self, at: int) -> np.ndarray:
+    def image(self, pos: int) -> np.ndarray:
         """u8 [c,e,e]."""
-        return self._read(lambda: self._file.get_slice("images")[at : at + 1])[0]
+        return self._read(lambda: self._file.get_slice("images")[pos : pos + 1])[0]
 
     def columns(self, class_indices: np.ndarray, terms: tuple[str, ...] = PARTS) -> PerImage:
         """`class_indices`: of each of the run's classes among the teacher's, which the student's
         answers name. `terms`: what the columns of the loss are called.
         """
-        nothing = np.full(self.n, np.nan)
+        unknown = np.full(self.n, np.nan)
         labels, parts = self.array("labels", 1), self.array("parts", 2)
         if labels is None or labels.dtype.kind not in "iu":
             raise BatchFileError(f"Iteration {iteration_name(self.iteration)} has no labels.")
@@ -140,80 +140,87 @@ class BatchFile:
             labels,
             self.side,
             np.zeros(self.n, bool) if entered is None else entered.astype(bool),
-            nothing if p is None else shares(p),
+            unknown if p is None else rounded_shares(p),
             self._student(labels, class_indices),
             {} if parts is None else {k: significant(v) for k, v in zip(terms, parts.T)},
-            *self._judged(nothing),
+            *self._judge(unknown),
         )
 
-    def _judged(self, nothing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _judge(self, unknown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         confidence, rank = self.array("judge_confidence", 1), self.array("judge_rank", 1)
         if rank is not None and rank.dtype.kind not in "iu":
             raise BatchFileError(
                 f"In iteration {iteration_name(self.iteration)}, “judge_rank” is no count."
             )
-        return nothing if confidence is None else shares(confidence), (
-            nothing if rank is None else rank.astype(np.float64) + 1
+        return unknown if confidence is None else rounded_shares(confidence), (
+            unknown if rank is None else rank.astype(np.float64) + 1
         )
 
     def _student(self, labels: np.ndarray, class_indices: np.ndarray) -> np.ndarray:
-        top, share = self.array("student_top", 2), self.array("student_top_p", 2)
-        known = (labels >= 0) & (labels < len(class_indices))
-        found = np.full(self.n, np.nan)
-        if top is None or share is None or top.shape != share.shape or not len(class_indices):
-            return found
-        hit = (top == class_indices[np.where(known, labels, 0)][:, None]) & known[:, None]
-        there = hit.any(1)
-        found[there] = shares(share)[hit.argmax(1)[:, None] == np.arange(top.shape[1])][there]
-        return found
+        top, top_p = self.array("student_top", 2), self.array("student_top_p", 2)
+        is_valid = (labels >= 0) & (labels < len(class_indices))
+        result = np.full(self.n, np.nan)
+        if top is None or top_p is None or top.shape != top_p.shape or not len(class_indices):
+            return result
+        hit = (top == class_indices[np.where(is_valid, labels, 0)][:, None]) & is_valid[:, None]
+        matched = hit.any(1)
+        result[matched] = rounded_shares(top_p)[hit.argmax(1)[:, None] == np.arange(top.shape[1])][
+            matched
+        ]
+        return result
 
-    def frames(self, at: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
+    def frames(self, pos: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
         """How one image was made: (steps [S], u8 [S,c,e,e], the teacher's confidence at each step
         or None); None if it was not stored.
         """
-        where, steps = self.array("preview_positions", 1, -1), self.array("preview_steps", 1, -1)
+        positions, steps = (
+            self.array("preview_positions", 1, -1),
+            self.array("preview_steps", 1, -1),
+        )
         if (
-            where is None
+            positions is None
             or steps is None
             or "previews" not in self._names
-            or not (where == at).any()
+            or not (positions == pos).any()
         ):
             return None
         shape = self._shape("previews", 5, "U8")
         if (
-            shape[:2] != [len(steps), len(where)]
+            shape[:2] != [len(steps), len(positions)]
             or shape[2:] != [self.channels, self.side, self.side]
             or len(steps) > 64
         ):
             raise BatchFileError(
                 f"In iteration {iteration_name(self.iteration)}, “previews” has an invalid shape."
             )
-        i = int(np.flatnonzero(where == at)[0])
+        i = int(np.flatnonzero(positions == pos)[0])
         pixels = self._read(lambda: self._file.get_slice("previews")[:, i : i + 1])[:, 0]
-        sure = self.array("preview_confidence", 2, len(steps))
+        confidence = self.array("preview_confidence", 2, len(steps))
         return (
             steps.astype(np.int64),
             pixels,
-            None if sure is None or sure.shape[1] != len(where) else shares(sure[:, i]),
+            None
+            if confidence is None or confidence.shape[1] != len(positions)
+            else rounded_shares(confidence[:, i]),
         )
 
-    def _shape(self, name: str, dimensions: int, kind: str | None = None) -> list[int]:
+    def _shape(self, name: str, dimensions: int, dtype: str | None = None) -> list[int]:
         try:
-            piece = self._file.get_slice(name)
-            shape, found = list(piece.get_shape()), piece.get_dtype()
+            tensor = self._file.get_slice(name)
+            shape, stored_dtype = list(tensor.get_shape()), tensor.get_dtype()
         except SafetensorError:
             raise BatchFileError(
                 f"Iteration {iteration_name(self.iteration)} has no “{name}”."
             ) from None
-        if len(shape) != dimensions or kind not in (None, found):
+        if len(shape) != dimensions or dtype not in (None, stored_dtype):
             raise BatchFileError(
                 f"In iteration {iteration_name(self.iteration)}, “{name}” has an invalid shape."
             )
         return shape
 
-    def _read(self, read: Any) -> np.ndarray:
+    def _read(self, load: Any) -> np.ndarray:
         try:
-            return read()
+            return load()
         except (
             OSError,
             SafetensorError,
@@ -226,7 +233,7 @@ def iteration_name(iteration: int) -> str:
     return f"{iteration + 1:,}"
 
 
-def shares(values: np.ndarray) -> np.ndarray:
+def rounded_shares(values: np.ndarray) -> np.ndarray:
     """Probabilities with four digits; nan if not a number."""
     values = values.astype(np.float64)
     return np.where(np.isfinite(values), np.round(values, 4), np.nan)
@@ -248,7 +255,7 @@ def to_json(values: np.ndarray) -> list[float | None]:
     return [v if v == v else None for v in values.tolist()]
 
 
-def thumb_of(side: int) -> tuple[int, int]:
+def thumbnail_size(side: int) -> tuple[int, int]:
     """(by how much an image is scaled down in a grid, its side there)."""
-    by = -(-side // THUMB)
-    return by, -(-side // by)
+    factor = -(-side // THUMBNAIL_SIDE)
+    return factor, -(-side // factor)

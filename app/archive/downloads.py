@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.archive import sheets
-from app.archive.batchfile import BatchFile, BatchFileError, thumb_of
-from app.archive.samples import Album, canvas
+from app.archive.batchfile import BatchFile, BatchFileError, thumbnail_size
+from app.archive.samples import RunBatches, canvas
 from kgen.journal.bundle import Pipe
 from kgen.journal.reading import JournalError
 
-MOST_GRID, MOST_ZIP = 2_500, 20_000
+MAX_GRID, MAX_ZIP = 2_500, 20_000
 """Most images in one PNG and in one ZIP."""
-BEFORE = (
+LEADING_COLUMNS = (
     "file",
     "iteration",
     "position",
@@ -30,7 +30,7 @@ BEFORE = (
     "teacher_confidence",
     "student_confidence",
 )
-AFTER = ("judge_confidence", "judge_rank")
+TRAILING_COLUMNS = ("judge_confidence", "judge_rank")
 """Columns of the table before and after those of the loss terms."""
 
 
@@ -39,37 +39,46 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "class"
 
 
-def grid(album: Album, images: list[tuple[int, int]]) -> bytes:
+def grid(batches: RunBatches, images: list[tuple[int, int]]) -> bytes:
     """A PNG, filled row by row. Raises JournalError, BatchFileError."""
-    cell = max((thumb_of(album.columns(it).side)[1] for it in {it for it, _ in images}), default=1)
+    cell = max(
+        (
+            thumbnail_size(batches.columns(iteration).side)[1]
+            for iteration in {iteration for iteration, _ in images}
+        ),
+        default=1,
+    )
     columns = max(1, math.ceil(math.sqrt(1.5 * len(images))))
     return sheets.png_bytes(
-        sheets.picture(canvas(album, images, cell, columns, max(1, -(-len(images) // columns))))
+        sheets.picture(canvas(batches, images, cell, columns, max(1, -(-len(images) // columns))))
     )
 
 
-def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[bytes]:
+def archive(batches: RunBatches, images: list[tuple[int, int]], name: str) -> Iterator[bytes]:
     """The bytes of a ZIP, piece by piece: full-size PNGs, file by file, and losses.csv in the
     requested order.
     """
     pipe = Pipe()
     table = io.StringIO()
     writer = csv.DictWriter(
-        table, (*BEFORE, *album.terms, *AFTER), restval="", lineterminator="\r\n"
+        table,
+        (*LEADING_COLUMNS, *batches.terms, *TRAILING_COLUMNS),
+        restval="",
+        lineterminator="\r\n",
     )
     writer.writeheader()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as into:
-        for row in (_row(album, it, pos, name) for it, pos in images):
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED) as zip_file:
+        for row in (_row(batches, iteration, pos, name) for iteration, pos in images):
             writer.writerow(row)
-        into.writestr(zipfile.ZipInfo("losses.csv"), table.getvalue(), zipfile.ZIP_DEFLATED)
+        zip_file.writestr(zipfile.ZipInfo("losses.csv"), table.getvalue(), zipfile.ZIP_DEFLATED)
         yield pipe.drain()
-        for it, positions in _by_file(images).items():
+        for iteration, positions in _by_file(images).items():
             try:
-                with BatchFile(album.path, it) as opened:
+                with BatchFile(batches.path, iteration) as batch_file:
                     for pos in positions:
-                        into.writestr(
-                            zipfile.ZipInfo(_file(it, pos, name)),
-                            sheets.png_bytes(sheets.picture(opened.image(pos))),
+                        zip_file.writestr(
+                            zipfile.ZipInfo(_file_name(iteration, pos, name)),
+                            sheets.png_bytes(sheets.picture(batch_file.image(pos))),
                         )
                         yield pipe.drain()
             except (
@@ -81,25 +90,25 @@ def archive(album: Album, images: list[tuple[int, int]], name: str) -> Iterator[
 
 
 def _by_file(images: list[tuple[int, int]]) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for it, pos in sorted(images):
-        found.setdefault(it, []).append(pos)
-    return found
+    positions: dict[int, list[int]] = {}
+    for iteration, pos in sorted(images):
+        positions.setdefault(iteration, []).append(pos)
+    return positions
 
 
-def _file(iteration: int, pos: int, name: str) -> str:
+def _file_name(iteration: int, pos: int, name: str) -> str:
     return f"{iteration + 1:06d}-{pos + 1:04d}-{slug(name)}.png"
 
 
-def _row(album: Album, iteration: int, pos: int, name: str) -> dict[str, Any]:
+def _row(batches: RunBatches, iteration: int, pos: int, name: str) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "file": _file(iteration, pos, name),
+        "file": _file_name(iteration, pos, name),
         "iteration": iteration + 1,
         "position": pos + 1,
-        "class": plain(name),
+        "class": spreadsheet_safe(name),
     }
     try:
-        columns = album.columns(iteration)
+        columns = batches.columns(iteration)
     except (JournalError, BatchFileError):
         return row
     numbers = {
@@ -116,6 +125,6 @@ def _row(album: Album, iteration: int, pos: int, name: str) -> dict[str, Any]:
     )
 
 
-def plain(text: str) -> str:
+def spreadsheet_safe(text: str) -> str:
     """A text that a spreadsheet will not read as a formula; runs may come from anywhere."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

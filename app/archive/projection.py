@@ -28,8 +28,8 @@ from kgen.files import write_durably
 from kgen.paths import ASSETS, ROOT
 from kgen.zoo import zoo
 
-NEIGHBOURS = 5
-MOST_EXAMPLES = 2_000
+NEIGHBORS = 5
+MAX_EXAMPLES = 2_000
 FIT_SECONDS = 180.0
 LAYOUT = "layout.safetensors"
 
@@ -52,26 +52,26 @@ class Layout:
     images: np.ndarray | None = None
 
     @functools.cached_property
-    def z(self) -> np.ndarray:
+    def heights(self) -> np.ndarray:
         """The height of each example in three dimensions, f32 [n] in 0..1: the main direction of
         what x and y do not show.
         """
         return height(self.embedding, self.xy)
 
-    def place3(self, points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
-        """[m,d] → [m,3]: x and y as in `place`, and the height from the same neighbors."""
-        index, weight = self._neighbours(points, k)
-        xyz = np.concatenate([self.xy, self.z[:, None]], 1)
+    def project_3d(self, points: np.ndarray, k: int = NEIGHBORS) -> np.ndarray:
+        """[m,d] → [m,3]: x and y as in `project`, and the height from the same neighbors."""
+        index, weight = self._neighbors(points, k)
+        xyz = np.concatenate([self.xy, self.heights[:, None]], 1)
         return (xyz[index] * weight[:, :, None]).sum(1).astype(np.float32)
 
-    def place(self, points: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
+    def project(self, points: np.ndarray, k: int = NEIGHBORS) -> np.ndarray:
         """[m,d] → [m,2]: the mean position of the k nearest examples, weighted by 1/distance. An
         example maps to its own position.
         """
-        index, weight = self._neighbours(points, k)
+        index, weight = self._neighbors(points, k)
         return (self.xy[index] * weight[:, :, None]).sum(1).astype(np.float32)
 
-    def _neighbours(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def _neighbors(self, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         index, distance = nearest(points, self.embedding, k)
         weight = 1.0 / np.maximum(distance, 1e-6)
         exact = distance < 1e-6
@@ -85,27 +85,27 @@ def height(embedding: np.ndarray, xy: np.ndarray) -> np.ndarray:
     """
     if len(embedding) < 4:
         return np.full(len(embedding), 0.5, np.float32)
-    e = embedding.astype(np.float64) - embedding.mean(0)
-    known = np.column_stack([np.ones(len(xy)), xy])
-    rest = e - known @ np.linalg.lstsq(known, e, rcond=None)[0]
-    _, _, rows = np.linalg.svd(rest, full_matrices=False)
-    found = rest @ (rows[0] * np.sign(rows[0][np.abs(rows[0]).argmax()]))
-    return ((found - found.min()) / max(np.ptp(found), 1e-9)).astype(np.float32)
+    centered = embedding.astype(np.float64) - embedding.mean(0)
+    design = np.column_stack([np.ones(len(xy)), xy])
+    residual = centered - design @ np.linalg.lstsq(design, centered, rcond=None)[0]
+    _, _, rows = np.linalg.svd(residual, full_matrices=False)
+    component = residual @ (rows[0] * np.sign(rows[0][np.abs(rows[0]).argmax()]))
+    return ((component - component.min()) / max(np.ptp(component), 1e-9)).astype(np.float32)
 
 
-def nearest(points: np.ndarray, among: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """(index [m,k], Euclidean distance [m,k]) of the k nearest rows of `among`, nearest first."""
-    points, among = points.astype(np.float32), among.astype(np.float32)
-    k = min(k, len(among))
+def nearest(points: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """(index [m,k], Euclidean distance [m,k]) of the k nearest `candidates`, nearest first."""
+    points, candidates = points.astype(np.float32), candidates.astype(np.float32)
+    k = min(k, len(candidates))
     squared = np.maximum(
-        (points**2).sum(1)[:, None] + (among**2).sum(1)[None] - 2 * points @ among.T, 0
+        (points**2).sum(1)[:, None] + (candidates**2).sum(1)[None] - 2 * points @ candidates.T, 0
     )
-    rough = np.argpartition(squared, k - 1, axis=1)[:, :k]
+    unsorted = np.argpartition(squared, k - 1, axis=1)[:, :k]
     # recompute without cancellation of large squares, so that an example's distance to itself is
     # exactly 0
-    exact = np.sqrt(((points[:, None, :] - among[rough]) ** 2).sum(2))
+    exact = np.sqrt(((points[:, None, :] - candidates[unsorted]) ** 2).sum(2))
     order = np.argsort(exact, axis=1, kind="stable")
-    return np.take_along_axis(rough, order, 1), np.take_along_axis(exact, order, 1)
+    return np.take_along_axis(unsorted, order, 1), np.take_along_axis(exact, order, 1)
 
 
 def bundled(teacher: str) -> Path:
@@ -116,9 +116,9 @@ def bundled(teacher: str) -> Path:
 def load(path: Path, checksum: str | None = None) -> Layout | None:
     """A layout file; None if it is missing, damaged, or made for another version of the teacher."""
     try:
-        made_for = zoo.header(path).get("teacher_sha256")
+        fitted_for = zoo.header(path).get("teacher_sha256")
         arrays = load_arrays(path.read_bytes())
-        if checksum and made_for and made_for != checksum:
+        if checksum and fitted_for and fitted_for != checksum:
             return None
         return Layout(
             arrays["embedding"].astype(np.float32),
@@ -157,7 +157,7 @@ def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
     """Fit a layout to a reference file (embedding, labels, images if any), or to the synthetic
     images in a folder of batches; returns the number of examples."""
     if reference.is_dir():
-        arrays = _of_batches(reference)
+        arrays = _load_batches(reference)
     elif reference.suffix == ".npz":
         with np.load(reference) as file:
             arrays = {k: file[k] for k in file.files}
@@ -170,37 +170,37 @@ def fit_file(reference: Path, out: Path, teacher_sha256: str = "") -> int:
             code="no-embedding",
             lacking=sorted(missing),
         )
-    whole = np.flatnonzero(np.isfinite(arrays["embedding"]).all(1))[:MOST_EXAMPLES]
-    if not len(whole):
+    finite_rows = np.flatnonzero(np.isfinite(arrays["embedding"]).all(1))[:MAX_EXAMPLES]
+    if not len(finite_rows):
         raise LayoutError(
             f"{reference} has no embedding with only finite numbers.",
             code="not-finite",
         )
-    kept: dict[str, np.ndarray] = {
-        k: np.ascontiguousarray(arrays[k][whole])
+    layout: dict[str, np.ndarray] = {
+        k: np.ascontiguousarray(arrays[k][finite_rows])
         for k in ("embedding", "labels", "images")
         if k in arrays
     }
-    kept["embedding"] = kept["embedding"].astype(np.float16)
-    kept["xy"] = fit(kept["embedding"])
-    how = json.dumps({"method": "UMAP", "n_neighbors": 15, "min_dist": 0.3, "seed": 0})
-    write_durably(out, save_arrays(kept, {"teacher_sha256": teacher_sha256, "layout": how}))
-    return len(whole)
+    layout["embedding"] = layout["embedding"].astype(np.float16)
+    layout["xy"] = fit(layout["embedding"])
+    method = json.dumps({"method": "UMAP", "n_neighbors": 15, "min_dist": 0.3, "seed": 0})
+    write_durably(out, save_arrays(layout, {"teacher_sha256": teacher_sha256, "layout": method}))
+    return len(finite_rows)
 
 
-def _of_batches(folder: Path) -> dict[str, np.ndarray]:
-    """Embeddings and labels of a run's newest batches, MOST_EXAMPLES or a few more."""
-    found: list[dict[str, np.ndarray]] = []
+def _load_batches(folder: Path) -> dict[str, np.ndarray]:
+    """Embeddings and labels of a run's newest batches, MAX_EXAMPLES or a few more."""
+    batches: list[dict[str, np.ndarray]] = []
     for path in sorted(folder.glob("*.safetensors"), reverse=True):
-        found.append(load_arrays(path.read_bytes()))
-        if sum(len(batch["labels"]) for batch in found) >= MOST_EXAMPLES:
+        batches.append(load_arrays(path.read_bytes()))
+        if sum(len(batch["labels"]) for batch in batches) >= MAX_EXAMPLES:
             break
-    if not found:
+    if not batches:
         raise LayoutError(
             f"{folder} has no batches of images.",
             code="no-images",
         )
-    return {k: np.concatenate([batch[k] for batch in found]) for k in ("embedding", "labels")}
+    return {k: np.concatenate([batch[k] for batch in batches]) for k in ("embedding", "labels")}
 
 
 if sys.platform == "win32":
@@ -228,7 +228,7 @@ class Fitter:
             teacher_sha256,
             "--nice",
         ]
-        one = {
+        single_threaded = {
             name: "1"
             for name in (
                 "NUMBA_NUM_THREADS",
@@ -240,7 +240,7 @@ class Fitter:
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | one,
+            env=os.environ | single_threaded,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -287,19 +287,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command.add_argument("--checksum", default="", help="the checksum itself, instead of --teacher")
     command.add_argument("--nice", action="store_true", help="run at low priority")
-    given = parser.parse_args(arguments)
-    if given.nice and hasattr(os, "nice"):
+    args = parser.parse_args(arguments)
+    if args.nice and hasattr(os, "nice"):
         os.nice(10)
     try:
         n = fit_file(
-            given.reference,
-            given.out,
-            zoo.checksum(given.teacher) if given.teacher else given.checksum,
+            args.reference,
+            args.out,
+            zoo.checksum(args.teacher) if args.teacher else args.checksum,
         )
     except (LayoutError, zoo.ZooError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    print(f"{given.out}: {n} examples")
+    print(f"{args.out}: {n} examples")
     return 0
 
 

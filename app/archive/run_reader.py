@@ -19,11 +19,11 @@ from kgen import events
 from kgen.journal.reading import JournalError, Run
 from kgen.zoo import zoo
 
-MOST_TESTS = 500
-MOST_VIEWS = 1000
-HOSTILE = (AttributeError, KeyError, ValueError, IndexError, TypeError, OverflowError)
+MAX_TESTS = 500
+MAX_VIEWS = 1000
+CONTENT_ERRORS = (AttributeError, KeyError, ValueError, IndexError, TypeError, OverflowError)
 """What reading arrays and events may raise if they have unexpected contents."""
-FOREIGN = "A file of this run has unexpected contents."
+UNEXPECTED_CONTENTS = "A file of this run has unexpected contents."
 
 
 def layout_of(run: Run) -> Layout | None:
@@ -36,25 +36,25 @@ def layout_of(run: Run) -> Layout | None:
     return found or projection.load(run.path / projection.LAYOUT, checksum)
 
 
-def slim(test: events.Evaluated) -> events.Evaluated:
+def drop_confusion(test: events.Evaluated) -> events.Evaluated:
     """Drops what only the newest test needs, which may be thousands of numbers."""
     scores = {
-        who: score.model_copy(update={"confusion": []})
-        for who in ("student", "teacher")
-        if getattr(score := getattr(test, who), "confusion", None)
+        network: score.model_copy(update={"confusion": []})
+        for network in ("student", "teacher")
+        if getattr(score := getattr(test, network), "confusion", None)
     }
     return test.model_copy(update=scores) if scores else test
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class RunSummary:
     """A run according to its events: its start, iterations done, tests, the last event's kind."""
 
     started: events.RunStarted | None
-    done: int
+    iterations_done: int
     tests: tuple[events.Evaluated, ...]
-    last: str
-    count: int
+    last_kind: str
+    test_count: int
     """Number of all tests; `tests` are the newest."""
 
 
@@ -72,11 +72,11 @@ class OpenRun:
         self._views: list[bytes | Exception] = []
         """Encoded, one per test; an exception if it cannot be read."""
         self.view_bytes = 0
-        self._looking = threading.Lock()
+        self._views_lock = threading.Lock()
         """Held while student views are read, so that other pieces need not wait for them."""
         self._tests: list[events.Evaluated] = []
-        self._count = 0
-        self._last = ""
+        self._test_count = 0
+        self._last_kind = ""
 
     def refresh(self) -> OpenRun:
         """Look again for what may appear later: reference examples, and a layout being fitted."""
@@ -88,23 +88,27 @@ class OpenRun:
     def moments(self) -> Moments:
         """Everything known so far; reads only what is new since the last call."""
         with self._lock:
-            for restarted, new in self._tail.blocks():
+            for restarted, new_events in self._tail.blocks():
                 if restarted:
-                    self._moments, self._tests, self._count = Moments(), [], 0
-                for event in new:
+                    self._moments, self._tests, self._test_count = Moments(), [], 0
+                for event in new_events:
                     self._moments.add(event)
-                    self._last = event.kind
+                    self._last_kind = event.kind
                     if isinstance(event, events.Evaluated):
-                        self._tests = [*map(slim, self._tests[-MOST_TESTS:]), event]
-                        self._count += 1
+                        self._tests = [*map(drop_confusion, self._tests[-MAX_TESTS:]), event]
+                        self._test_count += 1
             return self._moments
 
-    def story(self) -> Story:
+    def summary(self) -> RunSummary:
         """What the events say so far. Raises JournalError."""
         state = self.moments().state
         with self._lock:
-            return Story(
-                state.started, state.iterations_done, tuple(self._tests), self._last, self._count
+            return RunSummary(
+                state.started,
+                state.iterations_done,
+                tuple(self._tests),
+                self._last_kind,
+                self._test_count,
             )
 
     def student_view(self, test: int) -> bytes:
@@ -112,24 +116,24 @@ class OpenRun:
         at most once, and only when needed.
         """
         moments = self.moments()
-        files, started = moments.views[:MOST_VIEWS], moments.state.started
+        files, started = moments.views[:MAX_VIEWS], moments.state.started
         if started is None or not 0 < test <= len(files):
             raise Missing(
                 f"This run has the student's view for {len(files)} tests; there is no test {test}.",
                 code="unknown-test",
             )
-        with self._looking:
+        with self._views_lock:
             for file in files[len(self._views) : test]:
                 try:
-                    seen = self._space.add(self.run.array_file(file), started.radii)
-                    view = encode(seen | {"test": len(self._views) + 1})
+                    positions = self._space.add(self.run.array_file(file), started.radii)
+                    view = encode(positions | {"test": len(self._views) + 1})
                     self._views.append(view)
                     self.view_bytes += len(view)
                 except JournalError as error:
                     self._views.append(error)
-                except HOSTILE:  # a run from elsewhere may contain anything
-                    self._views.append(Missing(FOREIGN, code="damaged"))
-            found = self._views[test - 1]
-        if isinstance(found, Exception):
-            raise found
-        return found
+                except CONTENT_ERRORS:  # a run from elsewhere may contain anything
+                    self._views.append(Missing(UNEXPECTED_CONTENTS, code="damaged"))
+            stored = self._views[test - 1]
+        if isinstance(stored, Exception):
+            raise stored
+        return stored

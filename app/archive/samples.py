@@ -21,82 +21,86 @@ from typing import Any
 import numpy as np
 
 from app.archive import sheets
-from app.archive.batchfile import BatchFile, BatchFileError, PerImage, thumb_of, to_json
+from app.archive.batchfile import BatchFile, BatchFileError, PerImage, thumbnail_size, to_json
 from kgen.events import PARTS
 from kgen.journal.reading import JournalError
 
-TILES = 256
+TARGET_IMAGES = 256
 """Approximate number of a class's images in a piece."""
-MOST_ITERATIONS, MOST_TILES = 128, 4096
+MAX_ITERATIONS, MAX_IMAGES = 128, 4096
 """Most iterations and images in a piece."""
-KEPT_BYTES = 64 << 20
+MAX_CACHE_BYTES = 64 << 20
 """Most bytes of columns to keep."""
 MEAN_SIDE = 112
-MOST_SIDES = 8
-OTHERS = ("p", "s", "judge", "rank", "side", "pool")
+MAX_SIDES = 8
+IMAGE_PROPERTIES = ("p", "s", "judge", "rank", "side", "pool")
 """What images can be sorted and filtered by, besides iteration and loss terms."""
-CONDITION = re.compile(
+FILTER_PATTERN = re.compile(
     r"([a-z][a-z0-9]{0,11}):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?):(-?[0-9.]{0,16}(?:e-?[0-9]{1,2})?)"
 )
-MOST_CONDITIONS = 12
+MAX_FILTERS = 12
 
 
-def span(batch: int, classes: int) -> int:
+def chunk_iterations(batch: int, classes: int) -> int:
     """Iterations in a piece."""
-    return max(1, min(MOST_ITERATIONS, TILES * max(1, classes) // max(1, batch)))
+    return max(1, min(MAX_ITERATIONS, TARGET_IMAGES * max(1, classes) // max(1, batch)))
 
 
-class Index:
+class ColumnCache:
     """Columns of finished iterations, of any run. Safe from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[Any, int], PerImage] = OrderedDict()
-        self._bytes = 0
+        self._entries: OrderedDict[tuple[Any, int], PerImage] = OrderedDict()
+        self._size = 0
 
     def columns(
-        self, key: Any, opened: BatchFile, class_indices: np.ndarray, terms: tuple[str, ...] = PARTS
+        self,
+        key: Any,
+        batch_file: BatchFile,
+        class_indices: np.ndarray,
+        terms: tuple[str, ...] = PARTS,
     ) -> PerImage:
         """`key`: the attempt of a run to which the file belongs."""
-        at = (key, opened.iteration)
+        cache_key = (key, batch_file.iteration)
         with self._lock:
-            if at in self._held:
-                self._held.move_to_end(at)
-                return self._held[at]
-        found = opened.columns(class_indices, terms)
+            if cache_key in self._entries:
+                self._entries.move_to_end(cache_key)
+                return self._entries[cache_key]
+        columns = batch_file.columns(class_indices, terms)
         with self._lock:
-            if at not in self._held:
-                self._held[at] = found
-                self._bytes += found.nbytes
-            while self._bytes > KEPT_BYTES and len(self._held) > 1:
-                self._bytes -= self._held.popitem(last=False)[1].nbytes
-        return found
+            if cache_key not in self._entries:
+                self._entries[cache_key] = columns
+                self._size += columns.nbytes
+            while self._size > MAX_CACHE_BYTES and len(self._entries) > 1:
+                self._size -= self._entries.popitem(last=False)[1].nbytes
+        return columns
 
-    def kept(self, key: Any, iteration: int) -> PerImage | None:
+    def get(self, key: Any, iteration: int) -> PerImage | None:
         with self._lock:
-            return self._held.get((key, iteration))
+            return self._entries.get((key, iteration))
 
 
 @dataclass(frozen=True, slots=True)
-class Album:
+class RunBatches:
     """The batches of one attempt of a run, up to some iteration."""
 
     path: Path
     key: Any
-    index: Index
+    cache: ColumnCache
     class_indices: np.ndarray
     terms: tuple[str, ...] = PARTS
     """The generator's loss terms, in the order of the files' columns."""
 
     def columns(self, iteration: int) -> PerImage:
         """Raises JournalError, BatchFileError."""
-        kept = self.index.kept(self.key, iteration)
-        if kept is None:
-            with BatchFile(self.path, iteration) as opened:
-                kept = self.index.columns(self.key, opened, self.class_indices, self.terms)
-        return kept
+        columns = self.cache.get(self.key, iteration)
+        if columns is None:
+            with BatchFile(self.path, iteration) as batch_file:
+                columns = self.cache.columns(self.key, batch_file, self.class_indices, self.terms)
+        return columns
 
-    def places(
+    def class_positions(
         self, c: int, first: int, end: int
     ) -> tuple[list[tuple[int, np.ndarray, PerImage]], list[int]]:
         """([(iteration, positions of the class's images, columns)], unreadable iterations)."""
@@ -107,97 +111,115 @@ class Album:
             except (JournalError, BatchFileError):
                 lost.append(iteration)
                 continue
-            at = np.flatnonzero(columns.labels == c)[: MOST_TILES - count]
-            count += len(at)
-            if len(at):
-                found.append((iteration, at, columns))
+            positions = np.flatnonzero(columns.labels == c)[: MAX_IMAGES - count]
+            count += len(positions)
+            if len(positions):
+                found.append((iteration, positions, columns))
         return found, lost
 
 
-def piece(album: Album, c: int, first: int, end: int) -> dict[str, Any]:
+def class_samples(batches: RunBatches, c: int, first: int, end: int) -> dict[str, Any]:
     """A class's columns and mean images in iterations first … end − 1."""
-    found, lost = album.places(c, first, end)
-    out: dict[str, Any] = {"first": first, "end": end, "lost": lost}
-    out["it"] = [iteration for iteration, at, _ in found for _ in at]
-    out["pos"] = [int(i) for _, at, _ in found for i in at]
-    out["side"] = [columns.side for _, at, columns in found for _ in at]
-    out["pool"] = [int(v) for _, at, columns in found for v in columns.entered[at]]
+    found, lost = batches.class_positions(c, first, end)
+    data: dict[str, Any] = {"first": first, "end": end, "lost": lost}
+    data["it"] = [iteration for iteration, positions, _ in found for _ in positions]
+    data["pos"] = [int(i) for _, positions, _ in found for i in positions]
+    data["side"] = [columns.side for _, positions, columns in found for _ in positions]
+    data["pool"] = [int(v) for _, positions, columns in found for v in columns.entered[positions]]
     for name in ("p", "s"):
-        out[name] = [v for _, at, columns in found for v in to_json(getattr(columns, name)[at])]
+        data[name] = [
+            v for _, positions, columns in found for v in to_json(getattr(columns, name)[positions])
+        ]
     for name in ("judge", "rank"):
         if any(np.isfinite(getattr(columns, name)).any() for *_, columns in found):
-            out[name] = [v for _, at, columns in found for v in to_json(getattr(columns, name)[at])]
-    for name in album.terms:
-        if any(name in columns.parts for *_, columns in found):
-            out[name] = [
+            data[name] = [
                 v
-                for _, at, columns in found
+                for _, positions, columns in found
+                for v in to_json(getattr(columns, name)[positions])
+            ]
+    for name in batches.terms:
+        if any(name in columns.parts for *_, columns in found):
+            data[name] = [
+                v
+                for _, positions, columns in found
                 for v in (
-                    to_json(columns.parts[name][at]) if name in columns.parts else [None] * len(at)
+                    to_json(columns.parts[name][positions])
+                    if name in columns.parts
+                    else [None] * len(positions)
                 )
             ]
-    cell, columns, rows = frame(found)
-    return out | {"cell": cell, "columns": columns, "rows": rows, "means": _means(album, found)}
+    cell, columns, rows = sheet_layout(found)
+    return data | {"cell": cell, "columns": columns, "rows": rows, "means": _means(batches, found)}
 
 
-def frame(found: list[tuple[int, np.ndarray, PerImage]]) -> tuple[int, int, int]:
+def sheet_layout(found: list[tuple[int, np.ndarray, PerImage]]) -> tuple[int, int, int]:
     """(side of a cell, cells per row, rows) of a contact sheet."""
-    count = sum(len(at) for _, at, _ in found)
+    count = sum(len(positions) for _, positions, _ in found)
     columns = max(1, math.ceil(math.sqrt(count)))
     return (
-        max((thumb_of(columns_.side)[1] for *_, columns_ in found), default=1),
+        max((thumbnail_size(batch_columns.side)[1] for *_, batch_columns in found), default=1),
         columns,
         max(1, -(-count // columns)),
     )
 
 
-def sheet(album: Album, c: int, first: int, end: int) -> bytes:
+def class_sheet(batches: RunBatches, c: int, first: int, end: int) -> bytes:
     """A PNG of the same images in the same order, each at the top left of its cell."""
-    found, _ = album.places(c, first, end)
-    cell, columns, rows = frame(found)
+    found, _ = batches.class_positions(c, first, end)
+    cell, columns, rows = sheet_layout(found)
     return sheets.png_bytes(
         sheets.picture(
-            canvas(album, [(it, int(i)) for it, at, _ in found for i in at], cell, columns, rows)
+            canvas(
+                batches,
+                [(iteration, int(i)) for iteration, positions, _ in found for i in positions],
+                cell,
+                columns,
+                rows,
+            )
         )
     )
 
 
 def canvas(
-    album: Album, images: list[tuple[int, int]], cell: int, columns: int, rows: int
+    batches: RunBatches, images: list[tuple[int, int]], cell: int, columns: int, rows: int
 ) -> np.ndarray:
     """u8 [c,rows·cell,columns·cell]: images in reading order; each file is opened once."""
     out: np.ndarray | None = None
     order = sorted(range(len(images)), key=lambda k: images[k])
-    for iteration, places in itertools.groupby(order, key=lambda k: images[k][0]):
-        with BatchFile(album.path, iteration) as opened:
-            by = thumb_of(opened.side)[0]
-            for k in places:
-                small = sheets.picture(sheets.shrunk(opened.image(images[k][1]), by))
-                small = small[None] if small.ndim == 2 else np.moveaxis(small, -1, 0)
+    for iteration, indices in itertools.groupby(order, key=lambda k: images[k][0]):
+        with BatchFile(batches.path, iteration) as batch_file:
+            factor = thumbnail_size(batch_file.side)[0]
+            for k in indices:
+                thumbnail = sheets.picture(sheets.downscale(batch_file.image(images[k][1]), factor))
+                thumbnail = (
+                    thumbnail[None] if thumbnail.ndim == 2 else np.moveaxis(thumbnail, -1, 0)
+                )
                 if out is None:
-                    out = np.zeros((len(small), rows * cell, columns * cell), np.uint8)
-                elif len(small) > len(out):
+                    out = np.zeros((len(thumbnail), rows * cell, columns * cell), np.uint8)
+                elif len(thumbnail) > len(out):
                     # gray images before color ones: no run makes these, but a file may have them
                     out = np.repeat(out, 3, 0)
                 y, x = divmod(k, columns)
-                h, w = (min(cell, n) for n in small.shape[1:])
-                out[:, y * cell : y * cell + h, x * cell : x * cell + w] = small[:, :h, :w]
+                h, w = (min(cell, n) for n in thumbnail.shape[1:])
+                out[:, y * cell : y * cell + h, x * cell : x * cell + w] = thumbnail[:, :h, :w]
     return np.zeros((1, rows * cell, columns * cell), np.uint8) if out is None else out
 
 
-def _means(album: Album, found: list[tuple[int, np.ndarray, PerImage]]) -> list[dict[str, Any]]:
+def _means(
+    batches: RunBatches, found: list[tuple[int, np.ndarray, PerImage]]
+) -> list[dict[str, Any]]:
     """The mean image at each resolution, in 1/256 of a gray level so that means of pieces can be
     combined.
     """
     sums: dict[tuple[int, int], tuple[np.ndarray, int]] = {}
-    for iteration, at, _ in found:
-        with BatchFile(album.path, iteration) as opened:
-            by = -(-opened.side // MEAN_SIDE)
-            size = (opened.side, opened.channels)
-            if size not in sums and len(sums) >= MOST_SIDES:
+    for iteration, positions, _ in found:
+        with BatchFile(batches.path, iteration) as batch_file:
+            factor = -(-batch_file.side // MEAN_SIDE)
+            size = (batch_file.side, batch_file.channels)
+            if size not in sums and len(sums) >= MAX_SIDES:
                 continue
-            for i in at:
-                image = sheets.shrunk(opened.image(int(i)), by).astype(np.float64)
+            for i in positions:
+                image = sheets.downscale(batch_file.image(int(i)), factor).astype(np.float64)
                 total, n = sums.get(size, (np.zeros_like(image), 0))
                 sums[size] = (total + image, n + 1)
     return [
@@ -215,20 +237,20 @@ def _means(album: Album, found: list[tuple[int, np.ndarray, PerImage]]) -> list[
 # --- sorted and filtered, for downloads -----------------------------------------------------------
 
 
-def conditions(text: str, terms: tuple[str, ...] = PARTS) -> list[tuple[str, float, float]]:
+def parse_filters(text: str, terms: tuple[str, ...] = PARTS) -> list[tuple[str, float, float]]:
     """ "kr:0.5:2,p::0.9" → [(name, low, high)]; an open end is infinite. Raises BatchFileError."""
-    found = []
+    filters = []
     for part in text.split(",") if text else []:
-        condition = _condition(part)
-        _check_known(condition[0], terms)
-        found.append(condition)
-    if len(found) > MOST_CONDITIONS:
-        raise BatchFileError(f"Use at most {MOST_CONDITIONS} image filters at once.")
-    return found
+        parsed = _parse_filter(part)
+        _check_known(parsed[0], terms)
+        filters.append(parsed)
+    if len(filters) > MAX_FILTERS:
+        raise BatchFileError(f"Use at most {MAX_FILTERS} image filters at once.")
+    return filters
 
 
-def _condition(text: str) -> tuple[str, float, float]:
-    if match := CONDITION.fullmatch(text):
+def _parse_filter(text: str) -> tuple[str, float, float]:
+    if match := FILTER_PATTERN.fullmatch(text):
         try:
             return match[1], float(match[2] or "-inf"), float(match[3] or "inf")
         except ValueError:
@@ -236,7 +258,7 @@ def _condition(text: str) -> tuple[str, float, float]:
     raise BatchFileError("Invalid image filter: expected NAME:LOW:HIGH, separated by commas.")
 
 
-def ordering(text: str, terms: tuple[str, ...] = PARTS) -> tuple[str, bool]:
+def parse_sort(text: str, terms: tuple[str, ...] = PARTS) -> tuple[str, bool]:
     """ "-kr" → ("kr", True): highest first. Raises BatchFileError."""
     name = text.removeprefix("-")
     _check_known(name, terms)
@@ -244,47 +266,59 @@ def ordering(text: str, terms: tuple[str, ...] = PARTS) -> tuple[str, bool]:
 
 
 def _check_known(name: str, terms: tuple[str, ...]) -> None:
-    known = ("it", *terms, *OTHERS)
+    known = ("it", *terms, *IMAGE_PROPERTIES)
     if name not in known:
         raise BatchFileError(f"Unknown image property. Choose one of {', '.join(known)}.")
 
 
-def chosen(
-    album: Album,
+def select_images(
+    batches: RunBatches,
     c: int,
     end: int,
-    where: list[tuple[str, float, float]],
+    filters: list[tuple[str, float, float]],
     sort: tuple[str, bool],
-    most: int,
+    limit: int,
 ) -> tuple[list[tuple[int, int]], int]:
-    """([(iteration, position)] of the first `most`, total number). Unknown values match no filter
+    """([(iteration, position)] of the first `limit`, total number). Unknown values match no filter
     and are sorted last.
     """
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for iteration in range(end):
         try:
-            columns = album.columns(iteration)
+            columns = batches.columns(iteration)
         except (JournalError, BatchFileError):
             continue
-        at = np.flatnonzero(columns.labels == c)
-        for name, low, high in where:
-            values = _values(columns, name, iteration, at)
-            at = at[(values >= low) & (values <= high)]
-        found.append((np.full(len(at), iteration), at, _values(columns, sort[0], iteration, at)))
+        positions = np.flatnonzero(columns.labels == c)
+        for name, low, high in filters:
+            values = _values(columns, name, iteration, positions)
+            positions = positions[(values >= low) & (values <= high)]
+        found.append(
+            (
+                np.full(len(positions), iteration),
+                positions,
+                _values(columns, sort[0], iteration, positions),
+            )
+        )
     if not found:
         return [], 0
-    its, positions, keys = (np.concatenate(x) for x in zip(*found))
+    iterations, all_positions, sort_keys = (np.concatenate(x) for x in zip(*found))
     order = np.lexsort(
-        (positions, its, np.where(np.isnan(keys), np.inf, -keys if sort[1] else keys))
+        (
+            all_positions,
+            iterations,
+            np.where(np.isnan(sort_keys), np.inf, -sort_keys if sort[1] else sort_keys),
+        )
     )
-    return [(int(its[k]), int(positions[k])) for k in order[:most]], len(order)
+    return [(int(iterations[k]), int(all_positions[k])) for k in order[:limit]], len(order)
 
 
-def _values(columns: PerImage, name: str, iteration: int, at: np.ndarray) -> np.ndarray:
+def _values(columns: PerImage, name: str, iteration: int, positions: np.ndarray) -> np.ndarray:
     if name in ("it", "side"):
-        return np.full(len(at), float(iteration if name == "it" else columns.side))
+        return np.full(len(positions), float(iteration if name == "it" else columns.side))
     if name == "pool":
-        return columns.entered[at].astype(np.float64)
+        return columns.entered[positions].astype(np.float64)
     if name in ("p", "s", "judge", "rank"):
-        return getattr(columns, name)[at]
-    return columns.parts[name][at] if name in columns.parts else np.full(len(at), np.nan)
+        return getattr(columns, name)[positions]
+    return (
+        columns.parts[name][positions] if name in columns.parts else np.full(len(positions), np.nan)
+    )

@@ -21,9 +21,9 @@ from kgen.events import PARTS
 COLUMNS = 5
 """Tiles shown per class."""
 REFERENCE_COLUMNS = 20
-TILES_BYTES = 1_000_000
+MAX_TILES_BYTES = 1_000_000
 """Target size of a sheet with all images of a batch, as far as scaling allows."""
-SMALLEST, MOST_SMALL = 48, 2
+MIN_SIDE, MAX_EXCESS = 48, 2
 """Smallest side to which images in progress are scaled down, and how far over the limit they may
 then be in total (a factor).
 """
@@ -55,10 +55,10 @@ def sheet(
     images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int]
 ) -> str:
     """A sheet of tiles as a data URI."""
-    return png(tiled(images, rows, columns, shape))
+    return png(tile(images, rows, columns, shape))
 
 
-def tiled(
+def tile(
     images: np.ndarray, rows: Sequence[int], columns: Sequence[int], shape: tuple[int, int]
 ) -> np.ndarray:
     """Tiles [n,c,e,e] at their rows and columns on a sheet of shape (rows, columns), as a picture;
@@ -76,14 +76,14 @@ def maps(batch: Arrays) -> np.ndarray:
     return batch["cam"] if "cam" in batch else np.zeros((len(batch["images"]), 0, 0), np.float16)
 
 
-def tiles_of(labels: np.ndarray, classes: int, most: int = COLUMNS) -> list[tuple[int, int, int]]:
+def tiles_of(labels: np.ndarray, classes: int, limit: int = COLUMNS) -> list[tuple[int, int, int]]:
     """(position in the batch, class, column): the first few images of each class, class by
     class.
     """
     return [
         (int(pos), c, column)
         for c in range(classes)
-        for column, pos in enumerate(np.flatnonzero(labels == c)[:most])
+        for column, pos in enumerate(np.flatnonzero(labels == c)[:limit])
     ]
 
 
@@ -95,8 +95,8 @@ def group(
     before: int,
     after: int,
     layout: Layout | None = None,
-    history: bool = True,
-    most_bytes: int | None = None,
+    include_frames: bool = True,
+    max_bytes: int | None = None,
 ) -> dict[str, Any]:
     """The tiles of a batch to show, with their maps and, on request, the frames from their making.
 
@@ -106,34 +106,37 @@ def group(
             ones.
     """
     images, labels = batch["images"], batch["labels"]
-    present = np.unique(labels[labels < classes]).tolist()
-    each = int(np.prod(images.shape[1:])) * len(present)
-    most, shrink = COLUMNS, 1
-    if most_bytes is not None:
-        most = int(np.clip(most_bytes // max(1, each), 1, COLUMNS))
-        shrink = shrinking(images.shape[-1], each * most / most_bytes)
-    tiles = tiles_of(labels, classes, most)
-    if most_bytes is not None and shrink > 1:
-        tiles = tiles[: max(1, MOST_SMALL * most_bytes // (each // len(present) // shrink**2))]
-    at = np.array([t[0] for t in tiles], int)
+    present_classes = np.unique(labels[labels < classes]).tolist()
+    column_bytes = int(np.prod(images.shape[1:])) * len(present_classes)
+    per_class, factor = COLUMNS, 1
+    if max_bytes is not None:
+        per_class = int(np.clip(max_bytes // max(1, column_bytes), 1, COLUMNS))
+        factor = shrink_factor(images.shape[-1], column_bytes * per_class / max_bytes)
+    tiles = tiles_of(labels, classes, per_class)
+    if max_bytes is not None and factor > 1:
+        tiles = tiles[
+            : max(1, MAX_EXCESS * max_bytes // (column_bytes // len(present_classes) // factor**2))
+        ]
+    positions = np.array([t[0] for t in tiles], int)
     # classes without images in the batch take no room: of a thousand classes, that is most
-    place = {c: row for row, c in enumerate(dict.fromkeys(t[1] for t in tiles))}
-    rows, columns = [place[t[1]] for t in tiles], [t[2] for t in tiles]
-    width, height = max(columns, default=0) + 1, max(1, len(place))
-    odd: list[str] = []
-    sure = _finite(batch["confidence"][at], "the teacher's confidence", odd)
-    cam = _finite(maps(batch)[at], "the class activation maps", odd)
-    out = {
+    row_of = {c: row for row, c in enumerate(dict.fromkeys(t[1] for t in tiles))}
+    rows, columns = [row_of[t[1]] for t in tiles], [t[2] for t in tiles]
+    width, height = max(columns, default=0) + 1, max(1, len(row_of))
+    warnings: list[str] = []
+    confidence = _finite(batch["confidence"][positions], "the teacher's confidence", warnings)
+    cam = _finite(maps(batch)[positions], "the class activation maps", warnings)
+    data = {
         "iteration": iteration,
         "side": int(images.shape[-1]),
         "channels": int(images.shape[1]),
         "map": list(cam.shape[1:]),
         "tiles": [
-            {"pos": pos, "c": c, "p": round(float(p), 4)} for (pos, c, _), p in zip(tiles, sure)
+            {"pos": pos, "c": c, "p": round(float(p), 4)}
+            for (pos, c, _), p in zip(tiles, confidence)
         ],
         "columns": width,
         "rows": height,
-        "sheet": sheet(shrunk(images[at], shrink), rows, columns, (height, width)),
+        "sheet": sheet(downscale(images[positions], factor), rows, columns, (height, width)),
         "cam": (
             base64.b64encode(
                 np.clip(np.rint(cam * 100), -32768, 32767).astype("<i2").tobytes()
@@ -143,32 +146,32 @@ def group(
         "images_after": after,
     }
     if layout is not None:
-        out |= _places(layout, batch["embedding"][at], odd)
-    if history and "previews" in batch:
-        out["frames"] = _frames(batch, at, rows, columns, (height, width))
-    if odd:
-        out["warning"] = " ".join(odd)
-    return out
+        data |= _coordinates(layout, batch["embedding"][positions], warnings)
+    if include_frames and "previews" in batch:
+        data["frames"] = _frames(batch, positions, rows, columns, (height, width))
+    if warnings:
+        data["warning"] = " ".join(warnings)
+    return data
 
 
-def shrinking(side: int, excess: float) -> int:
+def shrink_factor(side: int, excess: float) -> int:
     """The integer to divide a side by for `excess` times fewer pixels, keeping a side of at least
-    SMALLEST.
+    MIN_SIDE.
     """
-    wanted = int(np.ceil(np.sqrt(max(1.0, excess))))
+    needed = int(np.ceil(np.sqrt(max(1.0, excess))))
     return max(
-        (n for n in range(1, wanted + 1) if side % n == 0 and side // n >= SMALLEST), default=1
+        (n for n in range(1, needed + 1) if side % n == 0 and side // n >= MIN_SIDE), default=1
     )
 
 
-def shrunk(images: np.ndarray, by: int) -> np.ndarray:
+def downscale(images: np.ndarray, factor: int) -> np.ndarray:
     """u8 […,h,w] → […,⌈h/by⌉,⌈w/by⌉], means of square blocks, padded at the far edges."""
-    if by == 1:
+    if factor == 1:
         return images
     *n, h, w = images.shape
-    padded = np.pad(images, [(0, 0) for _ in n] + [(0, -h % by), (0, -w % by)], mode="edge")
+    padded = np.pad(images, [(0, 0) for _ in n] + [(0, -h % factor), (0, -w % factor)], mode="edge")
     return (
-        padded.reshape(*n, padded.shape[-2] // by, by, -1, by)
+        padded.reshape(*n, padded.shape[-2] // factor, factor, -1, factor)
         .mean((-3, -1))
         .round()
         .astype(np.uint8)
@@ -176,20 +179,24 @@ def shrunk(images: np.ndarray, by: int) -> np.ndarray:
 
 
 def _frames(
-    batch: Arrays, at: np.ndarray, rows: list[int], columns: list[int], shape: tuple[int, int]
+    batch: Arrays,
+    positions: np.ndarray,
+    rows: list[int],
+    columns: list[int],
+    shape: tuple[int, int],
 ) -> list[dict[str, Any]]:
     """One sheet per stored step, with tiles in the same cells as on the group's sheet."""
     index = {int(pos): i for i, pos in enumerate(batch["preview_positions"])}
-    there = [
+    stored = [
         (index[int(pos)], row, column)
-        for pos, row, column in zip(at, rows, columns)
+        for pos, row, column in zip(positions, rows, columns)
         if int(pos) in index
     ]
-    if not there:
+    if not stored:
         return []
-    which, r, c = (list(x) for x in zip(*there))
+    frame_indices, tile_rows, tile_columns = (list(x) for x in zip(*stored))
     return [
-        {"step": int(step), "sheet": sheet(frame[which], r, c, shape)}
+        {"step": int(step), "sheet": sheet(frame[frame_indices], tile_rows, tile_columns, shape)}
         for step, frame in zip(batch["preview_steps"], batch["previews"])
     ]
 
@@ -200,14 +207,14 @@ def points(
     """Every image of a batch as a row: its class, position, the teacher's confidence, and loss
     terms. `columns`: term → its column in the file.
     """
-    odd: list[str] = []
-    parts = _finite(batch["parts"], "the loss parts", odd)
+    warnings: list[str] = []
+    parts = _finite(batch["parts"], "the loss parts", warnings)
     return {
         "iteration": iteration,
         "c": batch["labels"].tolist(),
-        **_places(layout, batch["embedding"], odd),
-        "p": _rounded(_finite(batch["confidence"], "", odd)),
-        **{name: _rounded(parts[:, at]) for name, at in columns.items()},
+        **_coordinates(layout, batch["embedding"], warnings),
+        "p": _rounded(_finite(batch["confidence"], "", warnings)),
+        **{name: _rounded(parts[:, column]) for name, column in columns.items()},
     }
 
 
@@ -216,16 +223,16 @@ def tiles(batch: Arrays, iteration: int) -> dict[str, Any]:
     down.
     """
     images = batch["images"]
-    small = shrunk(images, shrinking(images.shape[-1], images.nbytes / TILES_BYTES))
+    small = downscale(images, shrink_factor(images.shape[-1], images.nbytes / MAX_TILES_BYTES))
     n, columns = len(small), min(len(small), REFERENCE_COLUMNS)
-    places, rows = [divmod(i, columns) for i in range(n)], -(-n // columns)
+    cells, rows = [divmod(i, columns) for i in range(n)], -(-n // columns)
     return {
         "iteration": iteration,
         "side": int(images.shape[-1]),
         "columns": columns,
         "rows": rows,
         "c": batch["labels"].tolist(),
-        "sheet": sheet(small, [r for r, _ in places], [c for _, c in places], (rows, columns)),
+        "sheet": sheet(small, [r for r, _ in cells], [c for _, c in cells], (rows, columns)),
     }
 
 
@@ -243,35 +250,37 @@ def sample(
     """
     if not 0 <= pos < len(batch["images"]):
         raise IndexError(pos)
-    odd: list[str] = []
-    parts = _finite(batch["parts"][pos], "the loss parts", odd)
-    out = {
+    warnings: list[str] = []
+    parts = _finite(batch["parts"][pos], "the loss parts", warnings)
+    data = {
         "iteration": iteration,
         "pos": pos,
         "c": int(batch["labels"][pos]),
-        "p": round(float(_finite(batch["confidence"][pos], "the teacher's confidence", odd)), 4),
+        "p": round(
+            float(_finite(batch["confidence"][pos], "the teacher's confidence", warnings)), 4
+        ),
         "image": png(picture(batch["images"][pos])),
-        "cam": _rounded(_finite(maps(batch)[pos], "the class activation map", odd)),
+        "cam": _rounded(_finite(maps(batch)[pos], "the class activation map", warnings)),
         "map": list(maps(batch).shape[1:]),
         "parts": dict(zip(terms, _rounded(parts))),
         "entered": bool(batch["entered"][pos]),
-        "teacher_top": _top(batch, "teacher", pos, odd),
-        "student_top": _top(batch, "student", pos, odd),
+        "teacher_top": _top(batch, "teacher", pos, warnings),
+        "student_top": _top(batch, "student", pos, warnings),
     }
     embedding = batch["embedding"][pos : pos + 1]
     if layout is not None:
-        out |= {k: v[0] for k, v in _places(layout, embedding, odd).items()}
+        data |= {k: v[0] for k, v in _coordinates(layout, embedding, warnings).items()}
     if reference is not None and len(reference["labels"]):
         index, distance = nearest(
-            _finite(embedding, "the embedding", odd), reference["embedding"], 3
+            _finite(embedding, "the embedding", warnings), reference["embedding"], 3
         )
-        out["nearest"] = [
+        data["nearest"] = [
             {"i": int(i), "c": int(reference["labels"][i]), "d": round(float(d), 4)}
             for i, d in zip(index[0], distance[0])
         ]
-    if odd:
-        out["warning"] = " ".join(dict.fromkeys(odd))
-    return out
+    if warnings:
+        data["warning"] = " ".join(dict.fromkeys(warnings))
+    return data
 
 
 def reference(arrays: Arrays, layout: Layout | None) -> dict[str, Any]:
@@ -281,43 +290,45 @@ def reference(arrays: Arrays, layout: Layout | None) -> dict[str, Any]:
     labels = arrays["labels"]
     n, columns = len(labels), REFERENCE_COLUMNS
     images = arrays.get("images", np.full((n, 1, 8, 8), 128, np.uint8))
-    places = [divmod(i, columns) for i in range(n)]
-    out = {
+    cells = [divmod(i, columns) for i in range(n)]
+    data = {
         "n": n,
         "side": int(images.shape[-1]),
         "channels": int(images.shape[1]),
         "columns": columns,
         "sheet": sheet(
             images,
-            [p[0] for p in places],
-            [p[1] for p in places],
+            [p[0] for p in cells],
+            [p[1] for p in cells],
             (max(1, -(-n // columns)), columns),
         ),
         "c": labels.tolist(),
         "pixels": "images" in arrays,
     }
-    return out | (_places(layout, arrays["embedding"], []) if layout is not None else {})
+    return data | (_coordinates(layout, arrays["embedding"], []) if layout is not None else {})
 
 
-def _places(layout: Layout, embedding: np.ndarray, odd: list[str]) -> dict[str, list[float]]:
-    xyz = layout.place3(_finite(embedding, "the embedding", odd))
+def _coordinates(
+    layout: Layout, embedding: np.ndarray, warnings: list[str]
+) -> dict[str, list[float]]:
+    xyz = layout.project_3d(_finite(embedding, "the embedding", warnings))
     return {name: _rounded(xyz[:, i]) for i, name in enumerate("xyz")}
 
 
-def _top(batch: Arrays, who: str, pos: int, odd: list[str]) -> list[list]:
-    shares = _finite(batch[f"{who}_top_p"][pos], f"the {who}'s probabilities", odd)
-    return [[int(c), round(float(p), 4)] for c, p in zip(batch[f"{who}_top"][pos], shares)]
+def _top(batch: Arrays, network: str, pos: int, warnings: list[str]) -> list[list]:
+    shares = _finite(batch[f"{network}_top_p"][pos], f"the {network}'s probabilities", warnings)
+    return [[int(c), round(float(p), 4)] for c, p in zip(batch[f"{network}_top"][pos], shares)]
 
 
 def _rounded(values: np.ndarray) -> list:
     return np.round(values.astype(np.float64), 4).tolist()
 
 
-def _finite(values: np.ndarray, what: str, odd: list[str]) -> np.ndarray:
-    """The values as f32; non-finite ones become 0 and are reported in `odd`."""
+def _finite(values: np.ndarray, label: str, warnings: list[str]) -> np.ndarray:
+    """The values as f32; non-finite ones become 0 and are reported in `warnings`."""
     values = np.asarray(values, np.float32)
-    wrong = int((~np.isfinite(values)).sum())
-    if wrong:
-        odd.append(f"Values of {what} that were not numbers, shown as 0: {wrong:,}.")
+    invalid = int((~np.isfinite(values)).sum())
+    if invalid:
+        warnings.append(f"Values of {label} that were not numbers, shown as 0: {invalid:,}.")
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     return values

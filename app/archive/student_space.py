@@ -16,31 +16,32 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 DIMENSIONS = 3
-MOST_SEEN = 0.98
+COVERAGE = 0.98
 """Share of the points that must be inside the picture."""
 
 
 def principal(
-    vectors: np.ndarray, k: int = DIMENSIONS, given: np.ndarray | None = None
+    vectors: np.ndarray, k: int = DIMENSIONS, leading: np.ndarray | None = None
 ) -> np.ndarray:
-    """[n,d] → orthonormal [d,≤k]: `given` first, then the directions of largest variance orthogonal
-    to it. Signs are fixed so that the largest component is positive."""
-    basis = np.zeros((vectors.shape[1], 0)) if given is None else given
-    centred = vectors - vectors.mean(0)
-    centred = centred - centred @ basis @ basis.T
-    _, strength, rows = np.linalg.svd(centred, full_matrices=False)
+    """[n,d] → orthonormal [d,≤k]: `leading` first, then the directions of largest variance
+    orthogonal to it. Signs are fixed so that the largest component is positive.
+    """
+    basis = np.zeros((vectors.shape[1], 0)) if leading is None else leading
+    centered = vectors - vectors.mean(0)
+    centered = centered - centered @ basis @ basis.T
+    _, singular_values, rows = np.linalg.svd(centered, full_matrices=False)
     rows = rows[: k - basis.shape[1]][
-        strength[: k - basis.shape[1]] > 1e-6 * max(1e-12, strength[0])
+        singular_values[: k - basis.shape[1]] > 1e-6 * max(1e-12, singular_values[0])
     ]
     signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(1)])
     return np.concatenate([basis, (rows * signs[:, None]).T], 1)
 
 
-def turn(points: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The orthogonal [k,k] matrix that brings `points` [n,k] closest to `like` [n,k], rotating
+def procrustes_rotation(points: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The orthogonal [k,k] matrix that brings `points` [n,k] closest to `target` [n,k], rotating
     about their means (Procrustes).
     """
-    u, _, v = np.linalg.svd((points - points.mean(0)).T @ (like - like.mean(0)))
+    u, _, v = np.linalg.svd((points - points.mean(0)).T @ (target - target.mean(0)))
     return u @ v
 
 
@@ -48,9 +49,9 @@ class StudentSpace:
     """Adds tests in order; each depends only on those before it."""
 
     def __init__(self) -> None:
-        self._half = 0.0
+        self._half_extent = 0.0
         self._basis: np.ndarray | None = None
-        self._before: tuple[dict[tuple[int, int], np.ndarray], np.ndarray] | None = None
+        self._previous: tuple[dict[tuple[int, int], np.ndarray], np.ndarray] | None = None
 
     def add(self, view: Arrays, radii: tuple[float, float] | None) -> dict[str, Any]:
         """The next test's picture: positions in 0…1 of synthetic images, real images and anchors,
@@ -67,41 +68,46 @@ class StudentSpace:
             ):  # too few classes or dimensions: completed from the first such test
                 axes = principal(anchors)
                 self._basis = (
-                    principal(np.concatenate([embedding, reference]), given=axes)
+                    principal(np.concatenate([embedding, reference]), leading=axes)
                     if axes.shape[1] < DIMENSIONS
                     else axes
                 )
-            basis, middle, kind = self._basis, anchors.mean(0), "anchors"
+            basis, center, kind = self._basis, anchors.mean(0), "anchors"
         else:
-            every = np.concatenate([embedding, reference])
-            basis, middle, kind = principal(every), every.mean(0), "principal"
-        places, real, fixed = (
-            _padded((v - middle) @ basis) for v in (embedding, reference, anchors)
+            all_points = np.concatenate([embedding, reference])
+            basis, center, kind = principal(all_points), all_points.mean(0), "principal"
+        positions, real, anchor_points = (
+            _padded((v - center) @ basis) for v in (embedding, reference, anchors)
         )
-        if kind == "principal" and self._before is not None:
-            known, real_before = self._before
-            common = [i for i, image in enumerate(images) if image in known]
-            mine, theirs = (
-                places[common],
-                np.array([known[images[i]] for i in common]).reshape(-1, DIMENSIONS),
+        if kind == "principal" and self._previous is not None:
+            previous, previous_real = self._previous
+            common = [i for i, image in enumerate(images) if image in previous]
+            current, matching = (
+                positions[common],
+                np.array([previous[images[i]] for i in common]).reshape(-1, DIMENSIONS),
             )
-            if len(real_before) == len(real):
-                mine, theirs = np.concatenate([mine, real]), np.concatenate([theirs, real_before])
-            if len(mine) > DIMENSIONS:
-                how = turn(mine, theirs)
-                places, real = places @ how, real @ how
-        self._before = (dict(zip(images, places)), real)
-        reach = [np.quantile(np.abs(p).max(1), MOST_SEEN) for p in (places, real) if len(p)]
+            if len(previous_real) == len(real):
+                current, matching = (
+                    np.concatenate([current, real]),
+                    np.concatenate([matching, previous_real]),
+                )
+            if len(current) > DIMENSIONS:
+                rotation = procrustes_rotation(current, matching)
+                positions, real = positions @ rotation, real @ rotation
+        self._previous = (dict(zip(images, positions)), real)
+        extents = [np.quantile(np.abs(p).max(1), COVERAGE) for p in (positions, real) if len(p)]
         d = embedding.shape[1]
-        lengths = [float(np.sqrt(d * r)) for r in radii] if radii and len(anchors) > 1 else None
-        if lengths:
-            reach.append(np.abs(fixed).max() + lengths[1])
-        self._half = max(
-            self._half, 1.05 * max(reach, default=1.0), 1e-6
+        scaled_radii = (
+            [float(np.sqrt(d * r)) for r in radii] if radii and len(anchors) > 1 else None
+        )
+        if scaled_radii:
+            extents.append(np.abs(anchor_points).max() + scaled_radii[1])
+        self._half_extent = max(
+            self._half_extent, 1.05 * max(extents, default=1.0), 1e-6
         )  # only grows, so that no test looks larger than the one before
 
         def columns(p: np.ndarray) -> dict[str, list[float]]:
-            p = np.round(0.5 + 0.5 * p / self._half, 4)
+            p = np.round(0.5 + 0.5 * p / self._half_extent, 4)
             return dict(zip("xyz", p.T.tolist()))
 
         out: dict[str, Any] = {
@@ -109,14 +115,15 @@ class StudentSpace:
             "iteration": view["iteration"].tolist(),
             "pos": view["pos"].tolist(),
             "c": view["labels"].tolist(),
-            **columns(places),
+            **columns(positions),
             "reference": columns(real),
-            "half": round(float(self._half), 4),
+            "half": round(float(self._half_extent), 4),
         }
         if len(anchors) > 1:
             out |= {
-                "anchors": columns(fixed),
-                "radii": lengths and [round(0.5 * v / self._half, 5) for v in lengths],
+                "anchors": columns(anchor_points),
+                "radii": scaled_radii
+                and [round(0.5 * v / self._half_extent, 5) for v in scaled_radii],
             }
         return out
 

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.archive.archive import without_place
+from app.archive.archive import without_folder
 from app.archive.columns import Columns
-from app.archive.run_reader import HOSTILE
+from app.archive.run_reader import CONTENT_ERRORS
 from app.compare import comparison, comparison_table
 from app.compare.comparison import LETTERS, Side
 from app.library.actions import RunActions
@@ -65,7 +65,7 @@ class Reading:
                 for event in new:
                     self.columns.add(event)
         except JournalError as error:  # what precedes the damage is shown
-            self.fault = without_place(error, self.run.path.parent)
+            self.fault = without_folder(error, self.run.path.parent)
         self.mark = seen
 
     def to_json(self) -> tuple[dict[str, Any], bool]:
@@ -176,7 +176,7 @@ class Comparisons:
                 has_maps=started is None or started.map_kind != "none",
                 has_batch_norm=not columns.iterations
                 or not reading.run.recipe.weights.bn
-                or "bn" in columns.uses,
+                or "bn" in columns.active_terms,
             )
         except ZooError as error:
             raise RunError(
@@ -232,8 +232,8 @@ class Comparisons:
             reading.read_on()
             return reading
         except JournalError as error:
-            raise Missing(without_place(error, self.archive.folder), code=error.code) from None
-        except (OSError, *HOSTILE):
+            raise Missing(without_folder(error, self.archive.folder), code=error.code) from None
+        except (OSError, *CONTENT_ERRORS):
             raise Missing(ODD, code="damaged") from None
 
     def _side(self, name: str, reading: Reading, rows: dict[str, dict]) -> Side:

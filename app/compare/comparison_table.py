@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from app.archive.columns import Columns
-from app.archive.downloads import plain
+from app.archive.downloads import spreadsheet_safe
 from app.compare.comparison import Side, mean
 from app.lessons.glossary import terms
 from app.live import format
@@ -42,7 +42,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
             [s.columns.last(real) for s in sides],
             [s.columns.best.get(real) for s in sides],
         )
-        at = [s.columns.at(equal, real) for s in sides]
+        at = [s.columns.test_at(equal, real) for s in sides]
         rows += [
             _row(
                 "result",
@@ -263,9 +263,9 @@ def as_csv(sides: Sequence[Side]) -> str:
         writer.writerow(
             [
                 row["part"],
-                plain(row["label"]),
-                *(plain(c["text"]) if c["value"] is None else c["value"] for c in cells),
-                *(plain(c["note"]) for c in cells),
+                spreadsheet_safe(row["label"]),
+                *(spreadsheet_safe(c["text"]) if c["value"] is None else c["value"] for c in cells),
+                *(spreadsheet_safe(c["note"]) for c in cells),
             ]
         )
     return buffer.getvalue()

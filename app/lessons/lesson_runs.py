@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.archive.run_reader import HOSTILE
+from app.archive.run_reader import CONTENT_ERRORS
 from app.lessons import metrics
 from app.lessons.lessons import Lesson
 from app.process.runs import RunError, Runs
@@ -151,7 +151,7 @@ class LessonRuns:
         try:
             path = self.runs.archive.path(name)
             return metrics.figures(open_run(path))
-        except (JournalError, OSError, *HOSTILE):
+        except (JournalError, OSError, *CONTENT_ERRORS):
             raise Missing("This run's images cannot be read.", code="unreadable") from None
 
 

@@ -377,10 +377,10 @@ def _sheet(
     images: np.ndarray, tiles: list[tuple[int, int, int]], shape: tuple[int, int]
 ) -> dict[str, Any]:
     at, rows, columns = (list(x) for x in zip(*tiles)) if tiles else ([], [], [])
-    by = sheets.shrinking(images.shape[-1], (images.shape[-1] / sheets.SMALLEST) ** 2)
+    by = sheets.shrink_factor(images.shape[-1], (images.shape[-1] / sheets.MIN_SIDE) ** 2)
     side = images.shape[-1] // by
     return {
-        "url": sheets.sheet(sheets.shrunk(images[at], by), rows, columns, shape),
+        "url": sheets.sheet(sheets.downscale(images[at], by), rows, columns, shape),
         "width": side * shape[1],
         "height": side * shape[0],
     }

@@ -20,7 +20,7 @@ from pathlib import Path
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from app.archive.archive import without_place
+from app.archive.archive import without_folder
 from app.library.listing import MOST_NOTE, NOTE, Listing
 from app.process.runs import RunError, Runs
 from app.web.errors import Missing
@@ -184,7 +184,7 @@ class RunActions:
             )
         except (BundleError, JournalError) as error:
             self._downloads.release()
-            raise RunError(without_place(error, self.folder), code=error.code) from None
+            raise RunError(without_folder(error, self.folder), code=error.code) from None
 
     async def receive(self, body: AsyncIterator[bytes]) -> str:
         """Store, check and unpack an uploaded bundle; returns the new run's name."""

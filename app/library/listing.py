@@ -304,10 +304,12 @@ def drawn(file: Path) -> bytes:
         each = -(-TILES // max(1, len(present)))
         at = np.concatenate([np.flatnonzero(labels == c)[:each] for c in present[:TILES]])[:TILES]
         side = images.shape[-1]
-        small = sheets.shrunk(images[at], sheets.shrinking(side, (side / sheets.SMALLEST) ** 2))
+        small = sheets.downscale(
+            images[at], sheets.shrink_factor(side, (side / sheets.MIN_SIDE) ** 2)
+        )
         places = [divmod(i, TILE_COLUMNS) for i in range(len(at))]
         return sheets.png_bytes(
-            sheets.tiled(
+            sheets.tile(
                 small,
                 [p[0] for p in places],
                 [p[1] for p in places],

@@ -16,20 +16,20 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
 from app.archive import downloads
-from app.archive.archive import without_place
+from app.archive.archive import without_folder
 from app.archive.batchfile import BatchFileError
-from app.archive.image_detail import kin, specimen
-from app.archive.run_reader import FOREIGN, HOSTILE, Missing, OpenRun, Story
+from app.archive.image_detail import image_detail, neighbors
+from app.archive.run_reader import CONTENT_ERRORS, UNEXPECTED_CONTENTS, Missing, OpenRun, RunSummary
 from app.archive.samples import (
-    MOST_ITERATIONS,
-    Album,
-    Index,
-    chosen,
-    conditions,
-    ordering,
-    piece,
-    sheet,
-    span,
+    MAX_ITERATIONS,
+    ColumnCache,
+    RunBatches,
+    chunk_iterations,
+    class_samples,
+    class_sheet,
+    parse_filters,
+    parse_sort,
+    select_images,
 )
 from app.live import scales
 from app.process.runs import Runs
@@ -55,21 +55,21 @@ class OpenedRun(NamedTuple):
     """One attempt of a run, opened for reading."""
 
     run: OpenRun
-    story: Story
+    summary: RunSummary
     started: events.RunStarted
-    album: Album
+    album: RunBatches
     key: tuple
     final: bool
     """May a response from this address be cached forever?"""
 
 
 def install(app: FastAPI, runs: Runs) -> None:
-    pieces, index = ResponseCache(), Index()
+    pieces, index = ResponseCache(), ColumnCache()
 
     def open_run(request: Request, name: str, attempt: str) -> OpenedRun:
         id = request.query_params.get("id")
         run = runs.archive.open(name, parse_number(attempt), id)
-        story = run.story()
+        story = run.summary()
         if story.started is None:
             raise Missing(
                 "This run has no images yet.",
@@ -80,7 +80,7 @@ def install(app: FastAPI, runs: Runs) -> None:
             run,
             story,
             story.started,
-            Album(
+            RunBatches(
                 run.run.path,
                 key,
                 index,
@@ -118,18 +118,18 @@ def install(app: FastAPI, runs: Runs) -> None:
         try:
             return find()
         except JournalError as error:
-            return error_response(error, 404, without_place(error, runs.archive.folder))
+            return error_response(error, 404, without_folder(error, runs.archive.folder))
         except (Missing, BatchFileError) as error:
             return not_found(error)
-        except HOSTILE:  # a run from elsewhere may contain anything
-            return not_found(FOREIGN)
+        except CONTENT_ERRORS:  # a run from elsewhere may contain anything
+            return not_found(UNEXPECTED_CONTENTS)
 
     def part_of(opened: OpenedRun, c: int, first: int, end: int) -> None:
         if not 0 <= c < len(opened.started.classes):
             raise Missing("This run has no such class.", code="unknown-class")
-        if not first < end <= opened.story.done or end - first > MOST_ITERATIONS:
+        if not first < end <= opened.summary.iterations_done or end - first > MAX_ITERATIONS:
             raise Missing(
-                f"Request finished iterations, at most {MOST_ITERATIONS} at a time.",
+                f"Request finished iterations, at most {MAX_ITERATIONS} at a time.",
                 code="invalid-value",
             )
 
@@ -143,7 +143,7 @@ def install(app: FastAPI, runs: Runs) -> None:
     ) -> Response:
         def make(opened: OpenedRun, c: int, first: int, end: int) -> bytes:
             part_of(opened, c, first, end)
-            return encode(piece(opened.album, c, first, end))
+            return encode(class_samples(opened.album, c, first, end))
 
         return respond(request, run, attempt, "class", (c, first, end), make)
 
@@ -153,7 +153,7 @@ def install(app: FastAPI, runs: Runs) -> None:
     ) -> Response:
         def make(opened: OpenedRun, c: int, first: int, end: int) -> bytes:
             part_of(opened, c, first, end)
-            return gzip.compress(sheet(opened.album, c, first, end), 1, mtime=0)
+            return gzip.compress(class_sheet(opened.album, c, first, end), 1, mtime=0)
 
         return respond(request, run, attempt, "sheet", (c, first, end), make, "image/png")
 
@@ -178,7 +178,7 @@ def install(app: FastAPI, runs: Runs) -> None:
                     "labels": layout.labels,
                     "images": layout.images,
                 }
-            return encode(specimen(opened.album, iteration, pos, real))
+            return encode(image_detail(opened.album, iteration, pos, real))
 
         return respond(request, run, attempt, "image", (iteration, pos), make)
 
@@ -188,10 +188,10 @@ def install(app: FastAPI, runs: Runs) -> None:
     ) -> Response:
         def make(opened: OpenedRun, iteration: int, pos: int, end: int) -> bytes:
             finished(opened, iteration)
-            done = opened.story.done
+            done = opened.summary.iterations_done
             if not max(0, done - LATE) < end <= done:  # any other end would be a separate search
                 raise Missing("Request all finished iterations.", code="invalid-value")
-            return encode(kin(opened.album, iteration, pos, end))
+            return encode(neighbors(opened.album, iteration, pos, end))
 
         return respond(request, run, attempt, "kin", (iteration, pos, end), make)
 
@@ -200,9 +200,9 @@ def install(app: FastAPI, runs: Runs) -> None:
         def make(opened: OpenedRun, c: int, n: int) -> bytes:
             if not 0 <= c < len(opened.started.classes) or n < 1:
                 raise Missing("This run has no such class, or no such test.", code="unknown-class")
-            if n != opened.story.count:  # confusions are kept for the newest test only
+            if n != opened.summary.test_count:  # confusions are kept for the newest test only
                 raise Missing("There is a newer test. Please reload.", code="outdated")
-            return encode(tested(opened.story.tests, c))
+            return encode(tested(opened.summary.tests, c))
 
         return respond(request, run, attempt, "tests", (c, n), make)
 
@@ -214,18 +214,20 @@ def install(app: FastAPI, runs: Runs) -> None:
             position, iterations = at
             opened = open_run(request, run, attempt)
             classes = opened.started.classes
-            if not (0 <= position < len(classes) and 0 < iterations <= opened.story.done):
+            if not (
+                0 <= position < len(classes) and 0 < iterations <= opened.summary.iterations_done
+            ):
                 raise Missing(
                     "This run has no such class, or fewer iterations.", code="unknown-class"
                 )
             said = request.query_params
-            most = downloads.MOST_GRID if form == "grid" else downloads.MOST_ZIP
-            images, _ = chosen(
+            most = downloads.MAX_GRID if form == "grid" else downloads.MAX_ZIP
+            images, _ = select_images(
                 opened.album,
                 position,
                 iterations,
-                conditions(said.get("where", ""), opened.album.terms),
-                ordering(said.get("sort") or "it", opened.album.terms),
+                parse_filters(said.get("where", ""), opened.album.terms),
+                parse_sort(said.get("sort") or "it", opened.album.terms),
                 most,
             )
             if not images:
@@ -260,9 +262,10 @@ def numbers(*texts: str) -> tuple[int, ...] | None:
 
 
 def finished(opened: OpenedRun, iteration: int) -> None:
-    if iteration >= opened.story.done:
+    if iteration >= opened.summary.iterations_done:
         raise Missing(
-            f"Iteration {iteration + 1:,} is not finished yet; {opened.story.done:,} are.",
+            f"Iteration {iteration + 1:,} is not finished yet;"
+            f" {opened.summary.iterations_done:,} are.",
             code="unfinished",
         )
 
@@ -271,17 +274,17 @@ def facts(run: OpenRun) -> dict[str, Any]:
     """A run's overview, which the page needs before any piece. Names are those of the live
     snapshot.
     """
-    story, recipe = run.story(), run.run.recipe
+    story, recipe = run.summary(), run.run.recipe
     out: dict[str, Any] = {
         "run": run.run.path.name,
         "id": run.id,
         "attempt": run.attempt,
         "title": f"{recipe.name}, seed {recipe.seed}",
-        "done": story.done,
-        "over": story.last in ("run_finished", "run_failed"),
+        "done": story.iterations_done,
+        "over": story.last_kind in ("run_finished", "run_failed"),
         "classes": [],
         "class_indices": [],
-        "tests": story.count,
+        "tests": story.test_count,
     }
     e = story.started
     if e is None:
@@ -296,10 +299,10 @@ def facts(run: OpenRun) -> dict[str, Any]:
         "recipe": {"weights": recipe.weights.model_dump(), "journal_pixels": recipe.journal_pixels},
         "student": len(e.classes) > 1 and e.student_steps > 0,
         "warmup": recipe.warmup_epochs * recipe.iterations * len(recipe.resolutions),
-        "span": span(batch, len(e.classes)),
+        "span": chunk_iterations(batch, len(e.classes)),
         "judge": e.judge and e.judge.model_dump(),
         "own_terms": [term.model_dump() for term in e.own_terms or ()],
-        "most": {"grid": downloads.MOST_GRID, "zip": downloads.MOST_ZIP},
+        "most": {"grid": downloads.MAX_GRID, "zip": downloads.MAX_ZIP},
         **scales.to_json(sizes, recipe.model_dump(mode="json"), e.map_kind),
     }
 

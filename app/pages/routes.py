@@ -22,7 +22,7 @@ import plotly
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
-from app.archive.archive import bundled_reference, without_place
+from app.archive.archive import bundled_reference, without_folder
 from app.library.actions import RunActions
 from app.live.state import OPINION
 from app.pages import compare_routes, inspect_routes, lesson_routes, library_routes, stage_routes
@@ -320,7 +320,7 @@ def csv_lines(run: Run) -> Iterator[str]:
                 buffer.seek(0)
                 buffer.truncate()
     except JournalError as error:
-        writer.writerow({"kind": f"damaged: {without_place(error, run.path.parent)}"})
+        writer.writerow({"kind": f"damaged: {without_folder(error, run.path.parent)}"})
     yield buffer.getvalue()
 
 

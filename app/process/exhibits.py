@@ -85,8 +85,8 @@ class Exhibits:
             iteration,
             len(state.started.classes),
             before=state.pool_images,
-            history=False,
-            most_bytes=MAKING_BYTES,
+            include_frames=False,
+            max_bytes=MAKING_BYTES,
             after=pool_after(state, iteration),
         )
         self.making = making | {

@@ -95,7 +95,7 @@ def test_every_image_of_the_run_is_a_point_where_the_layout_puts_it(
 ):
     studio = opened()
     layout = projection.load(ended / projection.LAYOUT)
-    placed = {i: layout.place3(open_run(ended).batch(i)["embedding"]) for i in range(EPOCHS)}
+    placed = {i: layout.project_3d(open_run(ended).batch(i)["embedding"]) for i in range(EPOCHS)}
     for point in studio.points("synthetic"):
         assert np.allclose(point["place"], placed[point["it"]][point["pos"]], atol=2e-4)
 

@@ -303,7 +303,7 @@ def test_the_nearest_of_other_classes_over_the_whole_run(client, folder):
 
 
 def test_a_long_run_is_sampled_and_says_so(client, folder, monkeypatch):
-    monkeypatch.setattr(image_detail, "MOST_FILES", 2)
+    monkeypatch.setattr(image_detail, "MAX_FILES", 2)
     told = client.get("/kg/inspect/sizes/1/kin/1/0/4").json()
     assert told["looked"] == 3 and told["of"] == 4, "first, last, and its own"
 
@@ -532,22 +532,22 @@ def test_nothing_chosen_is_said(client):
 
 
 def test_what_is_unknown_fits_no_condition_and_comes_last(folder):
-    index = samples.Index()
-    album = samples.Album(folder / "done", "done", index, np.arange(10))
-    where, (name, down) = samples.conditions(""), samples.ordering("-s")
-    found, n = samples.chosen(album, C, 3, where, (name, down), 100)
+    index = samples.ColumnCache()
+    album = samples.RunBatches(folder / "done", "done", index, np.arange(10))
+    where, (name, down) = samples.parse_filters(""), samples.parse_sort("-s")
+    found, n = samples.select_images(album, C, 3, where, (name, down), 100)
     values = [album.columns(it).s[pos] for it, pos in found]
     known = [v for v in values if v == v]
     assert n == 6 and values[: len(known)] == sorted(known, reverse=True) and 0 < len(known) < 6
-    assert samples.chosen(album, C, 3, samples.conditions("s::1"), (name, down), 100)[1] == len(
-        known
-    )
+    assert samples.select_images(album, C, 3, samples.parse_filters("s::1"), (name, down), 100)[
+        1
+    ] == len(known)
 
 
 def test_a_class_name_is_no_formula_and_no_path():
-    from app.archive.downloads import plain, slug
+    from app.archive.downloads import slug, spreadsheet_safe
 
-    assert plain("=1+1") == "'=1+1" and plain("Dress") == "Dress"
+    assert spreadsheet_safe("=1+1") == "'=1+1" and spreadsheet_safe("Dress") == "Dress"
     assert (
         slug("../../etc/passwd") == "etc-passwd"
         and slug("…") == "class"
@@ -668,28 +668,28 @@ def test_a_damaged_file_costs_its_images_only(client, folder):
 
 
 def test_a_piece_holds_so_many_images_and_no_more(folder, monkeypatch):
-    monkeypatch.setattr(samples, "MOST_TILES", 3)
-    album = samples.Album(folder / "done", "bounded", samples.Index(), np.arange(10))
-    assert len(samples.piece(album, C, 0, 3)["it"]) == 3
+    monkeypatch.setattr(samples, "MAX_IMAGES", 3)
+    album = samples.RunBatches(folder / "done", "bounded", samples.ColumnCache(), np.arange(10))
+    assert len(samples.class_samples(album, C, 0, 3)["it"]) == 3
     assert (
-        samples.span(4096, 1) == 1
-        and samples.span(2, 1000) == samples.MOST_ITERATIONS
-        and samples.span(100, 10) == 25
+        samples.chunk_iterations(4096, 1) == 1
+        and samples.chunk_iterations(2, 1000) == samples.MAX_ITERATIONS
+        and samples.chunk_iterations(100, 10) == 25
     )
 
 
 def test_columns_are_forgotten_when_they_are_too_many(folder, monkeypatch):
-    index = samples.Index()
-    album = samples.Album(folder / "done", "kept", index, np.arange(10))
+    index = samples.ColumnCache()
+    album = samples.RunBatches(folder / "done", "kept", index, np.arange(10))
     sizes = [album.columns(it).nbytes for it in range(3)]
-    assert index._bytes == sum(sizes) and index.kept("kept", 0) is not None
-    monkeypatch.setattr(samples, "KEPT_BYTES", sizes[0] * 2)
-    assert album.columns(0) is index.kept("kept", 0)
-    samples.Album(folder / "done", "other", index, np.arange(10)).columns(0)
+    assert index._size == sum(sizes) and index.get("kept", 0) is not None
+    monkeypatch.setattr(samples, "MAX_CACHE_BYTES", sizes[0] * 2)
+    assert album.columns(0) is index.get("kept", 0)
+    samples.RunBatches(folder / "done", "other", index, np.arange(10)).columns(0)
     assert (
-        index._bytes <= sizes[0] * 2
-        and index.kept("kept", 1) is None
-        and index.kept("other", 0) is not None
+        index._size <= sizes[0] * 2
+        and index.get("kept", 1) is None
+        and index.get("other", 0) is not None
     )
 
 
@@ -701,10 +701,10 @@ def test_a_file_is_read_once_for_its_columns(folder, monkeypatch):
         "columns",
         lambda self, *a: opened.append(self.iteration) or whole(self, *a),
     )
-    album = samples.Album(folder / "done", "once", samples.Index(), np.arange(10))
+    album = samples.RunBatches(folder / "done", "once", samples.ColumnCache(), np.arange(10))
     for c in range(10):
-        samples.piece(album, c, 0, 3)
-        samples.chosen(album, c, 3, [], ("it", False), 10)
+        samples.class_samples(album, c, 0, 3)
+        samples.select_images(album, c, 3, [], ("it", False), 10)
     assert opened == [0, 1, 2]
 
 

@@ -42,7 +42,9 @@ def slow_place(layout: Layout, point: np.ndarray, k: int = 5) -> np.ndarray:
 def test_points_are_placed_as_the_slow_loop_places_them(layout):
     points = np.random.default_rng(2).normal(size=(30, 6)).astype(np.float32)
     assert np.allclose(
-        layout.place(points), [slow_place(layout, p.astype(np.float64)) for p in points], atol=1e-5
+        layout.project(points),
+        [slow_place(layout, p.astype(np.float64)) for p in points],
+        atol=1e-5,
     )
 
 
@@ -50,13 +52,13 @@ def test_an_example_lies_on_itself_even_in_half_precision(layout):
     layout = Layout(
         (layout.embedding * 40).astype(np.float16).astype(np.float32), layout.xy, layout.labels
     )
-    assert np.array_equal(layout.place(layout.embedding.astype(np.float16)), layout.xy)
+    assert np.array_equal(layout.project(layout.embedding.astype(np.float16)), layout.xy)
 
 
 def test_a_point_does_not_depend_on_the_points_beside_it(layout):
     points = np.random.default_rng(3).normal(size=(50, 6)).astype(np.float32)
-    together = layout.place(points)
-    assert np.allclose([layout.place(p[None])[0] for p in points], together, atol=1e-6)
+    together = layout.project(points)
+    assert np.allclose([layout.project(p[None])[0] for p in points], together, atol=1e-6)
     assert (together >= 0).all() and (together <= 1).all(), "a mean of places never leaves the map"
 
 
@@ -193,16 +195,16 @@ def test_the_height_is_what_the_plane_leaves_out_and_moves_nobody():
     embedding = (hidden @ rng.normal(size=(3, 12))).astype(np.float32)
     layout = Layout(embedding, hidden[:, :2].astype(np.float32), np.zeros(60, int))
     assert (
-        abs(np.corrcoef(layout.z, hidden[:, 2])[0, 1]) > 0.99
+        abs(np.corrcoef(layout.heights, hidden[:, 2])[0, 1]) > 0.99
         or np.linalg.matrix_rank(
-            np.c_[hidden, layout.z] - np.c_[hidden, layout.z].mean(0), tol=1e-3
+            np.c_[hidden, layout.heights] - np.c_[hidden, layout.heights].mean(0), tol=1e-3
         )
         == 3
     )
-    assert layout.z.min() == 0 and layout.z.max() == 1
+    assert layout.heights.min() == 0 and layout.heights.max() == 1
     points = rng.normal(size=(20, 12)).astype(np.float32)
-    placed = layout.place3(points)
-    assert np.allclose(placed[:, :2], layout.place(points)) and np.allclose(
-        layout.place3(embedding)[:, 2], layout.z
+    placed = layout.project_3d(points)
+    assert np.allclose(placed[:, :2], layout.project(points)) and np.allclose(
+        layout.project_3d(embedding)[:, 2], layout.heights
     )
-    assert np.array_equal(layout.place3(points[:5]), placed[:5]), "others change nothing"
+    assert np.array_equal(layout.project_3d(points[:5]), placed[:5]), "others change nothing"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.archive.student_space import StudentSpace, principal, turn
+from app.archive.student_space import StudentSpace, principal, procrustes_rotation
 
 D, K, N, M = 16, 5, 40, 30
 RADII = (0.015, 0.03)
@@ -99,7 +99,7 @@ def test_a_turned_embedding_is_turned_back():
 def test_procrustes_is_the_best_turn():
     rng = np.random.default_rng(0)
     a, (q, _) = rng.normal(size=(30, 3)), np.linalg.qr(rng.normal(size=(3, 3)))
-    assert np.allclose(a @ turn(a, a @ q), a @ q)
+    assert np.allclose(a @ procrustes_rotation(a, a @ q), a @ q)
 
 
 def test_few_classes_dimensions_and_numbers_that_are_none_are_no_obstacle():

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from app.archive.columns import MOST, Columns, Means
+from app.archive.columns import MAX_POINTS, Columns, Means
 from app.compare.comparison import Side, spread, verdict
 from app.compare.comparison_table import as_csv, table
 from app.library import listing
@@ -93,7 +93,7 @@ def test_columns_are_bounded_and_means_of_what_was_told():
     for i, v in enumerate(values):
         means.add((i, 0.1 * i, i), (v,))
     rows = means.rows()
-    assert MOST / 2 <= len(rows) <= MOST + 1 and rows[-1][0] == 100_002
+    assert MAX_POINTS / 2 <= len(rows) <= MAX_POINTS + 1 and rows[-1][0] == 100_002
     each = rows[1][0] - rows[0][0]
     assert [row[3] for row in rows[:5]] == pytest.approx(
         [statistics.fmean(values[i * each : (i + 1) * each]) for i in range(5)]
@@ -107,7 +107,7 @@ def test_a_batch_in_the_making_is_seen_too():
         columns.add(e)
     told = columns.to_json()["loss"]
     assert (
-        100 < len(told["ce"]) <= MOST
+        100 < len(told["ce"]) <= MAX_POINTS
         and set(told["pixels"]) == {0}
         and told["step"][-1] == columns.steps > 1_400
     )
@@ -124,7 +124,7 @@ def test_terms_that_take_no_part_have_no_column():
         )
     assert (
         "bn" not in columns.to_json()["loss"]
-        and "bn" not in columns.uses
+        and "bn" not in columns.active_terms
         and "kr" in columns.to_json()["loss"]
     )
 
@@ -602,7 +602,7 @@ def test_a_teacher_that_is_not_here_is_said(client, folder):
 
 def test_few_images_are_counted_and_a_folder_is_only_named():
     a = side(real_images="/home/somebody/photos", evaluate_on="auto")
-    a.columns.tests[True] = a.columns.tests[True].add(*a.columns.place, 0.75, 8)
+    a.columns.tests[True] = a.columns.tests[True].add(*a.columns.coordinates, 0.75, 8)
     a.columns.ended = None
     rows = {row["label"]: row["cells"] for row in table([a, side("b")])}
     assert (

@@ -639,7 +639,9 @@ def test_a_batch_without_history_or_with_few_images_is_drawn():
 def test_large_images_show_fewer_of_each_class():
     batch = standin.batch(1, size=100, side=96, channels=3)
     assert (
-        sheets.group(batch, 1, 10, before=0, after=0, most_bytes=600_000, history=False)["columns"]
+        sheets.group(batch, 1, 10, before=0, after=0, max_bytes=600_000, include_frames=False)[
+            "columns"
+        ]
         == 2
     )
 

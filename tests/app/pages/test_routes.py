@@ -134,7 +134,7 @@ def test_a_group_with_its_places_is_kept_for_ever(client, folder):
     assert len(group["x"]) == len(group["y"]) == 20 and len(group["frames"]) == 2
     layout = projection.load(folder / "done" / projection.LAYOUT)
     batch = open_run(folder / "done").batch(1)
-    place = layout.place(batch["embedding"])[group["tiles"][7]["pos"]]
+    place = layout.project(batch["embedding"])[group["tiles"][7]["pos"]]
     assert (group["x"][7], group["y"][7]) == pytest.approx(place, abs=1e-4)
 
 
@@ -596,7 +596,7 @@ def test_snapshots_stay_small_for_a_whole_class_of_viewers():
         )
         state = fold(state, standin.evaluated(i, 0, i, rng.random(), 2_000))
     making = sheets.group(
-        standin.batch(1, size=100), 1, 10, before=0, after=0, history=False, most_bytes=60_000
+        standin.batch(1, size=100), 1, 10, before=0, after=0, include_frames=False, max_bytes=60_000
     )
     snapshot = view.snapshot(
         state,
