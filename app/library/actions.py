@@ -73,7 +73,7 @@ class RunActions:
         if to == name:
             return to
         shown = self.runs.name == name
-        with self.runs.aside(name) as path:
+        with self.runs.released(name) as path:
             if os.path.lexists(self.folder / to):
                 raise RunError(
                     f"The name {to} is already taken. Choose another one.",
@@ -110,7 +110,7 @@ class RunActions:
 
     def delete(self, name: str) -> str:
         """Move a run to the trash; returns what `undo` needs."""
-        with self.runs.aside(name) as path:
+        with self.runs.released(name) as path:
             trashed = f"{name}-{time.time_ns():019d}"
             try:
                 (self.folder / TRASH).mkdir(exist_ok=True)

@@ -92,13 +92,13 @@ def install(
     compare_routes.install(app, shelf)
     inspect_routes.install(app, runs)
     lesson_routes.install(app, runs)
-    stage_routes.install(app, stage, runs.news, presenting, **{"links": [], **audience})
+    stage_routes.install(app, stage, runs.notifier, presenting, **{"links": [], **audience})
 
     @app.get("/kg/live")
     async def live(request: Request) -> Response:
         wanted = WAIT.fullmatch(request.headers.get("prefer", ""))
         if wanted and _known(request, runs.live.etag):
-            await runs.news.wait(
+            await runs.notifier.wait(
                 min(int(wanted[1]), MOST_WAIT), lambda: not _known(request, runs.live.etag)
             )
         now = runs.live

@@ -31,13 +31,13 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
 
     @app.get("/kg/known")
     def known() -> Response:
-        return JSONResponse(teacher_checks.known(), headers=FRESH)
+        return JSONResponse(teacher_checks.suggestions(), headers=FRESH)
 
     @app.post("/kg/teacher-file")
     async def file(request: Request, name: str = "") -> Response:
         announced = request.headers.get("content-length", "")
         try:
-            token = await teachers.take(
+            token = await teachers.store_upload(
                 name, request.stream(), int(announced) if announced.isdecimal() else 0
             )
         except Refused as refused:
@@ -66,11 +66,11 @@ def install(app: FastAPI, teachers: TeacherChecks) -> None:
             return _refusal(
                 Refused("The page was closed before the request was complete.", code="incomplete")
             )
-        return _answer(lambda: {"id": teachers.begin(asked)})
+        return _answer(lambda: {"id": teachers.start(asked)})
 
     @app.get("/kg/check/{id}")
     def found(id: str) -> Response:
-        return _answer(lambda: teachers.found(id))
+        return _answer(lambda: teachers.report(id))
 
 
 def _json(body: bytes) -> Any:

@@ -66,8 +66,8 @@ class Child:
         if self._log is None:
             return None
         try:
-            fresh = self._log.exists() and self._log.stat().st_size > LOG_BYTES
-            file = self._log.open("wb" if fresh else "ab")
+            overwrite = self._log.exists() and self._log.stat().st_size > LOG_BYTES
+            file = self._log.open("wb" if overwrite else "ab")
             self._log_start = file.seek(0, os.SEEK_END)
             return file
         except OSError:
@@ -108,24 +108,24 @@ class Child:
         """The last message of this kind."""
         return next((m for m in reversed(self.messages) if m.get("kind") == kind), None)
 
-    def wait_for(self, *kinds: str, seconds: float) -> dict[str, Any] | None:
+    def wait_for(self, *kinds: str, timeout: float) -> dict[str, Any] | None:
         """The first message of one of these kinds; None if time runs out or the child ends
         first.
         """
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + timeout
         with self._changed:
             while True:
-                found = next((m for m in self.messages if m.get("kind") in kinds), None)
-                left = until - time.monotonic()
-                if found or left <= 0 or not self._reader.is_alive():
-                    return found
-                self._changed.wait(min(left, 0.5))
+                message = next((m for m in self.messages if m.get("kind") in kinds), None)
+                remaining = deadline - time.monotonic()
+                if message or remaining <= 0 or not self._reader.is_alive():
+                    return message
+                self._changed.wait(min(remaining, 0.5))
 
-    def send(self, order: dict[str, Any]) -> bool:
+    def send(self, message: dict[str, Any]) -> bool:
         """Write one line to its standard input; False if it is gone."""
         with self._write:
             try:
-                self._input.write(json.dumps(order).encode() + b"\n")
+                self._input.write(json.dumps(message).encode() + b"\n")
                 self._input.flush()
                 return True
             except (OSError, ValueError):
@@ -143,20 +143,20 @@ class Child:
         if self._process.poll() is None:
             self._process.terminate()
 
-    def close(self, seconds: float) -> None:
-        """Close its input, wait `seconds` for it to finish on its own, then terminate it. Returns
+    def close(self, timeout: float) -> None:
+        """Close its input, wait `timeout` for it to finish on its own, then terminate it. Returns
         when it has ended.
         """
         self.end_input()
-        for end, patience in (
-            (None, seconds),
+        for stop, grace in (
+            (None, timeout),
             (self._process.terminate, 2.0),
             (self._process.kill, 5.0),
         ):
-            if end and self._process.poll() is None:
-                end()
+            if stop and self._process.poll() is None:
+                stop()
             try:
-                self._process.wait(patience)
+                self._process.wait(grace)
                 break
             except subprocess.TimeoutExpired:
                 continue
@@ -164,15 +164,15 @@ class Child:
         if not self._reader.is_alive():
             self._output.close()
 
-    def death(self) -> str:
+    def exit_message(self) -> str:
         """How it ended, in a sentence: its own last error if it reported one, otherwise the exit
         code or signal and the log's last line.
         """
         if self.messages and self.messages[-1].get("kind") == "error":
             return str(self.messages[-1].get("text", ""))
         last = self._last_log_line()
-        how = narration.describe_exit(self._process.returncode or 0)
-        return f"It ended with {how}." + (f" Last line of the log: {last}" if last else "")
+        ending = narration.describe_exit(self._process.returncode or 0)
+        return f"It ended with {ending}." + (f" Last line of the log: {last}" if last else "")
 
     def _last_log_line(self) -> str:
         if self._log is None or (self._process.returncode or 0) < 0:

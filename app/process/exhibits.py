@@ -15,9 +15,9 @@ from app.live.state import ENDED, State, pool_after
 from kgen.files import fingerprint
 from kgen.journal.reading import Run
 
-FIT_IMAGES = 60
+MIN_FIT_IMAGES = 60
 """Synthetic images needed to fit a layout if there are no real ones."""
-MAKING_BYTES = 60_000
+MAX_PREVIEW_BYTES = 60_000
 """Most pixels in the sheet of the batch being made, which is part of every snapshot."""
 
 
@@ -26,94 +26,98 @@ class Exhibits:
 
     def __init__(self, path: Path):
         self.path = path
-        self.making: dict[str, Any] | None = None
+        self.preview: dict[str, Any] | None = None
         """The batch being made, as a group with its step; None if there is none."""
-        self._mark: tuple | None = None
-        self._fitting = "none"
+        self._preview_mark: tuple | None = None
+        self._layout_status = "none"
         self._fitter: Fitter | None = None
 
     @property
     def layout_state(self) -> str:
         """none, fitting or ready."""
-        return "none" if self._fitting == "failed" else self._fitting
+        return "none" if self._layout_status == "failed" else self._layout_status
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """A new attempt of the run: what was made after the checkpoint does not count."""
-        self.making = None
+        self.preview = None
 
     def close(self) -> None:
         if self._fitter:
             self._fitter.close()
 
-    def look(self, run: Run, state: State) -> bool:
+    def refresh(self, run: Run, state: State) -> bool:
         """Look again; returns whether there is anything new."""
-        new = self._look_at_preview(run, state)
-        return self._look_for_layout(run, state) or new
+        is_new = self._refresh_preview(run, state)
+        return self._refresh_layout(run, state) or is_new
 
-    def _examples(self, state: State) -> Path | None:
+    def _layout_source(self, state: State) -> Path | None:
         """What to fit a layout to; None as long as there is too little."""
-        real = self.path / "reference.safetensors"
-        made = state.iterations_done * min((scale.batch for scale in state.scales), default=0)
-        enough = made >= FIT_IMAGES or state.phase in ENDED and made
+        reference = self.path / "reference.safetensors"
+        images_made = state.iterations_done * min(
+            (scale.batch for scale in state.scales), default=0
+        )
+        enough = images_made >= MIN_FIT_IMAGES or state.phase in ENDED and images_made
         return (
-            real
-            if real.is_file()
+            reference
+            if reference.is_file()
             else self.path / "batches"
             if state.tested_on == "synthetic" and enough
             else None
         )
 
-    def _look_at_preview(self, run: Run, state: State) -> bool:
+    def _refresh_preview(self, run: Run, state: State) -> bool:
         try:
-            seen = fingerprint(self.path / "preview.safetensors")
+            file_mark = fingerprint(self.path / "preview.safetensors")
         except OSError:
-            seen = None
-        if seen is None or seen == self._mark:
-            over = self.making is not None and self.making["iteration"] < state.iterations_done
-            if over:
-                self.making = None
-            return over
+            file_mark = None
+        if file_mark is None or file_mark == self._preview_mark:
+            outdated = (
+                self.preview is not None and self.preview["iteration"] < state.iterations_done
+            )
+            if outdated:
+                self.preview = None
+            return outdated
         batch = run.preview()
         if batch is None or state.started is None:
             return False
-        self._mark, iteration = seen, int(batch["iteration"][0])
+        self._preview_mark, iteration = file_mark, int(batch["iteration"][0])
         if iteration < state.iterations_done:
-            self.making = None
+            self.preview = None
             return False
-        making = sheets.group(
+        preview = sheets.group(
             batch,
             iteration,
             len(state.started.classes),
             before=state.pool_images,
             include_frames=False,
-            max_bytes=MAKING_BYTES,
+            max_bytes=MAX_PREVIEW_BYTES,
             after=pool_after(state, iteration),
         )
-        self.making = making | {
+        self.preview = preview | {
             "step": int(batch["step"][0]),
             "steps": state.recipe["generator_steps"],
         }
         return True
 
-    def _look_for_layout(self, run: Run, state: State) -> bool:
+    def _refresh_layout(self, run: Run, state: State) -> bool:
         """The bundled layout, or one fitted for this run in a separate process, from its real
         examples or else its first synthetic images.
         """
-        if self._fitting == "none":
+        if self._layout_status == "none":
             if run_reader.layout_of(run) is not None:
-                self._fitting = "ready"
-            elif examples := self._examples(state):
+                self._layout_status = "ready"
+            elif source := self._layout_source(state):
                 self._fitter = Fitter(
-                    examples, self.path / projection.LAYOUT, str(run.info.get("teacher_sha256", ""))
+                    source, self.path / projection.LAYOUT, str(run.info.get("teacher_sha256", ""))
                 )
-                self._fitting = "fitting"
-            return self._fitting != "none"
-        if self._fitter is None or self._fitting != "fitting":
+                self._layout_status = "fitting"
+            return self._layout_status != "none"
+        if self._fitter is None or self._layout_status != "fitting":
             return False
-        fitted = self._fitter.poll()
-        if fitted == "fitting":
+        status = self._fitter.poll()
+        if status == "fitting":
             return False
-        self._fitting = (
-            "ready" if fitted == "ready" and run_reader.layout_of(run) is not None else "failed"
+        self._layout_status = (
+            "ready" if status == "ready" and run_reader.layout_of(run) is not None else "failed"
         )
         return True

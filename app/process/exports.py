@@ -23,7 +23,7 @@ from kgen.errors import ExportError
 from kgen.journal.export import missing_packages
 from kgen.paths import ROOT
 
-SECONDS = 240.0
+TIMEOUT = 240.0
 """Time limit for an export; a small student takes 10 on two busy cores."""
 
 
@@ -49,7 +49,7 @@ class Exports:
         self._command = command
         self._thread = ThreadPoolExecutor(1, "export")
         self._process: subprocess.Popen | None = None
-        self._kept: tuple[object, Bundle] | None = None
+        self._cached: tuple[object, Bundle] | None = None
         self._closed = False
 
     async def get(self, run: Path) -> Bundle:
@@ -58,30 +58,30 @@ class Exports:
 
     def _get(self, run: Path) -> Bundle:
         try:
-            found = (run / "student.safetensors").stat()
+            weights = (run / "student.safetensors").stat()
         except OSError:
             raise ExportFailed(
                 "This run's student is not ready yet. It is exported when the run ends.",
                 code="unfinished",
             ) from None
-        key = (run, found.st_mtime_ns, found.st_size)
-        if self._kept is None or self._kept[0] != key:
-            self._kept = key, self._make(run)
-        return self._kept[1]
+        key = (run, weights.st_mtime_ns, weights.st_size)
+        if self._cached is None or self._cached[0] != key:
+            self._cached = key, self._export(run)
+        return self._cached[1]
 
-    def _make(self, run: Path) -> Bundle:
-        note = f"{absent}." if (absent := missing_packages()) else ""
-        with tempfile.TemporaryDirectory(prefix="kgen-", ignore_cleanup_errors=True) as work:
-            out = Path(work) / f"{run.name}-student"
+    def _export(self, run: Path) -> Bundle:
+        note = f"{missing}." if (missing := missing_packages()) else ""
+        with tempfile.TemporaryDirectory(prefix="kgen-", ignore_cleanup_errors=True) as folder:
+            out = Path(folder) / f"{run.name}-student"
             if not note:
                 note = self._run(run, out, "--onnx")
             if note and (failed := self._run(run, out)):
                 raise ExportFailed(failed, code="export-failed")
-            return Bundle(zipped(out), note)
+            return Bundle(zip_folder(out), note)
 
     def _run(self, run: Path, out: Path, *options: str) -> str:
         """Export; returns an error as one sentence, or an empty string."""
-        few = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}  # a run may be in progress
+        environment = {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}  # a run may be in progress
         self._process = subprocess.Popen(
             [*self._command, str(run), "--out", str(out), *options],
             cwd=ROOT,
@@ -91,29 +91,29 @@ class Exports:
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=os.environ | few,
+            env=os.environ | environment,
             start_new_session=OWN_SESSION,
             creationflags=NEW_GROUP,
         )
         if self._closed:
             self._process.kill()
         try:
-            _, said = self._process.communicate(timeout=SECONDS)
+            _, stderr = self._process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
             return (
-                f"The export took more than {SECONDS / 60:.0f} minutes and was canceled. Try"
+                f"The export took more than {TIMEOUT / 60:.0f} minutes and was canceled. Try"
                 " `python -m kgen export` when the machine is less busy."
             )
         if self._process.returncode == 0:
             return ""
-        last = (said.strip().splitlines() or ["The export ended without a message."])[
+        message = (stderr.strip().splitlines() or ["The export ended without a message."])[
             -1
         ].removeprefix("Error: ")
-        for place in (run.parent, out.parent):
-            last = last.replace(f"{place}{os.sep}", "")
-        return last
+        for folder in (run.parent, out.parent):
+            message = message.replace(f"{folder}{os.sep}", "")
+        return message
 
     def close(self) -> None:
         self._closed = True
@@ -122,7 +122,7 @@ class Exports:
             self._process.kill()
 
 
-def zipped(folder: Path) -> bytes:
+def zip_folder(folder: Path) -> bytes:
     """A folder as a ZIP that unpacks into one folder of the same name. Weights hardly compress, so
     they are just stored.
     """

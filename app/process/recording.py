@@ -19,14 +19,14 @@ three minutes.
 """
 
 
-def place(folder: Path) -> bool:
+def unpack(folder: Path) -> bool:
     """Unpack the recordings into a folder without runs; False if none can be unpacked, and then the
     page opens without one.
     """
-    return any([_place(FOLDER / f"{name}.kgen", folder) for name in NAMES])
+    return any([_unpack(FOLDER / f"{name}.kgen", folder) for name in NAMES])
 
 
-def _place(file: Path, folder: Path) -> bool:
+def _unpack(file: Path, folder: Path) -> bool:
     try:
         unbundle(file, folder)
     except (BundleError, OSError):

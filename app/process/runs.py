@@ -34,9 +34,9 @@ from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
 
 DEFAULT = "fashion-live"
-ANSWER_SECONDS = 2.0
+START_TIMEOUT = 2.0
 """How long Start waits for the engine to reject a run, so it can report that right away."""
-CLOSE_SECONDS = 6.0
+CLOSE_TIMEOUT = 6.0
 
 
 class RunError(KGenError, RuntimeError):
@@ -76,7 +76,7 @@ class Runs:
                 public_plan(recipes.get(DEFAULT)),
             )
         )
-        self._live, self.news = self._empty, Notifier()
+        self._snapshot, self.notifier = self._empty, Notifier()
         self._attach_newest(recorded)
 
     # --- current state ---------------------------------------------------------------------------
@@ -84,7 +84,7 @@ class Runs:
     @property
     def live(self) -> Published:
         """The newest snapshot, encoded."""
-        return self._live
+        return self._snapshot
 
     @property
     def name(self) -> str | None:
@@ -117,19 +117,19 @@ class Runs:
                     self._spare.close(0)
                 self._spare = self._spawn()
 
-    def start(self, recipe: Recipe, called: str = "") -> str:
-        """Start a run; returns its name, which starts with `called` or the recipe's name. Raises
+    def start(self, recipe: Recipe, label: str = "") -> str:
+        """Start a run; returns its name, which starts with `label` or the recipe's name. Raises
         RunError if a run is in progress or this one cannot be started.
         """
         with self._lock:
-            self._refuse_second()
+            self._require_idle()
             self._check_folder()
-            name = self.archive.free_name(called or recipe.name)
+            name = self.archive.free_name(label or recipe.name)
             path = self.folder / name
-            follower, child = self._begin(
+            follower, child = self._launch(
                 path, recipe, {"recipe": recipe.model_dump(mode="json"), "folder": str(path)}
             )
-        self._await_answer(follower, child)
+        self._await_start(follower, child)
         return name
 
     def resume(self, name: str) -> str:
@@ -137,37 +137,37 @@ class Runs:
         progress.
         """
         with self._lock:
-            self._refuse_second()
-            path, recipe = self._find(name)
+            self._require_idle()
+            path, recipe = self._locate(name)
             self._check_folder()
-            follower, child = self._begin(path, recipe, {"resume": str(path)})
-        self._await_answer(follower, child)
+            follower, child = self._launch(path, recipe, {"resume": str(path)})
+        self._await_start(follower, child)
         return name
 
     def show(self, name: str) -> str:
         """Show an existing run to everyone. Raises RunError if another one is in progress."""
         with self._lock:
             if name != self.name:
-                self._refuse_second()
-                path, _ = self._find(name)
+                self._require_idle()
+                path, _ = self._locate(name)
                 self._detach()
                 self._attach(path)
         return name
 
     @contextlib.contextmanager
-    def aside(self, name: str) -> Iterator[Path]:
+    def released(self, name: str) -> Iterator[Path]:
         """A run's folder, released so it can be renamed or deleted; shown again if it still exists.
         Raises RunError, Missing.
         """
         with self._lock:
-            path, shown = self.archive.path(name), name == self.name
-            if shown and self.active:
+            path, is_shown = self.archive.path(name), name == self.name
+            if is_shown and self.active:
                 raise RunError(
                     f"The run {name} is in progress. Stop it first.",
                     code="busy",
                     run=name,
                 )
-            if shown:
+            if is_shown:
                 self._detach()
             try:
                 if being_written(path):
@@ -178,29 +178,29 @@ class Runs:
                     )
                 yield path
             finally:
-                if shown and (path / "recipe.json").is_file():
+                if is_shown and (path / "recipe.json").is_file():
                     self._attach(path)
 
-    def control(self, do: str, unit: str | None = None) -> None:
+    def control(self, action: str, unit: str | None = None) -> None:
         """pause, resume, step (one generator step, iteration or student step) or stop."""
-        if do not in ACTIONS or unit not in (None, *UNITS):
+        if action not in ACTIONS or unit not in (None, *UNITS):
             raise RunError("Unknown run command.", code="unknown-command")
         with self._lock:
             child, follower = self._child, self._follower
-            if follower and follower.elsewhere:
+            if follower and follower.controlled_externally:
                 raise RunError(narration.ELSEWHERE, code="busy")
             if child is None or follower is None or not self.active:
                 raise RunError(
                     "No run is in progress. Press Start first.",
                     code="no-run",
                 )
-            if not child.send({"id": next(self._ids), "do": do, "unit": unit or "generator"}):
+            if not child.send({"id": next(self._ids), "do": action, "unit": unit or "generator"}):
                 raise RunError(
                     "The engine just ended. The page will show why in a moment.",
                     code="finished",
                 )
-            if do == "stop":
-                follower.stop_asked()
+            if action == "stop":
+                follower.stop_requested()
 
     def close(self) -> None:
         """Close every child's input, allow some seconds for a checkpoint, then terminate it."""
@@ -213,7 +213,7 @@ class Runs:
         for child in children:
             child.end_input()
         for child in children:
-            child.close(CLOSE_SECONDS)
+            child.close(CLOSE_TIMEOUT)
         if follower:
             follower.close()
 
@@ -236,7 +236,7 @@ class Runs:
                 code="start-failed",
             ) from None
 
-    def _take_child(self) -> Child:
+    def _next_child(self) -> Child:
         spare, self._spare = self._spare, None
         if spare and spare.code is None:
             return spare
@@ -244,52 +244,58 @@ class Runs:
             spare.close(0)
         return self._spawn()
 
-    def _begin(self, path: Path, recipe: Recipe, order: dict[str, Any]) -> tuple[Follower, Child]:
+    def _launch(
+        self, path: Path, recipe: Recipe, message: dict[str, Any]
+    ) -> tuple[Follower, Child]:
         """Send a child its order and follow it; the caller holds the lock."""
-        child = self._take_child()
-        old, old_child = self._follower, self._child
-        self._previous = old.path if old else None
-        if old:
-            old.close()
-        if old_child:
-            old_child.close(2.0)  # first, because it may still lock the very folder being resumed
-        if not child.send(order):
+        child = self._next_child()
+        previous, previous_child = self._follower, self._child
+        self._previous = previous.path if previous else None
+        if previous:
+            previous.close()
+        if previous_child:
+            previous_child.close(
+                2.0
+            )  # first, because it may still lock the very folder being resumed
+        if not child.send(message):
             child.close(0)
             child = self._spawn()
-            child.send(order)
+            child.send(message)
         self._child = child
-        follower = Follower(path, recipe, public_plan(recipe), child, self._show, self._after_end)
+        follower = Follower(
+            path, recipe, public_plan(recipe), child, self._publish, self._after_end
+        )
         self._follower = follower
         follower.start()
         return follower, child
 
-    def _await_answer(self, follower: Follower, child: Child) -> None:
+    def _await_start(self, follower: Follower, child: Child) -> None:
         """An early rejection becomes an error for the user who asked; a later one is shown on the
         page.
         """
-        answer = child.wait_for("started", "error", seconds=ANSWER_SECONDS)
-        if answer is None and child.code is not None:
-            answer = {
+        message = child.wait_for("started", "error", timeout=START_TIMEOUT)
+        if message is None and child.code is not None:
+            message = {
                 "kind": "error",
-                "text": "The engine could not be started. " + child.death(),
+                "text": "The engine could not be started. " + child.exit_message(),
             }
-        if answer and answer.get("kind") == "error":
+        if message and message.get("kind") == "error":
             child.close(2.0)
             with self._lock:
                 if self._follower is follower:
                     follower.close()
                     self._follower = self._child = None
-                    self._show(self._empty)
+                    self._publish(self._empty)
                     if self._previous and self._previous.is_dir():
                         self._attach(self._previous)
             raise RunError(
-                str(answer.get("text") or "The engine rejected this run."),
+                str(message.get("text") or "The engine rejected this run."),
                 code="start-failed",
             )
 
-    def _show(self, answer: Published) -> None:
-        self._live = answer
-        self.news.notify()
+    def _publish(self, snapshot: Published) -> None:
+        self._snapshot = snapshot
+        self.notifier.notify()
 
     def _after_end(self) -> None:
         """Warm up a new spare now that no run needs the time. Called from the follower's thread,
@@ -307,7 +313,7 @@ class Runs:
     def _attach_newest(self, recorded: bool) -> None:
         """Show the newest run, resumable or not, or the recorded one if there is no other."""
         names = list(self.archive.names())
-        if recorded and not names and recording.place(self.folder):
+        if recorded and not names and recording.unpack(self.folder):
             names = list(self.archive.names())
         for name in names:
             try:
@@ -315,7 +321,7 @@ class Runs:
             except (ValueError, OSError):  # JournalError among them
                 continue  # damaged or from another version; try the next newest
 
-    def _find(self, name: str) -> tuple[Path, Recipe]:
+    def _locate(self, name: str) -> tuple[Path, Recipe]:
         try:
             path = self.archive.path(name)
             return path, open_run(path).recipe
@@ -330,15 +336,15 @@ class Runs:
             follower.close()
         if child:
             child.close(2.0)
-        self._show(self._empty)
+        self._publish(self._empty)
 
     def _attach(self, path: Path) -> None:
         """Show a run that has no engine."""
         recipe = open_run(path).recipe
-        self._follower = Follower(path, recipe, public_plan(recipe), None, self._show)
+        self._follower = Follower(path, recipe, public_plan(recipe), None, self._publish)
         self._follower.start()
 
-    def _refuse_second(self) -> None:
+    def _require_idle(self) -> None:
         if self._closed:
             raise RunError(
                 "The app is closing.",
@@ -350,7 +356,7 @@ class Runs:
         advice = "Stop it first, or watch it: everyone sees the same run."
         raise RunError(
             f"A run is already in progress ({self.name})."
-            f" {narration.ELSEWHERE if follower.elsewhere else advice}",
+            f" {narration.ELSEWHERE if follower.controlled_externally else advice}",
             code="busy",
             run=self.name,
         )

@@ -24,7 +24,7 @@ from kgen.preflight import request
 from kgen.preflight.request import PreflightError, PreflightRequest
 from kgen.zoo import zoo
 
-LABELS = {
+FORM_LABELS = {
     "arch": "Architecture",
     "classes": "Class names",
     "mean": "Mean",
@@ -38,12 +38,12 @@ LABELS = {
 """Command-line options → labels in the form."""
 SETTINGS = {"bn_scale": "as the page's recipes do", "embedding": "in the sidebar, under “More”"}
 """Where to find on the page what the command line sets with --set."""
-CLOSE_SECONDS = 5.0
+CLOSE_TIMEOUT = 5.0
 
 
 class TeacherChecks:
-    """The newest check, and the file uploaded for it. Safe from any thread, except for `take`,
-    which belongs to one event loop.
+    """The newest check, and the file uploaded for it. Safe from any thread, except for
+    `store_upload`, which belongs to one event loop.
 
     Args:
         folder: for uploads; this object owns it.
@@ -56,41 +56,43 @@ class TeacherChecks:
         self._inspect = inspect
         self._lock = threading.Lock()
         self._id = ""
-        self._found: dict[str, Any] = {"done": True}
+        self._report: dict[str, Any] = {"done": True}
         self._thread: threading.Thread | None = None
         self._child: subprocess.Popen | None = None
         self._closed = False
 
-    async def take(self, name: str, chunks: AsyncIterator[bytes], announced: int = 0) -> str:
+    async def store_upload(
+        self, name: str, chunks: AsyncIterator[bytes], content_length: int = 0
+    ) -> str:
         """Store a file for a check; returns its token. Raises Refused."""
-        self._refuse_second()
-        return await self._uploads.store(name, chunks, announced)
+        self._require_idle()
+        return await self._uploads.store(name, chunks, content_length)
 
-    def begin(self, asked: Any) -> str:
+    def start(self, payload: Any) -> str:
         """Start a check; returns its id. Raises Refused if the request is invalid or another check
         is in progress.
         """
         try:
-            order = self._order(asked)
-            if order.save:
-                request.check_name(order.save)
+            preflight_request = self._parse_request(payload)
+            if preflight_request.save:
+                request.check_name(preflight_request.save)
         except PreflightError as error:
             raise Refused(
-                in_words(str(error)),
+                rephrase(str(error)),
                 code=error.code,
                 **error.fields,
             ) from None
         with self._lock:
-            self._refuse_second()
+            self._require_idle()
             self._id = secrets.token_urlsafe(8)
-            self._found = {"rows": [], "done": False, "ok": False, "error": None, "saved": None}
+            self._report = {"rows": [], "done": False, "ok": False, "error": None, "saved": None}
             self._thread = threading.Thread(
-                target=self._check, args=(order,), name="check", daemon=True
+                target=self._check, args=(preflight_request,), name="check", daemon=True
             )
             self._thread.start()
             return self._id
 
-    def found(self, id: str) -> dict[str, Any]:
+    def report(self, id: str) -> dict[str, Any]:
         """What a check has found so far: rows, done, ok, error (a sentence), saved (the teacher's
         name).
         """
@@ -101,7 +103,7 @@ class TeacherChecks:
                     404,
                     code="unknown-check",
                 )
-            return self._found | {"rows": list(self._found["rows"])}
+            return self._report | {"rows": list(self._report["rows"])}
 
     def close(self) -> None:
         """Cancel the check in progress and delete the upload."""
@@ -109,89 +111,91 @@ class TeacherChecks:
         if self._child is not None:
             self._child.kill()
         if self._thread is not None:
-            self._thread.join(CLOSE_SECONDS)
+            self._thread.join(CLOSE_TIMEOUT)
         self._uploads.clear()
 
-    def _refuse_second(self) -> None:
-        if not self._found["done"]:
+    def _require_idle(self) -> None:
+        if not self._report["done"]:
             raise Refused(
                 "A check is already in progress. It ends within a minute.",
                 409,
                 code="busy",
             )
 
-    def _order(self, asked: Any) -> PreflightRequest:
-        if not isinstance(asked, dict):
+    def _parse_request(self, payload: Any) -> PreflightRequest:
+        if not isinstance(payload, dict):
             raise Refused(
                 "Invalid check request: expected the fields of the form.",
                 code="invalid-request",
             )
-        fields = {name: value for name, value in asked.items() if value not in (None, "")}
+        fields = {name: value for name, value in payload.items() if value not in (None, "")}
         if ("file" in fields) == ("path" in fields):
             raise Refused(
                 "Choose a file, or enter the path of one on this machine.",
                 code="no-choice",
             )
         path = (
-            self._uploads.path(fields.pop("file")) if "file" in fields else _typed(fields["path"])
+            self._uploads.path(fields.pop("file"))
+            if "file" in fields
+            else _typed_path(fields["path"])
         )
         for name in ("mean", "std"):
             if isinstance(fields.get(name), str):
-                fields[name] = _numbers(LABELS[name], fields[name])
+                fields[name] = _parse_numbers(FORM_LABELS[name], fields[name])
         if isinstance(fields.get("classes"), str):
             fields["classes"] = request.parse_names(fields["classes"])
         return request.parse_request(fields | {"path": str(path)})
 
-    def _check(self, order: PreflightRequest) -> None:
+    def _check(self, preflight_request: PreflightRequest) -> None:
         """Runs on its own thread: collects what the child says until it ends."""
         try:
-            for message in self._inspect(order, on_start=self._began):
-                self._take(message, order.path)
+            for message in self._inspect(preflight_request, on_start=self._on_start):
+                self._on_message(message, preflight_request.path)
         except Exception as error:  # an internal bug; still report it to the user
-            self._add(
+            self._update(
                 error=f"The check itself failed ({type(error).__name__}). Please report this."
             )
-        if self._found["saved"]:
+        if self._report["saved"]:
             self._uploads.clear()
-        self._add(done=True)
+        self._update(done=True)
 
-    def _began(self, child: subprocess.Popen) -> None:
+    def _on_start(self, child: subprocess.Popen) -> None:
         self._child = child
         if self._closed:
             child.kill()
 
-    def _take(self, message: dict[str, Any], path: str) -> None:
-        def say(text: str) -> str:
+    def _on_message(self, message: dict[str, Any], path: str) -> None:
+        def without_upload_path(text: str) -> str:
             """Removes the path of an upload."""
             name = Path(path).name
-            return in_words(
+            return rephrase(
                 text.replace(path, name) if Path(path).is_relative_to(self._folder) else text
             ).replace(f"{self._folder}{os.sep}", "")
 
         if message["kind"] == "row":
             row = {name: message[name] for name in ("name", "status", "finding", "advice")}
-            self._add(
+            self._update(
                 rows=[
-                    *self._found["rows"],
-                    row | {name: say(row[name]) for name in ("finding", "advice")},
+                    *self._report["rows"],
+                    row | {name: without_upload_path(row[name]) for name in ("finding", "advice")},
                 ]
             )
         elif message["kind"] == "report":
-            self._add(ok=message["ok"], saved=message["saved"] and Path(message["saved"]).stem)
+            self._update(ok=message["ok"], saved=message["saved"] and Path(message["saved"]).stem)
         else:
-            self._add(error=say(message["text"]))
+            self._update(error=without_upload_path(message["text"]))
 
-    def _add(self, **more: Any) -> None:
+    def _update(self, **changes: Any) -> None:
         with self._lock:
-            self._found = self._found | more
+            self._report = self._report | changes
 
 
-def known() -> dict[str, list[str]]:
+def suggestions() -> dict[str, list[str]]:
     """Suggestions for the form: names of architectures and data sets."""
     return {"architectures": [*zoo.STUDENTS, *architectures.NAMES], "data": list(classes.known())}
 
 
-def in_words(text: str) -> str:
+def rephrase(text: str) -> str:
     """Rephrases a command-line message for the page, using the form's labels."""
     text = re.sub(r"--(arch|classes) (?=\w)", "", text)
     text = re.sub(
@@ -200,11 +204,11 @@ def in_words(text: str) -> str:
         text,
     )
     return re.sub(
-        r"--([a-z][a-z-]*[a-z])", lambda found: f"“{LABELS.get(found[1], found[1])}”", text
+        r"--([a-z][a-z-]*[a-z])", lambda found: f"“{FORM_LABELS.get(found[1], found[1])}”", text
     )
 
 
-def _typed(path: Any) -> Path:
+def _typed_path(path: Any) -> Path:
     """A path typed by the user: any file on this machine, which the child will look at."""
     if not isinstance(path, str) or len(path) > 4096 or not path.isprintable():
         raise Refused(
@@ -220,13 +224,13 @@ def _typed(path: Any) -> Path:
         ) from None
 
 
-def _numbers(what: str, text: str) -> list[float]:
+def _parse_numbers(label: str, text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise Refused(
-            f"{what} is {text[:60]!r}; expected one number per channel, separated by commas, such"
+            f"{label} is {text[:60]!r}; expected one number per channel, separated by commas, such"
             " as 0.485, 0.456, 0.406.",
             code="invalid-value",
-            field=what,
+            field=label,
         ) from None

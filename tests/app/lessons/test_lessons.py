@@ -403,7 +403,7 @@ def test_spread_is_the_sample_standard_deviation():
 
 @pytest.fixture
 def client(tmp_path, monkeypatch):
-    monkeypatch.setattr(exhibits.Exhibits, "_look_for_layout", lambda self, run, state: False)
+    monkeypatch.setattr(exhibits.Exhibits, "_refresh_layout", lambda self, run, state: False)
     own = tmp_path / "lessons"
     own.mkdir()
     write(own)

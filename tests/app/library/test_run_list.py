@@ -33,7 +33,7 @@ FOREIGN = {"Origin": "http://evil.example"}
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """Three runs: finished, stopped in the middle, and one that has only just begun."""
-    monkeypatch.setattr(exhibits.Exhibits, "_look_for_layout", lambda self, run, state: False)
+    monkeypatch.setattr(exhibits.Exhibits, "_refresh_layout", lambda self, run, state: False)
     monkeypatch.setattr(listing, "FRESH", 0.0)
     folder = tmp_path / "runs"
     for age, (name, iterations) in enumerate({"done": None, "half": 2, "begun": 0}.items()):

@@ -105,7 +105,7 @@ def test_a_client_that_cannot_decompress_gets_plain_json(client):
 
 def test_a_new_snapshot_is_a_new_etag(client, monkeypatch):
     old = client.get("/kg/live").headers["etag"]
-    monkeypatch.setattr(client.runs, "_live", routes_published(phase="running"))
+    monkeypatch.setattr(client.runs, "_snapshot", routes_published(phase="running"))
     fresh = client.get("/kg/live", headers={"If-None-Match": old})
     assert fresh.status_code == 200 and fresh.json()["phase"] == "running"
 
@@ -391,7 +391,7 @@ def test_an_export_that_fails_or_lasts_is_a_sentence(client, folder, exports, mo
         "no",
     )
     monkeypatch.setattr(exports, "_command", (sys.executable, "-c", "import time; time.sleep(60)"))
-    monkeypatch.setattr(app_exports, "SECONDS", 0.5)
+    monkeypatch.setattr(app_exports, "TIMEOUT", 0.5)
     assert "took more than" in client.get("/kg/export/done").text
 
 
@@ -697,7 +697,7 @@ def test_a_held_poll_is_answered_when_something_is_new(client):
         client.get("/kg/live", headers=headers)
         assert time.monotonic() - began < 0.9, headers
     old = client.runs.live
-    threading.Timer(0.2, lambda: client.runs._show(routes_published(phase="running"))).start()
+    threading.Timer(0.2, lambda: client.runs._publish(routes_published(phase="running"))).start()
     began = time.monotonic()
     answer = client.get("/kg/live", headers={"If-None-Match": etag, "Prefer": "wait=2"})
     assert (
@@ -705,4 +705,4 @@ def test_a_held_poll_is_answered_when_something_is_new(client):
         and answer.json()["phase"] == "running"
         and time.monotonic() - began < 1.9
     )
-    client.runs._show(old)
+    client.runs._publish(old)

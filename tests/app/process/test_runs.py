@@ -30,7 +30,7 @@ LONG = {"epochs": 200, "ratio": 0.05}
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Runs with the stand-in; closed at the end, whatever happens. No layout is fitted."""
-    monkeypatch.setattr(exhibits.Exhibits, "_look_for_layout", lambda self, run, state: False)
+    monkeypatch.setattr(exhibits.Exhibits, "_refresh_layout", lambda self, run, state: False)
     made: list[Runs] = []
 
     def build(folder: Path = tmp_path / "runs", command=STANDIN) -> Runs:
@@ -220,7 +220,7 @@ def test_stop_ends_a_deaf_engine_although_nothing_can_be_drawn(make, monkeypatch
     runs = make()
     runs.start(standin.recipe(name="deaf", **LONG))
     until(runs, lambda s: s["counters"]["iterations_done"] >= 1)
-    monkeypatch.setattr(follow.Follower, "_look", lambda self: 1 / 0)
+    monkeypatch.setattr(follow.Follower, "_refresh_exhibits", lambda self: 1 / 0)
     runs.control("stop")
     s = until(runs, phase("died"), 10)
     assert (
@@ -278,7 +278,7 @@ def test_a_killed_engine_is_told_within_two_seconds_and_resumes(make):
 
 
 def test_a_late_refusal_is_told_on_the_page(make, monkeypatch):
-    monkeypatch.setattr("app.process.runs.ANSWER_SECONDS", 0.0)
+    monkeypatch.setattr("app.process.runs.START_TIMEOUT", 0.0)
     runs = make()
     runs.start(standin.recipe(name="refuse"))
     alert = until(runs, phase("failed"))["alert"]
@@ -289,7 +289,7 @@ def test_a_late_refusal_is_told_on_the_page(make, monkeypatch):
 
 
 def test_a_refused_recipe_is_an_error_of_start_and_leaves_what_was_shown(make, monkeypatch):
-    monkeypatch.setattr("app.process.runs.ANSWER_SECONDS", 20.0)
+    monkeypatch.setattr("app.process.runs.START_TIMEOUT", 20.0)
     runs = make()
     first = runs.start(standin.recipe())
     until(runs, phase("finished"))
@@ -301,7 +301,7 @@ def test_a_refused_recipe_is_an_error_of_start_and_leaves_what_was_shown(make, m
 
 
 def test_an_engine_that_cannot_start_says_so(make, monkeypatch):
-    monkeypatch.setattr("app.process.runs.ANSWER_SECONDS", 20.0)
+    monkeypatch.setattr("app.process.runs.START_TIMEOUT", 20.0)
     runs = make(command=(*STANDIN, "never-ready"))
     runs.warm()
     runs._spare.close(20.0)
@@ -404,15 +404,15 @@ def test_what_breaks_in_the_reading_thread_is_shown_within_two_seconds_and_heals
     runs = make()
     runs.start(standin.recipe(**LONG))
     until(runs, lambda s: s["counters"]["iterations_done"] >= 1)
-    real = follow.Follower._look
+    real = follow.Follower._refresh_exhibits
 
     def broken(self):
         raise KeyError("a bug")
 
-    monkeypatch.setattr(follow.Follower, "_look", broken)
+    monkeypatch.setattr(follow.Follower, "_refresh_exhibits", broken)
     s = until(runs, lambda s: s["alert"], 2.0)
     assert "KeyError" in s["alert"]["text"] and "run itself continues" in s["alert"]["text"]
-    monkeypatch.setattr(follow.Follower, "_look", real)
+    monkeypatch.setattr(follow.Follower, "_refresh_exhibits", real)
     until(runs, lambda s: s["alert"] is None and s["counters"]["iterations_done"] > 2, 5.0)
 
 

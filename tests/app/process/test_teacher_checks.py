@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.pages import routes, teacher_routes
-from app.process.teacher_checks import TeacherChecks, in_words
+from app.process.teacher_checks import TeacherChecks, rephrase
 from app.web import uploads
 from app.web.uploads import Refused, Uploads
 from kgen.data import classes
@@ -417,7 +417,7 @@ def test_an_error_is_a_sentence_in_the_pages_words(client, check):
     ],
 )
 def test_the_command_lines_words_become_the_pages(said, told):
-    assert in_words(said) == told
+    assert rephrase(said) == told
 
 
 def test_the_apps_end_ends_a_check(folder, monkeypatch):
@@ -431,11 +431,11 @@ def test_the_apps_end_ends_a_check(folder, monkeypatch):
 
     monkeypatch.setattr(request.subprocess, "Popen", sleeping)
     brought = TeacherChecks(folder)
-    id = brought.begin({"path": "a.pt"})
+    id = brought.start({"path": "a.pt"})
     while not children:
         pass
     brought.close()
-    assert children[0].poll() is not None and brought.found(id)["done"]
+    assert children[0].poll() is not None and brought.report(id)["done"]
 
 
 def test_suggestions(client):
