@@ -31,10 +31,10 @@ from kgen.journal.reading import JournalError, open_run
 from kgen.worth.exchange import Rate
 from kgen.zoo.zoo import ZooError
 
-MOST_KEPT = 12
-NOTE_SECONDS = 10.0
+MAX_CACHED = 12
+NOTE_TIMEOUT = 10.0
 """How long to wait for a new run's folder to put a note there."""
-ODD = "This run's files have unexpected contents."
+UNEXPECTED_CONTENTS = "This run's files have unexpected contents."
 """For errors other than JournalError: a run from elsewhere may contain anything."""
 
 
@@ -50,33 +50,33 @@ class Reading:
             str(info.get("teacher_sha256", ""))[:64],
         )
         self.columns = Columns(self.run.recipe)
-        self._tail, self.fault = self.run.tail(), ""
+        self._tail, self.error = self.run.tail(), ""
         self.mark: tuple[int, ...] | None = None
 
-    def read_on(self) -> None:
-        seen = fingerprint(self.run.path / "events.jsonl")
-        if seen == self.mark:
+    def refresh(self) -> None:
+        file_mark = fingerprint(self.run.path / "events.jsonl")
+        if file_mark == self.mark:
             return
-        self.fault = ""
+        self.error = ""
         try:
-            for restarted, new in self._tail.blocks():
+            for restarted, new_events in self._tail.blocks():
                 if restarted:
                     self.columns = Columns(self.run.recipe)
-                for event in new:
+                for event in new_events:
                     self.columns.add(event)
         except JournalError as error:  # what precedes the damage is shown
-            self.fault = without_folder(error, self.run.path.parent)
-        self.mark = seen
+            self.error = without_folder(error, self.run.path.parent)
+        self.mark = file_mark
 
     def to_json(self) -> tuple[dict[str, Any], bool]:
         """(for the page, is it final)."""
         return (
             self.columns.to_json() | {"classes": list(self.columns.classes)},
-            self.columns.state == "finished" and not self.fault,
+            self.columns.state == "finished" and not self.error,
         )
 
 
-def _alone(method: Callable) -> Callable:
+def _synchronized(method: Callable) -> Callable:
     @functools.wraps(method)
     def locked(self: Comparisons, *args: Any) -> Any:
         with self._lock:
@@ -86,73 +86,77 @@ def _alone(method: Callable) -> Callable:
 
 
 class Comparisons:
-    def __init__(self, shelf: RunActions):
-        self.shelf, self.runs, self.archive = shelf, shelf.runs, shelf.archive
+    def __init__(self, run_actions: RunActions):
+        self.run_actions, self.runs, self.archive = (
+            run_actions,
+            run_actions.runs,
+            run_actions.archive,
+        )
         self._lock = threading.Lock()
         self._readings: OrderedDict[tuple, Reading] = OrderedDict()
-        self._told: OrderedDict[tuple, tuple] = OrderedDict()
+        self._responses: OrderedDict[tuple, tuple] = OrderedDict()
         """names → (rows of the list, what was read, response)"""
 
-    @_alone
+    @_synchronized
     def to_json(self, names: list[str]) -> dict[str, Any]:
         """For the page: each run, and the comparison if there are several and all can be read.
         Computed once for all viewers.
         """
-        listed = self.shelf.listing.rows()
+        listed = self.run_actions.listing.rows()
         rows = {row["name"]: row for row in listed}
-        readings = [self._try(name) for name in names]
+        readings = [self._read_or_error(name) for name in names]
         key = [(r.id, r.mark) if isinstance(r, Reading) else r for r in readings]
-        kept_rows, kept_key, found = self._told.get(tuple(names), (None, None, {}))
-        if kept_rows is listed and kept_key == key:
-            return found
-        told, sides = [], []
+        cached_rows, cached_key, response = self._responses.get(tuple(names), (None, None, {}))
+        if cached_rows is listed and cached_key == key:
+            return response
+        runs, sides = [], []
         for letter, name, reading in zip(LETTERS, names, readings):
             if isinstance(reading, Reading):
                 side = self._side(name, reading, rows)
-                told.append(
-                    {"letter": letter, "name": name} | _about(side, reading, rows.get(name, {}))
+                runs.append(
+                    {"letter": letter, "name": name} | _run_json(side, reading, rows.get(name, {}))
                 )
                 sides.append(side)
             else:
-                beginning = (
+                is_starting = (
                     name == self.runs.name and self.runs.active
                 )  # its folder is about to be created
-                told.append(
+                runs.append(
                     {"letter": letter, "name": name}
-                    | ({"state": "just beginning"} if beginning else {"fault": reading})
+                    | ({"state": "just beginning"} if is_starting else {"fault": reading})
                 )
-        whole = (
+        complete = (
             len(sides) == len(names) > 1
         )  # letters stand for runs, so a missing one would shift them
-        found = (
+        response = (
             {
                 "verdict": comparison.verdict(sides),
                 "spread": comparison.spread(sides),
                 "table": comparison_table.table(sides),
             }
-            if whole
+            if complete
             else {}
         )
-        found = {"runs": told, **found}
-        self._told[tuple(names)] = (listed, key, found)
-        while len(self._told) > MOST_KEPT:
-            self._told.popitem(last=False)
-        return found
+        response = {"runs": runs, **response}
+        self._responses[tuple(names)] = (listed, key, response)
+        while len(self._responses) > MAX_CACHED:
+            self._responses.popitem(last=False)
+        return response
 
-    def _try(self, name: str) -> Reading | str:
+    def _read_or_error(self, name: str) -> Reading | str:
         """A run's reading, or the reason why there is none."""
         try:
             return self._read(name)
         except (Missing, RunError) as error:
             return str(error)
 
-    @_alone
+    @_synchronized
     def csv(self, names: list[str]) -> str:
         """Raises Missing."""
-        rows = {row["name"]: row for row in self.shelf.listing.rows()}
+        rows = {row["name"]: row for row in self.run_actions.listing.rows()}
         return comparison_table.as_csv([self._side(name, self._read(name), rows) for name in names])
 
-    @_alone
+    @_synchronized
     def columns(self, name: str, id: str) -> tuple[bytes, bool]:
         """(a run's columns, encoded; may they be cached forever). Raises Missing."""
         reading = self._read(name)
@@ -161,12 +165,12 @@ class Comparisons:
                 "This is a different run with the same name. Reload the page.",
                 code="other-run",
             )
-        found, final = reading.to_json()
-        return encode(found), final
+        data, final = reading.to_json()
+        return encode(data), final
 
     # --- one switch flipped ----------------------------------------------------------------------
 
-    @_alone
+    @_synchronized
     def switches(self, name: str) -> list[Switch]:
         reading = self._read(name)
         started, columns = reading.columns.started, reading.columns
@@ -202,12 +206,12 @@ class Comparisons:
                 switch.refused,
                 code="unsupported-switch",
             )
-        made = self.runs.start(switch.recipe, f"{switch.recipe.name} {switch.title}")
-        end = time.monotonic() + NOTE_SECONDS
-        while time.monotonic() < end:
+        new_run = self.runs.start(switch.recipe, f"{switch.recipe.name} {switch.title}")
+        deadline = time.monotonic() + NOTE_TIMEOUT
+        while time.monotonic() < deadline:
             try:
-                self.shelf.note(
-                    made, f"{switch.recipe.name} with {switch.title}, compared with {name}"
+                self.run_actions.note(
+                    new_run, f"{switch.recipe.name} with {switch.title}, compared with {name}"
                 )
                 break
             except (
@@ -215,7 +219,7 @@ class Comparisons:
                 RunError,
             ):  # the engine is about to create the folder; the run is fine without a note too
                 time.sleep(0.05)
-        return made
+        return new_run
 
     # --- internals -------------------------------------------------------------------------------
 
@@ -227,14 +231,14 @@ class Comparisons:
             key = (name, *(fingerprint(path / file) for file in ("run.json", "recipe.json")))
             reading = self._readings.pop(key, None) or Reading(path)
             self._readings[key] = reading
-            while len(self._readings) > MOST_KEPT:
+            while len(self._readings) > MAX_CACHED:
                 self._readings.popitem(last=False)
-            reading.read_on()
+            reading.refresh()
             return reading
         except JournalError as error:
             raise Missing(without_folder(error, self.archive.folder), code=error.code) from None
         except (OSError, *CONTENT_ERRORS):
-            raise Missing(ODD, code="damaged") from None
+            raise Missing(UNEXPECTED_CONTENTS, code="damaged") from None
 
     def _side(self, name: str, reading: Reading, rows: dict[str, dict]) -> Side:
         row = rows.get(name, {})
@@ -247,7 +251,7 @@ class Comparisons:
             reading.sha,
         )
         # runs with the same recipe and the same kind of test
-        kin = [
+        replicates = [
             (r["seed"], r["score"]["share"], r["name"])
             for r in rows.values()
             if r["kin"] == row.get("kin", "-")
@@ -262,22 +266,24 @@ class Comparisons:
             side.columns,
             side.state,
             side.sha,
-            _one_a_seed(kin, name),
+            _one_per_seed(replicates, name),
             rate and Rate(**rate),
         )
 
 
-def _one_a_seed(kin: list[tuple[int, float, str]], first: str) -> tuple[tuple[int, float], ...]:
+def _one_per_seed(
+    replicates: list[tuple[int, float, str]], first: str
+) -> tuple[tuple[int, float], ...]:
     """Counts each seed once, preferring the run that is compared."""
-    found: dict[int, float] = {}
-    for seed, share, _ in sorted(kin, key=lambda k: k[2] != first):
-        found.setdefault(seed, share)
-    return tuple(sorted(found.items()))
+    shares: dict[int, float] = {}
+    for seed, share, _ in sorted(replicates, key=lambda replicate: replicate[2] != first):
+        shares.setdefault(seed, share)
+    return tuple(sorted(shares.items()))
 
 
-def _ceiling(c: Columns) -> float | None:
+def _teacher_accuracy(columns: Columns) -> float | None:
     """The teacher's accuracy on the same test."""
-    test = c.last_test
+    test = columns.last_test
     return (
         test.teacher.accuracy
         if test and test.teacher and math.isfinite(test.teacher.accuracy)
@@ -285,8 +291,8 @@ def _ceiling(c: Columns) -> float | None:
     )
 
 
-def _about(side: Side, reading: Reading, row: dict[str, Any]) -> dict[str, Any]:
-    c = side.columns
+def _run_json(side: Side, reading: Reading, row: dict[str, Any]) -> dict[str, Any]:
+    columns = side.columns
     return {
         "title": f"{side.recipe.name}, seed {side.recipe.seed}"[:120],
         "note": row.get("note", ""),
@@ -295,17 +301,17 @@ def _about(side: Side, reading: Reading, row: dict[str, Any]) -> dict[str, Any]:
         "real": side.real,
         "id": reading.id,
         "attempt": reading.attempt,
-        "classes": list(c.classes),
-        "budget": c.budget,
+        "classes": list(columns.classes),
+        "budget": columns.budget,
         "picture": row.get("picture"),
-        "ceiling": _ceiling(c),
-        "iterations": c.iterations,
-        "end": [c.pixels, round(c.t, 1), c.steps],
-        "fault": reading.fault,
+        "ceiling": _teacher_accuracy(columns),
+        "iterations": columns.iterations,
+        "end": [columns.pixels, round(columns.t, 1), columns.steps],
+        "fault": reading.error,
         # identifies what was read, so that the page fetches the columns only when there is
         # something new
         "key": (
-            f"{reading.attempt}-{c.steps}-{c.student_steps}-{c.iterations}"
-            f"-{c.tests[True].count + c.tests[False].count}-{c.state}"
+            f"{reading.attempt}-{columns.steps}-{columns.student_steps}-{columns.iterations}"
+            f"-{columns.tests[True].count + columns.tests[False].count}-{columns.state}"
         ),
     }

@@ -18,7 +18,7 @@ from kgen.recipe.recipe import Recipe
 from kgen.worth.exchange import Rate
 
 LETTERS = "ABCD"
-NO_CAUSE = ("name", "seed", "device")
+NON_CAUSES = ("name", "seed", "device")
 """Fields that do not count as the cause of a difference: the name, chance, and the device."""
 
 
@@ -32,7 +32,7 @@ class Side:
     state: str
     sha: str = ""
     """Checksum of its teacher."""
-    kin: tuple[tuple[int, float], ...] = ()
+    replicates: tuple[tuple[int, float], ...] = ()
     """(seed, final share) of the finished runs with the same recipe, including this one if it has
     finished.
     """
@@ -63,7 +63,7 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
     """{comparable, head, lines: [{same, text}]}."""
     lines: list[dict[str, Any]] = []
 
-    def line(values: list, same: str, differ: str, texts: list[str]) -> bool:
+    def add_line(values: list, same: str, different: str, texts: list[str]) -> bool:
         known = [v for v in values if v]  # a run that is about to start has not reported yet
         equal = all(v == known[0] for v in known)
         lines.append(
@@ -72,7 +72,7 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
                 "text": (
                     same.format(next((t for v, t in zip(values, texts) if v), texts[0]))
                     if equal
-                    else f"{differ}: {_each(texts)}."
+                    else f"{different}: {_by_letter(texts)}."
                 ),
             }
         )
@@ -80,37 +80,37 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
 
     known = [s.sha or s.recipe.teacher for s in sides]
     titles = [s.teacher for s in sides]
-    twins = len(set(titles)) < len(set(known))  # different networks with the same name
-    told = [f"{s.teacher} ({s.sha[:8]})" if twins else s.teacher for s in sides]
+    ambiguous = len(set(titles)) < len(set(known))  # different networks with the same name
+    teachers = [f"{s.teacher} ({s.sha[:8]})" if ambiguous else s.teacher for s in sides]
     tests = [_test(s, all(s.state == "finished" for s in sides)) for s in sides]
     equal = [
-        line(known, "Same teacher: {}.", "Different teachers", told),
-        line(
+        add_line(known, "Same teacher: {}.", "Different teachers", teachers),
+        add_line(
             [s.columns.classes for s in sides],
             "Same classes: {}.",
             "Different classes",
             [_classes(s) for s in sides],
         ),
-        line(
+        add_line(
             [s.columns.budget for s in sides],
             "Same budget: {}.",
             "Different budgets",
             [_pixels(s.columns.budget) for s in sides],
         ),
-        line(
+        add_line(
             [f"{test} {s.recipe.real_images or ''}" for s, test in zip(sides, tests)],
             "Tested on the same kind of images: {}.",
             "Tested on different images, so the numbers are not comparable",
             tests,
         ),
     ]
-    seeds = line(
+    seeds = add_line(
         [str(s.recipe.seed) for s in sides],
         "Same seed: {}.",
         "Different seeds",
         [str(s.recipe.seed) for s in sides],
     )
-    fields = [f for f in differing_fields([s.recipe for s in sides]) if f not in NO_CAUSE]
+    fields = [f for f in differing_fields([s.recipe for s in sides]) if f not in NON_CAUSES]
     causes = [f"{labels()[f][0]} ({' / '.join(value(s.recipe, f) for s in sides)})" for f in fields]
     lines.append(
         {
@@ -138,7 +138,7 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
             {
                 "same": False,
                 "text": (
-                    f"Their pools are not equally full: {_each([_pixels(f) for f in filled])}."
+                    f"Their pools are not equally full: {_by_letter([_pixels(f) for f in filled])}."
                 ),
             }
         )
@@ -147,13 +147,13 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
         lines.append(
             {
                 "same": False,
-                "text": " ".join(f"{letter} {_standing(state)}." for letter, state in unfinished),
+                "text": " ".join(f"{letter} {_state_text(state)}." for letter, state in unfinished),
             }
         )
-    what = ["teachers", "classes", "budgets", "tests"]
-    wrong = [name for name, same in zip(what, equal) if not same]
-    if wrong:
-        head = f"Not directly comparable: {_listed(wrong)} differ."
+    topics = ["teachers", "classes", "budgets", "tests"]
+    mismatched = [name for name, same in zip(topics, equal) if not same]
+    if mismatched:
+        head = f"Not directly comparable: {_join(mismatched)} differ."
     elif not seeds:
         head = "Comparable at equal budget, with different seeds: " + (
             "any difference is chance." if not causes else "part of any difference may be chance."
@@ -167,73 +167,76 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
                 " threading only."
             )
         )
-    if not wrong and (unfinished or uneven):
+    if not mismatched and (unfinished or uneven):
         head += " They are not equally far along: compare them at equal pixels, not at their ends."
-    return {"comparable": not wrong, "head": head, "lines": lines}
+    return {"comparable": not mismatched, "head": head, "lines": lines}
 
 
 def spread(sides: Sequence[Side]) -> list[str]:
     """Is the difference between the first run and another one larger than the effect of the seed?
     One sentence for each other finished run.
     """
-    out, a = [], sides[0]
+    sentences, a = [], sides[0]
     for letter, b in zip(LETTERS[1:], sides[1:]):
-        if not (a.kin and b.kin and a.state == b.state == "finished") or a.real != b.real:
+        if (
+            not (a.replicates and b.replicates and a.state == b.state == "finished")
+            or a.real != b.real
+        ):
             continue
         if replicate_key(a.recipe, a.sha) == replicate_key(b.recipe, b.sha):
-            if len(a.kin) > 1:
-                out.append(
-                    f"A and {letter} use the same recipe; over its {len(a.kin)} seeds, {_kind(a)}"
-                    f" is {mean(a)}."
+            if len(a.replicates) > 1:
+                sentences.append(
+                    f"A and {letter} use the same recipe; over its {len(a.replicates)} seeds,"
+                    f" {_kind(a)} is {mean(a)}."
                 )
             continue
-        apart = abs(
-            statistics.fmean(share for _, share in a.kin)
-            - statistics.fmean(share for _, share in b.kin)
+        gap = abs(
+            statistics.fmean(share for _, share in a.replicates)
+            - statistics.fmean(share for _, share in b.replicates)
         )
-        deviations = [deviation(s) for s in (a, b) if len(s.kin) > 1]
+        deviations = [deviation(s) for s in (a, b) if len(s.replicates) > 1]
         if not deviations:
-            out.append(
-                f"A and {letter} differ by {points(apart)} points in {_kind(a)}. With one seed"
+            sentences.append(
+                f"A and {letter} differ by {points(gap)} points in {_kind(a)}. With one seed"
                 " each, the spread is unknown: a difference of this size may be chance."
             )
         else:
-            inside = (
+            conclusion = (
                 "within the spread over seeds, so it may be chance"
-                if apart <= max(deviations)
+                if gap <= max(deviations)
                 else "more than the spread over seeds"
             )
-            out.append(
+            sentences.append(
                 f"Over seeds, A's recipe reaches {mean(a)} {_seeds(a)} and {letter}'s recipe"
-                f" {mean(b)} {_seeds(b)}: {points(apart)} points apart, {inside}."
+                f" {mean(b)} {_seeds(b)}: {points(gap)} points apart, {conclusion}."
             )
-    return out
+    return sentences
 
 
 def mean(side: Side) -> str:
     """Mean and standard deviation over the seeds of a recipe; one seed has no spread."""
-    middle = statistics.fmean(share for _, share in side.kin)
-    several = len(side.kin) > 1
-    return f"{percentage(middle)} ± {points(deviation(side))}%" if several else percent(middle)
+    average = statistics.fmean(share for _, share in side.replicates)
+    several = len(side.replicates) > 1
+    return f"{percentage(average)} ± {points(deviation(side))}%" if several else percent(average)
 
 
 def _seeds(side: Side) -> str:
-    return f"({len(side.kin)} seeds)" if len(side.kin) > 1 else "(one seed)"
+    return f"({len(side.replicates)} seeds)" if len(side.replicates) > 1 else "(one seed)"
 
 
 def deviation(side: Side) -> float:
-    return statistics.stdev(share for _, share in side.kin)
+    return statistics.stdev(share for _, share in side.replicates)
 
 
 def _kind(side: Side) -> str:
     return "accuracy" if side.real else "agreement"
 
 
-def _each(texts: Sequence[str]) -> str:
+def _by_letter(texts: Sequence[str]) -> str:
     return ", ".join(f"{letter} {text}" for letter, text in zip(LETTERS, texts))
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -261,13 +264,13 @@ def _test(side: Side, counted: bool) -> str:
         and (started.tested_on == "validation" or side.recipe.evaluate_on == "validation")
     ):
         kind = "held-out real images"
-    whose = (
+    source = (
         f" of {value(side.recipe, 'real_images')}" if side.real and side.recipe.real_images else ""
     )
-    return (f"{test.student.n:,} {kind}" if test and counted else kind) + whose
+    return (f"{test.student.n:,} {kind}" if test and counted else kind) + source
 
 
-def _standing(state: str) -> str:
+def _state_text(state: str) -> str:
     return {
         "going": "is still in progress",
         "stopped": "was stopped early",

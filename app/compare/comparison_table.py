@@ -42,7 +42,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
             [s.columns.last(real) for s in sides],
             [s.columns.best.get(real) for s in sides],
         )
-        at = [s.columns.test_at(equal, real) for s in sides]
+        at_equal = [s.columns.test_at(equal, real) for s in sides]
         rows += [
             _row(
                 "result",
@@ -55,7 +55,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
                 f"{'Accuracy' if real else 'Agreement'} at equal pixels",
                 f"The last test with at most {equal:,} pixels in the pool, which every run has"
                 " reached. Runs are tested at different pool sizes; each cell gives its own.",
-                _shares(at),
+                _shares(at_equal),
             ),
             _row(
                 "result",
@@ -138,7 +138,7 @@ def table(sides: Sequence[Side]) -> list[Row]:
                         "value": x.started.student_parameters,
                     }
                     if x.started
-                    else _none()
+                    else _empty_cell()
                 )
                 for x in c
             ],
@@ -151,17 +151,24 @@ def _by_class(sides: Sequence[Side]) -> list[Row]:
     """Accuracy per class at the last test, if all runs had the same kind of test."""
     if len({s.real for s in sides}) > 1:
         return []
-    found = []
+    accuracies = []
     for s in sides:
         test = s.columns.last_test
-        found.append(dict(zip(s.columns.classes, test.student.per_class)) if test else {})
-    names = dict.fromkeys(name for one in found for name in one)
+        accuracies.append(dict(zip(s.columns.classes, test.student.per_class)) if test else {})
+    names = dict.fromkeys(name for per_class in accuracies for name in per_class)
     return [
         _row(
             "class",
             name,
             "",
-            _shares([(one[name], 0) if name in one and _is(one[name]) else None for one in found]),
+            _shares(
+                [
+                    (per_class[name], 0)
+                    if name in per_class and _is_finite(per_class[name])
+                    else None
+                    for per_class in accuracies
+                ]
+            ),
         )
         for name in names
     ]
@@ -176,34 +183,36 @@ def _row(part: str, label: str, tip: str, cells: Iterable[Cell]) -> Row:
     }
 
 
-def _none() -> Cell:
+def _empty_cell() -> Cell:
     return {"text": "–"}
 
 
-def _is(x: float | None) -> bool:
+def _is_finite(x: float | None) -> bool:
     return x is not None and math.isfinite(x)
 
 
-def _shares(found: Sequence[tuple | None]) -> list[Cell]:
+def _shares(scores: Sequence[tuple | None]) -> list[Cell]:
     """Percentages with the number of images (or counts if there are few), and the difference from
     the first in points.
     """
-    first, cells = found[0], []
-    for i, one in enumerate(found):
-        if one is None:
-            cells.append(_none())
+    first, cells = scores[0], []
+    for i, score in enumerate(scores):
+        if score is None:
+            cells.append(_empty_cell())
             continue
-        few = 0 < one[1] < format.FEW_IMAGES
-        notes = [f"of {one[1]:,}"] if one[1] and not few else []
-        if len(one) > 2 and any(other and other[2] != one[2] for other in found):
-            notes.append(f"at {one[2]:,} pixels")
+        few = 0 < score[1] < format.FEW_IMAGES
+        notes = [f"of {score[1]:,}"] if score[1] and not few else []
+        if len(score) > 2 and any(other and other[2] != score[2] for other in scores):
+            notes.append(f"at {score[2]:,} pixels")
         if i and first is not None:
-            notes.insert(0, f"{format.points(one[0] - first[0]):+} points".replace("-", "−"))
+            notes.insert(0, f"{format.points(score[0] - first[0]):+} points".replace("-", "−"))
         cells.append(
             {
-                "text": f"{round(one[0] * one[1])} of {one[1]}" if few else format.percent(one[0]),
+                "text": f"{round(score[0] * score[1])} of {score[1]}"
+                if few
+                else format.percent(score[0]),
                 "note": ", ".join(notes),
-                "value": round(one[0], 6),
+                "value": round(score[0], 6),
             }
         )
     return cells
@@ -211,19 +220,19 @@ def _shares(found: Sequence[tuple | None]) -> list[Cell]:
 
 def _opinion(columns: Columns) -> Cell:
     if columns.opinion is None:
-        return _none()
-    chosen, everything = columns.opinion
+        return _empty_cell()
+    among_selected, among_all = columns.opinion
     title = columns.started.judge.title if columns.started and columns.started.judge else "a judge"
     return {
-        "text": format.percent(chosen),
-        "note": f"{format.percent(everything)} among all classes of {title[:80]}",
-        "value": round(chosen, 6),
+        "text": format.percent(among_selected),
+        "note": f"{format.percent(among_all)} among all classes of {title[:80]}",
+        "value": round(among_selected, 6),
     }
 
 
 def _exchange(side: Side) -> Cell:
     if side.rate is None:
-        return _none()
+        return _empty_cell()
     return {
         "text": f"{side.rate} real photos",
         "value": None if side.rate.bound else side.rate.photos,
@@ -231,23 +240,23 @@ def _exchange(side: Side) -> Cell:
 
 
 def _mean(side: Side, real: bool) -> Cell:
-    if side.real != real or not side.kin:
-        return _none()
-    seeds = ", ".join(str(seed) for seed, _ in side.kin[:8])
+    if side.real != real or not side.replicates:
+        return _empty_cell()
+    seeds = ", ".join(str(seed) for seed, _ in side.replicates[:8])
     note = (
-        f"{len(side.kin)} seeds: {seeds}"
-        if len(side.kin) > 1
+        f"{len(side.replicates)} seeds: {seeds}"
+        if len(side.replicates) > 1
         else f"seed {seeds} only, so no spread"
     )
     return {
         "text": mean(side),
         "note": note,
-        "value": round(statistics.fmean(share for _, share in side.kin), 6),
+        "value": round(statistics.fmean(share for _, share in side.replicates), 6),
     }
 
 
-def _seconds(t: float) -> str:
-    return f"{t:.0f} s" if t < 60 else f"{t // 60:.0f} min {t % 60:.0f} s"
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
 def as_csv(sides: Sequence[Side]) -> str:

@@ -33,15 +33,15 @@ from kgen.journal.reading import BUNDLE_MANIFEST, JournalError, Run, being_writt
 from kgen.worth import exchange
 
 NOTE = "note.txt"
-MOST_NOTE = 500
-WATCHED = ("events.jsonl", "run.json", "recipe.json", NOTE, exchange.FILE)
-BLOCK = 1 << 16
-FARTHEST = 8 << 20
+MAX_NOTE = 500
+WATCHED_FILES = ("events.jsonl", "run.json", "recipe.json", NOTE, exchange.FILE)
+BLOCK_BYTES = 1 << 16
+MAX_SEARCH_BYTES = 8 << 20
 """How many bytes from the end of the events to search for the last test and batch."""
-FRESH = 1.0
+CACHE_SECONDS = 1.0
 """Seconds for which a list is reused."""
 TILES, TILE_COLUMNS = 10, 5
-KEPT_PICTURES = 256
+MAX_PICTURES = 256
 
 
 class Listing:
@@ -57,20 +57,20 @@ class Listing:
         self._facts: dict[str, tuple[tuple, dict[str, Any]]] = {}
         self._pictures: OrderedDict[str, bytes] = OrderedDict()
         self._rows: list[dict[str, Any]] = []
-        self._made = -math.inf
+        self._read_at = -math.inf
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """Something was renamed, deleted or written: read again on the next request."""
-        self._made = -math.inf
+        self._read_at = -math.inf
 
     def rows(self) -> list[dict[str, Any]]:
         """Every run, most recently written first."""
         with self._lock:
-            if time.monotonic() - self._made > FRESH:
-                self._made = time.monotonic()
+            if time.monotonic() - self._read_at > CACHE_SECONDS:
+                self._read_at = time.monotonic()
                 names = list(self._archive.names())
                 self._facts = {
-                    name: kept for name, kept in self._facts.items() if name in set(names)
+                    name: cached for name, cached in self._facts.items() if name in set(names)
                 }
                 self._rows = [row for name in names if (row := self._row(name))]
             return self._rows
@@ -78,13 +78,13 @@ class Listing:
     def _row(self, name: str) -> dict[str, Any] | None:
         path = self._archive.folder / name
         try:
-            key = tuple(fingerprint(path / file) for file in WATCHED)
-            kept = self._facts.get(name)
-            if kept is None or kept[0] != key:
-                kept = self._facts[name] = (key, facts(path))
+            key = tuple(fingerprint(path / file) for file in WATCHED_FILES)
+            cached = self._facts.get(name)
+            if cached is None or cached[0] != key:
+                cached = self._facts[name] = (key, facts(path))
         except OSError:  # deleted in the meantime
             return None
-        row, (shown, active) = dict(kept[1]), self._current()
+        row, (shown, active) = dict(cached[1]), self._current()
         # the follower already probes the lock of the shown run, and two probes may mistake each
         # other for an engine
         if active if name == shown else row["state"] == "interrupted" and being_written(path):
@@ -100,8 +100,10 @@ class Listing:
                 row = facts(path)
                 if row["picture"] != key:
                     raise Missing("This run has newer images. Reload the page.", code="outdated")
-                self._pictures[key] = drawn(path / "batches" / f"{row['newest']:06d}.safetensors")
-                while len(self._pictures) > KEPT_PICTURES:
+                self._pictures[key] = thumbnail(
+                    path / "batches" / f"{row['newest']:06d}.safetensors"
+                )
+                while len(self._pictures) > MAX_PICTURES:
                     self._pictures.popitem(last=False)
             self._pictures.move_to_end(key)
             return self._pictures[key]
@@ -139,16 +141,16 @@ def facts(path: Path) -> dict[str, Any]:
         sha = str(info.get("teacher_sha256", ""))
     except (JournalError, TypeError, AttributeError):
         return row
-    r = run.recipe
+    recipe = run.recipe
     row |= {
-        "title": f"{r.name}, seed {r.seed}",
-        "recipe": r.name,
-        "teacher": r.teacher,
-        "own_images": r.real_images is not None,
+        "title": f"{recipe.name}, seed {recipe.seed}",
+        "recipe": recipe.name,
+        "teacher": recipe.teacher,
+        "own_images": recipe.real_images is not None,
         "state": "interrupted",
-        "classes": len(r.classes or ()),
-        "kin": replicate_key(r, sha),
-        "seed": r.seed,
+        "classes": len(recipe.classes or ()),
+        "kin": replicate_key(recipe, sha),
+        "seed": recipe.seed,
     }
     started = first_event(run)
     if started is not None:
@@ -165,15 +167,15 @@ def facts(path: Path) -> dict[str, Any]:
             "state": _state(last),
         }
     if batch is not None:
-        named = f"{info.get('id', '')} {info.get('attempt', 1)} {batch.iteration} {path.name}"
+        identity = f"{info.get('id', '')} {info.get('attempt', 1)} {batch.iteration} {path.name}"
         row |= {
             "images": batch.pool_images,
             "used": round(_share(batch.budget_used) or 0.0, 4),
             "newest": batch.iteration,
-            "picture": hashlib.sha256(named.encode()).hexdigest()[:16],
+            "picture": hashlib.sha256(identity.encode()).hexdigest()[:16],
         }
     row["score"] = _score(last, test)
-    row["worth"] = worth_of(run)
+    row["worth"] = exchange_rate(run)
     if test is not None and test.teacher is not None:
         row["teacher_score"] = _share(test.teacher.accuracy)
     checkpoint = (path / "checkpoint" / "state.safetensors").is_file()
@@ -185,23 +187,23 @@ def facts(path: Path) -> dict[str, Any]:
     return row
 
 
-def worth_of(run: Run) -> dict[str, Any] | None:
+def exchange_rate(run: Run) -> dict[str, Any] | None:
     """Its measured exchange rate; None if it was not measured."""
-    found = exchange.read(run)
-    if found is None:
+    measured = exchange.read(run)
+    if measured is None:
         return None
-    rate = found.rate
-    told = found.model_dump(exclude={"photos"})  # nobody else needs the path on that machine
-    return told | {"rate": rate and asdict(rate), "sentence": exchange.summary(found)}
+    rate = measured.rate
+    data = measured.model_dump(exclude={"photos"})  # nobody else needs the path on that machine
+    return data | {"rate": rate and asdict(rate), "sentence": exchange.summary(measured)}
 
 
 def first_event(run: Run) -> events.RunStarted | None:
     try:
         with (run.path / "events.jsonl").open("rb") as file:
-            found = _event(file.readline(FARTHEST))
+            event = _event(file.readline(MAX_SEARCH_BYTES))
     except FileNotFoundError:
         return None
-    return found if isinstance(found, events.RunStarted) else None
+    return event if isinstance(event, events.RunStarted) else None
 
 
 def newest_events(
@@ -210,38 +212,38 @@ def newest_events(
     """The last event, batch and test, searching from the end."""
     last = batch = test = None
     for line in lines_backwards(run.path / "events.jsonl"):
-        wanted = (batch is None and b'"kind":"batch_synthesised"' in line) or (
+        needed = (batch is None and b'"kind":"batch_synthesised"' in line) or (
             test is None and b'"kind":"evaluated"' in line
         )
-        if last is not None and not wanted:
+        if last is not None and not needed:
             continue
-        found = _event(line)
-        last = last or found
-        if isinstance(found, events.BatchSynthesized) and found.iteration is not None:
-            batch = batch or found
-        elif isinstance(found, events.Evaluated):
-            test = test or found
+        event = _event(line)
+        last = last or event
+        if isinstance(event, events.BatchSynthesized) and event.iteration is not None:
+            batch = batch or event
+        elif isinstance(event, events.Evaluated):
+            test = test or event
         if batch and test:
             break
     return last, batch, test
 
 
 def lines_backwards(file: Path) -> Iterator[bytes]:
-    """The complete lines in the last FARTHEST bytes of a file, last one first."""
+    """The complete lines in the last MAX_SEARCH_BYTES bytes of a file, last one first."""
     try:
         opened = file.open("rb")
     except FileNotFoundError:
         return
     with opened:
         end = opened.seek(0, os.SEEK_END)
-        farthest, held = max(0, end - FARTHEST), b""
+        farthest, partial = max(0, end - MAX_SEARCH_BYTES), b""
         while end > farthest:
-            start = max(farthest, end - BLOCK)
+            start = max(farthest, end - BLOCK_BYTES)
             opened.seek(start)
-            data = opened.read(end - start) + held
-            held, whole, rest = data.partition(b"\n") if start else (b"", b"\n", data)
-            if not whole:
-                held, rest = data, b""
+            data = opened.read(end - start) + partial
+            partial, newline, rest = data.partition(b"\n") if start else (b"", b"\n", data)
+            if not newline:
+                partial, rest = data, b""
             yield from reversed([line for line in rest.split(b"\n") if line])
             end = start
 
@@ -278,7 +280,7 @@ def _share(value: float | None) -> float | None:
 def note_of(path: Path) -> str:
     try:
         with (path / NOTE).open("rb") as file:
-            return file.read(4 * MOST_NOTE).decode("utf-8", "replace")[:MOST_NOTE]
+            return file.read(4 * MAX_NOTE).decode("utf-8", "replace")[:MAX_NOTE]
     except OSError:
         return ""
 
@@ -295,25 +297,27 @@ def size_of(path: Path) -> int:
     return total
 
 
-def drawn(file: Path) -> bytes:
+def thumbnail(file: Path) -> bytes:
     """The first images of a few classes of a batch as one PNG. Raises Missing."""
     try:
         with safe_open(file, "np") as arrays:
             images, labels = arrays.get_tensor("images"), arrays.get_tensor("labels")
         present = np.unique(labels)
-        each = -(-TILES // max(1, len(present)))
-        at = np.concatenate([np.flatnonzero(labels == c)[:each] for c in present[:TILES]])[:TILES]
+        per_class = -(-TILES // max(1, len(present)))
+        positions = np.concatenate(
+            [np.flatnonzero(labels == c)[:per_class] for c in present[:TILES]]
+        )[:TILES]
         side = images.shape[-1]
-        small = sheets.downscale(
-            images[at], sheets.shrink_factor(side, (side / sheets.MIN_SIDE) ** 2)
+        tiles = sheets.downscale(
+            images[positions], sheets.shrink_factor(side, (side / sheets.MIN_SIDE) ** 2)
         )
-        places = [divmod(i, TILE_COLUMNS) for i in range(len(at))]
+        cells = [divmod(i, TILE_COLUMNS) for i in range(len(positions))]
         return sheets.png_bytes(
             sheets.tile(
-                small,
-                [p[0] for p in places],
-                [p[1] for p in places],
-                (places[-1][0] + 1, min(len(at), TILE_COLUMNS)),
+                tiles,
+                [p[0] for p in cells],
+                [p[1] for p in cells],
+                (cells[-1][0] + 1, min(len(positions), TILE_COLUMNS)),
             )
         )
     except (

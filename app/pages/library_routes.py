@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.library import actions
-from app.library.actions import LARGEST_UPLOAD, RunActions
+from app.library.actions import MAX_UPLOAD_BYTES, RunActions
 from app.process.runs import RunError
 from app.web import answers, request_body
 from app.web.answers import IMMUTABLE, etag_matches, not_found, revalidated_json
@@ -68,7 +68,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
     @app.post("/kg/bundle")
     async def receive(request: Request) -> Response:
         length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > LARGEST_UPLOAD:
+        if length.isdigit() and int(length) > MAX_UPLOAD_BYTES:
             return answers.error_response(actions.too_large(), 413)
         try:
             return JSONResponse({"run": await shelf.receive(request.stream())})

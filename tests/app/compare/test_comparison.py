@@ -448,7 +448,7 @@ def test_what_is_not_for_a_run_is_refused_or_not_offered():
 def folder(tmp_path, monkeypatch) -> Path:
     """A run, the same with another seed, the same without key region, and one in the middle."""
     monkeypatch.setattr(exhibits.Exhibits, "_refresh_layout", lambda self, run, state: False)
-    monkeypatch.setattr(listing, "FRESH", 0.0)
+    monkeypatch.setattr(listing, "CACHE_SECONDS", 0.0)
     for name, changes in {"a": {}, "b": {"seed": 1}, "flat": {"weights.kr": 0.0}}.items():
         standin.write_run(tmp_path / "runs" / name, **changes)
     standin.write_run(tmp_path / "runs" / "half", 2)

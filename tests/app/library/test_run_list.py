@@ -34,7 +34,7 @@ FOREIGN = {"Origin": "http://evil.example"}
 def folder(tmp_path, monkeypatch) -> Path:
     """Three runs: finished, stopped in the middle, and one that has only just begun."""
     monkeypatch.setattr(exhibits.Exhibits, "_refresh_layout", lambda self, run, state: False)
-    monkeypatch.setattr(listing, "FRESH", 0.0)
+    monkeypatch.setattr(listing, "CACHE_SECONDS", 0.0)
     folder = tmp_path / "runs"
     for age, (name, iterations) in enumerate({"done": None, "half": 2, "begun": 0}.items()):
         path = standin.write_run(folder / name, iterations, seed=age)
@@ -183,13 +183,13 @@ def test_two_hundred_long_runs_are_listed_at_once(client, folder, monkeypatch):
 
 
 def test_the_end_of_long_events_is_found_without_reading_all(folder, monkeypatch):
-    monkeypatch.setattr(listing, "BLOCK", 256)
+    monkeypatch.setattr(listing, "BLOCK_BYTES", 256)
     run = open_run(folder / "done")
     lines = (folder / "done" / "events.jsonl").read_bytes().splitlines()
     assert list(listing.lines_backwards(folder / "done" / "events.jsonl")) == lines[::-1]
     last, batch, test = listing.newest_events(run)
     assert (last.kind, batch.iteration, test.final) == ("run_finished", 2, True)
-    monkeypatch.setattr(listing, "FARTHEST", 600)
+    monkeypatch.setattr(listing, "MAX_SEARCH_BYTES", 600)
     assert (
         sum(len(line) for line in listing.lines_backwards(folder / "done" / "events.jsonl")) <= 600
     )
@@ -467,9 +467,9 @@ def test_a_file_that_is_none_is_one_sentence(client, folder, monkeypatch):
             and answer.text.startswith("The file")
             and answer.text.endswith(".")
         )
-    monkeypatch.setattr(actions, "LARGEST_UPLOAD", 1_000)
+    monkeypatch.setattr(actions, "MAX_UPLOAD_BYTES", 1_000)
     assert client.post("/kg/bundle", content=iter([b"x" * 900] * 2)).status_code == 409
-    monkeypatch.setattr("app.pages.library_routes.LARGEST_UPLOAD", 1_000)
+    monkeypatch.setattr("app.pages.library_routes.MAX_UPLOAD_BYTES", 1_000)
     assert client.post("/kg/bundle", content=b"x" * 1_001).status_code == 413
     assert sorted(rows(client)) == ["begun", "done", "half"] and not [
         p for p in folder.iterdir() if p.name.startswith(".")
@@ -489,7 +489,7 @@ def test_downloads_and_uploads_are_bounded(client, folder):
 
 
 def test_an_upload_that_stops_coming_is_given_up(client, folder, monkeypatch):
-    monkeypatch.setattr(actions, "PATIENCE", 0.2)
+    monkeypatch.setattr(actions, "STALL_TIMEOUT", 0.2)
     found = actions.RunActions(client.runs)
 
     async def stalled():
@@ -498,7 +498,7 @@ def test_an_upload_that_stops_coming_is_given_up(client, folder, monkeypatch):
 
     with raises(actions.RunError, "incomplete"):
         asyncio.run(found.receive(stalled()))
-    assert not list(folder.glob(".incoming*")) and not found._opening.locked()
+    assert not list(folder.glob(".incoming*")) and not found._upload_lock.locked()
 
 
 def test_a_run_that_came_without_its_checkpoint_is_not_resumed(client, folder):
