@@ -36,8 +36,8 @@ BEGIN, END = (
 def recipes() -> dict[str, Recipe]:
     """key → recipe with seed 0, without duplicates."""
     shelf = lessons.Lessons(lessons.FOLDER)
-    assert not shelf.wrong, shelf.wrong
-    made = [x.made(v) for x in shelf.lessons.values() if x.minutes for v in x.variants]
+    assert not shelf.errors, shelf.errors
+    made = [x.recipe_for(v) for x in shelf.lessons.values() if x.minutes for v in x.variants]
     return {tables.key(r): r.replace(seed=0) for r in made}
 
 
@@ -91,15 +91,15 @@ def write(wanted: dict[str, Recipe], runs: dict[tuple[str, int], Path]) -> None:
         if x.switch:
             spread = shelf.spread(x).get("accuracy", {})
             if list(x.switch.changes) == ["seed"]:  # A and B share a recipe: each seed's value
-                own = measured.get(tables.key(x.made("a")), {})
+                own = measured.get(tables.key(x.recipe_for("a")), {})
                 spread = {
                     v: f"{100 * own[s]['accuracy']:.1f}%, seed {s}"
-                    for v, s in zip("ab", (str(x.made(v).seed) for v in "ab"))
+                    for v, s in zip("ab", (str(x.recipe_for(v).seed) for v in "ab"))
                     if s in own
                 }
             lines.append(
                 f"| {x.title} | {x.switch.name}:"
-                f" {', '.join(f'`{n}` {a} → {b}' for n, a, b in lessons.flipped(x))} |"
+                f" {', '.join(f'`{n}` {a} → {b}' for n, a, b in lessons.flipped_fields(x))} |"
                 f" {spread.get('a', '–')} | {spread.get('b', '–')} |"
             )
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)

@@ -56,23 +56,23 @@ def terms(file: Path = FILE) -> dict[str, Term]:
         raw = tomlkit.parse(file.read_text(encoding="utf-8")).unwrap()
     except (OSError, ValueError, TOMLKitError) as error:
         raise GlossaryError(f"{file.name}: {error}") from None
-    found: dict[str, Term] = {}
+    result: dict[str, Term] = {}
     for id, fields in raw.items():
         if not re.fullmatch(ID, id):
             raise GlossaryError(
                 f"{file.name}: {id!r} is not an id: use lowercase letters, digits and dashes."
             )
         try:
-            found[id] = Term.model_validate(fields)
+            result[id] = Term.model_validate(fields)
         except ValidationError as error:
             raise GlossaryError(
                 f"{file.name}: {id}.{'.'.join(map(str, error.errors()[0]['loc']))}:"
                 f" {error.errors()[0]['msg']}"
             ) from None
-    for id, term in found.items():
-        if unknown := [other for other in term.see if other not in found]:
+    for id, term in result.items():
+        if unknown := [other for other in term.see if other not in result]:
             raise GlossaryError(f"{file.name}: {id}.see: {unknown[0]!r} is not a term.")
-    return found
+    return result
 
 
 def tip(id: str) -> str:
@@ -82,7 +82,7 @@ def tip(id: str) -> str:
 
 def script() -> bytes:
     """The tooltips as an ES module, so that every module of the page has them right away."""
-    told = {id: {"name": t.name, "tip": t.tip} for id, t in terms().items()}
+    tips = {id: {"name": t.name, "tip": t.tip} for id, t in terms().items()}
     losses = [
         {
             "name": term.name,
@@ -96,7 +96,7 @@ def script() -> bytes:
     ]
     return (
         "// Generated from the glossary; see app/lessons/glossary.py.\nexport const TERMS ="
-        f" {json.dumps(told)};\nexport const LOSS_TERMS = {json.dumps(losses)};\n".encode()
+        f" {json.dumps(tips)};\nexport const LOSS_TERMS = {json.dumps(losses)};\n".encode()
     )
 
 
@@ -129,19 +129,19 @@ def marker() -> prose.Mark:
     words, pattern = _words()
     seen: set[str] = set()
 
-    def mark(piece: str) -> Iterator[prose.Node]:
-        at = 0
-        for found in pattern.finditer(piece):
-            id = words.get(found[0]) or words[found[0].lower()]
+    def mark(text: str) -> Iterator[prose.Node]:
+        start = 0
+        for match in pattern.finditer(text):
+            id = words.get(match[0]) or words[match[0].lower()]
             if id in seen:
                 continue
             seen.add(id)
-            if found.start() > at:
-                yield piece[at : found.start()]
-            yield {"term": id, "text": found[0]}
-            at = found.end()
-        if at < len(piece):
-            yield piece[at:]
+            if match.start() > start:
+                yield text[start : match.start()]
+            yield {"term": id, "text": match[0]}
+            start = match.end()
+        if start < len(text):
+            yield text[start:]
 
     return mark
 
@@ -156,5 +156,7 @@ def _words() -> tuple[dict[str, str], re.Pattern]:
         for word in (term.name, *term.also) if term.marked else ():
             words[word] = words[word.lower()] = words[f"{word}s"] = words[f"{word}s".lower()] = id
     longest = sorted({w for w in words}, key=len, reverse=True)
-    each = "|".join(re.escape(w) if w.isupper() else f"(?i:{re.escape(w)})" for w in longest)
-    return words, re.compile(rf"(?<![\w-])(?:{each})(?![\w-])")
+    alternatives = "|".join(
+        re.escape(w) if w.isupper() else f"(?i:{re.escape(w)})" for w in longest
+    )
+    return words, re.compile(rf"(?<![\w-])(?:{alternatives})(?![\w-])")

@@ -22,7 +22,7 @@ from kgen.files import fingerprint
 from kgen.journal.reading import JournalError, open_run
 from kgen.recipe.recipe import Recipe, RecipeError
 
-LOOK_SECONDS = 0.3
+POLL_SECONDS = 0.3
 
 
 class LessonRuns:
@@ -34,15 +34,16 @@ class LessonRuns:
         self._next: tuple[str, str] | None = None
         """(lesson, the variant that follows the current run)."""
 
-    def found(self, lesson: Lesson, variant: str) -> Path | None:
+    def find(self, lesson: Lesson, variant: str) -> Path | None:
         """The newest finished run of exactly this recipe, or the recording."""
         names = list(self.runs.archive.names())
         if variant == "a" and lesson.recording in names:
             names.remove(lesson.recording)
             names.append(lesson.recording)
-        wanted = _same(lesson.made(variant))
+        recipe_key = _recipe_key(lesson.recipe_for(variant))
         return next(
-            (self.runs.folder / name for name in names if self._facts(name) == (wanted, True)), None
+            (self.runs.folder / name for name in names if self._facts(name) == (recipe_key, True)),
+            None,
         )
 
     def _facts(self, name: str) -> tuple[str, bool]:
@@ -58,28 +59,28 @@ class LessonRuns:
         """Start the missing runs (`again`: all of them); returns the first one's name. Raises
         RunError.
         """
-        wanted = [v for v in lesson.variants if again or self.found(lesson, v) is None]
-        if not wanted:
+        missing = [v for v in lesson.variants if again or self.find(lesson, v) is None]
+        if not missing:
             raise RunError(
                 "This lesson's runs are already in the folder.",
                 code="exists",
             )
-        name = self.runs.start(lesson.made(wanted[0]))
+        name = self.runs.start(lesson.recipe_for(missing[0]))
         with self._lock:
-            self._next = (lesson.slug, wanted[1]) if len(wanted) > 1 else None
-        if len(wanted) > 1:
+            self._next = (lesson.slug, missing[1]) if len(missing) > 1 else None
+        if len(missing) > 1:
             threading.Thread(
-                target=self._follow, args=(lesson, wanted[1], name), name="lesson", daemon=True
+                target=self._follow, args=(lesson, missing[1], name), name="lesson", daemon=True
             ).start()
         return name
 
-    def _follow(self, lesson: Lesson, variant: str, after: str) -> None:
+    def _follow(self, lesson: Lesson, variant: str, previous: str) -> None:
         """Starts B when A has finished, unless someone stopped A or started something else."""
         try:
-            while self.runs.name == after and self.runs.active:
-                time.sleep(LOOK_SECONDS)
-            if self.runs.name == after and self._facts(after)[1]:
-                self.runs.start(lesson.made(variant))
+            while self.runs.name == previous and self.runs.active:
+                time.sleep(POLL_SECONDS)
+            if self.runs.name == previous and self._facts(previous)[1]:
+                self.runs.start(lesson.recipe_for(variant))
         except (RunError, OSError):
             # another run has started, or the app is closing; the page offers to run what is missing
             pass
@@ -90,14 +91,14 @@ class LessonRuns:
 
     def state(self, lesson: Lesson) -> dict[str, Any]:
         """Which runs exist, which one is in progress, and every number that the text needs."""
-        paths = {v: self.found(lesson, v) for v in lesson.variants}
-        told: dict[str, Any] = {v: None for v in paths}
+        paths = {v: self.find(lesson, v) for v in lesson.variants}
+        runs: dict[str, Any] = {v: None for v in paths}
         values: dict[str, dict[str, Any]] = {}
         for variant, path in paths.items():
             if path is not None:
                 try:
                     info = open_run(path).info
-                    told[variant] = {
+                    runs[variant] = {
                         "run": path.name,
                         "attempt": int(info.get("attempt", 1)),
                         "id": str(info.get("id", "")),
@@ -107,9 +108,9 @@ class LessonRuns:
                             path, (fingerprint(path / "events.jsonl"), info.get("id"))
                         )
                 except (JournalError, OSError, TypeError, ValueError):
-                    told[variant] = None
+                    runs[variant] = None
         texts = {
-            f"{v}.{n}": metrics.write(metrics.NUMBERS[n].kind, values[v][n])
+            f"{v}.{n}": metrics.format_value(metrics.NUMBERS[n].kind, values[v][n])
             for v in values
             for n in lesson.numbers
         }
@@ -125,14 +126,14 @@ class LessonRuns:
             (
                 v
                 for v in lesson.variants
-                if active and recipe and _same(lesson.made(v)) == _same(recipe)
+                if active and recipe and _recipe_key(lesson.recipe_for(v)) == _recipe_key(recipe)
             ),
             None,
         )
         with self._lock:
             following = self._next[1] if self._next and self._next[0] == lesson.slug else None
         return {
-            "runs": told,
+            "runs": runs,
             "numbers": texts,
             "outcome": lesson.outcome(values) if len(values) == len(lesson.variants) else None,
             "going": going,
@@ -143,7 +144,9 @@ class LessonRuns:
         """Figures of a finished run of one of these lessons. Raises Missing."""
         recipe, finished = self._facts(name)
         if not finished or all(
-            recipe != _same(lesson.made(v)) for lesson in lessons for v in lesson.variants
+            recipe != _recipe_key(lesson.recipe_for(v))
+            for lesson in lessons
+            for v in lesson.variants
         ):
             raise Missing(
                 "Figures are only available for finished runs of lessons.", code="unfinished"
@@ -155,7 +158,7 @@ class LessonRuns:
             raise Missing("This run's images cannot be read.", code="unreadable") from None
 
 
-def _same(recipe: Recipe) -> str:
+def _recipe_key(recipe: Recipe) -> str:
     """What must be equal: everything except the name and how much of the run is recorded."""
     return recipe.model_copy(update={"name": "x", "journal_pixels": 0}).model_dump_json()
 
@@ -165,7 +168,7 @@ def _facts(path: Path, key: tuple) -> tuple[str, bool]:
     """(recipe, finished); read again when a file has changed."""
     try:
         run = open_run(path)
-        return _same(run.recipe), run.finished
+        return _recipe_key(run.recipe), run.finished
     except (JournalError, RecipeError, OSError, ValueError):
         return "", False
 

@@ -27,11 +27,11 @@ from kgen.recipes import recipes
 from kgen.tables import tables
 
 FOLDER = ASSETS / "lessons"
-FOLDER_OF = "KGEN_LESSONS"
+FOLDER_VARIABLE = "KGEN_LESSONS"
 """Environment variable: a folder of custom lessons to use instead."""
 MEASURED = "measured.json"
 FILE = re.compile(r"\d\d-([a-z][a-z0-9-]{0,39})\.md")
-PARTS = ("", "What happened", "Why")
+SECTIONS = ("", "What happened", "Why")
 """Sections of a text, by heading: before the prediction, after the run, and the explanation."""
 FIGURES = ("images", "making", "maps", "agreement", "accuracy")
 Text = Annotated[str, Field(min_length=1, max_length=300)]
@@ -100,7 +100,7 @@ class Lesson(_Model):
     text: tuple[str, str, str] = ("", "", "")
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Lesson:
+    def _check_consistency(self) -> Lesson:
         for name in (*self.numbers, self.decide.number):
             if name not in metrics.NUMBERS:
                 raise ValueError(
@@ -109,8 +109,8 @@ class Lesson(_Model):
                 )
         if self.decide.of != "a" and not self.switch:
             raise ValueError(f"decide.of: {self.decide.of!r} needs a run B, but there is no switch")
-        for one, other in zip(self.choices, self.choices[1:]):
-            if one.high is None or one.high != other.low:
+        for current, following in zip(self.choices, self.choices[1:]):
+            if current.high is None or current.high != following.low:
                 raise ValueError(
                     "choices: each must start where the previous one ends, smallest numbers first"
                 )
@@ -118,7 +118,7 @@ class Lesson(_Model):
             raise ValueError("choices: the first must have no `from`, and the last no `to`")
         for variant in self.variants:
             try:
-                self.made(variant)
+                self.recipe_for(variant)
             except RecipeError as error:
                 raise ValueError(
                     f"{'switch.changes' if variant == 'b' else 'recipe'}: {error}"
@@ -129,7 +129,7 @@ class Lesson(_Model):
     def variants(self) -> tuple[str, ...]:
         return ("a", "b") if self.switch else ("a",)
 
-    def made(self, variant: str) -> Recipe:
+    def recipe_for(self, variant: str) -> Recipe:
         """The recipe of A, or of B, which is A with the switch flipped. Raises RecipeError."""
         recipe = recipes.get(self.recipe).replace(**self.changes)
         return recipe.replace(**self.switch.changes) if self.switch and variant == "b" else recipe
@@ -138,30 +138,30 @@ class Lesson(_Model):
         """Index of the choice that came true; None if a run is missing. `values`: variant →
         numbers.
         """
-        got = [
+        results = [
             values.get(v, {}).get(self.decide.number)
             for v in (("a", "b") if self.decide.of == "difference" else (self.decide.of,))
         ]
-        known = [v for v in got if isinstance(v, (int, float))]
-        if len(known) < len(got):
+        known = [v for v in results if isinstance(v, (int, float))]
+        if len(known) < len(results):
             return None
         value = known[-1] - known[0] if len(known) == 2 else known[0]
         return next(i for i, choice in enumerate(self.choices) if choice.holds(round(value, 6)))
 
 
 class Lessons:
-    """The lessons in a folder, ordered by number. Errors are collected in `wrong`, not raised."""
+    """The lessons in a folder, ordered by number. Errors are collected in `errors`, not raised."""
 
     def __init__(self, folder: Path | None = None):
-        self.folder = folder or Path(os.environ.get(FOLDER_OF) or FOLDER)
+        self.folder = folder or Path(os.environ.get(FOLDER_VARIABLE) or FOLDER)
         self.lessons: dict[str, Lesson] = {}
-        self.wrong: list[str] = []
+        self.errors: list[str] = []
         for file in sorted(self.folder.glob("*.md")):
             try:
                 lesson = read(file)
                 self.lessons[lesson.slug] = lesson
             except LessonError as error:
-                self.wrong.append(str(error))
+                self.errors.append(str(error))
         self.measured = measured(self.folder / MEASURED)
 
     def listed(self) -> dict[str, Any]:
@@ -169,14 +169,14 @@ class Lessons:
             {"slug": slug, "title": x.title, "question": x.question, "minutes": x.minutes}
             for slug, x in self.lessons.items()
         ]
-        return {"lessons": rows, "wrong": self.wrong}
+        return {"lessons": rows, "wrong": self.errors}
 
     def to_json(self, slug: str) -> dict[str, Any]:
         """A lesson as the page draws it. Raises KeyError if there is none with that name."""
         lesson = self.lessons[slug]
         mark = glossary.marker()
         order = list(self.lessons)
-        follows = order[order.index(slug) + 1 :]
+        following = order[order.index(slug) + 1 :]
         return {
             "slug": slug,
             "title": lesson.title,
@@ -194,17 +194,19 @@ class Lessons:
                     "name": lesson.switch.name,
                     "a": lesson.switch.a,
                     "b": lesson.switch.b,
-                    "fields": flipped(lesson),
+                    "fields": flipped_fields(lesson),
                 }
             ),
-            "commands": {v: recipes.command(lesson.made(v)) for v in lesson.variants},
+            "commands": {v: recipes.command(lesson.recipe_for(v)) for v in lesson.variants},
             "paper": lesson.paper,
             "figures": lesson.figures,
             "table": [{"name": n, "title": metrics.NUMBERS[n].title} for n in lesson.numbers],
             "seeds": self.spread(lesson),
             "text": [prose.tree(part, mark) for part in lesson.text],
             "next": (
-                {"slug": follows[0], "title": self.lessons[follows[0]].title} if follows else None
+                {"slug": following[0], "title": self.lessons[following[0]].title}
+                if following
+                else None
             ),
         }
 
@@ -212,45 +214,45 @@ class Lessons:
         """What these recipes gave when they were measured: {number: {variant: "72.4 ± 1.9%, 3
         seeds"}}.
         """
-        found: dict[str, dict[str, str]] = {}
+        result: dict[str, dict[str, str]] = {}
         for variant in lesson.variants:
-            seeds = self.measured.get(tables.key(lesson.made(variant)), {})
+            seeds = self.measured.get(tables.key(lesson.recipe_for(variant)), {})
             for name in lesson.numbers:
-                text = summed(
+                text = summarize(
                     metrics.NUMBERS[name].kind, [seeds[s].get(name) for s in sorted(seeds)]
                 )
                 if text:
-                    found.setdefault(name, {})[variant] = text
-        return found
+                    result.setdefault(name, {})[variant] = text
+        return result
 
 
-def summed(kind: metrics.Kind, values: list[Any]) -> str:
+def summarize(kind: metrics.Kind, values: list[Any]) -> str:
     """Mean ± sample standard deviation of runs that differ only in their seed."""
     values = [v for v in values if isinstance(v, (int, float))]
     if not values or kind == "text":
         return ""
     mean = sum(values) / len(values)
     if len(values) == 1:
-        return f"{metrics.write(kind, mean)}, one seed"
+        return f"{metrics.format_value(kind, mean)}, one seed"
     deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    written = metrics.write(kind, mean)
-    digits = len(written.partition(".")[2]) if kind == "real" and "e" not in written else 0
+    formatted = metrics.format_value(kind, mean)
+    digits = len(formatted.partition(".")[2]) if kind == "real" and "e" not in formatted else 0
     text = (
         f"{percentage(mean)} ± {points(deviation)}%"
         if kind == "percent"
-        else f"{written} ± {deviation:.{digits}f}"
+        else f"{formatted} ± {deviation:.{digits}f}"
     )
     return f"{text}, {len(values)} seeds"
 
 
-def flipped(lesson: Lesson) -> list[list[str]]:
+def flipped_fields(lesson: Lesson) -> list[list[str]]:
     """[field, A's value, B's value] for each field that the switch changes."""
-    one, other = lesson.made("a"), lesson.made("b")
+    before, after = lesson.recipe_for("a"), lesson.recipe_for("b")
     changes = lesson.switch.changes if lesson.switch else {}
-    return [[name, _value(one.value(name)), _value(other.value(name))] for name in changes]
+    return [[name, _format(before.value(name)), _format(after.value(name))] for name in changes]
 
 
-def _value(value: Any) -> str:
+def _format(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -270,45 +272,45 @@ def read(file: Path) -> Lesson:
         ) from None
     try:
         fields = tomlkit.parse(head).unwrap()
-        lesson = Lesson.model_validate({**fields, "slug": name[1], "text": _parts(body)})
+        lesson = Lesson.model_validate({**fields, "slug": name[1], "text": _sections(body)})
     except (TOMLKitError, ValueError) as error:
-        raise LessonError(f"{file.name}: {_said(error)}") from None
+        raise LessonError(f"{file.name}: {_message(error)}") from None
     known = {
         f"{v}.{n}"
         for v in (*lesson.variants, *(("difference",) if lesson.switch else ()))
         for n in lesson.numbers
     }
     known |= {f"seeds.{v}.{n}" for v in lesson.variants for n in lesson.numbers}
-    for part in lesson.text:
-        for place in prose.places(prose.tree(part)):
-            if place not in known:
+    for section in lesson.text:
+        for placeholder in prose.placeholders(prose.tree(section)):
+            if placeholder not in known:
                 raise LessonError(
-                    f"{file.name}: text: {{{{{place}}}}} is not a number of this lesson;"
+                    f"{file.name}: text: {{{{{placeholder}}}}} is not a number of this lesson;"
                     f" `numbers` has {', '.join(lesson.numbers)}."
                 )
-    if any(not p.startswith("seeds.") for p in prose.places(prose.tree(lesson.text[0]))):
+    if any(not p.startswith("seeds.") for p in prose.placeholders(prose.tree(lesson.text[0]))):
         raise LessonError(
             f"{file.name}: text: the part before the prediction must not reveal a run's numbers."
         )
     return lesson
 
 
-def _parts(body: str) -> tuple[str, ...]:
-    pieces = re.split(r"^## +(.+?)[ \t]*$", body, flags=re.MULTILINE)
-    if tuple(pieces[1::2]) != PARTS[1:]:
+def _sections(body: str) -> tuple[str, ...]:
+    sections = re.split(r"^## +(.+?)[ \t]*$", body, flags=re.MULTILINE)
+    if tuple(sections[1::2]) != SECTIONS[1:]:
         raise ValueError(
-            f"text: expected the headings ## {' and ## '.join(PARTS[1:])}, found"
-            f" {', '.join(pieces[1::2]) or 'none'}"
+            f"text: expected the headings ## {' and ## '.join(SECTIONS[1:])}, found"
+            f" {', '.join(sections[1::2]) or 'none'}"
         )
-    return tuple(pieces[::2])
+    return tuple(sections[::2])
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]
-    where, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
+    location, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    return f"{location}: {message}" if location else message
 
 
 @functools.cache

@@ -21,20 +21,20 @@ from kgen.journal.reading import JournalError, Run
 from kgen.recipe.recipe import warmup_epochs
 
 Kind = Literal["percent", "count", "real", "seconds", "text"]
-ROWS, MOST_CLASSES = 3, 10
+MAX_ROWS, MAX_CLASSES = 3, 10
 
 
 @dataclass
-class Read:
+class RunData:
     """What one pass over a run collects to make numbers and pictures."""
 
     started: events.RunStarted | None = None
     last: events.Evaluated | None = None
     pool: events.BatchSynthesized | None = None
     seconds: float = 0.0
-    ends: list[events.GeneratorStep] = field(default_factory=list)
+    last_steps: list[events.GeneratorStep] = field(default_factory=list)
     """The last generator step of each iteration."""
-    begin: events.GeneratorStep | None = None
+    first_step: events.GeneratorStep | None = None
     agreement: dict[int, list[float]] = field(default_factory=dict)
     """Indexed by generator step."""
     tests: list[tuple[int, float]] = field(default_factory=list)
@@ -42,21 +42,21 @@ class Read:
     steps: list[events.StudentStep] = field(default_factory=list)
     first: dict[str, np.ndarray] | None = None
     newest: dict[str, np.ndarray] | None = None
-    kept: int = 0
-    different: int = 0
+    generated: int = 0
+    distinct: int = 0
 
-    def part(self, name: str) -> float | None:
+    def mean_term(self, name: str) -> float | None:
         """A term of the generator's loss at the end of an iteration, unweighted, averaged over the
         iterations in which it was active.
         """
-        values = [e.parts.get(name, 0.0) for e in self.ends]
+        values = [e.parts.get(name, 0.0) for e in self.last_steps]
         if (
             name in ("adv", "aed") and self.started is not None
         ):  # off during warm-up, or entirely; afterward, 0 is a valid value
             recipe = self.started.recipe
-            warm = warmup_epochs(recipe["warmup"], recipe["epochs"])
+            warmup = warmup_epochs(recipe["warmup"], recipe["epochs"])
             on = recipe["weights"][name] > 0
-            values = [v for v, e in zip(values, self.ends) if on and (e.epoch or 0) >= warm]
+            values = [v for v, e in zip(values, self.last_steps) if on and (e.epoch or 0) >= warmup]
             return float(np.mean(values)) if values else None
         return float(np.mean(values)) if any(values) else None
 
@@ -65,70 +65,70 @@ class Read:
 class Number:
     title: str
     kind: Kind
-    get: Callable[[Read], Any]
+    get: Callable[[RunData], Any]
 
 
-def _score(read: Read) -> float | None:
-    return read.last.student.accuracy if read.last else None
+def _score(data: RunData) -> float | None:
+    return data.last.student.accuracy if data.last else None
 
 
-def _hardest(read: Read) -> tuple[str, float] | None:
-    if not read.last or not read.started:
+def _hardest(data: RunData) -> tuple[str, float] | None:
+    if not data.last or not data.started:
         return None
     known = [
         (share, name)
-        for share, name in zip(read.last.student.per_class, read.started.classes)
+        for share, name in zip(data.last.student.per_class, data.started.classes)
         if share is not None
     ]
     return min(known)[::-1] if known else None
 
 
-def _divergence(read: Read) -> float | None:
-    adv = read.part("adv")
+def _divergence(data: RunData) -> float | None:
+    adv = data.mean_term("adv")
     return None if adv is None else -adv
 
 
-def _speckle(read: Read) -> float | None:
-    if read.newest is None:
+def _speckle(data: RunData) -> float | None:
+    if data.newest is None:
         return None
-    images = read.newest["images"].astype(np.float32)
+    images = data.newest["images"].astype(np.float32)
     return float(
         (np.abs(np.diff(images, axis=2)).mean() + np.abs(np.diff(images, axis=3)).mean()) / 2
     )
 
 
-def _within(read: Read) -> float | None:
+def _spread_within_class(data: RunData) -> float | None:
     """How much the images of a class vary: a pixel's standard deviation within a class, averaged
     over pixels and classes.
     """
-    if read.newest is None:
+    if data.newest is None:
         return None
-    images, labels = read.newest["images"].astype(np.float32), read.newest["labels"]
+    images, labels = data.newest["images"].astype(np.float32), data.newest["labels"]
     return float(np.mean([images[labels == c].std(0).mean() for c in np.unique(labels)]))
 
 
-def _below(read: Read) -> float | None:
+def _below_target(data: RunData) -> float | None:
     """Share of the map's cells that are below the target."""
-    target = _target(read)
-    if target is None or read.newest is None or read.newest.get("cam", np.zeros(0)).size == 0:
+    target = _target(data)
+    if target is None or data.newest is None or data.newest.get("cam", np.zeros(0)).size == 0:
         return None
-    cam = read.newest["cam"].astype(np.float32)
+    cam = data.newest["cam"].astype(np.float32)
     return float((cam < target).mean()) if cam.shape[1:] == target.shape else None
 
 
-def _target(read: Read) -> np.ndarray | None:
+def _target(data: RunData) -> np.ndarray | None:
     """The target at the newest batch's resolution."""
-    if read.started is None or read.newest is None:
+    if data.started is None or data.newest is None:
         return None
-    side = read.newest["images"].shape[-1]
-    found = next(
-        (scale.target for scale in read.started.scales if scale.side == side), read.started.target
+    side = data.newest["images"].shape[-1]
+    target = next(
+        (scale.target for scale in data.started.scales if scale.side == side), data.started.target
     )
-    return np.array(found, np.float32) if found and found[0] else None
+    return np.array(target, np.float32) if target and target[0] else None
 
 
-def _mean_agreement(read: Read, at: Callable) -> float | None:
-    return float(np.mean(read.agreement[at(read.agreement)])) if read.agreement else None
+def _mean_agreement(data: RunData, select: Callable) -> float | None:
+    return float(np.mean(data.agreement[select(data.agreement)])) if data.agreement else None
 
 
 NUMBERS: dict[str, Number] = {
@@ -155,9 +155,9 @@ NUMBERS: dict[str, Number] = {
     ),
     "pixels": Number("pixels in the pool", "count", lambda r: r.pool and r.pool.pool_pixels),
     "different": Number(
-        "distinct images among those generated", "count", lambda r: r.different or None
+        "distinct images among those generated", "count", lambda r: r.distinct or None
     ),
-    "made": Number("images generated", "count", lambda r: r.kept or None),
+    "made": Number("images generated", "count", lambda r: r.generated or None),
     "steps": Number("student steps", "count", lambda r: r.started and r.started.student_steps),
     "seconds": Number("time taken", "seconds", lambda r: r.seconds),
     "agreement_begin": Number(
@@ -166,22 +166,26 @@ NUMBERS: dict[str, Number] = {
     "agreement": Number(
         "label agreement at the last generator step", "percent", lambda r: _mean_agreement(r, max)
     ),
-    "ce": Number("L_ce, cross-entropy, at the last step", "real", lambda r: r.part("ce")),
+    "ce": Number("L_ce, cross-entropy, at the last step", "real", lambda r: r.mean_term("ce")),
     "bn": Number(
         "L_bn, distance to the teacher's BN statistics, at the last step",
         "real",
-        lambda r: r.part("bn"),
+        lambda r: r.mean_term("bn"),
     ),
-    "kr": Number("L_kr, evidence still missing, at the last step", "real", lambda r: r.part("kr")),
+    "kr": Number(
+        "L_kr, evidence still missing, at the last step", "real", lambda r: r.mean_term("kr")
+    ),
     "kr_begin": Number(
-        "L_kr at the very first step", "real", lambda r: r.begin and r.begin.parts.get("kr")
+        "L_kr at the very first step",
+        "real",
+        lambda r: r.first_step and r.first_step.parts.get("kr"),
     ),
     "adv": Number(
         "divergence of student and teacher on new images (KL)",
         "real",
         _divergence,
     ),
-    "aed": Number("L_aed, push, at the last step", "real", lambda r: r.part("aed")),
+    "aed": Number("L_aed, push, at the last step", "real", lambda r: r.mean_term("aed")),
     "ed_begin": Number(
         "L_ed, pull, at the first student step",
         "real",
@@ -200,65 +204,67 @@ NUMBERS: dict[str, Number] = {
     "speckle": Number(
         "difference between neighboring pixels (of 255 gray levels)", "real", _speckle
     ),
-    "within": Number("spread of a pixel within a class (of 255 gray levels)", "real", _within),
-    "below": Number("map cells below the target, last batch", "percent", _below),
+    "within": Number(
+        "spread of a pixel within a class (of 255 gray levels)", "real", _spread_within_class
+    ),
+    "below": Number("map cells below the target, last batch", "percent", _below_target),
 }
 """The numbers a lesson can use."""
 
 
-def read(run: Run) -> Read:
+def read(run: Run) -> RunData:
     """Raises JournalError for a damaged run."""
-    found = Read()
+    data = RunData()
     newest_step: events.GeneratorStep | None = None
-    for e in run.events():
-        if isinstance(e, events.RunStarted):
-            found = Read(started=e)
-        elif isinstance(e, events.GeneratorStep):
-            found.begin = found.begin or e
-            newest_step = e
-            found.agreement.setdefault(e.step or 0, []).append(e.agreement)
-        elif isinstance(e, events.BatchSynthesized):
-            found.pool = e
+    for event in run.events():
+        if isinstance(event, events.RunStarted):
+            data = RunData(started=event)
+        elif isinstance(event, events.GeneratorStep):
+            data.first_step = data.first_step or event
+            newest_step = event
+            data.agreement.setdefault(event.step or 0, []).append(event.agreement)
+        elif isinstance(event, events.BatchSynthesized):
+            data.pool = event
             if newest_step is not None:
-                found.ends.append(newest_step)
-        elif isinstance(e, events.StudentStep):
-            found.steps = [*found.steps[:1], e]
-        elif isinstance(e, events.Evaluated):
-            found.last = e
-            found.tests.append(
+                data.last_steps.append(newest_step)
+        elif isinstance(event, events.StudentStep):
+            data.steps = [*data.steps[:1], event]
+        elif isinstance(event, events.Evaluated):
+            data.last = event
+            data.tests.append(
                 (
                     (
-                        found.steps[-1].step + 1
-                        if found.steps and found.steps[-1].step is not None
+                        data.steps[-1].step + 1
+                        if data.steps and data.steps[-1].step is not None
                         else 0
                     ),
-                    e.student.accuracy,
+                    event.student.accuracy,
                 )
             )
-        found.seconds = e.t
+        data.seconds = event.t
     seen: set[bytes] = set()
     iterations = run.iterations()
     for i in iterations:
         images = run.batch(i, ("images",))["images"]
-        found.kept += len(images)
+        data.generated += len(images)
         seen.update(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
-    found.different = len(seen)
+    data.distinct = len(seen)
     if iterations:
-        found.first, found.newest = run.batch(iterations[0]), run.batch(iterations[-1])
-    return found
+        data.first, data.newest = run.batch(iterations[0]), run.batch(iterations[-1])
+    return data
 
 
 def numbers(run: Run) -> dict[str, float | str | None]:
     """Every number in NUMBERS; None if this run does not have it. Raises JournalError."""
-    it = _read(run)
-    values = {name: number.get(it) for name, number in NUMBERS.items()}
+    data = _read(run)
+    values = {name: number.get(data) for name, number in NUMBERS.items()}
     return {
         name: None if isinstance(v, float) and not math.isfinite(v) else v
         for name, v in values.items()
     }
 
 
-def _read(run: Run) -> Read:
+def _read(run: Run) -> RunData:
     try:
         return read(run)
     except (
@@ -272,7 +278,7 @@ def _read(run: Run) -> Read:
         raise JournalError("This run has unexpected contents.") from None
 
 
-def write(kind: Kind, value: Any) -> str:
+def format_value(kind: Kind, value: Any) -> str:
     """A number, formatted for people."""
     if value is None:
         return "–"
@@ -301,51 +307,57 @@ def difference(kind: Kind, one: Any, other: Any) -> str:
     """`other` minus `one`, both rounded as they are displayed: "−3.2 points"."""
     if one is None or other is None or kind == "text":
         return "–"
-    d = (
+    delta = (
         float(percentage(other) - percentage(one))
         if kind == "percent"
         else (
-            float(write("real", other)) - float(write("real", one))
+            float(format_value("real", other)) - float(format_value("real", one))
             if kind == "real"
             else other - one
         )
     )
-    sign = "+" if d > 1e-9 else "−" if d < -1e-9 else "±"
-    return f"{sign}{abs(d):.1f} points" if kind == "percent" else sign + write(kind, abs(d))
+    sign = "+" if delta > 1e-9 else "−" if delta < -1e-9 else "±"
+    return (
+        f"{sign}{abs(delta):.1f} points"
+        if kind == "percent"
+        else sign + format_value(kind, abs(delta))
+    )
 
 
 def figures(run: Run) -> dict[str, Any]:
     """Small pictures and curves, as JSON: the newest batch, how the first one was made, the mean
     map, agreement and accuracy.
     """
-    it = _read(run)
-    found: dict[str, Any] = {
+    data = _read(run)
+    result: dict[str, Any] = {
         "agreement": [
             [step + 1, round(float(np.mean(values)), 4)]
-            for step, values in sorted(it.agreement.items())
+            for step, values in sorted(data.agreement.items())
         ],
         "accuracy": [
-            [steps, round(share, SHARE_DIGITS)] for steps, share in it.tests if math.isfinite(share)
+            [steps, round(share, SHARE_DIGITS)]
+            for steps, share in data.tests
+            if math.isfinite(share)
         ],
-        "teacher": it.last.teacher.accuracy if it.last and it.last.teacher else None,
-        "steps": it.started.student_steps if it.started else 0,
+        "teacher": data.last.teacher.accuracy if data.last and data.last.teacher else None,
+        "steps": data.started.student_steps if data.started else 0,
     }
-    if it.first is not None and it.newest is not None and it.started is not None:
-        classes = it.started.classes[:MOST_CLASSES]
+    if data.first is not None and data.newest is not None and data.started is not None:
+        classes = data.started.classes[:MAX_CLASSES]
         tiles = [
             (pos, row, c)
-            for pos, c, row in sheets.tiles_of(it.newest["labels"], len(classes), ROWS)
+            for pos, c, row in sheets.tiles_of(data.newest["labels"], len(classes), MAX_ROWS)
         ]
-        found["images"] = _sheet(it.newest["images"], tiles, (ROWS, len(classes)))
-        found["classes"] = classes
-        cam, target = it.newest.get("cam"), _target(it)
+        result["images"] = _sheet(data.newest["images"], tiles, (MAX_ROWS, len(classes)))
+        result["classes"] = classes
+        cam, target = data.newest.get("cam"), _target(data)
         if cam is not None and cam.size and target is not None:
-            found["cam"], found["target"] = [
+            result["cam"], result["target"] = [
                 np.round(a.astype(np.float64), 2).tolist()
                 for a in (cam.astype(np.float32).mean(0), target)
             ]
-        found["making"] = _making(it.first, len(classes))
-    return found
+        result["making"] = _making(data.first, len(classes))
+    return result
 
 
 def _making(batch: dict[str, np.ndarray], classes: int) -> dict[str, Any] | None:
@@ -356,17 +368,17 @@ def _making(batch: dict[str, np.ndarray], classes: int) -> dict[str, Any] | None
     ):
         return None
     position = {int(pos): i for i, pos in enumerate(batch["preview_positions"])}
-    shown = [
+    selected = [
         (position[pos], c)
         for pos, c, _ in sheets.tiles_of(batch["labels"], classes, 1)
         if pos in position
     ]
     frames = batch["previews"]
-    images = np.concatenate([frame[[i for i, _ in shown]] for frame in frames])
+    images = np.concatenate([frame[[i for i, _ in selected]] for frame in frames])
     tiles = [
-        (row * len(shown) + i, row, c)
+        (row * len(selected) + i, row, c)
         for row in range(len(frames))
-        for i, (_, c) in enumerate(shown)
+        for i, (_, c) in enumerate(selected)
     ]
     return _sheet(images, tiles, (len(frames), classes)) | {
         "rows": [int(step) + 1 for step in batch["preview_steps"]]
@@ -376,11 +388,11 @@ def _making(batch: dict[str, np.ndarray], classes: int) -> dict[str, Any] | None
 def _sheet(
     images: np.ndarray, tiles: list[tuple[int, int, int]], shape: tuple[int, int]
 ) -> dict[str, Any]:
-    at, rows, columns = (list(x) for x in zip(*tiles)) if tiles else ([], [], [])
-    by = sheets.shrink_factor(images.shape[-1], (images.shape[-1] / sheets.MIN_SIDE) ** 2)
-    side = images.shape[-1] // by
+    indices, rows, columns = (list(x) for x in zip(*tiles)) if tiles else ([], [], [])
+    factor = sheets.shrink_factor(images.shape[-1], (images.shape[-1] / sheets.MIN_SIDE) ** 2)
+    side = images.shape[-1] // factor
     return {
-        "url": sheets.sheet(sheets.downscale(images[at], by), rows, columns, shape),
+        "url": sheets.sheet(sheets.downscale(images[indices], factor), rows, columns, shape),
         "width": side * shape[1],
         "height": side * shape[0],
     }

@@ -40,8 +40,8 @@ TAGS = {
 }
 LINK = re.compile(r"\?[a-z0-9=&_-]{1,120}")
 """Allowed links: other places within this app."""
-PLACE = re.compile(r"\{\{\s*([a-z_]+(?:\.[a-z_]+){1,2})\s*\}\}")
-SIGN = re.compile(r"[_^](?:\{([^{}]*)\}|(\w))")
+PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+(?:\.[a-z_]+){1,2})\s*\}\}")
+SCRIPT = re.compile(r"[_^](?:\{([^{}]*)\}|(\w))")
 Mark = Callable[[str], Iterator[Node]]
 
 
@@ -50,13 +50,13 @@ def tree(text: str, mark: Mark | None = None) -> list[Node]:
     return _children(SyntaxTreeNode(_parser().parse(text)), mark or (lambda piece: iter([piece])))
 
 
-def places(nodes: list[Node]) -> Iterator[str]:
+def placeholders(nodes: list[Node]) -> Iterator[str]:
     """Names of the numbers a tree has places for."""
     for node in nodes:
         if isinstance(node, dict):
             if "number" in node:
                 yield node["number"]
-            yield from places(node.get("children", []))
+            yield from placeholders(node.get("children", []))
 
 
 def plain(nodes: list[Node]) -> str:
@@ -70,14 +70,14 @@ def formula(text: str) -> list[Node]:
     """L_{kr} = Σ max(0, M) → single letters in italics, subscripts and superscripts: [{"i"} |
     {"sub"} | {"sup"} | text].
     """
-    found: list[Node] = []
-    at = 0
-    for sign in SIGN.finditer(text):
-        found += _letters(text[at : sign.start()])
-        inside = sign[1] if sign[1] is not None else sign[2]
-        found.append({"sub" if sign[0][0] == "_" else "sup": _letters(inside)})
-        at = sign.end()
-    return found + _letters(text[at:])
+    result: list[Node] = []
+    start = 0
+    for script in SCRIPT.finditer(text):
+        result += _letters(text[start : script.start()])
+        content = script[1] if script[1] is not None else script[2]
+        result.append({"sub" if script[0][0] == "_" else "sup": _letters(content)})
+        start = script.end()
+    return result + _letters(text[start:])
 
 
 def _letters(text: str) -> list[Node]:
@@ -92,11 +92,11 @@ def _letters(text: str) -> list[Node]:
 @functools.cache
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    parser.inline.ruler.before("escape", "formula", _dollars)
+    parser.inline.ruler.before("escape", "formula", _formula_rule)
     return parser
 
 
-def _dollars(state: StateInline, silent: bool) -> bool:
+def _formula_rule(state: StateInline, silent: bool) -> bool:
     if state.src[state.pos] != "$":
         return False
     end = state.src.find("$", state.pos + 1)
@@ -109,7 +109,7 @@ def _dollars(state: StateInline, silent: bool) -> bool:
 
 
 def _children(node: SyntaxTreeNode, mark: Mark) -> list[Node]:
-    return [made for child in node.children for made in _node(child, mark)]
+    return [inner for child in node.children for inner in _node(child, mark)]
 
 
 def _node(node: SyntaxTreeNode, mark: Mark) -> Iterator[Node]:
@@ -149,13 +149,13 @@ def _node(node: SyntaxTreeNode, mark: Mark) -> Iterator[Node]:
 
 
 def _text(text: str, mark: Mark) -> Iterator[Node]:
-    at = 0
-    for place in PLACE.finditer(text):
-        yield from mark(_tidy(text[at : place.start()]))
-        yield {"number": place[1]}
-        at = place.end()
-    if at < len(text):
-        yield from mark(_tidy(text[at:]))
+    start = 0
+    for match in PLACEHOLDER.finditer(text):
+        yield from mark(_tidy(text[start : match.start()]))
+        yield {"number": match[1]}
+        start = match.end()
+    if start < len(text):
+        yield from mark(_tidy(text[start:]))
 
 
 def _tidy(text: str) -> str:

@@ -65,14 +65,14 @@ def write(folder: Path, head: str = HEAD, body: str = BODY, name: str = "01-tiny
 
 
 def test_every_file_is_a_lesson():
-    assert SHELF.wrong == [] and len(SHELF.lessons) == len(list(lessons.FOLDER.glob("*.md"))) >= 8
+    assert SHELF.errors == [] and len(SHELF.lessons) == len(list(lessons.FOLDER.glob("*.md"))) >= 8
 
 
 @pytest.mark.parametrize("slug", SHELF.lessons)
 def test_a_lesson_is_whole(slug):
     lesson, told = SHELF.lessons[slug], SHELF.to_json(slug)
     assert lesson.minutes <= 2 and set(lesson.figures) <= set(lessons.FIGURES)
-    asked = set(prose.places([n for part in told["text"] for n in part]))
+    asked = set(prose.placeholders([n for part in told["text"] for n in part]))
     assert {
         f"{v}.{lesson.decide.number}"
         for v in lesson.variants
@@ -82,7 +82,7 @@ def test_a_lesson_is_whole(slug):
         "there is an equation"
     )
     for variant in lesson.variants:
-        recipe = lesson.made(variant)
+        recipe = lesson.recipe_for(variant)
         assert recipe.schedule == "sequential" or lesson.recording
         assert (command := recipes.command(recipe)).startswith(
             f"python -m kgen run {lesson.recipe}"
@@ -97,7 +97,10 @@ def test_a_lesson_is_whole(slug):
 def test_what_a_text_says_of_other_seeds_was_measured(slug):
     lesson, spread = SHELF.lessons[slug], SHELF.spread(SHELF.lessons[slug])
     asked = {
-        p for part in lesson.text for p in prose.places(prose.tree(part)) if p.startswith("seeds.")
+        p
+        for part in lesson.text
+        for p in prose.placeholders(prose.tree(part))
+        if p.startswith("seeds.")
     }
     assert asked, "a lesson of two runs says how far seeds spread"
     assert all(spread[number][variant] for _, variant, number in (p.split(".") for p in asked))
@@ -280,7 +283,7 @@ def test_a_term_is_marked_once_and_whole():
 def test_an_error_names_file_and_field(tmp_path, head, body, said):
     write(tmp_path, head, body)
     shelf = lessons.Lessons(tmp_path)
-    assert not shelf.lessons and shelf.wrong[0].startswith(said), shelf.wrong
+    assert not shelf.lessons and shelf.errors[0].startswith(said), shelf.errors
 
 
 def test_a_glossary_that_is_wrong_is_named(tmp_path):
@@ -315,7 +318,9 @@ def test_every_number_is_there_on_a_real_run(small):
     values = metrics.numbers(open_run(small))
     assert [n for n, v in values.items() if v is None] == []
     for lesson in SHELF.lessons.values():
-        texts = {n: metrics.write(metrics.NUMBERS[n].kind, values[n]) for n in lesson.numbers}
+        texts = {
+            n: metrics.format_value(metrics.NUMBERS[n].kind, values[n]) for n in lesson.numbers
+        }
         assert all(re.fullmatch(r"[\d.,]+(e-\d+)?(%| s)?|[A-Z].*", t) for t in texts.values()), (
             texts
         )
@@ -368,7 +373,7 @@ def test_figures_of_a_real_run(small):
 def test_differences_add_up_as_they_are_written():
     assert (
         metrics.difference("real", 0.184, 0.775) == "+0.59"
-        or metrics.write("real", 0.184) == "0.18"
+        or metrics.format_value("real", 0.184) == "0.18"
     )
     assert (
         metrics.difference("percent", 0.68333, 0.50337) == "−18.0 points"
@@ -389,12 +394,12 @@ def test_a_choice_is_borne_out_by_a_rule(tmp_path):
 def test_spread_is_the_sample_standard_deviation():
     values = [0.71, 0.735, 0.752]
     assert (
-        lessons.summed("percent", values)
+        lessons.summarize("percent", values)
         == f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}%, 3 seeds"
     )
     assert (
-        lessons.summed("percent", [0.5]) == "50.0%, one seed"
-        and lessons.summed("percent", []) == ""
+        lessons.summarize("percent", [0.5]) == "50.0%, one seed"
+        and lessons.summarize("percent", []) == ""
     )
 
 
@@ -407,7 +412,7 @@ def client(tmp_path, monkeypatch):
     own = tmp_path / "lessons"
     own.mkdir()
     write(own)
-    monkeypatch.setenv(lessons.FOLDER_OF, str(own))
+    monkeypatch.setenv(lessons.FOLDER_VARIABLE, str(own))
     with served(tmp_path / "runs", STANDIN) as client:
         yield client
 
