@@ -17,15 +17,15 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
-LOCAL = "127.0.0.1,localhost,::1"
+LOCAL_HOSTS = "127.0.0.1,localhost,::1"
 
 
 def prepare_environment() -> None:
     """Call this before Gradio is imported."""
     os.environ.update(ENVIRONMENT)
     for name in ("NO_PROXY", "no_proxy"):
-        kept = os.environ.get(name)
-        os.environ[name] = f"{kept},{LOCAL}" if kept else LOCAL
+        existing = os.environ.get(name)
+        os.environ[name] = f"{existing},{LOCAL_HOSTS}" if existing else LOCAL_HOSTS
 
 
 def port_number(text: str) -> int:

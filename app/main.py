@@ -49,10 +49,10 @@ STYLES = (
 FIRST_PORT = 7860
 
 
-def build(runs: Runs, presenting: AccessControl | None = None) -> gr.Blocks:
+def build(runs: Runs, access: AccessControl | None = None) -> gr.Blocks:
     """The whole page. It has no run state; every page reads that from the snapshot."""
     with gr.Blocks(title="K-Gen Explorer", analytics_enabled=False, fill_width=True) as demo:
-        studio.build(demo, runs, version=static_version(), presenting=presenting or AccessControl())
+        studio.build(demo, runs, version=static_version(), access=access or AccessControl())
     return demo
 
 
@@ -60,41 +60,41 @@ def serve(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM; returns the exit code."""
     port = free_port(args.host) if args.port is None else claimed_port(args.host, args.port)
     root = root_path(args.root_path)
-    presenting = AccessControl(args.token, port, root)
-    links = audience_links(args, port) if presenting.enabled else []
-    ended = threading.Event()
+    access = AccessControl(args.token, port, root)
+    links = audience_links(args, port) if access.enabled else []
+    stop = threading.Event()
     # before the children start, because a signal in between would orphan them
     for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: ended.set())
+        signal.signal(name, lambda *_: stop.set())
     runs = Runs(Path(args.runs), recorded=not args.no_recording)
-    brought = TeacherChecks(runs.folder / ".uploads")
-    demo = build(runs, presenting)
+    teacher_checks = TeacherChecks(runs.folder / ".uploads")
+    demo = build(runs, access)
     try:
-        app, _, _ = demo.launch(**launch_settings(args, port, presenting))
+        app, _, _ = demo.launch(**launch_settings(args, port, access))
         routes.install(
             app,
             runs,
-            presenting,
+            access,
             links=links,
             page=audience.page(root, static_version(), STYLES),
             theme=theme()._get_theme_css(),
         )
-        teacher_routes.install(app, brought)
-        routes.come_first(app)
+        teacher_routes.install(app, teacher_checks)
+        routes.prioritize(app)
         runs.warm()
         address = addresses.link(
             {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.host, args.host), port, root
         )
-        own = f"{address}?token={args.token}" if presenting.enabled else address
-        if presenting.enabled:
-            invite(links, own)
+        presenter_link = f"{address}?token={args.token}" if access.enabled else address
+        if access.enabled:
+            invite(links, presenter_link)
         print(f"K-Gen Explorer is running at {address} (Ctrl-C to quit)", flush=True)
         if not args.no_browser:
-            webbrowser.open(own)
-        while not ended.wait(0.5):  # without a timeout, Windows would not notice Ctrl-C
+            webbrowser.open(presenter_link)
+        while not stop.wait(0.5):  # without a timeout, Windows would not notice Ctrl-C
             pass
     finally:
-        brought.close()
+        teacher_checks.close()
         runs.close()
         demo.close(verbose=False)
     return 0
@@ -110,11 +110,11 @@ def audience_links(args: argparse.Namespace, port: int) -> list[str]:
     ]
 
 
-def invite(links: list[str], own: str) -> None:
+def invite(links: list[str], presenter_link: str) -> None:
     """Print the invitation in the terminal."""
-    code = stage_routes.qr_text(links[0], sys.stdout.isatty())
+    qr_code = stage_routes.qr_text(links[0], sys.stdout.isatty())
     try:
-        print(f"\n{code}\n")
+        print(f"\n{qr_code}\n")
     except UnicodeEncodeError:
         pass  # no block characters in this terminal; the page has the QR code too
     print(f"For the audience: {links[0]}")
@@ -122,21 +122,17 @@ def invite(links: list[str], own: str) -> None:
         print(f"  or, if that is not reachable: {link}")
     if any(name in links[0] for name in ("//127.", "//localhost", "//[::1]")):
         print("  Only this computer can open that. To let others in, use --host 0.0.0.0.")
-    print(f"For you only, the presenter: {own}\n")
+    print(f"For you only, the presenter: {presenter_link}\n")
 
 
 def launch_settings(
-    args: argparse.Namespace, port: int, presenting: AccessControl | None = None
+    args: argparse.Namespace, port: int, access: AccessControl | None = None
 ) -> dict:
     """Arguments for `Blocks.launch`: everything that reaches outside is off."""
-    root, presenting = root_path(args.root_path), presenting or AccessControl()
+    root, access = root_path(args.root_path), access or AccessControl()
     hosts = [
         *args.allow_host,
-        *(
-            (urlsplit(link).netloc for link in audience_links(args, port))
-            if presenting.enabled
-            else ()
-        ),
+        *((urlsplit(link).netloc for link in audience_links(args, port)) if access.enabled else ()),
     ]
     return dict(
         server_name=args.host,
@@ -163,8 +159,8 @@ def launch_settings(
         favicon_path=str(STATIC / "core" / "mark.svg"),
         app_kwargs={
             "openapi_url": None,
-            "middleware": routes.middleware(hosts, args.allow_frame, presenting),
-            "dependencies": [Depends(presenting.check)],
+            "middleware": routes.middleware(hosts, args.allow_frame, access),
+            "dependencies": [Depends(access.check)],
         },
     )
 
@@ -190,9 +186,9 @@ def static_version() -> str:
     return digest.hexdigest()[:12]
 
 
-def root_path(given: str | None) -> str:
+def root_path(path: str | None) -> str:
     """ "/kgen" for "kgen", "/kgen" or "/kgen/"; empty if the app is at the root."""
-    trimmed = (given or "").strip("/")
+    trimmed = (path or "").strip("/")
     return f"/{trimmed}" if trimmed else ""
 
 

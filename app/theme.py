@@ -9,7 +9,7 @@ from __future__ import annotations
 import gradio as gr
 
 # name: (light, dark). Text reaches 4.5:1 on its background in both modes, marks 3:1.
-COLOURS = {
+COLORS = {
     "body_background_fill": ("#f6f6f4", "#0e1013"),
     "background_fill_primary": ("#ffffff", "#16181d"),
     "background_fill_secondary": ("#f0f1f3", "#20242b"),
@@ -36,7 +36,7 @@ COLOURS = {
 def theme() -> gr.themes.Base:
     """Gradio's base theme with our colors and the system's fonts."""
     pairs: dict[str, str] = {}
-    for name, (light, dark) in COLOURS.items():
+    for name, (light, dark) in COLORS.items():
         pairs |= {name: light, f"{name}_dark": dark}
     return gr.themes.Base(
         font=[

@@ -25,13 +25,13 @@ def page(root: str, version: str, styles: tuple[str, ...]) -> str:
     links = "\n".join(
         f'<link rel="stylesheet" href="{root}/kg/static/{name}?v={version}">' for name in styles
     )
-    filled = {
+    values = {
         "ROOT": root,
         "VERSION": version,
         "PLOTLY": plotly.__version__,
         "STYLES": links,
         "TEACHER": setup.TEACHER_HTML,
-        "SPEED": studio.SPEED,
-        "VIEW": studio.VIEW,
+        "SPEED": studio.SPEED_HTML,
+        "VIEW": studio.VIEW_HTML,
     }
-    return re.sub(r"\b(" + "|".join(filled) + r")\b", lambda found: filled[found[1]], PAGE)
+    return re.sub(r"\b(" + "|".join(values) + r")\b", lambda match: values[match[1]], PAGE)

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from app.compare.comparing import Comparisons
 from app.compare.comparison import LETTERS
 from app.library.actions import RunActions
-from app.pages.library_routes import act, refusal, text
+from app.pages.library_routes import act, error_response, text_field
 from app.process.runs import RunError
 from app.web.answers import IMMUTABLE, REVALIDATE, compressed_response, not_found, revalidated_json
 from app.web.errors import Missing
@@ -18,13 +18,13 @@ from app.web.publish import encode
 from kgen.journal.reading import RUN_NAME
 
 
-def install(app: FastAPI, shelf: RunActions) -> None:
-    comparing = Comparisons(shelf)
+def install(app: FastAPI, run_actions: RunActions) -> None:
+    comparisons = Comparisons(run_actions)
 
     @app.get("/kg/compare")
     def compare(request: Request) -> Response:
         try:
-            return revalidated_json(request, encode(comparing.to_json(_names(request))))
+            return revalidated_json(request, encode(comparisons.to_json(_names(request))))
         except Missing as error:
             return not_found(error)
 
@@ -32,7 +32,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
     def table(request: Request) -> Response:
         try:
             names = _names(request)
-            body = comparing.csv(names)
+            body = comparisons.csv(names)
         except Missing as error:
             return not_found(error)
         headers = {
@@ -45,7 +45,7 @@ def install(app: FastAPI, shelf: RunActions) -> None:
     def columns(request: Request, run: str, key: str) -> Response:
         """`key` comes from /kg/compare and changes with the run, which changes the address."""
         try:
-            body, final = comparing.columns(run, request.query_params.get("id", ""))
+            body, final = comparisons.columns(run, request.query_params.get("id", ""))
         except Missing as error:
             return not_found(error)
         return compressed_response(
@@ -57,14 +57,16 @@ def install(app: FastAPI, shelf: RunActions) -> None:
         try:
             return revalidated_json(
                 request,
-                encode({"switches": [s.to_json() for s in comparing.switches(run)]}),
+                encode({"switches": [s.to_json() for s in comparisons.switches(run)]}),
             )
         except (Missing, RunError) as error:
-            return refusal(error)
+            return error_response(error)
 
     @app.post("/kg/flip/{run}")
     async def flip(request: Request, run: str) -> Response:
-        return await act(request, lambda said: comparing.flip(run, text(said, "switch")))
+        return await act(
+            request, lambda payload: comparisons.flip(run, text_field(payload, "switch"))
+        )
 
 
 def _names(request: Request) -> list[str]:

@@ -46,8 +46,8 @@ from app.web.publish import encode
 from kgen import events
 from kgen.journal.reading import JournalError
 
-MOST_CONFUSED = 8
-LATE = 8
+MAX_CONFUSED = 8
+MAX_LAG = 8
 """Iterations by which a page may lag behind its run."""
 
 
@@ -57,20 +57,20 @@ class OpenedRun(NamedTuple):
     run: OpenRun
     summary: RunSummary
     started: events.RunStarted
-    album: RunBatches
+    batches: RunBatches
     key: tuple
     final: bool
     """May a response from this address be cached forever?"""
 
 
 def install(app: FastAPI, runs: Runs) -> None:
-    pieces, index = ResponseCache(), ColumnCache()
+    responses, cache = ResponseCache(), ColumnCache()
 
     def open_run(request: Request, name: str, attempt: str) -> OpenedRun:
         id = request.query_params.get("id")
         run = runs.archive.open(name, parse_number(attempt), id)
-        story = run.summary()
-        if story.started is None:
+        summary = run.summary()
+        if summary.started is None:
             raise Missing(
                 "This run has no images yet.",
                 code="no-images",
@@ -78,14 +78,14 @@ def install(app: FastAPI, runs: Runs) -> None:
         key = (name, run.attempt, run.id)
         return OpenedRun(
             run,
-            story,
-            story.started,
+            summary,
+            summary.started,
             RunBatches(
                 run.run.path,
                 key,
-                index,
-                np.array(story.started.class_indices, np.int64),
-                story.started.term_names,
+                cache,
+                np.array(summary.started.class_indices, np.int64),
+                summary.started.term_names,
             ),
             key,
             (id or "") == run.id,
@@ -95,28 +95,28 @@ def install(app: FastAPI, runs: Runs) -> None:
         request: Request,
         name: str,
         attempt: str,
-        what: str,
-        texts: tuple[str, ...],
+        kind: str,
+        parameters: tuple[str, ...],
         make: Callable[..., bytes],
         media: str = "application/json",
     ) -> Response:
-        """A piece, or 404. `make` gets the run and the numbers in `texts`."""
-        at = numbers(*texts)
-        if at is None:
+        """A piece, or 404. `make` gets the run and the numbers in `parameters`."""
+        numbers = parse_numbers(*parameters)
+        if numbers is None:
             return not_found("The address has an invalid number.")
 
-        def find() -> Response:
+        def build() -> Response:
             opened = open_run(request, name, attempt)
-            body = pieces.get((*opened.key, what, *at), lambda: make(opened, *at))
+            body = responses.get((*opened.key, kind, *numbers), lambda: make(opened, *numbers))
             return compressed_response(
                 request, body, media, IMMUTABLE if opened.final else "no-store"
             )
 
-        return in_words(find)
+        return or_error(build)
 
-    def in_words(find: Callable[[], Response]) -> Response:
+    def or_error(build: Callable[[], Response]) -> Response:
         try:
-            return find()
+            return build()
         except JournalError as error:
             return error_response(error, 404, without_folder(error, runs.archive.folder))
         except (Missing, BatchFileError) as error:
@@ -124,7 +124,7 @@ def install(app: FastAPI, runs: Runs) -> None:
         except CONTENT_ERRORS:  # a run from elsewhere may contain anything
             return not_found(UNEXPECTED_CONTENTS)
 
-    def part_of(opened: OpenedRun, c: int, first: int, end: int) -> None:
+    def check_range(opened: OpenedRun, c: int, first: int, end: int) -> None:
         if not 0 <= c < len(opened.started.classes):
             raise Missing("This run has no such class.", code="unknown-class")
         if not first < end <= opened.summary.iterations_done or end - first > MAX_ITERATIONS:
@@ -135,15 +135,17 @@ def install(app: FastAPI, runs: Runs) -> None:
 
     @app.get("/kg/inspect/{run}")
     def overview(request: Request, run: str) -> Response:
-        return in_words(lambda: revalidated_json(request, encode(facts(runs.archive.latest(run)))))
+        return or_error(
+            lambda: revalidated_json(request, encode(overview_json(runs.archive.latest(run))))
+        )
 
     @app.get("/kg/inspect/{run}/{attempt}/class/{c}/{first}/{end}")
     def of_class(
         request: Request, run: str, attempt: str, c: str, first: str, end: str
     ) -> Response:
         def make(opened: OpenedRun, c: int, first: int, end: int) -> bytes:
-            part_of(opened, c, first, end)
-            return encode(class_samples(opened.album, c, first, end))
+            check_range(opened, c, first, end)
+            return encode(class_samples(opened.batches, c, first, end))
 
         return respond(request, run, attempt, "class", (c, first, end), make)
 
@@ -152,15 +154,15 @@ def install(app: FastAPI, runs: Runs) -> None:
         request: Request, run: str, attempt: str, c: str, first: str, end: str
     ) -> Response:
         def make(opened: OpenedRun, c: int, first: int, end: int) -> bytes:
-            part_of(opened, c, first, end)
-            return gzip.compress(class_sheet(opened.album, c, first, end), 1, mtime=0)
+            check_range(opened, c, first, end)
+            return gzip.compress(class_sheet(opened.batches, c, first, end), 1, mtime=0)
 
         return respond(request, run, attempt, "sheet", (c, first, end), make, "image/png")
 
     @app.get("/kg/inspect/{run}/{attempt}/image/{iteration}/{pos}")
     def image(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
         def make(opened: OpenedRun, iteration: int, pos: int) -> bytes:
-            finished(opened, iteration)
+            check_finished(opened, iteration)
             layout, reference = opened.run.layout, opened.run.reference
             real = (
                 reference
@@ -178,7 +180,7 @@ def install(app: FastAPI, runs: Runs) -> None:
                     "labels": layout.labels,
                     "images": layout.images,
                 }
-            return encode(image_detail(opened.album, iteration, pos, real))
+            return encode(image_detail(opened.batches, iteration, pos, real))
 
         return respond(request, run, attempt, "image", (iteration, pos), make)
 
@@ -187,11 +189,11 @@ def install(app: FastAPI, runs: Runs) -> None:
         request: Request, run: str, attempt: str, iteration: str, pos: str, end: str
     ) -> Response:
         def make(opened: OpenedRun, iteration: int, pos: int, end: int) -> bytes:
-            finished(opened, iteration)
+            check_finished(opened, iteration)
             done = opened.summary.iterations_done
-            if not max(0, done - LATE) < end <= done:  # any other end would be a separate search
+            if not max(0, done - MAX_LAG) < end <= done:  # any other end would be a separate search
                 raise Missing("Request all finished iterations.", code="invalid-value")
-            return encode(neighbors(opened.album, iteration, pos, end))
+            return encode(neighbors(opened.batches, iteration, pos, end))
 
         return respond(request, run, attempt, "kin", (iteration, pos, end), make)
 
@@ -202,16 +204,16 @@ def install(app: FastAPI, runs: Runs) -> None:
                 raise Missing("This run has no such class, or no such test.", code="unknown-class")
             if n != opened.summary.test_count:  # confusions are kept for the newest test only
                 raise Missing("There is a newer test. Please reload.", code="outdated")
-            return encode(tested(opened.summary.tests, c))
+            return encode(class_tests(opened.summary.tests, c))
 
         return respond(request, run, attempt, "tests", (c, n), make)
 
     @app.get("/kg/inspect/{run}/{attempt}/{form}/{c}/{end}")
     def files(request: Request, run: str, attempt: str, form: str, c: str, end: str) -> Response:
-        def find() -> Response:
-            if form not in ("grid", "zip") or not (at := numbers(c, end)):
+        def build() -> Response:
+            if form not in ("grid", "zip") or not (numbers := parse_numbers(c, end)):
                 raise Missing("There is no such download.", code="unknown-download")
-            position, iterations = at
+            position, iterations = numbers
             opened = open_run(request, run, attempt)
             classes = opened.started.classes
             if not (
@@ -220,15 +222,15 @@ def install(app: FastAPI, runs: Runs) -> None:
                 raise Missing(
                     "This run has no such class, or fewer iterations.", code="unknown-class"
                 )
-            said = request.query_params
-            most = downloads.MAX_GRID if form == "grid" else downloads.MAX_ZIP
+            query = request.query_params
+            limit = downloads.MAX_GRID if form == "grid" else downloads.MAX_ZIP
             images, _ = select_images(
-                opened.album,
+                opened.batches,
                 position,
                 iterations,
-                parse_filters(said.get("where", ""), opened.album.terms),
-                parse_sort(said.get("sort") or "it", opened.album.terms),
-                most,
+                parse_filters(query.get("where", ""), opened.batches.terms),
+                parse_sort(query.get("sort") or "it", opened.batches.terms),
+                limit,
             )
             if not images:
                 raise Missing(
@@ -243,25 +245,25 @@ def install(app: FastAPI, runs: Runs) -> None:
             }
             if form == "grid":
                 return Response(
-                    downloads.grid(opened.album, images), media_type="image/png", headers=headers
+                    downloads.grid(opened.batches, images), media_type="image/png", headers=headers
                 )
             return StreamingResponse(
-                downloads.archive(opened.album, images, name),
+                downloads.archive(opened.batches, images, name),
                 media_type="application/zip",
                 headers=headers,
             )
 
-        return in_words(find)
+        return or_error(build)
 
 
-def numbers(*texts: str) -> tuple[int, ...] | None:
+def parse_numbers(*texts: str) -> tuple[int, ...] | None:
     try:
         return tuple(parse_number(text) for text in texts)
     except Missing:
         return None
 
 
-def finished(opened: OpenedRun, iteration: int) -> None:
+def check_finished(opened: OpenedRun, iteration: int) -> None:
     if iteration >= opened.summary.iterations_done:
         raise Missing(
             f"Iteration {iteration + 1:,} is not finished yet;"
@@ -270,56 +272,56 @@ def finished(opened: OpenedRun, iteration: int) -> None:
         )
 
 
-def facts(run: OpenRun) -> dict[str, Any]:
+def overview_json(run: OpenRun) -> dict[str, Any]:
     """A run's overview, which the page needs before any piece. Names are those of the live
     snapshot.
     """
-    story, recipe = run.summary(), run.run.recipe
-    out: dict[str, Any] = {
+    summary, recipe = run.summary(), run.run.recipe
+    data: dict[str, Any] = {
         "run": run.run.path.name,
         "id": run.id,
         "attempt": run.attempt,
         "title": f"{recipe.name}, seed {recipe.seed}",
-        "done": story.iterations_done,
-        "over": story.last_kind in ("run_finished", "run_failed"),
+        "done": summary.iterations_done,
+        "over": summary.last_kind in ("run_finished", "run_failed"),
         "classes": [],
         "class_indices": [],
-        "tests": story.test_count,
+        "tests": summary.test_count,
     }
-    e = story.started
-    if e is None:
-        return out
-    sizes = scales.of_run(e)
+    started = summary.started
+    if started is None:
+        return data
+    sizes = scales.of_run(started)
     batch = max((s.batch for s in sizes), default=1)
-    return out | {
-        "classes": e.classes,
-        "class_indices": e.class_indices,
-        "teacher": {"name": recipe.teacher, "title": e.teacher.title},
-        "tested_on": e.tested_on,
+    return data | {
+        "classes": started.classes,
+        "class_indices": started.class_indices,
+        "teacher": {"name": recipe.teacher, "title": started.teacher.title},
+        "tested_on": started.tested_on,
         "recipe": {"weights": recipe.weights.model_dump(), "journal_pixels": recipe.journal_pixels},
-        "student": len(e.classes) > 1 and e.student_steps > 0,
+        "student": len(started.classes) > 1 and started.student_steps > 0,
         "warmup": recipe.warmup_epochs * recipe.iterations * len(recipe.resolutions),
-        "span": chunk_iterations(batch, len(e.classes)),
-        "judge": e.judge and e.judge.model_dump(),
-        "own_terms": [term.model_dump() for term in e.own_terms or ()],
+        "span": chunk_iterations(batch, len(started.classes)),
+        "judge": started.judge and started.judge.model_dump(),
+        "own_terms": [term.model_dump() for term in started.own_terms or ()],
         "most": {"grid": downloads.MAX_GRID, "zip": downloads.MAX_ZIP},
-        **scales.to_json(sizes, recipe.model_dump(mode="json"), e.map_kind),
+        **scales.to_json(sizes, recipe.model_dump(mode="json"), started.map_kind),
     }
 
 
-def tested(tests: tuple[events.Evaluated, ...], c: int) -> dict[str, Any]:
+def class_tests(tests: tuple[events.Evaluated, ...], c: int) -> dict[str, Any]:
     """A class's accuracy in each test, and its confusions in the newest one."""
 
     def share(score: events.Score | None) -> float | None:
-        found = score.per_class[c] if score is not None and c < len(score.per_class) else None
-        return found if found is not None and 0 <= found <= 1 else None
+        value = score.per_class[c] if score is not None and c < len(score.per_class) else None
+        return value if value is not None and 0 <= value <= 1 else None
 
     def confused(score: events.Score | None) -> list[list[int]]:
         return [
-            [named, count]
-            for true, named, count in getattr(score, "confusion", None) or []
-            if true == c
-        ][:MOST_CONFUSED]
+            [predicted, count]
+            for actual, predicted, count in getattr(score, "confusion", None) or []
+            if actual == c
+        ][:MAX_CONFUSED]
 
     last = tests[-1]
     return {

@@ -27,30 +27,30 @@ from app.web.errors import Missing
 from app.web.lru import ResponseCache
 from app.web.publish import encode
 
-LARGEST = 1024
+MAX_BODY_BYTES = 1024
 
 
 def install(app: FastAPI, runs: Runs) -> None:
-    shelf, lesson_runs, pieces = Lessons(), LessonRuns(runs), ResponseCache()
-    words = glossary.script()
+    lessons, lesson_runs, responses = Lessons(), LessonRuns(runs), ResponseCache()
+    source = glossary.script()
     script, etag, terms = (
-        gzip.compress(words, 6, mtime=0),
-        f'"{hashlib.sha256(words).hexdigest()[:16]}"',
+        gzip.compress(source, 6, mtime=0),
+        f'"{hashlib.sha256(source).hexdigest()[:16]}"',
         encode(glossary.to_json()),
     )
 
-    def lesson(slug: str) -> Lesson:
-        if slug not in shelf.lessons:
+    def find_lesson(slug: str) -> Lesson:
+        if slug not in lessons.lessons:
             raise Missing(
                 "There is no lesson with that name.",
                 code="unknown-lesson",
             )
-        return shelf.lessons[slug]
+        return lessons.lessons[slug]
 
     def figures(name: str, attempt: int, id: str) -> bytes:
         runs.archive.open(name, attempt, id)
-        return pieces.get(
-            (name, attempt, id), lambda: encode(lesson_runs.figures(name, shelf.lessons.values()))
+        return responses.get(
+            (name, attempt, id), lambda: encode(lesson_runs.figures(name, lessons.lessons.values()))
         )
 
     @app.get("/kg/static/core/glossary-terms.js")
@@ -58,29 +58,29 @@ def install(app: FastAPI, runs: Runs) -> None:
         return compressed_response(request, script, "text/javascript", REVALIDATE, etag)
 
     @app.get("/kg/glossary")
-    def whole(request: Request) -> Response:
+    def full_glossary(request: Request) -> Response:
         return revalidated_json(request, terms)
 
     @app.get("/kg/lessons")
     def listed(request: Request) -> Response:
-        return revalidated_json(request, encode(shelf.listed()))
+        return revalidated_json(request, encode(lessons.listed()))
 
     @app.get("/kg/lessons/{slug}")
     def one_lesson(request: Request, slug: str) -> Response:
         try:
-            return revalidated_json(request, encode(shelf.to_json(lesson(slug).slug)))
+            return revalidated_json(request, encode(lessons.to_json(find_lesson(slug).slug)))
         except Missing as error:
             return not_found(error)
 
     @app.get("/kg/lessons/{slug}/runs")
     def state(request: Request, slug: str) -> Response:
         try:
-            return revalidated_json(request, encode(lesson_runs.state(lesson(slug))))
+            return revalidated_json(request, encode(lesson_runs.state(find_lesson(slug))))
         except Missing as error:
             return not_found(error)
 
     @app.get("/kg/lesson-figures/{run}/{attempt}")
-    def drawn(request: Request, run: str, attempt: str) -> Response:
+    def lesson_figures(request: Request, run: str, attempt: str) -> Response:
         try:
             body = figures(run, parse_number(attempt, digits=6), request.query_params.get("id", ""))
         except Missing as error:
@@ -91,6 +91,6 @@ def install(app: FastAPI, runs: Runs) -> None:
     async def run(request: Request, slug: str) -> Response:
         return await act(
             request,
-            lambda said: lesson_runs.start(lesson(slug), said.get("again") is True),
-            LARGEST,
+            lambda payload: lesson_runs.start(find_lesson(slug), payload.get("again") is True),
+            MAX_BODY_BYTES,
         )

@@ -23,22 +23,22 @@ from app.web.errors import Missing, RequestError
 from app.web.publish import encode
 from kgen.journal.bundle import SUFFIX
 
-LARGEST_WORDS = 16_384
+MAX_BODY_BYTES = 16_384
 """Largest request that carries a name or a note, in bytes."""
 
 
-def install(app: FastAPI, shelf: RunActions) -> None:
-    runs = shelf.runs
-    threading.Thread(target=shelf.purge, name="purge", daemon=True).start()
+def install(app: FastAPI, run_actions: RunActions) -> None:
+    runs = run_actions.runs
+    threading.Thread(target=run_actions.purge, name="purge", daemon=True).start()
 
     @app.get("/kg/runs")
     def rows(request: Request) -> Response:
-        return revalidated_json(request, encode({"runs": shelf.listing.rows()}))
+        return revalidated_json(request, encode({"runs": run_actions.listing.rows()}))
 
     @app.get("/kg/picture/{run}/{key}")
     def picture(request: Request, run: str, key: str) -> Response:
         try:
-            body, etag = shelf.listing.picture(run, key), f'"{key}"'
+            body, etag = run_actions.listing.picture(run, key), f'"{key}"'
         except Missing as error:
             return not_found(error)
         headers = {"Cache-Control": IMMUTABLE, "ETag": etag}
@@ -50,20 +50,20 @@ def install(app: FastAPI, shelf: RunActions) -> None:
 
     @app.get("/kg/bundle/{run}")
     def bundle(request: Request, run: str) -> Response:
-        wanted = request.query_params
+        query = request.query_params
         try:
-            found = shelf.download(
+            download = run_actions.download(
                 run,
-                real_images=wanted.get("real") == "1",
-                checkpoint=wanted.get("checkpoint") == "1",
+                real_images=query.get("real") == "1",
+                checkpoint=query.get("checkpoint") == "1",
             )
         except (Missing, RunError) as error:
-            return refusal(error)
+            return error_response(error)
         headers = {
             "Content-Disposition": f'attachment; filename="{run}{SUFFIX}"',
             "Cache-Control": "no-store",
         }
-        return StreamingResponse(found, media_type="application/octet-stream", headers=headers)
+        return StreamingResponse(download, media_type="application/octet-stream", headers=headers)
 
     @app.post("/kg/bundle")
     async def receive(request: Request) -> Response:
@@ -71,47 +71,47 @@ def install(app: FastAPI, shelf: RunActions) -> None:
         if length.isdigit() and int(length) > MAX_UPLOAD_BYTES:
             return answers.error_response(actions.too_large(), 413)
         try:
-            return JSONResponse({"run": await shelf.receive(request.stream())})
+            return JSONResponse({"run": await run_actions.receive(request.stream())})
         except (Missing, RunError) as error:
-            return refusal(error)
+            return error_response(error)
 
     @app.post("/kg/undo")
     async def undo(request: Request) -> Response:
-        return await act(request, lambda said: shelf.undo(text(said, "trashed")))
+        return await act(request, lambda payload: run_actions.undo(text_field(payload, "trashed")))
 
-    doing = {
-        "open": lambda run, said: runs.show(run),
-        "resume": lambda run, said: runs.resume(run),
-        "rename": lambda run, said: shelf.rename(run, text(said, "to")),
-        "note": lambda run, said: shelf.note(run, text(said, "note")),
-        "delete": lambda run, said: shelf.delete(run),
+    handlers = {
+        "open": lambda run, payload: runs.show(run),
+        "resume": lambda run, payload: runs.resume(run),
+        "rename": lambda run, payload: run_actions.rename(run, text_field(payload, "to")),
+        "note": lambda run, payload: run_actions.note(run, text_field(payload, "note")),
+        "delete": lambda run, payload: run_actions.delete(run),
     }
 
     @app.post("/kg/runs/{run}/{action}")
     async def change(request: Request, run: str, action: str) -> Response:
-        if action not in doing:
+        if action not in handlers:
             return not_found(Missing("Unknown action for a run.", code="unknown-action"))
-        return await act(request, lambda said: doing[action](run, said))
+        return await act(request, lambda payload: handlers[action](run, payload))
 
 
 async def act(
-    request: Request, do: Callable[[dict[str, Any]], str], most: int = LARGEST_WORDS
+    request: Request, action: Callable[[dict[str, Any]], str], max_bytes: int = MAX_BODY_BYTES
 ) -> Response:
-    """Handle a POST of at most `most` bytes off the event loop; answers `{"run": …}` or one
+    """Handle a POST of at most `max_bytes` bytes off the event loop; answers `{"run": …}` or one
     sentence.
     """
     try:
-        said = await request_body.json_object(request, most)
+        payload = await request_body.json_object(request, max_bytes)
     except RequestError as error:
         return answers.error_response(error, error.status)
     try:
-        return JSONResponse({"run": await run_in_threadpool(do, said)})
+        return JSONResponse({"run": await run_in_threadpool(action, payload)})
     except (Missing, RunError) as error:
-        return refusal(error)
+        return error_response(error)
 
 
-def text(said: dict[str, Any], field: str) -> str:
-    value = said.get(field)
+def text_field(payload: dict[str, Any], field: str) -> str:
+    value = payload.get(field)
     if not isinstance(value, str):
         raise RunError(
             f"The field {field!r} is missing.",
@@ -121,5 +121,5 @@ def text(said: dict[str, Any], field: str) -> str:
     return value
 
 
-def refusal(error: Missing | RunError) -> Response:
+def error_response(error: Missing | RunError) -> Response:
     return answers.error_response(error, 404 if isinstance(error, Missing) else 409)

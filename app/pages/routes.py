@@ -42,8 +42,8 @@ from kgen import events
 from kgen.journal.reading import JournalError, Run, open_run
 from kgen.recipes import recipes
 
-MOST_WAIT = 2
-WAIT = re.compile(r"wait=([0-9]{1,3})")
+MAX_WAIT = 2
+WAIT_PREFERENCE = re.compile(r"wait=([0-9]{1,3})")
 """A poll may be held until there is something new (RFC 7240), so that a frame is sent as soon as it
 exists rather than half a second later.
 """
@@ -51,8 +51,8 @@ exists rather than half a second later.
 __all__ = ["install", "middleware"]
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
-FILE = re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\.(css|js|svg|png|woff2)")
-TYPES = {
+FILE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*\.(css|js|svg|png|woff2)")
+MEDIA_TYPES = {
     "css": "text/css",
     "js": "text/javascript",
     "svg": "image/svg+xml",
@@ -76,43 +76,41 @@ COLUMNS = (
 """Columns of a run's table, before and after those of the loss terms."""
 
 
-def install(
-    app: FastAPI, runs: Runs, presenting: AccessControl | None = None, **audience: Any
-) -> None:
+def install(app: FastAPI, runs: Runs, access: AccessControl | None = None, **audience: Any) -> None:
     """Add the routes to the FastAPI app returned by Gradio's launch. `audience`: passed on to
     `stage_routes.install`.
     """
-    archive, shelf, stage, presenting = (
+    archive, run_actions, stage, access = (
         runs.archive,
         RunActions(runs),
         Stage(),
-        presenting or AccessControl(),
+        access or AccessControl(),
     )
-    library_routes.install(app, shelf)
-    compare_routes.install(app, shelf)
+    library_routes.install(app, run_actions)
+    compare_routes.install(app, run_actions)
     inspect_routes.install(app, runs)
     lesson_routes.install(app, runs)
-    stage_routes.install(app, stage, runs.notifier, presenting, **{"links": [], **audience})
+    stage_routes.install(app, stage, runs.notifier, access, **{"links": [], **audience})
 
     @app.get("/kg/live")
     async def live(request: Request) -> Response:
-        wanted = WAIT.fullmatch(request.headers.get("prefer", ""))
-        if wanted and _known(request, runs.live.etag):
+        wait = WAIT_PREFERENCE.fullmatch(request.headers.get("prefer", ""))
+        if wait and _known(request, runs.live.etag):
             await runs.notifier.wait(
-                min(int(wanted[1]), MOST_WAIT), lambda: not _known(request, runs.live.etag)
+                min(int(wait[1]), MAX_WAIT), lambda: not _known(request, runs.live.etag)
             )
-        now = runs.live
-        found = _answer(request, now.body, "application/json", REVALIDATE, now.etag)
-        if presenting.enabled:
-            role = presenting.role(request)
+        snapshot = runs.live
+        response = _answer(request, snapshot.body, "application/json", REVALIDATE, snapshot.etag)
+        if access.enabled:
+            role = access.role(request)
             if role != PRESENTER:
                 stage.record_poll(request.headers.get("x-kgen-page"))
-            found.headers.update(stage.headers(role == PRESENTER))
-        return found
+            response.headers.update(stage.headers(role == PRESENTER))
+        return response
 
     @app.get("/kg/group/{run}/{attempt}/{iteration}")
     def group(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(
+        return _cached_json(
             request,
             lambda: archive.group(
                 run, parse_number(attempt), parse_number(iteration), _id(request)
@@ -121,7 +119,7 @@ def install(
 
     @app.get("/kg/sample/{run}/{attempt}/{iteration}/{pos}")
     def sample(request: Request, run: str, attempt: str, iteration: str, pos: str) -> Response:
-        return _piece(
+        return _cached_json(
             request,
             lambda: archive.sample(
                 run, parse_number(attempt), parse_number(iteration), parse_number(pos), _id(request)
@@ -130,7 +128,7 @@ def install(
 
     @app.get("/kg/moment/{run}/{attempt}/{iteration}")
     def moment(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(
+        return _cached_json(
             request,
             lambda: archive.moment(
                 run, parse_number(attempt), parse_number(iteration), _id(request)
@@ -139,7 +137,7 @@ def install(
 
     @app.get("/kg/points/{run}/{attempt}/{iteration}")
     def points(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(
+        return _cached_json(
             request,
             lambda: archive.points(
                 run, parse_number(attempt), parse_number(iteration), _id(request)
@@ -148,7 +146,7 @@ def install(
 
     @app.get("/kg/tiles/{run}/{attempt}/{iteration}")
     def tiles(request: Request, run: str, attempt: str, iteration: str) -> Response:
-        return _piece(
+        return _cached_json(
             request,
             lambda: archive.tiles(
                 run, parse_number(attempt), parse_number(iteration), _id(request)
@@ -157,7 +155,7 @@ def install(
 
     @app.get("/kg/student-view/{run}/{attempt}/{test}")
     def student_view(request: Request, run: str, attempt: str, test: str) -> Response:
-        return _piece(
+        return _cached_json(
             request,
             lambda: archive.student_view(
                 run, parse_number(attempt), parse_number(test), _id(request)
@@ -174,19 +172,21 @@ def install(
     def bundled(request: Request) -> Response:
         try:
             return revalidated_json(request, bundled_reference(DEFAULT_TEACHER))
-        except Missing as missing:
-            return _missing(missing)
+        except Missing as error:
+            return _missing(error)
 
     @app.get("/kg/reference/{run}/{attempt}")
     def reference(request: Request, run: str, attempt: str) -> Response:
-        return _piece(request, lambda: archive.reference(run, parse_number(attempt), _id(request)))
+        return _cached_json(
+            request, lambda: archive.reference(run, parse_number(attempt), _id(request))
+        )
 
     @app.get("/kg/student/{run}")
     def student(run: str) -> Response:
         try:
             file = archive.path(run) / "student.safetensors"
-        except Missing as missing:
-            return _missing(missing)
+        except Missing as error:
+            return _missing(error)
         if not file.is_file():
             return _missing(
                 "This run's student is not ready yet. It is exported when the run ends."
@@ -201,40 +201,40 @@ def install(
     @app.get("/kg/export/{run}")
     async def bundle(run: str) -> Response:
         try:
-            made = await runs.exports.get(archive.path(run))
-        except (Missing, ExportFailed) as missing:
-            return _missing(missing)
+            zip_file = await runs.exports.get(archive.path(run))
+        except (Missing, ExportFailed) as error:
+            return _missing(error)
         headers = {
             "Content-Disposition": f'attachment; filename="{run}-student.zip"',
             "Cache-Control": "no-store",
         }
         return Response(
-            made.body,
+            zip_file.body,
             media_type="application/zip",
-            headers=headers | ({"X-KGen-Note": quote(made.note)} if made.note else {}),
+            headers=headers | ({"X-KGen-Note": quote(zip_file.note)} if zip_file.note else {}),
         )
 
     @app.get("/kg/csv/{run}")
     def table(run: str) -> Response:
         try:
-            opened = open_run(archive.path(run))
-        except (Missing, JournalError) as missing:
-            return _missing(missing)
+            opened_run = open_run(archive.path(run))
+        except (Missing, JournalError) as error:
+            return _missing(error)
         headers = {
             "Content-Disposition": f'attachment; filename="{run}.csv"',
             "Cache-Control": REVALIDATE,
         }
         return StreamingResponse(
-            csv_lines(opened), media_type="text/csv; charset=utf-8", headers=headers
+            csv_lines(opened_run), media_type="text/csv; charset=utf-8", headers=headers
         )
 
     @app.get("/kg/plotly.min.js")
     def plotly_script(request: Request) -> Response:
-        body, kind, etag = _plotly()
+        body, media, etag = _plotly()
         return _answer(
             request,
             body,
-            kind,
+            media,
             IMMUTABLE if request.query_params.get("v") == plotly.__version__ else REVALIDATE,
             etag,
         )
@@ -243,16 +243,16 @@ def install(
     async def static(
         request: Request, folder: str, file: str
     ) -> Response:  # small files, kept compressed: threads would cost more
-        kind = FILE.fullmatch(file)
+        match = FILE_NAME.fullmatch(file)
         path = STATIC / folder / file
-        if not kind or not folder.isalpha() or not path.is_file():
+        if not match or not folder.isalpha() or not path.is_file():
             return _missing("There is no such file.")
         body, etag = _compressed(path, path.stat().st_mtime_ns)
         cache = IMMUTABLE if request.query_params.get("v") else REVALIDATE
-        return _answer(request, body, TYPES[kind[1]], cache, etag)
+        return _answer(request, body, MEDIA_TYPES[match[1]], cache, etag)
 
 
-def come_first(app: FastAPI) -> None:
+def prioritize(app: FastAPI) -> None:
     """Puts our routes before Gradio's hundred, so that a poll is not matched against each of those
     first.
     """
@@ -264,53 +264,53 @@ def csv_lines(run: Run) -> Iterator[str]:
     the journal is damaged, the last row says so.
     """
     buffer = io.StringIO()
-    before, after = COLUMNS
+    leading, trailing = COLUMNS
     try:
         started = run.started
     except JournalError:
         started = None
     terms = (*events.term_names(started), *events.STUDENT_PARTS)
-    columns = (*before, *terms, *after)
+    columns = (*leading, *terms, *trailing)
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\r\n")
     writer.writeheader()
     try:
         pool: dict[str, Any] = {"pool_images": 0, "budget_used": 0.0}
-        for e in run.events():
+        for event in run.events():
             row: dict[str, Any] = {
-                "kind": e.kind,
-                "t": e.t,
-                "epoch": e.epoch,
-                "iteration": e.iteration,
-                "step": e.step,
-                "resolution": e.resolution,
+                "kind": event.kind,
+                "t": event.t,
+                "epoch": event.epoch,
+                "iteration": event.iteration,
+                "step": event.step,
+                "resolution": event.resolution,
             }
-            if isinstance(e, events.BatchSynthesized):
-                pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
-                if not e.judged:
+            if isinstance(event, events.BatchSynthesized):
+                pool = {"pool_images": event.pool_images, "budget_used": event.budget_used}
+                if not event.judged:
                     continue
-                row |= {f"judge_{name}": getattr(e.judged, name) for name in OPINION}
-            elif isinstance(e, events.GeneratorStep):
+                row |= {f"judge_{name}": getattr(event.judged, name) for name in OPINION}
+            elif isinstance(event, events.GeneratorStep):
                 row |= {
-                    "loss": e.loss,
-                    "agreement": e.agreement,
-                    **{k: e.parts[k] for k in terms if k in e.parts},
+                    "loss": event.loss,
+                    "agreement": event.agreement,
+                    **{k: event.parts[k] for k in terms if k in event.parts},
                 }
-            elif isinstance(e, events.StudentStep):
+            elif isinstance(event, events.StudentStep):
                 row |= {
-                    "loss": e.loss,
-                    "lr": e.lr,
-                    **{k: e.parts[k] for k in terms if k in e.parts},
+                    "loss": event.loss,
+                    "lr": event.lr,
+                    **{k: event.parts[k] for k in terms if k in event.parts},
                 }
-            elif isinstance(e, events.Evaluated):
-                pool = {"pool_images": e.pool_images, "budget_used": e.budget_used}
-                found = (
-                    {"student_accuracy": e.student.accuracy, "real_images": e.student.n}
-                    if e.student.real
-                    else {"student_agreement": e.student.accuracy}
+            elif isinstance(event, events.Evaluated):
+                pool = {"pool_images": event.pool_images, "budget_used": event.budget_used}
+                score = (
+                    {"student_accuracy": event.student.accuracy, "real_images": event.student.n}
+                    if event.student.real
+                    else {"student_agreement": event.student.accuracy}
                 )
-                row |= found | {
-                    "teacher_accuracy": e.teacher.accuracy if e.teacher else "",
-                    "final": int(e.final),
+                row |= score | {
+                    "teacher_accuracy": event.teacher.accuracy if event.teacher else "",
+                    "final": int(event.final),
                 }
             else:
                 continue
@@ -329,11 +329,11 @@ def _id(request: Request) -> str | None:
     return request.query_params.get("id")
 
 
-def _piece(request: Request, find: Callable[[], tuple[bytes, bool]]) -> Response:
+def _cached_json(request: Request, build: Callable[[], tuple[bytes, bool]]) -> Response:
     try:
-        body, final = find()
-    except Missing as missing:
-        return _missing(missing)
+        body, final = build()
+    except Missing as error:
+        return _missing(error)
     return _answer(request, body, "application/json", IMMUTABLE if final else "no-store")
 
 

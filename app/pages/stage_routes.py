@@ -19,16 +19,16 @@ from app.web.notifier import Notifier
 from app.web.roles import AccessControl
 from app.web.stage import Stage
 
-LARGEST = 4_096
+MAX_BODY_BYTES = 4_096
 """Largest message about what the presenter shows, in bytes."""
-FRESH = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
 
 
 def install(
     app: FastAPI,
     stage: Stage,
-    news: Notifier,
-    presenting: AccessControl,
+    notifier: Notifier,
+    access: AccessControl,
     links: list[str],
     page: str = "",
     theme: str = "",
@@ -41,36 +41,36 @@ def install(
 
     @app.get("/kg/me")
     def me(request: Request) -> Response:
-        role = presenting.role(request)
-        told: dict[str, Any] = {"role": role, "audience": presenting.enabled}
+        role = access.role(request)
+        data: dict[str, Any] = {"role": role, "audience": access.enabled}
         return JSONResponse(
-            told | ({"links": links} if presenting.enabled and role == "presenter" else {}),
-            headers=FRESH,
+            data | ({"links": links} if access.enabled and role == "presenter" else {}),
+            headers=NO_STORE,
         )
 
-    if not presenting.enabled:
+    if not access.enabled:
         return
 
     @app.get("/kg/audience")
-    def watching(request: Request) -> Response:
+    def audience_page(request: Request) -> Response:
         return compressed_response(request, audience, "text/html; charset=utf-8", "no-store")
 
     @app.get("/kg/theme.css")
-    def look(request: Request) -> Response:
+    def theme_css(request: Request) -> Response:
         return compressed_response(request, style, "text/css", REVALIDATE)
 
     @app.get("/kg/invite.svg")
     def invite() -> Response:
-        return Response(invitation, media_type="image/svg+xml", headers=FRESH)
+        return Response(invitation, media_type="image/svg+xml", headers=NO_STORE)
 
     @app.post("/kg/shown")
     async def shown(request: Request) -> Response:
         try:
-            stage.show(await request_body.json_object(request, LARGEST, empty="null"))
+            stage.show(await request_body.json_object(request, MAX_BODY_BYTES, empty="null"))
         except RequestError as error:
             return error_response(error, error.status)
-        news.notify()
-        return JSONResponse({}, headers=FRESH)
+        notifier.notify()
+        return JSONResponse({}, headers=NO_STORE)
 
 
 def qr_svg(address: str) -> bytes:
@@ -92,11 +92,9 @@ def qr_svg(address: str) -> bytes:
     return out.getvalue()
 
 
-def qr_text(address: str, coloured: bool) -> str:
+def qr_text(address: str, colored: bool) -> str:
     """For a terminal, as half blocks. Without colors it needs light text on a dark background."""
     out = io.StringIO()
     segno.make(address, error="m", micro=False).terminal(out, compact=True, border=2)
     lines = out.getvalue().rstrip("\n").split("\n")
-    return (
-        "\n".join(f"\x1b[97;40m{line}\x1b[0m" for line in lines) if coloured else "\n".join(lines)
-    )
+    return "\n".join(f"\x1b[97;40m{line}\x1b[0m" for line in lines) if colored else "\n".join(lines)

@@ -28,9 +28,9 @@ from kgen.recipes import recipes
 PAGES = Path(__file__).parent
 FRAGMENTS = ("frame", "studio", "inspect", "compare", "lessons", "runs", "overlays")
 """The template in pieces: the top bar, a <main> for each page, and the overlays."""
-VIEW = "".join((PAGES / f"{name}.html").read_text(encoding="utf-8") for name in FRAGMENTS)
+VIEW_HTML = "".join((PAGES / f"{name}.html").read_text(encoding="utf-8") for name in FRAGMENTS)
 
-SPEED = (
+SPEED_HTML = (
     '<div class="kg-choice" role="radiogroup" aria-label="Playback speed">'
     + "".join(
         f'<label data-tip="{tip}"><input type="radio" name="kg-speed"'
@@ -52,7 +52,7 @@ SPEED = (
 
 # Runs once. The template has no placeholders, so Gradio never touches this DOM again. Event names
 # must be spelled out here for Gradio to find them.
-MOUNT = """
+MOUNT_JS = """
 const base = (window.gradio_config?.root || '').replace(/\\/$/, '');
 import(base + '/kg/static/studio/studio.js?v=' + VERSION).then((page) => page.mount(element, {
   base, plotly: base + '/kg/plotly.min.js?v=' + PLOTLY, command: () => props.value?.command || '',
@@ -61,7 +61,7 @@ import(base + '/kg/static/studio/studio.js?v=' + VERSION).then((page) => page.mo
 """
 
 
-class Quiet(TypedDict):
+class ListenerOptions(TypedDict):
     """Options of an event listener."""
 
     show_progress: Literal["hidden"]
@@ -73,24 +73,24 @@ class Quiet(TypedDict):
 # For event listeners: no spinner over the page, no queue of one, not in the public API.
 # `form.read` validates the fields and explains errors; Gradio's own check would raise while choices
 # change.
-QUIET: Quiet = {
+LISTENER: ListenerOptions = {
     "show_progress": "hidden",
     "api_visibility": "private",
     "concurrency_limit": None,
     "preprocess": False,
 }
 # Choices that only affect the form are handled in the browser.
-LOCAL = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+CLIENT_ONLY = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 # While the server fills in the whole form, clicks would be overwritten, so the form is inert until
 # then.
-HOLD = "(...values) => { document.getElementById('kg-setup').inert = true; return values; }"
-RELEASE = (
+LOCK_FORM = "(...values) => { document.getElementById('kg-setup').inert = true; return values; }"
+UNLOCK_FORM = (
     "() => { document.getElementById('kg-setup').inert = false; document.body.dataset.kgForm ="
     " 'filled'; }"
 )
 
 
-def build(demo: gr.Blocks, runs: Runs, version: str, presenting: AccessControl) -> None:
+def build(demo: gr.Blocks, runs: Runs, version: str, access: AccessControl) -> None:
     """Put the page into `demo` and connect it to `runs`."""
     with gr.Row(elem_id="kg-shell"):
         with gr.Column(elem_id="kg-rail", min_width=0):
@@ -99,8 +99,8 @@ def build(demo: gr.Blocks, runs: Runs, version: str, presenting: AccessControl) 
             with gr.Column(elem_id="kg-transport", min_width=0):
                 buttons = _transport()
         live = gr.HTML(
-            html_template=VIEW,
-            js_on_load=MOUNT.replace("VERSION", json.dumps(version)).replace(
+            html_template=VIEW_HTML,
+            js_on_load=MOUNT_JS.replace("VERSION", json.dumps(version)).replace(
                 "PLOTLY", json.dumps(plotly.__version__)
             ),
             value={},
@@ -109,7 +109,7 @@ def build(demo: gr.Blocks, runs: Runs, version: str, presenting: AccessControl) 
             padding=False,
             elem_id="kg-view",
         )
-    _connect(demo, runs, fields, buttons, live, presenting)
+    _connect(demo, runs, fields, buttons, live, access)
 
 
 def _transport() -> dict[str, gr.components.Component]:
@@ -131,7 +131,7 @@ def _transport() -> dict[str, gr.components.Component]:
         elem_id="kg-unit",
         elem_classes="kg-seg",
     )
-    gr.HTML(html_template=SPEED, apply_default_css=False, padding=False, elem_id="kg-speed")
+    gr.HTML(html_template=SPEED_HTML, apply_default_css=False, padding=False, elem_id="kg-speed")
     return {
         "start": start,
         "pause": pause,
@@ -143,18 +143,13 @@ def _transport() -> dict[str, gr.components.Component]:
 
 
 def _connect(
-    demo: gr.Blocks,
-    runs: Runs,
-    fields: dict,
-    buttons: dict,
-    live: gr.HTML,
-    presenting: AccessControl,
+    demo: gr.Blocks, runs: Runs, fields: dict, buttons: dict, live: gr.HTML, access: AccessControl
 ) -> None:
     """Permissions are enforced here and in `runs`, never by what the page shows."""
     inputs = [fields[name] for name in form.FIELDS]
 
-    def may(action: Callable) -> Callable:
-        return guarded(action, presenting)
+    def guard(action: Callable) -> Callable:
+        return guarded(action, access)
 
     def paint() -> list:
         return setup.field_updates(
@@ -166,128 +161,148 @@ def _connect(
         )
 
     def preset(name: Any, teacher: Any) -> list:
-        return _begin(teacher, name)
+        return _fill_form(teacher, name)
 
     def turn(teacher: Any, name: Any, classes: Any) -> list:
         if not isinstance(teacher, str) or teacher not in offers.teachers():
-            return _begin(None, None)
-        now, before = offers.offer(teacher), _offer_of(classes)
-        if before and (now.classes, now.sides, now.recipes) == (
-            before.classes,
-            before.sides,
-            before.recipes,
+            return _fill_form(None, None)
+        offer, previous = offers.offer(teacher), _offer_shown(classes)
+        if previous and (offer.classes, offer.sides, offer.recipes) == (
+            previous.classes,
+            previous.sides,
+            previous.recipes,
         ):
-            kept = {
+            unchanged = {
                 "classes": classes | {"teacher": teacher}
             }  # the same options, so keep what was chosen
-            return [kept.get(field, gr.skip()) for field in form.FIELDS]
-        return _begin(teacher, name)
+            return [unchanged.get(field, gr.skip()) for field in form.FIELDS]
+        return _fill_form(teacher, name)
 
     def adopted(event: gr.EventData) -> list:
         name = event._data.get("name") if isinstance(event._data, dict) else None
         return (
             setup.teacher_choice_updates()
             if runs.active or name not in offers.teachers()
-            else _begin(name, None)
+            else _fill_form(name, None)
         )
 
     def command(*values: Any) -> dict[str, str]:
         try:
-            return {"command": recipes.command(form.read(_said(values)))}
+            return {"command": recipes.command(form.read(_form_values(values)))}
         except form.FormError as error:
             return {"command": f"# {error}"}
 
     def start(*values: Any) -> None:
-        _told(lambda: runs.start(_read(values)))
+        _warn_on_error(lambda: runs.start(_read(values)))
 
     def resume() -> None:
-        _told(
+        _warn_on_error(
             lambda: runs.resume(runs.name) if runs.name else _refuse("There is no run to resume.")
         )
 
     def pause() -> None:
-        _told(lambda: runs.control("pause"))
+        _warn_on_error(lambda: runs.control("pause"))
 
     def go_on() -> None:
-        _told(lambda: runs.control("resume"))
+        _warn_on_error(lambda: runs.control("resume"))
 
     def stop() -> None:
-        _told(lambda: runs.control("stop"))
+        _warn_on_error(lambda: runs.control("stop"))
 
     def step(unit: Any) -> None:
-        _told(
+        _warn_on_error(
             lambda: runs.control("step", unit) if unit in UNITS else _refuse("Choose a step size.")
         )
 
     for event in (demo.load, live.repaint):
-        event(may(paint), None, inputs, js=HOLD, **QUIET).then(
-            None, None, None, js=RELEASE, **LOCAL
+        event(guard(paint), None, inputs, js=LOCK_FORM, **LISTENER).then(
+            None, None, None, js=UNLOCK_FORM, **CLIENT_ONLY
         )
-    fields["recipe"].input(may(preset), [fields["recipe"], fields["teacher"]], inputs, **QUIET)
+    fields["recipe"].input(guard(preset), [fields["recipe"], fields["teacher"]], inputs, **LISTENER)
     fields["teacher"].input(
-        may(turn), [fields["teacher"], fields["recipe"], fields["classes"]], inputs, **QUIET
+        guard(turn), [fields["teacher"], fields["recipe"], fields["classes"]], inputs, **LISTENER
     )
-    fields["own"].adopted(may(adopted), None, inputs, **QUIET)
+    fields["own"].adopted(guard(adopted), None, inputs, **LISTENER)
     gr.on(
         [field.change for field in inputs],
-        may(command),
+        guard(command),
         inputs,
         live,
         trigger_mode="always_last",
-        **QUIET,
+        **LISTENER,
     )
-    _keep_in_step(fields)
+    _sync_fields(fields)
 
-    buttons["start"].click(may(start), inputs, None, **QUIET)
-    live.resume(may(resume), None, None, **QUIET)
+    buttons["start"].click(guard(start), inputs, None, **LISTENER)
+    live.resume(guard(resume), None, None, **LISTENER)
     for name, action in (("pause", pause), ("continue", go_on), ("stop", stop)):
-        buttons[name].click(may(action), None, None, **QUIET)
-    buttons["step"].click(may(step), buttons["unit"], None, **QUIET)
+        buttons[name].click(guard(action), None, None, **LISTENER)
+    buttons["step"].click(guard(step), buttons["unit"], None, **LISTENER)
 
 
-def _keep_in_step(fields: dict) -> None:
+def _sync_fields(fields: dict) -> None:
     """Rungs, presets, resolutions and weights are four views of the same thing;
     `static/setup/ladder.js` keeps them in sync.
     """
-    known = ladder.constants(offers.offer(recipes.get("fashion-live").teacher))
+    constants = ladder.constants(offers.offer(recipes.get("fashion-live").teacher))
     weights = [fields[f"weights.{name}"] for name in ("kr", "ed", "aed")]
-    sizes = [fields["sides"], *weights]
+    sides_and_weights = [fields["sides"], *weights]
 
-    def follow(event: Any, name: str, inputs: list, outputs: list) -> None:
+    def sync(event: Any, name: str, inputs: list, outputs: list) -> None:
         event(
-            None, inputs, outputs, js=f"(...values) => kgLadder.{name}({known}, ...values)", **LOCAL
+            None,
+            inputs,
+            outputs,
+            js=f"(...values) => kgLadder.{name}({constants}, ...values)",
+            **CLIENT_ONLY,
         )
 
-    follow(fields["rungs"].input, "flip", [fields["rungs"], *sizes], [fields["rungs"], *sizes])
-    follow(fields["preset"].input, "preset", [fields["preset"], *sizes], [fields["rungs"], *sizes])
-    for field in sizes:
-        follow(field.input, "seen", sizes, [fields["rungs"]])
-    for field in (fields["rungs"], fields["source"]):
-        follow(field.change, "which", [fields["rungs"], fields["source"]], [fields["preset"]])
-    priors = {source: form.priors(source) for source in form.SOURCES}
-    smooth = [fields["weights.tv"], fields["weights.l2"]]
-    fields["source"].input(
-        None, fields["source"], smooth, js=f"(source) => ({json.dumps(priors)})[source]", **LOCAL
+    sync(
+        fields["rungs"].input,
+        "flip",
+        [fields["rungs"], *sides_and_weights],
+        [fields["rungs"], *sides_and_weights],
     )
-    noisy = json.dumps(
+    sync(
+        fields["preset"].input,
+        "preset",
+        [fields["preset"], *sides_and_weights],
+        [fields["rungs"], *sides_and_weights],
+    )
+    for field in sides_and_weights:
+        sync(field.input, "seen", sides_and_weights, [fields["rungs"]])
+    for field in (fields["rungs"], fields["source"]):
+        sync(field.change, "which", [fields["rungs"], fields["source"]], [fields["preset"]])
+    priors = {source: form.priors(source) for source in form.SOURCES}
+    prior_fields = [fields["weights.tv"], fields["weights.l2"]]
+    fields["source"].input(
+        None,
+        fields["source"],
+        prior_fields,
+        js=f"(source) => ({json.dumps(priors)})[source]",
+        **CLIENT_ONLY,
+    )
+    preset_priors = json.dumps(
         ["noise", *priors["noise"]]
     )  # every preset has a noisy layer and a generator
-    fields["preset"].input(None, None, [fields["source"], *smooth], js=f"() => {noisy}", **LOCAL)
+    fields["preset"].input(
+        None, None, [fields["source"], *prior_fields], js=f"() => {preset_priors}", **CLIENT_ONLY
+    )
 
 
-def guarded(action: Callable, presenting: AccessControl) -> Callable:
+def guarded(action: Callable, access: AccessControl) -> Callable:
     """The callback with a role check on every call, since a hidden button is no protection. A
     callback without a role cannot be connected.
     """
-    needed = CALLBACKS[action.__name__]
+    role = CALLBACKS[action.__name__]
 
     def check(request: gr.Request) -> None:
-        if request.request is None or not presenting.allows(needed, request.request):
+        if request.request is None or not access.allows(role, request.request):
             raise gr.Error(PRESENTER_ONLY, print_exception=False)
 
     # Gradio passes what the annotations ask for, and nothing else to functions that take any number
     # of values
-    def plain(request: gr.Request, *values: Any) -> Any:
+    def with_values(request: gr.Request, *values: Any) -> Any:
         check(request)
         return action(*values)
 
@@ -295,12 +310,12 @@ def guarded(action: Callable, presenting: AccessControl) -> Callable:
         check(request)
         return action(event)
 
-    asked = with_event if action.__name__ == "adopted" else plain
-    asked.__name__ = action.__name__
-    return asked
+    wrapper = with_event if action.__name__ == "adopted" else with_values
+    wrapper.__name__ = action.__name__
+    return wrapper
 
 
-def _begin(teacher: Any, name: Any) -> list:
+def _fill_form(teacher: Any, name: Any) -> list:
     """The fields for a recipe and a teacher; unknown names get the default."""
     offer = offers.offer(
         teacher
@@ -316,7 +331,7 @@ def _begin(teacher: Any, name: Any) -> list:
     )
 
 
-def _offer_of(classes: Any) -> offers.Offer | None:
+def _offer_shown(classes: Any) -> offers.Offer | None:
     """The offer of the teacher whose classes the picker shows."""
     teacher = classes.get("teacher") if isinstance(classes, dict) else None
     return (
@@ -324,16 +339,16 @@ def _offer_of(classes: Any) -> offers.Offer | None:
     )
 
 
-def _said(values: tuple) -> dict[str, Any]:
+def _form_values(values: tuple) -> dict[str, Any]:
     """The form's values by field. The class picker's value also includes its teacher."""
-    said = dict(zip(form.FIELDS, values))
-    classes = said["classes"]
-    return said | {"classes": classes.get("chosen") if isinstance(classes, dict) else classes}
+    fields = dict(zip(form.FIELDS, values))
+    classes = fields["classes"]
+    return fields | {"classes": classes.get("chosen") if isinstance(classes, dict) else classes}
 
 
 def _read(values: tuple) -> Recipe:
     try:
-        return form.read(_said(values))
+        return form.read(_form_values(values))
     except form.FormError as error:
         raise RunError(
             str(error),
@@ -346,7 +361,7 @@ def _refuse(sentence: str) -> None:
     raise RunError(sentence)
 
 
-def _told(action: Callable[[], Any]) -> None:
+def _warn_on_error(action: Callable[[], Any]) -> None:
     """Run the action; errors become a sentence on the page, never a traceback."""
     try:
         action()

@@ -21,59 +21,60 @@ from app.web.answers import error_response
 from app.web.errors import RequestError
 from app.web.uploads import Refused
 
-MOST_ORDER = 10**6
+MAX_BODY_BYTES = 10**6
 """Largest check request in bytes: a hundred thousand class names of ten letters."""
-FRESH = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
 
 
-def install(app: FastAPI, teachers: TeacherChecks) -> None:
+def install(app: FastAPI, checks: TeacherChecks) -> None:
     """Add the routes to the FastAPI app returned by Gradio's launch."""
 
     @app.get("/kg/known")
     def known() -> Response:
-        return JSONResponse(teacher_checks.suggestions(), headers=FRESH)
+        return JSONResponse(teacher_checks.suggestions(), headers=NO_STORE)
 
     @app.post("/kg/teacher-file")
     async def file(request: Request, name: str = "") -> Response:
-        announced = request.headers.get("content-length", "")
+        content_length = request.headers.get("content-length", "")
         try:
-            token = await teachers.store_upload(
-                name, request.stream(), int(announced) if announced.isdecimal() else 0
+            token = await checks.store_upload(
+                name, request.stream(), int(content_length) if content_length.isdecimal() else 0
             )
-        except Refused as refused:
-            return _refusal(refused)
+        except Refused as error:
+            return _error_response(error)
         except ClientDisconnect:
-            return _refusal(
+            return _error_response(
                 Refused("The page was closed before the upload finished.", code="incomplete")
             )
-        return JSONResponse({"file": token}, headers=FRESH)
+        return JSONResponse({"file": token}, headers=NO_STORE)
 
     @app.post("/kg/check")
     async def inspect(request: Request) -> Response:
         try:
-            asked = _json(await request_body.read_body(request, MOST_ORDER))
+            payload = _parse_json(await request_body.read_body(request, MAX_BODY_BYTES))
         except RequestError:
-            return _refusal(
+            return _error_response(
                 Refused(
-                    f"The request is larger than {MOST_ORDER / 1e6:.0f} MB. Shorten class names.",
+                    f"The request is larger than {MAX_BODY_BYTES / 1e6:.0f} MB. Shorten"
+                    " class names.",
                     413,
                     code="too-large",
                 )
             )
-        except Refused as refused:
-            return _refusal(refused)
+        except Refused as error:
+            return _error_response(error)
         except ClientDisconnect:
-            return _refusal(
+            return _error_response(
                 Refused("The page was closed before the request was complete.", code="incomplete")
             )
-        return _answer(lambda: {"id": teachers.start(asked)})
+        return _json_response(lambda: {"id": checks.start(payload)})
 
     @app.get("/kg/check/{id}")
-    def found(id: str) -> Response:
-        return _answer(lambda: teachers.report(id))
+    def report(id: str) -> Response:
+        return _json_response(lambda: checks.report(id))
 
 
-def _json(body: bytes) -> Any:
+def _parse_json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -83,12 +84,12 @@ def _json(body: bytes) -> Any:
         ) from None
 
 
-def _answer(make: Callable[[], dict[str, Any]]) -> Response:
+def _json_response(make: Callable[[], dict[str, Any]]) -> Response:
     try:
-        return JSONResponse(make(), headers=FRESH)
-    except Refused as refused:
-        return _refusal(refused)
+        return JSONResponse(make(), headers=NO_STORE)
+    except Refused as error:
+        return _error_response(error)
 
 
-def _refusal(refused: Refused) -> Response:
-    return error_response(refused, refused.status)
+def _error_response(error: Refused) -> Response:
+    return error_response(error, error.status)

@@ -344,7 +344,7 @@ def test_what_is_no_json_is_refused(client, check, body):
 
 
 def test_an_order_is_bounded(client, check):
-    for content in (b" " * (teacher_routes.MOST_ORDER + 1), iter([b" " * 10**5] * 11)):
+    for content in (b" " * (teacher_routes.MAX_BODY_BYTES + 1), iter([b" " * 10**5] * 11)):
         refused(client.post("/kg/check", content=content), 413, "too-large", "1 MB")
     checked(client, path="a.pt", classes="\n".join(f"class {i}" for i in range(50_000)))
 

@@ -172,7 +172,7 @@ def test_the_codes_modules_are_those_of_the_address(address):
     out = io.BytesIO()
     segno.make(address, error="m", micro=False).save(out, kind="png", scale=1, border=2)
     picture = Image.open(out).convert("L")
-    lines = stage_routes.qr_text(address, coloured=False).split("\n")
+    lines = stage_routes.qr_text(address, colored=False).split("\n")
     for y in range(picture.height):
         for x in range(picture.width):
             sign = lines[y // 2][x]
@@ -180,7 +180,7 @@ def test_the_codes_modules_are_those_of_the_address(address):
             assert light == (picture.getpixel((x, y)) > 127), (x, y)
     assert all(
         line.startswith("\x1b[97;40m") and line.endswith("\x1b[0m")
-        for line in stage_routes.qr_text(address, coloured=True).split("\n")
+        for line in stage_routes.qr_text(address, colored=True).split("\n")
     )
 
 
