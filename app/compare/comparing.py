@@ -254,7 +254,7 @@ class Comparisons:
         replicates = [
             (r["seed"], r["score"]["share"], r["name"])
             for r in rows.values()
-            if r["kin"] == row.get("kin", "-")
+            if r["replicate_key"] == row.get("replicate_key", "-")
             and r["state"] == "finished"
             and r["score"]
             and r["score"]["real"] == side.real

@@ -1,7 +1,7 @@
 """Actions on existing runs: rename, annotate, delete and undo, download and upload as one file.
 
 A deleted run stays in a trash folder for a week. The archive checks names, `kgen.journal.unbundle`
-checks bundles, and `Runs.aside` rejects a run that is in progress.
+checks bundles, and `Runs.released` rejects a run that is in progress.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def facts(path: Path) -> dict[str, Any]:
         "began": int((path / "recipe.json").stat().st_mtime),
         "resumable": False,
         "own_images": False,
-        "kin": "",
+        "replicate_key": "",
         "seed": 0,
         "brought": (path / BUNDLE_MANIFEST).is_file(),
         "picture": None,
@@ -149,7 +149,7 @@ def facts(path: Path) -> dict[str, Any]:
         "own_images": recipe.real_images is not None,
         "state": "interrupted",
         "classes": len(recipe.classes or ()),
-        "kin": replicate_key(recipe, sha),
+        "replicate_key": replicate_key(recipe, sha),
         "seed": recipe.seed,
     }
     started = first_event(run)

@@ -1,7 +1,7 @@
 """The audience's page: the same views without Gradio. It has no form, session or queue, so sixty
 viewers hold no state on the server.
 
-Its markup is the presenter's (`studio.VIEW`), except for the sidebar, which only shows what was
+Its markup is the presenter's (`studio.VIEW_HTML`), except for the sidebar, which only shows what was
 chosen.
 """
 

@@ -40,7 +40,7 @@ class Follower:
     Args:
         path: the run folder; it may not exist yet if a child is about to create it.
         recipe: what it runs.
-        plan: what is known about the run without events (`app.live.plan.before`).
+        plan: what is known about the run without events (`app.live.plan.public_plan`).
         child: the engine that writes it; None for a run without one.
         show: receives each new snapshot.
         ended: called once, when the child has ended.
