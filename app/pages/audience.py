@@ -1,8 +1,8 @@
 """The audience's page: the same views without Gradio. It has no form, session or queue, so sixty
 viewers hold no state on the server.
 
-Its markup is the presenter's (`studio.VIEW_HTML`), except for the sidebar, which only shows what was
-chosen.
+Its markup is the presenter's (`studio.VIEW_HTML`), except for the sidebar, which only shows what
+was chosen.
 """
 
 from __future__ import annotations
