@@ -279,7 +279,9 @@ def export(
 
 @cli.command()
 def teach(
-    dataset: Annotated[str, typer.Argument(help="Data set, such as cifar10; an unknown name lists all.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Data set, such as cifar10; an unknown name lists all.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="File to write; default: where recipes look for that teacher."),
