@@ -210,7 +210,7 @@ def with_custom(custom: Sequence[Term]) -> tuple[Term, ...]:
         for field, most in MAX_LENGTH.items():
             if (length := len(getattr(term, field))) > most:
                 raise TermError(
-                    f"Term {term.name!r}: its {field} has {length} characters, the limit is"
+                    f"Term {term.name!r}: its {field} has {length} characters; the limit is"
                     f" {most}.",
                     name=term.name,
                     field=field,

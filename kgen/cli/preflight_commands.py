@@ -60,7 +60,7 @@ def preflight(
         bool | None,
         typer.Option(
             "--flip/--no-flip",
-            help="Whether images may be mirrored; not for letters, digits or signs.",
+            help="Whether images may be mirrored; use --no-flip for letters or digits.",
         ),
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title for display.")] = None,
@@ -73,7 +73,9 @@ def preflight(
     ] = None,
     by_order: Annotated[
         bool,
-        typer.Option("--by-order", help="Match tensors by position: names differ, shapes agree."),
+        typer.Option(
+            "--by-order", help="Match tensors by position if names differ but shapes match."
+        ),
     ] = False,
     half: Annotated[
         bool, typer.Option("--half", help="With --save: store in half precision.")

@@ -48,11 +48,11 @@ class Card:
 
 _IMAGENET = "ImageNet's terms: non-commercial research"
 _SUBSET = (
-    "Honest for teachers trained on its own training images. All of its photos, including the"
+    "A fair test of teachers trained on its own training images. All of its photos, including the"
     " validation photos, are ImageNet training images, except for the files named"
     " ILSVRC2012_val_*: for a teacher trained on ImageNet, only those are used."
 )
-_OWN = "Honest for any teacher that was not trained on its test images."
+_OWN = "A fair test of any teacher that was not trained on its test images."
 CARDS = {
     card.name: card
     for card in (
@@ -82,7 +82,7 @@ CARDS = {
             "tiny-imagenet",
             "Tiny ImageNet",
             _IMAGENET,
-            "Honest for teachers trained on its own training images, which come from ImageNet.",
+            "A fair test of teachers trained on its own training images, which come from ImageNet.",
             "cs231n.stanford.edu, 248 MB",
         ),
         Card("imagenette", "Imagenette", _IMAGENET, _SUBSET, "torchvision, 1.6 GB (160 px: 99 MB)"),
@@ -91,7 +91,7 @@ CARDS = {
             "imagenet1k",
             "ImageNet-1k",
             _IMAGENET,
-            "Honest for networks trained on ImageNet; measured on its validation images.",
+            "A fair test of networks trained on ImageNet, measured on its validation images.",
             "image-net.org, account required",
         ),
     )

@@ -464,7 +464,7 @@ class Setting:
                 (
                     (
                         f"{missing} of {len(self.selected)} selected classes have no real test"
-                        " image; accuracy covers the others only."
+                        " image; accuracy covers only the others."
                     ),
                     "No action needed.",
                 )
@@ -478,8 +478,8 @@ class Setting:
             warnings.append(
                 (
                     (
-                        f"The texts for {a} and {b} mean nearly the same{more}, so their images may"
-                        " look alike."
+                        f"The texts for {a} and {b} mean nearly the same thing{more}, so their"
+                        " images may look alike."
                     ),
                     "Give one of them a different text in recipe field class_texts.",
                 )

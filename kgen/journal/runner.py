@@ -240,7 +240,7 @@ class Runner:
                 if not reported:
                     self.on_message(
                         "The disk is full, so the run is waiting. Free some space for"
-                        f" {self.journal.path} and it continues; nothing is lost."
+                        f" {self.journal.path} and it will continue; nothing is lost."
                     )
                     reported = True
                 if self.distillation.gate.state == "stopping" or self.controls.stop_pending():

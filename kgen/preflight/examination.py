@@ -48,7 +48,7 @@ def preflight(
     class_names: Sequence[str] | None = None,
     **more: Any,
 ) -> Report:
-    """Check a file of weights as a teacher.
+    """Check whether a weights file can be used as a teacher.
 
     `more` are further fields of `kgen.preflight.request.PreflightRequest`: mean, std, side,
     channels, n_train, data, flip, title, resolutions, by_order. Problems with the file become rows,
@@ -211,7 +211,7 @@ class Examination:
                 "Names were not checked: make sure that its images are recognizable and that its"
                 " accuracy is as published."
             )
-            return self.report_row("tensors", "warn", "matched by order; all shapes agree", caution)
+            return self.report_row("tensors", "warn", "matched by order; all shapes match", caution)
         if fit.complete:
             return self.report_row("tensors", "ok", "all present, by name and shape")
         parts = {

@@ -214,8 +214,8 @@ def _check_zip(path: Path) -> None:
     inner = {n.partition("/")[2]: m for n, m in zip(names, members)}
     if "constants.pkl" in inner or any(n.startswith("code/") for n in inner):
         raise CheckpointError(
-            f"{path} is a TorchScript program, which is code; in the Python that made it,"
-            f" {SAVE_HINT}.",
+            f"{path} is a TorchScript program, which is code; in the Python environment"
+            f" that created it, {SAVE_HINT}.",
             code="executable",
         )
     if any(m.compress_type != zipfile.ZIP_STORED for m in members):
@@ -237,7 +237,7 @@ def _check_zip(path: Path) -> None:
         )
     if inner["data.pkl"].file_size > MAX_PICKLE_BYTES:
         raise CheckpointError(
-            f"{path} has a list of contents of {inner['data.pkl'].file_size / 2**20:.0f} MB, above"
+            f"{path} has a table of contents of {inner['data.pkl'].file_size / 2**20:.0f} MB, above"
             f" the limit of {MAX_PICKLE_BYTES // 2**20} MB; {SAVE_HINT}.",
             code="too-large",
         )
@@ -261,8 +261,8 @@ def _load_error(path: Path, error: Exception) -> CheckpointError:
         )
     if "TorchScript" in text:
         return CheckpointError(
-            f"{path} is a TorchScript program, which is code; in the Python that made it,"
-            f" {SAVE_HINT}.",
+            f"{path} is a TorchScript program, which is code; in the Python environment"
+            f" that created it, {SAVE_HINT}.",
             code="executable",
         )
     if "legacy .tar" in text:

@@ -222,7 +222,7 @@ def _connection_error(
         )
     size = f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB" if total else f"{done / 1e6:,.1f} MB"
     return DownloadError(
-        f"The connection to {host} broke after {size}{reason}; that part is kept. To resume:"
+        f"The connection to {host} was lost after {size}{reason}; that part is kept. To resume:"
         f" {command}",
         code="interrupted",
         host=host,

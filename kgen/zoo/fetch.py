@@ -274,7 +274,7 @@ def fetch(plan: Plan, local_file: Path | None = None) -> Generator[Progress, Non
         return verification
     if not local_file.is_file():
         raise DownloadError(
-            f"--file {local_file} does not exist; expected the file of {url}.",
+            f"--file {local_file} does not exist; expected the file from {url}.",
             code="no-file",
             file=str(local_file),
             url=url,
@@ -296,7 +296,7 @@ def install(plan: Plan, file: Path, verification: str) -> None:
     zoo.load_tensors(
         network,
         _complete(found, network),
-        f"The file of {weights.url}",
+        f"The file from {weights.url}",
         f"{card.architecture} with {len(names):,} classes",
     )
     spec: dict[str, Any] = {
@@ -326,7 +326,7 @@ def read(file: Path, url: str) -> dict[str, Tensor]:
         found = checkpoints.open_checkpoint(file, Path(url).suffix).tensors
     except checkpoints.CheckpointError as error:
         raise DownloadError(
-            f"The file of {url} was rejected: {error}",
+            f"The file from {url} was rejected: {error}",
             code=error.code,
             **error.fields,
         ) from None

@@ -194,7 +194,7 @@ def plan(dataset: str, network: str | None = None, epochs: int | None = None) ->
     known = list(dict.fromkeys((*PLANS, *catalogue.TRAINABLE)))
     if dataset not in known:
         raise ZooError(
-            f"No teacher of {dataset!r} can be trained here. {zoo.did_you_mean(dataset, known)}",
+            f"No teacher for {dataset!r} can be trained here. {zoo.did_you_mean(dataset, known)}",
             code="unknown-data",
             name=dataset,
             known=list(known),
