@@ -146,7 +146,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     if not args.presenter and (args.token or args.link):
-        parser.error(f"{'--token' if args.token else '--link'} is only for --presenter.")
+        parser.error(f"{'--token' if args.token else '--link'} only works with --presenter.")
     if args.presenter:
         from app.web.roles import resolve_token
 

@@ -121,8 +121,8 @@ def invite(links: list[str], presenter_link: str) -> None:
     for link in links[1:]:
         print(f"  or, if that is not reachable: {link}")
     if any(name in links[0] for name in ("//127.", "//localhost", "//[::1]")):
-        print("  Only this computer can open that. To let others in, use --host 0.0.0.0.")
-    print(f"For you only, the presenter: {presenter_link}\n")
+        print("  Only this computer can open that link. To let others in, use --host 0.0.0.0.")
+    print(f"For the presenter only: {presenter_link}\n")
 
 
 def launch_settings(

@@ -129,7 +129,8 @@ class Archive:
             attempt = current
         if attempt != current:
             raise Missing(
-                f"This run is at attempt {current}, so attempt {attempt} is over. Reload the page.",
+                f"This run is now on attempt {current}; attempt {attempt} is over."
+                " Reload the page.",
                 code="other-attempt",
                 attempt=current,
             )

@@ -150,7 +150,7 @@ class BatchFile:
         confidence, rank = self.array("judge_confidence", 1), self.array("judge_rank", 1)
         if rank is not None and rank.dtype.kind not in "iu":
             raise BatchFileError(
-                f"In iteration {iteration_name(self.iteration)}, “judge_rank” is no count."
+                f"In iteration {iteration_name(self.iteration)}, “judge_rank” is not a count."
             )
         return unknown if confidence is None else rounded_shares(confidence), (
             unknown if rank is None else rank.astype(np.float64) + 1

@@ -123,7 +123,7 @@ class Comparisons:
                 )  # its folder is about to be created
                 runs.append(
                     {"letter": letter, "name": name}
-                    | ({"state": "just beginning"} if is_starting else {"fault": reading})
+                    | ({"state": "just starting"} if is_starting else {"fault": reading})
                 )
         complete = (
             len(sides) == len(names) > 1

@@ -116,7 +116,7 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
         {
             "same": not causes,
             "text": (
-                "The recipes do not differ in anything else."
+                "The recipes are otherwise identical."
                 if not causes
                 else (
                     f"One recipe field differs: {causes[0]}."
@@ -156,7 +156,9 @@ def verdict(sides: Sequence[Side]) -> dict[str, Any]:
         head = f"Not directly comparable: {_join(mismatched)} differ."
     elif not seeds:
         head = "Comparable at equal budget, with different seeds: " + (
-            "any difference is chance." if not causes else "part of any difference may be chance."
+            "part of any difference may be due to chance."
+            if causes
+            else "any difference is due to chance."
         )
     else:
         head = (
@@ -198,17 +200,17 @@ def spread(sides: Sequence[Side]) -> list[str]:
         if not deviations:
             sentences.append(
                 f"A and {letter} differ by {points(gap)} points in {_kind(a)}. With one seed"
-                " each, the spread is unknown: a difference of this size may be chance."
+                " each, the spread is unknown: a difference of this size may be due to chance."
             )
         else:
             conclusion = (
-                "within the spread over seeds, so it may be chance"
+                "within the spread over seeds, so it may be due to chance"
                 if gap <= max(deviations)
                 else "more than the spread over seeds"
             )
             sentences.append(
-                f"Over seeds, A's recipe reaches {mean(a)} {_seeds(a)} and {letter}'s recipe"
-                f" {mean(b)} {_seeds(b)}: {points(gap)} points apart, {conclusion}."
+                f"Averaged over seeds, A's recipe reaches {mean(a)} {_seeds(a)} and {letter}'s"
+                f" recipe {mean(b)} {_seeds(b)}: {points(gap)} points apart, {conclusion}."
             )
     return sentences
 

@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
 Segments = list[dict[str, Any]]
 READY = (
-    "Ready. Press Start. The generator begins with noise, and the first images appear after about"
+    "Ready. Press Start. The generator starts from noise, and the first images appear after about"
     " 3 seconds."
 )
 ELSEWHERE = "Another process controls this run. You can only watch it here."
 _SIGNAL_CAUSES = {
-    "SIGKILL": "it was killed from outside, most likely because the machine ran out of memory",
+    "SIGKILL": (
+        "it was killed by the system or by another process, most likely because the machine ran out"
+        " of memory"
+    ),
     "SIGSEGV": "it crashed inside a library",
     "SIGBUS": "it crashed inside a library, or the disk is full",
     "SIGABRT": "a library aborted it",
-    "SIGTERM": "it was terminated from outside",
+    "SIGTERM": "it was terminated by another process",
     "SIGINT": "it was interrupted from the keyboard",
     "SIGHUP": "its terminal was closed",
 }
@@ -44,7 +47,7 @@ def describe_exit(code: int) -> str:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
-        return f"{name}: {_SIGNAL_CAUSES.get(name, 'it was ended by a signal')}"
+        return f"{name}: {_SIGNAL_CAUSES.get(name, 'it was terminated by a signal')}"
     if code & 0xFFFFFFFF in _NTSTATUS_CAUSES:
         return f"exit code {code & 0xFFFFFFFF:#x}: {_NTSTATUS_CAUSES[code & 0xFFFFFFFF]}"
     return f"exit code {code}"
@@ -129,9 +132,9 @@ def _current_activity(state: State) -> Segments:
     learning = state.student_step > 0 or not warmup
     if state.generation_done and state.student_step >= started.student_steps:
         test = f"Evaluating the student on {test_kind(state)}, which it never trains on."
-        return [_text(test if state.student_step else "All images are done.")]
+        return [_text(test if state.student_step else "All images have been generated.")]
     if state.generation_done or (state.activity == "student" and sequential):
-        prefix = "All images are done. " if state.generation_done else ""
+        prefix = "All images have been generated. " if state.generation_done else ""
         return [
             _text(
                 f"{prefix}Student step {number(state.student_step)} of"
@@ -140,8 +143,9 @@ def _current_activity(state: State) -> Segments:
             )
         ]
     if state.iteration is None:
-        return [_text("Starting: the generator begins with noise.")]
-    prefix = "Warm-up: only the pool grows. " if warmup and started.student_steps else ""
+        return [_text("Starting: the generator starts from noise.")]
+    waiting = warmup and started.student_steps
+    prefix = "Warm-up: the student is not training yet. " if waiting else ""
     scales = state.scales
     size = f"{scales[state.iteration % len(scales)].side}-pixel " if len(scales) > 1 else ""
     step = (
@@ -213,7 +217,7 @@ def position_text(state: State) -> str:
 def _result(state: State) -> str:
     return (
         _score(state, "the student")
-        or f"{images(state.pool_images)} were generated; no student was trained."
+        or f"{images(state.pool_images)} generated; no student was trained."
     )
 
 
@@ -244,7 +248,7 @@ def _score(state: State, subject: str) -> str:
         )
     text = (
         f"{subject} classifies {percent(share)} of {number(n)} {test_kind(state)}{class_scope}"
-        " correctly, and was never trained on one."
+        " correctly, without having been trained on any of them."
     )
     if state.teacher_accuracy is not None:
         text += f" The teacher reaches {percent(state.teacher_accuracy)}."
@@ -256,7 +260,7 @@ def saved_work(state: State, checkpoint: int | None) -> str:
     it.
     """
     if not state.iterations_done:
-        return "No image was finished yet, so nothing is lost."
+        return "No images had been finished yet, so nothing was lost."
     if checkpoint == 0:
         return "There is no checkpoint yet, so the run starts over."
     if checkpoint is not None and checkpoint < state.iterations_done:
@@ -267,7 +271,7 @@ def saved_work(state: State, checkpoint: int | None) -> str:
     student = (
         f" and the student after {number(state.student_step)} steps" if state.student_step else ""
     )
-    return f"No finished work is lost: {images(state.pool_images)}{student} are saved."
+    return f"All finished work is saved: {images(state.pool_images)}{student}."
 
 
 def alert(state: State, phase: str, situation: Situation) -> dict[str, Any] | None:

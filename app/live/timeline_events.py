@@ -41,7 +41,7 @@ def _new_marks(before: State, after: State, event: events.Event) -> Iterator[tup
             and iteration % (generator_life * after.epoch_iterations) == 0
         ):
             interval = f"{format.number(generator_life)} epochs"
-            yield "reborn", f"A new generator starts, as it does every {interval}."
+            yield "reborn", f"A new generator starts; this happens every {interval}."
     elif (
         isinstance(event, events.BatchSynthesized)
         and before.budget_used < FULL <= after.budget_used
@@ -53,7 +53,7 @@ def _new_marks(before: State, after: State, event: events.Event) -> Iterator[tup
         and after.last_accuracy >= HALF
         and all(kind != "half" for _, kind, _ in after.marks)
     ):
-        yield "half", f"The student passes 50%: {format.percent(after.last_accuracy)}."
+        yield "half", f"The student passes 50%, reaching {format.percent(after.last_accuracy)}."
     elif isinstance(event, events.Control) and after.phase != before.phase:
         yield {
             "paused": ("paused", "Paused."),

@@ -172,7 +172,7 @@ class Child:
             return str(self.messages[-1].get("text", ""))
         last = self._last_log_line()
         ending = narration.describe_exit(self._process.returncode or 0)
-        return f"It ended with {ending}." + (f" Last line of the log: {last}" if last else "")
+        return f"It exited with {ending}." + (f" Last line of the log: {last}" if last else "")
 
     def _last_log_line(self) -> str:
         if self._log is None or (self._process.returncode or 0) < 0:

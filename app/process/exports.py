@@ -108,7 +108,7 @@ class Exports:
             )
         if self._process.returncode == 0:
             return ""
-        message = (stderr.strip().splitlines() or ["The export ended without a message."])[
+        message = (stderr.strip().splitlines() or ["The export exited without a message."])[
             -1
         ].removeprefix("Error: ")
         for folder in (run.parent, out.parent):

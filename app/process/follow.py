@@ -220,7 +220,7 @@ class Follower:
             self._message = self._message or child.exit_message()
             self.stage = "died" if self.stage == "live" else "refused"
             if self.stage == "refused":
-                self._message = self._message or "The engine ended before the run started."
+                self._message = self._message or "The engine exited before the run started."
         self._on_end()
 
     # --- reading ---------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ class Runs:
             try:
                 if being_written(path):
                     raise RunError(
-                        f"Another process is writing the run {name}. Try again when it is done.",
+                        f"Another process is writing to run {name}. Try again when it is done.",
                         code="busy",
                         run=name,
                     )
@@ -196,7 +196,7 @@ class Runs:
                 )
             if not child.send({"id": next(self._ids), "do": action, "unit": unit or "generator"}):
                 raise RunError(
-                    "The engine just ended. The page will show why in a moment.",
+                    "The engine has just exited. The page will show why in a moment.",
                     code="finished",
                 )
             if action == "stop":
@@ -366,7 +366,7 @@ class Runs:
             self.archive.prepare()
         except OSError as error:
             raise RunError(
-                f"The run folder {self.folder} cannot be written: {error.strerror}. Start the app"
+                f"The runs folder {self.folder} is not writable: {error.strerror}. Start the app"
                 " with --runs and another folder.",
                 code="unwritable",
                 file=str(self.folder),

@@ -32,7 +32,7 @@ FORM_LABELS = {
     "side": "Side",
     "n-train": "Training images",
     "data": "Real test images",
-    "by-order": "By order",
+    "by-order": "Match by order",
     "half": "Half precision",
 }
 """Command-line options → labels in the form."""

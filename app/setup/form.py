@@ -204,7 +204,7 @@ def _classes(value: Any, offer: Offer) -> tuple[str, ...] | None:
     names = offer.classes
     if not isinstance(value, list) or not set(map(str, value)) <= set(names):
         raise FormError(
-            "The teacher does not know one of these classes.",
+            "One of these classes is not a class of this teacher.",
             code="unknown-class",
             field="classes",
         )

@@ -235,8 +235,8 @@ def _ladder(rungs: list[str]) -> tuple[gr.Radio, gr.CheckboxGroup]:
     _heading(
         "Method",
         '<span id="kg-custom"></span>',
-        "Each rung adds one idea to a plain generator (Table 4 in the paper). Pick a preset above,"
-        " or switch single ideas below.",
+        "Each rung adds one idea to a plain generator (Table 4 in the paper). Pick a preset, or"
+        " turn individual ideas on or off below.",
     )
     preset = gr.Radio(
         list(ladder.PRESETS),

@@ -131,14 +131,14 @@ class Guard:
             LOCAL_HOSTS
         ):
             return Forbidden(
-                "This app does not answer to that host name. Start it with --allow-host to add"
-                " one.",
+                "This app does not answer to that host name. To allow it, start the app with"
+                " --allow-host.",
                 code="unknown-host",
             )
         if REMOTE_FILE.search(scope.get("path", "")):
-            return Forbidden("This app fetches nothing from elsewhere.")
+            return Forbidden("This app does not fetch remote files.")
         if UPLOAD_ROUTE.search(scope.get("path", "")):
-            return Forbidden("This app takes no files.")
+            return Forbidden("This app does not accept uploads here.")
         is_write = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         is_cross_site = headers.get("sec-fetch-site", "none") in (
             "cross-site",

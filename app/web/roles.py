@@ -23,7 +23,7 @@ from app.web.errors import Forbidden, ServeError
 
 PRESENTER, VIEWER = "presenter", "viewer"
 TOKEN_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,200}")
-PRESENTER_ONLY = "Only the presenter can do that. You are viewing."
+PRESENTER_ONLY = "Only the presenter can do that. You are a viewer."
 INVALID_TOKEN = (
     "This is not the presenter's link, or it has expired: the app prints a new one each time it"
     " starts. Without the token, you can view the page."
@@ -120,7 +120,7 @@ def resolve_token(option: str | None, environment: Mapping[str, str] = os.enviro
     )
     if not TOKEN_PATTERN.fullmatch(token):
         raise ServeError(
-            "The presenter's token must have 16 to 200 letters, digits, - or _.",
+            "The presenter's token must be 16 to 200 letters, digits, - or _.",
             code="invalid-token",
         )
     return token

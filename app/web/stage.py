@@ -43,7 +43,7 @@ class Stage:
         """Set the parameters of the presenter's address. Raises RequestError."""
         if len(parameters) > MAX_PARAMETERS:
             raise RequestError(
-                f"What the presenter shows must have at most {MAX_PARAMETERS} entries.",
+                f"The presenter's view can have at most {MAX_PARAMETERS} parameters.",
                 code="too-many",
                 limit=MAX_PARAMETERS,
             )

@@ -118,8 +118,8 @@ class Uploads:
         parent = next(folder for folder in (self._folder, *self._folder.parents) if folder.exists())
         if shutil.disk_usage(parent).free - additional < RESERVED_BYTES:
             raise Refused(
-                "There is not enough disk space for that file. Free some, or enter its path"
-                " instead.",
+                "There is not enough disk space for that file. Free up some space, or enter"
+                " the file's path instead.",
                 507,
                 code="disk-full",
             )

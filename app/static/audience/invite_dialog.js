@@ -41,7 +41,7 @@ export class InviteDialog {
             '×',
           ),
         ),
-        h('img', { src: `${base}/kg/invite.svg`, alt: `QR code of ${link}` }),
+        h('img', { src: `${base}/kg/invite.svg`, alt: `QR code for ${link}` }),
         h('p', null, this.address),
         others.length
           ? h('p', { class: 'muted others' }, 'If that doesn’t open, try: ', others.join('  ·  '))

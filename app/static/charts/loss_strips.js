@@ -79,7 +79,7 @@ function explain(name, v, rank, { image, nameOf, missing }) {
   switch (name) {
     case 'ce':
       return isHigh && runnerUp
-        ? `The teacher is less sure of this image than of most: its other guess is ${nameOf(runnerUp[0])} (${pct(runnerUp[1])}).`
+        ? `The teacher is less sure of this image than of most: its second guess is ${nameOf(runnerUp[0])} (${pct(runnerUp[1])}).`
         : isLow
           ? 'The teacher is surer of this image than of most.'
           : 'The teacher is about as sure of this image as of the others.';
@@ -91,7 +91,7 @@ function explain(name, v, rank, { image, nameOf, missing }) {
       return isLow
         ? 'Student and teacher disagree more than on most images. This term rewards disagreement, so the image may look unusual.'
         : isHigh
-          ? 'The student answers almost like the teacher, so this term has little effect.'
+          ? 'The student’s predictions are close to the teacher’s, so this term has little effect.'
           : 'Student and teacher disagree about as much as on the other images.';
     case 'aed':
       return v === 0

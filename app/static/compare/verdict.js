@@ -26,7 +26,7 @@ export class Verdict {
     setAttr(this.none, 'hidden', Boolean(verdict) || (!response && runs.length > 0));
     setText(
       this.none,
-      runs.some((run) => run.state === 'just beginning')
+      runs.some((run) => run.state === 'just starting')
         ? 'One of these runs is just starting.'
         : hasUnreadable
           ? 'One of these runs could not be read. Remove it, or choose another.'

@@ -225,7 +225,7 @@ export class LessonView {
     else if (state.outcome == null)
       setText(
         this.verdict,
-        `You predicted: ${lesson.choices[prediction.choice]}. This run has no number to settle it.`,
+        `You predicted: ${lesson.choices[prediction.choice]}. This run has no number that settles it.`,
       );
     else {
       const right = state.outcome === prediction.choice;
@@ -316,7 +316,7 @@ export class LessonView {
         `Another run is in progress (${snap.run}). Wait for it to end, or stop it first.`,
       );
     else if (this.page.watching)
-      setText(this.status, 'The presenter starts the run, and you see it here.');
+      setText(this.status, 'When the presenter starts the run, you will see it here.');
     else if (prediction.choice == null) setText(this.status, 'Make a prediction, then run it.');
     else {
       const existing = this.variants.filter((v) => state?.runs[v]);

@@ -28,7 +28,7 @@ export function openExchangeDialog(run, worth) {
       ? h(
           'p',
           { class: 'small muted' },
-          `For each set of images, the run’s student is retrained for ${num(worth.steps)} steps from the same initial weights and with the same teacher. Accuracy is on ${num(worth.n)} real test images that it was never trained on. One seed (${worth.seed}).`,
+          `For each set of images, the run’s student is retrained for ${num(worth.steps)} steps from the same initial weights and with the same teacher. Accuracy is measured on ${num(worth.n)} real test images that it was never trained on. One seed (${worth.seed}).`,
         )
       : null,
     worth?.rate

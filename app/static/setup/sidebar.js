@@ -187,7 +187,7 @@ export class Sidebar {
     );
     for (const label of labels('#kg-rail #kg-side label')) {
       const side = parseInt(label.textContent, 10);
-      label.dataset.tip = `${num(side * side)} pixels, ${+((100 * side * side) / teacher.side ** 2).toPrecision(2)}% of a full-size image, so a step takes about that share of the time. The budget fits ${num(Math.floor(pixels / side ** 2))} such images.`;
+      label.dataset.tip = `${num(side * side)} pixels, ${+((100 * side * side) / teacher.side ** 2).toPrecision(2)}% of a full-size image, so a step takes about that share of the time. The budget holds ${num(Math.floor(pixels / side ** 2))} such images.`;
     }
     const images = num(imageCounts.reduce((a, b) => a + b, 0));
     setText(

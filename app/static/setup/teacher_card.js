@@ -47,7 +47,7 @@ export function teacherCard({ teacher, scales, student = {} }) {
     root.querySelector('[data-t=student]'),
     'data-tip',
     student.macs && teacher.macs
-      ? `${student.name}: ${num(student.parameters)} parameters (${ratio('parameters')} of the teacher’s), ${num(student.macs)} multiply–accumulates per image (${ratio('macs')}), ${num(student.bytes / 1024)} KB (${ratio('bytes')}).`
+      ? `${student.name}: ${num(student.parameters)} parameters (${ratio('parameters')} of the teacher’s), ${num(student.macs)} multiply-accumulates per image (${ratio('macs')}), ${num(student.bytes / 1024)} KB (${ratio('bytes')}).`
       : `${student.name ?? 'The student'}: size known once the run starts.`,
   );
 }

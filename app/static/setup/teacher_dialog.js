@@ -349,7 +349,7 @@ class TeacherDialog {
   /** Repeats the request and saves the teacher: the server never trusts findings sent by a page. */
   async #save(name) {
     await this.#runExclusive(async () => {
-      this.report.showProgress('Saving… The file is checked again.');
+      this.report.showProgress('Saving… The file is being checked again.');
       const report = await this.#pollCheck({ ...this.lastRequest, save: name }, () => {});
       if (!report.saved) return this.report.refuse(report);
       this.report.clear();

@@ -84,8 +84,8 @@ def test_a_presenter_has_a_token_whatever_is_given(monkeypatch):
     [
         (["--presenter", "--token", "short"], "16 to 200"),
         (["--presenter", "--token", "a; Domain=evil.example"], "16 to 200"),
-        (["--token", "sixteen-letters-"], "for --presenter"),
-        (["--link", "https://kgen.example.org"], "for --presenter"),
+        (["--token", "sixteen-letters-"], "with --presenter"),
+        (["--link", "https://kgen.example.org"], "with --presenter"),
         (["--presenter", "--link", "kgen.example.org"], "kgen.example.org is not"),
         (["--presenter", "--link", "javascript:alert(1)"], "javascript:alert(1) is not"),
         (["--presenter", "--link", "https://a.example/?x=<b>"], "https://a.example/?x=<b> is not"),

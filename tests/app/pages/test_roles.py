@@ -183,8 +183,8 @@ def test_a_viewer_reads_what_viewers_may_and_nothing_else(served):
         else:
             assert status == 403 and (
                 PRESENTER_ONLY in text
-                or "takes no files" in text
-                or "fetches nothing" in text
+                or "does not accept uploads" in text
+                or "does not fetch" in text
                 or method == "HEAD"
             ), (method, path, text)
 
