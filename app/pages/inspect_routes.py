@@ -184,7 +184,7 @@ def install(app: FastAPI, runs: Runs) -> None:
 
         return respond(request, run, attempt, "image", (iteration, pos), make)
 
-    @app.get("/kg/inspect/{run}/{attempt}/kin/{iteration}/{pos}/{end}")
+    @app.get("/kg/inspect/{run}/{attempt}/neighbors/{iteration}/{pos}/{end}")
     def near(
         request: Request, run: str, attempt: str, iteration: str, pos: str, end: str
     ) -> Response:
@@ -195,7 +195,7 @@ def install(app: FastAPI, runs: Runs) -> None:
                 raise Missing("Request all finished iterations.", code="invalid-value")
             return encode(neighbors(opened.batches, iteration, pos, end))
 
-        return respond(request, run, attempt, "kin", (iteration, pos, end), make)
+        return respond(request, run, attempt, "neighbors", (iteration, pos, end), make)
 
     @app.get("/kg/inspect/{run}/{attempt}/tests/{c}/{n}")
     def tests(request: Request, run: str, attempt: str, c: str, n: str) -> Response:

@@ -54,7 +54,7 @@ ROUTES = {
     "GET /kg/inspect/{run}/{attempt}/class/{c}/{first}/{end}": VIEWER,
     "GET /kg/inspect/{run}/{attempt}/sheet/{c}/{first}/{end}": VIEWER,
     "GET /kg/inspect/{run}/{attempt}/image/{iteration}/{pos}": VIEWER,
-    "GET /kg/inspect/{run}/{attempt}/kin/{iteration}/{pos}/{end}": VIEWER,
+    "GET /kg/inspect/{run}/{attempt}/neighbors/{iteration}/{pos}/{end}": VIEWER,
     "GET /kg/inspect/{run}/{attempt}/tests/{c}/{n}": VIEWER,
     "GET /kg/compare": VIEWER,
     "GET /kg/compare.csv": VIEWER,

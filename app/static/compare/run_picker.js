@@ -2,6 +2,7 @@
 
 import { close, open } from '../core/dialog.js';
 import { h, num, pct, setChildren, setAttr, setText } from '../core/dom.js';
+import { requestJson } from '../core/server.js';
 import { stateName } from '../runs/run_row.js';
 
 /**
@@ -42,21 +43,13 @@ export async function openRunPicker(base, names, max, onDone) {
   search.focus();
   search.addEventListener('input', update);
   try {
-    const response = await fetch(`${base}/kg/runs`, { cache: 'no-cache' });
-    if (!response.ok) throw new Error(await response.text());
-    runs = (await response.json()).runs.filter((run) => run.state !== 'damaged');
+    const response = await requestJson(`${base}/kg/runs`, { cache: 'no-cache' });
+    runs = response.runs.filter((run) => run.state !== 'damaged');
     selection = selection.filter((name) => runs.some((run) => run.name === name));
     setChildren(list, runs.map(row));
     update();
   } catch (error) {
-    setChildren(
-      list,
-      h(
-        'p',
-        { class: 'error-message', role: 'alert' },
-        error instanceof TypeError ? 'The server is not responding.' : error.message,
-      ),
-    );
+    setChildren(list, h('p', { class: 'error-message', role: 'alert' }, error.message));
   }
 
   function row(run) {

@@ -2,6 +2,7 @@
 // shown, so that a link opens the same view.
 
 import * as address from '../core/address.js';
+import { UNREACHABLE } from '../core/server.js';
 import { RunStore, fetchJson } from '../store/run_store.js';
 import { Collection } from './collection.js';
 import { h, num, pct, setChildren, setAttr, setText } from '../core/dom.js';
@@ -192,8 +193,7 @@ export class Inspect {
       if (requestId !== this.requestId || !this.visible) return;
       this.overviewText = null;
       // the status line already says that the server is not responding
-      if (error.message !== 'The server is not responding.' || !this.store)
-        this.#showMessage(error.message);
+      if (error.code !== UNREACHABLE || !this.store) this.#showMessage(error.message);
     } finally {
       if (requestId === this.requestId)
         this.#refreshSoon(
@@ -250,7 +250,7 @@ export class Inspect {
       // while an image is shown, compare it with the same set of images
       this.comparedIterations = new Map([[`${store.attemptKey} ${key}`, store.overview.done]]);
     const neighbors = store.get(
-      `kin/${it}/${pos}/${this.comparedIterations.get(`${store.attemptKey} ${key}`)}`,
+      `neighbors/${it}/${pos}/${this.comparedIterations.get(`${store.attemptKey} ${key}`)}`,
     );
     neighbors.then(
       (found) => {

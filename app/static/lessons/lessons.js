@@ -6,6 +6,7 @@ import * as prose from '../core/prose.js';
 import { GlossaryView } from './glossary_view.js';
 import { LessonView } from './lesson.js';
 import { h, setChildren, setAttr } from '../core/dom.js';
+import { requestJson } from '../core/server.js';
 
 /** @import { Changes, Child, Lesson, Prediction, PanelState } from '../core/types.js' */
 
@@ -131,19 +132,12 @@ export class Lessons {
    * @returns {Promise<any>}
    */
   async request(path, body) {
-    let response;
-    try {
-      response = await fetch(
-        `${this.base}/kg/${path}`,
-        body
-          ? { method: 'POST', body: JSON.stringify(body) }
-          : { signal: AbortSignal.timeout(10_000) },
-      );
-    } catch {
-      throw new Error('The server is not responding.');
-    }
-    if (!response.ok) throw new Error(await response.text());
-    return response.json();
+    return requestJson(
+      `${this.base}/kg/${path}`,
+      body
+        ? { method: 'POST', body: JSON.stringify(body) }
+        : { signal: AbortSignal.timeout(10_000) },
+    );
   }
 
   /**

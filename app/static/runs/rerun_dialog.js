@@ -3,6 +3,7 @@
 
 import { close, open } from '../core/dialog.js';
 import { h, setChildren, setAttr, setText } from '../core/dom.js';
+import { requestJson } from '../core/server.js';
 
 /**
  * Opens the dialog to rerun a run with one switch flipped.
@@ -30,11 +31,9 @@ export async function openRerunDialog(base, name, onDone) {
     setAttr(errorMessage, 'hidden', !text);
   };
   try {
-    const response = await fetch(`${base}/kg/switches/${encodeURIComponent(name)}`, {
+    const { switches } = await requestJson(`${base}/kg/switches/${encodeURIComponent(name)}`, {
       cache: 'no-cache',
     });
-    if (!response.ok) throw new Error(await response.text());
-    const { switches } = await response.json();
     const parts = [...new Set(switches.map((rerunSwitch) => rerunSwitch.part))];
     setChildren(
       list,
@@ -49,7 +48,7 @@ export async function openRerunDialog(base, name, onDone) {
     );
   } catch (error) {
     setChildren(list);
-    showError(error instanceof TypeError ? 'The server is not responding.' : error.message);
+    showError(error.message);
   }
 
   function row(rerunSwitch) {
@@ -74,16 +73,14 @@ export async function openRerunDialog(base, name, onDone) {
     showError('');
     setAttr(list, 'aria-busy', 'true');
     try {
-      const response = await fetch(`${base}/kg/flip/${encodeURIComponent(name)}`, {
+      const { run } = await requestJson(`${base}/kg/flip/${encodeURIComponent(name)}`, {
         method: 'POST',
         body: JSON.stringify({ switch: rerunSwitch.id }),
       });
-      if (!response.ok) throw new Error(await response.text());
-      const { run } = await response.json();
       close();
       onDone(run);
     } catch (error) {
-      showError(error instanceof TypeError ? 'The server is not responding.' : error.message);
+      showError(error.message);
       errorMessage.scrollIntoView({ block: 'nearest' });
     }
     setAttr(list, 'aria-busy', null);

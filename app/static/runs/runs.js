@@ -2,6 +2,7 @@
 // while it is shown.
 
 import { h, num, setAttr, setText } from '../core/dom.js';
+import { requestJson } from '../core/server.js';
 import { RunRow, stateName } from './run_row.js';
 
 /** @import { PanelState } from '../core/types.js' */
@@ -174,17 +175,10 @@ export class Runs {
    * @returns {Promise<string>} The run in the response.
    */
   async post(address, body) {
-    let response;
-    try {
-      response = await fetch(`${this.base}/kg/${address}`, {
-        method: 'POST',
-        body: body instanceof Blob ? body : JSON.stringify(body ?? {}),
-      });
-    } catch {
-      throw new Error('The server is not responding.');
-    }
-    if (!response.ok) throw new Error(await response.text());
-    const { run } = await response.json();
+    const { run } = await requestJson(`${this.base}/kg/${address}`, {
+      method: 'POST',
+      body: body instanceof Blob ? body : JSON.stringify(body ?? {}),
+    });
     await this.refresh();
     return run;
   }

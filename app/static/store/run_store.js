@@ -1,5 +1,6 @@
 // The Inspect page's data of a run: its overview, and immutable pieces that are fetched once each.
 
+import { requestJson } from '../core/server.js';
 import { fetchFacts } from '../setup/class_picker.js';
 import { slots } from './slots.js';
 
@@ -9,24 +10,11 @@ const MAX_PIECES = 60;
 const MAX_REQUESTS = 3;
 
 /**
- * Fetches JSON. Throws an Error with a one-sentence message.
+ * Fetches JSON. Throws a ServerError.
  * @param {string} url
  * @returns {Promise<any>}
  */
-export async function fetchJson(url) {
-  let response;
-  try {
-    response = await fetch(url, { signal: AbortSignal.timeout(30_000) });
-  } catch {
-    throw new Error('The server is not responding.');
-  }
-  if (!response.ok)
-    throw new Error(
-      (await response.text()).slice(0, 300) ||
-        `The server responded with status ${response.status}.`,
-    );
-  return response.json();
-}
+export const fetchJson = (url) => requestJson(url, { signal: AbortSignal.timeout(30_000) });
 
 /** The Inspect page's data of a run. */
 export class RunStore {

@@ -3,6 +3,7 @@
 
 import { h, setAttr, setText } from '../core/dom.js';
 import * as address from '../core/address.js';
+import { request } from '../core/server.js';
 
 /** @import { PanelState } from '../core/types.js' */
 
@@ -124,9 +125,8 @@ export class Header {
     setText(this.exportButton, 'Exporting…');
     let message = '';
     try {
-      const response = await fetch(`${this.base}/kg/export/${encodeURIComponent(run)}`);
+      const response = await request(`${this.base}/kg/export/${encodeURIComponent(run)}`);
       const note = response.headers.get('X-KGen-Note');
-      if (!response.ok) throw new Error(await response.text());
       const link = h('a', {
         href: URL.createObjectURL(await response.blob()),
         download: `${run}-student.zip`,
@@ -135,7 +135,7 @@ export class Header {
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
       if (note) message = `Exported without ONNX. ${decodeURIComponent(note)}`;
     } catch (error) {
-      message = error instanceof TypeError ? 'The server is not responding.' : error.message;
+      message = error.message;
     }
     this.exportButton.ariaBusy = 'false';
     setText(this.exportButton, 'Export ZIP');

@@ -206,8 +206,8 @@ def test_pieces_are_only_of_what_is_finished(client, folder):
         "sheet/3/0/9999": "finished",
         "image/3/0": "not finished",
         "image/0/20": "has 20 images",
-        "kin/0/0/4": "finished",
-        "kin/0/99/3": "has 20 images",
+        "neighbors/0/0/4": "finished",
+        "neighbors/0/99/3": "has 20 images",
         "tests/0/99": "newer test",
         "tests/0/0": "no such test",
         "tests/10/1": "no such class",
@@ -280,7 +280,7 @@ def test_the_nearest_real_images_are_the_nearest(client, folder):
 
 
 def test_the_nearest_of_other_classes_over_the_whole_run(client, folder):
-    answer = client.get(f"/kg/inspect/done/1/kin/2/7/3{own_id(folder)}")
+    answer = client.get(f"/kg/inspect/done/1/neighbors/2/7/3{own_id(folder)}")
     told, files = answer.json(), batches(folder)
     own, c = files[2]["embedding"][7].astype(np.float32), files[2]["labels"][7]
     everyone = sorted(
@@ -304,7 +304,7 @@ def test_the_nearest_of_other_classes_over_the_whole_run(client, folder):
 
 def test_a_long_run_is_sampled_and_says_so(client, folder, monkeypatch):
     monkeypatch.setattr(image_detail, "MAX_FILES", 2)
-    told = client.get("/kg/inspect/sizes/1/kin/1/0/4").json()
+    told = client.get("/kg/inspect/sizes/1/neighbors/1/0/4").json()
     assert told["looked"] == 3 and told["of"] == 4, "first, last, and its own"
 
 
@@ -319,7 +319,7 @@ def test_a_term_of_the_whole_batch_is_told_with_other_iterations(client, folder,
     assert client.get("/kg/inspect/batchwise/1/image/1/0").json()["shared"] == ["bn"], (
         "a hinge that no image is caught in is not shared"
     )
-    assert client.get("/kg/inspect/batchwise/1/kin/1/0/6").json()["shared"] == {
+    assert client.get("/kg/inspect/batchwise/1/neighbors/1/0/6").json()["shared"] == {
         "bn": [0.5, 1.5, 2.5, 3.5, 4.5, 5.5]
     }
 
@@ -392,7 +392,7 @@ def test_runs_of_earlier_versions_lack_things(client, folder):
         and column["p"] == [None] * 6
         and column["pool"] == [0] * 6
     )
-    refused(client.get("/kg/inspect/old/1/kin/0/3/3"), 404, "no-embedding")
+    refused(client.get("/kg/inspect/old/1/neighbors/0/3/3"), 404, "no-embedding")
 
 
 # --- tests of the student -------------------------------------------------------------------------
@@ -633,8 +633,8 @@ def test_a_file_from_elsewhere_is_shown_or_refused_in_words(client, folder, what
         "image/0/0",
         "image/0/19",
         "image/1/0",
-        "kin/0/0/3",
-        "kin/1/3/3",
+        "neighbors/0/0/3",
+        "neighbors/1/3/3",
         f"grid/{C}/3",
         f"zip/{C}/3",
         "grid/0/1",
@@ -658,7 +658,7 @@ def test_a_damaged_file_costs_its_images_only(client, folder):
     told = client.get(f"/kg/inspect/damaged/1/class/{C}/0/3").json()
     assert set(told["it"]) == {0} and told["lost"] == [1, 2]
     assert png(client.get(f"/kg/inspect/damaged/1/sheet/{C}/0/3").content).shape[0] >= 28
-    assert client.get("/kg/inspect/damaged/1/kin/0/0/3").json()["compared"] == 18
+    assert client.get("/kg/inspect/damaged/1/neighbors/0/0/3").json()["compared"] == 18
     answer = client.get("/kg/inspect/damaged/1/image/1/0")
     assert answer.status_code == 404 and "damaged" in answer.text and str(folder) not in answer.text
     with zipfile.ZipFile(
