@@ -288,9 +288,10 @@ class Runs:
                     self._publish(self._empty)
                     if self._previous and self._previous.is_dir():
                         self._attach(self._previous)
+            reason = str(message.get("code") or "start-failed")
             raise RunError(
                 str(message.get("text") or "The engine rejected this run."),
-                code="start-failed",
+                code=reason,
             )
 
     def _publish(self, snapshot: Published) -> None:

@@ -46,7 +46,7 @@ def run_controlled(checkpoint_every: float) -> int:
     try:
         recipe, folder = _parse_command(line)
     except RecipeError as error:
-        send_message("error", text=str(error))
+        send_message("error", text=str(error), code=error.code)
         return 2
     except (ValueError, KeyError, TypeError) as error:
         send_message(
@@ -63,7 +63,10 @@ def run_controlled(checkpoint_every: float) -> int:
             runner = Runner.resume(folder, controls=controls, **options)
         else:
             runner = Runner.new(recipe, folder, controls=controls, **options)
-    except (KGenError, OSError) as error:
+    except KGenError as error:
+        send_message("error", text=str(error), code=error.code)
+        return 2
+    except OSError as error:
         send_message("error", text=str(error))
         return 2
     send_message("started", folder=str(runner.journal.path))
@@ -71,7 +74,7 @@ def run_controlled(checkpoint_every: float) -> int:
     try:
         last = runner.run()
     except DiskError as error:
-        send_message("error", text=str(error))
+        send_message("error", text=str(error), code=error.code)
         return 1
     return 1 if last.kind == "run_failed" else 0
 
@@ -123,7 +126,7 @@ def run_check() -> int:
                 }
             )
     except KGenError as error:
-        send_message("error", text=str(error))
+        send_message("error", text=str(error), code=error.code)
         return 2
     except OSError as error:
         send_message(

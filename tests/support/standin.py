@@ -331,7 +331,8 @@ def main() -> int:
     else:
         r, first = parse(order["recipe"]), 0
         if r.name == "refuse":
-            tell("error", text="Recipe field 'ratio' is 0.00001: no image fits. Raise it.")
+            text = "Recipe field 'ratio' is 0.00001: no image fits. Raise it."
+            tell("error", text=text, code="conflict")
             return 2
         journal = Journal.create(order["folder"], r, device="cpu", teacher_sha256="of no teacher")
     tell("started", folder=str(journal.path))

@@ -293,7 +293,7 @@ def test_a_refused_recipe_is_an_error_of_start_and_leaves_what_was_shown(make, m
     runs = make()
     first = runs.start(standin.recipe())
     until(runs, phase("finished"))
-    with raises(RunError, "start-failed", "Recipe field 'ratio' is 0.00001: "):
+    with raises(RunError, "conflict", "Recipe field 'ratio' is 0.00001: "):
         runs.start(standin.recipe(name="refuse"))
     assert now(runs)["run"] == first and now(runs)["phase"] == "finished" and not runs.active
     second = runs.start(standin.recipe())
