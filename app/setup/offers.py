@@ -20,6 +20,7 @@ TIMES = {
     "fashion-long": "10 minutes",
     "fashion-vit": "2 minutes",
     "cifar10-live": "4 minutes",
+    "cifar10-long": "30 minutes",
     "imagenette-live": "5 minutes",
     "imagenette-long": "20 minutes",
     "imagenet-peek": "10 minutes",
@@ -80,7 +81,7 @@ class Offer:
     @property
     def budget(self) -> tuple[float, float, float]:
         """(lowest, highest, step) of the budget, in percent of the real training set's pixels."""
-        return (1, 20, 0.5) if self.card.n_train < LARGE_TRAINING_SET else (0.001, 0.1, 0.0001)
+        return (1, 25, 0.5) if self.card.n_train < LARGE_TRAINING_SET else (0.001, 0.1, 0.0001)
 
     @property
     def recipes(self) -> tuple[str, ...]:

@@ -101,6 +101,18 @@ def cifar10_live() -> Recipe:
     )
 
 
+def cifar10_long() -> Recipe:
+    """CIFAR-10 with more time: five times the images and six times the student steps of
+    cifar10-live.
+
+    12,500 synthetic images, 25% of the real training set's pixels; 81.2% of the 10,000 test images
+    after 46 minutes of CPU time on one core (seed 0).
+    """
+    return cifar10_live().replace(
+        name="cifar10-long", ratio=0.25, epochs=125, warmup=0.1, evaluate_every=1000
+    )
+
+
 def imagenet_peek() -> Recipe:
     """Ten ImageNet classes at 128 × 128, to watch on a laptop: colors, textures and shapes appear
     within a minute.

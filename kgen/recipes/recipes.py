@@ -212,6 +212,7 @@ def deepinversion() -> Recipe:
 _FASHION = (fashion_live, fashion_long, tiny, fashion_vit, fashion_lesson)
 _PHOTOGRAPHS = (
     photographs.cifar10_live,
+    photographs.cifar10_long,
     photographs.imagenette_live,
     photographs.imagenette_long,
     photographs.imagenet_peek,

@@ -53,7 +53,7 @@ def test_bundled_teachers_come_first_and_brought_ones_follow(brought):
     [
         ("fashion-cnn", (16, 20, 24, 28), 20, ("fashion-live", "fashion-long")),
         ("fashion-vit", (16, 20, 24, 28), 20, ("fashion-vit",)),
-        ("cifar10-cnn", (16, 20, 24, 28, 32), 20, ("cifar10-live",)),
+        ("cifar10-cnn", (16, 20, 24, 28, 32), 20, ("cifar10-live", "cifar10-long")),
         (
             "imagenette-slim",
             (32, 48, 64, 80, 96, 112, 128),
