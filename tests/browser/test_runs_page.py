@@ -55,10 +55,15 @@ def test_without_runs_the_page_says_so(studio: Studio):
 
 
 def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
-    """Made from a terminal, into the folder that the app shows."""
+    """Made from a terminal, into the folder that the app shows. It takes several of the list's
+    two-second periods, so that the list shows it in progress.
+    """
     studio.page.go_forward()
+    folder = app.runs / "tiny-1"
+    shutil.rmtree(folder, ignore_errors=True)  # of a first try of this test
+    command = ["run", "tiny", "--set", "student_steps=300", "--out", str(folder), "--json"]
     made = subprocess.Popen(
-        [sys.executable, "-m", "kgen", "run", "tiny", "--out", str(app.runs / "tiny-1"), "--json"],
+        [sys.executable, "-m", "kgen", *command],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
