@@ -78,6 +78,13 @@ class OpenRun:
         self._test_count = 0
         self._last_kind = ""
 
+    def is_pinned_by(self, id: str | None) -> bool:
+        """Whether an address with this id names this very run, so its pieces never change there.
+
+        A run without an id has none in its address.
+        """
+        return (id or "") == self.id
+
     def refresh(self) -> OpenRun:
         """Look again for what may appear later: reference examples, and a layout being fitted."""
         with self._lock:

@@ -88,7 +88,7 @@ def install(app: FastAPI, runs: Runs) -> None:
                 summary.started.term_names,
             ),
             key,
-            (id or "") == run.id,
+            run.is_pinned_by(id),
         )
 
     def respond(
