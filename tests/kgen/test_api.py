@@ -17,6 +17,7 @@ NAMES = re.findall(
 )
 
 
+@pytest.mark.slow
 def test_every_stable_name_is_reached_from_kgen_alone():
     """In a fresh interpreter, so that no other test's imports help."""
     lines = "\n".join(f"assert {name} is not None, {name!r}" for name in NAMES)

@@ -44,6 +44,7 @@ def run(site: Path, code: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_every_asset_and_page_travels(installed):
     for folder, inside in (
         (ROOT / "assets", "kgen/_assets"),

@@ -314,6 +314,7 @@ def small(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_number_is_there_on_a_real_run(small):
     values = metrics.numbers(open_run(small))
     assert [n for n, v in values.items() if v is None] == []
@@ -425,6 +426,7 @@ def wait(look, seconds: float = 30.0):
     return found
 
 
+@pytest.mark.slow
 def test_a_lesson_runs_both_and_tells_their_numbers(client):
     state = lambda: client.get("/kg/lessons/tiny/runs").json()  # noqa: E731
     assert state() == {

@@ -152,6 +152,7 @@ def asked(client: httpx.Client, method: str, path: str, **more) -> tuple[int, st
 # --- routes --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_route_below_kg_is_declared_and_every_declared_one_is_there(served):
     there = {f"{method} {path}" for method, path in endpoints(served.app)}
     assert len(there) > 60, "Gradio's own are among them"
@@ -275,6 +276,7 @@ def test_every_callback_refuses_a_viewer_by_itself(served, monkeypatch):
             assert refused.value.message == PRESENTER_ONLY
 
 
+@pytest.mark.slow
 def test_forged_calls_are_refused_in_words_and_the_presenters_run(served):
     for id, fn in callbacks(served.demo).items():
         order = {
@@ -394,6 +396,7 @@ def test_where_the_token_comes_from():
     assert len(made) == 20 and all(len(token) >= 32 for token in made)
 
 
+@pytest.mark.slow
 def test_without_an_audience_everyone_here_is_the_presenter():
     alone = AccessControl()
     assert (

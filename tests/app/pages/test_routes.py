@@ -379,6 +379,7 @@ def test_a_student_that_onnx_cannot_hold_comes_without(client, exports):
     ), "and no place of this machine"
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_or_lasts_is_a_sentence(client, folder, exports, monkeypatch):
     standin.write_run(folder / "begun", iterations=1)
     refused(client.get("/kg/export/begun"), 404, "unfinished")
@@ -395,6 +396,7 @@ def test_an_export_that_fails_or_lasts_is_a_sentence(client, folder, exports, mo
     assert "took more than" in client.get("/kg/export/done").text
 
 
+@pytest.mark.slow
 def test_the_apps_end_ends_an_export(client, exports, monkeypatch):
     monkeypatch.setattr(exports, "_command", (sys.executable, "-c", "import time; time.sleep(60)"))
     threading.Timer(1.0, exports.close).start()
@@ -679,6 +681,7 @@ def test_the_students_view_is_that_of_its_file(client, folder):
     assert answer.status_code == 404 and str(folder) not in answer.text
 
 
+@pytest.mark.slow
 def test_a_held_poll_is_answered_when_something_is_new(client):
     etag = client.get("/kg/live").headers["etag"]
     began = time.monotonic()

@@ -64,6 +64,7 @@ def phase(name: str):
     return lambda s: s["phase"] == name
 
 
+@pytest.mark.slow
 def test_from_start_to_end_and_start_again(make):
     runs = make()
     assert (
@@ -122,6 +123,7 @@ def test_the_batch_being_made_is_shown(make):
     assert len(runs.live.body) < 60_000
 
 
+@pytest.mark.slow
 def test_pause_resume_stop(make):
     runs = make()
     runs.start(standin.recipe(**LONG))
@@ -152,6 +154,7 @@ def test_controls_are_refused_in_words(make):
             runs.control(do, unit)
 
 
+@pytest.mark.slow
 def test_an_engine_that_does_not_stop_is_ended(make, monkeypatch):
     monkeypatch.setattr(follow, "STOP_SECONDS", 1.0)
     runs = make()
@@ -163,6 +166,7 @@ def test_an_engine_that_does_not_stop_is_ended(make, monkeypatch):
     assert "did not respond to Stop" in s["alert"]["text"]
 
 
+@pytest.mark.slow
 def test_a_crash_is_told_with_exit_code_cause_what_is_safe_and_a_way_on(make):
     runs = make()
     name = runs.start(standin.recipe(name="crash"))
@@ -251,6 +255,7 @@ def test_a_run_that_another_process_drives_is_watched_and_not_touched(make, tmp_
     assert s["alert"]["actions"][0]["do"] == "resume" and not s["warnings"] and not runs.active
 
 
+@pytest.mark.slow
 def test_a_talkative_engine_never_blocks(make):
     runs = make()
     runs.start(standin.recipe(name="talkative"))
@@ -261,6 +266,7 @@ def test_a_talkative_engine_never_blocks(make):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="a signal")
 def test_a_killed_engine_is_told_within_two_seconds_and_resumes(make):
     runs = make()
@@ -277,6 +283,7 @@ def test_a_killed_engine_is_told_within_two_seconds_and_resumes(make):
     assert s["attempt"] == 2, "the pause of the first attempt does not hold the second"
 
 
+@pytest.mark.slow
 def test_a_late_refusal_is_told_on_the_page(make, monkeypatch):
     monkeypatch.setattr("app.process.runs.START_TIMEOUT", 0.0)
     runs = make()
@@ -288,6 +295,7 @@ def test_a_late_refusal_is_told_on_the_page(make, monkeypatch):
     until(runs, phase("finished"))
 
 
+@pytest.mark.slow
 def test_a_refused_recipe_is_an_error_of_start_and_leaves_what_was_shown(make, monkeypatch):
     monkeypatch.setattr("app.process.runs.START_TIMEOUT", 20.0)
     runs = make()
@@ -330,6 +338,7 @@ def test_names_are_unique_and_legal_everywhere(make):
     assert runs.archive.free_name("***").startswith("run-")
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_offered_when_the_app_starts(make, tmp_path):
     standin.write_run(tmp_path / "runs" / "tiny-old")
     standin.write_run(tmp_path / "runs" / "tiny-new", iterations=2)
@@ -400,6 +409,7 @@ def test_a_recording_that_cannot_be_opened_leaves_the_page_empty(tmp_path, monke
         runs.close()
 
 
+@pytest.mark.slow
 def test_what_breaks_in_the_reading_thread_is_shown_within_two_seconds_and_heals(make, monkeypatch):
     runs = make()
     runs.start(standin.recipe(**LONG))

@@ -47,6 +47,7 @@ def tiny_run(tmp_path_factory):
     return folder, shell("run", "tiny", "--out", folder, "--checkpoint-every", 0)
 
 
+@pytest.mark.slow
 def test_run_in_a_pipe_tells_plain_lines(tiny_run):
     folder, done = tiny_run
     assert done.returncode == 0, done.stderr
@@ -84,6 +85,7 @@ def test_evaluate_measures_the_exported_student_again(tiny_run):
     assert sum(found["per_class"].values()) / 10 == pytest.approx(found["accuracy"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_recipes_json():
     done = shell("recipes", "--json")
     listed = {d["name"]: d for d in map(json.loads, done.stdout.splitlines())}
@@ -91,6 +93,7 @@ def test_recipes_json():
     assert listed["tiny"]["recipe"] == TINY and listed["tiny"]["about"]
 
 
+@pytest.mark.slow
 def test_recipes_for_people_come_in_groups():
     done = shell("recipes", env=os.environ | {"COLUMNS": "200"})
     told = done.stdout

@@ -146,6 +146,7 @@ def test_pause_step_resume_stop(watch, schedule):
     assert (stop.action, stop.state) == ("stop", "stopping")
 
 
+@pytest.mark.slow
 def test_a_student_step_follows_algorithm_1_when_alone(watch):
     """Sequential, in warm-up: the schedule runs on to the first student step, and no further."""
     w = watch(epochs=100, warmup=0.03)
@@ -158,6 +159,7 @@ def test_a_student_step_follows_algorithm_1_when_alone(watch):
     }  # three epochs of warm-up and one of images
 
 
+@pytest.mark.slow
 def test_a_student_step_in_warm_up_is_refused_when_concurrent(watch):
     w = watch(schedule="concurrent", warmup=0.5)
     w.saw("generator_step")
@@ -167,6 +169,7 @@ def test_a_student_step_in_warm_up_is_refused_when_concurrent(watch):
     assert w.still() == before
 
 
+@pytest.mark.slow
 def test_a_student_steps_when_all_images_are_made(watch):
     w = watch(schedule="concurrent", epochs=2, warmup=0.0, student_steps=20_000)
     w.until(lambda: w.run.state.iterations == w.run.recipe.total_iterations)
@@ -192,6 +195,7 @@ def test_the_last_evaluation_is_the_last_word(watch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_stop_works_from_a_standstill(watch, schedule):
     w = watch(schedule=schedule)
@@ -213,6 +217,7 @@ def test_stop_comes_before_a_step_that_takes_long(watch):
     assert w.answer(stop).state == "stopping" and "stopped" in w.answer(step).text
 
 
+@pytest.mark.slow
 def test_a_step_that_will_never_come_is_refused(watch):
     w = watch(classes=("Bag",))
     w.saw("generator_step")

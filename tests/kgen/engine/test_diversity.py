@@ -187,6 +187,7 @@ def test_switched_off_until_warm_up_is_over():
     assert build(**{"weights.ed": 0.0, "weights.aed": 0.0})[1].projection is None
 
 
+@pytest.mark.slow
 def test_the_head_learns_and_is_dropped_on_export():
     recipe = mini(**ON)
     d = Distillation(recipe)

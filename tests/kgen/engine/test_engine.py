@@ -62,6 +62,7 @@ def kinds(events):
     return Counter(e.kind for e in events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize(
     "changes",
@@ -199,6 +200,7 @@ def test_the_students_view_is_told_at_every_test(quick, diverse):
         assert a["anchors"] == pytest.approx(s.class_vectors(torch.arange(10)).numpy(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_no_global_random_state_is_touched(quick):
     """The draws come from named generators: torch's, NumPy's and Python's own are as they were."""
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
@@ -209,6 +211,7 @@ def test_no_global_random_state_is_touched(quick):
     assert all(np.array_equal(a, b) for a, b in zip(before[1], after[1]))
 
 
+@pytest.mark.slow
 def test_no_trace_is_left(quick):
     torch.set_num_threads(2)  # of which each thread takes one
     d = Distillation(quick.replace(schedule="concurrent"))
@@ -237,12 +240,14 @@ def fingerprint(recipe):
     return told, {k: v.clone() for k, v in d.state.student.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_a_seed_decides_everything(quick):
     a, b, c = fingerprint(quick), fingerprint(quick), fingerprint(quick.replace(seed=1))
     assert a[0] == b[0] and all(torch.equal(v, b[1][k]) for k, v in a[1].items())
     assert a[0][1:] != c[0][1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_closing_the_stream_ends_the_run(quick, made, schedule):
     torch.set_num_threads(2)

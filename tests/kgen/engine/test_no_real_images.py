@@ -25,6 +25,7 @@ def without(**changes):
     )
 
 
+@pytest.mark.slow
 def test_a_run_without_real_images_tells_agreement_and_no_accuracy():
     events = list(kgen.distill(without()))
     started, batches = events[0], [e for e in events if e.kind == "batch_synthesised"]
@@ -98,6 +99,7 @@ def test_a_folder_is_matched_by_name(folder):
     assert found.unmatched == ("Spaceship",)
 
 
+@pytest.mark.slow
 def test_a_run_is_tested_on_the_folder(folder):
     events = list(kgen.distill(without(real_images=str(folder))))
     last = next(e for e in reversed(events) if e.kind == "evaluated")
@@ -120,6 +122,7 @@ def test_a_folder_without_the_classes_is_refused(folder, chosen, place, code):
         image_folder(folder / place, FASHION, zoo.card("fashion-cnn"), chosen)
 
 
+@pytest.mark.slow
 def test_missing_test_images_are_asked_for_or_done_without(monkeypatch, tmp_path):
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
     peek = recipes.get("imagenet-peek").replace(

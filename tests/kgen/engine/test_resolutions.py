@@ -31,6 +31,7 @@ def test_batches_share_pixels_equally():
         Recipe().replace(resolutions=(16, 28), batches=(10,))
 
 
+@pytest.mark.slow
 def test_iterations_take_turns_and_the_budget_holds():
     recipe = mini(resolutions=(28, 16), batch=24, epochs=4, ratio=0.0016)
     d = Distillation(recipe)

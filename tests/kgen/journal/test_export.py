@@ -44,6 +44,7 @@ def exported(runs, request):
     return export(runs / request.param, onnx=True)
 
 
+@pytest.mark.slow
 def test_the_onnx_file_answers_as_torch_does_whatever_the_batch(exported, rng):
     import onnxruntime
 
@@ -230,6 +231,7 @@ def test_an_old_journal_exports_too(runs, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_an_export_without_real_images_speaks_of_agreement(tmp_path):
     Runner.new(
         recipes.get("tiny").replace(evaluate_on="none", device="cpu"), tmp_path / "run"

@@ -142,6 +142,7 @@ def disk_calls(recipe, folder):
 # --- writing and reading --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_folder_holds_what_the_design_says(whole):
     run = open_run(whole)
     assert (
@@ -378,6 +379,7 @@ def test_a_resume_gets_over_damage_behind_the_checkpoint_alone(tmp_path, quick, 
     assert same_run(folder, whole) is None
 
 
+@pytest.mark.slow
 def test_a_resume_that_is_refused_leaves_the_writers_files(tmp_path, quick):
     folder = tmp_path / "r"
     runner = new(quick, folder)
@@ -415,6 +417,7 @@ def test_preview_is_thinned_in_time_and_skipped_when_held(tmp_path, monkeypatch)
     assert len(list(open_run(tmp_path / "r").events())) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 10_000, 20_000, 23_000])
 def test_journal_pixels_thin_previews_only_and_the_same_after_a_resume(quick, tmp_path, room):
     recipe = quick.replace(journal_pixels=room)
@@ -506,6 +509,7 @@ def test_a_resume_that_is_killed_is_resumed(quick, tmp_path, whole):
         assert same_run(folder, whole) is None, k
 
 
+@pytest.mark.slow
 def test_harness_sees_a_naive_write(quick, tmp_path, whole, monkeypatch):
     """The same kills with files written in place: some of them must be noticed, or the tests above
     prove nothing.
@@ -553,6 +557,7 @@ def cut_short(quick, tmp_path):
     return folder, kept
 
 
+@pytest.mark.slow
 def test_events_cut_at_every_byte_after_the_checkpoint(cut_short, whole, tmp_path):
     """Whatever a power cut leaves of the last lines: readers see whole events, and the resume
     starts from the same bytes.

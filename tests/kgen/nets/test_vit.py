@@ -290,6 +290,7 @@ def test_a_vit_student_learns_at_low_resolution_and_its_copy_stays(rng):
     assert same_weights(copied, fresh) and not same_weights(student, fresh)
 
 
+@pytest.mark.slow
 def test_importing_brings_no_timm():
     code = (
         "import kgen.nets.vit, kgen.teachers, kgen.zoo, sys; print('timm' in sys.modules,"

@@ -148,6 +148,7 @@ def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
     assert report["spec"]["source"]["sha256"] == report["sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system's limits")
 def test_a_file_that_wants_all_memory_harms_nobody(tmp_path):
     path, start = hostile.old_and_huge(tmp_path / "huge.pt"), time.monotonic()

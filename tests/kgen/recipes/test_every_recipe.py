@@ -180,6 +180,7 @@ def test_recipe_runs(name):
     )
 
 
+@pytest.mark.slow
 def test_the_papers_own_networks_with_weights_where_a_person_puts_them(tmp_path, monkeypatch):
     """No stand-ins but for what the weights are: WRN-40-2 teaches WRN-16-1, and the exported
     student comes back.

@@ -195,6 +195,7 @@ def test_baselines_work_at_full_resolution_with_as_many_pixels(pair):
         )
 
 
+@pytest.mark.slow
 def test_teachers_of_the_recipes_have_texts_in_the_bundled_table():
     for name in {recipes.get(n).teacher for n in recipes.NAMES}:
         table = embeddings.class_table(zoo.classes(name))

@@ -74,6 +74,7 @@ def result(**changes) -> Result:
 # --- making runs ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_result_is_what_distill_tells(few, tmp_path):
     results = Results(tmp_path / "runs.jsonl")
     table = small_table("small", 0.1)
@@ -94,6 +95,7 @@ def test_a_result_is_what_distill_tells(few, tmp_path):
             )
 
 
+@pytest.mark.slow
 def test_a_second_call_runs_nothing_and_more_seeds_run_only_themselves(few, tmp_path):
     results = Results(tmp_path / "runs.jsonl")
     assert made(small_table(), results)[0] == ["small: α_kr 0, 0", "small: α_kr 0.1, 0"]
@@ -122,6 +124,7 @@ def test_an_interrupted_table_goes_on(few, tmp_path, monkeypatch, capsys):
     assert kept.items() < results.read().items() and len(results.read()) == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_told_and_stops_no_other(few, tmp_path, capsys):
     results = Results(tmp_path / "runs.jsonl")
     table = tables.Table(

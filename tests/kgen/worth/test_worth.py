@@ -83,6 +83,7 @@ def test_a_better_student_is_never_worth_fewer_photos(reached, a, b):
 # --- what the students learn from ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -206,6 +207,7 @@ def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
     assert [*measure(run)][-1] == found and len(trained) == 4
 
 
+@pytest.mark.slow
 def test_real_trainings_end_to_end(run, capsys):
     from kgen.__main__ import cli
 
@@ -229,6 +231,7 @@ def test_real_trainings_end_to_end(run, capsys):
     assert summary(found) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_changed_measure_begins_anew(run):
     old = Worth(n=7, steps=1, seed=0, points=[Point(images=24, real=True, accuracy=0.9)])
     (run.path / FILE).write_text(old.model_dump_json())
@@ -323,6 +326,7 @@ def test_a_resolution_may_get_no_photo(real):
     assert 0 <= trainings.train_on_photos(trainings.photos(), {20: 10, 28: 0}) <= 1
 
 
+@pytest.mark.slow
 def test_a_changed_pool_is_measured_again_and_photos_are_kept(run):
     folder_points = [
         Point(images=60, real=False, accuracy=0.9),

@@ -184,6 +184,7 @@ take(); print("free again")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system's limits")
 def test_limits_hold_and_are_lifted():
     def run(body, seconds=100):

@@ -128,6 +128,7 @@ def test_what_cannot_be_fetched_is_told_before_the_first_byte(name, code, fact, 
 # --- the whole way --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_from_a_name_to_a_teacher_in_a_recipe(hub, trained, home, capsys):
     assert command("fetch", SMALL, "--json") == 0
@@ -150,6 +151,7 @@ def test_from_a_name_to_a_teacher_in_a_recipe(hub, trained, home, capsys):
     assert command("fetch", SMALL) == 0 and len(hub.asked) == asked  # it is here already
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_by_the_same_command(hub, capsys, monkeypatch, home):
     progress, seen = fetch.download.Progress, []
 
@@ -188,6 +190,7 @@ def test_offline_is_one_sentence_and_exit_code_2(monkeypatch, capsys, home):
     } <= {"lock"}
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_teacher_of_the_paper_from_torchvisions_file(monkeypatch, home):
     """An old file of torch's, without BatchNorm's counters, at the address that torchvision

@@ -100,6 +100,7 @@ def test_steps_are_torchs_sgd_under_a_cosine():
     )
 
 
+@pytest.mark.slow
 def test_the_command_makes_a_teacher_of_the_catalogue(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
     whole = teach.paper_plan

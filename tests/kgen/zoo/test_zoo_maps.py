@@ -138,6 +138,7 @@ def check_statistics(teacher: Teacher, images: torch.Tensor) -> None:
         assert mu is layer.running_mean and sigma2 is layer.running_var
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CAM + LINEARISED)
 def test_map_and_statistics_of_every_family(name, rng):
     teacher, labels = teacher_of(name), [4, 1]
