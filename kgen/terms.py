@@ -55,6 +55,9 @@ class Term:
         loss: the network whose loss it belongs to.
         needs: its requirements; without them the term is 0.
         reward: a larger value decreases the loss, so it is drawn below zero (only in the table).
+        per_batch: one value for the whole batch rather than one per image (only in the table).
+        weighted: whether the recipe has a weight for it; otherwise its weight is 1 (only in the
+            table).
         optional: skipped at weight 0, because nothing displays it then.
         ranks: whether it counts when `keep="best"` compares batches. Unbounded terms must not.
     """
@@ -71,6 +74,8 @@ class Term:
     loss: Literal["generator", "student"] = "generator"
     needs: tuple[Need, ...] = ()
     reward: bool = False
+    per_batch: bool = False
+    weighted: bool = True
     optional: bool = False
     ranks: bool = False
 
@@ -111,6 +116,7 @@ TERMS = (
         symbol="L_bn",
         equation="Eq. 3",
         needs=("batch_norm",),
+        per_batch=True,
         ranks=True,
     ),
     Term(
@@ -151,6 +157,7 @@ TERMS = (
         symbol="L_KL",
         equation="Eq. 2",
         loss="student",
+        weighted=False,
         glossary="l-s",
     ),
     Term(
@@ -169,6 +176,7 @@ be appended to theirs.
 GENERATOR = tuple(term for term in TERMS if term.loss == "generator")
 STUDENT = tuple(term for term in TERMS if term.loss == "student")
 TITLES = {term.name: term.title for term in TERMS}
+BY_NAME = {term.name: term for term in TERMS}
 
 
 def with_custom(custom: Sequence[Term]) -> tuple[Term, ...]:

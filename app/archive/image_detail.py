@@ -25,6 +25,7 @@ from app.archive.batchfile import (
 from app.archive.projection import nearest
 from app.archive.samples import RunBatches
 from kgen.journal.reading import JournalError
+from kgen.terms import BY_NAME
 
 NEIGHBORS = 7
 MAX_COMPARED, MAX_FILES = 20_000, 400
@@ -103,7 +104,7 @@ def batch_wide_terms(parts: dict[str, np.ndarray]) -> list[str]:
         if len(values) > 1
         and np.isfinite(values).all()
         and (values == values[0]).all()
-        and (name == "bn" or values[0])
+        and (values[0] or (name in BY_NAME and BY_NAME[name].per_batch))
     ]
 
 

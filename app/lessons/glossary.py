@@ -91,6 +91,9 @@ def script() -> bytes:
             "color": term.color,
             "loss": term.loss,
             "reward": term.reward,
+            "per_batch": term.per_batch,
+            "weighted": term.weighted,
+            "needs": term.needs,
         }
         for term in TERMS
     ]

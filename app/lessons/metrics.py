@@ -19,6 +19,7 @@ from app.live.format import SHARE_DIGITS, percent, percentage
 from kgen import events
 from kgen.journal.reading import JournalError, Run
 from kgen.recipe.recipe import warmup_epochs
+from kgen.terms import BY_NAME
 
 Kind = Literal["percent", "count", "real", "seconds", "text"]
 MAX_ROWS, MAX_CLASSES = 3, 10
@@ -50,9 +51,8 @@ class RunData:
         iterations in which it was active.
         """
         values = [e.parts.get(name, 0.0) for e in self.last_steps]
-        if (
-            name in ("adv", "aed") and self.started is not None
-        ):  # off during warm-up, or entirely; afterward, 0 is a valid value
+        # off during warm-up, or entirely; afterward, 0 is a valid value
+        if "student" in BY_NAME[name].needs and self.started is not None:
             recipe = self.started.recipe
             warmup = warmup_epochs(recipe["warmup"], recipe["epochs"])
             on = recipe["weights"][name] > 0

@@ -16,6 +16,7 @@ from app.live.scales import Scale
 from kgen import events
 from kgen.events import STUDENT_PARTS, Event
 from kgen.recipe.recipe import held_out_count, warmup_epochs
+from kgen.terms import STUDENT
 
 MAX_POINTS = 300
 MAX_WARNINGS = 5
@@ -247,7 +248,8 @@ def _student_step(state: State, event: events.StudentStep) -> State:
             f"The student's loss was not a number at step {format.number(done)}.",
             "Lower the student's learning rate and start again.",
         )
-    weights = {"kl": 1.0, "ed": state.recipe.get("weights", {}).get("ed", 0.0)}
+    recipe_weights = state.recipe.get("weights", {})
+    weights = {t.name: recipe_weights.get(t.name, 0.0) if t.weighted else 1.0 for t in STUDENT}
     return replace(
         state,
         student_loss=state.student_loss.add(

@@ -129,12 +129,12 @@ export function draw(root, terms, snap, sharedValues, facts) {
     root,
     terms
       .filter(({ name }) => image.batch[name])
-      .map(({ name, title, tip, color }) => {
+      .map(({ name, title, tip, color, needs }) => {
         const isShared = image.shared.includes(name);
         const values = isShared ? (sharedValues?.[name] ?? []) : image.batch[name];
         const imageValue = image.parts[name];
         const lowerCount = values.filter((v) => v < imageValue).length;
-        const isUnweighted = inWarmup && ['adv', 'aed'].includes(name);
+        const isUnweighted = inWarmup && needs?.includes('student');
         const rank = isShared
           ? 'of the whole batch'
           : imageValue == null

@@ -20,6 +20,9 @@ const LOSSES = [
   tip: `tip of l-${name === 'kl' ? 's' : name}`,
   color: `light-dark(#${name}, #${name})`,
   reward: name === 'adv',
+  per_batch: name === 'bn',
+  weighted: name !== 'kl',
+  needs: ['adv', 'aed'].includes(name) ? ['student'] : [],
 }));
 const TERMS = `export const LOSS_TERMS = ${JSON.stringify(LOSSES)};
 export const TERMS = new Proxy({}, {

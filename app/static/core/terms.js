@@ -6,16 +6,16 @@ import { LOSS_TERMS } from './glossary-terms.js';
 
 /** @import { WithCustomTerms, Recipe, Term } from './types.js' */
 
-/** Stacking order of the generator's loss, from zero upward; terms not listed here go on top. */
-const STACK_ORDER = ['bn', 'kr', 'ce', 'aed', 'tv', 'l2'];
-const stackIndex = ({ name }) =>
-  STACK_ORDER.includes(name) ? STACK_ORDER.indexOf(name) : STACK_ORDER.length;
 const generatorLoss = LOSS_TERMS.filter((term) => term.loss === 'generator');
 
-/** The generator's loss terms, stacked from zero upward in this order. @type {Term[]} */
+/**
+ * The generator's loss terms, stacked from zero upward in this order: those with one value per
+ * batch first.
+ * @type {Term[]}
+ */
 export const GENERATOR = generatorLoss
   .filter((term) => !term.reward)
-  .sort((a, b) => stackIndex(a) - stackIndex(b));
+  .sort((a, b) => Number(b.per_batch) - Number(a.per_batch));
 /** Subtracted from the loss, so drawn below zero. @type {Term} */
 export const REWARD = generatorLoss.find((term) => term.reward);
 /** @type {Term[]} */
@@ -46,7 +46,7 @@ export const generatorTerms = (run) => [
   REWARD,
 ];
 
-const UNWEIGHTED = ['kl'];
+const UNWEIGHTED = new Set(LOSS_TERMS.filter(({ weighted }) => !weighted).map(({ name }) => name));
 
 /**
  * Looks up the weight of a term in its loss, α; 1 for terms without one.
@@ -55,7 +55,7 @@ const UNWEIGHTED = ['kl'];
  * @returns {number}
  */
 export const weightOf = (snap, name) =>
-  UNWEIGHTED.includes(name)
+  UNWEIGHTED.has(name)
     ? 1
     : (snap.recipe.weights?.[name] ??
       snap.own_terms?.find((term) => term.name === name)?.weight ??

@@ -9,7 +9,7 @@ const names = (terms) => terms.map(({ name }) => name);
 const snap = (weights) => ({ recipe: { weights } });
 
 test('the terms in the order in which charts stack them', () => {
-  assert.deepEqual(names(GENERATOR), ['bn', 'kr', 'ce', 'aed', 'tv', 'l2']);
+  assert.deepEqual(names(GENERATOR), ['bn', 'ce', 'kr', 'aed', 'tv', 'l2']);
   assert.equal(REWARD.name, 'adv');
   assert.deepEqual(names(STUDENT), ['kl', 'ed']);
 });
@@ -19,7 +19,7 @@ test('each term has a title and its own glossary entry', () => {
   assert.ok(all.every(({ title }) => title));
   assert.deepEqual(
     all.map(({ tip }) => tip),
-    ['bn', 'kr', 'ce', 'aed', 'tv', 'l2', 'adv', 's', 'ed'].map((id) => `tip of l-${id}`),
+    ['bn', 'ce', 'kr', 'aed', 'tv', 'l2', 'adv', 's', 'ed'].map((id) => `tip of l-${id}`),
   );
 });
 

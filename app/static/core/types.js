@@ -104,7 +104,8 @@
 
 /**
  * A term of the loss.
- * @typedef {{ name: string, title: string, tip: string, reward?: boolean, color: string }} Term
+ * @typedef {{ name: string, title: string, tip: string, color: string, reward?: boolean,
+ *   per_batch?: boolean, weighted?: boolean, needs?: string[] }} Term
  */
 
 /**

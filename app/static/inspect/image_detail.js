@@ -17,9 +17,6 @@ import { generatorTerms, inUse, mapNames } from '../core/terms.js';
 const MAX_SIDE = 280;
 const OPERATOR_WIDTH = 16;
 
-/** The order of the terms. The one shared by the whole batch comes last. */
-const TERM_ORDER = ['ce', 'kr', 'adv', 'aed', 'tv', 'l2', 'bn'];
-
 /** One image in full. */
 export class ImageView {
   /**
@@ -86,7 +83,7 @@ export class ImageView {
     }
     this.#equation();
     const terms = inUse(overview, generatorTerms(overview)).sort(
-      (a, b) => TERM_ORDER.indexOf(a.name) - TERM_ORDER.indexOf(b.name),
+      (a, b) => Number(a.per_batch ?? false) - Number(b.per_batch ?? false),
     );
     strips.draw(this.strips, terms, overview, neighbors?.shared, {
       image,
