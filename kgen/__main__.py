@@ -301,7 +301,7 @@ def teach(
         typer.Option(
             help=(
                 "Fashion-MNIST: cnn (default) or vit; CIFAR-10: cnn (default); CIFAR: an"
-                " architecture of Table 2, such as wrn-40-2; Imagenette: slim."
+                " architecture from Table 2, such as wrn-40-2; Imagenette: slim."
             )
         ),
     ] = None,

@@ -66,7 +66,7 @@ class Teacher:
 
     Args:
         network: follows timm's convention: forward_features, forward_head(pre_logits=…),
-            get_classifier. A ViT of timm with class token becomes a `kgen.nets.vit.WindowedViT`.
+            get_classifier. A timm ViT with a class token becomes a `kgen.nets.vit.WindowedViT`.
         card: the facts about it.
         classes: names of its K_T classes.
         mean, std: per channel, of pixels in [0,1].

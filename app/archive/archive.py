@@ -57,7 +57,7 @@ def bundled_reference(teacher: str) -> bytes:
 
 
 class Archive:
-    """Every run of a folder, by name. Safe from any thread."""
+    """Every run of a folder, by name. Thread-safe."""
 
     def __init__(self, folder: Path):
         self.folder = folder

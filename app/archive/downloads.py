@@ -19,7 +19,7 @@ from kgen.journal.bundle import Pipe
 from kgen.journal.reading import JournalError
 
 MAX_GRID, MAX_ZIP = 2_500, 20_000
-"""Most images in one PNG and in one ZIP."""
+"""Limits on the images in one PNG and in one ZIP."""
 LEADING_COLUMNS = (
     "file",
     "iteration",

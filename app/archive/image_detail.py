@@ -34,7 +34,7 @@ sampled evenly.
 """
 MAX_WIDTH = 8192
 MAX_FRAME_BYTES = 4 << 20
-"""Most bytes in all frames of an image together; larger ones are scaled down."""
+"""Limit on the bytes in all frames of an image together; larger ones are scaled down."""
 Arrays = dict[str, np.ndarray]
 
 

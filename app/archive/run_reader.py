@@ -59,7 +59,7 @@ class RunSummary:
 
 
 class OpenRun:
-    """One attempt of a run, which keeps what is read often. Safe from any thread."""
+    """One attempt of a run, which keeps what is read often. Thread-safe."""
 
     def __init__(self, run: Run, attempt: int, id: str = ""):
         self.run, self.attempt, self.id = run, attempt, id

@@ -28,9 +28,9 @@ from kgen.journal.reading import JournalError
 TARGET_IMAGES = 256
 """Approximate number of a class's images in a piece."""
 MAX_ITERATIONS, MAX_IMAGES = 128, 4096
-"""Most iterations and images in a piece."""
+"""Limit on the iterations and images in a piece."""
 MAX_CACHE_BYTES = 64 << 20
-"""Most bytes of columns to keep."""
+"""Limit on the bytes of columns to keep."""
 MEAN_SIDE = 112
 MAX_SIDES = 8
 IMAGE_PROPERTIES = ("p", "s", "judge", "rank", "side", "pool")
@@ -47,7 +47,7 @@ def chunk_iterations(batch: int, classes: int) -> int:
 
 
 class ColumnCache:
-    """Columns of finished iterations, of any run. Safe from any thread."""
+    """Columns of finished iterations, of any run. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

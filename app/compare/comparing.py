@@ -1,4 +1,4 @@
-"""Reads the runs being compared, keeps the folded state, and flips switches. Safe from any thread.
+"""Reads the runs being compared, keeps the folded state, and flips switches. Thread-safe.
 
 Events are read in blocks and folded right away, so a long run is read once and uses little memory;
 later only new events are read. One lock is held while runs are read and compared, so that none of

@@ -26,7 +26,7 @@ POLL_SECONDS = 0.3
 
 
 class LessonRuns:
-    """Safe from any thread."""
+    """Thread-safe."""
 
     def __init__(self, runs: Runs):
         self.runs = runs

@@ -52,7 +52,7 @@ def too_large() -> RunError:
 
 
 class RunActions:
-    """The runs of a folder, not just the one being shown. Safe from any thread; every method raises
+    """The runs of a folder, not just the one being shown. Thread-safe; every method raises
     RunError or Missing.
     """
 

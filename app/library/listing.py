@@ -45,7 +45,7 @@ MAX_PICTURES = 256
 
 
 class Listing:
-    """Safe from any thread.
+    """Thread-safe.
 
     Args:
         current: the run everyone sees, and whether it is in progress.

@@ -18,7 +18,7 @@ from app.live.state import ENDED, State, fold
 from kgen.events import Event
 
 MAX_STEPS = 4_000_000
-"""Most generator steps in a run: ten times the paper's longest."""
+"""Limit on the generator steps in a run: ten times the paper's longest."""
 N = TypeVar("N", int, float)
 
 

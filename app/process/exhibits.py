@@ -18,7 +18,7 @@ from kgen.journal.reading import Run
 MIN_FIT_IMAGES = 60
 """Synthetic images needed to fit a layout if there are no real ones."""
 MAX_PREVIEW_BYTES = 60_000
-"""Most pixels in the sheet of the batch being made, which is part of every snapshot."""
+"""Limit on the pixels in the sheet of the batch being made, which is part of every snapshot."""
 
 
 class Exhibits:
@@ -38,7 +38,7 @@ class Exhibits:
         return "none" if self._layout_status == "failed" else self._layout_status
 
     def restart(self) -> None:
-        """A new attempt of the run: what was made after the checkpoint does not count."""
+        """A new attempt at the run: anything made after the checkpoint does not count."""
         self.preview = None
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class Exhibits:
         return self._refresh_layout(run, state) or is_new
 
     def _layout_source(self, state: State) -> Path | None:
-        """What to fit a layout to; None as long as there is too little."""
+        """What to fit a layout to; None while there is too little."""
         reference = self.path / "reference.safetensors"
         images_made = state.iterations_done * min(
             (scale.batch for scale in state.scales), default=0

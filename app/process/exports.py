@@ -39,7 +39,7 @@ class Bundle(NamedTuple):
 
 
 class Exports:
-    """Makes exports. Safe from any thread; `close` cancels the one in progress.
+    """Makes exports. Thread-safe; `close` cancels the one in progress.
 
     Args:
         command: the export command; tests pass a stand-in.

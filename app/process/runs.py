@@ -46,7 +46,7 @@ class RunError(KGenError, RuntimeError):
 
 
 class Runs:
-    """The current run of a folder of runs. Safe from any thread.
+    """The current run of a folder of runs. Thread-safe.
 
     Args:
         folder: contains the run folders; new ones are created here.
@@ -203,7 +203,7 @@ class Runs:
                 follower.stop_requested()
 
     def close(self) -> None:
-        """Close every child's input, allow some seconds for a checkpoint, then terminate it."""
+        """Close every child's input, allow a few seconds for a checkpoint, then terminate it."""
         with self._lock:
             self._closed = True
             children = [c for c in (self._child, self._spare) if c]
@@ -247,7 +247,7 @@ class Runs:
     def _launch(
         self, path: Path, recipe: Recipe, message: dict[str, Any]
     ) -> tuple[Follower, Child]:
-        """Send a child its order and follow it; the caller holds the lock."""
+        """Send a child its request and follow it; the caller holds the lock."""
         child = self._next_child()
         previous, previous_child = self._follower, self._child
         self._previous = previous.path if previous else None

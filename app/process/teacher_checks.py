@@ -42,7 +42,7 @@ CLOSE_TIMEOUT = 5.0
 
 
 class TeacherChecks:
-    """The newest check, and the file uploaded for it. Safe from any thread, except for
+    """The newest check, and the file uploaded for it. Thread-safe, except for
     `store_upload`, which belongs to one event loop.
 
     Args:

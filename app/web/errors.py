@@ -12,7 +12,7 @@ class Missing(KGenError, LookupError):
 
 
 class Forbidden(KGenError):
-    """A request that is not allowed to whoever sent it (403)."""
+    """A request that its sender is not allowed to make (403)."""
 
     code = "forbidden"
 

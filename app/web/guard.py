@@ -51,7 +51,7 @@ def middleware(
     Args:
         hosts: additional host names the app answers to ("kgen.example.org").
         frames: origins whose pages may show the app in a frame ("https://course.example.org").
-        access: tells the presenter from the audience, if there is one.
+        access: distinguishes the presenter from the audience, if there is one.
     """
     return [
         Middleware(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class ResponseCache:
-    """Safe from any thread. `max_bytes`: total bytes to keep; a single response may be larger."""
+    """Thread-safe. `max_bytes`: total bytes to keep; a single response may be larger."""
 
     def __init__(self, max_bytes: int = 48 << 20) -> None:
         self.max_bytes = max_bytes

@@ -1,4 +1,4 @@
-"""Wakes waiting tasks as soon as there is something new, no matter in which thread it happens."""
+"""Wakes waiting tasks as soon as there is something new, no matter which thread reports it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Who may do what: one table with every route and callback, and who is who. It knows neither Gradio
-nor runs.
+"""Who may do what: one table with every route and callback, and who is who. It knows nothing about
+Gradio or runs.
 
 Without a token, there is no audience: anyone who can reach the app is its presenter, as on your own
 computer. With a token, only the cookie set by the presenter's link makes someone the presenter.
@@ -83,7 +83,7 @@ ROUTES = {
     "POST /kg/lessons/{slug}/run": PRESENTER,
     "POST /kg/teacher-file": PRESENTER,
     "POST /kg/check": PRESENTER,
-    # Gradio's own: what it requests from itself at startup. All else of Gradio is the presenter's.
+    # Gradio's own: what it requests from itself at startup. The rest is the presenter's.
     "HEAD /": VIEWER,
     "GET /gradio_api/startup-events": VIEWER,
     "GET /favicon.ico": VIEWER,
@@ -127,7 +127,7 @@ def resolve_token(option: str | None, environment: Mapping[str, str] = os.enviro
 
 
 class AccessControl:
-    """Tells the presenter from viewers.
+    """Distinguishes the presenter from viewers.
 
     Args:
         token: the presenter's; None if there is no audience.

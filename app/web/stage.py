@@ -20,7 +20,7 @@ from app.web.errors import RequestError
 PARAMETER_NAME = re.compile(r"[a-z]{1,12}")
 PARAMETER_VALUE = re.compile(r"[A-Za-z0-9:.,_-]{0,400}")
 MAX_PARAMETERS = 16
-"""Most parameters in an address."""
+"""Limit on the parameters in an address."""
 PAGE_ID = re.compile(r"[0-9a-f]{8,16}")
 VIEWER_TIMEOUT = 5.0
 """Seconds after its last poll for which a page counts as a viewer; pages in the background do not
@@ -30,7 +30,7 @@ MAX_PAGES = 1_000
 
 
 class Stage:
-    """Safe from any thread."""
+    """Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,8 +54,8 @@ class Stage:
                 and PARAMETER_VALUE.fullmatch(value)
             ):
                 raise RequestError(
-                    "What the presenter shows must have short lowercase names, and values of"
-                    " letters, digits and : . , _ - only.",
+                    "The presenter's view must have short lowercase parameter names, and values"
+                    " made up of letters, digits and : . , _ - only.",
                     code="invalid-request",
                 )
         with self._lock:

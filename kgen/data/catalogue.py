@@ -180,7 +180,7 @@ def data_instructions(name: str, reason: str) -> str:
 
 @dataclass(frozen=True)
 class TeacherFacts:
-    """A teacher of the paper.
+    """A teacher from the paper.
 
     `parameters` and `features` (width of its embedding) follow from the architecture.
     """

@@ -218,7 +218,7 @@ def unknown(kind: str, name: str, short_list: tuple[str, ...]) -> str:
         if matches
         else (
             f"Known: {', '.join(short_list[:SHOWN])} and {len(short_list) - SHOWN} more listed by"
-            f" `python -m kgen zoo`, any classification network of timm, and {PREFIX}NAME."
+            f" `python -m kgen zoo`, any timm classification network, and {PREFIX}NAME."
         )
     )
     return f"{kind} {name!r} is not known. {hint}"

@@ -46,7 +46,7 @@ def incompatibility(network: Network, channels: int, classes: int, side: int) ->
         return "its forward_features() does not return a single tensor"
     except Exception as error:  # an unknown network can raise anything about sizes
         return (
-            f"it does not accept images of {side} × {side} pixels"
+            f"it does not accept images {side} × {side} pixels in size"
             f" ({str(error).partition(chr(10))[0].strip().rstrip('.')})"
         )
     finally:

@@ -55,7 +55,7 @@ def maps(
                         name="spatial map",
                         status="fail",
                         finding=(
-                            f"it does not accept images of {side} × {side}: {short_message(error)}"
+                            f"it does not accept {side} × {side} images: {short_message(error)}"
                         ),
                         advice=advice,
                     )
@@ -174,7 +174,7 @@ def _is_untrained(norm: nn.Module) -> bool:
 
 
 def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
-    """Three real generator steps per resolution, smallest first; only one if a step takes long."""
+    """Three real generator steps per resolution, smallest first; only one if steps are slow."""
     entries, seconds_left, last = [], MAX_SECONDS, None
     for side in sorted(sides):
         if last and last[1] * (side / last[0]) ** 2 * probes.STEPS > seconds_left:

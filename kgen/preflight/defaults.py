@@ -1,6 +1,6 @@
 """Assumptions about a user's teacher where nothing was specified, each with its source.
 
-In order of precedence: given values, the card in the file, facts of the data set (for ImageNet,
+In order of precedence: given values, the card in the file, facts about the data set (for ImageNet,
 timm's values for the architecture come first), timm's values, a common default.
 """
 
@@ -125,7 +125,7 @@ class TeacherDefaults:
 
 
 def _config(network: nn.Module | None) -> dict[str, Any]:
-    """timm's config of its published weights for an architecture; empty for other networks."""
+    """timm's config for an architecture's published weights; empty for other networks."""
     for module in () if network is None else (network, *network.children()):
         config = getattr(module, "pretrained_cfg", None)
         if isinstance(config, dict) and config:
@@ -155,7 +155,7 @@ def _request_or_none(path: str, fields: dict[str, Any]) -> PreflightRequest | No
 
 
 def _data_fields(path: str, data: str | None) -> PreflightRequest | None:
-    """Facts of a known data set."""
+    """Facts about a known data set."""
     if data not in classes.known():
         return None
     fields: dict[str, Any] = {"classes": classes.names(data)}

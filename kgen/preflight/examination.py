@@ -133,7 +133,7 @@ class Examination:
         except MemoryError:
             self.fail(
                 "file",
-                f"{path} needs more memory than its size allows; it is damaged or malicious.",
+                f"{path} needs more memory than its size justifies; it is damaged or malicious.",
             )
         kind, tensors, notes = self.checkpoint.kind, self.checkpoint.tensors, self.checkpoint.notes
         self.report_row(
@@ -282,7 +282,7 @@ class Examination:
             self.fail(
                 "input",
                 f"{fit.channels} channels in the file, but {channels.value} {channels.source}",
-                "Omit --channels, or use the other file.",
+                "Omit --channels, or give a file with that many channels.",
             )
         n_train, data, flip = known.find("n_train"), known.find("data"), known.find("flip")
         self.n_train = n_train.value if n_train else IMAGES_PER_CLASS * fit.outputs
@@ -312,7 +312,7 @@ class Examination:
         except Exception as error:
             self.fail(
                 "input",
-                f"it does not accept images of {side.value} × {side.value} × {fit.channels}:"
+                f"it does not accept {side.value} × {side.value} × {fit.channels} images:"
                 f" {capabilities.short_message(error)}",
                 "Give the side of its training images with --side.",
             )
@@ -328,7 +328,7 @@ class Examination:
             }
         )
         text = (
-            f"squares of {side.value} × {side.value} ({side.source}), {fit.channels}"
+            f"{side.value} × {side.value} pixels ({side.source}), {fit.channels}"
             f" channel{'s' * (fit.channels > 1)} (from the file)"
         )
         self.report_row(

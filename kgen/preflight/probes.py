@@ -61,7 +61,7 @@ def map_size(teacher: Teacher, side: int) -> tuple[int, int] | None:
     with torch.no_grad():
         probe = teacher(torch.zeros(1, teacher.card.channels, side, side))
         if not bool(torch.isfinite(probe.logits).all()):
-            raise ValueError("its answers are not finite")
+            raise ValueError("its outputs are not finite")
         cam = teacher.activation_map(probe, torch.zeros(1, dtype=torch.int64))
     return None if cam is None else (cam.shape[1], cam.shape[2])
 
@@ -86,7 +86,7 @@ class Cost(NamedTuple):
     """The cost of generator steps with BATCH images."""
 
     seconds: float
-    """Median over STEPS steps; the first alone if it takes long."""
+    """Median over STEPS steps; the first alone if it is slow."""
     memory: int | None
     """Peak memory of the process in bytes; None if the system does not report it."""
 

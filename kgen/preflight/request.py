@@ -37,7 +37,7 @@ SECONDS = 60.0
 """Time limit for a check, including the import of torch."""
 MAX_NAMES, MAX_NAME_LENGTH = 100_000, 200
 TEACHER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
-"""Valid names of teachers; the name becomes a file name, on any system."""
+"""Valid teacher names; the name becomes a file name, on any system."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 """Names that Windows reserves for devices."""
 
@@ -296,7 +296,7 @@ def inspect(
     seconds: float = SECONDS,
     on_start: Callable[[subprocess.Popen[str]], None] = lambda child: None,
 ) -> Generator[dict[str, Any], None, None]:
-    """Check a teacher in its own process.
+    """Check a teacher in a separate process.
 
     Yields {"kind": "row", …} as rows are found, then one "report" or "error". A hostile file can
     crash only that process. It is stopped at the time limit, or when the iterator is closed.

@@ -23,8 +23,8 @@ from kgen.zoo.zoo import ZooError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
 MAX_BYTES = 4 * 2**30
-"""Limit of a file, and of its tensors together: twice the largest image classifiers in full
-precision.
+"""Limit on a file, and on its tensors together: twice the size of the largest image classifiers in
+full precision.
 """
 MAX_TENSORS = 20_000
 MAX_PICKLE_BYTES = 8 * 2**20
@@ -91,7 +91,7 @@ def open_checkpoint(path: str | Path, suffix: str | None = None) -> Checkpoint:
 def _check_file(path: Path, suffix: str) -> None:
     if suffix not in SUFFIXES:
         raise CheckpointError(
-            f"{path} ends in {suffix or 'nothing'!r}; expected a weights file:"
+            f"{path} {f'ends in {suffix!r}' if suffix else 'has no suffix'}; expected a weights file:"
             f" {', '.join(SUFFIXES)}.",
             code="unsupported-format",
             file=str(path),
@@ -248,13 +248,13 @@ def _load_error(path: Path, error: Exception) -> CheckpointError:
     text = str(error)
     if isinstance(error, MemoryError) or "allocate" in text:
         return CheckpointError(
-            f"{path} needs more memory than its size allows; it is damaged or malicious, so get it"
+            f"{path} needs more memory than its size justifies; it is damaged or malicious, so get it"
             " from another source.",
             code="too-large",
         )
     if match := re.search(r"GLOBAL ([\w.]+)", text):
         return CheckpointError(
-            f"{path} tries to run code of {match[1]!r} when it is read, which is rejected because"
+            f"{path} tries to run code from {match[1]!r} when it is read; it is rejected because"
             f" that code could do anything; if you trust it, {SAVE_HINT}.",
             code="executable",
             found=match[1],

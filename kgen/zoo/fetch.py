@@ -67,7 +67,7 @@ class Plan:
 
     @property
     def part(self) -> Path:
-        """The download until it is complete."""
+        """The file while it is being downloaded."""
         return paths.home() / "downloads" / f"{self.name}.part"
 
     @property
@@ -88,7 +88,7 @@ def plan(name: str) -> Plan:
         facts = catalogue.TEACHERS[name]
         if facts.weights is None:
             raise DownloadError(
-                f"No weights of {name!r} are published. {catalogue.teacher_instructions(name)}",
+                f"No weights for {name!r} have been published. {catalogue.teacher_instructions(name)}",
                 code="unpublished",
                 name=name,
             )

@@ -17,7 +17,7 @@ GROUPS = {
     "here": "On this machine",
     "fetch": "Published weights: python -m kgen fetch NAME",
     "teach": "Trained by you: python -m kgen teach DATA --network NETWORK",
-    "bring": "Teachers of the paper that you have to provide",
+    "bring": "Teachers from the paper that you have to provide",
 }
 """State of a teacher → its title for display."""
 
@@ -87,7 +87,7 @@ def _row(name: str, state: str, how: str = "") -> dict[str, Any]:
 def students() -> list[dict[str, Any]]:
     """One row per student of the short list.
 
-    `python -m kgen run … --set student=NAME` also accepts any network of timm and torchvision:NAME.
+    `python -m kgen run … --set student=NAME` also accepts any timm network and torchvision:NAME.
     """
     ours = [
         {"name": name, "architecture": zoo.family(shape), **shape}

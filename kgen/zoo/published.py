@@ -1,7 +1,7 @@
 """Teachers with published weights, under short names: facts only.
 
-`python -m kgen fetch NAME` downloads one. This is a short selection: one or two of each family
-trained on ImageNet-1k, and CIFAR-10's residual networks. `kgen.zoo.fetch` knows all others of timm
+`python -m kgen fetch NAME` downloads one. This is a short selection: one or two from each family
+trained on ImageNet-1k, and CIFAR-10's residual networks. `kgen.zoo.fetch` finds all others in timm
 and torchvision as `timm:MODEL.TAG` and `torchvision:NAME`. No torch, no download. A test compares
 the numbers with timm's and torchvision's own networks.
 """

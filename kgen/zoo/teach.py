@@ -156,7 +156,7 @@ PAPER = (
     "wrn-16-2",
     "wrn-16-1",
 )
-"""Architectures of Table 2, teachers first."""
+"""Architectures from Table 2, teachers first."""
 
 
 def paper_plan(dataset: str, network: str) -> Plan:
