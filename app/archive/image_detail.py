@@ -29,8 +29,8 @@ from kgen.terms import BY_NAME
 
 NEIGHBORS = 7
 MAX_COMPARED, MAX_FILES = 20_000, 400
-"""Most synthetic images and iterations to search for neighbors from other classes; a longer run is
-sampled evenly.
+"""Limits on the synthetic images and iterations searched for neighbors from other classes; a longer
+run is sampled evenly.
 """
 MAX_WIDTH = 8192
 MAX_FRAME_BYTES = 4 << 20

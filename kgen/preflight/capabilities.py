@@ -62,7 +62,7 @@ def maps(
                 ], ()
     if not sizes:
         finding = (
-            f"it only accepts images of {teacher.card.side} × {teacher.card.side}, which the"
+            f"it only accepts {teacher.card.side} × {teacher.card.side} images, which the"
             " generator cannot make"
         )
         return [
