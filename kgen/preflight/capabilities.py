@@ -112,7 +112,7 @@ def maps(
             for side, target in flat.items()
         )
         finding = (
-            f"the target G(1, 2) is nearly flat on maps of {FLAT_CELLS} × {FLAT_CELLS} or less"
+            f"the target G(1, 2) is nearly flat on maps of {FLAT_CELLS} × {FLAT_CELLS} cells or smaller"
             f" ({low})"
         )
         rows.append(
