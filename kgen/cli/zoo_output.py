@@ -52,8 +52,7 @@ def list_zoo(as_json: bool) -> None:
             stdout.print(grid, "")
     stdout.print("Students: " + ", ".join(row["name"] for row in students), highlight=False)
     stdout.print(
-        "Teachers and students can also be any timm classification network, or"
-        " torchvision:NAME.",
+        "Teachers and students can also be any timm classification network, or torchvision:NAME.",
         highlight=False,
     )
 

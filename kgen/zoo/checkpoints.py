@@ -91,8 +91,8 @@ def open_checkpoint(path: str | Path, suffix: str | None = None) -> Checkpoint:
 def _check_file(path: Path, suffix: str) -> None:
     if suffix not in SUFFIXES:
         raise CheckpointError(
-            f"{path} {f'ends in {suffix!r}' if suffix else 'has no suffix'}; expected a weights file:"
-            f" {', '.join(SUFFIXES)}.",
+            f"{path} {f'ends in {suffix!r}' if suffix else 'has no suffix'}; expected a weights"
+            f" file: {', '.join(SUFFIXES)}.",
             code="unsupported-format",
             file=str(path),
         )
@@ -248,8 +248,8 @@ def _load_error(path: Path, error: Exception) -> CheckpointError:
     text = str(error)
     if isinstance(error, MemoryError) or "allocate" in text:
         return CheckpointError(
-            f"{path} needs more memory than its size justifies; it is damaged or malicious, so get it"
-            " from another source.",
+            f"{path} needs more memory than its size justifies; it is damaged or malicious, so get"
+            " it from another source.",
             code="too-large",
         )
     if match := re.search(r"GLOBAL ([\w.]+)", text):

@@ -88,7 +88,8 @@ def plan(name: str) -> Plan:
         facts = catalogue.TEACHERS[name]
         if facts.weights is None:
             raise DownloadError(
-                f"No weights for {name!r} have been published. {catalogue.teacher_instructions(name)}",
+                f"No weights for {name!r} have been published."
+                f" {catalogue.teacher_instructions(name)}",
                 code="unpublished",
                 name=name,
             )
