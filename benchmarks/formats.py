@@ -112,7 +112,7 @@ def main() -> None:
             batch, setting.card.channels, side, side, device=setting.device, requires_grad=True
         )
         code = torch.randn(batch, recipe.noise_width, device=setting.device)
-        print(f"{name}, {batch} images of {side} × {side}, {setting.device_title()}")
+        print(f"{name}, {batch} images at {side} × {side}, {setting.device_title()}")
         chosen = {}
         for network, x, part in (
             (setting.teacher.network, images, "teacher"),

@@ -23,8 +23,8 @@ from kgen.zoo.zoo import header
 
 OUTER_RADIUS = 0.03
 CLOSE_COSINE = 0.93
-"""Two class texts above this cosine similarity mean nearly the same; ImageNet's closest pair has
-0.92.
+"""Two class texts above this cosine similarity mean nearly the same thing; ImageNet's closest pair
+has 0.92.
 """
 WIDTH = 384
 """d of the text encoder."""

@@ -120,7 +120,7 @@ class RunStarted(_Event):
     student_parameters: int
     student_macs: int | None = None
     teacher_macs: int | None = None
-    """Multiply–accumulates of one image at full resolution; None in runs of earlier versions."""
+    """Multiply–accumulates of one image at full resolution; None in runs from earlier versions."""
     student_bytes: int | None = None
     teacher_bytes: int | None = None
     """Total size of the network's tensors."""
@@ -156,7 +156,7 @@ class RunStarted(_Event):
     held-out synthetic images.
     """
     judge: JudgeCard | None = None
-    """None without a second opinion, and in runs of earlier versions."""
+    """None without a second opinion, and in runs from earlier versions."""
     own_terms: Annotated[list[CustomTerm], Field(max_length=MAX_CUSTOM)] | None = None
     """Terms that are not in `kgen.terms.TERMS`; None if there are none."""
     loss_terms: tuple[str, ...] = FIRST_PARTS
@@ -167,7 +167,7 @@ class RunStarted(_Event):
     @field_validator("recipe")
     @classmethod
     def _read_old_names(cls, recipe: dict[str, Any]) -> dict[str, Any]:
-        """Runs of earlier versions have other names for some fields."""
+        """Runs from earlier versions have other names for some fields."""
         return current_names(recipe)
 
     @property
@@ -250,7 +250,7 @@ class BatchSynthesized(_Event):
     pool_pixels: int
     budget_used: float
     judged: Opinion | None = None
-    """Of all images of the batch; None without a judge, and in runs of earlier versions."""
+    """Of all images of the batch; None without a judge, and in runs from earlier versions."""
     arrays: Arrays | None = Field(None, exclude=True)
 
 

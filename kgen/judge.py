@@ -174,7 +174,7 @@ def _load_judge(
             )
         except (RuntimeError, ValueError, AssertionError):  # timm asserts its sizes
             return zoo.ZooError(
-                f"{name} does not accept images of {side} × {side}.",
+                f"{name} does not accept {side} × {side} images.",
                 code="unsupported-size",
                 side=side,
             )

@@ -24,7 +24,7 @@ def linearized_map(features: Tensor, head: Callable[[Tensor], Tensor], labels: T
     Equals Eq. 5 if the head is pooling and Linear.
 
     features [B,k,h,w], head: features → logits [B,K] image by image, labels [B] → [B,h,w],
-    differentiable in the features.
+    differentiable with respect to the features.
     """
     with torch.enable_grad():
         detached = features.detach().requires_grad_()

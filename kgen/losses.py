@@ -52,7 +52,7 @@ def adversarial(
 def batch_norm(
     statistics: Iterable[BatchNormStatistics], scale: Literal["raw", "relative"] = "raw"
 ) -> Tensor:
-    """L_bn (Yin et al. 2020): distance of a batch to the statistics in the teacher's BatchNorm
+    """L_bn (Yin et al. 2020): distance from a batch to the statistics in the teacher's BatchNorm
     layers.
 
     raw: Σ over layers of ‖μ − μ_run‖₂ + ‖σ² − σ²_run‖₂.

@@ -134,5 +134,5 @@ def to_record(formats: dict[str, Format]) -> dict[str, list[str]]:
 
 
 def from_record(record: dict[str, list[str]] | None) -> dict[str, Format]:
-    """Formats from run.json; runs of earlier versions computed in PLAIN."""
+    """Formats from run.json; runs from earlier versions computed in PLAIN."""
     return {name: Format(*(record or {}).get(name, PLAIN)) for name in NETWORKS}

@@ -28,7 +28,7 @@ Need = Literal["student", "batch_norm", "map", "embeddings"]
 NAME = re.compile(r"[a-z][a-z0-9]{0,11}")
 MAX_CUSTOM = 8
 MAX_LENGTH = {"title": 60, "symbol": 20, "tip": 400, "color": 100}
-"""Characters of a custom term's texts, which travel with its run."""
+"""Limits on the characters in a custom term's texts, which travel with its run."""
 
 
 class TermError(KGenError, ValueError):

@@ -31,10 +31,10 @@ from kgen.journal.reading import RUN_NAME, JournalError, open_run
 MAX_OPEN = 24
 """Reopening a run reads all its events again. An audience may view this many at once."""
 MAX_VIEW_BYTES = 64 << 20
-"""Most bytes of students' views kept by all open runs together."""
+"""Limit on the bytes of students' views kept by all open runs together."""
 MAX_CACHE_BYTES = 8 << 20
-"""Most bytes of encoded pieces: some forty iterations, made once for all viewers. Browsers cache
-what they have seen.
+"""Limit on the bytes of encoded pieces: some forty iterations, made once for all viewers. Browsers
+cache what they have seen.
 """
 
 

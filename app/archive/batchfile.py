@@ -1,5 +1,5 @@
 """One iteration's file, which reads only what is requested: columns of all images, single images,
-maps, and frames from their making.
+maps, and frames that show how they were made.
 
 A run may come from elsewhere, so shapes are read from the file's header and checked before any
 array is loaded: no file can make the app use more than a few megabytes. Anything missing from an
@@ -21,7 +21,7 @@ from kgen.journal.reading import JournalError
 
 MAX_IMAGES, MAX_SIDE, MAX_CHANNELS = 4096, 1024, 4
 MAX_VALUES = 1 << 23
-"""Most values in an array that is read whole."""
+"""Limit on the values in an array that is read whole."""
 THUMBNAIL_SIDE = 64
 """Larger images are scaled down to at most this side in grids."""
 
@@ -225,7 +225,7 @@ class BatchFile:
             OSError,
             SafetensorError,
             TypeError,
-        ) as error:  # a kind of number that numpy has not
+        ) as error:  # a kind of number that NumPy lacks
             raise JournalError(f"{self._path} cannot be read: {error}.") from None
 
 

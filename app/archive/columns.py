@@ -20,15 +20,15 @@ MAX_POINTS = 300
 COORDINATES = ("pixels", "t", "step")
 """A point's coordinates: pixels in the pool, seconds by the run's clock, generator steps."""
 MAX_PENDING_STEPS = 10_000
-"""Most generator steps waiting for their batch to end; no recipe can have more in one."""
+"""Limit on the generator steps waiting for their batch to end; no recipe can have more in one."""
 MAX_NAMES, MAX_NAME_LENGTH = 1_000, 120
 Row = tuple[tuple[float, ...], tuple[float, ...]]
 """A point's place, and its values."""
 
 
 class Means:
-    """An endless series as at most MAX_POINTS rows, each the mean of equally many consecutive ones,
-    at the coordinates of the last of them.
+    """An unbounded series as at most MAX_POINTS rows, each the mean of equally many consecutive
+    ones, at the coordinates of the last of them.
 
     Dropping rows instead would turn the sawtooth of a loss (each batch starts over) into waves that
     are not there.

@@ -98,7 +98,8 @@ def group(
     include_frames: bool = True,
     max_bytes: int | None = None,
 ) -> dict[str, Any]:
-    """The tiles of a batch to show, with their maps and, on request, the frames from their making.
+    """The tiles of a batch to show, with their maps and, on request, the frames that show how they
+    were made.
 
     Args:
         before, after: images in the pool before and after this batch. most_bytes: if the sheet

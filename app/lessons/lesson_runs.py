@@ -148,9 +148,7 @@ class LessonRuns:
             for lesson in lessons
             for v in lesson.variants
         ):
-            raise Missing(
-                "Figures are only available for finished runs of lessons.", code="unfinished"
-            )
+            raise Missing("Figures are only available for finished lesson runs.", code="unfinished")
         try:
             path = self.runs.archive.path(name)
             return metrics.figures(open_run(path))

@@ -29,7 +29,7 @@ classes it knows, and among its five likeliest.
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """At most MAX_POINTS rows of an endless series, evenly thinned; the first and the newest are
+    """At most MAX_POINTS rows of an unbounded series, evenly thinned; the first and the newest are
     always kept.
     """
 
@@ -339,7 +339,7 @@ def _cost(
 
 
 def _images_at(state: State, iteration: int, step: int) -> float:
-    """Where a generator step lies on the image axis: the pool plus the finished share of the
+    """Where a generator step falls on the image axis: the pool plus the finished share of the
     current batch.
     """
     after = pool_after(state, iteration)

@@ -135,7 +135,7 @@ class Gate:
         return [answer]
 
     def try_enter(self, kind: str) -> bool:
-        """Whether this thread may make one step now; if so, it is inside until `leave`."""
+        """Whether this thread may take one step now; if so, it is inside until `leave`."""
         with self.lock:
             step_kind = "generator" if self.step_unit == "iteration" else self.step_unit
             allowed = self.state == "running" or (

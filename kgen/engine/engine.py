@@ -1,7 +1,7 @@
 """The engine: Algorithm 1 as a stream of events.
 
 It does no disk I/O, prints nothing and never sleeps to slow down. `synthesize()` makes one batch of
-images, `train_student()` makes student steps; the two schedules are short loops over them. All
+images, `train_student()` takes student steps; the two schedules are short loops over them. All
 state that a resume needs is in `LoopState`; `Distillation.checkpoint()` copies it.
 """
 
@@ -222,7 +222,7 @@ class Distillation:
             torch.set_num_threads(self._threads if exclusive else max(1, self._threads // 2))
 
     def _may_step(self, kind: str) -> bool:
-        """Whether this thread may make its next step.
+        """Whether this thread may take its next step.
 
         Concurrent: the student works on epoch k once the generator has finished k − 1; the
         generator begins k once the student has finished k − 2.
@@ -254,7 +254,7 @@ class Distillation:
     def _wait_for_turn(
         self, kind: str, trainer: StudentTrainer | None = None
     ) -> Iterator[events.Event]:
-        """Wait at the step boundary until this thread may make one step. Raises Stopped.
+        """Wait at the step boundary until this thread may take one step. Raises Stopped.
 
         While paused, a trainer reports any steps it has not reported yet.
         """
@@ -265,7 +265,7 @@ class Distillation:
                 if "student" in self.gate.active:
                     pass  # it is inside the requested step
                 elif until == "student" and self.state.student_steps >= self.setting.student_total:
-                    yield from self._handle_controls("The student has made all its steps.")
+                    yield from self._handle_controls("The student has taken all its steps.")
                 elif (
                     until in ("generator", "iteration")
                     and self.state.iterations >= self.recipe.total_iterations
@@ -293,7 +293,7 @@ class Distillation:
     def synthesize(self) -> Iterator[events.Event]:
         """Make one iteration (Alg. 1, l. 5–9).
 
-        Draws new pseudo-labels and a new noisy layer, makes g generator steps, and stores the
+        Draws new pseudo-labels and a new noisy layer, takes g generator steps, and stores the
         images.
         """
         r, s = self.recipe, self.state
@@ -355,7 +355,7 @@ class Distillation:
         )
 
     def train_student(self, trainer: StudentTrainer, target_steps: int) -> Iterator[events.Event]:
-        """Make student steps (Alg. 1, l. 10–11) until the run has made `target_steps` in total."""
+        """Take student steps (Alg. 1, l. 10–11) until the run has taken `target_steps` in total."""
         r, s = self.recipe, self.state
         separate_thread = threading.get_ident() != self._main_thread
         evaluate_every = r.evaluate_every or r.student_steps

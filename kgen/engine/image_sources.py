@@ -39,7 +39,7 @@ class ImageSource:
         raise NotImplementedError
 
     def after_step(self) -> None:
-        """Called after the optimizers have made a step."""
+        """Called after the optimizers have taken a step."""
 
     def finish(self) -> None:
         """Called after the last step of the iteration."""

@@ -183,7 +183,7 @@ class Setting:
         if images < 1:
             raise RecipeError(
                 f"Recipe field 'ratio' is {recipe.ratio}: {self.budget_pixels} pixels for"
-                f" {len(self.sides)} resolution(s) hold no image of {side} × {side}."
+                f" {len(self.sides)} resolution(s) cannot hold a {side} × {side} image."
                 " Raise 'ratio'.",
                 code="too-small",
                 field="ratio",

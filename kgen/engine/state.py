@@ -29,7 +29,7 @@ from kgen.zoo.zoo import build_student
 M = TypeVar("M", bound=nn.Module)
 VIEW_COLUMNS = ("views", "view_logits")
 """Pool columns that hold each image's views and the teacher's answers to them."""
-# Names in checkpoints: runs of every version must stay resumable, so these never change.
+# Names in checkpoints: runs from every version must stay resumable, so these never change.
 GENERATOR_OPTIMIZER = "generator_optimiser"
 STUDENT_OPTIMIZER = "student_optimiser"
 CLASS_CENTERS = "centres"

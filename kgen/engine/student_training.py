@@ -36,7 +36,7 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
 
 
 class StudentTrainer:
-    """Makes student steps. On a separate thread it needs its own `teacher` (`Teacher.clone`)."""
+    """Takes student steps. On a separate thread it needs its own `teacher` (`Teacher.clone`)."""
 
     def __init__(self, setting: Setting, state: LoopState, teacher: Teacher | None = None):
         self.setting, self.state = setting, state
@@ -95,7 +95,7 @@ class StudentTrainer:
 
     @property
     def unreported(self) -> int:
-        """Steps made since the last report."""
+        """Steps taken since the last report."""
         return self._steps_since_report
 
     def report(self) -> dict[str, Any]:

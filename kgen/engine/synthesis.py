@@ -91,7 +91,7 @@ class Synthesis:
         self.source = SOURCES[r.source](setting, state, self.scale, self.labels)
         self.weights = self.objective.weights()
         self.steps_done = 0
-        """Steps made."""
+        """Steps taken."""
         self._latest: tuple[Tensor, Probe | None] | None = None
         self._best: tuple[Tensor, Tensor, Tensor] | None = None
         """With keep="best": images, value and step of the best batch so far."""
@@ -104,7 +104,7 @@ class Synthesis:
     def _latest_step(self) -> tuple[Tensor, Probe | None]:
         """The latest step's batch, and the teacher's answers unless it saw augmented views."""
         if self._latest is None:
-            raise RuntimeError("no step has been made yet")
+            raise RuntimeError("no step has been taken yet")
         return self._latest
 
     @property
@@ -210,8 +210,8 @@ class Synthesis:
 
     @torch.no_grad()
     def measure(self, student: Snapshot) -> dict[str, Tensor]:
-        """The batch as bytes, with everything that pool and journal need, measured on exactly these
-        bytes.
+        """The batch as bytes, with everything that the pool and the journal need, measured on
+        exactly these bytes.
 
         `student` is a snapshot. This is the slow part of storing a batch and touches nothing that
         the student's thread uses.

@@ -141,7 +141,7 @@ class Journal:
             else:
                 self._preview_bytes += _preview_size(file)
         evaluated_files = {e.file for e in run.events() if e.kind == "evaluated"}
-        (run.path / "students").mkdir(exist_ok=True)  # runs of earlier versions have none
+        (run.path / "students").mkdir(exist_ok=True)  # runs from earlier versions have none
         for file in (run.path / "students").glob("*.safetensors"):
             if f"students/{file.name}" not in evaluated_files:
                 file.unlink()
@@ -240,7 +240,7 @@ class Journal:
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary files of a killed process.
 
-    Not while another process writes, because they could be its own.
+    Not while another process is writing, because they could be its own.
     """
     for file in path.rglob(".*.tmp"):
         file.unlink(missing_ok=True)
@@ -267,7 +267,7 @@ def _preview_size(file: Path) -> int:
     """Bytes of a batch's previews, from the file's header."""
     try:
         with safe_open(file, "np") as f:
-            return math.prod(f.get_slice("previews").get_shape()) if "previews" in f.keys() else 0  # noqa: SIM118  safe_open is no dictionary
+            return math.prod(f.get_slice("previews").get_shape()) if "previews" in f.keys() else 0  # noqa: SIM118  safe_open is not a dictionary
     except SafetensorError as error:
         raise JournalError(
             f"{file} cannot be read: {error}.",

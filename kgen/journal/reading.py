@@ -243,7 +243,7 @@ class Tail:
             data = file.read(max_bytes)
         if len(data) == max_bytes and b"\n" not in data:
             raise JournalError(
-                f"{self._file} is damaged at byte {self._offset}: no line of a run is longer than"
+                f"{self._file} is damaged at byte {self._offset}: no line in a run is longer than"
                 f" {max_bytes:,} bytes.",
                 code="damaged",
                 offset=self._offset,
@@ -318,7 +318,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         with safe_open(file, "pt") as f:
             metadata = f.metadata()
-            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  safe_open is no dictionary
+            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  safe_open is not a dictionary
             return Checkpoint(
                 tensors, int(metadata["offset"]), int(metadata["iterations"]), float(metadata["t"])
             )

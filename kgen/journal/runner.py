@@ -1,6 +1,6 @@
 """Runs a distillation into a run folder: events, batches, checkpoints, the exported student.
 
-It prints nothing: `on_event` receives every event after it was journaled, `on_message`
+It prints nothing: `on_event` receives every event once it is journaled, `on_message`
 receives messages about the disk.
 """
 
@@ -124,7 +124,7 @@ class Runner:
             )
         if run.started and run.started.loss_terms != events.PARTS:
             raise JournalError(
-                f"{run.path} was started by a version with other loss terms"
+                f"{run.path} was started by a version with different loss terms"
                 f" ({', '.join(run.started.loss_terms)}); it can be opened but not resumed.",
                 code="other-terms",
                 terms=list(run.started.loss_terms),
@@ -142,7 +142,7 @@ class Runner:
             )
         torch.set_num_threads(
             info.get("threads", torch.get_num_threads())
-        )  # results depend on how sums are split over threads
+        )  # results depend on how sums are split across threads
         controls = controls or Controls()
         checkpoint = read_checkpoint(folder)
         run.verify(checkpoint.offset)

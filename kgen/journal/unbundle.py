@@ -204,7 +204,7 @@ def _check(
     )
     if unexpected is not None:
         raise BundleError(
-            f"{label} contains {unexpected[:60]!r}, which is not a file of a run.",
+            f"{label} contains {unexpected[:60]!r}, which does not belong in a run.",
             code="unknown-file",
             name=unexpected[:60],
         )
@@ -221,8 +221,8 @@ def _check(
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG) or info.flag_bits & 1:
             raise BundleError(
-                f"{label} contains {name} as a link, a device or encrypted; a bundle may contain"
-                " plain files only.",
+                f"{label} contains {name} as a link, a device or an encrypted file; a bundle may"
+                " contain only plain files.",
                 code="not-a-file",
                 name=name,
             )
@@ -341,7 +341,7 @@ def _settle(temporary: Path, folder: Path, requested_name: str) -> Path:
         try:
             os.rename(temporary, path)
         except OSError:
-            if os.path.lexists(path):  # another process was faster
+            if os.path.lexists(path):  # another process got there first
                 continue
             raise
         sync_folder(folder)

@@ -32,7 +32,7 @@ def _timm(name: str, channels: int, classes: int) -> Network:
 
 
 def _for_small_images(name: str, channels: int, classes: int) -> Network:
-    """timm's ResNet with a 3×3 stem of stride 1 and no max-pool, as usual for CIFAR.
+    """timm's ResNet with a 3×3 stem of stride 1 and no max-pool, as is usual for CIFAR.
 
     32×32 in, 4×4 map out.
     """
@@ -120,7 +120,7 @@ _BUILDERS: dict[str, Callable[[int, int], Network]] = {
 NAMES = tuple(_BUILDERS)
 """The short list for display; `build` knows more than a thousand other names."""
 SHOWN = 6
-"""How many names of the short list an error message shows."""
+"""How many names from the short list an error message shows."""
 
 
 class ArchitectureError(KGenError, ValueError):
@@ -193,8 +193,8 @@ def _no_torchvision(name: str) -> str:
     base_name = name.removeprefix(PREFIX).partition(".")[0]
     if base_name in models.list_models(module=models):
         return (
-            f"Architecture {name!r} cannot be used: only plain convolutional networks of"
-            " torchvision are supported; use timm's, for example 'deit_tiny_patch16_224'."
+            f"Architecture {name!r} cannot be used: only torchvision's plain convolutional networks"
+            " are supported; use timm's, for example 'deit_tiny_patch16_224'."
         )
     matches = difflib.get_close_matches(base_name, names(), 1, 0.4) or ["resnet18"]
     return f"Architecture {name!r} is not known. Did you mean {PREFIX + matches[0]!r}?"
@@ -203,7 +203,7 @@ def _no_torchvision(name: str) -> str:
 def unknown(kind: str, name: str, short_list: tuple[str, ...]) -> str:
     """The message for an unknown name.
 
-    It suggests the nearest name of the short list, otherwise of all, but never lists a thousand.
+    It suggests the nearest name from the short list, or else from all, but never lists a thousand.
     """
     import timm
 

@@ -56,6 +56,6 @@ def incompatibility(network: Network, channels: int, classes: int, side: int) ->
     if logits.shape != (2, classes) or embedding.ndim != 2:
         return (
             f"it returns logits {tuple(logits.shape)} and an embedding {tuple(embedding.shape)} for"
-            f" two images of {classes} classes"
+            f" two images and {classes} classes"
         )
     return None

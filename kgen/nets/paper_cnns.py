@@ -3,8 +3,8 @@
 Independent of distillation.
 
 Written from the publications: CIFAR's first residual networks (He et al. 2015), wide ones
-(Zagoruyko & Komodakis 2016), VGG's configuration A with batch norm (Simonyan & Zisserman 2014) in
-the size of CIFAR, and a plain CNN for images of more than a million pixels.
+(Zagoruyko & Komodakis 2016), VGG's configuration A with batch norm (Simonyan & Zisserman 2014),
+sized for CIFAR, and a plain CNN for images of more than a million pixels.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _conv(in_channels: int, out_channels: int, stride: int = 1) -> list[nn.Modul
 
 
 class VGG11(_Classifier):
-    """Configuration A with batch norm and one Linear after global pooling, as usual for 32×32
+    """Configuration A with batch norm and one Linear after global pooling, as is usual for 32×32
     images.
 
     Only the first three stages halve the map: 32×32 in, 4×4 map out (five halvings would leave a

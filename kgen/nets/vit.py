@@ -75,7 +75,7 @@ class WindowedViT(Network):
         return self.vit.norm(last(tokens)), attention.unflatten(1, (h, w))
 
     def spatial(self, tokens: Tensor, side: int) -> Tensor:
-        """Tokens [B,prefix+h·w,d] of images with `side` pixels in height → patch tokens as a map
+        """Tokens [B,prefix+h·w,d] of images `side` pixels high → patch tokens as a map
         [B,d,h,w].
         """
         return (

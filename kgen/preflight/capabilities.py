@@ -112,8 +112,8 @@ def maps(
             for side, target in flat.items()
         )
         finding = (
-            f"the target G(1, 2) is nearly flat on maps of {FLAT_CELLS} × {FLAT_CELLS} cells or smaller"
-            f" ({low})"
+            f"the target G(1, 2) is nearly flat on maps of {FLAT_CELLS} × {FLAT_CELLS} cells or"
+            f" smaller ({low})"
         )
         rows.append(
             Row(

@@ -89,7 +89,7 @@ class TeacherDefaults:
         size = _config(network).get("input_size")
         if size and size[-1] != size[-2]:
             raise PreflightError(
-                f"{name} takes images of {size[-2]} × {size[-1]}; only square images are supported."
+                f"{name} takes {size[-2]} × {size[-1]} images; only square images are supported."
             )
         return (
             SourcedValue(size[-1], "timm's for this architecture", False)

@@ -31,7 +31,7 @@ class RecipeError(KGenError, ValueError):
 
 RENAMED_FIELDS = {"optimisers": "optimizers", "restart_optimiser": "restart_optimizer"}
 RENAMED_VALUES = {"embedding": {"centre": "center"}}
-"""Fields and values of earlier versions → their current names. Recipes, runs and bundles with the
+"""Fields and values from earlier versions → their current names. Recipes, runs and bundles with the
 old names can still be opened.
 """
 
@@ -42,7 +42,7 @@ def current_names(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def original_names(data: dict[str, Any]) -> dict[str, Any]:
-    """Recipe data with the names of earlier versions, for hashes that outlive a renaming."""
+    """Recipe data with the names from earlier versions, for hashes that outlive a renaming."""
     return _renamed(
         data,
         {new: old for old, new in RENAMED_FIELDS.items()},
@@ -199,7 +199,7 @@ class Recipe(Section):
     the steps of a batch (Yin & Shen 2024).
     """
     mix: Literal["none", "mixup", "cutmix"] = "none"
-    """Mix images in student steps: blended, or with a rectangle of another; needs views 0."""
+    """Mix images in student steps: blended, or with a rectangle cut from another; needs views 0."""
     views: Annotated[int, Field(ge=0, le=256)] = 0
     """Random views per stored image, each with the teacher's answer stored; 0 draws a fresh view
     and queries the teacher in every student step.
@@ -479,7 +479,7 @@ def parse(data: dict[str, Any] | str | bytes) -> Recipe:
         except (
             ValueError,
             RecursionError,
-        ) as error:  # not JSON, not UTF-8, a number of 5,000 digits, 1,000 brackets
+        ) as error:  # not JSON, not UTF-8, a 5,000-digit number, 1,000 brackets
             raise RecipeError(f"The recipe is not JSON: {error}.", code="not-json") from None
         if not isinstance(data, dict):
             raise RecipeError(

@@ -43,7 +43,7 @@ def imagenette_live() -> Recipe:
     """Ten kinds of photographs on a laptop, from a teacher trained on just these ten: about five
     minutes on two idle CPU cores.
 
-    1,893 synthetic images of 64 × 64, 5% of the real training set's pixels. With Imagenette on this
+    1,893 synthetic images at 64 × 64, 5% of the real training set's pixels. With Imagenette on this
     machine (`python -m kgen data add imagenette PATH`), accuracy is measured on real photos: 63.0%
     of the 3,925 validation photos (seed 0).
     """

@@ -18,7 +18,7 @@ LabeledRecipe = tuple[str, Recipe, float | None]
 
 STUDENT_STEPS = 600
 BATCHES_AT_FULL_RATIO = 600
-"""Batches of 40 images of 80 × 80 that hold about as many pixels as Imagenette's training set."""
+"""Batches of 40 images at 80 × 80 that hold about as many pixels as Imagenette's training set."""
 
 
 YARDSTICK = (10, 20, 40, 80, 160, 320, 640, 1280)

@@ -34,7 +34,7 @@ from kgen.rng import streams
 from kgen.worth.exchange import FILE, Point, Worth, read
 
 MIN_HALVINGS = 4
-"""Always measured: the same number of real images as synthetic ones, and 1/2, 1/4 and 1/8 of it."""
+"""Always measured: as many real images as synthetic ones, and 1/2, 1/4 and 1/8 of that."""
 
 
 class WorthError(KGenError, ValueError):

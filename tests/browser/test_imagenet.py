@@ -34,7 +34,7 @@ def search(studio: Studio, text: str) -> None:
 
 
 def test_the_form_offers_what_the_teacher_can(imagenet: Studio):
-    expect(imagenet.see("#kg-budget-out")).to_contain_text("images of 128 × 128")
+    expect(imagenet.see("#kg-budget-out")).to_contain_text("images at 128 × 128")
     assert imagenet.chosen("side") == ["128"] and imagenet.chosen("recipe")[0].startswith("peek")
     assert (
         imagenet.text("[data-t=title]") == "EfficientNet-Lite0"

@@ -1,7 +1,7 @@
-// Draws many equal dots by copying their pixels into one picture. Without a GPU, five thousand
+// Draws many identical dots by copying their pixels into one picture. Without a GPU, five thousand
 // calls to drawImage take 60 milliseconds; this takes 5.
 
-/** Stamps equal dots into one picture. */
+/** Stamps identical dots into one picture. */
 export class SpriteRaster {
   /**
    * @param {number} reach Largest distance of a dot's edge from its center, in CSS pixels.

@@ -258,7 +258,7 @@
  */
 
 /**
- * The images shown of one iteration, on one sheet. During a replay, `finishedGroup` is the group at
+ * The images shown from one iteration, on one sheet. During a replay, `finishedGroup` is the group at
  * the end of the iteration.
  * @typedef {object} Group
  * @property {number} iteration

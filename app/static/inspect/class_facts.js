@@ -48,7 +48,7 @@ export class ClassFacts {
       width: small,
       height: small,
       role: 'img',
-      'aria-label': `Mean of ${n} images of ${side} × ${side}`,
+      'aria-label': `Mean of ${n} images at ${side} × ${side}`,
     });
     const ctx = canvas.getContext('2d');
     const out = ctx.createImageData(small, small);

@@ -192,7 +192,7 @@ export class Sidebar {
     const images = num(imageCounts.reduce((a, b) => a + b, 0));
     setText(
       document.getElementById('kg-budget-out'),
-      `${+share.toFixed(4)}% · ${images} images${sides.length > 1 ? '' : ` of ${sides[0]} × ${sides[0]}`}`,
+      `${+share.toFixed(4)}% · ${images} images${sides.length > 1 ? '' : ` at ${sides[0]} × ${sides[0]}`}`,
     );
   }
 

@@ -1,4 +1,4 @@
-// Fetches groups (the images shown of one iteration) and samples (one image in full). They never
+// Fetches groups (the images shown from one iteration) and samples (one image in full). They never
 // change, so each is fetched once.
 
 /** @import { Group, Past, Reference, Sample } from '../core/types.js' */

@@ -108,7 +108,7 @@ export class Timeline {
 
   /**
    * Draws the line.
-   * @param {PanelState} state With the live snapshot: the line is of the whole run.
+   * @param {PanelState} state With the live snapshot: the line covers the whole run.
    */
   draw(state) {
     this.state = state;
