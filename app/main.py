@@ -31,9 +31,12 @@ from app.web.roles import AccessControl
 
 STATIC = Path(__file__).parent / "static"
 STYLES = (
-    "core/base.css",
+    "styles/base.css",
     "setup/sidebar.css",
-    "core/view.css",
+    "styles/studio.css",
+    "styles/gallery.css",
+    "styles/maps.css",
+    "styles/charts.css",
     "studio/time.css",
     "studio/scatter.css",
     "setup/teacher_dialog.css",
@@ -42,8 +45,8 @@ STYLES = (
     "compare/compare.css",
     "lessons/lessons.css",
     "audience/stage.css",
-    "core/keys.css",
-    "core/narrow.css",
+    "styles/keys.css",
+    "styles/narrow.css",
 )
 """In loading order: later ones win."""
 FIRST_PORT = 7860
@@ -156,7 +159,7 @@ def launch_settings(
         inbrowser=False,
         theme=theme(),
         head=head(root),
-        favicon_path=str(STATIC / "core" / "mark.svg"),
+        favicon_path=str(STATIC / "styles" / "mark.svg"),
         app_kwargs={
             "openapi_url": None,
             "middleware": routes.middleware(hosts, args.allow_frame, access),

@@ -15,7 +15,7 @@ import plotly
 from app.pages import studio
 from app.setup import setup
 
-PAGE = (Path(__file__).parent / "audience.html").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent / "html" / "audience.html").read_text(encoding="utf-8")
 
 
 def page(root: str, version: str, styles: tuple[str, ...]) -> str:

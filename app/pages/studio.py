@@ -25,10 +25,10 @@ from kgen.engine.controls import UNITS
 from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
 
-PAGES = Path(__file__).parent
+HTML = Path(__file__).parent / "html"
 FRAGMENTS = ("frame", "studio", "inspect", "compare", "lessons", "runs", "overlays")
 """The template in pieces: the top bar, a <main> for each page, and the overlays."""
-VIEW_HTML = "".join((PAGES / f"{name}.html").read_text(encoding="utf-8") for name in FRAGMENTS)
+VIEW_HTML = "".join((HTML / f"{name}.html").read_text(encoding="utf-8") for name in FRAGMENTS)
 
 SPEED_HTML = (
     '<div class="kg-choice" role="radiogroup" aria-label="Playback speed">'

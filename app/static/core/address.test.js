@@ -345,7 +345,7 @@ test('a history entry remembers a place beside what Gradio keeps there', () => {
   assert.equal(location.href, BASE);
 });
 
-const PAGES = new URL('../../pages/', import.meta.url);
+const PAGES = new URL('../../pages/html/', import.meta.url);
 const HTML = readdirSync(PAGES)
   .filter((name) => name.endsWith('.html'))
   .map((name) => readFileSync(new URL(name, PAGES), 'utf8'))

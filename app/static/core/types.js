@@ -258,8 +258,8 @@
  */
 
 /**
- * The images shown from one iteration, on one sheet. During a replay, `finishedGroup` is the group at
- * the end of the iteration.
+ * The images shown from one iteration, on one sheet. During a replay, `finishedGroup` is the group
+ * at the end of the iteration.
  * @typedef {object} Group
  * @property {number} iteration
  * @property {number} side

@@ -288,8 +288,8 @@ class Studio {
     const tile = group?.byPos.get(pos);
     const finished = it < this.snap.counters.iterations_done;
     const sample = finished ? this.archive.sample(it, pos) : null;
-    // during a replay, hide what is only known about finished images (position, predictions) until the
-    // end
+    // during a replay, hide what is only known about finished images (position, predictions) until
+    // the end
     if (tile)
       return {
         ...tile,
