@@ -47,7 +47,7 @@ from app.setup import form  # noqa: E402
 from kgen.recipes import recipes  # noqa: E402
 
 PERIOD = 0.4
-"""Seconds between a poll's answer and the next poll, as in static/core/live.js."""
+"""Seconds between a poll's response and the next poll, as in static/core/live.js."""
 SAMPLE_EVERY = 10.0
 PLAIN_EVERY = 5.0
 """Seconds between two polls that are not held, which measure response time."""
@@ -91,7 +91,7 @@ class Line:
                 )
             except (asyncio.IncompleteReadError, ConnectionError):  # closed by the server
                 self.close()
-        raise ConnectionError(f"{path}: no answer")
+        raise ConnectionError(f"{path}: no response")
 
     def close(self) -> None:
         if self.writer:

@@ -84,7 +84,7 @@ def passes(
 
 
 def step(recipe: Recipe, formats: dict[str, Format]) -> Callable[[], object]:
-    """A function that makes a whole generator step in these formats."""
+    """A function that takes a whole generator step in these formats."""
     setting = Setting(recipe.replace(generator_steps=10_000, judge="none", evaluate_on="none"))
     synthesis = Synthesis(setting, LoopState(setting, formats), None)
     return synthesis.step

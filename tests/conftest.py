@@ -1,5 +1,5 @@
-"""For all tests: passive OpenMP threads, set before anything imports torch (idle ones that spin
-steal the cores).
+"""For all tests: passive OpenMP threads, set before anything imports torch (idle threads that spin
+take up the cores).
 """
 
 import os

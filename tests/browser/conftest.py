@@ -1,5 +1,5 @@
-"""The real app and a real browser. One app a file of tests, with a folder of runs of its own; one
-browser for all.
+"""The real app and a real browser. One app per test file, with its own folder of runs; one browser
+for all.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tests.support.studio import CHROMIUM, Studio
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A browser on a busy machine now and then misses a beat: these tests, and only these, get a
-    second try, and the summary counts it.
+    """A browser on a busy machine occasionally hiccups: these tests, and only these, are retried
+    once, and the summary counts the retries.
     """
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
@@ -27,8 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Debian's Chromium, or the one that KGEN_CHROMIUM names. A missing one fails: a skip would
-    look like a pass.
+    """Debian's Chromium, or the one that KGEN_CHROMIUM names. If it is missing, the tests fail: a
+    skip would look like a pass.
     """
     found = os.environ.get("KGEN_CHROMIUM") or next(
         filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -56,8 +56,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 @pytest.fixture
 def visit(app: App, browser: Browser) -> Iterator[Callable[..., Studio]]:
-    """`visit()` opens the page as one more viewer. At the end each one must have been without
-    errors.
+    """`visit()` opens the page as one more viewer. At the end, none of them may have had an
+    error.
     """
     opened: list[Studio] = []
 
@@ -74,7 +74,7 @@ def visit(app: App, browser: Browser) -> Iterator[Callable[..., Studio]]:
 
 @pytest.fixture
 def start_little(visit: Callable[..., Studio]) -> Iterator[Callable[[Studio], None]]:
-    """Start a run of two classes from a page; it is stopped at the end of the test."""
+    """Start a run with two classes from a page; it is stopped at the end of the test."""
     started: list[Studio] = []
 
     def start(studio: Studio) -> None:
@@ -92,7 +92,7 @@ def start_little(visit: Callable[..., Studio]) -> Iterator[Callable[[Studio], No
 
 @pytest.fixture
 def little_run(visit: Callable[..., Studio], start_little: Callable[[Studio], None]) -> Studio:
-    """A page whose viewer has just started a run of two classes."""
+    """A page whose viewer has just started a run with two classes."""
     studio = visit()
     start_little(studio)
     return studio

@@ -1,4 +1,6 @@
-"""The page opens on a recorded run; its state is in the address, and keys reach all of it."""
+"""The page opens on a recorded run; its state is in the address, and the keyboard reaches all of
+it.
+"""
 
 from __future__ import annotations
 
@@ -113,12 +115,12 @@ def test_a_link_of_another_run_opens_the_same_view(visit: Visit, app: App):
     lost = visit(query="?run=nowhere&sel=3:7")
     bar = lost.see(".foreign-run")
     expect(bar).to_contain_text("There is no run with that name here.")
-    lost.until("the address is of what is shown", lambda: parameters(lost) == {"run": "another"})
+    lost.until("the address matches what is shown", lambda: parameters(lost) == {"run": "another"})
     bar.get_by_role("button", name="Close").click()
     expect(bar).to_be_hidden()
     lost.complaints = [
         said for said in lost.complaints if "404" not in said and "409" not in said
-    ]  # the browser notes what was refused
+    ]  # the browser logs what was refused
 
 
 def test_while_a_run_is_going_a_link_of_another_says_so(

@@ -1,8 +1,8 @@
-"""The Compare page as a person uses it: two little real runs side by side, aligned three ways, and
+"""The Compare page as a person uses it: two small real runs side by side, aligned three ways, and
 one switch flipped from the page.
 
-The tests are stations of one journey, in this order and on one page; after a failed one the rest is
-skipped.
+The tests are the stations of one journey, in this order and on one page; after a failure, the rest
+are skipped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def of(app: App, name: str) -> Run:
 
 
 def cells(studio: Studio, label: str) -> list[str]:
-    """The row of the table with that label: what stands in it for each run."""
+    """The row of the table with that label: its cell for each run."""
     row = studio.page.locator(
         ".c-table tr", has=studio.page.get_by_role("rowheader", name=label, exact=True)
     )
@@ -42,7 +42,7 @@ def cells(studio: Studio, label: str) -> list[str]:
 
 
 def read(studio: Studio, plot: str) -> dict[str, str]:
-    """What a chart says of each run at the moment that is chosen."""
+    """What a chart shows for each run at the selected moment."""
     return dict(
         re.findall(
             r"([A-D]) (\S+)",
@@ -229,7 +229,7 @@ def test_one_switch_is_flipped_and_the_new_run_is_seen_beside_the_old(studio: St
     switch = studio.see(".c-item").filter(has_text="key region off")
     assert "α_kr: 0.1 → 0" in switch.inner_text()
     assert studio.see(".c-item").filter(has_text="augment none").is_disabled(), (
-        "kept views need augmentation"
+        "stored views need augmentation"
     )
     switch.click()
     studio.until(
@@ -274,14 +274,14 @@ def test_runs_are_marked_on_the_runs_page(studio: Studio):
         studio.see(f".run[data-run='{name}']").get_by_role("button", name=f"Compare {name}").click()
     studio.press("Compare 2 runs")
     studio.until(
-        "in the order of the marks",
+        "in the order in which they were marked",
         lambda: studio.query["runs"] == "tiny-1,tiny-0" and studio.see("main.compare").is_visible(),
     )
     drawn(studio)
     studio.page.get_by_role("button", name="Remove tiny-0").click()
     studio.until("one is left", lambda: "Choose another run" in studio.text("main.compare .none"))
     assert studio.see("main.compare .c-runs > .btn:focus").count() == 1, (
-        "who presses keys is not sent to the top of the page"
+        "keyboard users are not sent to the top of the page"
     )
 
 

@@ -22,7 +22,7 @@ PASTE = """(text) => {
 
 @pytest.fixture
 def imagenet(visit: Visit) -> Studio:
-    """A page whose form speaks of the ImageNet teacher."""
+    """A page whose form shows the ImageNet teacher."""
     studio = visit()
     studio.choose("which-teacher", "EfficientNet-Lite0")
     expect(studio.see("#kg-chosen")).to_have_text("10 of 1,000", timeout=20_000)

@@ -1,8 +1,8 @@
-"""The Inspect page as a person uses it: a real little run, opened from the Studio, looked through,
-sorted, filtered and taken away.
+"""The Inspect page as a person uses it: a small real run, opened from the Studio, browsed, sorted,
+filtered and downloaded.
 
-What is on screen is held against the run's own files. The tests are stations of one journey, in
-this order and on one page.
+What is on screen is compared with the run's own files. The tests are the stations of one journey,
+in this order and on one page.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(240)
 MANY = 60
 """Iterations of the hand-made run that is scrolled through; ten images of each class in each."""
 
-# The grey values of what a picture shows, as it is drawn: its image decoded by the browser.
+# The gray values of a picture as it is drawn: its image decoded by the browser.
 PIXELS = """async (selector) => {
   const image = new Image();
   image.src = /url\\("(.*)"\\)/.exec(document.querySelector(selector).style.backgroundImage)[1];
@@ -48,7 +48,7 @@ PIXELS = """async (selector) => {
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """Two runs lie in its folder: "many", of noise, and "little", which the engine has just made
+    """Its folder has two runs: "many", made of noise, and "little", which the engine has just made
     and the Studio shows.
     """
     folder = tmp_path_factory.mktemp("app")
@@ -91,7 +91,7 @@ def pixels(studio: Studio, selector: str = ".in-image .pic-lg .pix") -> list[int
 
 
 def captions(studio: Studio) -> list[str]:
-    """Of the tiles in sight, in reading order."""
+    """The captions of the visible tiles, in reading order."""
     return studio.page.evaluate(
         "() => [...document.querySelectorAll('.grid-tile')].sort((a, b) => a.index -"
         " b.index).map((tile) => tile.lastChild.textContent)"
@@ -99,7 +99,7 @@ def captions(studio: Studio) -> list[str]:
 
 
 def shown(studio: Studio) -> list[tuple[int, int]]:
-    """(iteration, position) of these tiles, from what they are called."""
+    """(iteration, position) of these tiles, from their labels."""
     return [
         (int(it) - 1, int(pos) - 1)
         for it, pos in studio.page.evaluate(
@@ -245,7 +245,7 @@ def test_networks_answers_and_what_is_near(studio: Studio, batches):
 
 def test_arrow_keys_go_through_the_batch_and_back_leaves(studio: Studio, batches):
     it, pos = studio.selected
-    studio.see(".in-head h2").click()  # on a switch, arrow keys turn the switch
+    studio.see(".in-head h2").click()  # on a switch, arrow keys change the switch
     studio.page.keyboard.press("ArrowLeft")
     studio.until(
         "the image before",
@@ -380,7 +380,7 @@ def test_back_comes_to_the_same_place(studio: Studio):
     studio.page.keyboard.press("ArrowRight")
     studio.page.go_back()
     studio.until(
-        "the wall at its place",
+        "the grid where it was",
         lambda: (
             studio.see(".in-class").is_visible()
             and wall.evaluate("(wall) => wall.scrollTop") == top
@@ -393,7 +393,7 @@ def test_back_comes_to_the_same_place(studio: Studio):
     studio.page.reload()
     studio.wait_drawn()
     studio.until(
-        "the place after a reload", lambda: wall.evaluate("(wall) => wall.scrollTop") == top
+        "the position after a reload", lambda: wall.evaluate("(wall) => wall.scrollTop") == top
     )
 
 
@@ -410,7 +410,7 @@ def test_what_is_not_there_is_said(studio: Studio):
         studio.until(words, lambda words=words: words in studio.text("main.inspect"))
     studio.complaints = [
         said for said in studio.complaints if "404" not in said
-    ]  # the browser notes what was not found
+    ]  # the browser logs what was not found
 
 
 def test_at_phone_width_nothing_is_cut(studio: Studio, browser: Browser):

@@ -1,8 +1,8 @@
-"""One run of the real engine, watched and steered through the page from before Start to the
+"""One run of the real engine, watched and controlled through the page from before Start to the
 downloads.
 
-The tests are stations of one journey, in this order and on one page; after a failed one the rest is
-skipped.
+The tests are the stations of one journey, in this order and on one page; after a failure, the rest
+are skipped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.support.studio import LATER, Studio
 
 pytestmark = pytest.mark.timeout(420)
 LEARNT = 40.0
-"""Per cent; chance is 10."""
+"""Percent; chance is 10."""
 
 
 def test_before_start_everything_known_is_on_screen(studio: Studio):
@@ -81,7 +81,9 @@ def test_a_zoomed_scatter_stays_so_while_new_images_arrive(studio: Studio):
 
 def test_the_student_learns_from_images_alone(studio: Studio):
     studio.until(
-        f"the student names {LEARNT} % of real images", lambda: studio.accuracy() >= LEARNT, 300
+        f"the student classifies {LEARNT}% of real images correctly",
+        lambda: studio.accuracy() >= LEARNT,
+        300,
     )
 
 
@@ -100,7 +102,7 @@ def test_pause_holds_everything_still(studio: Studio):
             studio.sentence,
         )
 
-    studio.wait_polls(3)  # a held student still tells the steps that it had not told yet
+    studio.wait_polls(3)  # a paused student still reports the steps that it had not reported yet
     held = visible()
     studio.wait_polls(8)
     assert visible() == held
@@ -123,7 +125,8 @@ def test_a_click_on_a_point_selects_the_same_image_everywhere(studio: Studio):
         name
     ) and f"iteration {iteration + 1}" in studio.text(".card .who")
     studio.until(
-        "the answers of teacher and student", lambda: studio.see(".card .says dd").count() == 2
+        "the teacher's and the student's predictions",
+        lambda: studio.see(".card .says dd").count() == 2,
     )
     studio.until("the nearest real images", lambda: studio.see(".card .thumbs li").count() == 3)
     assert len(studio.points("chosen")) == 1
@@ -134,7 +137,7 @@ def test_a_step_is_one_step_of_what_was_chosen(studio: Studio):
     studio.step("Generator")
     assert studio.counters[::2] == (generator + 1, student) and studio.phase == "paused"
 
-    studio.step("Student")  # also tells the steps since the student's last report
+    studio.step("Student")  # also reports the steps since the student's last report
     generator, iterations, student = studio.counters
     studio.step("Student")
     assert studio.counters == (generator, iterations, student + 1) and studio.phase == "paused"

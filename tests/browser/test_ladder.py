@@ -20,7 +20,7 @@ def weight(studio: Studio, name: str) -> float:
 
 
 def command(studio: Studio) -> str:
-    """The command that the page shows for what is chosen now."""
+    """The command that the page shows for the current choices."""
     studio.see(".nav .title").click()
     words = studio.text(".command code")
     studio.page.keyboard.press("Escape")
@@ -36,7 +36,7 @@ def test_a_preset_sets_its_rungs_and_a_lone_flip_makes_it_custom(visit: Visit):
         "All ideas are on"
     )
     studio.choose("ladder", "+ key region")
-    studio.until("a recipe of one's own", lambda: studio.text("#kg-custom").endswith(" of 4 ideas"))
+    studio.until("a custom recipe", lambda: studio.text("#kg-custom").endswith(" of 4 ideas"))
     assert (
         studio.text("#kg-expect").startswith("Without the key region")
         and studio.chosen("preset") == []
@@ -57,7 +57,7 @@ def test_a_preset_brings_the_noisy_layer_back(visit: Visit):
     studio.until("the preset", lambda: studio.chosen("preset") == ["K-Gen"])
     studio.choose("source", "Pixels")
     studio.until(
-        "no preset has pixels",
+        "no preset uses pixels",
         lambda: studio.chosen("preset") == [] and studio.text("#kg-custom").endswith(" of 4 ideas"),
     )
     studio.choose("preset", "NAYER")
@@ -96,7 +96,7 @@ def test_weights_of_the_method_follow_the_switches(visit: Visit):
     studio.choose("source", "Pixels")
     studio.until("the priors", lambda: weight(studio, "tv") > 0 and weight(studio, "l2") > 0)
     studio.until(
-        "the command says it",
+        "the command has it",
         lambda: all(
             word in command(studio)
             for word in ("source=pixels", "weights.tv=", "weights.kr=0", "weights.ed=10")
@@ -144,11 +144,11 @@ def test_the_whole_method_runs_and_is_shown(visit: Visit):
         side = 20 if "20 px" in text else 24
         tile = studio.see(".gallery .image-group").nth(i).locator(".tile:not(:disabled)").first
         assert tile.bounding_box()["width"] % side == 0, (
-            "an image's pixel is a whole number of the screen's"
+            "an image pixel covers a whole number of screen pixels"
         )
         tile.click()
         studio.until(
-            "its map, of its own size",
+            "its map, at its own size",
             lambda side=side: (
                 len(studio.cells("CAM")) == len(studio.cells("Target")) == (side // 4) ** 2
             ),

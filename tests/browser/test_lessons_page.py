@@ -1,9 +1,9 @@
-"""The Lessons page as a reader uses it: predict, commit, run two real runs of seconds, read their
-numbers, look a term up.
+"""The Lessons page as a reader uses it: predict, commit, run two real runs of a few seconds, read
+their numbers, look up a term.
 
-The tests are stations of one journey, in this order and on one page; after a failed one the rest is
-skipped. The lessons are a folder of one short lesson, so that its runs end; that the bundled ones
-read is shown in tests/app.
+The tests are the stations of one journey, in this order and on one page; after a failure, the rest
+are skipped. The lesson folder has one short lesson, so that its runs end quickly; tests/app checks
+that the bundled ones can be read.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def places(studio: Studio) -> dict[str, str]:
 
 
 def made(app: App) -> dict[float, Path]:
-    """Finished runs of the lesson by their weight of the key region."""
+    """Finished runs of the lesson, by the weight of their key region."""
     runs = [open_run(p) for p in app.runs.iterdir() if (p / "recipe.json").is_file()]
     return {r.recipe.weights.kr: r.path for r in runs if r.recipe.name == "tiny" and r.finished}
 
@@ -98,7 +98,7 @@ def test_the_list_opens_a_lesson(studio: Studio):
         '<b id="evil">no markup</b>' in studio.text(".lesson .before")
         and studio.see("#evil").count() == 0
     )
-    assert set(places(studio).values()) == {"…"}, "no number before there is a run"
+    assert set(places(studio).values()) == {"…"}, "no numbers before there is a run"
     assert studio.see(".lesson .formula sub").all_inner_texts() == ["kr", "target"]
 
 
@@ -114,10 +114,10 @@ def test_nothing_runs_before_a_prediction(studio: Studio):
 def test_both_run_and_the_numbers_are_the_folders(studio: Studio, app: App):
     studio.page.get_by_role("button", name="Run it", exact=True).click()
     studio.until(
-        "A is going", lambda: studio.text(".run-status").startswith("Run A, then B:"), LATER
+        "A is running", lambda: studio.text(".run-status").startswith("Run A, then B:"), LATER
     )
     assert studio.see(".lesson .bar").is_visible()
-    studio.until("both are there", lambda: "A is run" in studio.text(".run-status"), 2 * LATER)
+    studio.until("both exist", lambda: "A is run" in studio.text(".run-status"), 2 * LATER)
     runs = made(app)
     a, b = (metrics.numbers(open_run(runs[kr])) for kr in (0.1, 0.0))
     assert a["accuracy"] == open_run(runs[0.1]).last_event.accuracy

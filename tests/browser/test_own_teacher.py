@@ -1,5 +1,5 @@
-"""A teacher of one's own, as a person brings it: a good file starts a run, a bad one is answered in
-words, the app lives on.
+"""A user's own teacher, added on the page: a good file starts a run, a bad one gets a sentence, and
+the app survives.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def weights(path: Path, outputs: int = 3) -> Path:
 def said(
     studio: Studio, file: Path, architecture: str = "small-cnn-20k", names: str = "cat\ndog\nhorse"
 ) -> str:
-    """What the check of a file ends with."""
+    """The final message of a file's check."""
     studio.page.set_input_files("#kg-own .drop input[type=file]", file)
     studio.see("#kg-own [name=architecture]").fill(architecture)
     studio.see("#kg-own [name=classes]").fill(names)
@@ -39,7 +39,7 @@ def said(
 
 
 def wrong(studio: Studio) -> str:
-    """The findings that forbid it."""
+    """The findings that rule it out."""
     return " ".join(studio.see("#kg-own .rows .fail").all_inner_texts())
 
 
@@ -86,7 +86,7 @@ def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_pa
     studio.press("Use this teacher")
     expect(studio.see("#kg-own")).to_be_hidden(timeout=1000 * LATER)
     studio.until(
-        "the form speaks of it",
+        "the form shows it",
         lambda: (
             studio.chosen("which-teacher") == ["My Pets"]
             and studio.chosen("classes") == ["cat", "dog", "horse"]

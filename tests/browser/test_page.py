@@ -1,4 +1,4 @@
-"""The page's manners: refusals in words, the keyboard, light and dark, a phone."""
+"""The page's manners: refusals in plain words, the keyboard, light and dark, a phone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_start_without_a_class_is_refused_in_words(visit: Visit):
 
 
 def test_no_choice_is_taken_before_the_form_is_filled_in(visit: Visit):
-    """What a person chose before the server had answered would be overwritten by its answer."""
+    """What a person chose before the server had responded would be overwritten by its response."""
     studio, held = visit(), []
     studio.wait_settled()
     studio.page.route("**/gradio_api/queue/join*", lambda route: held.append(route))
@@ -46,7 +46,7 @@ def test_a_second_start_is_refused_in_words(visit: Visit, start_little: Callable
     late, first = visit(), visit()
     late.page.route(
         "**/kg/live", lambda route: route.fulfill(status=304)
-    )  # a page that has not heard of the start yet
+    )  # a page that does not know about the start yet
     late.wait_polls(1)
     start_little(first)
     run = first.snapshot()["run"]

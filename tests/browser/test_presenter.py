@@ -1,7 +1,7 @@
-"""A class room: the presenter steers on one page, the audience watches on another and steers
-nothing.
+"""A classroom: the presenter is in control on one page, the audience watches on another and
+controls nothing.
 
-The tests are stations of one journey, in this order; after a failed one the rest is skipped.
+The tests are the stations of one journey, in this order; after a failure, the rest are skipped.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def test_who_goes_elsewhere_is_left_alone_and_may_follow_again(room: SimpleNames
     viewer.page.reload()
     viewer.wait_drawn()
     viewer.wait_polls(2)
-    assert shared(viewer) == own, "and stays so through a reload"
+    assert shared(viewer) == own, "and it stays that way after a reload"
     viewer.press("Follow again")
     together(room)
     assert viewer.text(".following").startswith("Viewer · following")

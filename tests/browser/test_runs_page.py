@@ -1,8 +1,8 @@
-"""The Runs page as a person uses it: one little run is made, found, named, noted, deleted, brought
-back, sent and opened again.
+"""The Runs page as a person uses it: one small run is made, found, renamed, annotated, deleted,
+restored, sent and opened again.
 
-The tests are stations of one journey, in this order and on one page; after a failed one the rest is
-skipped.
+The tests are the stations of one journey, in this order and on one page; after a failure, the rest
+are skipped.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def test_without_runs_the_page_says_so(studio: Studio):
 
 
 def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
-    """Made from a terminal, into the folder that the app shows. It takes several of the list's
-    two-second periods, so that the list shows it in progress.
+    """Started from a terminal, in the folder that the app shows. It takes several of the list's
+    two-second refreshes, so that the list shows it in progress.
     """
     studio.page.go_forward()
     folder = app.runs / "tiny-1"
-    shutil.rmtree(folder, ignore_errors=True)  # of a first try of this test
+    shutil.rmtree(folder, ignore_errors=True)  # from an earlier attempt at this test
     command = ["run", "tiny", "--set", "student_steps=300", "--out", str(folder), "--json"]
     made = subprocess.Popen(
         [sys.executable, "-m", "kgen", *command],
@@ -73,7 +73,7 @@ def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
             "it runs", lambda: names(studio) and "in progress" in studio.text(".run .state"), LATER
         )
         assert studio.page.get_by_role("button", name="Delete").is_hidden(), (
-            "a run that is going cannot be deleted"
+            "a run in progress cannot be deleted"
         )
         *_, last = made.communicate(timeout=LATER)[0].splitlines()
     finally:
@@ -90,8 +90,8 @@ def test_a_run_is_listed_with_picture_and_accuracy(studio: Studio, app: App):
 
 
 def test_the_exchange_rate_is_explained_then_drawn(studio: Studio, app: App):
-    """Before it is measured the page says how; afterwards list and dialog tell what the file
-    tells.
+    """Before it is measured, the page says how; afterwards, the list and the dialog show what the
+    file contains.
     """
     pressed = row(studio, "tiny-1").get_by_role("button", name="Exchange rate")
     dialog = studio.page.get_by_role("dialog", name="Exchange rate")
@@ -110,7 +110,7 @@ def test_the_exchange_rate_is_explained_then_drawn(studio: Studio, app: App):
         Worth(n=10_000, steps=8, seed=0, points=points).model_dump_json()
     )
     studio.until(
-        "the list tells it", lambda: "worth 21 real photos" in row(studio, "tiny-1").inner_text()
+        "the list shows it", lambda: "worth 21 real photos" in row(studio, "tiny-1").inner_text()
     )
     pressed.click()
     assert (
@@ -131,7 +131,7 @@ def test_the_exchange_rate_is_explained_then_drawn(studio: Studio, app: App):
         len(dots) == 4
         and dots[0][0] < dots[3][0] < dots[1][0]
         and dots[0][1] > dots[3][1] > dots[1][1]
-    ), "the pool's lies on the line between its neighbours"
+    ), "the pool's point is on the line between its neighbors"
     dialog.get_by_role("button", name="Close").click()
     dialog.wait_for(state="hidden")
 

@@ -1,5 +1,5 @@
-"""The scatter: whose view, two and three dimensions, colours, lasso; places that stay, and many
-points that stay fluid.
+"""The scatter plot: whose view, two and three dimensions, colors, lasso; positions that stay, and
+many points that stay fluid.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def opened(app: App, visit: Visit, ended: Path) -> Callable[..., Studio]:
 
 
 def drag(studio: Studio, *corners: tuple[float, float]) -> None:
-    """Over the scatter, in shares of its size."""
+    """Over the scatter plot, in shares of its size."""
     box = studio.see(".scatter").bounding_box()
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
     studio.page.mouse.move(*places[0])
@@ -135,7 +135,7 @@ def test_a_lasso_brings_exactly_the_images_inside_into_the_gallery(
         "() => { const { points } = document.querySelector('.scatter').cloud; return"
         " points.keys.filter((_, i) => !points.faded[i]); }"
     )
-    assert set(bright) == shown, "others stand back"
+    assert set(bright) == shown, "the others are dimmed"
     one = studio.see(".selection .one").first
     one.click()
     studio.until(
@@ -273,7 +273,7 @@ def test_five_thousand_points_are_fluid(opened: Callable[..., Studio], many: Pat
     studio = opened(run="many", points=MANY * 100)
     found = studio.page.evaluate(FLUID, dim)
     print(
-        f"{dim}-D: {found['rate']:.0f} frames a second, {found['each']:.0f} ms a drawing of"
+        f"{dim}-D: {found['rate']:.0f} frames per second, {found['each']:.0f} ms per drawing of"
         f" {found['n']} points, {found['long']} long tasks, the longest {found['longest']:.0f} ms"
     )
     assert found["n"] == 5_000 and found["rate"] > 1

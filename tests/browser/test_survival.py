@@ -1,4 +1,4 @@
-"""An engine that is killed in the middle of a run: the page says so, and Resume goes on from the
+"""An engine that is killed in the middle of a run: the page says so, and Resume continues from the
 checkpoint.
 """
 
@@ -43,6 +43,6 @@ def test_a_killed_engine_is_told_of_and_the_run_can_be_resumed(
     done = studio.counters[1]
     studio.see(".alert button").first.click()
     studio.wait_phase("running")
-    studio.until("the run goes on", lambda: studio.counters[1] > done, LATER)
+    studio.until("the run continues", lambda: studio.counters[1] > done, LATER)
     assert studio.snapshot()["run"] == run and app.engine() != engine
     assert studio.see(".alert").count() == 0

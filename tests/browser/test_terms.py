@@ -1,5 +1,5 @@
-"""A loss term that a notebook brought, as the page shows it: in the legend, in the sort and the
-filter of Inspect, and in the table.
+"""A loss term added by a notebook, as the page shows it: in the legend, in Inspect's sorting and
+filtering, and in the table.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Time in the Studio: any moment of a run is looked at again, live and afterwards, and the run does
-not notice.
+"""Time in the Studio: any moment of a run can be revisited, live and afterwards, and the run is not
+affected.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def open_ended(app: App, visit: Visit, ended: Path) -> Callable[..., Studio]:
 
 
 def expected(path: Path, iteration: int, frame: int | None = None) -> np.ndarray:
-    """What the gallery's newest group must look like: the first two images of each class, a row a
-    class.
+    """What the gallery's newest group must look like: the first two images of each class, one row
+    per class.
     """
     batch = open_run(path).batch(iteration)
     pixels = (
@@ -98,7 +98,7 @@ def test_a_live_run_is_scrubbed_while_it_goes_on(little_run: Studio, app: App):
         ".p-gallery .note"
     )
     before = studio.counters
-    studio.until("the run goes on", lambda: studio.counters[0] > before[0] + 3, LATER)
+    studio.until("the run continues", lambda: studio.counters[0] > before[0] + 3, LATER)
     assert studio.sentence.startswith("Replay")
     studio.see(".status p").click()
     studio.page.keyboard.press(" ")  # plays this view; the engine is not paused
@@ -121,7 +121,9 @@ def test_slow_motion_costs_the_engine_nothing(little_run: Studio):
     studio.choose("speed", "Slow")
     studio.until("a replay", lambda: "Replay" in studio.sentence)
     slow = rate()
-    assert slow > 0.5 * live, f"{slow:.1f} generator steps a second in slow motion, {live:.1f} live"
+    assert slow > 0.5 * live, (
+        f"{slow:.1f} generator steps per second in slow motion, {live:.1f} live"
+    )
     studio.choose("speed", "Full")
     studio.until("live", lambda: "Replay" not in studio.sentence)
 
@@ -144,7 +146,7 @@ def test_a_finished_run_shows_its_end_and_plays_from_its_beginning(
     assert studio.sentence == held
     studio.see(".status p").click()
     studio.page.keyboard.press(" ")
-    studio.until("Space plays on", lambda: studio.sentence != held)
+    studio.until("Space continues playback", lambda: studio.sentence != held)
     studio.until("the end again", lambda: studio.sentence.startswith("Done"), LATER)
     assert shows(studio, ended, EPOCHS - 1)
 
@@ -168,9 +170,9 @@ def test_every_moment_shows_what_the_run_folder_holds(
     studio.until("back", lambda: shows(studio, ended, 0))
     for iteration in (1, 2, 3):
         keyboard.press("Shift+ArrowRight")
-        studio.until("an iteration on", lambda i=iteration: shows(studio, ended, i))
+        studio.until("one iteration forward", lambda i=iteration: shows(studio, ended, i))
     keyboard.press("Shift+ArrowLeft")
-    studio.until("an iteration back", lambda: shows(studio, ended, 2))
+    studio.until("one iteration back", lambda: shows(studio, ended, 2))
     keyboard.press("End")
     studio.until(
         "the end", lambda: studio.sentence.startswith("Done") and shows(studio, ended, EPOCHS - 1)
@@ -203,7 +205,7 @@ def test_nothing_that_only_later_moments_know_is_on_the_page(
         range(11)
     ) and studio.points("synthetic")
     assert "Teacher" not in studio.text(".card")
-    studio = open_ended("?t=12.2&sel=21:1")  # an image that was not there yet
+    studio = open_ended("?t=12.2&sel=21:1")  # an image that did not exist yet
     studio.until("the moment", lambda: shows(studio, ended, 11, 1))
     assert (
         "iteration 12" in studio.text(".card .who")
@@ -236,9 +238,9 @@ def test_events_are_on_the_line_and_lead_back(open_ended: Callable[..., Studio],
         end.startswith("The budget is full")
         and "Best test" in end
         and studio.see(".t-mark.full").count() == 0
-    )  # signs in one place are one
+    )  # signs in the same place are merged
     studio.see(".t-mark.half").click()
-    studio.until("the first test at 50 %", lambda: "correct." in studio.sentence)
+    studio.until("the first test at 50%", lambda: "correct." in studio.sentence)
     first = next(e for e in tests if e.student.accuracy >= 0.5)
     assert (
         f"iteration {first.iteration + 1} of" in studio.sentence

@@ -1,5 +1,5 @@
-"""Fixtures of the engine's tests. Small networks, few real images, one thread; every oracle stays
-whole.
+"""Fixtures for the engine's tests. Small networks, few real images, one thread; every oracle stays
+intact.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""docs/api.md against the code: every name in its table is there, is documented, and needs no other
-import than kgen.
+"""docs/api.md against the code: every name in its table exists, is documented, and needs no import
+other than kgen.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Class embeddings: radii in closed form, the factor that makes them, and what is missing by
+"""Class embeddings: radii in closed form, the factor that produces them, and what is missing, by
 name.
 """
 
@@ -92,7 +92,7 @@ def test_written_table_is_read_back(tmp_path, rng):
 
 
 class Encoder:
-    """In place of the text encoder: a unit vector that follows from the text."""
+    """In place of the text encoder: a unit vector derived from the text."""
 
     asked: list[str] = []
 
@@ -158,7 +158,7 @@ def test_without_the_encoder_it_says_what_to_install(tmp_path, monkeypatch):
 
 
 def test_bundled_table_holds_every_class_text_and_the_first_ten_are_what_they_were():
-    """Runs are repeated bit for bit only while Fashion-MNIST's rows stay as they are; their digest
+    """Runs can be repeated bit for bit only while Fashion-MNIST's rows stay unchanged; their digest
     is from the first release.
     """
     table = load_file(embeddings.TABLE)["embedding"]

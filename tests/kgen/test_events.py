@@ -1,4 +1,6 @@
-"""Every kind of event survives its line of JSON; arrays never get into it."""
+"""Every kind of event survives a round trip through its line of JSON; arrays are never part of
+it.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tests.support.small import grain, mini, same_run, story
 
 
 class Fixed(torch.nn.Module):
-    """Logits that are looked up: the first pixel of an image is its row."""
+    """Logits from a table: the first pixel of an image is its row."""
 
     def __init__(self, rows):
         super().__init__()
@@ -136,7 +136,7 @@ def test_classes_are_matched_by_wordnet_id_and_by_name():
     assert judge.match(*ours, *cards("imagenette", [f"kind {i}" for i in range(10)]))[:2] == [
         0,
         217,
-    ]  # WordNet IDs know better than names
+    ]  # WordNet IDs take precedence over names
     assert judge.match(*ours, *cards(None, ("Golden_Retriever", "no such thing"))) == [207, None]
     assert judge.match(*ours, *ours) == list(range(1000))
 
@@ -239,7 +239,7 @@ def test_a_judge_leaves_no_trace_in_images_and_student(tmp_path):
     Runner.new(mini(judge="none"), two).run()
     difference = same_run(one, two)
     assert difference and difference.startswith("event 0")  # the recipe tells them apart
-    for folder in (one, two):  # without what the judge says they are one run
+    for folder in (one, two):  # without the judge's results, they are the same run
         lines = [json.loads(line) for line in (folder / "events.jsonl").read_bytes().splitlines()]
         for line in lines:
             (

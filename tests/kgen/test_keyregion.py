@@ -125,7 +125,7 @@ def test_gaussian_target_known_values():
     four, seven = keyregion.gaussian_target(4, 4), keyregion.gaussian_target(7, 7)
     assert four.max().item() == pytest.approx(
         0.94, abs=0.005
-    )  # no cell lies in the middle; not renormalised
+    )  # no cell is in the middle; not renormalized
     assert seven[3, 3] == 1.0
     assert seven[0, 0].item() == pytest.approx(math.exp(-18 / 8))
     assert (

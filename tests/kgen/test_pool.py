@@ -16,7 +16,7 @@ SIDE = 4
 
 
 def batch(n, start=0):
-    """n images that can be told apart by their pixels (up to 65,536 of them)."""
+    """n images that can be distinguished by their pixels (up to 65,536 of them)."""
     number = torch.arange(start, start + n)
     images = torch.zeros(n, 1, SIDE, SIDE, dtype=torch.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = (
@@ -75,7 +75,9 @@ def test_spread_follows_its_plan(run):
 
 
 def test_spread_balances_over_the_run():
-    """Ten batches of two classes that come in turns unequal: the pool stays level to one image."""
+    """Ten batches of two classes, each in turn the more frequent: the pool stays balanced to within
+    one image.
+    """
     pool = MemoryPool(50 * SIDE**2, planned=10, classes=2, rng=gen())
     for k in range(10):
         labels = torch.tensor([0] * 7 + [1] * 3) if k % 2 else torch.tensor([0] * 3 + [1] * 7)

@@ -114,7 +114,7 @@ def test_a_resume_keeps_the_format_and_ends_the_same(tmp_path, format, monkeypat
     other = FORMATS[0] if format != FORMATS[0] else FORMATS[3]
     monkeypatch.setattr(
         "kgen.engine.state.fastest", lambda *a: other
-    )  # as if another would be faster now
+    )  # as if another were faster now
     again = Runner.resume(tmp_path / "cut")
     assert set(again.distillation.state.formats.values()) == {format}
     again.run()
@@ -132,7 +132,7 @@ def test_the_fastest_is_taken_and_a_small_gain_is_not(monkeypatch):
         return network(torch.zeros(1, 1, 2, 2))
 
     before = copy.deepcopy(net.state_dict())
-    assert precision.fastest(FORMATS, net, step) == PLAIN  # 7% are not worth other numbers
+    assert precision.fastest(FORMATS, net, step) == PLAIN  # 7% is not worth different numbers
     waits[FORMATS[3]] = 0.005
     assert precision.fastest(FORMATS, net, step) == FORMATS[3]
     assert precision.format_of(net) == PLAIN and all(

@@ -112,7 +112,7 @@ def test_each_round_of_the_class_list_has_a_linear_of_its_own(batch, classes):
 @pytest.mark.parametrize("classes", [1, 2])
 @torch.no_grad()
 def test_fewer_than_three_classes_use_the_tables_statistics(classes):
-    """A batch of equal rows would be normalised to zeros."""
+    """A batch of equal rows would be normalized to zeros."""
     noisy, f, _ = engine_noisy(6, classes)
     z = noisy(f)
     torch.testing.assert_close(

@@ -126,7 +126,7 @@ def test_twin_shares_storage_but_not_modules(teacher, images):
     assert not {id(m) for m in teacher.network.modules()} & {id(m) for m in clone.network.modules()}
     with torch.no_grad():
         assert torch.equal(teacher(images).logits, clone.logits(images))
-        # a hook in the one does not fire in the other
+        # a hook in one does not fire in the other
         seen = []
         handle = clone.network.fc.register_forward_hook(lambda *_: seen.append(1))
         teacher(images)
@@ -251,7 +251,7 @@ BUNDLED = [
     if zoo.TEACHERS[name].is_file()
 ]
 """The ViT's weights are made with `python -m kgen teach fashion-mnist --network vit` and not
-shipped before they are good enough.
+shipped until they are good enough.
 """
 
 
@@ -279,7 +279,7 @@ def test_teacher_files_are_small(name):
     assert os.path.getsize(zoo.locate(name)) <= 2_000_000
 
 
-# --- names and files that are none ----------------------------------------------------------------
+# --- invalid names and files ----------------------------------------------------------------------
 
 
 def test_unknown_names_are_answered_with_the_nearest(tmp_path):

@@ -1,4 +1,4 @@
-"""Terms by name: the table, and terms that a caller brings, from the loss to the run folder."""
+"""Terms by name: the table, and terms that a caller adds, from the loss to the run folder."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def test_more_terms_than_an_event_holds_are_refused():
 
 
 def test_an_own_term_is_part_of_the_loss_and_of_its_gradient(quick):
-    """The loss is the weighted sum of all terms; the own one moves the images where it says."""
+    """The loss is the weighted sum of all terms; the custom one moves the images in its
+    direction.
+    """
     nothing = dict.fromkeys(Weights.model_fields, 0.0)
     recipe = quick.replace(weights=nothing, generator_steps=20)
     run = Distillation(recipe, terms=[BRIGHT])

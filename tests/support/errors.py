@@ -21,8 +21,8 @@ def raises(
 ) -> Iterator[pytest.ExceptionInfo[KGenError]]:
     """Expect an error with this code and at least these fields. None: any code but its class's.
 
-    `facts` are what its sentence must name whatever the words around it: a file, a value, the name
-    that was meant, a command.
+    `facts` are what its sentence must name, whatever its wording: a file, a value, the name that
+    was meant, a command.
     """
     with pytest.raises(kind) as caught:
         yield caught
@@ -30,7 +30,7 @@ def raises(
 
 
 def check(error: KGenError, code: str | None, *facts: object, **fields: Any) -> None:
-    """The same for an error in hand."""
+    """The same for an error that was already caught."""
     text = str(error)
     as_expected = error.code == code if code else error.code != type(error).code
     assert as_expected, f"{error.code}: {text}"
@@ -51,8 +51,8 @@ def names(text: str, fact: object) -> bool:
 
 
 def refused(answer: Any, status: int, code: str, *facts: object) -> None:
-    """An HTTP answer that is an error: its status, its code, and one sentence with these facts. An
-    answer has no fields.
+    """An HTTP response that is an error: its status, its code, and one sentence with these facts. A
+    response has no fields.
     """
     found = (answer.status_code, answer.headers.get("x-kgen-code"))
     assert found == (status, code), f"{found}: {answer.text}"

@@ -1,6 +1,4 @@
-"""Files of weights that mean harm or are broken, made on the spot; a tensor of four numbers is
-inside.
-"""
+"""Malicious and broken weights files, made on the spot, each with a tensor of four numbers."""
 
 from __future__ import annotations
 
@@ -167,7 +165,7 @@ def half_a_header(path: Path) -> Path:
 
 
 def program(path: Path) -> Path:
-    """The outside of a TorchScript archive."""
+    """The outer structure of a TorchScript archive."""
     good(path)
     return rezipped(path, extra=[("good/constants.pkl", b""), ("good/code/x.py", b"")])
 

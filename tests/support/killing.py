@@ -1,4 +1,4 @@
-"""A run by itself, to be killed: `python -m tests.support.killing FOLDER SEED KILLS`.
+"""A run in its own process, to be killed: `python -m tests.support.killing FOLDER SEED KILLS`.
 
 Prints one JSON line per kill and one at the end.
 
@@ -66,7 +66,7 @@ def await_attempt(folder: Path, number: int, child: int) -> None:
 
 
 def main(folder: Path, seed: int, kills: int) -> None:
-    import torch._dynamo  # noqa: F401 - what the first optimiser imports for a second or two, once for all forks
+    import torch._dynamo  # noqa: F401 - what the first optimizer imports for a second or two, once for all forks
 
     rng = random.Random(seed)
     few_images("fashion-mnist")

@@ -1,5 +1,5 @@
-"""A web server on this machine for the downloader's tests: ranges, cuts, redirections, wrong
-answers. Nothing leaves the machine.
+"""A web server on this machine for the downloader's tests: ranges, broken connections, redirects,
+wrong responses. Nothing leaves the machine.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Shelf:
     etag: str | None = '"one"'
     ranges: bool = True
     cut: int | None = None
-    """Bytes of an answer after which the connection breaks."""
+    """Bytes of a response after which the connection breaks."""
     status: int | None = None
     linked: str | None = None
-    """What the redirecting answer names as SHA-256, as Hugging Face does."""
+    """The SHA-256 that the redirect names, as Hugging Face does."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """(path, Range) of each request."""
     url: str = ""
@@ -35,7 +35,7 @@ class Shelf:
 
 @contextmanager
 def serving(shelf: Shelf) -> Iterator[Shelf]:
-    """The shelf behind an address of its own; addresses under /hub/ redirect to /storage/."""
+    """The shelf at its own address; addresses under /hub/ redirect to /storage/."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

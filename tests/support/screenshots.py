@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Pictures of the page in every state: python -m tests.support.screenshots FOLDER
 
-1440 × 900 and 390 × 844 (that and the whole length), light and dark, of one real run. Takes some
-minutes.
+1440 × 900 and 390 × 844 (the screen and the full length), light and dark, of one real run. Takes a
+few minutes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.serving import App
 from tests.support.studio import CHROMIUM, LATER, PHONE, SIZE, Studio
 
 ITERATIONS = 6
-"""Watched before the picture of a running one: enough for points and a curve."""
+"""Watched before the picture of a run in progress: enough for points and a curve."""
 
 
 def take(folder: Path) -> None:

@@ -1,5 +1,5 @@
-"""The app's own routes behind its door, without Gradio and without a port: a client of a folder of
-runs.
+"""The app's own routes behind its guard, without Gradio and without a port: a client for a folder
+of runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.process.runs import Runs
 
 @contextlib.contextmanager
 def served(folder: Path, command: tuple[str, ...] | None = None) -> Iterator[TestClient]:
-    """A client of the app, its `runs` beside it. `command`: what an engine is."""
+    """A client of the app, its `runs` beside it. `command`: starts an engine."""
     runs = Runs(folder, command)
     app = FastAPI(middleware=routes.middleware(), openapi_url=None)
     routes.install(app, runs)

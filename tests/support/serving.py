@@ -1,8 +1,8 @@
-"""The app as a person starts it: `python launch.py`, a process with a folder of runs and children
-of its own.
+"""The app as a person starts it: `python launch.py`, a process with its own folder of runs and its
+own children.
 
-Knows nothing of the page. Every process of an app carries a mark in its environment, so that the
-ones it leaves behind can be found, whoever their parent is by then (Linux: /proc).
+It knows nothing about the page. Every process of an app has a mark in its environment, so that
+those left behind can be found, whatever their parent is by then (Linux: /proc).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def until(what: str, look: Callable[[], T], seconds: float) -> T:
-    """The first true answer of `look`; an AssertionError that says what was awaited."""
+    """The first true result of `look`; the AssertionError says what was awaited."""
     end = time.monotonic() + seconds
     while True:
         if found := look():
@@ -123,8 +123,8 @@ class App:
             answer.read()
 
     def end(self) -> None:
-        """SIGTERM, then harder means; an AssertionError if any process stays behind (it is killed
-        then).
+        """SIGTERM, then harsher means; an AssertionError if any process is left behind (it is then
+        killed).
         """
         if self.process.poll() is None:
             self.process.terminate()

@@ -1,5 +1,5 @@
-"""What several test files share: a recipe of a fraction of a second, and ways to compare two run
-folders.
+"""What several test files share: a recipe that takes a fraction of a second, and ways to compare
+two run folders.
 """
 
 from __future__ import annotations
@@ -94,5 +94,5 @@ def same_run(one: Path, two: Path) -> str | None:
 
 
 def stored(made):
-    """A finished iteration, measured with the student as it stands and put into the pool."""
+    """A finished iteration, measured with the current student and put into the pool."""
     return made.store(made.measure(made.state.snapshot()))

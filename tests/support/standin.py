@@ -3,7 +3,7 @@ milliseconds.
 
 As a script it is a child that obeys `python -m kgen run - --control`'s protocol; what goes wrong is
 chosen by the recipe's name (refuse, crash, deaf, talkative, full, damaged). As a module it gives
-tests events and arrays they can foretell.
+tests events and arrays that they can predict.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ WIDTH = 6
 JUDGE = events.JudgeCard(
     name="fashion-vit", title="Another network", classes=12, indices=list(range(2, 12))
 )
-"""It knows two classes more, which come first."""
+"""It knows two more classes, which come first."""
 
 
 def recipe(**changes) -> Recipe:
@@ -177,8 +177,8 @@ def preview(iteration: int, step: int, size: int = 20, side: int = 28) -> dict[s
 
 
 def story(r: Recipe, iterations: int | None = None, dt: float = 0.1) -> list[events.Event]:
-    """The events of a sequential run with one iteration a resolution an epoch, `dt` seconds apart;
-    cut after some iterations, or whole.
+    """The events of a sequential run with one iteration per resolution and epoch, `dt` seconds
+    apart; cut after some iterations, or whole.
     """
     first = started(r)
     t, pool, filled, out, weights, scales = 0.0, 0, 0, [first], r.weights.model_dump(), first.scales
@@ -267,8 +267,8 @@ def evaluated(
 
 
 def seen(e: events.Evaluated, iterations: int, size: int = 20) -> events.Evaluated:
-    """The same test with a student's view of all images until then, that turns a little from test
-    to test.
+    """The same test with a student's view of all images so far, which rotates a little from test to
+    test.
     """
     rng, n = np.random.default_rng(iterations), iterations * size
     labels = np.concatenate([batch(i, size)["labels"] for i in range(iterations)]).astype(np.int32)
@@ -302,7 +302,7 @@ def write_run(path: Path, iterations: int | None = None, views: bool = False, **
     return path
 
 
-# --- the child -----------------------------------------------------------------------------------
+# --- the child ------------------------------------------------------------------------------------
 
 
 def tell(kind: str, **more) -> None:
@@ -342,7 +342,7 @@ def main() -> int:
 
 
 def play(journal: Journal, r: Recipe, first: int) -> int:
-    """Write the story, a hundredth of a second an event, obeying controls between two."""
+    """Write the story, one event every hundredth of a second, obeying controls in between."""
     controls: queue.Queue = queue.Queue()
 
     def listen() -> None:

@@ -1,7 +1,6 @@
-"""A journey: one viewer for all tests of a file, in their order; after a failure the rest is
-skipped.
+"""A journey: one viewer for all tests of a file, in order; after a failure, the rest are skipped.
 
-A file of tests imports these three fixtures.
+A test file imports these three fixtures.
 """
 
 from __future__ import annotations

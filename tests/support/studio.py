@@ -20,8 +20,8 @@ SOON = 30.0
 LATER = 120.0
 """Seconds for what the engine has to compute."""
 UNREPORTED = 15.0
-"""Seconds after which an event of Gradio's counts as ended: now and then Playwright never reports
-the end of its stream.
+"""Seconds after which a Gradio event counts as ended: occasionally, Playwright never reports the
+end of its stream.
 """
 SIZE = (1440, 900)
 PHONE = (390, 844)
@@ -36,7 +36,7 @@ CHROMIUM = (
 )
 T = TypeVar("T")
 
-# The grey values of the newest group's sheet, decoded as the browser shows it; null while there is
+# The gray values of the newest group's sheet, decoded as the browser shows it; null while there is
 # none.
 SHEET = """async () => {
   const group = [...document.querySelectorAll('.gallery .image-group')].at(-1);
@@ -51,8 +51,8 @@ SHEET = """async () => {
   return [...ink.getImageData(0, 0, image.width, image.height).data].filter((v, i) => i % 4 === 0);
 }"""
 
-# Every mark of the scatter: its trace's name, its place on screen, and the image that it stands
-# for.
+# Every mark of the scatter plot: its trace's name, its place on screen, and the image that it
+# represents.
 MARKS = """() => {
   const host = document.querySelector('.scatter'), { cloud } = host, marks = [];
   const box = host.getBoundingClientRect();
@@ -74,8 +74,8 @@ MARKS = """() => {
 
 
 class Studio:
-    """One viewer's page, in a browser context of its own, and a record of what it said and asked
-    for.
+    """One viewer's page, in its own browser context, and a record of what it logged and
+    requested.
     """
 
     def __init__(
@@ -112,14 +112,14 @@ class Studio:
         self.page.on("requestfailed", lambda request: self.queued.pop(request, None))
         self.page.on(
             "domcontentloaded", lambda: self.queued.clear()
-        )  # a page that is left takes its requests along, often without a word
+        )  # leaving a page cancels its requests, often silently
         self.page.on("websocket", lambda socket: self._asked(socket.url))
         self.page.on("response", lambda response: self._answered(response.url, response.status))
         self.page.set_default_timeout(1000 * SOON)
         self.page.goto(address + query)
         self.wait_drawn()
 
-    # --- the record -------------------------------------------------------------------------
+    # --- the record -------------------------------------------------------------------------------
 
     def _asked(self, url: str) -> None:
         where = urlsplit(url)
@@ -132,7 +132,7 @@ class Studio:
             self.snapshots += status == 200
 
     def check(self) -> None:
-        """No error on the console, nothing asked from another host."""
+        """No error on the console, no request to another host."""
         complaints, self.complaints = self.complaints, []
         abroad, self.abroad = self.abroad, []
         assert not complaints, complaints
@@ -141,10 +141,10 @@ class Studio:
     def close(self) -> None:
         self.context.close()
 
-    # --- waiting ------------------------------------------------------------------------------
+    # --- waiting ----------------------------------------------------------------------------------
 
     def until(self, what: str, look: Callable[[], T], seconds: float = SOON) -> T:
-        """The first true answer of `look`; the page goes on meanwhile."""
+        """The first true result of `look`; the page keeps running meanwhile."""
         left = int(seconds / 0.1)
         while not (found := look()):
             left -= 1
@@ -163,7 +163,7 @@ class Studio:
         self.until(f"the phase {' or '.join(phases)}", lambda: self.phase in phases, seconds)
 
     def wait_polls(self, n: int) -> None:
-        """Until the page has asked n more times how the run is."""
+        """Wait until the page has polled n more times."""
         goal = self.polls + n
         self.until(f"{n} polls", lambda: self.polls >= goal)
 
@@ -174,8 +174,8 @@ class Studio:
         return [request.url for request, began in self.queued.items() if now - began < UNREPORTED]
 
     def wait_settled(self) -> None:
-        """Until no event of Gradio's is under way, nor begins at once: a page that is left before
-        complains of its lost connection.
+        """Wait until no Gradio event is in progress or about to begin: a page that is left earlier
+        complains about its lost connection.
         """
         quiet = 0
         while quiet < 3:
@@ -184,11 +184,11 @@ class Studio:
             quiet = 0 if self.under_way else quiet + 1
 
     def wait_snapshots(self, n: int) -> None:
-        """Until the page has drawn n newer states."""
+        """Wait until the page has drawn n newer states."""
         goal = self.snapshots + n
         self.until(f"{n} new snapshots", lambda: self.snapshots >= goal, LATER)
 
-    # --- what is on screen --------------------------------------------------------------------
+    # --- what is on screen ------------------------------------------------------------------------
 
     def see(self, selector: str) -> Locator:
         return self.page.locator(selector)
@@ -220,7 +220,7 @@ class Studio:
         }
 
     def sheet(self) -> list[int] | None:
-        """Grey values of the newest group of images on screen."""
+        """Gray values of the newest group of images on screen."""
         return self.page.evaluate(SHEET)
 
     def cells(self, title: str) -> list[str]:
@@ -232,14 +232,14 @@ class Studio:
         )
 
     def accuracy(self) -> float:
-        """Per cent of real images that the student names correctly, as the curve's label says; 0
-        before the first test.
+        """Percentage of real images that the student classifies correctly, from the curve's label;
+        0 before the first test.
         """
         found = re.search(r"student ([\d.]+)", self.see(".curves").inner_text())
         return float(found[1]) if found else 0.0
 
     def points(self, name: str) -> list[dict[str, Any]]:
-        """The marks that the scatter draws: real, synthetic or chosen."""
+        """The marks that the scatter plot draws: real, synthetic or chosen."""
         return [mark for mark in self.page.evaluate(MARKS) if mark["name"] == name]
 
     def lonely_point(self) -> dict[str, Any] | None:
@@ -266,13 +266,11 @@ class Studio:
         )
 
     def ranges(self) -> dict[str, float]:
-        """What part of the cloud the scatter shows, and from where."""
+        """Which part of the cloud the scatter plot shows, and from where."""
         return self.page.evaluate("() => ({ ...document.querySelector('.scatter').cloud.view })")
 
     def width(self) -> int:
-        """Of the page, in pixels; more than its window has means that people must scroll
-        sideways.
-        """
+        """The page's width in pixels; if it exceeds the window's, people must scroll sideways."""
         return self.page.evaluate("document.documentElement.scrollWidth")
 
     def toast(self) -> str:
@@ -281,21 +279,19 @@ class Studio:
         said.wait_for()
         return said.inner_text()
 
-    # --- what a person does -------------------------------------------------------------------
+    # --- what a person does -----------------------------------------------------------------------
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def choose(self, group: str, name: str) -> None:
-        """Click one choice of a group of the rail."""
+        """Click one option of a group in the sidebar."""
         self.see(f"#kg-{group} label").filter(
             has_text=re.compile(rf"^\s*{re.escape(name)}")
         ).click()
 
     def step(self, unit: str) -> None:
-        """One step of that unit, from the moment it is pressed until its counters have come to
-        rest.
-        """
+        """Take one step of that unit, and wait until its counters have settled."""
         self.choose("unit", unit)
         before = self.snapshot()["counters"]
         self.press("Step")
@@ -303,7 +299,7 @@ class Studio:
         self.wait_polls(4)
 
     def chosen(self, group: str) -> list[str]:
-        """The choices of a group of the rail that are on; the first line of each."""
+        """The selected options of a group in the sidebar; the first line of each."""
         return [
             text.split("\n")[0].strip()
             for text in self.see(f"#kg-{group} label:has(:checked)").all_inner_texts()
@@ -320,7 +316,7 @@ class Studio:
         self.choose("side", "16")
         self.choose("side", "28")
 
-    # --- the numbers behind it ----------------------------------------------------------------
+    # --- the numbers behind it --------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
         response = self.context.request.get(f"{self.address}kg/live")

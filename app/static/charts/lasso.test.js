@@ -62,7 +62,7 @@ test('the middle of a pentagram is outside: even–odd', () => {
   assert.deepEqual(pointsInside([0, 1, 2, 3, 4].map(corner), [0, 0], [0, 0.7]), [1]);
 });
 
-/** Oracle: how often the polygon goes round the place, from the sum of angles. */
+/** Oracle: how often the polygon winds around the place, from the sum of angles. */
 function windings(points, x, y) {
   let sum = 0;
   points.forEach(([bx, by], i) => {

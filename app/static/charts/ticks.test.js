@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { random } from '../core/random.stub.js';
 import { multiples, roundEnd, stepFor, ticks } from './ticks.js';
 
-/** Is it 1, 2 or 5 times a power of ten? Told by its digits. */
+/** Is it 1, 2 or 5 times a power of ten? Judged by its digits. */
 const isRound = (v) => /^[125](\.0+)?e/.test(v.toExponential(9));
 
 test('hand-computed steps', () => {

@@ -197,7 +197,7 @@ test('a lasso has from 3 to 40 corners', () => {
   assert.equal(lasso(41), null);
 });
 
-test('up to four runs, each once; what is no name is left out', () => {
+test('up to four runs, each once; invalid names are left out', () => {
   const of = (text) => address.parse(`?runs=${text}`).runs;
   assert.deepEqual(of('a,b,a,-c,d,,e,f'), ['a', 'b', 'd', 'e']);
   assert.deepEqual(of('a,b,c,d,e'), ['a', 'b', 'c', 'd']);
@@ -289,7 +289,7 @@ test('colons and commas stay legible', () => {
   );
 });
 
-test('write replaces, go adds to the history; both keep its state and tell the page', () => {
+test('write replaces, go adds to the history; both keep its state and notify the page', () => {
   address.write({ t: { iteration: 2 } }, true);
   address.write({ t: { iteration: 3 } });
   address.go({ tab: 'runs' });

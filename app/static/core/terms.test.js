@@ -39,7 +39,7 @@ test('terms in use: every combination of two weights', () => {
   assert.deepEqual(names(inUse(snap({}), STUDENT)), ['kl']);
 });
 
-test('a run’s own term has its color, unless that is not one', () => {
+test('a run’s own term has its color, unless that is not a color', () => {
   const colorOf = (color) =>
     generatorTerms({
       own_terms: [{ name: 'mine', title: 'Mine', tip: '', weight: 1, color }],

@@ -19,7 +19,7 @@ const C = {
 
 const subsets = (list) =>
   list.reduce((all, one) => all.flatMap((some) => [some, [...some, one]]), [[]]);
-/** One, or two neighboring resolutions: what the switches can say. */
+/** One, or two neighboring resolutions: what the switches can express. */
 const SIDES = [[16], [20], [24], [28], [16, 20], [20, 24], [24, 28]];
 const WEIGHTS = [
   [0, 0, 0],
@@ -88,13 +88,13 @@ const rungsOf = (sides, kr, ed, aed) =>
     [sides.length > 1, 'multi-resolution'],
   ].flatMap(([on, rung]) => (on ? [rung] : []));
 
-test('what a person set by hand is seen as rungs', () => {
+test('what a person set by hand is recognized as rungs', () => {
   for (const sides of [...SIDES, [16, 28], [16, 20, 24], []])
     for (const weights of WEIGHTS)
       assert.deepEqual(kgLadder.seen(C, sides, ...weights), [rungsOf(sides, ...weights)]);
 });
 
-test('flipping any one switch moves the fields so that they say what the switches say', () => {
+test('flipping any one switch changes the fields so that they match the switches', () => {
   const largestPair = ['multi-resolution']; // two resolutions, of which one is always smaller
   for (const sides of SIDES)
     for (const weights of WEIGHTS) {
@@ -113,7 +113,7 @@ test('flipping any one switch moves the fields so that they say what the switche
           assert.deepEqual(rungs, of([...now, 'smaller images']));
         else if (rung === 'smaller images')
           assert.deepEqual(rungs, of(now.filter((one) => !largestPair.includes(one))));
-        // only the flipped switch's own fields move
+        // only the flipped switch's own fields change
         if (rung !== 'key region') assert.equal(kr, weights[0]);
         if (rung !== 'embedding diversity') assert.deepEqual([ed, aed], weights.slice(1));
         if (['key region', 'embedding diversity'].includes(rung)) assert.deepEqual(next, sides);

@@ -1,5 +1,5 @@
-"""The Inspect page's routes, held against slow loops over the very files; and what runs from
-elsewhere may hold.
+"""The Inspect page's routes, compared with slow loops over the same files; and what runs from
+elsewhere may contain.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tests.support.served import served
 
 FOR_EVER = "public, max-age=31536000, immutable"
 C = 3
-"""The class that is looked at."""
+"""The class under inspection."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Runs: "done" of three iterations; "sizes" of two resolutions; "photos" of 150-pixel colour
-    images.
+    """Runs: "done" with three iterations; "sizes" with two resolutions; "photos" with 150-pixel
+    color images.
     """
     folder = tmp_path_factory.mktemp("runs")
     standin.write_run(folder / "done")
@@ -317,7 +317,7 @@ def test_a_term_of_the_whole_batch_is_told_with_other_iterations(client, folder,
     for it, arrays in enumerate(files):
         rewrite(folder / "batchwise", it, arrays)
     assert client.get("/kg/inspect/batchwise/1/image/1/0").json()["shared"] == ["bn"], (
-        "a hinge that no image is caught in is not shared"
+        "a hinge that is zero for every image is not shared"
     )
     assert client.get("/kg/inspect/batchwise/1/neighbors/1/0/6").json()["shared"] == {
         "bn": [0.5, 1.5, 2.5, 3.5, 4.5, 5.5]
@@ -342,8 +342,8 @@ def test_the_making_ends_with_what_was_kept(client, folder):
         (picture(f["image"]) == arrays["previews"][i, 2, 0]).all()
         for i, f in enumerate(told["frames"])
     )
-    # a run of an earlier version tells neither: the frame that is the image says which step was
-    # kept
+    # a run from an earlier version reports neither: the frame that equals the image shows which
+    # step was kept
     for name in ("kept_step", "preview_confidence"):
         del arrays[name]
     arrays["previews"][5, 2] = arrays["images"][pos]
@@ -424,7 +424,7 @@ def test_a_class_in_the_tests(client, folder):
         and told["rows"][0][1] < told["rows"][-1][1] < 1
     )
     assert client.get(f"/kg/inspect/tested/1/tests/9/{n}").json()["rows"][-1][2] is None
-    # a test that does not tell classes apart
+    # a test without results per class
     assert client.get(
         f"/kg/inspect/done/1/tests/0/{client.get('/kg/inspect/done').json()['tests']}"
     ).json()["rows"][0][1:] == [None, None]
@@ -476,7 +476,7 @@ def test_the_zip_holds_what_was_chosen_with_its_losses(client, folder):
 
 
 def test_the_second_opinion_sorts_and_filters(client, folder):
-    """By its place for the intended class; a filter on it leaves the others out."""
+    """By the rank of the intended class; a filter on it leaves the others out."""
     found = batches(folder)
     chosen = expected(
         folder, lambda b, i: b["judge_rank"][i] < 6, lambda b, i: b["judge_rank"][i] * 1000 + 0

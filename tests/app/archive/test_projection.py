@@ -1,4 +1,4 @@
-"""The map of embeddings against a slow loop; old points never move; fitting happens in another
+"""The 2-D layout compared with a slow loop; old points never move; fitting runs in another
 process.
 """
 
@@ -59,7 +59,9 @@ def test_a_point_does_not_depend_on_the_points_beside_it(layout):
     points = np.random.default_rng(3).normal(size=(50, 6)).astype(np.float32)
     together = layout.project(points)
     assert np.allclose([layout.project(p[None])[0] for p in points], together, atol=1e-6)
-    assert (together >= 0).all() and (together <= 1).all(), "a mean of places never leaves the map"
+    assert (together >= 0).all() and (together <= 1).all(), (
+        "a mean of positions never leaves the map"
+    )
 
 
 def test_nearest_is_sorted_and_right():
@@ -142,7 +144,7 @@ def test_rows_that_are_no_numbers_are_left_out_and_bad_files_refused(tmp_path):
 def test_a_bundled_layout_belongs_to_its_teacher_and_keeps_classes_together(teacher):
     layout = projection.load(projection.bundled(teacher), zoo.checksum(teacher))
     assert layout is not None, (
-        f"make it again: python -m app.archive.projection fit REFERENCE"
+        f"recreate it: python -m app.archive.projection fit REFERENCE"
         f" assets/{teacher}.layout.safetensors --teacher {teacher}"
     )
     assert (
@@ -152,7 +154,7 @@ def test_a_bundled_layout_belongs_to_its_teacher_and_keeps_classes_together(teac
         and len(layout.xy) >= 200
     )
 
-    # neighbours on the map are of one class about as often as neighbours among the embeddings
+    # neighbors on the map share a class about as often as neighbors among the embeddings
     def purity(where: np.ndarray) -> float:
         index, _ = projection.nearest(where, where, 6)
         return float((layout.labels[index[:, 1:]] == layout.labels[:, None]).mean())
@@ -161,7 +163,7 @@ def test_a_bundled_layout_belongs_to_its_teacher_and_keeps_classes_together(teac
 
 
 def test_the_app_never_imports_torch_umap_or_numba():
-    """In a fresh interpreter, as the app starts; gradio comes with app.main only."""
+    """In a fresh interpreter, as the app starts; only app.main imports gradio."""
     modules = (
         "app.live.view, app.live.state, app.live.plan, app.web.publish,"
         " app.live.format, app.live.narration, app.archive.sheets, app.archive.projection,"
@@ -207,4 +209,4 @@ def test_the_height_is_what_the_plane_leaves_out_and_moves_nobody():
     assert np.allclose(placed[:, :2], layout.project(points)) and np.allclose(
         layout.project_3d(embedding)[:, 2], layout.heights
     )
-    assert np.array_equal(layout.project_3d(points[:5]), placed[:5]), "others change nothing"
+    assert np.array_equal(layout.project_3d(points[:5]), placed[:5]), "other points change nothing"

@@ -1,4 +1,4 @@
-"""The student's view in a plane that stays: what an orthonormal projection promises, and what
+"""The student's view in a stable plane: what an orthonormal projection guarantees, and what
 Procrustes undoes.
 """
 
@@ -16,7 +16,7 @@ RADII = (0.015, 0.03)
 def view(
     seed: int, turned: np.ndarray | None = None, anchors: bool = False
 ) -> dict[str, np.ndarray]:
-    """A test's arrays; the same points whatever `turned` is, in another coordinate system."""
+    """A test's arrays: the same points whatever `turned` is, in a different coordinate system."""
     rng = np.random.default_rng(seed)
     spread = np.r_[5.0, 3.0, 2.0, np.full(D - 3, 0.1)]
     every = rng.normal(size=(N + M, D)) * spread
@@ -82,7 +82,7 @@ def test_anchors_do_not_move_between_tests_but_for_the_scale():
 
 
 def test_a_turned_embedding_is_turned_back():
-    """The game is off: the second test sees the very same points in a mirrored and rotated
+    """The game is off: the second test sees exactly the same points in a mirrored and rotated
     coordinate system.
     """
     q, _ = np.linalg.qr(np.random.default_rng(7).normal(size=(D, D)))

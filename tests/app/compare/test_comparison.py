@@ -1,5 +1,5 @@
-"""Runs side by side: columns, words, the table, flipped switches, and all of it through HTTP, also
-for runs and pages that mean ill.
+"""Runs side by side: columns, wording, the table, flipped switches, and all of it over HTTP,
+including for hostile runs and pages.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def test_columns_are_bounded_and_means_of_what_was_told():
     means = Means()
     values = [
         float(i % 100) for i in range(100_003)
-    ]  # a saw-tooth, as a loss has that begins anew with each batch
+    ]  # a sawtooth, like a loss that starts over with each batch
     for i, v in enumerate(values):
         means.add((i, 0.1 * i, i), (v,))
     rows = means.rows()
@@ -155,7 +155,7 @@ def test_second_opinion_and_exchange_rate_have_rows_where_they_are_known():
     judged = [e for e in standin.story(two.recipe) if isinstance(e, events.BatchSynthesized)]
     sizes = {scale.side: scale.batch for scale in two.columns.started.scales}
     weights = [sizes[e.resolution] for e in judged]
-    assert len(set(weights)) == 2, "batches of two resolutions count by their images"
+    assert len(set(weights)) == 2, "batches at two resolutions are weighted by their images"
     assert two.columns.opinion == pytest.approx(
         [
             sum(w * getattr(e.judged, name) for w, e in zip(weights, judged)) / sum(weights)
@@ -249,7 +249,7 @@ def test_no_difference_is_hidden():
     )
     text = " ".join(line["text"] for line in said["lines"] if not line["same"])
     assert "A Hand-made (sha), B Hand-made (another)." in text, (
-        "two networks of one name are told apart"
+        "two networks with the same name are distinguished"
     )
     assert (
         "Different classes: A 10 (T-shirt" in text
@@ -307,7 +307,7 @@ def test_a_difference_is_held_against_the_spread_over_seeds():
     )
     assert "same recipe" in one and "2 seeds, accuracy is 82.0 ± 2.8%" in one
     assert not spread([side(), replace(side("b", **flipped), state="stopped")]), (
-        "half a run says nothing"
+        "half a run proves nothing"
     )
 
 
@@ -441,12 +441,12 @@ def test_what_is_not_for_a_run_is_refused_or_not_offered():
     assert "Turn off multi-resolution" in multi[f"rung:{ladder.SMALLER}"].refused
 
 
-# --- through HTTP ---------------------------------------------------------------------------------
+# --- over HTTP ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A run, the same with another seed, the same without key region, and one in the middle."""
+    """A run, the same with another seed, the same without the key region, and an unfinished one."""
     monkeypatch.setattr(exhibits.Exhibits, "_refresh_layout", lambda self, run, state: False)
     monkeypatch.setattr(listing, "CACHE_SECONDS", 0.0)
     for name, changes in {"a": {}, "b": {"seed": 1}, "flat": {"weights.kr": 0.0}}.items():

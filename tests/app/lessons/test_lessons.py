@@ -1,5 +1,5 @@
-"""Lessons and glossary: every file reads, every recipe and number in them is real, hostile text
-stays text, and a lesson runs.
+"""Lessons and glossary: every file can be read, every recipe and number in them is real, hostile
+text stays text, and a lesson runs.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def test_a_lesson_is_whole(slug):
         f"{v}.{lesson.decide.number}"
         for v in lesson.variants
         if lesson.decide.of in (v, "difference")
-    } <= asked, "the text tells the number that decides"
+    } <= asked, "the text gives the number that decides"
     assert any(isinstance(n, dict) and n.get("math") for n in told["text"][2]), (
         "there is an equation"
     )
@@ -102,7 +102,7 @@ def test_what_a_text_says_of_other_seeds_was_measured(slug):
         for p in prose.placeholders(prose.tree(part))
         if p.startswith("seeds.")
     }
-    assert asked, "a lesson of two runs says how far seeds spread"
+    assert asked, "a lesson with two runs reports the spread over seeds"
     assert all(spread[number][variant] for _, variant, number in (p.split(".") for p in asked))
 
 
@@ -182,7 +182,7 @@ def test_hostile_text_stays_text(hostile):
     assert tags(nodes) <= set(prose.TAGS.values()) | {
         "code",
         "pre",
-    }, "no link leads away, no picture"
+    }, "no external link, no picture"
     if hostile.startswith("<script"):
         assert "<script>" in prose.plain(nodes)
 
@@ -249,7 +249,7 @@ def test_a_term_is_marked_once_and_whole():
     assert marked == [("cam", "CAM"), ("memory-pool", "memory pool"), ("student", "student")]
 
 
-# --- what is wrong is said ------------------------------------------------------------------------
+# --- errors are reported --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_a_glossary_that_is_wrong_is_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Path:
-    """A real run of seconds in which every part of the method takes part."""
+    """A real run of a few seconds that uses every part of the method."""
     folder = tmp_path_factory.mktemp("small") / "run"
     recipe = recipes.get("tiny").replace(
         **{"weights.ed": 10.0, "weights.aed": 5.0, "schedule": "sequential"}
@@ -407,7 +407,7 @@ def test_spread_is_the_sample_standard_deviation():
     )
 
 
-# --- through HTTP ---------------------------------------------------------------------------------
+# --- over HTTP ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -452,7 +452,7 @@ def test_a_lesson_runs_both_and_tells_their_numbers(client):
     )
     wait(lambda: not client.runs.active)
     assert open_run(client.runs.folder / found["runs"]["b"]["run"]).recipe.weights.kr == 0.0
-    assert client.post("/kg/lessons/tiny/run").status_code == 409, "both are there"
+    assert client.post("/kg/lessons/tiny/run").status_code == 409, "both exist"
     run = found["runs"]["a"]
     drawn = client.get(f"/kg/lesson-figures/{run['run']}/{run['attempt']}?id={run['id']}")
     assert (
@@ -483,7 +483,7 @@ def test_a_run_that_was_there_is_found_but_no_other(client):
     assert client.get("/kg/lessons/tiny/runs").json()["runs"]["a"]["run"] == "mine"
     assert client.post("/kg/lessons/tiny/run").status_code == 200
     wait(lambda: client.get("/kg/lessons/tiny/runs").json()["runs"]["b"])
-    assert len(list(client.runs.archive.names())) == 4, "A was not made again"
+    assert len(list(client.runs.archive.names())) == 4, "A was not rerun"
 
 
 def test_what_nobody_should_ask(client):

@@ -1,5 +1,5 @@
-"""The list of runs and what people do with one, through HTTP: also what a hostile page or name
-gets.
+"""The list of runs and what people can do with one, over HTTP, including what a hostile page or
+name gets.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FOREIGN = {"Origin": "http://evil.example"}
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """Three runs: finished, stopped in the middle, and one that has only just begun."""
+    """Three runs: one finished, one stopped halfway, and one that has only just begun."""
     monkeypatch.setattr(exhibits.Exhibits, "_refresh_layout", lambda self, run, state: False)
     monkeypatch.setattr(listing, "CACHE_SECONDS", 0.0)
     folder = tmp_path / "runs"
@@ -68,7 +68,7 @@ def until(what, seconds: float = 20.0) -> None:
 
 def test_what_the_list_says_of_a_run(client, folder):
     found = rows(client)
-    assert list(found) == ["done", "half", "begun"], "the one written last first"
+    assert list(found) == ["done", "half", "begun"], "most recently written first"
     done = found["done"]
     assert (done["title"], done["recipe"], done["teacher"], done["classes"]) == (
         "tiny, seed 0",
@@ -99,7 +99,7 @@ def test_what_the_list_says_of_a_run(client, folder):
         "interrupted",
         40,
         False,
-    ), "no checkpoint, but images: to begin anew would delete them"
+    ), "no checkpoint, but images: starting over would delete them"
     begun = found["begun"]
     assert (begun["score"], begun["picture"], begun["images"], begun["resumable"]) == (
         None,
@@ -110,7 +110,7 @@ def test_what_the_list_says_of_a_run(client, folder):
 
 
 def test_the_list_tells_the_exchange_rate(client, folder):
-    """As it was measured so far, and not from where; what is no measurement is none."""
+    """As measured so far, without the folder; an invalid file counts as no measurement."""
     file = folder / "done" / exchange.FILE
     points = [
         exchange.Point(images=60, real=False, accuracy=0.5),
@@ -292,7 +292,7 @@ def test_rename(client, folder):
     assert do(client, "half", "rename", to=" my.run_2 ").json() == {"run": "my.run_2"}
     snapshot = client.get("/kg/live").json()
     assert snapshot["run"] == "my.run_2" and snapshot["id"] == before["id"], (
-        "the page goes on showing it"
+        "the page keeps showing it"
     )
     assert (
         rows(client)["my.run_2"]["images"] == 40
@@ -484,7 +484,7 @@ def test_downloads_and_uploads_are_bounded(client, folder):
     with raises(actions.RunError, "busy"):
         found.download("done", real_images=False, checkpoint=False)
     assert b"".join(first)[:2] == b"PK"
-    del second  # nobody wants it any more
+    del second  # nobody needs it anymore
     found.download("half", real_images=False, checkpoint=False)
 
 

@@ -1,4 +1,4 @@
-"""What was known at a moment, held against the slow way: folding only the events that came before
+"""What was known at a moment, compared with the slow way: folding only the events that came before
 the next generator step.
 """
 
@@ -26,8 +26,8 @@ def walked(story: list[events.Event]) -> Moments:
 
 
 def before_next_step(story: list[events.Event], iteration: int, step: int) -> State:
-    """The state that a viewer had seen after this step, or, for a step that is none, after the
-    batch and all that followed it.
+    """The state that a viewer saw after this step, or, for a step past the last one, after the
+    batch and everything that followed it.
     """
     state, last = State(), step >= R.generator_steps - 1
     for e in story:
@@ -41,7 +41,7 @@ def before_next_step(story: list[events.Event], iteration: int, step: int) -> St
             and e.kind == "generator_step"
             and (e.iteration, e.step) == (iteration, step)
         ):
-            break  # what the last step knew: the same as before it
+            break  # at the last step, the same was known as before it
         state = fold(state, e)
     return state
 

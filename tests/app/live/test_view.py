@@ -1,4 +1,4 @@
-"""The fold and the snapshot against numbers counted by hand, and pictures decoded again."""
+"""The fold and the snapshot against numbers counted by hand and decoded pictures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def before(recipe=R):
 
 def shown(state: State, situation: Situation = LIVE):
     snapshot = view.snapshot(state, situation, before())
-    json.dumps(snapshot, allow_nan=False)  # whatever the state, no NaN leaves
+    json.dumps(snapshot, allow_nan=False)  # whatever the state, no NaN gets out
     return snapshot
 
 
@@ -58,7 +58,7 @@ def decode(uri: str) -> np.ndarray:
     )
 
 
-# --- curves --------------------------------------------------------------------------------------
+# --- curves ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [1, 2, 299, 300, 301, 302, 1000, 4321])
@@ -72,12 +72,12 @@ def test_a_curve_is_bounded_and_keeps_its_first_and_newest_row(n):
     steps = np.diff([x for x, _ in rows])
     assert (steps > 0).all()
     if n > 2:
-        assert len(set(steps[:-1])) == 1, "evenly thinned, but for the newest"
+        assert len(set(steps[:-1])) == 1, "evenly thinned, except for the newest"
         assert steps[-1] <= steps[0]
     assert all(y == -x for x, y in rows)
 
 
-# --- the fold ------------------------------------------------------------------------------------
+# --- the fold -------------------------------------------------------------------------------------
 
 
 def test_counters_while_a_batch_is_being_made():
@@ -215,7 +215,7 @@ def test_the_loss_lies_on_the_axis_of_images():
 def test_time_left_follows_the_rates_and_pauses_do_not_count():
     r = standin.recipe(epochs=30, generator_steps=10, student_steps=20, warmup=0.0)
     clock, pause, out = 0.0, 100.0, [standin.started(r)]
-    for i in range(10):  # 0.2 s a generator step, 0.05 s a student step
+    for i in range(10):  # 0.2 s per generator step, 0.05 s per student step
         out.append(events.IterationStarted(t=clock, epoch=i, iteration=i, labels=[0]))
         for step in range(10):
             clock += 0.2
@@ -253,7 +253,7 @@ def test_time_left_follows_the_rates_and_pauses_do_not_count():
     assert view.time_left(folded(out)) == pytest.approx(20 * (10 * 0.2 + 20 * 0.05), abs=5)
     early = folded(out[:3])
     assert view.time_left(early) is None, (
-        "no student step was timed yet: say nothing rather than guess"
+        "no student step has been timed yet: say nothing rather than guess"
     )
     assert shown(folded(out))["progress"]["left_s"] == 60
 
@@ -267,7 +267,7 @@ def test_an_earlier_pause_is_over_when_a_run_is_taken_up_again():
     )
 
 
-# --- several resolutions -------------------------------------------------------------------------
+# --- several resolutions --------------------------------------------------------------------------
 
 TWO = standin.recipe(resolutions=(20, 28))
 
@@ -334,7 +334,7 @@ def test_the_kind_of_map_is_told(kind):
     assert shown(folded([standin.started(R, kind=kind)]))["map"]["kind"] == kind
 
 
-# --- numbers that are none -----------------------------------------------------------------------
+# --- values that are not numbers ------------------------------------------------------------------
 
 
 def test_a_loss_part_that_is_no_number_becomes_a_warning_and_no_point():
@@ -369,7 +369,7 @@ def test_warnings_are_bounded_and_not_repeated():
     ]
 
 
-# --- words ---------------------------------------------------------------------------------------
+# --- words ----------------------------------------------------------------------------------------
 
 
 def test_before_any_run_the_page_knows_what_is_planned():
@@ -579,7 +579,7 @@ def test_an_exit_code_in_words():
     )
 
 
-# --- pictures ------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -1,4 +1,4 @@
-"""What launch.py takes from its command line, and how it refuses the rest: exit code 2 and one
+"""What launch.py accepts on its command line, and how it rejects the rest: exit code 2 and one
 sentence.
 """
 

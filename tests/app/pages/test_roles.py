@@ -1,7 +1,7 @@
-"""Role × endpoint: every route and every callback of the app as it is served, for nobody, a viewer
-and the presenter.
+"""Role × endpoint: every route and every callback of the app as it is served, for an outsider, a
+viewer and the presenter.
 
-Nobody comes under a foreign host name; a viewer has the audience's link; the presenter has the
+An outsider uses a foreign host name; a viewer has the audience's link; the presenter has the
 cookie.
 """
 
@@ -40,7 +40,7 @@ from app.web.roles import (
 from tests.support import standin
 
 TOKEN = "the-presenters-own-token"
-# Gradio leaves its event loops to the collector when a server is closed
+# Gradio leaves its event loops to the garbage collector when a server is closed
 pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -49,8 +49,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory) -> Iterator[SimpleNamespace]:
-    """The app as `launch.py --presenter` puts it together, on a port of its own; its engine is a
-    stand-in.
+    """The app as `launch.py --presenter` assembles it, on its own port; its engine is a stand-
+    in.
     """
     folder = tmp_path_factory.mktemp("roles")
     standin.write_run(folder / "runs" / "done")
@@ -107,13 +107,13 @@ def served(tmp_path_factory) -> Iterator[SimpleNamespace]:
     del app, demo
     with (
         warnings.catch_warnings()
-    ):  # Gradio leaves its event loops to the collector; not in some other test
+    ):  # collect Gradio's event loops here rather than in some other test
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
 
 def endpoints(app: FastAPI) -> list[tuple[str, str]]:
-    """Every method and path, those of Gradio's own router too."""
+    """Every method and path, including those of Gradio's own router."""
 
     def walk(found) -> Iterator[tuple[str, str]]:
         for route in found:
@@ -134,7 +134,7 @@ def filled(path: str) -> str:
 
 
 def asked(client: httpx.Client, method: str, path: str, **more) -> tuple[int, str]:
-    """Status and the first words: some of Gradio's answers never end."""
+    """Status and the first words: some of Gradio's responses never end."""
     try:
         with client.stream(method, filled(path), **more) as answer:
             text = (
@@ -146,10 +146,10 @@ def asked(client: httpx.Client, method: str, path: str, **more) -> tuple[int, st
     except httpx.TimeoutException:
         return 0, ""
     except (httpx.RemoteProtocolError, httpx.ReadError):
-        return 500, ""  # of Gradio's own: its icon for phones is no SVG
+        return 500, ""  # Gradio's own: its icon for phones is not an SVG
 
 
-# --- routes --------------------------------------------------------------------------------------
+# --- routes ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -157,7 +157,7 @@ def test_every_route_below_kg_is_declared_and_every_declared_one_is_there(served
     there = {f"{method} {path}" for method, path in endpoints(served.app)}
     assert len(there) > 60, "Gradio's own are among them"
     assert {e for e in there if e.split(" ")[1].startswith("/kg/")} <= set(ROUTES), (
-        "say in app/web/roles.py who may ask for a new route"
+        "declare in app/web/roles.py who may use a new route"
     )
     assert set(ROUTES) <= there
 
@@ -225,7 +225,7 @@ def test_what_is_in_no_line_is_the_presenters():
     )
 
 
-# --- Gradio's callbacks --------------------------------------------------------------------------
+# --- Gradio's callbacks ---------------------------------------------------------------------------
 
 
 def callbacks(demo: gr.Blocks) -> dict[int, gr.blocks.BlockFunction]:
@@ -309,11 +309,11 @@ def test_forged_calls_are_refused_in_words_and_the_presenters_run(served):
                 if said.get("msg") in ("process_completed", "close_stream"):
                     break
         assert done and done["success"], (fn.fn.__name__, done)
-    if served.runs.active:  # one of them took up the run that is shown
+    if served.runs.active:  # one of them resumed the run being shown
         served.runs.control("stop")
 
 
-# --- the token -----------------------------------------------------------------------------------
+# --- the token ------------------------------------------------------------------------------------
 
 
 def test_the_token_leaves_the_address_and_becomes_a_cookie_that_no_script_sees(served):

@@ -1,4 +1,4 @@
-"""The routes and the door, through HTTP: what a browser, an old browser and a hostile page get."""
+"""The routes and the guard, over HTTP: what a browser, an old browser and a hostile page get."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder with one finished run, named "done", whose layout is there, and one without a
-    layout, "bare".
+    """A folder with one finished run that has a layout, "done", and one without a layout,
+    "bare".
     """
     folder = tmp_path_factory.mktemp("runs")
     for name in ("done", "bare"):
@@ -72,7 +72,7 @@ def client(folder):
         yield client
 
 
-# --- the live snapshot ---------------------------------------------------------------------------
+# --- the live snapshot ----------------------------------------------------------------------------
 
 
 def test_live_is_compressed_once_and_revalidated(client):
@@ -119,7 +119,7 @@ def test_no_number_that_is_none_is_ever_encoded():
         publish.encode({"loss": float("nan")})
 
 
-# --- pieces --------------------------------------------------------------------------------------
+# --- pieces ---------------------------------------------------------------------------------------
 
 
 def test_a_group_with_its_places_is_kept_for_ever(client, folder):
@@ -163,7 +163,7 @@ def test_a_folder_made_again_under_its_name_is_another_run(client, folder):
             )
             assert with_id.json() == without.json()
         seen.append(client.get(f"/kg/group/again/1/0?id={id}").json()["tiles"][0]["p"])
-    assert seen == [0.25, 0.5], "what was kept of the first is not shown of the second"
+    assert seen == [0.25, 0.5], "what was cached for the first is not shown for the second"
     assert client.get("/kg/group/again/1/0?id=0123456789ab").status_code == 404, (
         "the id of another run"
     )
@@ -231,7 +231,7 @@ def test_reference_of_a_run_and_the_bundled_one(client):
 def test_what_is_not_there_is_404_with_a_sentence(client, address):
     answer = client.get(address)
     assert answer.status_code == 404 and answer.text.endswith(".") and len(answer.text) > 20
-    assert not re.search(r"(^|\s)(/|[A-Z]:)", answer.text)  # no path of the machine
+    assert not re.search(r"(^|\s)(/|[A-Z]:)", answer.text)  # no path on this machine
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_no_name_leads_out_of_the_folder(client, name, route):
     assert answer.status_code == 404 and "secret" not in answer.text and "root:" not in answer.text
 
 
-# --- downloads -----------------------------------------------------------------------------------
+# --- downloads ------------------------------------------------------------------------------------
 
 
 def test_the_student_is_a_download_with_a_name(client):
@@ -317,8 +317,8 @@ def test_the_table_holds_every_step_and_evaluation(client):
 
 @pytest.fixture
 def exports(client, monkeypatch, tmp_path):
-    """A stand-in for the exporting command: it writes what it was told, fails as it is told, and
-    counts how often it was asked.
+    """A stand-in for the export command: it writes down its arguments, fails on request, and counts
+    its calls.
     """
     (tmp_path / "export.py").write_text(EXPORT)
     made = Exports((sys.executable, str(tmp_path / "export.py")))
@@ -376,7 +376,7 @@ def test_a_student_that_onnx_cannot_hold_comes_without(client, exports):
     assert answer.status_code == 200 and exports.asked() == 2
     assert (
         unquote(answer.headers["x-kgen-note"]) == "torch cannot write this network as ONNX done"
-    ), "and no place of this machine"
+    ), "and no path on this machine"
 
 
 @pytest.mark.slow
@@ -404,7 +404,7 @@ def test_the_apps_end_ends_an_export(client, exports, monkeypatch):
     assert client.get("/kg/export/done").status_code == 404 and time.monotonic() - began < 30
 
 
-# --- static files --------------------------------------------------------------------------------
+# --- static files ---------------------------------------------------------------------------------
 
 
 def test_plotly_is_ours_compressed_and_immutable(client):
@@ -451,7 +451,7 @@ def test_static_files_are_immutable_by_version_and_revalidated_without(
     )
 
 
-# --- the door ------------------------------------------------------------------------------------
+# --- the guard ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -562,7 +562,7 @@ def test_a_named_host_and_frame_open_exactly_themselves():
         assert answer.headers["content-security-policy"].endswith(
             "frame-ancestors 'self' https://course.example.org"
         )
-        # a proxy that hands the request on under a local name
+        # a proxy that forwards the request under a local name
         assert (
             client.post(
                 "/write", headers={"Origin": "https://kgen.example.org", "Host": "127.0.0.1:7860"}
@@ -586,7 +586,7 @@ def test_a_frame_that_is_no_origin_is_refused(frame):
 
 
 def test_snapshots_stay_small_for_a_whole_class_of_viewers():
-    """The largest usual snapshot: fifty tiles of pure noise, full curves."""
+    """The largest typical snapshot: fifty tiles of pure noise, full curves."""
     r = recipes.get("fashion-long")
     state = fold(State(), standin.started(r, 9_000))
     rng = np.random.default_rng(0)
@@ -611,7 +611,7 @@ def test_snapshots_stay_small_for_a_whole_class_of_viewers():
     assert json.loads(gzip.decompress(body)) == json.loads(json.dumps(snapshot))
 
 
-# --- moments, points, sheets, the student's view -------------------------------------------------
+# --- moments, points, sheets, the student's view --------------------------------------------------
 
 
 def test_pieces_by_iteration_hold_every_image_and_are_kept_for_ever(client, folder):

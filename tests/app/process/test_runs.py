@@ -86,7 +86,7 @@ def test_from_start_to_end_and_start_again(make):
     assert done["counters"]["generator_step"] == 9
     end = time.monotonic() + 10
     while runs.active or runs._spare is None:
-        assert time.monotonic() < end, "a new spare is warmed once the run has ended"
+        assert time.monotonic() < end, "a new spare is warmed up once the run has ended"
         time.sleep(0.02)
     second = runs.start(standin.recipe())
     assert second != name
@@ -106,7 +106,7 @@ def test_a_second_start_is_refused_in_words(make):
     for attempt in (lambda: runs.start(standin.recipe()), lambda: runs.resume(name)):
         with raises(RunError, "busy", f"({name})", run=name):
             attempt()
-    until(runs, phase("running"))  # a slow machine has not made the folder before
+    until(runs, phase("running"))  # on a slow machine, the folder appears only now
     assert len([p for p in runs.folder.iterdir() if p.is_dir()]) == 1
 
 
@@ -197,7 +197,7 @@ def test_a_run_that_waits_for_the_disk_says_so_and_goes_on(make):
     assert "waiting" in s["alert"]["title"] and "disk is full" in s["alert"]["text"]
     until(runs, lambda s: s["alert"] is None and s["counters"]["iterations_done"] == 2)
     alerts = set()
-    while runs.active:  # it is silent for two seconds: that is no waiting
+    while runs.active:  # it is silent for two seconds, which does not count as waiting
         alerts.add(str(now(runs)["alert"]))
         time.sleep(0.05)
     assert alerts == {"None"} and until(runs, phase("finished"))["alert"] is None
@@ -262,7 +262,7 @@ def test_a_talkative_engine_never_blocks(make):
     until(runs, phase("finished"))
     log, end = runs.folder / "engine.log", time.monotonic() + 10
     while log.stat().st_size > 1_000_000:
-        assert time.monotonic() < end, "the next child begins a long log anew"
+        assert time.monotonic() < end, "the next child overwrites a long log"
         time.sleep(0.05)
 
 
@@ -280,7 +280,7 @@ def test_a_killed_engine_is_told_within_two_seconds_and_resumes(make):
     before = s["counters"]["iterations_done"]
     runs.resume(name)
     s = until(runs, lambda s: s["phase"] == "running" and s["counters"]["iterations_done"] > before)
-    assert s["attempt"] == 2, "the pause of the first attempt does not hold the second"
+    assert s["attempt"] == 2, "a pause in the first attempt does not pause the second"
 
 
 @pytest.mark.slow
@@ -390,7 +390,7 @@ def test_the_recorded_run_is_put_where_there_is_no_other(tmp_path):
     fashion = open_run(tmp_path / "new" / "recorded-fashion-live")
     assert fashion.finished and fashion.last_event.accuracy > 0.75
     runs.close()
-    other = Runs(tmp_path / "new", recorded=True)  # it is there already
+    other = Runs(tmp_path / "new", recorded=True)  # it already exists
     assert {*other.archive.names()} == RECORDED and other.name == "recorded-imagenet-peek"
     other.close()
     standin.write_run(tmp_path / "old" / "tiny-done")
@@ -465,7 +465,7 @@ def test_close_ends_every_child_and_thread(make):
     child = runs._child
     assert child is spare
     runs.close()
-    assert child.code == 0, "end of input: it stopped by itself"
+    assert child.code == 0, "end of input: it stopped on its own"
     assert not [t for t in threading.enumerate() if t.name.startswith(("follow", "engine"))]
     with raises(RunError, "closing"):
         runs.start(standin.recipe())
@@ -499,7 +499,7 @@ def test_the_real_engine_start_pause_step_kill_resume_stop(tmp_path):
             "counters"
         ]["iterations_done"]
         assert first >= int(told[1] or 0) and first - int(told[1] or 0) <= 2, (
-            "it goes on where the page said"
+            "it continues where the page said"
         )
         s = until(
             runs,

@@ -1,5 +1,5 @@
-"""A teacher that somebody brings: what is uploaded, ordered and refused, through HTTP. The check is
-a stand-in, but for one.
+"""A user's own teacher: uploads, requests and refusals, over HTTP. The check is a stand-in, except
+in one test.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ REPORT = {"kind": "report", "ok": True, "saved": None, "rows": [], "spec": {}}
 
 
 class Check:
-    """Stands in for `kgen.preflight.request.inspect`: says what it is told to say, and waits where
-    it is told to.
+    """Stands in for `kgen.preflight.request.inspect`: yields the messages it is given, and waits
+    where requested.
     """
 
     def __init__(self):
@@ -117,7 +117,7 @@ def sentence(answer, status: int) -> str:
     return answer.text
 
 
-# --- files ---------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def test_a_file_is_kept_for_a_token_and_its_place_is_not_told(client, folder, check):
@@ -178,7 +178,7 @@ def test_suffixes_are_those_that_the_check_reads():
 def test_a_file_that_is_too_large_is_not_kept(client, folder, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_BYTES", 1000)
     refused(upload(client, content=b"x" * 1001), 413, "too-large")
-    # nor where its length is not said before
+    # nor when its length is not announced
     refused(upload(client, content=iter([b"x" * 600] * 2)), 413, "too-large")
     assert not files(folder) and upload(client, content=b"x" * 1000).status_code == 200
 
@@ -248,7 +248,7 @@ def test_uploads_go_at_the_start_at_the_end_and_when_the_teacher_is_kept(
     assert not folder.exists()
 
 
-# --- orders --------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 def test_an_order_in_words_becomes_the_engines(client, check):
@@ -359,7 +359,7 @@ def test_a_page_of_another_site_brings_nothing(client, folder, check, headers, a
     assert not check.orders and not files(folder)
 
 
-# --- the check -----------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 def test_rows_are_told_as_they_are_found_and_a_second_check_waits_its_turn(client, check):
@@ -421,7 +421,7 @@ def test_the_command_lines_words_become_the_pages(said, told):
 
 
 def test_the_apps_end_ends_a_check(folder, monkeypatch):
-    """A real child that never ends by itself."""
+    """A real child that never exits on its own."""
     monkeypatch.setattr(request, "_failure_message", lambda *_: "It was ended.")
     popen, children = subprocess.Popen, []
 
@@ -449,7 +449,7 @@ def test_suggestions(client):
 
 @pytest.mark.slow
 def test_a_real_file_is_checked_kept_and_a_teacher_then(folder):
-    """Through the real child: the bundled teacher's file, which carries its card."""
+    """Through the real child: the bundled teacher's file, which contains its card."""
     app = FastAPI(middleware=routes.middleware(), openapi_url=None)
     brought = TeacherChecks(folder)
     teacher_routes.install(app, brought)

@@ -1,5 +1,5 @@
-"""The setup form: every offered recipe can be said by it, and whatever else arrives is refused in
-words.
+"""The setup form: it can express every offered recipe, and it rejects anything else with a
+sentence.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def test_a_recipe_that_the_form_cannot_say_is_shown_as_far_as_it_goes():
     assert values["classes"] == ["Sandal"] and values["sides"] == [20]
 
 
-# --- what the choices mean -----------------------------------------------------------------------
+# --- what the choices mean ------------------------------------------------------------------------
 
 
 def test_the_whole_ladder_is_said_by_its_switches():
@@ -170,7 +170,7 @@ def test_student_texts_and_real_images_are_taken_over():
     assert form.read(form.write(r)) == r
 
 
-# --- hostile input -------------------------------------------------------------------------------
+# --- hostile input --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -236,13 +236,11 @@ def test_a_field_that_is_missing_is_refused_or_optional(field):
             form.read(values)
 
 
-# --- the ladder's switches in the browser --------------------------------------------------------
+# --- the ladder's switches in the browser ---------------------------------------------------------
 
 
 def moved(name: str, *values):
-    """What `static/setup/ladder.js` answers; run by Node, the only thing that can without a
-    page.
-    """
+    """What `static/setup/ladder.js` returns; run by Node, the only way to do so without a page."""
     node = shutil.which("node")
     if not node:
         pytest.skip("there is no Node here; the browser tests click the same switches")

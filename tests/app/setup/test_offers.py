@@ -1,4 +1,4 @@
-"""What the page offers for a teacher: the bundled ones, and one that a person brought."""
+"""What the page offers for a teacher: the bundled ones, and a user's own."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from kgen.zoo import zoo
 
 @pytest.fixture
 def brought(tmp_path, monkeypatch):
-    """A teacher of 12 classes of 64 × 64 whose names have no embedding."""
+    """A teacher of 12 classes at 64 × 64 whose names have no embedding."""
     monkeypatch.setenv("KGEN_HOME", str(tmp_path))
     card = TeacherCard(
         name="mine",

@@ -1,5 +1,5 @@
-"""A class room in small: viewers with plain sockets against the app as it is started, and viewers
-who behave badly.
+"""A classroom in miniature: viewers with plain sockets against the app as users start it, and
+viewers who misbehave.
 
 The bounds are generous, since machines are busy; `benchmarks/crowd.py` measures.
 """
@@ -55,8 +55,8 @@ def test_twenty_viewers_of_a_run_see_fresh_frames_and_the_presenter_stops_at_onc
 
 @pytest.mark.slow
 def test_who_stalls_leaves_or_knocks_costs_little_memory_and_nobody_else_waits(server):
-    """5 ask for the largest file and never read it, 20 ask and are never heard of again, 200 come
-    and go in the middle of a question.
+    """5 request the largest file and never read it, 20 send a request and are never heard from
+    again, 200 connect and leave in the middle of a request.
     """
 
     async def mob() -> tuple[float, float, float, float]:

@@ -1,4 +1,6 @@
-"""Waiting for news: heard at once from any thread, never missed, never longer than asked for."""
+"""Waiting for a notification: it arrives at once from any thread, is never missed, and no wait
+takes longer than requested.
+"""
 
 from __future__ import annotations
 

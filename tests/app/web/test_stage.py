@@ -1,4 +1,4 @@
-"""What the presenter shows, who is present, the invitation, and the addresses that it names."""
+"""What the presenter shows, how many are watching, the invitation, and the addresses in it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def clients(runs: Runs) -> tuple[TestClient, TestClient]:
     return viewer, presenter
 
 
-# --- what is shown -------------------------------------------------------------------------------
+# --- what is shown --------------------------------------------------------------------------------
 
 
 def test_what_the_presenter_shows_reaches_every_poll_even_where_nothing_else_is_new(runs):
@@ -122,7 +122,7 @@ def test_a_body_that_is_none_is_refused(runs, body, status):
     refused(answer, status, "too-large" if status == 413 else "not-json")
 
 
-# --- who is there --------------------------------------------------------------------------------
+# --- who is there ---------------------------------------------------------------------------------
 
 
 def test_pages_are_counted_by_their_polls_and_only_the_presenter_is_told(runs):
@@ -147,7 +147,7 @@ def test_who_asks_no_more_is_forgotten_and_no_one_can_fill_the_memory(monkeypatc
     assert here.viewers() == 0
 
 
-# --- the invitation ------------------------------------------------------------------------------
+# --- the invitation -------------------------------------------------------------------------------
 
 
 def test_the_code_is_a_picture_for_the_presenter(runs):
@@ -200,7 +200,7 @@ def test_the_terminal_names_every_address_and_the_token_once(capsys):
     assert "--host 0.0.0.0" in capsys.readouterr().out
 
 
-# --- addresses -----------------------------------------------------------------------------------
+# --- addresses ------------------------------------------------------------------------------------
 
 
 def test_nothing_is_sent_and_no_name_is_looked_up(monkeypatch):

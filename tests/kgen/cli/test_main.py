@@ -63,7 +63,9 @@ def test_run_in_a_pipe_tells_plain_lines(tiny_run):
 
 @pytest.mark.slow
 def test_two_processes_make_the_same_run(tiny_run, tmp_path):
-    """The command's run against one in this process: journal, batches and student, bit for bit."""
+    """The command's run compared with one in this process: journal, batches and student, bit for
+    bit.
+    """
     folder, _ = tiny_run
     torch.set_num_threads(open_run(folder).info["threads"])
     Runner.new(recipes.tiny(), tmp_path / "here").run()
@@ -333,7 +335,7 @@ def test_end_of_input_ends_the_child(tmp_path):
     assert child.hear()["kind"] == "started"
     child.tell({"id": 1, "do": "pause"})
     child.answer(1)
-    assert child.end() == 0  # even from a standstill
+    assert child.end() == 0  # even while paused
     assert list(open_run(tmp_path / "r").events())[-1].reason == "stopped"
 
 

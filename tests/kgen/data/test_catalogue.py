@@ -1,5 +1,5 @@
-"""Teachers and data that are not bundled: facts against independent sources, and sentences that do
-what they say.
+"""Teachers and data that are not bundled: facts against independent sources, and instructions that
+work as written.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def test_cards_say_what_the_networks_are(name):
         facts.channels,
         facts.side,
     )
-    assert card.accuracy is None  # the paper's number is no measurement of ours
+    assert card.accuracy is None  # the paper's number is not a measurement of ours
     assert name in {pair.teacher for pair in paper.PAIRS}
 
 
@@ -128,7 +128,9 @@ def test_what_is_missing_is_one_sentence_with_its_place(name, home):
 
 @torch.no_grad()
 def test_weights_that_are_there_are_the_teacher(home, rng):
-    """The sentence's instruction followed to the letter, with random weights for trained ones."""
+    """The sentence's instruction followed to the letter, with random weights in place of trained
+    ones.
+    """
     network = zoo.build("wrn-40-2", {}, 5, 3, 10, 32).eval()
     file = home / "teachers" / "cifar10-wrn-40-2.safetensors"
     file.parent.mkdir()

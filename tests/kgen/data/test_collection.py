@@ -1,5 +1,5 @@
 """Adding data sets: folders and ZIP files as people have them, what is left out, and that a failure
-leaves nothing.
+leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def added(*args, **kwargs):
 
 
 def idx(array: np.ndarray) -> bytes:
-    """As MNIST's files are: two zeros, type, number of axes, each axis in four bytes."""
+    """In the format of MNIST's files: two zeros, type, number of axes, each axis in four bytes."""
     return gzip.compress(
         bytes([0, 0, 8, array.ndim])
         + np.array(array.shape, ">i4").tobytes()
@@ -230,7 +230,7 @@ def test_the_commands(tmp_path, capsys):
 
 
 def test_an_imagenet_teacher_is_tested_on_photographs_it_never_saw(tmp_path):
-    """Imagenette's images are ImageNet's training images, but for those of ImageNet's own
+    """Imagenette's images are ImageNet's training images, except for those from ImageNet's own
     validation set.
     """
     keys = classes.wnids("imagenette")

@@ -1,4 +1,4 @@
-"""Real images: the IDX format byte by byte, folders and CIFAR as a person fetches them, and a
+"""Real images: the IDX format byte by byte, folders and CIFAR as people download them, and a
 sentence for every way in which files can be wrong.
 """
 
@@ -85,7 +85,7 @@ def test_bundled_test_set():
         real.images.shape == (10_000, 1, 28, 28)
         and np.bincount(real.labels).tolist() == [1000] * 10
     )
-    assert abs(real.images.mean() / 255 - 0.2868) < 1e-3  # the mean that everyone knows
+    assert abs(real.images.mean() / 255 - 0.2868) < 1e-3  # the well-known mean
 
 
 def test_stratified_is_fixed_and_fair():
@@ -112,7 +112,7 @@ def test_split_holds_out_the_same_images_and_loses_none():
     assert np.array_equal(held_out.images, data.split(whole)[1].images)
 
 
-# --- data that a person fetches -------------------------------------------------------------------
+# --- data that people download --------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_what_was_not_fetched_is_a_sentence_with_its_place(name, home):
 
 def test_a_folder_of_wordnet_names(home):
     """Imagenette as torchvision unpacks it: labels by class, photographs scaled to 256 on the short
-    side and cut in the middle.
+    side and center-cropped.
     """
     place = home / "data" / "imagenette" / "imagenette2" / "val"
     noise = np.random.default_rng(0)
@@ -153,7 +153,7 @@ def test_a_folder_of_wordnet_names(home):
             picture(place / wnid / f"{i}.png", flat)
     exact = noise.integers(
         0, 256, (256, 256, 3), dtype=np.uint8
-    )  # needs no scaling, so the cut is all that happens
+    )  # needs no scaling, so it is only cropped
     picture(place / "n01440764" / "0.png", exact)
     (place / "n01440764" / "notes.txt").write_text("no image")
     (place / "n99999999").mkdir()
@@ -178,8 +178,8 @@ def test_a_folder_of_wordnet_names(home):
 
 
 def test_a_folder_of_class_texts_in_grey_and_stretched(home):
-    """Megapixel MNIST by its instruction: subfolders in words, one channel, 1500 × 1500 whatever
-    the file.
+    """Megapixel MNIST, following its instructions: subfolders named in words, one channel, 1500 ×
+    1500 whatever the file's size.
     """
     place = home / "data" / "megapixel-mnist" / "test"
     for label, word in enumerate(classes.names("megapixel-mnist")):
@@ -203,7 +203,7 @@ def test_a_folder_that_lacks_a_class_or_an_image_is_a_sentence(home):
 
 
 def test_image_files_are_read_as_an_array(tmp_path, monkeypatch):
-    """Every way of asking that the engine has, against the array itself."""
+    """Every kind of indexing that the engine uses, compared with the array itself."""
     images = np.random.default_rng(1).integers(0, 256, (6, 3, 5, 7), dtype=np.uint8)
     paths = [tmp_path / f"{i}.png" for i in range(6)]
     for path, image in zip(paths, images):
@@ -239,7 +239,7 @@ def test_image_files_are_read_as_an_array(tmp_path, monkeypatch):
     ],
 )
 def test_cifar_in_torchvisions_layout(name, folder, file, key, home, monkeypatch):
-    """A small copy with checksums of its own; a copy whose checksum is another is not read."""
+    """A small copy with its own checksums; a copy with a different checksum is not read."""
     import torchvision.datasets as tv
 
     kind = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}[name]

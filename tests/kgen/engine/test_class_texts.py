@@ -1,4 +1,6 @@
-"""Other texts for classes: which rows the table has then, what is refused, what is warned of."""
+"""Other texts for classes: the rows that the table then has, what is refused, and what causes a
+warning.
+"""
 
 import pytest
 import torch

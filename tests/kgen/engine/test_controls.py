@@ -17,7 +17,7 @@ SCHEDULES = ["sequential", "concurrent"]
 
 
 class Watched:
-    """A run on a thread of its own; `count` holds the steps that were really made."""
+    """A run on its own thread; `count` has the steps actually taken."""
 
     def __init__(self, recipe, monkeypatch):
         self.count: Counter[str] = Counter()
@@ -131,7 +131,7 @@ def test_pause_step_resume_stop(watch, schedule):
     assert answer.text is None
     assert end["student"] == again["student"] + 1
     told = [e for e in w.events if e.kind == "student_step"][-1]
-    assert told.step == end["student"] - 1  # told at once, not with the next report
+    assert told.step == end["student"] - 1  # reported at once, not with the next report
     if schedule == "concurrent":
         assert end["generator"] == again["generator"]
 
@@ -182,8 +182,8 @@ def test_a_student_steps_when_all_images_are_made(watch):
 
 
 def test_the_last_evaluation_is_the_last_word(watch):
-    """A stop while the student is tested: what its thread tells comes before the evaluation on all
-    real images.
+    """A stop while the student is tested: what its thread reports comes before the evaluation on
+    all real images.
     """
     w = watch(schedule="concurrent", evaluate_every=1, student_steps=1000)
     w.until(lambda: sum(e.kind == "evaluated" for e in w.events) > 3)
@@ -206,7 +206,7 @@ def test_stop_works_from_a_standstill(watch, schedule):
 
 
 def test_stop_comes_before_a_step_that_takes_long(watch):
-    """Sequential, ten minutes of warm-up: a step of the student would only come after it."""
+    """Sequential, ten minutes of warm-up: a student step would only come after it."""
     w = watch(epochs=5000, warmup=0.9)
     w.saw("generator_step")
     w.ask("pause")

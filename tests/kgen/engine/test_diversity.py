@@ -1,5 +1,5 @@
 """The embedding in-out game (Eq. 8–11): who is pulled where, by a plain loop; class texts and class
-centres; radii.
+centers; radii.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def test_student_step_is_a_plain_step():
 
 @pytest.mark.parametrize("embedding", ["student", "teacher"])
 def test_generator_step_pushes_by_the_formula(embedding):
-    """Eq. 11 sample by sample, in both readings; its gradient reaches the images and nothing of the
+    """Eq. 11 sample by sample, in both readings; its gradient reaches the images but not the
     student.
     """
     setting, s = build(
@@ -178,8 +178,8 @@ def test_with_centres_the_noisy_layer_takes_fixed_random_rows():
 
 
 def test_switched_off_until_warm_up_is_over():
-    """No snapshot in warm-up: α_aed counts nothing; and nothing of the game exists where both
-    weights are 0.
+    """No snapshot in warm-up, so α_aed has no effect; and with both weights at 0, no part of the
+    game exists.
     """
     setting, s = build()
     made = Synthesis(setting, s, None)

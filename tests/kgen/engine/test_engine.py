@@ -28,8 +28,8 @@ SCHEDULES = ["sequential", "concurrent"]
 
 @pytest.fixture
 def made(monkeypatch):
-    """Every step that was really made, in order: ("generator" | "student", iterations done, student
-    steps done).
+    """Every step actually taken, in order: ("generator" | "student", iterations done, student steps
+    done).
     """
     log, naps = [], {"generator": 0.0, "student": 0.0}
 
@@ -159,8 +159,8 @@ def test_accuracy_is_among_the_chosen_classes(quick):
 
 @pytest.mark.parametrize("diverse", [False, True])
 def test_the_students_view_is_told_at_every_test(quick, diverse):
-    """Its embedding of the pool's images is what the network says of them, and the classes' anchors
-    are beside them where there are any.
+    """Its embedding of the pool's images is the network's own output for them, with the classes'
+    anchors if there are any.
     """
     recipe = quick.replace(**{"weights.ed": 5.0, "weights.aed": 1.0}) if diverse else quick
     d = Distillation(recipe)
@@ -202,7 +202,7 @@ def test_the_students_view_is_told_at_every_test(quick, diverse):
 
 @pytest.mark.slow
 def test_no_global_random_state_is_touched(quick):
-    """The draws come from named generators: torch's, NumPy's and Python's own are as they were."""
+    """The draws come from named generators: torch's, NumPy's and Python's own are unchanged."""
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     list(kgen.distill(quick.replace(views=2, generator_life=1)))
     list(kgen.distill(quick.replace(schedule="concurrent")))

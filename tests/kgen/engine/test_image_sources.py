@@ -1,5 +1,5 @@
 """NAYER, Fast and DeepInversion for a few steps against a slow, literal loop written from the
-papers, from the same draws.
+papers, with the same draws.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def build(**changes):
 
 
 class Literal:
-    """The terms that all three papers share, as they write them: one hook a BatchNorm layer, one
-    number a term.
+    """The terms that all three papers share, as they write them: one hook per BatchNorm layer, one
+    number per term.
     """
 
     def __init__(self, setting, labels, student, mask=False):
@@ -76,9 +76,8 @@ class Literal:
 
 def close(mine, literal):
     off = (mine - literal).abs() > 2e-3 + 1e-3 * literal.abs()
-    assert (
-        off.float().mean() < 1e-3
-    )  # a gradient of rounding size may have another sign, which is all that Adam sees at first
+    # a gradient the size of a rounding error may differ in sign, which is all Adam sees at first
+    assert off.float().mean() < 1e-3
 
 
 def test_nayer(monkeypatch):
@@ -101,7 +100,7 @@ def test_nayer(monkeypatch):
 
 
 def test_fast():
-    """Each batch starts from the learnt generator and a new code; its last gradient moves that
+    """Each batch starts from the learned generator and a new code; its last gradient moves that
     start (first-order MAML); the statistics of a finished batch stay in the feature memory. Two
     batches, so that both are used.
     """
@@ -158,8 +157,8 @@ def test_fast():
 
 
 def test_deepinversion():
-    """The pixels themselves: Adam, total variation and ℓ2 priors on the normalised image, clipped
-    to what can be shown.
+    """The pixels themselves: Adam, total variation and ℓ2 priors on the normalized image, clipped
+    to the displayable range.
     """
     setting, s = build(
         source="pixels",
@@ -207,7 +206,7 @@ def test_deepinversion():
 
 @pytest.mark.parametrize("source", ["noise", "latent", "pixels"])
 def test_a_new_iteration_begins_anew(source):
-    """New draws every time; what lives longer is the generator (noise, latent), never code or
+    """New draws every time; only the generator lives longer (noise, latent), never the code or the
     pixels.
     """
     setting, s = build(source=source)

@@ -1,4 +1,4 @@
-"""Runs without real test images, and with a person's own folder of them."""
+"""Runs without real test images, and with a user's own folder of them."""
 
 import numpy as np
 import pytest

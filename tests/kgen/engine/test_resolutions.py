@@ -1,5 +1,5 @@
-"""Several resolutions (Eq. 7): equal pixels a batch, the budget shared out, turns taken, sides
-snapped with a word.
+"""Several resolutions (Eq. 7): equal pixels per batch, a shared budget, taking turns, and sides
+rounded with a warning.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def test_a_step_is_a_plain_step(augment, views, mixed):
     assert report["loss"] == report["parts"]["kl"] == pytest.approx(total / 3, rel=1e-4)
     assert report["lr"] == learning_rate(r, 2, setting.student_total)
     learner.step()
-    assert learner.report()["loss"] != report["loss"]  # the sum began anew
+    assert learner.report()["loss"] != report["loss"]  # the sum started over
 
 
 def test_rate_ramps_up_then_falls_as_a_cosine():

@@ -1,4 +1,4 @@
-"""One iteration: where gradients go, what stays untouched, what is kept, told and journaled."""
+"""One iteration: where gradients go, what stays untouched, what is kept, reported and journaled."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_only_generator_and_noisy_layer_change(augment):
     for old, module in ((generator, s.generators[28]), (noisy, made.source.noisy_layer)):
         for name, p in module.named_parameters():
             assert p.grad is not None and torch.isfinite(p.grad).all(), name
-            # a bias right before a BatchNorm has no effect and so no gradient but rounding
+            # a bias right before a BatchNorm has no effect, so its gradient is only rounding error
             assert not torch.equal(p, old[name]) or p.grad.abs().max() < 1e-6, name
     assert all(not m.training for m in teacher.modules())
 
@@ -65,7 +65,7 @@ def test_snapshot_of_the_student_is_a_copy():
 
 @pytest.mark.parametrize("bn_scale", ["raw", "relative"])
 def test_first_step_is_a_plain_loop(bn_scale):
-    """The same step written out with autograd and torch's Adam, from the same draws: report and
+    """The same step written out with autograd and torch's Adam, with the same draws: report and
     update agree.
     """
     _, setting, s = build(bn_scale=bn_scale, augment="none")
@@ -193,7 +193,7 @@ def test_journaled_arrays(views):
     assert a["preview_steps"].tolist() == [0, 1, 2, 4] and np.array_equal(
         a["entered"], entered.numpy()
     )
-    # measured on the very bytes that are kept, each image by itself
+    # measured on exactly the bytes that are kept, each image by itself
     images = torch.from_numpy(a["images"]).float() / 255
     with torch.no_grad():
         probe = setting.teacher(images)
@@ -225,7 +225,9 @@ def test_journaled_arrays(views):
 
 
 def test_the_making_is_kept_class_by_class_as_far_as_there_is_room(monkeypatch):
-    """The first image of each class, then the second …: whoever has less room drops the last."""
+    """The first image of each class, then the second …: a journal with less room drops the last
+    ones.
+    """
     positions = torch.tensor([0, 0, 1, 0, 1, 2])
     images = torch.rand(6, 1, 4, 4)
     for room, kept in ((10**6, [0, 2, 5, 1, 4, 3]), (2 * 16 * 4, [0, 2, 5, 1]), (0, [0])):
@@ -267,7 +269,7 @@ def test_kept_step_is_the_one_whose_images_were_kept():
 
 
 def test_preview_is_the_batch_as_it_was():
-    """A preview that is looked at late still shows its own step."""
+    """A preview that is read late still shows its own step."""
     _, setting, s = build(generator_steps=3)
     made = Synthesis(setting, s, None)
     made.step()
@@ -283,7 +285,7 @@ def test_preview_is_the_batch_as_it_was():
 
 
 def test_generator_life():
-    """Re-created before iteration life·I, with fresh weights of a seed of its own, and not
+    """Re-created before iteration life·I, with fresh weights from a seed of its own, and not
     before.
     """
     _, setting, s = build(generator_life=1)

@@ -1,5 +1,5 @@
-"""A run as one file and back: byte for byte what it was, and nothing at all from a file that means
-harm.
+"""A run as one file and back: byte for byte what it was, and nothing at all from a malicious
+file.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def test_ones_own_real_images_stay_at_home(tmp_path, there):
         )
         assert before.keys() >= {"labels", "embedding"}
     assert (made / "layout.safetensors").read_bytes().count(b"of no teacher") == 1, (
-        "what was said of it stays"
+        "its description stays"
     )
     assert json.loads((made / "bundle.json").read_bytes())["left_out"] == [
         "real images",
@@ -165,11 +165,11 @@ def test_the_commands(run, there, tmp_path):
     assert answer.exit_code == 0 and open_run(answer.stdout.strip()).recipe == open_run(run).recipe
 
 
-# --- files that mean harm -------------------------------------------------------------------------
+# --- malicious files ------------------------------------------------------------------------------
 
 
 class Forgery:
-    """A bundle taken apart, to be put together again with something wrong."""
+    """A bundle taken apart, to be put back together with something wrong."""
 
     def __init__(self, file: Path):
         with zipfile.ZipFile(file) as archive:
@@ -283,9 +283,7 @@ def test_a_list_of_files_that_would_fill_the_memory_is_not_read(forged, there, m
 
 
 def test_files_over_one_another_are_unopened(forged, there):
-    """Every entry of the ZIP's list points at the same bytes: small as a file, endless when
-    opened.
-    """
+    """Every entry of the ZIP's list points at the same bytes: small as a file, huge when opened."""
     data = b"\0" * 500_000
     for i in range(10):
         forged.add(f"batches/{i:06d}.safetensors", data)
@@ -380,7 +378,7 @@ def test_a_file_cut_anywhere_or_with_a_flipped_byte_is_refused(run, there):
         hurt[at] ^= 1 << int(rng.integers(8))
         file.write_bytes(hurt)
         try:
-            made = unbundle(file, there / str(at))  # a bit that nobody reads, such as a date
+            made = unbundle(file, there / str(at))  # a bit that nothing reads, such as a date
         except BundleError:
             continue
         assert {k: v for k, v in files_of(made).items() if k != "bundle.json"}.items() <= files_of(

@@ -1,5 +1,5 @@
-"""The exported folder as one who gets it uses it: loaded by its own code, ONNX against torch, and
-all of it or nothing.
+"""The exported folder as its recipient uses it: loaded by its own code, ONNX against torch, and all
+of it or nothing.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def test_the_card_tells_the_run(exported, runs):
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_its_own_code_runs_and_is_what_the_readme_shows(exported, monkeypatch, capsys):
-    """torch's with kgen at hand, here; onnxruntime's in a process that has nothing of ours."""
+    """torch's here, with kgen available; onnxruntime's in a process with none of our code."""
     folder, card = exported
     code = {file: (folder / file).read_text("utf-8") for file in ("load_torch.py", "load_onnx.py")}
     assert all(
@@ -132,7 +132,7 @@ def test_its_own_code_runs_and_is_what_the_readme_shows(exported, monkeypatch, c
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(exported, runs, tmp_path, monkeypatch):
-    """A weight changed, bytes lost, another shape: refused, and no folder is left."""
+    """A weight changed, bytes lost, another shape: refused, and no folder is left behind."""
     import onnx
 
     from kgen.journal import onnx_model
@@ -187,7 +187,7 @@ def test_without_the_packages_onnx_is_refused_and_the_rest_is_there(
 
 def test_a_folder_that_is_not_empty_stays_as_it_is(runs, tmp_path):
     (tmp_path / "out").mkdir()
-    assert export(runs / STUDENTS[0], tmp_path / "out")[0].is_dir()  # an empty one is taken
+    assert export(runs / STUDENTS[0], tmp_path / "out")[0].is_dir()  # an empty one is accepted
     before = {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()}
     with raises(ExportError, "exists", tmp_path / "out", "--out"):
         export(runs / STUDENTS[1], tmp_path / "out")
@@ -211,7 +211,7 @@ def test_a_run_without_student(quick, tmp_path):
 
 
 def test_an_old_journal_exports_too(runs, tmp_path):
-    """Before MACs were told."""
+    """From before MACs were reported."""
     import shutil
 
     shutil.copytree(runs / STUDENTS[0], tmp_path / "old")

@@ -42,7 +42,7 @@ def new(recipe, folder, **options):
 
 
 def finish(folder):
-    """What a person does after a crash: resume; or, where no run had come to be, start it again."""
+    """What a person does after a crash: resume; or, if there was no run yet, start it again."""
     if not (folder / "recipe.json").exists():
         return go(new(grain(), folder))
     try:
@@ -69,15 +69,17 @@ def whole(tmp_path_factory):
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing of the program runs on, nothing more reaches the disk."""
+    """Stands in for SIGKILL: no part of the program keeps running, and nothing more reaches the
+    disk.
+    """
 
 
 class Disk:
-    """Counts what a run asks of the disk (writes, fsyncs, renames, removals) and ends the run at
+    """Counts what a run does to the disk (writes, fsyncs, renames, removals) and ends the run at
     the k-th, or fails it.
 
-    A kill during a write leaves half of its bytes, as a torn page would. After a kill every further
-    call dies too.
+    A kill during a write leaves half of its bytes, as a torn page would. After a kill, every
+    further call dies too.
     """
 
     def __init__(self, patch, at=None, fail=None, torn=True):
@@ -281,7 +283,7 @@ def test_tail_begins_anew_when_the_run_does(tmp_path, whole):
     run, kept = open_run(copy), read_checkpoint(whole)
     tail = run.tail()
     assert tail.read()[0] and tail.read() == (False, [])
-    # told from `attempt` alone, even where the file is longer than before by the time that someone
+    # detected from `attempt` alone, even if the file is longer than before by the time a reader
     # looks
     with Closing(Journal.reopen(copy, kept.offset, kept.iterations)) as again:
         for _ in range(50):
@@ -345,14 +347,12 @@ def test_torn_last_line_is_left_out_and_damage_has_an_offset(tmp_path, whole):
     read = []
     with raises(JournalError, "damaged", f" {offset}:", offset=offset):
         read.extend(open_run(copy).events())
-    assert read == list(
-        itertools.islice(open_run(whole).events(), 3)
-    )  # what lies before the damage
+    assert read == list(itertools.islice(open_run(whole).events(), 3))  # what precedes the damage
 
 
 def test_a_resume_gets_over_damage_behind_the_checkpoint_alone(tmp_path, quick, whole):
-    """Stopped inside the second iteration: the checkpoint lies behind the first, some events behind
-    the checkpoint.
+    """Stopped inside the second iteration: the checkpoint comes after the first, and some events
+    after the checkpoint.
     """
     folder = tmp_path / "r"
     runner = new(
@@ -562,7 +562,7 @@ def test_events_cut_at_every_byte_after_the_checkpoint(cut_short, whole, tmp_pat
     """Whatever a power cut leaves of the last lines: readers see whole events, and the resume
     starts from the same bytes.
 
-    Equal folders give equal runs, so of the many equal ones three are run to the end.
+    Equal folders give equal runs, so only three of the many equal ones are run to the end.
     """
     folder, kept = cut_short
     data = (folder / "events.jsonl").read_bytes()
@@ -633,8 +633,8 @@ def test_io_error_at_any_call_of_the_disk(quick, tmp_path, whole):
 
 @pytest.mark.slow
 def test_full_disk_is_waited_for(quick, tmp_path, whole, monkeypatch):
-    """The run says so once, stands still, and goes on when there is room: nothing is lost, nothing
-    is doubled.
+    """The run says so once, waits, and continues when there is room: nothing is lost, nothing is
+    duplicated.
     """
     calls = disk_calls(quick, tmp_path / "count")
     monkeypatch.setattr("kgen.journal.runner.time.sleep", lambda seconds: None)

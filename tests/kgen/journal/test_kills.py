@@ -1,4 +1,4 @@
-"""Twenty-four SIGKILLs at random moments; every run that was killed ends as the one that was
+"""Twenty-four SIGKILLs at random moments; every run that was killed ends like the one that was
 not.
 """
 

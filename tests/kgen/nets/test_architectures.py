@@ -1,5 +1,5 @@
-"""Networks of the paper: sizes as published, maps as documented, and a head that is the rest of the
-forward.
+"""The paper's networks: sizes as published, maps as documented, and a head that completes the
+forward pass.
 """
 
 from __future__ import annotations
@@ -52,12 +52,11 @@ LIGHT = [
     for name in MAPS
     if name not in ("resnet34", "resnet50", "vgg11_bn", "deit_base_patch16_224", "resnet34-cifar")
 ]
-"""The others differ from one of these in their numbers alone; their weights take seconds to draw.
-"""
+"""The others differ from one of these only in their numbers; their weights take seconds to draw."""
 
 
 def sketch(build, *args) -> nn.Module:
-    """A network without weights: shapes alone, at no cost."""
+    """A network without weights: only shapes, at no cost."""
     with torch.device("meta"):
         return build(*args).eval()
 
@@ -141,7 +140,7 @@ def test_a_wide_block_whose_last_convolution_is_zero_is_its_shortcut(
     in_channels, out_channels, stride, rng
 ):
     """Identity where the shape stays; else a 1×1 convolution of relu(bn(x)), here by a loop over
-    the pixels that it takes.
+    the pixels that it uses.
     """
     block = WideBlock(in_channels, out_channels, stride).eval()
     block.bn1.running_mean.copy_(torch.arange(in_channels) / 10)

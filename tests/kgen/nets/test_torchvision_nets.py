@@ -30,7 +30,7 @@ ONE_EACH = (
 def test_tensors_and_logits_are_torchvisions_own(name, rng):
     theirs = models.get_model(name, weights=None, num_classes=6).eval()
     ours = zoo.build(f"torchvision:{name}", {}, 0, 3, 6, 64).eval()
-    ours.load_state_dict(theirs.state_dict())  # strict: the very same names
+    ours.load_state_dict(theirs.state_dict())  # strict: exactly the same names
     x = torch.randn(2, 3, 64, 64, generator=rng)
     features = ours.forward_features(x)
     torch.testing.assert_close(ours(x), theirs(x))

@@ -1,5 +1,5 @@
-"""The windowed ViT against timm's own forward, its attention against all of it, its windows against
-their formula.
+"""The windowed ViT against timm's own forward pass, its attention against the whole matrix, its
+windows against their formula.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def test_a_window_is_a_smaller_network_with_these_positions(kind, network, corne
 
 @pytest.mark.parametrize("size", [(20, 20), (8, 16)])
 def test_attention_is_the_first_row_of_all_of_it(network, size, rng):
-    """Oracle: the last block's whole attention matrix, caught where timm's unfused attention drops
-    from it.
+    """Oracle: the last block's whole attention matrix, captured at the dropout of timm's unfused
+    attention.
     """
     x = torch.randn(2, 2, *size, generator=rng, dtype=torch.float64, requires_grad=True)
     windowed, caught = vit.windowed(network), []
@@ -165,12 +165,12 @@ def test_patch_tokens_as_a_map_keep_their_places(rng):
             assert torch.equal(grid[:, :, y, x], tokens[:, 1 + 3 * y + x])
 
 
-# --- windows at random ---------------------------------------------------------------------------
+# --- windows at random ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("side", "decay"), [(12, 0.1), (8, 2.0), (4, 0.0)])
 def test_corners_come_as_often_as_the_formula_says(side, decay, rng):
-    """P(p) ∝ 1/(1 + λ‖p − centre‖²) over 7 × 7 centres; where the window sticks out it is moved in
+    """P(p) ∝ 1/(1 + λ‖p − center‖²) over 7 × 7 centers; a window that sticks out is moved inside
     (A.1).
     """
     network, n, draws = vit.small_vit(dim=8, depth=1, heads=2), side // 4, 3000
@@ -209,7 +209,7 @@ def test_no_corner_where_there_is_no_choice(rng):
     assert torch.equal(rng.get_state(), state)
 
 
-# --- bad input -----------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 def test_images_that_do_not_fit_are_named(rng):
@@ -248,7 +248,7 @@ def test_only_transformers_with_a_class_token_are_windowed():
             vit.WindowedViT(network)
 
 
-# --- as students ---------------------------------------------------------------------------------
+# --- as students ----------------------------------------------------------------------------------
 
 
 @torch.no_grad()

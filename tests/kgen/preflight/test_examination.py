@@ -1,5 +1,5 @@
-"""Every row of a preflight against what is true of the file, and a kept teacher against the network
-by hand.
+"""Every row of a preflight against the facts about the file, and a saved teacher against the
+network called by hand.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def file(network, tmp_path):
 
 @pytest.fixture
 def free(monkeypatch):
-    """Without real steps, for what does not look at them."""
+    """Without real steps, for tests that do not need them."""
     monkeypatch.setattr(probes, "cost", lambda teacher, side: probes.Cost(0.001, None))
 
 
@@ -122,8 +122,8 @@ def test_a_kept_teacher_answers_as_the_network_by_hand(file, network, rng, free)
 
 
 def test_safetensors_and_timms_resnet_with_the_usual_values(tmp_path, free):
-    """Channels and outputs follow from the file; what nobody said is taken from timm, and said
-    so.
+    """Channels and outputs follow from the file; what is not given is taken from timm, and reported
+    as such.
     """
     network = seeded(architectures.build, 0, "resnet18", 1, 3)
     save_file(network.state_dict(), tmp_path / "w.safetensors")
@@ -140,7 +140,7 @@ def test_safetensors_and_timms_resnet_with_the_usual_values(tmp_path, free):
     assert found["BatchNorm"].finding.startswith("20 layers, all ")
     assert (
         "unnormalized pixels" in found["normalization"].finding
-    )  # timm's three numbers are of no use for one channel
+    )  # timm's three numbers are useless for one channel
     assert re.search(r"\b224 × 224 .*timm.*\b1 channel\b", found["input"].finding)
     assert (
         "64 → 2 × 2, 96 → 3 × 3" in found["spatial map"].finding
@@ -257,7 +257,7 @@ def test_names_of_classes(file, free, names, name, status, words):
         and words in row.finding
         and row.advice
     )
-    assert "cost" in rows(report)  # the rest is told all the same
+    assert "cost" in rows(report)  # the rest is reported all the same
     if names and "hors" in names:
         assert "embedding=center" in row.advice and "'hors' → 'horse'" in row.advice
 
@@ -385,7 +385,7 @@ def test_real_steps_are_real(teacher):
     assert limits.free_memory() is None or limits.free_memory() > 2**26
 
 
-# --- keeping it -----------------------------------------------------------------------------------
+# --- saving it ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

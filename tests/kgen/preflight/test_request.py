@@ -1,4 +1,4 @@
-"""Orders, names of classes, and the child that is asked: it may die, whoever asks may not."""
+"""Requests, class names, and the child that runs the check: it may die, but its caller may not."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def test_names_that_cannot_be_read(name, content, code, facts, tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
-    """The whole way through the process: rows as they come, the report, and the file, which is a
-    teacher at once.
+    """The whole path through the process: rows as they come, the report, and the file, which is a
+    teacher right away.
     """
     network = zoo.build_student("small-cnn-20k", 1, 3, 0)
     torch.save({"model": network.state_dict()}, tmp_path / "mine.pt")

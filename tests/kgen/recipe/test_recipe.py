@@ -221,7 +221,7 @@ def test_parse_setting_says_what_it_wants(text):
         parse_setting(text)
 
 
-# --- numbers that follow --------------------------------------------------------------------------
+# --- derived numbers ------------------------------------------------------------------------------
 
 
 def test_planned_steps_by_counting():
@@ -352,7 +352,7 @@ def test_field_names_are_all_and_settable():
 
 
 def test_numbers_have_limits():
-    """A form needs them, and so does a hostile caller."""
+    """The form needs them, and they guard against hostile callers."""
     for part in PARTS:
         for name, info in part.model_fields.items():
             if info.annotation in (int, float) or float in get_args(info.annotation):
@@ -370,14 +370,14 @@ def path_of(part, name):
     )
 
 
-# --- names of earlier versions -------------------------------------------------------------------
+# --- names from earlier versions ------------------------------------------------------------------
 
 
 def test_a_recorded_run_with_old_names_opens(tmp_path):
     run = open_run(unbundle(ASSETS / "recordings" / "fashion-live.kgen", tmp_path))
     text = (run.path / "recipe.json").read_text()
     old = json.loads(text)
-    assert "optimisers" in old and "optimizers" not in old, "the recording is of the old format"
+    assert "optimisers" in old and "optimizers" not in old, "the recording is in the old format"
     new = json.loads(text.replace("optimiser", "optimizer"))
     assert run.recipe == parse(new)
     assert run.recipe.optimizers.student.lr == old["optimisers"]["student"]["lr"]

@@ -1,8 +1,8 @@
-"""Every named recipe makes an epoch of warm-up and one of learning, with few and small images.
+"""Every named recipe runs an epoch of warm-up and one of learning, with a few small images.
 
 Those for teachers that are not bundled run on stand-ins: random networks of the right kind,
-channels and classes, and random "real" images. Their ids say so. What is checked is that a recipe's
-parts fit together and that what it switches on takes part; nothing is said about accuracy.
+channels and classes, and random "real" images. Their ids say so. These tests check that a recipe's
+parts fit together and that what it switches on is used; they say nothing about accuracy.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def build_student(name: str, channels: int, classes: int, seed: int, *more, **op
 
 @functools.cache
 def real_images(name: str, side: int = 0) -> data.RealImages:
-    """One random image a class at the side of a stand-in, or of a bundled teacher."""
+    """One random image per class at the side of a stand-in, or of a bundled teacher."""
     if name not in catalogue.DATA:
         return few_images(name)
     names = kgen.zoo.classes(
@@ -101,8 +101,8 @@ def stand_ins(monkeypatch):
 
 
 def shrunk(name: str) -> kgen.Recipe:
-    """Two epochs of one iteration a resolution, the first of them warm-up; all that says how and
-    not how much stays.
+    """Two epochs of one iteration per resolution, the first of them warm-up; fields that say how,
+    not how much, stay.
     """
     recipe = recipes.get(name)
     small = {
@@ -182,8 +182,8 @@ def test_recipe_runs(name):
 
 @pytest.mark.slow
 def test_the_papers_own_networks_with_weights_where_a_person_puts_them(tmp_path, monkeypatch):
-    """No stand-ins but for what the weights are: WRN-40-2 teaches WRN-16-1, and the exported
-    student comes back.
+    """No stand-ins except for the weights: WRN-40-2 teaches WRN-16-1, and the exported student
+    comes back.
     """
     monkeypatch.setattr(zoo, "load_teacher", _load_teacher)
     monkeypatch.setattr(state, "build_student", _build_student)
@@ -206,7 +206,7 @@ def test_the_papers_own_networks_with_weights_where_a_person_puts_them(tmp_path,
 
 
 def test_as_many_stand_ins_as_recipes_of_the_paper():
-    """So that an id without the word really ran on what is bundled."""
+    """So that an id without the word really ran on a bundled teacher."""
     bundled = [n for n in recipes.NAMES if recipes.get(n).teacher in zoo.TEACHERS]
     assert (
         len(bundled) == 18

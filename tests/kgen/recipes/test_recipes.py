@@ -1,5 +1,5 @@
-"""The named recipes: every one reads back, neighbours on the ladder differ in one switch, Table 8
-as the paper prints it.
+"""The named recipes: every one can be read back, neighbors on the ladder differ in one switch,
+Table 8 as the paper prints it.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def test_rungs_of_the_ladder_are_one_switch_apart():
 
 @pytest.mark.parametrize("name", LADDER)
 def test_rungs_make_as_many_pixels_as_each_other_and_more_than_the_pool_holds(name):
-    """By counting: batches are whole images, so pixels may differ by half an image a batch."""
+    """By counting: batches are whole images, so pixels may differ by half an image per batch."""
     recipe = recipes.get(name)
     sides = recipe.sides()
     made = sum(side**2 * batch for side, batch in zip(sides, recipe.batch_sizes(sides)))

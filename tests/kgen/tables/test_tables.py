@@ -1,4 +1,4 @@
-"""The paper's tables: which runs they ask for, that each is made once and kept, and what the
+"""The paper's tables: which runs they need, that each is executed once and kept, and what the
 numbers come to.
 """
 
@@ -48,7 +48,7 @@ def small_table(name="small", *values) -> tables.Table:
 
 
 def made(table, results, seeds=1, jobs=0):
-    """Make what is missing; (labels made, exit code)."""
+    """Execute what is missing; (labels executed, exit code)."""
     tasks = missing([table], range(seeds), results.read())
     return [f"{t.label}, {t.seed}" for t in tasks], watch_tables(
         tasks, jobs, results, Pace(table.rows)
@@ -71,7 +71,7 @@ def result(**changes) -> Result:
     return Result(**fields | changes)
 
 
-# --- making runs ---------------------------------------------------------------------------------
+# --- executing runs -------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_a_worker_that_dies_is_told_and_the_next_makes_the_same_student():
     )
 
 
-# --- which runs ----------------------------------------------------------------------------------
+# --- which runs -----------------------------------------------------------------------------------
 
 
 def test_rows_with_the_same_recipe_share_their_runs():
@@ -270,8 +270,8 @@ DEFAULTS = {
 
 
 def test_defaults_that_keys_leave_out_are_these():
-    """A default that changes gives other students under the same key: raise tables.PROTOCOL with
-    it, then write it here.
+    """A changed default gives different students under the same key: increase tables.PROTOCOL, then
+    record it here.
     """
 
     def value(path, found):
@@ -285,8 +285,8 @@ def test_defaults_that_keys_leave_out_are_these():
 
 
 def test_the_tables_of_the_paper():
-    """Each row of a sensitivity table differs from K-Gen-S in its own field alone; rows that are
-    the same recipe share a key.
+    """Each row of a sensitivity table differs from K-Gen-S only in its own field; rows that are the
+    same recipe share a key.
     """
     every = {t.name: {r.label: r for r in t.rows} for t in tables.find("fashion")}
     assert list(every)[:3] == ["ladder-1", "ladder-0.5", "ladder-5"] and len(every) == 12
@@ -332,8 +332,8 @@ def test_the_tables_of_the_paper():
 
 
 def test_every_resolution_makes_as_many_pixels():
-    """100 images of 28 × 28 an epoch, or as many pixels in smaller ones, or half in each of two
-    sizes; within 3 %, images are whole.
+    """100 images at 28 × 28 per epoch, or as many pixels in smaller ones, or half in each of two
+    sizes; within 3%, because images are whole.
     """
     for r in (*tables.get("resolutions").rows, *tables.get("mixed").rows):
         sides = r.recipe.sides()
@@ -343,8 +343,8 @@ def test_every_resolution_makes_as_many_pixels():
 
 
 def test_the_tables_on_photographs():
-    """Every row has as many pixels and student steps as the others; a switch changes its own fields
-    alone.
+    """Every row has as many pixels and student steps as the others; a switch changes only its own
+    fields.
     """
     every = {t.name: t.rows for t in tables.find("photographs")}
     assert {*every, *(t.name for t in tables.find("fashion"))} == set(tables.NAMES)
@@ -391,7 +391,7 @@ def _flat(recipe):
     return {name: value(name) for name in field_names()}
 
 
-# --- keeping and summing up ----------------------------------------------------------------------
+# --- keeping and summing up -----------------------------------------------------------------------
 
 
 def test_a_torn_last_line_is_no_result_and_is_cut_by_the_next(tmp_path):
@@ -469,15 +469,13 @@ def test_means_and_sample_deviations(tmp_path):
     assert (none.n, none.accuracy, none.deviation) == (0, None, None) and none.cells()[
         1
     ] == "not yet measured"
-    assert (
-        report.lines(table, range(1), results)[0].deviation is None
-    )  # of one run there is no spread
+    assert report.lines(table, range(1), results)[0].deviation is None  # one run has no spread
     assert "--set weights.kr=0.0" in full.command and full.command.startswith("python -m kgen run")
     assert statistics.stdev(values) == pytest.approx(full.deviation)
 
 
 def test_exchange_rates_and_second_opinions_of_rows(monkeypatch):
-    """A table with a yardstick tells how many real photos teach as much as each row; columns that
+    """A table with a yardstick shows how many real photos teach as much as each row; columns that
     no row fills are left out.
     """
     table = small_table()
@@ -513,7 +511,7 @@ def test_the_page_keeps_every_word_around_a_table(tmp_path):
     page.write_text(f"Before\n\n{first}\nold\n{last}\n\nAfter: ± 3\n", encoding="utf-8")
     table = small_table()
     found = {(table.rows[1].key, 0): result(key=table.rows[1].key)}
-    for _ in range(2):  # writing twice is writing once
+    for _ in range(2):  # writing twice changes nothing
         report.write_page(
             {"small": report.markdown(table, report.lines(table, range(3), found))}, page
         )
@@ -547,7 +545,7 @@ def test_the_results_page_has_a_place_for_every_table():
 
 
 def test_pace_learns_from_runs_of_the_same_work():
-    """A row that ran takes its own mean; a row of twice the work that never ran takes twice as
+    """A row that ran takes its own mean; a row with twice the work that never ran takes twice as
     long.
     """
     one, twice = grain(), grain(epochs=6, warmup=0.34)
@@ -575,7 +573,7 @@ def test_the_work_of_a_recipe_counted_step_by_step():
     assert estimated_work(recipe) == pytest.approx(made + 0.1 * learnt)
 
 
-# --- the command ---------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 def shell(*words):

@@ -47,7 +47,7 @@ def run(real, tmp_path):
     return open_run(tmp_path / "run")
 
 
-# --- where a curve reaches an accuracy -----------------------------------------------------------
+# --- where a curve reaches an accuracy ------------------------------------------------------------
 
 
 def test_between_two_points_the_logarithm_decides():
@@ -80,7 +80,7 @@ def test_a_better_student_is_never_worth_fewer_photos(reached, a, b):
     assert low.photos <= high.photos and 10 <= low.photos <= curve[-1][0]
 
 
-# --- what the students learn from ----------------------------------------------------------------
+# --- what the students learn from -----------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -96,7 +96,7 @@ def test_a_better_student_is_never_worth_fewer_photos(reached, a, b):
     ],
 )
 def test_the_pool_is_what_the_run_had(real, tmp_path, changes):
-    """Made again from the batches, image by image; also where a part was kept out of it to test the
+    """Rebuilt from the batches, image by image; also if a part was held out to test the
     student on.
     """
     runner = Runner.new(mini(ratio=0.0004, **changes), tmp_path / "run")
@@ -124,7 +124,7 @@ def test_photos_are_balanced_and_nested(real):
 
 
 def test_a_photo_is_scaled_without_aliasing():
-    """A checkerboard of single pixels becomes grey at half of its size."""
+    """A checkerboard of single pixels becomes gray at half its size."""
     board = (np.indices((28, 28)).sum(0) % 2 * 255).astype(np.uint8)[None, None]
     half = downscale(board, 14)
     assert (
@@ -147,7 +147,7 @@ def test_shares_are_whole_and_in_proportion(counts, n):
     )
 
 
-# --- measuring -----------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
 
 
 def test_students_differ_only_in_their_images(real):
@@ -198,7 +198,7 @@ def test_weighing_keeps_each_point_and_goes_on(run, monkeypatch):
     *_, found = measure(run)
     assert trained == [60, 60, 30, 15] and found == read(
         run
-    )  # seven photos would be fewer than classes
+    )  # seven photos would be fewer than the classes
     assert (
         found.pool == "attempt 1, 6 iterations"
         and found.rate.bound == "fewer"
@@ -240,7 +240,7 @@ def test_a_changed_measure_begins_anew(run):
     assert read(run) is None and next(measure(run)).points == []
 
 
-# --- what cannot be weighed ----------------------------------------------------------------------
+# --- what cannot be measured ----------------------------------------------------------------------
 
 
 def test_refusals_say_what_is_missing(real, tmp_path, monkeypatch):

@@ -1,5 +1,5 @@
-"""Reading a stranger's weights: what torch wrote comes back; everything else is one sentence, no
-code run, in time.
+"""Reading a stranger's weights: what torch wrote comes back; everything else gives one sentence, in
+time and without running code.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def test_an_old_torch_is_not_trusted(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_any_damage_is_one_sentence(tmp_path, suffix):
-    """Bytes changed, cut out and doubled: the tensors come back or are refused, and nothing else
+    """Bytes changed, cut out and duplicated: the tensors come back or are refused, and nothing else
     happens.
     """
     whole, path, rng = tmp_path / f"whole{suffix}", tmp_path / f"w{suffix}", random.Random(1)

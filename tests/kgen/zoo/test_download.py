@@ -1,5 +1,5 @@
-"""The downloader against a server on this machine that cuts, forgets ranges, changes its file and
-lies.
+"""The downloader against a server on this machine that breaks connections, ignores ranges, changes
+its file and lies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def part(tmp_path):
 
 
 def get(url, part) -> tuple[list[Progress], str]:
-    """All reports, and what the checksum said."""
+    """All reports, and the result of the checksum."""
     stream, seen = download.download(url, part, AGAIN), []
     while True:
         try:

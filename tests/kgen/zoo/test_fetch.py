@@ -1,5 +1,5 @@
-"""From a name to a teacher that a recipe takes: facts against timm and torchvision, and the whole
-way over this machine's own server.
+"""From a name to a teacher that a recipe accepts: facts against timm and torchvision, and the whole
+way through a server on this machine.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def trained():
-    """Stands for published weights: a network with weights that another seed than the loader's
-    drew.
+    """Stands in for published weights: a network with weights from a different seed than the
+    loader's.
     """
     return zoo.build("mobilenetv3_small_050.lamb_in1k", {}, 9, 3, 1000, 224).eval()
 

@@ -1,4 +1,4 @@
-"""Teachers of CIFAR by C.1: the plan typed from the paper, torch's own optimiser and schedule, and
+"""CIFAR teachers as in C.1: the plan typed from the paper, torch's own optimizer and schedule, and
 the command on a few images.
 """
 

@@ -1,4 +1,4 @@
-"""Over the zoo: each family's map against Eq. 5 written as loops, and its BatchNorm statistics
+"""Across the zoo: each family's map against Eq. 5 written as loops, and its BatchNorm statistics
 against slow sums.
 """
 
@@ -42,7 +42,7 @@ WITHOUT = ("convnext_atto",)
 
 
 def teacher_of(name: str, side: int = SIDE) -> Teacher:
-    """A network of the zoo with random weights and statistics of noise, so that its maps are
+    """A network from the zoo with random weights and statistics of noise, so that its maps are
     neither zero nor huge.
     """
     network = zoo.build(name, {}, 3, 3, CLASSES, side)
