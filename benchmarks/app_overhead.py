@@ -30,8 +30,8 @@ import sys, time, httpx
 with httpx.Client() as client:
     etag = ""
     while True:
-        answer = client.get(sys.argv[1] + "kg/live", headers={"If-None-Match": etag})
-        etag = answer.headers.get("etag", etag)
+        response = client.get(sys.argv[1] + "kg/live", headers={"If-None-Match": etag})
+        etag = response.headers.get("etag", etag)
         time.sleep(0.4)
 """
 BROWSER = (

@@ -68,7 +68,7 @@ class Line:
         known = (f"If-None-Match: {etag}\r\n" if etag else "") + (
             "Prefer: wait=1\r\n" if held else ""
         )
-        said = (
+        request = (
             f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAccept-Encoding:"
             f" gzip\r\n{self.headers}{known}\r\n".encode()
         )
@@ -78,7 +78,7 @@ class Line:
                     self.reader, self.writer = await asyncio.open_connection(
                         "127.0.0.1", self.port, limit=1 << 22
                     )
-                self.writer.write(said)
+                self.writer.write(request)
                 head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 found = {
                     name.lower(): value
@@ -233,10 +233,10 @@ class Presenter:
         (await self.client.post("/gradio_api/queue/join", json=order)).raise_for_status()
         async with self.client.stream(
             "GET", f"/gradio_api/queue/data?session_hash={session}"
-        ) as answer:
-            async for said in answer.aiter_lines():
-                if '"process_completed"' in said:
-                    assert '"success":true' in said.replace(" ", ""), said
+        ) as response:
+            async for line in response.aiter_lines():
+                if '"process_completed"' in line:
+                    assert '"success":true' in line.replace(" ", ""), line
                     return time.perf_counter() - began
         raise AssertionError("the event did not complete")
 
@@ -244,9 +244,9 @@ class Presenter:
         return (await self.client.get("/kg/live")).json()
 
     async def start(self, recipe: str) -> None:
-        said = form.write(recipes.get(recipe))
-        said["classes"] = {"teacher": recipes.get(recipe).teacher, "chosen": said["classes"]}
-        await self.press("kg-start", [said[name] for name in form.FIELDS])
+        values = form.write(recipes.get(recipe))
+        values["classes"] = {"teacher": recipes.get(recipe).teacher, "chosen": values["classes"]}
+        await self.press("kg-start", [values[name] for name in form.FIELDS])
         await self.phase("running")
 
     async def phase(self, *wanted: str, seconds: float = 240, period: float = 0.2) -> dict:
@@ -267,11 +267,11 @@ class Presenter:
         pressed = asyncio.create_task(self.press("kg-stop"))
         await asyncio.sleep(0.12)
         while True:
-            answer = await self.client.get(
+            response = await self.client.get(
                 "/kg/live", headers={"If-None-Match": etag, "Prefer": "wait=1"} if etag else {}
             )
-            etag = answer.headers["etag"]
-            if answer.status_code == 200 and answer.json()["phase"] in (
+            etag = response.headers["etag"]
+            if response.status_code == 200 and response.json()["phase"] in (
                 "stopping",
                 "stopped",
                 "finished",
@@ -450,7 +450,7 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
         await asyncio.sleep(2)
         watcher.cancel()
         spent = resource.getrusage(resource.RUSAGE_SELF)
-        told = int((await presenter.client.get("/kg/live")).headers["x-kgen-viewers"])
+        counted = int((await presenter.client.get("/kg/live")).headers["x-kgen-viewers"])
         await presenter.press("kg-stop")
     await presenter.client.aclose()
     warm = [p for p in memory if p[0] > 0.5] or memory
@@ -461,7 +461,7 @@ async def measure(server: Server, args: argparse.Namespace) -> dict[str, float]:
     }
     return {
         "viewers": args.viewers,
-        "counted by the app": told,
+        "counted by the app": counted,
         "failed requests": len(seen.failed),
         "crowd active, s": on,
         "page load p50, s": percentile(seen.opening, 50),

@@ -116,8 +116,8 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--show", action="store_true")
-    said = parser.parse_args()
-    said.runs.mkdir(parents=True, exist_ok=True)
-    if not said.show:
-        make(recipes(), range(said.seeds), said.runs)
-    write(recipes(), there(said.runs))
+    args = parser.parse_args()
+    args.runs.mkdir(parents=True, exist_ok=True)
+    if not args.show:
+        make(recipes(), range(args.seeds), args.runs)
+    write(recipes(), there(args.runs))

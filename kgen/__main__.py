@@ -119,7 +119,7 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a field: --set weights.kr=0"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed for all random draws.")] = None,
     schedule: Annotated[str | None, typer.Option(help="sequential or concurrent.")] = None,
     checkpoint_every: CheckpointOption = 5.0,
     control: Annotated[

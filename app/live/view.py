@@ -66,7 +66,7 @@ def phase_of(state: State, situation: Situation) -> str:
 
 
 def time_left(state: State) -> float | None:
-    """Seconds, from the rates measured so far; None if a rate is not known yet."""
+    """Seconds, from the rates measured so far; None if a rate is still unknown."""
     if state.started is None or state.generator_cost is None:
         return None
     generator = (state.started.generator_steps - state.generator_step) * state.generator_cost

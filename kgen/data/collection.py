@@ -129,7 +129,7 @@ def card(name: str) -> Card:
     """The card of a data set; DataError if it is unknown."""
     if name not in CARDS:
         raise DataError(
-            f"Data set {name!r} is not known. {did_you_mean(name, list(CARDS))}",
+            f"Unknown data set {name!r}. {did_you_mean(name, list(CARDS))}",
             code="unknown-data",
             name=name,
             meant=closest(name, list(CARDS)),

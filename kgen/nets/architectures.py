@@ -172,7 +172,7 @@ def _from_libraries(name: str, channels: int, classes: int) -> Network:
         except KeyError:
             raise ArchitectureError(_no_torchvision(name)) from None
     if not known(name):
-        raise ArchitectureError(unknown("Architecture", name, NAMES))
+        raise ArchitectureError(unknown("architecture", name, NAMES))
     try:
         return _timm(name.removeprefix("timm:"), channels, classes)
     except (
@@ -197,7 +197,7 @@ def _no_torchvision(name: str) -> str:
             " are supported; use timm's, for example 'deit_tiny_patch16_224'."
         )
     matches = difflib.get_close_matches(base_name, names(), 1, 0.4) or ["resnet18"]
-    return f"Architecture {name!r} is not known. Did you mean {PREFIX + matches[0]!r}?"
+    return f"Unknown architecture {name!r}. Did you mean {PREFIX + matches[0]!r}?"
 
 
 def unknown(kind: str, name: str, short_list: tuple[str, ...]) -> str:
@@ -221,4 +221,4 @@ def unknown(kind: str, name: str, short_list: tuple[str, ...]) -> str:
             f" `python -m kgen zoo`, any timm classification network, and {PREFIX}NAME."
         )
     )
-    return f"{kind} {name!r} is not known. {hint}"
+    return f"Unknown {kind} {name!r}. {hint}"

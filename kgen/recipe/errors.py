@@ -53,7 +53,7 @@ def unknown(path: str, valid: list[str]) -> tuple[str, dict[str, Any]]:
         if path in ALIASES
         else difflib.get_close_matches(path, known, 1, 0.6) or same_name
     )
-    return f"Recipe field {path!r} is not known." + (
+    return f"Unknown recipe field {path!r}." + (
         f" Did you mean {matches[0]!r}?" if matches else f" Known: {', '.join(valid)}."
     ), {"code": "unknown-field", "field": path, "meant": matches[0] if matches else None}
 

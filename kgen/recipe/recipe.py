@@ -229,7 +229,7 @@ class Recipe(Section):
     "none" disables it.
     """
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seed of every random draw."""
+    """Seed for all random draws."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute; auto picks CUDA, then MPS, then the CPU, and reports its choice."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"

@@ -263,7 +263,7 @@ def get(name: str) -> Recipe:
             " kgen recipes`."
         )
         raise RecipeError(
-            f"Recipe {name!r} is not known. " + (f"Did you mean {near[0]!r}?" if near else known),
+            f"Unknown recipe {name!r}. " + (f"Did you mean {near[0]!r}?" if near else known),
             code="unknown-recipe",
             name=name,
             meant=near[0] if near else None,

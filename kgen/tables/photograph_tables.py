@@ -141,7 +141,7 @@ def switches(ratio: float) -> Iterator[LabeledRecipe]:
     on.
     """
     single = base(ratio)
-    yield "as it is", single, None
+    yield "unchanged", single, None
     yield "no key region", single.replace(**NO_KEY_REGION), None
     yield "key region × 10", single.replace(**{"weights.kr": 1.0}), None
     yield "no cross-entropy", single.replace(**{"weights.ce": 0.0}), None

@@ -306,7 +306,7 @@ def get(name: str) -> Table:
     if name not in _TABLES:
         near = difflib.get_close_matches(name, NAMES, 1, 0.4)
         raise TableError(
-            f"Table {name!r} is not known. "
+            f"Unknown table {name!r}. "
             + (
                 f"Did you mean {near[0]!r}?"
                 if near

@@ -123,7 +123,7 @@ def locate(name_or_path: str | Path) -> Path:
         )
     known = [*TEACHERS, *user_teachers(), *catalogue.TEACHERS, *published.TEACHERS]
     raise ZooError(
-        f"Teacher {str(name_or_path)!r} is not known and is not a .safetensors file."
+        f"{str(name_or_path)!r} is neither a known teacher nor a .safetensors file."
         f" {did_you_mean(str(name_or_path), known)}",
         code="unknown-teacher",
         name=str(name_or_path),
@@ -282,7 +282,7 @@ def build(
     """
     if architecture not in SHAPES and not architectures.known(architecture):
         raise ZooError(
-            architectures.unknown("Architecture", architecture, (*SHAPES, *architectures.NAMES)),
+            architectures.unknown("architecture", architecture, (*SHAPES, *architectures.NAMES)),
             code="unknown-architecture",
             name=architecture,
         )
@@ -323,7 +323,7 @@ def build_student(name: str, channels: int, classes: int, seed: int, side: int =
     """
     if name not in STUDENTS and not architectures.known(name):
         raise ZooError(
-            architectures.unknown("Student", name, (*STUDENTS, *architectures.NAMES)),
+            architectures.unknown("student", name, (*STUDENTS, *architectures.NAMES)),
             code="unknown-student",
             name=name,
         )

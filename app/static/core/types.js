@@ -467,7 +467,7 @@
  */
 
 /**
- * Test results of a class, or why they are not known.
+ * Test results of a class, or why they are unknown.
  * @typedef {object} ClassTests
  * @property {string} [error]
  * @property {[number, number | null, number | null][]} [rows] Images, student, teacher.

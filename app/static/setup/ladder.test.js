@@ -134,7 +134,7 @@ test('hand-computed flips', () => {
     assert.deepEqual(kgLadder.flip(C, rungs, sides, 0, 0, 0)[1], become);
 });
 
-test('a weight that was zero becomes the paper’s when its switch goes on', () => {
+test('a weight that was zero becomes the paper’s when its switch is turned on', () => {
   const [, , ...weights] = kgLadder.flip(C, ['smaller images', 'key region'], [20], 0, 0, 0);
   assert.deepEqual(weights, [0.1, 0, 0]);
   const [, , ...own] = kgLadder.flip(C, ['smaller images', 'key region'], [20], 0.7, 0, 0);

@@ -108,7 +108,7 @@ export function colorsOf(
 }
 
 /**
- * Makes the hollow points of the real images; none if their positions are not known.
+ * Makes the hollow points of the real images; none if their positions are unknown.
  * @param {{ x?: number[], y?: number[], z?: number[] } | null | undefined} positions
  * @param {number[]} c Their classes.
  * @param {boolean} isStudentView In the student's view rather than the teacher's.

@@ -309,7 +309,7 @@ def test_a_transformer_has_no_batch_norm_and_attends():
             {"kgen": '{"architecture": "SmallResNet"}'},
             ": small-cnn-20k",
         ),
-        ({"kgen": '{"architecture": "resnet1"}'}, "'resnet1' is not known"),
+        ({"kgen": '{"architecture": "resnet1"}'}, "architecture 'resnet1'"),
         ({"kgen": '{"architecture": 7}'}, "has no card"),
         ({"kgen": '{"card": []}'}, "has no card"),
     ],
