@@ -31,7 +31,7 @@ def prepare_environment() -> None:
 def port_number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(
-            f"{text} is not a port; a number from 1 to 65535 is expected"
+            f"{text} is not a port; expected a number from 1 to 65535"
         )
     return int(text)
 
@@ -40,7 +40,7 @@ def url_path(text: str) -> str:
     """It is written into the page, so only plain path characters are allowed."""
     if not re.fullmatch(r"[A-Za-z0-9._~/-]*", text):
         raise argparse.ArgumentTypeError(
-            f"{text} is not a path; letters, digits and / . _ ~ - are expected"
+            f"{text} is not a path; expected letters, digits and / . _ ~ -"
         )
     return text
 
@@ -50,7 +50,7 @@ def host_name(text: str) -> str:
 
     if not HOST_PATTERN.fullmatch(text):
         raise argparse.ArgumentTypeError(
-            f"{text} is not a host name; something like kgen.example.org is expected"
+            f"{text} is not a host name; expected something like kgen.example.org"
         )
     return text
 
@@ -61,7 +61,7 @@ def origin(text: str) -> str:
 
     if not ORIGIN_PATTERN.fullmatch(text):
         raise argparse.ArgumentTypeError(
-            f"{text} is not an origin; something like https://course.example.org is expected"
+            f"{text} is not an origin; expected something like https://course.example.org"
         )
     return text
 
@@ -69,7 +69,7 @@ def origin(text: str) -> str:
 def link(text: str) -> str:
     if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?", text):
         raise argparse.ArgumentTypeError(
-            f"{text} is not an address; something like https://kgen.example.org/ is expected"
+            f"{text} is not an address; expected something like https://kgen.example.org/"
         )
     return text if text.endswith("/") else f"{text}/"
 
@@ -89,7 +89,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--host", default="127.0.0.1", help="address to listen on (default: this computer only)"
     )
     parser.add_argument(
-        "--port", type=port_number, help="port (default: the first free one from 7860)"
+        "--port", type=port_number, help="port (default: the first free one from 7860 up)"
     )
     parser.add_argument(
         "--runs", default="runs", metavar="DIR", help="folder for the runs (default: runs)"
@@ -113,7 +113,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME",
-        help="also answer to this host name; repeatable",
+        help="also accept requests for this host name; repeatable",
     )
     parser.add_argument(
         "--allow-frame",

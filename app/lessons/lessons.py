@@ -104,7 +104,7 @@ class Lesson(_Model):
         for name in (*self.numbers, self.decide.number):
             if name not in metrics.NUMBERS:
                 raise ValueError(
-                    f"numbers: {name!r} is not a number of a run; choose from"
+                    f"numbers: {name!r} is not one of a run's numbers; choose from"
                     f" {', '.join(metrics.NUMBERS)}"
                 )
         if self.decide.of != "a" and not self.switch:
@@ -285,7 +285,7 @@ def read(file: Path) -> Lesson:
         for placeholder in prose.placeholders(prose.tree(section)):
             if placeholder not in known:
                 raise LessonError(
-                    f"{file.name}: text: {{{{{placeholder}}}}} is not a number of this lesson;"
+                    f"{file.name}: text: {{{{{placeholder}}}}} is not one of this lesson's numbers;"
                     f" `numbers` has {', '.join(lesson.numbers)}."
                 )
     if any(not p.startswith("seeds.") for p in prose.placeholders(prose.tree(lesson.text[0]))):

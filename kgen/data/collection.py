@@ -207,7 +207,7 @@ def add(
                     counts.update(real.classes[label] for label in real.labels.tolist())
             if not added.train and not added.test:
                 raise DataError(
-                    f"{source} has no images and labels of {CARDS[name].title}: expected files"
+                    f"{source} has no {CARDS[name].title} images and labels: expected files"
                     " named train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, and the same"
                     " for t10k.",
                     code="no-images",
@@ -216,7 +216,7 @@ def add(
         if not any(staging.iterdir()):
             examples = ", ".join(list(added.unknown)[:3]) or "none"
             raise DataError(
-                f"{source} has no image of {CARDS[name].title}: expected one subfolder per class,"
+                f"{source} has no {CARDS[name].title} images: expected one subfolder per class,"
                 f" named {classes.names(name)[0]!r} or by WordNet ID; found: {examples}.",
                 code="no-images",
                 file=str(source),

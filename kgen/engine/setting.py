@@ -198,8 +198,8 @@ class Setting:
         except (RuntimeError, ValueError, AssertionError) as error:  # timm asserts its sizes
             minimum = f"; the smallest size it accepts is {card.smallest}" if card.smallest else ""
             raise RecipeError(
-                f"Recipe field 'resolutions': {recipe.teacher} does not accept images of {side} ×"
-                f" {side}{minimum} ({str(error).partition(chr(10))[0][:120].rstrip('.')}).",
+                f"Recipe field 'resolutions': {recipe.teacher} does not accept {side} × {side}"
+                f" images{minimum} ({str(error).partition(chr(10))[0][:120].rstrip('.')}).",
                 code="unsupported-size",
                 field="resolutions",
                 value=side,

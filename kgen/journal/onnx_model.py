@@ -69,7 +69,7 @@ def compare(data: bytes, network: nn.Module, sample: tuple[int, ...]) -> float:
         expected = network(images)
         if logits.shape != expected.shape:
             raise ExportError(
-                f"student.onnx produces logits of shape {tuple(logits.shape)}, torch of"
+                f"student.onnx produces logits of shape {tuple(logits.shape)}; torch produces"
                 f" {tuple(expected.shape)}; {REMEDY}",
                 code="other-logits",
             )

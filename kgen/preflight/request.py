@@ -50,7 +50,7 @@ class PreflightError(ZooError):
 
 def _square(value: Any) -> Any:
     if isinstance(value, (list, tuple)) or (isinstance(value, str) and not value.strip().isdigit()):
-        raise ValueError("expected one number of pixels; only square images are supported")
+        raise ValueError("expected a single number of pixels; only square images are supported")
     return value
 
 
@@ -98,8 +98,8 @@ class PreflightRequest(BaseModel):
     def _check_data(cls, value: str | None) -> str | None:
         if value is not None and value not in classes.known():
             raise ValueError(
-                f"unknown data set. {did_you_mean(value, list(classes.known()))} If it is another"
-                " one, omit this field; you can give a folder of test images later with --real"
+                f"unknown data set. {did_you_mean(value, list(classes.known()))} If it is a"
+                " different one, omit this field; you can give a folder of test images later with --real"
             )
         return value
 

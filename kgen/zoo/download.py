@@ -144,7 +144,7 @@ def _receive(
             if response.status_code not in (200, 206):
                 note = " The downloaded part is kept." if start else ""
                 raise DownloadError(
-                    f"{response.url.host} answered {response.status_code} {response.reason_phrase}"
+                    f"{response.url.host} responded with {response.status_code} {response.reason_phrase}"
                     f" for {url}.{note} {_advice(response.status_code, command)}",
                     code="unavailable",
                     status=response.status_code,

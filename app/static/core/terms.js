@@ -84,7 +84,7 @@ const MAPS = {
   none: {
     short: '',
     title: 'No map',
-    tip: 'This teacher has no spatial map, so key region is off',
+    tip: 'This teacher has no spatial map, so the key region is off',
   },
 };
 

@@ -182,7 +182,7 @@ export class ImageView {
           placeholder(
             image.map[0] * image.map[1] > 1
               ? 'The target for this map is unknown.'
-              : 'This teacher has no spatial map, so key region is off.',
+              : 'This teacher has no spatial map, so the key region is off.',
           ),
         ),
       );
@@ -228,7 +228,7 @@ export class ImageView {
     );
     setText(
       this.eqNote,
-      `${isDisabled ? 'Key region has zero weight in this run. ' : ''}${count ? `${num(count)} of ${num(target.length)} cells are below the target (outlined); the others get no gradient.` : 'No cell is below the target, so there is no gradient.'} Gray: evidence against the class.`,
+      `${isDisabled ? 'The key region has zero weight in this run. ' : ''}${count ? `${num(count)} of ${num(target.length)} cells are below the target (outlined); the others get no gradient.` : 'No cell is below the target, so there is no gradient.'} Gray: evidence against the class.`,
     );
   }
 

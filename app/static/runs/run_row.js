@@ -111,7 +111,7 @@ export class RunRow {
         type: 'button',
         class: 'link',
         'data-for': 'presenter',
-        'aria-label': `Flip one switch of ${name}`,
+        'aria-label': `Flip one switch in ${name}`,
         'aria-haspopup': 'dialog',
         'data-tip': 'Rerun this with one switch flipped, and compare the two.',
         onclick: () =>

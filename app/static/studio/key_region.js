@@ -211,7 +211,7 @@ export class KeyRegion {
       mapFigure(
         mapNames(snap).title,
         '',
-        placeholder('This teacher has no spatial map, so key region is off.'),
+        placeholder('This teacher has no spatial map, so the key region is off.'),
       ),
     );
   }
