@@ -8,24 +8,33 @@ import os
 import re
 import sys
 
-# Gradio reads these on import: no telemetry, no lookups, a short analytics table (it is aggregated
-# after every event), and no proxy between the app and itself.
+from kgen.terminal import replace_unprintable
+
+# Gradio reads these on import: no telemetry, no lookups, and a short analytics table (it is
+# aggregated after every event). The app talks to itself only, so it has no use for a proxy.
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_ANALYTICS_MAX_EVENTS": "50",
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "NO_PROXY": "*",  # without it, macOS and Windows would offer the proxies of their settings
 }
-LOCAL_HOSTS = "127.0.0.1,localhost,::1"
+NETWORK = re.compile(
+    r"(https?|all|ftp|no)_proxy|ssl_cert_(file|dir)|(requests|curl)_ca_bundle|sslkeylogfile"
+    r"|forwarded_allow_ips",
+    re.IGNORECASE,
+)
+"""The shell's variables about the network: a misspelled proxy or a missing certificate file must
+not keep the app from starting.
+"""
 
 
-def prepare_environment() -> None:
-    """Call this before Gradio is imported."""
+def prepare_environment() -> dict[str, str]:
+    """Call this before Gradio is imported. Returns the variables that it removed."""
+    removed = {name: os.environ.pop(name) for name in list(os.environ) if NETWORK.fullmatch(name)}
     os.environ.update(ENVIRONMENT)
-    for name in ("NO_PROXY", "no_proxy"):
-        existing = os.environ.get(name)
-        os.environ[name] = f"{existing},{LOCAL_HOSTS}" if existing else LOCAL_HOSTS
+    return removed
 
 
 def port_number(text: str) -> int:
@@ -43,6 +52,11 @@ def url_path(text: str) -> str:
             f"{text} is not a path; expected letters, digits and / . _ ~ -"
         )
     return text
+
+
+def listening_host(text: str) -> str:
+    """An address may have the brackets that it has in links."""
+    return text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text
 
 
 def host_name(text: str) -> str:
@@ -86,7 +100,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         description="K-Gen Explorer: watch how a teacher's knowledge is distilled without data."
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: this computer only)"
+        "--host",
+        type=listening_host,
+        default="127.0.0.1",
+        help="address to listen on (default: this computer only)",
     )
     parser.add_argument(
         "--port", type=port_number, help="port (default: the first free one from 7860 up)"
@@ -158,6 +175,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
+    replace_unprintable()
     args = arguments(argv)
     if not is_loopback(args.host) and not args.presenter:
         print(
@@ -167,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    prepare_environment()
+    args.shell = prepare_environment()
     from app.main import serve  # after the environment is set
     from app.web.errors import ServeError
 

@@ -8,6 +8,7 @@ Gradio; `app.pages.routes` serves them.
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import os
 import signal
@@ -15,6 +16,7 @@ import socket
 import sys
 import threading
 import webbrowser
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -93,7 +95,7 @@ def serve(args: argparse.Namespace) -> int:
             invite(links, presenter_link)
         print(f"K-Gen Explorer is running at {address} (Ctrl-C to quit)", flush=True)
         if not args.no_browser:
-            webbrowser.open(presenter_link)
+            open_browser(presenter_link, args.shell)
         while not stop.wait(0.5):  # without a timeout, Windows would not notice Ctrl-C
             pass
     finally:
@@ -101,6 +103,19 @@ def serve(args: argparse.Namespace) -> int:
         runs.close()
         demo.close(verbose=False)
     return 0
+
+
+def open_browser(link: str, shell: Mapping[str, str]) -> None:
+    """Open a link in the user's browser, with the shell's own variables in case this starts it."""
+    ours = dict(os.environ)
+    os.environ.pop("NO_PROXY", None)
+    os.environ.update(shell)
+    try:
+        webbrowser.open(link)
+    finally:
+        for name in shell:
+            os.environ.pop(name, None)
+        os.environ.update(ours)
 
 
 def audience_links(args: argparse.Namespace, port: int) -> list[str]:
@@ -138,7 +153,7 @@ def launch_settings(
         *((urlsplit(link).netloc for link in audience_links(args, port)) if access.enabled else ()),
     ]
     return dict(
-        server_name=args.host,
+        server_name=f"[{args.host}]" if ":" in args.host else args.host,
         server_port=port,
         root_path=root or None,
         share=False,
@@ -195,34 +210,62 @@ def root_path(path: str | None) -> str:
     return f"/{trimmed}" if trimmed else ""
 
 
-def is_free(host: str, port: int) -> bool:
+def bind_error(host: str, port: int) -> OSError | None:
+    """Why this process cannot listen there; None if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        if os.name != "nt":  # there, a port held by another server would seem free
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if os.name != "nt":  # there, a port held by another server would seem free
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+    except OSError as error:  # socket.gaierror among them
+        return error
+    return None
+
+
+def _address_error(host: str, error: OSError) -> ServeError | None:
+    """If no port would help: the host is not an address of this computer."""
+    if not (
+        isinstance(error, socket.gaierror)
+        or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    ):
+        return None
+    return ServeError(
+        f"--host {host} is not an address of this computer ({error.strerror or error}). Omit it to"
+        " listen on this computer only, or use 0.0.0.0 for all of its addresses.",
+        code="unknown-address",
+        host=host,
+    )
 
 
 def claimed_port(host: str, port: int) -> int:
-    if not is_free(host, port):
+    error = bind_error(host, port)
+    if error is None:
+        return port
+    if isinstance(error, PermissionError):
         raise ServeError(
-            f"Port {port} is in use. Choose another with --port, or omit --port to use the next"
-            " free one.",
-            code="busy",
+            f"This user is not allowed to listen on port {port}: on most systems, ports below 1024"
+            " need an administrator's rights, and some others are reserved. Choose another with"
+            " --port, or omit --port to use the next free one.",
+            code="no-permission",
             port=port,
         )
-    return port
+    raise _address_error(host, error) or ServeError(
+        f"Port {port} is in use. Choose another with --port, or omit --port to use the next free"
+        " one.",
+        code="busy",
+        port=port,
+    )
 
 
 def free_port(host: str) -> int:
     """The first free port, starting at 7860."""
     for port in range(FIRST_PORT, FIRST_PORT + 100):
-        if is_free(host, port):
+        error = bind_error(host, port)
+        if error is None:
             return port
+        if unusable := _address_error(host, error):
+            raise unusable
     raise ServeError(
         f"All ports from {FIRST_PORT} to {FIRST_PORT + 99} are in use. Choose a free one with"
         " --port.",

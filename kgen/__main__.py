@@ -41,6 +41,7 @@ from kgen.journal.reading import open_run
 from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
 from kgen.recipes import recipes
 from kgen.tables import tables
+from kgen.terminal import replace_unprintable
 from kgen.zoo.zoo import ZooError
 
 cli = typer.Typer(
@@ -457,6 +458,7 @@ def main() -> None:
     """Turn user errors into one sentence, or one line of JSON with --json, and an exit code."""
     from kgen.journal.runner import DiskError
 
+    replace_unprintable()
     try:
         cli()
     except KGenError as error:

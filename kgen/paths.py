@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kgen.errors import KGenError
+
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that contains `kgen` and `app`: child processes start here."""
 _INSTALLED = Path(__file__).resolve().parent / "_assets"
@@ -19,6 +21,44 @@ TABLE_RUNS = (ASSETS if _INSTALLED.is_dir() else ROOT / "docs") / "tables" / "ru
 RESULTS_PAGE = ROOT / "docs" / "results.md"
 
 
+UNKNOWN_HOME = Path("$KGEN_HOME")
+"""Stands for the home folder where there is none: nothing is in it, and messages read as advice."""
+
+
+class HomeError(KGenError):
+    """There is no folder for downloaded teachers and data."""
+
+    code = "no-home"
+
+
 def home() -> Path:
-    """The folder for downloaded teachers and data: $KGEN_HOME, by default ~/.cache/kgen."""
-    return Path(os.environ.get("KGEN_HOME") or Path.home() / ".cache" / "kgen")
+    """The folder for downloaded teachers and data: $KGEN_HOME, by default ~/.cache/kgen.
+
+    UNKNOWN_HOME if the user has no home folder; before writing, call `writable_home`.
+    """
+    if chosen := os.environ.get("KGEN_HOME"):
+        return Path(chosen)
+    try:
+        return Path.home() / ".cache" / "kgen"
+    except RuntimeError:  # neither HOME nor an entry in the list of users, as in some containers
+        return UNKNOWN_HOME
+
+
+def writable_home() -> Path:
+    """`home`, after creating it. Raises HomeError."""
+    folder = home()
+    if folder == UNKNOWN_HOME:
+        raise HomeError(
+            "This user has no home folder to store teachers and data in. Set KGEN_HOME to a"
+            " folder for them."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeError(
+            f"The folder {folder} for teachers and data cannot be created:"
+            f" {error.strerror or error}. Set KGEN_HOME to another folder.",
+            code="unwritable",
+            file=str(folder),
+        ) from None
+    return folder

@@ -20,6 +20,7 @@ from typing import Any
 from app.web.uploads import Refused, Uploads
 from kgen.data import classes
 from kgen.nets import architectures
+from kgen.paths import HomeError
 from kgen.preflight import request
 from kgen.preflight.request import PreflightError, PreflightRequest
 from kgen.zoo import zoo
@@ -76,7 +77,7 @@ class TeacherChecks:
             preflight_request = self._parse_request(payload)
             if preflight_request.save:
                 request.check_name(preflight_request.save)
-        except PreflightError as error:
+        except (PreflightError, HomeError) as error:
             raise Refused(
                 rephrase(str(error)),
                 code=error.code,

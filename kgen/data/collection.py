@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from kgen import connection
 from kgen.data import catalogue, classes, data
 from kgen.data.folders import SUFFIXES, DataError, normalize_name
+from kgen.paths import writable_home
 from kgen.specs import closest, did_you_mean
 
 TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
@@ -194,6 +196,7 @@ def add(
             file=str(folder),
         )
     files = _files(source)
+    writable_home()
     staging = folder.parent / f".adding-{secrets.token_hex(6)}"
     added = AddedImages(folder)
     try:
@@ -243,6 +246,7 @@ def get(name: str) -> None:
     Raises DataError if that is not possible.
     """
     card(name)
+    writable_home()
     folder = catalogue.data_folder(name)
     try:
         if name == "imagenette":
@@ -262,11 +266,13 @@ def get(name: str) -> None:
         with contextlib.suppress(OSError):
             folder.rmdir()  # a failed download leaves it empty
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        advice, facts = connection.explain("https://", error)
         raise DataError(
-            f"{CARDS[name].title} could not be downloaded ({reason}). If you have a copy:"
-            f" python -m kgen data add {name} PATH",
+            f"{CARDS[name].title} could not be downloaded ({reason}). {advice}{' ' * bool(advice)}"
+            f"If you have a copy: python -m kgen data add {name} PATH",
             code="download-failed",
             name=name,
+            **facts,
         ) from None
 
 

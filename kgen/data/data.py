@@ -349,6 +349,8 @@ def training_set(
 
     Downloads only if `download` is True. `side` as in `test_set`.
     """
+    if download and not folder:
+        paths.writable_home()
     if name in catalogue.DATA:
         location = Path(folder or catalogue.data_folder(name))
         if name == "mnist":

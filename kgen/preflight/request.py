@@ -29,7 +29,7 @@ from pydantic import (
 )
 
 from kgen.data import catalogue, classes
-from kgen.paths import ROOT
+from kgen.paths import ROOT, writable_home
 from kgen.zoo import published, zoo
 from kgen.zoo.zoo import ZooError, did_you_mean
 
@@ -280,6 +280,7 @@ def check_name(name: str) -> Path:
             code="exists",
             name=name,
         )
+    writable_home()
     path = catalogue.teacher_file(name)
     if path.exists():
         raise PreflightError(

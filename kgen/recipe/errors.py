@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 
@@ -18,7 +18,8 @@ def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
     paths = []
     for name, info in model.model_fields.items():
         kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        # Python 3.10 takes tuple[int, ...] for a class
+        if get_origin(kind) is None and isinstance(kind, type) and issubclass(kind, BaseModel):
             paths += field_names(kind, f"{prefix}{name}.")
         else:
             paths.append(prefix + name)

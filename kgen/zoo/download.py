@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from kgen import connection
 from kgen.files import FolderLock, Locked, write_durably
 from kgen.files import sha256 as sha256_of
 from kgen.zoo.zoo import ZooError
@@ -41,9 +42,10 @@ def download(url: str, part: Path, command: str) -> Generator[Progress, None, st
     """Download `url` to `part` (….part), resuming an earlier attempt.
 
     `command`: the one that resumes it, for messages. Returns (as a generator) the result of the
-    checksum comparison, as text. Raises DownloadError; downloaded bytes are kept unless they are
-    wrong.
+    checksum comparison, as text. Raises DownloadError and VariableError; downloaded bytes are kept
+    unless they are wrong.
     """
+    connection.check_variables()
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         lock = FolderLock(part.parent)
@@ -213,12 +215,15 @@ def _connection_error(
         if request := getattr(error, "request", None):
             host = request.url.host  # a redirect may lead elsewhere
     reason = f" ({str(error) or type(error).__name__})" if error else ""
+    advice, facts = connection.explain(url, error)
     if not done:
         return DownloadError(
-            f"{host} cannot be reached{reason}; nothing was written. Check the connection and try"
-            f" again ({command}), or copy the file at {url} to this machine and add --file FILE.",
+            f"{host} cannot be reached{reason}; nothing was written."
+            f" {advice}{' ' * bool(advice)}Check the connection and try again ({command}), or copy"
+            f" the file at {url} to this machine and add --file FILE.",
             code="unreachable",
             host=host,
+            **facts,
         )
     size = f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB" if total else f"{done / 1e6:,.1f} MB"
     return DownloadError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kgen import paths
+from kgen.connection import VariableError
 from kgen.data import catalogue, classes
 from kgen.events import TeacherCard
 from kgen.nets import architectures
@@ -172,7 +173,7 @@ def _timm(name: str) -> Weights:
             classes=cfg.num_classes,
         )
     if cfg.hf_hub_id:
-        hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+        hub = _hub()
         url = f"{hub}/{cfg.hf_hub_id}/resolve/main/{cfg.hf_hub_filename or 'model.safetensors'}"
     elif isinstance(cfg.url, str) and cfg.url and not cfg.custom_load:
         url = cfg.url
@@ -192,6 +193,18 @@ def _timm(name: str) -> Weights:
         cfg.std,
         f"{licence} (weights), {published.DATA}",
     )
+
+
+def _hub() -> str:
+    hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+    if not hub.startswith(("https://", "http://")):
+        raise VariableError(
+            f"The variable HF_ENDPOINT is {hub!r}: expected an address such as {HUB}. Correct it,"
+            " or unset it.",
+            variable="HF_ENDPOINT",
+            value=hub,
+        )
+    return hub
 
 
 def _torchvision(name: str) -> Weights:
@@ -268,6 +281,7 @@ def fetch(plan: Plan, local_file: Path | None = None) -> Generator[Progress, Non
     Returns the result of the checksum comparison, as text.
     """
     url = plan.weights.url
+    paths.writable_home()
     if local_file is None:
         verification = yield from download.download(url, plan.part, plan.command)
         install(plan, plan.part, verification)

@@ -22,6 +22,7 @@ from kgen.data.data import RealImages
 from kgen.evaluate import score
 from kgen.events import TeacherCard
 from kgen.nets.network import Network
+from kgen.paths import writable_home
 from kgen.precision import Format, apply, has_bf16, set_format
 from kgen.zoo import zoo
 from kgen.zoo.zoo import ZooError
@@ -218,6 +219,7 @@ def output_file(plan: Plan, out: Path | None) -> Path:
     ZooError if it is not writable.
     """
     if out is None and plan.name not in zoo.TEACHERS:
+        writable_home()
         out = catalogue.teacher_file(plan.name)
         out.parent.mkdir(parents=True, exist_ok=True)
     out = out or zoo.TEACHERS[plan.name]

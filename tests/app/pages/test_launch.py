@@ -4,9 +4,18 @@ sentence.
 
 from __future__ import annotations
 
+import os
+import socket
+import urllib.request
+import webbrowser
+
 import pytest
 
-from app import launch
+from app import launch, main
+from app.web.errors import ServeError
+from tests.support.errors import raises
+from tests.support.serving import App
+from tests.support.unprivileged import without_rights
 
 
 @pytest.mark.parametrize(
@@ -95,3 +104,63 @@ def test_what_is_no_token_or_link_is_refused(capsys, argv, said):
     with pytest.raises(SystemExit) as ended:
         launch.arguments(argv)
     assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_the_network_variables_of_the_shell_are_set_aside(monkeypatch):
+    ours = {"ALL_PROXY": "socks5://127.0.0.1:1", "SSL_CERT_FILE": "/nonexistent/x.pem"}
+    for name, value in ours.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    for name in launch.ENVIRONMENT:
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # put back after the test
+    aside = launch.prepare_environment()
+    assert aside.items() >= ours.items() and aside["NO_PROXY"] == "example.org"
+    assert not ours.keys() & os.environ.keys()
+    seen = {}
+    monkeypatch.setattr(webbrowser, "open", lambda link: seen.update(os.environ))
+    main.open_browser("http://127.0.0.1/", aside)
+    assert seen.items() >= aside.items(), "the user's browser gets them"
+    assert not ours.keys() & os.environ.keys() and os.environ["NO_PROXY"] == "*"
+
+
+@pytest.mark.slow
+def test_it_starts_in_any_shell_and_on_ipv6(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "nonsense://[")
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/cacert.pem")
+    monkeypatch.delenv("HOME")
+    app = App(tmp_path, "--host", "::1")
+    try:
+        assert app.address.startswith("http://[::1]:")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(app.address, timeout=30) as answer:
+            assert b"K-Gen Explorer" in answer.read()
+    finally:
+        app.end()
+
+
+def test_an_address_may_have_brackets():
+    assert launch.arguments(["--host", "[::1]"]).host == "::1"
+
+
+def test_a_port_that_is_not_allowed_is_not_said_to_be_in_use():
+    with without_rights():
+        if main.bind_error("127.0.0.1", 80) is None:
+            pytest.skip("this system lets every user listen on port 80")
+        with raises(ServeError, "no-permission", 80, "--port", port=80):
+            main.claimed_port("127.0.0.1", 80)
+
+
+def test_a_port_in_use_and_a_host_that_is_elsewhere():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with raises(ServeError, "busy", port, port=port):
+            main.claimed_port("127.0.0.1", port)
+    for choose in (
+        lambda: main.claimed_port("192.0.2.1", 7860),
+        lambda: main.free_port("192.0.2.1"),
+    ):
+        with raises(ServeError, "unknown-address", "192.0.2.1", host="192.0.2.1"):
+            choose()

@@ -1,0 +1,117 @@
+"""The shell variables that decide how a download reaches its host, and which of them is wrong.
+
+httpx and urllib obey these variables, but their errors do not name them. Nothing is sent from here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import urllib.request
+from typing import Any
+from urllib.parse import urlsplit
+
+from kgen.errors import KGenError
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+class VariableError(KGenError, ValueError):
+    """A variable of the shell without which the download could begin."""
+
+    code = "invalid-variable"
+
+
+def check_variables() -> None:
+    """Check what every download reads, whatever its address. Raises VariableError."""
+    import httpx
+
+    for name, value in os.environ.items():
+        if name.lower() in PROXIES and value:
+            try:
+                httpx.HTTPTransport(
+                    proxy=value if "://" in value else f"http://{value}",
+                    trust_env=False,
+                    verify=False,
+                ).close()
+            except ImportError:
+                raise _error(
+                    name,
+                    value,
+                    'a SOCKS proxy needs the package socksio (pip install "httpx[socks]")',
+                ) from None
+            except (ValueError, httpx.InvalidURL):
+                raise _error(
+                    name, value, "expected a proxy such as http://proxy.example.org:3128"
+                ) from None
+    if log := os.environ.get("SSLKEYLOGFILE"):
+        try:
+            open(log, "a").close()
+        except OSError as error:
+            raise _error(
+                "SSLKEYLOGFILE", log, f"the file cannot be written: {error.strerror}"
+            ) from None
+    if file := os.environ.get("SSL_CERT_FILE"):
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as error:  # ssl.SSLError among them
+            reason = "it has no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            raise _error(
+                "SSL_CERT_FILE", file, f"the file of certificates cannot be read: {reason}"
+            ) from None
+    try:
+        httpx.Client().close()
+    except (ValueError, httpx.InvalidURL):  # what is left that it reads
+        name = next((n for n in os.environ if n.lower() == "no_proxy"), "NO_PROXY")
+        raise _error(
+            name, os.environ.get(name, ""), "expected host names, separated by commas"
+        ) from None
+
+
+def _error(name: str, value: str, reason: str) -> VariableError:
+    return VariableError(
+        f"The variable {name} is {_without_password(value)!r}: {reason}. Correct it, or unset it"
+        " if this connection does not need it.",
+        variable=name,
+        value=_without_password(value),
+    )
+
+
+def proxy_variable(url: str) -> str | None:
+    """The name of the variable whose proxy leads to that address; None if there is none."""
+    where = urlsplit(url)
+    if urllib.request.proxy_bypass_environment(where.hostname or ""):  # type: ignore[attr-defined]  # missing in typeshed
+        return None
+    for wanted in (f"{where.scheme}_proxy", "all_proxy"):
+        for name in (wanted, wanted.upper()):
+            if os.environ.get(name):
+                return name
+    return None
+
+
+def explain(url: str, error: BaseException | None) -> tuple[str, dict[str, Any]]:
+    """What the shell has to do with a failed connection: a sentence, and its facts; both empty if
+    it is unlikely to be the cause.
+    """
+    if error and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        name = next((n for n in CERTIFICATES if os.environ.get(n)), None)
+        if name:
+            return (
+                f"Certificates come from {os.environ[name]!r}, which the variable {name} names."
+            ), {"variable": name}
+        return (
+            "If your network inspects encrypted connections, set SSL_CERT_FILE to the file with its"
+            " certificate."
+        ), {}
+    if name := proxy_variable(url):
+        value = _without_password(os.environ[name])
+        return f"The connection goes through the proxy {value}, which the variable {name} names.", {
+            "variable": name
+        }
+    return "", {}
+
+
+def _without_password(value: str) -> str:
+    return re.sub(r"[^/@]*@", "", value)

@@ -1,0 +1,17 @@
+"""What a terminal or a pipe does with characters that it cannot hold.
+
+Windows pipes have a code page such as cp1252, and a container often has ASCII. File names may
+contain bytes that are not text in any encoding.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+
+def replace_unprintable() -> None:
+    """From now on, standard output and error replace such characters instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None without a console, or a test's stand-in
+            stream.reconfigure(errors="replace")
