@@ -39,9 +39,7 @@ def prepare_environment() -> dict[str, str]:
 
 def port_number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a port; expected a number from 1 to 65535"
-        )
+        raise argparse.ArgumentTypeError(f"{text} is not a port; expected a number from 1 to 65535")
     return int(text)
 
 

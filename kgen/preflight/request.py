@@ -99,7 +99,8 @@ class PreflightRequest(BaseModel):
         if value is not None and value not in classes.known():
             raise ValueError(
                 f"unknown data set. {did_you_mean(value, list(classes.known()))} If it is a"
-                " different one, omit this field; you can give a folder of test images later with --real"
+                " different one, omit this field; you can give a folder of test images later with"
+                " --real"
             )
         return value
 

@@ -146,8 +146,9 @@ def _receive(
             if response.status_code not in (200, 206):
                 note = " The downloaded part is kept." if start else ""
                 raise DownloadError(
-                    f"{response.url.host} responded with {response.status_code} {response.reason_phrase}"
-                    f" for {url}.{note} {_advice(response.status_code, command)}",
+                    f"{response.url.host} responded with {response.status_code}"
+                    f" {response.reason_phrase} for {url}.{note}"
+                    f" {_advice(response.status_code, command)}",
                     code="unavailable",
                     status=response.status_code,
                 )

@@ -259,7 +259,7 @@ def test_a_term_is_marked_once_and_whole():
         (
             HEAD.replace('"tiny"', '"tinny"'),
             BODY,
-            "01-tiny.md: recipe: Recipe 'tinny' ",
+            "01-tiny.md: recipe: ",
         ),
         (HEAD.replace("weights.kr", "weights.krr"), BODY, "01-tiny.md: switch.changes: "),
         (
