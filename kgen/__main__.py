@@ -18,6 +18,7 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+import contextlib
 import datetime
 import json
 import sys
@@ -36,12 +37,14 @@ from kgen.cli import (
     zoo_output,
 )
 from kgen.cli.progress import Json, console, watch
+from kgen.data import classes
 from kgen.errors import KGenError
 from kgen.journal.reading import open_run
 from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
 from kgen.recipes import recipes
 from kgen.tables import tables
 from kgen.terminal import replace_unprintable
+from kgen.zoo import zoo
 from kgen.zoo.zoo import ZooError
 
 cli = typer.Typer(
@@ -96,7 +99,12 @@ def read_recipe(name: str, settings: list[str], seed: int | None, schedule: str 
         recipe = Recipe() if name == "custom" else recipes.get(name)
     changes: dict[str, Any] = dict(parse_setting(s) for s in settings)
     changes |= {k: v for k, v in {"seed": seed, "schedule": schedule}.items() if v is not None}
-    return recipe.replace(**changes)
+    recipe = recipe.replace(**changes)
+    if changes.get("classes"):
+        with contextlib.suppress(ZooError):  # the run reports an unknown teacher
+            typed = classes.from_text(recipe.classes or (), zoo.classes(recipe.teacher))
+            return recipe.replace(classes=typed)
+    return recipe
 
 
 def default_folder(recipe: Recipe) -> Path:
@@ -179,7 +187,6 @@ def evaluate(
     from kgen.data import data
     from kgen.engine.setting import select_classes
     from kgen.evaluate import score
-    from kgen.zoo import zoo
 
     file = folder if folder.suffix == ".safetensors" else open_run(folder).student()
     if not file.is_file():
@@ -378,7 +385,6 @@ def embed(
     sentence-transformers).
     """
     from kgen import embeddings
-    from kgen.data import classes
 
     path = out or embeddings.TABLE
     added, total = embeddings.extend_table(

@@ -21,6 +21,7 @@ from app.web.errors import Missing
 from kgen.files import fingerprint
 from kgen.journal.reading import JournalError, open_run
 from kgen.recipe.recipe import Recipe, RecipeError
+from kgen.zoo import zoo
 
 POLL_SECONDS = 0.3
 
@@ -158,6 +159,7 @@ class LessonRuns:
 
 def _recipe_key(recipe: Recipe) -> str:
     """What must be equal: everything except the name and how much of the run is recorded."""
+    recipe = zoo.resolved(recipe)
     return recipe.model_copy(update={"name": "x", "journal_pixels": 0}).model_dump_json()
 
 

@@ -21,7 +21,7 @@ from app.web.uploads import Refused, Uploads
 from kgen.data import classes
 from kgen.nets import architectures
 from kgen.paths import HomeError
-from kgen.preflight import request
+from kgen.preflight import classnames, request
 from kgen.preflight.request import PreflightError, PreflightRequest
 from kgen.zoo import zoo
 
@@ -143,8 +143,10 @@ class TeacherChecks:
         for name in ("mean", "std"):
             if isinstance(fields.get(name), str):
                 fields[name] = _parse_numbers(FORM_LABELS[name], fields[name])
+        file = fields.pop("classes_file", None)
         if isinstance(fields.get("classes"), str):
-            fields["classes"] = request.parse_names(fields["classes"])
+            names = classnames.parse_names(fields["classes"], file and Path(str(file)).name[:100])
+            fields |= {"classes": names.names, "classes_from": names.source[:400]}
         return request.parse_request(fields | {"path": str(path)})
 
     def _check(self, preflight_request: PreflightRequest) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.live import plan
-from kgen.data import classes
 from kgen.events import TeacherCard
 from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
@@ -106,14 +105,13 @@ class Offer:
         low, high, step = self.budget
         share = 100 * pixels / (self.card.n_train * self.card.side**2)
         ratio = min(max(round(share / step) * step, low), high) / 100
-        has_embeddings = set(self.classes) <= classes.embedded().keys()
         return recipe.replace(
             teacher=self.teacher,
             classes=selected,
             resolutions=(side,),
             ratio=ratio,
             evaluate_on="auto",
-            embedding="text" if has_embeddings else "center",
+            embedding="auto",
         )
 
     @property

@@ -26,6 +26,8 @@ from kgen.terms import TITLES
 
 EXCLUDED = ("source", "evaluate_on", "device", "text_encoder", "target")
 """Choices in the schema that are handled elsewhere, or that do not affect the method."""
+RESOLVED = {"embedding": "auto"}
+"""Choices in whose place a run records what they stood for."""
 ZERO_IS_OFF = ("warmup", "views", "feature_memory", "position_decay", "generator_life")
 """Numbers for which zero means off; ON_VALUES has the value that turns one on."""
 ON_VALUES = {"generator_life": 1}
@@ -149,7 +151,8 @@ def _schema_switches(recipe: Recipe) -> Iterator[tuple[str, str, str, str, Any]]
             flipped = 0 if current else ON_VALUES[field]
             yield field, "More", f"{label} {flipped or 'off'}", field, {field: flipped}
         elif field not in EXCLUDED:
-            for choice in (c for c in node.get("enum", ()) if c != current):
+            choices = (c for c in node.get("enum", ()) if c not in (current, RESOLVED.get(field)))
+            for choice in choices:
                 yield f"{field}:{choice}", "More", f"{label} {choice}", field, {field: choice}
 
 

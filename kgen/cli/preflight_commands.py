@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from kgen.cli import progress
-from kgen.preflight.request import PreflightError, inspect, parse_request, read_names
+from kgen.preflight.classnames import read_names
+from kgen.preflight.request import PreflightError, inspect, parse_request
 
 
 def preflight(
@@ -31,8 +32,8 @@ def preflight(
         str | None,
         typer.Option(
             help=(
-                "cat,dog or a .txt file (one name per line), a .json list, or a known data set, in"
-                " the order of the outputs."
+                "cat,dog, a known data set, or a file in the order of the outputs: .txt (one name"
+                " per line), .csv, or .json (a list, or a dictionary of names and indices)."
             )
         ),
     ] = None,
@@ -92,10 +93,12 @@ def preflight(
         from kgen.cli.worker import run_check
 
         raise typer.Exit(run_check())
+    names = None if classes is None else read_names(classes)
     fields: dict[str, Any] = {
         "path": str(Path(file)),
         "architecture": arch,
-        "classes": None if classes is None else read_names(classes),
+        "classes": names and names.names,
+        "classes_from": names.source[:400] if names else "",
         "mean": _numbers("--mean", mean),
         "std": _numbers("--std", std),
         "side": side,

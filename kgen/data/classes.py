@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from kgen.paths import ASSETS
+from kgen.recipe.recipe import Recipe
 from kgen.specs import header
 
 SAME = {"mnist": "megapixel-mnist"}
@@ -52,9 +54,34 @@ def wnids(data: str) -> tuple[str, ...] | None:
     return None
 
 
+def from_text(typed: Sequence[int | str], names: Sequence[str]) -> list[int | str]:
+    """Classes typed by hand. A number is an index, unless classes are named by numbers."""
+    numbered = any(name.isdecimal() for name in names)
+    return [int(c) if isinstance(c, str) and c.isdecimal() and not numbered else c for c in typed]
+
+
 def embedded(path: Path = TABLE) -> dict[str, int]:
     """Text → its row in a table of embeddings. Raises ZooError if the table cannot be read."""
     return {text: i for i, text in enumerate(json.loads(header(path)["texts"]))}
+
+
+def without_embedding(recipe: Recipe, names: Sequence[str]) -> list[str]:
+    """Class texts that the bundled table lacks, of a teacher with these class names."""
+    own, rows = recipe.class_texts or {}, _rows(TABLE.stat().st_mtime_ns)
+    return [text for name in names if (text := own.get(name, name)) not in rows]
+
+
+def with_representative(recipe: Recipe, names: Sequence[str]) -> Recipe:
+    """The recipe with embedding "auto" replaced by what it means for these class names."""
+    if recipe.embedding != "auto":
+        return recipe
+    has_texts = recipe.text_encoder == "live" or not without_embedding(recipe, names)
+    return recipe.replace(embedding="text" if has_texts else "center")
+
+
+@functools.lru_cache(1)
+def _rows(modified_ns: int) -> dict[str, int]:
+    return embedded()
 
 
 def texts() -> list[str]:

@@ -76,9 +76,10 @@ class Distillation:
         elapsed: float = 0.0,
         formats: dict[str, Format] | None = None,
     ):
-        self.recipe, self.resumed, self._elapsed_before = recipe, resume is not None, elapsed
+        self.resumed, self._elapsed_before = resume is not None, elapsed
         self._started_at = time.monotonic()
         self.setting = Setting(recipe, terms)
+        self.recipe = self.setting.recipe
         self.state = LoopState(self.setting, formats)
         if resume is not None:
             if read_batch is None:

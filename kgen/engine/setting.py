@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kgen import embeddings, events, judge
 from kgen.augment import Variation, shift_at
-from kgen.data import data
+from kgen.data import classes, data
 from kgen.data.data import DataError
 from kgen.evaluate import batch_slices, score
 from kgen.keyregion import make_target
@@ -70,7 +70,8 @@ def select_classes(recipe: Recipe, names: tuple[str, ...]) -> list[int]:
         else:
             raise RecipeError(
                 f"Recipe field 'classes': {c!r} is not a class of {recipe.teacher}."
-                f" {zoo.did_you_mean(str(c), list(names))}",
+                f" {zoo.did_you_mean(str(c), list(names))}"
+                + (f" For an index, write classes=[{c}]." if str(c).isdecimal() else ""),
                 code="unknown-class",
                 field="classes",
                 value=c,
@@ -115,12 +116,14 @@ class Setting:
     """
 
     def __init__(self, recipe: Recipe, custom_terms: Sequence[Term] = ()):
-        self.recipe = recipe
         self.terms = with_custom(custom_terms)
         """Terms of the generator's loss; custom terms come last."""
         self.device = select_device(recipe.device)
         self.teacher = zoo.load_teacher(recipe.teacher).to(self.device)
         self.card = card = self.teacher.card
+        self.requested_embedding = recipe.embedding
+        self.recipe = recipe = classes.with_representative(recipe, self.teacher.classes)
+        """The recipe; embedding "auto" is replaced by what it means here."""
         self.selected = select_classes(recipe, self.teacher.classes)
         self.classes = torch.tensor(self.selected, device=self.device)
         """[K], the teacher's index of each selected class; labels elsewhere are positions in this
@@ -270,19 +273,19 @@ class Setting:
         return held_out_count(batch) if self.real is None and self.student_total else 0
 
     def _table(self) -> Tensor:
-        r, classes = self.recipe, self.teacher.classes
+        r, names = self.recipe, self.teacher.classes
+        texts = r.class_texts or {}
+        if unknown := [name for name in texts if name not in names]:
+            raise RecipeError(
+                f"Recipe field 'class_texts': {unknown[0]!r} is not a class of {r.teacher}."
+                f" {zoo.did_you_mean(unknown[0], list(names))}",
+                code="unknown-class",
+                field="class_texts",
+                value=unknown[0],
+            )
         if r.embedding == "text":
-            texts = r.class_texts or {}
-            if unknown := [name for name in texts if name not in classes]:
-                raise RecipeError(
-                    f"Recipe field 'class_texts': {unknown[0]!r} is not a class of {r.teacher}."
-                    f" {zoo.did_you_mean(unknown[0], list(classes))}",
-                    code="unknown-class",
-                    field="class_texts",
-                    value=unknown[0],
-                )
             return embeddings.class_table(
-                tuple(texts.get(c, c) for c in classes), live=r.text_encoder == "live"
+                tuple(texts.get(c, c) for c in names), live=r.text_encoder == "live"
             )
         rng = torch.Generator().manual_seed(stream_seed(self.recipe.seed, "rows"))
         return torch.randn(len(self.teacher.classes), embeddings.WIDTH, generator=rng)
@@ -472,6 +475,20 @@ class Setting:
         if len(self.selected) == 1:
             text = "Only one class is selected: images are generated, but no student is trained."
             warnings.append((text, "Select two or more classes to train a student."))
+        if (
+            self.requested_embedding == "auto"
+            and r.embedding == "center"
+            and (missing_texts := classes.without_embedding(r, self.teacher.classes))
+        ):
+            listed = ", ".join(missing_texts[:3]) + ("…" if len(missing_texts) > 3 else "")
+            text = (
+                f"The bundled table has no embedding for {len(missing_texts):,} of"
+                f" {len(self.teacher.classes):,} class names ({listed}), so class centers stand for"
+                " the classes."
+            )
+            warnings.append(
+                (text, "No action needed; or give those classes other texts in class_texts.")
+            )
         if r.embedding == "text" and (pairs := embeddings.close_pairs(self.table[self.selected])):
             a, b = (self.teacher.classes[self.selected[i]] for i in pairs[0])
             more = f" ({len(pairs) - 1} more such pairs)" if len(pairs) > 1 else ""

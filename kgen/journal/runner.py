@@ -86,7 +86,7 @@ class Runner:
         distillation = Distillation(recipe, controls=controls, terms=terms)
         journal = Journal.create(
             folder,
-            recipe,
+            distillation.recipe,
             device=str(distillation.setting.device),
             threads=torch.get_num_threads(),
             teacher_sha256=zoo.checksum(recipe.teacher),

@@ -15,8 +15,10 @@ from kgen.preflight.request import Row
 MAX_LISTED = 5
 
 
-def check_count(outputs: int, names: Sequence[str] | None) -> Row:
-    """Compares the number of outputs with the number of names."""
+def check_count(outputs: int, names: Sequence[str] | None, source: str = "") -> Row:
+    """Compares the number of outputs with the number of names; `source`: how a file with them was
+    understood.
+    """
     if names is None:
         return Row(
             name="classes",
@@ -42,12 +44,16 @@ def check_count(outputs: int, names: Sequence[str] | None) -> Row:
             name="classes",
             status="fail",
             finding=f"{_count(outputs)} but {len(names)} name{'s' * (len(names) > 1)}",
-            advice="Give as many names as the network has outputs, in their order.",
+            advice=(
+                "Give as many names as the network has outputs, in their order."
+                + (f" They were read {source}." if source else "")
+            ),
         )
     return Row(
         name="classes",
         status="ok",
         finding=f"{_count(outputs)}, {len(names)} names: {_list(names)}",
+        advice=f"Read {source}." if source else "",
     )
 
 
@@ -76,9 +82,9 @@ def check_texts(names: Sequence[str]) -> Row:
         ]
         findings.append(f"no embedding for {len(missing)} of {len(names)}: {_list(missing)}")
         advice.append(
-            "Run with --set embedding=center, which needs no texts"
-            + (f", or rename: {', '.join(suggestions)}" if suggestions else "")
-            + ", or add them to the table: python -m kgen embed (needs sentence-transformers)."
+            "Runs use class centers instead, which need no texts"
+            + (f"; or rename: {', '.join(suggestions)}" if suggestions else "")
+            + "; or add them to the table: python -m kgen embed (needs sentence-transformers)."
         )
     if close := _close([name for name in names if name in rows], rows):
         findings.append(

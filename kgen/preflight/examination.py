@@ -237,7 +237,9 @@ class Examination:
 
     def check_classes(self) -> None:
         names = self.known.find("classes")
-        row = classtexts.check_count(self.fit.outputs, names.value if names else None)
+        row = classtexts.check_count(
+            self.fit.outputs, names.value if names else None, self.request.classes_from
+        )
         self.add_row(row)
         if names:
             self.add_row(classtexts.check_texts(names.value))

@@ -30,8 +30,10 @@ from pydantic import (
 
 from kgen.data import catalogue, classes
 from kgen.paths import ROOT, writable_home
+from kgen.preflight import classnames
+from kgen.preflight.errors import PreflightError as PreflightError
+from kgen.specs import did_you_mean
 from kgen.zoo import published, zoo
-from kgen.zoo.zoo import ZooError, did_you_mean
 
 SECONDS = 60.0
 """Time limit for a check, including the import of torch."""
@@ -40,12 +42,6 @@ TEACHER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]")
 """Valid teacher names; the name becomes a file name, on any system."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 """Names that Windows reserves for devices."""
-
-
-class PreflightError(ZooError):
-    """A request that cannot be carried out; the message names the field and what was expected."""
-
-    code = "preflight"
 
 
 def _square(value: Any) -> Any:
@@ -65,6 +61,8 @@ class PreflightRequest(BaseModel):
     path: str
     architecture: str | None = None
     classes: tuple[str, ...] | None = None
+    classes_from: Annotated[str, Field(max_length=400)] = ""
+    """How the file with the names was understood (`kgen.preflight.classnames`)."""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     side: Annotated[int, Field(ge=8, le=4096)] | None = None
@@ -109,14 +107,19 @@ class PreflightRequest(BaseModel):
     def _check_classes(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value is None:
             return None
-        value = tuple(name.strip() for name in value)
         if not 1 <= len(value) <= MAX_NAMES:
             raise ValueError(f"expected 1 to {MAX_NAMES:,} names, found {len(value):,}")
+        value = tuple(map(classnames.clean, value))
         for i, name in enumerate(value):
-            if not name or len(name) > MAX_NAME_LENGTH or not name.isprintable():
+            if not name or len(name) > MAX_NAME_LENGTH:
                 raise ValueError(
                     f"name {i + 1} is {name[:40]!r}; expected printable text of 1 to"
                     f" {MAX_NAME_LENGTH} characters"
+                )
+            if character := classnames.invisible(name):
+                raise ValueError(
+                    f"name {i + 1} is {name[:40]!r}, with the invisible character {character};"
+                    " expected printable text, so remove that character"
                 )
         return value
 
@@ -194,76 +197,6 @@ def parse_request(data: dict[str, Any] | str | bytes) -> PreflightRequest:
             code="invalid-value",
             field=field,
         ) from None
-
-
-def read_names(text: str) -> tuple[str, ...]:
-    """Class names from "cat,dog", a .txt file (one per line), a .json file (a list), or a known
-    data set.
-
-    Raises PreflightError.
-    """
-    path = Path(text)
-    if path.suffix.lower() in (".txt", ".json"):
-        try:
-            if path.stat().st_size > 2**24:
-                raise PreflightError(
-                    f"The class names {text} exceed 16 MB; expected one name per line.",
-                    code="too-large",
-                    file=text,
-                )
-            content = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PreflightError(
-                f"The class names {text} cannot be read:"
-                f" {getattr(error, 'strerror', None) or 'not UTF-8 text'}.",
-                code="unreadable",
-                file=text,
-            ) from None
-        return (
-            _json_names(text, content)
-            if path.suffix.lower() == ".json"
-            else tuple(line.strip() for line in content.splitlines() if line.strip())
-        )
-    return parse_names(text)
-
-
-def parse_names(text: str) -> tuple[str, ...]:
-    """Class names from user input: one per line, comma-separated, a JSON list, or a known data set.
-
-    Reads no file. Raises PreflightError.
-    """
-    text = text.strip()
-    if text in classes.known():
-        return classes.names(text)
-    if text.startswith("["):
-        return _json_names("as entered", text)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    found = tuple(lines) if len(lines) > 1 else tuple(part.strip() for part in text.split(","))
-    if len(found) < 2 and found[0]:
-        raise PreflightError(
-            f"The class names are {text[:60]!r}: expected comma-separated names, a .txt or .json"
-            f" file, or a data set. {did_you_mean(text[:60], list(classes.known()))}",
-            code="invalid-classes",
-        )
-    return found
-
-
-def _json_names(text: str, content: str) -> tuple[str, ...]:
-    try:
-        names = json.loads(content)
-    except (ValueError, RecursionError):
-        raise PreflightError(
-            f"The class names {text} are not JSON; expected a list of strings, or a .txt file with"
-            " one name per line.",
-            code="not-json",
-        ) from None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise PreflightError(
-            f'The class names {text} are not a list of strings; expected ["cat", "dog"] in the'
-            " order of the network's outputs.",
-            code="invalid-classes",
-        )
-    return tuple(names)
 
 
 def check_name(name: str) -> Path:

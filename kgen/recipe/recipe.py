@@ -122,9 +122,10 @@ class Recipe(Section):
     """Divergence between teacher and student in the adversarial term: Kullback–Leibler (the
     paper's, unbounded), or Jensen–Shannon (at most ln 2).
     """
-    embedding: Literal["text", "center"] = "text"
+    embedding: Literal["auto", "text", "center"] = "auto"
     """Class representative f_y, what stands for a class: the embedding of its name (LTE), or the
-    mean teacher embedding of its first images (CC).
+    mean teacher embedding of its first images (CC). By default (auto) the embedding of its name,
+    or CC if the bundled table lacks one of the names.
     """
     class_texts: (
         dict[
@@ -299,8 +300,8 @@ class Recipe(Section):
     def _check_aed_embedding(self) -> Recipe:
         if self.aed_embedding == "teacher" and self.embedding != "center":
             raise errors.Invalid(
-                "aed_embedding is 'teacher', but embedding is 'text': a teacher's embedding can"
-                " only be compared with class centers; set embedding to 'center'",
+                f"aed_embedding is 'teacher', but embedding is {self.embedding!r}: a teacher's"
+                " embedding can only be compared with class centers; set embedding to 'center'",
                 code="conflict",
                 field="aed_embedding",
             )
@@ -492,7 +493,11 @@ def parse(data: dict[str, Any] | str | bytes) -> Recipe:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Parse `field=value` from the command line; the value is JSON if it parses, otherwise text."""
+    """Parse `field=value` from the command line; the value is JSON if it parses, otherwise text.
+
+    Classes outside of a JSON list stay text: only a teacher's class names tell whether 8 is a name
+    or an index (`kgen.data.classes.from_text`).
+    """
     name, separator, raw = text.partition("=")
     if not separator or not name.strip():
         raise RecipeError(
@@ -503,10 +508,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     except (ValueError, RecursionError):
         value = [p.strip() for p in raw.split(",")] if "," in raw else raw
     name = name.strip()
-    if (
-        name in ("classes", "resolutions", "batches")
-        and value is not None
-        and not isinstance(value, list)
-    ):
-        value = [value]
+    if name not in ("classes", "resolutions", "batches") or value is None:
+        return name, value
+    if not isinstance(value, list):
+        value = [raw.strip()] if name == "classes" and not isinstance(value, str) else [value]
     return name, value

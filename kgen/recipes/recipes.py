@@ -18,6 +18,7 @@ from kgen.recipe.fields import Optimizer, Optimizers, Weights
 from kgen.recipe.recipe import Recipe, RecipeError, field_names, parse_setting
 from kgen.recipes import paper, photographs
 from kgen.recipes.paper import at_ratio as at_ratio
+from kgen.zoo import zoo
 
 
 def fashion_live() -> Recipe:
@@ -280,7 +281,10 @@ def describe(name: str) -> str:
 def changes(recipe: Recipe) -> dict[str, object]:
     """The dotted fields in which a recipe differs from its named base (or from the defaults)."""
     base = get(recipe.name) if recipe.name in _RECIPES else Recipe()
-    return {p: recipe.value(p) for p in field_names() if recipe.value(p) != base.value(p)}
+    found = {p: recipe.value(p) for p in field_names() if recipe.value(p) != base.value(p)}
+    if base.embedding == "auto" and zoo.resolved(recipe.replace(embedding="auto")) == recipe:
+        found.pop("embedding", None)  # a run records what "auto" stood for
+    return found
 
 
 def command(recipe: Recipe) -> str:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from kgen import files
 from kgen.data import catalogue
+from kgen.data import classes as class_names
 from kgen.events import TeacherCard
 from kgen.nets import architectures
 from kgen.paths import ASSETS
+from kgen.recipe.recipe import Recipe
 from kgen.specs import ZooError as ZooError
 from kgen.specs import about, closest
 from kgen.specs import did_you_mean as did_you_mean
@@ -153,6 +155,17 @@ def card(name: str) -> TeacherCard:
 def classes(name: str) -> tuple[str, ...]:
     """A teacher's class names, whether or not its weights are on this machine."""
     return _facts(name, _modified_ns(name))[1]
+
+
+def resolved(recipe: Recipe) -> Recipe:
+    """The recipe as a run records it: embedding "auto" becomes "text" or "center".
+
+    Unchanged if the teacher is not on this machine.
+    """
+    try:
+        return class_names.with_representative(recipe, classes(recipe.teacher))
+    except (ZooError, KeyError, ValueError):
+        return recipe
 
 
 @functools.lru_cache(64)

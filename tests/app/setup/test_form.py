@@ -144,7 +144,7 @@ def test_the_rest_of_the_method_is_named_and_limited_by_the_schema():
         100,
         True,
     )
-    assert known["embedding"].choices == ("text", "center")
+    assert known["embedding"].choices == ("auto", "text", "center")
 
 
 def test_an_empty_radius_is_left_to_the_engine():

@@ -75,7 +75,7 @@ def test_a_brought_teacher_has_a_recipe_that_it_can_follow(brought):
     assert (base.teacher, base.resolutions, base.embedding, base.evaluate_on) == (
         "mine",
         (32,),
-        "center",
+        "auto",
         "auto",
     )
     assert base.classes == tuple(f"kind {i}" for i in range(10))

@@ -36,7 +36,24 @@ def test_a_class_is_embedded_by_its_other_text():
 )
 def test_what_cannot_be_embedded_is_said(texts, error, code, facts):
     with raises(error, code, *facts):
-        setting(class_texts=texts)
+        setting(class_texts=texts, embedding="text")
+
+
+def test_without_an_embedding_class_centers_stand_for_the_classes_and_it_says_so():
+    texts = {"Bag": "spaceship food"}
+    found = setting(class_texts=texts)
+    assert found.recipe.embedding == "center" and found.table.shape == (10, embeddings.WIDTH)
+    assert found.recipe == setting(class_texts=texts, embedding="center").recipe
+    assert any("spaceship food" in text for text, _ in found.warnings())
+    for asked in (setting(), setting(class_texts=texts, embedding="center")):
+        assert not any("class centers" in text for text, _ in asked.warnings())
+    assert setting().recipe.embedding == "text"
+
+
+def test_the_command_of_a_run_that_chose_for_itself_is_the_recipes_own():
+    assert recipes.command(setting().recipe) == recipes.command(
+        recipes.get("tiny").replace(device="cpu", evaluate_on="none")
+    )
 
 
 def test_the_live_encoder_is_asked_for_what_the_table_lacks(monkeypatch):

@@ -259,7 +259,7 @@ def test_names_of_classes(file, free, names, name, status, words):
     )
     assert "cost" in rows(report)  # the rest is reported all the same
     if names and "hors" in names:
-        assert "embedding=center" in row.advice and "'hors' → 'horse'" in row.advice
+        assert "class centers" in row.advice and "'hors' → 'horse'" in row.advice
 
 
 def test_a_single_output_is_no_classifier(tmp_path):

@@ -1,4 +1,4 @@
-"""Requests, class names, and the child that runs the check: it may die, but its caller may not."""
+"""Requests, and the child that runs the check: it may die, but its caller may not."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from safetensors.torch import load_file
 
 from kgen.cli import progress
 from kgen.cli.worker import run_check
-from kgen.data import classes
 from kgen.preflight import request
-from kgen.preflight.request import PreflightError, inspect, parse_request, read_names
+from kgen.preflight.request import PreflightError, inspect, parse_request
 from kgen.zoo import zoo
 from tests.support import hostile
 from tests.support.errors import raises
@@ -72,40 +71,6 @@ def test_an_order_survives_json():
     assert parse_request(mine.model_dump_json()) == mine
     with pytest.raises(PreflightError):
         parse_request("nonsense")
-
-
-def test_names_of_classes(tmp_path):
-    (tmp_path / "n.txt").write_text(
-        "\ufeffcat\n\n great white shark, or man-eater \r\nzèbre\n", encoding="utf-8"
-    )
-    (tmp_path / "n.json").write_text('["cat", "dog"]')
-    assert read_names("cat, dog") == ("cat", "dog")
-    assert read_names(str(tmp_path / "n.txt")) == (
-        "cat",
-        "great white shark, or man-eater",
-        "zèbre",
-    )
-    assert read_names(str(tmp_path / "n.json")) == ("cat", "dog")
-    assert read_names("cifar10") == classes.names("cifar10")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "code", "facts"),
-    [
-        ("n.txt", None, "unreadable", ["n.txt"]),
-        ("n.txt", b"\xff\xfe\x00", "unreadable", ["n.txt", "UTF-8"]),
-        ("n.json", b'{"0": "cat"}', "invalid-classes", ["n.json"]),
-        ("n.json", b"[1]", "invalid-classes", ["n.json"]),
-        ("n.json", b"[" * 100_000, "not-json", ["n.json"]),
-        ("cifar", None, "invalid-classes", ["'cifar10'"]),
-    ],
-)
-def test_names_that_cannot_be_read(name, content, code, facts, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    if content:
-        (tmp_path / name).write_bytes(content)
-    with raises(PreflightError, code, *facts):
-        read_names(name)
 
 
 # --- the child ------------------------------------------------------------------------------------

@@ -227,7 +227,7 @@ DEFAULTS = {
     "target.sigma": 2.0,
     "target.sigma_fraction": None,
     "adv_mask": "none",
-    "embedding": "text",
+    "embedding": "auto",  # the text, for the classes of every table
     "aed_embedding": "student",
     "radii.inner": None,
     "radii.outer": None,

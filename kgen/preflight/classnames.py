@@ -1,0 +1,378 @@
+"""Reads class names in the forms in which people keep them. Independent of networks and torch.
+
+One per line, comma-separated, a JSON list, a dictionary (index → name or name → index), a table
+with one row per class, or the name of a data set. A number is an index only where the form says
+so: by its place in a dictionary or by its column in a table.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kgen.data import classes
+from kgen.preflight.errors import PreflightError
+from kgen.specs import did_you_mean
+
+MAX_BYTES = 2**24
+TABLES = {".csv": ",;\t", ".tsv": "\t"}
+"""File name extensions of tables, and their delimiters."""
+NAME_COLUMNS = {
+    *("name", "class", "label", "text", "category", "title"),
+    *("class_name", "label_name", "category_name", "display_name"),
+}
+INDEX_COLUMNS = {
+    *("id", "index", "idx", "number", "class_id", "label_id", "category_id"),
+    *("class_index", "class_idx", "label_index"),
+}
+CONTAINERS = (
+    *("id2label", "idx_to_class", "class_to_idx", "label2id"),
+    *("class_names", "names", "classes", "labels", "categories"),
+)
+"""Entries of a model's JSON file that hold its class names, such as Hugging Face's config.json."""
+EXPECTED = (
+    'expected ["cat", "dog"] or {"0": "cat", "1": "dog"}, in the order of the network\'s outputs'
+)
+JOINERS = "\u200c\u200d"
+"""ZWNJ and ZWJ are part of ordinary words in Persian and Hindi, and of emoji."""
+TAGS = range(0xE0020, 0xE0080)
+"""Tag characters are part of some flags."""
+
+
+class ClassNames(NamedTuple):
+    """Names in the order of the outputs."""
+
+    names: tuple[str, ...]
+    source: str = ""
+    """How a file was understood, where it could have been understood differently."""
+
+
+def read_names(text: str) -> ClassNames:
+    """Class names from the command line: a file, or what `parse_names` reads.
+
+    Raises PreflightError.
+    """
+    path = Path(text)
+    named_as_file = path.suffix.lower() in (".txt", ".json", *TABLES)
+    if text in classes.known() or not (named_as_file or _is_file(path)):
+        return parse_names(text)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise PreflightError(
+                f"The class names {text} exceed 16 MB; expected one name per line.",
+                code="too-large",
+                file=text,
+            )
+        content = _decoded(path.read_bytes())
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 or UTF-16 text"
+        raise PreflightError(
+            f"The class names {text} cannot be read: {reason}.", code="unreadable", file=text
+        ) from None
+    return _parse_file(path.name, content)
+
+
+def parse_names(text: str, file: str | None = None) -> ClassNames:
+    """Class names as entered: one per line, comma-separated, JSON, a table, or a known data set.
+
+    `file`: the name of the file that the text comes from. Raises PreflightError.
+    """
+    if file is not None:
+        return _parse_file(file, text)
+    text = text.strip()
+    if text in classes.known():
+        return ClassNames(classes.names(text))
+    if text.startswith(("[", "{")):
+        return _from_json("as entered", text)
+    if table := _table_in(text):
+        return _from_table("the table", *table)
+    lines = _lines(text)
+    found = tuple(lines) if len(lines) > 1 else tuple(part.strip() for part in text.split(","))
+    if len(found) < 2 and found[0]:
+        raise PreflightError(
+            f"The class names are {text[:60]!r}: expected comma-separated names, a .txt, .csv or"
+            f" .json file, or a data set. {did_you_mean(text[:60], list(classes.known()))}",
+            code="invalid-classes",
+        )
+    return ClassNames(found)
+
+
+def clean(name: str) -> str:
+    """A name without differences that nobody can see: composed letters (NFC), plain spaces."""
+    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in name)
+    return unicodedata.normalize("NFC", spaced).strip()
+
+
+def invisible(name: str) -> str | None:
+    """The first character that has no place in a name, such as "U+200B ZERO WIDTH SPACE"."""
+    for c in name:
+        if c in JOINERS or ord(c) in TAGS or unicodedata.category(c) not in UNPRINTABLE:
+            continue
+        return f"U+{ord(c):04X} {unicodedata.name(c, '')}".strip()
+    return None
+
+
+UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories: controls, invisible formatting, halves of characters, separators."""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a list of names that is too long for a path
+        return False
+
+
+def _decoded(content: bytes) -> str:
+    """UTF-8 or UTF-16, with or without a mark at the beginning."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16")
+    if b"\0" in content[:2]:
+        return content.decode("utf-16-be" if content[:1] == b"\0" else "utf-16-le")
+    return content.decode("utf-8-sig")
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _parse_file(file: str, content: str) -> ClassNames:
+    suffix, content = Path(file).suffix.lower(), content.lstrip("\ufeff")
+    if suffix in (".yaml", ".yml") or "\0" in content:
+        raise PreflightError(
+            f"The class names {file} are not a text file with names; save them as a .txt file with"
+            " one name per line, or a .csv or .json file.",
+            code="invalid-classes",
+            file=file,
+        )
+    if suffix == ".json" or content.lstrip()[:1] in ("[", "{"):
+        return _from_json(file, content)
+    if suffix in TABLES:
+        return _from_table(file, *_split_header(file, _rows(file, content, TABLES[suffix])))
+    if table := _table_in(content):
+        return _from_table(file, *table)
+    return ClassNames(tuple(_lines(content)))
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+def _from_json(file: str, content: str) -> ClassNames:
+    try:
+        return _from_value(file, json.loads(content))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, PreflightError):
+            raise
+        raise PreflightError(
+            f"The class names {file} are not JSON ({str(error)[:80]}); {EXPECTED}, or a .txt file"
+            " with one name per line.",
+            code="not-json",
+            file=file,
+        ) from None
+
+
+def _from_value(file: str, value: Any) -> ClassNames:
+    if isinstance(value, dict):
+        inner = next((k for k in CONTAINERS if isinstance(value.get(k), (list, dict))), None)
+        if inner is None:
+            return _from_dictionary(file, value)
+        found = _from_value(file, value[inner])
+        return found._replace(source=found.source or f"from {inner!r} in {file}")
+    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        header = list(value[0])
+        if all(list(row) == header for row in value):
+            return _from_table(file, header, [[str(v) for v in row.values()] for row in value])
+    if not isinstance(value, list) or not all(isinstance(n, str) or _is_int(n) for n in value):
+        raise PreflightError(
+            f"The class names {file} are not a list of names; {EXPECTED}.",
+            code="invalid-classes",
+            file=file,
+        )
+    return ClassNames(tuple(map(str, value)))
+
+
+def _from_dictionary(file: str, pairs: dict[str, Any]) -> ClassNames:
+    """Index → name or name → index, whichever side holds the numbers."""
+    keys, values = list(pairs), [_name_in_pair(value) for value in pairs.values()]
+    by_key = by_value = None
+    if all(isinstance(value, str) or _is_int(value) for value in values):
+        by_key, by_value = _order(keys), _order(values)
+    names_of_values = by_key and tuple(str(values[i]) for i in by_key)
+    names_of_keys = by_value and tuple(keys[i] for i in by_value)
+    if names_of_keys and names_of_values and names_of_keys != names_of_values:
+        if not all(_is_int(value) for value in values):
+            raise PreflightError(
+                f"The class names {file} have numbers on both sides, so it is unclear which are the"
+                ' names; give a list in the order of the outputs, such as ["1", "2"].',
+                code="ambiguous",
+                file=file,
+            )
+        names_of_values = None  # as in ImageFolder.class_to_idx: only the indices are JSON numbers
+    if found := names_of_values or names_of_keys:
+        kind = "index → name" if names_of_values else "name → index"
+        return ClassNames(found, f"from {file}, a dictionary {kind}")
+    raise PreflightError(
+        f"The class names {file} are neither a dictionary index → name nor name → index, with"
+        f" indices from 0 without gaps{_gap(keys) or _gap(values)}; {EXPECTED}.",
+        code="invalid-classes",
+        file=file,
+    )
+
+
+def _name_in_pair(value: Any) -> Any:
+    """Keras keeps ["n01440764", "tench"] per class: WordNet ID and name."""
+    pair = isinstance(value, list) and len(value) == 2 and all(isinstance(v, str) for v in value)
+    return value[1] if pair else value
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _integer(value: Any) -> int | None:
+    text = str(value).strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+def _order(indices: Sequence[Any]) -> list[int] | None:
+    """Positions in the order of their indices, which count from 0 or 1; None for anything else."""
+    numbers = [_integer(value) for value in indices]
+    if not numbers or None in numbers:
+        return None
+    order = sorted(range(len(numbers)), key=lambda i: numbers[i] or 0)
+    first = numbers[order[0]]
+    counts = first in (0, 1) and [numbers[i] for i in order] == list(
+        range(first, first + len(numbers))
+    )
+    return order if counts else None
+
+
+def _gap(indices: Sequence[Any]) -> str:
+    """Which index is missing, for the end of a sentence."""
+    numbers = {_integer(value) for value in indices}
+    if None in numbers or not numbers:
+        return ""
+    missing = next(i for i in range(len(numbers) + 1) if i not in numbers)
+    return f" ({missing} is missing)" if missing < len(indices) else ""
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def _rows(file: str, content: str, delimiters: str) -> list[list[str]]:
+    """The rows of a table, split at the delimiter that its first line has most of."""
+    first = content.lstrip().partition("\n")[0]
+    delimiter = max(delimiters, key=first.count)
+    try:
+        found = list(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise PreflightError(
+            f"The class names {file} are not a table ({error}).", code="invalid-classes", file=file
+        ) from None
+    found = [[cell.strip() for cell in row] for row in found if any(cell.strip() for cell in row)]
+    width = len(found[0]) if found else 0
+    for i, row in enumerate(found):
+        if len(row) != width:
+            raise PreflightError(
+                f"Row {i + 1} of the class names {file} has {len(row)} columns, but the first has"
+                f" {width}; put quotes around a name with {delimiter!r}.",
+                code="invalid-classes",
+                file=file,
+                row=i + 1,
+            )
+    return found
+
+
+def _table_in(text: str) -> tuple[list[str], list[list[str]]] | None:
+    """Header and rows, if text is a table with a column of indices; names can have commas too."""
+    first, _, rest = text.strip().partition("\n")
+    if not rest or not any(d in first for d in TABLES[".csv"]):
+        return None
+    try:
+        header, *rows = _rows("as entered", text, TABLES[".csv"])
+    except PreflightError:
+        return None
+    columns = [_key(title) for title in header]
+    index = next((i for i, title in enumerate(columns) if title in INDEX_COLUMNS), None)
+    if index is None or not rows or any(_integer(row[index]) is None for row in rows):
+        return None
+    return header, rows
+
+
+def _split_header(file: str, rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows; without a header, the columns are called by what they contain."""
+    if not rows:
+        return [], []
+    first, *rest = rows
+    has_title = any(_key(title) in NAME_COLUMNS | INDEX_COLUMNS for title in first)
+    if has_title or any(
+        _integer(first[i]) is None and rest and all(_integer(row[i]) is not None for row in rest)
+        for i in range(len(first))
+    ):
+        return first, rest
+    if len(first) == 1:
+        return ["name"], rows
+    numbers = [i for i in range(len(first)) if _order([row[i] for row in rows]) is not None]
+    if len(first) == 2 and len(numbers) == 1:
+        return ["index" if i in numbers else "name" for i in range(2)], rows
+    raise PreflightError(
+        f"The class names {file} have {len(first)} columns and no header that says what is in them;"
+        " expected a first row such as index,name.",
+        code="invalid-classes",
+        file=file,
+    )
+
+
+def _from_table(file: str, header: list[str], rows: list[list[str]]) -> ClassNames:
+    keys = [_key(title) for title in header]
+    columns = range(len(keys))
+
+    def numbers(i: int) -> bool:
+        return all(_integer(row[i]) is not None for row in rows)
+
+    named = [i for i in columns if keys[i] in NAME_COLUMNS]
+    if len(named) > 1:
+        named = [i for i in named if not numbers(i)]
+    if not named:
+        named = [i for i in columns if keys[i] not in INDEX_COLUMNS] or list(columns)
+    if len(named) != 1:
+        raise PreflightError(
+            f"The class names {file} have the columns {', '.join(map(repr, header)) or 'none'};"
+            " expected one called 'name', and one called 'index' if the rows are not in the order"
+            " of the network's outputs.",
+            code="invalid-classes",
+            file=file,
+        )
+    name = named[0]
+    index = [i for i in columns if i != name and keys[i] in INDEX_COLUMNS] or [
+        i for i in columns if i != name and keys[i] in NAME_COLUMNS and numbers(i)
+    ]
+    source = f"from column {header[name]!r} of {file}"
+    if not index:
+        return ClassNames(tuple(row[name] for row in rows), f"{source}, in the order of its rows")
+    values = [row[index[0]] for row in rows]
+    if (order := _order(values)) is None:
+        raise PreflightError(
+            f"Column {header[index[0]]!r} of the class names {file} does not count the outputs from"
+            f" 0 without gaps{_gap(values)}; remove it if the rows are in the order of the"
+            " network's outputs.",
+            code="invalid-classes",
+            file=file,
+            field=header[index[0]],
+        )
+    return ClassNames(
+        tuple(rows[i][name] for i in order), f"{source}, in the order of {header[index[0]]!r}"
+    )
+
+
+def _key(title: str) -> str:
+    """A column's title for comparison: "Class ID" and "classId" → class_id."""
+    spaced = "".join(
+        f" {c}" if c.isupper() and p.islower() else c for p, c in zip(" " + title, title)
+    )
+    return "_".join(spaced.replace("_", " ").replace("-", " ").lower().split())
