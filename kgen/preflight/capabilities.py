@@ -216,7 +216,7 @@ def cost(teacher: Teacher, sides: tuple[int, ...]) -> Row:
         name="cost",
         status="ok",
         finding=finding,
-        advice="A batch of images takes as many steps as recipe field 'generator_steps'.",
+        advice="The recipe field 'generator_steps' sets how many steps a batch of images takes.",
     )
 
 
