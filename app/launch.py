@@ -18,15 +18,15 @@ ENVIRONMENT = {
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "NO_PROXY": "*",  # without it, macOS and Windows would offer the proxies of their settings
+    "NO_PROXY": "*",  # without it, macOS and Windows would supply the proxies from their settings
 }
 NETWORK = re.compile(
     r"(https?|all|ftp|no)_proxy|ssl_cert_(file|dir)|(requests|curl)_ca_bundle|sslkeylogfile"
     r"|forwarded_allow_ips",
     re.IGNORECASE,
 )
-"""The shell's variables about the network: a misspelled proxy or a missing certificate file must
-not keep the app from starting.
+"""The shell's network variables: a misspelled proxy or a missing certificate file must not keep the
+app from starting.
 """
 
 

@@ -19,7 +19,7 @@ CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 class VariableError(KGenError, ValueError):
-    """A variable of the shell without which the download could begin."""
+    """A shell variable that keeps downloads from starting."""
 
     code = "invalid-variable"
 
@@ -92,8 +92,8 @@ def proxy_variable(url: str) -> str | None:
 
 
 def explain(url: str, error: BaseException | None) -> tuple[str, dict[str, Any]]:
-    """What the shell has to do with a failed connection: a sentence, and its facts; both empty if
-    it is unlikely to be the cause.
+    """What the shell's variables have to do with a failed connection: a sentence, and its facts;
+    both empty if it is unlikely to be the cause.
     """
     if error and "CERTIFICATE_VERIFY_FAILED" in str(error):
         name = next((n for n in CERTIFICATES if os.environ.get(n)), None)

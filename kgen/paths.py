@@ -22,7 +22,9 @@ RESULTS_PAGE = ROOT / "docs" / "results.md"
 
 
 UNKNOWN_HOME = Path("$KGEN_HOME")
-"""Stands for the home folder where there is none: nothing is in it, and messages read as advice."""
+"""Stands in for the home folder if there is none: it contains nothing, and messages that name it
+read as advice.
+"""
 
 
 class HomeError(KGenError):

@@ -49,7 +49,7 @@ class ClassNames(NamedTuple):
 
     names: tuple[str, ...]
     source: str = ""
-    """How a file was understood, where it could have been understood differently."""
+    """How a file was interpreted, if another reading was possible."""
 
 
 def read_names(text: str) -> ClassNames:
@@ -103,13 +103,13 @@ def parse_names(text: str, file: str | None = None) -> ClassNames:
 
 
 def clean(name: str) -> str:
-    """A name without differences that nobody can see: composed letters (NFC), plain spaces."""
+    """A name without invisible differences: composed letters (NFC), plain spaces."""
     spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in name)
     return unicodedata.normalize("NFC", spaced).strip()
 
 
 def invisible(name: str) -> str | None:
-    """The first character that has no place in a name, such as "U+200B ZERO WIDTH SPACE"."""
+    """The first character that does not belong in a name, such as "U+200B ZERO WIDTH SPACE"."""
     for c in name:
         if c in JOINERS or ord(c) in TAGS or unicodedata.category(c) not in UNPRINTABLE:
             continue
@@ -129,7 +129,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _decoded(content: bytes) -> str:
-    """UTF-8 or UTF-16, with or without a mark at the beginning."""
+    """UTF-8 or UTF-16, with or without a byte order mark."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return content.decode("utf-16")
     if b"\0" in content[:2]:
@@ -265,7 +265,7 @@ def _gap(indices: Sequence[Any]) -> str:
 
 
 def _rows(file: str, content: str, delimiters: str) -> list[list[str]]:
-    """The rows of a table, split at the delimiter that its first line has most of."""
+    """The rows of a table, split at the delimiter that is most frequent in its first line."""
     first = content.lstrip().partition("\n")[0]
     delimiter = max(delimiters, key=first.count)
     try:
@@ -305,7 +305,7 @@ def _table_in(text: str) -> tuple[list[str], list[list[str]]] | None:
 
 
 def _split_header(file: str, rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows; without a header, the columns are called by what they contain."""
+    """Header and rows; without a header, the columns are named after what they contain."""
     if not rows:
         return [], []
     first, *rest = rows

@@ -36,7 +36,7 @@ def test_without_a_home_it_is_asked_for_where_something_is_stored(homeless):
     ):
         with raises(HomeError, "no-home", "KGEN_HOME"):
             store()
-    assert not any(homeless.iterdir()), "nothing is written to some other place instead"
+    assert not any(homeless.iterdir()), "nothing is written anywhere else instead"
 
 
 def test_a_home_that_cannot_be_made_says_so(monkeypatch, tmp_path):

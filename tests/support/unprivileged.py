@@ -1,4 +1,4 @@
-"""Users with less than the one that runs the tests, for as long as a test needs one."""
+"""Users with fewer rights than the one that runs the tests, for as long as a test needs one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 NOBODY = 54_321
-"""No system's list of users has this number."""
+"""No system has a user with this number."""
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def without_rights() -> Iterator[None]:
 
 @contextmanager
 def without_user() -> Iterator[None]:
-    """This process belongs to a user that the list of users lacks; it keeps its rights to files."""
+    """This process belongs to a user that does not exist; it keeps its rights to files."""
     if os.name == "nt" or os.geteuid() != 0:
         pytest.skip("only root can become a user that does not exist")
     os.setresuid(NOBODY, -1, 0)
