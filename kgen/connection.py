@@ -93,7 +93,7 @@ def proxy_variable(url: str) -> str | None:
 
 def explain(url: str, error: BaseException | None) -> tuple[str, dict[str, Any]]:
     """What the shell's variables have to do with a failed connection: a sentence, and its facts;
-    both empty if it is unlikely to be the cause.
+    both empty if they are unlikely to be the cause.
     """
     if error and "CERTIFICATE_VERIFY_FAILED" in str(error):
         name = next((n for n in CERTIFICATES if os.environ.get(n)), None)
