@@ -486,7 +486,7 @@ def _print_error(error: KGenError) -> None:
     if "--json" in sys.argv:
         print(json.dumps(error.to_json()), file=sys.stderr)
     else:
-        console.print(f"Error: {error}", highlight=False, soft_wrap=True)
+        console.print(f"Error: {error}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
-"""Atomic file writes: temporary name, fsync, rename, fsync of the folder."""
+"""Atomic file writes: temporary name, fsync, rename, fsync of the folder.
+
+Network drives, containers' mounts and FUSE may lack fsync or locks. Files are then written without
+them; whoever keeps something there for long tells the user (`kgen.journal.journal`).
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -10,6 +15,12 @@ import time
 from pathlib import Path
 
 ATTEMPTS = 20
+UNSUPPORTED = {
+    getattr(errno, name)
+    for name in ("EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "ENOTTY", "ENOLCK")
+    if hasattr(errno, name)
+}
+"""What a drive answers to a call that it does not have."""
 
 
 def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int = ATTEMPTS) -> None:
@@ -24,7 +35,7 @@ def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int =
             file.write(data)
             file.flush()
             if sync:
-                os.fsync(file.fileno())
+                sync_file(file.fileno())
         for attempt in range(attempts):
             try:
                 os.replace(temporary, path)
@@ -40,15 +51,38 @@ def write_durably(path: Path, data: bytes, *, sync: bool = True, attempts: int =
         sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename durable. Windows has no such call and does not need one."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_file(descriptor: int) -> bool:
+    """Make what was written durable; False if the drive cannot. Raises any other OSError."""
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return False
+    return True
+
+
+def sync_folder(folder: Path) -> bool:
+    """Make a rename durable; False if the drive cannot. Windows has no such call and needs none."""
+    if os.name == "nt":
+        return True
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder may be writable but not readable
+        return False
+    try:
+        return sync_file(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_text(path: str | Path) -> bool:
+    """Whether the name is text; POSIX allows any bytes, but safetensors and JSON do not."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def sha256(path: Path) -> str:
@@ -102,17 +136,24 @@ class FolderLock:
 
     The system releases it when that process ends, however it ends. Raises Locked if it is still
     held after `attempts`, a tenth of a second apart, because a reader that only checks holds it for
-    a moment.
+    a moment. On a drive without locks, nothing is held and `supported` is False.
     """
 
     def __init__(self, folder: Path, attempts: int = 5):
+        self.supported = True
         self._file = (folder / "lock").open("a+b")
         for attempt in range(attempts):
             try:
                 return self._acquire()
-            except OSError:
+            except (BlockingIOError, PermissionError):  # held: POSIX, Windows
                 if attempt < attempts - 1:
                     time.sleep(0.1)
+            except OSError as error:
+                if error.errno in UNSUPPORTED:
+                    self.supported = False
+                    return
+                self._file.close()
+                raise
         self._file.close()
         raise Locked(f"{folder} is being written by another process")
 

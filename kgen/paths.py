@@ -36,7 +36,7 @@ class HomeError(KGenError):
 def home() -> Path:
     """The folder for downloaded teachers and data: $KGEN_HOME, by default ~/.cache/kgen.
 
-    UNKNOWN_HOME if the user has no home folder; before writing, call `writable_home`.
+    UNKNOWN_HOME if the user has no home folder: to write there, call `writable_home`.
     """
     if chosen := os.environ.get("KGEN_HOME"):
         return Path(chosen)
@@ -46,14 +46,20 @@ def home() -> Path:
         return UNKNOWN_HOME
 
 
-def writable_home() -> Path:
-    """`home`, after creating it. Raises HomeError."""
+def known_home() -> Path:
+    """`home`. Raises HomeError if the user has none."""
     folder = home()
     if folder == UNKNOWN_HOME:
         raise HomeError(
             "This user has no home folder to store teachers and data in. Set KGEN_HOME to a"
             " folder for them."
         )
+    return folder
+
+
+def writable_home() -> Path:
+    """`home`, after creating it. Raises HomeError."""
+    folder = known_home()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from safetensors.numpy import save as save_arrays
 
 from kgen.errors import KGenError
 from kgen.files import write_durably
-from kgen.paths import ASSETS, ROOT
+from kgen.paths import ASSETS, ROOT, HomeError, writable_home
 from kgen.zoo import zoo
 
 NEIGHBORS = 5
@@ -237,10 +239,11 @@ class Fitter:
                 "MKL_NUM_THREADS",
             )
         }
+        self._temporary: tempfile.TemporaryDirectory | None = None
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | single_threaded,
+            env=os.environ | single_threaded | self._cache_variable(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -248,6 +251,23 @@ class Fitter:
             start_new_session=sys.platform != "win32",
         )
         self._deadline = time.monotonic() + FIT_SECONDS
+
+    def _cache_variable(self) -> dict[str, str]:
+        """Where numba keeps what it compiles, if neither the user says so nor umap's own folder is
+        writable; without such a place, umap cannot even be imported. What numba finds there it
+        executes, so it must be a folder that no one else can write to.
+        """
+        spec = importlib.util.find_spec("umap")
+        places = (spec and spec.submodule_search_locations) or ()
+        if "NUMBA_CACHE_DIR" in os.environ or any(os.access(place, os.W_OK) for place in places):
+            return {}
+        try:
+            folder = writable_home() / "numba"
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except (HomeError, OSError):
+            self._temporary = tempfile.TemporaryDirectory(prefix="kgen-")
+            return {"NUMBA_CACHE_DIR": self._temporary.name}
+        return {"NUMBA_CACHE_DIR": str(folder)}
 
     def poll(self) -> str:
         """fitting, ready or failed."""
@@ -261,6 +281,8 @@ class Fitter:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        if self._temporary:
+            self._temporary.cleanup()
 
 
 def main(arguments: list[str] | None = None) -> int:

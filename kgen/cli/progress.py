@@ -26,16 +26,30 @@ from kgen.tables.results import Pace, Results
 from kgen.tables.tables import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
-console = Console(stderr=True)
+
+
+def text_console(stderr: bool = False) -> Console:
+    """A console that prints text as it is: names of files, runs and classes may have brackets and
+    colons, which rich would take for styles and emoji.
+    """
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def text_column(text: str) -> TextColumn:
+    """The same for a progress bar."""
+    return TextColumn(text, markup=False)
+
+
+console = text_console(stderr=True)
 """For messages; standard output is reserved for results."""
 
 
 def progress_bar(disable: bool = False) -> Progress:
     """A bar between a description and a note; `add_task` needs `note=""`."""
     return Progress(
-        TextColumn("{task.description}"),
+        text_column("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[note]}"),
+        text_column("{task.fields[note]}"),
         TimeRemainingColumn(),
         console=console,
         disable=disable,
@@ -116,7 +130,7 @@ class RunDisplay:
 
     def line(self, text: str) -> None:
         if self.bar:
-            self.bar.console.print(text, highlight=False)
+            self.bar.console.print(text)
         else:
             print(text, flush=True)
 
@@ -147,7 +161,7 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
         if not as_json:
             display.line(f"Run folder: {runner.journal.path}")
     if last is None or (last.kind == "run_finished" and last.reason == "stopped"):
-        console.print(f"Resume with: python -m kgen resume {runner.journal.path}")
+        console.print(f"Resume with: python -m kgen resume {runner.journal.path}", soft_wrap=True)
         return 130
     return 1 if last.kind == "run_failed" else 0
 
@@ -172,9 +186,9 @@ def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> 
     """
     remaining, running, failed = list(tasks), [], 0
     columns = (
-        TextColumn("{task.completed:.0f}/{task.total:.0f} runs"),
+        text_column("{task.completed:.0f}/{task.total:.0f} runs"),
         BarColumn(),
-        TextColumn("{task.description}"),
+        text_column("{task.description}"),
     )
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
     with bar, closing(measure(tasks, jobs)) as stream:
@@ -197,7 +211,7 @@ def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> 
                     else:
                         failed += 1
                         line += f"failed. {outcome.error}"
-                    console.print(line, highlight=False, markup=False, soft_wrap=True)
+                    console.print(line, soft_wrap=True)
                 seconds_left = pace.seconds(task.row.key for task in remaining)
                 if seconds_left is not None:
                     seconds_left /= max(1, min(jobs, len(remaining)))
@@ -208,7 +222,7 @@ def watch_tables(tasks: list[Task], jobs: int, results: Results, pace: Pace) -> 
                     description=f"{note}; {' | '.join(running)}",
                 )
                 if not console.is_terminal and not outcome.began and remaining:
-                    console.print(f"     {note}", highlight=False)
+                    console.print(f"     {note}")
         except KeyboardInterrupt:
             console.print(
                 f"Stopped. Finished runs are saved ({len(tasks) - len(remaining) - failed} now);"
@@ -237,7 +251,7 @@ def list_recipes(as_json: bool) -> None:
         grid.add_column(no_wrap=True)
         for name in names:
             grid.add_row(name, recipes.describe(name).partition("\n")[0])
-        Console().print(grid, "")
+        text_console().print(grid, "")
 
 
 def list_tables(
@@ -274,7 +288,7 @@ def list_tables(
             duration(seconds_left) if seconds_left != 0 else "nothing",
         )
     if not as_json:
-        Console().print(grid)
+        text_console().print(grid)
 
 
 def show_tables(tables: list[Table], seeds: int, results: Results, as_json: bool) -> None:
@@ -285,10 +299,10 @@ def show_tables(tables: list[Table], seeds: int, results: Results, as_json: bool
         if as_json:
             print(json.dumps(report.data(t, lines)))
         else:
-            Console().print(report.grid(t, lines))
+            text_console().print(report.grid(t, lines))
 
 
-STATUS = {"ok": "ok", "warn": "[yellow]note[/yellow]", "fail": "[red]no[/red]"}
+STATUS = {"ok": Text("ok"), "warn": Text("note", "yellow"), "fail": Text("no", "red")}
 
 
 def show_findings(messages: Generator[dict[str, Any], None, None], as_json: bool) -> int:
@@ -310,9 +324,9 @@ def show_findings(messages: Generator[dict[str, Any], None, None], as_json: bool
                 grid.add_row(Text(last["name"]), STATUS[last["status"]], finding)
     if not as_json:
         if grid.row_count:
-            Console().print(grid)
+            text_console().print(grid)
         if last["kind"] == "error":
-            console.print(f"Error: {last['text']}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"Error: {last['text']}", soft_wrap=True)
         elif last["saved"]:
             print(f"Saved as {last['saved']}; use --set teacher={Path(last['saved']).stem}.")
         else:

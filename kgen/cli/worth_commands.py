@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table as Grid
 
-from kgen.cli.progress import Json, console, print_line, progress_bar
+from kgen.cli.progress import Json, console, print_line, progress_bar, text_console
 from kgen.journal.reading import open_run
 from kgen.worth.exchange import Point, Worth, summary
 
@@ -74,7 +73,7 @@ def worth(
             )
         )
         return
-    Console().print(_table(result))
+    text_console().print(_table(result))
     print_line(summary(result))
 
 
@@ -82,7 +81,7 @@ def _print_point(point: Point, as_json: bool) -> None:
     if as_json:
         print_line(point.model_dump_json())
     else:
-        console.print(f"{_point_label(point)}: {point.accuracy:.1%}", highlight=False)
+        console.print(f"{_point_label(point)}: {point.accuracy:.1%}")
 
 
 def _point_label(point: Point) -> str:

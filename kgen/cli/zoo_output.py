@@ -8,18 +8,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
-    TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.table import Table as Grid
 
-from kgen.cli.progress import console, progress_bar
+from kgen.cli.progress import console, progress_bar, text_column, text_console
 from kgen.zoo import inventory
 from kgen.zoo.download import Progress as Downloaded
 
@@ -32,7 +30,7 @@ def list_zoo(as_json: bool) -> None:
             for row in rows:
                 print(json.dumps({"kind": kind, **row}))
         return
-    stdout = Console()
+    stdout = text_console()
     for state, title in inventory.GROUPS.items():
         if rows := [row for row in teachers if row["state"] == state]:
             grid = Grid(
@@ -50,10 +48,9 @@ def list_zoo(as_json: bool) -> None:
                     accuracy,
                 )
             stdout.print(grid, "")
-    stdout.print("Students: " + ", ".join(row["name"] for row in students), highlight=False)
+    stdout.print("Students: " + ", ".join(row["name"] for row in students))
     stdout.print(
         "Teachers and students can also be any timm classification network, or torchvision:NAME.",
-        highlight=False,
     )
 
 
@@ -68,7 +65,6 @@ def watch_fetch(name: str, local_file: Path | None, as_json: bool) -> int:
     if plan.file.is_file():
         console.print(
             f"{plan.file} already exists; delete it to fetch it again.",
-            highlight=False,
             soft_wrap=True,
         )
         return 0
@@ -79,7 +75,6 @@ def watch_fetch(name: str, local_file: Path | None, as_json: bool) -> int:
         stream.close()
         console.print(
             f"Stopped. The downloaded part is kept; resume with: {plan.command}",
-            highlight=False,
             soft_wrap=True,
         )
         return 130
@@ -114,7 +109,7 @@ def _show_download(stream: Generator[Downloaded, None, str], name: str, quiet: b
     The bar appears with the first byte, so an unreachable host produces only the error message.
     """
     columns = (
-        TextColumn("{task.description}"),
+        text_column("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -179,7 +174,7 @@ def watch_teaching(
             )
             bar.update(task, total=report.steps, completed=report.step, note=note)
             if report.ends_epoch and not console.is_terminal:
-                console.print(f"epoch {report.epoch + 1}: {note}", highlight=False)
+                console.print(f"epoch {report.epoch + 1}: {note}")
     spec = teach.finish(teacher, train, held_out, test, plan)
     zoo.save_network(zoo.halved(teacher) if half else teacher, out, spec)
     held_out_text = (

@@ -23,7 +23,7 @@ from safetensors.numpy import save as save_arrays
 
 from kgen import __version__
 from kgen.errors import KGenError
-from kgen.files import sync_folder
+from kgen.files import sync_file, sync_folder
 from kgen.journal.reading import Run, being_written, open_run
 
 FORMAT, VERSION = "kgen run", 2
@@ -78,7 +78,7 @@ def write(
             for chunk in chunks(path, real_images=real_images, checkpoint=checkpoint):
                 file.write(chunk)
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         os.replace(temporary, out)
         sync_folder(out.parent)
     except OSError as error:

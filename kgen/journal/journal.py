@@ -17,7 +17,7 @@ import platform
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_arrays
 
 from kgen import events
-from kgen.files import FolderLock, Locked, write_durably
+from kgen.files import FolderLock, Locked, is_text, sync_file, sync_folder, write_durably
 from kgen.journal.reading import FOLDERS, RECIPE_FILE, JournalError, Run, open_run
 from kgen.recipe.recipe import Recipe
 
@@ -49,9 +49,14 @@ class Journal:
         self._lock = FolderLock(path)
         try:
             self._events = (path / "events.jsonl").open("ab", buffering=0)
-            self._events.truncate(offset)
         except OSError:
             self._lock.release()
+            raise
+        try:
+            self._events.truncate(offset)
+            self.drive_warnings = tuple(_drive_warnings(path, self._lock))
+        except OSError:
+            self.close()
             raise
         self._offset = offset
         self._last_preview = 0.0
@@ -65,6 +70,13 @@ class Journal:
         A folder created here becomes a run when its recipe is written.
         """
         path = Path(path)
+        if not is_text(path):
+            raise JournalError(
+                f"The name of the run folder {path} has bytes that are not text, so other programs"
+                " could not open its files; choose another with --out.",
+                code="invalid-name",
+                file=str(path),
+            )
         if path.exists() and not _is_unfinished(path):
             raise JournalError(
                 f"{path} already exists and is not empty; choose another folder with --out, or"
@@ -225,7 +237,7 @@ class Journal:
         """
         from safetensors.torch import save
 
-        os.fsync(self._events.fileno())
+        sync_file(self._events.fileno())
         metadata = {"offset": str(self._offset), "iterations": str(iterations), "t": str(t)}
         write_durably(self.path / "checkpoint" / "state.safetensors", save(tensors, metadata))
 
@@ -235,6 +247,22 @@ class Journal:
     def close(self) -> None:
         self._events.close()
         self._lock.release()
+
+
+def _drive_warnings(path: Path, lock: FolderLock) -> Iterator[tuple[str, str]]:
+    """What the drive of a run folder lacks, and what to do about it."""
+    if not lock.supported:
+        yield (
+            f"The drive of {path} has no file locks, so nothing keeps a second process from writing"
+            " to this run.",
+            "Resume, rename, or delete this run in one place at a time.",
+        )
+    if not sync_folder(path):
+        yield (
+            f"The drive of {path} does not confirm what is written, so a power failure may cost"
+            " more than the last checkpoint.",
+            "Keep runs that matter on a local disk.",
+        )
 
 
 def _remove_leftovers(path: Path) -> None:

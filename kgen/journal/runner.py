@@ -7,6 +7,7 @@ receives messages about the disk.
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,6 +68,8 @@ class Runner:
             on_message or (lambda text: None),
         )
         self._last_checkpoint = time.monotonic()
+        self._warnings = list(journal.drive_warnings)
+        """About this machine, not the recipe: texts and remedies, told after the first event."""
 
     @classmethod
     def new(
@@ -140,9 +143,8 @@ class Runner:
                 code="other-terms",
                 terms=term_names,
             )
-        torch.set_num_threads(
-            info.get("threads", torch.get_num_threads())
-        )  # results depend on how sums are split across threads
+        threads, fewer = _threads(info.get("threads"))
+        torch.set_num_threads(threads)
         controls = controls or Controls()
         checkpoint = read_checkpoint(folder)
         run.verify(checkpoint.offset)
@@ -156,12 +158,14 @@ class Runner:
             elapsed=checkpoint.t,
             formats=formats,
         )
-        return cls(
+        runner = cls(
             distillation,
             Journal.reopen(folder, checkpoint.offset, checkpoint.iterations),
             controls,
             **options,
         )
+        runner._warnings += fewer
+        return runner
 
     def run(self) -> events.Event:
         """Run to the end; returns the last event (run_finished or run_failed). Raises DiskError."""
@@ -171,9 +175,11 @@ class Runner:
             for event in stream:
                 if event.kind == "run_finished" and event.n:
                     self._retry_while_full(self.journal.write_student, self.student_bytes(event))
-                self._retry_while_full(self.journal.write, event)
-                self.on_event(event)
+                self._record(event)
                 last = event
+                while self._warnings and event.kind != "run_finished":
+                    text, remedy = self._warnings.pop(0)
+                    self._record(events.Warned(t=event.t, text=text, remedy=remedy))
                 paused = self.distillation.gate.state != "running"
                 if self.distillation.resumable and (
                     paused or time.monotonic() - self._last_checkpoint >= self.checkpoint_seconds
@@ -184,6 +190,10 @@ class Runner:
             self.journal.close()
         assert last is not None  # every run ends with an event
         return last
+
+    def _record(self, event: events.Event) -> None:
+        self._retry_while_full(self.journal.write, event)
+        self.on_event(event)
 
     def checkpoint(self) -> None:
         tensors = self.distillation.checkpoint()
@@ -250,6 +260,27 @@ class Runner:
                         code="disk-full",
                     ) from None
                 time.sleep(1)
+
+
+def _threads(recorded: Any) -> tuple[int, list[tuple[str, str]]]:
+    """The number of threads for a resumed run, and a warning if it is not the recorded one.
+
+    Results depend on how sums are split across threads, so a run keeps the number that it started
+    with, up to the cores of this machine: beyond them, threads only wait for each other.
+    """
+    if not isinstance(recorded, int) or recorded < 1:
+        return torch.get_num_threads(), []
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if not cores or recorded <= cores:
+        return recorded, []
+    return cores, [
+        (
+            f"This run was started with {recorded} threads, but this machine has {cores}"
+            f" core{'s' * (cores > 1)}, so it continues with fewer and its results may differ"
+            " slightly.",
+            "To reproduce it exactly, resume it on a machine with as many cores.",
+        )
+    ]
 
 
 def _end(run: Run) -> events.RunFinished | None:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kgen.files import sync_folder
+from kgen.files import sync_file, sync_folder
 from kgen.journal.bundle import (
     CHUNK_BYTES,
     FORMAT,
@@ -298,7 +298,7 @@ def _write(path: Path, contents: Iterable[bytes]) -> None:
         for chunk in contents:
             file.write(chunk)
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
 
 
 def _check_run(path: Path, label: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kgen.paths import writable_home
 from kgen.preflight.request import PreflightError, Report, check_name
 from kgen.zoo import zoo
 
@@ -39,6 +40,7 @@ def save_teacher(report: Report, name: str, *, half: bool = False) -> Path:
             **error.fields,
         ) from None
     spec = report.spec | {"card": report.spec["card"] | {"name": name}}
+    writable_home()
     path.parent.mkdir(parents=True, exist_ok=True)
     zoo.save_network(network, path, spec)
     return path

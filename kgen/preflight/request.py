@@ -29,7 +29,8 @@ from pydantic import (
 )
 
 from kgen.data import catalogue, classes
-from kgen.paths import ROOT, writable_home
+from kgen.files import is_text
+from kgen.paths import ROOT, known_home
 from kgen.preflight import classnames
 from kgen.preflight.errors import PreflightError as PreflightError
 from kgen.specs import did_you_mean
@@ -178,6 +179,12 @@ class Report(BaseModel):
 
 def parse_request(data: dict[str, Any] | str | bytes) -> PreflightRequest:
     """A request from a dictionary or JSON text. Raises PreflightError."""
+    if isinstance(data, dict) and isinstance(path := data.get("path"), str) and not is_text(path):
+        raise PreflightError(
+            f"The file name {path} has bytes that are not text; rename the file.",
+            code="invalid-name",
+            file=path,
+        )
     try:
         return (
             PreflightRequest.model_validate(data)
@@ -214,7 +221,7 @@ def check_name(name: str) -> Path:
             code="exists",
             name=name,
         )
-    writable_home()
+    known_home()
     path = catalogue.teacher_file(name)
     if path.exists():
         raise PreflightError(

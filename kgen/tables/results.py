@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from kgen.files import sync_file
 from kgen.recipe.recipe import Recipe
 from kgen.tables.tables import Row, TableError
 
@@ -102,7 +103,7 @@ class Results:
                 if file.write(line) != len(line):
                     file.truncate(end)
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(file.fileno())
+                sync_file(file.fileno())
         except OSError as error:
             raise TableError(
                 f"{self.path} cannot be written: {error.strerror or error}. Earlier runs are"

@@ -4,6 +4,7 @@ process.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from app.archive.projection import Fitter, Layout
 from kgen.paths import ROOT
 from kgen.zoo import zoo
 from tests.support.errors import raises
+from tests.support.unprivileged import without_user
 
 
 @pytest.fixture
@@ -104,6 +106,30 @@ def test_a_fitter_writes_a_layout_that_can_be_read(tmp_path):
     )
     assert projection.load(tmp_path / "layout.safetensors", "another teacher's") is None
     fitter.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_numba_has_a_place_of_its_own_where_site_packages_is_read_only(tmp_path, monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+
+    def place() -> str | None:
+        fitter = Fitter(tmp_path / "not there", tmp_path / "out.safetensors")
+        words = Path(f"/proc/{fitter._process.pid}/environ").read_bytes().split(b"\0")
+        found = dict(word.decode().split("=", 1) for word in words if b"=" in word)
+        cache = found.get("NUMBA_CACHE_DIR")
+        assert cache is None or Path(cache).is_dir()
+        fitter.close()
+        return cache
+
+    monkeypatch.setenv("KGEN_HOME", str(tmp_path / "home"))
+    if os.geteuid() == 0:
+        assert place() is None, "it is writable"
+    with without_user():
+        assert place() == str(tmp_path / "home" / "numba")
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("KGEN_HOME", str(tmp_path / "file" / "home"))
+        temporary = place()
+    assert temporary and not Path(temporary).exists()
 
 
 def test_a_fitter_that_fails_takes_too_long_or_is_closed_leaves_no_process(tmp_path, monkeypatch):

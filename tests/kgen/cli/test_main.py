@@ -4,6 +4,7 @@ under control.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import queue
@@ -18,6 +19,7 @@ import torch
 
 from kgen import __main__ as main
 from kgen import events
+from kgen.cli import progress
 from kgen.cli.worker import run_controlled
 from kgen.journal.reading import open_run
 from kgen.journal.runner import Runner
@@ -120,6 +122,12 @@ BAD = [
     (["run", "nowhere.json"], "unreadable", "nowhere.json "),
     (["resume", "FULL"], "not-a-run", "full "),
     (["resume", "nowhere"], "not-a-run", "nowhere "),
+    (["resume", "[/old]"], "not-a-run", "[/old] "),
+    (["resume", "[old] :cat: run"], "not-a-run", "[old] :cat: run "),
+    (["run", "tiny", "--set", "teacher=[/x]"], "unknown-teacher", "'[/x]'"),
+    (["resume", "not\udcfftext"], "not-a-run", "not?text "),
+    (["run", "tiny", "--out", "not\udcfftext"], "invalid-name", "not?text "),
+    (["preflight", "not\udcfftext.pt"], "invalid-name", "not?text.pt "),
     (["evaluate", "FULL"], "not-a-run", "full "),
     (["evaluate", "nowhere.safetensors"], "no-file", "nowhere.safetensors "),
     (["preflight", "x.pt", "--side", "48x64"], "invalid-value", "'48x64'"),
@@ -145,7 +153,7 @@ def test_bad_input_is_one_sentence_and_exit_2(words, code, fact, tmp_path, monke
         signal.signal(signal.SIGINT, handler)
     said = capsys.readouterr()
     assert ended.value.code == 2 and said.out == ""
-    check(ended.value.__context__, code, fact)
+    check(ended.value.__context__, code, fact.replace("?", "\udcff"))
     assert (
         fact in said.err
         and said.err.startswith("Error: ")
@@ -173,6 +181,31 @@ def test_with_json_an_error_is_one_object(words, code, field, value, tmp_path, m
     found = json.loads(said.err)
     assert (found["code"], found[field]) == (code, value)
     assert found["message"] == str(ended.value.__context__)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_pipe_gets_what_it_can_hold(encoding, monkeypatch):
+    pipes = {name: io.TextIOWrapper(io.BytesIO(), encoding) for name in ("stdout", "stderr")}
+    for name, pipe in pipes.items():
+        monkeypatch.setattr(sys, name, pipe)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["kgen", "table"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert not ended.value.code
+    pipes["stdout"].flush()
+    told = pipes["stdout"].buffer.getvalue().decode(encoding)
+    assert "ladder-1" in told
+    assert ("?" in told) == (encoding != "utf-8")
+
+
+def test_findings_show_names_as_they_are(monkeypatch, capsys):
+    row = {"kind": "row", "status": "warn", "finding": "[/a] [red]b :cat:", "advice": "[bold]"}
+    messages = ({**m} for m in (row | {"name": "[/x]"}, {"kind": "error", "text": "[/no]"}))
+    assert progress.show_findings(messages, False) == 2
+    said = capsys.readouterr()
+    assert all(text in said.out for text in ("[/x]", "note", "[/a] [red]b :cat:", "[bold]"))
+    assert said.err == "Error: [/no]\n"
 
 
 @pytest.mark.slow

@@ -783,3 +783,49 @@ def test_exported_student_is_the_trained_one(whole):
         assert torch.equal(value, student.state_dict()[name]) and torch.equal(
             value, state[f"student.{name}"]
         )
+
+
+# --- another drive, another machine ---------------------------------------------------------------
+
+
+def warnings(folder):
+    return [event.text for event in open_run(folder).events() if event.kind == "warning"]
+
+
+def test_a_drive_without_locks_and_fsync_is_told_of_once(quick, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has other locks")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    def fsync(descriptor):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(os, "fsync", fsync)
+    seen = []
+    runner = new(quick, tmp_path / "run", on_event=seen.append)
+    assert go(runner).reason == "done"
+    told = warnings(tmp_path / "run")
+    assert len([text for text in told if str(tmp_path / "run") in text]) == 2
+    assert seen[0].kind == "run_started" and seen[1].kind == "warning"
+    assert not reading.being_written(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "warned"), [(1, False), (10_000, True), (0, False), ("many", False)]
+)
+def test_a_resume_has_no_more_threads_than_cores(recorded, warned, quick, whole, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(whole, copy)
+    (copy / "student.safetensors").unlink()
+    info = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(info | {"threads": recorded}))
+    before = torch.get_num_threads()
+    try:
+        runner = Runner.resume(copy)
+        assert torch.get_num_threads() <= os.cpu_count()
+        assert go(runner).reason == "done"
+    finally:
+        torch.set_num_threads(before)
+    assert any("10000 threads" in text for text in warnings(copy)) == warned
