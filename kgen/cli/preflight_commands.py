@@ -19,7 +19,10 @@ def preflight(
         str,
         typer.Argument(
             metavar="FILE",
-            help="Weights: .safetensors, .pt or .pth; or - for one JSON line on standard input.",
+            help=(
+                "Weights as torch.save or safetensors wrote them; or - for one JSON line on"
+                " standard input."
+            ),
         ),
     ],
     arch: Annotated[
@@ -72,6 +75,13 @@ def preflight(
         str | None,
         typer.Option(metavar="NAME", help="Save it as a teacher with this name if no check fails."),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which weights to take if the file has several, such as ema.",
+        ),
+    ] = None,
     by_order: Annotated[
         bool,
         typer.Option(
@@ -108,6 +118,7 @@ def preflight(
         "flip": flip,
         "title": title,
         "resolutions": resolutions and [part.strip() for part in resolutions.split(",")],
+        "weights": weights,
         "by_order": by_order,
         "half": half,
         "save": save,

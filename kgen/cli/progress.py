@@ -309,7 +309,7 @@ def show_findings(messages: Generator[dict[str, Any], None, None], as_json: bool
     """Show the findings about a user's teacher, as a table or as they arrive; returns the exit
     code.
     """
-    grid, last = Grid(box=SIMPLE, show_header=False), {}
+    grid, last, lines = Grid(box=SIMPLE, show_header=False), {}, []
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -322,9 +322,12 @@ def show_findings(messages: Generator[dict[str, Any], None, None], as_json: bool
                     f"\n{last['advice']}" if last["advice"] else "", style="dim"
                 )
                 grid.add_row(Text(last["name"]), STATUS[last["status"]], finding)
+                lines += last.get("lines", ())
     if not as_json:
         if grid.row_count:
             text_console().print(grid)
+        if lines:  # unbroken, to be copied
+            print(*(f"    {line}" for line in lines), "", sep="\n")
         if last["kind"] == "error":
             console.print(f"Error: {last['text']}", soft_wrap=True)
         elif last["saved"]:

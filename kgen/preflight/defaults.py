@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from kgen.data import catalogue, classes
+from kgen.preflight.matching import NormalizeLayer
 from kgen.preflight.request import PreflightError, PreflightRequest, parse_request
 
 FIELDS = ("classes", "mean", "std", "side", "channels", "n_train", "data", "flip", "title")
@@ -104,9 +105,17 @@ class TeacherDefaults:
         """
         return self.data == "imagenet1k" and field in _config(network)
 
-    def normalization(self, network: nn.Module, channels: int) -> tuple[SourcedValue, SourcedValue]:
-        """(mean, std) of pixels in [0,1], one number per channel."""
+    def normalization(
+        self, network: nn.Module, channels: int, layer: NormalizeLayer | None = None
+    ) -> tuple[SourcedValue, SourcedValue]:
+        """(mean, std) of pixels in [0,1], one number per channel.
+
+        `layer`: the file's own Normalize layer, which only given values precede.
+        """
         mean, std, config = self.find("mean"), self.find("std"), _config(network)
+        if layer and not (mean and mean.certain):
+            source = f"from the Normalize layer in the file ({' and '.join(layer.names)})"
+            return SourcedValue(layer.mean, source), SourcedValue(layer.std, source)
         if mean and std and (mean.certain or not self._prefers_timm("mean", network)):
             return mean, std
         if channels == len(config.get("mean", ())):

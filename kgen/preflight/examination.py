@@ -17,7 +17,7 @@ import torch
 from kgen import files
 from kgen.data import classes
 from kgen.events import TeacherCard
-from kgen.preflight import capabilities, classtexts, limits, matching, probes
+from kgen.preflight import capabilities, classtexts, diagnosis, limits, matching, probes
 from kgen.preflight.defaults import IMAGES_PER_CLASS, TeacherDefaults
 from kgen.preflight.register import save_teacher
 from kgen.preflight.request import (
@@ -35,7 +35,7 @@ from kgen.zoo.zoo import ZooError
 READING_SECONDS = 30
 """Limit on processor time for reading a file."""
 MAX_LISTED = 5
-"""How many tensors of each kind are listed by name."""
+"""How many ignored tensors are listed by name."""
 
 
 class _Finished(Exception):
@@ -51,8 +51,8 @@ def preflight(
     """Check whether a weights file can be used as a teacher.
 
     `more` are further fields of `kgen.preflight.request.PreflightRequest`: mean, std, side,
-    channels, n_train, data, flip, title, resolutions, by_order. Problems with the file become rows,
-    not exceptions. Raises PreflightError for an invalid request.
+    channels, n_train, data, flip, title, resolutions, weights, by_order. Problems with the file
+    become rows, not exceptions. Raises PreflightError for an invalid request.
     """
     names = None if class_names is None else list(class_names)
     return examine(
@@ -85,20 +85,34 @@ class Examination:
         self.rows: list[Row] = []
         self.sha256: str | None = None
         self.spec: dict[str, Any] | None = None
+        self.fit: matching.Fit | None = None
+        self.normalize: matching.NormalizeLayer | None = None
 
     def report(self) -> Report:
         usable = self.spec is not None and not any(row.status == "fail" for row in self.rows)
+        choices, layer = self.fit.choices if self.fit else (), self.normalize
         report = Report(
-            rows=tuple(self.rows), sha256=self.sha256, spec=self.spec if usable else None
+            rows=tuple(self.rows),
+            sha256=self.sha256,
+            spec=self.spec if usable else None,
+            weights=choices if len(choices) > 1 else (),
+            taken=self.fit.placement.name if self.fit else None,
+            normalize=layer and {"mean": layer.mean, "std": layer.std},
         )
         report._network = self.teacher.network if usable else None
         return report
 
-    def report_row(self, name: str, status: Status, finding: str, advice: str = "") -> None:
-        self.add_row(Row(name=name, status=status, finding=finding, advice=advice))
+    def report_row(
+        self, name: str, status: Status, finding: str, advice: str = "", lines: Sequence[str] = ()
+    ) -> None:
+        self.add_row(
+            Row(name=name, status=status, finding=finding, advice=advice, lines=tuple(lines))
+        )
 
-    def fail(self, name: str, finding: str, advice: str = "") -> NoReturn:
-        self.report_row(name, "fail", finding, advice)
+    def fail(
+        self, name: str, finding: str, advice: str = "", lines: Sequence[str] = ()
+    ) -> NoReturn:
+        self.report_row(name, "fail", finding, advice, lines)
         raise _Finished
 
     def add_row(self, row: Row) -> None:
@@ -127,30 +141,40 @@ class Examination:
         try:
             with self._limited(3 * size, READING_SECONDS):
                 self.checkpoint = checkpoints.open_checkpoint(path)
+                if len(self.checkpoint.sets) == 1:  # otherwise those that are taken
+                    checkpoints.check_numbers(path, self.checkpoint.tensors)
                 self.sha256 = sha256 = files.sha256(path)
         except ZooError as error:
-            self.fail("file", str(error))
+            self._reject(error)
         except MemoryError:
             self.fail(
                 "file",
                 f"{path} needs more memory than its size justifies; it is damaged or malicious.",
             )
-        kind, tensors, notes = self.checkpoint.kind, self.checkpoint.tensors, self.checkpoint.notes
+        sets = self.checkpoint.sets
+        count = f"{sum(len(s.tensors) for s in sets):,} tensors"
+        if len(sets) > 1:
+            count += f" in {', '.join(repr(s.name) if s.name else 'the file itself' for s in sets)}"
         self.report_row(
             "file",
             "ok",
-            f"{kind}, {size / 1e6:.1f} MB, {len(tensors):,} tensors, SHA-256 {sha256[:12]}…",
-            "; ".join(notes),
+            f"{self.checkpoint.kind}, {size / 1e6:.1f} MB, {count}, SHA-256 {sha256[:12]}…",
         )
+
+    def _reject(self, error: ZooError) -> NoReturn:
+        lines = error.fields.get("lines", ())
+        advice = "If you trust the file, convert it where it was made:" if lines else ""
+        self.fail("file", str(error), advice, lines)
 
     def build_network(self) -> None:
         request, known = self.request, TeacherDefaults(self.request, self.checkpoint.metadata)
-        self.known, names, channels = known, known.find("classes"), known.find("channels")
+        self.known = known
         if known.architecture is None:
+            other = self._other_architecture("")
             self.fail(
                 "architecture",
                 "not given, and the file has no card that names it",
-                "Name it, for example --arch resnet18.",
+                f"The tensors fit {other}." if other else "Name it, for example --arch resnet18.",
             )
         if request.by_order and self.checkpoint.kind == "safetensors":
             self.fail(
@@ -160,31 +184,13 @@ class Examination:
             )
         try:
             self.architecture, self.shape = matching.resolve_shape(known.architecture, known.spec)
-            guess = {
-                "outputs": len(names.value) if names else 10,
-                "channels": channels.value if channels else 3,
-                "side": known.side().value,
-            }
-            self.fit = matching.fit(
-                self.checkpoint.tensors,
-                self.architecture,
-                self.shape,
-                **guess,
-                by_order=request.by_order,
-            )
-            self.side = known.side(self.fit.network)
-            renamed = (
-                len(self.fit.missing) == len(self.fit.unexpected) > 0
-                and self.checkpoint.kind != "safetensors"
-            )
-            renamed = (
-                renamed
-                and matching.fit(
-                    self.checkpoint.tensors, self.architecture, self.shape, **guess, by_order=True
-                ).complete
-            )
+            self.fit = fit = self._fit(self.architecture, request.by_order, self.shape)
+            self.side = known.side(fit.network)
         except ZooError as error:
-            self.fail("architecture", str(error))
+            if error.code == "unknown-weights":
+                self.fail("weights", str(error))
+            other = self._other_architecture(known.architecture)
+            self.fail("architecture", str(error), f"The tensors fit {other}." if other else "")
         except (MemoryError, torch.OutOfMemoryError):
             self.fail(
                 "architecture",
@@ -197,45 +203,114 @@ class Examination:
                 f"{known.architecture} cannot be built: {capabilities.short_message(error)}",
                 "Another name for the same architecture may work.",
             )
-        parameters = sum(p.numel() for p in self.fit.network.parameters())
+        parameters = sum(p.numel() for p in fit.network.parameters())
         self.report_row(
             "architecture", "ok", f"{known.architecture}, {parameters / 1e6:.2f} M parameters"
         )
-        self.compare_tensors(renamed)
+        self.report_weights(fit)
+        self.compare_tensors(fit)
 
-    def compare_tensors(self, renamed: bool) -> None:
-        """Which tensors fit; `renamed`: all shapes would match in order."""
-        fit, name = self.fit, self.known.architecture
+    def _fit(
+        self, architecture: str, by_order: bool, shape: dict[str, Any] | None = None
+    ) -> matching.Fit:
+        """How the tensors match an architecture. Raises ZooError, or whatever a library raises."""
+        names, channels = self.known.find("classes"), self.known.find("channels")
+        if shape is None:
+            architecture, shape = matching.resolve_shape(architecture, {})
+        return matching.fit(
+            self.checkpoint.sets,
+            architecture,
+            shape,
+            outputs=len(names.value) if names else 10,
+            channels=channels.value if channels else 3,
+            side=self.known.side().value,
+            by_order=by_order,
+            weights=self.request.weights,
+        )
+
+    def _other_architecture(self, tried: str) -> str | None:
+        """How to name an architecture that the tensors fit instead."""
+        tensors = (
+            (self.fit.placement.tensors | self.fit.placement.beside)
+            if self.fit
+            else self.checkpoint.tensors
+        )
+        ordered = self.checkpoint.kind != "safetensors"
+        return diagnosis.fitting(tensors.values(), tried, self._fit, ordered)
+
+    def report_weights(self, fit: matching.Fit) -> None:
+        """Which of the file's tensors were taken, if the file holds more than one network's."""
+        place, findings, advice = fit.placement, [], []
+        if place.keys:
+            findings.append(f"taken from {place.keys!r}")
+        if place.prefix:
+            findings.append(f"the names after {place.prefix!r}")
+        if others := [c for c in fit.choices if c != place.name]:
+            named = ", ".join(repr(c) if c else "others without a name" for c in others)
+            example = next((c for c in others if c), None)
+            advice.append(
+                f"The file also has {named}."
+                + (f" To take those: --weights {example}." if example else "")
+            )
+        if place.folded:
+            findings.append(f"put together from parts: {_some(place.folded)}")
+        if place.renamed:
+            renamed = ", ".join(f"{old!r} is {new!r}" for old, new in place.renamed.items())
+            findings.append(f"other names for the same layers: {renamed}")
+        strange = matching.strange_company(fit)
+        if fit.complete and (ignored := matching.company(fit)):
+            findings.append(f"ignored {len(ignored)}: {_some(ignored)}")
+            if strange:
+                advice.append(f"If the network uses {_some(strange)}, it is another architecture.")
+        if self.request.by_order:
+            findings = findings[:1]
+        if findings or advice:
+            status: Status = "warn" if fit.complete and strange else "ok"
+            self.report_row(
+                "weights", status, "; ".join(findings) or "the whole file", " ".join(advice)
+            )
+
+    def compare_tensors(self, fit: matching.Fit) -> None:
+        """Which tensors fit, and what is wrong if some do not."""
+        name = self.known.architecture
+        assert name is not None
+        if fit.complete:
+            try:
+                checkpoints.check_numbers(Path(self.request.path), fit.placement.tensors)
+            except ZooError as error:
+                self.fail("tensors", str(error))
         if fit.complete and self.request.by_order:
             caution = (
                 "Names were not checked: make sure that its images are recognizable and that its"
                 " accuracy is as published."
             )
             return self.report_row("tensors", "warn", "matched by order; all shapes match", caution)
+        if fit.complete and matching.strange_company(fit):
+            other = self._other_architecture(name)
+            if other and "--by-order" not in other:
+                self.fail(
+                    "tensors",
+                    f"all of {name} are present, but not all of the file's are used",
+                    f"All of its tensors fit another architecture: {other}.",
+                )
         if fit.complete:
             return self.report_row("tensors", "ok", "all present, by name and shape")
-        parts = {
-            "missing": fit.missing,
-            "unexpected": fit.unexpected,
-            "of a different shape": fit.misshapen,
-        }
-        summary = "; ".join(
-            f"{len(t)} {kind}: {', '.join(t[:MAX_LISTED])}"
-            f"{f' and {len(t) - MAX_LISTED} more' if len(t) > MAX_LISTED else ''}"
-            for kind, t in parts.items()
-            if t
-        )
-        advice = (
-            f"This is not a {name}, or its layers have other names; choose the architecture that it"
-            " was trained with."
-        )
+
+        def in_order() -> bool:
+            return (
+                bool(fit.missing)
+                and self.checkpoint.kind != "safetensors"
+                and not self.request.by_order
+                and self._fit(self.architecture, True, self.shape).complete
+            )
+
         self.fail(
             "tensors",
-            summary,
-            ("Names differ, but all shapes match in order: try --by-order." if renamed else advice),
+            *diagnosis.diagnose(fit, name, in_order, lambda: self._other_architecture(name)),
         )
 
     def check_classes(self) -> None:
+        assert self.fit is not None
         names = self.known.find("classes")
         row = classtexts.check_count(
             self.fit.outputs, names.value if names else None, self.request.classes_from
@@ -254,7 +329,9 @@ class Examination:
     def check_input(self) -> None:
         """Normalization, image size, and the teacher itself."""
         fit, known, side = self.fit, self.known, self.side
-        mean, std = known.normalization(fit.network, fit.channels)
+        assert fit is not None
+        self.normalize = matching.normalize_layer(fit)
+        mean, std = known.normalization(fit.network, fit.channels, self.normalize)
         if len(mean.value) != fit.channels:
             self.fail(
                 "normalization",
@@ -399,6 +476,12 @@ class Examination:
                 f"Give --data if it is one of: {', '.join(classes.known())}; or give a run a folder"
                 " of your own: --set real_images=FOLDER.",
             )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = len(names) - MAX_LISTED
+    return ", ".join(names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _format_numbers(values: Sequence[float]) -> str:

@@ -1,23 +1,26 @@
 """Matches a user's weights file to a network: how many outputs and channels, which tensor goes
-where.
+where, and what is left over.
 
 Reports what fits and what does not; `kgen.preflight.examination` draws the conclusions.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from kgen.nets.network import Network
-from kgen.zoo import zoo
+from kgen.zoo import placing, zoo
+from kgen.zoo.checkpoints import WeightSet
+from kgen.zoo.placing import COUNTER, Placement
 
-COUNTER = "num_batches_tracked"
-"""BatchNorm's counter of training steps: older files lack it, and a frozen network does not need
-it.
-"""
-
+COMPANY = re.compile(r"criterion|loss|metric|acc|prec", re.I)
+"""Names of tensors beside a network that it does not use."""
+NORMALIZE = re.compile(r"(?:.*\.)?_?(?:(?:new|pixel|image|input)_)?(mean|mu)")
+"""Names of a Normalize layer's means; its other numbers are under `std` or `sigma`."""
 MAX_SIZE = 1024
 """Limit on any size in a card, because a network is built before its tensors are compared."""
 
@@ -37,6 +40,12 @@ class Fit(NamedTuple):
     """Name and shape of tensors that have no place in the network."""
     misshapen: list[str]
     """Name and both shapes of tensors whose shapes differ."""
+    placement: Placement
+    """Where in the file the tensors are."""
+    choices: tuple[str, ...]
+    """Names of all weights in the file that could be taken, best first."""
+    classifier: str
+    """Name of the weight of the network's last layer; empty if unknown."""
 
     @property
     def complete(self) -> bool:
@@ -77,25 +86,37 @@ def resolve_shape(architecture: str, about: dict[str, Any]) -> tuple[str, dict[s
 
 
 def fit(
-    tensors: dict[str, Tensor],
+    sets: Sequence[WeightSet],
     architecture: str,
     shape: dict[str, Any],
     *,
     outputs: int,
     channels: int,
     side: int,
-    by_order: bool,
+    by_order: bool = False,
+    weights: str | None = None,
 ) -> Fit:
     """Build the network with the outputs and channels of the file's tensors, and load them.
 
     Args:
         outputs, channels: a guess, which can avoid building it twice.
         by_order: match tensors by their position in the file instead of by name.
-    Raises ZooError for an unknown architecture.
+        weights: which of the file's weights to take, by (a part of) their name.
+    Raises ZooError for an unknown architecture, or unknown weights.
     """
     network = zoo.build(architecture, shape, 0, channels, outputs, side)
     expected = network.state_dict()
-    found = _rename_tensors(tensors, expected, by_order)
+    placed = placing.placements(sets, expected)
+    if (placement := placing.choose(placed, weights)) is None:
+        choices = [p.name or "all of it" for p in placed]
+        raise zoo.ZooError(
+            f"The file has no single set of weights called {weights!r}; it has:"
+            f" {', '.join(choices)}. Omit --weights, or name one of them.",
+            code="unknown-weights",
+            name=weights,
+            choices=choices,
+        )
+    found = _in_order(placement, expected) if by_order else placement.tensors
     first_conv = next((name for name, t in expected.items() if t.ndim == 4), "")
     detected = (
         _axis_length(found.get(_classifier(network)), 0, outputs),
@@ -111,41 +132,88 @@ def fit(
         outputs,
         channels,
         [
-            f"{name} ({_shape(t)})"
+            f"{name} ({format_shape(t)})"
             for name, t in expected.items()
             if name not in found and not name.endswith(COUNTER)
         ],
         [
-            f"{name} ({_shape(t)})"
+            f"{name} ({format_shape(t)})"
             for name, t in found.items()
             if name not in expected and not name.endswith(COUNTER)
         ],
         [
-            f"{name} ({_shape(t)}, expected {_shape(expected[name])})"
+            f"{name} ({format_shape(t)}, expected {format_shape(expected[name])})"
             for name, t in loadable.items()
             if not _is_compatible(t, expected[name])
         ],
+        placement,
+        tuple(p.name for p in placed),
+        _classifier(network),
     )
     if result.complete:
         network.load_state_dict(loadable, strict=False)
     return result
 
 
-def _rename_tensors(
-    tensors: dict[str, Tensor], expected: dict[str, Tensor], by_order: bool
-) -> dict[str, Tensor]:
-    """The file's tensors under the network's names, as far as they match."""
-    if by_order:
-        names = [name for name in expected if not name.endswith(COUNTER)]
-        values = [t for name, t in tensors.items() if not name.endswith(COUNTER)]
-        surplus = {f"number {i + 1}": t for i, t in enumerate(values) if i >= len(names)}
-        return dict(zip(names, values)) | surplus
-    prefixes = {name.partition(".")[0] + "." for name in expected}
-    if len(prefixes) == 1 and not any(name.startswith(tuple(prefixes)) for name in tensors):
-        return {
-            f"{next(iter(prefixes))}{name}": t for name, t in tensors.items()
-        }  # our wrapper around another library's network
-    return tensors
+def _in_order(placement: Placement, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The file's tensors under the network's names, by position."""
+    names = [name for name in expected if not name.endswith(COUNTER)]
+    surplus = {f"number {i + 1}": t for i, t in enumerate(placement.in_order) if i >= len(names)}
+    return dict(zip(names, placement.in_order)) | surplus
+
+
+class NormalizeLayer(NamedTuple):
+    """A layer saved with the network that normalizes its images."""
+
+    names: tuple[str, str]
+    """Of its two tensors in the file."""
+    mean: tuple[float, ...]
+    """Of pixels in [0,1], like `std`."""
+    std: tuple[float, ...]
+
+
+def normalize_layer(fit: Fit) -> NormalizeLayer | None:
+    """The Normalize layer beside the network, if there is one with a number per channel."""
+    beside = fit.placement.beside
+    for name, mean in beside.items():
+        if not (match := NORMALIZE.fullmatch(name)):
+            continue
+        start = name.removesuffix(match[1])
+        other = next((start + s for s in ("std", "sigma") if start + s in beside), "")
+        if not other or mean.numel() not in (1, fit.channels):
+            continue
+        values = [beside[n].flatten().double().tolist() for n in (name, other)]
+        if len(values[0]) != len(values[1]):
+            continue
+        if max(values[0]) > 2 or max(values[1]) > 2:  # of pixels up to 255
+            values = [[v / 255 for v in row] for row in values]
+        if all(0 < v <= 2 for v in values[1]) and all(-1 <= v <= 2 for v in values[0]):
+            repeat = fit.channels // mean.numel()
+            mean_, std = (tuple(round(v, 6) for v in row) * repeat for row in values)
+            return NormalizeLayer((name, other), mean_, std)
+    return None
+
+
+def company(fit: Fit) -> list[str]:
+    """The tensors beside the network, which it does not use."""
+    return [
+        f"{name} ({format_shape(t)})"
+        for name, t in fit.placement.beside.items()
+        if not name.endswith(COUNTER)
+    ]
+
+
+def strange_company(fit: Fit) -> list[str]:
+    """Tensors beside the network, behind its own prefix, that another network could use."""
+    layer = normalize_layer(fit)
+    return [
+        name
+        for name in fit.placement.beside
+        if name.startswith(fit.placement.prefix)
+        and name.rpartition(".")[2] not in (COUNTER, *placing.PROFILER)
+        and not COMPANY.search(name)
+        and not (layer and name in layer.names)
+    ]
 
 
 def _classifier(network: Network) -> str:
@@ -177,7 +245,7 @@ def _is_compatible(found: Tensor, expected: Tensor) -> bool:
     )
 
 
-def _shape(tensor: Tensor) -> str:
+def format_shape(tensor: Tensor) -> str:
     text = " × ".join(map(str, tensor.shape)) or "one number"
     return (
         text

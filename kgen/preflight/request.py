@@ -78,6 +78,7 @@ class PreflightRequest(BaseModel):
         ]
         | None
     ) = None
+    weights: Annotated[str, Field(min_length=1, max_length=400)] | None = None
     by_order: bool = False
     half: bool = False
     save: str | None = None
@@ -155,6 +156,8 @@ class Row(BaseModel):
     finding: str
     advice: str = ""
     """What it means, or what to do."""
+    lines: tuple[str, ...] = ()
+    """Python that mends it, to run where the file was made."""
 
 
 class Report(BaseModel):
@@ -168,6 +171,13 @@ class Report(BaseModel):
     """Card, classes, normalization and architecture, as written to the teacher's file."""
     saved: str | None = None
     """The teacher's file, if saving was requested."""
+    weights: tuple[str, ...] = ()
+    """The weights in the file that can be chosen, if there are several; empty names the whole file.
+    """
+    taken: str | None = None
+    """Which of them were taken."""
+    normalize: dict[Literal["mean", "std"], tuple[float, ...]] | None = None
+    """The numbers of a Normalize layer in the file."""
     _network: Any = PrivateAttr(None)
 
     @computed_field  # type: ignore[prop-decorator]

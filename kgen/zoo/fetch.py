@@ -307,7 +307,7 @@ def install(plan: Plan, file: Path, verification: str) -> None:
     card, weights = plan.card, plan.weights
     names = classes.names(weights.data)
     network = zoo.build(card.architecture, {}, 0, card.channels, len(names), card.side)
-    found = read(file, weights.url)
+    found = _placed(read(file, weights.url), network)
     zoo.load_tensors(
         network,
         _complete(found, network),
@@ -338,7 +338,7 @@ def read(file: Path, url: str) -> dict[str, Tensor]:
     from kgen.zoo import checkpoints
 
     try:
-        found = checkpoints.open_checkpoint(file, Path(url).suffix).tensors
+        found = checkpoints.read(file)
     except checkpoints.CheckpointError as error:
         raise DownloadError(
             f"The file from {url} was rejected: {error}",
@@ -346,6 +346,15 @@ def read(file: Path, url: str) -> dict[str, Tensor]:
             **error.fields,
         ) from None
     return {current_name(name): t for name, t in found.items()}
+
+
+def _placed(found: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Without the prefix that a published file's names may have."""
+    from kgen.zoo import placing
+    from kgen.zoo.checkpoints import WeightSet
+
+    place = placing.placements([WeightSet("", found)], network.state_dict())[0]
+    return place.tensors | place.beside
 
 
 def _complete(found: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -1,0 +1,183 @@
+"""Why a file's tensors do not fit a network, in the words of someone who has seen it before, and
+which architecture they fit instead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from kgen.nets import architectures
+from kgen.preflight.matching import Fit, format_shape
+from kgen.preflight.nearest import nearest
+from kgen.zoo.zoo import ZooError
+
+MAX_LISTED = 5
+"""How many tensors of each kind are listed by name."""
+MAX_TRIED, MAX_SECONDS = 6, 10.0
+"""How many architectures are built, and for how long, to see whether one fits."""
+
+
+class Diagnosis(NamedTuple):
+    """A mismatch: what was found, and what to do."""
+
+    finding: str
+    advice: str
+
+
+def diagnose(
+    fit: Fit, name: str, in_order: Callable[[], bool], find_other: Callable[[], str | None]
+) -> Diagnosis:
+    """Name the mismatch of a fit that is not complete.
+
+    Args:
+        name: the architecture that was tried.
+        in_order: whether all shapes match in the order of the file.
+        find_other: how to name the architecture that the tensors do fit, such as "--arch resnet34".
+    """
+    listed = _listed(fit)
+    if head := _head(fit, name, listed):
+        return head
+    if in_order():
+        return Diagnosis(listed, "Names differ, but all shapes match in order: try --by-order.")
+    stem = _stem(fit)
+    if other := find_other():
+        reason = f"{stem}: " if stem else ""
+        return Diagnosis(reason + listed, f"All of its tensors fit another architecture: {other}.")
+    if stem:
+        return Diagnosis(
+            f"{stem}: {listed}",
+            f"No network here has the rest of {name} with such a first convolution; use one of"
+            " those with -cifar in their names, or describe the network in Python.",
+        )
+    return Diagnosis(
+        listed,
+        f"This is not a {name}, or its layers have other names; choose the architecture that it was"
+        f" trained with.{_similar(fit, name)}",
+    )
+
+
+def fitting(
+    tensors: Iterable[Tensor], tried: str, fit: Callable[[str, bool], Fit], ordered: bool
+) -> str | None:
+    """How to name an architecture that all tensors fit, in shape and name; None if there is none.
+
+    Args:
+        tried: the architecture that they do not fit; empty if none was named.
+        fit: tries another, by name or, if its second argument is true, by order.
+        ordered: whether the file keeps the order of its tensors.
+    """
+    until = time.monotonic() + MAX_SECONDS
+    names = dict.fromkeys(n for n in (*_variants(tried), *nearest(tensors)) if n != tried)
+    by_name: list[str] = []
+    by_order: list[str] = []
+    for name in list(names)[:MAX_TRIED]:
+        if time.monotonic() > until or len(by_name) == 2:
+            break
+        try:
+            if fit(name, False).complete:
+                by_name.append(f"--arch {name}")
+            elif ordered and not by_order and fit(name, True).complete:
+                by_order.append(f"--arch {name} --by-order")
+        except (ZooError, MemoryError, RuntimeError, TypeError, ValueError):  # a library's reasons
+            continue
+    return " or ".join(by_name or by_order) or None
+
+
+def _variants(name: str) -> list[str]:
+    """The same network as other libraries and other image sizes name it."""
+    base = name.partition(".")[0].removeprefix("timm:")
+    names = (f"{base}-cifar", f"{base}-cifar-a", f"torchvision:{base}")
+    return [n for n in names if n in architectures.NAMES or _is_torchvision(n)]
+
+
+def _is_torchvision(name: str) -> bool:
+    from kgen.nets import torchvision_nets
+
+    kind, _, base = name.partition(":")
+    return kind == "torchvision" and base in torchvision_nets.names()
+
+
+# --- what is wrong --------------------------------------------------------------------------------
+
+
+def _listed(fit: Fit) -> str:
+    parts = {
+        "missing": fit.missing,
+        "unexpected": fit.unexpected,
+        "of a different shape": fit.misshapen,
+    }
+    return "; ".join(
+        f"{len(t)} {kind}: {', '.join(t[:MAX_LISTED])}"
+        f"{f' and {len(t) - MAX_LISTED} more' if len(t) > MAX_LISTED else ''}"
+        for kind, t in parts.items()
+        if t
+    )
+
+
+def _stem(fit: Fit) -> str | None:
+    """A first convolution of another size than the network's, as networks for small images have."""
+    first = next((m for m in fit.network.modules() if isinstance(m, torch.nn.Conv2d)), None)
+    name = next((n for n, m in fit.network.named_modules() if m is first), "")
+    found = fit.placement.tensors.get(f"{name}.weight")
+    if first is None or found is None or found.ndim != 4:
+        return None
+    there, expected = tuple(found.shape[2:]), tuple(first.weight.shape[2:])
+    if there == expected or found.shape[0] != first.weight.shape[0]:
+        return None
+    size = " × ".join(map(str, there))
+    usual = ", as usual for small images such as CIFAR's" if there == (3, 3) else ""
+    return f"the first convolution is {size} instead of {' × '.join(map(str, expected))}{usual}"
+
+
+def _head(fit: Fit, name: str, listed: str) -> Diagnosis | None:
+    """No classifier, or another one, if everything else fits."""
+    layer = fit.classifier.removesuffix(".weight")
+    if not layer or fit.misshapen or not fit.missing:
+        return None
+    if not all(_name(entry).startswith(f"{layer}.") for entry in fit.missing):
+        return None
+    beside = {n: t for n, t in fit.placement.beside.items() if t.ndim}
+    inside = {n: t for n, t in fit.placement.tensors.items() if n.startswith(f"{layer}.")}
+    if any(not _name(entry).startswith(f"{layer}.") for entry in fit.unexpected):
+        return None
+    others = inside or {n: t for n, t in beside.items() if t.ndim == 2}
+    if not others:
+        return Diagnosis(
+            f"no classifier: the file has all of {name} but its last layer, {layer}; {listed}",
+            "Without a classifier it cannot be a teacher. Give the checkpoint that has one, or"
+            " train one on top of it first.",
+        )
+    weights = [(n, t) for n, t in others.items() if t.ndim == 2]
+    parts = ", ".join(f"{n} ({format_shape(t)})" for n, t in weights[:MAX_LISTED])
+    layers = f"{len(weights)} layers" if len(weights) != 1 else "1 layer"
+    if len(weights) == 1 and not inside:
+        (there, _), old = weights[0], f"{layer}."
+        new = f"{there.removesuffix('weight')}"
+        advice = (
+            f"If {new.rstrip('.')} directly follows the pooling, rename it:"
+            f" d = {{k.replace({new!r}, {fit.placement.prefix + old!r}): v for k, v in d.items()}}."
+            " Otherwise describe the network in Python."
+        )
+    else:
+        advice = (
+            f"Everything before it is a {name}. Describe the network as it was trained, with that"
+            " head, in Python."
+        )
+    return Diagnosis(
+        f"another head than {name}'s single layer {layer}: {layers}, {parts}; {listed}", advice
+    )
+
+
+def _name(entry: str) -> str:
+    return entry.partition(" ")[0]
+
+
+def _similar(fit: Fit, name: str) -> str:
+    tensors = fit.placement.tensors | fit.placement.beside
+    similar = [n for n in nearest(tensors.values()) if n != name][:3]
+    return f" The most similar by shape: {', '.join(similar)}." if similar else ""
