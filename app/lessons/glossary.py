@@ -87,6 +87,7 @@ def script() -> bytes:
         {
             "name": term.name,
             "title": term.title,
+            "symbol": term.symbol,
             "tip": _loss_tip(term),
             "color": term.color,
             "loss": term.loss,

@@ -20,6 +20,7 @@ from kgen.recipes import recipes
 from kgen.zoo import zoo
 
 TEACHER_HTML = (Path(__file__).parent / "teacher.html").read_text(encoding="utf-8")
+MAX_SYMBOL = len("α_aed")
 UNFRAMED: dict[str, Any] = {"container": False, "show_label": False, "interactive": True}
 SOURCES = {
     "noise": (
@@ -314,6 +315,8 @@ def _advanced_fields(values: dict) -> dict[str, gr.components.Component]:
                     interactive=True,
                     min_width=0,
                     elem_id=_id(knob),
+                    # words rather than a symbol, so two do not fit in a row
+                    elem_classes="wide" if len(knob.label) > MAX_SYMBOL else "",
                 )
         _heading(
             form.TITLES["real_images"],

@@ -396,7 +396,7 @@ def split(train: RealImages, seed: int = 0) -> tuple[RealImages, RealImages]:
     if train.name in catalogue.DATA:
         raise DataError(
             f"Teachers for {train.name} are trained on all of its training images, so none are held"
-            " out; set evaluate_on to 'test'.",
+            " out; evaluate on its test images (in a recipe: set evaluate_on to 'test').",
             code="no-held-out",
             name=train.name,
         )

@@ -70,7 +70,7 @@ class Plan:
     """
     side: int | None = None
     """Side to which the training images are resized; by default the data set's own."""
-    holds_out: bool = True
+    holds_out: bool = False
     """Whether `kgen.data.data.HOLDOUT` training images are held out."""
     licence: str = "Apache-2.0 (weights), MIT (data)"
 
@@ -88,6 +88,7 @@ CNN = Plan(
     pct_start=0.25,
     shift=2,
     cutout=8,
+    holds_out=True,
 )
 VIT = Plan(
     name="fashion-vit",
@@ -103,6 +104,7 @@ VIT = Plan(
     # shifts change all of a ViT's patches, so a few epochs allow no larger ones
     shift=1,
     cutout=0,
+    holds_out=True,
 )
 CIFAR = Plan(
     name="cifar10-cnn",
@@ -118,7 +120,6 @@ CIFAR = Plan(
     shift=4,
     cutout=0,
     bf16=True,
-    holds_out=False,
     licence="Apache-2.0 (weights), no license stated (data)",
 )
 IMAGENETTE = Plan(
@@ -139,7 +140,6 @@ IMAGENETTE = Plan(
     first_side=80,
     bf16=True,
     smoothing=0.1,
-    holds_out=False,
     licence="Apache-2.0 (weights), non-commercial research (data)",
 )
 PLANS = {
@@ -185,7 +185,6 @@ def paper_plan(dataset: str, network: str) -> Plan:
         pct_start=0.0,
         shift=4,
         cutout=0,
-        holds_out=False,
         licence="Apache-2.0 (weights), no license stated (data)",
     )
 

@@ -100,6 +100,7 @@ def started(r: Recipe, budget: int = 60, kind: str = "cam") -> events.RunStarted
         schedule=r.schedule,
         device="cpu (1 of 1 threads)",
         judge=JUDGE,
+        loss_terms=events.PARTS,
         arrays=reference(),
     )
 
@@ -138,7 +139,7 @@ def batch(
         "labels": labels.astype(np.int64),
         "entered": (np.arange(size) % 2).astype(np.uint8),
         "cam": rng.normal(scale=3, size=(size, side // 4, side // 4)).astype(np.float16),
-        "parts": rng.normal(size=(size, 7)).astype(np.float32),
+        "parts": rng.normal(size=(size, len(events.PARTS))).astype(np.float32),
         "embedding": rng.normal(size=(size, WIDTH)).astype(np.float16),
         "confidence": rng.random(size).astype(np.float16),
         "teacher_top": top,
@@ -190,7 +191,7 @@ def story(r: Recipe, iterations: int | None = None, dt: float = 0.1) -> list[eve
         )
         for step in range(r.generator_steps):
             t += dt
-            parts = {
+            parts = dict.fromkeys(events.PARTS, 0.0) | {
                 "ce": 1.0 / (step + 1),
                 "adv": -0.25,
                 "bn": 0.5,

@@ -1,7 +1,7 @@
 // Compares each loss term of an image with the rest of its batch: one strip of ticks per term, with
 // a marker for this image and an explanation of its value.
 
-import { h, math, num, pct, setChildren, s, setText, signed, term } from '../core/dom.js';
+import { h, num, pct, setChildren, s, setText, signed, term, termSymbol } from '../core/dom.js';
 import { weightOf } from '../core/terms.js';
 import { roundEnd } from './ticks.js';
 
@@ -129,7 +129,7 @@ export function draw(root, terms, snap, sharedValues, facts) {
     root,
     terms
       .filter(({ name }) => image.batch[name])
-      .map(({ name, title, tip, color, needs }) => {
+      .map(({ name, symbol, title, tip, color, needs }) => {
         const isShared = image.shared.includes(name);
         const values = isShared ? (sharedValues?.[name] ?? []) : image.batch[name];
         const imageValue = image.parts[name];
@@ -157,7 +157,7 @@ export function draw(root, terms, snap, sharedValues, facts) {
               title,
               `${tip} Weight in the loss: ${weightOf(snap, name)}${isUnweighted ? ' (0 during warm-up)' : ''}. ${isShared ? 'One value for the whole batch. The ticks show other iterations.' : 'Each tick is an image of the batch.'}`,
             ),
-            h('small', null, math('L', name)),
+            h('small', null, termSymbol({ name, symbol })),
           ),
           strip(color, values, imageValue, `${title} ${formatLoss(imageValue)}, ${rank}`),
           h(

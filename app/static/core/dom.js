@@ -1,7 +1,7 @@
 // Creates elements without markup strings. Text is always inserted as text, so nothing from a
 // recipe or checkpoint can become code.
 
-/** @import { Child, Crop, Props } from './types.js' */
+/** @import { Child, Crop, Props, Term } from './types.js' */
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -171,6 +171,16 @@ export const term = (text, tip) => h('span', { class: 'term', tabindex: 0, 'data
  */
 export const math = (letter, index) =>
   h('span', { class: 'math' }, letter, index && h('sub', null, index));
+
+/**
+ * The symbol of a loss term, such as L with the index kr; L with its name if it has none.
+ * @param {Pick<Term, 'name' | 'symbol'>} term
+ * @returns {HTMLElement}
+ */
+export function termSymbol({ name, symbol }) {
+  const [letter, index] = (symbol || `L_${name}`).split('_');
+  return math(letter, index);
+}
 
 /**
  * Shows a square crop of a contact sheet, or a whole image. Pixels stay square.

@@ -104,8 +104,8 @@
 
 /**
  * A term of the loss.
- * @typedef {{ name: string, title: string, tip: string, color: string, reward?: boolean,
- *   per_batch?: boolean, weighted?: boolean, needs?: string[] }} Term
+ * @typedef {{ name: string, title: string, tip: string, color: string, symbol?: string,
+ *   reward?: boolean, per_batch?: boolean, weighted?: boolean, needs?: string[] }} Term
  */
 
 /**

@@ -59,17 +59,28 @@ export class Sidebar {
   #labelControls() {
     const texts = document.getElementById('kg-texts').dataset;
     this.expectations = JSON.parse(texts.without);
-    for (const [id, list] of JSON.parse(texts.tips))
-      labels(`#${id} label`).forEach((label, i) => {
-        label.dataset.tip = list[i];
-      });
-    const tips = {
+    /** @type {[string, string[]][]} */
+    const tips = JSON.parse(texts.tips);
+    const labelFields = () => {
+      for (const [id, list] of tips)
+        labels(`#${id} label`).forEach((label, i) => {
+          label.dataset.tip = list[i];
+        });
+    };
+    labelFields();
+    // Gradio draws the fields under More when it is first opened
+    new MutationObserver(labelFields).observe(document.getElementById('kg-more'), {
+      childList: true,
+      subtree: true,
+    });
+    const buttonTips = {
       'kg-step': 'Run one step, then pause. Key: period',
       'kg-stop': 'Stop the run. Everything so far is saved.',
       'kg-pause': 'Pause after the current step. Key: space',
       'kg-continue': 'Continue. Key: space',
     };
-    for (const [id, tip] of Object.entries(tips)) document.getElementById(id).dataset.tip = tip;
+    for (const [id, tip] of Object.entries(buttonTips))
+      document.getElementById(id).dataset.tip = tip;
     for (const [id, name] of Object.entries({
       'kg-ladder': 'Method',
       'kg-recipe': 'Recipe',

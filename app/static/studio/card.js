@@ -2,7 +2,17 @@
 // images.
 
 import { href } from '../core/address.js';
-import { h, math, num, pct, picture, setChildren, signed, term, crispSize } from '../core/dom.js';
+import {
+  h,
+  num,
+  pct,
+  picture,
+  setChildren,
+  signed,
+  term,
+  crispSize,
+  termSymbol,
+} from '../core/dom.js';
 import { scaleOf } from '../store/groups.js';
 import { ACTIVE } from '../setup/sidebar.js';
 import { generatorTerms, inUse, weightOf } from '../core/terms.js';
@@ -137,14 +147,14 @@ export class Card {
       { class: 'terms', 'aria-label': 'Loss terms of this image' },
       inUse(snap, generatorTerms(snap))
         .filter(({ name }) => parts[name] != null)
-        .map(({ name, title, tip }) =>
+        .map(({ name, symbol, title, tip }) =>
           h(
             'div',
             {
               tabindex: 0,
               'data-tip': `${title} for this image: ${signed(parts[name], 3)}, with weight ${weightOf(snap, name)}. ${tip}`,
             },
-            h('dt', null, math('L', name)),
+            h('dt', null, termSymbol({ name, symbol })),
             h(
               'dd',
               null,

@@ -17,6 +17,7 @@ from app.setup.knobs import knobs
 from kgen.recipe.fields import Target
 from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
+from kgen.terms import TERMS
 
 LADDER = Path(form.__file__).parent.parent / "static" / "setup" / "ladder.js"
 LIVE = recipes.get("fashion-live")
@@ -123,7 +124,7 @@ def test_a_source_brings_its_own_settings(source):
 def test_the_rest_of_the_method_is_named_and_limited_by_the_schema():
     known = {k.field: k for k in knobs()}
     assert set(known) == {
-        *(f"weights.{n}" for n in ("ce", "adv", "bn", "kr", "ed", "aed", "tv", "l2")),
+        *(f"weights.{term.name}" for term in TERMS if term.weighted),
         "radii.inner",
         "radii.outer",
         "embedding",

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from kgen import events
 from kgen.engine.engine import Distillation
 from kgen.engine.synthesis import Synthesis
 from tests.support.small import mini, stored
@@ -201,7 +202,10 @@ def test_deepinversion():
     kept = made.source.pixels.detach()
     assert float(kept.min()) >= low and float(kept.max()) <= high
     _, arrays = stored(made)
-    assert arrays["images"].shape == (12, 1, 28, 28) and arrays["parts"].shape == (12, 7)
+    assert arrays["images"].shape == (12, 1, 28, 28) and arrays["parts"].shape == (
+        12,
+        len(events.PARTS),
+    )
 
 
 @pytest.mark.parametrize("source", ["noise", "latent", "pixels"])

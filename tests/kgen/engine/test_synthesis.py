@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kgen import losses
+from kgen import events, losses
 from kgen.engine.engine import Distillation
 from kgen.engine.synthesis import Diverged, History, Synthesis
 from kgen.keyregion import class_activation_map
@@ -87,7 +87,7 @@ def test_first_step_is_a_plain_loop(bn_scale):
             ).mean()
         ),
     }
-    parts |= dict.fromkeys(("aed", "tv", "l2"), torch.zeros(()))
+    parts |= {name: torch.zeros(()) for name in events.PARTS if name not in parts}
     loss = sum(getattr(r.weights, k) * v for k, v in parts.items())
     assert report["parts"] == pytest.approx({k: v.item() for k, v in parts.items()}, rel=1e-4)
     assert report["loss"] == pytest.approx(loss.item(), rel=1e-4)
@@ -174,7 +174,7 @@ def test_journaled_arrays(views):
         "labels": (np.int64, (b,)),
         "entered": (np.uint8, (b,)),
         "cam": (np.float16, (b, h, w)),
-        "parts": (np.float32, (b, 7)),
+        "parts": (np.float32, (b, len(events.PARTS))),
         "embedding": (np.float16, (b, setting.card.features)),
         "confidence": (np.float16, (b,)),
         "teacher_top": (np.int32, (b, 5)),
