@@ -83,6 +83,12 @@ def test_the_card_follows_the_teacher_that_is_chosen(visit: Visit):
 def test_weights_of_the_method_follow_the_switches(visit: Visit):
     studio = visit()
     studio.see("#kg-more .label-wrap").click()
+    studio.until(
+        "a tooltip for every field",
+        lambda: all(
+            label.get_attribute("data-tip") for label in studio.see("#kg-knobs label").all()
+        ),
+    )
     assert (weight(studio, "kr"), weight(studio, "ed"), weight(studio, "aed")) == (0.1, 0, 0)
     studio.choose("ladder", "+ embedding diversity")
     studio.until(
@@ -163,8 +169,8 @@ def test_the_whole_method_runs_and_is_shown(visit: Visit):
     ]
     assert parts == [
         "embedding push",
-        "cross-entropy",
         "key region",
+        "cross-entropy",
         "BN statistics",
         "adversarial",
     ]
