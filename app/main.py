@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 import gradio as gr
 from fastapi import Depends
 
-from app.pages import audience, routes, stage_routes, studio, teacher_routes
+from app.pages import audience, folder_routes, routes, stage_routes, studio, teacher_routes
+from app.process.folder_checks import FolderChecks
 from app.process.runs import Runs
 from app.process.teacher_checks import TeacherChecks
 from app.theme import theme
@@ -72,7 +73,7 @@ def serve(args: argparse.Namespace) -> int:
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     runs = Runs(Path(args.runs), recorded=not args.no_recording)
-    teacher_checks = TeacherChecks(runs.folder / ".uploads")
+    teacher_checks, folder_checks = TeacherChecks(runs.folder / ".uploads"), FolderChecks()
     demo = build(runs, access)
     try:
         app, _, _ = demo.launch(**launch_settings(args, port, access))
@@ -85,6 +86,7 @@ def serve(args: argparse.Namespace) -> int:
             theme=theme()._get_theme_css(),
         )
         teacher_routes.install(app, teacher_checks)
+        folder_routes.install(app, folder_checks)
         routes.prioritize(app)
         runs.warm()
         address = addresses.link(
@@ -100,6 +102,7 @@ def serve(args: argparse.Namespace) -> int:
             pass
     finally:
         teacher_checks.close()
+        folder_checks.close()
         runs.close()
         demo.close(verbose=False)
     return 0

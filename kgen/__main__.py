@@ -22,6 +22,7 @@ import contextlib
 import datetime
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,7 @@ from kgen import __version__
 from kgen.cli import (
     bundle_commands,
     data_commands,
+    evaluate_command,
     preflight_commands,
     progress,
     worth_commands,
@@ -169,74 +171,6 @@ def resume(
 
     open_run(folder)
     raise typer.Exit(watch(lambda **o: Runner.resume(folder, **o), as_json, checkpoint_every))
-
-
-@cli.command()
-def evaluate(
-    folder: Annotated[
-        Path,
-        typer.Argument(metavar="RUN", help="A run folder, or an exported student.safetensors."),
-    ],
-    real_folder: Annotated[
-        Path | None,
-        typer.Option("--real", help="Folder of real test images, one subfolder per class."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Evaluate an exported student on all real test images."""
-    from kgen.data import data
-    from kgen.engine.setting import select_classes
-    from kgen.evaluate import score
-
-    file = folder if folder.suffix == ".safetensors" else open_run(folder).student()
-    if not file.is_file():
-        raise ZooError(
-            f"{file} does not exist; give a run folder, or the student.safetensors in one.",
-            code="no-file",
-            file=str(file),
-        )
-    spec = zoo.read_spec(
-        file,
-        "recipe",
-        "is not an exported student; give a run folder, or the student.safetensors in one",
-    )
-    recipe = parse(spec["recipe"])
-    real_images = (
-        str(real_folder)
-        if real_folder
-        else None
-        if folder == file
-        else open_run(folder).recipe.real_images
-    )
-    recipe = recipe.replace(real_images=real_images)
-    selected = select_classes(recipe, tuple(spec["classes"]))
-    real = data.images_for_run(
-        recipe.real_images, zoo.card(recipe.teacher), tuple(spec["classes"]), tuple(selected)
-    )
-    result = score(zoo.load_classifier(file), real, selected)
-    teacher = score(zoo.load_teacher(recipe.teacher).logits, real, selected)
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "accuracy": result.accuracy,
-                    "n": result.n,
-                    "per_class": dict(
-                        zip([spec["classes"][c] for c in selected], result.per_class)
-                    ),
-                    "teacher": teacher.accuracy,
-                }
-            )
-        )
-        return
-    print(
-        f"student {result.accuracy:.2%} of {result.n:,} real images (teacher"
-        f" {teacher.accuracy:.2%})"
-    )
-    for c, share in zip(selected, result.per_class):
-        print(
-            f"  {spec['classes'][c]:<12} " + ("no real image" if share is None else f"{share:.1%}")
-        )
 
 
 @cli.command()
@@ -442,6 +376,7 @@ def table(
     raise typer.Exit(code)
 
 
+cli.command()(evaluate_command.evaluate)
 cli.add_typer(data_commands.cli, name="data")
 cli.command()(preflight_commands.preflight)
 cli.command()(worth_commands.worth)
@@ -465,6 +400,8 @@ def main() -> None:
     from kgen.journal.runner import DiskError
 
     replace_unprintable()
+    # Pillow's remarks on unusual metadata; files that cannot be read are reported anyway
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         cli()
     except KGenError as error:

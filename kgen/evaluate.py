@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kgen.data.data import RealImages
+from kgen.answers import UNREADABLE, Answers
+from kgen.data.data import DataError, RealImages
+from kgen.data.folders import ImageFiles, Progress, ignore_progress
 from kgen.events import Score
 
 MAX_CONFUSIONS = 2_000
@@ -17,6 +19,9 @@ BATCH, BATCH_VALUES = 500, 2**24
 """Images per forward pass, and the limit on their total values: 111 of 3 × 224 × 224, 2 of 3 × 1200
 × 1600.
 """
+
+FILES = 32
+"""Images per forward pass if they are decoded for it."""
 
 
 def batch_slices(shape: tuple[int, ...]) -> Iterator[slice]:
@@ -33,35 +38,77 @@ def score(
     selected: list[int],
     *,
     device: torch.device | str = "cpu",
+    on_progress: Progress = ignore_progress,
+    answers: Answers | None = None,
 ) -> Score:
     """Accuracy among the selected classes (indices into the network's logits and the data's
     labels).
 
-    Images of other classes are ignored. Raises ValueError if no image is left.
+    Images of other classes, and files that cannot be read, are ignored. `on_progress` is called
+    before each batch, and may raise to stop. `answers`: known ones are used instead of the network,
+    and new ones are added. Raises DataError if no image is left.
     """
-    data = data.take(np.flatnonzero(np.isin(data.labels, selected)))
-    if not len(data):
-        raise ValueError(f"no real image of the selected classes in {data.name}")
+    index = np.flatnonzero(np.isin(data.labels, selected))
     columns, k = torch.tensor(selected, device=device), len(selected)
     position = {c: i for i, c in enumerate(selected)}
-    labels = torch.tensor([position[c] for c in data.labels.tolist()], device=device)
-    pairs = []
-    for batch in batch_slices(data.images.shape):
-        images = torch.from_numpy(data.images[batch]).to(device).float() / 255
-        pairs.append(labels[batch] * k + logits_of(images)[:, columns].argmax(1))
+    labels = torch.tensor(
+        [position[c] for c in data.labels[index].tolist()], dtype=torch.int64, device=device
+    )
+    pairs = [labels[:0]]
+    try:
+        for batch in _batches(data, len(index)):
+            on_progress(batch.start, len(index))
+            part = index[batch]
+            positions = part if data.positions is None else data.positions[part]
+            predicted = answers.known(positions) if answers else None
+            if predicted is None:
+                images, kept = data.read(part)
+                readable = torch.from_numpy(kept).to(device)
+                if not len(kept):
+                    found = labels[:0]
+                else:
+                    pixels = torch.from_numpy(images).to(device).float() / 255
+                    found = logits_of(pixels)[:, columns].argmax(1)
+                if answers:
+                    predicted = np.full(len(part), UNREADABLE)
+                    predicted[kept] = found.cpu().numpy()
+                    answers.put(positions, predicted)
+            else:
+                readable = torch.from_numpy(np.flatnonzero(predicted != UNREADABLE)).to(device)
+                found = torch.from_numpy(predicted.astype(np.int64)).to(device)[readable]
+            pairs.append(labels[batch][readable] * k + found)
+    finally:
+        if answers:
+            answers.save()
+    on_progress(len(index), len(index))
     distinct, occurrences = torch.cat(pairs).cpu().unique(return_counts=True)
-    counts = torch.bincount(labels.cpu(), minlength=k)
+    n = int(occurrences.sum())
+    if not n:
+        raise DataError(
+            f"No real image of the selected classes in {data.name} can be read.",
+            code="no-images",
+            name=data.name,
+        )
+    counts = torch.zeros(k, dtype=torch.int64).index_add_(0, distinct // k, occurrences)
     correct = distinct // k == distinct % k
     hits = torch.zeros(k, dtype=torch.int64).index_add_(
         0, distinct[correct] % k, occurrences[correct]
     )
-    shares = [round(h / n, 4) if n else None for h, n in zip(hits.tolist(), counts.tolist())]
+    shares = [round(h / m, 4) if m else None for h, m in zip(hits.tolist(), counts.tolist())]
     return Score(
-        accuracy=int(hits.sum()) / len(data),
+        accuracy=int(hits.sum()) / n,
         per_class=shares,
         confusion=confusion(distinct[~correct], occurrences[~correct], k),
-        n=len(data),
+        n=n,
     )
+
+
+def _batches(data: RealImages, n: int) -> Iterator[slice]:
+    """The slices of `score`: short ones of files, so that progress is seen and Stop obeyed."""
+    for batch in batch_slices((n, *data.images.shape[1:])):
+        size = FILES if isinstance(data.images, ImageFiles) else batch.stop - batch.start
+        for start in range(batch.start, batch.stop, size):
+            yield slice(start, min(batch.stop, start + size))
 
 
 def confusion(pairs: Tensor, occurrences: Tensor, k: int) -> list[tuple[int, int, int]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kgen import events
 from kgen.data import classes
-from kgen.data.folders import normalize_name
+from kgen.data.class_folders import normalize_name
 from kgen.evaluate import batch_slices
 from kgen.events import TeacherCard
 from kgen.recipe.recipe import Recipe, RecipeError

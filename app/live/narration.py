@@ -58,6 +58,8 @@ def sentence(state: State, phase: str, situation: Situation) -> Segments:
     if phase == "empty":
         return [_text(READY)]
     if phase == "starting":
+        if situation.progress:
+            return [_text(f"Starting the run: {_image_progress(situation)}.")]
         action = (
             "Resuming the run"
             if state.started
@@ -92,6 +94,13 @@ def sentence(state: State, phase: str, situation: Situation) -> Segments:
             )
         ]
     activity = _current_activity(state)
+    if phase == "stopping" and situation.progress:
+        return [
+            _text(
+                f"Stopping{position_text(state)}: {_image_progress(situation)}. Press Stop again to"
+                " skip this test; the student is saved."
+            )
+        ]
     if phase == "stopping":
         return [
             _text(
@@ -100,10 +109,27 @@ def sentence(state: State, phase: str, situation: Situation) -> Segments:
                 + f": testing the student one last time on {test_kind(state)}."
             )
         ]
+    if situation.progress and phase == "running" and (state.sequential or state.generation_done):
+        text = _image_progress(situation)
+        return [_text(f"{text[0].upper()}{text[1:]}. The student never trains on them.")]
     if phase == "paused":
         first, *rest = activity
         return [_text("Paused. " + first["text"]), *rest, *_student_progress(state)]
     return activity
+
+
+def _image_progress(situation: Situation) -> str:
+    """ "asking the teacher about the real images, 1,200 of 3,925"."""
+    progress = situation.progress
+    if progress is None:
+        return ""
+    activity = {
+        "checking": "checking the files of the real images",
+        "reading": "reading real images",
+        "student": "testing the student on the real images",
+        "teacher": "asking the teacher about the real images, once",
+    }.get(progress.activity, "working on the real images")
+    return f"{activity}: {number(progress.done)} of {number(progress.total)}"
 
 
 def _student_progress(state: State) -> Segments:

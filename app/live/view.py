@@ -19,6 +19,22 @@ ACTIVE = ("starting", "running", "paused", "stopping")
 
 
 @dataclass(frozen=True, slots=True)
+class ImageProgress:
+    """An activity of the engine with real images (see `kgen.engine.engine.Distillation`)."""
+
+    activity: str
+    done: int
+    total: int
+
+
+def image_progress(message: dict[str, Any] | None) -> ImageProgress | None:
+    """The engine's last message about its progress; None if it is done with it."""
+    if message is None or message["done"] >= message["total"]:
+        return None
+    return ImageProgress(str(message["activity"]), int(message["done"]), int(message["total"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Situation:
     """What the app knows beyond the events: the process, the folder, the map of embeddings."""
 
@@ -32,6 +48,8 @@ class Situation:
     error: str = ""
     waiting: str = ""
     """Why a live engine is on hold (a full disk, for example), in its own words."""
+    progress: ImageProgress | None = None
+    """How far the engine is with reading or classifying real images; None if it is not at it."""
     checkpoint: int | None = None
     """Iterations in the last checkpoint (0: none yet); None if there is nothing to resume, or no
     need to.
@@ -122,6 +140,7 @@ def snapshot(state: State, situation: Situation, plan: dict[str, Any]) -> dict[s
             )
         ],
         "progress": progress(state, phase),
+        "can_skip": situation.progress is not None and phase in ("starting", "stopping"),
         "counters": {
             "generator_step": state.generator_step,
             "generator_steps": facts["planned"][0],

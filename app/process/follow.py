@@ -63,6 +63,8 @@ class Follower:
         self._controlled_externally = False
         self._waiting_message: dict[str, Any] | None = None
         self._waiting_since: int | None = None
+        self._progress: dict[str, Any] | None = None
+        self._progress_at = 0.0
         self._run: Run | None = None
         self._tail: Tail | None = None
         self._message, self._child_done = "", False
@@ -169,6 +171,7 @@ class Follower:
             self._stop_requested_at
             and self.child
             and time.monotonic() > self._stop_requested_at + grace
+            and time.monotonic() > self._progress_at + STOP_SECONDS
             and code is None
         ):
             self.child.terminate()
@@ -189,6 +192,9 @@ class Follower:
         if not self.child:
             return
         waiting = self._current_waiting_message(self.child)
+        if (progress := self.child.last_message("progress")) is not self._progress:
+            self._progress, self._progress_at = progress, time.monotonic()
+            self._changed = True
         if self.stage == "starting" and self.child.last_message("started"):
             self.stage, self._changed = "live", True
             self._run, self._tail = None, None
@@ -279,6 +285,7 @@ class Follower:
             text=self._message,
             error=self.error,
             waiting=waiting,
+            progress=None if self._child_done else view.image_progress(self._progress),
             checkpoint=self._checkpoint(),
             student_ready=(self.path / "student.safetensors").is_file(),
             layout=self.exhibits.layout_state,

@@ -321,8 +321,8 @@ def _advanced_fields(values: dict) -> dict[str, gr.components.Component]:
         _heading(
             form.TITLES["real_images"],
             "",
-            "Folder of real images, with one subfolder per class, named after it. Used for"
-            " evaluation only, never for training.",
+            "Folder or ZIP file of real images on this machine, with one subfolder per class, named"
+            " after it. Used for evaluation only, never for training.",
         )
         fields["real_images"] = gr.Textbox(
             values["real_images"],
@@ -331,6 +331,12 @@ def _advanced_fields(values: dict) -> dict[str, gr.components.Component]:
             max_length=4096,
             elem_id="kg-real",
             **UNFRAMED,
+        )
+        gr.HTML(
+            html_template="<div></div>",
+            apply_default_css=False,
+            padding=False,
+            elem_id="kg-real-check",
         )
         _heading(
             form.TITLES["student"],

@@ -73,6 +73,7 @@ ROUTES = {
     "GET /kg/known": PRESENTER,
     "GET /kg/switches/{run}": PRESENTER,
     "GET /kg/check/{id}": PRESENTER,
+    "GET /kg/folder/{id}": PRESENTER,
     "GET /kg/invite.svg": PRESENTER,
     # doing
     "POST /kg/shown": PRESENTER,
@@ -83,6 +84,7 @@ ROUTES = {
     "POST /kg/lessons/{slug}/run": PRESENTER,
     "POST /kg/teacher-file": PRESENTER,
     "POST /kg/check": PRESENTER,
+    "POST /kg/folder": PRESENTER,
     # Gradio's own: what it requests from itself at startup. The rest is the presenter's.
     "HEAD /": VIEWER,
     "GET /gradio_api/startup-events": VIEWER,

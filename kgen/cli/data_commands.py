@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kgen.cli import progress
+from kgen.cli import folder_check, progress
 from kgen.cli.progress import Json
 from kgen.data import collection
 
@@ -46,8 +46,31 @@ def list_sets(as_json: Json = False) -> None:
 
 
 @cli.command()
-def check(name: Name, as_json: Json = False) -> None:
-    """Decode every image of a data set and report those that cannot be read."""
+def check(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FOLDER",
+            help=(
+                "A data set listed by `python -m kgen data list`; or your own folder or ZIP file,"
+                " with --teacher; or - for one JSON line on standard input."
+            ),
+        ),
+    ],
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="The teacher whose classes the subfolders are named after."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Decode every image of a data set or folder, and report those that cannot be read.
+
+    For your own folder, also report which subfolder is which of the teacher's classes.
+    """
+    if name == "-":
+        raise typer.Exit(folder_check.serve())
+    if teacher is not None or name not in collection.CARDS:
+        raise typer.Exit(folder_check.check(name, teacher, as_json))
     unreadable, counts = [], {}
     with progress.progress_bar() as bar:
         task = bar.add_task(f"checking {name}", total=None, note="")

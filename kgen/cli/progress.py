@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
 from pathlib import Path
@@ -12,12 +13,16 @@ from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress
 from rich.table import Table as Grid
 from rich.text import Text
 
 from kgen import events
+from kgen.cli.console import console as console
+from kgen.cli.console import progress_bar as progress_bar
+from kgen.cli.console import text_column as text_column
+from kgen.cli.console import text_console as text_console
+from kgen.cli.image_progress import LINE_SECONDS, ImageProgress, describe
 from kgen.engine.controls import Controls
 from kgen.recipes import recipes
 from kgen.tables import report
@@ -26,34 +31,6 @@ from kgen.tables.results import Pace, Results
 from kgen.tables.tables import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
-
-
-def text_console(stderr: bool = False) -> Console:
-    """A console that prints text as it is: names of files, runs and classes may have brackets and
-    colons, which rich would take for styles and emoji.
-    """
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
-
-
-def text_column(text: str) -> TextColumn:
-    """The same for a progress bar."""
-    return TextColumn(text, markup=False)
-
-
-console = text_console(stderr=True)
-"""For messages; standard output is reserved for results."""
-
-
-def progress_bar(disable: bool = False) -> Progress:
-    """A bar between a description and a note; `add_task` needs `note=""`."""
-    return Progress(
-        text_column("{task.description}"),
-        BarColumn(),
-        text_column("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=disable,
-    )
 
 
 class RunDisplay:
@@ -65,6 +42,7 @@ class RunDisplay:
         self.as_json, self.iterations = as_json, iterations
         self.bar: Progress | None = None
         self.status, self.completed = "", 0
+        self._last_progress = time.monotonic()
 
     def __enter__(self) -> RunDisplay:
         if console.is_terminal and not self.as_json:
@@ -128,6 +106,15 @@ class RunDisplay:
                 self.task, completed=self.completed, total=self.iterations, note=self.status
             )
 
+    def on_progress(self, activity: str, done: int, total: int) -> None:
+        """How far an evaluation on real images is; see `Distillation`. May be another thread."""
+        text = "" if done == total else describe(activity, done, total)
+        if self.bar:
+            self.bar.update(self.task, note=text or self.status)
+        elif not self.as_json and text and time.monotonic() - self._last_progress >= LINE_SECONDS:
+            self._last_progress = time.monotonic()
+            self.line(text)
+
     def line(self, text: str) -> None:
         if self.bar:
             self.bar.console.print(text)
@@ -151,7 +138,26 @@ def watch(build: Callable, as_json: bool, checkpoint_every: float) -> int:
         controls.send("stop")
 
     signal.signal(signal.SIGINT, on_interrupt)
-    runner = build(controls=controls, checkpoint_seconds=checkpoint_every, on_message=console.print)
+    display: RunDisplay | ImageProgress
+
+    def on_progress(activity: str, done: int, total: int) -> None:
+        if activity == "checking" and interrupted.is_set():
+            raise KeyboardInterrupt
+        (display.show if isinstance(display, ImageProgress) else display.on_progress)(
+            activity, done, total
+        )
+
+    try:
+        with ImageProgress(quiet=as_json) as display:
+            runner = build(
+                controls=controls,
+                checkpoint_seconds=checkpoint_every,
+                on_message=console.print,
+                on_progress=on_progress,
+            )
+    except KeyboardInterrupt:
+        console.print("Stopped before the run began.")
+        return 130
     with RunDisplay(as_json, runner.distillation.recipe.total_iterations) as display:
         runner.on_event = display.on_event
         try:

@@ -1,9 +1,9 @@
 """Child processes of the app and the command line, driven by JSON lines.
 
 One kind of child warms up, receives a recipe on one line, and then obeys control lines. It prints
-JSON lines {"kind": ready | started | error | waiting, …} and writes the run to its folder. The
-other kind checks a user's teacher, which is also described on one line, and prints JSON lines
-{"kind": row | report | error, …}.
+JSON lines {"kind": ready | started | error | waiting | progress, …} and writes the run to its
+folder. The other kind checks a user's teacher, which is also described on one line, and prints JSON
+lines {"kind": row | report | error, …}.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,9 @@ from kgen.engine.controls import Controls
 from kgen.errors import KGenError
 from kgen.recipe.recipe import Recipe, RecipeError, parse
 from kgen.recipes import recipes
+
+PROGRESS_SECONDS = 0.3
+"""Minimum seconds between two messages about the progress of a test on real images."""
 
 
 def run_controlled(checkpoint_every: float) -> int:
@@ -54,15 +58,30 @@ def run_controlled(checkpoint_every: float) -> int:
         )
         return 2
     controls = Controls()
+    threading.Thread(target=read_controls, args=(controls, send_message), daemon=True).start()
+    last_progress = 0.0
+
+    def on_progress(activity: str, done: int, total: int) -> None:
+        nonlocal last_progress
+        if activity == "checking" and controls.stop_pending():
+            raise KGenError(
+                "The run was stopped while its real images were being checked.", code="interrupted"
+            )
+        if done == total or time.monotonic() - last_progress >= PROGRESS_SECONDS:
+            last_progress = time.monotonic()
+            send_message("progress", activity=activity, done=done, total=total)
+
     options: RunnerOptions = {
         "checkpoint_seconds": checkpoint_every,
         "on_message": lambda text: send_message("waiting", text=text),
     }
     try:
         if recipe is None:
-            runner = Runner.resume(folder, controls=controls, **options)
+            runner = Runner.resume(folder, controls=controls, on_progress=on_progress, **options)
         else:
-            runner = Runner.new(recipe, folder, controls=controls, **options)
+            runner = Runner.new(
+                recipe, folder, controls=controls, on_progress=on_progress, **options
+            )
     except KGenError as error:
         send_message("error", text=str(error), code=error.code)
         return 2
@@ -70,7 +89,6 @@ def run_controlled(checkpoint_every: float) -> int:
         send_message("error", text=str(error))
         return 2
     send_message("started", folder=str(runner.journal.path))
-    threading.Thread(target=read_controls, args=(controls, send_message), daemon=True).start()
     try:
         last = runner.run()
     except DiskError as error:

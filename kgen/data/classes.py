@@ -60,6 +60,25 @@ def from_text(typed: Sequence[int | str], names: Sequence[str]) -> list[int | st
     return [int(c) if isinstance(c, str) and c.isdecimal() and not numbered else c for c in typed]
 
 
+@functools.cache
+def _imagenet() -> tuple[dict[str, str], dict[str, str]]:
+    """WordNet ID → class text of ImageNet, and the reverse."""
+    table = _table()
+    texts = dict(zip(table["wnids"], table["names"]["imagenet1k"]))
+    return texts, {text: wnid for wnid, text in texts.items()}
+
+
+def synonym(name: str) -> str | None:
+    """The text of a WordNet ID of ImageNet, or the ID of a class text; None for other names."""
+    texts, ids = _imagenet()
+    return texts.get(name.strip().lower()) or ids.get(name)
+
+
+def from_wnid(name: str) -> str:
+    """The class text of a WordNet ID of ImageNet; any other name unchanged."""
+    return _imagenet()[0].get(name.strip().lower(), name)
+
+
 def embedded(path: Path = TABLE) -> dict[str, int]:
     """Text → its row in a table of embeddings. Raises ZooError if the table cannot be read."""
     return {text: i for i, text in enumerate(json.loads(header(path)["texts"]))}

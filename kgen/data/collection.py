@@ -13,22 +13,22 @@ import os
 import re
 import secrets
 import shutil
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from kgen import connection
-from kgen.data import catalogue, classes, data
-from kgen.data.folders import SUFFIXES, DataError, normalize_name
+from kgen.data import catalogue, classes, data, images, listing
+from kgen.data.class_folders import TEST, TRAIN, normalize_name
+from kgen.data.folders import DataError
 from kgen.paths import writable_home
 from kgen.specs import closest, did_you_mean
 
-TRAIN, TEST = ("train", "training"), ("test", "val", "valid", "validation")
-"""Folder names that mark the split of their images; without one, images are test images."""
 MAX_IMAGE_BYTES = 64 << 20
 """Size limit of an image file in bytes."""
+CHECK_SIZE = (32, 32)
+"""Size to which an image is decoded to find out whether it can be read."""
 IDX = re.compile(r"(?:.*-)?(train|t10k)-(images-idx3|labels-idx1)-ubyte(\.gz)?$")
 
 IDX_SETS = ("fashion-mnist", "mnist")
@@ -277,49 +277,27 @@ def get(name: str) -> None:
 
 
 def _files(source: Path) -> list[tuple[PurePosixPath, Callable[[], bytes]]]:
-    """Every file in a folder or ZIP: (its relative path, a function that returns its bytes)."""
-    if source.is_dir():
-        found = sorted(p for p in source.rglob("*") if p.is_file())
-        return [
-            (
-                PurePosixPath(p.relative_to(source).as_posix()),
-                functools.partial(_read_file, p),
-            )
-            for p in found
-        ]
-    try:
-        archive = zipfile.ZipFile(source)
-    except (OSError, zipfile.BadZipFile) as error:
+    """Every visible file in a folder or ZIP: (its relative path, a function that returns its
+    bytes).
+    """
+    if not source.exists():
         raise DataError(
-            f"{source} is neither a folder nor a ZIP file"
-            f" ({getattr(error, 'strerror', None) or error}).",
+            f"{source} is neither a folder nor a ZIP file (it does not exist).",
             code="not-a-folder",
             file=str(source),
-        ) from None
-    members = [m for m in archive.infolist() if not m.is_dir()]
-    return [
-        (
-            PurePosixPath(m.filename),
-            functools.partial(_read_member, archive, m),
         )
-        for m in members
+    return [
+        (PurePosixPath(*parts), functools.partial(_read, file))
+        for parts, file in listing.list_files(source).files
     ]
 
 
-def _read_file(path: Path) -> bytes:
-    _check_size(path.stat().st_size, path)
-    return path.read_bytes()
-
-
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    _check_size(member.file_size, member.filename)
-    return archive.read(member)
-
-
-def _check_size(size: int, name: Path | str) -> None:
-    """Raise ValueError for a file that is too large to be an image."""
-    if size > MAX_IMAGE_BYTES:
-        raise ValueError(f"{name} is larger than {MAX_IMAGE_BYTES >> 20} MB")
+def _read(file: Path | listing.Member) -> bytes:
+    """The contents. Raises ValueError for a file that is too large to be an image."""
+    if listing.state(file)[0] > MAX_IMAGE_BYTES:
+        raise ValueError(f"{file} is larger than {MAX_IMAGE_BYTES >> 20} MB")
+    with file.open("rb") as stream:
+        return stream.read()
 
 
 def _copy_image(
@@ -334,13 +312,11 @@ def _copy_image(
 
     Only its base name comes from the source.
     """
-    from torchvision.datasets.folder import default_loader
-
     if name in IDX_SETS:
         if found := IDX.match(path.name):
             (staging / f"{found[1]}-{found[2]}-ubyte{found[3] or ''}").write_bytes(read())
         return
-    if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+    if not images.is_image(path.name):
         return
     label, source_folder = _class_of(name, path)
     if label is None:
@@ -355,12 +331,11 @@ def _copy_image(
         target = folder / f"{secrets.token_hex(4)}-{path.name}"
     try:
         target.write_bytes(read())
-        default_loader(os.fspath(target))
-    except Exception as error:
-        # Pillow raises OSError, SyntaxError, ValueError and others; zipfile raises its own errors
-        # for damage and passwords
+        images.decode(target, 3, CHECK_SIZE, crop=False, margin=1.0)
+    except Exception as error:  # zipfile raises its own errors for damage and passwords
         target.unlink(missing_ok=True)
-        added.unreadable.append(f"{path} ({error})")
+        reason = error.fields["reason"] if isinstance(error, DataError) else error
+        added.unreadable.append(f"{path} ({reason})")
         return
     (added.train if image_split == "train" else added.test)[label] += 1
 

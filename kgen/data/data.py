@@ -10,20 +10,29 @@ from __future__ import annotations
 
 import functools
 import gzip
+import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from kgen import paths
-from kgen.data import catalogue, classes
-from kgen.data.folders import MARGIN, SUFFIXES, ImageFiles, image_files, list_images, match_folders
+from kgen.data import catalogue, class_folders, classes, folders, listing
+from kgen.data.class_folders import FolderReport
+from kgen.data.folders import (
+    MARGIN,
+    ImageFiles,
+    Progress,
+    ignore_progress,
+    list_images,
+)
 from kgen.data.folders import DataError as DataError
 from kgen.events import TeacherCard
 
 SYSTEM_FOLDERS = (Path("/usr/share/datasets/fashion-mnist"),)
+IMAGES_PER_REPORT = 50
 HOLDOUT = 5_000
 """Training images held out from all bundled teachers; recipes are tuned on them."""
 
@@ -38,17 +47,52 @@ class RealImages:
     images: np.ndarray | ImageFiles
     labels: np.ndarray
     classes: tuple[str, ...]
-    unmatched: tuple[str, ...] = ()
-    """Subfolders of the user's own folder that match no class."""
+    report: FolderReport | None = None
+    """What was found in the user's own folder."""
+    positions: np.ndarray | None = None
+    """Which images of the whole set these are; None for all of them."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """File → why it cannot be read. Shared by all selections; grows as images are decoded."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: np.ndarray) -> RealImages:
-        return replace(self, images=self.images[index], labels=self.labels[index])
+    def take(self, index: np.ndarray, on_progress: Progress = ignore_progress) -> RealImages:
+        """Some of the images. If they are few enough to be decoded now, files that cannot be read
+        are left out.
+        """
+        index = np.arange(len(self))[index]
+        if not isinstance(self.images, ImageFiles):
+            return self._select(self.images[index], index)
+        if len(index) * math.prod(self.images.shape[1:]) > folders.MAX_DECODED_BYTES:
+            return self._select(self.images.select(index), index)
+        parts, kept = [np.empty((0, *self.images.shape[1:]), np.uint8)], [index[:0]]
+        for first in range(0, len(index), IMAGES_PER_REPORT):
+            on_progress(first, len(index))
+            part = index[first : first + IMAGES_PER_REPORT]
+            images, readable = self.read(part)
+            parts.append(images)
+            kept.append(part[readable])
+        return self._select(np.concatenate(parts), np.concatenate(kept))
+
+    def _select(self, images: np.ndarray | ImageFiles, index: np.ndarray) -> RealImages:
+        positions = index if self.positions is None else self.positions[index]
+        return replace(self, images=images, labels=self.labels[index], positions=positions)
+
+    def read(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images u8 [m,c,h,w] and their positions in `index` [m], without files that cannot be
+        read.
+        """
+        if isinstance(self.images, ImageFiles):
+            return self.images.read(index, self.unreadable)
+        return self.images[index], np.arange(len(index))
 
     def stratified(
-        self, n: int, selected: tuple[int, ...] | None = None, seed: int = 0
+        self,
+        n: int,
+        selected: tuple[int, ...] | None = None,
+        seed: int = 0,
+        on_progress: Progress = ignore_progress,
     ) -> RealImages:
         """A fixed subset of about `n` images with equal shares of the selected classes.
 
@@ -60,7 +104,7 @@ class RealImages:
             selected = tuple(np.sort(rng.permutation(selected)[:n]).tolist())
         share = max(1, n // len(selected))
         indices = [rng.permutation(np.flatnonzero(self.labels == c))[:share] for c in selected]
-        return self.take(np.sort(np.concatenate(indices)))
+        return self.take(np.sort(np.concatenate(indices)), on_progress)
 
 
 def _read_idx(path: Path) -> np.ndarray:
@@ -251,37 +295,37 @@ def images_for_teacher(card: TeacherCard, selected: Sequence[int] = ()) -> RealI
 
 
 def image_folder(
-    folder: str | Path, names: tuple[str, ...], card: TeacherCard, selected: tuple[int, ...]
+    folder: str | Path,
+    names: tuple[str, ...],
+    card: TeacherCard,
+    selected: tuple[int, ...],
+    on_progress: Progress = ignore_progress,
 ) -> RealImages:
-    """The user's own test images, one subfolder per class, scaled and center-cropped.
+    """The user's own test images, scaled and center-cropped: a folder or ZIP file with one
+    subfolder per class (see `kgen.data.class_folders.match`).
 
-    A subfolder is named after its class, with any case and _ or - for spaces, or by WordNet ID.
-    Raises DataError if the folder has no image of a selected class.
+    All headers are checked; images that cannot be read are left out and named in the report.
+    Raises DataError if there is no image of a selected class.
     """
-    folder, wnids = Path(folder).expanduser(), classes.wnids(card.data or "")
-    folder_names: list[tuple[str, ...]] = [(name,) for name in names]
-    if wnids and len(wnids) == len(names):
-        folder_names = list(zip(names, wnids))
-    folders, unmatched = match_folders(folder, folder_names)
-    found = {label: image_files(folders[label]) for label in selected if label in folders}
-    paths = [path for files in found.values() for path in files]
-    if not paths:
-        examples = ", ".join(repr(names[c]) for c in selected[:3])
+    path = Path(folder).expanduser()
+    files, labels, report = class_folders.match(listing.list_files(path), names, selected)
+    for i, reason in reversed(folders.check_headers(files, on_progress).items()):
+        report.unreadable[str(files[i])] = reason
+        del files[i], labels[i]
+    report.recount(names[label] for label in labels)
+    if not files:
         raise DataError(
-            f"{folder} has no image of a selected class: expected one subfolder per class, named"
-            f" {examples} …, with {' or '.join(SUFFIXES)} files.",
+            f"{class_folders.unreadable_remark(report.unreadable)[0]} No image is left in {path}.",
             code="no-images",
-            file=str(folder),
+            file=str(path),
         )
-    labels = np.repeat(
-        np.array(list(found), dtype=np.int64), [len(files) for files in found.values()]
-    )
     return RealImages(
-        folder.name,
-        ImageFiles(paths, card.channels, (card.side, card.side), crop=True),
-        labels,
+        path.name,
+        ImageFiles(files, card.channels, (card.side, card.side), crop=True),
+        np.array(labels, dtype=np.int64),
         names,
-        unmatched,
+        report,
+        unreadable=report.unreadable,
     )
 
 
@@ -317,14 +361,18 @@ def _pickled(name: str, folder: Path) -> bool:
 
 
 def images_for_run(
-    folder: str | None, card: TeacherCard, names: tuple[str, ...], selected: tuple[int, ...]
+    folder: str | None,
+    card: TeacherCard,
+    names: tuple[str, ...],
+    selected: tuple[int, ...],
+    on_progress: Progress = ignore_progress,
 ) -> RealImages:
     """The real test images for evaluating a finished student.
 
     From the user's folder if given, otherwise from the teacher's data set. Raises DataError.
     """
     if folder is not None:
-        return image_folder(folder, names, card, selected)
+        return image_folder(folder, names, card, selected, on_progress)
     if card.data is None:
         raise DataError(
             f"No real test images are known for {card.title}; give a folder with one subfolder per"

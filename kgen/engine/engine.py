@@ -7,6 +7,7 @@ state that a resume needs is in `LoopState`; `Distillation.checkpoint()` copies 
 
 from __future__ import annotations
 
+import functools
 import math
 import queue
 import threading
@@ -18,7 +19,9 @@ import torch
 from torch import Tensor
 
 from kgen import events
+from kgen.data.class_folders import unreadable_remark
 from kgen.data.data import DataError, RealImages
+from kgen.data.folders import Progress
 from kgen.engine.controls import Controls, Gate
 from kgen.engine.setting import Setting
 from kgen.engine.state import LoopState
@@ -33,6 +36,7 @@ from kgen.terms import Term
 
 E = TypeVar("E", bound=events.Event)
 EVALUATION_IMAGES = 2_000
+NO_TEST = "The run continues without this test; python -m kgen evaluate can repeat it."
 
 
 class Stopped(Exception):
@@ -63,6 +67,9 @@ class Distillation:
         batch_of: iteration → that batch's journaled arrays, to refill the pool.
         elapsed: seconds that the run had already taken.
         formats: the precision and memory format of each network (`kgen.precision`).
+        on_progress: receives (activity, images done, images in total) while real images are read
+            or classified; activity is "checking", "reading", "student" or "teacher". Called from
+            any thread; it may raise.
     """
 
     def __init__(
@@ -75,10 +82,14 @@ class Distillation:
         read_batch: Callable[[int], events.Arrays] | None = None,
         elapsed: float = 0.0,
         formats: dict[str, Format] | None = None,
+        on_progress: Callable[[str, int, int], None] = lambda activity, done, total: None,
     ):
+        self.on_progress = on_progress
+        self.on_trained: Callable[[], None] = lambda: None
+        """Called once the student is as good as it gets, before it is tested a last time."""
         self.resumed, self._elapsed_before = resume is not None, elapsed
         self._started_at = time.monotonic()
-        self.setting = Setting(recipe, terms)
+        self.setting = Setting(recipe, terms, functools.partial(on_progress, "checking"))
         self.recipe = self.setting.recipe
         self.state = LoopState(self.setting, formats)
         if resume is not None:
@@ -104,6 +115,9 @@ class Distillation:
         self._teacher_scores: dict[int, events.Score] = {}
         self._evaluation_images: RealImages | None = None
         """The real images for evaluations during the run."""
+        self._named_unreadable: set[str] = set()
+        """Files of real images that a warning has named."""
+        self._finishing = False
         self._threads = torch.get_num_threads()
 
     # --- the stream --------------------------------------------------------------------------
@@ -115,6 +129,9 @@ class Distillation:
                 yield self._run_started()
                 for text, remedy in self.setting.warnings():
                     yield self._event(events.Warned, text=text, remedy=remedy)
+                self._named_unreadable.update(
+                    self.setting.real.unreadable if self.setting.real else ()
+                )
             else:  # a checkpoint may have been taken at a pause
                 yield self._event(events.Control, id=0, action="resume", state="running")
             stopped = False
@@ -389,10 +406,10 @@ class Distillation:
                     self.resumable = True
                 yield self._event(events.StudentStep, **trainer.coordinates(), **report)
             if evaluate:
-                evaluated = self._evaluate(EVALUATION_IMAGES, **trainer.coordinates())
+                found = self._evaluate(EVALUATION_IMAGES, **trainer.coordinates())
                 if not separate_thread and due:
                     self.resumable = True
-                yield evaluated
+                yield from found
 
     # --- reporting -----------------------------------------------------------------------------
 
@@ -403,23 +420,27 @@ class Distillation:
         pool = self.state.pool
         return {"pool_images": len(pool), "budget_used": pool.pixels / pool.budget_pixels}
 
-    def _evaluate(self, n: int | None, **coordinates: int) -> events.Evaluated:
+    def _evaluate(self, n: int | None, **coordinates: int) -> list[events.Event]:
         """Evaluate student and teacher on the same real images: n of them, stratified, or all.
 
-        Without real images: their agreement on held-out synthetic ones.
+        Without real images: their agreement on held-out synthetic ones. Before the evaluation comes
+        a warning if some images, or even all of them, cannot be read. Raises Stopped.
         """
         s = self.state
         was_training = s.student.training
         s.student.eval()
         try:
-            student_score, teacher_score = self._scores(n)
+            try:
+                student_score, teacher_score = self._scores(n)
+            except DataError as error:  # a drive was disconnected, for example
+                return [self._event(events.Warned, text=str(error), remedy=NO_TEST)]
             with self._student_lock:
                 sample = sample_pool(s.pool)
             arrays = student_view(self.setting, s, sample, self.setting.reference_images)
         finally:
             s.student.train(was_training)
         file = f"students/{s.student_steps:07d}.safetensors"
-        return self._event(
+        evaluated = self._event(
             events.Evaluated,
             **coordinates,
             student=student_score,
@@ -429,6 +450,29 @@ class Distillation:
             file=file,
             arrays=arrays,
         )
+        return [*self._unreadable_warnings(), evaluated]
+
+    def _unreadable_warnings(self) -> list[events.Event]:
+        """Names the real images that have turned out to be unreadable since the last warning."""
+        real = self.setting.real
+        found = real.unreadable if real else {}
+        new = {f: found[f] for f in list(found) if f not in self._named_unreadable}
+        self._named_unreadable.update(new)
+        if not new:
+            return []
+        text, remedy = unreadable_remark(new, real.report.source if real and real.report else "")
+        return [self._event(events.Warned, text=text, remedy=remedy)]
+
+    def _report(self, activity: str) -> Progress:
+        """Passes on how far an evaluation is. The result raises Stopped if the run is to stop."""
+
+        def on_progress(done: int, total: int) -> None:
+            self.on_progress(activity, done, total)
+            stopping = self.gate.state == "stopping" and not self._finishing
+            if stopping or self.gate.controls.stop_pending():
+                raise Stopped
+
+        return on_progress
 
     def _scores(self, n: int | None) -> tuple[events.Score, events.Score | None]:
         setting, student = self.setting, self.state.student
@@ -438,15 +482,21 @@ class Distillation:
         if n is not None:
             if self._evaluation_images is None:
                 self._evaluation_images = real.stratified(
-                    n, tuple(setting.selected)
+                    n, tuple(setting.selected), on_progress=self._report("reading")
                 )  # decoded once
             real = self._evaluation_images
         mean, std = setting.teacher.mean, setting.teacher.std
         student_score = score(
-            lambda x: student((x - mean) / std), real, setting.selected, device=setting.device
+            lambda x: student((x - mean) / std),
+            real,
+            setting.selected,
+            device=setting.device,
+            on_progress=self._report("student"),
         )
         if len(real) not in self._teacher_scores:
-            self._teacher_scores[len(real)] = setting.teacher_score(real, self._teacher_clone)
+            self._teacher_scores[len(real)] = setting.teacher_score(
+                real, self._teacher_clone, self._report("teacher")
+            )
         return student_score, self._teacher_scores[len(real)]
 
     def _run_started(self) -> events.RunStarted:
@@ -477,10 +527,16 @@ class Distillation:
     def _finish(self, stopped: bool) -> Iterator[events.Event]:
         # the student thread's last events come before the final evaluation
         yield from self._handle_controls()
+        self._finishing = True
         result = None
         if self.state.student_steps:
-            result = self._evaluate(None)
-            yield result
+            self.on_trained()
+            try:
+                found = self._evaluate(None)
+            except Stopped:  # a resumed run repeats the test
+                stopped, found = True, []
+            result = next((e for e in found if isinstance(e, events.Evaluated)), None)
+            yield from found
         yield from self._handle_controls()
         outcome = (
             {

@@ -17,9 +17,12 @@ import torch
 from torch import Tensor
 
 from kgen import embeddings, events, judge
+from kgen.answers import Answers
 from kgen.augment import Variation, shift_at
 from kgen.data import classes, data
+from kgen.data.class_folders import unreadable_remark
 from kgen.data.data import DataError
+from kgen.data.folders import ImageFiles, Progress, ignore_progress
 from kgen.evaluate import batch_slices, score
 from kgen.keyregion import make_target
 from kgen.recipe.recipe import Recipe, RecipeError, held_out_count, images_in
@@ -55,7 +58,7 @@ def select_device(requested: str) -> torch.device:
 
 
 def select_classes(recipe: Recipe, names: tuple[str, ...]) -> list[int]:
-    """Indices of the recipe's classes among the teacher's.
+    """Indices of the recipe's classes among the teacher's. WordNet IDs stand for class texts.
 
     RecipeError names a class that the teacher does not have.
     """
@@ -67,6 +70,8 @@ def select_classes(recipe: Recipe, names: tuple[str, ...]) -> list[int]:
             selected.append(names.index(c))
         elif isinstance(c, int) and 0 <= c < len(names):
             selected.append(c)
+        elif isinstance(c, str) and (synonym := classes.synonym(c)) in names:
+            selected.append(names.index(synonym))
         else:
             raise RecipeError(
                 f"Recipe field 'classes': {c!r} is not a class of {recipe.teacher}."
@@ -112,10 +117,16 @@ class Scale:
 class Setting:
     """Everything that a recipe refers to, loaded and validated.
 
-    Raises RecipeError, ZooError, DataError, EmbeddingError.
+    `on_progress`: how many of the user's own real images were checked. Raises RecipeError,
+    ZooError, DataError, EmbeddingError.
     """
 
-    def __init__(self, recipe: Recipe, custom_terms: Sequence[Term] = ()):
+    def __init__(
+        self,
+        recipe: Recipe,
+        custom_terms: Sequence[Term] = (),
+        on_progress: Progress = ignore_progress,
+    ):
         self.terms = with_custom(custom_terms)
         """Terms of the generator's loss; custom terms come last."""
         self.device = select_device(recipe.device)
@@ -160,7 +171,7 @@ class Setting:
             )
         self.judge = judge.find(recipe, self.teacher, self.selected, self.sides)
         """The second opinion; None if the recipe has none."""
-        self.real = self._real()
+        self.real = self._real(on_progress)
         """Real images for the accuracy curve; None if none are available or requested."""
 
     def term_title(self, name: str) -> str:
@@ -216,7 +227,7 @@ class Setting:
         )
         return Scale(side, batch, student_batch, size, target, images, student, generator)
 
-    def _real(self) -> data.RealImages | None:
+    def _real(self, on_progress: Progress) -> data.RealImages | None:
         """The images that `evaluate_on` and `real_images` ask for.
 
         Raises DataError with instructions if they are missing.
@@ -224,7 +235,7 @@ class Setting:
         r, dataset = self.recipe, self.card.data
         if r.real_images is not None:
             return data.image_folder(
-                r.real_images, self.teacher.classes, self.card, tuple(self.selected)
+                r.real_images, self.teacher.classes, self.card, tuple(self.selected), on_progress
             )
         if r.evaluate_on == "validation":
             if dataset is None:
@@ -302,7 +313,18 @@ class Setting:
         outer = embeddings.OUTER_RADIUS if radii.outer is None else radii.outer
         return (outer / 2 if radii.inner is None else radii.inner), outer
 
-    def teacher_score(self, real: data.RealImages, teacher: Teacher) -> events.Score:
+    @functools.cached_property
+    def answers(self) -> Answers | None:
+        """The teacher's answers on the real images, also from earlier runs; None for images that
+        are not files.
+        """
+        if self.real is None or not isinstance(self.real.images, ImageFiles):
+            return None
+        return Answers(zoo.checksum(self.recipe.teacher), self.selected, self.real.images)
+
+    def teacher_score(
+        self, real: data.RealImages, teacher: Teacher, on_progress: Progress = ignore_progress
+    ) -> events.Score:
         """The teacher's accuracy among the selected classes.
 
         The published value on all test images if it applies; otherwise measured on these images.
@@ -317,7 +339,14 @@ class Setting:
         ):
             # measured on all test images when the teacher was made; a test verifies it
             return events.Score(accuracy=card.accuracy, n=card.n_test)
-        return score(teacher.logits, real, self.selected, device=self.device)
+        return score(
+            teacher.logits,
+            real,
+            self.selected,
+            device=self.device,
+            on_progress=on_progress,
+            answers=self.answers,
+        )
 
     def run_started_fields(self) -> dict[str, Any]:
         """The fields of a run_started event that describe the setting."""
@@ -450,28 +479,8 @@ class Setting:
                     ),
                 )
             )
-        if self.real is not None and self.real.unmatched:
-            warnings.append(
-                (
-                    (
-                        f"{len(self.real.unmatched)} subfolders of {self.recipe.real_images} do not"
-                        f" match any class of the teacher: {', '.join(self.real.unmatched[:5])}."
-                    ),
-                    "Name the subfolders after the classes.",
-                )
-            )
-        if self.real is not None and (
-            missing := len(set(self.selected).difference(np.unique(self.real.labels).tolist()))
-        ):
-            warnings.append(
-                (
-                    (
-                        f"{missing} of {len(self.selected)} selected classes have no real test"
-                        " image; accuracy covers only the others."
-                    ),
-                    "No action needed.",
-                )
-            )
+        if self.real is not None:
+            warnings += self._data_warnings(self.real)
         if len(self.selected) == 1:
             text = "Only one class is selected: images are generated, but no student is trained."
             warnings.append((text, "Select two or more classes to train a student."))
@@ -505,6 +514,20 @@ class Setting:
             warnings.append(
                 ("Two threads are not safe on MPS; the run is sequential.", "No action needed.")
             )
+        return warnings
+
+    def _data_warnings(self, real: data.RealImages) -> list[tuple[str, str]]:
+        """What was left out of the real images, and what is missing."""
+        if real.report:
+            return [(text, remedy or "No action needed.") for text, remedy in real.report.remarks()]
+        warnings = [unreadable_remark(real.unreadable)] if real.unreadable else []
+        missing = len(set(self.selected).difference(np.unique(real.labels).tolist()))
+        if missing:
+            text = (
+                f"{missing} of {len(self.selected)} selected classes have no real test image;"
+                " accuracy covers only the others."
+            )
+            warnings.append((text, "No action needed."))
         return warnings
 
     def device_title(self) -> str:

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 CHECKPOINT_SECONDS = 5.0
 DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
+
+def ignore_progress(activity: str, done: int, total: int) -> None:
+    """Reports nothing."""
+
+
 Listener = Callable[[events.Event], None]
 
 
@@ -70,6 +75,7 @@ class Runner:
         self._last_checkpoint = time.monotonic()
         self._warnings = list(journal.drive_warnings)
         """About this machine, not the recipe: texts and remedies, told after the first event."""
+        distillation.on_trained = self._write_untested_student
 
     @classmethod
     def new(
@@ -79,6 +85,7 @@ class Runner:
         *,
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
+        on_progress: Callable[[str, int, int], None] = ignore_progress,
         **options: Unpack[RunnerOptions],
     ) -> Runner:
         """Check the recipe on this machine, then create the folder.
@@ -86,7 +93,12 @@ class Runner:
         Raises RecipeError, ZooError, JournalError, TermError.
         """
         controls = controls or Controls()
-        distillation = Distillation(recipe, controls=controls, terms=terms)
+        distillation = Distillation(
+            recipe,
+            controls=controls,
+            terms=terms,
+            on_progress=on_progress,
+        )
         journal = Journal.create(
             folder,
             distillation.recipe,
@@ -105,6 +117,7 @@ class Runner:
         *,
         controls: Controls | None = None,
         terms: Sequence[Term] = (),
+        on_progress: Callable[[str, int, int], None] = ignore_progress,
         **options: Unpack[RunnerOptions],
     ) -> Runner:
         """Continue from the last complete checkpoint, or from the start if there is none.
@@ -157,6 +170,7 @@ class Runner:
             read_batch=run.batch,
             elapsed=checkpoint.t,
             formats=formats,
+            on_progress=on_progress,
         )
         runner = cls(
             distillation,
@@ -208,6 +222,11 @@ class Runner:
             self.distillation.elapsed,
         )
         self._last_checkpoint = time.monotonic()
+
+    def _write_untested_student(self) -> None:
+        """Before the last test, which takes minutes on a large folder and may be interrupted."""
+        untested = events.RunFinished(reason="stopped")
+        self._retry_while_full(self.journal.write_student, self.student_bytes(untested))
 
     def student_bytes(self, end: events.RunFinished) -> bytes:
         """The student as a safetensors file for `kgen.zoo.load_student`, with its provenance."""

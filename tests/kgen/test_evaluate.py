@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from kgen.data.data import RealImages
+from kgen.data.data import DataError, RealImages
 from kgen.evaluate import batch_slices, confusion, score
+from tests.support.errors import raises
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_the_most_frequent_confusions_are_told(monkeypatch):
 
 
 def test_no_image_of_the_chosen_classes(real):
-    with pytest.raises(ValueError, match="no real image"):
+    with raises(DataError, "no-images", "x", name="x"):
         score(lambda x: x.flatten(1), real.take(np.arange(5)), [2])
 
 

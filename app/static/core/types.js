@@ -155,6 +155,16 @@
  * @property {{ do: string, label: string }[]} [actions]
  */
 
+/**
+ * What was found in a folder of real images (`FolderReport` in `kgen/data/class_folders.py`).
+ * @typedef {object} FolderCheckReport
+ * @property {string} split
+ * @property {number} images
+ * @property {{ name: string, folders: string[], images: number }[]} classes
+ * @property {{ folder: string, images: number, reason: string }[]} ignored
+ * @property {{ text: string, remedy: string }[]} remarks
+ */
+
 /** @typedef {{ name: string, title: string, classes: number }} Judge */
 
 /**
@@ -191,6 +201,7 @@
  * @property {Alert | null} alert
  * @property {{ text: string, remedy?: string }[]} warnings
  * @property {{ label: string, share: number, left_s: number | null }} progress
+ * @property {boolean} [can_skip] Stop ends what the engine is doing with the real images.
  * @property {Counters} counters
  * @property {string[]} classes
  * @property {number[]} class_indices

@@ -2,6 +2,7 @@
 // and locked, so that everyone sees the same. The server decides whether an action is allowed.
 
 import { current } from './class_picker.js';
+import { FolderCheck } from './folder_check.js';
 import { num, setAttr, setText } from '../core/dom.js';
 import { teacherCard } from './teacher_card.js';
 
@@ -16,13 +17,14 @@ const labels = (selector) => document.querySelectorAll(selector);
 export class Sidebar {
   /**
    * @param {object} hooks
+   * @param {string} hooks.base Where the app is served.
    * @param {() => void} hooks.repaint Makes Gradio redraw the form.
    * @param {(c: number) => number} hooks.colorOf
    * @param {() => void} hooks.redraw
    * @param {() => number} hooks.secondsOffline Seconds without a response from the server; 0 if
    *   it responds.
    */
-  constructor({ repaint, colorOf, redraw, secondsOffline }) {
+  constructor({ base, repaint, colorOf, redraw, secondsOffline }) {
     this.secondsOffline = secondsOffline;
     this.repaint = repaint;
     this.colorOf = colorOf;
@@ -30,6 +32,7 @@ export class Sidebar {
     /** @type {HTMLElement} */
     this.root = document.querySelector('#kg-rail');
     this.setup = this.root.querySelector('#kg-setup');
+    this.folderCheck = new FolderCheck(base);
     this.root.addEventListener('input', () => this.#updateBudget());
     this.root.addEventListener('click', (e) => {
       if (/** @type {HTMLElement} */ (e.target).closest('#kg-sheet'))
@@ -130,7 +133,8 @@ export class Sidebar {
     );
     this.#updateButton('kg-continue', phase === 'paused', isOffline);
     this.#updateButton('kg-step', true, phase !== 'paused' || isOffline);
-    this.#updateButton('kg-stop', true, !['running', 'paused'].includes(phase) || isOffline);
+    const canStop = ['running', 'paused'].includes(phase) || snap.can_skip;
+    this.#updateButton('kg-stop', true, !canStop || isOffline);
     if (
       ['kg-start', 'kg-pause', 'kg-continue'].includes(focused) &&
       document.activeElement === document.body
@@ -141,6 +145,7 @@ export class Sidebar {
       if (!control.closest('#kg-classes') && !control.matches('.label-wrap'))
         setAttr(control, 'disabled', isActive);
     current()?.lock(isActive);
+    this.folderCheck.lock(isActive);
     // after a run, the card shows the selected teacher
     if (isActive || !this.selectedTeacher || this.cardKey !== runKey) teacherCard(snap);
     this.cardKey = runKey;

@@ -195,7 +195,7 @@ def test_the_app_never_imports_torch_umap_or_numba():
         " app.live.format, app.live.narration, app.archive.sheets, app.archive.projection,"
         " app.process.child, app.archive.archive,"
         " app.process.follow, app.process.runs, app.web.guard, app.pages.routes,"
-        " app.process.teacher_checks, app.pages.teacher_routes"
+        " app.process.teacher_checks, app.pages.teacher_routes, app.pages.folder_routes"
     )
     code = f"""
 import {modules}, kgen.events, kgen.recipe, kgen.recipes, kgen.journal.journal, kgen.zoo

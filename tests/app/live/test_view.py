@@ -698,3 +698,23 @@ def test_reference_examples_in_the_order_of_the_file():
     for i in (0, 19, 20, 42):
         r, c = divmod(i, 20)
         assert (pixels[r * 28 : r * 28 + 28, c * 28 : c * 28 + 28] == arrays["images"][i, 0]).all()
+
+
+@pytest.mark.parametrize("stage, more", [("starting", "checking"), ("live", "teacher")])
+def test_work_on_real_images_is_told_with_its_progress(stage, more):
+    progress = view.image_progress({"activity": more, "done": 1200, "total": 3925})
+    story = standin.story(R)[:-2] if stage == "live" else []
+    s = shown(folded(story), Situation(run="tiny-1", attempt=1, stage=stage, progress=progress))
+    assert "1,200 of 3,925" in text(s)
+    assert view.image_progress({"activity": more, "done": 3925, "total": 3925}) is None
+
+
+def test_a_second_stop_can_skip_the_last_test():
+    progress = view.image_progress({"activity": "student", "done": 32, "total": 3925})
+    story = standin.story(R)[:-2]
+    stopping = Situation(run="tiny-1", attempt=1, stage="stopping", progress=progress)
+    s = shown(folded(story), stopping)
+    assert s["phase"] == "stopping" and s["can_skip"] and "32 of 3,925" in text(s)
+    assert not shown(folded(story), Situation(run="tiny-1", attempt=1, stage="stopping"))[
+        "can_skip"
+    ]

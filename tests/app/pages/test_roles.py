@@ -23,7 +23,8 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 
 from app import launch, main
-from app.pages import audience, routes, studio, teacher_routes
+from app.pages import audience, folder_routes, routes, studio, teacher_routes
+from app.process.folder_checks import FolderChecks
 from app.process.runs import Runs
 from app.process.teacher_checks import TeacherChecks
 from app.web.roles import (
@@ -83,6 +84,7 @@ def served(tmp_path_factory) -> Iterator[SimpleNamespace]:
         theme=":root {}",
     )
     teacher_routes.install(app, brought)
+    folder_routes.install(app, FolderChecks())
     address = f"http://127.0.0.1:{port}"
     with (
         httpx.Client(base_url=address, timeout=20) as viewer,
@@ -202,6 +204,7 @@ def test_without_the_door_the_routes_themselves_refuse(served):
     app = FastAPI(dependencies=[Depends(served.presenting.check)])
     routes.install(app, served.runs, served.presenting, links=["http://x/"])
     teacher_routes.install(app, served.brought)
+    folder_routes.install(app, FolderChecks())
     with TestClient(app) as client:
         for route, role in ROUTES.items():
             method, path = route.split(" ")

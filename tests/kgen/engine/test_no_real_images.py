@@ -96,7 +96,7 @@ def folder(tmp_path):
 def test_a_folder_is_matched_by_name(folder):
     found = image_folder(folder, FASHION, zoo.card("fashion-cnn"), tuple(range(10)))
     assert found.labels.tolist() == [1, 1, 1, 9, 9] and found.images[:].shape == (5, 1, 28, 28)
-    assert found.unmatched == ("Spaceship",)
+    assert [row.folder for row in found.report.ignored] == ["Spaceship"]
 
 
 @pytest.mark.slow

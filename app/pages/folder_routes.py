@@ -1,0 +1,46 @@
+"""The routes for checking a folder of real images. `app.web.guard` protects them.
+
+Request sizes are limited, and every rejection is one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
+
+from app.process.folder_checks import FolderChecks
+from app.web import request_body
+from app.web.answers import error_response
+from app.web.errors import RequestError
+from app.web.uploads import Refused
+
+MAX_BODY_BYTES = 10**6
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+def install(app: FastAPI, checks: FolderChecks) -> None:
+    """Add the routes to the FastAPI app returned by Gradio's launch."""
+
+    @app.post("/kg/folder")
+    async def start(request: Request) -> Response:
+        try:
+            payload = json.loads(await request_body.read_body(request, MAX_BODY_BYTES))
+            return JSONResponse({"id": checks.start(payload)}, headers=NO_STORE)
+        except Refused as error:
+            return error_response(error, error.status)
+        except RequestError as error:
+            return error_response(error, 413)
+        except (ValueError, RecursionError, ClientDisconnect):
+            return error_response(
+                Refused("Invalid check request: expected JSON.", code="not-json"), 400
+            )
+
+    @app.get("/kg/folder/{id}")
+    def report(id: str) -> Response:
+        try:
+            return JSONResponse(checks.report(id), headers=NO_STORE)
+        except Refused as error:
+            return error_response(error, error.status)

@@ -1,0 +1,161 @@
+// Below the field for a folder of real images: which of its subfolders is which class, and what
+// cannot be used. The server reads the folder in a separate process.
+
+import { current } from './class_picker.js';
+import { h, num, setAttr, setChildren, setText } from '../core/dom.js';
+import { requestJson } from '../core/server.js';
+
+/** @import { FolderCheckReport } from '../core/types.js' */
+
+const POLL_MS = 300;
+const LOOK_MS = 400; // Gradio fills in the form without an event
+const TYPING_MS = 800; // a path is not checked while it is being typed
+const MAX_ROWS = 200;
+
+const delay = (ms) => new Promise((done) => setTimeout(done, ms));
+const plural = (n, noun, ending = 's') => `${num(n)} ${noun}${n === 1 ? '' : ending}`;
+
+/** The check of the folder in the form. */
+export class FolderCheck {
+  /** @param {string} base Where the app is served. */
+  constructor(base) {
+    this.base = base;
+    this.key = '';
+    this.summary = h('p', { class: 'said small', role: 'status' });
+    this.details = h('div', { class: 'found' });
+    /** @type {HTMLElement | null} */
+    this.root = null;
+    setInterval(() => this.#update(), LOOK_MS);
+  }
+
+  /** Starts a check if the form has another folder, teacher, or selection than the last one. */
+  #update() {
+    if (this.isLocked || !this.#mount()) return;
+    /** @type {HTMLInputElement | HTMLTextAreaElement | null} */
+    const field = document.querySelector('#kg-real :is(input, textarea)');
+    const folder = field?.value.trim() ?? '';
+    const picker = current();
+    if (!picker?.teacher) return;
+    const request = { folder, teacher: picker.teacher, classes: [...picker.selectedIndices] };
+    const key = JSON.stringify(request);
+    if (key === this.key) return;
+    if (this.pending !== key) {
+      this.pending = key;
+      this.pendingSince = performance.now();
+    }
+    const isTyping = document.activeElement === field && folder;
+    if (isTyping && performance.now() - this.pendingSince < TYPING_MS) return;
+    this.key = key;
+    if (folder && request.classes.length) this.#check(request, key);
+    else this.#clear();
+  }
+
+  /** Gradio adds the place for the report when the section with the field is opened first. */
+  #mount() {
+    if (this.root?.isConnected) return true;
+    this.root = document.querySelector('#kg-real-check');
+    if (!this.root) return false;
+    setChildren(this.root, this.summary, this.details);
+    this.key = '';
+    this.#clear();
+    return true;
+  }
+
+  /**
+   * Pauses while a run is active: the form cannot be changed then.
+   * @param {boolean} isLocked
+   */
+  lock(isLocked) {
+    this.isLocked = isLocked;
+  }
+
+  async #check(request, key) {
+    const isCurrent = () => this.key === key;
+    this.#say('busy', 'Checking the folder…');
+    setChildren(this.details);
+    try {
+      const { id } = await requestJson(`${this.base}/kg/folder`, {
+        method: 'POST',
+        body: JSON.stringify(request),
+        headers: { 'Content-Type': 'application/json' },
+      });
+      while (isCurrent()) {
+        const found = await requestJson(`${this.base}/kg/folder/${encodeURIComponent(id)}`);
+        if (!isCurrent()) return;
+        if (found.error) return void this.#say('fail', found.error);
+        if (found.done) return void this.#draw(found.report);
+        if (found.total)
+          this.#say(
+            'busy',
+            `Checking the images: ${num(found.checked)} of ${num(found.total)}. You can start meanwhile.`,
+          );
+        await delay(POLL_MS);
+      }
+    } catch (error) {
+      if (isCurrent()) this.#say('fail', error.message);
+    }
+  }
+
+  #clear() {
+    this.#say('', '');
+    setChildren(this.details);
+  }
+
+  #say(state, text) {
+    this.root.dataset.state = state;
+    setAttr(this.root, 'hidden', !text);
+    setText(this.summary, text);
+  }
+
+  /** @param {FolderCheckReport} report */
+  #draw(report) {
+    const present = report.classes.filter((row) => row.images);
+    this.#say(
+      report.remarks.length ? 'warn' : 'ok',
+      `${plural(report.images, 'image')} of ${num(present.length)} of ${plural(report.classes.length, 'class', 'es')}` +
+        (report.split ? `, from ${report.split}/.` : '.'),
+    );
+    const rows = [
+      ...present.map((row) =>
+        this.#row('', row.name, row.folders.map((f) => f.split('/').at(-1)).join(', '), row.images),
+      ),
+      ...report.ignored.map((row) =>
+        this.#row('ignored', 'not used', row.folder, row.images, row.reason),
+      ),
+      ...report.classes
+        .filter((row) => !row.images)
+        .map((row) => this.#row('missing', row.name, 'missing', 0)),
+    ];
+    setChildren(
+      this.details,
+      h(
+        'div',
+        { class: 'rows', tabindex: 0, role: 'region', 'aria-label': 'Classes and folders' },
+        h(
+          'table',
+          null,
+          h(
+            'thead',
+            null,
+            h('tr', null, h('th', null, 'Class'), h('th', null, 'Folder'), h('th', null, 'Images')),
+          ),
+          h('tbody', null, rows.slice(0, MAX_ROWS)),
+        ),
+        rows.length > MAX_ROWS
+          ? h('p', { class: 'muted' }, `and ${num(rows.length - MAX_ROWS)} more rows`)
+          : null,
+      ),
+      report.remarks.map(({ text, remedy }) => h('p', { class: 'remark' }, `${text} ${remedy}`)),
+    );
+  }
+
+  #row(kind, name, folder, images, title = name) {
+    return h(
+      'tr',
+      { class: kind },
+      h('td', { title }, name),
+      h('td', { title: folder }, folder),
+      h('td', null, num(images)),
+    );
+  }
+}

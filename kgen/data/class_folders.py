@@ -1,0 +1,344 @@
+"""Which folder holds the images of which class, and a report of what was matched and left out.
+
+Works on names only: it opens no image (`kgen.data.images`) and knows no teacher.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kgen.data import classes, images
+from kgen.data.images import DataError
+from kgen.data.listing import Listing, Member
+
+TEST = ("test", "testing", "val", "valid", "validation", "eval")
+TRAIN = ("train", "training")
+"""Folder names that mark the split of their images, the preferred ones first."""
+SIMILAR = 0.75
+"""How similar the name of a folder must be to a class's to be taken for a misspelling."""
+LOOSE = "(no folder)"
+"""Stands for images that are in no class's folder."""
+MAX_LISTED = 5
+MAX_WRAPPERS = 8
+"""How many folders may be around the one with the classes."""
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """A class and what was found for it."""
+
+    name: str
+    folders: tuple[str, ...]
+    """Folders with its images, below the source; empty if it is missing."""
+    images: int
+
+
+@dataclass(frozen=True)
+class IgnoredRow:
+    """A folder whose images are not used."""
+
+    folder: str
+    images: int
+    reason: str
+
+
+@dataclass
+class FolderReport:
+    """What became of the files of a folder. Grows when a file turns out to be unreadable."""
+
+    source: str
+    split: str = ""
+    """The folder of the split whose images are used, below the source; empty without splits."""
+    classes: tuple[ClassRow, ...] = ()
+    """The selected classes, in their order."""
+    ignored: tuple[IgnoredRow, ...] = ()
+    unsupported: Counter[str] = field(default_factory=Counter)
+    """Suffix → files of a format that cannot be read."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """File → why it cannot be read."""
+    closed: tuple[tuple[str, str], ...] = ()
+    """(folder, reason): what could not be listed."""
+
+    @property
+    def images(self) -> int:
+        """Images of the selected classes."""
+        return sum(row.images for row in self.classes)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Selected classes without an image."""
+        return tuple(row.name for row in self.classes if not row.images)
+
+    def recount(self, names: Iterable[str]) -> None:
+        """Corrects the numbers of images; `names`: the class of each image that is left."""
+        counts = Counter(names)
+        self.classes = tuple(replace(row, images=counts[row.name]) for row in self.classes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "split": self.split,
+            "images": self.images,
+            "classes": [vars(row) | {"folders": list(row.folders)} for row in self.classes],
+            "ignored": [vars(row) for row in self.ignored],
+            "unsupported": dict(self.unsupported),
+            "unreadable": [
+                {"file": file, "reason": reason} for file, reason in self.unreadable.items()
+            ],
+            "closed": [{"folder": folder, "reason": reason} for folder, reason in self.closed],
+        }
+
+    def remarks(self) -> list[tuple[str, str]]:
+        """What may surprise: (a sentence, what to do about it)."""
+        found = []
+        if self.split and Path(self.split).name.lower() in TRAIN:
+            found.append(
+                (
+                    f"{self.source} has no test or val folder, so the images in {self.split} are"
+                    " used. If the teacher was trained on them, its accuracy on them says little.",
+                    "Provide images that it was not trained on.",
+                )
+            )
+        strangers = [row for row in self.ignored if row.images]
+        if strangers:
+            found.append(
+                (
+                    f"{_plural(sum(row.images for row in strangers), 'real image')} in"
+                    f" {_plural(len(strangers), 'folder')} are not used:"
+                    f" {_some([f'{row.folder} ({row.reason})' for row in strangers])}.",
+                    "Name the subfolders after the classes.",
+                )
+            )
+        if self.missing:
+            found.append(
+                (
+                    f"{len(self.missing)} of {len(self.classes)} selected classes have no real test"
+                    f" image; accuracy covers only the others. Missing: {_some(self.missing)}.",
+                    "",
+                )
+            )
+        if self.unsupported:
+            kinds = [f"{n:,} {suffix}" for suffix, n in self.unsupported.most_common()]
+            found.append(
+                (
+                    f"Files of a format that cannot be read are left out: {_some(kinds)}.",
+                    "Save them as JPEG or PNG.",
+                )
+            )
+        if self.closed:
+            places = [f"{folder} ({reason})" for folder, reason in self.closed]
+            found.append((f"Folders that cannot be opened are left out: {_some(places)}.", ""))
+        if self.unreadable:
+            found.append(unreadable_remark(self.unreadable, self.source))
+        return found
+
+
+def unreadable_remark(unreadable: dict[str, str], source: str = "") -> tuple[str, str]:
+    """Names files that cannot be read, below `source`: (a sentence, what to do about it)."""
+    places = [
+        f"{file.removeprefix(source).lstrip('/' + os.sep) if source else file} ({reason})"
+        for file, reason in unreadable.items()
+    ]
+    verb = "is" if len(places) == 1 else "are"
+    return (
+        f"{_plural(len(places), 'real image')} cannot be read and {verb} left out:"
+        f" {_some(places)}.",
+        "Replace or remove the named files.",
+    )
+
+
+def normalize_name(name: str) -> str:
+    """T-shirt, t_shirt → "t shirt"; also the same letters in another Unicode form."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join(text.translate(str.maketrans("_-/\\", "    ")).split())
+
+
+def match(
+    listing: Listing, names: Sequence[str], selected: Sequence[int]
+) -> tuple[list[Path | Member], list[int], FolderReport]:
+    """The images of the selected classes, their labels, and what became of the rest.
+
+    Args:
+        listing: a folder or ZIP file with one subfolder per class, also below `train`, `val` or
+            `test`, or below a single folder; or with files named like ImageNet's, n01440764_….
+        names: all classes of the teacher; a label is a position in it.
+        selected: the labels to find.
+    Raises DataError if there is no image of a selected class, or if two folders are the same class.
+    """
+    labels = _Labels(names)
+    root = _root(listing, labels)
+    label_of = labels.of_folders(listing.subfolders(root), "/".join((str(listing.source), *root)))
+    wanted = set(selected)
+    paths: list[Path | Member] = []
+    found: list[int] = []
+    counts: Counter[int] = Counter()
+    ignored: Counter[str] = Counter()
+    unsupported: Counter[str] = Counter()
+    for parts, file in listing.below(root):
+        folder = parts[0] if len(parts) > 1 else ""
+        label = label_of.get(folder) if folder else labels.of_file(parts[0])
+        if images.is_unsupported_image(file.name) and label in wanted:
+            unsupported[file.suffix.lower()] += 1
+        if not images.is_image(file.name):
+            continue
+        if label is None or label not in wanted:
+            ignored[folder] += 1
+            continue
+        paths.append(file)
+        found.append(label)
+        counts[label] += 1
+    unmatched = [name for name in listing.subfolders(root) if name not in label_of]
+    others = [name for name, label in label_of.items() if label not in wanted]
+    folders = {
+        label: tuple("/".join((*root, name)) for name, other in label_of.items() if other == label)
+        for label in wanted
+    }
+    report = FolderReport(
+        str(listing.source),
+        split="/".join(root) if any(normalize_name(p) in (*TEST, *TRAIN) for p in root) else "",
+        classes=tuple(ClassRow(names[c], folders[c], counts[c]) for c in selected),
+        ignored=(
+            *(IgnoredRow(n, ignored[n], labels.why_unknown(n)) for n in unmatched),
+            *(IgnoredRow(n, ignored[n], "not selected") for n in others),
+            *([IgnoredRow(LOOSE, ignored[""], "not in a class folder")] if ignored[""] else []),
+        ),
+        unsupported=unsupported,
+        closed=tuple(listing.closed),
+    )
+    if not paths:
+        raise _no_images(report, names, selected)
+    return paths, found, report
+
+
+def _no_images(report: FolderReport, names: Sequence[str], selected: Sequence[int]) -> DataError:
+    """Says what was expected, and what is there instead."""
+    examples = ", ".join(repr(names[c]) for c in selected[:3])
+    strangers = [
+        f"{row.folder} with {_plural(row.images, 'image')}" for row in report.ignored if row.images
+    ]
+    kinds = [f"{n:,} {suffix}" for suffix, n in report.unsupported.most_common()]
+    there = [
+        *([f"Found: {_some(strangers)}."] if strangers else []),
+        *([f"Files that cannot be read: {_some(kinds)}."] if kinds else []),
+    ]
+    return DataError(
+        " ".join(
+            [
+                f"{report.source} has no image of a selected class: expected one subfolder per"
+                f" class, named {examples}{' …' if len(selected) > 3 else ''}, with images"
+                " (.png, .jpg, .webp …).",
+                *there,
+            ]
+        ),
+        code="no-images",
+        file=report.source,
+        found=[row.folder for row in report.ignored],
+    )
+
+
+class _Labels:
+    """Finds the label of a folder's or a file's name."""
+
+    def __init__(self, names: Sequence[str]):
+        self.names = names
+        accepted = [(label, name) for label, name in enumerate(names)] + [
+            (label, synonym)
+            for label, name in enumerate(names)
+            if (synonym := classes.synonym(name))
+        ]
+        self._exact = {name: label for label, name in reversed(accepted)}
+        self._similar: dict[str, set[int]] = {}
+        for label, name in accepted:
+            self._similar.setdefault(normalize_name(name), set()).add(label)
+
+    def _find(self, name: str) -> tuple[int | None, bool]:
+        """(label, whether the name is exactly the class's)."""
+        if name in self._exact:
+            return self._exact[name], True
+        similar = self._similar.get(normalize_name(name), set())
+        return (next(iter(similar)) if len(similar) == 1 else None), False
+
+    def matches(self, name: str) -> bool:
+        return self._find(name)[0] is not None
+
+    def of_folders(self, folders: Sequence[str], place: str) -> dict[str, int]:
+        """Folder → label.
+
+        A folder with exactly a class's name takes precedence over one that differs in case,
+        hyphens or spaces, which is then another thing. Raises DataError if two folders have the
+        same claim.
+        """
+        found = {folder: self._find(folder) for folder in folders}
+        exact = {label for label, is_exact in found.values() if is_exact}
+        matched: dict[str, int] = {}
+        for folder, (label, is_exact) in found.items():
+            if label is None or (label in exact and not is_exact):
+                continue
+            if label in matched.values():
+                other = next(name for name, value in matched.items() if value == label)
+                raise DataError(
+                    f"{place}/{folder} and {place}/{other} are the same class; put their images"
+                    " into one folder.",
+                    code="duplicate-class",
+                    file=f"{place}/{folder}",
+                )
+            matched[folder] = label
+        return matched
+
+    def of_file(self, name: str) -> int | None:
+        """The label of a file named like ImageNet's, WNID_….JPEG."""
+        wnid = name.partition("_")[0]
+        return self._find(wnid)[0] if classes.from_wnid(wnid) != wnid else None
+
+    def why_unknown(self, folder: str) -> str:
+        known = {normalize_name(name): name for name in self.names}
+        meant = difflib.get_close_matches(normalize_name(folder), known, 1, SIMILAR)
+        return "not a class" + (f"; did you mean {known[meant[0]]}?" if meant else "")
+
+
+def _root(listing: Listing, labels: _Labels) -> tuple[str, ...]:
+    """The folder whose subfolders are the classes: the source itself, or one below it."""
+    root: tuple[str, ...] = ()
+    for _ in range(MAX_WRAPPERS):
+        subfolders = listing.subfolders(root)
+        splits = {normalize_name(name): name for name in reversed(subfolders)}
+        if any(
+            labels.matches(name)
+            for name in subfolders
+            if normalize_name(name) not in (*TEST, *TRAIN)
+        ) or _has_named_files(listing, root, labels):
+            return root
+        if split := next((splits[name] for name in (*TEST, *TRAIN) if name in splits), None):
+            root = (*root, split)
+            continue
+        inner = (*root, *subfolders)
+        if len(subfolders) != 1 or not (
+            listing.subfolders(inner) or _has_named_files(listing, inner, labels)
+        ):
+            return root
+        root = inner  # the only folder, around the others
+    return root
+
+
+def _has_named_files(listing: Listing, root: tuple[str, ...], labels: _Labels) -> bool:
+    """Whether a folder has files that are named after a class."""
+    return any(
+        len(parts) == 1 and labels.of_file(parts[0]) is not None for parts, _ in listing.below(root)
+    )
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _some(items: Sequence[str]) -> str:
+    """The first few items; the others are counted."""
+    more = len(items) - MAX_LISTED
+    return ", ".join(items[:MAX_LISTED]) + (f" and {more:,} more" if more > 0 else "")

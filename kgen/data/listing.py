@@ -1,0 +1,185 @@
+"""The files that a person sees in a folder or a ZIP file.
+
+What systems and tools put there for themselves is left aside: hidden files and folders,
+thumbnails, recycle bins. It knows nothing of images or classes, and it writes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import sys
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal
+
+from kgen.data.images import MAX_FILE_BYTES, DataError, ImageSource
+
+_INTERNAL = {
+    "__macosx",  # macOS, in ZIP files
+    "@eadir",  # Synology
+    "#recycle",
+    "#snapshot",
+    "@recycle",  # QNAP
+    "@recently-snapshot",
+    "$recycle.bin",  # Windows
+    "system volume information",
+    "thumbs.db",
+    "desktop.ini",
+    "lost+found",
+    "__pycache__",
+}
+"""Names in lowercase that are hidden from people although they do not start with a dot."""
+
+
+class Member:
+    """A file in a ZIP file, with the part of `Path` that reading an image needs."""
+
+    def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str):
+        self._archive, self._info, self._name = archive, info, name
+
+    def __str__(self) -> str:
+        return f"{self._archive.filename}/{self._name}"
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self._name).name
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self._name).suffix
+
+    def resolve(self) -> str:
+        """Identifies it among all files, as `Path.resolve` does."""
+        return str(self)
+
+    def open(self, mode: Literal["rb"] = "rb", /) -> IO[bytes]:
+        """Its contents. Raises OSError, and what zipfile raises for damage and passwords."""
+        if self._info.file_size > MAX_FILE_BYTES:
+            raise OSError(f"larger than {MAX_FILE_BYTES >> 20} MB")
+        return io.BytesIO(self._archive.read(self._info))
+
+    def state(self) -> tuple[int, int]:
+        """What changes with its contents: size and checksum."""
+        return self._info.file_size, self._info.CRC
+
+
+def state(source: ImageSource) -> tuple[int, int]:
+    """What changes with the contents of a file: its size and its time. Raises OSError."""
+    if isinstance(source, Member):
+        return source.state()
+    found = os.stat(str(source))
+    return found.st_size, found.st_mtime_ns
+
+
+@dataclass
+class Listing:
+    """The visible files of a folder or a ZIP file."""
+
+    source: Path
+    files: list[tuple[tuple[str, ...], Path | Member]] = field(default_factory=list)
+    """(names of its folders and its own, below `source`; the file), in the order of the names."""
+    folders: set[tuple[str, ...]] = field(default_factory=set)
+    """Every folder below `source`, also empty ones."""
+    closed: list[tuple[str, str]] = field(default_factory=list)
+    """(folder, reason): what could not be listed."""
+
+    def below(self, root: tuple[str, ...]) -> list[tuple[tuple[str, ...], Path | Member]]:
+        """The files below a folder, with names relative to it."""
+        n = len(root)
+        return [(parts[n:], file) for parts, file in self.files if parts[:n] == root]
+
+    def subfolders(self, root: tuple[str, ...] = ()) -> list[str]:
+        """Names of the folders directly in a folder."""
+        return sorted(f[-1] for f in self.folders if len(f) == len(root) + 1 and f[:-1] == root)
+
+
+def list_files(source: Path) -> Listing:
+    """Lists a folder or a ZIP file. Raises DataError if it is neither."""
+    listing = Listing(source)
+    if source.is_file():
+        _list_archive(listing)
+    else:
+        try:
+            _list_folder(listing, source, (), set())
+        except OSError as error:
+            raise DataError(
+                f"{source} cannot be read as a folder of images ({error.strerror or error}).",
+                code="unreadable",
+                file=str(source),
+            ) from None
+    listing.files.sort(key=lambda file: file[0])
+    return listing
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is not meant for people."""
+    return name.startswith(".") or name.lower() in _INTERNAL
+
+
+def _list_folder(
+    listing: Listing, folder: Path, parts: tuple[str, ...], above: set[tuple[int, int]]
+) -> None:
+    """Adds what is in a folder. Links to folders are followed, but never in a circle."""
+    found = folder.stat()
+    if found.st_ino and (found.st_dev, found.st_ino) in above:
+        return
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not _is_hidden_entry(entry)]
+    for entry in visible:
+        inner = (*parts, entry.name)
+        if not entry.is_dir():
+            if entry.is_file():
+                listing.files.append((inner, Path(entry.path)))
+            continue
+        listing.folders.add(inner)
+        try:
+            _list_folder(listing, Path(entry.path), inner, above | {(found.st_dev, found.st_ino)})
+        except OSError as error:
+            listing.closed.append((entry.path, error.strerror or str(error)))
+
+
+def _is_hidden_entry(entry: os.DirEntry[str]) -> bool:
+    """Hidden by its name, or marked as hidden for Explorer or Finder."""
+    if is_hidden(entry.name):
+        return True
+    if sys.platform not in ("win32", "darwin"):
+        return False
+    found = entry.stat(follow_symlinks=False)
+    return bool(
+        getattr(found, "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_HIDDEN
+        or getattr(found, "st_flags", 0) & stat.UF_HIDDEN
+    )
+
+
+def _list_archive(listing: Listing) -> None:
+    try:
+        archive = zipfile.ZipFile(listing.source)
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise DataError(
+            f"{listing.source} is neither a folder nor a ZIP file"
+            f" ({getattr(error, 'strerror', None) or error}).",
+            code="not-a-folder",
+            file=str(listing.source),
+        ) from None
+    for info in archive.infolist():
+        name = _member_name(info)
+        parts = tuple(p for p in PurePosixPath(name).parts if p not in ("/", ".", ".."))
+        if not parts or any(map(is_hidden, parts)):
+            continue
+        folders = parts if info.is_dir() else parts[:-1]
+        listing.folders.update(folders[:n] for n in range(1, len(folders) + 1))
+        if not info.is_dir():
+            listing.files.append((parts, Member(archive, info, "/".join(parts))))
+
+
+def _member_name(info: zipfile.ZipInfo) -> str:
+    """The name, also if it is in UTF-8 without being marked as such, as macOS writes it."""
+    name = info.filename
+    if not info.flag_bits & 0x800:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")

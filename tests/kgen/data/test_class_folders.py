@@ -1,0 +1,245 @@
+"""Folders and ZIP files as people have them: which subfolder is which class, what is left out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kgen.data import class_folders, listing
+from kgen.data.images import DataError
+from tests.support.errors import raises
+
+PETS = ("cat", "dog", "guinea pig")
+
+
+def put(root, *names):
+    """Empty files: matching opens no image."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    return root
+
+
+def zipped(path, *names):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+    return path
+
+
+def found(source, names=PETS, selected=None):
+    """{class: its images below the source}, and the report."""
+    labels = range(len(names)) if selected is None else selected
+    paths, of, report = class_folders.match(listing.list_files(source), names, labels)
+    classes = {}
+    for path, label in zip(paths, of):
+        relative = str(path)[len(str(source)) + 1 :].replace(os.sep, "/")
+        classes.setdefault(names[label], []).append(relative)
+    return classes, report
+
+
+def test_what_systems_and_tools_leave_behind_is_not_seen(tmp_path):
+    put(
+        tmp_path,
+        "cat/1.png",
+        "cat/._1.png",
+        "cat/.DS_Store",
+        "cat/Thumbs.db",
+        "cat/.ipynb_checkpoints/1-checkpoint.png",
+        "cat/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg",
+        "cat/notes.txt",
+        "dog/1.jpg",
+        "#recycle/dog/2.jpg",
+        "$RECYCLE.BIN/3.jpg",
+        "__MACOSX/cat/._1.png",
+        ".git/cat/1.png",
+    )
+    (tmp_path / "cat" / "odd.png").mkdir()
+    classes, report = found(tmp_path)
+    assert classes == {"cat": ["cat/1.png"], "dog": ["dog/1.jpg"]}
+    assert not report.ignored and report.missing == ("guinea pig",)
+
+
+def test_images_in_folders_of_a_class_belong_to_it(tmp_path):
+    put(tmp_path, "cat/2019/1.png", "cat/odd.png/2.JPEG", "dog/1.webp")
+    assert found(tmp_path)[0] == {
+        "cat": ["cat/2019/1.png", "cat/odd.png/2.JPEG"],
+        "dog": ["dog/1.webp"],
+    }
+
+
+@pytest.mark.parametrize(
+    "folders, used",
+    [
+        (("train", "val", "test"), "test"),
+        (("train", "val"), "val"),
+        (("Training", "Validation"), "Validation"),
+        (("train",), "train"),
+        (("pets/train", "pets/test"), "pets/test"),
+        (("pets",), "pets"),
+    ],
+)
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_splits_and_folders_around_them_are_understood(tmp_path, folders, used, form):
+    names = [f"{folder}/{name}/1.png" for folder in folders for name in ("cat", "dog")]
+    names.append("README.md")
+    source = put(tmp_path / "a", *names) if form == "folder" else zipped(tmp_path / "a.zip", *names)
+    classes, report = found(source)
+    assert classes == {"cat": [f"{used}/cat/1.png"], "dog": [f"{used}/dog/1.png"]}
+    assert report.split == ("" if used == "pets" else used)
+    said = " ".join(text for text, _ in report.remarks())
+    assert ("no test or val folder" in said) == (used == "train")
+
+
+def test_a_class_may_be_named_like_a_split(tmp_path):
+    put(tmp_path, "train/1.png", "bus/1.png")
+    assert set(found(tmp_path, ("train", "bus"))[0]) == {"train", "bus"}
+
+
+def test_wordnet_ids_and_texts_name_the_same_classes(tmp_path):
+    put(tmp_path, "n01440764/1.png", "English_springer/1.png")
+    texts = ("tench", "English springer")
+    ids = ("n01440764", "n02102040")
+    assert [len(images) for images in found(tmp_path, texts)[0].values()] == [1, 1]
+    assert [len(images) for images in found(tmp_path, ids)[0].values()] == [1, 1]
+
+
+def test_files_named_like_imagenets_need_no_folders(tmp_path):
+    put(tmp_path, "n01440764_tench.JPEG", "n02102040_188.JPEG", "cover.png")
+    classes, report = found(tmp_path, ("tench", "English springer"))
+    assert list(map(len, classes.values())) == [1, 1]
+    assert [(row.images, row.folder) for row in report.ignored] == [(1, class_folders.LOOSE)]
+
+
+def test_letters_that_differ_in_case_are_different_where_an_exact_name_is_there(tmp_path):
+    if os.path.normcase("A") == "a" or sys.platform == "darwin":
+        pytest.skip("this file system has one folder for both")
+    put(tmp_path / "both", "a/1.png", "A/1.png", "b/1.png", "B/1.png")
+    both = {name: [f"{name}/1.png"] for name in "aAbB"}
+    assert found(tmp_path / "both", ("a", "A", "b", "B"))[0] == both
+    assert found(tmp_path / "both", ("a", "b"))[0] == {"a": ["a/1.png"], "b": ["b/1.png"]}
+    put(tmp_path / "capital", "A/1.png")
+    assert found(tmp_path / "capital", ("a", "A"))[0] == {"A": ["A/1.png"]}
+    assert found(tmp_path / "capital", ("a", "b"))[0] == {"a": ["A/1.png"]}
+
+
+def test_a_name_that_two_classes_could_mean_is_neither(tmp_path):
+    put(tmp_path, "A-B/1.png", "c/1.png")
+    classes, report = found(tmp_path, ("a b", "a_b", "c"))
+    assert set(classes) == {"c"} and [row.folder for row in report.ignored] == ["A-B"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_are_the_same_however_they_are_stored(tmp_path, form):
+    """macOS stores é as e and an accent; its ZIP files do not say that their names are UTF-8."""
+    name = unicodedata.normalize(form, "Café")
+    put(tmp_path / "a", f"{name}/1.png")
+    assert set(found(tmp_path / "a", ("café", "bar"))[0]) == {"café"}
+    file = zipped(tmp_path / "a.zip", f"{name}/1.png")
+    file.write_bytes(unflagged(file.read_bytes()))
+    assert not zipfile.ZipFile(file).infolist()[0].flag_bits & 0x800
+    assert set(found(file, ("café", "bar"))[0]) == {"café"}
+
+
+def unflagged(archive: bytes) -> bytes:
+    """Without the marks for UTF-8, in the local header and in the directory."""
+    data = bytearray(archive)
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(signature) + offset + 1] &= ~0x08
+    return bytes(data)
+
+
+def test_a_zip_of_macos_is_its_folders(tmp_path):
+    source = zipped(
+        tmp_path / "a.zip", "pets/cat/1.png", "__MACOSX/pets/cat/._1.png", "pets/dog/1.png"
+    )
+    classes, report = found(source)
+    assert set(classes) == {"cat", "dog"} and not report.ignored
+
+
+def test_what_is_not_used_is_told_with_what_was_meant(tmp_path):
+    put(
+        tmp_path,
+        "cat/1.png",
+        "dogs/1.png",
+        "dogs/2.png",
+        "toaster/1.png",
+        "3.png",
+        "dog/1.png",
+        "dog/x.heic",
+    )
+    classes, report = found(tmp_path, selected=(0, 2))
+    assert classes == {"cat": ["cat/1.png"]}
+    rows = {row.folder: (row.images, row.reason) for row in report.ignored}
+    assert rows["dog"] == (1, "not selected") and rows["toaster"] == (1, "not a class")
+    assert (
+        rows["dogs"][0] == 2
+        and rows["dogs"][1].endswith("dog?")
+        and rows[class_folders.LOOSE][0] == 1
+    )
+    assert report.missing == ("guinea pig",) and not report.unsupported
+    assert found(tmp_path)[1].unsupported == {".heic": 1}
+
+
+def test_two_folders_of_one_class_are_refused(tmp_path):
+    put(tmp_path, "guinea_pig/1.png", "Guinea-Pig/1.png")
+    with raises(DataError, "duplicate-class", "guinea_pig", "Guinea-Pig"):
+        found(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names, facts",
+    [
+        (("toaster/1.png", "toaster/2.png"), ["'cat'", "toaster with 2 images"]),
+        (("cat/1.heic", "dog/2.heic"), ["2 .heic"]),
+        (("1.png",), ["'cat'"]),
+        ((), ["'cat'", ".webp"]),
+    ],
+)
+def test_a_folder_without_a_class_says_what_is_there(tmp_path, names, facts):
+    source = put(tmp_path / "a", *names)
+    source.mkdir(exist_ok=True)
+    with raises(DataError, "no-images", source, *facts, file=str(source)):
+        found(source)
+
+
+def test_what_is_neither_folder_nor_zip_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("words")
+    with raises(DataError, "not-a-folder", file=str(tmp_path / "a.txt")):
+        listing.list_files(tmp_path / "a.txt")
+    with raises(DataError, "unreadable", file=str(tmp_path / "nowhere")):
+        listing.list_files(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    put(tmp_path / "elsewhere", "1.png")
+    put(tmp_path / "a", "dog/1.png")
+    (tmp_path / "a" / "cat").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "a" / "dog" / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "dog" / "gone.png").symlink_to(tmp_path / "nowhere")
+    assert set(found(tmp_path / "a")[0]) == {"cat", "dog"}
+
+
+def test_a_zip_is_read_without_unpacking_it(tmp_path):
+    """Also by several threads at once, as images are decoded."""
+    from kgen.data.folders import ImageFiles, check_headers
+
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for i, image in enumerate(pixels):
+            with archive.open(f"cat/{i:02d}.png", "w") as file:
+                Image.fromarray(image).save(file, "PNG")
+        archive.writestr("dog/0.png", b"")
+    paths, _, _ = class_folders.match(listing.list_files(tmp_path / "a.zip"), PETS, (0, 1))
+    assert check_headers(paths) == {40: "the file is empty"}
+    files = ImageFiles(paths[:40], 3, (8, 8), crop=False)
+    assert np.array_equal(files[:], pixels.transpose(0, 3, 1, 2))
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.zip"]
