@@ -77,6 +77,9 @@ def serve(args: argparse.Namespace) -> int:
     demo = build(runs, access)
     try:
         app, _, _ = demo.launch(**launch_settings(args, port, access))
+        # A proxy may rewrite Host, so the page must use the address in the browser, not the one
+        # that Gradio concludes from Host. This is Gradio's own switch for that.
+        demo.config["is_colab"] = True
         routes.install(
             app,
             runs,

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.answers import error_response
@@ -31,6 +32,7 @@ ORIGIN_PATTERN = re.compile(r"https?://[A-Za-z0-9.*\[\]:-]+")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # Gradio's /file=, /file/ and /proxy= fetch any URL; only plain paths refer to its own files
 REMOTE_FILE = re.compile(r"/proxy=|/file[=/][\s/\\]*(?:[a-z][a-z0-9+.-]*:/|//|\\\\)", re.IGNORECASE)
+GRADIO_PATH = "/gradio_api/"
 UPLOAD_ROUTE = re.compile(r"/(?:upload|process_recording)/?$", re.IGNORECASE)
 """Gradio's upload routes, which none of our pages use and which have no limit."""
 CONTENT_SECURITY_POLICY = (
@@ -110,8 +112,7 @@ class Guard:
             await send(message)
 
         if rejection:
-            status = 421 if rejection.code == "unknown-host" else 403
-            return await error_response(rejection, status)(scope, receive, send_guarded)
+            return await _rejected(scope["path"], rejection)(scope, receive, send_guarded)
         if self.access.enabled and scope["type"] == "http":
             login = self.access.login_response(Request(scope))
             if login:
@@ -130,41 +131,87 @@ class Guard:
         if len(headers.getlist("host")) != 1 or _hostname(host) not in self.allowed_hosts | set(
             LOCAL_HOSTS
         ):
-            return Forbidden(
-                "This app does not answer to that host name. To allow it, start the app with"
-                " --allow-host.",
-                code="unknown-host",
-            )
+            return _unknown_host(host)
         if REMOTE_FILE.search(scope.get("path", "")):
             return Forbidden("This app does not fetch remote files.")
         if UPLOAD_ROUTE.search(scope.get("path", "")):
             return Forbidden("This app does not accept uploads here.")
         is_write = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-        is_cross_site = headers.get("sec-fetch-site", "none") in (
-            "cross-site",
-            "same-site",
-        ) or not self._same_origin(headers.get("origin"), host)
-        if is_write and is_cross_site:
+        if is_write and headers.get("sec-fetch-site", "none") in ("cross-site", "same-site"):
             return Forbidden(
                 "This request came from another site, so it was rejected.", code="other-site"
             )
+        if is_write and not self._same_origin(headers.get("origin"), host, scope.get("server")):
+            return _other_site(headers.get("origin", ""))
         return (
             Forbidden(PRESENTER_ONLY)
             if is_write and self.access.role(HTTPConnection(scope)) != PRESENTER
             else None
         )
 
-    def _same_origin(self, origin: str | None, host: str) -> bool:
-        """Does the request come from our own page? Programs send no Origin. Behind a proxy, the
-        page has one of the named hosts.
+    def _same_origin(
+        self, origin: str | None, host: str, server: tuple[str, int | None] | None
+    ) -> bool:
+        """Does the request come from our own page? Programs send no Origin.
+
+        Behind a proxy, the page has one of the named hosts, and the proxy may have rewritten its
+        Origin to the address that the app listens on. That is no other site: browsers mark requests
+        of pages on another port as "same-site" or "cross-site".
         """
         if origin is None:
             return True
         parsed = urlsplit(origin)
-        return parsed.scheme in ("http", "https") and (
+        if parsed.scheme not in ("http", "https"):
+            return False
+        name = _hostname(parsed.netloc)
+        return (
             parsed.netloc.lower() == host.lower()
-            or _hostname(parsed.netloc) in self.allowed_hosts - set(LOCAL_HOSTS)
+            or name in self.allowed_hosts - set(LOCAL_HOSTS)
+            or bool(
+                self.allowed_hosts and name in LOCAL_HOSTS and server and _port(parsed) == server[1]
+            )
         )
+
+
+def _port(address: SplitResult) -> int | None:
+    try:
+        return address.port or {"http": 80, "https": 443}.get(address.scheme)
+    except ValueError:
+        return None
+
+
+def _rejected(path: str, rejection: Forbidden) -> Response:
+    """Gradio's own page shows an error only if it is JSON."""
+    status = 421 if rejection.code == "unknown-host" else 403
+    if GRADIO_PATH in path:
+        return JSONResponse(
+            {"error": str(rejection)},
+            status,
+            {"Cache-Control": "no-store", "X-KGen-Code": rejection.code},
+        )
+    return error_response(rejection, status)
+
+
+def _unknown_host(host: str) -> Forbidden:
+    name = _hostname(host) if HOST_PATTERN.fullmatch(host) else ""
+    return Forbidden(
+        f"This app does not answer to the host name {name or 'of this request'}. To allow it, start"
+        f" the app with --allow-host {name or 'NAME'} and reload this page.",
+        code="unknown-host",
+        host=name,
+    )
+
+
+def _other_site(origin: str) -> Forbidden:
+    """Most likely the user's own page, behind a proxy that rewrites Host."""
+    name = _hostname(urlsplit(origin).netloc) if ORIGIN_PATTERN.fullmatch(origin) else ""
+    return Forbidden(
+        f"This page is open at {origin if name else 'an unknown address'}, but the app expects"
+        " another address, so it accepts no input from here. If that is your own proxy, start the"
+        f" app with --allow-host {name or 'NAME'} and reload this page.",
+        code="other-site",
+        host=name,
+    )
 
 
 def _hostname(host: str) -> str:

@@ -19,6 +19,7 @@ from app.archive.projection import Fitter, Layout
 from kgen.paths import ROOT
 from kgen.zoo import zoo
 from tests.support.errors import raises
+from tests.support.serving import until
 from tests.support.unprivileged import without_user
 
 
@@ -114,7 +115,8 @@ def test_numba_has_a_place_of_its_own_where_site_packages_is_read_only(tmp_path,
 
     def place() -> str | None:
         fitter = Fitter(tmp_path / "not there", tmp_path / "out.safetensors")
-        words = Path(f"/proc/{fitter._process.pid}/environ").read_bytes().split(b"\0")
+        environ = Path(f"/proc/{fitter._process.pid}/environ")
+        words = until("it has an environment", environ.read_bytes, 10).split(b"\0")
         found = dict(word.decode().split("=", 1) for word in words if b"=" in word)
         cache = found.get("NUMBA_CACHE_DIR")
         assert cache is None or Path(cache).is_dir()
