@@ -33,6 +33,7 @@ FORM_LABELS = {
     "side": "Side",
     "n-train": "Training images",
     "data": "Real test images",
+    "weights": "Weights",
     "by-order": "Match by order",
     "half": "Half precision",
 }
@@ -95,7 +96,8 @@ class TeacherChecks:
 
     def report(self, id: str) -> dict[str, Any]:
         """What a check has found so far: rows, done, ok, error (a sentence), saved (the teacher's
-        name).
+        name); at the end also weights (the choices in the file), taken (one of them), and normalize
+        (mean and std of its Normalize layer).
         """
         with self._lock:
             if not self._id or id != self._id:
@@ -177,6 +179,8 @@ class TeacherChecks:
 
         if message["kind"] == "row":
             row = {name: message[name] for name in ("name", "status", "finding", "advice")}
+            if message.get("lines"):
+                row["lines"] = message["lines"]
             self._update(
                 rows=[
                     *self._report["rows"],
@@ -184,7 +188,11 @@ class TeacherChecks:
                 ]
             )
         elif message["kind"] == "report":
-            self._update(ok=message["ok"], saved=message["saved"] and Path(message["saved"]).stem)
+            self._update(
+                ok=message["ok"],
+                saved=message["saved"] and Path(message["saved"]).stem,
+                **{name: message.get(name) for name in ("weights", "taken", "normalize")},
+            )
         else:
             self._update(error=without_upload_path(message["text"]))
 

@@ -19,7 +19,6 @@ from starlette.concurrency import run_in_threadpool
 from kgen.errors import KGenError
 from kgen.preflight.request import RESERVED
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".th")
 MAX_BYTES = 2 * 2**30
 RESERVED_BYTES = 2**30
 """Disk space to leave free, because a run needs room too."""
@@ -126,13 +125,6 @@ class Uploads:
 
 
 def _file_name(name: str) -> str:
-    """A file name that is valid on any system, with the suffix of a weights file."""
-    sanitized = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-100:].lstrip(".")
-    suffix = Path(sanitized).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise Refused(
-            f"The file name is {name[-60:]!r}; expected a weights file: {', '.join(SUFFIXES)}.",
-            code="unsupported-format",
-            name=name[-60:],
-        )
-    return f"_{sanitized}" if RESERVED.fullmatch(sanitized.lower()) else sanitized
+    """A file name that is valid on any system."""
+    sanitized = re.sub(r"[^A-Za-z0-9._-]+", "_", name)[-100:].strip(".")
+    return f"_{sanitized}" if not sanitized or RESERVED.fullmatch(sanitized.lower()) else sanitized

@@ -246,12 +246,9 @@ class Examination:
         if place.prefix:
             findings.append(f"the names after {place.prefix!r}")
         if others := [c for c in fit.choices if c != place.name]:
-            named = ", ".join(repr(c) if c else "others without a name" for c in others)
-            example = next((c for c in others if c), None)
-            advice.append(
-                f"The file also has {named}."
-                + (f" To take those: --weights {example}." if example else "")
-            )
+            named = ", ".join(repr(c) if c else "others under no key" for c in others)
+            example = others[0] or "."
+            advice.append(f"The file also has {named}. To take those: --weights {example}.")
         if place.folded:
             findings.append(f"put together from parts: {_some(place.folded)}")
         if place.renamed:

@@ -172,7 +172,8 @@ class Report(BaseModel):
     saved: str | None = None
     """The teacher's file, if saving was requested."""
     weights: tuple[str, ...] = ()
-    """The weights in the file that can be chosen, if there are several; empty names the whole file.
+    """The weights in the file that can be chosen, if there are several. An empty name is the file
+    itself; "." chooses it.
     """
     taken: str | None = None
     """Which of them were taken."""

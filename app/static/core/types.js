@@ -620,6 +620,10 @@
  * @property {boolean} done
  * @property {string} [error]
  * @property {string} [saved]
+ * @property {string[]} [weights] The weights in the file, if there are several to choose from; an
+ *   empty name is the file itself.
+ * @property {string} [taken] Those that were checked.
+ * @property {{ mean: number[], std: number[] }} [normalize] Of a Normalize layer in the file.
  */
 
 /**

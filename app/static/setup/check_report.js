@@ -108,6 +108,7 @@ export class CheckReport {
             h('b', null, capitalize(row.name)),
             h('p', null, row.finding),
             row.advice && h('p', { class: 'muted' }, row.advice),
+            row.lines?.length > 0 && h('pre', { tabindex: 0 }, row.lines.join('\n')),
           ),
         ),
       );
@@ -145,6 +146,7 @@ export class CheckReport {
    */
   fail(text) {
     this.#setState('fail', text);
+    this.summary.scrollIntoView({ block: 'nearest' }); // on phones, it is below the form
   }
 
   /** Says that the form has changed since the check. */

@@ -2,15 +2,15 @@
 // come in, and saves the teacher. The server checks the file in a separate process.
 
 import { CheckReport } from './check_report.js';
-import { h, num, setText } from '../core/dom.js';
+import { h, num, setChildren, setText } from '../core/dom.js';
 
-/** @import { DialogPage, Suggestions } from '../core/types.js' */
+/** @import { DialogPage, Report, Suggestions } from '../core/types.js' */
 
-const WEIGHTS = ['.pt', '.pth', '.th', '.safetensors'];
 const NAMES = ['.txt', '.json'];
 const LARGEST = 2 ** 31;
 const LARGEST_NAMES = 1e6;
 const POLL = 300;
+const WHOLE_FILE = '.';
 
 const hasSuffix = (file, suffixes) =>
   suffixes.some((suffix) => file.name.toLowerCase().endsWith(suffix));
@@ -18,12 +18,12 @@ const formatSize = (bytes) =>
   bytes < 1e6 ? `${num(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
 const delay = (ms) => new Promise((done) => setTimeout(done, ms));
 
-/** "C:\models\My Pets.pth" → "My Pets"; nameFrom turns it into a valid name: "my-pets". */
+/** "C:\models\My Pets.pth.tar" → "My Pets"; teacherName turns it into a valid name: "my-pets". */
 const fileStem = (path) =>
   path
     .split(/[\\/]/)
     .pop()
-    .replace(/\.[^.]*$/, '');
+    .replace(/(\.pth)?\.[^.]*$/, '');
 const teacherName = (path) =>
   fileStem(path)
     .toLowerCase()
@@ -59,7 +59,7 @@ const fileLink = (label, accept, onFile) =>
     { class: 'opener' },
     h('input', {
       type: 'file',
-      accept: accept.join(),
+      accept: accept?.join(),
       class: 'vh',
       onchange: (e) => {
         if (e.target.files[0]) onFile(e.target.files[0]);
@@ -94,6 +94,16 @@ class TeacherDialog {
       'aria-label': 'Class names',
       placeholder: 'cat, dog, horse',
     });
+    this.weights = h('select', { name: 'weights' });
+    this.weightsField = field(
+      'Weights',
+      this.weights,
+      'The file has several sets of weights. Choose which become the teacher.',
+    );
+    this.normalizeHint = h('p', { class: 'offer muted' });
+    this.mean = text('mean', { placeholder: '0.485, 0.456, 0.406', maxlength: 200 });
+    this.std = text('std', { placeholder: '0.229, 0.224, 0.225', maxlength: 200 });
+    this.more = h('details');
     this.checkButton = h('button', { type: 'submit', class: 'btn primary' }, 'Check');
     this.form = h(
       'form',
@@ -128,6 +138,7 @@ class TeacherDialog {
       h('div', { class: 'halves' }, this.form, this.report.root),
     );
     this.path.addEventListener('input', () => this.#setFile(null));
+    this.#offer(null);
     this.dialog.addEventListener('keydown', (e) => e.stopPropagation()); // the page's keyboard shortcuts control the run
     this.dialog.addEventListener('close', () => this.upload?.abort());
     this.#listenToDrops();
@@ -144,7 +155,7 @@ class TeacherDialog {
           'p',
           null,
           'Drop a weights file here, or ',
-          fileLink('choose one', WEIGHTS, (file) => this.#setFile(file)),
+          fileLink('choose one', null, (file) => this.#setFile(file)), // its name may end in anything
         ),
         this.fileLabel,
         h(
@@ -154,6 +165,7 @@ class TeacherDialog {
           this.path,
         ),
       ),
+      this.weightsField,
       field(
         'Architecture',
         text('architecture', fits),
@@ -175,15 +187,14 @@ class TeacherDialog {
           'In output order, one per line or separated by commas. Or enter the name of a data set, such as imagenet1k.',
         ),
       ),
-      h(
-        'details',
-        null,
+      setChildren(this.more, [
         h('summary', null, 'More'),
         h(
           'div',
           { class: 'grid' },
-          field('Mean', text('mean', { placeholder: '0.485, 0.456, 0.406', maxlength: 200 })),
-          field('Std', text('std', { placeholder: '0.229, 0.224, 0.225', maxlength: 200 })),
+          field('Mean', this.mean),
+          field('Std', this.std),
+          this.normalizeHint,
           field('Side', number('side', 8, 4096, { placeholder: '224' })),
           field('Training images', number('n_train', 1, 1e10, { placeholder: '50000' })),
           field('Title', text('title', { placeholder: 'shown in the app', maxlength: 200 })),
@@ -206,7 +217,7 @@ class TeacherDialog {
             h('small', { class: 'muted' }, 'halves the file size'),
           ),
         ),
-      ),
+      ]),
       datalist('kg-own-architectures', suggestions.architectures),
       datalist('kg-own-data', suggestions.data),
       h('div', { class: 'do' }, this.checkButton),
@@ -224,7 +235,39 @@ class TeacherDialog {
     this.file = file;
     setText(this.fileLabel, file ? `${file.name}, ${formatSize(file.size)}` : '');
     if (file) this.path.value = '';
+    this.#offer(null);
     this.report.outdate();
+  }
+
+  /**
+   * Offers what the check found in the file: a choice of weights, and the numbers of a Normalize
+   * layer, which it has already used where the form gave none.
+   * @param {Report | null} report
+   */
+  #offer(report) {
+    const names = report?.weights ?? [];
+    this.weightsField.hidden = names.length < 2;
+    setChildren(
+      this.weights,
+      names.map((name) => h('option', { value: name || WHOLE_FILE }, name || 'the file itself')),
+    );
+    this.weights.value = report?.taken || WHOLE_FILE;
+    if (!report && this.offered?.every((value, i) => value === [this.mean, this.std][i].value))
+      this.mean.value = this.std.value = ''; // they belong to the previous file
+    const { mean, std } = report?.normalize ?? {};
+    const isFree = !this.mean.value && !this.std.value;
+    if (mean && isFree) {
+      this.offered = [mean.join(', '), std.join(', ')];
+      [this.mean.value, this.std.value] = this.offered;
+      this.more.open = true;
+    } else if (!mean) this.offered = null;
+    this.normalizeHint.hidden = !this.offered;
+    setText(
+      this.normalizeHint,
+      this.offered
+        ? `From the Normalize layer in the file: mean ${this.offered[0]}; std ${this.offered[1]}. Clear the fields to take them again.`
+        : '',
+    );
   }
 
   /** Loads class names from a file into the field, where the user can see them. */
@@ -270,6 +313,7 @@ class TeacherDialog {
     const request = { by_order: 'by_order' in values, half: 'half' in values };
     for (const name of ['architecture', 'classes', 'mean', 'std', 'title', 'data'])
       request[name] = values[name].trim();
+    if (!this.weightsField.hidden) request.weights = values.weights;
     for (const name of ['side', 'n_train']) request[name] = values[name] && Number(values[name]);
     // otherwise a card in the file may provide it
     if (request.architecture)
@@ -339,10 +383,9 @@ class TeacherDialog {
       this.report.begin('Checking… This takes about ten seconds.');
       this.lastRequest = await this.#buildRequest();
       this.report.showProgress('Checking… This takes about ten seconds.');
-      this.report.end(
-        await this.#pollCheck(this.lastRequest, (found) => this.report.draw(found)),
-        teacherName(this.file?.name ?? this.lastRequest.path),
-      );
+      const report = await this.#pollCheck(this.lastRequest, (found) => this.report.draw(found));
+      this.report.end(report, teacherName(this.file?.name ?? this.lastRequest.path));
+      this.#offer(report);
     });
   }
 

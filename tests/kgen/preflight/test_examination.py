@@ -181,7 +181,10 @@ def test_wrong_architecture_names_tensors_and_shapes(file):
     ("change", "words"),
     [
         (lambda s: s.pop("stem.1.bias"), "1 missing: stem.1.bias (16)"),
-        (lambda s: s.update(extra=torch.zeros(2, 3)), "1 unexpected: extra (2 × 3)"),
+        (
+            lambda s: s.update({"stem.9.extra": torch.zeros(2, 3)}),
+            "1 unexpected: stem.9.extra (2 × 3)",
+        ),
         (
             lambda s: s.update({"stem.1.bias": torch.zeros(17)}),
             ": stem.1.bias (17, expected 16)",

@@ -96,7 +96,7 @@ def test_a_teacher_is_checked_and_kept_by_a_child(tmp_path, home):
     report = messages[-1]
     assert report["ok"] and report["saved"] == str(home / "teachers" / "my-pets.safetensors")
     assert [
-        {k: m[k] for k in ("name", "status", "finding", "advice")} for m in messages[:-1]
+        {k: m[k] for k in ("name", "status", "finding", "advice", "lines")} for m in messages[:-1]
     ] == report["rows"]
     assert zoo.user_teachers() == ("my-pets",)
     teacher = zoo.load_teacher("my-pets")
