@@ -610,6 +610,7 @@
  * @property {string} name
  * @property {string} finding
  * @property {string} [advice]
+ * @property {string[]} [lines] Python that mends it.
  */
 
 /**
