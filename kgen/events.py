@@ -50,6 +50,8 @@ class TeacherCard(BaseModel):
     name: str
     title: str
     architecture: str
+    arguments: dict[str, Any] = {}
+    """Arguments of the architecture's constructor (`kgen.nets.arguments`)."""
     parameters: int
     channels: int
     side: int

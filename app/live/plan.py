@@ -106,10 +106,11 @@ def sees_patches(card: TeacherCard) -> bool:
 
 
 def patch(card: TeacherCard) -> int:
-    """Side of a transformer's patch in pixels, taken from its name (deit_tiny_patch16_224); 1 for
-    other networks.
+    """Side of a transformer's patch in pixels, taken from its name (deit_tiny_patch16_224) or its
+    arguments; 1 for other networks.
     """
     if card.architecture == "SmallViT":
         return card.cell or 4
     match = re.search(r"(?:^|:|_)(?:vit|deit3?|beit|flexivit)\w*_patch(\d+)", card.architecture)
-    return int(match[1]) if match else 1
+    side = card.arguments.get("patch_size")
+    return side if isinstance(side, int) else int(match[1]) if match else 1

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from app.live import narration
+from kgen.nets.own_code import SWITCH
 from kgen.paths import ROOT
 
 COMMAND = (sys.executable, "-m", "kgen", "run", "-", "--control")
@@ -50,7 +51,8 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors or subprocess.DEVNULL,
-                env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
+                # the page must not run a user's Python file, whatever a recipe or a card says
+                env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", SWITCH: "0"},
                 start_new_session=OWN_SESSION,
                 creationflags=NEW_GROUP,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shlex
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +31,10 @@ from app.web.publish import Published, publish
 from kgen.engine.controls import ACTIONS, UNITS
 from kgen.errors import KGenError
 from kgen.journal.reading import JournalError, being_written, open_run
+from kgen.nets import own_code
 from kgen.recipe.recipe import Recipe
 from kgen.recipes import recipes
+from kgen.zoo import zoo
 
 DEFAULT = "fashion-live"
 START_TIMEOUT = 2.0
@@ -123,6 +126,7 @@ class Runs:
         """
         with self._lock:
             self._require_idle()
+            _require_no_own_code(recipe, recipes.command(recipe))
             self._check_folder()
             name = self.archive.free_name(label or recipe.name)
             path = self.folder / name
@@ -139,6 +143,7 @@ class Runs:
         with self._lock:
             self._require_idle()
             path, recipe = self._locate(name)
+            _require_no_own_code(recipe, f"python -m kgen resume {shlex.quote(str(path))}")
             self._check_folder()
             follower, child = self._launch(path, recipe, {"resume": str(path)})
         self._await_start(follower, child)
@@ -372,3 +377,20 @@ class Runs:
                 code="unwritable",
                 file=str(self.folder),
             ) from None
+
+
+def _require_no_own_code(recipe: Recipe, command: str) -> None:
+    """A network in a user's Python file runs only where they typed a command."""
+    for name in (recipe.teacher, recipe.judge):
+        try:
+            architecture = zoo.card(name).architecture
+        except (ValueError, KeyError):  # unknown, or "none"; the engine reports it
+            continue
+        if own_code.is_own(architecture):
+            raise RunError(
+                f"The network of {name} is built by {architecture}, a Python file of your own,"
+                f" which the page does not run. Use the command line: {command}",
+                code="command-line-only",
+                teacher=name,
+                command=command,
+            )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shlex
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +20,7 @@ from typing import Any
 
 from app.web.uploads import Refused, Uploads
 from kgen.data import classes
-from kgen.nets import architectures
+from kgen.nets import architectures, own_code
 from kgen.paths import HomeError
 from kgen.preflight import classnames, request
 from kgen.preflight.request import PreflightError, PreflightRequest
@@ -27,6 +28,7 @@ from kgen.zoo import zoo
 
 FORM_LABELS = {
     "arch": "Architecture",
+    "arch-args": "Constructor arguments",
     "classes": "Class names",
     "mean": "Mean",
     "std": "Std",
@@ -149,7 +151,16 @@ class TeacherChecks:
         if isinstance(fields.get("classes"), str):
             names = classnames.parse_names(fields["classes"], file and Path(str(file)).name[:100])
             fields |= {"classes": names.names, "classes_from": names.source[:400]}
-        return request.parse_request(fields | {"path": str(path)})
+        parsed = request.parse_request(fields | {"path": str(path)})
+        if own_code.is_own(parsed.architecture or ""):
+            words = ("python", "-m", "kgen", "preflight", path.name, "--arch", parsed.architecture)
+            raise Refused(
+                "The page does not run Python files. Check a network of your own on the command"
+                f" line, which runs that file's code: {shlex.join(map(str, words))} --classes …"
+                " --save NAME",
+                code="command-line-only",
+            )
+        return parsed
 
     def _check(self, preflight_request: PreflightRequest) -> None:
         """Runs on its own thread: collects what the child says until it ends."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from kgen.cli import progress
+from kgen.nets import own_code
 from kgen.preflight.classnames import read_names
 from kgen.preflight.request import PreflightError, inspect, parse_request
 
@@ -28,7 +29,17 @@ def preflight(
     arch: Annotated[
         str | None,
         typer.Option(
-            help="Name of the architecture, such as resnet18; optional if the file has a card."
+            help=(
+                "Name of the architecture, such as resnet18; optional if the file has a card. Or"
+                " FILE.py:FUNCTION for a network of your own, which runs that file's code."
+            )
+        ),
+    ] = None,
+    arch_args: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME=VALUE,…",
+            help="Arguments of the network's constructor: img_size=32,patch_size=4.",
         ),
     ] = None,
     classes: Annotated[
@@ -103,10 +114,13 @@ def preflight(
         from kgen.cli.worker import run_check
 
         raise typer.Exit(run_check())
+    if arch and own_code.is_own(arch):
+        progress.console.print(f"--arch {arch} runs the code in that file.", highlight=False)
     names = None if classes is None else read_names(classes)
     fields: dict[str, Any] = {
         "path": str(Path(file)),
-        "architecture": arch,
+        "architecture": arch and own_code.absolute(arch) if own_code.is_own(arch or "") else arch,
+        "arguments": arch_args,
         "classes": names and names.names,
         "classes_from": names.source[:400] if names else "",
         "mean": _numbers("--mean", mean),

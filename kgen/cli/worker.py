@@ -123,8 +123,11 @@ def run_check() -> int:
     Prints one line per finding, then the report. Returns the exit code.
     """
 
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # a user's own network may print
+
     def send_message(kind: str, **fields: Any) -> None:
-        print(json.dumps({"kind": kind, **fields}), flush=True)
+        print(json.dumps({"kind": kind, **fields}), file=answers, flush=True)
 
     try:
         from kgen.preflight.request import check_name, parse_request

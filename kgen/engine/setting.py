@@ -25,6 +25,7 @@ from kgen.data.data import DataError
 from kgen.data.folders import ImageFiles, Progress, ignore_progress
 from kgen.evaluate import batch_slices, score
 from kgen.keyregion import make_target
+from kgen.nets import own_code
 from kgen.recipe.recipe import Recipe, RecipeError, held_out_count, images_in
 from kgen.rng import stream_seed
 from kgen.teachers import Teacher
@@ -447,6 +448,9 @@ class Setting:
                 " so the student never sees some of the classes."
             )
             warnings.append((text, "Raise the ratio, or select fewer classes."))
+        if own_code.is_own(self.card.architecture):
+            text = f"The teacher's network is built by the code in {self.card.architecture}."
+            warnings.append((text, "This run executes it; only use a file that you trust."))
         if self.teacher.map_kind == "none" and r.weights.kr:
             warnings.append(
                 (

@@ -11,23 +11,27 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from kgen.errors import KGenError
+from kgen.nets.arguments import to_text
 
 if TYPE_CHECKING:
     from kgen.nets.network import Network
 
 
-def _timm(name: str, channels: int, classes: int) -> Network:
+def _timm(name: str, channels: int, classes: int, **arguments: Any) -> Network:
     """timm's network, untrained; a transformer accepts any number of patches (kgen.nets.vit)."""
     import timm
 
     from kgen.nets.network import of_timm
     from kgen.nets.vit import windowed
 
-    network = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=classes)
+    network = timm.create_model(
+        name, pretrained=False, in_chans=channels, num_classes=classes, **arguments
+    )
     return windowed(of_timm(network))
 
 
@@ -140,19 +144,25 @@ def known(name: str) -> bool:
     return timm.is_model(name.removeprefix("timm:"))
 
 
-def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> Network:
+def build(
+    name: str,
+    channels: int = 3,
+    classes: int = 10,
+    side: int = 224,
+    arguments: Mapping[str, Any] | None = None,
+) -> Network:
     """Build a network by name. Raises ArchitectureError.
 
     One of NAMES, a timm classification network (`convnext_tiny`, optionally with a weights tag
     after a dot), or `torchvision:NAME`. Initial weights come from torch's global generator (see
-    `kgen.nets.small_cnn.seeded`). A network not in NAMES is first tried on empty images of `side`
-    pixels.
+    `kgen.nets.small_cnn.seeded`). `arguments` go to timm's constructor. A network not in NAMES, or
+    with arguments, is first tried on empty images of `side` pixels.
     """
-    if name in _BUILDERS:
+    if name in _BUILDERS and not arguments:
         return _BUILDERS[name](channels, classes)
     from kgen.nets.compatibility import incompatibility
 
-    network = _from_libraries(name, channels, classes)
+    network = _from_libraries(name, channels, classes, arguments or {})
     if reason := incompatibility(network, channels, classes, side):
         raise ArchitectureError(
             f"Architecture {name!r} cannot be used: {reason}; choose another, for example"
@@ -161,11 +171,20 @@ def build(name: str, channels: int = 3, classes: int = 10, side: int = 224) -> N
     return network
 
 
-def _from_libraries(name: str, channels: int, classes: int) -> Network:
-    """A torchvision or timm network that is not in NAMES."""
+def _from_libraries(
+    name: str, channels: int, classes: int, arguments: Mapping[str, Any]
+) -> Network:
+    """A torchvision or timm network that is not in NAMES, or has arguments."""
     from kgen.nets.torchvision_nets import PREFIX
     from kgen.nets.torchvision_nets import build as build_torchvision
 
+    if arguments and (name.startswith(PREFIX) or name in _BUILDERS and name not in _TIMM):
+        raise ArchitectureError(
+            f"Architecture {name!r} takes no arguments; only timm's do. Leave out"
+            f" {to_text(arguments)}.",
+            code="unsupported-arguments",
+            name=name,
+        )
     if name.startswith(PREFIX):
         try:
             return build_torchvision(name.removeprefix(PREFIX), channels, classes)
@@ -173,16 +192,40 @@ def _from_libraries(name: str, channels: int, classes: int) -> Network:
             raise ArchitectureError(_no_torchvision(name)) from None
     if not known(name):
         raise ArchitectureError(unknown("architecture", name, NAMES))
+    own_name = name.removeprefix("timm:")
     try:
-        return _timm(name.removeprefix("timm:"), channels, classes)
-    except (
-        RuntimeError,
-        TypeError,
-        AssertionError,
-    ) as error:  # an unknown tag; unsupported channels or classes
-        raise ArchitectureError(
+        return _timm(own_name, channels, classes, **arguments)
+    except Exception as error:
+        if arguments:  # they can lead to anything
+            reason = " ".join(str(error).split())[:150].rstrip(".")
+            raise ArchitectureError(
+                f"timm cannot build {name!r} with {to_text(arguments)}: {reason}."
+                f"{_meant(own_name, arguments)}",
+                code="invalid-arguments",
+                name=name,
+            ) from None
+        if not isinstance(error, (RuntimeError, TypeError, AssertionError)):
+            raise
+        raise ArchitectureError(  # an unknown tag; unsupported channels or classes
             f"timm cannot build {name!r} for {channels} channels and {classes} classes ({error})."
         ) from None
+
+
+def _meant(name: str, arguments: Mapping[str, Any]) -> str:
+    """The nearest name of an argument that timm's constructor does not have, as a question."""
+    import timm
+    import torch
+
+    try:
+        with torch.device("meta"):
+            takes = [*inspect.signature(type(timm.create_model(name)).__init__).parameters][1:]
+    except Exception:  # some constructors compute with values
+        return ""
+    unknown_names = [word for word in arguments if word not in takes]
+    matches = [m for word in unknown_names for m in difflib.get_close_matches(word, takes, 1, 0.6)]
+    if matches:
+        return f" Did you mean {matches[0]!r}?"
+    return f" It takes: {', '.join(takes[:30])}." if unknown_names else ""
 
 
 def _no_torchvision(name: str) -> str:

@@ -23,8 +23,10 @@ class _Probe(nn.Module):
         return features, *classify(self.network, features)
 
 
-def incompatibility(network: Network, channels: int, classes: int, side: int) -> str | None:
+def incompatibility(network: Network, channels: int, classes: int | None, side: int) -> str | None:
     """Why a network cannot be used, as the end of a sentence; None if it can.
+
+    `classes`: how many logits it must return; None for any number.
 
     Weights and training mode stay unchanged; nothing is computed, so this takes a fraction of a
     second regardless of size.
@@ -53,7 +55,8 @@ def incompatibility(network: Network, channels: int, classes: int, side: int) ->
         network.train(was_training)
     if not isinstance(features, Tensor):
         return "its forward_features() returns several maps, not just the last one"
-    if logits.shape != (2, classes) or embedding.ndim != 2:
+    wanted = (2, logits.shape[-1] if classes is None else classes)
+    if logits.shape != wanted or embedding.ndim != 2:
         return (
             f"it returns logits {tuple(logits.shape)} and an embedding {tuple(embedding.shape)} for"
             f" two images and {classes} classes"

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from kgen.data import catalogue, classes
+from kgen.nets import arguments
 from kgen.preflight.matching import NormalizeLayer
 from kgen.preflight.request import PreflightError, PreflightRequest, parse_request
 
@@ -48,6 +49,12 @@ class TeacherDefaults:
         self.architecture = (
             request.architecture or self.spec.get("architecture") or card.get("architecture")
         )
+        same_architecture = request.architecture in (None, card.get("architecture"))
+        given = request.arguments
+        if given is None and same_architecture:
+            given = card.get("arguments")
+        self.arguments = _arguments(given)
+        """Arguments of the architecture's constructor; those of the card if it is the card's."""
         known = {
             **{f: v for f, v in self.spec.items() if f in FIELDS},
             **{f: v for f, v in card.items() if f in FIELDS},
@@ -81,19 +88,18 @@ class TeacherDefaults:
         `network`, once built, provides timm's value for it.
         """
         name, found = self.architecture or "", self.find("side")
+        size = self.arguments.get("img_size", self.arguments.get("input_size"))
+        if size is not None and not (found and found.certain):
+            return SourcedValue(_square(name, size), "by the architecture's arguments")
         if found and (found.certain or not self._prefers_timm("input_size", network)):
             return found
         if name.startswith(("small-", "Small")):
             return SourcedValue(28, "usual for this architecture", False)
         if name.endswith(("-cifar", "-cifar-a")) or name.startswith("wrn-"):
             return SourcedValue(32, "usual for this architecture", False)
-        size = _config(network).get("input_size")
-        if size and size[-1] != size[-2]:
-            raise PreflightError(
-                f"{name} takes {size[-2]} × {size[-1]} images; only square images are supported."
-            )
+        size = _config(network).get("input_size") or _native_size(name)
         return (
-            SourcedValue(size[-1], "timm's for this architecture", False)
+            SourcedValue(_square(name, size), "timm's for this architecture", False)
             if size
             else SourcedValue(DEFAULT_SIDE, "usual", False)
         )
@@ -140,6 +146,38 @@ def _config(network: nn.Module | None) -> dict[str, Any]:
         if isinstance(config, dict) and config:
             return config
     return {}
+
+
+def _square(name: str, size: Any) -> int:
+    """The side of square images, from one number or a size that ends in height and width."""
+    height, width = (size[-2], size[-1]) if isinstance(size, (list, tuple)) else (size, size)
+    if height != width or not isinstance(height, int):
+        raise PreflightError(
+            f"{name} takes {height} × {width} images; only square images are supported.",
+            code="unsupported-size",
+        )
+    return height
+
+
+def _native_size(name: str) -> tuple[int, ...] | None:
+    """The size of images that timm publishes for an architecture, before it is built."""
+    if ":" in name.removeprefix("timm:"):  # torchvision's, or a user's own
+        return None
+    from timm.models import get_pretrained_cfg
+
+    try:
+        config = get_pretrained_cfg(name.removeprefix("timm:"))
+    except (RuntimeError, KeyError, AttributeError):
+        return None
+    return config.input_size if config else None
+
+
+def _arguments(found: Any) -> dict[str, Any]:
+    """The arguments in a card; an invalid card is ignored."""
+    try:
+        return arguments.check(found or {})
+    except (ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _card(metadata: dict[str, str]) -> dict[str, Any]:

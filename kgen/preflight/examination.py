@@ -17,6 +17,8 @@ import torch
 from kgen import files
 from kgen.data import classes
 from kgen.events import TeacherCard
+from kgen.nets import own_code
+from kgen.nets.arguments import to_text
 from kgen.preflight import capabilities, classtexts, diagnosis, limits, matching, probes
 from kgen.preflight.defaults import IMAGES_PER_CLASS, TeacherDefaults
 from kgen.preflight.register import save_teacher
@@ -183,7 +185,7 @@ class Examination:
                 "Omit --by-order, or use the .pt file.",
             )
         try:
-            self.architecture, self.shape = matching.resolve_shape(known.architecture, known.spec)
+            self.resolve_architecture(request, known)
             self.fit = fit = self._fit(self.architecture, request.by_order, self.shape)
             self.side = known.side(fit.network)
         except ZooError as error:
@@ -204,19 +206,44 @@ class Examination:
                 "Another name for the same architecture may work.",
             )
         parameters = sum(p.numel() for p in fit.network.parameters())
+        title = self.architecture + (f"({to_text(known.arguments)})" if known.arguments else "")
         self.report_row(
-            "architecture", "ok", f"{known.architecture}, {parameters / 1e6:.2f} M parameters"
+            "architecture",
+            "ok",
+            f"{title}, {parameters / 1e6:.2f} M parameters",
+            f"The check ran the code in {self.user_code['file']}, and every run will."
+            if self.user_code
+            else "",
         )
         self.report_weights(fit)
         self.compare_tensors(fit)
+
+    def resolve_architecture(self, request: PreflightRequest, known: TeacherDefaults) -> None:
+        """Name and shape of the architecture; for a user's own, where its code is."""
+        self.user_code: dict[str, str] | None = None
+        if not own_code.is_own(known.architecture):
+            self.architecture, self.shape = matching.resolve_shape(known.architecture, known.spec)
+            return
+        self.architecture, self.shape = own_code.short(known.architecture), {}
+        if request.architecture is None:  # a card must not name a file to run
+            raise PreflightError(
+                f"the network is built by {self.architecture}, a Python file of its owner; give its"
+                f" path with --arch FOLDER/{self.architecture}, which runs that file's code",
+                code="no-file",
+                file=self.architecture,
+            )
+        self.user_code = own_code.locate(known.architecture)
 
     def _fit(
         self, architecture: str, by_order: bool, shape: dict[str, Any] | None = None
     ) -> matching.Fit:
         """How the tensors match an architecture. Raises ZooError, or whatever a library raises."""
         names, channels = self.known.find("classes"), self.known.find("channels")
-        if shape is None:
+        user_code = None
+        if shape is None:  # another architecture than the one in question
             architecture, shape = matching.resolve_shape(architecture, {})
+        else:
+            shape, user_code = shape | {"arguments": self.known.arguments}, self.user_code
         return matching.fit(
             self.checkpoint.sets,
             architecture,
@@ -226,6 +253,7 @@ class Examination:
             side=self.known.side().value,
             by_order=by_order,
             weights=self.request.weights,
+            user_code=user_code,
         )
 
     def _other_architecture(self, tried: str) -> str | None:
@@ -365,8 +393,9 @@ class Examination:
         title, file = known.find("title"), Path(self.request.path)
         card = TeacherCard(
             name=file.stem,
-            title=(title and title.value) or f"{known.architecture} ({file.name[:100]})",
+            title=(title and title.value) or f"{self.architecture} ({file.name[:100]})",
             architecture=self.architecture,
+            arguments=known.arguments,
             parameters=sum(p.numel() for p in fit.network.parameters()),
             channels=fit.channels,
             side=side.value,
@@ -431,7 +460,7 @@ class Examination:
             "mean": list(mean.value),
             "std": list(std.value),
             "source": source,
-        }
+        } | ({"user_code": self.user_code} if self.user_code else {})
         rows, self.sides = capabilities.maps(
             self.teacher, map_kind, self.request.resolutions, smallest
         )

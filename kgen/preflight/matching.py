@@ -95,6 +95,7 @@ def fit(
     side: int,
     by_order: bool = False,
     weights: str | None = None,
+    user_code: dict[str, str] | None = None,
 ) -> Fit:
     """Build the network with the outputs and channels of the file's tensors, and load them.
 
@@ -102,9 +103,10 @@ def fit(
         outputs, channels: a guess, which can avoid building it twice.
         by_order: match tensors by their position in the file instead of by name.
         weights: which of the file's weights to take, by (a part of) their name.
+        user_code: as in `kgen.zoo.zoo.build`.
     Raises ZooError for an unknown architecture, or unknown weights.
     """
-    network = zoo.build(architecture, shape, 0, channels, outputs, side)
+    network = zoo.build(architecture, shape, 0, channels, outputs, side, user_code=user_code)
     expected = network.state_dict()
     placed = placing.placements(sets, expected)
     if (placement := placing.choose(placed, weights)) is None:
@@ -124,7 +126,7 @@ def fit(
     )
     if detected != (outputs, channels):
         outputs, channels = detected
-        network = zoo.build(architecture, shape, 0, channels, outputs, side)
+        network = zoo.build(architecture, shape, 0, channels, outputs, side, user_code=user_code)
         expected = network.state_dict()
     loadable = {name: t for name, t in found.items() if name in expected}
     result = Fit(

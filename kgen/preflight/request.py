@@ -30,6 +30,7 @@ from pydantic import (
 
 from kgen.data import catalogue, classes
 from kgen.files import is_text
+from kgen.nets import arguments
 from kgen.paths import ROOT, known_home
 from kgen.preflight import classnames
 from kgen.preflight.errors import PreflightError as PreflightError
@@ -61,6 +62,8 @@ class PreflightRequest(BaseModel):
 
     path: str
     architecture: str | None = None
+    arguments: dict[str, Any] | None = None
+    """Arguments of the architecture's constructor (`kgen.nets.arguments`), or the text of them."""
     classes: tuple[str, ...] | None = None
     classes_from: Annotated[str, Field(max_length=400)] = ""
     """How the file with the names was understood (`kgen.preflight.classnames`)."""
@@ -82,6 +85,23 @@ class PreflightRequest(BaseModel):
     by_order: bool = False
     half: bool = False
     save: str | None = None
+
+    @field_validator("architecture")
+    @classmethod
+    def _check_architecture(cls, value: str | None) -> str | None:
+        if value and value.endswith(".py"):
+            raise ValueError(
+                "a network of your own needs the function that builds it, such as"
+                f" {value[-60:]}:build"
+            )
+        return value
+
+    @field_validator("arguments", mode="before")
+    @classmethod
+    def _check_arguments(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return arguments.check(value)
+        return arguments.parse(value) if isinstance(value, str) else value
 
     @field_validator("side", mode="before")
     @classmethod

@@ -15,7 +15,9 @@ from kgen import files
 from kgen.data import catalogue
 from kgen.data import classes as class_names
 from kgen.events import TeacherCard
-from kgen.nets import architectures
+from kgen.nets import architectures, own_code
+from kgen.nets.arguments import check as check_arguments
+from kgen.nets.arguments import to_text
 from kgen.paths import ASSETS
 from kgen.recipe.recipe import Recipe
 from kgen.specs import ZooError as ZooError
@@ -198,7 +200,17 @@ def load_teacher(name_or_path: str | Path) -> Teacher:
 
     path, about = locate(name_or_path), spec(name_or_path)
     known = TeacherCard.model_validate(about["card"])
-    network = build(known.architecture, about, 0, known.channels, len(about["classes"]), known.side)
+    saved_here = path.absolute().parent == catalogue.teacher_file("x").absolute().parent
+    network = build(
+        known.architecture,
+        about | {"arguments": known.arguments},
+        0,
+        known.channels,
+        len(about["classes"]),
+        known.side,
+        # no file from elsewhere may name code to run; `preflight --save` recorded what was asked
+        user_code=about.get("user_code") if saved_here else None,
+    )
     load_weights(network, path, f"{known.architecture} with {len(about['classes'])} classes")
     return Teacher(
         network,
@@ -286,25 +298,73 @@ def network_bytes(network: nn.Module, spec: dict[str, Any]) -> bytes:
 
 
 def build(
-    architecture: str, spec: dict[str, Any], seed: int, channels: int, classes: int, side: int
+    architecture: str,
+    spec: dict[str, Any],
+    seed: int,
+    channels: int,
+    classes: int,
+    side: int,
+    *,
+    user_code: dict[str, str] | None = None,
 ) -> Network:
     """A network by architecture name: ours, or any that `kgen.nets.architectures.build` knows.
 
-    For ours, `spec` contains at least the entries of SHAPES; `side` is the full resolution. Raises
-    ZooError.
+    Raises ZooError.
+
+    Args:
+        spec: for ours, it contains at least the entries of SHAPES; for timm's and a user's own, it
+            can contain `arguments`.
+        side: the full resolution.
+        user_code: a user's own file, if it may be run (`kgen.nets.own_code`).
     """
+    from kgen.nets.small_cnn import SmallResNet, seeded
+    from kgen.nets.vit import small_vit
+
+    try:
+        arguments = check_arguments(spec.get("arguments") or {})
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ZooError(
+            f"The arguments of {architecture!r}: {error}.", code="invalid-card"
+        ) from None
+    if own_code.is_own(architecture):
+        if user_code is None:
+            raise ZooError(
+                f"The network is built by {own_code.short(architecture)}, a Python file of its"
+                " owner. Only a teacher saved by `python -m kgen preflight --arch"
+                f" PATH/{own_code.short(architecture)} --save NAME` can use it.",
+                code="no-file",
+                file=own_code.short(architecture),
+            )
+        return seeded(
+            functools.partial(
+                own_code.build,
+                architecture,
+                user_code,
+                channels=channels,
+                classes=classes,
+                side=side,
+                arguments=arguments,
+            ),
+            seed,
+        )
+    if architecture in SHAPES and arguments:
+        raise ZooError(
+            f"Architecture {architecture!r} takes no arguments; only timm's do. Leave out"
+            f" {to_text(arguments)}.",
+            code="unsupported-arguments",
+            name=architecture,
+        )
     if architecture not in SHAPES and not architectures.known(architecture):
         raise ZooError(
             architectures.unknown("architecture", architecture, (*SHAPES, *architectures.NAMES)),
             code="unknown-architecture",
             name=architecture,
         )
-    from kgen.nets.small_cnn import SmallResNet, seeded
-    from kgen.nets.vit import small_vit
-
     if architecture not in SHAPES:
         try:
-            return seeded(architectures.build, seed, architecture, channels, classes, side)
+            return seeded(
+                architectures.build, seed, architecture, channels, classes, side, arguments
+            )
         except architectures.ArchitectureError as error:
             raise ZooError(
                 str(error),

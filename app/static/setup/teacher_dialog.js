@@ -3,10 +3,11 @@
 
 import { CheckReport } from './check_report.js';
 import { h, num, setChildren, setText } from '../core/dom.js';
+import { decodeText } from './names_file.js';
 
 /** @import { DialogPage, Report, Suggestions } from '../core/types.js' */
 
-const NAMES = ['.txt', '.json'];
+const NAMES = ['.txt', '.csv', '.tsv', '.json'];
 const LARGEST = 2 ** 31;
 const LARGEST_NAMES = 1e6;
 const POLL = 300;
@@ -79,6 +80,8 @@ class TeacherDialog {
     this.page = page;
     this.file = null;
     this.uploaded = null;
+    /** @type {{ name: string, text: string } | null} */
+    this.namesFile = null;
     this.lastRequest = null;
     this.isBusy = false;
     this.fileLabel = h('p', { class: 'chosen', role: 'status' });
@@ -169,7 +172,7 @@ class TeacherDialog {
       field(
         'Architecture',
         text('architecture', fits),
-        'Any timm model, or torchvision:NAME. Not needed if the file has a model card.',
+        'Any timm model, or torchvision:NAME. Not needed if the file has a model card. A network in your own Python file works on the command line only.',
       ),
       h(
         'div',
@@ -178,13 +181,13 @@ class TeacherDialog {
           'div',
           { class: 'line' },
           h('b', null, 'Class names'),
-          fileLink('open .txt or .json', NAMES, (file) => this.#readClassNames(file)),
+          fileLink('open .txt, .csv or .json', NAMES, (file) => this.#readClassNames(file)),
         ),
         this.classes,
         h(
           'small',
           { class: 'muted' },
-          'In output order, one per line or separated by commas. Or enter the name of a data set, such as imagenet1k.',
+          'In output order, one per line or separated by commas; or JSON or a table with their indices. Or enter the name of a data set, such as imagenet1k.',
         ),
       ),
       setChildren(this.more, [
@@ -192,6 +195,11 @@ class TeacherDialog {
         h(
           'div',
           { class: 'grid' },
+          field(
+            'Constructor arguments',
+            text('arguments', { placeholder: 'img_size=32, patch_size=4', maxlength: 1000 }),
+            'of a timm model, if they differ from its own',
+          ),
           field('Mean', this.mean),
           field('Std', this.std),
           this.normalizeHint,
@@ -276,7 +284,13 @@ class TeacherDialog {
       return this.report.fail(
         `${file.name} is larger than 1 MB. Choose a file of class names, one per line.`,
       );
-    this.classes.value = (await file.text()).replace(/^\ufeff/, '');
+    const names = decodeText(await file.arrayBuffer());
+    if (names === null)
+      return this.report.fail(
+        `${file.name} is not UTF-8 or UTF-16 text. Save it as UTF-8 and open it again.`,
+      );
+    this.classes.value = names;
+    this.namesFile = { name: file.name, text: this.classes.value };
     this.report.outdate();
   }
 
@@ -311,9 +325,11 @@ class TeacherDialog {
     const values = Object.fromEntries(new FormData(this.form));
     /** @type {Record<string, any>} */
     const request = { by_order: 'by_order' in values, half: 'half' in values };
-    for (const name of ['architecture', 'classes', 'mean', 'std', 'title', 'data'])
+    for (const name of ['architecture', 'arguments', 'classes', 'mean', 'std', 'title', 'data'])
       request[name] = values[name].trim();
     if (!this.weightsField.hidden) request.weights = values.weights;
+    // what kind of file they came from, unless they have been edited since
+    if (this.namesFile?.text === this.classes.value) request.classes_file = this.namesFile.name;
     for (const name of ['side', 'n_train']) request[name] = values[name] && Number(values[name]);
     // otherwise a card in the file may provide it
     if (request.architecture)

@@ -445,3 +445,68 @@ def test_the_nearest_class_texts_of_known_data_are_no_warning():
         for data in classes.known()
         if classtexts.check_texts(classes.names(data)).status != "ok"
     ] == []
+
+
+# --- constructor arguments and native sizes ---
+
+SMALL_VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
+
+
+def test_constructor_arguments_are_kept_in_the_card(tmp_path, free):
+    network = seeded(architectures.build, 0, "vit_tiny_patch16_224", 3, 3, 32, SMALL_VIT)
+    torch.save(network.vit.state_dict(), tmp_path / "vit.pt")
+    text = ", ".join(f"{name}={value}" for name, value in SMALL_VIT.items())
+    report = preflight(tmp_path / "vit.pt", "vit_tiny_patch16_224", NAMES, arguments=text)
+    found = rows(report)
+    assert report.ok and "img_size=32,patch_size=8" in found["architecture"].finding
+    assert found["input"].status == "ok" and "32 × 32" in found["input"].finding
+    path = save_teacher(report, "small-vit")
+    teacher = zoo.load_teacher("small-vit")
+    assert (teacher.card.arguments, teacher.card.side) == (SMALL_VIT, 32)
+    assert teacher.side_multiple == 8
+    assert preflight(path).ok  # from its card alone
+    assert rows(preflight(path, "vit_tiny_patch16_224", arguments="depth=2"))["tensors"].status == (
+        "fail"
+    )
+
+
+def test_timm_is_asked_for_the_size_before_the_network_is_built(tmp_path, free):
+    """Position embeddings of 160 pixels do not accept the usual 224."""
+    network = seeded(architectures.build, 0, "test_vit", 3, 3, 160)
+    torch.save(network.vit.state_dict(), tmp_path / "vit.pt")
+    found = rows(preflight(tmp_path / "vit.pt", "test_vit", NAMES, resolutions=(64,)))
+    assert found["input"].status == "warn" and "160 × 160" in found["input"].finding
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments", "facts"),
+    [
+        ("vit_tiny_patch16_224", "embd_dim=24", ["'embed_dim'"]),
+        ("small-cnn-20k", "width=3", ["width=3"]),
+    ],
+)
+def test_arguments_that_an_architecture_does_not_take(file, architecture, arguments, facts):
+    row = rows(preflight(file, architecture, NAMES, arguments=arguments, side=28))["architecture"]
+    assert row.status == "fail" and all(fact in row.finding for fact in facts)
+
+
+@pytest.mark.parametrize(
+    ("fields", "facts"),
+    [
+        ({"arguments": "pretrained=true"}, ["arguments", "pretrained"]),
+        ({"arguments": {"checkpoint_path": "/x"}}, ["arguments", "checkpoint_path"]),
+        ({"architecture": "net.py"}, ["net.py:build"]),
+    ],
+)
+def test_requests_that_no_network_could_meet(fields, facts):
+    with raises(PreflightError, "invalid-value", *facts):
+        preflight("w.pt", **fields)
+
+
+def test_a_card_cannot_name_a_file_to_run(tmp_path):
+    """Only the person who asks for the check can."""
+    spec = {"card": {"architecture": "net.py:build"}, "classes": NAMES}
+    zoo.save_network(torch.nn.Linear(2, 3), tmp_path / "w.safetensors", spec)
+    (tmp_path / "net.py").write_text("raise SystemExit")
+    row = rows(preflight(tmp_path / "w.safetensors"))["architecture"]
+    assert row.status == "fail" and "--arch" in row.finding

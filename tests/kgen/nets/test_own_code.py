@@ -1,0 +1,144 @@
+"""A network in a user's own file: how it is called, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kgen.nets import own_code
+from kgen.nets.own_code import OwnCodeError
+from kgen.nets.small_cnn import seeded
+from kgen.zoo import zoo
+from kgen.zoo.zoo import ZooError
+from tests.support.errors import raises
+
+NET = """
+import torch
+from torch import nn
+from layers import WIDTH
+
+class Net(nn.Sequential):
+    def __init__(self, num_classes=10, in_chans=1, width=WIDTH):
+        super().__init__(
+            nn.Conv2d(in_chans, width, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(width, num_classes),
+        )
+
+def plain():
+    return Net(4, 3, 12)
+
+def forwarding(**options):
+    return Net(**options)
+
+def broken(num_classes):
+    return Net(num_classes).missing
+
+def number():
+    return 3
+
+class Methods(Net):
+    def forward_features(self, x):
+        return self[1](self[0](x))
+    def forward_head(self, x, pre_logits=False):
+        x = self[3](self[2](x))
+        return x if pre_logits else self[4](x)
+    def get_classifier(self):
+        return self[4]
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "layers.py").write_text("WIDTH = 8")
+    (tmp_path / "net.py").write_text(NET)
+    return tmp_path / "net.py"
+
+
+def build(file, name, **arguments):
+    architecture = f"{file}:{name}"
+    options = {"channels": 3, "classes": 5, "side": 16, "arguments": arguments}
+    return seeded(
+        own_code.build, 0, own_code.short(architecture), own_code.locate(architecture), **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "width", "classes"),
+    [
+        ("Net", {}, 8, 5),
+        ("Net", {"width": 6}, 6, 5),
+        ("forwarding", {"width": 6, "in_chans": 3}, 6, 10),
+        ("plain", {}, 12, 4),
+        ("Methods", {}, 8, 5),
+    ],
+)
+def test_it_is_called_with_what_it_takes(file, name, arguments, width, classes):
+    network = build(file, name, **arguments)
+    maps = network.forward_features(torch.zeros(2, 3, 16, 16))
+    assert maps.shape == (2, width, 8, 8)
+    assert network.forward_head(maps, pre_logits=True).shape == (2, width)
+    assert network.forward_head(maps).shape == (2, classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "facts"),
+    [
+        ("nothing", "unknown-function", ["'nothing'", "plain"]),
+        ("broken", "code-failed", ["broken()", "AttributeError", 20]),
+        ("number", "not-a-network", ["int"]),
+    ],
+)
+def test_what_cannot_be_built_is_said_with_file_and_line(file, name, code, facts):
+    with raises(OwnCodeError, code, "net.py", *facts):
+        build(file, name)
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("import nowhere_at_all", [1, "nowhere_at_all"]),
+        ("x = (", [1]),
+        ("raise SystemExit(3)", [1]),
+    ],
+)
+def test_a_file_that_cannot_be_imported(file, text, facts):
+    file.write_text(text)
+    with raises(OwnCodeError, "code-failed", str(file), *facts, file=str(file)):
+        build(file, "Net")
+
+
+def test_a_file_that_is_gone_or_has_changed(file):
+    code = own_code.locate(f"{file}:Net")
+    options = {"channels": 3, "classes": 5, "side": 16, "arguments": {}}
+    file.write_text(NET + "# edited")
+    with raises(OwnCodeError, "other-code", str(file)):
+        own_code.build("net.py:Net", code, **options)
+    file.unlink()
+    with raises(OwnCodeError, "no-file", str(file)):
+        own_code.build("net.py:Net", code, **options)
+
+
+def test_nothing_runs_where_it_is_forbidden_or_was_not_asked_for(file, monkeypatch, tmp_path):
+    """A card that names a file is not enough: whoever sends a teacher must not run code here."""
+    file.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n" + NET)
+    code = own_code.locate(f"{file}:Net")
+    card = {
+        **{"name": "x", "title": "x", "architecture": "net.py:Net", "parameters": 1, "channels": 3},
+        **{"side": 16, "features": 8, "n_train": 100},
+    }
+    spec = {"card": card, "classes": list("abcde"), "mean": [0.5] * 3, "std": [0.5] * 3}
+    zoo.save_network(
+        torch.nn.Linear(1, 1), tmp_path / "sent.safetensors", spec | {"user_code": code}
+    )
+    with raises(ZooError, "no-file", "net.py:Net"):
+        zoo.load_teacher(tmp_path / "sent.safetensors")
+    student = {"architecture": "net.py:Net", "channels": 3, "classes": list("abcde")}
+    zoo.save_network(
+        torch.nn.Linear(1, 1), tmp_path / "s.safetensors", student | {"user_code": code}
+    )
+    with raises(ZooError, "no-file", "net.py:Net"):
+        zoo.load_student(tmp_path / "s.safetensors")
+    monkeypatch.setenv(own_code.SWITCH, "0")
+    with raises(OwnCodeError, "command-line-only", "net.py"):
+        build(file, "Net")
+    assert not (tmp_path / "ran").exists()

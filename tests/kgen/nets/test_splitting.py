@@ -1,0 +1,106 @@
+"""Networks with only a forward pass: the parts together give what the whole gives."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kgen.nets.small_cnn import seeded
+from kgen.nets.splitting import NotSplittable, SplitNetwork
+
+
+class Pooled(nn.Module):
+    """As people write them: functional layers, a buffer, an optional argument."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.full((1, 3, 1, 1), 0.5))
+        self.conv1, self.bn = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8)
+        self.conv2, self.fc = nn.Conv2d(8, 16, 3, 2, 1), nn.Linear(16, 5)
+
+    def maps(self, x):
+        return F.relu(self.conv2(F.relu(self.bn(self.conv1(x - self.mean)))))
+
+    def forward(self, x, return_embedding=False):
+        x = F.adaptive_avg_pool2d(self.maps(x), 1).flatten(1)
+        return x if return_embedding else self.fc(F.dropout(x, 0.5, self.training))
+
+
+class Flattened(Pooled):
+    """Two Linears behind the map, the batch size read at the beginning, log-softmax at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.out = nn.Linear(16 * 64, 32), nn.Linear(32, 5)
+
+    def forward(self, x):
+        images = x.size(0)
+        x = F.relu(self.hidden(self.maps(x).view(images, -1)))
+        return F.log_softmax(self.out(x), dim=1)
+
+
+class Backbone(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = timm.create_model("test_resnet", num_classes=0)
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.backbone.num_features, 5))
+
+    def forward(self, x):
+        return self.head(self.backbone(x))
+
+
+class Branching(Pooled):
+    """A forward pass that depends on values, which cannot be traced."""
+
+    def forward(self, x):
+        return super().forward(x * 0 if x.mean() > 5 else x)
+
+
+class Perceptron(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(3 * 32 * 32, 20), nn.ReLU(), nn.Linear(20, 5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "width"),
+    [
+        (Pooled, (16, 8, 8), 16),
+        (Flattened, (16, 8, 8), 32),
+        (Backbone, (192, 2, 2), 96),
+        (Branching, (16,), 16),
+        (Perceptron, (20,), 20),
+    ],
+)
+def test_the_parts_give_what_the_whole_gives(kind, features, width, rng):
+    whole, images = seeded(kind, 0).eval(), torch.rand(4, 3, 32, 32, generator=rng)
+    split = SplitNetwork(whole, 3, 32)
+    with torch.no_grad():
+        maps, logits, expected = split.forward_features(images), split(images), whole(images)
+        embedding = split.forward_head(maps, pre_logits=True)
+    assert maps.shape == (4, *features) and embedding.shape == (4, width) == (4, split.num_features)
+    torch.testing.assert_close(logits.log_softmax(1), expected.log_softmax(1))
+    assert {f"network.{name}" for name in whole.state_dict()} == split.state_dict().keys()
+    other = copy.deepcopy(split).double()
+    assert other(images.double()).dtype == torch.float64 and split(images).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("forward", "fact"),
+    [
+        (lambda self, x: self.fc(self.maps(x).mean((2, 3))) * 2, "'fc'"),
+        (lambda self, x: self.fc(self.maps(x).permute(0, 2, 3, 1)), "(3, 8, 8, 5)"),
+        (lambda self, x: self.maps(x), "no Linear"),
+        (lambda self, x: [self.fc(self.maps(x).mean((2, 3)))], "list"),
+        (lambda self, x: self.fc(self.maps(x).flatten(1)), "32 × 32"),
+    ],
+)
+def test_what_cannot_be_split_is_said(forward, fact, monkeypatch):
+    monkeypatch.setattr(Pooled, "forward", forward)
+    with pytest.raises(NotSplittable) as caught:
+        SplitNetwork(seeded(Pooled, 0), 3, 32)
+    assert fact in str(caught.value)
