@@ -40,7 +40,7 @@ from kgen.cli import (
 )
 from kgen.cli.progress import Json, console, watch
 from kgen.data import classes
-from kgen.errors import KGenError
+from kgen.errors import DiskError, KGenError
 from kgen.journal.reading import open_run
 from kgen.recipe.recipe import Recipe, RecipeError, parse, parse_setting
 from kgen.recipes import recipes
@@ -397,8 +397,6 @@ def _from_stdin(out: Path | None, checkpoint_every: float, as_json: bool) -> int
 
 def main() -> None:
     """Turn user errors into one sentence, or one line of JSON with --json, and an exit code."""
-    from kgen.journal.runner import DiskError
-
     replace_unprintable()
     # Pillow's remarks on unusual metadata; files that cannot be read are reported anyway
     warnings.filterwarnings("ignore", module=r"PIL\.")

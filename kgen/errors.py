@@ -33,3 +33,9 @@ class ExportError(KGenError, ValueError):
     """A student that cannot be exported as requested."""
 
     code = "export"
+
+
+class DiskError(KGenError, RuntimeError):
+    """The run folder is no longer writable; everything written before is intact."""
+
+    code = "disk"

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kgen.engine.controls import Controls
-from kgen.errors import KGenError
+from kgen.errors import DiskError, KGenError
 from kgen.recipe.recipe import Recipe, RecipeError, parse
 from kgen.recipes import recipes
 
@@ -31,7 +31,7 @@ def run_controlled(checkpoint_every: float) -> int:
     End of input means stop. Returns the exit code.
     """
     from kgen.engine.engine import Distillation
-    from kgen.journal.runner import DiskError, Runner, RunnerOptions
+    from kgen.journal.runner import Runner, RunnerOptions
 
     signal.signal(
         signal.SIGINT, signal.SIG_IGN

@@ -18,7 +18,7 @@ import torch
 from kgen import events, precision
 from kgen.engine.controls import Controls
 from kgen.engine.engine import Distillation
-from kgen.errors import KGenError
+from kgen.errors import DiskError
 from kgen.journal.journal import Journal
 from kgen.journal.reading import JournalError, Run, open_run, read_checkpoint
 from kgen.recipe.recipe import Recipe
@@ -45,12 +45,6 @@ class RunnerOptions(TypedDict, total=False):
     checkpoint_seconds: float
     on_event: Listener | None
     on_message: Callable[[str], None] | None
-
-
-class DiskError(KGenError, RuntimeError):
-    """The run folder is no longer writable; everything written before is intact."""
-
-    code = "disk"
 
 
 class Runner:

@@ -21,10 +21,11 @@ from safetensors.torch import load_file
 
 from kgen import events, files, losses
 from kgen.data import data
+from kgen.errors import DiskError
 from kgen.journal import journal, reading
 from kgen.journal.journal import Journal
 from kgen.journal.reading import JournalError, open_run, read_checkpoint
-from kgen.journal.runner import DiskError, Runner
+from kgen.journal.runner import Runner
 from kgen.recipe.recipe import Recipe
 from kgen.zoo import zoo
 from tests.support.errors import check, raises
