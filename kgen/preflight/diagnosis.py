@@ -5,7 +5,7 @@ which architecture they fit instead.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from kgen.zoo.zoo import ZooError
 
 MAX_LISTED = 5
 """How many tensors of each kind are listed by name."""
-MAX_TRIED, MAX_SECONDS = 6, 10.0
+MAX_TRIED, MAX_SECONDS = 6, 15.0
 """How many architectures are built, and for how long, to see whether one fits."""
 
 
@@ -42,12 +42,12 @@ def diagnose(
     listed = _listed(fit)
     if head := _head(fit, name, listed):
         return head
-    if in_order():
+    stem, other = _stem(fit), find_other()
+    if (not other or "--by-order" in other) and in_order():
         return Diagnosis(listed, "Names differ, but all shapes match in order: try --by-order.")
-    stem = _stem(fit)
-    if other := find_other():
+    if other:
         reason = f"{stem}: " if stem else ""
-        return Diagnosis(reason + listed, f"All of its tensors fit another architecture: {other}.")
+        return Diagnosis(reason + listed, f"This is not a {name}: all of its tensors fit {other}.")
     if stem:
         return Diagnosis(
             f"{stem}: {listed}",
@@ -62,7 +62,7 @@ def diagnose(
 
 
 def fitting(
-    tensors: Iterable[Tensor], tried: str, fit: Callable[[str, bool], Fit], ordered: bool
+    tensors: Collection[Tensor], tried: str, fit: Callable[[str, bool], Fit], ordered: bool
 ) -> str | None:
     """How to name an architecture that all tensors fit, in shape and name; None if there is none.
 
@@ -72,7 +72,9 @@ def fitting(
         ordered: whether the file keeps the order of its tensors.
     """
     until = time.monotonic() + MAX_SECONDS
-    names = dict.fromkeys(n for n in (*_variants(tried), *nearest(tensors)) if n != tried)
+    near, variants = nearest(tensors), _variants(tried)
+    likely = [name for name in variants if name in near]
+    names = dict.fromkeys(n for n in (*likely, *near, *variants) if n != tried)
     by_name: list[str] = []
     by_order: list[str] = []
     for name in list(names)[:MAX_TRIED]:

@@ -165,7 +165,7 @@ class Examination:
 
     def _reject(self, error: ZooError) -> NoReturn:
         lines = error.fields.get("lines", ())
-        advice = "If you trust the file, convert it where it was made:" if lines else ""
+        advice = "Where the file was made, these lines do that:" if lines else ""
         self.fail("file", str(error), advice, lines)
 
     def build_network(self) -> None:
@@ -316,7 +316,7 @@ class Examination:
                 self.fail(
                     "tensors",
                     f"all of {name} are present, but not all of the file's are used",
-                    f"All of its tensors fit another architecture: {other}.",
+                    f"This is not a {name}: all of its tensors fit {other}.",
                 )
         if fit.complete:
             return self.report_row("tensors", "ok", "all present, by name and shape")

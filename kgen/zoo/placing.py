@@ -37,8 +37,8 @@ class Placement(NamedTuple):
     """Where a network's tensors are in a file."""
 
     name: str
-    """What the user calls it: the keys and the prefix, such as "state_dict.teacher"; empty for the
-    whole file.
+    """What the user calls it: its keys, and its prefix if there are several, such as
+    "state_dict.teacher"; empty for the whole file.
     """
     keys: str
     """Those of the file's dictionaries that lead to it."""
@@ -63,18 +63,27 @@ def placements(sets: Sequence[WeightSet], expected: dict[str, Tensor]) -> list[P
     wrapper = _wrapper(expected)
     wanted = {name.removeprefix(wrapper): t for name, t in expected.items()}
     found = []
-    for order, (name, tensors, folded) in enumerate(sets):
+    for order, (keys, tensors, folded) in enumerate(sets):
         for prefix, score in _prefixes(tensors, wanted).items():
-            label = ".".join(part for part in (name, prefix.rstrip(".")) if part)
-            averaged = bool(AVERAGED.search(label))
-            found.append((-score, averaged, order, label, name, prefix, tensors, folded))
+            averaged = bool(AVERAGED.search(f"{keys}.{prefix}"))
+            found.append((-score, averaged, order, prefix, tensors, folded))
     found.sort(key=lambda entry: entry[:4])
-    # several keys and several prefixes can lead to the same name
-    unique = {entry[3]: entry for entry in reversed(found)}
-    best = [e for e in found if unique[e[3]] is e and -e[0] >= ALIKE * -found[0][0]]
+    best = [entry for entry in found if -entry[0] >= ALIKE * -found[0][0]]
+    times = Counter(order for _, _, order, *_ in best)
     return [
-        _placement(label, keys, prefix, tensors, folded, wanted, wrapper)
-        for _, _, _, label, keys, prefix, tensors, folded in best
+        _placement(
+            # the keys alone, if they say which
+            sets[order].name
+            if sets[order].name and times[order] == 1
+            else ".".join(part for part in (sets[order].name, prefix.rstrip(".")) if part),
+            sets[order].name,
+            prefix,
+            tensors,
+            folded,
+            wanted,
+            wrapper,
+        )
+        for _, _, order, prefix, tensors, folded in best
     ]
 
 

@@ -109,6 +109,70 @@ def test_a_good_file_becomes_the_teacher_of_a_run(visit: Visit, app: App, tmp_pa
     studio.wait_phase("stopped", "finished")
 
 
+def in_view(studio: Studio, selector: str) -> bool:
+    """Is all of the element inside the window and not scrolled away?"""
+    return studio.page.evaluate(
+        """(selector) => {
+          const element = document.querySelector(selector);
+          const { left, top, right, bottom } = element.getBoundingClientRect();
+          return left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight
+            && element.contains(document.elementFromPoint((left + right) / 2, top + 2));
+        }""",
+        selector,
+    )
+
+
+@pytest.mark.parametrize("size", [(1440, 900), PHONE])
+def test_a_refusal_and_the_lines_that_mend_it_are_in_view(
+    visit: Visit, tmp_path: Path, size: tuple[int, int]
+):
+    studio = visit(size=size)
+    if size == PHONE:
+        studio.press("Setup")
+    studio.press(OPENER)
+    (tmp_path / "page.ckpt").write_text("<!doctype html><title>Sign in</title>")
+    assert said(studio, tmp_path / "page.ckpt").endswith("Fix: file.")
+    assert "page.ckpt is a web page" in wrong(studio)
+    assert in_view(studio, "#kg-own .said") and in_view(studio, "#kg-own .rows .fail p")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "model.bin")
+    assert said(studio, tmp_path / "model.bin").endswith("Fix: file.")
+    assert "torch.load('model.bin'" in studio.text("#kg-own .rows pre")
+    assert in_view(studio, "#kg-own .said") and in_view(studio, "#kg-own .rows pre")
+
+
+def test_the_dialog_offers_the_weights_and_the_normalization_in_the_file(
+    visit: Visit, app: App, tmp_path: Path
+):
+    own = zoo.build_student("small-cnn-20k", 3, 3, 5).state_dict()
+    other = zoo.build_student("small-cnn-20k", 3, 3, 6).state_dict()
+    layer = {"0.mean": torch.tensor([0.5, 0.25, 0.75]), "0.std": torch.tensor([0.2, 0.3, 0.4])}
+    content = {
+        "state_dict": {f"1.{name}": t for name, t in own.items()} | layer,
+        "state_dict_ema": {f"1.{name}": t for name, t in other.items()} | layer,
+    }
+    torch.save(content, tmp_path / "last.ckpt")
+    studio = visit(size=PHONE)
+    studio.press("Setup")
+    studio.press(OPENER)
+    weights = studio.see("#kg-own [name=weights]")
+    expect(weights).to_be_hidden()
+    assert said(studio, tmp_path / "last.ckpt") == "This file works as a teacher."
+    assert in_view(studio, "#kg-own .said")
+    expect(weights).to_have_value("state_dict")
+    expect(studio.see("#kg-own [name=mean]")).to_have_value("0.5, 0.25, 0.75")
+    expect(studio.see("#kg-own [name=std]")).to_have_value("0.2, 0.3, 0.4")
+    weights.select_option("state_dict_ema")
+    assert "Check again" in studio.text("#kg-own .said")
+    studio.press("Check")
+    studio.see("#kg-own [data-state=ok]").wait_for(timeout=1000 * LATER)
+    expect(weights).to_have_value("state_dict_ema")
+    studio.press("Use this teacher")
+    expect(studio.see("#kg-own")).to_be_hidden(timeout=1000 * LATER)
+    teacher = zoo.load_teacher(app.home / "teachers" / "last.safetensors")
+    assert all(torch.equal(t, other[name]) for name, t in teacher.network.state_dict().items())
+    assert torch.allclose(teacher.mean.flatten(), layer["0.mean"])
+
+
 @pytest.mark.parametrize("size", [(1440, 900), PHONE])
 def test_the_keyboard_opens_and_closes_the_dialog_and_a_drop_fills_it(
     visit: Visit, size: tuple[int, int]

@@ -108,7 +108,7 @@ export class CheckReport {
             h('b', null, capitalize(row.name)),
             h('p', null, row.finding),
             row.advice && h('p', { class: 'muted' }, row.advice),
-            row.lines?.length > 0 && h('pre', { tabindex: 0 }, row.lines.join('\n')),
+            row.lines?.length > 0 && h('pre', null, row.lines.join('\n')),
           ),
         ),
       );
@@ -146,7 +146,13 @@ export class CheckReport {
    */
   fail(text) {
     this.#setState('fail', text);
-    this.summary.scrollIntoView({ block: 'nearest' }); // on phones, it is below the form
+    this.show();
+  }
+
+  /** Scrolls to the result, which is below the form on phones. */
+  show() {
+    this.root.scrollIntoView({ block: 'nearest' });
+    this.summary.scrollIntoView({ block: 'nearest' });
   }
 
   /** Says that the form has changed since the check. */

@@ -402,6 +402,7 @@ class TeacherDialog {
       const report = await this.#pollCheck(this.lastRequest, (found) => this.report.draw(found));
       this.report.end(report, teacherName(this.file?.name ?? this.lastRequest.path));
       this.#offer(report);
+      this.report.show(); // the form may have grown
     });
   }
 

@@ -1,0 +1,277 @@
+"""Checkpoints as training scripts leave them: what is found, what is taken, what is left out, and
+what a mismatch is called. The oracle is the network that was saved.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.utils.prune
+from safetensors.torch import save_file
+from torch import nn
+
+from kgen.nets import architectures
+from kgen.nets.small_cnn import seeded
+from kgen.preflight import nearest, probes
+from kgen.preflight.examination import preflight
+from kgen.zoo import folding, placing, zoo
+from kgen.zoo.checkpoints import WeightSet
+
+NAMES = ["cat", "dog", "horse"]
+HEAD = "fc"
+
+
+@pytest.fixture(autouse=True)
+def free(monkeypatch):
+    """Without real steps, which take seconds."""
+    monkeypatch.setattr(probes, "cost", lambda teacher, side: probes.Cost(0.001, None))
+
+
+def trained(seed: int = 0, channels: int = 3) -> nn.Module:
+    """A small network whose every tensor differs from an untrained one's."""
+    network = zoo.build_student("small-cnn-20k", channels, 3, seed)
+    network.train()(torch.rand(8, channels, 28, 28, generator=torch.Generator().manual_seed(seed)))
+    return network.eval()
+
+
+OWN, OTHER = trained().state_dict(), trained(1).state_dict()
+
+
+def check(content, path, architecture="small-cnn-20k", **more):
+    save_file(content, path) if path.suffix == ".safetensors" else torch.save(content, path)
+    report = preflight(path, architecture, NAMES, resolutions=(28,), **more)
+    return report, {row.name: row for row in report.rows}
+
+
+def has_weights(report, wanted) -> bool:
+    found = report._network.state_dict()
+    return all(torch.equal(found[name], t) for name, t in wanted.items())
+
+
+def under(prefix, state=OWN):
+    return {prefix + name: t for name, t in state.items()}
+
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.", "encoder.", "1.", "my.own_net.")
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_prefix_is_found_by_the_networks_own_names(tmp_path, prefix):
+    beside = {
+        "criterion.weight": torch.ones(3),
+        "total_ops": torch.zeros(1),
+        f"{prefix}total_params": torch.zeros(1),
+        f"{prefix}stages.0.total_ops": torch.zeros(1),
+    }
+    report, rows = check({"state_dict": under(prefix) | beside}, tmp_path / "w.ckpt")
+    assert report.ok and has_weights(report, OWN)
+    assert all(name in rows["weights"].finding for name in (prefix, "state_dict", *beside))
+    assert rows["weights"].status == "ok"
+
+
+def test_safetensors_have_prefixes_too(tmp_path):
+    report, _ = check(under("net."), tmp_path / "w.safetensors")
+    assert report.ok and has_weights(report, OWN)
+
+
+@pytest.mark.parametrize(
+    ("content", "choices", "wish"),
+    [
+        ({"model": OWN, "model_ema": OTHER}, ("model", "model_ema"), "ema"),
+        ({"state_dict_ema": OTHER, "state_dict": OWN}, ("state_dict", "state_dict_ema"), "ema"),
+        ({"net": {"online": OWN, "swa": OTHER}}, ("net.online", "net.swa"), "net.swa"),
+        (
+            {"state_dict": under("teacher.", OTHER) | under("student.")},
+            ("state_dict.student", "state_dict.teacher"),
+            "teacher",
+        ),
+        (OWN | under("ema_model.", OTHER), ("", "ema_model"), "ema_model."),
+        (OWN | under("ema_model.", OTHER), ("", "ema_model"), None),
+    ],
+)
+def test_one_of_several_sets_of_weights_is_taken_and_another_can_be(
+    tmp_path, content, choices, wish
+):
+    report, rows = check(content, tmp_path / "w.pt")
+    assert report.ok and has_weights(report, OWN)
+    assert (report.weights, report.taken) == (choices, choices[0])
+    assert choices[1] in rows["weights"].advice
+    if wish:
+        report, _ = check(content, tmp_path / "w.pt", weights=wish)
+        assert report.ok and has_weights(report, OTHER) and report.taken == choices[1]
+    else:
+        assert has_weights(check(content, tmp_path / "w.pt", weights=".")[0], OWN)
+
+
+def test_an_average_alone_is_taken_and_named(tmp_path):
+    report, rows = check({"epoch": 4, "state_dict_ema": OWN}, tmp_path / "w.pt")
+    assert report.ok and has_weights(report, OWN) and "state_dict_ema" in rows["weights"].finding
+
+
+def test_an_average_that_diverged_does_not_spoil_the_weights(tmp_path):
+    bad = {name: t * float("nan") if t.is_floating_point() else t for name, t in OWN.items()}
+    assert check({"model": OWN, "ema": bad}, tmp_path / "w.pt")[0].ok
+    report, rows = check({"model": OWN, "ema": bad}, tmp_path / "w.pt", weights="ema")
+    assert rows["tensors"].status == "fail" and "not finite" in rows["tensors"].finding
+
+
+def test_a_wish_for_weights_that_are_not_there_lists_those_that_are(tmp_path):
+    report, rows = check({"model": OWN, "ema": OTHER}, tmp_path / "w.pt", weights="swa")
+    assert not report.ok and rows["weights"].status == "fail"
+    assert "'swa'" in rows["weights"].finding and "model, ema" in rows["weights"].finding
+
+
+@pytest.mark.parametrize(
+    ("layer", "values"),
+    [
+        (("0.mean", "0.std"), ((0.5, 0.25, 0.75), (0.2, 0.3, 0.4))),
+        (("normalizer.new_mean", "normalizer.new_std"), ((0.5, 0.25, 0.75), (0.2, 0.3, 0.4))),
+        (("pixel_mean", "pixel_std"), ((127.5, 63.75, 191.25), (51.0, 76.5, 102.0))),
+        (("norm.mu", "norm.sigma"), ((0.5, 0.25, 0.75), (0.2, 0.3, 0.4))),
+    ],
+)
+def test_a_normalize_layer_gives_mean_and_std(tmp_path, layer, values):
+    tensors = {name: torch.tensor(v).view(1, 3, 1, 1) for name, v in zip(layer, values)}
+    report, rows = check(under("1.") | tensors, tmp_path / "w.pt")
+    assert report.ok and all(name in rows["normalization"].finding for name in layer)
+    assert rows["normalization"].status == "ok"
+    assert report.spec["mean"] == pytest.approx([0.5, 0.25, 0.75])
+    assert report.spec["std"] == pytest.approx([0.2, 0.3, 0.4])
+    assert report.normalize["mean"] == tuple(report.spec["mean"])
+    mine = {"mean": (0.1,) * 3, "std": (0.9,) * 3}
+    report, _ = check(under("1.") | tensors, tmp_path / "w.pt", **mine)
+    assert report.spec["mean"] == [0.1] * 3 and report.normalize  # given values come first
+
+
+def test_tensors_beside_the_network_that_another_could_use_are_a_note(tmp_path):
+    report, rows = check(OWN | {"attention.weight": torch.ones(2, 2)}, tmp_path / "w.pt")
+    assert report.ok and rows["weights"].status == "warn"
+    assert "attention.weight" in rows["weights"].advice
+
+
+# --- weights in parts -----------------------------------------------------------------------------
+
+
+def old_weight_norm(layer):
+    return nn.utils.weight_norm(layer)
+
+
+def pruned(layer):
+    nn.utils.prune.l1_unstructured(layer, "weight", 0.5)
+    return layer
+
+
+PARTS = (
+    old_weight_norm,
+    nn.utils.parametrizations.weight_norm,
+    lambda layer: nn.utils.parametrizations.weight_norm(layer, dim=1),
+    pruned,
+    nn.utils.spectral_norm,
+    nn.utils.parametrizations.spectral_norm,
+)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("change", PARTS)
+@pytest.mark.parametrize("layer", [nn.Linear(5, 3), nn.Conv2d(4, 3, 3)], ids=["Linear", "Conv2d"])
+def test_weights_in_parts_are_folded_as_the_layer_does(change, layer):
+    """The oracle is the layer's own weight in evaluation."""
+    torch.manual_seed(0)
+    fresh = type(layer)(4, 3, 3) if isinstance(layer, nn.Conv2d) else nn.Linear(5, 3)
+    network = nn.Sequential(change(fresh))
+    images = torch.rand(2, 4, 8, 8) if isinstance(layer, nn.Conv2d) else torch.rand(2, 5)
+    network.train()(images)  # spectral norm counts its vectors here
+    network.eval()(images)
+    tensors, folded = folding.fold(network.state_dict())
+    assert set(tensors) == {"0.weight", "0.bias"} and len(folded) == 1
+    torch.testing.assert_close(tensors["0.weight"], network[0].weight.detach())
+
+
+def test_parts_that_do_not_belong_together_stay(tmp_path):
+    parts = {"fc.weight_g": torch.ones(4, 1), "fc.weight_v": torch.ones(3, 2)}
+    assert folding.fold(parts) == (parts, ())
+
+
+def test_a_folded_network_is_a_teacher_and_says_so(tmp_path):
+    network = trained()
+    nn.utils.prune.l1_unstructured(network.fc, "weight", 0.5)
+    report, rows = check(under("module.", network.state_dict()), tmp_path / "w.pt")
+    assert report.ok and "fc.weight (pruned)" in rows["weights"].finding
+    assert torch.equal(report._network.fc.weight, network.fc.weight)
+
+
+# --- mismatches -----------------------------------------------------------------------------------
+
+
+def renamed(state, **names):
+    return {".".join(names.get(p, p) for p in name.split(".")): t for name, t in state.items()}
+
+
+def test_layers_with_other_names_are_recognized(tmp_path):
+    network = seeded(architectures.build, 0, "resnet18-cifar", 3, 3)
+    state = renamed(network.state_dict(), downsample="shortcut", fc="linear")
+    sets = [WeightSet("", dict(sorted(under("module.", state).items())))]
+    (place,) = placing.placements(sets, network.state_dict())
+    assert place.renamed == {"shortcut": "downsample", "linear": "fc"}
+    assert set(place.tensors) == set(network.state_dict())
+
+
+def without_head(state):
+    return {name: t for name, t in state.items() if not name.startswith(f"{HEAD}.")}
+
+
+def test_a_backbone_alone_has_no_classifier(tmp_path):
+    report, rows = check(without_head(OWN), tmp_path / "w.pt")
+    assert not report.ok and rows["tensors"].finding.startswith("no classifier")
+
+
+def test_another_head_is_named(tmp_path):
+    hidden = {"fc.0.weight": torch.ones(8, 32), "fc.3.weight": torch.ones(3, 8)}
+    _, rows = check(without_head(OWN) | hidden, tmp_path / "w.pt")
+    assert rows["tensors"].finding.startswith("another head")
+    assert "fc.0.weight (8 × 32), fc.3.weight (3 × 8)" in rows["tensors"].finding
+
+
+def test_a_classifier_beside_the_backbone_can_be_renamed(tmp_path):
+    beside = {"classifier.weight": torch.ones(3, 32), "classifier.bias": torch.ones(3)}
+    d = under("backbone.", without_head(OWN)) | beside
+    _, rows = check(d, tmp_path / "w.pt")
+    assert rows["tensors"].finding.startswith("another head")
+    line = next(s for s in rows["tensors"].advice.split(": ", 1)[1:]).partition(". Otherwise")[0]
+    scope = {"d": d}
+    exec(line, scope)
+    assert check(scope["d"], tmp_path / "w.pt")[0].ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("saved", "tried", "other"),
+    [
+        ("resnet18-cifar", "resnet18", "resnet18-cifar"),
+        ("resnet34", "resnet18", "resnet34"),
+        ("torchvision:mobilenet_v2", "mobilenet_v2", "torchvision:mobilenet_v2"),
+        ("torchvision:efficientnet_b0", "efficientnet_b0", "torchvision:efficientnet_b0"),
+        ("resnet20-cifar-a", "resnet20", "resnet20-cifar-a"),
+        ("resnet20-cifar-a", None, "resnet20-cifar-a"),
+        ("mobilenetv3_small_050", "vgg11_bn", "mobilenetv3_small_050"),
+    ],
+)
+def test_the_architecture_that_fits_is_found_by_shapes(tmp_path, saved, tried, other):
+    state = under("model.", seeded(architectures.build, 0, saved, 3, 3).state_dict())
+    report, _ = check({"state_dict": state}, tmp_path / "w.pt", tried)
+    assert not report.ok and f"--arch {other}" in report.rows[-1].advice
+    if (saved, tried) == ("resnet18-cifar", "resnet18"):
+        assert "3 × 3 instead of 7 × 7" in report.rows[-1].finding
+
+
+def test_the_table_of_shapes_is_that_of_the_networks():
+    """It goes stale if a network changes: `python benchmarks/architecture_shapes.py`."""
+    table = {name: counts for names, counts in nearest._table() for name in names}
+    listed = set(itertools.chain(architectures.NAMES, zoo.STUDENTS))
+    assert listed <= set(table)
+    for name in ("resnet18", "resnet18-cifar", "wrn-16-1", "deit_tiny_patch16_224"):
+        network = seeded(architectures.build, 0, name, 3, 997)
+        state = network.state_dict().values()
+        assert nearest.shapes(t for t in state if 997 not in t.shape) == table[name]
