@@ -97,7 +97,7 @@ def serve(args: argparse.Namespace) -> int:
         )
         presenter_link = f"{address}?token={args.token}" if access.enabled else address
         if access.enabled:
-            invite(links, presenter_link)
+            invite(links, presenter_link, args.host)
         print(f"K-Gen Explorer is running at {address} (Ctrl-C to quit)", flush=True)
         if not args.no_browser:
             open_browser(presenter_link, args.shell)
@@ -134,8 +134,8 @@ def audience_links(args: argparse.Namespace, port: int) -> list[str]:
     ]
 
 
-def invite(links: list[str], presenter_link: str) -> None:
-    """Print the invitation in the terminal."""
+def invite(links: list[str], presenter_link: str, host: str) -> None:
+    """Print the invitation in the terminal. `host`: what the app listens on."""
     qr_code = stage_routes.qr_text(links[0], sys.stdout.isatty())
     try:
         print(f"\n{qr_code}\n")
@@ -144,7 +144,7 @@ def invite(links: list[str], presenter_link: str) -> None:
     print(f"For the audience: {links[0]}")
     for link in links[1:]:
         print(f"  or, if that is not reachable: {link}")
-    if any(name in links[0] for name in ("//127.", "//localhost", "//[::1]")):
+    if host != "0.0.0.0" and any(name in links[0] for name in ("//127.", "//localhost", "//[::1]")):
         print("  Only this computer can open that link. To let others in, use --host 0.0.0.0.")
     print(f"For the presenter only: {presenter_link}\n")
 

@@ -4,15 +4,18 @@ sentence.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import urllib.request
 import webbrowser
 
 import pytest
+import tomlkit
 
 from app import launch, main
 from app.web.errors import ServeError
+from kgen.paths import ROOT
 from tests.support.errors import raises
 from tests.support.serving import App
 from tests.support.unprivileged import without_rights
@@ -137,6 +140,26 @@ def test_it_starts_in_any_shell_and_on_ipv6(monkeypatch, tmp_path):
             assert b"K-Gen Explorer" in answer.read()
     finally:
         app.end()
+
+
+def test_the_container_starts_the_app_with_options_that_it_has():
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = dict(line.split(" ", 1) for line in text.splitlines() if line.startswith(("EN", "CMD")))
+    args = launch.arguments([*json.loads(lines["ENTRYPOINT"])[1:], *json.loads(lines["CMD"])])
+    assert args.host == "0.0.0.0" and args.token and not launch.is_loopback(args.host)
+    assert f"EXPOSE {args.port}\n" in text and args.runs.startswith("/data/")
+
+
+def test_the_container_gets_every_file_that_a_package_is_made_of():
+    let_in = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    }
+    project = tomlkit.parse((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["packages"], *wheel["force-include"], "pyproject.toml", "requirements.txt"}
+    assert needed | {project["project"]["readme"], *project["project"]["license-files"]} <= let_in
 
 
 def test_an_address_may_have_brackets():

@@ -188,6 +188,7 @@ def test_the_terminal_names_every_address_and_the_token_once(capsys):
     main.invite(
         ["http://192.168.1.7:7860/", "http://10.0.0.3:7860/"],
         f"http://127.0.0.1:7860/?token={TOKEN}",
+        "0.0.0.0",
     )
     said = capsys.readouterr().out
     assert (
@@ -196,8 +197,10 @@ def test_the_terminal_names_every_address_and_the_token_once(capsys):
         and said.count(TOKEN) == 1
         and "█" in said
     )
-    main.invite(["http://127.0.0.1:7860/"], "x")
+    main.invite(["http://127.0.0.1:7860/"], "x", "127.0.0.1")
     assert "--host 0.0.0.0" in capsys.readouterr().out
+    main.invite(["http://localhost:7860/"], "x", "0.0.0.0")
+    assert "--host" not in capsys.readouterr().out, "in a container, it is open already"
 
 
 # --- addresses ------------------------------------------------------------------------------------
